@@ -1,0 +1,138 @@
+/**
+ * Every code of an error that kora-server throws, with what it means and what to do. Types,
+ * messages and the reference page of the documentation follow from this table.
+ */
+export const ERROR_CODES = {
+  UNKNOWN_COLLECTION: {
+    meaning: 'The schema has no collection of this name.',
+    remedy: 'Use one of the names that the message lists.',
+  },
+  UNKNOWN_FIELD: {
+    meaning: 'The collection has no field of this name.',
+    remedy: 'Use one of the names that the message lists.',
+  },
+  INVALID_QUERY: {
+    meaning: 'A value of a query (limit, offset, filter) cannot be used.',
+    remedy: 'The message names the value and what is accepted.',
+  },
+  NO_SCHEMA: {
+    meaning: 'Collections can be queried only after the store knows the schema.',
+    remedy: 'Call store.setSchema(schema), or name a schema file in the configuration.',
+  },
+  SCHEMA_INVALID: {
+    meaning: 'The schema breaks a rule of the schema language.',
+    remedy: 'The message lists every problem with its path.',
+  },
+  SCHEMA_VALIDATION: {
+    meaning: 'defineSchema was given a definition that breaks a rule.',
+    remedy: 'The message names the rule and the place.',
+  },
+  SCHEMA_CHANGE_REFUSED: {
+    meaning: 'The new schema would lose data that the store holds.',
+    remedy: 'The message names the change and the form of it that loses nothing.',
+  },
+  STORE_CLOSED: { meaning: 'The store was used after close().', remedy: 'Open a new store.' },
+  STORE_UNAVAILABLE: {
+    meaning: 'The database does not answer, is full, locked, or read-only.',
+    remedy: 'Look at the cause; the server goes on by itself once the database does.',
+  },
+  STORE_OPEN_FAILED: {
+    meaning: 'The database could not be opened.',
+    remedy: 'The message names the file or the server and the reason.',
+  },
+  STORE_NEWER: {
+    meaning: 'The store was written by a newer release of kora-server.',
+    remedy: 'Start the release that the message names, or a later one.',
+  },
+  STORE_CORRUPT: {
+    meaning: 'The store holds something that cannot be read back.',
+    remedy: 'Restore a backup, or run `kora-server migrate --rebuild` when only tables are damaged.',
+  },
+  DRIVER_MISSING: {
+    meaning: 'The database driver is not installed or does not load on this Node.',
+    remedy: 'Run the command that the message gives.',
+  },
+  BACKUP_INVALID: {
+    meaning: 'The backup is damaged, incomplete, or of an unknown format. Nothing was restored.',
+    remedy: 'Use another backup; `kora-server backup --verify` checks one.',
+  },
+  CONFIG_INVALID: {
+    meaning: 'The configuration has problems.',
+    remedy: 'The message lists each with its path.',
+  },
+  CONFIG_NOT_FOUND: {
+    meaning: 'The configuration file does not exist.',
+    remedy: 'Check the path given to --config.',
+  },
+  INVALID_ARGUMENT: {
+    meaning: 'An argument or flag of a command cannot be used.',
+    remedy: 'See --help of the command.',
+  },
+  ALREADY_RUNNING: { meaning: 'start() was called on a running server.', remedy: 'Call stop() first.' },
+  PORT_IN_USE: {
+    meaning: 'Another process listens on the port.',
+    remedy: 'Stop it, or choose another port with --port.',
+  },
+  LISTEN_FAILED: {
+    meaning: 'The server cannot listen on the address.',
+    remedy: 'Check host and port; ports below 1024 need rights.',
+  },
+  INVALID_TIMESTAMP_FIELDS: {
+    meaning: 'A timestamp is outside the range of a hybrid logical clock.',
+    remedy: 'wallTime is an integer from 0 to 10^15 - 1, logical one from 0 to 99999.',
+  },
+  REMOTE_CLOCK_DRIFT: {
+    meaning: 'A remote timestamp is more than five minutes ahead of the local clock.',
+    remedy: 'Correct the clock of one of the two machines.',
+  },
+  CAUSAL_CYCLE: {
+    meaning: 'Operations depend on each other in a circle.',
+    remedy: 'Report it: an honest client cannot produce this.',
+  },
+  PROTOCOL_ERROR: {
+    meaning: 'A frame is not a valid message of the sync protocol.',
+    remedy: 'The message names the property and what is expected.',
+  },
+  AUTH_CONFIG: {
+    meaning: 'The authentication settings cannot work: a key is missing or does not parse.',
+    remedy: 'The message names the key.',
+  },
+  QUEUE_FULL: {
+    meaning: 'More operations wait to be written than the server keeps in memory.',
+    remedy: 'Send again later; sync clients are slowed down by themselves.',
+  },
+  SERVER_STOPPING: { meaning: 'The server is shutting down.', remedy: 'Connect again shortly.' },
+} as const satisfies Record<string, { meaning: string; remedy: string }>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+/** The root of every error that kora-server throws on purpose; `code` is stable. */
+export class KoraServerError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/** A schema, or a use of one, is wrong. */
+export class SchemaError extends KoraServerError {}
+
+/** The store cannot do what was asked of it. */
+export class StoreError extends KoraServerError {}
+
+/** What came over the wire is not the sync protocol. */
+export class ProtocolError extends KoraServerError {}
+
+/** The configuration or the command line is wrong. */
+export class ConfigError extends KoraServerError {}
+
+/** The authentication settings are wrong (a refused token is no error). */
+export class AuthError extends KoraServerError {}
+
+/** A compile-time proof that a switch covers its union. */
+export function assertNever(value: never): never {
+  throw new Error(`Unexpected value: ${JSON.stringify(value)}`)
+}

@@ -1,0 +1,76 @@
+/** The structured log sink: pino, or anything with its methods. */
+export interface Logger {
+  trace(fields: LogFields, message: string): void
+  debug(fields: LogFields, message: string): void
+  info(fields: LogFields, message: string): void
+  warn(fields: LogFields, message: string): void
+  error(fields: LogFields, message: string): void
+  child(bindings: LogFields): Logger
+}
+
+export type LogFields = { readonly [field: string]: unknown }
+
+/**
+ * Everything the server says in its log. Messages are constant and data are fields, so that logs
+ * can be searched; the operator's reference is made from this table.
+ */
+export const LOG_EVENTS = {
+  serverStarted: { level: 'info', message: 'server started', fields: 'url, store, schemaVersion' },
+  serverStopping: { level: 'info', message: 'server stopping', fields: 'sessions' },
+  serverStopped: { level: 'info', message: 'server stopped', fields: 'durationMs' },
+  sessionOpened: { level: 'debug', message: 'session opened', fields: 'sessionId, remoteAddress' },
+  sessionAccepted: {
+    level: 'debug',
+    message: 'handshake accepted',
+    fields: 'sessionId, nodeId, userId, watermark',
+  },
+  sessionClosed: { level: 'debug', message: 'session closed', fields: 'sessionId, code, reason' },
+  sessionFailed: { level: 'warn', message: 'session ended by the server', fields: 'sessionId, code, detail' },
+  sessionCrashed: { level: 'error', message: 'session met a programming error', fields: 'sessionId, err' },
+  batchCommitted: { level: 'trace', message: 'batch committed', fields: 'operations, applied, durationMs' },
+  commitFailed: { level: 'error', message: 'commit failed, nothing was stored', fields: 'operations, err' },
+  operationRefused: {
+    level: 'debug',
+    message: 'operation refused',
+    fields: 'sessionId, operationId, code, detail',
+  },
+  operationDropped: {
+    level: 'warn',
+    message: 'operation refused, but the client is too old to be told',
+    fields: 'sessionId, operationId, code, detail',
+  },
+  deliveryStalled: {
+    level: 'warn',
+    message: 'client does not acknowledge what it was sent',
+    fields: 'sessionId, nodeId, acknowledgedSequence, sentSequence',
+  },
+  authFailed: {
+    level: 'info',
+    message: 'authentication refused',
+    fields: 'sessionId, remoteAddress, reason',
+  },
+  storeUnavailable: { level: 'error', message: 'store unavailable', fields: 'err' },
+  storeRecovered: { level: 'info', message: 'store available again', fields: 'downMs' },
+} as const satisfies Record<string, LogEvent>
+
+export interface LogEvent {
+  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error'
+  readonly message: string
+  /** The fields that go with it, for the reference. */
+  readonly fields: string
+}
+
+/** Writes one event of the table at its level. */
+export function logEvent(logger: Logger, event: LogEvent, fields: LogFields = {}): void {
+  logger[event.level](fields, event.message)
+}
+
+/** Says nothing: for tests, and for libraries that bring no logger. */
+export const silentLogger: Logger = {
+  trace() {},
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  child: () => silentLogger,
+}

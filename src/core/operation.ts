@@ -1,0 +1,57 @@
+/** A value that JSON can carry. */
+export type JsonValue =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue }
+
+/** Field name → stored value, as an operation or a record carries it. */
+export type FieldValues = { readonly [field: string]: JsonValue }
+
+export type OperationType = 'insert' | 'update' | 'delete'
+
+export type AtomicType = 'increment' | 'max' | 'min' | 'append' | 'remove'
+
+/** What the author meant by a change, beside the value it computed. */
+export interface AtomicOp {
+  readonly type: AtomicType
+  readonly value: JsonValue
+}
+
+/** A hybrid logical clock reading. @see docs/protocol.md, "Clocks" */
+export interface Timestamp {
+  /** ms since the epoch, 0 ≤ wallTime < 10^15 */
+  readonly wallTime: number
+  /** 0 … 99 999 */
+  readonly logical: number
+  readonly nodeId: string
+}
+
+/**
+ * An immutable change of one record, made by one node.
+ *
+ * `id` is the SHA-256 of the content (64 lower-case hex) and the only key that duplicates are
+ * recognised by. Properties that are optional are absent, never undefined or null.
+ */
+export interface Operation {
+  readonly id: string
+  readonly nodeId: string
+  readonly type: OperationType
+  readonly collection: string
+  readonly recordId: string
+  /** insert: every set field; update: the changed fields only; delete: null */
+  readonly data: FieldValues | null
+  /** The same fields before the change, as the author saw them. Decides nothing about access. */
+  readonly previousData: FieldValues | null
+  readonly timestamp: Timestamp
+  /** Strictly increasing per node; 1, 2, 3… with gaps. */
+  readonly sequenceNumber: number
+  /** Ids of the direct causal parents. */
+  readonly causalDeps: readonly string[]
+  readonly schemaVersion: number
+  readonly atomicOps?: { readonly [field: string]: AtomicOp }
+  readonly transactionId?: string
+  readonly mutationName?: string
+}

@@ -1,0 +1,22 @@
+/**
+ * Everything of the outside world that the server's behaviour depends on besides its inputs:
+ * time, timers, randomness. Tests pass one that they drive; `systemRuntime()` is the real one.
+ */
+export interface Runtime {
+  /** ms since the epoch */
+  now(): number
+  /** ms from an arbitrary start, never steps back */
+  monotonicNow(): number
+  /** Calls back once, after at least `delayMs`. Never keeps the process alive. */
+  setTimer(delayMs: number, callback: () => void): Timer
+  /** Calls back soon, after the input that is already waiting has been read. */
+  defer(callback: () => void): void
+  /** A UUID version 7. */
+  uuid(): string
+  /** An unguessable token of `byteLength` random bytes, as base64url. */
+  token(byteLength: number): string
+}
+
+export interface Timer {
+  cancel(): void
+}

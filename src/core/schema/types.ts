@@ -1,0 +1,106 @@
+import type { JsonValue } from '../operation.ts'
+
+/**
+ * The shape of a schema as `defineSchema` of this package, or of any `@korajs/core` 1.x, returns
+ * it. `parseSchema` turns an object from outside into this type, with every optional part filled.
+ */
+export interface SchemaDefinition {
+  readonly version: number
+  readonly collections: { readonly [collection: string]: CollectionDefinition }
+  readonly relations: { readonly [relation: string]: RelationDefinition }
+  readonly migrations: { readonly [version: string]: MigrationDefinition }
+  readonly sync?: { readonly [collection: string]: SyncRule }
+}
+
+export interface CollectionDefinition {
+  readonly fields: { readonly [field: string]: FieldDescriptor }
+  readonly indexes: readonly string[]
+  readonly constraints: readonly Constraint[]
+  readonly resolvers: { readonly [field: string]: Resolver }
+  /** Fields that decide who may see a record. */
+  readonly scope: readonly string[]
+  readonly stateMachine: StateMachine | undefined
+}
+
+export const FIELD_KINDS = [
+  'string',
+  'number',
+  'boolean',
+  'timestamp',
+  'richtext',
+  'enum',
+  'array',
+  'object',
+  'json',
+  'blob',
+  'secret',
+] as const
+
+export type FieldKind = (typeof FIELD_KINDS)[number]
+
+export type MergeStrategy =
+  | 'lww'
+  | 'counter'
+  | 'max'
+  | 'min'
+  | 'union'
+  | 'append-only'
+  | 'server-authoritative'
+
+export interface FieldDescriptor {
+  /** A `FieldKind`; a kind that this release does not know is stored as JSON. */
+  readonly kind: FieldKind | (string & {})
+  readonly required: boolean
+  /** undefined: no default; null is a real default */
+  readonly defaultValue: JsonValue | undefined
+  readonly auto: boolean
+  readonly enumValues: readonly string[] | null
+  readonly itemKind: FieldKind | (string & {}) | null
+  readonly mergeStrategy: MergeStrategy | null
+  readonly transitions: { readonly [state: string]: readonly string[] } | null
+  readonly nestedFields?: { readonly [field: string]: FieldDescriptor } | null
+  readonly secretMode?: 'hashed' | 'encrypted'
+}
+
+export type Resolver = (local: JsonValue, remote: JsonValue, base: JsonValue) => JsonValue
+
+export interface Constraint {
+  readonly type: 'unique' | 'capacity' | 'referential'
+  readonly fields: readonly string[]
+  readonly where?: { readonly [field: string]: JsonValue }
+  readonly onConflict: string
+  readonly priorityField?: string
+  readonly resolve?: Resolver
+}
+
+export interface RelationDefinition {
+  readonly from: string
+  readonly to: string
+  readonly type: string
+  /** The foreign key in `from`; holds an id of `to`. */
+  readonly field: string
+  readonly onDelete: 'cascade' | 'set-null' | 'restrict' | 'no-action'
+}
+
+export interface StateMachine {
+  readonly field: string
+  readonly transitions: { readonly [state: string]: readonly string[] }
+  readonly onInvalidTransition: 'reject' | 'last-valid-state'
+}
+
+export interface SyncRule {
+  /** field → name of the scope value it is bound to */
+  readonly where: { readonly [field: string]: string }
+}
+
+export interface MigrationDefinition {
+  readonly steps: readonly MigrationStep[]
+  readonly rollbackSteps: readonly MigrationStep[] | undefined
+  readonly safelyReversible: boolean
+}
+
+export interface MigrationStep {
+  readonly type: string
+  readonly collection: string
+  readonly [property: string]: unknown
+}

@@ -1,0 +1,82 @@
+import type { JsonValue } from './operation.ts'
+import type { QuerySubset, ScopeFilter, ScopeMap } from './scope.ts'
+
+/**
+ * What one client may and wants to see: the granted scope, narrowed by its query subsets.
+ * Sessions with equal views share one.
+ */
+export interface View {
+  /** Canonical text of scope and subsets: equal for equal views. */
+  readonly key: string
+  /** null: everything is granted */
+  readonly scope: ScopeMap | null
+  readonly subsets: readonly QuerySubset[]
+}
+
+/**
+ * The value of one tracked field as a key that can be compared and indexed: the JSON text of a
+ * scalar. undefined when the field is missing or holds an array or an object, which match nothing.
+ */
+export type ScopeKey = string | undefined
+
+/** How one operation left one tracked field of its record. */
+export interface ScopeChange {
+  readonly after: ScopeKey
+  /** Present only when the record existed before and the operation changed the field. */
+  readonly before?: { readonly key: ScopeKey }
+}
+
+/** Tracked field → what the operation did to it. A field that is not listed is missing. */
+export type ScopeChanges = { readonly [field: string]: ScopeChange }
+
+/**
+ * What a log entry tells of who may see it. An `operation` is seen by those who saw the record
+ * before and still see it. When it brings the record into a view, that view is not sent the
+ * operation but the `snapshot` entries that follow it: the whole record in its present state.
+ */
+export interface Visibility {
+  readonly kind: 'operation' | 'snapshot'
+  readonly collection: string
+  readonly scopeChanges: ScopeChanges
+}
+
+/** The key of a field value. @see ScopeKey */
+export function scopeKeyOf(value: JsonValue | undefined): ScopeKey {
+  return value === undefined || (typeof value === 'object' && value !== null)
+    ? undefined
+    : JSON.stringify(value)
+}
+
+export function isVisible(entry: Visibility, view: View): boolean {
+  if (!matchesView(entry, view, keyAfter)) return false
+  const wasVisible = matchesView(entry, view, keyBefore)
+  return entry.kind === 'operation' ? wasVisible : !wasVisible
+}
+
+type KeyOf = (change: ScopeChange | undefined) => ScopeKey
+
+const keyAfter: KeyOf = (change) => change?.after
+const keyBefore: KeyOf = (change) => (change?.before ? change.before.key : change?.after)
+
+function matchesView(entry: Visibility, view: View, keyOf: KeyOf): boolean {
+  if (view.scope !== null) {
+    const filter = Object.hasOwn(view.scope, entry.collection) ? view.scope[entry.collection] : undefined
+    if (filter === undefined || !matchesFilter(entry.scopeChanges, filter, keyOf)) return false
+  }
+  let hasSubset = false
+  for (const subset of view.subsets) {
+    if (subset.collection !== entry.collection) continue
+    if (matchesFilter(entry.scopeChanges, subset.where, keyOf)) return true
+    hasSubset = true
+  }
+  return !hasSubset
+}
+
+function matchesFilter(changes: ScopeChanges, filter: ScopeFilter, keyOf: KeyOf): boolean {
+  for (const field in filter) {
+    const wanted = scopeKeyOf(filter[field])
+    if (wanted === undefined) return false
+    if (keyOf(Object.hasOwn(changes, field) ? changes[field] : undefined) !== wanted) return false
+  }
+  return true
+}

@@ -1,0 +1,201 @@
+import type { JsonValue, Operation } from '../core/operation.ts'
+import type { Refusal } from '../core/refusal.ts'
+import type { SchemaDefinition } from '../core/schema/types.ts'
+import type { ScopeMap } from '../core/scope.ts'
+import type { VersionVector } from '../core/version-vector.ts'
+import type { View, Visibility } from '../core/view.ts'
+
+/** A record as SQL tables and queries show it. */
+export interface MaterializedRecord {
+  readonly id: string
+  /** wallTime of the record's earliest operation, ms */
+  readonly _created_at: number
+  /** wallTime of the record's newest operation, ms */
+  readonly _updated_at: number
+  /** Present only when deleted records were asked for. */
+  readonly _deleted?: boolean
+  readonly [field: string]: unknown
+}
+
+export interface CollectionQueryOptions {
+  /** Exact match per field; null matches records in which the field is null or missing. */
+  where?: { readonly [field: string]: unknown }
+  /** A field, `id`, `_created_at` or `_updated_at`. Ties are broken by id. */
+  orderBy?: string
+  /** Default `'asc'`. */
+  orderDirection?: 'asc' | 'desc'
+  limit?: number
+  offset?: number
+  /** Default false. */
+  includeDeleted?: boolean
+}
+
+/** One operation to store, with what the guards before the store have found out. */
+export interface AppendRequest {
+  readonly operation: Operation
+  /** The operation as it is stored and sent to clients: made once, from the validated value. */
+  readonly wireJson: string
+  /** The scopes that the author's authentication grants; null: unrestricted. Checked in the transaction. */
+  readonly writeScope: ScopeMap | null
+  /**
+   * False when the author may not speak for `operation.nodeId`: the operation is stored, but the
+   * version vector, which tells that node what it need not send again, does not move.
+   */
+  readonly advancesVector: boolean
+}
+
+/** One row of the log as it is delivered. */
+export interface LogEntry extends Visibility {
+  /** Position in commit order; 1, 2, 3… */
+  readonly deliverySequence: number
+  readonly operationId: string
+  readonly nodeId: string
+  readonly sequenceNumber: number
+  readonly recordId: string
+  readonly wireJson: string
+}
+
+export type AppendResult =
+  /** Its own entry first; then what the server authored because of it (side effects, snapshots). */
+  | { readonly status: 'applied'; readonly entries: readonly LogEntry[] }
+  | { readonly status: 'duplicate' }
+  | { readonly status: 'refused'; readonly refusal: Refusal }
+
+export interface DeliveryQuery {
+  /** Entries above this delivery sequence. */
+  readonly after: number
+  readonly view: View
+  /** Most entries to return. */
+  readonly limit: number
+  /** Most bytes of wire JSON to return; one entry is returned even if it is larger. */
+  readonly maxBytes: number
+}
+
+export interface DeliveryPage {
+  /** The visible entries, ascending. */
+  readonly entries: readonly LogEntry[]
+  /** Every visible entry up to here is in `entries`; the next page starts after it. */
+  readonly scannedTo: number
+  /** True when `scannedTo` was the end of the log at the time of reading. */
+  readonly isLast: boolean
+}
+
+/** A node that has spoken to this server. */
+export interface NodeRegistration {
+  readonly nodeId: string
+  /** The user the node is bound to; null while nobody authenticated has used it. */
+  readonly userId: string | null
+  /** Key of the view that the node was last granted; null before the first handshake. */
+  readonly viewKey: string | null
+  /** Delivery sequence that a client without watermark has acknowledged last; 0 for none. */
+  readonly legacyPosition: number
+}
+
+export interface SchemaProgress {
+  readonly collection: string
+  readonly phase: 'tables' | 'backfill' | 'rebuild'
+  readonly recordsDone: number
+  readonly recordsTotal: number
+}
+
+export interface SetSchemaOptions {
+  onProgress?: (progress: SchemaProgress) => void
+}
+
+/** What `setSchema` would do. */
+export interface SchemaPlan {
+  /** True when the store already is what the schema asks for. */
+  readonly isUpToDate: boolean
+  /** In order of execution; SQL for SQL stores, sentences for the memory store. */
+  readonly statements: readonly string[]
+  /** What each collection goes through, one line each. */
+  readonly changes: readonly { readonly collection: string; readonly change: string }[]
+}
+
+/** What an applied remote operation came to. */
+export type ApplyResult = 'applied' | 'duplicate' | 'refused'
+
+/**
+ * The operation log and the materialized tables. All implementations behave the same; one
+ * conformance suite runs on each of them (test/store).
+ *
+ * Every method rejects with `StoreError` `STORE_CLOSED` after `close()`.
+ */
+export interface ServerStore {
+  // ── schema and tables ──────────────────────────────────────────────────────────────────────
+  /**
+   * Creates and fills one table per collection. Free when the schema is unchanged.
+   *
+   * @throws SchemaError `SCHEMA_INVALID`; `SCHEMA_CHANGE_REFUSED` when data would be lost
+   */
+  setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void>
+  planSchema(schema: SchemaDefinition): Promise<SchemaPlan>
+  getSchema(): SchemaDefinition | null
+  /** Fills the tables again by replaying the log. All collections by default. */
+  rebuildCollections(collections?: readonly string[], options?: SetSchemaOptions): Promise<void>
+  queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]>
+  findRecord(collection: string, id: string): Promise<MaterializedRecord | null>
+  countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number>
+  materializeCollection(collection: string): Promise<MaterializedRecord[]>
+
+  // ── the log ────────────────────────────────────────────────────────────────────────────────
+  /**
+   * Stores the operations in order, in one durable transaction together with the version vector
+   * and the records. One result per request, in order. Rejects when nothing at all was stored.
+   */
+  append(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]>
+  /** Appends one operation from a trusted source. */
+  applyRemoteOperation(operation: Operation): Promise<ApplyResult>
+  /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
+  getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
+  getVersionVector(): Promise<VersionVector>
+  /** The vector's entries of these nodes only: what a handshake needs of millions. */
+  getVersionVectorOf(nodeIds: readonly string[]): Promise<VersionVector>
+  getNodeId(): string
+  /** Client operations and side effects; snapshots are not counted. */
+  getOperationCount(): Promise<number>
+  getMaxDeliverySequence(): Promise<number>
+  /** Operations (no snapshots) above `after`, in delivery order. */
+  getOperationsAfterDelivery(
+    after: number,
+    limit: number,
+  ): Promise<{ deliverySequence: number; operation: Operation }[]>
+
+  // ── delivery ───────────────────────────────────────────────────────────────────────────────
+  readDelivery(query: DeliveryQuery): Promise<DeliveryPage>
+  /** Visible entries that the vector does not cover, in delivery order: for clients without watermark. */
+  readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage>
+  /**
+   * Makes the field of the collection one that visibility can be decided by, and indexes it; for
+   * existing operations too. Idempotent. Without a field: indexes the collection as a whole.
+   *
+   * @returns false when the collection has as many tracked fields as a client may cause
+   */
+  trackScopeField(
+    collection: string,
+    field: string | null,
+    options?: { isGranted?: boolean },
+  ): Promise<boolean>
+  /** Present values of records, live or deleted, whether or not a schema is set. Missing ids are left out. */
+  readRecordValues(
+    collection: string,
+    ids: readonly string[],
+  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>>
+  /**
+   * Tells of commits that other servers made on the same database, after they are readable.
+   * @returns a function that ends the subscription
+   */
+  onRemoteCommit(listener: () => void): () => void
+
+  // ── nodes ──────────────────────────────────────────────────────────────────────────────────
+  readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>>
+  /** Inserts or updates; a `userId` that is already set is kept. Returns what holds afterwards. */
+  registerNode(node: Partial<NodeRegistration> & { readonly nodeId: string }): Promise<NodeRegistration>
+
+  // ── life ───────────────────────────────────────────────────────────────────────────────────
+  /** Resolves when the store answers and can commit; rejects with the reason. */
+  checkHealth(): Promise<void>
+  exportBackup(): Promise<Uint8Array>
+  importBackup(data: Uint8Array, merge?: boolean): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,27 @@
+import type { Frame } from '../protocol/frame.ts'
+import type { SyncMessage } from '../protocol/messages.ts'
+
+/**
+ * One connection as a session sees it. The required part is the public interface, for
+ * connections that the application accepted by itself; the optional part is what the built-in
+ * transports offer so that nothing is encoded twice and nothing grows without bound.
+ */
+export interface ServerTransport {
+  send(message: SyncMessage): void
+  /** Given a `Frame` as it came (built-in transports), or a message object. */
+  onMessage(handler: (message: unknown) => void): void
+  onClose(handler: (code: number, reason: string) => void): void
+  onError(handler: (error: Error) => void): void
+  isConnected(): boolean
+  close(code?: number, reason?: string): void
+
+  /** Sends a frame that is already encoded; shared between connections, so never altered. */
+  sendFrame?(frame: Frame): void
+  /** Bytes accepted by `send` that the network has not taken yet. */
+  readonly bufferedBytes?: number
+  /** Stops and resumes reading, so that a client cannot send faster than it is served. */
+  pause?(): void
+  resume?(): void
+  /** Where the connection comes from, for limits and logs. */
+  readonly remoteAddress?: string
+}
