@@ -5,7 +5,7 @@
  */
 export const CONNECTION_ERRORS = {
   AUTH_FAILED: {
-    closeCode: 4001,
+    closeCode: 1000,
     retriable: false,
     message: 'Authentication failed',
     meaning: 'The token is missing, invalid, or of an unknown user.',
@@ -47,13 +47,13 @@ export const CONNECTION_ERRORS = {
     meaning: 'A frame is larger than limits.maxMessageBytes.',
   },
   SCHEMA_MISMATCH: {
-    closeCode: 4006,
+    closeCode: 1000,
     retriable: false,
     message: 'schema version mismatch',
     meaning: "The client's schema version is outside the supported range.",
   },
   RATE_LIMIT: {
-    closeCode: 4029,
+    closeCode: 4014,
     retriable: true,
     message: 'Too many operations; send again later',
     meaning: 'A batch could not be slowed down within the time that a client waits.',

@@ -80,6 +80,12 @@ export interface DeliveryPage {
   readonly isLast: boolean
 }
 
+export interface HandshakeVectorQuery {
+  readonly nodeIds: readonly string[]
+  readonly userId: string | null
+  readonly maxOthers: number
+}
+
 /** A node that has spoken to this server. */
 export interface NodeRegistration {
   readonly nodeId: string
@@ -149,8 +155,11 @@ export interface ServerStore {
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
   getVersionVector(): Promise<VersionVector>
-  /** The vector's entries of these nodes only: what a handshake needs of millions. */
-  getVersionVectorOf(nodeIds: readonly string[]): Promise<VersionVector>
+  /**
+   * What a handshake tells of the vector: the entries of `nodeIds`, and up to `maxOthers` entries of
+   * other nodes that are bound to `userId` or to nobody. Never the whole vector of millions.
+   */
+  getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
   getNodeId(): string
   /** Client operations and side effects; snapshots are not counted. */
   getOperationCount(): Promise<number>
@@ -163,6 +172,8 @@ export interface ServerStore {
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
   readDelivery(query: DeliveryQuery): Promise<DeliveryPage>
+  /** Every entry of the log above `after`, snapshots too, whoever may see it. */
+  readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage>
   /** Visible entries that the vector does not cover, in delivery order: for clients without watermark. */
   readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage>
   /**

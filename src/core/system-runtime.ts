@@ -1,0 +1,27 @@
+import { randomBytes } from 'node:crypto'
+import type { Runtime } from './runtime.ts'
+
+/** The real clock, timers and randomness. Made once, by the program or by a library factory. */
+export function systemRuntime(): Runtime {
+  return {
+    now: () => Date.now(),
+    monotonicNow: () => performance.now(),
+    setTimer(delayMs, callback) {
+      const timeout = setTimeout(callback, delayMs).unref()
+      return { cancel: () => clearTimeout(timeout) }
+    },
+    defer: (callback) => void setImmediate(callback),
+    uuid: () => uuidV7(Date.now()),
+    token: (byteLength) => randomBytes(byteLength).toString('base64url'),
+  }
+}
+
+/** @see RFC 9562, section 5.7 */
+function uuidV7(nowMs: number): string {
+  const bytes = randomBytes(16)
+  bytes.writeUIntBE(nowMs, 0, 6)
+  bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f)
+  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f)
+  const hex = bytes.toString('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}
