@@ -1,0 +1,133 @@
+import type { AuthConfig } from '../auth/auth-config.ts'
+import type { SchemaDefinition } from '../core/schema/types.ts'
+
+/** The daemon's configuration, validated and complete: paths are absolute, durations are ms. */
+export interface ServerConfig {
+  readonly host: string
+  /** 0: any free port */
+  readonly port: number
+  readonly path: string
+  readonly store: StoreConfig
+  readonly schema: LoadedSchema | null
+  readonly schemaVersion: number
+  readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
+  readonly auth: AuthConfig
+  readonly batchSize: number
+  /** 0: unlimited */
+  readonly maxConnections: number
+  readonly limits: LimitsConfig
+  readonly http: HttpConfig
+  readonly admin: AdminConfig
+  readonly retention: RetentionConfig
+  /** null: blobs are relayed, not stored */
+  readonly blobs: { readonly driver: 'filesystem'; readonly directory: string } | null
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat }
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | null
+  /** ms */
+  readonly shutdownTimeout: number
+}
+
+export type StoreConfig =
+  | { readonly driver: 'sqlite'; readonly filename: string; readonly durability: 'full' | 'normal' }
+  | {
+      readonly driver: 'postgres'
+      readonly connectionString: string
+      readonly poolSize: number
+      readonly schema: string
+    }
+  | { readonly driver: 'memory' }
+
+export interface LoadedSchema {
+  readonly definition: SchemaDefinition
+  /** Absolute path; null when the configuration holds the schema itself. */
+  readonly file: string | null
+}
+
+export interface LimitsConfig {
+  readonly maxOperationBytes: number
+  /** 0: unlimited */
+  readonly maxOpsPerMinute: number
+  readonly maxMessageBytes: number
+  /** 0: unlimited */
+  readonly maxConnectionsPerUser: number
+  /** 0: unlimited */
+  readonly maxConnectionsPerAddress: number
+  /** ms */
+  readonly handshakeTimeout: number
+  /** ms */
+  readonly idleTimeout: number
+  /** per connection */
+  readonly maxBufferedBytes: number
+}
+
+export interface HttpConfig {
+  readonly health: boolean
+  readonly metrics: boolean
+  readonly dashboard: boolean
+  readonly staticDir: string | null
+  /** Exact origins of browsers that may connect; null: any. */
+  readonly allowedOrigins: readonly string[] | null
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. */
+  readonly trustProxy: readonly string[]
+}
+
+export interface AdminConfig {
+  readonly adminToken: string | null
+  readonly metricsToken: string | null
+  readonly backupToken: string | null
+  /** A listener of its own for the operations endpoints; null: they share the public one. */
+  readonly listener: { readonly host: string; readonly port: number } | null
+}
+
+export interface RetentionConfig {
+  /** ms for which an operation is kept after later ones made it unnecessary; null: for ever */
+  readonly keepFor: number | null
+  /** True when the server compacts by itself. */
+  readonly automatic: boolean
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+export const LOG_FORMATS = ['auto', 'pretty', 'json'] as const
+export type LogFormat = (typeof LOG_FORMATS)[number]
+
+/** Where the value of one option came from. */
+export type ConfigOrigin =
+  | { readonly kind: 'flag'; readonly name: string }
+  | { readonly kind: 'environment'; readonly name: string }
+  /** a `.env` file beside the configuration */
+  | { readonly kind: 'dotenv'; readonly name: string }
+  | { readonly kind: 'file' }
+  | { readonly kind: 'schema' }
+  | { readonly kind: 'default' }
+
+export interface EffectiveConfig {
+  readonly values: ServerConfig
+  /** Option path (`limits.maxMessageBytes`) → origin, in the order of the table. */
+  readonly origins: ReadonlyMap<string, ConfigOrigin>
+  /** Absolute path of the configuration file; null when there is none. */
+  readonly file: string | null
+}
+
+/** What the command line may override. */
+export interface ConfigFlags {
+  readonly host?: string
+  readonly port?: string
+  readonly path?: string
+  /** `sqlite`, `postgres` or `memory` */
+  readonly store?: string
+  /** SQLite file or PostgreSQL URL */
+  readonly db?: string
+  readonly schema?: string
+  readonly logLevel?: string
+}
+
+export interface LoadConfigOptions {
+  /** The search starts here; relative paths of flags and environment are relative to it. */
+  readonly cwd: string
+  /** `--config`: no search. */
+  readonly configFile?: string
+  readonly flags?: ConfigFlags
+  readonly env?: { readonly [name: string]: string | undefined }
+}
