@@ -1,0 +1,115 @@
+/** Levels of nesting that a value inside an operation may have; `data` itself is the first. */
+export const MAX_JSON_DEPTH = 32
+
+/** What a walk over a value of a client found out, besides problems. */
+export interface JsonWalk {
+  /** Counts down by what the value's JSON takes at least; the walk stops below 0. */
+  remainingBytes: number
+  /** True when the value holds what JSON writes in another way: -0, or a property that is undefined. */
+  isAltered: boolean
+}
+
+export type PlainObject = { readonly [property: string]: unknown }
+
+/** True for what a JSON object becomes; false for arrays, class instances and byte arrays. */
+export function isPlainObject(value: unknown): value is PlainObject {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+/**
+ * Finds what must not get into the log: numbers that JSON cannot write (a client's `1e400` is read
+ * as Infinity), nesting that would exhaust somebody's stack, keys that reach a prototype, and
+ * values that are not JSON at all. Text is looked at by `findTextProblem`.
+ *
+ * @param depth level of `value` itself, 1 at the top
+ * @returns the problem, to be appended to the name of the value ('.a.b must be …'), or null
+ */
+export function findJsonProblem(value: unknown, depth: number, walk: JsonWalk): string | null {
+  switch (typeof value) {
+    case 'string':
+      walk.remainingBytes -= value.length + 2
+      break
+    case 'number':
+      walk.remainingBytes -= 1
+      if (!Number.isFinite(value)) return ' must be a finite number'
+      if (value === 0 && 1 / value < 0) walk.isAltered = true
+      break
+    case 'boolean':
+      walk.remainingBytes -= 4
+      break
+    case 'object':
+      if (value === null) walk.remainingBytes -= 4
+      else return findContainerProblem(value, depth, walk)
+      break
+    default:
+      return ` must be a JSON value, not a ${typeof value}`
+  }
+  return walk.remainingBytes < 0 ? ' is too large' : null
+}
+
+function findContainerProblem(value: object, depth: number, walk: JsonWalk): string | null {
+  if (depth > MAX_JSON_DEPTH) return ` is nested deeper than ${MAX_JSON_DEPTH} levels`
+  walk.remainingBytes -= 2
+  if (Array.isArray(value)) return findElementProblem(value, depth, walk)
+  if (!isPlainObject(value)) return ' must be a plain object'
+  for (const key in value) {
+    const child = value[key]
+    if (child === undefined) {
+      walk.isAltered = true
+      continue
+    }
+    if (key === '__proto__') return ' holds the key "__proto__", which is not accepted'
+    walk.remainingBytes -= key.length + 3
+    const problem = findJsonProblem(child, depth + 1, walk)
+    if (problem !== null) return `.${quoteName(key)}${problem}`
+  }
+  return null
+}
+
+function findElementProblem(value: readonly unknown[], depth: number, walk: JsonWalk): string | null {
+  for (let index = 0; index < value.length; index++) {
+    const problem = findJsonProblem(value[index], depth + 1, walk)
+    if (problem !== null) return `[${index}]${problem}`
+  }
+  return null
+}
+
+/**
+ * Finds text that not every store can hold: NUL, which PostgreSQL refuses, and half a surrogate
+ * pair, which has no UTF-8. Only for values that `findJsonProblem` has passed.
+ */
+export function findTextProblem(value: unknown): string | null {
+  if (typeof value === 'string') return isStorableText(value) ? null : TEXT_PROBLEM
+  if (typeof value !== 'object' || value === null) return null
+  for (const [key, child] of Object.entries(value)) {
+    if (!isStorableText(key)) return `.${quoteName(key)}${TEXT_PROBLEM}`
+    const problem = findTextProblem(child)
+    if (problem !== null) return `.${quoteName(key)}${problem}`
+  }
+  return null
+}
+
+const TEXT_PROBLEM = ' holds a NUL character or half of a surrogate pair'
+
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+/** True for text that every store and every client reads back as it was written. */
+export function isStorableText(text: string): boolean {
+  return !text.includes('\u0000') && !LONE_SURROGATE.test(text)
+}
+
+/** A name of a client, safe to show: plain names as they are, others quoted and cut. */
+export function quoteName(name: string): string {
+  return /^[A-Za-z_]\w{0,63}$/.test(name) ? name : JSON.stringify(name.slice(0, 64))
+}
+
+/** A value of a client, short enough for a message. */
+export function describeValue(value: unknown): string {
+  if (value === undefined) return 'missing'
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
+  if (Array.isArray(value)) return 'an array'
+  if (typeof value === 'object' && value !== null) return 'an object'
+  return String(value)
+}
