@@ -1,0 +1,58 @@
+import { KoraServerError } from './errors.ts'
+
+/**
+ * Recursion ends here; far above what a decoded message can hold (see the decoder's limits), far
+ * below what the stack can.
+ */
+const MAX_DEPTH = 1000
+
+/**
+ * The text that operation ids are computed from: JSON without white space, keys sorted by UTF-16
+ * code unit. It differs from `JSON.stringify` where clients do: an undefined property is kept as
+ * null, and `toJSON` is not called, so that a Date is `{}` and a byte array an object with numeric
+ * keys.
+ *
+ * @throws KoraServerError `PROTOCOL_ERROR` when the value is nested deeper than 1000 levels
+ * @see docs/protocol.md, "Operation ids"
+ */
+export function canonicalJson(value: unknown): string {
+  return canonicalText(value, 0)
+}
+
+function canonicalText(value: unknown, depth: number): string {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value)
+    case 'number':
+      return Number.isFinite(value) ? String(value) : 'null' // String(-0) is "0", as in JSON
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'object':
+      if (value === null) return 'null'
+      if (depth >= MAX_DEPTH) {
+        throw new KoraServerError('PROTOCOL_ERROR', `A value is nested deeper than ${MAX_DEPTH} levels.`)
+      }
+      return Array.isArray(value) ? arrayText(value, depth + 1) : objectText(value, depth + 1)
+    default:
+      return 'null'
+  }
+}
+
+function arrayText(elements: readonly unknown[], depth: number): string {
+  let text = '['
+  for (let index = 0; index < elements.length; index++) {
+    if (index > 0) text += ','
+    text += canonicalText(elements[index], depth)
+  }
+  return `${text}]`
+}
+
+function objectText(object: object, depth: number): string {
+  const entries = object as { readonly [key: string]: unknown } // own enumerable keys only, below
+  let text = '{'
+  for (const key of Object.keys(entries).sort()) {
+    if (text.length > 1) text += ','
+    text += `${JSON.stringify(key)}:${canonicalText(entries[key], depth)}`
+  }
+  return `${text}}`
+}

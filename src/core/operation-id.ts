@@ -1,0 +1,77 @@
+import { hash } from 'node:crypto'
+import { canonicalJson } from './canonical-json.ts'
+import { serializeTimestamp } from './clock.ts'
+import type { FieldValues, JsonValue, Operation } from './operation.ts'
+import { ownValue, setOwnValue } from './own-property.ts'
+import { decodeBase64Form, isEncryptedPayload } from './record/binary-values.ts'
+
+/** What an operation's id is computed from. Sequence number, dependencies and labels are not part of it. */
+export type IdentifiedContent = Pick<
+  Operation,
+  'nodeId' | 'type' | 'collection' | 'recordId' | 'data' | 'timestamp' | 'atomicOps'
+>
+
+/** The canonical form of bytes is ten times their size; larger old values are not verified. */
+const MAX_LEGACY_BYTES = 65_536
+
+/** SHA-256 of the operation's canonical content, 64 lower-case hex digits. */
+export function computeOperationId(operation: IdentifiedContent): string {
+  return hash('sha256', identifiedText(operation), 'hex')
+}
+
+/**
+ * Compares an operation's id with its content.
+ *
+ * `unverifiable`: the id was computed over content that did not travel (end-to-end encryption), or
+ * over bytes in a form of clients before 1.0 that does not lead back to it. A `mismatch` need not
+ * be forgery: a field that was undefined when the operation was written is part of its id and not
+ * of the wire form.
+ */
+export function checkOperationId(
+  operation: IdentifiedContent & { readonly id: string },
+): 'verified' | 'mismatch' | 'unverifiable' {
+  if (isEncryptedPayload(operation.data)) return 'unverifiable'
+  if (computeOperationId(operation) === operation.id) return 'verified'
+  const legacyData = expandLegacyBytes(operation.data)
+  if (legacyData === null) return 'mismatch'
+  return computeOperationId({ ...operation, data: legacyData }) === operation.id ? 'verified' : 'unverifiable'
+}
+
+function identifiedText(operation: IdentifiedContent): string {
+  const { atomicOps } = operation
+  const hasAtomicOps = atomicOps !== undefined && Object.keys(atomicOps).length > 0
+  return (
+    `{${hasAtomicOps ? `"atomicOps":${canonicalJson(atomicOps)},` : ''}` +
+    `"collection":${JSON.stringify(operation.collection)},"data":${canonicalJson(operation.data)},` +
+    `"nodeId":${JSON.stringify(operation.nodeId)},"recordId":${JSON.stringify(operation.recordId)},` +
+    `"timestamp":${JSON.stringify(serializeTimestamp(operation.timestamp))},"type":"${operation.type}"}`
+  )
+}
+
+/**
+ * Data with its `__kora_bytes__` values as the byte objects that clients before 1.0 hashed; null
+ * when there is none. Data whose bytes are too many is returned as it is.
+ */
+function expandLegacyBytes(data: FieldValues | null): FieldValues | null {
+  if (data === null) return null
+  const expanded: { [field: string]: JsonValue } = {}
+  let budget = MAX_LEGACY_BYTES
+  let isLegacy = false
+  for (const [field, value] of Object.entries(data)) {
+    const bytes = isLegacyForm(value) ? decodeBase64Form(value) : null
+    isLegacy ||= bytes !== null
+    budget -= bytes?.length ?? 0
+    if (budget < 0) return data
+    setOwnValue(expanded, field, bytes === null ? value : { ...Array.from(bytes) })
+  }
+  return isLegacy ? expanded : null
+}
+
+function isLegacyForm(value: JsonValue): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    ownValue(value as FieldValues, '__kora_bytes__') !== undefined
+  )
+}
