@@ -1,4 +1,5 @@
-import type { JsonValue } from './operation.ts'
+import type { FieldValues, JsonValue } from './operation.ts'
+import { ownValue, setOwnValue } from './own-property.ts'
 
 /** Field → the value it must have. `{}` matches every record. */
 export type ScopeFilter = { readonly [field: string]: JsonValue }
@@ -13,4 +14,44 @@ export type ScopeMap = { readonly [collection: string]: ScopeFilter }
 export interface QuerySubset {
   readonly collection: string
   readonly where: ScopeFilter
+}
+
+/**
+ * What a client may see: what its authentication grants, narrowed by what it asks for and never
+ * widened. A client that names collections gets those of them that are granted; within one, its
+ * fields are added to the granted ones, which win. An empty request is none.
+ *
+ * @param granted null: everything is granted
+ * @see docs/protocol.md, "Scopes"
+ */
+export function grantScope(granted: ScopeMap | null, requested: ScopeMap | undefined): ScopeMap | null {
+  const wishes = requested === undefined || Object.keys(requested).length === 0 ? null : requested
+  if (granted === null || wishes === null) return granted ?? wishes
+  const scope: { [collection: string]: ScopeFilter } = {}
+  for (const [collection, grantedFilter] of Object.entries(granted)) {
+    const wish = ownValue(wishes, collection)
+    if (wish !== undefined) setOwnValue(scope, collection, { ...wish, ...grantedFilter })
+  }
+  return scope
+}
+
+/**
+ * True when a record with these values is inside the scope: its collection is listed and every
+ * field of the filter is there with exactly the filter's value. A missing field is not null, and
+ * arrays and objects match nothing.
+ */
+export function matchesScope(values: FieldValues, collection: string, scope: ScopeMap | null): boolean {
+  if (scope === null) return true
+  const filter = ownValue(scope, collection)
+  return filter !== undefined && matchesFilter(values, filter)
+}
+
+/** True when the values have every field of the filter with exactly its value. */
+export function matchesFilter(values: FieldValues, filter: ScopeFilter): boolean {
+  for (const field of Object.keys(filter)) {
+    const wanted = filter[field]
+    if (typeof wanted === 'object' && wanted !== null) return false
+    if (!Object.hasOwn(values, field) || values[field] !== wanted) return false
+  }
+  return true
 }

@@ -1,3 +1,4 @@
+import { canonicalJson } from './canonical-json.ts'
 import type { JsonValue } from './operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from './scope.ts'
 
@@ -38,6 +39,22 @@ export interface Visibility {
   readonly kind: 'operation' | 'snapshot'
   readonly collection: string
   readonly scopeChanges: ScopeChanges
+}
+
+/**
+ * The view of a client. Equal subsets are kept once, in the order of their canonical text, so that
+ * views differ only when what they show does.
+ */
+export function createView(scope: ScopeMap | null, subsets: readonly QuerySubset[] = []): View {
+  const subsetsByText = new Map(
+    subsets.map(({ collection, where }) => [canonicalJson([collection, where]), { collection, where }]),
+  )
+  const texts = [...subsetsByText.keys()].sort()
+  return {
+    key: `{"scope":${canonicalJson(scope)},"subsets":[${texts.join(',')}]}`,
+    scope,
+    subsets: texts.map((text) => subsetsByText.get(text) as QuerySubset), // the texts are the map's keys
+  }
 }
 
 /** The key of a field value. @see ScopeKey */
