@@ -10,6 +10,11 @@ export interface SchemaDefinition {
   readonly relations: { readonly [relation: string]: RelationDefinition }
   readonly migrations: { readonly [version: string]: MigrationDefinition }
   readonly sync?: { readonly [collection: string]: SyncRule }
+  /**
+   * Fields of earlier schemas whose columns the tables keep: collection → field. Only in the schema
+   * that a store records of itself. @see planSchemaChange
+   */
+  readonly retired?: { readonly [collection: string]: { readonly [field: string]: FieldDescriptor } }
 }
 
 export interface CollectionDefinition {
@@ -17,6 +22,8 @@ export interface CollectionDefinition {
   readonly indexes: readonly string[]
   readonly constraints: readonly Constraint[]
   readonly resolvers: { readonly [field: string]: Resolver }
+  /** What is left of the resolvers in JSON: the hash of each one's source. Absent without any. */
+  readonly resolverHashes?: { readonly [field: string]: string }
   /** Fields that decide who may see a record. */
   readonly scope: readonly string[]
   readonly stateMachine: StateMachine | undefined

@@ -1,0 +1,116 @@
+import type { JsonValue } from '../operation.ts'
+import { isPlainObject, own, type PlainObject, safeRecord } from './plain-object.ts'
+import type { Problems } from './problems.ts'
+import type { FieldDescriptor, MergeStrategy } from './types.ts'
+
+const MERGE_STRATEGIES: ReadonlySet<unknown> = new Set<MergeStrategy>([
+  'lww',
+  'counter',
+  'max',
+  'min',
+  'union',
+  'append-only',
+  'server-authoritative',
+])
+
+const MAX_NESTING = 32 // deeper than any record that operations may carry
+
+/** Reads one field descriptor; what a later release may have added to it is ignored. */
+export function parseField(
+  value: unknown,
+  path: string,
+  problems: Problems,
+  depth = 0,
+): FieldDescriptor | null {
+  if (!isPlainObject(value)) {
+    problems.add(path, 'is not a field; use one of the builders of `t`')
+    return null
+  }
+  const kind = own(value, 'kind')
+  if (typeof kind !== 'string' || kind === '') {
+    problems.add(`${path}.kind`, 'is missing; a field needs a kind, such as "string"')
+    return null
+  }
+  const auto = own(value, 'auto') === true
+  const defaultValue = parseDefault(own(value, 'defaultValue'), `${path}.defaultValue`, problems)
+  const required = own(value, 'required')
+  const mergeStrategy = own(value, 'mergeStrategy')
+  const itemKind = own(value, 'itemKind')
+  const secretMode = own(value, 'secretMode')
+  return {
+    kind,
+    required: typeof required === 'boolean' ? required : !auto && defaultValue === undefined,
+    defaultValue,
+    auto,
+    enumValues: parseEnumValues(own(value, 'enumValues'), `${path}.enumValues`, problems),
+    itemKind: typeof itemKind === 'string' ? itemKind : null,
+    mergeStrategy: MERGE_STRATEGIES.has(mergeStrategy) ? (mergeStrategy as MergeStrategy) : null,
+    transitions: parseTransitions(own(value, 'transitions'), `${path}.transitions`, problems),
+    ...parseNestedFields(value, path, problems, depth),
+    ...(secretMode === 'hashed' || secretMode === 'encrypted' ? { secretMode } : {}),
+  }
+}
+
+/** Reads a state → states map; null when there is none. */
+export function parseTransitions(
+  value: unknown,
+  path: string,
+  problems: Problems,
+): { readonly [state: string]: readonly string[] } | null {
+  if (value === undefined || value === null) return null
+  if (!isPlainObject(value)) {
+    problems.add(path, 'must be an object that lists the allowed next states of each state')
+    return null
+  }
+  const states: [string, readonly string[]][] = []
+  for (const [state, targets] of Object.entries(value)) {
+    if (isTextList(targets)) states.push([state, [...targets]])
+    else problems.add(`${path}.${state}`, 'must be a list of states')
+  }
+  return safeRecord(states)
+}
+
+export function isTextList(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}
+
+function parseEnumValues(value: unknown, path: string, problems: Problems): readonly string[] | null {
+  if (value === undefined || value === null) return null
+  if (isTextList(value)) return [...value]
+  problems.add(path, 'must be a list of strings')
+  return null
+}
+
+function parseDefault(value: unknown, path: string, problems: Problems): JsonValue | undefined {
+  if (value === undefined) return undefined
+  try {
+    // What JSON makes of it is what operations and tables would carry.
+    const text: string | undefined = JSON.stringify(value)
+    if (text !== undefined) return JSON.parse(text) as JsonValue
+  } catch {
+    // a circle or a bigint: the problem below says so
+  }
+  problems.add(path, 'must be a value that JSON can carry')
+  return undefined
+}
+
+function parseNestedFields(
+  value: PlainObject,
+  path: string,
+  problems: Problems,
+  depth: number,
+): Pick<FieldDescriptor, 'nestedFields'> {
+  const nested = own(value, 'nestedFields')
+  if (nested === undefined) return {}
+  if (nested === null) return { nestedFields: null }
+  if (!isPlainObject(nested) || depth >= MAX_NESTING) {
+    problems.add(`${path}.nestedFields`, `must be an object of fields, nested at most ${MAX_NESTING} deep`)
+    return {}
+  }
+  const fields: [string, FieldDescriptor][] = []
+  for (const [name, child] of Object.entries(nested)) {
+    const field = parseField(child, `${path}.nestedFields.${name}`, problems, depth + 1)
+    if (field !== null) fields.push([name, field])
+  }
+  return { nestedFields: safeRecord(fields) }
+}

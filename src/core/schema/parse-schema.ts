@@ -1,0 +1,197 @@
+import { collectionNameProblem, unknownName } from './names.ts'
+import { expectField, parseCollection, reportCaseCollisions } from './parse-collection.ts'
+import { parseField } from './parse-field.ts'
+import { isPlainObject, own, type PlainObject, safeRecord } from './plain-object.ts'
+import { Problems } from './problems.ts'
+import type {
+  CollectionDefinition,
+  FieldDescriptor,
+  MigrationDefinition,
+  MigrationStep,
+  RelationDefinition,
+  SchemaDefinition,
+  SyncRule,
+} from './types.ts'
+
+/**
+ * Reads a schema that `defineSchema` of this package or of any `@korajs/core` 1.x has returned, or
+ * what JSON has left of one. It goes by shape: parts that are missing are filled in, properties
+ * and kinds that this release does not know are let through or left out, functions may be gone.
+ *
+ * Beside the rules of `defineSchema` it applies those of SQL databases: reserved and overlong
+ * names, and names that differ only by case. The objects of the result have no prototype, so that
+ * a look-up finds only what the schema declares.
+ *
+ * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path
+ * @see docs/schema.md
+ */
+export function parseSchema(value: unknown): SchemaDefinition {
+  const problems = new Problems()
+  const schema = isPlainObject(value) ? value : {}
+  if (!isPlainObject(value)) problems.add('schema', 'is not an object; export what defineSchema() returns')
+
+  const collections = parseCollections(own(schema, 'collections'), problems)
+  const sync = parseSync(own(schema, 'sync'), collections, problems)
+  const parsed: SchemaDefinition = {
+    version: parseVersion(own(schema, 'version'), problems),
+    collections: addSyncFieldsToScope(collections, sync),
+    relations: parseRelations(own(schema, 'relations'), collections, problems),
+    migrations: parseMigrations(own(schema, 'migrations')),
+    ...(sync === null ? {} : { sync }),
+    ...parseRetired(own(schema, 'retired')),
+  }
+  problems.throwIfAny()
+  return parsed
+}
+
+type Collections = SchemaDefinition['collections']
+
+function parseVersion(value: unknown, problems: Problems): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1) return value
+  problems.add('version', 'must be a whole number from 1')
+  return 1
+}
+
+function parseCollections(value: unknown, problems: Problems): Collections {
+  if (!isPlainObject(value) || Object.keys(value).length === 0) {
+    problems.add('collections', 'must be an object with at least one collection')
+    return safeRecord([])
+  }
+  const collections: [string, CollectionDefinition][] = []
+  for (const [name, definition] of Object.entries(value)) {
+    const path = `collections.${name}`
+    const problem = collectionNameProblem(name)
+    if (problem !== null) problems.add(path, problem)
+    const collection = parseCollection(definition, path, problems)
+    if (collection !== null) collections.push([name, collection])
+  }
+  reportCaseCollisions(Object.keys(value), 'collections', problems)
+  return safeRecord(collections)
+}
+
+const ON_DELETE: ReadonlySet<unknown> = new Set(['cascade', 'set-null', 'restrict', 'no-action'])
+
+function parseRelations(
+  value: unknown,
+  collections: Collections,
+  problems: Problems,
+): SchemaDefinition['relations'] {
+  const relations: [string, RelationDefinition][] = []
+  for (const [name, item] of Object.entries(isPlainObject(value) ? value : {})) {
+    const path = `relations.${name}`
+    const relation: PlainObject = isPlainObject(item) ? item : {}
+    const from = own(relation, 'from')
+    const to = own(relation, 'to')
+    const field = own(relation, 'field')
+    const type = own(relation, 'type')
+    const onDelete = own(relation, 'onDelete')
+    const hasFrom = expectCollection(from, collections, `${path}.from`, problems)
+    const hasTo = expectCollection(to, collections, `${path}.to`, problems)
+    if (!hasFrom || !hasTo) continue
+    if (!expectField(field, collections[from]?.fields ?? {}, `${path}.field`, problems)) continue
+    relations.push([
+      name,
+      {
+        from,
+        to,
+        type: typeof type === 'string' ? type : 'many-to-one',
+        field,
+        onDelete: ON_DELETE.has(onDelete) ? (onDelete as RelationDefinition['onDelete']) : 'no-action',
+      },
+    ])
+  }
+  return safeRecord(relations)
+}
+
+function expectCollection(
+  name: unknown,
+  collections: Collections,
+  path: string,
+  problems: Problems,
+): name is string {
+  if (typeof name === 'string' && Object.hasOwn(collections, name)) return true
+  problems.add(
+    path,
+    typeof name === 'string'
+      ? unknownName('collection', name, Object.keys(collections))
+      : 'must be the name of a collection',
+  )
+  return false
+}
+
+function parseSync(
+  value: unknown,
+  collections: Collections,
+  problems: Problems,
+): { readonly [collection: string]: SyncRule } | null {
+  if (!isPlainObject(value)) return null
+  const rules: [string, SyncRule][] = []
+  for (const [name, rule] of Object.entries(value)) {
+    const path = `sync.${name}`
+    if (!expectCollection(name, collections, path, problems)) continue
+    const where = isPlainObject(rule) ? own(rule, 'where') : undefined
+    if (!isPlainObject(where)) {
+      problems.add(`${path}.where`, 'must be an object of fields and the scope values they are bound to')
+      continue
+    }
+    const bindings: [string, string][] = []
+    for (const [field, binding] of Object.entries(where)) {
+      if (!expectField(field, collections[name]?.fields ?? {}, `${path}.where.${field}`, problems)) continue
+      if (binding === true) bindings.push([field, field])
+      else if (typeof binding === 'string' && binding !== '') bindings.push([field, binding])
+      else problems.add(`${path}.where.${field}`, 'must be true or the name of a scope value')
+    }
+    rules.push([name, { where: safeRecord(bindings) }])
+  }
+  return rules.length === 0 ? null : safeRecord(rules)
+}
+
+/** `defineSchema` has done so already; objects made by hand may not have. */
+function addSyncFieldsToScope(collections: Collections, sync: SchemaDefinition['sync'] | null): Collections {
+  if (sync === null || sync === undefined) return collections
+  return safeRecord(
+    Object.entries(collections).map(([name, collection]) => {
+      const bound = Object.keys(own(sync, name)?.where ?? {})
+      return [name, { ...collection, scope: [...new Set([...collection.scope, ...bound])] }] as const
+    }),
+  )
+}
+
+/** Migrations run on clients; they are carried along for tools, so nothing in them is refused. */
+function parseMigrations(value: unknown): SchemaDefinition['migrations'] {
+  const migrations: [string, MigrationDefinition][] = []
+  for (const [version, migration] of Object.entries(isPlainObject(value) ? value : {})) {
+    // May be a class instance, so its properties are read with their prototype's.
+    if (!isPlainObject(migration) || !Array.isArray(migration.steps)) continue
+    migrations.push([
+      version,
+      {
+        steps: migration.steps.filter(isMigrationStep),
+        rollbackSteps: Array.isArray(migration.rollbackSteps)
+          ? migration.rollbackSteps.filter(isMigrationStep)
+          : undefined,
+        safelyReversible: migration.safelyReversible === true,
+      },
+    ])
+  }
+  return safeRecord(migrations)
+}
+
+function isMigrationStep(step: unknown): step is MigrationStep {
+  return isPlainObject(step) && typeof step.type === 'string' && typeof step.collection === 'string'
+}
+
+/** Written by the store itself, so damaged parts are dropped rather than reported. */
+function parseRetired(value: unknown): Pick<SchemaDefinition, 'retired'> {
+  if (!isPlainObject(value)) return {}
+  const ignored = new Problems()
+  const retired = Object.entries(value).map(([collection, fields]) => {
+    const descriptors: [string, FieldDescriptor][] = []
+    for (const [name, descriptor] of Object.entries(isPlainObject(fields) ? fields : {})) {
+      const field = parseField(descriptor, name, ignored)
+      if (field !== null) descriptors.push([name, field])
+    }
+    return [collection, safeRecord(descriptors)] as const
+  })
+  return { retired: safeRecord(retired) }
+}

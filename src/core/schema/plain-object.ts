@@ -1,0 +1,19 @@
+/** An object from outside whose own properties are still to be checked. */
+export type PlainObject = { readonly [key: string]: unknown }
+
+/** True for objects that are neither null nor arrays. */
+export function isPlainObject(value: unknown): value is PlainObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** An own property, or undefined: `own({}, 'constructor')` finds nothing. */
+export function own<Value>(object: { readonly [key: string]: Value }, key: string): Value | undefined {
+  return Object.hasOwn(object, key) ? object[key] : undefined
+}
+
+/** Entries as an object without prototype, in which only what was put in is found. */
+export function safeRecord<Value>(entries: Iterable<readonly [string, Value]>): { [key: string]: Value } {
+  const record: { [key: string]: Value } = Object.create(null)
+  for (const [key, value] of entries) record[key] = value
+  return record
+}

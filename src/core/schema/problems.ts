@@ -1,0 +1,18 @@
+import { SchemaError } from '../errors.ts'
+
+/** Collects everything that is wrong with a schema, so that all of it can be mended at once. */
+export class Problems {
+  readonly #lines: string[] = []
+
+  /** @param path where in the schema, like `collections.todos.indexes[0]` */
+  add(path: string, message: string): void {
+    this.#lines.push(`${path}: ${message}`)
+  }
+
+  /** @throws SchemaError `SCHEMA_INVALID` when there is any problem, listing each on a line */
+  throwIfAny(): void {
+    if (this.#lines.length === 0) return
+    const count = this.#lines.length === 1 ? '1 problem' : `${this.#lines.length} problems`
+    throw new SchemaError('SCHEMA_INVALID', `The schema has ${count}:\n${this.#lines.join('\n')}`)
+  }
+}
