@@ -44,6 +44,17 @@ export const LOG_EVENTS = {
     message: 'client does not acknowledge what it was sent',
     fields: 'sessionId, nodeId, acknowledgedSequence, sentSequence',
   },
+  transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
+  authProviderFailed: {
+    level: 'error',
+    message: 'the auth provider threw; the client was refused',
+    fields: 'sessionId, err',
+  },
+  validatorFailed: {
+    level: 'error',
+    message: 'validateOperation threw; the operation was refused',
+    fields: 'sessionId, operationId, err',
+  },
   authFailed: {
     level: 'info',
     message: 'authentication refused',

@@ -1,0 +1,261 @@
+import type { Runtime } from '../core/runtime.ts'
+import { encodeDeliveryFrame } from '../protocol/codec.ts'
+import type { Frame } from '../protocol/frame.ts'
+import type { AcknowledgmentMessage, WireFormat } from '../protocol/messages.ts'
+import type { LogEntry, ServerStore } from '../store/store.ts'
+import type { FeedWindow, SharedView } from './views.ts'
+
+/** What a delivery stream needs of its session. */
+export interface DeliveryTarget {
+  /** Hands an encoded batch to the connection. */
+  sendDelivery(frame: Frame, entries: readonly LogEntry[]): void
+  /** True while the connection can take more without filling its send buffer. */
+  canSend(): boolean
+  /** The initial stream has been handed over completely. */
+  onCaughtUp(): void
+  /** Reading the store failed: the session cannot go on. */
+  onDeliveryFailed(error: unknown): void
+  readonly format: WireFormat
+}
+
+export interface DeliveryOptions {
+  readonly store: ServerStore
+  readonly runtime: Runtime
+  readonly view: SharedView
+  readonly feed: FeedWindow
+  /** The node whose own operations are left out. */
+  readonly nodeId: string
+  /** True from the start when the client has a watermark; else it gets its own history back first. */
+  readonly skipOwnOperations: boolean
+  /** The client's watermark: the stream's first base. */
+  readonly from: number
+  /** The log's end at the handshake: the batch that reaches it is the final one. */
+  readonly initialEnd: number
+  readonly batchSize: number
+}
+
+/** Unacknowledged bytes and batches beyond which the stream waits for the client. */
+const WINDOW_BYTES = 1024 * 1024
+const WINDOW_BATCHES = 64
+/** Three round trips on a poor mobile link; sooner, phones receive everything twice. */
+export const RESEND_AFTER_MS = 15_000
+/** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
+const SKIP_AFTER_ENTRIES = 1000
+const MAX_BATCH_BYTES = 512 * 1024
+
+interface BatchInFlight {
+  readonly max: number
+  readonly bytes: number
+}
+
+/**
+ * The delivery stream of one session: everything its view shows, in commit order, in batches that
+ * are chained by delivery sequence. Sent ahead of the acknowledgments within a bounded window.
+ *
+ * @see docs/protocol.md, "Delivery stream"
+ */
+export class DeliveryStream {
+  readonly #target: DeliveryTarget
+  readonly #options: DeliveryOptions
+  /** The end of the last batch sent, which the next one must start from. */
+  #chainEnd: number
+  /** Every visible entry up to here was sent. Ahead of the chain where a tail was invisible. */
+  #scannedTo: number
+  #acknowledged: number
+  #inFlight: BatchInFlight[] = []
+  #inFlightBytes = 0
+  #lastProgressAt: number
+  #resends = 0
+  #batchIndex = 0
+  #isCaughtUp = false
+  #isReading = false
+  #isStopped = false
+  #generation = 0
+  #skipOwn: boolean
+
+  constructor(target: DeliveryTarget, options: DeliveryOptions) {
+    this.#target = target
+    this.#options = options
+    this.#chainEnd = options.from
+    this.#scannedTo = options.from
+    this.#acknowledged = options.from
+    this.#skipOwn = options.skipOwnOperations
+    this.#lastProgressAt = options.runtime.monotonicNow()
+  }
+
+  get acknowledgedSequence(): number {
+    return this.#acknowledged
+  }
+
+  get sentSequence(): number {
+    return this.#chainEnd
+  }
+
+  get hasUnacknowledged(): boolean {
+    return this.#inFlight.length > 0
+  }
+
+  get view(): SharedView {
+    return this.#options.view
+  }
+
+  /** Sends what there is, as far as the window allows. Called whenever either may have changed. */
+  pump(): void {
+    if (this.#isStopped || this.#isReading) return
+    const { feed, view } = this.#options
+    while (this.#hasRoom()) {
+      if (this.#isCaughtUp && this.#scannedTo >= feed.head) return
+      if (!this.#isCaughtUp || !view.covers(this.#scannedTo)) {
+        void this.#readAndSend()
+        return
+      }
+      this.#sendFromFeed()
+    }
+  }
+
+  acknowledge({ deliverySequence }: AcknowledgmentMessage): void {
+    // Above what was sent: a confused or hostile client.
+    if (deliverySequence === undefined || deliverySequence > this.#chainEnd) return
+    if (deliverySequence > this.#acknowledged) {
+      this.#acknowledged = deliverySequence
+      this.#resends = 0
+      this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    }
+    this.#dropAcknowledged()
+    this.pump()
+  }
+
+  /**
+   * Looks after a stream that does not move. Called every second while something is unacknowledged.
+   *
+   * @returns `'stalled'` when the client was sent the same twice and still acknowledged nothing
+   */
+  checkProgress(): 'ok' | 'resent' | 'stalled' {
+    if (this.#inFlight.length === 0) return 'ok'
+    const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
+    if (waitedMs < RESEND_AFTER_MS * 2 ** this.#resends) return 'ok'
+    if (this.#resends > 0) return 'stalled'
+    this.#resends++
+    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#rewind()
+    this.pump()
+    return 'resent'
+  }
+
+  /** Goes back to the last acknowledged position; a page that is being read no longer fits. */
+  #rewind(): void {
+    this.#generation++
+    this.#inFlight = []
+    this.#inFlightBytes = 0
+    this.#chainEnd = this.#acknowledged
+    this.#scannedTo = this.#acknowledged
+  }
+
+  /** Moves the watermark of a client that has not seen anything of a long invisible tail. */
+  skipInvisibleTail(force = false): void {
+    if (!this.#isCaughtUp || this.#isStopped || this.#inFlight.length > 0) return
+    const skipped = this.#scannedTo - this.#chainEnd
+    if (skipped >= (force ? 1 : SKIP_AFTER_ENTRIES)) this.#sendBatch([], this.#scannedTo, true)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  #hasRoom(): boolean {
+    return (
+      this.#inFlightBytes < WINDOW_BYTES && this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()
+    )
+  }
+
+  #sendFromFeed(): void {
+    const { feed, view, batchSize } = this.#options
+    const visible = view.entriesAfter(this.#scannedTo, batchSize)
+    const max = visible.length < batchSize ? feed.head : (visible[visible.length - 1]?.deliverySequence ?? 0)
+    const entries = this.#withoutOwn(visible)
+    this.#scannedTo = max
+    if (entries.length > 0) this.#sendBatch(entries, max, true, entries.length === visible.length)
+    else this.skipInvisibleTail()
+  }
+
+  /** One page of the store, then whatever comes next. */
+  async #readAndSend(): Promise<void> {
+    this.#isReading = true
+    try {
+      await this.#sendNextPage()
+    } catch (error) {
+      if (!this.#isStopped) this.#target.onDeliveryFailed(error)
+      return
+    } finally {
+      this.#isReading = false
+    }
+    this.pump()
+  }
+
+  async #sendNextPage(): Promise<void> {
+    const { store, view, batchSize, initialEnd } = this.#options
+    const generation = this.#generation
+    const page = await store.readDelivery({
+      after: this.#scannedTo,
+      view: view.view,
+      limit: batchSize + 1, // one more tells whether the batch is the last
+      maxBytes: MAX_BATCH_BYTES,
+    })
+    if (this.#isStopped || generation !== this.#generation) return
+    const hasMore = page.entries.length > batchSize
+    const visible = hasMore ? page.entries.slice(0, batchSize) : page.entries
+    const max = hasMore ? (visible[visible.length - 1]?.deliverySequence ?? 0) : page.scannedTo
+    const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
+    const entries = this.#withoutOwn(visible)
+    this.#scannedTo = max
+    if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) this.#sendBatch(entries, max, isFinal)
+    if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
+  }
+
+  #finishInitialStream(): void {
+    this.#isCaughtUp = true
+    this.#skipOwn = true
+    this.#target.onCaughtUp()
+  }
+
+  #withoutOwn(entries: readonly LogEntry[]): readonly LogEntry[] {
+    if (!this.#skipOwn) return entries
+    const { nodeId } = this.#options
+    return entries.some((entry) => entry.nodeId === nodeId)
+      ? entries.filter((entry) => entry.nodeId !== nodeId)
+      : entries
+  }
+
+  #sendBatch(entries: readonly LogEntry[], max: number, isFinal: boolean, isShared = false): void {
+    const base = this.#chainEnd
+    const format = this.#target.format
+    const make = (): Frame =>
+      encodeDeliveryFrame(
+        {
+          messageId: `d-${base}-${max}`,
+          isFinal,
+          batchIndex: this.#isCaughtUp ? 0 : this.#batchIndex++,
+          baseDeliverySequence: base,
+          maxDeliverySequence: max,
+        },
+        entries.map((entry) => entry.wireJson),
+        format,
+      )
+    const frame = isShared ? this.#options.view.frame(`${format} ${base} ${max}`, make) : make()
+    if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#inFlight.push({ max, bytes: frame.bytes.byteLength })
+    this.#inFlightBytes += frame.bytes.byteLength
+    this.#chainEnd = max
+    this.#target.sendDelivery(frame, entries)
+  }
+
+  #dropAcknowledged(): void {
+    let count = 0
+    for (const batch of this.#inFlight) {
+      if (batch.max > this.#acknowledged) break
+      this.#inFlightBytes -= batch.bytes
+      count++
+    }
+    if (count > 0) this.#inFlight.splice(0, count)
+  }
+}

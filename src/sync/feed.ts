@@ -1,0 +1,110 @@
+import type { LogEntry, ServerStore } from '../store/store.ts'
+
+export interface FeedOptions {
+  /** Bytes of wire JSON kept in memory for readers that are close behind. */
+  readonly maxBytes: number
+  /** Called with entries as they are committed, in order, without a gap. */
+  readonly onEntries: (entries: readonly LogEntry[]) => void
+}
+
+const REFILL_PAGE_ENTRIES = 500
+
+/**
+ * The newest committed entries, in memory, bounded in bytes. Readers further behind than the
+ * window read the store.
+ */
+export class Feed {
+  readonly #store: ServerStore
+  readonly #options: FeedOptions
+  #entries: LogEntry[] = []
+  /** Index of the first entry still in the window: evicting shifts the array only now and then. */
+  #start = 0
+  #bytes = 0
+  #head: number
+  #evictedThrough: number
+  #refilling: Promise<void> | null = null
+  #refillAgain = false
+
+  /** @param head the store's highest delivery sequence now; the window starts empty above it */
+  constructor(store: ServerStore, head: number, options: FeedOptions) {
+    this.#store = store
+    this.#head = head
+    this.#evictedThrough = head
+    this.#options = options
+  }
+
+  /** The highest delivery sequence that readers have been told of. */
+  get head(): number {
+    return this.#head
+  }
+
+  /** Entries above this delivery sequence are in the window. */
+  get evictedThrough(): number {
+    return this.#evictedThrough
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /**
+   * Takes what a commit of this process stored. Where another process committed in between, the
+   * gap is read from the store first, so that readers never see a later entry before an earlier one.
+   */
+  publish(entries: readonly LogEntry[]): void {
+    const first = entries[0]
+    if (first === undefined) return
+    if (this.#refilling === null && first.deliverySequence === this.#head + 1) this.#append(entries)
+    else void this.refill()
+  }
+
+  /** Reads on from the head to the end of the store's log. */
+  refill(): Promise<void> {
+    if (this.#refilling !== null) {
+      this.#refillAgain = true
+      return this.#refilling
+    }
+    this.#refilling = this.#readToEnd().finally(() => {
+      this.#refilling = null
+      if (this.#refillAgain) {
+        this.#refillAgain = false
+        void this.refill()
+      }
+    })
+    return this.#refilling
+  }
+
+  async #readToEnd(): Promise<void> {
+    for (;;) {
+      const page = await this.#store.readLog(this.#head, REFILL_PAGE_ENTRIES, this.#options.maxBytes)
+      this.#append(page.entries)
+      if (page.isLast) return
+    }
+  }
+
+  #append(entries: readonly LogEntry[]): void {
+    const last = entries[entries.length - 1]
+    if (last === undefined) return
+    for (const entry of entries) {
+      this.#entries.push(entry)
+      this.#bytes += entry.wireJson.length
+    }
+    this.#head = last.deliverySequence
+    this.#evict()
+    this.#options.onEntries(entries)
+  }
+
+  #evict(): void {
+    while (this.#bytes > this.#options.maxBytes) {
+      const oldest = this.#entries[this.#start]
+      if (oldest === undefined) break
+      this.#bytes -= oldest.wireJson.length
+      this.#evictedThrough = oldest.deliverySequence
+      this.#start++
+    }
+    if (this.#start > 1024 && this.#start * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#start)
+      this.#start = 0
+    }
+  }
+}

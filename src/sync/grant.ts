@@ -1,0 +1,105 @@
+import type { AuthContext } from '../auth/provider.ts'
+import { canonicalJson } from '../core/canonical-json.ts'
+import { grantScope } from '../core/scope.ts'
+import type { ScopeMap } from '../core/scope.ts'
+import { createView, type View } from '../core/view.ts'
+import type { HandshakeMessage } from '../protocol/messages.ts'
+import type { NodeRegistration, ServerStore } from '../store/store.ts'
+
+/** What a handshake comes to once its author is known. */
+export interface Grant {
+  /** What the author may write; null: everything. The client's own wishes do not narrow it. */
+  readonly writeScope: ScopeMap | null
+  readonly view: View
+  /** Echoed only when it is what the client asked for: another one would unsettle its watermarks. */
+  readonly acceptedScope: ScopeMap | undefined
+  /** Identifies the granted scope, to notice when it changes behind a watermark. */
+  readonly scopeKey: string
+}
+
+/**
+ * Decides what a client sees: its authentication is the upper bound, its wishes narrow. Fields that
+ * visibility depends on are tracked before the first read.
+ *
+ * A wish by a field that the store does not track is left to the client, which filters what it
+ * receives by the same rule.
+ *
+ * @see docs/protocol.md, "Scopes"
+ */
+export async function grantView(
+  store: ServerStore,
+  auth: AuthContext,
+  handshake: Pick<HandshakeMessage, 'syncScope' | 'syncQueries'>,
+): Promise<Grant> {
+  const writeScope = auth.scopes ?? null
+  const granted = grantScope(writeScope, handshake.syncScope)
+  const scope = granted === null ? null : await trackScope(store, granted, writeScope)
+  const subsets = []
+  for (const subset of handshake.syncQueries ?? []) {
+    subsets.push({ ...subset, where: await trackFilter(store, subset.collection, subset.where, null) })
+  }
+  return {
+    writeScope,
+    view: createView(scope, subsets),
+    acceptedScope:
+      granted !== null && canonicalJson(granted) === canonicalJson(handshake.syncScope) ? granted : undefined,
+    scopeKey: createView(granted).key,
+  }
+}
+
+/**
+ * The delivery sequence from which the client must be served.
+ *
+ * @returns `from`, and whether the client has to be told to start over: its watermark is above our
+ *   log (an older backup was restored), or counts a scope that is no longer the granted one
+ * @see docs/protocol.md, "Watermarks"
+ */
+export function startOfStream(
+  watermark: number,
+  head: number,
+  grant: Grant,
+  registration: NodeRegistration | undefined,
+): { from: number; startsOver: boolean } {
+  if (watermark > head) return { from: 0, startsOver: true }
+  const isScopeKnownToClient = grant.acceptedScope !== undefined || grant.writeScope === null
+  const hasChanged = registration?.viewKey !== grant.scopeKey
+  if (watermark > 0 && !isScopeKnownToClient && hasChanged) return { from: 0, startsOver: true }
+  return { from: watermark, startsOver: false }
+}
+
+async function trackScope(
+  store: ServerStore,
+  granted: ScopeMap,
+  writeScope: ScopeMap | null,
+): Promise<ScopeMap> {
+  const scope: { [collection: string]: ScopeMap[string] } = Object.create(null)
+  for (const [collection, filter] of Object.entries(granted)) {
+    const bound = writeScope !== null && Object.hasOwn(writeScope, collection) ? writeScope[collection] : null
+    scope[collection] = await trackFilter(store, collection, filter, bound ?? null)
+  }
+  return scope
+}
+
+async function trackFilter(
+  store: ServerStore,
+  collection: string,
+  filter: ScopeMap[string],
+  bound: ScopeMap[string] | null,
+): Promise<ScopeMap[string]> {
+  const tracked: { [field: string]: ScopeMap[string][string] } = Object.create(null)
+  const fields = Object.keys(filter)
+  if (fields.length === 0) await store.trackScopeField(collection, null, { isGranted: bound !== null })
+  // The fields of the authentication come first: views are looked up by the first one.
+  fields.sort((a, b) => Number(isIn(bound, b)) - Number(isIn(bound, a)))
+  for (const field of fields) {
+    const isGranted = isIn(bound, field)
+    const isTracked = await store.trackScopeField(collection, field, { isGranted })
+    const value = filter[field]
+    if ((isTracked || isGranted) && value !== undefined) tracked[field] = value
+  }
+  return tracked
+}
+
+function isIn(filter: ScopeMap[string] | null, field: string): boolean {
+  return filter !== null && Object.hasOwn(filter, field)
+}

@@ -1,0 +1,54 @@
+import type { AuthProvider } from '../auth/provider.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
+import type { DecodeLimits } from '../protocol/receive.ts'
+import type { ServerStore } from '../store/store.ts'
+import type { Feed } from './feed.ts'
+import type { Ingest } from './ingest.ts'
+import type { SyncLimits, ValidateOperation } from './options.ts'
+import type { Relays } from './relays/relays.ts'
+import type { Session, SessionIdentity } from './session.ts'
+import type { Views } from './views.ts'
+
+/** Counters of one server since its start. */
+export interface SyncStats {
+  operationsReceived: number
+  operationsSent: number
+  errorCount: number
+  connectionsTotal: number
+  peakConnections: number
+  /** Operations whose id is not the hash of what arrived. */
+  idMismatches: number
+}
+
+/** What a session may use of the hub that it belongs to. */
+export interface SyncHubContext {
+  readonly store: ServerStore
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly auth: AuthProvider
+  /** True when everybody is let in and nobody can be told from another. */
+  readonly isOpen: boolean
+  readonly batchSize: number
+  readonly schemaVersion: number
+  readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
+  readonly limits: SyncLimits
+  readonly decodeLimits: DecodeLimits
+  /** Tighter: what a stranger may make us decode. */
+  readonly handshakeDecodeLimits: DecodeLimits
+  readonly validateOperation: ValidateOperation | undefined
+  readonly hasBlobStorage: boolean
+  readonly ingest: Ingest
+  readonly feed: Feed
+  readonly views: Views
+  readonly relays: Relays
+  readonly stats: SyncStats
+
+  /** A limit that this identity's session would exceed, or null. */
+  refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null
+  onSessionAccepted(session: Session): void
+  onSessionClosed(session: Session): void
+  /** The session has something unacknowledged: look after it once a second. */
+  watchProgress(session: Session): void
+}

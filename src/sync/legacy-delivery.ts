@@ -1,0 +1,256 @@
+import { sortCausally } from '../core/causal-order.ts'
+import type { Operation } from '../core/operation.ts'
+import type { Runtime } from '../core/runtime.ts'
+import type { VersionVector } from '../core/version-vector.ts'
+import { encodeDeliveryFrame } from '../protocol/codec.ts'
+import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
+import type { Frame } from '../protocol/frame.ts'
+import type { AcknowledgmentMessage } from '../protocol/messages.ts'
+import type { LogEntry, ServerStore } from '../store/store.ts'
+import { type DeliveryTarget, RESEND_AFTER_MS } from './delivery.ts'
+import type { FeedWindow, SharedView } from './views.ts'
+
+export interface LegacyDeliveryOptions {
+  readonly store: ServerStore
+  readonly runtime: Runtime
+  readonly view: SharedView
+  readonly feed: FeedWindow
+  readonly nodeId: string
+  readonly batchSize: number
+  /** What the client has, by node. */
+  readonly vector: VersionVector
+  /** Delivery sequence acknowledged in an earlier session; the vector may hide a gap above it. */
+  readonly legacyPosition: number
+  /** Where the client stopped in an earlier delta. */
+  readonly deltaCursor: string | undefined
+}
+
+/** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
+const MAX_SORTED_ENTRIES = 10_000
+const MAX_PAGE_BYTES = 4 * 1024 * 1024
+/** Batches that may be on their way unacknowledged. */
+const WINDOW_BATCHES = 16
+
+interface Batch {
+  readonly entries: readonly LogEntry[]
+  readonly isFinal: boolean
+  readonly batchIndex: number
+  readonly totalBatches?: number
+  readonly cursor?: string
+  /** Everything up to here is delivered once this batch and all before it are acknowledged. */
+  readonly position: number | null
+}
+
+interface BatchInFlight {
+  readonly messageId: string
+  readonly frame: Frame
+  readonly batch: Batch
+  isAcknowledged: boolean
+}
+
+/**
+ * Delivery to a client without watermark: what its version vector lacks, then each commit as it
+ * comes. Nothing marks gaps for such a client, so what it has acknowledged is remembered for it.
+ *
+ * @see docs/protocol.md, "Clients without watermark"
+ */
+export class LegacyDelivery {
+  readonly #target: DeliveryTarget
+  readonly #options: LegacyDeliveryOptions
+  readonly #batches: AsyncIterator<Batch, void>
+  #inFlight: BatchInFlight[] = []
+  #position: number | null = null
+  #sentTo: number
+  #isPulling = false
+  #isStopped = false
+  #isLive = false
+  #messageCount = 0
+  #lastProgressAt: number
+  #resends = 0
+
+  constructor(target: DeliveryTarget, options: LegacyDeliveryOptions) {
+    this.#target = target
+    this.#options = options
+    this.#sentTo = options.feed.head
+    this.#batches = this.#deltaBatches()
+    this.#lastProgressAt = options.runtime.monotonicNow()
+  }
+
+  get acknowledgedSequence(): number {
+    return this.#position ?? 0
+  }
+
+  get sentSequence(): number {
+    return this.#sentTo
+  }
+
+  get hasUnacknowledged(): boolean {
+    return this.#inFlight.length > 0
+  }
+
+  pump(): void {
+    if (!this.#isPulling && !this.#isStopped) void this.#pull()
+  }
+
+  acknowledge({ acknowledgedMessageId }: AcknowledgmentMessage): void {
+    const acknowledged = this.#inFlight.find((batch) => batch.messageId === acknowledgedMessageId)
+    if (acknowledged === undefined) return
+    acknowledged.isAcknowledged = true
+    this.#resends = 0
+    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    while (this.#inFlight[0]?.isAcknowledged) {
+      const { batch } = this.#inFlight.shift() ?? acknowledged
+      this.#position = batch.position ?? this.#position
+    }
+    this.pump()
+  }
+
+  /** @returns `'stalled'` when the client was sent the same twice and still acknowledged nothing */
+  checkProgress(): 'ok' | 'resent' | 'stalled' {
+    if (this.#inFlight.length === 0) return 'ok'
+    const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
+    if (waitedMs < RESEND_AFTER_MS * 2 ** this.#resends) return 'ok'
+    if (this.#resends > 0) return 'stalled'
+    this.#resends++
+    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    for (const { frame, batch } of this.#inFlight) this.#target.sendDelivery(frame, batch.entries)
+    return 'resent'
+  }
+
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  /** Remembers what the client has acknowledged, for its next session. */
+  async savePosition(): Promise<void> {
+    const { store, nodeId, legacyPosition } = this.#options
+    if (this.#position === null || this.#position <= legacyPosition) return
+    // Best effort: without it the next session repeats what the client already has.
+    await store.registerNode({ nodeId, legacyPosition: this.#position }).catch(() => {})
+  }
+
+  async #pull(): Promise<void> {
+    this.#isPulling = true
+    try {
+      while (this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()) {
+        const batch = this.#isLive ? await this.#nextLiveBatch() : await this.#nextDeltaBatch()
+        if (batch === null || this.#isStopped) return
+        this.#send(batch)
+        if (!this.#isLive && batch.isFinal) {
+          this.#isLive = true
+          this.#target.onCaughtUp()
+        }
+      }
+    } catch (error) {
+      if (!this.#isStopped) this.#target.onDeliveryFailed(error)
+    } finally {
+      this.#isPulling = false
+    }
+  }
+
+  async #nextDeltaBatch(): Promise<Batch | null> {
+    const next = await this.#batches.next()
+    return next.done ? null : next.value
+  }
+
+  async #nextLiveBatch(): Promise<Batch | null> {
+    const { feed, view, store, batchSize, nodeId } = this.#options
+    while (this.#sentTo < feed.head) {
+      let visible: readonly LogEntry[]
+      let position: number
+      if (view.covers(this.#sentTo)) {
+        visible = view.entriesAfter(this.#sentTo, batchSize)
+        position = visible.length < batchSize ? feed.head : (visible[visible.length - 1]?.deliverySequence ?? 0)
+      } else {
+        const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
+        const page = await store.readDelivery(query)
+        visible = page.entries
+        position = page.scannedTo
+      }
+      this.#sentTo = position
+      const entries = visible.filter((entry) => entry.nodeId !== nodeId)
+      if (entries.length > 0) return { entries, isFinal: true, batchIndex: 0, position }
+    }
+    return null
+  }
+
+  #send(batch: Batch): void {
+    this.#messageCount++
+    const messageId = `b-${this.#messageCount}`
+    const { entries, position: _, ...header } = batch
+    const frame = encodeDeliveryFrame(
+      { messageId, ...header },
+      entries.map((entry) => entry.wireJson),
+      this.#target.format,
+    )
+    if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#inFlight.push({ messageId, frame, batch, isAcknowledged: false })
+    this.#target.sendDelivery(frame, entries)
+  }
+
+  // ── the delta ──────────────────────────────────────────────────────────────────────────────
+
+  async *#deltaBatches(): AsyncGenerator<Batch, void> {
+    const end = this.#sentTo
+    const missing = await this.#readMissing(MAX_SORTED_ENTRIES)
+    if (missing.isComplete) yield* this.#sortedBatches(missing.entries, end)
+    else yield* this.#streamedBatches(end)
+  }
+
+  *#sortedBatches(entries: readonly LogEntry[], end: number): Generator<Batch, void> {
+    const { batchSize } = this.#options
+    const cursor = decodeDeltaCursor(this.#options.deltaCursor)
+    const sorted = sortEntries(entries)
+    const seen = sorted.findIndex((entry) => entry.operationId === cursor?.lastOperationId)
+    const rest = sorted.slice(seen + 1)
+    const totalBatches = Math.max(1, Math.ceil(rest.length / batchSize))
+    for (let index = 0; index < totalBatches; index++) {
+      const batch = rest.slice(index * batchSize, (index + 1) * batchSize)
+      const last = batch[batch.length - 1]
+      const isFinal = index === totalBatches - 1
+      yield {
+        entries: batch,
+        isFinal,
+        batchIndex: last === undefined ? (cursor?.batchIndex ?? 0) : index,
+        totalBatches,
+        ...(last && { cursor: encodeDeltaCursor({ lastOperationId: last.operationId, batchIndex: index }) }),
+        position: isFinal ? end : null,
+      }
+    }
+  }
+
+  /** Too much to sort: in commit order, which puts causes first wherever they were pushed first. */
+  async *#streamedBatches(end: number): AsyncGenerator<Batch, void> {
+    const { store, vector, view, batchSize } = this.#options
+    let after = 0
+    for (let batchIndex = 0; ; batchIndex++) {
+      const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
+      const page = await store.readMissing(vector, query)
+      after = page.scannedTo
+      const isFinal = page.isLast
+      yield { entries: page.entries, isFinal, batchIndex, position: isFinal ? end : null }
+      if (isFinal) return
+    }
+  }
+
+  /** What the vector lacks, and what came after the last acknowledged live batch. */
+  async #readMissing(limit: number): Promise<{ entries: LogEntry[]; isComplete: boolean }> {
+    const { store, vector, view, legacyPosition } = this.#options
+    const query = { view: view.view, limit, maxBytes: MAX_PAGE_BYTES }
+    const missing = await store.readMissing(vector, { ...query, after: 0 })
+    const bySequence = new Map(missing.entries.map((entry) => [entry.deliverySequence, entry]))
+    let isComplete = missing.isLast
+    if (legacyPosition > 0) {
+      const later = await store.readDelivery({ ...query, after: legacyPosition })
+      for (const entry of later.entries) bySequence.set(entry.deliverySequence, entry)
+      isComplete &&= later.isLast
+    }
+    return { entries: [...bySequence.values()], isComplete }
+  }
+}
+
+function sortEntries(entries: readonly LogEntry[]): readonly LogEntry[] {
+  const byId = new Map(entries.map((entry) => [entry.operationId, entry]))
+  const operations = entries.map((entry) => JSON.parse(entry.wireJson) as Operation) // written by us
+  return sortCausally(operations).flatMap((operation) => byId.get(operation.id) ?? [])
+}

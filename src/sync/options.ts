@@ -1,0 +1,79 @@
+import type { AuthContext, AuthProvider } from '../auth/provider.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Operation } from '../core/operation.ts'
+import type { Runtime } from '../core/runtime.ts'
+import type { ServerStore } from '../store/store.ts'
+
+/** What the application's own check makes of an operation. */
+export type ValidationVerdict =
+  | { readonly action: 'accept' }
+  /** The client is told by name; `retriable` is information for the app. */
+  | {
+      readonly action: 'reject'
+      readonly code: string
+      readonly message: string
+      readonly retriable?: boolean
+    }
+  /** Neither stored nor refused: it is as if it had never been sent. */
+  | { readonly action: 'ignore' }
+
+export interface ValidationContext {
+  readonly auth: AuthContext
+  /** Reads of the present records, for checks that need more than the operation. */
+  readonly kora: Pick<ServerStore, 'queryCollection' | 'findRecord' | 'countCollection'>
+}
+
+export type ValidateOperation = (
+  operation: Operation,
+  context: ValidationContext,
+) => ValidationVerdict | Promise<ValidationVerdict>
+
+/** Bounds of one server, each with its unit and default. */
+export interface SyncLimits {
+  /** Bytes of one operation as wire JSON. Default 262144. */
+  readonly maxOperationBytes: number
+  /** Sustained operations per minute and connection, with a burst of the same size; 0 = unlimited. Default 6000. */
+  readonly maxOpsPerMinute: number
+  /** Bytes of one frame after authentication. Default 32 MiB: a full batch of the largest operations. */
+  readonly maxMessageBytes: number
+  /** Open connections in all; 0 = unlimited. */
+  readonly maxConnections: number
+  readonly maxConnectionsPerUser: number
+  readonly maxConnectionsPerAddress: number
+  /** ms from the opening of a connection to its accepted handshake. Default 10000. */
+  readonly handshakeTimeoutMs: number
+  /** ms without any sign of life (pings included) after which a connection is dead. Default 45000. */
+  readonly idleTimeoutMs: number
+  /** Bytes that one connection may leave unread. Default 4 MiB. */
+  readonly maxBufferedBytes: number
+}
+
+export const DEFAULT_SYNC_LIMITS: SyncLimits = {
+  maxOperationBytes: 262_144,
+  maxOpsPerMinute: 6000,
+  maxMessageBytes: 32 * 1024 * 1024,
+  maxConnections: 0,
+  maxConnectionsPerUser: 0,
+  maxConnectionsPerAddress: 0,
+  handshakeTimeoutMs: 10_000,
+  idleTimeoutMs: 45_000,
+  maxBufferedBytes: 4 * 1024 * 1024,
+}
+
+/** What the sync hub is made of. @see KoraSyncServerConfig for the public form */
+export interface SyncHubOptions {
+  readonly store: ServerStore
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly auth: AuthProvider
+  /** Operations per batch sent. Default 100. */
+  readonly batchSize: number
+  readonly schemaVersion: number
+  /** Inclusive range of client schema versions that are let in. */
+  readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
+  readonly limits: SyncLimits
+  readonly validateOperation?: ValidateOperation
+  /** Stores a chunk of a blob under its SHA-256. With `resolveBlobChunk`: central blob storage. */
+  readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
+  readonly resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+}

@@ -1,0 +1,234 @@
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Operation } from '../core/operation.ts'
+import { checkOperationId } from '../core/operation-id.ts'
+import { type Refusal, refuse } from '../core/refusal.ts'
+import type { Timer } from '../core/runtime.ts'
+import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
+import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
+import type { AppendRequest, AppendResult } from '../store/store.ts'
+import { FUTURE_TOLERANCE_MS, refuseFutureClock } from './guards.ts'
+import type { SyncHubContext } from './hub-context.ts'
+import type { Session, SessionIdentity } from './session.ts'
+import { TokenBucket } from './token-bucket.ts'
+
+/** Clients give up on an unanswered live batch after 30 s; what would take longer is sent back. */
+const MAX_DELAY_MS = 20_000
+/** Bytes of one session that may be on their way to the store before its next batch is read. */
+const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
+
+/** An operation of a batch on its way through the guards. */
+type Guarded =
+  | { readonly verdict: 'store'; readonly request: AppendRequest }
+  | { readonly verdict: 'ignore' }
+  | { readonly verdict: 'refuse'; readonly refusal: Refusal }
+
+/**
+ * What one session sends to be stored. Each batch is acknowledged once every operation of it is
+ * durable, was stored before, or was refused by name; in the order of arrival.
+ *
+ * @see docs/protocol.md, "Pushing"
+ */
+export class Push {
+  readonly #session: Session
+  readonly #context: SyncHubContext
+  readonly #logger: Logger
+  readonly #bucket: TokenBucket
+  /** Settles when the newest batch is answered: answers leave in order. */
+  #answered: Promise<void> = Promise.resolve()
+  #inFlightBytes = 0
+  #delay: { timer: Timer; resolve: () => void } | null = null
+  #isStopped = false
+
+  constructor(session: Session, context: SyncHubContext, logger: Logger) {
+    this.#session = session
+    this.#context = context
+    this.#logger = logger
+    this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
+  }
+
+  /** Resolves when the session may be given its next message, which is before the batch is stored. */
+  async receive(batch: ReceivedBatchMessage): Promise<void> {
+    const identity = this.#session.identity
+    if (identity === null) return
+    if (!identity.isModern && this.#hasFutureClock(batch)) {
+      this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
+      return
+    }
+    if (!(await this.#waitForRate(batch.operations.length))) return
+    if (this.#context.ingest.isFull) await this.#context.ingest.whenRoom()
+    if (this.#inFlightBytes > MAX_IN_FLIGHT_BYTES) await this.#answered
+    if (this.#isStopped) return
+
+    this.#context.stats.operationsReceived += batch.operations.length
+    const guarded: Guarded[] = []
+    for (const received of batch.operations) guarded.push(await this.#guard(received, identity))
+    if (this.#isStopped) return
+    this.#store(batch, guarded, identity)
+  }
+
+  /** Resolves when everything received so far is answered. */
+  settled(): Promise<void> {
+    return this.#answered
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#delay?.timer.cancel()
+    this.#delay?.resolve()
+  }
+
+  // ── guards ─────────────────────────────────────────────────────────────────────────────────
+
+  #hasFutureClock(batch: ReceivedBatchMessage): boolean {
+    const latest = this.#context.runtime.now() + FUTURE_TOLERANCE_MS
+    return batch.operations.some(
+      (received) => received.ok && received.operation.timestamp.wallTime > latest,
+    )
+  }
+
+  /**
+   * Slows a client down to its rate. A batch of the initial exchange waits as long as it takes; a
+   * live batch that cannot be answered in time is left to the client, which keeps it.
+   *
+   * @returns false when the session has ended
+   */
+  async #waitForRate(count: number): Promise<boolean> {
+    const { runtime } = this.#context
+    for (;;) {
+      const waitMs = this.#bucket.waitMs(count, runtime.monotonicNow())
+      if (waitMs === 0) break
+      if (waitMs > MAX_DELAY_MS && this.#session.state === 'streaming') {
+        this.#session.fail('RATE_LIMIT', `retry in ${Math.ceil(waitMs / 1000)} s`)
+        return false
+      }
+      await new Promise<void>((resolve) => {
+        this.#delay = { timer: runtime.setTimer(waitMs, resolve), resolve }
+      })
+      this.#delay = null
+      if (this.#isStopped) return false
+    }
+    this.#bucket.take(count, runtime.monotonicNow())
+    return true
+  }
+
+  async #guard(received: ReceivedOperation, identity: SessionIdentity): Promise<Guarded> {
+    if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
+    const { operation, wireJson } = received
+    const refusal = this.#refuseByRule(operation)
+    if (refusal !== null) return { verdict: 'refuse', refusal }
+    if (checkOperationId(operation) === 'mismatch') this.#context.stats.idMismatches++
+    const verdict = await this.#validate(operation, identity)
+    if (verdict !== null) return verdict
+    return {
+      verdict: 'store',
+      request: {
+        operation,
+        wireJson,
+        writeScope: identity.auth.scopes ?? null,
+        advancesVector: await this.#advancesVector(operation.nodeId, identity),
+      },
+    }
+  }
+
+  #refuseByRule(operation: Operation): Refusal | null {
+    const schema = this.#context.store.getSchema()
+    return (
+      refuseFutureClock(operation, this.#context.runtime.now()) ??
+      (schema === null ? null : refuseSchemaViolation(operation, schema))
+    )
+  }
+
+  /** Asks the application. null: it has nothing against the operation. */
+  async #validate(operation: Operation, identity: SessionIdentity): Promise<Guarded | null> {
+    const { validateOperation, store } = this.#context
+    if (validateOperation === undefined) return null
+    try {
+      const verdict = await validateOperation(operation, { auth: identity.auth, kora: store })
+      if (verdict.action === 'accept') return null
+      if (verdict.action === 'ignore') return { verdict: 'ignore' }
+      const { code, message, retriable = false } = verdict
+      return { verdict: 'refuse', refusal: { code, message, retriable } }
+    } catch (error) {
+      logEvent(this.#logger, LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
+      const refusal = refuse('VALIDATION_ERROR', 'The server could not check the operation.')
+      return { verdict: 'refuse', refusal }
+    }
+  }
+
+  /**
+   * Whether storing an operation of this author may tell the author's device that the server has it.
+   * Only who speaks for a node may: another's claim would make that device skip what it still holds.
+   */
+  async #advancesVector(nodeId: string, identity: SessionIdentity): Promise<boolean> {
+    if (this.#context.isOpen) return true
+    if (nodeId === identity.nodeId) return identity.speaksForNode
+    if (identity.auth.isAnonymous) return false
+    const registration = (await this.#context.store.readNodes([nodeId])).get(nodeId)
+    return registration?.userId === identity.auth.userId
+  }
+
+  // ── answers ────────────────────────────────────────────────────────────────────────────────
+
+  #store(batch: ReceivedBatchMessage, guarded: readonly Guarded[], identity: SessionIdentity): void {
+    const requests = guarded.flatMap((item) => (item.verdict === 'store' ? [item.request] : []))
+    const bytes = requests.reduce((sum, request) => sum + request.wireJson.length, 0)
+    const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests)
+    this.#inFlightBytes += bytes
+    const before = this.#answered
+    this.#answered = Promise.all([stored, before])
+      .then(([results]) => this.#answer(batch, guarded, results, identity))
+      .catch(() => this.#session.fail('STORE_UNAVAILABLE'))
+      .finally(() => {
+        this.#inFlightBytes -= bytes
+      })
+  }
+
+  #answer(
+    batch: ReceivedBatchMessage,
+    guarded: readonly Guarded[],
+    results: readonly AppendResult[],
+    identity: SessionIdentity,
+  ): void {
+    let next = 0
+    batch.operations.forEach((received, index) => {
+      const item = guarded[index]
+      const result = item?.verdict === 'store' ? results[next++] : undefined
+      if (item?.verdict === 'refuse') this.#reject(received, item.refusal, identity)
+      if (result?.status === 'refused') this.#reject(received, result.refusal, identity)
+    })
+    this.#session.send({
+      type: 'acknowledgment',
+      messageId: this.#session.nextMessageId(),
+      acknowledgedMessageId: batch.messageId,
+      lastSequenceNumber: highestOwnSequence(batch, identity.nodeId),
+    })
+  }
+
+  #reject(received: ReceivedOperation, refusal: Refusal, identity: SessionIdentity): void {
+    const { operationId, collection, recordId } = received.ok
+      ? { operationId: received.operation.id, ...received.operation }
+      : received
+    const event = identity.isModern ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
+    logEvent(this.#logger, event, { operationId, code: refusal.code, detail: refusal.message })
+    this.#context.stats.errorCount++
+    if (!identity.isModern) return // would make an older client drop the connection
+    this.#session.send({
+      type: 'operation-rejected',
+      messageId: this.#session.nextMessageId(),
+      operationId,
+      collection,
+      recordId,
+      ...refusal,
+    })
+  }
+}
+
+/** The client takes it as the mark of what the server has of its own operations. */
+function highestOwnSequence(batch: ReceivedBatchMessage, nodeId: string): number {
+  let highest = 0
+  for (const received of batch.operations) {
+    const own = received.ok ? received.operation : received
+    if (own.nodeId === nodeId && own.sequenceNumber > highest) highest = own.sequenceNumber
+  }
+  return highest
+}

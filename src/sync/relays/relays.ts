@@ -1,0 +1,68 @@
+import { assertNever } from '../../core/errors.ts'
+import type {
+  AwarenessUpdateMessage,
+  BlobChunkPushMessage,
+  BlobChunkRequestMessage,
+  BlobChunkResponseMessage,
+  YjsDocUpdateMessage,
+} from '../../protocol/messages.ts'
+import type { Session } from '../session.ts'
+import { BlobRelay, type BlobRelayOptions } from './blob-relay.ts'
+import { PresenceRelay, type PresenceRelayOptions } from './presence-relay.ts'
+import { RichtextRelay } from './richtext-relay.ts'
+
+export type RelayedMessage =
+  | AwarenessUpdateMessage
+  | YjsDocUpdateMessage
+  | BlobChunkRequestMessage
+  | BlobChunkResponseMessage
+  | BlobChunkPushMessage
+
+/** The sessions that relays may reach: accepted ones, by id. */
+export type RelaySessions = ReadonlyMap<string, Session>
+
+export type RelaysOptions = PresenceRelayOptions & BlobRelayOptions
+
+/** What passes from client to client without becoming an operation. Nothing of it is in the log. */
+export class Relays {
+  readonly presence: PresenceRelay
+  readonly richtext: RichtextRelay
+  readonly blobs: BlobRelay
+
+  constructor(sessions: RelaySessions, options: RelaysOptions) {
+    this.presence = new PresenceRelay(sessions, options)
+    this.richtext = new RichtextRelay(sessions, options)
+    this.blobs = new BlobRelay(sessions, options)
+  }
+
+  /** One message of an accepted session. A promise only where its next message has to wait. */
+  receive(session: Session, message: RelayedMessage): Promise<void> | undefined {
+    switch (message.type) {
+      case 'awareness-update':
+        return this.presence.receive(session, message)
+      case 'yjs-doc-update':
+        return this.richtext.receive(session, message)
+      case 'blob-chunk-request':
+      case 'blob-chunk-response':
+      case 'blob-chunk-push':
+        return this.blobs.receive(session, message)
+      default:
+        return assertNever(message)
+    }
+  }
+
+  /** The session has its initial data: it may be told of the others. */
+  onStreaming(session: Session): void {
+    this.presence.onStreaming(session)
+  }
+
+  onClosed(session: Session): void {
+    this.presence.onClosed(session)
+    this.blobs.onClosed(session)
+  }
+
+  stop(): void {
+    this.presence.stop()
+    this.blobs.stop()
+  }
+}

@@ -1,0 +1,439 @@
+import type { AuthContext } from '../auth/provider.ts'
+import { assertNever, ProtocolError } from '../core/errors.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Timer } from '../core/runtime.ts'
+import type { View } from '../core/view.ts'
+import { decodeFrame, encodeFrame } from '../protocol/codec.ts'
+import {
+  CONNECTION_ERRORS,
+  type ConnectionErrorCode,
+  MAX_CLOSE_REASON_BYTES,
+} from '../protocol/connection-errors.ts'
+import type { Frame } from '../protocol/frame.ts'
+import type {
+  HandshakeMessage,
+  ReceivedMessage,
+  SyncMessage,
+  WireFormat,
+} from '../protocol/messages.ts'
+import { receiveMessage } from '../protocol/receive.ts'
+import type { LogEntry } from '../store/store.ts'
+import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
+import { acceptHandshake, type HandshakeResult } from './handshake.ts'
+import type { SyncHubContext } from './hub-context.ts'
+import { LegacyDelivery } from './legacy-delivery.ts'
+import { Push } from './push.ts'
+import type { ServerTransport } from './transport.ts'
+import type { SharedView, ViewReader } from './views.ts'
+
+/**
+ * ```
+ *            handshake           accepted              initial stream sent
+ * connected ───────────▶ authenticating ───────▶ syncing ───────▶ streaming
+ *     │                        │                    │                 │
+ *     └────────────────────────┴───── closed ◀──────┴─────────────────┘
+ * ```
+ * Nothing but a handshake is processed before `syncing`; nothing at all after `closed`.
+ */
+export type SessionState = 'connected' | 'authenticating' | 'syncing' | 'streaming' | 'closed'
+
+/** Who is at the other end, once the handshake is accepted. */
+export interface SessionIdentity {
+  readonly nodeId: string
+  readonly auth: AuthContext
+  readonly view: View
+  /** Knows delivery sequences, refusals per operation, and the messages that came with them. */
+  readonly isModern: boolean
+  /** True when what this session sends under its own node id counts as that node's progress. */
+  readonly speaksForNode: boolean
+}
+
+/** Frames of one connection that wait to be processed: beyond it the socket is paused. */
+const MAX_INBOX_BYTES = 1024 * 1024
+/** A client that reads nothing for this long while its buffer is full is cut off. */
+const MAX_BLOCKED_MS = 30_000
+
+/** One connected client. */
+export class Session implements ViewReader, DeliveryTarget {
+  readonly id: string
+  readonly #context: SyncHubContext
+  readonly #transport: ServerTransport
+  readonly #logger: Logger
+  readonly #push: Push
+  readonly #inbox: unknown[] = []
+  #inboxBytes = 0
+  #isProcessing = false
+  #isPaused = false
+  #state: SessionState = 'connected'
+  #format: WireFormat = 'json'
+  #identity: SessionIdentity | null = null
+  #stream: DeliveryStream | LegacyDelivery | null = null
+  #sharedView: SharedView | null = null
+  #timer: Timer | null = null
+  #blockedSince: number | null = null
+  #messageCount = 0
+
+  constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
+    this.id = id
+    this.#transport = transport
+    this.#context = context
+    this.#logger = context.logger.child({ sessionId: id })
+    this.#push = new Push(this, context, this.#logger)
+    this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
+      this.fail('HANDSHAKE_TIMEOUT'),
+    )
+    transport.onMessage((message) => this.#receive(message))
+    transport.onClose((code, reason) => this.#onClosed(code, reason))
+    transport.onError((error) => logEvent(this.#logger, LOG_EVENTS.transportFailed, { err: error }))
+    logEvent(this.#logger, LOG_EVENTS.sessionOpened, { remoteAddress: transport.remoteAddress })
+  }
+
+  get state(): SessionState {
+    return this.#state
+  }
+
+  get format(): WireFormat {
+    return this.#format
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#transport.remoteAddress
+  }
+
+  get bufferedBytes(): number {
+    return this.#transport.bufferedBytes ?? 0
+  }
+
+  /** null before the handshake is accepted. */
+  get identity(): SessionIdentity | null {
+    return this.#identity
+  }
+
+  get isAccepted(): boolean {
+    return this.#state === 'syncing' || this.#state === 'streaming'
+  }
+
+  /** An id for a message of this connection; unique within it. */
+  nextMessageId(): string {
+    this.#messageCount++
+    return `s-${this.#messageCount}`
+  }
+
+  send(message: SyncMessage): void {
+    if (this.#state === 'closed' || !this.#transport.isConnected()) return
+    if (this.#transport.sendFrame) this.#transport.sendFrame(encodeFrame(message, this.#format))
+    else this.#transport.send(message)
+  }
+
+  /** Sends a frame made for several sessions; false when this one's buffer is full and it was dropped. */
+  sendShared(frame: Frame, message: SyncMessage): boolean {
+    if (!this.isAccepted || !this.canSend()) return false
+    if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
+    else this.#transport.send(message)
+    return true
+  }
+
+  // ── delivery ───────────────────────────────────────────────────────────────────────────────
+
+  sendDelivery(frame: Frame, entries: readonly LogEntry[]): void {
+    if (this.#state === 'closed') return
+    this.#context.stats.operationsSent += entries.length
+    if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
+    else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
+    this.#context.watchProgress(this)
+  }
+
+  canSend(): boolean {
+    return this.bufferedBytes < this.#context.limits.maxBufferedBytes
+  }
+
+  onCaughtUp(): void {
+    if (this.#state !== 'syncing') return
+    this.#state = 'streaming'
+    this.#context.relays.onStreaming(this)
+  }
+
+  onDeliveryFailed(error: unknown): void {
+    this.#crash(error)
+  }
+
+  onViewAdvanced(): void {
+    this.#stream?.pump()
+  }
+
+  /**
+   * The once-a-second look at a session with unacknowledged batches or a full buffer.
+   * @returns false when there is nothing left to watch
+   */
+  checkProgress(): boolean {
+    if (this.#state === 'closed' || this.#stream === null) return false
+    if (this.#checkBlocked()) return false
+    const progress = this.#stream.checkProgress()
+    if (progress === 'stalled') {
+      logEvent(this.#logger, LOG_EVENTS.deliveryStalled, {
+        nodeId: this.#identity?.nodeId,
+        acknowledgedSequence: this.#stream.acknowledgedSequence,
+        sentSequence: this.#stream.sentSequence,
+      })
+      this.fail('SLOW_CONSUMER')
+      return false
+    }
+    return this.#stream.hasUnacknowledged || this.#blockedSince !== null
+  }
+
+  /** Moves the watermark of a quiet client over what it may not see. */
+  skipInvisibleTail(): void {
+    if (this.#stream instanceof DeliveryStream && this.#state === 'streaming')
+      this.#stream.skipInvisibleTail(true)
+  }
+
+  // ── the end ────────────────────────────────────────────────────────────────────────────────
+
+  /** Ends the session: tells the client why, then closes the connection. */
+  fail(code: ConnectionErrorCode, detail?: string): void {
+    if (this.#state === 'closed') return
+    const { message, retriable } = CONNECTION_ERRORS[code]
+    logEvent(this.#logger, code === 'AUTH_FAILED' ? LOG_EVENTS.authFailed : LOG_EVENTS.sessionFailed, {
+      code,
+      detail,
+      remoteAddress: this.remoteAddress,
+    })
+    this.#context.stats.errorCount++
+    const text = detail === undefined ? message : `${message}: ${detail}`
+    this.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
+    this.close(code)
+  }
+
+  /** Closes the connection with the code's close code, without an `error` message. */
+  close(code: ConnectionErrorCode): void {
+    const { closeCode, message } = CONNECTION_ERRORS[code]
+    this.closeWith(closeCode, message)
+  }
+
+  closeWith(closeCode: number, reason: string): void {
+    if (this.#state === 'closed') return
+    this.#end(closeCode, reason)
+    this.#transport.close(closeCode, truncateUtf8(reason, MAX_CLOSE_REASON_BYTES))
+  }
+
+  /** Resolves when what this session has submitted is stored and answered. */
+  settled(): Promise<void> {
+    return this.#push.settled()
+  }
+
+  #onClosed(code: number, reason: string): void {
+    if (this.#state !== 'closed') this.#end(code, reason)
+  }
+
+  #end(code: number, reason: string): void {
+    this.#context.relays.onClosed(this)
+    this.#state = 'closed'
+    this.#timer?.cancel()
+    this.#inbox.length = 0
+    this.#inboxBytes = 0
+    this.#push.stop()
+    this.#stream?.stop()
+    if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
+    if (this.#stream instanceof LegacyDelivery) void this.#stream.savePosition()
+    this.#context.onSessionClosed(this)
+    logEvent(this.#logger, LOG_EVENTS.sessionClosed, { code, reason })
+  }
+
+  /** A programming error or a failing store ends this session and nothing else. */
+  #crash(error: unknown): void {
+    if (this.#state === 'closed') return
+    logEvent(this.#logger, LOG_EVENTS.sessionCrashed, { err: error })
+    this.fail('SYNC_ERROR')
+  }
+
+  // ── what comes in ──────────────────────────────────────────────────────────────────────────
+
+  /** Messages are processed strictly one after the other, in order of arrival. */
+  #receive(message: unknown): void {
+    if (this.#state === 'closed') return
+    if (this.#isProcessing) this.#enqueue(message)
+    else void this.#process(message)
+  }
+
+  #enqueue(message: unknown): void {
+    if (this.#state === 'connected' || this.#state === 'authenticating') {
+      // A client waits for the answer to its handshake. Who does not is refused unread.
+      this.fail('HANDSHAKE_REQUIRED')
+      return
+    }
+    this.#inbox.push(message)
+    this.#inboxBytes += sizeOf(message)
+    if (this.#inboxBytes > MAX_INBOX_BYTES && !this.#isPaused) {
+      this.#isPaused = true
+      this.#transport.pause?.()
+    }
+  }
+
+  async #process(first: unknown): Promise<void> {
+    this.#isProcessing = true
+    let message: unknown = first
+    try {
+      for (;;) {
+        const pending = this.#handle(this.#decode(message))
+        if (pending !== undefined) await pending
+        if (this.#inbox.length === 0 || this.#isClosed()) break
+        message = this.#inbox.shift()
+        this.#inboxBytes -= sizeOf(message)
+        this.#resumeWhenDrained()
+      }
+    } catch (error) {
+      if (error instanceof ProtocolError) this.fail('PROTOCOL_ERROR', error.message)
+      else this.#crash(error)
+    } finally {
+      this.#isProcessing = false
+    }
+  }
+
+  #isClosed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  #resumeWhenDrained(): void {
+    if (!this.#isPaused || this.#inboxBytes > MAX_INBOX_BYTES / 2) return
+    this.#isPaused = false
+    this.#transport.resume?.()
+  }
+
+  #decode(message: unknown): ReceivedMessage {
+    const limits = this.isAccepted ? this.#context.decodeLimits : this.#context.handshakeDecodeLimits
+    if (!isFrame(message)) return receiveMessage(message, limits)
+    const decoded = decodeFrame(message, limits)
+    // The answer has the form of the newest frame: a client that only reads text is never sent binary.
+    this.#format = message.isBinary && message.bytes[0] === PROTOBUF_FIRST_BYTE ? 'protobuf' : 'json'
+    return decoded
+  }
+
+  /** Returns a promise only where the next message has to wait. */
+  #handle(message: ReceivedMessage): Promise<void> | undefined {
+    if (message.type === 'handshake') return this.#handshake(message)
+    if (!this.isAccepted) {
+      this.fail('HANDSHAKE_REQUIRED')
+      return undefined
+    }
+    switch (message.type) {
+      case 'operation-batch':
+        return this.#push.receive(message)
+      case 'acknowledgment':
+        this.#stream?.acknowledge(message)
+        return undefined
+      case 'error':
+        return undefined // clients have nothing to report that a server could act on
+      case 'awareness-update':
+      case 'yjs-doc-update':
+      case 'blob-chunk-request':
+      case 'blob-chunk-response':
+      case 'blob-chunk-push':
+        return this.#context.relays.receive(this, message)
+      default:
+        return assertNever(message)
+    }
+  }
+
+  // ── handshake ──────────────────────────────────────────────────────────────────────────────
+
+  async #handshake(message: HandshakeMessage): Promise<void> {
+    if (this.#state !== 'connected') {
+      this.fail('DUPLICATE_HANDSHAKE')
+      return
+    }
+    this.#state = 'authenticating'
+    const result = await acceptHandshake(message, this.#context, this.#logger)
+    if (this.#isClosed()) return
+    if (!result.accepted) {
+      if (result.response) this.send({ ...result.response, messageId: this.nextMessageId() })
+      if (result.error === 'SCHEMA_MISMATCH') this.close(result.error)
+      else this.fail(result.error)
+      return
+    }
+    const overLimit = this.#context.refuseIdentity(result.identity)
+    if (overLimit !== null) {
+      this.fail(overLimit)
+      return
+    }
+    this.#accept(result)
+  }
+
+  #accept(result: Extract<HandshakeResult, { accepted: true }>): void {
+    const { identity, response } = result
+    this.#identity = identity
+    this.#state = 'syncing'
+    this.#timer?.cancel()
+    this.#timer = this.#expiryTimer(identity.auth)
+    this.send({ ...response, messageId: this.nextMessageId() })
+    this.#sharedView = this.#context.views.acquire(identity.view, this)
+    this.#stream = this.#openStream(result, this.#sharedView)
+    this.#context.onSessionAccepted(this)
+    logEvent(this.#logger, LOG_EVENTS.sessionAccepted, {
+      nodeId: identity.nodeId,
+      userId: identity.auth.userId,
+      watermark: result.watermark,
+    })
+    this.#stream.pump()
+  }
+
+  #openStream(
+    { identity, watermark, from, ...legacy }: Extract<HandshakeResult, { accepted: true }>,
+    view: SharedView,
+  ): DeliveryStream | LegacyDelivery {
+    const { store, runtime, feed, batchSize } = this.#context
+    const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize }
+    if (watermark === undefined) return new LegacyDelivery(this, { ...shared, ...legacy })
+    return new DeliveryStream(this, {
+      ...shared,
+      from,
+      initialEnd: feed.head,
+      skipOwnOperations: from > 0,
+    })
+  }
+
+  /** At the token's expiry the connection ends, and the client returns with a fresh token. */
+  #expiryTimer({ expiresAt }: AuthContext): Timer | null {
+    if (expiresAt === undefined) return null
+    const { runtime } = this.#context
+    const remainingMs = Math.max(0, expiresAt - runtime.now())
+    // Timers count up to 2^31 ms: a longer one is set again when it fires.
+    if (remainingMs > MAX_TIMER_MS) {
+      return runtime.setTimer(MAX_TIMER_MS, () => {
+        this.#timer = this.#expiryTimer({ userId: '', expiresAt })
+      })
+    }
+    return runtime.setTimer(remainingMs, () => this.close('TOKEN_EXPIRED'))
+  }
+
+  #checkBlocked(): boolean {
+    const now = this.#context.runtime.monotonicNow()
+    if (this.canSend()) this.#blockedSince = null
+    else this.#blockedSince ??= now
+    if (this.#blockedSince === null || now - this.#blockedSince < MAX_BLOCKED_MS) return false
+    this.fail('SLOW_CONSUMER')
+    return true
+  }
+}
+
+const PROTOBUF_FIRST_BYTE = 0x0a
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+function isFrame(message: unknown): message is Frame {
+  return (
+    typeof message === 'object' &&
+    message !== null &&
+    'bytes' in message &&
+    message.bytes instanceof Uint8Array &&
+    'isBinary' in message
+  )
+}
+
+function sizeOf(message: unknown): number {
+  return isFrame(message) ? message.bytes.byteLength : 1024 // an object from a transport of the app
+}
+
+/** Cuts at a character boundary, so that the result is valid UTF-8 of at most `maxBytes`. */
+function truncateUtf8(text: string, maxBytes: number): string {
+  if (Buffer.byteLength(text) <= maxBytes) return text
+  return Buffer.from(text).subarray(0, maxBytes).toString('utf8').replace(/\uFFFD+$/u, '')
+}
