@@ -8,6 +8,8 @@ export interface AuthContext {
   readonly metadata?: { readonly [key: string]: unknown }
   /** ms since the epoch; the session ends then, so that the client comes back with a fresh token. */
   readonly expiresAt?: number
+  /** ms since the epoch; tokens issued before a revocation are refused. */
+  readonly issuedAt?: number
   /** The device that the token was issued to; binds the node id of the session. */
   readonly deviceId?: string
   /** True for a generated identity that nobody can prove again. */

@@ -60,6 +60,14 @@ export const LOG_EVENTS = {
     message: 'authentication refused',
     fields: 'sessionId, remoteAddress, reason',
   },
+  tokenRefused: { level: 'debug', message: 'token refused', fields: 'reason, detail' },
+  authCallbackFailed: {
+    level: 'error',
+    message: "the application's authentication code failed",
+    fields: 'callback, err, problem',
+  },
+  jwksFetched: { level: 'debug', message: 'JWKS fetched', fields: 'url, keys' },
+  jwksFetchFailed: { level: 'warn', message: 'JWKS could not be fetched', fields: 'url, reason, hasKeys' },
   storeUnavailable: { level: 'error', message: 'store unavailable', fields: 'err' },
   storeRecovered: { level: 'info', message: 'store available again', fields: 'downMs' },
 } as const satisfies Record<string, LogEvent>

@@ -1,0 +1,168 @@
+import type { Logger } from '../core/logger.ts'
+import { LOG_EVENTS, logEvent } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import type { KeySource } from './key-source.ts'
+import { selectKeys } from './key-source.ts'
+import type { VerificationKey } from './verification-key.ts'
+import { jwkToKey, parseJsonObject } from './verification-key.ts'
+
+const REFRESH_AFTER_MS = 600_000 // keys that were withdrawn are believed ten minutes longer, at most
+const UNKNOWN_KID_COOLDOWN_MS = 10_000 // a rotation is followed at once, the next one after this
+const USELESS_FETCH_COOLDOWN_MS = 30_000 // tokens with invented kids cost the issuer two fetches a minute
+const FETCH_TIMEOUT_MS = 5_000 // a client waits for its handshake meanwhile
+const MAX_JWKS_BYTES = 262_144 // real key sets have a few KB
+
+/** Null when the URL may be fetched from; otherwise why not. */
+export function jwksUrlProblem(text: string): string | null {
+  if (!URL.canParse(text)) return 'is no URL'
+  const url = new URL(text)
+  if (url.username !== '' || url.password !== '') return 'must not hold a user name or password'
+  if (url.protocol === 'https:') return null
+  if (url.protocol === 'http:' && isLoopback(url.hostname)) return null
+  return 'must start with https:// (http:// only for a loopback address)'
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
+}
+
+/**
+ * The keys behind a JWKS URL: fetched once at the start, kept, fetched again when they are old or
+ * when a token names a kid that is not among them. While the issuer is down the last ones serve on.
+ */
+export class JwksClient implements KeySource {
+  readonly #url: string
+  readonly #accepted: readonly string[] | undefined
+  readonly #runtime: Pick<Runtime, 'monotonicNow'>
+  readonly #logger: Logger
+  #keys: readonly VerificationKey[] | null = null
+  #fetchedAt = 0
+  #mayFetchAt = Number.NEGATIVE_INFINITY
+  #fetching: Promise<string | null> | null = null
+
+  constructor({
+    url,
+    algorithms,
+    runtime,
+    logger,
+  }: {
+    url: string
+    algorithms?: readonly string[] | undefined
+    runtime: Pick<Runtime, 'monotonicNow'>
+    logger: Logger
+  }) {
+    this.#url = url
+    this.#accepted = algorithms
+    this.#runtime = runtime
+    this.#logger = logger
+  }
+
+  /**
+   * Fetches the keys. A fetch that is under way is shared.
+   *
+   * @returns null, or why the present keys (if any) stay in use
+   */
+  refresh(): Promise<string | null> {
+    this.#fetching ??= this.#fetch().finally(() => {
+      this.#fetching = null
+    })
+    return this.#fetching
+  }
+
+  async find(kid: string | undefined): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE'> {
+    if (this.#keys === null || (kid !== undefined && selectKeys(this.#keys, kid).length === 0)) {
+      await this.#refreshFor(kid)
+    } else if (this.#runtime.monotonicNow() - this.#fetchedAt >= REFRESH_AFTER_MS && this.#mayFetch()) {
+      this.#pauseFor(UNKNOWN_KID_COOLDOWN_MS)
+      void this.refresh() // nobody waits: the keys at hand are good enough
+    }
+    return this.#keys === null ? 'KEYS_UNAVAILABLE' : selectKeys(this.#keys, kid)
+  }
+
+  /** Fetches because a token cannot be verified without, unless that was tried just now. */
+  async #refreshFor(kid: string | undefined): Promise<void> {
+    if (this.#fetching !== null) {
+      await this.#fetching
+      return
+    }
+    if (!this.#mayFetch()) return
+    this.#pauseFor(UNKNOWN_KID_COOLDOWN_MS)
+    await this.refresh()
+    const isUseless = this.#keys !== null && selectKeys(this.#keys, kid).length === 0
+    if (isUseless) this.#pauseFor(USELESS_FETCH_COOLDOWN_MS)
+  }
+
+  #mayFetch(): boolean {
+    return this.#runtime.monotonicNow() >= this.#mayFetchAt
+  }
+
+  #pauseFor(durationMs: number): void {
+    this.#mayFetchAt = this.#runtime.monotonicNow() + durationMs
+  }
+
+  async #fetch(): Promise<string | null> {
+    let keys: readonly VerificationKey[]
+    try {
+      keys = parseJwks(await fetchText(this.#url), this.#accepted)
+    } catch (error) {
+      const reason = describeFetchError(error)
+      logEvent(this.#logger, LOG_EVENTS.jwksFetchFailed, {
+        url: this.#url,
+        reason,
+        hasKeys: this.#keys !== null,
+      })
+      return reason
+    }
+    this.#keys = keys
+    this.#fetchedAt = this.#runtime.monotonicNow()
+    logEvent(this.#logger, LOG_EVENTS.jwksFetched, { url: this.#url, keys: keys.length })
+    return null
+  }
+}
+
+async function fetchText(url: string): Promise<string> {
+  const response = await fetch(url, {
+    redirect: 'error', // only the configured address is trusted
+    credentials: 'omit',
+    headers: { accept: 'application/json, application/jwk-set+json' },
+    signal: AbortSignal.timeout(FETCH_TIMEOUT_MS), // covers the body too
+  })
+  if (!response.ok) {
+    await response.body?.cancel()
+    throw new Error(`the server answered ${response.status}`)
+  }
+  return readBounded(response)
+}
+
+async function readBounded(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  // Leaving the loop cancels the body; compressed bodies are counted as they unfold.
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength
+    if (size > MAX_JWKS_BYTES) throw new Error(`the answer is larger than ${MAX_JWKS_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** Keys for other purposes, of unknown types, or with shared secrets are skipped. */
+function parseJwks(text: string, accepted: readonly string[] | undefined): readonly VerificationKey[] {
+  const jwks = parseJsonObject(text)
+  if (jwks === null || !Array.isArray(jwks.keys)) throw new Error('the answer is no JWKS')
+  const keys: VerificationKey[] = []
+  for (const jwk of jwks.keys as readonly unknown[]) {
+    if (typeof jwk !== 'object' || jwk === null) continue
+    const result = jwkToKey(jwk as { readonly [property: string]: unknown }, { accepted })
+    // A secret that anybody can read proves nothing.
+    if (typeof result !== 'string' && result.key.type === 'public') keys.push(result)
+  }
+  if (keys.length === 0) throw new Error('the answer holds no key that can be used')
+  return keys
+}
+
+function describeFetchError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error.name === 'TimeoutError') return `no answer within ${FETCH_TIMEOUT_MS / 1000} s`
+  return error.cause instanceof Error ? error.cause.message || `${error.cause}` : error.message
+}

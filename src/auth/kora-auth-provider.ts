@@ -1,0 +1,84 @@
+import type { Logger } from '../core/logger.ts'
+import { silentLogger } from '../core/logger.ts'
+import type { AuthContext, AuthProvider } from './provider.ts'
+import { callUserCode, checkContext, isUserId } from './user-callback.ts'
+
+/** What `@korajs/auth` puts into a token, as far as it matters here. */
+export interface KoraTokenPayload {
+  readonly sub: string
+  readonly dev: string
+  readonly type: string
+  /** seconds since the epoch */
+  readonly exp?: number
+  /** seconds since the epoch */
+  readonly iat?: number
+}
+
+/** Has at least one of the two methods; the second is preferred. */
+export interface KoraTokenValidator {
+  validateToken?(token: string): KoraTokenPayload | null
+  validateTokenWithRevocation?(token: string): Promise<KoraTokenPayload | null>
+}
+
+export interface KoraUser {
+  readonly email?: string | null
+  readonly name?: string | null
+}
+
+export interface KoraAuthProviderOptions {
+  tokenValidator: KoraTokenValidator
+  userLookup: { findById(userId: string): KoraUser | null | Promise<KoraUser | null> }
+  /** Is told of each device that connects. */
+  deviceTracker?: { touchDevice(deviceId: string): unknown }
+  /** Absent: the user sees everything. */
+  resolveScopes?(userId: string): AuthContext['scopes'] | Promise<AuthContext['scopes']>
+  /** Hears of errors that the functions above throw. */
+  logger?: Logger
+}
+
+/** Binds the token manager and the user store of `@korajs/auth` to the sync server. */
+export class KoraAuthProvider implements AuthProvider {
+  readonly #options: KoraAuthProviderOptions
+  readonly #logger: Logger
+
+  constructor(options: KoraAuthProviderOptions) {
+    this.#options = options
+    this.#logger = options.logger ?? silentLogger
+  }
+
+  async authenticate(token: string): Promise<AuthContext | null> {
+    const call = { name: 'KoraAuthProvider', token, logger: this.#logger }
+    const context = await callUserCode(() => this.#authenticate(token), call)
+    return checkContext(context, 'KoraAuthProvider', this.#logger)
+  }
+
+  async #authenticate(token: string): Promise<AuthContext | null> {
+    const { userLookup, deviceTracker, resolveScopes } = this.#options
+    const payload = await this.#validate(token)
+    if (payload?.type !== 'access' || !isUserId(payload.sub)) return null
+    const user = await userLookup.findById(payload.sub)
+    if (!user) return null
+    await deviceTracker?.touchDevice(payload.dev)
+    return {
+      userId: payload.sub,
+      // Scopes that a lookup did not find must not mean that everything is open.
+      ...(resolveScopes && { scopes: requireScopes(await resolveScopes.call(this.#options, payload.sub)) }),
+      metadata: { deviceId: payload.dev, email: user.email, name: user.name },
+      ...(isUserId(payload.dev) && { deviceId: payload.dev }),
+      ...(typeof payload.exp === 'number' && { expiresAt: payload.exp * 1000 }),
+      ...(typeof payload.iat === 'number' && { issuedAt: payload.iat * 1000 }),
+    }
+  }
+
+  async #validate(token: string): Promise<KoraTokenPayload | null> {
+    const { tokenValidator } = this.#options
+    if (tokenValidator.validateTokenWithRevocation) return tokenValidator.validateTokenWithRevocation(token)
+    if (tokenValidator.validateToken) return tokenValidator.validateToken(token)
+    throw new TypeError('tokenValidator has neither validateTokenWithRevocation nor validateToken.')
+  }
+}
+
+function requireScopes(scopes: AuthContext['scopes']): NonNullable<AuthContext['scopes']> {
+  if (scopes) return scopes
+  throw new TypeError('resolveScopes must return an object of collections.')
+}

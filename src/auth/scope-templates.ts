@@ -1,0 +1,159 @@
+import type { JsonValue } from '../core/operation.ts'
+import type { ScopeMap } from '../core/scope.ts'
+
+/** The verified claims of a token, as they stand in its payload. */
+export type Claims = { readonly [claim: string]: unknown }
+
+/**
+ * Collection → field → value that a record must have. A text `$claims.name` stands for that claim
+ * of the user's token; `$claims.org.id` reaches into objects. `{}` shows the whole collection.
+ *
+ * @example { todos: { userId: '$claims.sub' }, projects: { orgId: '$claims.org.id' }, news: {} }
+ */
+export type ScopeTemplate = {
+  readonly [collection: string]: { readonly [field: string]: JsonValue }
+}
+
+/** Computes the scopes of a user; returns a scope map. */
+export type ScopeFunction = (claims: Claims) => unknown
+
+export type ScopeSource = ScopeTemplate | ScopeFunction
+
+const CLAIM_PREFIX = '$claims.'
+
+/**
+ * The scopes that a template or function gives to the owner of the claims. A value that is missing,
+ * null, an array or an object hides its collection; it never opens it.
+ *
+ * @throws whatever the function throws; TypeError when it returns no scope map
+ */
+export async function resolveScopes(source: ScopeSource, claims: Claims): Promise<ScopeMap> {
+  if (typeof source !== 'function') return fillTemplate(source, claims)
+  const scopes = normalizeScopes(await source(claims))
+  if (scopes === null) throw new TypeError('The scopes function must return an object of collections.')
+  return scopes
+}
+
+/**
+ * A scope map from a value that application code returned: filters with a value that cannot be
+ * matched (undefined, array, object) are left out together with their collection.
+ *
+ * @returns null when the value is no object of objects
+ */
+export function normalizeScopes(value: unknown): ScopeMap | null {
+  if (!isPlainObject(value)) return null
+  const entries: [string, { [field: string]: JsonValue }][] = []
+  for (const [collection, filter] of Object.entries(value)) {
+    if (!isPlainObject(filter)) return null
+    const fields = Object.entries(filter)
+    if (fields.every(([, wanted]) => wanted === null || isMatchable(wanted))) {
+      // The check above leaves null and the scalars that JSON can carry.
+      entries.push([collection, Object.fromEntries(fields) as { [field: string]: JsonValue }])
+    }
+  }
+  return Object.fromEntries(entries)
+}
+
+/**
+ * The fields that a template decides by, for the server to index them. A function tells its fields
+ * only when it runs: for one, this is empty.
+ */
+export function scopeFieldsOf(source: ScopeSource | undefined): {
+  readonly [collection: string]: readonly string[]
+} {
+  if (source === undefined || typeof source === 'function') return {}
+  return Object.fromEntries(
+    Object.entries(source).map(([collection, filter]) => [collection, Object.keys(filter)]),
+  )
+}
+
+/**
+ * What is wrong with a template: paths relative to it and messages, empty when nothing is.
+ */
+export function findTemplateProblems(
+  template: unknown,
+  options: { readonly allowsClaims: boolean } = { allowsClaims: true },
+): { readonly path: string; readonly message: string }[] {
+  if (!isPlainObject(template)) return [{ path: '', message: 'expected an object of collections' }]
+  const problems: { path: string; message: string }[] = []
+  for (const [collection, filter] of Object.entries(template)) {
+    if (!isPlainObject(filter)) {
+      problems.push({
+        path: collection,
+        message: 'expected an object of fields; {} shows the whole collection',
+      })
+      continue
+    }
+    for (const [field, value] of Object.entries(filter)) {
+      const message = templateValueProblem(value, options.allowsClaims)
+      if (message !== null) problems.push({ path: `${collection}.${field}`, message })
+    }
+  }
+  return problems
+}
+
+function templateValueProblem(value: unknown, allowsClaims: boolean): string | null {
+  if (value !== null && !isMatchable(value)) {
+    return 'expected text, a number, true, false or null; a scope matches one exact value'
+  }
+  if (typeof value !== 'string' || !value.includes('$')) return null
+  if (value.startsWith(CLAIM_PREFIX) && value.length > CLAIM_PREFIX.length) {
+    return allowsClaims ? null : `"${value}" names a claim, but these clients have no token`
+  }
+  return value.startsWith('$') || value.includes(CLAIM_PREFIX)
+    ? `"${value}" is no claim reference; write '$claims.name' and nothing around it`
+    : null
+}
+
+function fillTemplate(template: ScopeTemplate, claims: Claims): ScopeMap {
+  const entries: [string, { [field: string]: JsonValue }][] = []
+  for (const [collection, filter] of Object.entries(template)) {
+    const fields = fillFilter(filter, claims)
+    if (fields !== null) entries.push([collection, fields])
+  }
+  return Object.fromEntries(entries)
+}
+
+function fillFilter(
+  filter: { readonly [field: string]: JsonValue },
+  claims: Claims,
+): { [field: string]: JsonValue } | null {
+  const fields: [string, JsonValue][] = []
+  for (const [field, value] of Object.entries(filter)) {
+    if (typeof value !== 'string' || !value.startsWith(CLAIM_PREFIX)) {
+      fields.push([field, value])
+      continue
+    }
+    const claim = readClaim(claims, value.slice(CLAIM_PREFIX.length))
+    // null would match the records that belong to nobody: a claim without a value hides.
+    if (!isMatchable(claim)) return null
+    fields.push([field, claim])
+  }
+  return Object.fromEntries(fields)
+}
+
+/**
+ * A claim by name, or by a path through objects. The whole name is tried first, because issuers
+ * use URLs, with dots, as claim names. Inherited properties do not exist.
+ */
+export function readClaim(claims: Claims, path: string): unknown {
+  if (Object.hasOwn(claims, path)) return claims[path]
+  let value: unknown = claims
+  for (const name of path.split('.')) {
+    if (!isPlainObject(value) || !Object.hasOwn(value, name)) return undefined
+    value = value[name]
+  }
+  return value
+}
+
+function isMatchable(value: unknown): value is string | number | boolean {
+  return (
+    typeof value === 'string' ||
+    typeof value === 'boolean' ||
+    (typeof value === 'number' && Number.isFinite(value))
+  )
+}
+
+function isPlainObject(value: unknown): value is { readonly [key: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,73 @@
+import type { AuthContext, AuthProvider } from './provider.ts'
+import type { Claims } from './scope-templates.ts'
+
+/**
+ * Why a token is refused. For logs and `kora-server token inspect`; clients are told nothing but
+ * that authentication failed.
+ */
+export const TOKEN_REFUSALS = {
+  TOKEN_MISSING: 'The client sent no token.',
+  TOKEN_TOO_LONG: 'The token is longer than 8 KB.',
+  TOKEN_MALFORMED: 'The token is no signed JWT in compact form.',
+  HEADER_UNSUPPORTED: 'The header of the token asks for something that is not supported.',
+  ALGORITHM_NOT_ALLOWED: 'No configured key may be used with the algorithm of the token.',
+  KEY_UNKNOWN: 'No configured key has the kid of the token.',
+  KEYS_UNAVAILABLE: 'The JWKS could not be fetched yet.',
+  SIGNATURE_INVALID: 'The signature fits none of the keys.',
+  TOKEN_EXPIRED: 'The time in exp has passed.',
+  TOKEN_NOT_YET_VALID: 'The time in nbf has not come.',
+  ISSUER_MISMATCH: 'The claim iss is not the configured issuer.',
+  AUDIENCE_MISMATCH: 'The claim aud does not name the configured audience.',
+  CLAIM_MISSING: 'A claim that is required is missing.',
+  CLAIM_INVALID: 'A claim has a value that cannot be used.',
+  SCOPES_FAILED: 'The scopes function of the configuration failed.',
+  REFUSED_BY_PROVIDER: 'The auth provider refused the token without giving a reason.',
+} as const satisfies Record<string, string>
+
+export type TokenRefusalReason = keyof typeof TOKEN_REFUSALS
+
+export interface TokenRefusal {
+  readonly isAccepted: false
+  readonly reason: TokenRefusalReason
+  /** One sentence for the operator; never holds the token. */
+  readonly message: string
+}
+
+/** What the signature and the registered claims of a token come to. */
+export type TokenVerdict = { readonly isAccepted: true; readonly claims: Claims } | TokenRefusal
+
+/** What a token comes to as a whole. */
+export type AuthVerdict =
+  | {
+      readonly isAccepted: true
+      readonly context: AuthContext
+      readonly claims: Claims
+      /** Set when the token itself was refused and its owner is served as an anonymous user. */
+      readonly degradedBy?: TokenRefusal
+    }
+  | TokenRefusal
+
+/** Tells genuine tokens from others; knows nothing of users and scopes. */
+export interface TokenVerifier {
+  verify(token: string): Promise<TokenVerdict>
+}
+
+/** @param detail what is special about this token; its general meaning is added when absent */
+export function refuseToken(reason: TokenRefusalReason, detail?: string): TokenRefusal {
+  return { isAccepted: false, reason, message: detail ?? TOKEN_REFUSALS[reason] }
+}
+
+/** The verdict of a provider about a token, with the reason where the provider tells it. */
+export async function explainToken(provider: AuthProvider, token: string): Promise<AuthVerdict> {
+  if (isExplaining(provider)) return provider.explain(token)
+  const context = await provider.authenticate(token)
+  return context === null ? refuseToken('REFUSED_BY_PROVIDER') : { isAccepted: true, context, claims: {} }
+}
+
+interface ExplainingProvider extends AuthProvider {
+  explain(token: string): Promise<AuthVerdict>
+}
+
+function isExplaining(provider: AuthProvider): provider is ExplainingProvider {
+  return 'explain' in provider && typeof provider.explain === 'function'
+}
