@@ -1,8 +1,9 @@
 import type { JsonValue } from '../operation.ts'
+import { ownValue } from '../own-property.ts'
 import { resolverHashesOf } from './fingerprint.ts'
 import { fieldNameProblem, findCaseCollisions, unknownName } from './names.ts'
 import { isTextList, parseField, parseTransitions } from './parse-field.ts'
-import { isPlainObject, own, safeRecord } from './plain-object.ts'
+import { isPlainObject, safeRecord } from './plain-object.ts'
 import type { Problems } from './problems.ts'
 import type { CollectionDefinition, Constraint, FieldDescriptor, Resolver, StateMachine } from './types.ts'
 
@@ -18,17 +19,25 @@ export function parseCollection(
     problems.add(path, 'must be an object with `fields`')
     return null
   }
-  const fields = parseFields(own(value, 'fields'), `${path}.fields`, problems)
-  const resolvers = parseResolvers(own(value, 'resolvers'), fields, `${path}.resolvers`, problems)
+  const fields = parseFields(ownValue(value, 'fields'), `${path}.fields`, problems)
+  const resolvers = parseResolvers(ownValue(value, 'resolvers'), fields, `${path}.resolvers`, problems)
   const collection: CollectionDefinition = {
     fields,
-    indexes: parseFieldList(own(value, 'indexes'), fields, `${path}.indexes`, problems),
-    constraints: parseConstraints(own(value, 'constraints'), fields, `${path}.constraints`, problems),
+    indexes: parseFieldList(ownValue(value, 'indexes'), fields, `${path}.indexes`, problems),
+    constraints: parseConstraints(ownValue(value, 'constraints'), fields, `${path}.constraints`, problems),
     resolvers,
-    scope: parseFieldList(own(value, 'scope'), fields, `${path}.scope`, problems),
-    stateMachine: parseStateMachine(own(value, 'stateMachine'), fields, `${path}.stateMachine`, problems),
+    scope: parseFieldList(ownValue(value, 'scope'), fields, `${path}.scope`, problems),
+    stateMachine: parseStateMachine(
+      ownValue(value, 'stateMachine'),
+      fields,
+      `${path}.stateMachine`,
+      problems,
+    ),
   }
-  const resolverHashes = { ...knownHashes(own(value, 'resolverHashes')), ...resolverHashesOf(collection) }
+  const resolverHashes = {
+    ...knownHashes(ownValue(value, 'resolverHashes')),
+    ...resolverHashesOf(collection),
+  }
   return Object.keys(resolverHashes).length === 0
     ? collection
     : { ...collection, resolverHashes: safeRecord(Object.entries(resolverHashes)) }
@@ -141,15 +150,18 @@ function parseConstraint(
     problems.add(path, 'must be an object with type and fields')
     return null
   }
-  const type = own(value, 'type')
+  const type = ownValue(value, 'type')
   if (!CONSTRAINT_TYPES.has(type)) return null // of a later release: nothing that we could check
-  const names = parseFieldList(own(value, 'fields'), fields, `${path}.fields`, problems)
+  const names = parseFieldList(ownValue(value, 'fields'), fields, `${path}.fields`, problems)
   if (names.length === 0) problems.add(`${path}.fields`, 'must name at least one field')
-  const where = own(value, 'where')
-  const onConflict = own(value, 'onConflict')
-  const priorityField = own(value, 'priorityField')
-  const resolve = own(value, 'resolve')
-  if (type === 'referential' && (!isPlainObject(where) || typeof own(where, 'collection') !== 'string')) {
+  const where = ownValue(value, 'where')
+  const onConflict = ownValue(value, 'onConflict')
+  const priorityField = ownValue(value, 'priorityField')
+  const resolve = ownValue(value, 'resolve')
+  if (
+    type === 'referential' &&
+    (!isPlainObject(where) || typeof ownValue(where, 'collection') !== 'string')
+  ) {
     problems.add(`${path}.where.collection`, 'must name the collection that is referred to')
   }
   const hasPriorityField =
@@ -180,13 +192,13 @@ function parseStateMachine(
     problems.add(path, 'must be an object with field and transitions')
     return undefined
   }
-  const field = own(value, 'field')
+  const field = ownValue(value, 'field')
   if (!expectField(field, fields, `${path}.field`, problems)) return undefined
-  const onInvalidTransition = own(value, 'onInvalidTransition')
+  const onInvalidTransition = ownValue(value, 'onInvalidTransition')
   return {
     field,
     transitions:
-      parseTransitions(own(value, 'transitions'), `${path}.transitions`, problems) ?? safeRecord([]),
+      parseTransitions(ownValue(value, 'transitions'), `${path}.transitions`, problems) ?? safeRecord([]),
     onInvalidTransition: onInvalidTransition === 'last-valid-state' ? 'last-valid-state' : 'reject',
   }
 }

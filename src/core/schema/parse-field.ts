@@ -1,5 +1,6 @@
 import type { JsonValue } from '../operation.ts'
-import { isPlainObject, own, type PlainObject, safeRecord } from './plain-object.ts'
+import { ownValue } from '../own-property.ts'
+import { isPlainObject, type PlainObject, safeRecord } from './plain-object.ts'
 import type { Problems } from './problems.ts'
 import type { FieldDescriptor, MergeStrategy } from './types.ts'
 
@@ -26,26 +27,26 @@ export function parseField(
     problems.add(path, 'is not a field; use one of the builders of `t`')
     return null
   }
-  const kind = own(value, 'kind')
+  const kind = ownValue(value, 'kind')
   if (typeof kind !== 'string' || kind === '') {
     problems.add(`${path}.kind`, 'is missing; a field needs a kind, such as "string"')
     return null
   }
-  const auto = own(value, 'auto') === true
-  const defaultValue = parseDefault(own(value, 'defaultValue'), `${path}.defaultValue`, problems)
-  const required = own(value, 'required')
-  const mergeStrategy = own(value, 'mergeStrategy')
-  const itemKind = own(value, 'itemKind')
-  const secretMode = own(value, 'secretMode')
+  const auto = ownValue(value, 'auto') === true
+  const defaultValue = parseDefault(ownValue(value, 'defaultValue'), `${path}.defaultValue`, problems)
+  const required = ownValue(value, 'required')
+  const mergeStrategy = ownValue(value, 'mergeStrategy')
+  const itemKind = ownValue(value, 'itemKind')
+  const secretMode = ownValue(value, 'secretMode')
   return {
     kind,
     required: typeof required === 'boolean' ? required : !auto && defaultValue === undefined,
     defaultValue,
     auto,
-    enumValues: parseEnumValues(own(value, 'enumValues'), `${path}.enumValues`, problems),
+    enumValues: parseEnumValues(ownValue(value, 'enumValues'), `${path}.enumValues`, problems),
     itemKind: typeof itemKind === 'string' ? itemKind : null,
     mergeStrategy: MERGE_STRATEGIES.has(mergeStrategy) ? (mergeStrategy as MergeStrategy) : null,
-    transitions: parseTransitions(own(value, 'transitions'), `${path}.transitions`, problems),
+    transitions: parseTransitions(ownValue(value, 'transitions'), `${path}.transitions`, problems),
     ...parseNestedFields(value, path, problems, depth),
     ...(secretMode === 'hashed' || secretMode === 'encrypted' ? { secretMode } : {}),
   }
@@ -100,7 +101,7 @@ function parseNestedFields(
   problems: Problems,
   depth: number,
 ): Pick<FieldDescriptor, 'nestedFields'> {
-  const nested = own(value, 'nestedFields')
+  const nested = ownValue(value, 'nestedFields')
   if (nested === undefined) return {}
   if (nested === null) return { nestedFields: null }
   if (!isPlainObject(nested) || depth >= MAX_NESTING) {

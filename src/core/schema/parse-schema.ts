@@ -1,7 +1,8 @@
+import { ownValue } from '../own-property.ts'
 import { collectionNameProblem, unknownName } from './names.ts'
 import { expectField, parseCollection, reportCaseCollisions } from './parse-collection.ts'
 import { parseField } from './parse-field.ts'
-import { isPlainObject, own, type PlainObject, safeRecord } from './plain-object.ts'
+import { isPlainObject, type PlainObject, safeRecord } from './plain-object.ts'
 import { Problems } from './problems.ts'
 import type {
   CollectionDefinition,
@@ -30,15 +31,15 @@ export function parseSchema(value: unknown): SchemaDefinition {
   const schema = isPlainObject(value) ? value : {}
   if (!isPlainObject(value)) problems.add('schema', 'is not an object; export what defineSchema() returns')
 
-  const collections = parseCollections(own(schema, 'collections'), problems)
-  const sync = parseSync(own(schema, 'sync'), collections, problems)
+  const collections = parseCollections(ownValue(schema, 'collections'), problems)
+  const sync = parseSync(ownValue(schema, 'sync'), collections, problems)
   const parsed: SchemaDefinition = {
-    version: parseVersion(own(schema, 'version'), problems),
+    version: parseVersion(ownValue(schema, 'version'), problems),
     collections: addSyncFieldsToScope(collections, sync),
-    relations: parseRelations(own(schema, 'relations'), collections, problems),
-    migrations: parseMigrations(own(schema, 'migrations')),
+    relations: parseRelations(ownValue(schema, 'relations'), collections, problems),
+    migrations: parseMigrations(ownValue(schema, 'migrations')),
     ...(sync === null ? {} : { sync }),
-    ...parseRetired(own(schema, 'retired')),
+    ...parseRetired(ownValue(schema, 'retired')),
   }
   problems.throwIfAny()
   return parsed
@@ -80,11 +81,11 @@ function parseRelations(
   for (const [name, item] of Object.entries(isPlainObject(value) ? value : {})) {
     const path = `relations.${name}`
     const relation: PlainObject = isPlainObject(item) ? item : {}
-    const from = own(relation, 'from')
-    const to = own(relation, 'to')
-    const field = own(relation, 'field')
-    const type = own(relation, 'type')
-    const onDelete = own(relation, 'onDelete')
+    const from = ownValue(relation, 'from')
+    const to = ownValue(relation, 'to')
+    const field = ownValue(relation, 'field')
+    const type = ownValue(relation, 'type')
+    const onDelete = ownValue(relation, 'onDelete')
     const hasFrom = expectCollection(from, collections, `${path}.from`, problems)
     const hasTo = expectCollection(to, collections, `${path}.to`, problems)
     if (!hasFrom || !hasTo) continue
@@ -129,7 +130,7 @@ function parseSync(
   for (const [name, rule] of Object.entries(value)) {
     const path = `sync.${name}`
     if (!expectCollection(name, collections, path, problems)) continue
-    const where = isPlainObject(rule) ? own(rule, 'where') : undefined
+    const where = isPlainObject(rule) ? ownValue(rule, 'where') : undefined
     if (!isPlainObject(where)) {
       problems.add(`${path}.where`, 'must be an object of fields and the scope values they are bound to')
       continue
@@ -151,7 +152,7 @@ function addSyncFieldsToScope(collections: Collections, sync: SchemaDefinition['
   if (sync === null || sync === undefined) return collections
   return safeRecord(
     Object.entries(collections).map(([name, collection]) => {
-      const bound = Object.keys(own(sync, name)?.where ?? {})
+      const bound = Object.keys(ownValue(sync, name)?.where ?? {})
       return [name, { ...collection, scope: [...new Set([...collection.scope, ...bound])] }] as const
     }),
   )

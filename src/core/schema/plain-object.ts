@@ -6,11 +6,6 @@ export function isPlainObject(value: unknown): value is PlainObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** An own property, or undefined: `own({}, 'constructor')` finds nothing. */
-export function own<Value>(object: { readonly [key: string]: Value }, key: string): Value | undefined {
-  return Object.hasOwn(object, key) ? object[key] : undefined
-}
-
 /** Entries as an object without prototype, in which only what was put in is found. */
 export function safeRecord<Value>(entries: Iterable<readonly [string, Value]>): { [key: string]: Value } {
   const record: { [key: string]: Value } = Object.create(null)

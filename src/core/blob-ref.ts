@@ -1,0 +1,43 @@
+import { ownValue } from './own-property.ts'
+
+/** What a `blob` field holds: the name of content that travels on its own. */
+export interface BlobRef {
+  /** SHA-256 of the whole content, 64 lower-case hex */
+  readonly hash: string
+  /** bytes */
+  readonly size: number
+  readonly mimeType?: string
+  readonly filename?: string
+  /** Hash of the manifest that lists the chunks. */
+  readonly manifestHash?: string
+}
+
+const HASH = /^[0-9a-f]{64}$/
+
+/** @see docs/protocol.md, "Blob references" */
+export function isBlobRef(value: unknown): value is BlobRef {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const ref = value as { readonly [property: string]: unknown } // an object that is no array
+  const size = ownValue(ref, 'size')
+  return (
+    isBlobHash(ownValue(ref, 'hash')) &&
+    Number.isSafeInteger(size) &&
+    Number(size) >= 0 &&
+    isAbsentOr(ownValue(ref, 'mimeType'), isText) &&
+    isAbsentOr(ownValue(ref, 'filename'), isText) &&
+    isAbsentOr(ownValue(ref, 'manifestHash'), isBlobHash)
+  )
+}
+
+/** True for 64 lower-case hex characters: safe as a file name, too. */
+export function isBlobHash(value: unknown): value is string {
+  return typeof value === 'string' && HASH.test(value)
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string'
+}
+
+function isAbsentOr(value: unknown, check: (value: unknown) => boolean): boolean {
+  return value === undefined || value === null || check(value)
+}

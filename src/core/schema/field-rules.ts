@@ -1,0 +1,150 @@
+import { isBlobRef } from '../blob-ref.ts'
+import type { AtomicOp, AtomicType } from '../operation.ts'
+import { isFieldName } from './names.ts'
+import type { CollectionDefinition, FieldDescriptor } from './types.ts'
+
+/** What operations may write into one field, as functions that are made once per schema. */
+export interface FieldRule {
+  /** True for values other than null that every client can store. */
+  accepts(value: unknown): boolean
+  /** The same for an author whose schema is newer than ours: it may know more enum values. */
+  acceptsFromNewer(value: unknown): boolean
+  acceptsAtomic(operation: AtomicOp): boolean
+  /** What it should be, for messages: "a string". */
+  readonly expectation: string
+  /** The clients' tables declare the column NOT NULL. */
+  readonly isNeeded: boolean
+}
+
+export interface CollectionRules {
+  readonly fields: ReadonlyMap<string, FieldRule>
+  /** Fields that an insert must bring. */
+  readonly neededFields: readonly string[]
+}
+
+export function compileRules(collection: CollectionDefinition): CollectionRules {
+  const fields = new Map(
+    Object.entries(collection.fields).map(([name, descriptor]) => [name, compileRule(descriptor)]),
+  )
+  const neededFields = [...fields].filter(([, rule]) => rule.isNeeded).map(([name]) => name)
+  return { fields, neededFields }
+}
+
+/** True for a name that some version of the schema may have had: no reserved column, no prototype key. */
+export function couldBeField(name: string): boolean {
+  return isFieldName(name) && name !== 'constructor' && name !== 'prototype'
+}
+
+function compileRule(descriptor: FieldDescriptor): FieldRule {
+  const { accepts, expectation } = kindRule(descriptor)
+  const allowedAtomics = atomicsOf(descriptor)
+  return {
+    accepts,
+    acceptsFromNewer: descriptor.kind === 'enum' ? isString : accepts,
+    acceptsAtomic: (operation) => allowedAtomics.has(operation.type) && hasUsableOperand(operation),
+    expectation,
+    isNeeded: descriptor.required && descriptor.defaultValue === undefined && !descriptor.auto,
+  }
+}
+
+function kindRule(descriptor: FieldDescriptor): Pick<FieldRule, 'accepts' | 'expectation'> {
+  switch (descriptor.kind) {
+    case 'string':
+    case 'secret':
+      return { accepts: isString, expectation: 'a string' }
+    case 'enum':
+      return enumRule(descriptor.enumValues)
+    case 'number':
+      return { accepts: isNumber, expectation: 'a number' }
+    case 'timestamp':
+      return { accepts: isNumber, expectation: 'a number of milliseconds' }
+    case 'boolean':
+      return { accepts: isBoolean, expectation: 'a boolean' }
+    case 'richtext':
+      return { accepts: isRichtext, expectation: 'a string or the bytes of a document' }
+    // What is inside of these is JSON to every client: it cannot stop one.
+    case 'array':
+      return { accepts: Array.isArray, expectation: 'an array' }
+    case 'object':
+      return { accepts: isObject, expectation: 'an object' }
+    case 'blob':
+      return { accepts: isBlobRef, expectation: 'a reference to a blob' }
+    default:
+      return { accepts: isAnything, expectation: 'any value' }
+  }
+}
+
+const MAX_LISTED_VALUES = 10 // a longer list hides what the message says
+
+function enumRule(values: readonly string[] | null): Pick<FieldRule, 'accepts' | 'expectation'> {
+  if (values === null) return { accepts: isString, expectation: 'a string' }
+  const allowed: ReadonlySet<unknown> = new Set(values)
+  const listed = values.slice(0, MAX_LISTED_VALUES).map((value) => JSON.stringify(value))
+  const more = values.length > listed.length ? ` and ${values.length - listed.length} more` : ''
+  return { accepts: (value) => allowed.has(value), expectation: `one of ${listed.join(', ')}${more}` }
+}
+
+const NUMERIC_ATOMICS: ReadonlySet<AtomicType> = new Set(['increment', 'max', 'min'])
+const LIST_ATOMICS: ReadonlySet<AtomicType> = new Set(['append', 'remove'])
+const ALL_ATOMICS: ReadonlySet<AtomicType> = new Set([...NUMERIC_ATOMICS, ...LIST_ATOMICS])
+const NO_ATOMICS: ReadonlySet<AtomicType> = new Set()
+
+/** An atomic operation leaves a number or a list behind: the column has to be able to hold it. */
+function atomicsOf({ kind }: FieldDescriptor): ReadonlySet<AtomicType> {
+  switch (kind) {
+    case 'number':
+    case 'timestamp':
+      return NUMERIC_ATOMICS
+    case 'array':
+      return LIST_ATOMICS
+    case 'string':
+    case 'secret':
+    case 'enum':
+    case 'boolean':
+    case 'richtext':
+    case 'object':
+    case 'blob':
+      return NO_ATOMICS
+    default:
+      return ALL_ATOMICS
+  }
+}
+
+function hasUsableOperand({ type, value }: AtomicOp): boolean {
+  return LIST_ATOMICS.has(type) || typeof value === 'number'
+}
+
+function isString(value: unknown): boolean {
+  return typeof value === 'string'
+}
+
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number'
+}
+
+function isBoolean(value: unknown): boolean {
+  return typeof value === 'boolean'
+}
+
+function isAnything(): boolean {
+  return true
+}
+
+function isObject(value: unknown): value is { readonly [key: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The forms of operations.md, without decoding them: documents can be large. */
+function isRichtext(value: unknown): boolean {
+  if (typeof value === 'string') return true
+  if (!isObject(value)) return false
+  const keys = Object.keys(value)
+  if (keys[0] === '$koraBytes' || keys[0] === '__kora_bytes__') {
+    return keys.length === 1 && typeof value[keys[0]] === 'string'
+  }
+  return keys.length > 0 && keys.every((key, index) => key === String(index) && isByte(value[key]))
+}
+
+function isByte(value: unknown): boolean {
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 255
+}

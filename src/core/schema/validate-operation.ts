@@ -1,0 +1,121 @@
+import type { FieldValues, Operation } from '../operation.ts'
+import { isEncryptedPayload } from '../record/binary-values.ts'
+import { type Refusal, refuse } from '../refusal.ts'
+import { type CollectionRules, compileRules, couldBeField, type FieldRule } from './field-rules.ts'
+import { unknownName } from './names.ts'
+import type { SchemaDefinition } from './types.ts'
+
+/**
+ * Refuses an operation that would stop every client it is delivered to: their tables have a fixed
+ * set of columns, NOT NULL on required fields, and a CHECK on enums.
+ *
+ * | Operation                            | Verdict                                              |
+ * | ------------------------------------ | ---------------------------------------------------- |
+ * | of an unknown collection             | passes: clients skip it. The log keeps it, no table does |
+ * | end-to-end encrypted                 | passes: nothing in it can be read                    |
+ * | update with null                     | passes for every field, as the clients' own check does |
+ * | insert without a required field      | refused, unless made under another schema version    |
+ * | field that the schema does not have  | refused, unless made under another schema version and possible as a field's name |
+ * | value that is not of the field's kind | refused under every version                         |
+ * | unknown enum value                   | refused, unless made under a newer schema version    |
+ *
+ * A device that was offline during an update of the app brings operations of older versions; they
+ * carry fields that are gone and lack those that are new.
+ *
+ * @see docs/protocol.md, "What the server refuses"
+ */
+export function refuseSchemaViolation(operation: Operation, schema: SchemaDefinition): Refusal | null {
+  const { data, type } = operation
+  if (data === null || type === 'delete' || isEncryptedPayload(data)) return null
+  const rules = rulesOf(schema).get(operation.collection)
+  if (rules === undefined) return null
+
+  for (const field in data) {
+    const rule = rules.fields.get(field)
+    if (rule === undefined) {
+      if (operation.schemaVersion !== schema.version && couldBeField(field)) continue
+      return refuseUnknownField(operation, field, rules)
+    }
+    const value = data[field]
+    if (value === null || value === undefined) continue // a missing required value is found below
+    const isAccepted =
+      operation.schemaVersion > schema.version ? rule.acceptsFromNewer(value) : rule.accepts(value)
+    if (!isAccepted) return refuseValue(operation, field, rule, value)
+  }
+  if (type === 'insert' && operation.schemaVersion === schema.version) {
+    for (const field of rules.neededFields) {
+      if (!hasValue(data, field)) return refuseMissing(operation, field)
+    }
+  }
+  return operation.atomicOps === undefined ? null : refuseAtomics(operation, schema, rules)
+}
+
+/** Compiled once per schema object: an operation costs a look-up per field. */
+const rulesBySchema = new WeakMap<SchemaDefinition, ReadonlyMap<string, CollectionRules>>()
+
+function rulesOf(schema: SchemaDefinition): ReadonlyMap<string, CollectionRules> {
+  const known = rulesBySchema.get(schema)
+  if (known !== undefined) return known
+  const rules = new Map(
+    Object.entries(schema.collections).map(([name, collection]) => [name, compileRules(collection)]),
+  )
+  rulesBySchema.set(schema, rules)
+  return rules
+}
+
+function hasValue(data: FieldValues, field: string): boolean {
+  return Object.hasOwn(data, field) && data[field] !== null && data[field] !== undefined
+}
+
+function refuseAtomics(
+  operation: Operation,
+  schema: SchemaDefinition,
+  rules: CollectionRules,
+): Refusal | null {
+  for (const [field, atomic] of Object.entries(operation.atomicOps ?? {})) {
+    const rule = rules.fields.get(field)
+    if (rule === undefined) {
+      if (operation.schemaVersion !== schema.version && couldBeField(field)) continue
+      return refuseUnknownField(operation, field, rules)
+    }
+    if (!rule.acceptsAtomic(atomic)) {
+      return refuse(
+        'SCHEMA_VIOLATION',
+        `"${atomic.type}" with ${kindOf(atomic.value)} cannot be applied to ${fieldPath(operation, field)}, ` +
+          `which must be ${rule.expectation}.`,
+      )
+    }
+  }
+  return null
+}
+
+function refuseUnknownField(operation: Operation, field: string, rules: CollectionRules): Refusal {
+  const problem = unknownName('field', field, [...rules.fields.keys()])
+  return refuse('SCHEMA_VIOLATION', `Collection "${operation.collection}": ${problem}`)
+}
+
+function refuseValue(operation: Operation, field: string, rule: FieldRule, value: unknown): Refusal {
+  return refuse(
+    'SCHEMA_VIOLATION',
+    `${fieldPath(operation, field)} must be ${rule.expectation}; it is ${kindOf(value)}.`,
+  )
+}
+
+function refuseMissing(operation: Operation, field: string): Refusal {
+  return refuse(
+    'SCHEMA_VIOLATION',
+    `${fieldPath(operation, field)} is required and missing from the inserted record.`,
+  )
+}
+
+function fieldPath(operation: Operation, field: string): string {
+  return `${operation.collection}.${field}`
+}
+
+/** Names the type only: the value may be a secret. */
+function kindOf(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  if (typeof value === 'object') return 'an object'
+  return typeof value === 'string' ? 'a string that does not fit' : `a ${typeof value}`
+}
