@@ -1,0 +1,216 @@
+import { StoreError } from '../../core/errors.ts'
+import type { JsonValue } from '../../core/operation.ts'
+import { decodeBytes } from '../../core/record/binary-values.ts'
+import type { CollectionDefinition, FieldDescriptor } from '../../core/schema/types.ts'
+import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
+import { storableJson, storableText } from './storable-text.ts'
+
+/**
+ * How field values are kept in SQL columns. One verdict for all stores; nothing throws:
+ *
+ * | Kind                           | SQLite  | PostgreSQL       | A value of another type            |
+ * | ------------------------------ | ------- | ---------------- | ---------------------------------- |
+ * | string, enum, secret           | TEXT    | text             | its JSON text                      |
+ * | number                         | REAL    | double precision | null                               |
+ * | boolean                        | INTEGER | integer          | null                               |
+ * | timestamp (whole ms)           | INTEGER | bigint           | null; fractions are cut off        |
+ * | richtext                       | BLOB    | bytea            | its JSON text                      |
+ * | array, object, json, unknown   | TEXT    | jsonb            | does not exist: any JSON           |
+ * | blob                           | TEXT    | text             | does not exist: any JSON, as text  |
+ *
+ * Enums have no CHECK: neither database can widen one without rewriting or locking the table, and
+ * every value has been checked before it is stored. A field that is absent shows its default.
+ *
+ * @see docs/schema.md, "Columns"
+ */
+export type SqlDialect = 'sqlite' | 'postgres'
+
+/** What drivers are given. */
+export type ColumnValue = string | number | Uint8Array | null
+
+/** A field's value as records show it: JSON, or the bytes of a rich-text document. */
+export type ShownValue = JsonValue | Uint8Array
+
+/** The column of one field in one dialect. */
+export interface Column {
+  /** Name of the field and of the column. */
+  readonly field: string
+  readonly descriptor: FieldDescriptor
+  readonly sqlType: string
+  /** @param value undefined when the record does not have the field */
+  encode(value: JsonValue | undefined): ColumnValue
+  /**
+   * @param stored what the driver returned; jsonb as parsed by it, bigint as text or number
+   * @throws StoreError `STORE_CORRUPT` when it is not what `encode` writes
+   */
+  decode(stored: unknown): ShownValue
+}
+
+/** The columns of a collection's fields in the order of their declaration. Make them once per schema. */
+export function columnsOf(collection: CollectionDefinition, dialect: SqlDialect): readonly Column[] {
+  return Object.entries(collection.fields).map(([field, descriptor]) => columnOf(field, descriptor, dialect))
+}
+
+export function columnOf(field: string, descriptor: FieldDescriptor, dialect: SqlDialect): Column {
+  const storage = storageOf(descriptor.kind, dialect)
+  const fallback =
+    descriptor.defaultValue === undefined || descriptor.defaultValue === null
+      ? null
+      : storage.encode(descriptor.defaultValue)
+  return {
+    field,
+    descriptor,
+    sqlType: storage.sqlType,
+    encode: (value) => (value === undefined ? fallback : value === null ? null : storage.encode(value)),
+    decode: (stored) => {
+      if (stored === null || stored === undefined) return null
+      try {
+        return storage.decode(stored)
+      } catch (cause) {
+        throw new StoreError('STORE_CORRUPT', `A value of column "${field}" cannot be read.`, { cause })
+      }
+    },
+  }
+}
+
+export function columnType(kind: string, dialect: SqlDialect): string {
+  return storageOf(kind, dialect).sqlType
+}
+
+/** JavaScript to driver, for a single value. @see Column.encode */
+export function encodeColumn(
+  descriptor: FieldDescriptor,
+  value: JsonValue | undefined,
+  dialect: SqlDialect,
+): ColumnValue {
+  return columnOf('', descriptor, dialect).encode(value)
+}
+
+/** Driver to JavaScript, for a single value. @see Column.decode */
+export function decodeColumn(descriptor: FieldDescriptor, stored: unknown, dialect: SqlDialect): ShownValue {
+  return columnOf('', descriptor, dialect).decode(stored)
+}
+
+/**
+ * The value that a column must equal for a filter to match.
+ *
+ * @param value any value of a query's `where` except null, which asks for missing values
+ * @returns undefined when the column cannot hold the value, so that no record matches
+ */
+export function encodeFilterValue(column: Column, value: JsonValue): ColumnValue | undefined {
+  return column.encode(value) ?? undefined
+}
+
+/** What a store without columns shows for a value, so that it reads as from a database. */
+export function shownValue(descriptor: FieldDescriptor, value: JsonValue | undefined): ShownValue {
+  const column = columnOf('', descriptor, 'sqlite')
+  return column.decode(column.encode(value))
+}
+
+interface Storage {
+  readonly sqlType: string
+  encode(value: NonNullable<JsonValue>): ColumnValue
+  decode(stored: unknown): ShownValue
+}
+
+function storageOf(kind: string, dialect: SqlDialect): Storage {
+  const storages = dialect === 'sqlite' ? SQLITE : POSTGRES
+  switch (kind) {
+    case 'string':
+    case 'enum':
+    case 'secret':
+      return storages.text
+    case 'number':
+    case 'boolean':
+    case 'timestamp':
+    case 'richtext':
+    case 'blob':
+      return storages[kind]
+    default:
+      return storages.json
+  }
+}
+
+type StorageName = 'text' | 'number' | 'boolean' | 'timestamp' | 'richtext' | 'blob' | 'json'
+
+const SQLITE: Record<StorageName, Storage> = {
+  text: { sqlType: 'text', encode: encodeText, decode: decodeText },
+  number: { sqlType: 'real', encode: encodeNumber, decode: decodeNumber },
+  boolean: { sqlType: 'integer', encode: encodeBoolean, decode: decodeBoolean },
+  timestamp: { sqlType: 'integer', encode: encodeTimestamp, decode: decodeNumber },
+  richtext: { sqlType: 'blob', encode: encodeRichtext, decode: decodeRichtext },
+  blob: { sqlType: 'text', encode: storableJson, decode: decodeJsonText },
+  json: { sqlType: 'text', encode: storableJson, decode: decodeJsonText },
+}
+
+/** Text sorts by bytes, as in SQLite: a locale's order would make pages differ between stores. */
+const POSTGRES_TEXT = 'text collate "C"'
+
+const POSTGRES: Record<StorageName, Storage> = {
+  text: { ...SQLITE.text, sqlType: POSTGRES_TEXT },
+  number: { ...SQLITE.number, sqlType: 'double precision' },
+  boolean: SQLITE.boolean,
+  timestamp: { ...SQLITE.timestamp, sqlType: 'bigint' },
+  richtext: { sqlType: 'bytea', encode: encodeBytea, decode: decodeBytea },
+  blob: { ...SQLITE.blob, sqlType: POSTGRES_TEXT },
+  // The driver has parsed it.
+  json: { sqlType: 'jsonb', encode: storableJson, decode: (stored) => stored as JsonValue },
+}
+
+function encodeText(value: NonNullable<JsonValue>): string {
+  return typeof value === 'string' ? storableText(value) : storableJson(value)
+}
+
+function decodeText(stored: unknown): string {
+  if (typeof stored === 'string') return stored
+  throw new TypeError(`Expected text, got ${typeof stored}.`)
+}
+
+function encodeNumber(value: NonNullable<JsonValue>): number | null {
+  return typeof value === 'number' && Number.isFinite(value) ? value + 0 : null // -0 becomes 0, as in JSON
+}
+
+/** bigint arrives as text from `pg`. */
+function decodeNumber(stored: unknown): number {
+  const number = typeof stored === 'number' ? stored : Number(stored)
+  if (Number.isFinite(number)) return number
+  throw new TypeError(`Expected a number, got ${typeof stored}.`)
+}
+
+function encodeBoolean(value: NonNullable<JsonValue>): number | null {
+  return typeof value === 'boolean' ? Number(value) : null
+}
+
+function decodeBoolean(stored: unknown): boolean {
+  return decodeNumber(stored) !== 0
+}
+
+function encodeTimestamp(value: NonNullable<JsonValue>): number | null {
+  if (typeof value !== 'number') return null
+  const whole = Math.trunc(value) + 0
+  return Number.isSafeInteger(whole) ? whole : null
+}
+
+function encodeRichtext(value: NonNullable<JsonValue>): string | Uint8Array {
+  return decodeBytes(value) ?? encodeText(value)
+}
+
+function decodeRichtext(stored: unknown): string | Uint8Array {
+  if (typeof stored === 'string') return stored
+  if (stored instanceof Uint8Array) return new Uint8Array(stored) // a Buffer would show as something else
+  throw new TypeError(`Expected text or bytes, got ${typeof stored}.`)
+}
+
+function encodeBytea(value: NonNullable<JsonValue>): Uint8Array {
+  const bytes = decodeBytes(value)
+  return bytes === null ? textToBytea(encodeText(value)) : bytesToBytea(bytes)
+}
+
+function decodeBytea(stored: unknown): string | Uint8Array {
+  if (stored instanceof Uint8Array) return byteaToRichtext(stored)
+  throw new TypeError(`Expected bytes, got ${typeof stored}.`)
+}
+
+function decodeJsonText(stored: unknown): JsonValue {
+  return JSON.parse(decodeText(stored)) as JsonValue // written by storableJson
+}

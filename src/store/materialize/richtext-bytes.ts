@@ -1,0 +1,32 @@
+import { isUtf8 } from 'node:buffer'
+
+/**
+ * Rich text in a PostgreSQL column of type bytea, which does not tell text from bytes:
+ *
+ *   text    its UTF-8, so that `convert_from(column, 'UTF8')` reads it in SQL
+ *   bytes   as they are; a marker in front when they could be taken for text or for marked bytes
+ *
+ * Text never holds a zero byte (see `storableText`), and nearly every Yjs document does.
+ */
+const MARKER = Buffer.from('\0bytes\0')
+
+export function textToBytea(text: string): Uint8Array {
+  return Buffer.from(text)
+}
+
+export function bytesToBytea(bytes: Uint8Array): Uint8Array {
+  return looksLikeText(bytes) || hasMarker(bytes) ? Buffer.concat([MARKER, bytes]) : bytes
+}
+
+export function byteaToRichtext(stored: Uint8Array): string | Uint8Array {
+  if (hasMarker(stored)) return new Uint8Array(stored.subarray(MARKER.length))
+  return looksLikeText(stored) ? Buffer.from(stored).toString() : new Uint8Array(stored)
+}
+
+function looksLikeText(bytes: Uint8Array): boolean {
+  return !bytes.includes(0) && isUtf8(bytes)
+}
+
+function hasMarker(bytes: Uint8Array): boolean {
+  return bytes.length >= MARKER.length && MARKER.equals(bytes.subarray(0, MARKER.length))
+}

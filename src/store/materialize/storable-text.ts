@@ -1,0 +1,27 @@
+/**
+ * Text as every database can hold it. PostgreSQL refuses U+0000 in text and jsonb; UTF-8 has no
+ * form for half of a surrogate pair. Both are replaced by U+FFFD on all stores, so that one
+ * operation reads the same everywhere and never stops a transaction. The log keeps the original.
+ */
+export function storableText(text: string): string {
+  if (!text.includes('\0') && !LONE_SURROGATE.test(text)) return text
+  return text.replaceAll('\0', '\ufffd').replaceAll(LONE_SURROGATES, '\ufffd')
+}
+
+/** A value as JSON text, with the same replacements inside of its strings and keys. */
+export function storableJson(value: unknown): string {
+  const text = JSON.stringify(value)
+  // JSON.stringify writes both as escapes, so that most texts need no second look.
+  return text.includes('\\u') ? text.replaceAll(ESCAPE, replaceUnstorable) : text
+}
+
+// With the u flag, a pair is one code point and does not match.
+const LONE_SURROGATE = /\p{Surrogate}/u
+const LONE_SURROGATES = /\p{Surrogate}/gu
+
+/** One whole escape of JSON; `\\` is matched too, so that `\\u0000` is not taken for one. */
+const ESCAPE = /\\(?:u[0-9a-f]{4}|.)/g
+
+function replaceUnstorable(escape: string): string {
+  return escape === '\\u0000' || /^\\ud[89a-f]/.test(escape) ? '\ufffd' : escape
+}
