@@ -93,6 +93,10 @@ export const ERROR_CODES = {
     meaning: 'A frame is not a valid message of the sync protocol.',
     remedy: 'The message names the property and what is expected.',
   },
+  MESSAGE_TOO_LARGE: {
+    meaning: 'A frame is larger than the server reads.',
+    remedy: 'Send smaller batches, or raise limits.maxMessageBytes.',
+  },
   AUTH_CONFIG: {
     meaning: 'The authentication settings cannot work: a key is missing or does not parse.',
     remedy: 'The message names the key.',

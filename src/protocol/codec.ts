@@ -1,0 +1,105 @@
+import { isUtf8 } from 'node:buffer'
+import { ProtocolError } from '../core/errors.ts'
+import type { Operation } from '../core/operation.ts'
+import type { Frame } from './frame.ts'
+import { decodeJsonMessage, encodeJsonMessage } from './json-codec.ts'
+import { protocolError } from './message-reader.ts'
+import type { OperationBatchMessage, ReceivedMessage, SyncMessage, WireFormat } from './messages.ts'
+import { decodeProtobufMessage, encodeProtobufMessage } from './protobuf-codec.ts'
+import type { DecodeLimits } from './receive.ts'
+
+/** What a session reads once it knows who its client is. */
+export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
+  maxFrameBytes: 32 * 1024 * 1024, // a batch of 100 operations of the largest size takes 25 MiB
+  maxOperationBytes: 256 * 1024,
+  maxBatchOperations: 1000, // clients send 100
+  maxVectorEntries: 20_000, // one per device that ever wrote a record the client holds
+  maxSubsets: 200, // live queries of one app
+  maxScopeCollections: 200,
+  maxFilterFields: 32,
+  maxFilterBytes: 8 * 1024,
+  maxPresenceStates: 16,
+  maxPresenceLength: 4 * 1024, // room for an avatar's URL
+}
+
+/** What a session reads before: a handshake, of which all but the version vector is small. */
+export const HANDSHAKE_DECODE_LIMITS: DecodeLimits = {
+  ...DEFAULT_DECODE_LIMITS,
+  maxFrameBytes: 1024 * 1024, // 20 000 vector entries of 50 bytes
+}
+
+/**
+ * The form that a frame is written in. Told by the frame itself and never by trying one decoder
+ * after the other: half of all JSON texts pass for some envelope.
+ *
+ * @throws ProtocolError for a binary frame that is neither
+ */
+export function formatOfFrame(frame: Frame): WireFormat {
+  if (!frame.isBinary) return 'json'
+  switch (frame.bytes[0]) {
+    case 0x0a: // the tag of field 1, `type`, which every client writes first
+      return 'protobuf'
+    case 0x7b: // {
+      return 'json'
+    default:
+      throw protocolError('A binary frame must start with 0x0A (protobuf) or 0x7B (JSON).')
+  }
+}
+
+/**
+ * Reads one frame of a client.
+ *
+ * @throws ProtocolError PROTOCOL_ERROR, or MESSAGE_TOO_LARGE before anything is decoded
+ */
+export function decodeFrame(frame: Frame, limits: DecodeLimits): ReceivedMessage {
+  const { bytes } = frame
+  if (bytes.length > limits.maxFrameBytes) {
+    throw new ProtocolError(
+      'MESSAGE_TOO_LARGE',
+      `The message takes ${bytes.length} bytes; the limit is ${limits.maxFrameBytes}.`,
+    )
+  }
+  if (formatOfFrame(frame) === 'protobuf') return decodeProtobufMessage(bytes, limits)
+  if (!isUtf8(bytes)) throw protocolError('The frame is not valid UTF-8.')
+  return decodeJsonMessage(asBuffer(bytes).toString('utf8'), limits)
+}
+
+/**
+ * Writes one frame. Presence and document updates have no binary form and are always JSON; clients
+ * tell the two apart as `formatOfFrame` does.
+ */
+export function encodeFrame(message: SyncMessage, format: WireFormat): Frame {
+  const isBinary =
+    format === 'protobuf' && message.type !== 'awareness-update' && message.type !== 'yjs-doc-update'
+  const bytes = isBinary ? encodeProtobufMessage(message) : Buffer.from(encodeJsonMessage(message))
+  return { isBinary, bytes }
+}
+
+/** All of an operation batch but its operations. */
+export type DeliveryHeader = Omit<OperationBatchMessage, 'type' | 'operations'>
+
+/**
+ * Writes a batch of operations from their stored JSON. For JSON nothing is parsed: the texts are
+ * joined and written into one buffer.
+ *
+ * @param wireJsons as the store holds them, in delivery order
+ */
+export function encodeDeliveryFrame(
+  header: DeliveryHeader,
+  wireJsons: readonly string[],
+  format: WireFormat,
+): Frame {
+  if (format === 'protobuf') {
+    // Stored JSON was written by operationToWireJson, from an operation that had been checked.
+    const operations = wireJsons.map((wireJson) => JSON.parse(wireJson) as Operation)
+    return encodeFrame({ type: 'operation-batch', ...header, operations }, format)
+  }
+  const { messageId, ...rest } = header
+  const start = `{"type":"operation-batch","messageId":${JSON.stringify(messageId)},"operations":[`
+  const end = `],${JSON.stringify(rest).slice(1)}`
+  return { isBinary: false, bytes: Buffer.from(start + wireJsons.join(',') + end) }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,0 +1,111 @@
+import type { Operation } from '../core/operation.ts'
+import { isPlainObject } from './json-value.ts'
+import type { ProtoOperation } from './kora-sync-proto.ts'
+import { protocolError } from './message-reader.ts'
+
+/**
+ * The binary form of an operation keeps its values as JSON text, in which three keys carry what
+ * has no field of its own. A field of the app with such a name is taken for it: lost, but no worse.
+ */
+const ATOMIC_OPS_KEY = '__kora_atomic_ops__'
+const TRANSACTION_ID_KEY = '__kora_tx_id__'
+const MUTATION_NAME_KEY = '__kora_mutation__'
+
+export function operationToProto(operation: Operation): ProtoOperation {
+  const { data, previousData } = operation
+  return {
+    id: operation.id,
+    nodeId: operation.nodeId,
+    type: operation.type,
+    collection: operation.collection,
+    recordId: operation.recordId,
+    dataJson: encodeData(operation),
+    previousDataJson: previousData === null ? '' : JSON.stringify(previousData),
+    timestamp: operation.timestamp,
+    sequenceNumber: operation.sequenceNumber,
+    causalDeps: operation.causalDeps,
+    schemaVersion: operation.schemaVersion,
+    hasData: data !== null,
+    hasPreviousData: previousData !== null,
+  }
+}
+
+/**
+ * The operation as JSON would have carried it, not yet checked. What is missing gets the values
+ * that the clients' decoder gives it.
+ *
+ * @throws ProtocolError when one of the JSON texts is not JSON
+ */
+export function protoToOperation(proto: ProtoOperation): object {
+  const { type = 'insert', timestamp = {}, hasData = false } = proto
+  const { fields, ...labels } = decodeData(proto.dataJson ?? '', hasData)
+  return {
+    id: proto.id ?? '',
+    nodeId: proto.nodeId ?? '',
+    type,
+    collection: proto.collection ?? '',
+    recordId: proto.recordId ?? '',
+    data: hasData ? fields : null,
+    previousData:
+      proto.hasPreviousData === true ? parseText('previousDataJson', proto.previousDataJson ?? '') : null,
+    timestamp: {
+      wallTime: timestamp.wallTime ?? 0,
+      logical: timestamp.logical ?? 0,
+      nodeId: timestamp.nodeId ?? '',
+    },
+    sequenceNumber: proto.sequenceNumber ?? 0,
+    causalDeps: proto.causalDeps ?? [],
+    schemaVersion: proto.schemaVersion ?? 0,
+    ...labels,
+  }
+}
+
+/** '' when there is nothing to carry. Atomic operations without data are lost: they do nothing. */
+function encodeData({ data, atomicOps, transactionId, mutationName }: Operation): string {
+  if (data === null && transactionId === undefined && mutationName === undefined) return ''
+  const hasAtomicOps = data !== null && atomicOps !== undefined && Object.keys(atomicOps).length > 0
+  return JSON.stringify({
+    ...data,
+    ...(hasAtomicOps && { [ATOMIC_OPS_KEY]: atomicOps }),
+    ...(transactionId !== undefined && { [TRANSACTION_ID_KEY]: transactionId }),
+    ...(mutationName !== undefined && { [MUTATION_NAME_KEY]: mutationName }),
+  })
+}
+
+interface DecodedData {
+  /** The values without the reserved keys; not an object where the text holds something else. */
+  readonly fields: unknown
+  readonly atomicOps?: unknown
+  readonly transactionId?: unknown
+  readonly mutationName?: unknown
+}
+
+/**
+ * An empty object stays one. The clients' decoder makes null of it, which for an insert or an
+ * update is no operation at all; the flag on the wire tells the two apart.
+ */
+function decodeData(dataJson: string, hasData: boolean): DecodedData {
+  if (dataJson === '' && !hasData) return { fields: null }
+  const parsed = parseText('dataJson', dataJson)
+  if (!isPlainObject(parsed)) return { fields: parsed }
+  const {
+    [ATOMIC_OPS_KEY]: atomicOps,
+    [TRANSACTION_ID_KEY]: transactionId,
+    [MUTATION_NAME_KEY]: mutationName,
+    ...fields
+  } = parsed
+  return {
+    fields,
+    ...(atomicOps !== undefined && { atomicOps }),
+    ...(transactionId !== undefined && { transactionId }),
+    ...(mutationName !== undefined && { mutationName }),
+  }
+}
+
+function parseText(field: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw protocolError(`Operation.${field} is not valid JSON.`, error)
+  }
+}

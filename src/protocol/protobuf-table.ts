@@ -1,0 +1,168 @@
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import { protocolError } from './message-reader.ts'
+
+/** One message of the .proto file, as the generator writes it down. */
+export interface ProtobufTable {
+  readonly name: string
+  /** Ascending by number: the order of writing. */
+  readonly fields: readonly ProtobufField[]
+}
+
+export interface ProtobufField {
+  readonly number: number
+  readonly name: string
+  readonly kind: 'string' | 'bool' | 'int32' | 'uint32' | 'int64' | ProtobufTable
+  readonly isRepeated?: true
+  /** Written also when it is 0, false or empty. */
+  readonly isOptional?: true
+}
+
+/** Field name → most occurrences accepted. */
+export type RepeatBounds = { readonly [field: string]: number }
+
+/**
+ * Encodes the properties that are present, in the order of their numbers. Byte for byte what the
+ * clients write: an empty string is left out unless the field is optional.
+ */
+export function encodeProtobuf(table: ProtobufTable, message: object): Uint8Array {
+  const writer = new BinaryWriter()
+  writeMessage(writer, table, message)
+  return writer.finish()
+}
+
+/**
+ * Decodes one message. Unknown fields are skipped, the last occurrence of a singular field wins,
+ * what is missing stays absent. The reader of a library would build whatever the bytes ask for;
+ * this one stops at the bounds.
+ *
+ * @throws ProtocolError for bytes that are not such a message, or exceed a bound
+ */
+export function decodeProtobuf(table: ProtobufTable, bytes: Uint8Array, bounds: RepeatBounds): object {
+  const reader = new BinaryReader(bytes)
+  try {
+    return readMessage(reader, table, bytes.length, bounds)
+  } catch (error) {
+    // The primitives throw RangeError, TypeError or Error at bytes that make no sense.
+    throw error instanceof Error && error.name === 'ProtocolError'
+      ? error
+      : protocolError(`The frame is not a valid ${table.name}.`, error)
+  }
+}
+
+type Properties = Record<string, unknown>
+
+function writeMessage(writer: BinaryWriter, table: ProtobufTable, message: object): void {
+  for (const field of table.fields) {
+    const value = (message as Properties)[field.name]
+    if (value === undefined || (value === '' && field.isOptional !== true)) continue
+    if (field.isRepeated === true)
+      for (const element of value as readonly unknown[]) writeField(writer, field, element)
+    else writeField(writer, field, value)
+  }
+}
+
+/** The casts hold because callers pass the types that are generated beside the tables. */
+function writeField(writer: BinaryWriter, { number, kind }: ProtobufField, value: unknown): void {
+  switch (kind) {
+    case 'string':
+      writer.tag(number, WireType.LengthDelimited).string(value as string)
+      break
+    case 'bool':
+      writer.tag(number, WireType.Varint).bool(value as boolean)
+      break
+    case 'int32':
+      writer.tag(number, WireType.Varint).int32(value as number)
+      break
+    case 'uint32':
+      writer.tag(number, WireType.Varint).uint32(value as number)
+      break
+    case 'int64':
+      writer.tag(number, WireType.Varint).int64(value as number)
+      break
+    default:
+      writer.tag(number, WireType.LengthDelimited).fork()
+      writeMessage(writer, kind, value as object)
+      writer.join()
+  }
+}
+
+/** Singular and unknown fields of one message; writers send each once. Bounds the time per byte. */
+const MAX_SINGULAR_FIELDS = 200
+
+function readMessage(reader: BinaryReader, table: ProtobufTable, end: number, bounds: RepeatBounds): object {
+  const message: Properties = {}
+  const fieldsByNumber = fieldsByNumberOf(table)
+  let singularFields = 0
+  while (reader.pos < end) {
+    const [number, wireType] = reader.tag()
+    const field = fieldsByNumber[number]
+    if (field?.isRepeated === true) {
+      // biome-ignore lint/suspicious/noAssignInExpressions: the list is made where it is first needed
+      const list = (message[field.name] ??= []) as unknown[]
+      list.push(readField(reader, table, field, wireType, bounds))
+      const maxLength = bounds[field.name] ?? 0
+      if (list.length > maxLength)
+        throw protocolError(`${table.name}.${field.name} has more than ${maxLength} entries.`)
+      continue
+    }
+    if (++singularFields > MAX_SINGULAR_FIELDS) {
+      throw protocolError(`${table.name} has more than ${MAX_SINGULAR_FIELDS} fields.`)
+    }
+    if (field === undefined) skipField(reader, table, number, wireType)
+    else message[field.name] = readField(reader, table, field, wireType, bounds)
+  }
+  if (reader.pos !== end) throw protocolError(`${table.name} is truncated.`)
+  return message
+}
+
+function readField(
+  reader: BinaryReader,
+  table: ProtobufTable,
+  { name, kind }: ProtobufField,
+  wireType: WireType,
+  bounds: RepeatBounds,
+): unknown {
+  const expected = kind === 'string' || typeof kind === 'object' ? WireType.LengthDelimited : WireType.Varint
+  if (wireType !== expected)
+    throw protocolError(`${table.name}.${name} has wire type ${wireType}, not ${expected}.`)
+  switch (kind) {
+    case 'string':
+      return reader.string(true)
+    case 'bool':
+      return reader.bool()
+    case 'int32':
+      return reader.int32()
+    case 'uint32':
+      return reader.uint32()
+    case 'int64': {
+      const value = Number(reader.int64())
+      if (Number.isSafeInteger(value)) return value
+      throw protocolError(`${table.name}.${name} must be an integer between -2^53 and 2^53.`)
+    }
+    default: {
+      const length = reader.uint32()
+      const end = reader.pos + length
+      if (end > reader.len) throw protocolError(`${table.name}.${name} is truncated.`)
+      return readMessage(reader, kind, end, bounds)
+    }
+  }
+}
+
+/** Groups are refused: no version of the protocol had them, and they nest. */
+function skipField(reader: BinaryReader, table: ProtobufTable, number: number, wireType: WireType): void {
+  if (wireType === WireType.StartGroup || wireType === WireType.EndGroup) {
+    throw protocolError(`${table.name} has a group (field ${number}), which is not accepted.`)
+  }
+  reader.skip(wireType, number)
+}
+
+const fieldsByTable = new WeakMap<ProtobufTable, readonly (ProtobufField | undefined)[]>()
+
+function fieldsByNumberOf(table: ProtobufTable): readonly (ProtobufField | undefined)[] {
+  const known = fieldsByTable.get(table)
+  if (known !== undefined) return known
+  const fields: (ProtobufField | undefined)[] = []
+  for (const field of table.fields) fields[field.number] = field
+  fieldsByTable.set(table, fields)
+  return fields
+}
