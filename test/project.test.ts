@@ -1,0 +1,85 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/** A file imports from its own folder and from those above it in this list. */
+const LAYERS = ['core', 'protocol', 'store', 'auth', 'sync', 'transport', 'http', 'config', 'cli']
+
+test('every file of src imports only from its own layer and those above it', () => {
+  const violations = sourceFiles().flatMap((file) =>
+    importsOf(file).flatMap((target) => {
+      const [from, to] = [layerOf(file), layerOf(target)]
+      if (from === null || to === null) return []
+      return LAYERS.indexOf(to) > LAYERS.indexOf(from) ? [`${file} (${from}) imports ${target} (${to})`] : []
+    }),
+  )
+
+  expect(violations).toEqual([])
+})
+
+test('only the entry point of the library re-exports, and nothing imports it', () => {
+  const importers = sourceFiles().filter((file) => importsOf(file).includes('src/index.ts'))
+
+  expect(importers).toEqual([])
+})
+
+test('every folder of src is a layer', () => {
+  const folders = readdirSync(join(ROOT, 'src'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+
+  expect(folders.filter((folder) => !LAYERS.includes(folder))).toEqual([])
+})
+
+test('docs/dependencies.md names every dependency and no other', () => {
+  const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json'))
+  const documented = [...read('docs/dependencies.md').matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1])
+
+  expect(documented.sort()).toEqual(
+    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }).sort(),
+  )
+})
+
+test('every runtime dependency is imported somewhere', () => {
+  const { dependencies } = JSON.parse(read('package.json'))
+  const sources = sourceFiles().map(read).join('\n')
+  const unused = Object.keys(dependencies).filter(
+    (name) => !new RegExp(`['"]${name}(/[^'"]*)?['"]`).test(sources),
+  )
+
+  expect(unused).toEqual([])
+})
+
+test('the README gives one command to start and one to test, each on one line', () => {
+  const readme = read('README.md')
+
+  for (const name of ['start', 'test']) {
+    const block = readme.match(new RegExp(`<!-- ${name} -->\\n\`\`\`sh\\n([^\`]*)\`\`\``))?.[1]
+    expect(block?.trim().split('\n'), name).toHaveLength(1)
+  }
+})
+
+function sourceFiles(): string[] {
+  return readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => join('src', file))
+    .sort()
+}
+
+/** The files of the project that a file imports, relative to the root. */
+function importsOf(file: string): string[] {
+  return [...read(file).matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map((match) =>
+    relative(ROOT, join(ROOT, dirname(file), match[1] ?? '')),
+  )
+}
+
+function layerOf(file: string): string | null {
+  return LAYERS.find((layer) => file.startsWith(join('src', layer, '/'))) ?? null
+}
+
+function read(file: string): string {
+  return readFileSync(join(ROOT, file), 'utf8')
+}

@@ -1,0 +1,188 @@
+import type { JsonValue, Operation } from '../../src/core/operation.ts'
+import { replayRecord } from '../../src/core/record/fold.ts'
+import { matchesScope, type ScopeMap } from '../../src/core/scope.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import type { Device } from './device.ts'
+
+export interface CheckOptions {
+  readonly store: ServerStore
+  readonly devices: readonly Device[]
+  /** What the server grants a device; default: everything. */
+  readonly scopeOf?: (device: Device) => ScopeMap | null
+  /** Collections whose rows are compared between tables, log and unscoped devices. */
+  readonly collections?: readonly string[]
+}
+
+/**
+ * The promise, checked on a store at rest and the devices that used it: what was acknowledged is
+ * stored, nothing is stored twice, every device received all that it may see and nothing else in a
+ * stream without gaps, and tables, replayed log and devices agree.
+ *
+ * @returns every violation as a sentence; empty when all is well
+ */
+export async function findViolations(options: CheckOptions): Promise<string[]> {
+  const log = await readLog(options.store)
+  const perDevice = options.devices.flatMap((device) => [
+    ...checkAcknowledged(device, log),
+    ...checkReceived(device, log, options.scopeOf?.(device) ?? null),
+    ...checkStream(device),
+  ])
+  const tables = await Promise.all(
+    (options.collections ?? []).map((collection) => checkTables(collection, log, options)),
+  )
+  return [...checkUnique(log), ...perDevice, ...tables.flat()]
+}
+
+type Log = readonly { readonly deliverySequence: number; readonly operation: Operation }[]
+
+async function readLog(store: ServerStore): Promise<Log> {
+  const log: { deliverySequence: number; operation: Operation }[] = []
+  for (;;) {
+    const page = await store.getOperationsAfterDelivery(log.at(-1)?.deliverySequence ?? 0, 1_000)
+    if (page.length === 0) return log
+    log.push(...page)
+  }
+}
+
+function checkUnique(log: Log): string[] {
+  const ids = new Set<string>()
+  const violations: string[] = []
+  let previous = 0
+  for (const { deliverySequence, operation } of log) {
+    if (ids.has(operation.id)) violations.push(`${operation.id} is stored twice`)
+    if (deliverySequence <= previous) violations.push(`delivery ${deliverySequence} follows ${previous}`)
+    ids.add(operation.id)
+    previous = deliverySequence
+  }
+  return violations
+}
+
+function checkAcknowledged(device: Device, log: Log): string[] {
+  const stored = new Set(log.map(({ operation }) => operation.id))
+  return [...device.journal.acknowledgedIds]
+    .filter((id) => !stored.has(id))
+    .map((id) => `${device.journal.name}: ${id} was acknowledged and is not stored`)
+}
+
+function checkReceived(device: Device, log: Log, scope: ScopeMap | null): string[] {
+  const { name } = device.journal
+  const deliveries = device.journal
+    .of('delivery')
+    .filter(({ outcome }) => outcome === 'applied' || outcome === 'legacy')
+  const received = new Set(deliveries.flatMap(({ operationIds }) => operationIds))
+  const stored = new Set(log.map(({ operation }) => operation.id))
+  const histories = recordHistories(log)
+  const violations = [...received]
+    .filter((id) => !stored.has(id) && !isSnapshot(device, id))
+    .map((id) => `${name}: received ${id}, which is not stored`)
+  for (const { deliverySequence, operation } of log) {
+    if (operation.nodeId === device.nodeId) continue
+    const visibility = recordVisibility(histories.get(recordKey(operation)) ?? [], scope)
+    const isReceived = received.has(operation.id)
+    if (visibility === 'always' && !isReceived && deliverySequence <= device.watermark) {
+      violations.push(`${name}: never received ${operation.id} (delivery ${deliverySequence})`)
+    }
+    if (visibility === 'never' && isReceived) {
+      violations.push(`${name}: received ${operation.id} (delivery ${deliverySequence}) of a foreign scope`)
+    }
+  }
+  return violations
+}
+
+/** Snapshots are written by the server for records that move into a view; they are not operations of the log. */
+function isSnapshot(device: Device, operationId: string): boolean {
+  const operation = device.operations.find(({ id }) => id === operationId)
+  return operation === undefined || operation.sequenceNumber === 0
+}
+
+/** Batches continue one another, and nothing came out of order. */
+function checkStream(device: Device): string[] {
+  const { name } = device.journal
+  const violations: string[] = []
+  for (const { outcome, base, max, detail } of device.journal.of('delivery')) {
+    if (outcome === 'gap') violations.push(`${name}: batch ${base}..${max} left a gap`)
+    if (outcome === 'blocked') violations.push(`${name}: batch ${base}..${max} cannot be applied: ${detail}`)
+  }
+  return violations
+}
+
+function recordHistories(log: Log): Map<string, Operation[]> {
+  const histories = new Map<string, Operation[]>()
+  for (const { operation } of log) {
+    const key = recordKey(operation)
+    const history = histories.get(key)
+    if (history) history.push(operation)
+    else histories.set(key, [operation])
+  }
+  return histories
+}
+
+/** 'sometimes' for a record that moved between scopes. */
+function recordVisibility(
+  history: readonly Operation[],
+  scope: ScopeMap | null,
+): 'always' | 'sometimes' | 'never' {
+  const first = history[0]
+  if (scope === null || first === undefined) return 'always'
+  const filter = Object.hasOwn(scope, first.collection) ? scope[first.collection] : undefined
+  if (filter === undefined) return 'never'
+  const fields = Object.keys(filter)
+  let values: { [field: string]: JsonValue } = {}
+  const matches = history
+    .filter(
+      (operation, index) => index === 0 || fields.some((field) => operation.data?.[field] !== undefined),
+    )
+    .map((operation) => {
+      values = { ...values, ...operation.data }
+      return matchesScope(values, operation.collection, scope)
+    })
+  if (matches.every(Boolean)) return 'always'
+  return matches.some(Boolean) ? 'sometimes' : 'never'
+}
+
+async function checkTables(collection: string, log: Log, options: CheckOptions): Promise<string[]> {
+  const definition = options.store.getSchema()?.collections[collection] ?? null
+  const replayed = new Map<string, unknown>()
+  for (const [, history] of recordHistories(log)) {
+    if (history[0]?.collection !== collection) continue
+    const state = replayRecord(history, definition)
+    if (state && !state.isDeleted) replayed.set(history[0].recordId, state.values)
+  }
+  const rows = await options.store.materializeCollection(collection)
+  const table = new Map(rows.map(({ id, _created_at, _updated_at, _deleted, ...values }) => [id, values]))
+  const devices = options.devices
+    .filter((device) => (options.scopeOf?.(device) ?? null) === null)
+    .map((device) => ({
+      name: device.journal.name,
+      records: new Map(device.records(collection).map(({ id, ...values }) => [id, values])),
+    }))
+  return [
+    ...differences(`table ${collection}`, table, 'the replayed log', replayed),
+    ...devices.flatMap(({ name, records }) => differences(`table ${collection}`, table, name, records)),
+  ]
+}
+
+function differences(
+  leftName: string,
+  left: ReadonlyMap<string, unknown>,
+  rightName: string,
+  right: ReadonlyMap<string, unknown>,
+): string[] {
+  return [...new Set([...left.keys(), ...right.keys()])].flatMap((id) => {
+    const [a, b] = [comparable(left.get(id)), comparable(right.get(id))]
+    return a === b ? [] : [`record ${id}: ${leftName} has ${a}, ${rightName} has ${b}`]
+  })
+}
+
+/** Missing and null count as equal; the order of keys does not matter. */
+function comparable(value: unknown): string {
+  return JSON.stringify(value, (_key, inner) => {
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner
+    const present = Object.entries(inner).filter(([, field]) => field !== null && field !== undefined)
+    return Object.fromEntries(present.sort(([a], [b]) => (a < b ? -1 : 1)))
+  })
+}
+
+function recordKey(operation: Operation): string {
+  return `${operation.collection}/${operation.recordId}`
+}
