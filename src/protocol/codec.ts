@@ -8,7 +8,7 @@ import type { OperationBatchMessage, ReceivedMessage, SyncMessage, WireFormat } 
 import { decodeProtobufMessage, encodeProtobufMessage } from './protobuf-codec.ts'
 import type { DecodeLimits } from './receive.ts'
 
-/** What a session reads once it knows who its client is. */
+/** What a session reads from its client. Before the handshake, `maxFrameBytes` should be far smaller. */
 export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
   maxFrameBytes: 32 * 1024 * 1024, // a batch of 100 operations of the largest size takes 25 MiB
   maxOperationBytes: 256 * 1024,
@@ -20,12 +20,6 @@ export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
   maxFilterBytes: 8 * 1024,
   maxPresenceStates: 16,
   maxPresenceLength: 4 * 1024, // room for an avatar's URL
-}
-
-/** What a session reads before: a handshake, of which all but the version vector is small. */
-export const HANDSHAKE_DECODE_LIMITS: DecodeLimits = {
-  ...DEFAULT_DECODE_LIMITS,
-  maxFrameBytes: 1024 * 1024, // 20 000 vector entries of 50 bytes
 }
 
 /**
