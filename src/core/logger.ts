@@ -44,6 +44,11 @@ export const LOG_EVENTS = {
     message: 'client does not acknowledge what it was sent',
     fields: 'sessionId, nodeId, acknowledgedSequence, sentSequence',
   },
+  feedFailed: {
+    level: 'error',
+    message: 'reading new operations from the store failed; delivery waits',
+    fields: 'err',
+  },
   transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
   authProviderFailed: {
     level: 'error',

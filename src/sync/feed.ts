@@ -5,6 +5,8 @@ export interface FeedOptions {
   readonly maxBytes: number
   /** Called with entries as they are committed, in order, without a gap. */
   readonly onEntries: (entries: readonly LogEntry[]) => void
+  /** Reading on from the store failed; the next commit or announcement tries again. */
+  readonly onFailed: (error: unknown) => void
 }
 
 const REFILL_PAGE_ENTRIES = 500
@@ -20,17 +22,20 @@ export class Feed {
   /** Index of the first entry still in the window: evicting shifts the array only now and then. */
   #start = 0
   #bytes = 0
-  #head: number
-  #evictedThrough: number
+  #head = 0
+  #evictedThrough = 0
   #refilling: Promise<void> | null = null
   #refillAgain = false
 
-  /** @param head the store's highest delivery sequence now; the window starts empty above it */
-  constructor(store: ServerStore, head: number, options: FeedOptions) {
+  constructor(store: ServerStore, options: FeedOptions) {
     this.#store = store
+    this.#options = options
+  }
+
+  /** @param head the store's highest delivery sequence now; the window starts empty above it */
+  start(head: number): void {
     this.#head = head
     this.#evictedThrough = head
-    this.#options = options
   }
 
   /** The highest delivery sequence that readers have been told of. */
@@ -58,19 +63,20 @@ export class Feed {
     else void this.refill()
   }
 
-  /** Reads on from the head to the end of the store's log. */
+  /** Reads on from the head to the end of the store's log. Never rejects. */
   refill(): Promise<void> {
     if (this.#refilling !== null) {
       this.#refillAgain = true
       return this.#refilling
     }
-    this.#refilling = this.#readToEnd().finally(() => {
-      this.#refilling = null
-      if (this.#refillAgain) {
+    this.#refilling = this.#readToEnd()
+      .catch((error: unknown) => this.#options.onFailed(error))
+      .finally(() => {
+        this.#refilling = null
+        if (!this.#refillAgain) return
         this.#refillAgain = false
         void this.refill()
-      }
-    })
+      })
     return this.#refilling
   }
 

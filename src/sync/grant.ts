@@ -1,7 +1,7 @@
 import type { AuthContext } from '../auth/provider.ts'
 import { canonicalJson } from '../core/canonical-json.ts'
-import { grantScope } from '../core/scope.ts'
 import type { ScopeMap } from '../core/scope.ts'
+import { grantScope } from '../core/scope.ts'
 import { createView, type View } from '../core/view.ts'
 import type { HandshakeMessage } from '../protocol/messages.ts'
 import type { NodeRegistration, ServerStore } from '../store/store.ts'

@@ -45,6 +45,7 @@ export async function acceptHandshake(
   const auth = await authenticate(message.authToken ?? '', context, logger)
   if (auth === null) return { accepted: false, error: 'AUTH_FAILED' }
 
+  await context.whenOpen()
   const vector = new Map(Object.entries(message.versionVector))
   const base = {
     type: 'handshake-response',
@@ -135,8 +136,7 @@ function registerNode(
   context: SyncHubContext,
 ): Promise<NodeRegistration> | NodeRegistration {
   const userId = isProvable(auth, context) ? auth.userId : null
-  const isUnchanged =
-    registration?.viewKey === scopeKey && (registration.userId !== null || userId === null)
+  const isUnchanged = registration?.viewKey === scopeKey && (registration.userId !== null || userId === null)
   if (registration !== undefined && isUnchanged) return registration
   return context.store.registerNode({ nodeId, viewKey: scopeKey, ...(userId !== null && { userId }) })
 }

@@ -45,6 +45,8 @@ export interface SyncHubContext {
   readonly relays: Relays
   readonly stats: SyncStats
 
+  /** Resolves when the hub knows where the log ends; rejects when the store does not say. */
+  whenOpen(): Promise<void>
   /** A limit that this identity's session would exceed, or null. */
   refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null
   onSessionAccepted(session: Session): void

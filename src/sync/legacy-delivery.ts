@@ -160,7 +160,8 @@ export class LegacyDelivery {
       let position: number
       if (view.covers(this.#sentTo)) {
         visible = view.entriesAfter(this.#sentTo, batchSize)
-        position = visible.length < batchSize ? feed.head : (visible[visible.length - 1]?.deliverySequence ?? 0)
+        position =
+          visible.length < batchSize ? feed.head : (visible[visible.length - 1]?.deliverySequence ?? 0)
       } else {
         const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
         const page = await store.readDelivery(query)

@@ -81,9 +81,7 @@ export class Push {
 
   #hasFutureClock(batch: ReceivedBatchMessage): boolean {
     const latest = this.#context.runtime.now() + FUTURE_TOLERANCE_MS
-    return batch.operations.some(
-      (received) => received.ok && received.operation.timestamp.wallTime > latest,
-    )
+    return batch.operations.some((received) => received.ok && received.operation.timestamp.wallTime > latest)
   }
 
   /**

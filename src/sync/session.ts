@@ -10,12 +10,7 @@ import {
   MAX_CLOSE_REASON_BYTES,
 } from '../protocol/connection-errors.ts'
 import type { Frame } from '../protocol/frame.ts'
-import type {
-  HandshakeMessage,
-  ReceivedMessage,
-  SyncMessage,
-  WireFormat,
-} from '../protocol/messages.ts'
+import type { HandshakeMessage, ReceivedMessage, SyncMessage, WireFormat } from '../protocol/messages.ts'
 import { receiveMessage } from '../protocol/receive.ts'
 import type { LogEntry } from '../store/store.ts'
 import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
@@ -63,6 +58,7 @@ export class Session implements ViewReader, DeliveryTarget {
   readonly #inbox: unknown[] = []
   #inboxBytes = 0
   #isProcessing = false
+  #isReading = true
   #isPaused = false
   #state: SessionState = 'connected'
   #format: WireFormat = 'json'
@@ -216,6 +212,13 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#transport.close(closeCode, truncateUtf8(reason, MAX_CLOSE_REASON_BYTES))
   }
 
+  /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
+  stopReading(): void {
+    this.#isReading = false
+    this.#inbox.length = 0
+    this.#transport.pause?.()
+  }
+
   /** Resolves when what this session has submitted is stored and answered. */
   settled(): Promise<void> {
     return this.#push.settled()
@@ -250,7 +253,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   /** Messages are processed strictly one after the other, in order of arrival. */
   #receive(message: unknown): void {
-    if (this.#state === 'closed') return
+    if (this.#state === 'closed' || !this.#isReading) return
     if (this.#isProcessing) this.#enqueue(message)
     else void this.#process(message)
   }
@@ -345,9 +348,11 @@ export class Session implements ViewReader, DeliveryTarget {
     const result = await acceptHandshake(message, this.#context, this.#logger)
     if (this.#isClosed()) return
     if (!result.accepted) {
-      if (result.response) this.send({ ...result.response, messageId: this.nextMessageId() })
-      if (result.error === 'SCHEMA_MISMATCH') this.close(result.error)
-      else this.fail(result.error)
+      if (result.error === 'AUTH_FAILED') this.fail(result.error)
+      else {
+        this.send({ ...result.response, messageId: this.nextMessageId() })
+        this.close(result.error)
+      }
       return
     }
     const overLimit = this.#context.refuseIdentity(result.identity)
@@ -435,5 +440,8 @@ function sizeOf(message: unknown): number {
 /** Cuts at a character boundary, so that the result is valid UTF-8 of at most `maxBytes`. */
 function truncateUtf8(text: string, maxBytes: number): string {
   if (Buffer.byteLength(text) <= maxBytes) return text
-  return Buffer.from(text).subarray(0, maxBytes).toString('utf8').replace(/\uFFFD+$/u, '')
+  return Buffer.from(text)
+    .subarray(0, maxBytes)
+    .toString('utf8')
+    .replace(/\uFFFD+$/u, '')
 }

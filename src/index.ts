@@ -1,0 +1,45 @@
+export { KoraAuthProvider, type KoraAuthProviderOptions } from './auth/kora-auth-provider.ts'
+export { MixedAuthProvider, type MixedAuthProviderOptions } from './auth/mixed-auth-provider.ts'
+export { NoAuthProvider } from './auth/no-auth-provider.ts'
+export type { AuthContext, AuthProvider } from './auth/provider.ts'
+export { TokenAuthProvider, type TokenAuthProviderOptions } from './auth/token-auth-provider.ts'
+export {
+  AuthError,
+  ConfigError,
+  type ErrorCode,
+  KoraServerError,
+  ProtocolError,
+  SchemaError,
+  StoreError,
+} from './core/errors.ts'
+export type { Logger } from './core/logger.ts'
+export type { AtomicOp, Operation, Timestamp } from './core/operation.ts'
+export type { Refusal, RefusalCode } from './core/refusal.ts'
+export type { Runtime, Timer } from './core/runtime.ts'
+export { t } from './core/schema/builders.ts'
+export { defineSchema } from './core/schema/define-schema.ts'
+export type { SchemaDefinition } from './core/schema/types.ts'
+export type { ScopeFilter, ScopeMap } from './core/scope.ts'
+export type { VersionVector } from './core/version-vector.ts'
+export {
+  createKoraServer,
+  KoraSyncServer,
+  type KoraSyncServerConfig,
+  type ServerStatus,
+} from './http/kora-sync-server.ts'
+export type { SyncMessage } from './protocol/messages.ts'
+export { MemoryServerStore } from './store/memory/memory-store.ts'
+export {
+  createSqliteServerStore,
+  SqliteServerStore,
+  type SqliteServerStoreOptions,
+} from './store/sqlite/sqlite-store.ts'
+export type {
+  ApplyResult,
+  CollectionQueryOptions,
+  MaterializedRecord,
+  ServerStore,
+} from './store/store.ts'
+export type { SyncLimits, ValidateOperation, ValidationContext, ValidationVerdict } from './sync/options.ts'
+export { AwarenessRelay } from './sync/relays/awareness-relay.ts'
+export type { ServerTransport } from './sync/transport.ts'

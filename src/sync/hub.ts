@@ -1,0 +1,262 @@
+import { NoAuthProvider } from '../auth/no-auth-provider.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Runtime, Timer } from '../core/runtime.ts'
+import { DEFAULT_DECODE_LIMITS } from '../protocol/codec.ts'
+import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
+import type { DecodeLimits } from '../protocol/receive.ts'
+import type { LogEntry, ServerStore } from '../store/store.ts'
+import { Feed } from './feed.ts'
+import type { SyncHubContext, SyncStats } from './hub-context.ts'
+import { Ingest } from './ingest.ts'
+import type { SyncHubOptions } from './options.ts'
+import { Relays } from './relays/relays.ts'
+import { Session, type SessionIdentity } from './session.ts'
+import type { ServerTransport } from './transport.ts'
+import { Views } from './views.ts'
+
+/** Operations of one transaction at most: more would hold the event loop for too long at once. */
+const MAX_GROUP_OPERATIONS = 500
+const MAX_QUEUED_BYTES = 16 * 1024 * 1024
+const FEED_BYTES = 16 * 1024 * 1024
+/** What a stranger may make us decode: a handshake with the vector of some ten thousand nodes. */
+export const HANDSHAKE_FRAME_BYTES = 1024 * 1024
+const SWEEP_INTERVAL_MS = 1000
+/** How often quiet clients' watermarks follow what they may not see. */
+const SKIP_INTERVAL_SWEEPS = 30
+
+export interface StopOptions {
+  /** ms over which connections are closed, so that the clients do not all return at once. Default 0. */
+  readonly spreadMs?: number
+}
+
+/**
+ * All sessions of one process and what they share: the way of an operation from a socket through
+ * the store to the other sockets. Knows no sockets itself.
+ */
+export class SyncHub {
+  readonly #options: SyncHubOptions
+  readonly #store: ServerStore
+  readonly #runtime: Runtime
+  readonly #logger: Logger
+  readonly #ingest: Ingest
+  readonly #feed: Feed
+  readonly #views: Views
+  readonly #relays: Relays
+  readonly #context: SyncHubContext
+  readonly #sessions = new Map<string, Session>()
+  readonly #accepted = new Map<string, Session>()
+  readonly #watched = new Set<Session>()
+  readonly #connectionsByUser = new Map<string, number>()
+  readonly #connectionsByAddress = new Map<string, number>()
+  readonly #stats: SyncStats = {
+    operationsReceived: 0,
+    operationsSent: 0,
+    errorCount: 0,
+    connectionsTotal: 0,
+    peakConnections: 0,
+    idMismatches: 0,
+  }
+  #opening: Promise<void> | null = null
+  #endSubscription: (() => void) | null = null
+  #sweepTimer: Timer | null = null
+  #sweeps = 0
+  #skippedTo = 0
+  #isStopping = false
+
+  constructor(options: SyncHubOptions) {
+    this.#options = options
+    this.#store = options.store
+    this.#runtime = options.runtime
+    this.#logger = options.logger
+    this.#feed = new Feed(options.store, {
+      maxBytes: FEED_BYTES,
+      onEntries: (entries) => this.#publish(entries),
+      onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),
+    })
+    this.#views = new Views(this.#feed)
+    this.#ingest = new Ingest(options.store, options.runtime, options.logger, {
+      maxGroupOperations: MAX_GROUP_OPERATIONS,
+      maxQueuedBytes: MAX_QUEUED_BYTES,
+      onCommitted: (entries) => this.#feed.publish(entries),
+    })
+    this.#relays = new Relays(this.#accepted, options)
+    this.#context = this.#createContext()
+  }
+
+  /** Open connections, accepted or not. */
+  get sessions(): ReadonlyMap<string, Session> {
+    return this.#sessions
+  }
+
+  get stats(): Readonly<SyncStats> {
+    return this.#stats
+  }
+
+  get feed(): Feed {
+    return this.#feed
+  }
+
+  get views(): Views {
+    return this.#views
+  }
+
+  get ingest(): Ingest {
+    return this.#ingest
+  }
+
+  get relays(): Relays {
+    return this.#relays
+  }
+
+  get isStopping(): boolean {
+    return this.#isStopping
+  }
+
+  /** Learns where the log ends. Sessions wait for it before they answer a handshake. */
+  open(): Promise<void> {
+    this.#opening ??= this.#open()
+    return this.#opening
+  }
+
+  /** Attaches a connection. @returns the id of its session */
+  connect(transport: ServerTransport): string {
+    const id = this.#runtime.uuid()
+    const session = new Session(id, transport, this.#context)
+    this.#sessions.set(id, session)
+    count(this.#connectionsByAddress, transport.remoteAddress, 1)
+    this.#stats.connectionsTotal++
+    this.#stats.peakConnections = Math.max(this.#stats.peakConnections, this.#sessions.size)
+    const refusal = this.#refuseConnection(transport)
+    if (refusal !== null) session.fail(refusal)
+    else void this.open().catch(() => session.fail('STORE_UNAVAILABLE'))
+    return id
+  }
+
+  /** Lets accepted batches be stored and acknowledged, then closes every session. Idempotent. */
+  async stop({ spreadMs = 0 }: StopOptions = {}): Promise<void> {
+    this.#isStopping = true
+    const sessions = [...this.#sessions.values()]
+    await Promise.all(
+      sessions.map(async (session, index) => {
+        await this.#sleep((spreadMs * index) / sessions.length)
+        session.stopReading()
+        await session.settled()
+        session.close('SERVER_STOPPING')
+      }),
+    )
+    await this.#ingest.drain()
+    this.#sweepTimer?.cancel()
+    this.#sweepTimer = null
+    this.#endSubscription?.()
+    this.#relays.stop()
+  }
+
+  /** Closes every session now; what was not acknowledged the clients send again. */
+  abort(): void {
+    this.#isStopping = true
+    for (const session of [...this.#sessions.values()]) session.close('SERVER_STOPPING')
+  }
+
+  async #open(): Promise<void> {
+    this.#feed.start(await this.#store.getMaxDeliverySequence())
+    this.#endSubscription = this.#store.onRemoteCommit(() => void this.#feed.refill())
+    this.#scheduleSweep()
+  }
+
+  #publish(entries: readonly LogEntry[]): void {
+    this.#views.publish(entries)
+  }
+
+  #refuseConnection(transport: ServerTransport): ConnectionErrorCode | null {
+    if (this.#isStopping) return 'SERVER_STOPPING'
+    const { maxConnections, maxConnectionsPerAddress } = this.#options.limits
+    const fromAddress = this.#connectionsByAddress.get(transport.remoteAddress ?? '') ?? 0
+    if (maxConnections > 0 && this.#sessions.size > maxConnections) return 'MAX_CONNECTIONS'
+    if (maxConnectionsPerAddress > 0 && fromAddress > maxConnectionsPerAddress) return 'MAX_CONNECTIONS'
+    return null
+  }
+
+  #createContext(): SyncHubContext {
+    const options = this.#options
+    const decodeLimits: DecodeLimits = {
+      ...DEFAULT_DECODE_LIMITS,
+      maxFrameBytes: options.limits.maxMessageBytes,
+      maxOperationBytes: options.limits.maxOperationBytes,
+    }
+    return {
+      store: options.store,
+      runtime: options.runtime,
+      logger: options.logger,
+      auth: options.auth,
+      isOpen: options.auth instanceof NoAuthProvider,
+      batchSize: options.batchSize,
+      schemaVersion: options.schemaVersion,
+      supportedSchemaVersions: options.supportedSchemaVersions,
+      limits: options.limits,
+      decodeLimits,
+      handshakeDecodeLimits: { ...decodeLimits, maxFrameBytes: HANDSHAKE_FRAME_BYTES },
+      validateOperation: options.validateOperation,
+      hasBlobStorage: options.persistBlobChunk !== undefined && options.resolveBlobChunk !== undefined,
+      ingest: this.#ingest,
+      feed: this.#feed,
+      views: this.#views,
+      relays: this.#relays,
+      stats: this.#stats,
+      whenOpen: () => this.open(),
+      refuseIdentity: (identity) => this.#refuseIdentity(identity),
+      onSessionAccepted: (session) => this.#onAccepted(session),
+      onSessionClosed: (session) => this.#onClosed(session),
+      watchProgress: (session) => void this.#watched.add(session),
+    }
+  }
+
+  #refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null {
+    const { maxConnectionsPerUser } = this.#options.limits
+    if (maxConnectionsPerUser === 0) return null
+    const open = this.#connectionsByUser.get(identity.auth.userId) ?? 0
+    return open >= maxConnectionsPerUser ? 'MAX_CONNECTIONS' : null
+  }
+
+  #onAccepted(session: Session): void {
+    this.#accepted.set(session.id, session)
+    count(this.#connectionsByUser, session.identity?.auth.userId, 1)
+  }
+
+  #onClosed(session: Session): void {
+    this.#sessions.delete(session.id)
+    this.#watched.delete(session)
+    count(this.#connectionsByAddress, session.remoteAddress, -1)
+    if (this.#accepted.delete(session.id)) count(this.#connectionsByUser, session.identity?.auth.userId, -1)
+  }
+
+  #scheduleSweep(): void {
+    this.#sweepTimer = this.#runtime.setTimer(SWEEP_INTERVAL_MS, () => {
+      this.#sweep()
+      if (!this.#isStopping) this.#scheduleSweep()
+    })
+  }
+
+  /** Looks after those who do not keep up. Idle sessions cost nothing here. */
+  #sweep(): void {
+    this.#sweeps++
+    for (const session of this.#watched) {
+      if (!session.checkProgress()) this.#watched.delete(session)
+    }
+    this.#views.trim()
+    if (this.#sweeps % SKIP_INTERVAL_SWEEPS !== 0 || this.#skippedTo === this.#feed.head) return
+    this.#skippedTo = this.#feed.head
+    for (const session of this.#accepted.values()) session.skipInvisibleTail()
+  }
+
+  #sleep(delayMs: number): Promise<void> {
+    if (delayMs <= 0) return Promise.resolve()
+    return new Promise((resolve) => void this.#runtime.setTimer(delayMs, resolve))
+  }
+}
+
+function count(counts: Map<string, number>, key: string | undefined, change: 1 | -1): void {
+  if (key === undefined) return
+  const value = (counts.get(key) ?? 0) + change
+  if (value > 0) counts.set(key, value)
+  else counts.delete(key)
+}

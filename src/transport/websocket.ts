@@ -1,0 +1,180 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type RawData, type WebSocket, WebSocketServer } from 'ws'
+import type { Frame } from '../protocol/frame.ts'
+import { encodeJsonMessage } from '../protocol/json-codec.ts'
+import type { SyncMessage } from '../protocol/messages.ts'
+import type { ServerTransport } from '../sync/transport.ts'
+
+export interface WebSocketEndpointOptions {
+  /** Bytes of one message. */
+  readonly maxMessageBytes: number
+  /** ms without a sign of life after which a connection is dead. */
+  readonly idleTimeoutMs: number
+  /** Exact origins of browsers that may connect; null: any. */
+  readonly allowedOrigins: readonly string[] | null
+  /** The client's address as far as it can be believed. */
+  readonly addressOf: (request: IncomingMessage) => string
+  readonly onConnection: (transport: ServerTransport) => void
+}
+
+/**
+ * Fragments of one message and chunks of buffered input: Kora clients send a message in one frame,
+ * and a flood of tiny fragments costs far more memory than its bytes.
+ */
+const MAX_FRAGMENTS = 256
+const MAX_BUFFERED_CHUNKS = 16_384
+
+/** Accepts WebSocket connections that an HTTP server hands over, and notices when they die. */
+export class WebSocketEndpoint {
+  readonly #server: WebSocketServer
+  readonly #options: WebSocketEndpointOptions
+  readonly #alive = new WeakSet<WebSocket>()
+  #pinger: NodeJS.Timeout | null = null
+
+  constructor(options: WebSocketEndpointOptions) {
+    this.#options = options
+    this.#server = new WebSocketServer({
+      noServer: true,
+      maxPayload: options.maxMessageBytes,
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_BUFFERED_CHUNKS,
+      perMessageDeflate: false, // an inflated bomb costs more than the bytes that compression saves
+    })
+  }
+
+  /** The HTTP server's `upgrade` event for the sync path. Never throws. */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => socket.destroy())
+    if (!this.#isOriginAllowed(request.headers.origin)) {
+      refuseUpgrade(socket, 403, 'This origin may not connect. See http.allowedOrigins.')
+      return
+    }
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#watch(webSocket)
+      this.#options.onConnection(new WebSocketTransport(webSocket, this.#options.addressOf(request)))
+    })
+  }
+
+  start(): void {
+    const intervalMs = Math.max(1, Math.floor(this.#options.idleTimeoutMs / 2))
+    this.#pinger = setInterval(() => this.#pingAll(), intervalMs).unref()
+  }
+
+  /** Resolves when every connection is closed, or after `timeoutMs`. */
+  async closed(timeoutMs: number): Promise<void> {
+    const open = [...this.#server.clients].filter((socket) => socket.readyState !== socket.CLOSED)
+    const allClosed = Promise.all(
+      open.map((socket) => new Promise((resolve) => socket.once('close', resolve))),
+    )
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs)
+    })
+    await Promise.race([allClosed, timeout])
+    clearTimeout(timer)
+  }
+
+  /** Ends every connection that is still open, without ceremony. */
+  stop(): void {
+    if (this.#pinger !== null) clearInterval(this.#pinger)
+    this.#pinger = null
+    for (const webSocket of this.#server.clients) webSocket.terminate()
+  }
+
+  #isOriginAllowed(origin: string | undefined): boolean {
+    const { allowedOrigins } = this.#options
+    if (allowedOrigins === null || origin === undefined) return true // not a browser
+    return allowedOrigins.includes(origin)
+  }
+
+  #watch(webSocket: WebSocket): void {
+    this.#alive.add(webSocket)
+    const markAlive = (): void => void this.#alive.add(webSocket)
+    webSocket.on('pong', markAlive)
+    webSocket.on('message', markAlive)
+  }
+
+  /** Who answered nothing since the last round is gone: nobody else would notice a half-open connection. */
+  #pingAll(): void {
+    for (const webSocket of this.#server.clients) {
+      if (!this.#alive.delete(webSocket)) webSocket.terminate()
+      else webSocket.ping()
+    }
+  }
+}
+
+/** Refuses an upgrade request as HTTP does, with a reason that a person can read. */
+export function refuseUpgrade(socket: Duplex, status: number, message: string): void {
+  const body = `${message}\n`
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_TEXTS[status] ?? 'Error'}\r\n` +
+      'connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n' +
+      `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  )
+}
+
+const STATUS_TEXTS: { readonly [status: number]: string } = {
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  503: 'Service Unavailable',
+}
+
+/** One WebSocket connection as a session sees it. */
+class WebSocketTransport implements ServerTransport {
+  readonly remoteAddress: string
+  readonly #webSocket: WebSocket
+
+  constructor(webSocket: WebSocket, remoteAddress: string) {
+    this.#webSocket = webSocket
+    this.remoteAddress = remoteAddress
+  }
+
+  get bufferedBytes(): number {
+    return this.#webSocket.bufferedAmount
+  }
+
+  send(message: SyncMessage): void {
+    this.#webSocket.send(encodeJsonMessage(message))
+  }
+
+  sendFrame(frame: Frame): void {
+    this.#webSocket.send(frame.bytes, { binary: frame.isBinary })
+  }
+
+  onMessage(handler: (message: unknown) => void): void {
+    this.#webSocket.on('message', (data: RawData, isBinary: boolean) => {
+      handler({ isBinary, bytes: data as Buffer } satisfies Frame) // `nodebuffer` is what ws gives by default
+    })
+  }
+
+  onClose(handler: (code: number, reason: string) => void): void {
+    this.#webSocket.on('close', (code, reason) => handler(code, reason.toString()))
+  }
+
+  onError(handler: (error: Error) => void): void {
+    this.#webSocket.on('error', handler)
+  }
+
+  isConnected(): boolean {
+    return this.#webSocket.readyState === this.#webSocket.OPEN
+  }
+
+  close(code?: number, reason?: string): void {
+    this.#webSocket.close(code, reason)
+    // A peer that does not answer the close, or reads nothing, must not hold the connection.
+    const deadline = setTimeout(() => this.#webSocket.terminate(), CLOSE_GRACE_MS).unref()
+    this.#webSocket.once('close', () => clearTimeout(deadline))
+  }
+
+  pause(): void {
+    this.#webSocket.pause()
+  }
+
+  resume(): void {
+    this.#webSocket.resume()
+  }
+}
+
+const CLOSE_GRACE_MS = 2000
