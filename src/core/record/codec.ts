@@ -1,0 +1,191 @@
+import { ATOMIC_TYPES } from '../atomic.ts'
+import { StoreError } from '../errors.ts'
+import type { FieldValues, Timestamp } from '../operation.ts'
+import { ownValue, setOwnValue } from '../own-property.ts'
+import type { FieldVersion, RecordState } from './state.ts'
+
+/**
+ * The stored form of a record state. Timestamps and node ids stand once, in tables; a field's
+ * version is a number that names its timestamp and writer.
+ *
+ *   v  values
+ *   w  versions of the fields in `v`, in their order; one number when all are the same
+ *   x  versions of fields without a value
+ *   n  node ids
+ *   t  timestamps, three numbers each: wallTime, logical, index in `n`
+ *   c  createdAt
+ *   o  id of the newest operation, whose timestamp is the first in `t`
+ *   i  d  timestamps of the newest insert and delete
+ *   f  flags: 1 deleted, 2 encrypted, 4 skipped
+ *
+ * A version is `timestamp * 8 + writer`; of an atomic writer it is `[version, since, magnitude]`.
+ */
+interface StoredState {
+  readonly v: FieldValues
+  readonly w: number | readonly StoredVersion[]
+  readonly x?: { readonly [field: string]: StoredVersion }
+  readonly n: readonly string[]
+  readonly t: readonly number[]
+  readonly c: number
+  readonly o: string
+  readonly i?: number
+  readonly d?: number
+  readonly f?: number
+}
+
+type StoredVersion = number | readonly [version: number, since: number, magnitude: number | null]
+
+const WRITERS = ['plain', ...ATOMIC_TYPES] as const // a writer's index is stored: append only
+const WRITERS_PER_TIMESTAMP = 8
+
+const DELETED = 1
+const ENCRYPTED = 2
+const SKIPPED = 4
+
+export function serializeRecordState(state: RecordState): string {
+  const table = new TimestampTable()
+  table.indexOf(state.newest.timestamp)
+  const versions = Object.keys(state.values).map(
+    (field) => storeVersion(ownValue(state.fieldVersions, field) as FieldVersion, table), // every value has a version
+  )
+  const [first] = versions
+  const isUniform = typeof first === 'number' && versions.every((version) => version === first)
+  const withoutValue = storeVersionsWithoutValue(state, table)
+  const flags =
+    (state.isDeleted ? DELETED : 0) | (state.isEncrypted ? ENCRYPTED : 0) | (state.hasSkipped ? SKIPPED : 0)
+  const stored: StoredState = {
+    v: state.values,
+    w: isUniform ? first : versions,
+    ...(withoutValue === null ? {} : { x: withoutValue }),
+    ...(state.lastInsertAt === null ? {} : { i: table.indexOf(state.lastInsertAt) }),
+    ...(state.lastDeleteAt === null ? {} : { d: table.indexOf(state.lastDeleteAt) }),
+    ...(flags === 0 ? {} : { f: flags }),
+    c: state.createdAt,
+    o: state.newest.operationId,
+    n: table.nodeIds,
+    t: table.numbers,
+  }
+  return JSON.stringify(stored)
+}
+
+/** @throws StoreError `STORE_CORRUPT` when the text is not one that `serializeRecordState` wrote */
+export function parseRecordState(text: string): RecordState {
+  try {
+    return readState(JSON.parse(text) as StoredState) // written by us; what does not fit throws below
+  } catch (cause) {
+    throw new StoreError('STORE_CORRUPT', 'The stored state of a record cannot be read.', { cause })
+  }
+}
+
+function readState(stored: StoredState): RecordState {
+  const timestamps = readTimestamps(stored)
+  const newestAt = timestampAt(timestamps, 0)
+  const flags = stored.f ?? 0
+  return {
+    values: stored.v,
+    fieldVersions: readVersions(stored, timestamps),
+    isDeleted: (flags & DELETED) !== 0,
+    isEncrypted: (flags & ENCRYPTED) !== 0,
+    hasSkipped: (flags & SKIPPED) !== 0,
+    createdAt: stored.c,
+    updatedAt: newestAt.wallTime,
+    lastInsertAt: stored.i === undefined ? null : timestampAt(timestamps, stored.i),
+    lastDeleteAt: stored.d === undefined ? null : timestampAt(timestamps, stored.d),
+    newest: { timestamp: newestAt, operationId: stored.o },
+  }
+}
+
+/**
+ * Numbers timestamps in the order in which they are first asked for. What one operation wrote
+ * shares one timestamp object, so identity finds them; an equal one is merely stored twice.
+ */
+class TimestampTable {
+  readonly nodeIds: string[] = []
+  readonly numbers: number[] = []
+  readonly #indexByTimestamp = new Map<Timestamp, number>()
+  readonly #indexByNodeId = new Map<string, number>()
+
+  indexOf(timestamp: Timestamp): number {
+    const known = this.#indexByTimestamp.get(timestamp)
+    if (known !== undefined) return known
+    const index = this.#indexByTimestamp.size
+    this.#indexByTimestamp.set(timestamp, index)
+    this.numbers.push(timestamp.wallTime, timestamp.logical, this.#indexOfNode(timestamp.nodeId))
+    return index
+  }
+
+  #indexOfNode(nodeId: string): number {
+    const known = this.#indexByNodeId.get(nodeId)
+    if (known !== undefined) return known
+    this.#indexByNodeId.set(nodeId, this.nodeIds.length)
+    return this.nodeIds.push(nodeId) - 1
+  }
+}
+
+function storeVersion({ timestamp, writer, run }: FieldVersion, table: TimestampTable): StoredVersion {
+  const version = table.indexOf(timestamp) * WRITERS_PER_TIMESTAMP + WRITERS.indexOf(writer)
+  return run === undefined ? version : [version, table.indexOf(run.since), run.magnitude]
+}
+
+function storeVersionsWithoutValue(
+  state: RecordState,
+  table: TimestampTable,
+): { readonly [field: string]: StoredVersion } | null {
+  const stored: { [field: string]: StoredVersion } = {}
+  let isEmpty = true
+  for (const [field, version] of Object.entries(state.fieldVersions)) {
+    if (Object.hasOwn(state.values, field)) continue
+    setOwnValue(stored, field, storeVersion(version, table))
+    isEmpty = false
+  }
+  return isEmpty ? null : stored
+}
+
+function readTimestamps({ t, n }: StoredState): readonly Timestamp[] {
+  const timestamps: Timestamp[] = []
+  for (let index = 0; index < t.length; index += 3) {
+    const [wallTime, logical, node] = [t[index], t[index + 1], t[index + 2]]
+    const nodeId = node === undefined ? undefined : n[node]
+    if (wallTime === undefined || logical === undefined || nodeId === undefined) throw new RangeError('t')
+    timestamps.push({ wallTime, logical, nodeId })
+  }
+  return timestamps
+}
+
+function readVersions(
+  stored: StoredState,
+  timestamps: readonly Timestamp[],
+): { [field: string]: FieldVersion } {
+  const versions: { [field: string]: FieldVersion } = {}
+  const fields = Object.keys(stored.v)
+  const { w } = stored
+  if (typeof w === 'number') {
+    const version = readVersion(w, timestamps)
+    for (const field of fields) setOwnValue(versions, field, version)
+  } else {
+    if (w.length !== fields.length) throw new RangeError('w')
+    fields.forEach((field, index) => {
+      setOwnValue(versions, field, readVersion(w[index], timestamps))
+    })
+  }
+  for (const [field, version] of Object.entries(stored.x ?? {})) {
+    setOwnValue(versions, field, readVersion(version, timestamps))
+  }
+  return versions
+}
+
+function readVersion(stored: StoredVersion | undefined, timestamps: readonly Timestamp[]): FieldVersion {
+  if (stored === undefined) throw new RangeError('version')
+  const [number, since, magnitude] = typeof stored === 'number' ? [stored] : stored
+  const timestamp = timestampAt(timestamps, Math.floor(number / WRITERS_PER_TIMESTAMP))
+  const writer = WRITERS[number % WRITERS_PER_TIMESTAMP]
+  if (writer === undefined) throw new RangeError('writer')
+  if (since === undefined || magnitude === undefined) return { timestamp, writer }
+  return { timestamp, writer, run: { since: timestampAt(timestamps, since), magnitude } }
+}
+
+function timestampAt(timestamps: readonly Timestamp[], index: number): Timestamp {
+  const timestamp = timestamps[index]
+  if (timestamp === undefined) throw new RangeError('t')
+  return timestamp
+}

@@ -1,0 +1,69 @@
+import { deepEqual } from '../deep-equal.ts'
+import type { FieldValues, JsonValue } from '../operation.ts'
+import { ownValue, setOwnValue } from '../own-property.ts'
+import { mergeArrays } from './add-wins-set.ts'
+
+/** Deeper than a decoded operation can be; below it the later value wins as a whole. */
+const MAX_DEPTH = 64
+
+export interface ThreeWay {
+  readonly base: JsonValue | undefined
+  readonly local: JsonValue | undefined
+  readonly remote: JsonValue | undefined
+  readonly isRemoteLater: boolean
+}
+
+/**
+ * Merges two objects key by key. When a side is no object the later value wins as a whole, and is
+ * replaced by `{}` if it is no object either: that is what clients do.
+ *
+ * @see docs/protocol.md, "Objects"
+ */
+export function mergeMaps(values: ThreeWay): JsonValue {
+  const { local, remote } = values
+  if (isPlainObject(local) && isPlainObject(remote)) return mergeObjects(values, local, remote, 0)
+  const later = values.isRemoteLater ? remote : local
+  return isPlainObject(later) ? later : {}
+}
+
+export function isPlainObject(value: JsonValue | undefined): value is FieldValues {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function mergeObjects(values: ThreeWay, local: FieldValues, remote: FieldValues, depth: number): FieldValues {
+  const base = isPlainObject(values.base) ? values.base : {}
+  const merged: { [key: string]: JsonValue } = {}
+  for (const key of new Set([...Object.keys(local), ...Object.keys(remote), ...Object.keys(base)])) {
+    const value = mergeKey(
+      {
+        base: ownValue(base, key),
+        local: ownValue(local, key),
+        remote: ownValue(remote, key),
+        isRemoteLater: values.isRemoteLater,
+      },
+      depth,
+    )
+    if (value !== undefined) setOwnValue(merged, key, value)
+  }
+  return merged
+}
+
+/** A write beats a removal, whichever is later; a key that one side removed and none wrote is gone. */
+function mergeKey(values: ThreeWay, depth: number): JsonValue | undefined {
+  const { base, local, remote } = values
+  const isLocalWritten = local !== undefined && !deepEqual(local, base)
+  const isRemoteWritten = remote !== undefined && !deepEqual(remote, base)
+  if (isLocalWritten && isRemoteWritten) return mergeWrites(values, depth)
+  if (isLocalWritten) return local
+  if (isRemoteWritten) return remote
+  return local === undefined || remote === undefined ? undefined : base
+}
+
+function mergeWrites(values: ThreeWay, depth: number): JsonValue | undefined {
+  const { base, local, remote } = values
+  if (isPlainObject(local) && isPlainObject(remote) && depth < MAX_DEPTH) {
+    return mergeObjects(values, local, remote, depth + 1)
+  }
+  if (Array.isArray(local) && Array.isArray(remote)) return mergeArrays(base, local, remote)
+  return values.isRemoteLater ? remote : local
+}
