@@ -44,6 +44,8 @@ export interface Column {
    * @throws StoreError `STORE_CORRUPT` when it is not what `encode` writes
    */
   decode(stored: unknown): ShownValue
+  /** What a store without SQL columns shows for a value: the same as one that has stored it. */
+  show(value: JsonValue | undefined): ShownValue
 }
 
 /** The columns of a collection's fields in the order of their declaration. Make them once per schema. */
@@ -57,20 +59,18 @@ export function columnOf(field: string, descriptor: FieldDescriptor, dialect: Sq
     descriptor.defaultValue === undefined || descriptor.defaultValue === null
       ? null
       : storage.encode(descriptor.defaultValue)
-  return {
-    field,
-    descriptor,
-    sqlType: storage.sqlType,
-    encode: (value) => (value === undefined ? fallback : value === null ? null : storage.encode(value)),
-    decode: (stored) => {
-      if (stored === null || stored === undefined) return null
-      try {
-        return storage.decode(stored)
-      } catch (cause) {
-        throw new StoreError('STORE_CORRUPT', `A value of column "${field}" cannot be read.`, { cause })
-      }
-    },
+  const encode = (value: JsonValue | undefined) =>
+    value === undefined ? fallback : value === null ? null : storage.encode(value)
+  const decode = (stored: unknown) => {
+    if (stored === null || stored === undefined) return null
+    try {
+      return storage.decode(stored)
+    } catch (cause) {
+      throw new StoreError('STORE_CORRUPT', `A value of column "${field}" cannot be read.`, { cause })
+    }
   }
+  const show = (value: JsonValue | undefined) => decode(encode(value))
+  return { field, descriptor, sqlType: storage.sqlType, encode, decode, show }
 }
 
 export function columnType(kind: string, dialect: SqlDialect): string {
@@ -99,12 +99,6 @@ export function decodeColumn(descriptor: FieldDescriptor, stored: unknown, diale
  */
 export function encodeFilterValue(column: Column, value: JsonValue): ColumnValue | undefined {
   return column.encode(value) ?? undefined
-}
-
-/** What a store without columns shows for a value, so that it reads as from a database. */
-export function shownValue(descriptor: FieldDescriptor, value: JsonValue | undefined): ShownValue {
-  const column = columnOf('', descriptor, 'sqlite')
-  return column.decode(column.encode(value))
 }
 
 interface Storage {

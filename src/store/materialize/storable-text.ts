@@ -22,6 +22,6 @@ const LONE_SURROGATES = /\p{Surrogate}/gu
 /** One whole escape of JSON; `\\` is matched too, so that `\\u0000` is not taken for one. */
 const ESCAPE = /\\(?:u[0-9a-f]{4}|.)/g
 
-function replaceUnstorable(escape: string): string {
-  return escape === '\\u0000' || /^\\ud[89a-f]/.test(escape) ? '\ufffd' : escape
+function replaceUnstorable(sequence: string): string {
+  return sequence === '\\u0000' || /^\\ud[89a-f]/.test(sequence) ? '\ufffd' : sequence
 }

@@ -1,0 +1,161 @@
+import {
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type RawBuilder,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  sql,
+} from 'kysely'
+import { assertNever } from '../../core/errors.ts'
+import type { FieldDescriptor } from '../../core/schema/types.ts'
+import { type Column, type ColumnValue, columnOf, columnType, type SqlDialect } from './columns.ts'
+import type { SchemaStep } from './schema-change.ts'
+
+/**
+ * The SQL of a step, one statement each. Every statement may be executed again after an
+ * interruption, except that SQLite has no `ADD COLUMN IF NOT EXISTS`: run the steps of a plan in
+ * one transaction there. Steps that move data have no SQL of their own.
+ */
+export function renderStep(step: SchemaStep, dialect: SqlDialect): string[] {
+  switch (step.kind) {
+    case 'create-table':
+      return [createTable(step.collection, step.fields, dialect)]
+    case 'add-column':
+      return [addColumn(step.collection, columnOf(step.field, step.descriptor, dialect), dialect)]
+    case 'set-default':
+      return setDefault(step.collection, columnOf(step.field, step.descriptor, dialect), dialect)
+    case 'create-index':
+      return [createIndex(step, dialect)]
+    case 'drop-index':
+      return [builderFor(dialect).schema.dropIndex(step.index.name).ifExists().compile().sql]
+    case 'fill-columns':
+    case 'replay':
+      return []
+    default:
+      return assertNever(step)
+  }
+}
+
+/** The step as one line for people: `kora-server migrate --plan` shows it where there is no SQL. */
+export function describeStep(step: SchemaStep): string {
+  switch (step.kind) {
+    case 'create-table':
+      return `create table "${step.collection}"`
+    case 'add-column':
+      return `add column "${step.field}" to "${step.collection}"`
+    case 'set-default':
+      return `change the default of "${step.field}" in "${step.collection}"`
+    case 'create-index':
+      return `create index on "${step.index.collection}" (${step.index.columns.join(', ')})`
+    case 'drop-index':
+      return `drop index on "${step.index.collection}" (${step.index.columns.join(', ')})`
+    case 'fill-columns':
+      return `fill ${step.fields.map((field) => `"${field}"`).join(', ')} of "${step.collection}" from its records`
+    case 'replay':
+      return `fill "${step.collection}" by replaying its operations`
+    default:
+      return assertNever(step)
+  }
+}
+
+function createTable(
+  collection: string,
+  fields: { readonly [field: string]: FieldDescriptor },
+  dialect: SqlDialect,
+): string {
+  let table = builderFor(dialect)
+    .schema.createTable(collection)
+    .ifNotExists()
+    .addColumn('id', sql.raw(columnType('string', dialect)), (column) => column.notNull().primaryKey())
+  for (const [field, descriptor] of Object.entries(fields)) {
+    const column = columnOf(field, descriptor, dialect)
+    const fallback = defaultLiteral(column, dialect)
+    table = table.addColumn(field, sql.raw(column.sqlType), (definition) =>
+      fallback === null ? definition : definition.defaultTo(fallback),
+    )
+  }
+  const instant = sql.raw(columnType('timestamp', dialect))
+  return table
+    .addColumn('_created_at', instant, (column) => column.notNull().defaultTo(sql.lit(0)))
+    .addColumn('_updated_at', instant, (column) => column.notNull().defaultTo(sql.lit(0)))
+    .addColumn('_deleted', 'integer', (column) => column.notNull().defaultTo(sql.lit(0)))
+    .compile().sql
+}
+
+/** With the default in the statement, both databases show it in existing rows without writing any. */
+function addColumn(collection: string, column: Column, dialect: SqlDialect): string {
+  const fallback = defaultLiteral(column, dialect)
+  return builderFor(dialect)
+    .schema.alterTable(collection)
+    .addColumn(column.field, sql.raw(column.sqlType), (definition) => {
+      const added = dialect === 'postgres' ? definition.ifNotExists() : definition
+      return fallback === null ? added : added.defaultTo(fallback)
+    })
+    .compile().sql
+}
+
+/** SQLite cannot change the default of a column; rows are always written with all their columns. */
+function setDefault(collection: string, column: Column, dialect: SqlDialect): string[] {
+  if (dialect === 'sqlite') return []
+  const fallback = defaultLiteral(column, dialect)
+  return [
+    builderFor(dialect)
+      .schema.alterTable(collection)
+      .alterColumn(column.field, (definition) =>
+        fallback === null ? definition.dropDefault() : definition.setDefault(fallback),
+      )
+      .compile().sql,
+  ]
+}
+
+/** Kinds whose values are of one small size. */
+const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestamp'])
+
+/**
+ * PostgreSQL refuses a row when a value in a btree index is larger than a third of a page (2.7 kB):
+ * one long title would then block every append. Columns that hold text get a hash index, which
+ * serves the same exact matches for values of any size; it has one column, the others are compared
+ * in the rows that it finds.
+ */
+function createIndex(step: SchemaStep & { kind: 'create-index' }, dialect: SqlDialect): string {
+  const { name, collection, columns } = step.index
+  const index = builderFor(dialect).schema.createIndex(name).ifNotExists().on(collection)
+  const large = columns.find((_, position) => !SMALL_KINDS.has(step.kinds[position] ?? ''))
+  if (dialect === 'sqlite' || large === undefined) return index.columns([...columns]).compile().sql
+  return index.using('hash').column(large).compile().sql
+}
+
+function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown> | null {
+  const value: ColumnValue = column.encode(undefined)
+  if (value === null) return null
+  if (typeof value === 'string' || typeof value === 'number') return sql.lit(value)
+  const hex = Buffer.from(value).toString('hex')
+  return sql.raw(dialect === 'sqlite' ? `x'${hex}'` : `'\\x${hex}'::bytea`)
+}
+
+/** Compiles only: its driver has no connection. */
+function builderFor(dialect: SqlDialect): Kysely<unknown> {
+  return dialect === 'sqlite' ? SQLITE_BUILDER : POSTGRES_BUILDER
+}
+
+const SQLITE_BUILDER = new Kysely<unknown>({
+  dialect: {
+    createAdapter: () => new SqliteAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new SqliteIntrospector(db),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+  },
+})
+
+const POSTGRES_BUILDER = new Kysely<unknown>({
+  dialect: {
+    createAdapter: () => new PostgresAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new PostgresIntrospector(db),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+  },
+})

@@ -1,0 +1,268 @@
+import { isDeepStrictEqual } from 'node:util'
+import { SchemaError } from '../../core/errors.ts'
+import { resolverHashesOf } from '../../core/schema/fingerprint.ts'
+import { findCaseCollisions } from '../../core/schema/names.ts'
+import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
+import { refuseFieldChange, type SchemaRefusal } from './field-change.ts'
+import { indexesOf, type TableIndex } from './table-indexes.ts'
+
+/** One thing to do with the tables. `renderStep` gives the SQL of it; the last two move data. */
+export type SchemaStep =
+  | {
+      readonly kind: 'create-table'
+      readonly collection: string
+      readonly fields: { readonly [field: string]: FieldDescriptor }
+    }
+  | {
+      readonly kind: 'add-column'
+      readonly collection: string
+      readonly field: string
+      readonly descriptor: FieldDescriptor
+    }
+  | {
+      readonly kind: 'set-default'
+      readonly collection: string
+      readonly field: string
+      readonly descriptor: FieldDescriptor
+    }
+  | { readonly kind: 'create-index'; readonly index: TableIndex; readonly kinds: readonly string[] }
+  | { readonly kind: 'drop-index'; readonly index: TableIndex }
+  /** Write these columns of every row again, from the records' folded values. */
+  | { readonly kind: 'fill-columns'; readonly collection: string; readonly fields: readonly string[] }
+  /** Fold every record of the collection again from the log, then write its row. */
+  | { readonly kind: 'replay'; readonly collection: string }
+
+export interface SchemaChangePlan {
+  /** In order of execution. Empty: the tables are what the schema asks for. */
+  readonly steps: readonly SchemaStep[]
+  /** When there is one, no step may be taken. @see assertNothingRefused */
+  readonly refusals: readonly SchemaRefusal[]
+  /** What the collections go through, for people; also what needs no step, like a grown enum. */
+  readonly changes: readonly { readonly collection: string; readonly change: string }[]
+  /**
+   * What to record as materialized, and to give as `previous` the next time: the new schema and,
+   * as `retired`, the columns that only earlier schemas had.
+   */
+  readonly materialized: SchemaDefinition
+}
+
+/**
+ * Compares the schema that the tables were made for with the one they are to be made for. Nothing
+ * is ever dropped but indexes: columns of removed fields and tables of removed collections stay.
+ *
+ * @param previous `materialized` of the last plan that was carried out; null for a new store
+ */
+export function planSchemaChange(
+  previous: SchemaDefinition | null,
+  next: SchemaDefinition,
+): SchemaChangePlan {
+  const draft: Draft = { steps: [], refusals: [], changes: [] }
+  refuseCaseVariants(previous, next, draft)
+  for (const [name, collection] of Object.entries(next.collections)) {
+    const before = tableBefore(previous, name)
+    if (before === null) planNewTable(name, collection, draft)
+    else planTable(name, before, collection, draft)
+    planIndexes(name, previous, next, draft)
+    planData(name, before, collection, draft)
+  }
+  for (const [name, collection] of Object.entries(previous?.collections ?? {})) {
+    if (Object.hasOwn(next.collections, name)) continue
+    const count = Object.keys(collection.fields).length
+    note(draft, name, `removed from the schema; its table with ${count} fields is kept as it is`)
+  }
+  return { ...draft, materialized: withRetiredFields(previous, next) }
+}
+
+/** @throws SchemaError `SCHEMA_CHANGE_REFUSED`, listing every change that would lose data */
+export function assertNothingRefused(plan: SchemaChangePlan): void {
+  if (plan.refusals.length === 0) return
+  const lines = plan.refusals.map(({ path, message }) => `${path}: ${message}`)
+  throw new SchemaError(
+    'SCHEMA_CHANGE_REFUSED',
+    `The new schema does not fit the data that is stored:\n${lines.join('\n')}`,
+  )
+}
+
+interface Draft {
+  readonly steps: SchemaStep[]
+  readonly refusals: SchemaRefusal[]
+  readonly changes: { collection: string; change: string }[]
+}
+
+/** What is known of a table that exists. */
+interface TableBefore {
+  /** null when the collection had been removed from the schema. */
+  readonly collection: CollectionDefinition | null
+  /** Columns that nobody has written since their fields were removed. */
+  readonly retired: { readonly [field: string]: FieldDescriptor }
+}
+
+function tableBefore(previous: SchemaDefinition | null, name: string): TableBefore | null {
+  if (previous === null) return null
+  const collection = Object.hasOwn(previous.collections, name) ? previous.collections[name] : undefined
+  const retired =
+    previous.retired && Object.hasOwn(previous.retired, name) ? previous.retired[name] : undefined
+  if (collection === undefined && retired === undefined) return null
+  return { collection: collection ?? null, retired: retired ?? {} }
+}
+
+/** Kept tables and columns still have their names, and SQLite does not tell `Todos` from `todos`. */
+function refuseCaseVariants(previous: SchemaDefinition | null, next: SchemaDefinition, draft: Draft): void {
+  const kept = Object.keys({ ...previous?.retired, ...previous?.collections })
+  for (const [name, collection] of Object.entries(next.collections)) {
+    refuseVariants(`collections.${name}`, kept, [name], draft)
+    const before = tableBefore(previous, name)
+    const columns = Object.keys({ ...before?.retired, ...before?.collection?.fields })
+    refuseVariants(`collections.${name}.fields`, columns, Object.keys(collection.fields), draft)
+  }
+}
+
+function refuseVariants(path: string, kept: readonly string[], names: readonly string[], draft: Draft): void {
+  const added = names.filter((name) => !kept.includes(name))
+  for (const { name, earlier } of findCaseCollisions([...kept, ...added])) {
+    const message = `"${name}" differs only by case from "${earlier}", which the database keeps. Choose another name.`
+    draft.refusals.push({ path, message })
+  }
+}
+
+function planNewTable(name: string, collection: CollectionDefinition, draft: Draft): void {
+  draft.steps.push({ kind: 'create-table', collection: name, fields: collection.fields })
+  note(draft, name, `new table with ${Object.keys(collection.fields).length} fields`)
+}
+
+function planTable(name: string, before: TableBefore, collection: CollectionDefinition, draft: Draft): void {
+  const known = { ...before.retired, ...before.collection?.fields }
+  for (const [field, descriptor] of Object.entries(collection.fields)) {
+    const earlier = Object.hasOwn(known, field) ? known[field] : undefined
+    if (earlier === undefined) {
+      draft.steps.push({ kind: 'add-column', collection: name, field, descriptor })
+      note(draft, name, `new column "${field}"`)
+      continue
+    }
+    const refusal = refuseFieldChange(`collections.${name}.fields.${field}`, earlier, descriptor)
+    if (refusal !== null) {
+      draft.refusals.push(refusal)
+      continue
+    }
+    planFieldChange(name, field, earlier, descriptor, draft)
+  }
+  for (const field of Object.keys(before.collection?.fields ?? {})) {
+    if (Object.hasOwn(collection.fields, field)) continue
+    note(draft, name, `field "${field}" removed from the schema; its column is kept`)
+  }
+}
+
+function planFieldChange(
+  name: string,
+  field: string,
+  earlier: FieldDescriptor,
+  descriptor: FieldDescriptor,
+  draft: Draft,
+): void {
+  if (earlier.kind !== descriptor.kind) {
+    note(draft, name, `field "${field}" is now of kind ${descriptor.kind}`)
+  }
+  if (!isDeepStrictEqual(plain(earlier.defaultValue), plain(descriptor.defaultValue))) {
+    draft.steps.push({ kind: 'set-default', collection: name, field, descriptor })
+    note(draft, name, `field "${field}" has a new default`)
+  }
+  const added = (descriptor.enumValues ?? []).filter((value) => !earlier.enumValues?.includes(value))
+  if (earlier.enumValues !== null && added.length > 0) {
+    const values = added.map((value) => JSON.stringify(value)).join(', ')
+    note(draft, name, `field "${field}" has new values: ${values}`)
+  }
+}
+
+function planIndexes(
+  name: string,
+  previous: SchemaDefinition | null,
+  next: SchemaDefinition,
+  draft: Draft,
+): void {
+  const before = previous === null ? [] : indexesOf(previous, name)
+  const after = indexesOf(next, name)
+  const namesBefore = new Set(before.map((index) => index.name))
+  const namesAfter = new Set(after.map((index) => index.name))
+  for (const index of before) {
+    if (namesAfter.has(index.name)) continue
+    draft.steps.push({ kind: 'drop-index', index })
+    note(draft, name, `index on ${index.columns.join(', ')} is no longer declared`)
+  }
+  for (const index of after) {
+    if (namesBefore.has(index.name)) continue
+    const fields = next.collections[name]?.fields ?? {}
+    const kinds = index.columns.map((column) => fields[column]?.kind ?? 'boolean') // `_deleted` is no field
+    draft.steps.push({ kind: 'create-index', index, kinds })
+    if (tableBefore(previous, name) !== null) note(draft, name, `new index on ${index.columns.join(', ')}`)
+  }
+}
+
+/** Decides which rows have to be written again, after the columns and indexes are there. */
+function planData(
+  name: string,
+  before: TableBefore | null,
+  collection: CollectionDefinition,
+  draft: Draft,
+): void {
+  if (before === null || before.collection === null || isFoldedOtherwise(before.collection, collection)) {
+    draft.steps.push({ kind: 'replay', collection: name })
+    if (before !== null) note(draft, name, 'records are folded again from the log')
+    return
+  }
+  const earlier = before.collection.fields
+  const fields = Object.entries(collection.fields)
+    .filter(
+      ([field, descriptor]) =>
+        !Object.hasOwn(earlier, field) ||
+        !isDeepStrictEqual(plain(earlier[field]?.defaultValue), plain(descriptor.defaultValue)),
+    )
+    .map(([field]) => field)
+  if (fields.length > 0) draft.steps.push({ kind: 'fill-columns', collection: name, fields })
+}
+
+/**
+ * True when records may come to other values than they have: a field is merged in another way. A
+ * field that is new has so far been folded as a scalar of no kind, if operations carried it.
+ */
+function isFoldedOtherwise(earlier: CollectionDefinition, later: CollectionDefinition): boolean {
+  if (!isDeepStrictEqual({ ...resolverHashesOf(earlier) }, { ...resolverHashesOf(later) })) return true
+  return Object.entries(later.fields).some(([field, descriptor]) => {
+    const before = Object.hasOwn(earlier.fields, field) ? earlier.fields[field] : undefined
+    return mergeRule(before) !== mergeRule(descriptor)
+  })
+}
+
+const MERGED_KINDS: ReadonlySet<string> = new Set(['array', 'object', 'json', 'richtext'])
+
+/** What of a field decides how concurrent writes to it are merged. */
+function mergeRule(descriptor: FieldDescriptor | undefined): string {
+  const kind = descriptor?.kind ?? ''
+  const strategy = descriptor?.mergeStrategy ?? 'lww'
+  return `${MERGED_KINDS.has(kind) ? kind : 'scalar'}/${strategy}`
+}
+
+function withRetiredFields(previous: SchemaDefinition | null, next: SchemaDefinition): SchemaDefinition {
+  const retired: { [collection: string]: { [field: string]: FieldDescriptor } } = {}
+  const names = new Set([
+    ...Object.keys(previous?.collections ?? {}),
+    ...Object.keys(previous?.retired ?? {}),
+  ])
+  for (const name of names) {
+    const before = tableBefore(previous, name)
+    const known = Object.entries({ ...before?.retired, ...before?.collection?.fields })
+    const declared = next.collections[name]?.fields ?? {}
+    const kept = known.filter(([field]) => !Object.hasOwn(declared, field))
+    if (kept.length > 0) retired[name] = Object.fromEntries(kept)
+  }
+  const { retired: _, ...schema } = next
+  return Object.keys(retired).length === 0 ? schema : { ...schema, retired }
+}
+
+function note(draft: Draft, collection: string, change: string): void {
+  draft.changes.push({ collection, change })
+}
+
+/** Prototypes aside, because one of two schemas may come from JSON and the other from a program. */
+function plain<Value>(value: Value): Value {
+  return value === undefined ? value : (JSON.parse(JSON.stringify(value)) as Value)
+}
