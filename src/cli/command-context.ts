@@ -1,0 +1,19 @@
+import type { Terminal } from './terminal.ts'
+
+/** What commands get from outside; a test passes its own. */
+export interface CommandContext {
+  readonly terminal: Terminal
+  readonly processEvents: ProcessEvents
+  /** Sets what the process ends with; 0 unless a command says otherwise. */
+  setExitCode(code: number): void
+}
+
+/** The process around a command that keeps running. */
+export interface ProcessEvents {
+  /** @returns a function that ends the subscription */
+  onSignal(listener: (signal: 'SIGINT' | 'SIGTERM') => void): () => void
+  /** What nobody caught. @returns a function that ends the subscription */
+  onUncaught(listener: (error: unknown) => void): () => void
+  /** Ends the process at once. */
+  exitNow(code: number): void
+}

@@ -1,0 +1,70 @@
+import type { Command } from 'commander'
+import type { Finding } from '../check/finding.ts'
+import { probeAuth, probePort, probeStore, probeTls, summarize } from '../check/probes.ts'
+import { findRiskySettings } from '../check/settings.ts'
+import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { createColours } from '../output/colours.ts'
+import { escapeControls } from '../output/escape-controls.ts'
+import { maskSecrets } from '../output/mask-secrets.ts'
+import { printConfig } from '../output/print-config.ts'
+import { exitOnSignal } from '../signals.ts'
+import type { Terminal } from '../terminal.ts'
+
+interface CheckFlags extends ConfigOptionValues {
+  readonly printConfig?: boolean
+}
+
+/** `kora-server check`: says whether the server would start, and what is risky. */
+export function addCheckCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('check')
+    .summary('say whether the server would start, and what is risky')
+    .description(
+      'Checks configuration, schema, store, keys and port without changing anything.\n' +
+        'Exit code 1 when the server would not start, 2 when the configuration is wrong.',
+    )
+    .option('--print-config', 'print every option with its value and where that came from')
+  addConfigOptions(command, ['port', 'host', 'path', 'store', 'db', 'schema'])
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server check
+  $ kora-server check --config production.config.ts --print-config`,
+    )
+    .action((flags: CheckFlags) => check(flags, context))
+}
+
+async function check(flags: CheckFlags, context: CommandContext): Promise<void> {
+  const { terminal } = context
+  const config = await loadCommandConfig(flags, terminal)
+  if (flags.printConfig) await printConfig(config, terminal)
+  const stopExiting = exitOnSignal(context)
+  const { values } = config
+  const findings = [
+    ...(await probeStore(values, terminal.cwd)),
+    ...(await probeAuth(values)),
+    ...(await probePort(values)),
+    ...probeTls(values),
+    ...findRiskySettings(values),
+  ]
+  stopExiting()
+  await printFindings(findings, terminal)
+  context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
+}
+
+async function printFindings(findings: readonly Finding[], { stdout, env }: Terminal): Promise<void> {
+  const colours = createColours(stdout, env)
+  const paint = { error: colours.red, warning: colours.yellow, ok: colours.green }
+  const width = Math.max(...findings.map(({ subject }) => subject.length))
+  for (const { severity, subject, message } of findings) {
+    const indent = ' '.repeat('warning'.length + width + 4)
+    const lines = maskSecrets(message).split('\n').map(escapeControls).join(`\n${indent}`)
+    await stdout.write(
+      `${paint[severity](severity.padEnd('warning'.length))}  ${subject.padEnd(width)}  ${lines}\n`,
+    )
+  }
+  await stdout.write(`\n${summarize(findings)}.\n`)
+}

@@ -1,0 +1,169 @@
+import type { Command } from 'commander'
+import type { EffectiveConfig } from '../../config/server-config.ts'
+import { ConfigError, SchemaError } from '../../core/errors.ts'
+import { unknownName } from '../../core/schema/names.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { SchemaPlan, ServerStore } from '../../store/store.ts'
+import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { describeStore } from '../describe-config.ts'
+import { openStore, openStoreForPlanning } from '../open-store.ts'
+import { createColours } from '../output/colours.ts'
+import { formatCount, formatElapsed } from '../output/format.ts'
+import { ProgressDisplay } from '../output/progress.ts'
+import { TableWriter } from '../output/table.ts'
+import { exitOnSignal } from '../signals.ts'
+import type { Terminal } from '../terminal.ts'
+
+interface MigrateFlags extends ConfigOptionValues {
+  readonly plan?: boolean
+  /** true: all collections */
+  readonly rebuild?: true | readonly string[]
+}
+
+/** `kora-server migrate`: brings the store to what the configuration asks for. */
+export function addMigrateCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('migrate')
+    .summary('bring the store to what the configuration asks for')
+    .description(
+      'Creates and fills the tables that the schema asks for, without starting the server. Safe to\n' +
+        'run twice and safe to interrupt.',
+    )
+    .option('--plan', 'print what would be done, in SQL, and change nothing')
+    .option('--rebuild [collections...]', 'fill tables again from the log (default: all)')
+  addConfigOptions(command, ['store', 'db', 'schema'])
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server migrate --schema schema.ts
+  $ kora-server migrate --plan
+  $ kora-server migrate --rebuild todos projects`,
+    )
+    .action((flags: MigrateFlags) => migrate(flags, context))
+}
+
+async function migrate(flags: MigrateFlags, context: CommandContext): Promise<void> {
+  if (flags.plan && flags.rebuild !== undefined) {
+    throw new ConfigError('INVALID_ARGUMENT', '--plan and --rebuild cannot be used together.')
+  }
+  const config = await loadCommandConfig(flags, context.terminal)
+  if (flags.plan) await printPlan(config, context)
+  else await changeStore(config, flags.rebuild, context)
+}
+
+async function printPlan(config: EffectiveConfig, context: CommandContext): Promise<void> {
+  const { terminal } = context
+  const schema = requireSchema(config)
+  const stopExiting = exitOnSignal(context)
+  const store = await openStoreForPlanning(config.values)
+  try {
+    const plan = await store.planSchema(schema)
+    if (plan.isUpToDate) {
+      await terminal.stderr.write('Nothing to do: the store is what the schema asks for.\n')
+      return
+    }
+    for (const statement of plan.statements) await terminal.stdout.write(`${endStatement(statement)}\n`)
+    for (const { collection, change } of plan.changes) {
+      await terminal.stderr.write(`${collection}: ${change}\n`)
+    }
+  } finally {
+    await store.close()
+    stopExiting()
+  }
+}
+
+function endStatement(statement: string): string {
+  return /;\s*$/.test(statement) || statement.startsWith('--') ? statement : `${statement};`
+}
+
+async function changeStore(
+  config: EffectiveConfig,
+  rebuild: MigrateFlags['rebuild'],
+  context: CommandContext,
+): Promise<void> {
+  const { terminal } = context
+  const progress = new ProgressDisplay(terminal)
+  const stopExiting = exitOnSignal(context, () => progress.stop())
+  const startedAt = terminal.now()
+  const store = await openStore(config.values)
+  try {
+    const definition = config.values.schema?.definition ?? store.getSchema()
+    if (definition === null) {
+      await reportLogOnly(config, rebuild, terminal)
+      return
+    }
+    if (Array.isArray(rebuild)) requireCollections(rebuild, definition)
+    const plan = await store.planSchema(definition)
+    const onProgress = progress.update.bind(progress)
+    await store.setSchema(definition, { onProgress })
+    if (rebuild !== undefined) {
+      await store.rebuildCollections(rebuild === true ? undefined : rebuild, { onProgress })
+    }
+    progress.stop()
+    await printSummary(store, definition, plan, rebuild, terminal)
+    await terminal.stderr.write(
+      `${describeStore(config.values.store, terminal.cwd)}: done in ${formatElapsed(terminal.now() - startedAt)}.\n`,
+    )
+  } finally {
+    progress.stop()
+    await store.close()
+    stopExiting()
+  }
+}
+
+/** Without a schema the log's tables are all there is, and opening the store has made them. */
+async function reportLogOnly(
+  config: EffectiveConfig,
+  rebuild: MigrateFlags['rebuild'],
+  terminal: Terminal,
+): Promise<void> {
+  if (rebuild !== undefined) requireSchema(config)
+  await terminal.stderr.write(
+    `${describeStore(config.values.store, terminal.cwd)}: the log's tables are in place. ` +
+      'No schema is configured, so there are no collection tables; name one with --schema <file>.\n',
+  )
+}
+
+async function printSummary(
+  store: ServerStore,
+  schema: SchemaDefinition,
+  plan: SchemaPlan,
+  rebuild: MigrateFlags['rebuild'],
+  terminal: Terminal,
+): Promise<void> {
+  const rows: string[][] = []
+  for (const collection of Object.keys(schema.collections)) {
+    const changes = plan.changes
+      .filter((entry) => entry.collection === collection)
+      .map((entry) => entry.change)
+    if (rebuild === true || rebuild?.includes(collection)) changes.push('rebuilt from the log')
+    const count = await store.countCollection(collection)
+    rows.push([collection, formatCount(count), changes.join('; ') || 'unchanged'])
+  }
+  const table = new TableWriter({
+    headers: ['collection', 'records', 'change'],
+    width: terminal.stdout.isTerminal ? terminal.stdout.columns : Number.POSITIVE_INFINITY,
+    colours: createColours(terminal.stdout, terminal.env),
+  })
+  await terminal.stdout.write(table.format(rows))
+}
+
+function requireSchema({ values: { schema } }: EffectiveConfig): SchemaDefinition {
+  if (schema !== null) return schema.definition
+  throw new SchemaError(
+    'NO_SCHEMA',
+    'No schema is configured. Name one with --schema <file>, KORA_SCHEMA, or "schema" in the configuration.',
+  )
+}
+
+function requireCollections(names: readonly string[], schema: SchemaDefinition): void {
+  const known = Object.keys(schema.collections)
+  for (const name of names) {
+    if (!known.includes(name)) {
+      throw new SchemaError('UNKNOWN_COLLECTION', unknownName('collection', name, known))
+    }
+  }
+}

@@ -1,0 +1,142 @@
+import type { Command } from 'commander'
+import type { EffectiveConfig } from '../../config/server-config.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { systemRuntime } from '../../core/system-runtime.ts'
+import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { type Daemon, openDaemon } from '../daemon.ts'
+import { describeStore } from '../describe-config.ts'
+import { createLogger, isPrettyLog } from '../logging.ts'
+import { formatBanner } from '../output/banner.ts'
+import { EXIT_DONE, EXIT_FAILED, type ExitCode } from '../output/errors.ts'
+import { ProgressDisplay } from '../output/progress.ts'
+import { exitOnSignal, SIGNAL_EXIT_CODES } from '../signals.ts'
+import type { Terminal } from '../terminal.ts'
+import { packageVersion } from '../version.ts'
+
+// Draining has its own timeout; what comes after it (closing files and pools) may take this much longer.
+const CLOSE_GRACE_MS = 2000
+
+/** `kora-server start`: runs the server until a signal ends it. */
+export function addStartCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('start')
+    .summary('run the server')
+    .description(
+      'Runs the server until SIGINT or SIGTERM, which drain it; a second signal ends it at once.\n' +
+        'Flags override the environment, which overrides the configuration file. Without any\n' +
+        'configuration it starts on SQLite in ./kora-server.db.',
+    )
+  addConfigOptions(command, ['port', 'host', 'path', 'store', 'db', 'schema'])
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server start
+  $ kora-server start --schema schema.ts --db data/app.db --port 8080
+  $ kora-server start --store postgres --db postgres://kora@localhost/kora`,
+    )
+    .action((flags: ConfigOptionValues) => start(flags, context))
+}
+
+async function start(flags: ConfigOptionValues, context: CommandContext): Promise<void> {
+  const { terminal } = context
+  const config = await loadCommandConfig(flags, terminal)
+  const logger = createLogger(config.values.log, terminal)
+  const progress = new ProgressDisplay(terminal)
+  const stopExiting = exitOnSignal(context, () => progress.stop())
+  let daemon: Daemon
+  try {
+    daemon = await openDaemon(config.values, {
+      logger,
+      runtime: systemRuntime(),
+      onSchemaProgress: (step) => progress.update(step),
+    })
+  } finally {
+    progress.stop()
+    stopExiting()
+  }
+  const untilStopped = runUntilStopped(
+    daemon,
+    config.values.shutdownTimeout + CLOSE_GRACE_MS,
+    logger,
+    context,
+  )
+  await announce(config, daemon, logger, terminal)
+  context.setExitCode(await untilStopped)
+}
+
+async function announce(
+  config: EffectiveConfig,
+  daemon: Daemon,
+  logger: Logger,
+  terminal: Terminal,
+): Promise<void> {
+  const { log, store, schema, auth } = config.values
+  if (terminal.stderr.isTerminal && isPrettyLog(log.format, terminal.stderr)) {
+    await terminal.stderr.write(formatBanner(config, daemon.urls, packageVersion(), terminal))
+    return
+  }
+  logEvent(logger, LOG_EVENTS.serverStarted, {
+    url: daemon.urls.sync,
+    healthUrl: daemon.urls.health,
+    store: describeStore(store, terminal.cwd),
+    schemaVersion: schema?.definition.version ?? null,
+    auth: auth.mode,
+    configFile: config.file ?? 'none found: these are the defaults',
+    version: packageVersion(),
+    pid: process.pid,
+  })
+}
+
+/** Resolves once a first signal has been followed by an orderly stop. */
+function runUntilStopped(
+  daemon: Daemon,
+  timeoutMs: number,
+  logger: Logger,
+  { processEvents }: CommandContext,
+): Promise<ExitCode> {
+  return new Promise((resolve) => {
+    let isStopping = false
+    const offUncaught = processEvents.onUncaught((error) => {
+      // Nothing knows what state the process is in. The log is safe: what was acknowledged is on disk.
+      logger.error({ err: error }, 'uncaught error, the process ends')
+      processEvents.exitNow(EXIT_FAILED)
+    })
+    const offSignal = processEvents.onSignal((signal) => {
+      if (isStopping) {
+        processEvents.exitNow(SIGNAL_EXIT_CODES[signal])
+        return
+      }
+      isStopping = true
+      void stopWithin(daemon, timeoutMs, logger).then((code) => {
+        offSignal()
+        offUncaught()
+        resolve(code)
+      })
+    })
+  })
+}
+
+async function stopWithin(daemon: Daemon, timeoutMs: number, logger: Logger): Promise<ExitCode> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<ExitCode>((resolve) => {
+    timer = setTimeout(() => {
+      logger.error({ timeoutMs }, 'server did not stop in time')
+      resolve(EXIT_FAILED)
+    }, timeoutMs)
+  })
+  const stopped = daemon.stop().then(
+    () => EXIT_DONE,
+    (error: unknown) => {
+      logger.error({ err: error }, 'server did not stop cleanly')
+      return EXIT_FAILED
+    },
+  )
+  try {
+    return await Promise.race([stopped, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,102 @@
+import type { Command } from 'commander'
+import { SignJWT } from 'jose'
+import { explainToken } from '../../auth/token-verdict.ts'
+import type { ServerConfig } from '../../config/server-config.ts'
+import { silentLogger } from '../../core/logger.ts'
+import { systemRuntime } from '../../core/system-runtime.ts'
+import { openAuthProvider } from '../auth-provider.ts'
+import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { parseDurationSeconds } from '../duration.ts'
+import { collectValues } from '../option-parsers.ts'
+import { EXIT_FAILED } from '../output/errors.ts'
+import { escapeControls } from '../output/escape-controls.ts'
+import { formatElapsed } from '../output/format.ts'
+import { parseClaims, standardClaims } from '../token/claims.ts'
+import { findSigningKey } from '../token/signing-key.ts'
+import { describeVerdict } from '../token/verdict-report.ts'
+
+interface SignFlags extends ConfigOptionValues {
+  readonly sub: string
+  readonly claim: readonly string[]
+  readonly expires: string
+}
+
+/** `kora-server token`: signs development tokens and explains any token. */
+export function addTokenCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('token')
+    .summary('sign a development token, or inspect one')
+    .description('Signs a JWT with the configured key, for development and tests, and prints it.')
+    .option('--sub <user>', 'id of the user', 'dev-user')
+    .option(
+      '--claim <name=value>',
+      'add a claim (repeatable); name:=JSON for other values than text',
+      collectValues,
+      [],
+    )
+    .option('--expires <duration>', 'how long it is valid: 90s, 15m, 1h, 7d', '1h')
+  addConfigOptions(command, [])
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server token --sub user-1 --claim org=acme --claim 'roles:=["admin"]' --expires 8h
+  $ kora-server token inspect eyJhbGciOi…`,
+    )
+    .action((flags: SignFlags) => signToken(flags, context))
+  const inspect = command
+    .command('inspect')
+    .summary('say how the server would treat a token')
+    .description('Says whether the server would accept the token, as which user, and which scopes it gives.')
+    .argument('<jwt>', 'the token')
+  addConfigOptions(inspect, ['schema'])
+  inspect
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ kora-server token inspect "$TOKEN"\n\nExit code 1 when it would be refused.',
+    )
+    .action((jwt: string, _flags: unknown, self: Command) =>
+      inspectToken(jwt, self.optsWithGlobals(), context),
+    )
+}
+
+async function signToken(flags: SignFlags, { terminal }: CommandContext): Promise<void> {
+  const { values: config } = await loadCommandConfig(flags, terminal)
+  const lifetimeSeconds = parseDurationSeconds(flags.expires)
+  const { key, alg, kid } = findSigningKey(config.auth)
+  const issuedAt = Math.floor(terminal.now() / 1000)
+  const runtime = systemRuntime()
+  const token = await new SignJWT({
+    ...standardClaims(config.auth, flags.sub, () => runtime.uuid()),
+    iat: issuedAt,
+    exp: issuedAt + lifetimeSeconds,
+    ...parseClaims(flags.claim),
+  })
+    .setProtectedHeader({ alg, typ: 'JWT', ...(kid === undefined ? {} : { kid }) })
+    .sign(key)
+  await terminal.stdout.write(`${token}\n`)
+  await terminal.stderr.write(
+    `Signed with ${alg} for user ${escapeControls(flags.sub)}, valid for ${formatElapsed(lifetimeSeconds * 1000)}.\n`,
+  )
+}
+
+async function inspectToken(jwt: string, flags: ConfigOptionValues, context: CommandContext): Promise<void> {
+  const { terminal } = context
+  const { values: config } = await loadCommandConfig(flags, terminal)
+  const provider = await openAuthProvider(config.auth, silentLogger)
+  const verdict = await explainToken(provider, jwt.trim())
+  const lines = [
+    ...(config.auth.mode === 'none'
+      ? ['auth.mode is "none": every token is accepted and none is looked at']
+      : []),
+    ...describeVerdict(verdict, collectionsOf(config), terminal.now()),
+  ]
+  await terminal.stdout.write(`${lines.map(escapeControls).join('\n')}\n`)
+  if (!verdict.isAccepted) context.setExitCode(EXIT_FAILED)
+}
+
+function collectionsOf(config: ServerConfig): readonly string[] | null {
+  return config.schema === null ? null : Object.keys(config.schema.definition.collections)
+}

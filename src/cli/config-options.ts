@@ -1,0 +1,41 @@
+import { type Command, Option } from 'commander'
+import { loadConfig } from '../config/load-config.ts'
+import { configFlags } from '../config/options.ts'
+import { type ConfigFlags, type EffectiveConfig, LOG_LEVELS } from '../config/server-config.ts'
+import type { Terminal } from './terminal.ts'
+
+/** What commander makes of the flags that override the configuration, and of `--config`. */
+export interface ConfigOptionValues extends ConfigFlags {
+  readonly config?: string
+}
+
+/**
+ * Adds `--config`, `--log-level`, and those flags of the options table that concern the command.
+ *
+ * @param names without dashes: `port`, `db`
+ */
+export function addConfigOptions(command: Command, names: readonly string[]): void {
+  for (const { flag, help } of configFlags()) {
+    const option = new Option(flag, help)
+    if (names.includes(option.name())) command.addOption(option)
+  }
+  command
+    .option('-c, --config <file>', 'configuration file (default: kora.config.*, searched upwards)')
+    .addOption(new Option('--log-level <level>', 'least important log lines to print').choices(LOG_LEVELS))
+}
+
+/** The effective configuration for a command: its flags, the environment, the file, the defaults. */
+export function loadCommandConfig(options: ConfigOptionValues, terminal: Terminal): Promise<EffectiveConfig> {
+  const { config, host, port, path, store, db, schema, logLevel } = options
+  return loadConfig({
+    cwd: terminal.cwd,
+    env: terminal.env,
+    ...(config === undefined ? {} : { configFile: config }),
+    flags: definedOnly({ host, port, path, store, db, schema, logLevel }),
+  })
+}
+
+/** Without the flags that were not given: the configuration tells absent from undefined. */
+function definedOnly(flags: { readonly [Name in keyof ConfigFlags]: string | undefined }): ConfigFlags {
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
+}

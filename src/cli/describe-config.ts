@@ -1,0 +1,59 @@
+import { relative } from 'node:path'
+import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
+import type { StoreConfig } from '../config/server-config.ts'
+import { assertNever } from '../core/errors.ts'
+import { maskSecrets } from './output/mask-secrets.ts'
+
+/** "SQLite, kora-server.db" */
+export function describeStore(store: StoreConfig, cwd: string): string {
+  switch (store.driver) {
+    case 'sqlite':
+      return `SQLite, ${displayPath(store.filename, cwd)}`
+    case 'postgres':
+      return `PostgreSQL, ${maskSecrets(store.connectionString)}`
+    case 'memory':
+      return 'memory: everything is gone when the server stops'
+    default:
+      return assertNever(store)
+  }
+}
+
+/** "JWT by 2 keys; scoped by claims" */
+export function describeAuth(auth: AuthConfig): string {
+  switch (auth.mode) {
+    case 'none':
+      return 'none: whoever reaches the server reads and writes everything'
+    case 'jwt':
+      return `${describeJwt(auth.jwt)}; ${describeScoping(auth)}`
+    case 'kora':
+      return `tokens of @korajs/auth; ${describeScoping(auth)}`
+    case 'mixed':
+      return `${auth.jwt === undefined ? 'tokens of @korajs/auth' : describeJwt(auth.jwt)}; ${describeScoping(auth)}; or anonymous`
+    case 'custom':
+      return 'custom provider'
+    default:
+      return assertNever(auth)
+  }
+}
+
+/** True when every authenticated user sees and writes everything. */
+export function isUnscoped(auth: AuthConfig): boolean {
+  return (auth.mode === 'jwt' || auth.mode === 'kora' || auth.mode === 'mixed') && auth.scopes === undefined
+}
+
+function describeScoping(auth: AuthConfig): string {
+  return isUnscoped(auth) ? 'unscoped: every user sees everything' : 'scoped by claims'
+}
+
+function describeJwt(jwt: JwtConfig): string {
+  if (jwt.jwksUrl !== undefined) return `JWT by ${maskSecrets(jwt.jwksUrl)}`
+  if (jwt.secret !== undefined) return 'JWT by secret'
+  const count = jwt.keys?.length ?? 0
+  return `JWT by ${count} key${count === 1 ? '' : 's'}`
+}
+
+/** A path as one would type it: relative when it lies below the working directory. */
+export function displayPath(path: string, cwd: string): string {
+  const fromCwd = relative(cwd, path)
+  return fromCwd === '' || fromCwd.startsWith('..') ? path : fromCwd
+}

@@ -1,0 +1,108 @@
+import { accessSync, constants, existsSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
+import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
+import type { ServerStore } from '../store/store.ts'
+import { displayPath } from './describe-config.ts'
+import type { Terminal } from './terminal.ts'
+
+type SqliteConfig = Extract<StoreConfig, { driver: 'sqlite' }>
+
+/** Opens the store of the configuration for work; its driver is loaded only now. */
+export async function openStore({ store }: Pick<ServerConfig, 'store'>): Promise<ServerStore> {
+  switch (store.driver) {
+    case 'sqlite':
+      return openSqlite(store)
+    case 'postgres':
+      throw postgresMissing()
+    case 'memory':
+      return openMemory()
+    default:
+      return assertNever(store)
+  }
+}
+
+/**
+ * Opens the store beside a running server, for queries; nothing is written.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED`; SchemaError `NO_SCHEMA` when it has no tables yet
+ */
+export async function openStoreForReading(
+  { store: config, schema }: Pick<ServerConfig, 'store' | 'schema'>,
+  { cwd }: Terminal,
+): Promise<ServerStore> {
+  if (config.driver === 'memory') {
+    throw new ConfigError(
+      'INVALID_ARGUMENT',
+      'The memory store lives inside the running server and cannot be read from outside.',
+    )
+  }
+  if (config.driver === 'postgres') throw postgresMissing()
+  const name = displayPath(config.filename, cwd)
+  if (!existsSync(config.filename)) {
+    throw new StoreError(
+      'STORE_OPEN_FAILED',
+      `${name} does not exist. Name the database with --db or in the configuration, or create it with "kora-server start".`,
+    )
+  }
+  const store = await openSqlite(config, { isReadOnly: true })
+  if (store.getSchema() !== null) return store
+  await store.close()
+  const remedy = schema === null ? 'Run "kora-server migrate --schema <file>".' : 'Run "kora-server migrate".'
+  throw new SchemaError('NO_SCHEMA', `${name} has no tables yet. ${remedy}`)
+}
+
+/**
+ * Opens the store to see what would be done there; nothing is written. One that does not exist
+ * yet stands for itself as an empty one in memory.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED` also when the server could not write there
+ */
+export async function openStoreForPlanning({ store }: Pick<ServerConfig, 'store'>): Promise<ServerStore> {
+  if (store.driver !== 'sqlite') return openStore({ store })
+  requireWritable(store.filename)
+  return existsSync(store.filename)
+    ? openSqlite(store, { isReadOnly: true })
+    : openSqlite({ ...store, filename: ':memory:' })
+}
+
+/** False for a SQLite file that the first start will create. */
+export function storeExists(store: StoreConfig): boolean {
+  return store.driver !== 'sqlite' || existsSync(store.filename)
+}
+
+function requireWritable(filename: string): void {
+  // SQLite also creates files beside the database, so the directory counts in both cases.
+  for (const path of existsSync(filename) ? [filename, dirname(filename)] : [dirname(filename)]) {
+    try {
+      accessSync(path, constants.W_OK)
+    } catch (error) {
+      const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      throw new StoreError(
+        'STORE_OPEN_FAILED',
+        `Cannot open ${filename}: ${path} ${isMissing ? 'does not exist' : 'cannot be written'}.`,
+        { cause: error },
+      )
+    }
+  }
+}
+
+async function openSqlite(
+  { filename, durability }: SqliteConfig,
+  { isReadOnly = false }: { isReadOnly?: boolean } = {},
+): Promise<ServerStore> {
+  const { createSqliteServerStore } = await import('../store/sqlite/sqlite-store.ts')
+  return createSqliteServerStore({ filename, durability, isReadOnly })
+}
+
+async function openMemory(): Promise<ServerStore> {
+  const { MemoryServerStore } = await import('../store/memory/memory-store.ts')
+  return new MemoryServerStore()
+}
+
+function postgresMissing(): ConfigError {
+  return new ConfigError(
+    'CONFIG_INVALID',
+    'store.driver: this release has no PostgreSQL store. Use "sqlite".',
+  )
+}

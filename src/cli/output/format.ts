@@ -1,0 +1,20 @@
+const NUMBER_FORMAT = new Intl.NumberFormat('en-US')
+
+/** 12345 → "12,345" */
+export function formatCount(count: number): string {
+  return NUMBER_FORMAT.format(count)
+}
+
+/** (1, "record") → "1 record", (2, "record") → "2 records" */
+export function formatQuantity(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
+}
+
+/** 850 → "850 ms", 12_300 → "12.3 s", 75_000 → "1 min 15 s" */
+export function formatElapsed(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`
+  const seconds = Math.round(ms / 1000)
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`
+}

@@ -1,0 +1,102 @@
+import Table from 'cli-table3'
+import type { Colours } from './colours.ts'
+import { escapeControls } from './escape-controls.ts'
+
+const GAP = '  '
+const MIN_COLUMN_WIDTH = 6
+
+export interface TableOptions {
+  readonly headers: readonly string[]
+  /** Width that the whole table should not exceed; a column keeps at least six characters. */
+  readonly width: number
+  readonly colours: Colours
+}
+
+/**
+ * Prints rows in aligned columns, page by page: the widths follow from the header and the first
+ * page, so that memory stays that of one page.
+ */
+export class TableWriter {
+  readonly #options: TableOptions
+  #columnWidths: readonly number[] | null = null
+
+  constructor(options: TableOptions) {
+    this.#options = options
+  }
+
+  /** The text of a page of rows; the first page carries the header. */
+  format(rows: readonly (readonly string[])[]): string {
+    const cells = rows.map((row) => row.map(escapeControls))
+    const { headers, colours, width } = this.#options
+    const isFirstPage = this.#columnWidths === null
+    this.#columnWidths ??= fitColumns(naturalWidths([headers, ...cells]), width)
+    const table = createTable(this.#columnWidths)
+    if (isFirstPage) table.push(headers.map((header) => colours.bold(header)))
+    for (const row of cells) table.push([...row])
+    return table.length === 0 ? '' : `${trimLineEnds(table.toString())}\n`
+  }
+}
+
+function createTable(columnWidths: readonly number[]): Table.Table {
+  const none = ''
+  return new Table({
+    // cli-table3 counts the gap, which is the right padding, into the width of a column.
+    colWidths: columnWidths.map((width) => width + GAP.length),
+    style: { 'padding-left': 0, 'padding-right': GAP.length, head: [], border: [] },
+    chars: {
+      top: none,
+      'top-mid': none,
+      'top-left': none,
+      'top-right': none,
+      bottom: none,
+      'bottom-mid': none,
+      'bottom-left': none,
+      'bottom-right': none,
+      left: none,
+      'left-mid': none,
+      mid: none,
+      'mid-mid': none,
+      right: none,
+      'right-mid': none,
+      middle: none,
+    },
+  })
+}
+
+function naturalWidths(rows: readonly (readonly string[])[]): number[] {
+  const widths = (rows[0] ?? []).map(() => MIN_COLUMN_WIDTH)
+  for (const row of rows) {
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, displayWidth(cell))
+    })
+  }
+  return widths
+}
+
+/** Takes from the widest columns first, so that short ones (numbers, flags) stay whole. */
+export function fitColumns(widths: readonly number[], totalWidth: number): number[] {
+  const available = totalWidth - GAP.length * widths.length
+  const sum = (limit: number) => widths.reduce((total, width) => total + Math.min(width, limit), 0)
+  let limit = Math.min(Math.max(MIN_COLUMN_WIDTH, ...widths), Math.max(MIN_COLUMN_WIDTH, totalWidth))
+  while (limit > MIN_COLUMN_WIDTH && sum(limit) > available) limit--
+  return widths.map((width) => Math.min(width, limit))
+}
+
+function trimLineEnds(text: string): string {
+  return text.replace(/[ \t]+$/gm, '')
+}
+
+/** Columns that the text takes on a terminal: wide characters count twice, combining ones nothing. */
+function displayWidth(text: string): number {
+  let width = 0
+  for (const { segment } of GRAPHEMES.segment(text)) width += isWide(segment) ? 2 : 1
+  return width
+}
+
+const GRAPHEMES = new Intl.Segmenter()
+const WIDE =
+  /\p{Emoji_Presentation}|\p{Script=Han}|\p{Script=Hangul}|\p{Script=Hiragana}|\p{Script=Katakana}|[\uff01-\uff60\uffe0-\uffe6]/u
+
+function isWide(grapheme: string): boolean {
+  return WIDE.test(grapheme)
+}

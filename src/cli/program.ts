@@ -1,0 +1,47 @@
+import { Command } from 'commander'
+import type { CommandContext } from './command-context.ts'
+import { addCheckCommand } from './commands/check.ts'
+import { addMigrateCommand } from './commands/migrate.ts'
+import { addQueryCommand } from './commands/query.ts'
+import { addStartCommand } from './commands/start.ts'
+import { addTokenCommand } from './commands/token.ts'
+import { createColours } from './output/colours.ts'
+import { packageVersion } from './version.ts'
+
+/** The whole command line, ready to parse. */
+export function createProgram(context: CommandContext): Command {
+  const { stdout, stderr, env } = context.terminal
+  const colours = createColours(stdout, env)
+  const errorColours = createColours(stderr, env)
+  const program = new Command('kora-server')
+    .description('Offline-first sync server for Kora.js apps.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .configureOutput({
+      writeOut: (text) => void stdout.stream.write(text),
+      writeErr: (text) => void stderr.stream.write(text),
+      getOutHelpWidth: () => stdout.columns,
+      getErrHelpWidth: () => stderr.columns,
+      getOutHasColors: () => colours.isColorSupported,
+      getErrHasColors: () => errorColours.isColorSupported,
+      outputError: (text, write) => write(text.replace(/^error:/, errorColours.red('error:'))),
+    })
+    .configureHelp({ styleTitle: (title) => colours.bold(title) })
+    .showSuggestionAfterError()
+    .exitOverride()
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server start
+  $ kora-server start --schema schema.ts --port 8080
+  $ kora-server query todos --where done=false`,
+    )
+  addStartCommand(program, context)
+  addMigrateCommand(program, context)
+  addQueryCommand(program, context)
+  addCheckCommand(program, context)
+  addTokenCommand(program, context)
+  return program
+}

@@ -1,0 +1,116 @@
+import { assertNever } from '../../core/errors.ts'
+import type { MaterializedRecord } from '../../store/store.ts'
+import { createColours } from '../output/colours.ts'
+import { type CsvValue, formatCsv } from '../output/csv.ts'
+import { TableWriter } from '../output/table.ts'
+import type { Terminal } from '../terminal.ts'
+
+export const QUERY_FORMATS = ['table', 'json', 'ndjson', 'csv'] as const
+export type QueryFormat = (typeof QUERY_FORMATS)[number]
+
+/** One column of the output. */
+export interface Column {
+  readonly field: string
+  readonly kind: string
+}
+
+/** Prints records page by page, so that memory does not grow with the result. */
+export interface RecordWriter {
+  writePage(records: readonly MaterializedRecord[]): Promise<void>
+  end(): Promise<void>
+}
+
+export function createRecordWriter(
+  format: QueryFormat,
+  columns: readonly Column[],
+  terminal: Terminal,
+): RecordWriter {
+  switch (format) {
+    case 'table':
+      return tableWriter(columns, terminal)
+    case 'json':
+      return jsonWriter(columns, terminal)
+    case 'ndjson':
+      return ndjsonWriter(columns, terminal)
+    case 'csv':
+      return csvWriter(columns, terminal)
+    default:
+      return assertNever(format)
+  }
+}
+
+/** The record with the columns asked for, in their order. */
+export function pickColumns(record: MaterializedRecord, columns: readonly Column[]): object {
+  return Object.fromEntries(columns.map(({ field }) => [field, record[field] ?? null]))
+}
+
+function tableWriter(columns: readonly Column[], { stdout, env }: Terminal): RecordWriter {
+  const table = new TableWriter({
+    headers: columns.map((column) => column.field),
+    width: stdout.columns,
+    colours: createColours(stdout, env),
+  })
+  return {
+    async writePage(records) {
+      await stdout.write(
+        table.format(records.map((record) => columns.map((column) => tableCell(record, column)))),
+      )
+    },
+    async end() {},
+  }
+}
+
+function jsonWriter(columns: readonly Column[], { stdout }: Terminal): RecordWriter {
+  let isEmpty = true
+  return {
+    async writePage(records) {
+      for (const record of records) {
+        await stdout.write(`${isEmpty ? '[' : ','}\n  ${JSON.stringify(pickColumns(record, columns))}`)
+        isEmpty = false
+      }
+    },
+    end: () => stdout.write(isEmpty ? '[]\n' : '\n]\n'),
+  }
+}
+
+function ndjsonWriter(columns: readonly Column[], { stdout }: Terminal): RecordWriter {
+  return {
+    writePage: (records) =>
+      stdout.write(records.map((record) => `${JSON.stringify(pickColumns(record, columns))}\n`).join('')),
+    async end() {},
+  }
+}
+
+function csvWriter(columns: readonly Column[], { stdout }: Terminal): RecordWriter {
+  const header = columns.map((column) => column.field)
+  let isFirstPage = true
+  const writePage = async (records: readonly MaterializedRecord[]) => {
+    const rows = records.map((record) => columns.map(({ field }) => csvCell(record[field])))
+    await stdout.write(formatCsv(isFirstPage ? [header, ...rows] : rows))
+    isFirstPage = false
+  }
+  return {
+    writePage,
+    end: () => (isFirstPage ? writePage([]) : Promise.resolve()),
+  }
+}
+
+function csvCell(value: unknown): CsvValue {
+  if (value === null || value === undefined) return null
+  if (typeof value === 'string' || typeof value === 'number') return value
+  return JSON.stringify(value)
+}
+
+/** A value for people: dates instead of milliseconds, texts without quotes, nothing for null. */
+export function tableCell(record: MaterializedRecord, { field, kind }: Column): string {
+  const value = record[field]
+  if (value === null || value === undefined) return ''
+  if (typeof value === 'string') return value
+  if (kind === 'timestamp' && typeof value === 'number') return formatInstant(value)
+  return JSON.stringify(value)
+}
+
+function formatInstant(ms: number): string {
+  const date = new Date(ms)
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString()
+}

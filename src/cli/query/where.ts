@@ -1,0 +1,110 @@
+import { ConfigError, SchemaError } from '../../core/errors.ts'
+import { unknownName } from '../../core/schema/names.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
+
+/** Fields that every record has beside those of the schema. */
+export const SYSTEM_FIELDS = ['id', '_created_at', '_updated_at'] as const
+
+/**
+ * Turns `--where` flags into the filter of a query. `field=value` is read by the field's kind,
+ * `field=` is the empty string, `field:=JSON` is any JSON value.
+ *
+ * @throws SchemaError `UNKNOWN_FIELD`; ConfigError `INVALID_ARGUMENT`
+ */
+export function parseWhere(
+  flags: readonly string[],
+  collection: CollectionDefinition,
+): { readonly [field: string]: unknown } {
+  const where: { [field: string]: unknown } = Object.create(null)
+  for (const flag of flags) {
+    const { field, text, isJson } = splitCondition(flag)
+    requireField(field, collection)
+    if (Object.hasOwn(where, field)) {
+      throw invalidWhere(`Field "${field}" is given twice. Conditions are joined by AND, so give each once.`)
+    }
+    where[field] = isJson ? parseJsonValue(field, text) : parseByKind(field, text, kindOf(field, collection))
+  }
+  return where
+}
+
+/** @throws SchemaError `UNKNOWN_FIELD` that lists the fields of the collection */
+export function requireField(field: string, collection: CollectionDefinition): void {
+  if (Object.hasOwn(collection.fields, field)) return
+  if ((SYSTEM_FIELDS as readonly string[]).includes(field)) return
+  const fields = ['id', ...Object.keys(collection.fields), '_created_at', '_updated_at']
+  throw new SchemaError('UNKNOWN_FIELD', unknownName('field', field, fields))
+}
+
+/** The kind that decides how a field is read and shown. */
+export function kindOf(field: string, collection: CollectionDefinition): string {
+  if (field === 'id') return 'string'
+  if (field === '_created_at' || field === '_updated_at') return 'timestamp'
+  if (field === '_deleted') return 'boolean'
+  const descriptor = Object.hasOwn(collection.fields, field) ? collection.fields[field] : undefined
+  return descriptor?.kind ?? 'json'
+}
+
+function splitCondition(flag: string): { field: string; text: string; isJson: boolean } {
+  const match = /^([^:=]+)(:?=)([\s\S]*)$/.exec(flag)
+  if (match === null) {
+    throw invalidWhere(
+      `"${flag}" is not a condition. Write field=value, or field:=JSON (such as done:=null).`,
+    )
+  }
+  const [, field = '', operator, text = ''] = match
+  return { field, text, isJson: operator === ':=' }
+}
+
+function parseByKind(field: string, text: string, kind: string): unknown {
+  if (text === '') return ''
+  switch (kind) {
+    case 'number':
+      return parseNumber(field, text)
+    case 'timestamp':
+      return parseTimestamp(field, text)
+    case 'boolean':
+      return parseBoolean(field, text)
+    case 'array':
+    case 'object':
+    case 'json':
+    case 'blob':
+      return parseJsonValue(field, text)
+    default: // string, enum, richtext, secret
+      return text
+  }
+}
+
+function parseNumber(field: string, text: string): number {
+  const number = Number(text)
+  if (text.trim() !== '' && Number.isFinite(number)) return number
+  throw invalidWhere(`Field "${field}" is a number; "${text}" is not one.`)
+}
+
+function parseTimestamp(field: string, text: string): number {
+  const ms = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text)
+  if (Number.isFinite(ms)) return ms
+  throw invalidWhere(
+    `Field "${field}" is a timestamp; "${text}" is neither milliseconds since 1970 nor a date like 2025-06-01T12:00:00Z.`,
+  )
+}
+
+function parseBoolean(field: string, text: string): boolean {
+  if (text === 'true') return true
+  if (text === 'false') return false
+  throw invalidWhere(`Field "${field}" is a boolean; write true or false, not "${text}".`)
+}
+
+function parseJsonValue(field: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw invalidWhere(
+      `The value of "${field}" is not valid JSON: ${text}. Texts need quotes, as in '${field}:="text"'.`,
+      error,
+    )
+  }
+}
+
+function invalidWhere(problem: string, cause?: unknown): ConfigError {
+  return new ConfigError('INVALID_ARGUMENT', `--where: ${problem}`, { cause })
+}

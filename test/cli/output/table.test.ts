@@ -1,0 +1,52 @@
+import picocolors from 'picocolors'
+import { describe, expect, test } from 'vitest'
+import { fitColumns, TableWriter } from '../../../src/cli/output/table.ts'
+
+const colours = picocolors.createColors(false)
+
+describe('TableWriter', () => {
+  test('aligns the columns under their headers', () => {
+    const table = new TableWriter({ headers: ['id', 'title'], width: 80, colours })
+
+    expect(
+      table.format([
+        ['a', 'Buy milk'],
+        ['bcdefghij', ''],
+      ]),
+    ).toBe('id         title\na          Buy milk\nbcdefghij\n')
+  })
+
+  test('never exceeds the width of the terminal', () => {
+    const table = new TableWriter({ headers: ['id', 'title', 'note'], width: 40, colours })
+
+    const lines = table.format([['record-1', 'x'.repeat(60), 'y'.repeat(500)]]).split('\n')
+
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(40)
+    expect(lines[1]).toContain('record-1')
+    expect(lines[1]).toContain('…')
+  })
+
+  test('keeps the columns of the first page for the next', () => {
+    const table = new TableWriter({ headers: ['id', 'title'], width: 80, colours })
+
+    table.format([['record-1', 'a']])
+
+    expect(table.format([['r2', 'b']])).toBe('r2        b\n')
+  })
+
+  test('shows control characters instead of obeying them', () => {
+    const table = new TableWriter({ headers: ['title'], width: 80, colours })
+
+    expect(table.format([['\u001b[2J\nforged\u202e']])).toBe('title\n\\u001b[2J\\nforged\\u202e\n')
+  })
+})
+
+describe('fitColumns', () => {
+  test('takes from the widest first', () => {
+    expect(fitColumns([8, 100, 10], 50)).toEqual([8, 26, 10])
+  })
+
+  test('leaves six characters to each column', () => {
+    expect(fitColumns([100, 100, 100], 10)).toEqual([6, 6, 6])
+  })
+})
