@@ -49,6 +49,7 @@ export const LOG_EVENTS = {
     message: 'reading new operations from the store failed; delivery waits',
     fields: 'err',
   },
+  requestFailed: { level: 'error', message: 'an HTTP request met a programming error', fields: 'err' },
   transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
   authProviderFailed: {
     level: 'error',

@@ -9,13 +9,15 @@ import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 import type { ServerStore } from '../store/store.ts'
-import { SyncHub } from '../sync/hub.ts'
+import { HANDSHAKE_FRAME_BYTES, SyncHub } from '../sync/hub.ts'
 import { DEFAULT_SYNC_LIMITS, type SyncLimits, type ValidateOperation } from '../sync/options.ts'
 import type { ServerTransport } from '../sync/transport.ts'
+import { HttpPolling, type HttpSyncRequest, type HttpSyncResponse } from '../transport/http-polling.ts'
 import { refuseUpgrade, WebSocketEndpoint } from '../transport/websocket.ts'
 import { answerHealth, answerJson, answerReady, type HealthOptions } from './health.ts'
 import { listen } from './listen.ts'
 import { packageVersion } from './package-version.ts'
+import { answerPolling } from './polling-route.ts'
 
 export interface KoraSyncServerConfig {
   /** Where operations live. The caller closes it, after `stop()`. */
@@ -95,6 +97,7 @@ export class KoraSyncServer {
   readonly #logger: Logger
   readonly #path: string
   #hub: SyncHub
+  #polling: HttpPolling
   #http: Server | null = null
   #webSockets: WebSocketEndpoint | null = null
   #startedAt: number | null = null
@@ -106,6 +109,7 @@ export class KoraSyncServer {
     this.#logger = config.logger ?? pino({ name: 'kora-server' })
     this.#path = config.path ?? '/'
     this.#hub = this.#createHub()
+    this.#polling = this.#createPolling(this.#hub)
   }
 
   /** What runs behind the sockets: for the daemon's metrics and dashboards. */
@@ -120,7 +124,10 @@ export class KoraSyncServer {
    */
   async start(): Promise<void> {
     if (this.#http !== null) throw new KoraServerError('ALREADY_RUNNING', 'The server is already running.')
-    if (this.#hub.isStopping) this.#hub = this.#createHub()
+    if (this.#hub.isStopping) {
+      this.#hub = this.#createHub()
+      this.#polling = this.#createPolling(this.#hub)
+    }
     const http = this.#createHttpServer()
     this.#http = http
     try {
@@ -156,6 +163,11 @@ export class KoraSyncServer {
   /** Attaches a connection that the application accepted by itself. @returns the session's id */
   handleConnection(transport: ServerTransport): string {
     return this.#hub.connect(transport)
+  }
+
+  /** Serves one request of the HTTP form of the sync protocol, for applications with a server of their own. */
+  handleHttpRequest(request: HttpSyncRequest): Promise<HttpSyncResponse> {
+    return this.#polling.handle(request)
   }
 
   async getStatus(): Promise<ServerStatus> {
@@ -201,6 +213,7 @@ export class KoraSyncServer {
     await this.#hub.stop({ spreadMs: this.#config.stopSpreadMs ?? 0 })
     await this.#webSockets?.closed(CLOSE_TIMEOUT_MS)
     this.#webSockets?.stop()
+    this.#polling.stop()
     http?.closeAllConnections()
     await closed
     this.#http = null
@@ -234,6 +247,19 @@ export class KoraSyncServer {
     })
   }
 
+  #createPolling(hub: SyncHub): HttpPolling {
+    const { auth, limits, maxConnections = 0 } = this.#config
+    return new HttpPolling({
+      runtime: this.#runtime,
+      auth: auth ?? new NoAuthProvider(),
+      connect: (transport) => hub.connect(transport),
+      ownerOf: (sessionId) => hub.sessions.get(sessionId)?.identity?.auth ?? null,
+      maxMessageBytes: limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes,
+      maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
+      maxClients: maxConnections,
+    })
+  }
+
   #schemaVersion(): number {
     return this.#config.schemaVersion ?? 1
   }
@@ -245,7 +271,7 @@ export class KoraSyncServer {
       maxMessageBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,
-      addressOf: addressOf ?? ((request) => request.socket.remoteAddress ?? ''),
+      addressOf: addressOf ?? socketAddress,
       onConnection: (transport) => void this.#hub.connect(transport),
     })
     this.#webSockets = webSockets
@@ -262,10 +288,24 @@ export class KoraSyncServer {
     const path = pathOf(request)
     if (path === '/health') answerHealth(response, this.#healthOptions())
     else if (path === '/ready') void answerReady(response, this.#healthOptions())
-    else if (path === this.#path) {
-      response.setHeader('upgrade', 'websocket')
-      answerJson(response, 426, { error: 'This is a sync endpoint: connect to it with a Kora client.' })
-    } else answerJson(response, 404, { error: `Nothing is served here. Sync is at ${this.#path}.` })
+    else if (path === this.#path) void this.#answerSync(request, response)
+    else answerJson(response, 404, { error: `Nothing is served here. Sync is at ${this.#path}.` })
+  }
+
+  async #answerSync(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { limits, allowedOrigins, addressOf } = this.#config
+    await answerPolling(request, response, {
+      polling: this.#polling,
+      maxMessageBytes: limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes,
+      allowedOrigins: allowedOrigins ?? null,
+      addressOf: addressOf ?? socketAddress,
+      runtime: this.#runtime,
+    }).catch((error: unknown) => {
+      logEvent(this.#logger, LOG_EVENTS.requestFailed, { err: error })
+      if (!response.headersSent)
+        answerJson(response, 500, { error: 'The server could not process the request.' })
+      else response.destroy()
+    })
   }
 
   #healthOptions(): HealthOptions {
@@ -290,6 +330,10 @@ export function createKoraServer(config: KoraSyncServerConfig): KoraSyncServer {
 
 /** How long sockets may take to finish their close handshake before they are cut. */
 const CLOSE_TIMEOUT_MS = 1000
+
+function socketAddress(request: IncomingMessage): string {
+  return request.socket.remoteAddress ?? ''
+}
 
 /** The path without its query. Request targets may be anything: this must not throw. */
 function pathOf(request: IncomingMessage): string {

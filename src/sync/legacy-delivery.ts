@@ -200,7 +200,8 @@ export class LegacyDelivery {
 
   *#sortedBatches(entries: readonly LogEntry[], end: number): Generator<Batch, void> {
     const { batchSize } = this.#options
-    const cursor = decodeDeltaCursor(this.#options.deltaCursor)
+    const { deltaCursor } = this.#options
+    const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
     const sorted = sortEntries(entries)
     const seen = sorted.findIndex((entry) => entry.operationId === cursor?.lastOperationId)
     const rest = sorted.slice(seen + 1)

@@ -3,7 +3,7 @@ import { assertNever, ProtocolError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import type { View } from '../core/view.ts'
-import { decodeFrame, encodeFrame } from '../protocol/codec.ts'
+import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
 import {
   CONNECTION_ERRORS,
   type ConnectionErrorCode,
@@ -121,11 +121,11 @@ export class Session implements ViewReader, DeliveryTarget {
     else this.#transport.send(message)
   }
 
-  /** Sends a frame made for several sessions; false when this one's buffer is full and it was dropped. */
-  sendShared(frame: Frame, message: SyncMessage): boolean {
+  /** Sends a JSON frame made for several sessions; false when this one's buffer is full and it was dropped. */
+  sendShared(frame: Frame): boolean {
     if (!this.isAccepted || !this.canSend()) return false
     if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
-    else this.#transport.send(message)
+    else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
     return true
   }
 
@@ -285,7 +285,7 @@ export class Session implements ViewReader, DeliveryTarget {
         this.#resumeWhenDrained()
       }
     } catch (error) {
-      if (error instanceof ProtocolError) this.fail('PROTOCOL_ERROR', error.message)
+      if (error instanceof ProtocolError) this.fail(protocolErrorCode(error), error.message)
       else this.#crash(error)
     } finally {
       this.#isProcessing = false
@@ -307,7 +307,7 @@ export class Session implements ViewReader, DeliveryTarget {
     if (!isFrame(message)) return receiveMessage(message, limits)
     const decoded = decodeFrame(message, limits)
     // The answer has the form of the newest frame: a client that only reads text is never sent binary.
-    this.#format = message.isBinary && message.bytes[0] === PROTOBUF_FIRST_BYTE ? 'protobuf' : 'json'
+    this.#format = formatOfFrame(message)
     return decoded
   }
 
@@ -420,7 +420,10 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 }
 
-const PROTOBUF_FIRST_BYTE = 0x0a
+function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {
+  return error.code === 'MESSAGE_TOO_LARGE' ? 'MESSAGE_TOO_LARGE' : 'PROTOCOL_ERROR'
+}
+
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 function isFrame(message: unknown): message is Frame {

@@ -1,6 +1,7 @@
-import { isVisible, scopeKeyOf, type View } from '../core/view.ts'
+import { isVisible, type ScopeKey, type View } from '../core/view.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
+import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
 export interface ViewReader {
@@ -80,9 +81,7 @@ const MAX_SHARED_FRAMES = 32 // sessions at more different positions than this h
 export class Views {
   readonly #window: FeedWindow
   readonly #viewsByKey = new Map<string, SharedView>()
-  /** Views that every operation concerns: nothing is granted by collection. */
-  readonly #unscoped = new Set<SharedView>()
-  readonly #byCollection = new Map<string, CollectionIndex>()
+  readonly #index = new ViewIndex<SharedView>()
 
   /** @param window the feed; a view that is opened knows only what comes after its head */
   constructor(window: FeedWindow) {
@@ -101,7 +100,7 @@ export class Views {
     if (shared === undefined) {
       shared = new SharedView(view, this.#window)
       this.#viewsByKey.set(view.key, shared)
-      this.#index(shared)
+      this.#index.add(shared)
     }
     shared.readers.add(reader)
     return shared
@@ -111,14 +110,14 @@ export class Views {
     shared.readers.delete(reader)
     if (shared.readers.size > 0 || this.#viewsByKey.get(shared.view.key) !== shared) return
     this.#viewsByKey.delete(shared.view.key)
-    this.#unindex(shared)
+    this.#index.delete(shared)
   }
 
   /** Gives committed entries to the views that show them, then wakes the readers of those views. */
   publish(entries: readonly LogEntry[]): void {
     const advanced = new Set<SharedView>()
     for (const entry of entries) {
-      for (const shared of this.#candidates(entry)) {
+      for (const shared of this.#index.candidates(entry.collection, (field) => keyAfter(entry, field))) {
         if (!isVisible(entry, shared.view)) continue
         shared.add(entry)
         advanced.add(shared)
@@ -131,87 +130,10 @@ export class Views {
   trim(): void {
     for (const shared of this.#viewsByKey.values()) shared.trim()
   }
-
-  *#candidates(entry: LogEntry): Iterable<SharedView> {
-    yield* this.#unscoped
-    const index = this.#byCollection.get(entry.collection)
-    if (index === undefined) return
-    yield* index.unfiltered
-    for (const [field, viewsByValue] of index.byField) {
-      const change = Object.hasOwn(entry.scopeChanges, field) ? entry.scopeChanges[field] : undefined
-      if (change?.after === undefined) continue
-      const views = viewsByValue.get(change.after)
-      if (views !== undefined) yield* views
-    }
-  }
-
-  #index(shared: SharedView): void {
-    if (shared.view.scope === null) this.#unscoped.add(shared)
-    else for (const place of indexPlaces(shared.view.scope)) this.#setAt(place).add(shared)
-  }
-
-  #unindex(shared: SharedView): void {
-    if (shared.view.scope === null) {
-      this.#unscoped.delete(shared)
-      return
-    }
-    for (const { collection, field, key } of indexPlaces(shared.view.scope)) {
-      const index = this.#byCollection.get(collection)
-      if (index === undefined) continue
-      if (field === null) index.unfiltered.delete(shared)
-      else {
-        const viewsByValue = index.byField.get(field)
-        const views = viewsByValue?.get(key)
-        views?.delete(shared)
-        if (views?.size === 0) viewsByValue?.delete(key)
-        if (viewsByValue?.size === 0) index.byField.delete(field)
-      }
-      if (index.unfiltered.size === 0 && index.byField.size === 0) this.#byCollection.delete(collection)
-    }
-  }
-
-  #setAt({ collection, field, key }: IndexPlace): Set<SharedView> {
-    const index = getOrCreate(this.#byCollection, collection, () => ({
-      unfiltered: new Set<SharedView>(),
-      byField: new Map<string, Map<string, Set<SharedView>>>(),
-    }))
-    if (field === null) return index.unfiltered
-    const viewsByValue = getOrCreate(index.byField, field, () => new Map<string, Set<SharedView>>())
-    return getOrCreate(viewsByValue, key, () => new Set<SharedView>())
-  }
 }
 
-interface CollectionIndex {
-  readonly unfiltered: Set<SharedView>
-  readonly byField: Map<string, Map<string, Set<SharedView>>>
-}
-
-interface IndexPlace {
-  readonly collection: string
-  /** null: the filter is empty, every record matches */
-  readonly field: string | null
-  readonly key: string
-}
-
-/** One place per collection: under its filter's first field; the others are checked afterwards. */
-function* indexPlaces(scope: NonNullable<View['scope']>): Iterable<IndexPlace> {
-  for (const [collection, filter] of Object.entries(scope)) {
-    const first = Object.entries(filter)[0]
-    if (first === undefined) yield { collection, field: null, key: '' }
-    else {
-      const key = scopeKeyOf(first[1])
-      if (key !== undefined) yield { collection, field: first[0], key }
-    }
-  }
-}
-
-function getOrCreate<K, V>(map: Map<K, V>, key: K, create: () => V): V {
-  let value = map.get(key)
-  if (value === undefined) {
-    value = create()
-    map.set(key, value)
-  }
-  return value
+function keyAfter({ scopeChanges }: LogEntry, field: string): ScopeKey {
+  return Object.hasOwn(scopeChanges, field) ? scopeChanges[field]?.after : undefined
 }
 
 /** Index of the first entry above `position`: binary search, the entries ascend. */

@@ -1,0 +1,108 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Runtime } from '../core/runtime.ts'
+import type { HttpPolling } from '../transport/http-polling.ts'
+import { answerJson } from './health.ts'
+
+export interface PollingRouteOptions {
+  readonly polling: HttpPolling
+  /** Bytes of one message. */
+  readonly maxMessageBytes: number
+  /** Exact origins of browsers that may connect; null: any. */
+  readonly allowedOrigins: readonly string[] | null
+  readonly addressOf: (request: IncomingMessage) => string
+  readonly runtime: Runtime
+}
+
+const CLIENT_COOKIE = 'kora-client'
+const MAX_CLIENT_ID_LENGTH = 128
+
+/** The HTTP form of the sync path. @see docs/protocol.md, "HTTP polling" */
+export async function answerPolling(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: PollingRouteOptions,
+): Promise<void> {
+  const { origin } = request.headers
+  if (origin !== undefined && options.allowedOrigins !== null && !options.allowedOrigins.includes(origin)) {
+    answerJson(response, 403, { error: 'This origin may not connect. See http.allowedOrigins.' })
+    return
+  }
+  if (origin !== undefined) allowOrigin(response, origin)
+  const { method } = request
+  if (method === 'OPTIONS') {
+    response.writeHead(204, { allow: 'GET, POST' }).end()
+    return
+  }
+  if (method !== 'GET' && method !== 'POST') {
+    response.setHeader('allow', 'GET, POST')
+    answerJson(response, 405, { error: 'Use GET or POST, or connect over WebSocket.' })
+    return
+  }
+  const body = method === 'POST' ? await readBody(request, options.maxMessageBytes) : undefined
+  if (body === null) {
+    answerJson(response, 413, { error: `The message is larger than ${options.maxMessageBytes} bytes.` })
+    return
+  }
+  const { 'content-type': contentType, 'if-none-match': ifNoneMatch } = request.headers
+  const result = await options.polling.handle({
+    clientId: clientIdOf(request) ?? issueClientId(response, options.runtime),
+    method,
+    token: bearerToken(request),
+    remoteAddress: options.addressOf(request),
+    ...(body !== undefined && { body }),
+    ...(contentType !== undefined && { contentType }),
+    ...(ifNoneMatch !== undefined && { ifNoneMatch }),
+  })
+  response.writeHead(result.status, { ...result.headers }).end(result.body)
+}
+
+/** From the URL (`?client=<uuid>`), the header, or the cookie that an earlier answer has set. */
+function clientIdOf(request: IncomingMessage): string | null {
+  const query = new URLSearchParams(request.url?.split('?')[1] ?? '')
+  const header = request.headers['x-kora-client-id']
+  const clientId = query.get('client') || (typeof header === 'string' ? header : '') || cookieOf(request)
+  return clientId && clientId.length <= MAX_CLIENT_ID_LENGTH ? clientId : null
+}
+
+function cookieOf(request: IncomingMessage): string | undefined {
+  for (const pair of request.headers.cookie?.split(';') ?? []) {
+    const [name, value] = pair.trim().split('=', 2)
+    if (name === CLIENT_COOKIE) return value
+  }
+  return undefined
+}
+
+/** It tells clients apart and grants nothing: access is by the bearer token of each request. */
+function issueClientId(response: ServerResponse, runtime: Runtime): string {
+  const clientId = runtime.token(24)
+  response.setHeader('set-cookie', `${CLIENT_COOKIE}=${clientId}; Path=/; HttpOnly; SameSite=Lax`)
+  return clientId
+}
+
+function bearerToken(request: IncomingMessage): string {
+  const match = /^Bearer +(.+)$/i.exec(request.headers.authorization ?? '')
+  return match?.[1] ?? ''
+}
+
+/** Browsers on other origins may read the answers; credentials travel in a header, not in cookies. */
+function allowOrigin(response: ServerResponse, origin: string): void {
+  response.setHeader('access-control-allow-origin', origin)
+  response.setHeader(
+    'access-control-allow-headers',
+    'authorization, content-type, x-kora-client-id, if-none-match',
+  )
+  response.setHeader('access-control-expose-headers', 'etag')
+  response.setHeader('vary', 'origin')
+}
+
+/** @returns null when the body is larger than `maxBytes`; the rest of it is not read */
+async function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array | null> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.byteLength
+    if (bytes > maxBytes) return null
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}

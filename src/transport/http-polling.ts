@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto'
+import type { AuthContext, AuthProvider } from '../auth/provider.ts'
+import type { Runtime, Timer } from '../core/runtime.ts'
+import { PollingTransport } from './polling-transport.ts'
+import { PostOrder } from './post-order.ts'
+
+export interface HttpSyncRequest {
+  /** Tells clients apart: unguessable, chosen by the client or by the server's cookie. */
+  readonly clientId: string
+  readonly method: 'GET' | 'POST'
+  readonly body?: string | Uint8Array
+  readonly contentType?: string
+  readonly ifNoneMatch?: string
+  /**
+   * The bearer token, '' for none. It must be of the user who opened the session. Absent: whoever
+   * calls has checked that by itself.
+   */
+  readonly token?: string
+  readonly remoteAddress?: string
+}
+
+export interface HttpSyncResponse {
+  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
+  readonly body?: string | Uint8Array
+  readonly headers?: { readonly [name: string]: string }
+}
+
+export interface HttpPollingOptions {
+  readonly runtime: Runtime
+  readonly auth: AuthProvider
+  readonly connect: (transport: PollingTransport) => string
+  /** Who opened a session; null before its handshake is accepted. */
+  readonly ownerOf: (sessionId: string) => Pick<AuthContext, 'userId' | 'isAnonymous'> | null
+  /** Bytes of one message. */
+  readonly maxMessageBytes: number
+  /** Bytes of a handshake: what a stranger may post. */
+  readonly maxHandshakeBytes: number
+  /** Polling clients at once; 0 = unlimited. */
+  readonly maxClients: number
+  /** ms that a poll is held while there is nothing to say. Default 10000. */
+  readonly holdMs?: number
+}
+
+const DEFAULT_HOLD_MS = 10_000
+/** A client that has not asked for anything for this long is gone: HTTP tells of no disconnect. */
+const EXPIRE_AFTER_MS = 60_000
+/** How long a checked token need not be checked again. */
+const TOKEN_CHECK_MS = 30_000
+
+interface PollingClient {
+  readonly transport: PollingTransport
+  readonly order: PostOrder
+  readonly sessionId: string
+  expiry: Timer | null
+  /** Hash of the token that was found to be of the session's user, and until when that holds. */
+  checked: { tokenHash: string; until: number } | null
+}
+
+/**
+ * Sync over plain HTTP: each POST carries one message to the server, each GET takes one away. The
+ * session behind it is the same as behind a WebSocket.
+ *
+ * @see docs/protocol.md, "HTTP polling"
+ */
+export class HttpPolling {
+  readonly #options: HttpPollingOptions
+  readonly #clients = new Map<string, PollingClient>()
+
+  constructor(options: HttpPollingOptions) {
+    this.#options = options
+  }
+
+  async handle(request: HttpSyncRequest): Promise<HttpSyncResponse> {
+    if (request.clientId === '')
+      return refusal(400, 'The request names no client: add ?client=<uuid> to the URL.')
+    const client = this.#clients.get(request.clientId)
+    switch (request.method) {
+      case 'POST':
+        return this.#post(request, client)
+      case 'GET':
+        return this.#poll(request, client)
+      default:
+        return { ...refusal(405, 'Use GET or POST.'), headers: { allow: 'GET, POST' } }
+    }
+  }
+
+  stop(): void {
+    for (const [clientId] of this.#clients) this.#forget(clientId)
+  }
+
+  async #post(request: HttpSyncRequest, client: PollingClient | undefined): Promise<HttpSyncResponse> {
+    const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
+    if (bytes === undefined || bytes.byteLength === 0)
+      return refusal(400, 'A POST needs a message as its body.')
+    const isBinary = request.contentType?.includes('application/x-protobuf') === true
+    if (isHandshake(bytes, isBinary, this.#options.maxHandshakeBytes))
+      return this.#open(request, { bytes, isBinary })
+    if (client === undefined) return refusal(410, 'There is no session: start with a handshake.')
+    if (bytes.byteLength > this.#options.maxMessageBytes) return tooLarge(this.#options.maxMessageBytes)
+    if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
+    if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
+    if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
+    this.#touch(request.clientId, client)
+    client.order.accept({ bytes, isBinary })
+    return { status: 202 }
+  }
+
+  /** A handshake starts over: HTTP knows no disconnect, so the client's old session may still be here. */
+  #open(request: HttpSyncRequest, frame: { bytes: Uint8Array; isBinary: boolean }): HttpSyncResponse {
+    const { maxClients, maxHandshakeBytes, runtime } = this.#options
+    if (frame.bytes.byteLength > maxHandshakeBytes) return tooLarge(maxHandshakeBytes)
+    this.#forget(request.clientId)
+    if (maxClients > 0 && this.#clients.size >= maxClients) {
+      return refusal(429, 'Too many clients are connected; try again later.')
+    }
+    const transport = new PollingTransport(runtime, request.remoteAddress)
+    const sessionId = this.#options.connect(transport)
+    const order = new PostOrder(runtime, (message) => transport.receive(message))
+    const client: PollingClient = { transport, order, sessionId, expiry: null, checked: null }
+    this.#clients.set(request.clientId, client)
+    this.#touch(request.clientId, client)
+    order.accept(frame)
+    return { status: 202 }
+  }
+
+  async #poll(request: HttpSyncRequest, client: PollingClient | undefined): Promise<HttpSyncResponse> {
+    // The first poll of a Kora client precedes its handshake.
+    if (client === undefined) return { status: 204 }
+    if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
+    this.#touch(request.clientId, client)
+    const next = await client.transport.take(this.#options.holdMs ?? DEFAULT_HOLD_MS, request.ifNoneMatch)
+    if (next === 'not-modified') return { status: 304 }
+    if (next !== null) {
+      const contentType = next.frame.isBinary ? 'application/x-protobuf' : 'application/json'
+      const headers = { 'content-type': contentType, etag: next.etag, 'cache-control': 'no-store' }
+      return { status: 200, body: next.frame.bytes, headers }
+    }
+    if (client.transport.isConnected()) return { status: 204 }
+    if (this.#clients.get(request.clientId) === client) this.#forget(request.clientId)
+    return refusal(410, 'The session has ended: start with a handshake.')
+  }
+
+  /** Knowing a client id is not enough: whoever uses a session must be the user who opened it. */
+  async #isOwner(request: HttpSyncRequest, client: PollingClient): Promise<boolean> {
+    const owner = this.#options.ownerOf(client.sessionId)
+    if (owner === null || request.token === undefined) return true
+    const { runtime, auth } = this.#options
+    const tokenHash = createHash('sha256').update(request.token).digest('hex')
+    if (client.checked?.tokenHash === tokenHash && runtime.now() < client.checked.until) return true
+    const context = await auth.authenticate(request.token).catch(() => null)
+    if (context === null) return false
+    const areAnonymous = context.isAnonymous === true && owner.isAnonymous === true
+    if (context.userId !== owner.userId && !areAnonymous) return false
+    client.checked = { tokenHash, until: runtime.now() + TOKEN_CHECK_MS }
+    return true
+  }
+
+  #touch(clientId: string, client: PollingClient): void {
+    client.expiry?.cancel()
+    client.expiry = this.#options.runtime.setTimer(EXPIRE_AFTER_MS, () => {
+      if (this.#clients.get(clientId) === client) this.#forget(clientId)
+    })
+  }
+
+  #forget(clientId: string): void {
+    const client = this.#clients.get(clientId)
+    if (client === undefined) return
+    this.#clients.delete(clientId)
+    client.expiry?.cancel()
+    client.order.stop()
+    client.transport.disconnect()
+  }
+}
+
+function refusal(status: HttpSyncResponse['status'], error: string): HttpSyncResponse {
+  return { status, body: JSON.stringify({ error }), headers: { 'content-type': 'application/json' } }
+}
+
+function tooLarge(maxBytes: number): HttpSyncResponse {
+  return refusal(413, `The message is larger than ${maxBytes} bytes.`)
+}
+
+/** A body that cannot be read is no handshake: the session it is for says what is wrong with it. */
+function isHandshake(bytes: Uint8Array, isBinary: boolean, maxBytes: number): boolean {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (isBinary) return buffer.subarray(0, PROTOBUF_HANDSHAKE.length).equals(PROTOBUF_HANDSHAKE)
+  // Parsed only where it may be one: every other message is parsed once, by its session.
+  if (!buffer.subarray(0, maxBytes).includes('"handshake"')) return false
+  try {
+    const message: unknown = JSON.parse(buffer.toString('utf8'))
+    return (
+      typeof message === 'object' && message !== null && 'type' in message && message.type === 'handshake'
+    )
+  } catch {
+    return false
+  }
+}
+
+/** Field 1, `type`, which is written first: tag, length, text. */
+const PROTOBUF_HANDSHAKE = Buffer.from('\x0a\x09handshake', 'latin1')

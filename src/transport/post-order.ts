@@ -1,0 +1,79 @@
+import type { Runtime, Timer } from '../core/runtime.ts'
+import type { Frame } from '../protocol/frame.ts'
+
+/** How long a message waits for one that it seems to have overtaken. */
+const MAX_WAIT_MS = 300
+/** Messages that may wait; with more, the missing one is given up. */
+const MAX_WAITING = 256
+
+/**
+ * Puts POSTs back in order. A Kora client fires them without waiting for each other and numbers its
+ * messages (`msg-<ms>-<n>`); a number that is missing is waited for, but not for long: another engine
+ * in the same process may have used it.
+ */
+export class PostOrder {
+  readonly #runtime: Runtime
+  readonly #deliver: (frame: Frame) => void
+  readonly #waiting = new Map<number, Frame>()
+  #next: number | null = null
+  #timer: Timer | null = null
+
+  constructor(runtime: Runtime, deliver: (frame: Frame) => void) {
+    this.#runtime = runtime
+    this.#deliver = deliver
+  }
+
+  accept(frame: Frame): void {
+    const number = messageNumber(frame)
+    if (number === null) {
+      this.#deliver(frame)
+      return
+    }
+    if (this.#next !== null && number > this.#next) {
+      this.#waiting.set(number, frame)
+      if (this.#waiting.size > MAX_WAITING) this.#giveUp()
+      else this.#timer ??= this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
+      return
+    }
+    this.#next = Math.max(this.#next ?? 0, number + 1)
+    this.#deliver(frame)
+    this.#deliverConsecutive()
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#waiting.clear()
+  }
+
+  #deliverConsecutive(): void {
+    while (this.#next !== null) {
+      const frame = this.#waiting.get(this.#next)
+      if (frame === undefined) break
+      this.#waiting.delete(this.#next)
+      this.#next++
+      this.#deliver(frame)
+    }
+    if (this.#waiting.size > 0) return
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  /** The missing message does not come: goes on with the lowest number that is here. */
+  #giveUp(): void {
+    this.#timer = null
+    if (this.#waiting.size === 0) return
+    this.#next = Math.min(...this.#waiting.keys())
+    this.#deliverConsecutive()
+    if (this.#waiting.size > 0) this.#timer = this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
+  }
+}
+
+const MESSAGE_NUMBER = /"messageId"\s*:\s*"msg-\d{1,16}-(\d{1,15})"/
+const HEAD_BYTES = 512 // clients write type and messageId first
+
+function messageNumber({ bytes, isBinary }: Frame): number | null {
+  if (isBinary) return null
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, HEAD_BYTES))
+  const match = MESSAGE_NUMBER.exec(head.toString('latin1'))
+  return match?.[1] === undefined ? null : Number(match[1])
+}
