@@ -41,7 +41,7 @@ export function parseSchema(value: unknown): SchemaDefinition {
     ...(sync === null ? {} : { sync }),
     ...parseRetired(ownValue(schema, 'retired')),
   }
-  problems.throwIfAny()
+  problems.throwIfAny('SCHEMA_INVALID')
   return parsed
 }
 

@@ -9,10 +9,10 @@ export class Problems {
     this.#lines.push(`${path}: ${message}`)
   }
 
-  /** @throws SchemaError `SCHEMA_INVALID` when there is any problem, listing each on a line */
-  throwIfAny(): void {
+  /** @throws SchemaError with the code when there is any problem, listing each on a line */
+  throwIfAny(code: 'SCHEMA_INVALID' | 'SCHEMA_VALIDATION'): void {
     if (this.#lines.length === 0) return
     const count = this.#lines.length === 1 ? '1 problem' : `${this.#lines.length} problems`
-    throw new SchemaError('SCHEMA_INVALID', `The schema has ${count}:\n${this.#lines.join('\n')}`)
+    throw new SchemaError(code, `The schema has ${count}:\n${this.#lines.join('\n')}`)
   }
 }

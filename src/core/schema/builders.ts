@@ -1,0 +1,207 @@
+import type { BlobRef } from '../blob-ref.ts'
+import { SchemaError } from '../errors.ts'
+import type { JsonValue } from '../operation.ts'
+import type { FieldDescriptor, FieldKind, MergeStrategy } from './types.ts'
+
+/** Whether a record must, may, or may not be given a value for a field. */
+export type Presence = 'required' | 'optional' | 'defaulted' | 'auto'
+
+declare const valueType: unique symbol
+declare const presenceType: unique symbol
+
+/** A field of any kind: what collections are made of. */
+export type AnyField = FieldBuilder<FieldKind, unknown, Presence>
+
+/** Field → builder, as `collections.x.fields` and `t.object` take them. */
+export type FieldBuilders = { readonly [field: string]: AnyField }
+
+/** The JavaScript type of a field's values. */
+export type ValueOf<Field> = Field extends { readonly [valueType]: infer Value } ? Value : never
+
+/** The presence of a field. */
+export type PresenceOf<Field> = Field extends { readonly [presenceType]: infer Has } ? Has : never
+
+/** Describes one field. Immutable: every modifier returns a new builder. */
+export class FieldBuilder<Kind extends FieldKind, Value, Has extends Presence = 'required'> {
+  declare readonly [valueType]: Value
+  declare readonly [presenceType]: Has
+  readonly #descriptor: FieldDescriptor
+
+  constructor(descriptor: FieldDescriptor & { readonly kind: Kind }) {
+    this.#descriptor = descriptor
+  }
+
+  /** Records need not have the field. */
+  optional(): FieldBuilder<Kind, Value, 'optional'> {
+    return new FieldBuilder(this.changed({ required: false }))
+  }
+
+  /** Records that lack the field show this value; `null` is a default, too. */
+  default(value: Value | null): FieldBuilder<Kind, Value, 'defaulted'> {
+    return new FieldBuilder(this.changed(withDefault(value)))
+  }
+
+  /** Clients fill the field themselves, timestamps with the present time, and refuse other values. */
+  auto(): FieldBuilder<Kind, Value, 'auto'> {
+    return new FieldBuilder(this.changed(AUTO))
+  }
+
+  /** How concurrent changes of the field come together. */
+  merge(mergeStrategy: MergeStrategy): FieldBuilder<Kind, Value, Has> {
+    return new FieldBuilder(this.changed({ mergeStrategy }))
+  }
+
+  /** The field as it stands in a `SchemaDefinition`. */
+  toDescriptor(): FieldDescriptor {
+    return { ...this.#descriptor }
+  }
+
+  /** The descriptor with some properties replaced, for the builder that a modifier returns. */
+  protected changed(changes: Partial<FieldDescriptor>): FieldDescriptor & { readonly kind: Kind } {
+    // The kind is what the constructor was given: no modifier changes it.
+    return { ...this.#descriptor, ...changes } as FieldDescriptor & { readonly kind: Kind }
+  }
+}
+
+/** A field with a fixed set of values, between which transitions may be restricted. */
+export class EnumFieldBuilder<Value extends string, Has extends Presence = 'required'> extends FieldBuilder<
+  'enum',
+  Value,
+  Has
+> {
+  override optional(): EnumFieldBuilder<Value, 'optional'> {
+    return new EnumFieldBuilder(this.changed({ required: false }))
+  }
+
+  override default(value: Value | null): EnumFieldBuilder<Value, 'defaulted'> {
+    return new EnumFieldBuilder(this.changed(withDefault(value)))
+  }
+
+  override auto(): EnumFieldBuilder<Value, 'auto'> {
+    return new EnumFieldBuilder(this.changed(AUTO))
+  }
+
+  override merge(mergeStrategy: MergeStrategy): EnumFieldBuilder<Value, Has> {
+    return new EnumFieldBuilder(this.changed({ mergeStrategy }))
+  }
+
+  /**
+   * Restricts which value may follow which.
+   *
+   * @param transitions value → the values that may follow; one that is not listed is final
+   * @throws SchemaError `SCHEMA_VALIDATION` when it names a value that the enum does not have
+   */
+  transitions(transitions: { readonly [From in Value]?: readonly Value[] }): EnumFieldBuilder<Value, Has> {
+    const values = this.toDescriptor().enumValues ?? []
+    const entries = Object.entries(transitions) as [string, readonly string[]][] // keys and items are Value
+    for (const state of entries.flatMap(([from, targets]) => [from, ...targets])) {
+      if (values.includes(state)) continue
+      throw new SchemaError(
+        'SCHEMA_VALIDATION',
+        `transitions: "${state}" is not a value of the enum (${values.join(', ')}).`,
+      )
+    }
+    return new EnumFieldBuilder(this.changed({ transitions: Object.fromEntries(entries) }))
+  }
+}
+
+/** A field whose value only the client can read or check. */
+export class SecretFieldBuilder<Has extends Presence = 'required'> extends FieldBuilder<
+  'secret',
+  string,
+  Has
+> {
+  override optional(): SecretFieldBuilder<'optional'> {
+    return new SecretFieldBuilder(this.changed({ required: false }))
+  }
+
+  /** A default cannot be a secret: the field is a plain one of kind `secret` from here on. */
+  override default(value: string | null): FieldBuilder<'secret', string, 'defaulted'> {
+    const { secretMode: _, ...descriptor } = this.changed(withDefault(value))
+    return new FieldBuilder({ ...descriptor, kind: 'secret' })
+  }
+
+  override auto(): SecretFieldBuilder<'auto'> {
+    return new SecretFieldBuilder(this.changed(AUTO))
+  }
+
+  override merge(mergeStrategy: MergeStrategy): SecretFieldBuilder<Has> {
+    return new SecretFieldBuilder(this.changed({ mergeStrategy }))
+  }
+
+  /** Stored as a salted hash: it can be checked, never read. */
+  hashed(): SecretFieldBuilder<Has> {
+    return new SecretFieldBuilder(this.changed({ secretMode: 'hashed' }))
+  }
+
+  /** Stored encrypted: who has the key can read it. */
+  encrypted(): SecretFieldBuilder<Has> {
+    return new SecretFieldBuilder(this.changed({ secretMode: 'encrypted' }))
+  }
+}
+
+/** Makes the values of fields of nested objects optional where the fields are. */
+export type ObjectValue<Fields extends FieldBuilders> = {
+  [Field in keyof Fields as PresenceOf<Fields[Field]> extends 'required' ? Field : never]: ValueOf<
+    Fields[Field]
+  >
+} & {
+  [Field in keyof Fields as PresenceOf<Fields[Field]> extends 'required' ? never : Field]?: ValueOf<
+    Fields[Field]
+  > | null
+}
+
+/**
+ * The builders of fields, one per kind.
+ *
+ * @example
+ * const todos = { fields: { title: t.string(), done: t.boolean().default(false) } }
+ */
+export const t = {
+  string: () => new FieldBuilder<'string', string>(descriptorOf('string')),
+  number: () => new FieldBuilder<'number', number>(descriptorOf('number')),
+  boolean: () => new FieldBuilder<'boolean', boolean>(descriptorOf('boolean')),
+  /** ms since the epoch */
+  timestamp: () => new FieldBuilder<'timestamp', number>(descriptorOf('timestamp')),
+  /** Text that several people may edit at once: a string, or the state of a Yjs document. */
+  richtext: () => new FieldBuilder<'richtext', string | Uint8Array>(descriptorOf('richtext')),
+  enum: <const Values extends readonly string[]>(values: Values) =>
+    new EnumFieldBuilder<Values[number]>({ ...descriptorOf('enum'), enumValues: [...values] }),
+  array: <Item extends AnyField>(item: Item) =>
+    new FieldBuilder<'array', ValueOf<Item>[]>({
+      ...descriptorOf('array'),
+      itemKind: item.toDescriptor().kind,
+    }),
+  object: <Fields extends FieldBuilders>(fields: Fields) =>
+    new FieldBuilder<'object', ObjectValue<Fields>>({
+      ...descriptorOf('object'),
+      nestedFields: Object.fromEntries(
+        Object.entries(fields).map(([name, field]) => [name, field.toDescriptor()]),
+      ),
+    }),
+  json: <Value = JsonValue>() =>
+    new FieldBuilder<'json', Value>({ ...descriptorOf('json'), nestedFields: null }),
+  /** A reference to content that travels on its own, like a file. */
+  blob: () => new FieldBuilder<'blob', BlobRef>(descriptorOf('blob')),
+  secret: () => new SecretFieldBuilder({ ...descriptorOf('secret'), secretMode: 'encrypted' }),
+}
+
+const AUTO = { required: false, defaultValue: undefined, auto: true } as const
+
+function withDefault(value: unknown): Partial<FieldDescriptor> {
+  // Whatever the kind of the field, its values are what JSON carries.
+  return { required: false, defaultValue: value as JsonValue }
+}
+
+function descriptorOf<Kind extends FieldKind>(kind: Kind): FieldDescriptor & { readonly kind: Kind } {
+  return {
+    kind,
+    required: true,
+    defaultValue: undefined,
+    auto: false,
+    enumValues: null,
+    itemKind: null,
+    mergeStrategy: null,
+    transitions: null,
+  }
+}

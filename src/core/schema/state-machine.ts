@@ -1,0 +1,64 @@
+import type { JsonValue } from '../operation.ts'
+import { ownValue } from '../own-property.ts'
+import { type Refusal, refuse } from '../refusal.ts'
+import type { CollectionDefinition, StateMachine } from './types.ts'
+
+/** State → the states that may follow. One that is not listed is final. */
+export type Transitions = StateMachine['transitions']
+
+/** A change of state that the schema does not allow. */
+export interface InvalidTransition {
+  readonly field: string
+  readonly from: string
+  readonly to: JsonValue
+  /** The states that may follow `from`. */
+  readonly allowed: readonly string[]
+  /** What the collection wants done about it; transitions of a field alone reject. */
+  readonly policy: StateMachine['onInvalidTransition']
+}
+
+/**
+ * Checks one change of one field against the state machine of the collection and the transitions
+ * of the field. Staying in a state needs to be allowed like any other transition.
+ *
+ * @param from the state before; null or undefined: there was none, so that any may be entered
+ * @returns the finding, or null when the change is allowed or the field has no states
+ * @see docs/schema.md, "State machines"
+ */
+export function checkTransition(
+  collection: CollectionDefinition,
+  field: string,
+  from: JsonValue | undefined,
+  to: JsonValue,
+): InvalidTransition | null {
+  if (typeof from !== 'string') return null
+  const machine = collection.stateMachine?.field === field ? collection.stateMachine : undefined
+  const ownTransitions = ownValue(collection.fields, field)?.transitions
+  for (const transitions of [machine?.transitions, ownTransitions]) {
+    if (!transitions || isAllowedTransition(transitions, from, to)) continue
+    const allowed = ownValue(transitions, from) ?? []
+    return { field, from, to, allowed, policy: machine?.onInvalidTransition ?? 'reject' }
+  }
+  return null
+}
+
+export function isAllowedTransition(transitions: Transitions, from: string, to: JsonValue): boolean {
+  return typeof to === 'string' && (ownValue(transitions, from)?.includes(to) ?? false)
+}
+
+/** The fields of a collection that have states, of both forms. */
+export function stateFields(collection: CollectionDefinition): readonly string[] {
+  const fields = Object.keys(collection.fields).filter((name) => collection.fields[name]?.transitions)
+  const { stateMachine } = collection
+  return stateMachine === undefined ? fields : [...new Set([stateMachine.field, ...fields])]
+}
+
+/** The refusal for a finding whose policy is to reject. */
+export function refuseTransition(collectionName: string, finding: InvalidTransition): Refusal {
+  const next =
+    finding.allowed.length === 0 ? 'nothing may follow it' : `allowed: ${finding.allowed.join(', ')}`
+  return refuse(
+    'CONSTRAINT_VIOLATION',
+    `${collectionName}.${finding.field} cannot go from "${finding.from}" to ${JSON.stringify(finding.to)} (${next}).`,
+  )
+}
