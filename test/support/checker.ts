@@ -24,7 +24,7 @@ export async function findViolations(options: CheckOptions): Promise<string[]> {
   const log = await readLog(options.store)
   const perDevice = options.devices.flatMap((device) => [
     ...checkAcknowledged(device, log),
-    ...checkReceived(device, log, options.scopeOf?.(device) ?? null),
+    ...checkReceived(device, log, options.scopeOf?.(device) ?? null, options.store.getNodeId()),
     ...checkStream(device),
   ])
   const tables = await Promise.all(
@@ -64,7 +64,7 @@ function checkAcknowledged(device: Device, log: Log): string[] {
     .map((id) => `${device.journal.name}: ${id} was acknowledged and is not stored`)
 }
 
-function checkReceived(device: Device, log: Log, scope: ScopeMap | null): string[] {
+function checkReceived(device: Device, log: Log, scope: ScopeMap | null, serverNodeId: string): string[] {
   const { name } = device.journal
   const deliveries = device.journal
     .of('delivery')
@@ -72,8 +72,12 @@ function checkReceived(device: Device, log: Log, scope: ScopeMap | null): string
   const received = new Set(deliveries.flatMap(({ operationIds }) => operationIds))
   const stored = new Set(log.map(({ operation }) => operation.id))
   const histories = recordHistories(log)
+  const authored = new Set(
+    device.operations.filter(({ nodeId }) => nodeId !== serverNodeId).map(({ id }) => id),
+  )
+  // What the server writes to bring a record into a view is sent, and is no operation of the log.
   const violations = [...received]
-    .filter((id) => !stored.has(id) && !isSnapshot(device, id))
+    .filter((id) => !stored.has(id) && authored.has(id))
     .map((id) => `${name}: received ${id}, which is not stored`)
   for (const { deliverySequence, operation } of log) {
     if (operation.nodeId === device.nodeId) continue
@@ -87,12 +91,6 @@ function checkReceived(device: Device, log: Log, scope: ScopeMap | null): string
     }
   }
   return violations
-}
-
-/** Snapshots are written by the server for records that move into a view; they are not operations of the log. */
-function isSnapshot(device: Device, operationId: string): boolean {
-  const operation = device.operations.find(({ id }) => id === operationId)
-  return operation === undefined || operation.sequenceNumber === 0
 }
 
 /** Batches continue one another, and nothing came out of order. */

@@ -107,6 +107,13 @@ export class DeviceDatabase {
     return operation
   }
 
+  /** Takes in what this device itself wrote in an earlier life. */
+  restore(operation: Operation): void {
+    this.#clock.receive(operation.timestamp)
+    this.#append(operation)
+    this.#setRow(operation, writeLocal(this.row(operation.collection, operation.recordId), operation))
+  }
+
   /**
    * Takes in an operation of another node, or an own one that came back.
    *

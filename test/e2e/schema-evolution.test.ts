@@ -1,0 +1,82 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
+import { startDaemon } from '../support/daemon.ts'
+import { openDevice } from '../support/device.ts'
+import { schemaFile } from '../support/todo-app.ts'
+
+const title = t.string()
+const first = defineSchema({ version: 1, collections: { todos: { fields: { title } } } })
+const second = defineSchema({
+  version: 2,
+  collections: { todos: { fields: { title, priority: t.number().default(3) }, indexes: ['priority'] } },
+})
+
+test('a field that is added is there for old and new records after a restart', async () => {
+  await using daemon = await startDaemon({
+    args: ['--schema', 'schema.mjs'],
+    files: { 'schema.mjs': schemaFile(first) },
+  })
+  await using phone = await openDevice({ url: daemon.url, schema: first, name: 'version 1' })
+  phone.insert('todos', { title: 'old' })
+  await phone.synced()
+  phone.goOffline()
+
+  await daemon.kill('SIGTERM')
+  await writeFile(join(daemon.directory, 'schema.mjs'), schemaFile(second))
+  await daemon.start()
+  await using laptop = await openDevice({ url: daemon.url, schema: second, name: 'version 2' })
+  laptop.insert('todos', { title: 'new', priority: 1 })
+  await laptop.synced()
+
+  expect(await query(daemon, 'todos', '--order-by', 'title')).toMatchObject([
+    { title: 'new', priority: 1 },
+    { title: 'old', priority: 3 },
+  ])
+  expect(await query(daemon, 'todos', '--where', 'priority=3')).toMatchObject([{ title: 'old' }])
+})
+
+test('a device of a version that is no longer supported is told which are', async () => {
+  await using daemon = await startDaemon({
+    args: ['--schema', 'schema.mjs'],
+    files: { 'schema.mjs': schemaFile(second) },
+  })
+  await using phone = await openDevice({ url: daemon.url, schema: first, isOnline: false })
+
+  phone.goOnline()
+  await phone.until(() => phone.state === 'blocked', 'it is refused')
+
+  expect(phone.journal.of('connection').at(-1)?.detail).toBe(
+    'SCHEMA_MISMATCH: client schema version 1 not in supported range [2, 2]',
+  )
+})
+
+test('a schema that comes after the data fills the tables from the log', async () => {
+  await using daemon = await startDaemon()
+  await using phone = await openDevice({ url: daemon.url, name: 'before the schema' })
+  const id = phone.insert('todos', { title: 'early' })
+  phone.update('todos', id, { title: 'early, edited' })
+  await phone.synced()
+
+  await daemon.kill('SIGTERM')
+  await writeFile(join(daemon.directory, 'kora.config.json'), JSON.stringify({ schema: './schema.mjs' }))
+  await writeFile(join(daemon.directory, 'schema.mjs'), schemaFile(first))
+  await daemon.start()
+
+  expect(await query(daemon, 'todos')).toMatchObject([{ id, title: 'early, edited' }])
+})
+
+async function query(daemon: Awaited<ReturnType<typeof startDaemon>>, ...args: string[]): Promise<unknown> {
+  const { code, stdout, stderr } = await daemon.run([
+    'query',
+    ...args,
+    '--format',
+    'json',
+    '--schema',
+    'schema.mjs',
+  ])
+  if (code !== 0) throw new Error(`query ended with ${code}: ${stderr}`)
+  return JSON.parse(stdout)
+}
