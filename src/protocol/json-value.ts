@@ -86,7 +86,7 @@ export function findTextProblem(value: unknown): string | null {
   for (const [key, child] of Object.entries(value)) {
     if (!isStorableText(key)) return `.${quoteName(key)}${TEXT_PROBLEM}`
     const problem = findTextProblem(child)
-    if (problem !== null) return `.${quoteName(key)}${problem}`
+    if (problem !== null) return (Array.isArray(value) ? `[${key}]` : `.${quoteName(key)}`) + problem
   }
   return null
 }

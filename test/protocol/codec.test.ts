@@ -1,0 +1,180 @@
+import { describe, expect, test } from 'vitest'
+import { ProtocolError } from '../../src/core/errors.ts'
+import {
+  DEFAULT_DECODE_LIMITS,
+  decodeFrame,
+  encodeDeliveryFrame,
+  encodeFrame,
+  formatOfFrame,
+} from '../../src/protocol/codec.ts'
+import type { Frame } from '../../src/protocol/frame.ts'
+import type { OperationBatchMessage, SyncMessage } from '../../src/protocol/messages.ts'
+import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
+import { operation } from '../support/wire-operations.ts'
+
+const ACKNOWLEDGMENT: SyncMessage = {
+  type: 'acknowledgment',
+  messageId: 'm1',
+  acknowledgedMessageId: 'm0',
+  lastSequenceNumber: 4,
+}
+
+function frame(text: string, isBinary = false): Frame {
+  return { isBinary, bytes: Buffer.from(text) }
+}
+
+function errorOf(given: Frame, limits = DEFAULT_DECODE_LIMITS): ProtocolError {
+  try {
+    decodeFrame(given, limits)
+  } catch (error) {
+    if (error instanceof ProtocolError) return error
+    throw error
+  }
+  throw new Error('The frame was accepted')
+}
+
+describe('decodeFrame', () => {
+  test('reads text as JSON, and binary by its first byte', () => {
+    const json = JSON.stringify(ACKNOWLEDGMENT)
+    const protobuf = encodeFrame(ACKNOWLEDGMENT, 'protobuf')
+
+    expect(decodeFrame(frame(json), DEFAULT_DECODE_LIMITS)).toEqual(ACKNOWLEDGMENT)
+    expect(decodeFrame(frame(json, true), DEFAULT_DECODE_LIMITS)).toEqual(ACKNOWLEDGMENT)
+    expect(decodeFrame(protobuf, DEFAULT_DECODE_LIMITS)).toEqual(ACKNOWLEDGMENT)
+    expect([frame(json), frame(json, true), protobuf].map(formatOfFrame)).toEqual([
+      'json',
+      'json',
+      'protobuf',
+    ])
+  })
+
+  test('reads a view into a larger buffer', () => {
+    const bytes = new Uint8Array(Buffer.from(`xx${JSON.stringify(ACKNOWLEDGMENT)}yy`)).subarray(2, -2)
+
+    expect(decodeFrame({ isBinary: false, bytes }, DEFAULT_DECODE_LIMITS)).toEqual(ACKNOWLEDGMENT)
+  })
+
+  test.each([
+    ['an empty text frame', frame(''), 'The frame is not valid JSON.'],
+    [
+      'an empty binary frame',
+      frame('', true),
+      'A binary frame must start with 0x0A (protobuf) or 0x7B (JSON).',
+    ],
+    ['another binary format', frame('\x82\xa1a', true), 'A binary frame must start with'],
+    ['half a JSON text', frame('{"type":"handsh'), 'The frame is not valid JSON.'],
+    [
+      'bytes that are not UTF-8',
+      { isBinary: false, bytes: Buffer.from([0x22, 0xff, 0x22]) },
+      'The frame is not valid UTF-8.',
+    ],
+    [
+      'a truncated envelope',
+      { isBinary: true, bytes: Buffer.from('0a20657272', 'hex') },
+      'The frame is not a valid Envelope.',
+    ],
+    ['JSON that is no message', frame('[]'), 'A message must be an object, not an array.'],
+  ])('refuses %s', (_name, given, message) => {
+    expect(errorOf(given).message).toContain(message)
+  })
+
+  test('refuses a large frame before it looks at it', () => {
+    const error = errorOf(frame('{'.repeat(101)), { ...DEFAULT_DECODE_LIMITS, maxFrameBytes: 100 })
+
+    expect(error.code).toBe('MESSAGE_TOO_LARGE')
+    expect(error.message).toBe('The message takes 101 bytes; the limit is 100.')
+  })
+
+  test.each([
+    ['10 MB of brackets', '['.repeat(10_000_000)],
+    ['100 000 closed levels', '['.repeat(100_000) + ']'.repeat(100_000)],
+    ['100 000 levels of objects', '{"a":'.repeat(100_000) + 1 + '}'.repeat(100_000)],
+    ['nesting behind a long escaped text', `{"x":"${'\\\\'.repeat(40_000)}\\"[[[","y":${'['.repeat(50)}`],
+  ])('refuses %s', (_name, text) => {
+    expect(errorOf(frame(text)).message).toBe('The frame is nested deeper than 36 levels.')
+  })
+
+  test('does not take brackets in text for nesting', () => {
+    const title = `\\"${'['.repeat(100_000)}"`
+    const sent = {
+      type: 'operation-batch',
+      messageId: 'm',
+      operations: [operation({ data: { title } })],
+      isFinal: true,
+      batchIndex: 0,
+    }
+
+    const received = decodeFrame(frame(JSON.stringify(sent)), DEFAULT_DECODE_LIMITS)
+
+    expect(received).toMatchObject({ operations: [{ ok: true, operation: { data: { title } } }] })
+  })
+
+  test('refuses nesting in a small frame, one operation at a time', () => {
+    const wireJson = operationToWireJson(operation()).replace(
+      '"Ship it"',
+      '['.repeat(1000) + ']'.repeat(1000),
+    )
+    const text = `{"type":"operation-batch","messageId":"m","operations":[${wireJson}],"isFinal":true,"batchIndex":0}`
+
+    expect(decodeFrame(frame(text), DEFAULT_DECODE_LIMITS)).toMatchObject({
+      operations: [
+        { ok: false, refusal: { message: expect.stringContaining('nested deeper than 32 levels') } },
+      ],
+    })
+  })
+})
+
+describe('encodeFrame', () => {
+  test.each(['awareness-update', 'yjs-doc-update'] as const)('%s is JSON in either format', (type) => {
+    const message: SyncMessage =
+      type === 'awareness-update'
+        ? { type, messageId: 'm', clientId: 1, states: { 1: null } }
+        : { type, messageId: 'm', collection: 'c', recordId: 'r', field: 'f', update: '' }
+
+    const encoded = encodeFrame(message, 'protobuf')
+
+    expect(encoded.isBinary).toBe(false)
+    expect(decodeFrame(encoded, DEFAULT_DECODE_LIMITS)).toEqual(message)
+  })
+})
+
+describe('encodeDeliveryFrame', () => {
+  const operations = [
+    operation(),
+    operation({ type: 'delete', data: null, previousData: { title: 'Grüße ☃' } }),
+  ]
+  const wireJsons = operations.map(operationToWireJson)
+  const headers: Omit<OperationBatchMessage, 'type' | 'operations'>[] = [
+    { messageId: 'm"1', isFinal: true, batchIndex: 0, baseDeliverySequence: 0, maxDeliverySequence: 5 },
+    { messageId: 'm1', isFinal: false, batchIndex: 3, totalBatches: 4, cursor: 'abc' },
+    { messageId: 'm1', isFinal: true, batchIndex: 0 },
+  ]
+
+  test.each(headers)('joins stored texts to what encodeFrame makes: %j', (header) => {
+    for (const format of ['json', 'protobuf'] as const) {
+      const { messageId, ...rest } = header
+      const whole = encodeFrame({ type: 'operation-batch', messageId, operations, ...rest }, format)
+
+      const joined = encodeDeliveryFrame(header, wireJsons, format)
+
+      expect(Buffer.from(joined.bytes).equals(whole.bytes)).toBe(true)
+      expect(joined.isBinary).toBe(format === 'protobuf')
+    }
+  })
+
+  test('an empty batch', () => {
+    const header = {
+      messageId: 'm1',
+      isFinal: true,
+      batchIndex: 0,
+      baseDeliverySequence: 4,
+      maxDeliverySequence: 9,
+    }
+
+    const { bytes } = encodeDeliveryFrame(header, [], 'json')
+
+    expect(Buffer.from(bytes).toString()).toBe(
+      '{"type":"operation-batch","messageId":"m1","operations":[],"isFinal":true,"batchIndex":0,"baseDeliverySequence":4,"maxDeliverySequence":9}',
+    )
+  })
+})
