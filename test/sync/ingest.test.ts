@@ -1,0 +1,122 @@
+import { expect, test } from 'vitest'
+import { StoreError } from '../../src/core/errors.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import type { AppendRequest, AppendResult, LogEntry, ServerStore } from '../../src/store/store.ts'
+import { Ingest } from '../../src/sync/ingest.ts'
+import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+
+/** A store whose transactions end when the test says so. */
+function controlledStore() {
+  const transactions: { requests: readonly AppendRequest[]; commit: () => void; fail: (e: Error) => void }[] = []
+  const append = (requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> =>
+    new Promise((resolve, reject) => {
+      const commit = (): void => resolve(requests.map(() => ({ status: 'duplicate' })))
+      transactions.push({ requests, commit, fail: reject })
+    })
+  return { transactions, store: { append } as Pick<ServerStore, 'append'> as ServerStore }
+}
+
+function openIngest(store: ServerStore, options: { maxGroupOperations?: number; maxQueuedBytes?: number } = {}) {
+  const committed: LogEntry[] = []
+  const ingest = new Ingest(store, simulatedRuntime(), silentLogger, {
+    maxGroupOperations: 100,
+    maxQueuedBytes: 1000,
+    onCommitted: (entries) => committed.push(...entries),
+    ...options,
+  })
+  return { ingest, committed }
+}
+
+function batchOf(count: number, label = 'x'): AppendRequest[] {
+  // The ingest looks at nothing but the size of a request.
+  return Array.from({ length: count }, (_, i) => ({ wireJson: `${label}${i}` }) as AppendRequest)
+}
+
+test('puts everything that arrives during a transaction into the next one', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+
+  const first = ingest.submit(batchOf(1, 'a'))
+  await settle()
+  const others = [ingest.submit(batchOf(2, 'b')), ingest.submit(batchOf(3, 'c'))]
+  await settle()
+  expect(transactions.map((t) => t.requests.length)).toEqual([1])
+  transactions[0]?.commit()
+  await first
+  await settle()
+
+  expect(transactions[1]?.requests.map((r) => r.wireJson)).toEqual(['b0', 'b1', 'c0', 'c1', 'c2'])
+  transactions[1]?.commit()
+  const results = await Promise.all(others)
+  expect(results.map((r) => r.length)).toEqual([2, 3])
+})
+
+test('never splits a batch, and starts another transaction when a group is full', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store, { maxGroupOperations: 4 })
+
+  const settled = Promise.all([ingest.submit(batchOf(3)), ingest.submit(batchOf(3)), ingest.submit(batchOf(9))])
+  for (let i = 0; i < 3; i++) {
+    await settle()
+    transactions[i]?.commit()
+  }
+  await settled
+
+  expect(transactions.map((t) => t.requests.length)).toEqual([3, 3, 9])
+})
+
+test('fails every batch of a transaction that failed, and goes on with the next', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+
+  const failed = [ingest.submit(batchOf(1)), ingest.submit(batchOf(1))]
+  const outcomes = Promise.allSettled(failed)
+  await settle()
+  transactions[0]?.fail(new Error('disk full'))
+  for (const outcome of await outcomes) {
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })
+    expect((outcome as PromiseRejectedResult).reason).toBeInstanceOf(StoreError)
+  }
+  const next = ingest.submit(batchOf(1))
+  await settle()
+  transactions[1]?.commit()
+
+  await expect(next).resolves.toHaveLength(1)
+})
+
+test('tells when its queue is full, and when there is room again', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store, { maxQueuedBytes: 10 })
+
+  const stored = ingest.submit(batchOf(10))
+  expect(ingest.isFull).toBe(true)
+  let hasRoom = false
+  void ingest.whenRoom().then(() => {
+    hasRoom = true
+  })
+  await settle()
+  expect(hasRoom).toBe(false)
+  transactions[0]?.commit()
+  await stored
+
+  await settle()
+  expect(hasRoom).toBe(true)
+  expect(ingest.queuedBytes).toBe(0)
+})
+
+test('drains: resolves once nothing waits any more', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+  void ingest.submit(batchOf(1))
+  let isDrained = false
+  void ingest.drain().then(() => {
+    isDrained = true
+  })
+  await settle()
+  expect(isDrained).toBe(false)
+
+  transactions[0]?.commit()
+  await settle()
+
+  expect(isDrained).toBe(true)
+})

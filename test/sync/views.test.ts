@@ -1,0 +1,98 @@
+import { expect, test } from 'vitest'
+import type { ScopeMap } from '../../src/core/scope.ts'
+import { createView } from '../../src/core/view.ts'
+import type { LogEntry } from '../../src/store/store.ts'
+import { Views } from '../../src/sync/views.ts'
+
+function entryOf(deliverySequence: number, collection: string, values: { [field: string]: unknown }): LogEntry {
+  const scopeChanges = Object.fromEntries(
+    Object.entries(values).map(([field, value]) => [field, { after: JSON.stringify(value) }]),
+  )
+  return {
+    kind: 'operation',
+    deliverySequence,
+    collection,
+    scopeChanges,
+    operationId: `op-${deliverySequence}`,
+    nodeId: 'node',
+    sequenceNumber: deliverySequence,
+    recordId: 'record',
+    wireJson: '{}',
+  }
+}
+
+function openViews() {
+  const feed = { head: 0, evictedThrough: 0 }
+  const views = new Views(feed)
+  const open = (scope: ScopeMap | null) => {
+    let wakes = 0
+    const reader = { onViewAdvanced: () => void wakes++ }
+    const shared = views.acquire(createView(scope), reader)
+    return {
+      shared,
+      wakes: () => wakes,
+      sequences: () => shared.entriesAfter(0, 100).map((entry) => entry.deliverySequence),
+      release: () => views.release(shared, reader),
+    }
+  }
+  return { feed, views, open }
+}
+
+test('an operation reaches the views whose scope it matches and wakes nobody else', () => {
+  const { views, open } = openViews()
+  const everything = open(null)
+  const mine = open({ todos: { userId: 'u1' } })
+  const theirs = open({ todos: { userId: 'u2' } })
+  const allTodos = open({ todos: {} })
+  const notes = open({ notes: {} })
+
+  views.publish([entryOf(1, 'todos', { userId: 'u1' }), entryOf(2, 'notes', {})])
+
+  expect(everything.sequences()).toEqual([1, 2])
+  expect(mine.sequences()).toEqual([1])
+  expect(allTodos.sequences()).toEqual([1])
+  expect(notes.sequences()).toEqual([2])
+  expect(theirs.sequences()).toEqual([])
+  expect(theirs.wakes()).toBe(0)
+  expect(everything.wakes()).toBe(1)
+})
+
+test('a value of another type does not match', () => {
+  const { views, open } = openViews()
+  const byNumber = open({ todos: { team: 1 } })
+
+  views.publish([entryOf(1, 'todos', { team: '1' }), entryOf(2, 'todos', { team: true }), entryOf(3, 'todos', {})])
+
+  expect(byNumber.sequences()).toEqual([])
+})
+
+test('sessions of equal views share one, and it ends with the last of them', () => {
+  const { views, open } = openViews()
+  const first = open({ todos: { userId: 'u1' } })
+  const second = open({ todos: { userId: 'u1' } })
+  expect(second.shared).toBe(first.shared)
+
+  first.release()
+  expect(views.size).toBe(1)
+  second.release()
+
+  expect(views.size).toBe(0)
+  views.publish([entryOf(1, 'todos', { userId: 'u1' })])
+  expect(first.wakes() + second.wakes()).toBe(0)
+})
+
+test('knows which positions it can answer for', () => {
+  const { feed, views, open } = openViews()
+  feed.head = 10
+  const late = open(null)
+  views.publish([entryOf(11, 'todos', {}), entryOf(12, 'todos', {})])
+  feed.head = 12
+
+  expect(late.shared.covers(9)).toBe(false)
+  expect(late.shared.covers(10)).toBe(true)
+  feed.evictedThrough = 11
+  views.trim()
+
+  expect(late.shared.covers(10)).toBe(false)
+  expect(late.shared.entriesAfter(11, 10).map((entry) => entry.deliverySequence)).toEqual([12])
+})
