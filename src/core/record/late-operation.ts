@@ -93,8 +93,8 @@ class LateOperation {
       if (order > 0) {
         const next = this.#nextVersion(version, field, data)
         setOwnValue(draft.fieldVersions, field, next)
-      } else if (version !== undefined && !isBefore(version.timestamp, this.#state.lastInsertAt)) {
-        if (!this.#isIndependent(field, version)) return false
+      } else if (version !== undefined && !this.#isUnaffected(field, version)) {
+        return false
       }
     }
     return true
@@ -177,6 +177,12 @@ class LateOperation {
     if (version.writer !== 'plain' || this.#collection === null) return version.writer === 'plain'
     if (isMergedField(this.#collection, field)) return false
     return !(this.#hasLaterMerge && hasNumericStrategy(this.#collection, field))
+  }
+
+  /** The same for an operation whose value the newest insert has replaced: runs may still have changed. */
+  #isUnaffected(field: string, version: FieldVersion): boolean {
+    const isReplaced = isBefore(version.timestamp, this.#state.lastInsertAt)
+    return isReplaced ? version.writer === 'plain' : this.#isIndependent(field, version)
   }
 
   #hasLaterMergedField(): boolean {
