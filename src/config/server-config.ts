@@ -102,9 +102,20 @@ export type ConfigOrigin =
   | { readonly kind: 'schema' }
   | { readonly kind: 'default' }
 
+/** One value as `check --print-config` shows it. */
+export interface ConfigEntry {
+  /** `limits.maxMessageBytes` */
+  readonly path: string
+  /** Secrets are masked. */
+  readonly display: string
+  readonly origin: ConfigOrigin
+}
+
 export interface EffectiveConfig {
   readonly values: ServerConfig
-  /** Option path (`limits.maxMessageBytes`) → origin, in the order of the table. */
+  /** Every option that has a value, in the order of the table. */
+  readonly entries: readonly ConfigEntry[]
+  /** Option path → origin, in the same order. */
   readonly origins: ReadonlyMap<string, ConfigOrigin>
   /** Absolute path of the configuration file; null when there is none. */
   readonly file: string | null

@@ -1,0 +1,109 @@
+import { statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import type { Loader } from 'cosmiconfig'
+import { cosmiconfig, defaultLoaders } from 'cosmiconfig'
+import { ConfigError } from '../core/errors.ts'
+import { loadModule } from './load-module.ts'
+
+export interface FoundConfig {
+  /** Absolute path. */
+  readonly file: string
+  readonly config: unknown
+}
+
+const RC_EXTENSIONS = ['', '.ts', '.mts', '.js', '.mjs', '.cjs', '.json', '.yaml', '.yml']
+const CONFIG_PLACES = [
+  ...RC_EXTENSIONS.slice(1).map((extension) => `kora.config${extension}`),
+  ...RC_EXTENSIONS.map((extension) => `.korarc${extension}`),
+  ...RC_EXTENSIONS.map((extension) => `.config/korarc${extension}`),
+  'package.json',
+]
+
+/**
+ * The nearest configuration from a folder upwards; null when there is none.
+ *
+ * @throws ConfigError `CONFIG_INVALID` when the nearest one cannot be read: to search on, or to
+ * start without it, would run a server that nobody asked for
+ */
+export async function findConfig(cwd: string): Promise<FoundConfig | null> {
+  for (let folder = cwd; ; folder = dirname(folder)) {
+    for (const place of CONFIG_PLACES) {
+      const file = join(folder, place)
+      const found = isFile(file) ? await readConfig(file) : null
+      if (found !== null) return found
+    }
+    if (folder === dirname(folder)) return null
+  }
+}
+
+/**
+ * The configuration in a file; null for a package.json without one, and for an empty file.
+ *
+ * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
+ */
+export async function readConfig(file: string): Promise<FoundConfig | null> {
+  if (!isFile(file)) throw new ConfigError('CONFIG_NOT_FOUND', `${file} does not exist.`)
+  const explorer = cosmiconfig('kora', { cache: false, searchPlaces: CONFIG_PLACES, loaders: LOADERS })
+  try {
+    const result = await explorer.load(file)
+    return result === null || result.isEmpty ? null : { file, config: result.config }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new ConfigError('CONFIG_INVALID', `${basename(file)} ${message}`, { cause: error })
+  }
+}
+
+const loadScript: Loader = async (file) => {
+  const exported = await loadModule(file)
+  return exported.default ?? exported
+}
+
+/** The parser's own message quotes the file, which may hold secrets. */
+const loadJson: Loader = (_file, content) => {
+  try {
+    return JSON.parse(content)
+  } catch (error) {
+    const offset = /position (\d+)/.exec(String(error))?.[1]
+    throw new Error(
+      `is not valid JSON${offset === undefined ? '' : ` (${describeOffset(content, Number(offset))})`}`,
+    )
+  }
+}
+
+const loadYaml: Loader = (file, content) => {
+  try {
+    return defaultLoaders['.yaml'](file, content)
+  } catch (error) {
+    const { reason = 'it does not parse', mark } = error as {
+      reason?: string
+      mark?: { line: number; column: number }
+    }
+    const at = mark === undefined ? '' : ` (line ${mark.line + 1}:${mark.column + 1})`
+    throw new Error(`is not valid YAML: ${reason.replaceAll(/".*"|<.*>/g, '…')}${at}`)
+  }
+}
+
+const LOADERS: { readonly [extension: string]: Loader } = {
+  '.ts': loadScript,
+  '.mts': loadScript,
+  '.js': loadScript,
+  '.mjs': loadScript,
+  '.cjs': loadScript,
+  '.json': loadJson,
+  '.yaml': loadYaml,
+  '.yml': loadYaml,
+  noExt: loadYaml,
+}
+
+function describeOffset(content: string, offset: number): string {
+  const before = content.slice(0, offset).split('\n')
+  return `line ${before.length}:${(before.at(-1)?.length ?? 0) + 1}`
+}
+
+function isFile(file: string): boolean {
+  try {
+    return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
+  } catch {
+    return false // a folder above that we may not look into
+  }
+}

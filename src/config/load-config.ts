@@ -1,0 +1,180 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { parse as parseDotenv } from 'dotenv'
+import { ConfigError } from '../core/errors.ts'
+import { parseSchema } from '../core/schema/parse-schema.ts'
+import type { PlainObject } from '../core/schema/plain-object.ts'
+import { isPlainObject } from '../core/schema/plain-object.ts'
+import type { FoundConfig } from './find-config.ts'
+import { findConfig, readConfig } from './find-config.ts'
+import { loadSchemaFile } from './load-schema.ts'
+import { collectOverrides } from './overrides.ts'
+import type { ConfigProblem } from './parse-options.ts'
+import { parseOptions } from './parse-options.ts'
+import type { OptionTree } from './resolve-config.ts'
+import { findConflicts, resolveAdmin, resolveAuth, resolveHttp, resolveRetention } from './resolve-config.ts'
+import type {
+  ConfigEntry,
+  EffectiveConfig,
+  LoadConfigOptions,
+  LoadedSchema,
+  ServerConfig,
+} from './server-config.ts'
+
+/**
+ * Finds, reads and checks the configuration. Flags win over environment variables, these over a
+ * `.env` beside the file, that over the file, and the file over the defaults.
+ *
+ * @throws ConfigError `CONFIG_NOT_FOUND`; `CONFIG_INVALID`, listing every problem with its path
+ */
+export async function loadConfig({
+  cwd,
+  configFile,
+  flags = {},
+  env = {},
+}: LoadConfigOptions): Promise<EffectiveConfig> {
+  const found = await openConfig(cwd, configFile)
+  const configDir = found === null ? cwd : dirname(found.file)
+  const { raw, prefix } = pickServerPart(found, cwd)
+  const {
+    overrides,
+    voided,
+    problems: clashes,
+  } = collectOverrides(raw, {
+    flags,
+    env,
+    dotenv: readDotenv(configDir, cwd),
+    cwd,
+    configDir,
+  })
+  const { tree, entries, problems: mistakes } = parseOptions({ raw, baseDir: configDir, overrides, voided })
+  const schema = await loadSchema(tree.schema, cwd)
+  const problems = [
+    ...clashes,
+    ...mistakes,
+    // What is wrong inside a part says more than that the part does not go with another.
+    ...findConflicts(tree).filter(({ path }) => !mistakes.some((mistake) => isWithin(mistake.path, path))),
+    ...('problem' in schema ? [schema.problem] : []),
+  ]
+  if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
+  // Without a problem, the tree has the shape that the table describes.
+  const values = toServerConfig(tree as unknown as OptionTree, schema.loaded)
+  const allEntries = withSchemaVersion(entries, values)
+  return {
+    values,
+    entries: allEntries,
+    origins: new Map(allEntries.map(({ path, origin }) => [path, origin])),
+    file: found?.file ?? null,
+  }
+}
+
+async function openConfig(cwd: string, configFile: string | undefined): Promise<FoundConfig | null> {
+  if (configFile === undefined) return findConfig(cwd)
+  const file = resolve(cwd, configFile)
+  // An empty file is a configuration too: one that changes no default.
+  return (await readConfig(file)) ?? { file, config: {} }
+}
+
+/** The daemon's part of the file: its `server` key, or else all of it. */
+function pickServerPart(found: FoundConfig | null, cwd: string): { raw: PlainObject; prefix: string } {
+  if (found === null) return { raw: {}, prefix: '' }
+  const { config } = found
+  if (!isPlainObject(config))
+    throw configError(found, cwd, '', [{ path: 'configuration', message: 'expected an object' }])
+  const { $schema: _editorHint, ...whole } = config
+  if (!Object.hasOwn(whole, 'server')) return { raw: whole, prefix: '' }
+  if (!isPlainObject(whole.server))
+    throw configError(found, cwd, '', [{ path: 'server', message: 'expected an object' }])
+  const schema = whole.server.schema ?? whole.schema
+  return { raw: schema === undefined ? whole.server : { ...whole.server, schema }, prefix: 'server.' }
+}
+
+function readDotenv(configDir: string, cwd: string): { readonly [name: string]: string } {
+  const file = join(configDir, '.env')
+  try {
+    return parseDotenv(readFileSync(file))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'EISDIR') return {}
+    throw new ConfigError('CONFIG_INVALID', `${displayFile(file, cwd)} cannot be read (${code}).`, {
+      cause: error,
+    })
+  }
+}
+
+type SchemaResult = { readonly loaded: LoadedSchema | null } | { readonly problem: ConfigProblem }
+
+async function loadSchema(source: unknown, cwd: string): Promise<SchemaResult> {
+  if (source === undefined) return { loaded: null }
+  try {
+    if (typeof source !== 'string') return { loaded: { definition: parseSchema(source), file: null } }
+    return { loaded: { definition: await loadSchemaFile(source), file: source } }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    return { problem: { path: 'schema', message: message.replaceAll(`${cwd}/`, '') } }
+  }
+}
+
+function toServerConfig(tree: OptionTree, schema: LoadedSchema | null): ServerConfig {
+  const schemaVersion = tree.schemaVersion ?? schema?.definition.version ?? 1
+  return {
+    host: tree.host,
+    port: tree.port,
+    path: tree.path,
+    store: tree.store,
+    schema,
+    schemaVersion,
+    supportedSchemaVersions: tree.supportedSchemaVersions ?? { min: schemaVersion, max: schemaVersion },
+    auth: resolveAuth(tree.auth),
+    batchSize: tree.batchSize,
+    maxConnections: tree.maxConnections,
+    limits: tree.limits,
+    http: resolveHttp(tree.http),
+    admin: resolveAdmin(tree.admin),
+    retention: resolveRetention(tree.retention),
+    blobs: tree.blobs ?? null,
+    log: tree.log,
+    tls: tree.tls ?? null,
+    shutdownTimeout: tree.shutdownTimeout,
+  }
+}
+
+/** The version that the server found for itself is shown like one that was given. */
+function withSchemaVersion(
+  entries: readonly ConfigEntry[],
+  { schema, schemaVersion }: ServerConfig,
+): ConfigEntry[] {
+  if (entries.some(({ path }) => path === 'schemaVersion')) return [...entries]
+  const after = entries.findIndex(({ path }) => path === 'auth.mode')
+  const entry: ConfigEntry = {
+    path: 'schemaVersion',
+    display: String(schemaVersion),
+    origin: { kind: schema === null ? 'default' : 'schema' },
+  }
+  return entries.toSpliced(after, 0, entry)
+}
+
+function isWithin(inner: string, outer: string): boolean {
+  const path = inner.split(' ')[0] ?? ''
+  return path === outer || path.startsWith(`${outer}.`) || path.startsWith(`${outer}[`)
+}
+
+function configError(
+  found: FoundConfig | null,
+  cwd: string,
+  prefix: string,
+  problems: readonly ConfigProblem[],
+): ConfigError {
+  const name = found === null ? 'The configuration' : displayFile(found.file, cwd)
+  const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`
+  const lines = problems.map(
+    ({ path, message }) => `${path.startsWith('--') ? '' : prefix}${path}: ${message}`,
+  )
+  return new ConfigError('CONFIG_INVALID', [`${name}: ${count}`, ...lines].join('\n'))
+}
+
+/** Relative where that is short: files above the working directory show in full. */
+function displayFile(file: string, cwd: string): string {
+  const fromCwd = relative(cwd, file)
+  return fromCwd === '' || fromCwd.startsWith('..') ? file : fromCwd
+}

@@ -1,0 +1,63 @@
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { createJiti } from 'jiti'
+import { ConfigError } from '../core/errors.ts'
+import type { PlainObject } from '../core/schema/plain-object.ts'
+import { isPlainObject } from '../core/schema/plain-object.ts'
+
+const APP_PACKAGES = ['korajs', '@korajs/core']
+
+/**
+ * Runs a TypeScript or JavaScript file, in any module format, and returns its exports. Imports of
+ * `kora-server` are this package itself; so are those of Kora's app packages where these are not
+ * installed, so that the schema file of an app loads on a server that has nothing else of the app.
+ *
+ * @throws ConfigError `CONFIG_INVALID` when the file does not parse or throws
+ */
+export async function loadModule(file: string): Promise<PlainObject> {
+  const own = await importOwnPackage()
+  const missing = APP_PACKAGES.filter((name) => !isInstalledBeside(file, name))
+  const jiti = createJiti(dirname(file), {
+    // Compiled copies in node_modules or /tmp would go stale, and a container may be read-only.
+    fsCache: false,
+    moduleCache: false,
+    virtualModules: Object.fromEntries(['kora-server', ...missing].map((name) => [name, own])),
+  })
+  try {
+    const exported = await jiti.import<unknown>(file)
+    return isPlainObject(exported) ? exported : { default: exported }
+  } catch (error) {
+    throw new ConfigError('CONFIG_INVALID', describeLoadError(error), { cause: error })
+  }
+}
+
+/** The default export of a file, or its export of this name. */
+export async function loadExport(file: string, name: string): Promise<unknown> {
+  const exported = await loadModule(file)
+  return exported.default ?? exported[name]
+}
+
+/** Asked for by address: an import statement would close a cycle, and cost every JSON user the load. */
+function importOwnPackage(): Promise<unknown> {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  return import(new URL(`../index.${extension}`, import.meta.url).href)
+}
+
+function isInstalledBeside(file: string, name: string): boolean {
+  try {
+    createRequire(file).resolve(name)
+    return true
+  } catch (error) {
+    // Any other code means that the package is there, without an entry for require().
+    return (error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND'
+  }
+}
+
+/** The first line says what is wrong; those after it are stacks and excerpts. */
+function describeLoadError(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  const [firstLine = ''] = message.split('\n')
+  const position = /:(\d+:\d+)\s*$/.exec(message)?.[1]
+  const at = firstLine.startsWith('ParseError:') && position !== undefined ? ` (line ${position})` : ''
+  return `cannot be loaded: ${firstLine.trim()}${at}`
+}

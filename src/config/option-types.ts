@@ -1,0 +1,185 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { jwksUrlProblem } from '../auth/jwks-client.ts'
+import { findTemplateProblems } from '../auth/scope-templates.ts'
+import { formatDuration, parseDuration } from './duration.ts'
+
+/** What values an option takes: for the parser, the JSON schema and the reference page. */
+export interface OptionType {
+  /** Checks the value and turns it into the form that the server uses. */
+  readonly schema: z.ZodType
+  /** Completes "expected …" in messages, and the type column of the reference. */
+  readonly expects: string
+  /** Flags and environment variables are text; absent: the text is the value. */
+  readonly fromText?: (text: string) => unknown
+  /** The value is a path, and made absolute. */
+  readonly isPath?: boolean
+  /** The path must lead to something that exists. */
+  readonly mustExist?: boolean
+  /** JSON schema where zod cannot tell it; null: only TypeScript and JavaScript files can give it. */
+  readonly json?: { readonly [keyword: string]: unknown }
+  /** What is wrong inside the value, with paths relative to the option. Runs after `schema`. */
+  readonly inspect?: (value: unknown) => readonly { readonly path: string; readonly message: string }[]
+}
+
+export function text(expects = 'text that is not empty'): OptionType {
+  return { schema: z.string().min(1), expects }
+}
+
+export function oneOf(values: readonly string[]): OptionType {
+  return { schema: z.enum(values as [string, ...string[]]), expects: `one of ${values.join(', ')}` }
+}
+
+export function flag(): OptionType {
+  return { schema: z.boolean(), expects: 'true or false' }
+}
+
+export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): OptionType {
+  const range = max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `from ${min} to ${max}`
+  return {
+    schema: z.int().min(min).max(max),
+    expects: `a whole number ${range}`,
+    // Number('') is 0: a blank is no number.
+    fromText: (value) => (value.trim() === '' ? value : Number(value)),
+  }
+}
+
+/** Resolved to ms. A number is ms, or seconds where the world counts in seconds. */
+export function duration(maxMs: number, numbersAre: 'ms' | 'seconds' = 'ms'): OptionType {
+  const factor = numbersAre === 'ms' ? 1 : 1000
+  const inRange = (valueMs: number | null): valueMs is number => valueMs !== null && valueMs <= maxMs
+  return {
+    schema: z
+      .union([z.number().min(0), z.string()])
+      .transform((value) => (typeof value === 'number' ? value * factor : parseDuration(value)))
+      .refine(inRange),
+    expects: `a duration up to ${formatDuration(maxMs)}, such as '10s' or '5m', or a number of ${numbersAre === 'ms' ? 'milliseconds' : 'seconds'}`,
+    json: {
+      anyOf: [
+        { type: 'number', minimum: 0 },
+        { type: 'string', pattern: '^\\d+(\\.\\d+)? ?(ms|s|m|h|d)$' },
+      ],
+    },
+  }
+}
+
+/** A path; relative ones are relative to the configuration file. */
+export function path(mustExist = false): OptionType {
+  return {
+    schema: z.string().min(1),
+    expects: mustExist ? 'the path of a file' : 'a path',
+    isPath: true,
+    mustExist,
+  }
+}
+
+/** A file, or the value itself in a TypeScript or JavaScript configuration. */
+export function fileOr(what: string, isValue: (value: object) => boolean): OptionType {
+  return {
+    schema: z.union([
+      z.string().min(1),
+      z.custom((value) => typeof value === 'object' && value !== null && isValue(value)),
+    ]),
+    expects: `the path of a file, or ${what}`,
+    isPath: true,
+    mustExist: true,
+    json: { type: 'string', minLength: 1 },
+  }
+}
+
+/** One text, or a list of at least one. */
+export function textOrList(expects: string): OptionType {
+  return { schema: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]), expects }
+}
+
+export function listOf(values: readonly string[]): OptionType {
+  return {
+    schema: z.array(z.enum(values as [string, ...string[]])).min(1),
+    expects: `a list of ${values.join(', ')}`,
+  }
+}
+
+export function urlPath(): OptionType {
+  return {
+    schema: z.string().regex(/^\/[^\s?#]*$/),
+    expects: "a path that starts with '/', such as '/sync'",
+  }
+}
+
+export function jwksUrl(): OptionType {
+  return {
+    schema: z.string().refine((value) => jwksUrlProblem(value) === null),
+    expects:
+      'a URL that starts with https:// (http:// only for a loopback address), without user and password',
+    json: { type: 'string', pattern: '^https?://' },
+  }
+}
+
+export function postgresUrl(): OptionType {
+  return {
+    schema: z.string().regex(/^postgres(ql)?:\/\/\S+$/),
+    expects: 'a URL that starts with postgres:// or postgresql://',
+  }
+}
+
+/** PostgreSQL cuts names off at 63 bytes. */
+export function sqlName(): OptionType {
+  return {
+    schema: z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/),
+    expects: 'a name of up to 63 lower-case letters, digits and "_"',
+  }
+}
+
+export function origins(): OptionType {
+  return {
+    schema: z.array(z.string().refine(isOrigin)),
+    expects: "a list of origins, such as 'https://app.example.com'",
+    json: { type: 'array', items: { type: 'string', pattern: '^https?://[^/]+$' } },
+  }
+}
+
+function isOrigin(value: string): boolean {
+  return URL.canParse(value) && new URL(value).origin === value && value !== 'null'
+}
+
+export function proxies(): OptionType {
+  return {
+    schema: z.array(z.string().refine(isAddressRange)),
+    expects: "a list of addresses or CIDR ranges of the proxies, such as '10.0.0.0/8'",
+    json: { type: 'array', items: { type: 'string' } },
+  }
+}
+
+function isAddressRange(value: string): boolean {
+  const [address = '', bits, ...rest] = value.split('/')
+  const version = isIP(address)
+  if (version === 0 || rest.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
+}
+
+export function jwk(): OptionType {
+  return {
+    schema: z.looseObject({ kty: z.string() }),
+    expects: 'a JWK: an object with "kty"',
+    json: { type: 'object', required: ['kty'], properties: { kty: { type: 'string' } } },
+  }
+}
+
+/** Collection → field → value; with claims also a function, which JSON and YAML cannot hold. */
+export function scopeMap({ allowsClaims }: { allowsClaims: boolean }): OptionType {
+  const isTemplate = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+  return {
+    schema: z.custom((value) => isTemplate(value) || (allowsClaims && typeof value === 'function')),
+    expects: allowsClaims
+      ? "an object of collections, such as { todos: { userId: '$claims.sub' } }, or a function of the claims"
+      : 'an object of collections, such as { news: {}, polls: { isPublic: true } }',
+    inspect: (value) => (typeof value === 'function' ? [] : findTemplateProblems(value, { allowsClaims })),
+    json: {
+      type: 'object',
+      additionalProperties: {
+        type: 'object',
+        additionalProperties: { type: ['string', 'number', 'boolean', 'null'] },
+      },
+    },
+  }
+}

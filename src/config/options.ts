@@ -1,0 +1,505 @@
+import { MIN_SECRET_CHARACTERS, SIGNATURE_ALGORITHMS } from '../auth/verification-key.ts'
+import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
+import type { OptionType } from './option-types.ts'
+import {
+  duration,
+  fileOr,
+  flag,
+  integer,
+  jwk,
+  jwksUrl,
+  listOf,
+  oneOf,
+  origins,
+  path,
+  postgresUrl,
+  proxies,
+  scopeMap,
+  sqlName,
+  text,
+  textOrList,
+  urlPath,
+} from './option-types.ts'
+import { LOG_FORMATS, LOG_LEVELS } from './server-config.ts'
+
+/**
+ * Every option of the configuration, once. The parser, the texts of `--help`, `docs/configuration.md`
+ * and `config/kora.config.schema.json` follow from this table.
+ */
+export type ConfigOption = ValueOption | GroupOption
+
+interface CommonOption {
+  /** Where it stands in the file: `limits.maxMessageBytes`; `[]` marks the entries of a list. */
+  readonly path: string
+  /** One or two sentences for the reference page. */
+  readonly help: string
+  /** Belongs only to these values of its group's discriminant (`store.driver`, `auth.mode`). */
+  readonly when?: readonly string[]
+}
+
+export interface ValueOption extends CommonOption {
+  readonly type: OptionType
+  readonly default?: unknown
+  /** The group cannot do without it. */
+  readonly isRequired?: true
+  readonly env?: string
+  /** As commander declares it. */
+  readonly flag?: string
+  /** Never printed, not even in a message about itself. */
+  readonly isSecret?: true
+}
+
+export interface GroupOption extends CommonOption {
+  readonly group: 'always' | 'optional' | 'list'
+  /** The option inside that decides which of the others belong to it. */
+  readonly discriminant?: string
+  /** `false` in place of the object turns this off. */
+  readonly canBeFalse?: true
+}
+
+const MINUTE_MS = 60_000
+const DAY_MS = 86_400_000
+const TOKEN_MODES = ['jwt', 'kora', 'mixed']
+
+export const OPTIONS: readonly ConfigOption[] = [
+  {
+    path: 'host',
+    type: text('an address to listen on'),
+    default: '0.0.0.0',
+    env: 'KORA_HOST',
+    flag: '--host <address>',
+    help: 'Address to listen on. `127.0.0.1` accepts only clients on this machine.',
+  },
+  {
+    path: 'port',
+    type: integer(0, 65_535),
+    default: 4567,
+    env: 'PORT',
+    flag: '--port <number>',
+    help: 'Port to listen on; 0 takes any free one.',
+  },
+  {
+    path: 'path',
+    type: urlPath(),
+    default: '/',
+    env: 'KORA_PATH',
+    flag: '--path <path>',
+    help: 'URL path that sync clients connect to.',
+  },
+  { path: 'store', group: 'always', discriminant: 'driver', help: 'Where operations and records are kept.' },
+  {
+    path: 'store.driver',
+    type: oneOf(['sqlite', 'postgres', 'memory']),
+    default: 'sqlite',
+    flag: '--store <driver>',
+    help: '`memory` forgets everything when the server stops.',
+  },
+  {
+    path: 'store.filename',
+    when: ['sqlite'],
+    type: path(),
+    default: './kora-server.db',
+    env: 'KORA_DB',
+    flag: '--db <file or URL>',
+    help: 'Database file; created when it does not exist.',
+  },
+  {
+    path: 'store.durability',
+    when: ['sqlite'],
+    type: oneOf(['full', 'normal']),
+    default: 'full',
+    help: '`full`: what was acknowledged survives a power cut. `normal` is faster and may lose the last commits in one.',
+  },
+  {
+    path: 'store.connectionString',
+    when: ['postgres'],
+    type: postgresUrl(),
+    isRequired: true,
+    isSecret: true,
+    env: 'DATABASE_URL',
+    flag: '--db <file or URL>',
+    help: 'Database to connect to.',
+  },
+  {
+    path: 'store.poolSize',
+    when: ['postgres'],
+    type: integer(1, 1000),
+    default: 10,
+    help: 'Most connections that this server opens to the database.',
+  },
+  {
+    path: 'store.schema',
+    when: ['postgres'],
+    type: sqlName(),
+    default: 'public',
+    help: 'PostgreSQL schema that holds the tables.',
+  },
+  {
+    path: 'schema',
+    type: fileOr('what defineSchema() returns', () => true),
+    env: 'KORA_SCHEMA',
+    flag: '--schema <file>',
+    help:
+      'File with the schema of the app (default export, or an export named `schema`). With it, records can be ' +
+      'queried and operations are checked; without it, clients sync all the same.',
+  },
+  {
+    path: 'schemaVersion',
+    type: integer(1),
+    help: 'Schema version that the server expects. Taken from the schema, else 1.',
+  },
+  {
+    path: 'supportedSchemaVersions',
+    group: 'optional',
+    help: 'Schema versions of clients that are let in. Only `schemaVersion` itself when it is not given.',
+  },
+  {
+    path: 'supportedSchemaVersions.min',
+    type: integer(1),
+    isRequired: true,
+    help: 'Oldest version, inclusive.',
+  },
+  {
+    path: 'supportedSchemaVersions.max',
+    type: integer(1),
+    isRequired: true,
+    help: 'Newest version, inclusive.',
+  },
+  {
+    path: 'auth',
+    group: 'always',
+    discriminant: 'mode',
+    help: 'Who may connect, and what they may see. See [auth.md](auth.md).',
+  },
+  {
+    path: 'auth.mode',
+    type: oneOf(['none', 'jwt', 'kora', 'mixed', 'custom']),
+    default: 'none',
+    help:
+      '`none`: everyone sees everything. `jwt`: tokens of any issuer. `kora`: tokens of `@korajs/auth`. ' +
+      '`mixed`: tokens, and anonymous clients beside them. `custom`: a provider of your own.',
+  },
+  {
+    path: 'auth.jwt',
+    group: 'optional',
+    when: ['jwt', 'mixed'],
+    help: 'How tokens are verified. Exactly one of `keys`, `jwksUrl` and `secret` is needed.',
+  },
+  {
+    path: 'auth.jwt.keys',
+    group: 'list',
+    help: 'Public keys of the issuer. Several may be valid at once, so that they can be rotated.',
+  },
+  { path: 'auth.jwt.keys[].kid', type: text(), help: 'Id by which tokens name the key.' },
+  {
+    path: 'auth.jwt.keys[].alg',
+    type: oneOf(SIGNATURE_ALGORITHMS),
+    help: 'The algorithm it is used with. Implied by the key when it is not given: RS256 for RSA.',
+  },
+  { path: 'auth.jwt.keys[].jwk', type: jwk(), isSecret: true, help: 'The key as JWK.' },
+  {
+    path: 'auth.jwt.keys[].pem',
+    type: text('a key in PEM'),
+    isSecret: true,
+    help: 'The key, or its certificate, as PEM text.',
+  },
+  {
+    path: 'auth.jwt.keys[].file',
+    type: path(true),
+    help: 'File with the JWK or PEM, told apart by content.',
+  },
+  {
+    path: 'auth.jwt.jwksUrl',
+    type: jwksUrl(),
+    env: 'KORA_JWKS_URL',
+    help:
+      'Where the issuer publishes its keys. Fetched at the start, kept, fetched again for an unknown `kid`; ' +
+      'the last keys serve on while the issuer is down.',
+  },
+  {
+    path: 'auth.jwt.secret',
+    type: textOrList(`text of at least ${MIN_SECRET_CHARACTERS} characters, or a list of such`),
+    isSecret: true,
+    env: 'KORA_AUTH_SECRET',
+    help: 'Shared secret, for HMAC algorithms only. A list accepts all of its secrets.',
+  },
+  {
+    path: 'auth.jwt.algorithms',
+    type: listOf(SIGNATURE_ALGORITHMS),
+    help: 'Algorithms to accept. Without it each key implies its own; a token never chooses.',
+  },
+  {
+    path: 'auth.jwt.issuer',
+    type: textOrList('text, or a list of texts'),
+    help: 'Accepted values of `iss`.',
+  },
+  {
+    path: 'auth.jwt.audience',
+    type: textOrList('text, or a list of texts'),
+    help: 'Accepted values of `aud`; one that fits is enough.',
+  },
+  {
+    path: 'auth.jwt.clockTolerance',
+    type: duration(5 * MINUTE_MS, 'seconds'),
+    default: '0s',
+    help: 'How far the clock of the issuer may be off. A number is seconds here, as JWTs count.',
+  },
+  {
+    path: 'auth.jwt.userIdClaim',
+    type: text(),
+    default: 'sub',
+    help: 'Claim that names the user; `user.id` reaches into an object.',
+  },
+  {
+    path: 'auth.secret',
+    when: ['kora', 'mixed'],
+    type: textOrList(`text of at least ${MIN_SECRET_CHARACTERS} characters, or a list of such`),
+    isSecret: true,
+    env: 'KORA_AUTH_SECRET',
+    help: 'The secret that `@korajs/auth` signs with. A list accepts all of its secrets.',
+  },
+  {
+    path: 'auth.scopes',
+    when: TOKEN_MODES,
+    type: scopeMap({ allowsClaims: true }),
+    help:
+      'What the owner of a token sees and writes. A collection that is not listed, or whose claim is missing, ' +
+      'is hidden. Without `scopes` every user sees everything.',
+  },
+  {
+    path: 'auth.anonymous',
+    group: 'always',
+    when: ['mixed'],
+    help: 'What clients without a token get.',
+  },
+  {
+    path: 'auth.anonymous.scopes',
+    type: scopeMap({ allowsClaims: false }),
+    default: {},
+    help: 'What they see and write; nothing unless it is listed.',
+  },
+  {
+    path: 'auth.anonymous.prefix',
+    type: text(),
+    default: 'anon',
+    help: 'Start of their generated user ids.',
+  },
+  {
+    path: 'auth.invalidToken',
+    when: ['mixed'],
+    type: oneOf(['reject', 'anonymous']),
+    default: 'reject',
+    help:
+      'What a client with an invalid token gets. `reject` lets it fetch a fresh one; `anonymous` serves it ' +
+      'without the rights that it expects.',
+  },
+  {
+    path: 'auth.provider',
+    when: ['custom'],
+    type: fileOr('an object with authenticate(token)', hasAuthenticate),
+    isRequired: true,
+    help: 'An `AuthProvider`, or a file that exports one (default export, or an export named `provider`).',
+  },
+  {
+    path: 'batchSize',
+    type: integer(1, 10_000),
+    default: 100,
+    help: 'Operations per batch sent to clients.',
+  },
+  {
+    path: 'maxConnections',
+    type: integer(0),
+    default: DEFAULT_SYNC_LIMITS.maxConnections,
+    help: 'Most open connections; 0 is unlimited.',
+  },
+  { path: 'limits', group: 'always', help: 'What one client may use.' },
+  {
+    path: 'limits.maxOperationBytes',
+    type: integer(1024),
+    default: DEFAULT_SYNC_LIMITS.maxOperationBytes,
+    help: 'Largest operation, in bytes of JSON. A larger one is refused by name.',
+  },
+  {
+    path: 'limits.maxOpsPerMinute',
+    type: integer(0),
+    default: DEFAULT_SYNC_LIMITS.maxOpsPerMinute,
+    help: 'Sustained rate per connection, with a burst of the same size; who is over it is slowed down. 0 is unlimited.',
+  },
+  {
+    path: 'limits.maxMessageBytes',
+    type: integer(1024),
+    default: DEFAULT_SYNC_LIMITS.maxMessageBytes,
+    help: 'Largest message, in bytes: a full batch of the largest operations should fit.',
+  },
+  {
+    path: 'limits.maxConnectionsPerUser',
+    type: integer(0),
+    default: DEFAULT_SYNC_LIMITS.maxConnectionsPerUser,
+    help: 'Most open connections of one user; 0 is unlimited.',
+  },
+  {
+    path: 'limits.maxConnectionsPerAddress',
+    type: integer(0),
+    default: DEFAULT_SYNC_LIMITS.maxConnectionsPerAddress,
+    help: 'Most open connections from one address; 0 is unlimited. Behind a proxy, set `http.trustProxy` too.',
+  },
+  {
+    path: 'limits.handshakeTimeout',
+    type: duration(10 * MINUTE_MS),
+    default: `${DEFAULT_SYNC_LIMITS.handshakeTimeoutMs / 1000}s`,
+    help: 'Time from opening a connection to its accepted handshake.',
+  },
+  {
+    path: 'limits.idleTimeout',
+    type: duration(DAY_MS),
+    default: `${DEFAULT_SYNC_LIMITS.idleTimeoutMs / 1000}s`,
+    help: 'A connection without any sign of life for this long, pings included, is closed.',
+  },
+  {
+    path: 'limits.maxBufferedBytes',
+    type: integer(65_536),
+    default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
+    help: 'Bytes that one connection may leave unread before it is closed.',
+  },
+  {
+    path: 'http',
+    group: 'always',
+    canBeFalse: true,
+    help: 'What is served over HTTP beside sync; `false` serves none of it.',
+  },
+  { path: 'http.health', type: flag(), default: true, help: '`GET /health` and `GET /ready`.' },
+  { path: 'http.metrics', type: flag(), default: true, help: 'Metrics for Prometheus.' },
+  { path: 'http.dashboard', type: flag(), default: true, help: 'The dashboard for operators.' },
+  {
+    path: 'http.staticDir',
+    type: path(),
+    help: 'Folder with the built front end, served as a single-page app.',
+  },
+  {
+    path: 'http.allowedOrigins',
+    type: origins(),
+    help: 'Origins of browsers that may connect, compared exactly. Any origin when it is not given.',
+  },
+  {
+    path: 'http.trustProxy',
+    type: proxies(),
+    default: [],
+    help: 'Proxies whose `X-Forwarded-For` is believed.',
+  },
+  { path: 'admin', group: 'always', help: 'Access to the endpoints for operators.' },
+  {
+    path: 'admin.adminToken',
+    type: text(),
+    isSecret: true,
+    env: 'KORA_ADMIN_TOKEN',
+    help: 'Opens the dashboard, the status and, unless they have tokens of their own, metrics and backups.',
+  },
+  {
+    path: 'admin.metricsToken',
+    type: text(),
+    isSecret: true,
+    env: 'KORA_METRICS_TOKEN',
+    help: 'Opens the metrics only.',
+  },
+  {
+    path: 'admin.backupToken',
+    type: text(),
+    isSecret: true,
+    env: 'KORA_BACKUP_TOKEN',
+    help: 'Opens export and import of backups only.',
+  },
+  {
+    path: 'admin.port',
+    type: integer(0, 65_535),
+    help: 'A port of its own for these endpoints, so that they need not be on the public one.',
+  },
+  {
+    path: 'admin.host',
+    type: text('an address to listen on'),
+    help: "Address for `admin.port`. `'127.0.0.1'` when it is not given.",
+  },
+  {
+    path: 'retention',
+    group: 'always',
+    help: 'What `kora-server compact` may drop. Everything is kept by default.',
+  },
+  {
+    path: 'retention.keepFor',
+    type: duration(36_500 * DAY_MS),
+    help: 'How long an operation is kept after later ones made it unnecessary. For ever when it is not given.',
+  },
+  {
+    path: 'retention.automatic',
+    type: flag(),
+    default: false,
+    help: 'The running server compacts by itself.',
+  },
+  {
+    path: 'blobs',
+    group: 'optional',
+    discriminant: 'driver',
+    canBeFalse: true,
+    help: 'Central storage of blobs. Without it they are passed between the clients that are connected.',
+  },
+  { path: 'blobs.driver', type: oneOf(['filesystem']), default: 'filesystem', help: 'Where blobs are kept.' },
+  {
+    path: 'blobs.directory',
+    when: ['filesystem'],
+    type: path(),
+    isRequired: true,
+    help: 'Folder for the blobs.',
+  },
+  { path: 'log', group: 'always', help: 'What the server writes to its log, on stderr.' },
+  {
+    path: 'log.level',
+    type: oneOf(LOG_LEVELS),
+    default: 'info',
+    env: 'KORA_LOG_LEVEL',
+    flag: '--log-level <level>',
+    help: 'The least important lines that are written.',
+  },
+  {
+    path: 'log.format',
+    type: oneOf(LOG_FORMATS),
+    default: 'auto',
+    help: '`auto` is `pretty` on a terminal and `json` elsewhere.',
+  },
+  {
+    path: 'tls',
+    group: 'optional',
+    help: 'Serves https and wss. The files are read again when they change.',
+  },
+  { path: 'tls.certFile', type: path(true), isRequired: true, help: 'Certificate chain, PEM.' },
+  { path: 'tls.keyFile', type: path(true), isRequired: true, help: 'Private key, PEM.' },
+  {
+    path: 'shutdownTimeout',
+    type: duration(60 * MINUTE_MS),
+    default: '10s',
+    help: 'How long draining may take. Connections are closed spread over it, so that clients do not all return at once.',
+  },
+]
+
+/** Every environment variable of the table. */
+export const ENVIRONMENT_VARIABLES: ReadonlySet<string> = new Set(
+  OPTIONS.flatMap((option) => ('env' in option && option.env !== undefined ? [option.env] : [])),
+)
+
+/** The flags of the table as commander declares them, each once, with its help text. */
+export function configFlags(): readonly { readonly flag: string; readonly help: string }[] {
+  const helpByFlag = new Map<string, string>()
+  for (const option of OPTIONS) {
+    if (!('flag' in option) || option.flag === undefined) continue
+    const help = [helpByFlag.get(option.flag), flagHelp(option)].filter((part) => part !== undefined)
+    helpByFlag.set(option.flag, help.join(' or '))
+  }
+  return [...helpByFlag].map(([flag, help]) => ({ flag, help }))
+}
+
+function flagHelp({ path: optionPath, type, env }: ValueOption): string {
+  const expects = optionPath === 'store.filename' ? 'a database file' : type.expects
+  return env === undefined ? expects : `${expects} (env ${env})`
+}
+
+function hasAuthenticate(value: object): boolean {
+  return 'authenticate' in value && typeof value.authenticate === 'function'
+}

@@ -1,0 +1,159 @@
+import type { AuthConfig, JwtConfig, KeyConfig } from '../auth/auth-config.ts'
+import { parseConfiguredKeys, parseSecrets } from '../auth/key-source.ts'
+import type { ConfigProblem } from './parse-options.ts'
+import type { AdminConfig, HttpConfig, LimitsConfig, RetentionConfig, ServerConfig } from './server-config.ts'
+
+/** The parsed table: what `parseOptions` returns as `tree` when it has found no problem. */
+export interface OptionTree {
+  readonly host: string
+  readonly port: number
+  readonly path: string
+  readonly store: ServerConfig['store']
+  readonly schema?: string | object
+  readonly schemaVersion?: number
+  readonly supportedSchemaVersions?: { readonly min: number; readonly max: number }
+  readonly auth: AuthTree
+  readonly batchSize: number
+  readonly maxConnections: number
+  readonly limits: LimitsConfig
+  readonly http: Omit<HttpConfig, 'staticDir' | 'allowedOrigins'> & Partial<HttpConfig>
+  readonly admin: AdminTree
+  readonly retention: Omit<RetentionConfig, 'keepFor'> & Partial<RetentionConfig>
+  readonly blobs?: NonNullable<ServerConfig['blobs']>
+  readonly log: ServerConfig['log']
+  readonly tls?: NonNullable<ServerConfig['tls']>
+  readonly shutdownTimeout: number
+}
+
+interface AdminTree {
+  readonly adminToken?: string
+  readonly metricsToken?: string
+  readonly backupToken?: string
+  readonly host?: string
+  readonly port?: number
+}
+
+interface AuthTree extends Partial<Omit<Extract<AuthConfig, { mode: 'mixed' }>, 'mode' | 'jwt'>> {
+  readonly mode: AuthConfig['mode']
+  readonly jwt?: JwtTree
+  readonly provider?: Extract<AuthConfig, { mode: 'custom' }>['provider']
+}
+
+type JwtTree = Omit<JwtConfig, 'clockToleranceMs'> & { readonly clockTolerance: number }
+
+/** The rules that join several options. Options that are wrong by themselves may be missing here. */
+export function findConflicts(tree: Partial<OptionTree>): readonly ConfigProblem[] {
+  return [...findAuthConflicts(tree.auth), ...findSchemaConflicts(tree), ...findAdminConflicts(tree.admin)]
+}
+
+/** The configuration as the server uses it, but for the schema, which is loaded apart. */
+export function resolveAuth({ jwt, ...auth }: AuthTree): AuthConfig {
+  const resolved = jwt === undefined ? auth : { ...auth, jwt: resolveJwt(jwt) }
+  // findConflicts has found everything that the mode needs.
+  return resolved as AuthConfig
+}
+
+export function resolveHttp({
+  staticDir = null,
+  allowedOrigins = null,
+  ...http
+}: OptionTree['http']): HttpConfig {
+  return { ...http, staticDir, allowedOrigins }
+}
+
+export function resolveAdmin({ host = '127.0.0.1', port, ...tokens }: AdminTree): AdminConfig {
+  return {
+    adminToken: tokens.adminToken ?? null,
+    metricsToken: tokens.metricsToken ?? null,
+    backupToken: tokens.backupToken ?? null,
+    listener: port === undefined ? null : { host, port },
+  }
+}
+
+export function resolveRetention({ keepFor = null, ...retention }: OptionTree['retention']): RetentionConfig {
+  return { ...retention, keepFor }
+}
+
+function resolveJwt({ clockTolerance, ...jwt }: JwtTree): JwtConfig {
+  return { ...jwt, clockToleranceMs: clockTolerance }
+}
+
+function findAuthConflicts(auth: AuthTree | undefined): readonly ConfigProblem[] {
+  switch (auth?.mode) {
+    case 'jwt':
+      return auth.jwt === undefined
+        ? [{ path: 'auth.jwt', message: "missing; mode 'jwt' needs it, with keys, jwksUrl or secret" }]
+        : findJwtConflicts(auth.jwt)
+    case 'kora':
+      return auth.secret === undefined
+        ? [{ path: 'auth.secret', message: "missing; mode 'kora' needs it (or set KORA_AUTH_SECRET)" }]
+        : findSecretProblems(auth.secret)
+    case 'mixed':
+      return findMixedConflicts(auth)
+    default:
+      return []
+  }
+}
+
+function findMixedConflicts({ jwt, secret }: AuthTree): readonly ConfigProblem[] {
+  if ((jwt === undefined) === (secret === undefined)) {
+    const has = jwt === undefined ? 'none' : 'both'
+    return [{ path: 'auth', message: `mode 'mixed' needs exactly one of jwt and secret; it has ${has}` }]
+  }
+  if (jwt !== undefined) return findJwtConflicts(jwt)
+  return secret === undefined ? [] : findSecretProblems(secret)
+}
+
+function findSecretProblems(secret: string | readonly string[]): readonly ConfigProblem[] {
+  return parseSecrets(secret, ['HS256']).flatMap(({ path, result }) =>
+    typeof result === 'string' ? [{ path: `auth.${path}`, message: result }] : [],
+  )
+}
+
+const KEY_SOURCES = ['keys', 'jwksUrl', 'secret'] as const
+
+function findJwtConflicts(jwt: JwtTree): readonly ConfigProblem[] {
+  const given = KEY_SOURCES.filter((name) => jwt[name] !== undefined)
+  if (given.length !== 1) {
+    const has = given.length === 0 ? 'none' : given.join(' and ')
+    return [{ path: 'auth.jwt', message: `needs exactly one of keys, jwksUrl and secret; it has ${has}` }]
+  }
+  const ambiguous = (jwt.keys ?? []).flatMap(findKeyConflict)
+  if (ambiguous.length > 0) return ambiguous
+  if (jwt.jwksUrl !== undefined && jwt.algorithms?.every((name) => name.startsWith('HS'))) {
+    const message = `${jwt.algorithms.join(', ')} need a secret; a JWKS holds public keys`
+    return [{ path: 'auth.jwt.algorithms', message }]
+  }
+  const { problems } = parseConfiguredKeys(resolveJwt(jwt))
+  return problems.map(({ path, message }) => ({ path: `auth.jwt.${path}`, message }))
+}
+
+function findKeyConflict(key: KeyConfig, index: number): readonly ConfigProblem[] {
+  const given = (['jwk', 'pem', 'file'] as const).filter((name) => key[name] !== undefined)
+  if (given.length === 1) return []
+  const has = given.length === 0 ? 'none' : given.join(' and ')
+  return [
+    { path: `auth.jwt.keys[${index}]`, message: `needs exactly one of jwk, pem and file; it has ${has}` },
+  ]
+}
+
+function findSchemaConflicts({
+  schemaVersion,
+  supportedSchemaVersions,
+}: Partial<OptionTree>): readonly ConfigProblem[] {
+  if (supportedSchemaVersions?.min === undefined || supportedSchemaVersions.max === undefined) return []
+  const { min, max } = supportedSchemaVersions
+  if (min > max) return [{ path: 'supportedSchemaVersions', message: `min (${min}) is above max (${max})` }]
+  if (schemaVersion === undefined || (min <= schemaVersion && schemaVersion <= max)) return []
+  return [
+    {
+      path: 'schemaVersion',
+      message: `${schemaVersion} is outside supportedSchemaVersions (${min} to ${max})`,
+    },
+  ]
+}
+
+function findAdminConflicts(admin: AdminTree | undefined): readonly ConfigProblem[] {
+  if (admin?.host === undefined || admin.port !== undefined) return []
+  return [{ path: 'admin.host', message: 'needs admin.port too; without it there is no listener of its own' }]
+}
