@@ -1,11 +1,34 @@
 import type { AuthConfig } from '../auth/auth-config.ts'
 import { createAuthProvider } from '../auth/create-auth-provider.ts'
 import type { AuthProvider } from '../auth/provider.ts'
-import { loadAuthProvider } from '../config/load-module.ts'
+import { loadExport } from '../config/load-module.ts'
+import { AuthError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 
-/** The auth provider of the configuration, in working order. */
+/**
+ * The auth provider of the configuration, in working order.
+ *
+ * @throws AuthError `AUTH_CONFIG`
+ */
 export function openAuthProvider(auth: AuthConfig, logger: Logger): Promise<AuthProvider> {
-  return createAuthProvider(auth, { runtime: systemRuntime(), logger, loadProvider: loadAuthProvider })
+  return createAuthProvider(auth, { runtime: systemRuntime(), logger, loadProvider })
+}
+
+async function loadProvider(file: string): Promise<AuthProvider> {
+  const provider = await loadExport(file, 'provider')
+  if (isProvider(provider)) return provider
+  throw new AuthError(
+    'AUTH_CONFIG',
+    `auth.provider: ${file} exports no provider. Export an object with authenticate(token) by default, or as "provider".`,
+  )
+}
+
+function isProvider(value: unknown): value is AuthProvider {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'authenticate' in value &&
+    typeof value.authenticate === 'function'
+  )
 }

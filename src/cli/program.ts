@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { packageVersion } from '../http/package-version.ts'
 import type { CommandContext } from './command-context.ts'
 import { addCheckCommand } from './commands/check.ts'
 import { addMigrateCommand } from './commands/migrate.ts'
@@ -6,7 +7,6 @@ import { addQueryCommand } from './commands/query.ts'
 import { addStartCommand } from './commands/start.ts'
 import { addTokenCommand } from './commands/token.ts'
 import { createColours } from './output/colours.ts'
-import { packageVersion } from './version.ts'
 
 /** The whole command line, ready to parse. */
 export function createProgram(context: CommandContext): Command {

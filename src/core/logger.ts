@@ -15,9 +15,18 @@ export type LogFields = { readonly [field: string]: unknown }
  * can be searched; the operator's reference is made from this table.
  */
 export const LOG_EVENTS = {
+  configLoaded: { level: 'info', message: 'configuration loaded', fields: 'file, store, schemaVersion, auth' },
+  optionUnserved: { level: 'warn', message: 'option has no effect', fields: 'option, detail' },
   serverStarted: { level: 'info', message: 'server started', fields: 'url, store, schemaVersion' },
   serverStopping: { level: 'info', message: 'server stopping', fields: 'sessions' },
   serverStopped: { level: 'info', message: 'server stopped', fields: 'durationMs' },
+  drainTimedOut: {
+    level: 'warn',
+    message: 'connections did not drain in time and are cut',
+    fields: 'timeoutMs, sessions',
+  },
+  stopFailed: { level: 'error', message: 'server did not stop cleanly', fields: 'err' },
+  processFailed: { level: 'error', message: 'uncaught error, the process ends', fields: 'err' },
   sessionOpened: { level: 'debug', message: 'session opened', fields: 'sessionId, remoteAddress' },
   sessionAccepted: {
     level: 'debug',

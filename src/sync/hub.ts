@@ -21,11 +21,12 @@ const FEED_BYTES = 16 * 1024 * 1024
 /** What a stranger may make us decode: a handshake with the vector of some ten thousand nodes. */
 export const HANDSHAKE_FRAME_BYTES = 1024 * 1024
 const SWEEP_INTERVAL_MS = 1000
+const MAX_CLOSE_PAUSE_MS = 5 // 200 clients a second return without harm; fewer need not be waited for
 /** How often quiet clients' watermarks follow what they may not see. */
 const SKIP_INTERVAL_SWEEPS = 30
 
 export interface StopOptions {
-  /** ms over which connections are closed, so that the clients do not all return at once. Default 0. */
+  /** Longest time over which connections are closed, so that the clients do not all return at once, in ms. Default 0. */
   readonly spreadMs?: number
 }
 
@@ -136,9 +137,10 @@ export class SyncHub {
   async stop({ spreadMs = 0 }: StopOptions = {}): Promise<void> {
     this.#isStopping = true
     const sessions = [...this.#sessions.values()]
+    const pauseMs = Math.min(spreadMs / sessions.length, MAX_CLOSE_PAUSE_MS)
     await Promise.all(
       sessions.map(async (session, index) => {
-        await this.#sleep((spreadMs * index) / sessions.length)
+        await this.#sleep(pauseMs * index)
         session.stopReading()
         await session.settled()
         session.close('SERVER_STOPPING')

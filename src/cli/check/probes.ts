@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import { createSecureContext } from 'node:tls'
+import { createServer } from 'node:http'
 import type { ServerConfig } from '../../config/server-config.ts'
-import { ConfigError, KoraServerError } from '../../core/errors.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
+import { listen } from '../../http/listen.ts'
 import { openAuthProvider } from '../auth-provider.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
 import { openStoreForPlanning, storeExists } from '../open-store.ts'
@@ -55,47 +53,12 @@ export async function probePort({ host, port }: ServerConfig): Promise<Finding[]
   if (port === 0) return [ok('port', 'any free one.')]
   const server = createServer()
   try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ host, port, exclusive: true }, resolve)
-    })
-    return [ok('port', `${host}:${port} is free.`)]
+    await listen(server, port, host)
+    return [ok('port', `${port} on ${host} is free.`)]
   } catch (error) {
-    return [failure('port', listenError(error as NodeJS.ErrnoException, host, port))]
+    return [failure('port', error)]
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()))
-  }
-}
-
-function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
-  if (error.code === 'EADDRINUSE') {
-    return new KoraServerError(
-      'PORT_IN_USE',
-      `${host}:${port} is taken, perhaps by a kora-server that is running. Stop it, or choose another port.`,
-    )
-  }
-  if (error.code === 'EACCES') {
-    return new KoraServerError('LISTEN_FAILED', `${host}:${port} needs more rights. Choose a port from 1024.`)
-  }
-  return new KoraServerError('LISTEN_FAILED', `${host}:${port} cannot be listened on (${error.code}).`)
-}
-
-/** Reads certificate and key as the listener would. */
-export function probeTls({ tls }: ServerConfig): Finding[] {
-  if (tls === null) return []
-  try {
-    createSecureContext({ cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) })
-    return [ok('tls', `${tls.certFile} and its key load.`)]
-  } catch (error) {
-    return [
-      failure(
-        'tls',
-        new ConfigError(
-          'CONFIG_INVALID',
-          `The certificate or its key does not load: ${(error as Error).message}`,
-        ),
-      ),
-    ]
   }
 }
 

@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
-import type { Finding } from '../check/finding.ts'
-import { probeAuth, probePort, probeStore, probeTls, summarize } from '../check/probes.ts'
+import type { ServerConfig } from '../../config/server-config.ts'
+import { ConfigError } from '../../core/errors.ts'
+import { type Finding, failure, warning } from '../check/finding.ts'
+import { probeAuth, probePort, probeStore, summarize } from '../check/probes.ts'
 import { findRiskySettings } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
@@ -10,6 +12,7 @@ import { maskSecrets } from '../output/mask-secrets.ts'
 import { printConfig } from '../output/print-config.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
+import { findUnservedOptions } from '../unserved-options.ts'
 
 interface CheckFlags extends ConfigOptionValues {
   readonly printConfig?: boolean
@@ -47,12 +50,18 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
     ...(await probeStore(values, terminal.cwd)),
     ...(await probeAuth(values)),
     ...(await probePort(values)),
-    ...probeTls(values),
     ...findRiskySettings(values),
+    ...unservedFindings(values),
   ]
   stopExiting()
   await printFindings(findings, terminal)
   context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
+}
+
+function unservedFindings(config: ServerConfig): Finding[] {
+  return findUnservedOptions(config).map(({ path, message, isFatal }) =>
+    isFatal ? failure(path, new ConfigError('CONFIG_INVALID', message)) : warning(path, message),
+  )
 }
 
 async function printFindings(findings: readonly Finding[], { stdout, env }: Terminal): Promise<void> {

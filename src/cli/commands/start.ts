@@ -2,17 +2,17 @@ import type { Command } from 'commander'
 import type { EffectiveConfig } from '../../config/server-config.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
+import { packageVersion } from '../../http/package-version.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { type Daemon, openDaemon } from '../daemon.ts'
-import { describeStore } from '../describe-config.ts'
+import { describeAuth, describeStore } from '../describe-config.ts'
 import { createLogger, isPrettyLog } from '../logging.ts'
 import { formatBanner } from '../output/banner.ts'
 import { EXIT_DONE, EXIT_FAILED, type ExitCode } from '../output/errors.ts'
 import { ProgressDisplay } from '../output/progress.ts'
 import { exitOnSignal, SIGNAL_EXIT_CODES } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
-import { packageVersion } from '../version.ts'
 
 // Draining has its own timeout; what comes after it (closing files and pools) may take this much longer.
 const CLOSE_GRACE_MS = 2000
@@ -44,6 +44,8 @@ async function start(flags: ConfigOptionValues, context: CommandContext): Promis
   const { terminal } = context
   const config = await loadCommandConfig(flags, terminal)
   const logger = createLogger(config.values.log, terminal)
+  const showsBanner = terminal.stderr.isTerminal && isPrettyLog(config.values.log.format, terminal.stderr)
+  if (!showsBanner) logConfig(config, logger, terminal)
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
   let daemon: Daemon
@@ -63,30 +65,17 @@ async function start(flags: ConfigOptionValues, context: CommandContext): Promis
     logger,
     context,
   )
-  await announce(config, daemon, logger, terminal)
+  if (showsBanner) await terminal.stderr.write(formatBanner(config, daemon.urls, packageVersion(), terminal))
   context.setExitCode(await untilStopped)
 }
 
-async function announce(
-  config: EffectiveConfig,
-  daemon: Daemon,
-  logger: Logger,
-  terminal: Terminal,
-): Promise<void> {
-  const { log, store, schema, auth } = config.values
-  if (terminal.stderr.isTerminal && isPrettyLog(log.format, terminal.stderr)) {
-    await terminal.stderr.write(formatBanner(config, daemon.urls, packageVersion(), terminal))
-    return
-  }
-  logEvent(logger, LOG_EVENTS.serverStarted, {
-    url: daemon.urls.sync,
-    healthUrl: daemon.urls.health,
-    store: describeStore(store, terminal.cwd),
-    schemaVersion: schema?.definition.version ?? null,
-    auth: auth.mode,
-    configFile: config.file ?? 'none found: these are the defaults',
+function logConfig({ values, file }: EffectiveConfig, logger: Logger, { cwd }: Terminal): void {
+  logEvent(logger, LOG_EVENTS.configLoaded, {
+    file: file ?? 'none found, these are the defaults',
+    store: describeStore(values.store, cwd),
+    schemaVersion: values.schema?.definition.version ?? null,
+    auth: describeAuth(values.auth),
     version: packageVersion(),
-    pid: process.pid,
   })
 }
 
@@ -101,7 +90,7 @@ function runUntilStopped(
     let isStopping = false
     const offUncaught = processEvents.onUncaught((error) => {
       // Nothing knows what state the process is in. The log is safe: what was acknowledged is on disk.
-      logger.error({ err: error }, 'uncaught error, the process ends')
+      logEvent(logger, LOG_EVENTS.processFailed, { err: error })
       processEvents.exitNow(EXIT_FAILED)
     })
     const offSignal = processEvents.onSignal((signal) => {
@@ -123,14 +112,14 @@ async function stopWithin(daemon: Daemon, timeoutMs: number, logger: Logger): Pr
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<ExitCode>((resolve) => {
     timer = setTimeout(() => {
-      logger.error({ timeoutMs }, 'server did not stop in time')
+      logEvent(logger, LOG_EVENTS.stopFailed, { err: new Error(`It did not end within ${timeoutMs} ms.`) })
       resolve(EXIT_FAILED)
     }, timeoutMs)
   })
   const stopped = daemon.stop().then(
     () => EXIT_DONE,
     (error: unknown) => {
-      logger.error({ err: error }, 'server did not stop cleanly')
+      logEvent(logger, LOG_EVENTS.stopFailed, { err: error })
       return EXIT_FAILED
     },
   )

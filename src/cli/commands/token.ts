@@ -1,25 +1,27 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { SignJWT } from 'jose'
 import { explainToken } from '../../auth/token-verdict.ts'
+import { formatDuration, parseDuration } from '../../config/duration.ts'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { silentLogger } from '../../core/logger.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import { openAuthProvider } from '../auth-provider.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
-import { parseDurationSeconds } from '../duration.ts'
 import { collectValues } from '../option-parsers.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
 import { escapeControls } from '../output/escape-controls.ts'
-import { formatElapsed } from '../output/format.ts'
 import { parseClaims, standardClaims } from '../token/claims.ts'
 import { findSigningKey } from '../token/signing-key.ts'
 import { describeVerdict } from '../token/verdict-report.ts'
 
+const HOUR_MS = 3_600_000
+
 interface SignFlags extends ConfigOptionValues {
   readonly sub: string
   readonly claim: readonly string[]
-  readonly expires: string
+  /** ms */
+  readonly expires: number
 }
 
 /** `kora-server token`: signs development tokens and explains any token. */
@@ -35,7 +37,12 @@ export function addTokenCommand(program: Command, context: CommandContext): void
       collectValues,
       [],
     )
-    .option('--expires <duration>', 'how long it is valid: 90s, 15m, 1h, 7d', '1h')
+    .option(
+      '--expires <duration>',
+      'how long it is valid: 90s, 15m, 1h, 7d (default: 1h)',
+      parseLifetime,
+      HOUR_MS,
+    )
   addConfigOptions(command, [])
   command
     .addHelpText(
@@ -64,21 +71,20 @@ Examples:
 
 async function signToken(flags: SignFlags, { terminal }: CommandContext): Promise<void> {
   const { values: config } = await loadCommandConfig(flags, terminal)
-  const lifetimeSeconds = parseDurationSeconds(flags.expires)
   const { key, alg, kid } = findSigningKey(config.auth)
   const issuedAt = Math.floor(terminal.now() / 1000)
   const runtime = systemRuntime()
   const token = await new SignJWT({
     ...standardClaims(config.auth, flags.sub, () => runtime.uuid()),
     iat: issuedAt,
-    exp: issuedAt + lifetimeSeconds,
+    exp: issuedAt + Math.ceil(flags.expires / 1000),
     ...parseClaims(flags.claim),
   })
     .setProtectedHeader({ alg, typ: 'JWT', ...(kid === undefined ? {} : { kid }) })
     .sign(key)
   await terminal.stdout.write(`${token}\n`)
   await terminal.stderr.write(
-    `Signed with ${alg} for user ${escapeControls(flags.sub)}, valid for ${formatElapsed(lifetimeSeconds * 1000)}.\n`,
+    `Signed with ${alg} for user ${escapeControls(flags.sub)}, valid for ${formatDuration(flags.expires)}.\n`,
   )
 }
 
@@ -99,4 +105,10 @@ async function inspectToken(jwt: string, flags: ConfigOptionValues, context: Com
 
 function collectionsOf(config: ServerConfig): readonly string[] | null {
   return config.schema === null ? null : Object.keys(config.schema.definition.collections)
+}
+
+function parseLifetime(text: string): number {
+  const lifetimeMs = parseDuration(text)
+  if (lifetimeMs !== null && lifetimeMs > 0) return lifetimeMs
+  throw new InvalidArgumentError('Write a duration such as 90s, 15m, 1h or 7d.')
 }
