@@ -22,6 +22,8 @@ export default defineSchema({
         tags: t.array(t.string()).default([]),
         votes: t.number().default(0),
         projectId: t.string().optional(),
+        /** Who owns the record; scopes in kora.config.ts can decide by it. */
+        userId: t.string().optional(),
         createdAt: t.timestamp().auto(),
       },
       indexes: ['done', 'projectId'],

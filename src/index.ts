@@ -3,6 +3,7 @@ export { MixedAuthProvider, type MixedAuthProviderOptions } from './auth/mixed-a
 export { NoAuthProvider } from './auth/no-auth-provider.ts'
 export type { AuthContext, AuthProvider } from './auth/provider.ts'
 export { TokenAuthProvider, type TokenAuthProviderOptions } from './auth/token-auth-provider.ts'
+export { defineConfig, type KoraConfig } from './config/define-config.ts'
 export {
   AuthError,
   ConfigError,

@@ -315,7 +315,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   { path: 'limits', group: 'always', help: 'What one client may use.' },
   {
     path: 'limits.maxOperationBytes',
-    type: integer(1024),
+    type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxOperationBytes,
     help: 'Largest operation, in bytes of JSON. A larger one is refused by name.',
   },
@@ -327,7 +327,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.maxMessageBytes',
-    type: integer(1024),
+    type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxMessageBytes,
     help: 'Largest message, in bytes: a full batch of the largest operations should fit.',
   },
@@ -357,7 +357,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.maxBufferedBytes',
-    type: integer(65_536),
+    type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
     help: 'Bytes that one connection may leave unread before it is closed.',
   },
@@ -425,7 +425,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'retention.keepFor',
-    type: duration(36_500 * DAY_MS),
+    type: duration(3650 * DAY_MS),
     help: 'How long an operation is kept after later ones made it unnecessary. For ever when it is not given.',
   },
   {
