@@ -1,7 +1,7 @@
 import { ATOMIC_TYPES } from '../atomic.ts'
 import { StoreError } from '../errors.ts'
 import type { FieldValues, Timestamp } from '../operation.ts'
-import { ownValue, setOwnValue } from '../own-property.ts'
+import { setOwnValue } from '../own-property.ts'
 import type { FieldVersion, RecordState } from './state.ts'
 
 /**
@@ -46,25 +46,25 @@ export function serializeRecordState(state: RecordState): string {
   const table = new TimestampTable()
   table.indexOf(state.newest.timestamp)
   const versions = Object.keys(state.values).map(
-    (field) => storeVersion(ownValue(state.fieldVersions, field) as FieldVersion, table), // every value has a version
+    (field) => storeVersion(state.fieldVersions[field] as FieldVersion, table), // every value has a version
   )
   const [first] = versions
   const isUniform = typeof first === 'number' && versions.every((version) => version === first)
-  const withoutValue = storeVersionsWithoutValue(state, table)
+  const withoutValue = storeVersionsWithoutValue(state, versions.length, table)
   const flags =
     (state.isDeleted ? DELETED : 0) | (state.isEncrypted ? ENCRYPTED : 0) | (state.hasSkipped ? SKIPPED : 0)
-  const stored: StoredState = {
+  const stored: { -readonly [K in keyof StoredState]: StoredState[K] } = {
     v: state.values,
     w: isUniform ? first : versions,
-    ...(withoutValue === null ? {} : { x: withoutValue }),
-    ...(state.lastInsertAt === null ? {} : { i: table.indexOf(state.lastInsertAt) }),
-    ...(state.lastDeleteAt === null ? {} : { d: table.indexOf(state.lastDeleteAt) }),
-    ...(flags === 0 ? {} : { f: flags }),
+    n: table.nodeIds,
+    t: table.numbers, // grows with the timestamps that are asked for below
     c: state.createdAt,
     o: state.newest.operationId,
-    n: table.nodeIds,
-    t: table.numbers,
   }
+  if (withoutValue !== null) stored.x = withoutValue
+  if (state.lastInsertAt !== null) stored.i = table.indexOf(state.lastInsertAt)
+  if (state.lastDeleteAt !== null) stored.d = table.indexOf(state.lastDeleteAt)
+  if (flags !== 0) stored.f = flags
   return JSON.stringify(stored)
 }
 
@@ -129,16 +129,18 @@ function storeVersion({ timestamp, writer, run }: FieldVersion, table: Timestamp
 
 function storeVersionsWithoutValue(
   state: RecordState,
+  valueCount: number,
   table: TimestampTable,
 ): { readonly [field: string]: StoredVersion } | null {
+  const fields = Object.keys(state.fieldVersions)
+  if (fields.length === valueCount) return null // every value has a version
   const stored: { [field: string]: StoredVersion } = {}
-  let isEmpty = true
-  for (const [field, version] of Object.entries(state.fieldVersions)) {
+  for (const field of fields) {
     if (Object.hasOwn(state.values, field)) continue
+    const version = state.fieldVersions[field] as FieldVersion // a key of the versions
     setOwnValue(stored, field, storeVersion(version, table))
-    isEmpty = false
   }
-  return isEmpty ? null : stored
+  return stored
 }
 
 function readTimestamps({ t, n }: StoredState): readonly Timestamp[] {

@@ -1,4 +1,4 @@
-import { applyUpdate, Doc, encodeStateAsUpdate } from 'yjs'
+import { applyUpdate, Doc, decodeUpdate, encodeStateAsUpdate } from 'yjs'
 import { deepEqual } from '../deep-equal.ts'
 import type { JsonValue } from '../operation.ts'
 import { decodeBytes, encodeBytes } from './binary-values.ts'
@@ -16,8 +16,12 @@ export function mergeRichTexts({ base, local, remote, isRemoteLater }: ThreeWay)
   const later = isRemoteLater ? remote : local
   if (isEmpty(local) && isEmpty(remote)) return later
   if (!isMergeable(local) || !isMergeable(remote)) return later
-  const document = loadDocument([base, local, remote])
-  return document === null ? later : encodeBytes(encodeStateAsUpdate(document))
+  const updates = [base, local, remote].map(decodeBytes).filter((bytes) => bytes !== null)
+  try {
+    return encodeBytes(encodeStateAsUpdate(loadDocument(updates)))
+  } catch {
+    return later
+  }
 }
 
 /** True when both values show the same text, whether as a string or as documents of any history. */
@@ -36,26 +40,26 @@ export function readRichText(value: JsonValue | undefined): string | null {
 
 /** The text of an encoded document; null when it cannot be read. */
 export function readRichTextBytes(bytes: Uint8Array): string | null {
-  const document = new Doc()
   try {
-    applyUpdate(document, bytes)
-    return document.getText(CONTENT).toString()
+    return loadDocument([bytes]).getText(CONTENT).toString()
   } catch {
     return null // not a Yjs document, or one whose content is no text
   }
 }
 
-function loadDocument(values: readonly (JsonValue | undefined)[]): Doc | null {
+/**
+ * Reads each update before it is applied: applying trusts the counts that the update states and
+ * allocates for them, reading fails at the end of the bytes.
+ *
+ * @throws Error of whatever kind when the bytes are no Yjs update
+ */
+function loadDocument(updates: readonly Uint8Array[]): Doc {
   const document = new Doc()
-  try {
-    for (const value of values) {
-      const bytes = decodeBytes(value)
-      if (bytes !== null) applyUpdate(document, bytes)
-    }
-    return document
-  } catch {
-    return null // bytes from a client that are no Yjs document
+  for (const update of updates) {
+    decodeUpdate(update)
+    applyUpdate(document, update)
   }
+  return document
 }
 
 function isEmpty(value: JsonValue | undefined): boolean {
