@@ -8,9 +8,10 @@ import type { OperationBatchMessage, ReceivedMessage, SyncMessage, WireFormat } 
 import { decodeProtobufMessage, encodeProtobufMessage } from './protobuf-codec.ts'
 import type { DecodeLimits } from './receive.ts'
 
-/** What a session reads from its client. Before the handshake, `maxFrameBytes` should be far smaller. */
+/** What a session reads from its client once the handshake is accepted. */
 export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
   maxFrameBytes: 32 * 1024 * 1024, // a batch of 100 operations of the largest size takes 25 MiB
+  maxContainers: 4_000_000, // the same batch, full of drawings: a pair of coordinates takes 6 bytes
   maxOperationBytes: 256 * 1024,
   maxBatchOperations: 1000, // clients send 100
   maxVectorEntries: 20_000, // one per device that ever wrote a record the client holds
@@ -21,6 +22,12 @@ export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
   maxPresenceStates: 16,
   maxPresenceLength: 4 * 1024, // room for an avatar's URL
 }
+
+/** What it reads before: anybody can send it, so it is bounded to what a handshake needs. */
+export const HANDSHAKE_DECODE_LIMITS = {
+  maxFrameBytes: 1024 * 1024, // 20 000 vector entries of 50 bytes
+  maxContainers: 1000, // of scopes and subsets
+} as const satisfies Partial<DecodeLimits>
 
 /**
  * The form that a frame is written in. Told by the frame itself and never by trying one decoder

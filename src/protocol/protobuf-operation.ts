@@ -2,6 +2,7 @@ import type { Operation } from '../core/operation.ts'
 import { isPlainObject } from './json-value.ts'
 import type { ProtoOperation } from './kora-sync-proto.ts'
 import { protocolError } from './message-reader.ts'
+import { refuseHostileJson } from './scan-json.ts'
 
 /**
  * The binary form of an operation keeps its values as JSON text, in which three keys carry what
@@ -103,6 +104,7 @@ function decodeData(dataJson: string, hasData: boolean): DecodedData {
 }
 
 function parseText(field: string, text: string): unknown {
+  refuseHostileJson(text, text.length)
   try {
     return JSON.parse(text)
   } catch (error) {

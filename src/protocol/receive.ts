@@ -23,6 +23,8 @@ import { OPERATION_BOUNDS, parseOperation } from './parse-operation.ts'
 export interface DecodeLimits {
   /** Bytes of one frame; larger ones are refused before anything is decoded. */
   readonly maxFrameBytes: number
+  /** Arrays and objects of one JSON frame. Each costs more to parse than 50 bytes of text. */
+  readonly maxContainers: number
   /** Bytes of the stored JSON of one operation; larger ones are refused one by one. */
   readonly maxOperationBytes: number
   readonly maxBatchOperations: number

@@ -6,6 +6,7 @@ import {
   encodeDeliveryFrame,
   encodeFrame,
   formatOfFrame,
+  HANDSHAKE_DECODE_LIMITS,
 } from '../../src/protocol/codec.ts'
 import type { Frame } from '../../src/protocol/frame.ts'
 import type { OperationBatchMessage, SyncMessage } from '../../src/protocol/messages.ts'
@@ -91,7 +92,40 @@ describe('decodeFrame', () => {
     ['100 000 levels of objects', '{"a":'.repeat(100_000) + 1 + '}'.repeat(100_000)],
     ['nesting behind a long escaped text', `{"x":"${'\\\\'.repeat(40_000)}\\"[[[","y":${'['.repeat(50)}`],
   ])('refuses %s', (_name, text) => {
-    expect(errorOf(frame(text)).message).toBe('The frame is nested deeper than 36 levels.')
+    expect(errorOf(frame(text)).message).toBe(
+      'The frame has more than 36 levels of nesting, which no message needs.',
+    )
+  })
+
+  test('refuses an object of endless names', () => {
+    const entries = Array.from({ length: 100_000 }, (_, index) => `"node-${index}":1`)
+    const text = `{"type":"handshake","messageId":"m","nodeId":"n","schemaVersion":1,"versionVector":{${entries}}}`
+
+    expect(errorOf(frame(text)).message).toBe(
+      'The frame has an object of more than 40000 names, which no message needs.',
+    )
+  })
+
+  test('counts the names of each object by itself', () => {
+    const operations = Array.from({ length: 1000 }, () => operation())
+    const text = JSON.stringify({
+      type: 'operation-batch',
+      messageId: 'm',
+      operations,
+      isFinal: true,
+      batchIndex: 0,
+    })
+
+    expect(decodeFrame(frame(text), DEFAULT_DECODE_LIMITS)).toMatchObject({ type: 'operation-batch' })
+  })
+
+  test('refuses endless arrays before the handshake', () => {
+    const error = errorOf(frame(`[${'{},'.repeat(50_000)}1]`), {
+      ...DEFAULT_DECODE_LIMITS,
+      ...HANDSHAKE_DECODE_LIMITS,
+    })
+
+    expect(error.message).toBe('The frame has more than 1000 arrays and objects, which no message needs.')
   })
 
   test('does not take brackets in text for nesting', () => {
