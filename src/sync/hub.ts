@@ -1,7 +1,7 @@
 import { NoAuthProvider } from '../auth/no-auth-provider.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
-import { DEFAULT_DECODE_LIMITS } from '../protocol/codec.ts'
+import { DEFAULT_DECODE_LIMITS, HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
@@ -19,7 +19,7 @@ const MAX_GROUP_OPERATIONS = 500
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024
 const FEED_BYTES = 16 * 1024 * 1024
 /** What a stranger may make us decode: a handshake with the vector of some ten thousand nodes. */
-export const HANDSHAKE_FRAME_BYTES = 1024 * 1024
+export const HANDSHAKE_FRAME_BYTES = HANDSHAKE_DECODE_LIMITS.maxFrameBytes
 const SWEEP_INTERVAL_MS = 1000
 const MAX_CLOSE_PAUSE_MS = 5 // 200 clients a second return without harm; fewer need not be waited for
 /** How often quiet clients' watermarks follow what they may not see. */
@@ -80,7 +80,7 @@ export class SyncHub {
       maxQueuedBytes: MAX_QUEUED_BYTES,
       onCommitted: (entries) => this.#feed.publish(entries),
     })
-    this.#relays = new Relays(this.#accepted, options)
+    this.#relays = new Relays(options)
     this.#context = this.#createContext()
   }
 
@@ -196,7 +196,7 @@ export class SyncHub {
       supportedSchemaVersions: options.supportedSchemaVersions,
       limits: options.limits,
       decodeLimits,
-      handshakeDecodeLimits: { ...decodeLimits, maxFrameBytes: HANDSHAKE_FRAME_BYTES },
+      handshakeDecodeLimits: { ...decodeLimits, ...HANDSHAKE_DECODE_LIMITS },
       validateOperation: options.validateOperation,
       hasBlobStorage: options.persistBlobChunk !== undefined && options.resolveBlobChunk !== undefined,
       ingest: this.#ingest,
