@@ -41,3 +41,15 @@ function isText(value: unknown): boolean {
 function isAbsentOr(value: unknown, check: (value: unknown) => boolean): boolean {
   return value === undefined || value === null || check(value)
 }
+
+/** The blobs and manifests that a record with these values refers to: top-level values only. */
+export function blobRefsOf(values: { readonly [field: string]: unknown } | null): string[] {
+  const hashes = new Set<string>()
+  for (const field in values) {
+    const value = values[field]
+    if (!isBlobRef(value)) continue
+    hashes.add(value.hash)
+    if (value.manifestHash) hashes.add(value.manifestHash)
+  }
+  return [...hashes]
+}

@@ -15,7 +15,11 @@ export type LogFields = { readonly [field: string]: unknown }
  * can be searched; the operator's reference is made from this table.
  */
 export const LOG_EVENTS = {
-  configLoaded: { level: 'info', message: 'configuration loaded', fields: 'file, store, schemaVersion, auth' },
+  configLoaded: {
+    level: 'info',
+    message: 'configuration loaded',
+    fields: 'file, store, schemaVersion, auth',
+  },
   optionUnserved: { level: 'warn', message: 'option has no effect', fields: 'option, detail' },
   serverStarted: { level: 'info', message: 'server started', fields: 'url, store, schemaVersion' },
   serverStopping: { level: 'info', message: 'server stopping', fields: 'sessions' },
@@ -83,6 +87,12 @@ export const LOG_EVENTS = {
   },
   jwksFetched: { level: 'debug', message: 'JWKS fetched', fields: 'url, keys' },
   jwksFetchFailed: { level: 'warn', message: 'JWKS could not be fetched', fields: 'url, reason, hasKeys' },
+  blobFailed: { level: 'error', message: 'blob storage failed', fields: 'err' },
+  blobDamaged: {
+    level: 'error',
+    message: 'a stored blob is not what its hash says; it was not served',
+    fields: 'hash',
+  },
   storeUnavailable: { level: 'error', message: 'store unavailable', fields: 'err' },
   storeRecovered: { level: 'info', message: 'store available again', fields: 'downMs' },
 } as const satisfies Record<string, LogEvent>

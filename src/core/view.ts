@@ -1,6 +1,7 @@
 import { canonicalJson } from './canonical-json.ts'
-import type { JsonValue } from './operation.ts'
+import type { FieldValues, JsonValue } from './operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from './scope.ts'
+import { matchesScope, matchesFilter as matchesValues } from './scope.ts'
 
 /**
  * What one client may and wants to see: the granted scope, narrowed by its query subsets.
@@ -68,6 +69,16 @@ export function isVisible(entry: Visibility, view: View): boolean {
   if (!matchesView(entry, view, keyAfter)) return false
   const wasVisible = matchesView(entry, view, keyBefore)
   return entry.kind === 'operation' ? wasVisible : !wasVisible
+}
+
+/**
+ * True when the view shows a record with these values. A record that nobody has stored yet has the
+ * values `{}`: only views that ask for no value show it.
+ */
+export function showsRecord(collection: string, values: FieldValues, view: View): boolean {
+  if (!matchesScope(values, collection, view.scope)) return false
+  const subsets = view.subsets.filter((subset) => subset.collection === collection)
+  return subsets.length === 0 || subsets.some((subset) => matchesValues(values, subset.where))
 }
 
 type KeyOf = (change: ScopeChange | undefined) => ScopeKey

@@ -4,6 +4,7 @@ import type { SchemaDefinition } from '../core/schema/types.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { View, Visibility } from '../core/view.ts'
+import type { BlobIndex } from './blob-index.ts'
 
 /** A record as SQL tables and queries show it. */
 export interface MaterializedRecord {
@@ -127,7 +128,7 @@ export type ApplyResult = 'applied' | 'duplicate' | 'refused'
  *
  * Every method rejects with `StoreError` `STORE_CLOSED` after `close()`.
  */
-export interface ServerStore {
+export interface ServerStore extends BlobIndex {
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
   /**
    * Creates and fills one table per collection. Free when the schema is unchanged.

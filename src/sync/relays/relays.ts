@@ -7,8 +7,10 @@ import type {
   YjsDocUpdateMessage,
 } from '../../protocol/messages.ts'
 import type { Session } from '../session.ts'
+import { Audiences } from './audiences.ts'
 import { BlobRelay, type BlobRelayOptions } from './blob-relay.ts'
 import { PresenceRelay, type PresenceRelayOptions } from './presence-relay.ts'
+import { RecordValuesCache } from './record-values-cache.ts'
 import { RichtextRelay } from './richtext-relay.ts'
 
 export type RelayedMessage =
@@ -18,9 +20,6 @@ export type RelayedMessage =
   | BlobChunkResponseMessage
   | BlobChunkPushMessage
 
-/** The sessions that relays may reach: accepted ones, by id. */
-export type RelaySessions = ReadonlyMap<string, Session>
-
 export type RelaysOptions = PresenceRelayOptions & BlobRelayOptions
 
 /** What passes from client to client without becoming an operation. Nothing of it is in the log. */
@@ -28,11 +27,13 @@ export class Relays {
   readonly presence: PresenceRelay
   readonly richtext: RichtextRelay
   readonly blobs: BlobRelay
+  readonly #audiences = new Audiences()
 
-  constructor(sessions: RelaySessions, options: RelaysOptions) {
-    this.presence = new PresenceRelay(sessions, options)
-    this.richtext = new RichtextRelay(sessions, options)
-    this.blobs = new BlobRelay(sessions, options)
+  constructor(options: RelaysOptions) {
+    const records = new RecordValuesCache(options.store, options.runtime)
+    this.presence = new PresenceRelay(this.#audiences, records, options)
+    this.richtext = new RichtextRelay(this.#audiences, records, options)
+    this.blobs = new BlobRelay(this.#audiences, options)
   }
 
   /** One message of an accepted session. A promise only where its next message has to wait. */
@@ -53,11 +54,11 @@ export class Relays {
 
   /** The session has its initial data: it may be told of the others. */
   onStreaming(session: Session): void {
-    this.presence.onStreaming(session)
+    if (this.#audiences.join(session) !== null) this.presence.onStreaming(session)
   }
 
   onClosed(session: Session): void {
-    this.presence.onClosed(session)
+    this.presence.onClosed(session, this.#audiences.leave(session))
     this.blobs.onClosed(session)
   }
 

@@ -1,0 +1,50 @@
+import { isUtf8 } from 'node:buffer'
+import { isBlobHash } from './blob-ref.ts'
+
+/** How a blob is put together. Travels as a blob itself, named by its own hash. */
+export interface BlobManifest {
+  /** SHA-256 of the whole content */
+  readonly blobHash: string
+  /** bytes of the whole content */
+  readonly size: number
+  /** bytes of each chunk but the last */
+  readonly chunkSize: number
+  /** In order; a chunk may repeat. */
+  readonly chunkHashes: readonly string[]
+}
+
+/** 16 GiB in chunks of the default size. */
+const MAX_CHUNKS = 65_536
+/** Hash, quotes and comma of each chunk, and the rest. */
+const MAX_MANIFEST_BYTES = MAX_CHUNKS * 67 + 16_384
+/** Clients write the properties in this order, so that other content is told at once. */
+const FIRST_BYTES = Buffer.from('{"blobHash":"')
+
+/**
+ * Reads a manifest.
+ *
+ * @returns null for bytes that are something else: chunks share the namespace
+ * @see docs/protocol.md, "Blob references"
+ */
+export function parseBlobManifest(bytes: Uint8Array): BlobManifest | null {
+  if (bytes.byteLength > MAX_MANIFEST_BYTES || !startsWith(bytes, FIRST_BYTES) || !isUtf8(bytes)) return null
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString())
+  } catch {
+    return null // content that happens to begin like one
+  }
+  const { blobHash, size, chunkSize, chunkHashes } = value as Partial<Record<keyof BlobManifest, unknown>>
+  if (!isBlobHash(blobHash) || !isByteCount(size) || !isByteCount(chunkSize)) return null
+  if (!Array.isArray(chunkHashes) || chunkHashes.length > MAX_CHUNKS || !chunkHashes.every(isBlobHash))
+    return null
+  return { blobHash, size, chunkSize, chunkHashes }
+}
+
+function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
+  return bytes.byteLength >= prefix.byteLength && prefix.every((byte, index) => bytes[index] === byte)
+}
+
+function isByteCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0
+}

@@ -1,0 +1,45 @@
+/** A record that refers to a blob, or did. */
+export interface BlobReferrer {
+  readonly collection: string
+  readonly recordId: string
+  /** The node whose operation put the reference there first. */
+  readonly nodeId: string
+}
+
+/** Bytes that a client has sent under their hash. */
+export interface BlobUpload {
+  readonly hash: string
+  readonly byteLength: number
+  readonly userId: string
+  /** On whose behalf: texts that mean something to the caller. */
+  readonly holders: readonly string[]
+}
+
+/**
+ * Who may read which blob, and what may be deleted: an index beside the log, kept by `append`. Its
+ * size and the work of an append depend on the references in the operations, never on the log.
+ */
+export interface BlobIndex {
+  /**
+   * Records of which an operation referred to the hash as a blob or as a manifest, ordered by
+   * collection and id. Whether one still does, its present values tell.
+   *
+   * @param after the last one of the page before
+   */
+  readBlobReferrers(hash: string, limit: number, after?: BlobReferrer): Promise<readonly BlobReferrer[]>
+  /** Every hash of a blob or manifest that a live record refers to now. */
+  getLiveBlobRefs(): Promise<ReadonlySet<string>>
+
+  /** Remembers which chunks a manifest lists. Idempotent. */
+  linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void>
+  /** The manifests that list the chunk. */
+  readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]>
+
+  recordBlobUpload(upload: BlobUpload): Promise<void>
+  /** `unknown`: no client has sent these bytes here, they came from elsewhere. */
+  checkBlobHolders(hash: string, holders: readonly string[]): Promise<'held' | 'held-by-others' | 'unknown'>
+  /** Bytes that the user has sent and that are still stored; each hash once. */
+  getBlobUsage(userId: string): Promise<number>
+  /** Drops what is known of uploads whose bytes were deleted. */
+  forgetBlobs(hashes: readonly string[]): Promise<void>
+}

@@ -1,0 +1,60 @@
+import type { AwarenessState, AwarenessUpdateMessage } from '../../protocol/messages.ts'
+
+export type AwarenessClientId = number | string
+
+export type SendAwareness = (message: AwarenessUpdateMessage) => void
+
+/**
+ * Presence for servers that bring their own connections: who is there, told to everybody else. The
+ * caller gives out the ids and decides who belongs together; nothing is stored, no timer runs.
+ *
+ * @example
+ * const relay = new AwarenessRelay()
+ * relay.addClient(7, (message) => socket.send(JSON.stringify(message)))
+ * relay.handleUpdate(7, { user: { name: 'Ada', color: '#2563eb' } })
+ */
+export class AwarenessRelay {
+  readonly #sendById = new Map<AwarenessClientId, SendAwareness>()
+  readonly #statesById = new Map<AwarenessClientId, AwarenessState>()
+  #messageCount = 0
+
+  /** Registers a connection and sends it all present states: one message, none when nobody is there. */
+  addClient(clientId: AwarenessClientId, send: SendAwareness): void {
+    this.#sendById.set(clientId, send)
+    const others = [...this.#statesById].filter(([id]) => id !== clientId)
+    if (others.length > 0) send(this.#message(0, others))
+  }
+
+  /** Forgets a connection and tells the others that it left, if it had a state. */
+  removeClient(clientId: AwarenessClientId): void {
+    this.#sendById.delete(clientId)
+    if (this.#statesById.delete(clientId)) this.#tellOthers(clientId, null)
+  }
+
+  /** Stores the state and sends it to all others; null clears it. */
+  handleUpdate(clientId: AwarenessClientId, state: AwarenessState | null): void {
+    if (state === null) this.#statesById.delete(clientId)
+    else this.#statesById.set(clientId, state)
+    this.#tellOthers(clientId, state)
+  }
+
+  /** All present states by client. The map is the caller's. */
+  getStates(): Map<AwarenessClientId, AwarenessState> {
+    return new Map(this.#statesById)
+  }
+
+  #tellOthers(clientId: AwarenessClientId, state: AwarenessState | null): void {
+    const message = this.#message(typeof clientId === 'number' ? clientId : 0, [[clientId, state]])
+    for (const [id, send] of this.#sendById) if (id !== clientId) send(message)
+  }
+
+  #message(
+    clientId: number,
+    entries: readonly (readonly [AwarenessClientId, AwarenessState | null])[],
+  ): AwarenessUpdateMessage {
+    this.#messageCount++
+    const states: { [clientId: string]: AwarenessState | null } = Object.create(null)
+    for (const [id, state] of entries) states[String(id)] = state
+    return { type: 'awareness-update', messageId: `awareness-${this.#messageCount}`, clientId, states }
+  }
+}

@@ -1,0 +1,238 @@
+import { createHash } from 'node:crypto'
+import { parseBlobManifest } from '../../core/blob-manifest.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type {
+  BlobChunkPushMessage,
+  BlobChunkRequestMessage,
+  BlobChunkResponseMessage,
+} from '../../protocol/messages.ts'
+import type { Audiences, RelayPeer } from './audiences.ts'
+import { BlobAccess, type BlobAccessStore, holdersOf, type VisibleReferrer } from './blob-access.ts'
+import { PeerRequests } from './peer-requests.ts'
+
+export interface BlobRelayOptions {
+  readonly store: BlobAccessStore
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
+  readonly resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+  /** Largest chunk or manifest in bytes. Default 8 MiB: clients make chunks of 256 KiB. */
+  readonly maxBlobChunkBytes?: number
+  /** Bytes that one user may have stored. Default 10 GiB. */
+  readonly maxBlobBytesPerUser?: number
+}
+
+/** Counters since the start. */
+export interface BlobStats {
+  chunksStored: number
+  /** Pushes that were ignored: wrong hash, too large, over the quota. */
+  pushesRefused: number
+  requestsAnswered: number
+  requestsUnanswered: number
+}
+
+const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024
+const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
+/** Requests of one session that are served at a time; clients ask for one chunk after the other. */
+const MAX_CONCURRENT_REQUESTS = 8
+const MAX_REMEMBERED_MANIFESTS = 1000
+
+/**
+ * The content that records refer to. Clients push it to where the application stores it, and ask
+ * for it by hash; what is not stored, other clients that see the record are asked for.
+ *
+ * @see docs/presence-and-blobs.md
+ */
+export class BlobRelay {
+  readonly stats: BlobStats = {
+    chunksStored: 0,
+    pushesRefused: 0,
+    requestsAnswered: 0,
+    requestsUnanswered: 0,
+  }
+  readonly #options: BlobRelayOptions
+  readonly #access: BlobAccess
+  readonly #peers: PeerRequests
+  readonly #audiences: Audiences
+  readonly #maxChunkBytes: number
+  readonly #maxBytesPerUser: number
+  readonly #servedByPeer = new Map<RelayPeer, number>()
+  readonly #linkedManifests = new Set<string>()
+
+  constructor(audiences: Audiences, options: BlobRelayOptions) {
+    this.#options = options
+    this.#audiences = audiences
+    this.#access = new BlobAccess(options.store)
+    this.#maxChunkBytes = options.maxBlobChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
+    this.#maxBytesPerUser = options.maxBlobBytesPerUser ?? DEFAULT_MAX_BYTES_PER_USER
+    this.#peers = new PeerRequests(options.runtime)
+  }
+
+  receive(
+    peer: RelayPeer,
+    message: BlobChunkRequestMessage | BlobChunkResponseMessage | BlobChunkPushMessage,
+  ): Promise<void> | undefined {
+    switch (message.type) {
+      case 'blob-chunk-push':
+        return this.#onPush(peer, message).catch((error) => this.#onFailed(error))
+      case 'blob-chunk-request':
+        return this.#onRequest(peer, message)
+      default:
+        return this.#onResponse(peer, message)
+    }
+  }
+
+  onClosed(peer: RelayPeer): void {
+    this.#servedByPeer.delete(peer)
+    this.#peers.onClosed(peer)
+  }
+
+  stop(): void {
+    this.#peers.stop()
+  }
+
+  // ── upload ─────────────────────────────────────────────────────────────────────────────────
+
+  /** Nothing of it is answered: the protocol has no answer, and the client sends it again some day. */
+  async #onPush({ identity }: RelayPeer, { hash, bytes: text }: BlobChunkPushMessage): Promise<void> {
+    const { store, persistBlobChunk } = this.#options
+    if (persistBlobChunk === undefined || identity === null) return
+    const bytes = this.#decode(text, hash)
+    const { userId } = identity.auth
+    if (bytes === null || (await store.getBlobUsage(userId)) + bytes.byteLength > this.#maxBytesPerUser) {
+      this.stats.pushesRefused++
+      return
+    }
+    await persistBlobChunk(hash, bytes)
+    const holders = holdersOf(identity.nodeId, identity.view)
+    await store.recordBlobUpload({ hash, byteLength: bytes.byteLength, userId, holders })
+    await this.#linkManifest(hash, bytes)
+    this.stats.chunksStored++
+  }
+
+  /** null when the bytes are too many, or not what the hash says. */
+  #decode(base64: string, hash: string): Buffer | null {
+    if (base64.length > (this.#maxChunkBytes / 3) * 4 + 4) return null
+    const bytes = Buffer.from(base64, 'base64')
+    return isContentOf(hash, bytes) ? bytes : null
+  }
+
+  /** Who may read a manifest may read the chunks that it lists. */
+  async #linkManifest(hash: string, bytes: Uint8Array): Promise<void> {
+    if (this.#linkedManifests.has(hash)) return
+    const manifest = parseBlobManifest(bytes)
+    if (manifest === null) return
+    await this.#options.store.linkBlobChunks(hash, [...new Set(manifest.chunkHashes)])
+    if (this.#linkedManifests.size >= MAX_REMEMBERED_MANIFESTS) this.#linkedManifests.clear()
+    this.#linkedManifests.add(hash)
+  }
+
+  // ── download ───────────────────────────────────────────────────────────────────────────────
+
+  /** Does not make the session wait, unless it asks for more than can be served at a time. */
+  #onRequest(peer: RelayPeer, message: BlobChunkRequestMessage): Promise<void> | undefined {
+    const serving = this.#servedByPeer.get(peer) ?? 0
+    this.#servedByPeer.set(peer, serving + 1)
+    const served = this.#serve(peer, message)
+      .catch((error) => {
+        this.#onFailed(error)
+        this.#answer(peer, message.requestId, null)
+      })
+      .finally(() => {
+        const left = (this.#servedByPeer.get(peer) ?? 1) - 1
+        if (left > 0) this.#servedByPeer.set(peer, left)
+        else this.#servedByPeer.delete(peer)
+      })
+    return serving + 1 >= MAX_CONCURRENT_REQUESTS ? served : undefined
+  }
+
+  async #serve(peer: RelayPeer, { requestId, hash }: BlobChunkRequestMessage): Promise<void> {
+    const { identity } = peer
+    if (identity === null) return
+    const referrers = await this.#access.findReferrers(hash, identity.view)
+    // Who may not read it is told what one is told that asks for nothing anybody has.
+    if (referrers.length === 0) return this.#answer(peer, requestId, null)
+    const stored = await this.#resolve(hash)
+    if (stored !== null && (await this.#access.mayReadStored(hash, referrers, identity))) {
+      await this.#linkManifest(hash, stored)
+      return this.#answer(peer, requestId, stored)
+    }
+    this.#peers.ask({
+      requester: peer,
+      requestId,
+      hash,
+      candidates: this.#candidates(peer, referrers),
+      onAnswered: (bytes) => this.#answer(peer, requestId, bytes),
+    })
+  }
+
+  async #resolve(hash: string): Promise<Uint8Array | null> {
+    const bytes = (await this.#options.resolveBlobChunk?.(hash)) ?? null
+    if (bytes === null || isContentOf(hash, bytes)) return bytes
+    logEvent(this.#options.logger, LOG_EVENTS.blobDamaged, { hash })
+    return null
+  }
+
+  /**
+   * Who may have the bytes and may be asked for them: those who see the record and belong to the
+   * requester's tenant, and the device that made the reference. An administrator sees the records
+   * of all tenants and has all their blobs; who writes a foreign hash into a record of its own must
+   * not get them from there.
+   */
+  #candidates(requester: RelayPeer, referrers: readonly VisibleReferrer[]): Set<RelayPeer> {
+    const candidates = new Set<RelayPeer>()
+    const view = requester.identity?.view
+    if (view === undefined) return candidates
+    const tenant = this.#audiences.sharingWith(view)
+    for (const { collection, values, nodeId } of referrers) {
+      for (const audience of this.#audiences.seeing(collection, values)) {
+        const isTenant = view.scope === null || tenant.has(audience)
+        for (const peer of audience.members) {
+          if (peer !== requester && (isTenant || peer.identity?.nodeId === nodeId)) candidates.add(peer)
+        }
+      }
+    }
+    return candidates
+  }
+
+  #onResponse(
+    peer: RelayPeer,
+    { requestId, bytes: text }: BlobChunkResponseMessage,
+  ): Promise<void> | undefined {
+    const hash = this.#peers.hashOf(peer, requestId)
+    if (hash === null) return undefined // late, or never asked
+    const bytes = text === null ? null : this.#decode(text, hash)
+    if (bytes === null) {
+      this.#peers.onAnswer(peer, requestId, null)
+      return undefined
+    }
+    // The chunks are asked for next: what the manifest lists is known before the answer leaves.
+    return this.#linkManifest(hash, bytes)
+      .catch((error) => this.#onFailed(error))
+      .then(() => this.#peers.onAnswer(peer, requestId, bytes))
+  }
+
+  #answer(peer: RelayPeer, requestId: string, bytes: Uint8Array | null): void {
+    if (bytes === null) this.stats.requestsUnanswered++
+    else this.stats.requestsAnswered++
+    if (!peer.isAccepted || !peer.canSend()) return // the client asks again
+    peer.send({
+      type: 'blob-chunk-response',
+      messageId: peer.nextMessageId(),
+      requestId,
+      bytes:
+        bytes === null
+          ? null
+          : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64'),
+    })
+  }
+
+  #onFailed(error: unknown): void {
+    logEvent(this.#options.logger, LOG_EVENTS.blobFailed, { err: error })
+  }
+}
+
+function isContentOf(hash: string, bytes: Uint8Array): boolean {
+  return createHash('sha256').update(bytes).digest('hex') === hash
+}

@@ -1,0 +1,312 @@
+import type { Logger } from '../../core/logger.ts'
+import { ownValue } from '../../core/own-property.ts'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import { showsRecord } from '../../core/view.ts'
+import type { AwarenessState, AwarenessUpdateMessage } from '../../protocol/messages.ts'
+import type { ServerStore } from '../../store/store.ts'
+import { type Audience, type Audiences, isSelective, type RelayPeer, tenantTags } from './audiences.ts'
+import { PresenceFrame } from './presence-frame.ts'
+import type { RecordValuesCache } from './record-values-cache.ts'
+
+export interface PresenceRelayOptions {
+  readonly store: Pick<ServerStore, 'readRecordValues'>
+  readonly runtime: Runtime
+  readonly logger: Logger
+}
+
+/** What one session shows of itself. */
+interface Author {
+  readonly id: number
+  readonly peer: RelayPeer
+  readonly tags: readonly string[]
+  state: AwarenessState | null
+  /** True when the state is to be sent to everybody again, and not only to those who see it newly. */
+  isFresh: boolean
+  /** True while the store is asked about the record at its cursor. */
+  isWaiting: boolean
+  shownTo: Map<Audience, Shown>
+}
+
+/** With the cursor to those who may see its record; without it to the rest of the tenant. */
+type Shown = 'whole' | 'user'
+
+/** How often one receiver is told. What changes more often shows its newest state. */
+const FLUSH_INTERVAL_MS = 100
+/** Presence leaves nine tenths of the time to operations. */
+const IDLE_SHARE = 9
+/** Clients drop what is not repeated within 30 s, and send no heartbeat themselves. */
+const REFRESH_INTERVAL_MS = 20_000
+/** Above the counters by which clients number themselves: each of them starts at 1. */
+const FIRST_ID = 2 ** 20 + 1
+/** Departures that a receiver with a full buffer is told of later; it forgets the others by itself. */
+const MAX_MISSED_DEPARTURES = 1000
+
+/**
+ * Who is there, and where: told to whoever may know, at most every 100 ms, the newest state of each.
+ *
+ *   receive ─▶ changed ─▶ (record values known?) ─▶ flush: who sees what now, against before ─▶ frames
+ *
+ * Cost: an update waits in a set, so a flood of them costs one entry. A flush costs as much as there
+ * are audiences and members that see the change; the others are never visited.
+ *
+ * @see docs/presence-and-blobs.md
+ */
+export class PresenceRelay {
+  readonly #audiences: Audiences
+  readonly #records: RecordValuesCache
+  readonly #runtime: Runtime
+  readonly #authors = new Map<RelayPeer, Author>()
+  readonly #shownIn = new Map<Audience, Map<Author, Shown>>()
+  readonly #changed = new Set<Author>()
+  /** Who is to be sent everything that it sees, with the departures that it has missed. */
+  readonly #behind = new Map<RelayPeer, Set<number>>()
+  #nextId = FIRST_ID
+  #messageCount = 0
+  #flushTimer: Timer | null = null
+  #refreshTimer: Timer | null = null
+  #flushNotBefore = 0
+  #isStopped = false
+
+  constructor(audiences: Audiences, records: RecordValuesCache, { runtime }: PresenceRelayOptions) {
+    this.#audiences = audiences
+    this.#records = records
+    this.#runtime = runtime
+  }
+
+  /** Takes the sender's own entry and nothing else of the message. */
+  receive(peer: RelayPeer, message: AwarenessUpdateMessage): undefined {
+    const state = ownValue(message.states, String(message.clientId))
+    if (state === undefined || !peer.isAccepted) return
+    const author = this.#authors.get(peer) ?? (state === null ? undefined : this.#addAuthor(peer))
+    if (author !== undefined) this.#setState(author, state)
+  }
+
+  onStreaming(peer: RelayPeer): void {
+    const audience = this.#audiences.of(peer)
+    if (audience === null || this.#isStopped) return
+    this.#behind.set(peer, new Set())
+    if (!this.#shownIn.has(audience)) {
+      this.#shownIn.set(audience, new Map())
+      for (const author of this.#authors.values()) if (author.state !== null) this.#changed.add(author)
+    }
+    this.#scheduleFlush()
+  }
+
+  /** @param left the audience that the session has left, if it was in one */
+  onClosed(peer: RelayPeer, left: Audience | null): void {
+    this.#behind.delete(peer)
+    if (left !== null && left.members.size === 0) this.#forgetAudience(left)
+    const author = this.#authors.get(peer)
+    if (author === undefined) return
+    this.#authors.delete(peer)
+    this.#setState(author, null)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#flushTimer?.cancel()
+    this.#refreshTimer?.cancel()
+    this.#flushTimer = null
+    this.#refreshTimer = null
+    this.#changed.clear()
+    this.#behind.clear()
+  }
+
+  #addAuthor(peer: RelayPeer): Author {
+    const author: Author = {
+      id: this.#nextId++,
+      peer,
+      tags: tenantTags(peer.identity?.view.scope ?? null),
+      state: null,
+      isFresh: false,
+      isWaiting: false,
+      shownTo: new Map(),
+    }
+    this.#authors.set(peer, author)
+    this.#scheduleRefresh()
+    return author
+  }
+
+  #setState(author: Author, state: AwarenessState | null): void {
+    author.state = state
+    author.isFresh = true
+    this.#changed.add(author)
+    this.#scheduleFlush()
+  }
+
+  #forgetAudience(audience: Audience): void {
+    for (const author of this.#shownIn.get(audience)?.keys() ?? []) author.shownTo.delete(audience)
+    this.#shownIn.delete(audience)
+  }
+
+  // ── time ───────────────────────────────────────────────────────────────────────────────────
+
+  #scheduleFlush(): void {
+    if (this.#flushTimer !== null || this.#isStopped) return
+    const delayMs = Math.max(0, this.#flushNotBefore - this.#runtime.monotonicNow())
+    this.#flushTimer = this.#runtime.setTimer(delayMs, () => this.#flush())
+  }
+
+  #scheduleRefresh(): void {
+    if (this.#refreshTimer !== null || this.#isStopped) return
+    this.#refreshTimer = this.#runtime.setTimer(REFRESH_INTERVAL_MS, () => {
+      this.#refreshTimer = null
+      void this.#refresh()
+    })
+  }
+
+  /** Repeats everything, decided anew: a record may have moved out of somebody's sight. */
+  async #refresh(): Promise<void> {
+    if (this.#authors.size === 0) return
+    const present = [...this.#authors.values()].filter((author) => author.state !== null)
+    const records = present.flatMap((author) =>
+      author.state?.cursor !== undefined && this.#dependsOnValues(author) ? [author.state.cursor] : [],
+    )
+    await this.#records.read(records) // all at once, so that all states go in one message
+    for (const author of present) {
+      if (this.#authors.get(author.peer) !== author) continue
+      author.isFresh = true
+      this.#changed.add(author)
+    }
+    this.#scheduleFlush()
+    this.#scheduleRefresh()
+  }
+
+  #flush(): void {
+    this.#flushTimer = null
+    const startedAt = this.#runtime.monotonicNow()
+    this.#sendUpdates(this.#collectUpdates(this.#takeReady()))
+    this.#sendMissed()
+    const tookMs = this.#runtime.monotonicNow() - startedAt
+    this.#flushNotBefore = startedAt + Math.max(FLUSH_INTERVAL_MS, tookMs * (1 + IDLE_SHARE))
+    if (this.#changed.size > 0 || this.#behind.size > 0) this.#scheduleFlush()
+  }
+
+  // ── who sees what ──────────────────────────────────────────────────────────────────────────
+
+  /** The changed authors of which it can be decided now; the store is asked about the others. */
+  #takeReady(): readonly Author[] {
+    const ready: Author[] = []
+    const unknown: Author[] = []
+    for (const author of this.#changed) {
+      const cursor = author.state?.cursor
+      if (cursor === undefined || !this.#dependsOnValues(author)) ready.push(author)
+      else if (this.#records.peek(cursor) !== undefined) ready.push(author)
+      else if (!author.isWaiting) unknown.push(author)
+    }
+    this.#changed.clear()
+    if (unknown.length > 0) void this.#askStore(unknown)
+    return ready
+  }
+
+  async #askStore(authors: readonly Author[]): Promise<void> {
+    for (const author of authors) author.isWaiting = true
+    await this.#records.read(authors.flatMap(({ state }) => (state?.cursor ? [state.cursor] : [])))
+    for (const author of authors) {
+      author.isWaiting = false
+      if (this.#authors.get(author.peer) === author) this.#changed.add(author)
+    }
+    this.#scheduleFlush()
+  }
+
+  #dependsOnValues({ peer }: Author): boolean {
+    return this.#audiences.areSelective || (peer.identity !== null && isSelective(peer.identity.view))
+  }
+
+  /** What each audience is to be told, by presence id. */
+  #collectUpdates(authors: readonly Author[]): Map<Audience, Map<number, string>> {
+    const updates = new Map<Audience, Map<number, string>>()
+    const tell = (audience: Audience, author: Author, text: string) => {
+      const states = updates.get(audience)
+      if (states === undefined) updates.set(audience, new Map([[author.id, text]]))
+      else states.set(author.id, text)
+    }
+    for (const author of authors) {
+      const before = author.shownTo
+      const now = this.#audienceOf(author)
+      const texts = author.state === null ? null : textsOf(author.state)
+      for (const audience of before.keys()) {
+        if (now.has(audience)) continue
+        tell(audience, author, 'null')
+        this.#shownIn.get(audience)?.delete(author)
+      }
+      for (const [audience, shown] of now) {
+        if (texts !== null && (author.isFresh || before.get(audience) !== shown))
+          tell(audience, author, texts[shown])
+        this.#shownIn.get(audience)?.set(author, shown)
+      }
+      author.shownTo = now
+      author.isFresh = false
+    }
+    return updates
+  }
+
+  #audienceOf(author: Author): Map<Audience, Shown> {
+    const shownTo = new Map<Audience, Shown>()
+    const view = author.peer.identity?.view
+    if (author.state === null || view === undefined) return shownTo
+    for (const audience of this.#audiences.sharing(author.tags)) shownTo.set(audience, 'user')
+    const { cursor } = author.state
+    if (cursor === undefined) return shownTo
+    const values = this.#dependsOnValues(author) ? (this.#records.peek(cursor) ?? {}) : {}
+    // Nobody points at what it does not see: a cursor is no way into another tenant.
+    if (!showsRecord(cursor.collection, values, view)) return shownTo
+    for (const audience of this.#audiences.seeing(cursor.collection, values)) shownTo.set(audience, 'whole')
+    return shownTo
+  }
+
+  // ── sending ────────────────────────────────────────────────────────────────────────────────
+
+  #sendUpdates(updates: ReadonlyMap<Audience, ReadonlyMap<number, string>>): void {
+    for (const [audience, states] of updates) {
+      const frame = new PresenceFrame(this.#nextMessageId(), states)
+      for (const peer of audience.members) {
+        const missed = this.#behind.get(peer)
+        if (missed === undefined && this.#send(peer, frame)) continue
+        this.#fallBehind(peer, states, missed)
+      }
+    }
+  }
+
+  /** @returns false when the receiver's buffer is full */
+  #send(peer: RelayPeer, presence: PresenceFrame): boolean {
+    if (peer.format !== 'json') return true // has no form for presence
+    const frame = presence.for(this.#authors.get(peer)?.id)
+    return frame === null || peer.sendShared(frame)
+  }
+
+  #fallBehind(peer: RelayPeer, states: ReadonlyMap<number, string>, missed = new Set<number>()): void {
+    for (const [id, text] of states) {
+      if (text === 'null' && missed.size < MAX_MISSED_DEPARTURES) missed.add(id)
+      else missed.delete(id)
+    }
+    this.#behind.set(peer, missed)
+  }
+
+  /** Sends those who have just come, and those whose buffer was full, all that they see. */
+  #sendMissed(): void {
+    for (const [peer, missed] of this.#behind) {
+      if (!peer.canSend()) continue
+      const audience = this.#audiences.of(peer)
+      const states = new Map<number, string>()
+      for (const id of missed) states.set(id, 'null')
+      for (const [author, shown] of (audience && this.#shownIn.get(audience)) ?? []) {
+        if (author.state !== null && author.peer !== peer) states.set(author.id, textsOf(author.state)[shown])
+      }
+      if (states.size === 0 || this.#send(peer, new PresenceFrame(this.#nextMessageId(), states))) {
+        this.#behind.delete(peer)
+      }
+    }
+  }
+
+  #nextMessageId(): string {
+    this.#messageCount++
+    return `presence-${this.#messageCount}`
+  }
+}
+
+/** The state as each kind of receiver gets it, as JSON. */
+function textsOf({ user, cursor }: AwarenessState): Record<Shown, string> {
+  const whole = JSON.stringify(cursor === undefined ? { user } : { user, cursor })
+  return { whole, user: cursor === undefined ? whole : JSON.stringify({ user }) }
+}

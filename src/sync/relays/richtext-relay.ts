@@ -1,0 +1,80 @@
+import type { FieldValues } from '../../core/operation.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { matchesScope } from '../../core/scope.ts'
+import { encodeFrame } from '../../protocol/codec.ts'
+import type { YjsDocUpdateMessage } from '../../protocol/messages.ts'
+import { TokenBucket } from '../token-bucket.ts'
+import { type Audiences, isSelective, type RelayPeer } from './audiences.ts'
+import type { RecordValuesCache } from './record-values-cache.ts'
+
+/** A person types ten characters a second; clients send each as an update. */
+const MAX_UPDATES_PER_MINUTE = 6000
+/** base64 characters; a larger change of a document reaches the others as an operation only. */
+const MAX_UPDATE_LENGTH = 1024 * 1024
+
+/**
+ * Passes changes of large documents on to whoever may see the record, before the operation that
+ * makes them durable. Nothing is stored and nothing is promised: what a full buffer or a limit
+ * drops comes with the operation.
+ */
+export class RichtextRelay {
+  readonly #audiences: Audiences
+  readonly #records: RecordValuesCache
+  readonly #runtime: Pick<Runtime, 'monotonicNow'>
+  readonly #buckets = new WeakMap<RelayPeer, TokenBucket>()
+
+  constructor(
+    audiences: Audiences,
+    records: RecordValuesCache,
+    { runtime }: { runtime: Pick<Runtime, 'monotonicNow'> },
+  ) {
+    this.#audiences = audiences
+    this.#records = records
+    this.#runtime = runtime
+  }
+
+  receive(sender: RelayPeer, message: YjsDocUpdateMessage): Promise<void> | undefined {
+    if (message.update.length > MAX_UPDATE_LENGTH || !this.#isWithinRate(sender)) return undefined
+    const values = this.#dependsOnValues(sender) ? this.#records.peek(message) : {}
+    if (values !== undefined) {
+      this.#relay(sender, message, values)
+      return undefined
+    }
+    // The next message waits: updates of one author arrive in the order in which they were made.
+    return this.#records
+      .read([message])
+      .then(() => this.#relay(sender, message, this.#records.peek(message) ?? {}))
+  }
+
+  #relay(sender: RelayPeer, message: YjsDocUpdateMessage, values: FieldValues): void {
+    const { collection } = message
+    if (!sender.isAccepted || !mayWrite(sender, collection, values)) return
+    const frame = encodeFrame(message, 'json')
+    for (const audience of this.#audiences.seeing(collection, values)) {
+      for (const peer of audience.members) {
+        if (peer !== sender && peer.format === 'json') peer.sendShared(frame)
+      }
+    }
+  }
+
+  #dependsOnValues({ identity }: RelayPeer): boolean {
+    if (this.#audiences.areSelective || identity === null) return true
+    return identity.auth.scopes !== undefined || isSelective(identity.view)
+  }
+
+  #isWithinRate(sender: RelayPeer): boolean {
+    const now = this.#runtime.monotonicNow()
+    let bucket = this.#buckets.get(sender)
+    if (bucket === undefined) {
+      bucket = new TokenBucket(MAX_UPDATES_PER_MINUTE, now)
+      this.#buckets.set(sender, bucket)
+    }
+    if (bucket.waitMs(1, now) > 0) return false
+    bucket.take(1, now)
+    return true
+  }
+}
+
+function mayWrite({ identity }: RelayPeer, collection: string, values: FieldValues): boolean {
+  return identity !== null && matchesScope(values, collection, identity.auth.scopes ?? null)
+}
