@@ -92,7 +92,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     type: oneOf(['sqlite', 'postgres', 'memory']),
     default: 'sqlite',
     flag: '--store <driver>',
-    help: '`memory` forgets everything when the server stops.',
+    help: '`sqlite`, `postgres` or `memory`. The last forgets everything when the server stops.',
   },
   {
     path: 'store.filename',
@@ -101,7 +101,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: './kora-server.db',
     env: 'KORA_DB',
     flag: '--db <file or URL>',
-    help: 'Database file; created when it does not exist.',
+    help: 'SQLite file; created when it does not exist.',
   },
   {
     path: 'store.durability',
@@ -118,7 +118,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     isSecret: true,
     env: 'DATABASE_URL',
     flag: '--db <file or URL>',
-    help: 'Database to connect to.',
+    help: 'URL of the PostgreSQL database.',
   },
   {
     path: 'store.poolSize',
@@ -495,9 +495,12 @@ export function configFlags(): readonly { readonly flag: string; readonly help: 
   return [...helpByFlag].map(([flag, help]) => ({ flag, help }))
 }
 
-function flagHelp({ path: optionPath, type, env }: ValueOption): string {
-  const expects = optionPath === 'store.filename' ? 'a database file' : type.expects
-  return env === undefined ? expects : `${expects} (env ${env})`
+/** The first sentence of the help, as a line of `--help`. */
+function flagHelp({ help, env }: ValueOption): string {
+  const [sentence = ''] = help.replaceAll('`', '').split(/\.(?:\s|$)/)
+  // "Port to listen on" becomes lower case like its neighbours, "URL of the database" stays.
+  const line = sentence.replace(/^[A-Z](?![A-Z])/, (letter) => letter.toLowerCase())
+  return env === undefined ? line : `${line} (env ${env})`
 }
 
 function hasAuthenticate(value: object): boolean {
