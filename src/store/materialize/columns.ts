@@ -98,6 +98,9 @@ export function decodeColumn(descriptor: FieldDescriptor, stored: unknown, diale
  * @returns undefined when the column cannot hold the value, so that no record matches
  */
 export function encodeFilterValue(column: Column, value: JsonValue): ColumnValue | undefined {
+  const shown = column.show(value)
+  if (typeof shown !== typeof value) return undefined
+  if (typeof value === 'number' && shown !== value) return undefined // a fraction that the column cuts off
   return column.encode(value) ?? undefined
 }
 

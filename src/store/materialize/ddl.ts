@@ -138,7 +138,7 @@ function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown
 }
 
 /** Compiles only: its driver has no connection. */
-function builderFor(dialect: SqlDialect): Kysely<unknown> {
+export function builderFor(dialect: SqlDialect): Kysely<unknown> {
   return dialect === 'sqlite' ? SQLITE_BUILDER : POSTGRES_BUILDER
 }
 

@@ -1,3 +1,5 @@
+import { canonicalJson } from '../../core/canonical-json.ts'
+
 /**
  * Text as every database can hold it. PostgreSQL refuses U+0000 in text and jsonb; UTF-8 has no
  * form for half of a surrogate pair. Both are replaced by U+FFFD on all stores, so that one
@@ -8,10 +10,13 @@ export function storableText(text: string): string {
   return text.replaceAll('\0', '\ufffd').replaceAll(LONE_SURROGATES, '\ufffd')
 }
 
-/** A value as JSON text, with the same replacements inside of its strings and keys. */
+/**
+ * A value as JSON text, with the same replacements inside of its strings and keys. Keys are sorted,
+ * so that equal values are equal as text: SQLite compares the text, PostgreSQL the value.
+ */
 export function storableJson(value: unknown): string {
-  const text = JSON.stringify(value)
-  // JSON.stringify writes both as escapes, so that most texts need no second look.
+  const text = canonicalJson(value)
+  // Both are written as escapes, so that most texts need no second look.
   return text.includes('\\u') ? text.replaceAll(ESCAPE, replaceUnstorable) : text
 }
 
