@@ -15,13 +15,12 @@ export interface ConfigOptionValues extends ConfigFlags {
  * @param names without dashes: `port`, `db`
  */
 export function addConfigOptions(command: Command, names: readonly string[]): void {
-  for (const { flag, help } of configFlags()) {
-    const option = new Option(flag, help)
-    if (names.includes(option.name())) command.addOption(option)
+  const options = configFlags().map(({ flag, help }) => new Option(flag, help))
+  for (const option of options) if (names.includes(option.name())) command.addOption(option)
+  command.option('-c, --config <file>', 'configuration file (default: kora.config.*, searched upwards)')
+  for (const option of options) {
+    if (option.name() === 'log-level') command.addOption(option.choices(LOG_LEVELS))
   }
-  command
-    .option('-c, --config <file>', 'configuration file (default: kora.config.*, searched upwards)')
-    .addOption(new Option('--log-level <level>', 'least important log lines to print').choices(LOG_LEVELS))
 }
 
 /** The effective configuration for a command: its flags, the environment, the file, the defaults. */

@@ -92,7 +92,7 @@ async function openSqlite(
   { isReadOnly = false }: { isReadOnly?: boolean } = {},
 ): Promise<ServerStore> {
   const { createSqliteServerStore } = await import('../store/sqlite/sqlite-store.ts')
-  return createSqliteServerStore({ filename, durability, isReadOnly })
+  return createSqliteServerStore({ filename, durability, readOnly: isReadOnly })
 }
 
 async function openMemory(): Promise<ServerStore> {

@@ -24,8 +24,8 @@ export function addCheckCommand(program: Command, context: CommandContext): void
     .command('check')
     .summary('say whether the server would start, and what is risky')
     .description(
-      'Checks configuration, schema, store, keys and port without changing anything.\n' +
-        'Exit code 1 when the server would not start, 2 when the configuration is wrong.',
+      'Checks configuration, schema, store, keys and port without changing anything. Exit code 1 when the ' +
+        'server would not start, 2 when the configuration is wrong.',
     )
     .option('--print-config', 'print every option with its value and where that came from')
   addConfigOptions(command, ['port', 'host', 'path', 'store', 'db', 'schema'])

@@ -27,8 +27,8 @@ export function addMigrateCommand(program: Command, context: CommandContext): vo
     .command('migrate')
     .summary('bring the store to what the configuration asks for')
     .description(
-      'Creates and fills the tables that the schema asks for, without starting the server. Safe to\n' +
-        'run twice and safe to interrupt.',
+      'Creates and fills the tables that the schema asks for, without starting the server. Safe to run twice ' +
+        'and safe to interrupt.',
     )
     .option('--plan', 'print what would be done, in SQL, and change nothing')
     .option('--rebuild [collections...]', 'fill tables again from the log (default: all)')

@@ -5,7 +5,7 @@ import { systemRuntime } from '../../core/system-runtime.ts'
 import { packageVersion } from '../../http/package-version.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
-import { type Daemon, openDaemon } from '../daemon.ts'
+import type { Daemon } from '../daemon.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
 import { createLogger, isPrettyLog } from '../logging.ts'
 import { formatBanner } from '../output/banner.ts'
@@ -23,9 +23,9 @@ export function addStartCommand(program: Command, context: CommandContext): void
     .command('start')
     .summary('run the server')
     .description(
-      'Runs the server until SIGINT or SIGTERM, which drain it; a second signal ends it at once.\n' +
-        'Flags override the environment, which overrides the configuration file. Without any\n' +
-        'configuration it starts on SQLite in ./kora-server.db.',
+      'Runs the server until SIGINT or SIGTERM, which drain it; a second signal ends it at once. Flags override ' +
+        'the environment, which overrides the configuration file. Without any configuration it starts on SQLite ' +
+        'in ./kora-server.db.',
     )
   addConfigOptions(command, ['port', 'host', 'path', 'store', 'db', 'schema'])
   command
@@ -50,6 +50,7 @@ async function start(flags: ConfigOptionValues, context: CommandContext): Promis
   const stopExiting = exitOnSignal(context, () => progress.stop())
   let daemon: Daemon
   try {
+    const { openDaemon } = await import('../daemon.ts') // half of the program: other commands need none of it
     daemon = await openDaemon(config.values, {
       logger,
       runtime: systemRuntime(),

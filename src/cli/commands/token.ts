@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { SignJWT } from 'jose'
 import { explainToken } from '../../auth/token-verdict.ts'
 import { formatDuration, parseDuration } from '../../config/duration.ts'
@@ -19,7 +19,7 @@ const HOUR_MS = 3_600_000
 
 interface SignFlags extends ConfigOptionValues {
   readonly sub: string
-  readonly claim: readonly string[]
+  readonly claim?: readonly string[]
   /** ms */
   readonly expires: number
 }
@@ -35,13 +35,11 @@ export function addTokenCommand(program: Command, context: CommandContext): void
       '--claim <name=value>',
       'add a claim (repeatable); name:=JSON for other values than text',
       collectValues,
-      [],
     )
-    .option(
-      '--expires <duration>',
-      'how long it is valid: 90s, 15m, 1h, 7d (default: 1h)',
-      parseLifetime,
-      HOUR_MS,
+    .addOption(
+      new Option('--expires <duration>', 'how long it is valid: 90s, 15m, 1h, 7d')
+        .argParser(parseLifetime)
+        .default(HOUR_MS, '1h'),
     )
   addConfigOptions(command, [])
   command
@@ -78,7 +76,7 @@ async function signToken(flags: SignFlags, { terminal }: CommandContext): Promis
     ...standardClaims(config.auth, flags.sub, () => runtime.uuid()),
     iat: issuedAt,
     exp: issuedAt + Math.ceil(flags.expires / 1000),
-    ...parseClaims(flags.claim),
+    ...parseClaims(flags.claim ?? []),
   })
     .setProtectedHeader({ alg, typ: 'JWT', ...(kid === undefined ? {} : { kid }) })
     .sign(key)

@@ -1,9 +1,6 @@
-import { ConfigError, SchemaError } from '../../core/errors.ts'
-import { unknownName } from '../../core/schema/names.ts'
+import { ConfigError } from '../../core/errors.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
-
-/** Fields that every record has beside those of the schema. */
-export const SYSTEM_FIELDS = ['id', '_created_at', '_updated_at'] as const
+import { requireColumn } from '../../store/query/resolve-query.ts'
 
 /**
  * Turns `--where` flags into the filter of a query. `field=value` is read by the field's kind,
@@ -18,21 +15,13 @@ export function parseWhere(
   const where: { [field: string]: unknown } = Object.create(null)
   for (const flag of flags) {
     const { field, text, isJson } = splitCondition(flag)
-    requireField(field, collection)
+    requireColumn(collection, field)
     if (Object.hasOwn(where, field)) {
       throw invalidWhere(`Field "${field}" is given twice. Conditions are joined by AND, so give each once.`)
     }
     where[field] = isJson ? parseJsonValue(field, text) : parseByKind(field, text, kindOf(field, collection))
   }
   return where
-}
-
-/** @throws SchemaError `UNKNOWN_FIELD` that lists the fields of the collection */
-export function requireField(field: string, collection: CollectionDefinition): void {
-  if (Object.hasOwn(collection.fields, field)) return
-  if ((SYSTEM_FIELDS as readonly string[]).includes(field)) return
-  const fields = ['id', ...Object.keys(collection.fields), '_created_at', '_updated_at']
-  throw new SchemaError('UNKNOWN_FIELD', unknownName('field', field, fields))
 }
 
 /** The kind that decides how a field is read and shown. */

@@ -1,0 +1,53 @@
+import { encodeBytes } from '../../core/record/binary-values.ts'
+import { readableRichtext } from '../../store/materialize/readable-richtext.ts'
+import type { MaterializedRecord, ServerStore } from '../../store/store.ts'
+import type { Query } from './prepare-query.ts'
+
+const PAGE_SIZE = 1000 // bounds the memory: the records of one page are held at a time
+
+/** Pages of the result; each is read when the one before has been written. */
+export async function* readPages(store: ServerStore, query: Query): AsyncGenerator<MaterializedRecord[]> {
+  let offset = query.options.offset ?? 0
+  let left = query.limit ?? Number.POSITIVE_INFINITY
+  while (left > 0) {
+    const limit = Math.min(PAGE_SIZE, left)
+    const page = await store.queryCollection(query.collection, { ...query.options, limit, offset })
+    if (page.length > 0) yield page.map((record) => present(record, query))
+    if (page.length < limit) return
+    offset += page.length
+    left -= page.length
+  }
+}
+
+/** One record by its id; null when there is none. */
+export async function readRecord(
+  store: ServerStore,
+  query: Query,
+  id: string,
+): Promise<MaterializedRecord | null> {
+  const { collection, options } = query
+  const record = options.includeDeleted
+    ? (await store.queryCollection(collection, { where: { id }, includeDeleted: true }))[0]
+    : await store.findRecord(collection, id)
+  return record ? present(record, query) : null
+}
+
+/** How many records match, limit and offset aside. */
+export async function countRecords(store: ServerStore, query: Query): Promise<number> {
+  if (!query.options.includeDeleted) return store.countCollection(query.collection, query.options.where)
+  let count = 0
+  const everything = { ...query, columns: [], limit: null, options: { ...query.options, offset: 0 } }
+  for await (const page of readPages(store, everything)) count += page.length
+  return count
+}
+
+/** Rich text as its text; other bytes, and with `--raw` these, as their JSON form. */
+function present(record: MaterializedRecord, { columns, isRaw }: Query): MaterializedRecord {
+  const shown: { [field: string]: unknown } = {}
+  for (const { field, kind } of columns) {
+    const value = record[field]
+    if (kind === 'richtext' && !isRaw) shown[field] = readableRichtext(value as string | Uint8Array | null)
+    else if (value instanceof Uint8Array) shown[field] = encodeBytes(value)
+  }
+  return { ...record, ...shown }
+}
