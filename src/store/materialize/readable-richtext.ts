@@ -1,9 +1,5 @@
-import * as Y from 'yjs'
 import type { JsonValue } from '../../core/operation.ts'
-import { decodeBytes } from '../../core/record/binary-values.ts'
-
-/** The shared type that Kora clients keep the text of a document under. */
-const TEXT_NAME = 'content'
+import { readRichText, readRichTextBytes } from '../../core/record/richtext.ts'
 
 /**
  * The text of a rich-text value, for people and queries.
@@ -12,19 +8,5 @@ const TEXT_NAME = 'content'
  * @returns null for null, and for bytes that are no document
  */
 export function readableRichtext(value: JsonValue | Uint8Array | undefined): string | null {
-  if (typeof value === 'string') return value
-  const bytes = value instanceof Uint8Array ? value : decodeBytes(value)
-  return bytes === null ? null : documentText(bytes)
-}
-
-function documentText(bytes: Uint8Array): string | null {
-  const document = new Y.Doc()
-  try {
-    Y.applyUpdate(document, bytes)
-    return document.getText(TEXT_NAME).toString()
-  } catch {
-    return null // the bytes come from a client; nobody has promised that they are a document
-  } finally {
-    document.destroy()
-  }
+  return value instanceof Uint8Array ? readRichTextBytes(value) : readRichText(value)
 }

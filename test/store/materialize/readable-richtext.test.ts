@@ -26,3 +26,10 @@ test.each([[[]], [[1, 2, 3, 4]], [[255, 255, 255, 255, 255]], [[5, 200, 1, 0, 0,
     expect(readableRichtext(Uint8Array.from(bytes))).toBeNull()
   },
 )
+
+test('bytes that claim to hold millions of structs take no memory for them', () => {
+  const claims33Million = Uint8Array.from([1, 0xc0, 0x96, 0xde, 0x0f, 1, 0, 0])
+  const before = process.memoryUsage().rss
+  for (let round = 0; round < 5; round++) expect(readableRichtext(claims33Million)).toBeNull()
+  expect(process.memoryUsage().rss - before).toBeLessThan(100_000_000)
+})
