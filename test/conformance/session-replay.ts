@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { WebSocket } from 'ws'
-import type { Operation } from '../../src/core/operation.ts'
+import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import { Conditions } from '../support/device/settle.ts'
 
@@ -19,7 +19,7 @@ export interface RecordedSession {
     readonly serverOperationsBefore?: readonly Operation[]
     /** Arrive from elsewhere while the session runs. */
     readonly operationsStoredDuring?: readonly Operation[]
-    readonly blob?: { readonly ref: { readonly [property: string]: unknown } }
+    readonly blob?: { readonly ref: FieldValues }
   }
   readonly frames: readonly RecordedFrame[]
 }
@@ -63,7 +63,7 @@ export async function replaySession(session: RecordedSession, url: string): Prom
   const comparisons: Comparison[] = []
   try {
     await openUnrecordedPeers(session, url, peers)
-    for (const recorded of session.frames) {
+    for (const [index, recorded] of session.frames.entries()) {
       switch (recorded.direction) {
         case 'client-open':
           peers.get(recorded.peer)?.terminate()
@@ -77,7 +77,9 @@ export async function replaySession(session: RecordedSession, url: string): Prom
           comparisons.push(await peerOf(peers, recorded).compareNext(recorded.frame as Message))
           break
         case 'close':
-          comparisons.push(...(await compareClose(recorded, peerOf(peers, recorded))))
+          // Recorded when it completes: what goes on afterwards is the peer's next connection.
+          if (!hasLaterFrames(session, index))
+            comparisons.push(...(await compareClose(recorded, peerOf(peers, recorded))))
           break
       }
     }
@@ -142,6 +144,43 @@ async function storeFromElsewhere(session: RecordedSession, frame: Message, else
   })
 }
 
+function hasLaterFrames(session: RecordedSession, index: number): boolean {
+  const { peer } = session.frames[index] as RecordedFrame
+  return session.frames.slice(index + 1).some((frame) => frame.peer === peer)
+}
+
+/**
+ * Replays a recording of presence and compares, each time the recorded client was told something,
+ * whom it knows to be there: numbers of clients and of messages are the server's own affair.
+ */
+export async function replayPresence(session: RecordedSession, url: string): Promise<void> {
+  const peers = new Map<string, Peer>()
+  const expected = new Map<string, Map<string, unknown>>()
+  try {
+    await openUnrecordedPeers(session, url, peers)
+    for (const recorded of session.frames) {
+      const peer = peerOf(peers, recorded)
+      if (recorded.direction === 'client->server') await peer.send(recorded.frame as Message)
+      else if (recorded.direction === 'close') peer.closeByClient()
+      else {
+        const known = expected.get(recorded.peer) ?? new Map<string, unknown>()
+        expected.set(recorded.peer, known)
+        mergePresence(known, recorded.frame as Message)
+        await peer.seesExactly([...known.values()])
+      }
+    }
+  } finally {
+    for (const peer of peers.values()) peer.terminate()
+  }
+}
+
+function mergePresence(known: Map<string, unknown>, message: Message): void {
+  for (const [clientId, state] of Object.entries(message.states as { [clientId: string]: unknown })) {
+    if (state === null) known.delete(clientId)
+    else known.set(clientId, state)
+  }
+}
+
 /** A close by the client is only repeated; one by the server must come. */
 async function compareClose(recorded: RecordedFrame, peer: Peer): Promise<Comparison[]> {
   const isByClient =
@@ -179,6 +218,7 @@ class Peer {
   readonly #received: Message[] = []
   /** Recorded server id → the id that this run's server used, and the same for blob requests. */
   readonly #ids = new Map<string, string>()
+  readonly #presence = new Map<string, unknown>()
   #closeCode: number | null = null
   isOpen = false
 
@@ -186,7 +226,9 @@ class Peer {
     this.name = name
     this.#socket = new WebSocket(url)
     this.#socket.on('message', (data: Buffer) => {
-      this.#received.push(JSON.parse(data.toString('utf8')))
+      const message: Message = JSON.parse(data.toString('utf8'))
+      if (message.type === 'awareness-update') mergePresence(this.#presence, message)
+      else this.#received.push(message)
       this.#conditions.changed()
     })
     this.#socket.on('open', () => this.#conditions.changed())
@@ -214,6 +256,11 @@ class Peer {
     return { peer: this.name, expected: mask(recorded), received: mask(received) }
   }
 
+  async seesExactly(states: readonly unknown[]): Promise<void> {
+    const wanted = sortedTexts(states)
+    await this.#until(() => sortedTexts([...this.#presence.values()]) === wanted, `it sees ${wanted}`)
+  }
+
   async closed(): Promise<number> {
     await this.#until(() => this.#closeCode !== null, 'the server closes')
     return this.#closeCode ?? 0
@@ -232,6 +279,7 @@ class Peer {
       nodeId,
       versionVector: {},
       schemaVersion,
+      supportedWireFormats: ['json', 'protobuf'],
       lastDeliverySequence,
     })
     const response = await this.next()
@@ -276,6 +324,13 @@ class Peer {
   }
 }
 
+function sortedTexts(values: readonly unknown[]): string {
+  return values
+    .map((value) => JSON.stringify(value))
+    .sort()
+    .join(' ')
+}
+
 function mask(message: Message): unknown {
   const { messageId: _messageId, requestId: _requestId, serverTime, ...rest } = message
   if (message.type !== 'handshake-response') return rest
@@ -285,4 +340,49 @@ function mask(message: Message): unknown {
     hasServerTime: typeof serverTime === 'number',
     selectsWireFormat: selectedWireFormat !== undefined,
   }
+}
+
+interface RecordedRequest {
+  readonly direction: 'http-request' | 'http-response'
+  readonly method?: 'GET' | 'POST'
+  readonly headers?: { readonly [name: string]: string }
+  readonly body?: Message
+  readonly status?: number
+}
+
+/**
+ * Replays a recording of HTTP polling. How long a server holds a GET that has nothing to say is its
+ * own affair, so that the recorded 204 are passed over; messages, their order and the status of
+ * each POST are compared.
+ */
+export async function replayPolling(session: RecordedSession, url: string): Promise<Comparison[]> {
+  const frames = session.frames as unknown as readonly RecordedRequest[]
+  const comparisons: Comparison[] = []
+  const ids = new Map<string, string>()
+  const request = frames.find(({ method }) => method === 'GET')
+  for (const [index, { direction, method, headers = {}, body }] of frames.entries()) {
+    if (direction !== 'http-request') continue
+    const expected = frames.slice(index).find((frame) => frame.direction === 'http-response')
+    if (method === 'POST') {
+      const acknowledged = ids.get(String(body?.acknowledgedMessageId))
+      const sent = { ...body, ...(acknowledged ? { acknowledgedMessageId: acknowledged } : {}) }
+      const { status } = await fetch(url, { method, headers, body: JSON.stringify(sent) })
+      comparisons.push({ peer: 'POST', expected: expected?.status, received: status })
+    } else if (expected?.status === 200) {
+      const received = await pollUntilMessage(url, request?.headers ?? {})
+      ids.set(expected.body?.messageId ?? '', received.messageId)
+      comparisons.push({ peer: 'GET', expected: mask(expected.body as Message), received: mask(received) })
+    }
+  }
+  return comparisons
+}
+
+async function pollUntilMessage(url: string, headers: { readonly [name: string]: string }): Promise<Message> {
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const response = await fetch(url, { headers })
+    if (response.status === 200) return (await response.json()) as Message
+    if (response.status !== 204) throw new Error(`GET answered ${response.status}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error('No message came in 20 polls')
 }
