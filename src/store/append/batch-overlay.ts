@@ -1,0 +1,97 @@
+import type { Operation } from '../../core/operation.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { ScopeChanges } from '../../core/view.ts'
+import type { AppendResult } from '../store.ts'
+import { type Loaded, recordKeyText, type StoredRecord } from './load.ts'
+
+/** One record as the batch has left it so far. */
+export interface PlannedRecord {
+  readonly collection: string
+  readonly recordId: string
+  /** The store's own number; null until the record is written for the first time. */
+  ref: number | null
+  /** null: no operation of it is stored, nor applied in this batch. */
+  state: RecordState | null
+  /** True once the batch changed it. */
+  isChanged: boolean
+  /** What the batch applied to it, in order: the end of its history. */
+  readonly applied: Operation[]
+  /** What was stored before the batch, once a replay has asked for it. */
+  history: readonly Operation[] | null
+}
+
+/** A row of the log that the batch adds, before it has its place there. */
+export interface PlannedEntry {
+  readonly kind: 'operation' | 'snapshot'
+  /** Authored by the server: its sequence number is given, and its wire JSON made, on commit. */
+  readonly operation: Operation
+  readonly wireJson: string | null
+  readonly record: PlannedRecord
+  readonly scopeChanges: ScopeChanges
+}
+
+export type PlannedResult =
+  /** Its entries stand together in the plan: its own, then what the server authored because of it. */
+  | { readonly status: 'applied'; readonly firstEntry: number; readonly entryCount: number }
+  | Exclude<AppendResult, { status: 'applied' }>
+
+/** What the batch has changed so far, laid over what the store holds. */
+export class BatchOverlay {
+  readonly records: PlannedRecord[] = []
+  readonly entries: PlannedEntry[] = []
+  readonly vector = new Map<string, number>()
+  readonly #recordsByKey = new Map<string, PlannedRecord>()
+  readonly #wireJsonById = new Map<string, string>()
+  #loaded: Loaded
+
+  constructor(loaded: Loaded) {
+    this.#loaded = loaded
+  }
+
+  /** Wire JSON of an operation that is stored or was applied by this batch. */
+  findOperation(operationId: string): string | undefined {
+    return this.#wireJsonById.get(operationId) ?? this.#loaded.operations.get(operationId)
+  }
+
+  /** The record as this batch has left it. It must have been asked for in a load request. */
+  record(collection: string, recordId: string): PlannedRecord {
+    const key = recordKeyText(collection, recordId)
+    const known = this.#recordsByKey.get(key)
+    if (known !== undefined) return known
+    const record = plannedRecord(collection, recordId, this.#loaded.records.get(key))
+    this.#recordsByKey.set(key, record)
+    return record
+  }
+
+  /** Adds an operation and the state that it leaves its record in. */
+  apply(entry: PlannedEntry, state: RecordState): void {
+    const { record } = entry
+    if (!record.isChanged) this.records.push(record)
+    record.isChanged = true
+    record.state = state
+    record.applied.push(entry.operation)
+    this.entries.push(entry)
+    if (entry.wireJson !== null) this.#wireJsonById.set(entry.operation.id, entry.wireJson)
+  }
+
+  /** Moves the version vector of the node up to the sequence number. */
+  advance(nodeId: string, sequenceNumber: number): void {
+    if (sequenceNumber > (this.vector.get(nodeId) ?? 0)) this.vector.set(nodeId, sequenceNumber)
+  }
+}
+
+function plannedRecord(
+  collection: string,
+  recordId: string,
+  stored: StoredRecord | undefined,
+): PlannedRecord {
+  return {
+    collection,
+    recordId,
+    ref: stored?.ref ?? null,
+    state: stored?.state ?? null,
+    isChanged: false,
+    applied: [],
+    history: null,
+  }
+}

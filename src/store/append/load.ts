@@ -1,0 +1,62 @@
+import type { Operation } from '../../core/operation.ts'
+import type { RecordState } from '../../core/record/state.ts'
+
+/** A record by what names it everywhere: the log, the states, the tables. */
+export interface RecordKey {
+  readonly collection: string
+  readonly recordId: string
+}
+
+/**
+ * What the append algorithm needs from the store before it can go on, for a whole batch at a time:
+ * a database answers one request with one round trip. Lists without entries cost nothing.
+ */
+export interface LoadRequest {
+  /** Operations that may already be stored. */
+  readonly operationIds: readonly string[]
+  /** Records whose present state decides. */
+  readonly records: readonly RecordKey[]
+  /** Records whose stored operations (no snapshots) are folded again. */
+  readonly histories: readonly RecordKey[]
+}
+
+/** The answer. What the store does not hold is missing from the maps. */
+export interface Loaded {
+  /** Wire JSON by operation id. */
+  readonly operations: ReadonlyMap<string, string>
+  /** By `recordKeyText`. */
+  readonly records: ReadonlyMap<string, StoredRecord>
+  /** By `recordKeyText`; operations in any order. */
+  readonly histories: ReadonlyMap<string, readonly Operation[]>
+}
+
+export interface StoredRecord {
+  /** The store's own number of the record. */
+  readonly ref: number
+  readonly state: RecordState
+}
+
+/** A step that may ask the store for more while it runs. */
+export type Loading<Result> = Generator<LoadRequest, Result, Loaded>
+
+/** A map key for a record; names of collections hold no NUL. */
+export function recordKeyText(collection: string, recordId: string): string {
+  return `${collection}\u0000${recordId}`
+}
+
+/** Runs a loading step on a store that answers at once. */
+export function runLoading<Result>(steps: Loading<Result>, load: (request: LoadRequest) => Loaded): Result {
+  let step = steps.next()
+  while (!step.done) step = steps.next(load(step.value))
+  return step.value
+}
+
+/** Runs a loading step on a store that answers over a network. */
+export async function runLoadingAsync<Result>(
+  steps: Loading<Result>,
+  load: (request: LoadRequest) => Promise<Loaded>,
+): Promise<Result> {
+  let step = steps.next()
+  while (!step.done) step = steps.next(await load(step.value))
+  return step.value
+}

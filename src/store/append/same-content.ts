@@ -1,0 +1,31 @@
+import { canonicalJson } from '../../core/canonical-json.ts'
+import type { FieldValues, Operation } from '../../core/operation.ts'
+
+/**
+ * True when two operations of one id have the same content: what the id is made from. The rest may
+ * differ between two sendings of one operation: `causalDeps` are remapped when a client corrects
+ * its clock.
+ *
+ * End-to-end encrypted payloads are encrypted anew each time they are sent, so two of them count
+ * as the same; everything that is in the clear must still agree, the author's node included.
+ */
+export function hasSameContent(a: Operation, b: Operation): boolean {
+  return canonicalJson(contentOf(a)) === canonicalJson(contentOf(b))
+}
+
+function contentOf(operation: Operation): Record<string, unknown> {
+  const { type, collection, recordId, data, timestamp, nodeId, atomicOps } = operation
+  return {
+    type,
+    collection,
+    recordId,
+    data: isCiphertext(data) ? 'encrypted' : data,
+    timestamp,
+    nodeId,
+    atomicOps: atomicOps !== undefined && Object.keys(atomicOps).length > 0 ? atomicOps : null,
+  }
+}
+
+function isCiphertext(data: FieldValues | null): boolean {
+  return data !== null && Object.hasOwn(data, '__kora_e2e_encrypted') && data.__kora_e2e_encrypted === true
+}

@@ -1,0 +1,69 @@
+import type { RecordState } from '../../core/record/state.ts'
+import { type ScopeChange, type ScopeChanges, type ScopeKey, scopeKeyOf } from '../../core/view.ts'
+
+const NO_CHANGES: ScopeChanges = Object.freeze({})
+
+/**
+ * What an operation did to the fields that visibility is decided by.
+ *
+ * @param before the record before the operation; null when it did not exist
+ */
+export function scopeChangesOf(
+  before: RecordState | null,
+  after: RecordState,
+  trackedFields: readonly string[],
+): ScopeChanges {
+  if (trackedFields.length === 0) return NO_CHANGES
+  const changes: Record<string, ScopeChange> = Object.create(null)
+  for (const field of trackedFields) {
+    const afterKey = keyIn(after, field)
+    const beforeKey = before === null ? afterKey : keyIn(before, field)
+    if (beforeKey !== afterKey) changes[field] = { after: afterKey, before: { key: beforeKey } }
+    else if (afterKey !== undefined) changes[field] = { after: afterKey }
+  }
+  return changes
+}
+
+/** True when the change brings the record into some view: a tracked field took another value. */
+export function gainsViews(changes: ScopeChanges): boolean {
+  for (const field in changes) {
+    const change = changes[field]
+    if (change?.before !== undefined && change.after !== undefined) return true
+  }
+  return false
+}
+
+function keyIn(state: RecordState, field: string): ScopeKey {
+  return Object.hasOwn(state.values, field) ? scopeKeyOf(state.values[field]) : undefined
+}
+
+/**
+ * Stored form: field → [after] or [after, before], where JSON null is a missing field (the key of
+ * a field that holds null is the text "null"). null when there is nothing to say.
+ */
+export function serializeScopeChanges(changes: ScopeChanges): string | null {
+  let isEmpty = true
+  const stored: Record<string, (string | null)[]> = Object.create(null)
+  for (const field in changes) {
+    const change = changes[field]
+    if (change === undefined) continue
+    isEmpty = false
+    const after = change.after ?? null
+    stored[field] = change.before === undefined ? [after] : [after, change.before.key ?? null]
+  }
+  return isEmpty ? null : JSON.stringify(stored)
+}
+
+export function parseScopeChanges(text: string | null): ScopeChanges {
+  if (text === null) return NO_CHANGES
+  const stored = JSON.parse(text) as Record<string, [string | null, (string | null)?]> // written above
+  const changes: Record<string, ScopeChange> = Object.create(null)
+  for (const field of Object.keys(stored)) {
+    const [after, before] = stored[field] ?? [null]
+    changes[field] =
+      before === undefined
+        ? { after: after ?? undefined }
+        : { after: after ?? undefined, before: { key: before ?? undefined } }
+  }
+  return changes
+}

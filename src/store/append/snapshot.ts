@@ -1,0 +1,108 @@
+import { compareTimestamps } from '../../core/clock.ts'
+import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/operation.ts'
+import { computeOperationId } from '../../core/operation-id.ts'
+import type { RecordState } from '../../core/record/state.ts'
+
+/*
+ * A record that moves into a view must arrive there whole. The operation that moves it is a partial
+ * update of a record those clients have never seen, and the record's older operations carry the old
+ * value of the scope field, so each client's own filter drops them. So the server authors, directly
+ * behind the moving operation, operations that build the record as it is now:
+ *
+ *   insert   all present values, stamped with the earliest write among them
+ *   update   for each later write: the fields it set, stamped as that write
+ *   delete   when the record is a tombstone, stamped as its deletion
+ *
+ * Each value keeps the clock of the write it comes from. A later operation of any client therefore
+ * wins or loses against it exactly as it does on clients that saw the original writes; a fresh clock
+ * would beat edits that were made before the move and arrive after it. The updates repeat values
+ * that the insert has already brought, which required columns need; only their clocks are new.
+ *
+ * Clients filter each operation by itself, before its batch is applied. Hence `previousData`: with
+ * the tracked fields in it, an update that does not touch them passes the filter too.
+ *
+ * Atomic intents are left out: they would be applied a second time on top of their own result.
+ *
+ * The same record may come into another view in the same state later, and these operations then
+ * get the same ids again. That is meant: whoever has them already ignores them.
+ */
+
+export interface SnapshotSource {
+  readonly collection: string
+  readonly recordId: string
+  readonly state: RecordState
+  readonly trackedFields: readonly string[]
+  readonly serverNodeId: string
+  /** Of the operation that moved the record. */
+  readonly schemaVersion: number
+}
+
+/** The operations that build the record, without sequence numbers (0). None when it is encrypted. */
+export function authorSnapshot(source: SnapshotSource): Operation[] {
+  const { state } = source
+  if (state.isEncrypted) return []
+  const writes = groupByWrite(state)
+  const tracked = trackedValues(state.values, source.trackedFields)
+  const [first, ...later] = writes
+  if (first === undefined) return []
+  const whole = { data: { ...state.values }, previousData: null }
+  const operations = [author(source, 'insert', first.timestamp, whole)]
+  for (const { timestamp, values } of later) {
+    operations.push(
+      author(source, 'update', timestamp, { data: values, previousData: { ...tracked, ...values } }),
+    )
+  }
+  if (state.isDeleted && state.lastDeleteAt !== null) {
+    operations.push(author(source, 'delete', state.lastDeleteAt, { data: null, previousData: tracked }))
+  }
+  return operations
+}
+
+interface Write {
+  readonly timestamp: Timestamp
+  readonly values: Record<string, JsonValue>
+}
+
+/** The present values by the write that they come from, in clock order. */
+function groupByWrite({ values, fieldVersions, newest }: RecordState): Write[] {
+  const writes: Write[] = []
+  for (const field of Object.keys(values)) {
+    const timestamp = fieldVersions[field]?.timestamp ?? newest.timestamp
+    let write = writes.find((known) => compareTimestamps(known.timestamp, timestamp) === 0)
+    if (write === undefined) {
+      write = { timestamp, values: Object.create(null) as Record<string, JsonValue> }
+      writes.push(write)
+    }
+    write.values[field] = values[field] ?? null
+  }
+  return writes.sort((a, b) => compareTimestamps(a.timestamp, b.timestamp))
+}
+
+function trackedValues(values: FieldValues, fields: readonly string[]): Record<string, JsonValue> {
+  const tracked: Record<string, JsonValue> = Object.create(null)
+  for (const field of fields) {
+    if (Object.hasOwn(values, field)) tracked[field] = values[field] ?? null
+  }
+  return tracked
+}
+
+function author(
+  source: SnapshotSource,
+  type: Operation['type'],
+  timestamp: Timestamp,
+  content: Pick<Operation, 'data' | 'previousData'>,
+): Operation {
+  const operation: Operation = {
+    id: '',
+    nodeId: source.serverNodeId,
+    type,
+    collection: source.collection,
+    recordId: source.recordId,
+    ...content,
+    timestamp,
+    sequenceNumber: 0,
+    causalDeps: [],
+    schemaVersion: source.schemaVersion,
+  }
+  return { ...operation, id: computeOperationId(operation) }
+}

@@ -1,0 +1,48 @@
+import type { DeliveryPage, LogEntry } from '../store.ts'
+
+/** Fills a page up to its limits and knows how far it has come. */
+export class PageCollector {
+  readonly #entries: LogEntry[] = []
+  readonly #limit: number
+  readonly #maxBytes: number
+  #bytes = 0
+  #scannedTo: number
+  #isFull = false
+
+  constructor({ after, limit, maxBytes }: { after: number; limit: number; maxBytes: number }) {
+    this.#scannedTo = after
+    this.#limit = limit
+    this.#maxBytes = maxBytes
+  }
+
+  /** True when nothing more fits: everything up to `scannedTo` is dealt with. */
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
+  get scannedTo(): number {
+    return this.#scannedTo
+  }
+
+  /** Takes the next entry that is visible. An entry that is too large makes a page of its own. */
+  add(entry: LogEntry): void {
+    if (this.#entries.length > 0 && this.#bytes + entry.wireJson.length > this.#maxBytes) {
+      this.#isFull = true
+      return
+    }
+    this.#entries.push(entry)
+    this.#bytes += entry.wireJson.length
+    this.#scannedTo = entry.deliverySequence
+    this.#isFull = this.#entries.length >= this.#limit || this.#bytes >= this.#maxBytes
+  }
+
+  /** Notes that nothing visible is left up to here. */
+  skipTo(deliverySequence: number): void {
+    if (!this.#isFull) this.#scannedTo = Math.max(this.#scannedTo, deliverySequence)
+  }
+
+  /** @param end the end of the log at the time of reading */
+  toPage(end: number): DeliveryPage {
+    return { entries: this.#entries, scannedTo: this.#scannedTo, isLast: this.#scannedTo >= end }
+  }
+}

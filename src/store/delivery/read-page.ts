@@ -1,0 +1,109 @@
+import type { VersionVector } from '../../core/version-vector.ts'
+import { isVisible, type View } from '../../core/view.ts'
+import type { DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
+import { chunkSizeFor, mergeSequences } from './merge-sequences.ts'
+import { PageCollector } from './page-collector.ts'
+import type { IndexKey, Stream } from './plan-streams.ts'
+
+/** What a page is read from: one moment of the log of a store that answers at once. */
+export interface LogSource {
+  /** The highest delivery sequence. */
+  readonly end: number
+  /** Delivery sequences above `after` that stand under the key, ascending. */
+  readSequences(key: IndexKey, after: number, limit: number): readonly number[]
+  /** The entries of these delivery sequences, in the same order. */
+  readEntries(sequences: readonly number[]): LogEntry[]
+  /** The entries above `after`, ascending. */
+  scanEntries(after: number, limit: number): LogEntry[]
+}
+
+/**
+ * Reads one page of what a view sees, through the scope index where `streams` says so.
+ *
+ * The work of one page is bounded, visible or not: the page may come out short, or empty, without
+ * being the last.
+ */
+export function readPage(
+  source: LogSource,
+  streams: readonly Stream[] | null,
+  accepts: (entry: LogEntry) => boolean,
+  query: Pick<DeliveryQuery, 'after' | 'limit' | 'maxBytes'>,
+): DeliveryPage {
+  const page = new PageCollector(query)
+  const chosen = streams?.map((stream) => rarestKey(source, stream, query.after))
+  let budget = Math.max(MAX_ROWS_PER_PAGE, query.limit)
+  while (!page.isFull && budget > 0 && page.scannedTo < source.end) {
+    const chunk = Math.min(query.limit, budget)
+    budget -= chosen
+      ? readIndexed(source, chosen, chunk, page, accepts)
+      : readScanned(source, chunk, page, accepts)
+  }
+  return page.toPage(source.end)
+}
+
+/** What a client without watermark may see and has not got: for `readPage`. */
+export function isMissing(vector: VersionVector, view: View): (entry: LogEntry) => boolean {
+  return (entry) => entry.sequenceNumber > (vector.get(entry.nodeId) ?? 0) && isVisible(entry, view)
+}
+
+// Reading and parsing a row takes some 3 µs: one page holds the event loop for 10 ms at most.
+const MAX_ROWS_PER_PAGE = 4000
+
+/** @returns how many rows it looked at, at least 1 */
+function readScanned(
+  source: LogSource,
+  limit: number,
+  page: PageCollector,
+  accepts: (entry: LogEntry) => boolean,
+): number {
+  const entries = source.scanEntries(page.scannedTo, limit)
+  fillPage(page, entries, accepts)
+  if (entries.length < limit) page.skipTo(source.end)
+  return Math.max(1, entries.length)
+}
+
+/** @returns how many rows it looked at, at least 1 */
+function readIndexed(
+  source: LogSource,
+  keys: readonly IndexKey[],
+  limit: number,
+  page: PageCollector,
+  accepts: (entry: LogEntry) => boolean,
+): number {
+  const chunkSize = chunkSizeFor(limit, keys.length)
+  const lists = keys.map((key) => source.readSequences(key, page.scannedTo, chunkSize))
+  const { sequences, isEnd } = mergeSequences(lists, chunkSize)
+  const wanted = sequences.slice(0, limit)
+  fillPage(page, source.readEntries(wanted), accepts)
+  if (isEnd && wanted.length === sequences.length) page.skipTo(source.end)
+  return Math.max(1, wanted.length)
+}
+
+function fillPage(
+  page: PageCollector,
+  entries: readonly LogEntry[],
+  accepts: (entry: LogEntry) => boolean,
+): void {
+  for (const entry of entries) {
+    if (accepts(entry)) page.add(entry)
+    if (page.isFull) return
+    page.skipTo(entry.deliverySequence)
+  }
+}
+
+const RARITY_SAMPLE = 500
+
+/** Of the keys that all lead to a stream, the one with the fewest entries ahead. */
+function rarestKey(source: LogSource, stream: Stream, after: number): IndexKey {
+  let [rarest] = stream
+  let fewest = Number.POSITIVE_INFINITY
+  if (stream.length === 1) return rarest
+  for (const key of stream) {
+    const count = source.readSequences(key, after, RARITY_SAMPLE).length
+    if (count < fewest) {
+      rarest = key
+      fewest = count
+    }
+  }
+  return rarest
+}

@@ -1,0 +1,94 @@
+import type { LogRow } from '../append/number-entries.ts'
+import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+
+interface Upload {
+  readonly bytesByUser: Map<string, number>
+  readonly holders: Set<string>
+}
+
+/** What is known of blobs, in maps. @see BlobIndex */
+export class MemoryBlobs {
+  readonly #referrers = new Map<string, Map<string, BlobReferrer>>()
+  readonly #manifestsByChunk = new Map<string, Set<string>>()
+  readonly #uploads = new Map<string, Upload>()
+  readonly #bytesByUser = new Map<string, number>()
+
+  /** Notes the blobs that a new row of the log refers to. */
+  noteRefs({ entry, blobRefs }: LogRow): void {
+    const { collection, recordId, nodeId } = entry
+    for (const hash of blobRefs) {
+      let referrers = this.#referrers.get(hash)
+      if (referrers === undefined) {
+        referrers = new Map()
+        this.#referrers.set(hash, referrers)
+      }
+      const key = sortKey({ collection, recordId })
+      if (!referrers.has(key)) referrers.set(key, { collection, recordId, nodeId }) // the first node stays
+    }
+  }
+
+  /** Forgets the references, which follow from a log that is no more. */
+  forgetRefs(): void {
+    this.#referrers.clear()
+  }
+
+  readReferrers(hash: string, limit: number, after?: BlobReferrer): BlobReferrer[] {
+    const start = after === undefined ? null : Buffer.from(sortKey(after))
+    return [...(this.#referrers.get(hash) ?? [])]
+      .map(([key, referrer]) => ({ key: Buffer.from(key), referrer }))
+      .filter(({ key }) => start === null || Buffer.compare(key, start) > 0)
+      .sort((a, b) => Buffer.compare(a.key, b.key))
+      .slice(0, limit)
+      .map(({ referrer }) => referrer)
+  }
+
+  referringRecords(): BlobReferrer[] {
+    return [...this.#referrers.values()].flatMap((referrers) => [...referrers.values()])
+  }
+
+  linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {
+    for (const chunk of chunkHashes) {
+      const manifests = this.#manifestsByChunk.get(chunk) ?? new Set()
+      this.#manifestsByChunk.set(chunk, manifests.add(manifestHash))
+    }
+  }
+
+  readManifests(chunkHash: string, limit: number): string[] {
+    return [...(this.#manifestsByChunk.get(chunkHash) ?? [])].sort().slice(0, limit)
+  }
+
+  recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {
+    let upload = this.#uploads.get(hash)
+    if (upload === undefined) {
+      upload = { bytesByUser: new Map(), holders: new Set() }
+      this.#uploads.set(hash, upload)
+    }
+    for (const holder of holders) upload.holders.add(holder)
+    if (upload.bytesByUser.has(userId)) return
+    upload.bytesByUser.set(userId, byteLength)
+    this.#bytesByUser.set(userId, this.usageOf(userId) + byteLength)
+  }
+
+  checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
+    const upload = this.#uploads.get(hash)
+    if (upload === undefined) return 'unknown'
+    return holders.some((holder) => upload.holders.has(holder)) ? 'held' : 'held-by-others'
+  }
+
+  usageOf(userId: string): number {
+    return this.#bytesByUser.get(userId) ?? 0
+  }
+
+  forget(hashes: readonly string[]): void {
+    for (const hash of hashes) {
+      for (const [userId, bytes] of this.#uploads.get(hash)?.bytesByUser ?? []) {
+        this.#bytesByUser.set(userId, this.usageOf(userId) - bytes)
+      }
+      this.#uploads.delete(hash)
+    }
+  }
+}
+
+function sortKey({ collection, recordId }: Pick<BlobReferrer, 'collection' | 'recordId'>): string {
+  return `${collection}\u0000${recordId}`
+}

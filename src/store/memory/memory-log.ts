@@ -1,0 +1,218 @@
+import type { Operation } from '../../core/operation.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import { type Loaded, type LoadRequest, recordKeyText, type StoredRecord } from '../append/load.ts'
+import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
+import type { AppendPlan } from '../append/plan-append.ts'
+import type { IndexKey } from '../delivery/plan-streams.ts'
+import type { LogSource } from '../delivery/read-page.ts'
+import { indexRowsOf, TrackedFields } from '../delivery/tracked-fields.ts'
+import type { AppendResult, LogEntry } from '../store.ts'
+import type { MemoryBlobs } from './memory-blobs.ts'
+
+/** A record with the positions of its entries in the log, snapshots too. */
+export interface MemoryRecord {
+  readonly ref: number
+  readonly collection: string
+  readonly recordId: string
+  state: RecordState
+  readonly sequences: number[]
+}
+
+/**
+ * The log and the records in maps: what the tables of a database hold. No work of an append grows
+ * with what is there already.
+ */
+export class MemoryLog implements LogSource {
+  readonly tracked = new TrackedFields()
+  readonly vector = new Map<string, number>()
+  readonly #blobs: MemoryBlobs
+  readonly #serverNodeId: string
+  readonly #base: number
+  readonly #entries: LogEntry[] = []
+  readonly #wireJsonById = new Map<string, string>()
+  readonly #records: MemoryRecord[] = []
+  readonly #recordsByKey = new Map<string, MemoryRecord>()
+  readonly #recordsByCollection = new Map<string, MemoryRecord[]>()
+  readonly #sequencesByNode = new Map<string, number[]>()
+  readonly #index = new Map<number, Map<string, number[]>>()
+  #operationCount = 0
+
+  /** @param base the delivery sequence before the first entry */
+  constructor(serverNodeId: string, blobs: MemoryBlobs, base = 0) {
+    this.#serverNodeId = serverNodeId
+    this.#blobs = blobs
+    this.#base = base
+  }
+
+  get end(): number {
+    return this.#base + this.#entries.length
+  }
+
+  get counters(): LogCounters {
+    return { deliverySequence: this.end, serverSequence: this.vector.get(this.#serverNodeId) ?? 0 }
+  }
+
+  /** Client operations and side effects, without snapshots. */
+  get operationCount(): number {
+    return this.#operationCount
+  }
+
+  load(request: LoadRequest): Loaded {
+    const operations = new Map<string, string>()
+    for (const id of request.operationIds) {
+      const wireJson = this.#wireJsonById.get(id)
+      if (wireJson !== undefined) operations.set(id, wireJson)
+    }
+    const records = new Map<string, StoredRecord>()
+    for (const { collection, recordId } of request.records) {
+      const key = recordKeyText(collection, recordId)
+      const record = this.#recordsByKey.get(key)
+      if (record !== undefined) records.set(key, record)
+    }
+    const histories = new Map<string, readonly Operation[]>()
+    for (const { collection, recordId } of request.histories) {
+      const key = recordKeyText(collection, recordId)
+      const record = this.#recordsByKey.get(key)
+      if (record !== undefined) histories.set(key, this.operationsOf(record))
+    }
+    return { operations, records, histories }
+  }
+
+  commit(plan: AppendPlan): readonly AppendResult[] {
+    const { rows, results, counters } = numberEntries(plan, this.counters)
+    for (const record of plan.records) this.#writeRecord(record)
+    for (const row of rows) this.#writeRow(row)
+    for (const [nodeId, sequenceNumber] of plan.vector) this.advance(nodeId, sequenceNumber)
+    if (counters.serverSequence > 0) this.advance(this.#serverNodeId, counters.serverSequence)
+    return results
+  }
+
+  advance(nodeId: string, sequenceNumber: number): void {
+    if (sequenceNumber > (this.vector.get(nodeId) ?? 0)) this.vector.set(nodeId, sequenceNumber)
+  }
+
+  // ── reading ────────────────────────────────────────────────────────────────────────────────
+
+  record(collection: string, recordId: string): MemoryRecord | undefined {
+    return this.#recordsByKey.get(recordKeyText(collection, recordId))
+  }
+
+  /** In the order of their first operation; live and deleted. */
+  recordsOf(collection: string): readonly MemoryRecord[] {
+    return this.#recordsByCollection.get(collection) ?? []
+  }
+
+  collections(): Iterable<string> {
+    return this.#recordsByCollection.keys()
+  }
+
+  /** The record's operations in commit order, without snapshots. */
+  operationsOf(record: MemoryRecord): Operation[] {
+    return this.readEntries(record.sequences).filter(isOperation).map(operationOf)
+  }
+
+  entriesOfNode(nodeId: string): LogEntry[] {
+    return this.readEntries(this.#sequencesByNode.get(nodeId) ?? [])
+  }
+
+  readSequences(key: IndexKey, after: number, limit: number): readonly number[] {
+    const sequences = this.#index.get(key.fieldId)?.get(key.key) ?? []
+    const start = firstAbove(sequences, after)
+    return sequences.slice(start, start + limit)
+  }
+
+  readEntries(sequences: readonly number[]): LogEntry[] {
+    return sequences.flatMap((sequence) => this.#entries[sequence - this.#base - 1] ?? [])
+  }
+
+  scanEntries(after: number, limit: number): LogEntry[] {
+    const start = Math.max(0, after - this.#base)
+    return this.#entries.slice(start, start + limit)
+  }
+
+  // ── indexing ───────────────────────────────────────────────────────────────────────────────
+
+  /** Replaces what an entry tells of its visibility. */
+  replaceScopeChanges(deliverySequence: number, scopeChanges: LogEntry['scopeChanges']): void {
+    const position = deliverySequence - this.#base - 1
+    const entry = this.#entries[position]
+    if (entry !== undefined) this.#entries[position] = { ...entry, scopeChanges }
+  }
+
+  /** Builds the index of one tracked field from the whole log. */
+  reindex(fieldId: number): void {
+    const tracked = this.tracked.all().filter(({ id }) => id === fieldId)
+    this.#index.set(fieldId, new Map())
+    for (const entry of this.#entries) {
+      if (entry.collection === tracked[0]?.collection) this.#indexEntry(entry, tracked)
+    }
+  }
+
+  // ── writing ────────────────────────────────────────────────────────────────────────────────
+
+  #writeRecord(planned: PlannedRecord): void {
+    if (planned.state === null) return
+    const { collection, recordId, state } = planned
+    const key = recordKeyText(collection, recordId)
+    const known = this.#recordsByKey.get(key)
+    if (known !== undefined) {
+      known.state = state
+      return
+    }
+    const record: MemoryRecord = { ref: this.#records.length + 1, collection, recordId, state, sequences: [] }
+    this.#records.push(record)
+    this.#recordsByKey.set(key, record)
+    appendTo(this.#recordsByCollection, collection, record)
+  }
+
+  #writeRow(row: LogRow): void {
+    const { entry } = row
+    this.#blobs.noteRefs(row)
+    this.#entries.push(entry)
+    this.#wireJsonById.set(entry.operationId, entry.wireJson)
+    this.record(entry.collection, entry.recordId)?.sequences.push(entry.deliverySequence)
+    if (isOperation(entry)) {
+      this.#operationCount++
+      appendTo(this.#sequencesByNode, entry.nodeId, entry.deliverySequence)
+    }
+    this.#indexEntry(entry, this.tracked.of(entry.collection))
+  }
+
+  #indexEntry(entry: LogEntry, tracked: Parameters<typeof indexRowsOf>[1]): void {
+    for (const { id, key } of indexRowsOf(entry, tracked)) {
+      let sequencesByKey = this.#index.get(id)
+      if (sequencesByKey === undefined) {
+        sequencesByKey = new Map()
+        this.#index.set(id, sequencesByKey)
+      }
+      appendTo(sequencesByKey, key, entry.deliverySequence)
+    }
+  }
+}
+
+export function isOperation(entry: LogEntry): boolean {
+  return entry.kind === 'operation'
+}
+
+export function operationOf(entry: LogEntry): Operation {
+  return JSON.parse(entry.wireJson) as Operation // the store's own text, made from an operation
+}
+
+function appendTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [value])
+  else list.push(value)
+}
+
+/** The position of the first number above `after` in an ascending list. */
+function firstAbove(sequences: readonly number[], after: number): number {
+  let low = 0
+  let high = sequences.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((sequences[middle] ?? 0) <= after) low = middle + 1
+    else high = middle
+  }
+  return low
+}

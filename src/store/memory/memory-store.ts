@@ -1,0 +1,489 @@
+import { blobRefsOf } from '../../core/blob-ref.ts'
+import { StoreError } from '../../core/errors.ts'
+import type { JsonValue, Operation } from '../../core/operation.ts'
+import { replayRecord } from '../../core/record/fold.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import { systemRuntime } from '../../core/system-runtime.ts'
+import type { VersionVector } from '../../core/version-vector.ts'
+import { isVisible } from '../../core/view.ts'
+import { operationToWireJson } from '../../protocol/parse-operation.ts'
+import { runLoading } from '../append/load.ts'
+import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
+import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
+import { readBackup, writeBackup } from '../backup/backup-format.ts'
+import { restoreBatches, restoredBase } from '../backup/restore.ts'
+import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
+import { planStreams } from '../delivery/plan-streams.ts'
+import { isMissing, readPage } from '../delivery/read-page.ts'
+import { checkDeliveryQuery, mayTrack } from '../delivery/tracked-fields.ts'
+import { describeStep } from '../materialize/ddl.ts'
+import { assertNothingRefused, planSchemaChange } from '../materialize/schema-change.ts'
+import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
+import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
+import type {
+  AppendRequest,
+  AppendResult,
+  ApplyResult,
+  CollectionQueryOptions,
+  DeliveryPage,
+  DeliveryQuery,
+  HandshakeVectorQuery,
+  MaterializedRecord,
+  NodeRegistration,
+  SchemaPlan,
+  ServerStore,
+  SetSchemaOptions,
+} from '../store.ts'
+import { MemoryBlobs } from './memory-blobs.ts'
+import { isOperation, MemoryLog, type MemoryRecord, operationOf } from './memory-log.ts'
+
+export interface MemoryServerStoreOptions {
+  /** The server's own node id. Default: a new one. */
+  readonly nodeId?: string
+  readonly runtime?: Runtime
+}
+
+/** The operation log in memory: for tests and trials. Everything is gone when the process ends. */
+export class MemoryServerStore implements ServerStore {
+  readonly #runtime: Runtime
+  readonly #nodeId: string
+  readonly #nodes = new Map<string, NodeRegistration>()
+  readonly #blobs = new MemoryBlobs()
+  #log: MemoryLog
+  #schema: SchemaDefinition | null = null
+  /** What the next schema is compared with: the present one and fields of earlier ones. */
+  #materialized: SchemaDefinition | null = null
+  #isClosed = false
+
+  constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
+    this.#runtime = runtime
+    this.#nodeId = nodeId ?? runtime.uuid()
+    this.#log = new MemoryLog(this.#nodeId, this.#blobs)
+  }
+
+  // ── schema and tables ──────────────────────────────────────────────────────────────────────
+
+  async setSchema(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+    this.#assertOpen()
+    const next = parseSchema(schema)
+    const plan = planSchemaChange(this.#materialized, next)
+    assertNothingRefused(plan)
+    this.#schema = next
+    this.#materialized = plan.materialized
+    for (const step of plan.steps) {
+      if (step.kind === 'replay') this.#replayCollection(step.collection, 'backfill', options)
+    }
+    for (const [collection, { scope }] of Object.entries(next.collections)) {
+      for (const field of scope) this.#track(collection, field, true)
+    }
+  }
+
+  async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
+    this.#assertOpen()
+    const next = parseSchema(schema)
+    const plan = planSchemaChange(this.#materialized, next)
+    assertNothingRefused(plan)
+    return {
+      isUpToDate: this.#schema !== null && schemaFingerprint(this.#schema) === schemaFingerprint(next),
+      statements: plan.steps.map(describeStep),
+      changes: plan.changes,
+    }
+  }
+
+  getSchema(): SchemaDefinition | null {
+    return this.#schema
+  }
+
+  async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
+    this.#assertOpen()
+    for (const name of collections ?? []) resolveCollection(this.#schema, name)
+    if (this.#schema === null)
+      throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
+    for (const name of collections ?? Object.keys(this.#schema.collections)) {
+      this.#replayCollection(name, 'rebuild', options)
+    }
+  }
+
+  async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
+    this.#assertOpen()
+    const definition = resolveCollection(this.#schema, collection)
+    return queryStates(this.#log.recordsOf(collection), definition, resolveQuery(definition, options))
+  }
+
+  async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
+    const [record] = await this.queryCollection(collection, { where: { id } })
+    return record ?? null
+  }
+
+  async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
+    this.#assertOpen()
+    const definition = resolveCollection(this.#schema, collection)
+    return countStates(this.#log.recordsOf(collection), definition, resolveWhere(definition, where))
+  }
+
+  async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
+    this.#assertOpen()
+    if (this.#schema !== null) return this.queryCollection(collection)
+    return this.#log
+      .recordsOf(collection)
+      .filter(({ state }) => !state.isDeleted)
+      .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
+      .map(showUnknownRecord)
+  }
+
+  // ── the log ────────────────────────────────────────────────────────────────────────────────
+
+  async append(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> {
+    this.#assertOpen()
+    return this.#appendTo(this.#log, requests)
+  }
+
+  async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
+    const wireJson = operationToWireJson(operation)
+    const [result] = await this.append([{ operation, wireJson, writeScope: null, advancesVector: true }])
+    return result?.status ?? 'refused'
+  }
+
+  async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
+    this.#assertOpen()
+    return this.#log
+      .entriesOfNode(nodeId)
+      .filter((entry) => entry.sequenceNumber >= fromSequence && entry.sequenceNumber <= toSequence)
+      .sort((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)
+      .map(operationOf)
+  }
+
+  async getVersionVector(): Promise<VersionVector> {
+    this.#assertOpen()
+    return new Map(this.#log.vector)
+  }
+
+  async getHandshakeVector({ nodeIds, userId, maxOthers }: HandshakeVectorQuery): Promise<VersionVector> {
+    this.#assertOpen()
+    const { vector } = this.#log
+    const found = new Map<string, number>()
+    for (const nodeId of nodeIds) {
+      const sequenceNumber = vector.get(nodeId)
+      if (sequenceNumber !== undefined) found.set(nodeId, sequenceNumber)
+    }
+    let others = 0
+    for (const [nodeId, sequenceNumber] of vector) {
+      if (others >= maxOthers) break
+      const owner = this.#nodes.get(nodeId)?.userId ?? null
+      if (found.has(nodeId) || (owner !== null && owner !== userId)) continue
+      found.set(nodeId, sequenceNumber)
+      others++
+    }
+    return found
+  }
+
+  getNodeId(): string {
+    return this.#nodeId
+  }
+
+  async getOperationCount(): Promise<number> {
+    this.#assertOpen()
+    return this.#log.operationCount
+  }
+
+  async getMaxDeliverySequence(): Promise<number> {
+    this.#assertOpen()
+    return this.#log.end
+  }
+
+  async getOperationsAfterDelivery(
+    after: number,
+    limit: number,
+  ): Promise<{ deliverySequence: number; operation: Operation }[]> {
+    this.#assertOpen()
+    const found: { deliverySequence: number; operation: Operation }[] = []
+    for (let position = after; found.length < limit; ) {
+      const entries = this.#log.scanEntries(position, limit)
+      for (const entry of entries.filter(isOperation).slice(0, limit - found.length)) {
+        found.push({ deliverySequence: entry.deliverySequence, operation: operationOf(entry) })
+      }
+      const last = entries.at(-1)
+      if (last === undefined) break
+      position = last.deliverySequence
+    }
+    return found
+  }
+
+  // ── delivery ───────────────────────────────────────────────────────────────────────────────
+
+  async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+    this.#assertOpen()
+    checkDeliveryQuery(query)
+    return readPage(this.#log, this.#streamsOf(query), (entry) => isVisible(entry, query.view), query)
+  }
+
+  async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
+    this.#assertOpen()
+    checkDeliveryQuery(query)
+    return readPage(this.#log, this.#streamsOf(query), isMissing(vector, query.view), query)
+  }
+
+  async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
+    this.#assertOpen()
+    checkDeliveryQuery({ after, limit, maxBytes })
+    return readPage(this.#log, null, () => true, { after, limit, maxBytes })
+  }
+
+  async trackScopeField(
+    collection: string,
+    field: string | null,
+    options: { isGranted?: boolean } = {},
+  ): Promise<boolean> {
+    this.#assertOpen()
+    return this.#track(collection, field, options.isGranted === true)
+  }
+
+  async readRecordValues(
+    collection: string,
+    ids: readonly string[],
+  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
+    this.#assertOpen()
+    const found = new Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>()
+    for (const recordId of ids) {
+      const state = this.#log.record(collection, recordId)?.state
+      if (state !== undefined) found.set(recordId, { values: state.values, isDeleted: state.isDeleted })
+    }
+    return found
+  }
+
+  /** Nobody else can write: the listener is never called. */
+  onRemoteCommit(_listener: () => void): () => void {
+    return () => {}
+  }
+
+  // ── nodes ──────────────────────────────────────────────────────────────────────────────────
+
+  async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
+    this.#assertOpen()
+    const found = new Map<string, NodeRegistration>()
+    for (const nodeId of nodeIds) {
+      const node = this.#nodes.get(nodeId)
+      if (node !== undefined) found.set(nodeId, node)
+    }
+    return found
+  }
+
+  async registerNode(
+    node: Partial<NodeRegistration> & { readonly nodeId: string },
+  ): Promise<NodeRegistration> {
+    this.#assertOpen()
+    const before = this.#nodes.get(node.nodeId)
+    const after: NodeRegistration = {
+      nodeId: node.nodeId,
+      userId: before?.userId ?? node.userId ?? null,
+      viewKey: node.viewKey === undefined ? (before?.viewKey ?? null) : node.viewKey,
+      legacyPosition: node.legacyPosition ?? before?.legacyPosition ?? 0,
+    }
+    this.#nodes.set(node.nodeId, after)
+    return after
+  }
+
+  // ── blobs ──────────────────────────────────────────────────────────────────────────────────
+
+  async readBlobReferrers(
+    hash: string,
+    limit: number,
+    after?: BlobReferrer,
+  ): Promise<readonly BlobReferrer[]> {
+    this.#assertOpen()
+    return this.#blobs.readReferrers(hash, limit, after)
+  }
+
+  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+    this.#assertOpen()
+    const live = new Set<string>()
+    for (const { collection, recordId } of this.#blobs.referringRecords()) {
+      const state = this.#log.record(collection, recordId)?.state
+      if (state === undefined || state.isDeleted) continue
+      for (const hash of blobRefsOf(state.values)) live.add(hash)
+    }
+    return live
+  }
+
+  async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
+    this.#assertOpen()
+    this.#blobs.linkChunks(manifestHash, chunkHashes)
+  }
+
+  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+    this.#assertOpen()
+    return this.#blobs.readManifests(chunkHash, limit)
+  }
+
+  async recordBlobUpload(upload: BlobUpload): Promise<void> {
+    this.#assertOpen()
+    this.#blobs.recordUpload(upload)
+  }
+
+  async checkBlobHolders(
+    hash: string,
+    holders: readonly string[],
+  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+    this.#assertOpen()
+    return this.#blobs.checkHolders(hash, holders)
+  }
+
+  async getBlobUsage(userId: string): Promise<number> {
+    this.#assertOpen()
+    return this.#blobs.usageOf(userId)
+  }
+
+  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+    this.#assertOpen()
+    this.#blobs.forget(hashes)
+  }
+
+  // ── life ───────────────────────────────────────────────────────────────────────────────────
+
+  async checkHealth(): Promise<void> {
+    this.#assertOpen()
+  }
+
+  async exportBackup(): Promise<Uint8Array> {
+    this.#assertOpen()
+    const nodeIds = new Set([...this.#nodes.keys(), ...this.#log.vector.keys()])
+    const pieces = writeBackup({
+      createdAtMs: this.#runtime.now(),
+      maxDeliverySequence: this.#log.end,
+      operationCount: this.#log.operationCount,
+      nodes: [...nodeIds].map((nodeId) => ({
+        nodeId,
+        userId: this.#nodes.get(nodeId)?.userId ?? null,
+        maxSequence: this.#log.vector.get(nodeId) ?? 0,
+      })),
+      operations: this.#log
+        .scanEntries(0, Number.POSITIVE_INFINITY)
+        .filter(isOperation)
+        .map((entry) => entry.wireJson),
+    })
+    return Buffer.concat([...pieces])
+  }
+
+  async importBackup(data: Uint8Array, merge = false): Promise<void> {
+    this.#assertOpen()
+    const backup = readBackup(data)
+    if (!merge) this.#blobs.forgetRefs()
+    const log = merge ? this.#log : this.#emptyLogAfter(restoredBase(backup, this.#log.end))
+    for (const { nodeId, userId, maxSequence } of backup.nodes) {
+      await this.registerNode({ nodeId, userId })
+      if (maxSequence > 0) log.advance(nodeId, maxSequence)
+    }
+    for (const batch of restoreBatches(backup)) this.#appendTo(log, batch)
+    this.#log = log
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#log = new MemoryLog(this.#nodeId, this.#blobs)
+  }
+
+  // ── helpers ────────────────────────────────────────────────────────────────────────────────
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+  }
+
+  #appendTo(log: MemoryLog, requests: readonly AppendRequest[]): readonly AppendResult[] {
+    const steps = planAppend(requests, this.#contextOf(log))
+    return log.commit(runLoading(steps, (request) => log.load(request)))
+  }
+
+  #contextOf(log: MemoryLog): AppendContext {
+    return {
+      serverNodeId: this.#nodeId,
+      collection: (name) => this.#collection(name),
+      trackedFields: (collection) => log.tracked.namesOf(collection),
+    }
+  }
+
+  #collection(name: string): CollectionDefinition | null {
+    if (this.#schema === null || !Object.hasOwn(this.#schema.collections, name)) return null
+    return this.#schema.collections[name] ?? null
+  }
+
+  #streamsOf({ view }: DeliveryQuery) {
+    return planStreams(view, this.#log.tracked, this.#log.collections())
+  }
+
+  #emptyLogAfter(base: number): MemoryLog {
+    const log = new MemoryLog(this.#nodeId, this.#blobs, base)
+    for (const tracked of this.#log.tracked.all()) log.tracked.set(tracked)
+    return log
+  }
+
+  /** Folds every record of the collection again, by the schema as it is now. */
+  #replayCollection(
+    collection: string,
+    phase: 'backfill' | 'rebuild',
+    { onProgress }: SetSchemaOptions,
+  ): void {
+    const records = this.#log.recordsOf(collection)
+    for (const record of records) {
+      const before = record.state
+      const after = replayRecord(this.#log.operationsOf(record), this.#collection(collection)) ?? before
+      record.state = after
+      // Another fold may give a field that decides about visibility another value.
+      const scopeChanges = scopeChangesOf(before, after, this.#log.tracked.namesOf(collection))
+      if (gainsViews(scopeChanges)) this.#addSnapshots(record, scopeChanges)
+    }
+    onProgress?.({ collection, phase, recordsDone: records.length, recordsTotal: records.length })
+  }
+
+  #track(collection: string, field: string | null, isGranted: boolean): boolean {
+    const { tracked } = this.#log
+    const known = tracked.get(collection, field)
+    if (known !== undefined) {
+      tracked.set({ ...known, isGranted: known.isGranted || isGranted })
+      return true
+    }
+    const isKnownCollection = this.#log.recordsOf(collection).length > 0
+    const wish = { collection, field, isKnownCollection, schema: this.#schema }
+    if (!isGranted && !mayTrack(tracked, wish)) return false
+    const id = tracked.nextId()
+    tracked.set({ id, collection, field, isGranted, isReady: true })
+    if (field !== null) this.#noteHistories(collection, field)
+    this.#log.reindex(id)
+    return true
+  }
+
+  /** Gives the entries of the past what is known of the field now. */
+  #noteHistories(collection: string, field: string): void {
+    for (const record of this.#log.recordsOf(collection)) {
+      const entries = this.#log.readEntries(record.sequences)
+      const history = fieldHistoryOf(
+        entries.filter(isOperation).map(operationOf),
+        field,
+        this.#collection(collection),
+      )
+      let operations = 0
+      for (const entry of entries) {
+        if (isOperation(entry)) operations++
+        const change = history.changes[operations - 1] // a snapshot shows what the operation before it left
+        if (change === undefined) continue
+        this.#log.replaceScopeChanges(
+          entry.deliverySequence,
+          withFieldChange(entry.scopeChanges, field, change),
+        )
+      }
+      const closing = closingChangesOf(record.state, this.#log.tracked.namesOf(collection), field, history)
+      if (closing !== null) this.#addSnapshots(record, closing)
+    }
+  }
+
+  #addSnapshots(record: MemoryRecord, scopeChanges: ReturnType<typeof scopeChangesOf>): void {
+    const { collection, recordId, ref, state } = record
+    const planned = { collection, recordId, ref, state, isChanged: false, applied: [], history: null }
+    const gained = { state, scopeChanges, schemaVersion: this.#schema?.version ?? 1 }
+    const entries = snapshotEntries(planned, gained, this.#contextOf(this.#log))
+    this.#log.commit({ entries, records: [], vector: new Map(), results: [] })
+  }
+}

@@ -1,0 +1,110 @@
+import type { Kysely } from 'kysely'
+import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
+import type { MaterializedRecord } from '../store.ts'
+import type { Condition, ResolvedQuery } from './resolve-query.ts'
+
+export interface BuiltQuery {
+  readonly sql: string
+  readonly parameters: readonly ColumnValue[]
+}
+
+/** A collection's table as queries see it: made once per schema. */
+export interface QueriedTable {
+  readonly name: string
+  readonly columns: readonly Column[]
+  readonly columnsByField: ReadonlyMap<string, Column>
+}
+
+/** The tables and columns are named by the schema, not by types. */
+type UnknownTables = Record<string, Record<string, ColumnValue>>
+
+/** @returns null when no record can match */
+export function buildSelect(
+  builder: Kysely<unknown>,
+  table: QueriedTable,
+  query: ResolvedQuery,
+): BuiltQuery | null {
+  const conditions = encodeConditions(table, query.conditions)
+  if (conditions === null) return null
+  const direction = query.isDescending ? 'desc' : 'asc'
+  let select = (builder as Kysely<UnknownTables>)
+    .selectFrom(table.name)
+    .select(['id', ...table.columns.map(({ field }) => field), '_created_at', '_updated_at', '_deleted'])
+  for (const { column, value } of conditions) {
+    select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
+  }
+  if (!query.includeDeleted) select = select.where('_deleted', '=', 0)
+  if (query.orderBy === null) select = select.orderBy('id', direction)
+  else {
+    // Where a database puts null by itself differs.
+    select = select
+      .orderBy(query.orderBy, (order) =>
+        query.isDescending ? order.desc().nullsLast() : order.asc().nullsFirst(),
+      )
+      .orderBy('id', 'asc')
+  }
+  if (query.limit !== null) select = select.limit(query.limit)
+  else if (query.offset > 0) select = select.limit(Number.MAX_SAFE_INTEGER) // SQLite has no OFFSET without LIMIT
+  if (query.offset > 0) select = select.offset(query.offset)
+  const { sql, parameters } = select.compile()
+  return { sql, parameters: parameters as readonly ColumnValue[] } // encoded just above, limits are numbers
+}
+
+/** @returns null when no record can match */
+export function buildCount(
+  builder: Kysely<unknown>,
+  table: QueriedTable,
+  where: readonly Condition[],
+): BuiltQuery | null {
+  const conditions = encodeConditions(table, where)
+  if (conditions === null) return null
+  let select = (builder as Kysely<UnknownTables>)
+    .selectFrom(table.name)
+    .select((expressions) => expressions.fn.countAll().as('count'))
+    .where('_deleted', '=', 0)
+  for (const { column, value } of conditions) {
+    select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
+  }
+  const { sql, parameters } = select.compile()
+  return { sql, parameters: parameters as readonly ColumnValue[] }
+}
+
+/** A row as the driver returned it, as a record. */
+export function rowToRecord(
+  row: { readonly [column: string]: unknown },
+  columns: readonly Column[],
+  showDeleted: boolean,
+): MaterializedRecord {
+  const record: Record<string, unknown> = { id: row.id }
+  for (const column of columns) record[column.field] = column.decode(row[column.field])
+  record._created_at = Number(row._created_at)
+  record._updated_at = Number(row._updated_at)
+  if (showDeleted) record._deleted = Number(row._deleted) !== 0
+  return record as MaterializedRecord // has the three properties set just above
+}
+
+function encodeConditions(
+  table: QueriedTable,
+  conditions: readonly Condition[],
+): { column: string; value: ColumnValue }[] | null {
+  const encoded: { column: string; value: ColumnValue }[] = []
+  for (const { column: name, value } of conditions) {
+    const stored = encodeCondition(table.columnsByField.get(name), name, value)
+    if (stored === undefined) return null
+    encoded.push({ column: name, value: stored })
+  }
+  return encoded
+}
+
+function encodeCondition(
+  column: Column | undefined,
+  name: string,
+  value: Condition['value'],
+): ColumnValue | undefined {
+  if (value === null) return null
+  if (column !== undefined) return encodeFilterValue(column, value)
+  // Columns that every record has: a value of another type matches nothing, and a bigint column takes
+  // whole numbers only.
+  if (name === 'id') return typeof value === 'string' ? value : undefined
+  return Number.isSafeInteger(value) ? (value as number) : undefined
+}

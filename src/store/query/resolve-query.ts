@@ -1,0 +1,116 @@
+import { SchemaError, StoreError } from '../../core/errors.ts'
+import type { JsonValue } from '../../core/operation.ts'
+import { quoteName, unknownName } from '../../core/schema/names.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import type { CollectionQueryOptions } from '../store.ts'
+
+/** Columns that every record has beside its fields, and that queries may name. */
+export const RECORD_COLUMNS = ['id', '_created_at', '_updated_at'] as const
+
+export type RecordColumn = (typeof RECORD_COLUMNS)[number]
+
+/** A query whose names exist and whose numbers can be used. */
+export interface ResolvedQuery {
+  readonly conditions: readonly Condition[]
+  /** A field or one of `RECORD_COLUMNS`; null: by id alone. */
+  readonly orderBy: string | null
+  readonly isDescending: boolean
+  /** null: all */
+  readonly limit: number | null
+  readonly offset: number
+  readonly includeDeleted: boolean
+}
+
+export interface Condition {
+  /** A field or one of `RECORD_COLUMNS`. */
+  readonly column: string
+  /** null matches records without a value. */
+  readonly value: JsonValue
+}
+
+/**
+ * @throws StoreError `NO_SCHEMA`
+ * @throws SchemaError `UNKNOWN_COLLECTION`, with the names there are
+ */
+export function resolveCollection(schema: SchemaDefinition | null, name: string): CollectionDefinition {
+  if (schema === null) {
+    throw new StoreError('NO_SCHEMA', 'The store has no schema yet. Call setSchema(schema) before querying.')
+  }
+  const collection = Object.hasOwn(schema.collections, name) ? schema.collections[name] : undefined
+  if (collection !== undefined) return collection
+  throw new SchemaError(
+    'UNKNOWN_COLLECTION',
+    unknownName('collection', name, Object.keys(schema.collections)),
+  )
+}
+
+/**
+ * @throws SchemaError `UNKNOWN_FIELD`
+ * @throws StoreError `INVALID_QUERY`
+ */
+export function resolveQuery(
+  collection: CollectionDefinition,
+  options: CollectionQueryOptions = {},
+): ResolvedQuery {
+  const { where, orderBy, orderDirection = 'asc', limit, offset = 0, includeDeleted = false } = options
+  if (orderBy !== undefined) requireColumn(collection, orderBy)
+  if (orderDirection !== 'asc' && orderDirection !== 'desc') {
+    throw invalid(`orderDirection must be "asc" or "desc", not ${JSON.stringify(orderDirection)}.`)
+  }
+  return {
+    conditions: resolveWhere(collection, where),
+    orderBy: orderBy === undefined || orderBy === 'id' ? null : orderBy,
+    isDescending: orderDirection === 'desc',
+    limit: limit === undefined ? null : requireCount('limit', limit),
+    offset: requireCount('offset', offset),
+    includeDeleted: includeDeleted === true,
+  }
+}
+
+export function resolveWhere(
+  collection: CollectionDefinition,
+  where: CollectionQueryOptions['where'] = {},
+): Condition[] {
+  return Object.entries(where).map(([column, value]) => {
+    requireColumn(collection, column)
+    return { column, value: requireFilterValue(column, value) }
+  })
+}
+
+export function isRecordColumn(name: string): name is RecordColumn {
+  return (RECORD_COLUMNS as readonly string[]).includes(name)
+}
+
+/** @throws SchemaError `UNKNOWN_FIELD`, with the names there are */
+export function requireColumn(collection: CollectionDefinition, name: string): void {
+  if (isRecordColumn(name) || Object.hasOwn(collection.fields, name)) return
+  const valid = [...Object.keys(collection.fields), ...RECORD_COLUMNS]
+  throw new SchemaError('UNKNOWN_FIELD', unknownName('field', name, valid))
+}
+
+/** A filter that has lost its value would otherwise match records that nobody asked for. */
+function requireFilterValue(column: string, value: unknown): JsonValue {
+  if (value === undefined) {
+    throw invalid(`The value for ${quoteName(column)} is undefined. Use null for records without a value.`)
+  }
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    throw invalid(`The value for ${quoteName(column)} is ${value}, which no record can have.`)
+  }
+  if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') {
+    throw invalid(`The value for ${quoteName(column)} is a ${typeof value}; use a JSON value.`)
+  }
+  return value as JsonValue // what columns cannot hold matches nothing
+}
+
+function requireCount(name: string, value: unknown): number {
+  if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
+  throw invalid(`${name} must be an integer from 0, not ${describe(value)}.`)
+}
+
+function describe(value: unknown): string {
+  return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value).slice(0, 80)
+}
+
+function invalid(message: string): StoreError {
+  return new StoreError('INVALID_QUERY', message)
+}

@@ -1,0 +1,128 @@
+import type { Statement } from 'better-sqlite3'
+import type { JsonValue } from '../../core/operation.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import { type ColumnValue, columnsOf } from '../materialize/columns.ts'
+import { builderFor } from '../materialize/ddl.ts'
+import {
+  type BuiltQuery,
+  buildCount,
+  buildSelect,
+  type QueriedTable,
+  rowToRecord,
+} from '../query/build-select.ts'
+import { type Condition, resolveQuery } from '../query/resolve-query.ts'
+import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
+import type { SqliteDatabase } from './driver.ts'
+
+interface CollectionTable extends QueriedTable {
+  readonly collection: CollectionDefinition
+  readonly upsert: Statement<ColumnValue[]>
+  readonly find: Statement<[string], Row>
+  readonly remove: Statement<[string]>
+}
+
+type Row = Record<string, unknown>
+
+// Each filter and order makes a text of its own; an application has some dozens.
+const MAX_PREPARED_QUERIES = 200
+
+/** The tables that people query: one per collection, a row per record. */
+export class CollectionTables {
+  readonly #db: SqliteDatabase
+  readonly #tables = new Map<string, CollectionTable>()
+  readonly #queries = new Map<string, Statement<ColumnValue[], Row>>()
+
+  /** @param schema its tables and columns exist */
+  constructor(db: SqliteDatabase, schema: SchemaDefinition) {
+    this.#db = db
+    for (const [name, collection] of Object.entries(schema.collections)) {
+      this.#tables.set(name, prepareTable(db, name, collection))
+    }
+  }
+
+  /** Makes the record's row show its state. Collections that the schema does not have, have no table. */
+  write(collection: string, recordId: string, state: RecordState): void {
+    const table = this.#tables.get(collection)
+    if (table === undefined) return
+    const cells: ColumnValue[] = [recordId]
+    for (const column of table.columns) cells.push(column.encode(valueIn(state, column.field)))
+    cells.push(state.createdAt, state.updatedAt, state.isDeleted ? 1 : 0)
+    table.upsert.run(...cells)
+  }
+
+  remove(collection: string, recordId: string): void {
+    this.#tables.get(collection)?.remove.run(recordId)
+  }
+
+  query(name: string, options: CollectionQueryOptions | undefined): MaterializedRecord[] {
+    const table = this.#table(name)
+    const query = resolveQuery(table.collection, options)
+    const rows = this.#run(buildSelect(builderFor('sqlite'), table, query))
+    return rows.map((row) => rowToRecord(row, table.columns, query.includeDeleted))
+  }
+
+  count(name: string, conditions: readonly Condition[]): number {
+    const rows = this.#run(buildCount(builderFor('sqlite'), this.#table(name), conditions))
+    return Number(rows[0]?.count ?? 0)
+  }
+
+  find(name: string, recordId: string): MaterializedRecord | null {
+    const table = this.#table(name)
+    const row = table.find.get(recordId)
+    return row === undefined ? null : rowToRecord(row, table.columns, false)
+  }
+
+  /** Ids of rows above `after`, in the order of ids. */
+  idsAfter(name: string, after: string, limit: number): string[] {
+    const sql = `SELECT id FROM ${quote(name)} WHERE id > ? ORDER BY id LIMIT ?`
+    return this.#run({ sql, parameters: [after, limit] }).map((row) => String(row.id))
+  }
+
+  #table(name: string): CollectionTable {
+    const table = this.#tables.get(name)
+    if (table === undefined) throw new Error(`No table for collection ${name}`) // checked by resolveCollection
+    return table
+  }
+
+  #run(query: BuiltQuery | null): Row[] {
+    if (query === null) return []
+    let statement = this.#queries.get(query.sql)
+    if (statement === undefined) {
+      if (this.#queries.size >= MAX_PREPARED_QUERIES) this.#queries.clear()
+      statement = this.#db.prepare<ColumnValue[], Row>(query.sql)
+      this.#queries.set(query.sql, statement)
+    }
+    return statement.all(...query.parameters)
+  }
+}
+
+function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDefinition): CollectionTable {
+  const columns = columnsOf(collection, 'sqlite')
+  const names = ['id', ...columns.map(({ field }) => field), '_created_at', '_updated_at', '_deleted'].map(
+    quote,
+  )
+  const updates = names.slice(1).map((column) => `${column} = excluded.${column}`)
+  const table = quote(name)
+  return {
+    name,
+    collection,
+    columns,
+    columnsByField: new Map(columns.map((column) => [column.field, column])),
+    upsert: db.prepare(
+      `INSERT INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})
+        ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
+    ),
+    find: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ? AND _deleted = 0`),
+    remove: db.prepare(`DELETE FROM ${table} WHERE id = ?`),
+  }
+}
+
+function valueIn({ values }: RecordState, field: string): JsonValue | undefined {
+  return Object.hasOwn(values, field) ? values[field] : undefined
+}
+
+/** Names come from a validated schema; quoting keeps SQL keywords apart. */
+function quote(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}

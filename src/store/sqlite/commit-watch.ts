@@ -1,0 +1,50 @@
+import type { Statement } from 'better-sqlite3'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { SqliteDatabase } from './driver.ts'
+
+// Another process on the file is the exception (`kora-server restore` beside a server), and the
+// question costs microseconds.
+const POLL_MS = 1000
+
+/** Notices commits of other processes on the same file: SQLite itself tells nobody. */
+export class CommitWatch {
+  readonly #runtime: Runtime
+  readonly #dataVersion: Statement<[], number>
+  readonly #listeners = new Set<() => void>()
+  #seen: number | undefined
+  #timer: Timer | null = null
+
+  constructor(db: SqliteDatabase, runtime: Runtime) {
+    this.#runtime = runtime
+    this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    if (this.#timer === null) {
+      this.#seen = this.#dataVersion.get()
+      this.#schedule()
+    }
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size === 0) this.stop()
+    }
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  #schedule(): void {
+    this.#timer = this.#runtime.setTimer(POLL_MS, () => this.#poll())
+  }
+
+  #poll(): void {
+    const version = this.#dataVersion.get()
+    this.#schedule()
+    if (version === this.#seen) return
+    this.#seen = version
+    for (const listener of this.#listeners) listener()
+  }
+}

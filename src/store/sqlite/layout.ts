@@ -1,0 +1,95 @@
+/**
+ * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
+ * ones; each change of it comes with a step that brings an older file up to date.
+ */
+export const LAYOUT_VERSION = 1
+
+/**
+ * What costs in SQLite is a random key in an index. So the log is keyed by delivery sequence, to
+ * which rows are only ever added at the end; an operation is found by 52 bits of its id, whose index
+ * is a fraction of one over the whole id (and not unique: the id itself is compared); nodes,
+ * collections and records go by small numbers; and a record id that is a UUID takes 16 bytes.
+ */
+export const LAYOUT_STATEMENTS = [
+  'CREATE TABLE _kora_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID',
+
+  `CREATE TABLE _kora_nodes (
+    id INTEGER PRIMARY KEY,
+    node_id TEXT NOT NULL UNIQUE,
+    max_sequence INTEGER NOT NULL DEFAULT 0,
+    user_id TEXT,
+    view_key TEXT,
+    legacy_position INTEGER NOT NULL DEFAULT 0
+  )`,
+  'CREATE INDEX _kora_nodes_user ON _kora_nodes (user_id)',
+
+  'CREATE TABLE _kora_collections (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)',
+
+  // record_id: 16 bytes for a UUID in lower case, else text
+  `CREATE TABLE _kora_records (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    record_id NOT NULL,
+    state TEXT NOT NULL,
+    UNIQUE (collection, record_id)
+  )`,
+
+  // seq: delivery sequence; kind: 0 operation, 1 snapshot; scope: see scope-changes.ts
+  `CREATE TABLE _kora_operations (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    id_key INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    sequence_number INTEGER NOT NULL,
+    record INTEGER NOT NULL,
+    collection INTEGER NOT NULL,
+    wall_time INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    scope TEXT,
+    wire_json TEXT NOT NULL
+  )`,
+  'CREATE INDEX _kora_operations_id ON _kora_operations (id_key)',
+  'CREATE INDEX _kora_operations_node ON _kora_operations (node, sequence_number)',
+  'CREATE INDEX _kora_operations_record ON _kora_operations (record)', // and seq, as every index
+
+  `CREATE TABLE _kora_tracked (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    field TEXT,
+    is_granted INTEGER NOT NULL,
+    is_ready INTEGER NOT NULL,
+    tracked_after INTEGER NOT NULL,
+    indexed_through INTEGER NOT NULL DEFAULT 0
+  )`,
+  `CREATE TABLE _kora_scope (
+    field INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (field, key, seq)
+  ) WITHOUT ROWID`,
+
+  `CREATE TABLE _kora_blob_refs (
+    hash BLOB NOT NULL,
+    collection TEXT NOT NULL,
+    record_id TEXT NOT NULL,
+    node INTEGER NOT NULL,
+    PRIMARY KEY (hash, collection, record_id)
+  ) WITHOUT ROWID`,
+  `CREATE TABLE _kora_blob_chunks (
+    chunk BLOB NOT NULL,
+    manifest BLOB NOT NULL,
+    PRIMARY KEY (chunk, manifest)
+  ) WITHOUT ROWID`,
+  `CREATE TABLE _kora_blob_uploads (
+    hash BLOB NOT NULL,
+    user_id TEXT NOT NULL,
+    byte_length INTEGER NOT NULL,
+    PRIMARY KEY (hash, user_id)
+  ) WITHOUT ROWID`,
+  'CREATE INDEX _kora_blob_uploads_user ON _kora_blob_uploads (user_id, byte_length)',
+  `CREATE TABLE _kora_blob_holders (
+    hash BLOB NOT NULL,
+    holder TEXT NOT NULL,
+    PRIMARY KEY (hash, holder)
+  ) WITHOUT ROWID`,
+]

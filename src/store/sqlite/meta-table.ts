@@ -1,0 +1,48 @@
+import type { Statement } from 'better-sqlite3'
+import type { SqliteDatabase } from './driver.ts'
+
+/** What the store remembers of itself. */
+export type MetaKey =
+  | 'layout'
+  | 'node_id'
+  /** The schema that the tables show, as JSON, and its fingerprint. */
+  | 'schema'
+  | 'schema_fingerprint'
+  /** A change of the schema that has begun and not ended. */
+  | 'schema_change'
+  /** Client operations and side effects in the log. */
+  | 'operation_count'
+  /** The delivery sequence before the first entry: above those of a log that this one replaced. */
+  | 'delivery_base'
+  /** Written to see that the file can be written. */
+  | 'health_checked_at'
+
+export class MetaTable {
+  readonly #get: Statement<[string], string>
+  readonly #set: Statement<[string, string]>
+  readonly #remove: Statement<[string]>
+
+  constructor(db: SqliteDatabase) {
+    this.#get = db.prepare<[string], string>('SELECT value FROM _kora_meta WHERE key = ?').pluck()
+    this.#set = db.prepare(
+      'INSERT INTO _kora_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+    )
+    this.#remove = db.prepare('DELETE FROM _kora_meta WHERE key = ?')
+  }
+
+  get(key: MetaKey): string | null {
+    return this.#get.get(key) ?? null
+  }
+
+  getNumber(key: MetaKey): number {
+    return Number(this.get(key) ?? 0)
+  }
+
+  set(key: MetaKey, value: string | number): void {
+    this.#set.run(key, String(value))
+  }
+
+  remove(key: MetaKey): void {
+    this.#remove.run(key)
+  }
+}

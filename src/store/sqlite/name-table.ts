@@ -1,0 +1,65 @@
+import type { Statement } from 'better-sqlite3'
+import type { SqliteDatabase } from './driver.ts'
+
+// A server of millions of devices must not hold the names of all; 20,000 take some 3 MB.
+const MAX_CACHED_NAMES = 20_000
+
+/** The numbers that stand for names, of nodes or collections, with the most used in memory. */
+export class NameTable {
+  readonly #find: Statement<[string], number>
+  readonly #name: Statement<[number], string>
+  readonly #insert: Statement<[string]>
+  readonly #all: Statement<[], string>
+  readonly #idsByName = new Map<string, number>()
+  readonly #namesById = new Map<number, string>()
+
+  constructor(db: SqliteDatabase, table: '_kora_nodes' | '_kora_collections', column: 'node_id' | 'name') {
+    this.#find = db.prepare<[string], number>(`SELECT id FROM ${table} WHERE ${column} = ?`).pluck()
+    this.#name = db.prepare<[number], string>(`SELECT ${column} FROM ${table} WHERE id = ?`).pluck()
+    this.#insert = db.prepare(`INSERT INTO ${table} (${column}) VALUES (?)`)
+    this.#all = db.prepare<[], string>(`SELECT ${column} FROM ${table} ORDER BY id`).pluck()
+  }
+
+  /** The number of a name; undefined when nothing is stored of it. */
+  find(name: string): number | undefined {
+    const known = this.#idsByName.get(name)
+    if (known !== undefined) return known
+    const id = this.#find.get(name)
+    if (id !== undefined) this.#remember(name, id)
+    return id
+  }
+
+  /** The number of a name, which is given one if need be: inside a write transaction only. */
+  intern(name: string): number {
+    const known = this.find(name)
+    if (known !== undefined) return known
+    const id = Number(this.#insert.run(name).lastInsertRowid)
+    this.#remember(name, id)
+    return id
+  }
+
+  nameOf(id: number): string {
+    const known = this.#namesById.get(id)
+    if (known !== undefined) return known
+    const name = this.#name.get(id)
+    if (name === undefined) throw new Error(`No name is stored under the number ${id}`)
+    this.#remember(name, id)
+    return name
+  }
+
+  all(): string[] {
+    return this.#all.all()
+  }
+
+  /** Forgets what is in memory: after a rollback, or when another process has written. */
+  forget(): void {
+    this.#idsByName.clear()
+    this.#namesById.clear()
+  }
+
+  #remember(name: string, id: number): void {
+    if (this.#idsByName.size >= MAX_CACHED_NAMES) this.forget()
+    this.#idsByName.set(name, id)
+    this.#namesById.set(id, name)
+  }
+}

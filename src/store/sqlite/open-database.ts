@@ -1,0 +1,100 @@
+import { StoreError } from '../../core/errors.ts'
+import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
+import { LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
+import { toOpenError } from './sqlite-errors.ts'
+
+export interface OpenOptions {
+  /** A path, or `:memory:`. */
+  readonly filename: string
+  /** `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
+  readonly durability: 'full' | 'normal'
+  readonly isReadOnly: boolean
+}
+
+/**
+ * Opens the database, sets it up for one writer, and brings its internal tables to the present
+ * layout.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`, `DRIVER_MISSING`
+ */
+export function openDatabase(options: OpenOptions): SqliteDatabase {
+  const Driver = loadSqliteDriver()
+  let db: SqliteDatabase | null = null
+  try {
+    db = new Driver(options.filename, { readonly: options.isReadOnly, timeout: OPEN_TIMEOUT_MS })
+    configure(db, options)
+    prepareLayout(db, options)
+    db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
+    return db
+  } catch (error) {
+    db?.close()
+    throw toOpenError(error, options.filename)
+  }
+}
+
+const OPEN_TIMEOUT_MS = 5000
+
+// Waiting for a lock stops the whole process, so the driver waits for as long as another short
+// transaction may take; the store waits for longer ones on a timer.
+const BUSY_TIMEOUT_MS = 100
+
+// Random index pages (operation ids, record ids) must find their place in memory: 48 MB hold those
+// of a few hundred thousand records. The default of 2 MB halves the rate at 100,000.
+const CACHE_KIB = 48 * 1024
+
+// A checkpoint writes each changed page once, however often it changed since the last one. 16 MB of
+// log between two of them makes that worth it; more would only lengthen the pause.
+const CHECKPOINT_PAGES = 4000
+
+function configure(db: SqliteDatabase, { filename, durability, isReadOnly }: OpenOptions): void {
+  if (!isReadOnly && filename !== ':memory:') {
+    const mode = db.pragma('journal_mode = WAL', { simple: true })
+    if (mode !== 'wal') throw cannotUse(filename, `it stays in journal mode "${mode}"; WAL is needed.`)
+  }
+  db.pragma(`cache_size = -${CACHE_KIB}`)
+  db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  db.pragma('temp_store = MEMORY')
+  requireSynchronous(db, filename, durability)
+}
+
+/** The driver is built so that WAL alone means NORMAL: set it always, and see that it holds. */
+function requireSynchronous(db: SqliteDatabase, filename: string, durability: 'full' | 'normal'): void {
+  const level = durability === 'full' ? 2 : 1
+  db.pragma(`synchronous = ${level}`)
+  if (db.pragma('synchronous', { simple: true }) !== level) {
+    throw cannotUse(filename, `SQLite does not take durability "${durability}".`)
+  }
+}
+
+function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions): void {
+  const found = readLayoutVersion(db)
+  if (found === LAYOUT_VERSION) return
+  if (found > LAYOUT_VERSION) throw newerLayout(filename, found)
+  if (isReadOnly) throw cannotUse(filename, 'it is not a kora-server store. Start the server on it first.')
+  db.transaction(() => {
+    if (readLayoutVersion(db) !== 0) return // another process was faster
+    for (const statement of LAYOUT_STATEMENTS) db.exec(statement)
+    db.prepare("INSERT INTO _kora_meta (key, value) VALUES ('layout', ?)").run(String(LAYOUT_VERSION))
+  }).immediate()
+}
+
+/** 0 for a database that is no store yet. */
+function readLayoutVersion(db: SqliteDatabase): number {
+  const hasMeta = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_kora_meta'").get()
+  if (hasMeta === undefined) return 0
+  const row = db.prepare("SELECT value FROM _kora_meta WHERE key = 'layout'").get() as
+    | { value: string }
+    | undefined
+  return Number(row?.value ?? 0)
+}
+
+function newerLayout(filename: string, found: number): StoreError {
+  return new StoreError(
+    'STORE_NEWER',
+    `${filename} has layout ${found}; this release reads up to ${LAYOUT_VERSION}. Start the release that wrote it, or a later one.`,
+  )
+}
+
+function cannotUse(filename: string, reason: string): StoreError {
+  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${reason}`)
+}

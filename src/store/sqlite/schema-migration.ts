@@ -1,0 +1,271 @@
+import { parseRecordState } from '../../core/record/codec.ts'
+import { replayRecord } from '../../core/record/fold.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import { snapshotEntries } from '../append/plan-append.ts'
+import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
+import { describeStep, renderStep } from '../materialize/ddl.ts'
+import {
+  assertNothingRefused,
+  planSchemaChange,
+  type SchemaChangePlan,
+} from '../materialize/schema-change.ts'
+import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
+import { decodeRecordId } from './record-id.ts'
+import type { ScopeTracking } from './scope-tracking.ts'
+import type { SqliteCore } from './sqlite-core.ts'
+
+/** Rows that are still to be written again: kept in the database, so that a next start goes on. */
+interface PendingWork {
+  readonly collection: string
+  readonly phase: Exclude<SchemaProgress['phase'], 'tables'>
+  /** Fold the records again; else write their rows from the states there are. */
+  readonly replays: boolean
+  /** The last record that is done. */
+  readonly doneThrough: number
+  readonly recordsDone: number
+}
+
+// One transaction holds the writer for some 20 ms at most.
+const RECORDS_PER_STEP = 200
+
+/** Brings tables and records to what a schema asks for. */
+export class SchemaMigration {
+  readonly #core: SqliteCore
+  readonly #tracking: ScopeTracking
+
+  constructor(core: SqliteCore, tracking: ScopeTracking) {
+    this.#core = core
+    this.#tracking = tracking
+  }
+
+  /** Takes up the schema that the tables were last made for; its resolvers are gone. */
+  restore(): void {
+    const stored = this.#core.meta.get('schema')
+    if (stored === null) return
+    const { retired: _, ...schema } = parseSchema(JSON.parse(stored))
+    this.#core.useSchema(schema)
+  }
+
+  /** Collections whose tables are not yet filled. */
+  unfinished(): ReadonlySet<string> {
+    return new Set(this.#pending().map((work) => work.collection))
+  }
+
+  async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+    const next = parseSchema(schema)
+    if (!this.#isUpToDate(next)) {
+      await this.#core.writes.run(() => this.#changeTables(next))
+    }
+    // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
+    this.#core.useSchema(next)
+    await this.#finish(options)
+    await this.#trackScopes(next)
+  }
+
+  plan(schema: SchemaDefinition): SchemaPlan {
+    const next = parseSchema(schema)
+    const pending = this.#pending()
+    const plan = this.#planChange(next)
+    assertNothingRefused(plan)
+    const statements = plan.steps.flatMap((step) => {
+      const sql = renderStep(step, 'sqlite')
+      return sql.length > 0 ? sql : [`-- ${describeStep(step)}`]
+    })
+    for (const { collection } of pending) statements.push(`-- go on filling "${collection}"`)
+    return {
+      isUpToDate: this.#isUpToDate(next) && pending.length === 0,
+      statements: this.#isUpToDate(next) ? statements.slice(plan.steps.length) : statements,
+      changes: plan.changes,
+    }
+  }
+
+  /** Folds the records of the collections again and writes their rows. */
+  async rebuild(
+    schema: SchemaDefinition,
+    collections: readonly string[],
+    options: SetSchemaOptions,
+  ): Promise<void> {
+    await this.#core.writes.run(() => {
+      const wanted = new Set(collections)
+      for (const step of planSchemaChange(null, schema).steps) {
+        const name = 'index' in step ? step.index.collection : step.collection
+        if (wanted.has(name)) for (const sql of renderStep(step, 'sqlite')) this.#core.db.exec(sql)
+      }
+      this.#setPending([
+        ...this.#pending().filter((work) => !wanted.has(work.collection)),
+        ...collections.map((collection) => newWork(collection, 'rebuild', true)),
+      ])
+    })
+    this.#core.useSchema(schema)
+    await this.#finish(options)
+    for (const collection of collections) await this.#removeStrayRows(collection)
+  }
+
+  #isUpToDate(schema: SchemaDefinition): boolean {
+    return this.#core.meta.get('schema_fingerprint') === schemaFingerprint(schema)
+  }
+
+  #materialized(): SchemaDefinition | null {
+    const stored = this.#core.meta.get('schema')
+    return stored === null ? null : parseSchema(JSON.parse(stored))
+  }
+
+  #planChange(next: SchemaDefinition): SchemaChangePlan {
+    return planSchemaChange(this.#materialized(), next)
+  }
+
+  /** All changes of structure in one transaction, with a note of the data that is then to be moved. */
+  #changeTables(next: SchemaDefinition): void {
+    const plan = this.#planChange(next)
+    assertNothingRefused(plan)
+    for (const step of plan.steps) {
+      for (const sql of renderStep(step, 'sqlite')) this.#core.db.exec(sql)
+    }
+    this.#setPending(mergeWork(this.#pending(), workOf(plan), next))
+    // JSON drops functions; of resolvers it keeps the hashes.
+    this.#core.meta.set('schema', JSON.stringify(plan.materialized))
+    this.#core.meta.set('schema_fingerprint', schemaFingerprint(next))
+    // From the next append on, in this process; before any other can come between.
+    this.#core.useSchema(next)
+  }
+
+  // ── moving data ────────────────────────────────────────────────────────────────────────────
+
+  #pending(): readonly PendingWork[] {
+    const stored = this.#core.meta.get('schema_change')
+    return stored === null ? [] : (JSON.parse(stored) as PendingWork[]) // written below
+  }
+
+  #setPending(pending: readonly PendingWork[]): void {
+    if (pending.length === 0) this.#core.meta.remove('schema_change')
+    else this.#core.meta.set('schema_change', JSON.stringify(pending))
+  }
+
+  /** In steps, between which others may write. */
+  async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
+    const { writes, runtime } = this.#core
+    let total = -1
+    for (let [work] = this.#pending(); work !== undefined; [work] = this.#pending()) {
+      const { collection, phase } = work
+      if (work.recordsDone === 0 || total < 0) total = this.#countRecords(collection)
+      const done = await writes.run(() => this.#moveStep())
+      onProgress?.({ collection, phase, recordsDone: done, recordsTotal: Math.max(total, done) })
+      await new Promise<void>((resolve) => runtime.defer(resolve))
+    }
+  }
+
+  /** Moves the next records of the first pending work. Returns how many of its collection are done. */
+  #moveStep(): number {
+    const [work, ...others] = this.#pending()
+    if (work === undefined) return 0
+    const collectionId = this.#core.collections.find(work.collection) ?? -1
+    const rows = this.#core.db
+      .prepare<[number, number, number], [number, Buffer | string, string]>(
+        'SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?',
+      )
+      .raw()
+      .all(work.doneThrough, collectionId, RECORDS_PER_STEP)
+    for (const [ref, recordId, state] of rows) {
+      this.#moveRecord(work, { ref, recordId: decodeRecordId(recordId), state: parseRecordState(state) })
+    }
+    const recordsDone = work.recordsDone + rows.length
+    const doneThrough = rows.at(-1)?.[0] ?? work.doneThrough
+    const isDone = rows.length < RECORDS_PER_STEP
+    this.#setPending(isDone ? others : [{ ...work, doneThrough, recordsDone }, ...others])
+    return recordsDone
+  }
+
+  #moveRecord(
+    { collection, replays }: PendingWork,
+    { ref, recordId, state }: { ref: number; recordId: string; state: RecordState },
+  ): void {
+    const core = this.#core
+    if (!replays) {
+      core.tables?.write(collection, recordId, state)
+      return
+    }
+    const replayed = replayRecord(core.log.operationsOfRecord(ref), core.collection(collection)) ?? state
+    const record: PlannedRecord = {
+      collection,
+      recordId,
+      ref,
+      state: replayed,
+      isChanged: true,
+      applied: [],
+      history: null,
+    }
+    // Another fold may give a field that decides about visibility another value.
+    const scopeChanges = scopeChangesOf(state, replayed, core.trackedFields(collection))
+    const schemaVersion = core.schema?.version ?? 1
+    const entries = gainsViews(scopeChanges)
+      ? snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, core)
+      : []
+    core.write({ entries, records: [record], vector: new Map(), results: [] })
+  }
+
+  #countRecords(collection: string): number {
+    const collectionId = this.#core.collections.find(collection) ?? -1
+    const count = this.#core.db
+      .prepare<[number], number>('SELECT count(*) FROM _kora_records WHERE collection = ?')
+      .pluck()
+    return count.get(collectionId) ?? 0
+  }
+
+  /** Removes rows that no record stands behind: somebody else's, or left by damage. */
+  async #removeStrayRows(collection: string): Promise<void> {
+    const { writes, runtime } = this.#core
+    for (let after = ''; ; ) {
+      const last = await writes.run(() => this.#removeStrayRowsAfter(collection, after))
+      if (last === null) return
+      after = last
+      await new Promise<void>((resolve) => runtime.defer(resolve))
+    }
+  }
+
+  #removeStrayRowsAfter(collection: string, after: string): string | null {
+    const { log, tables } = this.#core
+    const ids = tables?.idsAfter(collection, after, RECORDS_PER_STEP) ?? []
+    for (const recordId of ids) {
+      if (log.findRecord({ collection, recordId }) === undefined) tables?.remove(collection, recordId)
+    }
+    return ids.at(-1) ?? null
+  }
+
+  async #trackScopes(schema: SchemaDefinition): Promise<void> {
+    for (const [collection, { scope }] of Object.entries(schema.collections)) {
+      for (const field of scope) await this.#tracking.track(collection, field, true)
+    }
+  }
+}
+
+function workOf(plan: SchemaChangePlan): PendingWork[] {
+  return plan.steps.flatMap((step) => {
+    if (step.kind === 'replay') return [newWork(step.collection, 'backfill', true)]
+    return step.kind === 'fill-columns' ? [newWork(step.collection, 'backfill', false)] : []
+  })
+}
+
+function newWork(collection: string, phase: PendingWork['phase'], replays: boolean): PendingWork {
+  return { collection, phase, replays, doneThrough: 0, recordsDone: 0 }
+}
+
+/** What an interrupted change has left to do, and what a new one adds: each collection once. */
+function mergeWork(
+  left: readonly PendingWork[],
+  added: readonly PendingWork[],
+  schema: SchemaDefinition,
+): PendingWork[] {
+  const merged = new Map<string, PendingWork>()
+  for (const work of [...left, ...added]) {
+    if (!Object.hasOwn(schema.collections, work.collection)) continue
+    const earlier = merged.get(work.collection)
+    // Both from the start: the earlier part was done under the earlier schema.
+    const replays = work.replays || earlier?.replays === true
+    merged.set(work.collection, earlier === undefined ? work : newWork(work.collection, work.phase, replays))
+  }
+  return [...merged.values()]
+}

@@ -1,0 +1,208 @@
+import { parseRecordState } from '../../core/record/codec.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
+import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
+import { snapshotEntries } from '../append/plan-append.ts'
+import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
+import { mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
+import type { LogEntry } from '../store.ts'
+import { decodeRecordId } from './record-id.ts'
+import type { SqliteCore } from './sqlite-core.ts'
+
+// One transaction holds the writer for some 20 ms at most.
+const RECORDS_PER_STEP = 200
+const ENTRIES_PER_STEP = 2000
+
+interface Progress {
+  /** The end of the log when tracking began: what is later was noted as it was stored. */
+  readonly trackedAfter: number
+  /** Record, or delivery sequence of a collection as a whole, that is done. */
+  readonly indexedThrough: number
+}
+
+/** Indexes the log by fields that visibility is decided by, the entries of the past included. */
+export class ScopeTracking {
+  readonly #core: SqliteCore
+  /** Backfills that run, by tracked field id: whoever asks meanwhile waits for the same one. */
+  readonly #running = new Map<number, Promise<void>>()
+
+  constructor(core: SqliteCore) {
+    this.#core = core
+  }
+
+  /** @see ServerStore.trackScopeField */
+  async track(collection: string, field: string | null, isGranted: boolean): Promise<boolean> {
+    const core = this.#core
+    const known = core.tracked.get(collection, field)
+    if (known?.isReady && (known.isGranted || !isGranted)) return true
+    const tracked = await core.writes.run(() => this.#insert(collection, field, isGranted))
+    if (tracked === null) return false
+    if (!tracked.isReady) await this.#backfillOnce(tracked)
+    return true
+  }
+
+  /** The stored row of the field, made if need be; null when there is no room for it. */
+  #insert(collection: string, field: string | null, isGranted: boolean): TrackedField | null {
+    const { db, collections } = this.#core
+    this.#core.refreshIfForeign()
+    const known = this.#core.tracked.get(collection, field)
+    if (known !== undefined) {
+      if (!isGranted || known.isGranted) return known
+      db.prepare('UPDATE _kora_tracked SET is_granted = 1 WHERE id = ?').run(known.id)
+      return this.#remember({ ...known, isGranted: true })
+    }
+    const isKnownCollection = collections.find(collection) !== undefined
+    if (
+      !isGranted &&
+      !mayTrack(this.#core.tracked, { collection, field, isKnownCollection, schema: this.#core.schema })
+    ) {
+      return null
+    }
+    const collectionId = collections.intern(collection)
+    const isReady = !this.#hasRecords(collectionId)
+    const { deliverySequence } = this.#core.counters()
+    const { lastInsertRowid } = db
+      .prepare(
+        `INSERT INTO _kora_tracked (collection, field, is_granted, is_ready, tracked_after) VALUES (?, ?, ?, ?, ?)`,
+      )
+      .run(collectionId, field, isGranted ? 1 : 0, isReady ? 1 : 0, deliverySequence)
+    return this.#remember({ id: Number(lastInsertRowid), collection, field, isGranted, isReady })
+  }
+
+  /** Inside the transaction, so that the very next append notes the field; a rollback reads anew. */
+  #remember(tracked: TrackedField): TrackedField {
+    this.#core.tracked.set(tracked)
+    return tracked
+  }
+
+  #hasRecords(collectionId: number): boolean {
+    const found = this.#core.db.prepare('SELECT 1 FROM _kora_records WHERE collection = ? LIMIT 1')
+    return found.get(collectionId) !== undefined
+  }
+
+  #backfillOnce(tracked: TrackedField): Promise<void> {
+    let running = this.#running.get(tracked.id)
+    if (running === undefined) {
+      running = this.#backfill(tracked).finally(() => this.#running.delete(tracked.id))
+      this.#running.set(tracked.id, running)
+    }
+    return running
+  }
+
+  /** In steps, between which others may write; goes on where an earlier attempt has ended. */
+  async #backfill(tracked: TrackedField): Promise<void> {
+    const { writes, runtime } = this.#core
+    const step = (): boolean =>
+      tracked.field === null ? this.#indexEntries(tracked) : this.#indexRecords(tracked)
+    while (!(await writes.run(step))) await new Promise<void>((resolve) => runtime.defer(resolve))
+  }
+
+  /** @returns true when nothing is left to index */
+  #indexEntries(tracked: TrackedField): boolean {
+    const { id, collection } = tracked
+    const { trackedAfter, indexedThrough } = this.#progressOf(id)
+    const collectionId = this.#core.collections.intern(collection)
+    const end = Math.min(trackedAfter, indexedThrough + ENTRIES_PER_STEP)
+    this.#core.db
+      .prepare(
+        `INSERT OR IGNORE INTO _kora_scope (field, key, seq)
+          SELECT ?, '', seq FROM _kora_operations WHERE seq > ? AND seq <= ? AND collection = ?`,
+      )
+      .run(id, indexedThrough, end, collectionId)
+    return this.#setProgress(tracked, end, end >= trackedAfter)
+  }
+
+  /** @returns true when nothing is left to index */
+  #indexRecords(tracked: TrackedField): boolean {
+    const { id, collection } = tracked
+    const { trackedAfter, indexedThrough } = this.#progressOf(id)
+    const rows = this.#core.db
+      .prepare<[number, number, number], [number, Buffer | string, string]>(
+        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?`,
+      )
+      .raw()
+      .all(indexedThrough, this.#core.collections.intern(collection), RECORDS_PER_STEP)
+    for (const [ref, recordId, state] of rows) {
+      const record: PlannedRecord = {
+        collection,
+        recordId: decodeRecordId(recordId),
+        ref,
+        state: parseRecordState(state),
+        isChanged: false,
+        applied: [],
+        history: null,
+      }
+      this.#indexRecord(tracked, record, trackedAfter)
+    }
+    const last = rows.at(-1)
+    return this.#setProgress(tracked, last?.[0] ?? indexedThrough, rows.length < RECORDS_PER_STEP)
+  }
+
+  #indexRecord(tracked: TrackedField, record: PlannedRecord, trackedAfter: number): void {
+    const { log } = this.#core
+    const { field } = tracked
+    if (field === null || record.ref === null || record.state === null) return
+    const definition: CollectionDefinition | null = this.#core.collection(record.collection)
+    const entries = log.entriesOfRecord(record.ref)
+    const past = entries.filter((entry) => entry.deliverySequence <= trackedAfter)
+    const history = fieldHistoryOf(log.operationsOfRecord(record.ref), field, definition)
+    this.#noteHistory(tracked, past, history.changes)
+    const hasMovedSince = entries.some(
+      (entry) => entry.deliverySequence > trackedAfter && entry.scopeChanges[field]?.before !== undefined,
+    )
+    if (hasMovedSince) return // its snapshots are there
+    const closing = closingChangesOf(
+      record.state,
+      this.#core.trackedFields(record.collection),
+      field,
+      history,
+    )
+    if (closing === null) return
+    const schemaVersion = this.#core.schema?.version ?? 1
+    const entriesToAdd = snapshotEntries(
+      record,
+      { state: record.state, scopeChanges: closing, schemaVersion },
+      this.#core,
+    )
+    this.#core.write(planOfEntries(entriesToAdd))
+  }
+
+  /** Writes into each entry of the past what is known of the field now. */
+  #noteHistory(
+    tracked: TrackedField,
+    entries: readonly LogEntry[],
+    changes: ReturnType<typeof fieldHistoryOf>['changes'],
+  ): void {
+    const { log } = this.#core
+    let operations = 0
+    for (const entry of entries) {
+      if (entry.kind === 'operation') operations++
+      const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
+      if (change === undefined || tracked.field === null) continue
+      const scopeChanges = withFieldChange(entry.scopeChanges, tracked.field, change)
+      log.replaceScopeChanges(entry.deliverySequence, scopeChanges)
+      log.indexEntry({ ...entry, scopeChanges }, [tracked])
+    }
+  }
+
+  #progressOf(id: number): Progress {
+    const row = this.#core.db
+      .prepare<[number], Progress>(
+        'SELECT tracked_after AS trackedAfter, indexed_through AS indexedThrough FROM _kora_tracked WHERE id = ?',
+      )
+      .get(id)
+    if (row === undefined) throw new Error(`Tracked field ${id} is gone`)
+    return row
+  }
+
+  #setProgress(tracked: TrackedField, indexedThrough: number, isDone: boolean): boolean {
+    this.#core.db
+      .prepare('UPDATE _kora_tracked SET indexed_through = ?, is_ready = ? WHERE id = ?')
+      .run(indexedThrough, isDone ? 1 : 0, tracked.id)
+    if (isDone) this.#remember({ ...tracked, isReady: true })
+    return isDone
+  }
+}
+
+function planOfEntries(entries: readonly PlannedEntry[]) {
+  return { entries, records: [], vector: new Map<string, number>(), results: [] }
+}

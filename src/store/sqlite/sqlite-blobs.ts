@@ -1,0 +1,117 @@
+import { blobRefsOf } from '../../core/blob-ref.ts'
+import type { LogRow } from '../append/number-entries.ts'
+import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { SqliteDatabase } from './driver.ts'
+import type { NameTable } from './name-table.ts'
+import type { SqliteLog } from './sqlite-log.ts'
+
+/** Rows of the `_kora_blob_` tables. @see BlobIndex */
+export class SqliteBlobs {
+  readonly #nodes: NameTable
+  readonly #log: SqliteLog
+  readonly #statements: ReturnType<typeof prepareStatements>
+
+  constructor(db: SqliteDatabase, nodes: NameTable, log: SqliteLog) {
+    this.#nodes = nodes
+    this.#log = log
+    this.#statements = prepareStatements(db)
+  }
+
+  /** Notes the blobs that a new row of the log refers to. */
+  noteRefs({ entry, blobRefs }: LogRow): void {
+    for (const hash of blobRefs) {
+      const node = this.#nodes.intern(entry.nodeId)
+      this.#statements.insertRef.run(bytesOf(hash), entry.collection, entry.recordId, node)
+    }
+  }
+
+  readReferrers(hash: string, limit: number, after?: BlobReferrer): BlobReferrer[] {
+    const { collection, recordId } = after ?? { collection: '', recordId: '' }
+    return this.#statements.referrers
+      .all(bytesOf(hash), collection, recordId, limit)
+      .map(([name, id, node]) => ({ collection: name, recordId: id, nodeId: this.#nodes.nameOf(node) }))
+  }
+
+  liveRefs(): Set<string> {
+    const live = new Set<string>()
+    for (const { collection, recordId } of this.#statements.referringRecords.all()) {
+      const state = this.#log.findRecord({ collection, recordId })?.state
+      if (state === undefined || state.isDeleted) continue
+      for (const hash of blobRefsOf(state.values)) live.add(hash)
+    }
+    return live
+  }
+
+  linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {
+    const manifest = bytesOf(manifestHash)
+    for (const chunk of chunkHashes) this.#statements.insertChunk.run(bytesOf(chunk), manifest)
+  }
+
+  readManifests(chunkHash: string, limit: number): string[] {
+    return this.#statements.manifests
+      .all(bytesOf(chunkHash), limit)
+      .map((manifest) => manifest.toString('hex'))
+  }
+
+  recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {
+    this.#statements.insertUpload.run(bytesOf(hash), userId, byteLength)
+    for (const holder of holders) this.#statements.insertHolder.run(bytesOf(hash), holder)
+  }
+
+  checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
+    for (const holder of holders) {
+      if (this.#statements.holder.get(bytesOf(hash), holder) !== undefined) return 'held'
+    }
+    return this.#statements.upload.get(bytesOf(hash)) === undefined ? 'unknown' : 'held-by-others'
+  }
+
+  usageOf(userId: string): number {
+    return this.#statements.usage.get(userId) ?? 0
+  }
+
+  forget(hashes: readonly string[]): void {
+    for (const hash of hashes) {
+      this.#statements.removeUploads.run(bytesOf(hash))
+      this.#statements.removeHolders.run(bytesOf(hash))
+    }
+  }
+}
+
+function bytesOf(hash: string): Buffer {
+  return Buffer.from(hash, 'hex')
+}
+
+function prepareStatements(db: SqliteDatabase) {
+  return {
+    // The first node that referred to the blob stays.
+    insertRef: db.prepare(
+      'INSERT OR IGNORE INTO _kora_blob_refs (hash, collection, record_id, node) VALUES (?, ?, ?, ?)',
+    ),
+    referrers: db
+      .prepare<[Buffer, string, string, number], [string, string, number]>(
+        `SELECT collection, record_id, node FROM _kora_blob_refs
+          WHERE hash = ? AND (collection, record_id) > (?, ?) ORDER BY collection, record_id LIMIT ?`,
+      )
+      .raw(),
+    referringRecords: db.prepare<[], { collection: string; recordId: string }>(
+      'SELECT DISTINCT collection, record_id AS recordId FROM _kora_blob_refs',
+    ),
+    insertChunk: db.prepare('INSERT OR IGNORE INTO _kora_blob_chunks (chunk, manifest) VALUES (?, ?)'),
+    manifests: db
+      .prepare<[Buffer, number], Buffer>(
+        'SELECT manifest FROM _kora_blob_chunks WHERE chunk = ? ORDER BY manifest LIMIT ?',
+      )
+      .pluck(),
+    insertUpload: db.prepare(
+      'INSERT OR IGNORE INTO _kora_blob_uploads (hash, user_id, byte_length) VALUES (?, ?, ?)',
+    ),
+    insertHolder: db.prepare('INSERT OR IGNORE INTO _kora_blob_holders (hash, holder) VALUES (?, ?)'),
+    holder: db.prepare('SELECT 1 FROM _kora_blob_holders WHERE hash = ? AND holder = ?'),
+    upload: db.prepare('SELECT 1 FROM _kora_blob_uploads WHERE hash = ? LIMIT 1'),
+    usage: db
+      .prepare<[string], number>('SELECT sum(byte_length) FROM _kora_blob_uploads WHERE user_id = ?')
+      .pluck(),
+    removeUploads: db.prepare('DELETE FROM _kora_blob_uploads WHERE hash = ?'),
+    removeHolders: db.prepare('DELETE FROM _kora_blob_holders WHERE hash = ?'),
+  }
+}

@@ -1,0 +1,144 @@
+import type { Statement } from 'better-sqlite3'
+import type { Runtime } from '../../core/runtime.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import { runLoading } from '../append/load.ts'
+import { type LogCounters, numberEntries } from '../append/number-entries.ts'
+import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
+import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
+import type { AppendRequest, AppendResult } from '../store.ts'
+import { CollectionTables } from './collection-tables.ts'
+import type { SqliteDatabase } from './driver.ts'
+import { MetaTable } from './meta-table.ts'
+import { NameTable } from './name-table.ts'
+import { NodeRegistry } from './node-registry.ts'
+import { SqliteBlobs } from './sqlite-blobs.ts'
+import { SqliteLog } from './sqlite-log.ts'
+import { WriteQueue } from './write-queue.ts'
+
+interface TrackedRow {
+  readonly id: number
+  readonly collection: number
+  readonly field: string | null
+  readonly isGranted: number
+  readonly isReady: number
+}
+
+/** The tables of one open database and what is kept of them in memory, for the parts of the store. */
+export class SqliteCore implements AppendContext {
+  readonly db: SqliteDatabase
+  readonly filename: string
+  readonly runtime: Runtime
+  readonly meta: MetaTable
+  readonly collections: NameTable
+  readonly nodes: NodeRegistry
+  readonly log: SqliteLog
+  readonly blobs: SqliteBlobs
+  readonly writes: WriteQueue
+  readonly serverNodeId: string
+  tracked = new TrackedFields()
+  schema: SchemaDefinition | null = null
+  tables: CollectionTables | null = null
+  readonly #nodeNames: NameTable
+  readonly #dataVersion: Statement<[], number>
+  readonly #trackedRows: Statement<[], TrackedRow>
+  #seenDataVersion = -1
+
+  constructor(
+    db: SqliteDatabase,
+    { filename, runtime, nodeId }: { filename: string; runtime: Runtime; nodeId: string },
+  ) {
+    this.db = db
+    this.filename = filename
+    this.runtime = runtime
+    this.serverNodeId = nodeId
+    this.meta = new MetaTable(db)
+    this.#nodeNames = new NameTable(db, '_kora_nodes', 'node_id')
+    this.collections = new NameTable(db, '_kora_collections', 'name')
+    this.nodes = new NodeRegistry(db, this.#nodeNames)
+    this.log = new SqliteLog(db, this.#nodeNames, this.collections)
+    this.blobs = new SqliteBlobs(db, this.#nodeNames, this.log)
+    this.writes = new WriteQueue(db, { filename, runtime, onRollback: () => this.refresh() })
+    this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
+    this.#trackedRows = db.prepare<[], TrackedRow>(
+      `SELECT id, collection, field, is_granted AS isGranted, is_ready AS isReady
+        FROM _kora_tracked ORDER BY id`,
+    )
+    this.refreshIfForeign()
+  }
+
+  collection(name: string): CollectionDefinition | null {
+    if (this.schema === null || !Object.hasOwn(this.schema.collections, name)) return null
+    return this.schema.collections[name] ?? null
+  }
+
+  trackedFields(collection: string): readonly string[] {
+    return this.tracked.namesOf(collection)
+  }
+
+  /** Takes a schema whose tables exist. */
+  useSchema(schema: SchemaDefinition): void {
+    this.tables = new CollectionTables(this.db, schema)
+    this.schema = schema
+  }
+
+  counters(): LogCounters {
+    return {
+      deliverySequence: Math.max(this.log.maxSequence(), this.meta.getNumber('delivery_base')),
+      serverSequence: this.nodes.maxSequenceOf(this.serverNodeId),
+    }
+  }
+
+  /** Plans and writes a batch; inside a write transaction. */
+  append(requests: readonly AppendRequest[]): readonly AppendResult[] {
+    this.refreshIfForeign()
+    return this.write(runLoading(planAppend(requests, this), (request) => this.log.load(request)))
+  }
+
+  /** Writes a plan; inside a write transaction. */
+  write(plan: AppendPlan): readonly AppendResult[] {
+    const before = this.counters()
+    const { rows, results, counters } = numberEntries(plan, before)
+    for (const record of plan.records) {
+      this.log.writeRecord(record)
+      if (record.state !== null) this.tables?.write(record.collection, record.recordId, record.state)
+    }
+    let operations = 0
+    for (const row of rows) {
+      this.log.writeRow(row, this.tracked.of(row.entry.collection))
+      this.blobs.noteRefs(row)
+      if (row.entry.kind === 'operation') operations++
+    }
+    for (const [nodeId, sequenceNumber] of plan.vector) this.nodes.advance(nodeId, sequenceNumber)
+    if (counters.serverSequence > before.serverSequence) {
+      this.nodes.advance(this.serverNodeId, counters.serverSequence)
+    }
+    if (operations > 0) this.meta.set('operation_count', this.meta.getNumber('operation_count') + operations)
+    return results
+  }
+
+  /** True when another process has committed since this was last asked. */
+  refreshIfForeign(): boolean {
+    const version = this.#dataVersion.get() ?? 0
+    if (version === this.#seenDataVersion) return false
+    this.#seenDataVersion = version
+    this.refresh()
+    return true
+  }
+
+  /** Reads again what is kept in memory of the tables. */
+  refresh(): void {
+    this.#nodeNames.forget()
+    this.collections.forget()
+    this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))
+  }
+
+  #toTracked({ id, collection, field, isGranted, isReady }: TrackedRow): TrackedField {
+    return {
+      id,
+      collection: this.collections.nameOf(collection),
+      field,
+      isGranted: isGranted !== 0,
+      isReady: isReady !== 0,
+    }
+  }
+}

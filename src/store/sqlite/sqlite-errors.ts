@@ -1,0 +1,87 @@
+import { StoreError } from '../../core/errors.ts'
+
+/** What a failure of SQLite means to whoever asked; anything else comes back as it is. */
+export function toStoreError(error: unknown, filename: string): unknown {
+  const code = sqliteCodeOf(error)
+  if (code === null) return error
+  const failure = FAILURES.find(({ prefix }) => code.startsWith(prefix))
+  if (failure === undefined) return error
+  return new StoreError(failure.code, `${filename}: ${failure.reason}`, { cause: error })
+}
+
+/** True while another connection holds the write lock: trying again helps. */
+export function isBusy(error: unknown): boolean {
+  const code = sqliteCodeOf(error)
+  return code !== null && (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED'))
+}
+
+/** Why a file could not be opened, and what to do about it. */
+export function toOpenError(error: unknown, filename: string): unknown {
+  if (error instanceof StoreError) return error
+  const code = sqliteCodeOf(error)
+  const failure = code === null ? undefined : OPEN_FAILURES.find(({ prefix }) => code.startsWith(prefix))
+  // A missing directory is the driver's own TypeError.
+  if (failure === undefined && !(error instanceof TypeError)) return error
+  const reason = failure?.reason ?? 'the directory does not exist; create it or choose another file.'
+  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${reason}`, { cause: error })
+}
+
+const FAILURES = [
+  {
+    prefix: 'SQLITE_BUSY',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'another program holds its write lock. It goes on once that program lets go.',
+  },
+  {
+    prefix: 'SQLITE_LOCKED',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'another program holds its write lock. It goes on once that program lets go.',
+  },
+  { prefix: 'SQLITE_FULL', code: 'STORE_UNAVAILABLE', reason: 'the disk is full. Free some space.' },
+  {
+    prefix: 'SQLITE_READONLY',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'the file cannot be written. Check its permissions, and that the disk is not read-only.',
+  },
+  {
+    prefix: 'SQLITE_IOERR',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'the disk reports an error. Check the disk and the system log.',
+  },
+  {
+    prefix: 'SQLITE_CANTOPEN',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'the file can no longer be opened. Check that it still exists.',
+  },
+  {
+    prefix: 'SQLITE_CORRUPT',
+    code: 'STORE_CORRUPT',
+    reason: 'the database is damaged. Restore a backup.',
+  },
+  { prefix: 'SQLITE_NOTADB', code: 'STORE_CORRUPT', reason: 'the file is not a database. Restore a backup.' },
+] as const
+
+const OPEN_FAILURES = [
+  {
+    prefix: 'SQLITE_NOTADB',
+    reason: 'it is not an SQLite database. Choose another file, or move this one away.',
+  },
+  { prefix: 'SQLITE_CORRUPT', reason: 'the database is damaged. Restore a backup.' },
+  {
+    prefix: 'SQLITE_CANTOPEN',
+    reason: 'it does not exist or may not be read. Check the path and its permissions.',
+  },
+  {
+    prefix: 'SQLITE_READONLY',
+    reason: 'it cannot be written. Check the permissions of the file and its directory.',
+  },
+  { prefix: 'SQLITE_BUSY', reason: 'another program holds its lock. Stop that program, or try again.' },
+  { prefix: 'SQLITE_FULL', reason: 'the disk is full. Free some space.' },
+  { prefix: 'SQLITE_IOERR', reason: 'the disk reports an error. Check the disk and the system log.' },
+] as const
+
+function sqliteCodeOf(error: unknown): string | null {
+  if (!(error instanceof Error)) return null
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' && code.startsWith('SQLITE_') ? code : null
+}

@@ -1,0 +1,269 @@
+import type { Statement } from 'better-sqlite3'
+import type { Operation } from '../../core/operation.ts'
+import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import {
+  type Loaded,
+  type LoadRequest,
+  type RecordKey,
+  recordKeyText,
+  type StoredRecord,
+} from '../append/load.ts'
+import type { LogRow } from '../append/number-entries.ts'
+import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
+import type { IndexKey } from '../delivery/plan-streams.ts'
+import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
+import type { LogEntry } from '../store.ts'
+import type { SqliteDatabase } from './driver.ts'
+import type { NameTable } from './name-table.ts'
+import { decodeRecordId, encodeRecordId, operationIdKey } from './record-id.ts'
+
+const KIND_OPERATION = 0
+const KIND_SNAPSHOT = 1
+
+/** A row of the log as the statements below return it, in this order. */
+type EntryRow = [
+  seq: number,
+  id: Buffer,
+  node: number,
+  sequenceNumber: number,
+  collection: number,
+  kind: number,
+  scope: string | null,
+  wireJson: string,
+  recordId: Buffer | string,
+]
+const ENTRY_COLUMNS = 'seq, o.id, node, sequence_number, o.collection, kind, scope, wire_json'
+
+/** Rows of `_kora_operations`, `_kora_records` and `_kora_scope`: written and read by statement. */
+export class SqliteLog {
+  readonly #nodes: NameTable
+  readonly #collections: NameTable
+  readonly #statements: ReturnType<typeof prepareStatements>
+
+  constructor(db: SqliteDatabase, nodes: NameTable, collections: NameTable) {
+    this.#nodes = nodes
+    this.#collections = collections
+    this.#statements = prepareStatements(db)
+  }
+
+  /** The highest delivery sequence in the log; 0 when it is empty. */
+  maxSequence(): number {
+    return this.#statements.maxSequence.get() ?? 0
+  }
+
+  // ── loading for an append ──────────────────────────────────────────────────────────────────
+
+  load(request: LoadRequest): Loaded {
+    const operations = new Map<string, string>()
+    for (const id of request.operationIds) {
+      const wireJson = this.findOperation(id)
+      if (wireJson !== undefined) operations.set(id, wireJson)
+    }
+    const records = new Map<string, StoredRecord>()
+    for (const key of request.records) {
+      const record = this.findRecord(key)
+      if (record !== undefined) records.set(recordKeyText(key.collection, key.recordId), record)
+    }
+    const histories = new Map<string, readonly Operation[]>()
+    for (const key of request.histories) {
+      const record = this.findRecord(key)
+      if (record !== undefined) {
+        histories.set(recordKeyText(key.collection, key.recordId), this.operationsOfRecord(record.ref))
+      }
+    }
+    return { operations, records, histories }
+  }
+
+  /** Wire JSON of the operation with this id. */
+  findOperation(operationId: string): string | undefined {
+    for (const [id, wireJson] of this.#statements.findOperations.all(operationIdKey(operationId))) {
+      if (id.toString('hex') === operationId) return wireJson
+    }
+    return undefined
+  }
+
+  findRecord({ collection, recordId }: RecordKey): StoredRecord | undefined {
+    const collectionId = this.#collections.find(collection)
+    if (collectionId === undefined) return undefined
+    const row = this.#statements.findRecord.get(collectionId, encodeRecordId(recordId))
+    return row === undefined ? undefined : { ref: row[0], state: parseRecordState(row[1]) }
+  }
+
+  /** The record's operations in commit order, without snapshots. */
+  operationsOfRecord(ref: number): Operation[] {
+    return this.#statements.operationsOfRecord.all(ref, KIND_OPERATION).map(parseWireJson)
+  }
+
+  /** The records of a collection that are not deleted, in the order of their ids. */
+  liveRecords(collection: string): { recordId: string; state: RecordState }[] {
+    return this.#statements.recordsOf
+      .all(this.#collections.find(collection) ?? -1)
+      .map(([recordId, state]) => ({ recordId: decodeRecordId(recordId), state: parseRecordState(state) }))
+      .filter(({ state }) => !state.isDeleted)
+      .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
+  }
+
+  // ── writing ────────────────────────────────────────────────────────────────────────────────
+
+  /** Writes the state of a changed record and gives a new one its number. */
+  writeRecord(record: PlannedRecord): void {
+    if (record.state === null) return
+    const state = serializeRecordState(record.state)
+    if (record.ref !== null) {
+      this.#statements.updateRecord.run(state, record.ref)
+      return
+    }
+    const collection = this.#collections.intern(record.collection)
+    const { lastInsertRowid } = this.#statements.insertRecord.run(
+      collection,
+      encodeRecordId(record.recordId),
+      state,
+    )
+    record.ref = Number(lastInsertRowid)
+  }
+
+  /** Adds a row to the log; its record has been written before. */
+  writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
+    this.#statements.insertOperation.run(
+      entry.deliverySequence,
+      Buffer.from(entry.operationId, 'hex'),
+      operationIdKey(entry.operationId),
+      this.#nodes.intern(entry.nodeId),
+      entry.sequenceNumber,
+      record.ref,
+      this.#collections.intern(entry.collection),
+      wallTime,
+      entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT,
+      serializeScopeChanges(entry.scopeChanges),
+      entry.wireJson,
+    )
+    this.indexEntry(entry, tracked)
+  }
+
+  indexEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
+    for (const { id, key } of indexRowsOf(entry, tracked)) {
+      this.#statements.insertIndex.run(id, key, entry.deliverySequence)
+    }
+  }
+
+  replaceScopeChanges(deliverySequence: number, changes: LogEntry['scopeChanges']): void {
+    this.#statements.updateScope.run(serializeScopeChanges(changes), deliverySequence)
+  }
+
+  // ── reading ────────────────────────────────────────────────────────────────────────────────
+
+  readSequences(key: IndexKey, after: number, limit: number): readonly number[] {
+    return this.#statements.indexedSequences.all(key.fieldId, key.key, after, limit)
+  }
+
+  readEntries(sequences: readonly number[]): LogEntry[] {
+    const entries: LogEntry[] = []
+    for (const sequence of sequences) {
+      const row = this.#statements.entry.get(sequence)
+      if (row !== undefined) entries.push(this.#toEntry(row))
+    }
+    return entries
+  }
+
+  scanEntries(after: number, limit: number): LogEntry[] {
+    return this.#statements.entriesAfter.all(after, limit).map((row) => this.#toEntry(row))
+  }
+
+  /** The record's rows of the log, snapshots too. */
+  entriesOfRecord(ref: number): LogEntry[] {
+    return this.#statements.entriesOfRecord.all(ref).map((row) => this.#toEntry(row))
+  }
+
+  operationsAfter(after: number, limit: number): { deliverySequence: number; wireJson: string }[] {
+    return this.#statements.operationsAfter
+      .all(after, KIND_OPERATION, limit)
+      .map(([deliverySequence, wireJson]) => ({ deliverySequence, wireJson }))
+  }
+
+  operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Operation[] {
+    const node = this.#nodes.find(nodeId)
+    if (node === undefined) return []
+    return this.#statements.operationsOfNode
+      .all(node, fromSequence, toSequence, KIND_OPERATION)
+      .map(parseWireJson)
+  }
+
+  #toEntry(row: EntryRow): LogEntry {
+    const [seq, id, node, sequenceNumber, collection, kind, scope, wireJson, recordId] = row
+    return {
+      deliverySequence: seq,
+      kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
+      operationId: id.toString('hex'),
+      nodeId: this.#nodes.nameOf(node),
+      sequenceNumber,
+      collection: this.#collections.nameOf(collection),
+      recordId: decodeRecordId(recordId),
+      wireJson,
+      scopeChanges: parseScopeChanges(scope),
+    }
+  }
+}
+
+function parseWireJson(wireJson: string): Operation {
+  return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+}
+
+function prepareStatements(db: SqliteDatabase) {
+  const entries = (condition: string): Statement<unknown[], EntryRow> =>
+    db
+      .prepare<unknown[], EntryRow>(
+        `SELECT ${ENTRY_COLUMNS}, r.record_id FROM _kora_operations o JOIN _kora_records r ON r.id = o.record ${condition}`,
+      )
+      .raw()
+  return {
+    maxSequence: db.prepare<[], number>('SELECT max(seq) FROM _kora_operations').pluck(),
+    findOperations: db
+      .prepare<[number], [Buffer, string]>('SELECT id, wire_json FROM _kora_operations WHERE id_key = ?')
+      .raw(),
+    findRecord: db
+      .prepare<[number, Buffer | string], [number, string]>(
+        'SELECT id, state FROM _kora_records WHERE collection = ? AND record_id = ?',
+      )
+      .raw(),
+    recordsOf: db
+      .prepare<[number], [Buffer | string, string]>(
+        'SELECT record_id, state FROM _kora_records WHERE collection = ?',
+      )
+      .raw(),
+    operationsOfRecord: db
+      .prepare<[number, number], string>(
+        'SELECT wire_json FROM _kora_operations WHERE record = ? AND kind = ? ORDER BY seq',
+      )
+      .pluck(),
+    insertRecord: db.prepare('INSERT INTO _kora_records (collection, record_id, state) VALUES (?, ?, ?)'),
+    updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
+    insertOperation: db.prepare(
+      `INSERT INTO _kora_operations
+        (seq, id, id_key, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    insertIndex: db.prepare('INSERT OR IGNORE INTO _kora_scope (field, key, seq) VALUES (?, ?, ?)'),
+    updateScope: db.prepare('UPDATE _kora_operations SET scope = ? WHERE seq = ?'),
+    indexedSequences: db
+      .prepare<[number, string, number, number], number>(
+        'SELECT seq FROM _kora_scope WHERE field = ? AND key = ? AND seq > ? ORDER BY seq LIMIT ?',
+      )
+      .pluck(),
+    entry: entries('WHERE seq = ?'),
+    entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
+    entriesOfRecord: entries('WHERE o.record = ? ORDER BY seq'),
+    operationsAfter: db
+      .prepare<[number, number, number], [number, string]>(
+        'SELECT seq, wire_json FROM _kora_operations WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?',
+      )
+      .raw(),
+    operationsOfNode: db
+      .prepare<[number, number, number, number], string>(
+        `SELECT wire_json FROM _kora_operations
+          WHERE node = ? AND sequence_number BETWEEN ? AND ? AND kind = ? ORDER BY sequence_number, seq`,
+      )
+      .pluck(),
+  }
+}

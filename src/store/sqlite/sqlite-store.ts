@@ -1,0 +1,378 @@
+import { StoreError } from '../../core/errors.ts'
+import type { JsonValue, Operation } from '../../core/operation.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { systemRuntime } from '../../core/system-runtime.ts'
+import type { VersionVector } from '../../core/version-vector.ts'
+import { isVisible } from '../../core/view.ts'
+import { operationToWireJson } from '../../protocol/parse-operation.ts'
+import { readBackup } from '../backup/backup-format.ts'
+import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { planStreams } from '../delivery/plan-streams.ts'
+import { isMissing, type LogSource, readPage } from '../delivery/read-page.ts'
+import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
+import { showUnknownRecord } from '../query/query-states.ts'
+import { resolveCollection, resolveWhere } from '../query/resolve-query.ts'
+import type {
+  AppendRequest,
+  AppendResult,
+  ApplyResult,
+  CollectionQueryOptions,
+  DeliveryPage,
+  DeliveryQuery,
+  HandshakeVectorQuery,
+  MaterializedRecord,
+  NodeRegistration,
+  SchemaPlan,
+  ServerStore,
+  SetSchemaOptions,
+} from '../store.ts'
+import { CommitWatch } from './commit-watch.ts'
+import { openDatabase } from './open-database.ts'
+import { SchemaMigration } from './schema-migration.ts'
+import { ScopeTracking } from './scope-tracking.ts'
+import { readServerNodeId } from './server-node-id.ts'
+import { exportPieces, mergeBackup, replaceByBackup } from './sqlite-backup.ts'
+import { SqliteCore } from './sqlite-core.ts'
+import { toStoreError } from './sqlite-errors.ts'
+
+export interface SqliteServerStoreOptions {
+  /** Path of the file, created if need be; `:memory:` for none. */
+  readonly filename: string
+  /** The server's own node id. Default: the one in the file, made once. */
+  readonly nodeId?: string
+  /** Default `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
+  readonly durability?: 'full' | 'normal'
+  /** Only reads, beside a process that writes. Default false. */
+  readonly readOnly?: boolean
+  readonly runtime?: Runtime
+}
+
+/**
+ * Opens a store in an SQLite file.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`, `DRIVER_MISSING`
+ */
+export function createSqliteServerStore(options: SqliteServerStoreOptions): SqliteServerStore {
+  return new SqliteServerStore(options)
+}
+
+/** The operation log and the tables in one SQLite file. One process writes, any number read. */
+export class SqliteServerStore implements ServerStore {
+  readonly #core: SqliteCore
+  readonly #tracking: ScopeTracking
+  readonly #migration: SchemaMigration
+  readonly #watch: CommitWatch
+  readonly #isReadOnly: boolean
+  #isClosed = false
+
+  constructor(options: SqliteServerStoreOptions) {
+    const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
+    this.#isReadOnly = readOnly
+    const db = openDatabase({ filename, durability, isReadOnly: readOnly })
+    try {
+      const nodeId = readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly: readOnly })
+      this.#core = new SqliteCore(db, { filename, runtime, nodeId })
+      this.#tracking = new ScopeTracking(this.#core)
+      this.#migration = new SchemaMigration(this.#core, this.#tracking)
+      this.#migration.restore()
+    } catch (error) {
+      db.close()
+      throw toStoreError(error, filename)
+    }
+    this.#watch = new CommitWatch(db, runtime)
+  }
+
+  // ── schema and tables ──────────────────────────────────────────────────────────────────────
+
+  async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
+    this.#assertWritable()
+    await this.#migration.apply(schema, options)
+  }
+
+  async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
+    return this.#read(() => this.#migration.plan(schema))
+  }
+
+  getSchema(): SchemaDefinition | null {
+    return this.#core.schema
+  }
+
+  async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
+    this.#assertWritable()
+    const { schema } = this.#core
+    for (const name of collections ?? []) resolveCollection(schema, name)
+    if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
+    await this.#migration.rebuild(schema, collections ?? Object.keys(schema.collections), options)
+  }
+
+  async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
+    return this.#read(() => {
+      const tables = this.#tablesWith(collection)
+      return tables.query(collection, options)
+    })
+  }
+
+  async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
+    return this.#read(() => this.#tablesWith(collection).find(collection, id))
+  }
+
+  async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
+    return this.#read(() => {
+      const tables = this.#tablesWith(collection)
+      return tables.count(collection, resolveWhere(resolveCollection(this.#core.schema, collection), where))
+    })
+  }
+
+  async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
+    if (this.#core.schema !== null) return this.queryCollection(collection)
+    return this.#read(() => this.#core.log.liveRecords(collection).map(showUnknownRecord))
+  }
+
+  // ── the log ────────────────────────────────────────────────────────────────────────────────
+
+  async append(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> {
+    this.#assertWritable()
+    if (requests.length === 0) return []
+    return this.#core.writes.run(() => this.#core.append(requests))
+  }
+
+  async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
+    const wireJson = operationToWireJson(operation)
+    const [result] = await this.append([{ operation, wireJson, writeScope: null, advancesVector: true }])
+    return result?.status ?? 'refused'
+  }
+
+  async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
+    return this.#read(() => this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence))
+  }
+
+  async getVersionVector(): Promise<VersionVector> {
+    return this.#read(() => this.#core.nodes.vector())
+  }
+
+  async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
+    return this.#read(() => this.#core.nodes.handshakeVector(query))
+  }
+
+  getNodeId(): string {
+    return this.#core.serverNodeId
+  }
+
+  async getOperationCount(): Promise<number> {
+    return this.#read(() => this.#core.meta.getNumber('operation_count'))
+  }
+
+  async getMaxDeliverySequence(): Promise<number> {
+    return this.#read(() => this.#core.counters().deliverySequence)
+  }
+
+  async getOperationsAfterDelivery(
+    after: number,
+    limit: number,
+  ): Promise<{ deliverySequence: number; operation: Operation }[]> {
+    return this.#read(() =>
+      this.#core.log.operationsAfter(after, limit).map(({ deliverySequence, wireJson }) => ({
+        deliverySequence,
+        operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
+      })),
+    )
+  }
+
+  // ── delivery ───────────────────────────────────────────────────────────────────────────────
+
+  async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+    return this.#read(() => {
+      checkDeliveryQuery(query)
+      return readPage(
+        this.#logSource(),
+        this.#streamsOf(query),
+        (entry) => isVisible(entry, query.view),
+        query,
+      )
+    })
+  }
+
+  async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
+    return this.#read(() => {
+      checkDeliveryQuery(query)
+      return readPage(this.#logSource(), this.#streamsOf(query), isMissing(vector, query.view), query)
+    })
+  }
+
+  async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
+    return this.#read(() => {
+      checkDeliveryQuery({ after, limit, maxBytes })
+      return readPage(this.#logSource(), null, () => true, { after, limit, maxBytes })
+    })
+  }
+
+  async trackScopeField(
+    collection: string,
+    field: string | null,
+    options: { isGranted?: boolean } = {},
+  ): Promise<boolean> {
+    this.#assertWritable()
+    return this.#tracking.track(collection, field, options.isGranted === true)
+  }
+
+  async readRecordValues(
+    collection: string,
+    ids: readonly string[],
+  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
+    return this.#read(() => {
+      const found = new Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>()
+      for (const recordId of ids) {
+        const record = this.#core.log.findRecord({ collection, recordId })
+        if (record === undefined) continue
+        found.set(recordId, { values: record.state.values, isDeleted: record.state.isDeleted })
+      }
+      return found
+    })
+  }
+
+  onRemoteCommit(listener: () => void): () => void {
+    return this.#watch.subscribe(listener)
+  }
+
+  // ── nodes ──────────────────────────────────────────────────────────────────────────────────
+
+  async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
+    return this.#read(() => {
+      const found = new Map<string, NodeRegistration>()
+      for (const nodeId of nodeIds) {
+        const node = this.#core.nodes.find(nodeId)
+        if (node !== undefined) found.set(nodeId, node)
+      }
+      return found
+    })
+  }
+
+  async registerNode(
+    node: Partial<NodeRegistration> & { readonly nodeId: string },
+  ): Promise<NodeRegistration> {
+    this.#assertWritable()
+    return this.#core.writes.run(() => this.#core.nodes.register(node))
+  }
+
+  // ── blobs ──────────────────────────────────────────────────────────────────────────────────
+
+  async readBlobReferrers(
+    hash: string,
+    limit: number,
+    after?: BlobReferrer,
+  ): Promise<readonly BlobReferrer[]> {
+    return this.#read(() => this.#core.blobs.readReferrers(hash, limit, after))
+  }
+
+  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+    return this.#read(() => this.#core.blobs.liveRefs())
+  }
+
+  async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
+    this.#assertWritable()
+    await this.#core.writes.run(() => this.#core.blobs.linkChunks(manifestHash, chunkHashes))
+  }
+
+  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+    return this.#read(() => this.#core.blobs.readManifests(chunkHash, limit))
+  }
+
+  async recordBlobUpload(upload: BlobUpload): Promise<void> {
+    this.#assertWritable()
+    await this.#core.writes.run(() => this.#core.blobs.recordUpload(upload))
+  }
+
+  async checkBlobHolders(
+    hash: string,
+    holders: readonly string[],
+  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+    return this.#read(() => this.#core.blobs.checkHolders(hash, holders))
+  }
+
+  async getBlobUsage(userId: string): Promise<number> {
+    return this.#read(() => this.#core.blobs.usageOf(userId))
+  }
+
+  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+    this.#assertWritable()
+    await this.#core.writes.run(() => this.#core.blobs.forget(hashes))
+  }
+
+  // ── life ───────────────────────────────────────────────────────────────────────────────────
+
+  async checkHealth(): Promise<void> {
+    this.#assertOpen()
+    if (this.#isReadOnly) {
+      this.#read(() => this.#core.counters())
+      return
+    }
+    // A write, because a full or read-only disk still answers questions.
+    await this.#core.writes.run(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
+  }
+
+  async exportBackup(): Promise<Uint8Array> {
+    return this.#read(() => Buffer.concat([...exportPieces(this.#core)]))
+  }
+
+  async importBackup(data: Uint8Array, merge = false): Promise<void> {
+    this.#assertWritable()
+    const backup = readBackup(data)
+    if (merge) await mergeBackup(this.#core, backup)
+    else await replaceByBackup(this.#core, backup)
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#watch.stop()
+    this.#core.db.close()
+  }
+
+  // ── helpers ────────────────────────────────────────────────────────────────────────────────
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+  }
+
+  #assertWritable(): void {
+    this.#assertOpen()
+    if (!this.#isReadOnly) return
+    throw new StoreError('STORE_UNAVAILABLE', `${this.#core.filename} was opened to be read only.`)
+  }
+
+  #read<Result>(action: () => Result): Result {
+    this.#assertOpen()
+    try {
+      return action()
+    } catch (error) {
+      throw toStoreError(error, this.#core.filename)
+    }
+  }
+
+  /** The tables, when the collection has one that is filled. */
+  #tablesWith(collection: string) {
+    resolveCollection(this.#core.schema, collection)
+    if (this.#migration.unfinished().has(collection)) {
+      const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
+      throw new StoreError('STORE_UNAVAILABLE', message)
+    }
+    if (this.#core.tables === null) throw new Error('A store with a schema has tables')
+    return this.#core.tables
+  }
+
+  #logSource(): LogSource {
+    const { log } = this.#core
+    return {
+      end: this.#core.counters().deliverySequence,
+      readSequences: (key, after, limit) => log.readSequences(key, after, limit),
+      readEntries: (sequences) => log.readEntries(sequences),
+      scanEntries: (after, limit) => log.scanEntries(after, limit),
+    }
+  }
+
+  #streamsOf({ view }: DeliveryQuery) {
+    this.#core.refreshIfForeign()
+    return planStreams(view, this.#core.tracked, this.#core.collections.all())
+  }
+}

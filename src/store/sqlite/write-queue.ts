@@ -1,0 +1,80 @@
+import { StoreError } from '../../core/errors.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type { SqliteDatabase } from './driver.ts'
+import { isBusy, toStoreError } from './sqlite-errors.ts'
+
+// As long as clients wait for an acknowledgement, less a margin: then they are told to come back.
+const LOCK_WAIT_MS = 10_000
+const LOCK_RETRY_MS = 50
+
+/**
+ * Runs write transactions one after the other. While another process holds the lock of the file it
+ * waits on a timer, so that reads, presence and everything else go on meanwhile.
+ */
+export class WriteQueue {
+  readonly #db: SqliteDatabase
+  readonly #filename: string
+  readonly #runtime: Runtime
+  readonly #onRollback: () => void
+  /** Settles when the last write that had to wait is done; null when none waits. */
+  #waiting: Promise<unknown> | null = null
+
+  constructor(
+    db: SqliteDatabase,
+    { filename, runtime, onRollback }: { filename: string; runtime: Runtime; onRollback: () => void },
+  ) {
+    this.#db = db
+    this.#filename = filename
+    this.#runtime = runtime
+    this.#onRollback = onRollback
+  }
+
+  /**
+   * Runs `action` in a transaction of its own, which is durable when the promise resolves.
+   *
+   * @throws StoreError when the database cannot be written; nothing was
+   */
+  async run<Result>(action: () => Result): Promise<Result> {
+    if (this.#waiting === null) {
+      try {
+        return this.#transact(action)
+      } catch (error) {
+        if (!isBusy(error)) throw toStoreError(error, this.#filename)
+      }
+    }
+    const turn = (this.#waiting ?? Promise.resolve()).catch(() => {}).then(() => this.#retry(action))
+    this.#waiting = turn
+    try {
+      return await turn
+    } finally {
+      if (this.#waiting === turn) this.#waiting = null
+    }
+  }
+
+  async #retry<Result>(action: () => Result): Promise<Result> {
+    const deadline = this.#runtime.monotonicNow() + LOCK_WAIT_MS
+    for (;;) {
+      try {
+        return this.#transact(action)
+      } catch (error) {
+        const mayRetry = isBusy(error) && this.#db.open && this.#runtime.monotonicNow() < deadline
+        if (!mayRetry) throw toStoreError(error, this.#filename)
+      }
+      await new Promise<void>((resolve) => this.#runtime.setTimer(LOCK_RETRY_MS, resolve))
+    }
+  }
+
+  #transact<Result>(action: () => Result): Result {
+    if (!this.#db.open) throw new StoreError('STORE_CLOSED', 'The store is closed.')
+    this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      const result = action()
+      this.#db.exec('COMMIT')
+      return result
+    } catch (error) {
+      if (this.#db.inTransaction) this.#db.exec('ROLLBACK')
+      this.#onRollback()
+      throw error
+    }
+  }
+}
