@@ -1,0 +1,251 @@
+import { describe, expect, test } from 'vitest'
+import { createAuthProvider, scopeFieldsOfAuth } from '../../src/auth/create-auth-provider.ts'
+import type { KoraAuthProviderOptions } from '../../src/auth/kora-auth-provider.ts'
+import { KoraAuthProvider } from '../../src/auth/kora-auth-provider.ts'
+import { MixedAuthProvider } from '../../src/auth/mixed-auth-provider.ts'
+import { NoAuthProvider } from '../../src/auth/no-auth-provider.ts'
+import type { AuthContext } from '../../src/auth/provider.ts'
+import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
+import { explainToken } from '../../src/auth/token-verdict.ts'
+import { claims, fixedRuntime, recordingLogger, SECRET, secretBytes, sign } from '../support/tokens.ts'
+
+const TOKEN = 'canary-token-7f3a'
+
+test('NoAuthProvider accepts everyone as one user', async () => {
+  expect(await new NoAuthProvider().authenticate('anything')).toMatchObject({ userId: 'anonymous' })
+})
+
+describe('TokenAuthProvider', () => {
+  test('gives what validate gives', async () => {
+    const context = { userId: 'u1', scopes: { todos: { userId: 'u1' } }, metadata: { role: 'admin' } }
+    const provider = new TokenAuthProvider({ validate: (token) => (token === 'good' ? context : null) })
+
+    expect(await provider.authenticate('good')).toEqual(context)
+    expect(await provider.authenticate('bad')).toBeNull()
+  })
+
+  test('refuses when validate throws, says so in the log, and keeps the token out of it', async () => {
+    const logger = recordingLogger()
+    for (const validate of [
+      () => {
+        throw new Error(`cannot verify ${TOKEN}`)
+      },
+      () => Promise.reject(`cannot verify ${TOKEN}`),
+    ]) {
+      expect(await new TokenAuthProvider({ validate, logger }).authenticate(TOKEN)).toBeNull()
+    }
+    expect(logger.lines.map(({ level, message }) => [level, message])).toEqual([
+      ['error', "the application's authentication code failed"],
+      ['error', "the application's authentication code failed"],
+    ])
+    const errors = logger.lines.map(({ fields }) =>
+      fields.err instanceof Error ? fields.err.stack : fields.err,
+    )
+    expect(errors.join()).toContain('cannot verify ***')
+    expect(errors.join()).not.toContain(TOKEN)
+  })
+
+  test.each<[string, unknown]>([
+    ['a text', 'u1'],
+    ['no user id', {}],
+    ['an empty user id', { userId: '' }],
+    ['a number as user id', { userId: 7 }],
+    ['null as scopes, which is not everything', { userId: 'u1', scopes: null }],
+    ['a list as scopes', { userId: 'u1', scopes: [] }],
+    ['text as a filter', { userId: 'u1', scopes: { todos: 'all' } }],
+  ])('refuses when validate returns %s', async (_name, value) => {
+    const logger = recordingLogger()
+    const provider = new TokenAuthProvider({ validate: () => value as AuthContext, logger })
+    expect(await provider.authenticate(TOKEN)).toBeNull()
+    expect(logger.lines).toHaveLength(1)
+  })
+
+  test('hides a collection whose filter has no value', async () => {
+    const scopes = { todos: { userId: undefined }, notes: { orgs: ['a', 'b'] }, news: {} }
+    const provider = new TokenAuthProvider({
+      validate: () => ({ userId: 'u1', scopes }) as unknown as AuthContext,
+    })
+    expect(await provider.authenticate(TOKEN)).toEqual({ userId: 'u1', scopes: { news: {} } })
+  })
+})
+
+describe('MixedAuthProvider', () => {
+  const primary = new TokenAuthProvider({ validate: (token) => (token === 'good' ? { userId: 'u1' } : null) })
+  const anonymousScopes = { news: {} }
+
+  test('serves those without a token under generated ids, in their own scope', async () => {
+    const provider = new MixedAuthProvider({ primary, anonymousScopes })
+    const [first, second] = [await provider.authenticate(''), await provider.authenticate('')]
+
+    expect(first).toMatchObject({ scopes: { news: {} }, isAnonymous: true })
+    expect(first?.userId).toMatch(/^anon-[0-9a-f-]{36}$/)
+    expect(second?.userId).not.toBe(first?.userId)
+  })
+
+  test('gives a token to primary, and degrades or refuses what primary refuses', async () => {
+    const degrading = new MixedAuthProvider({ primary, anonymousScopes, anonymousPrefix: 'guest' })
+    const rejecting = new MixedAuthProvider({ primary, anonymousScopes, invalidToken: 'reject' })
+
+    expect(await degrading.authenticate('good')).toEqual({ userId: 'u1' })
+    expect((await degrading.authenticate('bad'))?.userId).toMatch(/^guest-/)
+    expect(await rejecting.authenticate('bad')).toBeNull()
+  })
+
+  test('degrades nobody because primary is broken', async () => {
+    const logger = recordingLogger()
+    const broken = { authenticate: () => Promise.reject(new Error('database away')) }
+    const provider = new MixedAuthProvider({ primary: broken, anonymousScopes, logger })
+
+    expect(await provider.authenticate('good')).toBeNull()
+    expect(logger.lines).toHaveLength(1)
+  })
+
+  test('shows nothing to anonymous clients when no scopes are given for them', async () => {
+    const provider = new MixedAuthProvider({ primary })
+    expect(await provider.authenticate('')).toMatchObject({ scopes: {} })
+  })
+})
+
+describe('KoraAuthProvider', () => {
+  const users = new Map([['u1', { email: 'u1@example.com', name: 'U One' }]])
+  const touched: string[] = []
+  const options: KoraAuthProviderOptions = {
+    tokenValidator: {
+      validateToken: (token) => (token === 'good' ? { sub: 'u1', dev: 'd1', type: 'access' } : null),
+    },
+    userLookup: { findById: async (id) => users.get(id) ?? null },
+    deviceTracker: { touchDevice: async (device) => touched.push(device) },
+    resolveScopes: async (userId) => ({ todos: { userId } }),
+  }
+
+  test('finds the user, marks the device and resolves the scopes', async () => {
+    expect(await new KoraAuthProvider(options).authenticate('good')).toEqual({
+      userId: 'u1',
+      scopes: { todos: { userId: 'u1' } },
+      metadata: { deviceId: 'd1', email: 'u1@example.com', name: 'U One' },
+      deviceId: 'd1',
+    })
+    expect(touched).toEqual(['d1'])
+  })
+
+  test('prefers the validation that knows revoked tokens', async () => {
+    const tokenValidator = { ...options.tokenValidator, validateTokenWithRevocation: async () => null }
+    expect(await new KoraAuthProvider({ ...options, tokenValidator }).authenticate('good')).toBeNull()
+  })
+
+  test('keeps methods bound to their objects', async () => {
+    class Manager {
+      readonly type = 'access'
+      validateToken() {
+        return { sub: 'u1', dev: 'd1', type: this.type }
+      }
+    }
+    const provider = new KoraAuthProvider({ ...options, tokenValidator: new Manager() })
+    expect(await provider.authenticate('good')).not.toBeNull()
+  })
+
+  test('takes over when the token ends', async () => {
+    const tokenValidator = {
+      validateToken: () => ({ sub: 'u1', dev: 'd1', type: 'access', exp: 20, iat: 10 }),
+    }
+    const context = await new KoraAuthProvider({ ...options, tokenValidator }).authenticate('good')
+    expect(context).toMatchObject({ expiresAt: 20_000, issuedAt: 10_000 })
+  })
+
+  test.each<[string, Partial<KoraAuthProviderOptions>]>([
+    ['a token that is not valid', { tokenValidator: { validateToken: () => null } }],
+    [
+      'a refresh token',
+      { tokenValidator: { validateToken: () => ({ sub: 'u1', dev: 'd1', type: 'refresh' }) } },
+    ],
+    ['a user who is gone', { userLookup: { findById: () => null } }],
+    ['an empty sub', { tokenValidator: { validateToken: () => ({ sub: '', dev: 'd1', type: 'access' }) } }],
+  ])('refuses %s', async (_name, override) => {
+    expect(await new KoraAuthProvider({ ...options, ...override }).authenticate('good')).toBeNull()
+  })
+
+  const fail = () => {
+    throw new Error('broken')
+  }
+  test.each<[string, Partial<KoraAuthProviderOptions>]>([
+    ['tokenValidator throws', { tokenValidator: { validateToken: fail } }],
+    ['tokenValidator has no method', { tokenValidator: {} }],
+    ['userLookup throws', { userLookup: { findById: fail } }],
+    ['deviceTracker throws', { deviceTracker: { touchDevice: fail } }],
+    ['resolveScopes throws', { resolveScopes: fail }],
+    ['resolveScopes finds nothing, which is not everything', { resolveScopes: async () => undefined }],
+  ])('refuses, and logs, when %s', async (_name, override) => {
+    const logger = recordingLogger()
+    expect(await new KoraAuthProvider({ ...options, ...override, logger }).authenticate('good')).toBeNull()
+    expect(logger.lines.map(({ level }) => level)).toEqual(['error'])
+  })
+})
+
+describe('createAuthProvider', () => {
+  const runtime = fixedRuntime()
+  const jwt = { secret: SECRET, clockToleranceMs: 0, userIdClaim: 'sub' }
+
+  test('mixed: an invalid token is refused or degraded as configured, with the reason for the operator', async () => {
+    const logger = recordingLogger()
+    const config = {
+      mode: 'mixed',
+      jwt,
+      scopes: { todos: { userId: '$claims.sub' } },
+      anonymous: { scopes: { news: {} }, prefix: 'anon' },
+    } as const
+    const rejecting = await createAuthProvider({ ...config, invalidToken: 'reject' }, { runtime, logger })
+    const degrading = await createAuthProvider({ ...config, invalidToken: 'anonymous' }, { runtime, logger })
+    const expired = await sign(claims({ exp: 1 }), { alg: 'HS256' }, secretBytes())
+
+    expect(await rejecting.authenticate(expired)).toBeNull()
+    expect(await degrading.authenticate(expired)).toMatchObject({ scopes: { news: {} } })
+    expect(await explainToken(rejecting, expired)).toMatchObject({ reason: 'TOKEN_EXPIRED' })
+    expect(await explainToken(degrading, expired)).toMatchObject({
+      isAccepted: true,
+      degradedBy: { reason: 'TOKEN_EXPIRED' },
+    })
+    expect(logger.lines[0]).toEqual({
+      level: 'debug',
+      message: 'token refused',
+      fields: { reason: 'TOKEN_EXPIRED', detail: 'The time in exp has passed.' },
+    })
+    expect(JSON.stringify(logger.lines)).not.toContain(expired)
+  })
+
+  test('a scopes function that throws refuses', async () => {
+    const logger = recordingLogger()
+    const scopes = () => {
+      throw new Error('broken')
+    }
+    const provider = await createAuthProvider({ mode: 'jwt', jwt, scopes }, { runtime, logger })
+    const token = await sign(claims(), { alg: 'HS256' }, secretBytes())
+
+    expect(await provider.authenticate(token)).toBeNull()
+    expect(await explainToken(provider, token)).toMatchObject({ reason: 'SCOPES_FAILED' })
+    expect(logger.lines.filter(({ level }) => level === 'error')).toHaveLength(2)
+  })
+
+  test('custom: errors of the provider are refusals', async () => {
+    const logger = recordingLogger()
+    const custom = { authenticate: () => Promise.reject(new Error('broken')) }
+    const provider = await createAuthProvider({ mode: 'custom', provider: custom }, { runtime, logger })
+    expect(await provider.authenticate(TOKEN)).toBeNull()
+  })
+
+  test('custom: a file goes through the loader', async () => {
+    const loadProvider = async (file: string) => ({ authenticate: async () => ({ userId: file }) })
+    const options = { runtime, logger: recordingLogger(), loadProvider }
+    const provider = await createAuthProvider({ mode: 'custom', provider: '/app/auth.ts' }, options)
+    expect(await provider.authenticate(TOKEN)).toEqual({ userId: '/app/auth.ts' })
+  })
+
+  test('tells the fields that scopes decide by', () => {
+    const anonymous = { scopes: { todos: { isPublic: true }, news: {} }, prefix: 'anon' }
+    const scopes = { todos: { userId: '$claims.sub' } }
+    expect(scopeFieldsOfAuth({ mode: 'mixed', jwt, scopes, anonymous, invalidToken: 'reject' })).toEqual({
+      todos: ['userId', 'isPublic'],
+      news: [],
+    })
+    expect(scopeFieldsOfAuth({ mode: 'none' })).toEqual({})
+  })
+})
