@@ -1,7 +1,8 @@
 import { relative } from 'node:path'
 import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
-import type { StoreConfig } from '../config/server-config.ts'
+import type { LoadedSchema, StoreConfig } from '../config/server-config.ts'
 import { assertNever } from '../core/errors.ts'
+import { formatQuantity } from './output/format.ts'
 import { maskSecrets } from './output/mask-secrets.ts'
 
 /** "SQLite, kora-server.db" */
@@ -16,6 +17,13 @@ export function describeStore(store: StoreConfig, cwd: string): string {
     default:
       return assertNever(store)
   }
+}
+
+/** "version 3, 4 collections, schema.ts" */
+export function describeSchema({ definition, file }: LoadedSchema, cwd: string): string {
+  const collections = formatQuantity(Object.keys(definition.collections).length, 'collection')
+  const source = file === null ? '' : `, ${displayPath(file, cwd)}`
+  return `version ${definition.version}, ${collections}${source}`
 }
 
 /** "JWT by 2 keys; scoped by claims" */
@@ -48,8 +56,7 @@ function describeScoping(auth: AuthConfig): string {
 function describeJwt(jwt: JwtConfig): string {
   if (jwt.jwksUrl !== undefined) return `JWT by ${maskSecrets(jwt.jwksUrl)}`
   if (jwt.secret !== undefined) return 'JWT by secret'
-  const count = jwt.keys?.length ?? 0
-  return `JWT by ${count} key${count === 1 ? '' : 's'}`
+  return `JWT by ${formatQuantity(jwt.keys?.length ?? 0, 'key')}`
 }
 
 /** A path as one would type it: relative when it lies below the working directory. */

@@ -4,7 +4,7 @@ import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
 import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
 import type { ServerStore } from '../store/store.ts'
 import { displayPath } from './describe-config.ts'
-import type { Terminal } from './terminal.ts'
+import type { Output, Terminal } from './terminal.ts'
 
 type SqliteConfig = Extract<StoreConfig, { driver: 'sqlite' }>
 
@@ -29,14 +29,9 @@ export async function openStore({ store }: Pick<ServerConfig, 'store'>): Promise
  */
 export async function openStoreForReading(
   { store: config, schema }: Pick<ServerConfig, 'store' | 'schema'>,
-  { cwd }: Terminal,
+  { cwd, stderr }: Terminal,
 ): Promise<ServerStore> {
-  if (config.driver === 'memory') {
-    throw new ConfigError(
-      'INVALID_ARGUMENT',
-      'The memory store lives inside the running server and cannot be read from outside.',
-    )
-  }
+  if (config.driver === 'memory') return openEmptyMemory(schema, stderr)
   if (config.driver === 'postgres') throw postgresMissing()
   const name = displayPath(config.filename, cwd)
   if (!existsSync(config.filename)) {
@@ -98,6 +93,20 @@ async function openSqlite(
 async function openMemory(): Promise<ServerStore> {
   const { MemoryServerStore } = await import('../store/memory/memory-store.ts')
   return new MemoryServerStore()
+}
+
+/** Nobody can look into another process' memory; names are checked all the same. */
+async function openEmptyMemory(schema: ServerConfig['schema'], stderr: Output): Promise<ServerStore> {
+  if (schema === null) {
+    throw new SchemaError(
+      'NO_SCHEMA',
+      'The memory store has no tables without a schema. Name one with --schema <file>.',
+    )
+  }
+  const store = await openMemory()
+  await store.setSchema(schema.definition)
+  await stderr.write('The memory store lives inside the running server; seen from here it is empty.\n')
+  return store
 }
 
 function postgresMissing(): ConfigError {

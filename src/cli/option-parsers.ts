@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander'
 
 /** For flags that may be repeated: every value, in order. */
-export function collectValues(value: string, previous: readonly string[]): string[] {
+export function collectValues(value: string, previous: readonly string[] = []): string[] {
   return [...previous, value]
 }
 

@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
-import { type Finding, failure, warning } from '../check/finding.ts'
+import { type Finding, failure, ok, warning } from '../check/finding.ts'
 import { probeAuth, probePort, probeStore, summarize } from '../check/probes.ts'
 import { findRiskySettings } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { describeSchema } from '../describe-config.ts'
 import { createColours } from '../output/colours.ts'
 import { escapeControls } from '../output/escape-controls.ts'
 import { maskSecrets } from '../output/mask-secrets.ts'
@@ -47,6 +48,7 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   const stopExiting = exitOnSignal(context)
   const { values } = config
   const findings = [
+    ...schemaFindings(values, terminal.cwd),
     ...(await probeStore(values, terminal.cwd)),
     ...(await probeAuth(values)),
     ...(await probePort(values)),
@@ -56,6 +58,11 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   stopExiting()
   await printFindings(findings, terminal)
   context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
+}
+
+/** Loading the configuration has validated it already. */
+function schemaFindings({ schema }: ServerConfig, cwd: string): Finding[] {
+  return schema === null ? [] : [ok('schema', `${describeSchema(schema, cwd)}.`)]
 }
 
 function unservedFindings(config: ServerConfig): Finding[] {

@@ -1,9 +1,8 @@
 import type { EffectiveConfig } from '../../config/server-config.ts'
-import { describeAuth, describeStore, displayPath, isUnscoped } from '../describe-config.ts'
+import { describeAuth, describeSchema, describeStore, displayPath, isUnscoped } from '../describe-config.ts'
 import type { Terminal } from '../terminal.ts'
 import { createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'
-import { formatQuantity } from './format.ts'
 
 /** Where the running server is reached. */
 export interface ServedUrls {
@@ -24,7 +23,7 @@ export function formatBanner(
   const rows: [string, string][] = [
     ['Sync', colours.cyan(urls.sync)],
     ['Store', escapeControls(describeStore(config.values.store, terminal.cwd))],
-    ['Schema', escapeControls(describeSchema(config, terminal.cwd))],
+    ['Schema', escapeControls(schemaLine(config, terminal.cwd))],
     ['Auth', isRisky ? colours.yellow(auth) : auth],
     ...(urls.health === null ? [] : [['Health', colours.cyan(urls.health)] as [string, string]]),
     ['Config', escapeControls(describeSource(config, terminal.cwd))],
@@ -33,11 +32,10 @@ export function formatBanner(
   return `\n  ${colours.bold(colours.green('kora-server'))} ${version}\n\n${lines.join('\n')}\n\n  ${colours.dim('Ctrl+C stops it.')}\n\n`
 }
 
-function describeSchema({ values: { schema } }: EffectiveConfig, cwd: string): string {
-  if (schema === null) return 'none: clients sync, but records cannot be queried (--schema <file>)'
-  const collections = formatQuantity(Object.keys(schema.definition.collections).length, 'collection')
-  const source = schema.file === null ? '' : `, ${displayPath(schema.file, cwd)}`
-  return `version ${schema.definition.version}, ${collections}${source}`
+function schemaLine({ values: { schema } }: EffectiveConfig, cwd: string): string {
+  return schema === null
+    ? 'none: clients sync, but records cannot be queried (--schema <file>)'
+    : describeSchema(schema, cwd)
 }
 
 function describeSource({ file }: EffectiveConfig, cwd: string): string {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseWhere } from '../../../src/cli/query/where.ts'
-import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 
 const todos = defineSchema({
   version: 1,

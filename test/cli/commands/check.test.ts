@@ -1,0 +1,157 @@
+import { createServer } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { Workspace } from '../../support/terminal.ts'
+import { SCHEMA_FILE } from '../todos-schema.ts'
+
+const SECRET = 'canary-secret-of-at-least-thirty-two-characters'
+
+function workspaceWith(config: object): Workspace {
+  return new Workspace({
+    files: { 'kora.config.json': JSON.stringify({ port: 0, ...config }), 'schema.mjs': SCHEMA_FILE },
+  })
+}
+
+describe('check', () => {
+  test('finds nothing wrong with a careful configuration', async () => {
+    using workspace = workspaceWith({
+      host: '127.0.0.1',
+      schema: 'schema.mjs',
+      auth: {
+        mode: 'jwt',
+        jwt: { secret: SECRET, issuer: 'https://issuer.test', audience: 'app' },
+        scopes: { todos: { userId: '$claims.sub' } },
+      },
+    })
+
+    const { code, stdout, stderr } = await workspace.run(['check'])
+
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toContain('0 errors, 0 warnings.')
+    await expect(stdout).toMatchFileSnapshot('../expected/check-fine.txt')
+  })
+
+  test('changes nothing', async () => {
+    using workspace = workspaceWith({ schema: 'schema.mjs' })
+
+    await workspace.run(['check'])
+
+    expect((await workspace.run(['query', 'todos'])).stderr).toContain('kora-server.db does not exist.')
+  })
+
+  test('warns of settings that let more in than was meant', async () => {
+    using open = workspaceWith({})
+    using unscoped = workspaceWith({ schema: 'schema.mjs', auth: { mode: 'jwt', jwt: { secret: SECRET } } })
+
+    const openRun = await open.run(['check'])
+    const unscopedRun = await unscoped.run(['check'])
+
+    expect(openRun.code).toBe(0)
+    expect(openRun.stdout).toMatch(/^warning +auth\.mode +"none" on 0\.0\.0\.0: whoever reaches/m)
+    expect(unscopedRun.code).toBe(0)
+    expect(unscopedRun.stdout).toMatch(/^warning +auth\.scopes +not set, but the schema ties todos to users/m)
+    expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.issuer +not set/m)
+    expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.audience +not set/m)
+  })
+
+  test('reports a port that is taken, with exit code 1', async () => {
+    const blocker = createServer()
+    await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve))
+    const { port } = blocker.address() as { port: number }
+    using workspace = workspaceWith({ host: '127.0.0.1', port })
+
+    const { code, stdout } = await workspace.run(['check'])
+    blocker.close()
+
+    expect(code).toBe(1)
+    expect(stdout).toMatch(new RegExp(`^error +port +Port ${port} on 127.0.0.1 is in use`, 'm'))
+  })
+
+  test('reports keys that do not parse, with exit code 2', async () => {
+    using workspace = workspaceWith({
+      auth: { mode: 'jwt', jwt: { keys: [{ alg: 'RS256', pem: '-----BEGIN PUBLIC KEY-----\ncanary-pem' }] } },
+    })
+
+    const { code, stdout, stderr } = await workspace.run(['check'])
+
+    expect(code).toBe(2)
+    expect(stdout + stderr).toContain('auth.jwt.keys[0].pem')
+    expect(stdout + stderr).not.toContain('canary')
+  })
+
+  test('reports a directory that does not exist, with exit code 1', async () => {
+    using workspace = workspaceWith({})
+
+    const { code, stdout } = await workspace.run(['check', '--db', 'nowhere/app.db'])
+
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^error +store +Cannot open .*nowhere does not exist\.$/m)
+  })
+
+  test('reports what a new schema has still to do', async () => {
+    using workspace = workspaceWith({ schema: 'schema.mjs' })
+    await workspace.run(['migrate'])
+    workspace.write('schema.mjs', SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":'))
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(
+      /^warning +schema +Pending, done by the next start or by migrate:\n +todos: .*subtitle/m,
+    )
+  })
+
+  test('refuses a wrong configuration with exit code 2', async () => {
+    using workspace = workspaceWith({ prot: 1, log: { level: 'loud' } })
+
+    const { code, stdout, stderr } = await workspace.run(['check'])
+
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain('did you mean port?')
+    expect(stderr).toContain('log.level')
+  })
+
+  test('says that this release serves no TLS, which start refuses as well', async () => {
+    using workspace = workspaceWith({ tls: { certFile: 'schema.mjs', keyFile: 'schema.mjs' } })
+
+    const check = await workspace.run(['check'])
+    const start = await workspace.run(['start'])
+
+    expect(check).toMatchObject({ code: 2, stdout: expect.stringMatching(/^error +tls/m) })
+    expect(start).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('tls: this release does not serve TLS'),
+    })
+  })
+})
+
+describe('check --print-config', () => {
+  test('tells where each value came from, and no secret', async () => {
+    using workspace = new Workspace({
+      files: {
+        'kora.config.json': JSON.stringify({
+          port: 0,
+          path: '/sync',
+          auth: { mode: 'jwt', jwt: { secret: SECRET } },
+          admin: { adminToken: 'canary-admin' },
+        }),
+        '.env': 'KORA_METRICS_TOKEN=canary-metrics\n',
+      },
+      env: { KORA_LOG_LEVEL: 'warn' },
+    })
+
+    const { stdout } = await workspace.run(['check', '--print-config', '--host', '127.0.0.1'])
+
+    const line = (path: string) =>
+      stdout
+        .split('\n')
+        .find((text) => text.startsWith(`${path} `))
+        ?.split(/ {2,}/)
+    expect(line('host')).toEqual(['host', '127.0.0.1', 'flag --host'])
+    expect(line('path')).toEqual(['path', '/sync', 'kora.config.json'])
+    expect(line('log.level')).toEqual(['log.level', 'warn', 'environment KORA_LOG_LEVEL'])
+    expect(line('admin.metricsToken')).toEqual(['admin.metricsToken', '***', '.env KORA_METRICS_TOKEN'])
+    expect(line('auth.jwt.secret')).toEqual(['auth.jwt.secret', '***', 'kora.config.json'])
+    expect(line('shutdownTimeout')).toEqual(['shutdownTimeout', '10s', 'default'])
+    expect(stdout).not.toContain('canary')
+  })
+})

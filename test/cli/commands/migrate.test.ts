@@ -1,0 +1,132 @@
+import { existsSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { Workspace } from '../../support/terminal.ts'
+import { manyTodos, seedDatabase } from '../seed.ts'
+import { SCHEMA_FILE } from '../todos-schema.ts'
+
+const files = { 'schema.mjs': SCHEMA_FILE, 'kora.config.json': '{"schema":"schema.mjs"}' }
+const WITH_SUBTITLE = SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":')
+
+describe('migrate', () => {
+  test('creates the tables, and does nothing the second time', async () => {
+    using workspace = new Workspace({ files })
+
+    const first = await workspace.run(['migrate'])
+    const second = await workspace.run(['migrate'])
+
+    expect(first.code).toBe(0)
+    expect(first.stdout).toMatch(/^todos +0 +(?!unchanged)\S/m)
+    expect(second).toMatchObject({
+      code: 0,
+      stdout: 'collection  records  change\ntodos       0        unchanged\nprojects    0        unchanged\n',
+    })
+    expect(second.stderr).toMatch(/^SQLite, kora-server\.db: done in /)
+  })
+
+  test('fills a new column from the log', async () => {
+    using workspace = new Workspace({ files })
+    await seedDatabase(workspace.path('kora-server.db'), [{ title: 'a', subtitle: 'kept in the log' }])
+    workspace.write('schema.mjs', WITH_SUBTITLE)
+
+    const { code, stdout } = await workspace.run(['migrate'])
+    const query = await workspace.run(['query', 'todos', '--fields', 'subtitle'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^todos +1 +.*subtitle/m)
+    expect(JSON.parse(query.stdout)).toEqual([{ subtitle: 'kept in the log' }])
+  })
+
+  test('rebuilds the collections that are named', async () => {
+    using workspace = new Workspace({ files })
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(3))
+
+    const { code, stdout } = await workspace.run(['migrate', '--rebuild', 'todos'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^todos +3 +rebuilt from the log$/m)
+    expect(stdout).toMatch(/^projects +0 +unchanged$/m)
+  })
+
+  test('shows how far it is on a terminal only', async () => {
+    using workspace = new Workspace({ files })
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(500))
+
+    const onTerminal = await workspace.run(['migrate', '--rebuild'], { isTerminal: true, columns: 120 })
+    const inPipe = await workspace.run(['migrate', '--rebuild'])
+
+    expect(onTerminal.stderr).toContain('rebuilding todos')
+    expect(onTerminal.stderr).toMatch(/500 of 500 records|\d+\/s/)
+    expect(inPipe.stderr).not.toContain('rebuilding')
+  })
+
+  test('makes the tables of the log without a schema, and says so', async () => {
+    using workspace = new Workspace()
+
+    const { code, stdout, stderr } = await workspace.run(['migrate'])
+
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
+    expect(stderr).toContain('No schema is configured')
+    expect(existsSync(workspace.path('kora-server.db'))).toBe(true)
+  })
+})
+
+describe('migrate --plan', () => {
+  test('prints SQL and changes nothing, not even an empty file', async () => {
+    using workspace = new Workspace({ files })
+
+    const { code, stdout } = await workspace.run(['migrate', '--plan'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^create table .*"todos".*;$/im)
+    expect(existsSync(workspace.path('kora-server.db'))).toBe(false)
+  })
+
+  test('of a store that is up to date prints nothing on stdout', async () => {
+    using workspace = new Workspace({ files })
+    await workspace.run(['migrate'])
+
+    expect(await workspace.run(['migrate', '--plan'])).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'Nothing to do: the store is what the schema asks for.\n',
+    })
+  })
+
+  test('shows the step to a new schema', async () => {
+    using workspace = new Workspace({ files })
+    await workspace.run(['migrate'])
+    workspace.write('schema.mjs', WITH_SUBTITLE)
+
+    const plan = await workspace.run(['migrate', '--plan'])
+    const query = await workspace.run(['query', 'todos', '--where', 'subtitle=x'])
+
+    expect(plan.stdout).toMatch(/alter table .*"todos".*"subtitle"/i)
+    expect(query.code).toBe(2) // the column is still unknown
+  })
+})
+
+describe('mistakes', () => {
+  test.each([
+    [['--plan', '--rebuild'], '--plan and --rebuild cannot be used together.'],
+    [['--rebuild', 'todo'], 'Unknown collection "todo"'],
+    [['--schema', 'missing.ts'], 'missing.ts'],
+  ])('migrate %s ends with 2', async (args, message) => {
+    using workspace = new Workspace({ files })
+
+    const run = await workspace.run(['migrate', ...args])
+
+    expect(run).toMatchObject({ code: 2, stdout: '' })
+    expect(run.stderr).toContain(message)
+  })
+
+  test('a change that would lose data is refused with exit code 2', async () => {
+    using workspace = new Workspace({ files })
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+    workspace.write('schema.mjs', SCHEMA_FILE.replace(/"kind":"string"/, '"kind":"number"'))
+
+    const run = await workspace.run(['migrate'])
+
+    expect(run).toMatchObject({ code: 2, stdout: '' })
+    expect(run.stderr).toContain('title')
+  })
+})
