@@ -71,10 +71,17 @@ export class Push {
     return this.#answered
   }
 
+  /** A batch that waits for its turn is not taken any more: the client sends it again. */
+  endDelay(): void {
+    if (this.#delay === null) return
+    this.#isStopped = true
+    this.#delay.timer.cancel()
+    this.#delay.resolve()
+  }
+
   stop(): void {
     this.#isStopped = true
-    this.#delay?.timer.cancel()
-    this.#delay?.resolve()
+    this.endDelay()
   }
 
   // ── guards ─────────────────────────────────────────────────────────────────────────────────

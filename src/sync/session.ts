@@ -58,6 +58,7 @@ export class Session implements ViewReader, DeliveryTarget {
   readonly #inbox: unknown[] = []
   #inboxBytes = 0
   #isProcessing = false
+  #processing: Promise<void> = Promise.resolve()
   #isReading = true
   #isPaused = false
   #state: SessionState = 'connected'
@@ -216,12 +217,14 @@ export class Session implements ViewReader, DeliveryTarget {
   stopReading(): void {
     this.#isReading = false
     this.#inbox.length = 0
+    this.#push.endDelay()
     this.#transport.pause?.()
   }
 
   /** Resolves when what this session has submitted is stored and answered. */
-  settled(): Promise<void> {
-    return this.#push.settled()
+  async settled(): Promise<void> {
+    await this.#processing
+    await this.#push.settled()
   }
 
   #onClosed(code: number, reason: string): void {
@@ -255,7 +258,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #receive(message: unknown): void {
     if (this.#state === 'closed' || !this.#isReading) return
     if (this.#isProcessing) this.#enqueue(message)
-    else void this.#process(message)
+    else this.#processing = this.#process(message)
   }
 
   #enqueue(message: unknown): void {

@@ -7,7 +7,8 @@ import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
 /** A store whose transactions end when the test says so. */
 function controlledStore() {
-  const transactions: { requests: readonly AppendRequest[]; commit: () => void; fail: (e: Error) => void }[] = []
+  const transactions: { requests: readonly AppendRequest[]; commit: () => void; fail: (e: Error) => void }[] =
+    []
   const append = (requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> =>
     new Promise((resolve, reject) => {
       const commit = (): void => resolve(requests.map(() => ({ status: 'duplicate' })))
@@ -16,7 +17,10 @@ function controlledStore() {
   return { transactions, store: { append } as Pick<ServerStore, 'append'> as ServerStore }
 }
 
-function openIngest(store: ServerStore, options: { maxGroupOperations?: number; maxQueuedBytes?: number } = {}) {
+function openIngest(
+  store: ServerStore,
+  options: { maxGroupOperations?: number; maxQueuedBytes?: number } = {},
+) {
   const committed: LogEntry[] = []
   const ingest = new Ingest(store, simulatedRuntime(), silentLogger, {
     maxGroupOperations: 100,
@@ -55,7 +59,11 @@ test('never splits a batch, and starts another transaction when a group is full'
   const { store, transactions } = controlledStore()
   const { ingest } = openIngest(store, { maxGroupOperations: 4 })
 
-  const settled = Promise.all([ingest.submit(batchOf(3)), ingest.submit(batchOf(3)), ingest.submit(batchOf(9))])
+  const settled = Promise.all([
+    ingest.submit(batchOf(3)),
+    ingest.submit(batchOf(3)),
+    ingest.submit(batchOf(9)),
+  ])
   for (let i = 0; i < 3; i++) {
     await settle()
     transactions[i]?.commit()

@@ -4,7 +4,11 @@ import { createView } from '../../src/core/view.ts'
 import type { LogEntry } from '../../src/store/store.ts'
 import { Views } from '../../src/sync/views.ts'
 
-function entryOf(deliverySequence: number, collection: string, values: { [field: string]: unknown }): LogEntry {
+function entryOf(
+  deliverySequence: number,
+  collection: string,
+  values: { [field: string]: unknown },
+): LogEntry {
   const scopeChanges = Object.fromEntries(
     Object.entries(values).map(([field, value]) => [field, { after: JSON.stringify(value) }]),
   )
@@ -61,7 +65,11 @@ test('a value of another type does not match', () => {
   const { views, open } = openViews()
   const byNumber = open({ todos: { team: 1 } })
 
-  views.publish([entryOf(1, 'todos', { team: '1' }), entryOf(2, 'todos', { team: true }), entryOf(3, 'todos', {})])
+  views.publish([
+    entryOf(1, 'todos', { team: '1' }),
+    entryOf(2, 'todos', { team: true }),
+    entryOf(3, 'todos', {}),
+  ])
 
   expect(byNumber.sequences()).toEqual([])
 })

@@ -1,0 +1,435 @@
+import { describe, expect, test } from 'vitest'
+import type { AuthContext, AuthProvider } from '../../src/auth/provider.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import type { Operation } from '../../src/core/operation.ts'
+import { computeOperationId } from '../../src/core/operation-id.ts'
+import { KoraSyncServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
+import type { ReceivedMessage } from '../../src/protocol/messages.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
+import { type SimulatedRuntime, settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { operation } from '../support/wire-operations.ts'
+
+interface Fixture {
+  readonly server: KoraSyncServer
+  readonly store: MemoryServerStore
+  readonly runtime: SimulatedRuntime
+  connect(): MemoryTransport
+}
+
+function openServer(config: Partial<KoraSyncServerConfig> = {}): Fixture {
+  const runtime = simulatedRuntime()
+  const store = new MemoryServerStore({ nodeId: 'server', runtime })
+  const server = new KoraSyncServer({ store, runtime, logger: silentLogger, ...config })
+  const connect = (): MemoryTransport => {
+    const transport = new MemoryTransport()
+    server.handleConnection(transport)
+    return transport
+  }
+  return { server, store, runtime, connect }
+}
+
+let made = 0
+
+/** An operation of this node with the id that its content has. */
+function write(nodeId: string, changes: Partial<Operation> = {}): Operation {
+  made++
+  const timestamp = { wallTime: 1_748_736_000_000 + made, logical: 0, nodeId }
+  const draft = operation({ nodeId, sequenceNumber: made, recordId: `r${made}`, timestamp, ...changes })
+  return { ...draft, id: computeOperationId(draft) }
+}
+
+function handshake(nodeId = 'phone', changes: object = {}): object {
+  return {
+    type: 'handshake',
+    messageId: 'h',
+    nodeId,
+    versionVector: {},
+    schemaVersion: 1,
+    lastDeliverySequence: 0,
+    ...changes,
+  }
+}
+
+function batch(operations: readonly Operation[], messageId = 'b'): object {
+  return { type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 }
+}
+
+const HASH = 'a'.repeat(64)
+
+/** One of each message that a client may send. A new type does not compile until it is listed. */
+const MESSAGES: { [Type in ReceivedMessage['type']]: object } = {
+  handshake: handshake(),
+  'operation-batch': batch([write('phone')]),
+  acknowledgment: {
+    type: 'acknowledgment',
+    messageId: 'a',
+    acknowledgedMessageId: 'x',
+    lastSequenceNumber: 0,
+  },
+  error: { type: 'error', messageId: 'e', code: 'X', message: 'x', retriable: false },
+  'awareness-update': {
+    type: 'awareness-update',
+    messageId: 'p',
+    clientId: 1,
+    states: { '1': { user: { name: 'eve', color: '#000' } } },
+  },
+  'yjs-doc-update': {
+    type: 'yjs-doc-update',
+    messageId: 'y',
+    collection: 'todos',
+    recordId: 'r1',
+    field: 'body',
+    update: 'AAA=',
+  },
+  'blob-chunk-request': { type: 'blob-chunk-request', messageId: 'q', requestId: 'q1', hash: HASH },
+  'blob-chunk-response': { type: 'blob-chunk-response', messageId: 'r', requestId: 'q1', bytes: null },
+  'blob-chunk-push': { type: 'blob-chunk-push', messageId: 'u', hash: HASH, bytes: 'AAAA' },
+}
+
+const NOT_HANDSHAKES = Object.entries(MESSAGES).filter(([type]) => type !== 'handshake')
+
+/** Answers when the test says so. */
+class SlowAuth implements AuthProvider {
+  #answer: (context: AuthContext | null) => void = () => {}
+
+  authenticate(): Promise<AuthContext | null> {
+    return new Promise((resolve) => {
+      this.#answer = resolve
+    })
+  }
+
+  answer(context: AuthContext | null): void {
+    this.#answer(context)
+  }
+}
+
+describe('nothing is processed before authentication', () => {
+  test.each(NOT_HANDSHAKES)('%s before the handshake ends the connection', async (_type, message) => {
+    const { connect, store } = openServer()
+    const witness = connect()
+    witness.receive(handshake('witness'))
+    await settle()
+    const before = witness.sent.length
+    const stranger = connect()
+
+    stranger.receive(message)
+    await settle()
+
+    expect(stranger.closed?.code).toBe(4004)
+    expect(stranger.sent).toMatchObject([{ type: 'error', code: 'HANDSHAKE_REQUIRED' }])
+    expect(await store.getOperationCount()).toBe(0)
+    expect(witness.sent.length).toBe(before)
+  })
+
+  test.each(NOT_HANDSHAKES)('%s while the token is checked ends the connection', async (_type, message) => {
+    const auth = new SlowAuth()
+    const { connect, store } = openServer({ auth })
+    const stranger = connect()
+    stranger.receive(handshake())
+    await settle()
+
+    stranger.receive(message)
+    await settle()
+    auth.answer({ userId: 'u1' })
+    await settle()
+
+    expect(stranger.closed?.code).toBe(4004)
+    expect(stranger.sentOfType('handshake-response')).toEqual([])
+    expect(await store.getOperationCount()).toBe(0)
+  })
+
+  test.each(Object.entries(MESSAGES))('%s after a refused token is not read', async (_type, message) => {
+    const { connect, store } = openServer({ auth: { authenticate: async () => null } })
+    const stranger = connect()
+    stranger.receive(handshake())
+    await settle()
+    stranger.receive(message)
+    await settle()
+
+    expect(stranger.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED', retriable: false }])
+    expect(stranger.closed).toMatchObject({ code: 1000 })
+    expect(await store.getOperationCount()).toBe(0)
+  })
+
+  test('a second handshake ends the connection', async () => {
+    const { connect } = openServer()
+    const client = connect()
+    client.receive(handshake())
+    await settle()
+
+    client.receive(handshake())
+    await settle()
+
+    expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'DUPLICATE_HANDSHAKE' })
+    expect(client.closed).not.toBeNull()
+  })
+
+  test('a connection that stays silent is closed', async () => {
+    const { connect, runtime, server } = openServer()
+    const silent = connect()
+
+    await runtime.advance(10_000)
+
+    expect(silent.closed?.code).toBe(4008)
+    expect(server.getConnectionCount()).toBe(0)
+  })
+
+  test('an auth provider that throws lets nobody in', async () => {
+    const { connect } = openServer({
+      auth: {
+        authenticate: async () => {
+          throw new Error('the user database is away')
+        },
+      },
+    })
+    const client = connect()
+    client.receive(handshake())
+    await settle()
+
+    expect(client.sent).toMatchObject([
+      { type: 'error', code: 'AUTH_FAILED', message: 'Authentication failed' },
+    ])
+  })
+})
+
+describe('a batch', () => {
+  async function connected(config: Partial<KoraSyncServerConfig> = {}) {
+    const fixture = openServer(config)
+    const client = fixture.connect()
+    client.receive(handshake())
+    await settle()
+    client.sent.length = 0
+    return { ...fixture, client }
+  }
+
+  test('is acknowledged with the highest number of its own node', async () => {
+    const { client } = await connected()
+    const operations = [write('phone'), write('phone'), write('tablet')]
+
+    client.receive(batch(operations))
+    await settle()
+
+    const expected = { acknowledgedMessageId: 'b', lastSequenceNumber: operations[1]?.sequenceNumber }
+    expect(client.sentOfType('acknowledgment')).toMatchObject([expected])
+  })
+
+  test('goes on after an operation that is refused, which is named before the acknowledgment', async () => {
+    const { client, store } = await connected()
+    const malformed = { ...write('phone'), type: 'upsert' } as unknown as Operation
+    const good = write('phone')
+
+    client.receive(batch([malformed, good]))
+    await settle()
+
+    expect(client.sent.map((message) => message.type)).toEqual(['operation-rejected', 'acknowledgment'])
+    expect(client.sent[0]).toMatchObject({ operationId: malformed.id, code: 'INVALID_OPERATION' })
+    expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('from the future is refused by name', async () => {
+    const { client, runtime, store } = await connected()
+    const wallTime = runtime.now() + 60_001
+    const early = write('phone', { timestamp: { wallTime, logical: 0, nodeId: 'phone' } })
+
+    client.receive(batch([early, write('phone')]))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toMatchObject([
+      { operationId: early.id, code: 'INVALID_TIMESTAMP', retriable: false },
+    ])
+    expect(client.closed).toBeNull()
+    expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('over the rate is delayed, not refused', async () => {
+    const { client, runtime, store } = await connected({ maxOpsPerMinute: 60 })
+    client.receive(
+      batch(
+        Array.from({ length: 60 }, () => write('phone')),
+        'first',
+      ),
+    )
+    client.receive(
+      batch(
+        Array.from({ length: 10 }, () => write('phone')),
+        'second',
+      ),
+    )
+    await settle()
+    expect(client.sentOfType('acknowledgment').map((a) => a.acknowledgedMessageId)).toEqual(['first'])
+
+    await runtime.advance(10_000)
+
+    expect(client.sentOfType('acknowledgment').map((a) => a.acknowledgedMessageId)).toEqual([
+      'first',
+      'second',
+    ])
+    expect(await store.getOperationCount()).toBe(70)
+  })
+
+  test('that cannot be answered in time is left to the client, unstored', async () => {
+    const { client, store } = await connected({ maxOpsPerMinute: 60 })
+    client.receive(
+      batch(
+        Array.from({ length: 60 }, () => write('phone')),
+        'first',
+      ),
+    )
+    await settle()
+    client.receive(
+      batch(
+        Array.from({ length: 30 }, () => write('phone')),
+        'second',
+      ),
+    )
+    await settle()
+
+    expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'RATE_LIMIT', retriable: true })
+    expect(client.closed).not.toBeNull()
+    expect(await store.getOperationCount()).toBe(60)
+  })
+
+  test('is judged by the application: accepted, refused with its code, or ignored', async () => {
+    const { client, store } = await connected({
+      validateOperation: (op, { auth }) => {
+        if (op.data?.title === 'spam')
+          return { action: 'reject', code: 'SPAM', message: `no, ${auth.userId}` }
+        return { action: op.data?.title === 'noise' ? 'ignore' : 'accept' }
+      },
+    })
+    const titles = ['good', 'spam', 'noise']
+
+    client.receive(batch(titles.map((title) => write('phone', { data: { title } }))))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toMatchObject([
+      { code: 'SPAM', message: 'no, anonymous', retriable: false },
+    ])
+    expect(client.sentOfType('acknowledgment')).toHaveLength(1)
+    expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('is refused as retriable where the check of the application throws', async () => {
+    const { client } = await connected({
+      validateOperation: () => {
+        throw new Error('no such table')
+      },
+    })
+
+    client.receive(batch([write('phone')]))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toMatchObject([
+      { code: 'VALIDATION_ERROR', retriable: true, message: 'The server could not check the operation.' },
+    ])
+  })
+})
+
+describe('delivery', () => {
+  test('sends again what is not acknowledged, once, and then gives the client up', async () => {
+    const { connect, runtime } = openServer()
+    const author = connect()
+    author.receive(handshake('author'))
+    const reader = connect()
+    reader.receive(handshake('reader'))
+    await settle()
+    reader.sent.length = 0
+    author.receive(batch([write('author')]))
+    await settle()
+    expect(reader.sentOfType('operation-batch')).toHaveLength(1)
+
+    await runtime.advance(16_000)
+    expect(reader.sentOfType('operation-batch')).toHaveLength(2)
+    await runtime.advance(40_000)
+
+    expect(reader.sentOfType('operation-batch')).toHaveLength(2)
+    expect(reader.closed?.code).toBe(4010)
+    expect(author.closed).toBeNull()
+  })
+
+  test('closes a session when its token expires, without an error message', async () => {
+    const startAt = 1_750_000_000_000
+    const runtime = simulatedRuntime(startAt)
+    const { connect } = openServer({
+      runtime,
+      auth: { authenticate: async () => ({ userId: 'u1', expiresAt: startAt + 5000 }) },
+    })
+    const client = connect()
+    client.receive(handshake())
+    await settle()
+
+    await runtime.advance(4999)
+    expect(client.closed).toBeNull()
+    await runtime.advance(1)
+
+    expect(client.closed?.code).toBe(4003)
+    expect(client.sentOfType('error')).toEqual([])
+  })
+
+  test('moves the watermark of a client over a long tail that it may not see', async () => {
+    const { connect, runtime } = openServer()
+    const reader = connect()
+    reader.receive(handshake('reader', { syncScope: { notes: {} } }))
+    const author = connect()
+    author.receive(handshake('author'))
+    await settle()
+    reader.sent.length = 0
+
+    author.receive(batch([write('author'), write('author')]))
+    await settle()
+    expect(reader.sentOfType('operation-batch')).toEqual([])
+    await runtime.advance(31_000)
+
+    expect(reader.sentOfType('operation-batch')).toMatchObject([
+      { operations: [], baseDeliverySequence: 0, maxDeliverySequence: 2, isFinal: true },
+    ])
+  })
+
+  test('tells a client whose watermark is above the log to start over', async () => {
+    const { connect } = openServer()
+    const client = connect()
+
+    client.receive(handshake('phone', { lastDeliverySequence: 500 }))
+    await settle()
+
+    expect(client.sentOfType('handshake-response')).toMatchObject([{ serverMaxDeliverySequence: 0 }])
+    expect(client.sentOfType('operation-batch')).toMatchObject([{ baseDeliverySequence: 0, isFinal: true }])
+  })
+})
+
+test('limits connections in all and per user', async () => {
+  const { connect } = openServer({
+    maxConnections: 2,
+    limits: { maxConnectionsPerUser: 1 },
+    auth: { authenticate: async (token) => ({ userId: token }) },
+  })
+  const first = connect()
+  first.receive(handshake('a', { authToken: 'u1' }))
+  await settle()
+  const sameUser = connect()
+  sameUser.receive(handshake('b', { authToken: 'u1' }))
+  await settle()
+  expect(sameUser.sent).toMatchObject([{ type: 'error', code: 'MAX_CONNECTIONS', retriable: true }])
+
+  connect()
+  const third = connect()
+
+  expect(third.closed).toMatchObject({ code: 4029, reason: 'max connections reached' })
+  expect(first.closed).toBeNull()
+})
+
+test('stops gracefully: what was handed in is stored and acknowledged before the close', async () => {
+  const { server, connect, store } = openServer()
+  const client = connect()
+  client.receive(handshake())
+  await settle()
+  client.receive(batch([write('phone')]))
+
+  await server.stop()
+
+  expect(client.sentOfType('acknowledgment')).toHaveLength(1)
+  expect(client.closed?.code).toBe(1001)
+  expect(await store.getOperationCount()).toBe(1)
+  await expect(server.stop()).resolves.toBeUndefined()
+})
