@@ -18,7 +18,7 @@ const MAX_CHUNKS = 65_536
 /** Hash, quotes and comma of each chunk, and the rest. */
 const MAX_MANIFEST_BYTES = MAX_CHUNKS * 67 + 16_384
 /** Clients write the properties in this order, so that other content is told at once. */
-const FIRST_BYTES = Buffer.from('{"blobHash":"')
+export const BLOB_MANIFEST_START = Buffer.from('{"blobHash":"')
 
 /**
  * Reads a manifest.
@@ -27,7 +27,8 @@ const FIRST_BYTES = Buffer.from('{"blobHash":"')
  * @see docs/protocol.md, "Blob references"
  */
 export function parseBlobManifest(bytes: Uint8Array): BlobManifest | null {
-  if (bytes.byteLength > MAX_MANIFEST_BYTES || !startsWith(bytes, FIRST_BYTES) || !isUtf8(bytes)) return null
+  if (bytes.byteLength > MAX_MANIFEST_BYTES || !startsWith(bytes, BLOB_MANIFEST_START) || !isUtf8(bytes))
+    return null
   let value: unknown
   try {
     value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString())

@@ -48,6 +48,10 @@ export const ERROR_CODES = {
     meaning: 'The store holds something that cannot be read back.',
     remedy: 'Restore a backup, or run `kora-server migrate --rebuild` when only tables are damaged.',
   },
+  BLOB_REFUSED: {
+    meaning: 'A chunk of a blob is larger than allowed, or not what its hash says.',
+    remedy: 'Make smaller chunks, or hash exactly the bytes that are sent.',
+  },
   DRIVER_MISSING: {
     meaning: 'The database driver is not installed or does not load on this Node.',
     remedy: 'Run the command that the message gives.',

@@ -88,6 +88,11 @@ export const LOG_EVENTS = {
   jwksFetched: { level: 'debug', message: 'JWKS fetched', fields: 'url, keys' },
   jwksFetchFailed: { level: 'warn', message: 'JWKS could not be fetched', fields: 'url, reason, hasKeys' },
   blobFailed: { level: 'error', message: 'blob storage failed', fields: 'err' },
+  blobsCollected: {
+    level: 'info',
+    message: 'blobs that no record refers to were deleted',
+    fields: 'kept, deleted, deletedBytes',
+  },
   blobDamaged: {
     level: 'error',
     message: 'a stored blob is not what its hash says; it was not served',

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { showsRecord, type View } from '../../core/view.ts'
@@ -85,9 +86,14 @@ export class BlobAccess {
 
 /** On whose behalf a session sends bytes: its device's, and its tenant's. */
 export function holdersOf(nodeId: string, view: View): string[] {
-  return [nodeHolder(nodeId), ...tenantTags(view.scope).map((tag) => `tenant:${tag}`)]
+  return [nodeHolder(nodeId), ...tenantTags(view.scope).map((tag) => holder('tenant', tag))]
 }
 
 function nodeHolder(nodeId: string): string {
-  return `node:${nodeId}`
+  return holder('node', nodeId)
+}
+
+/** Short, because every chunk has its own: 96 bits of a digest. */
+function holder(kind: 'node' | 'tenant', name: string): string {
+  return createHash('sha256').update(`${kind}:${name}`).digest().subarray(0, 12).toString('base64url')
 }

@@ -285,18 +285,26 @@ export class PresenceRelay {
 
   /** Sends those who have just come, and those whose buffer was full, all that they see. */
   #sendMissed(): void {
+    const whole = new Map<Audience, PresenceFrame>() // what all who have just come are sent
     for (const [peer, missed] of this.#behind) {
-      if (!peer.canSend()) continue
       const audience = this.#audiences.of(peer)
-      const states = new Map<number, string>()
-      for (const id of missed) states.set(id, 'null')
-      for (const [author, shown] of (audience && this.#shownIn.get(audience)) ?? []) {
-        if (author.state !== null && author.peer !== peer) states.set(author.id, textsOf(author.state)[shown])
+      if (audience === null || !peer.canSend()) continue
+      let frame = missed.size === 0 ? whole.get(audience) : undefined
+      if (frame === undefined) {
+        frame = this.#frameOf(audience, missed)
+        if (missed.size === 0) whole.set(audience, frame)
       }
-      if (states.size === 0 || this.#send(peer, new PresenceFrame(this.#nextMessageId(), states))) {
-        this.#behind.delete(peer)
-      }
+      if (this.#send(peer, frame)) this.#behind.delete(peer)
     }
+  }
+
+  #frameOf(audience: Audience, missed: ReadonlySet<number>): PresenceFrame {
+    const states = new Map<number, string>()
+    for (const id of missed) states.set(id, 'null')
+    for (const [author, shown] of this.#shownIn.get(audience) ?? []) {
+      if (author.state !== null) states.set(author.id, textsOf(author.state)[shown])
+    }
+    return new PresenceFrame(this.#nextMessageId(), states)
   }
 
   #nextMessageId(): string {

@@ -1,0 +1,79 @@
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { BlobIndex } from '../blob-index.ts'
+import { collectBlobGarbage, type GarbageReport } from './collect-blob-garbage.ts'
+import { FilesystemBlobStore } from './filesystem-blob-store.ts'
+
+export interface BlobStorageOptions {
+  readonly directory: string
+  readonly index: BlobIndex
+  readonly runtime: Runtime
+  readonly logger: Logger
+  /** ms that unreferenced content is kept after it was pushed. Default 24 h: a device may be slow. */
+  readonly graceMs?: number
+  /** ms between two collections. Default 6 h. */
+  readonly collectIntervalMs?: number
+}
+
+const DEFAULT_GRACE_MS = 24 * 3_600_000
+const DEFAULT_COLLECT_INTERVAL_MS = 6 * 3_600_000
+
+/** Central storage of blobs in a directory, which cleans up after itself. */
+export class BlobStorage {
+  readonly #files: FilesystemBlobStore
+  readonly #options: BlobStorageOptions
+  #timer: Timer | null = null
+  #collecting: Promise<GarbageReport> | null = null
+  #isClosed = false
+
+  private constructor(files: FilesystemBlobStore, options: BlobStorageOptions) {
+    this.#files = files
+    this.#options = options
+  }
+
+  /** @throws StoreError `STORE_OPEN_FAILED` when the directory cannot be used */
+  static async open(options: BlobStorageOptions): Promise<BlobStorage> {
+    const { directory, logger } = options
+    const onDamaged = (hash: string) => logEvent(logger, LOG_EVENTS.blobDamaged, { hash })
+    const storage = new BlobStorage(await FilesystemBlobStore.open({ directory, onDamaged }), options)
+    storage.#schedule()
+    return storage
+  }
+
+  /** As `KoraSyncServerConfig` takes it. */
+  readonly persistBlobChunk = (hash: string, bytes: Uint8Array): Promise<void> => this.#files.put(hash, bytes)
+
+  readonly resolveBlobChunk = (hash: string): Promise<Uint8Array | null> => this.#files.get(hash)
+
+  /** Deletes what no live record refers to. One collection runs at a time. */
+  collectGarbage(): Promise<GarbageReport> {
+    this.#collecting ??= this.#collect().finally(() => {
+      this.#collecting = null
+    })
+    return this.#collecting
+  }
+
+  /** Ends the collections; one that runs is waited for. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    await this.#collecting?.catch(() => {})
+  }
+
+  async #collect(): Promise<GarbageReport> {
+    const { index, runtime, logger, graceMs = DEFAULT_GRACE_MS } = this.#options
+    const report = await collectBlobGarbage({ files: this.#files, index, cutoff: runtime.now() - graceMs })
+    if (report.deleted > 0) logEvent(logger, LOG_EVENTS.blobsCollected, { ...report })
+    return report
+  }
+
+  #schedule(): void {
+    if (this.#isClosed) return
+    const { runtime, logger, collectIntervalMs = DEFAULT_COLLECT_INTERVAL_MS } = this.#options
+    this.#timer = runtime.setTimer(collectIntervalMs, () => {
+      this.collectGarbage()
+        .catch((error) => logEvent(logger, LOG_EVENTS.blobFailed, { err: error }))
+        .finally(() => this.#schedule())
+    })
+  }
+}

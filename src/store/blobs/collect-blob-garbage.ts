@@ -1,0 +1,77 @@
+import { BLOB_MANIFEST_START, parseBlobManifest } from '../../core/blob-manifest.ts'
+import type { BlobIndex } from '../blob-index.ts'
+import type { FilesystemBlobStore } from './filesystem-blob-store.ts'
+
+export interface GarbageOptions {
+  readonly files: FilesystemBlobStore
+  readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'forgetBlobs'>
+  /** ms since the epoch: what was pushed later is kept, its operation may still be on its way. */
+  readonly cutoff: number
+}
+
+export interface GarbageReport {
+  readonly kept: number
+  readonly deleted: number
+  readonly deletedBytes: number
+}
+
+const MAX_MANIFESTS = 1000 // of one chunk; more share it only by design, and one live one is enough
+const FORGET_PAGE = 500
+
+/**
+ * Deletes the blobs that no live record refers to: neither they themselves nor a manifest that lists
+ * them. What is live is found out twice, before the candidates are known and after: a reference that
+ * moves from one record to another during the first look cannot be missed by both.
+ */
+export async function collectBlobGarbage({ files, index, cutoff }: GarbageOptions): Promise<GarbageReport> {
+  let kept = 0
+  const candidates = new Map<string, number>()
+  const live = await markLive(files, index)
+  for await (const { hash, byteLength, touchedAt } of files.list()) {
+    if (live.has(hash) || touchedAt > cutoff) kept++
+    else candidates.set(hash, byteLength)
+  }
+  if (candidates.size === 0) return { kept, deleted: 0, deletedBytes: 0 }
+
+  const stillLive = await markLive(files, index)
+  const deleted: string[] = []
+  let deletedBytes = 0
+  for (const [hash, byteLength] of candidates) {
+    const isLive = stillLive.has(hash) || (await isListed(hash, stillLive, index))
+    if (!isLive && (await files.deleteUntouched(hash, cutoff))) {
+      deleted.push(hash)
+      deletedBytes += byteLength
+    } else kept++
+  }
+  for (let start = 0; start < deleted.length; start += FORGET_PAGE) {
+    await index.forgetBlobs(deleted.slice(start, start + FORGET_PAGE))
+  }
+  return { kept, deleted: deleted.length, deletedBytes }
+}
+
+/** What live records refer to, and the chunks of the manifests among it. */
+async function markLive(
+  files: FilesystemBlobStore,
+  index: Pick<BlobIndex, 'getLiveBlobRefs'>,
+): Promise<ReadonlySet<string>> {
+  const refs = await index.getLiveBlobRefs()
+  const live = new Set(refs)
+  for (const hash of refs) {
+    const start = await files.peek(hash, BLOB_MANIFEST_START.byteLength)
+    if (start === null || !BLOB_MANIFEST_START.equals(start)) continue
+    const bytes = await files.get(hash)
+    const manifest = bytes === null ? null : parseBlobManifest(bytes)
+    for (const chunk of manifest?.chunkHashes ?? []) live.add(chunk)
+  }
+  return live
+}
+
+/** True when a live manifest lists the chunk: known also when the manifest itself is not stored here. */
+async function isListed(
+  hash: string,
+  live: ReadonlySet<string>,
+  index: Pick<BlobIndex, 'readBlobManifests'>,
+): Promise<boolean> {
+  const manifests = await index.readBlobManifests(hash, MAX_MANIFESTS)
+  return manifests.length === MAX_MANIFESTS || manifests.some((manifest) => live.has(manifest))
+}

@@ -1,0 +1,245 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  opendir,
+  readFile,
+  rename,
+  stat,
+  unlink,
+  utimes,
+} from 'node:fs/promises'
+import { join } from 'node:path'
+import { isBlobHash } from '../../core/blob-ref.ts'
+import { StoreError } from '../../core/errors.ts'
+
+export interface FilesystemBlobStoreOptions {
+  /** Created if need be. */
+  readonly directory: string
+  /** Largest chunk in bytes. Default 8 MiB. */
+  readonly maxChunkBytes?: number
+  /** Called with what was found damaged and set aside. */
+  readonly onDamaged?: (hash: string) => void
+}
+
+export interface StoredBlob {
+  readonly hash: string
+  readonly byteLength: number
+  /** When it was last pushed, ms since the epoch. */
+  readonly touchedAt: number
+}
+
+export const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024 // clients make chunks of 256 KiB
+/** A file of an interrupted write; a write takes seconds. */
+const LEFTOVER_AFTER_MS = 3_600_000
+/** A symbolic link in the directory is not followed. Windows has no such flag. */
+const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)
+
+/**
+ * Chunks and manifests as files named by their SHA-256:
+ *
+ *   ab/cd/abcd…   the content          tmp/…      being written, or on its way out
+ *                                      damaged/…  content that is not what its name says
+ *
+ * A file under its name is whole and on disk: it is written aside, synced, and renamed. Processes
+ * may share a directory.
+ */
+export class FilesystemBlobStore {
+  readonly #directory: string
+  readonly #maxChunkBytes: number
+  readonly #onDamaged: (hash: string) => void
+
+  private constructor({ directory, maxChunkBytes, onDamaged }: FilesystemBlobStoreOptions) {
+    this.#directory = directory
+    this.#maxChunkBytes = maxChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
+    this.#onDamaged = onDamaged ?? (() => {})
+  }
+
+  /** @throws StoreError `STORE_OPEN_FAILED` when the directory cannot be used */
+  static async open(options: FilesystemBlobStoreOptions): Promise<FilesystemBlobStore> {
+    const files = new FilesystemBlobStore(options)
+    try {
+      await mkdir(join(options.directory, 'tmp'), { recursive: true })
+      await mkdir(join(options.directory, 'damaged'), { recursive: true })
+      await files.#clearTemporary()
+    } catch (cause) {
+      const message = `The directory for blobs, ${options.directory}, cannot be used. Check that it can be written.`
+      throw new StoreError('STORE_OPEN_FAILED', message, { cause })
+    }
+    return files
+  }
+
+  /**
+   * Stores bytes under their hash; on disk when the promise resolves. What is there already counts
+   * as pushed now.
+   *
+   * @throws StoreError `BLOB_REFUSED` when the bytes are not what the hash says, or too many
+   * @throws StoreError `STORE_UNAVAILABLE` when the disk refuses; nothing was stored
+   */
+  async put(hash: string, bytes: Uint8Array): Promise<void> {
+    if (bytes.byteLength > this.#maxChunkBytes) {
+      const message = `The chunk takes ${bytes.byteLength} bytes; the limit is ${this.#maxChunkBytes}.`
+      throw new StoreError('BLOB_REFUSED', message)
+    }
+    if (!isContentOf(hash, bytes)) throw new StoreError('BLOB_REFUSED', 'The bytes do not have this SHA-256.')
+    try {
+      if (!(await this.#touch(hash))) await this.#write(hash, bytes)
+    } catch (cause) {
+      throw new StoreError('STORE_UNAVAILABLE', `A blob could not be written to ${this.#directory}.`, {
+        cause,
+      })
+    }
+  }
+
+  /**
+   * The bytes under the hash, or null. Damaged ones are set aside, so that a client may push them
+   * again.
+   *
+   * @throws StoreError `STORE_UNAVAILABLE` when the disk does not answer
+   */
+  async get(hash: string): Promise<Uint8Array | null> {
+    if (!isBlobHash(hash)) return null
+    const bytes = await this.#read(hash, (file) => file.readFile())
+    if (bytes === null || isContentOf(hash, bytes)) return bytes
+    await rename(this.#pathOf(hash), join(this.#directory, 'damaged', hash)).catch(ignoreMissing)
+    this.#onDamaged(hash)
+    return null
+  }
+
+  /** The first bytes under the hash, unverified: to tell what kind of content it is. */
+  async peek(hash: string, byteLength: number): Promise<Uint8Array | null> {
+    return this.#read(hash, async (file) => {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(byteLength), 0, byteLength, 0)
+      return buffer.subarray(0, bytesRead)
+    })
+  }
+
+  /** Everything stored, in no order. */
+  async *list(): AsyncIterable<StoredBlob> {
+    for await (const shard of subdirectories(this.#directory)) {
+      for await (const inner of subdirectories(join(this.#directory, shard))) {
+        const path = join(this.#directory, shard, inner)
+        for await (const { name } of await opendir(path)) {
+          if (!isBlobHash(name)) continue
+          const found = await stat(join(path, name)).catch(ignoreMissing)
+          if (found) yield { hash: name, byteLength: found.size, touchedAt: found.mtimeMs }
+        }
+      }
+    }
+  }
+
+  /**
+   * Deletes the content unless it was pushed after `cutoff`.
+   *
+   * @returns false when it was, or is gone
+   */
+  async deleteUntouched(hash: string, cutoff: number): Promise<boolean> {
+    const path = this.#pathOf(hash)
+    const aside = this.#temporaryPath(hash)
+    // Moved aside first: a push either came before, which its time tells, or writes the file anew.
+    if ((await rename(path, aside).then(() => true, ignoreMissing)) !== true) return false
+    if ((await stat(aside)).mtimeMs > cutoff) {
+      await rename(aside, path)
+      return false
+    }
+    await unlink(aside)
+    return true
+  }
+
+  /** @returns false when there is nothing under the hash */
+  async #touch(hash: string): Promise<boolean> {
+    const now = new Date()
+    return (await utimes(this.#pathOf(hash), now, now).then(() => true, ignoreMissing)) === true
+  }
+
+  async #write(hash: string, bytes: Uint8Array): Promise<void> {
+    const shard = join(this.#directory, hash.slice(0, 2))
+    const parent = join(shard, hash.slice(2, 4))
+    const isNewParent = (await mkdir(parent, { recursive: true })) !== undefined
+    const temporary = this.#temporaryPath(hash)
+    const file = await open(temporary, 'wx')
+    try {
+      await file.writeFile(bytes)
+      await file.sync()
+    } catch (error) {
+      await file.close()
+      await unlink(temporary).catch(ignoreMissing)
+      throw error
+    }
+    await file.close()
+    await rename(temporary, this.#pathOf(hash))
+    await syncDirectory(parent)
+    if (isNewParent) for (const directory of [shard, this.#directory]) await syncDirectory(directory)
+  }
+
+  async #read<Result>(hash: string, read: (file: FileHandle) => Promise<Result>): Promise<Result | null> {
+    if (!isBlobHash(hash)) return null
+    let file: FileHandle | undefined
+    try {
+      file = await open(this.#pathOf(hash), READ_FLAGS)
+      return await read(file)
+    } catch (cause) {
+      if (codeOf(cause) === 'ENOENT') return null
+      throw new StoreError('STORE_UNAVAILABLE', `A blob could not be read from ${this.#directory}.`, {
+        cause,
+      })
+    } finally {
+      await file?.close()
+    }
+  }
+
+  /** Hexadecimal digits only: no name leads out of the directory. */
+  #pathOf(hash: string): string {
+    if (!isBlobHash(hash)) throw new Error('A blob is named by 64 lower-case hex digits')
+    return join(this.#directory, hash.slice(0, 2), hash.slice(2, 4), hash)
+  }
+
+  #temporaryPath(hash: string): string {
+    return join(this.#directory, 'tmp', `${hash}.${randomBytes(6).toString('hex')}`)
+  }
+
+  /** Ends what a crash interrupted: whole content goes back under its name, the rest is deleted. */
+  async #clearTemporary(): Promise<void> {
+    const directory = join(this.#directory, 'tmp')
+    for await (const { name } of await opendir(directory)) {
+      const path = join(directory, name)
+      const found = await stat(path).catch(ignoreMissing)
+      if (!found || Date.now() - found.mtimeMs < LEFTOVER_AFTER_MS) continue
+      const hash = name.slice(0, name.indexOf('.'))
+      const bytes = isBlobHash(hash) ? await readFile(path).catch(ignoreMissing) : undefined
+      if (bytes && isContentOf(hash, bytes)) await this.put(hash, bytes)
+      await unlink(path).catch(ignoreMissing)
+    }
+  }
+}
+
+async function* subdirectories(path: string): AsyncIterable<string> {
+  for await (const entry of await opendir(path)) {
+    if (entry.isDirectory() && /^[0-9a-f]{2}$/.test(entry.name)) yield entry.name
+  }
+}
+
+/** Makes a rename in the directory survive a power cut. Windows cannot, and need not. */
+async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const directory = await open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+function isContentOf(hash: string, bytes: Uint8Array): boolean {
+  return createHash('sha256').update(bytes).digest('hex') === hash
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (codeOf(error) !== 'ENOENT') throw error
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined
+}
