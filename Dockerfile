@@ -9,10 +9,11 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --no-fund --no-audit
+# Nothing needs an install script: SQLite's driver for this Node brings its binary.
+RUN npm ci --ignore-scripts --no-fund --no-audit
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --no-fund --no-audit
+RUN npm run build && npm prune --omit=dev --ignore-scripts --no-fund --no-audit && rm -rf node_modules/better-sqlite3-node20
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production KORA_DB=/data/kora-server.db
