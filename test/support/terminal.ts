@@ -83,7 +83,7 @@ class CapturedOutput implements Output {
   constructor({ isTerminal = false, columns = 80 }: RunOptions, onText?: (text: string) => void) {
     this.isTerminal = isTerminal
     this.columns = columns
-    this.stream = new Writable({
+    const stream = new Writable({
       decodeStrings: false,
       write: (chunk: unknown, _encoding, done) => {
         this.text += String(chunk)
@@ -91,6 +91,8 @@ class CapturedOutput implements Output {
         done()
       },
     })
+    // What libraries that draw by themselves look at.
+    this.stream = Object.assign(stream, { isTTY: isTerminal, columns })
   }
 
   async write(text: string): Promise<void> {

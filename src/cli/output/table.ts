@@ -7,7 +7,7 @@ const MIN_COLUMN_WIDTH = 6
 
 export interface TableOptions {
   readonly headers: readonly string[]
-  /** Width that the whole table should not exceed; a column keeps at least six characters. */
+  /** Width that the table does not exceed, as long as it has room for its columns. @see columnCapacity */
   readonly width: number
   readonly colours: Colours
 }
@@ -73,9 +73,14 @@ function naturalWidths(rows: readonly (readonly string[])[]): number[] {
   return widths
 }
 
+/** How many columns a table of this width has room for; at least one. */
+export function columnCapacity(width: number): number {
+  return Math.max(1, Math.floor((width + GAP.length) / (MIN_COLUMN_WIDTH + GAP.length)))
+}
+
 /** Takes from the widest columns first, so that short ones (numbers, flags) stay whole. */
 export function fitColumns(widths: readonly number[], totalWidth: number): number[] {
-  const available = totalWidth - GAP.length * widths.length
+  const available = totalWidth - GAP.length * (widths.length - 1)
   const sum = (limit: number) => widths.reduce((total, width) => total + Math.min(width, limit), 0)
   let limit = Math.min(Math.max(MIN_COLUMN_WIDTH, ...widths), Math.max(MIN_COLUMN_WIDTH, totalWidth))
   while (limit > MIN_COLUMN_WIDTH && sum(limit) > available) limit--

@@ -2,7 +2,7 @@ import { assertNever } from '../../core/errors.ts'
 import type { MaterializedRecord } from '../../store/store.ts'
 import { createColours } from '../output/colours.ts'
 import { type CsvValue, formatCsv } from '../output/csv.ts'
-import { TableWriter } from '../output/table.ts'
+import { columnCapacity, TableWriter } from '../output/table.ts'
 import type { Terminal } from '../terminal.ts'
 
 export const QUERY_FORMATS = ['table', 'json', 'ndjson', 'csv'] as const
@@ -44,19 +44,22 @@ export function pickColumns(record: MaterializedRecord, columns: readonly Column
   return Object.fromEntries(columns.map(({ field }) => [field, record[field] ?? null]))
 }
 
-function tableWriter(columns: readonly Column[], { stdout, env }: Terminal): RecordWriter {
+function tableWriter(columns: readonly Column[], { stdout, stderr, env }: Terminal): RecordWriter {
+  const shown = columns.slice(0, columnCapacity(stdout.columns))
+  const hidden = columns.slice(shown.length).map((column) => column.field)
   const table = new TableWriter({
-    headers: columns.map((column) => column.field),
+    headers: shown.map((column) => column.field),
     width: stdout.columns,
     colours: createColours(stdout, env),
   })
   return {
-    async writePage(records) {
-      await stdout.write(
-        table.format(records.map((record) => columns.map((column) => tableCell(record, column)))),
-      )
+    writePage: (records) =>
+      stdout.write(table.format(records.map((record) => shown.map((column) => tableCell(record, column))))),
+    async end() {
+      if (hidden.length > 0) {
+        await stderr.write(`Too narrow for ${hidden.join(', ')}; --fields chooses the columns.\n`)
+      }
     },
-    async end() {},
   }
 }
 

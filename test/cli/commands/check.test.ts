@@ -90,9 +90,9 @@ describe('check', () => {
   test('reports what a new schema has still to do', async () => {
     using workspace = workspaceWith({ schema: 'schema.mjs' })
     await workspace.run(['migrate'])
-    workspace.write('schema.mjs', SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":'))
+    workspace.write('next.mjs', SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":'))
 
-    const { code, stdout } = await workspace.run(['check'])
+    const { code, stdout } = await workspace.run(['check', '--schema', 'next.mjs'])
 
     expect(code).toBe(0)
     expect(stdout).toMatch(

@@ -26,9 +26,9 @@ describe('migrate', () => {
   test('fills a new column from the log', async () => {
     using workspace = new Workspace({ files })
     await seedDatabase(workspace.path('kora-server.db'), [{ title: 'a', subtitle: 'kept in the log' }])
-    workspace.write('schema.mjs', WITH_SUBTITLE)
+    workspace.write('next.mjs', WITH_SUBTITLE)
 
-    const { code, stdout } = await workspace.run(['migrate'])
+    const { code, stdout } = await workspace.run(['migrate', '--schema', 'next.mjs'])
     const query = await workspace.run(['query', 'todos', '--fields', 'subtitle'])
 
     expect(code).toBe(0)
@@ -95,9 +95,9 @@ describe('migrate --plan', () => {
   test('shows the step to a new schema', async () => {
     using workspace = new Workspace({ files })
     await workspace.run(['migrate'])
-    workspace.write('schema.mjs', WITH_SUBTITLE)
+    workspace.write('next.mjs', WITH_SUBTITLE)
 
-    const plan = await workspace.run(['migrate', '--plan'])
+    const plan = await workspace.run(['migrate', '--plan', '--schema', 'next.mjs'])
     const query = await workspace.run(['query', 'todos', '--where', 'subtitle=x'])
 
     expect(plan.stdout).toMatch(/alter table .*"todos".*"subtitle"/i)
@@ -122,9 +122,9 @@ describe('mistakes', () => {
   test('a change that would lose data is refused with exit code 2', async () => {
     using workspace = new Workspace({ files })
     await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
-    workspace.write('schema.mjs', SCHEMA_FILE.replace(/"kind":"string"/, '"kind":"number"'))
+    workspace.write('next.mjs', SCHEMA_FILE.replace(/"kind":"string"/, '"kind":"number"'))
 
-    const run = await workspace.run(['migrate'])
+    const run = await workspace.run(['migrate', '--schema', 'next.mjs'])
 
     expect(run).toMatchObject({ code: 2, stdout: '' })
     expect(run.stderr).toContain('title')

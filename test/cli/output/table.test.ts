@@ -43,7 +43,7 @@ describe('TableWriter', () => {
 
 describe('fitColumns', () => {
   test('takes from the widest first', () => {
-    expect(fitColumns([8, 100, 10], 50)).toEqual([8, 26, 10])
+    expect(fitColumns([8, 100, 10], 50)).toEqual([8, 28, 10])
   })
 
   test('leaves six characters to each column', () => {

@@ -193,9 +193,10 @@ describe('many records', () => {
   })
 
   test('keep to the width of the terminal', async () => {
-    const { stdout } = await workspace.run(['query', 'todos'], { isTerminal: true, columns: 60 })
+    const { stdout, stderr } = await workspace.run(['query', 'todos'], { isTerminal: true, columns: 60 })
 
     expect(stdout.split('\n')[0]).toContain('title')
+    expect(stderr).toBe('Too narrow for userId, _updated_at; --fields chooses the columns.\n')
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(60)
   })
 })

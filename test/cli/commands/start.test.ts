@@ -1,0 +1,222 @@
+import { createServer } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import type { ProcessEvents } from '../../../src/cli/command-context.ts'
+import { type RunOptions, Workspace } from '../../support/terminal.ts'
+import { SCHEMA_FILE } from '../todos-schema.ts'
+
+type Signal = 'SIGINT' | 'SIGTERM'
+
+/** A process whose signals the test sends, and which only notes that it should end. */
+class SimulatedProcess implements ProcessEvents {
+  readonly exitCodes: number[] = []
+  readonly #signalListeners = new Set<(signal: Signal) => void>()
+  readonly #uncaughtListeners = new Set<(error: unknown) => void>()
+
+  onSignal(listener: (signal: Signal) => void): () => void {
+    this.#signalListeners.add(listener)
+    return () => this.#signalListeners.delete(listener)
+  }
+
+  onUncaught(listener: (error: unknown) => void): () => void {
+    this.#uncaughtListeners.add(listener)
+    return () => this.#uncaughtListeners.delete(listener)
+  }
+
+  exitNow(code: number): void {
+    this.exitCodes.push(code)
+  }
+
+  signal(signal: Signal): void {
+    for (const listener of [...this.#signalListeners]) listener(signal)
+  }
+
+  fail(error: unknown): void {
+    for (const listener of [...this.#uncaughtListeners]) listener(error)
+  }
+
+  get listenerCount(): number {
+    return this.#signalListeners.size + this.#uncaughtListeners.size
+  }
+}
+
+/** Starts, hands over once `marker` is printed, and returns what the command came to. */
+async function startUntil(
+  marker: string,
+  workspace: Workspace,
+  argv: readonly string[],
+  whenPrinted: (process: SimulatedProcess, output: string) => unknown,
+  options: RunOptions = {},
+) {
+  const process = new SimulatedProcess()
+  let printed = ''
+  let isHandedOver = false
+  const run = await workspace.run(['start', '--host', '127.0.0.1', '--port', '0', ...argv], {
+    ...options,
+    processEvents: process,
+    onStderr(text) {
+      printed += text
+      if (isHandedOver || !printed.includes(marker)) return
+      isHandedOver = true
+      setImmediate(() => void whenPrinted(process, printed))
+    },
+  })
+  return { ...run, process }
+}
+
+const STARTED = '"msg":"server started"'
+
+describe('start', () => {
+  test('logs JSON lines in a pipe, names the store, and ends with 0 on SIGTERM', async () => {
+    using workspace = new Workspace()
+
+    const run = await startUntil(STARTED, workspace, [], (process) => process.signal('SIGTERM'))
+
+    const lines = run.stderr
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(run).toMatchObject({ code: 0, stdout: '' })
+    expect(lines.map((line) => line.msg)).toEqual([
+      'configuration loaded',
+      'server started',
+      'server stopping',
+      'server stopped',
+    ])
+    expect(lines[0]).toMatchObject({
+      file: 'none found, these are the defaults',
+      store: 'SQLite, kora-server.db',
+    })
+    expect(lines[1].url).toMatch(/^ws:\/\/127\.0\.0\.1:\d{2,5}\/$/)
+    expect(run.process).toMatchObject({ listenerCount: 0, exitCodes: [] })
+  })
+
+  test('shows on a terminal what is served, from what, and to whom', async () => {
+    using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE } })
+
+    const run = await startUntil(
+      'Ctrl+C',
+      workspace,
+      ['--schema', 'schema.mjs'],
+      (process) => process.signal('SIGINT'),
+      { isTerminal: true, env: { KORA_LOG_LEVEL: 'error' } },
+    )
+
+    expect(run).toMatchObject({ code: 0, stdout: '' })
+    await expect(
+      run.stderr.replaceAll(/:\d{4,5}\//g, ':<port>/').replace(/kora-server \S+/, 'kora-server <version>'),
+    ).toMatchFileSnapshot('../expected/banner.txt')
+  })
+
+  test('serves health and the sync path on the port that it prints', async () => {
+    using workspace = new Workspace()
+    let answers: Promise<number[]> | undefined
+
+    await startUntil(STARTED, workspace, [], async (process, output) => {
+      const url = (/"url":"ws:([^"]+)"/.exec(output)?.[1] ?? '').replace(/^/, 'http:')
+      const statusOf = async (path: string) => (await fetch(new URL(path, url))).status
+      answers = Promise.all([statusOf('/health'), statusOf('/ready'), statusOf('/nothing')])
+      await answers.finally(() => process.signal('SIGTERM'))
+    })
+
+    expect(await answers).toEqual([200, 200, 404])
+  })
+
+  test('fills the tables before it listens', async () => {
+    using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE } })
+
+    await startUntil(STARTED, workspace, ['--schema', 'schema.mjs'], (process) => process.signal('SIGTERM'))
+
+    expect(await workspace.run(['query', 'todos', '--count'])).toMatchObject({
+      code: 0,
+      stdout: '{"count":0}\n',
+    })
+  })
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('ends at once on a second %s', async (signal, code) => {
+    using workspace = new Workspace()
+
+    const run = await startUntil(STARTED, workspace, [], (process) => {
+      process.signal('SIGTERM')
+      process.signal(signal)
+    })
+
+    expect(run.process.exitCodes).toEqual([code])
+  })
+
+  test('logs what nobody caught, and ends with 1', async () => {
+    using workspace = new Workspace()
+
+    const run = await startUntil(STARTED, workspace, [], (process) => {
+      process.fail(new Error('a bug'))
+      process.signal('SIGTERM')
+    })
+
+    expect(run.process.exitCodes).toEqual([1])
+    expect(run.stderr).toContain('"msg":"uncaught error, the process ends"')
+    expect(run.stderr).toContain('a bug')
+  })
+
+  test('warns of options that have no effect', async () => {
+    using workspace = new Workspace({
+      files: { 'kora.config.json': '{"admin":{"adminToken":"canary-token"}}' },
+    })
+
+    const run = await startUntil(STARTED, workspace, [], (process) => process.signal('SIGTERM'))
+
+    expect(run.stderr).toContain('"msg":"option has no effect"')
+    expect(run.stderr).not.toContain('canary')
+  })
+})
+
+describe('start refuses', () => {
+  test('a port that is taken, with 1', async () => {
+    const blocker = createServer()
+    await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve))
+    const { port } = blocker.address() as { port: number }
+    using workspace = new Workspace()
+
+    const run = await workspace.run([
+      'start',
+      '--host',
+      '127.0.0.1',
+      '--port',
+      String(port),
+      '--log-level',
+      'error',
+    ])
+    blocker.close()
+
+    expect(run).toMatchObject({ code: 1, stdout: '' })
+    expect(run.stderr).toMatch(/^error: Port \d+ on 127\.0\.0\.1 is in use by another process\./)
+  })
+
+  test.each([
+    [['--port', 'eighty'], 2, '--port'],
+    [['--db', 'missing/app.db'], 1, 'missing/app.db'],
+    [['--schema', 'broken.mjs'], 2, 'broken.mjs'],
+    [['--config', 'nowhere.json'], 2, 'nowhere.json'],
+    [['--store', 'redis'], 2, 'redis'],
+    [['--store', 'postgres', '--db', 'postgres://kora:canary@localhost/kora'], 2, 'store.driver'],
+  ])('%s', async (argv, code, message) => {
+    using workspace = new Workspace({ files: { 'broken.mjs': 'export default { version: "one" }' } })
+
+    const run = await workspace.run(['start', '--log-level', 'error', '--port', '0', ...argv])
+
+    expect(run).toMatchObject({ code, stdout: '' })
+    expect(run.stderr).toMatch(/^error: /)
+    expect(run.stderr).toContain(message)
+    expect(run.stderr).not.toMatch(/canary|^\s+at /m)
+  })
+
+  test('anything with a stack only at --log-level debug', async () => {
+    using workspace = new Workspace()
+
+    const run = await workspace.run(['start', '--db', 'missing/app.db', '--log-level', 'debug'])
+
+    expect(run.code).toBe(1)
+    expect(run.stderr).toMatch(/^\s+at /m)
+  })
+})
