@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Loader } from 'cosmiconfig'
 import { cosmiconfig, defaultLoaders } from 'cosmiconfig'
 import { ConfigError } from '../core/errors.ts'
-import { loadModule } from './load-module.ts'
+import { loadExport } from './load-module.ts'
 
 export interface FoundConfig {
   /** Absolute path. */
@@ -53,10 +53,7 @@ export async function readConfig(file: string): Promise<FoundConfig | null> {
   }
 }
 
-const loadScript: Loader = async (file) => {
-  const exported = await loadModule(file)
-  return exported.default ?? exported
-}
+const loadScript: Loader = (file) => loadExport(file, 'default')
 
 /** The parser's own message quotes the file, which may hold secrets. */
 const loadJson: Loader = (_file, content) => {

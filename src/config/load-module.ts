@@ -21,20 +21,26 @@ export async function loadModule(file: string): Promise<PlainObject> {
     // Compiled copies in node_modules or /tmp would go stale, and a container may be read-only.
     fsCache: false,
     moduleCache: false,
+    // Otherwise a module without a default export has itself as one.
+    interopDefault: false,
     virtualModules: Object.fromEntries(['kora-server', ...missing].map((name) => [name, own])),
   })
   try {
     const exported = await jiti.import<unknown>(file)
-    return isPlainObject(exported) ? exported : { default: exported }
+    return isModule(exported) ? exported : { ...Object(exported), default: exported }
   } catch (error) {
     throw new ConfigError('CONFIG_INVALID', describeLoadError(error), { cause: error })
   }
 }
 
-/** The default export of a file, or its export of this name. */
+/**
+ * What a file exports under this name, or else by default (of CommonJS: all that it exports).
+ *
+ * @returns undefined when it exports neither
+ */
 export async function loadExport(file: string, name: string): Promise<unknown> {
   const exported = await loadModule(file)
-  return exported.default ?? exported[name]
+  return exported[name] ?? exported.default
 }
 
 /** Asked for by address: an import statement would close a cycle, and cost every JSON user the load. */
@@ -51,6 +57,13 @@ function isInstalledBeside(file: string, name: string): boolean {
     // Any other code means that the package is there, without an entry for require().
     return (error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND'
   }
+}
+
+/** False for what a CommonJS file assigned to `module.exports`. */
+function isModule(exported: unknown): exported is PlainObject {
+  return (
+    isPlainObject(exported) && (exported.__esModule === true || Object.hasOwn(exported, Symbol.toStringTag))
+  )
 }
 
 /** The first line says what is wrong; those after it are stacks and excerpts. */

@@ -1,0 +1,189 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load-config.ts'
+import { ConfigFolder } from '../support/config-folder.ts'
+
+async function messageOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'no error',
+    (error: Error & { code?: string }) => `${error.code}: ${error.message}`,
+  )
+}
+
+describe('every kind of file is found and read', () => {
+  const typed =
+    "import { defineConfig } from 'kora-server'\nexport default defineConfig({ port: 5001 as number })"
+  const esm = "import { defineConfig } from 'kora-server'\nexport default defineConfig({ port: 5001 })"
+  const common =
+    "const { defineConfig } = require('kora-server')\nmodule.exports = defineConfig({ port: 5001 })"
+  const json = '{ "$schema": "./kora.config.schema.json", "port": 5001 }'
+  const yaml = '# the server\nport: 5001\n'
+  const rows: readonly [name: string, content: string][] = [
+    ['kora.config.ts', typed],
+    ['kora.config.mts', typed],
+    ['kora.config.js', esm],
+    ['kora.config.js', common],
+    ['kora.config.mjs', esm],
+    ['kora.config.cjs', common],
+    ['kora.config.json', json],
+    ['kora.config.yaml', yaml],
+    ['kora.config.yml', yaml],
+    ['.korarc', yaml],
+    ['.korarc', json],
+    ['.korarc.json', json],
+    ['.korarc.yaml', yaml],
+    ['.korarc.ts', typed],
+    ['.config/korarc.yml', yaml],
+    ['package.json', '{ "name": "app", "kora": { "port": 5001 } }'],
+  ]
+  test.each(rows)('%s', async (name, content) => {
+    using folder = new ConfigFolder({ [name]: content })
+    const { values, file } = await loadConfig({ cwd: folder.path })
+    expect(values.port).toBe(5001)
+    expect(file).toBe(join(folder.path, name))
+  })
+})
+
+describe('the search', () => {
+  test('goes upwards and passes files that say nothing about the server', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.yaml': 'port: 5001',
+      'app/package.json': '{ "name": "app" }',
+      'app/.korarc': '',
+    })
+    mkdirSync(join(folder.path, 'app/src'))
+    const { values, file } = await loadConfig({ cwd: join(folder.path, 'app/src') })
+    expect(values.port).toBe(5001)
+    expect(file).toBe(join(folder.path, 'kora.config.yaml'))
+  })
+
+  test('takes the nearest', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.yaml': 'port: 1',
+      'app/kora.config.json': '{ "port": 2 }',
+    })
+    expect((await loadConfig({ cwd: join(folder.path, 'app') })).values.port).toBe(2)
+  })
+
+  test('finds nothing: everything is as by default', async () => {
+    using folder = new ConfigFolder()
+    const { values, file } = await loadConfig({ cwd: folder.path })
+    expect(file).toBeNull()
+    expect(values).toMatchObject({
+      host: '0.0.0.0',
+      port: 4567,
+      path: '/',
+      store: { driver: 'sqlite', filename: join(folder.path, 'kora-server.db'), durability: 'full' },
+      schema: null,
+      schemaVersion: 1,
+      auth: { mode: 'none' },
+    })
+  })
+
+  test('--config names a file from the working directory, and there is no search', async () => {
+    using folder = new ConfigFolder({ 'kora.config.yaml': 'port: 1', 'deploy/server.yaml': 'port: 2' })
+    const named = await loadConfig({ cwd: folder.path, configFile: 'deploy/server.yaml' })
+    expect(named.values.port).toBe(2)
+    expect(await messageOf(loadConfig({ cwd: folder.path, configFile: 'other.yaml' }))).toBe(
+      `CONFIG_NOT_FOUND: ${join(folder.path, 'other.yaml')} does not exist.`,
+    )
+  })
+
+  test('a named file that is empty changes nothing', async () => {
+    using folder = new ConfigFolder({ 'server.yaml': '# nothing yet\n' })
+    const { values, file } = await loadConfig({ cwd: folder.path, configFile: 'server.yaml' })
+    expect(values.port).toBe(4567)
+    expect(file).toBe(join(folder.path, 'server.yaml'))
+  })
+})
+
+describe('a file that cannot be read stops the search, and shows none of its content', () => {
+  const rows: readonly [name: string, content: string, message: string][] = [
+    ['kora.config.json', '{\n  "auth": { "secret": "canary" "x": 1 }\n}', 'is not valid JSON (line 2:32)'],
+    [
+      'kora.config.yaml',
+      'auth:\n  secret: "canary\nport: 1',
+      'is not valid YAML: unexpected end of the stream within a double quoted scalar (line 4:1)',
+    ],
+    ['kora.config.yaml', 'auth:\n  secret: *canary', 'is not valid YAML: unidentified alias … (line 2:18)'],
+    [
+      'kora.config.ts',
+      'export default { secret: "canary" port: 1 }',
+      'cannot be loaded: ParseError: Unexpected token, expected "," (line 1:34)',
+    ],
+    [
+      'kora.config.ts',
+      "import './missing.ts'\nexport default {}",
+      "cannot be loaded: Cannot find module './missing.ts'",
+    ],
+    ['kora.config.ts', "throw new Error('set MY_VARIABLE')", 'cannot be loaded: set MY_VARIABLE'],
+    [
+      'kora.config.mjs',
+      "import fs from 'node:fs'\nexport default fs.readFileSync('/nowhere')",
+      "cannot be loaded: ENOENT: no such file or directory, open '/nowhere'",
+    ],
+    ['package.json', '{ "name": "app", }', 'is not valid JSON (line 1:18)'],
+  ]
+  test.each(rows)('%s %j', async (name, content, message) => {
+    using folder = new ConfigFolder({
+      'app/.keep': '',
+      [`app/${name}`]: content,
+      'kora.config.yml': 'port: 1',
+    })
+    const text = await messageOf(loadConfig({ cwd: join(folder.path, 'app') }))
+    expect(text).toBe(`CONFIG_INVALID: ${name} ${message}`)
+    expect(text).not.toContain('canary')
+  })
+
+  test.each(['- a\n- b', '"text"', '7'])('%j is no configuration', async (content) => {
+    using folder = new ConfigFolder({ 'kora.config.yaml': content })
+    expect(await messageOf(loadConfig({ cwd: folder.path }))).toBe(
+      'CONFIG_INVALID: kora.config.yaml: 1 problem\nconfiguration: expected an object',
+    )
+  })
+})
+
+describe('a file that the app shares', () => {
+  test('gives its key server to the server, and its schema', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.ts':
+        "export default { schema: './schema.ts', dev: { port: 3000 }, server: { port: 5001 } }",
+      'schema.ts': SCHEMA,
+    })
+    const { values } = await loadConfig({ cwd: folder.path })
+    expect(values.port).toBe(5001)
+    expect(values.schema?.file).toBe(join(folder.path, 'schema.ts'))
+  })
+
+  test('may name another schema for the server', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.ts': "export default { schema: './app.ts', server: { schema: './schema.ts' } }",
+      'schema.ts': SCHEMA,
+    })
+    const { values } = await loadConfig({ cwd: folder.path })
+    expect(values.schema?.file).toBe(join(folder.path, 'schema.ts'))
+  })
+
+  test('shows where in it a problem lies', async () => {
+    using folder = new ConfigFolder({ 'kora.config.json': '{ "dev": {}, "server": { "prot": 1 } }' })
+    expect(await messageOf(loadConfig({ cwd: folder.path }))).toBe(
+      'CONFIG_INVALID: kora.config.json: 1 problem\nserver.prot: unknown, did you mean port?',
+    )
+  })
+
+  test('without a key server is read as a whole', async () => {
+    using folder = new ConfigFolder({ 'kora.config.json': '{ "dev": {}, "port": 1 }' })
+    expect(await messageOf(loadConfig({ cwd: folder.path }))).toContain('dev: unknown')
+  })
+
+  test('whose server is no object is wrong', async () => {
+    using folder = new ConfigFolder({ 'kora.config.json': '{ "server": true }' })
+    expect(await messageOf(loadConfig({ cwd: folder.path }))).toBe(
+      'CONFIG_INVALID: kora.config.json: 1 problem\nserver: expected an object',
+    )
+  })
+})
+
+const SCHEMA = `import { defineSchema, t } from '@korajs/core'
+export default defineSchema({ version: 2, collections: { todos: { fields: { title: t.string() } } } })`

@@ -1,0 +1,102 @@
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load-config.ts'
+import { loadExport } from '../../src/config/load-module.ts'
+import { loadSchemaFile } from '../../src/config/load-schema.ts'
+import { ConfigFolder } from '../support/config-folder.ts'
+
+const definition = 'defineSchema({ version: 3, collections: { todos: { fields: { title: t.string() } } } })'
+
+describe('a schema file', () => {
+  test.each(['korajs', '@korajs/core', 'kora-server'])(
+    'loads with imports of %s where nothing is installed, as default or named export',
+    async (name) => {
+      using folder = new ConfigFolder({
+        'default.ts': `import { defineSchema, t } from '${name}'\nexport default ${definition}`,
+        'named.ts': `import { defineSchema, t } from '${name}'\nexport const schema = ${definition}`,
+        'common.cjs': `const { defineSchema, t } = require('${name}')\nmodule.exports = ${definition}`,
+      })
+      for (const file of ['default.ts', 'named.ts', 'common.cjs']) {
+        const schema = await loadSchemaFile(join(folder.path, file))
+        expect(schema.version).toBe(3)
+        expect(schema.collections.todos?.fields.title?.kind).toBe('string')
+      }
+    },
+  )
+
+  test('uses the package of the app where it is installed', async () => {
+    using folder = new ConfigFolder({
+      'node_modules/korajs/package.json':
+        '{ "name": "korajs", "type": "module", "exports": { "import": "./index.js" } }',
+      'node_modules/korajs/index.js': `export const t = { string: () => ({ kind: 'string', required: true }) }
+        export const defineSchema = (schema) => ({ ...schema, version: 7 })`,
+      'schema.ts': `import { defineSchema, t } from 'korajs'\nexport default ${definition}`,
+    })
+    expect((await loadSchemaFile(join(folder.path, 'schema.ts'))).version).toBe(7)
+  })
+
+  test('may be several files', async () => {
+    using folder = new ConfigFolder({
+      'schema.ts':
+        "import { todos } from './parts/todos'\nimport { defineSchema } from 'korajs'\nexport default defineSchema({ version: 1, collections: { todos } })",
+      'parts/todos.ts':
+        "import { t } from 'korajs'\nexport const todos = { fields: { title: t.string() as never } }",
+    })
+    expect(Object.keys((await loadSchemaFile(join(folder.path, 'schema.ts'))).collections)).toEqual(['todos'])
+  })
+
+  test('gives the version that the server expects', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.json': '{ "schema": "schema.ts" }',
+      'schema.ts': `import { defineSchema, t } from 'korajs'\nexport default ${definition}`,
+    })
+    const { values, origins } = await loadConfig({ cwd: folder.path })
+    expect(values.schemaVersion).toBe(3)
+    expect(values.supportedSchemaVersions).toEqual({ min: 3, max: 3 })
+    expect(origins.get('schemaVersion')).toEqual({ kind: 'schema' })
+  })
+
+  test('may be an object in the configuration', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.ts': `import { defineConfig, defineSchema, t } from 'kora-server'\nexport default defineConfig({ schema: ${definition} })`,
+    })
+    const { values, entries } = await loadConfig({ cwd: folder.path })
+    expect(values.schema).toMatchObject({ definition: { version: 3 }, file: null })
+    expect(entries.find(({ path }) => path === 'schema')?.display).toBe('(in the configuration)')
+  })
+})
+
+describe('a schema file that is wrong is named, with the reason', () => {
+  const rows: readonly [content: string, message: string][] = [
+    ['export const other = 1', 'exports no schema: export it by default, or as "schema"'],
+    ['export default 7', 'The schema has 3 problems:\nschema: is not an object'],
+    [
+      "export default { version: 0, collections: { todos: { fields: { title: { kind: 'string' } } } } }",
+      'The schema has 1 problem:\nversion: must be a whole number from 1',
+    ],
+    ["throw new Error('broken')", 'cannot be loaded: broken'],
+    ['export default {', 'cannot be loaded: ParseError: Unexpected token (line 1:16)'],
+  ]
+  test.each(rows)('%j', async (content, message) => {
+    using folder = new ConfigFolder({ 'schema.ts': content, 'kora.config.json': '{ "schema": "schema.ts" }' })
+    const file = join(folder.path, 'schema.ts')
+    await expect(loadSchemaFile(file)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(`${file}: ${message}`),
+    })
+    await expect(loadConfig({ cwd: folder.path })).rejects.toThrow(
+      `kora.config.json: 1 problem\nschema: schema.ts: ${message}`,
+    )
+  })
+})
+
+test('a provider file may import the providers of this package', async () => {
+  using folder = new ConfigFolder({
+    'auth.ts': `import { TokenAuthProvider } from 'kora-server'
+      export const provider = new TokenAuthProvider({ validate: (token) => ({ userId: token }) })`,
+  })
+  const provider = await loadExport(join(folder.path, 'auth.ts'), 'provider')
+  expect(await (provider as { authenticate(token: string): unknown }).authenticate('u1')).toEqual({
+    userId: 'u1',
+  })
+})
