@@ -3,6 +3,7 @@ import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage, WireFormat } from '../protocol/messages.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
+import { batchLength } from './batch-cut.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 /** What a delivery stream needs of its session. */
@@ -170,8 +171,10 @@ export class DeliveryStream {
 
   #sendFromFeed(): void {
     const { feed, view, batchSize } = this.#options
-    const visible = view.entriesAfter(this.#scannedTo, batchSize)
-    const max = visible.length < batchSize ? feed.head : (visible[visible.length - 1]?.deliverySequence ?? 0)
+    const found = view.entriesAfter(this.#scannedTo, batchSize)
+    const visible = found.slice(0, batchLength(found, view.view))
+    const isAll = found.length < batchSize && visible.length === found.length
+    const max = isAll ? feed.head : endOf(visible)
     const entries = this.#withoutOwn(visible)
     this.#scannedTo = max
     if (entries.length > 0) this.#sendBatch(entries, max, true, entries.length === visible.length)
@@ -202,9 +205,10 @@ export class DeliveryStream {
       maxBytes: MAX_BATCH_BYTES,
     })
     if (this.#isStopped || generation !== this.#generation) return
-    const hasMore = page.entries.length > batchSize
-    const visible = hasMore ? page.entries.slice(0, batchSize) : page.entries
-    const max = hasMore ? (visible[visible.length - 1]?.deliverySequence ?? 0) : page.scannedTo
+    const length = Math.min(batchSize, batchLength(page.entries, view.view))
+    const visible = page.entries.slice(0, length)
+    const hasMore = length < page.entries.length
+    const max = hasMore ? endOf(visible) : page.scannedTo
     const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
     const entries = this.#withoutOwn(visible)
     this.#scannedTo = max
@@ -258,4 +262,9 @@ export class DeliveryStream {
     }
     if (count > 0) this.#inFlight.splice(0, count)
   }
+}
+
+/** The delivery sequence of the last entry. */
+export function endOf(entries: readonly LogEntry[]): number {
+  return entries[entries.length - 1]?.deliverySequence ?? 0
 }

@@ -7,7 +7,8 @@ import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.t
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
-import { type DeliveryTarget, RESEND_AFTER_MS } from './delivery.ts'
+import { batchLength } from './batch-cut.ts'
+import { type DeliveryTarget, endOf, RESEND_AFTER_MS } from './delivery.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 export interface LegacyDeliveryOptions {
@@ -154,25 +155,28 @@ export class LegacyDelivery {
   }
 
   async #nextLiveBatch(): Promise<Batch | null> {
-    const { feed, view, store, batchSize, nodeId } = this.#options
+    const { feed, view, nodeId } = this.#options
     while (this.#sentTo < feed.head) {
-      let visible: readonly LogEntry[]
-      let position: number
-      if (view.covers(this.#sentTo)) {
-        visible = view.entriesAfter(this.#sentTo, batchSize)
-        position =
-          visible.length < batchSize ? feed.head : (visible[visible.length - 1]?.deliverySequence ?? 0)
-      } else {
-        const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
-        const page = await store.readDelivery(query)
-        visible = page.entries
-        position = page.scannedTo
-      }
+      const { found, end } = await this.#readLive()
+      const visible = found.slice(0, batchLength(found, view.view))
+      const position = visible.length < found.length ? endOf(visible) : end
       this.#sentTo = position
       const entries = visible.filter((entry) => entry.nodeId !== nodeId)
       if (entries.length > 0) return { entries, isFinal: true, batchIndex: 0, position }
     }
     return null
+  }
+
+  /** The next visible entries, and up to where there are no others. */
+  async #readLive(): Promise<{ found: readonly LogEntry[]; end: number }> {
+    const { feed, view, store, batchSize } = this.#options
+    if (view.covers(this.#sentTo)) {
+      const found = view.entriesAfter(this.#sentTo, batchSize)
+      return { found, end: found.length < batchSize ? feed.head : endOf(found) }
+    }
+    const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
+    const page = await store.readDelivery(query)
+    return { found: page.entries, end: page.scannedTo }
   }
 
   #send(batch: Batch): void {
@@ -199,15 +203,14 @@ export class LegacyDelivery {
   }
 
   *#sortedBatches(entries: readonly LogEntry[], end: number): Generator<Batch, void> {
-    const { batchSize } = this.#options
     const { deltaCursor } = this.#options
     const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
     const sorted = sortEntries(entries)
     const seen = sorted.findIndex((entry) => entry.operationId === cursor?.lastOperationId)
-    const rest = sorted.slice(seen + 1)
-    const totalBatches = Math.max(1, Math.ceil(rest.length / batchSize))
+    const batches = this.#cut(sorted.slice(seen + 1))
+    const totalBatches = Math.max(1, batches.length)
     for (let index = 0; index < totalBatches; index++) {
-      const batch = rest.slice(index * batchSize, (index + 1) * batchSize)
+      const batch = batches[index] ?? []
       const last = batch[batch.length - 1]
       const isFinal = index === totalBatches - 1
       yield {
@@ -221,6 +224,18 @@ export class LegacyDelivery {
     }
   }
 
+  #cut(entries: readonly LogEntry[]): (readonly LogEntry[])[] {
+    const { batchSize, view } = this.#options
+    const batches: (readonly LogEntry[])[] = []
+    for (let start = 0; start < entries.length; ) {
+      const next = entries.slice(start, start + batchSize)
+      const batch = next.slice(0, batchLength(next, view.view))
+      batches.push(batch)
+      start += batch.length
+    }
+    return batches
+  }
+
   /** Too much to sort: in commit order, which puts causes first wherever they were pushed first. */
   async *#streamedBatches(end: number): AsyncGenerator<Batch, void> {
     const { store, vector, view, batchSize } = this.#options
@@ -228,9 +243,11 @@ export class LegacyDelivery {
     for (let batchIndex = 0; ; batchIndex++) {
       const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
       const page = await store.readMissing(vector, query)
-      after = page.scannedTo
-      const isFinal = page.isLast
-      yield { entries: page.entries, isFinal, batchIndex, position: isFinal ? end : null }
+      const entries = page.entries.slice(0, batchLength(page.entries, view.view))
+      const isCut = entries.length < page.entries.length
+      after = isCut ? endOf(entries) : page.scannedTo
+      const isFinal = page.isLast && !isCut
+      yield { entries, isFinal, batchIndex, position: isFinal ? end : null }
       if (isFinal) return
     }
   }

@@ -7,8 +7,11 @@ import type {
   BlobChunkRequestMessage,
   BlobChunkResponseMessage,
 } from '../../protocol/messages.ts'
+import type { SessionIdentity } from '../session.ts'
 import type { Audiences, RelayPeer } from './audiences.ts'
 import { BlobAccess, type BlobAccessStore, holdersOf, type VisibleReferrer } from './blob-access.ts'
+import { BlobArrivals } from './blob-arrivals.ts'
+
 import { PeerRequests } from './peer-requests.ts'
 
 export interface BlobRelayOptions {
@@ -36,6 +39,10 @@ const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
 /** Requests of one session that are served at a time; clients ask for one chunk after the other. */
 const MAX_CONCURRENT_REQUESTS = 8
+/** Bytes of one session on their way to the storage before its next message is read. */
+const MAX_PUSHING_BYTES = 4 * 1024 * 1024
+/** How long after its operation the bytes may come, before one who asks is told that there are none. */
+const UPLOAD_DELAY_MS = 3000
 const MAX_REMEMBERED_MANIFESTS = 1000
 
 /**
@@ -58,6 +65,9 @@ export class BlobRelay {
   readonly #maxChunkBytes: number
   readonly #maxBytesPerUser: number
   readonly #servedByPeer = new Map<RelayPeer, number>()
+  /** Bytes on their way to the storage. */
+  readonly #pushingByPeer = new Map<RelayPeer, number>()
+  readonly #arrivals: BlobArrivals
   readonly #linkedManifests = new Set<string>()
 
   constructor(audiences: Audiences, options: BlobRelayOptions) {
@@ -67,6 +77,7 @@ export class BlobRelay {
     this.#maxChunkBytes = options.maxBlobChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
     this.#maxBytesPerUser = options.maxBlobBytesPerUser ?? DEFAULT_MAX_BYTES_PER_USER
     this.#peers = new PeerRequests(options.runtime)
+    this.#arrivals = new BlobArrivals(options.runtime)
   }
 
   receive(
@@ -75,7 +86,7 @@ export class BlobRelay {
   ): Promise<void> | undefined {
     switch (message.type) {
       case 'blob-chunk-push':
-        return this.#onPush(peer, message).catch((error) => this.#onFailed(error))
+        return this.#onPush(peer, message)
       case 'blob-chunk-request':
         return this.#onRequest(peer, message)
       default:
@@ -84,31 +95,48 @@ export class BlobRelay {
   }
 
   onClosed(peer: RelayPeer): void {
-    this.#servedByPeer.delete(peer)
     this.#peers.onClosed(peer)
   }
 
   stop(): void {
     this.#peers.stop()
+    this.#arrivals.stop()
   }
 
   // ── upload ─────────────────────────────────────────────────────────────────────────────────
 
-  /** Nothing of it is answered: the protocol has no answer, and the client sends it again some day. */
-  async #onPush({ identity }: RelayPeer, { hash, bytes: text }: BlobChunkPushMessage): Promise<void> {
+  /**
+   * Nothing of it is answered: the protocol has no answer. A client that has sent everything may
+   * leave at once, so what has arrived is taken before the next message is waited for, up to a bound.
+   */
+  #onPush(peer: RelayPeer, message: BlobChunkPushMessage): Promise<void> | undefined {
+    if (this.#options.persistBlobChunk === undefined || peer.identity === null) return undefined
+    const bytes = this.#decode(message.bytes, message.hash)
+    if (bytes === null) {
+      this.stats.pushesRefused++
+      return undefined
+    }
+    const pushing = (this.#pushingByPeer.get(peer) ?? 0) + bytes.byteLength
+    this.#pushingByPeer.set(peer, pushing)
+    const stored = this.#store(peer.identity, message.hash, bytes)
+      .catch((error) => this.#onFailed(error))
+      .finally(() => addTo(this.#pushingByPeer, peer, -bytes.byteLength))
+    return pushing > MAX_PUSHING_BYTES ? stored : undefined
+  }
+
+  async #store(identity: SessionIdentity, hash: string, bytes: Buffer): Promise<void> {
     const { store, persistBlobChunk } = this.#options
-    if (persistBlobChunk === undefined || identity === null) return
-    const bytes = this.#decode(text, hash)
     const { userId } = identity.auth
-    if (bytes === null || (await store.getBlobUsage(userId)) + bytes.byteLength > this.#maxBytesPerUser) {
+    if ((await store.getBlobUsage(userId)) + bytes.byteLength > this.#maxBytesPerUser) {
       this.stats.pushesRefused++
       return
     }
-    await persistBlobChunk(hash, bytes)
+    await persistBlobChunk?.(hash, bytes)
     const holders = holdersOf(identity.nodeId, identity.view)
     await store.recordBlobUpload({ hash, byteLength: bytes.byteLength, userId, holders })
     await this.#linkManifest(hash, bytes)
     this.stats.chunksStored++
+    this.#arrivals.onStored(hash)
   }
 
   /** null when the bytes are too many, or not what the hash says. */
@@ -139,11 +167,7 @@ export class BlobRelay {
         this.#onFailed(error)
         this.#answer(peer, message.requestId, null)
       })
-      .finally(() => {
-        const left = (this.#servedByPeer.get(peer) ?? 1) - 1
-        if (left > 0) this.#servedByPeer.set(peer, left)
-        else this.#servedByPeer.delete(peer)
-      })
+      .finally(() => addTo(this.#servedByPeer, peer, -1))
     return serving + 1 >= MAX_CONCURRENT_REQUESTS ? served : undefined
   }
 
@@ -153,18 +177,46 @@ export class BlobRelay {
     const referrers = await this.#access.findReferrers(hash, identity.view)
     // Who may not read it is told what one is told that asks for nothing anybody has.
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
-    const stored = await this.#resolve(hash)
-    if (stored !== null && (await this.#access.mayReadStored(hash, referrers, identity))) {
-      await this.#linkManifest(hash, stored)
-      return this.#answer(peer, requestId, stored)
-    }
-    this.#peers.ask({
-      requester: peer,
-      requestId,
-      hash,
-      candidates: this.#candidates(peer, referrers),
-      onAnswered: (bytes) => this.#answer(peer, requestId, bytes),
+    const bytes =
+      (await this.#readStored(identity, hash, referrers)) ??
+      (await this.#askPeers(peer, requestId, hash, referrers)) ??
+      (await this.#awaitUpload(identity, hash, referrers))
+    this.#answer(peer, requestId, bytes)
+  }
+
+  async #readStored(
+    identity: SessionIdentity,
+    hash: string,
+    referrers: readonly VisibleReferrer[],
+  ): Promise<Uint8Array | null> {
+    const bytes = await this.#resolve(hash)
+    if (bytes === null || !(await this.#access.mayReadStored(hash, referrers, identity))) return null
+    await this.#linkManifest(hash, bytes)
+    return bytes
+  }
+
+  /** null when nobody has it; never resolves once the requester has gone. */
+  #askPeers(
+    requester: RelayPeer,
+    requestId: string,
+    hash: string,
+    referrers: readonly VisibleReferrer[],
+  ): Promise<Uint8Array | null> {
+    const candidates = this.#candidates(requester, referrers)
+    return new Promise((resolve) => {
+      this.#peers.ask({ requester, requestId, hash, candidates, onAnswered: resolve })
     })
+  }
+
+  /** The operation may have come here before its blob. */
+  async #awaitUpload(
+    identity: SessionIdentity,
+    hash: string,
+    referrers: readonly VisibleReferrer[],
+  ): Promise<Uint8Array | null> {
+    if (this.#options.persistBlobChunk === undefined) return null
+    await this.#arrivals.wait(hash, UPLOAD_DELAY_MS)
+    return this.#readStored(identity, hash, referrers)
   }
 
   async #resolve(hash: string): Promise<Uint8Array | null> {
@@ -235,4 +287,11 @@ export class BlobRelay {
 
 function isContentOf(hash: string, bytes: Uint8Array): boolean {
   return createHash('sha256').update(bytes).digest('hex') === hash
+}
+
+/** Changes a count; one that comes to nothing is forgotten. */
+function addTo<Key>(counts: Map<Key, number>, key: Key, change: number): void {
+  const value = (counts.get(key) ?? 0) + change
+  if (value > 0) counts.set(key, value)
+  else counts.delete(key)
 }

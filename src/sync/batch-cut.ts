@@ -1,0 +1,49 @@
+import type { FieldValues, Operation } from '../core/operation.ts'
+import type { View } from '../core/view.ts'
+import type { LogEntry } from '../store/store.ts'
+
+/**
+ * How many of the entries may go into one batch.
+ *
+ * A client that is limited to a scope or to query subsets filters each operation of a batch by its
+ * own rule before it applies any of them. An update that does not repeat the fields of that rule
+ * passes only if the client already has the record's row. So what follows the insert of its record
+ * has to wait for the next batch.
+ *
+ * @see docs/protocol.md, "Scopes"
+ */
+export function batchLength(entries: readonly LogEntry[], view: View): number {
+  if (view.scope === null && view.subsets.length === 0) return entries.length
+  const inserted = new Set<string>()
+  for (const [index, entry] of entries.entries()) {
+    const fields = filteredFields(entry.collection, view)
+    if (fields.length === 0) continue
+    const record = `${entry.collection}\u0000${entry.recordId}`
+    if (isInsert(entry)) inserted.add(record)
+    else if (inserted.has(record) && !namesFields(entry, fields)) return index
+  }
+  return entries.length
+}
+
+function filteredFields(collection: string, view: View): readonly string[] {
+  const filters = [
+    ...(view.scope !== null && Object.hasOwn(view.scope, collection) ? [view.scope[collection]] : []),
+    ...view.subsets.filter((subset) => subset.collection === collection).map((subset) => subset.where),
+  ]
+  return filters.flatMap((filter) => Object.keys(filter ?? {}))
+}
+
+/** Told by the text, which is ours and has its properties in a fixed order: parsing it all would cost more. */
+function isInsert({ wireJson }: LogEntry): boolean {
+  const start = wireJson.indexOf('","type":"')
+  return wireJson.startsWith('insert', start + '","type":"'.length)
+}
+
+function namesFields({ wireJson }: LogEntry, fields: readonly string[]): boolean {
+  const { data, previousData } = JSON.parse(wireJson) as Operation // written by us
+  return fields.every((field) => hasField(data, field) || hasField(previousData, field))
+}
+
+function hasField(values: FieldValues | null, field: string): boolean {
+  return values !== null && Object.hasOwn(values, field)
+}
