@@ -156,7 +156,9 @@ async function checkTables(collection: string, log: Log, options: CheckOptions):
     }))
   return [
     ...differences(`table ${collection}`, table, 'the replayed log', replayed),
-    ...devices.flatMap(({ name, records }) => differences(`table ${collection}`, table, name, records)),
+    ...devices.flatMap(({ name, records }) =>
+      differences(`table ${collection}`, withSortedArrays(table), name, withSortedArrays(records)),
+    ),
   ]
 }
 
@@ -170,6 +172,21 @@ function differences(
     const [a, b] = [comparable(left.get(id)), comparable(right.get(id))]
     return a === b ? [] : [`record ${id}: ${leftName} has ${a}, ${rightName} has ${b}`]
   })
+}
+
+/**
+ * Clients merge arrays pairwise, in the order in which operations reach them: after many concurrent
+ * edits they agree on the elements and need not agree on their order.
+ */
+function withSortedArrays(records: ReadonlyMap<string, unknown>): Map<string, unknown> {
+  const sorted = (value: unknown): unknown =>
+    Array.isArray(value) ? [...value].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)) : value
+  return new Map(
+    [...records].map(([id, values]) => [
+      id,
+      Object.fromEntries(Object.entries(values as object).map(([field, value]) => [field, sorted(value)])),
+    ]),
+  )
 }
 
 /** Missing and null count as equal; the order of keys does not matter. */

@@ -18,7 +18,9 @@ export function simulatedRuntime(startAt = 1_750_000_000_000): SimulatedRuntime 
   const timers = new Set<PendingTimer>()
 
   function nextDue(until: number): PendingTimer | undefined {
-    return [...timers].filter((timer) => timer.at <= until).sort((a, b) => a.at - b.at || a.order - b.order)[0]
+    return [...timers]
+      .filter((timer) => timer.at <= until)
+      .sort((a, b) => a.at - b.at || a.order - b.order)[0]
   }
 
   return {
