@@ -10,7 +10,7 @@ export interface CommandContext {
 
 /** The process around a command that keeps running. */
 export interface ProcessEvents {
-  /** @returns a function that ends the subscription */
+  /** A signal that nobody listens to ends the process. @returns a function that ends the subscription */
   onSignal(listener: (signal: 'SIGINT' | 'SIGTERM') => void): () => void
   /** What nobody caught. @returns a function that ends the subscription */
   onUncaught(listener: (error: unknown) => void): () => void

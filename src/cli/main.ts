@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
 import type { CommandContext, ProcessEvents } from './command-context.ts'
 import { EXIT_DONE, EXIT_WRONG_INPUT, type ExitCode, exitCodeOf, reportError } from './output/errors.ts'
-import { processEvents } from './process-events.ts'
+import { listenToProcess } from './process-events.ts'
 import { createProgram } from './program.ts'
 import { processTerminal, type Terminal } from './terminal.ts'
 
@@ -10,12 +10,13 @@ const LINGER_MS = 2000
 
 /** Runs the command line of this process and sets its exit code. */
 export async function main(): Promise<void> {
+  const events = listenToProcess()
   // `kora-server query … | head` closes our stdout early: that is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? EXIT_DONE : 1)
   })
   process.stderr.on('error', () => {}) // a log that nobody reads must not stop the server
-  const code = await runCli(process.argv.slice(2), processTerminal(), processEvents)
+  const code = await runCli(process.argv.slice(2), processTerminal(), events)
   process.exitCode = code
   setTimeout(() => process.exit(code), LINGER_MS).unref()
 }

@@ -1,21 +1,32 @@
 import type { ProcessEvents } from './command-context.ts'
+import { SIGNAL_EXIT_CODES } from './signals.ts'
 
-/** The events of this process. */
-export const processEvents: ProcessEvents = {
-  onSignal(listener) {
-    const onInterrupt = () => listener('SIGINT')
-    const onTerminate = () => listener('SIGTERM')
-    process.on('SIGINT', onInterrupt)
-    process.on('SIGTERM', onTerminate)
-    return () => {
-      process.off('SIGINT', onInterrupt)
-      process.off('SIGTERM', onTerminate)
-    }
-  },
-  onUncaught(listener) {
-    // A rejection that nobody handles arrives here as well: Node raises it as an uncaught exception.
-    process.on('uncaughtException', listener)
-    return () => process.off('uncaughtException', listener)
-  },
-  exitNow: (code) => process.exit(code),
+type Signal = keyof typeof SIGNAL_EXIT_CODES
+
+/**
+ * The events of this process. Signals are listened to from here on, without a gap: one that came
+ * while listeners change would be lost, and the first process of a container ignores those that
+ * nobody listens to. While no command has a listener, a signal ends the process.
+ */
+export function listenToProcess(): ProcessEvents {
+  const listeners = new Set<(signal: Signal) => void>()
+  const exitNow = (code: number): void => process.exit(code)
+  const dispatch = (signal: Signal): void => {
+    if (listeners.size === 0) exitNow(SIGNAL_EXIT_CODES[signal])
+    for (const listener of [...listeners]) listener(signal)
+  }
+  process.on('SIGINT', dispatch)
+  process.on('SIGTERM', dispatch)
+  return {
+    onSignal(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    onUncaught(listener) {
+      // A rejection that nobody handles arrives here as well: Node raises it as an uncaught exception.
+      process.on('uncaughtException', listener)
+      return () => process.off('uncaughtException', listener)
+    },
+    exitNow,
+  }
 }

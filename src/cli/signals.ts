@@ -4,15 +4,13 @@ import type { CommandContext } from './command-context.ts'
 export const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
 
 /**
- * Lets a signal end the process at once. Without a handler a process with id 1, as in a container,
- * would ignore it.
+ * Lets a signal end the process at once, after leaving the terminal as it was found.
  *
- * @param beforeExit leaves the terminal as it was found
  * @returns a function that ends this
  */
-export function exitOnSignal(context: CommandContext, beforeExit?: () => void): () => void {
+export function exitOnSignal(context: CommandContext, beforeExit: () => void): () => void {
   return context.processEvents.onSignal((signal) => {
-    beforeExit?.()
+    beforeExit()
     context.processEvents.exitNow(SIGNAL_EXIT_CODES[signal])
   })
 }

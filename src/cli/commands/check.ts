@@ -11,7 +11,6 @@ import { createColours } from '../output/colours.ts'
 import { escapeControls } from '../output/escape-controls.ts'
 import { maskSecrets } from '../output/mask-secrets.ts'
 import { printConfig } from '../output/print-config.ts'
-import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 import { findUnservedOptions } from '../unserved-options.ts'
 
@@ -45,7 +44,6 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   const { terminal } = context
   const config = await loadCommandConfig(flags, terminal)
   if (flags.printConfig) await printConfig(config, terminal)
-  const stopExiting = exitOnSignal(context)
   const { values } = config
   const findings = [
     ...schemaFindings(values, terminal.cwd),
@@ -55,7 +53,6 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
     ...findRiskySettings(values),
     ...unservedFindings(values),
   ]
-  stopExiting()
   await printFindings(findings, terminal)
   context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
 }

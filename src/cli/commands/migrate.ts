@@ -57,7 +57,6 @@ async function migrate(flags: MigrateFlags, context: CommandContext): Promise<vo
 async function printPlan(config: EffectiveConfig, context: CommandContext): Promise<void> {
   const { terminal } = context
   const schema = requireSchema(config)
-  const stopExiting = exitOnSignal(context)
   const store = await openStoreForPlanning(config.values)
   try {
     const plan = await store.planSchema(schema)
@@ -71,7 +70,6 @@ async function printPlan(config: EffectiveConfig, context: CommandContext): Prom
     }
   } finally {
     await store.close()
-    stopExiting()
   }
 }
 

@@ -11,7 +11,6 @@ import { formatCount, formatQuantity } from '../output/format.ts'
 import { prepareQuery, type Query, type QueryFlags, TERMINAL_LIMIT } from '../query/prepare-query.ts'
 import { countRecords, readPages, readRecord } from '../query/read-records.ts'
 import { createRecordWriter, pickColumns, QUERY_FORMATS } from '../query/render.ts'
-import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 
 interface QueryCommandFlags extends QueryFlags, ConfigOptionValues {
@@ -72,7 +71,6 @@ async function runQuery(
   const { terminal } = context
   refuseContradictions(flags)
   const { values: config } = await loadCommandConfig(flags, terminal)
-  const stopExiting = exitOnSignal(context)
   const store = await openStoreForReading(config, terminal)
   try {
     const query = prepareQuery(collection, flags, store, terminal)
@@ -81,7 +79,6 @@ async function runQuery(
     else if (!(await printRecord(store, query, flags.id, terminal))) context.setExitCode(EXIT_FAILED)
   } finally {
     await store.close()
-    stopExiting()
   }
 }
 

@@ -1,0 +1,122 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { manyTodos, seedDatabase } from '../cli/seed.ts'
+import { runCli, startDaemon } from '../support/daemon.ts'
+import { openDevice } from '../support/device.ts'
+import { Workspace } from '../support/terminal.ts'
+import { schemaFile, todoSchema } from '../support/todo-app.ts'
+
+const BIN = fileURLToPath(new URL('../../bin/kora-server.js', import.meta.url))
+
+describe('the built kora-server', () => {
+  test('prints its help on stdout', async () => {
+    const { code, stdout, stderr } = await runCli(['--help'])
+
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toMatch(/^Usage: kora-server /)
+  })
+
+  test('serves without any configuration, drains on SIGTERM and ends with 0', async () => {
+    await using daemon = await startDaemon()
+
+    const health = await fetch(`${daemon.httpUrl}/health`)
+    const exit = await daemon.kill('SIGTERM')
+
+    expect(health.status).toBe(200)
+    expect(exit).toEqual({ code: 0, signal: null })
+    expect(daemon.log.map((line) => line.msg)).toContain('server stopped')
+  })
+
+  test('ends with 0 on SIGINT as well', async () => {
+    await using daemon = await startDaemon()
+
+    expect(await daemon.kill('SIGINT')).toEqual({ code: 0, signal: null })
+  })
+
+  test('answers queries beside the running server, and writes nothing', async () => {
+    await using daemon = await startDaemon({
+      args: ['--schema', 'schema.mjs'],
+      files: { 'schema.mjs': schemaFile() },
+    })
+    await using device = await openDevice({ url: daemon.url, schema: todoSchema, name: 'phone' })
+    const id = device.insert('todos', { title: 'Buy milk' })
+    await device.synced()
+
+    const record = await daemon.run(['query', 'todos', '--id', id, '--fields', 'title,done'])
+    const count = await daemon.run(['query', 'todos', '--count', '--format', 'json'])
+
+    expect(record).toMatchObject({ code: 0, stderr: '' })
+    expect(JSON.parse(record.stdout)).toEqual({ title: 'Buy milk', done: false })
+    expect(count.stdout).toBe('{"count":1}\n')
+  })
+
+  test('is silent when whoever reads its output has seen enough', async () => {
+    using workspace = new Workspace()
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(3000))
+
+    const child = spawn(process.execPath, [BIN, 'query', 'todos', '--format', 'ndjson'], {
+      cwd: workspace.directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let stderr = ''
+    child.stderr.on('data', (data) => {
+      stderr += data
+    })
+    child.stdout.once('data', () => child.stdout.destroy())
+    const code = await new Promise((resolve) => child.once('close', resolve))
+
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  })
+
+  test('ends on a signal while it is still starting', async () => {
+    using workspace = new Workspace({
+      files: { 'kora.config.mjs': 'await new Promise((resolve) => setTimeout(resolve, 60_000, null))\n' },
+    })
+
+    const child = spawn(process.execPath, [BIN, 'start'], { cwd: workspace.directory, stdio: 'ignore' })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    child.kill('SIGTERM')
+    const end = await new Promise((resolve) =>
+      child.once('exit', (code, signal) => resolve({ code, signal })),
+    )
+
+    expect([
+      { code: 143, signal: null },
+      { code: null, signal: 'SIGTERM' },
+    ]).toContainEqual(end)
+  })
+
+  test.runIf(canUnshare())('takes its signals as the first process of a container', async () => {
+    using workspace = new Workspace()
+    const child = spawn(
+      'unshare',
+      ['--pid', '--fork', '--kill-child', process.execPath, BIN, 'start', '--port', '0'],
+      { cwd: workspace.directory, stdio: ['ignore', 'ignore', 'pipe'] },
+    )
+    let log = ''
+    await new Promise<void>((resolve) => {
+      child.stderr.on('data', (data) => {
+        log += data
+        if (log.includes('server started')) resolve()
+      })
+      child.once('exit', () => resolve())
+    })
+    // unshare itself ignores the signal: it has to reach the process inside.
+    const [inside = ''] = spawnSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' }).stdout.split(
+      '\n',
+    )
+    process.kill(Number(inside), 'SIGTERM')
+    const code = await new Promise((resolve) => child.once('exit', resolve))
+
+    expect(log).toContain('server stopped')
+    expect(code).toBe(0)
+  })
+})
+
+/** Needs rights that not every machine gives. */
+function canUnshare(): boolean {
+  return (
+    spawnSync('unshare', ['--pid', '--fork', 'true']).status === 0 && spawnSync('pgrep', ['-V']).status === 0
+  )
+}
