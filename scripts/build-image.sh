@@ -32,8 +32,8 @@ fi
 # build only: nothing of them is in a layer. KORA_BUILD_NPMRC names an npmrc of your own.
 mounts=(--volume "$work/npmrc:/root/.npmrc:ro")
 cp "${KORA_BUILD_NPMRC:-/dev/null}" "$work/npmrc"
-printf '\nregistry=%s\n' "$(npm config get registry)" >>"$work/npmrc"
-for bundle in "$(npm config get cafile)" "${NODE_EXTRA_CA_CERTS:-}"; do
+printf '\nregistry=%s\n' "$(npm config get registry 2>/dev/null)" >>"$work/npmrc"
+for bundle in "$(npm config get cafile 2>/dev/null)" "${NODE_EXTRA_CA_CERTS:-}"; do
   [ -f "$bundle" ] || continue
   cp "$bundle" "$work/ca.pem" # a copy, so that links inside certificate folders do not matter
   mounts+=(--volume "$work/ca.pem:/run/ca.pem:ro")
@@ -70,17 +70,18 @@ container=$(buildah from --pull-never kora-server)
 root=$(buildah mount "$container")
 # What an engine does with entry point, user, environment and volume, done by hand in a chroot.
 port=${PORT:-14567}
+chroot=$(command -v chroot)
 mapfile -t command < <(buildah inspect --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}{{range .OCIv1.Config.Cmd}}{{println .}}{{end}}' "$container" | sed '/^$/d')
 user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
 [ "$user" = node ] || { echo "The image runs as '$user', not as node"; exit 1; }
 env -i PATH=/usr/local/bin:/usr/bin:/bin NODE_ENV=production KORA_DB=/data/kora-server.db PORT="$port" KORA_HOST=127.0.0.1 \
-  chroot --userspec="$user:$user" "$root" "${command[@]}" >"$work/server.log" 2>&1 &
+  "$chroot" --userspec="$user:$user" "$root" "${command[@]}" >"$work/server.log" 2>&1 &
 server=$!
 for _ in $(seq 100); do grep -q 'server started' "$work/server.log" && break; sleep 0.2; done
 grep -q 'server started' "$work/server.log" || { cat "$work/server.log"; exit 1; }
 curl --silent --fail "http://127.0.0.1:$port/health" && echo
 healthcheck=$(sed -n '/^HEALTHCHECK/{n;s/.*"-e", "\(.*\)"\]/\1/p;}' Dockerfile)
-env -i PATH=/usr/local/bin:/usr/bin:/bin PORT="$port" chroot "$root" node -e "$healthcheck" && echo 'health check: ok'
+env -i PATH=/usr/local/bin:/usr/bin:/bin PORT="$port" "$chroot" "$root" node -e "$healthcheck" && echo 'health check: ok'
 npm run --silent demo -- "ws://127.0.0.1:$port/"
 kill -TERM "$server"
 if wait "$server"; then echo 'stopped on SIGTERM: ok'; else echo "stopped with $?"; exit 1; fi
