@@ -74,10 +74,6 @@ export class Audiences {
     return found
   }
 
-  sharingWith(view: View): Set<Audience> {
-    return this.sharing(tenantTags(view.scope))
-  }
-
   #open(view: View): Audience {
     const audience: Audience = { view, tags: tenantTags(view.scope), members: new Set() }
     this.#byViewKey.set(view.key, audience)

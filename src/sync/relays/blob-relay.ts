@@ -8,7 +8,7 @@ import type {
   BlobChunkResponseMessage,
 } from '../../protocol/messages.ts'
 import type { SessionIdentity } from '../session.ts'
-import type { Audiences, RelayPeer } from './audiences.ts'
+import { type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
 import { BlobAccess, type BlobAccessStore, holdersOf, type VisibleReferrer } from './blob-access.ts'
 import { BlobArrivals } from './blob-arrivals.ts'
 
@@ -37,13 +37,26 @@ export interface BlobStats {
 
 const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
-/** Requests of one session that are served at a time; clients ask for one chunk after the other. */
-const MAX_CONCURRENT_REQUESTS = 8
+/** Requests of one session at a time; clients ask for one chunk of a blob after the other. */
+const MAX_CONCURRENT_LOOKUPS = 8
+/** Of those, what is not stored and is looked for elsewhere. More are told that nobody has it. */
+const MAX_CONCURRENT_SEARCHES = 16
+/** Rows that one transaction links; a large manifest must not hold up operations. */
+const LINK_PAGE = 1000
 /** Bytes of one session on their way to the storage before its next message is read. */
 const MAX_PUSHING_BYTES = 4 * 1024 * 1024
 /** How long after its operation the bytes may come, before one who asks is told that there are none. */
 const UPLOAD_DELAY_MS = 3000
+/** Who has seen a record has not always looked at its blob; among so many somebody has. */
+const MAX_PEERS = 64
+const ANONYMOUS = 'anonymous'
 const MAX_REMEMBERED_MANIFESTS = 1000
+
+interface Search {
+  readonly requestId: string
+  readonly hash: string
+  readonly referrers: readonly VisibleReferrer[]
+}
 
 /**
  * The content that records refer to. Clients push it to where the application stores it, and ask
@@ -64,7 +77,8 @@ export class BlobRelay {
   readonly #audiences: Audiences
   readonly #maxChunkBytes: number
   readonly #maxBytesPerUser: number
-  readonly #servedByPeer = new Map<RelayPeer, number>()
+  readonly #lookingByPeer = new Map<RelayPeer, number>()
+  readonly #searchesByPeer = new Map<RelayPeer, number>()
   /** Bytes on their way to the storage. */
   readonly #pushingByPeer = new Map<RelayPeer, number>()
   readonly #arrivals: BlobArrivals
@@ -126,7 +140,8 @@ export class BlobRelay {
 
   async #store(identity: SessionIdentity, hash: string, bytes: Buffer): Promise<void> {
     const { store, persistBlobChunk } = this.#options
-    const { userId } = identity.auth
+    const { auth } = identity
+    const userId = auth.isAnonymous ? ANONYMOUS : auth.userId // they all share one quota: ids are free
     if ((await store.getBlobUsage(userId)) + bytes.byteLength > this.#maxBytesPerUser) {
       this.stats.pushesRefused++
       return
@@ -151,37 +166,55 @@ export class BlobRelay {
     if (this.#linkedManifests.has(hash)) return
     const manifest = parseBlobManifest(bytes)
     if (manifest === null) return
-    await this.#options.store.linkBlobChunks(hash, [...new Set(manifest.chunkHashes)])
+    const chunks = [...new Set(manifest.chunkHashes)]
+    for (let start = 0; start < chunks.length; start += LINK_PAGE) {
+      await this.#options.store.linkBlobChunks(hash, chunks.slice(start, start + LINK_PAGE))
+    }
     if (this.#linkedManifests.size >= MAX_REMEMBERED_MANIFESTS) this.#linkedManifests.clear()
     this.#linkedManifests.add(hash)
   }
 
   // ── download ───────────────────────────────────────────────────────────────────────────────
 
-  /** Does not make the session wait, unless it asks for more than can be served at a time. */
+  /** Does not make the session wait, unless it asks for more than the store can answer at a time. */
   #onRequest(peer: RelayPeer, message: BlobChunkRequestMessage): Promise<void> | undefined {
-    const serving = this.#servedByPeer.get(peer) ?? 0
-    this.#servedByPeer.set(peer, serving + 1)
-    const served = this.#serve(peer, message)
+    const looking = (this.#lookingByPeer.get(peer) ?? 0) + 1
+    this.#lookingByPeer.set(peer, looking)
+    const looked = this.#lookUp(peer, message)
       .catch((error) => {
         this.#onFailed(error)
         this.#answer(peer, message.requestId, null)
       })
-      .finally(() => addTo(this.#servedByPeer, peer, -1))
-    return serving + 1 >= MAX_CONCURRENT_REQUESTS ? served : undefined
+      .finally(() => addTo(this.#lookingByPeer, peer, -1))
+    return looking >= MAX_CONCURRENT_LOOKUPS ? looked : undefined
   }
 
-  async #serve(peer: RelayPeer, { requestId, hash }: BlobChunkRequestMessage): Promise<void> {
+  async #lookUp(peer: RelayPeer, { requestId, hash }: BlobChunkRequestMessage): Promise<void> {
     const { identity } = peer
     if (identity === null) return
     const referrers = await this.#access.findReferrers(hash, identity.view)
-    // Who may not read it is told what one is told that asks for nothing anybody has.
+    // Who may not read it is told what one is told that asks for something nobody has.
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
-    const bytes =
-      (await this.#readStored(identity, hash, referrers)) ??
-      (await this.#askPeers(peer, requestId, hash, referrers)) ??
-      (await this.#awaitUpload(identity, hash, referrers))
-    this.#answer(peer, requestId, bytes)
+    const stored = await this.#readStored(identity, hash, referrers)
+    if (stored !== null) return this.#answer(peer, requestId, stored)
+    this.#search(peer, { requestId, hash, referrers }).catch((error) => this.#onFailed(error))
+  }
+
+  /** For what is not stored, or not yet. */
+  async #search(peer: RelayPeer, { requestId, hash, referrers }: Search): Promise<void> {
+    const searches = this.#searchesByPeer.get(peer) ?? 0
+    if (peer.identity === null || searches >= MAX_CONCURRENT_SEARCHES) {
+      return this.#answer(peer, requestId, null)
+    }
+    this.#searchesByPeer.set(peer, searches + 1)
+    try {
+      const bytes =
+        (await this.#askPeers(peer, { requestId, hash, referrers })) ??
+        (await this.#awaitUpload(peer, peer.identity, { requestId, hash, referrers }))
+      this.#answer(peer, requestId, bytes)
+    } finally {
+      addTo(this.#searchesByPeer, peer, -1)
+    }
   }
 
   async #readStored(
@@ -195,26 +228,20 @@ export class BlobRelay {
     return bytes
   }
 
-  /** null when nobody has it; never resolves once the requester has gone. */
-  #askPeers(
-    requester: RelayPeer,
-    requestId: string,
-    hash: string,
-    referrers: readonly VisibleReferrer[],
-  ): Promise<Uint8Array | null> {
+  #askPeers(requester: RelayPeer, { requestId, hash, referrers }: Search): Promise<Uint8Array | null> {
     const candidates = this.#candidates(requester, referrers)
     return new Promise((resolve) => {
-      this.#peers.ask({ requester, requestId, hash, candidates, onAnswered: resolve })
+      this.#peers.ask({ requester, hash, candidates, onAnswered: resolve })
     })
   }
 
   /** The operation may have come here before its blob. */
   async #awaitUpload(
+    peer: RelayPeer,
     identity: SessionIdentity,
-    hash: string,
-    referrers: readonly VisibleReferrer[],
+    { hash, referrers }: Search,
   ): Promise<Uint8Array | null> {
-    if (this.#options.persistBlobChunk === undefined) return null
+    if (this.#options.persistBlobChunk === undefined || !peer.isAccepted) return null
     await this.#arrivals.wait(hash, UPLOAD_DELAY_MS)
     return this.#readStored(identity, hash, referrers)
   }
@@ -227,25 +254,27 @@ export class BlobRelay {
   }
 
   /**
-   * Who may have the bytes and may be asked for them: those who see the record and belong to the
-   * requester's tenant, and the device that made the reference. An administrator sees the records
-   * of all tenants and has all their blobs; who writes a foreign hash into a record of its own must
-   * not get them from there.
+   * Who may have the bytes and may be asked for them: the device that made the reference, and those
+   * who see the record and belong to the requester's tenant. An administrator sees the records of all
+   * tenants and has all their blobs; who writes a foreign hash into a record of its own must not get
+   * them from there.
    */
-  #candidates(requester: RelayPeer, referrers: readonly VisibleReferrer[]): Set<RelayPeer> {
-    const candidates = new Set<RelayPeer>()
+  #candidates(requester: RelayPeer, referrers: readonly VisibleReferrer[]): RelayPeer[] {
     const view = requester.identity?.view
-    if (view === undefined) return candidates
-    const tenant = this.#audiences.sharingWith(view)
+    if (view === undefined) return []
+    const tenant = view.scope === null ? null : this.#audiences.sharing(tenantTags(view.scope))
+    const authors = new Set<RelayPeer>()
+    const others = new Set<RelayPeer>()
     for (const { collection, values, nodeId } of referrers) {
       for (const audience of this.#audiences.seeing(collection, values)) {
-        const isTenant = view.scope === null || tenant.has(audience)
+        const isTenant = tenant === null || tenant.has(audience)
         for (const peer of audience.members) {
-          if (peer !== requester && (isTenant || peer.identity?.nodeId === nodeId)) candidates.add(peer)
+          if (peer.identity?.nodeId === nodeId) authors.add(peer)
+          else if (isTenant && others.size < MAX_PEERS) others.add(peer)
         }
       }
     }
-    return candidates
+    return [...authors, ...others].filter((peer) => peer !== requester)
   }
 
   #onResponse(

@@ -3,10 +3,10 @@ import type { RelayPeer } from './audiences.ts'
 
 export interface PeerRequest {
   readonly requester: RelayPeer
-  readonly requestId: string
   readonly hash: string
+  /** Whom to ask, the likeliest first. */
   readonly candidates: Iterable<RelayPeer>
-  /** Called once, with null when nobody has it; not at all once the requester has gone. */
+  /** Called once; with null when nobody has it, when the time is over, or the requester has gone. */
   onAnswered(bytes: Uint8Array | null): void
 }
 
@@ -26,7 +26,6 @@ const EXPIRE_AFTER_MS = 30_000
 /** Peers asked at a time: each that has the chunk sends all of it. */
 const PEERS_PER_WAVE = 4
 const WAVE_INTERVAL_MS = 1000
-const MAX_PENDING_PER_REQUESTER = 16
 const MAX_PENDING = 10_000
 
 /**
@@ -34,12 +33,12 @@ const MAX_PENDING = 10_000
  *
  *   waiting ─▶ asked ─┬─▶ bytes: answered
  *      ▲              └─▶ null, gone, or silent for a second: the next ones are asked
- *      └──────────────────┘       nobody left: answered with null · 30 s: forgotten
+ *      └──────────────────┘       nobody left, or 30 s over: answered with null
  */
 export class PeerRequests {
   readonly #runtime: Runtime
   readonly #pendingByWireId = new Map<string, Pending>()
-  readonly #pendingByRequester = new Map<RelayPeer, Map<string, Pending>>()
+  readonly #pendingByRequester = new Map<RelayPeer, Set<Pending>>()
   readonly #pendingByAsked = new Map<RelayPeer, Set<Pending>>()
   #count = 0
 
@@ -51,13 +50,9 @@ export class PeerRequests {
     return this.#pendingByWireId.size
   }
 
-  /** A request that is still pending under the same id is not asked again. */
   ask(request: PeerRequest): void {
-    const { requester, requestId } = request
-    const own = this.#pendingByRequester.get(requester)
-    if (own?.has(requestId)) return
-    const isFull = this.size >= MAX_PENDING || (own?.size ?? 0) >= MAX_PENDING_PER_REQUESTER
-    if (isFull || !requester.isAccepted) {
+    const { requester } = request
+    if (this.size >= MAX_PENDING || !requester.isAccepted) {
       request.onAnswered(null)
       return
     }
@@ -71,8 +66,7 @@ export class PeerRequests {
       timer: null,
     }
     this.#pendingByWireId.set(pending.wireId, pending)
-    if (own === undefined) this.#pendingByRequester.set(requester, new Map([[requestId, pending]]))
-    else own.set(requestId, pending)
+    addTo(this.#pendingByRequester, requester, pending)
     this.#askNext(pending)
   }
 
@@ -86,22 +80,20 @@ export class PeerRequests {
   onAnswer(peer: RelayPeer, wireId: string, bytes: Uint8Array | null): void {
     const pending = this.#pendingByWireId.get(wireId)
     if (pending === undefined) return
-    if (bytes !== null) {
-      this.#forget(pending)
-      pending.onAnswered(bytes)
-    } else if (pending.asked.has(peer)) {
+    if (bytes !== null) this.#end(pending, bytes)
+    else if (pending.asked.has(peer)) {
       this.#unask(pending, peer)
       if (pending.asked.size === 0) this.#askNext(pending)
     }
   }
 
   onClosed(peer: RelayPeer): void {
-    for (const pending of this.#pendingByRequester.get(peer)?.values() ?? []) this.#forget(pending)
+    for (const pending of this.#pendingByRequester.get(peer) ?? []) this.#end(pending, null)
     for (const pending of this.#pendingByAsked.get(peer) ?? []) this.onAnswer(peer, pending.wireId, null)
   }
 
   stop(): void {
-    for (const pending of this.#pendingByWireId.values()) this.#forget(pending)
+    for (const pending of this.#pendingByWireId.values()) this.#end(pending, null)
   }
 
   #askNext(pending: Pending): void {
@@ -110,15 +102,12 @@ export class PeerRequests {
     for (const peer of pending.waiting.splice(0, PEERS_PER_WAVE)) {
       if (peer.state !== 'streaming' || !peer.canSend()) continue
       pending.asked.add(peer)
-      const asked = this.#pendingByAsked.get(peer)
-      if (asked === undefined) this.#pendingByAsked.set(peer, new Set([pending]))
-      else asked.add(pending)
+      addTo(this.#pendingByAsked, peer, pending)
       const { hash, wireId } = pending
       peer.send({ type: 'blob-chunk-request', messageId: peer.nextMessageId(), requestId: wireId, hash })
     }
     if (pending.asked.size === 0 && pending.waiting.length === 0) {
-      this.#forget(pending)
-      pending.onAnswered(null)
+      this.#end(pending, null)
       return
     }
     this.#scheduleNext(pending)
@@ -127,7 +116,7 @@ export class PeerRequests {
   #scheduleNext(pending: Pending): void {
     const remainingMs = pending.expiresAt - this.#runtime.monotonicNow()
     if (remainingMs <= 0) {
-      this.#forget(pending)
+      this.#end(pending, null)
       return
     }
     const delayMs = pending.waiting.length === 0 ? remainingMs : Math.min(remainingMs, WAVE_INTERVAL_MS)
@@ -136,18 +125,27 @@ export class PeerRequests {
 
   #unask(pending: Pending, peer: RelayPeer): void {
     pending.asked.delete(peer)
-    const asked = this.#pendingByAsked.get(peer)
-    asked?.delete(pending)
-    if (asked?.size === 0) this.#pendingByAsked.delete(peer)
+    removeFrom(this.#pendingByAsked, peer, pending)
   }
 
-  #forget(pending: Pending): void {
+  #end(pending: Pending, bytes: Uint8Array | null): void {
     pending.timer?.cancel()
     pending.timer = null
     for (const peer of [...pending.asked]) this.#unask(pending, peer)
     this.#pendingByWireId.delete(pending.wireId)
-    const own = this.#pendingByRequester.get(pending.requester)
-    own?.delete(pending.requestId)
-    if (own?.size === 0) this.#pendingByRequester.delete(pending.requester)
+    removeFrom(this.#pendingByRequester, pending.requester, pending)
+    pending.onAnswered(bytes)
   }
+}
+
+function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key)
+  if (set === undefined) sets.set(key, new Set([value]))
+  else set.add(value)
+}
+
+function removeFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key)
+  set?.delete(value)
+  if (set?.size === 0) sets.delete(key)
 }
