@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { cliReference } from '../../src/cli/reference.ts'
 import { Workspace } from '../support/terminal.ts'
 
 const COMMANDS = ['', 'start', 'migrate', 'query', 'check', 'token', 'token inspect']
@@ -57,3 +59,7 @@ test('--version prints the version only', async () => {
 function words(command: string): string[] {
   return command.split(' ').filter((word) => word !== '')
 }
+
+test('docs/cli.md follows from the commands (npm run generate)', () => {
+  expect(readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8')).toBe(cliReference())
+})

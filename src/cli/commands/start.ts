@@ -35,7 +35,7 @@ export function addStartCommand(program: Command, context: CommandContext): void
 Examples:
   $ kora-server start
   $ kora-server start --schema schema.ts --db data/app.db --port 8080
-  $ kora-server start --store postgres --db postgres://kora@localhost/kora`,
+  $ kora-server start --config production.config.ts --log-level warn`,
     )
     .action((flags: ConfigOptionValues) => start(flags, context))
 }
