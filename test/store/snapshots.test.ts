@@ -1,0 +1,142 @@
+import { expect, test } from 'vitest'
+import type { Operation } from '../../src/core/operation.ts'
+import { replayRecord } from '../../src/core/record/fold.ts'
+import { createView } from '../../src/core/view.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
+import { todoSchema } from '../support/todo-schema.ts'
+
+const R1 = recordIdOf('r1')
+
+async function operationsSeenBy(store: ServerStore, userId: string): Promise<Operation[]> {
+  const view = createView({ todos: { userId } })
+  const { entries } = await store.readDelivery({ after: 0, view, limit: 1000, maxBytes: 1e9 })
+  return entries.map((entry) => JSON.parse(entry.wireJson) as Operation)
+}
+
+describeEachStore('a record that moves between scopes', (openStore) => {
+  test('arrives whole where it moves to, with the clocks of its writes', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a', 1000)
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', done: false, userId: 'u1' }), // 1001
+      author.update(R1, { title: 'y' }), // 1002
+      author.update(R1, { userId: 'u2' }), // 1003
+      author.update(R1, { done: true }), // 1004
+    ])
+
+    const seen = await operationsSeenBy(store, 'u2')
+
+    expect(seen.map(({ type, data, timestamp, nodeId }) => [type, data, timestamp.wallTime, nodeId])).toEqual(
+      [
+        ['insert', { title: 'y', done: false, userId: 'u2' }, 1001, SERVER_NODE],
+        ['update', { title: 'y' }, 1002, SERVER_NODE],
+        ['update', { userId: 'u2' }, 1003, SERVER_NODE],
+        ['update', { done: true }, 1004, 'a'],
+      ],
+    )
+    expect(seen[1]?.previousData).toEqual({ title: 'y', userId: 'u2' })
+    expect(seen.slice(0, 3).map(({ sequenceNumber }) => sequenceNumber)).toEqual([1, 2, 3])
+  })
+
+  test('ends up there as it is here', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', userId: 'u1', priority: 1 }),
+      author.update(R1, { priority: 2 }, { atomicOps: { priority: { type: 'increment', value: 1 } } }),
+      author.update(R1, { userId: 'u2', title: 'z' }),
+    ])
+
+    const seen = await operationsSeenBy(store, 'u2')
+
+    const there = replayRecord(seen, todoSchema.collections.todos ?? null)
+    const here = (await store.readRecordValues('todos', [R1])).get(R1)
+    expect(there?.values).toEqual(here?.values)
+  })
+
+  test('is not seen where it was, neither moving nor afterwards', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', userId: 'u1' }),
+      author.update(R1, { userId: 'u2' }),
+      author.update(R1, { title: 'secret' }),
+    ])
+
+    expect((await operationsSeenBy(store, 'u1')).map(({ type }) => type)).toEqual(['insert'])
+    expect(await operationsSeenBy(store, 'u3')).toEqual([])
+  })
+
+  test('is told of only once to those who see both scopes', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const operations = [author.insert(R1, { title: 'x', userId: 'u1' }), author.update(R1, { userId: 'u2' })]
+    await appendAll(store, operations)
+
+    const page = await store.readDelivery({ after: 0, view: createView(null), limit: 100, maxBytes: 1e9 })
+
+    expect(page.entries.map((entry) => entry.operationId)).toEqual(operations.map(({ id }) => id))
+  })
+
+  test('does not count, replay, export or list its snapshots', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', userId: 'u1' }),
+      author.update(R1, { userId: 'u2' }),
+    ])
+
+    expect(await store.getOperationCount()).toBe(2)
+    expect(await store.getOperationsAfterDelivery(0, 100)).toHaveLength(2)
+    expect(await store.getOperationRange(SERVER_NODE, 1, 100)).toEqual([])
+    expect(await store.getMaxDeliverySequence()).toBe(4)
+    expect((await store.getVersionVector()).get(SERVER_NODE)).toBe(2)
+  })
+
+  test('gives snapshots numbers of their own also after a refusal and across batches', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const numbers: number[] = []
+    await appendAll(store, [author.insert(R1, { title: 'x', userId: 'u1' })])
+    for (const userId of ['u2', 'u3', 'u4']) {
+      const [result] = await store.append([requestOf(author.update(R1, { userId }))])
+      const entries = result?.status === 'applied' ? result.entries.slice(1) : []
+      numbers.push(...entries.map((entry) => entry.sequenceNumber))
+    }
+
+    expect(numbers).toEqual([1, 2, 3, 4, 5, 6])
+  })
+
+  test('moved while deleted, can be brought back where it has moved to', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const other = new OperationAuthor('b', 1_750_000_000_100)
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', userId: 'u1' }),
+      other.delete(R1),
+      author.update(R1, { userId: 'u2' }), // made before the deletion, arrives after it
+      other.update(R1, { title: 'back' }),
+    ])
+
+    const seen = await operationsSeenBy(store, 'u2')
+
+    const there = replayRecord(seen, todoSchema.collections.todos ?? null)
+    expect(there).toMatchObject({ isDeleted: false, values: { title: 'back', userId: 'u2' } })
+  })
+
+  test('arrives by a late operation too', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const early = author.update(R1, { userId: 'u2' })
+    const late = author.update(R1, { title: 'y' })
+    const insert = { ...new OperationAuthor('b', 1).insert(R1, { title: 'x', userId: 'u1' }) }
+    await appendAll(store, [insert, late])
+    await appendAll(store, [early])
+
+    const there = replayRecord(await operationsSeenBy(store, 'u2'), todoSchema.collections.todos ?? null)
+
+    expect(there?.values).toEqual({ title: 'y', userId: 'u2' })
+  })
+})

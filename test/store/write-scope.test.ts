@@ -1,0 +1,105 @@
+import { expect, test } from 'vitest'
+import type { Operation } from '../../src/core/operation.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { describeEachStore } from '../support/each-store.ts'
+import { appendAll, OperationAuthor, requestOf } from '../support/operation-author.ts'
+
+const MINE = { todos: { userId: 'me' } }
+
+async function refusalOf(store: ServerStore, operation: Operation): Promise<string | null> {
+  const [result] = await store.append([requestOf(operation, { writeScope: MINE })])
+  return result?.status === 'refused' ? `${result.refusal.code}: ${result.refusal.message}` : null
+}
+
+describeEachStore('write scope', (openStore) => {
+  test('lets an author write its own records', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+
+    const codes = await appendAll(
+      store,
+      [
+        author.insert('r1', { title: 'x', userId: 'me' }),
+        author.update('r1', { title: 'y' }),
+        author.delete('r1'),
+        author.update('r1', { title: 'z' }),
+      ],
+      { writeScope: MINE },
+    )
+
+    expect(codes).toEqual(['applied', 'applied', 'applied', 'applied'])
+  })
+
+  test('refuses to change, delete or replace a foreign record, whatever the operation claims', async () => {
+    await using store = await openStore()
+    await appendAll(store, [new OperationAuthor('victim').insert('r1', { title: 'x', userId: 'them' })])
+    const author = new OperationAuthor('a')
+    const claim = { previousData: { userId: 'me' } }
+
+    for (const operation of [
+      author.update('r1', { title: 'y' }, claim),
+      author.update('r1', { userId: 'me' }, claim),
+      author.delete('r1', claim),
+      author.insert('r1', { title: 'y', userId: 'me' }),
+    ]) {
+      expect(await refusalOf(store, operation)).toMatch(/^SCOPE_VIOLATION/)
+    }
+    const record = (await store.readRecordValues('todos', ['r1'])).get('r1')
+    expect(record).toEqual({ values: { title: 'x', userId: 'them' }, isDeleted: false })
+  })
+
+  test('refuses to bring back a foreign record that was deleted', async () => {
+    await using store = await openStore()
+    const victim = new OperationAuthor('victim')
+    await appendAll(store, [victim.insert('r1', { title: 'x', userId: 'them' }), victim.delete('r1')])
+
+    const refusal = await refusalOf(
+      store,
+      new OperationAuthor('a').insert('r1', { title: 'y', userId: 'me' }),
+    )
+
+    expect(refusal).toMatch(/^SCOPE_VIOLATION/)
+  })
+
+  test('refuses to give a record away, and to make one outside the scope', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    await appendAll(store, [author.insert('r1', { title: 'x', userId: 'me' })], { writeScope: MINE })
+
+    expect(await refusalOf(store, author.update('r1', { userId: 'them' }))).toMatch(/^SCOPE_VIOLATION/)
+    expect(await refusalOf(store, author.insert('r2', { userId: 'them' }))).toMatch(/^SCOPE_VIOLATION/)
+    expect(await refusalOf(store, author.insert('r3', { userId: 'me' }, { collection: 'other' }))).toMatch(
+      /^SCOPE_VIOLATION/,
+    )
+  })
+
+  test('gives the same answer whether or not the record exists', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const update = author.update('r1', { title: 'y' })
+    const remove = author.delete('r1')
+
+    const withoutRecord = [await refusalOf(store, update), await refusalOf(store, remove)]
+    await appendAll(store, [new OperationAuthor('victim').insert('r1', { title: 'x', userId: 'them' })])
+    const withRecord = [await refusalOf(store, update), await refusalOf(store, remove)]
+
+    expect(withRecord).toEqual(withoutRecord)
+  })
+
+  test('judges each operation of a batch by what the ones before it have left', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+
+    const codes = await appendAll(
+      store,
+      [
+        author.update('r1', { title: 'too early' }),
+        author.insert('r1', { title: 'x', userId: 'me' }),
+        author.update('r1', { title: 'y' }),
+      ],
+      { writeScope: MINE },
+    )
+
+    expect(codes).toEqual(['SCOPE_VIOLATION', 'applied', 'applied'])
+  })
+})

@@ -1,0 +1,62 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe } from 'vitest'
+import type { SchemaDefinition } from '../../src/core/schema/types.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+
+/** A store of a test, which goes away with it. */
+export type TestStore = ServerStore & AsyncDisposable
+
+export interface OpenTestStoreOptions {
+  readonly schema?: SchemaDefinition
+  readonly nodeId?: string
+}
+
+export type OpenTestStore = (options?: OpenTestStoreOptions) => Promise<TestStore>
+
+export const SERVER_NODE = 'server-node'
+
+/** Runs the same tests on every store that behaves the same. */
+export function describeEachStore(name: string, tests: (openStore: OpenTestStore) => void): void {
+  describe.each(STORES)(`${name} (%s)`, (_, openStore) => tests(openStore))
+}
+
+/** A directory for the files of one test. */
+export function temporaryDirectory(): { readonly path: string } & Disposable {
+  const path = mkdtempSync(join(tmpdir(), 'kora-store-'))
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+const openMemory: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) => {
+  const store = new MemoryServerStore({ nodeId })
+  if (schema !== undefined) await store.setSchema(schema)
+  return disposable(store, () => {})
+}
+
+const openSqlite: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) => {
+  const directory = temporaryDirectory()
+  const store = createSqliteServerStore({
+    filename: join(directory.path, 'store.db'),
+    nodeId,
+    durability: 'normal', // what is tested is not the disk
+  })
+  if (schema !== undefined) await store.setSchema(schema)
+  return disposable(store, () => directory[Symbol.dispose]())
+}
+
+const STORES: [string, OpenTestStore][] = [
+  ['memory', openMemory],
+  ['sqlite', openSqlite],
+]
+
+function disposable(store: ServerStore, cleanUp: () => void): TestStore {
+  return Object.assign(store, {
+    async [Symbol.asyncDispose]() {
+      await store.close()
+      cleanUp()
+    },
+  })
+}
