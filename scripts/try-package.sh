@@ -14,6 +14,7 @@ finish() {
 }
 trap finish EXIT
 
+[ -d node_modules ] || npm ci --silent --no-fund --no-audit
 npm pack --silent --pack-destination "$work" >/dev/null
 tarball=$(ls "$work"/*.tgz)
 
