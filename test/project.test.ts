@@ -36,7 +36,9 @@ test('every folder of src is a layer', () => {
 
 test('docs/dependencies.md names every dependency and no other', () => {
   const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json'))
-  const documented = [...read('docs/dependencies.md').matchAll(/^\| `([^`]+)` *\|/gm)].map((match) => match[1])
+  const documented = [...read('docs/dependencies.md').matchAll(/^\| `([^`]+)` *\|/gm)].map(
+    (match) => match[1],
+  )
 
   expect(documented.sort()).toEqual(
     Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }).sort(),
