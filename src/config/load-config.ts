@@ -59,13 +59,7 @@ export async function loadConfig({
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
   // Without a problem, the tree has the shape that the table describes.
   const values = toServerConfig(tree as unknown as OptionTree, schema.loaded)
-  const allEntries = withSchemaVersion(entries, values)
-  return {
-    values,
-    entries: allEntries,
-    origins: new Map(allEntries.map(({ path, origin }) => [path, origin])),
-    file: found?.file ?? null,
-  }
+  return { values, entries: withSchemaVersion(entries, values), file: found?.file ?? null }
 }
 
 async function openConfig(cwd: string, configFile: string | undefined): Promise<FoundConfig | null> {

@@ -115,8 +115,6 @@ export interface EffectiveConfig {
   readonly values: ServerConfig
   /** Every option that has a value, in the order of the table. */
   readonly entries: readonly ConfigEntry[]
-  /** Option path → origin, in the same order. */
-  readonly origins: ReadonlyMap<string, ConfigOrigin>
   /** Absolute path of the configuration file; null when there is none. */
   readonly file: string | null
 }

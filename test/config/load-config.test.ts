@@ -428,7 +428,7 @@ describe('flag, environment, .env, file, default: the first that is there wins',
   test('for each option by itself, and the origin is kept', async () => {
     using folder = new ConfigFolder({ 'kora.config.json': JSON.stringify(file), '.env': dotenv })
     const before = { ...process.env }
-    const { values, origins } = await loadFrom(folder, {
+    const { values, entries } = await loadFrom(folder, {
       env: { PORT: '2', KORA_HOST: 'environment' },
       flags: { port: '1' },
     })
@@ -441,7 +441,8 @@ describe('flag, environment, .env, file, default: the first that is there wins',
       ['log.level', { kind: 'file' }],
       ['batchSize', { kind: 'default' }],
     ]
-    for (const [path, origin] of expected) expect([path, origins.get(path)]).toEqual([path, origin])
+    const originsByPath = new Map(entries.map(({ path, origin }) => [path, origin]))
+    for (const [path, origin] of expected) expect([path, originsByPath.get(path)]).toEqual([path, origin])
     expect(process.env).toEqual(before)
   })
 

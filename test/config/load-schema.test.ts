@@ -50,10 +50,10 @@ describe('a schema file', () => {
       'kora.config.json': '{ "schema": "schema.ts" }',
       'schema.ts': `import { defineSchema, t } from 'korajs'\nexport default ${definition}`,
     })
-    const { values, origins } = await loadConfig({ cwd: folder.path })
+    const { values, entries } = await loadConfig({ cwd: folder.path })
     expect(values.schemaVersion).toBe(3)
     expect(values.supportedSchemaVersions).toEqual({ min: 3, max: 3 })
-    expect(origins.get('schemaVersion')).toEqual({ kind: 'schema' })
+    expect(entries.find(({ path }) => path === 'schemaVersion')?.origin).toEqual({ kind: 'schema' })
   })
 
   test('may be an object in the configuration', async () => {
