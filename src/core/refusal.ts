@@ -67,6 +67,36 @@ export interface Refusal {
   readonly retriable: boolean
 }
 
+/** The codes with which a write of the application itself (`kora`) is refused, beside those above. */
+export const WRITE_REFUSAL_CODES = {
+  RECORD_EXISTS: {
+    meaning: 'An insert names the id of a record that lives.',
+    remedy: 'Update the record, or insert under another id.',
+    retriable: false,
+  },
+  RECORD_NOT_FOUND: {
+    meaning: 'An update or delete names a record that does not exist or is deleted.',
+    remedy: 'Insert it first.',
+    retriable: false,
+  },
+  CONDITION_FAILED: {
+    meaning: 'The record holds another value than the condition expects.',
+    remedy: 'Read the record again and decide again.',
+    retriable: false,
+  },
+  KEY_REUSED: {
+    meaning: 'The idempotency key was used for another write.',
+    remedy: 'Use a new key for each write.',
+    retriable: false,
+  },
+} as const satisfies Record<string, RefusalCodeInfo>
+
+export type WriteRefusalCode = keyof typeof WRITE_REFUSAL_CODES
+
+export function refuseWrite(code: WriteRefusalCode, message: string): Refusal {
+  return { code, message, retriable: WRITE_REFUSAL_CODES[code].retriable }
+}
+
 /** Builds a refusal with the retriable flag that belongs to its code. */
 export function refuse(code: RefusalCode, message: string): Refusal {
   return { code, message, retriable: REFUSAL_CODES[code].retriable }

@@ -1,4 +1,4 @@
-import type { JsonValue, Operation } from '../core/operation.ts'
+import type { FieldValues, JsonValue, Operation, OperationType } from '../core/operation.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import type { ScopeMap } from '../core/scope.ts'
@@ -45,6 +45,30 @@ export interface AppendRequest {
   readonly advancesVector: boolean
 }
 
+/**
+ * A change that the application makes through the server. It becomes an operation of the server's
+ * own node inside the transaction, stamped after everything that its record has seen.
+ */
+export interface ServerWrite {
+  readonly author: 'server'
+  readonly type: OperationType
+  readonly collection: string
+  readonly recordId: string
+  /** Stored values; insert: every field, update: the changed ones, delete: null. */
+  readonly data: FieldValues | null
+  readonly schemaVersion: number
+  /** Field → what it must hold now, as queries show it. Refused with `unmet` when one differs. */
+  readonly conditions?: FieldValues
+  /** SHA-256, hex: a second write under the same key changes nothing and is answered like the first. */
+  readonly key?: { readonly hash: string; readonly contentHash: string }
+}
+
+export interface UnmetCondition {
+  readonly field: string
+  readonly expected: JsonValue
+  readonly actual: JsonValue
+}
+
 /** One row of the log as it is delivered. */
 export interface LogEntry extends Visibility {
   /** Position in commit order; 1, 2, 3… */
@@ -58,9 +82,20 @@ export interface LogEntry extends Visibility {
 
 export type AppendResult =
   /** Its own entry first; then what the server authored because of it (side effects, snapshots). */
-  | { readonly status: 'applied'; readonly entries: readonly LogEntry[] }
-  | { readonly status: 'duplicate' }
-  | { readonly status: 'refused'; readonly refusal: Refusal }
+  { readonly status: 'applied'; readonly entries: readonly LogEntry[] } | DuplicateResult | RefusedResult
+
+export interface DuplicateResult {
+  readonly status: 'duplicate'
+  /** Of a server's write with a key: what the first one became. */
+  readonly repeated?: { readonly operationId: string; readonly recordId: string }
+}
+
+export interface RefusedResult {
+  readonly status: 'refused'
+  readonly refusal: Refusal
+  /** Of a conditional write of the server. */
+  readonly unmet?: UnmetCondition
+}
 
 export interface DeliveryQuery {
   /** Entries above this delivery sequence. */
@@ -150,7 +185,7 @@ export interface ServerStore extends BlobIndex {
    * Stores the operations in order, in one durable transaction together with the version vector
    * and the records. One result per request, in order. Rejects when nothing at all was stored.
    */
-  append(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]>
+  append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]>
   /** Appends one operation from a trusted source. */
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
@@ -207,6 +242,8 @@ export interface ServerStore extends BlobIndex {
   // ── life ───────────────────────────────────────────────────────────────────────────────────
   /** Resolves when the store answers and can commit; rejects with the reason. */
   checkHealth(): Promise<void>
+  /** Bytes that the data take on disk; absent where the store cannot tell. */
+  getStorageBytes?(): Promise<number>
   exportBackup(): Promise<Uint8Array>
   importBackup(data: Uint8Array, merge?: boolean): Promise<void>
   close(): Promise<void>

@@ -40,6 +40,8 @@ export class BatchOverlay {
   readonly records: PlannedRecord[] = []
   readonly entries: PlannedEntry[] = []
   readonly vector = new Map<string, number>()
+  /** By hash of the write's key. */
+  readonly writeResults = new Map<string, string>()
   readonly #recordsByKey = new Map<string, PlannedRecord>()
   readonly #wireJsonById = new Map<string, string>()
   #loaded: Loaded
@@ -51,6 +53,11 @@ export class BatchOverlay {
   /** Wire JSON of an operation that is stored or was applied by this batch. */
   findOperation(operationId: string): string | undefined {
     return this.#wireJsonById.get(operationId) ?? this.#loaded.operations.get(operationId)
+  }
+
+  /** What became of the write with this key, stored or in this batch. */
+  findWriteResult(keyHash: string): string | undefined {
+    return this.writeResults.get(keyHash) ?? this.#loaded.writeResults.get(keyHash)
   }
 
   /** The record as this batch has left it. It must have been asked for in a load request. */

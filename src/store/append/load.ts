@@ -18,6 +18,8 @@ export interface LoadRequest {
   readonly records: readonly RecordKey[]
   /** Records whose stored operations (no snapshots) are folded again. */
   readonly histories: readonly RecordKey[]
+  /** Hashes of the keys of server's writes that may have been made before. */
+  readonly writeKeys?: readonly string[]
 }
 
 /** The answer. What the store does not hold is missing from the maps. */
@@ -28,6 +30,8 @@ export interface Loaded {
   readonly records: ReadonlyMap<string, StoredRecord>
   /** By `recordKeyText`; operations in any order. */
   readonly histories: ReadonlyMap<string, readonly Operation[]>
+  /** Stored results by hash of the write's key. @see AppendPlan.writeResults */
+  readonly writeResults: ReadonlyMap<string, string>
 }
 
 export interface StoredRecord {

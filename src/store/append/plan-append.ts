@@ -3,18 +3,23 @@ import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
-import type { AppendRequest } from '../store.ts'
+import type { AppendRequest, ServerWrite } from '../store.ts'
+import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
 import { foldIntoRecord } from './fold-record.ts'
 import { type Loading, type RecordKey, recordKeyText } from './load.ts'
 import { hasSameContent } from './same-content.ts'
 import { gainsViews, scopeChangesOf } from './scope-changes.ts'
+import type { ServerClock } from './server-clock.ts'
 import { authorSnapshot } from './snapshot.ts'
+import { repeatWrite, serializeAppliedWrite, serializeRefusedWrite } from './write-results.ts'
 import { refuseOutsideScope } from './write-scope.ts'
 
 /** What the store knows beside its rows. */
 export interface AppendContext {
   readonly serverNodeId: string
+  /** Of the server's node: stamps what it writes. */
+  readonly clock: ServerClock
   /** null without a schema, or for a collection that it does not have */
   collection(name: string): CollectionDefinition | null
   /** The fields of the collection that visibility is decided by. */
@@ -31,27 +36,68 @@ export interface AppendPlan {
   readonly vector: ReadonlyMap<string, number>
   /** One per request, in order. */
   readonly results: readonly PlannedResult[]
+  /** Hash of a write's key → its result, to be stored under it. */
+  readonly writeResults?: ReadonlyMap<string, string>
 }
+
+/** An operation on its way into the log; one of the server has no wire JSON before it is numbered. */
+type OperationRequest = Omit<AppendRequest, 'wireJson'> & { readonly wireJson: string | null }
 
 /**
  * Decides what becomes of each operation of a batch: the one algorithm of all stores. It reads
  * through load requests, changes nothing, and must run inside the transaction that writes its plan.
  */
-export function* planAppend(requests: readonly AppendRequest[], context: AppendContext): Loading<AppendPlan> {
+export function* planAppend(
+  requests: readonly (AppendRequest | ServerWrite)[],
+  context: AppendContext,
+): Loading<AppendPlan> {
   const overlay = new BatchOverlay(
     yield {
-      operationIds: requests.map((request) => request.operation.id),
+      operationIds: requests.flatMap((request) => (isServerWrite(request) ? [] : [request.operation.id])),
       records: recordsOf(requests),
       histories: [],
+      writeKeys: requests.flatMap((request) => (isServerWrite(request) ? (request.key?.hash ?? []) : [])),
     },
   )
   const results: PlannedResult[] = []
-  for (const request of requests) results.push(yield* planOperation(request, overlay, context))
-  return { entries: overlay.entries, records: overlay.records, vector: overlay.vector, results }
+  for (const request of requests) {
+    if (isServerWrite(request)) results.push(yield* planWrite(request, overlay, context))
+    else results.push(yield* planOperation(request, overlay, context))
+  }
+  const { entries, records, vector, writeResults } = overlay
+  return { entries, records, vector, results, writeResults }
+}
+
+/** A write of the server: an operation of its own, and a result to remember where it has a key. */
+function* planWrite(
+  write: ServerWrite,
+  overlay: BatchOverlay,
+  context: AppendContext,
+): Loading<PlannedResult> {
+  const { key } = write
+  const known = key && overlay.findWriteResult(key.hash)
+  if (key !== undefined && known !== undefined) return repeatWrite(key, known)
+
+  const { state } = overlay.record(write.collection, write.recordId)
+  const operation = authorWrite(write, state, context)
+  const result =
+    'status' in operation
+      ? operation
+      : yield* planOperation(
+          { operation, wireJson: null, writeScope: null, advancesVector: false },
+          overlay,
+          context,
+        )
+  if (key !== undefined && result.status === 'refused') {
+    overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
+  } else if (key !== undefined && !('status' in operation)) {
+    overlay.writeResults.set(key.hash, serializeAppliedWrite(key, operation.id, operation.recordId))
+  }
+  return result
 }
 
 function* planOperation(
-  request: AppendRequest,
+  request: OperationRequest,
   overlay: BatchOverlay,
   context: AppendContext,
 ): Loading<PlannedResult> {
@@ -84,7 +130,11 @@ function* planOperation(
 }
 
 /** An operation whose id is known: sent again, or other content under an id that is taken. */
-function planRepeated(request: AppendRequest, storedWireJson: string, overlay: BatchOverlay): PlannedResult {
+function planRepeated(
+  request: OperationRequest,
+  storedWireJson: string,
+  overlay: BatchOverlay,
+): PlannedResult {
   const { operation } = request
   let { sequenceNumber } = operation
   if (storedWireJson !== request.wireJson) {
@@ -130,10 +180,11 @@ export function snapshotEntries(
   }))
 }
 
-function recordsOf(requests: readonly AppendRequest[]): RecordKey[] {
+function recordsOf(requests: readonly (AppendRequest | ServerWrite)[]): RecordKey[] {
   const records = new Map<string, RecordKey>()
-  for (const { operation } of requests) {
-    records.set(recordKeyText(operation.collection, operation.recordId), operation)
+  for (const request of requests) {
+    const key = isServerWrite(request) ? request : request.operation
+    records.set(recordKeyText(key.collection, key.recordId), key)
   }
   return [...records.values()]
 }

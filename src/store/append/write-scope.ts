@@ -11,7 +11,10 @@ import type { AppendRequest } from '../store.ts'
  *
  * @param state the record before or after the operation; null when there is none
  */
-export function refuseOutsideScope(state: RecordState | null, request: AppendRequest): Refusal | null {
+export function refuseOutsideScope(
+  state: RecordState | null,
+  request: Pick<AppendRequest, 'operation' | 'writeScope'>,
+): Refusal | null {
   const { operation, writeScope } = request
   if (writeScope === null || state === null) return null
   if (matchesScope(state.values, operation.collection, writeScope)) return null

@@ -35,6 +35,7 @@ export class MemoryLog implements LogSource {
   readonly #recordsByKey = new Map<string, MemoryRecord>()
   readonly #recordsByCollection = new Map<string, MemoryRecord[]>()
   readonly #sequencesByNode = new Map<string, number[]>()
+  readonly #writeResults = new Map<string, string>()
   readonly #index = new Map<number, Map<string, number[]>>()
   #operationCount = 0
 
@@ -76,13 +77,19 @@ export class MemoryLog implements LogSource {
       const record = this.#recordsByKey.get(key)
       if (record !== undefined) histories.set(key, this.operationsOf(record))
     }
-    return { operations, records, histories }
+    const writeResults = new Map<string, string>()
+    for (const key of request.writeKeys ?? []) {
+      const result = this.#writeResults.get(key)
+      if (result !== undefined) writeResults.set(key, result)
+    }
+    return { operations, records, histories, writeResults }
   }
 
   commit(plan: AppendPlan): readonly AppendResult[] {
     const { rows, results, counters } = numberEntries(plan, this.counters)
     for (const record of plan.records) this.#writeRecord(record)
     for (const row of rows) this.#writeRow(row)
+    for (const [key, result] of plan.writeResults ?? []) this.#writeResults.set(key, result)
     for (const [nodeId, sequenceNumber] of plan.vector) this.advance(nodeId, sequenceNumber)
     if (counters.serverSequence > 0) this.advance(this.#serverNodeId, counters.serverSequence)
     return results

@@ -13,6 +13,7 @@ import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import { runLoading } from '../append/load.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
+import { ServerClock } from '../append/server-clock.ts'
 import { readBackup, writeBackup } from '../backup/backup-format.ts'
 import { restoreBatches, restoredBase } from '../backup/restore.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
@@ -36,6 +37,7 @@ import type {
   NodeRegistration,
   SchemaPlan,
   ServerStore,
+  ServerWrite,
   SetSchemaOptions,
 } from '../store.ts'
 import { MemoryBlobs } from './memory-blobs.ts'
@@ -51,6 +53,7 @@ export interface MemoryServerStoreOptions {
 export class MemoryServerStore implements ServerStore {
   readonly #runtime: Runtime
   readonly #nodeId: string
+  readonly #clock: ServerClock
   readonly #nodes = new Map<string, NodeRegistration>()
   readonly #blobs = new MemoryBlobs()
   #log: MemoryLog
@@ -62,6 +65,7 @@ export class MemoryServerStore implements ServerStore {
   constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
     this.#runtime = runtime
     this.#nodeId = nodeId ?? runtime.uuid()
+    this.#clock = new ServerClock(this.#nodeId, runtime)
     this.#log = new MemoryLog(this.#nodeId, this.#blobs)
   }
 
@@ -137,7 +141,7 @@ export class MemoryServerStore implements ServerStore {
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
-  async append(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> {
+  async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     this.#assertOpen()
     return this.#appendTo(this.#log, requests)
   }
@@ -392,7 +396,7 @@ export class MemoryServerStore implements ServerStore {
     if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
   }
 
-  #appendTo(log: MemoryLog, requests: readonly AppendRequest[]): readonly AppendResult[] {
+  #appendTo(log: MemoryLog, requests: readonly (AppendRequest | ServerWrite)[]): readonly AppendResult[] {
     const steps = planAppend(requests, this.#contextOf(log))
     return log.commit(runLoading(steps, (request) => log.load(request)))
   }
@@ -400,6 +404,7 @@ export class MemoryServerStore implements ServerStore {
   #contextOf(log: MemoryLog): AppendContext {
     return {
       serverNodeId: this.#nodeId,
+      clock: this.#clock,
       collection: (name) => this.#collection(name),
       trackedFields: (collection) => log.tracked.namesOf(collection),
     }

@@ -68,6 +68,9 @@ export const LAYOUT_STATEMENTS = [
     PRIMARY KEY (field, key, seq)
   ) WITHOUT ROWID`,
 
+  // what became of writes with a key; result: see write-results.ts
+  'CREATE TABLE _kora_write_results (key BLOB PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID',
+
   `CREATE TABLE _kora_blob_refs (
     hash BLOB NOT NULL,
     collection TEXT NOT NULL,

@@ -45,9 +45,16 @@ export async function replaceByBackup(core: SqliteCore, backup: Backup): Promise
   })
 }
 
+const TABLES_OF_THE_LOG = [
+  '_kora_operations',
+  '_kora_scope',
+  '_kora_records',
+  '_kora_blob_refs',
+  '_kora_write_results',
+]
+
 function removeEverything({ db, meta, nodes, schema }: SqliteCore, base: number): void {
-  for (const table of ['_kora_operations', '_kora_scope', '_kora_records', '_kora_blob_refs'])
-    db.exec(`DELETE FROM ${table}`)
+  for (const table of TABLES_OF_THE_LOG) db.exec(`DELETE FROM ${table}`)
   for (const collection of Object.keys(schema?.collections ?? {})) db.exec(`DELETE FROM "${collection}"`)
   db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
   nodes.resetVector()

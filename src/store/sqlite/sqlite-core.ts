@@ -4,8 +4,9 @@ import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/t
 import { runLoading } from '../append/load.ts'
 import { type LogCounters, numberEntries } from '../append/number-entries.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
+import { ServerClock } from '../append/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
-import type { AppendRequest, AppendResult } from '../store.ts'
+import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { MetaTable } from './meta-table.ts'
@@ -35,6 +36,7 @@ export class SqliteCore implements AppendContext {
   readonly blobs: SqliteBlobs
   readonly writes: WriteQueue
   readonly serverNodeId: string
+  readonly clock: ServerClock
   tracked = new TrackedFields()
   schema: SchemaDefinition | null = null
   tables: CollectionTables | null = null
@@ -51,6 +53,7 @@ export class SqliteCore implements AppendContext {
     this.filename = filename
     this.runtime = runtime
     this.serverNodeId = nodeId
+    this.clock = new ServerClock(nodeId, runtime)
     this.meta = new MetaTable(db)
     this.#nodeNames = new NameTable(db, '_kora_nodes', 'node_id')
     this.collections = new NameTable(db, '_kora_collections', 'name')
@@ -89,7 +92,7 @@ export class SqliteCore implements AppendContext {
   }
 
   /** Plans and writes a batch; inside a write transaction. */
-  append(requests: readonly AppendRequest[]): readonly AppendResult[] {
+  append(requests: readonly (AppendRequest | ServerWrite)[]): readonly AppendResult[] {
     this.refreshIfForeign()
     return this.write(runLoading(planAppend(requests, this), (request) => this.log.load(request)))
   }
@@ -108,12 +111,19 @@ export class SqliteCore implements AppendContext {
       this.blobs.noteRefs(row)
       if (row.entry.kind === 'operation') operations++
     }
+    for (const [key, result] of plan.writeResults ?? []) this.log.writeResult(key, result)
     for (const [nodeId, sequenceNumber] of plan.vector) this.nodes.advance(nodeId, sequenceNumber)
     if (counters.serverSequence > before.serverSequence) {
       this.nodes.advance(this.serverNodeId, counters.serverSequence)
     }
     if (operations > 0) this.meta.set('operation_count', this.meta.getNumber('operation_count') + operations)
     return results
+  }
+
+  /** Size of the database without its write-ahead log. */
+  storageBytes(): number {
+    const pages = this.db.pragma('page_count', { simple: true })
+    return Number(pages) * Number(this.db.pragma('page_size', { simple: true }))
   }
 
   /** True when another process has committed since this was last asked. */

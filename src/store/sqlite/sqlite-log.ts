@@ -73,7 +73,12 @@ export class SqliteLog {
         histories.set(recordKeyText(key.collection, key.recordId), this.operationsOfRecord(record.ref))
       }
     }
-    return { operations, records, histories }
+    const writeResults = new Map<string, string>()
+    for (const key of request.writeKeys ?? []) {
+      const result = this.#statements.findWriteResult.get(Buffer.from(key, 'hex'))
+      if (result !== undefined) writeResults.set(key, result)
+    }
+    return { operations, records, histories, writeResults }
   }
 
   /** Wire JSON of the operation with this id. */
@@ -140,6 +145,10 @@ export class SqliteLog {
       entry.wireJson,
     )
     this.indexEntry(entry, tracked)
+  }
+
+  writeResult(key: string, result: string): void {
+    this.#statements.insertWriteResult.run(Buffer.from(key, 'hex'), result)
   }
 
   indexEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
@@ -244,6 +253,10 @@ function prepareStatements(db: SqliteDatabase) {
         (seq, id, id_key, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
+    findWriteResult: db
+      .prepare<[Buffer], string>('SELECT result FROM _kora_write_results WHERE key = ?')
+      .pluck(),
+    insertWriteResult: db.prepare('INSERT INTO _kora_write_results (key, result) VALUES (?, ?)'),
     insertIndex: db.prepare('INSERT OR IGNORE INTO _kora_scope (field, key, seq) VALUES (?, ?, ?)'),
     updateScope: db.prepare('UPDATE _kora_operations SET scope = ? WHERE seq = ?'),
     indexedSequences: db

@@ -25,6 +25,7 @@ import type {
   NodeRegistration,
   SchemaPlan,
   ServerStore,
+  ServerWrite,
   SetSchemaOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
@@ -131,7 +132,7 @@ export class SqliteServerStore implements ServerStore {
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
-  async append(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> {
+  async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     this.#assertWritable()
     if (requests.length === 0) return []
     return this.#core.writes.run(() => this.#core.append(requests))
@@ -309,6 +310,10 @@ export class SqliteServerStore implements ServerStore {
     }
     // A write, because a full or read-only disk still answers questions.
     await this.#core.writes.run(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
+  }
+
+  async getStorageBytes(): Promise<number> {
+    return this.#read(() => this.#core.storageBytes())
   }
 
   async exportBackup(): Promise<Uint8Array> {
