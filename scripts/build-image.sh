@@ -62,7 +62,7 @@ buildah rm "$container" >/dev/null
 rm -rf "$work/root" "$work/node"
 
 echo '── build'
-buildah bud --quiet --pull-never --format docker "${mounts[@]}" --tag kora-server . >"$work/build.log" 2>&1 ||
+buildah bud --pull-never --format docker "${mounts[@]}" --tag kora-server . >"$work/build.log" 2>&1 ||
   { tail -n 40 "$work/build.log"; exit 1; }
 
 echo '── run'
