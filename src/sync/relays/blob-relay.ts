@@ -228,7 +228,7 @@ export class BlobRelay {
     return bytes
   }
 
-  #askPeers(requester: RelayPeer, { requestId, hash, referrers }: Search): Promise<Uint8Array | null> {
+  #askPeers(requester: RelayPeer, { hash, referrers }: Search): Promise<Uint8Array | null> {
     const candidates = this.#candidates(requester, referrers)
     return new Promise((resolve) => {
       this.#peers.ask({ requester, hash, candidates, onAnswered: resolve })

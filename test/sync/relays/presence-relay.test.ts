@@ -1,0 +1,286 @@
+import { describe, expect, test } from 'vitest'
+import type { ScopeMap } from '../../../src/core/scope.ts'
+import { cursorAt, openRelayServer, type RelayClient, user } from '../../support/relay-server.ts'
+import { settle } from '../../support/simulated-runtime.ts'
+
+const ORG_A: ScopeMap = { todos: { org: 'a' } }
+const ORG_B: ScopeMap = { todos: { org: 'b' } }
+
+function updatesOf(client: RelayClient) {
+  return client.sentOfType('awareness-update')
+}
+
+describe('identity', () => {
+  test('clients that all call themselves 1 see each other, and never themselves', async () => {
+    const { connect, runtime } = openRelayServer()
+    const clients = [await connect('n1'), await connect('n2'), await connect('n3')]
+
+    for (const [index, client] of clients.entries()) client.present(user(`user ${index}`))
+    await runtime.advance(200)
+
+    expect(clients.map((client) => client.peerNames)).toEqual([
+      ['user 1', 'user 2'],
+      ['user 0', 'user 2'],
+      ['user 0', 'user 1'],
+    ])
+    for (const client of clients)
+      for (const id of client.peers.keys()) expect(Number(id)).toBeGreaterThan(2 ** 20)
+  })
+
+  test('only the own entry of a message counts', async () => {
+    const { connect, runtime } = openRelayServer()
+    const [eve, bob] = [await connect('eve'), await connect('bob')]
+    const victim = await connect('victim')
+    victim.present(user('victim'))
+    await runtime.advance(200)
+    const [victimId] = [...bob.peers.keys()]
+
+    const states = { '1': user('eve'), '2': user('forged'), [String(victimId)]: null }
+    eve.receive({ type: 'awareness-update', messageId: 'p', clientId: 1, states })
+    eve.receive({
+      type: 'awareness-update',
+      messageId: 'p',
+      clientId: 7,
+      states: { [String(victimId)]: user('stolen') },
+    })
+    await runtime.advance(200)
+
+    expect(bob.peerNames).toEqual(['eve', 'victim'])
+  })
+
+  test('receivers get user and cursor and nothing else', async () => {
+    const { connect, runtime } = openRelayServer()
+    const [alice, bob] = [await connect('alice'), await connect('bob')]
+
+    const state = {
+      ...cursorAt('alice', 'todos', 'r1', 3),
+      password: 'x',
+      user: { name: 'alice', color: 'red', secret: 1 },
+    }
+    alice.present(state)
+    await runtime.advance(200)
+
+    expect([...bob.peers.values()]).toEqual([
+      {
+        user: { name: 'alice', color: 'red' },
+        cursor: { collection: 'todos', recordId: 'r1', field: 'title', anchor: 3, head: 3 },
+      },
+    ])
+  })
+})
+
+describe('coming and going', () => {
+  test('whoever reaches streaming is sent the present states once, without publishing', async () => {
+    const { connect, runtime } = openRelayServer()
+    const [alice, bob] = [await connect('alice'), await connect('bob')]
+    alice.present(user('alice'))
+    bob.present(user('bob'))
+    await runtime.advance(200)
+
+    const late = await connect('late')
+    await runtime.advance(200)
+
+    expect(updatesOf(late)).toHaveLength(1)
+    expect(late.peerNames).toEqual(['alice', 'bob'])
+  })
+
+  test('the others are told when one leaves, and only if it had a state', async () => {
+    const { connect, runtime } = openRelayServer()
+    const [alice, bob, silent] = [await connect('alice'), await connect('bob'), await connect('silent')]
+    alice.present(user('alice'))
+    await runtime.advance(200)
+    const [aliceId] = [...bob.peers.keys()]
+
+    silent.disconnect()
+    await runtime.advance(200)
+    expect(updatesOf(bob)).toHaveLength(1)
+    alice.disconnect()
+    await runtime.advance(200)
+
+    expect({ ...updatesOf(bob).at(-1)?.states }).toEqual({ [String(aliceId)]: null })
+  })
+
+  test('live states are repeated in one message before clients drop them at 30 s', async () => {
+    const { connect, runtime } = openRelayServer()
+    const [alice, bob, watcher] = [await connect('alice'), await connect('bob'), await connect('watcher')]
+    alice.present(user('alice'))
+    bob.present(user('bob'))
+    await runtime.advance(1000)
+    const before = updatesOf(watcher).length
+
+    await runtime.advance(20_000)
+
+    const repeated = updatesOf(watcher).slice(before)
+    expect(repeated).toHaveLength(1)
+    expect(Object.keys(repeated[0]?.states ?? {})).toHaveLength(2)
+    expect(Object.keys(updatesOf(alice).at(-1)?.states ?? {})).toHaveLength(1)
+  })
+
+  test('clients that may not know presence are sent none', async () => {
+    const { connect, runtime } = openRelayServer()
+    const legacy = await connect('old', { isLegacy: true })
+    const alice = await connect('alice')
+
+    alice.present(user('alice'))
+    await runtime.advance(25_000)
+
+    expect(legacy.closed).toBeNull()
+    expect(updatesOf(legacy)).toEqual([])
+  })
+})
+
+describe('who sees whom', () => {
+  test('another tenant sees nothing, the own one everything', async () => {
+    const { connect, runtime, write } = openRelayServer()
+    await write('todos', 'r1', { org: 'a' })
+    const [alice, anna] = [
+      await connect('alice', { scopes: ORG_A }),
+      await connect('anna', { scopes: ORG_A }),
+    ]
+    const bob = await connect('bob', { scopes: ORG_B })
+
+    alice.present(cursorAt('alice', 'todos', 'r1'))
+    bob.present(user('bob'))
+    await runtime.advance(25_000)
+
+    expect(anna.peerNames).toEqual(['alice'])
+    expect([...anna.peers.values()][0]?.cursor).toBeDefined()
+    expect(updatesOf(bob)).toEqual([])
+    expect(alice.peerNames).toEqual([])
+  })
+
+  test('a colleague who may not see the record sees the user without the cursor', async () => {
+    const { connect, runtime, write } = openRelayServer()
+    await write('todos', 'private', { org: 'a', owner: 'alice' })
+    const alice = await connect('alice', { scopes: { teams: { org: 'a' }, todos: { owner: 'alice' } } })
+    const anna = await connect('anna', { scopes: { teams: { org: 'a' }, todos: { owner: 'anna' } } })
+
+    alice.present(cursorAt('alice', 'todos', 'private'))
+    await runtime.advance(200)
+
+    expect([...anna.peers.values()]).toEqual([user('alice')])
+  })
+
+  test('who sees the record sees the cursor on it, from whichever tenant', async () => {
+    const { connect, runtime, write } = openRelayServer()
+    await write('todos', 'r1', { org: 'a' })
+    const alice = await connect('alice', { scopes: ORG_A })
+    const admin = await connect('admin')
+
+    alice.present(user('alice'))
+    await runtime.advance(200)
+    expect(admin.peerNames).toEqual([])
+    alice.present(cursorAt('alice', 'todos', 'r1'))
+    await runtime.advance(200)
+    expect(admin.peerNames).toEqual(['alice'])
+    alice.present(user('alice'))
+    await runtime.advance(200)
+
+    expect(admin.peerNames).toEqual([])
+  })
+
+  test('a cursor on a record that its author may not see leads nowhere', async () => {
+    const { connect, runtime, write } = openRelayServer()
+    await write('todos', 'r1', { org: 'a' })
+    const alice = await connect('alice', { scopes: ORG_A })
+    const eve = await connect('eve', { scopes: ORG_B })
+
+    eve.present(cursorAt('eve', 'todos', 'r1'))
+    eve.present(cursorAt('eve', 'todos', 'missing'))
+    await runtime.advance(25_000)
+
+    expect(updatesOf(alice)).toEqual([])
+  })
+
+  test('whoever loses sight of a record is told that its visitor is gone', async () => {
+    const { connect, runtime, write } = openRelayServer()
+    await write('todos', 'r1', { org: 'a' })
+    const [alice, admin] = [await connect('alice', { scopes: ORG_A }), await connect('admin')]
+    const guest = await connect('guest', { scopes: { todos: { shared: true } } })
+    await write('todos', 'r1', { shared: true }, { type: 'update', previousData: {} })
+    alice.present(cursorAt('alice', 'todos', 'r1'))
+    await runtime.advance(200)
+    expect(guest.peerNames).toEqual(['alice'])
+
+    await write('todos', 'r1', { shared: false }, { type: 'update', previousData: { shared: true } })
+    await runtime.advance(21_000)
+
+    expect(guest.peerNames).toEqual([])
+    expect(admin.peerNames).toEqual(['alice'])
+  })
+
+  test('presence goes on while the store does not answer, without what cannot be decided', async () => {
+    const { connect, runtime, store, write } = openRelayServer()
+    await write('todos', 'r1', { org: 'a' })
+    const [alice, anna] = [
+      await connect('alice', { scopes: ORG_A }),
+      await connect('anna', { scopes: ORG_A }),
+    ]
+    store.readRecordValues = () => Promise.reject(new Error('the disk is gone'))
+
+    alice.present(cursorAt('alice', 'todos', 'r1'))
+    await runtime.advance(500)
+
+    expect([...anna.peers.values()]).toEqual([user('alice')])
+  })
+})
+
+describe('floods', () => {
+  test('a thousand updates a second reach each listener ten times a second, the newest last', async () => {
+    const { connect, runtime } = openRelayServer()
+    const alice = await connect('alice')
+    const listeners = []
+    for (let index = 0; index < 20; index++) listeners.push(await connect(`listener ${index}`))
+    await runtime.advance(1000)
+
+    for (let update = 0; update < 1000; update++) {
+      alice.present(cursorAt('alice', 'todos', 'r1', update))
+      await runtime.advance(1)
+    }
+    await runtime.advance(200)
+
+    for (const listener of listeners) {
+      expect(updatesOf(listener).length).toBeLessThanOrEqual(12)
+      expect([...listener.peers.values()][0]?.cursor?.anchor).toBe(999)
+    }
+    expect(alice.closed).toBeNull()
+  })
+
+  test('a listener with a full buffer misses updates and then gets the newest, departures included', async () => {
+    const { connect, runtime } = openRelayServer()
+    const [alice, carol, slow] = [await connect('alice'), await connect('carol'), await connect('slow')]
+    alice.present(cursorAt('alice', 'todos', 'r1', 1))
+    carol.present(user('carol'))
+    await runtime.advance(200)
+    const before = updatesOf(slow).length
+
+    slow.bufferedBytes = 100 * 1024 * 1024
+    alice.present(cursorAt('alice', 'todos', 'r1', 2))
+    carol.disconnect()
+    await runtime.advance(1000)
+    alice.present(cursorAt('alice', 'todos', 'r1', 3))
+    await runtime.advance(1000)
+    expect(updatesOf(slow)).toHaveLength(before)
+    slow.bufferedBytes = 0
+    await runtime.advance(200)
+
+    expect(updatesOf(slow)).toHaveLength(before + 1)
+    expect(slow.peerNames).toEqual(['alice'])
+    expect([...slow.peers.values()][0]?.cursor?.anchor).toBe(3)
+  })
+
+  test('nothing is left when everybody has gone', async () => {
+    const { connect, runtime, server } = openRelayServer()
+    const [alice, bob] = [await connect('alice', { scopes: ORG_A }), await connect('bob', { scopes: ORG_B })]
+    alice.present(user('alice'))
+    bob.present(user('bob'))
+    alice.disconnect()
+    bob.disconnect()
+    await settle()
+
+    await server.stop()
+    await runtime.advance(60_000)
+
+    expect(updatesOf(alice)).toEqual([])
+  })
+})
