@@ -73,6 +73,11 @@ export class PresenceRelay {
     this.#runtime = runtime
   }
 
+  /** Sessions that show something of themselves. */
+  get size(): number {
+    return this.#authors.size
+  }
+
   /** Takes the sender's own entry and nothing else of the message. */
   receive(peer: RelayPeer, message: AwarenessUpdateMessage): undefined {
     const state = ownValue(message.states, String(message.clientId))

@@ -1,0 +1,199 @@
+import { mkdtemp, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { silentLogger } from '../../../src/core/logger.ts'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
+import { BlobStorage } from '../../../src/store/blobs/blob-storage.ts'
+import { FilesystemBlobStore } from '../../../src/store/blobs/filesystem-blob-store.ts'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
+import { type ClientBlob, makeBlob, sha256 } from '../../support/blobs.ts'
+import { openRelayServer } from '../../support/relay-server.ts'
+
+const directories: string[] = []
+
+async function makeDirectory(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'kora-blobs-'))
+  directories.push(directory)
+  return directory
+}
+
+afterEach(async () => {
+  for (const directory of directories.splice(0)) await rm(directory, { recursive: true, force: true })
+})
+
+const bytes = Buffer.from('some bytes')
+const hash = sha256(bytes)
+const pathOf = (directory: string, name = hash) => join(directory, name.slice(0, 2), name.slice(2, 4), name)
+
+async function listed(files: FilesystemBlobStore): Promise<string[]> {
+  const hashes: string[] = []
+  for await (const blob of files.list()) hashes.push(blob.hash)
+  return hashes.sort()
+}
+
+describe('files', () => {
+  test('content is found under its hash, also by the next process, and nothing else is left behind', async () => {
+    const directory = await makeDirectory()
+    const files = await FilesystemBlobStore.open({ directory })
+
+    await Promise.all([files.put(hash, bytes), files.put(hash, bytes), files.put(hash, bytes)])
+
+    const reopened = await FilesystemBlobStore.open({ directory })
+    expect(Buffer.from((await reopened.get(hash)) ?? [])).toEqual(bytes)
+    expect(await listed(reopened)).toEqual([hash])
+    expect(await readdir(join(directory, 'tmp'))).toEqual([])
+    expect(await reopened.get(sha256(Buffer.from('other')))).toBeNull()
+  })
+
+  test('wrong bytes and too many bytes are refused', async () => {
+    const files = await FilesystemBlobStore.open({ directory: await makeDirectory(), maxChunkBytes: 5 })
+
+    await expect(files.put(hash, Buffer.from('x'))).rejects.toMatchObject({ code: 'BLOB_REFUSED' })
+    await expect(files.put(hash, bytes)).rejects.toMatchObject({ code: 'BLOB_REFUSED' })
+    expect(await listed(files)).toEqual([])
+  })
+
+  test.each([
+    '../../etc/passwd',
+    '..',
+    '',
+    hash.toUpperCase(),
+    `${hash}/../x`,
+    `${hash}\0`,
+    `${'a'.repeat(63)}/`,
+  ])('the name %j leads nowhere', async (name) => {
+    const files = await FilesystemBlobStore.open({ directory: await makeDirectory() })
+
+    expect(await files.get(name)).toBeNull()
+    await expect(files.put(name, bytes)).rejects.toMatchObject({ code: 'BLOB_REFUSED' })
+  })
+
+  test('symbolic links are not followed', async () => {
+    const directory = await makeDirectory()
+    const files = await FilesystemBlobStore.open({ directory })
+    await files.put(hash, bytes)
+    const secret = join(directory, 'secret')
+    await writeFile(secret, bytes)
+    await rm(pathOf(directory))
+    await symlink(secret, pathOf(directory))
+
+    await expect(files.get(hash)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  })
+
+  test('damaged content is not served but set aside, and may be pushed again', async () => {
+    const directory = await makeDirectory()
+    const damaged: string[] = []
+    const files = await FilesystemBlobStore.open({ directory, onDamaged: (name) => damaged.push(name) })
+    await files.put(hash, bytes)
+    await writeFile(pathOf(directory), 'some bits')
+
+    expect(await files.get(hash)).toBeNull()
+    expect(damaged).toEqual([hash])
+    await files.put(hash, bytes)
+
+    expect(Buffer.from((await files.get(hash)) ?? [])).toEqual(bytes)
+  })
+
+  test('what a crash left half done is completed or removed', async () => {
+    const directory = await makeDirectory()
+    await FilesystemBlobStore.open({ directory })
+    const past = new Date(Date.now() - 2 * 3_600_000)
+    const [whole, partial] = [join(directory, 'tmp', `${hash}.0001`), join(directory, 'tmp', `${hash}.0002`)]
+    await writeFile(whole, bytes)
+    await writeFile(partial, 'some')
+    for (const path of [whole, partial]) await utimes(path, past, past)
+
+    const files = await FilesystemBlobStore.open({ directory })
+
+    expect(Buffer.from((await files.get(hash)) ?? [])).toEqual(bytes)
+    expect(await readdir(join(directory, 'tmp'))).toEqual([])
+  })
+
+  test('a directory that cannot be used is said so', async () => {
+    const file = join(await makeDirectory(), 'file')
+    await writeFile(file, '')
+
+    await expect(FilesystemBlobStore.open({ directory: file })).rejects.toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+    })
+  })
+})
+
+describe('garbage', () => {
+  const kept = makeBlob('what a live record refers to')
+  const dropped = makeBlob('of a record that is deleted')
+
+  async function openStorage(graceMs: number) {
+    const directory = await makeDirectory()
+    const store = new MemoryServerStore()
+    const storage = await BlobStorage.open({
+      directory,
+      index: store,
+      runtime: systemRuntime(),
+      logger: silentLogger,
+      graceMs,
+    })
+    const put = async ({ chunks, manifest }: ClientBlob) => {
+      for (const part of [...chunks, manifest]) await storage.persistBlobChunk(part.hash, part.bytes)
+    }
+    const { write } = openRelayServer({ store })
+    return { storage, store, write, put, files: await FilesystemBlobStore.open({ directory }) }
+  }
+
+  const partsOf = ({ chunks, manifest }: ClientBlob) => [...chunks, manifest].map((part) => part.hash)
+
+  test('what no live record refers to is deleted, with its chunks; the rest stays', async () => {
+    const { storage, store, write, put, files } = await openStorage(-10_000)
+    await put(kept)
+    await put(dropped)
+    await write('files', 'f1', { data: kept.ref })
+    await write('files', 'f2', { data: dropped.ref })
+    expect((await storage.collectGarbage()).deleted).toBe(0)
+    await write('files', 'f2', {}, { type: 'delete', data: null })
+    await store.recordBlobUpload({ hash: dropped.manifest.hash, byteLength: 9, userId: 'u', holders: ['h'] })
+
+    const report = await storage.collectGarbage()
+
+    const shared = partsOf(dropped).filter((part) => partsOf(kept).includes(part))
+    expect(report.deleted).toBe(partsOf(dropped).length - shared.length)
+    expect(await listed(files)).toEqual([...new Set(partsOf(kept))].sort())
+    expect(await store.getBlobUsage('u')).toBe(0)
+    await storage.close()
+  })
+
+  test('what was pushed lately is kept: its operation may be on its way', async () => {
+    const { storage, put, files } = await openStorage(3_600_000)
+    await put(dropped)
+
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
+
+    expect(await listed(files)).toEqual([...new Set(partsOf(dropped))].sort())
+    await storage.close()
+  })
+
+  test('what is pushed again while it is being deleted stays', async () => {
+    const { files } = await openStorage(0)
+    await files.put(hash, bytes)
+    const cutoff = Date.now() - 1000
+
+    expect(await files.deleteUntouched(hash, cutoff)).toBe(false)
+
+    expect(await listed(files)).toEqual([hash])
+    expect(await files.deleteUntouched(hash, Date.now() + 10_000)).toBe(true)
+    expect(await files.deleteUntouched(hash, Date.now() + 10_000)).toBe(false)
+  })
+
+  test('chunks stay when their manifest is live but stored elsewhere', async () => {
+    const { storage, store, write, files } = await openStorage(-10_000)
+    const [chunk] = kept.chunks
+    await storage.persistBlobChunk(chunk?.hash ?? '', chunk?.bytes ?? Buffer.alloc(0))
+    await store.linkBlobChunks(kept.manifest.hash, [chunk?.hash ?? ''])
+    await write('files', 'f1', { data: kept.ref })
+
+    await storage.collectGarbage()
+
+    expect(await listed(files)).toEqual([chunk?.hash])
+    await storage.close()
+  })
+})

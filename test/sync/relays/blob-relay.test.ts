@@ -1,0 +1,328 @@
+import { describe, expect, test } from 'vitest'
+import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts'
+import { type ClientBlob, makeBlob, sha256 } from '../../support/blobs.ts'
+import { openRelayServer, type RelayClient } from '../../support/relay-server.ts'
+import { settle } from '../../support/simulated-runtime.ts'
+
+const ORG_A = { files: { org: 'a' } }
+const ORG_B = { files: { org: 'b' } }
+const blob = makeBlob('the content of a file')
+
+function memoryStorage() {
+  const chunks = new Map<string, Uint8Array>()
+  const config: Partial<KoraSyncServerConfig> = {
+    persistBlobChunk: async (hash, bytes) => void chunks.set(hash, bytes),
+    resolveBlobChunk: async (hash) => chunks.get(hash) ?? null,
+  }
+  return { chunks, config }
+}
+
+function push(client: RelayClient, hash: string, bytes: Uint8Array): void {
+  client.receive({
+    type: 'blob-chunk-push',
+    messageId: 'u',
+    hash,
+    bytes: Buffer.from(bytes).toString('base64'),
+  })
+}
+
+function upload(client: RelayClient, { chunks, manifest }: ClientBlob): void {
+  for (const { hash, bytes } of [...chunks, manifest]) push(client, hash, bytes)
+}
+
+function request(client: RelayClient, hash: string, requestId = `want ${hash}`): void {
+  client.receive({ type: 'blob-chunk-request', messageId: 'q', requestId, hash })
+}
+
+function answer(client: RelayClient, requestId: string, bytes: Uint8Array | null): void {
+  const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
+  client.receive({ type: 'blob-chunk-response', messageId: 'r', requestId, bytes: text })
+}
+
+function answersTo(client: RelayClient): (string | null)[] {
+  return client
+    .sentOfType('blob-chunk-response')
+    .map(({ bytes }) => (bytes === null ? null : Buffer.from(bytes, 'base64').toString()))
+}
+
+function questionsTo(client: RelayClient) {
+  return client.sentOfType('blob-chunk-request')
+}
+
+describe('with central storage', () => {
+  test('a reader gets manifest and chunks after the author has gone', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    author.disconnect()
+    await settle()
+
+    const reader = await connect('reader', { scopes: ORG_A })
+    for (const { hash } of [blob.manifest, ...blob.chunks]) request(reader, hash)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest, ...blob.chunks].map(({ bytes }) => bytes.toString()))
+  })
+
+  test('bytes that are not what the hash says are neither stored nor answered', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect } = openRelayServer(config)
+    const author = await connect('author')
+
+    push(author, sha256(Buffer.from('one')), Buffer.from('another'))
+    push(author, sha256(Buffer.alloc(9 * 1024 * 1024)), Buffer.alloc(9 * 1024 * 1024))
+    await settle()
+
+    expect(chunks.size).toBe(0)
+    expect(author.closed).toBeNull()
+  })
+
+  test('to know a hash is not enough', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    await settle()
+
+    const eve = await connect('eve', { scopes: ORG_B })
+    for (const hash of [blob.ref.hash, blob.manifest.hash, ...blob.chunks.map((chunk) => chunk.hash)]) {
+      request(eve, hash)
+    }
+    await settle()
+
+    expect(new Set(answersTo(eve))).toEqual(new Set([null]))
+    expect(questionsTo(author)).toEqual([])
+  })
+
+  test("nor to write a foreign hash into a record or a manifest of one's own", async () => {
+    const { connect, write, runtime } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    const admin = await connect('admin')
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    await settle()
+
+    const eve = await connect('eve', { scopes: ORG_B })
+    const [chunk] = blob.chunks
+    await write('files', 'bait', { org: 'b', data: blob.ref }, { nodeId: 'eve' })
+    const forged = Buffer.from(
+      JSON.stringify({
+        blobHash: sha256(Buffer.from('x')),
+        size: 4,
+        chunkSize: 4,
+        chunkHashes: [chunk?.hash],
+      }),
+    )
+    await write(
+      'files',
+      'bait 2',
+      { org: 'b', data: { hash: sha256(Buffer.from('x')), size: 4, manifestHash: sha256(forged) } },
+      { nodeId: 'eve' },
+    )
+    push(eve, sha256(forged), forged)
+    await settle()
+    for (const hash of [blob.manifest.hash, chunk?.hash ?? '']) request(eve, hash)
+    await runtime.advance(40_000)
+
+    expect(answersTo(eve)).toEqual([null, null])
+    expect(questionsTo(admin)).toEqual([])
+    expect(questionsTo(author)).toEqual([])
+  })
+
+  test('a record that was copied within the tenant gives access, a deleted one none', async () => {
+    const { connect, write, runtime } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    author.disconnect()
+    await settle()
+    await write('files', 'copy', { org: 'a', data: blob.ref }, { nodeId: 'colleague' })
+    await write('files', 'f1', {}, { type: 'delete', data: null })
+    const reader = await connect('reader', { scopes: ORG_A })
+
+    request(reader, blob.manifest.hash)
+    await settle()
+    await write('files', 'copy', { data: null }, { type: 'update', previousData: { data: blob.ref } })
+    request(reader, blob.manifest.hash)
+    await runtime.advance(40_000)
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString(), null])
+  })
+
+  test('the same content may be sent by two tenants, and each reads its own', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const [alice, bob] = [await connect('alice', { scopes: ORG_A }), await connect('bob', { scopes: ORG_B })]
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'alice' })
+    await write('files', 'f2', { org: 'b', data: blob.ref }, { nodeId: 'bob' })
+    for (const client of [alice, bob]) upload(client, blob)
+    await settle()
+
+    for (const client of [alice, bob]) request(client, blob.manifest.hash)
+    await settle()
+
+    for (const client of [alice, bob]) expect(answersTo(client)).toEqual([blob.manifest.bytes.toString()])
+  })
+
+  test('content that was stored before any client sent it here is readable by reference', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect, write } = openRelayServer(config)
+    chunks.set(blob.manifest.hash, blob.manifest.bytes)
+    await write('files', 'f1', { org: 'a', data: blob.ref })
+    const reader = await connect('reader', { scopes: ORG_A })
+
+    request(reader, blob.manifest.hash)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
+  })
+
+  test('a reader who asks a moment too early gets it when it arrives', async () => {
+    const { connect, write, runtime } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    const reader = await connect('reader', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    request(reader, blob.manifest.hash)
+    await settle()
+    answer(author, questionsTo(author)[0]?.requestId ?? '', null)
+    await settle()
+    expect(answersTo(reader)).toEqual([])
+
+    upload(author, blob)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
+    await runtime.advance(40_000)
+    expect(answersTo(reader)).toHaveLength(1)
+  })
+
+  test('storage that fails or is damaged gives null, and the session goes on', async () => {
+    const { connect, write, runtime } = openRelayServer({
+      persistBlobChunk: () => Promise.reject(new Error('full')),
+      resolveBlobChunk: async () => Buffer.from('not this'),
+    })
+    const author = await connect('author')
+    await write('files', 'f1', { data: blob.ref })
+    upload(author, blob)
+    request(author, blob.manifest.hash)
+    await runtime.advance(40_000)
+
+    expect(answersTo(author)).toEqual([null])
+    expect(author.closed).toBeNull()
+  })
+})
+
+describe('between clients', () => {
+  test("the first answer with the bytes is routed back under the requester's own id", async () => {
+    const { connect, write } = openRelayServer()
+    const scopes = ORG_A
+    const [author, bystander] = [await connect('author', { scopes }), await connect('bystander', { scopes })]
+    const [reader, other] = [await connect('reader', { scopes }), await connect('other', { scopes })]
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+
+    request(reader, blob.manifest.hash, 'same id')
+    request(other, blob.manifest.hash, 'same id')
+    await settle()
+    const [first, second] = questionsTo(author)
+    expect(first?.requestId).not.toBe(second?.requestId)
+    expect(first?.requestId).not.toBe('same id')
+    for (const { requestId } of questionsTo(bystander)) answer(bystander, requestId, null)
+    answer(author, first?.requestId ?? '', Buffer.from('forged'))
+    answer(author, second?.requestId ?? '', blob.manifest.bytes)
+    await settle()
+
+    expect(other.sentOfType('blob-chunk-response')).toMatchObject([
+      { requestId: 'same id', bytes: blob.manifest.bytes.toString('base64') },
+    ])
+    expect(questionsTo(reader)).toHaveLength(1)
+  })
+
+  test('chunks are readable once their manifest has passed by', async () => {
+    const { connect, write } = openRelayServer()
+    const [author, reader] = [
+      await connect('author', { scopes: ORG_A }),
+      await connect('reader', { scopes: ORG_A }),
+    ]
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    const [chunk] = blob.chunks
+
+    request(reader, chunk?.hash ?? '')
+    await settle()
+    request(reader, blob.manifest.hash)
+    await settle()
+    answer(author, questionsTo(author)[0]?.requestId ?? '', blob.manifest.bytes)
+    await settle()
+    request(reader, chunk?.hash ?? '')
+    await settle()
+    answer(author, questionsTo(author)[1]?.requestId ?? '', chunk?.bytes ?? null)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([null, blob.manifest.bytes.toString(), chunk?.bytes.toString()])
+  })
+
+  test('null once all who were asked have nothing or have gone; at once when there is nobody', async () => {
+    const { connect, write } = openRelayServer()
+    const reader = await connect('reader', { scopes: ORG_A })
+    const stranger = await connect('stranger', { scopes: ORG_B })
+    const legacy = await connect('old', { scopes: ORG_A, isLegacy: true })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    request(reader, blob.manifest.hash)
+    await settle()
+    expect(answersTo(reader)).toEqual([null])
+
+    const peers = []
+    for (let index = 0; index < 6; index++) peers.push(await connect(`peer ${index}`, { scopes: ORG_A }))
+    request(reader, blob.manifest.hash)
+    await settle()
+    const asked = peers.filter((peer) => questionsTo(peer).length > 0)
+    expect(asked).toHaveLength(4) // each that has it would send all of it
+    for (const peer of asked.slice(1)) answer(peer, questionsTo(peer)[0]?.requestId ?? '', null)
+    asked[0]?.disconnect()
+    await settle()
+    for (const peer of peers.filter((peer) => !asked.includes(peer))) {
+      answer(peer, questionsTo(peer)[0]?.requestId ?? '', null)
+    }
+    await settle()
+
+    expect(answersTo(reader)).toEqual([null, null])
+    expect([...questionsTo(stranger), ...questionsTo(legacy)]).toEqual([])
+  })
+
+  test('silent peers do not hold up the session, and are forgotten after 30 s', async () => {
+    const { connect, write, runtime } = openRelayServer()
+    const [silent, reader] = [
+      await connect('silent', { scopes: ORG_A }),
+      await connect('reader', { scopes: ORG_A }),
+    ]
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'silent' })
+    for (let count = 0; count < 40; count++) request(reader, blob.manifest.hash, `q${count}`)
+    reader.present({ user: { name: 'reader', color: 'red' } })
+    await runtime.advance(1000)
+
+    expect(questionsTo(silent)).toHaveLength(16)
+    expect(answersTo(reader)).toHaveLength(24)
+    expect(silent.peerNames).toEqual(['reader'])
+    await runtime.advance(30_000)
+    expect(answersTo(reader)).toHaveLength(40)
+    answer(silent, questionsTo(silent)[0]?.requestId ?? '', blob.manifest.bytes)
+    await settle()
+    expect(answersTo(reader)).toHaveLength(40)
+  })
+
+  test('an answer to what one was not asked is worth nothing', async () => {
+    const { connect, write } = openRelayServer()
+    const [author, reader] = [
+      await connect('author', { scopes: ORG_A }),
+      await connect('reader', { scopes: ORG_A }),
+    ]
+    const eve = await connect('eve', { scopes: ORG_B })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    request(reader, blob.manifest.hash)
+    await settle()
+
+    answer(eve, questionsTo(author)[0]?.requestId ?? '', blob.manifest.bytes)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([])
+  })
+})
