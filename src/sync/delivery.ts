@@ -96,6 +96,19 @@ export class DeliveryStream {
     return this.#inFlight.length > 0
   }
 
+  /** Visible entries that are committed and not sent; while it catches up, an upper bound. */
+  get pendingEntries(): number {
+    const { feed, view } = this.#options
+    if (this.#isCaughtUp) return view.countAfter(this.#scannedTo)
+    return Math.max(0, feed.head - this.#scannedTo)
+  }
+
+  /** ms for which the client has acknowledged nothing of what it was sent; 0 when nothing is open. */
+  get unacknowledgedMs(): number {
+    if (this.#inFlight.length === 0) return 0
+    return this.#options.runtime.monotonicNow() - this.#lastProgressAt
+  }
+
   get view(): SharedView {
     return this.#options.view
   }

@@ -9,6 +9,7 @@ import type { Ingest } from './ingest.ts'
 import type { SyncLimits, ValidateOperation } from './options.ts'
 import type { Relays } from './relays/relays.ts'
 import type { Session, SessionIdentity } from './session.ts'
+import type { SyncMetrics } from './sync-metrics.ts'
 import type { Views } from './views.ts'
 
 /** Counters of one server since its start. */
@@ -44,6 +45,7 @@ export interface SyncHubContext {
   readonly views: Views
   readonly relays: Relays
   readonly stats: SyncStats
+  readonly metrics: SyncMetrics
 
   /** Resolves when the hub knows where the log ends; rejects when the store does not say. */
   whenOpen(): Promise<void>

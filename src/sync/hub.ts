@@ -1,16 +1,18 @@
 import { NoAuthProvider } from '../auth/no-auth-provider.ts'
+import { StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { DEFAULT_DECODE_LIMITS, HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
-import type { LogEntry, ServerStore } from '../store/store.ts'
+import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
 import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
 import type { SyncHubOptions } from './options.ts'
 import { Relays } from './relays/relays.ts'
 import { Session, type SessionIdentity } from './session.ts'
+import { noMetrics } from './sync-metrics.ts'
 import type { ServerTransport } from './transport.ts'
 import { Views } from './views.ts'
 
@@ -47,6 +49,7 @@ export class SyncHub {
   readonly #sessions = new Map<string, Session>()
   readonly #accepted = new Map<string, Session>()
   readonly #watched = new Set<Session>()
+  readonly #observers = new Set<(entries: readonly LogEntry[]) => void>()
   readonly #connectionsByUser = new Map<string, number>()
   readonly #connectionsByAddress = new Map<string, number>()
   readonly #stats: SyncStats = {
@@ -79,6 +82,7 @@ export class SyncHub {
       maxGroupOperations: MAX_GROUP_OPERATIONS,
       maxQueuedBytes: MAX_QUEUED_BYTES,
       onCommitted: (entries) => this.#feed.publish(entries),
+      ...(options.metrics && { metrics: options.metrics }),
     })
     this.#relays = new Relays(options)
     this.#context = this.#createContext()
@@ -133,6 +137,31 @@ export class SyncHub {
     return id
   }
 
+  /**
+   * Stores a write of the application; clients that may see it get it as they get each other's.
+   *
+   * @throws StoreError `SERVER_STOPPING`; that of the store when nothing was stored
+   */
+  async write(write: ServerWrite): Promise<AppendResult> {
+    if (this.#isStopping) throw new StoreError('SERVER_STOPPING', 'The server is shutting down.')
+    await this.open()
+    await this.#ingest.whenRoom()
+    const [result] = await this.#ingest.submit([write])
+    if (result === undefined) throw new Error('The store returned no result for a write')
+    return result
+  }
+
+  /** Calls back with committed entries, in order. @returns a function that ends it */
+  observe(observer: (entries: readonly LogEntry[]) => void): () => void {
+    this.#observers.add(observer)
+    return () => void this.#observers.delete(observer)
+  }
+
+  /** Ends every session: clients come back at once and start over where they must. */
+  disconnectAll(code: ConnectionErrorCode): void {
+    for (const session of [...this.#sessions.values()]) session.close(code)
+  }
+
   /** Lets accepted batches be stored and acknowledged, then closes every session. Idempotent. */
   async stop({ spreadMs = 0 }: StopOptions = {}): Promise<void> {
     this.#isStopping = true
@@ -156,7 +185,7 @@ export class SyncHub {
   /** Closes every session now; what was not acknowledged the clients send again. */
   abort(): void {
     this.#isStopping = true
-    for (const session of [...this.#sessions.values()]) session.close('SERVER_STOPPING')
+    this.disconnectAll('SERVER_STOPPING')
   }
 
   async #open(): Promise<void> {
@@ -167,6 +196,7 @@ export class SyncHub {
 
   #publish(entries: readonly LogEntry[]): void {
     this.#views.publish(entries)
+    for (const observe of this.#observers) observe(entries)
   }
 
   #refuseConnection(transport: ServerTransport): ConnectionErrorCode | null {
@@ -204,6 +234,7 @@ export class SyncHub {
       views: this.#views,
       relays: this.#relays,
       stats: this.#stats,
+      metrics: options.metrics ?? noMetrics,
       whenOpen: () => this.open(),
       refuseIdentity: (identity) => this.#refuseIdentity(identity),
       onSessionAccepted: (session) => this.#onAccepted(session),

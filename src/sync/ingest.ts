@@ -1,7 +1,9 @@
 import { StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
-import type { AppendRequest, AppendResult, LogEntry, ServerStore } from '../store/store.ts'
+import { endSpan, startSpan } from '../core/tracing.ts'
+import type { AppendRequest, AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
+import { noMetrics, type SyncMetrics } from './sync-metrics.ts'
 
 export interface IngestOptions {
   /** Operations of one transaction at most, unless a single batch holds more. */
@@ -9,10 +11,13 @@ export interface IngestOptions {
   /** Bytes of operations that may wait; above it sockets are paused. */
   readonly maxQueuedBytes: number
   readonly onCommitted: (entries: readonly LogEntry[]) => void
+  readonly metrics?: SyncMetrics
 }
 
+type IngestRequest = AppendRequest | ServerWrite
+
 interface QueuedBatch {
-  readonly requests: readonly AppendRequest[]
+  readonly requests: readonly IngestRequest[]
   readonly bytes: number
   readonly resolve: (results: readonly AppendResult[]) => void
   readonly reject: (error: unknown) => void
@@ -27,6 +32,7 @@ export class Ingest {
   readonly #runtime: Runtime
   readonly #logger: Logger
   readonly #options: IngestOptions
+  readonly #metrics: SyncMetrics
   #queue: QueuedBatch[] = []
   #queuedBytes = 0
   #isCommitting = false
@@ -39,6 +45,7 @@ export class Ingest {
     this.#runtime = runtime
     this.#logger = logger
     this.#options = options
+    this.#metrics = options.metrics ?? noMetrics
   }
 
   /** True while more waits than is good for memory: stop reading from sockets. */
@@ -61,9 +68,9 @@ export class Ingest {
    *
    * @throws StoreError when nothing of it was stored
    */
-  submit(requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> {
+  submit(requests: readonly IngestRequest[]): Promise<readonly AppendResult[]> {
     return new Promise((resolve, reject) => {
-      const bytes = requests.reduce((sum, request) => sum + request.wireJson.length, 0)
+      const bytes = requests.reduce((sum, request) => sum + sizeOf(request), 0)
       this.#queue.push({ requests, bytes, resolve, reject })
       this.#queuedBytes += bytes
       this.#schedule()
@@ -105,10 +112,16 @@ export class Ingest {
   async #commitGroup(group: readonly QueuedBatch[]): Promise<void> {
     const requests = group.length === 1 && group[0] ? group[0].requests : group.flatMap((b) => b.requests)
     const startedAt = this.#runtime.monotonicNow()
+    const span = startSpan('kora.commit', {
+      'kora.operations': requests.length,
+      'kora.batches': group.length,
+    })
     let results: readonly AppendResult[]
     try {
       results = await this.#store.append(requests)
     } catch (error) {
+      endSpan(span, error)
+      this.#metrics.operations('failed', requests.length)
       logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
       const failure =
         error instanceof StoreError
@@ -120,12 +133,16 @@ export class Ingest {
       this.#release(group)
     }
     const entries = results.flatMap((result) => (result.status === 'applied' ? result.entries : []))
+    endSpan(span)
+    const durationMs = this.#runtime.monotonicNow() - startedAt
+    this.#metrics.committed(requests.length, durationMs)
+    countOutcomes(results, this.#metrics)
     settleEach(group, results)
     this.#options.onCommitted(entries)
     logEvent(this.#logger, LOG_EVENTS.batchCommitted, {
       operations: requests.length,
       applied: entries.length,
-      durationMs: this.#runtime.monotonicNow() - startedAt,
+      durationMs,
     })
   }
 
@@ -147,6 +164,24 @@ export class Ingest {
     this.#roomWaiters = []
     for (const proceed of waiters) proceed()
   }
+}
+
+/** A write of the server is given its text only when it is stored; its values are what it weighs. */
+function sizeOf(request: IngestRequest): number {
+  return 'wireJson' in request ? request.wireJson.length : JSON.stringify(request.data).length
+}
+
+function countOutcomes(results: readonly AppendResult[], metrics: SyncMetrics): void {
+  let applied = 0
+  let duplicate = 0
+  for (const { status } of results) {
+    if (status === 'applied') applied++
+    else if (status === 'duplicate') duplicate++
+  }
+  const refused = results.length - applied - duplicate
+  if (applied > 0) metrics.operations('applied', applied)
+  if (duplicate > 0) metrics.operations('duplicate', duplicate)
+  if (refused > 0) metrics.operations('refused', refused)
 }
 
 function settleEach(group: readonly QueuedBatch[], results: readonly AppendResult[]): void {

@@ -3,6 +3,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Operation } from '../core/operation.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
+import type { SyncMetrics } from './sync-metrics.ts'
 
 /** What the application's own check makes of an operation. */
 export type ValidationVerdict =
@@ -76,4 +77,6 @@ export interface SyncHubOptions {
   /** Stores a chunk of a blob under its SHA-256. With `resolveBlobChunk`: central blob storage. */
   readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
   readonly resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+  /** Default: nothing is counted. */
+  readonly metrics?: SyncMetrics
 }

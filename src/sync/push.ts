@@ -4,6 +4,7 @@ import { checkOperationId } from '../core/operation-id.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
 import type { Timer } from '../core/runtime.ts'
 import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
+import { endSpan, startSpan } from '../core/tracing.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
 import { FUTURE_TOLERANCE_MS, refuseFutureClock } from './guards.ts'
@@ -21,6 +22,14 @@ type Guarded =
   | { readonly verdict: 'store'; readonly request: AppendRequest }
   | { readonly verdict: 'ignore' }
   | { readonly verdict: 'refuse'; readonly refusal: Refusal }
+
+interface GuardedBatch {
+  readonly batch: ReceivedBatchMessage
+  /** One per operation. */
+  readonly guarded: readonly Guarded[]
+  /** ms, monotonic */
+  readonly receivedAt: number
+}
 
 /**
  * What one session sends to be stored. Each batch is acknowledged once every operation of it is
@@ -50,6 +59,7 @@ export class Push {
   async receive(batch: ReceivedBatchMessage): Promise<void> {
     const identity = this.#session.identity
     if (identity === null) return
+    const receivedAt = this.#context.runtime.monotonicNow()
     if (!identity.isModern && this.#hasFutureClock(batch)) {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
@@ -63,7 +73,7 @@ export class Push {
     const guarded: Guarded[] = []
     for (const received of batch.operations) guarded.push(await this.#guard(received, identity))
     if (this.#isStopped) return
-    this.#store(batch, guarded, identity)
+    this.#store({ batch, guarded, receivedAt }, identity)
   }
 
   /** Resolves when everything received so far is answered. */
@@ -174,15 +184,24 @@ export class Push {
 
   // ── answers ────────────────────────────────────────────────────────────────────────────────
 
-  #store(batch: ReceivedBatchMessage, guarded: readonly Guarded[], identity: SessionIdentity): void {
+  #store({ batch, guarded, receivedAt }: GuardedBatch, identity: SessionIdentity): void {
+    const span = startSpan('kora.ingest', { 'kora.operations': guarded.length })
+    const { runtime, metrics } = this.#context
     const requests = guarded.flatMap((item) => (item.verdict === 'store' ? [item.request] : []))
     const bytes = requests.reduce((sum, request) => sum + request.wireJson.length, 0)
     const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests)
     this.#inFlightBytes += bytes
     const before = this.#answered
     this.#answered = Promise.all([stored, before])
-      .then(([results]) => this.#answer(batch, guarded, results, identity))
-      .catch(() => this.#session.fail('STORE_UNAVAILABLE'))
+      .then(([results]) => {
+        this.#answer(batch, guarded, results, identity)
+        metrics.acknowledged(runtime.monotonicNow() - receivedAt)
+        endSpan(span)
+      })
+      .catch((error: unknown) => {
+        endSpan(span, error)
+        this.#session.fail('STORE_UNAVAILABLE')
+      })
       .finally(() => {
         this.#inFlightBytes -= bytes
       })
@@ -194,6 +213,7 @@ export class Push {
     results: readonly AppendResult[],
     identity: SessionIdentity,
   ): void {
+    this.#countUnstored(guarded)
     let next = 0
     batch.operations.forEach((received, index) => {
       const item = guarded[index]
@@ -209,6 +229,18 @@ export class Push {
     })
   }
 
+  /** What was stored is counted where it was stored. */
+  #countUnstored(guarded: readonly Guarded[]): void {
+    let ignored = 0
+    let refused = 0
+    for (const { verdict } of guarded) {
+      if (verdict === 'ignore') ignored++
+      else if (verdict === 'refuse') refused++
+    }
+    if (ignored > 0) this.#context.metrics.operations('ignored', ignored)
+    if (refused > 0) this.#context.metrics.operations('refused', refused)
+  }
+
   #reject(received: ReceivedOperation, refusal: Refusal, identity: SessionIdentity): void {
     const { operationId, collection, recordId } = received.ok
       ? { operationId: received.operation.id, ...received.operation }
@@ -216,6 +248,7 @@ export class Push {
     const event = identity.isModern ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
     logEvent(this.#logger, event, { operationId, code: refusal.code, detail: refusal.message })
     this.#context.stats.errorCount++
+    this.#context.metrics.refused(refusal.code)
     if (!identity.isModern) return // would make an older client drop the connection
     this.#session.send({
       type: 'operation-rejected',

@@ -2,6 +2,7 @@ import type { AuthContext } from '../auth/provider.ts'
 import { assertNever, ProtocolError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
+import { endSpan, type Span, startSpan } from '../core/tracing.ts'
 import type { View } from '../core/view.ts'
 import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
 import {
@@ -69,6 +70,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #timer: Timer | null = null
   #blockedSince: number | null = null
   #messageCount = 0
+  #catchUp: Span | null = null
 
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
@@ -99,6 +101,12 @@ export class Session implements ViewReader, DeliveryTarget {
 
   get bufferedBytes(): number {
     return this.#transport.bufferedBytes ?? 0
+  }
+
+  /** How far delivery is behind; null before the handshake and for clients without watermark. */
+  get deliveryLag(): { readonly entries: number; readonly unacknowledgedMs: number } | null {
+    if (!(this.#stream instanceof DeliveryStream)) return null
+    return { entries: this.#stream.pendingEntries, unacknowledgedMs: this.#stream.unacknowledgedMs }
   }
 
   /** null before the handshake is accepted. */
@@ -147,6 +155,7 @@ export class Session implements ViewReader, DeliveryTarget {
   onCaughtUp(): void {
     if (this.#state !== 'syncing') return
     this.#state = 'streaming'
+    this.#endCatchUp()
     this.#context.relays.onStreaming(this)
   }
 
@@ -196,6 +205,7 @@ export class Session implements ViewReader, DeliveryTarget {
       remoteAddress: this.remoteAddress,
     })
     this.#context.stats.errorCount++
+    this.#context.metrics.sessionFailed(code)
     const text = detail === undefined ? message : `${message}: ${detail}`
     this.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
     this.close(code)
@@ -235,6 +245,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#context.relays.onClosed(this)
     this.#state = 'closed'
     this.#timer?.cancel()
+    this.#endCatchUp(reason)
     this.#inbox.length = 0
     this.#inboxBytes = 0
     this.#push.stop()
@@ -348,7 +359,16 @@ export class Session implements ViewReader, DeliveryTarget {
       return
     }
     this.#state = 'authenticating'
-    const result = await acceptHandshake(message, this.#context, this.#logger)
+    const span = startSpan('kora.handshake')
+    let result: HandshakeResult
+    try {
+      result = await acceptHandshake(message, this.#context, this.#logger)
+    } catch (error) {
+      endSpan(span, error)
+      throw error
+    }
+    span.setAttribute('kora.accepted', result.accepted)
+    endSpan(span)
     if (this.#isClosed()) return
     if (!result.accepted) {
       if (result.error === 'AUTH_FAILED') this.fail(result.error)
@@ -375,6 +395,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.send({ ...response, messageId: this.nextMessageId() })
     this.#sharedView = this.#context.views.acquire(identity.view, this)
     this.#stream = this.#openStream(result, this.#sharedView)
+    this.#catchUp = startSpan('kora.catch_up')
     this.#context.onSessionAccepted(this)
     logEvent(this.#logger, LOG_EVENTS.sessionAccepted, {
       nodeId: identity.nodeId,
@@ -411,6 +432,11 @@ export class Session implements ViewReader, DeliveryTarget {
       })
     }
     return runtime.setTimer(remainingMs, () => this.close('TOKEN_EXPIRED'))
+  }
+
+  #endCatchUp(reason?: string): void {
+    if (this.#catchUp !== null) endSpan(this.#catchUp, reason)
+    this.#catchUp = null
   }
 
   #checkBlocked(): boolean {

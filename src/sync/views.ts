@@ -39,6 +39,11 @@ export class SharedView {
     return this.#entries.slice(start, start + limit)
   }
 
+  /** How many visible entries above this position are in the window. */
+  countAfter(position: number): number {
+    return this.#entries.length - firstIndexAfter(this.#entries, position)
+  }
+
   add(entry: LogEntry): void {
     this.#entries.push(entry)
     this.#frames.clear()
