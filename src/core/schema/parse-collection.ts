@@ -155,6 +155,7 @@ function parseConstraint(
   const names = parseFieldList(ownValue(value, 'fields'), fields, `${path}.fields`, problems)
   if (names.length === 0) problems.add(`${path}.fields`, 'must name at least one field')
   const where = ownValue(value, 'where')
+  const limit = ownValue(value, 'limit') ?? ownValue(value, 'max')
   const onConflict = ownValue(value, 'onConflict')
   const priorityField = ownValue(value, 'priorityField')
   const resolve = ownValue(value, 'resolve')
@@ -174,6 +175,9 @@ function parseConstraint(
     // Values of an equality filter: compared as they are, so their type need not be known.
     ...(isPlainObject(where)
       ? { where: safeRecord(Object.entries(where as Record<string, JsonValue>)) }
+      : {}),
+    ...(type === 'capacity' && Number.isSafeInteger(limit) && (limit as number) >= 1
+      ? { limit: limit as number }
       : {}),
     onConflict: typeof onConflict === 'string' ? onConflict : 'last-write-wins',
     ...(hasPriorityField ? { priorityField: priorityField as string } : {}),

@@ -75,6 +75,8 @@ export interface Constraint {
   readonly type: 'unique' | 'capacity' | 'referential'
   readonly fields: readonly string[]
   readonly where?: { readonly [field: string]: JsonValue }
+  /** Most live records of a `capacity` group. Default 2. */
+  readonly limit?: number
   readonly onConflict: string
   readonly priorityField?: string
   readonly resolve?: Resolver

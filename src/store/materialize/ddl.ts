@@ -119,14 +119,15 @@ const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestam
  * PostgreSQL refuses a row when a value in a btree index is larger than a third of a page (2.7 kB):
  * one long title would then block every append. Columns that hold text get a hash index, which
  * serves the same exact matches for values of any size; it has one column, the others are compared
- * in the rows that it finds.
+ * in the rows that it finds. Where `_deleted` is one of those, tombstones stay out of the index.
  */
 function createIndex(step: SchemaStep & { kind: 'create-index' }, dialect: SqlDialect): string {
   const { name, collection, columns } = step.index
   const index = builderFor(dialect).schema.createIndex(name).ifNotExists().on(collection)
   const large = columns.find((_, position) => !SMALL_KINDS.has(step.kinds[position] ?? ''))
   if (dialect === 'sqlite' || large === undefined) return index.columns([...columns]).compile().sql
-  return index.using('hash').column(large).compile().sql
+  const hash = index.using('hash').column(large)
+  return (columns.includes('_deleted') ? hash.where('_deleted', '=', 0) : hash).compile().sql
 }
 
 function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown> | null {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { CollectionDefinition, Constraint, SchemaDefinition } from '../../core/schema/types.ts'
 
 /** An index of a collection table. Its name follows from collection and columns alone. */
 export interface TableIndex {
@@ -10,8 +10,10 @@ export interface TableIndex {
 
 /**
  * The indexes of a collection's table, each once: those the schema declares, one on each foreign
- * key (deletes look for referring records), one on the fields of each constraint, and one on
- * `_deleted`.
+ * key, one on what each constraint looks records up by, and one on `_deleted`.
+ *
+ * What an append looks up is live records: with `_deleted` in those indexes it does not read past
+ * the tombstones of a value that was taken and given up a thousand times.
  */
 export function indexesOf(schema: SchemaDefinition, collection: string): readonly TableIndex[] {
   const definition = schema.collections[collection]
@@ -20,10 +22,10 @@ export function indexesOf(schema: SchemaDefinition, collection: string): readonl
     ...definition.indexes.map((field) => [field]),
     ...Object.values(schema.relations)
       .filter((relation) => relation.from === collection)
-      .map((relation) => [relation.field]),
-    ...definition.constraints.map((constraint) =>
-      constraint.type === 'referential' ? constraint.fields.slice(0, 1) : constraint.fields,
-    ),
+      .map(({ field, onDelete }) => (onDelete === 'no-action' ? [field] : [field, '_deleted'])),
+    ...definition.constraints
+      .filter(({ type }) => type !== 'referential') // these look for the target, by its id
+      .map((constraint) => [...constraintColumns(constraint, definition), '_deleted']),
     ['_deleted'],
   ]
   const indexes = columnLists.map((columns) => ({
@@ -32,6 +34,15 @@ export function indexesOf(schema: SchemaDefinition, collection: string): readonl
     columns,
   }))
   return [...new Map(indexes.map((index) => [index.name, index])).values()]
+}
+
+/** What the records of a group are found by: the fields of the constraint and of its filter. */
+export function constraintColumns(
+  { fields, where = {} }: Constraint,
+  definition: CollectionDefinition,
+): readonly string[] {
+  const filtered = Object.keys(where).filter((field) => Object.hasOwn(definition.fields, field))
+  return [...new Set([...fields, ...filtered])]
 }
 
 const MAX_READABLE_LENGTH = 40 // with prefix and hash 62 of the 63 bytes that PostgreSQL keeps

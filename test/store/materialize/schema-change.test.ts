@@ -32,16 +32,20 @@ test('each index is made once, on fields, foreign keys, constraints and _deleted
     version: 1,
     collections: {
       todos: {
-        fields: { projectId: title, email: title, room: title, slot: fieldOfKind('number') },
+        fields: { projectId: title, title, email: title, room: title, slot: fieldOfKind('number') },
         indexes: ['email', 'projectId'],
         constraints: [
           { type: 'unique', fields: ['email'] },
-          { type: 'unique', fields: ['room', 'slot'] },
+          { type: 'capacity', fields: ['room'], where: { slot: 1, elsewhere: true } },
+          { type: 'referential', fields: ['title'], where: { collection: 'projects' } },
         ],
       },
       projects: { fields: { title } },
     },
-    relations: { r: { from: 'todos', to: 'projects', field: 'projectId', onDelete: 'cascade' } },
+    relations: {
+      r: { from: 'todos', to: 'projects', field: 'projectId', onDelete: 'cascade' },
+      s: { from: 'todos', to: 'projects', field: 'title', onDelete: 'no-action' },
+    },
   })
   const indexes = planSchemaChange(null, schema).steps.flatMap((step) =>
     step.kind === 'create-index' && step.index.collection === 'todos' ? [step.index] : [],
@@ -49,7 +53,10 @@ test('each index is made once, on fields, foreign keys, constraints and _deleted
   expect(indexes.map((index) => index.columns)).toEqual([
     ['email'],
     ['projectId'],
-    ['room', 'slot'],
+    ['projectId', '_deleted'],
+    ['title'],
+    ['email', '_deleted'],
+    ['room', 'slot', '_deleted'],
     ['_deleted'],
   ])
 })

@@ -1,0 +1,164 @@
+import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { stateFields } from '../../core/schema/state-machine.ts'
+import type {
+  CollectionDefinition,
+  Constraint,
+  RelationDefinition,
+  SchemaDefinition,
+} from '../../core/schema/types.ts'
+import { scopeKeyOf } from '../../core/view.ts'
+import { constraintColumns } from '../materialize/table-indexes.ts'
+import { type FindableState, LookupIndex, shownValueIn } from './lookup-index.ts'
+
+/** What a schema demands of the records of one collection, ready to be checked. */
+export interface CollectionRules {
+  readonly collection: string
+  readonly definition: CollectionDefinition
+  /** In the order of their declaration, which is the order in which they refuse. */
+  readonly constraints: readonly (GroupRule | ReferenceRule)[]
+  /** Fields that may only go from certain values to certain others. */
+  readonly stateFields: readonly string[]
+  /** Relations that refer to this collection and act when one of its records is deleted, by name. */
+  readonly incoming: readonly IncomingRelation[]
+  /** Everything that records of this collection are looked up by. */
+  readonly indexes: readonly LookupIndex[]
+}
+
+/** `unique` and `capacity`: at most `max` live records may have the same values. */
+export interface GroupRule {
+  readonly type: 'unique' | 'capacity'
+  readonly constraint: Constraint
+  readonly max: number
+  /** The fields of the constraint, and of its filter. */
+  readonly index: LookupIndex
+  /** Where the record belongs; null when the constraint does not concern it. */
+  keyOf(state: FindableState | null): string | null
+}
+
+/** `referential`: a field that must hold the id of a live record. */
+export interface ReferenceRule {
+  readonly type: 'referential'
+  readonly constraint: Constraint
+  readonly target: string
+  /** The value of the field; null for none. */
+  valueOf(state: FindableState): JsonValue
+}
+
+export interface IncomingRelation {
+  readonly name: string
+  /** The collection whose records refer. */
+  readonly from: string
+  readonly field: string
+  readonly onDelete: Exclude<RelationDefinition['onDelete'], 'no-action'>
+  readonly index: LookupIndex
+}
+
+/** In effect what clients and the protocol's reference count: a third member is one too many. */
+const DEFAULT_CAPACITY = 2
+
+const rulesBySchema = new WeakMap<SchemaDefinition, ReadonlyMap<string, CollectionRules>>()
+
+/** The rules of a collection, compiled once per schema object; null when there are none. */
+export function rulesOf(schema: SchemaDefinition | null, collection: string): CollectionRules | null {
+  if (schema === null) return null
+  let rules = rulesBySchema.get(schema)
+  if (rules === undefined) {
+    rules = compileRules(schema)
+    rulesBySchema.set(schema, rules)
+  }
+  return rules.get(collection) ?? null
+}
+
+function compileRules(schema: SchemaDefinition): ReadonlyMap<string, CollectionRules> {
+  const relations = Object.entries(schema.relations)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([name, relation]) => compileRelation(schema, name, relation))
+  const rules = new Map<string, CollectionRules>()
+  for (const [collection, definition] of Object.entries(schema.collections)) {
+    const constraints = definition.constraints.flatMap((constraint) =>
+      compileConstraint(collection, definition, constraint),
+    )
+    const indexes = [
+      ...constraints.flatMap((rule) => (rule.type === 'referential' ? [] : [rule.index])),
+      ...relations.filter(({ from }) => from === collection).map(({ index }) => index),
+    ]
+    const compiled: CollectionRules = {
+      collection,
+      definition,
+      constraints,
+      stateFields: stateFields(definition),
+      incoming: relations.filter(({ to }) => to === collection),
+      indexes: [...new Map(indexes.map((index) => [index.name, index])).values()],
+    }
+    const { stateFields: states, incoming } = compiled
+    const isEmpty = constraints.length + states.length + incoming.length + compiled.indexes.length === 0
+    if (!isEmpty) rules.set(collection, compiled)
+  }
+  return rules
+}
+
+function compileRelation(
+  schema: SchemaDefinition,
+  name: string,
+  { from, to, field, onDelete }: RelationDefinition,
+): (IncomingRelation & { to: string })[] {
+  const definition = ownValue(schema.collections, from)
+  if (onDelete === 'no-action' || definition === undefined) return []
+  return [{ name, from, to, field, onDelete, index: new LookupIndex(from, definition, [field]) }]
+}
+
+function compileConstraint(
+  collection: string,
+  definition: CollectionDefinition,
+  constraint: Constraint,
+): (GroupRule | ReferenceRule)[] {
+  const { type } = constraint
+  return type === 'referential'
+    ? compileReference(definition, constraint)
+    : [compileGroup(collection, definition, { ...constraint, type })]
+}
+
+function compileReference(definition: CollectionDefinition, constraint: Constraint): ReferenceRule[] {
+  const [field] = constraint.fields
+  const target = constraint.where?.collection
+  if (field === undefined || typeof target !== 'string') return [] // parseSchema lets neither pass
+  const defaultValue = definition.fields[field]?.defaultValue
+  const valueOf = ({ values }: FindableState) => shownValueIn(values, field, defaultValue)
+  return [{ type: 'referential', constraint, target, valueOf }]
+}
+
+function compileGroup(
+  collection: string,
+  definition: CollectionDefinition,
+  constraint: Constraint & { readonly type: GroupRule['type'] },
+): GroupRule {
+  const index = new LookupIndex(collection, definition, constraintColumns(constraint, definition))
+  const isInside = compileFilter(definition, constraint.where ?? {})
+  const { length } = constraint.fields
+  const keyOf = (state: FindableState | null): string | null => {
+    if (state === null || !isInside(state)) return null
+    const values = index.valuesOf(state)
+    if (values === null || values.slice(0, length).includes(null)) return null // null is equal to nothing
+    return index.keyOfValues(values)
+  }
+  const max = constraint.type === 'unique' ? 1 : (constraint.limit ?? DEFAULT_CAPACITY)
+  return { type: constraint.type, constraint, max, index, keyOf }
+}
+
+/** Equality as in scopes, except that null asks for records without a value, as in queries. */
+function compileFilter(
+  definition: CollectionDefinition,
+  where: { readonly [field: string]: JsonValue },
+): (state: FindableState) => boolean {
+  const wanted = Object.entries(where).map(([field, value]) => ({
+    field,
+    defaultValue: ownValue(definition.fields, field)?.defaultValue,
+    key: scopeKeyOf(value),
+  }))
+  return ({ values }) =>
+    wanted.every(
+      ({ field, defaultValue, key }) =>
+        key !== undefined && scopeKeyOf(shownValueIn(values, field, defaultValue)) === key,
+    )
+}

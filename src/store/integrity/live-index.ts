@@ -1,0 +1,47 @@
+import type { FindableState, LookupIndex } from './lookup-index.ts'
+
+/** Live records by the values that they are found under, in memory. */
+export class LiveIndex<Row> {
+  readonly #rowsByIndex = new Map<string, Map<string, Set<Row>>>()
+
+  /** Moves a record from where it stood to where it stands now. null: it was, or is, not there. */
+  replace(
+    row: Row,
+    indexes: readonly LookupIndex[],
+    before: FindableState | null,
+    after: FindableState | null,
+  ): void {
+    for (const index of indexes) {
+      const keyBefore = index.keyOf(before)
+      const keyAfter = index.keyOf(after)
+      if (keyBefore !== null && keyBefore !== keyAfter) this.#remove(index.name, keyBefore, row)
+      if (keyAfter !== null) this.#add(index.name, keyAfter, row)
+    }
+  }
+
+  find(index: LookupIndex, key: string): Iterable<Row> {
+    return this.#rowsByIndex.get(index.name)?.get(key) ?? []
+  }
+
+  clear(): void {
+    this.#rowsByIndex.clear()
+  }
+
+  #add(name: string, key: string, row: Row): void {
+    let rowsByKey = this.#rowsByIndex.get(name)
+    if (rowsByKey === undefined) {
+      rowsByKey = new Map()
+      this.#rowsByIndex.set(name, rowsByKey)
+    }
+    const rows = rowsByKey.get(key)
+    if (rows === undefined) rowsByKey.set(key, new Set([row]))
+    else rows.add(row)
+  }
+
+  #remove(name: string, key: string, row: Row): void {
+    const rowsByKey = this.#rowsByIndex.get(name)
+    const rows = rowsByKey?.get(key)
+    rows?.delete(row)
+    if (rows?.size === 0) rowsByKey?.delete(key)
+  }
+}
