@@ -5,6 +5,7 @@ import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { createKoraServer, type KoraSyncServer } from '../http/kora-sync-server.ts'
+import { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
 import { openStore } from './open-store.ts'
@@ -34,21 +35,34 @@ export async function openDaemon(config: ServerConfig, options: DaemonOptions): 
   reportUnservedOptions(config, options.logger)
   const auth = await openAuthProvider(config.auth, options.logger)
   const store = await openStore(config)
+  let blobs: BlobStorage | null = null
   try {
     await prepareStore(store, config, options)
-    const server = createServer(store, auth, config, options)
+    blobs = await openBlobStorage(store, config, options)
+    const server = createServer({ store, auth, blobs }, config, options)
     await server.start()
     return {
       urls: urlsOf(server),
       async stop() {
         await stopWithin(server, config.shutdownTimeout, options)
+        await blobs?.close()
         await store.close()
       },
     }
   } catch (error) {
+    await blobs?.close()
     await store.close()
     throw error
   }
+}
+
+async function openBlobStorage(
+  store: ServerStore,
+  { blobs }: ServerConfig,
+  { logger, runtime }: DaemonOptions,
+): Promise<BlobStorage | null> {
+  if (blobs === null) return null
+  return BlobStorage.open({ directory: blobs.directory, index: store, runtime, logger })
 }
 
 function reportUnservedOptions(config: ServerConfig, logger: Logger): void {
@@ -74,9 +88,14 @@ async function prepareStore(
   }
 }
 
+interface ServerParts {
+  readonly store: ServerStore
+  readonly auth: AuthProvider
+  readonly blobs: BlobStorage | null
+}
+
 function createServer(
-  store: ServerStore,
-  auth: AuthProvider,
+  { store, auth, blobs }: ServerParts,
   config: ServerConfig,
   { logger, runtime }: DaemonOptions,
 ): KoraSyncServer {
@@ -103,6 +122,10 @@ function createServer(
       idleTimeoutMs: limits.idleTimeout,
       maxBufferedBytes: limits.maxBufferedBytes,
     },
+    ...(blobs !== null && {
+      persistBlobChunk: blobs.persistBlobChunk,
+      resolveBlobChunk: blobs.resolveBlobChunk,
+    }),
     ...(config.http.allowedOrigins === null ? {} : { allowedOrigins: config.http.allowedOrigins }),
     stopSpreadMs: config.shutdownTimeout * SPREAD_SHARE,
   })

@@ -18,12 +18,6 @@ export function findUnservedOptions(config: ServerConfig): UnservedOption[] {
       message: 'this release does not serve TLS by itself. Remove it, and put a proxy in front that does.',
     },
     {
-      path: 'blobs',
-      isSet: config.blobs !== null,
-      isFatal: false,
-      message: 'this release has no central blob storage; blobs pass between connected clients.',
-    },
-    {
       path: 'http.staticDir',
       isSet: config.http.staticDir !== null,
       isFatal: false,

@@ -186,6 +186,7 @@ describe('who sees whom', () => {
     const eve = await connect('eve', { scopes: ORG_B })
 
     eve.present(cursorAt('eve', 'todos', 'r1'))
+    await runtime.advance(25_000)
     eve.present(cursorAt('eve', 'todos', 'missing'))
     await runtime.advance(25_000)
 
