@@ -2,7 +2,7 @@ import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import type { AppendResult } from '../store.ts'
-import { type Loaded, recordKeyText, type StoredRecord } from './load.ts'
+import { type Loaded, type RecordKey, recordKeyText, type StoredRecord } from './load.ts'
 
 /** One record as the batch has left it so far. */
 export interface PlannedRecord {
@@ -62,10 +62,21 @@ export class BatchOverlay {
 
   /** The record as this batch has left it. It must have been asked for in a load request. */
   record(collection: string, recordId: string): PlannedRecord {
+    const stored = this.#loaded.records.get(recordKeyText(collection, recordId))
+    return this.recordFrom({ collection, recordId }, stored)
+  }
+
+  /** True when the record is known here: `record` may be asked for it. */
+  knows(collection: string, recordId: string): boolean {
+    return this.#recordsByKey.has(recordKeyText(collection, recordId))
+  }
+
+  /** The record, as stored if the batch has not come across it before. undefined: there is none. */
+  recordFrom({ collection, recordId }: RecordKey, stored: StoredRecord | undefined): PlannedRecord {
     const key = recordKeyText(collection, recordId)
     const known = this.#recordsByKey.get(key)
     if (known !== undefined) return known
-    const record = plannedRecord(collection, recordId, this.#loaded.records.get(key))
+    const record = plannedRecord(collection, recordId, stored)
     this.#recordsByKey.set(key, record)
     return record
   }

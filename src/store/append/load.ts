@@ -1,5 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { LookupIndex, LookupValue } from '../integrity/lookup-index.ts'
 
 /** A record by what names it everywhere: the log, the states, the tables. */
 export interface RecordKey {
@@ -20,6 +21,30 @@ export interface LoadRequest {
   readonly histories: readonly RecordKey[]
   /** Hashes of the keys of server's writes that may have been made before. */
   readonly writeKeys?: readonly string[]
+  /** Live records by the values of their fields. */
+  readonly lookups?: readonly RecordLookup[]
+}
+
+/**
+ * Asks for live records that show these values. Answered from an index: what it costs does not
+ * depend on how many records there are.
+ *
+ * Where several transactions may run at once, the answer must hold until this one ends: another
+ * that asks for the same values of the same index waits. Whoever makes a record show the values of
+ * a constraint asks for them first, so that this alone lets only one of two rivals have the last
+ * place.
+ */
+export interface RecordLookup {
+  readonly index: LookupIndex
+  /** One per field of the index; null: the field is null or absent without a default. */
+  readonly values: readonly LookupValue[]
+  /** Most records to return, whichever they are. */
+  readonly limit: number
+}
+
+/** A live record that a lookup has found. */
+export interface FoundRecord extends StoredRecord {
+  readonly recordId: string
 }
 
 /** The answer. What the store does not hold is missing from the maps. */
@@ -32,6 +57,8 @@ export interface Loaded {
   readonly histories: ReadonlyMap<string, readonly Operation[]>
   /** Stored results by hash of the write's key. @see AppendPlan.writeResults */
   readonly writeResults: ReadonlyMap<string, string>
+  /** One per lookup, in order. */
+  readonly lookups: readonly (readonly FoundRecord[])[]
 }
 
 export interface StoredRecord {

@@ -1,7 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
-import type { CollectionDefinition } from '../../core/schema/types.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
@@ -20,6 +20,8 @@ export interface AppendContext {
   readonly serverNodeId: string
   /** Of the server's node: stamps what it writes. */
   readonly clock: ServerClock
+  /** Its rules are kept: constraints, relations, state machines. */
+  readonly schema: SchemaDefinition | null
   /** null without a schema, or for a collection that it does not have */
   collection(name: string): CollectionDefinition | null
   /** The fields of the collection that visibility is decided by. */

@@ -42,7 +42,7 @@ export interface ReferenceRule {
   readonly constraint: Constraint
   readonly target: string
   /** The value of the field; null for none. */
-  valueOf(state: FindableState): JsonValue
+  referenceIn(state: FindableState): JsonValue
 }
 
 export interface IncomingRelation {
@@ -124,8 +124,8 @@ function compileReference(definition: CollectionDefinition, constraint: Constrai
   const target = constraint.where?.collection
   if (field === undefined || typeof target !== 'string') return [] // parseSchema lets neither pass
   const defaultValue = definition.fields[field]?.defaultValue
-  const valueOf = ({ values }: FindableState) => shownValueIn(values, field, defaultValue)
-  return [{ type: 'referential', constraint, target, valueOf }]
+  const referenceIn = ({ values }: FindableState) => shownValueIn(values, field, defaultValue)
+  return [{ type: 'referential', constraint, target, referenceIn }]
 }
 
 function compileGroup(

@@ -1,12 +1,22 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
-import { type Loaded, type LoadRequest, recordKeyText, type StoredRecord } from '../append/load.ts'
+import {
+  type FoundRecord,
+  type Loaded,
+  type LoadRequest,
+  type RecordLookup,
+  recordKeyText,
+  type StoredRecord,
+} from '../append/load.ts'
 import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import type { LogSource } from '../delivery/read-page.ts'
 import { indexRowsOf, TrackedFields } from '../delivery/tracked-fields.ts'
+import { rulesOf } from '../integrity/integrity-rules.ts'
+import { LiveIndex } from '../integrity/live-index.ts'
 import type { AppendResult, LogEntry } from '../store.ts'
 import type { MemoryBlobs } from './memory-blobs.ts'
 
@@ -36,7 +46,9 @@ export class MemoryLog implements LogSource {
   readonly #recordsByCollection = new Map<string, MemoryRecord[]>()
   readonly #sequencesByNode = new Map<string, number[]>()
   readonly #writeResults = new Map<string, string>()
+  readonly #live = new LiveIndex<MemoryRecord>()
   readonly #index = new Map<number, Map<string, number[]>>()
+  #schema: SchemaDefinition | null = null
   #operationCount = 0
 
   /** @param base the delivery sequence before the first entry */
@@ -82,7 +94,16 @@ export class MemoryLog implements LogSource {
       const result = this.#writeResults.get(key)
       if (result !== undefined) writeResults.set(key, result)
     }
-    return { operations, records, histories, writeResults }
+    const lookups = (request.lookups ?? []).map((lookup) => this.#find(lookup))
+    return { operations, records, histories, writeResults, lookups }
+  }
+
+  #find({ index, values, limit }: RecordLookup): FoundRecord[] {
+    const found: FoundRecord[] = []
+    for (const record of this.#live.find(index, index.keyOfValues(values))) {
+      if (found.push(record) >= limit) break
+    }
+    return found
   }
 
   commit(plan: AppendPlan): readonly AppendResult[] {
@@ -147,6 +168,15 @@ export class MemoryLog implements LogSource {
     if (entry !== undefined) this.#entries[position] = { ...entry, scopeChanges }
   }
 
+  /** Finds live records by what the rules of the schema look up. Again, when their states were replaced. */
+  indexLive(schema: SchemaDefinition | null): void {
+    this.#schema = schema
+    this.#live.clear()
+    for (const record of this.#records) {
+      this.#live.replace(record, rulesOf(schema, record.collection)?.indexes ?? [], null, record.state)
+    }
+  }
+
   /** Builds the index of one tracked field from the whole log. */
   reindex(fieldId: number): void {
     const tracked = this.tracked.all().filter(({ id }) => id === fieldId)
@@ -162,12 +192,15 @@ export class MemoryLog implements LogSource {
     if (planned.state === null) return
     const { collection, recordId, state } = planned
     const key = recordKeyText(collection, recordId)
+    const indexes = rulesOf(this.#schema, collection)?.indexes ?? []
     const known = this.#recordsByKey.get(key)
     if (known !== undefined) {
+      this.#live.replace(known, indexes, known.state, state)
       known.state = state
       return
     }
     const record: MemoryRecord = { ref: this.#records.length + 1, collection, recordId, state, sequences: [] }
+    this.#live.replace(record, indexes, null, state)
     this.#records.push(record)
     this.#recordsByKey.set(key, record)
     appendTo(this.#recordsByCollection, collection, record)

@@ -81,6 +81,7 @@ export class MemoryServerStore implements ServerStore {
     for (const step of plan.steps) {
       if (step.kind === 'replay') this.#replayCollection(step.collection, 'backfill', options)
     }
+    this.#log.indexLive(next)
     for (const [collection, { scope }] of Object.entries(next.collections)) {
       for (const field of scope) this.#track(collection, field, true)
     }
@@ -110,6 +111,7 @@ export class MemoryServerStore implements ServerStore {
     for (const name of collections ?? Object.keys(this.#schema.collections)) {
       this.#replayCollection(name, 'rebuild', options)
     }
+    this.#log.indexLive(this.#schema)
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
@@ -405,6 +407,7 @@ export class MemoryServerStore implements ServerStore {
     return {
       serverNodeId: this.#nodeId,
       clock: this.#clock,
+      schema: this.#schema,
       collection: (name) => this.#collection(name),
       trackedFields: (collection) => log.tracked.namesOf(collection),
     }
@@ -422,6 +425,7 @@ export class MemoryServerStore implements ServerStore {
   #emptyLogAfter(base: number): MemoryLog {
     const log = new MemoryLog(this.#nodeId, this.#blobs, base)
     for (const tracked of this.#log.tracked.all()) log.tracked.set(tracked)
+    log.indexLive(this.#schema)
     return log
   }
 

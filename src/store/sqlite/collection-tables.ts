@@ -2,6 +2,7 @@ import type { Statement } from 'better-sqlite3'
 import type { JsonValue } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import type { RecordLookup } from '../append/load.ts'
 import { type ColumnValue, columnsOf } from '../materialize/columns.ts'
 import { builderFor } from '../materialize/ddl.ts'
 import {
@@ -71,6 +72,20 @@ export class CollectionTables {
     const table = this.#table(name)
     const row = table.find.get(recordId)
     return row === undefined ? null : rowToRecord(row, table.columns, false)
+  }
+
+  /** Ids of live records that show the values, `limit` at most. */
+  findLive({ index, values, limit }: RecordLookup): string[] {
+    const { name, columnsByField } = this.#table(index.collection)
+    const parameters: ColumnValue[] = []
+    const conditions = index.fields.map((field, position) => {
+      const value = values[position] ?? null
+      if (value === null) return `${quote(field)} IS NULL`
+      parameters.push(columnsByField.get(field)?.encode(value) ?? null)
+      return `${quote(field)} = ?`
+    })
+    const sql = `SELECT id FROM ${quote(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 LIMIT ?`
+    return this.#run({ sql, parameters: [...parameters, limit] }).map((row) => String(row.id))
   }
 
   /** Ids of rows above `after`, in the order of ids. */

@@ -1,7 +1,13 @@
 import type { Statement } from 'better-sqlite3'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
-import { runLoading } from '../append/load.ts'
+import {
+  type FoundRecord,
+  type Loaded,
+  type LoadRequest,
+  type RecordLookup,
+  runLoading,
+} from '../append/load.ts'
 import { type LogCounters, numberEntries } from '../append/number-entries.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
 import { ServerClock } from '../append/server-clock.ts'
@@ -94,7 +100,20 @@ export class SqliteCore implements AppendContext {
   /** Plans and writes a batch; inside a write transaction. */
   append(requests: readonly (AppendRequest | ServerWrite)[]): readonly AppendResult[] {
     this.refreshIfForeign()
-    return this.write(runLoading(planAppend(requests, this), (request) => this.log.load(request)))
+    return this.write(runLoading(planAppend(requests, this), (request) => this.#load(request)))
+  }
+
+  #load(request: LoadRequest): Loaded {
+    return { ...this.log.load(request), lookups: (request.lookups ?? []).map((lookup) => this.#find(lookup)) }
+  }
+
+  #find(lookup: RecordLookup): FoundRecord[] {
+    const { collection } = lookup.index
+    const ids = this.tables?.findLive(lookup) ?? []
+    return ids.flatMap((recordId) => {
+      const record = this.log.findRecord({ collection, recordId })
+      return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
+    })
   }
 
   /** Writes a plan; inside a write transaction. */

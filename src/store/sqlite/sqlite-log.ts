@@ -55,7 +55,8 @@ export class SqliteLog {
 
   // ── loading for an append ──────────────────────────────────────────────────────────────────
 
-  load(request: LoadRequest): Loaded {
+  /** All but lookups, which the collections' tables answer. */
+  load(request: LoadRequest): Omit<Loaded, 'lookups'> {
     const operations = new Map<string, string>()
     for (const id of request.operationIds) {
       const wireJson = this.findOperation(id)
