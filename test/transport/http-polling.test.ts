@@ -1,0 +1,208 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { silentLogger } from '../../src/core/logger.ts'
+import type { Operation } from '../../src/core/operation.ts'
+import { computeOperationId } from '../../src/core/operation-id.ts'
+import {
+  createKoraServer,
+  type KoraSyncServer,
+  MemoryServerStore,
+  TokenAuthProvider,
+} from '../../src/index.ts'
+import { operation } from '../support/wire-operations.ts'
+
+const TOKENS: { readonly [token: string]: string } = {
+  'token-a': 'user-a',
+  'token-a2': 'user-a',
+  'token-b': 'user-b',
+}
+
+let store: MemoryServerStore
+let server: KoraSyncServer
+let base: string
+
+beforeEach(async () => {
+  store = new MemoryServerStore()
+  const auth = new TokenAuthProvider({
+    validate: async (token) => {
+      const userId = TOKENS[token]
+      return userId === undefined ? null : { userId }
+    },
+  })
+  const limits = { maxMessageBytes: 100_000 }
+  server = createKoraServer({
+    store,
+    port: 0,
+    host: '127.0.0.1',
+    path: '/sync',
+    auth,
+    limits,
+    logger: silentLogger,
+  })
+  await server.start()
+  base = (server.url as string).replace(/^ws/, 'http')
+})
+
+afterEach(async () => {
+  await server.stop()
+  await store.close()
+})
+
+interface Requester {
+  get(headers?: Record<string, string>): Promise<Response>
+  post(body: object | string, headers?: Record<string, string>): Promise<Response>
+  /** The next message, polling until there is one. */
+  next(): Promise<{ type: string; [property: string]: unknown }>
+}
+
+function client(token = 'token-a', url = `${base}?client=${crypto.randomUUID()}`): Requester {
+  const authorization = `Bearer ${token}`
+  const get: Requester['get'] = (headers = {}) => fetch(url, { headers: { authorization, ...headers } })
+  return {
+    get,
+    post: (body, headers = {}) =>
+      fetch(url, {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/json', ...headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      }),
+    async next() {
+      for (;;) {
+        const response = await get()
+        if (response.status === 200) return (await response.json()) as { type: string }
+        if (response.status !== 204)
+          throw new Error(`GET answered ${response.status}: ${await response.text()}`)
+      }
+    },
+  }
+}
+
+function handshake(nodeId = 'phone', authToken = 'token-a'): object {
+  const position = { versionVector: {}, lastDeliverySequence: 0 }
+  return { type: 'handshake', messageId: 'msg-1-1', nodeId, schemaVersion: 1, authToken, ...position }
+}
+
+function write(sequenceNumber: number): Operation {
+  const timestamp = { wallTime: 1_748_736_000_000 + sequenceNumber, logical: 0, nodeId: 'phone' }
+  const draft = operation({ nodeId: 'phone', sequenceNumber, recordId: `r${sequenceNumber}`, timestamp })
+  return { ...draft, id: computeOperationId(draft) }
+}
+
+function batch(number: number, operations: readonly Operation[]): object {
+  return { type: 'operation-batch', messageId: `msg-1-${number}`, operations, isFinal: true, batchIndex: 0 }
+}
+
+async function connected(token?: string, url?: string): Promise<Requester> {
+  const requester = client(token, url)
+  expect((await requester.post(handshake('phone', token ?? 'token-a'))).status).toBe(202)
+  expect((await requester.next()).type).toBe('handshake-response')
+  expect((await requester.next()).type).toBe('operation-batch')
+  return requester
+}
+
+test('syncs: a handshake, a batch out, a batch in', async () => {
+  const phone = client()
+  expect((await phone.get()).status).toBe(204) // the first poll of a Kora client precedes its handshake
+  await phone.post(handshake())
+
+  expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
+  expect(await phone.next()).toMatchObject({ type: 'operation-batch', isFinal: true })
+  await phone.post(batch(2, [write(1)]))
+  expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
+  expect(await store.getOperationCount()).toBe(1)
+})
+
+test('holds a poll until there is something to say', async () => {
+  const phone = await connected()
+  const held = phone.get()
+  await phone.post(batch(2, [write(1)]))
+
+  const response = await held
+
+  expect(response.status).toBe(200)
+  expect(response.headers.get('etag')).toBe('W/"3"')
+  expect(await response.json()).toMatchObject({ type: 'acknowledgment' })
+})
+
+test('stores batches in the order in which they were sent, whatever order they arrive in', async () => {
+  const phone = await connected()
+
+  await phone.post(batch(4, [write(3)]))
+  await phone.post(batch(3, [write(2)]))
+  await phone.post(batch(2, [write(1)]))
+  for (let i = 0; i < 3; i++) await phone.next()
+
+  const log = await store.getOperationsAfterDelivery(0, 10)
+  expect(log.map((row) => row.operation.sequenceNumber)).toEqual([1, 2, 3])
+})
+
+test('says 304 where the client already has the next message', async () => {
+  const phone = await connected()
+  await phone.post(batch(2, []))
+  await expect.poll(async () => (await phone.get({ 'if-none-match': 'W/"3"' })).status).toBe(304)
+
+  expect((await phone.get()).status).toBe(200)
+})
+
+test('a new handshake starts a new session and drops what the old one had queued', async () => {
+  const phone = await connected()
+  await phone.post(batch(2, [write(1)]))
+  await phone.post(handshake())
+
+  expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
+  expect(server.getConnectionCount()).toBe(1)
+})
+
+test('an error is still delivered after the session has ended, then 410', async () => {
+  const stranger = client('nonsense')
+  await stranger.post(handshake('phone', 'nonsense'))
+
+  expect(await stranger.next()).toMatchObject({ type: 'error', code: 'AUTH_FAILED' })
+  expect((await stranger.get()).status).toBe(410)
+  expect((await stranger.post(batch(2, []))).status).toBe(410)
+})
+
+describe('a session belongs to the user who opened it', () => {
+  test('another user cannot poll it or post to it', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    await connected('token-a', url)
+    const thief = client('token-b', url)
+
+    expect((await thief.get()).status).toBe(401)
+    expect((await thief.post(batch(2, [write(1)]))).status).toBe(401)
+    expect((await fetch(url)).status).toBe(401)
+    expect(await store.getOperationCount()).toBe(0)
+  })
+
+  test('the same user goes on with a fresh token', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    await connected('token-a', url)
+
+    const response = await client('token-a2', url).post(batch(2, [write(1)]))
+
+    expect(response.status).toBe(202)
+  })
+})
+
+test('gives a client without an id a cookie that tells it apart', async () => {
+  const first = await fetch(base, { headers: { authorization: 'Bearer token-a' } })
+  const cookie = first.headers.get('set-cookie')?.split(';')[0] ?? ''
+  expect(first.status).toBe(204)
+  expect(first.headers.get('set-cookie')).toContain('HttpOnly')
+
+  const phone = client('token-a', base)
+  await phone.post(handshake(), { cookie })
+  const response = await phone.get({ cookie })
+
+  expect(await response.json()).toMatchObject({ type: 'handshake-response' })
+})
+
+test('clear answers to what is no sync request', async () => {
+  const phone = await connected()
+
+  expect((await fetch(base, { method: 'PUT' })).status).toBe(405)
+  expect((await phone.post('')).status).toBe(400)
+  expect((await phone.post('x'.repeat(100_001))).status).toBe(413)
+  expect((await client().post(batch(1, []))).status).toBe(410)
+  const long = await server.handleHttpRequest({ clientId: '', method: 'GET' })
+  expect(long.status).toBe(400)
+})

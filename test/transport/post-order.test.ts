@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import { PostOrder } from '../../src/transport/post-order.ts'
+import { simulatedRuntime } from '../support/simulated-runtime.ts'
+
+function openOrder() {
+  const runtime = simulatedRuntime()
+  const delivered: string[] = []
+  const order = new PostOrder(runtime, ({ bytes }) =>
+    delivered.push((JSON.parse(Buffer.from(bytes).toString()) as { messageId: string }).messageId),
+  )
+  const post = (messageId: string): void =>
+    order.accept({ isBinary: false, bytes: Buffer.from(JSON.stringify({ type: 'x', messageId })) })
+  return { runtime, order, delivered, post }
+}
+
+test('puts messages that overtook each other back in order', () => {
+  const { delivered, post } = openOrder()
+
+  for (const number of [5, 8, 7, 6, 10, 9]) post(`msg-1748736015063-${number}`)
+
+  expect(delivered.map((id) => Number(id.split('-')[2]))).toEqual([5, 6, 7, 8, 9, 10])
+})
+
+test('waits for a missing number, but not for long', async () => {
+  const { delivered, post, runtime } = openOrder()
+  post('msg-1-1')
+  post('msg-1-4')
+  post('msg-1-3')
+  expect(delivered).toEqual(['msg-1-1'])
+
+  await runtime.advance(300)
+
+  expect(delivered).toEqual(['msg-1-1', 'msg-1-3', 'msg-1-4'])
+})
+
+test('delivers what comes too late, and what is not numbered, at once', async () => {
+  const { delivered, post, runtime } = openOrder()
+  post('msg-1-1')
+  post('msg-1-3')
+  await runtime.advance(300)
+  post('msg-1-2')
+  post('0197-uuid')
+
+  expect(delivered).toEqual(['msg-1-1', 'msg-1-3', 'msg-1-2', '0197-uuid'])
+})
+
+test('gives a missing number up when too much waits for it', () => {
+  const { delivered, post } = openOrder()
+  post('msg-1-1')
+
+  for (let number = 3; number < 3 + 257; number++) post(`msg-1-${number}`)
+
+  expect(delivered).toHaveLength(1 + 257)
+})
