@@ -1,0 +1,100 @@
+import { expect, test } from 'vitest'
+import { describeEachStore } from '../support/each-store.ts'
+import { appendAll, OperationAuthor } from '../support/operation-author.ts'
+
+describeEachStore('nodes', (openStore) => {
+  test('are known once they are registered', async () => {
+    await using store = await openStore()
+
+    await store.registerNode({ nodeId: 'a' })
+
+    expect([...(await store.readNodes(['a', 'b']))]).toEqual([
+      ['a', { nodeId: 'a', userId: null, viewKey: null, legacyPosition: 0 }],
+    ])
+  })
+
+  test('keep their first user, and whatever else was not said again', async () => {
+    await using store = await openStore()
+
+    await store.registerNode({ nodeId: 'a', viewKey: 'v1' })
+    await store.registerNode({ nodeId: 'a', userId: 'u1' })
+    const after = await store.registerNode({ nodeId: 'a', userId: 'u2', legacyPosition: 7 })
+
+    expect(after).toEqual({ nodeId: 'a', userId: 'u1', viewKey: 'v1', legacyPosition: 7 })
+    expect((await store.readNodes(['a'])).get('a')).toEqual(after)
+    expect(await store.registerNode({ nodeId: 'a', viewKey: null })).toMatchObject({ viewKey: null })
+  })
+
+  test('are registered beside their operations', async () => {
+    await using store = await openStore()
+    await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+
+    await store.registerNode({ nodeId: 'a', userId: 'u1' })
+
+    expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
+  })
+})
+
+describeEachStore('blobs', (openStore) => {
+  const hash = (digit: string): string => digit.repeat(64)
+  const blob = (digit: string, manifest?: string) => ({
+    hash: hash(digit),
+    size: 3,
+    ...(manifest === undefined ? {} : { manifestHash: hash(manifest) }),
+  })
+
+  test('are found by the records that refer to them, in pages', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert('r2', { file: blob('1', '2') }),
+      author.insert('r1', { file: blob('1') }),
+      author.insert('r3', { file: blob('3') }),
+      author.update('r1', { file: null }),
+    ])
+    await appendAll(store, [new OperationAuthor('b').update('r2', { file: blob('1') })])
+
+    const first = await store.readBlobReferrers(hash('1'), 1)
+    const second = await store.readBlobReferrers(hash('1'), 10, first[0])
+
+    expect(first).toEqual([{ collection: 'todos', recordId: 'r1', nodeId: 'a' }])
+    expect(second).toEqual([{ collection: 'todos', recordId: 'r2', nodeId: 'a' }])
+    expect(await store.readBlobReferrers(hash('2'), 10)).toHaveLength(1)
+    expect(await store.readBlobReferrers(hash('9'), 10)).toEqual([])
+  })
+
+  test('are live while a live record refers to them', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert('r1', { file: blob('1', '2') }),
+      author.insert('r2', { file: blob('3') }),
+      author.insert('r3', { file: blob('4') }),
+      author.update('r2', { file: null }),
+      author.delete('r3'),
+    ])
+
+    expect([...(await store.getLiveBlobRefs())].sort()).toEqual([hash('1'), hash('2')])
+  })
+
+  test('know their chunks, who has sent them, and how much that is', async () => {
+    await using store = await openStore()
+    await store.linkBlobChunks(hash('2'), [hash('a'), hash('b'), hash('a')])
+    await store.linkBlobChunks(hash('1'), [hash('a')])
+    await store.recordBlobUpload({ hash: hash('a'), byteLength: 10, userId: 'u1', holders: ['t1'] })
+    await store.recordBlobUpload({ hash: hash('a'), byteLength: 10, userId: 'u1', holders: ['t2'] })
+    await store.recordBlobUpload({ hash: hash('b'), byteLength: 5, userId: 'u1', holders: ['t1'] })
+
+    expect(await store.readBlobManifests(hash('a'), 10)).toEqual([hash('1'), hash('2')])
+    expect(await store.readBlobManifests(hash('a'), 1)).toEqual([hash('1')])
+    expect(await store.checkBlobHolders(hash('a'), ['t2', 't3'])).toBe('held')
+    expect(await store.checkBlobHolders(hash('b'), ['t2'])).toBe('held-by-others')
+    expect(await store.checkBlobHolders(hash('c'), ['t1'])).toBe('unknown')
+    expect(await store.getBlobUsage('u1')).toBe(15)
+
+    await store.forgetBlobs([hash('a')])
+
+    expect(await store.getBlobUsage('u1')).toBe(5)
+    expect(await store.checkBlobHolders(hash('a'), ['t1'])).toBe('unknown')
+  })
+})

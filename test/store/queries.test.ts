@@ -1,0 +1,169 @@
+import { expect, test } from 'vitest'
+import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { describeEachStore } from '../support/each-store.ts'
+import { appendAll, OperationAuthor } from '../support/operation-author.ts'
+import { todoSchema } from '../support/todo-schema.ts'
+
+describeEachStore('queries', (openStore) => {
+  async function openTodos() {
+    const store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a', 1000)
+    await appendAll(store, [
+      author.insert('r1', { title: 'b', done: true, priority: 2, tags: ['x', 'y'], userId: 'u1' }), // 1001
+      author.insert('r2', { title: 'a', priority: 1, meta: { deep: [1] }, userId: 'u1' }),
+      author.insert('r3', { title: 'c', done: false, priority: null, userId: 'u2' }),
+      author.insert('r4', { title: 'gone', userId: 'u2' }),
+      author.delete('r4'), // 1005
+      author.update('r1', { title: 'B' }), // 1006
+    ])
+    return store
+  }
+
+  test('show records in their JavaScript types, with defaults, and null for what is missing', async () => {
+    await using store = await openTodos()
+
+    expect(await store.findRecord('todos', 'r1')).toEqual({
+      id: 'r1',
+      title: 'B',
+      done: true,
+      priority: 2,
+      tags: ['x', 'y'],
+      meta: null,
+      dueAt: null,
+      userId: 'u1',
+      _created_at: 1001,
+      _updated_at: 1006,
+    })
+    expect(await store.findRecord('todos', 'r2')).toMatchObject({ done: false, meta: { deep: [1] } })
+    expect(await store.findRecord('todos', 'r4')).toBeNull()
+    expect(await store.findRecord('todos', 'nobody')).toBeNull()
+  })
+
+  test.each([
+    [{ userId: 'u1' }, ['r1', 'r2']],
+    [{ done: true }, ['r1']],
+    [{ done: false }, ['r2', 'r3']],
+    [{ priority: null }, ['r3']],
+    [{ priority: 1 }, ['r2']],
+    [{ tags: ['x', 'y'] }, ['r1']],
+    [{ tags: ['y', 'x'] }, []],
+    [{ meta: { deep: [1] } }, ['r2']],
+    [{ tags: null }, ['r2', 'r3']],
+    [{ id: 'r2' }, ['r2']],
+    [{ _updated_at: 1006 }, ['r1']],
+    [{ userId: 'u1', done: true }, ['r1']],
+    [{ done: 'true' }, []],
+    [{ priority: '1' }, []],
+    [{ id: 5 }, []],
+    [{ title: 'gone' }, []],
+  ])('match exactly: %j', async (where, ids) => {
+    await using store = await openTodos()
+
+    const records = await store.queryCollection('todos', { where })
+
+    expect(records.map(({ id }) => id)).toEqual(ids)
+    expect(await store.countCollection('todos', where)).toBe(ids.length)
+  })
+
+  test.each([
+    [{}, ['r1', 'r2', 'r3']],
+    [{ orderDirection: 'desc' as const }, ['r3', 'r2', 'r1']],
+    [{ orderBy: 'title' }, ['r1', 'r2', 'r3']], // "B" < "a" < "c": by bytes
+    [{ orderBy: 'priority' }, ['r3', 'r2', 'r1']], // null first
+    [{ orderBy: 'priority', orderDirection: 'desc' as const }, ['r1', 'r2', 'r3']],
+    [{ orderBy: 'userId' }, ['r1', 'r2', 'r3']],
+    [{ orderBy: 'userId', orderDirection: 'desc' as const }, ['r3', 'r1', 'r2']],
+    [{ orderBy: '_created_at', orderDirection: 'desc' as const }, ['r3', 'r2', 'r1']],
+    [{ limit: 2 }, ['r1', 'r2']],
+    [{ limit: 2, offset: 1 }, ['r2', 'r3']],
+    [{ offset: 2 }, ['r3']],
+    [{ limit: 0 }, []],
+    [{ includeDeleted: true }, ['r1', 'r2', 'r3', 'r4']],
+  ])('order and page: %j', async (options, ids) => {
+    await using store = await openTodos()
+
+    expect((await store.queryCollection('todos', options)).map(({ id }) => id)).toEqual(ids)
+  })
+
+  test('tell deleted records apart when asked for them', async () => {
+    await using store = await openTodos()
+
+    const records = await store.queryCollection('todos', { includeDeleted: true })
+
+    expect(records.map(({ id, _deleted }) => [id, _deleted])).toEqual([
+      ['r1', false],
+      ['r2', false],
+      ['r3', false],
+      ['r4', true],
+    ])
+  })
+
+  test.each([
+    [{ where: { titel: 'x' } }, 'UNKNOWN_FIELD', 'Did you mean "title"?'],
+    [{ orderBy: 'toString' }, 'UNKNOWN_FIELD', 'toString'],
+    [{ where: { constructor: 'x' } }, 'UNKNOWN_FIELD', 'constructor'],
+    [{ where: { userId: undefined } }, 'INVALID_QUERY', 'userId'],
+    [{ limit: -1 }, 'INVALID_QUERY', 'limit'],
+    [{ limit: 1.5 }, 'INVALID_QUERY', '1.5'],
+    [{ offset: Number.NaN }, 'INVALID_QUERY', 'offset'],
+    [{ orderDirection: 'up' as 'asc' }, 'INVALID_QUERY', 'orderDirection'],
+  ])('refuse what they cannot answer: %j', async (options, code, text) => {
+    await using store = await openStore({ schema: todoSchema })
+
+    await expect(store.queryCollection('todos', options)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(text),
+    })
+  })
+
+  test('name the collections there are when asked for another', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const expected = { code: 'UNKNOWN_COLLECTION', message: expect.stringContaining('Did you mean "todos"?') }
+
+    await expect(store.queryCollection('todo')).rejects.toMatchObject(expected)
+    await expect(store.findRecord('todo', 'r1')).rejects.toMatchObject(expected)
+    await expect(store.countCollection('todo')).rejects.toMatchObject(expected)
+    await expect(store.queryCollection('constructor')).rejects.toMatchObject({ code: 'UNKNOWN_COLLECTION' })
+  })
+
+  test('need a schema, but all else works without', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a', 1000)
+    await appendAll(store, [
+      author.insert('r2', { title: 'x', any: 1 }),
+      author.insert('r1', { title: 'y' }),
+      author.delete('r1'),
+    ])
+
+    await expect(store.queryCollection('todos')).rejects.toMatchObject({ code: 'NO_SCHEMA' })
+    await expect(store.findRecord('todos', 'r1')).rejects.toMatchObject({ code: 'NO_SCHEMA' })
+    await expect(store.countCollection('todos')).rejects.toMatchObject({ code: 'NO_SCHEMA' })
+    expect(store.getSchema()).toBeNull()
+    expect(await store.materializeCollection('todos')).toEqual([
+      { id: 'r2', title: 'x', any: 1, _created_at: 1001, _updated_at: 1001 },
+    ])
+    expect([...(await store.readRecordValues('todos', ['r1', 'r2', 'r3']))]).toEqual([
+      ['r1', { values: { title: 'y' }, isDeleted: true }],
+      ['r2', { values: { title: 'x', any: 1 }, isDeleted: false }],
+    ])
+  })
+
+  test('work with SQL keywords as names', async () => {
+    const schema = defineSchema({
+      version: 1,
+      collections: {
+        order: { fields: { select: t.string(), where: t.number().default(3) }, indexes: ['select'] },
+      },
+    })
+    await using store = await openStore({ schema })
+    const author = new OperationAuthor('a', 1000)
+    await appendAll(store, [author.insert('r1', { select: `it's "quoted"` }, { collection: 'order' })])
+
+    const records = await store.queryCollection('order', {
+      where: { select: `it's "quoted"` },
+      orderBy: 'where',
+    })
+
+    expect(records).toMatchObject([{ id: 'r1', where: 3 }])
+  })
+})

@@ -1,0 +1,255 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { createView } from '../../../src/core/view.ts'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import type { SchemaProgress } from '../../../src/store/store.ts'
+import { temporaryDirectory } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
+import { settle, simulatedRuntime } from '../../support/simulated-runtime.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+test('keeps everything over a restart, and does no work when the schema is the same', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const author = new OperationAuthor('a')
+  const first = createSqliteServerStore({ filename })
+  await first.setSchema(todoSchema)
+  await appendAll(first, [
+    author.insert(recordIdOf('r1'), { title: 'x', userId: 'u1' }),
+    author.insert('not a uuid', { title: 'y', userId: 'u1' }),
+  ])
+  const log = (await first.readLog(0, 10, 1e9)).entries
+  const nodeId = first.getNodeId()
+  await first.close()
+
+  const second = createSqliteServerStore({ filename })
+  expect(second.getNodeId()).toBe(nodeId)
+  expect(second.getSchema()).toEqual(todoSchema)
+  expect((await second.readLog(0, 10, 1e9)).entries).toEqual(log)
+  expect(await second.queryCollection('todos')).toHaveLength(2)
+  const progress: SchemaProgress[] = []
+  await second.setSchema(todoSchema, { onProgress: (step) => progress.push(step) })
+  expect(progress).toEqual([])
+  expect(await appendAll(second, [author.update('not a uuid', { title: 'z' })])).toEqual(['applied'])
+  expect(await second.findRecord('todos', 'not a uuid')).toMatchObject({ title: 'z', userId: 'u1' })
+  await second.close()
+})
+
+test('commits durably unless told otherwise', () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  for (const durability of ['full', 'normal'] as const) {
+    const store = createSqliteServerStore({ filename, durability })
+    void store.close()
+  }
+  expect(existsSync(filename)).toBe(true)
+})
+
+test('keeps an in-memory database to itself', async () => {
+  const [one, two] = [
+    createSqliteServerStore({ filename: ':memory:' }),
+    createSqliteServerStore({ filename: ':memory:' }),
+  ]
+  await appendAll(one, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+
+  expect(await one.getOperationCount()).toBe(1)
+  expect(await two.getOperationCount()).toBe(0)
+  await one.close()
+  await two.close()
+})
+
+test('answers queries beside a process that writes, and writes nothing then', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const author = new OperationAuthor('a')
+  const writer = createSqliteServerStore({ filename })
+  await writer.setSchema(todoSchema)
+  const reader = createSqliteServerStore({ filename, readOnly: true })
+
+  await appendAll(writer, [author.insert('r1', { title: 'x', userId: 'u1' })])
+
+  expect(await reader.queryCollection('todos')).toHaveLength(1)
+  expect(await reader.getOperationCount()).toBe(1)
+  await expect(reader.append([])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await expect(reader.setSchema(todoSchema)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await reader.checkHealth()
+  await reader.close()
+  await writer.close()
+})
+
+test('lets two processes write the same file and tells each of the other', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const runtime = simulatedRuntime()
+  const one = createSqliteServerStore({ filename, runtime })
+  const two = createSqliteServerStore({ filename })
+  let commits = 0
+  const unsubscribe = one.onRemoteCommit(() => commits++)
+  const [a, b] = [new OperationAuthor('a'), new OperationAuthor('b')]
+
+  await appendAll(one, [a.insert('r1', { title: 'x', userId: 'u1' })])
+  await two.trackScopeField('todos', 'userId', { isGranted: true })
+  await appendAll(two, [b.insert('r2', { title: 'y', userId: 'u1' })])
+  await appendAll(one, [a.insert('r3', { title: 'z', userId: 'u1' }), b.update('r2', { title: 'y2' })])
+  await runtime.advance(3000)
+
+  const view = createView({ todos: { userId: 'u1' } })
+  const page = await one.readDelivery({ after: 0, view, limit: 10, maxBytes: 1e9 })
+  expect(page.entries.map((entry) => entry.deliverySequence)).toEqual([1, 2, 3, 4])
+  expect(commits).toBe(1)
+  unsubscribe()
+  await one.close()
+  await two.close()
+})
+
+test('waits for another program’s lock, then says so', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const runtime = simulatedRuntime()
+  const store = createSqliteServerStore({ filename, runtime })
+  const other = new (loadSqliteDriver())(filename)
+  const author = new OperationAuthor('a')
+  other.exec('BEGIN IMMEDIATE')
+
+  const first = appendAll(store, [author.insert('r1', { title: 'x' })])
+  const second = appendAll(store, [author.insert('r2', { title: 'y' })])
+  expect(await store.getOperationCount()).toBe(0) // reads go on
+  await runtime.advance(200)
+  other.exec('COMMIT')
+  await runtime.advance(200)
+  expect(await first).toEqual(['applied'])
+  expect(await second).toEqual(['applied'])
+  expect((await store.readLog(0, 10, 1e9)).entries.map((entry) => entry.recordId)).toEqual(['r1', 'r2'])
+
+  other.exec('BEGIN IMMEDIATE')
+  const third = appendAll(store, [author.insert('r3', { title: 'z' })])
+  const refused = expect(third).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await settle()
+  await runtime.advance(11_000)
+  await refused
+  other.exec('ROLLBACK')
+  expect(await appendAll(store, [author.insert('r4', { title: 'z' })])).toEqual(['applied'])
+  other.close()
+  await store.close()
+})
+
+test('goes on with an interrupted change of the schema, and shows no half-filled table', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const author = new OperationAuthor('a')
+  const first = createSqliteServerStore({ filename })
+  const records = Array.from({ length: 700 }, (_, index) =>
+    author.insert(`r${index}`, { title: 't', userId: 'u' }),
+  )
+  await appendAll(first, records)
+  const interrupted = first.setSchema(todoSchema, {
+    onProgress: ({ recordsDone }) => {
+      if (recordsDone >= 400) void first.close()
+    },
+  })
+  await expect(interrupted).rejects.toMatchObject({ code: 'STORE_CLOSED' })
+
+  const reader = createSqliteServerStore({ filename, readOnly: true })
+  await expect(reader.queryCollection('todos')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await reader.close()
+  const second = createSqliteServerStore({ filename })
+  const progress: number[] = []
+  expect(await second.planSchema(todoSchema)).toMatchObject({ isUpToDate: false })
+  await second.setSchema(todoSchema, { onProgress: ({ recordsDone }) => progress.push(recordsDone) })
+
+  expect(progress[0]).toBe(600)
+  expect(await second.countCollection('todos')).toBe(700)
+  await second.close()
+})
+
+test('repairs tables that somebody else has changed', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  const author = new OperationAuthor('a')
+  await appendAll(store, [
+    author.insert('r1', { title: 'x', userId: 'u' }),
+    author.insert('r2', { title: 'y', userId: 'u' }),
+  ])
+  const before = await store.queryCollection('todos')
+  const other = new (loadSqliteDriver())(filename)
+  other.exec(`UPDATE todos SET title = 'wrong'; DELETE FROM todos WHERE id = 'r2';
+    INSERT INTO todos (id, title) VALUES ('stray', 'x')`)
+  other.close()
+
+  await store.rebuildCollections()
+
+  expect(await store.queryCollection('todos', { includeDeleted: true })).toEqual(
+    before.map((record) => ({ ...record, _deleted: false })),
+  )
+  await store.close()
+})
+
+test('refuses files that it cannot use, with the reason', async () => {
+  using directory = temporaryDirectory()
+  const at = (name: string): string => join(directory.path, name)
+  writeFileSync(at('text.db'), 'This is a text, and it is long enough to be read as a header.'.repeat(20))
+  const newer = createSqliteServerStore({ filename: at('newer.db') })
+  await newer.close()
+  const other = new (loadSqliteDriver())(at('newer.db'))
+  other.exec("UPDATE _kora_meta SET value = '99' WHERE key = 'layout'")
+  other.close()
+
+  const attempt = (filename: string, readOnly = false) => {
+    try {
+      void createSqliteServerStore({ filename, readOnly }).close()
+      return 'opened'
+    } catch (error) {
+      return `${(error as { code: string }).code}: ${(error as Error).message.replace(directory.path, '')}`
+    }
+  }
+
+  expect(attempt(at('text.db'))).toMatch(
+    /^STORE_OPEN_FAILED: Cannot open \/text.db: it is not an SQLite database/,
+  )
+  expect(attempt(at('newer.db'))).toMatch(
+    /^STORE_NEWER: \/newer.db has layout 99; this release reads up to 1/,
+  )
+  expect(attempt(at('missing/store.db'))).toMatch(/^STORE_OPEN_FAILED: .*directory does not exist/)
+  expect(attempt(at('absent.db'), true)).toMatch(/^STORE_OPEN_FAILED: .*does not exist/)
+  expect(attempt(directory.path)).toMatch(/^STORE_OPEN_FAILED/)
+})
+
+test('uses the indexes that its speed rests on', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  await createSqliteServerStore({ filename }).close()
+  const db = new (loadSqliteDriver())(filename)
+  const planOf = (sql: string): string =>
+    (db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all() as { detail: string }[])
+      .map(({ detail }) => detail)
+      .join('; ')
+
+  expect(planOf('SELECT id FROM _kora_operations WHERE id_key = 1')).toContain('_kora_operations_id')
+  expect(planOf('SELECT 1 FROM _kora_operations WHERE record = 1 AND kind = 0 ORDER BY seq')).toBe(
+    'SEARCH _kora_operations USING INDEX _kora_operations_record (record=?)',
+  )
+  expect(planOf('SELECT seq FROM _kora_scope WHERE field = 1 AND key = 2 AND seq > 3 ORDER BY seq')).toBe(
+    'SEARCH _kora_scope USING PRIMARY KEY (field=? AND key=? AND seq>?)',
+  )
+  db.close()
+})
+
+test('can be closed and read only where the directory is read only', () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  void createSqliteServerStore({ filename }).close()
+  chmodSync(filename, 0o444)
+  // Root may write whatever the mode says; what counts is that nothing but a StoreError comes out.
+  const script = `import { createSqliteServerStore } from './src/store/sqlite/sqlite-store.ts'
+    try { await createSqliteServerStore({ filename: ${JSON.stringify(filename)} }).close() }
+    catch (error) { if (error.name !== 'StoreError') throw error }`
+  const { status, stderr } = spawnSync('npx', ['tsx', '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  })
+  expect([status, stderr.includes('Error')]).toEqual([0, false])
+})
