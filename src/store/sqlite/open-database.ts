@@ -35,8 +35,8 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
 const OPEN_TIMEOUT_MS = 5000
 
 // Waiting for a lock stops the whole process, so the driver waits for as long as another short
-// transaction may take; the store waits for longer ones on a timer.
-const BUSY_TIMEOUT_MS = 100
+// transaction takes; the store waits for longer ones on a timer.
+const BUSY_TIMEOUT_MS = 10
 
 // Random index pages (operation ids, record ids) must find their place in memory: 48 MB hold those
 // of a few hundred thousand records. The default of 2 MB halves the rate at 100,000.

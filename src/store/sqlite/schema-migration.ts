@@ -27,6 +27,8 @@ interface PendingWork {
   /** The last record that is done. */
   readonly doneThrough: number
   readonly recordsDone: number
+  /** When it began; null before that. */
+  readonly recordsTotal: number | null
 }
 
 // One transaction holds the writer for some 20 ms at most.
@@ -148,35 +150,40 @@ export class SchemaMigration {
   /** In steps, between which others may write. */
   async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
     const { writes, runtime } = this.#core
-    let total = -1
-    for (let [work] = this.#pending(); work !== undefined; [work] = this.#pending()) {
-      const { collection, phase } = work
-      if (work.recordsDone === 0 || total < 0) total = this.#countRecords(collection)
-      const done = await writes.run(() => this.#moveStep())
-      onProgress?.({ collection, phase, recordsDone: done, recordsTotal: Math.max(total, done) })
+    if (this.#pending().length === 0) return // without a transaction, as at most starts
+    for (;;) {
+      const progress = await writes.run(() => this.#moveStep())
+      if (progress === null) return
+      onProgress?.(progress)
       await new Promise<void>((resolve) => runtime.defer(resolve))
     }
   }
 
-  /** Moves the next records of the first pending work. Returns how many of its collection are done. */
-  #moveStep(): number {
+  /** Moves the next records of the first pending work; null when there is none. */
+  #moveStep(): SchemaProgress | null {
     const [work, ...others] = this.#pending()
-    if (work === undefined) return 0
-    const collectionId = this.#core.collections.find(work.collection) ?? -1
-    const rows = this.#core.db
-      .prepare<[number, number, number], [number, Buffer | string, string]>(
-        'SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?',
-      )
-      .raw()
-      .all(work.doneThrough, collectionId, RECORDS_PER_STEP)
+    if (work === undefined) return null
+    const { collection, phase } = work
+    const collectionId = this.#core.collections.find(collection) ?? -1
+    const recordsTotal = work.recordsTotal ?? this.#countRecords(collectionId)
+    const rows = this.#recordsAfter(collectionId, work.doneThrough)
     for (const [ref, recordId, state] of rows) {
       this.#moveRecord(work, { ref, recordId: decodeRecordId(recordId), state: parseRecordState(state) })
     }
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.[0] ?? work.doneThrough
     const isDone = rows.length < RECORDS_PER_STEP
-    this.#setPending(isDone ? others : [{ ...work, doneThrough, recordsDone }, ...others])
-    return recordsDone
+    this.#setPending(isDone ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others])
+    return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
+  }
+
+  #recordsAfter(collectionId: number, after: number): [number, Buffer | string, string][] {
+    return this.#core.db
+      .prepare<[number, number, number], [number, Buffer | string, string]>(
+        'SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?',
+      )
+      .raw()
+      .all(after, collectionId, RECORDS_PER_STEP)
   }
 
   #moveRecord(
@@ -207,8 +214,7 @@ export class SchemaMigration {
     core.write({ entries, records: [record], vector: new Map(), results: [] })
   }
 
-  #countRecords(collection: string): number {
-    const collectionId = this.#core.collections.find(collection) ?? -1
+  #countRecords(collectionId: number): number {
     const count = this.#core.db
       .prepare<[number], number>('SELECT count(*) FROM _kora_records WHERE collection = ?')
       .pluck()
@@ -250,7 +256,7 @@ function workOf(plan: SchemaChangePlan): PendingWork[] {
 }
 
 function newWork(collection: string, phase: PendingWork['phase'], replays: boolean): PendingWork {
-  return { collection, phase, replays, doneThrough: 0, recordsDone: 0 }
+  return { collection, phase, replays, doneThrough: 0, recordsDone: 0, recordsTotal: null }
 }
 
 /** What an interrupted change has left to do, and what a new one adds: each collection once. */
