@@ -1,6 +1,7 @@
+import { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { expect, test } from 'vitest'
-import { runCli } from '../support/daemon.ts'
+import { runCli, temporaryDirectory } from '../support/daemon.ts'
 import { schemaFile } from '../support/todo-app.ts'
 
 const files = { 'schema.mjs': schemaFile() }
@@ -49,16 +50,17 @@ test('a database file that cannot be opened is named with the reason', async () 
 })
 
 test('an unknown collection and an unknown field are answered with the valid names', async () => {
-  const migrated = await runCli(['query', 'todo', '--schema', 'schema.mjs', '--store', 'memory'], { files })
-  const field = await runCli(
-    ['query', 'todos', '--where', 'titel=x', '--schema', 'schema.mjs', '--store', 'memory'],
-    {
-      files,
-    },
-  )
+  const directory = await temporaryDirectory()
+  await runCli(['migrate', '--schema', 'schema.mjs'], { directory, files })
 
-  expect(migrated).toMatchObject({ code: 2, stdout: '' })
-  expect(migrated.stderr).toContain('Did you mean "todos"?')
+  const collection = await runCli(['query', 'todo', '--schema', 'schema.mjs'], { directory })
+  const field = await runCli(['query', 'todos', '--where', 'titel=x', '--schema', 'schema.mjs'], {
+    directory,
+  })
+  await rm(directory, { recursive: true, force: true })
+
+  expect(collection).toMatchObject({ code: 2, stdout: '' })
+  expect(collection.stderr).toContain('Did you mean "todos"?')
   expect(field).toMatchObject({ code: 2, stdout: '' })
   expect(field.stderr).toContain('Did you mean "title"?')
 })
