@@ -28,6 +28,8 @@ if ! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null; then
   apt-get install -y -qq --no-install-recommends buildah debootstrap >/dev/null
 fi
 
+[ -d node_modules ] || npm ci --silent --no-fund --no-audit # for the devices that try the container
+
 # npm inside the build reaches the registry the way npm out here does. The files are mounted for the
 # build only: nothing of them is in a layer. KORA_BUILD_NPMRC names an npmrc of your own.
 mounts=(--volume "$work/npmrc:/root/.npmrc:ro")
