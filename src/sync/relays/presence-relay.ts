@@ -30,8 +30,13 @@ interface Author {
 /** With the cursor to those who may see its record; without it to the rest of the tenant. */
 type Shown = 'whole' | 'user'
 
+/** What is to be told, by audience and presence id: JSON of the state, or `null`. */
+type Updates = Map<Audience, Map<number, string>>
+
 /** How often one receiver is told. What changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
+/** Time for one flush; what it does not suffice for comes with the next. */
+const FLUSH_BUDGET_MS = 20
 /** Presence leaves nine tenths of the time to operations. */
 const IDLE_SHARE = 9
 /** Clients drop what is not repeated within 30 s, and send no heartbeat themselves. */
@@ -47,7 +52,8 @@ const MAX_MISSED_DEPARTURES = 1000
  *   receive ─▶ changed ─▶ (record values known?) ─▶ flush: who sees what now, against before ─▶ frames
  *
  * Cost: an update waits in a set, so a flood of them costs one entry. A flush costs as much as there
- * are audiences and members that see the change; the others are never visited.
+ * are audiences and members that see the change; the others are never visited. It may take 20 ms, and
+ * at most a tenth of all time: in a room too large for that everybody is told less often.
  *
  * @see docs/presence-and-blobs.md
  */
@@ -180,11 +186,17 @@ export class PresenceRelay {
   #flush(): void {
     this.#flushTimer = null
     const startedAt = this.#runtime.monotonicNow()
-    this.#sendUpdates(this.#collectUpdates(this.#takeReady()))
-    this.#sendMissed()
+    const deadline = startedAt + FLUSH_BUDGET_MS
+    const updates = this.#collectUpdates(this.#takeReady(), startedAt + FLUSH_BUDGET_MS / 2)
+    const served = this.#sendMissed(updates, deadline)
+    this.#sendUpdates(updates, served, deadline)
     const tookMs = this.#runtime.monotonicNow() - startedAt
     this.#flushNotBefore = startedAt + Math.max(FLUSH_INTERVAL_MS, tookMs * (1 + IDLE_SHARE))
     if (this.#changed.size > 0 || this.#behind.size > 0) this.#scheduleFlush()
+  }
+
+  #isOver(deadline: number): boolean {
+    return this.#runtime.monotonicNow() > deadline
   }
 
   // ── who sees what ──────────────────────────────────────────────────────────────────────────
@@ -218,15 +230,19 @@ export class PresenceRelay {
     return this.#audiences.areSelective || (peer.identity !== null && isSelective(peer.identity.view))
   }
 
-  /** What each audience is to be told, by presence id. */
-  #collectUpdates(authors: readonly Author[]): Map<Audience, Map<number, string>> {
-    const updates = new Map<Audience, Map<number, string>>()
+  /** What each audience is to be told. Authors that the time does not suffice for stay changed. */
+  #collectUpdates(authors: readonly Author[], deadline: number): Updates {
+    const updates: Updates = new Map()
     const tell = (audience: Audience, author: Author, text: string) => {
       const states = updates.get(audience)
       if (states === undefined) updates.set(audience, new Map([[author.id, text]]))
       else states.set(author.id, text)
     }
     for (const author of authors) {
+      if (this.#isOver(deadline)) {
+        this.#changed.add(author)
+        continue
+      }
       const before = author.shownTo
       const now = this.#audienceOf(author)
       const texts = author.state === null ? null : textsOf(author.state)
@@ -262,13 +278,35 @@ export class PresenceRelay {
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────
 
-  #sendUpdates(updates: ReadonlyMap<Audience, ReadonlyMap<number, string>>): void {
+  /** Sends those who have just come, and those who have missed something, all that they see. */
+  #sendMissed(updates: Updates, deadline: number): ReadonlySet<RelayPeer> {
+    const served = new Set<RelayPeer>()
+    const whole = new Map<Audience, PresenceFrame>() // what all who have just come are sent
+    for (const [peer, missed] of this.#behind) {
+      const audience = this.#audiences.of(peer)
+      if (audience === null) continue
+      noteDepartures(missed, updates.get(audience))
+      if (!peer.canSend() || this.#isOver(deadline)) continue
+      let frame = missed.size === 0 ? whole.get(audience) : undefined
+      if (frame === undefined) {
+        frame = this.#frameOf(audience, missed)
+        if (missed.size === 0) whole.set(audience, frame)
+      }
+      if (!this.#send(peer, frame)) continue
+      this.#behind.delete(peer)
+      served.add(peer)
+    }
+    return served
+  }
+
+  /** Whoever cannot be served in time, or takes nothing, gets the newest of everything next time. */
+  #sendUpdates(updates: Updates, served: ReadonlySet<RelayPeer>, deadline: number): void {
     for (const [audience, states] of updates) {
       const frame = new PresenceFrame(this.#nextMessageId(), states)
       for (const peer of audience.members) {
-        const missed = this.#behind.get(peer)
-        if (missed === undefined && this.#send(peer, frame)) continue
-        this.#fallBehind(peer, states, missed)
+        if (served.has(peer) || this.#behind.has(peer)) continue
+        if (!this.#isOver(deadline) && this.#send(peer, frame)) continue
+        this.#behind.set(peer, noteDepartures(new Set(), states))
       }
     }
   }
@@ -278,29 +316,6 @@ export class PresenceRelay {
     if (peer.format !== 'json') return true // has no form for presence
     const frame = presence.for(this.#authors.get(peer)?.id)
     return frame === null || peer.sendShared(frame)
-  }
-
-  #fallBehind(peer: RelayPeer, states: ReadonlyMap<number, string>, missed = new Set<number>()): void {
-    for (const [id, text] of states) {
-      if (text === 'null' && missed.size < MAX_MISSED_DEPARTURES) missed.add(id)
-      else missed.delete(id)
-    }
-    this.#behind.set(peer, missed)
-  }
-
-  /** Sends those who have just come, and those whose buffer was full, all that they see. */
-  #sendMissed(): void {
-    const whole = new Map<Audience, PresenceFrame>() // what all who have just come are sent
-    for (const [peer, missed] of this.#behind) {
-      const audience = this.#audiences.of(peer)
-      if (audience === null || !peer.canSend()) continue
-      let frame = missed.size === 0 ? whole.get(audience) : undefined
-      if (frame === undefined) {
-        frame = this.#frameOf(audience, missed)
-        if (missed.size === 0) whole.set(audience, frame)
-      }
-      if (this.#send(peer, frame)) this.#behind.delete(peer)
-    }
   }
 
   #frameOf(audience: Audience, missed: ReadonlySet<number>): PresenceFrame {
@@ -316,6 +331,14 @@ export class PresenceRelay {
     this.#messageCount++
     return `presence-${this.#messageCount}`
   }
+}
+
+/** Remembers who has gone, for a receiver that could not be told. */
+function noteDepartures(missed: Set<number>, states: ReadonlyMap<number, string> | undefined): Set<number> {
+  for (const [id, text] of states ?? []) {
+    if (text === 'null' && missed.size < MAX_MISSED_DEPARTURES) missed.add(id)
+  }
+  return missed
 }
 
 /** The state as each kind of receiver gets it, as JSON. */
