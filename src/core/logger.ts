@@ -63,6 +63,13 @@ export const LOG_EVENTS = {
     fields: 'err',
   },
   requestFailed: { level: 'error', message: 'an HTTP request met a programming error', fields: 'err' },
+  tlsReloaded: { level: 'info', message: 'certificate reloaded', fields: 'certFile' },
+  tlsReloadFailed: {
+    level: 'warn',
+    message: 'the changed certificate cannot be used; the last one stays',
+    fields: 'err',
+  },
+  notReady: { level: 'warn', message: 'the store answered a health check with an error', fields: 'err' },
   transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
   authProviderFailed: {
     level: 'error',
@@ -87,6 +94,7 @@ export const LOG_EVENTS = {
   },
   jwksFetched: { level: 'debug', message: 'JWKS fetched', fields: 'url, keys' },
   jwksFetchFailed: { level: 'warn', message: 'JWKS could not be fetched', fields: 'url, reason, hasKeys' },
+  presenceFailed: { level: 'error', message: 'presence met a programming error', fields: 'err' },
   blobFailed: { level: 'error', message: 'blob storage failed', fields: 'err' },
   blobsCollected: {
     level: 'info',
@@ -97,6 +105,27 @@ export const LOG_EVENTS = {
     level: 'error',
     message: 'a stored blob is not what its hash says; it was not served',
     fields: 'hash',
+  },
+  storeWaiting: { level: 'info', message: 'waiting for another server', fields: 'store, reason' },
+  storeNotDurable: {
+    level: 'warn',
+    message: 'the database may lose what it has committed; see docs/postgres.md',
+    fields: 'store, risk',
+  },
+  schemaOutrun: {
+    level: 'warn',
+    message: 'servers of a later schema version run; the tables are left as they are',
+    fields: 'schemaVersion, runningVersion',
+  },
+  listenLost: {
+    level: 'warn',
+    message: 'announcements of other servers are not heard; the database is asked every second',
+    fields: 'store, err',
+  },
+  listenRecovered: {
+    level: 'info',
+    message: 'announcements of other servers are heard again',
+    fields: 'store',
   },
   storeUnavailable: { level: 'error', message: 'store unavailable', fields: 'err' },
   storeRecovered: { level: 'info', message: 'store available again', fields: 'downMs' },

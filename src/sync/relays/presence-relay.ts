@@ -1,4 +1,4 @@
-import type { Logger } from '../../core/logger.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import { showsRecord } from '../../core/view.ts'
@@ -61,6 +61,7 @@ export class PresenceRelay {
   readonly #audiences: Audiences
   readonly #records: RecordValuesCache
   readonly #runtime: Runtime
+  readonly #logger: Logger
   readonly #authors = new Map<RelayPeer, Author>()
   readonly #shownIn = new Map<Audience, Map<Author, Shown>>()
   readonly #changed = new Set<Author>()
@@ -73,10 +74,11 @@ export class PresenceRelay {
   #flushNotBefore = 0
   #isStopped = false
 
-  constructor(audiences: Audiences, records: RecordValuesCache, { runtime }: PresenceRelayOptions) {
+  constructor(audiences: Audiences, records: RecordValuesCache, { runtime, logger }: PresenceRelayOptions) {
     this.#audiences = audiences
     this.#records = records
     this.#runtime = runtime
+    this.#logger = logger
   }
 
   /** Sessions that show something of themselves. */
@@ -186,13 +188,21 @@ export class PresenceRelay {
   #flush(): void {
     this.#flushTimer = null
     const startedAt = this.#runtime.monotonicNow()
+    try {
+      this.#tellAll(startedAt)
+    } catch (error) {
+      logEvent(this.#logger, LOG_EVENTS.presenceFailed, { err: error }) // 20 s later all is told again
+    }
+    const tookMs = this.#runtime.monotonicNow() - startedAt
+    this.#flushNotBefore = startedAt + Math.max(FLUSH_INTERVAL_MS, tookMs * (1 + IDLE_SHARE))
+    if (this.#changed.size > 0 || this.#behind.size > 0) this.#scheduleFlush()
+  }
+
+  #tellAll(startedAt: number): void {
     const deadline = startedAt + FLUSH_BUDGET_MS
     const updates = this.#collectUpdates(this.#takeReady(), startedAt + FLUSH_BUDGET_MS / 2)
     const served = this.#sendMissed(updates, deadline)
     this.#sendUpdates(updates, served, deadline)
-    const tookMs = this.#runtime.monotonicNow() - startedAt
-    this.#flushNotBefore = startedAt + Math.max(FLUSH_INTERVAL_MS, tookMs * (1 + IDLE_SHARE))
-    if (this.#changed.size > 0 || this.#behind.size > 0) this.#scheduleFlush()
   }
 
   #isOver(deadline: number): boolean {
