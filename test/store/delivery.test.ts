@@ -223,6 +223,7 @@ describeEachStore('tracking a field', (openStore) => {
       ['operation', 'r2'],
       ['snapshot', 'r1'],
       ['snapshot', 'r1'],
+      ['snapshot', 'r1'],
     ])
     expect(idsOf(await readAll(store, { todos: { project: 'p' } }))).toEqual(['r1'])
     expect(await readAll(store, null)).toHaveLength(4)

@@ -51,7 +51,7 @@ export function authorWrite(
 }
 
 /** The newest write to the record or to any of its fields. */
-function latestOf({ newest, fieldVersions }: RecordState): Operation['timestamp'] {
+export function latestOf({ newest, fieldVersions }: RecordState): Operation['timestamp'] {
   let latest = newest.timestamp
   for (const field in fieldVersions) {
     const timestamp = fieldVersions[field]?.timestamp

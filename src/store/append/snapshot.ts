@@ -9,14 +9,17 @@ import type { RecordState } from '../../core/record/state.ts'
  * value of the scope field, so each client's own filter drops them. So the server authors, directly
  * behind the moving operation, operations that build the record as it is now:
  *
- *   insert   all present values, stamped with the earliest write among them
+ *   insert   all present values, stamped as the insert that the record goes back to
  *   update   for each later write: the fields it set, stamped as that write
  *   delete   when the record is a tombstone, stamped as its deletion
  *
  * Each value keeps the clock of the write it comes from. A later operation of any client therefore
  * wins or loses against it exactly as it does on clients that saw the original writes; a fresh clock
  * would beat edits that were made before the move and arrive after it. The updates repeat values
- * that the insert has already brought, which required columns need; only their clocks are new.
+ * that the insert has already brought, which required columns need; only their clocks are new. An
+ * insert that arrives late counts if it is newer than the record's own, so the snapshot must not
+ * look newer than that. A record whose insert has not arrived gets none here either: clients keep
+ * the updates until it comes.
  *
  * Clients filter each operation by itself, before its batch is applied. Hence `previousData`: with
  * the tracked fields in it, an update that does not touch them passes the filter too.
@@ -43,11 +46,13 @@ export function authorSnapshot(source: SnapshotSource): Operation[] {
   if (state.isEncrypted) return []
   const writes = groupByWrite(state)
   const tracked = trackedValues(state.values, source.trackedFields)
-  const [first, ...later] = writes
-  if (first === undefined) return []
-  const whole = { data: { ...state.values }, previousData: null }
-  const operations = [author(source, 'insert', first.timestamp, whole)]
-  for (const { timestamp, values } of later) {
+  const operations: Operation[] = []
+  if (state.lastInsertAt !== null) {
+    const whole = { data: { ...state.values }, previousData: null }
+    operations.push(author(source, 'insert', state.lastInsertAt, whole))
+  }
+  for (const { timestamp, values } of writes) {
+    if (state.lastInsertAt !== null && compareTimestamps(timestamp, state.lastInsertAt) <= 0) continue
     operations.push(
       author(source, 'update', timestamp, { data: values, previousData: { ...tracked, ...values } }),
     )
