@@ -23,6 +23,14 @@ SCHEMA='export default {
   collections: { todos: { fields: { title: { kind: "string", required: true } } } },
 }'
 
+# Known vulnerabilities fail; a registry that offers no audits is said to offer none.
+audit() {
+  local report
+  report=$("$@" audit --omit=dev 2>&1) && { echo 'audit: nothing known'; return; }
+  grep -q 'audit endpoint returned an error' <<<"$report" || { echo "$report"; return 1; }
+  echo 'audit: NOT CHECKED, this registry answers no audit requests'
+}
+
 # try_install <name> <PATH for it> <npm command…>
 try_install() {
   local name=$1 path=$2 folder="$work/$1"
@@ -35,7 +43,7 @@ try_install() {
     echo '{"private":true}' >package.json
     echo "$SCHEMA" >schema.mjs
     "$@" install --no-fund --no-audit "$tarball" >install.log 2>&1 || { cat install.log; exit 1; }
-    "$@" audit --omit=dev
+    audit "$@"
   )
   (cd "$folder" && PATH=$path exec npx --no-install kora-server start --port 0 --host 127.0.0.1 \
     --schema schema.mjs >server.log 2>&1) &
