@@ -43,6 +43,11 @@ export interface AppendRequest {
    * version vector, which tells that node what it need not send again, does not move.
    */
   readonly advancesVector: boolean
+  /**
+   * True for an operation that a server has accepted before, out of a backup: the rules of the schema
+   * are not applied again, and what followed from it is in the backup too.
+   */
+  readonly isHistory?: boolean
 }
 
 /**

@@ -29,10 +29,10 @@ export interface LoadRequest {
  * Asks for live records that show these values. Answered from an index: what it costs does not
  * depend on how many records there are.
  *
- * Where several transactions may run at once, the answer must hold until this one ends: another
- * that asks for the same values of the same index waits. Whoever makes a record show the values of
- * a constraint asks for them first, so that this alone lets only one of two rivals have the last
- * place.
+ * Where several transactions may run at once, the answer must hold until this one ends: the records
+ * found are locked like those asked for by name, and another transaction that asks for the same
+ * values of the same index waits. Whoever makes a record show the values of a constraint asks for
+ * them first, so that this alone lets only one of two rivals have the last place.
  */
 export interface RecordLookup {
   readonly index: LookupIndex

@@ -3,6 +3,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
+import { BatchIntegrity, type ExpectedChange } from '../integrity/batch-integrity.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
@@ -42,6 +43,13 @@ export interface AppendPlan {
   readonly writeResults?: ReadonlyMap<string, string>
 }
 
+/** What is at hand while a batch is planned. */
+interface Batch {
+  readonly overlay: BatchOverlay
+  readonly integrity: BatchIntegrity
+  readonly context: AppendContext
+}
+
 /** An operation on its way into the log; one of the server has no wire JSON before it is numbered. */
 type OperationRequest = Omit<AppendRequest, 'wireJson'> & { readonly wireJson: string | null }
 
@@ -61,21 +69,20 @@ export function* planAppend(
       writeKeys: requests.flatMap((request) => (isServerWrite(request) ? (request.key?.hash ?? []) : [])),
     },
   )
+  const batch: Batch = { overlay, integrity: new BatchIntegrity(overlay, context), context }
+  yield* batch.integrity.prepare(expectedChanges(requests, overlay))
   const results: PlannedResult[] = []
   for (const request of requests) {
-    if (isServerWrite(request)) results.push(yield* planWrite(request, overlay, context))
-    else results.push(yield* planOperation(request, overlay, context))
+    if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
+    else results.push(yield* planOperation(request, batch))
   }
   const { entries, records, vector, writeResults } = overlay
   return { entries, records, vector, results, writeResults }
 }
 
 /** A write of the server: an operation of its own, and a result to remember where it has a key. */
-function* planWrite(
-  write: ServerWrite,
-  overlay: BatchOverlay,
-  context: AppendContext,
-): Loading<PlannedResult> {
+function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
+  const { overlay, context } = batch
   const { key } = write
   const known = key && overlay.findWriteResult(key.hash)
   if (key !== undefined && known !== undefined) return repeatWrite(key, known)
@@ -85,11 +92,7 @@ function* planWrite(
   const result =
     'status' in operation
       ? operation
-      : yield* planOperation(
-          { operation, wireJson: null, writeScope: null, advancesVector: false },
-          overlay,
-          context,
-        )
+      : yield* planOperation({ operation, wireJson: null, writeScope: null, advancesVector: false }, batch)
   if (key !== undefined && result.status === 'refused') {
     overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
   } else if (key !== undefined && !('status' in operation)) {
@@ -98,12 +101,9 @@ function* planWrite(
   return result
 }
 
-function* planOperation(
-  request: OperationRequest,
-  overlay: BatchOverlay,
-  context: AppendContext,
-): Loading<PlannedResult> {
-  const { operation } = request
+function* planOperation(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
+  const { overlay, integrity, context } = batch
+  const { operation, writeScope } = request
   const stored = overlay.findOperation(operation.id)
   if (stored !== undefined) return planRepeated(request, stored, overlay)
 
@@ -116,19 +116,31 @@ function* planOperation(
   const refusedAfter = refuseOutsideScope(after, request)
   if (refusedAfter !== null) return { status: 'refused', refusal: refusedAfter }
 
+  const verdict =
+    request.isHistory === true
+      ? { sideEffects: [] }
+      : yield* integrity.judge({ operation, record, before, after, writeScope })
+  if ('refusal' in verdict) return { status: 'refused', refusal: verdict.refusal }
+
   const firstEntry = overlay.entries.length
-  const scopeChanges = scopeChangesOf(before, after, context.trackedFields(operation.collection))
-  const entry: PlannedEntry = {
-    kind: 'operation',
-    operation,
-    wireJson: request.wireJson,
-    record,
-    scopeChanges,
-  }
-  overlay.apply(entry, after)
-  overlay.entries.push(...planSnapshots(entry, after, context))
+  applyChange({ operation, wireJson: request.wireJson, record, after }, batch)
+  for (const sideEffect of verdict.sideEffects) applyChange({ ...sideEffect, wireJson: null }, batch)
   if (request.advancesVector) overlay.advance(operation.nodeId, operation.sequenceNumber)
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
+}
+
+/** Adds an operation to the plan, and behind it what clients need that it brings its record to. */
+function applyChange(
+  change: Pick<PlannedEntry, 'operation' | 'wireJson' | 'record'> & { readonly after: RecordState },
+  { overlay, integrity, context }: Batch,
+): void {
+  const { operation, wireJson, record, after } = change
+  const before = record.state
+  const scopeChanges = scopeChangesOf(before, after, context.trackedFields(record.collection))
+  const entry: PlannedEntry = { kind: 'operation', operation, wireJson, record, scopeChanges }
+  overlay.apply(entry, after)
+  integrity.note(record, before, after)
+  overlay.entries.push(...planSnapshots(entry, after, context))
 }
 
 /** An operation whose id is known: sent again, or other content under an id that is taken. */
@@ -180,6 +192,18 @@ export function snapshotEntries(
     record,
     scopeChanges,
   }))
+}
+
+/** What the batch is about to change: what is stored already changes nothing. */
+function expectedChanges(
+  requests: readonly (AppendRequest | ServerWrite)[],
+  overlay: BatchOverlay,
+): ExpectedChange[] {
+  return requests.flatMap((request) => {
+    if (isServerWrite(request)) return request
+    const isJudged = request.isHistory !== true && overlay.findOperation(request.operation.id) === undefined
+    return isJudged ? request.operation : []
+  })
 }
 
 function recordsOf(requests: readonly (AppendRequest | ServerWrite)[]): RecordKey[] {

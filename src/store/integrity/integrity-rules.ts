@@ -32,6 +32,8 @@ export interface GroupRule {
   readonly max: number
   /** The fields of the constraint, and of its filter. */
   readonly index: LookupIndex
+  /** Fields that decide where a record belongs; more than those of the index if the filter has unknown ones. */
+  readonly watched: readonly string[]
   /** Where the record belongs; null when the constraint does not concern it. */
   keyOf(state: FindableState | null): string | null
 }
@@ -143,7 +145,8 @@ function compileGroup(
     return index.keyOfValues(values)
   }
   const max = constraint.type === 'unique' ? 1 : (constraint.limit ?? DEFAULT_CAPACITY)
-  return { type: constraint.type, constraint, max, index, keyOf }
+  const watched = [...constraint.fields, ...Object.keys(constraint.where ?? {})]
+  return { type: constraint.type, constraint, max, index, watched, keyOf }
 }
 
 /** Equality as in scopes, except that null asks for records without a value, as in queries. */

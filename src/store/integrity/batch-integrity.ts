@@ -1,0 +1,126 @@
+import type { FieldValues, Operation, OperationType } from '../../core/operation.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { Refusal } from '../../core/refusal.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { ScopeMap } from '../../core/scope.ts'
+import type { BatchOverlay, PlannedRecord } from '../append/batch-overlay.ts'
+import type { Loading, RecordKey } from '../append/load.ts'
+import { refuseConstraints, wantForConstraints } from './constraints.ts'
+import { planDeletion } from './deletion.ts'
+import { type CollectionRules, rulesOf } from './integrity-rules.ts'
+import { LiveRecords } from './live-records.ts'
+import { type FindableState, isFindable } from './lookup-index.ts'
+import { findAffected } from './references.ts'
+import { authorSideEffect, type SideEffect, type SideEffectContext } from './side-effect.ts'
+import { judgeTransitions } from './transitions.ts'
+
+export interface IntegrityContext extends SideEffectContext {
+  readonly schema: SchemaDefinition | null
+}
+
+/** What an operation did to its record. */
+export interface JudgedChange {
+  readonly operation: Operation
+  readonly record: PlannedRecord
+  readonly before: RecordState | null
+  readonly after: RecordState
+  readonly writeScope: ScopeMap | null
+}
+
+/** Why the operation is not stored, or what the server does because of it. */
+export type Verdict = { readonly refusal: Refusal } | { readonly sideEffects: readonly SideEffect[] }
+
+/** A change that is asked for, before it is known what becomes of it. */
+export interface ExpectedChange extends RecordKey {
+  readonly type: OperationType
+  readonly data: FieldValues | null
+}
+
+const NO_SIDE_EFFECTS: Verdict = { sideEffects: [] }
+
+/**
+ * Keeps the rules of the schema (constraints, relations, state machines) while a batch is planned.
+ * They are judged by what records become, not by what operations say, and on the records as the
+ * batch has left them so far.
+ *
+ * @see docs/constraints.md
+ */
+export class BatchIntegrity {
+  readonly #overlay: BatchOverlay
+  readonly #context: IntegrityContext
+  readonly #live: LiveRecords
+
+  constructor(overlay: BatchOverlay, context: IntegrityContext) {
+    this.#overlay = overlay
+    this.#context = context
+    this.#live = new LiveRecords(overlay)
+  }
+
+  /**
+   * Loads what the changes will most likely ask for, together: a database then answers a batch of
+   * any size in one round trip, and one more for each level of what deletions entail. What turns out
+   * otherwise, because a change is late or an earlier one is refused, is asked for when it is met.
+   */
+  *prepare(changes: readonly ExpectedChange[]): Loading<void> {
+    const { schema } = this.#context
+    if (schema === null) return
+    const expected = new Map<PlannedRecord, FindableState | null>()
+    const deleted: PlannedRecord[] = []
+    for (const change of changes) {
+      const rules = rulesOf(schema, change.collection)
+      if (rules === null || isEncryptedPayload(change.data)) continue
+      const record = this.#overlay.record(change.collection, change.recordId)
+      const before = expected.get(record) ?? record.state
+      const after = expectState(before, change)
+      expected.set(record, after)
+      wantForConstraints({ rules, record, before, after, writeScope: null }, this.#live)
+      if (rules.incoming.length > 0 && isFindable(before) && after.isDeleted) deleted.push(record)
+    }
+    if (deleted.length > 0) yield* findAffected(deleted, this.#live, schema)
+    yield* this.#live.fetch()
+  }
+
+  /** Judges an operation by the record that it has led to. */
+  *judge({ operation, record, before, after, writeScope }: JudgedChange): Loading<Verdict> {
+    const { schema } = this.#context
+    const rules = rulesOf(schema, record.collection)
+    if (schema === null || rules === null) return NO_SIDE_EFFECTS
+    if (after.isDeleted) {
+      const isDeletion = before !== null && !before.isDeleted && rules.incoming.length > 0
+      if (!isDeletion) return NO_SIDE_EFFECTS
+      return yield* planDeletion({ record, operation, after }, this.#live, schema, this.#context)
+    }
+    const transition = judgeTransitions(rules, operation, before, after)
+    if ('refusal' in transition) return transition
+    const sideEffects = this.#setBack(transition.setBack, record, operation, after)
+    const final = sideEffects.at(-1)?.after ?? after
+    const change = { rules, record, before, after: final, writeScope }
+    const refusal = yield* refuseConstraints(change, this.#live)
+    return refusal === null ? { sideEffects } : { refusal }
+  }
+
+  /** Takes in what the batch has made of a record. */
+  note(record: PlannedRecord, before: RecordState | null, after: RecordState): void {
+    const rules: CollectionRules | null = rulesOf(this.#context.schema, record.collection)
+    if (rules !== null && rules.indexes.length > 0) this.#live.note(record, rules.indexes, before, after)
+  }
+
+  #setBack(
+    values: FieldValues,
+    record: PlannedRecord,
+    operation: Operation,
+    state: RecordState,
+  ): readonly SideEffect[] {
+    if (Object.keys(values).length === 0) return []
+    return [authorSideEffect(record, values, { operation, causeId: operation.id, state }, this.#context)]
+  }
+}
+
+/** The record after a change that is newer than everything in it, as most are. */
+function expectState(before: FindableState | null, { type, data }: ExpectedChange): FindableState {
+  const isEncrypted = before?.isEncrypted ?? false
+  if (type === 'delete') return { values: before?.values ?? {}, isDeleted: true, isEncrypted }
+  const values = type === 'insert' ? { ...data } : { ...before?.values, ...data }
+  return { values, isDeleted: false, isEncrypted }
+}

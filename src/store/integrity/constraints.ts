@@ -1,0 +1,154 @@
+import type { JsonValue } from '../../core/operation.ts'
+import { type Refusal, refuse } from '../../core/refusal.ts'
+import { matchesScope, type ScopeMap } from '../../core/scope.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import type { Loading } from '../append/load.ts'
+import type { CollectionRules, GroupRule, ReferenceRule } from './integrity-rules.ts'
+import { LiveIndex } from './live-index.ts'
+import type { LiveRecords } from './live-records.ts'
+import { type FindableState, isFindable, type LookupValue } from './lookup-index.ts'
+
+/** A record as an operation found it and as it would leave it. */
+export interface RecordChange<State extends FindableState = FindableState> {
+  readonly rules: CollectionRules
+  readonly record: PlannedRecord
+  readonly before: State | null
+  readonly after: State | null
+  /** The scopes of the author; null: unrestricted. */
+  readonly writeScope: ScopeMap | null
+}
+
+/** Changes that will be made together with the one that is checked. */
+export class PendingChanges {
+  readonly #states = new Map<PlannedRecord, FindableState>()
+  readonly #live = new LiveIndex<PlannedRecord>()
+
+  set(record: PlannedRecord, rules: CollectionRules, state: FindableState): void {
+    this.#live.replace(record, rules.indexes, this.#states.get(record) ?? null, state)
+    this.#states.set(record, state)
+  }
+
+  has(record: PlannedRecord): boolean {
+    return this.#states.has(record)
+  }
+
+  /** Records that belong to the group once the changes are made. */
+  *membersOf(rule: GroupRule, key: string): Iterable<PlannedRecord> {
+    for (const record of this.#live.find(rule.index, key)) {
+      if (rule.keyOf(this.#states.get(record) ?? null) === key) yield record
+    }
+  }
+}
+
+const NOTHING_PENDING = new PendingChanges()
+
+/** One thing that a constraint has to find out. */
+type Demand =
+  | { readonly rule: GroupRule; readonly key: string; readonly values: readonly LookupValue[] }
+  | { readonly rule: ReferenceRule; readonly reference: JsonValue }
+
+/** Notes what `refuseConstraints` will ask for. */
+export function wantForConstraints(change: RecordChange, live: LiveRecords): void {
+  for (const demand of demandsOf(change)) wantForDemand(demand, live)
+}
+
+/**
+ * Refuses a change that leaves the record in violation of a constraint. Only what the change itself
+ * brings about counts: a record that was in violation before, because the constraint is newer than
+ * the data, may be changed in other respects.
+ *
+ * The message says nothing of other records than that a value is taken, which refusing tells anyway.
+ */
+export function* refuseConstraints(
+  change: RecordChange,
+  live: LiveRecords,
+  pending: PendingChanges = NOTHING_PENDING,
+): Loading<Refusal | null> {
+  const demands = demandsOf(change)
+  for (const demand of demands) wantForDemand(demand, live)
+  for (const demand of demands) {
+    const refusal =
+      'key' in demand
+        ? yield* refuseFullGroup(demand, change, live, pending)
+        : yield* refuseMissingTarget(demand, change, live)
+    if (refusal !== null) return refusal
+  }
+  return null
+}
+
+/** What the change brings the record into: groups, and references. An encrypted record has neither. */
+function demandsOf({ rules, before, after }: RecordChange): Demand[] {
+  if (!isFindable(after)) return []
+  const demands: Demand[] = []
+  const present = isFindable(before) ? before : null
+  for (const rule of rules.constraints) {
+    if (rule.type === 'referential') {
+      const reference = rule.referenceIn(after)
+      const isKept = present !== null && rule.referenceIn(present) === reference
+      if (reference !== null && !isKept) demands.push({ rule, reference })
+      continue
+    }
+    if (present !== null && isUntouched(rule, present, after)) continue
+    const key = rule.keyOf(after)
+    const values = rule.index.valuesOf(after)
+    if (key !== null && values !== null && rule.keyOf(present) !== key) demands.push({ rule, key, values })
+  }
+  return demands
+}
+
+/** True when none of the fields was written: nearly always, and found out without any key. */
+function isUntouched({ watched }: GroupRule, before: FindableState, after: FindableState): boolean {
+  return watched.every((field) => before.values[field] === after.values[field])
+}
+
+function wantForDemand(demand: Demand, live: LiveRecords): void {
+  if ('key' in demand) live.want(demand.rule.index, demand.values, demand.rule.max + 1)
+  else if (typeof demand.reference === 'string') {
+    live.wantRecord({ collection: demand.rule.target, recordId: demand.reference })
+  }
+}
+
+function* refuseFullGroup(
+  { rule, key, values }: Extract<Demand, { key: string }>,
+  { rules, record }: RecordChange,
+  live: LiveRecords,
+  pending: PendingChanges,
+): Loading<Refusal | null> {
+  let joining = 0
+  for (const other of pending.membersOf(rule, key)) if (other !== record) joining++
+  const isMember = (other: PlannedRecord) =>
+    other !== record && !pending.has(other) && rule.keyOf(other.state) === key
+  const most = Math.max(0, rule.max - joining)
+  const others = yield* live.count({ index: rule.index, values, most }, isMember)
+  if (joining + others < rule.max) return null
+  const reason =
+    rule.type === 'unique'
+      ? 'another record has the same values'
+      : `there may be ${rule.max} records with the same values, and there are`
+  return violation(rules, rule, reason)
+}
+
+/**
+ * A record that the author may not write counts as missing: the answer is the same whether it
+ * exists or not.
+ */
+function* refuseMissingTarget(
+  { rule, reference }: Extract<Demand, { reference: JsonValue }>,
+  { rules, writeScope }: RecordChange,
+  live: LiveRecords,
+): Loading<Refusal | null> {
+  if (typeof reference === 'string') {
+    const { state } = yield* live.record({ collection: rule.target, recordId: reference })
+    const isThere = state !== null && !state.isDeleted
+    if (isThere && matchesScope(state.values, rule.target, writeScope)) return null
+  }
+  return violation(rules, rule, `there is no such record of ${rule.target} that the author may refer to`)
+}
+
+function violation(rules: CollectionRules, rule: GroupRule | ReferenceRule, reason: string): Refusal {
+  const { type, fields } = rule.constraint
+  return refuse(
+    'CONSTRAINT_VIOLATION',
+    `The ${type} constraint on ${fields.join(', ')} of ${rules.collection} is violated: ${reason}.`,
+  )
+}

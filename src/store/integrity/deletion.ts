@@ -1,0 +1,84 @@
+import type { Operation } from '../../core/operation.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { Refusal } from '../../core/refusal.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import type { Loading } from '../append/load.ts'
+import { PendingChanges, refuseConstraints } from './constraints.ts'
+import { rulesOf } from './integrity-rules.ts'
+import type { LiveRecords } from './live-records.ts'
+import { type AffectedRecord, findAffected } from './references.ts'
+import { authorSideEffect, type SideEffect, type SideEffectContext } from './side-effect.ts'
+
+export interface Deletion {
+  readonly record: PlannedRecord
+  readonly operation: Operation
+  /** The record as the operation leaves it. */
+  readonly after: RecordState
+}
+
+/**
+ * Plans what the relations of the schema want done when a record is deleted. They are the server's
+ * own deletions and updates, whoever deletes: what its author may write does not bind them.
+ *
+ * Nothing is changed here, so that a refusal leaves nothing behind.
+ */
+export function* planDeletion(
+  deletion: Deletion,
+  live: LiveRecords,
+  schema: SchemaDefinition,
+  context: SideEffectContext,
+): Loading<{ readonly refusal: Refusal } | { readonly sideEffects: readonly SideEffect[] }> {
+  const affected = yield* findAffected([deletion.record], live, schema)
+  if (!isList(affected)) return { refusal: affected }
+  const sideEffects = authorSideEffects(deletion, affected, context)
+  const refusal = yield* refuseCleared(deletion, sideEffects, live, schema)
+  return refusal === null ? { sideEffects } : { refusal }
+}
+
+function authorSideEffects(
+  { record, operation }: Deletion,
+  affected: readonly AffectedRecord[],
+  context: SideEffectContext,
+): SideEffect[] {
+  const deletedBy = new Map([[record, operation.id]])
+  const states = new Map<PlannedRecord, RecordState>()
+  const sideEffects: SideEffect[] = []
+  for (const { record: referring, relation, target } of affected) {
+    const state = states.get(referring) ?? referring.state
+    const causeId = deletedBy.get(target)
+    if (state === null || causeId === undefined) continue // only live records are found, in causal order
+    const values = relation.onDelete === 'cascade' ? null : { [relation.field]: null }
+    const sideEffect = authorSideEffect(referring, values, { operation, causeId, state }, context)
+    states.set(referring, sideEffect.after)
+    if (values === null) deletedBy.set(referring, sideEffect.operation.id)
+    sideEffects.push(sideEffect)
+  }
+  return sideEffects
+}
+
+/** A reference that is set to null may bring its record under a constraint that asks for null. */
+function* refuseCleared(
+  deletion: Deletion,
+  sideEffects: readonly SideEffect[],
+  live: LiveRecords,
+  schema: SchemaDefinition,
+): Loading<Refusal | null> {
+  const pending = new PendingChanges()
+  for (const { record, after } of [deletion, ...sideEffects]) {
+    const rules = rulesOf(schema, record.collection)
+    if (rules !== null) pending.set(record, rules, after)
+  }
+  for (const { record, operation, after } of sideEffects) {
+    const rules = rulesOf(schema, record.collection)
+    if (rules === null || rules.constraints.length === 0 || operation.type === 'delete') continue
+    const change = { rules, record, before: record.state, after, writeScope: null }
+    const refusal = yield* refuseConstraints(change, live, pending)
+    if (refusal !== null) return refusal
+  }
+  return null
+}
+
+function isList(value: readonly AffectedRecord[] | Refusal): value is readonly AffectedRecord[] {
+  return Array.isArray(value)
+}

@@ -1,0 +1,127 @@
+import type { BatchOverlay, PlannedRecord } from '../append/batch-overlay.ts'
+import { type Loading, type RecordKey, type RecordLookup, recordKeyText } from '../append/load.ts'
+import { LiveIndex } from './live-index.ts'
+import type { FindableState, LookupIndex, LookupValue } from './lookup-index.ts'
+
+interface Answer {
+  readonly records: readonly PlannedRecord[]
+  readonly limit: number
+}
+
+/** Records that were found; incomplete when the store has more of them than were asked for. */
+export interface LiveMatches {
+  readonly records: readonly PlannedRecord[]
+  readonly isComplete: boolean
+}
+
+/**
+ * The live records as a batch has left them so far: what it changed, laid over what the store finds.
+ * What is wanted is noted first and then fetched together, because on a database each fetch is a
+ * round trip; what was fetched once is known until the end of the batch.
+ */
+export class LiveRecords {
+  readonly #overlay: BatchOverlay
+  readonly #changed = new LiveIndex<PlannedRecord>()
+  readonly #answers = new Map<string, Answer>()
+  readonly #wantedLookups = new Map<string, RecordLookup>()
+  readonly #wantedRecords = new Map<string, RecordKey>()
+
+  constructor(overlay: BatchOverlay) {
+    this.#overlay = overlay
+  }
+
+  /** Takes in what the batch has made of a record. */
+  note(
+    record: PlannedRecord,
+    indexes: readonly LookupIndex[],
+    before: FindableState | null,
+    after: FindableState | null,
+  ): void {
+    this.#changed.replace(record, indexes, before, after)
+  }
+
+  /** Notes that records with these values will be asked for, `count` at least if there are as many. */
+  want(index: LookupIndex, values: readonly LookupValue[], count: number): void {
+    const text = textOf(index, values)
+    const answer = this.#answers.get(text)
+    if (answer !== undefined && (isWhole(answer) || answer.limit >= count)) return
+    const limit = Math.max(count, this.#wantedLookups.get(text)?.limit ?? 0)
+    this.#wantedLookups.set(text, { index, values, limit })
+  }
+
+  /** Notes that the record will be asked for. */
+  wantRecord(key: RecordKey): void {
+    if (this.#overlay.knows(key.collection, key.recordId)) return
+    this.#wantedRecords.set(recordKeyText(key.collection, key.recordId), key)
+  }
+
+  /** Asks the store for everything that is wanted and not yet known, at once. */
+  *fetch(): Loading<void> {
+    if (this.#wantedLookups.size + this.#wantedRecords.size === 0) return
+    const lookups = [...this.#wantedLookups]
+    const records = [...this.#wantedRecords.values()]
+    this.#wantedLookups.clear()
+    this.#wantedRecords.clear()
+    const loaded = yield {
+      operationIds: [],
+      records,
+      histories: [],
+      lookups: lookups.map(([, lookup]) => lookup),
+    }
+    for (const key of records) {
+      this.#overlay.recordFrom(key, loaded.records.get(recordKeyText(key.collection, key.recordId)))
+    }
+    for (const [position, [text, { index, limit }]] of lookups.entries()) {
+      const found = loaded.lookups[position] ?? []
+      const { collection } = index
+      const records = found.map((record) =>
+        this.#overlay.recordFrom({ collection, recordId: record.recordId }, record),
+      )
+      this.#answers.set(text, { records, limit })
+    }
+  }
+
+  /** What is known of the live records with these values: everything when the answer is complete. */
+  known(index: LookupIndex, values: readonly LookupValue[]): LiveMatches {
+    const key = index.keyOfValues(values)
+    const answer = this.#answers.get(textOf(index, values))
+    const stored = answer?.records.filter((record) => !record.isChanged && index.keyOf(record.state) === key)
+    return {
+      records: [...this.#changed.find(index, key), ...(stored ?? [])],
+      isComplete: answer !== undefined && isWhole(answer),
+    }
+  }
+
+  /** Counts live records with these values that `counts` says yes to, but not beyond `most`. */
+  *count(
+    { index, values, most }: { index: LookupIndex; values: readonly LookupValue[]; most: number },
+    counts: (record: PlannedRecord) => boolean,
+  ): Loading<number> {
+    if (most <= 0) return 0
+    for (let limit = most + 1; ; limit *= GROWTH) {
+      this.want(index, values, limit)
+      yield* this.fetch()
+      const { records, isComplete } = this.known(index, values)
+      const count = records.filter(counts).length
+      if (count >= most || isComplete) return Math.min(count, most)
+    }
+  }
+
+  /** The record as the batch has left it; its state is null when there is none. */
+  *record(key: RecordKey): Loading<PlannedRecord> {
+    this.wantRecord(key)
+    yield* this.fetch()
+    return this.#overlay.record(key.collection, key.recordId)
+  }
+}
+
+/** How much more is asked for when what was found does not count. */
+export const GROWTH = 4
+
+function isWhole({ records, limit }: Answer): boolean {
+  return records.length < limit
+}
+
+function textOf(index: LookupIndex, values: readonly LookupValue[]): string {
+  return `${index.name}${index.keyOfValues(values)}`
+}

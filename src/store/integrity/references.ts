@@ -1,0 +1,127 @@
+import { type Refusal, refuse } from '../../core/refusal.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import type { Loading } from '../append/load.ts'
+import { type IncomingRelation, rulesOf } from './integrity-rules.ts'
+import { GROWTH, type LiveRecords } from './live-records.ts'
+
+/** A record that a deletion changes. */
+export interface AffectedRecord {
+  readonly record: PlannedRecord
+  readonly relation: IncomingRelation
+  /** The deleted record that it refers to. */
+  readonly target: PlannedRecord
+}
+
+/**
+ * Most records that one deletion may change beside its own: they are written in one transaction,
+ * which everybody else waits for.
+ */
+export const MAX_AFFECTED_RECORDS = 10_000
+
+/** Longest chain of deletions that follow from one another: each link asks the store once more. */
+export const MAX_CASCADE_DEPTH = 1000
+
+/**
+ * Finds what the deletion of records does to the records that refer to them, and to those that refer
+ * to what is deleted in turn. Level by level, each in the order of relation names and record ids, so
+ * that the same deletion always does the same.
+ *
+ * @returns the refusal, when some relation restricts any of the deletions, or they are too many
+ */
+export function* findAffected(
+  roots: readonly PlannedRecord[],
+  live: LiveRecords,
+  schema: SchemaDefinition,
+): Loading<readonly AffectedRecord[] | Refusal> {
+  const affected: AffectedRecord[] = []
+  const asked: ReadonlySet<PlannedRecord> = new Set(roots)
+  const deleted = new Set(roots)
+  const cleared = new Set<string>()
+  let level = roots
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_CASCADE_DEPTH) return refuseTooMany(roots)
+    const references = yield* findReferences(level, live, schema)
+    if (references === null) return refuseTooMany(roots)
+    const next: PlannedRecord[] = []
+    for (const reference of references) {
+      const { record, relation } = reference
+      if (asked.has(record)) continue // goes anyway
+      if (relation.onDelete === 'restrict') return refuseRestricted(reference)
+      if (relation.onDelete === 'cascade') {
+        if (deleted.has(record)) continue
+        deleted.add(record)
+        next.push(record)
+      } else {
+        const place = JSON.stringify([relation.from, record.recordId, relation.field])
+        if (cleared.has(place)) continue
+        cleared.add(place)
+      }
+      affected.push(reference)
+      if (affected.length > MAX_AFFECTED_RECORDS) return refuseTooMany(roots)
+    }
+    level = next
+  }
+  return affected.filter(({ record, relation }) => relation.onDelete === 'cascade' || !deleted.has(record))
+}
+
+/** Who refers to the records of one level; null when they are more than may be changed. */
+function* findReferences(
+  targets: readonly PlannedRecord[],
+  live: LiveRecords,
+  schema: SchemaDefinition,
+): Loading<AffectedRecord[] | null> {
+  const questions = targets.flatMap((target) =>
+    (rulesOf(schema, target.collection)?.incoming ?? []).map((relation) => ({ relation, target })),
+  )
+  const most = MAX_AFFECTED_RECORDS + 1
+  // Few of each at first: many targets with many references each must not be read before they are counted.
+  const share = Math.ceil(most / Math.max(1, questions.length))
+  let open = questions
+  for (let factor = 1; open.length > 0; factor *= GROWTH) {
+    for (const { relation, target } of open) {
+      const count = relation.onDelete === 'restrict' ? 1 : share // one reference is enough
+      live.want(relation.index, [target.recordId], count * factor)
+    }
+    yield* live.fetch()
+    let found = 0
+    open = []
+    for (const question of questions) {
+      const { records, isComplete } = live.known(question.relation.index, [question.target.recordId])
+      found += records.length
+      const isDecided = isComplete || (question.relation.onDelete === 'restrict' && records.length > 0)
+      if (!isDecided) open.push(question)
+    }
+    if (found > most && open.length > 0) return null
+  }
+  return questions
+    .flatMap(({ relation, target }) =>
+      live.known(relation.index, [target.recordId]).records.map((record) => ({ record, relation, target })),
+    )
+    .sort(byRelationAndRecord)
+}
+
+function byRelationAndRecord(a: AffectedRecord, b: AffectedRecord): number {
+  if (a.relation.name !== b.relation.name) return a.relation.name < b.relation.name ? -1 : 1
+  if (a.record.recordId === b.record.recordId) return 0
+  return a.record.recordId < b.record.recordId ? -1 : 1
+}
+
+/** Names the collections and the relation, and no record that the author may not see. */
+function refuseRestricted({ relation, target }: AffectedRecord): Refusal {
+  const { name, from, field } = relation
+  return refuse(
+    'REFERENTIAL_INTEGRITY',
+    `Relation ${name} restricts the deletion: records of ${from} refer by ${field} to the record of ` +
+      `${target.collection} that would be deleted.`,
+  )
+}
+
+function refuseTooMany([root]: readonly PlannedRecord[]): Refusal {
+  return refuse(
+    'REFERENTIAL_INTEGRITY',
+    `Deleting record ${root?.recordId} of ${root?.collection} would change more than ` +
+      `${MAX_AFFECTED_RECORDS.toLocaleString('en')} other records at once, or follow a chain of more than ` +
+      `${MAX_CASCADE_DEPTH.toLocaleString('en')}. Delete some of them first.`,
+  )
+}
