@@ -1,0 +1,96 @@
+import { fork, type ChildProcess as NodeChild } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/*
+ * Processes talk over Node's IPC channel: requests with an id, answers with the same id, and events.
+ * Nothing goes over it while something is measured, except an event per batch where said.
+ */
+
+interface Request {
+  readonly id: number
+  readonly method: string
+  readonly params: unknown
+}
+
+type Answer =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: string }
+  | { readonly event: unknown }
+
+/** The files that run as processes of their own. */
+export type ProcessFile = 'kora-server' | 'bare-server' | 'load' | 'readers' | 'filler'
+
+/** A process that the benchmark has started, and ends. */
+export class Child {
+  readonly #process: NodeChild
+  readonly #pending = new Map<number, { resolve: (result: unknown) => void; reject: (e: Error) => void }>()
+  readonly #exited: Promise<void>
+  #listener: (event: unknown) => void = () => {}
+  #requests = 0
+
+  constructor(file: ProcessFile) {
+    const path = fileURLToPath(new URL(`../processes/${file}.js`, import.meta.url))
+    this.#process = fork(path, { serialization: 'advanced', execArgv: ['--expose-gc'] })
+    this.#process.on('message', (answer) => this.#receive(answer as Answer))
+    this.#exited = new Promise((resolve) => {
+      this.#process.on('exit', (code) => {
+        for (const { reject } of this.#pending.values()) reject(new Error(`${file} ended with ${code}`))
+        this.#pending.clear()
+        resolve()
+      })
+    })
+  }
+
+  call<Result>(method: string, params: unknown = {}): Promise<Result> {
+    const id = ++this.#requests
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject })
+      this.#process.send({ id, method, params } satisfies Request)
+    })
+  }
+
+  /** Sends without waiting for the answer. */
+  tell(method: string, params: unknown): void {
+    this.#process.send({ id: 0, method, params } satisfies Request)
+  }
+
+  onEvent<Event>(listener: (event: Event) => void): void {
+    this.#listener = listener as (event: unknown) => void
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#process.connected) this.#process.disconnect() // ends it: see serve()
+    await this.#exited
+  }
+
+  #receive(answer: Answer): void {
+    if ('event' in answer) {
+      this.#listener(answer.event)
+      return
+    }
+    const pending = this.#pending.get(answer.id)
+    this.#pending.delete(answer.id)
+    if ('error' in answer) pending?.reject(new Error(answer.error))
+    else pending?.resolve(answer.result)
+  }
+}
+
+/** The other end: answers requests until the parent disconnects. */
+export function serve(handlers: { readonly [method: string]: (params: never) => unknown }): void {
+  process.on('message', (message) => void answer(message as Request))
+  process.on('disconnect', () => process.exit(0))
+
+  async function answer({ id, method, params }: Request): Promise<void> {
+    try {
+      const result = await handlers[method]?.(params as never) // each method knows what its caller passes
+      if (id !== 0) process.send?.({ id, result } satisfies Answer)
+    } catch (error) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      process.send?.({ id, error: text } satisfies Answer)
+    }
+  }
+}
+
+export function emit(event: unknown): void {
+  process.send?.({ event } satisfies Answer)
+}

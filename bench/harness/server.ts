@@ -1,0 +1,60 @@
+import { join } from 'node:path'
+import { Child } from './child.ts'
+import type { RunOptions } from './options.ts'
+import type { RunningServer, ServerOptions } from './server-process.ts'
+import type { Usage } from './usage.ts'
+
+/** The servers that are compared. The first is ours. */
+export const VARIANTS = ['kora', 'limit', 'limit-durable'] as const
+
+/** A server process with what is asked of it in every scenario. */
+export class Server {
+  readonly url: string
+  readonly #child: Child
+
+  private constructor(child: Child, port: number) {
+    this.#child = child
+    this.url = `ws://127.0.0.1:${port}`
+  }
+
+  /**
+   * @param variant `kora` (durable, verifying), `limit` (neither), `limit-durable` (both)
+   */
+  static async start(
+    variant: string,
+    { filename, access = 'open' }: { filename: string; access?: ServerOptions['access'] },
+  ): Promise<Server> {
+    const child = new Child(variant === 'kora' ? 'kora-server' : 'bare-server')
+    const durability = variant === 'limit' ? 'normal' : 'full'
+    const { port } = await child.call<RunningServer>('start', {
+      filename,
+      access,
+      durability,
+    } satisfies ServerOptions)
+    return new Server(child, port)
+  }
+
+  usage(collectGarbage = false): Promise<Usage> {
+    return this.#child.call('usage', { collectGarbage })
+  }
+
+  /** Takes a CPU profile while `action` runs, where profiles are wanted. */
+  async profiled<Result>(label: string, options: RunOptions, action: () => Promise<Result>): Promise<Result> {
+    if (options.profileDirectory === null) return action()
+    await this.#child.call('startProfile')
+    const result = await action()
+    await this.#child.call('stopProfile', { file: join(options.profileDirectory, `${label}.cpuprofile`) })
+    return result
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child[Symbol.asyncDispose]()
+  }
+}
+
+let databases = 0
+
+/** A file name that no other run uses. */
+export function newDatabase({ directory }: RunOptions): string {
+  return join(directory, `${++databases}.db`)
+}

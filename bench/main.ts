@@ -1,0 +1,65 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { RunOptions } from './harness/options.ts'
+import { printTable, toRows } from './harness/report.ts'
+import { measure } from './harness/run.ts'
+import { scenarios } from './scenarios.ts'
+
+const HELP = `npm run bench -- [scenario…] [options]
+
+  --smoke           small runs that only check that everything works
+  --repeat <n>      rounds per scenario (default 5)
+  --json <file>     keeps the results
+  --profile <dir>   writes a CPU profile of each server, for Chrome's or VS Code's viewer
+
+Scenarios: ${scenarios.map(({ name, title }) => `\n  ${name.padEnd(4)} ${title}`).join('')}
+`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    smoke: { type: 'boolean', default: false },
+    repeat: { type: 'string' },
+    json: { type: 'string' },
+    profile: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+async function main(): Promise<void> {
+  if (values.help) {
+    process.stdout.write(HELP)
+    return
+  }
+  const unknown = positionals.filter((name) => !scenarios.some((scenario) => scenario.name === name))
+  if (unknown.length > 0) throw new Error(`Unknown scenario: ${unknown.join(', ')}\n\n${HELP}`)
+  const directory = mkdtempSync(join(tmpdir(), 'kora-bench-'))
+  const options: RunOptions = {
+    size: values.smoke ? 'smoke' : 'full',
+    directory,
+    profileDirectory: values.profile ?? null,
+  }
+  if (options.profileDirectory !== null) mkdirSync(options.profileDirectory, { recursive: true })
+  try {
+    await runAll(options)
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+async function runAll(options: RunOptions): Promise<void> {
+  const rounds = Number(values.repeat ?? (values.smoke || values.profile ? 1 : 5))
+  const chosen = scenarios.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
+  const rows = []
+  for (const scenario of chosen) {
+    process.stderr.write(`${scenario.name} ${scenario.title}\n`)
+    rows.push(...toRows(await measure(scenario, options, rounds)))
+  }
+  const { node } = process.versions
+  if (values.json) writeFileSync(values.json, `${JSON.stringify({ node, rounds, rows }, null, 2)}\n`)
+  process.stdout.write(`${printTable(rows, { isJudging: !values.smoke })}\n`)
+}
+
+await main()

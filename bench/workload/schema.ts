@@ -1,0 +1,18 @@
+import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+
+/** What every scenario stores: four fields, two of them indexed. */
+export const benchSchema = defineSchema({
+  version: 1,
+  collections: {
+    todos: {
+      fields: {
+        title: t.string(),
+        completed: t.boolean().default(false),
+        userId: t.string(),
+        position: t.number(),
+      },
+      indexes: ['userId', 'completed'],
+      scope: ['userId'],
+    },
+  },
+})
