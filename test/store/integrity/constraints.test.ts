@@ -1,0 +1,341 @@
+import { expect, test } from 'vitest'
+import type { FieldValues, Operation } from '../../../src/core/operation.ts'
+import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
+import type { ServerStore } from '../../../src/store/store.ts'
+import { describeEachStore } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
+import { teamSchema } from '../../support/team-schema.ts'
+
+const schema = teamSchema
+const MEMBERS = { collection: 'members' }
+const TEAMS = { collection: 'teams' }
+
+/** Members, whose badges are not what the tests are about. */
+function memberAuthor(nodeId = 'a', startAt?: number) {
+  const author = new OperationAuthor(nodeId, startAt)
+  return {
+    insert: (id: string, data: FieldValues) => author.insert(id, { isActive: false, ...data }, MEMBERS),
+    update: (id: string, data: FieldValues, parts: Partial<Operation> = {}) =>
+      author.update(id, data, { ...MEMBERS, ...parts }),
+    delete: (id: string) => author.delete(id, MEMBERS),
+    team: (id: string, data: FieldValues) => author.insert(id, data, TEAMS),
+    deleteTeam: (id: string) => author.delete(id, TEAMS),
+  }
+}
+
+async function refusalOf(store: ServerStore, operation: Operation, writeScope: object | null = null) {
+  const [result] = await store.append([requestOf(operation, { writeScope: writeScope as never })])
+  return result?.status === 'refused' ? result.refusal : null
+}
+
+const REFUSED = 'CONSTRAINT_VIOLATION'
+
+describeEachStore('a unique constraint', (openStore) => {
+  test('refuses a value that another live record has, and says which constraint it was', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [author.insert('m1', { email: 'a@x.test' })])
+
+    expect(await refusalOf(store, author.insert('m2', { email: 'a@x.test' }))).toEqual({
+      code: REFUSED,
+      message: 'The unique constraint on email of members is violated: another record has the same values.',
+      retriable: false,
+    })
+    expect(await store.countCollection('members')).toBe(1)
+    expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('is judged inside a batch too, and the rest of the batch goes on', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+
+    expect(
+      await appendAll(store, [
+        author.insert('m1', { email: 'a@x.test' }),
+        author.insert('m2', { email: 'a@x.test' }),
+        author.update('m1', { email: 'b@x.test' }),
+        author.insert('m3', { email: 'a@x.test' }),
+        author.update('m1', { email: 'a@x.test' }),
+        author.delete('m3'),
+        author.update('m1', { email: 'a@x.test' }),
+        author.insert('m4', { email: 'b@x.test' }),
+      ]),
+    ).toEqual(['applied', REFUSED, 'applied', 'applied', REFUSED, 'applied', 'applied', 'applied'])
+  })
+
+  test('lets go of what its record gave up in an earlier batch', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [
+      author.insert('m1', { email: 'a@x.test' }),
+      author.insert('m2', { email: 'b@x.test' }),
+    ])
+    await appendAll(store, [author.update('m1', { email: 'c@x.test' }), author.delete('m2')])
+
+    expect(
+      await appendAll(store, [
+        author.insert('m3', { email: 'a@x.test' }),
+        author.insert('m4', { email: 'b@x.test' }),
+        author.insert('m5', { email: 'c@x.test' }),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED])
+  })
+
+  test('refuses to bring back a record whose value was taken meanwhile', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [author.insert('m1', { email: 'a@x.test' }), author.delete('m1')])
+    await appendAll(store, [author.insert('m2', { email: 'a@x.test' })])
+
+    expect(await appendAll(store, [author.update('m1', { desk: 'd' })])).toEqual([REFUSED])
+    expect(await store.findRecord('members', 'm1')).toBeNull()
+  })
+
+  test('does not take null, missing values, arrays or objects for equal', async () => {
+    await using store = await openStore({
+      schema: defineSchema({
+        version: 1,
+        collections: {
+          docs: {
+            fields: {
+              a: t.string().optional(),
+              tags: t.array(t.string()).optional(),
+              meta: t.json().optional(),
+            },
+            constraints: ['a', 'tags', 'meta'].map((field) => ({
+              type: 'unique' as const,
+              fields: [field],
+              onConflict: 'first-write-wins',
+            })),
+          },
+        },
+      }),
+    })
+    const author = new OperationAuthor('a')
+    const insert = (id: string, data: FieldValues) => author.insert(id, data, { collection: 'docs' })
+
+    const operations = [
+      { a: null },
+      {},
+      {},
+      { a: null },
+      { tags: ['x'] },
+      { tags: ['x'] },
+      { meta: { k: 1 } },
+      { meta: { k: 1 } },
+    ]
+    const codes = await appendAll(
+      store,
+      operations.map((data, index) => insert(`d${index}`, data)),
+    )
+    expect(new Set(codes)).toEqual(new Set(['applied']))
+
+    const scalars = [
+      { meta: 'x' },
+      { meta: '"x"' },
+      { meta: 1 },
+      { meta: '1' },
+      { meta: true },
+      { meta: 'x' },
+      { meta: 1 },
+    ]
+    expect(
+      await appendAll(
+        store,
+        scalars.map((data, index) => insert(`s${index}`, data)),
+      ),
+    ).toEqual([...Array(5).fill('applied'), REFUSED, REFUSED])
+  })
+
+  test('with a filter concerns only the records that match it; an absent field has its default', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+
+    expect(
+      await appendAll(store, [
+        author.insert('m1', { isActive: true, badge: 7 }),
+        author.insert('m2', { isActive: false, badge: 7 }),
+        author.insert('m3', { isActive: true, badge: 7 }),
+        author.update('m2', { isActive: true }),
+        author.update('m1', { isActive: false }),
+        author.update('m2', { isActive: true }),
+        author.update('m4', { email: 'x@x.test' }), // active with badge 0, by default
+        author.update('m5', { email: 'y@x.test' }),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED, REFUSED, 'applied', 'applied', 'applied', REFUSED])
+    await appendAll(store, [author.update('m1', { isActive: true, badge: 8 })])
+    expect(await appendAll(store, [author.update('m2', { badge: 8 })])).toEqual([REFUSED])
+  })
+
+  test('lets a record be changed in other respects, also one that was in violation before', async () => {
+    await using store = await openStore()
+    const author = memberAuthor()
+    await appendAll(store, [
+      author.insert('m1', { email: 'a@x.test' }),
+      author.insert('m2', { email: 'a@x.test' }),
+    ])
+    await store.setSchema(schema)
+
+    expect(
+      await appendAll(store, [
+        author.update('m2', { desk: 'd' }),
+        author.update('m2', { email: 'a@x.test' }),
+        author.insert('m3', { email: 'a@x.test' }),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED])
+  })
+
+  test('is judged by what the fold gives: a late value that loses takes nothing', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    const late = memberAuthor('late', 1_740_000_000_000)
+    await appendAll(store, [
+      author.insert('m1', { email: 'a@x.test' }),
+      author.insert('m2', { email: 'b@x.test' }),
+    ])
+
+    expect(await appendAll(store, [late.update('m2', { email: 'a@x.test' })])).toEqual(['applied'])
+    expect(await store.findRecord('members', 'm2')).toMatchObject({ email: 'b@x.test' })
+  })
+
+  test('leaves encrypted records alone', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+    const plain = new OperationAuthor('b')
+
+    expect(
+      await appendAll(store, [
+        plain.insert('m1', encrypted, MEMBERS),
+        plain.insert('m2', encrypted, MEMBERS),
+        author.update('m3', { email: 'x@x.test' }), // has the defaults that the others seem to have
+      ]),
+    ).toEqual(['applied', 'applied', 'applied'])
+  })
+
+  test('of two writers at the same time, lets exactly one have the value', async () => {
+    await using store = await openStore({ schema })
+    const authors = Array.from({ length: 8 }, (_, index) => memberAuthor(`n${index}`))
+
+    const outcomes = await Promise.all(
+      authors.map((author, index) => appendAll(store, [author.insert(`m${index}`, { email: 'a@x.test' })])),
+    )
+
+    expect(outcomes.flat().sort()).toEqual([...Array(7).fill(REFUSED), 'applied'])
+    expect(await store.countCollection('members', { email: 'a@x.test' })).toBe(1)
+  })
+
+  test('holds after a restart of the schema, on the records that are there', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [author.insert('m1', { email: 'a@x.test' })])
+    await store.setSchema(schema)
+    await store.rebuildCollections()
+
+    expect(await appendAll(store, [author.insert('m2', { email: 'a@x.test' })])).toEqual([REFUSED])
+  })
+})
+
+describeEachStore('a capacity constraint', (openStore) => {
+  test('refuses the third member of a group', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    const seat = (id: string, desk: string | null, floor: number) => author.insert(id, { desk, floor })
+
+    expect(
+      await appendAll(store, [
+        seat('m1', 'd', 1),
+        seat('m2', 'd', 1),
+        seat('m3', 'd', 1),
+        seat('m4', 'd', 2),
+        seat('m5', null, 1),
+        author.update('m2', { email: 'b@x.test' }),
+        author.update('m2', { floor: 2 }),
+        author.update('m5', { desk: 'd' }),
+        author.update('m4', { floor: 1 }),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED, 'applied', 'applied', 'applied', 'applied', 'applied', REFUSED])
+    expect(await refusalOf(store, seat('m6', 'd', 1))).toMatchObject({
+      message:
+        'The capacity constraint on desk, floor of members is violated: there may be 2 records with the same values, and there are.',
+    })
+  })
+
+  test.each(['limit', 'max'])('takes another number from its property %s', async (property) => {
+    const constraint = { type: 'capacity', fields: ['room'], onConflict: 'first-write-wins', [property]: 3 }
+    const field = { kind: 'string', required: false }
+    const withLimit = parseSchema({
+      version: 1,
+      collections: { docs: { fields: { room: field }, constraints: [constraint] } },
+    })
+    await using store = await openStore({ schema: withLimit })
+    const author = new OperationAuthor('a')
+    const operations = ['1', '2', '3', '4'].map((id) =>
+      author.insert(id, { room: 'r' }, { collection: 'docs' }),
+    )
+
+    expect(await appendAll(store, operations)).toEqual(['applied', 'applied', 'applied', REFUSED])
+  })
+})
+
+describeEachStore('a referential constraint', (openStore) => {
+  test('wants a live record, which an earlier operation of the batch may have made', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [author.team('t1', { name: 'one' })])
+
+    expect(
+      await appendAll(store, [
+        author.insert('m1', { teamId: 't1' }),
+        author.insert('m2', { teamId: 't2' }),
+        author.team('t2', { name: 'two' }),
+        author.insert('m2', { teamId: 't2' }),
+        author.insert('m3', { teamId: null }),
+        author.deleteTeam('t1'),
+        author.update('m3', { teamId: 't1' }),
+        author.update('m3', { email: 'x@x.test' }),
+      ]),
+    ).toEqual(['applied', REFUSED, 'applied', 'applied', 'applied', 'applied', REFUSED, 'applied'])
+    expect(await refusalOf(store, author.insert('m4', { teamId: 'gone' }))).toMatchObject({
+      message:
+        'The referential constraint on teamId of members is violated: there is no such record of teams that the author may refer to.',
+    })
+  })
+
+  test('answers the same for a record that does not exist and one that the author may not see', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [author.team('t1', { name: 'theirs' }), author.team('t2', { name: 'mine' })])
+    const scope = { members: {}, teams: { name: 'mine' } }
+
+    const [foreign, missing] = [
+      await refusalOf(store, author.insert('m1', { teamId: 't1' }), scope),
+      await refusalOf(store, author.insert('m1', { teamId: 't9' }), scope),
+    ]
+    expect(foreign).toEqual(missing)
+    expect(foreign?.code).toBe(REFUSED)
+    expect(await refusalOf(store, author.insert('m1', { teamId: 't2' }), scope)).toBeNull()
+  })
+
+  test('refuses what cannot be an id', async () => {
+    const withNumber = defineSchema({
+      version: 1,
+      collections: {
+        docs: {
+          fields: { parent: t.number().optional() },
+          constraints: [
+            { type: 'referential', fields: ['parent'], where: { collection: 'docs' }, onConflict: 'x' },
+          ],
+        },
+      },
+    })
+    await using store = await openStore({ schema: withNumber })
+    const author = new OperationAuthor('a')
+    const docs = { collection: 'docs' }
+
+    expect(
+      await appendAll(store, [author.insert('1', {}, docs), author.insert('d', { parent: 1 }, docs)]),
+    ).toEqual(['applied', REFUSED])
+  })
+})
