@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { describe } from 'vitest'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../../src/store/store.ts'
+import { openTestDatabase } from './postgres.ts'
 
 /** A store of a test, which goes away with it. */
 export type TestStore = ServerStore & AsyncDisposable
@@ -47,16 +49,24 @@ const openSqlite: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) 
   return disposable(store, () => directory[Symbol.dispose]())
 }
 
+const openPostgres: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) => {
+  const database = await openTestDatabase()
+  const store = await createPostgresServerStore({ connectionString: database.connectionString, nodeId })
+  if (schema !== undefined) await store.setSchema(schema)
+  return disposable(store, async () => await database[Symbol.asyncDispose]())
+}
+
 const STORES: [string, OpenTestStore][] = [
   ['memory', openMemory],
   ['sqlite', openSqlite],
+  ['postgres', openPostgres],
 ]
 
-function disposable(store: ServerStore, cleanUp: () => void): TestStore {
+function disposable(store: ServerStore, cleanUp: () => void | Promise<void>): TestStore {
   return Object.assign(store, {
     async [Symbol.asyncDispose]() {
       await store.close()
-      cleanUp()
+      await cleanUp()
     },
   })
 }

@@ -69,7 +69,12 @@ export function columnOf(field: string, descriptor: FieldDescriptor, dialect: Sq
       throw new StoreError('STORE_CORRUPT', `A value of column "${field}" cannot be read.`, { cause })
     }
   }
-  const show = (value: JsonValue | undefined) => decode(encode(value))
+  const show = (value: JsonValue | undefined) => {
+    const encoded = encode(value)
+    return storage.asRead === undefined || encoded === null
+      ? decode(encoded)
+      : decode(storage.asRead(encoded))
+  }
   return { field, descriptor, sqlType: storage.sqlType, encode, decode, show }
 }
 
@@ -108,6 +113,8 @@ interface Storage {
   readonly sqlType: string
   encode(value: NonNullable<JsonValue>): ColumnValue
   decode(stored: unknown): ShownValue
+  /** What the driver returns for what it was given; absent where that is the same. */
+  asRead?(encoded: NonNullable<ColumnValue>): unknown
 }
 
 function storageOf(kind: string, dialect: SqlDialect): Storage {
@@ -151,7 +158,12 @@ const POSTGRES: Record<StorageName, Storage> = {
   richtext: { sqlType: 'bytea', encode: encodeBytea, decode: decodeBytea },
   blob: { ...SQLITE.blob, sqlType: POSTGRES_TEXT },
   // The driver has parsed it.
-  json: { sqlType: 'jsonb', encode: storableJson, decode: (stored) => stored as JsonValue },
+  json: {
+    sqlType: 'jsonb',
+    encode: storableJson,
+    decode: (stored) => stored as JsonValue,
+    asRead: decodeJsonText,
+  },
 }
 
 function encodeText(value: NonNullable<JsonValue>): string {

@@ -19,19 +19,22 @@ import type { SchemaStep } from './schema-change.ts'
  * The SQL of a step, one statement each. Every statement may be executed again after an
  * interruption, except that SQLite has no `ADD COLUMN IF NOT EXISTS`: run the steps of a plan in
  * one transaction there. Steps that move data have no SQL of their own.
+ *
+ * @param schema of the database, that holds the tables; absent: the one that unqualified names mean
  */
-export function renderStep(step: SchemaStep, dialect: SqlDialect): string[] {
+export function renderStep(step: SchemaStep, dialect: SqlDialect, schema?: string): string[] {
+  const target: Target = { dialect, builder: builderFor(dialect, schema) }
   switch (step.kind) {
     case 'create-table':
-      return [createTable(step.collection, step.fields, dialect)]
+      return [createTable(step.collection, step.fields, target)]
     case 'add-column':
-      return [addColumn(step.collection, columnOf(step.field, step.descriptor, dialect), dialect)]
+      return [addColumn(step.collection, columnOf(step.field, step.descriptor, dialect), target)]
     case 'set-default':
-      return setDefault(step.collection, columnOf(step.field, step.descriptor, dialect), dialect)
+      return setDefault(step.collection, columnOf(step.field, step.descriptor, dialect), target)
     case 'create-index':
-      return [createIndex(step, dialect)]
+      return [createIndex(step, target)]
     case 'drop-index':
-      return [builderFor(dialect).schema.dropIndex(step.index.name).ifExists().compile().sql]
+      return [target.builder.schema.dropIndex(step.index.name).ifExists().compile().sql]
     case 'fill-columns':
     case 'replay':
       return []
@@ -62,13 +65,18 @@ export function describeStep(step: SchemaStep): string {
   }
 }
 
+interface Target {
+  readonly dialect: SqlDialect
+  readonly builder: Kysely<unknown>
+}
+
 function createTable(
   collection: string,
   fields: { readonly [field: string]: FieldDescriptor },
-  dialect: SqlDialect,
+  { dialect, builder }: Target,
 ): string {
-  let table = builderFor(dialect)
-    .schema.createTable(collection)
+  let table = builder.schema
+    .createTable(collection)
     .ifNotExists()
     .addColumn('id', sql.raw(columnType('string', dialect)), (column) => column.notNull().primaryKey())
   for (const [field, descriptor] of Object.entries(fields)) {
@@ -87,10 +95,10 @@ function createTable(
 }
 
 /** With the default in the statement, both databases show it in existing rows without writing any. */
-function addColumn(collection: string, column: Column, dialect: SqlDialect): string {
+function addColumn(collection: string, column: Column, { dialect, builder }: Target): string {
   const fallback = defaultLiteral(column, dialect)
-  return builderFor(dialect)
-    .schema.alterTable(collection)
+  return builder.schema
+    .alterTable(collection)
     .addColumn(column.field, sql.raw(column.sqlType), (definition) => {
       const added = dialect === 'postgres' ? definition.ifNotExists() : definition
       return fallback === null ? added : added.defaultTo(fallback)
@@ -99,12 +107,12 @@ function addColumn(collection: string, column: Column, dialect: SqlDialect): str
 }
 
 /** SQLite cannot change the default of a column; rows are always written with all their columns. */
-function setDefault(collection: string, column: Column, dialect: SqlDialect): string[] {
+function setDefault(collection: string, column: Column, { dialect, builder }: Target): string[] {
   if (dialect === 'sqlite') return []
   const fallback = defaultLiteral(column, dialect)
   return [
-    builderFor(dialect)
-      .schema.alterTable(collection)
+    builder.schema
+      .alterTable(collection)
       .alterColumn(column.field, (definition) =>
         fallback === null ? definition.dropDefault() : definition.setDefault(fallback),
       )
@@ -121,9 +129,9 @@ const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestam
  * serves the same exact matches for values of any size; it has one column, the others are compared
  * in the rows that it finds. Where `_deleted` is one of those, tombstones stay out of the index.
  */
-function createIndex(step: SchemaStep & { kind: 'create-index' }, dialect: SqlDialect): string {
+function createIndex(step: SchemaStep & { kind: 'create-index' }, { dialect, builder }: Target): string {
   const { name, collection, columns } = step.index
-  const index = builderFor(dialect).schema.createIndex(name).ifNotExists().on(collection)
+  const index = builder.schema.createIndex(name).ifNotExists().on(collection)
   const large = columns.find((_, position) => !SMALL_KINDS.has(step.kinds[position] ?? ''))
   if (dialect === 'sqlite' || large === undefined) return index.columns([...columns]).compile().sql
   const hash = index.using('hash').column(large)
@@ -139,8 +147,9 @@ function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown
 }
 
 /** Compiles only: its driver has no connection. */
-export function builderFor(dialect: SqlDialect): Kysely<unknown> {
-  return dialect === 'sqlite' ? SQLITE_BUILDER : POSTGRES_BUILDER
+export function builderFor(dialect: SqlDialect, schema?: string): Kysely<unknown> {
+  const builder = dialect === 'sqlite' ? SQLITE_BUILDER : POSTGRES_BUILDER
+  return schema === undefined ? builder : builder.withSchema(schema)
 }
 
 const SQLITE_BUILDER = new Kysely<unknown>({

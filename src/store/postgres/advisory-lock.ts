@@ -1,0 +1,50 @@
+import { createHash } from 'node:crypto'
+import pg from 'pg'
+import type { PostgresDatabase } from './database.ts'
+import { toStoreError } from './postgres-errors.ts'
+
+const ASK_AGAIN_MS = 250
+
+/**
+ * Runs the action while no other server of this database and schema runs one under the same name.
+ * The lock belongs to a connection of its own, so that it ends with the process, whatever happens.
+ *
+ * @param onWaiting called once, when another server has the lock
+ */
+export async function withAdvisoryLock<Result>(
+  db: PostgresDatabase,
+  { name, onWaiting }: { name: string; onWaiting: () => void },
+  action: () => Promise<Result>,
+): Promise<Result> {
+  const client = new pg.Client(db.clientConfig)
+  client.on('error', () => {}) // whoever holds the lock checks its own work; see schema-migration.ts
+  try {
+    await client.connect()
+    const key = lockKey(db.schema, name)
+    for (let isWaiting = false; !(await tryLock(client, key)); isWaiting = true) {
+      if (!isWaiting) onWaiting()
+      await db.sleep(ASK_AGAIN_MS)
+    }
+  } catch (error) {
+    await client.end().catch(() => {})
+    throw toStoreError(error, db.name)
+  }
+  try {
+    return await action()
+  } finally {
+    await client.end().catch(() => {}) // the lock goes with it
+  }
+}
+
+async function tryLock(client: pg.Client, key: string): Promise<boolean> {
+  const { rows } = await client.query<{ locked: boolean }>(
+    'SELECT pg_try_advisory_lock($1::bigint) AS locked',
+    [key],
+  )
+  return rows[0]?.locked === true
+}
+
+/** Advisory locks are numbers that all applications of a database share. */
+export function lockKey(schema: string, name: string): string {
+  return createHash('sha256').update(`kora-server:${schema}:${name}`).digest().readBigInt64BE().toString()
+}

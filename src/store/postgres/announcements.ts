@@ -1,0 +1,215 @@
+import { createHash } from 'node:crypto'
+import pg from 'pg'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import { chunkPayload, PayloadAssembler } from './announcement-chunks.ts'
+import type { PostgresDatabase } from './database.ts'
+
+export type AnnouncementListener = (payload: string, serverId: string) => void
+
+export interface AnnouncementOptions {
+  /** Of this process, in every announcement: nobody listens to itself. */
+  readonly serverId: string
+  readonly runtime: Runtime
+  readonly logger: Logger
+}
+
+const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 5000
+/** A connection that is half open tells nobody: one that does not answer for so long is replaced. */
+const PROBE_INTERVAL_MS = 10_000
+const PROBE_TIMEOUT_MS = 5000
+/** What waits to be sent while the database is slow; the rest is dropped, as nothing of it is promised. */
+const MAX_QUEUED_BYTES = 8 * 1024 * 1024
+/** Notifications of one statement. */
+const MAX_GROUP = 200
+
+/**
+ * LISTEN and NOTIFY on a connection of their own, which is opened again when it breaks. Everything
+ * is sent outside of the transactions that it tells of: a pending notification would make every
+ * commit of the instance wait for the others. At most once, and in order while the connection lasts.
+ *
+ *   closed ─▶ connecting ─▶ listening ─▶ (lost) ─▶ pause ─▶ connecting …
+ */
+export class Announcements {
+  readonly #db: PostgresDatabase
+  readonly #options: AnnouncementOptions
+  readonly #channel: string
+  readonly #listeners = new Map<string, Set<AnnouncementListener>>()
+  readonly #connectListeners = new Set<() => void>()
+  readonly #assembler = new PayloadAssembler()
+  /** Topics of which only the newest payload counts. */
+  readonly #latest = new Map<string, string>()
+  #queue: string[] = []
+  #queuedBytes = 0
+  #client: pg.Client | null = null
+  #isListening = false
+  #isSending = false
+  #isStopped = true
+  #pauseMs = FIRST_PAUSE_MS
+  #timer: Timer | null = null
+  #probeTimer: Timer | null = null
+  #messageCount = 0
+  #lostAt: number | null = null
+
+  constructor(db: PostgresDatabase, options: AnnouncementOptions) {
+    this.#db = db
+    this.#options = options
+    // Channels belong to the database; two applications may share it in two schemas.
+    this.#channel = `kora_${createHash('sha256').update(db.schema).digest('hex').slice(0, 16)}`
+  }
+
+  /** True while what others announce arrives. */
+  get isListening(): boolean {
+    return this.#isListening
+  }
+
+  /** Connects in the background; announcements are heard once that is done. */
+  start(): void {
+    this.#isStopped = false
+    void this.#connect()
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    this.#timer?.cancel()
+    this.#probeTimer?.cancel()
+    const client = this.#client
+    this.#client = null
+    this.#isListening = false
+    await client?.end().catch(() => {})
+  }
+
+  subscribe(topic: string, listener: AnnouncementListener): () => void {
+    const listeners = this.#listeners.get(topic) ?? new Set()
+    this.#listeners.set(topic, listeners.add(listener))
+    return () => void listeners.delete(listener)
+  }
+
+  /** Called whenever announcements begin to be heard: what was said before was missed. */
+  onListening(listener: () => void): () => void {
+    this.#connectListeners.add(listener)
+    return () => void this.#connectListeners.delete(listener)
+  }
+
+  publish(topic: string, payload: string): void {
+    this.#messageCount++
+    const head = `${this.#options.serverId} ${this.#messageCount}`
+    for (const chunk of chunkPayload(head, topic, payload)) {
+      if (this.#queuedBytes > MAX_QUEUED_BYTES) return
+      this.#queue.push(chunk)
+      this.#queuedBytes += chunk.length
+    }
+    void this.#send()
+  }
+
+  /** As `publish`; replaces what waits under the topic. */
+  publishLatest(topic: string, payload: string): void {
+    this.#latest.set(topic, payload)
+    void this.#send()
+  }
+
+  // ── sending ────────────────────────────────────────────────────────────────────────────────
+
+  async #send(): Promise<void> {
+    const client = this.#client
+    if (this.#isSending || client === null || !this.#isListening) return
+    this.#isSending = true
+    try {
+      for (let group = this.#takeGroup(); group.length > 0; group = this.#takeGroup()) {
+        await client.query('SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload', [
+          this.#channel,
+          group,
+        ])
+      }
+    } catch {
+      // The connection is lost, and with it what was in flight: its own handler connects again.
+    } finally {
+      this.#isSending = false
+    }
+  }
+
+  #takeGroup(): string[] {
+    for (const [topic, payload] of this.#latest) {
+      this.#latest.delete(topic)
+      this.publish(topic, payload)
+    }
+    const group = this.#queue.splice(0, MAX_GROUP)
+    for (const chunk of group) this.#queuedBytes -= chunk.length
+    return group
+  }
+
+  // ── listening ──────────────────────────────────────────────────────────────────────────────
+
+  async #connect(): Promise<void> {
+    const client = new pg.Client(this.#db.clientConfig)
+    this.#client = client
+    const onLost = (error?: Error): void => this.#onLost(client, error)
+    client.on('error', onLost)
+    client.on('end', () => onLost())
+    client.on('notification', ({ payload }) => this.#onNotification(payload ?? ''))
+    try {
+      await client.connect()
+      await client.query(`LISTEN ${this.#channel}`)
+    } catch (error) {
+      onLost(error as Error)
+      return
+    }
+    if (this.#client === client) this.#onConnected(client)
+    else await client.end().catch(() => {})
+  }
+
+  #onConnected(client: pg.Client): void {
+    this.#isListening = true
+    this.#pauseMs = FIRST_PAUSE_MS
+    if (this.#lostAt !== null) {
+      logEvent(this.#options.logger, LOG_EVENTS.listenRecovered, { store: this.#db.name })
+    }
+    this.#lostAt = null
+    this.#scheduleProbe(client)
+    for (const listener of this.#connectListeners) listener()
+    void this.#send()
+  }
+
+  #onLost(client: pg.Client, error?: Error): void {
+    if (this.#client !== client) return
+    this.#client = null
+    this.#isListening = false
+    this.#probeTimer?.cancel()
+    this.#assembler.clear()
+    void client.end().catch(() => {})
+    if (this.#isStopped) return
+    if (this.#lostAt === null) {
+      this.#lostAt = this.#options.runtime.monotonicNow()
+      logEvent(this.#options.logger, LOG_EVENTS.listenLost, { store: this.#db.name, err: error })
+    }
+    this.#timer = this.#options.runtime.setTimer(this.#pauseMs, () => void this.#connect())
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS)
+  }
+
+  #scheduleProbe(client: pg.Client): void {
+    const { runtime } = this.#options
+    this.#probeTimer = runtime.setTimer(PROBE_INTERVAL_MS, () => {
+      const timeout = runtime.setTimer(PROBE_TIMEOUT_MS, () =>
+        this.#onLost(client, new Error('The listening connection does not answer')),
+      )
+      client.query('SELECT 1').then(
+        () => {
+          timeout.cancel()
+          if (this.#client === client) this.#scheduleProbe(client)
+        },
+        (error: Error) => {
+          timeout.cancel()
+          this.#onLost(client, error)
+        },
+      )
+    })
+  }
+
+  #onNotification(text: string): void {
+    const message = this.#assembler.add(text)
+    if (message === null || message.serverId === this.#options.serverId) return
+    for (const listener of this.#listeners.get(message.topic) ?? [])
+      listener(message.payload, message.serverId)
+  }
+}

@@ -1,0 +1,160 @@
+import type { Operation } from '../../core/operation.ts'
+import { parseRecordState } from '../../core/record/codec.ts'
+import {
+  type FoundRecord,
+  type Loaded,
+  type LoadRequest,
+  type RecordKey,
+  type RecordLookup,
+  recordKeyText,
+  type StoredRecord,
+} from '../append/load.ts'
+import { lockKey } from './advisory-lock.ts'
+import type { CollectionTables } from './collection-tables.ts'
+import type { Transaction } from './database.ts'
+import { encodeRecordId } from './record-id.ts'
+
+const LOCK_RECORDS = `
+  SELECT k.position, r.id, r.state
+  FROM unnest($1::integer[], $2::bytea[]) WITH ORDINALITY AS k (collection, record_id, position)
+  JOIN {records} r ON r.collection = k.collection AND r.record_id = k.record_id
+  ORDER BY r.id
+  FOR NO KEY UPDATE OF r`
+
+const FIND_OPERATIONS = `
+  SELECT c.epoch, o.id, o.wire_json
+  FROM {counters} c LEFT JOIN LATERAL (
+    SELECT id, wire_json FROM {operations} WHERE kind = 0 AND id = ANY ($1::bytea[])
+    UNION ALL
+    SELECT id, wire_json FROM {operations} WHERE kind = 1 AND id = ANY ($1::bytea[])
+  ) o ON true
+  WHERE c.id = 1`
+
+const HISTORIES = `
+  SELECT record, wire_json FROM {operations} WHERE record = ANY ($1::bigint[]) AND kind = 0 ORDER BY record, seq`
+
+const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY ($1::bytea[])'
+
+const LOCK_VALUES = 'SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k'
+
+/** Answers the load requests of one append, inside of its transaction. */
+export class AppendLoader {
+  readonly #transaction: Transaction
+  readonly #collectionIds: ReadonlyMap<string, number>
+  readonly #tables: CollectionTables | null
+  readonly #schema: string
+  readonly #refs = new Map<string, number>()
+  #epoch: number | null = null
+
+  /** @param schema of the database */
+  constructor(
+    transaction: Transaction,
+    options: { schema: string; collectionIds: ReadonlyMap<string, number>; tables: CollectionTables | null },
+  ) {
+    this.#transaction = transaction
+    this.#collectionIds = options.collectionIds
+    this.#tables = options.tables
+    this.#schema = options.schema
+  }
+
+  /** Of the shared settings, when the operations were looked up; null before that. */
+  get epoch(): number | null {
+    return this.#epoch
+  }
+
+  /**
+   * Locks the records before it looks for the operations: a statement sees what was committed when
+   * it began, so whoever had the lock before has its operations in sight.
+   */
+  async load(request: LoadRequest): Promise<Loaded> {
+    const records = await this.#lockRecords(request.records)
+    const operations = await this.#findOperations(request.operationIds)
+    const histories = await this.#readHistories(request.histories)
+    const writeResults = await this.#findWriteResults(request.writeKeys ?? [])
+    const lookups = await this.#find(request.lookups ?? [])
+    return { operations, records, histories, writeResults, lookups }
+  }
+
+  async #findWriteResults(keys: readonly string[]): Promise<Map<string, string>> {
+    if (keys.length === 0) return new Map()
+    const rows = await this.#transaction.prepared<[Buffer, string]>(WRITE_RESULTS, [
+      keys.map((key) => Buffer.from(key, 'hex')),
+    ])
+    return new Map(rows.map(([key, result]) => [key.toString('hex'), result]))
+  }
+
+  /** The values are locked before they are looked for, so that rivals for them come one by one. */
+  async #find(lookups: readonly RecordLookup[]): Promise<FoundRecord[][]> {
+    if (lookups.length === 0) return []
+    const keys = new Set(
+      lookups.map(({ index, values }) => lockKey(this.#schema, index.name + index.keyOfValues(values))),
+    )
+    await this.#transaction.prepared(LOCK_VALUES, [[...keys].sort()])
+    const ids = (await this.#tables?.findLive(this.#transaction, lookups)) ?? []
+    const wanted = lookups.flatMap(({ index: { collection } }, position) =>
+      (ids[position] ?? []).map((recordId) => ({ collection, recordId })),
+    )
+    const records = await this.#lockRecords(wanted)
+    return lookups.map(({ index }, position) =>
+      (ids[position] ?? []).flatMap((recordId) => {
+        const record = records.get(recordKeyText(index.collection, recordId))
+        return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
+      }),
+    )
+  }
+
+  async #lockRecords(keys: readonly RecordKey[]): Promise<Map<string, StoredRecord>> {
+    const records = new Map<string, StoredRecord>()
+    if (keys.length === 0) return records
+    const rows = await this.#transaction.prepared<[position: number, id: number, state: string]>(
+      LOCK_RECORDS,
+      [
+        keys.map(({ collection }) => this.#collectionIds.get(collection) ?? -1),
+        keys.map(({ recordId }) => encodeRecordId(recordId)),
+      ],
+    )
+    for (const [position, ref, state] of rows) {
+      const key = keys[position - 1]
+      if (key === undefined) continue
+      const text = recordKeyText(key.collection, key.recordId)
+      this.#refs.set(text, ref)
+      records.set(text, { ref, state: parseRecordState(state) })
+    }
+    return records
+  }
+
+  async #findOperations(ids: readonly string[]): Promise<Map<string, string>> {
+    const operations = new Map<string, string>()
+    if (ids.length === 0) return operations
+    const rows = await this.#transaction.prepared<
+      [epoch: number, id: Buffer | null, wireJson: string | null]
+    >(FIND_OPERATIONS, [ids.map((id) => Buffer.from(id, 'hex'))])
+    for (const [epoch, id, wireJson] of rows) {
+      this.#epoch = epoch
+      if (id !== null && wireJson !== null) operations.set(id.toString('hex'), wireJson)
+    }
+    return operations
+  }
+
+  async #readHistories(keys: readonly RecordKey[]): Promise<Map<string, readonly Operation[]>> {
+    const histories = new Map<string, Operation[]>()
+    if (keys.length === 0) return histories
+    const textsByRef = new Map<number, string>()
+    for (const { collection, recordId } of keys) {
+      const text = recordKeyText(collection, recordId)
+      const ref = this.#refs.get(text)
+      if (ref !== undefined) textsByRef.set(ref, text)
+    }
+    const rows = await this.#transaction.prepared<[ref: number, wireJson: string]>(HISTORIES, [
+      [...textsByRef.keys()],
+    ])
+    for (const [ref, wireJson] of rows) {
+      const text = textsByRef.get(ref) ?? ''
+      const operation = JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+      const history = histories.get(text)
+      if (history === undefined) histories.set(text, [operation])
+      else history.push(operation)
+    }
+    return histories
+  }
+}

@@ -1,0 +1,183 @@
+import type { JsonValue } from '../../core/operation.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import type { RecordLookup } from '../append/load.ts'
+import { type ColumnValue, columnsOf } from '../materialize/columns.ts'
+import { builderFor } from '../materialize/ddl.ts'
+import { buildCount, buildSelect, type QueriedTable, rowToRecord } from '../query/build-select.ts'
+import { type Condition, resolveQuery } from '../query/resolve-query.ts'
+import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
+import { type PostgresDatabase, type Queries, quoteName, type Transaction } from './database.ts'
+
+interface CollectionTable extends QueriedTable {
+  readonly collection: CollectionDefinition
+  readonly upsert: string
+}
+
+export interface TableRow {
+  readonly recordId: string
+  readonly state: RecordState
+}
+
+/** The tables that people query: one per collection, a row per record. */
+export class CollectionTables {
+  readonly #db: PostgresDatabase
+  readonly #tables = new Map<string, CollectionTable>()
+
+  /** @param schema its tables and columns exist */
+  constructor(db: PostgresDatabase, schema: SchemaDefinition) {
+    this.#db = db
+    for (const [name, collection] of Object.entries(schema.collections)) {
+      this.#tables.set(name, describeTable(db, name, collection))
+    }
+  }
+
+  /**
+   * Makes the rows of the records show their states, in the order of ids: two transactions never wait
+   * for each other in a circle. Collections that the schema does not have, have no table.
+   */
+  async write(transaction: Transaction, collection: string, rows: readonly TableRow[]): Promise<void> {
+    const table = this.#tables.get(collection)
+    if (table === undefined || rows.length === 0) return
+    const sorted = [...rows].sort((a, b) => (a.recordId < b.recordId ? -1 : 1))
+    await transaction.prepared(table.upsert, [
+      sorted.map(({ recordId }) => recordId),
+      ...table.columns.map((column) =>
+        sorted.map(({ state }) => parameterOf(column.encode(valueIn(state, column.field)))),
+      ),
+      sorted.map(({ state }) => state.createdAt),
+      sorted.map(({ state }) => state.updatedAt),
+      sorted.map(({ state }) => (state.isDeleted ? 1 : 0)),
+    ])
+  }
+
+  async query(name: string, options: CollectionQueryOptions | undefined): Promise<MaterializedRecord[]> {
+    const table = this.#table(name)
+    const query = resolveQuery(table.collection, options)
+    const built = buildSelect(this.#builder(), table, query)
+    if (built === null) return []
+    const rows = await this.#db.records(built.sql, built.parameters)
+    return rows.map((row) => rowToRecord(row, table.columns, query.includeDeleted))
+  }
+
+  async count(name: string, conditions: readonly Condition[]): Promise<number> {
+    const built = buildCount(this.#builder(), this.#table(name), conditions)
+    if (built === null) return 0
+    const [row] = await this.#db.records(built.sql, built.parameters)
+    return Number(row?.count ?? 0)
+  }
+
+  async find(name: string, recordId: string): Promise<MaterializedRecord | null> {
+    const [record] = await this.query(name, { where: { id: recordId } })
+    return record ?? null
+  }
+
+  /** Ids of rows above `after`, in the order of ids. */
+  async idsAfter(queries: Queries, name: string, after: string, limit: number): Promise<string[]> {
+    const sql = `SELECT id FROM ${this.#db.table(name)} WHERE id > $1 ORDER BY id LIMIT $2`
+    return (await queries.rows<[string]>(sql, [after, limit])).map(([id]) => id)
+  }
+
+  async remove(queries: Queries, name: string, recordIds: readonly string[]): Promise<void> {
+    await queries.rows(`DELETE FROM ${this.#db.table(name)} WHERE id = ANY ($1::text[])`, [recordIds])
+  }
+
+  /** Per lookup the ids of live records that show its values. One statement per kind of lookup. */
+  async findLive(transaction: Transaction, lookups: readonly RecordLookup[]): Promise<string[][]> {
+    const found: string[][] = lookups.map(() => [])
+    for (const positions of groupByShape(lookups).values()) {
+      const group = positions.flatMap((position) => lookups[position] ?? [])
+      const [first] = group
+      if (first === undefined) continue
+      const { sql, parameters } = this.#buildLookup(first, group)
+      for (const [position, id] of await transaction.rows<[number, string]>(sql, parameters)) {
+        const target = positions[position - 1]
+        if (target !== undefined) found[target]?.push(id)
+      }
+    }
+    return found
+  }
+
+  /** @param group of the shape of the first */
+  #buildLookup({ index, values, limit }: RecordLookup, group: readonly RecordLookup[]) {
+    const { name, columnsByField } = this.#table(index.collection)
+    const parameters: ColumnValue[][] = []
+    const arrays: string[] = []
+    const conditions = index.fields.map((field, position) => {
+      const column = columnsByField.get(field)
+      if (column === undefined || values[position] === null) return `${quoteName(field)} IS NULL`
+      parameters.push(group.map((lookup) => column.encode(lookup.values[position] ?? null)))
+      arrays.push(`$${parameters.length}::${plainType(column.sqlType)}[]`)
+      return `${quoteName(field)} = k.v${parameters.length}`
+    })
+    // A list of the positions, so that there is one even when all values are null.
+    parameters.push(group.map((_, position) => position + 1))
+    arrays.push(`$${parameters.length}::integer[]`)
+    const names = parameters.map((_, position) => `v${position + 1}`)
+    return {
+      sql: `SELECT k.v${parameters.length}, t.id FROM unnest(${arrays.join(', ')}) AS k (${names.join(', ')})
+        CROSS JOIN LATERAL (
+          SELECT id FROM ${this.#db.table(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 LIMIT ${limit}
+        ) AS t`,
+      parameters,
+    }
+  }
+
+  #builder() {
+    return builderFor('postgres', this.#db.schema)
+  }
+
+  #table(name: string): CollectionTable {
+    const table = this.#tables.get(name)
+    if (table === undefined) throw new Error(`No table for collection ${name}`) // checked by resolveCollection
+    return table
+  }
+}
+
+function describeTable(
+  db: PostgresDatabase,
+  name: string,
+  collection: CollectionDefinition,
+): CollectionTable {
+  const columns = columnsOf(collection, 'postgres')
+  const names = ['id', ...columns.map(({ field }) => field), '_created_at', '_updated_at', '_deleted'].map(
+    quoteName,
+  )
+  const types = ['text', ...columns.map(({ sqlType }) => plainType(sqlType)), 'bigint', 'bigint', 'integer']
+  const arrays = types.map((type, index) => `$${index + 1}::${type}[]`)
+  const updates = names.slice(1).map((column) => `${column} = excluded.${column}`)
+  return {
+    name,
+    collection,
+    columns,
+    columnsByField: new Map(columns.map((column) => [column.field, column])),
+    upsert: `INSERT INTO ${db.table(name)} (${names.join(', ')}) SELECT * FROM unnest(${arrays.join(', ')})
+      ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
+  }
+}
+
+/** Positions of lookups that one statement can answer: of one index, with null in the same places. */
+function groupByShape(lookups: readonly RecordLookup[]): Map<string, number[]> {
+  const groups = new Map<string, number[]>()
+  for (const [position, { index, values, limit }] of lookups.entries()) {
+    const shape = JSON.stringify([index.name, limit, ...values.map((value) => value === null)])
+    const group = groups.get(shape)
+    if (group === undefined) groups.set(shape, [position])
+    else group.push(position)
+  }
+  return groups
+}
+
+/** Without its collation, which belongs to the column and not to the type. */
+function plainType(sqlType: string): string {
+  return sqlType.replace(/ collate .*$/i, '')
+}
+
+/** The driver writes bytes of an array only when they are a Buffer. */
+function parameterOf(value: ColumnValue): ColumnValue {
+  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value
+}
+
+function valueIn({ values }: RecordState, field: string): JsonValue | undefined {
+  return Object.hasOwn(values, field) ? values[field] : undefined
+}

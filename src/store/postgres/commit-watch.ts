@@ -1,0 +1,80 @@
+import type { Timer } from '../../core/runtime.ts'
+import type { Announcements } from './announcements.ts'
+import type { PostgresCore } from './postgres-core.ts'
+
+/**
+ * Notices commits of other servers. They announce them; whatever becomes of an announcement, the
+ * database is asked at an interval, so that a lost one delays and never loses.
+ */
+export class CommitWatch {
+  readonly #core: PostgresCore
+  readonly #announcements: Announcements
+  readonly #pollIntervalMs: number
+  readonly #listeners = new Set<() => void>()
+  readonly #endListening: () => void
+  /** The highest delivery sequence that listeners know of. */
+  #known = 0
+  #timer: Timer | null = null
+  #isPolling = false
+
+  constructor(core: PostgresCore, announcements: Announcements, pollIntervalMs: number) {
+    this.#core = core
+    this.#announcements = announcements
+    this.#pollIntervalMs = pollIntervalMs
+    this.#endListening = announcements.subscribe(COMMIT_TOPIC, (payload) => this.#onSequence(Number(payload)))
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    if (this.#timer === null) this.#schedule()
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size === 0) this.#stopPolling()
+    }
+  }
+
+  /** Tells the others of a commit of this server; its own listeners know. */
+  announce(deliverySequence: number): void {
+    this.#known = Math.max(this.#known, deliverySequence)
+    this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#known))
+  }
+
+  stop(): void {
+    this.#stopPolling()
+    this.#listeners.clear()
+    this.#endListening()
+  }
+
+  #stopPolling(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  #schedule(): void {
+    this.#timer = this.#core.runtime.setTimer(this.#pollIntervalMs, () => {
+      void this.#poll()
+      this.#schedule()
+    })
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#isPolling) return
+    this.#isPolling = true
+    try {
+      const { deliverySequence } = await this.#core.log.readEnd()
+      this.#onSequence(deliverySequence)
+    } catch {
+      // The database does not answer: asked again at the next interval, and everybody else notices too.
+    } finally {
+      this.#isPolling = false
+    }
+  }
+
+  #onSequence(deliverySequence: number): void {
+    if (!(deliverySequence > this.#known)) return
+    this.#known = deliverySequence
+    for (const listener of this.#listeners) listener()
+  }
+}
+
+const COMMIT_TOPIC = 'commit'

@@ -1,0 +1,253 @@
+import { createHash } from 'node:crypto'
+import pg from 'pg'
+import { StoreError } from '../../core/errors.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type { PostgresServerStoreOptions } from './options.ts'
+import { isTransient, toStoreError } from './postgres-errors.ts'
+
+/** What a statement is given; arrays become arrays of the database. */
+export type Parameter = unknown
+
+/** Runs statements: by themselves on the pool, or one after the other in a transaction. */
+export interface Queries {
+  /**
+   * @param text SQL in which `{name}` stands for the internal table `_kora_name`
+   * @returns the rows as arrays
+   */
+  rows<Row extends readonly unknown[]>(text: string, parameters?: readonly Parameter[]): Promise<Row[]>
+  /** Rows as objects, for tables whose columns the schema names. The text is taken as it is. */
+  records(text: string, parameters: readonly Parameter[]): Promise<Record<string, unknown>[]>
+}
+
+/** One transaction. */
+export interface Transaction extends Queries {
+  /** As `rows`, for the statements of every commit: parsed and planned once per connection. */
+  prepared<Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]): Promise<Row[]>
+}
+
+/** Thrown to run a transaction again from its start. */
+export class RetryTransaction extends Error {}
+
+// Plans that were made while a table was empty are kept by prepared statements, and read all of it
+// when it has grown. Every statement of a transaction has an index to go by.
+const PLANNING =
+  'SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off'
+
+const MAX_ATTEMPTS = 8
+const RETRY_PAUSE_MS = 5
+
+/** The connections to one database, and what every statement has in common. */
+export class PostgresDatabase implements Queries {
+  readonly pool: pg.Pool
+  /** Host, port and database, for messages. */
+  readonly name: string
+  readonly schema: string
+  readonly runtime: Runtime
+  readonly clientConfig: pg.ClientConfig
+  /** What a commit waits for at least. @see useDurability */
+  #synchronousCommit = 'on'
+  readonly #hasPreparedStatements: boolean
+  readonly #isReadOnly: boolean
+  readonly #texts = new Map<string, string>()
+  readonly #names = new Map<string, string>()
+  #isClosed = false
+
+  constructor(options: PostgresServerStoreOptions, runtime: Runtime) {
+    this.schema = options.schema ?? 'public'
+    this.runtime = runtime
+    this.#hasPreparedStatements = options.preparedStatements ?? true
+    this.#isReadOnly = options.readOnly === true
+    this.clientConfig = clientConfigOf(options)
+    this.name = nameOf(options.connectionString)
+    this.pool = new pg.Pool({
+      ...this.clientConfig,
+      max: options.poolSize ?? 10,
+      idleTimeoutMillis: options.idleTimeoutMs ?? 30_000,
+      allowExitOnIdle: true,
+    })
+    // A connection that breaks while nobody uses it is replaced by the pool; without a listener the
+    // process would end.
+    this.pool.on('error', () => {})
+  }
+
+  /** Keeps a stricter setting of the administrator (`remote_apply`), and never takes a weaker one. */
+  useDurability(synchronousCommit: string): void {
+    this.#synchronousCommit =
+      synchronousCommit === 'off' || synchronousCommit === 'local' ? 'on' : synchronousCommit
+  }
+
+  /** A name of the database, quoted and with its schema. */
+  table(name: string): string {
+    return `${quoteName(this.schema)}.${quoteName(name)}`
+  }
+
+  /** SQL with the names of the internal tables in place. */
+  sql(text: string): string {
+    let known = this.#texts.get(text)
+    if (known === undefined) {
+      known = text.replace(/\{(\w+)\}/g, (_, name: string) => this.table(`_kora_${name}`))
+      this.#texts.set(text, known)
+    }
+    return known
+  }
+
+  async rows<Row extends readonly unknown[]>(
+    text: string,
+    parameters: readonly Parameter[] = [],
+  ): Promise<Row[]> {
+    this.#assertOpen()
+    return this.#guard(async () => {
+      const config = { text: this.sql(text), values: [...parameters], rowMode: 'array' as const }
+      return (await this.pool.query(config)).rows as unknown as Row[]
+    })
+  }
+
+  async records(text: string, parameters: readonly Parameter[]): Promise<Record<string, unknown>[]> {
+    this.#assertOpen()
+    return this.#guard(async () => (await this.pool.query(text, [...parameters])).rows)
+  }
+
+  /**
+   * Runs `action` in a transaction that is durable when the promise resolves. It is run again when
+   * it lost against another one, so it must change nothing but the database.
+   *
+   * @throws StoreError when the database could not commit, or did not say whether it has
+   */
+  async transaction<Result>(action: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+    for (let attempt = 1; ; attempt++) {
+      this.#assertOpen()
+      try {
+        return await this.#attempt(action)
+      } catch (error) {
+        const mayRetry = error instanceof RetryTransaction || isTransient(error)
+        if (!mayRetry || attempt >= MAX_ATTEMPTS) throw toStoreError(error, this.name)
+      }
+      await this.sleep(RETRY_PAUSE_MS * attempt * attempt)
+    }
+  }
+
+  /** Runs `action` on the database as it is at one moment. */
+  async snapshot<Result>(action: (queries: Queries) => Promise<Result>): Promise<Result> {
+    this.#assertOpen()
+    return this.#guard(() => this.#attempt(action, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'))
+  }
+
+  sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => void this.runtime.setTimer(delayMs, resolve))
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.pool.end()
+  }
+
+  async #attempt<Result>(
+    action: (transaction: Transaction) => Promise<Result>,
+    begin = this.#beginText(),
+  ): Promise<Result> {
+    const client = await this.pool.connect()
+    const onError = (): void => {} // the statement that runs fails with the same error
+    client.on('error', onError)
+    let broken: Error | undefined
+    try {
+      await client.query(begin)
+      try {
+        const result = await action(this.#transactionOn(client))
+        await client.query('COMMIT')
+        return result
+      } catch (error) {
+        await client.query('ROLLBACK').catch((failure: Error) => {
+          broken = failure
+        })
+        throw error
+      }
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError) && !(error instanceof RetryTransaction))
+        broken ??= error as Error
+      throw error
+    } finally {
+      client.off('error', onError)
+      client.release(broken)
+    }
+  }
+
+  #beginText(): string {
+    const mode = this.#isReadOnly ? 'BEGIN READ ONLY' : 'BEGIN'
+    return `${mode}; SET LOCAL synchronous_commit = ${this.#synchronousCommit}; ${PLANNING}`
+  }
+
+  #transactionOn(client: pg.PoolClient): Transaction {
+    const run = async <Row>(
+      text: string,
+      parameters: readonly Parameter[],
+      name?: string,
+    ): Promise<Row[]> => {
+      const config = { text, values: [...parameters], rowMode: 'array' as const, ...(name ? { name } : {}) }
+      return (await client.query(config)).rows as unknown as Row[]
+    }
+    return {
+      rows: (text, parameters = []) => run(this.sql(text), parameters),
+      prepared: (text, parameters) =>
+        run(this.sql(text), parameters, this.#hasPreparedStatements ? this.#statementName(text) : undefined),
+      records: async (text, parameters) => (await client.query(text, [...parameters])).rows,
+    }
+  }
+
+  #statementName(text: string): string {
+    let name = this.#names.get(text)
+    if (name === undefined) {
+      name = `kora_${createHash('sha256').update(this.sql(text)).digest('hex').slice(0, 24)}`
+      this.#names.set(text, name)
+    }
+    return name
+  }
+
+  async #guard<Result>(action: () => Promise<Result>): Promise<Result> {
+    try {
+      return await action()
+    } catch (error) {
+      throw toStoreError(error, this.name)
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+  }
+}
+
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+// After the database's own limit, so that it fires only when nothing comes back any more: a
+// connection that is half open would otherwise be waited for until TCP gives up.
+const ANSWER_MARGIN_MS = 5000
+
+function clientConfigOf(options: PostgresServerStoreOptions): pg.ClientConfig {
+  const statementTimeout = options.statementTimeoutMs ?? 30_000
+  return {
+    connectionString: options.connectionString,
+    ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
+    application_name: options.applicationName ?? 'kora-server',
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
+    statement_timeout: statementTimeout,
+    lock_timeout: options.lockTimeoutMs ?? 10_000,
+    query_timeout: statementTimeout + ANSWER_MARGIN_MS,
+    keepAlive: true,
+    types: { getTypeParser: parserOf },
+  }
+}
+
+const INT8 = 20
+
+/** Counters and instants fit into a number; everything else is read as `pg` does. */
+function parserOf(oid: number, format?: unknown): (value: never) => unknown {
+  if (oid === INT8) return Number
+  return pg.types.getTypeParser(oid, format as 'text') as (value: never) => unknown
+}
+
+function nameOf(connectionString: string): string {
+  if (!URL.canParse(connectionString)) return 'the PostgreSQL database'
+  const { host, pathname } = new URL(connectionString)
+  return `${host || 'localhost'}${pathname}`
+}

@@ -1,0 +1,132 @@
+/**
+ * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
+ * ones. Servers of two releases share the tables during a rolling update, so a new layout only adds.
+ */
+export const LAYOUT_VERSION = 1
+
+/**
+ * The shape is the one of the SQLite store, for the same reason: the log is keyed by delivery
+ * sequence, and everything else goes by small numbers. What differs follows from many writers: the
+ * numbers that a commit takes stand in one row, which is locked late in its transaction. Whoever has
+ * it is the only one that is about to commit, so delivery order is commit order.
+ *
+ * Texts that must come back as they were are text, never jsonb; names compare by their bytes.
+ */
+export const LAYOUT_STATEMENTS = [
+  'CREATE TABLE {meta} (key text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
+
+  // A page for the row and its next versions, so that an update never touches an index.
+  // epoch: counts what servers keep in memory of the tables and have to read again
+  `CREATE TABLE {counters} (
+    id integer PRIMARY KEY CHECK (id = 1),
+    delivery_sequence bigint NOT NULL DEFAULT 0,
+    server_sequence bigint NOT NULL DEFAULT 0,
+    operation_count bigint NOT NULL DEFAULT 0,
+    last_record bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0
+  ) WITH (fillfactor = 10)`,
+  'INSERT INTO {counters} (id) VALUES (1)',
+
+  `CREATE TABLE {nodes} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    node_id text COLLATE "C" NOT NULL UNIQUE,
+    max_sequence bigint NOT NULL DEFAULT 0,
+    user_id text COLLATE "C",
+    view_key text,
+    legacy_position bigint NOT NULL DEFAULT 0
+  ) WITH (fillfactor = 80)`,
+  // hash: ids of users have no bound that a btree could hold
+  'CREATE INDEX ON {nodes} USING hash (user_id)',
+
+  `CREATE TABLE {collections} (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE
+  )`,
+
+  // record_id: see record-id.ts
+  `CREATE TABLE {records} (
+    id bigint PRIMARY KEY,
+    collection integer NOT NULL,
+    record_id bytea NOT NULL,
+    state text NOT NULL,
+    UNIQUE (collection, record_id)
+  ) WITH (fillfactor = 90)`,
+
+  // seq: delivery sequence; kind: 0 operation, 1 snapshot; scope: see scope-changes.ts
+  `CREATE TABLE {operations} (
+    seq bigint PRIMARY KEY,
+    wall_time bigint NOT NULL,
+    sequence_number bigint NOT NULL,
+    node bigint NOT NULL,
+    record bigint NOT NULL,
+    collection integer NOT NULL,
+    kind smallint NOT NULL,
+    id bytea NOT NULL,
+    scope text,
+    wire_json text NOT NULL
+  )`,
+  // The last word on duplicates, whatever two servers do at the same time. Snapshots may repeat.
+  'CREATE UNIQUE INDEX ON {operations} (id) WHERE kind = 0',
+  'CREATE INDEX ON {operations} (id) WHERE kind = 1',
+  'CREATE INDEX ON {operations} (node, sequence_number)',
+  'CREATE INDEX ON {operations} (record, seq)',
+
+  `CREATE TABLE {tracked} (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    collection integer NOT NULL,
+    field text COLLATE "C",
+    is_granted boolean NOT NULL,
+    is_ready boolean NOT NULL,
+    tracked_after bigint NOT NULL,
+    indexed_through bigint NOT NULL DEFAULT 0
+  )`,
+  `CREATE TABLE {scope} (
+    field integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    PRIMARY KEY (field, key, seq)
+  )`,
+
+  'CREATE TABLE {write_results} (key bytea PRIMARY KEY, result text NOT NULL)',
+
+  // kind: user, device or all; versions become readable in their order, see postgres-revocations.ts
+  `CREATE TABLE {revocations} (
+    version bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text COLLATE "C" NOT NULL,
+    value text COLLATE "C" NOT NULL,
+    revoked_at bigint NOT NULL,
+    UNIQUE (kind, value)
+  )`,
+
+  `CREATE TABLE {blob_refs} (
+    hash bytea NOT NULL,
+    collection text COLLATE "C" NOT NULL,
+    record_id text COLLATE "C" NOT NULL,
+    node bigint NOT NULL,
+    PRIMARY KEY (hash, collection, record_id)
+  )`,
+  `CREATE TABLE {blob_chunks} (
+    chunk bytea NOT NULL,
+    manifest bytea NOT NULL,
+    PRIMARY KEY (chunk, manifest)
+  )`,
+  `CREATE TABLE {blob_uploads} (
+    hash bytea NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    byte_length bigint NOT NULL,
+    PRIMARY KEY (hash, user_id)
+  )`,
+  'CREATE INDEX ON {blob_uploads} (user_id)',
+  `CREATE TABLE {blob_holders} (
+    hash bytea NOT NULL,
+    holder text COLLATE "C" NOT NULL,
+    PRIMARY KEY (hash, holder)
+  )`,
+
+  // Who runs on this database. A row that is not renewed in time is of a server that has died.
+  `CREATE TABLE {servers} (
+    id text COLLATE "C" PRIMARY KEY,
+    schema_version integer,
+    seen_at timestamptz NOT NULL
+  )`,
+]

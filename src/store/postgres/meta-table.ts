@@ -1,0 +1,40 @@
+import type { Queries } from './database.ts'
+
+/** What the store remembers of itself. */
+export type MetaKey =
+  | 'layout'
+  | 'node_id'
+  /** The schema that the tables show, as JSON, and its fingerprint. */
+  | 'schema'
+  | 'schema_fingerprint'
+  /** A change of the schema that has begun and not ended: data to be moved, indexes to be made. */
+  | 'schema_change'
+  | 'schema_indexes'
+  /** Written to see that the database can be written. */
+  | 'health_checked_at'
+
+const GET = 'SELECT value FROM {meta} WHERE key = $1'
+const SET =
+  'INSERT INTO {meta} (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value'
+
+/** Rows of `_kora_meta`, read and written through whatever the caller is in. */
+export const metaTable = {
+  async get(queries: Queries, key: MetaKey): Promise<string | null> {
+    const [row] = await queries.rows<[string]>(GET, [key])
+    return row?.[0] ?? null
+  },
+
+  /** As `get`; nobody else changes the value before the transaction ends. */
+  async getLocked(queries: Queries, key: MetaKey): Promise<string | null> {
+    const [row] = await queries.rows<[string]>(`${GET} FOR UPDATE`, [key])
+    return row?.[0] ?? null
+  },
+
+  async set(queries: Queries, key: MetaKey, value: string | number): Promise<void> {
+    await queries.rows(SET, [key, String(value)])
+  },
+
+  async remove(queries: Queries, key: MetaKey): Promise<void> {
+    await queries.rows('DELETE FROM {meta} WHERE key = $1', [key])
+  },
+}

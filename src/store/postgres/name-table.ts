@@ -1,0 +1,87 @@
+import type { Queries } from './database.ts'
+
+// A server of millions of devices must not hold the names of all; 20,000 take some 3 MB.
+const MAX_CACHED_NAMES = 20_000
+
+/**
+ * The numbers that stand for names, of nodes or collections, with the most used in memory. A name
+ * keeps its number for ever, so that what is in memory never gets wrong, whoever else writes.
+ */
+export class NameTable {
+  readonly #queries: Queries
+  readonly #find: string
+  readonly #insert: string
+  readonly #names: string
+  readonly #idsByName = new Map<string, number>()
+  readonly #namesById = new Map<number, string>()
+
+  constructor(queries: Queries, table: '{nodes}' | '{collections}', column: 'node_id' | 'name') {
+    this.#queries = queries
+    this.#find = `SELECT ${column}, id FROM ${table} WHERE ${column} = ANY($1::text[])`
+    this.#insert = `INSERT INTO ${table} (${column}) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING`
+    this.#names = `SELECT ${column}, id FROM ${table} WHERE id = ANY($1::bigint[])`
+  }
+
+  /**
+   * The numbers of names; those of which nothing is stored are missing.
+   *
+   * @param queries the transaction that the caller is in, if it is in one
+   */
+  async find(names: Iterable<string>, queries: Queries = this.#queries): Promise<Map<string, number>> {
+    const found = new Map<string, number>()
+    const unknown: string[] = []
+    for (const name of new Set(names)) {
+      const id = this.#idsByName.get(name)
+      if (id === undefined) unknown.push(name)
+      else found.set(name, id)
+    }
+    if (unknown.length > 0) {
+      for (const [name, id] of await this.#load(this.#find, unknown, queries)) found.set(name, id)
+    }
+    return found
+  }
+
+  /**
+   * The numbers of names, which are given one if need be: in a transaction of its own, so that what
+   * comes of it stays, also when the caller's transaction does not.
+   */
+  async intern(names: Iterable<string>): Promise<ReadonlyMap<string, number>> {
+    const wanted = [...new Set(names)]
+    const found = await this.find(wanted)
+    const missing = wanted.filter((name) => !found.has(name)).sort()
+    if (missing.length === 0) return found
+    await this.#queries.rows(this.#insert, [missing])
+    for (const [name, id] of await this.#load(this.#find, missing, this.#queries)) found.set(name, id)
+    return found
+  }
+
+  async namesOf(
+    ids: Iterable<number>,
+    queries: Queries = this.#queries,
+  ): Promise<ReadonlyMap<number, string>> {
+    const found = new Map<number, string>()
+    const unknown: number[] = []
+    for (const id of new Set(ids)) {
+      const name = this.#namesById.get(id)
+      if (name === undefined) unknown.push(id)
+      else found.set(id, name)
+    }
+    if (unknown.length > 0) {
+      for (const [name, id] of await this.#load(this.#names, unknown, queries)) found.set(id, name)
+    }
+    return found
+  }
+
+  async #load(text: string, keys: readonly unknown[], queries: Queries): Promise<[string, number][]> {
+    const rows = await queries.rows<[string, number]>(text, [keys])
+    if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) {
+      this.#idsByName.clear()
+      this.#namesById.clear()
+    }
+    for (const [name, id] of rows) {
+      this.#idsByName.set(name, id)
+      this.#namesById.set(id, name)
+    }
+    return rows
+  }
+}

@@ -1,0 +1,124 @@
+import { StoreError } from '../../core/errors.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { withAdvisoryLock } from './advisory-lock.ts'
+import { PostgresDatabase, quoteName } from './database.ts'
+import { LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
+import { metaTable } from './meta-table.ts'
+import type { PostgresServerStoreOptions } from './options.ts'
+import { toOpenError } from './postgres-errors.ts'
+
+const OLDEST_VERSION = 140_000
+
+interface ServerFacts {
+  readonly versionNumber: number
+  readonly version: string
+  readonly isStandby: boolean
+  readonly isReadOnly: boolean
+  readonly encoding: string
+  readonly synchronousCommit: string
+  readonly fsync: string
+  readonly fullPageWrites: string
+}
+
+/**
+ * Connects, sees that the server can hold the promise, and brings the internal tables to the present
+ * layout.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`
+ */
+export async function openDatabase(
+  options: PostgresServerStoreOptions,
+  { runtime, logger }: { runtime: Runtime; logger: Logger },
+): Promise<PostgresDatabase> {
+  const db = new PostgresDatabase(options, runtime)
+  try {
+    const facts = await readFacts(db)
+    requireUsable(db, facts, options.readOnly === true)
+    warnOfLosses(db, facts, logger)
+    db.useDurability(facts.synchronousCommit)
+    await prepareLayout(db, { isReadOnly: options.readOnly === true, logger })
+    return db
+  } catch (error) {
+    await db.close()
+    throw toOpenError(error, db.name)
+  }
+}
+
+async function readFacts(db: PostgresDatabase): Promise<ServerFacts> {
+  const { rows } = await db.pool.query<ServerFacts>(
+    `SELECT current_setting('server_version_num')::integer AS "versionNumber",
+      current_setting('server_version') AS version,
+      pg_is_in_recovery() AS "isStandby",
+      current_setting('transaction_read_only')::boolean AS "isReadOnly",
+      current_setting('server_encoding') AS encoding,
+      current_setting('synchronous_commit') AS "synchronousCommit",
+      current_setting('fsync') AS fsync,
+      current_setting('full_page_writes') AS "fullPageWrites"`,
+  )
+  const [facts] = rows
+  if (facts === undefined) throw new Error('The server told nothing of itself')
+  return facts
+}
+
+function requireUsable(db: PostgresDatabase, facts: ServerFacts, isReadOnly: boolean): void {
+  if (facts.versionNumber < OLDEST_VERSION) {
+    throw cannotUse(db, `it is PostgreSQL ${facts.version}; 14 or later is needed.`)
+  }
+  if (facts.encoding !== 'UTF8') {
+    throw cannotUse(db, `its encoding is ${facts.encoding}. Create the database with ENCODING 'UTF8'.`)
+  }
+  if (isReadOnly) return
+  if (facts.isStandby) throw cannotUse(db, 'it is a read-only replica. Connect to the primary.')
+  if (facts.isReadOnly) {
+    throw cannotUse(db, 'its sessions are read only. See default_transaction_read_only of role and database.')
+  }
+}
+
+/** What only the administrator can change is said, because no commit could make up for it. */
+function warnOfLosses(db: PostgresDatabase, facts: ServerFacts, logger: Logger): void {
+  const risks = [
+    ...(facts.fsync === 'off' ? ['fsync is off'] : []),
+    ...(facts.fullPageWrites === 'off' ? ['full_page_writes is off'] : []),
+  ]
+  for (const risk of risks) logEvent(logger, LOG_EVENTS.storeNotDurable, { store: db.name, risk })
+}
+
+async function prepareLayout(
+  db: PostgresDatabase,
+  { isReadOnly, logger }: { isReadOnly: boolean; logger: Logger },
+): Promise<void> {
+  if (await isPresentLayout(db)) return
+  if (isReadOnly) throw cannotUse(db, 'it is not a kora-server store. Start the server on it first.')
+  const onWaiting = (): void =>
+    logEvent(logger, LOG_EVENTS.storeWaiting, { store: db.name, reason: 'another server creates the tables' })
+  await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
+    if (!(await isPresentLayout(db))) await createLayout(db)
+  })
+}
+
+/** @throws StoreError `STORE_NEWER` */
+async function isPresentLayout(db: PostgresDatabase): Promise<boolean> {
+  const [found] = await db.rows<[string | null]>('SELECT to_regclass($1)::text', [db.table('_kora_meta')])
+  if (found?.[0] == null) return false
+  const layout = Number((await metaTable.get(db, 'layout')) ?? 0)
+  if (layout <= LAYOUT_VERSION) return layout === LAYOUT_VERSION
+  throw new StoreError(
+    'STORE_NEWER',
+    `${db.name} has layout ${layout}; this release reads up to ${LAYOUT_VERSION}. Start the release that wrote it, or a later one.`,
+  )
+}
+
+async function createLayout(db: PostgresDatabase): Promise<void> {
+  await db.transaction(async (transaction) => {
+    // Asked first, because creating needs a right on the database, which the role may do without.
+    const [known] = await transaction.rows('SELECT 1 FROM pg_namespace WHERE nspname = $1', [db.schema])
+    if (known === undefined) await transaction.rows(`CREATE SCHEMA IF NOT EXISTS ${quoteName(db.schema)}`)
+    for (const statement of LAYOUT_STATEMENTS) await transaction.rows(statement)
+    await metaTable.set(transaction, 'layout', LAYOUT_VERSION)
+  })
+}
+
+function cannotUse(db: PostgresDatabase, reason: string): StoreError {
+  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${db.name}: ${reason}`)
+}

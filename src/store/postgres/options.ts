@@ -1,0 +1,34 @@
+import type { ConnectionOptions } from 'node:tls'
+import type { Logger } from '../../core/logger.ts'
+import type { Runtime } from '../../core/runtime.ts'
+
+export interface PostgresServerStoreOptions {
+  /** `postgres://user:password@host:port/database?sslmode=…` */
+  readonly connectionString: string
+  /** The server's own node id. Default: the one in the database, made once and shared by all servers. */
+  readonly nodeId?: string
+  /** Most connections for queries and commits; one more listens. Default 10. */
+  readonly poolSize?: number
+  /** The schema that holds the tables; created when it does not exist. Default `public`. */
+  readonly schema?: string
+  /** TLS as node:tls takes it; true: verify by the system's authorities. Default: as the URL says. */
+  readonly ssl?: boolean | ConnectionOptions
+  /** As the database shows it in `pg_stat_activity`. Default `kora-server`. */
+  readonly applicationName?: string
+  /** ms that one statement may take. Default 30000. */
+  readonly statementTimeoutMs?: number
+  /** ms that one statement waits for a lock that somebody else holds. Default 10000. */
+  readonly lockTimeoutMs?: number
+  /** ms until a connection must be there. Default 5000. */
+  readonly connectTimeoutMs?: number
+  /** ms after which an unused connection is closed. Default 30000. */
+  readonly idleTimeoutMs?: number
+  /** Whether commits use named prepared statements; false for poolers that do not know them. Default true. */
+  readonly preparedStatements?: boolean
+  /** Only reads, also from a replica. Default false. */
+  readonly readOnly?: boolean
+  /** ms between two looks for commits that were not announced. Default 1000. */
+  readonly pollIntervalMs?: number
+  readonly logger?: Logger
+  readonly runtime?: Runtime
+}

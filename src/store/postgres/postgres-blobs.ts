@@ -1,0 +1,123 @@
+import { blobRefsOf } from '../../core/blob-ref.ts'
+import { parseRecordState } from '../../core/record/codec.ts'
+import type { BlobIndex, BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { PostgresDatabase } from './database.ts'
+import { encodeRecordId } from './record-id.ts'
+
+const PAGE_RECORDS = 1000
+
+/** Rows of the `_kora_blob_` tables. @see BlobIndex */
+export class PostgresBlobs implements BlobIndex {
+  readonly #db: PostgresDatabase
+
+  constructor(db: PostgresDatabase) {
+    this.#db = db
+  }
+
+  async readBlobReferrers(
+    hash: string,
+    limit: number,
+    after?: BlobReferrer,
+  ): Promise<readonly BlobReferrer[]> {
+    const rows = await this.#db.rows<[string, string, string]>(
+      `SELECT b.collection, b.record_id, n.node_id FROM {blob_refs} b JOIN {nodes} n ON n.id = b.node
+        WHERE b.hash = $1 AND (b.collection, b.record_id) > ($2, $3)
+        ORDER BY b.collection, b.record_id LIMIT $4`,
+      [bytesOf(hash), after?.collection ?? '', after?.recordId ?? '', limit],
+    )
+    return rows.map(([collection, recordId, nodeId]) => ({ collection, recordId, nodeId }))
+  }
+
+  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+    const live = new Set<string>()
+    let after: readonly [string, string] = ['', '']
+    for (;;) {
+      const rows = await this.#db.rows<[string, string]>(
+        `SELECT DISTINCT collection, record_id FROM {blob_refs}
+          WHERE (collection, record_id) > ($1, $2) ORDER BY collection, record_id LIMIT $3`,
+        [...after, PAGE_RECORDS],
+      )
+      const last = rows.at(-1)
+      if (last === undefined) return live
+      after = last
+      for (const text of await this.#readStates(rows)) {
+        const state = parseRecordState(text)
+        if (!state.isDeleted) for (const hash of blobRefsOf(state.values)) live.add(hash)
+      }
+    }
+  }
+
+  async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
+    await this.#write(
+      'INSERT INTO {blob_chunks} (chunk, manifest) SELECT unnest($1::bytea[]), $2 ON CONFLICT DO NOTHING',
+      [chunkHashes.map(bytesOf), bytesOf(manifestHash)],
+    )
+  }
+
+  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+    const rows = await this.#db.rows<[Buffer]>(
+      'SELECT manifest FROM {blob_chunks} WHERE chunk = $1 ORDER BY manifest LIMIT $2',
+      [bytesOf(chunkHash), limit],
+    )
+    return rows.map(([manifest]) => manifest.toString('hex'))
+  }
+
+  async recordBlobUpload({ hash, byteLength, userId, holders }: BlobUpload): Promise<void> {
+    await this.#write(
+      `WITH upload AS (
+          INSERT INTO {blob_uploads} (hash, user_id, byte_length) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+        )
+        INSERT INTO {blob_holders} (hash, holder) SELECT $1, unnest($4::text[]) ON CONFLICT DO NOTHING`,
+      [bytesOf(hash), userId, byteLength, holders],
+    )
+  }
+
+  async checkBlobHolders(
+    hash: string,
+    holders: readonly string[],
+  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+    const [row] = await this.#db.rows<[isHeld: boolean, isKnown: boolean]>(
+      `SELECT EXISTS (SELECT FROM {blob_holders} WHERE hash = $1 AND holder = ANY ($2::text[])),
+        EXISTS (SELECT FROM {blob_uploads} WHERE hash = $1)`,
+      [bytesOf(hash), holders],
+    )
+    if (row?.[0]) return 'held'
+    return row?.[1] ? 'held-by-others' : 'unknown'
+  }
+
+  async getBlobUsage(userId: string): Promise<number> {
+    const [row] = await this.#db.rows<[string | null]>(
+      'SELECT sum(byte_length) FROM {blob_uploads} WHERE user_id = $1',
+      [userId],
+    )
+    return Number(row?.[0] ?? 0)
+  }
+
+  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+    await this.#write(
+      `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]))
+        DELETE FROM {blob_holders} WHERE hash = ANY ($1::bytea[])`,
+      [hashes.map(bytesOf)],
+    )
+  }
+
+  async #readStates(
+    records: readonly (readonly [collection: string, recordId: string])[],
+  ): Promise<string[]> {
+    const rows = await this.#db.rows<[string]>(
+      `SELECT r.state FROM unnest($1::text[], $2::bytea[]) AS k (name, record_id)
+        JOIN {collections} c ON c.name = k.name
+        JOIN {records} r ON r.collection = c.id AND r.record_id = k.record_id`,
+      [records.map(([collection]) => collection), records.map(([, recordId]) => encodeRecordId(recordId))],
+    )
+    return rows.map(([state]) => state)
+  }
+
+  async #write(text: string, parameters: readonly unknown[]): Promise<void> {
+    await this.#db.transaction((transaction) => transaction.rows(text, parameters))
+  }
+}
+
+function bytesOf(hash: string): Buffer {
+  return Buffer.from(hash, 'hex')
+}

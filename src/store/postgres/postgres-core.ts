@@ -1,0 +1,181 @@
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { isServerWrite } from '../append/author-write.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import { runLoadingAsync } from '../append/load.ts'
+import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
+import { ServerClock } from '../append/server-clock.ts'
+import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
+import { AppendLoader } from './append-loader.ts'
+import { type PostgresDatabase, type Queries, RetryTransaction, type Transaction } from './database.ts'
+import { NameTable } from './name-table.ts'
+import { NodeRegistry } from './node-registry.ts'
+import { type PlanNames, writePlan } from './plan-writer.ts'
+import { PostgresLog } from './postgres-log.ts'
+import { collectionIn, readSettings, type Settings } from './settings.ts'
+
+/** The tables of one database and what is kept of them in memory, for the parts of the store. */
+export class PostgresCore {
+  readonly db: PostgresDatabase
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly nodeNames: NameTable
+  readonly collections: NameTable
+  readonly nodes: NodeRegistry
+  readonly log: PostgresLog
+  readonly serverNodeId: string
+  readonly clock: ServerClock
+  /** This server's own schema: what it was given, else what the database holds. */
+  schema: SchemaDefinition | null = null
+  /** True once the tables are all that the schema of this process asks for. */
+  isPrepared = false
+  #settings: Settings
+
+  static async open(
+    db: PostgresDatabase,
+    options: { runtime: Runtime; logger: Logger; nodeId: string },
+  ): Promise<PostgresCore> {
+    return new PostgresCore(db, options, await readSettings(db, db, null))
+  }
+
+  private constructor(
+    db: PostgresDatabase,
+    { runtime, logger, nodeId }: { runtime: Runtime; logger: Logger; nodeId: string },
+    settings: Settings,
+  ) {
+    this.db = db
+    this.runtime = runtime
+    this.logger = logger
+    this.serverNodeId = nodeId
+    this.clock = new ServerClock(nodeId, runtime)
+    this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
+    this.collections = new NameTable(db, '{collections}', 'name')
+    this.nodes = new NodeRegistry(db)
+    this.log = new PostgresLog(db, this.nodeNames, this.collections)
+    this.#settings = settings
+    this.schema = settings.schema
+  }
+
+  get settings(): Settings {
+    return this.#settings
+  }
+
+  /** What the append algorithm asks, answered by these settings. */
+  contextOf(settings: Settings): AppendContext {
+    return {
+      serverNodeId: this.serverNodeId,
+      clock: this.clock,
+      schema: settings.schema,
+      collection: (name) => collectionIn(settings.schema, name),
+      trackedFields: (collection) => settings.tracked.namesOf(collection),
+    }
+  }
+
+  /** Reads the settings again; those of a transaction that is rolled back are not kept. */
+  async refresh(queries: Queries = this.db): Promise<Settings> {
+    const settings = await readSettings(this.db, queries, this.schema)
+    if (queries === this.db) this.#settings = settings
+    return settings
+  }
+
+  /** The settings as they are in the transaction; every commit after it plans by them. */
+  async bumpEpoch(transaction: Transaction): Promise<void> {
+    await transaction.rows('UPDATE {counters} SET epoch = epoch + 1 WHERE id = 1')
+  }
+
+  // ── appending ──────────────────────────────────────────────────────────────────────────────
+
+  /** Plans and writes a batch in a transaction of its own. */
+  async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
+    const names = await this.internNames(
+      requests.flatMap((request) => (isServerWrite(request) ? [] : [request.operation.nodeId])),
+      requests.map((request) => (isServerWrite(request) ? request : request.operation).collection),
+    )
+    return this.transaction((transaction) => this.appendIn(transaction, requests, names))
+  }
+
+  /** As `append`, in the caller's transaction. */
+  async appendIn(
+    transaction: Transaction,
+    requests: readonly (AppendRequest | ServerWrite)[],
+    names: PlanNames,
+  ): Promise<readonly AppendResult[]> {
+    const settings = this.#settings
+    const loader = new AppendLoader(transaction, {
+      schema: this.db.schema,
+      collectionIds: names.collections,
+      tables: settings.tables,
+    })
+    const plan = await runLoadingAsync(planAppend(requests, this.contextOf(settings)), async (request) => {
+      const loaded = await loader.load(request)
+      if (loader.epoch !== null && loader.epoch !== settings.epoch)
+        throw new RetryTransaction('The settings have changed')
+      return loaded
+    })
+    return this.write(transaction, plan, { names, settings })
+  }
+
+  /**
+   * Runs the action in a transaction; when it was planned by settings that are no longer in force,
+   * these are read before it runs again.
+   */
+  transaction<Result>(action: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+    return this.db.transaction(async (transaction) => {
+      try {
+        return await action(transaction)
+      } catch (error) {
+        if (error instanceof RetryTransaction)
+          this.#settings = await readSettings(this.db, transaction, this.schema)
+        throw error
+      }
+    })
+  }
+
+  async internNames(nodeIds: Iterable<string>, collections: Iterable<string>): Promise<PlanNames> {
+    return {
+      nodes: await this.nodeNames.intern([this.serverNodeId, ...nodeIds]),
+      // What is written in consequence may belong to any collection of the schema.
+      collections: await this.collections.intern([
+        ...collections,
+        ...Object.keys(this.#settings.schema?.collections ?? {}),
+      ]),
+    }
+  }
+
+  /** Writes a plan: the tables first, which need no numbers, so that these are held for short. */
+  async write(
+    transaction: Transaction,
+    plan: AppendPlan,
+    { names, settings }: { names: PlanNames; settings: Settings },
+  ): Promise<readonly AppendResult[]> {
+    for (const [collection, rows] of rowsByCollection(plan.records)) {
+      await settings.tables?.write(transaction, collection, rows)
+    }
+    const { tracked, epoch } = settings
+    return writePlan(transaction, plan, { names, tracked, epoch, serverNodeId: this.serverNodeId })
+  }
+
+  logOutrun(schemaVersion: number, runningVersion: number): void {
+    logEvent(this.logger, LOG_EVENTS.schemaOutrun, { schemaVersion, runningVersion })
+  }
+
+  logWaiting(reason: string): void {
+    logEvent(this.logger, LOG_EVENTS.storeWaiting, { store: this.db.name, reason })
+  }
+}
+
+/** In the order of names, which all transactions keep. */
+function rowsByCollection(
+  records: readonly PlannedRecord[],
+): [string, { recordId: string; state: RecordState }[]][] {
+  const rows = new Map<string, { recordId: string; state: RecordState }[]>()
+  for (const { collection, recordId, state } of records) {
+    if (state === null) continue
+    const own = rows.get(collection)
+    if (own === undefined) rows.set(collection, [{ recordId, state }])
+    else own.push({ recordId, state })
+  }
+  return [...rows].sort(([a], [b]) => (a < b ? -1 : 1))
+}

@@ -1,0 +1,122 @@
+import pg from 'pg'
+import { KoraServerError, StoreError } from '../../core/errors.ts'
+
+/** What a failure of the database means to whoever asked; anything else comes back as it is. */
+export function toStoreError(error: unknown, name: string): unknown {
+  if (error instanceof KoraServerError) return error
+  const failure = failureOf(error)
+  if (failure === null) return error
+  return new StoreError(failure.code, `${name}: ${failure.reason}`, { cause: error })
+}
+
+/** True when the transaction lost against another one and may be run again as it was. */
+export function isTransient(error: unknown): boolean {
+  const code = sqlStateOf(error)
+  return code === '40001' || code === '40P01' || code === '23505'
+}
+
+/** Why the database could not be opened, and what to do about it. */
+export function toOpenError(error: unknown, name: string): unknown {
+  if (error instanceof KoraServerError) return error
+  const code = sqlStateOf(error) ?? systemCodeOf(error)
+  const reason =
+    OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ?? failureOf(error)?.reason
+  if (reason === undefined) return error
+  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${name}: ${reason}`, { cause: error })
+}
+
+interface Failure {
+  readonly code: 'STORE_UNAVAILABLE' | 'STORE_CORRUPT'
+  readonly reason: string
+}
+
+/** By the start of the SQLSTATE, the longer ones first. */
+const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
+  { prefix: '53100', code: 'STORE_UNAVAILABLE', reason: "the database's disk is full. Free some space." },
+  {
+    prefix: '53300',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'it has no connection left. Raise max_connections, or lower store.poolSize.',
+  },
+  { prefix: '53', code: 'STORE_UNAVAILABLE', reason: 'it has run out of a resource. See its log.' },
+  {
+    prefix: '55P03',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'another session holds a lock on the tables. It goes on once that session lets go.',
+  },
+  {
+    prefix: '57014',
+    code: 'STORE_UNAVAILABLE',
+    reason:
+      'a statement took longer than allowed and was cancelled. See the locks and the load of the database.',
+  },
+  {
+    prefix: '57P',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'it is shutting down or starting. It goes on once it is up.',
+  },
+  {
+    prefix: '25006',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.',
+  },
+  { prefix: '08', code: 'STORE_UNAVAILABLE', reason: 'the connection was lost.' },
+  { prefix: '58', code: 'STORE_UNAVAILABLE', reason: 'its disk reports an error. See its log.' },
+  { prefix: '40', code: 'STORE_UNAVAILABLE', reason: 'other writers kept being first. Send again.' },
+  {
+    prefix: '42501',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'the role may not use a table. Grant it, or make it the owner.',
+  },
+  {
+    prefix: 'XX00',
+    code: 'STORE_CORRUPT',
+    reason: 'it reports damaged data. See its log, and restore a backup.',
+  },
+]
+
+const OPEN_FAILURES = [
+  { prefix: '28P01', reason: 'user name or password is wrong. Check the connection string.' },
+  {
+    prefix: '28',
+    reason: 'it does not let this role in from here. Check the connection string and pg_hba.conf.',
+  },
+  { prefix: '3D000', reason: 'the database does not exist. Create it, or correct the connection string.' },
+  {
+    prefix: '42501',
+    reason: 'the role may not create tables in the schema. Run: GRANT USAGE, CREATE ON SCHEMA … TO …',
+  },
+  { prefix: '25006', reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.' },
+  { prefix: 'ECONNREFUSED', reason: 'nothing listens there. Start PostgreSQL, or correct host and port.' },
+  { prefix: 'ENOTFOUND', reason: 'the host name does not resolve. Correct the connection string.' },
+] as const
+
+function failureOf(error: unknown): Failure | null {
+  const state = sqlStateOf(error)
+  if (state !== null) return FAILURES.find(({ prefix }) => state.startsWith(prefix)) ?? null
+  if (systemCodeOf(error) !== null || isLostConnection(error)) {
+    return { code: 'STORE_UNAVAILABLE', reason: `no connection (${(error as Error).message || 'refused'}).` }
+  }
+  return null
+}
+
+function sqlStateOf(error: unknown): string | null {
+  return error instanceof pg.DatabaseError ? (error.code ?? null) : null
+}
+
+const SYSTEM_CODES = /^E(CONN|PIPE|TIMEDOUT|HOST|NET|NOTFOUND|AI_AGAIN|ADDR)/
+
+function systemCodeOf(error: unknown): string | null {
+  const { code, errors } = (error ?? {}) as { code?: unknown; errors?: unknown }
+  // Where a name has several addresses, each of them has failed.
+  if (Array.isArray(errors) && errors.length > 0) return systemCodeOf(errors[0])
+  return typeof code === 'string' && SYSTEM_CODES.test(code) ? code : null
+}
+
+/** The driver has no code for these. */
+const LOST =
+  /^(Connection terminated|timeout e|Query read timeout|Client has encountered|Client was closed|The server does not support SSL|Connection ended)/
+
+function isLostConnection(error: unknown): boolean {
+  return error instanceof Error && LOST.test(error.message)
+}

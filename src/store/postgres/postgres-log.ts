@@ -1,0 +1,274 @@
+import type { Operation } from '../../core/operation.ts'
+import { parseRecordState } from '../../core/record/codec.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import { parseScopeChanges } from '../append/scope-changes.ts'
+import type { IndexKey } from '../delivery/plan-streams.ts'
+import type { LogEntry } from '../store.ts'
+import type { PostgresDatabase, Queries } from './database.ts'
+import type { NameTable } from './name-table.ts'
+import { KIND_OPERATION } from './plan-writer.ts'
+import { decodeRecordId, encodeRecordId } from './record-id.ts'
+
+/** A row of the log as the statements below return it, in this order. */
+type EntryRow = [
+  seq: number,
+  id: Buffer,
+  node: number,
+  sequenceNumber: number,
+  collection: number,
+  kind: number,
+  scope: string | null,
+  wireJson: string,
+  recordId: Buffer,
+]
+const ENTRY_COLUMNS =
+  'o.seq, o.id, o.node, o.sequence_number, o.collection, o.kind, o.scope, o.wire_json, r.record_id'
+
+/** The end of the log, and the settings at that moment. */
+export interface LogEnd {
+  readonly deliverySequence: number
+  readonly epoch: number
+}
+
+export interface RecordRow {
+  readonly ref: number
+  readonly recordId: string
+  readonly state: RecordState
+}
+
+/** Reads `_kora_operations`, `_kora_records` and `_kora_scope`. */
+export class PostgresLog {
+  readonly #db: PostgresDatabase
+  readonly #nodes: NameTable
+  readonly #collections: NameTable
+
+  constructor(db: PostgresDatabase, nodes: NameTable, collections: NameTable) {
+    this.#db = db
+    this.#nodes = nodes
+    this.#collections = collections
+  }
+
+  /** Every entry up to there can be read from now on. */
+  async readEnd(queries: Queries = this.#db): Promise<LogEnd> {
+    const [row] = await queries.rows<[number, number]>(
+      'SELECT delivery_sequence, epoch FROM {counters} WHERE id = 1',
+    )
+    if (row === undefined) throw new Error('The row of the counters is missing')
+    return { deliverySequence: row[0], epoch: row[1] }
+  }
+
+  /** The end with the names of all collections that have entries up to there. */
+  async readEndWithCollections(): Promise<{ deliverySequence: number; collections: readonly string[] }> {
+    const [row] = await this.#db.rows<[number, string[]]>(
+      `SELECT delivery_sequence, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
+    )
+    if (row === undefined) throw new Error('The row of the counters is missing')
+    return { deliverySequence: row[0], collections: row[1] }
+  }
+
+  async operationCount(): Promise<number> {
+    const [row] = await this.#db.rows<[number]>('SELECT operation_count FROM {counters} WHERE id = 1')
+    return row?.[0] ?? 0
+  }
+
+  // ── pages ──────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * The entries above `after` up to `end`, ascending, and as many as fit into `maxBytes`; one is
+   * returned even if it is larger.
+   */
+  async scanEntries(range: {
+    after: number
+    end: number
+    limit: number
+    maxBytes: number
+  }): Promise<LogEntry[]> {
+    const rows = await this.#db.rows<EntryRow>(
+      `SELECT ${ENTRY_COLUMNS} FROM (
+          SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
+          FROM (SELECT * FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) AS page
+        ) AS o JOIN {records} r ON r.id = o.record
+        WHERE o.bytes_before <= $4 ORDER BY o.seq`,
+      [range.after, range.end, range.limit, range.maxBytes],
+    )
+    return this.#toEntries(rows)
+  }
+
+  /** Per key the delivery sequences that stand under it, ascending, `limit` of each at most. */
+  async readSequences(
+    keys: readonly IndexKey[],
+    range: { after: number; end: number; limit: number },
+  ): Promise<number[][]> {
+    const rows = await this.#db.rows<[position: number, seq: number]>(
+      `SELECT k.position, s.seq
+        FROM unnest($1::integer[], $2::text[]) WITH ORDINALITY AS k (field, key, position)
+        CROSS JOIN LATERAL (
+          SELECT seq FROM {scope} WHERE field = k.field AND key = k.key AND seq > $3 AND seq <= $4
+          ORDER BY seq LIMIT $5
+        ) AS s
+        ORDER BY k.position, s.seq`,
+      [keys.map(({ fieldId }) => fieldId), keys.map(({ key }) => key), range.after, range.end, range.limit],
+    )
+    const lists: number[][] = keys.map(() => [])
+    for (const [position, seq] of rows) lists[position - 1]?.push(seq)
+    return lists
+  }
+
+  /** The entries of these delivery sequences, ascending, as many as fit into `maxBytes`. */
+  async readEntries(sequences: readonly number[], maxBytes: number): Promise<LogEntry[]> {
+    if (sequences.length === 0) return []
+    const rows = await this.#db.rows<EntryRow>(
+      `SELECT ${ENTRY_COLUMNS} FROM (
+          SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
+          FROM {operations} WHERE seq = ANY ($1::bigint[])
+        ) AS o JOIN {records} r ON r.id = o.record
+        WHERE o.bytes_before <= $2 ORDER BY o.seq`,
+      [sequences, maxBytes],
+    )
+    return this.#toEntries(rows)
+  }
+
+  // ── operations ─────────────────────────────────────────────────────────────────────────────
+
+  operationsAfter(after: number, limit: number, queries: Queries = this.#db): Promise<[number, string][]> {
+    return queries.rows<[number, string]>(
+      `SELECT o.seq, o.wire_json FROM {operations} o
+        WHERE o.seq > $1 AND o.seq <= (SELECT delivery_sequence FROM {counters} WHERE id = 1) AND o.kind = ${KIND_OPERATION}
+        ORDER BY o.seq LIMIT $2`,
+      [after, limit],
+    )
+  }
+
+  async operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
+    const rows = await this.#db.rows<[string]>(
+      `SELECT o.wire_json FROM {operations} o JOIN {nodes} n ON n.id = o.node
+        WHERE n.node_id = $1 AND o.sequence_number BETWEEN $2 AND $3 AND o.kind = ${KIND_OPERATION}
+        ORDER BY o.sequence_number, o.seq`,
+      [nodeId, fromSequence, toSequence],
+    )
+    return rows.map(([wireJson]) => parseWireJson(wireJson))
+  }
+
+  // ── records ────────────────────────────────────────────────────────────────────────────────
+
+  async findRecords(
+    collection: string,
+    recordIds: readonly string[],
+    queries: Queries = this.#db,
+  ): Promise<RecordRow[]> {
+    const rows = await queries.rows<[number, Buffer, string]>(
+      `SELECT r.id, r.record_id, r.state FROM {records} r JOIN {collections} c ON c.id = r.collection
+        WHERE c.name = $1 AND r.record_id = ANY ($2::bytea[])`,
+      [collection, recordIds.map(encodeRecordId)],
+    )
+    return rows.map(toRecordRow)
+  }
+
+  /** The records of a collection that are not deleted, in the order of their ids. */
+  async liveRecords(collection: string): Promise<RecordRow[]> {
+    const live: RecordRow[] = []
+    for (let after = 0; ; ) {
+      const page = await this.recordsAfter(this.#db, collection, { after, limit: PAGE_RECORDS })
+      live.push(...page.filter(({ state }) => !state.isDeleted))
+      const last = page.at(-1)
+      if (last === undefined) break
+      after = last.ref
+    }
+    return live.sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
+  }
+
+  /** Records in the order of their numbers; with `isLocked`, nobody else changes them meanwhile. */
+  async recordsAfter(
+    queries: Queries,
+    collection: string,
+    { after, limit, isLocked = false }: { after: number; limit: number; isLocked?: boolean },
+  ): Promise<RecordRow[]> {
+    const collectionId = (await this.#collections.find([collection], queries)).get(collection)
+    const rows = await queries.rows<[number, Buffer, string]>(
+      `SELECT r.id, r.record_id, r.state FROM {records} r
+        WHERE r.id > $1 AND r.collection = $2 ORDER BY r.id LIMIT $3 ${isLocked ? 'FOR NO KEY UPDATE' : ''}`,
+      [after, collectionId ?? -1, limit],
+    )
+    return rows.map(toRecordRow)
+  }
+
+  async countRecords(collection: string, queries: Queries = this.#db): Promise<number> {
+    const [row] = await queries.rows<[number]>(
+      'SELECT count(*) FROM {records} r JOIN {collections} c ON c.id = r.collection WHERE c.name = $1',
+      [collection],
+    )
+    return row?.[0] ?? 0
+  }
+
+  /** The operations of each record in commit order, without snapshots. */
+  async operationsOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
+    const rows = await queries.rows<[number, string]>(
+      `SELECT record, wire_json FROM {operations}
+        WHERE record = ANY ($1::bigint[]) AND kind = ${KIND_OPERATION} ORDER BY record, seq`,
+      [refs],
+    )
+    const operations = new Map<number, Operation[]>(refs.map((ref) => [ref, []]))
+    for (const [ref, wireJson] of rows) operations.get(ref)?.push(parseWireJson(wireJson))
+    return operations
+  }
+
+  /** Each record's rows of the log, snapshots too. */
+  async entriesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, LogEntry[]>> {
+    const rows = await queries.rows<[...EntryRow, ref: number]>(
+      `SELECT ${ENTRY_COLUMNS}, o.record FROM {operations} o JOIN {records} r ON r.id = o.record
+        WHERE o.record = ANY ($1::bigint[]) ORDER BY o.record, o.seq`,
+      [refs],
+    )
+    const found = await this.#toEntries(
+      rows.map((row) => row.slice(0, -1) as unknown as EntryRow),
+      queries,
+    )
+    const entries = new Map<number, LogEntry[]>(refs.map((ref) => [ref, []]))
+    rows.forEach((row, index) => {
+      const entry = found[index]
+      if (entry !== undefined) entries.get(row[9])?.push(entry)
+    })
+    return entries
+  }
+
+  async #toEntries(rows: readonly EntryRow[], queries: Queries = this.#db): Promise<LogEntry[]> {
+    const nodes = await this.#nodes.namesOf(
+      rows.map((row) => row[2]),
+      queries,
+    )
+    const collections = await this.#collections.namesOf(
+      rows.map((row) => row[4]),
+      queries,
+    )
+    return rows.map((row) => {
+      const [deliverySequence, id, node, sequenceNumber, collection, kind, scope, wireJson, recordId] = row
+      return {
+        deliverySequence,
+        kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
+        operationId: id.toString('hex'),
+        nodeId: nameIn(nodes, node),
+        sequenceNumber,
+        collection: nameIn(collections, collection),
+        recordId: decodeRecordId(recordId),
+        wireJson,
+        scopeChanges: parseScopeChanges(scope),
+      }
+    })
+  }
+}
+
+const PAGE_RECORDS = 1000
+
+function toRecordRow([ref, recordId, state]: [number, Buffer, string]): RecordRow {
+  return { ref, recordId: decodeRecordId(recordId), state: parseRecordState(state) }
+}
+
+function nameIn(names: ReadonlyMap<number, string>, id: number): string {
+  const name = names.get(id)
+  if (name === undefined) throw new Error(`No name is stored under the number ${id}`)
+  return name
+}
+
+function parseWireJson(wireJson: string): Operation {
+  return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+}

@@ -1,0 +1,182 @@
+import { StoreError } from '../../core/errors.ts'
+import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
+import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
+import { restoredBase } from '../backup/restored-base.ts'
+import type {
+  ListedNode,
+  RestoreCounts,
+  RestoredOperation,
+  RestoreOptions,
+  StoreRestore,
+} from '../restore.ts'
+import type { Transaction } from './database.ts'
+import type { PostgresCore } from './postgres-core.ts'
+import { writeRevocations } from './postgres-revocations.ts'
+
+/** @see RestorableStore.listNodes */
+export async function listNodes(core: PostgresCore, after: number, limit: number): Promise<ListedNode[]> {
+  const rows = await core.db.rows<[number, string, string | null, number]>(
+    'SELECT id, node_id, user_id, max_sequence FROM {nodes} WHERE id > $1 ORDER BY id LIMIT $2',
+    [after, limit],
+  )
+  return rows.map(([position, nodeId, userId, maxSequence]) => ({ position, nodeId, userId, maxSequence }))
+}
+
+/** @see RestorableStore.openRestore */
+export function openRestore(
+  core: PostgresCore,
+  { mode, maxDeliverySequence }: RestoreOptions,
+): Promise<StoreRestore> | StoreRestore {
+  return mode === 'merge' ? new Merge(core) : Replacement.open(core, maxDeliverySequence)
+}
+
+/** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
+class Merge implements StoreRestore {
+  readonly #core: PostgresCore
+
+  constructor(core: PostgresCore) {
+    this.#core = core
+  }
+
+  async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
+    return countRestored(await this.#core.append(restoreRequests(operations)))
+  }
+
+  async addNodes(nodes: readonly BackupNode[]): Promise<void> {
+    await this.#core.transaction((transaction) => writeNodes(transaction, this.#core, nodes))
+  }
+
+  async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
+    await this.#core.transaction((transaction) => writeRevocations(transaction, revocations))
+  }
+
+  async commit(): Promise<void> {}
+
+  async rollback(): Promise<void> {}
+}
+
+/** Puts a backup in the place of everything there is, in one transaction that stays open for it. */
+class Replacement implements StoreRestore {
+  readonly #core: PostgresCore
+  readonly #transaction: Transaction
+  readonly #end: (isCommitted: boolean) => Promise<void>
+
+  private constructor(
+    core: PostgresCore,
+    transaction: Transaction,
+    end: (isCommitted: boolean) => Promise<void>,
+  ) {
+    this.#core = core
+    this.#transaction = transaction
+    this.#end = end
+  }
+
+  static async open(core: PostgresCore, backupMaxSequence: number): Promise<Replacement> {
+    await core.refresh()
+    let begun: (transaction: Transaction) => void = () => {}
+    let finish: (isCommitted: boolean) => void = () => {}
+    const transaction = new Promise<Transaction>((resolve) => {
+      begun = resolve
+    })
+    const finished = new Promise<boolean>((resolve) => {
+      finish = resolve
+    })
+    let attempts = 0
+    const ended = core.db.transaction(async (queries) => {
+      // What was added through a first attempt cannot be added again.
+      if (attempts++ > 0) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
+      await queries.rows('SET LOCAL statement_timeout = 0')
+      await removeEverything(queries, core, backupMaxSequence)
+      begun(queries)
+      if (!(await finished)) throw new RolledBack()
+    })
+    ended.catch(() => {}) // seen by whoever awaits it below
+    const end = async (isCommitted: boolean): Promise<void> => {
+      finish(isCommitted)
+      await ended.catch((error: unknown) => {
+        if (isCommitted) throw error
+      })
+    }
+    return new Replacement(core, await Promise.race([transaction, ended.then(neverBegun)]), end)
+  }
+
+  async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
+    const names = await this.#core.internNames(
+      operations.map(({ operation }) => operation.nodeId),
+      operations.map(({ operation }) => operation.collection),
+    )
+    return countRestored(
+      await this.#core.appendIn(this.#transaction, restoreRequests(operations), names),
+    )
+  }
+
+  async addNodes(nodes: readonly BackupNode[]): Promise<void> {
+    await writeNodes(this.#transaction, this.#core, nodes)
+  }
+
+  async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
+    await writeRevocations(this.#transaction, revocations)
+  }
+
+  commit(): Promise<void> {
+    return this.#end(true)
+  }
+
+  rollback(): Promise<void> {
+    return this.#end(false)
+  }
+}
+
+class RolledBack extends Error {}
+
+function neverBegun(): never {
+  throw new Error('A transaction ended before it had begun')
+}
+
+async function removeEverything(
+  transaction: Transaction,
+  core: PostgresCore,
+  backupMaxSequence: number,
+): Promise<void> {
+  // First of all, so that nobody commits in between.
+  const [row] = await transaction.rows<[number]>(
+    'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
+  )
+  const base = restoredBase(backupMaxSequence, { ownMaxSequence: row?.[0] ?? 0, nowMs: core.runtime.now() })
+  for (const table of ['operations', 'scope', 'records', 'blob_refs', 'write_results']) {
+    await transaction.rows(`DELETE FROM {${table}}`)
+  }
+  for (const collection of Object.keys(core.settings.schema?.collections ?? {})) {
+    await transaction.rows(`DELETE FROM ${core.db.table(collection)}`)
+  }
+  await transaction.rows('UPDATE {tracked} SET is_ready = true, tracked_after = $1', [base])
+  await transaction.rows('UPDATE {nodes} SET max_sequence = 0, view_key = NULL, legacy_position = 0')
+  await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
+    base,
+  ])
+}
+
+async function writeNodes(
+  transaction: Transaction,
+  core: PostgresCore,
+  nodes: readonly BackupNode[],
+): Promise<void> {
+  await transaction.rows(
+    `INSERT INTO {nodes} AS n (node_id, user_id, max_sequence)
+      SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+      ON CONFLICT (node_id) DO UPDATE SET
+        user_id = coalesce(n.user_id, excluded.user_id),
+        max_sequence = greatest(n.max_sequence, excluded.max_sequence)`,
+    [
+      nodes.map(({ nodeId }) => nodeId),
+      nodes.map(({ userId }) => userId),
+      nodes.map(({ maxSequence }) => maxSequence),
+    ],
+  )
+  // What this server authors next is numbered above what it authored in its former life.
+  await transaction.rows(
+    `UPDATE {counters} SET server_sequence = greatest(server_sequence,
+      (SELECT max_sequence FROM {nodes} WHERE node_id = $1)) WHERE id = 1`,
+    [core.serverNodeId],
+  )
+}

@@ -1,0 +1,443 @@
+import { StoreError } from '../../core/errors.ts'
+import { silentLogger } from '../../core/logger.ts'
+import type { JsonValue, Operation } from '../../core/operation.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { systemRuntime } from '../../core/system-runtime.ts'
+import type { VersionVector } from '../../core/version-vector.ts'
+import { isVisible } from '../../core/view.ts'
+import { operationToWireJson } from '../../protocol/parse-operation.ts'
+import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
+import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { planStreams } from '../delivery/plan-streams.ts'
+import { isMissing } from '../delivery/read-page.ts'
+import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
+import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
+import { showUnknownRecord } from '../query/query-states.ts'
+import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
+import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { Revocation, RevocationSubject } from '../revocations.ts'
+import type {
+  AppendRequest,
+  AppendResult,
+  ApplyResult,
+  CollectionQueryOptions,
+  DeliveryPage,
+  DeliveryQuery,
+  HandshakeVectorQuery,
+  LogEntry,
+  MaterializedRecord,
+  NodeRegistration,
+  SchemaPlan,
+  ServerStore,
+  ServerWrite,
+  SetSchemaOptions,
+} from '../store.ts'
+import { Announcements } from './announcements.ts'
+import { CollectionTables } from './collection-tables.ts'
+import { CommitWatch } from './commit-watch.ts'
+import type { PostgresDatabase } from './database.ts'
+import { metaTable } from './meta-table.ts'
+import { openDatabase } from './open-database.ts'
+import type { PostgresServerStoreOptions } from './options.ts'
+import { PostgresBlobs } from './postgres-blobs.ts'
+import { PostgresCore } from './postgres-core.ts'
+import { toStoreError } from './postgres-errors.ts'
+import { listNodes, openRestore } from './postgres-restore.ts'
+import { PostgresRevocations } from './postgres-revocations.ts'
+import { PostgresSearch } from './postgres-search.ts'
+import { readPage } from './read-page.ts'
+import { SchemaMigration } from './schema-migration.ts'
+import { ScopeTracking } from './scope-tracking.ts'
+import { readServerNodeId } from './server-node-id.ts'
+
+export type { PostgresServerStoreOptions } from './options.ts'
+
+const POLL_INTERVAL_MS = 1000
+
+/**
+ * Opens a store in a PostgreSQL database, and creates its tables there when it has none.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`
+ */
+export async function createPostgresServerStore(
+  options: PostgresServerStoreOptions,
+): Promise<PostgresServerStore> {
+  const { runtime = systemRuntime(), logger = silentLogger, readOnly: isReadOnly = false } = options
+  const db = await openDatabase(options, { runtime, logger })
+  try {
+    const nodeId = await readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
+    const core = await PostgresCore.open(db, { runtime, logger, nodeId })
+    return new PostgresServerStore(core, options)
+  } catch (error) {
+    await db.close()
+    throw toStoreError(error, db.name)
+  }
+}
+
+/** The operation log and the tables in PostgreSQL. Any number of processes write. */
+export class PostgresServerStore implements ServerStore {
+  readonly #core: PostgresCore
+  readonly #db: PostgresDatabase
+  readonly #blobs: PostgresBlobs
+  readonly #revocations: PostgresRevocations
+  readonly #search: PostgresSearch
+  readonly #tracking: ScopeTracking
+  readonly #migration: SchemaMigration
+  readonly #announcements: Announcements
+  readonly #watch: CommitWatch
+  readonly #isReadOnly: boolean
+  #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
+  #isClosed = false
+
+  /** @see createPostgresServerStore */
+  constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
+    this.#core = core
+    this.#db = core.db
+    this.#isReadOnly = options.readOnly === true
+    this.#blobs = new PostgresBlobs(core.db)
+    this.#revocations = new PostgresRevocations(core.db)
+    this.#search = new PostgresSearch(core.db)
+    this.#tracking = new ScopeTracking(core)
+    this.#migration = new SchemaMigration(core, this.#tracking)
+    const { runtime, logger } = core
+    this.#announcements = new Announcements(core.db, { serverId: runtime.uuid(), runtime, logger })
+    this.#watch = new CommitWatch(core, this.#announcements, options.pollIntervalMs ?? POLL_INTERVAL_MS)
+    if (!this.#isReadOnly) this.#announcements.start()
+  }
+
+  // ── schema and tables ──────────────────────────────────────────────────────────────────────
+
+  async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
+    this.#assertWritable()
+    await this.#migration.apply(schema, options)
+  }
+
+  async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
+    this.#assertOpen()
+    return this.#migration.plan(schema)
+  }
+
+  getSchema(): SchemaDefinition | null {
+    return this.#core.schema
+  }
+
+  async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
+    this.#assertWritable()
+    const { schema } = this.#core
+    for (const name of collections ?? []) resolveCollection(schema, name)
+    if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
+    await this.#migration.rebuild(schema, collections ?? Object.keys(schema.collections), options)
+  }
+
+  async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
+    this.#assertOpen()
+    resolveQuery(resolveCollection(this.#core.schema, collection), options)
+    return (await this.#tablesWith(collection)).query(collection, options)
+  }
+
+  async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
+    this.#assertOpen()
+    return (await this.#tablesWith(collection)).find(collection, id)
+  }
+
+  async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
+    this.#assertOpen()
+    const conditions = resolveWhere(resolveCollection(this.#core.schema, collection), where)
+    return (await this.#tablesWith(collection)).count(collection, conditions)
+  }
+
+  async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
+    if (this.#core.schema !== null) return this.queryCollection(collection)
+    this.#assertOpen()
+    return (await this.#core.log.liveRecords(collection)).map(showUnknownRecord)
+  }
+
+  // ── the log ────────────────────────────────────────────────────────────────────────────────
+
+  async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
+    this.#assertWritable()
+    if (requests.length === 0) return []
+    const results = await this.#core.append(requests)
+    const last = lastEntryOf(results)
+    if (last !== undefined) this.#watch.announce(last.deliverySequence)
+    return results
+  }
+
+  async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
+    const wireJson = operationToWireJson(operation)
+    const [result] = await this.append([{ operation, wireJson, writeScope: null, advancesVector: true }])
+    return result?.status ?? 'refused'
+  }
+
+  async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
+    this.#assertOpen()
+    return this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence)
+  }
+
+  async getVersionVector(): Promise<VersionVector> {
+    this.#assertOpen()
+    return this.#core.nodes.vector()
+  }
+
+  async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
+    this.#assertOpen()
+    return this.#core.nodes.handshakeVector(query)
+  }
+
+  getNodeId(): string {
+    return this.#core.serverNodeId
+  }
+
+  async getOperationCount(): Promise<number> {
+    this.#assertOpen()
+    return this.#core.log.operationCount()
+  }
+
+  async getMaxDeliverySequence(): Promise<number> {
+    this.#assertOpen()
+    return (await this.#core.log.readEnd()).deliverySequence
+  }
+
+  async getOperationsAfterDelivery(
+    after: number,
+    limit: number,
+  ): Promise<{ deliverySequence: number; operation: Operation }[]> {
+    this.#assertOpen()
+    const rows = await this.#core.log.operationsAfter(after, limit)
+    return rows.map(([deliverySequence, wireJson]) => ({
+      deliverySequence,
+      operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
+    }))
+  }
+
+  async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
+    this.#assertOpen()
+    return this.#search.readOperations(filter, page)
+  }
+
+  async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
+    this.#assertOpen()
+    return this.#search.findOperationTail(filter, count)
+  }
+
+  // ── delivery ───────────────────────────────────────────────────────────────────────────────
+
+  async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+    return this.#readVisible(query, (entry) => isVisible(entry, query.view))
+  }
+
+  async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
+    return this.#readVisible(query, isMissing(vector, query.view))
+  }
+
+  async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
+    this.#assertOpen()
+    const query = { after, limit, maxBytes }
+    checkDeliveryQuery(query)
+    const { deliverySequence: end } = await this.#core.log.readEnd()
+    return readPage(this.#core.log, { end, streams: null, accepts: () => true }, query)
+  }
+
+  async trackScopeField(
+    collection: string,
+    field: string | null,
+    options: { isGranted?: boolean } = {},
+  ): Promise<boolean> {
+    this.#assertWritable()
+    return this.#tracking.track(collection, field, options.isGranted === true)
+  }
+
+  async readRecordValues(
+    collection: string,
+    ids: readonly string[],
+  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
+    this.#assertOpen()
+    const records = await this.#core.log.findRecords(collection, ids)
+    return new Map(
+      records.map(({ recordId, state: { values, isDeleted } }) => [recordId, { values, isDeleted }]),
+    )
+  }
+
+  onRemoteCommit(listener: () => void): () => void {
+    return this.#watch.subscribe(listener)
+  }
+
+  // ── nodes ──────────────────────────────────────────────────────────────────────────────────
+
+  async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
+    this.#assertOpen()
+    return this.#core.nodes.find(nodeIds)
+  }
+
+  async registerNode(
+    node: Partial<NodeRegistration> & { readonly nodeId: string },
+  ): Promise<NodeRegistration> {
+    this.#assertWritable()
+    return this.#core.nodes.register(node)
+  }
+
+  // ── revocations ────────────────────────────────────────────────────────────────────────────
+
+  async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
+    this.#assertWritable()
+    return this.#revocations.revoke(subject, revokedAt)
+  }
+
+  async undoRevocation(subject: RevocationSubject): Promise<boolean> {
+    this.#assertWritable()
+    return this.#revocations.undo(subject)
+  }
+
+  async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
+    this.#assertOpen()
+    return this.#revocations.list(afterVersion, limit)
+  }
+
+  async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
+    this.#assertOpen()
+    return this.#revocations.find(subjects)
+  }
+
+  // ── blobs ──────────────────────────────────────────────────────────────────────────────────
+
+  async readBlobReferrers(
+    hash: string,
+    limit: number,
+    after?: BlobReferrer,
+  ): Promise<readonly BlobReferrer[]> {
+    return this.#blobs.readBlobReferrers(hash, limit, after)
+  }
+
+  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+    return this.#blobs.getLiveBlobRefs()
+  }
+
+  async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
+    this.#assertWritable()
+    await this.#blobs.linkBlobChunks(manifestHash, chunkHashes)
+  }
+
+  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+    return this.#blobs.readBlobManifests(chunkHash, limit)
+  }
+
+  async recordBlobUpload(upload: BlobUpload): Promise<void> {
+    this.#assertWritable()
+    await this.#blobs.recordBlobUpload(upload)
+  }
+
+  async checkBlobHolders(
+    hash: string,
+    holders: readonly string[],
+  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+    return this.#blobs.checkBlobHolders(hash, holders)
+  }
+
+  async getBlobUsage(userId: string): Promise<number> {
+    return this.#blobs.getBlobUsage(userId)
+  }
+
+  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+    this.#assertWritable()
+    await this.#blobs.forgetBlobs(hashes)
+  }
+
+  // ── life ───────────────────────────────────────────────────────────────────────────────────
+
+  async checkHealth(): Promise<void> {
+    this.#assertOpen()
+    if (this.#isReadOnly) await this.#core.log.readEnd()
+    // A write, because a full disk and a replica still answer questions.
+    else await metaTable.set(this.#db, 'health_checked_at', this.#core.runtime.now())
+  }
+
+  async getStorageBytes(): Promise<number> {
+    this.#assertOpen()
+    const [row] = await this.#db.rows<[string]>('SELECT pg_database_size(current_database())::text')
+    return Number(row?.[0] ?? 0)
+  }
+
+  async exportBackup(): Promise<Uint8Array> {
+    this.#assertOpen()
+    return exportToMemory(this, this.#core.runtime.now())
+  }
+
+  async importBackup(data: Uint8Array, merge = false): Promise<void> {
+    this.#assertWritable()
+    await importFromMemory(this, data, merge)
+  }
+
+  async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
+    this.#assertOpen()
+    return listNodes(this.#core, after, limit)
+  }
+
+  async openRestore(options: RestoreOptions): Promise<StoreRestore> {
+    this.#assertWritable()
+    const restore = await openRestore(this.#core, options)
+    return {
+      addOperations: (operations) => restore.addOperations(operations),
+      addNodes: (nodes) => restore.addNodes(nodes),
+      addRevocations: (revocations) => restore.addRevocations(revocations),
+      rollback: () => restore.rollback(),
+      commit: async () => {
+        await restore.commit()
+        this.#watch.announce(await this.getMaxDeliverySequence())
+      },
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#watch.stop()
+    await this.#announcements.stop()
+    await this.#db.close()
+  }
+
+  // ── helpers ────────────────────────────────────────────────────────────────────────────────
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+  }
+
+  #assertWritable(): void {
+    this.#assertOpen()
+    if (!this.#isReadOnly) return
+    throw new StoreError('STORE_UNAVAILABLE', `${this.#db.name} was opened to be read only.`)
+  }
+
+  /**
+   * The tables as this server's schema sees them, when the collection has one that is filled. Asked
+   * once: what another server does to them later keeps their rows.
+   */
+  async #tablesWith(collection: string): Promise<CollectionTables> {
+    const { schema, isPrepared } = this.#core
+    resolveCollection(schema, collection)
+    if (schema === null) throw new Error('resolveCollection lets no store without a schema pass')
+    if (!isPrepared && (await this.#migration.unfinished()).has(collection)) {
+      const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
+      throw new StoreError('STORE_UNAVAILABLE', message)
+    }
+    if (this.#ownTables?.schema !== schema) {
+      this.#ownTables = { schema, tables: new CollectionTables(this.#db, schema) }
+    }
+    return this.#ownTables.tables
+  }
+
+  async #readVisible(query: DeliveryQuery, accepts: (entry: LogEntry) => boolean): Promise<DeliveryPage> {
+    this.#assertOpen()
+    checkDeliveryQuery(query)
+    const { deliverySequence: end, collections } = await this.#core.log.readEndWithCollections()
+    const streams = planStreams(query.view, this.#core.settings.tracked, collections)
+    return readPage(this.#core.log, { end, streams, accepts }, query)
+  }
+}
+
+function lastEntryOf(results: readonly AppendResult[]): LogEntry | undefined {
+  for (let index = results.length - 1; index >= 0; index--) {
+    const result = results[index]
+    if (result?.status === 'applied') return result.entries.at(-1)
+  }
+  return undefined
+}

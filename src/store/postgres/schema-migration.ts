@@ -1,0 +1,318 @@
+import { replayRecord } from '../../core/record/fold.ts'
+import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
+import { snapshotEntries } from '../append/plan-append.ts'
+import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
+import { describeStep, renderStep } from '../materialize/ddl.ts'
+import { mergeWork, newWork, type PendingWork, workOf } from '../materialize/pending-work.ts'
+import {
+  assertNothingRefused,
+  planSchemaChange,
+  type SchemaChangePlan,
+  type SchemaStep,
+} from '../materialize/schema-change.ts'
+import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
+import { withAdvisoryLock } from './advisory-lock.ts'
+import type { Queries, Transaction } from './database.ts'
+import { metaTable } from './meta-table.ts'
+import type { PostgresCore } from './postgres-core.ts'
+import type { RecordRow } from './postgres-log.ts'
+import type { ScopeTracking } from './scope-tracking.ts'
+
+/** An index of a table that others write to: made beside them, after the transaction of the tables. */
+interface PendingIndex {
+  readonly name: string
+  readonly sql: string
+}
+
+// One transaction holds its records for some 50 ms at most.
+const RECORDS_PER_STEP = 200
+
+/** Brings tables and records to what a schema asks for, while other servers go on. */
+export class SchemaMigration {
+  readonly #core: PostgresCore
+  readonly #tracking: ScopeTracking
+
+  constructor(core: PostgresCore, tracking: ScopeTracking) {
+    this.#core = core
+    this.#tracking = tracking
+  }
+
+  /** Collections whose tables are not yet filled. */
+  async unfinished(): Promise<ReadonlySet<string>> {
+    return new Set((await this.#pending(this.#core.db)).map((work) => work.collection))
+  }
+
+  async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+    const core = this.#core
+    const next = parseSchema(schema)
+    if (!(await this.#isDone(next)) && !(await this.#isOutrun(next))) await this.#change(next, options)
+    // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
+    core.schema = next
+    await core.refresh()
+    core.isPrepared = true
+    for (const [collection, { scope }] of Object.entries(next.collections)) {
+      for (const field of scope) await this.#tracking.track(collection, field, true)
+    }
+  }
+
+  async plan(schema: SchemaDefinition): Promise<SchemaPlan> {
+    const next = parseSchema(schema)
+    const pending = await this.#pending(this.#core.db)
+    const plan = await this.#planChange(this.#core.db, next)
+    assertNothingRefused(plan)
+    const isCurrent = await this.#isCurrent(next)
+    const steps = isCurrent ? [] : plan.steps
+    const statements = steps.flatMap((step) => {
+      const sql = this.#render(step)
+      return sql.length > 0 ? sql : [`-- ${describeStep(step)}`]
+    })
+    for (const { collection } of pending) statements.push(`-- go on filling "${collection}"`)
+    return { isUpToDate: isCurrent && pending.length === 0, statements, changes: plan.changes }
+  }
+
+  /** Folds the records of the collections again and writes their rows. */
+  async rebuild(
+    schema: SchemaDefinition,
+    collections: readonly string[],
+    options: SetSchemaOptions,
+  ): Promise<void> {
+    const core = this.#core
+    const wanted = new Set(collections)
+    await this.#alone(async () => {
+      await core.transaction(async (transaction) => {
+        const pending = await this.#pending(transaction)
+        for (const step of planSchemaChange(null, schema).steps) {
+          if (wanted.has(collectionOf(step))) await this.#execute(transaction, this.#render(step))
+        }
+        await this.#setPending(transaction, [
+          ...pending.filter((work) => !wanted.has(work.collection)),
+          ...collections.map((collection) => newWork(collection, 'rebuild', true)),
+        ])
+      })
+      await this.#finish(options)
+      for (const collection of collections) await this.#removeStrayRows(collection)
+    })
+  }
+
+  // ── structure ──────────────────────────────────────────────────────────────────────────────
+
+  async #change(next: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
+    await this.#alone(async () => {
+      if (!(await this.#isCurrent(next))) await this.#changeTables(next)
+      this.#core.schema = next
+      await this.#core.refresh()
+      await this.#createIndexes()
+      await this.#finish(options)
+    })
+  }
+
+  #alone<Result>(action: () => Promise<Result>): Promise<Result> {
+    const core = this.#core
+    const onWaiting = (): void => core.logWaiting('another server changes the tables')
+    return withAdvisoryLock(core.db, { name: 'schema', onWaiting }, action)
+  }
+
+  async #isCurrent(schema: SchemaDefinition): Promise<boolean> {
+    return (await metaTable.get(this.#core.db, 'schema_fingerprint')) === schemaFingerprint(schema)
+  }
+
+  async #isDone(schema: SchemaDefinition): Promise<boolean> {
+    if (!(await this.#isCurrent(schema))) return false
+    const [row] = await this.#core.db.rows<[number]>(
+      "SELECT count(*) FROM {meta} WHERE key IN ('schema_change', 'schema_indexes')",
+    )
+    return row?.[0] === 0
+  }
+
+  /**
+   * True while servers of a later schema version run: during a rolling update, a server of the
+   * earlier one that starts again must not turn the tables back under them. It works with the tables
+   * as they are, which hold everything that it knows.
+   */
+  async #isOutrun(schema: SchemaDefinition): Promise<boolean> {
+    const [row] = await this.#core.db.rows<[number | null]>(
+      "SELECT max(schema_version) FROM {servers} WHERE seen_at > now() - interval '15 seconds'",
+    )
+    const running = row?.[0] ?? 0
+    if (running <= schema.version) return false
+    this.#core.logOutrun(schema.version, running)
+    return true
+  }
+
+  async #planChange(queries: Queries, next: SchemaDefinition): Promise<SchemaChangePlan> {
+    const stored = await metaTable.get(queries, 'schema')
+    return planSchemaChange(stored === null ? null : parseSchema(JSON.parse(stored)), next)
+  }
+
+  /** All changes of structure in one transaction, with a note of what is then to be done beside others. */
+  async #changeTables(next: SchemaDefinition): Promise<void> {
+    const core = this.#core
+    await core.transaction(async (transaction) => {
+      const plan = await this.#planChange(transaction, next)
+      assertNothingRefused(plan)
+      const created = new Set(
+        plan.steps.flatMap((step) => (step.kind === 'create-table' ? [step.collection] : [])),
+      )
+      const later: PendingIndex[] = await this.#pendingIndexes(transaction)
+      for (const step of plan.steps) {
+        const sql = this.#render(step)
+        if (step.kind === 'create-index' && !created.has(step.index.collection)) {
+          later.push(...sql.map((text) => ({ name: step.index.name, sql: text })))
+        } else await this.#execute(transaction, sql)
+      }
+      await this.#setPending(transaction, mergeWork(await this.#pending(transaction), workOf(plan), next))
+      await this.#setPendingIndexes(transaction, later)
+      // JSON drops functions; of resolvers it keeps the hashes.
+      await metaTable.set(transaction, 'schema', JSON.stringify(plan.materialized))
+      await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(next))
+      // Last, because it holds every other commit: from the next one on, all servers write these tables.
+      await core.bumpEpoch(transaction)
+    })
+  }
+
+  /** Without locking the tables, which takes as long as other transactions do. */
+  async #createIndexes(): Promise<void> {
+    const { db } = this.#core
+    for (let [index, ...others] = await this.#pendingIndexes(db); index; [index, ...others] = others) {
+      const name = db.table(index.name)
+      // What an interrupted attempt has left is no index yet.
+      await db.rows(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`)
+      await db.rows(index.sql.replace(/^create index /i, 'create index concurrently '))
+      await db.transaction((transaction) => this.#setPendingIndexes(transaction, others))
+    }
+  }
+
+  async #pendingIndexes(queries: Queries): Promise<PendingIndex[]> {
+    const stored = await metaTable.get(queries, 'schema_indexes')
+    return stored === null ? [] : (JSON.parse(stored) as PendingIndex[]) // written below
+  }
+
+  async #setPendingIndexes(queries: Queries, indexes: readonly PendingIndex[]): Promise<void> {
+    if (indexes.length === 0) await metaTable.remove(queries, 'schema_indexes')
+    else await metaTable.set(queries, 'schema_indexes', JSON.stringify(indexes))
+  }
+
+  #render(step: SchemaStep): string[] {
+    return renderStep(step, 'postgres', this.#core.db.schema)
+  }
+
+  async #execute(transaction: Transaction, statements: readonly string[]): Promise<void> {
+    for (const statement of statements) await transaction.records(statement, [])
+  }
+
+  // ── moving data ────────────────────────────────────────────────────────────────────────────
+
+  async #pending(queries: Queries): Promise<readonly PendingWork[]> {
+    return parsePending(await metaTable.get(queries, 'schema_change'))
+  }
+
+  async #setPending(queries: Queries, pending: readonly PendingWork[]): Promise<void> {
+    if (pending.length === 0) await metaTable.remove(queries, 'schema_change')
+    else await metaTable.set(queries, 'schema_change', JSON.stringify(pending))
+  }
+
+  /** In steps, between which others may write. */
+  async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
+    const core = this.#core
+    if ((await this.#pending(core.db)).length === 0) return // without a transaction, as at most starts
+    for (;;) {
+      const progress = await core.transaction((transaction) => this.#moveStep(transaction))
+      if (progress === null) return
+      onProgress?.(progress)
+    }
+  }
+
+  /** Moves the next records of the first pending work; null when there is none. */
+  async #moveStep(transaction: Transaction): Promise<SchemaProgress | null> {
+    const core = this.#core
+    const [work, ...others] = parsePending(await metaTable.getLocked(transaction, 'schema_change'))
+    if (work === undefined) return null
+    const { collection, phase } = work
+    const recordsTotal = work.recordsTotal ?? (await core.log.countRecords(collection, transaction))
+    const rows = await core.log.recordsAfter(transaction, collection, {
+      after: work.doneThrough,
+      limit: RECORDS_PER_STEP,
+      isLocked: true,
+    })
+    if (work.replays) await this.#replayRecords(transaction, collection, rows)
+    else await core.settings.tables?.write(transaction, collection, rows)
+    const recordsDone = work.recordsDone + rows.length
+    const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
+    const isDone = rows.length < RECORDS_PER_STEP
+    await this.#setPending(
+      transaction,
+      isDone ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others],
+    )
+    return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
+  }
+
+  async #replayRecords(
+    transaction: Transaction,
+    collection: string,
+    rows: readonly RecordRow[],
+  ): Promise<void> {
+    if (rows.length === 0) return
+    const core = this.#core
+    const { settings } = core
+    const context = core.contextOf(settings)
+    const histories = await core.log.operationsOfRecords(
+      transaction,
+      rows.map(({ ref }) => ref),
+    )
+    const records: PlannedRecord[] = []
+    const entries: PlannedEntry[] = []
+    for (const { ref, recordId, state } of rows) {
+      const replayed = replayRecord(histories.get(ref) ?? [], context.collection(collection)) ?? state
+      const record: PlannedRecord = {
+        collection,
+        recordId,
+        ref,
+        state: replayed,
+        isChanged: true,
+        applied: [],
+        history: null,
+      }
+      records.push(record)
+      // Another fold may give a field that decides about visibility another value.
+      const scopeChanges = scopeChangesOf(state, replayed, context.trackedFields(collection))
+      const schemaVersion = settings.schema?.version ?? 1
+      if (gainsViews(scopeChanges)) {
+        entries.push(...snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, context))
+      }
+    }
+    const names = {
+      nodes: await core.nodeNames.find([core.serverNodeId], transaction),
+      collections: await core.collections.find([collection], transaction),
+    }
+    await core.write(transaction, { entries, records, vector: new Map(), results: [] }, { names, settings })
+  }
+
+  /** Removes rows that no record stands behind: somebody else's, or left by damage. */
+  async #removeStrayRows(collection: string): Promise<void> {
+    const core = this.#core
+    for (let after: string | null = ''; after !== null; ) {
+      const from: string = after
+      after = await core.transaction(async (transaction) => {
+        const ids =
+          (await core.settings.tables?.idsAfter(transaction, collection, from, RECORDS_PER_STEP)) ?? []
+        const known = new Set(
+          (await core.log.findRecords(collection, ids, transaction)).map(({ recordId }) => recordId),
+        )
+        const strays = ids.filter((id) => !known.has(id))
+        if (strays.length > 0) await core.settings.tables?.remove(transaction, collection, strays)
+        return ids.at(-1) ?? null
+      })
+    }
+  }
+}
+
+function parsePending(stored: string | null): readonly PendingWork[] {
+  return stored === null ? [] : (JSON.parse(stored) as PendingWork[]) // written by #setPending
+}
+
+function collectionOf(step: SchemaStep): string {
+  return 'index' in step ? step.index.collection : step.collection
+}

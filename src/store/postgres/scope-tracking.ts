@@ -1,0 +1,279 @@
+import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
+import { snapshotEntries } from '../append/plan-append.ts'
+import { serializeScopeChanges } from '../append/scope-changes.ts'
+import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
+import { indexRowsOf, mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
+import type { LogEntry } from '../store.ts'
+import { withAdvisoryLock } from './advisory-lock.ts'
+import type { Transaction } from './database.ts'
+import type { PostgresCore } from './postgres-core.ts'
+import type { RecordRow } from './postgres-log.ts'
+import { collectionIn, type Settings } from './settings.ts'
+
+// One transaction holds its records for some 50 ms at most.
+const RECORDS_PER_STEP = 200
+const ENTRIES_PER_STEP = 2000
+
+interface Progress {
+  /** The end of the log when tracking began: what is later was noted as it was stored. */
+  readonly trackedAfter: number
+  /** Record, or delivery sequence of a collection as a whole, that is done. */
+  readonly indexedThrough: number
+  readonly isReady: boolean
+}
+
+/** What one step has to write into entries of the past. */
+interface NotedEntries {
+  readonly sequences: number[]
+  readonly scopes: (string | null)[]
+  readonly fields: number[]
+  readonly keys: string[]
+  readonly indexed: number[]
+}
+
+/** Indexes the log by fields that visibility is decided by, the entries of the past included. */
+export class ScopeTracking {
+  readonly #core: PostgresCore
+  /** Backfills that run, by tracked field id: whoever asks meanwhile waits for the same one. */
+  readonly #running = new Map<number, Promise<void>>()
+
+  constructor(core: PostgresCore) {
+    this.#core = core
+  }
+
+  /** @see ServerStore.trackScopeField */
+  async track(collection: string, field: string | null, isGranted: boolean): Promise<boolean> {
+    const known = this.#core.settings.tracked.get(collection, field)
+    if (known?.isReady && (known.isGranted || !isGranted)) return true
+    const tracked = await this.#insert(collection, field, isGranted)
+    if (tracked === null) return false
+    if (!tracked.isReady) await this.#backfillOnce(tracked)
+    return true
+  }
+
+  /** The stored row of the field, made if need be; null when there is no room for it. */
+  async #insert(collection: string, field: string | null, isGranted: boolean): Promise<TrackedField | null> {
+    const core = this.#core
+    const isKnownCollection = (await core.collections.find([collection])).has(collection)
+    const settings = await core.refresh()
+    const known = settings.tracked.get(collection, field)
+    if (known !== undefined && (known.isGranted || !isGranted)) return known
+    const wish = { collection, field, isKnownCollection, schema: core.schema }
+    if (known === undefined && !isGranted && !mayTrack(settings.tracked, wish)) return null
+    const collectionId = (await core.collections.intern([collection])).get(collection)
+    await core.transaction(async (transaction) => {
+      // Locks the counters: a commit that does not know of the field yet ends before, or plans again.
+      await core.bumpEpoch(transaction)
+      await transaction.rows(
+        `INSERT INTO {tracked} (collection, field, is_granted, is_ready, tracked_after)
+          SELECT $1, $2, $3, NOT EXISTS (SELECT FROM {records} WHERE collection = $1), delivery_sequence
+          FROM {counters}
+          WHERE id = 1 AND NOT EXISTS (
+            SELECT FROM {tracked} WHERE collection = $1 AND field IS NOT DISTINCT FROM $2)`,
+        [collectionId, field, isGranted],
+      )
+      if (isGranted) {
+        await transaction.rows(
+          'UPDATE {tracked} SET is_granted = true WHERE collection = $1 AND field IS NOT DISTINCT FROM $2',
+          [collectionId, field],
+        )
+      }
+    })
+    return (await core.refresh()).tracked.get(collection, field) ?? null
+  }
+
+  #backfillOnce(tracked: TrackedField): Promise<void> {
+    let running = this.#running.get(tracked.id)
+    if (running === undefined) {
+      running = this.#backfill(tracked).finally(() => this.#running.delete(tracked.id))
+      this.#running.set(tracked.id, running)
+    }
+    return running
+  }
+
+  /** In steps, between which others may write; goes on where an earlier attempt has ended. */
+  async #backfill(tracked: TrackedField): Promise<void> {
+    const core = this.#core
+    const onWaiting = (): void => core.logWaiting(`another server indexes ${tracked.collection}`)
+    await withAdvisoryLock(core.db, { name: `track:${tracked.id}`, onWaiting }, async () => {
+      await core.internNames([], [tracked.collection])
+      const step = (transaction: Transaction): Promise<boolean> =>
+        tracked.field === null
+          ? this.#indexEntries(transaction, tracked)
+          : this.#indexRecords(transaction, tracked, tracked.field)
+      while (!(await core.transaction(step))) await core.db.sleep(0)
+    })
+    await core.refresh()
+  }
+
+  /** @returns true when nothing is left to index */
+  async #indexEntries(transaction: Transaction, tracked: TrackedField): Promise<boolean> {
+    const { trackedAfter, indexedThrough, isReady } = await lockProgress(transaction, tracked.id)
+    if (isReady) return true
+    const [last] = await transaction.rows<[number]>(
+      'SELECT seq FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq OFFSET $3 LIMIT 1',
+      [indexedThrough, trackedAfter, ENTRIES_PER_STEP - 1],
+    )
+    const end = last?.[0] ?? trackedAfter // there are gaps, below a restored log a very large one
+    await transaction.rows(
+      `INSERT INTO {scope} (field, key, seq)
+        SELECT t.id, '', o.seq FROM {tracked} t JOIN {operations} o ON o.collection = t.collection
+        WHERE t.id = $1 AND o.seq > $2 AND o.seq <= $3 ON CONFLICT DO NOTHING`,
+      [tracked.id, indexedThrough, end],
+    )
+    return this.#setProgress(transaction, tracked, end, end >= trackedAfter)
+  }
+
+  /** @returns true when nothing is left to index */
+  async #indexRecords(transaction: Transaction, tracked: TrackedField, field: string): Promise<boolean> {
+    const core = this.#core
+    const { settings } = core
+    const { trackedAfter, indexedThrough, isReady } = await lockProgress(transaction, tracked.id)
+    if (isReady) return true
+    const rows = await core.log.recordsAfter(transaction, tracked.collection, {
+      after: indexedThrough,
+      limit: RECORDS_PER_STEP,
+      isLocked: true,
+    })
+    const refs = rows.map(({ ref }) => ref)
+    const operations = await core.log.operationsOfRecords(transaction, refs)
+    const entries = await core.log.entriesOfRecords(transaction, refs)
+    const noted: NotedEntries = { sequences: [], scopes: [], fields: [], keys: [], indexed: [] }
+    const snapshots: PlannedEntry[] = []
+    for (const row of rows) {
+      const own = entries.get(row.ref) ?? []
+      const history = fieldHistoryOf(
+        operations.get(row.ref) ?? [],
+        field,
+        collectionIn(settings.schema, tracked.collection),
+      )
+      const past = own.filter((entry) => entry.deliverySequence <= trackedAfter)
+      noteHistory(noted, { tracked, field, entries: past, changes: history.changes })
+      const hasMovedSince = own.some(
+        (entry) => entry.deliverySequence > trackedAfter && entry.scopeChanges[field]?.before !== undefined,
+      )
+      if (!hasMovedSince)
+        snapshots.push(...this.#closingSnapshots(settings, tracked, field, { row, history }))
+    }
+    await writeNoted(transaction, noted)
+    await this.#writeSnapshots(transaction, snapshots, settings)
+    const last = rows.at(-1)
+    return this.#setProgress(
+      transaction,
+      tracked,
+      last?.ref ?? indexedThrough,
+      rows.length < RECORDS_PER_STEP,
+    )
+  }
+
+  #closingSnapshots(
+    settings: Settings,
+    { collection }: TrackedField,
+    field: string,
+    { row, history }: { row: RecordRow; history: ReturnType<typeof fieldHistoryOf> },
+  ): PlannedEntry[] {
+    const { ref, recordId, state } = row
+    const closing = closingChangesOf(state, settings.tracked.namesOf(collection), field, history)
+    if (closing === null) return []
+    const record: PlannedRecord = {
+      collection,
+      recordId,
+      ref,
+      state,
+      isChanged: false,
+      applied: [],
+      history: null,
+    }
+    const schemaVersion = settings.schema?.version ?? 1
+    return snapshotEntries(
+      record,
+      { state, scopeChanges: closing, schemaVersion },
+      this.#core.contextOf(settings),
+    )
+  }
+
+  async #writeSnapshots(
+    transaction: Transaction,
+    entries: readonly PlannedEntry[],
+    settings: Settings,
+  ): Promise<void> {
+    if (entries.length === 0) return
+    const names = {
+      nodes: await this.#core.nodeNames.find([this.#core.serverNodeId], transaction),
+      collections: await this.#core.collections.find(
+        entries.map(({ record }) => record.collection),
+        transaction,
+      ),
+    }
+    const plan = { entries, records: [], vector: new Map<string, number>(), results: [] }
+    await this.#core.write(transaction, plan, { names, settings })
+  }
+
+  async #setProgress(
+    transaction: Transaction,
+    tracked: TrackedField,
+    indexedThrough: number,
+    isDone: boolean,
+  ): Promise<boolean> {
+    await transaction.rows('UPDATE {tracked} SET indexed_through = $2, is_ready = $3 WHERE id = $1', [
+      tracked.id,
+      indexedThrough,
+      isDone,
+    ])
+    return isDone
+  }
+}
+
+/** The step is this transaction's alone: whoever else would do the same waits for its row. */
+async function lockProgress(transaction: Transaction, id: number): Promise<Progress> {
+  const [row] = await transaction.rows<[number, number, boolean]>(
+    'SELECT tracked_after, indexed_through, is_ready FROM {tracked} WHERE id = $1 FOR UPDATE',
+    [id],
+  )
+  if (row === undefined) throw new Error(`Tracked field ${id} is gone`)
+  return { trackedAfter: row[0], indexedThrough: row[1], isReady: row[2] }
+}
+
+/** Notes for each entry of the past what is known of the field now. */
+function noteHistory(
+  noted: NotedEntries,
+  {
+    tracked,
+    field,
+    entries,
+    changes,
+  }: {
+    tracked: TrackedField
+    field: string
+    entries: readonly LogEntry[]
+    changes: ReturnType<typeof fieldHistoryOf>['changes']
+  },
+): void {
+  let operations = 0
+  for (const entry of entries) {
+    if (entry.kind === 'operation') operations++
+    const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
+    if (change === undefined) continue
+    const scopeChanges = withFieldChange(entry.scopeChanges, field, change)
+    noted.sequences.push(entry.deliverySequence)
+    noted.scopes.push(serializeScopeChanges(scopeChanges))
+    for (const { id, key } of indexRowsOf({ ...entry, scopeChanges }, [tracked])) {
+      noted.fields.push(id)
+      noted.keys.push(key)
+      noted.indexed.push(entry.deliverySequence)
+    }
+  }
+}
+
+async function writeNoted(transaction: Transaction, noted: NotedEntries): Promise<void> {
+  if (noted.sequences.length === 0) return
+  await transaction.rows(
+    `WITH noted AS (
+        UPDATE {operations} o SET scope = n.scope
+        FROM unnest($1::bigint[], $2::text[]) AS n (seq, scope) WHERE o.seq = n.seq
+      )
+      INSERT INTO {scope} (field, key, seq)
+      SELECT * FROM unnest($3::integer[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING`,
+    [noted.sequences, noted.scopes, noted.fields, noted.keys, noted.indexed],
+  )
+}

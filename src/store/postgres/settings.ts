@@ -1,0 +1,98 @@
+import { resolverHashesOf, schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
+import type { CollectionDefinition, Resolver, SchemaDefinition } from '../../core/schema/types.ts'
+import { TrackedFields } from '../delivery/tracked-fields.ts'
+import { CollectionTables } from './collection-tables.ts'
+import type { PostgresDatabase, Queries } from './database.ts'
+
+/**
+ * What decides how operations are stored, as all servers of the database have agreed: a commit that
+ * was planned by other settings than those in force is planned again. @see plan-writer.ts
+ */
+export interface Settings {
+  /** Counts the changes. */
+  readonly epoch: number
+  readonly tracked: TrackedFields
+  /** What the tables show: this server's schema, or the one of another release beside it. */
+  readonly schema: SchemaDefinition | null
+  readonly tables: CollectionTables | null
+}
+
+type SettingsRow = [
+  epoch: number,
+  fingerprint: string | null,
+  schema: string | null,
+  tracked: {
+    id: number
+    collection: string
+    field: string | null
+    is_granted: boolean
+    is_ready: boolean
+  }[],
+]
+
+/** @param own this server's schema: its resolvers are functions, which the database cannot hold */
+export async function readSettings(
+  db: PostgresDatabase,
+  queries: Queries,
+  own: SchemaDefinition | null,
+): Promise<Settings> {
+  const [row] = await queries.rows<SettingsRow>(
+    `SELECT epoch,
+        (SELECT value FROM {meta} WHERE key = 'schema_fingerprint'),
+        (SELECT value FROM {meta} WHERE key = 'schema'),
+        (SELECT coalesce(json_agg(json_build_object('id', t.id, 'collection', c.name, 'field', t.field,
+            'is_granted', t.is_granted, 'is_ready', t.is_ready) ORDER BY t.id), '[]')
+          FROM {tracked} t JOIN {collections} c ON c.id = t.collection)
+      FROM {counters} WHERE id = 1`,
+  )
+  if (row === undefined) throw new Error('The row of the counters is missing')
+  const [epoch, fingerprint, stored, trackedRows] = row
+  const schema = schemaInForce(stored, fingerprint, own)
+  return {
+    epoch,
+    tracked: new TrackedFields(
+      trackedRows.map(({ id, collection, field, is_granted, is_ready }) => ({
+        id,
+        collection,
+        field,
+        isGranted: is_granted,
+        isReady: is_ready,
+      })),
+    ),
+    schema,
+    tables: schema === null ? null : new CollectionTables(db, schema),
+  }
+}
+
+export function collectionIn(schema: SchemaDefinition | null, name: string): CollectionDefinition | null {
+  if (schema === null || !Object.hasOwn(schema.collections, name)) return null
+  return schema.collections[name] ?? null
+}
+
+function schemaInForce(
+  stored: string | null,
+  fingerprint: string | null,
+  own: SchemaDefinition | null,
+): SchemaDefinition | null {
+  if (stored === null) return null
+  if (own !== null && schemaFingerprint(own) === fingerprint) return own
+  const { retired: _, ...schema } = parseSchema(JSON.parse(stored))
+  return own === null ? schema : withResolversOf(own, schema)
+}
+
+/** The stored schema with those of our resolvers that it was made with too. */
+function withResolversOf(own: SchemaDefinition, schema: SchemaDefinition): SchemaDefinition {
+  const collections = Object.entries(schema.collections).map(([name, collection]) => {
+    const mine = collectionIn(own, name)
+    if (mine === null || collection.resolverHashes === undefined) return [name, collection] as const
+    const known = resolverHashesOf(mine)
+    const resolvers: { [field: string]: Resolver } = {}
+    for (const [field, hash] of Object.entries(collection.resolverHashes)) {
+      const resolver = Object.hasOwn(mine.resolvers, field) ? mine.resolvers[field] : undefined
+      if (resolver !== undefined && known[field] === hash) resolvers[field] = resolver
+    }
+    return [name, { ...collection, resolvers }] as const
+  })
+  return { ...schema, collections: Object.fromEntries(collections) }
+}

