@@ -7,7 +7,7 @@ export const LAYOUT_VERSION = 1
 /**
  * What costs in SQLite is a random key in an index. So the log is keyed by delivery sequence, to
  * which rows are only ever added at the end; an operation is found by 52 bits of its id, whose index
- * is a fraction of one over the whole id (and not unique: the id itself is compared); nodes,
+ * is a fraction of one over the whole id (and not unique: the id in the JSON is compared); nodes,
  * collections and records go by small numbers; and a record id that is a UUID takes 16 bytes.
  */
 export const LAYOUT_STATEMENTS = [
@@ -37,7 +37,6 @@ export const LAYOUT_STATEMENTS = [
   // seq: delivery sequence; kind: 0 operation, 1 snapshot; scope: see scope-changes.ts
   `CREATE TABLE _kora_operations (
     seq INTEGER PRIMARY KEY,
-    id BLOB NOT NULL,
     id_key INTEGER NOT NULL,
     node INTEGER NOT NULL,
     sequence_number INTEGER NOT NULL,
@@ -70,6 +69,15 @@ export const LAYOUT_STATEMENTS = [
 
   // what became of writes with a key; result: see write-results.ts
   'CREATE TABLE _kora_write_results (key BLOB PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID',
+
+  // kind: user, device or all; versions are never given twice, so that servers can ask for later ones
+  `CREATE TABLE _kora_revocations (
+    version INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    revoked_at INTEGER NOT NULL,
+    UNIQUE (kind, value)
+  )`,
 
   `CREATE TABLE _kora_blob_refs (
     hash BLOB NOT NULL,

@@ -2,6 +2,8 @@ import type { Statement } from 'better-sqlite3'
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { ScopeChanges } from '../../core/view.ts'
+import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
 import {
   type Loaded,
@@ -25,22 +27,24 @@ const KIND_SNAPSHOT = 1
 /** A row of the log as the statements below return it, in this order. */
 type EntryRow = [
   seq: number,
-  id: Buffer,
   node: number,
   sequenceNumber: number,
   collection: number,
   kind: number,
   scope: string | null,
   wireJson: string,
-  recordId: Buffer | string,
 ]
-const ENTRY_COLUMNS = 'seq, o.id, node, sequence_number, o.collection, kind, scope, wire_json'
+const ENTRY_COLUMNS = 'seq, node, sequence_number, collection, kind, scope, wire_json'
+
+// Most operations of a user have one text; parsed anew it would cost as much as reading the row.
+const MAX_CACHED_SCOPES = 5000
 
 /** Rows of `_kora_operations`, `_kora_records` and `_kora_scope`: written and read by statement. */
 export class SqliteLog {
   readonly #nodes: NameTable
   readonly #collections: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
+  readonly #scopes = new Map<string, ScopeChanges>()
 
   constructor(db: SqliteDatabase, nodes: NameTable, collections: NameTable) {
     this.#nodes = nodes
@@ -84,10 +88,8 @@ export class SqliteLog {
 
   /** Wire JSON of the operation with this id. */
   findOperation(operationId: string): string | undefined {
-    for (const [id, wireJson] of this.#statements.findOperations.all(operationIdKey(operationId))) {
-      if (id.toString('hex') === operationId) return wireJson
-    }
-    return undefined
+    const found = this.#statements.findOperations.all(operationIdKey(operationId))
+    return found.find((wireJson) => operationIdOf(wireJson) === operationId)
   }
 
   findRecord({ collection, recordId }: RecordKey): StoredRecord | undefined {
@@ -134,7 +136,6 @@ export class SqliteLog {
   writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
     this.#statements.insertOperation.run(
       entry.deliverySequence,
-      Buffer.from(entry.operationId, 'hex'),
       operationIdKey(entry.operationId),
       this.#nodes.intern(entry.nodeId),
       entry.sequenceNumber,
@@ -200,19 +201,28 @@ export class SqliteLog {
       .map(parseWireJson)
   }
 
-  #toEntry(row: EntryRow): LogEntry {
-    const [seq, id, node, sequenceNumber, collection, kind, scope, wireJson, recordId] = row
+  #toEntry([seq, node, sequenceNumber, collection, kind, scope, wireJson]: EntryRow): LogEntry {
     return {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
-      operationId: id.toString('hex'),
+      operationId: operationIdOf(wireJson),
       nodeId: this.#nodes.nameOf(node),
       sequenceNumber,
       collection: this.#collections.nameOf(collection),
-      recordId: decodeRecordId(recordId),
+      recordId: recordIdOf(wireJson),
       wireJson,
-      scopeChanges: parseScopeChanges(scope),
+      scopeChanges: this.#parseScope(scope),
     }
+  }
+
+  #parseScope(text: string | null): ScopeChanges {
+    if (text === null) return parseScopeChanges(null)
+    const known = this.#scopes.get(text)
+    if (known !== undefined) return known
+    if (this.#scopes.size >= MAX_CACHED_SCOPES) this.#scopes.clear()
+    const parsed = parseScopeChanges(text)
+    this.#scopes.set(text, parsed)
+    return parsed
   }
 }
 
@@ -222,16 +232,12 @@ function parseWireJson(wireJson: string): Operation {
 
 function prepareStatements(db: SqliteDatabase) {
   const entries = (condition: string): Statement<unknown[], EntryRow> =>
-    db
-      .prepare<unknown[], EntryRow>(
-        `SELECT ${ENTRY_COLUMNS}, r.record_id FROM _kora_operations o JOIN _kora_records r ON r.id = o.record ${condition}`,
-      )
-      .raw()
+    db.prepare<unknown[], EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM _kora_operations ${condition}`).raw()
   return {
     maxSequence: db.prepare<[], number>('SELECT max(seq) FROM _kora_operations').pluck(),
     findOperations: db
-      .prepare<[number], [Buffer, string]>('SELECT id, wire_json FROM _kora_operations WHERE id_key = ?')
-      .raw(),
+      .prepare<[number], string>('SELECT wire_json FROM _kora_operations WHERE id_key = ?')
+      .pluck(),
     findRecord: db
       .prepare<[number, Buffer | string], [number, string]>(
         'SELECT id, state FROM _kora_records WHERE collection = ? AND record_id = ?',
@@ -251,8 +257,8 @@ function prepareStatements(db: SqliteDatabase) {
     updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
     insertOperation: db.prepare(
       `INSERT INTO _kora_operations
-        (seq, id, id_key, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        (seq, id_key, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     findWriteResult: db
       .prepare<[Buffer], string>('SELECT result FROM _kora_write_results WHERE key = ?')
@@ -267,7 +273,7 @@ function prepareStatements(db: SqliteDatabase) {
       .pluck(),
     entry: entries('WHERE seq = ?'),
     entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
-    entriesOfRecord: entries('WHERE o.record = ? ORDER BY seq'),
+    entriesOfRecord: entries('WHERE record = ? ORDER BY seq'),
     operationsAfter: db
       .prepare<[number, number, number], [number, string]>(
         'SELECT seq, wire_json FROM _kora_operations WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?',

@@ -229,7 +229,7 @@ test('uses the indexes that its speed rests on', async () => {
       .map(({ detail }) => detail)
       .join('; ')
 
-  expect(planOf('SELECT id FROM _kora_operations WHERE id_key = 1')).toContain('_kora_operations_id')
+  expect(planOf('SELECT wire_json FROM _kora_operations WHERE id_key = 1')).toContain('_kora_operations_id')
   expect(planOf('SELECT 1 FROM _kora_operations WHERE record = 1 AND kind = 0 ORDER BY seq')).toBe(
     'SEARCH _kora_operations USING INDEX _kora_operations_record (record=?)',
   )

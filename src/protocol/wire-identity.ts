@@ -1,0 +1,27 @@
+import type { Operation } from '../core/operation.ts'
+
+/*
+ * `operationToWireJson` writes an operation's identity first and in one order:
+ *
+ *   {"id":"<64 hex>","nodeId":"…","type":"…","collection":"…","recordId":"…","data":…
+ *
+ * so that a reader of many stored texts finds it without parsing them. The search for a property's
+ * name cannot stop inside a value, where quotes are escaped.
+ */
+
+const ID_START = '{"id":"'.length
+const ID_END = ID_START + 64
+const RECORD_ID = '"recordId":"'
+
+/** The id of the operation with this wire JSON. */
+export function operationIdOf(wireJson: string): string {
+  return wireJson.slice(ID_START, ID_END)
+}
+
+/** The record id of the operation with this wire JSON. */
+export function recordIdOf(wireJson: string): string {
+  const start = wireJson.indexOf(RECORD_ID, ID_END) + RECORD_ID.length
+  const end = wireJson.indexOf('"', start)
+  const text = wireJson.slice(start, end)
+  return text.includes('\\') ? (JSON.parse(wireJson) as Operation).recordId : text // a stored text is an operation
+}

@@ -1,0 +1,23 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
+import { operationIdOf, recordIdOf } from '../../src/protocol/wire-identity.ts'
+import { operations } from '../support/wire-operations.ts'
+
+test('finds the identity that is in the text', () => {
+  fc.assert(
+    fc.property(operations, (operation) => {
+      const wireJson = operationToWireJson(operation)
+      expect([operationIdOf(wireJson), recordIdOf(wireJson)]).toEqual([operation.id, operation.recordId])
+    }),
+  )
+})
+
+test('is not misled by values that look like properties', () => {
+  const [operation] = fc.sample(operations, 1)
+  if (operation === undefined) throw new Error('a sample')
+  for (const hostile of ['","recordId":"x', '"recordId":"', '\\', '\\"', 'a\\","recordId":"b']) {
+    const forged = { ...operation, nodeId: hostile, collection: hostile, recordId: `r${hostile}` }
+    expect(recordIdOf(operationToWireJson(forged))).toBe(`r${hostile}`)
+  }
+})
