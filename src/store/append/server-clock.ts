@@ -28,10 +28,11 @@ export class ServerClock {
     if (newest === null) return this.#clock.now()
     if (newest.wallTime <= this.#runtime.now() + MAX_LEAD_MS) this.#clock.advanceTo(newest)
     const reading = this.#clock.now()
-    return compareTimestamps(reading, newest) > 0 ? reading : this.#next(newest)
+    return compareTimestamps(reading, newest) > 0 ? reading : this.stampRightAfter(newest)
   }
 
-  #next({ wallTime, logical }: Timestamp): Timestamp {
+  /** The very next reading after `newest`, however long ago that was: what came since wins. */
+  stampRightAfter({ wallTime, logical }: Timestamp): Timestamp {
     if (logical < MAX_LOGICAL) return { wallTime, logical: logical + 1, nodeId: this.#nodeId }
     return { wallTime: wallTime + 1, logical: 0, nodeId: this.#nodeId }
   }

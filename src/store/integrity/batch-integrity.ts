@@ -12,7 +12,7 @@ import { type CollectionRules, rulesOf } from './integrity-rules.ts'
 import { LiveRecords } from './live-records.ts'
 import { type FindableState, isFindable } from './lookup-index.ts'
 import { findAffected } from './references.ts'
-import { authorSideEffect, type SideEffect, type SideEffectContext } from './side-effect.ts'
+import { authorCorrection, type SideEffect, type SideEffectContext } from './side-effect.ts'
 import { judgeTransitions } from './transitions.ts'
 
 export interface IntegrityContext extends SideEffectContext {
@@ -113,7 +113,7 @@ export class BatchIntegrity {
     state: RecordState,
   ): readonly SideEffect[] {
     if (Object.keys(values).length === 0) return []
-    return [authorSideEffect(record, values, { operation, causeId: operation.id, state }, this.#context)]
+    return [authorCorrection(record, values, { operation, causeId: operation.id, state }, this.#context)]
   }
 }
 

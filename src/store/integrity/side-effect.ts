@@ -1,5 +1,5 @@
 import { compareTimestamps } from '../../core/clock.ts'
-import type { FieldValues, JsonValue, Operation } from '../../core/operation.ts'
+import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
 import { foldOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -33,22 +33,47 @@ export interface SideEffectCause {
 }
 
 /**
- * Writes what follows from an operation into another record, or back into its own. It is stamped
- * after the operation and after everything that its record has seen, so that it wins on all devices.
- *
- * With the fields in it that visibility is decided by, it passes the filter of clients that receive
- * it in one batch with the insert of its record.
+ * Writes what follows from a deletion into another record. It is stamped by the server's clock, after
+ * the deletion and after everything that its record has seen, so that it wins on all devices.
  *
  * @param values fields to set; null: the record is deleted
  */
 export function authorSideEffect(
   record: PlannedRecord,
   values: FieldValues | null,
-  { operation: { timestamp, schemaVersion }, causeId, state }: SideEffectCause,
+  cause: SideEffectCause,
+  context: SideEffectContext,
+): SideEffect {
+  const { timestamp } = cause.operation
+  const newest = latestOf(cause.state)
+  const after = compareTimestamps(timestamp, newest) > 0 ? timestamp : newest
+  return author({ record, values, timestamp: context.clock.stampAfter(after) }, cause, context)
+}
+
+/**
+ * Takes back fields that an operation has set. It is stamped directly behind the operation, not by
+ * the present time: what other devices have written since, and have not sent yet, is judged by itself.
+ */
+export function authorCorrection(
+  record: PlannedRecord,
+  values: FieldValues,
+  cause: SideEffectCause,
+  context: SideEffectContext,
+): SideEffect {
+  const timestamp = context.clock.stampRightAfter(latestOf(cause.state))
+  return author({ record, values, timestamp }, cause, context)
+}
+
+/**
+ * With the fields in it that visibility is decided by, an operation passes the filter of clients
+ * that receive it in one batch with the insert of its record.
+ */
+function author(
+  { record, values, timestamp }: { record: PlannedRecord; values: FieldValues | null; timestamp: Timestamp },
+  { operation: { schemaVersion }, causeId, state }: SideEffectCause,
   context: SideEffectContext,
 ): SideEffect {
   const { collection, recordId } = record
-  const newest = latestOf(state)
   const tracked = pickValues(state, context.trackedFields(collection))
   const written: Operation = {
     id: '',
@@ -59,7 +84,7 @@ export function authorSideEffect(
     data: values,
     previousData:
       values === null ? orNull(tracked) : { ...tracked, ...pickValues(state, Object.keys(values)) },
-    timestamp: context.clock.stampAfter(compareTimestamps(timestamp, newest) > 0 ? timestamp : newest),
+    timestamp,
     sequenceNumber: 0,
     causalDeps: [causeId],
     schemaVersion,

@@ -1,0 +1,138 @@
+import { expect, test } from 'vitest'
+import { compareTimestamps } from '../../../src/core/clock.ts'
+import type { FieldValues, Operation } from '../../../src/core/operation.ts'
+import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { describeEachStore, SERVER_NODE } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
+import { teamSchema } from '../../support/team-schema.ts'
+
+const REFUSED = 'CONSTRAINT_VIOLATION'
+const tasks = { collection: 'tasks' }
+
+function taskAuthor(nodeId = 'a', startAt?: number) {
+  const author = new OperationAuthor(nodeId, startAt)
+  return {
+    insert: (data: FieldValues) => author.insert('k1', { title: 'x', ...data }, tasks),
+    update: (data: FieldValues) => author.update('k1', data, tasks),
+    delete: () => author.delete('k1', tasks),
+  }
+}
+
+describeEachStore('transitions of a field', (openStore) => {
+  test('refuse a change that is not among them, and name those that are', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = taskAuthor()
+    await appendAll(store, [author.insert({ review: 'none' })])
+
+    const [result] = await store.append([requestOf(author.update({ review: 'passed' }))])
+
+    expect(result).toMatchObject({
+      refusal: { code: REFUSED, message: 'tasks.review cannot go from "none" to "passed" (allowed: asked).' },
+    })
+    expect(
+      await appendAll(store, [
+        author.update({ review: 'asked' }),
+        author.update({ review: 'passed' }),
+        author.update({ review: 'none' }),
+        author.update({ review: 'passed' }), // stays what it is
+        author.update({ review: null }),
+        author.update({ title: 'y' }),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED, 'applied', REFUSED, 'applied'])
+  })
+
+  test('are judged from the stored value to the one that results', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = taskAuthor()
+    const late = taskAuthor('late', 1_740_000_000_000)
+    await appendAll(store, [author.insert({}), author.update({ review: 'passed' })]) // any state may be the first
+
+    expect(await appendAll(store, [late.update({ review: 'none' })])).toEqual(['applied']) // it loses
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ review: 'passed' })
+    expect(
+      await appendAll(store, [
+        author.insert({ review: 'none' }), // replaces the live record
+        author.delete(),
+        author.update({ review: 'none' }), // of the record as it was
+        author.insert({ review: 'none' }), // anew
+      ]),
+    ).toEqual([REFUSED, 'applied', REFUSED, 'applied'])
+  })
+})
+
+describeEachStore('a state machine that returns to the last valid state', (openStore) => {
+  test('stores the operation and sets the field back behind it', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = taskAuthor()
+    await appendAll(store, [author.insert({ userId: 'u' }), author.update({ status: 'doing' })])
+    const back = author.update({ status: 'open', title: 'y' })
+    const doing = author.update({ status: 'doing' })
+    const done = author.update({ status: 'done' })
+    const reopened = author.update({ status: 'doing', title: 'z' })
+
+    const results = await store.append([back, doing, done, reopened].map((operation) => requestOf(operation)))
+
+    const entries = results.map((result) =>
+      result.status === 'applied'
+        ? result.entries.map(({ wireJson }) => JSON.parse(wireJson) as Operation)
+        : [],
+    )
+    expect(entries.map(({ length }) => length)).toEqual([1, 1, 1, 2])
+    const [own, setBack] = entries[3] ?? []
+    expect(own?.id).toBe(reopened.id)
+    expect(setBack).toMatchObject({
+      type: 'update',
+      nodeId: SERVER_NODE,
+      data: { status: 'done' },
+      previousData: { status: 'doing', userId: 'u' },
+      causalDeps: [reopened.id],
+      sequenceNumber: 1,
+    })
+    expect(compareTimestamps((setBack as Operation).timestamp, reopened.timestamp)).toBeGreaterThan(0)
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'done', title: 'z' })
+  })
+
+  test('starts from the default', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = taskAuthor()
+
+    expect(await appendAll(store, [author.insert({}), author.update({ status: 'done' })])).toEqual([
+      'applied',
+      'applied',
+    ])
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'open' })
+  })
+
+  test('is judged before constraints, which see what remains', async () => {
+    const schema = defineSchema({
+      version: 1,
+      collections: {
+        seats: {
+          fields: { row: t.string(), state: t.enum(['free', 'held', 'sold']) },
+          constraints: [
+            { type: 'unique', fields: ['row'], where: { state: 'sold' }, onConflict: 'first-write-wins' },
+          ],
+          stateMachine: {
+            field: 'state',
+            transitions: { free: ['held'], held: ['free', 'sold'], sold: [] },
+            onInvalidTransition: 'last-valid-state',
+          },
+        },
+      },
+    })
+    await using store = await openStore({ schema })
+    const author = new OperationAuthor('a')
+    const seats = { collection: 'seats' }
+
+    expect(
+      await appendAll(store, [
+        author.insert('s1', { row: 'A', state: 'sold' }, seats),
+        author.insert('s2', { row: 'A', state: 'free' }, seats),
+        author.update('s2', { state: 'sold' }, seats), // set back to free, so nothing is sold twice
+        author.update('s2', { state: 'held' }, seats),
+        author.update('s2', { state: 'sold' }, seats),
+      ]),
+    ).toEqual(['applied', 'applied', 'applied', 'applied', REFUSED])
+    expect(await store.findRecord('seats', 's2')).toMatchObject({ state: 'held' })
+  })
+})
