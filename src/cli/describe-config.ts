@@ -2,8 +2,8 @@ import { relative } from 'node:path'
 import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
 import type { LoadedSchema, StoreConfig } from '../config/server-config.ts'
 import { assertNever } from '../core/errors.ts'
+import { maskSecrets } from '../core/mask-secrets.ts'
 import { formatQuantity } from './output/format.ts'
-import { maskSecrets } from './output/mask-secrets.ts'
 
 /** "SQLite, kora-server.db" */
 export function describeStore(store: StoreConfig, cwd: string): string {

@@ -2,9 +2,9 @@ import { type DestinationStream, pino } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import type { ServerConfig } from '../config/server-config.ts'
 import type { Logger } from '../core/logger.ts'
+import { maskSecrets } from '../core/mask-secrets.ts'
 import { createColours } from './output/colours.ts'
 import { escapeControlsInLines } from './output/escape-controls.ts'
-import { maskSecrets } from './output/mask-secrets.ts'
 import type { Output, Terminal } from './terminal.ts'
 
 /** Never printed, wherever in the fields they stand. */

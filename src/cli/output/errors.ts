@@ -1,9 +1,9 @@
 import type { ErrorCode } from '../../core/errors.ts'
 import { KoraServerError } from '../../core/errors.ts'
+import { maskSecrets } from '../../core/mask-secrets.ts'
 import type { Terminal } from '../terminal.ts'
 import { createColours } from './colours.ts'
 import { escapeControlsInLines } from './escape-controls.ts'
-import { maskSecrets } from './mask-secrets.ts'
 
 /** 0 done, 1 failed at its work, 2 the user's input is wrong. */
 export type ExitCode = number

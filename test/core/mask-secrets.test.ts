@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { maskSecrets } from '../../../src/cli/output/mask-secrets.ts'
+import { maskSecrets } from '../../src/core/mask-secrets.ts'
 
 test.each([
   ['postgres://kora:hunter2@db.local:5432/app', 'postgres://kora:***@db.local:5432/app'],
