@@ -246,7 +246,15 @@ export class Push {
       ? { operationId: received.operation.id, ...received.operation }
       : received
     const event = identity.isModern ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
-    logEvent(this.#logger, event, { operationId, code: refusal.code, detail: refusal.message })
+    logEvent(this.#logger, event, {
+      operationId,
+      collection,
+      recordId,
+      nodeId: identity.nodeId,
+      userId: identity.auth.userId,
+      code: refusal.code,
+      detail: refusal.message,
+    })
     this.#context.stats.errorCount++
     this.#context.metrics.refused(refusal.code)
     if (!identity.isModern) return // would make an older client drop the connection

@@ -52,6 +52,8 @@ const MAX_BLOCKED_MS = 30_000
 /** One connected client. */
 export class Session implements ViewReader, DeliveryTarget {
   readonly id: string
+  /** ms since the epoch */
+  readonly connectedAt: number
   readonly #context: SyncHubContext
   readonly #transport: ServerTransport
   readonly #logger: Logger
@@ -74,6 +76,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
+    this.connectedAt = context.runtime.now()
     this.#transport = transport
     this.#context = context
     this.#logger = context.logger.child({ sessionId: id })
