@@ -1,20 +1,27 @@
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
-import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
+import { assertNever, SchemaError, StoreError } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
+import type { PostgresServerStoreOptions } from '../store/postgres/options.ts'
 import type { ServerStore } from '../store/store.ts'
 import { displayPath } from './describe-config.ts'
 import type { Output, Terminal } from './terminal.ts'
 
 type SqliteConfig = Extract<StoreConfig, { driver: 'sqlite' }>
 
+type PostgresConfig = Extract<StoreConfig, { driver: 'postgres' }>
+
 /** Opens the store of the configuration for work; its driver is loaded only now. */
-export async function openStore({ store }: Pick<ServerConfig, 'store'>): Promise<ServerStore> {
+export async function openStore(
+  { store }: Pick<ServerConfig, 'store'>,
+  { logger }: { logger?: Logger } = {},
+): Promise<ServerStore> {
   switch (store.driver) {
     case 'sqlite':
       return openSqlite(store)
     case 'postgres':
-      throw postgresMissing()
+      return openPostgres(store, { ...(logger && { logger }) })
     case 'memory':
       return openMemory()
     default:
@@ -32,15 +39,17 @@ export async function openStoreForReading(
   { cwd, stderr }: Terminal,
 ): Promise<ServerStore> {
   if (config.driver === 'memory') return openEmptyMemory(schema, stderr)
-  if (config.driver === 'postgres') throw postgresMissing()
-  const name = displayPath(config.filename, cwd)
-  if (!existsSync(config.filename)) {
+  const name = config.driver === 'sqlite' ? displayPath(config.filename, cwd) : 'The database'
+  if (config.driver === 'sqlite' && !existsSync(config.filename)) {
     throw new StoreError(
       'STORE_OPEN_FAILED',
       `${name} does not exist. Name the database with --db or in the configuration, or create it with "kora-server start".`,
     )
   }
-  const store = await openSqlite(config, { isReadOnly: true })
+  const store =
+    config.driver === 'sqlite'
+      ? await openSqlite(config, { isReadOnly: true })
+      : await openPostgres(config, { readOnly: true })
   if (store.getSchema() !== null) return store
   await store.close()
   const remedy = schema === null ? 'Run "kora-server migrate --schema <file>".' : 'Run "kora-server migrate".'
@@ -54,7 +63,8 @@ export async function openStoreForReading(
  * @throws StoreError `STORE_OPEN_FAILED` also when the server could not write there
  */
 export async function openStoreForPlanning({ store }: Pick<ServerConfig, 'store'>): Promise<ServerStore> {
-  if (store.driver !== 'sqlite') return openStore({ store })
+  if (store.driver === 'postgres') return openPostgres(store, { readOnly: 'planning' })
+  if (store.driver === 'memory') return openMemory()
   requireWritable(store.filename)
   return existsSync(store.filename)
     ? openSqlite(store, { isReadOnly: true })
@@ -90,6 +100,14 @@ async function openSqlite(
   return createSqliteServerStore({ filename, durability, readOnly: isReadOnly })
 }
 
+async function openPostgres(
+  { connectionString, poolSize, schema }: PostgresConfig,
+  options: Pick<PostgresServerStoreOptions, 'readOnly' | 'logger'> = {},
+): Promise<ServerStore> {
+  const { createPostgresServerStore } = await import('../store/postgres/postgres-store.ts')
+  return createPostgresServerStore({ connectionString, poolSize, schema, ...options })
+}
+
 async function openMemory(): Promise<ServerStore> {
   const { MemoryServerStore } = await import('../store/memory/memory-store.ts')
   return new MemoryServerStore()
@@ -107,11 +125,4 @@ async function openEmptyMemory(schema: ServerConfig['schema'], stderr: Output): 
   await store.setSchema(schema.definition)
   await stderr.write('The memory store lives inside the running server; seen from here it is empty.\n')
   return store
-}
-
-function postgresMissing(): ConfigError {
-  return new ConfigError(
-    'CONFIG_INVALID',
-    'store.driver: this release has no PostgreSQL store. Use "sqlite".',
-  )
 }

@@ -56,7 +56,7 @@ export class PostgresDatabase implements Queries {
     this.schema = options.schema ?? 'public'
     this.runtime = runtime
     this.#hasPreparedStatements = options.preparedStatements ?? true
-    this.#isReadOnly = options.readOnly === true
+    this.#isReadOnly = (options.readOnly ?? false) !== false
     this.clientConfig = clientConfigOf(options)
     this.name = nameOf(options.connectionString)
     this.pool = new pg.Pool({

@@ -25,20 +25,24 @@ interface ServerFacts {
  * Connects, sees that the server can hold the promise, and brings the internal tables to the present
  * layout.
  *
+ * @returns `isEmpty`: there are no tables, and the store was opened to be read only
  * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`
  */
 export async function openDatabase(
   options: PostgresServerStoreOptions,
   { runtime, logger }: { runtime: Runtime; logger: Logger },
-): Promise<PostgresDatabase> {
+): Promise<{ readonly db: PostgresDatabase; readonly isEmpty: boolean }> {
   const db = new PostgresDatabase(options, runtime)
   try {
     const facts = await readFacts(db)
     requireUsable(db, facts, options.readOnly === true)
     warnOfLosses(db, facts, logger)
     db.useDurability(facts.synchronousCommit)
-    await prepareLayout(db, { isReadOnly: options.readOnly === true, logger })
-    return db
+    if (await isPresentLayout(db)) return { db, isEmpty: false }
+    if (options.readOnly === 'planning') await requireRights(db)
+    if ((options.readOnly ?? false) !== false) return { db, isEmpty: true }
+    await prepareLayout(db, logger)
+    return { db, isEmpty: false }
   } catch (error) {
     await db.close()
     throw toOpenError(error, db.name)
@@ -84,17 +88,27 @@ function warnOfLosses(db: PostgresDatabase, facts: ServerFacts, logger: Logger):
   for (const risk of risks) logEvent(logger, LOG_EVENTS.storeNotDurable, { store: db.name, risk })
 }
 
-async function prepareLayout(
-  db: PostgresDatabase,
-  { isReadOnly, logger }: { isReadOnly: boolean; logger: Logger },
-): Promise<void> {
-  if (await isPresentLayout(db)) return
-  if (isReadOnly) throw cannotUse(db, 'it is not a kora-server store. Start the server on it first.')
+async function prepareLayout(db: PostgresDatabase, logger: Logger): Promise<void> {
   const onWaiting = (): void =>
     logEvent(logger, LOG_EVENTS.storeWaiting, { store: db.name, reason: 'another server creates the tables' })
   await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
     if (!(await isPresentLayout(db))) await createLayout(db)
   })
+}
+
+/** What the first start needs: a schema to create tables in, or the right to make one. */
+async function requireRights(db: PostgresDatabase): Promise<void> {
+  const [row] = await db.rows<[boolean]>(
+    `SELECT CASE WHEN to_regnamespace($1) IS NULL
+        THEN has_database_privilege(current_database(), 'CREATE')
+        ELSE has_schema_privilege($1, 'CREATE') END`,
+    [quoteName(db.schema)],
+  )
+  if (row?.[0] === true) return
+  throw cannotUse(
+    db,
+    `the role may not create tables in the schema "${db.schema}". Run: GRANT USAGE, CREATE ON SCHEMA ${quoteName(db.schema)} TO …`,
+  )
 }
 
 /** @throws StoreError `STORE_NEWER` */

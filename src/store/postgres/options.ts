@@ -25,8 +25,11 @@ export interface PostgresServerStoreOptions {
   readonly idleTimeoutMs?: number
   /** Whether commits use named prepared statements; false for poolers that do not know them. Default true. */
   readonly preparedStatements?: boolean
-  /** Only reads, also from a replica. Default false. */
-  readonly readOnly?: boolean
+  /**
+   * Only reads, also from a replica, and from a database that has no tables yet. `planning`: as a
+   * server would, which is to write there; refused where that could not. Default false.
+   */
+  readonly readOnly?: boolean | 'planning'
   /** ms between two looks for commits that were not announced. Default 1000. */
   readonly pollIntervalMs?: number
   readonly logger?: Logger

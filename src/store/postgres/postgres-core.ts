@@ -14,7 +14,14 @@ import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
 import { PostgresLog } from './postgres-log.ts'
-import { collectionIn, readSettings, type Settings } from './settings.ts'
+import { collectionIn, NO_SETTINGS, readSettings, type Settings } from './settings.ts'
+
+export interface CoreOptions {
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly nodeId: string
+  readonly isEmpty: boolean
+}
 
 /** The tables of one database and what is kept of them in memory, for the parts of the store. */
 export class PostgresCore {
@@ -27,28 +34,28 @@ export class PostgresCore {
   readonly log: PostgresLog
   readonly serverNodeId: string
   readonly clock: ServerClock
+  /** True for a database without tables, opened to be read only. */
+  readonly isEmpty: boolean
   /** This server's own schema: what it was given, else what the database holds. */
   schema: SchemaDefinition | null = null
   /** True once the tables are all that the schema of this process asks for. */
   isPrepared = false
   #settings: Settings
 
-  static async open(
-    db: PostgresDatabase,
-    options: { runtime: Runtime; logger: Logger; nodeId: string },
-  ): Promise<PostgresCore> {
-    return new PostgresCore(db, options, await readSettings(db, db, null))
+  static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
+    return new PostgresCore(db, options, options.isEmpty ? NO_SETTINGS : await readSettings(db, db, null))
   }
 
   private constructor(
     db: PostgresDatabase,
-    { runtime, logger, nodeId }: { runtime: Runtime; logger: Logger; nodeId: string },
+    { runtime, logger, nodeId, isEmpty }: CoreOptions,
     settings: Settings,
   ) {
     this.db = db
     this.runtime = runtime
     this.logger = logger
     this.serverNodeId = nodeId
+    this.isEmpty = isEmpty
     this.clock = new ServerClock(nodeId, runtime)
     this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
     this.collections = new NameTable(db, '{collections}', 'name')

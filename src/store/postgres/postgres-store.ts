@@ -62,11 +62,13 @@ const POLL_INTERVAL_MS = 1000
 export async function createPostgresServerStore(
   options: PostgresServerStoreOptions,
 ): Promise<PostgresServerStore> {
-  const { runtime = systemRuntime(), logger = silentLogger, readOnly: isReadOnly = false } = options
-  const db = await openDatabase(options, { runtime, logger })
+  const { runtime = systemRuntime(), logger = silentLogger } = options
+  const isReadOnly = (options.readOnly ?? false) !== false
+  const { db, isEmpty } = await openDatabase(options, { runtime, logger })
   try {
-    const nodeId = await readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
-    const core = await PostgresCore.open(db, { runtime, logger, nodeId })
+    const wanted = isEmpty ? '' : options.nodeId
+    const nodeId = await readServerNodeId(db, { wanted, runtime, isReadOnly })
+    const core = await PostgresCore.open(db, { runtime, logger, nodeId, isEmpty })
     return new PostgresServerStore(core, options)
   } catch (error) {
     await db.close()
@@ -93,7 +95,7 @@ export class PostgresServerStore implements ServerStore {
   constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
     this.#core = core
     this.#db = core.db
-    this.#isReadOnly = options.readOnly === true
+    this.#isReadOnly = (options.readOnly ?? false) !== false
     this.#blobs = new PostgresBlobs(core.db)
     this.#revocations = new PostgresRevocations(core.db)
     this.#search = new PostgresSearch(core.db)

@@ -60,10 +60,11 @@ export class SchemaMigration {
 
   async plan(schema: SchemaDefinition): Promise<SchemaPlan> {
     const next = parseSchema(schema)
-    const pending = await this.#pending(this.#core.db)
-    const plan = await this.#planChange(this.#core.db, next)
+    const { db, isEmpty } = this.#core
+    const pending = isEmpty ? [] : await this.#pending(db)
+    const plan = isEmpty ? planSchemaChange(null, next) : await this.#planChange(db, next)
     assertNothingRefused(plan)
-    const isCurrent = await this.#isCurrent(next)
+    const isCurrent = !isEmpty && (await this.#isCurrent(next))
     const steps = isCurrent ? [] : plan.steps
     const statements = steps.flatMap((step) => {
       const sql = this.#render(step)

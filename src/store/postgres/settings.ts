@@ -18,6 +18,9 @@ export interface Settings {
   readonly tables: CollectionTables | null
 }
 
+/** Of a database without tables. */
+export const NO_SETTINGS: Settings = { epoch: 0, tracked: new TrackedFields(), schema: null, tables: null }
+
 type SettingsRow = [
   epoch: number,
   fingerprint: string | null,
