@@ -1,10 +1,12 @@
 import { compareTimestamps, HybridLogicalClock, MAX_LOGICAL } from '../../core/clock.ts'
 import type { Timestamp } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import type { PlannedEntry } from './batch-overlay.ts'
 
 /**
- * A timestamp further ahead of our time than this does not carry the server's clock along: it can
- * only have come in past the guards, and every later write of the server would be that far ahead.
+ * Clients stop at an operation that is further ahead of their time than this. So the server's clock
+ * does not follow a timestamp that is, which can only have come in past the guards, and does not go
+ * on from where it was when its own time has been set back by more.
  */
 const MAX_LEAD_MS = 300_000
 
@@ -12,7 +14,7 @@ const MAX_LEAD_MS = 300_000
 export class ServerClock {
   readonly #nodeId: string
   readonly #runtime: Pick<Runtime, 'now'>
-  readonly #clock: HybridLogicalClock
+  #clock: HybridLogicalClock
 
   constructor(nodeId: string, runtime: Pick<Runtime, 'now'>) {
     this.#nodeId = nodeId
@@ -25,9 +27,13 @@ export class ServerClock {
    * is about to be written: whoever wrote that may have had a faster clock, and must not win.
    */
   stampAfter(newest: Timestamp | null): Timestamp {
-    if (newest === null) return this.#clock.now()
-    if (newest.wallTime <= this.#runtime.now() + MAX_LEAD_MS) this.#clock.advanceTo(newest)
-    const reading = this.#clock.now()
+    if (newest !== null) this.resumeAfter(newest)
+    let reading = this.#clock.now()
+    if (this.#isTooFarAhead(reading)) {
+      this.#clock = new HybridLogicalClock(this.#nodeId, this.#runtime)
+      reading = this.#clock.now()
+    }
+    if (newest === null) return reading
     return compareTimestamps(reading, newest) > 0 ? reading : this.stampRightAfter(newest)
   }
 
@@ -36,4 +42,23 @@ export class ServerClock {
     if (logical < MAX_LOGICAL) return { wallTime, logical: logical + 1, nodeId: this.#nodeId }
     return { wallTime: wallTime + 1, logical: 0, nodeId: this.#nodeId }
   }
+
+  /** Goes on from what this node has stamped last, before a restart or in another process. */
+  resumeAfter(newest: Timestamp): void {
+    if (!this.#isTooFarAhead(newest)) this.#clock.advanceTo(newest)
+  }
+
+  #isTooFarAhead({ wallTime }: Timestamp): boolean {
+    return wallTime > this.#runtime.now() + MAX_LEAD_MS
+  }
+}
+
+/** The newest timestamp that the server has given in a plan, to be kept for its next start; null for none. */
+export function newestServerStamp(entries: readonly PlannedEntry[]): Timestamp | null {
+  let newest: Timestamp | null = null
+  for (const { kind, wireJson, operation } of entries) {
+    if (kind !== 'operation' || wireJson !== null) continue // snapshots carry the clocks of others
+    if (newest === null || compareTimestamps(operation.timestamp, newest) > 0) newest = operation.timestamp
+  }
+  return newest
 }

@@ -14,6 +14,8 @@ export type MetaKey =
   | 'operation_count'
   /** The delivery sequence before the first entry: above those of a log that this one replaced. */
   | 'delivery_base'
+  /** The newest timestamp that the server has given, serialized. */
+  | 'server_clock'
   /** Written to see that the file can be written. */
   | 'health_checked_at'
 

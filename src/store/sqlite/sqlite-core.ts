@@ -1,4 +1,6 @@
 import type { Statement } from 'better-sqlite3'
+import { compareTimestamps, parseTimestamp, serializeTimestamp } from '../../core/clock.ts'
+import type { Timestamp } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import {
@@ -10,7 +12,7 @@ import {
 } from '../append/load.ts'
 import { type LogCounters, numberEntries } from '../append/number-entries.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
-import { ServerClock } from '../append/server-clock.ts'
+import { newestServerStamp, ServerClock } from '../append/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
@@ -130,6 +132,7 @@ export class SqliteCore implements AppendContext {
       this.blobs.noteRefs(row)
       if (row.entry.kind === 'operation') operations++
     }
+    this.#keepServerClock(plan)
     for (const [key, result] of plan.writeResults ?? []) this.log.writeResult(key, result)
     for (const [nodeId, sequenceNumber] of plan.vector) this.nodes.advance(nodeId, sequenceNumber)
     if (counters.serverSequence > before.serverSequence) {
@@ -156,9 +159,24 @@ export class SqliteCore implements AppendContext {
 
   /** Reads again what is kept in memory of the tables. */
   refresh(): void {
-    this.#nodeNames.forget()
+    this.nodeNames.forget()
     this.collections.forget()
+    const newest = this.#newestServerStamp()
+    if (newest !== null) this.clock.resumeAfter(newest)
     this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))
+  }
+
+  #keepServerClock({ entries }: AppendPlan): void {
+    const stamp = newestServerStamp(entries)
+    if (stamp === null) return
+    const newest = this.#newestServerStamp()
+    if (newest !== null && compareTimestamps(newest, stamp) >= 0) return
+    this.meta.set('server_clock', serializeTimestamp(stamp))
+  }
+
+  #newestServerStamp(): Timestamp | null {
+    const stored = this.meta.get('server_clock')
+    return stored === null ? null : parseTimestamp(stored)
   }
 
   #toTracked({ id, collection, field, isGranted, isReady }: TrackedRow): TrackedField {
