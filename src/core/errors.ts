@@ -1,3 +1,4 @@
+
 /**
  * Every code of an error that kora-server throws, with what it means and what to do. Types,
  * messages and the reference page of the documentation follow from this table.
@@ -61,6 +62,14 @@ export const ERROR_CODES = {
     remedy: 'Use another backup; `kora-server backup --verify` checks one.',
   },
   CONFIG_INVALID: {
+  BACKUP_INTERRUPTED: {
+    meaning: 'The log was replaced while a backup of it was made.',
+    remedy: 'Make the backup again; what was written of this one cannot be restored.',
+  },
+  STORE_NOT_EMPTY: {
+    meaning: 'A backup was to be restored into a store that holds operations.',
+    remedy: 'Add --merge or --replace, or restore into an empty store.',
+  },
     meaning: 'The configuration has problems.',
     remedy: 'The message lists each with its path.',
   },

@@ -5,6 +5,9 @@ import type { ScopeMap } from '../core/scope.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { View, Visibility } from '../core/view.ts'
 import type { BlobIndex } from './blob-index.ts'
+import type { OperationSearch } from './operation-search.ts'
+import type { RestorableStore } from './restore.ts'
+import type { RevocationIndex } from './revocations.ts'
 
 /** A record as SQL tables and queries show it. */
 export interface MaterializedRecord {
@@ -160,6 +163,16 @@ export interface SchemaPlan {
 }
 
 /** What an applied remote operation came to. */
+/** A server that runs on a store, as it last said of itself. */
+export interface RunningServer {
+  readonly id: string
+  /** The server that was asked. */
+  readonly isThis: boolean
+  readonly schemaVersion: number | null
+  /** ms since the epoch */
+  readonly seenAt: number
+}
+
 export type ApplyResult = 'applied' | 'duplicate' | 'refused'
 
 /**
@@ -168,7 +181,7 @@ export type ApplyResult = 'applied' | 'duplicate' | 'refused'
  *
  * Every method rejects with `StoreError` `STORE_CLOSED` after `close()`.
  */
-export interface ServerStore extends BlobIndex {
+export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex, RestorableStore {
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
   /**
    * Creates and fills one table per collection. Free when the schema is unchanged.
@@ -252,4 +265,8 @@ export interface ServerStore extends BlobIndex {
   exportBackup(): Promise<Uint8Array>
   importBackup(data: Uint8Array, merge?: boolean): Promise<void>
   close(): Promise<void>
+  /** The servers that share the store and have lately said so; absent where there can be only one. */
+  listServers?(): Promise<readonly RunningServer[]>
+  /** The whole of `createBackup`, for logs that fit into memory. */
 }
+  /** `restoreBackup` from memory: replaces what the store holds, or adds to it. */

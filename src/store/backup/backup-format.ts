@@ -1,184 +1,181 @@
-import { createHash } from 'node:crypto'
 import { StoreError } from '../../core/errors.ts'
-import type { Operation } from '../../core/operation.ts'
-import { parseOperation } from '../../protocol/parse-operation.ts'
+import type { RevocationSubject } from '../revocations.ts'
 
 /*
- * A backup is a text of lines, each a JSON object:
+ * A backup is a header, sections and a trailer:
  *
- *   {"format":"kora-server-backup","version":1,"createdAt":…,"nodes":n,"operations":m,…}
- *   {"node":…,"user":…,"sequence":…}       n lines: who is bound to whom, and the version vector
- *   {"id":…,"nodeId":…,…}                  m lines: the operations in delivery order
- *   {"sha256":…}                           over every byte before this line
+ *   {"format":"kora-server-backup","version":1,"createdAt":…,"nodeId":…}\n
+ *   {"section":"nodes","count":n,"bytes":b,"rawBytes":r,"sha256":…}\n         then b bytes
+ *   {"section":"revocations",…}\n                                             then b bytes
+ *   {"section":"operations",…}\n                                              then b bytes
+ *   …                                       sections in this order, each kind as often as needed
+ *   {"end":true,"nodes":n,"revocations":v,"operations":m,"maxDeliverySequence":…,"sha256":…}\n
  *
- * It holds what was said to the server, not what the server made of it: records, tables, snapshots
- * and delivery sequences follow from the operations.
+ * The bytes of a section are gzip of `count` lines of JSON, `rawBytes` long. Its sha256 is that of
+ * the bytes as they stand in the file, so that a reader with little memory uses no section before it
+ * has proved whole; that of the trailer is over every byte before the trailer.
+ *
+ * A backup holds what was said to the server, not what the server made of it: records, tables,
+ * snapshots and delivery sequences follow from the operations. @see docs/backups.md
  */
 
-const FORMAT = 'kora-server-backup'
-const VERSION = 1
+export const BACKUP_FORMAT = 'kora-server-backup'
+export const BACKUP_VERSION = 1
+
+/** Kinds of sections, in their order. */
+export const SECTION_KINDS = ['nodes', 'revocations', 'operations'] as const
+export type SectionKind = (typeof SECTION_KINDS)[number]
+
+/** A section is as large as this when written, and larger only where one operation is. */
+export const SECTION_BYTES = 1024 * 1024
+/** What a reader holds at once at most. An operation is as large as it was accepted. */
+export const MAX_SECTION_BYTES = 256 * 1024 * 1024
+export const MAX_LINE_BYTES = 4096
+
+export interface BackupHeader {
+  /** ISO 8601 */
+  readonly createdAt: string
+  /** Of the server that made it. */
+  readonly nodeId: string
+}
+
+export interface SectionHeader {
+  readonly section: SectionKind
+  readonly count: number
+  readonly bytes: number
+  readonly rawBytes: number
+  readonly sha256: string
+}
+
+export interface BackupTrailer {
+  readonly nodes: number
+  readonly revocations: number
+  readonly operations: number
+  /** Of the log that it was made of. */
+  readonly maxDeliverySequence: number
+  readonly sha256: string
+}
 
 export interface BackupNode {
   readonly nodeId: string
   readonly userId: string | null
-  /** Its entry of the version vector. */
   readonly maxSequence: number
 }
 
-export interface BackupSource {
-  readonly createdAtMs: number
-  readonly maxDeliverySequence: number
-  readonly operationCount: number
-  readonly nodes: readonly BackupNode[]
-  /** Wire JSON of the operations in delivery order. */
-  readonly operations: Iterable<string>
+export type BackupRevocation = RevocationSubject & { readonly revokedAt: number }
+
+// ── writing ──────────────────────────────────────────────────────────────────────────────────
+
+export function formatHeader({ createdAt, nodeId }: BackupHeader): string {
+  return `${JSON.stringify({ format: BACKUP_FORMAT, version: BACKUP_VERSION, createdAt, nodeId })}\n`
 }
 
-export interface BackedUpOperation {
-  readonly operation: Operation
-  readonly wireJson: string
+export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }: SectionHeader): string {
+  return `${JSON.stringify({ section, count, bytes, rawBytes, sha256 })}\n`
 }
 
-export interface Backup {
-  /** Of the store that it was made of, at that time. */
-  readonly maxDeliverySequence: number
-  readonly nodes: readonly BackupNode[]
-  readonly operations: readonly BackedUpOperation[]
+export function formatTrailer(trailer: BackupTrailer): string {
+  const { nodes, revocations, operations, maxDeliverySequence, sha256 } = trailer
+  return `${JSON.stringify({ end: true, nodes, revocations, operations, maxDeliverySequence, sha256 })}\n`
 }
 
-/** Writes a backup, in pieces of some hundred kilobytes. */
-export function* writeBackup(source: BackupSource): Generator<Uint8Array> {
-  const hash = createHash('sha256')
-  let lines: string[] = []
-  let length = 0
-  const take = (): Uint8Array => {
-    const piece = Buffer.from(`${lines.join('\n')}\n`)
-    hash.update(piece)
-    lines = []
-    length = 0
-    return piece
+export function formatNode({ nodeId, userId, maxSequence }: BackupNode): string {
+  return JSON.stringify({ node: nodeId, user: userId, sequence: maxSequence })
+}
+
+export function formatRevocation({ kind, value, revokedAt }: BackupRevocation): string {
+  return JSON.stringify({ kind, value, revokedAt })
+}
+
+// ── reading ──────────────────────────────────────────────────────────────────────────────────
+
+/** @throws StoreError `BACKUP_INVALID` */
+export function parseHeader(line: string): BackupHeader {
+  const header = parseObject(line)
+  if (header?.format !== BACKUP_FORMAT) throw invalidBackup('it is not a backup of kora-server')
+  const { version, createdAt, nodeId } = header
+  if (!isCount(version)) throw invalidBackup('its first line is damaged')
+  if (version > BACKUP_VERSION) {
+    throw invalidBackup(
+      `it has version ${version}, and this release reads up to ${BACKUP_VERSION}. Use a later release`,
+    )
   }
-  for (const line of linesOf(source)) {
-    lines.push(line)
-    length += line.length
-    if (length >= PIECE_LENGTH) yield take()
+  if (typeof createdAt !== 'string' || typeof nodeId !== 'string') {
+    throw invalidBackup('its first line is damaged')
   }
-  if (lines.length > 0) yield take()
-  yield Buffer.from(`{"sha256":"${hash.digest('hex')}"}\n`)
+  return { createdAt, nodeId }
 }
-
-const PIECE_LENGTH = 256 * 1024
-
-function* linesOf({ createdAtMs, maxDeliverySequence, operationCount, nodes, operations }: BackupSource) {
-  yield JSON.stringify({
-    format: FORMAT,
-    version: VERSION,
-    createdAt: new Date(createdAtMs).toISOString(),
-    nodes: nodes.length,
-    operations: operationCount,
-    maxDeliverySequence,
-  })
-  for (const { nodeId, userId, maxSequence } of nodes) {
-    yield JSON.stringify({ node: nodeId, user: userId, sequence: maxSequence })
-  }
-  yield* operations
-}
-
-// An operation is as large as it was accepted; the limit for new ones may have been lowered since.
-const MAX_OPERATION_BYTES = 1024 ** 3
 
 /**
- * Reads a backup, every line of it, before anything of it may be used.
+ * The line between two sections, or after the last one.
  *
  * @throws StoreError `BACKUP_INVALID`
  */
-export function readBackup(data: Uint8Array): Backup {
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  const body = verifiedBody(bytes)
-  const lines = body.toString('utf8').split('\n')
-  const header = readHeader(parseLine(lines[0] ?? '', 1))
-  if (lines.length !== 1 + header.nodes + header.operations) {
-    throw invalid(`it should hold ${header.nodes + header.operations} entries and has ${lines.length - 1}`)
-  }
-  return {
-    maxDeliverySequence: header.maxDeliverySequence,
-    nodes: lines.slice(1, 1 + header.nodes).map((line, index) => readNode(parseLine(line, index + 2))),
-    operations: lines
-      .slice(1 + header.nodes)
-      .map((line, index) => readOperation(line, index + 2 + header.nodes)),
-  }
+export function parseSectionOrTrailer(line: string): SectionHeader | BackupTrailer {
+  const value = parseObject(line)
+  if (value === null) throw invalidBackup('a line between its sections is damaged')
+  const parsed = value.end === true ? toTrailer(value) : toSectionHeader(value)
+  if (parsed === null) throw invalidBackup('a line between its sections is damaged')
+  return parsed
 }
 
-/** Everything before the last line, which holds its hash. */
-function verifiedBody(bytes: Buffer): Buffer {
-  const end = bytes.at(-1) === NEWLINE ? bytes.length - 1 : bytes.length
-  const start = bytes.lastIndexOf(NEWLINE, end - 1) + 1
-  if (!bytes.subarray(0, 64).includes(`"format":"${FORMAT}"`))
-    throw invalid('it is not a backup of kora-server')
-  const trailer = /^\{"sha256":"([0-9a-f]{64})"\}$/.exec(
-    bytes.toString('utf8', start, Math.min(end, start + 100)),
-  )
-  if (trailer === null) throw invalid('its end is missing')
-  const hash = createHash('sha256').update(bytes.subarray(0, start)).digest('hex')
-  if (hash !== trailer[1]) throw invalid('its checksum does not fit its content')
-  return bytes.subarray(0, start - 1)
+export function isTrailer(line: SectionHeader | BackupTrailer): line is BackupTrailer {
+  return 'maxDeliverySequence' in line
 }
 
-const NEWLINE = 0x0a
-
-interface Header {
-  readonly nodes: number
-  readonly operations: number
-  readonly maxDeliverySequence: number
-}
-
-function readHeader(header: JsonObject): Header {
-  const { version } = header
-  if (!isCount(version)) throw invalid('it has no version')
-  if (version > VERSION) {
-    throw invalid(`it is of version ${version}, and this release reads up to ${VERSION}; use a later release`)
-  }
-  const { nodes, operations, maxDeliverySequence } = header
-  if (!isCount(nodes) || !isCount(operations) || !isCount(maxDeliverySequence)) {
-    throw invalid('its first line is not complete')
-  }
-  return { nodes, operations, maxDeliverySequence }
-}
-
-function readNode({ node, user, sequence }: JsonObject): BackupNode {
-  if (
-    typeof node !== 'string' ||
-    node === '' ||
-    !(user === null || typeof user === 'string') ||
-    !isCount(sequence)
-  ) {
-    throw invalid('an entry of a node is not complete')
-  }
+/** @throws StoreError `BACKUP_INVALID` */
+export function parseNode(line: string): BackupNode {
+  const value = parseObject(line)
+  const { node, user, sequence } = value ?? {}
+  if (typeof node !== 'string' || node === '' || !isCount(sequence)) throw invalidBackup(DAMAGED_NODE)
+  if (user !== null && typeof user !== 'string') throw invalidBackup(DAMAGED_NODE)
   return { nodeId: node, userId: user, maxSequence: sequence }
 }
 
-function readOperation(line: string, number: number): BackedUpOperation {
-  const received = parseOperation(parseLine(line, number), MAX_OPERATION_BYTES)
-  if (!received.ok) throw invalid(`line ${number} is not an operation: ${received.refusal.message}`)
-  return { operation: received.operation, wireJson: received.wireJson }
+const DAMAGED_NODE = 'an entry of a node is damaged'
+
+/** @throws StoreError `BACKUP_INVALID` */
+export function parseRevocation(line: string): BackupRevocation {
+  const { kind, value, revokedAt } = parseObject(line) ?? {}
+  const isKind = kind === 'user' || kind === 'device' || kind === 'all'
+  if (isKind && typeof value === 'string' && isCount(revokedAt)) return { kind, value, revokedAt }
+  throw invalidBackup('an entry of a revocation is damaged')
+}
+
+export function invalidBackup(reason: string): StoreError {
+  return new StoreError('BACKUP_INVALID', `The backup cannot be used: ${reason}. Nothing was restored.`)
+}
+
+function toSectionHeader(value: JsonObject): SectionHeader | null {
+  const { section, count, bytes, rawBytes, sha256 } = value
+  const kind = SECTION_KINDS.find((known) => known === section)
+  if (kind === undefined || !isCount(count) || !isCount(bytes) || !isCount(rawBytes)) return null
+  if (bytes > MAX_SECTION_BYTES || rawBytes > MAX_SECTION_BYTES || !isSha256(sha256)) return null
+  return { section: kind, count, bytes, rawBytes, sha256 }
+}
+
+function toTrailer(value: JsonObject): BackupTrailer | null {
+  const { nodes, revocations, operations, maxDeliverySequence, sha256 } = value
+  if (!isCount(nodes) || !isCount(revocations) || !isCount(operations)) return null
+  if (!isCount(maxDeliverySequence) || !isSha256(sha256)) return null
+  return { nodes, revocations, operations, maxDeliverySequence, sha256 }
 }
 
 type JsonObject = { readonly [key: string]: unknown }
 
-function parseLine(line: string, number: number): JsonObject {
+function parseObject(line: string): JsonObject | null {
   try {
     const value: unknown = JSON.parse(line)
-    if (typeof value === 'object' && value !== null) return value as JsonObject // any object has this shape
+    return typeof value === 'object' && value !== null ? (value as JsonObject) : null // any object has this shape
   } catch {
-    // The same answer as for a line that holds no object.
+    return null
   }
-  throw invalid(`line ${number} is damaged`)
 }
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
-function invalid(reason: string): StoreError {
-  return new StoreError('BACKUP_INVALID', `The backup cannot be used: ${reason}. Nothing was restored.`)
+function isSha256(value: unknown): value is string {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
 }

@@ -14,8 +14,10 @@ import { runLoading } from '../append/load.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
 import { ServerClock } from '../append/server-clock.ts'
-import { readBackup, writeBackup } from '../backup/backup-format.ts'
-import { restoreBatches, restoredBase } from '../backup/restore.ts'
+import type { BackupNode } from '../backup/backup-format.ts'
+import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
+import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
+import { restoredBase } from '../backup/restored-base.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
@@ -23,8 +25,11 @@ import { isMissing, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery, mayTrack } from '../delivery/tracked-fields.ts'
 import { describeStep } from '../materialize/ddl.ts'
 import { assertNothingRefused, planSchemaChange } from '../materialize/schema-change.ts'
+import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
+import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { Revocation, RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -42,6 +47,8 @@ import type {
 } from '../store.ts'
 import { MemoryBlobs } from './memory-blobs.ts'
 import { isOperation, MemoryLog, type MemoryRecord, operationOf } from './memory-log.ts'
+import { MemoryRevocations } from './memory-revocations.ts'
+import { findOperationTail, readOperations } from './memory-search.ts'
 
 export interface MemoryServerStoreOptions {
   /** The server's own node id. Default: a new one. */
@@ -56,6 +63,7 @@ export class MemoryServerStore implements ServerStore {
   readonly #clock: ServerClock
   readonly #nodes = new Map<string, NodeRegistration>()
   readonly #blobs = new MemoryBlobs()
+  readonly #revocations = new MemoryRevocations()
   #log: MemoryLog
   #schema: SchemaDefinition | null = null
   /** What the next schema is compared with: the present one and fields of earlier ones. */
@@ -219,6 +227,16 @@ export class MemoryServerStore implements ServerStore {
     return found
   }
 
+  async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
+    this.#assertOpen()
+    return readOperations(this.#log, filter, page)
+  }
+
+  async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
+    this.#assertOpen()
+    return findOperationTail(this.#log, filter, count)
+  }
+
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
@@ -293,6 +311,28 @@ export class MemoryServerStore implements ServerStore {
     return after
   }
 
+  // ── revocations ────────────────────────────────────────────────────────────────────────────
+
+  async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
+    this.#assertOpen()
+    return this.#revocations.revoke(subject, revokedAt)
+  }
+
+  async undoRevocation(subject: RevocationSubject): Promise<boolean> {
+    this.#assertOpen()
+    return this.#revocations.undo(subject)
+  }
+
+  async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
+    this.#assertOpen()
+    return this.#revocations.list(afterVersion, limit)
+  }
+
+  async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
+    this.#assertOpen()
+    return this.#revocations.find(subjects)
+  }
+
   // ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
   async readBlobReferrers(
@@ -356,35 +396,46 @@ export class MemoryServerStore implements ServerStore {
 
   async exportBackup(): Promise<Uint8Array> {
     this.#assertOpen()
-    const nodeIds = new Set([...this.#nodes.keys(), ...this.#log.vector.keys()])
-    const pieces = writeBackup({
-      createdAtMs: this.#runtime.now(),
-      maxDeliverySequence: this.#log.end,
-      operationCount: this.#log.operationCount,
-      nodes: [...nodeIds].map((nodeId) => ({
-        nodeId,
-        userId: this.#nodes.get(nodeId)?.userId ?? null,
-        maxSequence: this.#log.vector.get(nodeId) ?? 0,
-      })),
-      operations: this.#log
-        .scanEntries(0, Number.POSITIVE_INFINITY)
-        .filter(isOperation)
-        .map((entry) => entry.wireJson),
-    })
-    return Buffer.concat([...pieces])
+    return exportToMemory(this, this.#runtime.now())
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
     this.#assertOpen()
-    const backup = readBackup(data)
-    if (!merge) this.#blobs.forgetRefs()
-    const log = merge ? this.#log : this.#emptyLogAfter(restoredBase(backup, this.#log.end))
-    for (const { nodeId, userId, maxSequence } of backup.nodes) {
-      await this.registerNode({ nodeId, userId })
-      if (maxSequence > 0) log.advance(nodeId, maxSequence)
+    await importFromMemory(this, data, merge)
+  }
+
+  async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
+    this.#assertOpen()
+    const nodeIds = [...new Set([...this.#nodes.keys(), ...this.#log.vector.keys()])]
+    return nodeIds.slice(after, after + limit).map((nodeId, index) => ({
+      position: after + index + 1,
+      nodeId,
+      userId: this.#nodes.get(nodeId)?.userId ?? null,
+      maxSequence: this.#log.vector.get(nodeId) ?? 0,
+    }))
+  }
+
+  async openRestore({ mode, maxDeliverySequence }: RestoreOptions): Promise<StoreRestore> {
+    this.#assertOpen()
+    const isMerge = mode === 'merge'
+    const log = isMerge ? this.#log : this.#emptyLogAbove(maxDeliverySequence)
+    const registrations: BackupNode[] = []
+    return {
+      addOperations: async (operations) => countRestored(this.#appendTo(log, restoreRequests(operations))),
+      addNodes: async (nodes) => void registrations.push(...nodes),
+      addRevocations: async (revocations) => {
+        for (const revocation of revocations) this.#revocations.revoke(revocation, revocation.revokedAt)
+      },
+      commit: async () => {
+        if (!isMerge) this.#forgetPositions()
+        for (const { nodeId, userId, maxSequence } of registrations) {
+          await this.registerNode({ nodeId, userId })
+          log.advance(nodeId, maxSequence)
+        }
+        this.#log = log
+      },
+      rollback: async () => {},
     }
-    for (const batch of restoreBatches(backup)) this.#appendTo(log, batch)
-    this.#log = log
   }
 
   async close(): Promise<void> {
@@ -422,11 +473,25 @@ export class MemoryServerStore implements ServerStore {
     return planStreams(view, this.#log.tracked, this.#log.collections())
   }
 
-  #emptyLogAfter(base: number): MemoryLog {
+  /** For what takes the place of the present log. */
+  #emptyLogAbove(backupMaxSequence: number): MemoryLog {
+    const base = restoredBase(backupMaxSequence, {
+      ownMaxSequence: this.#log.end,
+      nowMs: this.#runtime.now(),
+    })
+    this.#blobs.forgetRefs()
     const log = new MemoryLog(this.#nodeId, this.#blobs, base)
     for (const tracked of this.#log.tracked.all()) log.tracked.set(tracked)
-    log.indexLive(this.#schema)
+    // The server's own numbers go on: clients may hold operations that they were given to.
+    log.advance(this.#nodeId, this.#log.vector.get(this.#nodeId) ?? 0)
     return log
+  }
+
+  /** What nodes were told of a log that is no more. */
+  #forgetPositions(): void {
+    for (const node of this.#nodes.values()) {
+      this.#nodes.set(node.nodeId, { ...node, viewKey: null, legacyPosition: 0 })
+    }
   }
 
   /** Folds every record of the collection again, by the schema as it is now. */

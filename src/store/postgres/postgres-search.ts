@@ -22,7 +22,7 @@ export class PostgresSearch {
     filter: OperationFilter,
     { after, limit, maxBytes }: OperationPage,
   ): Promise<LoggedOperation[]> {
-    const { sql, values, isIndexed } = await this.#conditionsOf(filter)
+    const { sql, values, isIndexed } = await this.#conditionsOf(filter, 4)
     const end = await this.#end()
     for (let position = after; position < end; ) {
       const scanEnd = isIndexed ? end : await this.#endOfScan(position, end)
@@ -46,13 +46,13 @@ export class PostgresSearch {
   async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
     const end = await this.#end()
     if (count === 0) return end
-    const { sql, values } = await this.#conditionsOf(filter)
+    const { sql, values } = await this.#conditionsOf(filter, 3)
     const [row] = await this.#db.rows<[number | null]>(
       `SELECT min(seq) FROM (
           SELECT o.seq FROM {operations} o
-          WHERE o.seq > $1 AND o.seq <= $2 AND ${sql} AND $4::bigint IS NOT NULL ORDER BY o.seq DESC LIMIT $3
+          WHERE o.seq > $1 AND o.seq <= $2 AND ${sql} ORDER BY o.seq DESC LIMIT $3
         ) AS tail`,
-      [0, end, count, 0, ...values],
+      [0, end, count, ...values],
     )
     return typeof row?.[0] === 'number' ? row[0] - 1 : end
   }
@@ -71,16 +71,14 @@ export class PostgresSearch {
     return row?.[0] ?? end
   }
 
-  /** Parameters begin with $5. */
-  async #conditionsOf({
-    collection,
-    recordId,
-    nodeId,
-    writtenFrom,
-  }: OperationFilter): Promise<{ sql: string; values: Parameter[]; isIndexed: boolean }> {
+  /** @param parametersBefore of the statement that the conditions become part of */
+  async #conditionsOf(
+    { collection, recordId, nodeId, writtenFrom }: OperationFilter,
+    parametersBefore: number,
+  ): Promise<{ sql: string; values: Parameter[]; isIndexed: boolean }> {
     const parts = [`o.kind = ${KIND_OPERATION}`]
     const values: Parameter[] = []
-    const place = (value: Parameter): string => `$${values.push(value) + 4}`
+    const place = (value: Parameter): string => `$${values.push(value) + parametersBefore}`
     if (recordId !== undefined) {
       const inCollection =
         collection === undefined ? '' : `c.name = ${place(collection)} AND r.collection = c.id AND`

@@ -1,5 +1,6 @@
 import type { Statement } from 'better-sqlite3'
 import type { VersionVector } from '../../core/version-vector.ts'
+import type { ListedNode } from '../restore.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
@@ -59,9 +60,9 @@ export class NodeRegistry {
     return after
   }
 
-  /** Every node with its user and vector entry. */
-  all(): { nodeId: string; userId: string | null; maxSequence: number }[] {
-    return this.#statements.all.all()
+  /** @see RestorableStore.listNodes */
+  list(after: number, limit: number): ListedNode[] {
+    return this.#statements.list.all(after, limit)
   }
 
   /** Forgets what a new log makes untrue: numbers of the old vector. */
@@ -93,8 +94,9 @@ function prepareStatements(db: SqliteDatabase) {
     update: db.prepare(
       'UPDATE _kora_nodes SET user_id = ?, view_key = ?, legacy_position = ? WHERE node_id = ?',
     ),
-    all: db.prepare<[], { nodeId: string; userId: string | null; maxSequence: number }>(
-      'SELECT node_id AS nodeId, user_id AS userId, max_sequence AS maxSequence FROM _kora_nodes ORDER BY id',
+    list: db.prepare<[number, number], ListedNode>(
+      `SELECT id AS position, node_id AS nodeId, user_id AS userId, max_sequence AS maxSequence
+        FROM _kora_nodes WHERE id > ? ORDER BY id LIMIT ?`,
     ),
     resetVector: db.prepare('UPDATE _kora_nodes SET max_sequence = 0, view_key = NULL, legacy_position = 0'),
   }

@@ -1,3 +1,4 @@
+import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
@@ -101,7 +102,7 @@ export class ScopeTracking {
     const { id, collection } = tracked
     const { trackedAfter, indexedThrough } = this.#progressOf(id)
     const collectionId = this.#core.collections.intern(collection)
-    const end = Math.min(trackedAfter, indexedThrough + ENTRIES_PER_STEP)
+    const end = this.#endOfStep(indexedThrough, trackedAfter)
     this.#core.db
       .prepare(
         `INSERT OR IGNORE INTO _kora_scope (field, key, seq)
@@ -111,10 +112,21 @@ export class ScopeTracking {
     return this.#setProgress(tracked, end, end >= trackedAfter)
   }
 
+  /** The sequence up to which one step indexes: there are gaps, below a restored log a very large one. */
+  #endOfStep(indexedThrough: number, trackedAfter: number): number {
+    const last = this.#core.db
+      .prepare<[number, number, number], number>(
+        'SELECT seq FROM _kora_operations WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1 OFFSET ?',
+      )
+      .pluck()
+    return last.get(indexedThrough, trackedAfter, ENTRIES_PER_STEP - 1) ?? trackedAfter
+  }
+
   /** @returns true when nothing is left to index */
   #indexRecords(tracked: TrackedField): boolean {
     const { id, collection } = tracked
     const { trackedAfter, indexedThrough } = this.#progressOf(id)
+    // `+` keeps SQLite from collecting and sorting the whole collection through its index.
     const rows = this.#core.db
       .prepare<[number, number, number], [number, Buffer | string, string]>(
         `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?`,
@@ -144,7 +156,8 @@ export class ScopeTracking {
     const definition: CollectionDefinition | null = this.#core.collection(record.collection)
     const entries = log.entriesOfRecord(record.ref)
     const past = entries.filter((entry) => entry.deliverySequence <= trackedAfter)
-    const history = fieldHistoryOf(log.operationsOfRecord(record.ref), field, definition)
+    const operations = entries.filter(({ kind }) => kind === 'operation').map(operationOfEntry)
+    const history = fieldHistoryOf(operations, field, definition)
     this.#noteHistory(tracked, past, history.changes)
     const hasMovedSince = entries.some(
       (entry) => entry.deliverySequence > trackedAfter && entry.scopeChanges[field]?.before !== undefined,
@@ -201,6 +214,10 @@ export class ScopeTracking {
     if (isDone) this.#remember({ ...tracked, isReady: true })
     return isDone
   }
+}
+
+function operationOfEntry({ wireJson }: LogEntry): Operation {
+  return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
 }
 
 function planOfEntries(entries: readonly PlannedEntry[]) {

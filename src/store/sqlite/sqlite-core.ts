@@ -22,6 +22,7 @@ import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
 import { SqliteBlobs } from './sqlite-blobs.ts'
 import { SqliteLog } from './sqlite-log.ts'
+import { SqliteRevocations } from './sqlite-revocations.ts'
 import { WriteQueue } from './write-queue.ts'
 
 interface TrackedRow {
@@ -38,17 +39,18 @@ export class SqliteCore implements AppendContext {
   readonly filename: string
   readonly runtime: Runtime
   readonly meta: MetaTable
+  readonly nodeNames: NameTable
   readonly collections: NameTable
   readonly nodes: NodeRegistry
   readonly log: SqliteLog
   readonly blobs: SqliteBlobs
+  readonly revocations: SqliteRevocations
   readonly writes: WriteQueue
   readonly serverNodeId: string
   readonly clock: ServerClock
   tracked = new TrackedFields()
   schema: SchemaDefinition | null = null
   tables: CollectionTables | null = null
-  readonly #nodeNames: NameTable
   readonly #dataVersion: Statement<[], number>
   readonly #trackedRows: Statement<[], TrackedRow>
   #seenDataVersion = -1
@@ -63,11 +65,12 @@ export class SqliteCore implements AppendContext {
     this.serverNodeId = nodeId
     this.clock = new ServerClock(nodeId, runtime)
     this.meta = new MetaTable(db)
-    this.#nodeNames = new NameTable(db, '_kora_nodes', 'node_id')
+    this.nodeNames = new NameTable(db, '_kora_nodes', 'node_id')
     this.collections = new NameTable(db, '_kora_collections', 'name')
-    this.nodes = new NodeRegistry(db, this.#nodeNames)
-    this.log = new SqliteLog(db, this.#nodeNames, this.collections)
-    this.blobs = new SqliteBlobs(db, this.#nodeNames, this.log)
+    this.nodes = new NodeRegistry(db, this.nodeNames)
+    this.log = new SqliteLog(db, this.nodeNames, this.collections)
+    this.blobs = new SqliteBlobs(db, this.nodeNames, this.log)
+    this.revocations = new SqliteRevocations(db)
     this.writes = new WriteQueue(db, { filename, runtime, onRollback: () => this.refresh() })
     this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
     this.#trackedRows = db.prepare<[], TrackedRow>(

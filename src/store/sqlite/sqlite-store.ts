@@ -6,13 +6,16 @@ import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
-import { readBackup } from '../backup/backup-format.ts'
+import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, type LogSource, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
+import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { resolveCollection, resolveWhere } from '../query/resolve-query.ts'
+import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { Revocation, RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -33,9 +36,10 @@ import { openDatabase } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
-import { exportPieces, mergeBackup, replaceByBackup } from './sqlite-backup.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { toStoreError } from './sqlite-errors.ts'
+import { openRestore } from './sqlite-restore.ts'
+import { findOperationTail, readOperations } from './sqlite-search.ts'
 
 export interface SqliteServerStoreOptions {
   /** Path of the file, created if need be; `:memory:` for none. */
@@ -180,6 +184,14 @@ export class SqliteServerStore implements ServerStore {
     )
   }
 
+  async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
+    return this.#read(() => readOperations(this.#core, filter, page))
+  }
+
+  async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
+    return this.#read(() => findOperationTail(this.#core, filter, count))
+  }
+
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
@@ -256,6 +268,26 @@ export class SqliteServerStore implements ServerStore {
     return this.#core.writes.run(() => this.#core.nodes.register(node))
   }
 
+  // ── revocations ────────────────────────────────────────────────────────────────────────────
+
+  async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
+    this.#assertWritable()
+    return this.#core.writes.run(() => this.#core.revocations.revoke(subject, revokedAt))
+  }
+
+  async undoRevocation(subject: RevocationSubject): Promise<boolean> {
+    this.#assertWritable()
+    return this.#core.writes.run(() => this.#core.revocations.undo(subject))
+  }
+
+  async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
+    return this.#read(() => this.#core.revocations.list(afterVersion, limit))
+  }
+
+  async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
+    return this.#read(() => this.#core.revocations.find(subjects))
+  }
+
   // ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
   async readBlobReferrers(
@@ -317,14 +349,22 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async exportBackup(): Promise<Uint8Array> {
-    return this.#read(() => Buffer.concat([...exportPieces(this.#core)]))
+    this.#assertOpen()
+    return exportToMemory(this, this.#core.runtime.now())
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
     this.#assertWritable()
-    const backup = readBackup(data)
-    if (merge) await mergeBackup(this.#core, backup)
-    else await replaceByBackup(this.#core, backup)
+    await importFromMemory(this, data, merge)
+  }
+
+  async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
+    return this.#read(() => this.#core.nodes.list(after, limit))
+  }
+
+  async openRestore(options: RestoreOptions): Promise<StoreRestore> {
+    this.#assertWritable()
+    return openRestore(this.#core, options)
   }
 
   async close(): Promise<void> {

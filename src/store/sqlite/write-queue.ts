@@ -51,11 +51,38 @@ export class WriteQueue {
     }
   }
 
-  async #retry<Result>(action: () => Result): Promise<Result> {
+  /**
+   * Opens a transaction that its caller ends by `commit` or `rollback`. What else uses the connection
+   * meanwhile takes part in it, so it is for a connection of its own.
+   *
+   * @throws StoreError when the database cannot be written
+   */
+  async begin(): Promise<void> {
+    await this.#retryWhileBusy(() => this.#begin())
+  }
+
+  commit(): void {
+    try {
+      this.#db.exec('COMMIT')
+    } catch (error) {
+      throw toStoreError(error, this.#filename)
+    }
+  }
+
+  rollback(): void {
+    if (this.#db.open && this.#db.inTransaction) this.#db.exec('ROLLBACK')
+    this.#onRollback()
+  }
+
+  #retry<Result>(action: () => Result): Promise<Result> {
+    return this.#retryWhileBusy(() => this.#transact(action))
+  }
+
+  async #retryWhileBusy<Result>(attempt: () => Result): Promise<Result> {
     const deadline = this.#runtime.monotonicNow() + LOCK_WAIT_MS
     for (;;) {
       try {
-        return this.#transact(action)
+        return attempt()
       } catch (error) {
         const mayRetry = isBusy(error) && this.#db.open && this.#runtime.monotonicNow() < deadline
         if (!mayRetry) throw toStoreError(error, this.#filename)
@@ -65,16 +92,19 @@ export class WriteQueue {
   }
 
   #transact<Result>(action: () => Result): Result {
-    if (!this.#db.open) throw new StoreError('STORE_CLOSED', 'The store is closed.')
-    this.#db.exec('BEGIN IMMEDIATE')
+    this.#begin()
     try {
       const result = action()
       this.#db.exec('COMMIT')
       return result
     } catch (error) {
-      if (this.#db.inTransaction) this.#db.exec('ROLLBACK')
-      this.#onRollback()
+      this.rollback()
       throw error
     }
+  }
+
+  #begin(): void {
+    if (!this.#db.open) throw new StoreError('STORE_CLOSED', 'The store is closed.')
+    this.#db.exec('BEGIN IMMEDIATE')
   }
 }

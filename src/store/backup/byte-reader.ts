@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto'
+import { invalidBackup } from './backup-format.ts'
+
+const NEWLINE = 0x0a
+
+/** Takes lines and runs of bytes from a stream, and hashes what it takes. Holds what was asked for, no more. */
+export class ByteReader {
+  readonly #source: AsyncIterator<Uint8Array>
+  readonly #hash = createHash('sha256')
+  #pending: Buffer = Buffer.alloc(0)
+  #bytesRead = 0
+  #lastLine = ''
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.#source = source[Symbol.asyncIterator]()
+  }
+
+  get bytesRead(): number {
+    return this.#bytesRead
+  }
+
+  /** The line that was read last, with its line feed. */
+  get lastLine(): string {
+    return this.#lastLine
+  }
+
+  /** SHA-256 of everything taken so far. */
+  digest(): string {
+    return this.#hash.copy().digest('hex')
+  }
+
+  /** The next line, without its line feed. */
+  async line(maxBytes: number): Promise<string> {
+    let end = this.#pending.indexOf(NEWLINE)
+    while (end === -1) {
+      if (this.#pending.byteLength > maxBytes) throw invalidBackup('it is damaged: a line has no end')
+      if (!(await this.#fill())) throw invalidBackup('it ends too early')
+      end = this.#pending.indexOf(NEWLINE)
+    }
+    if (end > maxBytes) throw invalidBackup('it is damaged: a line has no end')
+    this.#lastLine = this.#take(end + 1).toString('utf8')
+    return this.#lastLine.slice(0, -1)
+  }
+
+  async bytes(length: number): Promise<Buffer> {
+    const chunks = [this.#pending]
+    let available = this.#pending.byteLength
+    while (available < length) {
+      const { value, done } = await this.#source.next()
+      if (done) throw invalidBackup('it ends too early')
+      chunks.push(asBuffer(value))
+      available += value.byteLength
+    }
+    this.#pending = chunks.length === 1 ? this.#pending : Buffer.concat(chunks)
+    return this.#take(length)
+  }
+
+  async isAtEnd(): Promise<boolean> {
+    while (this.#pending.byteLength === 0) if (!(await this.#fill())) return true
+    return false
+  }
+
+  async close(): Promise<void> {
+    await this.#source.return?.()
+  }
+
+  #take(length: number): Buffer {
+    const taken = this.#pending.subarray(0, length)
+    this.#pending = this.#pending.subarray(length)
+    this.#hash.update(taken)
+    this.#bytesRead += length
+    return taken
+  }
+
+  async #fill(): Promise<boolean> {
+    const { value, done } = await this.#source.next()
+    if (done) return false
+    this.#pending = this.#pending.byteLength === 0 ? asBuffer(value) : Buffer.concat([this.#pending, value])
+    return true
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

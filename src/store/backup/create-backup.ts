@@ -1,0 +1,148 @@
+import { createHash, type Hash } from 'node:crypto'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import { StoreError } from '../../core/errors.ts'
+import type { ServerStore } from '../store.ts'
+import {
+  formatHeader,
+  formatNode,
+  formatRevocation,
+  formatSectionHeader,
+  formatTrailer,
+  SECTION_BYTES,
+  type SectionKind,
+} from './backup-format.ts'
+
+const compress = promisify(gzip)
+const COMPRESSION_LEVEL = 3 // a third larger than the default, at three times its speed
+const PAGE_ROWS = 5000
+
+/** What a backup reads of a store. */
+export type BackupSourceStore = Pick<
+  ServerStore,
+  | 'getNodeId'
+  | 'getOperationCount'
+  | 'getMaxDeliverySequence'
+  | 'listNodes'
+  | 'listRevocations'
+  | 'readOperations'
+>
+
+export interface BackupProgress {
+  readonly operationsDone: number
+  /** About: clients may write meanwhile. */
+  readonly operationsTotal: number
+}
+
+export interface CreateBackupOptions {
+  /** ms since the epoch. Default: now. */
+  readonly createdAtMs?: number
+  readonly onProgress?: (progress: BackupProgress) => void
+}
+
+/**
+ * The log as a portable backup, in pieces, with the memory of one section. Clients may write
+ * meanwhile: it holds every operation up to the end of the log as it was when the first one was read.
+ *
+ * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced meanwhile; what was written is no backup
+ */
+export async function* createBackup(
+  store: BackupSourceStore,
+  { createdAtMs = Date.now(), onProgress }: CreateBackupOptions = {},
+): AsyncGenerator<Uint8Array, void> {
+  const writer = new SectionWriter()
+  yield writer.text(
+    formatHeader({ createdAt: new Date(createdAtMs).toISOString(), nodeId: store.getNodeId() }),
+  )
+  // The version vector first: it may claim no operation that the backup does not hold.
+  yield* writer.sections('nodes', readNodes(store))
+  yield* writer.sections('revocations', readRevocations(store))
+  const operationsTotal = await store.getOperationCount()
+  const end = await store.getMaxDeliverySequence()
+  const report = () => onProgress?.({ operationsDone: writer.counts.operations, operationsTotal })
+  for await (const lines of readOperations(store, end)) {
+    yield* writer.section('operations', lines)
+    report()
+  }
+  if (writer.counts.operations < operationsTotal) {
+    throw new StoreError(
+      'BACKUP_INTERRUPTED',
+      'The log was replaced while the backup was made. What was written is no backup; make it again.',
+    )
+  }
+  yield Buffer.from(formatTrailer({ ...writer.counts, maxDeliverySequence: end, sha256: writer.digest() }))
+}
+
+async function* readNodes(store: BackupSourceStore): AsyncGenerator<string[]> {
+  for (let after = 0; ; ) {
+    const nodes = await store.listNodes(after, PAGE_ROWS)
+    const last = nodes.at(-1)
+    if (last === undefined) return
+    after = last.position
+    yield nodes.map(formatNode)
+  }
+}
+
+async function* readRevocations(store: BackupSourceStore): AsyncGenerator<string[]> {
+  for (let after = 0; ; ) {
+    const revocations = await store.listRevocations(after, PAGE_ROWS)
+    const last = revocations.at(-1)
+    if (last === undefined) return
+    after = last.version
+    yield revocations.map(formatRevocation)
+  }
+}
+
+async function* readOperations(store: BackupSourceStore, end: number): AsyncGenerator<string[]> {
+  for (let after = 0; after < end; ) {
+    const page = await store.readOperations({}, { after, limit: PAGE_ROWS, maxBytes: SECTION_BYTES })
+    const last = page.at(-1)
+    if (last === undefined) return
+    after = last.deliverySequence
+    const lines = page
+      .filter(({ deliverySequence }) => deliverySequence <= end)
+      .map((operation) => operation.wireJson)
+    if (lines.length > 0) yield lines
+  }
+}
+
+/** Makes sections of lines, and counts and hashes all that is written. */
+class SectionWriter {
+  readonly counts = { nodes: 0, revocations: 0, operations: 0 }
+  readonly #hash: Hash = createHash('sha256')
+
+  text(text: string): Uint8Array {
+    return this.#note(Buffer.from(text))
+  }
+
+  async *sections(kind: SectionKind, pages: AsyncIterable<string[]>): AsyncGenerator<Uint8Array> {
+    for await (const lines of pages) yield* this.section(kind, lines)
+  }
+
+  async *section(kind: SectionKind, lines: readonly string[]): AsyncGenerator<Uint8Array> {
+    const raw = Buffer.from(`${lines.join('\n')}\n`)
+    const bytes = await compress(raw, { level: COMPRESSION_LEVEL })
+    this.counts[kind] += lines.length
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    yield this.text(
+      formatSectionHeader({
+        section: kind,
+        count: lines.length,
+        bytes: bytes.byteLength,
+        rawBytes: raw.byteLength,
+        sha256,
+      }),
+    )
+    yield this.#note(bytes)
+  }
+
+  /** Over everything so far. */
+  digest(): string {
+    return this.#hash.copy().digest('hex')
+  }
+
+  #note(bytes: Buffer): Uint8Array {
+    this.#hash.update(bytes)
+    return bytes
+  }
+}

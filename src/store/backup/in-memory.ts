@@ -1,0 +1,22 @@
+import { type BackupSourceStore, createBackup } from './create-backup.ts'
+import { type RestoreTarget, restoreBackup } from './restore-backup.ts'
+
+/** @see ServerStore.exportBackup */
+export async function exportToMemory(store: BackupSourceStore, createdAtMs: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = []
+  for await (const piece of createBackup(store, { createdAtMs })) pieces.push(piece)
+  return Buffer.concat(pieces)
+}
+
+/** @see ServerStore.importBackup */
+export async function importFromMemory(
+  store: RestoreTarget,
+  data: Uint8Array,
+  merge: boolean,
+): Promise<void> {
+  await restoreBackup(store, () => onePiece(data), merge ? 'merge' : 'replace')
+}
+
+async function* onePiece(data: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield data
+}

@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto'
+import { promisify } from 'node:util'
+import { gunzip } from 'node:zlib'
+import { StoreError } from '../../core/errors.ts'
+import { parseOperation } from '../../protocol/parse-operation.ts'
+import type { RestoredOperation } from '../restore.ts'
+import {
+  type BackupHeader,
+  type BackupTrailer,
+  formatTrailer,
+  invalidBackup,
+  isTrailer,
+  MAX_LINE_BYTES,
+  MAX_SECTION_BYTES,
+  parseHeader,
+  parseNode,
+  parseRevocation,
+  parseSectionOrTrailer,
+  SECTION_KINDS,
+  type SectionHeader,
+  type SectionKind,
+} from './backup-format.ts'
+import { ByteReader } from './byte-reader.ts'
+
+const decompress = promisify(gunzip)
+
+/** A section that is what its checksum says. */
+export interface BackupSection {
+  readonly kind: SectionKind
+  readonly lines: readonly string[]
+  /** Bytes of the backup up to its end. */
+  readonly bytesRead: number
+}
+
+export interface BackupSummary extends BackupHeader, BackupTrailer {
+  readonly bytes: number
+}
+
+/**
+ * The sections of a backup, each checked before it is handed out. The whole has proved whole only
+ * when the iteration is done; the return value is its summary.
+ *
+ * @throws StoreError `BACKUP_INVALID`
+ */
+export async function* readSections(
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<BackupSection, BackupSummary> {
+  const reader = new ByteReader(source)
+  try {
+    const header = parseHeader(await firstLine(reader))
+    const counts = { nodes: 0, revocations: 0, operations: 0 }
+    let lastKind = 0
+    for (;;) {
+      const digest = reader.digest()
+      const next = parseSectionOrTrailer(await reader.line(MAX_LINE_BYTES))
+      if (isTrailer(next)) {
+        await checkTrailer(next, { counts, digest, reader })
+        return { ...header, ...next, bytes: reader.bytesRead }
+      }
+      const kind = SECTION_KINDS.indexOf(next.section)
+      if (kind < lastKind) throw invalidBackup('its sections are out of order')
+      lastKind = kind
+      const lines = await readSection(next, reader)
+      counts[next.section] += lines.length
+      yield { kind: next.section, lines, bytesRead: reader.bytesRead }
+    }
+  } finally {
+    await reader.close()
+  }
+}
+
+/** What has no first line of ours is something else, however it is damaged. */
+async function firstLine(reader: ByteReader): Promise<string> {
+  try {
+    return await reader.line(MAX_LINE_BYTES)
+  } catch (error) {
+    if (error instanceof StoreError) throw invalidBackup('it is not a backup of kora-server')
+    throw error
+  }
+}
+
+async function readSection(header: SectionHeader, reader: ByteReader): Promise<string[]> {
+  const bytes = await reader.bytes(header.bytes)
+  if (createHash('sha256').update(bytes).digest('hex') !== header.sha256) {
+    throw invalidBackup(`a section of ${header.section} is damaged`)
+  }
+  const raw = await inflate(bytes, header)
+  const lines = raw.toString('utf8').split('\n')
+  if (raw.byteLength !== header.rawBytes || lines.pop() !== '' || lines.length !== header.count) {
+    throw invalidBackup(`a section of ${header.section} does not hold what it says`)
+  }
+  return lines
+}
+
+async function inflate(bytes: Buffer, { section, rawBytes }: SectionHeader): Promise<Buffer> {
+  try {
+    return await decompress(bytes, { maxOutputLength: Math.max(1, rawBytes) })
+  } catch {
+    throw invalidBackup(`a section of ${section} cannot be decompressed`)
+  }
+}
+
+async function checkTrailer(
+  trailer: BackupTrailer,
+  found: { counts: { readonly [kind in SectionKind]: number }; digest: string; reader: ByteReader },
+): Promise<void> {
+  const expected = formatTrailer({
+    ...found.counts,
+    maxDeliverySequence: trailer.maxDeliverySequence,
+    sha256: found.digest,
+  })
+  if (formatTrailer(trailer) !== expected) throw invalidBackup('its checksum does not fit its content')
+  // What the trailer itself says is told from damage by its exact form.
+  if (found.reader.lastLine !== expected) throw invalidBackup('its last line is damaged')
+  if (!(await found.reader.isAtEnd())) throw invalidBackup('something follows its end')
+}
+
+/**
+ * Reads a backup from end to end: its checksums, and whether each entry is one.
+ *
+ * @throws StoreError `BACKUP_INVALID`
+ */
+export async function verifyBackup(
+  source: AsyncIterable<Uint8Array>,
+  onProgress?: (bytesRead: number) => void,
+): Promise<BackupSummary> {
+  const sections = readSections(source)
+  try {
+    for (;;) {
+      const next = await sections.next()
+      if (next.done) return next.value
+      const { kind, lines, bytesRead } = next.value
+      checkLines(kind, lines)
+      onProgress?.(bytesRead)
+    }
+  } finally {
+    await sections.return(undefined as never) // closes the source; what it would return is not looked at
+  }
+}
+
+function checkLines(kind: SectionKind, lines: readonly string[]): void {
+  const check = { nodes: parseNode, revocations: parseRevocation, operations: parseBackupOperation }[kind]
+  for (const line of lines) check(line)
+}
+
+/** The operation of a line, checked as one that comes from a client. */
+export function parseBackupOperation(line: string): RestoredOperation {
+  const received = parseOperation(parseJson(line), MAX_SECTION_BYTES)
+  if (!received.ok) throw invalidBackup(`an entry is not an operation: ${received.refusal.message}`)
+  return { operation: received.operation, wireJson: received.wireJson }
+}
+
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line)
+  } catch {
+    throw invalidBackup('an entry is not JSON')
+  }
+}

@@ -1,0 +1,119 @@
+import { StoreError } from '../../core/errors.ts'
+import type { RestoreCounts, StoreRestore } from '../restore.ts'
+import type { ServerStore } from '../store.ts'
+import { parseNode, parseRevocation } from './backup-format.ts'
+import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
+import { type BackupSummary, parseBackupOperation, readSections, verifyBackup } from './read-backup.ts'
+
+/** `empty` refuses a store that holds something. */
+export type RestoreMode = 'empty' | 'merge' | 'replace'
+
+export interface RestoreProgress {
+  readonly phase: 'verify' | 'restore'
+  /** Bytes while verifying, operations while restoring. */
+  readonly done: number
+  /** null: not known */
+  readonly total: number | null
+}
+
+export interface RestoreBackupOptions {
+  /** What `verifyBackup` has said of the same source: then it is not read another time. */
+  readonly verified?: BackupSummary
+  readonly onProgress?: (progress: RestoreProgress) => void
+}
+
+export type RestoreTarget = Pick<ServerStore, 'getMaxDeliverySequence' | 'openRestore'>
+
+export interface RestoreResult extends RestoreCounts {
+  readonly summary: BackupSummary
+}
+
+/**
+ * Restores a backup with the memory of one section. It is read to its end, and every checksum
+ * compared, before the first row is written. A source that can be read once only is kept in a
+ * temporary file for that.
+ *
+ * Clients come back by themselves: a restored log is numbered above all positions that they may
+ * hold (`restoredBase`), and the version vector asks each device for what the backup does not have.
+ *
+ * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`
+ */
+export async function restoreBackup(
+  store: RestoreTarget,
+  source: BackupSource,
+  mode: RestoreMode,
+  { verified, onProgress }: RestoreBackupOptions = {},
+): Promise<RestoreResult> {
+  if (mode === 'empty') await assertEmpty(store)
+  const backup = openBackupSource(source)
+  try {
+    const summary =
+      verified ??
+      (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null })))
+    const restore = await store.openRestore({
+      mode: mode === 'merge' ? 'merge' : 'replace',
+      maxDeliverySequence: summary.maxDeliverySequence,
+    })
+    const counts = await restoreFrom(backup, restore, (done) =>
+      onProgress?.({ phase: 'restore', done, total: summary.operations }),
+    )
+    return { ...counts, summary }
+  } finally {
+    await backup.close()
+  }
+}
+
+async function restoreFrom(
+  backup: OpenedBackup,
+  restore: StoreRestore,
+  onDone: (operations: number) => void,
+): Promise<RestoreCounts> {
+  try {
+    const counts = await restoreOperations(restore, backup.open(), onDone)
+    await restoreTheRest(restore, backup.open())
+    await restore.commit()
+    return counts
+  } catch (error) {
+    await restore.rollback()
+    throw error
+  }
+}
+
+async function assertEmpty(store: RestoreTarget): Promise<void> {
+  if ((await store.getMaxDeliverySequence()) === 0) return
+  throw new StoreError(
+    'STORE_NOT_EMPTY',
+    'The store holds operations. Merge the backup into them, or replace them by it.',
+  )
+}
+
+async function restoreOperations(
+  restore: StoreRestore,
+  source: AsyncIterable<Uint8Array>,
+  onDone: (operations: number) => void,
+): Promise<RestoreCounts> {
+  const total = { applied: 0, duplicate: 0, refused: 0 }
+  for await (const { kind, lines } of readSections(source)) {
+    if (kind !== 'operations') continue
+    for (let start = 0; start < lines.length; start += BATCH_OPERATIONS) {
+      const batch = lines.slice(start, start + BATCH_OPERATIONS).map(parseBackupOperation)
+      const counts = await restore.addOperations(batch)
+      total.applied += counts.applied
+      total.duplicate += counts.duplicate
+      total.refused += counts.refused
+    }
+    onDone(total.applied + total.duplicate + total.refused)
+  }
+  return total
+}
+
+const BATCH_OPERATIONS = 500 // of one transaction where others write too: some 20 ms
+
+/** They stand before the operations and come after them: see StoreRestore. */
+async function restoreTheRest(restore: StoreRestore, source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const { kind, lines } of readSections(source)) {
+    if (kind === 'nodes') await restore.addNodes(lines.map(parseNode))
+    else if (kind === 'revocations') await restore.addRevocations(lines.map(parseRevocation))
+    else return
+  }
+}

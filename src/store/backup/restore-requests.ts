@@ -1,0 +1,19 @@
+import type { RestoreCounts, RestoredOperation } from '../restore.ts'
+import type { AppendRequest, AppendResult } from '../store.ts'
+
+/** Operations of a backup as a store appends them. */
+export function restoreRequests(operations: readonly RestoredOperation[]): AppendRequest[] {
+  return operations.map(({ operation, wireJson }) => ({
+    operation,
+    wireJson,
+    writeScope: null,
+    advancesVector: false, // the vector is restored as it was
+    isRestored: true,
+  }))
+}
+
+export function countRestored(results: readonly AppendResult[]): RestoreCounts {
+  const counts = { applied: 0, duplicate: 0, refused: 0 }
+  for (const { status } of results) counts[status]++
+  return counts
+}

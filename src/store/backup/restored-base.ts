@@ -1,0 +1,21 @@
+/**
+ * A log that replaces another one is numbered above it. Clients hold positions in the old log, also
+ * ones it reached after the backup was made; each of them must lie below the new log, so that its
+ * holder reads all of it. Far more than is stored in between:
+ */
+const RESTORE_GAP = 1_000_000_000
+
+/**
+ * The delivery sequence before the first entry of a restored log.
+ *
+ * It is at least the time in ms, so that a second restore of the same backup lies above the log
+ * which the first one began: no log gains a thousand operations a second for as long as it lives.
+ *
+ * @param nowMs ms since the epoch
+ */
+export function restoredBase(
+  backupMaxSequence: number,
+  { ownMaxSequence, nowMs }: { ownMaxSequence: number; nowMs: number },
+): number {
+  return Math.max(Math.max(backupMaxSequence, ownMaxSequence) + RESTORE_GAP, Math.floor(nowMs))
+}

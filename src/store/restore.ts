@@ -1,0 +1,53 @@
+import type { Operation } from '../core/operation.ts'
+import type { RevocationSubject } from './revocations.ts'
+
+export interface ListedNode {
+  /** Where `listNodes` goes on from. */
+  readonly position: number
+  readonly nodeId: string
+  /** The user that the node is bound to. */
+  readonly userId: string | null
+  /** Its entry of the version vector; 0 for none. */
+  readonly maxSequence: number
+}
+
+export interface RestoreOptions {
+  /** `merge` adds what is missing and commits as it goes; `replace` puts all of it in the place of what was there. */
+  readonly mode: 'merge' | 'replace'
+  /** The highest delivery sequence of the store that the backup was made of. */
+  readonly maxDeliverySequence: number
+}
+
+export interface RestoredOperation {
+  readonly operation: Operation
+  readonly wireJson: string
+}
+
+export interface RestoreCounts {
+  readonly applied: number
+  readonly duplicate: number
+  /** Another operation is stored under the same id. */
+  readonly refused: number
+}
+
+/**
+ * A restore that runs. Add the operations first: the version vector tells devices what they need
+ * not send again, so it may not move before they are stored.
+ */
+export interface StoreRestore {
+  /** In delivery order; constraints and relations are not applied again (`AppendRequest.isRestored`). */
+  addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts>
+  addNodes(nodes: readonly Omit<ListedNode, 'position'>[]): Promise<void>
+  addRevocations(revocations: readonly (RevocationSubject & { readonly revokedAt: number })[]): Promise<void>
+  /** Nobody sees a replacement before. */
+  commit(): Promise<void>
+  /** Leaves the store as it was; what was merged stays. */
+  rollback(): Promise<void>
+}
+
+/** What backups need of a store beside its log. */
+export interface RestorableStore {
+  /** Every node, in pages; `after` is the position of the last one seen, 0 at first. */
+  listNodes(after: number, limit: number): Promise<readonly ListedNode[]>
+  openRestore(options: RestoreOptions): Promise<StoreRestore>
+}

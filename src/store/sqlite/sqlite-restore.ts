@@ -1,0 +1,149 @@
+import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
+import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
+import { restoredBase } from '../backup/restored-base.ts'
+import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
+import { openDatabase } from './open-database.ts'
+import { SqliteCore } from './sqlite-core.ts'
+
+/** @see RestorableStore.openRestore */
+export function openRestore(
+  core: SqliteCore,
+  { mode, maxDeliverySequence }: RestoreOptions,
+): Promise<StoreRestore> | StoreRestore {
+  if (mode === 'merge') return new Merge(core)
+  return Replacement.open(core, maxDeliverySequence)
+}
+
+/** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
+class Merge implements StoreRestore {
+  readonly #core: SqliteCore
+
+  constructor(core: SqliteCore) {
+    this.#core = core
+  }
+
+  async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
+    return this.#step(() => countRestored(this.#core.append(restoreRequests(operations))))
+  }
+
+  async addNodes(nodes: readonly BackupNode[]): Promise<void> {
+    await this.#step(() => writeNodes(this.#core, nodes))
+  }
+
+  async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
+    await this.#step(() => writeRevocations(this.#core, revocations))
+  }
+
+  async commit(): Promise<void> {}
+
+  async rollback(): Promise<void> {}
+
+  /** One transaction, after which those who wait have their turn. */
+  async #step<Result>(action: () => Result): Promise<Result> {
+    const result = await this.#core.writes.run(action)
+    await new Promise<void>((resolve) => this.#core.runtime.defer(resolve))
+    return result
+  }
+}
+
+/**
+ * Puts a backup in the place of everything there is, in one transaction on a connection of its own:
+ * until it commits, everybody else reads what was there, and waits to write.
+ */
+class Replacement implements StoreRestore {
+  readonly #core: SqliteCore
+  readonly #owner: SqliteCore
+
+  /** @param owner the store's own core: told when the transaction has ended */
+  private constructor(core: SqliteCore, owner: SqliteCore) {
+    this.#core = core
+    this.#owner = owner
+  }
+
+  static async open(owner: SqliteCore, backupMaxSequence: number): Promise<Replacement> {
+    const replacement = new Replacement(coreOfItsOwn(owner), owner)
+    try {
+      await replacement.#begin(backupMaxSequence)
+    } catch (error) {
+      await replacement.rollback()
+      throw error
+    }
+    return replacement
+  }
+
+  async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
+    return countRestored(this.#core.append(restoreRequests(operations)))
+  }
+
+  async addNodes(nodes: readonly BackupNode[]): Promise<void> {
+    writeNodes(this.#core, nodes)
+  }
+
+  async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
+    writeRevocations(this.#core, revocations)
+  }
+
+  async commit(): Promise<void> {
+    this.#core.writes.commit()
+    this.#end()
+  }
+
+  async rollback(): Promise<void> {
+    if (this.#core.db.open) this.#core.writes.rollback()
+    this.#end()
+  }
+
+  async #begin(backupMaxSequence: number): Promise<void> {
+    const core = this.#core
+    await core.writes.begin()
+    core.refreshIfForeign()
+    const ownMaxSequence = core.counters().deliverySequence
+    const ownServerSequence = core.nodes.maxSequenceOf(core.serverNodeId)
+    removeEverything(core, restoredBase(backupMaxSequence, { ownMaxSequence, nowMs: core.runtime.now() }))
+    // The server's own numbers go on: clients may hold operations that they were given to.
+    if (ownServerSequence > 0) core.nodes.advance(core.serverNodeId, ownServerSequence)
+  }
+
+  #end(): void {
+    if (this.#core !== this.#owner) this.#core.db.close()
+    this.#owner.refreshIfForeign()
+  }
+}
+
+/** A database in memory has one connection; nobody else waits for it there. */
+function coreOfItsOwn(owner: SqliteCore): SqliteCore {
+  const { filename, runtime, serverNodeId, schema } = owner
+  if (owner.db.memory) return owner
+  const db = openDatabase({ filename, durability: 'full', isReadOnly: false })
+  const core = new SqliteCore(db, { filename, runtime, nodeId: serverNodeId })
+  if (schema !== null) core.useSchema(schema) // this one has the resolvers, which are functions
+  return core
+}
+
+const TABLES_OF_THE_LOG = [
+  '_kora_operations',
+  '_kora_scope',
+  '_kora_records',
+  '_kora_blob_refs',
+  '_kora_write_results',
+]
+
+function removeEverything({ db, meta, nodes, schema }: SqliteCore, base: number): void {
+  for (const table of TABLES_OF_THE_LOG) db.exec(`DELETE FROM ${table}`)
+  for (const collection of Object.keys(schema?.collections ?? {})) db.exec(`DELETE FROM "${collection}"`)
+  db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
+  nodes.resetVector()
+  meta.set('operation_count', 0)
+  meta.set('delivery_base', base)
+}
+
+function writeNodes(core: SqliteCore, nodes: readonly BackupNode[]): void {
+  for (const { nodeId, userId, maxSequence } of nodes) {
+    core.nodes.register({ nodeId, userId })
+    core.nodes.advance(nodeId, maxSequence)
+  }
+}
+
+function writeRevocations(core: SqliteCore, revocations: readonly BackupRevocation[]): void {
+  for (const revocation of revocations) core.revocations.revoke(revocation, revocation.revokedAt)
+}

@@ -1,0 +1,107 @@
+import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
+import type { SqliteDatabase } from './driver.ts'
+import { encodeRecordId } from './record-id.ts'
+import type { SqliteCore } from './sqlite-core.ts'
+
+const KIND_OPERATION = 0
+
+// The rows of a node are sorted again for each page. Of a node with more rows than this, a walk
+// through the whole log is less work.
+const MAX_SORTED_ROWS = 20_000
+
+interface Conditions {
+  readonly sql: string
+  readonly values: readonly (number | null)[]
+}
+
+/** @see OperationSearch.readOperations */
+export function readOperations(
+  core: SqliteCore,
+  filter: OperationFilter,
+  { after, limit, maxBytes }: OperationPage,
+): LoggedOperation[] {
+  const conditions = conditionsOf(core, filter)
+  if (conditions === null) return []
+  const rows = core.db
+    .prepare<unknown[], [number, string]>(
+      `SELECT seq, wire_json FROM _kora_operations WHERE seq > ? AND ${conditions.sql} ORDER BY seq LIMIT ?`,
+    )
+    .raw()
+    .iterate(after, ...conditions.values, limit)
+  const found: LoggedOperation[] = []
+  let bytes = 0
+  for (const [deliverySequence, wireJson] of rows) {
+    bytes += wireJson.length
+    if (found.length > 0 && bytes > maxBytes) break
+    found.push({ deliverySequence, wireJson })
+  }
+  return found
+}
+
+/** @see OperationSearch.findOperationTail */
+export function findOperationTail(core: SqliteCore, filter: OperationFilter, count: number): number {
+  const end = core.counters().deliverySequence
+  const conditions = count === 0 ? null : conditionsOf(core, filter)
+  if (conditions === null) return end
+  const first = core.db
+    .prepare<unknown[], number | null>(
+      `SELECT min(seq) FROM (
+        SELECT seq FROM _kora_operations WHERE ${conditions.sql} ORDER BY seq DESC LIMIT ?
+      )`,
+    )
+    .pluck()
+    .get(...conditions.values, count)
+  return typeof first === 'number' ? first - 1 : end
+}
+
+/** null: nothing can match, because a name is not known. */
+function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | null {
+  const { collection, recordId, nodeId, writtenFrom } = filter
+  const parts: string[] = [`kind = ${KIND_OPERATION}`]
+  const values: number[] = []
+  const collectionId = collection === undefined ? null : core.collections.find(collection)
+  if (collectionId === undefined) return null
+  if (recordId !== undefined) {
+    const refs = recordRefs(core.db, recordId, collectionId)
+    if (refs.length === 0) return null
+    parts.push(`record IN (${refs.map(() => '?').join(', ')})`)
+    values.push(...refs)
+  } else if (collectionId !== null) {
+    parts.push('collection = ?')
+    values.push(collectionId)
+  }
+  if (nodeId !== undefined) {
+    const node = core.nodeNames.find(nodeId)
+    if (node === undefined) return null
+    // A unary plus keeps SQLite from an index.
+    parts.push(recordId === undefined && hasFewRows(core.db, node) ? 'node = ?' : '+node = ?')
+    values.push(node)
+  }
+  if (writtenFrom !== undefined) {
+    parts.push('wall_time >= ?')
+    values.push(writtenFrom)
+  }
+  return { sql: parts.join(' AND '), values }
+}
+
+/** The numbers of the records with this id: one per collection that has it. */
+function recordRefs(db: SqliteDatabase, recordId: string, collectionId: number | null): number[] {
+  return db
+    .prepare<unknown[], number>(
+      `SELECT r.id FROM _kora_collections c CROSS JOIN _kora_records r
+        WHERE r.collection = c.id AND r.record_id = @recordId
+          AND (@collectionId IS NULL OR c.id = @collectionId)`,
+    )
+    .pluck()
+    .all({ recordId: encodeRecordId(recordId), collectionId })
+}
+
+function hasFewRows(db: SqliteDatabase, node: number): boolean {
+  const count = db
+    .prepare<[number, number], number>(
+      'SELECT count(*) FROM (SELECT 1 FROM _kora_operations WHERE node = ? LIMIT ?)',
+    )
+    .pluck()
+    .get(node, MAX_SORTED_ROWS + 1)
+  return (count ?? 0) <= MAX_SORTED_ROWS
+}
