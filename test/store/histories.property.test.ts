@@ -177,3 +177,33 @@ test('a view that reads its entries ends up with the records it may see, as they
     { numRuns: 300 },
   )
 })
+
+test('tracking a field late tells the same of every operation as tracking it from the start', async () => {
+  await fc.assert(
+    fc.asyncProperty(history, async (batches) => {
+      const [early, late] = [0, 1].map(() => new MemoryServerStore({ nodeId: SERVER_NODE }))
+      const sqlite = createSqliteServerStore({ filename: ':memory:', nodeId: SERVER_NODE })
+      if (early === undefined || late === undefined) throw new Error('two stores')
+      for (const store of [early, late, sqlite]) await store.setSchema(todoSchema)
+      await early.trackScopeField('todos', 'title')
+      for (const requests of requestsOf(batches)) {
+        for (const store of [early, late, sqlite]) await store.append(requests)
+      }
+
+      for (const store of [late, sqlite]) await store.trackScopeField('todos', 'title')
+
+      const told = async (store: ServerStore) =>
+        (await store.readLog(0, 1000, 1e9)).entries
+          .filter(({ kind }) => kind === 'operation')
+          .map(({ operationId, scopeChanges }) => [operationId, { ...scopeChanges }])
+      expect(await told(late)).toEqual(await told(early))
+      expect((await sqlite.readLog(0, 1000, 1e9)).entries).toEqual((await late.readLog(0, 1000, 1e9)).entries)
+      for (const title of ['x', 'y']) {
+        const query = { after: 0, view: createView({ todos: { title } }), limit: 1000, maxBytes: 1e9 }
+        expect(await sqlite.readDelivery(query)).toEqual(await late.readDelivery(query))
+      }
+      await sqlite.close()
+    }),
+    { numRuns: 150 },
+  )
+}, 60_000)

@@ -1,4 +1,6 @@
-import type { Operation } from '../../core/operation.ts'
+import type { FieldValues, Operation } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { applyOperation, replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
@@ -27,9 +29,12 @@ export function fieldHistoryOf(
   const changes: (ScopeChange | undefined)[] = []
   let lastMove: ScopeChange | undefined
   let state: RecordState | null = null
-  for (const [index, operation] of operations.entries()) {
+  const relevant = dependsOnOthers(field, collection)
+    ? operations
+    : operations.map((operation) => onlyField(operation, field))
+  for (const [index, operation] of relevant.entries()) {
     const next: RecordState | 'needs-replay' = applyOperation(state, operation, collection)
-    const after = next === 'needs-replay' ? replayRecord(operations.slice(0, index + 1), collection) : next
+    const after = next === 'needs-replay' ? replayRecord(relevant.slice(0, index + 1), collection) : next
     if (after === null) continue
     const change: ScopeChange | undefined = scopeChangesOf(state, after, [field])[field]
     changes.push(change)
@@ -37,6 +42,31 @@ export function fieldHistoryOf(
     state = after
   }
   return { changes, lastMove }
+}
+
+/** Numbers that are merged take part in a merge when another field of the same update is in conflict. */
+function dependsOnOthers(field: string, collection: CollectionDefinition | null): boolean {
+  const strategy = ownValue(collection?.fields ?? {}, field)?.mergeStrategy ?? null
+  return strategy === 'counter' || strategy === 'max' || strategy === 'min'
+}
+
+/**
+ * The operation as far as it concerns the field. A late write to one scalar is slipped in, where
+ * one that also touches lists or texts would have the whole history folded again.
+ */
+function onlyField(operation: Operation, field: string): Operation {
+  const { data, atomicOps, ...identity } = operation
+  const atomicOp = ownValue(atomicOps ?? {}, field)
+  return {
+    ...identity,
+    data: data === null || isEncryptedPayload(data) ? data : pick(data, field),
+    ...(atomicOp !== undefined && { atomicOps: { [field]: atomicOp } }),
+  }
+}
+
+function pick(data: FieldValues, field: string): FieldValues {
+  const value = ownValue(data, field)
+  return value === undefined ? {} : { [field]: value }
 }
 
 /**
@@ -58,12 +88,7 @@ export function closingChangesOf(
   return { ...present, [field]: { after, before: lastMove.before } }
 }
 
-/** The changes with one field's set. */
-export function withFieldChange(
-  changes: ScopeChanges,
-  field: string,
-  change: ScopeChange | undefined,
-): ScopeChanges {
-  const others = Object.fromEntries(Object.entries(changes).filter(([name]) => name !== field))
-  return change === undefined ? others : { ...others, [field]: change }
+/** The changes with those of a field that has been tracked since. */
+export function withFieldChange(changes: ScopeChanges, field: string, change: ScopeChange): ScopeChanges {
+  return { ...changes, [field]: change }
 }

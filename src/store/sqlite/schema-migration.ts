@@ -177,10 +177,11 @@ export class SchemaMigration {
     return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
   }
 
+  /** In the order of the table: `+` keeps SQLite from sorting the whole collection by its index. */
   #recordsAfter(collectionId: number, after: number): [number, Buffer | string, string][] {
     return this.#core.db
       .prepare<[number, number, number], [number, Buffer | string, string]>(
-        'SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?',
+        'SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id LIMIT ?',
       )
       .raw()
       .all(after, collectionId, RECORDS_PER_STEP)

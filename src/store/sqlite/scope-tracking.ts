@@ -129,7 +129,7 @@ export class ScopeTracking {
     // `+` keeps SQLite from collecting and sorting the whole collection through its index.
     const rows = this.#core.db
       .prepare<[number, number, number], [number, Buffer | string, string]>(
-        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND collection = ? ORDER BY id LIMIT ?`,
+        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id LIMIT ?`,
       )
       .raw()
       .all(indexedThrough, this.#core.collections.intern(collection), RECORDS_PER_STEP)
