@@ -9,6 +9,7 @@ export {
   ConfigError,
   type ErrorCode,
   KoraServerError,
+  MutationError,
   ProtocolError,
   SchemaError,
   StoreError,
@@ -22,14 +23,29 @@ export { defineSchema } from './core/schema/define-schema.ts'
 export type { SchemaDefinition } from './core/schema/types.ts'
 export type { ScopeFilter, ScopeMap } from './core/scope.ts'
 export type { VersionVector } from './core/version-vector.ts'
+export type { HttpRoute, HttpRouteRequest, HttpRouteResponse } from './http/app-routes.ts'
+export type {
+  ConditionalMutation,
+  ConditionalResult,
+  Kora,
+  Mutation,
+  MutationResult,
+} from './http/data-plane.ts'
+export { createKoraServer, KoraSyncServer, type KoraSyncServerConfig } from './http/kora-sync-server.ts'
+export type { OperationalAuth } from './http/operations/access.ts'
 export {
-  createKoraServer,
-  KoraSyncServer,
-  type KoraSyncServerConfig,
-  type ServerStatus,
-} from './http/kora-sync-server.ts'
+  createProductionServer,
+  type ProductionServer,
+  type ProductionServerConfig,
+} from './http/production-server.ts'
+export type { ServerStatus } from './http/server-status.ts'
 export type { SyncMessage } from './protocol/messages.ts'
 export { MemoryServerStore } from './store/memory/memory-store.ts'
+export {
+  createPostgresServerStore,
+  PostgresServerStore,
+  type PostgresServerStoreOptions,
+} from './store/postgres/postgres-store.ts'
 export {
   createSqliteServerStore,
   SqliteServerStore,

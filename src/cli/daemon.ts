@@ -1,13 +1,13 @@
 import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
-import type { AuthProvider } from '../auth/provider.ts'
 import type { ServerConfig } from '../config/server-config.ts'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
-import { createKoraServer, type KoraSyncServer } from '../http/kora-sync-server.ts'
+import { ServerHost } from '../http/server-host.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
+import { hostOptions } from './host-options.ts'
 import { openStore } from './open-store.ts'
 import type { ServedUrls } from './output/banner.ts'
 import { findUnservedOptions } from './unserved-options.ts'
@@ -34,15 +34,15 @@ export interface Daemon {
 export async function openDaemon(config: ServerConfig, options: DaemonOptions): Promise<Daemon> {
   reportUnservedOptions(config, options.logger)
   const auth = await openAuthProvider(config.auth, options.logger)
-  const store = await openStore(config)
+  const store = await openStore(config, options)
   let blobs: BlobStorage | null = null
   try {
     await prepareStore(store, config, options)
     blobs = await openBlobStorage(store, config, options)
-    const server = createServer({ store, auth, blobs }, config, options)
+    const server = new ServerHost(hostOptions(config, { store, auth, blobs, ...options }))
     await server.start()
     return {
-      urls: urlsOf(server),
+      urls: urlsOf(server, config),
       async stop() {
         await stopWithin(server, config.shutdownTimeout, options)
         await blobs?.close()
@@ -88,65 +88,22 @@ async function prepareStore(
   }
 }
 
-interface ServerParts {
-  readonly store: ServerStore
-  readonly auth: AuthProvider
-  readonly blobs: BlobStorage | null
-}
-
-function createServer(
-  { store, auth, blobs }: ServerParts,
-  config: ServerConfig,
-  { logger, runtime }: DaemonOptions,
-): KoraSyncServer {
-  const { limits } = config
-  return createKoraServer({
-    store,
-    auth,
-    logger,
-    runtime,
-    host: config.host,
-    port: config.port,
-    path: config.path,
-    batchSize: config.batchSize,
-    maxConnections: config.maxConnections,
-    schemaVersion: config.schemaVersion,
-    supportedSchemaVersions: config.supportedSchemaVersions,
-    maxOperationBytes: limits.maxOperationBytes,
-    maxOpsPerMinute: limits.maxOpsPerMinute,
-    limits: {
-      maxMessageBytes: limits.maxMessageBytes,
-      maxConnectionsPerUser: limits.maxConnectionsPerUser,
-      maxConnectionsPerAddress: limits.maxConnectionsPerAddress,
-      handshakeTimeoutMs: limits.handshakeTimeout,
-      idleTimeoutMs: limits.idleTimeout,
-      maxBufferedBytes: limits.maxBufferedBytes,
-    },
-    ...(blobs !== null && {
-      persistBlobChunk: blobs.persistBlobChunk,
-      resolveBlobChunk: blobs.resolveBlobChunk,
-    }),
-    ...(config.http.allowedOrigins === null ? {} : { allowedOrigins: config.http.allowedOrigins }),
-    stopSpreadMs: config.shutdownTimeout * SPREAD_SHARE,
-  })
-}
-
-// The rest of the shutdown timeout is for the last connections to be drained and closed.
-const SPREAD_SHARE = 0.6
-
-function urlsOf(server: KoraSyncServer): ServedUrls {
-  const sync = server.url ?? '' // it listens, so it has one
-  return { sync, health: new URL('/health', sync.replace(/^ws/, 'http')).href }
+function urlsOf({ syncUrl, url, operationsUrl }: ServerHost, { http }: ServerConfig): ServedUrls {
+  return {
+    sync: syncUrl ?? '', // it listens, so it has one
+    health: http.health ? `${url}/health` : null,
+    operations: operationsUrl === null ? null : `${operationsUrl}/status`,
+  }
 }
 
 /** Connections that do not drain in time are cut: their clients send again what was not acknowledged. */
 async function stopWithin(
-  server: KoraSyncServer,
+  server: ServerHost,
   timeoutMs: number,
   { logger, runtime }: DaemonOptions,
 ): Promise<void> {
   const timer = runtime.setTimer(timeoutMs, () => {
-    logEvent(logger, LOG_EVENTS.drainTimedOut, { timeoutMs, sessions: server.getConnectionCount() })
+    logEvent(logger, LOG_EVENTS.drainTimedOut, { timeoutMs, sessions: server.service.hub.sessions.size })
     server.abort()
   })
   await server.stop()

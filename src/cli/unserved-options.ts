@@ -12,30 +12,6 @@ export interface UnservedOption {
 export function findUnservedOptions(config: ServerConfig): UnservedOption[] {
   const candidates: (UnservedOption & { readonly isSet: boolean })[] = [
     {
-      path: 'tls',
-      isSet: config.tls !== null,
-      isFatal: true, // clients would be served in the clear
-      message: 'this release does not serve TLS by itself. Remove it, and put a proxy in front that does.',
-    },
-    {
-      path: 'http.staticDir',
-      isSet: config.http.staticDir !== null,
-      isFatal: false,
-      message: 'this release of the command serves no static files.',
-    },
-    {
-      path: 'http.trustProxy',
-      isSet: config.http.trustProxy.length > 0,
-      isFatal: false,
-      message: 'this release takes the address of the socket for that of the client.',
-    },
-    {
-      path: 'admin',
-      isSet: Object.values(config.admin).some((value) => value !== null),
-      isFatal: false,
-      message: 'this release has no endpoints for operators yet.',
-    },
-    {
       path: 'retention.automatic',
       isSet: config.retention.automatic,
       isFatal: false,

@@ -1,3 +1,4 @@
+import type { Refusal } from './refusal.ts'
 
 /**
  * Every code of an error that kora-server throws, with what it means and what to do. Types,
@@ -61,7 +62,6 @@ export const ERROR_CODES = {
     meaning: 'The backup is damaged, incomplete, or of an unknown format. Nothing was restored.',
     remedy: 'Use another backup; `kora-server backup --verify` checks one.',
   },
-  CONFIG_INVALID: {
   BACKUP_INTERRUPTED: {
     meaning: 'The log was replaced while a backup of it was made.',
     remedy: 'Make the backup again; what was written of this one cannot be restored.',
@@ -70,6 +70,7 @@ export const ERROR_CODES = {
     meaning: 'A backup was to be restored into a store that holds operations.',
     remedy: 'Add --merge or --replace, or restore into an empty store.',
   },
+  CONFIG_INVALID: {
     meaning: 'The configuration has problems.',
     remedy: 'The message lists each with its path.',
   },
@@ -118,6 +119,14 @@ export const ERROR_CODES = {
     meaning: 'More operations wait to be written than the server keeps in memory.',
     remedy: 'Send again later; sync clients are slowed down by themselves.',
   },
+  MUTATION_REFUSED: {
+    meaning: 'A write of the application (`kora.apply`) was refused; nothing was changed.',
+    remedy: 'The refusal in the error names the reason.',
+  },
+  TLS_INVALID: {
+    meaning: 'The certificate and the key cannot be used for TLS.',
+    remedy: 'Check that tls.certFile and tls.keyFile are PEM and belong together.',
+  },
   SERVER_STOPPING: { meaning: 'The server is shutting down.', remedy: 'Connect again shortly.' },
 } as const satisfies Record<string, { meaning: string; remedy: string }>
 
@@ -148,6 +157,16 @@ export class ConfigError extends KoraServerError {}
 
 /** The authentication settings are wrong (a refused token is no error). */
 export class AuthError extends KoraServerError {}
+
+/** A write of the application was refused. */
+export class MutationError extends KoraServerError {
+  readonly refusal: Refusal
+
+  constructor(refusal: Refusal) {
+    super('MUTATION_REFUSED', refusal.message)
+    this.refusal = refusal
+  }
+}
 
 /** A compile-time proof that a switch covers its union. */
 export function assertNever(value: never): never {

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { HttpPolling } from '../transport/http-polling.ts'
-import { answerJson } from './health.ts'
+import { readBody } from './read-body.ts'
 
 export interface PollingRouteOptions {
   readonly polling: HttpPolling
@@ -11,13 +12,29 @@ export interface PollingRouteOptions {
   readonly allowedOrigins: readonly string[] | null
   readonly addressOf: (request: IncomingMessage) => string
   readonly runtime: Runtime
+  readonly logger: Logger
 }
 
 const CLIENT_COOKIE = 'kora-client'
 const MAX_CLIENT_ID_LENGTH = 128
 
-/** The HTTP form of the sync path. @see docs/protocol.md, "HTTP polling" */
+/** The HTTP form of the sync path. Never rejects. @see docs/protocol.md, "HTTP polling" */
 export async function answerPolling(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: PollingRouteOptions,
+): Promise<void> {
+  try {
+    await answer(request, response, options)
+  } catch (error) {
+    if (request.destroyed || response.destroyed) return // the client is gone in the middle of it
+    logEvent(options.logger, LOG_EVENTS.requestFailed, { err: error })
+    if (response.headersSent) response.destroy()
+    else answerJson(response, 500, { error: 'The server could not process the request.' })
+  }
+}
+
+async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   options: PollingRouteOptions,
@@ -54,6 +71,16 @@ export async function answerPolling(
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
   })
   response.writeHead(result.status, { ...result.headers }).end(result.body)
+}
+
+function answerJson(response: ServerResponse, status: number, body: object): void {
+  const text = JSON.stringify(body)
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(text),
+    'cache-control': 'no-store',
+  })
+  response.end(text)
 }
 
 /** From the URL (`?client=<uuid>`), the header, or the cookie that an earlier answer has set. */
@@ -93,16 +120,4 @@ function allowOrigin(response: ServerResponse, origin: string): void {
   )
   response.setHeader('access-control-expose-headers', 'etag')
   response.setHeader('vary', 'origin')
-}
-
-/** @returns null when the body is larger than `maxBytes`; the rest of it is not read */
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array | null> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.byteLength
-    if (bytes > maxBytes) return null
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
 }

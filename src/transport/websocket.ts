@@ -106,6 +106,7 @@ export class WebSocketEndpoint {
 
 /** Refuses an upgrade request as HTTP does, with a reason that a person can read. */
 export function refuseUpgrade(socket: Duplex, status: number, message: string): void {
+  socket.once('finish', () => socket.destroy()) // who does not hang up must not hold the connection
   const body = `${message}\n`
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_TEXTS[status] ?? 'Error'}\r\n` +
@@ -163,6 +164,7 @@ class WebSocketTransport implements ServerTransport {
 
   close(code?: number, reason?: string): void {
     this.#webSocket.close(code, reason)
+    this.#webSocket.resume() // while it is paused, the peer's answer to the close would not be read
     // A peer that does not answer the close, or reads nothing, must not hold the connection.
     const deadline = setTimeout(() => this.#webSocket.terminate(), CLOSE_GRACE_MS).unref()
     this.#webSocket.once('close', () => clearTimeout(deadline))

@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
 import { listen } from '../../http/listen.ts'
+import { readTlsPair } from '../../http/tls-files.ts'
 import { openAuthProvider } from '../auth-provider.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
 import { openStoreForPlanning, storeExists } from '../open-store.ts'
@@ -48,15 +49,34 @@ export async function probeAuth(config: ServerConfig): Promise<Finding[]> {
   return complaints.map((complaint) => warning('auth', complaint))
 }
 
+/** Reads the certificate and the key as the server would. */
+export function probeTls({ tls }: ServerConfig): Finding[] {
+  if (tls === null) return []
+  try {
+    readTlsPair(tls)
+    return [ok('tls', 'certificate and key belong together.')]
+  } catch (error) {
+    return [failure('tls', error)]
+  }
+}
+
 /** Listens for a moment where the server would. */
-export async function probePort({ host, port }: ServerConfig): Promise<Finding[]> {
-  if (port === 0) return [ok('port', 'any free one.')]
+export async function probePorts({ host, port, admin }: ServerConfig): Promise<Finding[]> {
+  const findings = [await probePort('port', host, port)]
+  if (admin.listener !== null) {
+    findings.push(await probePort('admin.port', admin.listener.host, admin.listener.port))
+  }
+  return findings
+}
+
+async function probePort(subject: string, host: string, port: number): Promise<Finding> {
+  if (port === 0) return ok(subject, 'any free one.')
   const server = createServer()
   try {
     await listen(server, port, host)
-    return [ok('port', `${port} on ${host} is free.`)]
+    return ok(subject, `${port} on ${host} is free.`)
   } catch (error) {
-    return [failure('port', error)]
+    return failure(subject, error)
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()))
   }

@@ -3,7 +3,7 @@ import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
 import { type Finding, failure, ok, warning } from '../check/finding.ts'
-import { probeAuth, probePort, probeStore, summarize } from '../check/probes.ts'
+import { probeAuth, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
 import { findRiskySettings } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
@@ -49,7 +49,8 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
     ...schemaFindings(values, terminal.cwd),
     ...(await probeStore(values, terminal.cwd)),
     ...(await probeAuth(values)),
-    ...(await probePort(values)),
+    ...probeTls(values),
+    ...(await probePorts(values)),
     ...findRiskySettings(values),
     ...unservedFindings(values),
   ]

@@ -8,6 +8,8 @@ import { escapeControls } from './escape-controls.ts'
 export interface ServedUrls {
   readonly sync: string
   readonly health: string | null
+  /** Where operators ask: status, metrics, backups. */
+  readonly operations: string | null
 }
 
 /** What `start` says on a terminal: what is served, from what, to whom. */
@@ -26,6 +28,7 @@ export function formatBanner(
     ['Schema', escapeControls(schemaLine(config, terminal.cwd))],
     ['Auth', isRisky ? colours.yellow(auth) : auth],
     ...(urls.health === null ? [] : [['Health', colours.cyan(urls.health)] as [string, string]]),
+    ...(urls.operations === null ? [] : [['Status', colours.cyan(urls.operations)] as [string, string]]),
     ['Config', escapeControls(describeSource(config, terminal.cwd))],
   ]
   const lines = rows.map(([label, text]) => `  ${colours.bold(label.padEnd(8))}${text}`)

@@ -24,6 +24,7 @@ const WRONG_INPUT: ReadonlySet<ErrorCode> = new Set([
   'CONFIG_NOT_FOUND',
   'INVALID_ARGUMENT',
   'AUTH_CONFIG',
+  'TLS_INVALID',
 ])
 
 /** The exit code that tells a script whose fault the error is. */

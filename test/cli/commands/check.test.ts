@@ -110,7 +110,7 @@ describe('check', () => {
     expect(stderr).toContain('log.level')
   })
 
-  test('says that this release serves no TLS, which start refuses as well', async () => {
+  test('says that certificate and key cannot be used, which start refuses as well', async () => {
     using workspace = workspaceWith({ tls: { certFile: 'schema.mjs', keyFile: 'schema.mjs' } })
 
     const check = await workspace.run(['check'])
@@ -119,7 +119,7 @@ describe('check', () => {
     expect(check).toMatchObject({ code: 2, stdout: expect.stringMatching(/^error +tls/m) })
     expect(start).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('tls: this release does not serve TLS'),
+      stderr: expect.stringContaining('cannot be used for TLS'),
     })
   })
 })

@@ -161,7 +161,7 @@ describe('start', () => {
 
   test('warns of options that have no effect', async () => {
     using workspace = new Workspace({
-      files: { 'kora.config.json': '{"admin":{"adminToken":"canary-token"}}' },
+      files: { 'kora.config.json': '{"admin":{"adminToken":"canary-token"},"retention":{"automatic":true}}' },
     })
 
     const run = await startUntil(STARTED, workspace, [], (process) => process.signal('SIGTERM'))

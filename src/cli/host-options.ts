@@ -1,0 +1,84 @@
+import type { AuthProvider } from '../auth/provider.ts'
+import type { AdminConfig, ServerConfig } from '../config/server-config.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import type { OperationsConfig, ServerHostOptions } from '../http/server-host.ts'
+import type { BlobStorage } from '../store/blobs/blob-storage.ts'
+import type { ServerStore } from '../store/store.ts'
+
+/** What is open when the server is put together. */
+export interface ServerParts {
+  readonly store: ServerStore
+  readonly auth: AuthProvider
+  readonly blobs: BlobStorage | null
+  readonly logger: Logger
+  readonly runtime: Runtime
+}
+
+/** The daemon's configuration as the options of the server that it runs. */
+export function hostOptions(config: ServerConfig, parts: ServerParts): ServerHostOptions {
+  const { http, tls } = config
+  const operations = operationsOf(config)
+  return {
+    sync: syncOptions(config, parts),
+    host: config.host,
+    port: config.port,
+    logger: parts.logger,
+    runtime: parts.runtime,
+    trustProxy: http.trustProxy,
+    servesHealth: http.health,
+    ...(tls && { tls }),
+    ...(operations && { operations }),
+    ...(http.staticDir !== null && { staticDir: http.staticDir, embedderPolicy: 'credentialless' }),
+  }
+}
+
+function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts): ServerHostOptions['sync'] {
+  const { limits, http } = config
+  return {
+    store,
+    auth,
+    path: config.path,
+    batchSize: config.batchSize,
+    maxConnections: config.maxConnections,
+    schemaVersion: config.schemaVersion,
+    supportedSchemaVersions: config.supportedSchemaVersions,
+    maxOperationBytes: limits.maxOperationBytes,
+    maxOpsPerMinute: limits.maxOpsPerMinute,
+    limits: {
+      maxMessageBytes: limits.maxMessageBytes,
+      maxConnectionsPerUser: limits.maxConnectionsPerUser,
+      maxConnectionsPerAddress: limits.maxConnectionsPerAddress,
+      handshakeTimeoutMs: limits.handshakeTimeout,
+      idleTimeoutMs: limits.idleTimeout,
+      maxBufferedBytes: limits.maxBufferedBytes,
+    },
+    ...(blobs !== null && {
+      persistBlobChunk: blobs.persistBlobChunk,
+      resolveBlobChunk: blobs.resolveBlobChunk,
+    }),
+    ...(http.allowedOrigins !== null && { allowedOrigins: http.allowedOrigins }),
+    stopSpreadMs: config.shutdownTimeout * SPREAD_SHARE,
+  }
+}
+
+// The rest of the shutdown timeout is for the last connections to be drained and closed.
+const SPREAD_SHARE = 0.6
+
+/** `http: false` takes the operations endpoints off the public listener; a listener of their own keeps them. */
+function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {
+  if (admin.listener === null && !http.metrics && !http.dashboard) return null
+  return {
+    auth: tokensOf(admin),
+    servesMetrics: http.metrics || admin.listener !== null,
+    ...(admin.listener && { listener: admin.listener }),
+  }
+}
+
+function tokensOf({ adminToken, metricsToken, backupToken }: AdminConfig): OperationsConfig['auth'] {
+  return {
+    ...(adminToken !== null && { adminToken }),
+    ...(metricsToken !== null && { metricsToken }),
+    ...(backupToken !== null && { backupToken }),
+  }
+}

@@ -1,0 +1,141 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { ConfigError } from '../core/errors.ts'
+import type { AddressOf } from './client-address.ts'
+import type { Kora } from './data-plane.ts'
+
+/** A request to a route of the application. */
+export interface HttpRouteRequest {
+  readonly method: string
+  /** The whole path, without the query. */
+  readonly path: string
+  /** JSON as its value, a form and other text as text, everything else as bytes; undefined without a body. */
+  readonly body: unknown
+  /** The body as it arrived: for signatures over it. */
+  readonly rawBody: Uint8Array
+  readonly headers: IncomingHttpHeaders
+  /** A name that occurs more than once has a list. */
+  readonly query: { readonly [name: string]: string | readonly string[] }
+  /** The client's address as far as it can be believed. */
+  readonly ip: string
+  readonly kora: Kora
+}
+
+/** An object as body is sent as JSON. Nothing at all: 204. */
+export interface HttpRouteResponse {
+  /** Default 200, or 204 without a body. */
+  readonly status?: number
+  readonly headers?: { readonly [name: string]: string | readonly string[] }
+  readonly body?: unknown
+}
+
+export interface HttpRoute {
+  /** `/api/orders` serves that path and everything below it. `/` serves only itself. */
+  readonly path: string
+  // biome-ignore lint/suspicious/noConfusingVoidType: a handler without a return is one without a body
+  handle(request: HttpRouteRequest): HttpRouteResponse | void | Promise<HttpRouteResponse | void>
+}
+
+export interface AppRoutesOptions {
+  readonly routes: readonly HttpRoute[]
+  readonly kora: Kora
+  readonly addressOf: AddressOf
+  /** Paths that the server needs itself. */
+  readonly reserved: readonly string[]
+}
+
+/**
+ * Mounts the routes of the application.
+ *
+ * @throws ConfigError `CONFIG_INVALID` when a path is taken
+ */
+export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions): void {
+  const paths = options.routes.map(({ path }) => normalPath(path))
+  for (const path of paths) {
+    if (options.reserved.includes(path)) throw taken(path, 'is served by the server itself')
+    if (paths.indexOf(path) !== paths.lastIndexOf(path)) throw taken(path, 'is there twice')
+  }
+  app.register(async (scope) => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    options.routes.forEach((route, index) => {
+      const path = routePattern(paths[index] ?? '/')
+      const handler = (request: FastifyRequest, reply: FastifyReply) =>
+        serve(route, { request, reply }, options)
+      scope.all(path, handler)
+      if (path !== '/') scope.all(`${path}/*`, handler)
+    })
+  })
+}
+
+/** A path as a pattern of the router, in which a colon begins a parameter. */
+export function routePattern(path: string): string {
+  return path.replaceAll(':', '::')
+}
+
+async function serve(
+  route: HttpRoute,
+  { request, reply }: { request: FastifyRequest; reply: FastifyReply },
+  { kora, addressOf }: AppRoutesOptions,
+): Promise<FastifyReply> {
+  const rawBody = request.body instanceof Uint8Array ? request.body : new Uint8Array()
+  const body = parseBody(rawBody, request.headers['content-type'] ?? '')
+  if (!body.ok) return reply.code(400).send({ error: 'The body is not valid JSON.' })
+  const response = await route.handle({
+    method: request.method,
+    path: request.url.split(/[?#]/, 1)[0] ?? '/',
+    body: body.value,
+    rawBody,
+    headers: request.headers,
+    query: request.query as HttpRouteRequest['query'], // what the router's parser makes of any query
+    ip: addressOf(request.raw),
+    kora,
+  })
+  return send(reply, response ?? {})
+}
+
+function send(reply: FastifyReply, { status, headers = {}, body }: HttpRouteResponse): FastifyReply {
+  for (const [name, value] of Object.entries(headers)) reply.header(name, value)
+  if (body === undefined || body === null) return reply.code(status ?? 204).send()
+  reply.code(status ?? 200)
+  const isPayload = typeof body === 'string' || body instanceof Uint8Array || body instanceof Readable
+  if (isPayload) return reply.send(body)
+  if (!reply.hasHeader('content-type')) reply.header('content-type', 'application/json; charset=utf-8')
+  return reply.send(JSON.stringify(body))
+}
+
+function parseBody(bytes: Uint8Array, contentType: string): { ok: true; value: unknown } | { ok: false } {
+  if (bytes.byteLength === 0) return { ok: true, value: undefined }
+  const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  if (type === 'application/json' || type.endsWith('+json')) return parseJson(bytes)
+  if (type.startsWith('text/') || type === 'application/x-www-form-urlencoded') {
+    return { ok: true, value: Buffer.from(bytes).toString('utf8') }
+  }
+  return { ok: true, value: bytes }
+}
+
+function parseJson(bytes: Uint8Array): { ok: true; value: unknown } | { ok: false } {
+  try {
+    return { ok: true, value: JSON.parse(Buffer.from(bytes).toString('utf8'), withoutPrototype) }
+  } catch {
+    return { ok: false }
+  }
+}
+
+/** A key that reaches a prototype once somebody copies the object. */
+function withoutPrototype(key: string, value: unknown): unknown {
+  return key === '__proto__' ? undefined : value
+}
+
+/** `/api/*` and `/api/` mean `/api`. */
+function normalPath(path: string): string {
+  if (!path.startsWith('/')) throw taken(path, 'must begin with "/"')
+  const normal = path.replace(/\/\*?$/, '')
+  if (normal.includes('*')) throw taken(path, 'may have a "*" only at its end')
+  return normal === '' ? '/' : normal
+}
+
+function taken(path: string, problem: string): ConfigError {
+  return new ConfigError('CONFIG_INVALID', `httpRoutes: the path ${JSON.stringify(path)} ${problem}.`)
+}

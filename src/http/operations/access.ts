@@ -1,0 +1,121 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Runtime } from '../../core/runtime.ts'
+import { type AddressOf, isLoopback, socketAddress } from '../client-address.ts'
+import { GuessLimit } from './guess-limit.ts'
+
+/** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. */
+export interface OperationalAuth {
+  /** Opens everything that has no token of its own. */
+  readonly adminToken?: string
+  readonly metricsToken?: string
+  readonly backupToken?: string
+}
+
+export type OperationsArea = 'admin' | 'metrics' | 'backup'
+
+export interface AccessOptions {
+  readonly auth: OperationalAuth
+  /** Where the endpoints are listened for. */
+  readonly host: string
+  readonly addressOf: AddressOf
+  readonly runtime: Runtime
+}
+
+export interface AccessRefusal {
+  readonly status: 401 | 403 | 429
+  readonly error: string
+  readonly headers?: { readonly [name: string]: string }
+}
+
+/**
+ * Who may use the operations endpoints: whoever has the token. Without any token configured they
+ * are open to this machine, where the listener is only for this machine, and closed otherwise.
+ */
+export class OperationsAccess {
+  readonly #options: AccessOptions
+  readonly #digests: { readonly [area in OperationsArea]: Buffer | null }
+  readonly #guesses: GuessLimit
+
+  constructor(options: AccessOptions) {
+    this.#options = options
+    this.#guesses = new GuessLimit(options.runtime)
+    const { adminToken, metricsToken = adminToken, backupToken = adminToken } = options.auth
+    this.#digests = {
+      admin: digestOrNull(adminToken),
+      metrics: digestOrNull(metricsToken),
+      backup: digestOrNull(backupToken),
+    }
+  }
+
+  /** @returns why the request is refused, or null when it may pass */
+  refuse(request: IncomingMessage, area: OperationsArea): AccessRefusal | null {
+    const expected = this.#digests[area]
+    if (expected === null) return this.#refuseWithoutToken(request, area)
+    const address = this.#options.addressOf(request)
+    const blockedMs = this.#guesses.blockedMs(address)
+    if (blockedMs > 0) {
+      const headers = { 'retry-after': String(Math.ceil(blockedMs / 1000)) }
+      return { status: 429, error: 'Too many wrong tokens from this address. Try again later.', headers }
+    }
+    const token = bearerToken(request)
+    if (token === null) return unauthorized('Send the token as "Authorization: Bearer <token>".')
+    // Digests have one length and tell nothing of where two tokens differ.
+    if (timingSafeEqual(digest(token), expected)) return null
+    this.#guesses.count(address)
+    return unauthorized('The token is not the one of this endpoint.')
+  }
+
+  #refuseWithoutToken(request: IncomingMessage, area: OperationsArea): AccessRefusal | null {
+    const areAllClosed = Object.values(this.#digests).every((known) => known === null)
+    if (areAllClosed && isLoopback(this.#options.host) && isFromThisMachine(request)) return null
+    const option = area === 'admin' ? 'adminToken' : `adminToken or ${area}Token`
+    return {
+      status: 403,
+      error:
+        `This endpoint is closed: no token is configured for it. Set operationalAuth.${option.replace(' or ', ' or operationalAuth.')} ` +
+        `(daemon: admin.${option.replace(' or ', ' or admin.')}), or listen on 127.0.0.1 only.`,
+    }
+  }
+}
+
+/**
+ * Asked by a program on this machine, and not by a page in its browser or through a proxy: those
+ * bring requests of others, and a listener on loopback is no proof of who asks.
+ */
+function isFromThisMachine(request: IncomingMessage): boolean {
+  const { headers } = request
+  if (!isLoopback(socketAddress(request))) return false
+  if (headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined) return false
+  const site = headers['sec-fetch-site']
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return false
+  if (headers.origin !== undefined && !isLoopbackOrigin(headers.origin)) return false
+  return isLoopback(hostName(headers.host ?? ''))
+}
+
+/** The host of a Host header, which may be anything. */
+function hostName(host: string): string {
+  return host.replace(/:\d{1,5}$/, '')
+}
+
+function isLoopbackOrigin(origin: string): boolean {
+  return URL.canParse(origin) && isLoopback(new URL(origin).hostname)
+}
+
+/** From the header only: what stands in a URL ends up in logs and histories. */
+export function bearerToken(request: IncomingMessage): string | null {
+  const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')
+  return match?.[1] ?? null
+}
+
+function unauthorized(error: string): AccessRefusal {
+  return { status: 401, error, headers: { 'www-authenticate': 'Bearer realm="kora-server"' } }
+}
+
+function digestOrNull(token: string | undefined): Buffer | null {
+  return token === undefined || token === '' ? null : digest(token)
+}
+
+function digest(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}

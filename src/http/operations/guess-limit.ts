@@ -1,0 +1,52 @@
+import type { Runtime } from '../../core/runtime.ts'
+
+/** Wrong tokens that one address may send within a window before it is not listened to. */
+const MAX_GUESSES = 10
+const WINDOW_MS = 60_000
+/** Addresses remembered; beyond it the oldest are forgotten. */
+const MAX_ADDRESSES = 10_000
+
+interface Guesses {
+  count: number
+  readonly until: number
+}
+
+/** Counts wrong tokens by address, so that they cannot be tried at the speed of the network. */
+export class GuessLimit {
+  readonly #runtime: Runtime
+  readonly #guesses = new Map<string, Guesses>()
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime
+  }
+
+  /** @returns ms until the address is listened to again; 0 when it is */
+  blockedMs(address: string): number {
+    const guesses = this.#guesses.get(networkOf(address))
+    if (guesses === undefined || guesses.count < MAX_GUESSES) return 0
+    return Math.max(0, guesses.until - this.#runtime.monotonicNow())
+  }
+
+  count(address: string): void {
+    const key = networkOf(address)
+    const now = this.#runtime.monotonicNow()
+    const known = this.#guesses.get(key)
+    if (known !== undefined && known.until > now) {
+      known.count++
+      return
+    }
+    this.#guesses.delete(key) // and to the end of the order
+    this.#guesses.set(key, { count: 1, until: now + WINDOW_MS })
+    const oldest = this.#guesses.keys().next().value
+    if (this.#guesses.size > MAX_ADDRESSES && oldest !== undefined) this.#guesses.delete(oldest)
+  }
+}
+
+/** A household is given a whole /64 of IPv6: its addresses are one. */
+function networkOf(address: string): string {
+  if (!address.includes(':')) return address
+  const [head = '', tail] = address.split('::', 2)
+  const groups = head === '' ? [] : head.split(':')
+  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length)
+  return [...groups, ...Array<string>(Math.max(0, missing)).fill('0')].slice(0, 4).join(':')
+}

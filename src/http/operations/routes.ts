@@ -1,0 +1,114 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Runtime } from '../../core/runtime.ts'
+import type { ServerStore } from '../../store/store.ts'
+import type { SyncHub } from '../../sync/hub.ts'
+import type { PrometheusMetrics } from '../prometheus-metrics.ts'
+import type { Readiness } from '../readiness.ts'
+import type { ServerStatus } from '../server-status.ts'
+import type { OperationsAccess, OperationsArea } from './access.ts'
+import { exportBackup, importBackup } from './backup.ts'
+import { OperationsEvents } from './events.ts'
+
+export interface OperationsOptions {
+  readonly access: OperationsAccess
+  readonly store: ServerStore
+  readonly runtime: Runtime
+  readonly hub: () => SyncHub
+  readonly readiness: Readiness
+  readonly getStatus: () => Promise<ServerStatus>
+  /** null: no metrics are served */
+  readonly metrics: PrometheusMetrics | null
+}
+
+export const OPERATIONS_PREFIX = '/__kora'
+
+type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+
+/** What an operator asks a running server, under `/__kora/`. @see docs/production-server.md */
+export function mountOperations(app: FastifyInstance, options: OperationsOptions): void {
+  const { access, store, metrics, hub } = options
+  const events = new OperationsEvents(hub, options.runtime)
+  app.addHook('preClose', async () => events.stop())
+
+  const guarded = (area: OperationsArea, handler: Handler): Handler => {
+    return async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      const refusal = access.refuse(request.raw, area)
+      if (refusal === null) return handler(request, reply)
+      return reply
+        .code(refusal.status)
+        .headers(refusal.headers ?? {})
+        .send({ error: refusal.error })
+    }
+  }
+
+  app.register(async (scope) => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser('*', (_request, _payload, done) => done(null)) // read by who needs it
+
+    scope.get(
+      `${OPERATIONS_PREFIX}/status`,
+      guarded('admin', async () => statusOf(options)),
+    )
+    scope.get(
+      `${OPERATIONS_PREFIX}/events`,
+      guarded('admin', async (_request, reply) => {
+        if (reply.request.method === 'HEAD') return reply.send()
+        reply.hijack()
+        if (!events.add(reply.raw)) {
+          reply.raw.writeHead(503, { 'content-type': 'application/json', 'retry-after': '10' })
+          reply.raw.end('{"error":"As many readers as are served already listen to events."}')
+        }
+        return reply
+      }),
+    )
+    if (metrics !== null) {
+      const isReady = async () => (await options.readiness.problem()) === null
+      scope.get(
+        `${OPERATIONS_PREFIX}/metrics`,
+        guarded('metrics', async (_request, reply) => {
+          reply.header('content-type', metrics.contentType)
+          return metrics.scrape({ hub: hub(), store, isReady })
+        }),
+      )
+    }
+    scope.get(
+      `${OPERATIONS_PREFIX}/backup/export`,
+      { exposeHeadRoute: false },
+      guarded('backup', async (_request, reply) => {
+        const name = `kora-${new Date(options.runtime.now()).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
+        reply.header('content-type', 'application/x-ndjson')
+        reply.header('content-disposition', `attachment; filename="${name}"`)
+        return exportBackup(store)
+      }),
+    )
+    scope.post(
+      `${OPERATIONS_PREFIX}/backup/import`,
+      guarded('backup', async (request, reply) => {
+        const mode = importMode(request)
+        if (mode === undefined) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
+        const { status, body } = await importBackup(request.raw, mode, { store, hub: hub() })
+        return reply.code(status).send(body)
+      }),
+    )
+  })
+}
+
+async function statusOf({ readiness, getStatus }: OperationsOptions): Promise<object> {
+  const problem = await readiness.problem()
+  if (problem === null) return { ready: true, ...(await getStatus()) }
+  // A store that does not answer does not tell how much it holds either.
+  const status = await Promise.race([
+    getStatus().catch(() => ({})),
+    new Promise<object>((resolve) => setTimeout(resolve, STATUS_TIMEOUT_MS, {}).unref()),
+  ])
+  return { ready: false, reason: problem, ...status }
+}
+
+const STATUS_TIMEOUT_MS = 1000
+
+function importMode(request: FastifyRequest): 'merge' | 'replace' | null | undefined {
+  const { mode } = request.query as { mode?: unknown } // any query is an object
+  if (mode === undefined) return null
+  return mode === 'merge' || mode === 'replace' ? mode : undefined
+}

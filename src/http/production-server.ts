@@ -1,0 +1,85 @@
+import { pino } from 'pino'
+import { systemRuntime } from '../core/system-runtime.ts'
+import type { ServerStore } from '../store/store.ts'
+import type { HttpRoute } from './app-routes.ts'
+import type { Kora } from './data-plane.ts'
+import type { KoraSyncServerConfig } from './kora-sync-server.ts'
+import type { OperationalAuth } from './operations/access.ts'
+import { type EmbedderPolicy, ServerHost } from './server-host.ts'
+import type { TlsOptions } from './tls-files.ts'
+
+export interface ProductionServerConfig {
+  /** Where operations live. The caller closes it, after `stop()`. */
+  store: ServerStore
+  /** One port for everything; 0 = any free port. Default: `PORT` of the environment, or 3001. */
+  port?: number
+  /** Default `'0.0.0.0'`. */
+  host?: string
+  /** Built front end, with single-page fallback to its `index.html`. Default `'./dist'`. */
+  staticDir?: string
+  /** WebSocket and HTTP sync. Default `'/kora-sync'`. */
+  syncPath?: string
+  syncOptions?: Omit<KoraSyncServerConfig, 'store' | 'port' | 'host' | 'path'>
+  /** Sent with COOP `same-origin` on every response, for browsers' OPFS storage. Default `'credentialless'`. */
+  crossOriginEmbedderPolicy?: EmbedderPolicy
+  /** Routes of the application, mounted before static files. */
+  httpRoutes?: readonly HttpRoute[]
+  /** Tokens of the endpoints below `/__kora/`. Without them: open on loopback, closed elsewhere. */
+  operationalAuth?: OperationalAuth
+  /** Serves https and wss. The files are read again when they change. */
+  tls?: TlsOptions
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. Default: none. */
+  trustProxy?: readonly string[]
+}
+
+export interface ProductionServer {
+  /** @returns the URL, such as `http://localhost:3001` */
+  start(): Promise<string>
+  /** Lets what was accepted be stored and acknowledged, then frees the port. Idempotent. */
+  stop(): Promise<void>
+  /** The trusted data plane: reads and writes of the application itself. */
+  readonly kora: Kora
+  /** Hashes of the blobs and manifests that live records refer to: what blob storage must keep. */
+  getLiveBlobRefs(): Promise<ReadonlySet<string>>
+}
+
+const DEFAULT_PORT = 3001
+
+/**
+ * One HTTP server for a whole app: sync, its front end, its routes, health and operations.
+ *
+ * @example
+ * const server = createProductionServer({ store, staticDir: './dist' })
+ * console.log(await server.start())
+ */
+export function createProductionServer(config: ProductionServerConfig): ProductionServer {
+  const { store, syncPath = '/kora-sync', syncOptions = {}, tls, trustProxy, httpRoutes } = config
+  const { logger, runtime, ...sync } = syncOptions
+  const host = new ServerHost({
+    sync: { ...sync, store, path: syncPath },
+    host: config.host ?? '0.0.0.0',
+    port: config.port ?? portOfEnvironment(),
+    logger: logger ?? pino({ name: 'kora-server' }),
+    runtime: runtime ?? systemRuntime(),
+    operations: { auth: config.operationalAuth ?? {} },
+    staticDir: config.staticDir ?? './dist',
+    embedderPolicy: config.crossOriginEmbedderPolicy ?? 'credentialless',
+    ...(httpRoutes && { httpRoutes }),
+    ...(tls && { tls }),
+    ...(trustProxy && { trustProxy }),
+  })
+  return {
+    kora: host.kora,
+    async start() {
+      await host.start()
+      return host.url ?? '' // it listens, so it has one
+    },
+    stop: () => host.stop(),
+    getLiveBlobRefs: () => store.getLiveBlobRefs(),
+  }
+}
+
+function portOfEnvironment(): number {
+  const port = Number(process.env.PORT || DEFAULT_PORT)
+  return Number.isInteger(port) && port >= 0 && port <= 65_535 ? port : DEFAULT_PORT
+}

@@ -1,0 +1,182 @@
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { METRICS, type MetricDefinition, type MetricId } from '../core/metrics.ts'
+import { REFUSAL_CODES } from '../core/refusal.ts'
+import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
+import type { ServerStore } from '../store/store.ts'
+import type { SyncHub } from '../sync/hub.ts'
+import type { SessionState } from '../sync/session.ts'
+import type { OperationOutcome, SyncMetrics } from '../sync/sync-metrics.ts'
+import { packageVersion } from './package-version.ts'
+
+/** What is read when somebody scrapes. */
+export interface MetricsSource {
+  readonly hub: SyncHub
+  readonly store: ServerStore
+  isReady(): Promise<boolean>
+}
+
+const OPEN_STATES: readonly SessionState[] = ['connected', 'authenticating', 'syncing', 'streaming']
+const OUTCOMES: readonly OperationOutcome[] = ['applied', 'duplicate', 'refused', 'ignored', 'failed']
+const EVENT_LOOP_RESOLUTION_MS = 20
+
+/** The metrics of one server. Between scrapes it only counts. */
+export class PrometheusMetrics implements SyncMetrics {
+  readonly #registry = new Registry()
+  readonly #operations = this.#counter('operations')
+  readonly #refused = this.#counter('operationsRefused')
+  readonly #sessionsFailed = this.#counter('sessionsFailed')
+  readonly #commitDuration = this.#histogram('commitDuration')
+  readonly #groupOperations = this.#histogram('groupOperations')
+  readonly #acknowledgement = this.#histogram('acknowledgementDuration')
+  readonly #gauges = new Map<MetricId, Gauge>()
+  readonly #totals = new Map<MetricId, Counter>()
+  #eventLoop: IntervalHistogram | null = null
+
+  constructor() {
+    for (const outcome of OUTCOMES) this.#operations.inc({ outcome }, 0) // a rate needs the 0 before the first
+    for (const id of GAUGES) this.#gauges.set(id, this.#gauge(id))
+    for (const id of TOTALS) this.#totals.set(id, this.#counter(id))
+    this.#gauges.get('info')?.set({ version: packageVersion() }, 1)
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  // ── SyncMetrics ────────────────────────────────────────────────────────────────────────────
+
+  operations(outcome: OperationOutcome, count: number): void {
+    this.#operations.inc({ outcome }, count)
+  }
+
+  committed(operations: number, durationMs: number): void {
+    this.#commitDuration.observe(durationMs / 1000)
+    this.#groupOperations.observe(operations)
+  }
+
+  acknowledged(durationMs: number): void {
+    this.#acknowledgement.observe(durationMs / 1000)
+  }
+
+  /** Codes of the application are one: a label must not have values without end. */
+  refused(code: string): void {
+    this.#refused.inc({ code: Object.hasOwn(REFUSAL_CODES, code) ? code : 'application' })
+  }
+
+  sessionFailed(code: ConnectionErrorCode): void {
+    this.#sessionsFailed.inc({ code })
+  }
+
+  // ── scraping ───────────────────────────────────────────────────────────────────────────────
+
+  /** Everything in the text form of Prometheus. */
+  async scrape(source: MetricsSource): Promise<string> {
+    this.#readEventLoop()
+    this.#readHub(source.hub)
+    await this.#readStore(source)
+    return this.#registry.metrics()
+  }
+
+  stop(): void {
+    this.#eventLoop?.disable()
+    this.#eventLoop = null
+  }
+
+  #readHub(hub: SyncHub): void {
+    const { stats, feed, views, ingest, relays } = hub
+    this.#setTotal('operationsDelivered', stats.operationsSent)
+    this.#setTotal('operationIdMismatches', stats.idMismatches)
+    this.#setTotal('sessionsOpened', stats.connectionsTotal)
+    this.#set('deliverySequence', feed.head)
+    this.#set('feedBytes', feed.bytes)
+    this.#set('ingestQueuedBytes', ingest.queuedBytes)
+    this.#set('views', views.size)
+    this.#set('presence', relays.presence.size)
+    this.#readSessions(hub)
+  }
+
+  #readSessions({ sessions }: SyncHub): void {
+    const states = new Map<SessionState, number>(OPEN_STATES.map((state) => [state, 0]))
+    let bufferedBytes = 0
+    let lagEntries = 0
+    let waitMs = 0
+    for (const session of sessions.values()) {
+      states.set(session.state, (states.get(session.state) ?? 0) + 1)
+      bufferedBytes += session.bufferedBytes
+      lagEntries = Math.max(lagEntries, session.deliveryLag?.entries ?? 0)
+      waitMs = Math.max(waitMs, session.deliveryLag?.unacknowledgedMs ?? 0)
+    }
+    for (const state of OPEN_STATES) this.#gauges.get('sessions')?.set({ state }, states.get(state) ?? 0)
+    this.#set('bufferedBytes', bufferedBytes)
+    this.#set('deliveryLag', lagEntries)
+    this.#set('deliveryWait', waitMs / 1000)
+  }
+
+  /** A store that does not answer must not silence the rest: its own values are missing then. */
+  async #readStore({ store, isReady }: MetricsSource): Promise<void> {
+    const isStoreReady = await isReady()
+    this.#set('ready', isStoreReady ? 1 : 0)
+    for (const id of ['logOperations', 'storeBytes'] as const) this.#gauges.get(id)?.reset()
+    if (!isStoreReady) return
+    const [operations, bytes] = await Promise.allSettled([
+      store.getOperationCount(),
+      store.getStorageBytes?.() ?? Promise.reject(new Error('unknown')),
+    ])
+    if (operations.status === 'fulfilled') this.#set('logOperations', operations.value)
+    else this.#gauges.get('logOperations')?.remove()
+    if (bytes.status === 'fulfilled') this.#set('storeBytes', bytes.value)
+    else this.#gauges.get('storeBytes')?.remove()
+  }
+
+  /** Watched from the first scrape on: who never asks pays nothing. */
+  #readEventLoop(): void {
+    if (this.#eventLoop === null) {
+      this.#eventLoop = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS })
+      this.#eventLoop.enable()
+      collectDefaultMetrics({ register: this.#registry })
+      return
+    }
+    const gauge = this.#gauges.get('eventLoopDelay')
+    for (const quantile of ['0.5', '0.99', '1']) {
+      const nanoseconds = this.#eventLoop.percentile(Number(quantile) * 100)
+      const delayMs = Math.max(0, nanoseconds / 1e6 - EVENT_LOOP_RESOLUTION_MS) // the timer's own period is no delay
+      gauge?.set({ quantile }, delayMs / 1000)
+    }
+    this.#eventLoop.reset()
+  }
+
+  #set(id: MetricId, value: number): void {
+    this.#gauges.get(id)?.set(value)
+  }
+
+  /** A total that is counted elsewhere. */
+  #setTotal(id: MetricId, value: number): void {
+    const counter = this.#totals.get(id)
+    counter?.reset()
+    counter?.inc(value)
+  }
+
+  #counter(id: MetricId): Counter {
+    return new Counter(this.#settings(id))
+  }
+
+  #gauge(id: MetricId): Gauge {
+    return new Gauge(this.#settings(id))
+  }
+
+  #histogram(id: MetricId): Histogram {
+    const { buckets = [] }: MetricDefinition = METRICS[id]
+    return new Histogram({ ...this.#settings(id), buckets: [...buckets] })
+  }
+
+  #settings(id: MetricId) {
+    const { name, help, labels = {} }: MetricDefinition = METRICS[id]
+    return { name, help, labelNames: Object.keys(labels), registers: [this.#registry] }
+  }
+}
+
+/** Totals that the hub counts already. */
+const TOTALS: readonly MetricId[] = ['operationsDelivered', 'operationIdMismatches', 'sessionsOpened']
+
+const GAUGES = (Object.keys(METRICS) as MetricId[]).filter((id) => METRICS[id].type === 'gauge')

@@ -1,0 +1,282 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { KoraServerError } from '../core/errors.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
+import { type HttpRoute, mountAppRoutes } from './app-routes.ts'
+import { clientAddress, isLoopback } from './client-address.ts'
+import { DataPlane, type Kora } from './data-plane.ts'
+import { mountHealth } from './health.ts'
+import { type OperationalAuth, OperationsAccess } from './operations/access.ts'
+import { mountOperations, OPERATIONS_PREFIX } from './operations/routes.ts'
+import { packageVersion } from './package-version.ts'
+import { PrometheusMetrics } from './prometheus-metrics.ts'
+import { Readiness } from './readiness.ts'
+import type { ServerStatus } from './server-status.ts'
+import { isNavigation, mountStaticFiles, notFound, sendApp } from './static-files.ts'
+import { SyncService, type SyncServiceConfig } from './sync-service.ts'
+import type { TlsOptions } from './tls-files.ts'
+import { WebServer } from './web-server.ts'
+
+export type EmbedderPolicy = 'credentialless' | 'require-corp' | 'unsafe-none'
+
+export interface OperationsConfig {
+  readonly auth: OperationalAuth
+  /** A listener of their own; absent: they share the public one. */
+  readonly listener?: { readonly host: string; readonly port: number }
+  /** Default true. */
+  readonly servesMetrics?: boolean
+}
+
+export interface ServerHostOptions {
+  readonly sync: SyncServiceConfig
+  readonly host: string
+  /** 0: any free port */
+  readonly port: number
+  readonly logger: Logger
+  readonly runtime: Runtime
+  readonly tls?: TlsOptions
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. */
+  readonly trustProxy?: readonly string[]
+  /** `GET /health` and `GET /ready`. Default true. */
+  readonly servesHealth?: boolean
+  /** Absent: there are no operations endpoints. */
+  readonly operations?: OperationsConfig
+  /** Folder with the built front end. */
+  readonly staticDir?: string
+  /** With COOP `same-origin` on every response. Absent: neither is sent. */
+  readonly embedderPolicy?: EmbedderPolicy
+  readonly httpRoutes?: readonly HttpRoute[]
+}
+
+/**
+ * One running server: the sync service, what is served beside it, and the listeners. The library's
+ * two servers and the daemon are this with different options.
+ */
+export class ServerHost {
+  readonly service: SyncService
+  readonly kora: Kora
+  readonly #options: ServerHostOptions
+  readonly #runtime: Runtime
+  readonly #logger: Logger
+  readonly #metrics: PrometheusMetrics | null
+  readonly #addressOf: (request: IncomingMessage) => string
+  readonly #readiness: Readiness
+  #public: WebServer | null = null
+  #private: WebServer | null = null
+  #startedAt: number | null = null
+  #stopping: Promise<void> | null = null
+
+  constructor(options: ServerHostOptions) {
+    const { sync, runtime, logger, operations } = options
+    this.#options = options
+    this.#runtime = runtime
+    this.#logger = logger
+    this.#addressOf = sync.addressOf ?? clientAddress(options.trustProxy ?? [])
+    this.#metrics = operations && operations.servesMetrics !== false ? new PrometheusMetrics() : null
+    this.service = new SyncService(
+      { ...sync, addressOf: this.#addressOf },
+      { runtime, logger, ...(this.#metrics && { metrics: this.#metrics }) },
+    )
+    this.#readiness = new Readiness({ store: sync.store, runtime, logger, hub: () => this.service.hub })
+    this.kora = new DataPlane({
+      store: sync.store,
+      runtime,
+      write: (write) => this.service.hub.write(write),
+      schemaVersion: this.service.schemaVersion,
+      maxOperationBytes: sync.maxOperationBytes ?? DEFAULT_SYNC_LIMITS.maxOperationBytes,
+    })
+  }
+
+  /** `http://host:port` of the public listener, or null while it does not listen. */
+  get url(): string | null {
+    return this.#public?.url ?? null
+  }
+
+  /** `ws://host:port/path`, or null while not listening. */
+  get syncUrl(): string | null {
+    return this.url === null ? null : `${this.url.replace(/^http/, 'ws')}${this.service.path}`
+  }
+
+  /** Where the operations endpoints are; null when there are none, or none is listened for. */
+  get operationsUrl(): string | null {
+    if (this.#options.operations === undefined) return null
+    const url = this.#options.operations.listener === undefined ? this.url : this.#private?.url
+    return url ? `${url}${OPERATIONS_PREFIX}` : null
+  }
+
+  get port(): number | null {
+    return this.#public?.port ?? null
+  }
+
+  /** @throws KoraServerError `ALREADY_RUNNING`, `PORT_IN_USE`, `LISTEN_FAILED`, `TLS_INVALID` */
+  async start(): Promise<void> {
+    if (this.#public !== null) throw new KoraServerError('ALREADY_RUNNING', 'The server is already running.')
+    const { operations } = this.#options
+    this.#startedAt = this.#runtime.monotonicNow()
+    try {
+      this.#public = this.#createPublic()
+      await this.service.open()
+      if (operations?.listener !== undefined) {
+        this.#private = this.#createPrivate(operations, operations.listener)
+        await this.#private.start()
+      }
+      await this.#public.start()
+    } catch (error) {
+      await this.#private?.close()
+      this.#public = null
+      this.#private = null
+      this.#startedAt = null
+      throw error
+    }
+    const { schemaVersion } = this.service
+    logEvent(this.#logger, LOG_EVENTS.serverStarted, { url: this.syncUrl, schemaVersion })
+  }
+
+  /**
+   * Ends gracefully: refuses new connections, lets accepted batches be stored and acknowledged,
+   * closes the sessions, frees the ports. Idempotent; it may be started again afterwards.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop().finally(() => {
+      this.#stopping = null
+    })
+    return this.#stopping
+  }
+
+  /** Closes every connection now. */
+  abort(): void {
+    this.service.abort()
+    this.#public?.closeAllConnections()
+    this.#private?.closeAllConnections()
+  }
+
+  async getStatus(): Promise<ServerStatus> {
+    const { stats, sessions } = this.service.hub
+    const nodeIds = [...sessions.values()].flatMap((session) => session.identity?.nodeId ?? [])
+    return {
+      running: this.#startedAt !== null,
+      connectedClients: sessions.size,
+      port: this.port,
+      totalOperations: await this.#options.sync.store.getOperationCount(),
+      uptime: this.#startedAt === null ? 0 : Math.round(this.#runtime.monotonicNow() - this.#startedAt),
+      version: packageVersion(),
+      schemaVersion: this.service.schemaVersion,
+      connectedNodeIds: [...new Set(nodeIds)],
+      peakConnections: stats.peakConnections,
+      connectionsTotal: stats.connectionsTotal,
+      operationsReceived: stats.operationsReceived,
+      operationsSent: stats.operationsSent,
+      errorCount: stats.errorCount,
+    }
+  }
+
+  async #stop(): Promise<void> {
+    const [publicServer, privateServer] = [this.#public, this.#private]
+    const { hub } = this.service
+    if (publicServer === null && hub.sessions.size === 0) return
+    const startedAt = this.#runtime.monotonicNow()
+    logEvent(this.#logger, LOG_EVENTS.serverStopping, { sessions: hub.sessions.size })
+    publicServer?.stopListening()
+    await this.service.stop()
+    await Promise.all([publicServer?.close(), privateServer?.close()])
+    this.#metrics?.stop()
+    this.#public = null
+    this.#private = null
+    this.#startedAt = null
+    const durationMs = Math.round(this.#runtime.monotonicNow() - startedAt)
+    logEvent(this.#logger, LOG_EVENTS.serverStopped, { durationMs })
+  }
+
+  // ── listeners ──────────────────────────────────────────────────────────────────────────────
+
+  #createPublic(): WebServer {
+    const { host, port, tls, runtime, embedderPolicy } = this.#options
+    return new WebServer({
+      host,
+      port,
+      runtime,
+      logger: this.#logger,
+      ...(tls && { tls }),
+      headers: {
+        'x-content-type-options': 'nosniff',
+        ...(embedderPolicy && {
+          'cross-origin-opener-policy': 'same-origin',
+          'cross-origin-embedder-policy': embedderPolicy,
+        }),
+      },
+      mount: (app) => this.#mountPublic(app),
+      onUpgrade: (path, request, socket, head) => this.#upgrade(path, request, socket, head),
+    })
+  }
+
+  #createPrivate(operations: OperationsConfig, listener: { host: string; port: number }): WebServer {
+    const { runtime, tls } = this.#options
+    return new WebServer({
+      ...listener,
+      runtime,
+      logger: this.#logger,
+      // A certificate is for the public name; on loopback nothing is to be protected on the way.
+      ...(tls && !isLoopback(listener.host) && { tls }),
+      headers: { 'x-content-type-options': 'nosniff' },
+      mount: (app) => {
+        this.#mountHealth(app)
+        this.#mountOperations(app, operations, listener.host)
+        app.setNotFoundHandler((_request, reply) => notFound(reply))
+      },
+    })
+  }
+
+  #mountPublic(app: FastifyInstance): void {
+    const { staticDir, servesHealth = true, operations, httpRoutes = [], host } = this.#options
+    if (servesHealth) this.#mountHealth(app)
+    if (operations !== undefined && operations.listener === undefined) {
+      this.#mountOperations(app, operations, host)
+    }
+    mountAppRoutes(app, {
+      routes: httpRoutes,
+      kora: this.kora,
+      addressOf: this.#addressOf,
+      reserved: ['/health', '/ready', OPERATIONS_PREFIX, this.service.path],
+    })
+    this.service.mount(app, (request, reply) => this.#serveAppAtSyncPath(request, reply))
+    if (staticDir !== undefined) mountStaticFiles(app, staticDir)
+    app.setNotFoundHandler((request, reply) => this.#answerUnknown(request, reply))
+  }
+
+  /** Where sync and the app share a path, a browser on its way to a page is given the page. */
+  #serveAppAtSyncPath(request: FastifyRequest, reply: FastifyReply): FastifyReply | null {
+    if (this.#options.staticDir === undefined || !isNavigation(request)) return null
+    return sendApp(request, reply)
+  }
+
+  #answerUnknown(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const { staticDir } = this.#options
+    if (staticDir !== undefined && !request.url.startsWith(OPERATIONS_PREFIX)) return sendApp(request, reply)
+    return notFound(reply, `Nothing is served here. Sync is at ${this.service.path}.`)
+  }
+
+  #mountHealth(app: FastifyInstance): void {
+    const startedAt = this.#startedAt ?? this.#runtime.monotonicNow()
+    mountHealth(app, { readiness: this.#readiness, runtime: this.#runtime, startedAt })
+  }
+
+  #mountOperations(app: FastifyInstance, { auth }: OperationsConfig, host: string): void {
+    const { runtime, sync } = this.#options
+    mountOperations(app, {
+      access: new OperationsAccess({ auth, host, addressOf: this.#addressOf, runtime }),
+      store: sync.store,
+      runtime,
+      hub: () => this.service.hub,
+      readiness: this.#readiness,
+      getStatus: () => this.getStatus(),
+      metrics: this.#metrics,
+    })
+  }
+
+  #upgrade(path: string, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+    return this.service.handleUpgrade(path, request, socket, head)
+  }
+}

@@ -1,0 +1,74 @@
+import { realpath } from 'node:fs/promises'
+import { resolve, sep } from 'node:path'
+import fastifyStatic from '@fastify/static'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+
+/**
+ * The built front end, as a single-page app: what is a file is served as one, and a browser that
+ * navigates anywhere else is given `index.html`, whose router knows the address.
+ *
+ * Files beside which a `.br` or `.gz` stands are sent compressed to whoever accepts that. Files that
+ * begin with a dot are not served, except below `.well-known`; nor is what symbolic links lead to
+ * outside of the folder.
+ */
+export function mountStaticFiles(app: FastifyInstance, directory: string): void {
+  const root = resolve(directory)
+  app.register(fastifyStatic, {
+    root,
+    preCompressed: true,
+    cacheControl: false, // set below
+    allowedPath: (path) => !hasHiddenSegment(path),
+    onFile: (path: string) => requireInside(root, path),
+    setHeaders: (response, path) => {
+      response.header('cache-control', cacheControlOf(path.slice(root.length).replaceAll(sep, '/')))
+    },
+    suppressWarning: true, // the folder may be built after the start
+  })
+}
+
+/** Sends the page of the app, when that is what was asked for. */
+export function sendApp(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  reply.header('vary', 'accept')
+  return isNavigation(request) ? reply.sendFile('index.html') : notFound(reply)
+}
+
+export function notFound(reply: FastifyReply, error = 'Nothing is served here.'): FastifyReply {
+  return reply.code(404).header('cache-control', 'no-store').send({ error })
+}
+
+/** A browser on its way to a page, and not a script that asks for a file or for data. */
+export function isNavigation({ raw: { method, headers } }: FastifyRequest): boolean {
+  if (method !== 'GET' && method !== 'HEAD') return false
+  return headers.accept?.includes('text/html') === true
+}
+
+/**
+ * Built files carry a hash of their content in their name and never change; everything else is
+ * asked for again, and answered with 304 when it has not changed.
+ */
+export function cacheControlOf(path: string): string {
+  return hasContentHash(path) ? 'public, max-age=31536000, immutable' : 'no-cache'
+}
+
+/**
+ * `app-BxY12zQ7.js`, `main.3f2a91bc.css`: letters of both kinds or digits among them, so that a word
+ * is not taken for a hash. Without a digit only in the folder where bundlers put nothing else.
+ */
+function hasContentHash(path: string): boolean {
+  const file = path.slice(path.lastIndexOf('/') + 1).replace(/\.(br|gz)$/, '')
+  const hash = /[.-]([\w-]{8,40})(\.[a-z]\w{0,9}){1,2}$/.exec(file)?.[1]
+  if (hash === undefined || !/[a-z]/.test(hash)) return false
+  if (/\d/.test(hash)) return true
+  return path.startsWith('/assets/') && hash.length === 8 && /[A-Z]/.test(hash)
+}
+
+function hasHiddenSegment(path: string): boolean {
+  const segments = path.split('/').filter((segment) => segment.startsWith('.'))
+  return segments.some((segment) => segment !== '.well-known')
+}
+
+async function requireInside(root: string, path: string): Promise<void> {
+  const [realRoot, realPath] = await Promise.all([realpath(root), realpath(path)])
+  if (realPath.startsWith(realRoot + sep)) return
+  throw Object.assign(new Error('Nothing is served here.'), { statusCode: 404 })
+}

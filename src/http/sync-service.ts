@@ -1,0 +1,205 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { NoAuthProvider } from '../auth/no-auth-provider.ts'
+import type { AuthProvider } from '../auth/provider.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import type { ServerStore } from '../store/store.ts'
+import { HANDSHAKE_FRAME_BYTES, SyncHub } from '../sync/hub.ts'
+import { DEFAULT_SYNC_LIMITS, type SyncLimits, type ValidateOperation } from '../sync/options.ts'
+import type { SyncMetrics } from '../sync/sync-metrics.ts'
+import { HttpPolling, type HttpSyncRequest, type HttpSyncResponse } from '../transport/http-polling.ts'
+import { WebSocketEndpoint } from '../transport/websocket.ts'
+import { routePattern } from './app-routes.ts'
+import { type AddressOf, socketAddress } from './client-address.ts'
+import { answerPolling } from './polling-route.ts'
+
+/** What clients connect to: everything of the sync endpoint but the port that it is on. */
+export interface SyncServiceConfig {
+  /** Where operations live. The caller closes it, after the server has stopped. */
+  store: ServerStore
+  /** Path of the sync endpoint. Default `'/'`. */
+  path?: string
+  /** Default `NoAuthProvider`: everybody may see and write everything. */
+  auth?: AuthProvider
+  /** Operations per batch sent. Default 100. */
+  batchSize?: number
+  /** Default 0: unlimited. */
+  maxConnections?: number
+  /** Schema version of the app. Default 1. */
+  schemaVersion?: number
+  /** Client schema versions that are let in, inclusive. Default: just `schemaVersion`. */
+  supportedSchemaVersions?: { min: number; max: number }
+  /** Default 262144. */
+  maxOperationBytes?: number
+  /** Sustained rate per connection, with a burst of the same size; 0 = unlimited. Default 6000. */
+  maxOpsPerMinute?: number
+  /** The application's own check of each operation. */
+  validateOperation?: ValidateOperation
+  /** Stores a chunk of a blob by its SHA-256. Together with `resolveBlobChunk`. */
+  persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
+  resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+  /** Further bounds. Default `DEFAULT_SYNC_LIMITS`. */
+  limits?: Partial<Omit<SyncLimits, 'maxConnections' | 'maxOperationBytes' | 'maxOpsPerMinute'>>
+  /** Exact origins of browsers that may connect. Default: any. */
+  allowedOrigins?: readonly string[]
+  /** The client's address where a proxy stands in front. Default: that of the socket. */
+  addressOf?: AddressOf
+  /** ms over which `stop()` closes connections, so that clients do not all return at once. Default 0. */
+  stopSpreadMs?: number
+}
+
+export interface SyncServiceTools {
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly metrics?: SyncMetrics
+}
+
+/** How long connections may take to be closed in good order. */
+const CLOSE_TIMEOUT_MS = 2000
+
+/** The sync endpoint of one server, over WebSocket and HTTP polling. Listens to nothing by itself. */
+export class SyncService {
+  readonly path: string
+  readonly #config: SyncServiceConfig
+  readonly #tools: SyncServiceTools
+  #hub: SyncHub
+  #polling: HttpPolling
+  #webSockets: WebSocketEndpoint
+
+  constructor(config: SyncServiceConfig, tools: SyncServiceTools) {
+    this.path = config.path ?? '/'
+    this.#config = config
+    this.#tools = tools
+    this.#hub = this.#createHub()
+    this.#polling = this.#createPolling(this.#hub)
+    this.#webSockets = this.#createWebSockets()
+  }
+
+  get hub(): SyncHub {
+    return this.#hub
+  }
+
+  get schemaVersion(): number {
+    return this.#config.schemaVersion ?? 1
+  }
+
+  /** Also after it was stopped. */
+  async open(): Promise<void> {
+    if (this.#hub.isStopping) {
+      this.#hub = this.#createHub()
+      this.#polling = this.#createPolling(this.#hub)
+      this.#webSockets = this.#createWebSockets()
+    }
+    await this.#hub.open()
+    this.#webSockets.start()
+  }
+
+  /** Lets accepted batches be stored and acknowledged, then closes the sessions. Idempotent. */
+  async stop(): Promise<void> {
+    await this.#hub.stop({ spreadMs: this.#config.stopSpreadMs ?? 0 })
+    await this.#webSockets.closed(CLOSE_TIMEOUT_MS)
+    this.#webSockets.stop()
+    this.#polling.stop()
+  }
+
+  /** Closes every connection now. What was not acknowledged, the clients send again. */
+  abort(): void {
+    this.#hub.abort()
+    this.#webSockets.stop()
+  }
+
+  handleHttpRequest(request: HttpSyncRequest): Promise<HttpSyncResponse> {
+    return this.#polling.handle(request)
+  }
+
+  /** @returns false when this is not the path of the endpoint */
+  handleUpgrade(path: string, request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+    if (path !== this.path) return false
+    this.#webSockets.handleUpgrade(request, socket, head)
+    return true
+  }
+
+  /**
+   * Serves polling at the endpoint's path.
+   *
+   * @param serveOther answers what something else at the same path should answer; null: nothing does
+   */
+  mount(
+    app: FastifyInstance,
+    serveOther: (request: FastifyRequest, reply: FastifyReply) => FastifyReply | null,
+  ): void {
+    app.register(async (scope) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', (_request, _payload, done) => done(null)) // read below, within its bounds
+      scope.all(routePattern(this.path), async (request, reply) => {
+        const other = serveOther(request, reply)
+        if (other !== null) return other
+        reply.hijack()
+        await this.#answerPolling(request, reply)
+        return reply
+      })
+    })
+  }
+
+  async #answerPolling(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const { limits, allowedOrigins, addressOf } = this.#config
+    await answerPolling(request.raw, reply.raw, {
+      polling: this.#polling,
+      maxMessageBytes: limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes,
+      allowedOrigins: allowedOrigins ?? null,
+      addressOf: addressOf ?? socketAddress,
+      runtime: this.#tools.runtime,
+      logger: this.#tools.logger,
+    })
+  }
+
+  #createHub(): SyncHub {
+    const { store, auth, batchSize = 100, limits, ...config } = this.#config
+    const { schemaVersion } = this
+    return new SyncHub({
+      ...this.#tools,
+      store,
+      auth: auth ?? new NoAuthProvider(),
+      batchSize,
+      schemaVersion,
+      supportedSchemaVersions: config.supportedSchemaVersions ?? { min: schemaVersion, max: schemaVersion },
+      limits: {
+        ...DEFAULT_SYNC_LIMITS,
+        ...limits,
+        maxConnections: config.maxConnections ?? DEFAULT_SYNC_LIMITS.maxConnections,
+        maxOperationBytes: config.maxOperationBytes ?? DEFAULT_SYNC_LIMITS.maxOperationBytes,
+        maxOpsPerMinute: config.maxOpsPerMinute ?? DEFAULT_SYNC_LIMITS.maxOpsPerMinute,
+      },
+      ...(config.validateOperation && { validateOperation: config.validateOperation }),
+      ...(config.persistBlobChunk && { persistBlobChunk: config.persistBlobChunk }),
+      ...(config.resolveBlobChunk && { resolveBlobChunk: config.resolveBlobChunk }),
+    })
+  }
+
+  #createPolling(hub: SyncHub): HttpPolling {
+    const { auth, limits, maxConnections = 0 } = this.#config
+    return new HttpPolling({
+      runtime: this.#tools.runtime,
+      auth: auth ?? new NoAuthProvider(),
+      connect: (transport) => hub.connect(transport),
+      ownerOf: (sessionId) => hub.sessions.get(sessionId)?.identity?.auth ?? null,
+      maxMessageBytes: limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes,
+      maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
+      maxClients: maxConnections,
+    })
+  }
+
+  #createWebSockets(): WebSocketEndpoint {
+    const { limits, allowedOrigins, addressOf } = this.#config
+    const { maxMessageBytes, idleTimeoutMs } = { ...DEFAULT_SYNC_LIMITS, ...limits }
+    return new WebSocketEndpoint({
+      maxMessageBytes,
+      idleTimeoutMs,
+      allowedOrigins: allowedOrigins ?? null,
+      addressOf: addressOf ?? socketAddress,
+      onConnection: (transport) => void this.#hub.connect(transport),
+    })
+  }
+}

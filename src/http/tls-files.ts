@@ -1,0 +1,87 @@
+import { readFileSync } from 'node:fs'
+import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import { ConfigError } from '../core/errors.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Runtime, Timer } from '../core/runtime.ts'
+
+export interface TlsOptions {
+  /** Certificate chain, PEM. */
+  readonly certFile: string
+  /** Private key, PEM. */
+  readonly keyFile: string
+}
+
+export type TlsPair = Required<Pick<SecureContextOptions, 'cert' | 'key'>>
+
+/**
+ * Looked at by content and not by notification: what renews certificates swaps symbolic links and
+ * directories, of which a watcher on the file never hears.
+ */
+const LOOK_INTERVAL_MS = 10_000
+
+/** The certificate and the key of a listener, read again when they change. */
+export class TlsFiles {
+  readonly #options: TlsOptions
+  readonly #runtime: Runtime
+  readonly #logger: Logger
+  #current: TlsPair
+  #timer: Timer | null = null
+
+  /** @throws ConfigError `TLS_INVALID` */
+  constructor(options: TlsOptions, runtime: Runtime, logger: Logger) {
+    this.#options = options
+    this.#runtime = runtime
+    this.#logger = logger
+    this.#current = readTlsPair(options)
+  }
+
+  get current(): TlsPair {
+    return this.#current
+  }
+
+  /** Calls back with a new pair that can be used. Connections that are open keep the old one. */
+  watch(onChange: (pair: TlsPair) => void, intervalMs = LOOK_INTERVAL_MS): void {
+    this.#timer = this.#runtime.setTimer(intervalMs, () => {
+      this.#look(onChange)
+      this.watch(onChange, intervalMs)
+    })
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  #look(onChange: (pair: TlsPair) => void): void {
+    let next: TlsPair
+    try {
+      next = readTlsPair(this.#options)
+    } catch (error) {
+      // One of the two files may be new already: the next look finds both.
+      logEvent(this.#logger, LOG_EVENTS.tlsReloadFailed, { err: error })
+      return
+    }
+    if (isSame(next, this.#current)) return
+    this.#current = next
+    onChange(next)
+    logEvent(this.#logger, LOG_EVENTS.tlsReloaded, { certFile: this.#options.certFile })
+  }
+}
+
+/** @throws ConfigError `TLS_INVALID` */
+export function readTlsPair({ certFile, keyFile }: TlsOptions): TlsPair {
+  try {
+    const pair = { cert: readFileSync(certFile), key: readFileSync(keyFile) }
+    createSecureContext(pair) // throws where the two do not belong together
+    return pair
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new ConfigError('TLS_INVALID', `${certFile} and ${keyFile} cannot be used for TLS: ${reason}.`, {
+      cause: error,
+    })
+  }
+}
+
+function isSame(a: TlsPair, b: TlsPair): boolean {
+  return String(a.cert) === String(b.cert) && String(a.key) === String(b.key)
+}

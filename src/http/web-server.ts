@@ -1,0 +1,181 @@
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import { refuseUpgrade } from '../transport/websocket.ts'
+import { listen } from './listen.ts'
+import { TlsFiles, type TlsOptions } from './tls-files.ts'
+
+export interface WebServerOptions {
+  readonly host: string
+  /** 0: any free port */
+  readonly port: number
+  readonly tls?: TlsOptions
+  readonly logger: Logger
+  readonly runtime: Runtime
+  /** Sent with every response. */
+  readonly headers?: { readonly [name: string]: string }
+  /** Adds the routes. */
+  readonly mount: (app: FastifyInstance) => void | Promise<void>
+  /** A WebSocket client asks to be connected at this path; false: nothing is there. */
+  readonly onUpgrade?: (path: string, request: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+}
+
+const MAX_HEADERS_COUNT = 100
+/** Bytes of a request's line and headers together. */
+const MAX_HEADER_BYTES = 16 * 1024
+/** From the first byte of a request to the last of its headers, and of its body. */
+const HEADERS_TIMEOUT_MS = 20_000
+const REQUEST_TIMEOUT_MS = 300_000
+/** Longer than the minute after which load balancers reuse no connection, so that none of theirs is cut. */
+const KEEP_ALIVE_TIMEOUT_MS = 72_000
+const MAX_BODY_BYTES = 1024 * 1024
+
+/**
+ * One listener: plain or TLS, routes by Fastify, upgrades to WebSocket. Whatever arrives on it, the
+ * process goes on.
+ */
+export class WebServer {
+  readonly #options: WebServerOptions
+  readonly #server: Server
+  readonly #tls: TlsFiles | null
+  readonly #app: FastifyInstance
+
+  /** @throws KoraServerError `TLS_INVALID` */
+  constructor(options: WebServerOptions) {
+    this.#options = options
+    this.#tls = options.tls ? new TlsFiles(options.tls, options.runtime, options.logger) : null
+    this.#server = this.#createServer(this.#tls)
+    this.#app = fastify({
+      serverFactory: (handler) => {
+        this.#server.on('request', (request, response) => {
+          for (const name in options.headers) response.setHeader(name, options.headers[name] ?? '')
+          handler(request, response)
+        })
+        return this.#server
+      },
+      bodyLimit: MAX_BODY_BYTES,
+      logger: false,
+      return503OnClosing: false, // who is being served is served to the end
+    })
+    this.#app.setErrorHandler((error: FastifyError, request, reply) =>
+      this.#answerError(error, request, reply),
+    )
+    this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head))
+  }
+
+  /** null while it does not listen */
+  get port(): number | null {
+    const address = this.#server.address() as AddressInfo | string | null
+    return typeof address === 'object' && address !== null ? address.port : null
+  }
+
+  /** `http://host:port`, or null while it does not listen. */
+  get url(): string | null {
+    const { port } = this
+    if (port === null) return null
+    const { host } = this.#options
+    const shown = host === '0.0.0.0' || host === '::' ? 'localhost' : host
+    return `${this.#tls === null ? 'http' : 'https'}://${shown.includes(':') ? `[${shown}]` : shown}:${port}`
+  }
+
+  /** @throws KoraServerError `PORT_IN_USE`, `LISTEN_FAILED` */
+  async start(): Promise<void> {
+    try {
+      await this.#options.mount(this.#app)
+      await this.#app.ready()
+      await listen(this.#server, this.#options.port, this.#options.host)
+    } catch (error) {
+      await this.#app.close()
+      throw error
+    }
+    const server = this.#server
+    if (server instanceof TlsServer) this.#tls?.watch((pair) => server.setSecureContext(pair))
+  }
+
+  /** Takes no more connections. Requests that are being answered go on. */
+  stopListening(): void {
+    if (this.#server.listening) this.#server.close()
+  }
+
+  /** Lets requests that are being answered end, for a while, then ends everything. */
+  async close(): Promise<void> {
+    this.#tls?.stop()
+    const deadline = setTimeout(() => this.closeAllConnections(), CLOSE_TIMEOUT_MS)
+    await this.#app.close()
+    await new Promise<void>((resolve) => this.#server.close(() => resolve())) // also when it is closed already
+    clearTimeout(deadline)
+  }
+
+  closeAllConnections(): void {
+    this.#server.closeAllConnections()
+  }
+
+  #createServer(tls: TlsFiles | null): Server {
+    const limits = {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    }
+    const server = tls === null ? createServer(limits) : createTlsServer({ ...limits, ...tls.current })
+    server.maxHeadersCount = MAX_HEADERS_COUNT
+    return server
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => socket.destroy())
+    if (request.headers.upgrade?.toLowerCase() !== 'websocket') {
+      this.#answerWithoutUpgrade(request, socket)
+      return
+    }
+    try {
+      const path = pathOf(request)
+      if (this.#options.onUpgrade?.(path, request, socket, head)) return
+      refuseUpgrade(socket, 404, 'No WebSocket is served at this path.')
+    } catch (error) {
+      logEvent(this.#options.logger, LOG_EVENTS.requestFailed, { err: error })
+      socket.destroy()
+    }
+  }
+
+  /** Some clients offer HTTP/2 with their first request. A server may go on with HTTP/1.1, so it does. */
+  #answerWithoutUpgrade(request: IncomingMessage, socket: Duplex): void {
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      refuseUpgrade(socket, 400, 'Send this request without "Upgrade".')
+      return
+    }
+    const response = new ServerResponse(request)
+    response.shouldKeepAlive = false
+    response.assignSocket(socket as Socket) // what an HTTP server emits is one
+    response.on('finish', () => {
+      response.detachSocket(socket as Socket)
+      socket.end(() => socket.destroy())
+    })
+    this.#server.emit('request', request, response)
+  }
+
+  #answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): unknown {
+    const status = error.statusCode ?? 500
+    if (status >= 400 && status < 500) return reply.code(status).send({ error: error.message })
+    logEvent(this.#options.logger, LOG_EVENTS.requestFailed, { err: error, path: pathOf(request.raw) })
+    return reply.code(500).send({ error: 'The server could not process the request.' })
+  }
+}
+
+const CLOSE_TIMEOUT_MS = 2000
+
+/** The path without its query. Request targets may be anything: this must not throw. */
+export function pathOf(request: IncomingMessage): string {
+  const target = request.url ?? '/'
+  const end = target.search(/[?#]/)
+  return end === -1 ? target : target.slice(0, end)
+}

@@ -1,0 +1,164 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { MutationError } from '../../src/core/errors.ts'
+import type { HttpRoute } from '../../src/http/app-routes.ts'
+import { createProductionServer } from '../../src/http/production-server.ts'
+import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
+import { openDevice } from '../support/device.ts'
+import { orderSchema, startProductionServer } from '../support/production-server.ts'
+
+test('a write of a route reaches the devices that are connected', async () => {
+  const route: HttpRoute = {
+    path: '/api/orders',
+    async handle({ method, body, kora }) {
+      if (method !== 'POST') return { status: 405 }
+      const { id } = await kora.apply({
+        collection: 'orders',
+        type: 'insert',
+        data: body as { title: string },
+      })
+      return { status: 201, body: { id } }
+    },
+  }
+  await using server = await startProductionServer({ httpRoutes: [route] })
+  await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
+
+  const response = await fetch(`${server.url}/api/orders`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ title: 'tea' }),
+  })
+
+  expect(response.status).toBe(201)
+  const { id } = (await response.json()) as { id: string }
+  await phone.until(() => phone.record('orders', id) !== null, 'the order is here')
+  expect(phone.record('orders', id)).toMatchObject({ title: 'tea', status: 'open' })
+  expect(await server.kora.findById('orders', id)).toMatchObject({ title: 'tea', status: 'open' })
+})
+
+test('a write wins on the device whose clock is ahead and that wrote last', async () => {
+  await using server = await startProductionServer()
+  await using phone = await openDevice({
+    url: server.syncUrl,
+    schema: orderSchema,
+    now: () => Date.now() + 30_000,
+  })
+  const id = phone.insert('orders', { title: 'tea', status: 'open' })
+  await phone.synced()
+  phone.update('orders', id, { status: 'shipped' })
+  await phone.synced()
+
+  await server.kora.apply({ collection: 'orders', type: 'update', id, data: { status: 'paid' } })
+
+  await phone.until(() => phone.record('orders', id)?.status === 'paid', 'the write has won')
+  expect(await server.kora.findById('orders', id)).toMatchObject({ status: 'paid' })
+})
+
+test('records are checked by the schema and completed by its defaults', async () => {
+  await using server = await startProductionServer()
+  const { kora } = server
+  const insert = (data: object) => kora.apply({ collection: 'orders', type: 'insert', data: { ...data } })
+
+  await expect(insert({})).rejects.toMatchObject({ code: 'SCHEMA_VALIDATION' })
+  await expect(insert({ title: 'x', status: 'lost' })).rejects.toMatchObject({ code: 'SCHEMA_VALIDATION' })
+  await expect(insert({ title: 'x', titel: 'y' })).rejects.toThrow('Did you mean "title"')
+  await expect(insert({ title: 'x\u0000' })).rejects.toBeInstanceOf(MutationError)
+  await expect(insert({ title: 'x', pin: '1234' })).rejects.toThrow('is a secret')
+  await expect(
+    kora.apply({ collection: 'order', type: 'insert', data: { title: 'x' } }),
+  ).rejects.toMatchObject({ code: 'UNKNOWN_COLLECTION' })
+  await expect(kora.apply({ collection: 'orders', type: 'update', data: {} })).rejects.toThrow('needs the id')
+  const missing = kora.apply({ collection: 'orders', type: 'delete', id: 'nobody' })
+  await expect(missing).rejects.toMatchObject({ refusal: { code: 'RECORD_NOT_FOUND' } })
+
+  const { id } = await insert({ title: 'x', notes: new Uint8Array([1, 2, 3]) })
+  const record = await kora.findById('orders', id)
+  expect(record).toMatchObject({ title: 'x', status: 'open', createdAt: expect.any(Number) })
+  const [stored] = await server.store.getOperationsAfterDelivery(0, 1)
+  expect(stored?.operation.data?.notes).toEqual({ $koraBytes: 'AQID' })
+  expect(await server.store.getOperationCount()).toBe(1)
+})
+
+test('with an idempotency key a write happens once, also after a restart', async () => {
+  await using server = await startProductionServer()
+  const order = {
+    collection: 'orders',
+    type: 'insert',
+    data: { title: 'tea' },
+    idempotencyKey: 'checkout-1',
+  } as const
+
+  const results = await Promise.all(Array.from({ length: 20 }, () => server.kora.apply(order)))
+
+  expect(new Set(results.map(({ operationId }) => operationId)).size).toBe(1)
+  expect(new Set(results.map(({ id }) => id)).size).toBe(1)
+  await server.stop()
+  await server.store.close()
+  const store = createSqliteServerStore({ filename: `${server.directory}/kora.db` })
+  const second = createProductionServer({ store, port: 0, host: '127.0.0.1' })
+  expect(await second.kora.apply(order)).toEqual(results[0])
+  await expect(second.kora.apply({ ...order, data: { title: 'coffee' } })).rejects.toMatchObject({
+    refusal: { code: 'KEY_REUSED' },
+  })
+  expect(await store.getOperationCount()).toBe(1)
+  await second.stop()
+  await store.close()
+})
+
+test('of conditional writes that race, one wins and the others learn what failed', async () => {
+  await using server = await startProductionServer()
+  const { id } = await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+
+  const results = await Promise.all(
+    Array.from({ length: 20 }, (_, amount) =>
+      server.kora.applyConditional({
+        collection: 'orders',
+        type: 'update',
+        id,
+        data: { status: 'paid', amount },
+        conditions: { status: 'open' },
+      }),
+    ),
+  )
+
+  const winners = results.flatMap((result, amount) => (result.applied ? [amount] : []))
+  expect(winners).toHaveLength(1)
+  expect(await server.kora.findById('orders', id)).toMatchObject({ status: 'paid', amount: winners[0] })
+  expect(results.find(({ applied }) => !applied)).toEqual({
+    applied: false,
+    failedCondition: { field: 'status', expected: 'open', actual: 'paid' },
+  })
+})
+
+test('a conditional write of a record that is gone, or with a field that is not there, says so', async () => {
+  await using server = await startProductionServer()
+  const { kora } = server
+  const write = {
+    collection: 'orders',
+    type: 'delete',
+    id: 'nobody',
+    conditions: { status: 'open' },
+  } as const
+
+  expect(await kora.applyConditional(write)).toEqual({
+    applied: false,
+    failedCondition: { field: 'id', expected: 'nobody', actual: null },
+  })
+  await expect(kora.applyConditional({ ...write, conditions: { state: 'open' } })).rejects.toMatchObject({
+    code: 'UNKNOWN_FIELD',
+  })
+})
+
+test('a write before the start is stored, and one after the stop is an error', async () => {
+  await using server = await startProductionServer()
+  await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
+  const { id } = await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+  await phone.until(() => phone.record('orders', id) !== null, 'the order is here')
+  phone.goOffline()
+  await sleep(20)
+
+  await server.stop()
+
+  const late = server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'late' } })
+  await expect(late).rejects.toMatchObject({ code: 'SERVER_STOPPING' })
+})
