@@ -8,6 +8,7 @@ export function restoreRequests(operations: readonly RestoredOperation[]): Appen
     wireJson,
     writeScope: null,
     advancesVector: false, // the vector is restored as it was
+    isHistory: true,
     isRestored: true,
   }))
 }
