@@ -9,7 +9,6 @@ export function restoreRequests(operations: readonly RestoredOperation[]): Appen
     writeScope: null,
     advancesVector: false, // the vector is restored as it was
     isHistory: true,
-    isRestored: true,
   }))
 }
 
