@@ -35,7 +35,7 @@ export interface RestoreCounts {
  * not send again, so it may not move before they are stored.
  */
 export interface StoreRestore {
-  /** In delivery order; constraints and relations are not applied again (`AppendRequest.isRestored`). */
+  /** In delivery order; constraints and relations are not applied again (`AppendRequest.isHistory`). */
   addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts>
   addNodes(nodes: readonly Omit<ListedNode, 'position'>[]): Promise<void>
   addRevocations(revocations: readonly (RevocationSubject & { readonly revokedAt: number })[]): Promise<void>
