@@ -45,12 +45,12 @@ export const LOG_EVENTS = {
   operationRefused: {
     level: 'debug',
     message: 'operation refused',
-    fields: 'sessionId, operationId, code, detail',
+    fields: 'sessionId, operationId, collection, recordId, nodeId, userId, code, detail',
   },
   operationDropped: {
     level: 'warn',
     message: 'operation refused, but the client is too old to be told',
-    fields: 'sessionId, operationId, code, detail',
+    fields: 'sessionId, operationId, collection, recordId, nodeId, userId, code, detail',
   },
   deliveryStalled: {
     level: 'warn',
@@ -85,6 +85,18 @@ export const LOG_EVENTS = {
     level: 'info',
     message: 'authentication refused',
     fields: 'sessionId, remoteAddress, reason',
+  sessionsRevoked: {
+    level: 'info',
+    message: 'sessions ended because their tokens were revoked',
+    fields: 'kind, value, sessions',
+  },
+  revocationsUnread: {
+    level: 'warn',
+    message: 'revocations could not be read; tried again shortly',
+    fields: 'err',
+  },
+  backupWritten: { level: 'info', message: 'backup written', fields: 'file, operations, bytes, durationMs' },
+  backupFailed: { level: 'error', message: 'backup failed', fields: 'directory, err' },
   },
   tokenRefused: { level: 'debug', message: 'token refused', fields: 'reason, detail' },
   authCallbackFailed: {

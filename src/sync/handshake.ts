@@ -46,6 +46,7 @@ export async function acceptHandshake(
   if (auth === null) return { accepted: false, error: 'AUTH_FAILED' }
 
   await context.whenOpen()
+  if (await context.revocations.isRevoked(auth)) return { accepted: false, error: 'AUTH_FAILED' }
   const vector = new Map(Object.entries(message.versionVector))
   const base = {
     type: 'handshake-response',

@@ -8,6 +8,7 @@ import type { Feed } from './feed.ts'
 import type { Ingest } from './ingest.ts'
 import type { SyncLimits, ValidateOperation } from './options.ts'
 import type { Relays } from './relays/relays.ts'
+import type { RevocationWatch } from './revocation-watch.ts'
 import type { Session, SessionIdentity } from './session.ts'
 import type { SyncMetrics } from './sync-metrics.ts'
 import type { Views } from './views.ts'
@@ -44,6 +45,7 @@ export interface SyncHubContext {
   readonly feed: Feed
   readonly views: Views
   readonly relays: Relays
+  readonly revocations: RevocationWatch
   readonly stats: SyncStats
   readonly metrics: SyncMetrics
 

@@ -11,6 +11,7 @@ import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
 import type { SyncHubOptions } from './options.ts'
 import { Relays } from './relays/relays.ts'
+import { RevocationWatch } from './revocation-watch.ts'
 import { Session, type SessionIdentity } from './session.ts'
 import { noMetrics } from './sync-metrics.ts'
 import type { ServerTransport } from './transport.ts'
@@ -45,6 +46,7 @@ export class SyncHub {
   readonly #feed: Feed
   readonly #views: Views
   readonly #relays: Relays
+  readonly #revocations: RevocationWatch
   readonly #context: SyncHubContext
   readonly #sessions = new Map<string, Session>()
   readonly #accepted = new Map<string, Session>()
@@ -85,6 +87,12 @@ export class SyncHub {
       ...(options.metrics && { metrics: options.metrics }),
     })
     this.#relays = new Relays(options)
+    this.#revocations = new RevocationWatch({
+      store: options.store,
+      runtime: options.runtime,
+      logger: options.logger,
+      handshakeTimeoutMs: options.limits.handshakeTimeoutMs,
+    })
     this.#context = this.#createContext()
   }
 
@@ -176,6 +184,7 @@ export class SyncHub {
       }),
     )
     await this.#ingest.drain()
+    this.#revocations.stop()
     this.#sweepTimer?.cancel()
     this.#sweepTimer = null
     this.#endSubscription?.()
@@ -189,6 +198,7 @@ export class SyncHub {
   }
 
   async #open(): Promise<void> {
+    await this.#revocations.start()
     this.#feed.start(await this.#store.getMaxDeliverySequence())
     this.#endSubscription = this.#store.onRemoteCommit(() => void this.#feed.refill())
     this.#scheduleSweep()
@@ -233,6 +243,7 @@ export class SyncHub {
       feed: this.#feed,
       views: this.#views,
       relays: this.#relays,
+      revocations: this.#revocations,
       stats: this.#stats,
       metrics: options.metrics ?? noMetrics,
       whenOpen: () => this.open(),
@@ -253,11 +264,13 @@ export class SyncHub {
   #onAccepted(session: Session): void {
     this.#accepted.set(session.id, session)
     count(this.#connectionsByUser, session.identity?.auth.userId, 1)
+    this.#revocations.add(session)
   }
 
   #onClosed(session: Session): void {
     this.#sessions.delete(session.id)
     this.#watched.delete(session)
+    this.#revocations.remove(session)
     count(this.#connectionsByAddress, session.remoteAddress, -1)
     if (this.#accepted.delete(session.id)) count(this.#connectionsByUser, session.identity?.auth.userId, -1)
   }

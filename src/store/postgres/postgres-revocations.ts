@@ -57,7 +57,7 @@ export async function writeRevocations(
     `INSERT INTO {revocations} AS r (kind, value, revoked_at)
       SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
       ON CONFLICT (kind, value) DO UPDATE SET
-        revoked_at = greatest(r.revoked_at, excluded.revoked_at), version = excluded.version
+        revoked_at = greatest(r.revoked_at, excluded.revoked_at), version = DEFAULT
       RETURNING kind, value, revoked_at, version`,
     [
       revocations.map(({ kind }) => kind),

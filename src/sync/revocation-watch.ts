@@ -1,0 +1,175 @@
+import type { AuthContext } from '../auth/provider.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import type { Runtime, Timer } from '../core/runtime.ts'
+import type { Revocation, RevocationIndex, RevocationSubject } from '../store/revocations.ts'
+import type { Session } from './session.ts'
+
+// Another process revokes, and connections are to end within seconds; the question is one index lookup.
+const POLL_MS = 2000
+const PAGE_REVOCATIONS = 1000
+// As long as a handshake may take: one that was checked before a revocation is accepted after it.
+const MIN_RECENT_MS = 60_000
+
+export interface RevocationWatchOptions {
+  readonly store: RevocationIndex
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly handshakeTimeoutMs: number
+}
+
+/** Refuses revoked tokens, and ends the sessions that were opened with one, whoever revoked them. */
+export class RevocationWatch {
+  readonly #options: RevocationWatchOptions
+  readonly #sessions = new Set<Session>()
+  readonly #sessionsByUser = new Map<string, Set<Session>>()
+  readonly #sessionsByDevice = new Map<string, Set<Session>>()
+  /** By subject: those that a handshake which is under way may not have seen. */
+  readonly #recent = new Map<string, { readonly revocation: Revocation; readonly until: number }>()
+  #version = 0
+  #timer: Timer | null = null
+  #isStopped = false
+
+  constructor(options: RevocationWatchOptions) {
+    this.#options = options
+  }
+
+  /** Resolves before the first handshake is checked, which sees by itself what was revoked until then. */
+  async start(): Promise<void> {
+    await this.#readOn(() => {})
+    this.#schedule()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#timer?.cancel()
+  }
+
+  /** Asked of the store itself, so that no token passes between two looks. */
+  async isRevoked(auth: AuthContext): Promise<boolean> {
+    if (auth.isAnonymous) return false // there is no token
+    const revocations = await this.#options.store.findRevocations(subjectsOf(auth))
+    return revocations.some((revocation) => coversToken(revocation, auth))
+  }
+
+  /** Watches over an accepted session. */
+  add(session: Session): void {
+    const auth = session.identity?.auth
+    if (auth === undefined) return
+    this.#sessions.add(session)
+    addTo(this.#sessionsByUser, auth.userId, session)
+    if (auth.deviceId !== undefined) addTo(this.#sessionsByDevice, auth.deviceId, session)
+    const isSuspect = subjectsOf(auth).some((subject) => {
+      const known = this.#recent.get(subjectKey(subject))
+      return known !== undefined && endsSession(known.revocation, auth)
+    })
+    if (isSuspect) void this.#checkAgain(session, auth)
+  }
+
+  remove(session: Session): void {
+    const auth = session.identity?.auth
+    if (auth === undefined || !this.#sessions.delete(session)) return
+    removeFrom(this.#sessionsByUser, auth.userId, session)
+    if (auth.deviceId !== undefined) removeFrom(this.#sessionsByDevice, auth.deviceId, session)
+  }
+
+  /** What was revoked a moment ago may have been taken back since. */
+  async #checkAgain(session: Session, auth: AuthContext): Promise<void> {
+    const isRevoked = await this.isRevoked(auth).catch(() => true)
+    if (isRevoked) session.fail('REVOKED')
+  }
+
+  #schedule(): void {
+    if (!this.#isStopped) this.#timer = this.#options.runtime.setTimer(POLL_MS, () => void this.#poll())
+  }
+
+  async #poll(): Promise<void> {
+    try {
+      this.#forgetOld()
+      await this.#readOn((revocation) => this.#apply(revocation))
+    } catch (error) {
+      if (!this.#isStopped) logEvent(this.#options.logger, LOG_EVENTS.revocationsUnread, { err: error })
+    }
+    this.#schedule()
+  }
+
+  async #readOn(onRevocation: (revocation: Revocation) => void): Promise<void> {
+    for (;;) {
+      const revocations = await this.#options.store.listRevocations(this.#version, PAGE_REVOCATIONS)
+      if (this.#isStopped) return
+      for (const revocation of revocations) {
+        this.#version = revocation.version
+        onRevocation(revocation)
+      }
+      if (revocations.length < PAGE_REVOCATIONS) return
+    }
+  }
+
+  #apply(revocation: Revocation): void {
+    const { runtime, handshakeTimeoutMs } = this.#options
+    const until = runtime.monotonicNow() + Math.max(MIN_RECENT_MS, 2 * handshakeTimeoutMs)
+    this.#recent.set(subjectKey(revocation), { revocation, until })
+    this.#endSessions(revocation)
+  }
+
+  #forgetOld(): void {
+    const now = this.#options.runtime.monotonicNow()
+    for (const [key, { until }] of this.#recent) if (until <= now) this.#recent.delete(key)
+  }
+
+  #endSessions(revocation: Revocation): void {
+    let ended = 0
+    for (const session of [...this.#sessionsOf(revocation)]) {
+      if (session.identity === null || !endsSession(revocation, session.identity.auth)) continue
+      session.fail('REVOKED')
+      ended++
+    }
+    const { kind, value } = revocation
+    if (ended > 0)
+      logEvent(this.#options.logger, LOG_EVENTS.sessionsRevoked, { kind, value, sessions: ended })
+  }
+
+  #sessionsOf({ kind, value }: RevocationSubject): Iterable<Session> {
+    if (kind === 'all') return this.#sessions
+    return (kind === 'user' ? this.#sessionsByUser : this.#sessionsByDevice).get(value) ?? []
+  }
+}
+
+function subjectsOf({ userId, deviceId }: AuthContext): RevocationSubject[] {
+  const subjects: RevocationSubject[] = [
+    { kind: 'all', value: '' },
+    { kind: 'user', value: userId },
+  ]
+  if (deviceId !== undefined) subjects.push({ kind: 'device', value: deviceId })
+  return subjects
+}
+
+/**
+ * A token that does not say when it was issued may be an old one, so it is refused until the
+ * revocation is undone. JWTs count whole seconds: one of the same second may be an old one too.
+ */
+function coversToken({ revokedAt }: Revocation, { issuedAt }: AuthContext): boolean {
+  return issuedAt === undefined || issuedAt <= revokedAt
+}
+
+/** Whether an open session ends by it; one without a token ends too, and may come back. */
+function endsSession(revocation: Revocation, auth: AuthContext): boolean {
+  const { kind, value } = revocation
+  const isMeant = kind === 'all' || (kind === 'user' ? auth.userId === value : auth.deviceId === value)
+  return isMeant && (auth.isAnonymous === true || coversToken(revocation, auth))
+}
+
+function subjectKey({ kind, value }: RevocationSubject): string {
+  return `${kind}:${value}`
+}
+
+function addTo(sessions: Map<string, Set<Session>>, key: string, session: Session): void {
+  const known = sessions.get(key)
+  if (known === undefined) sessions.set(key, new Set([session]))
+  else known.add(session)
+}
+
+function removeFrom(sessions: Map<string, Set<Session>>, key: string, session: Session): void {
+  const known = sessions.get(key)
+  known?.delete(session)
+  if (known?.size === 0) sessions.delete(key)
+}

@@ -1,0 +1,131 @@
+import { describe, expect, test } from 'vitest'
+import type { AuthContext } from '../../src/auth/provider.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import { KoraSyncServer } from '../../src/http/kora-sync-server.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
+import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+
+const WITHIN_MS = 2500
+
+/** Tokens are JSON of the context that they stand for. */
+async function openServer() {
+  const runtime = simulatedRuntime()
+  const store = new MemoryServerStore({ nodeId: 'server', runtime })
+  const server = new KoraSyncServer({
+    store,
+    runtime,
+    logger: silentLogger,
+    auth: { authenticate: async (token) => (token === '' ? null : JSON.parse(token)) },
+  })
+  let nodes = 0
+  const connect = async (auth: AuthContext): Promise<MemoryTransport> => {
+    const transport = new MemoryTransport()
+    server.handleConnection(transport)
+    transport.receive({
+      type: 'handshake',
+      messageId: 'h',
+      nodeId: `node-${++nodes}`,
+      versionVector: {},
+      schemaVersion: 1,
+      lastDeliverySequence: 0,
+      authToken: JSON.stringify(auth),
+    })
+    await settle()
+    return transport
+  }
+  return { runtime, store, connect }
+}
+
+describe('a revocation', () => {
+  test('ends the open sessions of its user within seconds, and no others', async () => {
+    const { runtime, store, connect } = await openServer()
+    const issuedAt = runtime.now()
+    const [ada, alsoAda, bob] = [
+      await connect({ userId: 'ada', issuedAt }),
+      await connect({ userId: 'ada', issuedAt }),
+      await connect({ userId: 'bob', issuedAt }),
+    ]
+
+    await store.revoke({ kind: 'user', value: 'ada' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+
+    expect(ada.closed).toMatchObject({ code: 4012 })
+    expect(alsoAda.closed).toMatchObject({ code: 4012 })
+    expect(bob.closed).toBeNull()
+  })
+
+  test('refuses tokens from before it, and takes those from after it', async () => {
+    const { runtime, store, connect } = await openServer()
+    const revokedAt = runtime.now()
+    await store.revoke({ kind: 'user', value: 'ada' }, revokedAt)
+
+    const old = await connect({ userId: 'ada', issuedAt: revokedAt })
+    const fresh = await connect({ userId: 'ada', issuedAt: revokedAt + 1 })
+    await runtime.advance(WITHIN_MS)
+
+    expect(old.closed).toMatchObject({ code: 1000, reason: 'Authentication failed' })
+    expect(fresh.closed).toBeNull()
+  })
+
+  test('of a device concerns the tokens that name it', async () => {
+    const { runtime, store, connect } = await openServer()
+    const issuedAt = runtime.now()
+    const phone = await connect({ userId: 'ada', deviceId: 'phone', issuedAt })
+    const laptop = await connect({ userId: 'ada', deviceId: 'laptop', issuedAt })
+
+    await store.revoke({ kind: 'device', value: 'phone' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+
+    expect(phone.closed).toMatchObject({ code: 4012 })
+    expect(laptop.closed).toBeNull()
+    expect((await connect({ userId: 'ada', deviceId: 'phone', issuedAt })).closed).not.toBeNull()
+    expect((await connect({ userId: 'ada', deviceId: 'laptop', issuedAt })).closed).toBeNull()
+  })
+
+  test('of all ends every session; visitors without a token may come back', async () => {
+    const { runtime, store, connect } = await openServer()
+    const visitor = { userId: 'anon-1', isAnonymous: true }
+    const sessions = [await connect({ userId: 'ada', issuedAt: runtime.now() }), await connect(visitor)]
+
+    await store.revoke({ kind: 'all', value: '' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+
+    expect(sessions.map((session) => session.closed?.code)).toEqual([4012, 4012])
+    expect((await connect({ userId: 'ada', issuedAt: runtime.now() - 10_000 })).closed).not.toBeNull()
+    expect((await connect({ userId: 'ada', issuedAt: runtime.now() })).closed).toBeNull()
+    expect((await connect(visitor)).closed).toBeNull()
+  })
+
+  test('refuses tokens that do not say when they were issued, until it is taken back', async () => {
+    const { runtime, store, connect } = await openServer()
+    await store.revoke({ kind: 'user', value: 'ada' }, runtime.now())
+    await runtime.advance(60_000)
+
+    expect((await connect({ userId: 'ada' })).closed).not.toBeNull()
+    await store.undoRevocation({ kind: 'user', value: 'ada' })
+    expect((await connect({ userId: 'ada' })).closed).toBeNull()
+  })
+
+  test('that falls into a handshake ends its session all the same', async () => {
+    const { runtime, store, connect } = await openServer()
+    const issuedAt = runtime.now()
+    const find = store.findRevocations.bind(store)
+    let finds = 0
+    store.findRevocations = async (subjects) => {
+      const found = await find(subjects)
+      finds++
+      if (finds === 1) {
+        // Between the check and the acceptance: it is revoked, and the watch has looked.
+        await store.revoke({ kind: 'user', value: 'ada' }, issuedAt)
+        await runtime.advance(WITHIN_MS)
+      }
+      return found
+    }
+
+    const ada = await connect({ userId: 'ada', issuedAt })
+    for (let round = 0; round < 5; round++) await settle() // the watch has had its turn in between
+
+    expect(ada.closed).toMatchObject({ code: 4012 })
+  })
+})
