@@ -1,4 +1,6 @@
+import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { FillOptions } from '../processes/filler.ts'
 import { Child } from './child.ts'
 import type { RunOptions } from './options.ts'
 import type { RunningServer, ServerOptions } from './server-process.ts'
@@ -57,4 +59,21 @@ let databases = 0
 /** A file name that no other run uses. */
 export function newDatabase({ directory }: RunOptions): string {
   return join(directory, `${++databases}.db`)
+}
+
+/** A copy of a database with so many operations; made once per run of the benchmarks. */
+export async function filledDatabase(
+  variant: string,
+  options: RunOptions,
+  { operations, rare = 0 }: { operations: number; rare?: number },
+): Promise<string> {
+  const kind = variant === 'kora' ? 'kora' : 'bare'
+  const original = join(options.directory, `filled-${kind}-${operations}-${rare}.db`)
+  if (!existsSync(original)) {
+    await using filler = new Child('filler')
+    await filler.call('fill', { variant: kind, filename: original, operations, rare } satisfies FillOptions)
+  }
+  const copy = newDatabase(options)
+  copyFileSync(original, copy)
+  return copy
 }

@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto'
+import { emit, serve } from '../harness/child.ts'
+import { sharedNow } from '../harness/clock.ts'
+import { Connection } from '../harness/connection.ts'
+
+export interface ReadersOptions {
+  readonly url: string
+  readonly count: number
+  /** They have everything up to here. */
+  readonly watermark: number
+  /** Each is a user of its own, `user-<index>`; the first index. */
+  readonly firstUser?: number
+  /** All are this user. */
+  readonly user?: string
+  readonly isChecking?: boolean
+}
+
+export interface WatchOptions {
+  readonly watermark: number
+  readonly batches: number
+  readonly batchSize: number
+}
+
+/** Sent after each batch that has arrived at every reader: how many have so far. */
+export interface ArrivedEvent {
+  readonly batches: number
+}
+
+export interface WatchResult {
+  /** When each batch was complete at each reader, on the shared clock: reader after reader. */
+  readonly arrivedAt: Float64Array
+  readonly breaks: number
+  readonly duplicates: number
+  /** Operations received by all readers together. */
+  readonly received: number
+}
+
+/** Clients that only read. */
+class Readers {
+  #connections: Connection[] = []
+
+  /** @returns ms until all had the whole of their first stream */
+  async connect(options: ReadersOptions): Promise<{ elapsedMs: number; received: number }> {
+    const { url, count, watermark, firstUser, user, isChecking = false } = options
+    const startedAt = sharedNow()
+    const opened = Array.from({ length: count }, (_, index) => {
+      const token = user ?? (firstUser === undefined ? undefined : `user-${firstUser + index}`)
+      return new Connection({
+        url,
+        nodeId: randomUUID(),
+        watermark,
+        isChecking,
+        ...(token !== undefined && { token }),
+      })
+    })
+    this.#connections.push(...opened)
+    await Promise.all(opened.map((connection) => connection.ready))
+    const wrong = opened.filter(({ breaks, duplicates }) => breaks + duplicates > 0)
+    if (wrong.length > 0) throw new Error(`${wrong.length} clients received gaps or duplicates`)
+    return {
+      elapsedMs: sharedNow() - startedAt,
+      received: opened.reduce((sum, { received }) => sum + received, 0),
+    }
+  }
+
+  async watch({ watermark, batches, batchSize }: WatchOptions): Promise<WatchResult> {
+    const arrivedAt = new Float64Array(this.#connections.length * batches)
+    const missing = Array.from({ length: batches }, () => this.#connections.length)
+    let complete = 0
+    await new Promise<void>((resolve, reject) => {
+      this.#connections.forEach((connection, reader) => {
+        let next = 0
+        connection.onFailed = reject
+        connection.onBatch = () => {
+          while (next < batches && connection.position >= watermark + (next + 1) * batchSize) {
+            arrivedAt[reader * batches + next] = sharedNow()
+            missing[next] = (missing[next] ?? 0) - 1
+            next++
+          }
+          const before = complete
+          while (missing[complete] === 0) complete++
+          if (complete > before) emit({ batches: complete } satisfies ArrivedEvent)
+          if (complete === batches) resolve()
+        }
+      })
+    })
+    const sum = (of: (connection: Connection) => number): number =>
+      this.#connections.reduce((total, connection) => total + of(connection), 0)
+    return {
+      arrivedAt,
+      breaks: sum(({ breaks }) => breaks),
+      duplicates: sum(({ duplicates }) => duplicates),
+      received: sum(({ received }) => received),
+    }
+  }
+
+  stopReading(): void {
+    for (const connection of this.#connections) connection.stopReading()
+  }
+
+  close(): void {
+    for (const connection of this.#connections) connection.close()
+    this.#connections = []
+  }
+}
+
+const readers = new Readers()
+serve({
+  connect: (params: ReadersOptions) => readers.connect(params),
+  watch: (params: WatchOptions) => readers.watch(params),
+  stopReading: () => readers.stopReading(),
+  close: () => readers.close(),
+})

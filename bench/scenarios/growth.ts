@@ -1,0 +1,106 @@
+import { Child } from '../harness/child.ts'
+import { type RunOptions, sized } from '../harness/options.ts'
+import type { Sample, Scenario } from '../harness/scenario.ts'
+import { filledDatabase, newDatabase, Server } from '../harness/server.ts'
+import { growthExponent } from '../harness/statistics.ts'
+import type { LoadClients, LoadResult, LoadWork } from '../processes/load.ts'
+import type { ReadersOptions } from '../processes/readers.ts'
+
+const BATCH = 100
+
+async function connectLoad(server: Server, watermark: number, scoped = false): Promise<Child> {
+  const load = new Child('load')
+  await load.call('connect', { url: server.url, clients: 1, watermark, scoped } satisfies LoadClients)
+  return load
+}
+
+async function send(load: Child, batches: number, records: LoadWork['records'] = 'new'): Promise<number> {
+  await load.call('prepare', { batchesPerClient: batches, batchSize: BATCH, records } satisfies LoadWork)
+  return (await load.call<LoadResult>('send', { inFlight: 4 })).elapsedMs
+}
+
+/** Ingest and its price in CPU, after a warm-up. */
+async function measureIngest(server: Server, load: Child, options: RunOptions): Promise<Sample> {
+  await send(load, sized(options, 40, 1))
+  const before = await server.usage()
+  const batches = sized(options, 200, 2)
+  const elapsedMs = await send(load, batches)
+  const { cpuMs } = await server.usage()
+  const operations = batches * BATCH
+  return { rate: (operations / elapsedMs) * 1000, cpu: ((cpuMs - before.cpuMs) / operations) * 10 }
+}
+
+const INGEST_METRICS = (name: string, bar: number): Scenario['metrics'] => [
+  { key: 'rate', label: 'operations/s', unit: '/s', bars: [{ against: name, atLeast: bar }] },
+  { key: 'cpu', label: 'server CPU per 10,000', unit: 's' },
+]
+
+const logLength: Scenario = {
+  name: 'P6',
+  title: 'ingest onto 200,000 operations, against our own empty log',
+  variants: ['200,000', '20,000', 'empty'],
+  metrics: INGEST_METRICS('empty', 0.9),
+  async run(variant, options) {
+    const full = variant === 'empty' ? 0 : Number(variant.replace(',', ''))
+    const operations = sized(options, full, full / 1000)
+    const filename =
+      operations === 0 ? newDatabase(options) : await filledDatabase('kora', options, { operations })
+    await using server = await Server.start('kora', { filename })
+    await using load = await connectLoad(server, operations)
+    return await measureIngest(server, load, options)
+  },
+}
+
+const sessions: Scenario = {
+  name: 'F1',
+  title: 'ingest beside sessions that see nothing of it, each in its own scope',
+  variants: ['3,000', '1,000', 'none'],
+  metrics: INGEST_METRICS('none', 0.9),
+  async run(variant, options) {
+    const full = variant === 'none' ? 0 : Number(variant.replace(',', ''))
+    const count = sized(options, full, full / 1000)
+    await using server = await Server.start('kora', { filename: newDatabase(options), access: 'scoped' })
+    await using load = await connectLoad(server, 0, true)
+    await using readers = new Child('readers')
+    await readers.call('connect', {
+      url: server.url,
+      count,
+      watermark: 0,
+      firstUser: 1_000_000,
+    } satisfies ReadersOptions)
+    return await measureIngest(server, load, options)
+  },
+}
+
+/** The same record again and again: what an update costs must not depend on those before it. */
+async function updateOneRecord(variant: string, options: RunOptions): Promise<Sample> {
+  await using server = await Server.start(variant, { filename: newDatabase(options) })
+  await using load = await connectLoad(server, 0)
+  await send(load, sized(options, 40, 1))
+  const points: [number, number][] = []
+  let updates = 0
+  let elapsedMs = 0
+  await server.profiled(`P7-${variant}`, options, async () => {
+    for (const until of [500, 1000, 2000, 4000]) {
+      elapsedMs += await send(load, (until - updates) / BATCH, 'one')
+      updates = until
+      points.push([updates, elapsedMs])
+    }
+  })
+  return { rate: (updates / elapsedMs) * 1000, exponent: growthExponent(points) }
+}
+
+export const growthScenarios: readonly Scenario[] = [
+  logLength,
+  sessions,
+  {
+    name: 'P7',
+    title: '4,000 updates of one record',
+    variants: ['kora', 'limit'],
+    metrics: [
+      { key: 'rate', label: 'operations/s', unit: '/s', bars: [{ against: 'limit', atLeast: 0.4 }] },
+      { key: 'exponent', label: 'growth with the history', unit: '', bars: [{ atMost: 1.05 }] },
+    ],
+    run: updateOneRecord,
+  },
+]
