@@ -5,6 +5,7 @@ import type { ScopeMap } from '../core/scope.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { View, Visibility } from '../core/view.ts'
 import type { BlobIndex } from './blob-index.ts'
+import type { ClusterBus } from './cluster-bus.ts'
 import type { OperationSearch } from './operation-search.ts'
 import type { RestorableStore } from './restore.ts'
 import type { RevocationIndex } from './revocations.ts'
@@ -162,7 +163,6 @@ export interface SchemaPlan {
   readonly changes: readonly { readonly collection: string; readonly change: string }[]
 }
 
-/** What an applied remote operation came to. */
 /** A server that runs on a store, as it last said of itself. */
 export interface RunningServer {
   readonly id: string
@@ -173,6 +173,7 @@ export interface RunningServer {
   readonly seenAt: number
 }
 
+/** What an applied remote operation came to. */
 export type ApplyResult = 'applied' | 'duplicate' | 'refused'
 
 /**
@@ -251,6 +252,8 @@ export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex
    * @returns a function that ends the subscription
    */
   onRemoteCommit(listener: () => void): () => void
+  /** How the servers of one database tell each other what is not stored; absent where there is one. */
+  readonly cluster?: ClusterBus
 
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
   readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>>
@@ -262,11 +265,11 @@ export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex
   checkHealth(): Promise<void>
   /** Bytes that the data take on disk; absent where the store cannot tell. */
   getStorageBytes?(): Promise<number>
-  exportBackup(): Promise<Uint8Array>
-  importBackup(data: Uint8Array, merge?: boolean): Promise<void>
-  close(): Promise<void>
   /** The servers that share the store and have lately said so; absent where there can be only one. */
   listServers?(): Promise<readonly RunningServer[]>
   /** The whole of `createBackup`, for logs that fit into memory. */
-}
+  exportBackup(): Promise<Uint8Array>
   /** `restoreBackup` from memory: replaces what the store holds, or adds to it. */
+  importBackup(data: Uint8Array, merge?: boolean): Promise<void>
+  close(): Promise<void>
+}

@@ -142,7 +142,11 @@ export class Announcements {
   // ── listening ──────────────────────────────────────────────────────────────────────────────
 
   async #connect(): Promise<void> {
-    const client = new pg.Client(this.#db.clientConfig)
+    const { clientConfig } = this.#db
+    const client = new pg.Client({
+      ...clientConfig,
+      application_name: `${clientConfig.application_name} listen`,
+    })
     this.#client = client
     const onLost = (error?: Error): void => this.#onLost(client, error)
     client.on('error', onLost)

@@ -101,8 +101,8 @@ async function requireRights(db: PostgresDatabase): Promise<void> {
   const [row] = await db.rows<[boolean]>(
     `SELECT CASE WHEN to_regnamespace($1) IS NULL
         THEN has_database_privilege(current_database(), 'CREATE')
-        ELSE has_schema_privilege($1, 'CREATE') END`,
-    [quoteName(db.schema)],
+        ELSE has_schema_privilege($2, 'CREATE') END`,
+    [quoteName(db.schema), db.schema],
   )
   if (row?.[0] === true) return
   throw cannotUse(

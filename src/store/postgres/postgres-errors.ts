@@ -16,7 +16,10 @@ export function isTransient(error: unknown): boolean {
 }
 
 /** Why the database could not be opened, and what to do about it. */
-export function toOpenError(error: unknown, name: string): unknown {
+export function toOpenError(failure: unknown, name: string): unknown {
+  // What a statement met is unavailability to it, and a reason here.
+  const isOurs = failure instanceof KoraServerError
+  const error = isOurs && failure.code === 'STORE_UNAVAILABLE' ? failure.cause : failure
   if (error instanceof KoraServerError) return error
   const code = sqlStateOf(error) ?? systemCodeOf(error)
   const reason =

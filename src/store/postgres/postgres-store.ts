@@ -40,6 +40,7 @@ import { metaTable } from './meta-table.ts'
 import { openDatabase } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { PostgresBlobs } from './postgres-blobs.ts'
+import { PostgresClusterBus } from './postgres-cluster-bus.ts'
 import { PostgresCore } from './postgres-core.ts'
 import { toStoreError } from './postgres-errors.ts'
 import { listNodes, openRestore } from './postgres-restore.ts'
@@ -87,6 +88,7 @@ export class PostgresServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #announcements: Announcements
   readonly #watch: CommitWatch
+  readonly cluster: PostgresClusterBus
   readonly #isReadOnly: boolean
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #isClosed = false
@@ -102,7 +104,9 @@ export class PostgresServerStore implements ServerStore {
     this.#tracking = new ScopeTracking(core)
     this.#migration = new SchemaMigration(core, this.#tracking)
     const { runtime, logger } = core
-    this.#announcements = new Announcements(core.db, { serverId: runtime.uuid(), runtime, logger })
+    const serverId = runtime.uuid()
+    this.#announcements = new Announcements(core.db, { serverId, runtime, logger })
+    this.cluster = new PostgresClusterBus(core, this.#announcements, serverId)
     this.#watch = new CommitWatch(core, this.#announcements, options.pollIntervalMs ?? POLL_INTERVAL_MS)
     if (!this.#isReadOnly) this.#announcements.start()
   }
@@ -393,6 +397,7 @@ export class PostgresServerStore implements ServerStore {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#watch.stop()
+    await this.cluster.stop()
     await this.#announcements.stop()
     await this.#db.close()
   }

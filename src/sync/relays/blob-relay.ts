@@ -24,6 +24,8 @@ export interface BlobRelayOptions {
   readonly maxBlobChunkBytes?: number
   /** Bytes that one user may have stored. Default 10 GiB. */
   readonly maxBlobBytesPerUser?: number
+  /** Asks where else clients are connected; null: nobody there has it. */
+  readonly askElsewhere?: (requester: RelayPeer, hash: string) => Promise<Uint8Array | null>
 }
 
 /** Counters since the start. */
@@ -210,11 +212,19 @@ export class BlobRelay {
     try {
       const bytes =
         (await this.#askPeers(peer, { requestId, hash, referrers })) ??
+        (await this.#options.askElsewhere?.(peer, hash)) ??
         (await this.#awaitUpload(peer, peer.identity, { requestId, hash, referrers }))
       this.#answer(peer, requestId, bytes)
     } finally {
       addTo(this.#searchesByPeer, peer, -1)
     }
+  }
+
+  /** Asks the clients here for somebody who is connected elsewhere. */
+  async findAmongPeers(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
+    if (requester.identity === null) return null
+    const referrers = await this.#access.findReferrers(hash, requester.identity.view)
+    return referrers.length === 0 ? null : this.#askPeers(requester, { requestId: '', hash, referrers })
   }
 
   async #readStored(

@@ -12,6 +12,8 @@ export interface PresenceRelayOptions {
   readonly store: Pick<ServerStore, 'readRecordValues'>
   readonly runtime: Runtime
   readonly logger: Logger
+  /** Told of every author's state as it is set; null: it shows nothing any more. */
+  readonly onPresenceChanged?: (peer: RelayPeer, state: AwarenessState | null) => void
 }
 
 /** What one session shows of itself. */
@@ -62,6 +64,7 @@ export class PresenceRelay {
   readonly #records: RecordValuesCache
   readonly #runtime: Runtime
   readonly #logger: Logger
+  readonly #onChanged: PresenceRelayOptions['onPresenceChanged']
   readonly #authors = new Map<RelayPeer, Author>()
   readonly #shownIn = new Map<Audience, Map<Author, Shown>>()
   readonly #changed = new Set<Author>()
@@ -74,11 +77,12 @@ export class PresenceRelay {
   #flushNotBefore = 0
   #isStopped = false
 
-  constructor(audiences: Audiences, records: RecordValuesCache, { runtime, logger }: PresenceRelayOptions) {
+  constructor(audiences: Audiences, records: RecordValuesCache, options: PresenceRelayOptions) {
     this.#audiences = audiences
     this.#records = records
-    this.#runtime = runtime
-    this.#logger = logger
+    this.#runtime = options.runtime
+    this.#logger = options.logger
+    this.#onChanged = options.onPresenceChanged
   }
 
   /** Sessions that show something of themselves. */
@@ -142,6 +146,7 @@ export class PresenceRelay {
 
   #setState(author: Author, state: AwarenessState | null): void {
     author.state = state
+    this.#onChanged?.(author.peer, state)
     author.isFresh = true
     this.#changed.add(author)
     this.#scheduleFlush()

@@ -6,6 +6,8 @@ import type {
   BlobChunkResponseMessage,
   YjsDocUpdateMessage,
 } from '../../protocol/messages.ts'
+import type { ServerStore } from '../../store/store.ts'
+import { ClusterRelays } from '../cluster/cluster-relays.ts'
 import type { Session } from '../session.ts'
 import { Audiences } from './audiences.ts'
 import { BlobRelay, type BlobRelayOptions } from './blob-relay.ts'
@@ -20,7 +22,8 @@ export type RelayedMessage =
   | BlobChunkResponseMessage
   | BlobChunkPushMessage
 
-export type RelaysOptions = PresenceRelayOptions & BlobRelayOptions
+export type RelaysOptions = PresenceRelayOptions &
+  BlobRelayOptions & { readonly store: Pick<ServerStore, 'cluster'> }
 
 /** What passes from client to client without becoming an operation. Nothing of it is in the log. */
 export class Relays {
@@ -28,12 +31,25 @@ export class Relays {
   readonly richtext: RichtextRelay
   readonly blobs: BlobRelay
   readonly #audiences = new Audiences()
+  /** null where one server is all there is. */
+  readonly #cluster: ClusterRelays | null
 
   constructor(options: RelaysOptions) {
     const records = new RecordValuesCache(options.store, options.runtime)
-    this.presence = new PresenceRelay(this.#audiences, records, options)
-    this.richtext = new RichtextRelay(this.#audiences, records, options)
-    this.blobs = new BlobRelay(this.#audiences, options)
+    this.presence = new PresenceRelay(this.#audiences, records, {
+      ...options,
+      onPresenceChanged: (peer, state) => this.#cluster?.onPresence(peer, state),
+    })
+    this.richtext = new RichtextRelay(this.#audiences, records, {
+      ...options,
+      onRichtextRelayed: (author, message) => this.#cluster?.onRichtext(author, message),
+    })
+    this.blobs = new BlobRelay(this.#audiences, {
+      ...options,
+      askElsewhere: async (peer, hash) => (await this.#cluster?.askForBlob(peer, hash)) ?? null,
+    })
+    const { cluster } = options.store
+    this.#cluster = cluster === undefined ? null : new ClusterRelays(cluster, this, options.runtime)
   }
 
   /** One message of an accepted session. A promise only where its next message has to wait. */
@@ -63,6 +79,7 @@ export class Relays {
   }
 
   stop(): void {
+    this.#cluster?.stop()
     this.presence.stop()
     this.blobs.stop()
   }

@@ -12,6 +12,12 @@ const MAX_UPDATES_PER_MINUTE = 6000
 /** base64 characters; a larger change of a document reaches the others as an operation only. */
 const MAX_UPDATE_LENGTH = 1024 * 1024
 
+export interface RichtextRelayOptions {
+  readonly runtime: Pick<Runtime, 'monotonicNow'>
+  /** Told of every update that its author may make, once it was passed on. */
+  readonly onRichtextRelayed?: (author: RelayPeer, message: YjsDocUpdateMessage) => void
+}
+
 /**
  * Passes changes of large documents on to whoever may see the record, before the operation that
  * makes them durable. Nothing is stored and nothing is promised: what a full buffer or a limit
@@ -21,16 +27,14 @@ export class RichtextRelay {
   readonly #audiences: Audiences
   readonly #records: RecordValuesCache
   readonly #runtime: Pick<Runtime, 'monotonicNow'>
+  readonly #onRelayed: RichtextRelayOptions['onRichtextRelayed']
   readonly #buckets = new WeakMap<RelayPeer, TokenBucket>()
 
-  constructor(
-    audiences: Audiences,
-    records: RecordValuesCache,
-    { runtime }: { runtime: Pick<Runtime, 'monotonicNow'> },
-  ) {
+  constructor(audiences: Audiences, records: RecordValuesCache, options: RichtextRelayOptions) {
     this.#audiences = audiences
     this.#records = records
-    this.#runtime = runtime
+    this.#runtime = options.runtime
+    this.#onRelayed = options.onRichtextRelayed
   }
 
   receive(sender: RelayPeer, message: YjsDocUpdateMessage): Promise<void> | undefined {
@@ -55,6 +59,7 @@ export class RichtextRelay {
         if (peer !== sender && peer.format === 'json') peer.sendShared(frame)
       }
     }
+    this.#onRelayed?.(sender, message)
   }
 
   #dependsOnValues({ identity }: RelayPeer): boolean {

@@ -1,0 +1,26 @@
+/**
+ * What servers of one database tell each other beside the log: presence and everything else that is
+ * not stored. At most once: what is lost is sent again by whoever needs it to be known.
+ */
+export interface ClusterBus {
+  /** Of this process. */
+  readonly serverId: string
+  /** Longest payload in bytes; a longer one is dropped. */
+  readonly maxPayloadBytes: number
+  /** The other servers that run, by their ids. */
+  members(): ReadonlySet<string>
+  /** Tells every other server. Returns at once; nothing is promised. */
+  publish(topic: string, payload: string): void
+  /** Listens to what others publish, in their order. @returns a function that ends it */
+  subscribe(topic: string, listener: (payload: string, serverId: string) => void): () => void
+  /**
+   * Tells of other servers: `joined` also when this one can hear a member again, which may have missed
+   * something; `left` when it said so, or was silent for longer than its lease.
+   */
+  onMembership(listener: (change: MembershipChange) => void): () => void
+}
+
+export interface MembershipChange {
+  readonly serverId: string
+  readonly kind: 'joined' | 'left'
+}

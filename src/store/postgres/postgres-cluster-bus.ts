@@ -1,0 +1,141 @@
+import type { Timer } from '../../core/runtime.ts'
+import type { ClusterBus, MembershipChange } from '../cluster-bus.ts'
+import type { Announcements } from './announcements.ts'
+import type { PostgresCore } from './postgres-core.ts'
+
+/** A server that has not renewed its row for so long is dead, or cut off: the same to the others. */
+export const LEASE_SECONDS = 15
+const RENEW_INTERVAL_MS = 4000
+/** What is dropped from the table: long gone, so that nobody wonders about clocks. */
+const FORGET_SECONDS = 3600
+
+const MEMBERSHIP_TOPIC = 'member'
+const MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+
+/**
+ * Membership by rows of `_kora_servers` that are renewed, messages by announcements.
+ *
+ * Time is the database's: the clocks of the servers do not matter.
+ */
+export class PostgresClusterBus implements ClusterBus {
+  readonly serverId: string
+  readonly maxPayloadBytes = MAX_PAYLOAD_BYTES
+  readonly #core: PostgresCore
+  readonly #announcements: Announcements
+  readonly #listeners = new Set<(change: MembershipChange) => void>()
+  readonly #endings: (() => void)[]
+  #members: ReadonlySet<string> = new Set()
+  #timer: Timer | null = null
+  #renewing: Promise<void> | null = null
+  #hasRow = false
+  #isStopped = false
+
+  constructor(core: PostgresCore, announcements: Announcements, serverId: string) {
+    this.#core = core
+    this.#announcements = announcements
+    this.serverId = serverId
+    this.#endings = [
+      announcements.subscribe(MEMBERSHIP_TOPIC, (payload, sender) => this.#onNotice(payload, sender)),
+      announcements.onListening(() => this.#onListening()),
+    ]
+  }
+
+  members(): ReadonlySet<string> {
+    return this.#members
+  }
+
+  publish(topic: string, payload: string): void {
+    if (this.#members.size === 0) return // nobody listens, and a single server pays nothing
+    if (Buffer.byteLength(payload) <= MAX_PAYLOAD_BYTES) this.#announcements.publish(topic, payload)
+  }
+
+  subscribe(topic: string, listener: (payload: string, serverId: string) => void): () => void {
+    return this.#announcements.subscribe(topic, listener)
+  }
+
+  onMembership(listener: (change: MembershipChange) => void): () => void {
+    this.#listeners.add(listener)
+    this.#start()
+    return () => void this.#listeners.delete(listener)
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    this.#timer?.cancel()
+    for (const end of this.#endings) end()
+    await this.#renewing
+    if (!this.#hasRow) return
+    this.#announcements.publish(MEMBERSHIP_TOPIC, 'left')
+    await this.#core.db.rows('DELETE FROM {servers} WHERE id = $1', [this.serverId]).catch(() => {
+      // The lease ends by itself.
+    })
+  }
+
+  /** Only a process that serves clients is a member; a command beside it is not. */
+  #start(): void {
+    if (this.#timer !== null || this.#isStopped) return
+    this.#schedule()
+    void this.#renew()
+  }
+
+  #schedule(): void {
+    this.#timer = this.#core.runtime.setTimer(RENEW_INTERVAL_MS, () => {
+      void this.#renew()
+      this.#schedule()
+    })
+  }
+
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#renewRow()
+      .catch(() => {
+        // The database does not answer. The lease runs on; the next interval tries again.
+      })
+      .finally(() => {
+        this.#renewing = null
+      })
+    return this.#renewing
+  }
+
+  async #renewRow(): Promise<void> {
+    const isNew = !this.#hasRow
+    const rows = await this.#core.db.rows<[string]>(
+      `WITH own AS (
+          INSERT INTO {servers} (id, schema_version, seen_at) VALUES ($1, $2, now())
+          ON CONFLICT (id) DO UPDATE SET schema_version = excluded.schema_version, seen_at = excluded.seen_at
+        ), forgotten AS (
+          DELETE FROM {servers} WHERE seen_at < now() - make_interval(secs => $4)
+        )
+        SELECT id FROM {servers} WHERE id <> $1 AND seen_at > now() - make_interval(secs => $3)`,
+      [this.serverId, this.#core.schema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
+    )
+    this.#hasRow = true
+    this.#setMembers(new Set(rows.map(([id]) => id)))
+    if (isNew) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+  }
+
+  #setMembers(members: ReadonlySet<string>): void {
+    const before = this.#members
+    this.#members = members
+    for (const serverId of before) if (!members.has(serverId)) this.#tell({ serverId, kind: 'left' })
+    for (const serverId of members) if (!before.has(serverId)) this.#tell({ serverId, kind: 'joined' })
+  }
+
+  #onNotice(payload: string, sender: string): void {
+    const members = new Set(this.#members)
+    if (payload === 'left') members.delete(sender)
+    else members.add(sender)
+    // It has begun to hear: also of one that is known, so that it is told again what it has missed.
+    if (payload === 'joined' && this.#members.has(sender)) this.#tell({ serverId: sender, kind: 'joined' })
+    this.#setMembers(members)
+  }
+
+  #onListening(): void {
+    if (!this.#hasRow) return
+    this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+    for (const serverId of this.#members) this.#tell({ serverId, kind: 'joined' })
+  }
+
+  #tell(change: MembershipChange): void {
+    for (const listener of this.#listeners) listener(change)
+  }
+}

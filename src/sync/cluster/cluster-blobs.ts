@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { ClusterBus } from '../../store/cluster-bus.ts'
+import type { RelayPeer } from '../relays/audiences.ts'
+import type { BlobRelay } from '../relays/blob-relay.ts'
+import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts'
+
+const ASK = 'blob-ask'
+const ANSWER = 'blob-answer'
+/** Clients wait that long for an answer. */
+const EXPIRE_AFTER_MS = 30_000
+const MAX_PENDING = 1000
+
+interface Pending {
+  readonly hash: string
+  /** Servers that have not answered. */
+  readonly waiting: Set<string>
+  readonly timer: Timer
+  readonly resolve: (bytes: Uint8Array | null) => void
+}
+
+/** Asks the other servers for content that none of the own clients has. */
+export class ClusterBlobs {
+  readonly #bus: ClusterBus
+  readonly #relay: BlobRelay
+  readonly #runtime: Runtime
+  readonly #pending = new Map<string, Pending>()
+  #askedCount = 0
+
+  constructor(bus: ClusterBus, relay: BlobRelay, runtime: Runtime) {
+    this.#bus = bus
+    this.#relay = relay
+    this.#runtime = runtime
+    bus.subscribe(ASK, (payload, serverId) => void this.#onAsked(payload, serverId))
+    bus.subscribe(ANSWER, (payload, serverId) => this.#onAnswer(payload, serverId))
+  }
+
+  /** @returns null when no client of another server has it */
+  ask(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
+    const members = this.#bus.members()
+    if (requester.identity === null || members.size === 0 || this.#pending.size >= MAX_PENDING) {
+      return Promise.resolve(null)
+    }
+    const id = `${this.#bus.serverId}/${++this.#askedCount}`
+    this.#bus.publish(ASK, JSON.stringify({ id, hash, peer: describePeer(requester.identity) }))
+    return new Promise((resolve) => {
+      const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#settle(id, null))
+      this.#pending.set(id, { hash, waiting: new Set(members), timer, resolve })
+    })
+  }
+
+  onLeft(serverId: string): void {
+    for (const id of [...this.#pending.keys()]) this.#onNothing(id, serverId)
+  }
+
+  stop(): void {
+    for (const id of [...this.#pending.keys()]) this.#settle(id, null)
+  }
+
+  /** Whether its client may have the content is decided here, by the same rules as for our own. */
+  async #onAsked(payload: string, serverId: string): Promise<void> {
+    const { id, hash, peer } = JSON.parse(payload) as { id: string; hash: string; peer: unknown } // written above
+    const description = parsePeerDescription(peer)
+    const requester = description && new RemotePeer(`${serverId}/${id}`, description)
+    const bytes = requester && (await this.#relay.findAmongPeers(requester, hash).catch(() => null))
+    const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
+    const isTooLarge = text !== null && text.length > this.#bus.maxPayloadBytes - HEADER_BYTES
+    this.#bus.publish(ANSWER, JSON.stringify({ id, bytes: isTooLarge ? null : text }))
+  }
+
+  #onAnswer(payload: string, serverId: string): void {
+    const { id, bytes: text } = JSON.parse(payload) as { id: string; bytes: string | null } // written above
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    const bytes = text === null ? null : Buffer.from(text, 'base64')
+    const isRight = bytes !== null && createHash('sha256').update(bytes).digest('hex') === pending.hash
+    if (isRight) this.#settle(id, bytes)
+    else this.#onNothing(id, serverId)
+  }
+
+  #onNothing(id: string, serverId: string): void {
+    const pending = this.#pending.get(id)
+    if (pending?.waiting.delete(serverId) && pending.waiting.size === 0) this.#settle(id, null)
+  }
+
+  #settle(id: string, bytes: Uint8Array | null): void {
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    this.#pending.delete(id)
+    pending.timer.cancel()
+    pending.resolve(bytes)
+  }
+}
+
+const HEADER_BYTES = 200

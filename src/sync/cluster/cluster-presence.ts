@@ -1,0 +1,129 @@
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { AwarenessState } from '../../protocol/messages.ts'
+import type { ClusterBus } from '../../store/cluster-bus.ts'
+import type { RelayPeer } from '../relays/audiences.ts'
+import type { PresenceRelay } from '../relays/presence-relay.ts'
+import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts'
+
+const TOPIC = 'presence'
+/** How often the others are told; what changes more often shows its newest state. */
+const FLUSH_INTERVAL_MS = 100
+/** Authors of one announcement: some hundred kilobytes. */
+const AUTHORS_PER_MESSAGE = 500
+
+/** One author as the servers tell each other: without state, it has left. */
+interface AuthorNews {
+  readonly id: string
+  readonly peer: unknown
+  readonly state: AwarenessState | null
+}
+
+/**
+ * Presence of the sessions of all servers. Each tells the others of its own authors: of changes as
+ * they come, and of all of them whenever another server begins to listen. What a server has told
+ * goes with it: when it leaves, or its lease ends.
+ */
+export class ClusterPresence {
+  readonly #bus: ClusterBus
+  readonly #presence: PresenceRelay
+  readonly #runtime: Runtime
+  readonly #own = new Map<RelayPeer, AwarenessState>()
+  readonly #changed = new Set<RelayPeer>()
+  readonly #remote = new Map<string, Map<string, RemotePeer>>()
+  #timer: Timer | null = null
+  #mustTellAll = false
+
+  constructor(bus: ClusterBus, presence: PresenceRelay, runtime: Runtime) {
+    this.#bus = bus
+    this.#presence = presence
+    this.#runtime = runtime
+    bus.subscribe(TOPIC, (payload, serverId) => this.#onNews(payload, serverId))
+  }
+
+  /** A session's state was set; null: it shows nothing any more. */
+  onChanged(peer: RelayPeer, state: AwarenessState | null): void {
+    if (peer instanceof RemotePeer) return
+    if (state === null) this.#own.delete(peer)
+    else this.#own.set(peer, state)
+    this.#changed.add(peer)
+    this.#scheduleFlush()
+  }
+
+  onJoined(): void {
+    this.#mustTellAll = true
+    this.#scheduleFlush()
+  }
+
+  onLeft(serverId: string): void {
+    for (const peer of this.#remote.get(serverId)?.values() ?? []) this.#presence.onClosed(peer, null)
+    this.#remote.delete(serverId)
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  #scheduleFlush(): void {
+    this.#timer ??= this.#runtime.setTimer(FLUSH_INTERVAL_MS, () => this.#flush())
+  }
+
+  #flush(): void {
+    this.#timer = null
+    if (this.#mustTellAll) {
+      this.#publish([...this.#own.keys()], true)
+      this.#mustTellAll = false
+    } else if (this.#changed.size > 0) this.#publish([...this.#changed], false)
+    this.#changed.clear()
+  }
+
+  /** @param isAll there are no others: whoever is not named has left */
+  #publish(peers: readonly RelayPeer[], isAll: boolean): void {
+    const authors = peers.flatMap((peer): AuthorNews[] => {
+      const state = this.#own.get(peer) ?? null
+      if (peer.identity === null) return []
+      return [{ id: peer.id, peer: state === null ? null : describePeer(peer.identity), state }]
+    })
+    const ids = isAll ? authors.map(({ id }) => id) : undefined
+    if (ids !== undefined) this.#bus.publish(TOPIC, JSON.stringify({ ids, authors: [] }))
+    for (let start = 0; start < authors.length; start += AUTHORS_PER_MESSAGE) {
+      this.#bus.publish(TOPIC, JSON.stringify({ authors: authors.slice(start, start + AUTHORS_PER_MESSAGE) }))
+    }
+  }
+
+  #onNews(payload: string, serverId: string): void {
+    const { ids, authors } = JSON.parse(payload) as { ids?: string[]; authors: AuthorNews[] } // written above
+    const known = this.#remote.get(serverId) ?? new Map<string, RemotePeer>()
+    this.#remote.set(serverId, known)
+    if (ids !== undefined) {
+      const present = new Set(ids)
+      for (const id of known.keys()) if (!present.has(id)) this.#forget(known, id)
+    }
+    for (const { id, peer, state } of authors) {
+      if (state === null) this.#forget(known, id)
+      else this.#show(known, id, peer, state)
+    }
+  }
+
+  #show(known: Map<string, RemotePeer>, id: string, described: unknown, state: AwarenessState): void {
+    let peer = known.get(id)
+    if (peer === undefined) {
+      const description = parsePeerDescription(described)
+      if (description === null) return
+      peer = new RemotePeer(id, description)
+      known.set(id, peer)
+    }
+    this.#presence.receive(peer, {
+      type: 'awareness-update',
+      messageId: '',
+      clientId: 0,
+      states: { 0: state },
+    })
+  }
+
+  #forget(known: Map<string, RemotePeer>, id: string): void {
+    const peer = known.get(id)
+    known.delete(id)
+    if (peer !== undefined) this.#presence.onClosed(peer, null)
+  }
+}

@@ -1,0 +1,94 @@
+import type { Runtime } from '../../core/runtime.ts'
+import type { AwarenessState, YjsDocUpdateMessage } from '../../protocol/messages.ts'
+import type { ClusterBus } from '../../store/cluster-bus.ts'
+import type { RelayPeer } from '../relays/audiences.ts'
+import type { BlobRelay } from '../relays/blob-relay.ts'
+import type { PresenceRelay } from '../relays/presence-relay.ts'
+import type { RichtextRelay } from '../relays/richtext-relay.ts'
+import { ClusterBlobs } from './cluster-blobs.ts'
+import { ClusterPresence } from './cluster-presence.ts'
+import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts'
+
+const RICHTEXT = 'richtext'
+
+export interface ClusteredRelays {
+  readonly presence: PresenceRelay
+  readonly richtext: RichtextRelay
+  readonly blobs: BlobRelay
+}
+
+/**
+ * Lets what is relayed and not stored reach the sessions of the other servers of the database. A
+ * session there is somebody like any other to the relays here, and the same rules decide who hears
+ * of it: nothing is sent to a server ready made.
+ */
+export class ClusterRelays {
+  readonly #bus: ClusterBus
+  readonly #relays: ClusteredRelays
+  readonly #presence: ClusterPresence
+  readonly #blobs: ClusterBlobs
+  readonly #endMembership: () => void
+  /** Typists of other servers: their rate is limited as that of our own, which needs them to last. */
+  readonly #typists = new Map<string, RemotePeer>()
+
+  constructor(bus: ClusterBus, relays: ClusteredRelays, runtime: Runtime) {
+    this.#bus = bus
+    this.#relays = relays
+    this.#presence = new ClusterPresence(bus, relays.presence, runtime)
+    this.#blobs = new ClusterBlobs(bus, relays.blobs, runtime)
+    bus.subscribe(RICHTEXT, (payload, serverId) => this.#onRichtext(payload, serverId))
+    this.#endMembership = bus.onMembership(({ serverId, kind }) => {
+      if (kind === 'joined') this.#presence.onJoined()
+      else this.#onLeft(serverId)
+    })
+  }
+
+  onPresence(peer: RelayPeer, state: AwarenessState | null): void {
+    this.#presence.onChanged(peer, state)
+  }
+
+  /** An update that the author may make was passed on to the sessions here. */
+  onRichtext(author: RelayPeer, message: YjsDocUpdateMessage): void {
+    if (author instanceof RemotePeer || author.identity === null || this.#bus.members().size === 0) return
+    const peer = describePeer(author.identity)
+    this.#bus.publish(RICHTEXT, JSON.stringify({ id: author.id, peer, message }))
+  }
+
+  askForBlob(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
+    return requester instanceof RemotePeer ? Promise.resolve(null) : this.#blobs.ask(requester, hash)
+  }
+
+  stop(): void {
+    this.#endMembership()
+    this.#presence.stop()
+    this.#blobs.stop()
+  }
+
+  #onRichtext(payload: string, serverId: string): void {
+    const { id, peer, message } = JSON.parse(payload) as {
+      id: string
+      peer: unknown
+      message: YjsDocUpdateMessage
+    } // written above
+    const key = `${serverId}/${id}`
+    let typist = this.#typists.get(key)
+    if (typist === undefined) {
+      const description = parsePeerDescription(peer)
+      if (description === null) return
+      if (this.#typists.size >= MAX_TYPISTS) this.#typists.clear()
+      typist = new RemotePeer(key, description)
+      this.#typists.set(key, typist)
+    }
+    void this.#relays.richtext.receive(typist, message)
+  }
+
+  #onLeft(serverId: string): void {
+    this.#presence.onLeft(serverId)
+    this.#blobs.onLeft(serverId)
+    for (const key of [...this.#typists.keys()]) {
+      if (key.startsWith(`${serverId}/`)) this.#typists.delete(key)
+    }
+  }
+}
+
+const MAX_TYPISTS = 10_000

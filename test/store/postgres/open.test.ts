@@ -1,0 +1,230 @@
+import { describe, expect, test } from 'vitest'
+import type { LogFields, Logger } from '../../../src/core/logger.ts'
+import { silentLogger } from '../../../src/core/logger.ts'
+import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
+import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
+import { openTestDatabase, PostgresServer } from '../../support/postgres.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+function urlWith(connectionString: string, change: (url: URL) => void): string {
+  const url = new URL(connectionString)
+  change(url)
+  return url.href
+}
+
+function listeningLogger(): Logger & { readonly messages: [string, LogFields][] } {
+  const messages: [string, LogFields][] = []
+  const note = (fields: LogFields, message: string): void => void messages.push([message, fields])
+  return { ...silentLogger, info: note, warn: note, error: note, messages }
+}
+
+describe('opening', () => {
+  test('keeps everything in the schema that it is given, beside other applications', async () => {
+    await using database = await openTestDatabase()
+    const store = await createPostgresServerStore({
+      connectionString: database.connectionString,
+      schema: 'my "app"',
+      applicationName: 'todo server',
+    })
+    await store.setSchema(todoSchema)
+    await store.append([requestOf(new OperationAuthor('a').insert('r1', { title: 'x', userId: 'u' }))])
+    const plan = await store.planSchema({ ...todoSchema, version: 2 })
+    expect(plan.isUpToDate).toBe(false)
+    expect(await store.countCollection('todos')).toBe(1)
+    const [activity] = await database.query(
+      "SELECT count(*)::int AS count FROM pg_stat_activity WHERE application_name = 'todo server'",
+    )
+    expect(activity?.count).toBeGreaterThan(0)
+    await store.close()
+
+    const tables = await database.query(
+      "SELECT schemaname FROM pg_tables WHERE tablename ~ '^(_kora_|todos)'",
+    )
+    expect(new Set(tables.map(({ schemaname }) => schemaname))).toEqual(new Set(['my "app"']))
+  })
+
+  test('works as a role that owns only its schema', async () => {
+    await using database = await openTestDatabase()
+    await database.query("CREATE ROLE app_owner LOGIN PASSWORD 'secret'").catch(() => {})
+    await database.query('CREATE SCHEMA own AUTHORIZATION app_owner')
+    const connectionString = urlWith(database.connectionString, (url) => {
+      url.username = 'app_owner'
+      url.password = 'secret'
+    })
+
+    const store = await createPostgresServerStore({ connectionString, schema: 'own' })
+    await store.setSchema(todoSchema)
+    await store.append([requestOf(new OperationAuthor('a').insert('r1', { title: 'x', userId: 'u' }))])
+    expect(await store.countCollection('todos')).toBe(1)
+    await store.close()
+
+    await expect(createPostgresServerStore({ connectionString, schema: 'other' })).rejects.toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+      message: expect.stringContaining('GRANT'),
+    })
+    const planning = createPostgresServerStore({ connectionString, schema: 'public', readOnly: 'planning' })
+    await expect(planning).rejects.toMatchObject({ message: expect.stringContaining('"public"') })
+    await database.query('DROP OWNED BY app_owner CASCADE')
+    await database.query('DROP ROLE app_owner')
+  })
+
+  test.each([
+    ['password', { password: 'wrong-one' }, /password is wrong/],
+    ['database', { pathname: '/nowhere' }, /database does not exist/],
+    ['port', { port: '1' }, /nothing listens there/],
+    ['host', { hostname: 'no-such-host.invalid' }, /host name does not resolve|no connection/],
+  ])('says what is wrong with the %s, and never the password', async (_, change, reason) => {
+    await using database = await openTestDatabase()
+    const connectionString = urlWith(database.connectionString, (url) => void Object.assign(url, change))
+
+    const error = await createPostgresServerStore({ connectionString }).catch((failure: Error) => failure)
+
+    expect(error).toMatchObject({ code: 'STORE_OPEN_FAILED', message: expect.stringMatching(reason) })
+    const { password } = new URL(connectionString)
+    expect(String(error)).not.toContain(password)
+    expect(String(error)).not.toContain(decodeURIComponent(password))
+  })
+
+  test('refuses a server that takes no writes, and one that a later release has written', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const store = await createPostgresServerStore({ connectionString })
+    await store.close()
+
+    await database.query("UPDATE _kora_meta SET value = '99' WHERE key = 'layout'")
+    await expect(createPostgresServerStore({ connectionString })).rejects.toMatchObject({
+      code: 'STORE_NEWER',
+    })
+    await database.query(
+      `ALTER DATABASE "${new URL(connectionString).pathname.slice(1)}" SET default_transaction_read_only = on`,
+    )
+    await expect(createPostgresServerStore({ connectionString })).rejects.toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+      message: expect.stringContaining('read only'),
+    })
+  })
+
+  test('reads without writing, also where nothing is yet', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const planning = await createPostgresServerStore({ connectionString, readOnly: 'planning' })
+    const plan = await planning.planSchema(todoSchema)
+    expect(plan.isUpToDate).toBe(false)
+    expect(plan.statements.join('\n')).toContain('create table')
+    await planning.close()
+    expect(await database.query("SELECT 1 FROM pg_tables WHERE schemaname = 'public'")).toEqual([])
+
+    const store = await createPostgresServerStore({ connectionString })
+    await store.setSchema(todoSchema)
+    const reader = await createPostgresServerStore({ connectionString, readOnly: true })
+    expect(await reader.countCollection('todos')).toBe(0)
+    await expect(reader.setSchema(todoSchema)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await Promise.all([store.close(), reader.close()])
+  })
+
+  test('commits durably also where sessions are set not to, and says what no session can change', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const name = new URL(connectionString).pathname.slice(1)
+    await database.query(`ALTER DATABASE "${name}" SET synchronous_commit = off`)
+    const logger = listeningLogger()
+    const store = await createPostgresServerStore({ connectionString, logger, poolSize: 1 })
+    await database.query(
+      `CREATE TABLE seen (setting text);
+       CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+       CREATE TRIGGER note AFTER INSERT ON _kora_operations FOR EACH STATEMENT EXECUTE FUNCTION note()`,
+    )
+
+    await store.append([requestOf(new OperationAuthor('a').insert('r1', {}))])
+    await store.close()
+
+    expect(await database.query('SELECT setting FROM seen')).toEqual([{ setting: 'on' }])
+    // The server of the tests runs without fsync.
+    expect(logger.messages.map(([, { risk }]) => risk)).toContain('fsync is off')
+  })
+})
+
+describe('a database in trouble', () => {
+  test('that somebody else has locked is waited for, then refused, then used again', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const store = await createPostgresServerStore({ connectionString, lockTimeoutMs: 300 })
+    await store.setSchema(todoSchema)
+    const author = new OperationAuthor('a')
+    const append = () => store.append([requestOf(author.insert('r1', { title: 'x', userId: 'u' }))])
+
+    const holder = database.query(
+      'BEGIN; LOCK TABLE todos IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1.5); COMMIT',
+    )
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await expect(append()).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringContaining('lock'),
+    })
+    await holder
+    const [result] = await append()
+    expect(result?.status).toBe('applied')
+    await store.close()
+  })
+
+  test('that is gone is unavailable, and used again once it is back', async () => {
+    await using server = await PostgresServer.start(['fsync=off'])
+    await using database = await server.openDatabase()
+    const logger = listeningLogger()
+    const store = await createPostgresServerStore({
+      connectionString: database.connectionString,
+      logger,
+      connectTimeoutMs: 1000,
+      pollIntervalMs: 100,
+    })
+    const author = new OperationAuthor('a')
+    await store.append([requestOf(author.insert('r1', {}))])
+    const operation = author.insert('r2', {})
+
+    await server.stop('immediate')
+    await expect(store.append([requestOf(operation)])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await expect(store.checkHealth()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await server.start()
+
+    await expect
+      .poll(
+        () =>
+          store.checkHealth().then(
+            () => 'up',
+            () => 'down',
+          ),
+        { timeout: 15_000 },
+      )
+      .toBe('up')
+    const [result] = await store.append([requestOf(operation)])
+    expect(result?.status).toBe('applied')
+    expect(await store.getOperationCount()).toBe(2)
+    expect(JSON.stringify(logger.messages)).not.toContain('ss word')
+    await store.close()
+  }, 60_000)
+
+  test('that loses the connection in the middle of a commit never stores twice', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const store = await createPostgresServerStore({ connectionString })
+    const author = new OperationAuthor('a')
+    // Committed, and the connection ends before the answer.
+    await database.query(
+      `CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+       CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON _kora_operations DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION cut()`,
+    )
+    const operation = author.insert('r1', {})
+    await expect(store.append([requestOf(operation)])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await database.query('DROP TRIGGER cut ON _kora_operations')
+
+    await store.append([requestOf(operation)])
+    const [again] = await store.append([requestOf(operation)])
+
+    expect(again?.status).toBe('duplicate')
+    expect(await store.getOperationCount()).toBe(1)
+    await store.close()
+  })
+})
