@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest'
+import type { HttpRoute, HttpRouteRequest } from '../../src/http/app-routes.ts'
+import { startProductionServer } from '../support/production-server.ts'
+
+describe('routes of the application', () => {
+  test('are given the request, below their path too, before any file', async () => {
+    const requests: HttpRouteRequest[] = []
+    const route: HttpRoute = {
+      path: '/api/orders',
+      handle(request) {
+        requests.push(request)
+        return { status: 202, headers: { 'x-shop': 'tea' }, body: { got: request.body } }
+      },
+    }
+    await using server = await startProductionServer({ httpRoutes: [route] })
+
+    const response = await fetch(`${server.url}/api/orders/17/items?tag=a&tag=b&q=%C3%A4`, {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/json; charset=utf-8', 'x-request': '1' },
+      body: '{"a":1}',
+    })
+    const other = await fetch(`${server.url}/api/ordersX`)
+
+    expect(response.status).toBe(202)
+    expect(response.headers.get('x-shop')).toBe('tea')
+    expect(await response.json()).toEqual({ got: { a: 1 } })
+    expect(requests).toHaveLength(1)
+    expect(requests[0]).toMatchObject({
+      method: 'PATCH',
+      path: '/api/orders/17/items',
+      body: { a: 1 },
+      headers: { 'x-request': '1' },
+      query: { tag: ['a', 'b'], q: 'ä' },
+      ip: '127.0.0.1',
+    })
+    expect(Buffer.from(requests[0]?.rawBody ?? []).toString()).toBe('{"a":1}')
+    expect(other.status).toBe(404)
+  })
+
+  test('are given text as text and everything else as bytes', async () => {
+    const bodies: unknown[] = []
+    const route: HttpRoute = { path: '/in', handle: ({ body }) => void bodies.push(body) }
+    await using server = await startProductionServer({ httpRoutes: [route] })
+    const send = (type: string, body: string) =>
+      fetch(`${server.url}/in`, { method: 'POST', headers: { 'content-type': type }, body })
+
+    const responses = [
+      await send('text/plain', 'hello'),
+      await send('application/x-www-form-urlencoded', 'a=1'),
+      await send('application/octet-stream', 'bytes'),
+      await send('application/json', '{"__proto__":{"polluted":true},"a":1}'),
+    ]
+    const empty = await fetch(`${server.url}/in`)
+
+    expect(responses.map(({ status }) => status)).toEqual([204, 204, 204, 204])
+    expect(empty.status).toBe(204)
+    expect(bodies).toEqual(['hello', 'a=1', Buffer.from('bytes'), { a: 1 }, undefined])
+  })
+
+  test('answer for broken and oversized bodies, and for their own errors, without a crash', async () => {
+    const route: HttpRoute = {
+      path: '/in',
+      handle({ body }) {
+        if (body === 'throw') throw new Error('secret of the application')
+      },
+    }
+    await using server = await startProductionServer({ httpRoutes: [route] })
+    const send = (type: string, body: string) =>
+      fetch(`${server.url}/in`, { method: 'POST', headers: { 'content-type': type }, body })
+
+    const broken = await send('application/json', '{')
+    const large = await send('text/plain', 'x'.repeat(2 * 1024 * 1024))
+    const failing = await send('text/plain', 'throw')
+
+    expect([broken.status, large.status, failing.status]).toEqual([400, 413, 500])
+    expect(await failing.text()).not.toContain('secret')
+    expect((await fetch(`${server.url}/health`)).status).toBe(200)
+  })
+
+  test('can send text, bytes and JSON', async () => {
+    const routes: HttpRoute[] = [
+      { path: '/text', handle: () => ({ headers: { 'content-type': 'text/html' }, body: '<p>' }) },
+      { path: '/bytes', handle: () => ({ body: new Uint8Array([1, 2]) }) },
+      { path: '/list', handle: async () => ({ body: [1, 2] }) },
+      { path: '/a:b', handle: () => ({ body: 'colon' }) },
+    ]
+    await using server = await startProductionServer({ httpRoutes: routes })
+
+    const [text, bytes, list, colon] = await Promise.all(
+      ['/text', '/bytes', '/list', '/a:b'].map((path) => fetch(server.url + path)),
+    )
+
+    expect(text?.headers.get('content-type')).toBe('text/html')
+    expect(new Uint8Array((await bytes?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 2]))
+    expect(await list?.json()).toEqual([1, 2])
+    expect(await colon?.text()).toBe('colon')
+  })
+
+  test.each(['/health', '/kora-sync', '/__kora', 'api', '/a/*/b'])('cannot take %s', async (path) => {
+    const route: HttpRoute = { path, handle: () => ({}) }
+
+    await expect(startProductionServer({ httpRoutes: [route] })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    })
+  })
+})
