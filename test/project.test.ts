@@ -8,6 +8,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** A file imports from its own folder and from those above it in this list. */
 const LAYERS = ['core', 'protocol', 'store', 'auth', 'sync', 'transport', 'http', 'config', 'cli']
 
+/** Runs in a browser: a program of its own, which shares types with the layer that serves it. */
+const PAGE = 'dashboard'
+
 test('every file of src imports only from its own layer and those above it', () => {
   const violations = sourceFiles().flatMap((file) =>
     importsOf(file).flatMap((target) => {
@@ -31,7 +34,21 @@ test('every folder of src is a layer', () => {
     .filter((entry) => entry.isDirectory())
     .map((entry) => entry.name)
 
-  expect(folders.filter((folder) => !LAYERS.includes(folder))).toEqual([])
+  expect(folders.filter((folder) => !LAYERS.includes(folder))).toEqual([PAGE])
+})
+
+test('the page of the dashboard knows only the types of what the server answers', () => {
+  const shared = join('src', 'http', 'dashboard', 'api-types.ts')
+  const page = readdirSync(join(ROOT, 'src', PAGE), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.tsx?$/.test(file))
+    .map((file) => join('src', PAGE, file))
+  const foreign = page.flatMap((file) =>
+    importsOf(file).filter((target) => !target.startsWith(join('src', PAGE)) && target !== shared),
+  )
+
+  expect(page.length).toBeGreaterThan(10)
+  expect(foreign).toEqual([])
+  expect(importsOf(shared)).toEqual([])
 })
 
 test('docs/dependencies.md names every dependency and no other', () => {

@@ -5,8 +5,12 @@ import { KoraServerError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
+import { noMetrics } from '../sync/sync-metrics.ts'
 import { type HttpRoute, mountAppRoutes } from './app-routes.ts'
 import { clientAddress, isLoopback } from './client-address.ts'
+import { mountDashboard } from './dashboard/dashboard.ts'
+import { LiveSeries } from './dashboard/live-series.ts'
+import { RecentEvents } from './dashboard/recent-events.ts'
 import { DataPlane, type Kora } from './data-plane.ts'
 import { mountHealth } from './health.ts'
 import { type OperationalAuth, OperationsAccess } from './operations/access.ts'
@@ -28,6 +32,8 @@ export interface OperationsConfig {
   readonly listener?: { readonly host: string; readonly port: number }
   /** Default true. */
   readonly servesMetrics?: boolean
+  /** Default true. */
+  readonly servesDashboard?: boolean
 }
 
 export interface ServerHostOptions {
@@ -44,6 +50,8 @@ export interface ServerHostOptions {
   readonly servesHealth?: boolean
   /** Absent: there are no operations endpoints. */
   readonly operations?: OperationsConfig
+  /** What listens to `logger` already, for the dashboard. Default: one that does. */
+  readonly recent?: RecentEvents
   /** Folder with the built front end. */
   readonly staticDir?: string
   /** With COOP `same-origin` on every response. Absent: neither is sent. */
@@ -62,6 +70,9 @@ export class ServerHost {
   readonly #runtime: Runtime
   readonly #logger: Logger
   readonly #metrics: PrometheusMetrics | null
+  /** null: there is no dashboard. */
+  readonly #live: LiveSeries | null
+  readonly #recent: RecentEvents
   readonly #addressOf: (request: IncomingMessage) => string
   readonly #readiness: Readiness
   #public: WebServer | null = null
@@ -70,15 +81,22 @@ export class ServerHost {
   #stopping: Promise<void> | null = null
 
   constructor(options: ServerHostOptions) {
-    const { sync, runtime, logger, operations } = options
+    const { sync, runtime, operations } = options
     this.#options = options
     this.#runtime = runtime
+    this.#recent = options.recent ?? new RecentEvents(runtime)
+    const logger = options.recent === undefined ? this.#recent.listenTo(options.logger) : options.logger
     this.#logger = logger
     this.#addressOf = sync.addressOf ?? clientAddress(options.trustProxy ?? [])
     this.#metrics = operations && operations.servesMetrics !== false ? new PrometheusMetrics() : null
+    const servesDashboard = operations !== undefined && operations.servesDashboard !== false
+    this.#live = servesDashboard
+      ? new LiveSeries(() => this.service.hub, runtime, this.#metrics ?? noMetrics)
+      : null
+    const metrics = this.#live ?? this.#metrics
     this.service = new SyncService(
       { ...sync, addressOf: this.#addressOf },
-      { runtime, logger, ...(this.#metrics && { metrics: this.#metrics }) },
+      { runtime, logger, ...(metrics && { metrics }) },
     )
     this.#readiness = new Readiness({ store: sync.store, runtime, logger, hub: () => this.service.hub })
     this.kora = new DataPlane({
@@ -107,6 +125,14 @@ export class ServerHost {
     return url ? `${url}${OPERATIONS_PREFIX}` : null
   }
 
+  /** Where the dashboard is; null when there is none, or it is closed to everybody. */
+  get dashboardUrl(): string | null {
+    const { operations, host } = this.#options
+    if (this.#live === null || operations === undefined) return null
+    const isOpened = operations.auth.adminToken !== undefined
+    return isOpened || isLoopback(operations.listener?.host ?? host) ? this.operationsUrl : null
+  }
+
   get port(): number | null {
     return this.#public?.port ?? null
   }
@@ -124,6 +150,7 @@ export class ServerHost {
         await this.#private.start()
       }
       await this.#public.start()
+      this.#live?.start()
     } catch (error) {
       await this.#private?.close()
       this.#public = null
@@ -183,6 +210,7 @@ export class ServerHost {
     await this.service.stop()
     await Promise.all([publicServer?.close(), privateServer?.close()])
     this.#metrics?.stop()
+    this.#live?.stop()
     this.#public = null
     this.#private = null
     this.#startedAt = null
@@ -265,14 +293,24 @@ export class ServerHost {
 
   #mountOperations(app: FastifyInstance, { auth }: OperationsConfig, host: string): void {
     const { runtime, sync } = this.#options
-    mountOperations(app, {
+    const shared = {
       access: new OperationsAccess({ auth, host, addressOf: this.#addressOf, runtime }),
       store: sync.store,
       runtime,
       hub: () => this.service.hub,
       readiness: this.#readiness,
-      getStatus: () => this.getStatus(),
-      metrics: this.#metrics,
+    }
+    const live = this.#live
+    const getStatus = () => this.getStatus()
+    mountOperations(app, { ...shared, getStatus, metrics: this.#metrics, live })
+    if (live === null) return
+    const startedAt = this.#startedAt ?? runtime.monotonicNow()
+    mountDashboard(app, OPERATIONS_PREFIX, {
+      ...shared,
+      live,
+      recent: this.#recent,
+      schemaVersion: this.service.schemaVersion,
+      uptimeMs: () => runtime.monotonicNow() - startedAt,
     })
   }
 

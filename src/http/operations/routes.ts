@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Runtime } from '../../core/runtime.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { SyncHub } from '../../sync/hub.ts'
+import type { LiveSeries } from '../dashboard/live-series.ts'
 import type { PrometheusMetrics } from '../prometheus-metrics.ts'
 import type { Readiness } from '../readiness.ts'
 import type { ServerStatus } from '../server-status.ts'
@@ -18,6 +19,8 @@ export interface OperationsOptions {
   readonly getStatus: () => Promise<ServerStatus>
   /** null: no metrics are served */
   readonly metrics: PrometheusMetrics | null
+  /** null: there is no dashboard */
+  readonly live: LiveSeries | null
 }
 
 export const OPERATIONS_PREFIX = '/__kora'
@@ -28,7 +31,11 @@ type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown
 export function mountOperations(app: FastifyInstance, options: OperationsOptions): void {
   const { access, store, metrics, hub } = options
   const events = new OperationsEvents(hub, options.runtime)
-  app.addHook('preClose', async () => events.stop())
+  const endObserving = options.live?.observe((sample) => events.tell('sample', sample))
+  app.addHook('preClose', async () => {
+    endObserving?.()
+    events.stop()
+  })
 
   const guarded = (area: OperationsArea, handler: Handler): Handler => {
     return async (request, reply) => {

@@ -1,0 +1,139 @@
+import { useEffect, useRef, useState } from 'preact/hooks'
+import type { LiveSample, Overview } from '../http/dashboard/api-types.ts'
+import { type ApiClient, ApiError } from './api-client.ts'
+import { readEvents } from './event-stream.ts'
+
+export interface LatestOperation {
+  readonly deliverySequence: number
+  readonly kind: string
+  readonly collection: string
+  readonly recordId: string
+  readonly nodeId: string
+}
+
+export interface Live {
+  readonly overview: Overview | null
+  /** Oldest first. */
+  readonly samples: readonly LiveSample[]
+  /** The newest first. */
+  readonly operations: readonly LatestOperation[]
+  /** False while the server does not answer. */
+  readonly isConnected: boolean
+}
+
+const MAX_SAMPLES = 600
+const MAX_OPERATIONS = 12
+const OVERVIEW_EVERY_MS = 5000
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 5000
+
+const NOTHING: Live = { overview: null, samples: [], operations: [], isConnected: false }
+
+/**
+ * The numbers of the server as they come, for as long as the page can be seen. When the server goes
+ * away it is asked again until it is back; what is on the page stays, and is marked as old.
+ *
+ * @param onRefused the token does not open the server any more
+ */
+export function useLive(client: ApiClient, onRefused: (error: ApiError) => void): Live {
+  const [live, setLive] = useState(NOTHING)
+  const refused = useRef(onRefused)
+  refused.current = onRefused
+
+  useEffect(() => {
+    let controller = new AbortController()
+    const run = (): void => {
+      controller.abort()
+      controller = new AbortController()
+      if (document.hidden) return
+      void follow(client, {
+        signal: controller.signal,
+        setLive,
+        onRefused: (error) => refused.current(error),
+      })
+    }
+    run()
+    document.addEventListener('visibilitychange', run)
+    return () => {
+      document.removeEventListener('visibilitychange', run)
+      controller.abort()
+    }
+  }, [client])
+
+  return live
+}
+
+interface Follower {
+  readonly signal: AbortSignal
+  readonly setLive: (change: (live: Live) => Live) => void
+  readonly onRefused: (error: ApiError) => void
+}
+
+async function follow(client: ApiClient, { signal, setLive, onRefused }: Follower): Promise<void> {
+  let pauseMs = FIRST_PAUSE_MS
+  while (!signal.aborted) {
+    const endPolling = new AbortController()
+    try {
+      const overview = await client.get<Overview>('overview', {}, signal)
+      setLive((live) => ({ ...live, overview, samples: overview.samples, isConnected: true }))
+      pauseMs = FIRST_PAUSE_MS
+      const stream = await client.events(signal)
+      void pollOverview(client, AbortSignal.any([signal, endPolling.signal]), setLive)
+      for await (const { name, data } of readEvents(stream)) setLive((live) => withEvent(live, name, data))
+    } catch (error) {
+      if (signal.aborted) return
+      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
+        onRefused(error)
+        return
+      }
+    } finally {
+      endPolling.abort()
+    }
+    if (signal.aborted) return
+    setLive((live) => ({ ...live, isConnected: false }))
+    await sleep(pauseMs, signal)
+    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+  }
+}
+
+/** What changes slowly is asked for, beside the events. */
+async function pollOverview(
+  client: ApiClient,
+  signal: AbortSignal,
+  setLive: Follower['setLive'],
+): Promise<void> {
+  for (;;) {
+    await sleep(OVERVIEW_EVERY_MS, signal)
+    if (signal.aborted) return
+    try {
+      const overview = await client.get<Overview>('overview', {}, signal)
+      setLive((live) => ({ ...live, overview }))
+    } catch {
+      // The events end as well when the server is gone: whoever reads them connects again.
+    }
+  }
+}
+
+function withEvent(live: Live, name: string, data: unknown): Live {
+  if (name === 'sample') {
+    const sample = data as LiveSample // of the server that sent the page
+    const samples = [...live.samples.filter(({ at }) => at < sample.at), sample].slice(-MAX_SAMPLES)
+    return { ...live, samples }
+  }
+  if (name === 'operations') {
+    const { entries } = data as { entries: readonly LatestOperation[] } // likewise
+    const operations = [...entries].reverse().concat(live.operations).slice(0, MAX_OPERATIONS)
+    return { ...live, operations }
+  }
+  return live
+}
+
+function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, delayMs)
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

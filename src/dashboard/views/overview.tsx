@@ -1,0 +1,161 @@
+import type { JSX } from 'preact'
+import { useMemo } from 'preact/hooks'
+import { formatBytes, formatCount, formatMs, formatRate, formatShort } from '../format.ts'
+import type { LatestOperation, Live } from '../live.ts'
+import { Chart } from '../parts/chart.tsx'
+import { Empty } from '../parts/states.tsx'
+import { Id, Text } from '../parts/values.tsx'
+import { href } from '../route.ts'
+
+export function OverviewView({ live }: { live: Live }): JSX.Element {
+  return (
+    <>
+      <h1 class="visually-hidden">Overview</h1>
+      <Tiles live={live} />
+      <Charts live={live} />
+      <section class="panel">
+        <h2>Latest operations</h2>
+        <LatestOperations operations={live.operations} />
+      </section>
+    </>
+  )
+}
+
+function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
+  const last = samples.at(-1)
+  const tiles: readonly [label: string, value: string, detail: string][] = [
+    [
+      'Connections',
+      last === undefined ? '–' : formatCount(last.sessions),
+      overview === null ? '' : `peak ${formatCount(overview.peakSessions)}`,
+    ],
+    [
+      'Received',
+      last === undefined ? '–' : `${formatRate(last.receivedPerSecond)}/s`,
+      overview === null ? '' : `${formatCount(overview.operationsReceived)} since the start`,
+    ],
+    [
+      'Delivered',
+      last === undefined ? '–' : `${formatRate(last.deliveredPerSecond)}/s`,
+      overview === null ? '' : `${formatCount(overview.operationsDelivered)} since the start`,
+    ],
+    [
+      'Acknowledged in',
+      formatMs(lastKnown(samples.map((sample) => sample.acknowledgeP99Ms))),
+      'p99 of the last second',
+    ],
+    [
+      'Operations in the log',
+      formatCount(overview?.operations ?? null),
+      last === undefined ? '' : `delivery at ${formatCount(last.deliverySequence)}`,
+    ],
+    [
+      'Store',
+      formatBytes(overview?.storeBytes ?? null),
+      overview?.storeBytes === null ? 'not on disk' : 'on disk',
+    ],
+    [
+      'Waiting to be written',
+      last === undefined ? '–' : formatBytes(last.queuedBytes),
+      'sockets pause at 16 MB',
+    ],
+    [
+      'Memory',
+      formatBytes(overview?.memoryBytes ?? null),
+      overview === null ? '' : `Node ${overview.nodeVersion}`,
+    ],
+  ]
+  return (
+    <dl class="tiles">
+      {tiles.map(([label, value, detail]) => (
+        <div key={label}>
+          <dt>{label}</dt>
+          <dd>{value}</dd>
+          <dd class="quiet">{detail}</dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+/** Of a second without traffic there is no latency: the one before it is shown. */
+function lastKnown(values: readonly (number | null)[]): number | null {
+  return values.slice(-60).findLast((value) => value !== null) ?? null
+}
+
+function Charts({ live: { samples } }: { live: Live }): JSX.Element {
+  const charts = useMemo(() => {
+    const times = samples.map(({ at }) => at)
+    return {
+      times,
+      throughput: [
+        { label: 'received', colour: 'blue', values: samples.map((sample) => sample.receivedPerSecond) },
+        { label: 'delivered', colour: 'teal', values: samples.map((sample) => sample.deliveredPerSecond) },
+        { label: 'refused', colour: 'red', values: samples.map((sample) => sample.refusedPerSecond) },
+      ],
+      latency: [
+        { label: 'p50', colour: 'blue', values: samples.map((sample) => sample.acknowledgeP50Ms) },
+        { label: 'p99', colour: 'amber', values: samples.map((sample) => sample.acknowledgeP99Ms) },
+        { label: 'commit p99', colour: 'grey', values: samples.map((sample) => sample.commitP99Ms) },
+      ],
+      connections: [{ label: 'open', colour: 'teal', values: samples.map((sample) => sample.sessions) }],
+    }
+  }, [samples])
+  return (
+    <div class="charts">
+      <Chart
+        title="Operations per second"
+        times={charts.times}
+        series={charts.throughput}
+        format={formatRate}
+      />
+      <Chart title="Time to acknowledge" times={charts.times} series={charts.latency} format={formatMs} />
+      <Chart title="Connections" times={charts.times} series={charts.connections} format={formatShort} />
+    </div>
+  )
+}
+
+function LatestOperations({ operations }: { operations: readonly LatestOperation[] }): JSX.Element {
+  if (operations.length === 0) {
+    return (
+      <Empty title="Nothing has been written since this page was opened">
+        What devices write shows up here.
+      </Empty>
+    )
+  }
+  return (
+    <table class="cards">
+      <thead>
+        <tr>
+          <th class="number">Sequence</th>
+          <th>Collection</th>
+          <th>Record</th>
+          <th>Node</th>
+        </tr>
+      </thead>
+      <tbody>
+        {operations.map(({ deliverySequence, collection, recordId, nodeId, kind }) => (
+          <tr key={deliverySequence}>
+            <td class="number" data-label="Sequence">
+              {formatCount(deliverySequence)}
+            </td>
+            <td data-label="Collection">
+              <a href={href(['records', collection])}>
+                <Text text={collection} />
+              </a>
+              {kind === 'snapshot' && <span class="tag">snapshot</span>}
+            </td>
+            <td data-label="Record">
+              <a href={href(['records', collection, recordId])}>
+                <Id id={recordId} isShort={false} />
+              </a>
+            </td>
+            <td data-label="Node">
+              <Id id={nodeId} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}

@@ -1,0 +1,113 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { KoraServerError } from '../../core/errors.ts'
+import type { OperationsAccess } from '../operations/access.ts'
+import type { ShownSessionState } from './api-types.ts'
+import { OverviewReader, type OverviewSource } from './overview.ts'
+import { QueryParameters } from './query-parameters.ts'
+import { RecordBrowser } from './record-browser.ts'
+import { readHistory } from './record-history.ts'
+import { SESSION_ORDERS, SessionDirectory } from './session-directory.ts'
+
+export interface DataRoutesOptions extends OverviewSource {
+  readonly access: OperationsAccess
+}
+
+const PAGE = { fallback: 50, max: 200 }
+const HISTORY_PAGE = { fallback: 100, max: 1000 }
+const MAX_POSITION = Number.MAX_SAFE_INTEGER
+const STATES: readonly (ShownSessionState | 'any')[] = [
+  'any',
+  'connected',
+  'authenticating',
+  'syncing',
+  'streaming',
+]
+
+type Read = (parameters: QueryParameters) => Promise<object> | object
+
+/**
+ * What the dashboard's page reads, as JSON, under `/__kora/api/`. Reads only; opened by the admin
+ * token. What is asked for is a page: the cost does not follow the log or the number of sessions.
+ */
+export function mountDataRoutes(app: FastifyInstance, prefix: string, options: DataRoutesOptions): void {
+  const { access, store, runtime, hub, recent } = options
+  const overview = new OverviewReader(options)
+  const browser = new RecordBrowser(store, runtime)
+  const sessions = new SessionDirectory(hub, () => runtime.monotonicNow())
+
+  app.register(async (scope) => {
+    scope.addHook('onRequest', async (request, reply) => refuseStrangers(access, request, reply))
+    scope.setErrorHandler((error, _request, reply) => answerError(error, reply))
+    const route = (name: string, read: Read): void => {
+      scope.get(`${prefix}/${name}`, async (request) => read(new QueryParameters(request)))
+    }
+
+    route('overview', () => overview.overview())
+    route('servers', () => overview.servers())
+    route('refusals', () => recent.refusals())
+    route('warnings', () => recent.warnings())
+    route('collections', () => browser.collections())
+    route('sessions', (parameters) => {
+      const state = parameters.choice('state', STATES, 'any')
+      return sessions.page({
+        offset: parameters.integer('offset', { fallback: 0, max: MAX_POSITION }),
+        limit: parameters.integer('limit', PAGE),
+        search: parameters.text('search', ''),
+        state: state === 'any' ? null : state,
+        order: parameters.choice('order', SESSION_ORDERS, 'connected'),
+      })
+    })
+    route('records', (parameters) =>
+      browser.records({
+        collection: parameters.requiredText('collection'),
+        where: parameters.object('where'),
+        orderBy: parameters.text('orderBy', 'id'),
+        direction: parameters.choice('direction', ['asc', 'desc'], 'asc'),
+        offset: parameters.integer('offset', { fallback: 0, max: MAX_POSITION }),
+        limit: parameters.integer('limit', PAGE),
+        includeDeleted: parameters.choice('deleted', ['yes', 'no'], 'no') === 'yes',
+      }),
+    )
+    route('record', async (parameters) => {
+      const collection = parameters.requiredText('collection')
+      const id = parameters.requiredText('id')
+      const after = parameters.integer('after', { fallback: -1, max: MAX_POSITION })
+      const limit = Math.max(1, parameters.integer('limit', HISTORY_PAGE))
+      const history = await readHistory(store, { collection, id, after: after === -1 ? null : after, limit })
+      return { collection, id, record: await browser.record(collection, id), ...history }
+    })
+  })
+}
+
+async function refuseStrangers(
+  access: OperationsAccess,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply | undefined> {
+  reply.header('cache-control', 'no-store')
+  const refusal = access.refuse(request.raw, 'admin')
+  if (refusal === null) return undefined
+  return reply
+    .code(refusal.status)
+    .headers(refusal.headers ?? {})
+    .send({ error: refusal.error })
+}
+
+/** What the question was wrong about is said; everything else is the server's to log. */
+function answerError(error: unknown, reply: FastifyReply): FastifyReply {
+  if (!(error instanceof KoraServerError)) throw error
+  switch (error.code) {
+    case 'UNKNOWN_COLLECTION':
+    case 'UNKNOWN_FIELD':
+    case 'INVALID_QUERY':
+    case 'NO_SCHEMA':
+      return reply.code(400).send({ error: error.message })
+    case 'STORE_UNAVAILABLE':
+    case 'STORE_CLOSED':
+      return reply
+        .code(503)
+        .send({ error: 'The store does not answer right now; see the log of the server.' })
+    default:
+      throw error
+  }
+}

@@ -1,0 +1,59 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** One file of the built page, with its compressed forms. */
+export interface PageFile {
+  readonly contentType: string
+  readonly plain: Buffer
+  readonly gzip: Buffer | null
+  readonly brotli: Buffer | null
+}
+
+export interface PageFiles {
+  readonly index: PageFile
+  /** By file name; each name holds a hash of its content. */
+  readonly assets: ReadonlyMap<string, PageFile>
+}
+
+const CONTENT_TYPES: { readonly [extension: string]: string } = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
+}
+
+/** Where `npm run build` puts the page: beside the built server, and from its sources across. */
+const FOLDERS = ['../../dashboard', '../../../dist/dashboard']
+
+/**
+ * The built page, in memory: some hundred kB, and nothing but its own files can ever be served.
+ *
+ * @returns null when it has not been built
+ */
+export function readPageFiles(): PageFiles | null {
+  const folder = FOLDERS.map((path) => fileURLToPath(new URL(path, import.meta.url))).find((path) =>
+    existsSync(join(path, 'index.html')),
+  )
+  if (folder === undefined) return null
+  const assets = join(folder, 'assets')
+  const names = readdirSync(assets).filter((name) => Object.hasOwn(CONTENT_TYPES, extname(name)))
+  return {
+    index: readFile(join(folder, 'index.html')),
+    assets: new Map(names.map((name) => [name, readFile(join(assets, name))])),
+  }
+}
+
+function readFile(path: string): PageFile {
+  return {
+    contentType: CONTENT_TYPES[extname(path)] ?? 'application/octet-stream',
+    plain: readFileSync(path),
+    gzip: readIfThere(`${path}.gz`),
+    brotli: readIfThere(`${path}.br`),
+  }
+}
+
+function readIfThere(path: string): Buffer | null {
+  return existsSync(path) ? readFileSync(path) : null
+}

@@ -1,0 +1,78 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { OperationsAccess } from '../operations/access.ts'
+import { isNavigation } from '../static-files.ts'
+import { type PageFile, readPageFiles } from './page-files.ts'
+
+/**
+ * Nothing but the page's own files runs or is loaded, nothing may frame it, and no text of a record
+ * can become markup: the browser refuses to turn any string into HTML or script.
+ */
+const SECURITY_HEADERS = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self' data:",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; '),
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'permissions-policy': 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+}
+
+const NOT_BUILT = 'The dashboard is not built. Run `npm run build`, or install the published package.'
+
+/**
+ * The page of the dashboard. It holds no data: a browser cannot send a token on its way to a page,
+ * so the page is given to everybody who may ask for one, and asks for the token itself. Where the
+ * operations endpoints are closed, so is the page.
+ */
+export function mountPageRoutes(app: FastifyInstance, prefix: string, access: OperationsAccess): void {
+  const files = readPageFiles()
+  const sendIndex = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    reply.headers(SECURITY_HEADERS)
+    reply.header('cache-control', 'no-cache')
+    reply.header('vary', 'accept, accept-encoding')
+    const refusal = access.refuse(request.raw, 'admin')
+    const asksForPage = isNavigation(request)
+    if (refusal !== null && (refusal.status === 403 || !asksForPage)) {
+      reply.code(refusal.status).headers(refusal.headers ?? {})
+      return asksForPage
+        ? reply.type('text/plain; charset=utf-8').send(refusal.error)
+        : reply.send({ error: refusal.error })
+    }
+    if (files === null) return reply.code(503).send({ error: NOT_BUILT })
+    return sendFile(request, reply, files.index)
+  }
+  app.get(prefix, sendIndex)
+  app.get(`${prefix}/`, sendIndex)
+  app.get(`${prefix}/assets/:name`, (request, reply) => {
+    const { name } = request.params as { name: string } // by the pattern above
+    const file = files?.assets.get(name)
+    reply.headers(SECURITY_HEADERS)
+    if (file === undefined) return reply.code(404).send({ error: 'The page has no such file.' })
+    reply.header('cache-control', 'public, max-age=31536000, immutable')
+    reply.header('vary', 'accept-encoding')
+    return sendFile(request, reply, file)
+  })
+}
+
+function sendFile(request: FastifyRequest, reply: FastifyReply, file: PageFile): FastifyReply {
+  const accepted = String(request.headers['accept-encoding'] ?? '')
+  reply.type(file.contentType)
+  if (file.brotli !== null && /\bbr\b/.test(accepted)) {
+    return reply.header('content-encoding', 'br').send(file.brotli)
+  }
+  if (file.gzip !== null && /\bgzip\b/.test(accepted)) {
+    return reply.header('content-encoding', 'gzip').send(file.gzip)
+  }
+  return reply.send(file.plain)
+}

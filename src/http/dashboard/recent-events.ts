@@ -1,0 +1,160 @@
+import { LOG_EVENTS, type LogFields, type Logger } from '../../core/logger.ts'
+import { maskSecrets } from '../../core/mask-secrets.ts'
+import { REFUSAL_CODES } from '../../core/refusal.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type { RefusalsAnswer, ShownRefusal, ShownWarning, WarningsAnswer } from './api-types.ts'
+import { Ring } from './ring.ts'
+
+/** Refusals and warnings that are kept, of each. With texts of at most `MAX_TEXT` about a megabyte in all. */
+const MAX_KEPT = 500
+const MAX_TEXT = 500
+/** Codes of refusals that are counted one by one; an application's further ones are counted together. */
+const MAX_CODES = 100
+const OTHER_CODES = 'other codes'
+const SECRET_FIELD = /token|secret|password|authorization|key$/i
+
+/**
+ * What the log said last: refused operations, warnings and errors. Listens beside the log, whatever
+ * level that writes, and keeps a bounded number of bounded texts.
+ */
+export class RecentEvents {
+  readonly #runtime: Pick<Runtime, 'now'>
+  readonly #refusals = new Ring<ShownRefusal>(MAX_KEPT)
+  readonly #warnings = new Ring<ShownWarning>(MAX_KEPT)
+  readonly #refusalsByCode = new Map<string, number>()
+  #refusalCount = 0
+  #warningCount = 0
+
+  constructor(runtime: Pick<Runtime, 'now'>) {
+    this.#runtime = runtime
+  }
+
+  get warningCount(): number {
+    return this.#warningCount
+  }
+
+  /** A logger that writes to the given one and is listened to. */
+  listenTo(logger: Logger): Logger {
+    return new ObservedLogger(logger, this, {})
+  }
+
+  refusals(): RefusalsAnswer {
+    const byCode = [...this.#refusalsByCode]
+      .map(([code, count]) => ({ code, count, remedy: remedyOf(code) }))
+      .sort((a, b) => b.count - a.count)
+    return { total: this.#refusalCount, byCode, refusals: this.#refusals.oldestFirst().reverse() }
+  }
+
+  warnings(): WarningsAnswer {
+    return { total: this.#warningCount, warnings: this.#warnings.oldestFirst().reverse() }
+  }
+
+  noteRefusal(fields: LogFields, wasTold: boolean): void {
+    const code = textOf(fields.code)
+    this.#refusalCount++
+    const isCounted = this.#refusalsByCode.has(code) || this.#refusalsByCode.size < MAX_CODES
+    const counted = isCounted ? code : OTHER_CODES
+    this.#refusalsByCode.set(counted, (this.#refusalsByCode.get(counted) ?? 0) + 1)
+    this.#refusals.add({
+      at: this.#runtime.now(),
+      code,
+      detail: textOf(fields.detail),
+      operationId: textOf(fields.operationId),
+      collection: textOf(fields.collection),
+      recordId: textOf(fields.recordId),
+      nodeId: textOf(fields.nodeId),
+      userId: textOf(fields.userId),
+      wasTold,
+    })
+  }
+
+  noteWarning(level: ShownWarning['level'], message: string, fields: LogFields): void {
+    this.#warningCount++
+    const at = this.#runtime.now()
+    const shown = showFields(fields)
+    const { newest } = this.#warnings
+    const isRepeated = newest?.message === message && isSame(newest.fields, shown)
+    if (isRepeated) this.#warnings.replaceNewest({ ...newest, at, count: newest.count + 1 })
+    else this.#warnings.add({ at, level, message: textOf(message), fields: shown, count: 1 })
+  }
+}
+
+class ObservedLogger implements Logger {
+  readonly #next: Logger
+  readonly #events: RecentEvents
+  readonly #bindings: LogFields
+
+  constructor(next: Logger, events: RecentEvents, bindings: LogFields) {
+    this.#next = next
+    this.#events = events
+    this.#bindings = bindings
+  }
+
+  trace(fields: LogFields, message: string): void {
+    this.#next.trace(fields, message)
+  }
+
+  debug(fields: LogFields, message: string): void {
+    if (message === LOG_EVENTS.operationRefused.message) this.#events.noteRefusal(fields, true)
+    this.#next.debug(fields, message)
+  }
+
+  info(fields: LogFields, message: string): void {
+    this.#next.info(fields, message)
+  }
+
+  warn(fields: LogFields, message: string): void {
+    if (message === LOG_EVENTS.operationDropped.message) this.#events.noteRefusal(fields, false)
+    else this.#events.noteWarning('warn', message, { ...this.#bindings, ...fields })
+    this.#next.warn(fields, message)
+  }
+
+  error(fields: LogFields, message: string): void {
+    this.#events.noteWarning('error', message, { ...this.#bindings, ...fields })
+    this.#next.error(fields, message)
+  }
+
+  child(bindings: LogFields): Logger {
+    return new ObservedLogger(this.#next.child(bindings), this.#events, { ...this.#bindings, ...bindings })
+  }
+}
+
+function remedyOf(code: string): string | null {
+  return Object.hasOwn(REFUSAL_CODES, code) ? REFUSAL_CODES[code as keyof typeof REFUSAL_CODES].remedy : null
+}
+
+function showFields(fields: LogFields): ShownWarning['fields'] {
+  const shown = Object.entries(fields)
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([name, value]) => [name, SECRET_FIELD.test(name) ? '***' : textOf(value)])
+  return Object.fromEntries(shown)
+}
+
+/** Never the stack, which the log has; never a password that a database's message quotes. */
+function textOf(value: unknown): string {
+  return maskSecrets(plainText(value)).slice(0, MAX_TEXT)
+}
+
+function plainText(value: unknown): string {
+  if (value === undefined || value === null) return ''
+  if (typeof value === 'string') return value.slice(0, MAX_TEXT * 4)
+  if (value instanceof Error) {
+    const { code } = value as { code?: unknown }
+    return `${typeof code === 'string' ? `${code}: ` : ''}${value.message.slice(0, MAX_TEXT * 4)}`
+  }
+  if (typeof value === 'object') return jsonText(value)
+  return String(value)
+}
+
+function jsonText(value: object): string {
+  try {
+    return JSON.stringify(value).slice(0, MAX_TEXT * 4)
+  } catch {
+    return Object.prototype.toString.call(value) // circular: said without its content
+  }
+}
+
+function isSame(a: ShownWarning['fields'], b: ShownWarning['fields']): boolean {
+  const names = Object.keys(a)
+  return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name])
+}

@@ -1,0 +1,185 @@
+import { StoreError } from '../../core/errors.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
+import { indexesOf } from '../../store/materialize/table-indexes.ts'
+import { resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
+import type { MaterializedRecord, ServerStore } from '../../store/store.ts'
+import type { CollectionsAnswer, RecordsPage, ShownCollection, ShownRecord, ShownValue } from './api-types.ts'
+import { showValue } from './show-value.ts'
+
+export interface RecordsQuery {
+  readonly collection: string
+  readonly where: { readonly [field: string]: unknown }
+  readonly orderBy: string
+  readonly direction: 'asc' | 'desc'
+  readonly offset: number
+  readonly limit: number
+  readonly includeDeleted: boolean
+}
+
+/** Characters of a value in a list, and of one record shown by itself. */
+const MAX_CELL_LENGTH = 200
+const MAX_VALUE_LENGTH = 10_000
+/** A count holds so long, and longer where it took long: counting takes at most half a percent of the time. */
+const COUNT_HOLDS_MS = 5000
+const COUNT_HOLDS_FACTOR = 200
+/** Up to here a filter or an order without an index is answered: it reads the whole table. */
+const MAX_SCANNED_RECORDS = 50_000
+/** A database walks over what it skips. */
+const MAX_OFFSET = 10_000
+
+interface Count {
+  readonly until: number
+  readonly records: Promise<number | null>
+}
+
+/** Reads of collections for people, none of which takes the time of those who sync. */
+export class RecordBrowser {
+  readonly #store: ServerStore
+  readonly #runtime: Runtime
+  readonly #counts = new Map<string, Count>()
+
+  constructor(store: ServerStore, runtime: Runtime) {
+    this.#store = store
+    this.#runtime = runtime
+  }
+
+  async collections(): Promise<CollectionsAnswer> {
+    const schema = this.#store.getSchema()
+    if (schema === null) return { hasSchema: false, collections: [] }
+    const collections: ShownCollection[] = []
+    for (const [name, definition] of Object.entries(schema.collections)) {
+      const indexed = indexedColumns(schema, name)
+      const fields = Object.entries(definition.fields).map(([field, { kind, enumValues }]) => ({
+        name: field,
+        kind,
+        enumValues,
+        isIndexed: indexed.has(field),
+        isSecret: kind === 'secret',
+      }))
+      collections.push({ name, records: await this.#count(name), fields })
+    }
+    return { hasSchema: true, collections }
+  }
+
+  /**
+   * @throws StoreError `NO_SCHEMA`, `INVALID_QUERY` also for what only a scan of a large table could answer
+   * @throws SchemaError `UNKNOWN_COLLECTION`, `UNKNOWN_FIELD`
+   */
+  async records(query: RecordsQuery): Promise<RecordsPage> {
+    const { collection, where, orderBy, direction, offset, limit, includeDeleted } = query
+    const definition = resolveCollection(this.#store.getSchema(), collection)
+    const options = { where, orderBy, orderDirection: direction, limit: limit + 1, offset, includeDeleted }
+    resolveQuery(definition, options)
+    refuseSecretFields(query, definition)
+    await this.#refuseScan(query)
+    const found = await this.#store.queryCollection(collection, options)
+    return {
+      collection,
+      offset,
+      records: found.slice(0, limit).map((record) => showRecord(record, definition, MAX_CELL_LENGTH)),
+      hasMore: found.length > limit,
+    }
+  }
+
+  /** null when it is not there, or the store has no table for it */
+  async record(collection: string, id: string): Promise<ShownRecord | null> {
+    const schema = this.#store.getSchema()
+    const definition = definitionOf(schema, collection)
+    if (definition === null) return null
+    const [record] = await this.#store.queryCollection(collection, { where: { id }, includeDeleted: true })
+    return record === undefined ? null : showRecord(record, definition, MAX_VALUE_LENGTH)
+  }
+
+  async #refuseScan({ collection, where, orderBy, offset }: RecordsQuery): Promise<void> {
+    if (offset > MAX_OFFSET) {
+      throw invalid(
+        `The pages end at record ${MAX_OFFSET}. Narrow them with a filter, or turn the order around.`,
+      )
+    }
+    const schema = this.#store.getSchema()
+    const indexed = schema === null ? new Set<string>() : indexedColumns(schema, collection)
+    const filters = Object.keys(where)
+    const unindexedFilter =
+      filters.length === 0 || filters.some((field) => indexed.has(field)) ? null : filters[0]
+    const unindexed = unindexedFilter ?? (indexed.has(orderBy) ? null : orderBy)
+    if (unindexed === null || unindexed === undefined) return
+    const records = await this.#count(collection)
+    if (records !== null && records <= MAX_SCANNED_RECORDS) return
+    throw invalid(
+      `"${unindexed}" has no index, and "${collection}" is too large to be read whole while clients wait. ` +
+        `Use one of: ${[...indexed].join(', ')}; or ask beside the server with \`kora-server query\`.`,
+    )
+  }
+
+  #count(collection: string): Promise<number | null> {
+    const known = this.#counts.get(collection)
+    const startedAt = this.#runtime.monotonicNow()
+    if (known !== undefined && known.until > startedAt) return known.records
+    const records = this.#store.countCollection(collection).catch(() => null)
+    this.#counts.set(collection, { until: startedAt + COUNT_HOLDS_MS, records })
+    return records.finally(() => {
+      const now = this.#runtime.monotonicNow()
+      const holdsMs = Math.max(COUNT_HOLDS_MS, (now - startedAt) * COUNT_HOLDS_FACTOR)
+      this.#counts.set(collection, { until: now + holdsMs, records })
+    })
+  }
+}
+
+/** The field's definition, also of fields that an earlier schema had; null for none. */
+export function fieldOf(
+  schema: SchemaDefinition | null,
+  collection: string,
+  field: string,
+): FieldDescriptor | null {
+  const present = definitionOf(schema, collection)?.fields
+  if (present !== undefined && Object.hasOwn(present, field)) return present[field] ?? null
+  const { retired } = schema ?? {}
+  const earlier =
+    retired !== undefined && Object.hasOwn(retired, collection) ? retired[collection] : undefined
+  return earlier !== undefined && Object.hasOwn(earlier, field) ? (earlier[field] ?? null) : null
+}
+
+export function definitionOf(
+  schema: SchemaDefinition | null,
+  collection: string,
+): CollectionDefinition | null {
+  if (schema === null || !Object.hasOwn(schema.collections, collection)) return null
+  return schema.collections[collection] ?? null
+}
+
+function showRecord(
+  record: MaterializedRecord,
+  { fields }: CollectionDefinition,
+  maxLength: number,
+): ShownRecord {
+  const values = Object.entries(fields).map(([field, descriptor]): [string, ShownValue] => [
+    field,
+    showValue(record[field], descriptor, maxLength),
+  ])
+  return {
+    id: record.id,
+    createdAt: record._created_at,
+    updatedAt: record._updated_at,
+    isDeleted: record._deleted === true,
+    values: Object.fromEntries(values),
+  }
+}
+
+/** Whoever may filter or order by a secret can guess it. */
+function refuseSecretFields({ where, orderBy }: RecordsQuery, { fields }: CollectionDefinition): void {
+  for (const field of [...Object.keys(where), orderBy]) {
+    if (Object.hasOwn(fields, field) && fields[field]?.kind === 'secret') {
+      throw invalid(`"${field}" is a secret; records cannot be filtered or ordered by it here.`)
+    }
+  }
+}
+
+function indexedColumns(schema: SchemaDefinition, collection: string): ReadonlySet<string> {
+  const leading = indexesOf(schema, collection).map(({ columns }) => columns[0] ?? 'id')
+  return new Set(['id', ...leading.filter((column) => column !== '_deleted')])
+}
+
+function invalid(message: string): StoreError {
+  return new StoreError('INVALID_QUERY', message)
+}

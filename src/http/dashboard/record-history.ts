@@ -1,0 +1,115 @@
+import type { FieldValues, Operation, Timestamp } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
+import { replayRecord } from '../../core/record/fold.ts'
+import type { FieldVersion } from '../../core/record/state.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { OperationFilter } from '../../store/operation-search.ts'
+import type { ServerStore } from '../../store/store.ts'
+import type { RecordAnswer, ShownChange, ShownOperation, ShownValue } from './api-types.ts'
+import { definitionOf, fieldOf } from './record-browser.ts'
+import { showValue } from './show-value.ts'
+
+export interface HistoryQuery {
+  readonly collection: string
+  readonly id: string
+  /** Operations above this delivery sequence; null: the last ones. */
+  readonly after: number | null
+  readonly limit: number
+}
+
+type History = Pick<RecordAnswer, 'operations' | 'isFromStart' | 'isToEnd'>
+
+interface Logged {
+  readonly deliverySequence: number
+  readonly operation: Operation
+}
+
+const MAX_PAGE_BYTES = 1024 * 1024
+const MAX_CHANGE_LENGTH = 1000
+
+/** The operations of one record: which of them set which field, from which device, and when. */
+export async function readHistory(store: ServerStore, query: HistoryQuery): Promise<History> {
+  const { collection, id, limit } = query
+  const filter: OperationFilter = { collection, recordId: id }
+  const after = query.after ?? (await store.findOperationTail(filter, limit))
+  const page = await store.readOperations(filter, { after, limit, maxBytes: MAX_PAGE_BYTES })
+  const logged = page.map(({ deliverySequence, wireJson }) => ({
+    deliverySequence,
+    operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
+  }))
+  const end = logged.at(-1)?.deliverySequence ?? after
+  const isToEnd = (await store.readOperations(filter, { after: end, limit: 1, maxBytes: 1 })).length === 0
+  const isFromStart = after === 0 || (await isFirst(store, filter, logged[0]))
+  const operations = await showOperations(logged, { store, isWhole: isFromStart && isToEnd })
+  return { operations, isFromStart, isToEnd }
+}
+
+async function isFirst(
+  store: ServerStore,
+  filter: OperationFilter,
+  first: Logged | undefined,
+): Promise<boolean> {
+  const [oldest] = await store.readOperations(filter, { after: 0, limit: 1, maxBytes: 1 })
+  return oldest?.deliverySequence === first?.deliverySequence
+}
+
+/** @param isWhole the operations are all there are, so that it can be told which of them a field shows */
+async function showOperations(
+  logged: readonly Logged[],
+  { store, isWhole }: { store: ServerStore; isWhole: boolean },
+): Promise<ShownOperation[]> {
+  const schema = store.getSchema()
+  const nodes = await store.readNodes([...new Set(logged.map(({ operation }) => operation.nodeId))])
+  const versions = isWhole ? presentVersions(logged, schema) : {}
+  return logged.map(({ deliverySequence, operation }) => ({
+    id: operation.id,
+    deliverySequence,
+    type: operation.type,
+    nodeId: operation.nodeId,
+    userId: nodes.get(operation.nodeId)?.userId ?? null,
+    isServer: operation.nodeId === store.getNodeId(),
+    sequenceNumber: operation.sequenceNumber,
+    wallTime: operation.timestamp.wallTime,
+    logical: operation.timestamp.logical,
+    schemaVersion: operation.schemaVersion,
+    transactionId: operation.transactionId ?? null,
+    mutationName: operation.mutationName ?? null,
+    isEncrypted: isEncryptedPayload(operation.data),
+    changes: showChanges(operation, schema, versions),
+  }))
+}
+
+type FieldVersions = { readonly [field: string]: FieldVersion }
+
+function presentVersions(logged: readonly Logged[], schema: SchemaDefinition | null): FieldVersions {
+  const operations = logged.map(({ operation }) => operation)
+  const [first] = operations
+  if (first === undefined) return {}
+  const state = replayRecord(operations, definitionOf(schema, first.collection))
+  return state === null || state.isDeleted ? {} : state.fieldVersions
+}
+
+function showChanges(
+  operation: Operation,
+  schema: SchemaDefinition | null,
+  versions: FieldVersions,
+): ShownChange[] {
+  const { data, previousData, atomicOps, collection, timestamp } = operation
+  if (data === null || isEncryptedPayload(data)) return []
+  return Object.keys(data).map((field) => ({
+    field,
+    value: show(data, field),
+    before: previousData !== null && Object.hasOwn(previousData, field) ? show(previousData, field) : null,
+    atomic: atomicOps === undefined ? null : (ownValue(atomicOps, field)?.type ?? null),
+    isCurrent: isSame(ownValue(versions, field)?.timestamp, timestamp),
+  }))
+
+  function show(values: FieldValues, field: string): ShownValue {
+    return showValue(ownValue(values, field), fieldOf(schema, collection, field), MAX_CHANGE_LENGTH)
+  }
+}
+
+function isSame(a: Timestamp | undefined, b: Timestamp): boolean {
+  return a !== undefined && a.wallTime === b.wallTime && a.logical === b.logical && a.nodeId === b.nodeId
+}

@@ -1,0 +1,61 @@
+import type { JsonValue } from '../../core/operation.ts'
+import { decodeBytes } from '../../core/record/binary-values.ts'
+import type { FieldDescriptor } from '../../core/schema/types.ts'
+import { readableRichtext } from '../../store/materialize/readable-richtext.ts'
+import type { ShownValue } from './api-types.ts'
+
+/**
+ * A value of a record or an operation as bounded text. Secrets show as `***`, wherever they stand.
+ *
+ * @param field null: the schema does not know the field
+ * @param maxLength characters
+ */
+export function showValue(
+  value: unknown,
+  field: Pick<FieldDescriptor, 'kind' | 'itemKind' | 'nestedFields'> | null,
+  maxLength: number,
+): ShownValue {
+  if (value === null || value === undefined) return { kind: 'null', text: '' }
+  if (field?.kind === 'secret' || field?.itemKind === 'secret') return { kind: 'secret', text: '***' }
+  if (field?.kind === 'richtext') return showRichtext(value, maxLength)
+  if (typeof value === 'string') return cut('text', value, maxLength)
+  if (typeof value === 'boolean') return { kind: 'boolean', text: String(value) }
+  if (typeof value === 'number') {
+    return { kind: field?.kind === 'timestamp' ? 'time' : 'number', text: String(value) }
+  }
+  if (value instanceof Uint8Array) return showBytes(value)
+  const bytes = decodeBytes(value as JsonValue) // records and operations hold JSON beside bytes
+  if (bytes !== null) return showBytes(bytes)
+  return cut('json', JSON.stringify(withoutSecrets(value, field)), maxLength)
+}
+
+function showRichtext(value: unknown, maxLength: number): ShownValue {
+  const text = readableRichtext(value as JsonValue | Uint8Array) // what columns and operations hold
+  if (text !== null) return cut('text', text, maxLength)
+  if (value instanceof Uint8Array) return showBytes(value)
+  return cut('json', JSON.stringify(value), maxLength)
+}
+
+function showBytes(bytes: Uint8Array): ShownValue {
+  return { kind: 'bytes', text: `${bytes.byteLength} bytes` }
+}
+
+function withoutSecrets(
+  value: object | unknown,
+  field: Pick<FieldDescriptor, 'nestedFields'> | null,
+): unknown {
+  const nested = field?.nestedFields
+  if (nested === undefined || nested === null) return value
+  if (Array.isArray(value)) return value.map((item) => withoutSecrets(item, field))
+  if (typeof value !== 'object' || value === null) return value
+  const shown = Object.entries(value).map(([name, inner]) => {
+    const descriptor = Object.hasOwn(nested, name) ? nested[name] : undefined
+    return [name, descriptor?.kind === 'secret' ? '***' : withoutSecrets(inner, descriptor ?? null)]
+  })
+  return Object.fromEntries(shown)
+}
+
+function cut(kind: ShownValue['kind'], text: string, maxLength: number): ShownValue {
+  if (text.length <= maxLength) return { kind, text }
+  return { kind, text: text.slice(0, maxLength), fullLength: text.length }
+}
