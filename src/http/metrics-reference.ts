@@ -23,7 +23,6 @@ scrape_configs:
 
 \`config/monitoring/\` holds a dashboard for Grafana and alert rules for Prometheus. What nobody scrapes costs nothing but
 counters: everything else is read when it is asked for.
-
 `
 
 const TAIL = `## Of the process

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import { createSecureContext } from 'node:tls'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
@@ -11,7 +11,10 @@ export interface TlsOptions {
   readonly keyFile: string
 }
 
-export type TlsPair = Required<Pick<SecureContextOptions, 'cert' | 'key'>>
+export interface TlsPair {
+  readonly cert: Buffer
+  readonly key: Buffer
+}
 
 /**
  * Looked at by content and not by notification: what renews certificates swaps symbolic links and
@@ -83,5 +86,5 @@ export function readTlsPair({ certFile, keyFile }: TlsOptions): TlsPair {
 }
 
 function isSame(a: TlsPair, b: TlsPair): boolean {
-  return String(a.cert) === String(b.cert) && String(a.key) === String(b.key)
+  return a.cert.equals(b.cert) && a.key.equals(b.key)
 }

@@ -1,0 +1,266 @@
+import { connect } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
+import { openDevice } from '../support/device.ts'
+import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
+import { simulatedRuntime } from '../support/simulated-runtime.ts'
+
+const TOKENS = { adminToken: 'admin-token', metricsToken: 'metrics-token', backupToken: 'backup-token' }
+
+function get(server: TestServer, path: string, token?: string, headers: { [name: string]: string } = {}) {
+  const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  return fetch(`${server.url}/__kora${path}`, { headers: { ...authorization, ...headers } })
+}
+
+describe('tokens', () => {
+  test('each open what they are for, and nothing else', async () => {
+    await using server = await startProductionServer({ operationalAuth: TOKENS })
+    const paths = ['/status', '/metrics', '/backup/export']
+
+    for (const [token, expected] of [
+      [TOKENS.adminToken, [200, 401, 401]],
+      [TOKENS.metricsToken, [401, 200, 401]],
+      [TOKENS.backupToken, [401, 401, 200]],
+    ] as const) {
+      const statuses = []
+      for (const path of paths) statuses.push((await get(server, path, token)).status)
+      expect(statuses, token).toEqual(expected)
+    }
+  })
+
+  test('of the operator open everything that has none of its own', async () => {
+    await using server = await startProductionServer({ operationalAuth: { adminToken: 'a' } })
+
+    for (const path of ['/status', '/metrics', '/backup/export']) {
+      expect((await get(server, path, 'a')).status, path).toBe(200)
+      expect((await get(server, path)).status, path).toBe(401)
+    }
+  })
+
+  test('count in the header only', async () => {
+    await using server = await startProductionServer({ operationalAuth: { adminToken: 'a' } })
+
+    for (const query of ['token=a', 'access_token=a', 'adminToken=a']) {
+      expect((await get(server, `/status?${query}`)).status, query).toBe(401)
+    }
+    const cookie = await get(server, '/status', undefined, { cookie: 'token=a' })
+    const basic = await get(server, '/status', undefined, { authorization: `Basic ${btoa('a:a')}` })
+    expect([cookie.status, basic.status]).toEqual([401, 401])
+  })
+
+  test('cannot be guessed at the speed of the network', async () => {
+    await using server = await startProductionServer({ operationalAuth: { adminToken: 'a' } })
+
+    const statuses: number[] = []
+    for (let guess = 0; guess < 12; guess++) {
+      statuses.push((await get(server, '/status', `guess-${guess}`)).status)
+    }
+    const right = await get(server, '/status', 'a')
+
+    expect(statuses).toEqual([...Array(10).fill(401), 429, 429])
+    expect(right.status).toBe(429)
+    expect(Number(right.headers.get('retry-after'))).toBeGreaterThan(0)
+  })
+
+  test('are limited per address, whatever the client claims its address to be', async () => {
+    await using server = await startProductionServer({ operationalAuth: { adminToken: 'a' } })
+
+    for (let guess = 0; guess < 10; guess++) {
+      await get(server, '/status', 'wrong', { 'x-forwarded-for': `10.0.0.${guess}` })
+    }
+
+    expect((await get(server, '/status', 'a')).status).toBe(429)
+  })
+
+  test('are forgiven after a minute, and an IPv6 network counts as one address', async () => {
+    const runtime = simulatedRuntime()
+    const limit = new GuessLimit(runtime)
+
+    for (let guess = 0; guess < 10; guess++) limit.count(`2001:db8:0:7::${guess}`)
+
+    expect(limit.blockedMs('2001:db8:0:7:ffff::1')).toBe(60_000)
+    expect(limit.blockedMs('2001:db8:0:8::1')).toBe(0)
+    await runtime.advance(60_000)
+    expect(limit.blockedMs('2001:db8:0:7::1')).toBe(0)
+  })
+})
+
+describe('without a token', () => {
+  test('a listener of this machine is open to this machine, and not to pages or proxies', async () => {
+    await using server = await startProductionServer()
+
+    const statuses = await Promise.all([
+      get(server, '/status'),
+      get(server, '/status', undefined, { 'x-forwarded-for': '1.2.3.4' }),
+      get(server, '/status', undefined, { forwarded: 'for=1.2.3.4' }),
+      get(server, '/status', undefined, { origin: 'https://evil.test' }),
+      get(server, '/status', undefined, { 'sec-fetch-site': 'cross-site' }),
+    ])
+
+    expect(statuses.map(({ status }) => status)).toEqual([200, 403, 403, 403, 403])
+    expect(await rawStatus(server, 'evil.test')).toBe(403) // a name that was rebound to this address
+    expect(await rawStatus(server, 'localhost:1')).toBe(200)
+  })
+
+  test('any other listener is closed, and says which option opens it', async () => {
+    await using server = await startProductionServer({ host: '0.0.0.0' })
+
+    const status = await get(server, '/status')
+    const backup = await get(server, '/backup/export')
+
+    expect([status.status, backup.status]).toEqual([403, 403])
+    expect(await status.json()).toEqual({ error: expect.stringContaining('operationalAuth.adminToken') })
+    expect(await backup.json()).toEqual({ error: expect.stringContaining('operationalAuth.backupToken') })
+    expect((await fetch(`${server.url}/health`)).status).toBe(200)
+  })
+
+  test('one of them leaves the others closed', async () => {
+    await using server = await startProductionServer({ operationalAuth: { metricsToken: 'm' } })
+
+    expect((await get(server, '/metrics', 'm')).status).toBe(200)
+    expect((await get(server, '/status')).status).toBe(403)
+  })
+})
+
+test('the status tells what the server is doing', async () => {
+  await using server = await startProductionServer()
+  await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
+  phone.insert('orders', { title: 'tea', status: 'open' })
+  await phone.synced()
+
+  const status = await (await get(server, '/status')).json()
+
+  expect(status).toMatchObject({
+    ready: true,
+    running: true,
+    connectedClients: 1,
+    totalOperations: 1,
+    connectedNodeIds: [phone.nodeId],
+    port: Number(new URL(server.url).port),
+  })
+})
+
+describe('readiness', () => {
+  test('is false, with the reason, while the store does not commit, and true again after', async () => {
+    await using server = await startProductionServer()
+    const { store } = server
+    const works = store.checkHealth
+    const ready = async () => (await fetch(`${server.url}/ready`)).status
+    expect(await ready()).toBe(200)
+
+    store.checkHealth = () => Promise.reject(new Error('postgres://user:canary@host is full'))
+    await expect.poll(ready, { timeout: 5000 }).toBe(503)
+
+    const answer = await (await fetch(`${server.url}/ready`)).text()
+    const metrics = await (await get(server, '/metrics')).text()
+    const status = (await (await get(server, '/status')).json()) as { ready: boolean; reason: string }
+    expect(answer).toContain('does not answer or cannot commit')
+    expect(answer).not.toContain('canary')
+    expect(metrics).toContain('kora_ready 0')
+    expect(status).toMatchObject({ ready: false, reason: expect.stringContaining('cannot commit') })
+    expect((await fetch(`${server.url}/health`)).status).toBe(200)
+    store.checkHealth = works
+    await expect.poll(ready, { timeout: 5000 }).toBe(200)
+    expect(await (await get(server, '/metrics')).text()).toContain('kora_ready 1')
+  })
+})
+
+describe('events', () => {
+  test('tell what was committed, without the values', async () => {
+    await using server = await startProductionServer()
+    await using reader = await openEvents(server)
+
+    const { id } = await server.kora.apply({
+      collection: 'orders',
+      type: 'insert',
+      data: { title: 'canary' },
+    })
+
+    await expect.poll(() => reader.text, { timeout: 5000 }).toContain(id)
+    expect(reader.text).toContain('event: status\n')
+    expect(reader.text).toContain('event: operations\n')
+    expect(reader.text).not.toContain('canary')
+  })
+
+  test('are for twenty readers at most, and end with the server', async () => {
+    await using server = await startProductionServer()
+    const readers = []
+    for (let count = 0; count < 20; count++) readers.push(await openEvents(server))
+
+    const oneMore = await get(server, '/events')
+    await server.stop()
+
+    expect(oneMore.status).toBe(503)
+    await Promise.all(readers.map((reader) => reader.ended))
+  })
+})
+
+describe('backups', () => {
+  test('go from one server to an empty one', async () => {
+    await using source = await startProductionServer()
+    await using target = await startProductionServer()
+    const { id } = await source.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+    const backup = await (await get(source, '/backup/export')).arrayBuffer()
+    const restore = (query = '') =>
+      fetch(`${target.url}/__kora/backup/import${query}`, { method: 'POST', body: Buffer.from(backup) })
+
+    expect((await restore()).status).toBe(200)
+    expect(await target.kora.findById('orders', id)).toMatchObject({ title: 'tea' })
+    expect((await restore()).status).toBe(409)
+    expect((await restore('?mode=merge')).status).toBe(200)
+    expect((await restore('?mode=all')).status).toBe(400)
+    expect(await target.store.getOperationCount()).toBe(1)
+  })
+
+  test('that are damaged change nothing', async () => {
+    await using server = await startProductionServer()
+    const url = `${server.url}/__kora/backup/import`
+
+    const response = await fetch(url, { method: 'POST', body: 'not a backup' })
+
+    expect(response.status).toBe(400)
+    expect(await server.store.getOperationCount()).toBe(0)
+  })
+
+  test('that replace the log reach the devices that were connected', async () => {
+    await using source = await startProductionServer()
+    await using target = await startProductionServer()
+    await using phone = await openDevice({ url: target.syncUrl, schema: orderSchema })
+    await target.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'old' } })
+    const { id } = await source.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'new' } })
+    const backup = await (await get(source, '/backup/export')).arrayBuffer()
+
+    const url = `${target.url}/__kora/backup/import?mode=replace`
+    expect((await fetch(url, { method: 'POST', body: Buffer.from(backup) })).status).toBe(200)
+
+    await phone.until(() => phone.record('orders', id) !== null, 'the restored order is here')
+  })
+})
+
+async function openEvents(server: TestServer) {
+  const response = await get(server, '/events')
+  const reader = response.body?.getReader()
+  if (response.status !== 200 || reader === undefined) throw new Error(`events answered ${response.status}`)
+  const events = { text: '', ended: Promise.resolve(), [Symbol.asyncDispose]: () => reader.cancel() }
+  events.ended = (async () => {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      events.text += Buffer.from(value).toString()
+    }
+  })()
+  return events
+}
+
+/** The status of a request with a Host of its own, which fetch does not send. */
+function rawStatus(server: TestServer, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    socket.on('data', (data) => {
+      resolve(Number(data.toString().split(' ')[1]))
+      socket.destroy()
+    })
+    socket.on('error', reject)
+    socket.write(`GET /__kora/status HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+  })
+}
