@@ -2,7 +2,7 @@ import type { JsonValue } from '../../core/operation.ts'
 import { type Refusal, refuse } from '../../core/refusal.ts'
 import { matchesScope, type ScopeMap } from '../../core/scope.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
-import type { Loading } from '../append/load.ts'
+import type { Loading, RecordKey } from '../append/load.ts'
 import type { CollectionRules, GroupRule, ReferenceRule } from './integrity-rules.ts'
 import { LiveIndex } from './live-index.ts'
 import type { LiveRecords } from './live-records.ts'
@@ -102,10 +102,18 @@ function isUntouched({ watched }: GroupRule, before: FindableState, after: Finda
 }
 
 function wantForDemand(demand: Demand, live: LiveRecords): void {
-  if ('key' in demand) live.want(demand.rule.index, demand.values, demand.rule.max + 1)
-  else if (typeof demand.reference === 'string') {
-    live.wantRecord({ collection: demand.rule.target, recordId: demand.reference })
+  if ('key' in demand) {
+    live.want(demand.rule.index, demand.values, demand.rule.max + 1)
+    return
   }
+  const target = targetOf(demand)
+  if (target !== null) live.wantRecord(target)
+}
+
+/** The record that is referred to; null when there can be none. */
+function targetOf({ rule, reference }: Extract<Demand, { reference: JsonValue }>): RecordKey | null {
+  if (rule.target === null || typeof reference !== 'string') return null
+  return { collection: rule.target, recordId: reference }
 }
 
 function* refuseFullGroup(
@@ -133,16 +141,22 @@ function* refuseFullGroup(
  * exists or not.
  */
 function* refuseMissingTarget(
-  { rule, reference }: Extract<Demand, { reference: JsonValue }>,
+  demand: Extract<Demand, { reference: JsonValue }>,
   { rules, writeScope }: RecordChange,
   live: LiveRecords,
 ): Loading<Refusal | null> {
-  if (typeof reference === 'string') {
-    const { state } = yield* live.record({ collection: rule.target, recordId: reference })
+  const target = targetOf(demand)
+  if (target !== null) {
+    const { state } = yield* live.record(target)
     const isThere = state !== null && !state.isDeleted
-    if (isThere && matchesScope(state.values, rule.target, writeScope)) return null
+    if (isThere && matchesScope(state.values, target.collection, writeScope)) return null
   }
-  return violation(rules, rule, `there is no such record of ${rule.target} that the author may refer to`)
+  const collection = String(demand.rule.constraint.where?.collection)
+  return violation(
+    rules,
+    demand.rule,
+    `there is no such record of ${collection} that the author may refer to`,
+  )
 }
 
 function violation(rules: CollectionRules, rule: GroupRule | ReferenceRule, reason: string): Refusal {

@@ -42,7 +42,8 @@ export interface GroupRule {
 export interface ReferenceRule {
   readonly type: 'referential'
   readonly constraint: Constraint
-  readonly target: string
+  /** null: the schema has no such collection, so that nothing can be referred to */
+  readonly target: string | null
   /** The value of the field; null for none. */
   referenceIn(state: FindableState): JsonValue
 }
@@ -79,7 +80,7 @@ function compileRules(schema: SchemaDefinition): ReadonlyMap<string, CollectionR
   const rules = new Map<string, CollectionRules>()
   for (const [collection, definition] of Object.entries(schema.collections)) {
     const constraints = definition.constraints.flatMap((constraint) =>
-      compileConstraint(collection, definition, constraint),
+      compileConstraint(schema, collection, constraint),
     )
     const indexes = [
       ...constraints.flatMap((rule) => (rule.type === 'referential' ? [] : [rule.index])),
@@ -111,23 +112,20 @@ function compileRelation(
 }
 
 function compileConstraint(
+  { collections }: SchemaDefinition,
   collection: string,
-  definition: CollectionDefinition,
   constraint: Constraint,
 ): (GroupRule | ReferenceRule)[] {
-  const { type } = constraint
-  return type === 'referential'
-    ? compileReference(definition, constraint)
-    : [compileGroup(collection, definition, { ...constraint, type })]
-}
-
-function compileReference(definition: CollectionDefinition, constraint: Constraint): ReferenceRule[] {
-  const [field] = constraint.fields
-  const target = constraint.where?.collection
-  if (field === undefined || typeof target !== 'string') return [] // parseSchema lets neither pass
+  const definition = ownValue(collections, collection)
+  const { type, fields, where } = constraint
+  const [field] = fields
+  if (definition === undefined || field === undefined) return [] // parseSchema lets neither pass
+  if (type !== 'referential') return [compileGroup(collection, definition, { ...constraint, type })]
+  const target = where?.collection
+  const isKnown = typeof target === 'string' && Object.hasOwn(collections, target)
   const defaultValue = definition.fields[field]?.defaultValue
   const referenceIn = ({ values }: FindableState) => shownValueIn(values, field, defaultValue)
-  return [{ type: 'referential', constraint, target, referenceIn }]
+  return [{ type, constraint, target: isKnown ? target : null, referenceIn }]
 }
 
 function compileGroup(

@@ -5,6 +5,7 @@ import {
   PostgresIntrospector,
   PostgresQueryCompiler,
   type RawBuilder,
+  type SqlBool,
   SqliteAdapter,
   SqliteIntrospector,
   SqliteQueryCompiler,
@@ -125,17 +126,46 @@ const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestam
 
 /**
  * PostgreSQL refuses a row when a value in a btree index is larger than a third of a page (2.7 kB):
- * one long title would then block every append. Columns that hold text get a hash index, which
- * serves the same exact matches for values of any size; it has one column, the others are compared
- * in the rows that it finds. Where `_deleted` is one of those, tombstones stay out of the index.
+ * one long title would then block every append. A column that holds text gets a hash index, which
+ * serves the same exact matches for values of any size. It can have one column only, so that an index
+ * on several holds hashes of the large ones. Where `_deleted` is among them, tombstones stay out.
  */
 function createIndex(step: SchemaStep & { kind: 'create-index' }, { dialect, builder }: Target): string {
   const { name, collection, columns } = step.index
   const index = builder.schema.createIndex(name).ifNotExists().on(collection)
-  const large = columns.find((_, position) => !SMALL_KINDS.has(step.kinds[position] ?? ''))
-  if (dialect === 'sqlite' || large === undefined) return index.columns([...columns]).compile().sql
-  const hash = index.using('hash').column(large)
-  return (columns.includes('_deleted') ? hash.where('_deleted', '=', 0) : hash).compile().sql
+  const large = columns.filter((_, position) => !SMALL_KINDS.has(step.kinds[position] ?? ''))
+  const [first] = large
+  if (dialect === 'sqlite' || first === undefined) return index.columns([...columns]).compile().sql
+  const values = columns.filter((column) => column !== '_deleted')
+  const partial =
+    values.length < columns.length ? index.where(sql<SqlBool>`${sql.ref('_deleted')} = ${sql.lit(0)}`) : index
+  const expressions = values.flatMap((column) => {
+    const expression = indexExpression(step.kinds[columns.indexOf(column)] ?? '', `"${column}"`)
+    return expression === null ? [] : [expression]
+  })
+  if (values.length === 1 || expressions.length === 0) {
+    return partial.using('hash').column(first).compile().sql
+  }
+  return partial.expression(sql.raw(expressions.join(', '))).compile().sql
+}
+
+/**
+ * What an index on several columns holds of one of them in PostgreSQL. A query that is to use the
+ * index compares the same expressions, and the values beside them.
+ *
+ * @param reference a quoted name, or a parameter
+ * @returns null when the column is not in the index
+ */
+export function indexExpression(kind: string, reference: string): string | null {
+  if (SMALL_KINDS.has(kind)) return reference
+  switch (columnType(kind, 'postgres')) {
+    case 'bytea':
+      return null
+    case 'jsonb':
+      return `jsonb_hash_extended(${reference}, 0)`
+    default:
+      return `hashtextextended(${reference}, 0)`
+  }
 }
 
 function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown> | null {

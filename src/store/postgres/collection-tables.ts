@@ -3,7 +3,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { RecordLookup } from '../append/load.ts'
 import { type ColumnValue, columnsOf } from '../materialize/columns.ts'
-import { builderFor } from '../materialize/ddl.ts'
+import { builderFor, indexExpression } from '../materialize/ddl.ts'
 import { buildCount, buildSelect, type QueriedTable, rowToRecord } from '../query/build-select.ts'
 import { type Condition, resolveQuery } from '../query/resolve-query.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
@@ -103,12 +103,23 @@ export class CollectionTables {
     const { name, columnsByField } = this.#table(index.collection)
     const parameters: ColumnValue[][] = []
     const arrays: string[] = []
-    const conditions = index.fields.map((field, position) => {
+    const isCompound = index.fields.length > 1
+    const conditions = index.fields.flatMap((field, position) => {
       const column = columnsByField.get(field)
-      if (column === undefined || values[position] === null) return `${quoteName(field)} IS NULL`
+      const name = quoteName(field)
+      // The index holds hashes of large columns; the values are compared beside them.
+      const indexed = isCompound ? indexExpression(column?.descriptor.kind ?? '', name) : null
+      const isHashed = indexed !== null && indexed !== name
+      if (column === undefined || values[position] === null) {
+        return isHashed ? [`${name} IS NULL`, `${indexed} IS NULL`] : [`${name} IS NULL`]
+      }
       parameters.push(group.map((lookup) => column.encode(lookup.values[position] ?? null)))
       arrays.push(`$${parameters.length}::${plainType(column.sqlType)}[]`)
-      return `${quoteName(field)} = k.v${parameters.length}`
+      const value = `k.v${parameters.length}`
+      const matches = `${name} = ${value}`
+      return isHashed
+        ? [matches, `${indexed} = ${indexExpression(column.descriptor.kind, value)}`]
+        : [matches]
     })
     // A list of the positions, so that there is one even when all values are null.
     parameters.push(group.map((_, position) => position + 1))

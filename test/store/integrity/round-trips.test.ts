@@ -1,0 +1,122 @@
+import { describe, expect, test } from 'vitest'
+import type { Operation } from '../../../src/core/operation.ts'
+import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
+import type { Loaded, LoadRequest } from '../../../src/store/append/load.ts'
+import { type AppendContext, planAppend } from '../../../src/store/append/plan-append.ts'
+import { ServerClock } from '../../../src/store/append/server-clock.ts'
+import { MemoryBlobs } from '../../../src/store/memory/memory-blobs.ts'
+import { MemoryLog } from '../../../src/store/memory/memory-log.ts'
+import { SERVER_NODE } from '../../support/each-store.ts'
+import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
+import { teamSchema } from '../../support/team-schema.ts'
+
+const schema = parseSchema(teamSchema)
+const context: AppendContext = {
+  serverNodeId: SERVER_NODE,
+  clock: new ServerClock(SERVER_NODE, { now: () => 1_760_000_000_000 }),
+  schema,
+  collection: (name) => schema.collections[name] ?? null,
+  trackedFields: () => [],
+}
+
+function openLog(): MemoryLog {
+  const log = new MemoryLog(SERVER_NODE, new MemoryBlobs())
+  log.indexLive(schema)
+  return log
+}
+
+/** Appends a batch and tells what the store was asked, once for each round trip. */
+function append(log: MemoryLog, operations: readonly Operation[]): LoadRequest[] {
+  const asked: LoadRequest[] = []
+  const steps = planAppend(
+    operations.map((operation) => requestOf(operation)),
+    context,
+  )
+  let step = steps.next()
+  while (!step.done) {
+    asked.push(step.value)
+    const loaded: Loaded = log.load(step.value)
+    step = steps.next(loaded)
+  }
+  log.commit(step.value)
+  return asked
+}
+
+const ids = (prefix: string, count: number) =>
+  Array.from({ length: count }, (_, index) => `${prefix}${index}`)
+
+describe('a batch of any size asks the store', () => {
+  test('once when no rule of the schema is touched', () => {
+    const log = openLog()
+    const author = new OperationAuthor('a')
+    const insert = (id: string) => author.insert(id, { badge: 0, isActive: false }, { collection: 'members' })
+    const update = (id: string) => author.update(id, { floor: 1 }, { collection: 'members' })
+
+    expect(append(log, ids('m', 100).map(insert)).length).toBe(1)
+    expect(append(log, ids('m', 100).map(update)).length).toBe(1)
+    expect(
+      append(
+        log,
+        ids('x', 100).map((id) => author.insert(id, {}, { collection: 'unknown' })),
+      ).length,
+    ).toBe(1)
+  })
+
+  test('twice when constraints have to be checked', () => {
+    const log = openLog()
+    const author = new OperationAuthor('a')
+    const insert = (id: string) =>
+      author.insert(
+        id,
+        { email: id, isActive: false, teamId: `team of ${id}`, desk: 'd', floor: 1 },
+        { collection: 'members' },
+      )
+
+    const [, second, ...more] = append(log, ids('m', 100).map(insert))
+
+    expect(more).toEqual([])
+    expect(second?.lookups?.length).toBe(101) // an address each, one desk
+    expect(second?.records.length).toBe(100)
+  })
+
+  test('once more for each level of what deletions entail', () => {
+    const log = openLog()
+    const author = new OperationAuthor('a')
+    const teams = ids('t', 50)
+    append(
+      log,
+      teams.map((id) => author.insert(id, { name: id }, { collection: 'teams' })),
+    )
+    append(
+      log,
+      teams.flatMap((id) => [
+        author.insert(`k-${id}`, { title: 'x', teamId: id }, { collection: 'tasks' }),
+        author.insert(`n-${id}`, { text: 'x', taskId: `k-${id}` }, { collection: 'notes' }),
+      ]),
+    )
+
+    const asked = append(
+      log,
+      teams.map((id) => author.delete(id, { collection: 'teams' })),
+    )
+
+    expect(asked.length).toBe(4) // the teams; who refers to them; to their tasks; to the notes of those
+    expect(log.recordsOf('notes').filter(({ state }) => !state.isDeleted)).toEqual([])
+  })
+
+  test('for few records where many were deleted before', () => {
+    const log = openLog()
+    const author = new OperationAuthor('a')
+    const members = { collection: 'members' }
+    for (const id of ids('m', 50)) {
+      append(log, [author.insert(id, { email: 'shared', isActive: false }, members)])
+      append(log, [author.delete(id, members)])
+    }
+    const found: number[] = []
+    const insert = author.insert('last', { email: 'shared', isActive: false }, members)
+    for (const request of append(log, [insert]))
+      found.push(...log.load(request).lookups.map(({ length }) => length))
+
+    expect(found).toEqual([1]) // the one that was just inserted
+  })
+})
