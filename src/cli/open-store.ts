@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
-import { assertNever, SchemaError, StoreError } from '../core/errors.ts'
+import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { PostgresServerStoreOptions } from '../store/postgres/options.ts'
 import type { ServerStore } from '../store/store.ts'
@@ -39,21 +39,55 @@ export async function openStoreForReading(
   { cwd, stderr }: Terminal,
 ): Promise<ServerStore> {
   if (config.driver === 'memory') return openEmptyMemory(schema, stderr)
-  const name = config.driver === 'sqlite' ? displayPath(config.filename, cwd) : 'The database'
-  if (config.driver === 'sqlite' && !existsSync(config.filename)) {
-    throw new StoreError(
-      'STORE_OPEN_FAILED',
-      `${name} does not exist. Name the database with --db or in the configuration, or create it with "kora-server start".`,
-    )
-  }
-  const store =
-    config.driver === 'sqlite'
-      ? await openSqlite(config, { isReadOnly: true })
-      : await openPostgres(config, { readOnly: true })
+  const store = await openStoredLog({ store: config }, cwd)
   if (store.getSchema() !== null) return store
   await store.close()
+  const name = config.driver === 'sqlite' ? displayPath(config.filename, cwd) : 'The database'
   const remedy = schema === null ? 'Run "kora-server migrate --schema <file>".' : 'Run "kora-server migrate".'
   throw new SchemaError('NO_SCHEMA', `${name} has no tables yet. ${remedy}`)
+}
+
+/**
+ * Opens a store that exists beside a running server, with or without tables; nothing is written.
+ *
+ * @throws StoreError `STORE_OPEN_FAILED`; ConfigError `INVALID_ARGUMENT` for the memory store
+ */
+export async function openStoredLog(
+  { store }: Pick<ServerConfig, 'store'>,
+  cwd: string,
+): Promise<ServerStore> {
+  requireStored(store, cwd)
+  return store.driver === 'sqlite'
+    ? openSqlite(store, { isReadOnly: true })
+    : openPostgres(store, { readOnly: true })
+}
+
+/** As `openStoredLog`, to write something small into it. */
+export async function openExistingStore(
+  config: Pick<ServerConfig, 'store'>,
+  cwd: string,
+): Promise<ServerStore> {
+  requireStored(config.store, cwd)
+  return openStore(config)
+}
+
+/** @throws unless the store is one that other processes can see and that is there already */
+function requireStored(
+  store: StoreConfig,
+  cwd: string,
+): asserts store is Exclude<StoreConfig, { driver: 'memory' }> {
+  if (store.driver === 'memory') {
+    throw new ConfigError(
+      'INVALID_ARGUMENT',
+      'The memory store lives inside the running server and cannot be seen from here.',
+    )
+  }
+  if (storeExists(store)) return
+  const name = store.driver === 'sqlite' ? displayPath(store.filename, cwd) : 'The database'
+  throw new StoreError(
+    'STORE_OPEN_FAILED',
+    `${name} does not exist. Name the database with --db or in the configuration, or create it with "kora-server start".`,
+  )
 }
 
 /**

@@ -12,6 +12,16 @@ export function parseCount(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 0.')
 }
 
+/** A delivery sequence, or a time as ISO 8601 writes it. */
+export type LogPosition = { readonly after: number } | { readonly writtenFrom: number }
+
+export function parseLogPosition(text: string): LogPosition {
+  if (/^\d+$/.test(text)) return { after: parseCount(text) }
+  const writtenFrom = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN
+  if (!Number.isNaN(writtenFrom)) return { writtenFrom }
+  throw new InvalidArgumentError('Write a delivery sequence, or a time such as 2026-01-31T12:00:00Z.')
+}
+
 /** Names separated by commas. */
 export function parseNames(text: string): string[] {
   const names = text.split(',').map((name) => name.trim())

@@ -1,10 +1,17 @@
 import { Command } from 'commander'
 import { packageVersion } from '../http/package-version.ts'
 import type { CommandContext } from './command-context.ts'
+import { addBackupCommand } from './commands/backup.ts'
 import { addCheckCommand } from './commands/check.ts'
+import { addCompletionCommand } from './commands/completion.ts'
+import { addInitCommand } from './commands/init.ts'
+import { addLogCommand } from './commands/log.ts'
 import { addMigrateCommand } from './commands/migrate.ts'
 import { addQueryCommand } from './commands/query.ts'
+import { addRestoreCommand } from './commands/restore.ts'
+import { addRevokeCommand } from './commands/revoke.ts'
 import { addStartCommand } from './commands/start.ts'
+import { addStatusCommand } from './commands/status.ts'
 import { addTokenCommand } from './commands/token.ts'
 import { createColours } from './output/colours.ts'
 
@@ -41,7 +48,14 @@ Examples:
   addStartCommand(program, context)
   addMigrateCommand(program, context)
   addQueryCommand(program, context)
+  addLogCommand(program, context)
+  addStatusCommand(program, context)
   addCheckCommand(program, context)
+  addInitCommand(program, context)
   addTokenCommand(program, context)
+  addRevokeCommand(program, context)
+  addBackupCommand(program, context)
+  addRestoreCommand(program, context)
+  addCompletionCommand(program, context)
   return program
 }

@@ -13,6 +13,8 @@ export interface Output {
 
 /** What a command knows of the place it runs in. Tests pass one that they can read back. */
 export interface Terminal {
+  /** The bytes that are piped in. */
+  readStdin(): AsyncIterable<Uint8Array>
   /** Data, and nothing else. */
   readonly stdout: Output
   /** Everything else: banner, progress, summaries, logs, errors. */
@@ -26,6 +28,7 @@ export interface Terminal {
 /** The terminal of this process. */
 export function processTerminal(): Terminal {
   return {
+    readStdin: () => process.stdin,
     stdout: streamOutput(process.stdout),
     stderr: streamOutput(process.stderr),
     env: process.env,
@@ -46,8 +49,8 @@ function streamOutput(stream: NodeJS.WriteStream): Output {
 }
 
 /** Writes; waits when the stream's buffer is full. A stream that closes meanwhile ends the wait. */
-export function writeAndWait(stream: Writable, text: string): Promise<void> {
-  if (stream.destroyed || stream.write(text)) return Promise.resolve()
+export function writeAndWait(stream: Writable, data: string | Uint8Array): Promise<void> {
+  if (stream.destroyed || stream.write(data)) return Promise.resolve()
   return new Promise((resolve) => {
     const settle = () => {
       stream.off('drain', settle)

@@ -3,7 +3,22 @@ import { describe, expect, test } from 'vitest'
 import { cliReference } from '../../src/cli/reference.ts'
 import { Workspace } from '../support/terminal.ts'
 
-const COMMANDS = ['', 'start', 'migrate', 'query', 'check', 'token', 'token inspect']
+const COMMANDS = [
+  '',
+  'start',
+  'migrate',
+  'query',
+  'log',
+  'status',
+  'check',
+  'init',
+  'token',
+  'token inspect',
+  'revoke',
+  'backup',
+  'restore',
+  'completion',
+]
 
 describe('--help', () => {
   test.each(COMMANDS)('of "%s" reads as before', async (command) => {

@@ -1,4 +1,4 @@
-import { Writable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { createLogger } from '../../src/cli/logging.ts'
 import type { Output, Terminal } from '../../src/cli/terminal.ts'
@@ -14,6 +14,7 @@ function openLog(format: 'json' | 'pretty' | 'auto', isTerminal = false) {
   })
   const output: Output = { isTerminal, columns: 80, stream, write: async () => {} }
   const terminal: Terminal = {
+    readStdin: () => Readable.from([]),
     stdout: output,
     stderr: output,
     env: { NO_COLOR: '1' },

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Writable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
 import type { ProcessEvents } from '../../src/cli/command-context.ts'
 import { runCli } from '../../src/cli/main.ts'
 import type { Output, Terminal } from '../../src/cli/terminal.ts'
@@ -22,6 +22,7 @@ export interface WorkspaceOptions {
 export interface RunOptions {
   /** Default false: as in a pipe. */
   readonly isTerminal?: boolean
+  readonly stdin?: readonly Uint8Array[]
   readonly columns?: number
   readonly env?: { readonly [name: string]: string }
   readonly processEvents?: ProcessEvents
@@ -51,6 +52,7 @@ export class Workspace {
     const stdout = new CapturedOutput(options)
     const stderr = new CapturedOutput(options, options.onStderr)
     const terminal: Terminal = {
+      readStdin: () => Readable.from(options.stdin ?? []),
       stdout,
       stderr,
       env: { NO_COLOR: '1', ...this.#env, ...options.env },

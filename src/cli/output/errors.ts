@@ -24,6 +24,7 @@ const WRONG_INPUT: ReadonlySet<ErrorCode> = new Set([
   'CONFIG_NOT_FOUND',
   'INVALID_ARGUMENT',
   'AUTH_CONFIG',
+  'STORE_NOT_EMPTY',
   'TLS_INVALID',
 ])
 

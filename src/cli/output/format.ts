@@ -10,6 +10,14 @@ export function formatQuantity(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
+/** 850 → "850 B", 12_300 → "12.3 kB", 4_500_000 → "4.5 MB" */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB']
+  const exponent = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3))
+  const value = bytes / 1000 ** exponent
+  return `${exponent === 0 ? value : value.toFixed(1)} ${units[exponent]}`
+}
+
 /** 850 → "850 ms", 12_300 → "12.3 s", 75_000 → "1 min 15 s" */
 export function formatElapsed(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`

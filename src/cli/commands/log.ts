@@ -1,0 +1,149 @@
+import { type Command, Option } from 'commander'
+import { ConfigError, SchemaError } from '../../core/errors.ts'
+import { unknownName } from '../../core/schema/names.ts'
+import type { OperationFilter } from '../../store/operation-search.ts'
+import type { ServerStore } from '../../store/store.ts'
+import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { type ReadLogOptions, readLog } from '../log/read-log.ts'
+import { FILE_COLUMNS, lineToRecord, TABLE_COLUMNS } from '../log/render-log.ts'
+import { openStoredLog } from '../open-store.ts'
+import { type LogPosition, parseCount, parseLogPosition } from '../option-parsers.ts'
+import { TERMINAL_LIMIT } from '../query/prepare-query.ts'
+import { createRecordWriter, QUERY_FORMATS, type QueryFormat, type RecordWriter } from '../query/render.ts'
+import type { Terminal } from '../terminal.ts'
+
+interface LogFlags extends ConfigOptionValues {
+  readonly collection?: string
+  readonly record?: string
+  readonly node?: string
+  readonly since?: LogPosition
+  readonly limit?: number
+  readonly follow?: boolean
+  readonly format?: QueryFormat
+}
+
+/** `kora-server log`: prints the operations of the log. */
+export function addLogCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('log')
+    .summary('print who changed what, and when')
+    .description(
+      'Prints operations in delivery order. Times are those of the clocks of their authors. Works beside a ' +
+        'running server, and writes nothing.',
+    )
+    .option('--collection <name>', 'only operations on this collection')
+    .option('--record <id>', 'only operations on this record')
+    .option('--node <id>', 'only operations of this node')
+    .option(
+      '--since <position>',
+      'only operations above this delivery sequence, or written from this time on (ISO 8601)',
+      parseLogPosition,
+    )
+    .option(
+      '-n, --limit <count>',
+      `the last so many, and with --since the first so many (default: ${TERMINAL_LIMIT} on a terminal, else all)`,
+      parseCount,
+    )
+    .option('--follow', 'go on with what is stored from now on, until Ctrl+C')
+    .addOption(
+      new Option(
+        '-f, --format <format>',
+        'output (default: table on a terminal, else ndjson with --follow and json without)',
+      ).choices(QUERY_FORMATS),
+    )
+  addConfigOptions(command, ['store', 'db'])
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server log --follow
+  $ kora-server log --collection todos --record 0190f3c2-8a51-7d33-9f44-6f1f2a6d2c11
+  $ kora-server log --since 2026-01-31T12:00:00Z --format csv > changes.csv`,
+    )
+    .action((flags: LogFlags) => printLog(flags, context))
+}
+
+async function printLog(flags: LogFlags, context: CommandContext): Promise<void> {
+  const { terminal } = context
+  const format = formatOf(flags, terminal)
+  const { values: config } = await loadCommandConfig(flags, terminal)
+  const store = await openStoredLog(config, terminal.cwd)
+  const abort = new AbortController()
+  // Ctrl+C is how following ends, so it is no failure.
+  const offSignal = flags.follow ? context.processEvents.onSignal(() => abort.abort()) : () => {}
+  try {
+    const options = await readOptions(flags, store, terminal, abort.signal)
+    const columns = format === 'table' ? TABLE_COLUMNS : FILE_COLUMNS
+    const printed = await print(store, options, createRecordWriter(format, columns, terminal))
+    if (printed > 0) return
+    requireKnownCollection(flags, store)
+    if (format === 'table' && !flags.follow) await terminal.stderr.write('No operations.\n')
+  } finally {
+    offSignal()
+    await store.close()
+  }
+}
+
+/** @returns how many were printed */
+async function print(store: ServerStore, options: ReadLogOptions, writer: RecordWriter): Promise<number> {
+  let printed = 0
+  for await (const page of readLog(store, options)) {
+    printed += page.length
+    await writer.writePage(page.map(lineToRecord))
+  }
+  await writer.end()
+  return printed
+}
+
+function formatOf({ format, follow }: LogFlags, { stdout }: Terminal): QueryFormat {
+  if (follow && format === 'json') {
+    throw new ConfigError(
+      'INVALID_ARGUMENT',
+      '--follow has no end, and --format json needs one. Use --format ndjson.',
+    )
+  }
+  return format ?? (stdout.isTerminal ? 'table' : follow ? 'ndjson' : 'json')
+}
+
+async function readOptions(
+  flags: LogFlags,
+  store: ServerStore,
+  { stdout }: Terminal,
+  signal: AbortSignal,
+): Promise<ReadLogOptions> {
+  const { since, follow } = flags
+  const filter = filterOf(flags)
+  const count = flags.limit ?? (stdout.isTerminal ? TERMINAL_LIMIT : null)
+  const followed = follow ? signal : null
+  if (since !== undefined) {
+    return {
+      filter,
+      after: 'after' in since ? since.after : 0,
+      limit: follow ? null : count,
+      follow: followed,
+    }
+  }
+  const after = count === null ? 0 : await store.findOperationTail(filter, count)
+  return { filter, after, limit: follow ? null : count, follow: followed }
+}
+
+function filterOf({ collection, record, node, since }: LogFlags): OperationFilter {
+  return {
+    ...(collection !== undefined && { collection }),
+    ...(record !== undefined && { recordId: record }),
+    ...(node !== undefined && { nodeId: node }),
+    ...(since !== undefined && 'writtenFrom' in since && { writtenFrom: since.writtenFrom }),
+  }
+}
+
+/** The log may hold collections that the schema no longer has; one that is in neither is a mistake. */
+function requireKnownCollection({ collection }: LogFlags, store: ServerStore): void {
+  const schema = store.getSchema()
+  if (collection === undefined || schema === null || Object.hasOwn(schema.collections, collection)) return
+  throw new SchemaError(
+    'UNKNOWN_COLLECTION',
+    unknownName('collection', collection, Object.keys(schema.collections)),
+  )
+}

@@ -1,0 +1,127 @@
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import type { ServerConfig } from '../../config/server-config.ts'
+import { ConfigError } from '../../core/errors.ts'
+import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
+import { type BackupSummary, verifyBackup } from '../../store/backup/read-backup.ts'
+import { type RestoreMode, type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
+import { describeBackup, requireFile, STDIO } from '../backup/backup-argument.ts'
+import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { describeStore } from '../describe-config.ts'
+import { openStore } from '../open-store.ts'
+import { formatElapsed, formatQuantity } from '../output/format.ts'
+import { ProgressBar } from '../output/progress-bar.ts'
+import { exitOnSignal } from '../signals.ts'
+
+interface RestoreFlags extends ConfigOptionValues {
+  readonly merge?: boolean
+  readonly replace?: boolean
+}
+
+/** `kora-server restore <file>`: puts a backup into the store. */
+export function addRestoreCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('restore')
+    .summary('put a backup into the store')
+    .description(
+      'Reads the whole backup and compares every checksum before anything is written. A store that holds ' +
+        'operations is refused without --merge or --replace. Stop the servers of the store first.',
+    )
+    .argument('<file>', 'the backup; - for stdin')
+    .option('--merge', 'add what the store does not hold yet')
+    .option('--replace', 'put the backup in the place of what the store holds')
+  addConfigOptions(command, ['store', 'db', 'schema'])
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kora-server restore kora.backup
+  $ kora-server restore kora.backup --db postgres://localhost/app --replace
+  $ ssh host kora-server backup - | kora-server restore -`,
+    )
+    .action((file: string, flags: RestoreFlags) => restore(file, flags, context))
+}
+
+async function restore(name: string, flags: RestoreFlags, context: CommandContext): Promise<void> {
+  const { terminal } = context
+  const mode = modeOf(flags)
+  const { values: config } = await loadCommandConfig(flags, terminal)
+  if (config.store.driver === 'memory') {
+    throw new ConfigError('INVALID_ARGUMENT', 'The memory store is gone when this command ends. Use another.')
+  }
+  const bar = new ProgressBar(terminal)
+  const stopExiting = exitOnSignal(context, () => bar.stop())
+  const startedAt = terminal.now()
+  try {
+    const { source, verified } = await openSource(name, bar, context)
+    const result = await restoreInto(config, { source, verified, mode, bar })
+    bar.stop()
+    await terminal.stderr.write(
+      `${describeBackup(result.summary)}\n${describeStore(config.store, terminal.cwd)}: ${describeResult(result)}, ` +
+        `in ${formatElapsed(terminal.now() - startedAt)}.\n`,
+    )
+  } finally {
+    bar.stop()
+    stopExiting()
+  }
+}
+
+function modeOf({ merge, replace }: RestoreFlags): RestoreMode {
+  if (merge && replace) {
+    throw new ConfigError('INVALID_ARGUMENT', '--merge and --replace cannot be used together.')
+  }
+  if (merge) return 'merge'
+  return replace ? 'replace' : 'empty'
+}
+
+/** A file is proved whole before the store is even opened; what is piped in, when it has all arrived. */
+async function openSource(
+  name: string,
+  bar: ProgressBar,
+  { terminal }: CommandContext,
+): Promise<{ source: BackupSource; verified: BackupSummary | undefined }> {
+  if (name === STDIO) return { source: terminal.readStdin(), verified: undefined }
+  const file = await requireFile(resolve(terminal.cwd, name), name)
+  const source = fileSource(file)
+  const { size: total } = await stat(file)
+  const verified = await verifyBackup(source(), (done) =>
+    bar.update({ label: 'checking', done, total, unit: 'bytes' }),
+  )
+  return { source, verified }
+}
+
+async function restoreInto(
+  config: ServerConfig,
+  options: {
+    readonly source: BackupSource
+    readonly verified: BackupSummary | undefined
+    readonly mode: RestoreMode
+    readonly bar: ProgressBar
+  },
+): Promise<RestoreResult> {
+  const { source, verified, mode, bar } = options
+  const store = await openStore(config)
+  try {
+    // With the tables in place they are filled on the way, rather than by the next start.
+    if (config.schema !== null && verified !== undefined) await store.setSchema(config.schema.definition)
+    return await restoreBackup(store, source, mode, {
+      ...(verified && { verified }),
+      onProgress: ({ phase, done, total }) => {
+        if (phase === 'restore')
+          bar.update({ label: 'restoring', done, total: total ?? 0, unit: 'operations' })
+      },
+    })
+  } finally {
+    await store.close()
+  }
+}
+
+function describeResult({ applied, duplicate, refused }: RestoreResult): string {
+  const parts = [`${formatQuantity(applied, 'operation')} restored`]
+  if (duplicate > 0) parts.push(`${formatQuantity(duplicate, 'operation')} there already`)
+  if (refused > 0) parts.push(`${formatQuantity(refused, 'operation')} left out: other content has their id`)
+  return parts.join(', ')
+}
