@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Runtime } from '../../core/runtime.ts'
+import type { RestoreMode } from '../../store/backup/restore-backup.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { LiveSeries } from '../dashboard/live-series.ts'
@@ -83,17 +84,18 @@ export function mountOperations(app: FastifyInstance, options: OperationsOptions
       `${OPERATIONS_PREFIX}/backup/export`,
       { exposeHeadRoute: false },
       guarded('backup', async (_request, reply) => {
-        const name = `kora-${new Date(options.runtime.now()).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
-        reply.header('content-type', 'application/x-ndjson')
+        const now = options.runtime.now()
+        const name = `kora-${new Date(now).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
+        reply.header('content-type', 'application/octet-stream')
         reply.header('content-disposition', `attachment; filename="${name}"`)
-        return exportBackup(store)
+        return exportBackup(store, now)
       }),
     )
     scope.post(
       `${OPERATIONS_PREFIX}/backup/import`,
       guarded('backup', async (request, reply) => {
         const mode = importMode(request)
-        if (mode === undefined) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
+        if (mode === null) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
         const { status, body } = await importBackup(request.raw, mode, { store, hub: hub() })
         return reply.code(status).send(body)
       }),
@@ -114,8 +116,9 @@ async function statusOf({ readiness, getStatus }: OperationsOptions): Promise<ob
 
 const STATUS_TIMEOUT_MS = 1000
 
-function importMode(request: FastifyRequest): 'merge' | 'replace' | null | undefined {
+/** @returns null when the query names none that there is */
+function importMode(request: FastifyRequest): RestoreMode | null {
   const { mode } = request.query as { mode?: unknown } // any query is an object
-  if (mode === undefined) return null
-  return mode === 'merge' || mode === 'replace' ? mode : undefined
+  if (mode === undefined) return 'empty'
+  return mode === 'merge' || mode === 'replace' ? mode : null
 }

@@ -93,7 +93,7 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
     'status' in operation
       ? operation
       : yield* planOperation({ operation, wireJson: null, writeScope: null, advancesVector: false }, batch)
-  if (key !== undefined && result.status === 'refused') {
+  if (key !== undefined && result.status === 'refused' && !result.refusal.retriable) {
     overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
   } else if (key !== undefined && !('status' in operation)) {
     overlay.writeResults.set(key.hash, serializeAppliedWrite(key, operation.id, operation.recordId))
