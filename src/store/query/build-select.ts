@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, type RawBuilder, type SqlBool, sql } from 'kysely'
 import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
 import type { Condition, ResolvedQuery } from './resolve-query.ts'
@@ -13,6 +13,8 @@ export interface QueriedTable {
   readonly name: string
   readonly columns: readonly Column[]
   readonly columnsByField: ReadonlyMap<string, Column>
+  /** True for a planner without statistics, which has to be kept from useless indexes. */
+  readonly isPlannedBlindly?: boolean
 }
 
 /** The tables and columns are named by the schema, not by types. */
@@ -33,7 +35,7 @@ export function buildSelect(
   for (const { column, value } of conditions) {
     select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
   }
-  if (!query.includeDeleted) select = select.where('_deleted', '=', 0)
+  if (!query.includeDeleted) select = select.where(isLive(table))
   if (query.orderBy === null) select = select.orderBy('id', direction)
   else {
     // Where a database puts null by itself differs.
@@ -61,12 +63,22 @@ export function buildCount(
   let select = (builder as Kysely<UnknownTables>)
     .selectFrom(table.name)
     .select((expressions) => expressions.fn.countAll().as('count'))
-    .where('_deleted', '=', 0)
+  select = conditions.length === 0 ? select.where('_deleted', '=', 0) : select.where(isLive(table))
   for (const { column, value } of conditions) {
     select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
   }
   const { sql, parameters } = select.compile()
   return { sql, parameters: parameters as readonly ColumnValue[] }
+}
+
+/**
+ * The index on `_deleted` holds nearly every record under one value. SQLite takes it all the same,
+ * instead of the one that finds or orders the records asked for; a unary plus keeps it away.
+ */
+function isLive({ isPlannedBlindly }: QueriedTable): RawBuilder<SqlBool> {
+  return isPlannedBlindly
+    ? sql<SqlBool>`+${sql.ref('_deleted')} = 0`
+    : sql<SqlBool>`${sql.ref('_deleted')} = 0`
 }
 
 /** A row as the driver returned it, as a record. */
