@@ -4,6 +4,7 @@ import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { ServerHost } from '../http/server-host.ts'
+import { BackupSchedule } from '../store/backup/backup-schedule.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
@@ -41,10 +42,12 @@ export async function openDaemon(config: ServerConfig, options: DaemonOptions): 
     blobs = await openBlobStorage(store, config, options)
     const server = new ServerHost(hostOptions(config, { store, auth, blobs, ...options }))
     await server.start()
+    const backups = startBackups(store, config, options)
     return {
       urls: urlsOf(server, config),
       async stop() {
         await stopWithin(server, config.shutdownTimeout, options)
+        await backups?.stop()
         await blobs?.close()
         await store.close()
       },
@@ -54,6 +57,18 @@ export async function openDaemon(config: ServerConfig, options: DaemonOptions): 
     await store.close()
     throw error
   }
+}
+
+function startBackups(
+  store: ServerStore,
+  { backup }: ServerConfig,
+  { logger, runtime }: DaemonOptions,
+): BackupSchedule | null {
+  if (backup === null) return null
+  const { directory, every: everyMs, keep } = backup
+  const schedule = new BackupSchedule({ store, runtime, logger, directory, everyMs, keep })
+  schedule.start()
+  return schedule
 }
 
 async function openBlobStorage(

@@ -24,6 +24,10 @@ export interface KoraConfig {
   admin?: AdminInput | undefined
   retention?: { keepFor?: DurationInput | undefined; automatic?: boolean | undefined } | undefined
   blobs?: { driver: 'filesystem'; directory: string } | false | undefined
+  backup?:
+    | { directory: string; every?: DurationInput | undefined; keep?: number | undefined }
+    | false
+    | undefined
   log?: { level?: LogLevel | undefined; format?: LogFormat | undefined } | undefined
   tls?: { certFile: string; keyFile: string } | undefined
   shutdownTimeout?: DurationInput | undefined

@@ -127,6 +127,7 @@ function toServerConfig(tree: OptionTree, schema: LoadedSchema | null): ServerCo
     admin: resolveAdmin(tree.admin),
     retention: resolveRetention(tree.retention),
     blobs: tree.blobs ?? null,
+    backup: tree.backup ?? null,
     log: tree.log,
     tls: tree.tls ?? null,
     shutdownTimeout: tree.shutdownTimeout,

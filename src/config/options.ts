@@ -449,6 +449,30 @@ export const OPTIONS: readonly ConfigOption[] = [
     isRequired: true,
     help: 'Folder for the blobs.',
   },
+  {
+    path: 'backup',
+    group: 'optional',
+    canBeFalse: true,
+    help: 'The running server writes backups by itself. See [backups.md](backups.md).',
+  },
+  {
+    path: 'backup.directory',
+    type: path(),
+    isRequired: true,
+    help: 'Folder for the backups; better on another disk than the store. Servers that share it take turns.',
+  },
+  {
+    path: 'backup.every',
+    type: duration(365 * DAY_MS),
+    default: '24h',
+    help: 'Time from one backup to the next, at least a second.',
+  },
+  {
+    path: 'backup.keep',
+    type: integer(1),
+    default: 7,
+    help: 'How many stay. The oldest goes when a new one is whole.',
+  },
   { path: 'log', group: 'always', help: 'What the server writes to its log, on stderr.' },
   {
     path: 'log.level',

@@ -20,6 +20,7 @@ export interface OptionTree {
   readonly admin: AdminTree
   readonly retention: Omit<RetentionConfig, 'keepFor'> & Partial<RetentionConfig>
   readonly blobs?: NonNullable<ServerConfig['blobs']>
+  readonly backup?: NonNullable<ServerConfig['backup']>
   readonly log: ServerConfig['log']
   readonly tls?: NonNullable<ServerConfig['tls']>
   readonly shutdownTimeout: number
@@ -43,7 +44,12 @@ type JwtTree = Omit<JwtConfig, 'clockToleranceMs'> & { readonly clockTolerance: 
 
 /** The rules that join several options. Options that are wrong by themselves may be missing here. */
 export function findConflicts(tree: Partial<OptionTree>): readonly ConfigProblem[] {
-  return [...findAuthConflicts(tree.auth), ...findSchemaConflicts(tree), ...findAdminConflicts(tree.admin)]
+  return [
+    ...findAuthConflicts(tree.auth),
+    ...findSchemaConflicts(tree),
+    ...findAdminConflicts(tree.admin),
+    ...findBackupConflicts(tree.backup),
+  ]
 }
 
 /** The configuration as the server uses it, but for the schema, which is loaded apart. */
@@ -151,6 +157,13 @@ function findSchemaConflicts({
       message: `${schemaVersion} is outside supportedSchemaVersions (${min} to ${max})`,
     },
   ]
+}
+
+const MIN_BACKUP_INTERVAL_MS = 1000
+
+function findBackupConflicts(backup: OptionTree['backup']): readonly ConfigProblem[] {
+  if (backup === undefined || backup.every === undefined || backup.every >= MIN_BACKUP_INTERVAL_MS) return []
+  return [{ path: 'backup.every', message: 'expected at least 1s between two backups' }]
 }
 
 function findAdminConflicts(admin: AdminTree | undefined): readonly ConfigProblem[] {

@@ -21,6 +21,8 @@ export interface ServerConfig {
   readonly retention: RetentionConfig
   /** null: blobs are relayed, not stored */
   readonly blobs: { readonly driver: 'filesystem'; readonly directory: string } | null
+  /** null: the server writes none by itself */
+  readonly backup: BackupConfig | null
   readonly log: { readonly level: LogLevel; readonly format: LogFormat }
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null
   /** ms */
@@ -84,6 +86,14 @@ export interface RetentionConfig {
   readonly keepFor: number | null
   /** True when the server compacts by itself. */
   readonly automatic: boolean
+}
+
+export interface BackupConfig {
+  readonly directory: string
+  /** ms from one backup to the next */
+  readonly every: number
+  /** how many stay */
+  readonly keep: number
 }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const

@@ -84,6 +84,7 @@ export const LOG_EVENTS = {
   authFailed: {
     level: 'info',
     message: 'authentication refused',
+  },
     fields: 'sessionId, remoteAddress, reason',
   sessionsRevoked: {
     level: 'info',
@@ -94,6 +95,10 @@ export const LOG_EVENTS = {
     level: 'warn',
     message: 'revocations could not be read; tried again shortly',
     fields: 'err',
+  logReplaced: {
+    level: 'warn',
+    message: 'a backup was restored in the place of the log; clients are sent back to start over',
+    fields: 'sessions',
   },
   backupWritten: { level: 'info', message: 'backup written', fields: 'file, operations, bytes, durationMs' },
   backupFailed: { level: 'error', message: 'backup failed', fields: 'directory, err' },

@@ -1,3 +1,4 @@
+import { isReplacedLog } from '../store/backup/restored-base.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
 
 export interface FeedOptions {
@@ -7,6 +8,8 @@ export interface FeedOptions {
   readonly onEntries: (entries: readonly LogEntry[]) => void
   /** Reading on from the store failed; the next commit or announcement tries again. */
   readonly onFailed: (error: unknown) => void
+  /** What follows is another log: a backup was restored in the place of the one that was read. */
+  readonly onReplaced: () => void
 }
 
 const REFILL_PAGE_ENTRIES = 500
@@ -91,6 +94,7 @@ export class Feed {
   #append(entries: readonly LogEntry[]): void {
     const last = entries[entries.length - 1]
     if (last === undefined) return
+    const isReplaced = isReplacedLog(this.#head, entries[0]?.deliverySequence ?? 0)
     for (const entry of entries) {
       this.#entries.push(entry)
       this.#bytes += entry.wireJson.length
@@ -98,6 +102,7 @@ export class Feed {
     this.#head = last.deliverySequence
     this.#evict()
     this.#options.onEntries(entries)
+    if (isReplaced) this.#options.onReplaced()
   }
 
   #evict(): void {

@@ -78,6 +78,7 @@ export class SyncHub {
       maxBytes: FEED_BYTES,
       onEntries: (entries) => this.#publish(entries),
       onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),
+      onReplaced: () => this.#onLogReplaced(),
     })
     this.#views = new Views(this.#feed)
     this.#ingest = new Ingest(options.store, options.runtime, options.logger, {
@@ -202,6 +203,12 @@ export class SyncHub {
     this.#feed.start(await this.#store.getMaxDeliverySequence())
     this.#endSubscription = this.#store.onRemoteCommit(() => void this.#feed.refill())
     this.#scheduleSweep()
+  }
+
+  /** Clients come back and are told by their handshakes what the restored log lacks of theirs. */
+  #onLogReplaced(): void {
+    logEvent(this.#logger, LOG_EVENTS.logReplaced, { sessions: this.#sessions.size })
+    this.disconnectAll('SERVER_STOPPING')
   }
 
   #publish(entries: readonly LogEntry[]): void {

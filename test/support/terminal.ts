@@ -26,6 +26,8 @@ export interface RunOptions {
   readonly columns?: number
   readonly env?: { readonly [name: string]: string }
   readonly processEvents?: ProcessEvents
+  /** Is told of all that is printed on stdout, as it comes. */
+  readonly onStdout?: (text: string) => void
   /** Is told of all that is printed on stderr, as it comes. */
   readonly onStderr?: (text: string) => void
 }
@@ -49,7 +51,7 @@ export class Workspace {
   }
 
   async run(argv: readonly string[], options: RunOptions = {}): Promise<CliRun> {
-    const stdout = new CapturedOutput(options)
+    const stdout = new CapturedOutput(options, options.onStdout)
     const stderr = new CapturedOutput(options, options.onStderr)
     const terminal: Terminal = {
       readStdin: () => Readable.from(options.stdin ?? []),

@@ -5,6 +5,11 @@
  */
 const RESTORE_GAP = 1_000_000_000
 
+/** Whether the entry after a position is one of a log that has taken the place of the position's. */
+export function isReplacedLog(position: number, nextSequence: number): boolean {
+  return position > 0 && nextSequence - position >= RESTORE_GAP
+}
+
 /**
  * The delivery sequence before the first entry of a restored log.
  *

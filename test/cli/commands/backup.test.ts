@@ -1,0 +1,116 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { Workspace } from '../../support/terminal.ts'
+import { manyTodos, seedDatabase } from '../seed.ts'
+
+let workspace: Workspace
+
+beforeAll(async () => {
+  workspace = new Workspace()
+  await seedDatabase(workspace.path('kora-server.db'), manyTodos(1500))
+  const { code, stderr } = await workspace.run(['backup', 'whole.backup'])
+  expect({ code, stderr }).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/^1,500 operations in whole\.backup, /),
+  })
+})
+
+afterAll(() => workspace[Symbol.dispose]())
+
+async function operationIds(file: string): Promise<string[]> {
+  const store = createSqliteServerStore({ filename: workspace.path(file), readOnly: true })
+  const operations = await store.getOperationsAfterDelivery(0, 10_000)
+  await store.close()
+  return operations.map(({ operation }) => operation.id)
+}
+
+describe('backup', () => {
+  test('is proved by --verify, and is for its owner only', async () => {
+    const { code, stdout, stderr } = await workspace.run(['backup', '--verify', 'whole.backup'])
+
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
+    expect(stderr).toMatch(/^1,500 operations by 1 node, .*Every checksum is right\.\n$/)
+    expect(statSync(workspace.path('whole.backup')).mode & 0o777).toBe(0o600)
+  })
+
+  test('overwrites a file only when it is told to', async () => {
+    writeFileSync(workspace.path('there'), 'mine')
+
+    const refused = await workspace.run(['backup', 'there'])
+    expect(refused).toMatchObject({
+      code: 2,
+      stderr: 'error: there is there already. --force overwrites it.\n',
+    })
+    expect(readFileSync(workspace.path('there'), 'utf8')).toBe('mine')
+
+    expect(await workspace.run(['backup', 'there', '--force'])).toMatchObject({ code: 0 })
+    expect(await workspace.run(['backup', 'there', '--verify'])).toMatchObject({ code: 0 })
+  })
+
+  test('says what is wrong with a file that is none', async () => {
+    writeFileSync(workspace.path('text'), 'hello\n')
+
+    expect(await workspace.run(['backup', '--verify', 'text'])).toMatchObject({
+      code: 1,
+      stderr: 'error: The backup cannot be used: it is not a backup of kora-server. Nothing was restored.\n',
+    })
+    expect(await workspace.run(['backup', '--verify', 'nothing'])).toMatchObject({
+      code: 2,
+      stderr: 'error: nothing does not exist. Name a backup.\n',
+    })
+    expect(await workspace.run(['backup', '-'], { isTerminal: true })).toMatchObject({ code: 2 })
+    expect(await workspace.run(['backup', 'x', '--store', 'memory'])).toMatchObject({ code: 2 })
+    expect(await workspace.run(['backup', 'x', '--db', 'nowhere.db'])).toMatchObject({ code: 1 })
+  })
+})
+
+describe('restore', () => {
+  test('brings the log back elsewhere, in order, with its tables', async () => {
+    const { code, stderr } = await workspace.run(['restore', 'whole.backup', '--db', 'elsewhere.db'])
+
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/SQLite, elsewhere\.db: 1,500 operations restored, in /)
+    expect(await operationIds('elsewhere.db')).toEqual(await operationIds('kora-server.db'))
+  })
+
+  test('reads a backup from stdin', async () => {
+    const bytes = readFileSync(workspace.path('whole.backup'))
+    const stdin = [bytes.subarray(0, 1000), bytes.subarray(1000)]
+
+    const { code } = await workspace.run(['restore', '-', '--db', 'piped.db'], { stdin })
+
+    expect(code).toBe(0)
+    expect(await operationIds('piped.db')).toHaveLength(1500)
+  })
+
+  test('refuses a store that holds something, without --merge or --replace', async () => {
+    await seedDatabase(workspace.path('full.db'), manyTodos(3))
+
+    const refused = await workspace.run(['restore', 'whole.backup', '--db', 'full.db'])
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('Merge the backup into them') })
+    expect(await operationIds('full.db')).toHaveLength(3)
+
+    const merged = await workspace.run(['restore', 'whole.backup', '--db', 'full.db', '--merge'])
+    expect(merged).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('1,497 operations restored, 3 operations there already'),
+    })
+    const replaced = await workspace.run(['restore', 'whole.backup', '--db', 'full.db', '--replace'])
+    expect(replaced).toMatchObject({ code: 0 })
+    expect(await operationIds('full.db')).toEqual(await operationIds('kora-server.db'))
+    const both = await workspace.run(['restore', 'whole.backup', '--merge', '--replace'])
+    expect(both).toMatchObject({ code: 2 })
+  })
+
+  test('writes nothing of a damaged backup, not even a database', async () => {
+    const bytes = Uint8Array.from(readFileSync(workspace.path('whole.backup')))
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
+    writeFileSync(workspace.path('damaged.backup'), bytes)
+
+    const { code, stderr } = await workspace.run(['restore', 'damaged.backup', '--db', 'untouched.db'])
+
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('is damaged') })
+    expect(() => statSync(workspace.path('untouched.db'))).toThrow('ENOENT')
+  })
+})

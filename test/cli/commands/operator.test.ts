@@ -1,0 +1,184 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { Workspace } from '../../support/terminal.ts'
+import { manyTodos, seedDatabase } from '../seed.ts'
+
+describe('init', () => {
+  test('writes files that check accepts, and overwrites nothing', async () => {
+    using workspace = new Workspace()
+
+    expect(await workspace.run(['init'])).toMatchObject({ code: 0, stderr: expect.stringContaining('Next:') })
+    expect(await workspace.run(['check'])).toMatchObject({ code: 0 })
+
+    workspace.write('schema.ts', 'mine')
+    const again = await workspace.run(['init'])
+    expect(again.code).toBe(2)
+    expect(again.stderr).toBe(
+      'error: kora.config.ts and schema.ts are there already, so nothing was written. --force overwrites.\n',
+    )
+    expect(readFileSync(workspace.path('schema.ts'), 'utf8')).toBe('mine')
+    expect(await workspace.run(['init', '--force'])).toMatchObject({ code: 0 })
+    expect(readFileSync(workspace.path('schema.ts'), 'utf8')).toContain('defineSchema')
+  })
+
+  test('makes the directory that it is told', async () => {
+    using workspace = new Workspace()
+
+    expect(await workspace.run(['init', 'deep/server'])).toMatchObject({ code: 0 })
+    expect(readFileSync(workspace.path('deep/server/kora.config.ts'), 'utf8')).toContain('defineConfig')
+  })
+})
+
+describe('revoke', () => {
+  test('is listed, and can be taken back', async () => {
+    using workspace = new Workspace()
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+
+    expect(await workspace.run(['revoke', '--list'])).toMatchObject({
+      code: 0,
+      stderr: 'Nothing is revoked.\n',
+    })
+    const revoked = await workspace.run(['revoke', '--user', 'ada'])
+    expect(revoked.stderr).toMatch(/^Tokens of user "ada" that were issued up to \d{4}-.*Z are refused\./)
+    await workspace.run(['revoke', '--device', 'phone'])
+    await workspace.run(['revoke', '--all'])
+    const { stdout } = await workspace.run(['revoke', '--list'])
+    expect(stdout.replace(/\d{4}-\S+Z/g, '<time>')).toBe(
+      [
+        'kind    id      tokens up to',
+        'user    ada     <time>',
+        'device  phone   <time>',
+        'all             <time>',
+        '',
+      ].join('\n'),
+    )
+    expect(await workspace.run(['revoke', '--undo', '--user', 'ada'])).toMatchObject({ code: 0 })
+    expect(await workspace.run(['revoke', '--undo', '--user', 'ada'])).toMatchObject({ code: 1 })
+  })
+
+  test.each([[[]], [['--user', 'a', '--all']], [['--list', '--all']], [['--undo']], [['--user', '']]])(
+    'refuses %j',
+    async (flags) => {
+      using workspace = new Workspace()
+
+      expect(await workspace.run(['revoke', ...flags])).toMatchObject({ code: 2 })
+    },
+  )
+
+  test('makes no database where there is none', async () => {
+    using workspace = new Workspace()
+
+    expect(await workspace.run(['revoke', '--all'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('kora-server.db does not exist'),
+    })
+  })
+})
+
+describe('status', () => {
+  test('prints what the server says, and asks with the token', async () => {
+    using workspace = new Workspace()
+    await using server = await serve({
+      '/__kora/status': (token) =>
+        token === 'Bearer secret'
+          ? [200, { ready: true, connectedClients: 3, uptime: 65_000 }]
+          : [401, { error: 'No.' }],
+      '/ready': () => [200, { status: 'ready' }],
+    })
+
+    const full = await workspace.run(['status', '--url', server.url, '--token', 'secret'])
+    expect(full).toMatchObject({ code: 0, stderr: '' })
+    expect(full.stdout).toBe('status             ready\nconnected clients  3\nuptime             1 min 5 s\n')
+
+    const closed = await workspace.run(['status', '--url', server.url, '--token', 'wrong'])
+    expect(closed).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('the status was not given: No.'),
+    })
+    expect(await workspace.run(['status', '--url', server.url, '--ready'])).toEqual({
+      code: 0,
+      stdout: 'ready\n',
+      stderr: '',
+    })
+    const env = { KORA_ADMIN_TOKEN: 'secret' }
+    const json = await workspace.run(['status', '--url', server.url, '--format', 'json'], { env })
+    expect(JSON.parse(json.stdout)).toMatchObject({ connectedClients: 3 })
+  })
+
+  test('ends with 1 and the reason when the server is not healthy, or not there', async () => {
+    using workspace = new Workspace()
+    await using server = await serve({
+      '/__kora/status': () => [200, { ready: false, reason: 'The disk is full.' }],
+      '/ready': () => [503, { status: 'unavailable', reason: 'The disk is full.' }],
+    })
+
+    for (const flags of [['--ready'], ['--token', 'x']]) {
+      expect(await workspace.run(['status', '--url', server.url, ...flags])).toMatchObject({
+        code: 1,
+        stderr: 'Not ready: The disk is full.\n',
+      })
+    }
+    await server[Symbol.asyncDispose]()
+    expect(await workspace.run(['status', '--url', server.url, '--ready'])).toMatchObject({
+      code: 1,
+      stderr: `No server answers at ${server.url}: the connection was refused. Is it running?\n`,
+    })
+    expect(await workspace.run(['status', '--url', 'ftp://x', '--ready'])).toMatchObject({ code: 2 })
+  })
+})
+
+describe('completion', () => {
+  test.each(['bash', 'zsh', 'fish'])('of %s knows every command', async (shell) => {
+    using workspace = new Workspace()
+
+    const { code, stdout } = await workspace.run(['completion', shell])
+
+    expect(code).toBe(0)
+    for (const word of ['start', 'restore', 'inspect', 'rebuild', 'ndjson']) expect(stdout).toContain(word)
+  })
+
+  test.each([
+    ['kora-server re', ['revoke', 'restore']],
+    ['kora-server token in', ['inspect']],
+    ['kora-server log --format c', ['csv']],
+    ['kora-server completion z', ['zsh']],
+    ['kora-server query todos --inc', ['--include-deleted']],
+  ])('of bash completes "%s"', async (line, expected) => {
+    using workspace = new Workspace()
+    workspace.write('completion.bash', (await workspace.run(['completion', 'bash'])).stdout)
+    const words = line.split(' ')
+    const script = `source completion.bash
+      COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}
+      _kora_server; printf '%s\\n' "\${COMPREPLY[@]}"`
+
+    const output = execFileSync('bash', ['-c', script], { cwd: workspace.directory, encoding: 'utf8' })
+
+    expect(output.trim().split('\n')).toEqual(expected)
+  })
+
+  test('refuses other shells', async () => {
+    using workspace = new Workspace()
+
+    expect(await workspace.run(['completion', 'cmd'])).toMatchObject({ code: 2 })
+  })
+})
+
+type Answer = (authorization: string | undefined) => [status: number, body: object]
+
+async function serve(answers: {
+  readonly [path: string]: Answer
+}): Promise<{ url: string } & AsyncDisposable> {
+  const server: Server = createServer((request, response) => {
+    const [status, body] = answers[request.url ?? '']?.(request.headers.authorization) ?? [404, {}]
+    response.writeHead(status, { 'content-type': 'application/json', connection: 'close' })
+    response.end(JSON.stringify(body))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())),
+  }
+}
