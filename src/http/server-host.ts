@@ -153,6 +153,7 @@ export class ServerHost {
       this.#live?.start()
     } catch (error) {
       await this.#private?.close()
+      await this.service.stop()
       this.#public = null
       this.#private = null
       this.#startedAt = null
@@ -203,7 +204,10 @@ export class ServerHost {
   async #stop(): Promise<void> {
     const [publicServer, privateServer] = [this.#public, this.#private]
     const { hub } = this.service
-    if (publicServer === null && hub.sessions.size === 0) return
+    if (publicServer === null && hub.sessions.size === 0) {
+      await this.service.stop() // the data plane may have been used without a start
+      return
+    }
     const startedAt = this.#runtime.monotonicNow()
     logEvent(this.#logger, LOG_EVENTS.serverStopping, { sessions: hub.sessions.size })
     publicServer?.stopListening()
