@@ -43,6 +43,7 @@ export const RESEND_AFTER_MS = 15_000
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
 const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
+const MAX_SHARED_FRAMES = 32 // sessions at more different positions than this have little to share
 
 interface BatchInFlight {
   readonly max: number
@@ -169,7 +170,8 @@ export class DeliveryStream {
   skipInvisibleTail(force = false): void {
     if (!this.#isCaughtUp || this.#isStopped || this.#inFlight.length > 0) return
     const skipped = this.#scannedTo - this.#chainEnd
-    if (skipped >= (force ? 1 : SKIP_AFTER_ENTRIES)) this.#sendBatch([], this.#scannedTo, true)
+    if (skipped >= (force ? 1 : SKIP_AFTER_ENTRIES))
+      this.#sendBatch([], { max: this.#scannedTo, isFinal: true, frames: null })
   }
 
   stop(): void {
@@ -190,7 +192,9 @@ export class DeliveryStream {
     const max = isAll ? feed.head : endOf(visible)
     const entries = this.#withoutOwn(visible)
     this.#scannedTo = max
-    if (entries.length > 0) this.#sendBatch(entries, max, true, entries.length === visible.length)
+    const isWhole = entries.length === visible.length
+    if (entries.length > 0)
+      this.#sendBatch(entries, { max, isFinal: true, frames: isWhole ? view.frames : null })
     else this.skipInvisibleTail()
   }
 
@@ -211,12 +215,15 @@ export class DeliveryStream {
   async #sendNextPage(): Promise<void> {
     const { store, view, batchSize, initialEnd } = this.#options
     const generation = this.#generation
-    const page = await store.readDelivery({
-      after: this.#scannedTo,
-      view: view.view,
-      limit: batchSize + 1, // one more tells whether the batch is the last
-      maxBytes: MAX_BATCH_BYTES,
-    })
+    const after = this.#scannedTo
+    const { page, frames } = await view.catchUpPages.read(`${after} ${view.view.key}`, () =>
+      store.readDelivery({
+        after,
+        view: view.view,
+        limit: batchSize + 1, // one more tells whether the batch is the last
+        maxBytes: MAX_BATCH_BYTES,
+      }),
+    )
     if (this.#isStopped || generation !== this.#generation) return
     const length = Math.min(batchSize, batchLength(page.entries, view.view))
     const visible = page.entries.slice(0, length)
@@ -225,7 +232,10 @@ export class DeliveryStream {
     const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
     const entries = this.#withoutOwn(visible)
     this.#scannedTo = max
-    if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) this.#sendBatch(entries, max, isFinal)
+    const isWhole = entries.length === visible.length
+    if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
+      this.#sendBatch(entries, { max, isFinal, frames: isWhole ? frames : null })
+    }
     if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
   }
 
@@ -243,22 +253,30 @@ export class DeliveryStream {
       : entries
   }
 
-  #sendBatch(entries: readonly LogEntry[], max: number, isFinal: boolean, isShared = false): void {
+  /** @param frames where the frame is found or kept, when other sessions are sent the same entries */
+  #sendBatch(
+    entries: readonly LogEntry[],
+    { max, isFinal, frames }: { max: number; isFinal: boolean; frames: Map<string, Frame> | null },
+  ): void {
     const base = this.#chainEnd
-    const format = this.#target.format
-    const make = (): Frame =>
-      encodeDeliveryFrame(
+    const batchIndex = this.#isCaughtUp ? 0 : this.#batchIndex++
+    const { format } = this.#target
+    const key = `${format} ${base} ${max} ${batchIndex} ${isFinal}`
+    let frame = frames?.get(key)
+    if (frame === undefined) {
+      frame = encodeDeliveryFrame(
         {
           messageId: `d-${base}-${max}`,
           isFinal,
-          batchIndex: this.#isCaughtUp ? 0 : this.#batchIndex++,
+          batchIndex,
           baseDeliverySequence: base,
           maxDeliverySequence: max,
         },
         entries.map((entry) => entry.wireJson),
         format,
       )
-    const frame = isShared ? this.#options.view.frame(`${format} ${base} ${max}`, make) : make()
+      if (frames !== null && frames.size < MAX_SHARED_FRAMES) frames.set(key, frame)
+    }
     if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
     this.#inFlight.push({ max, bytes: frame.bytes.byteLength })
     this.#inFlightBytes += frame.bytes.byteLength

@@ -1,4 +1,4 @@
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS } from '../core/logger.ts'
 import type { Operation } from '../core/operation.ts'
 import { checkOperationId } from '../core/operation-id.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
@@ -40,7 +40,6 @@ interface GuardedBatch {
 export class Push {
   readonly #session: Session
   readonly #context: SyncHubContext
-  readonly #logger: Logger
   readonly #bucket: TokenBucket
   /** Settles when the newest batch is answered: answers leave in order. */
   #answered: Promise<void> = Promise.resolve()
@@ -48,10 +47,9 @@ export class Push {
   #delay: { timer: Timer; resolve: () => void } | null = null
   #isStopped = false
 
-  constructor(session: Session, context: SyncHubContext, logger: Logger) {
+  constructor(session: Session, context: SyncHubContext) {
     this.#session = session
     this.#context = context
-    this.#logger = logger
     this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
   }
 
@@ -71,7 +69,10 @@ export class Push {
 
     this.#context.stats.operationsReceived += batch.operations.length
     const guarded: Guarded[] = []
-    for (const received of batch.operations) guarded.push(await this.#guard(received, identity))
+    for (const received of batch.operations) {
+      const item = this.#guard(received, identity)
+      guarded.push(item instanceof Promise ? await item : item)
+    }
     if (this.#isStopped) return
     this.#store({ batch, guarded, receivedAt }, identity)
   }
@@ -126,23 +127,35 @@ export class Push {
     return true
   }
 
-  async #guard(received: ReceivedOperation, identity: SessionIdentity): Promise<Guarded> {
+  /**
+   * A promise only where the application or the store has to be asked: waiting for each operation of
+   * a batch costs more than most of the guards.
+   */
+  #guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
     if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
     const { operation, wireJson } = received
     const refusal = this.#refuseByRule(operation)
     if (refusal !== null) return { verdict: 'refuse', refusal }
     if (checkOperationId(operation) === 'mismatch') this.#context.stats.idMismatches++
+    const writeScope = identity.auth.scopes ?? null
+    const advancesVector = this.#advancesVector(operation.nodeId, identity)
+    if (advancesVector !== null && this.#context.validateOperation === undefined) {
+      return { verdict: 'store', request: { operation, wireJson, writeScope, advancesVector } }
+    }
+    return this.#guardAsking({ operation, wireJson, writeScope }, identity)
+  }
+
+  async #guardAsking(
+    request: Omit<AppendRequest, 'advancesVector'>,
+    identity: SessionIdentity,
+  ): Promise<Guarded> {
+    const { operation } = request
     const verdict = await this.#validate(operation, identity)
     if (verdict !== null) return verdict
-    return {
-      verdict: 'store',
-      request: {
-        operation,
-        wireJson,
-        writeScope: identity.auth.scopes ?? null,
-        advancesVector: await this.#advancesVector(operation.nodeId, identity),
-      },
-    }
+    const advancesVector =
+      this.#advancesVector(operation.nodeId, identity) ??
+      (await this.#isRegisteredTo(identity.auth.userId, operation.nodeId))
+    return { verdict: 'store', request: { ...request, advancesVector } }
   }
 
   #refuseByRule(operation: Operation): Refusal | null {
@@ -164,7 +177,7 @@ export class Push {
       const { code, message, retriable = false } = verdict
       return { verdict: 'refuse', refusal: { code, message, retriable } }
     } catch (error) {
-      logEvent(this.#logger, LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
+      this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
       const refusal = refuse('VALIDATION_ERROR', 'The server could not check the operation.')
       return { verdict: 'refuse', refusal }
     }
@@ -173,13 +186,17 @@ export class Push {
   /**
    * Whether storing an operation of this author may tell the author's device that the server has it.
    * Only who speaks for a node may: another's claim would make that device skip what it still holds.
+   * null: the store has to be asked whose the node is.
    */
-  async #advancesVector(nodeId: string, identity: SessionIdentity): Promise<boolean> {
+  #advancesVector(nodeId: string, identity: SessionIdentity): boolean | null {
     if (this.#context.isOpen) return true
     if (nodeId === identity.nodeId) return identity.speaksForNode
-    if (identity.auth.isAnonymous) return false
-    const registration = (await this.#context.store.readNodes([nodeId])).get(nodeId)
-    return registration?.userId === identity.auth.userId
+    return identity.auth.isAnonymous ? false : null
+  }
+
+  async #isRegisteredTo(userId: string, nodeId: string): Promise<boolean> {
+    const registrations = await this.#context.store.readNodes([nodeId])
+    return registrations.get(nodeId)?.userId === userId
   }
 
   // ── answers ────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +263,7 @@ export class Push {
       ? { operationId: received.operation.id, ...received.operation }
       : received
     const event = identity.isModern ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
-    logEvent(this.#logger, event, {
+    this.#session.log(event, {
       operationId,
       collection,
       recordId,

@@ -1,6 +1,6 @@
 import type { AuthContext } from '../auth/provider.ts'
 import { assertNever, ProtocolError } from '../core/errors.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, type Span, startSpan } from '../core/tracing.ts'
 import type { View } from '../core/view.ts'
@@ -56,7 +56,6 @@ export class Session implements ViewReader, DeliveryTarget {
   readonly connectedAt: number
   readonly #context: SyncHubContext
   readonly #transport: ServerTransport
-  readonly #logger: Logger
   readonly #push: Push
   readonly #inbox: unknown[] = []
   #inboxBytes = 0
@@ -79,15 +78,14 @@ export class Session implements ViewReader, DeliveryTarget {
     this.connectedAt = context.runtime.now()
     this.#transport = transport
     this.#context = context
-    this.#logger = context.logger.child({ sessionId: id })
-    this.#push = new Push(this, context, this.#logger)
+    this.#push = new Push(this, context)
     this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
       this.fail('HANDSHAKE_TIMEOUT'),
     )
     transport.onMessage((message) => this.#receive(message))
     transport.onClose((code, reason) => this.#onClosed(code, reason))
-    transport.onError((error) => logEvent(this.#logger, LOG_EVENTS.transportFailed, { err: error }))
-    logEvent(this.#logger, LOG_EVENTS.sessionOpened, { remoteAddress: transport.remoteAddress })
+    transport.onError((error) => this.log(LOG_EVENTS.transportFailed, { err: error }))
+    this.log(LOG_EVENTS.sessionOpened, { remoteAddress: transport.remoteAddress })
   }
 
   get state(): SessionState {
@@ -119,6 +117,14 @@ export class Session implements ViewReader, DeliveryTarget {
 
   get isAccepted(): boolean {
     return this.#state === 'syncing' || this.#state === 'streaming'
+  }
+
+  /**
+   * Says something that names this session. A child logger would say it too, but takes more memory
+   * than the rest of an idle session.
+   */
+  log(event: LogEvent, fields: LogFields): void {
+    logEvent(this.#context.logger, event, { sessionId: this.id, ...fields })
   }
 
   /** An id for a message of this connection; unique within it. */
@@ -179,7 +185,7 @@ export class Session implements ViewReader, DeliveryTarget {
     if (this.#checkBlocked()) return false
     const progress = this.#stream.checkProgress()
     if (progress === 'stalled') {
-      logEvent(this.#logger, LOG_EVENTS.deliveryStalled, {
+      this.log(LOG_EVENTS.deliveryStalled, {
         nodeId: this.#identity?.nodeId,
         acknowledgedSequence: this.#stream.acknowledgedSequence,
         sentSequence: this.#stream.sentSequence,
@@ -202,7 +208,7 @@ export class Session implements ViewReader, DeliveryTarget {
   fail(code: ConnectionErrorCode, detail?: string): void {
     if (this.#state === 'closed') return
     const { message, retriable } = CONNECTION_ERRORS[code]
-    logEvent(this.#logger, code === 'AUTH_FAILED' ? LOG_EVENTS.authFailed : LOG_EVENTS.sessionFailed, {
+    this.log(code === 'AUTH_FAILED' ? LOG_EVENTS.authFailed : LOG_EVENTS.sessionFailed, {
       code,
       detail,
       remoteAddress: this.remoteAddress,
@@ -256,13 +262,13 @@ export class Session implements ViewReader, DeliveryTarget {
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
     if (this.#stream instanceof LegacyDelivery) void this.#stream.savePosition()
     this.#context.onSessionClosed(this)
-    logEvent(this.#logger, LOG_EVENTS.sessionClosed, { code, reason })
+    this.log(LOG_EVENTS.sessionClosed, { code, reason })
   }
 
   /** A programming error or a failing store ends this session and nothing else. */
   #crash(error: unknown): void {
     if (this.#state === 'closed') return
-    logEvent(this.#logger, LOG_EVENTS.sessionCrashed, { err: error })
+    this.log(LOG_EVENTS.sessionCrashed, { err: error })
     this.fail('SYNC_ERROR')
   }
 
@@ -365,7 +371,7 @@ export class Session implements ViewReader, DeliveryTarget {
     const span = startSpan('kora.handshake')
     let result: HandshakeResult
     try {
-      result = await acceptHandshake(message, this.#context, this.#logger)
+      result = await acceptHandshake(message, this.#context, this.#childLogger())
     } catch (error) {
       endSpan(span, error)
       throw error
@@ -389,6 +395,10 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#accept(result)
   }
 
+  #childLogger(): Logger {
+    return this.#context.logger.child({ sessionId: this.id })
+  }
+
   #accept(result: Extract<HandshakeResult, { accepted: true }>): void {
     const { identity, response } = result
     this.#identity = identity
@@ -400,7 +410,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#stream = this.#openStream(result, this.#sharedView)
     this.#catchUp = startSpan('kora.catch_up')
     this.#context.onSessionAccepted(this)
-    logEvent(this.#logger, LOG_EVENTS.sessionAccepted, {
+    this.log(LOG_EVENTS.sessionAccepted, {
       nodeId: identity.nodeId,
       userId: identity.auth.userId,
       watermark: result.watermark,

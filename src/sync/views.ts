@@ -1,6 +1,7 @@
 import { isVisible, type ScopeKey, type View } from '../core/view.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
+import { CatchUpPages } from './catch-up-pages.ts'
 import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
@@ -16,14 +17,21 @@ export interface ViewReader {
 export class SharedView {
   readonly view: View
   readonly readers = new Set<ViewReader>()
+  /** Of all views together: what readers further behind than the feed have just read. */
+  readonly catchUpPages: CatchUpPages
+  /**
+   * Made once for all sessions that are at the same position. Kept until the view advances: by then
+   * every session that keeps up has been sent them.
+   */
+  readonly frames = new Map<string, Frame>()
   readonly #window: FeedWindow
   /** Everything visible above this delivery sequence was given to this view. */
   readonly #openedAt: number
   #entries: LogEntry[] = []
-  #frames = new Map<string, Frame>()
 
-  constructor(view: View, window: FeedWindow) {
+  constructor(view: View, window: FeedWindow, catchUpPages: CatchUpPages) {
     this.view = view
+    this.catchUpPages = catchUpPages
     this.#window = window
     this.#openedAt = window.head
   }
@@ -46,20 +54,7 @@ export class SharedView {
 
   add(entry: LogEntry): void {
     this.#entries.push(entry)
-    this.#frames.clear()
-  }
-
-  /**
-   * The frame under this key, made once for all sessions that are at the same position. Kept until
-   * the view advances: by then every session that keeps up has sent it.
-   */
-  frame(key: string, make: () => Frame): Frame {
-    let frame = this.#frames.get(key)
-    if (frame === undefined) {
-      frame = make()
-      if (this.#frames.size < MAX_SHARED_FRAMES) this.#frames.set(key, frame)
-    }
-    return frame
+    this.frames.clear()
   }
 
   /** Lets go of what the feed's window has lost. */
@@ -67,7 +62,7 @@ export class SharedView {
     const start = firstIndexAfter(this.#entries, this.#window.evictedThrough)
     if (start === 0) return
     this.#entries = this.#entries.slice(start)
-    this.#frames.clear()
+    this.frames.clear()
   }
 }
 
@@ -77,8 +72,6 @@ export interface FeedWindow {
   readonly evictedThrough: number
 }
 
-const MAX_SHARED_FRAMES = 32 // sessions at more different positions than this have little to share
-
 /**
  * The views in use, found from an operation's field values: collection → field → key → views. The
  * cost of an operation depends on how many views show it, not on how many there are.
@@ -87,6 +80,7 @@ export class Views {
   readonly #window: FeedWindow
   readonly #viewsByKey = new Map<string, SharedView>()
   readonly #index = new ViewIndex<SharedView>()
+  readonly #catchUpPages = new CatchUpPages()
 
   /** @param window the feed; a view that is opened knows only what comes after its head */
   constructor(window: FeedWindow) {
@@ -103,7 +97,7 @@ export class Views {
   acquire(view: View, reader: ViewReader): SharedView {
     let shared = this.#viewsByKey.get(view.key)
     if (shared === undefined) {
-      shared = new SharedView(view, this.#window)
+      shared = new SharedView(view, this.#window, this.#catchUpPages)
       this.#viewsByKey.set(view.key, shared)
       this.#index.add(shared)
     }
@@ -134,6 +128,7 @@ export class Views {
   /** Lets go of what the feed's window has lost. Called now and then: it visits every view. */
   trim(): void {
     for (const shared of this.#viewsByKey.values()) shared.trim()
+    this.#catchUpPages.trim()
   }
 }
 

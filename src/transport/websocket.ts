@@ -45,7 +45,7 @@ export class WebSocketEndpoint {
 
   /** The HTTP server's `upgrade` event for the sync path. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on('error', () => socket.destroy())
+    socket.on('error', destroySocket)
     if (!this.#isOriginAllowed(request.headers.origin)) {
       refuseUpgrade(socket, 403, 'This origin may not connect. See http.allowedOrigins.')
       return
@@ -180,3 +180,8 @@ class WebSocketTransport implements ServerTransport {
 }
 
 const CLOSE_GRACE_MS = 2000
+
+/** Listens as long as the connection lasts: as a closure it would keep the upgrade request in memory. */
+function destroySocket(this: Duplex): void {
+  this.destroy()
+}

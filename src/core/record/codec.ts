@@ -102,19 +102,32 @@ function readState(stored: StoredState): RecordState {
 class TimestampTable {
   readonly nodeIds: string[] = []
   readonly numbers: number[] = []
-  readonly #indexByTimestamp = new Map<Timestamp, number>()
-  readonly #indexByNodeId = new Map<string, number>()
+  /** Most records were written by one operation: its timestamp needs no map, which saves a third. */
+  #first: Timestamp | null = null
+  #indexByTimestamp: Map<Timestamp, number> | null = null
+  #indexByNodeId: Map<string, number> | null = null
 
   indexOf(timestamp: Timestamp): number {
+    if (timestamp === this.#first) return 0
+    if (this.#first === null) {
+      this.#first = timestamp
+      return this.#add(timestamp)
+    }
+    this.#indexByTimestamp ??= new Map()
     const known = this.#indexByTimestamp.get(timestamp)
     if (known !== undefined) return known
-    const index = this.#indexByTimestamp.size
+    const index = this.#add(timestamp)
     this.#indexByTimestamp.set(timestamp, index)
-    this.numbers.push(timestamp.wallTime, timestamp.logical, this.#indexOfNode(timestamp.nodeId))
     return index
   }
 
+  #add({ wallTime, logical, nodeId }: Timestamp): number {
+    return this.numbers.push(wallTime, logical, this.#indexOfNode(nodeId)) / 3 - 1
+  }
+
   #indexOfNode(nodeId: string): number {
+    if (nodeId === this.nodeIds[0]) return 0
+    this.#indexByNodeId ??= new Map()
     const known = this.#indexByNodeId.get(nodeId)
     if (known !== undefined) return known
     this.#indexByNodeId.set(nodeId, this.nodeIds.length)

@@ -42,16 +42,19 @@ function keyIn(state: RecordState, field: string): ScopeKey {
  * a field that holds null is the text "null"). null when there is nothing to say.
  */
 export function serializeScopeChanges(changes: ScopeChanges): string | null {
-  let isEmpty = true
-  const stored: Record<string, (string | null)[]> = Object.create(null)
+  let text = ''
   for (const field in changes) {
     const change = changes[field]
     if (change === undefined) continue
-    isEmpty = false
-    const after = change.after ?? null
-    stored[field] = change.before === undefined ? [after] : [after, change.before.key ?? null]
+    // Written piece by piece, for each row of the log: an object to stringify took twice as long.
+    text += `${text === '' ? '{' : ','}${JSON.stringify(field)}:[${storedKey(change.after)}`
+    text += change.before === undefined ? ']' : `,${storedKey(change.before.key)}]`
   }
-  return isEmpty ? null : JSON.stringify(stored)
+  return text === '' ? null : `${text}}`
+}
+
+function storedKey(key: ScopeKey): string {
+  return key === undefined ? 'null' : JSON.stringify(key)
 }
 
 export function parseScopeChanges(text: string | null): ScopeChanges {
