@@ -67,10 +67,13 @@ export class AppendLoader {
    * it began, so whoever had the lock before has its operations in sight.
    */
   async load(request: LoadRequest): Promise<Loaded> {
-    const records = await this.#lockRecords(request.records)
-    const operations = await this.#findOperations(request.operationIds)
+    // Sent together and answered in this order.
+    const [records, operations, writeResults] = await Promise.all([
+      this.#lockRecords(request.records),
+      this.#findOperations(request.operationIds),
+      this.#findWriteResults(request.writeKeys ?? []),
+    ])
     const histories = await this.#readHistories(request.histories)
-    const writeResults = await this.#findWriteResults(request.writeKeys ?? [])
     const lookups = await this.#find(request.lookups ?? [])
     return { operations, records, histories, writeResults, lookups }
   }

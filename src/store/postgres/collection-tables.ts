@@ -36,11 +36,11 @@ export class CollectionTables {
    * Makes the rows of the records show their states, in the order of ids: two transactions never wait
    * for each other in a circle. Collections that the schema does not have, have no table.
    */
-  async write(transaction: Transaction, collection: string, rows: readonly TableRow[]): Promise<void> {
+  write(transaction: Transaction, collection: string, rows: readonly TableRow[]): void {
     const table = this.#tables.get(collection)
     if (table === undefined || rows.length === 0) return
     const sorted = [...rows].sort((a, b) => (a.recordId < b.recordId ? -1 : 1))
-    await transaction.prepared(table.upsert, [
+    transaction.execute(table.upsert, [
       sorted.map(({ recordId }) => recordId),
       ...table.columns.map((column) =>
         sorted.map(({ state }) => parameterOf(column.encode(valueIn(state, column.field)))),

@@ -34,9 +34,9 @@ export class CommitWatch {
   }
 
   /** Tells the others of a commit of this server; its own listeners know. */
-  announce(deliverySequence: number): void {
+  announce(deliverySequence: number, isAlone = false): void {
     this.#known = Math.max(this.#known, deliverySequence)
-    this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#known))
+    if (!isAlone) this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#known))
   }
 
   stop(): void {

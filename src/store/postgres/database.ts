@@ -23,6 +23,13 @@ export interface Queries {
 export interface Transaction extends Queries {
   /** As `rows`, for the statements of every commit: parsed and planned once per connection. */
   prepared<Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]): Promise<Row[]>
+  /** As `prepared`, for a statement whose rows nobody needs: it is sent, and answered by the commit at the latest. */
+  execute(text: string, parameters: readonly Parameter[]): void
+}
+
+export interface TransactionOptions {
+  /** True when the action waits for a read before it writes: that is sent without waiting for BEGIN. */
+  readonly beginsWithReads?: boolean
 }
 
 /** Thrown to run a transaction again from its start. */
@@ -113,11 +120,14 @@ export class PostgresDatabase implements Queries {
    *
    * @throws StoreError when the database could not commit, or did not say whether it has
    */
-  async transaction<Result>(action: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+  async transaction<Result>(
+    action: (transaction: Transaction) => Promise<Result>,
+    options: TransactionOptions = {},
+  ): Promise<Result> {
     for (let attempt = 1; ; attempt++) {
       this.#assertOpen()
       try {
-        return await this.#attempt(action)
+        return await this.#attempt(action, options)
       } catch (error) {
         const mayRetry = error instanceof RetryTransaction || isTransient(error)
         if (!mayRetry || attempt >= MAX_ATTEMPTS) throw toStoreError(error, this.name)
@@ -129,7 +139,9 @@ export class PostgresDatabase implements Queries {
   /** Runs `action` on the database as it is at one moment. */
   async snapshot<Result>(action: (queries: Queries) => Promise<Result>): Promise<Result> {
     this.#assertOpen()
-    return this.#guard(() => this.#attempt(action, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'))
+    return this.#guard(() =>
+      this.#attempt(action, { begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' }),
+    )
   }
 
   sleep(delayMs: number): Promise<void> {
@@ -143,23 +155,28 @@ export class PostgresDatabase implements Queries {
 
   async #attempt<Result>(
     action: (transaction: Transaction) => Promise<Result>,
-    begin = this.#beginText(),
+    { begin = this.#beginText(), beginsWithReads = false }: TransactionOptions & { begin?: string },
   ): Promise<Result> {
     const client = await this.pool.connect()
     const onError = (): void => {} // the statement that runs fails with the same error
     client.on('error', onError)
     let broken: Error | undefined
     try {
-      await client.query(begin)
+      const begun = client.query(begin)
+      if (!beginsWithReads) await begun
+      const sent: Promise<unknown>[] = [begun]
       try {
-        const result = await action(this.#transactionOn(client))
-        await client.query('COMMIT')
+        const result = await action(this.#transactionOn(client, sent))
+        const committed = client.query('COMMIT')
+        await Promise.all([...sent, committed])
+        // A transaction that has failed is rolled back by its commit, which says so and no more.
+        if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
         return result
       } catch (error) {
         await client.query('ROLLBACK').catch((failure: Error) => {
           broken = failure
         })
-        throw error
+        throw await firstFailure(sent, error)
       }
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) && !(error instanceof RetryTransaction))
@@ -176,19 +193,32 @@ export class PostgresDatabase implements Queries {
     return `${mode}; SET LOCAL synchronous_commit = ${this.#synchronousCommit}; ${PLANNING}`
   }
 
-  #transactionOn(client: pg.PoolClient): Transaction {
+  /** @param sent statements that nobody has waited for; the commit does */
+  #transactionOn(client: pg.PoolClient, sent: Promise<unknown>[]): Transaction {
     const run = async <Row>(
       text: string,
       parameters: readonly Parameter[],
       name?: string,
     ): Promise<Row[]> => {
       const config = { text, values: [...parameters], rowMode: 'array' as const, ...(name ? { name } : {}) }
-      return (await client.query(config)).rows as unknown as Row[]
+      const { rows } = await client.query(config)
+      await sent[0] // without a transaction, nothing goes on
+      return rows as unknown as Row[]
     }
+    const prepared = <Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]) =>
+      run<Row>(
+        this.sql(text),
+        parameters,
+        this.#hasPreparedStatements ? this.#statementName(text) : undefined,
+      )
     return {
       rows: (text, parameters = []) => run(this.sql(text), parameters),
-      prepared: (text, parameters) =>
-        run(this.sql(text), parameters, this.#hasPreparedStatements ? this.#statementName(text) : undefined),
+      prepared,
+      execute: (text, parameters) => {
+        const answer = prepared(text, parameters)
+        answer.catch(() => {}) // the commit meets it
+        sent.push(answer)
+      },
       records: async (text, parameters) => (await client.query(text, [...parameters])).rows,
     }
   }
@@ -215,6 +245,14 @@ export class PostgresDatabase implements Queries {
   }
 }
 
+/** The error that made the others: after it, every statement fails for that alone. */
+async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown): Promise<unknown> {
+  for (const outcome of await Promise.allSettled(sent)) {
+    if (outcome.status === 'rejected') return outcome.reason
+  }
+  return fallback
+}
+
 export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
@@ -234,6 +272,7 @@ function clientConfigOf(options: PostgresServerStoreOptions): pg.ClientConfig {
     lock_timeout: options.lockTimeoutMs ?? 10_000,
     query_timeout: statementTimeout + ANSWER_MARGIN_MS,
     keepAlive: true,
+    pipeline: true, // statements that do not wait for each other share a round trip
     types: { getTypeParser: parserOf },
   }
 }

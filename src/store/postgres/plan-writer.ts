@@ -100,7 +100,7 @@ export async function writePlan(
   }
   const index = scopeRows(rows, tracked)
   const refs = blobRows(rows, names)
-  await transaction.prepared(WRITE_ROWS, [
+  transaction.execute(WRITE_ROWS, [
     added.map(({ ref }) => ref),
     added.map(({ collection }) => names.collections.get(collection)),
     added.map(({ recordId }) => encodeRecordId(recordId)),

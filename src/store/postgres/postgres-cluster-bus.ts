@@ -44,6 +44,11 @@ export class PostgresClusterBus implements ClusterBus {
     return this.#members
   }
 
+  /** True when it is known that no other server runs: there is nobody to tell of a commit. */
+  get isAlone(): boolean {
+    return this.#hasRow && this.#members.size === 0
+  }
+
   publish(topic: string, payload: string): void {
     if (this.#members.size === 0) return // nobody listens, and a single server pays nothing
     if (Buffer.byteLength(payload) <= MAX_PAYLOAD_BYTES) this.#announcements.publish(topic, payload)

@@ -9,7 +9,13 @@ import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-
 import { ServerClock } from '../append/server-clock.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { AppendLoader } from './append-loader.ts'
-import { type PostgresDatabase, type Queries, RetryTransaction, type Transaction } from './database.ts'
+import {
+  type PostgresDatabase,
+  type Queries,
+  RetryTransaction,
+  type Transaction,
+  type TransactionOptions,
+} from './database.ts'
 import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
@@ -100,7 +106,9 @@ export class PostgresCore {
       requests.flatMap((request) => (isServerWrite(request) ? [] : [request.operation.nodeId])),
       requests.map((request) => (isServerWrite(request) ? request : request.operation).collection),
     )
-    return this.transaction((transaction) => this.appendIn(transaction, requests, names))
+    return this.transaction((transaction) => this.appendIn(transaction, requests, names), {
+      beginsWithReads: true,
+    })
   }
 
   /** As `append`, in the caller's transaction. */
@@ -128,7 +136,10 @@ export class PostgresCore {
    * Runs the action in a transaction; when it was planned by settings that are no longer in force,
    * these are read before it runs again.
    */
-  transaction<Result>(action: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+  transaction<Result>(
+    action: (transaction: Transaction) => Promise<Result>,
+    options?: TransactionOptions,
+  ): Promise<Result> {
     return this.db.transaction(async (transaction) => {
       try {
         return await action(transaction)
@@ -137,7 +148,7 @@ export class PostgresCore {
           this.#settings = await readSettings(this.db, transaction, this.schema)
         throw error
       }
-    })
+    }, options)
   }
 
   async internNames(nodeIds: Iterable<string>, collections: Iterable<string>): Promise<PlanNames> {
@@ -158,7 +169,7 @@ export class PostgresCore {
     { names, settings }: { names: PlanNames; settings: Settings },
   ): Promise<readonly AppendResult[]> {
     for (const [collection, rows] of rowsByCollection(plan.records)) {
-      await settings.tables?.write(transaction, collection, rows)
+      settings.tables?.write(transaction, collection, rows)
     }
     const { tracked, epoch } = settings
     return writePlan(transaction, plan, { names, tracked, epoch, serverNodeId: this.serverNodeId })

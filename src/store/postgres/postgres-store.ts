@@ -165,7 +165,7 @@ export class PostgresServerStore implements ServerStore {
     if (requests.length === 0) return []
     const results = await this.#core.append(requests)
     const last = lastEntryOf(results)
-    if (last !== undefined) this.#watch.announce(last.deliverySequence)
+    if (last !== undefined) this.#watch.announce(last.deliverySequence, this.cluster.isAlone)
     return results
   }
 

@@ -239,7 +239,7 @@ export class SchemaMigration {
       isLocked: true,
     })
     if (work.replays) await this.#replayRecords(transaction, collection, rows)
-    else await core.settings.tables?.write(transaction, collection, rows)
+    else core.settings.tables?.write(transaction, collection, rows)
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
     const isDone = rows.length < RECORDS_PER_STEP
