@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { parseAllDocuments } from 'yaml'
+import { ENVIRONMENT_VARIABLES } from '../../src/config/options.ts'
+
+type Node = { readonly [key: string]: Node } & string
+
+/** The documents of a file in config/, read strictly: no unknown tags, no key twice. */
+function documentsOf(name: string): Node[] {
+  const text = readFileSync(fileURLToPath(new URL(`../../config/${name}`, import.meta.url)), 'utf8')
+  return parseAllDocuments(text, { strict: true, uniqueKeys: true }).map((document) => {
+    expect(document.errors).toEqual([])
+    expect(document.warnings).toEqual([])
+    return document.toJS() as Node
+  })
+}
+
+/** A value inside of a document; throws where the path leads nowhere. */
+function at(node: Node | undefined, ...path: (string | number)[]): Node {
+  let found = node
+  for (const key of path) found = found?.[key as keyof Node] as Node | undefined
+  if (found === undefined) throw new Error(`There is nothing at ${path.join('.')}`)
+  return found
+}
+
+describe('config/kubernetes.yaml', () => {
+  const resources = documentsOf('kubernetes.yaml')
+  const ofKind = (kind: string): Node | undefined =>
+    resources.find((resource) => at(resource, 'kind') === kind)
+  const pod = at(ofKind('Deployment'), 'spec', 'template', 'spec')
+  const container = at(pod, 'containers', 0)
+
+  test('describes each resource once, all by one name', () => {
+    expect(resources.map((resource) => `${at(resource, 'apiVersion')} ${at(resource, 'kind')}`)).toEqual([
+      'v1 Secret',
+      'v1 ConfigMap',
+      'apps/v1 Deployment',
+      'v1 Service',
+      'policy/v1 PodDisruptionBudget',
+      'networking.k8s.io/v1 Ingress',
+    ])
+    expect(new Set(resources.map((resource) => at(resource, 'metadata', 'name')))).toEqual(
+      new Set(['kora-server']),
+    )
+  })
+
+  test('selects the pods that it makes, and refers to what it defines', () => {
+    const labels = at(ofKind('Deployment'), 'spec', 'template', 'metadata', 'labels')
+    expect(at(ofKind('Deployment'), 'spec', 'selector', 'matchLabels')).toEqual(labels)
+    expect(at(ofKind('Service'), 'spec', 'selector')).toEqual(labels)
+    expect(at(ofKind('PodDisruptionBudget'), 'spec', 'selector', 'matchLabels')).toEqual(labels)
+    expect(at(ofKind('Service'), 'spec', 'ports', 0, 'targetPort')).toBe(at(container, 'ports', 0, 'name'))
+    expect(at(container, 'envFrom', 0, 'secretRef', 'name')).toBe('kora-server')
+  })
+
+  test('asks the server where it answers, and ends it only after it has drained', () => {
+    expect(at(container, 'livenessProbe', 'httpGet', 'path')).toBe('/health')
+    expect(at(container, 'readinessProbe', 'httpGet', 'path')).toBe('/ready')
+    const config = at(ofKind('ConfigMap'), 'data', 'kora.config.ts')
+    const shutdownSeconds = Number(/shutdownTimeout: '(\d+)s'/.exec(config)?.[1])
+    expect(Number(at(pod, 'terminationGracePeriodSeconds'))).toBeGreaterThan(shutdownSeconds + 5)
+  })
+
+  test('sets only variables that the server reads', () => {
+    for (const name of Object.keys(at(ofKind('Secret'), 'stringData')))
+      expect(ENVIRONMENT_VARIABLES).toContain(name)
+  })
+})
+
+describe('config/compose.yaml', () => {
+  const [compose] = documentsOf('compose.yaml')
+  const server = at(compose, 'services', 'kora-server')
+
+  test('runs several servers on one database, which is up before them', () => {
+    expect(Number(at(server, 'deploy', 'replicas'))).toBeGreaterThan(1)
+    expect(at(server, 'depends_on', 'postgres', 'condition')).toBe('service_healthy')
+    for (const name of Object.keys(at(server, 'environment'))) expect(ENVIRONMENT_VARIABLES).toContain(name)
+  })
+
+  test('defines every volume and configuration that it names', () => {
+    expect(Object.keys(at(compose, 'volumes'))).toEqual(['postgres'])
+    expect(at(compose, 'services', 'proxy', 'configs', 0, 'source')).toBe('nginx')
+    expect(at(compose, 'configs', 'nginx', 'content')).toContain('proxy_set_header Upgrade $$http_upgrade')
+  })
+})
