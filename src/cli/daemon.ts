@@ -3,6 +3,7 @@ import type { ServerConfig } from '../config/server-config.ts'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import { RecentEvents } from '../http/dashboard/recent-events.ts'
 import { ServerHost } from '../http/server-host.ts'
 import { BackupSchedule } from '../store/backup/backup-schedule.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
@@ -32,7 +33,9 @@ export interface Daemon {
  *
  * @throws KoraServerError of the step that failed
  */
-export async function openDaemon(config: ServerConfig, options: DaemonOptions): Promise<Daemon> {
+export async function openDaemon(config: ServerConfig, given: DaemonOptions): Promise<Daemon> {
+  const recent = new RecentEvents(given.runtime)
+  const options = { ...given, logger: recent.listenTo(given.logger) }
   reportUnservedOptions(config, options.logger)
   const auth = await openAuthProvider(config.auth, options.logger)
   const store = await openStore(config, options)
@@ -40,7 +43,7 @@ export async function openDaemon(config: ServerConfig, options: DaemonOptions): 
   try {
     await prepareStore(store, config, options)
     blobs = await openBlobStorage(store, config, options)
-    const server = new ServerHost(hostOptions(config, { store, auth, blobs, ...options }))
+    const server = new ServerHost(hostOptions(config, { store, auth, blobs, recent, ...options }))
     await server.start()
     const backups = startBackups(store, config, options)
     return {
@@ -103,11 +106,13 @@ async function prepareStore(
   }
 }
 
-function urlsOf({ syncUrl, url, operationsUrl }: ServerHost, { http }: ServerConfig): ServedUrls {
+function urlsOf(server: ServerHost, { http }: ServerConfig): ServedUrls {
+  const { syncUrl, url, operationsUrl, dashboardUrl } = server
   return {
     sync: syncUrl ?? '', // it listens, so it has one
     health: http.health ? `${url}/health` : null,
     operations: operationsUrl === null ? null : `${operationsUrl}/status`,
+    dashboard: dashboardUrl,
   }
 }
 

@@ -2,6 +2,7 @@ import type { AuthProvider } from '../auth/provider.ts'
 import type { AdminConfig, ServerConfig } from '../config/server-config.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import type { RecentEvents } from '../http/dashboard/recent-events.ts'
 import type { OperationsConfig, ServerHostOptions } from '../http/server-host.ts'
 import type { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { ServerStore } from '../store/store.ts'
@@ -12,6 +13,8 @@ export interface ServerParts {
   readonly auth: AuthProvider
   readonly blobs: BlobStorage | null
   readonly logger: Logger
+  /** Listens to the logger, for the dashboard. */
+  readonly recent: RecentEvents
   readonly runtime: Runtime
 }
 
@@ -24,6 +27,7 @@ export function hostOptions(config: ServerConfig, parts: ServerParts): ServerHos
     host: config.host,
     port: config.port,
     logger: parts.logger,
+    recent: parts.recent,
     runtime: parts.runtime,
     trustProxy: http.trustProxy,
     servesHealth: http.health,
@@ -71,6 +75,7 @@ function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {
   return {
     auth: tokensOf(admin),
     servesMetrics: http.metrics || admin.listener !== null,
+    servesDashboard: http.dashboard,
     ...(admin.listener && { listener: admin.listener }),
   }
 }

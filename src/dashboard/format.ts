@@ -1,6 +1,11 @@
 const COUNT = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const SHORT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+})
 const DAY = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: '2-digit' })
 
 export function formatCount(value: number | null): string {
@@ -18,6 +23,7 @@ export function formatRate(perSecond: number): string {
 
 export function formatMs(ms: number | null): string {
   if (ms === null) return '–'
+  if (ms === 0) return '0 ms'
   if (ms < 1) return `${ms.toFixed(2)} ms`
   if (ms < 10) return `${ms.toFixed(1)} ms`
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
@@ -52,6 +58,10 @@ export function formatTime(at: number, now: number = Date.now()): string {
   if (Number.isNaN(date.getTime())) return String(at)
   const isToday = date.toDateString() === new Date(now).toDateString()
   return isToday ? CLOCK.format(date) : `${DAY.format(date)}, ${CLOCK.format(date)}`
+}
+
+export function formatClock(at: number): string {
+  return CLOCK.format(new Date(at))
 }
 
 export function formatExactTime(at: number): string {

@@ -10,6 +10,8 @@ export interface ServedUrls {
   readonly health: string | null
   /** Where operators ask: status, metrics, backups. */
   readonly operations: string | null
+  /** Where a browser sees the same and more. */
+  readonly dashboard: string | null
 }
 
 /** What `start` says on a terminal: what is served, from what, to whom. */
@@ -29,9 +31,10 @@ export function formatBanner(
     ['Auth', isRisky ? colours.yellow(auth) : auth],
     ...(urls.health === null ? [] : [['Health', colours.cyan(urls.health)] as [string, string]]),
     ...(urls.operations === null ? [] : [['Status', colours.cyan(urls.operations)] as [string, string]]),
+    ...(urls.dashboard === null ? [] : [['Dashboard', colours.cyan(urls.dashboard)] as [string, string]]),
     ['Config', escapeControls(describeSource(config, terminal.cwd))],
   ]
-  const lines = rows.map(([label, text]) => `  ${colours.bold(label.padEnd(8))}${text}`)
+  const lines = rows.map(([label, text]) => `  ${colours.bold(label.padEnd(11))}${text}`)
   return `\n  ${colours.bold(colours.green('kora-server'))} ${version}\n\n${lines.join('\n')}\n\n  ${colours.dim('Ctrl+C stops it.')}\n\n`
 }
 

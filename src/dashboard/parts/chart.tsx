@@ -1,7 +1,7 @@
 import type { JSX } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
-import { formatTime } from '../format.ts'
+import { formatClock, formatTime } from '../format.ts'
 
 export interface ChartSeries {
   readonly label: string
@@ -99,8 +99,8 @@ function optionsOf(element: HTMLElement, { series, format, onPoint }: PlotParts)
       y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1] },
     },
     axes: [
-      { ...axis, size: 26, space: 80 },
-      { ...axis, size: 58, space: 36, values: (_plot, values) => values.map(format) },
+      { ...axis, size: 26, space: 90, values: (_plot, values) => values.map((at) => formatClock(at * 1000)) },
+      { ...axis, size: 54, space: 36, values: (_plot, values) => values.map(format) },
     ],
     series: [
       {},

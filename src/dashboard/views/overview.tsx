@@ -88,10 +88,12 @@ function Charts({ live: { samples } }: { live: Live }): JSX.Element {
     const times = samples.map(({ at }) => at)
     return {
       times,
-      throughput: [
+      received: [
         { label: 'received', colour: 'blue', values: samples.map((sample) => sample.receivedPerSecond) },
-        { label: 'delivered', colour: 'teal', values: samples.map((sample) => sample.deliveredPerSecond) },
         { label: 'refused', colour: 'red', values: samples.map((sample) => sample.refusedPerSecond) },
+      ],
+      delivered: [
+        { label: 'delivered', colour: 'teal', values: samples.map((sample) => sample.deliveredPerSecond) },
       ],
       latency: [
         { label: 'p50', colour: 'blue', values: samples.map((sample) => sample.acknowledgeP50Ms) },
@@ -103,10 +105,11 @@ function Charts({ live: { samples } }: { live: Live }): JSX.Element {
   }, [samples])
   return (
     <div class="charts">
+      <Chart title="Received per second" times={charts.times} series={charts.received} format={formatRate} />
       <Chart
-        title="Operations per second"
+        title="Delivered per second"
         times={charts.times}
-        series={charts.throughput}
+        series={charts.delivered}
         format={formatRate}
       />
       <Chart title="Time to acknowledge" times={charts.times} series={charts.latency} format={formatMs} />
@@ -127,18 +130,15 @@ function LatestOperations({ operations }: { operations: readonly LatestOperation
     <table class="cards">
       <thead>
         <tr>
-          <th class="number">Sequence</th>
           <th>Collection</th>
           <th>Record</th>
           <th>Node</th>
+          <th class="number">Sequence</th>
         </tr>
       </thead>
       <tbody>
         {operations.map(({ deliverySequence, collection, recordId, nodeId, kind }) => (
           <tr key={deliverySequence}>
-            <td class="number" data-label="Sequence">
-              {formatCount(deliverySequence)}
-            </td>
             <td data-label="Collection">
               <a href={href(['records', collection])}>
                 <Text text={collection} />
@@ -152,6 +152,9 @@ function LatestOperations({ operations }: { operations: readonly LatestOperation
             </td>
             <td data-label="Node">
               <Id id={nodeId} />
+            </td>
+            <td class="number" data-label="Sequence">
+              {formatCount(deliverySequence)}
             </td>
           </tr>
         ))}

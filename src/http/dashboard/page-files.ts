@@ -33,8 +33,8 @@ const FOLDERS = ['../../dashboard', '../../../dist/dashboard']
  * @returns null when it has not been built
  */
 export function readPageFiles(): PageFiles | null {
-  const folder = FOLDERS.map((path) => fileURLToPath(new URL(path, import.meta.url))).find((path) =>
-    existsSync(join(path, 'index.html')),
+  const folder = FOLDERS.map((path) => fileURLToPath(new URL(path, import.meta.url))).find(
+    (path) => existsSync(join(path, 'assets')), // the sources have no such folder
   )
   if (folder === undefined) return null
   const assets = join(folder, 'assets')

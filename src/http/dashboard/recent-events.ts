@@ -20,7 +20,8 @@ const SECRET_FIELD = /token|secret|password|authorization|key$/i
 export class RecentEvents {
   readonly #runtime: Pick<Runtime, 'now'>
   readonly #refusals = new Ring<ShownRefusal>(MAX_KEPT)
-  readonly #warnings = new Ring<ShownWarning>(MAX_KEPT)
+  /** By what they say, whomever they say it of; in the order of their last time. */
+  readonly #warnings = new Map<string, ShownWarning>()
   readonly #refusalsByCode = new Map<string, number>()
   #refusalCount = 0
   #warningCount = 0
@@ -46,7 +47,7 @@ export class RecentEvents {
   }
 
   warnings(): WarningsAnswer {
-    return { total: this.#warningCount, warnings: this.#warnings.oldestFirst().reverse() }
+    return { total: this.#warningCount, warnings: [...this.#warnings.values()].reverse() }
   }
 
   noteRefusal(fields: LogFields, wasTold: boolean): void {
@@ -70,12 +71,19 @@ export class RecentEvents {
 
   noteWarning(level: ShownWarning['level'], message: string, fields: LogFields): void {
     this.#warningCount++
-    const at = this.#runtime.now()
     const shown = showFields(fields)
-    const { newest } = this.#warnings
-    const isRepeated = newest?.message === message && isSame(newest.fields, shown)
-    if (isRepeated) this.#warnings.replaceNewest({ ...newest, at, count: newest.count + 1 })
-    else this.#warnings.add({ at, level, message: textOf(message), fields: shown, count: 1 })
+    const key = keyOf(level, message, shown)
+    const count = (this.#warnings.get(key)?.count ?? 0) + 1
+    this.#warnings.delete(key) // and to the end of the order
+    this.#warnings.set(key, {
+      at: this.#runtime.now(),
+      level,
+      message: textOf(message),
+      fields: shown,
+      count,
+    })
+    const oldest = this.#warnings.keys().next().value
+    if (this.#warnings.size > MAX_KEPT && oldest !== undefined) this.#warnings.delete(oldest)
   }
 }
 
@@ -154,7 +162,10 @@ function jsonText(value: object): string {
   }
 }
 
-function isSame(a: ShownWarning['fields'], b: ShownWarning['fields']): boolean {
-  const names = Object.keys(a)
-  return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name])
+/** Of whom a warning speaks: the same said of another one is a repetition. */
+const SUBJECTS = ['sessionId', 'remoteAddress', 'nodeId', 'userId', 'operationId', 'recordId', 'hash']
+
+function keyOf(level: string, message: string, fields: ShownWarning['fields']): string {
+  const said = Object.entries(fields).filter(([name]) => !SUBJECTS.includes(name))
+  return JSON.stringify([level, message, said])
 }
