@@ -318,6 +318,28 @@ describeEachStore('a referential constraint', (openStore) => {
     expect(await refusalOf(store, author.insert('m1', { teamId: 't2' }), scope)).toBeNull()
   })
 
+  test('finds nothing in a collection that the schema does not have', async () => {
+    const elsewhere = defineSchema({
+      version: 1,
+      collections: {
+        docs: {
+          fields: { ref: t.string().optional() },
+          constraints: [
+            { type: 'referential', fields: ['ref'], where: { collection: 'gone' }, onConflict: 'x' },
+          ],
+        },
+      },
+    })
+    await using store = await openStore({ schema: elsewhere })
+    const author = new OperationAuthor('a')
+    const insertIn = (collection: string, data: FieldValues) => author.insert('x', data, { collection })
+
+    expect(await appendAll(store, [insertIn('gone', {}), insertIn('docs', { ref: 'x' })])).toEqual([
+      'applied',
+      REFUSED,
+    ])
+  })
+
   test('refuses what cannot be an id', async () => {
     const withNumber = defineSchema({
       version: 1,

@@ -4,7 +4,7 @@ import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { checkOperationId } from '../../../src/core/operation-id.ts'
 import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
 import { createView } from '../../../src/core/view.ts'
-import { MAX_AFFECTED_RECORDS } from '../../../src/store/integrity/references.ts'
+import { MAX_AFFECTED_RECORDS, MAX_CASCADE_DEPTH } from '../../../src/store/integrity/references.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { AppendResult, ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../../support/each-store.ts'
@@ -169,6 +169,37 @@ describeEachStore('deleting a record', (openStore) => {
         a.delete('teams', 't1'),
       ]),
     ).toEqual([RESTRICTED, 'applied', 'applied', 'applied'])
+  })
+
+  test('is refused also when the relation restricts what another one would delete', async () => {
+    const relations = {
+      a: { from: 'pages', to: 'books', type: 'many-to-one', field: 'bookId', onDelete: 'cascade' },
+      b: { from: 'pages', to: 'books', type: 'many-to-one', field: 'firstOf', onDelete: 'restrict' },
+    } as const
+    const books = defineSchema({
+      version: 1,
+      collections: {
+        books: { fields: { name: t.string() } },
+        pages: { fields: { bookId: t.string(), firstOf: t.string().optional() } },
+      },
+      relations,
+    })
+    await using store = await openStore({ schema: books })
+    const a = author()
+    await appendAll(store, [
+      a.insert('books', 'b1', { name: 'x' }),
+      a.insert('pages', 'p1', { bookId: 'b1', firstOf: 'b1' }),
+    ])
+
+    // Devices follow relations one by one: they could not apply the deletion.
+    expect(
+      await appendAll(store, [
+        a.delete('books', 'b1'),
+        a.update('pages', 'p1', { firstOf: null }),
+        a.delete('books', 'b1'),
+      ]),
+    ).toEqual([RESTRICTED, 'applied', 'applied'])
+    expect(await store.countCollection('pages')).toBe(0)
   })
 
   test('looks at references as earlier operations of the batch have left them', async () => {
@@ -364,4 +395,20 @@ test(`a deletion of more than ${MAX_AFFECTED_RECORDS} records is refused, one of
     'applied',
   ])
   expect(await store.countCollection('tasks')).toBe(0)
+}, 60_000)
+
+test(`a deletion goes through ${MAX_CASCADE_DEPTH} levels, and no further`, async () => {
+  const store = new MemoryServerStore({ nodeId: SERVER_NODE })
+  await store.setSchema(schema)
+  const a = author()
+  const chain = Array.from({ length: MAX_CASCADE_DEPTH + 2 }, (_, index) =>
+    a.insert('teams', `t${index}`, { name: `n${index}`, parentId: index === 0 ? null : `t${index - 1}` }),
+  )
+  await appendAll(store, chain)
+
+  expect(await appendAll(store, [a.delete('teams', 't0'), a.delete('teams', 't1')])).toEqual([
+    RESTRICTED,
+    'applied',
+  ])
+  expect(await store.countCollection('teams')).toBe(1)
 }, 60_000)
