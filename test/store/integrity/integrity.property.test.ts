@@ -3,7 +3,9 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { FieldValues, JsonValue, Operation } from '../../../src/core/operation.ts'
 import { replayRecord } from '../../../src/core/record/fold.ts'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
+import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import type {
   AppendRequest,
@@ -13,6 +15,7 @@ import type {
 } from '../../../src/store/store.ts'
 import { SERVER_NODE, temporaryDirectory } from '../../support/each-store.ts'
 import { requestOf, withId } from '../../support/operation-author.ts'
+import { openTestDatabase } from '../../support/postgres.ts'
 import { simulatedRuntime } from '../../support/simulated-runtime.ts'
 import { teamSchema } from '../../support/team-schema.ts'
 
@@ -212,6 +215,34 @@ test('whatever is appended, no table violates its constraints, and stores agree 
     { numRuns: 150 },
   )
 }, 120_000)
+
+test('PostgreSQL agrees with the others', async () => {
+  await using database = await openTestDatabase()
+  let runs = 0
+  await fc.assert(
+    fc.asyncProperty(history, async (batches) => {
+      const { now } = simulatedRuntime()
+      const memory = await openMemory()
+      const postgres = await createPostgresServerStore({
+        connectionString: database.connectionString,
+        nodeId: SERVER_NODE,
+        schema: `run_${++runs}`,
+        runtime: { ...systemRuntime(), now },
+      })
+      await postgres.setSchema(schema)
+
+      for (const requests of requestsOf(batches)) {
+        expect(await postgres.append(requests)).toEqual(await memory.append(requests))
+      }
+
+      expect(await findViolations(postgres)).toEqual([])
+      expect(await logOf(postgres)).toEqual(await logOf(memory))
+      await expectTablesToEqualReplay(postgres)
+      await postgres.close()
+    }),
+    { numRuns: 10 },
+  )
+}, 300_000)
 
 test('a batch comes to the same as its operations one by one', async () => {
   await fc.assert(
