@@ -19,6 +19,7 @@ type IngestRequest = AppendRequest | ServerWrite
 interface QueuedBatch {
   readonly requests: readonly IngestRequest[]
   readonly bytes: number
+  readonly source: object | undefined
   readonly resolve: (results: readonly AppendResult[]) => void
   readonly reject: (error: unknown) => void
 }
@@ -39,6 +40,7 @@ export class Ingest {
   #isScheduled = false
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
   #roomWaiters: (() => void)[] = []
+  readonly #failedSources = new WeakSet<object>()
 
   constructor(store: ServerStore, runtime: Runtime, logger: Logger, options: IngestOptions) {
     this.#store = store
@@ -66,12 +68,19 @@ export class Ingest {
   /**
    * Stores a batch. Settles once its operations are durable, were stored before, or are refused.
    *
+   * @param source whose batches build on one another: once one of them was not stored, none that
+   *   follows is. Stored beyond the gap, they would raise the version vector over it, and the client
+   *   would never send again what was lost.
    * @throws StoreError when nothing of it was stored
    */
-  submit(requests: readonly IngestRequest[]): Promise<readonly AppendResult[]> {
+  submit(requests: readonly IngestRequest[], source?: object): Promise<readonly AppendResult[]> {
     return new Promise((resolve, reject) => {
+      if (source !== undefined && this.#failedSources.has(source)) {
+        reject(earlierBatchFailed())
+        return
+      }
       const bytes = requests.reduce((sum, request) => sum + sizeOf(request), 0)
-      this.#queue.push({ requests, bytes, resolve, reject })
+      this.#queue.push({ requests, bytes, source, resolve, reject })
       this.#queuedBytes += bytes
       this.#schedule()
     })
@@ -102,7 +111,11 @@ export class Ingest {
 
   async #commitQueued(): Promise<void> {
     this.#isCommitting = true
-    while (this.#queue.length > 0) await this.#commitGroup(this.#takeGroup())
+    while (this.#queue.length > 0) {
+      const group = this.#takeGroup()
+      await this.#commitGroup(group)
+      this.#release(group)
+    }
     this.#isCommitting = false
     this.#idle?.resolve()
     this.#idle = null
@@ -121,16 +134,15 @@ export class Ingest {
       results = await this.#store.append(requests)
     } catch (error) {
       endSpan(span, error)
+      if (!(error instanceof StoreError) && group.length > 1) return this.#commitEach(group)
       this.#metrics.operations('failed', requests.length)
       logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
       const failure =
         error instanceof StoreError
           ? error
           : new StoreError('STORE_UNAVAILABLE', 'The store could not commit.', { cause: error })
-      for (const batch of group) batch.reject(failure) // nothing was stored: the clients send again
+      this.#fail(group, failure)
       return
-    } finally {
-      this.#release(group)
     }
     const entries = results.flatMap((result) => (result.status === 'applied' ? result.entries : []))
     endSpan(span)
@@ -138,12 +150,42 @@ export class Ingest {
     this.#metrics.committed(requests.length, durationMs)
     countOutcomes(results, this.#metrics)
     settleEach(group, results)
-    this.#options.onCommitted(entries)
+    this.#publish(entries)
     logEvent(this.#logger, LOG_EVENTS.batchCommitted, {
       operations: requests.length,
       applied: entries.length,
       durationMs,
     })
+  }
+
+  /** A programming error that one batch runs into is not to keep the others from being stored. */
+  async #commitEach(group: readonly QueuedBatch[]): Promise<void> {
+    for (const batch of group) {
+      if (!this.#hasFailed(batch)) await this.#commitGroup([batch])
+      else batch.reject(earlierBatchFailed())
+    }
+  }
+
+  /** What is stored is stored: an error in who is told of it must not end the writing. */
+  #publish(entries: readonly LogEntry[]): void {
+    try {
+      this.#options.onCommitted(entries)
+    } catch (error) {
+      logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error })
+    }
+  }
+
+  /** Nothing of the group was stored: the clients send it again, and what was to follow it. */
+  #fail(group: readonly QueuedBatch[], failure: StoreError): void {
+    for (const { source } of group) if (source !== undefined) this.#failedSources.add(source)
+    const following = this.#queue.filter((batch) => this.#hasFailed(batch))
+    this.#queue = this.#queue.filter((batch) => !this.#hasFailed(batch))
+    this.#release(following)
+    for (const batch of [...group, ...following]) batch.reject(failure)
+  }
+
+  #hasFailed({ source }: QueuedBatch): boolean {
+    return source !== undefined && this.#failedSources.has(source)
   }
 
   #takeGroup(): readonly QueuedBatch[] {
@@ -164,6 +206,10 @@ export class Ingest {
     this.#roomWaiters = []
     for (const proceed of waiters) proceed()
   }
+}
+
+function earlierBatchFailed(): StoreError {
+  return new StoreError('STORE_UNAVAILABLE', 'An earlier batch of the same session was not stored.')
 }
 
 /** A write of the server is given its text only when it is stored; its values are what it weighs. */

@@ -206,7 +206,7 @@ export class Push {
     const { runtime, metrics } = this.#context
     const requests = guarded.flatMap((item) => (item.verdict === 'store' ? [item.request] : []))
     const bytes = requests.reduce((sum, request) => sum + request.wireJson.length, 0)
-    const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests)
+    const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests, this)
     this.#inFlightBytes += bytes
     const before = this.#answered
     this.#answered = Promise.all([stored, before])

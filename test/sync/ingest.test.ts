@@ -80,7 +80,7 @@ test('fails every batch of a transaction that failed, and goes on with the next'
   const failed = [ingest.submit(batchOf(1)), ingest.submit(batchOf(1))]
   const outcomes = Promise.allSettled(failed)
   await settle()
-  transactions[0]?.fail(new Error('disk full'))
+  transactions[0]?.fail(new StoreError('STORE_UNAVAILABLE', 'disk full'))
   for (const outcome of await outcomes) {
     expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })
     expect((outcome as PromiseRejectedResult).reason).toBeInstanceOf(StoreError)
@@ -90,6 +90,66 @@ test('fails every batch of a transaction that failed, and goes on with the next'
   transactions[1]?.commit()
 
   await expect(next).resolves.toHaveLength(1)
+})
+
+test('stores nothing of a session beyond a batch that was not stored', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+  const [phone, tablet] = [{}, {}]
+
+  const first = ingest.submit(batchOf(1, 'phone'), phone)
+  await settle()
+  const second = ingest.submit(batchOf(1, 'phone'), phone)
+  const other = ingest.submit(batchOf(1, 'tablet'), tablet)
+  const outcomes = Promise.allSettled([first, second])
+  transactions[0]?.fail(new StoreError('STORE_UNAVAILABLE', 'disk full'))
+  await settle()
+  const third = ingest.submit(batchOf(1, 'phone'), phone)
+  await expect(third).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  transactions[1]?.commit()
+
+  expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  await expect(other).resolves.toHaveLength(1)
+  expect(transactions.flatMap((t) => t.requests.map((r) => r.wireJson))).toEqual(['phone0', 'tablet0'])
+  expect(ingest.queuedBytes).toBe(0)
+})
+
+test('a batch that the store stumbles over does not keep the others from being stored', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+
+  const bad = ingest.submit(batchOf(1, 'bad'), {})
+  const good = ingest.submit(batchOf(1, 'good'), {})
+  const refused = expect(bad).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await settle()
+  transactions[0]?.fail(new TypeError('a programming error'))
+  await settle()
+  transactions[1]?.fail(new TypeError('a programming error'))
+  await settle()
+  transactions[2]?.commit()
+
+  await refused
+  await expect(good).resolves.toHaveLength(1)
+  await ingest.drain()
+  expect(ingest.queuedBytes).toBe(0)
+})
+
+test('an error in who is told of a commit does not end the writing', async () => {
+  const { store, transactions } = controlledStore()
+  const ingest = new Ingest(store, simulatedRuntime(), silentLogger, {
+    maxGroupOperations: 100,
+    maxQueuedBytes: 1000,
+    onCommitted: () => {
+      throw new Error('an observer failed')
+    },
+  })
+
+  for (const round of [0, 1]) {
+    const stored = ingest.submit(batchOf(1))
+    await settle()
+    transactions[round]?.commit()
+    await expect(stored).resolves.toHaveLength(1)
+  }
 })
 
 test('tells when its queue is full, and when there is room again', async () => {
