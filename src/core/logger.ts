@@ -62,6 +62,11 @@ export const LOG_EVENTS = {
     message: 'reading new operations from the store failed; delivery waits',
     fields: 'err',
   },
+  observerFailed: {
+    level: 'error',
+    message: 'who watches the commits threw an error; the sessions were served',
+    fields: 'err',
+  },
   requestFailed: { level: 'error', message: 'an HTTP request met a programming error', fields: 'err' },
   tlsReloaded: { level: 'info', message: 'certificate reloaded', fields: 'certFile' },
   tlsReloadFailed: {
@@ -69,7 +74,6 @@ export const LOG_EVENTS = {
     message: 'the changed certificate cannot be used; the last one stays',
     fields: 'err',
   },
-  notReady: { level: 'warn', message: 'the store answered a health check with an error', fields: 'err' },
   transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
   authProviderFailed: {
     level: 'error',
@@ -84,8 +88,8 @@ export const LOG_EVENTS = {
   authFailed: {
     level: 'info',
     message: 'authentication refused',
-  },
     fields: 'sessionId, remoteAddress, reason',
+  },
   sessionsRevoked: {
     level: 'info',
     message: 'sessions ended because their tokens were revoked',
@@ -95,6 +99,7 @@ export const LOG_EVENTS = {
     level: 'warn',
     message: 'revocations could not be read; tried again shortly',
     fields: 'err',
+  },
   logReplaced: {
     level: 'warn',
     message: 'a backup was restored in the place of the log; clients are sent back to start over',
@@ -102,7 +107,6 @@ export const LOG_EVENTS = {
   },
   backupWritten: { level: 'info', message: 'backup written', fields: 'file, operations, bytes, durationMs' },
   backupFailed: { level: 'error', message: 'backup failed', fields: 'directory, err' },
-  },
   tokenRefused: { level: 'debug', message: 'token refused', fields: 'reason, detail' },
   authCallbackFailed: {
     level: 'error',

@@ -26,8 +26,11 @@ export interface DeliveryOptions {
   readonly feed: FeedWindow
   /** The node whose own operations are left out. */
   readonly nodeId: string
-  /** True from the start when the client has a watermark; else it gets its own history back first. */
-  readonly skipOwnOperations: boolean
+  /**
+   * Up to here the client has its own operations and is not sent them again. Beyond it, it gets them
+   * back with the initial stream: it has lost its database, or was cut off while it got them back.
+   */
+  readonly ownSequence: number
   /** The client's watermark: the stream's first base. */
   readonly from: number
   /** The log's end at the handshake: the batch that reaches it is the final one. */
@@ -73,7 +76,8 @@ export class DeliveryStream {
   #isReading = false
   #isStopped = false
   #generation = 0
-  #skipOwn: boolean
+  /** Where the initial stream ended: what is the client's own beyond, it has sent since. */
+  #initialEnd = Number.POSITIVE_INFINITY
 
   constructor(target: DeliveryTarget, options: DeliveryOptions) {
     this.#target = target
@@ -81,7 +85,6 @@ export class DeliveryStream {
     this.#chainEnd = options.from
     this.#scannedTo = options.from
     this.#acknowledged = options.from
-    this.#skipOwn = options.skipOwnOperations
     this.#lastProgressAt = options.runtime.monotonicNow()
   }
 
@@ -157,6 +160,11 @@ export class DeliveryStream {
     return 'resent'
   }
 
+  /** What is missing is not due to the client: its time starts anew. */
+  excuse(): void {
+    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+  }
+
   /** Goes back to the last acknowledged position; a page that is being read no longer fits. */
   #rewind(): void {
     this.#generation++
@@ -168,6 +176,7 @@ export class DeliveryStream {
 
   /** Moves the watermark of a client that has not seen anything of a long invisible tail. */
   skipInvisibleTail(force = false): void {
+    if (force) this.pump() // a view that shows nothing new has not been told how far the log has come
     if (!this.#isCaughtUp || this.#isStopped || this.#inFlight.length > 0) return
     const skipped = this.#scannedTo - this.#chainEnd
     if (skipped >= (force ? 1 : SKIP_AFTER_ENTRIES))
@@ -186,10 +195,9 @@ export class DeliveryStream {
 
   #sendFromFeed(): void {
     const { feed, view, batchSize } = this.#options
-    const found = view.entriesAfter(this.#scannedTo, batchSize)
+    const { entries: found, isAll } = view.entriesAfter(this.#scannedTo, batchSize, MAX_BATCH_BYTES)
     const visible = found.slice(0, batchLength(found, view.view))
-    const isAll = found.length < batchSize && visible.length === found.length
-    const max = isAll ? feed.head : endOf(visible)
+    const max = isAll && visible.length === found.length ? feed.head : endOf(visible)
     const entries = this.#withoutOwn(visible)
     this.#scannedTo = max
     const isWhole = entries.length === visible.length
@@ -203,13 +211,12 @@ export class DeliveryStream {
     this.#isReading = true
     try {
       await this.#sendNextPage()
-    } catch (error) {
-      if (!this.#isStopped) this.#target.onDeliveryFailed(error)
-      return
-    } finally {
       this.#isReading = false
+      this.pump()
+    } catch (error) {
+      this.#isReading = false
+      if (!this.#isStopped) this.#target.onDeliveryFailed(error)
     }
-    this.pump()
   }
 
   async #sendNextPage(): Promise<void> {
@@ -241,16 +248,16 @@ export class DeliveryStream {
 
   #finishInitialStream(): void {
     this.#isCaughtUp = true
-    this.#skipOwn = true
+    this.#initialEnd = this.#scannedTo
     this.#target.onCaughtUp()
   }
 
   #withoutOwn(entries: readonly LogEntry[]): readonly LogEntry[] {
-    if (!this.#skipOwn) return entries
-    const { nodeId } = this.#options
-    return entries.some((entry) => entry.nodeId === nodeId)
-      ? entries.filter((entry) => entry.nodeId !== nodeId)
-      : entries
+    const { nodeId, ownSequence } = this.#options
+    const isKnown = (entry: LogEntry): boolean =>
+      entry.nodeId === nodeId &&
+      (entry.deliverySequence > this.#initialEnd || entry.sequenceNumber <= ownSequence)
+    return entries.some(isKnown) ? entries.filter((entry) => !isKnown(entry)) : entries
   }
 
   /** @param frames where the frame is found or kept, when other sessions are sent the same entries */

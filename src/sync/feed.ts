@@ -6,7 +6,7 @@ export interface FeedOptions {
   readonly maxBytes: number
   /** Called with entries as they are committed, in order, without a gap. */
   readonly onEntries: (entries: readonly LogEntry[]) => void
-  /** Reading on from the store failed; the next commit or announcement tries again. */
+  /** Reading on from the store failed; `retry`, the next commit or announcement tries again. */
   readonly onFailed: (error: unknown) => void
   /** What follows is another log: a backup was restored in the place of the one that was read. */
   readonly onReplaced: () => void
@@ -29,6 +29,7 @@ export class Feed {
   #evictedThrough = 0
   #refilling: Promise<void> | null = null
   #refillAgain = false
+  #hasFailed = false
 
   constructor(store: ServerStore, options: FeedOptions) {
     this.#store = store
@@ -72,8 +73,12 @@ export class Feed {
       this.#refillAgain = true
       return this.#refilling
     }
+    this.#hasFailed = false
     this.#refilling = this.#readToEnd()
-      .catch((error: unknown) => this.#options.onFailed(error))
+      .catch((error: unknown) => {
+        this.#hasFailed = true
+        this.#options.onFailed(error)
+      })
       .finally(() => {
         this.#refilling = null
         if (!this.#refillAgain) return
@@ -81,6 +86,11 @@ export class Feed {
         void this.refill()
       })
     return this.#refilling
+  }
+
+  /** Reads on where reading has failed: what is committed must not wait for the next commit. */
+  retry(): void {
+    if (this.#hasFailed) void this.refill()
   }
 
   async #readToEnd(): Promise<void> {

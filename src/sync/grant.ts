@@ -4,7 +4,7 @@ import type { ScopeMap } from '../core/scope.ts'
 import { grantScope } from '../core/scope.ts'
 import { createView, type View } from '../core/view.ts'
 import type { HandshakeMessage } from '../protocol/messages.ts'
-import type { NodeRegistration, ServerStore } from '../store/store.ts'
+import type { ServerStore } from '../store/store.ts'
 
 /** What a handshake comes to once its author is known. */
 export interface Grant {
@@ -15,6 +15,8 @@ export interface Grant {
   readonly acceptedScope: ScopeMap | undefined
   /** Identifies the granted scope, to notice when it changes behind a watermark. */
   readonly scopeKey: string
+  /** Nothing is hidden from the client but what it does not want. */
+  readonly isUnrestricted: boolean
 }
 
 /**
@@ -44,27 +46,8 @@ export async function grantView(
     acceptedScope:
       granted !== null && canonicalJson(granted) === canonicalJson(handshake.syncScope) ? granted : undefined,
     scopeKey: createView(granted).key,
+    isUnrestricted: granted === null,
   }
-}
-
-/**
- * The delivery sequence from which the client must be served.
- *
- * @returns `from`, and whether the client has to be told to start over: its watermark is above our
- *   log (an older backup was restored), or counts a scope that is no longer the granted one
- * @see docs/protocol.md, "Watermarks"
- */
-export function startOfStream(
-  watermark: number,
-  head: number,
-  grant: Grant,
-  registration: NodeRegistration | undefined,
-): { from: number; startsOver: boolean } {
-  if (watermark > head) return { from: 0, startsOver: true }
-  const isScopeKnownToClient = grant.acceptedScope !== undefined || grant.writeScope === null
-  const hasChanged = registration?.viewKey !== grant.scopeKey
-  if (watermark > 0 && !isScopeKnownToClient && hasChanged) return { from: 0, startsOver: true }
-  return { from: watermark, startsOver: false }
 }
 
 async function trackScope(

@@ -3,8 +3,18 @@ import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
 import type { NodeRegistration } from '../store/store.ts'
-import { grantView, startOfStream } from './grant.ts'
+import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
+import {
+  eraKey,
+  isOutdated,
+  presentEra,
+  type ScopeEra,
+  serializeEra,
+  storedEra,
+  UNRESTRICTED,
+  viewId,
+} from './scope-era.ts'
 import type { SessionIdentity } from './session.ts'
 
 type Response = Omit<HandshakeResponseMessage, 'messageId'>
@@ -23,6 +33,8 @@ export type HandshakeResult =
       /** What a client without watermark has acknowledged before; 0 for nothing. */
       readonly legacyPosition: number
       readonly deltaCursor: string | undefined
+      /** What to remember of the node as soon as the client acknowledges; null for nothing. */
+      readonly restartedEra: string | null
     }
   | { readonly accepted: false; readonly error: 'AUTH_FAILED' }
   | { readonly accepted: false; readonly error: 'SCHEMA_MISMATCH'; readonly response: Response }
@@ -68,18 +80,25 @@ export async function acceptHandshake(
 
   const grant = await grantView(store, auth, message)
   const registration = (await store.readNodes([message.nodeId])).get(message.nodeId)
-  const registered = await registerNode(message.nodeId, auth, grant.scopeKey, registration, context)
   const watermark = message.lastDeliverySequence
-  const head = context.feed.head
-  const { from, startsOver } = startOfStream(watermark ?? 0, head, grant, registration)
+  const head = await endOfLog(watermark, context)
+  const userId = isProvable(auth, context) ? auth.userId : null
+  const era = eraOf(message, { grant, userId, head, registration })
+  const registered = await registerNode(message, { userId, era, registration }, context)
+  const speaksForNode = context.isOpen || registered.userId === null || registered.userId === auth.userId
+  const start =
+    watermark === undefined
+      ? startOfDelta(vector, era, speaksForNode, registered)
+      : startOfStream(watermark, head, message, era)
   return {
     accepted: true,
     response: {
       ...base,
+      versionVector: speaksForNode ? base.versionVector : without(base.versionVector, message.nodeId),
       accepted: true,
       ...(message.supportedWireFormats && { selectedWireFormat: 'json' as const }),
       ...(watermark !== undefined && {
-        serverMaxDeliverySequence: startsOver ? Math.min(head, watermark - 1) : head,
+        serverMaxDeliverySequence: start.from < watermark ? Math.min(head, watermark - 1) : head,
       }),
       ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
       ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
@@ -89,14 +108,83 @@ export async function acceptHandshake(
       auth,
       view: grant.view,
       isModern: watermark !== undefined,
-      speaksForNode: registered.userId === null || registered.userId === auth.userId,
+      speaksForNode,
     },
     watermark,
-    from,
     vector,
-    legacyPosition: watermark === undefined ? (registration?.legacyPosition ?? 0) : 0,
+    legacyPosition: 0,
+    restartedEra: null,
     deltaCursor: message.deltaCursor,
+    ...start,
   }
+}
+
+/** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */
+async function endOfLog(watermark: number | undefined, { feed, store }: SyncHubContext): Promise<number> {
+  if (watermark === undefined || watermark <= feed.head) return feed.head
+  return Math.max(feed.head, await store.getMaxDeliverySequence())
+}
+
+/**
+ * The era that the watermark belongs to, or the legacy position. A client that is told its scope
+ * names its watermarks by that: it needs none.
+ */
+function eraOf(
+  message: HandshakeMessage,
+  seen: {
+    grant: Grant
+    userId: string | null
+    head: number
+    registration: NodeRegistration | undefined
+  },
+): ScopeEra {
+  const { grant, userId, registration } = seen
+  const stored = storedEra(registration)
+  const watermark = message.lastDeliverySequence
+  if (watermark !== undefined && grant.acceptedScope !== undefined) return stored
+  // Nothing marks gaps for a client without watermark: for it, other subsets are another grant.
+  const grantKey = watermark === undefined ? grant.view.key : grant.scopeKey
+  const isUnrestricted = grant.isUnrestricted && (watermark !== undefined || grant.view.subsets.length === 0)
+  const key = isUnrestricted ? UNRESTRICTED : eraKey(grantKey, userId)
+  const isFirst = registration === undefined && (watermark ?? 0) === 0
+  return presentEra(stored, key, isFirst ? 0 : Math.max(seen.head, watermark ?? 0))
+}
+
+/**
+ * Where the stream of a client with watermark starts: there, or at 0 when it has to start over. Its
+ * watermark may be above our log (an older backup was restored), or of another grant.
+ *
+ * @see docs/protocol.md, "Watermarks"
+ */
+function startOfStream(
+  watermark: number,
+  head: number,
+  message: HandshakeMessage,
+  era: ScopeEra,
+): { from: number; restartedEra: string | null } {
+  const view = viewId(message)
+  const from = watermark > head || isOutdated(watermark, view, era) ? 0 : watermark
+  const isRemembered = from > 0 || era.since === 0 || era.restartedView === view
+  return { from, restartedEra: isRemembered ? null : serializeEra({ ...era, restartedView: view }) }
+}
+
+/**
+ * Where the delta of a client without watermark starts. What its vector claims counts only where it
+ * was reached under the present grant, by who speaks for the node; else everything is sent again.
+ */
+function startOfDelta(
+  vector: VersionVector,
+  era: ScopeEra,
+  speaksForNode: boolean,
+  { legacyPosition }: NodeRegistration,
+): { from: 0; vector: VersionVector; legacyPosition: number } {
+  const isTrusted = speaksForNode && (era.since === 0 || legacyPosition >= era.since)
+  return isTrusted ? { from: 0, vector, legacyPosition } : { from: 0, vector: new Map(), legacyPosition: 0 }
+}
+
+/** What a node has sent is told to who speaks for it: another one could have raised it. */
+function without(vector: Response['versionVector'], nodeId: string): Response['versionVector'] {
+  return Object.fromEntries(Object.entries(vector).filter(([key]) => key !== nodeId))
 }
 
 /** A provider that throws refuses: a broken check must not let anybody in. */
@@ -130,16 +218,20 @@ function refuseSchemaVersion(
  * use it (a shared device), but what they send does not tell that node what it need not send again.
  */
 function registerNode(
-  nodeId: string,
-  auth: AuthContext,
-  scopeKey: string,
-  registration: NodeRegistration | undefined,
+  { nodeId, lastDeliverySequence }: HandshakeMessage,
+  seen: { userId: string | null; era: ScopeEra; registration: NodeRegistration | undefined },
   context: SyncHubContext,
 ): Promise<NodeRegistration> | NodeRegistration {
-  const userId = isProvable(auth, context) ? auth.userId : null
-  const isUnchanged = registration?.viewKey === scopeKey && (registration.userId !== null || userId === null)
+  const { userId, era, registration } = seen
+  const isSameEra = storedEra(registration).key === era.key
+  const isUnchanged = isSameEra && (registration?.userId !== null || userId === null)
   if (registration !== undefined && isUnchanged) return registration
-  return context.store.registerNode({ nodeId, viewKey: scopeKey, ...(userId !== null && { userId }) })
+  return context.store.registerNode({
+    nodeId,
+    ...(!isSameEra && { viewKey: serializeEra(era) }),
+    ...(!isSameEra && lastDeliverySequence === undefined && { legacyPosition: 0 }),
+    ...(userId !== null && { userId }),
+  })
 }
 
 function isProvable(auth: AuthContext, context: SyncHubContext): boolean {

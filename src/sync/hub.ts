@@ -75,7 +75,7 @@ export class SyncHub {
     this.#runtime = options.runtime
     this.#logger = options.logger
     this.#feed = new Feed(options.store, {
-      maxBytes: FEED_BYTES,
+      maxBytes: options.feedBytes ?? FEED_BYTES,
       onEntries: (entries) => this.#publish(entries),
       onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),
       onReplaced: () => this.#onLogReplaced(),
@@ -128,7 +128,10 @@ export class SyncHub {
 
   /** Learns where the log ends. Sessions wait for it before they answer a handshake. */
   open(): Promise<void> {
-    this.#opening ??= this.#open()
+    this.#opening ??= this.#open().catch((error) => {
+      this.#opening = null // the next connection tries again
+      throw error
+    })
     return this.#opening
   }
 
@@ -199,9 +202,15 @@ export class SyncHub {
   }
 
   async #open(): Promise<void> {
+    const head = await this.#store.getMaxDeliverySequence()
     await this.#revocations.start()
-    this.#feed.start(await this.#store.getMaxDeliverySequence())
+    if (this.#isStopping) {
+      this.#revocations.stop()
+      return
+    }
+    this.#feed.start(head)
     this.#endSubscription = this.#store.onRemoteCommit(() => void this.#feed.refill())
+    void this.#feed.refill() // what was committed elsewhere since the head was read
     this.#scheduleSweep()
   }
 
@@ -213,7 +222,13 @@ export class SyncHub {
 
   #publish(entries: readonly LogEntry[]): void {
     this.#views.publish(entries)
-    for (const observe of this.#observers) observe(entries)
+    for (const observe of this.#observers) {
+      try {
+        observe(entries)
+      } catch (error) {
+        logEvent(this.#logger, LOG_EVENTS.observerFailed, { err: error })
+      }
+    }
   }
 
   #refuseConnection(transport: ServerTransport): ConnectionErrorCode | null {
@@ -293,12 +308,23 @@ export class SyncHub {
   #sweep(): void {
     this.#sweeps++
     for (const session of this.#watched) {
-      if (!session.checkProgress()) this.#watched.delete(session)
+      if (!this.#isWorthWatching(session)) this.#watched.delete(session)
     }
+    this.#feed.retry()
     this.#views.trim()
     if (this.#sweeps % SKIP_INTERVAL_SWEEPS !== 0 || this.#skippedTo === this.#feed.head) return
     this.#skippedTo = this.#feed.head
     for (const session of this.#accepted.values()) session.skipInvisibleTail()
+  }
+
+  /** One session's error must not end the looking after all others. */
+  #isWorthWatching(session: Session): boolean {
+    try {
+      return session.checkProgress()
+    } catch (error) {
+      session.onDeliveryFailed(error)
+      return false
+    }
   }
 
   #sleep(delayMs: number): Promise<void> {

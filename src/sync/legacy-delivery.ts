@@ -6,7 +6,7 @@ import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
-import type { LogEntry, ServerStore } from '../store/store.ts'
+import type { DeliveryPage, LogEntry, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
 import { type DeliveryTarget, endOf, RESEND_AFTER_MS } from './delivery.ts'
 import type { FeedWindow, SharedView } from './views.ts'
@@ -28,7 +28,9 @@ export interface LegacyDeliveryOptions {
 
 /** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
 const MAX_SORTED_ENTRIES = 10_000
-const MAX_PAGE_BYTES = 4 * 1024 * 1024
+const MAX_SORTED_BYTES = 4 * 1024 * 1024
+/** A batch is kept until it is acknowledged. */
+const MAX_BATCH_BYTES = 512 * 1024
 /** Batches that may be on their way unacknowledged. */
 const WINDOW_BATCHES = 16
 
@@ -63,6 +65,7 @@ export class LegacyDelivery {
   #position: number | null = null
   #sentTo: number
   #isPulling = false
+  #pullsAgain = false
   #isStopped = false
   #isLive = false
   #messageCount = 0
@@ -90,7 +93,9 @@ export class LegacyDelivery {
   }
 
   pump(): void {
-    if (!this.#isPulling && !this.#isStopped) void this.#pull()
+    // While it pulls, it may just have seen that there is nothing.
+    if (this.#isPulling) this.#pullsAgain = true
+    else if (!this.#isStopped) void this.#pull()
   }
 
   acknowledge({ acknowledgedMessageId }: AcknowledgmentMessage): void {
@@ -118,6 +123,11 @@ export class LegacyDelivery {
     return 'resent'
   }
 
+  /** What is missing is not due to the client: its time starts anew. */
+  excuse(): void {
+    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+  }
+
   stop(): void {
     this.#isStopped = true
   }
@@ -133,19 +143,26 @@ export class LegacyDelivery {
   async #pull(): Promise<void> {
     this.#isPulling = true
     try {
-      while (this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()) {
-        const batch = this.#isLive ? await this.#nextLiveBatch() : await this.#nextDeltaBatch()
-        if (batch === null || this.#isStopped) return
-        this.#send(batch)
-        if (!this.#isLive && batch.isFinal) {
-          this.#isLive = true
-          this.#target.onCaughtUp()
-        }
-      }
+      do {
+        this.#pullsAgain = false
+        await this.#sendWhatFits()
+      } while (this.#pullsAgain)
     } catch (error) {
       if (!this.#isStopped) this.#target.onDeliveryFailed(error)
     } finally {
       this.#isPulling = false
+    }
+  }
+
+  async #sendWhatFits(): Promise<void> {
+    while (!this.#isStopped && this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()) {
+      const batch = this.#isLive ? await this.#nextLiveBatch() : await this.#nextDeltaBatch()
+      if (batch === null || this.#isStopped) return
+      this.#send(batch)
+      if (!this.#isLive && batch.isFinal) {
+        this.#isLive = true
+        this.#target.onCaughtUp()
+      }
     }
   }
 
@@ -171,10 +188,10 @@ export class LegacyDelivery {
   async #readLive(): Promise<{ found: readonly LogEntry[]; end: number }> {
     const { feed, view, store, batchSize } = this.#options
     if (view.covers(this.#sentTo)) {
-      const found = view.entriesAfter(this.#sentTo, batchSize)
-      return { found, end: found.length < batchSize ? feed.head : endOf(found) }
+      const { entries, isAll } = view.entriesAfter(this.#sentTo, batchSize, MAX_BATCH_BYTES)
+      return { found: entries, end: isAll ? feed.head : endOf(entries) }
     }
-    const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
+    const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
     const page = await store.readDelivery(query)
     return { found: page.entries, end: page.scannedTo }
   }
@@ -238,24 +255,36 @@ export class LegacyDelivery {
 
   /** Too much to sort: in commit order, which puts causes first wherever they were pushed first. */
   async *#streamedBatches(end: number): AsyncGenerator<Batch, void> {
-    const { store, vector, view, batchSize } = this.#options
+    const { view } = this.#options.view
     let after = 0
-    for (let batchIndex = 0; ; batchIndex++) {
-      const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_PAGE_BYTES }
-      const page = await store.readMissing(vector, query)
-      const entries = page.entries.slice(0, batchLength(page.entries, view.view))
+    let batchIndex = 0
+    for (;;) {
+      const page = await this.#readStreamed(after)
+      const entries = page.entries.slice(0, batchLength(page.entries, view))
       const isCut = entries.length < page.entries.length
       after = isCut ? endOf(entries) : page.scannedTo
       const isFinal = page.isLast && !isCut
-      yield { entries, isFinal, batchIndex, position: isFinal ? end : null }
+      if (entries.length === 0 && !isFinal) continue
+      yield { entries, isFinal, batchIndex: batchIndex++, position: isFinal ? end : null }
       if (isFinal) return
     }
+  }
+
+  /** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
+  async #readStreamed(after: number): Promise<DeliveryPage> {
+    const { store, vector, view, batchSize, legacyPosition } = this.#options
+    const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
+    if (legacyPosition > 0 && after >= legacyPosition) return store.readDelivery(query)
+    const page = await store.readMissing(vector, query)
+    if (legacyPosition === 0 || page.scannedTo <= legacyPosition) return page
+    const entries = page.entries.filter((entry) => entry.deliverySequence <= legacyPosition)
+    return { entries, scannedTo: legacyPosition, isLast: false }
   }
 
   /** What the vector lacks, and what came after the last acknowledged live batch. */
   async #readMissing(limit: number): Promise<{ entries: LogEntry[]; isComplete: boolean }> {
     const { store, vector, view, legacyPosition } = this.#options
-    const query = { view: view.view, limit, maxBytes: MAX_PAGE_BYTES }
+    const query = { view: view.view, limit, maxBytes: MAX_SORTED_BYTES }
     const missing = await store.readMissing(vector, { ...query, after: 0 })
     const bySequence = new Map(missing.entries.map((entry) => [entry.deliverySequence, entry]))
     let isComplete = missing.isLast

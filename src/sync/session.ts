@@ -1,5 +1,5 @@
 import type { AuthContext } from '../auth/provider.ts'
-import { assertNever, ProtocolError } from '../core/errors.ts'
+import { assertNever, ProtocolError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, type Span, startSpan } from '../core/tracing.ts'
@@ -11,7 +11,13 @@ import {
   MAX_CLOSE_REASON_BYTES,
 } from '../protocol/connection-errors.ts'
 import type { Frame } from '../protocol/frame.ts'
-import type { HandshakeMessage, ReceivedMessage, SyncMessage, WireFormat } from '../protocol/messages.ts'
+import type {
+  AcknowledgmentMessage,
+  HandshakeMessage,
+  ReceivedMessage,
+  SyncMessage,
+  WireFormat,
+} from '../protocol/messages.ts'
 import { receiveMessage } from '../protocol/receive.ts'
 import type { LogEntry } from '../store/store.ts'
 import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
@@ -46,6 +52,8 @@ export interface SessionIdentity {
 
 /** Frames of one connection that wait to be processed: beyond it the socket is paused. */
 const MAX_INBOX_BYTES = 1024 * 1024
+/** Of the send buffer's bound, which delivery keeps; answers, and one chunk of a blob, come on top. */
+const MAX_BACKLOG_FACTOR = 4
 /** A client that reads nothing for this long while its buffer is full is cut off. */
 const MAX_BLOCKED_MS = 30_000
 
@@ -67,6 +75,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #format: WireFormat = 'json'
   #identity: SessionIdentity | null = null
   #stream: DeliveryStream | LegacyDelivery | null = null
+  #restartedEra: string | null = null
   #sharedView: SharedView | null = null
   #timer: Timer | null = null
   #blockedSince: number | null = null
@@ -135,15 +144,17 @@ export class Session implements ViewReader, DeliveryTarget {
 
   send(message: SyncMessage): void {
     if (this.#state === 'closed' || !this.#transport.isConnected()) return
-    if (this.#transport.sendFrame) this.#transport.sendFrame(encodeFrame(message, this.#format))
-    else this.#transport.send(message)
+    this.#attempt(() => {
+      if (this.#transport.sendFrame) this.#transport.sendFrame(encodeFrame(message, this.#format))
+      else this.#transport.send(message)
+    })
+    this.#boundBacklog()
   }
 
   /** Sends a JSON frame made for several sessions; false when this one's buffer is full and it was dropped. */
   sendShared(frame: Frame): boolean {
     if (!this.isAccepted || !this.canSend()) return false
-    if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
-    else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
+    this.#sendFrame(frame)
     return true
   }
 
@@ -152,8 +163,7 @@ export class Session implements ViewReader, DeliveryTarget {
   sendDelivery(frame: Frame, entries: readonly LogEntry[]): void {
     if (this.#state === 'closed') return
     this.#context.stats.operationsSent += entries.length
-    if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
-    else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
+    this.#sendFrame(frame)
     this.#context.watchProgress(this)
   }
 
@@ -173,7 +183,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   onViewAdvanced(): void {
-    this.#stream?.pump()
+    this.#pump()
   }
 
   /**
@@ -181,8 +191,12 @@ export class Session implements ViewReader, DeliveryTarget {
    * @returns false when there is nothing left to watch
    */
   checkProgress(): boolean {
-    if (this.#state === 'closed' || this.#stream === null) return false
+    if (this.#state === 'closed') return false
     if (this.#checkBlocked()) return false
+    if (this.#stream === null) return this.#blockedSince !== null
+    // Its acknowledgments may be among what waits to be processed here: that is not its silence.
+    if (this.#inbox.length > 0) this.#stream.excuse()
+    this.#pump() // its buffer may have drained without anything else happening
     const progress = this.#stream.checkProgress()
     if (progress === 'stalled') {
       this.log(LOG_EVENTS.deliveryStalled, {
@@ -229,7 +243,7 @@ export class Session implements ViewReader, DeliveryTarget {
   closeWith(closeCode: number, reason: string): void {
     if (this.#state === 'closed') return
     this.#end(closeCode, reason)
-    this.#transport.close(closeCode, truncateUtf8(reason, MAX_CLOSE_REASON_BYTES))
+    this.#attempt(() => this.#transport.close(closeCode, truncateUtf8(reason, MAX_CLOSE_REASON_BYTES)))
   }
 
   /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
@@ -251,7 +265,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   #end(code: number, reason: string): void {
-    this.#context.relays.onClosed(this)
+    this.#leaveRelays()
     this.#state = 'closed'
     this.#timer?.cancel()
     this.#endCatchUp(reason)
@@ -260,16 +274,70 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#push.stop()
     this.#stream?.stop()
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
-    if (this.#stream instanceof LegacyDelivery) void this.#stream.savePosition()
+    if (this.#stream instanceof LegacyDelivery && this.#identity?.speaksForNode === true) {
+      void this.#stream.savePosition()
+    }
     this.#context.onSessionClosed(this)
     this.log(LOG_EVENTS.sessionClosed, { code, reason })
+  }
+
+  #leaveRelays(): void {
+    try {
+      this.#context.relays.onClosed(this)
+    } catch (error) {
+      this.log(LOG_EVENTS.sessionCrashed, { err: error })
+    }
   }
 
   /** A programming error or a failing store ends this session and nothing else. */
   #crash(error: unknown): void {
     if (this.#state === 'closed') return
+    if (error instanceof StoreError && error.code === 'STORE_UNAVAILABLE') {
+      this.fail(error.code)
+      return
+    }
     this.log(LOG_EVENTS.sessionCrashed, { err: error })
     this.fail('SYNC_ERROR')
+  }
+
+  // ── what goes out ──────────────────────────────────────────────────────────────────────────
+
+  #sendFrame(frame: Frame): void {
+    this.#attempt(() => {
+      if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
+      else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
+    })
+  }
+
+  /** Transports may be the application's: what they throw ends this session and nothing else. */
+  #attempt(action: () => void): void {
+    try {
+      action()
+    } catch (error) {
+      this.log(LOG_EVENTS.transportFailed, { err: error })
+      this.close('SYNC_ERROR')
+    }
+  }
+
+  #pump(): void {
+    try {
+      this.#stream?.pump()
+    } catch (error) {
+      this.#crash(error)
+      return
+    }
+    if (!this.canSend()) this.#context.watchProgress(this) // goes on once the buffer has drained
+  }
+
+  /**
+   * Answers are due whether or not they are read. Who reads none of them is cut off: after a time,
+   * and at once when they have become too many.
+   */
+  #boundBacklog(): void {
+    const { maxBufferedBytes } = this.#context.limits
+    if (this.bufferedBytes < maxBufferedBytes) return
+    if (this.bufferedBytes < maxBufferedBytes * MAX_BACKLOG_FACTOR) this.#context.watchProgress(this)
+    else this.close('SLOW_CONSUMER')
   }
 
   // ── what comes in ──────────────────────────────────────────────────────────────────────────
@@ -346,6 +414,7 @@ export class Session implements ViewReader, DeliveryTarget {
         return this.#push.receive(message)
       case 'acknowledgment':
         this.#stream?.acknowledge(message)
+        this.#rememberRestart(message)
         return undefined
       case 'error':
         return undefined // clients have nothing to report that a server could act on
@@ -402,10 +471,12 @@ export class Session implements ViewReader, DeliveryTarget {
   #accept(result: Extract<HandshakeResult, { accepted: true }>): void {
     const { identity, response } = result
     this.#identity = identity
+    this.#restartedEra = result.restartedEra
     this.#state = 'syncing'
     this.#timer?.cancel()
     this.#timer = this.#expiryTimer(identity.auth)
     this.send({ ...response, messageId: this.nextMessageId() })
+    if (this.#isClosed()) return
     this.#sharedView = this.#context.views.acquire(identity.view, this)
     this.#stream = this.#openStream(result, this.#sharedView)
     this.#catchUp = startSpan('kora.catch_up')
@@ -415,7 +486,7 @@ export class Session implements ViewReader, DeliveryTarget {
       userId: identity.auth.userId,
       watermark: result.watermark,
     })
-    this.#stream.pump()
+    this.#pump()
   }
 
   #openStream(
@@ -429,8 +500,18 @@ export class Session implements ViewReader, DeliveryTarget {
       ...shared,
       from,
       initialEnd: feed.head,
-      skipOwnOperations: from > 0,
+      ownSequence: from > 0 ? (legacy.vector.get(identity.nodeId) ?? 0) : 0,
     })
+  }
+
+  /** Who has acknowledged something of a stream that started over goes on from there next time. */
+  #rememberRestart({ deliverySequence = 0 }: AcknowledgmentMessage): void {
+    const { identity } = this
+    if (this.#restartedEra === null || identity === null || deliverySequence === 0) return
+    const { store } = this.#context
+    // Best effort: without it the next session starts over once more.
+    store.registerNode({ nodeId: identity.nodeId, viewKey: this.#restartedEra }).catch(() => {})
+    this.#restartedEra = null
   }
 
   /** At the token's expiry the connection ends, and the client returns with a fresh token. */

@@ -25,26 +25,34 @@ export class SharedView {
    */
   readonly frames = new Map<string, Frame>()
   readonly #window: FeedWindow
-  /** Everything visible above this delivery sequence was given to this view. */
-  readonly #openedAt: number
+  /** Everything visible above this delivery sequence was given to this view, and is still here. */
+  #completeAbove: number
   #entries: LogEntry[] = []
 
   constructor(view: View, window: FeedWindow, catchUpPages: CatchUpPages) {
     this.view = view
     this.catchUpPages = catchUpPages
     this.#window = window
-    this.#openedAt = window.head
+    this.#completeAbove = window.head
   }
 
   /** True when `entriesAfter` can answer for this position; otherwise the store has to. */
   covers(position: number): boolean {
-    return position >= this.#openedAt && position >= this.#window.evictedThrough
+    return position >= this.#completeAbove
   }
 
-  /** The visible entries above a covered position, ascending, at most `limit`. */
-  entriesAfter(position: number, limit: number): readonly LogEntry[] {
+  /**
+   * The visible entries above a covered position, ascending: at most `limit`, and of at most
+   * `maxBytes` of wire JSON unless a single one is larger.
+   */
+  entriesAfter(position: number, limit: number, maxBytes: number): ViewPage {
     const start = firstIndexAfter(this.#entries, position)
-    return this.#entries.slice(start, start + limit)
+    let end = start
+    for (let bytes = 0; end < this.#entries.length && end - start < limit; end++) {
+      bytes += this.#entries[end]?.wireJson.length ?? 0
+      if (bytes > maxBytes && end > start) break
+    }
+    return { entries: this.#entries.slice(start, end), isAll: end === this.#entries.length }
   }
 
   /** How many visible entries above this position are in the window. */
@@ -60,10 +68,18 @@ export class SharedView {
   /** Lets go of what the feed's window has lost. */
   trim(): void {
     const start = firstIndexAfter(this.#entries, this.#window.evictedThrough)
-    if (start === 0) return
+    const last = this.#entries[start - 1]
+    if (last === undefined) return
+    this.#completeAbove = Math.max(this.#completeAbove, last.deliverySequence)
     this.#entries = this.#entries.slice(start)
     this.frames.clear()
   }
+}
+
+export interface ViewPage {
+  readonly entries: readonly LogEntry[]
+  /** True when the view shows nothing beyond. */
+  readonly isAll: boolean
 }
 
 /** What a view needs to know of the feed. */

@@ -1,0 +1,258 @@
+import { expect, test } from 'vitest'
+import { StoreError } from '../../src/core/errors.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import type { Operation } from '../../src/core/operation.ts'
+import type { SyncMessage } from '../../src/protocol/messages.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
+import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { openRelayServer } from '../support/relay-server.ts'
+import { settle } from '../support/simulated-runtime.ts'
+
+function deliveries(client: MemoryTransport) {
+  return client.sentOfType('operation-batch')
+}
+
+function operationIds(client: MemoryTransport): string[] {
+  return deliveries(client).flatMap((batch) =>
+    batch.operations.map((operation) => (operation as Operation).id),
+  )
+}
+
+function acknowledge(client: MemoryTransport, deliverySequence: number): void {
+  client.receive({
+    type: 'acknowledgment',
+    messageId: 'a',
+    acknowledgedMessageId: 'd',
+    lastSequenceNumber: 0,
+    deliverySequence,
+  })
+}
+
+function batch(operations: readonly Operation[], messageId = 'b'): object {
+  return { type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 }
+}
+
+async function storeAll(store: MemoryServerStore, operations: readonly Operation[]): Promise<void> {
+  for (const operation of operations) await store.applyRemoteOperation(operation)
+  await settle()
+}
+
+function inserts(author: OperationAuthor, count: number, data: object = {}): Operation[] {
+  return Array.from({ length: count }, (_, i) =>
+    author.insert(recordIdOf(`${author.nodeId} ${i}`), { title: `${i}`, ...data }),
+  )
+}
+
+test('a client that was cut off while it got its own history back gets the rest of it', async () => {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const own = inserts(new OperationAuthor('phone'), 6)
+  await storeAll(store, own)
+
+  const client = await connect('phone', {
+    handshake: { lastDeliverySequence: 3, versionVector: { phone: 3 } },
+  })
+
+  expect(operationIds(client)).toEqual(own.slice(3).map(({ id }) => id))
+})
+
+test('a client that has its own operations is not sent them again', async () => {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  await storeAll(store, inserts(new OperationAuthor('phone'), 6))
+
+  const client = await connect('phone', {
+    handshake: { lastDeliverySequence: 3, versionVector: { phone: 9 } },
+  })
+
+  expect(operationIds(client)).toEqual([])
+})
+
+test('sends a client its own history again when it did not acknowledge it', async () => {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect, runtime } = openRelayServer({ store })
+  const own = inserts(new OperationAuthor('phone'), 3)
+  await storeAll(store, own)
+  const client = await connect('phone')
+  client.sent.length = 0
+
+  await runtime.advance(16_000)
+
+  expect(operationIds(client)).toEqual(own.map(({ id }) => id))
+})
+
+test('a client that is served slowly is not taken for one that does not acknowledge', async () => {
+  const { connect, runtime, store } = openRelayServer({ maxOpsPerMinute: 60 })
+  const author = new OperationAuthor('phone')
+  const client = await connect('phone')
+  for (let i = 0; i < 20; i++) {
+    const operations = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((j) => author.insert(recordIdOf(`${i} ${j}`), {}))
+    client.receive(batch(operations, `b${i}`))
+  }
+  acknowledge(client, 0)
+
+  await runtime.advance(180_000)
+
+  expect(client.closed).toBeNull()
+  expect(client.sentOfType('acknowledgment')).toHaveLength(20)
+  expect(await store.getOperationCount()).toBe(200)
+})
+
+test('moves the watermark of a client that is up to date over what it may not see', async () => {
+  const { connect, runtime } = openRelayServer()
+  const reader = await connect('reader', { scopes: { notes: {} } })
+  acknowledge(reader, 0)
+  const writer = await connect('writer')
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 5)))
+  await settle()
+  reader.sent.length = 0
+
+  await runtime.advance(31_000)
+
+  expect(deliveries(reader)).toMatchObject([{ operations: [], maxDeliverySequence: 5 }])
+})
+
+test('goes on when the send buffer has drained, although nothing else happens', async () => {
+  const { connect, runtime } = openRelayServer()
+  const reader = await connect('reader')
+  acknowledge(reader, 0)
+  reader.sent.length = 0
+  reader.bufferedBytes = 5 * 1024 * 1024 // presence of others, say
+  const writer = await connect('writer')
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 1)))
+  await settle()
+  expect(deliveries(reader)).toEqual([])
+
+  reader.bufferedBytes = 0
+  await runtime.advance(1000)
+
+  expect(operationIds(reader)).toHaveLength(1)
+})
+
+test('live batches are bounded in bytes', async () => {
+  const { connect } = openRelayServer()
+  const reader = await connect('reader')
+  acknowledge(reader, 0)
+  reader.sent.length = 0
+  const writer = await connect('writer')
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 20, { text: 'x'.repeat(200_000) })))
+  await settle()
+  for (let i = 0; i < 20; i++) {
+    acknowledge(reader, deliveries(reader).at(-1)?.maxDeliverySequence ?? 0)
+    await settle()
+  }
+
+  const sizes = deliveries(reader).map((message) => JSON.stringify(message).length)
+  expect(operationIds(reader)).toHaveLength(20)
+  expect(Math.max(...sizes)).toBeLessThan(600_000)
+})
+
+test('who sends without reading the answers is cut off', async () => {
+  const { connect, runtime } = openRelayServer()
+  const client = await connect('phone')
+  acknowledge(client, 0)
+  client.bufferedBytes = 5 * 1024 * 1024
+  client.receive(batch([]))
+  await runtime.advance(32_000)
+  expect(client.closed?.code).toBe(4010)
+
+  const flooder = await connect('flooder')
+  flooder.bufferedBytes = 17 * 1024 * 1024
+  flooder.receive(batch([]))
+  await settle()
+  expect(flooder.closed?.code).toBe(4010)
+})
+
+test('a transport that throws ends its own session and nothing else', async () => {
+  class BrokenTransport extends MemoryTransport {
+    isBroken = false
+    override send(message: SyncMessage): void {
+      if (this.isBroken) throw new Error('the application closed it')
+      super.send(message)
+    }
+    override close(): void {
+      throw new Error('the application closed it')
+    }
+  }
+  const { server, connect, store } = openRelayServer()
+  const broken = new BrokenTransport()
+  server.handleConnection(broken)
+  broken.receive({
+    type: 'handshake',
+    messageId: 'h',
+    nodeId: 'broken',
+    versionVector: {},
+    schemaVersion: 1,
+    authToken: '{"userId":"u","scopes":null}',
+    lastDeliverySequence: 0,
+  })
+  await settle()
+  const reader = await connect('reader')
+  const writer = await connect('writer')
+  broken.isBroken = true
+
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 2)))
+  await settle()
+
+  expect(operationIds(reader)).toHaveLength(2)
+  expect(await store.getOperationCount()).toBe(2)
+  expect(server.getConnectionCount()).toBe(2)
+})
+
+test('an observer that throws keeps nobody from what was committed', async () => {
+  const { server, connect } = openRelayServer()
+  server.hub.observe(() => {
+    throw new Error('the dashboard failed')
+  })
+  const reader = await connect('reader')
+  const writer = await connect('writer')
+  const author = new OperationAuthor('writer')
+
+  for (const operation of inserts(author, 2)) {
+    writer.receive(batch([operation]))
+    await settle()
+  }
+
+  expect(operationIds(reader)).toHaveLength(2)
+})
+
+test('what could not be read on after a commit elsewhere is read a moment later', async () => {
+  class FlakyStore extends MemoryServerStore {
+    failures = 0
+    override readLog(...args: Parameters<MemoryServerStore['readLog']>) {
+      if (this.failures-- > 0) return Promise.reject(new StoreError('STORE_UNAVAILABLE', 'away'))
+      return super.readLog(...args)
+    }
+  }
+  const store = new FlakyStore({ nodeId: 'server' })
+  const { connect, runtime } = openRelayServer({ store })
+  const reader = await connect('reader')
+  store.failures = 1
+  await storeAll(store, inserts(new OperationAuthor('elsewhere'), 1)) // past the hub
+  const writer = await connect('writer')
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 1)))
+  await settle()
+  await runtime.advance(2000)
+
+  expect(operationIds(reader)).toHaveLength(2)
+})
+
+test('a store that did not answer once is asked again by the next connection', async () => {
+  class LateStore extends MemoryServerStore {
+    isAway = true
+    override getMaxDeliverySequence() {
+      if (this.isAway) return Promise.reject(new StoreError('STORE_UNAVAILABLE', 'away'))
+      return super.getMaxDeliverySequence()
+    }
+  }
+  const store = new LateStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store, logger: silentLogger })
+  const first = await connect('first')
+  expect(first.closed).not.toBeNull()
+  store.isAway = false
+
+  const second = await connect('second')
+
+  expect(second.sentOfType('handshake-response')).toMatchObject([{ accepted: true }])
+})
