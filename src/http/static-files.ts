@@ -1,6 +1,5 @@
 import { realpath } from 'node:fs/promises'
 import { resolve, sep } from 'node:path'
-import fastifyStatic from '@fastify/static'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /**
@@ -13,7 +12,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
  */
 export function mountStaticFiles(app: FastifyInstance, directory: string): void {
   const root = resolve(directory)
-  app.register(fastifyStatic, {
+  app.register(import('@fastify/static'), {
     root,
     preCompressed: true,
     cacheControl: false, // set below

@@ -2,12 +2,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import fastify, {
-  type FastifyError,
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-} from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { refuseUpgrade } from '../transport/websocket.ts'
@@ -47,28 +42,13 @@ export class WebServer {
   readonly #options: WebServerOptions
   readonly #server: Server
   readonly #tls: TlsFiles | null
-  readonly #app: FastifyInstance
+  #app: FastifyInstance | null = null
 
   /** @throws KoraServerError `TLS_INVALID` */
   constructor(options: WebServerOptions) {
     this.#options = options
     this.#tls = options.tls ? new TlsFiles(options.tls, options.runtime, options.logger) : null
     this.#server = this.#createServer(this.#tls)
-    this.#app = fastify({
-      serverFactory: (handler) => {
-        this.#server.on('request', (request, response) => {
-          for (const name in options.headers) response.setHeader(name, options.headers[name] ?? '')
-          handler(request, response)
-        })
-        return this.#server
-      },
-      bodyLimit: MAX_BODY_BYTES,
-      logger: false,
-      return503OnClosing: false, // who is being served is served to the end
-    })
-    this.#app.setErrorHandler((error: FastifyError, request, reply) =>
-      this.#answerError(error, request, reply),
-    )
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head))
   }
 
@@ -89,14 +69,16 @@ export class WebServer {
 
   /** @throws KoraServerError `PORT_IN_USE`, `LISTEN_FAILED` */
   async start(): Promise<void> {
+    const app = await this.#createApp()
     try {
-      await this.#options.mount(this.#app)
-      await this.#app.ready()
+      await this.#options.mount(app)
+      await app.ready()
       await listen(this.#server, this.#options.port, this.#options.host)
     } catch (error) {
-      await this.#app.close()
+      await app.close()
       throw error
     }
+    this.#app = app
     const server = this.#server
     if (server instanceof TlsServer) this.#tls?.watch((pair) => server.setSecureContext(pair))
   }
@@ -110,13 +92,33 @@ export class WebServer {
   async close(): Promise<void> {
     this.#tls?.stop()
     const deadline = setTimeout(() => this.closeAllConnections(), CLOSE_TIMEOUT_MS)
-    await this.#app.close()
+    await this.#app?.close()
     await new Promise<void>((resolve) => this.#server.close(() => resolve())) // also when it is closed already
     clearTimeout(deadline)
   }
 
   closeAllConnections(): void {
     this.#server.closeAllConnections()
+  }
+
+  /** Loaded only now: whoever uses the library or the command line for something else need not wait for it. */
+  async #createApp(): Promise<FastifyInstance> {
+    const { fastify } = await import('fastify')
+    const app = fastify({
+      serverFactory: (handler) => {
+        const { headers = {} } = this.#options
+        this.#server.on('request', (request, response) => {
+          for (const name in headers) response.setHeader(name, headers[name] ?? '')
+          handler(request, response)
+        })
+        return this.#server
+      },
+      bodyLimit: MAX_BODY_BYTES,
+      logger: false,
+      return503OnClosing: false, // who is being served is served to the end
+    })
+    app.setErrorHandler((error: FastifyError, request, reply) => this.#answerError(error, request, reply))
+    return app
   }
 
   #createServer(tls: TlsFiles | null): Server {
