@@ -57,7 +57,7 @@ describe('every problem is listed at once, with its path', () => {
     [
       { 'a b': 1 },
       [
-        '"a b": unknown; known here: host, port, path, store, schema, schemaVersion, supportedSchemaVersions, auth, batchSize, maxConnections, limits, http, admin, retention, blobs, log, tls, shutdownTimeout',
+        '"a b": unknown; known here: host, port, path, store, schema, schemaVersion, supportedSchemaVersions, auth, batchSize, maxConnections, limits, http, admin, retention, blobs, backup, log, tls, shutdownTimeout',
       ],
     ],
     [
@@ -315,6 +315,7 @@ http: { dashboard: false, staticDir: ../dist, allowedOrigins: ['https://app.exam
 admin: { adminToken: t, port: 9000 }
 retention: { keepFor: 90d, automatic: true }
 blobs: { directory: blobs }
+backup: { directory: ../backups, every: 6h }
 log: { level: debug }
 shutdownTimeout: 3s
 `,
@@ -367,6 +368,7 @@ shutdownTimeout: 3s
       },
       retention: { keepFor: 7_776_000_000, automatic: true },
       blobs: { driver: 'filesystem', directory: at('config/blobs') },
+      backup: { directory: at('backups'), every: 21_600_000, keep: 7 },
       log: { level: 'debug', format: 'auto' },
       tls: null,
       shutdownTimeout: 3000,

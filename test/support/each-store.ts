@@ -56,7 +56,8 @@ const openPostgres: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}
   return disposable(store, async () => await database[Symbol.asyncDispose]())
 }
 
-const STORES: [string, OpenTestStore][] = [
+/** By the name of their driver. */
+export const STORES: readonly [driver: string, open: OpenTestStore][] = [
   ['memory', openMemory],
   ['sqlite', openSqlite],
   ['postgres', openPostgres],

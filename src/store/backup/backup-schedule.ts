@@ -41,6 +41,11 @@ export class BackupSchedule {
     this.#wait(0)
   }
 
+  /** Resolves when no backup is being written. */
+  settled(): Promise<void> {
+    return this.#running
+  }
+
   /** Gives up a backup that is being written. */
   async stop(): Promise<void> {
     this.#isStopped = true

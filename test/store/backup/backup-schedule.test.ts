@@ -1,0 +1,116 @@
+import { readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { silentLogger } from '../../../src/core/logger.ts'
+import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
+import { fileSource } from '../../../src/store/backup/backup-source.ts'
+import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
+import { temporaryDirectory } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { simulatedRuntime } from '../../support/simulated-runtime.ts'
+import { recordingLogger } from '../../support/tokens.ts'
+
+const HOUR_MS = 60 * 60 * 1000
+
+function openSchedule(directory: string, runtime = simulatedRuntime(), logger = recordingLogger()) {
+  const store = new MemoryServerStore({ runtime })
+  const schedule = new BackupSchedule({ store, runtime, logger, directory, everyMs: 3 * HOUR_MS, keep: 2 })
+  /** Moves the clock, and lets what it begins come to its end: files are real. */
+  const pass = async (ms: number): Promise<void> => {
+    for (let left = ms; left >= 0; left -= HOUR_MS) {
+      await runtime.advance(Math.min(left, HOUR_MS))
+      await schedule.settled()
+    }
+  }
+  return { store, runtime, logger, schedule, pass }
+}
+
+function backupsIn(directory: string): string[] {
+  return readdirSync(directory).sort()
+}
+
+test('backups are written in their interval, and the oldest goes', async () => {
+  using directory = temporaryDirectory()
+  const { store, schedule, pass } = openSchedule(directory.path)
+  await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+
+  schedule.start()
+  await pass(0)
+  const [first = ''] = backupsIn(directory.path)
+  await pass(9 * HOUR_MS)
+  await schedule.stop()
+
+  const names = backupsIn(directory.path)
+  expect(names).toHaveLength(2)
+  expect(names).not.toContain(first)
+  for (const name of [first, ...names]) expect(name).toMatch(/^kora-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\.backup$/)
+  expect(await verifyBackup(fileSource(join(directory.path, names[1] ?? ''))())).toMatchObject({
+    operations: 1,
+  })
+})
+
+test('a restart goes on with the schedule that it finds, and clears what a kill left behind', async () => {
+  using directory = temporaryDirectory()
+  const runtime = simulatedRuntime()
+  const before = openSchedule(directory.path, runtime)
+  before.schedule.start()
+  await before.pass(0)
+  await before.schedule.stop()
+  const written = backupsIn(directory.path)
+  const partial = join(directory.path, 'kora-2020-01-01T00-00-00Z.backup.partial')
+  writeFileSync(partial, '')
+  utimesSync(partial, 0, 0)
+  writeFileSync(join(directory.path, 'mine.txt'), '')
+
+  const { schedule, pass } = openSchedule(directory.path, runtime)
+  schedule.start()
+  await pass(HOUR_MS)
+  expect(backupsIn(directory.path)).toContain('mine.txt')
+  expect(backupsIn(directory.path).filter((name) => name.endsWith('.backup'))).toEqual(written)
+  await pass(3 * HOUR_MS)
+  await schedule.stop()
+
+  expect(backupsIn(directory.path)).toHaveLength(3)
+  expect(backupsIn(directory.path)).not.toContain('kora-2020-01-01T00-00-00Z.backup.partial')
+})
+
+test('a failure is logged, and tried again', async () => {
+  using directory = temporaryDirectory()
+  const blocked = join(directory.path, 'file')
+  writeFileSync(blocked, '')
+  const { logger, schedule, pass } = openSchedule(join(blocked, 'inside'))
+
+  schedule.start()
+  await pass(3 * HOUR_MS)
+  await schedule.stop()
+
+  const failures = logger.lines.filter(({ message }) => message === 'backup failed')
+  expect(failures.length).toBeGreaterThan(1)
+})
+
+test('nothing is left of a backup that the stop of the server ends', async () => {
+  using directory = temporaryDirectory()
+  const store = new MemoryServerStore()
+  await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+  const { runtime } = openSchedule(directory.path)
+  const schedule = new BackupSchedule({
+    store: Object.assign(store, {
+      listNodes: async () => {
+        void schedule.stop()
+        return []
+      },
+    }),
+    runtime,
+    logger: silentLogger,
+    directory: directory.path,
+    everyMs: HOUR_MS,
+    keep: 1,
+  })
+
+  schedule.start()
+  await runtime.advance(0)
+  await schedule.settled()
+
+  expect(backupsIn(directory.path)).toEqual([])
+})

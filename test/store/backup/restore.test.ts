@@ -1,0 +1,202 @@
+import { readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { describe, expect, test } from 'vitest'
+import { createBackup } from '../../../src/store/backup/create-backup.ts'
+import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
+import type { ServerStore } from '../../../src/store/store.ts'
+import { describeEachStore, STORES } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+async function operationIds(store: ServerStore): Promise<string[]> {
+  return (await store.getOperationsAfterDelivery(0, 100_000)).map(({ operation }) => operation.id)
+}
+
+/** Enough for several sections: each operation brings some kilobytes that do not compress. */
+async function fill(store: ServerStore, count: number, author = new OperationAuthor('a')): Promise<void> {
+  for (let start = 0; start < count; start += 100) {
+    await appendAll(
+      store,
+      Array.from({ length: Math.min(100, count - start) }, (_, index) =>
+        author.insert(`${author.nodeId}-r${start + index}`, { title: noise(start + index), userId: 'u1' }),
+      ),
+    )
+  }
+}
+
+function noise(seed: number): string {
+  let state = seed + 1
+  return Array.from({ length: 400 }, () => {
+    state = (state * 1_103_515_245 + 12_345) % 2 ** 31
+    return state.toString(36)
+  }).join('')
+}
+
+async function collect(store: ServerStore): Promise<Buffer> {
+  const pieces: Uint8Array[] = []
+  for await (const piece of createBackup(store)) pieces.push(piece)
+  return Buffer.concat(pieces)
+}
+
+async function* inPieces(bytes: Uint8Array, length = 50_000): AsyncGenerator<Uint8Array> {
+  for (let start = 0; start < bytes.length; start += length) yield bytes.subarray(start, start + length)
+}
+
+const PAIRS = STORES.flatMap(([from, openSource]) =>
+  STORES.map(([to, openTarget]) => ({ from, to, openSource, openTarget })),
+)
+
+describe('a backup', () => {
+  test.each(PAIRS)('of $from is restored into $to', async ({ openSource, openTarget }) => {
+    await using source = await openSource({ schema: todoSchema, nodeId: 'server-1' })
+    await using target = await openTarget({ schema: todoSchema, nodeId: 'server-2' })
+    const author = new OperationAuthor('a')
+    await fill(source, 40, author)
+    await appendAll(source, [author.update('a-r1', { userId: 'u2' }), author.delete('a-r2')])
+    await source.registerNode({ nodeId: 'a', userId: 'ada' })
+    await source.revoke({ kind: 'user', value: 'eve' }, 1000)
+
+    const result = await restoreBackup(target, inPieces(await collect(source)), 'empty')
+
+    expect(result).toMatchObject({ applied: 42, duplicate: 0, refused: 0 })
+    expect(await operationIds(target)).toEqual(await operationIds(source))
+    const all = { includeDeleted: true }
+    expect(await target.queryCollection('todos', all)).toEqual(await source.queryCollection('todos', all))
+    expect((await target.getVersionVector()).get('a')).toBe(42)
+    expect((await target.readNodes(['a'])).get('a')).toMatchObject({ userId: 'ada', viewKey: null })
+    expect(await target.listRevocations(0, 10)).toMatchObject([
+      { kind: 'user', value: 'eve', revokedAt: 1000 },
+    ])
+    // Each of the two makes the other's backup again.
+    expect((await collect(target)).subarray(0, 40)).toEqual((await collect(source)).subarray(0, 40))
+  })
+})
+
+describeEachStore('backups in sections', (openStore) => {
+  test('hold the log up to one moment, whatever is written meanwhile', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    const author = new OperationAuthor('b')
+    await fill(source, 600)
+    const before = await operationIds(source)
+
+    const pieces: Uint8Array[] = []
+    for await (const piece of createBackup(source)) {
+      pieces.push(piece)
+      await fill(source, 1, author)
+    }
+    await restoreBackup(target, inPieces(Buffer.concat(pieces)), 'empty')
+
+    const restored = await operationIds(target)
+    expect(pieces.length).toBeGreaterThan(5)
+    expect(restored.length).toBeGreaterThanOrEqual(before.length)
+    expect(restored).toEqual((await operationIds(source)).slice(0, restored.length))
+    // What the vector tells a device that it need not send is there.
+    const claimed = (await target.getVersionVector()).get('b') ?? 0
+    expect(await target.getOperationRange('b', 1, claimed)).toHaveLength(claimed)
+  })
+
+  test('are refused before the first write when any byte of a thousand is damaged', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await fill(source, 60)
+    await fill(target, 2, new OperationAuthor('kept'))
+    const backup = await collect(source)
+
+    for (let position = 0; position < backup.length; position += 1000) {
+      const damaged = Buffer.from(backup)
+      damaged[position] = (damaged[position] ?? 0) ^ (1 << (position % 8))
+      await expect(restoreBackup(target, () => inPieces(damaged), 'replace')).rejects.toMatchObject({
+        code: 'BACKUP_INVALID',
+      })
+    }
+
+    expect(backup.length).toBeGreaterThan(50_000)
+    expect(await target.getOperationCount()).toBe(2)
+  })
+
+  test('that turn out damaged while they are restored leave the store as it was', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await fill(source, 1500)
+    await fill(target, 2, new OperationAuthor('kept'))
+    const backup = await collect(source)
+    const damaged = Buffer.from(backup)
+    const late = backup.length - 5000
+    damaged[late] = (damaged[late] ?? 0) ^ 1
+    let reads = 0
+
+    const restoring = restoreBackup(target, () => inPieces(reads++ === 0 ? backup : damaged), 'replace')
+
+    await expect(restoring).rejects.toMatchObject({ code: 'BACKUP_INVALID' })
+    expect(await target.getOperationCount()).toBe(2)
+    expect(await target.countCollection('todos')).toBe(2)
+    await fill(target, 1, new OperationAuthor('later'))
+    expect(await target.getOperationCount()).toBe(3)
+  })
+
+  test('begin above every position of the log before, also when one is restored twice', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await fill(source, 3)
+    const backup = await collect(source)
+
+    await restoreBackup(target, inPieces(backup), 'empty')
+    await fill(target, 5, new OperationAuthor('since'))
+    const reached = await target.getMaxDeliverySequence()
+    await restoreBackup(target, inPieces(backup), 'replace')
+
+    const { entries } = await target.readLog(reached, 100, 1e9)
+    expect(entries).toHaveLength(3)
+    expect(await target.getOperationCount()).toBe(3)
+  })
+
+  test('are refused by a store that holds something, unless it is said what to do', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await fill(store, 1)
+    const backup = await collect(store)
+
+    await expect(restoreBackup(store, inPieces(backup), 'empty')).rejects.toMatchObject({
+      code: 'STORE_NOT_EMPTY',
+    })
+    expect(await restoreBackup(store, inPieces(backup), 'merge')).toMatchObject({ applied: 0, duplicate: 1 })
+  })
+
+  test('leave nothing in the temporary directory', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await fill(store, 10)
+    const backup = await collect(store)
+    const left = () => readdirSync(tmpdir()).filter((name) => name.startsWith('kora-restore-'))
+    const before = left()
+
+    await restoreBackup(store, inPieces(backup), 'merge')
+    await restoreBackup(store, inPieces(backup.subarray(0, 300)), 'merge').catch(() => {})
+
+    expect(left().filter((name) => !before.includes(name))).toEqual([])
+  })
+
+  test('go on with the number of the server’s own operations', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: 'server' })
+    await fill(store, 1)
+    const backup = await collect(store)
+    const write = (recordId: string) =>
+      store.append([
+        {
+          author: 'server',
+          type: 'insert',
+          collection: 'todos',
+          recordId,
+          data: { title: 'by the server', userId: 'u1' },
+          schemaVersion: 1,
+        },
+      ])
+    await write('lost')
+    const given = (await store.getVersionVector()).get('server') ?? 0
+
+    await restoreBackup(store, inPieces(backup), 'replace')
+    await write('new')
+
+    expect((await store.getVersionVector()).get('server')).toBeGreaterThan(given)
+    expect(await store.getOperationRange('server', given + 1, given + 10)).toHaveLength(1)
+  })
+})
