@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest'
+import { LOG_EVENTS, logEvent, silentLogger } from '../../../src/core/logger.ts'
+import { LatencyHistogram } from '../../../src/http/dashboard/latency-histogram.ts'
+import { RecentEvents } from '../../../src/http/dashboard/recent-events.ts'
+import { simulatedRuntime } from '../../support/simulated-runtime.ts'
+
+test('a repeated warning is counted, whomever it speaks of', () => {
+  const recent = new RecentEvents(simulatedRuntime())
+  const logger = recent.listenTo(silentLogger)
+
+  for (const sessionId of ['a', 'b', 'c']) {
+    logEvent(logger.child({ sessionId }), LOG_EVENTS.sessionFailed, { code: 'SLOW_CONSUMER' })
+  }
+  logEvent(logger, LOG_EVENTS.sessionFailed, { code: 'AUTH_FAILED' })
+
+  expect(recent.warnings()).toMatchObject({
+    total: 4,
+    warnings: [
+      { count: 1, fields: { code: 'AUTH_FAILED' } },
+      { count: 3, fields: { code: 'SLOW_CONSUMER', sessionId: 'c' } },
+    ],
+  })
+})
+
+test('what is kept is bounded, and counts go on', () => {
+  const recent = new RecentEvents(simulatedRuntime())
+  const logger = recent.listenTo(silentLogger)
+
+  for (let index = 0; index < 2000; index++) {
+    logEvent(logger, LOG_EVENTS.operationRefused, { code: `APP_${index}`, detail: 'x'.repeat(100_000) })
+    logEvent(logger, LOG_EVENTS.commitFailed, { err: new Error(`${index} ${'y'.repeat(100_000)}`) })
+  }
+
+  const { total, refusals, byCode } = recent.refusals()
+  expect({ total, kept: refusals.length, newest: refusals[0]?.code }).toEqual({
+    total: 2000,
+    kept: 500,
+    newest: 'APP_1999',
+  })
+  expect(byCode.length).toBeLessThanOrEqual(101)
+  expect(byCode.reduce((sum, { count }) => sum + count, 0)).toBe(2000)
+  expect(recent.warnings().warnings).toHaveLength(500)
+  expect(JSON.stringify([recent.refusals(), recent.warnings()]).length).toBeLessThan(2_000_000)
+})
+
+test('no secret is kept', () => {
+  const recent = new RecentEvents(simulatedRuntime())
+  const logger = recent.listenTo(silentLogger)
+
+  logEvent(logger, LOG_EVENTS.storeUnavailable, {
+    err: new Error('connect postgres://kora:canary@db/kora failed'),
+    token: 'canary',
+    nested: { connection: 'password=canary' },
+  })
+
+  expect(JSON.stringify(recent.warnings())).not.toContain('canary')
+})
+
+test('a circular field ends nothing', () => {
+  const recent = new RecentEvents(simulatedRuntime())
+  const circular: { self?: unknown } = {}
+  circular.self = circular
+
+  logEvent(recent.listenTo(silentLogger), LOG_EVENTS.presenceFailed, { circular })
+
+  expect(recent.warningCount).toBe(1)
+})
+
+test('quantiles of durations are right to a fifth', () => {
+  const histogram = new LatencyHistogram()
+  for (let durationMs = 1; durationMs <= 1000; durationMs++) histogram.add(durationMs)
+
+  expect(histogram.quantile(0.5)).toBeGreaterThanOrEqual(500)
+  expect(histogram.quantile(0.5)).toBeLessThan(600)
+  expect(histogram.quantile(0.99)).toBeGreaterThanOrEqual(990)
+  expect(histogram.quantile(0.99)).toBeLessThan(1190)
+  histogram.clear()
+  expect(histogram.quantile(0.5)).toBeNull()
+  histogram.add(Number.POSITIVE_INFINITY)
+  histogram.add(0)
+  expect(histogram.quantile(0.1)).toBeLessThan(0.1)
+})
