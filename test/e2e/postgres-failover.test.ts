@@ -5,6 +5,7 @@ import { openTestDatabase } from '../support/postgres.ts'
 const DEVICES = 4
 const KILLS = Number(process.env.KORA_TEST_KILLS ?? 3)
 const LIFE_MS = 700
+const TIMEOUT_MS = 120_000 + KILLS * 15_000
 
 test('clients of a killed server go on at another one, and nothing acknowledged is lost', async () => {
   await using database = await openTestDatabase()
@@ -25,7 +26,7 @@ test('clients of a killed server go on at another one, and nothing acknowledged 
   }
 
   expect(await cluster.findViolations()).toEqual([])
-}, 120_000)
+}, TIMEOUT_MS)
 
 test('connections that are cut, slow or silently dead lose nothing', async () => {
   await using database = await openTestDatabase()
