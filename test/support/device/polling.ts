@@ -46,7 +46,7 @@ export const connectPolling: ConnectSocket = (url, token, handlers) => {
       fetch(url, {
         method: 'POST',
         headers: { ...headers, 'content-type': 'application/json' },
-        body: data,
+        body: typeof data === 'string' ? data : Buffer.from(data),
         signal: abort.signal,
       })
         .then((response) => {
