@@ -40,6 +40,14 @@ export {
 } from './http/production-server.ts'
 export type { ServerStatus } from './http/server-status.ts'
 export type { SyncMessage } from './protocol/messages.ts'
+export { type CreateBackupOptions, createBackup } from './store/backup/create-backup.ts'
+export { type BackupSummary, verifyBackup } from './store/backup/read-backup.ts'
+export {
+  type RestoreBackupOptions,
+  type RestoreMode,
+  type RestoreResult,
+  restoreBackup,
+} from './store/backup/restore-backup.ts'
 export { MemoryServerStore } from './store/memory/memory-store.ts'
 export {
   createPostgresServerStore,
