@@ -40,6 +40,8 @@ export class BatchOverlay {
   readonly records: PlannedRecord[] = []
   readonly entries: PlannedEntry[] = []
   readonly vector = new Map<string, number>()
+  /** Ids that were taken by an operation which they do not belong to, until now. */
+  readonly reclaimedIds = new Set<string>()
   /** By hash of the write's key. */
   readonly writeResults = new Map<string, string>()
   readonly #recordsByKey = new Map<string, PlannedRecord>()

@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import { checkOperationId } from '../../core/operation-id.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
@@ -39,6 +40,8 @@ export interface AppendPlan {
   readonly vector: ReadonlyMap<string, number>
   /** One per request, in order. */
   readonly results: readonly PlannedResult[]
+  /** Ids whose operation in `entries` takes the place of a stored one: the one that is found by the id. */
+  readonly reclaimedIds?: ReadonlySet<string>
   /** Hash of a write's key → its result, to be stored under it. */
   readonly writeResults?: ReadonlyMap<string, string>
 }
@@ -76,8 +79,8 @@ export function* planAppend(
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
     else results.push(yield* planOperation(request, batch))
   }
-  const { entries, records, vector, writeResults } = overlay
-  return { entries, records, vector, results, writeResults }
+  const { entries, records, vector, reclaimedIds, writeResults } = overlay
+  return { entries, records, vector, reclaimedIds, results, writeResults }
 }
 
 /** A write of the server: an operation of its own, and a result to remember where it has a key. */
@@ -105,7 +108,8 @@ function* planOperation(request: OperationRequest, batch: Batch): Loading<Planne
   const { overlay, integrity, context } = batch
   const { operation, writeScope } = request
   const stored = overlay.findOperation(operation.id)
-  if (stored !== undefined) return planRepeated(request, stored, overlay)
+  const repeated = stored === undefined ? null : planRepeated(request, stored, overlay)
+  if (repeated !== null) return repeated
 
   const record = overlay.record(operation.collection, operation.recordId)
   const before = record.state
@@ -143,17 +147,29 @@ function applyChange(
   overlay.entries.push(...planSnapshots(entry, after, context))
 }
 
-/** An operation whose id is known: sent again, or other content under an id that is taken. */
+/**
+ * An operation whose id is known: sent again, or other content under an id that is taken.
+ *
+ * An id that does not follow from its operation's content is no proof of anything: it may have been
+ * stored by somebody who knew the id of an operation that was yet to come. When that one arrives,
+ * which the id does follow from, it is stored as well, and is the one that goes by the id from then on.
+ *
+ * @returns null when it is to be stored nevertheless
+ */
 function planRepeated(
   request: OperationRequest,
   storedWireJson: string,
   overlay: BatchOverlay,
-): PlannedResult {
+): PlannedResult | null {
   const { operation } = request
   let { sequenceNumber } = operation
   if (storedWireJson !== request.wireJson) {
     const stored = JSON.parse(storedWireJson) as Operation // the store's own text, made from an operation
     if (!hasSameContent(stored, operation)) {
+      if (checkOperationId(operation) === 'verified' && checkOperationId(stored) !== 'verified') {
+        overlay.reclaimedIds.add(operation.id)
+        return null
+      }
       const message = `Another operation is already stored under the id ${operation.id}; this one was not stored.`
       return { status: 'refused', refusal: refuse('ID_CONFLICT', message) }
     }

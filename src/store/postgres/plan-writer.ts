@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { serializeRecordState } from '../../core/record/codec.ts'
 import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
@@ -98,6 +99,10 @@ export async function writePlan(
   if (counters.serverSequence > taken.serverSequence) {
     vector.set(serverNodeId, Math.max(vector.get(serverNodeId) ?? 0, counters.serverSequence))
   }
+  const reclaimed = plan.reclaimedIds ?? new Set<string>()
+  if (reclaimed.size > 0) {
+    transaction.execute(YIELD_IDS, [[...reclaimed].map((id) => Buffer.from(id, 'hex'))])
+  }
   const index = scopeRows(rows, tracked)
   const refs = blobRows(rows, names)
   transaction.execute(WRITE_ROWS, [
@@ -114,7 +119,7 @@ export async function writePlan(
     rows.map(({ record }) => record.ref),
     rows.map(({ entry }) => names.collections.get(entry.collection)),
     rows.map(({ entry }) => (entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT)),
-    rows.map(({ entry }) => Buffer.from(entry.operationId, 'hex')),
+    idsOf(rows, reclaimed),
     rows.map(({ entry }) => serializeScopeChanges(entry.scopeChanges)),
     rows.map(({ entry }) => entry.wireJson),
     index.fields,
@@ -130,6 +135,22 @@ export async function writePlan(
     writeResults.map(([, result]) => result),
   ])
   return results
+}
+
+/** The id under which a stored operation is kept that the id it came with did not belong to. */
+const YIELD_IDS = `UPDATE {operations} SET id = sha256(id || int8send(seq))
+  WHERE kind = 0 AND id = ANY ($1::bytea[])`
+
+/** Where one batch holds both, it is the last that goes by the id. */
+function idsOf(rows: readonly LogRow[], reclaimed: ReadonlySet<string>): Buffer[] {
+  const lastById = new Map(rows.map(({ entry }) => [entry.operationId, entry.deliverySequence]))
+  return rows.map(({ entry: { operationId, deliverySequence, kind } }) => {
+    const yields =
+      kind === 'operation' && reclaimed.has(operationId) && lastById.get(operationId) !== deliverySequence
+    return yields
+      ? createHash('sha256').update(`${operationId} ${deliverySequence}`).digest()
+      : Buffer.from(operationId, 'hex')
+  })
 }
 
 export const KIND_OPERATION = 0

@@ -236,7 +236,7 @@ function prepareStatements(db: SqliteDatabase) {
   return {
     maxSequence: db.prepare<[], number>('SELECT max(seq) FROM _kora_operations').pluck(),
     findOperations: db
-      .prepare<[number], string>('SELECT wire_json FROM _kora_operations WHERE id_key = ?')
+      .prepare<[number], string>('SELECT wire_json FROM _kora_operations WHERE id_key = ? ORDER BY seq DESC')
       .pluck(),
     findRecord: db
       .prepare<[number, Buffer | string], [number, string]>(
