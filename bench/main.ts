@@ -1,18 +1,22 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { RunOptions } from './harness/options.ts'
+import { summarizeProfile } from './harness/profile-summary.ts'
 import { printTable, toRows } from './harness/report.ts'
 import { measure } from './harness/run.ts'
 import { scenarios } from './scenarios.ts'
+
+const PROFILE_LINES = 30
 
 const HELP = `npm run bench -- [scenario…] [options]
 
   --smoke           small runs that only check that everything works
   --repeat <n>      rounds per scenario (default 5)
   --json <file>     keeps the results
-  --profile <dir>   writes a CPU profile of each server, for Chrome's or VS Code's viewer
+  --profile <dir>   writes a CPU profile of each server, for Chrome's or VS Code's viewer, and says
+                    which functions took the time
 
 Scenarios: ${scenarios.map(({ name, title }) => `\n  ${name.padEnd(4)} ${title}`).join('')}
 `
@@ -44,6 +48,7 @@ async function main(): Promise<void> {
   if (options.profileDirectory !== null) mkdirSync(options.profileDirectory, { recursive: true })
   try {
     await runAll(options)
+    if (options.profileDirectory !== null) process.stdout.write(describeProfiles(options.profileDirectory))
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
@@ -60,6 +65,22 @@ async function runAll(options: RunOptions): Promise<void> {
   const { node } = process.versions
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ node, rounds, rows }, null, 2)}\n`)
   process.stdout.write(`${printTable(rows, { isJudging: !values.smoke })}\n`)
+}
+
+/** The dearest functions of every profile, each without what it called. */
+function describeProfiles(directory: string): string {
+  const files = readdirSync(directory).filter((name) => name.endsWith('.cpuprofile'))
+  return files
+    .map((name) => {
+      const lines = summarizeProfile(join(directory, name))
+      const totalMs = lines.reduce((sum, { ms }) => sum + ms, 0)
+      const shown = lines.slice(0, PROFILE_LINES).map(({ name: what, ms }) => {
+        const share = ((ms / totalMs) * 100).toFixed(1).padStart(6)
+        return `${share} %  ${what}\n`
+      })
+      return `\n${name}\n${shown.join('')}`
+    })
+    .join('')
 }
 
 await main()
