@@ -1,7 +1,6 @@
 import { isVisible, type ScopeKey, type View } from '../core/view.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
-import { CatchUpPages } from './catch-up-pages.ts'
 import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
@@ -17,8 +16,6 @@ export interface ViewReader {
 export class SharedView {
   readonly view: View
   readonly readers = new Set<ViewReader>()
-  /** Of all views together: what readers further behind than the feed have just read. */
-  readonly catchUpPages: CatchUpPages
   /**
    * Made once for all sessions that are at the same position. Kept until the view advances: by then
    * every session that keeps up has been sent them.
@@ -29,9 +26,8 @@ export class SharedView {
   #completeAbove: number
   #entries: LogEntry[] = []
 
-  constructor(view: View, window: FeedWindow, catchUpPages: CatchUpPages) {
+  constructor(view: View, window: FeedWindow) {
     this.view = view
-    this.catchUpPages = catchUpPages
     this.#window = window
     this.#completeAbove = window.head
   }
@@ -96,7 +92,6 @@ export class Views {
   readonly #window: FeedWindow
   readonly #viewsByKey = new Map<string, SharedView>()
   readonly #index = new ViewIndex<SharedView>()
-  readonly #catchUpPages = new CatchUpPages()
 
   /** @param window the feed; a view that is opened knows only what comes after its head */
   constructor(window: FeedWindow) {
@@ -113,7 +108,7 @@ export class Views {
   acquire(view: View, reader: ViewReader): SharedView {
     let shared = this.#viewsByKey.get(view.key)
     if (shared === undefined) {
-      shared = new SharedView(view, this.#window, this.#catchUpPages)
+      shared = new SharedView(view, this.#window)
       this.#viewsByKey.set(view.key, shared)
       this.#index.add(shared)
     }
@@ -144,7 +139,6 @@ export class Views {
   /** Lets go of what the feed's window has lost. Called now and then: it visits every view. */
   trim(): void {
     for (const shared of this.#viewsByKey.values()) shared.trim()
-    this.#catchUpPages.trim()
   }
 }
 
