@@ -195,6 +195,7 @@ export class SyncService {
     const { limits, allowedOrigins, addressOf } = this.#config
     const { maxMessageBytes, idleTimeoutMs } = { ...DEFAULT_SYNC_LIMITS, ...limits }
     return new WebSocketEndpoint({
+      maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
       maxMessageBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,

@@ -151,7 +151,7 @@ export class DeliveryStream {
   checkProgress(): 'ok' | 'resent' | 'stalled' {
     if (this.#inFlight.length === 0) return 'ok'
     const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
-    if (waitedMs < RESEND_AFTER_MS * 2 ** this.#resends) return 'ok'
+    if (waitedMs < RESEND_AFTER_MS) return 'ok'
     if (this.#resends > 0) return 'stalled'
     this.#resends++
     this.#lastProgressAt = this.#options.runtime.monotonicNow()

@@ -3,7 +3,7 @@ import type { Operation } from '../core/operation.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import { encodeDeliveryFrame } from '../protocol/codec.ts'
-import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
+import { type DeltaCursor, decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import type { DeliveryPage, LogEntry, ServerStore } from '../store/store.ts'
@@ -115,7 +115,7 @@ export class LegacyDelivery {
   checkProgress(): 'ok' | 'resent' | 'stalled' {
     if (this.#inFlight.length === 0) return 'ok'
     const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
-    if (waitedMs < RESEND_AFTER_MS * 2 ** this.#resends) return 'ok'
+    if (waitedMs < RESEND_AFTER_MS) return 'ok'
     if (this.#resends > 0) return 'stalled'
     this.#resends++
     this.#lastProgressAt = this.#options.runtime.monotonicNow()
@@ -222,9 +222,7 @@ export class LegacyDelivery {
   *#sortedBatches(entries: readonly LogEntry[], end: number): Generator<Batch, void> {
     const { deltaCursor } = this.#options
     const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
-    const sorted = sortEntries(entries)
-    const seen = sorted.findIndex((entry) => entry.operationId === cursor?.lastOperationId)
-    const batches = this.#cut(sorted.slice(seen + 1))
+    const batches = this.#cut(withoutRead(sortEntries(entries), cursor))
     const totalBatches = Math.max(1, batches.length)
     for (let index = 0; index < totalBatches; index++) {
       const batch = batches[index] ?? []
@@ -235,7 +233,9 @@ export class LegacyDelivery {
         isFinal,
         batchIndex: last === undefined ? (cursor?.batchIndex ?? 0) : index,
         totalBatches,
-        ...(last && { cursor: encodeDeltaCursor({ lastOperationId: last.operationId, batchIndex: index }) }),
+        ...(last && {
+          cursor: encodeDeltaCursor({ lastOperationId: last.operationId, batchIndex: index, readTo: end }),
+        }),
         position: isFinal ? end : null,
       }
     }
@@ -295,6 +295,17 @@ export class LegacyDelivery {
     }
     return { entries: [...bySequence.values()], isComplete }
   }
+}
+
+/**
+ * Leaves out what the client has read of an earlier delta. What was stored after that one may sort
+ * before the place where the client stopped: it was not in it.
+ */
+function withoutRead(sorted: readonly LogEntry[], cursor: DeltaCursor | null): readonly LogEntry[] {
+  const readTo = cursor?.readTo
+  if (readTo === undefined) return sorted
+  const last = sorted.findIndex((entry) => entry.operationId === cursor?.lastOperationId)
+  return sorted.filter((entry, index) => index > last || entry.deliverySequence > readTo)
 }
 
 function sortEntries(entries: readonly LogEntry[]): readonly LogEntry[] {

@@ -189,6 +189,8 @@ export class Push {
    * null: the store has to be asked whose the node is.
    */
   #advancesVector(nodeId: string, identity: SessionIdentity): boolean | null {
+    // The server's own numbers are its own: a client could use them up.
+    if (nodeId === this.#context.store.getNodeId()) return false
     if (this.#context.isOpen) return true
     if (nodeId === identity.nodeId) return identity.speaksForNode
     return identity.auth.isAnonymous ? false : null

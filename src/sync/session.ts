@@ -79,6 +79,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #sharedView: SharedView | null = null
   #timer: Timer | null = null
   #blockedSince: number | null = null
+  #bufferedAtCheck = 0
   #messageCount = 0
   #catchUp: Span | null = null
 
@@ -195,7 +196,7 @@ export class Session implements ViewReader, DeliveryTarget {
     if (this.#checkBlocked()) return false
     if (this.#stream === null) return this.#blockedSince !== null
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
-    if (this.#inbox.length > 0) this.#stream.excuse()
+    if (this.#inbox.length > 0 || this.#isDraining()) this.#stream.excuse()
     this.#pump() // its buffer may have drained without anything else happening
     const progress = this.#stream.checkProgress()
     if (progress === 'stalled') {
@@ -471,6 +472,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #accept(result: Extract<HandshakeResult, { accepted: true }>): void {
     const { identity, response } = result
     this.#identity = identity
+    this.#attempt(() => this.#transport.admit?.())
     this.#restartedEra = result.restartedEra
     this.#state = 'syncing'
     this.#timer?.cancel()
@@ -531,6 +533,13 @@ export class Session implements ViewReader, DeliveryTarget {
   #endCatchUp(reason?: string): void {
     if (this.#catchUp !== null) endSpan(this.#catchUp, reason)
     this.#catchUp = null
+  }
+
+  /** A slow network takes from the buffer what its client cannot have acknowledged yet. */
+  #isDraining(): boolean {
+    const before = this.#bufferedAtCheck
+    this.#bufferedAtCheck = this.bufferedBytes
+    return this.#bufferedAtCheck > 0 && this.#bufferedAtCheck < before
   }
 
   #checkBlocked(): boolean {

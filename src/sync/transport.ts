@@ -22,6 +22,8 @@ export interface ServerTransport {
   /** Stops and resumes reading, so that a client cannot send faster than it is served. */
   pause?(): void
   resume?(): void
+  /** The client has authenticated: from now on it may send messages of full size. */
+  admit?(): void
   /** Where the connection comes from, for limits and logs. */
   readonly remoteAddress?: string
 }

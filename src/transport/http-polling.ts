@@ -52,6 +52,8 @@ interface PollingClient {
   readonly order: PostOrder
   readonly sessionId: string
   expiry: Timer | null
+  /** Who opened it; null before the handshake is accepted. Kept when the session has ended. */
+  owner: ReturnType<HttpPollingOptions['ownerOf']>
   /** Hash of the token that was found to be of the session's user, and until when that holds. */
   checked: { tokenHash: string; until: number } | null
 }
@@ -96,7 +98,9 @@ export class HttpPolling {
     if (isHandshake(bytes, isBinary, this.#options.maxHandshakeBytes))
       return this.#open(request, { bytes, isBinary })
     if (client === undefined) return refusal(410, 'There is no session: start with a handshake.')
-    if (bytes.byteLength > this.#options.maxMessageBytes) return tooLarge(this.#options.maxMessageBytes)
+    const { maxMessageBytes, maxHandshakeBytes } = this.#options
+    const maxBytes = client.owner === null ? maxHandshakeBytes : maxMessageBytes
+    if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
     if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
     if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
@@ -116,7 +120,10 @@ export class HttpPolling {
     const transport = new PollingTransport(runtime, request.remoteAddress)
     const sessionId = this.#options.connect(transport)
     const order = new PostOrder(runtime, (message) => transport.receive(message))
-    const client: PollingClient = { transport, order, sessionId, expiry: null, checked: null }
+    const client: PollingClient = { transport, order, sessionId, expiry: null, owner: null, checked: null }
+    transport.onAdmitted(() => {
+      client.owner = this.#options.ownerOf(sessionId)
+    })
     this.#clients.set(request.clientId, client)
     this.#touch(request.clientId, client)
     order.accept(frame)
@@ -142,7 +149,7 @@ export class HttpPolling {
 
   /** Knowing a client id is not enough: whoever uses a session must be the user who opened it. */
   async #isOwner(request: HttpSyncRequest, client: PollingClient): Promise<boolean> {
-    const owner = this.#options.ownerOf(client.sessionId)
+    const { owner } = client
     if (owner === null || request.token === undefined) return true
     const { runtime, auth } = this.#options
     const tokenHash = createHash('sha256').update(request.token).digest('hex')

@@ -26,6 +26,7 @@ export class PollingTransport implements ServerTransport {
   #poll: WaitingPoll | null = null
   #isConnected = true
   #isPaused = false
+  #onAdmitted: () => void = () => {}
   #onMessage: (message: unknown) => void = () => {}
   #onClose: (code: number, reason: string) => void = () => {}
 
@@ -86,6 +87,15 @@ export class PollingTransport implements ServerTransport {
     this.#queue.push(frame)
     this.#queuedBytes += frame.bytes.byteLength
     if (this.#poll !== null) this.#release(this.#next())
+  }
+
+  /** Calls back when the client has authenticated. */
+  onAdmitted(handler: () => void): void {
+    this.#onAdmitted = handler
+  }
+
+  admit(): void {
+    this.#onAdmitted()
   }
 
   onMessage(handler: (message: unknown) => void): void {

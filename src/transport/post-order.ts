@@ -5,6 +5,7 @@ import type { Frame } from '../protocol/frame.ts'
 const MAX_WAIT_MS = 300
 /** Messages that may wait; with more, the missing one is given up. */
 const MAX_WAITING = 256
+const MAX_WAITING_BYTES = 4 * 1024 * 1024
 
 /**
  * Puts POSTs back in order. A Kora client fires them without waiting for each other and numbers its
@@ -15,6 +16,7 @@ export class PostOrder {
   readonly #runtime: Runtime
   readonly #deliver: (frame: Frame) => void
   readonly #waiting = new Map<number, Frame>()
+  #waitingBytes = 0
   #next: number | null = null
   #timer: Timer | null = null
 
@@ -30,8 +32,8 @@ export class PostOrder {
       return
     }
     if (this.#next !== null && number > this.#next) {
-      this.#waiting.set(number, frame)
-      if (this.#waiting.size > MAX_WAITING) this.#giveUp()
+      this.#wait(number, frame)
+      if (this.#waiting.size > MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) this.#giveUp()
       else this.#timer ??= this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
       return
     }
@@ -43,6 +45,12 @@ export class PostOrder {
   stop(): void {
     this.#timer?.cancel()
     this.#waiting.clear()
+    this.#waitingBytes = 0
+  }
+
+  #wait(number: number, frame: Frame): void {
+    this.#waitingBytes += frame.bytes.byteLength - (this.#waiting.get(number)?.bytes.byteLength ?? 0)
+    this.#waiting.set(number, frame)
   }
 
   #deliverConsecutive(): void {
@@ -50,6 +58,7 @@ export class PostOrder {
       const frame = this.#waiting.get(this.#next)
       if (frame === undefined) break
       this.#waiting.delete(this.#next)
+      this.#waitingBytes -= frame.bytes.byteLength
       this.#next++
       this.#deliver(frame)
     }
@@ -60,6 +69,7 @@ export class PostOrder {
 
   /** The missing message does not come: goes on with the lowest number that is here. */
   #giveUp(): void {
+    this.#timer?.cancel()
     this.#timer = null
     if (this.#waiting.size === 0) return
     this.#next = Math.min(...this.#waiting.keys())

@@ -9,6 +9,8 @@ import type { ServerTransport } from '../sync/transport.ts'
 export interface WebSocketEndpointOptions {
   /** Bytes of one message. */
   readonly maxMessageBytes: number
+  /** Bytes that a connection may send before it is authenticated. */
+  readonly maxHandshakeBytes: number
   /** ms without a sign of life after which a connection is dead. */
   readonly idleTimeoutMs: number
   /** Exact origins of browsers that may connect; null: any. */
@@ -52,7 +54,9 @@ export class WebSocketEndpoint {
     }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       this.#watch(webSocket)
-      this.#options.onConnection(new WebSocketTransport(webSocket, this.#options.addressOf(request)))
+      const transport = new WebSocketTransport(webSocket, this.#options.addressOf(request))
+      transport.limitUntilAdmitted(socket, this.#options.maxHandshakeBytes)
+      this.#options.onConnection(transport)
     })
   }
 
@@ -98,7 +102,8 @@ export class WebSocketEndpoint {
   /** Who answered nothing since the last round is gone: nobody else would notice a half-open connection. */
   #pingAll(): void {
     for (const webSocket of this.#server.clients) {
-      if (!this.#alive.delete(webSocket)) webSocket.terminate()
+      // Whom we do not read we cannot hear: no answer is no sign of death.
+      if (!this.#alive.delete(webSocket) && !webSocket.isPaused) webSocket.terminate()
       else webSocket.ping()
     }
   }
@@ -126,10 +131,33 @@ const STATUS_TEXTS: { readonly [status: number]: string } = {
 class WebSocketTransport implements ServerTransport {
   readonly remoteAddress: string
   readonly #webSocket: WebSocket
+  #endLimit: () => void = () => {}
 
   constructor(webSocket: WebSocket, remoteAddress: string) {
     this.#webSocket = webSocket
     this.remoteAddress = remoteAddress
+  }
+
+  /**
+   * Counts what comes in until `admit` is called. The limit of the WebSocket itself is that of a full
+   * message, of which strangers could make us hold one each.
+   */
+  limitUntilAdmitted(socket: Duplex, maxBytes: number): void {
+    let bytes = 0
+    const count = (chunk: Buffer): void => {
+      bytes += chunk.byteLength
+      if (bytes <= maxBytes + MAX_FRAMING_BYTES) return
+      this.#endLimit()
+      this.#webSocket.close(CLOSE_TOO_LARGE, 'The first message is too large')
+      this.#webSocket.pause() // closes what it has read so far, and reads no more
+      setTimeout(() => this.#webSocket.terminate(), REFUSAL_GRACE_MS).unref()
+    }
+    this.#endLimit = () => void socket.off('data', count)
+    socket.on('data', count)
+  }
+
+  admit(): void {
+    this.#endLimit()
   }
 
   get bufferedBytes(): number {
@@ -180,6 +208,9 @@ class WebSocketTransport implements ServerTransport {
 }
 
 const CLOSE_GRACE_MS = 2000
+const CLOSE_TOO_LARGE = 1009
+const REFUSAL_GRACE_MS = 500 // as long as the reason for it may take to leave
+const MAX_FRAMING_BYTES = 4096 // headers, pongs, and a client's close
 
 /** Listens as long as the connection lasts: as a closure it would keep the upgrade request in memory. */
 function destroySocket(this: Duplex): void {

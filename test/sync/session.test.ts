@@ -341,7 +341,7 @@ describe('delivery', () => {
 
     await runtime.advance(16_000)
     expect(reader.sentOfType('operation-batch')).toHaveLength(2)
-    await runtime.advance(40_000)
+    await runtime.advance(16_000)
 
     expect(reader.sentOfType('operation-batch')).toHaveLength(2)
     expect(reader.closed?.code).toBe(4010)

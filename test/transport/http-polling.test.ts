@@ -173,6 +173,16 @@ describe('a session belongs to the user who opened it', () => {
     expect(await store.getOperationCount()).toBe(0)
   })
 
+  test('another user cannot take what is queued when it has ended', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    await client('token-a', url).post(handshake())
+    await expect.poll(() => [...server.hub.sessions.values()].some((s) => s.isAccepted)).toBe(true)
+    server.hub.disconnectAll('TOKEN_EXPIRED')
+
+    expect((await client('token-b', url).get()).status).toBe(401)
+    expect(await (await client('token-a', url).get()).json()).toMatchObject({ type: 'handshake-response' })
+  })
+
   test('the same user goes on with a fresh token', async () => {
     const url = `${base}?client=${crypto.randomUUID()}`
     await connected('token-a', url)
@@ -181,6 +191,24 @@ describe('a session belongs to the user who opened it', () => {
 
     expect(response.status).toBe(202)
   })
+})
+
+test('takes nothing larger than a handshake before it knows who sends it', async () => {
+  const slow = createKoraServer({
+    port: 0,
+    host: '127.0.0.1',
+    path: '/sync',
+    store,
+    auth: { authenticate: () => new Promise(() => {}) },
+    logger: silentLogger,
+  })
+  await slow.start()
+  const stranger = client('token-a', `${(slow.url as string).replace(/^ws/, 'http')}?client=x`)
+  await stranger.post(handshake())
+
+  expect((await stranger.post(`{"messageId":"msg-1-9","x":"${'x'.repeat(2_000_000)}"}`)).status).toBe(413)
+  slow.abort()
+  await slow.stop()
 })
 
 test('gives a client without an id a cookie that tells it apart', async () => {

@@ -52,3 +52,14 @@ test('gives a missing number up when too much waits for it', () => {
 
   expect(delivered).toHaveLength(1 + 257)
 })
+
+test('does not hold more than some megabytes for a message that does not come', () => {
+  const { order, delivered, post } = openOrder()
+  post('msg-1-1')
+  for (let number = 3; number < 9; number++) {
+    const message = { messageId: `msg-1-${number}`, text: 'x'.repeat(1_000_000) }
+    order.accept({ isBinary: false, bytes: Buffer.from(JSON.stringify(message)) })
+  }
+
+  expect(delivered).toContain('msg-1-3')
+})

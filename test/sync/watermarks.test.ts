@@ -1,0 +1,170 @@
+import { expect, test } from 'vitest'
+import type { Operation } from '../../src/core/operation.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import type { MemoryTransport } from '../support/memory-transport.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { type ConnectOptions, openRelayServer } from '../support/relay-server.ts'
+import { settle } from '../support/simulated-runtime.ts'
+
+const RED = { todos: { team: 'red' } }
+const BLUE = { todos: { team: 'blue' } }
+
+/** Three todos of each team, in turn. */
+async function openTeams() {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  for (const field of ['team', 'list']) await store.trackScopeField('todos', field, { isGranted: true })
+  const author = new OperationAuthor('author')
+  const operations = ['red', 'blue', 'red', 'blue', 'red', 'blue'].map((team, i) =>
+    author.insert(recordIdOf(`${i}`), { team, list: i < 3 ? 'a' : 'b' }),
+  )
+  await appendAll(store, operations)
+  return { ...openRelayServer({ store }), operations }
+}
+
+function received(client: MemoryTransport): string[] {
+  return client
+    .sentOfType('operation-batch')
+    .flatMap(({ operations }) => operations.map((operation) => (operation as Operation).data?.team as string))
+}
+
+function acknowledge(client: MemoryTransport): void {
+  const last = client.sentOfType('operation-batch').at(-1)
+  client.receive({
+    type: 'acknowledgment',
+    messageId: 'a',
+    acknowledgedMessageId: last?.messageId ?? '',
+    lastSequenceNumber: 0,
+    ...(last?.maxDeliverySequence !== undefined && { deliverySequence: last.maxDeliverySequence }),
+  })
+}
+
+function as(scopes: ConnectOptions['scopes'], userId = 'u', handshake: object = {}): ConnectOptions {
+  return { scopes, userId, handshake }
+}
+
+test('a grant that changed is served from the start, even if the first attempt broke off', async () => {
+  const { connect } = await openTeams()
+  const first = await connect('phone', as(RED))
+  acknowledge(first)
+  first.disconnect()
+  const brokenOff = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 6 }))
+  brokenOff.disconnect() // before the client saw that it is to start over
+
+  const again = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 6 }))
+
+  expect(again.sentOfType('handshake-response')).toMatchObject([{ serverMaxDeliverySequence: 5 }])
+  expect(received(again)).toEqual(['blue', 'blue', 'blue'])
+})
+
+test('a stream that started over goes on from where the client has got', async () => {
+  const { connect } = await openTeams()
+  const first = await connect('phone', as(RED))
+  acknowledge(first)
+  first.disconnect()
+  const second = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 6 }))
+  acknowledge(second)
+  await settle()
+  second.disconnect()
+
+  const third = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 4 }))
+
+  expect(received(third)).toEqual(['blue'])
+})
+
+test("another user's session on the same device cannot make the next one skip", async () => {
+  const { connect } = await openTeams()
+  const victim = await connect('phone', as(RED, 'victim'))
+  acknowledge(victim)
+  victim.disconnect()
+  const mallory = await connect('phone', as(BLUE, 'mallory', { lastDeliverySequence: 6 }))
+  acknowledge(mallory)
+  mallory.disconnect()
+
+  const moved = await connect('phone', as(BLUE, 'victim', { lastDeliverySequence: 6 }))
+
+  expect(received(moved)).toEqual(['blue', 'blue', 'blue'])
+})
+
+test('a client whose restriction is lifted gets what was hidden', async () => {
+  const { connect } = await openTeams()
+  const restricted = await connect('phone', as(RED))
+  acknowledge(restricted)
+  restricted.disconnect()
+
+  const free = await connect('phone', as(null, 'u', { lastDeliverySequence: 6 }))
+
+  expect(received(free)).toHaveLength(6)
+})
+
+test('an unchanged grant is resumed, whatever subsets the client asks for in between', async () => {
+  const { connect } = await openTeams()
+  const first = await connect('phone', as(RED))
+  acknowledge(first)
+  first.disconnect()
+  const subset = [{ collection: 'todos', where: { list: 'a' } }]
+  const second = await connect('phone', as(RED, 'u', { syncQueries: subset }))
+  acknowledge(second)
+  second.disconnect()
+
+  const third = await connect('phone', as(RED, 'u', { lastDeliverySequence: 6 }))
+
+  expect(received(third)).toEqual([])
+})
+
+test('a client that is ahead of what this server has been told is not sent back to the start', async () => {
+  const { connect, store } = await openTeams()
+  await connect('other', as(null))
+  const more = new OperationAuthor('elsewhere').insert(recordIdOf('e'), { team: 'red' })
+  await appendAll(store, [more]) // by another process
+
+  const client = await connect('phone', as(null, 'u', { lastDeliverySequence: 7 }))
+
+  expect(client.sentOfType('handshake-response')).toMatchObject([{ serverMaxDeliverySequence: 7 }])
+  expect(received(client)).toEqual([])
+})
+
+test('a client without watermark gets what a changed grant shows it, below what its vector claims', async () => {
+  const { connect } = await openTeams()
+  const legacy = (scopes: ConnectOptions['scopes']): ConnectOptions => ({
+    scopes,
+    userId: 'u',
+    isLegacy: true,
+    handshake: { versionVector: { author: 6 } },
+  })
+  const first = await connect('phone', { ...legacy(RED), handshake: {} })
+  acknowledge(first)
+  first.disconnect()
+  await settle()
+  const brokenOff = await connect('phone', legacy(BLUE))
+  brokenOff.disconnect()
+  await settle()
+  const second = await connect('phone', legacy(BLUE))
+  expect(received(second)).toEqual(['blue', 'blue', 'blue'])
+  acknowledge(second)
+  second.disconnect()
+  await settle()
+
+  const third = await connect('phone', legacy(BLUE))
+
+  expect(received(third)).toEqual([])
+})
+
+test('what a node has sent is told only to who speaks for it', async () => {
+  const { connect } = openRelayServer()
+  const mallory = await connect('phone', as(null, 'mallory')) // first, with a node id that is not hers
+  const forged = new OperationAuthor('phone').insert(recordIdOf('m'), {}, { sequenceNumber: 1000 })
+  mallory.receive({
+    type: 'operation-batch',
+    messageId: 'b',
+    operations: [forged],
+    isFinal: true,
+    batchIndex: 0,
+  })
+  await settle()
+  mallory.disconnect()
+
+  const victim = await connect('phone', as(null, 'victim'))
+
+  // The victim's client sends every operation that is above what it is told here.
+  expect(victim.sentOfType('handshake-response')[0]?.versionVector).not.toHaveProperty('phone')
+})
