@@ -73,6 +73,8 @@ export interface SyncHubOptions {
   /** Inclusive range of client schema versions that are let in. */
   readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
   readonly limits: SyncLimits
+  /** Bytes of the newest operations kept in memory; who is further behind reads the store. Default 16 MiB. */
+  readonly feedBytes?: number
   readonly validateOperation?: ValidateOperation
   /** Stores a chunk of a blob under its SHA-256. With `resolveBlobChunk`: central blob storage. */
   readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>

@@ -11,6 +11,13 @@ export interface CheckOptions {
   readonly scopeOf?: (device: Device) => ScopeMap | null
   /** Collections whose rows are compared between tables, log and unscoped devices. */
   readonly collections?: readonly string[]
+  /**
+   * True when nothing is on its way any more: then everything that a device may see has to be there.
+   * Otherwise only what its watermark claims, and of devices without one nothing.
+   */
+  readonly isAtRest?: boolean
+  /** Refused, although the device was not told: it is too old to understand. */
+  readonly droppedIds?: ReadonlySet<string>
 }
 
 /**
@@ -23,8 +30,8 @@ export interface CheckOptions {
 export async function findViolations(options: CheckOptions): Promise<string[]> {
   const log = await readLog(options.store)
   const perDevice = options.devices.flatMap((device) => [
-    ...checkAcknowledged(device, log),
-    ...checkReceived(device, log, options.scopeOf?.(device) ?? null, options.store.getNodeId()),
+    ...checkAcknowledged(device, log, options.droppedIds),
+    ...checkReceived(device, log, options),
     ...checkStream(device),
   ])
   const tables = await Promise.all(
@@ -57,14 +64,16 @@ function checkUnique(log: Log): string[] {
   return violations
 }
 
-function checkAcknowledged(device: Device, log: Log): string[] {
+function checkAcknowledged(device: Device, log: Log, droppedIds: ReadonlySet<string> = new Set()): string[] {
   const stored = new Set(log.map(({ operation }) => operation.id))
   return [...device.journal.acknowledgedIds]
-    .filter((id) => !stored.has(id))
+    .filter((id) => !stored.has(id) && !droppedIds.has(id))
     .map((id) => `${device.journal.name}: ${id} was acknowledged and is not stored`)
 }
 
-function checkReceived(device: Device, log: Log, scope: ScopeMap | null, serverNodeId: string): string[] {
+function checkReceived(device: Device, log: Log, options: CheckOptions): string[] {
+  const scope = options.scopeOf?.(device) ?? null
+  const serverNodeId = options.store.getNodeId()
   const { name } = device.journal
   const deliveries = device.journal
     .of('delivery')
@@ -83,7 +92,8 @@ function checkReceived(device: Device, log: Log, scope: ScopeMap | null, serverN
     if (operation.nodeId === device.nodeId) continue
     const visibility = recordVisibility(histories.get(recordKey(operation)) ?? [], scope)
     const isReceived = received.has(operation.id)
-    if (visibility === 'always' && !isReceived && deliverySequence <= device.watermark) {
+    const isDue = options.isAtRest === true || deliverySequence <= device.watermark
+    if (visibility === 'always' && !isReceived && isDue) {
       violations.push(`${name}: never received ${operation.id} (delivery ${deliverySequence})`)
     }
     if (visibility === 'never' && isReceived) {
@@ -169,9 +179,20 @@ function differences(
   right: ReadonlyMap<string, unknown>,
 ): string[] {
   return [...new Set([...left.keys(), ...right.keys()])].flatMap((id) => {
-    const [a, b] = [comparable(left.get(id)), comparable(right.get(id))]
+    const fields = differingFields(left.get(id), right.get(id))
+    const [a, b] = [comparable(left.get(id), fields), comparable(right.get(id), fields)]
     return a === b ? [] : [`record ${id}: ${leftName} has ${a}, ${rightName} has ${b}`]
   })
+}
+
+/** Fields in which two versions of a record differ; null where one does not exist. */
+function differingFields(left: unknown, right: unknown): ReadonlySet<string> | null {
+  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return null
+  const [a, b] = [new Map(Object.entries(left)), new Map(Object.entries(right))]
+  const fields = [...new Set([...a.keys(), ...b.keys()])]
+  return new Set(
+    fields.filter((field) => comparable(a.get(field) ?? null) !== comparable(b.get(field) ?? null)),
+  )
 }
 
 /**
@@ -190,10 +211,12 @@ function withSortedArrays(records: ReadonlyMap<string, unknown>): Map<string, un
 }
 
 /** Missing and null count as equal; the order of keys does not matter. */
-function comparable(value: unknown): string {
-  return JSON.stringify(value, (_key, inner) => {
+function comparable(value: unknown, fields: ReadonlySet<string> | null = null): string {
+  return JSON.stringify(value, (key, inner) => {
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner
-    const present = Object.entries(inner).filter(([, field]) => field !== null && field !== undefined)
+    const present = Object.entries(inner).filter(
+      ([name, field]) => field !== null && field !== undefined && (key !== '' || (fields?.has(name) ?? true)),
+    )
     return Object.fromEntries(present.sort(([a], [b]) => (a < b ? -1 : 1)))
   })
 }

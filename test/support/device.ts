@@ -1,4 +1,5 @@
 import type { AtomicOp, FieldValues, Operation } from '../../src/core/operation.ts'
+import type { Runtime } from '../../src/core/runtime.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import type { QuerySubset, ScopeMap } from '../../src/core/scope.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
@@ -7,10 +8,10 @@ import { DeviceDatabase, type DeviceRecord, type Transaction } from './device/da
 import { Journal } from './device/journal.ts'
 import { connectPolling } from './device/polling.ts'
 import { Conditions } from './device/settle.ts'
-import { connectWebSocket } from './device/socket.ts'
+import { type ConnectSocket, connectWebSocket } from './device/socket.ts'
 import { DeviceSync, type SyncState } from './device/sync.ts'
 
-const { uuid } = systemRuntime()
+const { uuid, setTimer } = systemRuntime()
 const UNTIL_MS = 10_000 // how long a test waits for anything; generous, because machines are busy
 
 export interface DeviceOptions {
@@ -32,6 +33,10 @@ export interface DeviceOptions {
   readonly wireFormat?: WireFormat
   /** Default: by the scheme of the url. */
   readonly transport?: 'websocket' | 'polling'
+  /** A network of its own instead of sockets. */
+  readonly connect?: ConnectSocket
+  /** Default: real timers. */
+  readonly setTimer?: Runtime['setTimer']
   readonly batchSize?: number
   /** Batches sent without waiting; stock clients: 1. */
   readonly pipelineDepth?: number
@@ -78,7 +83,7 @@ export class Device implements AsyncDisposable {
   constructor(options: DeviceOptions) {
     const now = options.now ?? Date.now
     this.nodeId = options.nodeId ?? uuid()
-    this.journal = new Journal(options.name ?? this.nodeId)
+    this.journal = new Journal(options.name ?? this.nodeId, now)
     const schemaVersion = options.schemaVersion ?? options.schema?.version ?? 1
     this.#database = new DeviceDatabase({
       nodeId: this.nodeId,
@@ -102,7 +107,8 @@ export class Device implements AsyncDisposable {
         ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
         reconnectMs: options.reconnectMs ?? 50,
         now,
-        connect: transport === 'polling' ? connectPolling : connectWebSocket,
+        setTimer: options.setTimer ?? setTimer,
+        connect: options.connect ?? (transport === 'polling' ? connectPolling : connectWebSocket),
       },
       this.#database,
       this.journal,

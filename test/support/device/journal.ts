@@ -54,12 +54,15 @@ export class Journal {
   readonly acknowledgedIds = new Set<string>()
   readonly refusals = new Map<string, { code: string; message: string; retriable: boolean }>()
 
-  constructor(name: string) {
+  readonly #now: () => number
+
+  constructor(name: string, now: () => number = Date.now) {
     this.name = name
+    this.#now = now
   }
 
   record(event: JournalEvent): void {
-    this.entries.push({ ...event, at: Date.now() })
+    this.entries.push({ ...event, at: this.#now() })
     if (event.kind === 'refused') this.refusals.set(event.operationId, event)
     if (event.kind === 'acknowledged') {
       for (const id of event.operationIds) if (!this.refusals.has(id)) this.acknowledgedIds.add(id)

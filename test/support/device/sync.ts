@@ -1,5 +1,6 @@
 import { canonicalJson } from '../../../src/core/canonical-json.ts'
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
+import type { Runtime, Timer } from '../../../src/core/runtime.ts'
 import { matchesScope, type QuerySubset, type ScopeMap } from '../../../src/core/scope.ts'
 import type {
   AcknowledgmentMessage,
@@ -42,6 +43,7 @@ export interface SyncOptions {
   readonly ackTimeoutMs: number
   readonly reconnectMs: number
   readonly now: () => number
+  readonly setTimer: Runtime['setTimer']
   readonly connect: ConnectSocket
 }
 
@@ -61,7 +63,7 @@ export class DeviceSync {
   readonly #changed: () => void
   readonly #watermarks = new Map<string, number>()
   readonly #inFlight = new Map<string, readonly Operation[]>()
-  readonly #ackTimers = new Map<string, NodeJS.Timeout>()
+  readonly #ackTimers = new Map<string, Timer>()
   /** Batches of the handshake delta whose acknowledgment is outstanding. */
   readonly #deltaInFlight = new Map<string, readonly Operation[]>()
   #queue: Operation[] = []
@@ -69,7 +71,7 @@ export class DeviceSync {
   #socket: DeviceSocket | null = null
   #leftOpen = new Set<DeviceSocket>()
   #wantsOnline = false
-  #reconnectTimer: NodeJS.Timeout | undefined
+  #reconnectTimer: Timer | undefined
   #failures = 0
   #activeScope: ScopeMap | null
   #queries: readonly QuerySubset[]
@@ -119,13 +121,14 @@ export class DeviceSync {
 
   connect(): void {
     this.#wantsOnline = true
+    this.#reconnectTimer?.cancel()
     if (this.#state === 'offline' || this.#state === 'blocked') this.#open()
   }
 
   /** @param isAbrupt the network goes, instead of a goodbye */
   disconnect(isAbrupt = false): void {
     this.#wantsOnline = false
-    clearTimeout(this.#reconnectTimer)
+    this.#reconnectTimer?.cancel()
     const socket = this.#socket
     this.#leave('offline', 'by the application')
     if (isAbrupt) socket?.terminate()
@@ -193,13 +196,14 @@ export class DeviceSync {
     this.#leave('offline', why)
     if (!this.#wantsOnline) return
     const delayMs = Math.min(RECONNECT_MAX_MS, this.#options.reconnectMs * 2 ** this.#failures++)
-    this.#reconnectTimer = setTimeout(() => this.#open(), delayMs)
+    this.#reconnectTimer?.cancel()
+    this.#reconnectTimer = this.#options.setTimer(delayMs, () => this.#open())
   }
 
   /** Drops the connection from the device's point of view; what was in flight goes back to the queue. */
   #leave(state: SyncState, why: string): void {
     this.#socket = null
-    for (const timer of this.#ackTimers.values()) clearTimeout(timer)
+    for (const timer of this.#ackTimers.values()) timer.cancel()
     this.#ackTimers.clear()
     this.#queue = [...[...this.#inFlight.values()].flat(), ...this.#queue]
     this.#inFlight.clear()
@@ -400,7 +404,7 @@ export class DeviceSync {
     const operations = messageId === undefined ? undefined : this.#inFlight.get(messageId)
     if (messageId === undefined || operations === undefined) return
     this.#inFlight.delete(messageId)
-    clearTimeout(this.#ackTimers.get(messageId))
+    this.#ackTimers.get(messageId)?.cancel()
     this.#ackTimers.delete(messageId)
     this.#recordAcknowledged(messageId, operations)
     this.#pushQueued()
@@ -462,10 +466,10 @@ export class DeviceSync {
     this.#inFlight.set(messageId, operations)
     this.#ackTimers.set(
       messageId,
-      setTimeout(() => {
+      this.#options.setTimer(this.#options.ackTimeoutMs, () => {
         this.#socket?.close()
         this.#lose(`no acknowledgment of ${messageId} in ${this.#options.ackTimeoutMs} ms`)
-      }, this.#options.ackTimeoutMs),
+      }),
     )
     this.#journal.record({
       kind: 'sent',

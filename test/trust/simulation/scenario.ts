@@ -1,0 +1,131 @@
+import type { SyncLimits } from '../../../src/sync/options.ts'
+import { DEFAULT_SYNC_LIMITS } from '../../../src/sync/options.ts'
+import { type App, randomApp, TENANTS, type Tenant } from './app.ts'
+import { Random } from './random.ts'
+
+export interface DevicePlan {
+  readonly name: string
+  readonly isLegacy: boolean
+  /** null: it sees everything */
+  readonly tenant: Tenant | null
+  /** Asks for its scope by itself, and filters by it; else only the server does. */
+  readonly asksForScope: boolean
+  readonly wireFormat: 'json' | 'protobuf'
+  readonly batchSize: number
+  readonly pipelineDepth: number
+  readonly ackTimeoutMs: number
+  readonly latencyMs: number
+}
+
+export interface ServerPlan {
+  readonly count: number
+  readonly store: 'memory' | 'sqlite'
+  readonly storeLatencyMs: number
+  readonly batchSize: number
+  readonly feedBytes: number
+  readonly limits: SyncLimits
+  /** How far the clocks of the servers are apart. */
+  readonly clockMs: readonly number[]
+  /** Everybody may come in; else tokens count, and end. */
+  readonly isOpen: boolean
+  readonly tokenMs: number
+  /** Collections without a tenant are for everybody; else only for who is not limited. */
+  readonly sharesNotes: boolean
+}
+
+export const ACTION_WEIGHTS = {
+  write: 40,
+  serverWrite: 3,
+  goOffline: 4,
+  goOnline: 10,
+  cut: 6,
+  stall: 4,
+  kill: 2,
+  stop: 1,
+  failAppends: 5,
+  failReads: 2,
+  outage: 1,
+  stepClock: 3,
+  presence: 2,
+} as const
+export type ActionKind = keyof typeof ACTION_WEIGHTS
+
+export interface Action {
+  /** ms since the start */
+  readonly atMs: number
+  readonly kind: ActionKind
+  /** Of everything that it draws: an action does the same whatever others there are. */
+  readonly seed: number
+}
+
+/** Everything that one simulation does, made from a seed. */
+export interface Scenario {
+  readonly seed: number
+  readonly app: App
+  readonly server: ServerPlan
+  readonly devices: readonly DevicePlan[]
+  readonly actions: readonly Action[]
+}
+
+export function createScenario(seed: number): Scenario {
+  const random = new Random(seed)
+  const app = randomApp(random)
+  const server = serverPlan(random)
+  const devices = Array.from({ length: random.integer(3, 5) }, (_, index) =>
+    devicePlan(index, server, random),
+  )
+  return { seed, app, server, devices, actions: actions(random) }
+}
+
+function serverPlan(random: Random): ServerPlan {
+  const count = random.chance(0.5) ? 2 : 1
+  return {
+    count,
+    store: random.chance(0.15) ? 'sqlite' : 'memory',
+    storeLatencyMs: random.pick([1, 10, 200]),
+    batchSize: random.pick([1, 2, 5, 20, 100]),
+    feedBytes: random.pick([500, 3_000, 20_000, 16 * 1024 * 1024]),
+    limits: {
+      ...DEFAULT_SYNC_LIMITS,
+      maxBufferedBytes: random.pick([600, 5_000, 4 * 1024 * 1024]),
+      maxOpsPerMinute: random.chance(0.15) ? 60 : 6000,
+    },
+    clockMs: Array.from({ length: count }, () => random.integer(-2_000, 2_000)),
+    isOpen: random.chance(0.2),
+    tokenMs: random.pick([4_000, 20_000, 3_600_000]),
+    sharesNotes: random.chance(0.5),
+  }
+}
+
+function devicePlan(index: number, server: ServerPlan, random: Random): DevicePlan {
+  // Who may see what is decided by tokens, so without them everybody sees everything.
+  const tenant = server.isOpen || random.chance(0.55) ? null : random.pick(TENANTS)
+  const isLegacy = random.chance(0.25)
+  const wireFormat = tenant === null && !isLegacy && random.chance(0.2) ? 'protobuf' : 'json'
+  const kind = [isLegacy ? 'legacy' : 'modern', tenant ?? 'all', wireFormat].join(' ')
+  return {
+    name: `device ${index} (${kind})`,
+    isLegacy,
+    tenant,
+    asksForScope: random.chance(0.6),
+    wireFormat,
+    batchSize: random.pick([1, 3, 100]),
+    pipelineDepth: random.pick([1, 1, 4]),
+    ackTimeoutMs: random.pick([5_000, 30_000]),
+    latencyMs: random.pick([1, 50, 1_500]),
+  }
+}
+
+function actions(random: Random): Action[] {
+  const durationMs = random.pick([5_000, 20_000, 60_000])
+  // Now and then without faults, so that what goes wrong then shows by itself.
+  const isCalm = random.chance(0.15)
+  const weights = isCalm ? { ...ACTION_WEIGHTS, ...CALM } : ACTION_WEIGHTS
+  return Array.from({ length: random.integer(10, 90) }, () => ({
+    atMs: Math.floor(random.between(0, durationMs)),
+    kind: random.weighted(weights),
+    seed: random.seed(),
+  })).sort((a, b) => a.atMs - b.atMs)
+}
+
+const CALM = { cut: 0, stall: 0, kill: 0, stop: 0, failAppends: 0, failReads: 0, outage: 0 }

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { createScenario } from './scenario.ts'
+import { shrink, simulate, simulateSeed } from './simulate.ts'
+
+const { SIMULATION_SEED, SIMULATION_SEEDS, SIMULATION_FIRST, SIMULATION_SECONDS, SIMULATION_TRACE } =
+  process.env
+const SEEDS = Number(SIMULATION_SEEDS ?? 200)
+const FIRST = Number(SIMULATION_FIRST ?? 1)
+const MAX_MS = 1000 * Number(SIMULATION_SECONDS ?? (SIMULATION_SEEDS === undefined ? 30 : 36_000))
+
+/** Seeds that once found a mistake, and what it was. */
+const regressions: readonly { readonly seed: number; readonly found: string }[] = JSON.parse(
+  readFileSync(new URL('./seeds.json', import.meta.url), 'utf8'),
+)
+
+async function expectWell(seed: number): Promise<void> {
+  const outcome = await simulateSeed(seed)
+  if (outcome.violations.length === 0) return
+  const smallest = await shrink(createScenario(seed))
+  const { violations, trace } = await simulate(smallest, { isTraced: true })
+  if (SIMULATION_TRACE !== undefined) console.log(trace.join('\n'))
+  const shown = (violations.length > 0 ? violations : outcome.violations).slice(0, 10)
+  expect.fail(
+    `Seed ${seed} (repeat it with SIMULATION_SEED=${seed}, SIMULATION_TRACE=1 for every message):\n  ` +
+      `${shown.join('\n  ')}\n` +
+      `It takes: ${smallest.actions.map(({ kind, atMs }) => `${kind} at ${atMs} ms`).join(', ')}\n` +
+      `${JSON.stringify({ server: smallest.server, devices: smallest.devices }, null, 1)}`,
+  )
+}
+
+test.runIf(SIMULATION_SEED !== undefined)('the seed that was asked for', { timeout: 600_000 }, async () => {
+  await expectWell(Number(SIMULATION_SEED))
+})
+
+test.runIf(SIMULATION_SEED === undefined)('the same seed is the same run', async () => {
+  const first = await simulateSeed(7)
+  const second = await simulateSeed(7)
+
+  expect(second).toEqual(first)
+})
+
+test.runIf(SIMULATION_SEED === undefined).each(regressions)(
+  'seed $seed: $found',
+  { timeout: 120_000 },
+  async ({ seed }) => await expectWell(seed),
+)
+
+test.runIf(SIMULATION_SEED === undefined)(
+  'whatever fails in whatever order, all agree afterwards and nothing is left behind',
+  { timeout: MAX_MS + 300_000 },
+  async () => {
+    const until = performance.now() + MAX_MS
+    for (let seed = FIRST; seed < FIRST + SEEDS && performance.now() < until; seed++) await expectWell(seed)
+  },
+)

@@ -1,0 +1,242 @@
+import { NoAuthProvider } from '../../../src/auth/no-auth-provider.ts'
+import type { AuthContext, AuthProvider } from '../../../src/auth/provider.ts'
+import type { LogFields, Logger } from '../../../src/core/logger.ts'
+import type { ScopeMap } from '../../../src/core/scope.ts'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
+import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import type { ServerStore } from '../../../src/store/store.ts'
+import type { ConnectSocket } from '../../support/device/socket.ts'
+import { Device } from '../../support/device.ts'
+import { TENANT_COLLECTION, type Tenant } from './app.ts'
+import { Link } from './network.ts'
+import { Random } from './random.ts'
+import type { DevicePlan, Scenario } from './scenario.ts'
+import { Scheduler, STARTED_AT, TaskOwner } from './scheduler.ts'
+import { Server } from './server.ts'
+
+/** A device with its clock, its connection and the token that it holds. */
+export interface DeviceHost {
+  readonly plan: DevicePlan
+  readonly device: Device
+  readonly owner: TaskOwner
+  /** How far its clock is ahead, ms. */
+  clockMs: number
+  link: Link | null
+}
+
+/** Devices, servers, a database and the network between them, in one process on one clock. */
+export class World {
+  readonly scenario: Scenario
+  readonly scheduler: Scheduler
+  readonly store: ServerStore
+  readonly servers: readonly Server[]
+  readonly devices: readonly DeviceHost[]
+  /** Of the things that are not the application's doing. */
+  readonly random: Random
+  readonly links = new Set<Link>()
+  /** Record id → who made it. */
+  readonly creators = new Map<string, Device>()
+  /** Refused, and the device is too old to be told. */
+  readonly droppedIds = new Set<string>()
+  /** What the servers say must not happen. */
+  readonly alarms: string[] = []
+  readonly owner = new TaskOwner('world')
+  readonly trace: string[] | null
+  /** How long tokens hold. */
+  tokenMs: number
+
+  constructor(scenario: Scenario, { isTraced = false }: { isTraced?: boolean } = {}) {
+    this.scenario = scenario
+    this.trace = isTraced ? [] : null
+    this.tokenMs = scenario.server.tokenMs
+    this.random = new Random(scenario.seed ^ 0x5eed)
+    this.scheduler = new Scheduler(this.random.seed())
+    const runtime = this.scheduler.runtime(new TaskOwner('store'))
+    this.store =
+      scenario.server.store === 'memory'
+        ? new MemoryServerStore({ nodeId: 'server', runtime })
+        : createSqliteServerStore({ filename: ':memory:', nodeId: 'server', runtime })
+    this.servers = scenario.server.clockMs.map((clockMs, index) => this.#server(index, clockMs))
+    this.devices = scenario.devices.map((plan, index) => this.#device(plan, index))
+  }
+
+  async open(): Promise<void> {
+    const isReady = this.store.setSchema(this.scenario.app.schema)
+    await this.scheduler.advance(1000) // a store may wait for its turn
+    await isReady
+    for (const server of this.servers) server.start()
+  }
+
+  get elapsedMs(): number {
+    return this.scheduler.now - STARTED_AT
+  }
+
+  note(text: string): void {
+    this.trace?.push(`${(this.elapsedMs / 1000).toFixed(3).padStart(9)} s  ${text}`)
+  }
+
+  scopeOf(tenant: Tenant | null): ScopeMap | null {
+    if (tenant === null) return null
+    const shared = this.scenario.server.sharesNotes ? { notes: {} } : {}
+    return { [TENANT_COLLECTION]: { tenant }, ...shared }
+  }
+
+  // ── servers ────────────────────────────────────────────────────────────────────────────────
+
+  #server(index: number, clockMs: number): Server {
+    const { server } = this.scenario
+    return new Server({
+      name: `server ${index}`,
+      scheduler: this.scheduler,
+      random: this.random.fork(),
+      store: this.store,
+      storeLatencyMs: server.storeLatencyMs,
+      auth: server.isOpen ? new NoAuthProvider() : this.#auth(),
+      limits: server.limits,
+      batchSize: server.batchSize,
+      feedBytes: server.feedBytes,
+      clockMs,
+      onCommitted: (author) => this.#announce(author),
+      onLog: (level, message, fields) => this.#onLog(level, message, fields),
+    })
+  }
+
+  /** Announcements come late, in another order, or not at all. */
+  #announce(author: Server): void {
+    for (const server of this.servers) {
+      if (server === author || this.random.chance(0.2)) continue
+      this.scheduler.schedule(this.random.skewed(0, 3_000), this.owner, () => server.announce())
+    }
+  }
+
+  #onLog(level: keyof Logger, message: string, fields: LogFields): void {
+    this.note(`[${level}] ${message} ${this.trace === null ? '' : describe(fields)}`)
+    if (message.includes('too old to be told')) this.droppedIds.add(String(fields.operationId))
+    if (message.includes('programming error') || isProgrammingError(fields.err)) {
+      this.alarms.push(`${message}: ${(fields.err as Error).stack}`)
+    }
+  }
+
+  // ── tokens ─────────────────────────────────────────────────────────────────────────────────
+
+  #auth(): AuthProvider {
+    return {
+      authenticate: async (token): Promise<AuthContext | null> => {
+        const [user, expires] = token.split('|')
+        const expiresAt = Number(expires)
+        if (user === undefined || !(expiresAt > this.scheduler.now)) return null
+        const scopes = this.scopeOf(user === 'admin' ? null : (user as Tenant)) // we make the tokens
+        return { userId: user, expiresAt, ...(scopes === null ? {} : { scopes }) }
+      },
+    }
+  }
+
+  /** Gets a new one when the old one is over, and is sometimes late with that. */
+  #tokenSource(plan: DevicePlan): () => string | null {
+    if (this.scenario.server.isOpen) return () => null
+    let expiresAt = 0
+    return () => {
+      const isOver = expiresAt <= this.scheduler.now
+      if (isOver && !(expiresAt > 0 && this.random.chance(0.2)))
+        expiresAt = Math.floor(this.scheduler.now + this.tokenMs)
+      return `${plan.tenant ?? 'admin'}|${expiresAt}`
+    }
+  }
+
+  // ── devices ────────────────────────────────────────────────────────────────────────────────
+
+  #device(plan: DevicePlan, index: number): DeviceHost {
+    const owner = new TaskOwner(plan.name)
+    const scope = plan.asksForScope ? this.scopeOf(plan.tenant) : null
+    const host: DeviceHost = {
+      plan,
+      owner,
+      clockMs: 0,
+      link: null,
+      device: new Device({
+        url: '',
+        name: plan.name,
+        nodeId: `node-${index}`,
+        token: this.#tokenSource(plan),
+        schema: this.scenario.app.schema,
+        isLegacy: plan.isLegacy,
+        wireFormat: plan.wireFormat,
+        batchSize: plan.batchSize,
+        pipelineDepth: plan.pipelineDepth,
+        ackTimeoutMs: plan.ackTimeoutMs,
+        reconnectMs: 50,
+        ...(scope === null ? {} : { scope }),
+        now: () => Math.floor(this.scheduler.now + host.clockMs),
+        setTimer: (delayMs, callback) => this.scheduler.schedule(delayMs, owner, callback),
+        connect: this.#connect(plan, () => host),
+      }),
+    }
+    return host
+  }
+
+  #connect(plan: DevicePlan, hostOf: () => DeviceHost): ConnectSocket {
+    return (_url, _token, handlers) => {
+      const link = new Link({
+        scheduler: this.scheduler,
+        random: this.random.fork(),
+        latencyMs: plan.latencyMs,
+        handlers: {
+          onOpen: () => handlers.onOpen(),
+          onMessage: (data) => {
+            this.note(`${plan.name} ← ${this.trace === null ? '' : summary(data)}`)
+            handlers.onMessage(data)
+          },
+          onClose: (code, reason) => {
+            this.note(`${plan.name}: closed with ${code} ${reason}`)
+            handlers.onClose(code, reason)
+          },
+        },
+        onEnded: (ended) => void this.links.delete(ended),
+      })
+      this.links.add(link)
+      hostOf().link = link
+      const server = this.#route()
+      this.scheduler.schedule(this.random.skewed(0.1, plan.latencyMs), link.owner, () => {
+        link.server = server.hub === null ? null : server
+        link.open(server.hub === null ? null : (transport) => server.accept(transport))
+      })
+      const socket = link.deviceSocket()
+      return {
+        ...socket,
+        send: (data) => {
+          this.note(`${plan.name} → ${this.trace === null ? '' : summary(data)}`)
+          socket.send(data)
+        },
+      }
+    }
+  }
+
+  /** A balancer that knows mostly, not always, which servers are up. */
+  #route(): Server {
+    const up = this.servers.filter(({ hub }) => hub !== null)
+    return this.random.pick(up.length > 0 && this.random.chance(0.8) ? up : this.servers)
+  }
+}
+
+function isProgrammingError(error: unknown): boolean {
+  return error instanceof TypeError && !error.message.includes('undefined (simulated)')
+}
+
+function describe(fields: LogFields): string {
+  return JSON.stringify(fields, (_key, value) => (value instanceof Error ? String(value) : value))
+}
+
+function summary(data: string | Uint8Array): string {
+  const text = typeof data === 'string' ? data : `protobuf, ${data.byteLength} bytes`
+  try {
+    const message = JSON.parse(text)
+    if (!Array.isArray(message.operations)) return text.slice(0, 300)
+    const operations = message.operations.map(
+      (op: { id: string; nodeId: string; sequenceNumber: number; type: string; recordId: string }) =>
+        `${op.id.slice(0, 6)}:${op.nodeId}#${op.sequenceNumber} ${op.type} ${op.recordId.slice(-4)}`,
+    )
+    return JSON.stringify({ ...message, operations })
+  } catch {
+    return text.slice(0, 200)
+  }
+}
