@@ -3,9 +3,11 @@ import { expect, test } from 'vitest'
 import { compareTimestamps } from '../../src/core/clock.ts'
 import type { Operation, Timestamp } from '../../src/core/operation.ts'
 import { ServerClock } from '../../src/store/append/server-clock.ts'
+import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { SERVER_NODE, temporaryDirectory } from '../support/each-store.ts'
+import { openTestDatabase } from '../support/postgres.ts'
 
 const START = 1_750_000_000_000
 const at = (wallTime: number, logical = 0): Timestamp => ({ wallTime, logical, nodeId: 'client' })
@@ -32,14 +34,25 @@ test('the server’s clock comes back when its own time was set back', () => {
   expect(clock.stampAfter(at(START + 1))).toMatchObject({ wallTime: START + 1, logical: 1 })
 })
 
-test('the server’s clock never goes back over a restart', async () => {
+test('the server’s clock never goes back over a restart (sqlite)', async () => {
   using directory = temporaryDirectory()
-  const open = () =>
+  await restart(() =>
     createSqliteServerStore({
       filename: join(directory.path, 'store.db'),
       nodeId: SERVER_NODE,
       durability: 'normal',
-    })
+    }),
+  )
+})
+
+test('the server’s clock never goes back over a restart (postgres)', async () => {
+  await using database = await openTestDatabase()
+  await restart(() =>
+    createPostgresServerStore({ connectionString: database.connectionString, nodeId: SERVER_NODE }),
+  )
+})
+
+async function restart(open: () => ServerStore | Promise<ServerStore>): Promise<void> {
   const insert = async (store: ServerStore, recordId: string): Promise<Timestamp> => {
     const write = {
       author: 'server',
@@ -53,7 +66,7 @@ test('the server’s clock never goes back over a restart', async () => {
     return (JSON.parse(entry?.wireJson ?? '') as Operation).timestamp
   }
   const ahead = at(Date.now() + 50_000)
-  const first = open()
+  const first = await open()
   await first.applyRemoteOperation({
     id: 'a'.repeat(64),
     nodeId: 'client',
@@ -70,10 +83,10 @@ test('the server’s clock never goes back over a restart', async () => {
   const before = await insert(first, 'r1')
   await first.close()
 
-  const second = open()
+  const second = await open()
   const after = await insert(second, 'r2')
   await second.close()
 
   expect(compareTimestamps(before, ahead)).toBeGreaterThan(0)
   expect(compareTimestamps(after, before)).toBeGreaterThan(0)
-})
+}

@@ -10,6 +10,8 @@ export type MetaKey =
   /** A change of the schema that has begun and not ended: data to be moved, indexes to be made. */
   | 'schema_change'
   | 'schema_indexes'
+  /** The newest timestamp that a server has given, serialized. */
+  | 'server_clock'
   /** Written to see that the database can be written. */
   | 'health_checked_at'
 

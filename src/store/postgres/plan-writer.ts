@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import { serializeTimestamp } from '../../core/clock.ts'
 import { serializeRecordState } from '../../core/record/codec.ts'
 import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
+import { newestServerStamp } from '../append/server-clock.ts'
 import { indexRowsOf, type TrackedFields } from '../delivery/tracked-fields.ts'
 import type { AppendResult } from '../store.ts'
 import { RetryTransaction, type Transaction } from './database.ts'
@@ -55,6 +57,11 @@ const WRITE_ROWS = `
   INSERT INTO {blob_refs} (hash, collection, record_id, node)
   SELECT * FROM unnest($22::bytea[], $23::text[], $24::text[], $25::bigint[]) ON CONFLICT DO NOTHING`
 
+/** The texts of one node's timestamps sort as the timestamps do; another server may be ahead. */
+const KEEP_SERVER_CLOCK = `
+  INSERT INTO {meta} AS m (key, value) VALUES ('server_clock', $1)
+  ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE m.value COLLATE "C" < excluded.value`
+
 /** What a plan takes out of the counters. */
 interface Taken extends LogCounters {
   readonly lastRecord: number
@@ -99,6 +106,8 @@ export async function writePlan(
   if (counters.serverSequence > taken.serverSequence) {
     vector.set(serverNodeId, Math.max(vector.get(serverNodeId) ?? 0, counters.serverSequence))
   }
+  const stamp = newestServerStamp(plan.entries)
+  if (stamp !== null) transaction.execute(KEEP_SERVER_CLOCK, [serializeTimestamp(stamp)])
   const reclaimed = plan.reclaimedIds ?? new Set<string>()
   if (reclaimed.size > 0) {
     transaction.execute(YIELD_IDS, [[...reclaimed].map((id) => Buffer.from(id, 'hex'))])

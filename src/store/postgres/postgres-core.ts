@@ -1,3 +1,4 @@
+import { parseTimestamp } from '../../core/clock.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -16,6 +17,7 @@ import {
   type Transaction,
   type TransactionOptions,
 } from './database.ts'
+import { metaTable } from './meta-table.ts'
 import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
@@ -49,7 +51,11 @@ export class PostgresCore {
   #settings: Settings
 
   static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
-    return new PostgresCore(db, options, options.isEmpty ? NO_SETTINGS : await readSettings(db, db, null))
+    if (options.isEmpty) return new PostgresCore(db, options, NO_SETTINGS)
+    const core = new PostgresCore(db, options, await readSettings(db, db, null))
+    const newest = await metaTable.get(db, 'server_clock')
+    if (newest !== null) core.clock.resumeAfter(parseTimestamp(newest))
+    return core
   }
 
   private constructor(
