@@ -7,26 +7,30 @@ const KILLS = Number(process.env.KORA_TEST_KILLS ?? 3)
 const LIFE_MS = 700
 const TIMEOUT_MS = 120_000 + KILLS * 15_000
 
-test('clients of a killed server go on at another one, and nothing acknowledged is lost', async () => {
-  await using database = await openTestDatabase()
-  await using cluster = await startCluster({ database, servers: 2 })
-  const devices = await cluster.openDevices(DEVICES)
-  const writers = writeUntilStopped(devices)
+test(
+  'clients of a killed server go on at another one, and nothing acknowledged is lost',
+  async () => {
+    await using database = await openTestDatabase()
+    await using cluster = await startCluster({ database, servers: 2 })
+    const devices = await cluster.openDevices(DEVICES)
+    const writers = writeUntilStopped(devices)
 
-  try {
-    for (let kill = 0; kill < KILLS; kill++) {
-      await sleep(LIFE_MS)
-      const daemon = cluster.daemon(kill % 2)
-      await daemon.kill('SIGKILL')
-      await Promise.all(devices.map((device) => device.streaming()))
-      await daemon.start()
+    try {
+      for (let kill = 0; kill < KILLS; kill++) {
+        await sleep(LIFE_MS)
+        const daemon = cluster.daemon(kill % 2)
+        await daemon.kill('SIGKILL')
+        await Promise.all(devices.map((device) => device.streaming()))
+        await daemon.start()
+      }
+    } finally {
+      writers.stop()
     }
-  } finally {
-    writers.stop()
-  }
 
-  expect(await cluster.findViolations()).toEqual([])
-}, TIMEOUT_MS)
+    expect(await cluster.findViolations()).toEqual([])
+  },
+  TIMEOUT_MS,
+)
 
 test('connections that are cut, slow or silently dead lose nothing', async () => {
   await using database = await openTestDatabase()

@@ -38,7 +38,11 @@ function acknowledge(client: MemoryTransport): void {
   })
 }
 
-function as(scopes: ConnectOptions['scopes'], userId = 'u', handshake: object = {}): ConnectOptions {
+function as(
+  scopes: Exclude<ConnectOptions['scopes'], undefined>,
+  userId = 'u',
+  handshake: object = {},
+): ConnectOptions {
   return { scopes, userId, handshake }
 }
 
