@@ -83,7 +83,6 @@ export function visibleText(text: string): string {
     const code = character.codePointAt(0) ?? 0
     if (character === '\n') return '↵'
     if (character === '\t') return '⇥'
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code)
     return `⟨U+${code.toString(16).toUpperCase().padStart(4, '0')}⟩`
   })
 }

@@ -4,8 +4,8 @@ import { parseFilterValue } from '../../src/dashboard/filter-value.ts'
 import { formatBytes, formatMs, shortId, visibleLines, visibleText } from '../../src/dashboard/format.ts'
 
 test.each([
-  ['a\u0000b', 'a␀b'],
-  ['\u001b[31mred', '␛[31mred'],
+  ['a\u0000b', 'a⟨U+0000⟩b'],
+  ['\u001b[31mred', '⟨U+001B⟩[31mred'],
   ['first\nsecond\tthird', 'first↵second⇥third'],
   ['\u202Egnp.exe', '⟨U+202E⟩gnp.exe'],
   ['admin\u200b', 'admin⟨U+200B⟩'],

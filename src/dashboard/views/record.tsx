@@ -132,7 +132,7 @@ function History({
         History
         <span class="quiet h2-note">
           {isFromStart && isToEnd
-            ? `${formatCount(operations.length)} operations, the last stored first`
+            ? `${formatCount(operations.length)} ${operations.length === 1 ? 'operation' : 'operations'}, the last stored first`
             : `${formatCount(operations.length)} of its operations`}
         </span>
       </h2>

@@ -163,7 +163,17 @@ function jsonText(value: object): string {
 }
 
 /** Of whom a warning speaks: the same said of another one is a repetition. */
-const SUBJECTS = ['sessionId', 'remoteAddress', 'nodeId', 'userId', 'operationId', 'recordId', 'hash']
+const SUBJECTS = [
+  'sessionId',
+  'remoteAddress',
+  'nodeId',
+  'userId',
+  'operationId',
+  'recordId',
+  'hash',
+  'acknowledgedSequence',
+  'sentSequence',
+]
 
 function keyOf(level: string, message: string, fields: ShownWarning['fields']): string {
   const said = Object.entries(fields).filter(([name]) => !SUBJECTS.includes(name))
