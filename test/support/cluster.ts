@@ -63,22 +63,29 @@ export class Cluster implements AsyncDisposable {
           pipelineDepth: 4,
           batchSize: 10,
           ackTimeoutMs: 5000,
+          isOnline: false,
         }),
       ),
     )
     this.#devices.push(...devices)
+    for (const device of devices) device.goOnline()
+    await Promise.all(devices.map((device) => device.streaming(CONVERGE_MS)))
     return devices
+  }
+
+  /** Operations that the devices have made. */
+  get authoredCount(): number {
+    return this.#authoredIds().length
   }
 
   /** Everything that was written is acknowledged, stored once, and the same everywhere. */
   async findViolations(): Promise<string[]> {
     const devices = this.#devices
     await Promise.all(devices.map((device) => device.synced(CONVERGE_MS)))
-    const total = devices.reduce((sum, device) => sum + device.journal.of('authored').length, 0)
+    const ids = this.#authoredIds()
+    const total = ids.length
     await Promise.all(
-      devices.map((device) =>
-        device.until(() => device.operations.length >= total, `all ${total} are here`, CONVERGE_MS),
-      ),
+      devices.map((device) => device.until(hasAll(device, ids), `all ${total} are here`, CONVERGE_MS)),
     )
     const { connectionString } = this.#database
     const store = await createPostgresServerStore({ connectionString, readOnly: true })
@@ -91,6 +98,10 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
+  #authoredIds(): string[] {
+    return this.#devices.flatMap(({ journal }) => journal.of('authored').map(({ operation }) => operation.id))
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#devices.map((device) => device.close()))
     await this.proxy[Symbol.asyncDispose]()
@@ -98,19 +109,31 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-/** Inserts and updates without pause, also while the servers are gone, as people do. */
+/** Asked again and again, it goes on at the first operation that was missing the last time. */
+function hasAll(device: Device, ids: readonly string[]): () => boolean {
+  let found = 0
+  return () => {
+    for (let id = ids[found]; id !== undefined && device.has(id); id = ids[found]) found++
+    return found === ids.length
+  }
+}
+
+/**
+ * Each device inserts and updates once per interval, one after the other, also while the servers are
+ * gone, as people do.
+ */
 export function writeUntilStopped(devices: readonly Device[], intervalMs = 20): { stop(): void } {
-  const timers = devices.map((device) => {
-    let previous: string | null = null
-    return setInterval(() => {
-      // Bounded, because a device that is cut off for long must not outrun the others' catching up.
-      if (device.pendingCount >= 100) return
-      const id = device.insert('todos', { title: `by ${device.journal.name}`, tags: ['load'] })
-      if (previous !== null) device.update('todos', previous, { done: true })
-      previous = id
-    }, intervalMs)
-  })
-  return { stop: () => timers.forEach(clearInterval) }
+  const previousIds = new Map<Device, string>()
+  let turn = 0
+  const timer = setInterval(() => {
+    const device = devices[turn++ % devices.length]
+    // Bounded, because a device that is cut off for long must not outrun the others' catching up.
+    if (device === undefined || device.pendingCount >= 100) return
+    const previous = previousIds.get(device)
+    if (previous !== undefined) device.update('todos', previous, { done: true })
+    previousIds.set(device, device.insert('todos', { title: `by ${device.journal.name}`, tags: ['load'] }))
+  }, intervalMs / devices.length)
+  return { stop: () => clearInterval(timer) }
 }
 
 export function sleep(ms: number): Promise<void> {
