@@ -64,11 +64,10 @@ export class OverviewReader {
     const { store, runtime, schemaVersion } = this.#source
     const own = { id: store.getNodeId(), isThis: true, schemaVersion, seenAt: runtime.now() }
     if (store.listServers === undefined) return { isShared: false, servers: [own] }
-    const others = await store.listServers()
-    return {
-      isShared: true,
-      servers: [own, ...others.filter(({ isThis }) => !isThis)],
-    }
+    const servers = await store.listServers()
+    // One that has not told the others of itself yet runs all the same.
+    const isListed = servers.some(({ isThis }) => isThis)
+    return { isShared: true, servers: isListed ? servers : [own, ...servers] }
   }
 
   #storeBytes(): Promise<number | null> {

@@ -1,5 +1,6 @@
 import type { Timer } from '../../core/runtime.ts'
 import type { ClusterBus, MembershipChange } from '../cluster-bus.ts'
+import type { RunningServer } from '../store.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
@@ -47,6 +48,21 @@ export class PostgresClusterBus implements ClusterBus {
   /** True when it is known that no other server runs: there is nobody to tell of a commit. */
   get isAlone(): boolean {
     return this.#hasRow && this.#members.size === 0
+  }
+
+  /** The servers whose lease runs, by the time of the database. */
+  async listServers(): Promise<RunningServer[]> {
+    const rows = await this.#core.db.rows<[id: string, schemaVersion: number | null, seenAt: number]>(
+      `SELECT id, schema_version, extract(epoch FROM seen_at)::float8 * 1000 FROM {servers}
+        WHERE seen_at > now() - make_interval(secs => $1) ORDER BY id`,
+      [LEASE_SECONDS],
+    )
+    return rows.map(([id, schemaVersion, seenAt]) => ({
+      id,
+      isThis: id === this.serverId,
+      schemaVersion,
+      seenAt: Math.round(seenAt),
+    }))
   }
 
   publish(topic: string, payload: string): void {

@@ -27,6 +27,7 @@ import type {
   LogEntry,
   MaterializedRecord,
   NodeRegistration,
+  RunningServer,
   SchemaPlan,
   ServerStore,
   ServerWrite,
@@ -361,6 +362,11 @@ export class PostgresServerStore implements ServerStore {
     this.#assertOpen()
     const [row] = await this.#db.rows<[string]>('SELECT pg_database_size(current_database())::text')
     return Number(row?.[0] ?? 0)
+  }
+
+  async listServers(): Promise<readonly RunningServer[]> {
+    this.#assertOpen()
+    return this.cluster.listServers()
   }
 
   async exportBackup(): Promise<Uint8Array> {

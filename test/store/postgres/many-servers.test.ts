@@ -171,6 +171,21 @@ describe('many servers on one database', () => {
     await expect.poll(() => listenersIn(database), { timeout: 10_000 }).toBe(2)
   })
 
+  test('are listed while they run, each as the one that was asked', async () => {
+    await using database = await openTestDatabase()
+    await using servers = await openServers(database, 2)
+    const [one, two] = servers.stores
+    for (const store of [one, two]) store.cluster.onMembership(() => {})
+
+    await expect.poll(async () => (await one.listServers()).length, { timeout: 5000 }).toBe(2)
+    const listed = await one.listServers()
+    await two.close()
+
+    expect(listed.filter(({ isThis }) => isThis).map(({ id }) => id)).toEqual([one.cluster.serverId])
+    expect(Math.abs((listed[0]?.seenAt ?? 0) - Date.now())).toBeLessThan(60_000)
+    expect(await one.listServers()).toMatchObject([{ id: one.cluster.serverId, isThis: true }])
+  })
+
   test('agree on the fields that records are found by, also those added while the others write', async () => {
     await using database = await openTestDatabase()
     await using servers = await openServers(database, 2)

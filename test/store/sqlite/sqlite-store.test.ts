@@ -3,9 +3,14 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createView } from '../../../src/core/view.ts'
+import { columnsOf } from '../../../src/store/materialize/columns.ts'
+import { builderFor } from '../../../src/store/materialize/ddl.ts'
+import { buildSelect } from '../../../src/store/query/build-select.ts'
+import { resolveQuery } from '../../../src/store/query/resolve-query.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { openDatabase } from '../../../src/store/sqlite/open-database.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
-import type { SchemaProgress } from '../../../src/store/store.ts'
+import type { CollectionQueryOptions, SchemaProgress } from '../../../src/store/store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { settle, simulatedRuntime } from '../../support/simulated-runtime.ts'
@@ -46,6 +51,36 @@ test('commits durably unless told otherwise', () => {
     void store.close()
   }
   expect(existsSync(filename)).toBe(true)
+})
+
+test('finds records by the index that fits, not by the one on what is deleted', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  await store.close()
+  const collection = todoSchema.collections.todos
+  if (collection === undefined) throw new Error('The schema has todos')
+  const columns = columnsOf(collection, 'sqlite')
+  const table = {
+    name: 'todos',
+    columns,
+    columnsByField: new Map(columns.map((column) => [column.field, column])),
+    isPlannedBlindly: true,
+  }
+  const db = openDatabase({ filename, durability: 'normal', isReadOnly: true })
+  const planOf = (options: CollectionQueryOptions): string => {
+    const query = buildSelect(builderFor('sqlite'), table, resolveQuery(collection, options))
+    const rows = db.prepare(`EXPLAIN QUERY PLAN ${query?.sql}`).all(...(query?.parameters ?? []))
+    return JSON.stringify(rows)
+  }
+
+  expect(planOf({ limit: 50 })).toMatch(/SCAN todos USING INDEX sqlite_autoindex_todos_1/)
+  expect(planOf({ where: { userId: 'u' }, limit: 50 })).toMatch(
+    /SEARCH todos USING INDEX _kora_ix_todos_userId/,
+  )
+  expect(planOf({ limit: 50 }) + planOf({ where: { title: 'x' } })).not.toMatch(/_deleted=|TEMP B-TREE/)
+  db.close()
 })
 
 test('keeps an in-memory database to itself', async () => {
