@@ -5,13 +5,11 @@
 export interface DeltaCursor {
   readonly lastOperationId: string
   readonly batchIndex: number
-  /** Delivery sequence up to which the delta held everything. Other servers do not tell it. */
-  readonly readTo?: number
 }
 
 /** base64url, without padding, of the cursor's JSON. */
-export function encodeDeltaCursor({ lastOperationId, batchIndex, readTo }: DeltaCursor): string {
-  return Buffer.from(JSON.stringify({ lastOperationId, batchIndex, readTo })).toString('base64url')
+export function encodeDeltaCursor({ lastOperationId, batchIndex }: DeltaCursor): string {
+  return Buffer.from(JSON.stringify({ lastOperationId, batchIndex })).toString('base64url')
 }
 
 /** @returns null for anything that is not a cursor: the client then reads from the start */
@@ -23,9 +21,9 @@ export function decodeDeltaCursor(encoded: string): DeltaCursor | null {
     return null
   }
   if (typeof parsed !== 'object' || parsed === null) return null
-  const { lastOperationId, batchIndex, readTo } = parsed as { [property in keyof DeltaCursor]?: unknown }
+  const { lastOperationId, batchIndex } = parsed as { lastOperationId?: unknown; batchIndex?: unknown }
   if (typeof lastOperationId !== 'string' || typeof batchIndex !== 'number') return null
-  return { lastOperationId, batchIndex, ...(typeof readTo === 'number' && { readTo }) }
+  return { lastOperationId, batchIndex }
 }
 
 /**

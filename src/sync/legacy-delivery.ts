@@ -1,9 +1,10 @@
 import { sortCausally } from '../core/causal-order.ts'
+import { KoraServerError } from '../core/errors.ts'
 import type { Operation } from '../core/operation.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import { encodeDeliveryFrame } from '../protocol/codec.ts'
-import { type DeltaCursor, decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
+import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import type { DeliveryPage, LogEntry, ServerStore } from '../store/store.ts'
@@ -219,24 +220,26 @@ export class LegacyDelivery {
     else yield* this.#streamedBatches(end)
   }
 
+  /**
+   * What the client has read of an earlier delta its vector covers, or it takes it for duplicates:
+   * its cursor leaves nothing out, because what was stored since may sort before it.
+   */
   *#sortedBatches(entries: readonly LogEntry[], end: number): Generator<Batch, void> {
     const { deltaCursor } = this.#options
     const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
-    const batches = this.#cut(withoutRead(sortEntries(entries), cursor))
+    const batches = this.#cut(sortEntries(entries))
+    const positions = positionsAfter(batches, end)
     const totalBatches = Math.max(1, batches.length)
     for (let index = 0; index < totalBatches; index++) {
       const batch = batches[index] ?? []
       const last = batch[batch.length - 1]
-      const isFinal = index === totalBatches - 1
       yield {
         entries: batch,
-        isFinal,
+        isFinal: index === totalBatches - 1,
         batchIndex: last === undefined ? (cursor?.batchIndex ?? 0) : index,
         totalBatches,
-        ...(last && {
-          cursor: encodeDeltaCursor({ lastOperationId: last.operationId, batchIndex: index, readTo: end }),
-        }),
-        position: isFinal ? end : null,
+        ...(last && { cursor: encodeDeltaCursor({ lastOperationId: last.operationId, batchIndex: index }) }),
+        position: positions[index] ?? end,
       }
     }
   }
@@ -297,19 +300,45 @@ export class LegacyDelivery {
   }
 }
 
-/**
- * Leaves out what the client has read of an earlier delta. What was stored after that one may sort
- * before the place where the client stopped: it was not in it.
- */
-function withoutRead(sorted: readonly LogEntry[], cursor: DeltaCursor | null): readonly LogEntry[] {
-  const readTo = cursor?.readTo
-  if (readTo === undefined) return sorted
-  const last = sorted.findIndex((entry) => entry.operationId === cursor?.lastOperationId)
-  return sorted.filter((entry, index) => index > last || entry.deliverySequence > readTo)
+/** Up to where everything has been sent after each batch: below the lowest that is still to come. */
+function positionsAfter(batches: readonly (readonly LogEntry[])[], end: number): readonly number[] {
+  const positions: number[] = []
+  let position = end
+  for (const batch of batches.toReversed()) {
+    positions.unshift(position)
+    for (const entry of batch) position = Math.min(position, entry.deliverySequence - 1)
+  }
+  return positions
 }
 
+/**
+ * Causes first, and each node's operations in the order of their numbers: a client that is cut off
+ * says by the highest number what it has. Of snapshots the numbers are newer than the clocks, which
+ * alone would bring a high number before a low one.
+ */
 function sortEntries(entries: readonly LogEntry[]): readonly LogEntry[] {
-  const byId = new Map(entries.map((entry) => [entry.operationId, entry]))
-  const operations = entries.map((entry) => JSON.parse(entry.wireJson) as Operation) // written by us
-  return sortCausally(operations).flatMap((operation) => byId.get(operation.id) ?? [])
+  try {
+    return sortCausally(sortableEntries(entries)).map(({ entry }) => entry)
+  } catch (error) {
+    if (!(error instanceof KoraServerError) || error.code !== 'CAUSAL_CYCLE') throw error
+    return entries.toSorted((a, b) => a.deliverySequence - b.deliverySequence) // somebody made up causes
+  }
+}
+
+type SortableEntry = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'> & { readonly entry: LogEntry }
+
+/** With a key of its own for each entry: the operations of a snapshot may be in the log twice. */
+function sortableEntries(entries: readonly LogEntry[]): readonly SortableEntry[] {
+  const keyById = new Map(entries.map((entry) => [entry.operationId, String(entry.deliverySequence)]))
+  const lastKeyByNode = new Map<string, string>()
+  return entries
+    .toSorted((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)
+    .map((entry) => {
+      const { timestamp, causalDeps } = JSON.parse(entry.wireJson) as Operation // written by us
+      const id = String(entry.deliverySequence)
+      const before = lastKeyByNode.get(entry.nodeId)
+      lastKeyByNode.set(entry.nodeId, id)
+      const causes = causalDeps.flatMap((dependency) => keyById.get(dependency) ?? [])
+      return { entry, id, timestamp, causalDeps: before === undefined ? causes : [...causes, before] }
+    })
 }
