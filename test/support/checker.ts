@@ -151,6 +151,9 @@ function recordVisibility(
 async function checkTables(collection: string, log: Log, options: CheckOptions): Promise<string[]> {
   const definition = options.store.getSchema()?.collections[collection] ?? null
   const replayed = new Map<string, unknown>()
+  const deletedIds = new Set(
+    log.filter(({ operation }) => operation.type === 'delete').map(({ operation }) => operation.recordId),
+  )
   for (const [, history] of recordHistories(log)) {
     if (history[0]?.collection !== collection) continue
     const state = replayRecord(history, definition)
@@ -167,7 +170,12 @@ async function checkTables(collection: string, log: Log, options: CheckOptions):
   return [
     ...differences(`table ${collection}`, table, 'the replayed log', replayed),
     ...devices.flatMap(({ name, records }) =>
-      differences(`table ${collection}`, withSortedArrays(table), name, withSortedArrays(records)),
+      differences(
+        `table ${collection}`,
+        withoutClientOrder(table, deletedIds),
+        name,
+        withoutClientOrder(records, deletedIds),
+      ),
     ),
   ]
 }
@@ -197,17 +205,25 @@ function differingFields(left: unknown, right: unknown): ReadonlySet<string> | n
 
 /**
  * Clients merge arrays pairwise, in the order in which operations reach them: after many concurrent
- * edits they agree on the elements and need not agree on their order.
+ * edits they agree on the elements and need not agree on their order. Where an update meets a deleted
+ * record they do not merge arrays at all: of a record that was ever deleted, arrays are not compared.
  */
-function withSortedArrays(records: ReadonlyMap<string, unknown>): Map<string, unknown> {
-  const sorted = (value: unknown): unknown =>
-    Array.isArray(value) ? [...value].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)) : value
-  return new Map(
-    [...records].map(([id, values]) => [
-      id,
-      Object.fromEntries(Object.entries(values as object).map(([field, value]) => [field, sorted(value)])),
-    ]),
-  )
+function withoutClientOrder(
+  records: ReadonlyMap<string, unknown>,
+  deletedIds: ReadonlySet<string>,
+): Map<string, unknown> {
+  const entries = [...records].map(([id, values]): [string, unknown] => {
+    const fields = Object.entries(values as object).flatMap(([field, value]): [string, unknown][] => {
+      if (!Array.isArray(value)) return [[field, value]]
+      return deletedIds.has(id) ? [] : [[field, sortedByText(value)]]
+    })
+    return [id, Object.fromEntries(fields)]
+  })
+  return new Map(entries)
+}
+
+function sortedByText(values: readonly unknown[]): unknown[] {
+  return [...values].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
 }
 
 /** Missing and null count as equal; the order of keys does not matter. */
