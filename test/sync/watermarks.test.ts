@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
+import type { ScopeMap } from '../../src/core/scope.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
@@ -129,7 +130,7 @@ test('a client that is ahead of what this server has been told is not sent back 
 
 test('a client without watermark gets what a changed grant shows it, below what its vector claims', async () => {
   const { connect } = await openTeams()
-  const legacy = (scopes: ConnectOptions['scopes']): ConnectOptions => ({
+  const legacy = (scopes: ScopeMap | null): ConnectOptions => ({
     scopes,
     userId: 'u',
     isLegacy: true,
