@@ -199,7 +199,7 @@ describe('start refuses', () => {
     [['--schema', 'broken.mjs'], 2, 'broken.mjs'],
     [['--config', 'nowhere.json'], 2, 'nowhere.json'],
     [['--store', 'redis'], 2, 'redis'],
-    [['--store', 'postgres', '--db', 'postgres://kora:canary@localhost/kora'], 2, 'store.driver'],
+    [['--store', 'postgres', '--db', 'postgres://kora:canary@127.0.0.1:1/kora'], 1, '127.0.0.1:1'],
   ])('%s', async (argv, code, message) => {
     using workspace = new Workspace({ files: { 'broken.mjs': 'export default { version: "one" }' } })
 
