@@ -265,7 +265,10 @@ export class DeliveryStream {
     const base = this.#chainEnd
     const batchIndex = this.#isCaughtUp ? 0 : this.#batchIndex++
     const { format } = this.#target
-    const key = `${format} ${base} ${max} ${batchIndex} ${isFinal}`
+    // The first entry too: a session may have left out operations of its own between base and it, which
+    // another session at the same base has yet to get.
+    const first = entries[0]?.deliverySequence ?? max
+    const key = `${format} ${base} ${first} ${max} ${batchIndex} ${isFinal}`
     let frame = frames?.get(key)
     if (frame === undefined) {
       frame = encodeDeliveryFrame(
