@@ -8,6 +8,7 @@ import type { PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
 import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
+import { mergeWork, newWork, type PendingWork, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
   planSchemaChange,
@@ -17,19 +18,6 @@ import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 import type { SqliteCore } from './sqlite-core.ts'
-
-/** Rows that are still to be written again: kept in the database, so that a next start goes on. */
-interface PendingWork {
-  readonly collection: string
-  readonly phase: Exclude<SchemaProgress['phase'], 'tables'>
-  /** Fold the records again; else write their rows from the states there are. */
-  readonly replays: boolean
-  /** The last record that is done. */
-  readonly doneThrough: number
-  readonly recordsDone: number
-  /** When it began; null before that. */
-  readonly recordsTotal: number | null
-}
 
 // One transaction holds the writer for some 20 ms at most.
 const RECORDS_PER_STEP = 200
@@ -247,32 +235,4 @@ export class SchemaMigration {
       for (const field of scope) await this.#tracking.track(collection, field, true)
     }
   }
-}
-
-function workOf(plan: SchemaChangePlan): PendingWork[] {
-  return plan.steps.flatMap((step) => {
-    if (step.kind === 'replay') return [newWork(step.collection, 'backfill', true)]
-    return step.kind === 'fill-columns' ? [newWork(step.collection, 'backfill', false)] : []
-  })
-}
-
-function newWork(collection: string, phase: PendingWork['phase'], replays: boolean): PendingWork {
-  return { collection, phase, replays, doneThrough: 0, recordsDone: 0, recordsTotal: null }
-}
-
-/** What an interrupted change has left to do, and what a new one adds: each collection once. */
-function mergeWork(
-  left: readonly PendingWork[],
-  added: readonly PendingWork[],
-  schema: SchemaDefinition,
-): PendingWork[] {
-  const merged = new Map<string, PendingWork>()
-  for (const work of [...left, ...added]) {
-    if (!Object.hasOwn(schema.collections, work.collection)) continue
-    const earlier = merged.get(work.collection)
-    // Both from the start: the earlier part was done under the earlier schema.
-    const replays = work.replays || earlier?.replays === true
-    merged.set(work.collection, earlier === undefined ? work : newWork(work.collection, work.phase, replays))
-  }
-  return [...merged.values()]
 }
