@@ -130,6 +130,26 @@ test('goes on when the send buffer has drained, although nothing else happens', 
   expect(operationIds(reader)).toHaveLength(1)
 })
 
+test('a batch that is shared with the author of what came before it does not lack that', async () => {
+  const { connect, runtime } = openRelayServer()
+  const [author, writer, reader] = [await connect('author'), await connect('writer'), await connect('reader')]
+  for (const client of [author, writer, reader]) acknowledge(client, 0)
+  for (const client of [author, reader]) client.sent.length = 0
+  reader.bufferedBytes = 5 * 1024 * 1024 // falls behind
+  const [first] = inserts(new OperationAuthor('author'), 1) as [Operation]
+  const [second] = inserts(new OperationAuthor('writer'), 1) as [Operation]
+  author.receive(batch([first]))
+  await settle()
+  writer.receive(batch([second]))
+  await settle()
+  expect(operationIds(author)).toEqual([second.id])
+
+  reader.bufferedBytes = 0
+  await runtime.advance(1000)
+
+  expect(operationIds(reader)).toEqual([first.id, second.id])
+})
+
 test('live batches are bounded in bytes', async () => {
   const { connect } = openRelayServer()
   const reader = await connect('reader')
