@@ -3,13 +3,21 @@ import { expect, test } from 'vitest'
 import { createScenario } from './scenario.ts'
 import { shrink, simulate, simulateSeed } from './simulate.ts'
 
+/*
+ *   npx vitest run test/trust/simulation                        200 seeds, or 30 s of them
+ *   SIMULATION_SEEDS=5000 SIMULATION_FIRST=1000 npx vitest …    as many, from there on
+ *   SIMULATION_SEED=415 SIMULATION_TRACE=1 npx vitest …         one, with every message of the smallest run
+ */
 const { SIMULATION_SEED, SIMULATION_SEEDS, SIMULATION_FIRST, SIMULATION_SECONDS, SIMULATION_TRACE } =
   process.env
 const SEEDS = Number(SIMULATION_SEEDS ?? 200)
 const FIRST = Number(SIMULATION_FIRST ?? 1)
 const MAX_MS = 1000 * Number(SIMULATION_SECONDS ?? (SIMULATION_SEEDS === undefined ? 30 : 36_000))
 
-/** Seeds that once found a mistake, and what it was. */
+/**
+ * Seeds that once found a mistake, and what it was. A change of what is drawn from a seed makes another
+ * run of it: what must never return has a test of its own beside the code, too.
+ */
 const regressions: readonly { readonly seed: number; readonly found: string }[] = JSON.parse(
   readFileSync(new URL('./seeds.json', import.meta.url), 'utf8'),
 )
