@@ -127,7 +127,7 @@ export const METRICS = {
     type: 'gauge',
     unit: 'seconds',
     help: 'The longest time for which a session has acknowledged nothing of what it was sent.',
-    advice: 'Above 15 s that session is sent everything again; above 45 s it is closed.',
+    advice: 'Above 15 s that session is sent everything again; above 30 s it is closed.',
   },
   deliverySequence: {
     name: 'kora_delivery_sequence',

@@ -83,9 +83,11 @@ export async function acceptHandshake(
   const watermark = message.lastDeliverySequence
   const head = await endOfLog(watermark, context)
   const userId = isProvable(auth, context) ? auth.userId : null
+  const isOtherDevice = auth.deviceId !== undefined && auth.deviceId !== message.nodeId
   const era = eraOf(message, { grant, userId, head, registration })
-  const registered = await registerNode(message, { userId, era, registration }, context)
-  const speaksForNode = context.isOpen || registered.userId === null || registered.userId === auth.userId
+  const owner = isOtherDevice ? null : userId
+  const registered = await registerNode(message, { userId: owner, era, registration }, context)
+  const speaksForNode = context.isOpen || mayClaim(message.nodeId, auth, registered)
   const start =
     watermark === undefined
       ? startOfDelta(vector, era, speaksForNode, registered)
@@ -182,6 +184,15 @@ function startOfDelta(
   return isTrusted ? { from: 0, vector, legacyPosition } : { from: 0, vector: new Map(), legacyPosition: 0 }
 }
 
+/**
+ * A token that names a device speaks for that one and for no other. Where it names none, who has
+ * used the node first does, and as long as nobody has proved to be anyone, everybody.
+ */
+function mayClaim(nodeId: string, { deviceId, userId }: AuthContext, node: NodeRegistration): boolean {
+  if (deviceId !== undefined) return deviceId === nodeId
+  return node.userId === null || node.userId === userId
+}
+
 /** What a node has sent is told to who speaks for it: another one could have raised it. */
 function without(vector: Response['versionVector'], nodeId: string): Response['versionVector'] {
   return Object.fromEntries(Object.entries(vector).filter(([key]) => key !== nodeId))
@@ -214,8 +225,8 @@ function refuseSchemaVersion(
 }
 
 /**
- * The first user who proves an identity on a node is the one who speaks for it. Others may still
- * use it (a shared device), but what they send does not tell that node what it need not send again.
+ * Binds the node to the first user who proves an identity on it. Others may still use it (a shared
+ * device), but what they send does not tell that node what it need not send again.
  */
 function registerNode(
   { nodeId, lastDeliverySequence }: HandshakeMessage,

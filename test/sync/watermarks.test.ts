@@ -154,6 +154,25 @@ test('a client without watermark gets what a changed grant shows it, below what 
   expect(received(third)).toEqual([])
 })
 
+test('a token that names a device speaks for that node, and for no other', async () => {
+  const claims = (deviceId: string) => ({ authenticate: async () => ({ userId: deviceId, deviceId }) })
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const insert = new OperationAuthor('phone').insert(recordIdOf('m'), {}, { sequenceNumber: 1000 })
+  const push = { type: 'operation-batch', messageId: 'b', isFinal: true, batchIndex: 0 }
+  const mallory = await openRelayServer({ store, auth: claims('elsewhere') }).connect('phone')
+  mallory.receive({ ...push, operations: [insert] })
+  await settle()
+  expect((await store.getVersionVector()).get('phone')).toBeUndefined()
+
+  const server = openRelayServer({ store, auth: claims('phone') })
+  const phone = await server.connect('phone')
+  phone.receive({ ...push, operations: [insert] })
+  await settle()
+  const again = await server.connect('phone')
+
+  expect(again.sentOfType('handshake-response')[0]?.versionVector).toEqual({ phone: 1000 })
+})
+
 test('what a node has sent is told only to who speaks for it', async () => {
   const { connect } = openRelayServer()
   const mallory = await connect('phone', as(null, 'mallory')) // first, with a node id that is not hers
