@@ -110,7 +110,7 @@ export const METRICS = {
     type: 'counter',
     unit: 'sessions',
     help: 'Connections that the server ended with an error, by code.',
-    labels: { code: 'a code of docs/protocol.md, "Close codes"' },
+    labels: { code: 'a code of docs/protocol.md, "Closing"' },
     advice:
       '`AUTH_FAILED`: keys or clocks. `SLOW_CONSUMER`: clients that do not read. `SYNC_ERROR`: a defect, its stack ' +
       'is in the log. `MAX_CONNECTIONS`: raise the limit or add servers.',
