@@ -183,12 +183,14 @@ export class ServerHost {
 
   async getStatus(): Promise<ServerStatus> {
     const { stats, sessions } = this.service.hub
+    const { store } = this.#options.sync
+    const servers = await store.listServers?.()
     const nodeIds = [...sessions.values()].flatMap((session) => session.identity?.nodeId ?? [])
     return {
       running: this.#startedAt !== null,
       connectedClients: sessions.size,
       port: this.port,
-      totalOperations: await this.#options.sync.store.getOperationCount(),
+      totalOperations: await store.getOperationCount(),
       uptime: this.#startedAt === null ? 0 : Math.round(this.#runtime.monotonicNow() - this.#startedAt),
       version: packageVersion(),
       schemaVersion: this.service.schemaVersion,
@@ -198,6 +200,7 @@ export class ServerHost {
       operationsReceived: stats.operationsReceived,
       operationsSent: stats.operationsSent,
       errorCount: stats.errorCount,
+      ...(servers && { servers }),
     }
   }
 

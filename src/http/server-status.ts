@@ -1,3 +1,5 @@
+import type { RunningServer } from '../store/store.ts'
+
 /** What a running server says of itself. */
 export interface ServerStatus {
   readonly running: boolean
@@ -16,4 +18,6 @@ export interface ServerStatus {
   readonly operationsReceived: number
   readonly operationsSent: number
   readonly errorCount: number
+  /** All servers on the same database; absent where there can be only one. */
+  readonly servers?: readonly RunningServer[]
 }

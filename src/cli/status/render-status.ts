@@ -26,8 +26,14 @@ function valueText(name: string, value: unknown): string {
   if (name === 'uptime' && typeof value === 'number') return formatElapsed(value)
   if (name === 'uptimeSeconds' && typeof value === 'number') return formatElapsed(value * 1000)
   if (typeof value === 'string' || typeof value === 'number') return String(value)
-  if (Array.isArray(value)) return listText(value)
+  if (Array.isArray(value)) return listText(name === 'servers' ? value.map(serverText) : value)
   return JSON.stringify(value)
+}
+
+/** One of the servers that share the database. */
+function serverText(server: unknown): string {
+  const { id, isThis } = (server ?? {}) as { id?: unknown; isThis?: unknown }
+  return isThis === true ? `${String(id)} (this one)` : String(id)
 }
 
 function listText(values: readonly unknown[]): string {
