@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 server=
 finish() {
-  [ -z "$server" ] || kill "$server" 2>/dev/null || true
+  [ -z "$server" ] || kill -- "-$server" 2>/dev/null || true
   rm -rf "$work"
 }
 trap finish EXIT
@@ -45,13 +45,16 @@ try_install() {
     "$@" install --no-fund --no-audit "$tarball" >install.log 2>&1 || { cat install.log; exit 1; }
     audit "$@"
   )
+  # A process group of its own: npx runs the server as a child, and both have to end.
+  set -m
   (cd "$folder" && PATH=$path exec npx --no-install kora-server start --port 0 --host 127.0.0.1 \
     --schema schema.mjs >server.log 2>&1) &
   server=$!
+  set +m
   for _ in $(seq 100); do grep -q 'server started' "$folder/server.log" && break; sleep 0.2; done
   grep -q 'server started' "$folder/server.log" || { cat "$folder/server.log"; echo "$name: did not start"; exit 1; }
   (cd "$folder" && PATH=$path npx --no-install kora-server query todos --schema schema.mjs --count)
-  kill -TERM "$server"
+  kill -TERM -- "-$server"
   wait "$server" || true
   server=
   echo "── $name: ok"
