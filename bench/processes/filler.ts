@@ -1,4 +1,5 @@
 import type { Operation } from '../../src/core/operation.ts'
+import { TRUSTED_SOURCE } from '../../src/core/write-access.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { serve } from '../harness/child.ts'
@@ -39,8 +40,7 @@ async function fillKora(filename: string, batches: readonly Operation[][]): Prom
       batch.map((operation) => ({
         operation,
         wireJson: operationToWireJson(operation),
-        writeScope: null,
-        advancesVector: true,
+        access: TRUSTED_SOURCE,
       })),
     )
   }

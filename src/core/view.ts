@@ -3,16 +3,40 @@ import type { FieldValues, JsonValue } from './operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from './scope.ts'
 import { matchesScope, matchesFilter as matchesValues } from './scope.ts'
 
+/** Only this module makes views. */
+let makeView: (scope: ScopeMap | null, subsets: readonly QuerySubset[], key: string) => View
+
 /**
  * What one client may and wants to see: the granted scope, narrowed by its query subsets.
- * Sessions with equal views share one.
+ * Sessions with equal views share one. A verdict: an object of the same shape is none.
+ *
+ * @see docs/access.md
  */
-export interface View {
+export class View {
   /** Canonical text of scope and subsets: equal for equal views. */
   readonly key: string
-  /** null: everything is granted */
-  readonly scope: ScopeMap | null
   readonly subsets: readonly QuerySubset[]
+  readonly #scope: ScopeMap | null
+
+  static {
+    makeView = (scope, subsets, key) => new View(scope, subsets, key)
+  }
+
+  private constructor(scope: ScopeMap | null, subsets: readonly QuerySubset[], key: string) {
+    this.#scope = scope
+    this.subsets = subsets
+    this.key = key
+  }
+
+  /** null: everything is granted */
+  get scope(): ScopeMap | null {
+    return this.#scope
+  }
+
+  /** True when it shows some records and not others, so that the values of a record decide. */
+  get isSelective(): boolean {
+    return this.#scope !== null || this.subsets.length > 0
+  }
 }
 
 /**
@@ -43,7 +67,7 @@ export interface Visibility {
 }
 
 /**
- * The view of a client. Equal subsets are kept once, in the order of their canonical text, so that
+ * The view of a client: asked for by src/sync/authorization.ts and nothing else. Equal subsets are kept once, in the order of their canonical text, so that
  * views differ only when what they show does.
  */
 export function createView(scope: ScopeMap | null, subsets: readonly QuerySubset[] = []): View {
@@ -51,11 +75,8 @@ export function createView(scope: ScopeMap | null, subsets: readonly QuerySubset
     subsets.map(({ collection, where }) => [canonicalJson([collection, where]), { collection, where }]),
   )
   const texts = [...subsetsByText.keys()].sort()
-  return {
-    key: `{"scope":${canonicalJson(scope)},"subsets":[${texts.join(',')}]}`,
-    scope,
-    subsets: texts.map((text) => subsetsByText.get(text) as QuerySubset), // the texts are the map's keys
-  }
+  const ordered = texts.map((text) => subsetsByText.get(text) as QuerySubset) // the texts are the map's keys
+  return makeView(scope, ordered, `{"scope":${canonicalJson(scope)},"subsets":[${texts.join(',')}]}`)
 }
 
 /** The key of a field value. @see ScopeKey */
@@ -67,7 +88,7 @@ export function scopeKeyOf(value: JsonValue | undefined): ScopeKey {
 
 export function isVisible(entry: Visibility, view: View): boolean {
   // Who sees everything sees every operation, and needs no snapshots. Asked of each entry and view.
-  if (view.scope === null && view.subsets.length === 0) return entry.kind === 'operation'
+  if (!view.isSelective) return entry.kind === 'operation'
   if (!matchesView(entry, view, keyAfter)) return false
   const wasVisible = matchesView(entry, view, keyBefore)
   return entry.kind === 'operation' ? wasVisible : !wasVisible

@@ -1,9 +1,9 @@
 import type { FieldValues, JsonValue, Operation, OperationType } from '../core/operation.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
-import type { ScopeMap } from '../core/scope.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { View, Visibility } from '../core/view.ts'
+import type { WriteAccess } from '../core/write-access.ts'
 import type { BlobIndex } from './blob-index.ts'
 import type { ClusterBus } from './cluster-bus.ts'
 import type { OperationSearch } from './operation-search.ts'
@@ -40,13 +40,8 @@ export interface AppendRequest {
   readonly operation: Operation
   /** The operation as it is stored and sent to clients: made once, from the validated value. */
   readonly wireJson: string
-  /** The scopes that the author's authentication grants; null: unrestricted. Checked in the transaction. */
-  readonly writeScope: ScopeMap | null
-  /**
-   * False when the author may not speak for `operation.nodeId`: the operation is stored, but the
-   * version vector, which tells that node what it need not send again, does not move.
-   */
-  readonly advancesVector: boolean
+  /** What its author may write. Checked in the transaction, on what is stored and what results. */
+  readonly access: WriteAccess
   /**
    * True for an operation that a server has accepted before, out of a backup: the rules of the schema
    * are not applied again, and what followed from it is in the backup too.

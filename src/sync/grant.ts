@@ -8,8 +8,6 @@ import type { ServerStore } from '../store/store.ts'
 
 /** What a handshake comes to once its author is known. */
 export interface Grant {
-  /** What the author may write; null: everything. The client's own wishes do not narrow it. */
-  readonly writeScope: ScopeMap | null
   readonly view: View
   /** Echoed only when it is what the client asked for: another one would unsettle its watermarks. */
   readonly acceptedScope: ScopeMap | undefined
@@ -41,7 +39,6 @@ export async function grantView(
     subsets.push({ ...subset, where: await trackFilter(store, subset.collection, subset.where, null) })
   }
   return {
-    writeScope,
     view: createView(scope, subsets),
     acceptedScope:
       granted !== null && canonicalJson(granted) === canonicalJson(handshake.syncScope) ? granted : undefined,

@@ -3,6 +3,7 @@ import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
 import type { NodeRegistration } from '../store/store.ts'
+import { authorizeClient } from './authorization.ts'
 import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import {
@@ -87,16 +88,16 @@ export async function acceptHandshake(
   const era = eraOf(message, { grant, userId, head, registration })
   const owner = isOtherDevice ? null : userId
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
-  const speaksForNode = context.isOpen || mayClaim(message.nodeId, auth, registered)
+  const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
   const start =
     watermark === undefined
-      ? startOfDelta(vector, era, speaksForNode, registered)
+      ? startOfDelta(vector, era, access.speaksForNode, registered)
       : startOfStream(watermark, head, message, era)
   return {
     accepted: true,
     response: {
       ...base,
-      versionVector: speaksForNode ? base.versionVector : without(base.versionVector, message.nodeId),
+      versionVector: access.speaksForNode ? base.versionVector : without(base.versionVector, message.nodeId),
       accepted: true,
       ...(message.supportedWireFormats && { selectedWireFormat: 'json' as const }),
       ...(watermark !== undefined && {
@@ -105,13 +106,7 @@ export async function acceptHandshake(
       ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
       ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
     },
-    identity: {
-      nodeId: message.nodeId,
-      auth,
-      view: grant.view,
-      isModern: watermark !== undefined,
-      speaksForNode,
-    },
+    identity: { nodeId: message.nodeId, auth, access, isModern: watermark !== undefined },
     watermark,
     vector,
     legacyPosition: 0,
@@ -182,15 +177,6 @@ function startOfDelta(
 ): { from: 0; vector: VersionVector; legacyPosition: number } {
   const isTrusted = speaksForNode && (era.since === 0 || legacyPosition >= era.since)
   return isTrusted ? { from: 0, vector, legacyPosition } : { from: 0, vector: new Map(), legacyPosition: 0 }
-}
-
-/**
- * A token that names a device speaks for that one and for no other. Where it names none, who has
- * used the node first does, and as long as nobody has proved to be anyone, everybody.
- */
-function mayClaim(nodeId: string, { deviceId, userId }: AuthContext, node: NodeRegistration): boolean {
-  if (deviceId !== undefined) return deviceId === nodeId
-  return node.userId === null || node.userId === userId
 }
 
 /** What a node has sent is told to who speaks for it: another one could have raised it. */

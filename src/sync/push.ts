@@ -5,6 +5,7 @@ import { type Refusal, refuse } from '../core/refusal.ts'
 import type { Timer } from '../core/runtime.ts'
 import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
+import type { WriteAccess } from '../core/write-access.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
 import { FUTURE_TOLERANCE_MS, refuseFutureClock } from './guards.ts'
@@ -137,25 +138,17 @@ export class Push {
     const refusal = this.#refuseByRule(operation)
     if (refusal !== null) return { verdict: 'refuse', refusal }
     if (checkOperationId(operation) === 'mismatch') this.#context.stats.idMismatches++
-    const writeScope = identity.auth.scopes ?? null
-    const advancesVector = this.#advancesVector(operation.nodeId, identity)
-    if (advancesVector !== null && this.#context.validateOperation === undefined) {
-      return { verdict: 'store', request: { operation, wireJson, writeScope, advancesVector } }
+    if (this.#context.validateOperation !== undefined) {
+      return this.#guardAsking(operation, wireJson, identity)
     }
-    return this.#guardAsking({ operation, wireJson, writeScope }, identity)
+    const access = identity.access.writesAs(operation.nodeId)
+    if (access instanceof Promise) return access.then((known) => toStore(operation, wireJson, known))
+    return toStore(operation, wireJson, access)
   }
 
-  async #guardAsking(
-    request: Omit<AppendRequest, 'advancesVector'>,
-    identity: SessionIdentity,
-  ): Promise<Guarded> {
-    const { operation } = request
+  async #guardAsking(operation: Operation, wireJson: string, identity: SessionIdentity): Promise<Guarded> {
     const verdict = await this.#validate(operation, identity)
-    if (verdict !== null) return verdict
-    const advancesVector =
-      this.#advancesVector(operation.nodeId, identity) ??
-      (await this.#isRegisteredTo(identity.auth.userId, operation.nodeId))
-    return { verdict: 'store', request: { ...request, advancesVector } }
+    return verdict ?? toStore(operation, wireJson, await identity.access.writesAs(operation.nodeId))
   }
 
   #refuseByRule(operation: Operation): Refusal | null {
@@ -181,24 +174,6 @@ export class Push {
       const refusal = refuse('VALIDATION_ERROR', 'The server could not check the operation.')
       return { verdict: 'refuse', refusal }
     }
-  }
-
-  /**
-   * Whether storing an operation of this author may tell the author's device that the server has it.
-   * Only who speaks for a node may: another's claim would make that device skip what it still holds.
-   * null: the store has to be asked whose the node is.
-   */
-  #advancesVector(nodeId: string, identity: SessionIdentity): boolean | null {
-    // The server's own numbers are its own: a client could use them up.
-    if (nodeId === this.#context.store.getNodeId()) return false
-    if (this.#context.isOpen) return true
-    if (nodeId === identity.nodeId) return identity.speaksForNode
-    return identity.auth.isAnonymous ? false : null
-  }
-
-  async #isRegisteredTo(userId: string, nodeId: string): Promise<boolean> {
-    const registrations = await this.#context.store.readNodes([nodeId])
-    return registrations.get(nodeId)?.userId === userId
   }
 
   // ── answers ────────────────────────────────────────────────────────────────────────────────
@@ -286,6 +261,10 @@ export class Push {
       ...refusal,
     })
   }
+}
+
+function toStore(operation: Operation, wireJson: string, access: WriteAccess): Guarded {
+  return { verdict: 'store', request: { operation, wireJson, access } }
 }
 
 /** The client takes it as the mark of what the server has of its own operations. */

@@ -3,7 +3,6 @@ import { assertNever, ProtocolError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, type Span, startSpan } from '../core/tracing.ts'
-import type { View } from '../core/view.ts'
 import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
 import {
   CONNECTION_ERRORS,
@@ -20,6 +19,7 @@ import type {
 } from '../protocol/messages.ts'
 import { receiveMessage } from '../protocol/receive.ts'
 import type { LogEntry } from '../store/store.ts'
+import type { ClientAccess } from './authorization.ts'
 import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
 import { acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
@@ -43,11 +43,9 @@ export type SessionState = 'connected' | 'authenticating' | 'syncing' | 'streami
 export interface SessionIdentity {
   readonly nodeId: string
   readonly auth: AuthContext
-  readonly view: View
+  readonly access: ClientAccess
   /** Knows delivery sequences, refusals per operation, and the messages that came with them. */
   readonly isModern: boolean
-  /** True when what this session sends under its own node id counts as that node's progress. */
-  readonly speaksForNode: boolean
 }
 
 /** Frames of one connection that wait to be processed: beyond it the socket is paused. */
@@ -275,7 +273,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#push.stop()
     this.#stream?.stop()
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
-    if (this.#stream instanceof LegacyDelivery && this.#identity?.speaksForNode === true) {
+    if (this.#stream instanceof LegacyDelivery && this.#identity?.access.speaksForNode === true) {
       void this.#stream.savePosition()
     }
     this.#context.onSessionClosed(this)
@@ -479,7 +477,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#timer = this.#expiryTimer(identity.auth)
     this.send({ ...response, messageId: this.nextMessageId() })
     if (this.#isClosed()) return
-    this.#sharedView = this.#context.views.acquire(identity.view, this)
+    this.#sharedView = this.#context.views.acquire(identity.access.view, this)
     this.#stream = this.#openStream(result, this.#sharedView)
     this.#catchUp = startSpan('kora.catch_up')
     this.#context.onSessionAccepted(this)

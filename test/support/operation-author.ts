@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
 import type { ScopeMap } from '../../src/core/scope.ts'
+import { createWriteAccess } from '../../src/core/write-access.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import type { AppendRequest, ServerStore } from '../../src/store/store.ts'
 
@@ -68,7 +69,11 @@ export function requestOf(
     advancesVector = true,
   }: { writeScope?: ScopeMap | null; advancesVector?: boolean } = {},
 ): AppendRequest {
-  return { operation, wireJson: operationToWireJson(operation), writeScope, advancesVector }
+  return {
+    operation,
+    wireJson: operationToWireJson(operation),
+    access: createWriteAccess(writeScope, advancesVector),
+  }
 }
 
 /** Appends the operations in one batch and returns the outcome of each: the status or the refusal's code. */

@@ -4,6 +4,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
+import { SERVER_ITSELF } from '../../core/write-access.ts'
 import { BatchIntegrity, type ExpectedChange } from '../integrity/batch-integrity.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
@@ -95,7 +96,7 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   const result =
     'status' in operation
       ? operation
-      : yield* planOperation({ operation, wireJson: null, writeScope: null, advancesVector: false }, batch)
+      : yield* planOperation({ operation, wireJson: null, access: SERVER_ITSELF }, batch)
   if (key !== undefined && result.status === 'refused' && !result.refusal.retriable) {
     overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
   } else if (key !== undefined && !('status' in operation)) {
@@ -106,7 +107,7 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
 
 function* planOperation(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
   const { overlay, integrity, context } = batch
-  const { operation, writeScope } = request
+  const { operation, access } = request
   const stored = overlay.findOperation(operation.id)
   const repeated = stored === undefined ? null : planRepeated(request, stored, overlay)
   if (repeated !== null) return repeated
@@ -123,13 +124,13 @@ function* planOperation(request: OperationRequest, batch: Batch): Loading<Planne
   const verdict =
     request.isHistory === true
       ? { sideEffects: [] }
-      : yield* integrity.judge({ operation, record, before, after, writeScope })
+      : yield* integrity.judge({ operation, record, before, after, writeScope: access.scope })
   if ('refusal' in verdict) return { status: 'refused', refusal: verdict.refusal }
 
   const firstEntry = overlay.entries.length
   applyChange({ operation, wireJson: request.wireJson, record, after }, batch)
   for (const sideEffect of verdict.sideEffects) applyChange({ ...sideEffect, wireJson: null }, batch)
-  if (request.advancesVector) overlay.advance(operation.nodeId, operation.sequenceNumber)
+  if (access.advancesVector) overlay.advance(operation.nodeId, operation.sequenceNumber)
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
 }
 
@@ -175,7 +176,7 @@ function planRepeated(
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
   }
-  if (request.advancesVector) overlay.advance(operation.nodeId, sequenceNumber)
+  if (request.access.advancesVector) overlay.advance(operation.nodeId, sequenceNumber)
   return { status: 'duplicate' }
 }
 

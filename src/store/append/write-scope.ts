@@ -1,6 +1,5 @@
 import type { RecordState } from '../../core/record/state.ts'
 import { type Refusal, refuse } from '../../core/refusal.ts'
-import { matchesScope } from '../../core/scope.ts'
 import type { AppendRequest } from '../store.ts'
 
 /**
@@ -13,11 +12,10 @@ import type { AppendRequest } from '../store.ts'
  */
 export function refuseOutsideScope(
   state: RecordState | null,
-  request: Pick<AppendRequest, 'operation' | 'writeScope'>,
+  request: Pick<AppendRequest, 'operation' | 'access'>,
 ): Refusal | null {
-  const { operation, writeScope } = request
-  if (writeScope === null || state === null) return null
-  if (matchesScope(state.values, operation.collection, writeScope)) return null
+  const { operation, access } = request
+  if (state === null || access.allows(operation.collection, state.values)) return null
   return refuse(
     'SCOPE_VIOLATION',
     `The scopes of this session do not allow writing record ${operation.recordId} of ${operation.collection}.`,

@@ -1,3 +1,4 @@
+import { SERVER_ITSELF } from '../../core/write-access.ts'
 import type { RestoreCounts, RestoredOperation } from '../restore.ts'
 import type { AppendRequest, AppendResult } from '../store.ts'
 
@@ -6,8 +7,7 @@ export function restoreRequests(operations: readonly RestoredOperation[]): Appen
   return operations.map(({ operation, wireJson }) => ({
     operation,
     wireJson,
-    writeScope: null,
-    advancesVector: false, // the vector is restored as it was
+    access: SERVER_ITSELF, // the vector is restored as it was
     isHistory: true,
   }))
 }

@@ -9,6 +9,7 @@ import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/t
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
+import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import { runLoading } from '../append/load.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
@@ -158,7 +159,7 @@ export class MemoryServerStore implements ServerStore {
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
     const wireJson = operationToWireJson(operation)
-    const [result] = await this.append([{ operation, wireJson, writeScope: null, advancesVector: true }])
+    const [result] = await this.append([{ operation, wireJson, access: TRUSTED_SOURCE }])
     return result?.status ?? 'refused'
   }
 

@@ -5,6 +5,7 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
+import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
@@ -172,7 +173,7 @@ export class PostgresServerStore implements ServerStore {
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
     const wireJson = operationToWireJson(operation)
-    const [result] = await this.append([{ operation, wireJson, writeScope: null, advancesVector: true }])
+    const [result] = await this.append([{ operation, wireJson, access: TRUSTED_SOURCE }])
     return result?.status ?? 'refused'
   }
 

@@ -1,5 +1,5 @@
 import type { QuerySubset, ScopeMap } from '../../core/scope.ts'
-import { createView } from '../../core/view.ts'
+import { authorizePeer } from '../authorization.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
 import type { SessionIdentity } from '../session.ts'
 
@@ -14,13 +14,13 @@ export interface PeerDescription {
   readonly subsets: readonly QuerySubset[]
 }
 
-export function describePeer({ nodeId, auth, view }: SessionIdentity): PeerDescription {
+export function describePeer({ nodeId, auth, access }: SessionIdentity): PeerDescription {
   return {
     nodeId,
     userId: auth.userId,
     granted: auth.scopes ?? null,
-    scope: view.scope,
-    subsets: view.subsets,
+    scope: access.view.scope,
+    subsets: access.view.subsets,
   }
 }
 
@@ -47,13 +47,9 @@ export class RemotePeer implements RelayPeer {
 
   constructor(id: string, { nodeId, userId, granted, scope, subsets }: PeerDescription) {
     this.id = id
-    this.identity = {
-      nodeId,
-      auth: granted === null ? { userId } : { userId, scopes: granted },
-      view: createView(scope, subsets),
-      isModern: true,
-      speaksForNode: false,
-    }
+    const auth = granted === null ? { userId } : { userId, scopes: granted }
+    const access = authorizePeer({ nodeId, auth, scope, subsets })
+    this.identity = { nodeId, auth, access, isModern: true }
   }
 
   /** Nothing is sent to it from here. */

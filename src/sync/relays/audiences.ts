@@ -40,7 +40,7 @@ export class Audiences {
   join(peer: RelayPeer): Audience | null {
     const { identity } = peer
     if (identity === null || !identity.isModern) return null
-    const audience = this.#byViewKey.get(identity.view.key) ?? this.#open(identity.view)
+    const audience = this.#byViewKey.get(identity.access.view.key) ?? this.#open(identity.access.view)
     audience.members.add(peer)
     this.#byPeer.set(peer, audience)
     return audience
@@ -78,7 +78,7 @@ export class Audiences {
     const audience: Audience = { view, tags: tenantTags(view.scope), members: new Set() }
     this.#byViewKey.set(view.key, audience)
     this.#index.add(audience)
-    if (isSelective(view)) this.#selectiveCount++
+    if (view.isSelective) this.#selectiveCount++
     for (const tag of audience.tags) {
       const sharing = this.#byTag.get(tag)
       if (sharing === undefined) this.#byTag.set(tag, new Set([audience]))
@@ -90,18 +90,13 @@ export class Audiences {
   #close(audience: Audience): void {
     this.#byViewKey.delete(audience.view.key)
     this.#index.delete(audience)
-    if (isSelective(audience.view)) this.#selectiveCount--
+    if (audience.view.isSelective) this.#selectiveCount--
     for (const tag of audience.tags) {
       const sharing = this.#byTag.get(tag)
       sharing?.delete(audience)
       if (sharing?.size === 0) this.#byTag.delete(tag)
     }
   }
-}
-
-/** True when the view shows some records and not others, so that the values of a record decide. */
-export function isSelective(view: View): boolean {
-  return view.scope !== null || view.subsets.length > 0
 }
 
 /**

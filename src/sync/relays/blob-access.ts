@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
-import { showsRecord, type View } from '../../core/view.ts'
+import type { View } from '../../core/view.ts'
 import type { BlobIndex, BlobReferrer } from '../../store/blob-index.ts'
 import type { ServerStore } from '../../store/store.ts'
+import type { ClientAccess } from '../authorization.ts'
 import { tenantTags } from './audiences.ts'
 
 export type BlobAccessStore = BlobIndex & Pick<ServerStore, 'readRecordValues'>
@@ -30,12 +31,12 @@ export class BlobAccess {
     this.#store = store
   }
 
-  /** The records through which the view reaches the hash. Empty: it may not be read. */
-  async findReferrers(hash: string, view: View): Promise<readonly VisibleReferrer[]> {
-    const direct = await this.#visibleReferrers(hash, view)
+  /** The records through which the client reaches the hash. Empty: it may not be read. */
+  async findReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
+    const direct = await this.#visibleReferrers(hash, access)
     if (direct.length > 0) return direct
     for (const manifestHash of await this.#store.readBlobManifests(hash, MAX_MANIFESTS)) {
-      const referrers = await this.#visibleReferrers(manifestHash, view)
+      const referrers = await this.#visibleReferrers(manifestHash, access)
       if (referrers.length > 0) return referrers
     }
     return []
@@ -45,27 +46,31 @@ export class BlobAccess {
   async mayReadStored(
     hash: string,
     referrers: readonly VisibleReferrer[],
-    reader: { readonly nodeId: string; readonly view: View },
+    { nodeId, access: { view } }: { readonly nodeId: string; readonly access: ClientAccess },
   ): Promise<boolean> {
-    if (reader.view.scope === null) return true
+    if (view.scope === null) return true
     const authors = referrers.map(({ nodeId }) => nodeHolder(nodeId))
-    const holders = new Set([...holdersOf(reader.nodeId, reader.view), ...authors])
+    const holders = new Set([...holdersOf(nodeId, view), ...authors])
     return (await this.#store.checkBlobHolders(hash, [...holders])) !== 'held-by-others'
   }
 
   /** The first page that has any. */
-  async #visibleReferrers(hash: string, view: View): Promise<readonly VisibleReferrer[]> {
+  async #visibleReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
     let after: BlobReferrer | undefined
     for (let seen = 0; seen < MAX_REFERRERS; seen += PAGE) {
       const page = await this.#store.readBlobReferrers(hash, PAGE, after)
-      const visible = await this.#visibleOf(page, hash, view)
+      const visible = await this.#visibleOf(page, hash, access)
       if (visible.length > 0 || page.length < PAGE) return visible
       after = page.at(-1)
     }
     return []
   }
 
-  async #visibleOf(page: readonly BlobReferrer[], hash: string, view: View): Promise<VisibleReferrer[]> {
+  async #visibleOf(
+    page: readonly BlobReferrer[],
+    hash: string,
+    access: ClientAccess,
+  ): Promise<VisibleReferrer[]> {
     const visible: VisibleReferrer[] = []
     for (const collection of new Set(page.map((referrer) => referrer.collection))) {
       const referrers = page.filter((referrer) => referrer.collection === collection)
@@ -77,7 +82,7 @@ export class BlobAccess {
         const record = records.get(referrer.recordId)
         if (record === undefined || record.isDeleted) continue
         if (!blobRefsOf(record.values).includes(hash)) continue
-        if (showsRecord(collection, record.values, view)) visible.push({ ...referrer, values: record.values })
+        if (access.sees(collection, record.values)) visible.push({ ...referrer, values: record.values })
       }
     }
     return visible

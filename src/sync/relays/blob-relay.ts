@@ -149,7 +149,7 @@ export class BlobRelay {
       return
     }
     await persistBlobChunk?.(hash, bytes)
-    const holders = holdersOf(identity.nodeId, identity.view)
+    const holders = holdersOf(identity.nodeId, identity.access.view)
     await store.recordBlobUpload({ hash, byteLength: bytes.byteLength, userId, holders })
     await this.#linkManifest(hash, bytes)
     this.stats.chunksStored++
@@ -194,7 +194,7 @@ export class BlobRelay {
   async #lookUp(peer: RelayPeer, { requestId, hash }: BlobChunkRequestMessage): Promise<void> {
     const { identity } = peer
     if (identity === null) return
-    const referrers = await this.#access.findReferrers(hash, identity.view)
+    const referrers = await this.#access.findReferrers(hash, identity.access)
     // Who may not read it is told what one is told that asks for something nobody has.
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
     const stored = await this.#readStored(identity, hash, referrers)
@@ -223,7 +223,7 @@ export class BlobRelay {
   /** Asks the clients here for somebody who is connected elsewhere. */
   async findAmongPeers(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
     if (requester.identity === null) return null
-    const referrers = await this.#access.findReferrers(hash, requester.identity.view)
+    const referrers = await this.#access.findReferrers(hash, requester.identity.access)
     return referrers.length === 0 ? null : this.#askPeers(requester, { requestId: '', hash, referrers })
   }
 
@@ -270,7 +270,7 @@ export class BlobRelay {
    * them from there.
    */
   #candidates(requester: RelayPeer, referrers: readonly VisibleReferrer[]): RelayPeer[] {
-    const view = requester.identity?.view
+    const view = requester.identity?.access.view
     if (view === undefined) return []
     const tenant = view.scope === null ? null : this.#audiences.sharing(tenantTags(view.scope))
     const authors = new Set<RelayPeer>()

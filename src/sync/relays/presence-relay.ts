@@ -1,10 +1,9 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
-import { showsRecord } from '../../core/view.ts'
 import type { AwarenessState, AwarenessUpdateMessage } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
-import { type Audience, type Audiences, isSelective, type RelayPeer, tenantTags } from './audiences.ts'
+import { type Audience, type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
 import { PresenceFrame } from './presence-frame.ts'
 import type { RecordValuesCache } from './record-values-cache.ts'
 
@@ -133,7 +132,7 @@ export class PresenceRelay {
     const author: Author = {
       id: this.#nextId++,
       peer,
-      tags: tenantTags(peer.identity?.view.scope ?? null),
+      tags: tenantTags(peer.identity?.access.view.scope ?? null),
       state: null,
       isFresh: false,
       isWaiting: false,
@@ -242,7 +241,7 @@ export class PresenceRelay {
   }
 
   #dependsOnValues({ peer }: Author): boolean {
-    return this.#audiences.areSelective || (peer.identity !== null && isSelective(peer.identity.view))
+    return this.#audiences.areSelective || peer.identity?.access.view.isSelective === true
   }
 
   /** What each audience is to be told. Authors that the time does not suffice for stay changed. */
@@ -279,14 +278,14 @@ export class PresenceRelay {
 
   #audienceOf(author: Author): Map<Audience, Shown> {
     const shownTo = new Map<Audience, Shown>()
-    const view = author.peer.identity?.view
-    if (author.state === null || view === undefined) return shownTo
+    const access = author.peer.identity?.access
+    if (author.state === null || access === undefined) return shownTo
     for (const audience of this.#audiences.sharing(author.tags)) shownTo.set(audience, 'user')
     const { cursor } = author.state
     if (cursor === undefined) return shownTo
     const values = this.#dependsOnValues(author) ? (this.#records.peek(cursor) ?? {}) : {}
     // Nobody points at what it does not see: a cursor is no way into another tenant.
-    if (!showsRecord(cursor.collection, values, view)) return shownTo
+    if (!access.sees(cursor.collection, values)) return shownTo
     for (const audience of this.#audiences.seeing(cursor.collection, values)) shownTo.set(audience, 'whole')
     return shownTo
   }

@@ -1,10 +1,9 @@
 import type { FieldValues } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
-import { matchesScope } from '../../core/scope.ts'
 import { encodeFrame } from '../../protocol/codec.ts'
 import type { YjsDocUpdateMessage } from '../../protocol/messages.ts'
 import { TokenBucket } from '../token-bucket.ts'
-import { type Audiences, isSelective, type RelayPeer } from './audiences.ts'
+import type { Audiences, RelayPeer } from './audiences.ts'
 import type { RecordValuesCache } from './record-values-cache.ts'
 
 /** A person types ten characters a second; clients send each as an update. */
@@ -52,7 +51,7 @@ export class RichtextRelay {
 
   #relay(sender: RelayPeer, message: YjsDocUpdateMessage, values: FieldValues): void {
     const { collection } = message
-    if (!sender.isAccepted || !mayWrite(sender, collection, values)) return
+    if (!sender.isAccepted || sender.identity?.access.mayWrite(collection, values) !== true) return
     const frame = encodeFrame(message, 'json')
     for (const audience of this.#audiences.seeing(collection, values)) {
       for (const peer of audience.members) {
@@ -63,8 +62,7 @@ export class RichtextRelay {
   }
 
   #dependsOnValues({ identity }: RelayPeer): boolean {
-    if (this.#audiences.areSelective || identity === null) return true
-    return identity.auth.scopes !== undefined || isSelective(identity.view)
+    return this.#audiences.areSelective || identity === null || identity.access.dependsOnValues
   }
 
   #isWithinRate(sender: RelayPeer): boolean {
@@ -78,8 +76,4 @@ export class RichtextRelay {
     bucket.take(1, now)
     return true
   }
-}
-
-function mayWrite({ identity }: RelayPeer, collection: string, values: FieldValues): boolean {
-  return identity !== null && matchesScope(values, collection, identity.auth.scopes ?? null)
 }

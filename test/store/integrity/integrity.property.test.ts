@@ -3,16 +3,12 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { FieldValues, JsonValue, Operation } from '../../../src/core/operation.ts'
 import { replayRecord } from '../../../src/core/record/fold.ts'
+import type { ScopeMap } from '../../../src/core/scope.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
-import type {
-  AppendRequest,
-  AppendResult,
-  MaterializedRecord,
-  ServerStore,
-} from '../../../src/store/store.ts'
+import type { AppendResult, MaterializedRecord, ServerStore } from '../../../src/store/store.ts'
 import { SERVER_NODE, temporaryDirectory } from '../../support/each-store.ts'
 import { requestOf, withId } from '../../support/operation-author.ts'
 import { openTestDatabase } from '../../support/postgres.ts'
@@ -60,7 +56,7 @@ const step = fc.constantFrom(...COLLECTIONS).chain((collection) =>
     data: valuesOf[collection] ?? fc.constant({}),
     aheadMs: fc.integer({ min: -20, max: 20 }),
     isByServer: fc.constantFrom(false, false, false, false, true),
-    scope: fc.constantFrom<AppendRequest['writeScope']>(null, null, null, {
+    scope: fc.constantFrom<ScopeMap | null>(null, null, null, {
       tasks: { userId: 'u1' },
       members: {},
       teams: { name: 'a' },

@@ -1,0 +1,134 @@
+import type { AuthContext } from '../auth/provider.ts'
+import type { FieldValues } from '../core/operation.ts'
+import type { QuerySubset, ScopeMap } from '../core/scope.ts'
+import { createView, showsRecord, type View } from '../core/view.ts'
+import { createWriteAccess, type WriteAccess } from '../core/write-access.ts'
+import type { NodeRegistration, ServerStore } from '../store/store.ts'
+
+/*
+ * Who may read and write what is decided here and nowhere else. What is returned are verdicts: values
+ * that no other module can make, and without which neither the store nor a relay takes or gives
+ * anything. See docs/access.md for every path by which data goes in or out.
+ */
+
+let makeClientAccess: (standing: ClientStanding, context: AuthorizationContext) => ClientAccess
+
+/** What authorization has to know of the server. */
+export interface AuthorizationContext {
+  readonly store: Pick<ServerStore, 'getNodeId' | 'readNodes'>
+  /** True when everybody is let in and nobody can be told from another. */
+  readonly isOpen: boolean
+}
+
+/** What has been found out about a client. */
+interface ClientStanding {
+  readonly nodeId: string
+  readonly auth: AuthContext
+  readonly view: View
+  readonly speaksForNode: boolean
+}
+
+/** What one client may see and write. */
+export class ClientAccess {
+  readonly view: View
+  /** True when what this client sends under its own node id counts as that node's progress. */
+  readonly speaksForNode: boolean
+  readonly #nodeId: string
+  readonly #auth: AuthContext
+  readonly #context: AuthorizationContext
+  readonly #asSpeaker: WriteAccess
+  readonly #asOther: WriteAccess
+
+  static {
+    makeClientAccess = (standing, context) => new ClientAccess(standing, context)
+  }
+
+  private constructor({ nodeId, auth, view, speaksForNode }: ClientStanding, context: AuthorizationContext) {
+    this.view = view
+    this.speaksForNode = speaksForNode
+    this.#nodeId = nodeId
+    this.#auth = auth
+    this.#context = context
+    this.#asSpeaker = createWriteAccess(auth.scopes ?? null, true)
+    this.#asOther = createWriteAccess(auth.scopes ?? null, false)
+  }
+
+  /** True when the client may be told of a record with these values. */
+  sees(collection: string, values: FieldValues): boolean {
+    return showsRecord(collection, values, this.view)
+  }
+
+  /** True when the client may write a record with these values. Its own wishes do not narrow that. */
+  mayWrite(collection: string, values: FieldValues): boolean {
+    return this.#asOther.allows(collection, values)
+  }
+
+  /** True when the values of a record can make a difference to what is seen or written. */
+  get dependsOnValues(): boolean {
+    return this.#asOther.scope !== null || this.view.isSelective
+  }
+
+  /**
+   * How an operation of this author may be stored. The vector tells the author's device that the
+   * server has it: another's claim would make that device skip what it still holds, so only who
+   * speaks for the node moves it.
+   *
+   * @returns a promise only where the store has to be asked whose the node is
+   */
+  writesAs(nodeId: string): WriteAccess | Promise<WriteAccess> {
+    const { store, isOpen } = this.#context
+    // The server's own numbers are its own: a client could use them up.
+    if (nodeId === store.getNodeId()) return this.#asOther
+    if (isOpen) return this.#asSpeaker
+    if (nodeId === this.#nodeId) return this.speaksForNode ? this.#asSpeaker : this.#asOther
+    return this.#auth.isAnonymous === true ? this.#asOther : this.#writesAsRegistered(nodeId)
+  }
+
+  async #writesAsRegistered(nodeId: string): Promise<WriteAccess> {
+    const registrations = await this.#context.store.readNodes([nodeId])
+    return registrations.get(nodeId)?.userId === this.#auth.userId ? this.#asSpeaker : this.#asOther
+  }
+}
+
+/**
+ * What a client may see and write, once its handshake has said who it is and what it wishes for.
+ *
+ * @param view what it was granted. @see grantView
+ * @param node what is known of the node that it names as its own
+ */
+export function authorizeClient(
+  client: { readonly auth: AuthContext; readonly view: View; readonly node: NodeRegistration },
+  context: AuthorizationContext,
+): ClientAccess {
+  const { auth, view, node } = client
+  const speaksForNode = context.isOpen || maySpeakFor(node, auth)
+  return makeClientAccess({ nodeId: node.nodeId, auth, view, speaksForNode }, context)
+}
+
+/** What a client of another server of the database may see and write, as that server has decided. */
+export function authorizePeer(peer: {
+  readonly nodeId: string
+  readonly auth: AuthContext
+  /** What it sees. */
+  readonly scope: ScopeMap | null
+  readonly subsets: readonly QuerySubset[]
+}): ClientAccess {
+  const { nodeId, auth, scope, subsets } = peer
+  const view = createView(scope, subsets)
+  return makeClientAccess({ nodeId, auth, view, speaksForNode: false }, STORED_ELSEWHERE)
+}
+
+/** What a client of another server sends to be stored does not come here. */
+const STORED_ELSEWHERE: AuthorizationContext = {
+  isOpen: false,
+  store: { getNodeId: () => '', readNodes: async () => new Map() },
+}
+
+/**
+ * A token that names a device speaks for that one and for no other. Where it names none, who has
+ * used the node first does, and as long as nobody has proved to be anyone, everybody.
+ */
+function maySpeakFor(node: NodeRegistration, { deviceId, userId }: AuthContext): boolean {
+  if (deviceId !== undefined) return deviceId === node.nodeId
+  return node.userId === null || node.userId === userId
+}
