@@ -1,7 +1,7 @@
 import { createPostgresServerStore } from '../../src/index.ts'
 import { findViolations } from './checker.ts'
-import { type Daemon, startDaemon } from './daemon.ts'
-import { type Device, openDevice } from './device.ts'
+import { type Daemon, type DaemonOptions, startDaemon } from './daemon.ts'
+import { type Device, type DeviceOptions, openDevice } from './device.ts'
 import type { TestDatabase } from './postgres.ts'
 import { openTcpProxy, type TcpProxy } from './tcp-proxy.ts'
 import { schemaFile, todoSchema } from './todo-app.ts'
@@ -11,17 +11,26 @@ const CONVERGE_MS = Number(process.env.KORA_TEST_CONVERGE_MS ?? 60_000)
 export interface ClusterOptions {
   readonly database: TestDatabase
   readonly servers: number
+  /** What else each daemon is started with, by its number. */
+  readonly optionsOf?: (index: number) => DaemonOptions
 }
 
 /** Daemons on one database, started at once, behind a proxy that knows nothing of them. */
-export async function startCluster({ database, servers }: ClusterOptions): Promise<Cluster> {
-  const options = {
-    args: ['--schema', 'schema.mjs'],
-    files: { 'schema.mjs': schemaFile() },
-    env: { DATABASE_URL: database.connectionString },
-  }
-  const daemons = await Promise.all(Array.from({ length: servers }, () => startDaemon(options)))
-  const proxy = await openTcpProxy(daemons.map(({ url }) => ({ port: Number(new URL(url).port) })))
+export async function startCluster({ database, servers, optionsOf }: ClusterOptions): Promise<Cluster> {
+  const daemons = await Promise.all(
+    Array.from({ length: servers }, (_, index) => {
+      const { args = [], files, env, ...others } = optionsOf?.(index) ?? {}
+      return startDaemon({
+        args: ['--schema', 'schema.mjs', ...args],
+        files: { 'schema.mjs': schemaFile(), ...files },
+        env: { DATABASE_URL: database.connectionString, ...env },
+        ...others,
+      })
+    }),
+  )
+  const proxy = await openTcpProxy(
+    daemons.map(({ url }) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })),
+  )
   return new Cluster(database, daemons, proxy)
 }
 
@@ -53,7 +62,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Devices that connect through the proxy, or to one daemon. */
-  async openDevices(count: number, url = this.url): Promise<Device[]> {
+  async openDevices(count: number, url = this.url, options: Partial<DeviceOptions> = {}): Promise<Device[]> {
     const devices = await Promise.all(
       Array.from({ length: count }, (_, index) =>
         openDevice({
@@ -64,6 +73,7 @@ export class Cluster implements AsyncDisposable {
           batchSize: 10,
           ackTimeoutMs: 5000,
           isOnline: false,
+          ...options,
         }),
       ),
     )

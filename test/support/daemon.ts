@@ -17,6 +17,12 @@ export interface DaemonOptions {
   readonly env?: { readonly [name: string]: string }
   /** Where it runs; default: a new temporary directory, removed at the end. */
   readonly directory?: string
+  /** Address that it listens on. Default `127.0.0.1`. */
+  readonly host?: string
+  /** What its command line begins with: a program that runs another one, with the arguments of its own. */
+  readonly launcher?: readonly string[]
+  /** The program. Default: the one built here. */
+  readonly bin?: string
 }
 
 export interface Exit {
@@ -91,8 +97,10 @@ export class Daemon implements AsyncDisposable {
   async start(): Promise<void> {
     this.#output = ''
     this.#exit = null
-    const args = ['start', '--host', '127.0.0.1', '--port', String(this.#port), ...(this.#options.args ?? [])]
-    const child = spawn(process.execPath, [BIN, ...args], {
+    const { host = '127.0.0.1', launcher = [], bin = BIN } = this.#options
+    const args = ['start', '--host', host, '--port', String(this.#port), ...(this.#options.args ?? [])]
+    const [command = process.execPath, ...rest] = [...launcher, process.execPath, bin, ...args]
+    const child = spawn(command, rest, {
       cwd: this.directory,
       env: cleanEnvironment(this.#options.env),
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   mkdirSync,
@@ -56,10 +57,18 @@ export class PostgresServer implements AsyncDisposable {
   readonly #directory: string
   readonly #settings: readonly string[]
 
-  static async start(settings: readonly string[] = []): Promise<PostgresServer> {
+  /** @param addresses that it listens on beside 127.0.0.1, for whoever is connected to them directly */
+  static async start(
+    settings: readonly string[] = [],
+    addresses: readonly string[] = [],
+  ): Promise<PostgresServer> {
     const directory = mkdtempSync(join(tmpdir(), 'kora-postgres-'))
-    const server = new PostgresServer(directory, await freePort(), settings)
+    const listened = addresses.length === 0 ? [] : [`listen_addresses=${['127.0.0.1', ...addresses].join()}`]
+    const server = new PostgresServer(directory, await freePort(), [...listened, ...settings])
     await createCluster(server.#data, server.port)
+    if (addresses.length > 0) {
+      appendFileSync(join(server.#data, 'pg_hba.conf'), '\nhost all all samenet scram-sha-256\n')
+    }
     await server.start()
     return server
   }
@@ -85,6 +94,13 @@ export class PostgresServer implements AsyncDisposable {
 
   openDatabase(name = 'app'): Promise<TestDatabase> {
     return createDatabase(connectionStringOf(this.port, 'postgres'), name)
+  }
+
+  /** The connection string of a database as somebody else has to write it, who reaches us at `address`. */
+  connectionStringAt(address: string, name = 'app'): string {
+    const url = new URL(connectionStringOf(this.port, name))
+    url.hostname = address
+    return url.href
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

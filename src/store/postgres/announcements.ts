@@ -19,6 +19,8 @@ const LONGEST_PAUSE_MS = 5000
 /** A connection that is half open tells nobody: one that does not answer for so long is replaced. */
 const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 5000
+/** How long the database may take to say goodbye. */
+const GOODBYE_MS = 1000
 /** What waits to be sent while the database is slow; the rest is dropped, as nothing of it is promised. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 /** Notifications of one statement. */
@@ -77,7 +79,8 @@ export class Announcements {
     const client = this.#client
     this.#client = null
     this.#isListening = false
-    await client?.end().catch(() => {})
+    const goodbye = client?.end().catch(() => {})
+    await Promise.race([goodbye, this.#db.sleep(GOODBYE_MS)]) // a half-open connection never says it back
   }
 
   subscribe(topic: string, listener: AnnouncementListener): () => void {

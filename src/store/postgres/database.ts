@@ -4,6 +4,7 @@ import { StoreError } from '../../core/errors.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { isTransient, toStoreError } from './postgres-errors.ts'
+import { Reachability } from './reachability.ts'
 
 /** What a statement is given; arrays become arrays of the database. */
 export type Parameter = unknown
@@ -40,6 +41,12 @@ export class RetryTransaction extends Error {}
 const PLANNING =
   'SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off'
 
+// A server that is cut off in a transaction holds what others wait for until the database gives up on
+// it: sooner than they do (lockTimeoutMs).
+const IDLE_IN_TRANSACTION_MS = 8000
+
+const GOODBYE_MS = 1000
+
 const MAX_ATTEMPTS = 8
 const RETRY_PAUSE_MS = 5
 
@@ -53,6 +60,7 @@ export class PostgresDatabase implements Queries {
   readonly clientConfig: pg.ClientConfig
   /** What a commit waits for at least. @see useDurability */
   #synchronousCommit = 'on'
+  readonly #reachability: Reachability
   readonly #hasPreparedStatements: boolean
   readonly #isReadOnly: boolean
   readonly #texts = new Map<string, string>()
@@ -64,7 +72,8 @@ export class PostgresDatabase implements Queries {
     this.runtime = runtime
     this.#hasPreparedStatements = options.preparedStatements ?? true
     this.#isReadOnly = (options.readOnly ?? false) !== false
-    this.clientConfig = clientConfigOf(options)
+    this.#reachability = new Reachability(runtime, () => this.#tryConnection())
+    this.clientConfig = { ...clientConfigOf(options), stream: () => this.#reachability.openSocket() }
     this.name = nameOf(options.connectionString)
     this.pool = new pg.Pool({
       ...this.clientConfig,
@@ -102,16 +111,16 @@ export class PostgresDatabase implements Queries {
     text: string,
     parameters: readonly Parameter[] = [],
   ): Promise<Row[]> {
-    this.#assertOpen()
+    this.#assertUsable()
     return this.#guard(async () => {
       const config = { text: this.sql(text), values: [...parameters], rowMode: 'array' as const }
-      return (await this.pool.query(config)).rows as unknown as Row[]
+      return (await this.#answer(this.pool.query(config))).rows as unknown as Row[]
     })
   }
 
   async records(text: string, parameters: readonly Parameter[]): Promise<Record<string, unknown>[]> {
-    this.#assertOpen()
-    return this.#guard(async () => (await this.pool.query(text, [...parameters])).rows)
+    this.#assertUsable()
+    return this.#guard(async () => (await this.#answer(this.pool.query(text, [...parameters]))).rows)
   }
 
   /**
@@ -125,7 +134,7 @@ export class PostgresDatabase implements Queries {
     options: TransactionOptions = {},
   ): Promise<Result> {
     for (let attempt = 1; ; attempt++) {
-      this.#assertOpen()
+      this.#assertUsable()
       try {
         return await this.#attempt(action, options)
       } catch (error) {
@@ -138,7 +147,7 @@ export class PostgresDatabase implements Queries {
 
   /** Runs `action` on the database as it is at one moment. */
   async snapshot<Result>(action: (queries: Queries) => Promise<Result>): Promise<Result> {
-    this.#assertOpen()
+    this.#assertUsable()
     return this.#guard(() =>
       this.#attempt(action, { begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' }),
     )
@@ -148,32 +157,46 @@ export class PostgresDatabase implements Queries {
     return new Promise((resolve) => void this.runtime.setTimer(delayMs, resolve))
   }
 
+  /** Connections say goodbye; where nobody answers that, they are not waited for. */
   async close(): Promise<void> {
     this.#isClosed = true
+    const timer = this.runtime.setTimer(GOODBYE_MS, () => this.#reachability.close())
     await this.pool.end()
+    timer.cancel()
+    this.#reachability.close()
+  }
+
+  async #tryConnection(): Promise<void> {
+    const client = new pg.Client(this.clientConfig)
+    client.on('error', () => {}) // nothing is asked of it
+    try {
+      await client.connect()
+    } finally {
+      void client.end().catch(() => {})
+    }
   }
 
   async #attempt<Result>(
     action: (transaction: Transaction) => Promise<Result>,
     { begin = this.#beginText(), beginsWithReads = false }: TransactionOptions & { begin?: string },
   ): Promise<Result> {
-    const client = await this.pool.connect()
+    const client = await this.#answer(this.pool.connect())
     const onError = (): void => {} // the statement that runs fails with the same error
     client.on('error', onError)
     let broken: Error | undefined
     try {
-      const begun = client.query(begin)
+      const begun = this.#answer(client.query(begin))
       if (!beginsWithReads) await begun
       const sent: Promise<unknown>[] = [begun]
       try {
         const result = await action(this.#transactionOn(client, sent))
-        const committed = client.query('COMMIT')
+        const committed = this.#answer(client.query('COMMIT'))
         await Promise.all([...sent, committed])
         // A transaction that has failed is rolled back by its commit, which says so and no more.
         if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
         return result
       } catch (error) {
-        await client.query('ROLLBACK').catch((failure: Error) => {
+        await this.#answer(client.query('ROLLBACK')).catch((failure: Error) => {
           broken = failure
         })
         throw await firstFailure(sent, error)
@@ -190,7 +213,10 @@ export class PostgresDatabase implements Queries {
 
   #beginText(): string {
     const mode = this.#isReadOnly ? 'BEGIN READ ONLY' : 'BEGIN'
-    return `${mode}; SET LOCAL synchronous_commit = ${this.#synchronousCommit}; ${PLANNING}`
+    return (
+      `${mode}; SET LOCAL synchronous_commit = ${this.#synchronousCommit}; ` +
+      `SET LOCAL idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}; ${PLANNING}`
+    )
   }
 
   /** @param sent statements that nobody has waited for; the commit does */
@@ -201,7 +227,7 @@ export class PostgresDatabase implements Queries {
       name?: string,
     ): Promise<Row[]> => {
       const config = { text, values: [...parameters], rowMode: 'array' as const, ...(name ? { name } : {}) }
-      const { rows } = await client.query(config)
+      const { rows } = await this.#answer(client.query(config))
       await sent[0] // without a transaction, nothing goes on
       return rows as unknown as Row[]
     }
@@ -219,7 +245,7 @@ export class PostgresDatabase implements Queries {
         answer.catch(() => {}) // the commit meets it
         sent.push(answer)
       },
-      records: async (text, parameters) => (await client.query(text, [...parameters])).rows,
+      records: async (text, parameters) => (await this.#answer(client.query(text, [...parameters]))).rows,
     }
   }
 
@@ -240,8 +266,16 @@ export class PostgresDatabase implements Queries {
     }
   }
 
-  #assertOpen(): void {
+  #assertUsable(): void {
     if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+    if (!this.#reachability.isReachable) {
+      throw new StoreError('STORE_UNAVAILABLE', `${this.name}: no answer comes back from it.`)
+    }
+  }
+
+  /** Waits for what the database answers, and finds out when nothing comes back any more. */
+  #answer<Result>(answer: Promise<Result>): Promise<Result> {
+    return this.#reachability.answer(answer)
   }
 }
 

@@ -15,6 +15,12 @@ export function isTransient(error: unknown): boolean {
   return code === '40001' || code === '40P01' || code === '23505'
 }
 
+/** True when a connection failed because nothing came back: a refusal is an answer too. */
+export function isUnanswered(error: unknown): boolean {
+  if (['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(systemCodeOf(error) ?? '')) return true
+  return error instanceof Error && /^timeout e/.test(error.message)
+}
+
 /** Why the database could not be opened, and what to do about it. */
 export function toOpenError(failure: unknown, name: string): unknown {
   // What a statement met is unavailability to it, and a reason here.

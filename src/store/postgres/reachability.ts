@@ -1,0 +1,90 @@
+import { Socket } from 'node:net'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import { isUnanswered } from './postgres-errors.ts'
+
+/** A statement that waits for longer makes us look whether the database can be reached at all. */
+const SUSPICION_MS = 4000
+const RETRY_MS = 500
+
+/**
+ * Notices that no packet comes back from the database: TCP itself takes a quarter of an hour for
+ * that. A statement may wait for long and rightly, so where one does, another connection is tried. If that
+ * is not answered either, every connection is ended, whoever waits is told, and whoever comes is told at once.
+ *
+ *   reachable ─▶ (a statement waits) ─▶ a connection is tried ─▶ (no answer) ─▶ unreachable
+ *       ▲                                                                        │
+ *       └──────────────────────── (a connection succeeds) ◀──────────────────────┘
+ */
+export class Reachability {
+  readonly #runtime: Runtime
+  readonly #tryConnection: () => Promise<void>
+  readonly #sockets = new Set<Socket>()
+  /** What is waited for, the oldest first. */
+  readonly #waiting = new Set<{ readonly since: number }>()
+  #timer: Timer | null = null
+  #isReachable = true
+  #isClosed = false
+
+  /** @param tryConnection opens a connection and ends it; rejects when there was no answer in good time */
+  constructor(runtime: Runtime, tryConnection: () => Promise<void>) {
+    this.#runtime = runtime
+    this.#tryConnection = tryConnection
+  }
+
+  /** A socket for a connection, which is ended when the database cannot be reached. */
+  openSocket(): Socket {
+    const socket = new Socket()
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+    return socket
+  }
+
+  get isReachable(): boolean {
+    return this.#isReachable
+  }
+
+  /** Waits for what the database answers. */
+  async answer<Result>(answer: Promise<Result>): Promise<Result> {
+    const entry = { since: this.#runtime.monotonicNow() }
+    this.#waiting.add(entry)
+    this.#timer ??= this.#lookIn(SUSPICION_MS)
+    try {
+      return await answer
+    } finally {
+      this.#waiting.delete(entry)
+    }
+  }
+
+  /** Ends what is still open; nothing waits for an answer any more. */
+  close(): void {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  #lookIn(delayMs: number): Timer {
+    return this.#runtime.setTimer(delayMs, () => void this.#look())
+  }
+
+  async #look(): Promise<void> {
+    const [oldest] = this.#waiting
+    const waitedMs = oldest === undefined ? 0 : this.#runtime.monotonicNow() - oldest.since
+    if (this.#isReachable && waitedMs < SUSPICION_MS) {
+      this.#timer = oldest === undefined ? null : this.#lookIn(SUSPICION_MS - waitedMs)
+      return
+    }
+    const suspects = [...this.#sockets]
+    this.#isReachable = await this.#isAnswered()
+    if (!this.#isReachable) for (const socket of suspects) socket.destroy()
+    this.#timer = this.#isClosed ? null : this.#lookIn(this.#isReachable ? SUSPICION_MS : RETRY_MS)
+  }
+
+  async #isAnswered(): Promise<boolean> {
+    try {
+      await this.#tryConnection()
+      return true
+    } catch (error) {
+      return !isUnanswered(error)
+    }
+  }
+}
