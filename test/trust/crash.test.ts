@@ -137,7 +137,7 @@ describe('a server killed under load loses nothing that it acknowledged', () => 
       }
       report('killed under load, SQLite', readyMs, operations)
     },
-    timeoutMs(180_000),
+    timeoutMs(300_000),
   )
 
   test(
@@ -160,6 +160,6 @@ describe('a server killed under load loses nothing that it acknowledged', () => 
       }
       report('killed under load, PostgreSQL', readyMs, operations)
     },
-    timeoutMs(180_000),
+    timeoutMs(300_000),
   )
 })
