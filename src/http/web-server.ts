@@ -135,11 +135,16 @@ export class WebServer {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
-    if (request.headers.upgrade?.toLowerCase() !== 'websocket') {
-      this.#answerWithoutUpgrade(request, socket)
+    // Sent behind a request without waiting for its answer, which would get into the new protocol.
+    if (isAnswering(socket)) {
+      socket.destroy()
       return
     }
     try {
+      if (request.headers.upgrade?.toLowerCase() !== 'websocket') {
+        this.#answerWithoutUpgrade(request, socket)
+        return
+      }
       const path = pathOf(request)
       if (this.#options.onUpgrade?.(path, request, socket, head)) return
       refuseUpgrade(socket, 404, 'No WebSocket is served at this path.')
@@ -174,6 +179,14 @@ export class WebServer {
 }
 
 const CLOSE_TIMEOUT_MS = 2000
+
+/**
+ * True while an earlier request of the connection is answered. Node tells it nowhere else: among the
+ * answers are its own refusals, for which no request is emitted.
+ */
+function isAnswering(socket: Duplex & { _httpMessage?: unknown }): boolean {
+  return socket._httpMessage !== undefined && socket._httpMessage !== null
+}
 
 /** The path without its query. Request targets may be anything: this must not throw. */
 export function pathOf(request: IncomingMessage): string {

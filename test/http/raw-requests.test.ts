@@ -1,56 +1,7 @@
-import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
-
-const UPGRADE_HEADERS =
-  'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
-
-/** Requests that no client sends, by what is wrong with them. */
-const HOSTILE: { readonly [what: string]: string } = {
-  'a host that is no host': 'GET /health HTTP/1.1\r\nHost: [\r\n\r\n',
-  'no host': 'GET /health HTTP/1.1\r\n\r\n',
-  'two hosts': 'GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
-  'an absolute target': 'GET http://evil.test/health HTTP/1.1\r\nHost: a\r\n\r\n',
-  'an absolute target that is no URL': 'GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a target of two slashes': 'GET // HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a target of two slashes and a host': 'GET //evil.test/health HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a target of a star': 'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a broken escape': 'GET /%zz%ff HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a NUL in the path': 'GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a broken query': 'GET /kora-sync?client=%E0%A4%A&client=2&__proto__=1 HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a long path': `GET /${'a'.repeat(15_000)} HTTP/1.1\r\nHost: a\r\n\r\n`,
-  'two thousand headers': `GET /health HTTP/1.1\r\nHost: a\r\n${'a: b\r\n'.repeat(2000)}\r\n`,
-  'a header of a megabyte': `GET /health HTTP/1.1\r\nHost: a\r\nx: ${'y'.repeat(1_000_000)}\r\n\r\n`,
-  'a negative length': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n',
-  'two lengths': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab',
-  'length and chunks': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-  'a broken chunk': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
-  'a body that says it is too long': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n{}',
-  'an unknown method': 'PROPFIND /kora-sync HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a method that is none': 'FOO /kora-sync HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a tunnel': 'CONNECT evil.test:443 HTTP/1.1\r\nHost: a\r\n\r\n',
-  'a trace': 'TRACE /kora-sync HTTP/1.1\r\nHost: a\r\n\r\n',
-  'another protocol': 'SSH-2.0-OpenSSH_9.0\r\n',
-  'a TLS hello': '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
-  'HTTP/2': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
-  'an expectation': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nExpect: the-worst\r\nContent-Length: 2\r\n\r\n{}',
-  'an upgrade at a wrong path': `GET /nowhere HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS}\r\n`,
-  'an upgrade with a host that is no host': `GET /kora-sync HTTP/1.1\r\nHost: [\r\n${UPGRADE_HEADERS}\r\n`,
-  'an upgrade of an absolute target': `GET http://[/kora-sync HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS}\r\n`,
-  'an upgrade without a key': 'GET /kora-sync HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n',
-  'an upgrade by POST': `POST /kora-sync HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n${UPGRADE_HEADERS}\r\n{}`,
-  'an upgrade of an old version': `GET /kora-sync HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS.replace('13', '7')}\r\n`,
-  'an upgrade to something else': 'POST /kora-sync HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n',
-  'an upgrade and then no frame': `GET /kora-sync HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS}\r\nGET / HTTP/1.1\r\n\r\n`,
-  'an upgrade and a reserved frame': `GET /kora-sync HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS}\r\n\xff\xff\xff\xff\xff`,
-  'pipelined requests': 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(200),
-  'pipelined requests and an upgrade': `${'GET /health HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(20)}GET /kora-sync HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS}\r\n`,
-  'an authorization that is none': 'GET /__kora/status HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer\r\n\r\n',
-  'a cookie without end': `GET /kora-sync HTTP/1.1\r\nHost: a\r\nCookie: ${'a=b;'.repeat(3000)}\r\n\r\n`,
-} // biome-ignore format: one line each
+import { exchange, HOSTILE_REQUESTS, UPGRADE_HEADERS } from '../support/raw-http.ts'
 
 const failures: unknown[] = []
 const note = (error: unknown): void => void failures.push(error)
@@ -58,10 +9,10 @@ process.on('uncaughtException', note)
 process.on('unhandledRejection', note)
 afterEach(() => expect(failures).toEqual([]))
 
-test.each(Object.entries(HOSTILE))('%s does not disturb the server', async (_what, request) => {
+test.each(Object.entries(HOSTILE_REQUESTS))('%s does not disturb the server', async (_what, request) => {
   await using server = await startProductionServer()
 
-  await exchange(server, request)
+  await exchange(portOf(server), request)
 
   await expectAlive(server)
 })
@@ -69,13 +20,13 @@ test.each(Object.entries(HOSTILE))('%s does not disturb the server', async (_wha
 test('thousands of broken requests, cut anywhere, do not disturb a device that is connected', async () => {
   await using server = await startProductionServer()
   await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
-  const requests = Object.values(HOSTILE).filter((request) => request.length < 20_000)
+  const requests = Object.values(HOSTILE_REQUESTS).filter((request) => request.length < 20_000)
 
   for (let round = 0; round < 50; round++) {
     await Promise.all(
       requests.map(async (request, index) => {
         const cutAt = (round * 7 + index * 13) % request.length
-        await exchange(server, mutate(request, round).slice(0, cutAt), 'reset')
+        await exchange(portOf(server), mutate(request, round).slice(0, cutAt), 'reset')
       }),
     )
   }
@@ -90,7 +41,7 @@ test('connections that are reset while they are upgraded leave nothing behind', 
   await using server = await startProductionServer({ operationalAuth: { adminToken: 'a' } })
   const request = `GET /kora-sync HTTP/1.1\r\nHost: a\r\n${UPGRADE_HEADERS}\r\n`
 
-  await Promise.all(Array.from({ length: 200 }, () => exchange(server, request, 'reset')))
+  await Promise.all(Array.from({ length: 200 }, () => exchange(portOf(server), request, 'reset')))
 
   await expect.poll(() => connectedClients(server), { timeout: 10_000 }).toBe(0)
   await expectAlive(server)
@@ -100,7 +51,7 @@ test('what offers HTTP/2 is answered in HTTP/1.1', async () => {
   await using server = await startProductionServer()
   const h2c = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n'
 
-  const answer = await exchange(server, `GET /health HTTP/1.1\r\nHost: a\r\n${h2c}\r\n`)
+  const answer = await exchange(portOf(server), `GET /health HTTP/1.1\r\nHost: a\r\n${h2c}\r\n`)
 
   expect(answer).toMatch(/^HTTP\/1\.1 200 OK/)
   expect(answer).toContain('"status":"ok"')
@@ -116,32 +67,12 @@ async function expectAlive(server: TestServer): Promise<void> {
   expect((await fetch(`${server.url}/ready`)).status).toBe(200)
 }
 
+function portOf(server: TestServer): number {
+  return Number(new URL(server.url).port)
+}
+
 /** Another byte here and there, the same in every run. */
 function mutate(request: string, seed: number): string {
   const position = (seed * 31) % request.length
   return request.slice(0, position) + String.fromCharCode((seed * 89) % 256) + request.slice(position + 1)
-}
-
-/** Sends bytes, and reads what comes back until the server hangs up or has nothing more to say. */
-async function exchange(
-  server: TestServer,
-  bytes: string,
-  ending: 'wait' | 'reset' = 'wait',
-): Promise<string> {
-  const socket: Socket = connect(Number(new URL(server.url).port), '127.0.0.1')
-  let answer = ''
-  socket.on('data', (data) => {
-    answer += data.toString('latin1')
-  })
-  socket.on('error', () => {}) // the server may hang up at any time
-  await once(socket, 'connect')
-  socket.write(Buffer.from(bytes, 'latin1'))
-  if (ending === 'reset') {
-    await sleep(1)
-    socket.resetAndDestroy()
-    return answer
-  }
-  await Promise.race([once(socket, 'close').catch(() => {}), sleep(150)])
-  socket.destroy()
-  return answer
 }

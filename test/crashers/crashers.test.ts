@@ -1,0 +1,30 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, test } from 'vitest'
+import { startProductionServer } from '../support/production-server.ts'
+import { exchange } from '../support/raw-http.ts'
+
+const unhandled: unknown[] = []
+const note = (error: unknown): void => void unhandled.push(error)
+process.on('uncaughtException', note)
+process.on('unhandledRejection', note)
+afterEach(() => expect(unhandled).toEqual([]))
+
+/** Name and content of each file of a folder. */
+function crashers(kind: string): [name: string, bytes: Buffer][] {
+  const folder = fileURLToPath(new URL(kind, import.meta.url))
+  if (!existsSync(folder)) return []
+  return readdirSync(folder).map((name) => [name, readFileSync(`${folder}/${name}`)])
+}
+
+describe('a request that once ended the server', () => {
+  test.each(crashers('requests'))('%s', async (_name, bytes) => {
+    await using server = await startProductionServer()
+
+    for (let round = 0; round < 5; round++) {
+      await exchange(Number(new URL(server.url).port), bytes.toString('latin1'))
+    }
+
+    expect((await fetch(`${server.url}/ready`)).status).toBe(200)
+  })
+})

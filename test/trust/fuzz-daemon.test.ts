@@ -1,0 +1,162 @@
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import type { Frame } from '../../src/protocol/frame.ts'
+import { type Daemon, startDaemon } from '../support/daemon.ts'
+import { type Device, openDevice } from '../support/device.ts'
+import { mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
+import { Mutator } from '../support/fuzz/mutator.ts'
+import { mutatedRequest, throwRequest } from '../support/fuzz/requests.ts'
+import { handshakeOf, seedOf } from '../support/socket-client.ts'
+import { schemaFile, todoSchema } from '../support/todo-app.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const FRAMES = sized(2000, 50_000)
+const REQUESTS = sized(3000, 200_000)
+const AT_ONCE = 40
+const MAX_RSS_BYTES = 256 * 1024 * 1024
+/** What a bystander may have to wait on a machine that is busy with the attack itself. */
+const MAX_WAIT_MS = 20_000
+
+const CONFIG = {
+  schema: './schema.mjs',
+  auth: { mode: 'custom', provider: './auth.mjs' },
+  http: { staticDir: './public' },
+  admin: { adminToken: 'admin' },
+  limits: { maxOpsPerMinute: 0 },
+}
+
+/** A token is the JSON of what it grants, and anything else is none. */
+const AUTH = `export const provider = {
+  async authenticate(token) {
+    try { return JSON.parse(token) } catch { return null }
+  },
+}
+`
+
+/** What attackers write is not for the bystander: it would be theirs to write it anyway. */
+const BYSTANDER = JSON.stringify({ userId: 'ada', scopes: { todos: { userId: 'ada' } } })
+const ATTACKER = JSON.stringify({ userId: 'mallory' })
+
+/** Does what `attack` does `count` times, some at a time. */
+async function repeatedly(count: number, attack: () => Promise<void>): Promise<void> {
+  let left = count
+  const worker = async (): Promise<void> => {
+    while (left-- > 0) await attack()
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+}
+
+describe('the daemon', () => {
+  let daemon: Daemon
+  let device: Device
+  const waitsMs: number[] = []
+
+  beforeAll(async () => {
+    daemon = await startDaemon({
+      files: {
+        'auth.mjs': AUTH,
+        'schema.mjs': schemaFile(),
+        'kora.config.json': JSON.stringify(CONFIG),
+      },
+    })
+    device = await openDevice({ url: daemon.url, schema: todoSchema, token: BYSTANDER })
+  })
+
+  afterAll(async () => {
+    await device.close()
+    await daemon[Symbol.asyncDispose]()
+  })
+
+  /** A device that writes all the while, and is answered. */
+  async function whileWriting(attack: () => Promise<void>): Promise<void> {
+    let isDone = false
+    const writing = (async () => {
+      while (!isDone) {
+        const sentAt = performance.now()
+        device.insert('todos', { title: 'bystander', userId: 'ada' })
+        await device.synced(MAX_WAIT_MS)
+        waitsMs.push(performance.now() - sentAt)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    })()
+    await Promise.all([writing, attack().finally(() => (isDone = true))])
+  }
+
+  function expectUnharmed(pid: number) {
+    const status = readFileSync(`/proc/${daemon.pid}/status`, 'utf8')
+    const rssBytes = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024
+    const peakBytes = Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024
+    waitsMs.sort((a, b) => a - b)
+    const waitMs = Math.round(waitsMs[Math.floor(waitsMs.length * 0.99)] ?? 0)
+    waitsMs.length = 0
+
+    expect(daemon.pid).toBe(pid)
+    expect(daemon.log.filter(({ level }) => level === 'error')).toEqual([])
+    expect(rssBytes).toBeLessThan(MAX_RSS_BYTES)
+    expect(waitMs).toBeLessThan(MAX_WAIT_MS)
+    expect(device.journal.of('closed')).toEqual([])
+    return {
+      'RSS, MiB': Math.round(rssBytes / 2 ** 20),
+      'peak RSS, MiB': Math.round(peakBytes / 2 ** 20),
+      'bystander p99, ms': waitMs,
+    }
+  }
+
+  test(
+    'survives mutated frames, before and after authentication',
+    async () => {
+      const seed = seedOf('mutated frames, over sockets')
+      const mutator = new Mutator(seed)
+      const { pid } = daemon
+
+      await whileWriting(() => repeatedly(FRAMES / 4, () => throwFrames(daemon.url, mutator)))
+
+      const figures = expectUnharmed(pid)
+      reportFigures('mutated frames, over sockets', { frames: FRAMES, exits: 0, ...figures, seed })
+    },
+    timeoutMs(60_000),
+  )
+
+  test(
+    'survives requests and upgrades that no client sends',
+    async () => {
+      const seed = seedOf('raw requests')
+      const mutator = new Mutator(seed)
+      const { pid } = daemon
+      const port = Number(new URL(daemon.url).port)
+
+      await whileWriting(() =>
+        repeatedly(REQUESTS / 2, () => throwRequest(port, mutatedRequest(mutator), mutator)),
+      )
+
+      const figures = expectUnharmed(pid)
+      reportFigures('raw requests', { requests: REQUESTS, exits: 0, ...figures, seed })
+      expect((await fetch(`${daemon.httpUrl}/ready`)).status).toBe(200)
+    },
+    timeoutMs(60_000),
+  )
+})
+
+/** Four frames on one connection: of a stranger, or of somebody whose handshake was accepted. */
+async function throwFrames(url: string, mutator: Mutator): Promise<void> {
+  const frames: Frame[] = Array.from({ length: 4 }, () =>
+    mutator.random() < 0.5 ? mutatedBatch(mutator) : mutatedFrame(mutator),
+  )
+  const isStranger = mutator.random() < 0.3
+  const socket = new WebSocket(url).on('error', () => {})
+  await new Promise((resolve) => socket.once('open', resolve).once('close', resolve))
+  if (!isStranger) {
+    socket.send(JSON.stringify(handshakeOf(`fuzz-${mutator.below(50)}`, {}, { authToken: ATTACKER })))
+    await new Promise((resolve) => socket.once('message', resolve).once('close', resolve))
+  }
+  for (const { bytes, isBinary } of frames) socket.send(bytes, { binary: isBinary })
+  await new Promise((resolve) => {
+    const timer = setTimeout(resolve, 10)
+    socket.once('close', () => {
+      clearTimeout(timer)
+      resolve(null)
+    })
+  })
+  socket.terminate()
+}
