@@ -23,6 +23,41 @@ test('every file of src imports only from its own layer and those above it', () 
   expect(violations).toEqual([])
 })
 
+/** What makes a verdict of authorization → the modules that may ask for one. */
+const VERDICT_MAKERS: { readonly [name: string]: readonly string[] } = {
+  createView: ['src/sync/authorization.ts', 'src/sync/grant.ts'],
+  grantView: ['src/sync/handshake.ts'],
+  createWriteAccess: ['src/sync/authorization.ts'],
+  TRUSTED_SOURCE: [
+    'src/store/memory/memory-store.ts',
+    'src/store/postgres/postgres-store.ts',
+    'src/store/sqlite/sqlite-store.ts',
+  ],
+  SERVER_ITSELF: ['src/store/backup/restore-requests.ts', 'src/sync/authorization.ts'],
+  authorizeClient: ['src/sync/handshake.ts'],
+  authorizePeer: ['src/sync/cluster/remote-peer.ts'],
+  authorizeOperator: ['src/http/operations/access.ts'],
+  authorizeApplication: ['src/http/server-host.ts', 'src/sync/hub.ts'],
+}
+
+test.each(Object.entries(VERDICT_MAKERS))('%s is asked for only where access is decided', (name, allowed) => {
+  const importers = sourceFiles().filter((file) =>
+    [...read(file).matchAll(/^import \{([^}]*)\} from/gm)].some(([, names]) =>
+      new RegExp(`\\b${name}\\b`).test(names ?? ''),
+    ),
+  )
+
+  expect(importers).toEqual(allowed)
+})
+
+test('no cast makes a verdict of authorization', () => {
+  const casts = sourceFiles().filter((file) =>
+    /\bas (unknown as )?(View|WriteAccess|ClientAccess|OperatorAccess|ApplicationAccess)\b/.test(read(file)),
+  )
+
+  expect(casts).toEqual([])
+})
+
 test('only the entry point of the library re-exports, and nothing imports it', () => {
   const importers = sourceFiles().filter((file) => importsOf(file).includes('src/index.ts'))
 

@@ -15,10 +15,10 @@ import type {
   AppendResult,
   CollectionQueryOptions,
   MaterializedRecord,
-  ServerStore,
   ServerWrite,
   UnmetCondition,
 } from '../store/store.ts'
+import type { ApplicationAccess } from '../sync/authorization.ts'
 
 /** A change of one record, as the application asks for it. */
 export interface Mutation {
@@ -74,7 +74,7 @@ export interface Kora {
 }
 
 export interface DataPlaneOptions {
-  readonly store: ServerStore
+  readonly access: ApplicationAccess
   readonly runtime: Runtime
   readonly write: (write: ServerWrite) => Promise<AppendResult>
   /** Of operations while the store has no schema. */
@@ -111,24 +111,25 @@ export class DataPlane implements Kora {
   }
 
   query(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
-    return this.#options.store.queryCollection(collection, options)
+    return this.#options.access.store.queryCollection(collection, options)
   }
 
   findById(collection: string, id: string): Promise<MaterializedRecord | null> {
-    return this.#options.store.findRecord(collection, id)
+    return this.#options.access.store.findRecord(collection, id)
   }
 
   /** The write of a mutation that may be made, as far as that can be told without the record. */
   #prepare(mutation: Mutation, conditions: FieldValues | undefined): ServerWrite {
     const { collection, type, id } = mutation
     if (type !== 'insert' && id === undefined) throw invalidArgument(`An ${type} needs the id of its record.`)
-    const schema = this.#options.store.getSchema()
+    const schema = this.#options.access.store.getSchema()
     const definition = schema === null ? null : resolveCollection(schema, collection)
     const operation = this.#parse(mutation, this.#complete(mutation, definition))
     const refusal = schema === null ? null : refuseSchemaViolation(operation, schema)
     if (refusal !== null) throw new MutationError(refusal)
     return {
       author: 'server',
+      access: this.#options.access.write,
       type,
       collection,
       recordId: operation.recordId,
@@ -160,7 +161,8 @@ export class DataPlane implements Kora {
 
   /** Everything that is refused in an operation of a client is refused here. */
   #parse(mutation: Mutation, data: RecordInput | null): Operation {
-    const { store, runtime, schemaVersion, maxOperationBytes } = this.#options
+    const { access, runtime, schemaVersion, maxOperationBytes } = this.#options
+    const { store } = access
     const nodeId = store.getNodeId()
     const received = parseOperation(
       {
@@ -183,7 +185,7 @@ export class DataPlane implements Kora {
   }
 
   #parseConditions({ collection, conditions }: ConditionalMutation): FieldValues {
-    const schema = this.#options.store.getSchema()
+    const schema = this.#options.access.store.getSchema()
     const definition = schema === null ? null : resolveCollection(schema, collection)
     const entries = Object.entries(conditions).map(([field, value]): [string, JsonValue] => {
       if (definition !== null && !Object.hasOwn(definition.fields, field)) {

@@ -3,7 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { METRICS, type MetricDefinition, type MetricId } from '../core/metrics.ts'
 import { REFUSAL_CODES } from '../core/refusal.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
-import type { ServerStore } from '../store/store.ts'
+import type { OperatorAccess } from '../sync/authorization.ts'
 import type { SyncHub } from '../sync/hub.ts'
 import type { SessionState } from '../sync/session.ts'
 import type { OperationOutcome, SyncMetrics } from '../sync/sync-metrics.ts'
@@ -12,7 +12,7 @@ import { packageVersion } from './package-version.ts'
 /** What is read when somebody scrapes. */
 export interface MetricsSource {
   readonly hub: SyncHub
-  readonly store: ServerStore
+  readonly store: OperatorAccess<'metrics'>['store']
   isReady(): Promise<boolean>
 }
 

@@ -4,7 +4,7 @@ import type { ServerStore } from '../store/store.ts'
 import type { SyncHub } from '../sync/hub.ts'
 
 export interface ReadinessOptions {
-  readonly store: ServerStore
+  readonly store: Pick<ServerStore, 'checkHealth' | 'getMaxDeliverySequence'>
   readonly runtime: Runtime
   readonly hub: () => SyncHub
   readonly logger: Logger

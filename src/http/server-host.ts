@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { KoraServerError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import { authorizeApplication } from '../sync/authorization.ts'
 import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
 import { noMetrics } from '../sync/sync-metrics.ts'
 import { type HttpRoute, mountAppRoutes } from './app-routes.ts'
@@ -100,7 +101,7 @@ export class ServerHost {
     )
     this.#readiness = new Readiness({ store: sync.store, runtime, logger, hub: () => this.service.hub })
     this.kora = new DataPlane({
-      store: sync.store,
+      access: authorizeApplication(sync.store),
       runtime,
       write: (write) => this.service.hub.write(write),
       schemaVersion: this.service.schemaVersion,
@@ -301,7 +302,7 @@ export class ServerHost {
   #mountOperations(app: FastifyInstance, { auth }: OperationsConfig, host: string): void {
     const { runtime, sync } = this.#options
     const shared = {
-      access: new OperationsAccess({ auth, host, addressOf: this.#addressOf, runtime }),
+      access: new OperationsAccess({ auth, store: sync.store, host, addressOf: this.#addressOf, runtime }),
       store: sync.store,
       runtime,
       hub: () => this.service.hub,

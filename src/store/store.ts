@@ -55,6 +55,8 @@ export interface AppendRequest {
  */
 export interface ServerWrite {
   readonly author: 'server'
+  /** That of the application. */
+  readonly access: WriteAccess
   readonly type: OperationType
   readonly collection: string
   readonly recordId: string

@@ -2,7 +2,9 @@ import type { AuthContext } from '../auth/provider.ts'
 import type { FieldValues } from '../core/operation.ts'
 import type { QuerySubset, ScopeMap } from '../core/scope.ts'
 import { createView, showsRecord, type View } from '../core/view.ts'
-import { createWriteAccess, type WriteAccess } from '../core/write-access.ts'
+import { createWriteAccess, SERVER_ITSELF, type WriteAccess } from '../core/write-access.ts'
+import type { BackupSourceStore } from '../store/backup/create-backup.ts'
+import type { RestoreTarget } from '../store/backup/restore-backup.ts'
 import type { NodeRegistration, ServerStore } from '../store/store.ts'
 
 /*
@@ -11,7 +13,10 @@ import type { NodeRegistration, ServerStore } from '../store/store.ts'
  * anything. See docs/access.md for every path by which data goes in or out.
  */
 
+// Only the classes below can construct what they are; only this module can ask them to.
 let makeClientAccess: (standing: ClientStanding, context: AuthorizationContext) => ClientAccess
+let makeOperatorAccess: <Area extends OperatorArea>(area: Area, store: ServerStore) => OperatorAccess<Area>
+let makeApplicationAccess: (store: ServerStore) => ApplicationAccess
 
 /** What authorization has to know of the server. */
 export interface AuthorizationContext {
@@ -123,6 +128,85 @@ const STORED_ELSEWHERE: AuthorizationContext = {
   isOpen: false,
   store: { getNodeId: () => '', readNodes: async () => new Map() },
 }
+
+// ── operators and the application ────────────────────────────────────────────────────────────
+
+/** What an operator's token opens. */
+export type OperatorArea = 'admin' | 'metrics' | 'backup'
+
+/** What each of the areas may be given by the store. */
+interface OperatorStores {
+  readonly admin: Pick<
+    ServerStore,
+    | 'getSchema'
+    | 'getNodeId'
+    | 'queryCollection'
+    | 'countCollection'
+    | 'readOperations'
+    | 'findOperationTail'
+    | 'readNodes'
+  >
+  readonly metrics: Pick<ServerStore, 'getOperationCount' | 'getStorageBytes'>
+  readonly backup: BackupSourceStore & RestoreTarget
+}
+
+/** A request that has shown the token of an area, and the way to what the area is shown of the store. */
+export class OperatorAccess<Area extends OperatorArea = OperatorArea> {
+  readonly area: Area
+  readonly #store: ServerStore
+
+  static {
+    makeOperatorAccess = (area, store) => new OperatorAccess(area, store)
+  }
+
+  private constructor(area: Area, store: ServerStore) {
+    this.area = area
+    this.#store = store
+  }
+
+  get store(): OperatorStores[Area] {
+    return this.#store
+  }
+}
+
+/** Asked by src/http/operations/access.ts, once the token of the request has proved to be the area's. */
+export function authorizeOperator<Area extends OperatorArea>(
+  area: Area,
+  store: ServerStore,
+): OperatorAccess<Area> {
+  return makeOperatorAccess(area, store)
+}
+
+/** The program that the server runs in: it reads everything, and writes as the server. */
+export class ApplicationAccess {
+  readonly #store: ServerStore
+
+  static {
+    makeApplicationAccess = (store) => new ApplicationAccess(store)
+  }
+
+  private constructor(store: ServerStore) {
+    this.#store = store
+  }
+
+  get store(): Pick<
+    ServerStore,
+    'getSchema' | 'getNodeId' | 'queryCollection' | 'findRecord' | 'countCollection'
+  > {
+    return this.#store
+  }
+
+  /** No scope; the numbers of the server's node are given by the store. */
+  get write(): WriteAccess {
+    return SERVER_ITSELF
+  }
+}
+
+export function authorizeApplication(store: ServerStore): ApplicationAccess {
+  return makeApplicationAccess(store)
+}
+
+// ── nodes ────────────────────────────────────────────────────────────────────────────────────
 
 /**
  * A token that names a device speaks for that one and for no other. Where it names none, who has

@@ -20,7 +20,7 @@ export interface DeliveryTarget {
 }
 
 export interface DeliveryOptions {
-  readonly store: ServerStore
+  readonly store: Pick<ServerStore, 'readDelivery'>
   readonly runtime: Runtime
   readonly view: SharedView
   readonly feed: FeedWindow

@@ -19,7 +19,7 @@ const REFILL_PAGE_ENTRIES = 500
  * window read the store.
  */
 export class Feed {
-  readonly #store: ServerStore
+  readonly #store: Pick<ServerStore, 'readLog'>
   readonly #options: FeedOptions
   #entries: LogEntry[] = []
   /** Index of the first entry still in the window: evicting shifts the array only now and then. */
@@ -31,7 +31,7 @@ export class Feed {
   #refillAgain = false
   #hasFailed = false
 
-  constructor(store: ServerStore, options: FeedOptions) {
+  constructor(store: Pick<ServerStore, 'readLog'>, options: FeedOptions) {
     this.#store = store
     this.#options = options
   }

@@ -27,7 +27,7 @@ export interface Grant {
  * @see docs/protocol.md, "Scopes"
  */
 export async function grantView(
-  store: ServerStore,
+  store: Pick<ServerStore, 'trackScopeField'>,
   auth: AuthContext,
   handshake: Pick<HandshakeMessage, 'syncScope' | 'syncQueries'>,
 ): Promise<Grant> {
@@ -48,7 +48,7 @@ export async function grantView(
 }
 
 async function trackScope(
-  store: ServerStore,
+  store: Pick<ServerStore, 'trackScopeField'>,
   granted: ScopeMap,
   writeScope: ScopeMap | null,
 ): Promise<ScopeMap> {
@@ -61,7 +61,7 @@ async function trackScope(
 }
 
 async function trackFilter(
-  store: ServerStore,
+  store: Pick<ServerStore, 'trackScopeField'>,
   collection: string,
   filter: ScopeMap[string],
   bound: ScopeMap[string] | null,

@@ -6,7 +6,7 @@ import type { DecodeLimits } from '../protocol/receive.ts'
 import type { ServerStore } from '../store/store.ts'
 import type { Feed } from './feed.ts'
 import type { Ingest } from './ingest.ts'
-import type { SyncLimits, ValidateOperation } from './options.ts'
+import type { SyncLimits, ValidateOperation, ValidationContext } from './options.ts'
 import type { Relays } from './relays/relays.ts'
 import type { RevocationWatch } from './revocation-watch.ts'
 import type { Session, SessionIdentity } from './session.ts'
@@ -24,9 +24,26 @@ export interface SyncStats {
   idMismatches: number
 }
 
+/**
+ * What sessions may use of the store. What gives data takes a view, which only authorization makes;
+ * what takes operations is behind `ingest`, which takes none without its author's access.
+ */
+export type SessionStore = Pick<
+  ServerStore,
+  | 'getNodeId'
+  | 'getSchema'
+  | 'getHandshakeVector'
+  | 'getMaxDeliverySequence'
+  | 'readDelivery'
+  | 'readMissing'
+  | 'readNodes'
+  | 'registerNode'
+  | 'trackScopeField'
+>
+
 /** What a session may use of the hub that it belongs to. */
 export interface SyncHubContext {
-  readonly store: ServerStore
+  readonly store: SessionStore
   readonly runtime: Runtime
   readonly logger: Logger
   readonly auth: AuthProvider
@@ -40,6 +57,8 @@ export interface SyncHubContext {
   /** Tighter: what a stranger may make us decode. */
   readonly handshakeDecodeLimits: DecodeLimits
   readonly validateOperation: ValidateOperation | undefined
+  /** What the application's own check may read. */
+  readonly kora: ValidationContext['kora']
   readonly hasBlobStorage: boolean
   readonly ingest: Ingest
   readonly feed: Feed

@@ -6,6 +6,7 @@ import { DEFAULT_DECODE_LIMITS, HANDSHAKE_DECODE_LIMITS } from '../protocol/code
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
 import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
+import { authorizeApplication } from './authorization.ts'
 import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
@@ -260,6 +261,7 @@ export class SyncHub {
       decodeLimits,
       handshakeDecodeLimits: { ...decodeLimits, ...HANDSHAKE_DECODE_LIMITS },
       validateOperation: options.validateOperation,
+      kora: authorizeApplication(options.store).store,
       hasBlobStorage: options.persistBlobChunk !== undefined && options.resolveBlobChunk !== undefined,
       ingest: this.#ingest,
       feed: this.#feed,

@@ -29,7 +29,7 @@ interface QueuedBatch {
  * one fsync for all. Batches are stored in the order in which they were submitted.
  */
 export class Ingest {
-  readonly #store: ServerStore
+  readonly #store: Pick<ServerStore, 'append'>
   readonly #runtime: Runtime
   readonly #logger: Logger
   readonly #options: IngestOptions
@@ -42,7 +42,7 @@ export class Ingest {
   #roomWaiters: (() => void)[] = []
   readonly #failedSources = new WeakSet<object>()
 
-  constructor(store: ServerStore, runtime: Runtime, logger: Logger, options: IngestOptions) {
+  constructor(store: Pick<ServerStore, 'append'>, runtime: Runtime, logger: Logger, options: IngestOptions) {
     this.#store = store
     this.#runtime = runtime
     this.#logger = logger

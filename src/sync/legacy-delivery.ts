@@ -13,7 +13,7 @@ import { type DeliveryTarget, endOf, RESEND_AFTER_MS } from './delivery.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 export interface LegacyDeliveryOptions {
-  readonly store: ServerStore
+  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'registerNode'>
   readonly runtime: Runtime
   readonly view: SharedView
   readonly feed: FeedWindow

@@ -161,10 +161,10 @@ export class Push {
 
   /** Asks the application. null: it has nothing against the operation. */
   async #validate(operation: Operation, identity: SessionIdentity): Promise<Guarded | null> {
-    const { validateOperation, store } = this.#context
+    const { validateOperation, kora } = this.#context
     if (validateOperation === undefined) return null
     try {
-      const verdict = await validateOperation(operation, { auth: identity.auth, kora: store })
+      const verdict = await validateOperation(operation, { auth: identity.auth, kora })
       if (verdict.action === 'accept') return null
       if (verdict.action === 'ignore') return { verdict: 'ignore' }
       const { code, message, retriable = false } = verdict

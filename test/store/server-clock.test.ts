@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { compareTimestamps } from '../../src/core/clock.ts'
 import type { Operation, Timestamp } from '../../src/core/operation.ts'
+import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import { ServerClock } from '../../src/store/append/server-clock.ts'
 import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
@@ -56,6 +57,7 @@ async function restart(open: () => ServerStore | Promise<ServerStore>): Promise<
   const insert = async (store: ServerStore, recordId: string): Promise<Timestamp> => {
     const write = {
       author: 'server',
+      access: SERVER_ITSELF,
       type: 'insert',
       collection: 'todos',
       recordId,

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { compareTimestamps } from '../../src/core/clock.ts'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { checkOperationId } from '../../src/core/operation-id.ts'
+import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import type { AppendResult, ServerStore, ServerWrite } from '../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
@@ -155,15 +156,39 @@ describeEachStore('writes of the server', (openStore) => {
 })
 
 function insert(recordId: string, data: FieldValues): ServerWrite {
-  return { author: 'server', type: 'insert', collection: 'todos', recordId, data, schemaVersion: 1 }
+  return {
+    author: 'server',
+    access: SERVER_ITSELF,
+    type: 'insert',
+    collection: 'todos',
+    recordId,
+    data,
+    schemaVersion: 1,
+  }
 }
 
 function update(recordId: string, data: FieldValues): ServerWrite {
-  return { author: 'server', type: 'update', collection: 'todos', recordId, data, schemaVersion: 1 }
+  return {
+    author: 'server',
+    access: SERVER_ITSELF,
+    type: 'update',
+    collection: 'todos',
+    recordId,
+    data,
+    schemaVersion: 1,
+  }
 }
 
 function remove(recordId: string): ServerWrite {
-  return { author: 'server', type: 'delete', collection: 'todos', recordId, data: null, schemaVersion: 1 }
+  return {
+    author: 'server',
+    access: SERVER_ITSELF,
+    type: 'delete',
+    collection: 'todos',
+    recordId,
+    data: null,
+    schemaVersion: 1,
+  }
 }
 
 function outcome(result: AppendResult): string {

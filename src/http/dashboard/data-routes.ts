@@ -1,6 +1,7 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { KoraServerError } from '../../core/errors.ts'
-import type { OperationsAccess } from '../operations/access.ts'
+import { OperatorAccess } from '../../sync/authorization.ts'
+import { type OperationsAccess, sendRefusal } from '../operations/access.ts'
 import type { ShownSessionState } from './api-types.ts'
 import { OverviewReader, type OverviewSource } from './overview.ts'
 import { QueryParameters } from './query-parameters.ts'
@@ -23,30 +24,34 @@ const STATES: readonly (ShownSessionState | 'any')[] = [
   'streaming',
 ]
 
-type Read = (parameters: QueryParameters) => Promise<object> | object
+type Read = (parameters: QueryParameters, operator: OperatorAccess<'admin'>) => Promise<object> | object
 
 /**
  * What the dashboard's page reads, as JSON, under `/__kora/api/`. Reads only; opened by the admin
  * token. What is asked for is a page: the cost does not follow the log or the number of sessions.
  */
 export function mountDataRoutes(app: FastifyInstance, prefix: string, options: DataRoutesOptions): void {
-  const { access, store, runtime, hub, recent } = options
+  const { access, runtime, hub, recent } = options
   const overview = new OverviewReader(options)
-  const browser = new RecordBrowser(store, runtime)
+  const browser = new RecordBrowser(runtime)
   const sessions = new SessionDirectory(hub, () => runtime.monotonicNow())
 
   app.register(async (scope) => {
-    scope.addHook('onRequest', async (request, reply) => refuseStrangers(access, request, reply))
     scope.setErrorHandler((error, _request, reply) => answerError(error, reply))
     const route = (name: string, read: Read): void => {
-      scope.get(`${prefix}/${name}`, async (request) => read(new QueryParameters(request)))
+      scope.get(`${prefix}/${name}`, async (request, reply) => {
+        reply.header('cache-control', 'no-store')
+        const operator = access.admit(request.raw, 'admin')
+        if (!(operator instanceof OperatorAccess)) return sendRefusal(reply, operator)
+        return read(new QueryParameters(request), operator)
+      })
     }
 
     route('overview', () => overview.overview())
     route('servers', () => overview.servers())
     route('refusals', () => recent.refusals())
     route('warnings', () => recent.warnings())
-    route('collections', () => browser.collections())
+    route('collections', (_parameters, operator) => browser.collections(operator))
     route('sessions', (parameters) => {
       const state = parameters.choice('state', STATES, 'any')
       return sessions.page({
@@ -57,8 +62,8 @@ export function mountDataRoutes(app: FastifyInstance, prefix: string, options: D
         order: parameters.choice('order', SESSION_ORDERS, 'connected'),
       })
     })
-    route('records', (parameters) =>
-      browser.records({
+    route('records', (parameters, operator) =>
+      browser.records(operator, {
         collection: parameters.requiredText('collection'),
         where: parameters.object('where'),
         orderBy: parameters.text('orderBy', 'id'),
@@ -68,29 +73,20 @@ export function mountDataRoutes(app: FastifyInstance, prefix: string, options: D
         includeDeleted: parameters.choice('deleted', ['yes', 'no'], 'no') === 'yes',
       }),
     )
-    route('record', async (parameters) => {
+    route('record', async (parameters, operator) => {
       const collection = parameters.requiredText('collection')
       const id = parameters.requiredText('id')
       const after = parameters.integer('after', { fallback: -1, max: MAX_POSITION })
       const limit = Math.max(1, parameters.integer('limit', HISTORY_PAGE))
-      const history = await readHistory(store, { collection, id, after: after === -1 ? null : after, limit })
-      return { collection, id, record: await browser.record(collection, id), ...history }
+      const history = await readHistory(operator, {
+        collection,
+        id,
+        after: after === -1 ? null : after,
+        limit,
+      })
+      return { collection, id, record: await browser.record(operator, collection, id), ...history }
     })
   })
-}
-
-async function refuseStrangers(
-  access: OperationsAccess,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply | undefined> {
-  reply.header('cache-control', 'no-store')
-  const refusal = access.refuse(request.raw, 'admin')
-  if (refusal === null) return undefined
-  return reply
-    .code(refusal.status)
-    .headers(refusal.headers ?? {})
-    .send({ error: refusal.error })
 }
 
 /** What the question was wrong about is said; everything else is the server's to log. */

@@ -8,7 +8,11 @@ import type { LiveSeries } from './live-series.ts'
 import type { RecentEvents } from './recent-events.ts'
 
 export interface OverviewSource {
-  readonly store: ServerStore
+  /** Facts of the store, and nothing of what it holds. */
+  readonly store: Pick<
+    ServerStore,
+    'getSchema' | 'getNodeId' | 'getOperationCount' | 'getStorageBytes' | 'listServers'
+  >
   readonly runtime: Runtime
   readonly hub: () => SyncHub
   readonly readiness: Readiness

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { OperationsAccess } from '../operations/access.ts'
+import { OperatorAccess } from '../../sync/authorization.ts'
+import { type OperationsAccess, sendRefusal } from '../operations/access.ts'
 import { isNavigation } from '../static-files.ts'
 import { type PageFile, readPageFiles } from './page-files.ts'
 
@@ -41,13 +42,12 @@ export function mountPageRoutes(app: FastifyInstance, prefix: string, access: Op
     reply.headers(SECURITY_HEADERS)
     reply.header('cache-control', 'no-cache')
     reply.header('vary', 'accept, accept-encoding')
-    const refusal = access.refuse(request.raw, 'admin')
+    const verdict = access.admit(request.raw, 'admin')
     const asksForPage = isNavigation(request)
-    if (refusal !== null && (refusal.status === 403 || !asksForPage)) {
-      reply.code(refusal.status).headers(refusal.headers ?? {})
-      return asksForPage
-        ? reply.type('text/plain; charset=utf-8').send(refusal.error)
-        : reply.send({ error: refusal.error })
+    if (!(verdict instanceof OperatorAccess) && (verdict.status === 403 || !asksForPage)) {
+      if (!asksForPage) return sendRefusal(reply, verdict)
+      reply.code(verdict.status).headers(verdict.headers ?? {})
+      return reply.type('text/plain; charset=utf-8').send(verdict.error)
     }
     if (files === null) return reply.code(503).send({ error: NOT_BUILT })
     return sendFile(request, reply, files.index)

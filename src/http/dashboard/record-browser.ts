@@ -3,9 +3,12 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 import { indexesOf } from '../../store/materialize/table-indexes.ts'
 import { resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
-import type { MaterializedRecord, ServerStore } from '../../store/store.ts'
+import type { MaterializedRecord } from '../../store/store.ts'
+import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { CollectionsAnswer, RecordsPage, ShownCollection, ShownRecord, ShownValue } from './api-types.ts'
 import { showValue } from './show-value.ts'
+
+type Operator = OperatorAccess<'admin'>
 
 export interface RecordsQuery {
   readonly collection: string
@@ -35,17 +38,15 @@ interface Count {
 
 /** Reads of collections for people, none of which takes the time of those who sync. */
 export class RecordBrowser {
-  readonly #store: ServerStore
   readonly #runtime: Runtime
   readonly #counts = new Map<string, Count>()
 
-  constructor(store: ServerStore, runtime: Runtime) {
-    this.#store = store
+  constructor(runtime: Runtime) {
     this.#runtime = runtime
   }
 
-  async collections(): Promise<CollectionsAnswer> {
-    const schema = this.#store.getSchema()
+  async collections({ store }: Operator): Promise<CollectionsAnswer> {
+    const schema = store.getSchema()
     if (schema === null) return { hasSchema: false, collections: [] }
     const collections: ShownCollection[] = []
     for (const [name, definition] of Object.entries(schema.collections)) {
@@ -57,7 +58,7 @@ export class RecordBrowser {
         isIndexed: indexed.has(field),
         isSecret: kind === 'secret',
       }))
-      collections.push({ name, records: await this.#count(name), fields })
+      collections.push({ name, records: await this.#count(store, name), fields })
     }
     return { hasSchema: true, collections }
   }
@@ -66,14 +67,14 @@ export class RecordBrowser {
    * @throws StoreError `NO_SCHEMA`, `INVALID_QUERY` also for what only a scan of a large table could answer
    * @throws SchemaError `UNKNOWN_COLLECTION`, `UNKNOWN_FIELD`
    */
-  async records(query: RecordsQuery): Promise<RecordsPage> {
+  async records({ store }: Operator, query: RecordsQuery): Promise<RecordsPage> {
     const { collection, where, orderBy, direction, offset, limit, includeDeleted } = query
-    const definition = resolveCollection(this.#store.getSchema(), collection)
+    const definition = resolveCollection(store.getSchema(), collection)
     const options = { where, orderBy, orderDirection: direction, limit: limit + 1, offset, includeDeleted }
     resolveQuery(definition, options)
     refuseSecretFields(query, definition)
-    await this.#refuseScan(query)
-    const found = await this.#store.queryCollection(collection, options)
+    await this.#refuseScan(store, query)
+    const found = await store.queryCollection(collection, options)
     return {
       collection,
       offset,
@@ -83,28 +84,31 @@ export class RecordBrowser {
   }
 
   /** null when it is not there, or the store has no table for it */
-  async record(collection: string, id: string): Promise<ShownRecord | null> {
-    const schema = this.#store.getSchema()
+  async record({ store }: Operator, collection: string, id: string): Promise<ShownRecord | null> {
+    const schema = store.getSchema()
     const definition = definitionOf(schema, collection)
     if (definition === null) return null
-    const [record] = await this.#store.queryCollection(collection, { where: { id }, includeDeleted: true })
+    const [record] = await store.queryCollection(collection, { where: { id }, includeDeleted: true })
     return record === undefined ? null : showRecord(record, definition, MAX_VALUE_LENGTH)
   }
 
-  async #refuseScan({ collection, where, orderBy, offset }: RecordsQuery): Promise<void> {
+  async #refuseScan(
+    store: Operator['store'],
+    { collection, where, orderBy, offset }: RecordsQuery,
+  ): Promise<void> {
     if (offset > MAX_OFFSET) {
       throw invalid(
         `The pages end at record ${MAX_OFFSET}. Narrow them with a filter, or turn the order around.`,
       )
     }
-    const schema = this.#store.getSchema()
+    const schema = store.getSchema()
     const indexed = schema === null ? new Set<string>() : indexedColumns(schema, collection)
     const filters = Object.keys(where)
     const unindexedFilter =
       filters.length === 0 || filters.some((field) => indexed.has(field)) ? null : filters[0]
     const unindexed = unindexedFilter ?? (indexed.has(orderBy) ? null : orderBy)
     if (unindexed === null || unindexed === undefined) return
-    const records = await this.#count(collection)
+    const records = await this.#count(store, collection)
     if (records !== null && records <= MAX_SCANNED_RECORDS) return
     throw invalid(
       `"${unindexed}" has no index, and "${collection}" is too large to be read whole while clients wait. ` +
@@ -112,11 +116,11 @@ export class RecordBrowser {
     )
   }
 
-  #count(collection: string): Promise<number | null> {
+  #count(store: Operator['store'], collection: string): Promise<number | null> {
     const known = this.#counts.get(collection)
     const startedAt = this.#runtime.monotonicNow()
     if (known !== undefined && known.until > startedAt) return known.records
-    const records = this.#store.countCollection(collection).catch(() => null)
+    const records = store.countCollection(collection).catch(() => null)
     this.#counts.set(collection, { until: startedAt + COUNT_HOLDS_MS, records })
     return records.finally(() => {
       const now = this.#runtime.monotonicNow()

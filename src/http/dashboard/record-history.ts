@@ -5,7 +5,7 @@ import { replayRecord } from '../../core/record/fold.ts'
 import type { FieldVersion } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { OperationFilter } from '../../store/operation-search.ts'
-import type { ServerStore } from '../../store/store.ts'
+import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { RecordAnswer, ShownChange, ShownOperation, ShownValue } from './api-types.ts'
 import { definitionOf, fieldOf } from './record-browser.ts'
 import { showValue } from './show-value.ts'
@@ -18,6 +18,8 @@ export interface HistoryQuery {
   readonly limit: number
 }
 
+type Operator = OperatorAccess<'admin'>
+
 type History = Pick<RecordAnswer, 'operations' | 'isFromStart' | 'isToEnd'>
 
 interface Logged {
@@ -29,7 +31,7 @@ const MAX_PAGE_BYTES = 1024 * 1024
 const MAX_CHANGE_LENGTH = 1000
 
 /** The operations of one record: which of them set which field, from which device, and when. */
-export async function readHistory(store: ServerStore, query: HistoryQuery): Promise<History> {
+export async function readHistory({ store }: Operator, query: HistoryQuery): Promise<History> {
   const { collection, id, limit } = query
   const filter: OperationFilter = { collection, recordId: id }
   const after = query.after ?? (await store.findOperationTail(filter, limit))
@@ -46,7 +48,7 @@ export async function readHistory(store: ServerStore, query: HistoryQuery): Prom
 }
 
 async function isFirst(
-  store: ServerStore,
+  store: Operator['store'],
   filter: OperationFilter,
   first: Logged | undefined,
 ): Promise<boolean> {
@@ -57,7 +59,7 @@ async function isFirst(
 /** @param isWhole the operations are all there are, so that it can be told which of them a field shows */
 async function showOperations(
   logged: readonly Logged[],
-  { store, isWhole }: { store: ServerStore; isWhole: boolean },
+  { store, isWhole }: { store: Operator['store']; isWhole: boolean },
 ): Promise<ShownOperation[]> {
   const schema = store.getSchema()
   const nodes = await store.readNodes([...new Set(logged.map(({ operation }) => operation.nodeId))])

@@ -1,6 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { FastifyReply } from 'fastify'
 import type { Runtime } from '../../core/runtime.ts'
+import type { ServerStore } from '../../store/store.ts'
+import { authorizeOperator, type OperatorAccess, type OperatorArea } from '../../sync/authorization.ts'
 import { type AddressOf, isLoopback, socketAddress } from '../client-address.ts'
 import { GuessLimit } from './guess-limit.ts'
 
@@ -12,10 +15,10 @@ export interface OperationalAuth {
   readonly backupToken?: string
 }
 
-export type OperationsArea = 'admin' | 'metrics' | 'backup'
-
 export interface AccessOptions {
   readonly auth: OperationalAuth
+  /** What the tokens open. */
+  readonly store: ServerStore
   /** Where the endpoints are listened for. */
   readonly host: string
   readonly addressOf: AddressOf
@@ -34,7 +37,7 @@ export interface AccessRefusal {
  */
 export class OperationsAccess {
   readonly #options: AccessOptions
-  readonly #digests: { readonly [area in OperationsArea]: Buffer | null }
+  readonly #digests: { readonly [area in OperatorArea]: Buffer | null }
   readonly #guesses: GuessLimit
 
   constructor(options: AccessOptions) {
@@ -48,8 +51,15 @@ export class OperationsAccess {
     }
   }
 
-  /** @returns why the request is refused, or null when it may pass */
-  refuse(request: IncomingMessage, area: OperationsArea): AccessRefusal | null {
+  /** @returns the way to the store, or why the request is refused */
+  admit<Area extends OperatorArea>(
+    request: IncomingMessage,
+    area: Area,
+  ): OperatorAccess<Area> | AccessRefusal {
+    return this.#refuse(request, area) ?? authorizeOperator(area, this.#options.store)
+  }
+
+  #refuse(request: IncomingMessage, area: OperatorArea): AccessRefusal | null {
     const expected = this.#digests[area]
     if (expected === null) return this.#refuseWithoutToken(request, area)
     const address = this.#options.addressOf(request)
@@ -66,7 +76,7 @@ export class OperationsAccess {
     return unauthorized('The token is not the one of this endpoint.')
   }
 
-  #refuseWithoutToken(request: IncomingMessage, area: OperationsArea): AccessRefusal | null {
+  #refuseWithoutToken(request: IncomingMessage, area: OperatorArea): AccessRefusal | null {
     const areAllClosed = Object.values(this.#digests).every((known) => known === null)
     if (areAllClosed && isLoopback(this.#options.host) && isFromThisMachine(request)) return null
     const option = area === 'admin' ? 'adminToken' : `adminToken or ${area}Token`
@@ -77,6 +87,14 @@ export class OperationsAccess {
         `(daemon: admin.${option.replace(' or ', ' or admin.')}), or listen on 127.0.0.1 only.`,
     }
   }
+}
+
+/** Answers who was not admitted. */
+export function sendRefusal(
+  reply: FastifyReply,
+  { status, headers = {}, error }: AccessRefusal,
+): FastifyReply {
+  return reply.code(status).headers(headers).send({ error })
 }
 
 /**

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { StoreError } from '../../core/errors.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
 import { type RestoreMode, restoreBackup } from '../../store/backup/restore-backup.ts'
-import type { ServerStore } from '../../store/store.ts'
+import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 
 export interface BackupAnswer {
@@ -12,7 +12,7 @@ export interface BackupAnswer {
 }
 
 /** The backup as it is made: a slow reader holds up nobody. */
-export function exportBackup(store: ServerStore, nowMs: number): Readable {
+export function exportBackup({ store }: OperatorAccess<'backup'>, nowMs: number): Readable {
   return Readable.from(createBackup(store, { createdAtMs: nowMs }), { objectMode: false })
 }
 
@@ -23,11 +23,11 @@ export function exportBackup(store: ServerStore, nowMs: number): Readable {
 export async function importBackup(
   request: IncomingMessage,
   mode: RestoreMode,
-  { store, hub }: { store: ServerStore; hub: SyncHub },
+  { operator, hub }: { operator: OperatorAccess<'backup'>; hub: SyncHub },
 ): Promise<BackupAnswer> {
   let counts: Awaited<ReturnType<typeof restoreBackup>>
   try {
-    counts = await restoreBackup(store, request, mode)
+    counts = await restoreBackup(operator.store, request, mode)
   } catch (error) {
     return refusalOf(error)
   }

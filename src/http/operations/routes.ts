@@ -1,19 +1,18 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Runtime } from '../../core/runtime.ts'
 import type { RestoreMode } from '../../store/backup/restore-backup.ts'
-import type { ServerStore } from '../../store/store.ts'
+import { OperatorAccess, type OperatorArea } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { LiveSeries } from '../dashboard/live-series.ts'
 import type { PrometheusMetrics } from '../prometheus-metrics.ts'
 import type { Readiness } from '../readiness.ts'
 import type { ServerStatus } from '../server-status.ts'
-import type { OperationsAccess, OperationsArea } from './access.ts'
+import { type OperationsAccess, sendRefusal } from './access.ts'
 import { exportBackup, importBackup } from './backup.ts'
 import { OperationsEvents } from './events.ts'
 
 export interface OperationsOptions {
   readonly access: OperationsAccess
-  readonly store: ServerStore
   readonly runtime: Runtime
   readonly hub: () => SyncHub
   readonly readiness: Readiness
@@ -26,11 +25,15 @@ export interface OperationsOptions {
 
 export const OPERATIONS_PREFIX = '/__kora'
 
-type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+type Handler<Area extends OperatorArea> = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  operator: OperatorAccess<Area>,
+) => Promise<unknown>
 
 /** What an operator asks a running server, under `/__kora/`. @see docs/production-server.md */
 export function mountOperations(app: FastifyInstance, options: OperationsOptions): void {
-  const { access, store, metrics, hub } = options
+  const { access, metrics, hub } = options
   const events = new OperationsEvents(hub, options.runtime)
   const endObserving = options.live?.observe((sample) => events.tell('sample', sample))
   app.addHook('preClose', async () => {
@@ -38,15 +41,12 @@ export function mountOperations(app: FastifyInstance, options: OperationsOptions
     events.stop()
   })
 
-  const guarded = (area: OperationsArea, handler: Handler): Handler => {
-    return async (request, reply) => {
+  const guarded = <Area extends OperatorArea>(area: Area, handler: Handler<Area>) => {
+    return async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
       reply.header('cache-control', 'no-store')
-      const refusal = access.refuse(request.raw, area)
-      if (refusal === null) return handler(request, reply)
-      return reply
-        .code(refusal.status)
-        .headers(refusal.headers ?? {})
-        .send({ error: refusal.error })
+      const operator = access.admit(request.raw, area)
+      if (operator instanceof OperatorAccess) return handler(request, reply, operator)
+      return sendRefusal(reply, operator)
     }
   }
 
@@ -74,7 +74,7 @@ export function mountOperations(app: FastifyInstance, options: OperationsOptions
       const isReady = async () => (await options.readiness.problem()) === null
       scope.get(
         `${OPERATIONS_PREFIX}/metrics`,
-        guarded('metrics', async (_request, reply) => {
+        guarded('metrics', async (_request, reply, { store }) => {
           reply.header('content-type', metrics.contentType)
           return metrics.scrape({ hub: hub(), store, isReady })
         }),
@@ -83,20 +83,20 @@ export function mountOperations(app: FastifyInstance, options: OperationsOptions
     scope.get(
       `${OPERATIONS_PREFIX}/backup/export`,
       { exposeHeadRoute: false },
-      guarded('backup', async (_request, reply) => {
+      guarded('backup', async (_request, reply, operator) => {
         const now = options.runtime.now()
         const name = `kora-${new Date(now).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
         reply.header('content-type', 'application/octet-stream')
         reply.header('content-disposition', `attachment; filename="${name}"`)
-        return exportBackup(store, now)
+        return exportBackup(operator, now)
       }),
     )
     scope.post(
       `${OPERATIONS_PREFIX}/backup/import`,
-      guarded('backup', async (request, reply) => {
+      guarded('backup', async (request, reply, operator) => {
         const mode = importMode(request)
         if (mode === null) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
-        const { status, body } = await importBackup(request.raw, mode, { store, hub: hub() })
+        const { status, body } = await importBackup(request.raw, mode, { operator, hub: hub() })
         return reply.code(status).send(body)
       }),
     )

@@ -4,7 +4,6 @@ import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
-import { SERVER_ITSELF } from '../../core/write-access.ts'
 import { BatchIntegrity, type ExpectedChange } from '../integrity/batch-integrity.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
@@ -96,7 +95,7 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   const result =
     'status' in operation
       ? operation
-      : yield* planOperation({ operation, wireJson: null, access: SERVER_ITSELF }, batch)
+      : yield* planOperation({ operation, wireJson: null, access: write.access }, batch)
   if (key !== undefined && result.status === 'refused' && !result.refusal.retriable) {
     overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
   } else if (key !== undefined && !('status' in operation)) {

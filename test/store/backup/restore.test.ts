@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { describe, expect, test } from 'vitest'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
@@ -183,6 +184,7 @@ describeEachStore('backups in sections', (openStore) => {
       store.append([
         {
           author: 'server',
+          access: SERVER_ITSELF,
           type: 'insert',
           collection: 'todos',
           recordId,

@@ -5,6 +5,7 @@ import type { FieldValues, JsonValue, Operation } from '../../../src/core/operat
 import { replayRecord } from '../../../src/core/record/fold.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
@@ -75,7 +76,16 @@ function requestsOf(batches: readonly (readonly Step[])[]): Request[][] {
     batch.map(({ collection, type, recordId, data, aheadMs, isByServer, scope }): Request => {
       sequenceNumber++
       const content = type === 'delete' ? null : data
-      if (isByServer) return { author: 'server', type, collection, recordId, data: content, schemaVersion: 1 }
+      if (isByServer)
+        return {
+          author: 'server',
+          access: SERVER_ITSELF,
+          type,
+          collection,
+          recordId,
+          data: content,
+          schemaVersion: 1,
+        }
       const timestamp = { wallTime: NOW + aheadMs, logical: sequenceNumber, nodeId: 'client' }
       const operation = withId({
         id: '',

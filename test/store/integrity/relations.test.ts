@@ -4,6 +4,7 @@ import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { checkOperationId } from '../../../src/core/operation-id.ts'
 import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
 import { createView } from '../../../src/core/view.ts'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { MAX_AFFECTED_RECORDS, MAX_CASCADE_DEPTH } from '../../../src/store/integrity/references.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { AppendResult, ServerStore } from '../../../src/store/store.ts'
@@ -368,7 +369,15 @@ describeEachStore('deleting a record', (openStore) => {
     ])
 
     const [result] = await store.append([
-      { author: 'server', type: 'delete', collection: 'teams', recordId: 't1', data: null, schemaVersion: 1 },
+      {
+        author: 'server',
+        access: SERVER_ITSELF,
+        type: 'delete',
+        collection: 'teams',
+        recordId: 't1',
+        data: null,
+        schemaVersion: 1,
+      },
     ])
 
     expect(operationsIn(result).map(summaryOf)).toEqual(['delete teams/t1', 'delete tasks/k1'])

@@ -1,3 +1,4 @@
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import type { Device } from '../../support/device.ts'
 import { COLLECTIONS, TENANT_COLLECTION, TENANTS } from './app.ts'
 import { Random } from './random.ts'
@@ -31,6 +32,7 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
     void hub
       ?.write({
         author: 'server',
+        access: SERVER_ITSELF,
         type: isInsert ? 'insert' : 'update',
         collection,
         recordId: record?.id ?? world.scheduler.uuid(),
