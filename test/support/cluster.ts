@@ -88,15 +88,22 @@ export class Cluster implements AsyncDisposable {
     return this.#authoredIds().length
   }
 
+  /** Resolves when every device has all that was written so far, by whomever. */
+  async converged(timeoutMs = CONVERGE_MS): Promise<void> {
+    const ids = this.#authoredIds()
+    await Promise.all(
+      this.#devices.map((device) =>
+        device.until(hasAll(device, ids), `all ${ids.length} are here`, timeoutMs),
+      ),
+    )
+  }
+
   /** Everything that was written is acknowledged, stored once, and the same everywhere. */
   async findViolations(): Promise<string[]> {
     const devices = this.#devices
     await Promise.all(devices.map((device) => device.synced(CONVERGE_MS)))
-    const ids = this.#authoredIds()
-    const total = ids.length
-    await Promise.all(
-      devices.map((device) => device.until(hasAll(device, ids), `all ${total} are here`, CONVERGE_MS)),
-    )
+    await this.converged()
+    const total = this.authoredCount
     const { connectionString } = this.#database
     const store = await createPostgresServerStore({ connectionString, readOnly: true })
     try {

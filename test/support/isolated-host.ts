@@ -1,5 +1,8 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { promisify } from 'node:util'
+import type { DaemonOptions } from './daemon.ts'
+import { ADMIN_TOKEN } from './health.ts'
+import type { PostgresServer } from './postgres.ts'
 
 const run = promisify(execFile)
 
@@ -74,5 +77,14 @@ export class IsolatedHost implements AsyncDisposable {
   async #iptables(...args: string[]): Promise<void> {
     const [command = '', ...rest] = [...this.launcher, 'iptables', '-w', ...args]
     await run(command, rest)
+  }
+}
+
+/** How a daemon is started inside of a host, on a database of a server that listens at its gateway. */
+export function insideOf(host: IsolatedHost, server: PostgresServer): DaemonOptions {
+  return {
+    host: host.address,
+    launcher: host.launcher,
+    env: { DATABASE_URL: server.connectionStringAt(host.gateway), KORA_ADMIN_TOKEN: ADMIN_TOKEN },
   }
 }

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest'
 import { sleep, startCluster, writeUntilStopped } from '../support/cluster.ts'
-import type { DaemonOptions } from '../support/daemon.ts'
 import type { Device } from '../support/device.ts'
-import { ADMIN_TOKEN, findHealthLies, untilReady } from '../support/health.ts'
-import { canIsolate, type IsolatedHost, openIsolatedHost } from '../support/isolated-host.ts'
+import { findHealthLies, untilReady } from '../support/health.ts'
+import { canIsolate, insideOf, openIsolatedHost } from '../support/isolated-host.ts'
 import { PostgresServer } from '../support/postgres.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
@@ -21,7 +20,7 @@ test.runIf(canIsolate)(
     await using cluster = await startCluster({
       database,
       servers: 1,
-      optionsOf: () => daemonIn(host, server),
+      optionsOf: () => insideOf(host, server),
     })
     const daemon = cluster.daemon(0)
     const { pid } = daemon
@@ -64,14 +63,6 @@ test.runIf(canIsolate)(
   },
   timeoutMs(180_000),
 )
-
-function daemonIn(host: IsolatedHost, server: PostgresServer): DaemonOptions {
-  return {
-    host: host.address,
-    launcher: host.launcher,
-    env: { DATABASE_URL: server.connectionStringAt(host.gateway), KORA_ADMIN_TOKEN: ADMIN_TOKEN },
-  }
-}
 
 /** What a device's writes in flight ended in, and ms after which. */
 async function firstErrorAfter(device: Device, date: number, withinMs: number) {

@@ -29,6 +29,7 @@ export class PostgresClusterBus implements ClusterBus {
   #timer: Timer | null = null
   #renewing: Promise<void> | null = null
   #hasRow = false
+  #renewedAt = 0
   #isStopped = false
 
   constructor(core: PostgresCore, announcements: Announcements, serverId: string) {
@@ -108,13 +109,18 @@ export class PostgresClusterBus implements ClusterBus {
 
   #renew(): Promise<void> {
     this.#renewing ??= this.#renewRow()
-      .catch(() => {
-        // The database does not answer. The lease runs on; the next interval tries again.
-      })
+      .catch(() => this.#onNotRenewed())
       .finally(() => {
         this.#renewing = null
       })
     return this.#renewing
+  }
+
+  /** The database does not answer. Once the lease is over we are gone to the others, and they to us. */
+  #onNotRenewed(): void {
+    if (this.#core.runtime.monotonicNow() - this.#renewedAt < LEASE_SECONDS * 1000) return
+    this.#hasRow = false // so that it is announced when it comes back
+    this.#setMembers(new Set())
   }
 
   async #renewRow(): Promise<void> {
@@ -130,6 +136,7 @@ export class PostgresClusterBus implements ClusterBus {
       [this.serverId, this.#core.schema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
     )
     this.#hasRow = true
+    this.#renewedAt = this.#core.runtime.monotonicNow()
     this.#setMembers(new Set(rows.map(([id]) => id)))
     if (isNew) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
   }
