@@ -4,9 +4,11 @@
 #   docker run -p 4567:4567 -v kora-data:/data kora-server
 #
 # Configure it by environment (KORA_SCHEMA, DATABASE_URL, KORA_AUTH_SECRET, …) or mount your own
-# files over /config/kora.config.ts and /config/schema.ts. SQLite data live in the volume /data.
+# files over /config/kora.config.ts and /config/schema.ts. SQLite data live in the volume /data,
+# which is all that it writes to: it runs with --read-only.
 
 FROM node:24-bookworm-slim AS build
+RUN apt-get update && apt-get install -y --no-install-recommends binutils ca-certificates tini
 WORKDIR /app
 COPY package.json package-lock.json ./
 # Nothing needs an install script: SQLite's driver for this Node brings its binary.
@@ -14,22 +16,25 @@ RUN npm ci --ignore-scripts --no-fund --no-audit
 COPY tsconfig.json tsconfig.build.json ./
 COPY scripts/build-dashboard.ts ./scripts/
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --ignore-scripts --no-fund --no-audit && rm -rf node_modules/better-sqlite3-node20
-
-FROM node:24-bookworm-slim
-ENV NODE_ENV=production KORA_DB=/data/kora-server.db
-WORKDIR /app
-COPY --from=build /app/node_modules ./node_modules
-COPY --from=build /app/dist ./dist
+RUN npm run build && npm prune --omit=dev --ignore-scripts --no-fund --no-audit
 COPY bin ./bin
-COPY package.json LICENSE README.md CHANGELOG.md ./
+COPY LICENSE README.md CHANGELOG.md ./
 COPY config /config
-RUN ln -s /app /app/node_modules/kora-server && mkdir /data && chown node:node /data
+COPY scripts/image-root.sh ./scripts/
+RUN scripts/image-root.sh /image
+
+# Node, the app and the libraries that they load: no shell, no package manager.
+FROM scratch
+COPY --from=build /image /
+COPY --from=build --chown=1000:1000 /data /data
+ENV PATH=/usr/local/bin:/usr/bin NODE_ENV=production KORA_DB=/data/kora-server.db
+WORKDIR /app
 USER node
 VOLUME /data
 EXPOSE 4567
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 4567}/ready`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "/app/bin/kora-server.js"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s \
+  CMD ["kora-server", "status", "--ready", "--config", "/config/kora.config.ts"]
+# tini passes signals on, and buries what a health check may leave behind.
+ENTRYPOINT ["tini", "--", "kora-server"]
 CMD ["start", "--config", "/config/kora.config.ts"]

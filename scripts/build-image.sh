@@ -3,8 +3,9 @@
 # machines that cannot pull. The base image is made here: Debian by debootstrap, Node and npm from
 # their npm packages, tagged with the name that the Dockerfile asks for.
 #
-# Checks: it starts, /health answers, two devices sync through it, it runs as no root, it stops on
-# SIGTERM by itself, and data are in the volume. Prints the size of the image.
+# Checks: with a read-only root file system it starts, /health and the health check answer, two
+# devices sync through it, it runs as no root, commands run beside it, it stops on SIGTERM as process
+# 1, data are in the volume, and the image is below 150 MB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ major=$(sed 's/^node:\([0-9]*\).*/\1/' <<<"$base")
 release=$(sed 's/.*-\([a-z]*\)-slim$/\1/' <<<"$base")
 server=
 finish() {
-  [ -z "$server" ] || kill "$server" 2>/dev/null || true
+  [ -z "$server" ] || pkill -KILL -P "$(pgrep -P "$server")" 2>/dev/null || true
   buildah rm --all >/dev/null 2>&1 || true
   rm -rf "$work"
 }
@@ -70,24 +71,47 @@ buildah bud --pull-never --format docker "${mounts[@]}" --tag kora-server . >"$w
 echo '── run'
 container=$(buildah from --pull-never kora-server)
 root=$(buildah mount "$container")
-# What an engine does with entry point, user, environment and volume, done by hand in a chroot.
-port=${PORT:-14567}
-chroot=$(command -v chroot)
 mapfile -t command < <(buildah inspect --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}{{range .OCIv1.Config.Cmd}}{{println .}}{{end}}' "$container" | sed '/^$/d')
 user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
 [ "$user" = node ] || { echo "The image runs as '$user', not as node"; exit 1; }
-env -i PATH=/usr/local/bin:/usr/bin:/bin NODE_ENV=production KORA_DB=/data/kora-server.db PORT="$port" KORA_HOST=127.0.0.1 \
-  "$chroot" --userspec="$user:$user" "$root" "${command[@]}" >"$work/server.log" 2>&1 &
+# What an engine does with entry point, user, environment and volume, done by hand: a namespace in
+# which the command is process 1, the root file system read-only, /data and /tmp the only writable folders.
+port=${PORT:-14567}
+mkdir -p "$root"/{proc,dev} "$work/data"
+cp -a "$root/data/." "$work/data" && chown --reference="$root/data" "$work/data"
+in_container() { # in_container <command…>
+  unshare --pid --fork --mount bash -c '
+    set -e
+    root=$1 data=$2 port=$3
+    shift 3
+    mount --bind "$root" "$root"
+    mount -o remount,bind,ro "$root"
+    mount --bind "$data" "$root/data"
+    mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    exec env -i PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin NODE_ENV=production KORA_DB=/data/kora-server.db \
+      PORT="$port" KORA_HOST=127.0.0.1 chroot --userspec=1000:1000 "$root" "$@"
+  ' in-container "$root" "$work/data" "$port" "$@"
+}
+in_container "${command[@]}" >"$work/server.log" 2>&1 &
 server=$!
 for _ in $(seq 100); do grep -q 'server started' "$work/server.log" && break; sleep 0.2; done
 grep -q 'server started' "$work/server.log" || { cat "$work/server.log"; exit 1; }
 curl --silent --fail "http://127.0.0.1:$port/health" && echo
-healthcheck=$(sed -n '/^HEALTHCHECK/{n;s/.*"-e", "\(.*\)"\]/\1/p;}' Dockerfile)
-env -i PATH=/usr/local/bin:/usr/bin:/bin PORT="$port" "$chroot" "$root" node -e "$healthcheck" && echo 'health check: ok'
+mapfile -t healthcheck < <(sed -n '/^HEALTHCHECK/{n;s/.*CMD \[\(.*\)\]$/\1/p;}' Dockerfile | tr ',' '\n' | sed 's/^ *"\(.*\)"$/\1/')
+in_container "${healthcheck[@]}" && echo 'health check: ok'
 npm run --silent demo -- "ws://127.0.0.1:$port/"
-kill -TERM "$server"
+in_container kora-server query todos --count --config /config/kora.config.ts && echo 'commands run beside the server: ok'
+kill -TERM "$(pgrep -P "$(pgrep -P "$server")")" # through the function and unshare to process 1 of the namespace
 if wait "$server"; then echo 'stopped on SIGTERM: ok'; else echo "stopped with $?"; exit 1; fi
 server=
-[ -s "$root/data/kora-server.db" ] && echo 'data are in the volume: ok'
+[ -s "$work/data/kora-server.db" ] && echo 'data are in the volume, the rest is read-only: ok'
 if [ -s "$root/root/.npmrc" ] || [ -s "$root/app/.npmrc" ]; then echo 'npm configuration is in the image'; exit 1; fi
-echo "image: $(du -sm "$root" | cut -f1) MB, of which kora-server with its dependencies: $(du -sm "$root/app" | cut -f1) MB"
+
+echo '── size'
+megabytes() { du -s --apparent-size --block-size=1000000 "$@" | awk '{ sum += $1 } END { print sum }'; }
+total=$(megabytes "$root")
+echo "image: $total MB ($(tar -C "$root" -c . | gzip | wc -c | awk '{ print int($1 / 1000000) }') MB compressed): node $(megabytes "$root/usr/local/bin/node") MB," \
+  "libraries $(megabytes "$root/usr/lib" "$root/usr/lib64") MB, kora-server $(megabytes "$root/app/dist") MB, its dependencies $(megabytes "$root/app/node_modules") MB"
+[ "$total" -lt 150 ] || { echo 'It should be below 150 MB'; exit 1; }

@@ -6,6 +6,9 @@ import type { Runtime } from '../core/runtime.ts'
 import { RecentEvents } from '../http/dashboard/recent-events.ts'
 import { ServerHost } from '../http/server-host.ts'
 import { BackupSchedule } from '../store/backup/backup-schedule.ts'
+import type { BackupTarget } from '../store/backup/backup-target.ts'
+import { BucketTarget } from '../store/backup/bucket-target.ts'
+import { DirectoryTarget } from '../store/backup/directory-target.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
@@ -38,6 +41,7 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   const options = { ...given, logger: recent.listenTo(given.logger) }
   reportUnservedOptions(config, options.logger)
   const auth = await openAuthProvider(config.auth, options.logger)
+  const backupTargets = await openBackupTargets(config)
   const store = await openStore(config, options)
   let blobs: BlobStorage | null = null
   try {
@@ -45,12 +49,12 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
     blobs = await openBlobStorage(store, config, options)
     const server = new ServerHost(hostOptions(config, { store, auth, blobs, recent, ...options }))
     await server.start()
-    const backups = startBackups(store, config, options)
+    const backups = startBackups(backupTargets, { ...options, ...config, store })
     return {
       urls: urlsOf(server, config),
       async stop() {
         await stopWithin(server, config.shutdownTimeout, options)
-        await backups?.stop()
+        await Promise.all(backups.map((schedule) => schedule.stop()))
         await blobs?.close()
         await store.close()
       },
@@ -62,16 +66,25 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   }
 }
 
+/** Before anything else is opened: what they lack would otherwise be told by the first backup, at night. */
+async function openBackupTargets({ backup }: ServerConfig): Promise<readonly BackupTarget[]> {
+  const targets: BackupTarget[] = []
+  if (backup?.directory) targets.push(new DirectoryTarget(backup.directory))
+  if (backup?.s3) targets.push(await BucketTarget.open(backup.s3, backup.s3.prefix))
+  return targets
+}
+
 function startBackups(
-  store: ServerStore,
-  { backup }: ServerConfig,
-  { logger, runtime }: DaemonOptions,
-): BackupSchedule | null {
-  if (backup === null) return null
-  const { directory, every: everyMs, keep } = backup
-  const schedule = new BackupSchedule({ store, runtime, logger, directory, everyMs, keep })
-  schedule.start()
-  return schedule
+  targets: readonly BackupTarget[],
+  { backup, store, runtime, logger }: Pick<ServerConfig, 'backup'> & DaemonOptions & { store: ServerStore },
+): readonly BackupSchedule[] {
+  if (backup === null) return []
+  const { every: everyMs, keep } = backup
+  const schedules = targets.map(
+    (target) => new BackupSchedule({ store, runtime, logger, target, everyMs, keep }),
+  )
+  for (const schedule of schedules) schedule.start()
+  return schedules
 }
 
 async function openBlobStorage(

@@ -24,10 +24,7 @@ export interface KoraConfig {
   admin?: AdminInput | undefined
   retention?: { keepFor?: DurationInput | undefined; automatic?: boolean | undefined } | undefined
   blobs?: { driver: 'filesystem'; directory: string } | false | undefined
-  backup?:
-    | { directory: string; every?: DurationInput | undefined; keep?: number | undefined }
-    | false
-    | undefined
+  backup?: BackupInput | false | undefined
   log?: { level?: LogLevel | undefined; format?: LogFormat | undefined } | undefined
   tls?: { certFile: string; keyFile: string } | undefined
   shutdownTimeout?: DurationInput | undefined
@@ -105,6 +102,24 @@ export interface AdminInput {
   backupToken?: string | undefined
   host?: string | undefined
   port?: number | undefined
+}
+
+/** At least one of `directory` and `s3` is needed. */
+export interface BackupInput {
+  directory?: string | undefined
+  s3?: S3Input | undefined
+  every?: DurationInput | undefined
+  keep?: number | undefined
+}
+
+export interface S3Input {
+  bucket: string
+  prefix?: string | undefined
+  endpoint?: string | undefined
+  region?: string | undefined
+  forcePathStyle?: boolean | undefined
+  accessKeyId?: string | undefined
+  secretAccessKey?: string | undefined
 }
 
 /** The configuration of a Kora app that also holds keys of its development tools. */

@@ -12,7 +12,14 @@ import { collectOverrides } from './overrides.ts'
 import type { ConfigProblem } from './parse-options.ts'
 import { parseOptions } from './parse-options.ts'
 import type { OptionTree } from './resolve-config.ts'
-import { findConflicts, resolveAdmin, resolveAuth, resolveHttp, resolveRetention } from './resolve-config.ts'
+import {
+  findConflicts,
+  resolveAdmin,
+  resolveAuth,
+  resolveBackup,
+  resolveHttp,
+  resolveRetention,
+} from './resolve-config.ts'
 import type {
   ConfigEntry,
   EffectiveConfig,
@@ -127,7 +134,7 @@ function toServerConfig(tree: OptionTree, schema: LoadedSchema | null): ServerCo
     admin: resolveAdmin(tree.admin),
     retention: resolveRetention(tree.retention),
     blobs: tree.blobs ?? null,
-    backup: tree.backup ?? null,
+    backup: tree.backup === undefined ? null : resolveBackup(tree.backup),
     log: tree.log,
     tls: tree.tls ?? null,
     shutdownTimeout: tree.shutdownTimeout,

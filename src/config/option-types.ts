@@ -31,7 +31,11 @@ export function oneOf(values: readonly string[]): OptionType {
 }
 
 export function flag(): OptionType {
-  return { schema: z.boolean(), expects: 'true or false' }
+  return {
+    schema: z.boolean(),
+    expects: 'true or false',
+    fromText: (value) => (value === 'true' ? true : value === 'false' ? false : value),
+  }
 }
 
 export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): OptionType {
@@ -113,6 +117,20 @@ export function jwksUrl(): OptionType {
       'a URL that starts with https:// (http:// only for a loopback address), without user and password',
     json: { type: 'string', pattern: '^https?://' },
   }
+}
+
+export function webUrl(): OptionType {
+  return {
+    schema: z.string().refine(isWebUrl),
+    expects: 'a URL that starts with https:// or http://, without user and password',
+    json: { type: 'string', pattern: '^https?://' },
+  }
+}
+
+function isWebUrl(text: string): boolean {
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text)) return false
+  const { username, password } = new URL(text)
+  return username === '' && password === ''
 }
 
 export function postgresUrl(): OptionType {

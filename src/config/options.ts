@@ -19,6 +19,7 @@ import {
   text,
   textOrList,
   urlPath,
+  webUrl,
 } from './option-types.ts'
 import { LOG_FORMATS, LOG_LEVELS } from './server-config.ts'
 
@@ -458,8 +459,61 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'backup.directory',
     type: path(),
-    isRequired: true,
+    env: 'KORA_BACKUP_DIRECTORY',
     help: 'Folder for the backups; better on another disk than the store. Servers that share it take turns.',
+  },
+  {
+    path: 'backup.s3',
+    group: 'optional',
+    help:
+      'Object storage that speaks S3, in place of the folder or beside it. Needs the package ' +
+      '`@aws-sdk/client-s3`, which the container image has.',
+  },
+  {
+    path: 'backup.s3.bucket',
+    type: text(),
+    isRequired: true,
+    env: 'KORA_S3_BUCKET',
+    help: 'The bucket; it is not created. Servers that share it, with one `prefix`, take turns.',
+  },
+  {
+    path: 'backup.s3.prefix',
+    type: text(),
+    env: 'KORA_S3_PREFIX',
+    help: 'What the keys begin with, such as `kora/`.',
+  },
+  {
+    path: 'backup.s3.endpoint',
+    type: webUrl(),
+    env: 'KORA_S3_ENDPOINT',
+    help: "URL of a server other than Amazon's: MinIO, Cloudflare R2, Backblaze B2, …",
+  },
+  {
+    path: 'backup.s3.region',
+    type: text(),
+    env: 'KORA_S3_REGION',
+    help: 'Region of the bucket. `AWS_REGION` when it is not given; `us-east-1` with an `endpoint`.',
+  },
+  {
+    path: 'backup.s3.forcePathStyle',
+    type: flag(),
+    env: 'KORA_S3_FORCE_PATH_STYLE',
+    help: 'The bucket stands in the path of URLs, not in the host name. With an `endpoint` unless it is false.',
+  },
+  {
+    path: 'backup.s3.accessKeyId',
+    type: text(),
+    env: 'KORA_S3_ACCESS_KEY_ID',
+    help:
+      'The access key. Without one, what the AWS tools use: `AWS_ACCESS_KEY_ID` and others, `~/.aws`, the role ' +
+      'of the machine.',
+  },
+  {
+    path: 'backup.s3.secretAccessKey',
+    type: text(),
+    isSecret: true,
+    env: 'KORA_S3_SECRET_ACCESS_KEY',
+    help: 'Its secret.',
   },
   {
     path: 'backup.every',

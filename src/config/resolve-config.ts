@@ -1,7 +1,15 @@
 import type { AuthConfig, JwtConfig, KeyConfig } from '../auth/auth-config.ts'
 import { parseConfiguredKeys, parseSecrets } from '../auth/key-source.ts'
 import type { ConfigProblem } from './parse-options.ts'
-import type { AdminConfig, HttpConfig, LimitsConfig, RetentionConfig, ServerConfig } from './server-config.ts'
+import type {
+  AdminConfig,
+  BackupConfig,
+  HttpConfig,
+  LimitsConfig,
+  RetentionConfig,
+  S3Config,
+  ServerConfig,
+} from './server-config.ts'
 
 /** The parsed table: what `parseOptions` returns as `tree` when it has found no problem. */
 export interface OptionTree {
@@ -20,7 +28,7 @@ export interface OptionTree {
   readonly admin: AdminTree
   readonly retention: Omit<RetentionConfig, 'keepFor'> & Partial<RetentionConfig>
   readonly blobs?: NonNullable<ServerConfig['blobs']>
-  readonly backup?: NonNullable<ServerConfig['backup']>
+  readonly backup?: BackupTree
   readonly log: ServerConfig['log']
   readonly tls?: NonNullable<ServerConfig['tls']>
   readonly shutdownTimeout: number
@@ -32,6 +40,20 @@ interface AdminTree {
   readonly backupToken?: string
   readonly host?: string
   readonly port?: number
+}
+
+interface BackupTree extends Pick<BackupConfig, 'every' | 'keep'> {
+  readonly directory?: string
+  readonly s3?: S3Tree
+}
+
+interface S3Tree extends Pick<S3Config, 'bucket'> {
+  readonly prefix?: string
+  readonly endpoint?: string
+  readonly region?: string
+  readonly forcePathStyle?: boolean
+  readonly accessKeyId?: string
+  readonly secretAccessKey?: string
 }
 
 interface AuthTree extends Partial<Omit<Extract<AuthConfig, { mode: 'mixed' }>, 'mode' | 'jwt'>> {
@@ -78,6 +100,17 @@ export function resolveAdmin({ host = '127.0.0.1', port, ...tokens }: AdminTree)
 
 export function resolveRetention({ keepFor = null, ...retention }: OptionTree['retention']): RetentionConfig {
   return { ...retention, keepFor }
+}
+
+export function resolveBackup({ directory, s3, ...backup }: BackupTree): BackupConfig {
+  return { ...backup, directory: directory ?? null, s3: s3 === undefined ? null : resolveS3(s3) }
+}
+
+function resolveS3({ accessKeyId, secretAccessKey, ...s3 }: S3Tree): S3Config {
+  const { bucket, prefix = '', endpoint = null, region = null, forcePathStyle = endpoint !== null } = s3
+  const hasKey = accessKeyId !== undefined && secretAccessKey !== undefined
+  const credentials = hasKey ? { accessKeyId, secretAccessKey } : null
+  return { bucket, prefix, endpoint, region, forcePathStyle, credentials }
 }
 
 function resolveJwt({ clockTolerance, ...jwt }: JwtTree): JwtConfig {
@@ -162,8 +195,24 @@ function findSchemaConflicts({
 const MIN_BACKUP_INTERVAL_MS = 1000
 
 function findBackupConflicts(backup: OptionTree['backup']): readonly ConfigProblem[] {
-  if (backup === undefined || backup.every === undefined || backup.every >= MIN_BACKUP_INTERVAL_MS) return []
-  return [{ path: 'backup.every', message: 'expected at least 1s between two backups' }]
+  if (backup === undefined) return []
+  const problems: ConfigProblem[] = []
+  if (backup.every !== undefined && backup.every < MIN_BACKUP_INTERVAL_MS) {
+    problems.push({ path: 'backup.every', message: 'expected at least 1s between two backups' })
+  }
+  if (backup.directory === undefined && backup.s3 === undefined) {
+    problems.push({ path: 'backup', message: 'needs a directory, or s3 with a bucket' })
+  }
+  const { accessKeyId, secretAccessKey } = backup.s3 ?? {}
+  if ((accessKeyId === undefined) !== (secretAccessKey === undefined)) {
+    const [given, missing] =
+      accessKeyId === undefined ? ['secretAccessKey', 'accessKeyId'] : ['accessKeyId', 'secretAccessKey']
+    problems.push({
+      path: `backup.s3.${missing}`,
+      message: `missing; ${given} is given, and neither works alone`,
+    })
+  }
+  return problems
 }
 
 function findAdminConflicts(admin: AdminTree | undefined): readonly ConfigProblem[] {

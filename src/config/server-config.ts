@@ -89,11 +89,27 @@ export interface RetentionConfig {
 }
 
 export interface BackupConfig {
-  readonly directory: string
+  /** null: only in object storage */
+  readonly directory: string | null
+  /** null: only in the directory */
+  readonly s3: S3Config | null
   /** ms from one backup to the next */
   readonly every: number
   /** how many stay */
   readonly keep: number
+}
+
+export interface S3Config {
+  readonly bucket: string
+  /** What keys begin with; may be empty. */
+  readonly prefix: string
+  /** null: Amazon's */
+  readonly endpoint: string | null
+  /** null: that of the environment */
+  readonly region: string | null
+  readonly forcePathStyle: boolean
+  /** null: those of the environment */
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null
 }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const

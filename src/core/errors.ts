@@ -55,7 +55,7 @@ export const ERROR_CODES = {
     remedy: 'Make smaller chunks, or hash exactly the bytes that are sent.',
   },
   DRIVER_MISSING: {
-    meaning: 'The database driver is not installed or does not load on this Node.',
+    meaning: 'A package that the configuration needs is not installed, or does not load on this Node.',
     remedy: 'Run the command that the message gives.',
   },
   BACKUP_INVALID: {
@@ -65,6 +65,10 @@ export const ERROR_CODES = {
   BACKUP_INTERRUPTED: {
     meaning: 'The log was replaced while a backup of it was made.',
     remedy: 'Make the backup again; what was written of this one cannot be restored.',
+  },
+  BUCKET_FAILED: {
+    meaning: 'The object storage for backups does not answer, has no such bucket, or denies access.',
+    remedy: 'The message names the bucket and what to correct. Nothing of a failed backup is left.',
   },
   STORE_NOT_EMPTY: {
     meaning: 'A backup was to be restored into a store that holds operations.',

@@ -106,7 +106,12 @@ export const LOG_EVENTS = {
     fields: 'sessions',
   },
   backupWritten: { level: 'info', message: 'backup written', fields: 'file, operations, bytes, durationMs' },
-  backupFailed: { level: 'error', message: 'backup failed', fields: 'directory, err' },
+  backupFailed: { level: 'error', message: 'backup failed', fields: 'target, err' },
+  backupsNotRemoved: {
+    level: 'warn',
+    message: 'old backups could not be removed; tried again after the next one',
+    fields: 'target, err',
+  },
   tokenRefused: { level: 'debug', message: 'token refused', fields: 'reason, detail' },
   authCallbackFailed: {
     level: 'error',

@@ -38,6 +38,35 @@ async function problemsOf(
   return lines
 }
 
+test('backups to object storage can be set by environment variables alone', async () => {
+  const { values, entries } = await load(
+    {},
+    {
+      env: {
+        KORA_S3_BUCKET: 'backups',
+        KORA_S3_ENDPOINT: 'https://minio.example.com',
+        KORA_S3_ACCESS_KEY_ID: 'key',
+        KORA_S3_SECRET_ACCESS_KEY: 'canary',
+      },
+    },
+  )
+
+  expect(values.backup).toEqual({
+    directory: null,
+    s3: {
+      bucket: 'backups',
+      prefix: '',
+      endpoint: 'https://minio.example.com',
+      region: null,
+      forcePathStyle: true,
+      credentials: { accessKeyId: 'key', secretAccessKey: 'canary' },
+    },
+    every: 86_400_000,
+    keep: 7,
+  })
+  expect(JSON.stringify(entries)).not.toContain('canary')
+})
+
 describe('every problem is listed at once, with its path', () => {
   test('as the documentation shows', async () => {
     expect(
@@ -53,6 +82,15 @@ describe('every problem is listed at once, with its path', () => {
 
   const rows: readonly [config: unknown, problems: readonly string[]][] = [
     [{ prot: 1 }, ['prot: unknown, did you mean port?']],
+    [{ backup: { every: '1h' } }, ['backup: needs a directory, or s3 with a bucket']],
+    [
+      { backup: { s3: { endpoint: 'minio:9000', secretAccessKey: 'canary' } } },
+      [
+        'backup.s3.bucket: missing; expected text that is not empty (or set KORA_S3_BUCKET)',
+        'backup.s3.endpoint: expected a URL that starts with https:// or http://, without user and password, got "minio:9000"',
+        'backup.s3.accessKeyId: missing; secretAccessKey is given, and neither works alone',
+      ],
+    ],
     [{ retention: { zzz: 1 } }, ['retention.zzz: unknown; known here: keepFor, automatic']],
     [
       { 'a b': 1 },
@@ -368,7 +406,7 @@ shutdownTimeout: 3s
       },
       retention: { keepFor: 7_776_000_000, automatic: true },
       blobs: { driver: 'filesystem', directory: at('config/blobs') },
-      backup: { directory: at('backups'), every: 21_600_000, keep: 7 },
+      backup: { directory: at('backups'), every: 21_600_000, keep: 7, s3: null },
       log: { level: 'debug', format: 'auto' },
       tls: null,
       shutdownTimeout: 3000,

@@ -1,21 +1,15 @@
-import { existsSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
-import { fileSource } from '../../store/backup/backup-source.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
 import { verifyBackup } from '../../store/backup/read-backup.ts'
-import { writeBackupFile } from '../../store/backup/write-backup-file.ts'
-import { describeBackup, requireFile, STDIO } from '../backup/backup-argument.ts'
+import { openBackupLocation } from '../backup/backup-location.ts'
+import { describeBackup } from '../backup/describe-backup.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
-import { displayPath } from '../describe-config.ts'
 import { openStoredLog } from '../open-store.ts'
 import { formatBytes, formatElapsed, formatQuantity } from '../output/format.ts'
 import { ProgressBar } from '../output/progress-bar.ts'
 import { exitOnSignal } from '../signals.ts'
-import { type Terminal, writeAndWait } from '../terminal.ts'
 
 interface BackupFlags extends ConfigOptionValues {
   readonly verify?: boolean
@@ -31,7 +25,7 @@ export function addBackupCommand(program: Command, context: CommandContext): voi
       'Writes every operation that the store holds now to a portable file, which any kind of store can be ' +
         'restored from. Works beside a running server, and changes nothing.',
     )
-    .argument('<file>', 'where to write it; - for stdout')
+    .argument('<file>', 'where to write it: a file, s3://bucket/key, or - for stdout')
     .option('--verify', 'read this backup and compare every checksum, instead of writing it')
     .option('--force', 'overwrite a file that is there')
   addConfigOptions(command, ['store', 'db'])
@@ -41,19 +35,22 @@ export function addBackupCommand(program: Command, context: CommandContext): voi
       `
 Examples:
   $ kora-server backup kora.backup
+  $ kora-server backup s3://backups/kora.backup
   $ kora-server backup - | ssh host 'cat > kora.backup'
   $ kora-server backup --verify kora.backup`,
     )
     .action((file: string, flags: BackupFlags) =>
-      flags.verify ? verify(file, context) : writeBackup(file, flags, context),
+      flags.verify ? verify(file, flags, context) : writeBackup(file, flags, context),
     )
 }
 
 async function writeBackup(name: string, flags: BackupFlags, context: CommandContext): Promise<void> {
   const { terminal } = context
-  const file = resolve(terminal.cwd, name)
-  refuseTarget(name, file, flags, terminal)
   const { values: config } = await loadCommandConfig(flags, terminal)
+  const location = await openBackupLocation(name, terminal, async () => config)
+  if (!flags.force && (await location.exists())) {
+    throw new ConfigError('INVALID_ARGUMENT', `${location.name} is there already. --force overwrites it.`)
+  }
   const store = await openStoredLog(config, terminal.cwd)
   const bar = new ProgressBar(terminal)
   const stopExiting = exitOnSignal(context, () => bar.stop())
@@ -67,54 +64,36 @@ async function writeBackup(name: string, flags: BackupFlags, context: CommandCon
     },
   })
   try {
-    const bytes =
-      name === STDIO ? await writeToStdout(source, terminal) : (await writeBackupFile(file, source)).bytes
+    const bytes = await location.write(source)
     bar.stop()
-    const target = name === STDIO ? 'stdout' : displayPath(file, terminal.cwd)
     await terminal.stderr.write(
-      `${formatQuantity(operations, 'operation')} in ${target}, ${formatBytes(bytes)}, ` +
+      `${formatQuantity(operations, 'operation')} in ${location.name}, ${formatBytes(bytes)}, ` +
         `in ${formatElapsed(terminal.now() - startedAt)}.\n`,
     )
   } finally {
     bar.stop()
     await store.close()
+    await location.close()
     stopExiting()
   }
 }
 
-function refuseTarget(name: string, file: string, { force }: BackupFlags, { stdout }: Terminal): void {
-  if (name === STDIO && stdout.isTerminal) {
-    throw new ConfigError('INVALID_ARGUMENT', 'A backup is binary: pipe it, or name a file.')
-  }
-  if (name !== STDIO && !force && existsSync(file)) {
-    throw new ConfigError('INVALID_ARGUMENT', `${name} is there already. --force overwrites it.`)
-  }
-}
-
-async function writeToStdout(source: AsyncIterable<Uint8Array>, { stdout }: Terminal): Promise<number> {
-  let bytes = 0
-  for await (const piece of source) {
-    await writeAndWait(stdout.stream, piece)
-    bytes += piece.byteLength
-  }
-  return bytes
-}
-
-async function verify(name: string, context: CommandContext): Promise<void> {
+async function verify(name: string, flags: BackupFlags, context: CommandContext): Promise<void> {
   const { terminal } = context
+  const loadConfig = async () => (await loadCommandConfig(flags, terminal)).values
+  const location = await openBackupLocation(name, terminal, loadConfig)
   const bar = new ProgressBar(terminal)
   const stopExiting = exitOnSignal(context, () => bar.stop())
   try {
-    const file = resolve(terminal.cwd, name)
-    const source = name === STDIO ? terminal.readStdin() : fileSource(await requireFile(file, name))()
-    const total = name === STDIO ? 0 : (await stat(file)).size
-    const summary = await verifyBackup(source, (done) =>
-      bar.update({ label: 'checking', done, total, unit: 'bytes' }),
+    const { source, bytes } = await location.open()
+    const summary = await verifyBackup(typeof source === 'function' ? source() : source, (done) =>
+      bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'bytes' }),
     )
     bar.stop()
     await terminal.stderr.write(`${describeBackup(summary)} Every checksum is right.\n`)
   } finally {
     bar.stop()
+    await location.close()
     stopExiting()
   }
 }

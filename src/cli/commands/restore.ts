@@ -1,12 +1,11 @@
-import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
-import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
+import type { BackupSource } from '../../store/backup/backup-source.ts'
 import { type BackupSummary, verifyBackup } from '../../store/backup/read-backup.ts'
 import { type RestoreMode, type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
-import { describeBackup, requireFile, STDIO } from '../backup/backup-argument.ts'
+import { type OpenedLocation, openBackupLocation } from '../backup/backup-location.ts'
+import { describeBackup } from '../backup/describe-backup.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { describeStore } from '../describe-config.ts'
@@ -29,7 +28,7 @@ export function addRestoreCommand(program: Command, context: CommandContext): vo
       'Reads the whole backup and compares every checksum before anything is written. A store that holds ' +
         'operations is refused without --merge or --replace. Stop the servers of the store first.',
     )
-    .argument('<file>', 'the backup; - for stdin')
+    .argument('<file>', 'the backup: a file, s3://bucket/key, or - for stdin')
     .option('--merge', 'add what the store does not hold yet')
     .option('--replace', 'put the backup in the place of what the store holds')
   addConfigOptions(command, ['store', 'db', 'schema'])
@@ -40,6 +39,7 @@ export function addRestoreCommand(program: Command, context: CommandContext): vo
 Examples:
   $ kora-server restore kora.backup
   $ kora-server restore kora.backup --db postgres://localhost/app --replace
+  $ kora-server restore s3://backups/kora/kora-2026-01-31T03-00-00Z.backup --replace
   $ ssh host kora-server backup - | kora-server restore -`,
     )
     .action((file: string, flags: RestoreFlags) => restore(file, flags, context))
@@ -52,11 +52,12 @@ async function restore(name: string, flags: RestoreFlags, context: CommandContex
   if (config.store.driver === 'memory') {
     throw new ConfigError('INVALID_ARGUMENT', 'The memory store is gone when this command ends. Use another.')
   }
+  const location = await openBackupLocation(name, terminal, async () => config)
   const bar = new ProgressBar(terminal)
   const stopExiting = exitOnSignal(context, () => bar.stop())
   const startedAt = terminal.now()
   try {
-    const { source, verified } = await openSource(name, bar, context)
+    const { source, verified } = await verifySource(await location.open(), bar)
     const result = await restoreInto(config, { source, verified, mode, bar })
     bar.stop()
     await terminal.stderr.write(
@@ -65,6 +66,7 @@ async function restore(name: string, flags: RestoreFlags, context: CommandContex
     )
   } finally {
     bar.stop()
+    await location.close()
     stopExiting()
   }
 }
@@ -77,18 +79,14 @@ function modeOf({ merge, replace }: RestoreFlags): RestoreMode {
   return replace ? 'replace' : 'empty'
 }
 
-/** A file is proved whole before the store is even opened; what is piped in, when it has all arrived. */
-async function openSource(
-  name: string,
+/** It is proved whole before the store is even opened; what is piped in, when it has all arrived. */
+async function verifySource(
+  { source, bytes }: OpenedLocation,
   bar: ProgressBar,
-  { terminal }: CommandContext,
 ): Promise<{ source: BackupSource; verified: BackupSummary | undefined }> {
-  if (name === STDIO) return { source: terminal.readStdin(), verified: undefined }
-  const file = await requireFile(resolve(terminal.cwd, name), name)
-  const source = fileSource(file)
-  const { size: total } = await stat(file)
+  if (typeof source !== 'function') return { source, verified: undefined }
   const verified = await verifyBackup(source(), (done) =>
-    bar.update({ label: 'checking', done, total, unit: 'bytes' }),
+    bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'bytes' }),
   )
   return { source, verified }
 }

@@ -1,15 +1,14 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { BackupTarget } from './backup-target.ts'
 import { type BackupSourceStore, createBackup } from './create-backup.ts'
-import { writeBackupFile } from './write-backup-file.ts'
 
 export interface BackupScheduleOptions {
   readonly store: BackupSourceStore
   readonly runtime: Runtime
   readonly logger: Logger
-  readonly directory: string
+  /** Closed by `stop()`. */
+  readonly target: BackupTarget
   readonly everyMs: number
   /** How many backups stay; the oldest goes when a new one is whole. */
   readonly keep: number
@@ -24,14 +23,14 @@ const RETRY_MS = 60_000
 const STALE_PARTIAL_MS = 24 * 60 * 60 * 1000
 
 /**
- * Writes backups into a directory, each so long after the last one that is found there. Servers
- * that share the directory share the schedule.
+ * Writes backups to a folder or a bucket, each so long after the last one that is found there.
+ * Servers that share the place share the schedule.
  */
 export class BackupSchedule {
   readonly #options: BackupScheduleOptions
   #timer: Timer | null = null
   #running: Promise<void> = Promise.resolve()
-  #isStopped = false
+  readonly #stop = new AbortController()
 
   constructor(options: BackupScheduleOptions) {
     this.#options = options
@@ -48,13 +47,14 @@ export class BackupSchedule {
 
   /** Gives up a backup that is being written. */
   async stop(): Promise<void> {
-    this.#isStopped = true
+    this.#stop.abort()
     this.#timer?.cancel()
     await this.#running
+    await this.#options.target.close()
   }
 
   #wait(delayMs: number): void {
-    if (this.#isStopped) return
+    if (this.#stop.signal.aborted) return
     this.#timer = this.#options.runtime.setTimer(Math.min(delayMs, MAX_WAIT_MS), () => {
       this.#running = this.#runWhenDue().then((nextMs) => this.#wait(nextMs))
     })
@@ -62,7 +62,7 @@ export class BackupSchedule {
 
   /** @returns ms until it is worth looking again */
   async #runWhenDue(): Promise<number> {
-    const { runtime, logger, directory, everyMs } = this.#options
+    const { runtime, logger, target, everyMs } = this.#options
     try {
       const dueInMs = await this.#dueInMs()
       if (dueInMs > 0) return dueInMs
@@ -70,22 +70,23 @@ export class BackupSchedule {
       await this.#rotate()
       return everyMs
     } catch (error) {
-      if (!this.#isStopped) logEvent(logger, LOG_EVENTS.backupFailed, { directory, err: error })
+      if (!this.#stop.signal.aborted) {
+        logEvent(logger, LOG_EVENTS.backupFailed, { target: target.label, err: error })
+      }
       return Math.min(RETRY_MS, everyMs)
     }
   }
 
   async #dueInMs(): Promise<number> {
-    const { runtime, directory, everyMs } = this.#options
-    await mkdir(directory, { recursive: true })
-    const newest = (await listBackups(directory)).at(-1)
+    const { runtime, everyMs } = this.#options
+    const newest = (await this.#listBackups()).at(-1)
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
   }
 
   async #write(nowMs: number): Promise<void> {
-    const { store, runtime, logger, directory } = this.#options
+    const { store, runtime, logger, target } = this.#options
     const startedAt = runtime.monotonicNow()
-    const file = join(directory, nameAt(nowMs))
+    const name = nameAt(nowMs)
     let operations = 0
     const backup = createBackup(store, {
       createdAtMs: nowMs,
@@ -93,33 +94,34 @@ export class BackupSchedule {
         operations = operationsDone
       },
     })
-    const { bytes } = await writeBackupFile(file, this.#untilStopped(backup))
+    const { bytes } = await target.write(name, this.#untilStopped(backup), this.#stop.signal)
     const durationMs = Math.round(runtime.monotonicNow() - startedAt)
-    logEvent(logger, LOG_EVENTS.backupWritten, { file, operations, bytes, durationMs })
+    logEvent(logger, LOG_EVENTS.backupWritten, { file: target.locate(name), operations, bytes, durationMs })
   }
 
   async *#untilStopped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const piece of source) {
-      if (this.#isStopped) throw new Error('The server stops.')
+      if (this.#stop.signal.aborted) throw new Error('The server stops.')
       yield piece
     }
   }
 
+  /** The new backup is whole, so that what fails here is tried again after the next one. */
   async #rotate(): Promise<void> {
-    const { directory, keep, runtime } = this.#options
-    for (const name of (await listBackups(directory)).slice(0, -keep))
-      await rm(join(directory, name), { force: true })
-    for (const name of await readdir(directory)) {
-      if (!name.endsWith('.partial') || !NAME.test(name.slice(0, -'.partial'.length))) continue
-      const { mtimeMs } = await stat(join(directory, name))
-      if (runtime.now() - mtimeMs > STALE_PARTIAL_MS) await rm(join(directory, name), { force: true })
+    const { target, keep, runtime, logger } = this.#options
+    try {
+      for (const name of (await this.#listBackups()).slice(0, -keep)) await target.remove(name)
+      const olderThan = runtime.now() - STALE_PARTIAL_MS
+      await target.removeUnfinished({ isBackup: (name) => NAME.test(name), olderThan })
+    } catch (error) {
+      logEvent(logger, LOG_EVENTS.backupsNotRemoved, { target: target.label, err: error })
     }
   }
-}
 
-/** Oldest first. */
-async function listBackups(directory: string): Promise<string[]> {
-  return (await readdir(directory)).filter((name) => NAME.test(name)).sort()
+  /** Oldest first. */
+  async #listBackups(): Promise<string[]> {
+    return (await this.#options.target.list()).filter((name) => NAME.test(name)).sort()
+  }
 }
 
 function nameAt(nowMs: number): string {

@@ -1,6 +1,9 @@
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+/** Of the name that a file has until it is whole. */
+export const PARTIAL_SUFFIX = '.partial'
+
 export interface WrittenBackup {
   readonly bytes: number
 }
@@ -15,7 +18,7 @@ export async function writeBackupFile(
   path: string,
   source: AsyncIterable<Uint8Array>,
 ): Promise<WrittenBackup> {
-  const partial = `${path}.partial`
+  const partial = `${path}${PARTIAL_SUFFIX}`
   let bytes = 0
   await mkdir(dirname(path), { recursive: true })
   const file = await open(partial, 'w', 0o600)

@@ -1,6 +1,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { openS3Server } from '../../support/s3-server.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
 
@@ -112,5 +113,45 @@ describe('restore', () => {
 
     expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('is damaged') })
     expect(() => statSync(workspace.path('untouched.db'))).toThrow('ENOENT')
+  })
+})
+
+describe('backup and restore in object storage', () => {
+  test('write, check and read s3:// by the settings of the configuration', async () => {
+    await using s3 = await openS3Server()
+    writeFileSync(
+      workspace.path('s3.json'),
+      JSON.stringify({ backup: { s3: { bucket: 'backups', endpoint: s3.endpoint } } }),
+    )
+    const env = { KORA_S3_ACCESS_KEY_ID: s3.accessKeyId, KORA_S3_SECRET_ACCESS_KEY: s3.secretAccessKey }
+    const run = (...argv: string[]) => workspace.run([...argv, '--config', 's3.json'], { env })
+    const url = 's3://backups/kora/one.backup'
+
+    const written = await run('backup', url)
+    expect(written.stderr).toMatch(/^1,500 operations in s3:\/\/backups\/kora\/one\.backup, /)
+    expect(await run('backup', url)).toMatchObject({
+      code: 2,
+      stderr: `error: ${url} is there already. --force overwrites it.\n`,
+    })
+    expect((await run('backup', '--verify', url)).stderr).toMatch(/Every checksum is right\.\n$/)
+    expect(await run('restore', url, '--db', 'from-s3.db')).toMatchObject({ code: 0 })
+    expect(await operationIds('from-s3.db')).toEqual(await operationIds('kora-server.db'))
+
+    expect(await run('restore', 's3://backups/kora/two.backup', '--db', 'x.db')).toMatchObject({
+      code: 2,
+      stderr:
+        'error: s3://backups/kora/two.backup does not exist. The last ones in s3://backups/kora/: one.backup.\n',
+    })
+    expect(await run('backup', 's3://backups')).toMatchObject({
+      code: 2,
+      stderr: 'error: "s3://backups" names no object. Write s3://bucket/key.\n',
+    })
+    env.KORA_S3_SECRET_ACCESS_KEY = 'canary-wrong'
+    const refused = await run('backup', '--verify', url)
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('does not accept the credentials'),
+    })
+    expect(refused.stderr).not.toContain('canary')
   })
 })

@@ -1,0 +1,129 @@
+import { existsSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { ServerConfig } from '../../config/server-config.ts'
+import { ConfigError } from '../../core/errors.ts'
+import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
+import { S3Bucket } from '../../store/backup/s3-bucket.ts'
+import { writeBackupFile } from '../../store/backup/write-backup-file.ts'
+import { displayPath } from '../describe-config.ts'
+import { type Terminal, writeAndWait } from '../terminal.ts'
+
+/** What a command names as a backup: a file, `-` for stdin or stdout, or `s3://bucket/key`. */
+export interface BackupLocation {
+  /** As messages call it. */
+  readonly name: string
+  exists(): Promise<boolean>
+  /** @returns how many bytes were written */
+  write(source: AsyncIterable<Uint8Array>): Promise<number>
+  /** @throws ConfigError `INVALID_ARGUMENT` when there is no such backup */
+  open(): Promise<OpenedLocation>
+  close(): Promise<void>
+}
+
+export interface OpenedLocation {
+  readonly source: BackupSource
+  /** null: not known before it was read; it can be read only once */
+  readonly bytes: number | null
+}
+
+const STDIO = '-'
+/** Where no bucket is configured: what the tools of AWS would use. */
+const AWS_ENVIRONMENT = { endpoint: null, region: null, forcePathStyle: false, credentials: null }
+const S3_URL = /^s3:\/\/([^/]+)\/(.+)$/
+
+/**
+ * @param loadConfig asked for `s3://` URLs only: `backup.s3` says where buckets are, and who asks
+ * @throws ConfigError `INVALID_ARGUMENT`
+ */
+export async function openBackupLocation(
+  text: string,
+  terminal: Terminal,
+  loadConfig: () => Promise<Pick<ServerConfig, 'backup'>>,
+): Promise<BackupLocation> {
+  if (text === STDIO) return stdio(terminal)
+  if (!text.startsWith('s3:')) return file(text, terminal)
+  const [, bucket, key] = S3_URL.exec(text) ?? []
+  if (bucket === undefined || key === undefined || key.endsWith('/')) {
+    throw new ConfigError('INVALID_ARGUMENT', `"${text}" names no object. Write s3://bucket/key.`)
+  }
+  const { backup } = await loadConfig()
+  return object(key, await S3Bucket.open({ ...(backup?.s3 ?? AWS_ENVIRONMENT), bucket }))
+}
+
+function stdio({ stdout, readStdin }: Terminal): BackupLocation {
+  return {
+    name: 'stdout',
+    async exists() {
+      return false
+    },
+    async write(source) {
+      if (stdout.isTerminal) {
+        throw new ConfigError('INVALID_ARGUMENT', 'A backup is binary: pipe it, or name a file.')
+      }
+      let bytes = 0
+      for await (const piece of source) {
+        await writeAndWait(stdout.stream, piece)
+        bytes += piece.byteLength
+      }
+      return bytes
+    },
+    async open() {
+      return { source: readStdin(), bytes: null }
+    },
+    async close() {},
+  }
+}
+
+function file(text: string, { cwd }: Terminal): BackupLocation {
+  const path = resolve(cwd, text)
+  return {
+    name: displayPath(path, cwd),
+    async exists() {
+      return existsSync(path)
+    },
+    async write(source) {
+      return (await writeBackupFile(path, source)).bytes
+    },
+    async open() {
+      const found = await stat(path).catch(() => null)
+      if (found?.isFile()) return { source: fileSource(path), bytes: found.size }
+      const problem = found === null ? 'does not exist' : 'is no file'
+      throw new ConfigError('INVALID_ARGUMENT', `${text} ${problem}. Name a backup.`)
+    },
+    async close() {},
+  }
+}
+
+const NAMED_NEIGHBOURS = 3
+
+function object(key: string, bucket: S3Bucket): BackupLocation {
+  const name = bucket.urlOf(key)
+  return {
+    name,
+    async exists() {
+      return (await bucket.find(key)) !== null
+    },
+    async write(source) {
+      return (await bucket.write(key, source)).bytes
+    },
+    async open() {
+      const found = await bucket.find(key)
+      if (found !== null) return { source: () => bucket.read(key, found), bytes: found.bytes }
+      throw new ConfigError(
+        'INVALID_ARGUMENT',
+        `${name} does not exist. ${await describeNeighbours(key, bucket)}`,
+      )
+    },
+    close: () => bucket.close(),
+  }
+}
+
+/** Backups are named by their time, so the last names are the ones that are looked for. */
+async function describeNeighbours(key: string, bucket: S3Bucket): Promise<string> {
+  const folder = key.slice(0, key.lastIndexOf('/') + 1)
+  const keys = await bucket.list(folder)
+  const newest = keys.sort().slice(-NAMED_NEIGHBOURS).reverse()
+  if (newest.length === 0) return `Nothing is in ${bucket.urlOf(folder)}.`
+  return `The last ones in ${bucket.urlOf(folder)}: ${newest.map((name) => name.slice(folder.length)).join(', ')}.`
+}

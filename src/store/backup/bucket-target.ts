@@ -1,0 +1,51 @@
+import type { BackupTarget } from './backup-target.ts'
+import { S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
+import type { WrittenBackup } from './write-backup-file.ts'
+
+/** Backups as objects of one bucket, whose keys begin with one prefix. */
+export class BucketTarget implements BackupTarget {
+  readonly label: string
+  readonly #bucket: S3Bucket
+  readonly #prefix: string
+
+  private constructor(bucket: S3Bucket, prefix: string) {
+    this.#bucket = bucket
+    this.#prefix = prefix
+    this.label = bucket.urlOf(prefix)
+  }
+
+  /** @throws StoreError `DRIVER_MISSING` when the client library is not installed */
+  static async open(options: S3BucketOptions, prefix: string): Promise<BucketTarget> {
+    return new BucketTarget(await S3Bucket.open(options), prefix)
+  }
+
+  async list(): Promise<readonly string[]> {
+    return (await this.#bucket.list(this.#prefix)).map((key) => key.slice(this.#prefix.length))
+  }
+
+  write(name: string, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBackup> {
+    return this.#bucket.write(this.#prefix + name, source, signal)
+  }
+
+  remove(name: string): Promise<void> {
+    return this.#bucket.remove(this.#prefix + name)
+  }
+
+  async removeUnfinished({
+    isBackup,
+    olderThan,
+  }: Parameters<BackupTarget['removeUnfinished']>[0]): Promise<void> {
+    await this.#bucket.abortUploads(
+      this.#prefix,
+      ({ key, startedAt }) => startedAt < olderThan && isBackup(key.slice(this.#prefix.length)),
+    )
+  }
+
+  locate(name: string): string {
+    return this.label + name
+  }
+
+  close(): Promise<void> {
+    return this.#bucket.close()
+  }
+}
