@@ -6,8 +6,8 @@ export const LAYOUT_VERSION = 1
 
 /**
  * What costs in SQLite is a random key in an index. So the log is keyed by delivery sequence, to
- * which rows are only ever added at the end; an operation is found by 52 bits of its id, whose index
- * is a fraction of one over the whole id (and not unique: the id in the JSON is compared); nodes,
+ * which rows are only ever added at the end; an operation is found by 52 bits of its id (not unique:
+ * the id in the JSON is compared), whose index is written in bulk (see operation-ids.ts); nodes,
  * collections and records go by small numbers; and a record id that is a UUID takes 16 bytes.
  */
 export const LAYOUT_STATEMENTS = [
@@ -37,7 +37,6 @@ export const LAYOUT_STATEMENTS = [
   // seq: delivery sequence; kind: 0 operation, 1 snapshot; scope: see scope-changes.ts
   `CREATE TABLE _kora_operations (
     seq INTEGER PRIMARY KEY,
-    id_key INTEGER NOT NULL,
     node INTEGER NOT NULL,
     sequence_number INTEGER NOT NULL,
     record INTEGER NOT NULL,
@@ -47,9 +46,13 @@ export const LAYOUT_STATEMENTS = [
     scope TEXT,
     wire_json TEXT NOT NULL
   )`,
-  'CREATE INDEX _kora_operations_id ON _kora_operations (id_key)',
   'CREATE INDEX _kora_operations_node ON _kora_operations (node, sequence_number)',
   'CREATE INDEX _kora_operations_record ON _kora_operations (record)', // and seq, as every index
+  `CREATE TABLE _kora_operation_ids (
+    id_key INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (id_key, seq)
+  ) WITHOUT ROWID`,
 
   `CREATE TABLE _kora_tracked (
     id INTEGER PRIMARY KEY,

@@ -12,6 +12,8 @@ export type MetaKey =
   | 'schema_change'
   /** Client operations and side effects in the log. */
   | 'operation_count'
+  /** Operations up to this delivery sequence are found in the index of ids. */
+  | 'ids_indexed_through'
   /** The delivery sequence before the first entry: above those of a log that this one replaced. */
   | 'delivery_base'
   /** The newest timestamp that the server has given, serialized. */

@@ -68,10 +68,10 @@ export class SqliteCore implements AppendContext {
     this.nodeNames = new NameTable(db, '_kora_nodes', 'node_id')
     this.collections = new NameTable(db, '_kora_collections', 'name')
     this.nodes = new NodeRegistry(db, this.nodeNames)
-    this.log = new SqliteLog(db, this.nodeNames, this.collections)
+    this.log = new SqliteLog(db, { meta: this.meta, nodes: this.nodeNames, collections: this.collections })
     this.blobs = new SqliteBlobs(db, this.nodeNames, this.log)
     this.revocations = new SqliteRevocations(db)
-    this.writes = new WriteQueue(db, { filename, runtime, onRollback: () => this.refresh() })
+    this.writes = new WriteQueue(db, { filename, runtime, onRollback: () => this.#onRollback() })
     this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
     this.#trackedRows = db.prepare<[], TrackedRow>(
       `SELECT id, collection, field, is_granted AS isGranted, is_ready AS isReady
@@ -135,6 +135,7 @@ export class SqliteCore implements AppendContext {
       this.blobs.noteRefs(row)
       if (row.entry.kind === 'operation') operations++
     }
+    this.log.ids.settle()
     this.#keepServerClock(plan)
     for (const [key, result] of plan.writeResults ?? []) this.log.writeResult(key, result)
     for (const [nodeId, sequenceNumber] of plan.vector) this.nodes.advance(nodeId, sequenceNumber)
@@ -156,6 +157,7 @@ export class SqliteCore implements AppendContext {
     const version = this.#dataVersion.get() ?? 0
     if (version === this.#seenDataVersion) return false
     this.#seenDataVersion = version
+    this.log.ids.noteForeignCommit()
     this.refresh()
     return true
   }
@@ -167,6 +169,11 @@ export class SqliteCore implements AppendContext {
     const newest = this.#newestServerStamp()
     if (newest !== null) this.clock.resumeAfter(newest)
     this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))
+  }
+
+  #onRollback(): void {
+    this.log.ids.forget()
+    this.refresh()
   }
 
   #keepServerClock({ entries }: AppendPlan): void {

@@ -18,8 +18,10 @@ import type { IndexKey } from '../delivery/plan-streams.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
+import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
-import { decodeRecordId, encodeRecordId, operationIdKey } from './record-id.ts'
+import { OperationIds } from './operation-ids.ts'
+import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
 const KIND_OPERATION = 0
 const KIND_SNAPSHOT = 1
@@ -41,12 +43,17 @@ const MAX_CACHED_SCOPES = 5000
 
 /** Rows of `_kora_operations`, `_kora_records` and `_kora_scope`: written and read by statement. */
 export class SqliteLog {
+  readonly ids: OperationIds
   readonly #nodes: NameTable
   readonly #collections: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
   readonly #scopes = new Map<string, ScopeChanges>()
 
-  constructor(db: SqliteDatabase, nodes: NameTable, collections: NameTable) {
+  constructor(
+    db: SqliteDatabase,
+    { meta, nodes, collections }: { meta: MetaTable; nodes: NameTable; collections: NameTable },
+  ) {
+    this.ids = new OperationIds(db, meta)
     this.#nodes = nodes
     this.#collections = collections
     this.#statements = prepareStatements(db)
@@ -63,7 +70,7 @@ export class SqliteLog {
   load(request: LoadRequest): Omit<Loaded, 'lookups'> {
     const operations = new Map<string, string>()
     for (const id of request.operationIds) {
-      const wireJson = this.findOperation(id)
+      const wireJson = this.ids.find(id)
       if (wireJson !== undefined) operations.set(id, wireJson)
     }
     const records = new Map<string, StoredRecord>()
@@ -84,12 +91,6 @@ export class SqliteLog {
       if (result !== undefined) writeResults.set(key, result)
     }
     return { operations, records, histories, writeResults }
-  }
-
-  /** Wire JSON of the operation with this id. */
-  findOperation(operationId: string): string | undefined {
-    const found = this.#statements.findOperations.all(operationIdKey(operationId))
-    return found.find((wireJson) => operationIdOf(wireJson) === operationId)
   }
 
   findRecord({ collection, recordId }: RecordKey): StoredRecord | undefined {
@@ -136,7 +137,6 @@ export class SqliteLog {
   writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
     this.#statements.insertOperation.run(
       entry.deliverySequence,
-      operationIdKey(entry.operationId),
       this.#nodes.intern(entry.nodeId),
       entry.sequenceNumber,
       record.ref,
@@ -146,6 +146,7 @@ export class SqliteLog {
       serializeScopeChanges(entry.scopeChanges),
       entry.wireJson,
     )
+    this.ids.add(entry.operationId, entry.deliverySequence)
     this.indexEntry(entry, tracked)
   }
 
@@ -235,9 +236,6 @@ function prepareStatements(db: SqliteDatabase) {
     db.prepare<unknown[], EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM _kora_operations ${condition}`).raw()
   return {
     maxSequence: db.prepare<[], number>('SELECT max(seq) FROM _kora_operations').pluck(),
-    findOperations: db
-      .prepare<[number], string>('SELECT wire_json FROM _kora_operations WHERE id_key = ? ORDER BY seq DESC')
-      .pluck(),
     findRecord: db
       .prepare<[number, Buffer | string], [number, string]>(
         'SELECT id, state FROM _kora_records WHERE collection = ? AND record_id = ?',
@@ -257,8 +255,8 @@ function prepareStatements(db: SqliteDatabase) {
     updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
     insertOperation: db.prepare(
       `INSERT INTO _kora_operations
-        (seq, id_key, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        (seq, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     findWriteResult: db
       .prepare<[Buffer], string>('SELECT result FROM _kora_write_results WHERE key = ?')

@@ -122,18 +122,21 @@ function coreOfItsOwn(owner: SqliteCore): SqliteCore {
 
 const TABLES_OF_THE_LOG = [
   '_kora_operations',
+  '_kora_operation_ids',
   '_kora_scope',
   '_kora_records',
   '_kora_blob_refs',
   '_kora_write_results',
 ]
 
-function removeEverything({ db, meta, nodes, schema }: SqliteCore, base: number): void {
+function removeEverything({ db, meta, nodes, log, schema }: SqliteCore, base: number): void {
   for (const table of TABLES_OF_THE_LOG) db.exec(`DELETE FROM ${table}`)
   for (const collection of Object.keys(schema?.collections ?? {})) db.exec(`DELETE FROM "${collection}"`)
   db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
   nodes.resetVector()
   meta.set('operation_count', 0)
+  meta.set('ids_indexed_through', base)
+  log.ids.forget()
   meta.set('delivery_base', base)
 }
 

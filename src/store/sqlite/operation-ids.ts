@@ -1,0 +1,147 @@
+import { operationIdOf } from '../../protocol/wire-identity.ts'
+import type { SqliteDatabase } from './driver.ts'
+import type { MetaTable } from './meta-table.ts'
+import { operationIdKey } from './record-id.ts'
+
+/** Ids that wait in memory: some 500 kB, and as many rows of the log to read after a start. */
+const MAX_WAITING = 8192
+const BUCKETS = 16
+const KEYS_PER_BUCKET = 2 ** 52 / BUCKETS
+
+/** Key → delivery sequence, in the order of arrival. */
+type Bucket = Map<number, number>
+
+/**
+ * Finds operations by their ids. Ids are random: put into the index one by one, each changes a page of
+ * its own, and that page is most of what an operation costs. So the newest wait in memory, in buckets
+ * of neighbours, and a bucket goes into the index as a whole, where they share pages.
+ *
+ * Nothing depends on what is in memory. `ids_indexed_through` says up to where the index is complete;
+ * the rows above are read after a start, a rollback, or what another process has done.
+ */
+export class OperationIds {
+  readonly #meta: MetaTable
+  readonly #statements: ReturnType<typeof prepareStatements>
+  #buckets: readonly Bucket[] = emptyBuckets()
+  #waiting = 0
+  /** The index holds everything up to here. */
+  #indexedThrough = 0
+  /** Up to here, what the index does not hold is in the buckets; null: nothing is known yet. */
+  #loadedThrough: number | null = null
+  #isBehind = false
+
+  constructor(db: SqliteDatabase, meta: MetaTable) {
+    this.#meta = meta
+    this.#statements = prepareStatements(db)
+  }
+
+  /** Wire JSON of the operation with this id: the newest, where there are several. */
+  find(operationId: string): string | undefined {
+    this.#load()
+    const key = operationIdKey(operationId)
+    const sequence = this.#bucketOf(key).get(key)
+    const waiting = sequence === undefined ? undefined : this.#statements.wireJson.get(sequence)
+    if (waiting !== undefined && operationIdOf(waiting) === operationId) return waiting
+    return this.#statements.indexed.all(key).find((wireJson) => operationIdOf(wireJson) === operationId)
+  }
+
+  /** Notes a row that has been added to the log. */
+  add(operationId: string, sequence: number): void {
+    this.#load()
+    const key = operationIdKey(operationId)
+    this.#wait(key, sequence)
+    this.#loadedThrough = sequence
+  }
+
+  /** At the end of a transaction that has added rows: makes room for those of the next. */
+  settle(): void {
+    while (this.#waiting > MAX_WAITING) {
+      this.#index(this.#oldestBucket())
+      const oldest = Math.min(...this.#buckets.map(oldestOf))
+      this.#indexedThrough = Math.min(oldest - 1, this.#loadedThrough ?? 0)
+      this.#meta.set('ids_indexed_through', this.#indexedThrough)
+    }
+  }
+
+  /** Another process has committed: there may be rows that are not known here. */
+  noteForeignCommit(): void {
+    this.#isBehind = true
+  }
+
+  /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
+  forget(): void {
+    this.#loadedThrough = null
+  }
+
+  #load(): void {
+    if (this.#loadedThrough !== null && !this.#isBehind) return
+    const indexedThrough = this.#meta.getNumber('ids_indexed_through')
+    if (this.#loadedThrough === null || indexedThrough !== this.#indexedThrough) {
+      this.#buckets = emptyBuckets()
+      this.#waiting = 0
+      this.#indexedThrough = indexedThrough
+      this.#loadedThrough = indexedThrough
+    }
+    for (const [sequence, idStart] of this.#statements.idsAfter.all(this.#loadedThrough)) {
+      this.#wait(operationIdKey(idStart), sequence)
+      this.#loadedThrough = sequence
+    }
+    this.#isBehind = false
+  }
+
+  #wait(key: number, sequence: number): void {
+    const bucket = this.#bucketOf(key)
+    const known = bucket.get(key)
+    if (known === sequence) return
+    if (known === undefined) this.#waiting++
+    else this.#statements.insert.run(key, known) // an id that is reclaimed: the newer one takes its place here
+    bucket.set(key, sequence)
+  }
+
+  #index(bucket: Bucket): void {
+    for (const [key, sequence] of [...bucket].sort(byKey)) this.#statements.insert.run(key, sequence)
+    this.#waiting -= bucket.size
+    bucket.clear()
+  }
+
+  /** The one that keeps the index from being complete: so no id waits for much longer than the others. */
+  #oldestBucket(): Bucket {
+    return this.#buckets.reduce((oldest, bucket) => (oldestOf(bucket) < oldestOf(oldest) ? bucket : oldest))
+  }
+
+  #bucketOf(key: number): Bucket {
+    return this.#buckets[Math.floor(key / KEYS_PER_BUCKET)] as Bucket // keys are below 2^52
+  }
+}
+
+function emptyBuckets(): readonly Bucket[] {
+  return Array.from({ length: BUCKETS }, () => new Map<number, number>())
+}
+
+function oldestOf(bucket: Bucket): number {
+  for (const sequence of bucket.values()) return sequence
+  return Number.POSITIVE_INFINITY
+}
+
+function byKey([a]: readonly [number, number], [b]: readonly [number, number]): number {
+  return a - b
+}
+
+function prepareStatements(db: SqliteDatabase) {
+  return {
+    wireJson: db.prepare<[number], string>('SELECT wire_json FROM _kora_operations WHERE seq = ?').pluck(),
+    indexed: db
+      .prepare<[number], string>(
+        `SELECT o.wire_json FROM _kora_operation_ids i JOIN _kora_operations o ON o.seq = i.seq
+          WHERE i.id_key = ? ORDER BY i.seq DESC`,
+      )
+      .pluck(),
+    // The id is the first property of the JSON, and its key the first 13 characters of the id.
+    idsAfter: db
+      .prepare<[number], [number, string]>(
+        `SELECT seq, substr(wire_json, 8, 13) FROM _kora_operations WHERE seq > ? ORDER BY seq`,
+      )
+      .raw(),
+    insert: db.prepare('INSERT OR IGNORE INTO _kora_operation_ids (id_key, seq) VALUES (?, ?)'),
+  }
+}

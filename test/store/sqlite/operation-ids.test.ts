@@ -1,0 +1,91 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { Operation } from '../../../src/core/operation.ts'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { createSqliteServerStore, type SqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { temporaryDirectory } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
+
+// More than wait in memory, so that some are found in the index and some are not in it yet.
+const MANY = 10_000
+const BATCH = 500
+
+function writeMany(author: OperationAuthor, count: number): Operation[] {
+  return Array.from({ length: count }, (_, index) =>
+    author.insert(recordIdOf(`${author.nodeId}-${index % 100}`), { title: `title ${index}` }),
+  )
+}
+
+/** How often each status was the answer. */
+async function send(
+  store: SqliteServerStore,
+  operations: readonly Operation[],
+): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (let start = 0; start < operations.length; start += BATCH) {
+    for (const status of await appendAll(store, operations.slice(start, start + BATCH))) {
+      counts[status] = (counts[status] ?? 0) + 1
+    }
+  }
+  return counts
+}
+
+function countIndexed(filename: string): number {
+  const db = new (loadSqliteDriver())(filename)
+  const count = db.prepare<[], number>('SELECT count(*) FROM _kora_operation_ids').pluck().get()
+  db.close()
+  return count ?? 0
+}
+
+test('operations are found by their ids, indexed or not, also after a restart', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const operations = writeMany(new OperationAuthor('a'), MANY)
+  const first = createSqliteServerStore({ filename, durability: 'normal' })
+  expect(await send(first, operations)).toEqual({ applied: MANY })
+  expect(await send(first, operations)).toEqual({ duplicate: MANY })
+  await first.close()
+  expect(countIndexed(filename)).toBeGreaterThan(0)
+  expect(countIndexed(filename)).toBeLessThan(MANY)
+
+  const second = createSqliteServerStore({ filename, durability: 'normal' })
+  expect(await send(second, operations)).toEqual({ duplicate: MANY })
+  await second.close()
+})
+
+test('operations are found by their ids whichever process has stored them', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const stores = ['a', 'b'].map((name) => ({
+    store: createSqliteServerStore({ filename, durability: 'normal' }),
+    operations: writeMany(new OperationAuthor(name), MANY),
+  }))
+  for (let start = 0; start < MANY; start += 2 * BATCH) {
+    for (const { store, operations } of stores) {
+      expect(await send(store, operations.slice(start, start + 2 * BATCH))).toEqual({ applied: 2 * BATCH })
+    }
+  }
+  for (const { store } of stores) {
+    for (const { operations } of stores) expect(await send(store, operations)).toEqual({ duplicate: MANY })
+  }
+  for (const { store } of stores) await store.close()
+})
+
+test('an operation of a transaction that was rolled back is not taken for stored', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename, durability: 'normal' })
+  const author = new OperationAuthor('a')
+  const operations = [...writeMany(author, 3), author.insert(recordIdOf('last'), { title: 'boom' })]
+  const db = new (loadSqliteDriver())(filename)
+  db.exec(`CREATE TRIGGER failing BEFORE INSERT ON _kora_operations WHEN new.wire_json LIKE '%boom%'
+    BEGIN SELECT RAISE(ABORT, 'failed'); END`)
+  await expect(send(store, operations)).rejects.toThrow()
+  const others = writeMany(new OperationAuthor('b'), 3)
+  expect(await send(store, others)).toEqual({ applied: 3 }) // under the sequences of those that are not there
+  db.exec('DROP TRIGGER failing')
+  db.close()
+  expect(await send(store, operations)).toEqual({ applied: 4 })
+  expect(await send(store, [...operations, ...others])).toEqual({ duplicate: 7 })
+  await store.close()
+})
