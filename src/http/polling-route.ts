@@ -6,8 +6,6 @@ import { readBody } from './read-body.ts'
 
 export interface PollingRouteOptions {
   readonly polling: HttpPolling
-  /** Bytes of one message. */
-  readonly maxMessageBytes: number
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null
   readonly addressOf: (request: IncomingMessage) => string
@@ -55,14 +53,16 @@ async function answer(
     answerJson(response, 405, { error: 'Use GET or POST, or connect over WebSocket.' })
     return
   }
-  const body = method === 'POST' ? await readBody(request, options.maxMessageBytes) : undefined
+  const clientId = clientIdOf(request) ?? issueClientId(response, options.runtime)
+  const maxBytes = options.polling.maxBodyBytes(clientId)
+  const body = method === 'POST' ? await readBody(request, maxBytes) : undefined
   if (body === null) {
-    answerJson(response, 413, { error: `The message is larger than ${options.maxMessageBytes} bytes.` })
+    answerJson(response, 413, { error: `The message is larger than ${maxBytes} bytes.` })
     return
   }
   const { 'content-type': contentType, 'if-none-match': ifNoneMatch } = request.headers
   const result = await options.polling.handle({
-    clientId: clientIdOf(request) ?? issueClientId(response, options.runtime),
+    clientId,
     method,
     token: bearerToken(request),
     remoteAddress: options.addressOf(request),

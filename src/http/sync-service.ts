@@ -144,10 +144,9 @@ export class SyncService {
   }
 
   async #answerPolling(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const { limits, allowedOrigins, addressOf } = this.#config
+    const { allowedOrigins, addressOf } = this.#config
     await answerPolling(request.raw, reply.raw, {
       polling: this.#polling,
-      maxMessageBytes: limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,
       runtime: this.#tools.runtime,

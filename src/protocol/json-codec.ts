@@ -17,6 +17,17 @@ export function decodeJsonMessage(text: string, limits: DecodeLimits): ReceivedM
   return receiveMessage(parseJson(text), limits)
 }
 
+/**
+ * The type that a message gives itself, without the rest of it being looked at.
+ *
+ * @throws ProtocolError for what is not JSON, or would cost too much to parse
+ */
+export function readMessageType(text: string, limits: Pick<DecodeLimits, 'maxContainers'>): unknown {
+  if (text.length > SCANNED_FROM_LENGTH) refuseHostileJson(text, limits.maxContainers)
+  const message = parseJson(text)
+  return typeof message === 'object' && message !== null && 'type' in message ? message.type : undefined
+}
+
 export function encodeJsonMessage(message: SyncMessage): string {
   return JSON.stringify(message)
 }

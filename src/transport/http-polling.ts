@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { AuthContext, AuthProvider } from '../auth/provider.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
+import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
+import { readMessageType } from '../protocol/json-codec.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
 
@@ -86,6 +88,13 @@ export class HttpPolling {
     }
   }
 
+  /** Bytes of a body of this client: those of a full message once its session is admitted. */
+  maxBodyBytes(clientId: string): number {
+    const { maxMessageBytes, maxHandshakeBytes } = this.#options
+    const isAdmitted = (this.#clients.get(clientId)?.owner ?? null) !== null
+    return isAdmitted ? maxMessageBytes : Math.min(maxHandshakeBytes, maxMessageBytes)
+  }
+
   stop(): void {
     for (const [clientId] of this.#clients) this.#forget(clientId)
   }
@@ -94,13 +103,12 @@ export class HttpPolling {
     const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
     if (bytes === undefined || bytes.byteLength === 0)
       return refusal(400, 'A POST needs a message as its body.')
+    const maxBytes = this.maxBodyBytes(request.clientId)
+    if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
     if (isHandshake(bytes, isBinary, this.#options.maxHandshakeBytes))
       return this.#open(request, { bytes, isBinary })
     if (client === undefined) return refusal(410, 'There is no session: start with a handshake.')
-    const { maxMessageBytes, maxHandshakeBytes } = this.#options
-    const maxBytes = client.owner === null ? maxHandshakeBytes : maxMessageBytes
-    if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
     if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
     if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
@@ -111,8 +119,7 @@ export class HttpPolling {
 
   /** A handshake starts over: HTTP knows no disconnect, so the client's old session may still be here. */
   #open(request: HttpSyncRequest, frame: { bytes: Uint8Array; isBinary: boolean }): HttpSyncResponse {
-    const { maxClients, maxHandshakeBytes, runtime } = this.#options
-    if (frame.bytes.byteLength > maxHandshakeBytes) return tooLarge(maxHandshakeBytes)
+    const { maxClients, runtime } = this.#options
     this.#forget(request.clientId)
     if (maxClients > 0 && this.#clients.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
@@ -187,17 +194,18 @@ function tooLarge(maxBytes: number): HttpSyncResponse {
   return refusal(413, `The message is larger than ${maxBytes} bytes.`)
 }
 
-/** A body that cannot be read is no handshake: the session it is for says what is wrong with it. */
+/**
+ * A body that cannot be read, or is larger than a handshake may be, is none: the session it is for says
+ * what is wrong with it.
+ */
 function isHandshake(bytes: Uint8Array, isBinary: boolean, maxBytes: number): boolean {
+  if (bytes.byteLength > maxBytes) return false
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (isBinary) return buffer.subarray(0, PROTOBUF_HANDSHAKE.length).equals(PROTOBUF_HANDSHAKE)
   // Parsed only where it may be one: every other message is parsed once, by its session.
-  if (!buffer.subarray(0, maxBytes).includes('"handshake"')) return false
+  if (!buffer.includes('"handshake"')) return false
   try {
-    const message: unknown = JSON.parse(buffer.toString('utf8'))
-    return (
-      typeof message === 'object' && message !== null && 'type' in message && message.type === 'handshake'
-    )
+    return readMessageType(buffer.toString('utf8'), HANDSHAKE_DECODE_LIMITS) === 'handshake'
   } catch {
     return false
   }

@@ -8,6 +8,7 @@ import {
   MemoryServerStore,
   TokenAuthProvider,
 } from '../../src/index.ts'
+import { exchange } from '../support/raw-http.ts'
 import { operation } from '../support/wire-operations.ts'
 
 const TOKENS: { readonly [token: string]: string } = {
@@ -209,6 +210,22 @@ test('takes nothing larger than a handshake before it knows who sends it', async
   expect((await stranger.post(`{"messageId":"msg-1-9","x":"${'x'.repeat(2_000_000)}"}`)).status).toBe(413)
   slow.abort()
   await slow.stop()
+})
+
+test('reads no more of a stranger than a handshake may have', async () => {
+  const open = createKoraServer({ port: 0, host: '127.0.0.1', store, logger: silentLogger })
+  await open.start()
+  const head = 'POST /?client=x HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
+
+  // Refused by what it announces: the rest of it never has to come.
+  const answer = await exchange(
+    Number(new URL(open.url as string).port),
+    `${head}Content-Length: 4000000\r\n\r\n{"type":"handshake",`,
+  )
+
+  expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+  expect(answer).toContain('The message is larger than 1048576 bytes.')
+  await open.stop()
 })
 
 test('gives a client without an id a cookie that tells it apart', async () => {
