@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { Conditions } from './device/settle.ts'
 
 const BIN = fileURLToPath(new URL('../../bin/kora-server.js', import.meta.url))
-const START_MS = 20_000
+const START_MS = 60_000 // generous, because machines are busy
 const CLI_MS = 60_000
 
 export interface DaemonOptions {

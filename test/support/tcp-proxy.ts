@@ -116,15 +116,24 @@ class Pair {
   }
 
   #forward(from: Socket, to: Socket): void {
-    from.on('data', (data) => this.#later(() => to.write(data)))
-    from.on('end', () => this.#later(() => this.#isPassing && to.end()))
+    const waiting: { readonly at: number; readonly action: () => void }[] = []
+    const pass = (): void => {
+      for (let next = waiting[0]; next !== undefined && next.at <= performance.now(); next = waiting[0]) {
+        waiting.shift()
+        next.action()
+      }
+      const next = waiting[0]
+      if (next !== undefined) setTimeout(pass, next.at - performance.now())
+    }
+    /** Nothing overtakes what went before it, however the delay changes. */
+    const later = (action: () => void): void => {
+      const delayMs = this.#delayMs()
+      if (delayMs === 0 && waiting.length === 0) action()
+      else if (waiting.push({ at: performance.now() + delayMs, action }) === 1) pass()
+    }
+    from.on('data', (data) => later(() => to.write(data)))
+    from.on('end', () => later(() => this.#isPassing && to.end()))
     from.on('error', () => this.destroy())
-  }
-
-  #later(action: () => void): void {
-    const delayMs = this.#delayMs()
-    if (delayMs === 0) action()
-    else setTimeout(action, delayMs)
   }
 }
 

@@ -1,0 +1,197 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { createSqliteServerStore } from '../../src/index.ts'
+import { sleep } from '../support/cluster.ts'
+import { type Daemon, type DaemonOptions, startDaemon } from '../support/daemon.ts'
+import { OperationAuthor } from '../support/operation-author.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const CLIENTS = sized(200, 1000)
+const WRITE_INTERVAL_MS = sized(200, 1000)
+const SHUTDOWN_TIMEOUT_MS = 10_000
+/** As many may return within a second without harm, so that fewer clients are not kept waiting. */
+const HARMLESS_PER_SECOND = 250
+const LARGEST_SHARE = 0.25
+const SECOND_SIGNAL_MS = sized(3000, 200) // more where other tests run beside
+const GOING_AWAY = 1001
+
+test(
+  'a server that is told to stop answers what it took, sends its clients away one after the other, and ends',
+  async () => {
+    await using daemon = await startDaemon()
+    const clients = await openWriters(daemon, CLIENTS)
+    await sleep(2000)
+
+    const toldAt = performance.now()
+    const { code } = await daemon.kill('SIGTERM')
+    const tookMs = performance.now() - toldAt
+    const ends = await Promise.all(clients.map(({ ended }) => ended))
+
+    const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
+    const mostPerSecond = mostWithin(
+      1000,
+      ends.map(({ at }) => at),
+    )
+    expect(code).toBe(0)
+    expect(tookMs).toBeLessThan(SHUTDOWN_TIMEOUT_MS)
+    expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
+    expect(mostPerSecond).toBeLessThanOrEqual(Math.max(HARMLESS_PER_SECOND, CLIENTS * LARGEST_SHARE))
+    expect(acknowledged.length).toBeGreaterThan(CLIENTS)
+    expect(await findLost(daemon, acknowledged)).toEqual([])
+    reportFigures('graceful drain', {
+      clients: CLIENTS,
+      'operations acknowledged, none lost': acknowledged.length,
+      'ms from the signal to the end': Math.round(tookMs),
+      '% of the clients within one second at most': Math.round((100 * mostPerSecond) / CLIENTS),
+    })
+  },
+  timeoutMs(120_000),
+)
+
+test('a second signal ends a server that drains at once', async () => {
+  await using daemon = await startDaemon()
+  const clients = await openWriters(daemon, 200)
+  await sleep(500)
+
+  const ended = daemon.kill('SIGTERM')
+  await Promise.race(clients.map((client) => client.ended)) // it drains
+  const toldAt = performance.now()
+  process.kill(daemon.pid, 'SIGTERM')
+  const { code } = await ended
+  const tookMs = performance.now() - toldAt
+
+  expect(code).toBe(143)
+  expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
+  reportFigures('second signal', { 'ms to the end': Math.round(tookMs) })
+  for (const client of clients) client.end()
+}, 60_000)
+
+test.runIf(process.platform === 'linux' && process.getuid?.() === 0)(
+  'the first process of a container, which no signal ends by default, drains and ends as any other',
+  async () => {
+    await using daemon = await startDaemon({
+      launcher: ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'],
+    } satisfies DaemonOptions)
+    const clients = await openWriters(daemon, 20)
+    await sleep(500)
+
+    process.kill(childOf(daemon.pid), 'SIGTERM')
+    const { code } = await daemon.exited
+    const ends = await Promise.all(clients.map(({ ended }) => ended))
+    const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
+
+    expect(code).toBe(0)
+    expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
+    expect(acknowledged.length).toBeGreaterThan(20)
+    expect(await findLost(daemon, acknowledged)).toEqual([])
+  },
+  60_000,
+)
+
+/** A client that writes one operation after the other until it is sent away. */
+class Writer {
+  readonly acknowledgedIds: string[] = []
+  readonly opened: Promise<void>
+  readonly ended: Promise<{ readonly code: number; readonly at: number }>
+  readonly #socket: WebSocket
+  readonly #author: OperationAuthor
+  #inFlightId = ''
+
+  constructor(url: string, nodeId: string) {
+    this.#author = new OperationAuthor(nodeId)
+    this.#socket = new WebSocket(url)
+    this.#socket.on('error', () => {}) // 'close' follows
+    this.#socket.on('open', () => this.#sendHandshake())
+    this.opened = new Promise((resolve) => {
+      this.#socket.on('message', (data) => {
+        const { type } = JSON.parse(String(data)) as { type: string }
+        if (type === 'operation-batch') resolve()
+        else if (type === 'acknowledgment') this.#onAcknowledged()
+      })
+    })
+    this.ended = new Promise((resolve) => {
+      this.#socket.on('close', (code) => resolve({ code, at: performance.now() }))
+    })
+  }
+
+  write(): void {
+    if (this.#socket.readyState !== WebSocket.OPEN) return
+    const operation = this.#author.insert(crypto.randomUUID(), { title: this.#author.nodeId })
+    this.#inFlightId = operation.id
+    this.#send({
+      type: 'operation-batch',
+      messageId: operation.id,
+      operations: [operation],
+      isFinal: true,
+      batchIndex: 0,
+    })
+  }
+
+  end(): void {
+    this.#socket.terminate()
+  }
+
+  #onAcknowledged(): void {
+    this.acknowledgedIds.push(this.#inFlightId)
+    setTimeout(() => this.write(), WRITE_INTERVAL_MS * (0.5 + Math.random()))
+  }
+
+  #sendHandshake(): void {
+    const { nodeId } = this.#author
+    this.#send({
+      type: 'handshake',
+      messageId: 'h',
+      nodeId,
+      versionVector: {},
+      schemaVersion: 1,
+      lastDeliverySequence: 0,
+      // Each sees its own only: what is measured is not the delivery of everything to everybody.
+      syncQueries: [{ collection: 'todos', where: { title: nodeId } }],
+    })
+  }
+
+  #send(message: object): void {
+    this.#socket.send(JSON.stringify(message))
+  }
+}
+
+/** Clients that are connected, and begin to write at once. */
+async function openWriters({ url }: Daemon, count: number): Promise<Writer[]> {
+  const writers: Writer[] = []
+  while (writers.length < count) {
+    const opening = Array.from(
+      { length: Math.min(50, count - writers.length) },
+      (_, i) => new Writer(url, `node-${writers.length + i}`),
+    )
+    await Promise.all(opening.map(({ opened }) => opened))
+    writers.push(...opening)
+  }
+  for (const writer of writers) writer.write()
+  return writers
+}
+
+/** The process that a launcher has forked. */
+function childOf(pid: number): number {
+  const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+  return Number(child)
+}
+
+async function findLost(daemon: Daemon, acknowledgedIds: readonly string[]): Promise<string[]> {
+  const store = createSqliteServerStore({ filename: `${daemon.directory}/kora-server.db`, readOnly: true })
+  const stored = new Set<string>()
+  for (let after = 0; ; ) {
+    const page = await store.getOperationsAfterDelivery(after, 1000)
+    for (const { operation } of page) stored.add(operation.id)
+    after = page.at(-1)?.deliverySequence ?? after
+    if (page.length === 0) break
+  }
+  await store.close()
+  return acknowledgedIds.filter((id) => !stored.has(id))
+}
+
+/** How many instants fall into one window at most. */
+function mostWithin(windowMs: number, instants: readonly number[]): number {
+  const sorted = instants.toSorted((a, b) => a - b)
+  return Math.max(...sorted.map((start, i) => sorted.slice(i).filter((at) => at < start + windowMs).length))
+}

@@ -1,0 +1,95 @@
+import { expect, test } from 'vitest'
+import { type Cluster, sleep, startCluster } from '../support/cluster.ts'
+import type { Device } from '../support/device.ts'
+import { openTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const LOAD_MS = sized(5000, 120_000)
+const TERMINATION_INTERVAL_MS = 2000
+const LATE_MS = 2000
+const LISTENING_MS = 5000
+const BUSY_MACHINE_MS = sized(8000, 0) // on top of what is promised, where other tests run beside
+const LISTENING = "datname = current_database() AND application_name LIKE '%listen'"
+
+test(
+  'where listening connections keep breaking, deliveries are late by a poll at most',
+  async () => {
+    await using database = await openTestDatabase()
+    await using cluster = await startCluster({ database, servers: 2 })
+    const [writer, reader] = await openPair(cluster)
+    let terminations = 0
+    const terminator = setInterval(() => {
+      void database
+        .query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${LISTENING}`)
+        .then((rows) => {
+          terminations += rows.length
+        })
+    }, TERMINATION_INTERVAL_MS)
+    const lateMs = await writeFor(LOAD_MS, writer, reader)
+    clearInterval(terminator)
+    const stoppedAt = performance.now()
+    while ((await listenerCount(database)) < 2 && performance.now() - stoppedAt < 30_000) await sleep(50)
+    const listeningMs = performance.now() - stoppedAt
+
+    expect(terminations).toBeGreaterThanOrEqual(2)
+    expect(lateMs).toBeLessThan(LATE_MS + BUSY_MACHINE_MS)
+    expect(listeningMs).toBeLessThan(LISTENING_MS + BUSY_MACHINE_MS)
+    expect(await cluster.findViolations()).toEqual([])
+    reportFigures('listening connections that are terminated', {
+      terminations,
+      'ms late at most': Math.round(lateMs),
+      'ms until all listen again': Math.round(listeningMs),
+    })
+  },
+  timeoutMs(120_000),
+)
+
+test(
+  'where no notification arrives at all, deliveries are late by a poll at most',
+  async () => {
+    await using database = await openTestDatabase()
+    // Found before the one of PostgreSQL, whose place in the path is named for once.
+    await database.query(`CREATE SCHEMA mute;
+      CREATE FUNCTION mute.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT';
+      DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = mute, pg_catalog, public', current_database()); END $$`)
+    await using cluster = await startCluster({ database, servers: 2 })
+    const [writer, reader] = await openPair(cluster)
+
+    const lateMs = await writeFor(LOAD_MS, writer, reader)
+
+    expect(lateMs).toBeGreaterThan(200) // nothing was announced, or nothing was tested
+    expect(lateMs).toBeLessThan(LATE_MS + BUSY_MACHINE_MS)
+    expect(await cluster.findViolations()).toEqual([])
+    reportFigures('no notifications', { 'ms late at most': Math.round(lateMs) })
+  },
+  timeoutMs(120_000),
+)
+
+/** A device at each of two servers. */
+async function openPair(cluster: Cluster): Promise<[writer: Device, reader: Device]> {
+  const [writer] = await cluster.openDevices(1, cluster.daemon(0).url)
+  const [reader] = await cluster.openDevices(1, cluster.daemon(1).url)
+  if (writer === undefined || reader === undefined) throw new Error('Two devices were opened')
+  return [writer, reader]
+}
+
+/** @returns ms from an acknowledgment to the delivery at the other server, at most */
+async function writeFor(durationMs: number, writer: Device, reader: Device): Promise<number> {
+  const startedAt = performance.now()
+  let lateMs = 0
+  while (performance.now() - startedAt < durationMs) {
+    writer.insert('todos', { title: 'news' })
+    const id = writer.operations.at(-1)?.id ?? ''
+    await writer.synced()
+    const storedAt = performance.now()
+    await reader.received(id, 30_000)
+    lateMs = Math.max(lateMs, performance.now() - storedAt)
+    await sleep(Math.random() * 100)
+  }
+  return lateMs
+}
+
+async function listenerCount(database: TestDatabase): Promise<number> {
+  const rows = await database.query(`SELECT 1 FROM pg_stat_activity WHERE ${LISTENING} AND state = 'idle'`)
+  return rows.length
+}
