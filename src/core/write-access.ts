@@ -1,8 +1,15 @@
 import type { FieldValues } from './operation.ts'
 import { matchesScope, type ScopeMap } from './scope.ts'
+import { guestEntry } from './version-vector.ts'
+
+/**
+ * Who sends the operations of a node: the one whom the node belongs to, somebody else who uses the
+ * device, or somebody of whom neither is known.
+ */
+export type Speaker = 'owner' | { readonly guest: string } | 'nobody'
 
 /** Only this module makes them. */
-let makeWriteAccess: (scope: ScopeMap | null, advancesVector: boolean) => WriteAccess
+let makeWriteAccess: (scope: ScopeMap | null, speaker: Speaker) => WriteAccess
 
 /**
  * What the author of an operation may write: the verdict without which no store takes one. An object
@@ -11,20 +18,17 @@ let makeWriteAccess: (scope: ScopeMap | null, advancesVector: boolean) => WriteA
  * @see docs/access.md
  */
 export class WriteAccess {
-  /**
-   * False when the author may not speak for the operation's node: the operation is stored, but the
-   * version vector, which tells that node what it need not send again, does not move.
-   */
-  readonly advancesVector: boolean
   readonly #scope: ScopeMap | null
+  /** What is put behind a node id to name the entry; null: no entry moves. */
+  readonly #entrySuffix: string | null
 
   static {
-    makeWriteAccess = (scope, advancesVector) => new WriteAccess(scope, advancesVector)
+    makeWriteAccess = (scope, speaker) => new WriteAccess(scope, speaker)
   }
 
-  private constructor(scope: ScopeMap | null, advancesVector: boolean) {
+  private constructor(scope: ScopeMap | null, speaker: Speaker) {
     this.#scope = scope
-    this.advancesVector = advancesVector
+    this.#entrySuffix = speaker === 'owner' ? '' : speaker === 'nobody' ? null : guestEntry('', speaker.guest)
   }
 
   /** null: every record */
@@ -36,15 +40,23 @@ export class WriteAccess {
   allows(collection: string, values: FieldValues): boolean {
     return matchesScope(values, collection, this.#scope)
   }
+
+  /**
+   * The entry of the version vector that an operation of the node moves once it is stored; null for
+   * none. An entry tells a device what it need not send again, so nobody moves another's.
+   */
+  vectorEntryOf(nodeId: string): string | null {
+    return this.#entrySuffix === null ? null : nodeId + this.#entrySuffix
+  }
 }
 
 /** Asked for by src/sync/authorization.ts, and by stores for what no client has sent. */
-export function createWriteAccess(scope: ScopeMap | null, advancesVector: boolean): WriteAccess {
-  return makeWriteAccess(scope, advancesVector)
+export function createWriteAccess(scope: ScopeMap | null, speaker: Speaker): WriteAccess {
+  return makeWriteAccess(scope, speaker)
 }
 
 /** An operation from a source that the application trusts, as if its node had sent it. */
-export const TRUSTED_SOURCE = createWriteAccess(null, true)
+export const TRUSTED_SOURCE = createWriteAccess(null, 'owner')
 
 /** Operations that a server has accepted before, and those that it authors: their numbers are kept elsewhere. */
-export const SERVER_ITSELF = createWriteAccess(null, false)
+export const SERVER_ITSELF = createWriteAccess(null, 'nobody')

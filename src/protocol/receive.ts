@@ -122,7 +122,7 @@ function receiveHandshake(reader: MessageReader, limits: DecodeLimits): Handshak
   return {
     type: 'handshake',
     messageId: reader.text('messageId', ID),
-    nodeId: reader.text('nodeId', NODE_ID),
+    nodeId: readNodeId(reader),
     versionVector: readVersionVector(reader, limits),
     schemaVersion: reader.integer('schemaVersion', 0),
     ...(reader.has('authToken') && { authToken: reader.text('authToken', TOKEN) }),
@@ -134,6 +134,13 @@ function receiveHandshake(reader: MessageReader, limits: DecodeLimits): Handshak
       lastDeliverySequence: reader.integer('lastDeliverySequence', 0),
     }),
   }
+}
+
+/** A node id stands in keys and logs, together with what the server puts beside it. */
+function readNodeId(reader: MessageReader): string {
+  const nodeId = reader.text('nodeId', NODE_ID)
+  if (/\p{Cc}/u.test(nodeId)) throw reader.error('nodeId', ' holds a control character')
+  return nodeId
 }
 
 function readVersionVector(reader: MessageReader, limits: DecodeLimits): WireVersionVector {

@@ -123,8 +123,13 @@ export interface DeliveryPage {
 }
 
 export interface HandshakeVectorQuery {
+  /** Nodes of which is told what the server has, whoever has sent it. */
   readonly nodeIds: readonly string[]
+  /** An entry that is told as it stands: of a node's owner, or of a guest. */
+  readonly entry: string | null
+  /** Nodes of this user, and those that belong to nobody, are told too, though nobody asks. */
   readonly userId: string | null
+  /** The most of these. */
   readonly maxOthers: number
 }
 
@@ -208,8 +213,7 @@ export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
   getVersionVector(): Promise<VersionVector>
   /**
-   * What a handshake tells of the vector: the entries of `nodeIds`, and up to `maxOthers` entries of
-   * other nodes that are bound to `userId` or to nobody. Never the whole vector of millions.
+   * What a handshake tells of the vector. Never the whole vector of millions.
    */
   getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
   getNodeId(): string

@@ -2,7 +2,7 @@ import type { AuthContext } from '../auth/provider.ts'
 import type { FieldValues } from '../core/operation.ts'
 import type { QuerySubset, ScopeMap } from '../core/scope.ts'
 import { createView, showsRecord, type View } from '../core/view.ts'
-import { createWriteAccess, SERVER_ITSELF, type WriteAccess } from '../core/write-access.ts'
+import { createWriteAccess, SERVER_ITSELF, type Speaker, type WriteAccess } from '../core/write-access.ts'
 import type { BackupSourceStore } from '../store/backup/create-backup.ts'
 import type { RestoreTarget } from '../store/backup/restore-backup.ts'
 import type { NodeRegistration, ServerStore } from '../store/store.ts'
@@ -30,32 +30,35 @@ interface ClientStanding {
   readonly nodeId: string
   readonly auth: AuthContext
   readonly view: View
-  readonly speaksForNode: boolean
+  readonly speaker: Speaker
 }
 
 /** What one client may see and write. */
 export class ClientAccess {
   readonly view: View
-  /** True when what this client sends under its own node id counts as that node's progress. */
+  /** True when the node that this client names as its own belongs to its user. */
   readonly speaksForNode: boolean
   readonly #nodeId: string
   readonly #auth: AuthContext
   readonly #context: AuthorizationContext
-  readonly #asSpeaker: WriteAccess
+  readonly #asOwner: WriteAccess
   readonly #asOther: WriteAccess
+  readonly #onOwnNode: WriteAccess
 
   static {
     makeClientAccess = (standing, context) => new ClientAccess(standing, context)
   }
 
-  private constructor({ nodeId, auth, view, speaksForNode }: ClientStanding, context: AuthorizationContext) {
+  private constructor({ nodeId, auth, view, speaker }: ClientStanding, context: AuthorizationContext) {
     this.view = view
-    this.speaksForNode = speaksForNode
+    this.speaksForNode = speaker === 'owner'
     this.#nodeId = nodeId
     this.#auth = auth
     this.#context = context
-    this.#asSpeaker = createWriteAccess(auth.scopes ?? null, true)
-    this.#asOther = createWriteAccess(auth.scopes ?? null, false)
+    const scope = auth.scopes ?? null
+    this.#asOwner = createWriteAccess(scope, 'owner')
+    this.#asOther = createWriteAccess(scope, 'nobody')
+    this.#onOwnNode = createWriteAccess(scope, speaker)
   }
 
   /** True when the client may be told of a record with these values. */
@@ -75,8 +78,7 @@ export class ClientAccess {
 
   /**
    * How an operation of this author may be stored. The vector tells the author's device that the
-   * server has it: another's claim would make that device skip what it still holds, so only who
-   * speaks for the node moves it.
+   * server has it: another's claim would make that device skip what it still holds.
    *
    * @returns a promise only where the store has to be asked whose the node is
    */
@@ -84,14 +86,24 @@ export class ClientAccess {
     const { store, isOpen } = this.#context
     // The server's own numbers are its own: a client could use them up.
     if (nodeId === store.getNodeId()) return this.#asOther
-    if (isOpen) return this.#asSpeaker
-    if (nodeId === this.#nodeId) return this.speaksForNode ? this.#asSpeaker : this.#asOther
+    if (isOpen) return this.#asOwner
+    if (nodeId === this.#nodeId) return this.#onOwnNode
     return this.#auth.isAnonymous === true ? this.#asOther : this.#writesAsRegistered(nodeId)
+  }
+
+  /**
+   * The entry of the vector that tells this client what of its own node it need not send again; null:
+   * all of it has to come again. Whoever has no identity to return with may not be who was here.
+   */
+  get ownEntry(): string | null {
+    return this.#auth.isAnonymous === true && !this.#context.isOpen
+      ? null
+      : this.#onOwnNode.vectorEntryOf(this.#nodeId)
   }
 
   async #writesAsRegistered(nodeId: string): Promise<WriteAccess> {
     const registrations = await this.#context.store.readNodes([nodeId])
-    return registrations.get(nodeId)?.userId === this.#auth.userId ? this.#asSpeaker : this.#asOther
+    return registrations.get(nodeId)?.userId === this.#auth.userId ? this.#asOwner : this.#asOther
   }
 }
 
@@ -106,8 +118,8 @@ export function authorizeClient(
   context: AuthorizationContext,
 ): ClientAccess {
   const { auth, view, node } = client
-  const speaksForNode = context.isOpen || maySpeakFor(node, auth)
-  return makeClientAccess({ nodeId: node.nodeId, auth, view, speaksForNode }, context)
+  const speaker = context.isOpen ? 'owner' : speakerOn(node, auth)
+  return makeClientAccess({ nodeId: node.nodeId, auth, view, speaker }, context)
 }
 
 /** What a client of another server of the database may see and write, as that server has decided. */
@@ -120,7 +132,7 @@ export function authorizePeer(peer: {
 }): ClientAccess {
   const { nodeId, auth, scope, subsets } = peer
   const view = createView(scope, subsets)
-  return makeClientAccess({ nodeId, auth, view, speaksForNode: false }, STORED_ELSEWHERE)
+  return makeClientAccess({ nodeId, auth, view, speaker: 'nobody' }, STORED_ELSEWHERE)
 }
 
 /** What a client of another server sends to be stored does not come here. */
@@ -209,10 +221,12 @@ export function authorizeApplication(store: ServerStore): ApplicationAccess {
 // ── nodes ────────────────────────────────────────────────────────────────────────────────────
 
 /**
- * A token that names a device speaks for that one and for no other. Where it names none, who has
- * used the node first does, and as long as nobody has proved to be anyone, everybody.
+ * A token that names a device speaks for that one and for no other. Where it names none, the node
+ * belongs to the first user who has proved to be somebody on it. Everybody else is a guest: what they
+ * send is stored, and kept count of apart from the owner's.
  */
-function maySpeakFor(node: NodeRegistration, { deviceId, userId }: AuthContext): boolean {
-  if (deviceId !== undefined) return deviceId === node.nodeId
-  return node.userId === null || node.userId === userId
+function speakerOn(node: NodeRegistration, { deviceId, userId, isAnonymous }: AuthContext): Speaker {
+  if (deviceId !== undefined) return deviceId === node.nodeId ? 'owner' : 'nobody'
+  if (isAnonymous === true) return { guest: '' }
+  return node.userId === userId ? 'owner' : { guest: userId }
 }

@@ -1,9 +1,9 @@
 import type { AuthContext } from '../auth/provider.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
-import type { VersionVector } from '../core/version-vector.ts'
+import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
 import type { NodeRegistration } from '../store/store.ts'
-import { authorizeClient } from './authorization.ts'
+import { authorizeClient, type ClientAccess } from './authorization.ts'
 import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import {
@@ -64,19 +64,13 @@ export async function acceptHandshake(
   const base = {
     type: 'handshake-response',
     nodeId: store.getNodeId(),
-    versionVector: Object.fromEntries(
-      await store.getHandshakeVector({
-        nodeIds: [...new Set([...vector.keys(), message.nodeId])],
-        userId: isProvable(auth, context) ? auth.userId : null,
-        maxOthers: MAX_OTHER_NODES,
-      }),
-    ),
     schemaVersion: context.schemaVersion,
     serverTime: runtime.now(),
   } as const
   const mismatch = refuseSchemaVersion(message.schemaVersion, context)
   if (mismatch !== null) {
-    return { accepted: false, error: 'SCHEMA_MISMATCH', response: { ...base, accepted: false, ...mismatch } }
+    const response = { ...base, versionVector: {}, accepted: false, ...mismatch }
+    return { accepted: false, error: 'SCHEMA_MISMATCH', response }
   }
 
   const grant = await grantView(store, auth, message)
@@ -97,7 +91,7 @@ export async function acceptHandshake(
     accepted: true,
     response: {
       ...base,
-      versionVector: access.speaksForNode ? base.versionVector : without(base.versionVector, message.nodeId),
+      versionVector: await tellVector(message, { access, userId }, context),
       accepted: true,
       ...(message.supportedWireFormats && { selectedWireFormat: 'json' as const }),
       ...(watermark !== undefined && {
@@ -179,9 +173,24 @@ function startOfDelta(
   return isTrusted ? { from: 0, vector, legacyPosition } : { from: 0, vector: new Map(), legacyPosition: 0 }
 }
 
-/** What a node has sent is told to who speaks for it: another one could have raised it. */
-function without(vector: Response['versionVector'], nodeId: string): Response['versionVector'] {
-  return Object.fromEntries(Object.entries(vector).filter(([key]) => key !== nodeId))
+/**
+ * What the client need not send: of its own node, what it has sent itself, because another could have
+ * used the id; of the nodes that it has operations of, what is stored.
+ */
+async function tellVector(
+  { nodeId, versionVector }: HandshakeMessage,
+  { access, userId }: { readonly access: ClientAccess; readonly userId: string | null },
+  { store }: SyncHubContext,
+): Promise<Response['versionVector']> {
+  const entry = access.ownEntry
+  const told = await store.getHandshakeVector({
+    nodeIds: Object.keys(versionVector).filter((other) => other !== nodeId && !isGuestEntry(other)),
+    entry,
+    userId,
+    maxOthers: MAX_OTHER_NODES,
+  })
+  const named = [...told].map(([key, number]): [string, number] => [key === entry ? nodeId : key, number])
+  return Object.fromEntries(named.filter(([key, number]) => number > 0 && (key !== nodeId || entry !== null)))
 }
 
 /** A provider that throws refuses: a broken check must not let anybody in. */

@@ -102,8 +102,13 @@ describeEachStore('append', (openStore) => {
     await store.registerNode({ nodeId: 'b', userId: 'someone-else' })
     await store.registerNode({ nodeId: 'c', userId: 'me' })
 
-    const vector = await store.getHandshakeVector({ nodeIds: ['a', 'nobody'], userId: 'me', maxOthers: 10 })
-    const asked = await store.getHandshakeVector({ nodeIds: ['b'], userId: 'me', maxOthers: 0 })
+    const vector = await store.getHandshakeVector({
+      nodeIds: ['a', 'nobody'],
+      entry: null,
+      userId: 'me',
+      maxOthers: 10,
+    })
+    const asked = await store.getHandshakeVector({ nodeIds: ['b'], entry: null, userId: 'me', maxOthers: 0 })
 
     expect([...vector.keys()].sort()).toEqual(['a', 'c', 'd'])
     expect([...asked]).toEqual([['b', 1]])

@@ -72,7 +72,7 @@ export function requestOf(
   return {
     operation,
     wireJson: operationToWireJson(operation),
-    access: createWriteAccess(writeScope, advancesVector),
+    access: createWriteAccess(writeScope, advancesVector ? 'owner' : 'nobody'),
   }
 }
 

@@ -1,4 +1,5 @@
 import { WebSocket } from 'ws'
+import type { AuthContext } from '../../src/auth/provider.ts'
 import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Runtime } from '../../src/core/runtime.ts'
@@ -90,8 +91,7 @@ export class SocketClient implements Disposable {
   }
 }
 
-export interface TokenClaims {
-  readonly userId: string
+export interface TokenClaims extends Omit<AuthContext, 'scopes'> {
   /** null: everything */
   readonly scopes: ScopeMap | null
 }
@@ -121,8 +121,8 @@ export function handshakeOf(nodeId: string, claims: Partial<TokenClaims> = {}, c
 export async function startSocketServer(config: Partial<KoraSyncServerConfig> = {}): Promise<SocketServer> {
   const auth = new TokenAuthProvider({
     validate: async (token) => {
-      const { userId, scopes } = JSON.parse(token) as TokenClaims
-      return scopes === null ? { userId } : { userId, scopes }
+      const { scopes, ...context } = JSON.parse(token) as TokenClaims
+      return scopes === null ? context : { ...context, scopes }
     },
   })
   const server = new KoraSyncServer({

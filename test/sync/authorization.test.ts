@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { guestEntry } from '../../src/core/version-vector.ts'
 import { createView } from '../../src/core/view.ts'
 import type { NodeRegistration } from '../../src/store/store.ts'
 import { authorizeClient, authorizePeer, type ClientAccess } from '../../src/sync/authorization.ts'
@@ -30,24 +31,34 @@ test('a client sees by its view and writes by its token, whatever it wishes to s
   expect(access.mayWrite('notes', { team: 'a' })).toBe(false)
 })
 
-test('its own node is moved by who speaks for it, that of the server by nobody', async () => {
+test('moves the entry of its own node as owner or as guest, and that of the server never', async () => {
   const other = { nodeId: 'tablet', userId: 'u1', viewKey: null, legacyPosition: 0 }
   const registered = new Map([['tablet', other]])
-  const moves = async (access: ClientAccess, nodeId: string) => (await access.writesAs(nodeId)).advancesVector
+  const moved = async (access: ClientAccess, nodeId = 'phone') =>
+    (await access.writesAs(nodeId)).vectorEntryOf(nodeId)
 
-  expect(await moves(clientOf({ node: { userId: 'u1' } }), 'phone')).toBe(true)
-  expect(await moves(clientOf({ node: { userId: 'u2' } }), 'phone')).toBe(false)
-  expect(await moves(clientOf({ auth: { deviceId: 'phone' }, node: { userId: 'u2' } }), 'phone')).toBe(true)
-  expect(await moves(clientOf({ auth: { deviceId: 'laptop' }, node: { userId: 'u1' } }), 'phone')).toBe(false)
-  expect(await moves(clientOf({ registered }), 'tablet')).toBe(true)
-  expect(await moves(clientOf({ registered, auth: { userId: 'u2' } }), 'tablet')).toBe(false)
-  expect(await moves(clientOf({ registered, auth: { isAnonymous: true } }), 'tablet')).toBe(false)
-  expect(await moves(clientOf({ isOpen: true }), 'anybody')).toBe(true)
-  expect(await moves(clientOf({ isOpen: true }), 'server')).toBe(false)
+  expect(await moved(clientOf({ node: { userId: 'u1' } }))).toBe('phone')
+  expect(await moved(clientOf({ node: { userId: 'u2' } }))).toBe(guestEntry('phone', 'u1'))
+  expect(await moved(clientOf({ auth: { isAnonymous: true } }))).toBe(guestEntry('phone', ''))
+  expect(await moved(clientOf({ auth: { deviceId: 'phone' }, node: { userId: 'u2' } }))).toBe('phone')
+  expect(await moved(clientOf({ auth: { deviceId: 'laptop' }, node: { userId: 'u1' } }))).toBe(null)
+  expect(await moved(clientOf({ registered }), 'tablet')).toBe('tablet')
+  expect(await moved(clientOf({ registered, auth: { userId: 'u2' } }), 'tablet')).toBe(null)
+  expect(await moved(clientOf({ registered, auth: { isAnonymous: true } }), 'tablet')).toBe(null)
+  expect(await moved(clientOf({ isOpen: true }), 'anybody')).toBe('anybody')
+  expect(await moved(clientOf({ isOpen: true }), 'server')).toBe(null)
 })
 
-test('a client of another server moves no vector here', async () => {
+test('is told of its own node what it has sent itself, and without an identity nothing', () => {
+  expect(clientOf({ node: { userId: 'u1' } }).ownEntry).toBe('phone')
+  expect(clientOf({ node: { userId: 'u2' } }).ownEntry).toBe(guestEntry('phone', 'u1'))
+  expect(clientOf({ auth: { isAnonymous: true } }).ownEntry).toBe(null)
+  expect(clientOf({ auth: { deviceId: 'laptop' }, node: { userId: 'u1' } }).ownEntry).toBe(null)
+  expect(clientOf({ isOpen: true, auth: { isAnonymous: true } }).ownEntry).toBe('phone')
+})
+
+test('a client of another server moves no entry here', async () => {
   const access = authorizePeer({ nodeId: 'phone', auth: { userId: 'u1' }, scope: null, subsets: [] })
 
-  expect((await access.writesAs('phone')).advancesVector).toBe(false)
+  expect((await access.writesAs('phone')).vectorEntryOf('phone')).toBe(null)
 })

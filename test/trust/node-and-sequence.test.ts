@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
+import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
 import { randomOf, type SocketClient, seedOf, startSocketServer } from '../support/socket-client.ts'
@@ -101,4 +102,107 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
     )
     expect(own.filter(({ id }) => !stored.has(id))).toEqual([])
   })
+
+  test('a visitor loses nothing to another one who uses the same node id', async () => {
+    await using store = await openStore()
+    await using server = await startSocketServer({ store })
+    const own = inserts('phone', 5)
+    const visitor = (n: number) => ({ userId: `anon-${n}`, isAnonymous: true })
+    using victim = await server.connect('phone', visitor(1), { versionVector: { phone: 2 } })
+    await pushed(victim, own.slice(0, 2), 'v1')
+    victim[Symbol.dispose]()
+    using mallory = await server.connect('phone', visitor(2))
+    await pushed(mallory, forgedAs('phone', [3, 4, 5, 1000]), 'm')
+
+    using returning = await server.connect('phone', visitor(3), { versionVector: { phone: 5 } })
+    await pushed(returning, unsent(returning, 'phone', own), 'v2')
+    expect(await missingOf(store, own)).toEqual([])
+
+    using signedIn = await server.connect('phone', { userId: 'victim' }, { versionVector: { phone: 6 } })
+    const more = [...own, ...inserts('phone', 6).slice(5)]
+    await pushed(signedIn, unsent(signedIn, 'phone', more), 'v3')
+    expect(await missingOf(store, more)).toEqual([])
+    // What the visitors have sent under its id does not count as the user's, then or later.
+    await pushed(mallory, forgedAs('phone', [2000]), 'm2')
+    using again = await server.connect('phone', { userId: 'victim' }, { versionVector: { phone: 6 } })
+    expect(toldOf(again, 'phone')).toBe(6)
+  })
+
+  test('people who share a device each go on from what they have sent', async () => {
+    await using store = await openStore()
+    await using server = await startSocketServer({ store })
+    const own = inserts('tablet', 8)
+    const vector = { versionVector: { tablet: 8 } }
+    using anna = await server.connect('tablet', { userId: 'anna' })
+    await pushed(anna, own.slice(0, 5), 'a')
+    using ben = await server.connect('tablet', { userId: 'ben' }, vector)
+    expect(toldOf(ben, 'tablet')).toBe(0)
+    await pushed(ben, own, 'b')
+
+    using benAgain = await server.connect('tablet', { userId: 'ben' }, vector)
+    using annaAgain = await server.connect('tablet', { userId: 'anna' }, vector)
+    using other = await server.connect('laptop', { userId: 'carl' }, vector)
+
+    expect(toldOf(benAgain, 'tablet')).toBe(8)
+    expect(toldOf(annaAgain, 'tablet')).toBe(5)
+    // Whoever else has the operations does not send them back.
+    expect(toldOf(other, 'tablet')).toBe(8)
+    expect([...(await store.getVersionVector())]).toEqual([['tablet', 5]])
+  })
+
+  test('a token of another device neither moves a node nor is told of it', async () => {
+    await using store = await openStore()
+    await using server = await startSocketServer({ store })
+    using device = await server.connect('phone', { userId: 'anna', deviceId: 'phone' })
+    await pushed(device, inserts('phone', 2), 'a')
+    using elsewhere = await server.connect('phone', { userId: 'anna', deviceId: 'laptop' })
+    await pushed(elsewhere, forgedAs('phone', [9]), 'm')
+
+    using again = await server.connect('phone', { userId: 'anna', deviceId: 'phone' })
+
+    expect(toldOf(elsewhere, 'phone')).toBe(0)
+    expect(toldOf(again, 'phone')).toBe(2)
+  })
+
+  test('nobody is told of nodes of other users that it has not heard of', async () => {
+    await using store = await openStore()
+    await using server = await startSocketServer({ store })
+    using anna = await server.connect('phone', { userId: 'anna' })
+    await pushed(anna, inserts('phone', 1), 'a')
+    using visitor = await server.connect('kiosk', { userId: 'anon-1', isAnonymous: true })
+    await pushed(visitor, inserts('kiosk', 1), 'v')
+
+    using ben = await server.connect('laptop', { userId: 'ben' })
+    using anonymous = await server.connect('tablet', { userId: 'anon-2', isAnonymous: true })
+
+    expect(ben.ofType('handshake-response')[0]?.versionVector).toEqual({})
+    expect(anonymous.ofType('handshake-response')[0]?.versionVector).toEqual({})
+  })
 })
+
+function inserts(nodeId: string, count: number): Operation[] {
+  const author = new OperationAuthor(nodeId)
+  return Array.from({ length: count }, (_, i) => author.insert(recordIdOf(`${nodeId}${i}`), { n: i }))
+}
+
+function forgedAs(nodeId: string, sequenceNumbers: readonly number[]): Operation[] {
+  const [template] = inserts(nodeId, 1)
+  return sequenceNumbers.map((sequenceNumber) =>
+    withId({ ...(template as Operation), recordId: recordIdOf(`forged${sequenceNumber}`), sequenceNumber }),
+  )
+}
+
+function toldOf(client: SocketClient, nodeId: string): number {
+  return client.ofType('handshake-response')[0]?.versionVector[nodeId] ?? 0
+}
+
+/** What a Kora client sends after its handshake. */
+function unsent(client: SocketClient, nodeId: string, own: readonly Operation[]): Operation[] {
+  return own.filter(({ sequenceNumber }) => sequenceNumber > toldOf(client, nodeId))
+}
+
+async function missingOf(store: ServerStore, own: readonly Operation[]): Promise<Operation[]> {
+  const log = await store.getOperationsAfterDelivery(0, 10_000)
+  const stored = new Set(log.map(({ operation }) => operation.id))
+  return own.filter(({ id }) => !stored.has(id))
+}

@@ -94,9 +94,11 @@ export class BatchOverlay {
     if (entry.wireJson !== null) this.#wireJsonById.set(entry.operation.id, entry.wireJson)
   }
 
-  /** Moves the version vector of the node up to the sequence number. */
-  advance(nodeId: string, sequenceNumber: number): void {
-    if (sequenceNumber > (this.vector.get(nodeId) ?? 0)) this.vector.set(nodeId, sequenceNumber)
+  /** Moves an entry of the version vector up to the sequence number. */
+  advance(entry: string | null, sequenceNumber: number): void {
+    if (entry !== null && sequenceNumber > (this.vector.get(entry) ?? 0)) {
+      this.vector.set(entry, sequenceNumber)
+    }
   }
 }
 

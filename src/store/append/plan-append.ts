@@ -36,7 +36,7 @@ export interface AppendPlan {
   readonly entries: readonly PlannedEntry[]
   /** Each record that changed, once, with its final state. */
   readonly records: readonly PlannedRecord[]
-  /** Node id → the least that its entry of the version vector must be afterwards. */
+  /** Entry of the version vector (a node id, or a guest's) → the least that it must be afterwards. */
   readonly vector: ReadonlyMap<string, number>
   /** One per request, in order. */
   readonly results: readonly PlannedResult[]
@@ -129,7 +129,7 @@ function* planOperation(request: OperationRequest, batch: Batch): Loading<Planne
   const firstEntry = overlay.entries.length
   applyChange({ operation, wireJson: request.wireJson, record, after }, batch)
   for (const sideEffect of verdict.sideEffects) applyChange({ ...sideEffect, wireJson: null }, batch)
-  if (access.advancesVector) overlay.advance(operation.nodeId, operation.sequenceNumber)
+  overlay.advance(access.vectorEntryOf(operation.nodeId), operation.sequenceNumber)
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
 }
 
@@ -175,7 +175,7 @@ function planRepeated(
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
   }
-  if (request.access.advancesVector) overlay.advance(operation.nodeId, sequenceNumber)
+  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
 }
 

@@ -1,6 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { nodeOfEntry } from '../../core/version-vector.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
 import {
   type FoundRecord,
@@ -36,6 +37,8 @@ export interface MemoryRecord {
 export class MemoryLog implements LogSource {
   readonly tracked = new TrackedFields()
   readonly vector = new Map<string, number>()
+  /** Node id → the highest number of it and of its guests. */
+  readonly #maxSequences = new Map<string, number>()
   readonly #blobs: MemoryBlobs
   readonly #serverNodeId: string
   readonly #base: number
@@ -116,8 +119,15 @@ export class MemoryLog implements LogSource {
     return results
   }
 
-  advance(nodeId: string, sequenceNumber: number): void {
-    if (sequenceNumber > (this.vector.get(nodeId) ?? 0)) this.vector.set(nodeId, sequenceNumber)
+  advance(entry: string, sequenceNumber: number): void {
+    if (sequenceNumber > (this.vector.get(entry) ?? 0)) this.vector.set(entry, sequenceNumber)
+    const nodeId = nodeOfEntry(entry)
+    if (sequenceNumber > this.maxSequenceOf(nodeId)) this.#maxSequences.set(nodeId, sequenceNumber)
+  }
+
+  /** What is stored of a node, whoever has sent it; 0 for nothing. */
+  maxSequenceOf(nodeId: string): number {
+    return this.#maxSequences.get(nodeId) ?? 0
   }
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────

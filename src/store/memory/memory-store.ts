@@ -7,7 +7,7 @@ import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
-import type { VersionVector } from '../../core/version-vector.ts'
+import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
@@ -174,22 +174,24 @@ export class MemoryServerStore implements ServerStore {
 
   async getVersionVector(): Promise<VersionVector> {
     this.#assertOpen()
-    return new Map(this.#log.vector)
+    return new Map([...this.#log.vector].filter(([entry]) => !isGuestEntry(entry)))
   }
 
-  async getHandshakeVector({ nodeIds, userId, maxOthers }: HandshakeVectorQuery): Promise<VersionVector> {
+  async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
     this.#assertOpen()
-    const { vector } = this.#log
+    const { nodeIds, entry, userId, maxOthers } = query
     const found = new Map<string, number>()
     for (const nodeId of nodeIds) {
-      const sequenceNumber = vector.get(nodeId)
-      if (sequenceNumber !== undefined) found.set(nodeId, sequenceNumber)
+      const sequenceNumber = this.#log.maxSequenceOf(nodeId)
+      if (sequenceNumber > 0) found.set(nodeId, sequenceNumber)
     }
+    if (entry !== null) found.set(entry, this.#log.vector.get(entry) ?? 0)
     let others = 0
-    for (const [nodeId, sequenceNumber] of vector) {
+    for (const [nodeId, sequenceNumber] of this.#log.vector) {
       if (others >= maxOthers) break
       const owner = this.#nodes.get(nodeId)?.userId ?? null
-      if (found.has(nodeId) || (owner !== null && owner !== userId)) continue
+      if (found.has(nodeId) || isGuestEntry(nodeId)) continue
+      if (owner !== null && owner !== userId) continue
       found.set(nodeId, sequenceNumber)
       others++
     }

@@ -1,4 +1,4 @@
-import type { VersionVector } from '../../core/version-vector.ts'
+import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { PostgresDatabase } from './database.ts'
 
@@ -13,30 +13,39 @@ export class NodeRegistry {
   }
 
   async vector(): Promise<VersionVector> {
-    return new Map(
-      await this.#db.rows<[string, number]>(
-        'SELECT node_id, max_sequence FROM {nodes} WHERE max_sequence > 0',
-      ),
+    const rows = await this.#db.rows<[string, number]>(
+      'SELECT node_id, max_sequence FROM {nodes} WHERE max_sequence > 0',
     )
+    return new Map(rows.filter(([entry]) => !isGuestEntry(entry)))
   }
 
-  async handshakeVector({ nodeIds, userId, maxOthers }: HandshakeVectorQuery): Promise<VersionVector> {
-    const own = await this.#db.rows<[string, number]>(
-      'SELECT node_id, max_sequence FROM {nodes} WHERE node_id = ANY($1::text[]) AND max_sequence > 0',
-      [nodeIds],
+  async handshakeVector({ nodeIds, entry, userId, maxOthers }: HandshakeVectorQuery): Promise<VersionVector> {
+    const asked = await this.#db.rows<[string, number]>(
+      `SELECT asked.node_id, found.max_sequence
+        FROM unnest($1::text[], $2::text[]) AS asked (node_id, end_id)
+        CROSS JOIN LATERAL (
+          SELECT max(max_sequence) AS max_sequence FROM {nodes} n
+          WHERE n.node_id >= asked.node_id COLLATE "C" AND n.node_id < asked.end_id COLLATE "C"
+        ) AS found
+        WHERE found.max_sequence > 0
+        UNION ALL
+        SELECT node_id, max_sequence FROM {nodes} WHERE node_id = $3`,
+      [nodeIds, nodeIds.map(endOfEntries), entry],
     )
-    if (maxOthers <= 0) return new Map(own)
+    const vector = new Map(asked)
+    if (maxOthers <= 0) return vector
     // Two index lookups; `OR` would scan the table.
     const others = await this.#db.rows<[string, number]>(
       `(SELECT node_id, max_sequence FROM {nodes}
           WHERE user_id = $1 AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
         UNION ALL
         (SELECT node_id, max_sequence FROM {nodes}
-          WHERE user_id IS NULL AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
+          WHERE user_id IS NULL AND max_sequence > 0 AND node_id <> ALL ($2::text[])
+            AND strpos(node_id, chr(31)) = 0 LIMIT $3)
         LIMIT $3`,
-      [userId, nodeIds, maxOthers],
+      [userId, entry === null ? nodeIds : [...nodeIds, entry], maxOthers],
     )
-    return new Map([...own, ...others])
+    return new Map([...vector, ...others])
   }
 
   async find(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {

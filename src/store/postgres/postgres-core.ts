@@ -109,7 +109,7 @@ export class PostgresCore {
   /** Plans and writes a batch in a transaction of its own. */
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     const names = await this.internNames(
-      requests.flatMap((request) => (isServerWrite(request) ? [] : [request.operation.nodeId])),
+      requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request))),
       requests.map((request) => (isServerWrite(request) ? request : request.operation).collection),
     )
     return this.transaction((transaction) => this.appendIn(transaction, requests, names), {
@@ -202,4 +202,10 @@ function rowsByCollection(
     else own.push({ recordId, state })
   }
   return [...rows].sort(([a], [b]) => (a < b ? -1 : 1))
+}
+
+/** The node of an operation, and the entry of the vector that it moves, where that is another. */
+function entriesOf({ operation: { nodeId }, access }: AppendRequest): string[] {
+  const entry = access.vectorEntryOf(nodeId)
+  return entry === null || entry === nodeId ? [nodeId] : [nodeId, entry]
 }

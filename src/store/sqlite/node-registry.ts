@@ -1,5 +1,5 @@
 import type { Statement } from 'better-sqlite3'
-import type { VersionVector } from '../../core/version-vector.ts'
+import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import type { ListedNode } from '../restore.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
@@ -24,19 +24,20 @@ export class NodeRegistry {
   }
 
   vector(): VersionVector {
-    return new Map(this.#statements.vector.all())
+    return new Map(this.#statements.vector.all().filter(([entry]) => !isGuestEntry(entry)))
   }
 
-  handshakeVector({ nodeIds, userId, maxOthers }: HandshakeVectorQuery): VersionVector {
+  handshakeVector({ nodeIds, entry, userId, maxOthers }: HandshakeVectorQuery): VersionVector {
     const vector = new Map<string, number>()
     for (const nodeId of nodeIds) {
-      const sequenceNumber = this.maxSequenceOf(nodeId)
+      const sequenceNumber = this.#statements.maxSequenceOfAll.get(nodeId, endOfEntries(nodeId)) ?? 0
       if (sequenceNumber > 0) vector.set(nodeId, sequenceNumber)
     }
+    if (entry !== null) vector.set(entry, this.maxSequenceOf(entry))
     let others = 0
     for (const [nodeId, sequenceNumber] of this.#statements.others.iterate(userId)) {
       if (others >= maxOthers) break
-      if (vector.has(nodeId)) continue
+      if (vector.has(nodeId) || isGuestEntry(nodeId)) continue
       vector.set(nodeId, sequenceNumber)
       others++
     }
@@ -77,6 +78,11 @@ function prepareStatements(db: SqliteDatabase) {
   return {
     maxSequence: db
       .prepare<[string], number>('SELECT max_sequence FROM _kora_nodes WHERE node_id = ?')
+      .pluck(),
+    maxSequenceOfAll: db
+      .prepare<[string, string], number | null>(
+        'SELECT max(max_sequence) FROM _kora_nodes WHERE node_id >= ? AND node_id < ?',
+      )
       .pluck(),
     advance: db.prepare('UPDATE _kora_nodes SET max_sequence = ? WHERE id = ? AND max_sequence < ?'),
     vector: db
