@@ -6,6 +6,7 @@ import type { View, Visibility } from '../core/view.ts'
 import type { WriteAccess } from '../core/write-access.ts'
 import type { BlobIndex } from './blob-index.ts'
 import type { ClusterBus } from './cluster-bus.ts'
+import type { DamageSearchOptions, DamageSearchResult } from './damage/damage.ts'
 import type { OperationSearch } from './operation-search.ts'
 import type { RestorableStore } from './restore.ts'
 import type { RevocationIndex } from './revocations.ts'
@@ -266,6 +267,8 @@ export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex
   checkHealth(): Promise<void>
   /** Bytes that the data take on disk; absent where the store cannot tell. */
   getStorageBytes?(): Promise<number>
+  /** @see SearchableForDamage.findDamage; absent where nothing is stored outside of the process */
+  findDamage?(options: DamageSearchOptions): Promise<DamageSearchResult>
   /** The servers that share the store and have lately said so; absent where there can be only one. */
   listServers?(): Promise<readonly RunningServer[]>
   /** The whole of `createBackup`, for logs that fit into memory. */

@@ -134,7 +134,7 @@ export class Ingest {
       results = await this.#store.append(requests)
     } catch (error) {
       endSpan(span, error)
-      if (!(error instanceof StoreError) && group.length > 1) return this.#commitEach(group)
+      if (group.length > 1 && isOfOneBatch(error)) return this.#commitEach(group)
       this.#metrics.operations('failed', requests.length)
       logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
       const failure =
@@ -158,7 +158,7 @@ export class Ingest {
     })
   }
 
-  /** A programming error that one batch runs into is not to keep the others from being stored. */
+  /** What one batch runs into is not to keep the others from being stored. */
   async #commitEach(group: readonly QueuedBatch[]): Promise<void> {
     for (const batch of group) {
       if (!this.#hasFailed(batch)) await this.#commitGroup([batch])
@@ -206,6 +206,11 @@ export class Ingest {
     this.#roomWaiters = []
     for (const proceed of waiters) proceed()
   }
+}
+
+/** A programming error, or a damaged row: the others may never meet it. */
+function isOfOneBatch(error: unknown): boolean {
+  return !(error instanceof StoreError) || error.code === 'STORE_CORRUPT'
 }
 
 function earlierBatchFailed(): StoreError {

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
+import { probeDamage } from '../check/damage.ts'
 import { type Finding, failure, ok, warning } from '../check/finding.ts'
 import { probeAuth, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
 import { findRiskySettings } from '../check/settings.ts'
@@ -16,6 +17,7 @@ import { findUnservedOptions } from '../unserved-options.ts'
 
 interface CheckFlags extends ConfigOptionValues {
   readonly printConfig?: boolean
+  readonly deep?: boolean
 }
 
 /** `kora-server check`: says whether the server would start, and what is risky. */
@@ -25,9 +27,11 @@ export function addCheckCommand(program: Command, context: CommandContext): void
     .summary('say whether the server would start, and what is risky')
     .description(
       'Checks configuration, schema, store, keys and port without changing anything. Exit code 1 when the ' +
-        'server would not start, 2 when the configuration is wrong.',
+        'server would not start, 2 when the configuration is wrong. With --deep it reads all that is stored ' +
+        'instead, beside a running server too, and names what is damaged: exit code 1 when something is.',
     )
     .option('--print-config', 'print every option with its value and where that came from')
+    .option('--deep', 'read the whole store: checksums and ids, tables and records against the log')
   addConfigOptions(command, ['port', 'host', 'path', 'store', 'db', 'schema'])
   command
     .addHelpText(
@@ -35,7 +39,8 @@ export function addCheckCommand(program: Command, context: CommandContext): void
       `
 Examples:
   $ kora-server check
-  $ kora-server check --config production.config.ts --print-config`,
+  $ kora-server check --config production.config.ts --print-config
+  $ kora-server check --deep --db kora-server.db`,
     )
     .action((flags: CheckFlags) => check(flags, context))
 }
@@ -45,17 +50,22 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   const config = await loadCommandConfig(flags, terminal)
   if (flags.printConfig) await printConfig(config, terminal)
   const { values } = config
-  const findings = [
-    ...schemaFindings(values, terminal.cwd),
-    ...(await probeStore(values, terminal.cwd)),
+  const findings =
+    flags.deep === true ? await probeDamage(values, terminal) : await probeAll(values, terminal)
+  await printFindings(findings, terminal)
+  context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
+}
+
+async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Finding[]> {
+  return [
+    ...schemaFindings(values, cwd),
+    ...(await probeStore(values, cwd)),
     ...(await probeAuth(values)),
     ...probeTls(values),
     ...(await probePorts(values)),
     ...findRiskySettings(values),
     ...unservedFindings(values),
   ]
-  await printFindings(findings, terminal)
-  context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
 }
 
 /** Loading the configuration has validated it already. */

@@ -72,6 +72,12 @@ export class CollectionTables {
     return record ?? null
   }
 
+  /** As `find`, deleted ones too. */
+  async findAny(name: string, recordId: string): Promise<MaterializedRecord | null> {
+    const [record] = await this.query(name, { where: { id: recordId }, includeDeleted: true })
+    return record ?? null
+  }
+
   /** Ids of rows above `after`, in the order of ids. */
   async idsAfter(queries: Queries, name: string, after: string, limit: number): Promise<string[]> {
     const sql = `SELECT id FROM ${this.#db.table(name)} WHERE id > $1 ORDER BY id LIMIT $2`

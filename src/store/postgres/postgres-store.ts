@@ -9,6 +9,8 @@ import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
+import { findDamage } from '../damage/find-damage.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
@@ -44,6 +46,7 @@ import type { PostgresServerStoreOptions } from './options.ts'
 import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresClusterBus } from './postgres-cluster-bus.ts'
 import { PostgresCore } from './postgres-core.ts'
+import { PostgresDamageSource } from './postgres-damage.ts'
 import { toStoreError } from './postgres-errors.ts'
 import { listNodes, openRestore } from './postgres-restore.ts'
 import { PostgresRevocations } from './postgres-revocations.ts'
@@ -357,6 +360,13 @@ export class PostgresServerStore implements ServerStore {
     if (this.#isReadOnly) await this.#core.log.readEnd()
     // A write, because a full disk and a replica still answer questions.
     else await metaTable.set(this.#db, 'health_checked_at', this.#core.runtime.now())
+  }
+
+  /** @see SearchableForDamage.findDamage */
+  async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
+    this.#assertOpen()
+    if (this.#core.isEmpty) return { rows: 0, records: 0 }
+    return findDamage(new PostgresDamageSource(this.#core, await this.#migration.unfinished()), options)
   }
 
   async getStorageBytes(): Promise<number> {

@@ -20,6 +20,7 @@ interface CollectionTable extends QueriedTable {
   readonly collection: CollectionDefinition
   readonly upsert: Statement<ColumnValue[]>
   readonly find: Statement<[string], Row>
+  readonly findAny: Statement<[string], Row>
   readonly remove: Statement<[string]>
 }
 
@@ -72,6 +73,19 @@ export class CollectionTables {
     const table = this.#table(name)
     const row = table.find.get(recordId)
     return row === undefined ? null : rowToRecord(row, table.columns, false)
+  }
+
+  /** As `find`, deleted ones too. */
+  findAny(name: string, recordId: string): MaterializedRecord | null {
+    const table = this.#table(name)
+    const row = table.findAny.get(recordId)
+    return row === undefined ? null : rowToRecord(row, table.columns, true)
+  }
+
+  /** All rows, also of deleted records. */
+  countAll(name: string): number {
+    const rows = this.#run({ sql: `SELECT count(*) AS count FROM ${quote(name)}`, parameters: [] })
+    return Number(rows[0]?.count ?? 0)
   }
 
   /** Ids of live records that show the values, `limit` at most. */
@@ -130,6 +144,7 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
         ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
     ),
     find: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ? AND _deleted = 0`),
+    findAny: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ?`),
     remove: db.prepare(`DELETE FROM ${table} WHERE id = ?`),
   }
 }

@@ -34,7 +34,8 @@ export const LAYOUT_STATEMENTS = [
     UNIQUE (collection, record_id)
   )`,
 
-  // seq: delivery sequence; kind: 0 operation, 1 snapshot; scope: see scope-changes.ts
+  // seq: delivery sequence; kind: 0 operation, 1 snapshot; scope: see scope-changes.ts;
+  // checksum: see entry-row.ts
   `CREATE TABLE _kora_operations (
     seq INTEGER PRIMARY KEY,
     node INTEGER NOT NULL,
@@ -44,7 +45,8 @@ export const LAYOUT_STATEMENTS = [
     wall_time INTEGER NOT NULL,
     kind INTEGER NOT NULL,
     scope TEXT,
-    wire_json TEXT NOT NULL
+    wire_json TEXT NOT NULL,
+    checksum INTEGER NOT NULL
   )`,
   'CREATE INDEX _kora_operations_node ON _kora_operations (node, sequence_number)',
   'CREATE INDEX _kora_operations_record ON _kora_operations (record)', // and seq, as every index

@@ -1,5 +1,6 @@
 import { operationIdOf } from '../../protocol/wire-identity.ts'
 import type { SqliteDatabase } from './driver.ts'
+import { ENTRY_COLUMNS, type EntryRow, wireJsonOf } from './entry-row.ts'
 import type { MetaTable } from './meta-table.ts'
 import { operationIdKey } from './record-id.ts'
 
@@ -35,14 +36,20 @@ export class OperationIds {
     this.#statements = prepareStatements(db)
   }
 
-  /** Wire JSON of the operation with this id: the newest, where there are several. */
+  /**
+   * Wire JSON of the operation with this id: the newest, where there are several.
+   *
+   * @throws StoreError `STORE_CORRUPT`
+   */
   find(operationId: string): string | undefined {
     this.#load()
     const key = operationIdKey(operationId)
     const sequence = this.#bucketOf(key).get(key)
-    const waiting = sequence === undefined ? undefined : this.#statements.wireJson.get(sequence)
+    const row = sequence === undefined ? undefined : this.#statements.entry.get(sequence)
+    const waiting = row && wireJsonOf(row)
     if (waiting !== undefined && operationIdOf(waiting) === operationId) return waiting
-    return this.#statements.indexed.all(key).find((wireJson) => operationIdOf(wireJson) === operationId)
+    const indexed = this.#statements.indexed.all(key).map(wireJsonOf)
+    return indexed.find((wireJson) => operationIdOf(wireJson) === operationId)
   }
 
   /** Notes a row that has been added to the log. */
@@ -129,13 +136,15 @@ function byKey([a]: readonly [number, number], [b]: readonly [number, number]): 
 
 function prepareStatements(db: SqliteDatabase) {
   return {
-    wireJson: db.prepare<[number], string>('SELECT wire_json FROM _kora_operations WHERE seq = ?').pluck(),
+    entry: db
+      .prepare<[number], EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM _kora_operations WHERE seq = ?`)
+      .raw(),
     indexed: db
-      .prepare<[number], string>(
-        `SELECT o.wire_json FROM _kora_operation_ids i JOIN _kora_operations o ON o.seq = i.seq
-          WHERE i.id_key = ? ORDER BY i.seq DESC`,
+      .prepare<[number], EntryRow>(
+        `SELECT ${ENTRY_COLUMNS} FROM _kora_operation_ids JOIN _kora_operations USING (seq)
+          WHERE id_key = ? ORDER BY seq DESC`,
       )
-      .pluck(),
+      .raw(),
     // The id is the first property of the JSON, and its key the first 13 characters of the id.
     idsAfter: db
       .prepare<[number], [number, string]>(

@@ -18,25 +18,18 @@ import type { IndexKey } from '../delivery/plan-streams.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
+import {
+  ENTRY_COLUMNS,
+  type EntryRow,
+  KIND_OPERATION,
+  KIND_SNAPSHOT,
+  rowChecksum,
+  wireJsonOf,
+} from './entry-row.ts'
 import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
 import { OperationIds } from './operation-ids.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
-
-const KIND_OPERATION = 0
-const KIND_SNAPSHOT = 1
-
-/** A row of the log as the statements below return it, in this order. */
-type EntryRow = [
-  seq: number,
-  node: number,
-  sequenceNumber: number,
-  collection: number,
-  kind: number,
-  scope: string | null,
-  wireJson: string,
-]
-const ENTRY_COLUMNS = 'seq, node, sequence_number, collection, kind, scope, wire_json'
 
 // Most operations of a user have one text; parsed anew it would cost as much as reading the row.
 const MAX_CACHED_SCOPES = 5000
@@ -135,16 +128,27 @@ export class SqliteLog {
 
   /** Adds a row to the log; its record has been written before. */
   writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
+    const row = {
+      seq: entry.deliverySequence,
+      node: this.#nodes.intern(entry.nodeId),
+      sequenceNumber: entry.sequenceNumber,
+      record: record.ref ?? missingRecord(entry),
+      collection: this.#collections.intern(entry.collection),
+      kind: entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT,
+      scope: serializeScopeChanges(entry.scopeChanges),
+      wireJson: entry.wireJson,
+    }
     this.#statements.insertOperation.run(
-      entry.deliverySequence,
-      this.#nodes.intern(entry.nodeId),
-      entry.sequenceNumber,
-      record.ref,
-      this.#collections.intern(entry.collection),
+      row.seq,
+      row.node,
+      row.sequenceNumber,
+      row.record,
+      row.collection,
       wallTime,
-      entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT,
-      serializeScopeChanges(entry.scopeChanges),
-      entry.wireJson,
+      row.kind,
+      row.scope,
+      row.wireJson,
+      rowChecksum(row),
     )
     this.ids.add(entry.operationId, entry.deliverySequence)
     this.indexEntry(entry, tracked)
@@ -161,7 +165,13 @@ export class SqliteLog {
   }
 
   replaceScopeChanges(deliverySequence: number, changes: LogEntry['scopeChanges']): void {
-    this.#statements.updateScope.run(serializeScopeChanges(changes), deliverySequence)
+    const row = this.#statements.entry.get(deliverySequence)
+    if (row === undefined) return
+    const [seq, node, sequenceNumber, record, collection, kind] = row
+    const wireJson = wireJsonOf(row)
+    const scope = serializeScopeChanges(changes)
+    const checksum = rowChecksum({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
+    this.#statements.updateScope.run(scope, checksum, deliverySequence)
   }
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
@@ -191,7 +201,7 @@ export class SqliteLog {
   operationsAfter(after: number, limit: number): { deliverySequence: number; wireJson: string }[] {
     return this.#statements.operationsAfter
       .all(after, KIND_OPERATION, limit)
-      .map(([deliverySequence, wireJson]) => ({ deliverySequence, wireJson }))
+      .map((row) => ({ deliverySequence: row[0], wireJson: wireJsonOf(row) }))
   }
 
   operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Operation[] {
@@ -202,7 +212,9 @@ export class SqliteLog {
       .map(parseWireJson)
   }
 
-  #toEntry([seq, node, sequenceNumber, collection, kind, scope, wireJson]: EntryRow): LogEntry {
+  #toEntry(row: EntryRow): LogEntry {
+    const [seq, node, sequenceNumber, , collection, kind, scope] = row
+    const wireJson = wireJsonOf(row)
     return {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
@@ -227,8 +239,13 @@ export class SqliteLog {
   }
 }
 
-function parseWireJson(wireJson: string): Operation {
-  return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+function parseWireJson(row: EntryRow): Operation {
+  return JSON.parse(wireJsonOf(row)) as Operation // the store's own text, made from an operation
+}
+
+/** The plan has written every record before its entries. */
+function missingRecord({ recordId }: LogEntry): never {
+  throw new Error(`The record ${recordId} of an entry has no number`)
 }
 
 function prepareStatements(db: SqliteDatabase) {
@@ -246,24 +263,20 @@ function prepareStatements(db: SqliteDatabase) {
         'SELECT record_id, state FROM _kora_records WHERE collection = ?',
       )
       .raw(),
-    operationsOfRecord: db
-      .prepare<[number, number], string>(
-        'SELECT wire_json FROM _kora_operations WHERE record = ? AND kind = ? ORDER BY seq',
-      )
-      .pluck(),
+    operationsOfRecord: entries('WHERE record = ? AND kind = ? ORDER BY seq'),
     insertRecord: db.prepare('INSERT INTO _kora_records (collection, record_id, state) VALUES (?, ?, ?)'),
     updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
     insertOperation: db.prepare(
       `INSERT INTO _kora_operations
-        (seq, node, sequence_number, record, collection, wall_time, kind, scope, wire_json)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        (seq, node, sequence_number, record, collection, wall_time, kind, scope, wire_json, checksum)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     findWriteResult: db
       .prepare<[Buffer], string>('SELECT result FROM _kora_write_results WHERE key = ?')
       .pluck(),
     insertWriteResult: db.prepare('INSERT INTO _kora_write_results (key, result) VALUES (?, ?)'),
     insertIndex: db.prepare('INSERT OR IGNORE INTO _kora_scope (field, key, seq) VALUES (?, ?, ?)'),
-    updateScope: db.prepare('UPDATE _kora_operations SET scope = ? WHERE seq = ?'),
+    updateScope: db.prepare('UPDATE _kora_operations SET scope = ?, checksum = ? WHERE seq = ?'),
     indexedSequences: db
       .prepare<[number, string, number, number], number>(
         'SELECT seq FROM _kora_scope WHERE field = ? AND key = ? AND seq > ? ORDER BY seq LIMIT ?',
@@ -272,16 +285,9 @@ function prepareStatements(db: SqliteDatabase) {
     entry: entries('WHERE seq = ?'),
     entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
     entriesOfRecord: entries('WHERE record = ? ORDER BY seq'),
-    operationsAfter: db
-      .prepare<[number, number, number], [number, string]>(
-        'SELECT seq, wire_json FROM _kora_operations WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?',
-      )
-      .raw(),
-    operationsOfNode: db
-      .prepare<[number, number, number, number], string>(
-        `SELECT wire_json FROM _kora_operations
-          WHERE node = ? AND sequence_number BETWEEN ? AND ? AND kind = ? ORDER BY sequence_number, seq`,
-      )
-      .pluck(),
+    operationsAfter: entries('WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?'),
+    operationsOfNode: entries(
+      'WHERE node = ? AND sequence_number BETWEEN ? AND ? AND kind = ? ORDER BY sequence_number, seq',
+    ),
   }
 }

@@ -1,9 +1,8 @@
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import type { SqliteDatabase } from './driver.ts'
+import { ENTRY_COLUMNS, type EntryRow, KIND_OPERATION, wireJsonOf } from './entry-row.ts'
 import { encodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
-
-const KIND_OPERATION = 0
 
 // The rows of a node are sorted again for each page. Of a node with more rows than this, a walk
 // through the whole log is less work.
@@ -23,17 +22,18 @@ export function readOperations(
   const conditions = conditionsOf(core, filter)
   if (conditions === null) return []
   const rows = core.db
-    .prepare<unknown[], [number, string]>(
-      `SELECT seq, wire_json FROM _kora_operations WHERE seq > ? AND ${conditions.sql} ORDER BY seq LIMIT ?`,
+    .prepare<unknown[], EntryRow>(
+      `SELECT ${ENTRY_COLUMNS} FROM _kora_operations WHERE seq > ? AND ${conditions.sql} ORDER BY seq LIMIT ?`,
     )
     .raw()
     .iterate(after, ...conditions.values, limit)
   const found: LoggedOperation[] = []
   let bytes = 0
-  for (const [deliverySequence, wireJson] of rows) {
+  for (const row of rows) {
+    const wireJson = wireJsonOf(row)
     bytes += wireJson.length
     if (found.length > 0 && bytes > maxBytes) break
-    found.push({ deliverySequence, wireJson })
+    found.push({ deliverySequence: row[0], wireJson })
   }
   return found
 }

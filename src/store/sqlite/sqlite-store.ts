@@ -9,6 +9,8 @@ import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
+import { findDamage } from '../damage/find-damage.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, type LogSource, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
@@ -38,6 +40,7 @@ import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
 import { SqliteCore } from './sqlite-core.ts'
+import { SqliteDamageSource } from './sqlite-damage.ts'
 import { toStoreError } from './sqlite-errors.ts'
 import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
@@ -343,6 +346,17 @@ export class SqliteServerStore implements ServerStore {
     }
     // A write, because a full or read-only disk still answers questions.
     await this.#core.writes.run(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
+  }
+
+  /** @see SearchableForDamage.findDamage */
+  async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
+    this.#assertOpen()
+    const source = new SqliteDamageSource(this.#core, this.#migration.unfinished())
+    try {
+      return await findDamage(source, options)
+    } catch (error) {
+      throw toStoreError(error, this.#core.filename)
+    }
   }
 
   async getStorageBytes(): Promise<number> {

@@ -1,6 +1,9 @@
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { Workspace } from '../../support/terminal.ts'
+import { manyTodos, seedDatabase } from '../seed.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
 
 const SECRET = 'canary-secret-of-at-least-thirty-two-characters'
@@ -51,6 +54,22 @@ describe('check', () => {
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.scopes +not set, but the schema ties todos to users/m)
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.issuer +not set/m)
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.audience +not set/m)
+  })
+
+  test('reads all that is stored with --deep, and names what is damaged', async () => {
+    using workspace = workspaceWith({ schema: 'schema.mjs' })
+    const filename = join(workspace.directory, 'kora-server.db')
+    await seedDatabase(filename, manyTodos(5))
+    const sound = await workspace.run(['check', '--deep'])
+    const db = new (loadSqliteDriver())(filename)
+    db.exec("UPDATE _kora_operations SET wire_json = wire_json || ' ' WHERE seq = 2")
+    db.close()
+
+    const damaged = await workspace.run(['check', '--deep'])
+
+    expect(sound).toMatchObject({ code: 0, stdout: expect.stringMatching(/read, nothing is damaged/) })
+    expect(damaged.code).toBe(1)
+    expect(damaged.stdout).toMatch(/^error +row 2 of the log +its checksum does not fit/m)
   })
 
   test('reports a port that is taken, with exit code 1', async () => {

@@ -1,0 +1,186 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Operation } from '../../core/operation.ts'
+import { checkOperationId } from '../../core/operation-id.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
+import { replayRecord } from '../../core/record/fold.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { columnsOf } from '../materialize/columns.ts'
+import type { MaterializedRecord } from '../store.ts'
+import {
+  certain,
+  type Damage,
+  type DamageSearchOptions,
+  type DamageSearchResult,
+  type DamageSource,
+  type StoredRecordRow,
+  type StoredRow,
+  type UnreadableRow,
+} from './damage.ts'
+
+const RECORDS_PER_PAGE = 200
+const LOOK_AGAIN_MS = 100 // what a writer was about to change has changed by then
+
+/** @see SearchableForDamage.findDamage */
+export async function findDamage(
+  source: DamageSource,
+  options: DamageSearchOptions,
+): Promise<DamageSearchResult> {
+  options.onProgress?.({ phase: 'database', done: 0, total: 1 })
+  for (const damage of await source.findDatabaseDamage()) options.onDamage(damage)
+  const rows = await searchLog(source, options)
+  const records = await searchRecords(source, options)
+  for (const collection of Object.keys(source.schema?.collections ?? {})) {
+    if (source.unfinished.has(collection)) continue
+    const stray = await source.countStrayRows(collection)
+    if (stray > 0)
+      options.onDamage(certain(`table ${collection}`, `${stray} of its rows belong to no record of the log`))
+  }
+  return { rows, records }
+}
+
+// ── the log ────────────────────────────────────────────────────────────────────────────────────
+
+async function searchLog(
+  source: DamageSource,
+  { onDamage, onProgress }: DamageSearchOptions,
+): Promise<number> {
+  const { deliverySequence: end, operations } = await source.readEnd()
+  let rows = 0
+  let found = 0
+  for (let after = 0; ; ) {
+    const page = await source.readRows(after, end)
+    let last = after
+    for (const row of page) {
+      rows++
+      if ('isUnreadable' in row || row.kind === 'operation') found++ // it is there, whatever it is
+      const damage = damageOfRow(row, last)
+      if (damage !== null) onDamage(damage)
+      last = Math.max(last, row.deliverySequence)
+    }
+    onProgress?.({ phase: 'log', done: Math.min(rows, operations), total: operations })
+    if (last <= after) break
+    after = last
+  }
+  if (found !== operations) {
+    onDamage(certain('the log', `${operations} operations were stored, and ${found} of them are found`))
+  }
+  return rows
+}
+
+function damageOfRow(row: StoredRow | UnreadableRow, previous: number): Damage | null {
+  const place = `row ${row.deliverySequence} of the log`
+  if ('isUnreadable' in row) return certain(place, 'what it holds cannot be read')
+  const problem = problemOfRow(row, previous)
+  if (problem !== null) return certain(place, problem)
+  if (row.checksum !== 'none' || row.kind === 'snapshot') return null
+  const operation = JSON.parse(row.wireJson) as Operation // parsed once already
+  if (checkOperationId(operation) !== 'mismatch') return null
+  return {
+    place,
+    problem: 'its id does not follow from its content: it is damaged, or its device wrote it so',
+    isCertain: false,
+  }
+}
+
+function problemOfRow(row: StoredRow, previous: number): string | null {
+  if (row.deliverySequence <= previous) return `it stands after row ${previous}`
+  if (row.checksum === 'differs') return 'its checksum does not fit what it holds'
+  const operation = parseObject(row.wireJson)
+  if (operation === null) return 'what it holds is no operation'
+  for (const name of ['nodeId', 'sequenceNumber', 'collection', 'recordId'] as const) {
+    if (operation[name] !== row[name]) return `its ${name} is not that of the operation it holds`
+  }
+  if (row.hasOtherId) return 'it is not found by the id of the operation it holds'
+  return row.isMissingInIndex ? 'the index of scopes does not find it' : null
+}
+
+function parseObject(text: string): { readonly [key: string]: unknown } | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as { [key: string]: unknown }) : null // any object
+  } catch {
+    return null
+  }
+}
+
+// ── records and tables ─────────────────────────────────────────────────────────────────────────
+
+async function searchRecords(source: DamageSource, options: DamageSearchOptions): Promise<number> {
+  const total = await source.countRecords()
+  let records = 0
+  for (let after = 0; ; ) {
+    const page = await source.readRecords(after, RECORDS_PER_PAGE)
+    for (const record of page) {
+      const damage = await damageOfRecord(source, record, options)
+      if (damage !== null) options.onDamage(damage)
+    }
+    records += page.length
+    options.onProgress?.({ phase: 'records', done: records, total: Math.max(total, records) })
+    const last = page.at(-1)
+    if (last === undefined) return records
+    after = last.ref
+  }
+}
+
+/** Looks a second time where something does not fit: somebody may have written in between. */
+async function damageOfRecord(
+  source: DamageSource,
+  record: StoredRecordRow,
+  options: DamageSearchOptions,
+): Promise<Damage | null> {
+  const place = `record ${record.collection}/${record.recordId}`
+  if ((await problemOfRecord(source, record, options)) === null) return null
+  await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+  const [again] = await source.readRecords(record.ref - 1, 1)
+  const problem =
+    again === undefined ? 'it cannot be read again' : await problemOfRecord(source, again, options)
+  return problem === null ? null : certain(place, problem)
+}
+
+async function problemOfRecord(
+  source: DamageSource,
+  record: StoredRecordRow,
+  { schema }: DamageSearchOptions,
+): Promise<string | null> {
+  const state = readState(record.state)
+  if (state === null) return 'its state cannot be read'
+  if (source.unfinished.has(record.collection)) return null
+  const collection = ownValue((schema ?? source.schema)?.collections ?? {}, record.collection) ?? null
+  const history = await source.readHistory(record.ref)
+  if (history === null) return 'a row of its history is damaged'
+  const replayed = replayRecord(history, collection)
+  if (replayed === null) return 'no operation of the log stands behind it'
+  if (!isDeepStrictEqual(parseRecordState(serializeRecordState(replayed)), state))
+    return 'its state is not that of the replayed log'
+  if (collection === null || source.schema === null) return null
+  const shown = await source.findShown(record.collection, record.recordId)
+  if (shown === null) return 'its table has no row for it'
+  const wrong = differingColumn(shown, state, collection, source)
+  return wrong === null ? null : `column "${wrong}" of its table is not what the log gives`
+}
+
+function readState(text: string): RecordState | null {
+  try {
+    return parseRecordState(text)
+  } catch {
+    return null
+  }
+}
+
+function differingColumn(
+  shown: MaterializedRecord,
+  state: RecordState,
+  collection: CollectionDefinition,
+  { dialect }: DamageSource,
+): string | null {
+  if (shown._created_at !== state.createdAt) return '_created_at'
+  if (shown._updated_at !== state.updatedAt) return '_updated_at'
+  if (shown._deleted !== state.isDeleted) return '_deleted'
+  for (const column of columnsOf(collection, dialect)) {
+    const expected = column.show(ownValue(state.values, column.field))
+    if (!isDeepStrictEqual(shown[column.field] ?? null, expected ?? null)) return column.field
+  }
+  return null
+}

@@ -1,0 +1,181 @@
+import type { Operation } from '../../core/operation.ts'
+import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
+import { parseScopeChanges } from '../append/scope-changes.ts'
+import {
+  certain,
+  type Damage,
+  type DamageSource,
+  type StoredRecordRow,
+  type StoredRow,
+  type UnreadableRow,
+} from '../damage/damage.ts'
+import { indexRowsOf } from '../delivery/tracked-fields.ts'
+import type { MaterializedRecord } from '../store.ts'
+import { ENTRY_COLUMNS, type EntryRow, isDamaged, KIND_OPERATION } from './entry-row.ts'
+import { decodeRecordId, operationIdKey } from './record-id.ts'
+import type { SqliteCore } from './sqlite-core.ts'
+import { toStoreError } from './sqlite-errors.ts'
+
+const MAX_PAGE_ROWS = 1000
+const MAX_PAGE_BYTES = 8 * 1024 * 1024
+const MAX_DATABASE_PROBLEMS = 20
+
+/** What `check --deep` reads of an SQLite file. */
+export class SqliteDamageSource implements DamageSource {
+  readonly dialect = 'sqlite'
+  readonly unfinished: ReadonlySet<string>
+  readonly #core: SqliteCore
+  readonly #statements: ReturnType<typeof prepareStatements>
+
+  constructor(core: SqliteCore, unfinished: ReadonlySet<string>) {
+    this.#core = core
+    this.unfinished = unfinished
+    this.#statements = prepareStatements(core)
+  }
+
+  get schema() {
+    return this.#core.schema
+  }
+
+  async findDatabaseDamage(): Promise<readonly Damage[]> {
+    const found = this.#core.db.pragma(`integrity_check(${MAX_DATABASE_PROBLEMS})`) as {
+      integrity_check: string
+    }[]
+    const problems = found.map((row) => row.integrity_check).filter((text) => text !== 'ok')
+    return [
+      ...problems.map((problem) => certain('the file', problem)),
+      ...this.#statements.nodesAhead
+        .all(this.#core.serverNodeId)
+        .map(([nodeId, claimed, stored]) =>
+          certain(
+            `node ${nodeId}`,
+            `the version vector says ${claimed}, and its last operation is ${stored}`,
+          ),
+        ),
+    ]
+  }
+
+  async readEnd(): Promise<{ deliverySequence: number; operations: number }> {
+    const { db, meta, log } = this.#core
+    return db.transaction(() => ({
+      deliverySequence: log.maxSequence(),
+      operations: meta.getNumber('operation_count'),
+    }))()
+  }
+
+  async readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]> {
+    const rows: (StoredRow | UnreadableRow)[] = []
+    let bytes = 0
+    for (const row of this.#statements.rows.iterate(after, end, MAX_PAGE_ROWS)) {
+      rows.push(this.#toStoredRow(row))
+      bytes += row[7].length
+      if (bytes > MAX_PAGE_BYTES) break
+    }
+    return rows
+  }
+
+  async countRecords(): Promise<number> {
+    return this.#statements.countRecords.get() ?? 0
+  }
+
+  async readRecords(afterRef: number, limit: number): Promise<readonly StoredRecordRow[]> {
+    return this.#statements.records.all(afterRef, limit).map(([ref, collection, recordId, state]) => ({
+      ref,
+      collection: this.#core.collections.nameOf(collection),
+      recordId: decodeRecordId(recordId),
+      state,
+    }))
+  }
+
+  async readHistory(ref: number): Promise<readonly Operation[] | null> {
+    try {
+      return this.#core.log.operationsOfRecord(ref)
+    } catch (error) {
+      const { code } = toStoreError(error, this.#core.filename) as { code?: string }
+      if (code === 'STORE_CORRUPT') return null
+      throw error
+    }
+  }
+
+  async findShown(collection: string, recordId: string): Promise<MaterializedRecord | null> {
+    return this.#core.tables?.findAny(collection, recordId) ?? null
+  }
+
+  async countStrayRows(collection: string): Promise<number> {
+    return this.#core.db.transaction(() => {
+      const rows = this.#core.tables?.countAll(collection) ?? 0
+      const records = this.#statements.countRecordsOf.get(this.#core.collections.find(collection) ?? -1) ?? 0
+      return Math.max(0, rows - records)
+    })()
+  }
+
+  #toStoredRow(row: EntryRow): StoredRow | UnreadableRow {
+    const [seq, node, sequenceNumber, , collection, kind, scope, wireJson] = row
+    try {
+      const operationId = operationIdOf(wireJson)
+      const name = this.#core.collections.nameOf(collection)
+      return {
+        deliverySequence: seq,
+        kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
+        nodeId: this.#core.nodeNames.nameOf(node),
+        sequenceNumber,
+        collection: name,
+        recordId: recordIdOf(wireJson),
+        wireJson,
+        hasOtherId: !this.#isFoundById(seq, operationId),
+        checksum: isDamaged(row) ? 'differs' : 'fits',
+        isMissingInIndex: !isDamaged(row) && this.#isMissingInIndex(seq, name, scope),
+      }
+    } catch {
+      return { deliverySequence: seq, isUnreadable: true }
+    }
+  }
+
+  /** The newest ids are in no index yet. @see OperationIds */
+  #isFoundById(seq: number, operationId: string): boolean {
+    if (seq > this.#core.meta.getNumber('ids_indexed_through')) return true
+    return this.#statements.byId.get(operationIdKey(operationId), seq) !== undefined
+  }
+
+  #isMissingInIndex(seq: number, collection: string, scope: string | null): boolean {
+    const tracked = [...this.#core.tracked.of(collection)].filter(({ isReady }) => isReady)
+    const expected = indexRowsOf({ collection, scopeChanges: parseScopeChanges(scope) }, tracked)
+    return expected.some(({ id, key }) => this.#statements.indexed.get(id, key, seq) === undefined)
+  }
+}
+
+function prepareStatements({ db }: SqliteCore) {
+  return {
+    rows: db
+      .prepare<[number, number, number], EntryRow>(
+        `SELECT ${ENTRY_COLUMNS} FROM _kora_operations
+          WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`,
+      )
+      .raw(),
+    countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
+    countRecordsOf: db
+      .prepare<[number], number>('SELECT count(*) FROM _kora_records WHERE collection = ?')
+      .pluck(),
+    records: db
+      .prepare<[number, number], [number, number, Buffer | string, string]>(
+        'SELECT id, collection, record_id, state FROM _kora_records WHERE id > ? ORDER BY id LIMIT ?',
+      )
+      .raw(),
+    byId: db.prepare<[number, number], number>(
+      'SELECT 1 FROM _kora_operation_ids WHERE id_key = ? AND seq = ?',
+    ),
+    indexed: db.prepare<[number, string, number], number>(
+      'SELECT 1 FROM _kora_scope WHERE field = ? AND key = ? AND seq = ?',
+    ),
+    // The server's own numbers go on after a restore.
+    nodesAhead: db
+      .prepare<[string], [string, number, number]>(
+        `SELECT node_id, max_sequence, stored FROM (
+            SELECT node_id, max_sequence,
+              (SELECT coalesce(max(sequence_number), 0) FROM _kora_operations o WHERE o.node = n.id) AS stored
+            FROM _kora_nodes n WHERE max_sequence > 0 AND node_id <> ?
+          ) WHERE max_sequence > stored`,
+      )
+      .raw(),
+  }
+}

@@ -1,0 +1,149 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
+import type { Damage } from '../../src/store/damage/damage.ts'
+import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { appendAll, OperationAuthor } from '../support/operation-author.ts'
+import { openTestDatabase } from '../support/postgres.ts'
+import { todoSchema } from '../support/todo-app.ts'
+
+/** A database of some store, and SQL that somebody runs on it behind the store's back. */
+interface DamagedDatabase extends AsyncDisposable {
+  open(): Promise<ServerStore>
+  run(sql: string): Promise<unknown>
+}
+
+async function sqliteDatabase(): Promise<DamagedDatabase> {
+  const directory = mkdtempSync(join(tmpdir(), 'kora-damage-'))
+  const filename = join(directory, 'store.db')
+  return {
+    open: async () => createSqliteServerStore({ filename }),
+    async run(sql) {
+      const db = new (loadSqliteDriver())(filename)
+      db.exec(sql)
+      db.close()
+    },
+    [Symbol.asyncDispose]: async () => rmSync(directory, { recursive: true, force: true }),
+  }
+}
+
+async function postgresDatabase(): Promise<DamagedDatabase> {
+  const database = await openTestDatabase()
+  return {
+    open: () => createPostgresServerStore({ connectionString: database.connectionString }),
+    run: (sql) => database.query(sql),
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  }
+}
+
+async function fill(database: DamagedDatabase): Promise<void> {
+  const store = await database.open()
+  await store.setSchema(todoSchema)
+  await store.trackScopeField('todos', 'userId', { isGranted: true })
+  const author = new OperationAuthor('phone')
+  const operations = ['a', 'b', 'c'].flatMap((id) => [
+    author.insert(id, { title: `title of ${id}`, done: false, count: 0, tags: ['x'], userId: `user-${id}` }),
+    author.update(id, { done: true, tags: ['x', 'y'] }),
+  ])
+  await appendAll(store, [...operations, author.update('a', { userId: 'user-b' }), author.delete('c')])
+  await store.close()
+}
+
+async function damageIn(database: DamagedDatabase): Promise<string[]> {
+  const store = await database.open()
+  const damage: Damage[] = []
+  await store.findDamage?.({ onDamage: (found) => damage.push(found), schema: todoSchema })
+  await store.close()
+  return damage.filter(({ isCertain }) => isCertain).map(({ place, problem }) => `${place}: ${problem}`)
+}
+
+describe.each([
+  { name: 'SQLite', open: sqliteDatabase },
+  { name: 'PostgreSQL', open: postgresDatabase },
+])('looking through $name', ({ open }) => {
+  test('finds nothing in a sound store', async () => {
+    await using database = await open()
+    await fill(database)
+
+    expect(await damageIn(database)).toEqual([])
+  })
+
+  test.each([
+    {
+      what: 'a changed cell',
+      sql: `UPDATE todos SET title = 'other' WHERE id = 'a'`,
+      place: /^record todos\/a: column "title"/,
+    },
+    {
+      what: 'a missing row of a table',
+      sql: `DELETE FROM todos WHERE id = 'b'`,
+      place: /^record todos\/b: its table has no row/,
+    },
+    {
+      what: 'a row of a table that nobody wrote',
+      sql: `INSERT INTO todos (id, title, _created_at, _updated_at, _deleted) VALUES ('z', 'x', 0, 0, 0)`,
+      place: /^table todos: 1 of its rows/,
+    },
+    {
+      what: 'a changed state',
+      sql: `UPDATE _kora_records SET state = replace(state, 'title of b', 'title of c')`,
+      place: /^record todos\/b: its state is not that/,
+    },
+    {
+      what: 'an operation under another node',
+      sql: `UPDATE _kora_operations SET sequence_number = 77 WHERE seq = 4`,
+      place: /^row 4 of the log: /,
+    },
+    {
+      what: 'a missing operation',
+      sql: 'DELETE FROM _kora_operations WHERE seq = 3',
+      place: /^the log: \d+ operations were stored/,
+    },
+    {
+      what: 'a gap in the index of scopes',
+      sql: 'DELETE FROM _kora_scope WHERE seq = 5',
+      place: /^row 5 of the log: the index/,
+    },
+    {
+      what: 'a version vector that claims too much',
+      sql: `UPDATE _kora_nodes SET max_sequence = 99 WHERE node_id = 'phone'`,
+      place: /^node phone: the version vector says 99/,
+    },
+  ])('names $what', async ({ sql, place }) => {
+    await using database = await open()
+    await fill(database)
+
+    await database.run(sql)
+
+    const damage = await damageIn(database)
+    expect(damage.filter((text) => place.test(text))).toHaveLength(1)
+  })
+})
+
+describe('a damaged row of an SQLite log', () => {
+  const DAMAGE = `UPDATE _kora_operations SET wire_json = replace(wire_json, 'title of b', 'title of c') WHERE seq = 3`
+
+  test('is refused to whoever asks for it, and named', async () => {
+    await using database = await sqliteDatabase()
+    await fill(database)
+
+    await database.run(DAMAGE)
+
+    const store = await database.open()
+    const corrupt = expect.objectContaining({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining('Row 3'),
+    })
+    await expect(store.readLog(0, 100, 1e6)).rejects.toEqual(corrupt)
+    await expect(store.getOperationsAfterDelivery(0, 100)).rejects.toEqual(corrupt)
+    await expect(store.getOperationRange('phone', 1, 9)).rejects.toEqual(corrupt)
+    await expect(store.readOperations({}, { after: 0, limit: 100, maxBytes: 1e6 })).rejects.toEqual(corrupt)
+    await expect(store.exportBackup()).rejects.toEqual(corrupt)
+    expect((await store.readLog(3, 100, 1e6)).entries.length).toBeGreaterThan(3) // the rest is
+    await store.close()
+    expect(await damageIn(database)).toContain('row 3 of the log: its checksum does not fit what it holds')
+  })
+})

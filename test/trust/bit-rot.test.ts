@@ -1,0 +1,203 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import type { Operation } from '../../src/core/operation.ts'
+import { checkOperationId } from '../../src/core/operation-id.ts'
+import { createSqliteServerStore } from '../../src/index.ts'
+import { verifyBackup } from '../../src/store/backup/read-backup.ts'
+import type { Damage } from '../../src/store/damage/damage.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import {
+  randomOf,
+  type SocketServer,
+  seedOf,
+  startSocketServer,
+  type TokenClaims,
+} from '../support/socket-client.ts'
+import { todoSchema } from '../support/todo-app.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const FLIPS = sized(40, 300)
+const RECORDS = 60
+const USERS = ['alice', 'bob', 'carol']
+const READERS: readonly TokenClaims[] = [
+  { userId: 'admin', scopes: null },
+  { userId: 'alice', scopes: { todos: { userId: 'alice' } } },
+]
+
+const random = randomOf(seedOf('bit rot'))
+
+/** A store with a history: scopes, moves between them, deleted records. */
+async function fill(store: ServerStore): Promise<void> {
+  await store.setSchema(todoSchema)
+  await store.trackScopeField('todos', 'userId', { isGranted: true })
+  const authors = USERS.map((user) => new OperationAuthor(`phone of ${user}`))
+  for (let index = 0; index < RECORDS; index++) {
+    const author = authors[index % USERS.length] as OperationAuthor
+    const id = recordIdOf(`${index}`)
+    const operations = [
+      author.insert(id, {
+        title: `title ${index} ${'text '.repeat(20)}`,
+        tags: ['a'],
+        userId: USERS[index % 3] ?? '',
+      }),
+      author.update(id, { done: true, tags: ['a', `${index}`] }),
+      ...(index % 7 === 0 ? [author.update(id, { userId: 'alice' })] : []),
+      ...(index % 11 === 0 ? [author.delete(id)] : []),
+    ]
+    await appendAll(store, operations)
+  }
+}
+
+/** Everything that is served of a store: to clients through the protocol, and to whoever queries. */
+interface Served {
+  /** Per reader the operations, in order, as text. */
+  readonly operations: readonly (readonly string[])[]
+  readonly records: string
+  /** Something was refused because it is damaged. */
+  readonly isReported: boolean
+}
+
+async function serve(store: ServerStore): Promise<Served> {
+  let isReported = false
+  const operations: string[][] = []
+  await using server = await startSocketServer({ store } as Parameters<typeof startSocketServer>[0])
+  for (const claims of READERS) {
+    const { texts, isCutOff } = await readAll(server, claims)
+    operations.push(texts)
+    isReported ||= isCutOff
+  }
+  const records = await store.queryCollection('todos', { includeDeleted: true }).catch(() => {
+    isReported = true
+    return []
+  })
+  return { operations, records: JSON.stringify(records), isReported }
+}
+
+async function readAll(server: SocketServer, claims: TokenClaims) {
+  using client = await server.connect(`reader for ${claims.userId}`, claims)
+  const texts = client
+    .ofType('operation-batch')
+    .flatMap((batch) => batch.operations.map((operation) => JSON.stringify(operation)))
+  return { texts, isCutOff: client.isEnded }
+}
+
+async function findDamage(filename: string): Promise<Damage[]> {
+  const damage: Damage[] = []
+  const store = createSqliteServerStore({ filename, readOnly: true })
+  try {
+    await store.findDamage({ onDamage: (found) => damage.push(found) })
+  } finally {
+    await store.close().catch(() => {})
+  }
+  return damage.filter(({ isCertain }) => isCertain)
+}
+
+type Outcome = 'harmless' | 'refused' | 'named' | 'UNNOTICED' | 'SERVED WRONG'
+
+/** What comes of a store one bit of which is another. */
+async function outcomeOf(filename: string, sound: Served): Promise<Outcome> {
+  let served: Served
+  try {
+    const store = createSqliteServerStore({ filename })
+    try {
+      served = await serve(store)
+    } finally {
+      await store.close().catch(() => {})
+    }
+  } catch {
+    return 'refused' // it does not open, or does not start
+  }
+  if (hasServedWrong(served, sound)) return 'SERVED WRONG'
+  const isSame = JSON.stringify(served.operations) === JSON.stringify(sound.operations)
+  if (isSame && served.records === sound.records) return 'harmless'
+  const named = await findDamage(filename).catch(() => 'unreadable' as const)
+  if (named === 'unreadable' || named.length > 0) return 'named'
+  return served.isReported ? 'refused' : 'UNNOTICED'
+}
+
+/** An operation that nobody wrote so, or whose id no longer follows from it. */
+function hasServedWrong(served: Served, sound: Served): boolean {
+  return served.operations.some((texts, reader) => {
+    const written = new Set(sound.operations[reader])
+    return texts.some(
+      (text) => !written.has(text) || checkOperationId(JSON.parse(text) as Operation) === 'mismatch',
+    )
+  })
+}
+
+function flipBit(bytes: Buffer, position: number): Buffer {
+  const damaged = Buffer.from(bytes)
+  damaged[position] = (damaged[position] ?? 0) ^ (1 << Math.floor(random() * 8))
+  return damaged
+}
+
+describe('a bit that is another than was written', () => {
+  test(
+    'in an SQLite store is never served as an operation, and never goes unnoticed',
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'kora-bit-rot-'))
+      try {
+        const filename = join(directory, 'store.db')
+        const store = createSqliteServerStore({ filename })
+        await fill(store)
+        await store.close()
+        const bytes = readFileSync(filename)
+        const copy = join(directory, 'copy.db')
+        writeFileSync(copy, bytes)
+        const whole = createSqliteServerStore({ filename: copy })
+        const sound = await serve(whole)
+        await whole.close()
+        expect(sound.isReported).toBe(false)
+        expect(sound.operations.map((texts) => texts.length > RECORDS / 3)).toEqual([true, true])
+
+        const outcomes: Record<string, number> = {}
+        const bad: { position: number; outcome: Outcome }[] = []
+        for (let flip = 0; flip < FLIPS; flip++) {
+          const position = Math.floor(random() * bytes.length)
+          for (const suffix of ['-wal', '-shm']) rmSync(`${copy}${suffix}`, { force: true })
+          writeFileSync(copy, flipBit(bytes, position))
+          const outcome = await outcomeOf(copy, sound)
+          outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+          if (outcome === 'UNNOTICED' || outcome === 'SERVED WRONG') bad.push({ position, outcome })
+        }
+
+        reportFigures('bit rot, SQLite', { flips: FLIPS, 'bytes of the file': bytes.length, ...outcomes })
+        expect(bad).toEqual([])
+        expect(outcomes.named ?? 0).toBeGreaterThan(0) // some have hit what is read
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
+    },
+    timeoutMs(300_000),
+  )
+
+  test(
+    'in a backup refuses it',
+    async () => {
+      const store = createSqliteServerStore({ filename: ':memory:' })
+      await fill(store)
+      const backup = Buffer.from(await store.exportBackup())
+      await store.close()
+      async function* piece(bytes: Buffer): AsyncGenerator<Uint8Array> {
+        yield bytes
+      }
+      expect((await verifyBackup(piece(backup))).operations).toBeGreaterThan(RECORDS)
+
+      for (let flip = 0; flip < FLIPS * 5; flip++) {
+        const position = Math.floor(random() * backup.length)
+        await expect(verifyBackup(piece(flipBit(backup, position))), `at ${position}`).rejects.toMatchObject({
+          code: 'BACKUP_INVALID',
+        })
+      }
+      reportFigures('bit rot, backup', {
+        flips: FLIPS * 5,
+        'bytes of the file': backup.length,
+        refused: FLIPS * 5,
+      })
+    },
+    timeoutMs(120_000),
+  )
+})
