@@ -47,7 +47,7 @@ function sections(command: Command, parentName = ''): string[] {
 }
 
 /** The definitions need a context; nothing of it is used before a command runs. */
-function contextOfNobody(): CommandContext {
+export function contextOfNobody(): CommandContext {
   const output: Pick<Output, 'isTerminal' | 'columns'> = { isTerminal: false, columns: 100 }
   return {
     terminal: { stdout: output, stderr: output, env: {} } as Terminal,

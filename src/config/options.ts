@@ -102,7 +102,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: './kora-server.db',
     env: 'KORA_DB',
     flag: '--db <file or URL>',
-    help: 'SQLite file; created when it does not exist.',
+    help: 'SQLite file; created when it does not exist. `KORA_DB` counts only where there is no `DATABASE_URL`.',
   },
   {
     path: 'store.durability',

@@ -66,7 +66,7 @@ class OverrideCollector implements Overrides {
     const store = this.#flag('store')
     const db = this.#flag('db')
     if (db !== undefined) this.#overrideDatabase(db, store)
-    else this.#collectStoreVariables(store)
+    else this.#collectStoreVariables()
     if (store !== undefined) this.overrides.set('store.driver', store)
   }
 
@@ -79,12 +79,10 @@ class OverrideCollector implements Overrides {
     this.overrides.set(driver === 'postgres' ? 'store.connectionString' : 'store.filename', db)
   }
 
-  #collectStoreVariables(store: Override | undefined): void {
+  /** A PostgreSQL that is named wins over a file: the container image names a file where nothing else does. */
+  #collectStoreVariables(): void {
     const url = this.#variable('DATABASE_URL')
     const file = this.#variable('KORA_DB')
-    if (url !== undefined && file !== undefined && store === undefined) {
-      this.#report('store', 'DATABASE_URL and KORA_DB are both set; unset one, or choose with --store')
-    }
     if (file !== undefined && POSTGRES_URL.test(String(file.value))) {
       this.#report('store.filename (KORA_DB)', 'is a PostgreSQL URL; set DATABASE_URL instead')
     }

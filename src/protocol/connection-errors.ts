@@ -1,6 +1,6 @@
 /**
  * Why a connection ends: the code of the `error` message that the client is sent first (where
- * there is one), the WebSocket close code, and what it means. Kora clients treat all close codes
+ * there is one), the WebSocket close code, what it means, and what an operator does about it. Kora clients treat all close codes
  * alike and reconnect; the codes are for people and tools.
  */
 export const CONNECTION_ERRORS = {
@@ -9,106 +9,127 @@ export const CONNECTION_ERRORS = {
     retriable: false,
     message: 'Authentication failed',
     meaning: 'The token is missing, invalid, or of an unknown user.',
+    remedy: '`kora-server token inspect <jwt>` says how the server takes a token.',
   },
   TOKEN_EXPIRED: {
     closeCode: 4003,
     retriable: true,
     message: 'The token has expired',
     meaning: 'The session outlived its token; the client returns with a fresh one and resumes.',
+    remedy: 'Nothing, as long as the app hands out a fresh token when it is asked for one.',
   },
   HANDSHAKE_REQUIRED: {
     closeCode: 4004,
     retriable: false,
     message: 'The first message must be a handshake',
     meaning: 'Something was sent before the handshake was accepted. It was not processed.',
+    remedy: 'Report it to the author of the client.',
   },
   HANDSHAKE_TIMEOUT: {
     closeCode: 4008,
     retriable: true,
     message: 'No handshake arrived in time',
     meaning: 'The connection was opened but stayed silent.',
+    remedy:
+      'Look for a proxy that does not pass WebSocket messages on; limits.handshakeTimeout sets the time.',
   },
   DUPLICATE_HANDSHAKE: {
     closeCode: 4009,
     retriable: false,
     message: 'Handshake already completed',
     meaning: 'A second handshake on one connection.',
+    remedy: 'Report it to the author of the client.',
   },
   PROTOCOL_ERROR: {
     closeCode: 4002,
     retriable: false,
     message: 'Not a valid message of the sync protocol',
     meaning: 'A frame could not be decoded; the message names the property.',
+    remedy: 'Report it to the author of the client, or look for something between that changes frames.',
   },
   MESSAGE_TOO_LARGE: {
     closeCode: 1009,
     retriable: false,
     message: 'The message is too large',
     meaning: 'A frame is larger than limits.maxMessageBytes.',
+    remedy: 'Let the client send smaller batches, or raise limits.maxMessageBytes.',
   },
   SCHEMA_MISMATCH: {
     closeCode: 1000,
     retriable: false,
     message: 'schema version mismatch',
     meaning: "The client's schema version is outside the supported range.",
+    remedy: 'Update the app, or let older versions in with supportedSchemaVersions.',
   },
   RATE_LIMIT: {
     closeCode: 4014,
     retriable: true,
     message: 'Too many operations; send again later',
     meaning: 'A batch could not be slowed down within the time that a client waits.',
+    remedy: 'Kora clients send again by themselves; limits.maxOpsPerMinute sets the rate.',
   },
   MAX_CONNECTIONS: {
     closeCode: 4029,
     retriable: true,
     message: 'max connections reached',
     meaning: 'maxConnections, or a limit per user or address, is reached.',
+    remedy:
+      'Raise the limit that the message names. Behind a proxy, set http.trustProxy, or all clients count as one address.',
   },
   SLOW_CONSUMER: {
     closeCode: 4010,
     retriable: true,
     message: 'The client reads too slowly',
     meaning: 'The send buffer stayed full, or nothing was acknowledged for too long.',
+    remedy:
+      'Nothing: the client comes back and goes on where it was. limits.maxBufferedBytes sets how much may wait.',
   },
   IDLE_TIMEOUT: {
     closeCode: 4011,
     retriable: true,
     message: 'The connection is idle',
     meaning: 'Pings went unanswered: the connection is dead.',
+    remedy: 'Nothing, unless it is frequent: then let proxies keep idle connections for over a minute.',
   },
   REVOKED: {
     closeCode: 4012,
     retriable: false,
     message: 'The session was revoked',
     meaning: 'An operator ended the sessions of this user or device.',
+    remedy:
+      '`kora-server revoke --list` shows what is revoked; a token that is issued from now on is accepted.',
   },
   SERVER_STOPPING: {
     closeCode: 1001,
     retriable: true,
     message: 'server shutting down',
     meaning: 'The server is going away; another one, or the next start, takes over.',
+    remedy: 'Nothing: clients come back by themselves.',
   },
   INVALID_TIMESTAMP: {
     closeCode: 4013,
     retriable: false,
     message: 'The clock of the device is ahead of the server',
     meaning: 'For clients without per-operation refusals; they stamp their queue again and return.',
+    remedy: 'Set the clock of the device.',
   },
   SYNC_ERROR: {
     closeCode: 1011,
     retriable: true,
     message: 'The server could not process the message',
     meaning: "An error inside the server; its log has the details, under the session's id.",
+    remedy: 'Look for the session in the log, and report the error that stands there.',
   },
   STORE_UNAVAILABLE: {
     closeCode: 1013,
     retriable: true,
     message: 'The store cannot be written right now; send again later',
     meaning: 'The database is full, locked, read-only or away. Nothing of the batch was stored.',
+    remedy: 'See `GET /ready` for the reason; clients send again by themselves.',
   },
 } as const satisfies Record<
   string,
-  { closeCode: number; retriable: boolean; message: string; meaning: string }
+  { closeCode: number; retriable: boolean; message: string; meaning: string; remedy: string }
 >
 
 export type ConnectionErrorCode = keyof typeof CONNECTION_ERRORS

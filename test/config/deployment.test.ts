@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { parse as parseToml } from 'smol-toml'
 import { describe, expect, test } from 'vitest'
 import { parseAllDocuments } from 'yaml'
 import { ENVIRONMENT_VARIABLES } from '../../src/config/options.ts'
@@ -8,12 +9,15 @@ type Node = { readonly [key: string]: Node } & string
 
 /** The documents of a file in config/, read strictly: no unknown tags, no key twice. */
 function documentsOf(name: string): Node[] {
-  const text = readFileSync(fileURLToPath(new URL(`../../config/${name}`, import.meta.url)), 'utf8')
-  return parseAllDocuments(text, { strict: true, uniqueKeys: true }).map((document) => {
+  return parseAllDocuments(readText(name), { strict: true, uniqueKeys: true }).map((document) => {
     expect(document.errors).toEqual([])
     expect(document.warnings).toEqual([])
     return document.toJS() as Node
   })
+}
+
+function readText(name: string): string {
+  return readFileSync(fileURLToPath(new URL(`../../config/${name}`, import.meta.url)), 'utf8')
 }
 
 /** A value inside of a document; throws where the path leads nowhere. */
@@ -65,6 +69,59 @@ describe('config/kubernetes.yaml', () => {
   test('sets only variables that the server reads', () => {
     for (const name of Object.keys(at(ofKind('Secret'), 'stringData')))
       expect(ENVIRONMENT_VARIABLES).toContain(name)
+  })
+})
+
+describe('config/fly.toml', () => {
+  const fly = at(parseToml(readText('fly.toml')) as Node)
+
+  test('serves from the port that it sets, and stores on the volume that it mounts', () => {
+    expect(String(at(fly, 'http_service', 'internal_port'))).toBe(at(fly, 'env', 'PORT'))
+    expect(at(fly, 'env', 'KORA_DB').startsWith(`${at(fly, 'mounts', 'destination')}/`)).toBe(true)
+    expect(at(fly, 'http_service', 'checks', 0, 'path')).toBe('/ready')
+    for (const name of Object.keys(at(fly, 'env'))) expect(ENVIRONMENT_VARIABLES).toContain(name)
+  })
+
+  test('ends the server only after it has drained', () => {
+    expect(Number.parseInt(at(fly, 'kill_timeout'), 10)).toBeGreaterThan(10)
+    expect(at(fly, 'kill_signal')).toBe('SIGTERM')
+  })
+})
+
+describe('config/kora-server.service', () => {
+  const lines = readText('kora-server.service').split('\n')
+  const valuesOf = (name: string) =>
+    lines.filter((line) => line.startsWith(`${name}=`)).map((line) => line.slice(name.length + 1))
+
+  test('starts the server on data of its own, as a user of its own', () => {
+    const [command = ''] = valuesOf('ExecStart')
+    expect(command).toMatch(/^\/\S+\/kora-server start --config \/etc\/kora-server\/kora\.config\.ts$/)
+    expect(valuesOf('DynamicUser')).toEqual(['yes'])
+    const [directory = ''] = valuesOf('StateDirectory')
+    const variables = valuesOf('Environment').join(' ').split(' ')
+    expect(variables).toContain(`KORA_DB=/var/lib/${directory}/kora-server.db`)
+    for (const variable of variables) {
+      const [name = ''] = variable.split('=')
+      if (name !== 'NODE_ENV') expect(ENVIRONMENT_VARIABLES).toContain(name)
+    }
+  })
+
+  test('ends the server only after it has drained, and forbids nothing that Node needs', () => {
+    expect(Number(valuesOf('TimeoutStopSec')[0])).toBeGreaterThan(10)
+    expect(valuesOf('MemoryDenyWriteExecute')).toEqual([])
+  })
+})
+
+describe('config/compose.sqlite.yaml', () => {
+  const [compose] = documentsOf('compose.sqlite.yaml')
+  const server = at(compose, 'services', 'kora-server')
+
+  test('keeps what is stored in its volume, and can write nothing else', () => {
+    expect(at(server, 'volumes', 0)).toBe('data:/data')
+    expect(Object.keys(at(compose, 'volumes'))).toEqual(['data'])
+    expect(at(server, 'environment', 'KORA_BACKUP_DIRECTORY').startsWith('/data/')).toBe(true)
+    expect(at(server, 'read_only')).toBe(true)
+    for (const name of Object.keys(at(server, 'environment'))) expect(ENVIRONMENT_VARIABLES).toContain(name)
   })
 })
 

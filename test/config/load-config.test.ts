@@ -615,15 +615,18 @@ describe('the store is chosen by', () => {
       postgres,
     ],
     [':memory:', { store: { filename: ':memory:' } }, {}, { filename: ':memory:' }],
+    [
+      'DATABASE_URL, also in a container, whose image names a file for when there is none',
+      { store: { driver: 'sqlite', filename: './kora-server.db' } },
+      { env: { DATABASE_URL: DATABASE, KORA_DB: '/data/kora-server.db' } },
+      postgres,
+    ],
   ]
   test.each(rows)('%s', async (_name, config, options, store) => {
     expect((await load(config, options)).values.store).toMatchObject(store)
   })
 
   test('not by what contradicts itself', async () => {
-    expect(await problemsOf({}, { env: { DATABASE_URL: DATABASE, KORA_DB: 'x.db' } })).toEqual([
-      'store: DATABASE_URL and KORA_DB are both set; unset one, or choose with --store',
-    ])
     expect(await problemsOf({}, { flags: { store: 'memory', db: 'x.db' } })).toEqual([
       '--db: the memory store has no database; leave it out',
     ])

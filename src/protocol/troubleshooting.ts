@@ -1,0 +1,132 @@
+import { ERROR_CODES } from '../core/errors.ts'
+import { REFUSAL_CODES, type RefusalCodeInfo, WRITE_REFUSAL_CODES } from '../core/refusal.ts'
+import { CONNECTION_ERRORS } from './connection-errors.ts'
+
+/** docs/troubleshooting.md: what goes wrong, by what is seen, and by code. */
+export function troubleshootingPage(): string {
+  return `# Troubleshooting
+
+<!-- Generated from src/protocol/troubleshooting.ts and the tables of codes by \`npm run generate\`. -->
+
+Three places tell what is wrong:
+
+- \`kora-server check\` reads the configuration and the schema, opens the store, and lists everything that would go wrong
+  at the start, or is risky. It changes nothing.
+- \`kora-server status\` asks the running server. \`GET /ready\` gives the reason when it cannot do its work.
+- The log, on stderr. \`--log-level debug\` adds every session and every refused operation, and the stacks of errors.
+
+Commands exit with 0 when they are done, with 1 when they failed at their work, and with 2 when what they were given is wrong.
+
+## By what is seen
+
+${table(['What is seen', 'Where to look'], SYMPTOMS)}
+
+## Errors of the server and of the commands
+
+The \`code\` of what the library throws, and of \`err\` in the log. The command line prints the message alone.
+
+${table(['Code', 'Meaning', 'What to do'], codeRows(ERROR_CODES))}
+
+## Refused operations
+
+One operation of a device was not stored; the rest of its batch was. Where *again* is yes, the client sends it again by itself.
+They are counted in \`kora_operations_refused_total\`, listed on the dashboard, and logged at \`debug\`.
+
+${table(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(REFUSAL_CODES))}
+
+## Refused writes of the application
+
+A write through \`kora\` ([production-server.md](production-server.md#the-data-plane)) may also be refused by one of these; the
+error is a \`MutationError\` with the code in \`refusal.code\`.
+
+${table(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(WRITE_REFUSAL_CODES))}
+
+## Closed connections
+
+Clients come back after each of these; where *again* is no, they will be closed again until something changes.
+
+${table(
+  ['Code', 'Close code', 'Again', 'Meaning', 'What to do'],
+  Object.entries(CONNECTION_ERRORS).map(([code, { closeCode, retriable, meaning, remedy }]) => [
+    `\`${code}\``,
+    String(closeCode),
+    yesOrNo(retriable),
+    meaning,
+    remedy,
+  ]),
+)}
+`
+}
+
+const SYMPTOMS: readonly (readonly [string, string])[] = [
+  ['The server does not start', '`kora-server check`: it lists every reason at once, not only the first'],
+  [
+    'A client connects, and is closed at once',
+    'the close code, [below](#closed-connections); `kora-server token inspect <jwt>` for its token',
+  ],
+  [
+    'A client connects, and sees nothing',
+    '`kora-server token inspect <jwt>`: it prints the scopes. A collection that `auth.scopes` does not list is hidden, and so is one whose claim the token lacks',
+  ],
+  [
+    'A change stays on one device',
+    'the dashboard, under *Refused operations*, or the log at `debug`: the operation was refused by name, see [below](#refused-operations)',
+  ],
+  [
+    'Who changed a record, and when',
+    '`kora-server log --record <id>`, or the history of the record on the dashboard',
+  ],
+  [
+    '`kora-server query` says that there are no tables',
+    'the server needs the schema: `schema` in the configuration, then `kora-server migrate`, or a start',
+  ],
+  [
+    '`/ready` answers 503',
+    'the `reason` in its body. The server goes on by itself when the cause is gone; a restart does not help',
+  ],
+  [
+    'All clients count as one address',
+    '`http.trustProxy`: name the proxy, so that its `X-Forwarded-For` is believed',
+  ],
+  [
+    'Connections break after a minute without changes',
+    'the proxy: let it keep idle connections longer than a minute, see [production-server.md](production-server.md#behind-a-proxy)',
+  ],
+  [
+    'Polling clients start over again and again',
+    'a load balancer that sends their requests to changing servers, see [scaling.md](scaling.md)',
+  ],
+  ['No backup appears', '`backup failed` in the log: its `err` says why, and it is tried again each minute'],
+  [
+    'A container cannot write to `/data`',
+    'the owner of the mounted folder: the server runs as user 1000 (`chown 1000:1000`)',
+  ],
+  [
+    'The dashboard asks for a token, or is not there',
+    'set `admin.adminToken` (or `KORA_ADMIN_TOKEN`); with `admin.port` it is on that port alone',
+  ],
+]
+
+function codeRows(codes: { readonly [code: string]: { readonly meaning: string; readonly remedy: string } }) {
+  return Object.entries(codes).map(([code, { meaning, remedy }]) => [`\`${code}\``, meaning, remedy])
+}
+
+function refusalRows(codes: { readonly [code: string]: RefusalCodeInfo }) {
+  return Object.entries(codes).map(([code, { retriable, meaning, remedy }]) => [
+    `\`${code}\``,
+    yesOrNo(retriable),
+    meaning,
+    remedy,
+  ])
+}
+
+function yesOrNo(value: boolean): string {
+  return value ? 'yes' : 'no'
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head, head.map(() => '---'), ...rows]
+  return lines
+    .map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
+    .join('\n')
+}
