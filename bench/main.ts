@@ -2,19 +2,24 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { drawCharts } from './charts/draw-charts.ts'
 import type { RunOptions } from './harness/options.ts'
 import { summarizeProfile } from './harness/profile-summary.ts'
 import { printTable, toRows } from './harness/report.ts'
 import { measure } from './harness/run.ts'
+import type { Scenario } from './harness/scenario.ts'
 import { scenarios } from './scenarios.ts'
 
 const PROFILE_LINES = 30
+const CHART_DIRECTORY = 'docs/images'
 
 const HELP = `npm run bench -- [scenario…] [options]
 
   --smoke           small runs that only check that everything works
   --repeat <n>      rounds per scenario (default 5)
+  --growth          the scenarios that grow to 1,000,000 operations, which otherwise run when they are named
   --json <file>     keeps the results
+  --charts <file>   draws the charts of kept results into docs/images, and measures nothing
   --profile <dir>   writes a CPU profile of each server, for Chrome's or VS Code's viewer, and says
                     which functions took the time
 
@@ -26,7 +31,9 @@ const { values, positionals } = parseArgs({
   options: {
     smoke: { type: 'boolean', default: false },
     repeat: { type: 'string' },
+    growth: { type: 'boolean', default: false },
     json: { type: 'string' },
+    charts: { type: 'string' },
     profile: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -35,6 +42,10 @@ const { values, positionals } = parseArgs({
 async function main(): Promise<void> {
   if (values.help) {
     process.stdout.write(HELP)
+    return
+  }
+  if (values.charts !== undefined) {
+    process.stdout.write(`${drawCharts(values.charts, scenarios, CHART_DIRECTORY).join('\n')}\n`)
     return
   }
   const unknown = positionals.filter((name) => !scenarios.some((scenario) => scenario.name === name))
@@ -56,7 +67,7 @@ async function main(): Promise<void> {
 
 async function runAll(options: RunOptions): Promise<void> {
   const rounds = Number(values.repeat ?? (values.smoke || values.profile ? 1 : 5))
-  const chosen = scenarios.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
+  const chosen = scenarios.filter(isChosen)
   const rows = []
   for (const scenario of chosen) {
     process.stderr.write(`${scenario.name} ${scenario.title}\n`)
@@ -65,6 +76,11 @@ async function runAll(options: RunOptions): Promise<void> {
   const { node } = process.versions
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ node, rounds, rows }, null, 2)}\n`)
   process.stdout.write(`${printTable(rows, { isJudging: !values.smoke })}\n`)
+}
+
+function isChosen({ name, isGrowth = false }: Scenario): boolean {
+  if (positionals.length > 0) return positionals.includes(name)
+  return values.smoke || isGrowth === values.growth
 }
 
 /** The dearest functions of every profile, each without what it called. */

@@ -9,6 +9,8 @@ export interface ReportRow {
   readonly title: string
   readonly metric: string
   readonly unit: string
+  /** In the order of the scenario, ours first; an object would put numbers before names. */
+  readonly variants: readonly string[]
   readonly values: { readonly [variant: string]: Spread }
   readonly bars: readonly JudgedBar[]
 }
@@ -39,6 +41,7 @@ export function toRows({ scenario, samples }: ScenarioResult): ReportRow[] {
       title: scenario.title,
       metric: metric.label,
       unit: metric.unit,
+      variants: scenario.variants.filter((variant) => variant in values),
       values,
       bars: (metric.bars ?? []).map((bar) => judge(metric, bar, own, samples)),
     }
@@ -51,8 +54,8 @@ export function printTable(rows: readonly ReportRow[], { isJudging }: { isJudgin
     head: ['', 'scenario', 'metric', 'ours', 'limit (spread)', 'ratio', 'bar', ''],
     style: { head: [], border: [], compact: true },
   })
-  for (const { scenario, title, metric, unit, values, bars } of rows) {
-    const [own, ...others] = Object.entries(values)
+  for (const { scenario, title, metric, unit, variants, values, bars } of rows) {
+    const [own, ...others] = variants.flatMap((name) => (values[name] ? [[name, values[name]] as const] : []))
     table.push([
       scenario,
       title,

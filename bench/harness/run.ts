@@ -16,11 +16,18 @@ export async function measure(
   options: RunOptions,
   rounds: number,
 ): Promise<ScenarioResult> {
-  const samples = new Map<string, Sample[]>(scenario.variants.map((variant) => [variant, []]))
+  const variants = variantsFor(scenario, options)
+  const samples = new Map<string, Sample[]>(variants.map((variant) => [variant, []]))
   for (let round = 0; round < rounds; round++) {
-    const shift = round % scenario.variants.length
-    const order = [...scenario.variants.slice(shift), ...scenario.variants.slice(0, shift)]
+    const shift = round % variants.length
+    const order = [...variants.slice(shift), ...variants.slice(0, shift)]
     for (const variant of order) samples.get(variant)?.push(await scenario.run(variant, options))
   }
   return { scenario, samples }
+}
+
+/** Small runs leave out the sizes between the largest and the smallest. */
+function variantsFor({ variants, isGrowth = false }: Scenario, { size }: RunOptions): readonly string[] {
+  if (size === 'full' || !isGrowth) return variants
+  return variants.filter((_, index) => index === 0 || index === variants.length - 1)
 }

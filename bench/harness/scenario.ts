@@ -26,6 +26,10 @@ export interface Scenario {
   /** The first one is the server under test. */
   readonly variants: readonly string[]
   readonly metrics: readonly Metric[]
+  /** Takes long and is run only when it is named, or with all its like. */
+  readonly isGrowth?: boolean
+  /** Of a scenario whose variants are sizes: how a metric moves with them. */
+  readonly chart?: { readonly file: string; readonly metric: Metric['label']; readonly xLabel: string }
   /** Runs once. What must hold of every run is checked there: a wrong count throws. */
   run(variant: string, options: RunOptions): Promise<Sample>
 }

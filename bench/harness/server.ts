@@ -65,13 +65,14 @@ export function newDatabase({ directory }: RunOptions): string {
 export async function filledDatabase(
   variant: string,
   options: RunOptions,
-  { operations, rare = 0 }: { operations: number; rare?: number },
+  { operations, rare = 0, users = 50 }: { operations: number; rare?: number; users?: number },
 ): Promise<string> {
   const kind = variant === 'kora' ? 'kora' : 'bare'
-  const original = join(options.directory, `filled-${kind}-${operations}-${rare}.db`)
+  const original = join(options.directory, `filled-${kind}-${operations}-${rare}-${users}.db`)
   if (!existsSync(original)) {
     await using filler = new Child('filler')
-    await filler.call('fill', { variant: kind, filename: original, operations, rare } satisfies FillOptions)
+    const fill: FillOptions = { variant: kind, filename: original, operations, rare, users }
+    await filler.call('fill', fill)
   }
   const copy = newDatabase(options)
   copyFileSync(original, copy)

@@ -13,29 +13,35 @@ export interface FillOptions {
   readonly operations: number
   /** These operations are spread evenly over the log, and belong to `user-rare`. */
   readonly rare: number
+  /** The others belong to so many users, in turns. */
+  readonly users: number
 }
 
 const BATCH = 1000
 
 /** Makes a database that a server has filled before. */
-async function fill({ variant, filename, operations, rare }: FillOptions): Promise<void> {
-  const every = rare === 0 ? Number.POSITIVE_INFINITY : Math.floor(operations / rare)
-  const source = new OperationSource()
-  const batches = Array.from({ length: Math.ceil(operations / BATCH) }, (_, batch) =>
-    Array.from({ length: Math.min(BATCH, operations - batch * BATCH) }, (_, index) => {
-      const at = batch * BATCH + index + 1
-      return source.insert(at % every === 0 && at / every <= rare ? 'user-rare' : `user-${at % 50}`)
-    }),
-  )
-  if (variant === 'kora') await fillKora(filename, batches)
-  else fillBare(filename, batches)
+async function fill(options: FillOptions): Promise<void> {
+  if (options.variant === 'kora') await fillKora(options)
+  else fillBare(options)
 }
 
-async function fillKora(filename: string, batches: readonly Operation[][]): Promise<void> {
-  const store = createSqliteServerStore({ filename, durability: 'normal' })
+/** One at a time: a million operations do not fit into memory. */
+function* batchesOf({ operations, rare, users }: FillOptions): Generator<Operation[]> {
+  const every = rare === 0 ? Number.POSITIVE_INFINITY : Math.floor(operations / rare)
+  const source = new OperationSource()
+  for (let done = 0; done < operations; done += BATCH) {
+    yield Array.from({ length: Math.min(BATCH, operations - done) }, (_, index) => {
+      const at = done + index + 1
+      return source.insert(at % every === 0 && at / every <= rare ? 'user-rare' : `user-${at % users}`)
+    })
+  }
+}
+
+async function fillKora(options: FillOptions): Promise<void> {
+  const store = createSqliteServerStore({ filename: options.filename, durability: 'normal' })
   await store.setSchema(benchSchema)
   await store.trackScopeField('todos', 'userId', { isGranted: true })
-  for (const batch of batches) {
+  for (const batch of batchesOf(options)) {
     await store.append(
       batch.map((operation) => ({
         operation,
@@ -47,9 +53,9 @@ async function fillKora(filename: string, batches: readonly Operation[][]): Prom
   await store.close()
 }
 
-function fillBare(filename: string, batches: readonly Operation[][]): void {
-  const store = new BareStore({ filename, durability: 'normal' })
-  for (const batch of batches) {
+function fillBare(options: FillOptions): void {
+  const store = new BareStore({ filename: options.filename, durability: 'normal' })
+  for (const batch of batchesOf(options)) {
     store.write(
       batch.map((operation) => ({ sequence: 0, operation, wireJson: operationToWireJson(operation) })),
     )

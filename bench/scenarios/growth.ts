@@ -1,3 +1,4 @@
+import { sizeOf } from '../charts/draw-charts.ts'
 import { Child } from '../harness/child.ts'
 import { type RunOptions, sized } from '../harness/options.ts'
 import type { Sample, Scenario } from '../harness/scenario.ts'
@@ -20,19 +21,26 @@ async function send(load: Child, batches: number, records: LoadWork['records'] =
 }
 
 /** Ingest and its price in CPU, after a warm-up. */
-async function measureIngest(server: Server, load: Child, options: RunOptions): Promise<Sample> {
-  await send(load, sized(options, 40, 1))
+async function measureIngest(
+  server: Server,
+  load: Child,
+  options: RunOptions,
+  records: LoadWork['records'] = 'new',
+): Promise<Sample> {
+  await send(load, sized(options, 40, 1), records)
   const before = await server.usage()
   const batches = sized(options, 200, 2)
-  const elapsedMs = await send(load, batches)
+  const elapsedMs = await send(load, batches, records)
   const { cpuMs } = await server.usage()
   const operations = batches * BATCH
   return { rate: (operations / elapsedMs) * 1000, cpu: ((cpuMs - before.cpuMs) / operations) * 10 }
 }
 
+const CPU = 'server CPU per 10,000'
+
 const INGEST_METRICS = (name: string, bar: number): Scenario['metrics'] => [
   { key: 'rate', label: 'operations/s', unit: '/s', bars: [{ against: name, atLeast: bar }] },
-  { key: 'cpu', label: 'server CPU per 10,000', unit: 's' },
+  { key: 'cpu', label: CPU, unit: 's' },
 ]
 
 const logLength: Scenario = {
@@ -41,7 +49,7 @@ const logLength: Scenario = {
   variants: ['200,000', '20,000', 'empty'],
   metrics: INGEST_METRICS('empty', 0.9),
   async run(variant, options) {
-    const full = variant === 'empty' ? 0 : Number(variant.replace(',', ''))
+    const full = variant === 'empty' ? 0 : sizeOf(variant)
     const operations = sized(options, full, full / 1000)
     const filename =
       operations === 0 ? newDatabase(options) : await filledDatabase('kora', options, { operations })
@@ -54,11 +62,13 @@ const logLength: Scenario = {
 const sessions: Scenario = {
   name: 'F1',
   title: 'ingest beside sessions that see nothing of it, each in its own scope',
-  variants: ['3,000', '1,000', 'none'],
+  variants: ['3,000', '1,000', '100', '10', '1', 'none'],
   metrics: INGEST_METRICS('none', 0.9),
+  isGrowth: true,
+  chart: { file: 'growth-sessions', metric: CPU, xLabel: 'sessions that see nothing of it' },
   async run(variant, options) {
-    const full = variant === 'none' ? 0 : Number(variant.replace(',', ''))
-    const count = sized(options, full, full / 1000)
+    const full = variant === 'none' ? 0 : sizeOf(variant)
+    const count = sized(options, full, Math.min(full, 3))
     await using server = await Server.start('kora', { filename: newDatabase(options), access: 'scoped' })
     await using load = await connectLoad(server, 0, true)
     await using readers = new Child('readers')
@@ -70,6 +80,55 @@ const sessions: Scenario = {
     } satisfies ReadersOptions)
     return await measureIngest(server, load, options)
   },
+}
+
+/** Ingest onto a log of so many operations, of so many users. */
+async function ingestOnto(
+  { operations, users }: { operations: number; users?: number },
+  options: RunOptions,
+): Promise<Sample> {
+  const filename = await filledDatabase('kora', options, { operations, ...(users && { users }) })
+  await using server = await Server.start('kora', { filename })
+  await using load = await connectLoad(server, operations)
+  return await measureIngest(server, load, options)
+}
+
+const longLog: Scenario = {
+  name: 'F2',
+  title: 'ingest onto logs of up to 1,000,000 operations',
+  variants: ['1,000,000', '100,000', '10,000', '1,000'],
+  metrics: INGEST_METRICS('1,000', 0.8),
+  isGrowth: true,
+  chart: { file: 'growth-log', metric: CPU, xLabel: 'operations in the log before' },
+  run: (variant, options) =>
+    ingestOnto({ operations: sized(options, sizeOf(variant), Math.min(sizeOf(variant), 2000)) }, options),
+}
+
+const history: Scenario = {
+  name: 'F3',
+  title: 'updates of a record with up to 100,000 before',
+  variants: ['100,000', '10,000', '1,000', '100'],
+  metrics: INGEST_METRICS('100', 0.8),
+  isGrowth: true,
+  chart: { file: 'growth-history', metric: CPU, xLabel: 'updates of the record before' },
+  async run(variant, options) {
+    await using server = await Server.start('kora', { filename: newDatabase(options) })
+    await using load = await connectLoad(server, 0)
+    await send(load, sized(options, 40, 1)) // other records
+    await send(load, sized(options, sizeOf(variant), 200) / BATCH, 'one')
+    return await measureIngest(server, load, options, 'one')
+  },
+}
+
+const scopeValues: Scenario = {
+  name: 'F4',
+  title: 'ingest onto 100,000 operations of up to 100,000 scopes',
+  variants: ['100,000', '10,000', '100', '1'],
+  metrics: INGEST_METRICS('1', 0.8),
+  isGrowth: true,
+  chart: { file: 'growth-scopes', metric: CPU, xLabel: 'values of the scope field' },
+  run: (variant, options) =>
+    ingestOnto({ operations: sized(options, 100_000, 200), users: sizeOf(variant) }, options),
 }
 
 /** The same record again and again: what an update costs must not depend on those before it. */
@@ -93,6 +152,9 @@ async function updateOneRecord(variant: string, options: RunOptions): Promise<Sa
 export const growthScenarios: readonly Scenario[] = [
   logLength,
   sessions,
+  longLog,
+  history,
+  scopeValues,
   {
     name: 'P7',
     title: '4,000 updates of one record',
