@@ -10,6 +10,7 @@ import {
   type StoredRecord,
 } from '../append/load.ts'
 import { lockKey } from './advisory-lock.ts'
+import { byteas, integers } from './array-parameters.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import type { Transaction } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
@@ -112,8 +113,8 @@ export class AppendLoader {
     const rows = await this.#transaction.prepared<[position: number, id: number, state: string]>(
       LOCK_RECORDS,
       [
-        keys.map(({ collection }) => this.#collectionIds.get(collection) ?? -1),
-        keys.map(({ recordId }) => encodeRecordId(recordId)),
+        integers(keys.map(({ collection }) => this.#collectionIds.get(collection) ?? -1)),
+        byteas(keys.map(({ recordId }) => encodeRecordId(recordId))),
       ],
     )
     for (const [position, ref, state] of rows) {
@@ -131,7 +132,7 @@ export class AppendLoader {
     if (ids.length === 0) return operations
     const rows = await this.#transaction.prepared<
       [epoch: number, id: Buffer | null, wireJson: string | null]
-    >(FIND_OPERATIONS, [ids.map((id) => Buffer.from(id, 'hex'))])
+    >(FIND_OPERATIONS, [byteas(ids.map((id) => Buffer.from(id, 'hex')))])
     for (const [epoch, id, wireJson] of rows) {
       this.#epoch = epoch
       if (id !== null && wireJson !== null) operations.set(id.toString('hex'), wireJson)

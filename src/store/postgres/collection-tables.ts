@@ -7,6 +7,7 @@ import { builderFor, indexExpression } from '../materialize/ddl.ts'
 import { buildCount, buildSelect, type QueriedTable, rowToRecord } from '../query/build-select.ts'
 import { type Condition, resolveQuery } from '../query/resolve-query.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
+import { bigints, byteas, doubles, integers, jsonbs, texts } from './array-parameters.ts'
 import { type PostgresDatabase, type Queries, quoteName, type Transaction } from './database.ts'
 
 interface CollectionTable extends QueriedTable {
@@ -41,13 +42,16 @@ export class CollectionTables {
     if (table === undefined || rows.length === 0) return
     const sorted = [...rows].sort((a, b) => (a.recordId < b.recordId ? -1 : 1))
     transaction.execute(table.upsert, [
-      sorted.map(({ recordId }) => recordId),
+      texts(sorted.map(({ recordId }) => recordId)),
       ...table.columns.map((column) =>
-        sorted.map(({ state }) => parameterOf(column.encode(valueIn(state, column.field)))),
+        arrayParameter(
+          plainType(column.sqlType),
+          sorted.map(({ state }) => column.encode(valueIn(state, column.field))),
+        ),
       ),
-      sorted.map(({ state }) => state.createdAt),
-      sorted.map(({ state }) => state.updatedAt),
-      sorted.map(({ state }) => (state.isDeleted ? 1 : 0)),
+      bigints(sorted.map(({ state }) => state.createdAt)),
+      bigints(sorted.map(({ state }) => state.updatedAt)),
+      integers(sorted.map(({ state }) => (state.isDeleted ? 1 : 0))),
     ])
   }
 
@@ -190,9 +194,24 @@ function plainType(sqlType: string): string {
   return sqlType.replace(/ collate .*$/i, '')
 }
 
-/** The driver writes bytes of an array only when they are a Buffer. */
-function parameterOf(value: ColumnValue): ColumnValue {
-  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value
+/** @param values as `Column.encode` makes them for the type */
+function arrayParameter(type: string, values: readonly ColumnValue[]): unknown {
+  switch (type) {
+    case 'text':
+      return texts(values as (string | null)[])
+    case 'jsonb':
+      return jsonbs(values as (string | null)[])
+    case 'bytea':
+      return byteas(values as (Uint8Array | null)[])
+    case 'double precision':
+      return doubles(values as (number | null)[])
+    case 'bigint':
+      return bigints(values as (number | null)[])
+    case 'integer':
+      return integers(values as (number | null)[])
+    default:
+      throw new Error(`No array of ${type} is known`)
+  }
 }
 
 function valueIn({ values }: RecordState, field: string): JsonValue | undefined {

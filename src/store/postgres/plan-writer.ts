@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
 import { serializeTimestamp } from '../../core/clock.ts'
 import { serializeRecordState } from '../../core/record/codec.ts'
-import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
+import type { PlannedRecord } from '../append/batch-overlay.ts'
+import { type LogCounters, type LogRow, type NumberedPlan, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
 import { newestServerStamp } from '../append/server-clock.ts'
 import { indexRowsOf, type TrackedFields } from '../delivery/tracked-fields.ts'
 import type { AppendResult } from '../store.ts'
+import { bigints, byteas, integers, smallints, texts } from './array-parameters.ts'
 import { RetryTransaction, type Transaction } from './database.ts'
+import { isDivisionByZero } from './postgres-errors.ts'
 import { encodeRecordId } from './record-id.ts'
 
 /** Numbers of the names in a plan. */
@@ -17,133 +20,209 @@ export interface PlanNames {
 }
 
 /**
- * Takes the numbers of the commit. From here to the end of the transaction nobody else has them,
- * so what is delivered under a lower number was committed before.
+ * Takes the numbers of the commit and writes all rows. From here to the end of the transaction nobody
+ * else has the numbers, so what is delivered under a lower one was committed before.
+ *
+ * Divides by zero, which undoes the transaction, when the settings have changed: the commit is sent
+ * behind this statement, without a look at its answer.
+ *
+ * Records that are new come as negative numbers: the first, the second, … of this commit.
  */
-const TAKE_NUMBERS = `
-  UPDATE {counters} SET
-    delivery_sequence = delivery_sequence + $1,
-    server_sequence = server_sequence + $2,
-    operation_count = operation_count + $3,
-    last_record = last_record + $4
-  WHERE id = 1
-  RETURNING delivery_sequence - $1, server_sequence - $2, last_record - $4, epoch`
-
-const WRITE_ROWS = `
-  WITH added AS (
+const WRITE = `
+  WITH taken AS (
+    UPDATE {counters} SET
+      delivery_sequence = delivery_sequence + $1,
+      server_sequence = server_sequence + $2,
+      operation_count = operation_count + $3,
+      last_record = last_record + $4,
+      epoch = epoch / (CASE WHEN epoch = $5 THEN 1 ELSE 0 END)
+    WHERE id = 1
+    RETURNING delivery_sequence - $1 AS seq, last_record - $4 AS record
+  ), added AS (
     INSERT INTO {records} (id, collection, record_id, state)
-    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bytea[], $4::text[])
+    SELECT taken.record + position, collection, record_id, state
+    FROM taken, unnest($6::integer[], $7::bytea[], $8::text[])
+      WITH ORDINALITY AS r (collection, record_id, state, position)
   ), changed AS (
     UPDATE {records} r SET state = c.state
-    FROM unnest($5::bigint[], $6::text[]) AS c (id, state) WHERE r.id = c.id
+    FROM unnest($9::bigint[], $10::text[]) AS c (id, state) WHERE r.id = c.id
   ), logged AS (
     INSERT INTO {operations}
       (seq, wall_time, sequence_number, node, record, collection, kind, id, scope, wire_json)
-    SELECT $7::bigint + position, wall_time, sequence_number, node, record, collection, kind, id, scope, wire_json
-    FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::integer[], $13::smallint[],
-      $14::bytea[], $15::text[], $16::text[])
+    SELECT taken.seq + position, wall_time, sequence_number, node,
+      CASE WHEN o.record < 0 THEN taken.record - o.record ELSE o.record END,
+      collection, kind, id, scope, wire_json
+    FROM taken, unnest($11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::integer[],
+      $16::smallint[], $17::bytea[], $18::text[], $19::text[])
       WITH ORDINALITY AS o
       (wall_time, sequence_number, node, record, collection, kind, id, scope, wire_json, position)
   ), indexed AS (
     INSERT INTO {scope} (field, key, seq)
-    SELECT * FROM unnest($17::integer[], $18::text[], $19::bigint[]) ON CONFLICT DO NOTHING
+    SELECT field, key, taken.seq + position
+    FROM taken, unnest($20::integer[], $21::text[], $22::bigint[]) AS s (field, key, position)
   ), advanced AS (
     UPDATE {nodes} n SET max_sequence = v.sequence
-    FROM unnest($20::bigint[], $21::bigint[]) AS v (id, sequence)
+    FROM unnest($23::bigint[], $24::bigint[]) AS v (id, sequence)
     WHERE n.id = v.id AND n.max_sequence < v.sequence
+  ), referred AS (
+    INSERT INTO {blob_refs} (hash, collection, record_id, node)
+    SELECT * FROM unnest($25::bytea[], $26::text[], $27::text[], $28::bigint[]) ON CONFLICT DO NOTHING
   ), answered AS (
-    INSERT INTO {write_results} (key, result) SELECT * FROM unnest($26::bytea[], $27::text[])
+    INSERT INTO {write_results} (key, result) SELECT * FROM unnest($29::bytea[], $30::text[])
   )
-  INSERT INTO {blob_refs} (hash, collection, record_id, node)
-  SELECT * FROM unnest($22::bytea[], $23::text[], $24::text[], $25::bigint[]) ON CONFLICT DO NOTHING`
+  SELECT seq, record FROM taken`
+
+/** For what the server authors: its sequence numbers are part of what is written. */
+const LOCK_NUMBERS = 'SELECT delivery_sequence, server_sequence FROM {counters} WHERE id = 1 FOR UPDATE'
 
 /** The texts of one node's timestamps sort as the timestamps do; another server may be ahead. */
 const KEEP_SERVER_CLOCK = `
   INSERT INTO {meta} AS m (key, value) VALUES ('server_clock', $1)
   ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE m.value COLLATE "C" < excluded.value`
 
-/** What a plan takes out of the counters. */
-interface Taken extends LogCounters {
-  readonly lastRecord: number
-}
-
 /**
- * Writes a plan: one statement takes the numbers and one writes all rows, whatever their count.
+ * Writes a plan in one statement, whatever its size.
  *
  * @param epoch of the settings that the plan was made by
+ * @param isLast true when nothing else belongs to the transaction: it is committed in the same round trip
  * @throws RetryTransaction when somebody changed the settings since
  */
 export async function writePlan(
   transaction: Transaction,
+  plan: AppendPlan,
+  options: {
+    names: PlanNames
+    tracked: TrackedFields
+    epoch: number
+    serverNodeId: string
+    isLast: boolean
+  },
+): Promise<readonly AppendResult[]> {
+  if (isEmpty(plan)) return numberEntries(plan, NONE).results
+  const { epoch, isLast } = options
+  const reclaimed = plan.reclaimedIds ?? new Set<string>()
+  const mustKnowNumbers = reclaimed.size > 0 || plan.entries.some(({ wireJson }) => wireJson === null)
+  // Otherwise numbered from 1, and moved to their place once that is known.
+  const start = mustKnowNumbers ? await lockNumbers(transaction) : NONE
+  const numbered = numberEntries(plan, start)
+  const stamp = newestServerStamp(plan.entries)
+  if (stamp !== null) transaction.execute(KEEP_SERVER_CLOCK, [serializeTimestamp(stamp)])
+  if (reclaimed.size > 0) transaction.execute(YIELD_IDS, [byteas([...reclaimed].map(idBytes))])
+
+  const added = plan.records.filter(({ ref, state }) => ref === null && state !== null)
+  added.forEach((record, index) => {
+    record.ref = -(index + 1)
+  })
+  const parameters = parametersOf(plan, { ...options, numbered, start, reclaimed, added })
+  const answer = isLast
+    ? transaction.commitWith<[number, number]>(WRITE, parameters)
+    : transaction.prepared<[number, number]>(WRITE, parameters)
+  const [row] = await answer.catch((error: unknown) => {
+    throw isDivisionByZero(error)
+      ? new RetryTransaction(`The settings of epoch ${epoch} have changed`)
+      : error
+  })
+  if (row === undefined) throw new Error('The row of the counters is missing')
+  const [deliverySequence, lastRecord] = row
+  for (const record of added) record.ref = lastRecord - (record.ref ?? 0)
+  return moveResults(numbered.results, deliverySequence - start.deliverySequence)
+}
+
+const NONE: LogCounters = { deliverySequence: 0, serverSequence: 0 }
+
+function isEmpty({ entries, vector, records, writeResults }: AppendPlan): boolean {
+  return entries.length + vector.size + records.length + (writeResults?.size ?? 0) === 0
+}
+
+async function lockNumbers(transaction: Transaction): Promise<LogCounters> {
+  const [row] = await transaction.prepared<[number, number]>(LOCK_NUMBERS, [])
+  if (row === undefined) throw new Error('The row of the counters is missing')
+  return { deliverySequence: row[0], serverSequence: row[1] }
+}
+
+/** In the order of `WRITE`. */
+function parametersOf(
   plan: AppendPlan,
   {
     names,
     tracked,
     epoch,
     serverNodeId,
+    numbered: { rows, counters },
+    start,
+    reclaimed,
+    added,
   }: {
     names: PlanNames
     tracked: TrackedFields
     epoch: number
     serverNodeId: string
+    numbered: NumberedPlan
+    start: LogCounters
+    reclaimed: ReadonlySet<string>
+    added: readonly PlannedRecord[]
   },
-): Promise<readonly AppendResult[]> {
-  const added = plan.records.filter(({ ref, state }) => ref === null && state !== null)
-  const changed = plan.records.filter(({ ref, state }) => ref !== null && state !== null)
-  const writeResults = [...(plan.writeResults ?? [])]
-  if (plan.entries.length + plan.vector.size + plan.records.length + writeResults.length === 0) {
-    return numberEntries(plan, NONE).results
-  }
-  const changedStates = changed.map(({ state }) => (state === null ? '' : serializeRecordState(state)))
-  const addedStates = added.map(({ state }) => (state === null ? '' : serializeRecordState(state)))
-
-  const taken = await takeNumbers(transaction, plan, added.length, epoch)
-  const { rows, results, counters } = numberEntries(plan, taken)
-  added.forEach((record, index) => {
-    record.ref = taken.lastRecord + index + 1
-  })
+): unknown[] {
+  const changed = plan.records.filter(({ ref, state }) => ref !== null && ref > 0 && state !== null)
   const vector = new Map(plan.vector)
-  if (counters.serverSequence > taken.serverSequence) {
+  if (counters.serverSequence > start.serverSequence) {
     vector.set(serverNodeId, Math.max(vector.get(serverNodeId) ?? 0, counters.serverSequence))
-  }
-  const stamp = newestServerStamp(plan.entries)
-  if (stamp !== null) transaction.execute(KEEP_SERVER_CLOCK, [serializeTimestamp(stamp)])
-  const reclaimed = plan.reclaimedIds ?? new Set<string>()
-  if (reclaimed.size > 0) {
-    transaction.execute(YIELD_IDS, [[...reclaimed].map((id) => Buffer.from(id, 'hex'))])
   }
   const index = scopeRows(rows, tracked)
   const refs = blobRows(rows, names)
-  transaction.execute(WRITE_ROWS, [
-    added.map(({ ref }) => ref),
-    added.map(({ collection }) => names.collections.get(collection)),
-    added.map(({ recordId }) => encodeRecordId(recordId)),
-    addedStates,
-    changed.map(({ ref }) => ref),
-    changedStates,
-    taken.deliverySequence,
-    rows.map(({ wallTime }) => wallTime),
-    rows.map(({ entry }) => entry.sequenceNumber),
-    rows.map(({ entry }) => names.nodes.get(entry.nodeId)),
-    rows.map(({ record }) => record.ref),
-    rows.map(({ entry }) => names.collections.get(entry.collection)),
-    rows.map(({ entry }) => (entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT)),
-    idsOf(rows, reclaimed),
-    rows.map(({ entry }) => serializeScopeChanges(entry.scopeChanges)),
-    rows.map(({ entry }) => entry.wireJson),
-    index.fields,
-    index.keys,
-    index.sequences,
-    [...vector.keys()].map((nodeId) => names.nodes.get(nodeId)),
-    [...vector.values()],
-    refs.hashes,
-    refs.collections,
-    refs.recordIds,
-    refs.nodes,
-    writeResults.map(([key]) => Buffer.from(key, 'hex')),
-    writeResults.map(([, result]) => result),
-  ])
-  return results
+  const writeResults = [...(plan.writeResults ?? [])]
+  return [
+    rows.length,
+    counters.serverSequence - start.serverSequence,
+    rows.filter(({ entry }) => entry.kind === 'operation').length,
+    added.length,
+    epoch,
+    integers(added.map(({ collection }) => names.collections.get(collection))),
+    byteas(added.map(({ recordId }) => encodeRecordId(recordId))),
+    texts(added.map(stateText)),
+    bigints(changed.map(({ ref }) => ref)),
+    texts(changed.map(stateText)),
+    bigints(rows.map(({ wallTime }) => wallTime)),
+    bigints(rows.map(({ entry }) => entry.sequenceNumber)),
+    bigints(rows.map(({ entry }) => names.nodes.get(entry.nodeId))),
+    bigints(rows.map(({ record }) => record.ref)),
+    integers(rows.map(({ entry }) => names.collections.get(entry.collection))),
+    smallints(rows.map(({ entry }) => (entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT))),
+    byteas(idsOf(rows, reclaimed)),
+    texts(rows.map(({ entry }) => serializeScopeChanges(entry.scopeChanges))),
+    texts(rows.map(({ entry }) => entry.wireJson)),
+    integers(index.fields),
+    texts(index.keys),
+    bigints(index.positions),
+    bigints([...vector.keys()].map((nodeId) => names.nodes.get(nodeId))),
+    bigints([...vector.values()]),
+    byteas(refs.hashes),
+    texts(refs.collections),
+    texts(refs.recordIds),
+    bigints(refs.nodes),
+    byteas(writeResults.map(([key]) => idBytes(key))),
+    texts(writeResults.map(([, result]) => result)),
+  ]
+}
+
+function stateText({ state }: PlannedRecord): string {
+  return state === null ? '' : serializeRecordState(state)
+}
+
+function idBytes(id: string): Buffer {
+  return Buffer.from(id, 'hex')
+}
+
+function moveResults(results: readonly AppendResult[], by: number): readonly AppendResult[] {
+  if (by === 0) return results
+  return results.map((result) => {
+    if (result.status !== 'applied') return result
+    const entries = result.entries.map((entry) => ({
+      ...entry,
+      deliverySequence: entry.deliverySequence + by,
+    }))
+    return { ...result, entries }
+  })
 }
 
 /** The id under which a stored operation is kept that the id it came with did not belong to. */
@@ -152,53 +231,32 @@ const YIELD_IDS = `UPDATE {operations} SET id = sha256(id || int8send(seq))
 
 /** Where one batch holds both, it is the last that goes by the id. */
 function idsOf(rows: readonly LogRow[], reclaimed: ReadonlySet<string>): Buffer[] {
+  if (reclaimed.size === 0) return rows.map(({ entry }) => idBytes(entry.operationId))
   const lastById = new Map(rows.map(({ entry }) => [entry.operationId, entry.deliverySequence]))
   return rows.map(({ entry: { operationId, deliverySequence, kind } }) => {
     const yields =
       kind === 'operation' && reclaimed.has(operationId) && lastById.get(operationId) !== deliverySequence
     return yields
       ? createHash('sha256').update(`${operationId} ${deliverySequence}`).digest()
-      : Buffer.from(operationId, 'hex')
+      : idBytes(operationId)
   })
 }
 
 export const KIND_OPERATION = 0
 export const KIND_SNAPSHOT = 1
 
-const NONE: LogCounters = { deliverySequence: 0, serverSequence: 0 }
-
-async function takeNumbers(
-  transaction: Transaction,
-  plan: AppendPlan,
-  addedRecords: number,
-  epoch: number,
-): Promise<Taken> {
-  const authored = plan.entries.filter(({ wireJson }) => wireJson === null).length
-  const operations = plan.entries.filter(({ kind }) => kind === 'operation').length
-  const [row] = await transaction.prepared<[number, number, number, number]>(TAKE_NUMBERS, [
-    plan.entries.length,
-    authored,
-    operations,
-    addedRecords,
-  ])
-  if (row === undefined) throw new Error('The row of the counters is missing')
-  const [deliverySequence, serverSequence, lastRecord, currentEpoch] = row
-  if (currentEpoch !== epoch) throw new RetryTransaction('The settings have changed')
-  return { deliverySequence, serverSequence, lastRecord }
-}
-
 function scopeRows(rows: readonly LogRow[], tracked: TrackedFields) {
   const fields: number[] = []
   const keys: string[] = []
-  const sequences: number[] = []
-  for (const { entry } of rows) {
+  const positions: number[] = []
+  for (const [index, { entry }] of rows.entries()) {
     for (const { id, key } of indexRowsOf(entry, tracked.of(entry.collection))) {
       fields.push(id)
       keys.push(key)
-      sequences.push(entry.deliverySequence)
+      positions.push(index + 1)
     }
   }
-  return { fields, keys, sequences }
+  return { fields, keys, positions }
 }
 
 function blobRows(rows: readonly LogRow[], names: PlanNames) {
@@ -208,7 +266,7 @@ function blobRows(rows: readonly LogRow[], names: PlanNames) {
   const nodes: (number | undefined)[] = []
   for (const { entry, blobRefs } of rows) {
     for (const hash of blobRefs) {
-      hashes.push(Buffer.from(hash, 'hex'))
+      hashes.push(idBytes(hash))
       collections.push(entry.collection)
       recordIds.push(entry.recordId)
       nodes.push(names.nodes.get(entry.nodeId))

@@ -112,16 +112,20 @@ export class PostgresCore {
       requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request))),
       requests.map((request) => (isServerWrite(request) ? request : request.operation).collection),
     )
-    return this.transaction((transaction) => this.appendIn(transaction, requests, names), {
+    return this.transaction((transaction) => this.appendIn(transaction, requests, { names, isLast: true }), {
       beginsWithReads: true,
     })
   }
 
-  /** As `append`, in the caller's transaction. */
+  /**
+   * As `append`, in the caller's transaction.
+   *
+   * @param isLast true to commit it with the same round trip
+   */
   async appendIn(
     transaction: Transaction,
     requests: readonly (AppendRequest | ServerWrite)[],
-    names: PlanNames,
+    { names, isLast }: { names: PlanNames; isLast: boolean },
   ): Promise<readonly AppendResult[]> {
     const settings = this.#settings
     const loader = new AppendLoader(transaction, {
@@ -135,7 +139,7 @@ export class PostgresCore {
         throw new RetryTransaction('The settings have changed')
       return loaded
     })
-    return this.write(transaction, plan, { names, settings })
+    return this.write(transaction, plan, { names, settings, isLast })
   }
 
   /**
@@ -146,15 +150,10 @@ export class PostgresCore {
     action: (transaction: Transaction) => Promise<Result>,
     options?: TransactionOptions,
   ): Promise<Result> {
-    return this.db.transaction(async (transaction) => {
-      try {
-        return await action(transaction)
-      } catch (error) {
-        if (error instanceof RetryTransaction)
-          this.#settings = await readSettings(this.db, transaction, this.schema)
-        throw error
-      }
-    }, options)
+    return this.db.transaction(action, {
+      ...options,
+      beforeRetry: async (error) => error instanceof RetryTransaction && this.refresh(),
+    })
   }
 
   async internNames(nodeIds: Iterable<string>, collections: Iterable<string>): Promise<PlanNames> {
@@ -172,13 +171,13 @@ export class PostgresCore {
   async write(
     transaction: Transaction,
     plan: AppendPlan,
-    { names, settings }: { names: PlanNames; settings: Settings },
+    { names, settings, isLast = false }: { names: PlanNames; settings: Settings; isLast?: boolean },
   ): Promise<readonly AppendResult[]> {
     for (const [collection, rows] of rowsByCollection(plan.records)) {
       settings.tables?.write(transaction, collection, rows)
     }
     const { tracked, epoch } = settings
-    return writePlan(transaction, plan, { names, tracked, epoch, serverNodeId: this.serverNodeId })
+    return writePlan(transaction, plan, { names, tracked, epoch, serverNodeId: this.serverNodeId, isLast })
   }
 
   logOutrun(schemaVersion: number, runningVersion: number): void {

@@ -21,6 +21,11 @@ export function isUnanswered(error: unknown): boolean {
   return error instanceof Error && /^timeout e/.test(error.message)
 }
 
+/** How a statement says that it must not be committed. @see plan-writer.ts */
+export function isDivisionByZero(error: unknown): boolean {
+  return sqlStateOf(error) === '22012'
+}
+
 /** Why the database could not be opened, and what to do about it. */
 export function toOpenError(failure: unknown, name: string): unknown {
   // What a statement met is unavailability to it, and a reason here.

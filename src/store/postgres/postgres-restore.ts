@@ -106,7 +106,9 @@ class Replacement implements StoreRestore {
       operations.map(({ operation }) => operation.nodeId),
       operations.map(({ operation }) => operation.collection),
     )
-    return countRestored(await this.#core.appendIn(this.#transaction, restoreRequests(operations), names))
+    return countRestored(
+      await this.#core.appendIn(this.#transaction, restoreRequests(operations), { names, isLast: false }),
+    )
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
