@@ -20,6 +20,9 @@ export interface ClusterBus {
   onMembership(listener: (change: MembershipChange) => void): () => void
 }
 
+/** Published, without a payload, when something was revoked: the revocations are to be read again. */
+export const REVOKED_TOPIC = 'revoked'
+
 export interface MembershipChange {
   readonly serverId: string
   readonly kind: 'joined' | 'left'

@@ -94,6 +94,7 @@ export class SyncHub {
       runtime: options.runtime,
       logger: options.logger,
       handshakeTimeoutMs: options.limits.handshakeTimeoutMs,
+      bus: options.store.cluster ?? null,
     })
     this.#context = this.#createContext()
   }

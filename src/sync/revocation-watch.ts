@@ -1,10 +1,12 @@
 import type { AuthContext } from '../auth/provider.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
+import { type ClusterBus, REVOKED_TOPIC } from '../store/cluster-bus.ts'
 import type { Revocation, RevocationIndex, RevocationSubject } from '../store/revocations.ts'
 import type { Session } from './session.ts'
 
-// Another process revokes, and connections are to end within seconds; the question is one index lookup.
+// Another process revokes, and connections are to end within seconds, also where nobody tells of it; the
+// question is one index lookup.
 const POLL_MS = 2000
 const PAGE_REVOCATIONS = 1000
 // As long as a handshake may take: one that was checked before a revocation is accepted after it.
@@ -15,6 +17,8 @@ export interface RevocationWatchOptions {
   readonly runtime: Runtime
   readonly logger: Logger
   readonly handshakeTimeoutMs: number
+  /** Tells of revocations at once; null where there is none. */
+  readonly bus: ClusterBus | null
 }
 
 /** Refuses revoked tokens, and ends the sessions that were opened with one, whoever revoked them. */
@@ -27,6 +31,9 @@ export class RevocationWatch {
   readonly #recent = new Map<string, { readonly revocation: Revocation; readonly until: number }>()
   #version = 0
   #timer: Timer | null = null
+  #isReading = false
+  #mustReadAgain = false
+  #endSubscription: (() => void) | null = null
   #isStopped = false
 
   constructor(options: RevocationWatchOptions) {
@@ -36,11 +43,13 @@ export class RevocationWatch {
   /** Resolves before the first handshake is checked, which sees by itself what was revoked until then. */
   async start(): Promise<void> {
     await this.#readOn(() => {})
+    this.#endSubscription = this.#options.bus?.subscribe(REVOKED_TOPIC, () => void this.#poll()) ?? null
     this.#schedule()
   }
 
   stop(): void {
     this.#isStopped = true
+    this.#endSubscription?.()
     this.#timer?.cancel()
   }
 
@@ -79,17 +88,23 @@ export class RevocationWatch {
   }
 
   #schedule(): void {
+    this.#timer?.cancel()
     if (!this.#isStopped) this.#timer = this.#options.runtime.setTimer(POLL_MS, () => void this.#poll())
   }
 
   async #poll(): Promise<void> {
+    this.#mustReadAgain = this.#isReading
+    if (this.#isReading) return
+    this.#isReading = true
     try {
       this.#forgetOld()
       await this.#readOn((revocation) => this.#apply(revocation))
     } catch (error) {
       if (!this.#isStopped) logEvent(this.#options.logger, LOG_EVENTS.revocationsUnread, { err: error })
     }
-    this.#schedule()
+    this.#isReading = false
+    if (this.#mustReadAgain) await this.#poll()
+    else this.#schedule()
   }
 
   async #readOn(onRevocation: (revocation: Revocation) => void): Promise<void> {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -71,6 +72,39 @@ export class PostgresServer implements AsyncDisposable {
     }
     await server.start()
     return server
+  }
+
+  /** A streaming replica, from a copy of the files of this one. */
+  async startStandby(): Promise<PostgresServer> {
+    const directory = mkdtempSync(join(tmpdir(), 'kora-postgres-'))
+    const standby = new PostgresServer(directory, await freePort(), this.#settings)
+    chmodSync(directory, 0o755)
+    const client = new pg.Client({ connectionString: connectionStringOf(this.port, 'postgres') })
+    await client.connect()
+    await client.query("SELECT pg_backup_start('standby', true)")
+    await run('cp', ['-a', this.#data, directory])
+    const { rows } = await client.query('SELECT labelfile FROM pg_backup_stop()')
+    await client.end()
+    rmSync(join(standby.#data, 'postmaster.pid'), { force: true })
+    const primary = `host=127.0.0.1 port=${this.port} user=${USER} password='${PASSWORD}'`
+    await standby.#write('backup_label', rows[0].labelfile)
+    await standby.#write('standby.signal', '')
+    await standby.#write('postgresql.auto.conf', `primary_conninfo = '${primary.replaceAll("'", "''")}'\n`)
+    await standby.start()
+    return standby
+  }
+
+  async #write(name: string, text: string): Promise<void> {
+    const { uid, gid } = await owner()
+    const path = join(this.#data, name)
+    writeFileSync(path, text)
+    if (uid !== undefined && gid !== undefined) chownSync(path, uid, gid)
+  }
+
+  /** Makes a standby a primary. */
+  async promote(): Promise<void> {
+    const { pg_ctl } = await binaries()
+    await run(pg_ctl, ['promote', '-w', '-D', this.#data], await owner())
   }
 
   private constructor(directory: string, port: number, settings: readonly string[]) {

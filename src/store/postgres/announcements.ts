@@ -3,7 +3,7 @@ import pg from 'pg'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import { chunkPayload, PayloadAssembler } from './announcement-chunks.ts'
-import type { PostgresDatabase } from './database.ts'
+import type { PostgresDatabase, Transaction } from './database.ts'
 
 export type AnnouncementListener = (payload: string, serverId: string) => void
 
@@ -25,6 +25,7 @@ const GOODBYE_MS = 1000
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 /** Notifications of one statement. */
 const MAX_GROUP = 200
+const NOTIFY = 'SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload'
 
 /**
  * LISTEN and NOTIFY on a connection of their own, which is opened again when it breaks. Everything
@@ -95,10 +96,16 @@ export class Announcements {
     return () => void this.#connectListeners.delete(listener)
   }
 
+  /**
+   * Tells of what a transaction does, once it is committed. For what is rare and has to arrive although
+   * this process may end right after it: every commit of the instance waits for such a one.
+   */
+  async publishIn(transaction: Transaction, topic: string, payload: string): Promise<void> {
+    await transaction.rows(NOTIFY, [this.#channel, this.#chunksOf(topic, payload)])
+  }
+
   publish(topic: string, payload: string): void {
-    this.#messageCount++
-    const head = `${this.#options.serverId} ${this.#messageCount}`
-    for (const chunk of chunkPayload(head, topic, payload)) {
+    for (const chunk of this.#chunksOf(topic, payload)) {
       if (this.#queuedBytes > MAX_QUEUED_BYTES) return
       this.#queue.push(chunk)
       this.#queuedBytes += chunk.length
@@ -112,6 +119,11 @@ export class Announcements {
     void this.#send()
   }
 
+  #chunksOf(topic: string, payload: string): string[] {
+    this.#messageCount++
+    return chunkPayload(`${this.#options.serverId} ${this.#messageCount}`, topic, payload)
+  }
+
   // ── sending ────────────────────────────────────────────────────────────────────────────────
 
   async #send(): Promise<void> {
@@ -120,10 +132,7 @@ export class Announcements {
     this.#isSending = true
     try {
       for (let group = this.#takeGroup(); group.length > 0; group = this.#takeGroup()) {
-        await client.query('SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload', [
-          this.#channel,
-          group,
-        ])
+        await client.query(NOTIFY, [this.#channel, group])
       }
     } catch {
       // The connection is lost, and with it what was in flight: its own handler connects again.

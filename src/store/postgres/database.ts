@@ -33,6 +33,8 @@ export interface Transaction extends Queries {
 export interface TransactionOptions {
   /** True when the action waits for a read before it writes: that is sent without waiting for BEGIN. */
   readonly beginsWithReads?: boolean
+  /** True when its statements, and what happens between them, may take as long as they do. */
+  readonly isLong?: boolean
   /** Runs between two attempts. */
   readonly beforeRetry?: (error: unknown) => Promise<unknown>
 }
@@ -50,6 +52,8 @@ const PLANNING =
 // A server that is cut off in a transaction holds what others wait for until the database gives up on
 // it: sooner than they do (lockTimeoutMs).
 const IDLE_IN_TRANSACTION_MS = 8000
+
+const NO_LIMITS = 'SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0'
 
 const GOODBYE_MS = 1000
 
@@ -160,6 +164,22 @@ export class PostgresDatabase implements Queries {
     )
   }
 
+  /** Runs a statement that may take as long as it does and takes no transaction: the making of an index. */
+  async longStatement(text: string): Promise<void> {
+    this.#assertUsable()
+    const client = new pg.Client({ ...this.clientConfig, query_timeout: 0 })
+    client.on('error', () => {}) // the statement that runs fails with the same error
+    await this.#guard(async () => {
+      try {
+        await client.connect()
+        await client.query('SET statement_timeout = 0')
+        await client.query(text)
+      } finally {
+        await client.end().catch(() => {})
+      }
+    })
+  }
+
   sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => void this.runtime.setTimer(delayMs, resolve))
   }
@@ -185,14 +205,18 @@ export class PostgresDatabase implements Queries {
 
   async #attempt<Result>(
     action: (transaction: Transaction) => Promise<Result>,
-    { begin = this.#beginText(), beginsWithReads = false }: TransactionOptions & { begin?: string },
+    {
+      begin = this.#beginText(),
+      beginsWithReads = false,
+      isLong = false,
+    }: TransactionOptions & { begin?: string },
   ): Promise<Result> {
     const client = await this.#answer(this.pool.connect())
     const onError = (): void => {} // the statement that runs fails with the same error
     client.on('error', onError)
     let broken: Error | undefined
     try {
-      const begun = this.#answer(client.query(begin))
+      const begun = this.#answer(client.query(isLong ? `${begin}; ${NO_LIMITS}` : begin))
       if (!beginsWithReads) await begun
       const sent: Promise<unknown>[] = [begun]
       let committed: Promise<pg.QueryResult> | null = null
@@ -201,7 +225,7 @@ export class PostgresDatabase implements Queries {
         committed.catch(() => {}) // met below, unless the action fails first
       }
       try {
-        const result = await action(this.#transactionOn(client, sent, commit))
+        const result = await action(this.#transactionOn(client, { sent, commit, isLong }))
         committed ??= this.#answer(client.query('COMMIT'))
         await Promise.all([...sent, committed])
         // A transaction that has failed is rolled back by its commit, which says so and no more.
@@ -232,14 +256,18 @@ export class PostgresDatabase implements Queries {
   }
 
   /** @param sent statements that nobody has waited for; the commit does */
-  #transactionOn(client: pg.PoolClient, sent: Promise<unknown>[], commit: () => void): Transaction {
+  #transactionOn(
+    client: pg.PoolClient,
+    { sent, commit, isLong }: { sent: Promise<unknown>[]; commit: () => void; isLong: boolean },
+  ): Transaction {
+    const timeout = isLong ? { query_timeout: LONGEST_TIMEOUT_MS } : {}
     const run = async <Row>(
       text: string,
       parameters: readonly Parameter[],
       name?: string,
     ): Promise<Row[]> => {
-      const config = { text, values: [...parameters], rowMode: 'array' as const, ...(name ? { name } : {}) }
-      const { rows } = await this.#answer(client.query(config))
+      const config = { text, values: [...parameters], rowMode: 'array' as const, ...timeout }
+      const { rows } = await this.#answer(client.query(name ? { ...config, name } : config))
       await sent[0] // without a transaction, nothing goes on
       return rows as unknown as Row[]
     }
@@ -262,7 +290,8 @@ export class PostgresDatabase implements Queries {
         commit()
         return answer
       },
-      records: async (text, parameters) => (await this.#answer(client.query(text, [...parameters]))).rows,
+      records: async (text, parameters) =>
+        (await this.#answer(client.query({ text, values: [...parameters], ...timeout }))).rows,
     }
   }
 
@@ -311,6 +340,7 @@ export function quoteName(name: string): string {
 // After the database's own limit, so that it fires only when nothing comes back any more: a
 // connection that is half open would otherwise be waited for until TCP gives up.
 const ANSWER_MARGIN_MS = 5000
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1 // of a timer
 
 function clientConfigOf(options: PostgresServerStoreOptions): pg.ClientConfig {
   const statementTimeout = options.statementTimeoutMs ?? 30_000

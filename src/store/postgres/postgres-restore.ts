@@ -82,15 +82,16 @@ class Replacement implements StoreRestore {
       finish = resolve
     })
     let attempts = 0
-    const ended = core.db.transaction(async (queries) => {
-      // What was added through a first attempt cannot be added again.
-      if (attempts++ > 0) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
-      await queries.rows('SET LOCAL statement_timeout = 0')
-      await queries.rows('SET LOCAL idle_in_transaction_session_timeout = 0') // it reads a file in between
-      await removeEverything(queries, core, backupMaxSequence)
-      begun(queries)
-      if (!(await finished)) throw new RolledBack()
-    })
+    const ended = core.db.transaction(
+      async (queries) => {
+        // What was added through a first attempt cannot be added again.
+        if (attempts++ > 0) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
+        await removeEverything(queries, core, backupMaxSequence)
+        begun(queries)
+        if (!(await finished)) throw new RolledBack()
+      },
+      { isLong: true },
+    )
     ended.catch(() => {}) // seen by whoever awaits it below
     const end = async (isCommitted: boolean): Promise<void> => {
       finish(isCommitted)

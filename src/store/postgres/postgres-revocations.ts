@@ -1,5 +1,7 @@
 import type { BackupRevocation } from '../backup/backup-format.ts'
+import { REVOKED_TOPIC } from '../cluster-bus.ts'
 import type { Revocation, RevocationSubject } from '../revocations.ts'
+import type { Announcements } from './announcements.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
 
 type Row = [kind: RevocationSubject['kind'], value: string, revokedAt: number, version: number]
@@ -7,15 +9,18 @@ type Row = [kind: RevocationSubject['kind'], value: string, revokedAt: number, v
 /** The rows of `_kora_revocations`. @see RevocationIndex */
 export class PostgresRevocations {
   readonly #db: PostgresDatabase
+  readonly #announcements: Announcements
 
-  constructor(db: PostgresDatabase) {
+  constructor(db: PostgresDatabase, announcements: Announcements) {
     this.#db = db
+    this.#announcements = announcements
   }
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
-    const [revocation] = await this.#db.transaction((transaction) =>
-      writeRevocations(transaction, [{ ...subject, revokedAt }]),
-    )
+    const [revocation] = await this.#db.transaction(async (transaction) => {
+      await this.#announcements.publishIn(transaction, REVOKED_TOPIC, '')
+      return writeRevocations(transaction, [{ ...subject, revokedAt }])
+    })
     if (revocation === undefined) throw new Error('A revocation was not stored')
     return revocation
   }

@@ -104,13 +104,13 @@ export class PostgresServerStore implements ServerStore {
     this.#db = core.db
     this.#isReadOnly = (options.readOnly ?? false) !== false
     this.#blobs = new PostgresBlobs(core.db)
-    this.#revocations = new PostgresRevocations(core.db)
     this.#search = new PostgresSearch(core.db)
     this.#tracking = new ScopeTracking(core)
     this.#migration = new SchemaMigration(core, this.#tracking)
     const { runtime, logger } = core
     const serverId = runtime.uuid()
     this.#announcements = new Announcements(core.db, { serverId, runtime, logger })
+    this.#revocations = new PostgresRevocations(core.db, this.#announcements)
     this.cluster = new PostgresClusterBus(core, this.#announcements, serverId)
     this.#watch = new CommitWatch(core, this.#announcements, options.pollIntervalMs ?? POLL_INTERVAL_MS)
     if (!this.#isReadOnly) this.#announcements.start()

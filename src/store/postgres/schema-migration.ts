@@ -180,8 +180,8 @@ export class SchemaMigration {
     for (let [index, ...others] = await this.#pendingIndexes(db); index; [index, ...others] = others) {
       const name = db.table(index.name)
       // What an interrupted attempt has left is no index yet.
-      await db.rows(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`)
-      await db.rows(index.sql.replace(/^create index /i, 'create index concurrently '))
+      await db.longStatement(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`)
+      await db.longStatement(index.sql.replace(/^create index /i, 'create index concurrently '))
       await db.transaction((transaction) => this.#setPendingIndexes(transaction, others))
     }
   }
