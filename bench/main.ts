@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { drawCharts } from './charts/draw-charts.ts'
 import type { RunOptions } from './harness/options.ts'
+import { stopPostgres } from './harness/postgres.ts'
 import { summarizeProfile } from './harness/profile-summary.ts'
 import { printTable, toRows } from './harness/report.ts'
 import { measure } from './harness/run.ts'
@@ -61,6 +62,7 @@ async function main(): Promise<void> {
     await runAll(options)
     if (options.profileDirectory !== null) process.stdout.write(describeProfiles(options.profileDirectory))
   } finally {
+    await stopPostgres()
     rmSync(directory, { recursive: true, force: true })
   }
 }

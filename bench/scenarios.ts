@@ -3,6 +3,7 @@ import { fanOutScenarios } from './scenarios/fan-out.ts'
 import { firstSyncScenarios } from './scenarios/first-sync.ts'
 import { growthScenarios } from './scenarios/growth.ts'
 import { ingestScenarios } from './scenarios/ingest.ts'
+import { postgresScenarios } from './scenarios/postgres.ts'
 import { resourceScenarios } from './scenarios/resources.ts'
 
 export const scenarios: readonly Scenario[] = [
@@ -11,4 +12,5 @@ export const scenarios: readonly Scenario[] = [
   ...fanOutScenarios,
   ...firstSyncScenarios,
   ...resourceScenarios,
+  ...postgresScenarios,
 ]

@@ -18,7 +18,15 @@ type Answer =
   | { readonly event: unknown }
 
 /** The files that run as processes of their own. */
-export type ProcessFile = 'kora-server' | 'bare-server' | 'load' | 'readers' | 'filler'
+export type ProcessFile =
+  | 'kora-server'
+  | 'bare-server'
+  | 'load'
+  | 'readers'
+  | 'filler'
+  | 'postgres-kora-server'
+  | 'postgres-bare-server'
+  | 'postgres-filler'
 
 /** A process that the benchmark has started, and ends. */
 export class Child {

@@ -10,12 +10,16 @@ export interface ServerOptions {
   readonly durability: 'full' | 'normal'
 }
 
+export interface PostgresServerOptions {
+  readonly connectionString: string
+}
+
 export interface RunningServer {
   readonly port: number
 }
 
 /** Offers a server to the benchmark: start it, ask what it has used, profile it. */
-export function serveServer(start: (options: ServerOptions) => Promise<RunningServer>): void {
+export function serveServer<Options>(start: (options: Options) => Promise<RunningServer>): void {
   const profiler = new Profiler()
   serve({
     start,

@@ -1,9 +1,9 @@
 import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FillOptions } from '../processes/filler.ts'
-import { Child } from './child.ts'
+import { Child, type ProcessFile } from './child.ts'
 import type { RunOptions } from './options.ts'
-import type { RunningServer, ServerOptions } from './server-process.ts'
+import type { PostgresServerOptions, RunningServer, ServerOptions } from './server-process.ts'
 import type { Usage } from './usage.ts'
 
 /** The servers that are compared. The first is ours. */
@@ -26,13 +26,13 @@ export class Server {
     variant: string,
     { filename, access = 'open' }: { filename: string; access?: ServerOptions['access'] },
   ): Promise<Server> {
-    const child = new Child(variant === 'kora' ? 'kora-server' : 'bare-server')
     const durability = variant === 'limit' ? 'normal' : 'full'
-    const { port } = await child.call<RunningServer>('start', {
-      filename,
-      access,
-      durability,
-    } satisfies ServerOptions)
+    return Server.launch(variant === 'kora' ? 'kora-server' : 'bare-server', { filename, access, durability })
+  }
+
+  static async launch(file: ProcessFile, options: ServerOptions | PostgresServerOptions): Promise<Server> {
+    const child = new Child(file)
+    const { port } = await child.call<RunningServer>('start', options)
     return new Server(child, port)
   }
 

@@ -172,4 +172,4 @@ function frameOf(
   )
 }
 
-serveServer((options) => new BareServer(options).listen())
+serveServer((options: ServerOptions) => new BareServer(options).listen())

@@ -8,7 +8,7 @@ import type { ReadersOptions } from '../processes/readers.ts'
 
 const VARIANTS = ['kora', 'limit']
 
-async function firstSync(
+export async function firstSync(
   server: Server,
   { clients, user, expected }: { clients: number; user?: string; expected: number },
 ): Promise<number> {
