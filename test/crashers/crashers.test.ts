@@ -1,6 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
+import { STORES } from '../support/each-store.ts'
+import { findRestoreProblem } from '../support/fuzz/files.ts'
+import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { exchange } from '../support/raw-http.ts'
 
@@ -13,7 +16,6 @@ afterEach(() => expect(unhandled).toEqual([]))
 /** Name and content of each file of a folder. */
 function crashers(kind: string): [name: string, bytes: Buffer][] {
   const folder = fileURLToPath(new URL(kind, import.meta.url))
-  if (!existsSync(folder)) return []
   return readdirSync(folder).map((name) => [name, readFileSync(`${folder}/${name}`)])
 }
 
@@ -26,5 +28,14 @@ describe('a request that once ended the server', () => {
     }
 
     expect((await fetch(`${server.url}/ready`)).status).toBe(200)
+  })
+})
+
+describe.each(STORES)('a backup that was once found to be none too late (%s)', (_driver, openStore) => {
+  test.each(crashers('backups'))('%s', async (_name, bytes) => {
+    await using store = await openStore()
+    await appendAll(store, [new OperationAuthor('kept').insert('r1', { title: 'kept' })])
+
+    expect(await findRestoreProblem(store, bytes)).toEqual({ problem: null, isRefused: true })
   })
 })

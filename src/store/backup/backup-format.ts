@@ -1,4 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
+import { isStorableText } from '../../protocol/json-value.ts'
 import type { RevocationSubject } from '../revocations.ts'
 
 /*
@@ -127,8 +128,8 @@ export function isTrailer(line: SectionHeader | BackupTrailer): line is BackupTr
 export function parseNode(line: string): BackupNode {
   const value = parseObject(line)
   const { node, user, sequence } = value ?? {}
-  if (typeof node !== 'string' || node === '' || !isCount(sequence)) throw invalidBackup(DAMAGED_NODE)
-  if (user !== null && typeof user !== 'string') throw invalidBackup(DAMAGED_NODE)
+  if (!isText(node) || node === '' || !isCount(sequence)) throw invalidBackup(DAMAGED_NODE)
+  if (user !== null && !isText(user)) throw invalidBackup(DAMAGED_NODE)
   return { nodeId: node, userId: user, maxSequence: sequence }
 }
 
@@ -138,7 +139,7 @@ const DAMAGED_NODE = 'an entry of a node is damaged'
 export function parseRevocation(line: string): BackupRevocation {
   const { kind, value, revokedAt } = parseObject(line) ?? {}
   const isKind = kind === 'user' || kind === 'device' || kind === 'all'
-  if (isKind && typeof value === 'string' && isCount(revokedAt)) return { kind, value, revokedAt }
+  if (isKind && isText(value) && isCount(revokedAt)) return { kind, value, revokedAt }
   throw invalidBackup('an entry of a revocation is damaged')
 }
 
@@ -170,6 +171,11 @@ function parseObject(line: string): JsonObject | null {
   } catch {
     return null
   }
+}
+
+/** Text that every store can hold: found out here, before the first write. */
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && isStorableText(value)
 }
 
 function isCount(value: unknown): value is number {

@@ -1,0 +1,93 @@
+import { afterEach, expect, test } from 'vitest'
+import { createBackup } from '../../src/store/backup/create-backup.ts'
+import { describeEachStore, temporaryDirectory } from '../support/each-store.ts'
+import {
+  CONFIG,
+  findConfigProblem,
+  findRestoreProblem,
+  findSchemaProblem,
+  mutatedBackup,
+} from '../support/fuzz/files.ts'
+import { fuzzSchema } from '../support/fuzz/frame-targets.ts'
+import { Mutator } from '../support/fuzz/mutator.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { seedOf } from '../support/socket-client.ts'
+import { todoSchema } from '../support/todo-schema.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const CONFIGS = sized(3000, 200_000)
+const SCHEMAS = sized(300, 10_000)
+const BACKUPS = sized(150, 10_000) // on each of three stores
+
+const unhandled: unknown[] = []
+const note = (error: unknown): void => void unhandled.push(error)
+process.on('uncaughtException', note)
+process.on('unhandledRejection', note)
+afterEach(() => expect(unhandled).toEqual([]))
+
+test(
+  'whatever a configuration holds, the parser says what is wrong with it, and shows no secret',
+  () => {
+    const seed = seedOf('configurations')
+    const mutator = new Mutator(seed)
+    for (let count = 0; count < CONFIGS; count++) {
+      const config = mutator.json(CONFIG)
+      if (typeof config !== 'object' || config === null || Array.isArray(config)) continue
+      const problem = findConfigProblem(config)
+      if (problem !== null) expect.fail(`${problem}\n${JSON.stringify(config)}`)
+    }
+    reportFigures('configurations', { configurations: CONFIGS, crashes: 0, 'secrets shown': 0, seed })
+  },
+  timeoutMs(60_000),
+)
+
+test(
+  'whatever a schema holds, it is refused by rule or has exactly its tables and columns',
+  async () => {
+    const seed = seedOf('schemas')
+    const mutator = new Mutator(seed)
+    using directory = temporaryDirectory()
+    const source: unknown = JSON.parse(JSON.stringify(fuzzSchema))
+    for (let count = 0; count < SCHEMAS; count++) {
+      const schema = mutator.json(source)
+      const problem = await findSchemaProblem(schema, `${directory.path}/${count}.db`)
+      if (problem !== null) expect.fail(`${problem}\n${JSON.stringify(schema)}`)
+    }
+    reportFigures('schemas', { schemas: SCHEMAS, crashes: 0, seed })
+  },
+  timeoutMs(60_000),
+)
+
+describeEachStore('backups', (openStore) => {
+  test(
+    'that were changed anyhow are refused before the first write, or restored',
+    async () => {
+      const seed = seedOf('backups')
+      const mutator = new Mutator(seed)
+      await using source = await openStore({ schema: todoSchema, nodeId: 'source' })
+      await using target = await openStore({ schema: todoSchema, nodeId: 'target' })
+      const author = new OperationAuthor('a')
+      const inserts = Array.from({ length: 20 }, (_, i) =>
+        author.insert(recordIdOf(`${i}`), { title: `${i}`, userId: 'u' }),
+      )
+      await appendAll(source, [...inserts, author.delete(recordIdOf('1'))])
+      await source.registerNode({ nodeId: 'a', userId: 'ada' })
+      await source.revoke({ kind: 'user', value: 'eve' }, 1000)
+      await appendAll(target, [new OperationAuthor('kept').insert(recordIdOf('kept'), {})])
+      const pieces: Uint8Array[] = []
+      for await (const piece of createBackup(source)) pieces.push(piece)
+      const backup = Buffer.concat(pieces)
+
+      let refused = 0
+      for (let count = 0; count < BACKUPS; count++) {
+        const bytes = mutatedBackup(backup, mutator)
+        const { problem, isRefused } = await findRestoreProblem(target, bytes)
+        if (problem !== null) expect.fail(`${problem}\n${bytes.toString('base64')}`)
+        if (isRefused) refused++
+      }
+      expect(refused).toBeGreaterThan(BACKUPS / 2)
+      reportFigures('backups', { backups: BACKUPS, refused, restored: BACKUPS - refused, crashes: 0, seed })
+    },
+    timeoutMs(60_000),
+  )
+})
