@@ -41,7 +41,7 @@ export class JwtAuthProvider implements AuthProvider {
   async explain(token: string): Promise<AuthVerdict> {
     const verdict = await this.#verifier.verify(token)
     if (!verdict.isAccepted) return verdict
-    const { claims } = verdict
+    const { claims, endsAt } = verdict
     const userId = readUserId(claims, this.#userIdClaim)
     if (typeof userId === 'object') return userId
     const scopes = await this.#resolveScopes(claims, token)
@@ -53,7 +53,7 @@ export class JwtAuthProvider implements AuthProvider {
         userId,
         ...(scopes !== null && { scopes }),
         ...(isUserId(claims.dev) && { deviceId: claims.dev }),
-        ...timeClaim('expiresAt', claims.exp),
+        ...timeClaim('expiresAt', endsAt),
         ...timeClaim('issuedAt', claims.iat),
       },
     }

@@ -1,7 +1,8 @@
-import type { JWTVerifyOptions } from 'jose'
+import type { JWTPayload, JWTVerifyOptions } from 'jose'
 import { decodeProtectedHeader, errors, jwtVerify } from 'jose'
 import type { Runtime } from '../core/runtime.ts'
 import type { KeySource } from './key-source.ts'
+import { endOfToken } from './token-end.ts'
 import type { TokenRefusal, TokenVerdict, TokenVerifier } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 import type { VerificationKey } from './verification-key.ts'
@@ -45,13 +46,22 @@ export class JwtVerifier implements TokenVerifier {
     for (const { key, algorithms } of keys) {
       try {
         const { payload } = await jwtVerify(token, key, this.#verifyOptions(algorithms))
-        return checkClaims(payload)
+        return this.#checkClaims(payload)
       } catch (error) {
         if (error instanceof errors.JWSSignatureVerificationFailed) continue
         return describeRefusal(error)
       }
     }
     return refuseToken('SIGNATURE_INVALID')
+  }
+
+  #checkClaims(claims: JWTPayload): TokenVerdict {
+    const { exp } = claims
+    // JSON.parse makes Infinity of 1e999, which would be a token for ever.
+    if (exp === undefined || !Number.isFinite(exp))
+      return refuseToken('CLAIM_INVALID', 'The claim exp is no time.')
+    const { clockToleranceMs, runtime } = this.#options
+    return { isAccepted: true, claims, endsAt: endOfToken(exp, clockToleranceMs, runtime.now()) }
   }
 
   #verifyOptions(algorithms: readonly string[]): JWTVerifyOptions {
@@ -89,12 +99,6 @@ function parseHeader(token: string): TokenHeader | TokenRefusal {
   } catch {
     return refuseToken('TOKEN_MALFORMED')
   }
-}
-
-function checkClaims(claims: { readonly [claim: string]: unknown }): TokenVerdict {
-  // JSON.parse makes Infinity of 1e999, which would be a token for ever.
-  if (!Number.isFinite(claims.exp)) return refuseToken('CLAIM_INVALID', 'The claim exp is no time.')
-  return { isAccepted: true, claims }
 }
 
 /** The reasons in words of our own: messages of a library may change, and may quote the token. */

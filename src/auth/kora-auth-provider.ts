@@ -1,6 +1,10 @@
 import type { Logger } from '../core/logger.ts'
 import { silentLogger } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
+import { systemRuntime } from '../core/system-runtime.ts'
+import { KORA_LEEWAY_SECONDS } from './kora-jwt-provider.ts'
 import type { AuthContext, AuthProvider } from './provider.ts'
+import { endOfToken } from './token-end.ts'
 import { callUserCode, checkContext, isUserId } from './user-callback.ts'
 
 /** What `@korajs/auth` puts into a token, as far as it matters here. */
@@ -34,15 +38,18 @@ export interface KoraAuthProviderOptions {
   resolveScopes?(userId: string): AuthContext['scopes'] | Promise<AuthContext['scopes']>
   /** Hears of errors that the functions above throw. */
   logger?: Logger
+  runtime?: Pick<Runtime, 'now'>
 }
 
 /** Binds the token manager and the user store of `@korajs/auth` to the sync server. */
 export class KoraAuthProvider implements AuthProvider {
   readonly #options: KoraAuthProviderOptions
   readonly #logger: Logger
+  readonly #runtime: Pick<Runtime, 'now'>
 
   constructor(options: KoraAuthProviderOptions) {
     this.#options = options
+    this.#runtime = options.runtime ?? systemRuntime()
     this.#logger = options.logger ?? silentLogger
   }
 
@@ -65,9 +72,14 @@ export class KoraAuthProvider implements AuthProvider {
       ...(resolveScopes && { scopes: requireScopes(await resolveScopes.call(this.#options, payload.sub)) }),
       metadata: { deviceId: payload.dev, email: user.email, name: user.name },
       ...(isUserId(payload.dev) && { deviceId: payload.dev }),
-      ...(typeof payload.exp === 'number' && { expiresAt: payload.exp * 1000 }),
+      ...(typeof payload.exp === 'number' && { expiresAt: this.#endOf(payload.exp) }),
       ...(typeof payload.iat === 'number' && { issuedAt: payload.iat * 1000 }),
     }
+  }
+
+  /** The validator of `@korajs/auth` forgives as much as our own. */
+  #endOf(exp: number): number {
+    return endOfToken(exp, KORA_LEEWAY_SECONDS * 1000, this.#runtime.now()) * 1000
   }
 
   async #validate(token: string): Promise<KoraTokenPayload | null> {

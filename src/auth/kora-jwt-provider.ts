@@ -1,6 +1,7 @@
 import { compactVerify, errors } from 'jose'
 import type { Runtime } from '../core/runtime.ts'
 import { MAX_TOKEN_BYTES } from './jwt-verifier.ts'
+import { endOfToken } from './token-end.ts'
 import type { TokenRefusal, TokenVerdict, TokenVerifier } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 import type { VerificationKey } from './verification-key.ts'
@@ -8,7 +9,7 @@ import { parseJsonObject } from './verification-key.ts'
 
 // Base64url of {"alg":"HS256","typ":"JWT"}: the one header that tokens of @korajs/auth have.
 const KORA_HEADER = 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9'
-const KORA_LEEWAY_SECONDS = 5 // as @korajs/auth itself allows
+export const KORA_LEEWAY_SECONDS = 5 // as @korajs/auth itself allows
 
 export interface KoraTokenVerifierOptions {
   /** Any of them may have signed a token. */
@@ -36,7 +37,7 @@ export class KoraTokenVerifier implements TokenVerifier {
     }
     for (const { key } of this.#keys) {
       const payload = await verifySignature(token, key)
-      if (payload !== null) return checkKoraClaims(payload, this.#runtime.now() / 1000)
+      if (payload !== null) return checkKoraClaims(payload, this.#runtime.now())
     }
     return refuseToken('SIGNATURE_INVALID')
   }
@@ -51,7 +52,7 @@ async function verifySignature(token: string, key: VerificationKey['key']): Prom
   }
 }
 
-function checkKoraClaims(payload: Uint8Array, nowSeconds: number): TokenVerdict {
+function checkKoraClaims(payload: Uint8Array, nowMs: number): TokenVerdict {
   const claims = parseJsonObject(Buffer.from(payload).toString('utf8'))
   if (claims === null) return refuseToken('TOKEN_MALFORMED')
   const problem =
@@ -64,9 +65,9 @@ function checkKoraClaims(payload: Uint8Array, nowSeconds: number): TokenVerdict 
       `The claim type is ${JSON.stringify(claims.type)}; sync needs "access".`,
     )
   }
-  // The loop above has found exp to be a number.
-  if (nowSeconds > (claims.exp as number) + KORA_LEEWAY_SECONDS) return refuseToken('TOKEN_EXPIRED')
-  return { isAccepted: true, claims }
+  const exp = claims.exp as number // the loop above has found it to be one
+  if (nowMs / 1000 > exp + KORA_LEEWAY_SECONDS) return refuseToken('TOKEN_EXPIRED')
+  return { isAccepted: true, claims, endsAt: endOfToken(exp, KORA_LEEWAY_SECONDS * 1000, nowMs) }
 }
 
 function claimProblem(

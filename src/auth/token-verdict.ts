@@ -34,7 +34,14 @@ export interface TokenRefusal {
 }
 
 /** What the signature and the registered claims of a token come to. */
-export type TokenVerdict = { readonly isAccepted: true; readonly claims: Claims } | TokenRefusal
+export type TokenVerdict =
+  | {
+      readonly isAccepted: true
+      readonly claims: Claims
+      /** Seconds since the epoch. @see endOfToken */
+      readonly endsAt: number
+    }
+  | TokenRefusal
 
 /** What a token comes to as a whole. */
 export type AuthVerdict =

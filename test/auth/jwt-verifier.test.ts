@@ -159,6 +159,11 @@ describe('accepts', () => {
     })
   })
 
+  test('and ends with the token, or within the tolerance when that is not taken any more', async () => {
+    const late = await explain(await signRsa(good({ exp: NOW_SECONDS - 2 })))
+    expect(late).toMatchObject({ context: { expiresAt: (NOW_SECONDS + 3) * 1000 } })
+  })
+
   test('an absurd exp as the last instant that a Date can hold', async () => {
     const verdict = await explain(await signRsa(good({ exp: 1e300 })))
     expect(verdict).toMatchObject({ context: { expiresAt: 8_640_000_000_000_000 } })

@@ -61,6 +61,9 @@ describe('recorded tokens', () => {
     const at = (seconds: number) => provide(valid.secret, (ISSUED_SECONDS + seconds) * 1000)
 
     expect(await (await at(905)).authenticate(valid.token)).not.toBeNull()
+    // A session that begins after exp lasts as long as the token is taken.
+    const late = await (await at(902)).authenticate(valid.token)
+    expect(late?.expiresAt).toBe((ISSUED_SECONDS + 905) * 1000)
     expect(await (await at(905.001)).authenticate(valid.token)).toBeNull()
   })
 })

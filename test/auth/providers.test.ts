@@ -148,8 +148,10 @@ describe('KoraAuthProvider', () => {
     const tokenValidator = {
       validateToken: () => ({ sub: 'u1', dev: 'd1', type: 'access', exp: 20, iat: 10 }),
     }
-    const context = await new KoraAuthProvider({ ...options, tokenValidator }).authenticate('good')
-    expect(context).toMatchObject({ expiresAt: 20_000, issuedAt: 10_000 })
+    const at = (nowMs: number) =>
+      new KoraAuthProvider({ ...options, tokenValidator, runtime: { now: () => nowMs } }).authenticate('good')
+    expect(await at(15_000)).toMatchObject({ expiresAt: 20_000, issuedAt: 10_000 })
+    expect(await at(22_000)).toMatchObject({ expiresAt: 25_000 })
   })
 
   test.each<[string, Partial<KoraAuthProviderOptions>]>([
