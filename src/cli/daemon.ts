@@ -7,11 +7,10 @@ import { RecentEvents } from '../http/dashboard/recent-events.ts'
 import { ServerHost } from '../http/server-host.ts'
 import { BackupSchedule } from '../store/backup/backup-schedule.ts'
 import type { BackupTarget } from '../store/backup/backup-target.ts'
-import { BucketTarget } from '../store/backup/bucket-target.ts'
-import { DirectoryTarget } from '../store/backup/directory-target.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
+import { openBackupTargets } from './backup/backup-targets.ts'
 import { hostOptions } from './host-options.ts'
 import { openStore } from './open-store.ts'
 import type { ServedUrls } from './output/banner.ts'
@@ -41,6 +40,7 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   const options = { ...given, logger: recent.listenTo(given.logger) }
   reportUnservedOptions(config, options.logger)
   const auth = await openAuthProvider(config.auth, options.logger)
+  // What they lack would otherwise be told by the first backup, at night.
   const backupTargets = await openBackupTargets(config)
   const store = await openStore(config, options)
   let blobs: BlobStorage | null = null
@@ -64,14 +64,6 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
     await store.close()
     throw error
   }
-}
-
-/** Before anything else is opened: what they lack would otherwise be told by the first backup, at night. */
-async function openBackupTargets({ backup }: ServerConfig): Promise<readonly BackupTarget[]> {
-  const targets: BackupTarget[] = []
-  if (backup?.directory) targets.push(new DirectoryTarget(backup.directory))
-  if (backup?.s3) targets.push(await BucketTarget.open(backup.s3, backup.s3.prefix))
-  return targets
 }
 
 function startBackups(

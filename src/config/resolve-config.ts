@@ -154,7 +154,7 @@ const KEY_SOURCES = ['keys', 'jwksUrl', 'secret'] as const
 function findJwtConflicts(jwt: JwtTree): readonly ConfigProblem[] {
   const given = KEY_SOURCES.filter((name) => jwt[name] !== undefined)
   if (given.length !== 1) {
-    const has = given.length === 0 ? 'none' : given.join(' and ')
+    const has = given.length === 0 ? 'none (or set KORA_AUTH_SECRET or KORA_JWKS_URL)' : given.join(' and ')
     return [{ path: 'auth.jwt', message: `needs exactly one of keys, jwksUrl and secret; it has ${has}` }]
   }
   const ambiguous = (jwt.keys ?? []).flatMap(findKeyConflict)

@@ -217,7 +217,12 @@ describe('auth that cannot work is a problem', () => {
       ["auth.scopes: belongs to auth.mode 'jwt' or 'kora' or 'mixed', but it is \"none\""],
     ],
     [{ mode: 'jwt' }, ["auth.jwt: missing; mode 'jwt' needs it, with keys, jwksUrl or secret"]],
-    [{ mode: 'jwt', jwt: {} }, ['auth.jwt: needs exactly one of keys, jwksUrl and secret; it has none']],
+    [
+      { mode: 'jwt', jwt: {} },
+      [
+        'auth.jwt: needs exactly one of keys, jwksUrl and secret; it has none (or set KORA_AUTH_SECRET or KORA_JWKS_URL)',
+      ],
+    ],
     [
       { mode: 'jwt', jwt: { secret: SECRET, keys: [{ jwk }] } },
       ['auth.jwt: needs exactly one of keys, jwksUrl and secret; it has keys and secret'],

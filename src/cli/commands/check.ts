@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
+import { probeBackups } from '../check/backup-probe.ts'
 import { probeDamage } from '../check/damage.ts'
 import { type Finding, failure, ok, warning } from '../check/finding.ts'
 import { probeAuth, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
@@ -63,6 +64,7 @@ async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Findin
     ...(await probeAuth(values)),
     ...probeTls(values),
     ...(await probePorts(values)),
+    ...(await probeBackups(values)),
     ...findRiskySettings(values),
     ...unservedFindings(values),
   ]

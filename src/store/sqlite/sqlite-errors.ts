@@ -69,7 +69,8 @@ const OPEN_FAILURES = [
   { prefix: 'SQLITE_CORRUPT', reason: 'the database is damaged. Restore a backup.' },
   {
     prefix: 'SQLITE_CANTOPEN',
-    reason: 'it does not exist or may not be read. Check the path and its permissions.',
+    reason:
+      'its folder does not exist, or this user may not open it there. Check the path and its permissions.',
   },
   {
     prefix: 'SQLITE_READONLY',

@@ -2,6 +2,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { openS3Server } from '../../support/s3-server.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
@@ -54,6 +55,23 @@ describe('check', () => {
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.scopes +not set, but the schema ties todos to users/m)
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.issuer +not set/m)
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.audience +not set/m)
+  })
+
+  test('says whether backups could be written, though the server starts without', async () => {
+    await using s3 = await openS3Server()
+    const credentials = { accessKeyId: s3.accessKeyId, secretAccessKey: s3.secretAccessKey }
+    const backups = (bucket: string, directory: string) =>
+      workspaceWith({ backup: { directory, s3: { bucket, endpoint: s3.endpoint, ...credentials } } })
+    using fine = backups('backups', 'not-there-yet')
+    using wrong = backups('backup', '/proc/backups')
+
+    expect((await fine.run(['check'])).stdout).toMatch(
+      /^ok +backup +\/\S+\/not-there-yet can be written\.\nok +backup +s3:\/\/backups\/ can be read\.$/m,
+    )
+    const { code, stdout } = await wrong.run(['check'])
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^warning +backup\.s3 +Bucket "backup" at \S+ does not exist\. Create it/m)
+    expect(stdout).not.toContain(s3.secretAccessKey)
   })
 
   test('reads all that is stored with --deep, and names what is damaged', async () => {
