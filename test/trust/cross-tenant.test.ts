@@ -190,4 +190,27 @@ describeEachStore('a foreign tenant', (openStore) => {
       expect(forExisting).toBe(forMissing)
     }
   })
+
+  test('learns from an insert under a foreign id that it is taken, and nothing else', async () => {
+    await using store = await openStore({ schema })
+    await using server = await startSocketServer({ store })
+    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { tenant: 'a', title: CANARY })
+    using a = await server.connect('alice', { userId: 'a', scopes: A_SCOPE })
+    await pushed(a, [existing], 'a')
+    using b = await server.connect('mallory', { userId: 'b', scopes: B_SCOPE })
+    const mallory = new OperationAuthor('mallory')
+    const [taken, free, outside] = [
+      mallory.insert(existing.recordId, { tenant: 'b', title: 'x' }),
+      mallory.insert(recordIdOf('free'), { tenant: 'b', title: 'x' }),
+      mallory.update(recordIdOf('nobody'), { title: 'x' }),
+    ] as const
+    await pushed(b, [taken, free, outside], 'b')
+
+    const [forTaken, forOutside] = b.ofType('operation-rejected')
+    expect(forTaken?.operationId).toBe(taken.id)
+    expect(forOutside?.operationId).toBe(outside.id)
+    expect(withoutIds(forTaken as object, taken)).toBe(withoutIds(forOutside as object, outside))
+    expect(await store.findRecord('todos', existing.recordId)).toMatchObject({ tenant: 'a', title: CANARY })
+    expect(b.texts.filter((text) => text.includes(CANARY))).toEqual([])
+  })
 })
