@@ -34,9 +34,26 @@ export function toOpenError(failure: unknown, name: string): unknown {
   if (error instanceof KoraServerError) return error
   const code = sqlStateOf(error) ?? systemCodeOf(error)
   const reason =
-    OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ?? failureOf(error)?.reason
+    OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ??
+    failureOf(error)?.reason ??
+    certificateReasonOf(error)
   if (reason === undefined) return error
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${name}: ${reason}`, { cause: error })
+}
+
+/** Codes of OpenSSL and of Node: nothing was sent to a server whose certificate is not believed. */
+const CERTIFICATE_CODES = /CERT|SIGNATURE|ISSUER|^ERR_(TLS|SSL|OSSL)/
+
+function certificateReasonOf(error: unknown): string | undefined {
+  const { code, path, message } = (error ?? {}) as { code?: unknown; path?: unknown; message?: unknown }
+  if (code === 'ENOENT' || code === 'EACCES') {
+    return `a file that the connection string names cannot be read: ${String(path)}.`
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return 'its certificate is for another name. Connect by the name that stands in it.'
+  }
+  if (typeof code !== 'string' || !CERTIFICATE_CODES.test(code)) return undefined
+  return `its certificate is not trusted (${String(message)}). Name the authority that issued it: sslrootcert=<file>.`
 }
 
 interface Failure {
