@@ -2,16 +2,44 @@ import { describe, expect, test } from 'vitest'
 import type { AuthContext } from '../../src/auth/provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { KoraSyncServer } from '../../src/http/kora-sync-server.ts'
+import { type ClusterBus, REVOKED_TOPIC } from '../../src/store/cluster-bus.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
 const WITHIN_MS = 2500
 
+/** Brings what a test says in the name of another server. */
+class TestBus implements ClusterBus {
+  readonly serverId = 'this'
+  readonly maxPayloadBytes = 1000
+  readonly #listeners = new Map<string, (payload: string, serverId: string) => void>()
+
+  members(): ReadonlySet<string> {
+    return new Set(['other'])
+  }
+
+  publish(): void {}
+
+  subscribe(topic: string, listener: (payload: string, serverId: string) => void): () => void {
+    this.#listeners.set(topic, listener)
+    return () => void this.#listeners.delete(topic)
+  }
+
+  onMembership(): () => void {
+    return () => {}
+  }
+
+  bring(topic: string): void {
+    this.#listeners.get(topic)?.('', 'other')
+  }
+}
+
 /** Tokens are JSON of the context that they stand for. */
 async function openServer() {
   const runtime = simulatedRuntime()
-  const store = new MemoryServerStore({ nodeId: 'server', runtime })
+  const bus = new TestBus()
+  const store = Object.assign(new MemoryServerStore({ nodeId: 'server', runtime }), { cluster: bus })
   const server = new KoraSyncServer({
     store,
     runtime,
@@ -34,7 +62,7 @@ async function openServer() {
     await settle()
     return transport
   }
-  return { runtime, store, connect }
+  return { runtime, store, bus, connect }
 }
 
 describe('a revocation', () => {
@@ -53,6 +81,17 @@ describe('a revocation', () => {
     expect(ada.closed).toMatchObject({ code: 4012 })
     expect(alsoAda.closed).toMatchObject({ code: 4012 })
     expect(bob.closed).toBeNull()
+  })
+
+  test('that another server tells of ends sessions at once', async () => {
+    const { runtime, store, bus, connect } = await openServer()
+    const ada = await connect({ userId: 'ada', issuedAt: runtime.now() })
+    await store.revoke({ kind: 'user', value: 'ada' }, runtime.now())
+
+    bus.bring(REVOKED_TOPIC)
+    await settle()
+
+    expect(ada.closed).toMatchObject({ code: 4012 })
   })
 
   test('refuses tokens from before it, and takes those from after it', async () => {

@@ -2,6 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
 import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
 import { createView } from '../../../src/core/view.ts'
+import { REVOKED_TOPIC } from '../../../src/store/cluster-bus.ts'
 import {
   createPostgresServerStore,
   type PostgresServerStore,
@@ -51,6 +52,26 @@ describe('many servers on one database', () => {
     const plans = await Promise.all(servers.stores.map((store) => store.planSchema(todoSchema)))
     expect(plans.map(({ isUpToDate }) => isUpToDate)).toEqual([true, true, true, true, true])
   })
+
+  test('are told of a revocation at once, also by a process that ends right after it', async () => {
+    await using database = await openTestDatabase()
+    await using servers = await openServers(database, 1)
+    const onRevoked = vi.fn()
+    servers.stores[0].cluster.subscribe(REVOKED_TOPIC, onRevoked)
+
+    await expect
+      .poll(
+        async () => {
+          const { connectionString } = database
+          const commandLine = await createPostgresServerStore({ connectionString })
+          await commandLine.revoke({ kind: 'user', value: 'ada' }, Date.now())
+          await commandLine.close()
+          return onRevoked.mock.calls.length
+        },
+        { timeout: 20_000 }, // until the server listens, nobody hears it
+      )
+      .toBeGreaterThan(0)
+  }, 30_000)
 
   test('store an operation once that is sent to all of them at the same time', async () => {
     await using database = await openTestDatabase()
