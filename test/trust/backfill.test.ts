@@ -4,15 +4,17 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
-import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
-import { type Daemon, startDaemon } from '../support/daemon.ts'
-import { type Device, openDevice } from '../support/device.ts'
+import {
+  createPostgresServerStore,
+  type PostgresServerStore,
+} from '../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { Workspace } from '../support/terminal.ts'
 import { schemaFile } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const RECORDS = sized(20_000, 1_000_000)
+const RECORDS = sized(6000, 1_000_000)
 const MAX_PEAK_MB = 220
 
 const BIN = fileURLToPath(new URL('../../bin/kora-server.js', import.meta.url))
@@ -69,9 +71,9 @@ class Migration {
   readonly #process: ChildProcess
   readonly #exited: Promise<number | null>
 
-  constructor(daemon: Daemon, database: TestDatabase) {
+  constructor(directory: string, database: TestDatabase) {
     this.#process = spawn(process.execPath, [BIN, 'migrate', '--schema', 'next.mjs'], {
-      cwd: daemon.directory,
+      cwd: directory,
       env: { ...process.env, DATABASE_URL: database.connectionString },
       stdio: 'ignore',
     })
@@ -112,16 +114,18 @@ async function filledThrough(database: TestDatabase): Promise<number | null> {
   return work?.doneThrough ?? 0
 }
 
-/** Writes one record after the other, each once the one before is acknowledged. */
-function writeUntilStopped(device: Device) {
+/** Writes one record after the other through a server of the earlier version. */
+function writeUntilStopped(server: PostgresServerStore) {
+  const author = new OperationAuthor('b')
   let isStopped = false
   let written = 0
   let longestMs = 0
   const done = (async () => {
     while (!isStopped) {
       const startedAt = performance.now()
-      device.insert('todos', { title: 'written meanwhile' })
-      await device.synced(60_000)
+      await server.append([
+        requestOf(author.insert(recordIdOf(`${written}`), { title: 'written meanwhile' })),
+      ])
       longestMs = Math.max(longestMs, performance.now() - startedAt)
       written++
       await new Promise((resolve) => setTimeout(resolve, 20))
@@ -144,23 +148,13 @@ test(
   async () => {
     await using database = await openTestDatabase()
     await fill(database)
-    await using daemon = await startDaemon({
-      args: ['--schema', 'earlier.mjs'],
-      files: {
-        'earlier.mjs': schemaFile(EARLIER),
-        'next.mjs': schemaFile(NEXT),
-      },
-      env: { DATABASE_URL: database.connectionString },
-    })
-    // It sees none of the many, and writes.
-    await using device = await openDevice({
-      url: daemon.url,
-      queries: [{ collection: 'todos', where: { title: 'written meanwhile' } }],
-    })
-    const writing = writeUntilStopped(device)
+    const { directory } = new Workspace({ files: { 'next.mjs': schemaFile(NEXT) } })
+    const server = await createPostgresServerStore({ connectionString: database.connectionString })
+    await server.setSchema(EARLIER)
+    const writing = writeUntilStopped(server)
 
     const startedAt = performance.now()
-    const first = new Migration(daemon, database)
+    const first = new Migration(directory, database)
     const target = RECORDS / 10
     await expect
       .poll(() => filledThrough(database), { timeout: 120_000, interval: 5 })
@@ -171,11 +165,12 @@ test(
     expect(keptThrough).toBeLessThan(RECORDS)
     const writtenBefore = writing.written
 
-    const second = new Migration(daemon, database)
+    const second = new Migration(directory, database)
     await expect.poll(() => filledThrough(database), { timeout: 60_000 }).not.toBe(keptThrough)
     expect(await second.exited).toBe(0)
     const seconds = (performance.now() - startedAt) / 1000
     const { written, longestMs } = await writing.stop()
+    await server.close()
 
     expect(await filledThrough(database)).toBeNull()
     const [counts] = await database.query(
