@@ -190,6 +190,7 @@ export class SyncHub {
       }),
     )
     await this.#ingest.drain()
+    await this.#relays.drain()
     this.#revocations.stop()
     this.#sweepTimer?.cancel()
     this.#sweepTimer = null

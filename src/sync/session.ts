@@ -9,7 +9,7 @@ import {
   type ConnectionErrorCode,
   MAX_CLOSE_REASON_BYTES,
 } from '../protocol/connection-errors.ts'
-import type { Frame } from '../protocol/frame.ts'
+import { type Frame, isFrame } from '../protocol/frame.ts'
 import type {
   AcknowledgmentMessage,
   HandshakeMessage,
@@ -23,6 +23,7 @@ import type { ClientAccess } from './authorization.ts'
 import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
 import { acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
+import { Inbox } from './inbox.ts'
 import { LegacyDelivery } from './legacy-delivery.ts'
 import { Push } from './push.ts'
 import type { ServerTransport } from './transport.ts'
@@ -48,8 +49,6 @@ export interface SessionIdentity {
   readonly isModern: boolean
 }
 
-/** Frames of one connection that wait to be processed: beyond it the socket is paused. */
-const MAX_INBOX_BYTES = 1024 * 1024
 /** Of the send buffer's bound, which delivery keeps; answers, and one chunk of a blob, come on top. */
 const MAX_BACKLOG_FACTOR = 4
 /** A client that reads nothing for this long while its buffer is full is cut off. */
@@ -63,12 +62,10 @@ export class Session implements ViewReader, DeliveryTarget {
   readonly #context: SyncHubContext
   readonly #transport: ServerTransport
   readonly #push: Push
-  readonly #inbox: unknown[] = []
-  #inboxBytes = 0
+  readonly #inbox: Inbox
   #isProcessing = false
   #processing: Promise<void> = Promise.resolve()
   #isReading = true
-  #isPaused = false
   #state: SessionState = 'connected'
   #format: WireFormat = 'json'
   #identity: SessionIdentity | null = null
@@ -85,6 +82,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.id = id
     this.connectedAt = context.runtime.now()
     this.#transport = transport
+    this.#inbox = new Inbox(transport)
     this.#context = context
     this.#push = new Push(this, context)
     this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
@@ -194,7 +192,7 @@ export class Session implements ViewReader, DeliveryTarget {
     if (this.#checkBlocked()) return false
     if (this.#stream === null) return this.#blockedSince !== null
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
-    if (this.#inbox.length > 0 || this.#isDraining()) this.#stream.excuse()
+    if (!this.#inbox.isEmpty || this.#isDraining()) this.#stream.excuse()
     this.#pump() // its buffer may have drained without anything else happening
     const progress = this.#stream.checkProgress()
     if (progress === 'stalled') {
@@ -248,7 +246,7 @@ export class Session implements ViewReader, DeliveryTarget {
   /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
   stopReading(): void {
     this.#isReading = false
-    this.#inbox.length = 0
+    this.#keepPushes()
     this.#push.endDelay()
     this.#transport.pause?.()
   }
@@ -260,7 +258,9 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   #onClosed(code: number, reason: string): void {
-    if (this.#state !== 'closed') this.#end(code, reason)
+    if (this.#state === 'closed') return
+    this.#keepPushes()
+    this.#end(code, reason)
   }
 
   #end(code: number, reason: string): void {
@@ -268,8 +268,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#state = 'closed'
     this.#timer?.cancel()
     this.#endCatchUp(reason)
-    this.#inbox.length = 0
-    this.#inboxBytes = 0
+    this.#inbox.clear()
     this.#push.stop()
     this.#stream?.stop()
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
@@ -354,12 +353,7 @@ export class Session implements ViewReader, DeliveryTarget {
       this.fail('HANDSHAKE_REQUIRED')
       return
     }
-    this.#inbox.push(message)
-    this.#inboxBytes += sizeOf(message)
-    if (this.#inboxBytes > MAX_INBOX_BYTES && !this.#isPaused) {
-      this.#isPaused = true
-      this.#transport.pause?.()
-    }
+    this.#inbox.add(message)
   }
 
   async #process(first: unknown): Promise<void> {
@@ -369,10 +363,8 @@ export class Session implements ViewReader, DeliveryTarget {
       for (;;) {
         const pending = this.#handle(this.#decode(message))
         if (pending !== undefined) await pending
-        if (this.#inbox.length === 0 || this.#isClosed()) break
-        message = this.#inbox.shift()
-        this.#inboxBytes -= sizeOf(message)
-        this.#resumeWhenDrained()
+        if (this.#inbox.isEmpty || this.#isClosed()) break
+        message = this.#inbox.take()
       }
     } catch (error) {
       if (error instanceof ProtocolError) this.fail(protocolErrorCode(error), error.message)
@@ -386,10 +378,21 @@ export class Session implements ViewReader, DeliveryTarget {
     return this.#state === 'closed'
   }
 
-  #resumeWhenDrained(): void {
-    if (!this.#isPaused || this.#inboxBytes > MAX_INBOX_BYTES / 2) return
-    this.#isPaused = false
-    this.#transport.resume?.()
+  /**
+   * What waits to be processed when the connection ends the client sends again, except for content of
+   * blobs: that is pushed once and never answered. So what has arrived of it is kept.
+   */
+  #keepPushes(): void {
+    const waiting = this.#inbox.clear()
+    if (!this.isAccepted) return
+    for (const message of waiting.filter(mayBePush)) {
+      try {
+        const decoded = this.#decode(message)
+        if (decoded.type === 'blob-chunk-push') void this.#context.relays.receive(this, decoded)
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error // one that cannot be read is nobody's loss
+      }
+    }
   }
 
   #decode(message: unknown): ReceivedMessage {
@@ -556,18 +559,11 @@ function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {
 
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-function isFrame(message: unknown): message is Frame {
-  return (
-    typeof message === 'object' &&
-    message !== null &&
-    'bytes' in message &&
-    message.bytes instanceof Uint8Array &&
-    'isBinary' in message
-  )
-}
-
-function sizeOf(message: unknown): number {
-  return isFrame(message) ? message.bytes.byteLength : 1024 // an object from a transport of the app
+/** False for what is certainly none: decoding large batches for nothing would hold others up. */
+function mayBePush(message: unknown): boolean {
+  if (!isFrame(message)) return true
+  const { buffer, byteOffset, byteLength } = message.bytes
+  return Buffer.from(buffer, byteOffset, Math.min(byteLength, 256)).includes('blob-chunk-push')
 }
 
 /** Cuts at a character boundary, so that the result is valid UTF-8 of at most `maxBytes`. */

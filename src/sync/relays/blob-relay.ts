@@ -83,6 +83,7 @@ export class BlobRelay {
   readonly #searchesByPeer = new Map<RelayPeer, number>()
   /** Bytes on their way to the storage. */
   readonly #pushingByPeer = new Map<RelayPeer, number>()
+  readonly #storing = new Set<Promise<void>>()
   readonly #arrivals: BlobArrivals
   readonly #linkedManifests = new Set<string>()
 
@@ -114,6 +115,11 @@ export class BlobRelay {
     this.#peers.onClosed(peer)
   }
 
+  /** Resolves when what has arrived of blobs is stored. Never rejects. */
+  async drain(): Promise<void> {
+    await Promise.all(this.#storing)
+  }
+
   stop(): void {
     this.#peers.stop()
     this.#arrivals.stop()
@@ -134,9 +140,13 @@ export class BlobRelay {
     }
     const pushing = (this.#pushingByPeer.get(peer) ?? 0) + bytes.byteLength
     this.#pushingByPeer.set(peer, pushing)
-    const stored = this.#store(peer.identity, message.hash, bytes)
+    const stored: Promise<void> = this.#store(peer.identity, message.hash, bytes)
       .catch((error) => this.#onFailed(error))
-      .finally(() => addTo(this.#pushingByPeer, peer, -bytes.byteLength))
+      .finally(() => {
+        addTo(this.#pushingByPeer, peer, -bytes.byteLength)
+        this.#storing.delete(stored)
+      })
+    this.#storing.add(stored)
     return pushing > MAX_PUSHING_BYTES ? stored : undefined
   }
 

@@ -78,6 +78,11 @@ export class Relays {
     this.blobs.onClosed(session)
   }
 
+  /** Resolves when nothing that was pushed is still on its way to the storage. */
+  drain(): Promise<void> {
+    return this.blobs.drain()
+  }
+
   stop(): void {
     this.#cluster?.stop()
     this.presence.stop()

@@ -3,6 +3,7 @@ import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts
 import { type ClientBlob, makeBlob, sha256 } from '../../support/blobs.ts'
 import { openRelayServer, type RelayClient } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
+import { operation } from '../../support/wire-operations.ts'
 
 const ORG_A = { files: { org: 'a' } }
 const ORG_B = { files: { org: 'b' } }
@@ -50,6 +51,53 @@ function questionsTo(client: RelayClient) {
 }
 
 describe('with central storage', () => {
+  test('what was pushed right before the end of a connection is kept', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect } = openRelayServer({ ...config, validateOperation: () => new Promise(() => {}) })
+    const leaving = await connect('leaving')
+    // Its batch waits for the application; what comes behind it waits for the batch.
+    leaving.receive({
+      type: 'operation-batch',
+      messageId: 'b',
+      operations: [operation()],
+      isFinal: true,
+      batchIndex: 0,
+    })
+    upload(leaving, blob)
+    leaving.disconnect()
+    await settle()
+
+    expect([...chunks.keys()].sort()).toEqual([...blob.chunks, blob.manifest].map(({ hash }) => hash).sort())
+  })
+
+  test('a server stops when what was pushed to it is stored', async () => {
+    const { chunks, config } = memoryStorage()
+    let release = (): void => {}
+    const gate = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const { server, connect } = openRelayServer({
+      ...config,
+      persistBlobChunk: async (hash, bytes) => {
+        await gate
+        chunks.set(hash, bytes)
+      },
+    })
+    const client = await connect('author')
+    push(client, blob.manifest.hash, blob.manifest.bytes)
+    let isStopped = false
+    const stopped = server.stop().then(() => {
+      isStopped = true
+    })
+    await settle()
+    expect(isStopped).toBe(false)
+
+    release()
+    await stopped
+
+    expect([...chunks.keys()]).toEqual([blob.manifest.hash])
+  })
+
   test('a reader gets manifest and chunks after the author has gone', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const author = await connect('author', { scopes: ORG_A })
