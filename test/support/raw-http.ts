@@ -55,6 +55,7 @@ export async function exchange(
   port: number,
   bytes: string,
   ending: 'wait' | 'reset' = 'wait',
+  waitMs = 150,
 ): Promise<string> {
   const socket: Socket = connect(port, '127.0.0.1')
   let answer = ''
@@ -69,7 +70,7 @@ export async function exchange(
     socket.resetAndDestroy()
     return answer
   }
-  await Promise.race([once(socket, 'close').catch(() => {}), sleep(150)])
+  await Promise.race([once(socket, 'close').catch(() => {}), sleep(waitMs)])
   socket.destroy()
   return answer
 }

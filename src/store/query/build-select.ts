@@ -1,4 +1,5 @@
 import { type Kysely, type RawBuilder, type SqlBool, sql } from 'kysely'
+import { isStorableText } from '../../protocol/json-value.ts'
 import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
 import type { Condition, ResolvedQuery } from './resolve-query.ts'
@@ -117,6 +118,6 @@ function encodeCondition(
   if (column !== undefined) return encodeFilterValue(column, value)
   // Columns that every record has: a value of another type matches nothing, and a bigint column takes
   // whole numbers only.
-  if (name === 'id') return typeof value === 'string' ? value : undefined
+  if (name === 'id') return typeof value === 'string' && isStorableText(value) ? value : undefined
   return Number.isSafeInteger(value) ? (value as number) : undefined
 }

@@ -1,0 +1,175 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { exchange } from '../support/raw-http.ts'
+import { type SocketClient, startSocketServer } from '../support/socket-client.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const SILENT = sized(400, 20_000)
+const WAVE = 200
+const FRAGMENTS = sized(20_000, 200_000)
+const LISTENERS = sized(30, 200)
+const FLOOD_MS = sized(2000, 20_000)
+const HANDSHAKE_TIMEOUT = 4008
+
+function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return Math.round(sorted[Math.floor((sorted.length - 1) * share)] ?? 0)
+}
+
+describe('upgrades that never speak', () => {
+  test(
+    'are closed when their time is up, and keep nobody from being let in',
+    async () => {
+      await using server = await startSocketServer({
+        store: new MemoryServerStore(),
+        limits: { handshakeTimeoutMs: 1000 },
+      })
+      const waitsMs: number[] = []
+      const codes = new Map<number, number>()
+      for (let opened = 0; opened < SILENT; opened += WAVE) {
+        const silent = await Promise.all(Array.from({ length: WAVE }, () => server.open()))
+        const startedAt = performance.now()
+        using client = await server.connect('legitimate')
+        waitsMs.push(performance.now() - startedAt)
+        expect(client.isEnded).toBe(false)
+        for (const { ended } of silent) {
+          const { code } = await ended
+          codes.set(code, (codes.get(code) ?? 0) + 1)
+        }
+      }
+      await expect.poll(() => server.server.getConnectionCount()).toBe(0)
+
+      expect([...codes]).toEqual([[HANDSHAKE_TIMEOUT, SILENT]])
+      reportFigures('silent upgrades', {
+        upgrades: SILENT,
+        'let in meanwhile, p99 ms': percentile(waitsMs, 0.99),
+      })
+    },
+    timeoutMs(60_000),
+  )
+
+  test(
+    'connections that never ask for one are closed as well',
+    async () => {
+      await using server = await startSocketServer({ store: new MemoryServerStore() })
+      const port = Number(new URL(server.url).port)
+      const silent = await Promise.all(
+        Array.from({ length: sized(50, 1000) }, async () => {
+          const socket = connect(port, '127.0.0.1').on('error', () => {})
+          await once(socket, 'connect')
+          return socket
+        }),
+      )
+      using client = await server.connect('legitimate')
+      expect(client.isEnded).toBe(false)
+      // Node looks for them twice a minute: only the full size has the time to wait for that.
+      const isWaitedFor = sized(0, 1) === 1
+      if (isWaitedFor) await Promise.all(silent.map((socket) => once(socket, 'close')))
+      for (const socket of silent) socket.destroy()
+    },
+    timeoutMs(60_000),
+  )
+})
+
+describe('what unfolds once it has arrived', () => {
+  test('compression is not agreed on, and a frame that claims it ends its connection', async () => {
+    await using server = await startSocketServer({ store: new MemoryServerStore() })
+    const port = Number(new URL(server.url).port)
+    const answer = await exchange(
+      port,
+      'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n' +
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n' +
+        // "compressed" (RSV1), text, masked with zeros
+        '\xc1\x85\x00\x00\x00\x00abcde',
+    )
+
+    expect(answer).toMatch(/^HTTP\/1\.1 101 /)
+    expect(answer.toLowerCase()).not.toContain('sec-websocket-extensions')
+    expect(answer).toContain('\x88\x02\x03\xea') // a close with 1002: it was not agreed on
+    await expect.poll(() => server.server.getConnectionCount()).toBe(0)
+  })
+
+  test(
+    'a message in tiny fragments is refused before it costs memory',
+    async () => {
+      await using server = await startSocketServer({ store: new MemoryServerStore() })
+      using client = await server.connect('fragments')
+      using witness = await server.connect('witness')
+      const before = process.memoryUsage().rss
+      for (let i = 0; i < FRAGMENTS && client.socket.readyState === WebSocket.OPEN; i++) {
+        client.socket.send('x', { fin: false })
+        if (i % 1000 === 0) await sleep(0)
+      }
+      const { code } = await client.ended
+      const grownMiB = Math.round((process.memoryUsage().rss - before) / 2 ** 20)
+
+      expect([1006, 1008]).toContain(code)
+      await acknowledged(witness, new OperationAuthor('witness'), 1)
+      reportFigures('tiny fragments', { fragments: FRAGMENTS, 'RSS grown, client included, MiB': grownMiB })
+    },
+    timeoutMs(60_000),
+  )
+})
+
+test(
+  'a flood of presence is told ten times a second at most, the last state wins, and operations go on',
+  async () => {
+    await using server = await startSocketServer({ store: new MemoryServerStore(), maxOpsPerMinute: 0 })
+    const listeners = await Promise.all(
+      Array.from({ length: LISTENERS }, (_, i) => server.connect(`listener-${i}`)),
+    )
+    using author = await server.connect('author')
+    using writer = await server.connect('writer')
+    const operations = new OperationAuthor('writer')
+    const waitsMs: number[] = []
+    const startedAt = performance.now()
+    let sent = 0
+    let written = 0
+    const flood = setInterval(() => {
+      while (sent < performance.now() - startedAt) present(author, ++sent) // a thousand a second
+    }, 5)
+    while (performance.now() - startedAt < FLOOD_MS) {
+      const writtenAt = performance.now()
+      await acknowledged(writer, operations, ++written)
+      waitsMs.push(performance.now() - writtenAt)
+      await sleep(20)
+    }
+    clearInterval(flood)
+    const seconds = (performance.now() - startedAt) / 1000
+    const lastName = `"state ${sent}"`
+    await expect
+      .poll(() => listeners.every(({ texts }) => texts.some((text) => text.includes(lastName))), {
+        timeout: 10_000,
+      })
+      .toBe(true)
+
+    const told = listeners.map((listener) => listener.ofType('awareness-update').length)
+    expect(author.isEnded).toBe(false)
+    expect(Math.max(...told)).toBeLessThanOrEqual(10 * (seconds + 10)) // and those of the wait for the last
+    expect(Math.max(...told)).toBeLessThan(sent / 2)
+    reportFigures('presence flood', {
+      'updates a second': Math.round(sent / seconds),
+      listeners: LISTENERS,
+      'told a second at most': Math.round((Math.max(...told) / seconds) * 10) / 10,
+      'write p99, ms': percentile(waitsMs, 0.99),
+    })
+    for (const listener of listeners) listener[Symbol.dispose]()
+  },
+  timeoutMs(60_000),
+)
+
+function present(author: SocketClient, number: number): void {
+  const states = { '1': { user: { name: `state ${number}`, color: '#000' } } }
+  author.send({ type: 'awareness-update', messageId: 'p', clientId: 1, states })
+}
+
+async function acknowledged(client: SocketClient, author: OperationAuthor, number: number): Promise<void> {
+  const operations = [author.insert(recordIdOf(`${number}`), { n: number })]
+  client.send({ type: 'operation-batch', messageId: `${number}`, operations, isFinal: true, batchIndex: 0 })
+  await client.until(() => client.ofType('acknowledgment').length === number)
+}

@@ -1,0 +1,142 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import { systemRuntime } from '../../src/core/system-runtime.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { Mutator } from '../support/fuzz/mutator.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { handshakeOf, seedOf, startSocketServer } from '../support/socket-client.ts'
+import { SECRET, secretBytes, sign } from '../support/tokens.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const SESSIONS = sized(300, 10_000)
+const GUESSES = sized(300, 10_000)
+const CANARY = 'canary-of-a-member'
+
+async function openServer() {
+  const store = new MemoryServerStore()
+  const author = new OperationAuthor('author')
+  await appendAll(store, [
+    author.insert(recordIdOf('secret'), { title: CANARY }),
+    author.insert(recordIdOf('news'), { title: 'hello' }, { collection: 'news' }),
+  ])
+  const auth = await createAuthProvider(
+    {
+      mode: 'mixed',
+      jwt: { secret: SECRET, clockToleranceMs: 0, userIdClaim: 'sub' },
+      anonymous: { scopes: { news: {} }, prefix: 'anon' },
+      invalidToken: 'anonymous',
+    },
+    { runtime: systemRuntime(), logger: silentLogger },
+  )
+  return await startSocketServer({ store, auth, allowedOrigins: ['https://app.example.com'] })
+}
+
+function memberToken(): Promise<string> {
+  const exp = Math.floor(Date.now() / 1000) + 3600
+  const claims = { sub: 'ada', exp, iat: exp - 7200 }
+  return sign(claims, { alg: 'HS256' }, secretBytes())
+}
+
+test(
+  'whoever has no valid token sees what anonymous visitors may see, whatever the token is instead',
+  async () => {
+    const seed = seedOf('anonymous sessions')
+    const mutator = new Mutator(seed)
+    await using server = await openServer()
+    const token = await memberToken()
+    using member = await server.connect('phone', {}, { authToken: token })
+    expect(member.texts.join()).toContain(CANARY)
+
+    let received = 0
+    for (let count = 0; count < SESSIONS; count++) {
+      const bytes = mutator.bytes(Buffer.from(token), [Buffer.from(token)]).toString('latin1')
+      const authToken = mutator.random() < 0.1 ? '' : bytes
+      if (authToken === token) continue
+      using client = await server.open()
+      client.send(handshakeOf(`visitor-${count % 50}`, {}, { authToken }))
+      await client.until(() => client.ofType('operation-batch').some(({ isFinal }) => isFinal))
+      const text = client.texts.join()
+      if (text.includes(CANARY)) expect.fail(`let in by ${JSON.stringify(authToken)}`)
+      if (text.includes('hello')) received++
+    }
+    expect(received).toBeGreaterThan(SESSIONS / 2) // the others' tokens were no text for a handshake
+    reportFigures('anonymous sessions', { sessions: SESSIONS, 'saw what is not theirs': 0, seed })
+  },
+  timeoutMs(60_000),
+)
+
+test(
+  'the polls of others cannot be taken by guessing their ids, nor with an id that is known',
+  async () => {
+    await using server = await openServer()
+    const base = server.url.replace(/^ws/, 'http')
+    const token = await memberToken()
+    const clientId = crypto.randomUUID()
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const body = JSON.stringify(handshakeOf('phone', {}, { authToken: token }))
+    await fetch(`${base}?client=${clientId}`, { method: 'POST', headers, body })
+    await sleep(200) // it is admitted, and its answers wait for it
+
+    const statuses = new Map<number, number>()
+    for (let guess = 0; guess < GUESSES; guess++) {
+      const id = guess % 3 === 0 ? clientId : crypto.randomUUID()
+      const guessed = guess % 2 === 0 ? {} : { authorization: `Bearer ${token.slice(0, -2)}xx` }
+      const answer = await fetch(`${base}?client=${id}`, { headers: guessed })
+      if ((await answer.text()).includes(CANARY)) expect.fail(`given to ${JSON.stringify(guessed)}`)
+      statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
+    }
+    const texts: string[] = []
+    for (let poll = 0; poll < 2; poll++)
+      texts.push(await (await fetch(`${base}?client=${clientId}`, { headers })).text())
+
+    expect([...statuses.keys()].sort()).toEqual([204, 401])
+    expect(texts.join()).toContain(CANARY) // nothing of it was lost to the others
+    reportFigures('foreign polls', { polls: GUESSES, 'answered with data': 0 })
+  },
+  timeoutMs(60_000),
+)
+
+describe('an origin that is not allowed', () => {
+  const ORIGINS = [
+    'null',
+    'http://app.example.com',
+    'https://app.example.com.evil.example',
+    'https://app.example.com:8443',
+    'https://app.example.com/',
+    'https://app.example.com@evil.example',
+    'https://APP.example.com',
+    'https://evil-app.example.com',
+    'https://app-example.com',
+    'https://app.example.com, https://evil.example',
+    'https://app.example.com%00.evil.example',
+    'https://app.example.co',
+    '*',
+    '//app.example.com',
+    'file://',
+  ]
+
+  test.each(ORIGINS)('%s may neither connect nor poll', async (origin) => {
+    await using server = await openServer()
+    const socket = new WebSocket(server.url, { headers: { origin } })
+    const status = await new Promise((resolve) => {
+      socket.on('unexpected-response', (_request, response) => resolve(response.statusCode))
+      socket.on('open', () => resolve('open'))
+      socket.on('error', () => {})
+    })
+    const answer = await fetch(`${server.url.replace(/^ws/, 'http')}?client=a`, { headers: { origin } })
+
+    expect(status).toBe(403)
+    expect(answer.status).toBe(403)
+    expect(answer.headers.get('access-control-allow-origin')).toBeNull()
+  })
+
+  test('is told from one that is', async () => {
+    await using server = await openServer()
+    const socket = new WebSocket(server.url, { headers: { origin: 'https://app.example.com' } })
+    await new Promise((resolve) => socket.on('open', resolve))
+    socket.terminate()
+  })
+})
