@@ -104,6 +104,7 @@ const PIECES = [
   'etc',
   'passwd',
   'secret.txt',
+  '.env',
   'C:',
   '~',
   'file:',

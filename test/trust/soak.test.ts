@@ -1,0 +1,116 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { type Daemon, startDaemon } from '../support/daemon.ts'
+import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { handshakeOf, SocketClient } from '../support/socket-client.ts'
+import { schemaFile } from '../support/todo-app.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+/** `npm run test:soak` says for how long. */
+const SECONDS = Number(process.env.KORA_SOAK_MINUTES ?? 0) * 60 || sized(5, 300)
+const MAX_RSS_BYTES = 256 * 1024 * 1024
+const MAX_SLOPE_MB_PER_HOUR = 1
+const SLOPE_AFTER_SECONDS = 3600 // what a process takes in its first hour says nothing of the next ones
+
+interface Measure {
+  readonly second: number
+  readonly rssBytes: number
+}
+
+test(
+  'clients that come, write, read and go leave nothing behind',
+  async () => {
+    const admin = { adminToken: 'admin' }
+    await using daemon = await startDaemon({
+      files: {
+        'schema.mjs': schemaFile(),
+        'kora.config.json': JSON.stringify({ schema: './schema.mjs', admin }),
+      },
+    })
+    await visit(daemon, 0)
+    await sleep(500)
+    const descriptorsBefore = descriptors(daemon)
+    const measures: Measure[] = []
+    const startedAt = performance.now()
+    const elapsed = (): number => (performance.now() - startedAt) / 1000
+    let visits = 0
+    let lagSeconds = 0
+    const churning = (async () => {
+      while (elapsed() < SECONDS) {
+        await Promise.all([visit(daemon, ++visits), visit(daemon, ++visits)])
+        await sleep(50)
+      }
+    })()
+    while (elapsed() < SECONDS) {
+      await sleep(1000)
+      measures.push({ second: elapsed(), rssBytes: rssBytes(daemon) })
+      lagSeconds = Math.max(lagSeconds, await eventLoopLag(daemon, admin.adminToken))
+    }
+    await churning
+    await expect
+      .poll(() => descriptors(daemon), { timeout: 20_000 })
+      .toBeLessThanOrEqual(descriptorsBefore + 5)
+
+    const settled = measures.filter(({ second }) => second >= SLOPE_AFTER_SECONDS)
+    const slope = slopePerHour(settled.length > 60 ? settled : measures.slice(measures.length / 2)) / 1e6
+    const last = measures.at(-1)?.rssBytes ?? 0
+    reportFigures('soak', {
+      minutes: Math.round(SECONDS / 6) / 10,
+      visits,
+      'RSS at the end, MB': Math.round(last / 1e6),
+      'RSS slope, MB/h': Math.round(slope),
+      'slope taken of, s': settled.length > 60 ? settled.length : Math.floor(measures.length / 2),
+      'event loop lag p99 at most, ms': Math.round(lagSeconds * 1000),
+    })
+    expect(last).toBeLessThan(MAX_RSS_BYTES)
+    if (settled.length > 3600) expect(slope).toBeLessThan(MAX_SLOPE_MB_PER_HOUR)
+    expect(daemon.log.filter(({ level }) => level === 'error' || level === 'warn')).toEqual([])
+  },
+  Math.max(timeoutMs(60_000), (SECONDS + 300) * 1000),
+)
+
+/** A client with a node of its own: it reads what it lacks, writes ten operations, and is gone. */
+async function visit(daemon: Daemon, number: number): Promise<void> {
+  const nodeId = `visitor-${number}`
+  using client = await new SocketClient(daemon.url).opened()
+  const from = Math.max(0, number * 10 - 200) // the newest; no visitor reads the log of hours
+  client.send(handshakeOf(nodeId, {}, { lastDeliverySequence: from }))
+  await client.until(() => client.ofType('operation-batch').some(({ isFinal }) => isFinal))
+  const author = new OperationAuthor(nodeId)
+  const operations = Array.from({ length: 10 }, (_, i) =>
+    author.insert(recordIdOf(`${number % 500} ${i}`), { title: `by ${nodeId}` }),
+  )
+  client.send({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
+  await client.until(() => client.ofType('acknowledgment').length === 1)
+  expect(client.isEnded).toBe(false)
+}
+
+function rssBytes(daemon: Daemon): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))?.[1]) * 1024
+}
+
+function descriptors(daemon: Daemon): number {
+  return readdirSync(`/proc/${daemon.pid}/fd`).length
+}
+
+async function eventLoopLag(daemon: Daemon, token: string): Promise<number> {
+  const headers = { authorization: `Bearer ${token}` }
+  const metrics = await (await fetch(`${daemon.httpUrl}/__kora/metrics`, { headers })).text()
+  return Number(/^\w*nodejs_eventloop_lag_p99_seconds ([\d.e-]+)$/m.exec(metrics)?.[1] ?? Number.NaN)
+}
+
+/** Bytes per hour, by least squares. */
+function slopePerHour(measures: readonly Measure[]): number {
+  const mean = (values: readonly number[]): number =>
+    values.reduce((sum, value) => sum + value, 0) / values.length
+  const meanSecond = mean(measures.map(({ second }) => second))
+  const meanBytes = mean(measures.map(({ rssBytes }) => rssBytes))
+  let covariance = 0
+  let variance = 0
+  for (const { second, rssBytes } of measures) {
+    covariance += (second - meanSecond) * (rssBytes - meanBytes)
+    variance += (second - meanSecond) ** 2
+  }
+  return variance === 0 ? 0 : (covariance / variance) * 3600
+}
