@@ -5,9 +5,9 @@ import { describe, expect, test } from 'vitest'
 import { completedCommands } from '../../src/cli/completion/command-tree.ts'
 import { createProgram } from '../../src/cli/program.ts'
 import { contextOfNobody } from '../../src/cli/reference.ts'
+import { troubleshootingPage } from '../../src/cli/troubleshooting.ts'
 import { loadConfig } from '../../src/config/load-config.ts'
 import { OPTIONS } from '../../src/config/options.ts'
-import { troubleshootingPage } from '../../src/protocol/troubleshooting.ts'
 import { ConfigFolder } from '../support/config-folder.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { ServerConfig } from '../../config/server-config.ts'
+import type { EffectiveConfig, ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
 import { probeBackups } from '../check/backup-probe.ts'
@@ -13,12 +13,14 @@ import { describeSchema } from '../describe-config.ts'
 import { createColours } from '../output/colours.ts'
 import { escapeControls } from '../output/escape-controls.ts'
 import { printConfig } from '../output/print-config.ts'
+import { type ReportFormat, reportFormatOption, toJsonText } from '../output/report-format.ts'
 import type { Terminal } from '../terminal.ts'
 import { findUnservedOptions } from '../unserved-options.ts'
 
 interface CheckFlags extends ConfigOptionValues {
   readonly printConfig?: boolean
   readonly deep?: boolean
+  readonly format: ReportFormat
 }
 
 /** `kora-server check`: says whether the server would start, and what is risky. */
@@ -33,6 +35,7 @@ export function addCheckCommand(program: Command, context: CommandContext): void
     )
     .option('--print-config', 'print every option with its value and where that came from')
     .option('--deep', 'read the whole store: checksums and ids, tables and records against the log')
+    .addOption(reportFormatOption())
   addConfigOptions(command, ['port', 'host', 'path', 'store', 'db', 'schema'])
   command
     .addHelpText(
@@ -49,11 +52,13 @@ Examples:
 async function check(flags: CheckFlags, context: CommandContext): Promise<void> {
   const { terminal } = context
   const config = await loadCommandConfig(flags, terminal)
-  if (flags.printConfig) await printConfig(config, terminal)
+  const isJson = flags.format === 'json'
+  if (flags.printConfig && !isJson) await printConfig(config, terminal)
   const { values } = config
   const findings =
     flags.deep === true ? await probeDamage(values, terminal) : await probeAll(values, terminal)
-  await printFindings(findings, terminal)
+  if (isJson) await printJson(findings, flags.printConfig ? config.entries : null, terminal)
+  else await printFindings(findings, terminal)
   context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
 }
 
@@ -68,6 +73,19 @@ async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Findin
     ...findRiskySettings(values),
     ...unservedFindings(values),
   ]
+}
+
+async function printJson(
+  findings: readonly Finding[],
+  config: EffectiveConfig['entries'] | null,
+  { stdout }: Terminal,
+): Promise<void> {
+  const shown = findings.map(({ severity, subject, message }) => ({
+    severity,
+    subject,
+    message: maskSecrets(message),
+  }))
+  await stdout.write(toJsonText({ findings: shown, ...(config !== null && { config }) }))
 }
 
 /** Loading the configuration has validated it already. */

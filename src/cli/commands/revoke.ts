@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
 import type { Revocation, RevocationSubject } from '../../store/revocations.ts'
 import type { ServerStore } from '../../store/store.ts'
@@ -15,6 +15,7 @@ interface RevokeFlags extends ConfigOptionValues {
   readonly device?: string
   readonly all?: boolean
   readonly list?: boolean
+  readonly format: 'text' | 'ndjson'
   readonly undo?: boolean
 }
 
@@ -35,6 +36,9 @@ export function addRevokeCommand(program: Command, context: CommandContext): voi
     .option('--all', 'the tokens of everybody')
     .option('--undo', 'take the revocation back')
     .option('--list', 'print what is revoked')
+    .addOption(
+      new Option('-f, --format <format>', 'output of --list').choices(['text', 'ndjson']).default('text'),
+    )
   addConfigOptions(command, ['store', 'db'])
   command
     .addHelpText(
@@ -55,7 +59,7 @@ async function runRevoke(flags: RevokeFlags, context: CommandContext): Promise<v
   const { values: config } = await loadCommandConfig(flags, terminal)
   if (subject === null) {
     const store = await openStoredLog(config, terminal.cwd)
-    return closing(store, () => printRevocations(store, terminal))
+    return closing(store, () => printRevocations(store, flags.format, terminal))
   }
   const store = await openExistingStore(config, terminal.cwd)
   await closing(store, () =>
@@ -106,20 +110,30 @@ async function undoRevocation(
   )
 }
 
-async function printRevocations(store: ServerStore, { stdout, stderr, env }: Terminal): Promise<void> {
+async function printRevocations(
+  store: ServerStore,
+  format: RevokeFlags['format'],
+  { stdout, stderr, env }: Terminal,
+): Promise<void> {
   const table = new TableWriter({
     headers: ['kind', 'id', 'tokens up to'],
     width: stdout.isTerminal ? stdout.columns : Number.POSITIVE_INFINITY,
     colours: createColours(stdout, env),
   })
+  const toText = (page: readonly Revocation[]) =>
+    format === 'ndjson' ? page.map(toJsonLine).join('') : table.format(page.map(toRow))
   let after = 0
   for (;;) {
     const page = await store.listRevocations(after, PAGE_REVOCATIONS)
-    if (page.length > 0) await stdout.write(table.format(page.map(toRow)))
+    if (page.length > 0) await stdout.write(toText(page))
     else if (after === 0) await stderr.write('Nothing is revoked.\n')
     if (page.length < PAGE_REVOCATIONS) return
     after = page.at(-1)?.version ?? after
   }
+}
+
+function toJsonLine({ kind, value, revokedAt }: Revocation): string {
+  return `${JSON.stringify({ kind, value, revokedAt: new Date(revokedAt).toISOString() })}\n`
 }
 
 function toRow({ kind, value, revokedAt }: Revocation): string[] {

@@ -1,9 +1,10 @@
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
+import { type ReportFormat, reportFormatOption, toJsonText } from '../output/report-format.ts'
 import { askStatus, type ServerAnswer } from '../status/ask-server.ts'
 import { renderStatus } from '../status/render-status.ts'
 
@@ -11,7 +12,7 @@ interface StatusFlags extends ConfigOptionValues {
   readonly url?: string
   readonly token?: string
   readonly ready?: boolean
-  readonly format?: 'text' | 'json'
+  readonly format?: ReportFormat
 }
 
 /** `kora-server status`: asks a running server how it is. */
@@ -23,7 +24,7 @@ export function addStatusCommand(program: Command, context: CommandContext): voi
     .option('--url <url>', 'http(s) URL of the server (default: where the configuration listens)')
     .option('--token <token>', 'admin token (default: that of the configuration, env KORA_ADMIN_TOKEN)')
     .option('--ready', 'only ask whether it takes traffic: for health checks, needs no token')
-    .addOption(new Option('-f, --format <format>', 'output').choices(['text', 'json']).default('text'))
+    .addOption(reportFormatOption())
   addConfigOptions(command, [])
   command
     .addHelpText(
@@ -60,7 +61,7 @@ async function print(
   { ready, format }: StatusFlags,
   terminal: CommandContext['terminal'],
 ): Promise<void> {
-  if (format === 'json') await terminal.stdout.write(`${JSON.stringify(answer.details, null, 2)}\n`)
+  if (format === 'json') await terminal.stdout.write(toJsonText(answer.details))
   else if (!ready && answer.isReached) await terminal.stdout.write(renderStatus(answer, terminal))
   else if (answer.isHealthy) await terminal.stdout.write('ready\n')
   if (answer.problem !== null) await terminal.stderr.write(`${answer.problem}\n`)

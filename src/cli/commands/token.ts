@@ -11,6 +11,7 @@ import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '..
 import { collectValues } from '../option-parsers.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
 import { escapeControls } from '../output/escape-controls.ts'
+import { type ReportFormat, reportFormatOption, toJsonText } from '../output/report-format.ts'
 import { parseClaims, standardClaims } from '../token/claims.ts'
 import { findSigningKey } from '../token/signing-key.ts'
 import { describeVerdict } from '../token/verdict-report.ts'
@@ -56,6 +57,7 @@ Examples:
     .summary('say how the server would treat a token')
     .description('Says whether the server would accept the token, as which user, and which scopes it gives.')
     .argument('<jwt>', 'the token')
+    .addOption(reportFormatOption())
   addConfigOptions(inspect, ['schema'])
   inspect
     .addHelpText(
@@ -86,11 +88,17 @@ async function signToken(flags: SignFlags, { terminal }: CommandContext): Promis
   )
 }
 
-async function inspectToken(jwt: string, flags: ConfigOptionValues, context: CommandContext): Promise<void> {
+interface InspectFlags extends ConfigOptionValues {
+  readonly format: ReportFormat
+}
+
+async function inspectToken(jwt: string, flags: InspectFlags, context: CommandContext): Promise<void> {
   const { terminal } = context
   const { values: config } = await loadCommandConfig(flags, terminal)
   const provider = await openAuthProvider(config.auth, silentLogger)
   const verdict = await explainToken(provider, jwt.trim())
+  if (!verdict.isAccepted) context.setExitCode(EXIT_FAILED)
+  if (flags.format === 'json') return terminal.stdout.write(toJsonText(verdict))
   const lines = [
     ...(config.auth.mode === 'none'
       ? ['auth.mode is "none": every token is accepted and none is looked at']
@@ -98,7 +106,6 @@ async function inspectToken(jwt: string, flags: ConfigOptionValues, context: Com
     ...describeVerdict(verdict, collectionsOf(config), terminal.now()),
   ]
   await terminal.stdout.write(`${lines.map(escapeControls).join('\n')}\n`)
-  if (!verdict.isAccepted) context.setExitCode(EXIT_FAILED)
 }
 
 function collectionsOf(config: ServerConfig): readonly string[] | null {

@@ -57,6 +57,22 @@ describe('check', () => {
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.audience +not set/m)
   })
 
+  test('is JSON for programs, with the configuration where that is asked for', async () => {
+    using workspace = workspaceWith({ auth: { mode: 'jwt', jwt: { secret: SECRET } } })
+
+    const { code, stdout } = await workspace.run(['check', '--format', 'json', '--print-config'])
+
+    const { findings, config } = JSON.parse(stdout)
+    expect(code).toBe(0)
+    expect(findings).toContainEqual({
+      severity: 'warning',
+      subject: 'auth.jwt.issuer',
+      message: 'not set: tokens of any issuer that uses these keys are accepted.',
+    })
+    expect(config).toContainEqual({ path: 'auth.jwt.secret', display: '***', origin: { kind: 'file' } })
+    expect(stdout).not.toContain(SECRET)
+  })
+
   test('says whether backups could be written, though the server starts without', async () => {
     await using s3 = await openS3Server()
     const credentials = { accessKeyId: s3.accessKeyId, secretAccessKey: s3.secretAccessKey }

@@ -55,6 +55,12 @@ describe('revoke', () => {
         '',
       ].join('\n'),
     )
+    const lines = (await workspace.run(['revoke', '--list', '--format', 'ndjson'])).stdout.trim().split('\n')
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { kind: 'user', value: 'ada' },
+      { kind: 'device', value: 'phone' },
+      { kind: 'all' },
+    ])
     expect(await workspace.run(['revoke', '--undo', '--user', 'ada'])).toMatchObject({ code: 0 })
     expect(await workspace.run(['revoke', '--undo', '--user', 'ada'])).toMatchObject({ code: 1 })
   })

@@ -165,6 +165,9 @@ describe('token inspect', () => {
     })
     expect((await workspace.run(['token', 'inspect', otherIssuer])).stdout).toContain('ISSUER_MISMATCH')
     expect((await workspace.run(['token', 'inspect', 'nonsense'])).stdout).toContain('TOKEN_MALFORMED')
+    const json = await workspace.run(['token', 'inspect', 'nonsense', '--format', 'json'])
+    expect(json.code).toBe(1)
+    expect(JSON.parse(json.stdout)).toMatchObject({ isAccepted: false, reason: 'TOKEN_MALFORMED' })
   })
 
   test('prints no part of the token or the secret', async () => {

@@ -1,12 +1,13 @@
+import { TOKEN_REFUSALS } from '../auth/token-verdict.ts'
 import { ERROR_CODES } from '../core/errors.ts'
 import { REFUSAL_CODES, type RefusalCodeInfo, WRITE_REFUSAL_CODES } from '../core/refusal.ts'
-import { CONNECTION_ERRORS } from './connection-errors.ts'
+import { CONNECTION_ERRORS } from '../protocol/connection-errors.ts'
 
 /** docs/troubleshooting.md: what goes wrong, by what is seen, and by code. */
 export function troubleshootingPage(): string {
   return `# Troubleshooting
 
-<!-- Generated from src/protocol/troubleshooting.ts and the tables of codes by \`npm run generate\`. -->
+<!-- Generated from src/cli/troubleshooting.ts and the tables of codes by \`npm run generate\`. -->
 
 Three places tell what is wrong:
 
@@ -54,6 +55,16 @@ ${table(
     meaning,
     remedy,
   ]),
+)}
+
+## Refused tokens
+
+Why a token is refused, as the log says at \`debug\` (\`reason\`) and \`kora-server token inspect\` prints. Clients are told
+\`AUTH_FAILED\` and no more.
+
+${table(
+  ['Reason', 'Meaning'],
+  Object.entries(TOKEN_REFUSALS).map(([reason, meaning]) => [`\`${reason}\``, meaning]),
 )}
 `
 }
