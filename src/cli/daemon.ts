@@ -1,6 +1,5 @@
 import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
 import type { ServerConfig } from '../config/server-config.ts'
-import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { RecentEvents } from '../http/dashboard/recent-events.ts'
@@ -8,13 +7,13 @@ import { ServerHost } from '../http/server-host.ts'
 import { BackupSchedule } from '../store/backup/backup-schedule.ts'
 import type { BackupTarget } from '../store/backup/backup-target.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
+import { CompactionSchedule } from '../store/compaction/compaction-schedule.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
 import { openBackupTargets } from './backup/backup-targets.ts'
 import { hostOptions } from './host-options.ts'
 import { openStore } from './open-store.ts'
 import type { ServedUrls } from './output/banner.ts'
-import { findUnservedOptions } from './unserved-options.ts'
 
 export interface DaemonOptions {
   readonly logger: Logger
@@ -38,7 +37,6 @@ export interface Daemon {
 export async function openDaemon(config: ServerConfig, given: DaemonOptions): Promise<Daemon> {
   const recent = new RecentEvents(given.runtime)
   const options = { ...given, logger: recent.listenTo(given.logger) }
-  reportUnservedOptions(config, options.logger)
   const auth = await openAuthProvider(config.auth, options.logger)
   // What they lack would otherwise be told by the first backup, at night.
   const backupTargets = await openBackupTargets(config)
@@ -47,14 +45,17 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   try {
     await prepareStore(store, config, options)
     blobs = await openBlobStorage(store, config, options)
-    const server = new ServerHost(hostOptions(config, { store, auth, blobs, recent, ...options }))
+    const compaction = createCompaction(store, config, options)
+    const server = new ServerHost(hostOptions(config, { store, auth, blobs, recent, compaction, ...options }))
     await server.start()
+    compaction?.start()
     const backups = startBackups(backupTargets, { ...options, ...config, store })
     return {
       urls: urlsOf(server, config),
       async stop() {
         await stopWithin(server, config.shutdownTimeout, options)
         await Promise.all(backups.map((schedule) => schedule.stop()))
+        await compaction?.stop()
         await blobs?.close()
         await store.close()
       },
@@ -79,6 +80,16 @@ function startBackups(
   return schedules
 }
 
+function createCompaction(
+  store: ServerStore,
+  { retention }: ServerConfig,
+  { logger, runtime }: DaemonOptions,
+): CompactionSchedule | null {
+  const { automatic, keepFor: keepForMs, tombstones: tombstonesMs, every: everyMs } = retention
+  if (!automatic) return null
+  return new CompactionSchedule({ store, runtime, logger, keepForMs, tombstonesMs, everyMs })
+}
+
 async function openBlobStorage(
   store: ServerStore,
   { blobs }: ServerConfig,
@@ -86,13 +97,6 @@ async function openBlobStorage(
 ): Promise<BlobStorage | null> {
   if (blobs === null) return null
   return BlobStorage.open({ directory: blobs.directory, index: store, runtime, logger })
-}
-
-function reportUnservedOptions(config: ServerConfig, logger: Logger): void {
-  for (const { path, message, isFatal } of findUnservedOptions(config)) {
-    if (isFatal) throw new ConfigError('CONFIG_INVALID', `${path}: ${message}`)
-    logEvent(logger, LOG_EVENTS.optionUnserved, { option: path, detail: message })
-  }
 }
 
 /** Tables and scope indexes are there before the first client is let in. */

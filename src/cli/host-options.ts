@@ -5,6 +5,7 @@ import type { Runtime } from '../core/runtime.ts'
 import type { RecentEvents } from '../http/dashboard/recent-events.ts'
 import type { OperationsConfig, ServerHostOptions } from '../http/server-host.ts'
 import type { BlobStorage } from '../store/blobs/blob-storage.ts'
+import type { CompactionSchedule } from '../store/compaction/compaction-schedule.ts'
 import type { ServerStore } from '../store/store.ts'
 
 /** What is open when the server is put together. */
@@ -16,6 +17,8 @@ export interface ServerParts {
   /** Listens to the logger, for the dashboard. */
   readonly recent: RecentEvents
   readonly runtime: Runtime
+  /** null: the server does not compact by itself */
+  readonly compaction: CompactionSchedule | null
 }
 
 /** The daemon's configuration as the options of the server that it runs. */
@@ -33,6 +36,7 @@ export function hostOptions(config: ServerConfig, parts: ServerParts): ServerHos
     servesHealth: http.health,
     ...(tls && { tls }),
     ...(operations && { operations }),
+    ...(parts.compaction && { compaction: parts.compaction }),
     ...(http.staticDir !== null && { staticDir: http.staticDir, embedderPolicy: 'credentialless' }),
   }
 }

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander'
+import { parseDuration } from '../config/duration.ts'
 
 /** For flags that may be repeated: every value, in order. */
 export function collectValues(value: string, previous: readonly string[] = []): string[] {
@@ -20,6 +21,13 @@ export function parseLogPosition(text: string): LogPosition {
   const writtenFrom = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN
   if (!Number.isNaN(writtenFrom)) return { writtenFrom }
   throw new InvalidArgumentError('Write a delivery sequence, or a time such as 2026-01-31T12:00:00Z.')
+}
+
+/** How long ago, in ms. */
+export function parseAge(text: string): number {
+  const age = parseDuration(text)
+  if (age !== null) return age
+  throw new InvalidArgumentError('Write how long ago, such as 12h or 30d.')
 }
 
 /** Names separated by commas. */

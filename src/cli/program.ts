@@ -3,6 +3,7 @@ import { packageVersion } from '../http/package-version.ts'
 import type { CommandContext } from './command-context.ts'
 import { addBackupCommand } from './commands/backup.ts'
 import { addCheckCommand } from './commands/check.ts'
+import { addCompactCommand } from './commands/compact.ts'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addInitCommand } from './commands/init.ts'
 import { addLogCommand } from './commands/log.ts'
@@ -56,6 +57,7 @@ Examples:
   addRevokeCommand(program, context)
   addBackupCommand(program, context)
   addRestoreCommand(program, context)
+  addCompactCommand(program, context)
   addCompletionCommand(program, context)
   return program
 }

@@ -22,7 +22,14 @@ export interface KoraConfig {
   limits?: LimitsInput | undefined
   http?: HttpInput | false | undefined
   admin?: AdminInput | undefined
-  retention?: { keepFor?: DurationInput | undefined; automatic?: boolean | undefined } | undefined
+  retention?:
+    | {
+        keepFor?: DurationInput | undefined
+        automatic?: boolean | undefined
+        every?: DurationInput | undefined
+        tombstones?: DurationInput | undefined
+      }
+    | undefined
   blobs?: { driver: 'filesystem'; directory: string } | false | undefined
   backup?: BackupInput | false | undefined
   log?: { level?: LogLevel | undefined; format?: LogFormat | undefined } | undefined

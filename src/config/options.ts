@@ -422,18 +422,29 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'retention',
     group: 'always',
-    help: 'What `kora-server compact` may drop. Everything is kept by default.',
+    help: 'What compaction may drop, and when. Everything is kept by default. See [compaction.md](compaction.md).',
   },
   {
     path: 'retention.keepFor',
     type: duration(3650 * DAY_MS),
-    help: 'How long an operation is kept after later ones made it unnecessary. For ever when it is not given.',
+    help: 'How long an operation that later ones have superseded is kept. For ever when it is not given, except by `kora-server compact`.',
   },
   {
     path: 'retention.automatic',
     type: flag(),
     default: false,
-    help: 'The running server compacts by itself.',
+    help: 'The running server compacts by itself: what `retention.keepFor` and `retention.tombstones` say.',
+  },
+  {
+    path: 'retention.every',
+    type: duration(365 * DAY_MS),
+    default: '24h',
+    help: 'Time from one compaction to the next, at least a second.',
+  },
+  {
+    path: 'retention.tombstones',
+    type: duration(3650 * DAY_MS),
+    help: 'How long after its deletion a record is forgotten. Never when it is not given: a device that was offline for longer keeps the record.',
   },
   {
     path: 'blobs',

@@ -26,7 +26,7 @@ export interface OptionTree {
   readonly limits: LimitsConfig
   readonly http: Omit<HttpConfig, 'staticDir' | 'allowedOrigins'> & Partial<HttpConfig>
   readonly admin: AdminTree
-  readonly retention: Omit<RetentionConfig, 'keepFor'> & Partial<RetentionConfig>
+  readonly retention: Omit<RetentionConfig, 'keepFor' | 'tombstones'> & Partial<RetentionConfig>
   readonly blobs?: NonNullable<ServerConfig['blobs']>
   readonly backup?: BackupTree
   readonly log: ServerConfig['log']
@@ -71,6 +71,7 @@ export function findConflicts(tree: Partial<OptionTree>): readonly ConfigProblem
     ...findSchemaConflicts(tree),
     ...findAdminConflicts(tree.admin),
     ...findBackupConflicts(tree.backup),
+    ...findRetentionConflicts(tree.retention),
   ]
 }
 
@@ -98,8 +99,12 @@ export function resolveAdmin({ host = '127.0.0.1', port, ...tokens }: AdminTree)
   }
 }
 
-export function resolveRetention({ keepFor = null, ...retention }: OptionTree['retention']): RetentionConfig {
-  return { ...retention, keepFor }
+export function resolveRetention({
+  keepFor = null,
+  tombstones = null,
+  ...retention
+}: OptionTree['retention']): RetentionConfig {
+  return { ...retention, keepFor, tombstones }
 }
 
 export function resolveBackup({ directory, s3, ...backup }: BackupTree): BackupConfig {
@@ -219,3 +224,18 @@ function findAdminConflicts(admin: AdminTree | undefined): readonly ConfigProble
   if (admin?.host === undefined || admin.port !== undefined) return []
   return [{ path: 'admin.host', message: 'needs admin.port too; without it there is no listener of its own' }]
 }
+
+function findRetentionConflicts(retention: Partial<OptionTree['retention']> = {}): readonly ConfigProblem[] {
+  const { automatic = false, every, keepFor, tombstones } = retention
+  const problems: ConfigProblem[] = []
+  if (every !== undefined && every < MIN_COMPACTION_INTERVAL_MS) {
+    problems.push({ path: 'retention.every', message: 'expected at least 1s between two compactions' })
+  }
+  if (automatic && keepFor === undefined && tombstones === undefined) {
+    const message = 'has nothing to do without retention.keepFor or retention.tombstones'
+    problems.push({ path: 'retention.automatic', message })
+  }
+  return problems
+}
+
+const MIN_COMPACTION_INTERVAL_MS = 1000

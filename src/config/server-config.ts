@@ -82,8 +82,12 @@ export interface AdminConfig {
 }
 
 export interface RetentionConfig {
-  /** ms for which an operation is kept after later ones made it unnecessary; null: for ever */
+  /** ms for which a superseded operation is kept; null: for ever */
   readonly keepFor: number | null
+  /** ms after which a deleted record is forgotten; null: never */
+  readonly tombstones: number | null
+  /** ms from one compaction to the next */
+  readonly every: number
   /** True when the server compacts by itself. */
   readonly automatic: boolean
 }

@@ -20,7 +20,6 @@ export const LOG_EVENTS = {
     message: 'configuration loaded',
     fields: 'file, store, schemaVersion, auth',
   },
-  optionUnserved: { level: 'warn', message: 'option has no effect', fields: 'option, detail' },
   serverStarted: { level: 'info', message: 'server started', fields: 'url, store, schemaVersion' },
   serverStopping: { level: 'info', message: 'server stopping', fields: 'sessions' },
   serverStopped: { level: 'info', message: 'server stopped', fields: 'durationMs' },
@@ -106,6 +105,12 @@ export const LOG_EVENTS = {
     fields: 'sessions',
   },
   backupWritten: { level: 'info', message: 'backup written', fields: 'file, operations, bytes, durationMs' },
+  logCompacted: {
+    level: 'info',
+    message: 'log compacted',
+    fields: 'records, operations, bytes, tombstones, durationMs',
+  },
+  compactionFailed: { level: 'error', message: 'compaction failed', fields: 'err' },
   backupFailed: { level: 'error', message: 'backup failed', fields: 'target, err' },
   backupsNotRemoved: {
     level: 'warn',

@@ -185,6 +185,28 @@ export const METRICS = {
     help: 'Operations in the log.',
     advice: 'Grows while nobody works: a client writes in a loop.',
   },
+  compactionDropped: {
+    name: 'kora_compaction_dropped_operations_total',
+    type: 'counter',
+    unit: 'operations',
+    help: 'Operations that this server dropped by itself because later ones supersede them.',
+    advice:
+      'Stays at 0 with `retention.automatic`: nothing is older than `retention.keepFor`, or another server does it.',
+  },
+  compactionDuration: {
+    name: 'kora_compaction_duration_seconds',
+    type: 'gauge',
+    unit: 'seconds',
+    help: 'How long the last compaction of this server took.',
+    advice: 'As long as `retention.every`: make that longer.',
+  },
+  compactionLastSuccess: {
+    name: 'kora_compaction_last_success_timestamp_seconds',
+    type: 'gauge',
+    unit: 'seconds',
+    help: 'When this server last finished a compaction, in seconds since the epoch; 0 before the first.',
+    advice: 'Old on every server while `retention.automatic` is set: see `compaction failed` in the log.',
+  },
   eventLoopDelay: {
     name: 'kora_event_loop_delay_seconds',
     type: 'gauge',

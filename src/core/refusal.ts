@@ -43,6 +43,11 @@ export const REFUSAL_CODES = {
     remedy: 'Delete or change the referring records first.',
     retriable: false,
   },
+  RECORD_PURGED: {
+    meaning: 'The record was deleted longer ago than tombstones are kept; nothing of it is left to change.',
+    remedy: 'Delete it in the app, or insert it anew; keep tombstones longer (`retention.tombstones`).',
+    retriable: false,
+  },
   VALIDATION_ERROR: {
     meaning: "The application's own validateOperation threw an error.",
     remedy: "Look at the server's log for the error and mend validateOperation.",

@@ -3,6 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { METRICS, type MetricDefinition, type MetricId } from '../core/metrics.ts'
 import { REFUSAL_CODES } from '../core/refusal.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
+import type { CompactionStats } from '../store/compaction/compaction-schedule.ts'
 import type { OperatorAccess } from '../sync/authorization.ts'
 import type { SyncHub } from '../sync/hub.ts'
 import type { SessionState } from '../sync/session.ts'
@@ -14,6 +15,8 @@ export interface MetricsSource {
   readonly hub: SyncHub
   readonly store: OperatorAccess<'metrics'>['store']
   isReady(): Promise<boolean>
+  /** null: the server does not compact by itself */
+  readonly compaction: CompactionStats | null
 }
 
 const OPEN_STATES: readonly SessionState[] = ['connected', 'authenticating', 'syncing', 'streaming']
@@ -74,6 +77,7 @@ export class PrometheusMetrics implements SyncMetrics {
   async scrape(source: MetricsSource): Promise<string> {
     this.#readEventLoop()
     this.#readHub(source.hub)
+    this.#readCompaction(source.compaction)
     await this.#readStore(source)
     return this.#registry.metrics()
   }
@@ -111,6 +115,12 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#set('bufferedBytes', bufferedBytes)
     this.#set('deliveryLag', lagEntries)
     this.#set('deliveryWait', waitMs / 1000)
+  }
+
+  #readCompaction(stats: CompactionStats | null): void {
+    this.#setTotal('compactionDropped', stats?.operationsDropped ?? 0)
+    this.#set('compactionDuration', (stats?.lastDurationMs ?? 0) / 1000)
+    this.#set('compactionLastSuccess', (stats?.lastSuccessAt ?? 0) / 1000)
   }
 
   /** A store that does not answer must not silence the rest: its own values are missing then. */
@@ -176,7 +186,12 @@ export class PrometheusMetrics implements SyncMetrics {
   }
 }
 
-/** Totals that the hub counts already. */
-const TOTALS: readonly MetricId[] = ['operationsDelivered', 'operationIdMismatches', 'sessionsOpened']
+/** Totals that are counted elsewhere already. */
+const TOTALS: readonly MetricId[] = [
+  'operationsDelivered',
+  'operationIdMismatches',
+  'sessionsOpened',
+  'compactionDropped',
+]
 
 const GAUGES = (Object.keys(METRICS) as MetricId[]).filter((id) => METRICS[id].type === 'gauge')

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { KoraServerError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import type { CompactionStats } from '../store/compaction/compaction-schedule.ts'
 import { authorizeApplication } from '../sync/authorization.ts'
 import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
 import { noMetrics } from '../sync/sync-metrics.ts'
@@ -58,6 +59,8 @@ export interface ServerHostOptions {
   /** With COOP `same-origin` on every response. Absent: neither is sent. */
   readonly embedderPolicy?: EmbedderPolicy
   readonly httpRoutes?: readonly HttpRoute[]
+  /** Compacts the log beside the server: its figures are among the metrics. */
+  readonly compaction?: { readonly stats: CompactionStats }
 }
 
 /**
@@ -310,7 +313,8 @@ export class ServerHost {
     }
     const live = this.#live
     const getStatus = () => this.getStatus()
-    mountOperations(app, { ...shared, getStatus, metrics: this.#metrics, live })
+    const compaction = () => this.#options.compaction?.stats ?? null
+    mountOperations(app, { ...shared, getStatus, metrics: this.#metrics, compaction, live })
     if (live === null) return
     const startedAt = this.#startedAt ?? runtime.monotonicNow()
     mountDashboard(app, OPERATIONS_PREFIX, {

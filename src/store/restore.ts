@@ -1,4 +1,5 @@
 import type { Operation } from '../core/operation.ts'
+import type { DroppedOperation } from './compaction/compaction.ts'
 import type { RevocationSubject } from './revocations.ts'
 
 export interface ListedNode {
@@ -37,6 +38,13 @@ export interface RestoreCounts {
 export interface StoreRestore {
   /** In delivery order; constraints and relations are not applied again (`AppendRequest.isHistory`). */
   addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts>
+  /**
+   * What the backed up store had dropped, so that it is recognised when it comes again. After the
+   * operations, because it belongs to their records; what the store holds itself is left out.
+   *
+   * @returns how many were added
+   */
+  addDropped(dropped: readonly DroppedOperation[]): Promise<number>
   addNodes(nodes: readonly Omit<ListedNode, 'position'>[]): Promise<void>
   addRevocations(revocations: readonly (RevocationSubject & { readonly revokedAt: number })[]): Promise<void>
   /** Nobody sees a replacement before. */

@@ -6,6 +6,7 @@ import type { View, Visibility } from '../core/view.ts'
 import type { WriteAccess } from '../core/write-access.ts'
 import type { BlobIndex } from './blob-index.ts'
 import type { ClusterBus } from './cluster-bus.ts'
+import type { CompactableStore } from './compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from './damage/damage.ts'
 import type { OperationSearch } from './operation-search.ts'
 import type { RestorableStore } from './restore.ts'
@@ -185,7 +186,12 @@ export type ApplyResult = 'applied' | 'duplicate' | 'refused'
  *
  * Every method rejects with `StoreError` `STORE_CLOSED` after `close()`.
  */
-export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex, RestorableStore {
+export interface ServerStore
+  extends BlobIndex,
+    OperationSearch,
+    RevocationIndex,
+    RestorableStore,
+    CompactableStore {
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
   /**
    * Creates and fills one table per collection. Free when the schema is unchanged.
@@ -218,7 +224,7 @@ export interface ServerStore extends BlobIndex, OperationSearch, RevocationIndex
    */
   getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
   getNodeId(): string
-  /** Client operations and side effects; snapshots are not counted. */
+  /** Client operations and side effects that the log holds; snapshots are not counted. */
   getOperationCount(): Promise<number>
   getMaxDeliverySequence(): Promise<number>
   /** Operations (no snapshots) above `after`, in delivery order. */

@@ -17,6 +17,7 @@ const COMMANDS = [
   'revoke',
   'backup',
   'restore',
+  'compact',
   'completion',
 ]
 

@@ -91,7 +91,10 @@ describe('every problem is listed at once, with its path', () => {
         'backup.s3.accessKeyId: missing; secretAccessKey is given, and neither works alone',
       ],
     ],
-    [{ retention: { zzz: 1 } }, ['retention.zzz: unknown; known here: keepFor, automatic']],
+    [
+      { retention: { zzz: 1 } },
+      ['retention.zzz: unknown; known here: keepFor, automatic, every, tombstones'],
+    ],
     [
       { 'a b': 1 },
       [
@@ -356,7 +359,7 @@ auth:
 limits: { handshakeTimeout: 2500, idleTimeout: 1.5m }
 http: { dashboard: false, staticDir: ../dist, allowedOrigins: ['https://app.example.com'], trustProxy: ['::1', '10.0.0.0/8'] }
 admin: { adminToken: t, port: 9000 }
-retention: { keepFor: 90d, automatic: true }
+retention: { keepFor: 90d, automatic: true, tombstones: 180d }
 blobs: { directory: blobs }
 backup: { directory: ../backups, every: 6h }
 log: { level: debug }
@@ -409,7 +412,7 @@ shutdownTimeout: 3s
         backupToken: null,
         listener: { host: '127.0.0.1', port: 9000 },
       },
-      retention: { keepFor: 7_776_000_000, automatic: true },
+      retention: { keepFor: 7_776_000_000, automatic: true, every: 86_400_000, tombstones: 15_552_000_000 },
       blobs: { driver: 'filesystem', directory: at('config/blobs') },
       backup: { directory: at('backups'), every: 21_600_000, keep: 7, s3: null },
       log: { level: 'debug', format: 'auto' },
@@ -746,6 +749,7 @@ test('the printed configuration shows every value and no secret', async () => {
     'admin.metricsToken = *** (file)',
     'admin.backupToken = *** (file)',
     'retention.automatic = false (default)',
+    'retention.every = 1d (default)',
     'log.level = info (default)',
     'log.format = auto (default)',
     'shutdownTimeout = 2500ms (file)',

@@ -1,10 +1,9 @@
 import type { Command } from 'commander'
 import type { EffectiveConfig, ServerConfig } from '../../config/server-config.ts'
-import { ConfigError } from '../../core/errors.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
 import { probeBackups } from '../check/backup-probe.ts'
 import { probeDamage } from '../check/damage.ts'
-import { type Finding, failure, ok, warning } from '../check/finding.ts'
+import { type Finding, ok } from '../check/finding.ts'
 import { probeAuth, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
 import { findRiskySettings } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
@@ -15,7 +14,6 @@ import { escapeControls } from '../output/escape-controls.ts'
 import { printConfig } from '../output/print-config.ts'
 import { type ReportFormat, reportFormatOption, toJsonText } from '../output/report-format.ts'
 import type { Terminal } from '../terminal.ts'
-import { findUnservedOptions } from '../unserved-options.ts'
 
 interface CheckFlags extends ConfigOptionValues {
   readonly printConfig?: boolean
@@ -71,7 +69,6 @@ async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Findin
     ...(await probePorts(values)),
     ...(await probeBackups(values)),
     ...findRiskySettings(values),
-    ...unservedFindings(values),
   ]
 }
 
@@ -91,12 +88,6 @@ async function printJson(
 /** Loading the configuration has validated it already. */
 function schemaFindings({ schema }: ServerConfig, cwd: string): Finding[] {
   return schema === null ? [] : [ok('schema', `${describeSchema(schema, cwd)}.`)]
-}
-
-function unservedFindings(config: ServerConfig): Finding[] {
-  return findUnservedOptions(config).map(({ path, message, isFatal }) =>
-    isFatal ? failure(path, new ConfigError('CONFIG_INVALID', message)) : warning(path, message),
-  )
 }
 
 async function printFindings(findings: readonly Finding[], { stdout, env }: Terminal): Promise<void> {

@@ -9,6 +9,7 @@ import { type ReadLogOptions, readLog } from '../log/read-log.ts'
 import { FILE_COLUMNS, lineToRecord, TABLE_COLUMNS } from '../log/render-log.ts'
 import { openStoredLog } from '../open-store.ts'
 import { type LogPosition, parseCount, parseLogPosition } from '../option-parsers.ts'
+import { formatQuantity } from '../output/format.ts'
 import { TERMINAL_LIMIT } from '../query/prepare-query.ts'
 import { createRecordWriter, QUERY_FORMATS, type QueryFormat, type RecordWriter } from '../query/render.ts'
 import type { Terminal } from '../terminal.ts'
@@ -77,6 +78,7 @@ async function printLog(flags: LogFlags, context: CommandContext): Promise<void>
     const options = await readOptions(flags, store, terminal, abort.signal)
     const columns = format === 'table' ? TABLE_COLUMNS : FILE_COLUMNS
     const printed = await print(store, options, createRecordWriter(format, columns, terminal))
+    await tellOfDropped(flags, store, terminal)
     if (printed > 0) return
     requireKnownCollection(flags, store)
     if (format === 'table' && !flags.follow) await terminal.stderr.write('No operations.\n')
@@ -95,6 +97,25 @@ async function print(store: ServerStore, options: ReadLogOptions, writer: Record
   }
   await writer.end()
   return printed
+}
+
+/** What compaction has taken out of the history of the record. */
+async function tellOfDropped(
+  { record, collection }: LogFlags,
+  store: ServerStore,
+  { stderr }: Terminal,
+): Promise<void> {
+  if (record === undefined) return
+  let count = 0
+  for (const name of collection === undefined
+    ? Object.keys(store.getSchema()?.collections ?? {})
+    : [collection]) {
+    count += await store.countDropped({ collection: name, recordId: record })
+  }
+  if (count === 0) return
+  await stderr.write(
+    `${formatQuantity(count, 'operation')} of this record, superseded by later ones, were dropped.\n`,
+  )
 }
 
 function formatOf({ format, follow }: LogFlags, { stdout }: Terminal): QueryFormat {

@@ -16,7 +16,7 @@ import type { FieldVersion, RecordState } from './state.ts'
  *   c  createdAt
  *   o  id of the newest operation, whose timestamp is the first in `t`
  *   i  d  timestamps of the newest insert and delete
- *   f  flags: 1 deleted, 2 encrypted, 4 skipped
+ *   f  flags: 1 deleted, 2 encrypted, 4 skipped, 8 purged
  *
  * A version is `timestamp * 8 + writer`; of an atomic writer it is `[version, since, magnitude]`.
  */
@@ -41,6 +41,7 @@ const WRITERS_PER_TIMESTAMP = 8
 const DELETED = 1
 const ENCRYPTED = 2
 const SKIPPED = 4
+const PURGED = 8
 
 export function serializeRecordState(state: RecordState): string {
   const table = new TimestampTable()
@@ -52,7 +53,10 @@ export function serializeRecordState(state: RecordState): string {
   const isUniform = typeof first === 'number' && versions.every((version) => version === first)
   const withoutValue = storeVersionsWithoutValue(state, versions.length, table)
   const flags =
-    (state.isDeleted ? DELETED : 0) | (state.isEncrypted ? ENCRYPTED : 0) | (state.hasSkipped ? SKIPPED : 0)
+    (state.isDeleted ? DELETED : 0) |
+    (state.isEncrypted ? ENCRYPTED : 0) |
+    (state.hasSkipped ? SKIPPED : 0) |
+    (state.isPurged === true ? PURGED : 0)
   const stored: { -readonly [K in keyof StoredState]: StoredState[K] } = {
     v: state.values,
     w: isUniform ? first : versions,
@@ -87,6 +91,7 @@ function readState(stored: StoredState): RecordState {
     isDeleted: (flags & DELETED) !== 0,
     isEncrypted: (flags & ENCRYPTED) !== 0,
     hasSkipped: (flags & SKIPPED) !== 0,
+    ...((flags & PURGED) !== 0 && { isPurged: true as const }),
     createdAt: stored.c,
     updatedAt: newestAt.wallTime,
     lastInsertAt: stored.i === undefined ? null : timestampAt(timestamps, stored.i),

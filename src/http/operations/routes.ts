@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Runtime } from '../../core/runtime.ts'
 import type { RestoreMode } from '../../store/backup/restore-backup.ts'
+import type { CompactionStats } from '../../store/compaction/compaction-schedule.ts'
 import { OperatorAccess, type OperatorArea } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { LiveSeries } from '../dashboard/live-series.ts'
@@ -19,6 +20,8 @@ export interface OperationsOptions {
   readonly getStatus: () => Promise<ServerStatus>
   /** null: no metrics are served */
   readonly metrics: PrometheusMetrics | null
+  /** What the compactions of this process came to; null: it makes none. */
+  readonly compaction: () => CompactionStats | null
   /** null: there is no dashboard */
   readonly live: LiveSeries | null
 }
@@ -76,7 +79,7 @@ export function mountOperations(app: FastifyInstance, options: OperationsOptions
         `${OPERATIONS_PREFIX}/metrics`,
         guarded('metrics', async (_request, reply, { store }) => {
           reply.header('content-type', metrics.contentType)
-          return metrics.scrape({ hub: hub(), store, isReady })
+          return metrics.scrape({ hub: hub(), store, isReady, compaction: options.compaction() })
         }),
       )
     }

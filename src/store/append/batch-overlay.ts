@@ -57,6 +57,11 @@ export class BatchOverlay {
     return this.#wireJsonById.get(operationId) ?? this.#loaded.operations.get(operationId)
   }
 
+  /** Sequence number of an operation that was stored and dropped since. */
+  findDropped(operationId: string): number | undefined {
+    return this.#loaded.dropped.get(operationId)
+  }
+
   /** What became of the write with this key, stored or in this batch. */
   findWriteResult(keyHash: string): string | undefined {
     return this.writeResults.get(keyHash) ?? this.#loaded.writeResults.get(keyHash)

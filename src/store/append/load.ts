@@ -51,9 +51,11 @@ export interface FoundRecord extends StoredRecord {
 export interface Loaded {
   /** Wire JSON by operation id. */
   readonly operations: ReadonlyMap<string, string>
+  /** Operations asked for that were stored and dropped since: id → sequence number. */
+  readonly dropped: ReadonlyMap<string, number>
   /** By `recordKeyText`. */
   readonly records: ReadonlyMap<string, StoredRecord>
-  /** By `recordKeyText`; operations in any order. */
+  /** By `recordKeyText`; operations in any order, with the traces of those that were dropped. */
   readonly histories: ReadonlyMap<string, readonly Operation[]>
   /** Stored results by hash of the write's key. @see AppendPlan.writeResults */
   readonly writeResults: ReadonlyMap<string, string>

@@ -1,3 +1,4 @@
+import { compareTimestamps } from '../../core/clock.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -105,13 +106,27 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
 }
 
 function* planOperation(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
-  const { overlay, integrity, context } = batch
-  const { operation, access } = request
+  const { overlay } = batch
+  const { operation } = request
   const stored = overlay.findOperation(operation.id)
-  const repeated = stored === undefined ? null : planRepeated(request, stored, overlay)
+  const repeated =
+    stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
   if (repeated !== null) return repeated
 
   const record = overlay.record(operation.collection, operation.recordId)
+  const purged = record.state?.isPurged === true ? record.state : null
+  if (purged === null) return yield* planChange(request, record, batch)
+  if (!beginsAnew(operation, purged)) return { status: 'refused', refusal: refusePurged(operation, purged) }
+  record.state = null
+  const result = yield* planChange(request, record, batch)
+  if (result.status !== 'applied') record.state = purged
+  return result
+}
+
+/** Folds an operation that is new, unless scope or rules forbid what results. */
+function* planChange(request: OperationRequest, record: PlannedRecord, batch: Batch): Loading<PlannedResult> {
+  const { overlay, integrity, context } = batch
+  const { operation, access } = request
   const before = record.state
   const refusedBefore = refuseOutsideScope(before, request)
   if (refusedBefore !== null) return { status: 'refused', refusal: refusedBefore }
@@ -170,13 +185,46 @@ function planRepeated(
         overlay.reclaimedIds.add(operation.id)
         return null
       }
-      const message = `Another operation is already stored under the id ${operation.id}; this one was not stored.`
-      return { status: 'refused', refusal: refuse('ID_CONFLICT', message) }
+      return { status: 'refused', refusal: refuseTakenId(operation) }
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
   }
   overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
+}
+
+/**
+ * An operation that was stored and dropped since. Only those are dropped whose id proves their
+ * content, so an id that proves this content, too, says that they are the same. (An encrypted one
+ * was dropped with its whole record.)
+ *
+ * @returns null when there was none
+ */
+function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedResult | null {
+  const { operation } = request
+  const sequenceNumber = overlay.findDropped(operation.id)
+  if (sequenceNumber === undefined) return null
+  if (checkOperationId(operation) === 'mismatch') {
+    return { status: 'refused', refusal: refuseTakenId(operation) }
+  }
+  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
+  return { status: 'duplicate' }
+}
+
+function refuseTakenId({ id }: Operation) {
+  const message = `Another operation is already stored under the id ${id}; this one was not stored.`
+  return refuse('ID_CONFLICT', message)
+}
+
+/** A forgotten record takes an insert that is newer than its deletion, like an id that was never used. */
+function beginsAnew({ type, timestamp }: Operation, purged: RecordState): boolean {
+  return type === 'insert' && compareTimestamps(timestamp, purged.newest.timestamp) > 0
+}
+
+function refusePurged({ collection, recordId }: Operation, { newest }: RecordState) {
+  const deletedAt = new Date(newest.timestamp.wallTime).toISOString()
+  const message = `${collection}/${recordId} was deleted on ${deletedAt} and is forgotten (retention.tombstones).`
+  return refuse('RECORD_PURGED', message)
 }
 
 /** The record as a whole, for the views that the operation brings it into. */

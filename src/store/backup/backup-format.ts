@@ -1,30 +1,37 @@
+import { MAX_LOGICAL } from '../../core/clock.ts'
 import { StoreError } from '../../core/errors.ts'
 import { isStorableText } from '../../protocol/json-value.ts'
+import type { DroppedOperation } from '../compaction/compaction.ts'
 import type { RevocationSubject } from '../revocations.ts'
 
 /*
  * A backup is a header, sections and a trailer:
  *
- *   {"format":"kora-server-backup","version":1,"createdAt":…,"nodeId":…}\n
+ *   {"format":"kora-server-backup","version":2,"createdAt":…,"nodeId":…}\n
  *   {"section":"nodes","count":n,"bytes":b,"rawBytes":r,"sha256":…}\n         then b bytes
  *   {"section":"revocations",…}\n                                             then b bytes
  *   {"section":"operations",…}\n                                              then b bytes
  *   …                                       sections in this order, each kind as often as needed
+ *   {"section":"dropped",…}\n                                                 then b bytes
  *   {"end":true,"nodes":n,"revocations":v,"operations":m,"maxDeliverySequence":…,"sha256":…}\n
  *
  * The bytes of a section are gzip of `count` lines of JSON, `rawBytes` long. Its sha256 is that of
  * the bytes as they stand in the file, so that a reader with little memory uses no section before it
  * has proved whole; that of the trailer is over every byte before the trailer.
  *
+ * Version 2 is that of a log that was compacted; without sections of `dropped` it is version 1.
+ *
  * A backup holds what was said to the server, not what the server made of it: records, tables,
  * snapshots and delivery sequences follow from the operations. @see docs/backups.md
  */
 
 export const BACKUP_FORMAT = 'kora-server-backup'
-export const BACKUP_VERSION = 1
+export const BACKUP_VERSION = 2
+/** Of a log of which nothing was dropped; the first release reads it. */
+const UNCOMPACTED_VERSION = 1
 
 /** Kinds of sections, in their order. */
-export const SECTION_KINDS = ['nodes', 'revocations', 'operations'] as const
+export const SECTION_KINDS = ['nodes', 'revocations', 'operations', 'dropped'] as const
 export type SectionKind = (typeof SECTION_KINDS)[number]
 
 /** A section is as large as this when written, and larger only where one operation is. */
@@ -34,6 +41,8 @@ export const MAX_SECTION_BYTES = 256 * 1024 * 1024
 export const MAX_LINE_BYTES = 4096
 
 export interface BackupHeader {
+  /** False: the log was never compacted, and there are no sections of `dropped`. */
+  readonly isCompacted: boolean
   /** ISO 8601 */
   readonly createdAt: string
   /** Of the server that made it. */
@@ -52,6 +61,7 @@ export interface BackupTrailer {
   readonly nodes: number
   readonly revocations: number
   readonly operations: number
+  readonly dropped: number
   /** Of the log that it was made of. */
   readonly maxDeliverySequence: number
   readonly sha256: string
@@ -67,8 +77,9 @@ export type BackupRevocation = RevocationSubject & { readonly revokedAt: number 
 
 // ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-export function formatHeader({ createdAt, nodeId }: BackupHeader): string {
-  return `${JSON.stringify({ format: BACKUP_FORMAT, version: BACKUP_VERSION, createdAt, nodeId })}\n`
+export function formatHeader({ isCompacted, createdAt, nodeId }: BackupHeader): string {
+  const version = isCompacted ? BACKUP_VERSION : UNCOMPACTED_VERSION
+  return `${JSON.stringify({ format: BACKUP_FORMAT, version, createdAt, nodeId })}\n`
 }
 
 export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }: SectionHeader): string {
@@ -76,8 +87,9 @@ export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }:
 }
 
 export function formatTrailer(trailer: BackupTrailer): string {
-  const { nodes, revocations, operations, maxDeliverySequence, sha256 } = trailer
-  return `${JSON.stringify({ end: true, nodes, revocations, operations, maxDeliverySequence, sha256 })}\n`
+  const { nodes, revocations, operations, dropped, maxDeliverySequence, sha256 } = trailer
+  const counts = { nodes, revocations, operations, ...(dropped > 0 && { dropped }) }
+  return `${JSON.stringify({ end: true, ...counts, maxDeliverySequence, sha256 })}\n`
 }
 
 export function formatNode({ nodeId, userId, maxSequence }: BackupNode): string {
@@ -86,6 +98,20 @@ export function formatNode({ nodeId, userId, maxSequence }: BackupNode): string 
 
 export function formatRevocation({ kind, value, revokedAt }: BackupRevocation): string {
   return JSON.stringify({ kind, value, revokedAt })
+}
+
+export function formatDropped(operation: DroppedOperation): string {
+  const { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged } = operation
+  return JSON.stringify({
+    id: operationId,
+    node: nodeId,
+    sequence: sequenceNumber,
+    collection,
+    record: recordId,
+    wallTime,
+    logical,
+    ...(isPurged && { purged: true }),
+  })
 }
 
 // ── reading ──────────────────────────────────────────────────────────────────────────────────
@@ -104,7 +130,7 @@ export function parseHeader(line: string): BackupHeader {
   if (typeof createdAt !== 'string' || typeof nodeId !== 'string') {
     throw invalidBackup('its first line is damaged')
   }
-  return { createdAt, nodeId }
+  return { isCompacted: version > UNCOMPACTED_VERSION, createdAt, nodeId }
 }
 
 /**
@@ -143,6 +169,30 @@ export function parseRevocation(line: string): BackupRevocation {
   throw invalidBackup('an entry of a revocation is damaged')
 }
 
+/** @throws StoreError `BACKUP_INVALID` */
+export function parseDropped(line: string): DroppedOperation {
+  const { id, node, sequence, collection, record, wallTime, logical, purged } = parseObject(line) ?? {}
+  if (!isSha256(id) || !isText(node) || !isText(collection) || !isText(record)) {
+    throw invalidBackup(DAMAGED_DROPPED)
+  }
+  if (node === '' || collection === '' || record === '' || !isCount(sequence)) {
+    throw invalidBackup(DAMAGED_DROPPED)
+  }
+  if (!isCount(wallTime) || !isCount(logical) || logical > MAX_LOGICAL) throw invalidBackup(DAMAGED_DROPPED)
+  return {
+    operationId: id,
+    nodeId: node,
+    sequenceNumber: sequence,
+    collection,
+    recordId: record,
+    wallTime,
+    logical,
+    isPurged: purged === true,
+  }
+}
+
+const DAMAGED_DROPPED = 'an entry of a dropped operation is damaged'
+
 export function invalidBackup(reason: string): StoreError {
   return new StoreError('BACKUP_INVALID', `The backup cannot be used: ${reason}. Nothing was restored.`)
 }
@@ -156,10 +206,10 @@ function toSectionHeader(value: JsonObject): SectionHeader | null {
 }
 
 function toTrailer(value: JsonObject): BackupTrailer | null {
-  const { nodes, revocations, operations, maxDeliverySequence, sha256 } = value
-  if (!isCount(nodes) || !isCount(revocations) || !isCount(operations)) return null
+  const { nodes, revocations, operations, dropped = 0, maxDeliverySequence, sha256 } = value
+  if (!isCount(nodes) || !isCount(revocations) || !isCount(operations) || !isCount(dropped)) return null
   if (!isCount(maxDeliverySequence) || !isSha256(sha256)) return null
-  return { nodes, revocations, operations, maxDeliverySequence, sha256 }
+  return { nodes, revocations, operations, dropped, maxDeliverySequence, sha256 }
 }
 
 type JsonObject = { readonly [key: string]: unknown }

@@ -4,6 +4,7 @@ import { gzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
 import type { ServerStore } from '../store.ts'
 import {
+  formatDropped,
   formatHeader,
   formatNode,
   formatRevocation,
@@ -26,6 +27,8 @@ export type BackupSourceStore = Pick<
   | 'listNodes'
   | 'listRevocations'
   | 'readOperations'
+  | 'countDropped'
+  | 'listDropped'
 >
 
 export interface BackupProgress {
@@ -51,9 +54,10 @@ export async function* createBackup(
   { createdAtMs = Date.now(), onProgress }: CreateBackupOptions = {},
 ): AsyncGenerator<Uint8Array, void> {
   const writer = new SectionWriter()
-  yield writer.text(
-    formatHeader({ createdAt: new Date(createdAtMs).toISOString(), nodeId: store.getNodeId() }),
-  )
+  const droppedBefore = await store.countDropped()
+  const isCompacted = droppedBefore > 0
+  const createdAt = new Date(createdAtMs).toISOString()
+  yield writer.text(formatHeader({ isCompacted, createdAt, nodeId: store.getNodeId() }))
   // The version vector first: it may claim no operation that the backup does not hold.
   yield* writer.sections('nodes', readNodes(store))
   yield* writer.sections('revocations', readRevocations(store))
@@ -64,7 +68,10 @@ export async function* createBackup(
     yield* writer.section('operations', lines)
     report()
   }
-  if (writer.counts.operations < operationsTotal) {
+  // After the operations: what a compaction has dropped meanwhile is in one of them.
+  if (isCompacted) yield* writer.sections('dropped', readDropped(store))
+  const droppedMeanwhile = (await store.countDropped()) - droppedBefore
+  if (writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile)) {
     throw new StoreError(
       'BACKUP_INTERRUPTED',
       'The log was replaced while the backup was made. What was written is no backup; make it again.',
@@ -106,9 +113,19 @@ async function* readOperations(store: BackupSourceStore, end: number): AsyncGene
   }
 }
 
+async function* readDropped(store: BackupSourceStore): AsyncGenerator<string[]> {
+  for (let after = 0; ; ) {
+    const dropped = await store.listDropped(after, PAGE_ROWS)
+    const last = dropped.at(-1)
+    if (last === undefined) return
+    after = last.position
+    yield dropped.map(formatDropped)
+  }
+}
+
 /** Makes sections of lines, and counts and hashes all that is written. */
 class SectionWriter {
-  readonly counts = { nodes: 0, revocations: 0, operations: 0 }
+  readonly counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
   readonly #hash: Hash = createHash('sha256')
 
   text(text: string): Uint8Array {

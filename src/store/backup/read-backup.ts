@@ -12,6 +12,7 @@ import {
   isTrailer,
   MAX_LINE_BYTES,
   MAX_SECTION_BYTES,
+  parseDropped,
   parseHeader,
   parseNode,
   parseRevocation,
@@ -48,7 +49,7 @@ export async function* readSections(
   const reader = new ByteReader(source)
   try {
     const header = parseHeader(await firstLine(reader))
-    const counts = { nodes: 0, revocations: 0, operations: 0 }
+    const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
     let lastKind = 0
     for (;;) {
       const digest = reader.digest()
@@ -139,8 +140,7 @@ export async function verifyBackup(
 }
 
 function checkLines(kind: SectionKind, lines: readonly string[]): void {
-  const check = { nodes: parseNode, revocations: parseRevocation, operations: parseBackupOperation }[kind]
-  for (const line of lines) check(line)
+  for (const line of lines) CHECKS[kind](line)
 }
 
 /** The operation of a line, checked as one that comes from a client. */
@@ -148,6 +148,13 @@ export function parseBackupOperation(line: string): RestoredOperation {
   const received = parseOperation(parseJson(line), MAX_SECTION_BYTES)
   if (!received.ok) throw invalidBackup(`an entry is not an operation: ${received.refusal.message}`)
   return { operation: received.operation, wireJson: received.wireJson }
+}
+
+const CHECKS: { readonly [kind in SectionKind]: (line: string) => unknown } = {
+  nodes: parseNode,
+  revocations: parseRevocation,
+  operations: parseBackupOperation,
+  dropped: parseDropped,
 }
 
 function parseJson(line: string): unknown {

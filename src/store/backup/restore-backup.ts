@@ -1,7 +1,7 @@
 import { StoreError } from '../../core/errors.ts'
 import type { RestoreCounts, StoreRestore } from '../restore.ts'
 import type { ServerStore } from '../store.ts'
-import { parseNode, parseRevocation } from './backup-format.ts'
+import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
 import { type BackupSummary, parseBackupOperation, readSections, verifyBackup } from './read-backup.ts'
 
@@ -94,6 +94,7 @@ async function restoreOperations(
 ): Promise<RestoreCounts> {
   const total = { applied: 0, duplicate: 0, refused: 0 }
   for await (const { kind, lines } of readSections(source)) {
+    if (kind === 'dropped') await addDropped(restore, lines)
     if (kind !== 'operations') continue
     for (let start = 0; start < lines.length; start += BATCH_OPERATIONS) {
       const batch = lines.slice(start, start + BATCH_OPERATIONS).map(parseBackupOperation)
@@ -105,6 +106,12 @@ async function restoreOperations(
     onDone(total.applied + total.duplicate + total.refused)
   }
   return total
+}
+
+async function addDropped(restore: StoreRestore, lines: readonly string[]): Promise<void> {
+  for (let start = 0; start < lines.length; start += BATCH_OPERATIONS) {
+    await restore.addDropped(lines.slice(start, start + BATCH_OPERATIONS).map(parseDropped))
+  }
 }
 
 const BATCH_OPERATIONS = 500 // of one transaction where others write too: some 20 ms

@@ -84,7 +84,7 @@ export interface DamageSource {
   readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]>
   countRecords(): Promise<number>
   readRecords(afterRef: number, limit: number): Promise<readonly StoredRecordRow[]>
-  /** The operations of a record in commit order; null when a row of them is damaged. */
+  /** What a replay of the record folds; null when a row of it is damaged. */
   readHistory(ref: number): Promise<readonly Operation[] | null>
   findShown(collection: string, recordId: string): Promise<MaterializedRecord | null>
   /** Rows of the collection's table that no record stands behind. */

@@ -146,7 +146,7 @@ async function problemOfRecord(
 ): Promise<string | null> {
   const state = readState(record.state)
   if (state === null) return 'its state cannot be read'
-  if (source.unfinished.has(record.collection)) return null
+  if (state.isPurged === true || source.unfinished.has(record.collection)) return null
   const collection = ownValue((schema ?? source.schema)?.collections ?? {}, record.collection) ?? null
   const history = await source.readHistory(record.ref)
   if (history === null) return 'a row of its history is damaged'

@@ -19,13 +19,24 @@ export interface FieldHistory {
  * How each operation of a record left the field, as it would have been noted when it was stored:
  * by the state of the record after the operations committed until then.
  *
+ * Of a compacted record that has changed the field, it is no longer known who could see it when:
+ * then nobody is shown the operations, and who may see the record now gets it from a snapshot.
+ *
  * @param operations the record's, in commit order
+ * @param isCompacted operations of the record were dropped
  */
 export function fieldHistoryOf(
   operations: readonly Operation[],
   field: string,
   collection: CollectionDefinition | null,
+  isCompacted: boolean,
 ): FieldHistory {
+  if (isCompacted && operations.some((operation) => changesField(operation, field))) {
+    return {
+      changes: operations.map(() => undefined),
+      lastMove: { after: undefined, before: { key: undefined } },
+    }
+  }
   const changes: (ScopeChange | undefined)[] = []
   let lastMove: ScopeChange | undefined
   let state: RecordState | null = null
@@ -42,6 +53,10 @@ export function fieldHistoryOf(
     state = after
   }
   return { changes, lastMove }
+}
+
+function changesField({ type, data }: Operation, field: string): boolean {
+  return type !== 'insert' && data !== null && Object.hasOwn(data, field)
 }
 
 /** Numbers that are merged take part in a merge when another field of the same update is in conflict. */

@@ -13,6 +13,7 @@ import {
 } from '../append/load.ts'
 import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
+import { purgedState, type RecordCompaction } from '../compaction/plan-record.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import type { LogSource } from '../delivery/read-page.ts'
 import { indexRowsOf, TrackedFields } from '../delivery/tracked-fields.ts'
@@ -20,6 +21,7 @@ import { rulesOf } from '../integrity/integrity-rules.ts'
 import { LiveIndex } from '../integrity/live-index.ts'
 import type { AppendResult, LogEntry } from '../store.ts'
 import type { MemoryBlobs } from './memory-blobs.ts'
+import { MemoryDropped } from './memory-dropped.ts'
 
 /** A record with the positions of its entries in the log, snapshots too. */
 export interface MemoryRecord {
@@ -27,7 +29,7 @@ export interface MemoryRecord {
   readonly collection: string
   readonly recordId: string
   state: RecordState
-  readonly sequences: number[]
+  sequences: number[]
 }
 
 /**
@@ -36,13 +38,15 @@ export interface MemoryRecord {
  */
 export class MemoryLog implements LogSource {
   readonly tracked = new TrackedFields()
+  readonly dropped = new MemoryDropped()
   readonly vector = new Map<string, number>()
   /** Node id → the highest number of it and of its guests. */
   readonly #maxSequences = new Map<string, number>()
   readonly #blobs: MemoryBlobs
   readonly #serverNodeId: string
   readonly #base: number
-  readonly #entries: LogEntry[] = []
+  /** By delivery sequence; null where an entry was dropped. */
+  readonly #entries: (LogEntry | null)[] = []
   readonly #wireJsonById = new Map<string, string>()
   readonly #records: MemoryRecord[] = []
   readonly #recordsByKey = new Map<string, MemoryRecord>()
@@ -76,9 +80,12 @@ export class MemoryLog implements LogSource {
 
   load(request: LoadRequest): Loaded {
     const operations = new Map<string, string>()
+    const dropped = new Map<string, number>()
     for (const id of request.operationIds) {
       const wireJson = this.#wireJsonById.get(id)
+      const droppedSequence = this.dropped.sequenceOf(id)
       if (wireJson !== undefined) operations.set(id, wireJson)
+      else if (droppedSequence !== undefined) dropped.set(id, droppedSequence)
     }
     const records = new Map<string, StoredRecord>()
     for (const { collection, recordId } of request.records) {
@@ -90,7 +97,7 @@ export class MemoryLog implements LogSource {
     for (const { collection, recordId } of request.histories) {
       const key = recordKeyText(collection, recordId)
       const record = this.#recordsByKey.get(key)
-      if (record !== undefined) histories.set(key, this.operationsOf(record))
+      if (record !== undefined) histories.set(key, this.historyOf(record))
     }
     const writeResults = new Map<string, string>()
     for (const key of request.writeKeys ?? []) {
@@ -98,7 +105,7 @@ export class MemoryLog implements LogSource {
       if (result !== undefined) writeResults.set(key, result)
     }
     const lookups = (request.lookups ?? []).map((lookup) => this.#find(lookup))
-    return { operations, records, histories, writeResults, lookups }
+    return { operations, dropped, records, histories, writeResults, lookups }
   }
 
   #find({ index, values, limit }: RecordLookup): FoundRecord[] {
@@ -132,6 +139,10 @@ export class MemoryLog implements LogSource {
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
 
+  holds(operationId: string): boolean {
+    return this.#wireJsonById.has(operationId)
+  }
+
   record(collection: string, recordId: string): MemoryRecord | undefined {
     return this.#recordsByKey.get(recordKeyText(collection, recordId))
   }
@@ -150,6 +161,20 @@ export class MemoryLog implements LogSource {
     return this.readEntries(record.sequences).filter(isOperation).map(operationOf)
   }
 
+  /** What a replay folds: the operations, and the traces of those that were dropped. */
+  historyOf(record: MemoryRecord): Operation[] {
+    return [...this.operationsOf(record), ...this.dropped.tracesOf(record)]
+  }
+
+  /** By their numbers. */
+  recordsAfter(ref: number, limit: number): readonly MemoryRecord[] {
+    return this.#records.slice(ref, ref + limit)
+  }
+
+  get recordCount(): number {
+    return this.#records.length
+  }
+
   entriesOfNode(nodeId: string): LogEntry[] {
     return this.readEntries(this.#sequencesByNode.get(nodeId) ?? [])
   }
@@ -165,8 +190,12 @@ export class MemoryLog implements LogSource {
   }
 
   scanEntries(after: number, limit: number): LogEntry[] {
-    const start = Math.max(0, after - this.#base)
-    return this.#entries.slice(start, start + limit)
+    const found: LogEntry[] = []
+    for (let at = Math.max(0, after - this.#base); at < this.#entries.length && found.length < limit; at++) {
+      const entry = this.#entries[at]
+      if (entry) found.push(entry)
+    }
+    return found
   }
 
   // ── indexing ───────────────────────────────────────────────────────────────────────────────
@@ -175,7 +204,7 @@ export class MemoryLog implements LogSource {
   replaceScopeChanges(deliverySequence: number, scopeChanges: LogEntry['scopeChanges']): void {
     const position = deliverySequence - this.#base - 1
     const entry = this.#entries[position]
-    if (entry !== undefined) this.#entries[position] = { ...entry, scopeChanges }
+    if (entry) this.#entries[position] = { ...entry, scopeChanges }
   }
 
   /** Finds live records by what the rules of the schema look up. Again, when their states were replaced. */
@@ -192,11 +221,52 @@ export class MemoryLog implements LogSource {
     const tracked = this.tracked.all().filter(({ id }) => id === fieldId)
     this.#index.set(fieldId, new Map())
     for (const entry of this.#entries) {
-      if (entry.collection === tracked[0]?.collection) this.#indexEntry(entry, tracked)
+      if (entry !== null && entry.collection === tracked[0]?.collection) this.#indexEntry(entry, tracked)
     }
   }
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes entries of a record out of the log, or all of the record. */
+  drop(record: MemoryRecord, { dropped, isPurged }: RecordCompaction): void {
+    if (dropped.length === 0) return
+    const { collection, recordId } = record
+    const sequences = new Set(dropped.map(({ deliverySequence }) => deliverySequence))
+    const isKept = (sequence: number): boolean => !sequences.has(sequence)
+    if (isPurged) this.dropped.purge(record)
+    for (const entry of dropped) {
+      this.#entries[entry.deliverySequence - this.#base - 1] = null
+      this.#wireJsonById.delete(entry.operationId)
+      if (!isOperation(entry)) continue
+      this.#operationCount--
+      const { operationId, nodeId, sequenceNumber } = entry
+      const { wallTime, logical } = operationOf(entry).timestamp
+      this.dropped.add({
+        operationId,
+        nodeId,
+        sequenceNumber,
+        collection,
+        recordId,
+        wallTime,
+        logical,
+        isPurged,
+      })
+    }
+    record.sequences = record.sequences.filter(isKept)
+    const places = new Map(
+      dropped.flatMap((entry) =>
+        indexRowsOf(entry, this.tracked.of(collection)).map((row) => [`${row.id} ${row.key}`, row]),
+      ),
+    )
+    for (const { id, key } of places.values()) {
+      const listed = this.#index.get(id)
+      listed?.set(key, (listed.get(key) ?? []).filter(isKept))
+    }
+    for (const nodeId of new Set(dropped.map((entry) => entry.nodeId))) {
+      this.#sequencesByNode.set(nodeId, (this.#sequencesByNode.get(nodeId) ?? []).filter(isKept))
+    }
+    if (isPurged) record.state = purgedState(record.state)
+  }
 
   #writeRecord(planned: PlannedRecord): void {
     if (planned.state === null) return

@@ -11,7 +11,7 @@ import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
-import { runLoading } from '../append/load.ts'
+import { type RecordKey, runLoading } from '../append/load.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
 import { ServerClock } from '../append/server-clock.ts'
@@ -20,6 +20,7 @@ import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, readPage } from '../delivery/read-page.ts'
@@ -47,6 +48,7 @@ import type {
   SetSchemaOptions,
 } from '../store.ts'
 import { MemoryBlobs } from './memory-blobs.ts'
+import { compactStep } from './memory-compaction.ts'
 import { isOperation, MemoryLog, type MemoryRecord, operationOf } from './memory-log.ts'
 import { MemoryRevocations } from './memory-revocations.ts'
 import { findOperationTail, readOperations } from './memory-search.ts'
@@ -126,7 +128,8 @@ export class MemoryServerStore implements ServerStore {
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
     this.#assertOpen()
     const definition = resolveCollection(this.#schema, collection)
-    return queryStates(this.#log.recordsOf(collection), definition, resolveQuery(definition, options))
+    const records = this.#log.recordsOf(collection).filter(({ state }) => state.isPurged !== true)
+    return queryStates(records, definition, resolveQuery(definition, options))
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
@@ -240,6 +243,41 @@ export class MemoryServerStore implements ServerStore {
     return findOperationTail(this.#log, filter, count)
   }
 
+  // ── compaction ─────────────────────────────────────────────────────────────────────────────
+
+  async compactStep(
+    after: number,
+    rules: CompactionRules,
+    { isPlan = false }: { readonly isPlan?: boolean } = {},
+  ): Promise<CompactionStep> {
+    this.#assertOpen()
+    return compactStep(this.#log, this.#schema?.collections ?? null, { after, rules, isPlan })
+  }
+
+  async countRecords(): Promise<number> {
+    this.#assertOpen()
+    return this.#log.recordCount
+  }
+
+  async countDropped(record?: RecordKey): Promise<number> {
+    this.#assertOpen()
+    const { dropped } = this.#log
+    return record === undefined ? dropped.count : dropped.of(record).length
+  }
+
+  async listDropped(
+    after: number,
+    limit: number,
+  ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
+    this.#assertOpen()
+    return this.#log.dropped.list(after, limit)
+  }
+
+  async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
+    this.#assertOpen()
+    return action()
+  }
+
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
@@ -277,7 +315,8 @@ export class MemoryServerStore implements ServerStore {
     const found = new Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>()
     for (const recordId of ids) {
       const state = this.#log.record(collection, recordId)?.state
-      if (state !== undefined) found.set(recordId, { values: state.values, isDeleted: state.isDeleted })
+      if (state !== undefined && state.isPurged !== true)
+        found.set(recordId, { values: state.values, isDeleted: state.isDeleted })
     }
     return found
   }
@@ -425,6 +464,10 @@ export class MemoryServerStore implements ServerStore {
     const registrations: BackupNode[] = []
     return {
       addOperations: async (operations) => countRestored(this.#appendTo(log, restoreRequests(operations))),
+      addDropped: async (dropped) => {
+        const unknown = dropped.filter(({ operationId }) => !log.holds(operationId))
+        return unknown.filter((operation) => log.dropped.add(operation)).length
+      },
       addNodes: async (nodes) => void registrations.push(...nodes),
       addRevocations: async (revocations) => {
         for (const revocation of revocations) this.#revocations.revoke(revocation, revocation.revokedAt)
@@ -506,7 +549,7 @@ export class MemoryServerStore implements ServerStore {
     const records = this.#log.recordsOf(collection)
     for (const record of records) {
       const before = record.state
-      const after = replayRecord(this.#log.operationsOf(record), this.#collection(collection)) ?? before
+      const after = replayRecord(this.#log.historyOf(record), this.#collection(collection)) ?? before
       record.state = after
       // Another fold may give a field that decides about visibility another value.
       const scopeChanges = scopeChangesOf(before, after, this.#log.tracked.namesOf(collection))
@@ -540,6 +583,7 @@ export class MemoryServerStore implements ServerStore {
         entries.filter(isOperation).map(operationOf),
         field,
         this.#collection(collection),
+        this.#log.dropped.of(record).length > 0,
       )
       let operations = 0
       for (const entry of entries) {

@@ -36,6 +36,29 @@ export async function withAdvisoryLock<Result>(
   }
 }
 
+/**
+ * Runs the action unless another server runs one under the same name.
+ *
+ * @returns null when another one does
+ */
+export async function withAdvisoryLockIfFree<Result>(
+  db: PostgresDatabase,
+  name: string,
+  action: () => Promise<Result>,
+): Promise<Result | null> {
+  const client = new pg.Client(db.clientConfig)
+  client.on('error', () => {}) // two that compact at the same time take turns by the locks of their steps
+  try {
+    await client.connect()
+    if (!(await tryLock(client, lockKey(db.schema, name)))) return null
+    return await action()
+  } catch (error) {
+    throw toStoreError(error, db.name)
+  } finally {
+    await client.end().catch(() => {}) // the lock goes with it
+  }
+}
+
 async function tryLock(client: pg.Client, key: string): Promise<boolean> {
   const { rows } = await client.query<{ locked: boolean }>(
     'SELECT pg_try_advisory_lock($1::bigint) AS locked',

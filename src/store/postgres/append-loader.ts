@@ -13,6 +13,7 @@ import { lockKey } from './advisory-lock.ts'
 import { byteas, integers } from './array-parameters.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import type { Transaction } from './database.ts'
+import { readTraces } from './postgres-dropped.ts'
 import { encodeRecordId } from './record-id.ts'
 
 const LOCK_RECORDS = `
@@ -23,11 +24,13 @@ const LOCK_RECORDS = `
   FOR NO KEY UPDATE OF r`
 
 const FIND_OPERATIONS = `
-  SELECT c.epoch, o.id, o.wire_json
+  SELECT c.epoch, o.id, o.wire_json, o.dropped
   FROM {counters} c LEFT JOIN LATERAL (
-    SELECT id, wire_json FROM {operations} WHERE kind = 0 AND id = ANY ($1::bytea[])
+    SELECT id, wire_json, NULL::bigint AS dropped FROM {operations} WHERE kind = 0 AND id = ANY ($1::bytea[])
     UNION ALL
-    SELECT id, wire_json FROM {operations} WHERE kind = 1 AND id = ANY ($1::bytea[])
+    SELECT id, wire_json, NULL FROM {operations} WHERE kind = 1 AND id = ANY ($1::bytea[])
+    UNION ALL
+    SELECT id, NULL, sequence_number FROM {dropped} WHERE id = ANY ($1::bytea[])
   ) o ON true
   WHERE c.id = 1`
 
@@ -69,14 +72,14 @@ export class AppendLoader {
    */
   async load(request: LoadRequest): Promise<Loaded> {
     // Sent together and answered in this order.
-    const [records, operations, writeResults] = await Promise.all([
+    const [records, { operations, dropped }, writeResults] = await Promise.all([
       this.#lockRecords(request.records),
       this.#findOperations(request.operationIds),
       this.#findWriteResults(request.writeKeys ?? []),
     ])
     const histories = await this.#readHistories(request.histories)
     const lookups = await this.#find(request.lookups ?? [])
-    return { operations, records, histories, writeResults, lookups }
+    return { operations, dropped, records, histories, writeResults, lookups }
   }
 
   async #findWriteResults(keys: readonly string[]): Promise<Map<string, string>> {
@@ -127,17 +130,19 @@ export class AppendLoader {
     return records
   }
 
-  async #findOperations(ids: readonly string[]): Promise<Map<string, string>> {
+  async #findOperations(ids: readonly string[]): Promise<Pick<Loaded, 'operations' | 'dropped'>> {
     const operations = new Map<string, string>()
-    if (ids.length === 0) return operations
+    const dropped = new Map<string, number>()
+    if (ids.length === 0) return { operations, dropped }
     const rows = await this.#transaction.prepared<
-      [epoch: number, id: Buffer | null, wireJson: string | null]
+      [epoch: number, id: Buffer | null, wireJson: string | null, droppedSequence: number | null]
     >(FIND_OPERATIONS, [byteas(ids.map((id) => Buffer.from(id, 'hex')))])
-    for (const [epoch, id, wireJson] of rows) {
+    for (const [epoch, id, wireJson, droppedSequence] of rows) {
       this.#epoch = epoch
       if (id !== null && wireJson !== null) operations.set(id.toString('hex'), wireJson)
+      if (id !== null && droppedSequence !== null) dropped.set(id.toString('hex'), droppedSequence)
     }
-    return operations
+    return { operations, dropped }
   }
 
   async #readHistories(keys: readonly RecordKey[]): Promise<Map<string, readonly Operation[]>> {
@@ -149,15 +154,17 @@ export class AppendLoader {
       const ref = this.#refs.get(text)
       if (ref !== undefined) textsByRef.set(ref, text)
     }
-    const rows = await this.#transaction.prepared<[ref: number, wireJson: string]>(HISTORIES, [
-      [...textsByRef.keys()],
-    ])
+    const refs = [...textsByRef.keys()]
+    const rows = await this.#transaction.prepared<[ref: number, wireJson: string]>(HISTORIES, [refs])
     for (const [ref, wireJson] of rows) {
       const text = textsByRef.get(ref) ?? ''
       const operation = JSON.parse(wireJson) as Operation // the store's own text, made from an operation
       const history = histories.get(text)
       if (history === undefined) histories.set(text, [operation])
       else history.push(operation)
+    }
+    for (const [ref, traces] of await readTraces(this.#transaction, refs)) {
+      histories.get(textsByRef.get(ref) ?? '')?.push(...traces)
     }
     return histories
   }

@@ -71,6 +71,20 @@ export const LAYOUT_STATEMENTS = [
   'CREATE INDEX ON {operations} (node, sequence_number)',
   'CREATE INDEX ON {operations} (record, seq)',
 
+  // What is known of operations that were dropped: see store/compaction. is_purged: with their record
+  `CREATE TABLE {dropped} (
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    node bigint NOT NULL,
+    sequence_number bigint NOT NULL,
+    record bigint NOT NULL,
+    wall_time bigint NOT NULL,
+    logical integer NOT NULL,
+    is_purged boolean NOT NULL,
+    id bytea NOT NULL UNIQUE
+  )`,
+  'CREATE INDEX ON {dropped} (record)',
+  'CREATE INDEX ON {dropped} (node, sequence_number)',
+
   `CREATE TABLE {tracked} (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     collection integer NOT NULL,

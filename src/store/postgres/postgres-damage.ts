@@ -38,7 +38,10 @@ export class PostgresDamageSource implements DamageSource {
       // The server's own numbers go on after a restore.
       `SELECT node_id, max_sequence, stored FROM (
           SELECT n.node_id, n.max_sequence,
-            coalesce((SELECT max(o.sequence_number) FROM {operations} o WHERE o.node = n.id), 0) AS stored
+            greatest(
+              coalesce((SELECT max(o.sequence_number) FROM {operations} o WHERE o.node = n.id), 0),
+              coalesce((SELECT max(d.sequence_number) FROM {dropped} d WHERE d.node = n.id), 0)
+            ) AS stored
           FROM {nodes} n WHERE n.max_sequence > 0 AND n.node_id <> $1
         ) AS claims WHERE max_sequence > stored`,
       [serverNodeId],
@@ -85,7 +88,7 @@ export class PostgresDamageSource implements DamageSource {
 
   async readHistory(ref: number): Promise<readonly Operation[] | null> {
     const { db, log } = this.#core
-    return (await log.operationsOfRecords(db, [ref])).get(ref) ?? []
+    return (await log.historiesOfRecords(db, [ref])).get(ref) ?? []
   }
 
   async findShown(collection: string, recordId: string): Promise<MaterializedRecord | null> {

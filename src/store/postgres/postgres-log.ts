@@ -7,6 +7,7 @@ import type { LogEntry } from '../store.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
 import type { NameTable } from './name-table.ts'
 import { KIND_OPERATION } from './plan-writer.ts'
+import { readTraces } from './postgres-dropped.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
 /** A row of the log as the statements below return it, in this order. */
@@ -212,12 +213,26 @@ export class PostgresLog {
     return operations
   }
 
+  /** What replays fold: the operations of each record, and the traces of those that were dropped. */
+  async historiesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
+    const histories = await this.operationsOfRecords(queries, refs)
+    for (const [ref, traces] of await readTraces(queries, refs)) histories.get(ref)?.push(...traces)
+    return histories
+  }
+
   /** Each record's rows of the log, snapshots too. */
-  async entriesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, LogEntry[]>> {
+  async entriesOfRecords(
+    queries: Queries,
+    refs: readonly number[],
+    limitPerRecord: number | null = null,
+  ): Promise<Map<number, LogEntry[]>> {
     const rows = await queries.rows<[...EntryRow, ref: number]>(
-      `SELECT ${ENTRY_COLUMNS}, o.record FROM {operations} o JOIN {records} r ON r.id = o.record
-        WHERE o.record = ANY ($1::bigint[]) ORDER BY o.record, o.seq`,
-      [refs],
+      `SELECT ${ENTRY_COLUMNS}, o.record
+        FROM unnest($1::bigint[]) AS k (ref)
+        JOIN {records} r ON r.id = k.ref
+        CROSS JOIN LATERAL (SELECT * FROM {operations} WHERE record = k.ref ORDER BY seq LIMIT $2) AS o
+        ORDER BY o.record, o.seq`,
+      [refs, limitPerRecord],
     )
     const found = await this.#toEntries(
       rows.map((row) => row.slice(0, -1) as unknown as EntryRow),

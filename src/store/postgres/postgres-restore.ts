@@ -2,6 +2,7 @@ import { StoreError } from '../../core/errors.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
+import type { DroppedOperation } from '../compaction/compaction.ts'
 import type {
   ListedNode,
   RestoreCounts,
@@ -11,6 +12,7 @@ import type {
 } from '../restore.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
+import { addDropped } from './postgres-dropped.ts'
 import { writeRevocations } from './postgres-revocations.ts'
 
 /** @see RestorableStore.listNodes */
@@ -40,6 +42,10 @@ class Merge implements StoreRestore {
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
     return countRestored(await this.#core.append(restoreRequests(operations)))
+  }
+
+  async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
+    return addDropped(this.#core, dropped, (action) => this.#core.transaction(action))
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
@@ -112,6 +118,10 @@ class Replacement implements StoreRestore {
     )
   }
 
+  async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
+    return addDropped(this.#core, dropped, (action) => action(this.#transaction))
+  }
+
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
     await writeNodes(this.#transaction, this.#core, nodes)
   }
@@ -145,7 +155,7 @@ async function removeEverything(
     'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
   const base = restoredBase(backupMaxSequence, { ownMaxSequence: row?.[0] ?? 0, nowMs: core.runtime.now() })
-  for (const table of ['operations', 'scope', 'records', 'blob_refs', 'write_results']) {
+  for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
     await transaction.rows(`DELETE FROM {${table}}`)
   }
   for (const collection of Object.keys(core.settings.schema?.collections ?? {})) {

@@ -7,8 +7,10 @@ import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
+import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
@@ -36,6 +38,7 @@ import type {
   ServerWrite,
   SetSchemaOptions,
 } from '../store.ts'
+import { withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
 import { CollectionTables } from './collection-tables.ts'
 import { CommitWatch } from './commit-watch.ts'
@@ -45,8 +48,10 @@ import { openDatabase } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresClusterBus } from './postgres-cluster-bus.ts'
+import { compactStep } from './postgres-compaction.ts'
 import { PostgresCore } from './postgres-core.ts'
 import { PostgresDamageSource } from './postgres-damage.ts'
+import { countDropped, listDropped } from './postgres-dropped.ts'
 import { toStoreError } from './postgres-errors.ts'
 import { listNodes, openRestore } from './postgres-restore.ts'
 import { PostgresRevocations } from './postgres-revocations.ts'
@@ -231,6 +236,42 @@ export class PostgresServerStore implements ServerStore {
     return this.#search.findOperationTail(filter, count)
   }
 
+  // ── compaction ─────────────────────────────────────────────────────────────────────────────
+
+  async compactStep(
+    after: number,
+    rules: CompactionRules,
+    { isPlan = false }: { readonly isPlan?: boolean } = {},
+  ): Promise<CompactionStep> {
+    if (isPlan) this.#assertOpen()
+    else this.#assertWritable()
+    return compactStep(this.#core, { after, rules, isPlan })
+  }
+
+  async countRecords(): Promise<number> {
+    this.#assertOpen()
+    const [row] = await this.#db.rows<[number]>('SELECT last_record FROM {counters} WHERE id = 1')
+    return row?.[0] ?? 0
+  }
+
+  async countDropped(record?: RecordKey): Promise<number> {
+    this.#assertOpen()
+    return countDropped(this.#core, record)
+  }
+
+  async listDropped(
+    after: number,
+    limit: number,
+  ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
+    this.#assertOpen()
+    return listDropped(this.#db, after, limit)
+  }
+
+  async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
+    this.#assertOpen()
+    return withAdvisoryLockIfFree(this.#db, 'compaction', action)
+  }
+
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
@@ -264,8 +305,9 @@ export class PostgresServerStore implements ServerStore {
   ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
     this.#assertOpen()
     const records = await this.#core.log.findRecords(collection, ids)
+    const known = records.filter(({ state }) => state.isPurged !== true)
     return new Map(
-      records.map(({ recordId, state: { values, isDeleted } }) => [recordId, { values, isDeleted }]),
+      known.map(({ recordId, state: { values, isDeleted } }) => [recordId, { values, isDeleted }]),
     )
   }
 
@@ -400,6 +442,7 @@ export class PostgresServerStore implements ServerStore {
     const restore = await openRestore(this.#core, options)
     return {
       addOperations: (operations) => restore.addOperations(operations),
+      addDropped: (dropped) => restore.addDropped(dropped),
       addNodes: (nodes) => restore.addNodes(nodes),
       addRevocations: (revocations) => restore.addRevocations(revocations),
       rollback: () => restore.rollback(),

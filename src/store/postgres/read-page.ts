@@ -79,6 +79,7 @@ async function readIndexed(
   const wanted = sequences.slice(0, range.limit)
   const entries = await log.readEntries(wanted, range.maxBytes)
   fillPage(page, entries, accepts)
+  if (entries.length === 0) page.skipTo(wanted.at(-1) ?? 0) // dropped since the index was read
   if (isEnd && entries.length === sequences.length) page.skipTo(range.end)
   return Math.max(1, entries.length)
 }

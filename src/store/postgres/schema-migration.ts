@@ -238,8 +238,9 @@ export class SchemaMigration {
       limit: RECORDS_PER_STEP,
       isLocked: true,
     })
-    if (work.replays) await this.#replayRecords(transaction, collection, rows)
-    else core.settings.tables?.write(transaction, collection, rows)
+    const shown = rows.filter(({ state }) => state.isPurged !== true) // those have no row
+    if (work.replays) await this.#replayRecords(transaction, collection, shown)
+    else core.settings.tables?.write(transaction, collection, shown)
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
     const isDone = rows.length < RECORDS_PER_STEP
@@ -259,7 +260,7 @@ export class SchemaMigration {
     const core = this.#core
     const { settings } = core
     const context = core.contextOf(settings)
-    const histories = await core.log.operationsOfRecords(
+    const histories = await core.log.historiesOfRecords(
       transaction,
       rows.map(({ ref }) => ref),
     )

@@ -7,6 +7,7 @@ import type { LogEntry } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
+import { readTraces } from './postgres-dropped.ts'
 import type { RecordRow } from './postgres-log.ts'
 import { collectionIn, type Settings } from './settings.ts'
 
@@ -138,6 +139,7 @@ export class ScopeTracking {
     const refs = rows.map(({ ref }) => ref)
     const operations = await core.log.operationsOfRecords(transaction, refs)
     const entries = await core.log.entriesOfRecords(transaction, refs)
+    const compacted = await readTraces(transaction, refs)
     const noted: NotedEntries = { sequences: [], scopes: [], fields: [], keys: [], indexed: [] }
     const snapshots: PlannedEntry[] = []
     for (const row of rows) {
@@ -146,6 +148,7 @@ export class ScopeTracking {
         operations.get(row.ref) ?? [],
         field,
         collectionIn(settings.schema, tracked.collection),
+        compacted.has(row.ref),
       )
       const past = own.filter((entry) => entry.deliverySequence <= trackedAfter)
       noteHistory(noted, { tracked, field, entries: past, changes: history.changes })

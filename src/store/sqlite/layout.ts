@@ -56,6 +56,22 @@ export const LAYOUT_STATEMENTS = [
     PRIMARY KEY (id_key, seq)
   ) WITHOUT ROWID`,
 
+  // What is known of operations that were dropped: see store/compaction. is_purged: with their record
+  `CREATE TABLE _kora_dropped (
+    position INTEGER PRIMARY KEY,
+    id_key INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    node INTEGER NOT NULL,
+    sequence_number INTEGER NOT NULL,
+    record INTEGER NOT NULL,
+    wall_time INTEGER NOT NULL,
+    logical INTEGER NOT NULL,
+    is_purged INTEGER NOT NULL
+  )`,
+  'CREATE INDEX _kora_dropped_id ON _kora_dropped (id_key)',
+  'CREATE INDEX _kora_dropped_record ON _kora_dropped (record)',
+  'CREATE INDEX _kora_dropped_node ON _kora_dropped (node, sequence_number)',
+
   `CREATE TABLE _kora_tracked (
     id INTEGER PRIMARY KEY,
     collection INTEGER NOT NULL,

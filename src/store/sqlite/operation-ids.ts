@@ -60,6 +60,14 @@ export class OperationIds {
     this.#loadedThrough = sequence
   }
 
+  /** Notes that a row was taken out of the log. */
+  remove(operationId: string, sequence: number): void {
+    const key = operationIdKey(operationId)
+    const bucket = this.#bucketOf(key)
+    if (bucket.get(key) === sequence && bucket.delete(key)) this.#waiting--
+    this.#statements.remove.run(key, sequence)
+  }
+
   /** At the end of a transaction that has added rows: makes room for those of the next. */
   settle(): void {
     while (this.#waiting > MAX_WAITING) {
@@ -151,6 +159,7 @@ function prepareStatements(db: SqliteDatabase) {
         `SELECT seq, substr(wire_json, 8, 13) FROM _kora_operations WHERE seq > ? ORDER BY seq`,
       )
       .raw(),
+    remove: db.prepare('DELETE FROM _kora_operation_ids WHERE id_key = ? AND seq = ?'),
     insert: db.prepare('INSERT OR IGNORE INTO _kora_operation_ids (id_key, seq) VALUES (?, ?)'),
   }
 }

@@ -180,11 +180,14 @@ export class SchemaMigration {
     { ref, recordId, state }: { ref: number; recordId: string; state: RecordState },
   ): void {
     const core = this.#core
+    if (state.isPurged === true) return // it has no row
     if (!replays) {
       core.tables?.write(collection, recordId, state)
       return
     }
-    const replayed = replayRecord(core.log.operationsOfRecord(ref), core.collection(collection)) ?? state
+    const replayed =
+      replayRecord(core.log.historyOfRecord({ collection, recordId }, ref), core.collection(collection)) ??
+      state
     const record: PlannedRecord = {
       collection,
       recordId,

@@ -157,7 +157,7 @@ export class ScopeTracking {
     const entries = log.entriesOfRecord(record.ref)
     const past = entries.filter((entry) => entry.deliverySequence <= trackedAfter)
     const operations = entries.filter(({ kind }) => kind === 'operation').map(operationOfEntry)
-    const history = fieldHistoryOf(operations, field, definition)
+    const history = fieldHistoryOf(operations, field, definition, log.dropped.countOf(record.ref) > 0)
     this.#noteHistory(tracked, past, history.changes)
     const hasMovedSince = entries.some(
       (entry) => entry.deliverySequence > trackedAfter && entry.scopeChanges[field]?.before !== undefined,

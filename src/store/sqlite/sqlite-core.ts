@@ -166,6 +166,7 @@ export class SqliteCore implements AppendContext {
   refresh(): void {
     this.nodeNames.forget()
     this.collections.forget()
+    this.log.dropped.refresh()
     const newest = this.#newestServerStamp()
     if (newest !== null) this.clock.resumeAfter(newest)
     this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))

@@ -89,7 +89,9 @@ export class SqliteDamageSource implements DamageSource {
 
   async readHistory(ref: number): Promise<readonly Operation[] | null> {
     try {
-      return this.#core.log.operationsOfRecord(ref)
+      const operations = this.#core.log.operationsOfRecord(ref)
+      const [first] = operations
+      return first === undefined ? [] : [...operations, ...this.#core.log.dropped.tracesOf(first, ref)]
     } catch (error) {
       const { code } = toStoreError(error, this.#core.filename) as { code?: string }
       if (code === 'STORE_CORRUPT') return null
@@ -172,7 +174,10 @@ function prepareStatements({ db }: SqliteCore) {
       .prepare<[string], [string, number, number]>(
         `SELECT node_id, max_sequence, stored FROM (
             SELECT node_id, max_sequence,
-              (SELECT coalesce(max(sequence_number), 0) FROM _kora_operations o WHERE o.node = n.id) AS stored
+              max(
+                (SELECT coalesce(max(sequence_number), 0) FROM _kora_operations o WHERE o.node = n.id),
+                (SELECT coalesce(max(sequence_number), 0) FROM _kora_dropped d WHERE d.node = n.id)
+              ) AS stored
             FROM _kora_nodes n WHERE max_sequence > 0 AND node_id <> ?
           ) WHERE max_sequence > stored`,
       )

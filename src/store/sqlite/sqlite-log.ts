@@ -18,6 +18,7 @@ import type { IndexKey } from '../delivery/plan-streams.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
+import { DroppedTable } from './dropped-table.ts'
 import {
   ENTRY_COLUMNS,
   type EntryRow,
@@ -31,6 +32,8 @@ import type { NameTable } from './name-table.ts'
 import { OperationIds } from './operation-ids.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
+const ALL = -1 // as a limit
+
 // Most operations of a user have one text; parsed anew it would cost as much as reading the row.
 const MAX_CACHED_SCOPES = 5000
 
@@ -41,6 +44,7 @@ export class SqliteLog {
   readonly #collections: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
   readonly #scopes = new Map<string, ScopeChanges>()
+  readonly dropped: DroppedTable
 
   constructor(
     db: SqliteDatabase,
@@ -50,6 +54,7 @@ export class SqliteLog {
     this.#nodes = nodes
     this.#collections = collections
     this.#statements = prepareStatements(db)
+    this.dropped = new DroppedTable(db, nodes)
   }
 
   /** The highest delivery sequence in the log; 0 when it is empty. */
@@ -62,9 +67,11 @@ export class SqliteLog {
   /** All but lookups, which the collections' tables answer. */
   load(request: LoadRequest): Omit<Loaded, 'lookups'> {
     const operations = new Map<string, string>()
+    const dropped = new Map<string, number>()
     for (const id of request.operationIds) {
       const wireJson = this.ids.find(id)
       if (wireJson !== undefined) operations.set(id, wireJson)
+      else this.dropped.noteIfDropped(id, dropped)
     }
     const records = new Map<string, StoredRecord>()
     for (const key of request.records) {
@@ -75,7 +82,7 @@ export class SqliteLog {
     for (const key of request.histories) {
       const record = this.findRecord(key)
       if (record !== undefined) {
-        histories.set(recordKeyText(key.collection, key.recordId), this.operationsOfRecord(record.ref))
+        histories.set(recordKeyText(key.collection, key.recordId), this.historyOfRecord(key, record.ref))
       }
     }
     const writeResults = new Map<string, string>()
@@ -83,7 +90,7 @@ export class SqliteLog {
       const result = this.#statements.findWriteResult.get(Buffer.from(key, 'hex'))
       if (result !== undefined) writeResults.set(key, result)
     }
-    return { operations, records, histories, writeResults }
+    return { operations, dropped, records, histories, writeResults }
   }
 
   findRecord({ collection, recordId }: RecordKey): StoredRecord | undefined {
@@ -98,6 +105,11 @@ export class SqliteLog {
     return this.#statements.operationsOfRecord.all(ref, KIND_OPERATION).map(parseWireJson)
   }
 
+  /** What a replay folds: the operations, and the traces of those that were dropped. */
+  historyOfRecord(key: RecordKey, ref: number): Operation[] {
+    return [...this.operationsOfRecord(ref), ...this.dropped.tracesOf(key, ref)]
+  }
+
   /** The records of a collection that are not deleted, in the order of their ids. */
   liveRecords(collection: string): { recordId: string; state: RecordState }[] {
     return this.#statements.recordsOf
@@ -105,6 +117,10 @@ export class SqliteLog {
       .map(([recordId, state]) => ({ recordId: decodeRecordId(recordId), state: parseRecordState(state) }))
       .filter(({ state }) => !state.isDeleted)
       .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
+  }
+
+  countRecords(): number {
+    return this.#statements.countRecords.get() ?? 0
   }
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
@@ -193,9 +209,18 @@ export class SqliteLog {
     return this.#statements.entriesAfter.all(after, limit).map((row) => this.#toEntry(row))
   }
 
-  /** The record's rows of the log, snapshots too. */
-  entriesOfRecord(ref: number): LogEntry[] {
-    return this.#statements.entriesOfRecord.all(ref).map((row) => this.#toEntry(row))
+  /** The record's rows of the log in delivery order, snapshots too. */
+  entriesOfRecord(ref: number, limit = ALL): LogEntry[] {
+    return this.#statements.entriesOfRecord.all(ref, limit).map((row) => this.#toEntry(row))
+  }
+
+  /** Takes an entry out of the log. */
+  removeEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
+    this.#statements.removeOperation.run(entry.deliverySequence)
+    this.ids.remove(entry.operationId, entry.deliverySequence)
+    for (const { id, key } of indexRowsOf(entry, tracked)) {
+      this.#statements.removeIndex.run(id, key, entry.deliverySequence)
+    }
   }
 
   operationsAfter(after: number, limit: number): { deliverySequence: number; wireJson: string }[] {
@@ -264,6 +289,7 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .raw(),
     operationsOfRecord: entries('WHERE record = ? AND kind = ? ORDER BY seq'),
+    countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
     insertRecord: db.prepare('INSERT INTO _kora_records (collection, record_id, state) VALUES (?, ?, ?)'),
     updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
     insertOperation: db.prepare(
@@ -284,7 +310,9 @@ function prepareStatements(db: SqliteDatabase) {
       .pluck(),
     entry: entries('WHERE seq = ?'),
     entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
-    entriesOfRecord: entries('WHERE record = ? ORDER BY seq'),
+    entriesOfRecord: entries('WHERE record = ? ORDER BY seq LIMIT ?'),
+    removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
+    removeIndex: db.prepare('DELETE FROM _kora_scope WHERE field = ? AND key = ? AND seq = ?'),
     operationsAfter: entries('WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?'),
     operationsOfNode: entries(
       'WHERE node = ? AND sequence_number BETWEEN ? AND ? AND kind = ? ORDER BY sequence_number, seq',

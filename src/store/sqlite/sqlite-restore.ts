@@ -1,6 +1,7 @@
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
+import type { DroppedOperation } from '../compaction/compaction.ts'
 import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
 import { openDatabase } from './open-database.ts'
 import { SqliteCore } from './sqlite-core.ts'
@@ -24,6 +25,10 @@ class Merge implements StoreRestore {
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
     return this.#step(() => countRestored(this.#core.append(restoreRequests(operations))))
+  }
+
+  async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
+    return this.#step(() => writeDropped(this.#core, dropped))
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
@@ -75,6 +80,10 @@ class Replacement implements StoreRestore {
     return countRestored(this.#core.append(restoreRequests(operations)))
   }
 
+  async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
+    return writeDropped(this.#core, dropped)
+  }
+
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
     writeNodes(this.#core, nodes)
   }
@@ -123,6 +132,7 @@ function coreOfItsOwn(owner: SqliteCore): SqliteCore {
 const TABLES_OF_THE_LOG = [
   '_kora_operations',
   '_kora_operation_ids',
+  '_kora_dropped',
   '_kora_scope',
   '_kora_records',
   '_kora_blob_refs',
@@ -138,6 +148,19 @@ function removeEverything({ db, meta, nodes, log, schema }: SqliteCore, base: nu
   meta.set('ids_indexed_through', base)
   log.ids.forget()
   meta.set('delivery_base', base)
+}
+
+/** @returns how many were not known yet */
+function writeDropped({ log }: SqliteCore, dropped: readonly DroppedOperation[]): number {
+  let added = 0
+  for (const operation of dropped) {
+    const record = log.findRecord(operation)
+    if (record === undefined || log.ids.find(operation.operationId) !== undefined) continue
+    if (log.dropped.has(operation.operationId)) continue
+    log.dropped.add(operation, record.ref)
+    added++
+  }
+  return added
 }
 
 function writeNodes(core: SqliteCore, nodes: readonly BackupNode[]): void {

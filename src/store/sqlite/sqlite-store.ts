@@ -7,8 +7,10 @@ import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
+import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
@@ -39,6 +41,7 @@ import { openDatabase } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
+import { compactStep } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
 import { toStoreError } from './sqlite-errors.ts'
@@ -196,6 +199,50 @@ export class SqliteServerStore implements ServerStore {
     return this.#read(() => findOperationTail(this.#core, filter, count))
   }
 
+  // ── compaction ─────────────────────────────────────────────────────────────────────────────
+
+  async compactStep(
+    after: number,
+    rules: CompactionRules,
+    { isPlan = false }: { readonly isPlan?: boolean } = {},
+  ): Promise<CompactionStep> {
+    if (isPlan) return this.#read(() => compactStep(this.#core, { after, rules, isPlan }))
+    this.#assertWritable()
+    return this.#core.writes.run(() => compactStep(this.#core, { after, rules, isPlan }))
+  }
+
+  async countRecords(): Promise<number> {
+    return this.#read(() => this.#core.log.countRecords())
+  }
+
+  async countDropped(record?: RecordKey): Promise<number> {
+    return this.#read(() => {
+      const { log } = this.#core
+      this.#core.refreshIfForeign()
+      if (record === undefined) return log.dropped.count()
+      const found = log.findRecord(record)
+      return found === undefined ? 0 : log.dropped.countOf(found.ref)
+    })
+  }
+
+  async listDropped(
+    after: number,
+    limit: number,
+  ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
+    return this.#read(() => this.#core.log.dropped.list(after, limit))
+  }
+
+  /** Two processes that compact one file take turns by its write lock, and find the same: both may. */
+  async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
+    this.#assertOpen()
+    return action()
+  }
+
+  async vacuum(): Promise<void> {
+    this.#assertWritable()
+    await this.#core.writes.runAlone('VACUUM')
+  }
+
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
@@ -241,7 +288,7 @@ export class SqliteServerStore implements ServerStore {
       const found = new Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>()
       for (const recordId of ids) {
         const record = this.#core.log.findRecord({ collection, recordId })
-        if (record === undefined) continue
+        if (record === undefined || record.state.isPurged === true) continue
         found.set(recordId, { values: record.state.values, isDeleted: record.state.isDeleted })
       }
       return found

@@ -52,6 +52,15 @@ export class WriteQueue {
   }
 
   /**
+   * Runs a statement that no transaction may be around.
+   *
+   * @throws StoreError when it cannot be run
+   */
+  async runAlone(sql: string): Promise<void> {
+    await this.#retryWhileBusy(() => this.#db.exec(sql))
+  }
+
+  /**
    * Opens a transaction that its caller ends by `commit` or `rollback`. What else uses the connection
    * meanwhile takes part in it, so it is for a connection of its own.
    *

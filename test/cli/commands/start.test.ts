@@ -158,17 +158,6 @@ describe('start', () => {
     expect(run.stderr).toContain('"msg":"uncaught error, the process ends"')
     expect(run.stderr).toContain('a bug')
   })
-
-  test('warns of options that have no effect', async () => {
-    using workspace = new Workspace({
-      files: { 'kora.config.json': '{"admin":{"adminToken":"canary-token"},"retention":{"automatic":true}}' },
-    })
-
-    const run = await startUntil(STARTED, workspace, [], (process) => process.signal('SIGTERM'))
-
-    expect(run.stderr).toContain('"msg":"option has no effect"')
-    expect(run.stderr).not.toContain('canary')
-  })
 })
 
 describe('start refuses', () => {

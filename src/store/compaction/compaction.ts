@@ -1,0 +1,95 @@
+import type { Operation } from '../../core/operation.ts'
+
+/** What may be dropped. null: nothing. */
+export interface CompactionRules {
+  /** Superseded operations that were written before, ms since the epoch. */
+  readonly supersededBefore: number | null
+  /** Records that were deleted before, ms since the epoch. */
+  readonly deletedBefore: number | null
+}
+
+export interface CompactionStep {
+  /** Where the next step goes on; null: this was the last one. */
+  readonly after: number | null
+  /** Records that were looked at. */
+  readonly records: number
+  /** One per collection that something was dropped of. */
+  readonly dropped: readonly DroppedCount[]
+}
+
+export interface DroppedCount {
+  readonly collection: string
+  readonly operations: number
+  /** What their rows held; indexes come on top. */
+  readonly bytes: number
+  /** Deleted records that were forgotten. */
+  readonly tombstones: number
+}
+
+/** What is kept of an operation that was dropped. */
+export interface DroppedOperation {
+  readonly operationId: string
+  readonly nodeId: string
+  readonly sequenceNumber: number
+  readonly collection: string
+  readonly recordId: string
+  readonly wallTime: number
+  readonly logical: number
+  /** True when its whole record was forgotten: it then says nothing of the record. */
+  readonly isPurged: boolean
+}
+
+/** What compaction needs of a store. */
+export interface CompactableStore {
+  /**
+   * Drops what the rules allow of the next records, in one short transaction. Safe to repeat and to
+   * interrupt.
+   *
+   * @param after 0 at first, then what the step before has returned
+   * @param options.isPlan true: only counts
+   * @throws StoreError `NO_SCHEMA`
+   */
+  compactStep(
+    after: number,
+    rules: CompactionRules,
+    options?: { readonly isPlan?: boolean },
+  ): Promise<CompactionStep>
+  /** Records that a compaction goes through, about. */
+  countRecords(): Promise<number>
+  /** How many operations were dropped, of a record or of all; those of forgotten records are in the latter. */
+  countDropped(record?: { readonly collection: string; readonly recordId: string }): Promise<number>
+  /** Every dropped operation, in pages; `after` is the position of the last one seen, 0 at first. */
+  listDropped(
+    after: number,
+    limit: number,
+  ): Promise<readonly (DroppedOperation & { readonly position: number })[]>
+  /**
+   * Runs `action` while no other process of the database compacts.
+   *
+   * @returns null when one does: nothing was run
+   */
+  withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null>
+  /** Gives freed space back to the file system; absent where the database does that itself. */
+  vacuum?(): Promise<void>
+}
+
+/**
+ * A dropped operation as the replays of its record know it: it wrote nothing that lasts, but the
+ * record lived when it was written.
+ */
+export function toTrace(dropped: Omit<DroppedOperation, 'isPurged'>): Operation {
+  const { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical } = dropped
+  return {
+    id: operationId,
+    nodeId,
+    type: 'update',
+    collection,
+    recordId,
+    data: {},
+    previousData: {},
+    timestamp: { wallTime, logical, nodeId },
+    sequenceNumber,
+    causalDeps: [],
+    schemaVersion: 1,
+  }
+}

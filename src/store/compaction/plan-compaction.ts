@@ -1,0 +1,165 @@
+import { compareOperations, compareTimestamps } from '../../core/clock.ts'
+import type { Operation } from '../../core/operation.ts'
+import { checkOperationId } from '../../core/operation-id.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
+import { isMergedField } from '../../core/record/field-merge.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
+import type { LogEntry } from '../store.ts'
+
+export interface CompactionPlanOptions {
+  readonly collection: CollectionDefinition
+  /** Only what was written before may go, by its clock; ms since the epoch. */
+  readonly writtenBefore: number
+}
+
+/** An operation that the log can do without. */
+export interface DroppableOperation {
+  readonly entry: LogEntry
+  readonly operation: Operation
+}
+
+/**
+ * The operations of one record that later ones have superseded for every reader, now and whatever
+ * arrives later: the one rule of all stores.
+ *
+ * @param entries the record's rows of the log in delivery order, snapshots too; or the first of
+ *   them: what is stored later counts as arriving later
+ * @see docs/compaction.md, "What is dropped"; the numbers of rules below are those there
+ */
+export function planCompaction(
+  entries: readonly LogEntry[],
+  { collection, writtenBefore }: CompactionPlanOptions,
+): DroppableOperation[] {
+  if (collection.constraints.length > 0) return [] // rule 1: clients merge every operation there
+  const rows = entries.map((entry) => toRow(entry, collection))
+  if (!hasPlainBeginning(rows)) return []
+  const mergedFields = fieldsOfMergedOperations(rows)
+  const watchers = rows.filter(({ kind }) => kind === 'merged' || kind === 'delete')
+  const dropped: DroppableOperation[] = []
+  for (const stay of splitByVisibility(rows)) {
+    const winners = lastWriters(stay)
+    for (const row of stay) {
+      if (row.kind !== 'plain' || !isSuperseded(row, winners)) continue
+      if (row.operation.timestamp.wallTime >= writtenBefore) continue
+      if (row.fields.some((field) => mergedFields.has(field))) continue // rule 3
+      if (isLookedAt(row, watchers, winners)) continue // rules 5 and 6
+      if (!hasProvenIdentity(row.operation)) continue // rule 7
+      dropped.push(row)
+    }
+  }
+  return dropped
+}
+
+interface Row extends DroppableOperation {
+  /**
+   * How clients take it in: `plain` is last-write-wins per field; `merged` goes through their merge,
+   * or may; `moving` changes who sees the record; `snapshot` is the server's.
+   */
+  readonly kind: 'insert' | 'plain' | 'merged' | 'moving' | 'delete' | 'snapshot'
+  readonly fields: readonly string[]
+}
+
+function toRow(entry: LogEntry, collection: CollectionDefinition): Row {
+  const operation = JSON.parse(entry.wireJson) as Operation // the store's own text, made from an operation
+  const fields = isEncryptedPayload(operation.data) ? [] : Object.keys(operation.data ?? {})
+  return { entry, operation, fields, kind: kindOf(entry, operation, collection) }
+}
+
+function kindOf(entry: LogEntry, operation: Operation, collection: CollectionDefinition): Row['kind'] {
+  if (entry.kind === 'snapshot') return 'snapshot'
+  if (operation.type !== 'update') return operation.type
+  if (!writesPlainFields(operation, collection)) return 'merged'
+  return isMove(entry) ? 'moving' : 'plain'
+}
+
+/** Rule 1. Also false for fields that the schema does not have: other clients may know them as lists. */
+function writesPlainFields({ data, atomicOps }: Operation, collection: CollectionDefinition): boolean {
+  if (data === null || isEncryptedPayload(data)) return false
+  if (atomicOps !== undefined && Object.keys(atomicOps).length > 0) return false
+  const fields = Object.keys(data)
+  return (
+    fields.length > 0 &&
+    fields.every(
+      (field) => ownValue(collection.fields, field) !== undefined && !isMergedField(collection, field),
+    )
+  )
+}
+
+function isMove({ scopeChanges }: LogEntry): boolean {
+  return Object.values(scopeChanges).some((change) => change.before !== undefined)
+}
+
+/** Rule 5: one insert, before all else. */
+function hasPlainBeginning(rows: readonly Row[]): boolean {
+  const [first, ...others] = rows
+  if (first === undefined || first.kind !== 'insert' || first.operation.data === null) return false
+  if (isEncryptedPayload(first.operation.data)) return false
+  return others.every(
+    ({ kind, operation }) =>
+      kind === 'snapshot' || (kind !== 'insert' && isEarlier(first.operation, operation)),
+  )
+}
+
+/** Fields that were ever written beside what is merged: their value then depends on the one before. */
+function fieldsOfMergedOperations(rows: readonly Row[]): ReadonlySet<string> {
+  return new Set(rows.flatMap(({ kind, fields }) => (kind === 'merged' ? fields : [])))
+}
+
+/** Rule 4: between two moves of the record everybody who sees one operation sees all of them. */
+function splitByVisibility(rows: readonly Row[]): Row[][] {
+  const stays: Row[][] = [[]]
+  for (const row of rows) {
+    if (row.kind === 'snapshot' || isMove(row.entry)) stays.push([])
+    else stays.at(-1)?.push(row)
+  }
+  return stays
+}
+
+/** Field → the plain write with the latest clock. */
+function lastWriters(stay: readonly Row[]): ReadonlyMap<string, Row> {
+  const winners = new Map<string, Row>()
+  for (const row of stay) {
+    if (row.kind !== 'plain') continue
+    for (const field of row.fields) {
+      const known = winners.get(field)
+      if (known === undefined || compareOperations(known.operation, row.operation) < 0)
+        winners.set(field, row)
+    }
+  }
+  return winners
+}
+
+/** Rule 2. Clients do not agree about two writes with one clock; nothing of them is dropped. */
+function isSuperseded(row: Row, winners: ReadonlyMap<string, Row>): boolean {
+  return row.fields.every((field) => {
+    const winner = winners.get(field)
+    return winner !== undefined && isEarlier(row.operation, winner.operation)
+  })
+}
+
+/**
+ * Rules 5 and 6: whether clients compare something with the clock of this operation before they
+ * have what supersedes it, or a deletion comes before it.
+ *
+ * @param watchers what clients merge, and deletions
+ */
+function isLookedAt(row: Row, watchers: readonly Row[], winners: ReadonlyMap<string, Row>): boolean {
+  const at = row.entry.deliverySequence
+  const supersededAt = Math.max(
+    ...row.fields.map((field) => winners.get(field)?.entry.deliverySequence ?? at),
+  )
+  return watchers.some(({ kind, entry, operation }) => {
+    const isLater = isEarlier(row.operation, operation)
+    if (kind === 'delete') return !isLater || entry.deliverySequence < at
+    return !isLater && entry.deliverySequence > at && entry.deliverySequence < supersededAt
+  })
+}
+
+function isEarlier(a: Operation, b: Operation): boolean {
+  return compareTimestamps(a.timestamp, b.timestamp) < 0
+}
+
+function hasProvenIdentity(operation: Operation): boolean {
+  return operation.timestamp.nodeId === operation.nodeId && checkOperationId(operation) === 'verified'
+}

@@ -1,0 +1,89 @@
+import type { Runtime } from '../../core/runtime.ts'
+import type { CompactableStore, CompactionRules, DroppedCount } from './compaction.ts'
+import { DroppedCounter } from './plan-record.ts'
+
+export interface CompactionProgress {
+  readonly recordsDone: number
+  /** About: devices may write meanwhile. */
+  readonly recordsTotal: number
+}
+
+export interface RunCompactionOptions {
+  readonly runtime: Pick<Runtime, 'monotonicNow' | 'setTimer' | 'defer'>
+  /** Default false. True: nothing is dropped, only counted. */
+  readonly isPlan?: boolean
+  /** True where devices are served by the same process: half of the time is left to them. */
+  readonly isConsiderate?: boolean
+  readonly isStopped?: () => boolean
+  readonly onProgress?: (progress: CompactionProgress) => void
+}
+
+export interface CompactionSummary {
+  readonly records: number
+  /** One per collection that something was dropped of, by name. */
+  readonly collections: readonly DroppedCount[]
+  readonly operations: number
+  readonly bytes: number
+  readonly tombstones: number
+}
+
+/**
+ * Goes through all records in short steps, between which others write. What was dropped stays
+ * dropped, however it ends.
+ *
+ * @throws StoreError `NO_SCHEMA`
+ */
+export async function runCompaction(
+  store: Pick<CompactableStore, 'compactStep' | 'countRecords'>,
+  rules: CompactionRules,
+  options: RunCompactionOptions,
+): Promise<CompactionSummary> {
+  const { runtime, isPlan = false, isConsiderate = false, isStopped = () => false, onProgress } = options
+  const recordsTotal = await store.countRecords()
+  const counter = new DroppedCounter()
+  let records = 0
+  for (let after: number | null = 0; after !== null && !isStopped(); ) {
+    const startedAt = runtime.monotonicNow()
+    const step = await store.compactStep(after, rules, { isPlan })
+    for (const count of step.dropped) counter.addCount(count)
+    records += step.records
+    after = step.after
+    onProgress?.({ recordsDone: records, recordsTotal: Math.max(recordsTotal, records) })
+    const pauseMs = isConsiderate ? runtime.monotonicNow() - startedAt : 0
+    await new Promise<void>((resolve) => {
+      if (pauseMs > 0) runtime.setTimer(pauseMs, resolve)
+      else runtime.defer(resolve)
+    })
+  }
+  return summarise(records, counter.counts)
+}
+
+function summarise(records: number, counts: readonly DroppedCount[]): CompactionSummary {
+  const sum = (field: 'operations' | 'bytes' | 'tombstones') =>
+    counts.reduce((total, count) => total + count[field], 0)
+  return {
+    records,
+    collections: counts.toSorted((a, b) => (a.collection < b.collection ? -1 : 1)),
+    operations: sum('operations'),
+    bytes: sum('bytes'),
+    tombstones: sum('tombstones'),
+  }
+}
+
+/**
+ * The rules for what is older than this now.
+ *
+ * @param keepForMs null: superseded operations are kept
+ * @param tombstonesMs null: deleted records are never forgotten
+ */
+export function rulesFor(
+  { keepForMs, tombstonesMs }: { readonly keepForMs: number | null; readonly tombstonesMs: number | null },
+  nowMs: number,
+): CompactionRules {
+  return {
+    // Clocks of devices run ahead a little: everything is older than no time at all.
+    supersededBefore:
+      keepForMs === null ? null : keepForMs === 0 ? Number.MAX_SAFE_INTEGER : nowMs - keepForMs,
+    deletedBefore: tombstonesMs === null ? null : nowMs - tombstonesMs,
+  }
+}

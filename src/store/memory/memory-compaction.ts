@@ -1,0 +1,52 @@
+import { StoreError } from '../../core/errors.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
+import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
+import {
+  type CompactionContext,
+  DroppedCounter,
+  MAX_ROWS_PER_RECORD,
+  mayCompact,
+  planRecord,
+  RECORDS_PER_STEP,
+  recordsOfStep,
+} from '../compaction/plan-record.ts'
+import type { MemoryLog } from './memory-log.ts'
+
+/** @see CompactableStore.compactStep */
+export function compactStep(
+  log: MemoryLog,
+  collections: { readonly [name: string]: CollectionDefinition } | null,
+  { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
+): CompactionStep {
+  if (collections === null) {
+    throw new StoreError(
+      'NO_SCHEMA',
+      'Compaction needs the schema: it says which fields are merged by content.',
+    )
+  }
+  const candidates = log.recordsAfter(after, RECORDS_PER_STEP)
+  const records = recordsOfStep(
+    candidates.map((record) => ({ ...record, rowCount: record.sequences.length })),
+  )
+  const context: CompactionContext = {
+    rules,
+    end: log.end,
+    collection: (name) => (Object.hasOwn(collections, name) ? (collections[name] ?? null) : null),
+    isSettled: () => true, // fields are tracked at once here
+  }
+  const counter = new DroppedCounter()
+  records.forEach((candidate, index) => {
+    const record = candidates[index]
+    if (record === undefined || !mayCompact(candidate, context)) return
+    const entries = log.readEntries(record.sequences.slice(0, MAX_ROWS_PER_RECORD))
+    const plan = planRecord(candidate, entries, context)
+    counter.add(record.collection, plan)
+    if (!isPlan) log.drop(record, plan)
+  })
+  const isEnd = candidates.length < RECORDS_PER_STEP && records.length === candidates.length
+  return {
+    after: isEnd ? null : (records.at(-1)?.ref ?? after),
+    records: records.length,
+    dropped: counter.counts,
+  }
+}

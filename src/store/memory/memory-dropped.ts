@@ -1,0 +1,53 @@
+import type { Operation } from '../../core/operation.ts'
+import { type RecordKey, recordKeyText } from '../append/load.ts'
+import { type DroppedOperation, toTrace } from '../compaction/compaction.ts'
+
+/** What is known of operations that the log in memory no longer holds. */
+export class MemoryDropped {
+  readonly #all: DroppedOperation[] = []
+  readonly #byId = new Map<string, DroppedOperation>()
+  readonly #byRecord = new Map<string, DroppedOperation[]>()
+
+  get count(): number {
+    return this.#all.length
+  }
+
+  sequenceOf(operationId: string): number | undefined {
+    return this.#byId.get(operationId)?.sequenceNumber
+  }
+
+  /** Those that still say something of their record. */
+  of({ collection, recordId }: RecordKey): readonly DroppedOperation[] {
+    return this.#byRecord.get(recordKeyText(collection, recordId)) ?? []
+  }
+
+  tracesOf(key: RecordKey): Operation[] {
+    return this.of(key).map(toTrace)
+  }
+
+  /** @returns false when it is known already */
+  add(dropped: DroppedOperation): boolean {
+    if (this.#byId.has(dropped.operationId)) return false
+    this.#all.push(dropped)
+    this.#byId.set(dropped.operationId, dropped)
+    if (dropped.isPurged) return true
+    const key = recordKeyText(dropped.collection, dropped.recordId)
+    const ofRecord = this.#byRecord.get(key)
+    if (ofRecord === undefined) this.#byRecord.set(key, [dropped])
+    else ofRecord.push(dropped)
+    return true
+  }
+
+  /** What was dropped of a record before that is now forgotten says nothing of it any more. */
+  purge({ collection, recordId }: RecordKey): void {
+    this.#byRecord.delete(recordKeyText(collection, recordId))
+  }
+
+  list(after: number, limit: number): (DroppedOperation & { readonly position: number })[] {
+    return this.#all.slice(after, after + limit).map((dropped, index) => ({
+      ...dropped,
+      isPurged: !this.of(dropped).includes(dropped),
+      position: after + index + 1,
+    }))
+  }
+}
