@@ -135,4 +135,13 @@ export const CONNECTION_ERRORS = {
 export type ConnectionErrorCode = keyof typeof CONNECTION_ERRORS
 
 /** A WebSocket close reason holds at most 123 bytes of UTF-8. */
-export const MAX_CLOSE_REASON_BYTES = 123
+const MAX_CLOSE_REASON_BYTES = 123
+
+/** Text that fits into a close frame: cut at a character boundary, so that it is valid UTF-8. */
+export function closeReason(text: string): string {
+  if (Buffer.byteLength(text) <= MAX_CLOSE_REASON_BYTES) return text
+  return Buffer.from(text)
+    .subarray(0, MAX_CLOSE_REASON_BYTES)
+    .toString('utf8')
+    .replace(/\uFFFD+$/u, '')
+}

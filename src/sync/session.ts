@@ -4,11 +4,7 @@ import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, type Span, startSpan } from '../core/tracing.ts'
 import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
-import {
-  CONNECTION_ERRORS,
-  type ConnectionErrorCode,
-  MAX_CLOSE_REASON_BYTES,
-} from '../protocol/connection-errors.ts'
+import { CONNECTION_ERRORS, type ConnectionErrorCode, closeReason } from '../protocol/connection-errors.ts'
 import { type Frame, isFrame } from '../protocol/frame.ts'
 import type {
   AcknowledgmentMessage,
@@ -20,11 +16,13 @@ import type {
 import { receiveMessage } from '../protocol/receive.ts'
 import type { LogEntry } from '../store/store.ts'
 import type { ClientAccess } from './authorization.ts'
+import { Backlog } from './backlog.ts'
 import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
 import { acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import { Inbox } from './inbox.ts'
 import { LegacyDelivery } from './legacy-delivery.ts'
+import { setLongTimer } from './long-timer.ts'
 import { Push } from './push.ts'
 import type { ServerTransport } from './transport.ts'
 import type { SharedView, ViewReader } from './views.ts'
@@ -49,11 +47,6 @@ export interface SessionIdentity {
   readonly isModern: boolean
 }
 
-/** Of the send buffer's bound, which delivery keeps; answers, and one chunk of a blob, come on top. */
-const MAX_BACKLOG_FACTOR = 4
-/** A client that reads nothing for this long while its buffer is full is cut off. */
-const MAX_BLOCKED_MS = 30_000
-
 /** One connected client. */
 export class Session implements ViewReader, DeliveryTarget {
   readonly id: string
@@ -63,6 +56,7 @@ export class Session implements ViewReader, DeliveryTarget {
   readonly #transport: ServerTransport
   readonly #push: Push
   readonly #inbox: Inbox
+  readonly #backlog: Backlog
   #isProcessing = false
   #processing: Promise<void> = Promise.resolve()
   #isReading = true
@@ -73,8 +67,6 @@ export class Session implements ViewReader, DeliveryTarget {
   #restartedEra: string | null = null
   #sharedView: SharedView | null = null
   #timer: Timer | null = null
-  #blockedSince: number | null = null
-  #bufferedAtCheck = 0
   #messageCount = 0
   #catchUp: Span | null = null
 
@@ -83,6 +75,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.connectedAt = context.runtime.now()
     this.#transport = transport
     this.#inbox = new Inbox(transport)
+    this.#backlog = new Backlog(transport, context.limits.maxBufferedBytes)
     this.#context = context
     this.#push = new Push(this, context)
     this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
@@ -107,7 +100,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   get bufferedBytes(): number {
-    return this.#transport.bufferedBytes ?? 0
+    return this.#backlog.bytes
   }
 
   /** How far delivery is behind; null before the handshake and for clients without watermark. */
@@ -165,7 +158,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   canSend(): boolean {
-    return this.bufferedBytes < this.#context.limits.maxBufferedBytes
+    return !this.#backlog.isFull
   }
 
   onCaughtUp(): void {
@@ -189,10 +182,13 @@ export class Session implements ViewReader, DeliveryTarget {
    */
   checkProgress(): boolean {
     if (this.#state === 'closed') return false
-    if (this.#checkBlocked()) return false
-    if (this.#stream === null) return this.#blockedSince !== null
+    if (this.#backlog.isStuck(this.#context.runtime.monotonicNow())) {
+      this.fail('SLOW_CONSUMER')
+      return false
+    }
+    if (this.#stream === null) return this.#backlog.isBlocked
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
-    if (!this.#inbox.isEmpty || this.#isDraining()) this.#stream.excuse()
+    if (!this.#inbox.isEmpty || this.#backlog.hasShrunk()) this.#stream.excuse()
     this.#pump() // its buffer may have drained without anything else happening
     const progress = this.#stream.checkProgress()
     if (progress === 'stalled') {
@@ -204,7 +200,7 @@ export class Session implements ViewReader, DeliveryTarget {
       this.fail('SLOW_CONSUMER')
       return false
     }
-    return this.#stream.hasUnacknowledged || this.#blockedSince !== null
+    return this.#stream.hasUnacknowledged || this.#backlog.isBlocked
   }
 
   /** Moves the watermark of a quiet client over what it may not see. */
@@ -240,7 +236,7 @@ export class Session implements ViewReader, DeliveryTarget {
   closeWith(closeCode: number, reason: string): void {
     if (this.#state === 'closed') return
     this.#end(closeCode, reason)
-    this.#attempt(() => this.#transport.close(closeCode, truncateUtf8(reason, MAX_CLOSE_REASON_BYTES)))
+    this.#attempt(() => this.#transport.close(closeCode, closeReason(reason)))
   }
 
   /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
@@ -332,10 +328,9 @@ export class Session implements ViewReader, DeliveryTarget {
    * and at once when they have become too many.
    */
   #boundBacklog(): void {
-    const { maxBufferedBytes } = this.#context.limits
-    if (this.bufferedBytes < maxBufferedBytes) return
-    if (this.bufferedBytes < maxBufferedBytes * MAX_BACKLOG_FACTOR) this.#context.watchProgress(this)
-    else this.close('SLOW_CONSUMER')
+    if (!this.#backlog.isFull) return
+    if (this.#backlog.isTooMuch) this.close('SLOW_CONSUMER')
+    else this.#context.watchProgress(this)
   }
 
   // ── what comes in ──────────────────────────────────────────────────────────────────────────
@@ -481,7 +476,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.send({ ...response, messageId: this.nextMessageId() })
     if (this.#isClosed()) return
     this.#sharedView = this.#context.views.acquire(identity.access.view, this)
-    this.#stream = this.#openStream(result, this.#sharedView)
+    this.#stream = openStream(this, result, this.#sharedView, this.#context)
     this.#catchUp = startSpan('kora.catch_up')
     this.#context.onSessionAccepted(this)
     this.log(LOG_EVENTS.sessionAccepted, {
@@ -490,21 +485,6 @@ export class Session implements ViewReader, DeliveryTarget {
       watermark: result.watermark,
     })
     this.#pump()
-  }
-
-  #openStream(
-    { identity, watermark, from, ...legacy }: Extract<HandshakeResult, { accepted: true }>,
-    view: SharedView,
-  ): DeliveryStream | LegacyDelivery {
-    const { store, runtime, feed, batchSize } = this.#context
-    const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize }
-    if (watermark === undefined) return new LegacyDelivery(this, { ...shared, ...legacy })
-    return new DeliveryStream(this, {
-      ...shared,
-      from,
-      initialEnd: feed.head,
-      ownSequence: from > 0 ? (legacy.vector.get(identity.nodeId) ?? 0) : 0,
-    })
   }
 
   /** Who has acknowledged something of a stream that started over goes on from there next time. */
@@ -522,55 +502,39 @@ export class Session implements ViewReader, DeliveryTarget {
     if (expiresAt === undefined) return null
     const { runtime } = this.#context
     const remainingMs = Math.max(0, expiresAt - runtime.now())
-    // Timers count up to 2^31 ms: a longer one is set again when it fires.
-    if (remainingMs > MAX_TIMER_MS) {
-      return runtime.setTimer(MAX_TIMER_MS, () => {
-        this.#timer = this.#expiryTimer({ userId: '', expiresAt })
-      })
-    }
-    return runtime.setTimer(remainingMs, () => this.close('TOKEN_EXPIRED'))
+    return setLongTimer(runtime, remainingMs, () => this.close('TOKEN_EXPIRED'))
   }
 
   #endCatchUp(reason?: string): void {
     if (this.#catchUp !== null) endSpan(this.#catchUp, reason)
     this.#catchUp = null
   }
+}
 
-  /** A slow network takes from the buffer what its client cannot have acknowledged yet. */
-  #isDraining(): boolean {
-    const before = this.#bufferedAtCheck
-    this.#bufferedAtCheck = this.bufferedBytes
-    return this.#bufferedAtCheck > 0 && this.#bufferedAtCheck < before
-  }
-
-  #checkBlocked(): boolean {
-    const now = this.#context.runtime.monotonicNow()
-    if (this.canSend()) this.#blockedSince = null
-    else this.#blockedSince ??= now
-    if (this.#blockedSince === null || now - this.#blockedSince < MAX_BLOCKED_MS) return false
-    this.fail('SLOW_CONSUMER')
-    return true
-  }
+function openStream(
+  target: DeliveryTarget,
+  result: Extract<HandshakeResult, { accepted: true }>,
+  view: SharedView,
+  { store, runtime, feed, batchSize }: SyncHubContext,
+): DeliveryStream | LegacyDelivery {
+  const { identity, watermark, from, ...legacy } = result
+  const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize }
+  if (watermark === undefined) return new LegacyDelivery(target, { ...shared, ...legacy })
+  return new DeliveryStream(target, {
+    ...shared,
+    from,
+    initialEnd: feed.head,
+    ownSequence: from > 0 ? (legacy.vector.get(identity.nodeId) ?? 0) : 0,
+  })
 }
 
 function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {
   return error.code === 'MESSAGE_TOO_LARGE' ? 'MESSAGE_TOO_LARGE' : 'PROTOCOL_ERROR'
 }
 
-const MAX_TIMER_MS = 2 ** 31 - 1
-
 /** False for what is certainly none: decoding large batches for nothing would hold others up. */
 function mayBePush(message: unknown): boolean {
   if (!isFrame(message)) return true
   const { buffer, byteOffset, byteLength } = message.bytes
   return Buffer.from(buffer, byteOffset, Math.min(byteLength, 256)).includes('blob-chunk-push')
-}
-
-/** Cuts at a character boundary, so that the result is valid UTF-8 of at most `maxBytes`. */
-function truncateUtf8(text: string, maxBytes: number): string {
-  if (Buffer.byteLength(text) <= maxBytes) return text
-  return Buffer.from(text)
-    .subarray(0, maxBytes)
-    .toString('utf8')
-    .replace(/\uFFFD+$/u, '')
 }
