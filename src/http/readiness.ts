@@ -14,6 +14,12 @@ export interface ReadinessOptions {
 const STORE_TIMEOUT_MS = 5000
 /** How long an answer holds: whoever asks more often gets the same, and the store is not asked again. */
 const ANSWER_HOLDS_MS = 1000
+/**
+ * How long a commit that failed counts although the store says it is well: what it writes to find out
+ * is small, and may find room on a disk that has none for operations. Not for ever, because commits
+ * are what shows that it is over, and a server that is not ready gets none.
+ */
+const FAILED_COMMIT_COUNTS_MS = 5000
 /** How long delivery may be behind the store. */
 const MAX_DELIVERY_DELAY_MS = 10_000
 
@@ -58,12 +64,19 @@ export class Readiness {
     const { store } = this.#options
     try {
       await store.checkHealth()
+      this.#assertCommits()
       this.#noteRecovery()
       return this.#deliveryProblem(await store.getMaxDeliverySequence())
     } catch (error) {
       this.#noteFailure(error)
       return 'The store does not answer or cannot commit.'
     }
+  }
+
+  #assertCommits(): void {
+    const failure = this.#options.hub().ingest.lastFailure
+    if (failure === null) return
+    if (this.#options.runtime.monotonicNow() - failure.at < FAILED_COMMIT_COUNTS_MS) throw failure.error
   }
 
   /** The cause may name hosts and files: it goes to the log, not to whoever asks; and once. */

@@ -16,6 +16,12 @@ export interface IngestOptions {
 
 type IngestRequest = AppendRequest | ServerWrite
 
+export interface CommitFailure {
+  readonly error: unknown
+  /** ms, monotonic */
+  readonly at: number
+}
+
 interface QueuedBatch {
   readonly requests: readonly IngestRequest[]
   readonly bytes: number
@@ -41,6 +47,7 @@ export class Ingest {
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
   #roomWaiters: (() => void)[] = []
   readonly #failedSources = new WeakSet<object>()
+  #lastFailure: CommitFailure | null = null
 
   constructor(store: Pick<ServerStore, 'append'>, runtime: Runtime, logger: Logger, options: IngestOptions) {
     this.#store = store
@@ -53,6 +60,11 @@ export class Ingest {
   /** True while more waits than is good for memory: stop reading from sockets. */
   get isFull(): boolean {
     return this.#queuedBytes >= this.#options.maxQueuedBytes
+  }
+
+  /** The last commit that the database did not take; null once it has taken one since. */
+  get lastFailure(): CommitFailure | null {
+    return this.#lastFailure
   }
 
   get queuedBytes(): number {
@@ -141,9 +153,11 @@ export class Ingest {
         error instanceof StoreError
           ? error
           : new StoreError('STORE_UNAVAILABLE', 'The store could not commit.', { cause: error })
+      if (isUnavailable(error)) this.#lastFailure = { error, at: this.#runtime.monotonicNow() }
       this.#fail(group, failure)
       return
     }
+    this.#lastFailure = null
     const entries = results.flatMap((result) => (result.status === 'applied' ? result.entries : []))
     endSpan(span)
     const durationMs = this.#runtime.monotonicNow() - startedAt
@@ -206,6 +220,10 @@ export class Ingest {
     this.#roomWaiters = []
     for (const proceed of waiters) proceed()
   }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof StoreError && error.code === 'STORE_UNAVAILABLE'
 }
 
 /** A programming error, or a damaged row: the others may never meet it. */

@@ -169,6 +169,8 @@ export interface CliOptions {
   readonly files?: { readonly [name: string]: string }
   readonly env?: { readonly [name: string]: string }
   readonly input?: string
+  /** Ends it by SIGKILL after so long. */
+  readonly killAfterMs?: number
 }
 
 export interface CliResult extends Exit {
@@ -191,7 +193,7 @@ function runToEnd(args: readonly string[], directory: string, options: CliOption
   const child = spawn(process.execPath, [BIN, ...args], {
     cwd: directory,
     env: cleanEnvironment(options.env),
-    timeout: CLI_MS,
+    timeout: options.killAfterMs ?? CLI_MS,
     killSignal: 'SIGKILL',
   })
   let stdout = ''

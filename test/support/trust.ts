@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs'
 
 /** `npm run test:trust` runs the tests of `test/trust` at their full size, `npm test` at the gate's. */
-const IS_FULL = process.env.KORA_TRUST === 'full'
+export const IS_FULL = process.env.KORA_TRUST === 'full'
 const FULL_TIMEOUT_MS = 4 * 3_600_000
 
 /** How often, or how long, a test of `test/trust` tries. */

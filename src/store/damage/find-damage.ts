@@ -19,7 +19,7 @@ import {
   type UnreadableRow,
 } from './damage.ts'
 
-const RECORDS_PER_PAGE = 200
+const RECORDS_PER_PAGE = 20 // looked at side by side, each with its history in memory
 const LOOK_AGAIN_MS = 100 // what a writer was about to change has changed by then
 
 /** @see SearchableForDamage.findDamage */
@@ -112,10 +112,8 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
   let records = 0
   for (let after = 0; ; ) {
     const page = await source.readRecords(after, RECORDS_PER_PAGE)
-    for (const record of page) {
-      const damage = await damageOfRecord(source, record, options)
-      if (damage !== null) options.onDamage(damage)
-    }
+    const found = await Promise.all(page.map((record) => damageOfRecord(source, record, options)))
+    for (const damage of found) if (damage !== null) options.onDamage(damage)
     records += page.length
     options.onProgress?.({ phase: 'records', done: records, total: Math.max(total, records) })
     const last = page.at(-1)

@@ -24,6 +24,7 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
     db = new Driver(options.filename, { readonly: options.isReadOnly, timeout: OPEN_TIMEOUT_MS })
     configure(db, options)
     prepareLayout(db, options)
+    requireWal(db, options)
     db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
     return db
   } catch (error) {
@@ -47,14 +48,18 @@ const CACHE_KIB = 48 * 1024
 const CHECKPOINT_PAGES = 4000
 
 function configure(db: SqliteDatabase, { filename, durability, isReadOnly }: OpenOptions): void {
-  if (!isReadOnly && filename !== ':memory:') {
-    const mode = db.pragma('journal_mode = WAL', { simple: true })
-    if (mode !== 'wal') throw cannotUse(filename, `it stays in journal mode "${mode}"; WAL is needed.`)
-  }
+  if (!isReadOnly && filename !== ':memory:') db.pragma('journal_mode = WAL')
   db.pragma(`cache_size = -${CACHE_KIB}`)
   db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
   db.pragma('temp_store = MEMORY')
   requireSynchronous(db, filename, durability)
+}
+
+/** Asked after the first write only: until then SQLite says so also where a failed sync has kept it from it. */
+function requireWal(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions): void {
+  if (isReadOnly || filename === ':memory:') return
+  const mode = db.pragma('journal_mode', { simple: true })
+  if (mode !== 'wal') throw cannotUse(filename, `it stays in journal mode "${mode}"; WAL is needed.`)
 }
 
 /** The driver is built so that WAL alone means NORMAL: set it always, and see that it holds. */

@@ -1,0 +1,65 @@
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const CHUNK_BYTES = 256 * 1024
+
+/** Whether this process may mount file systems. */
+export function canMount(testName: string): boolean {
+  const directory = mkdtempSync(join(tmpdir(), 'kora-mount-'))
+  const may = run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', directory])
+  if (may) run('umount', [directory])
+  else console.log(`${testName}: skipped, this user may not mount a disk`)
+  rmSync(directory, { recursive: true, force: true })
+  return may
+}
+
+/** A disk of its own: ext4 in a file where the machine has loop devices, else in memory. */
+export class SmallDisk implements Disposable {
+  readonly path: string
+  readonly #directory: string
+  readonly #ballast: string
+
+  constructor(megabytes: number) {
+    this.#directory = mkdtempSync(join(tmpdir(), 'kora-disk-'))
+    this.path = join(this.#directory, 'disk')
+    this.#ballast = join(this.path, 'ballast')
+    mkdirSync(this.path)
+    const image = join(this.#directory, 'image')
+    writeFileSync(image, '')
+    truncateSync(image, megabytes * 1024 * 1024)
+    const isOnDisk =
+      run('mkfs.ext4', ['-q', '-m', '0', image]) && run('mount', ['-o', 'loop', image, this.path])
+    if (!isOnDisk && !run('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', this.path])) {
+      throw new Error('The disk cannot be mounted')
+    }
+  }
+
+  /** Writes a file of no use, so that this is what stays free. */
+  fill(bytesLeft: number): void {
+    const { bavail, bsize } = statfsSync(this.path)
+    for (let bytes = bavail * bsize - bytesLeft; bytes > 0; bytes -= CHUNK_BYTES) {
+      writeFileSync(this.#ballast, Buffer.alloc(Math.min(bytes, CHUNK_BYTES)), { flag: 'a' })
+    }
+  }
+
+  free(): void {
+    rmSync(this.#ballast)
+  }
+
+  set isReadOnly(isReadOnly: boolean) {
+    if (!run('mount', ['-o', `remount,${isReadOnly ? 'ro' : 'rw'}`, this.path])) {
+      throw new Error(`The disk cannot be remounted ${isReadOnly ? 'read only' : 'to be written'}`)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    run('umount', ['-l', this.path])
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+}
+
+function run(command: string, args: readonly string[]): boolean {
+  return spawnSync(command, args).status === 0
+}

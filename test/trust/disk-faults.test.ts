@@ -1,0 +1,266 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join, resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { createSqliteServerStore } from '../../src/index.ts'
+import { findViolations } from '../support/checker.ts'
+import { sleep } from '../support/cluster.ts'
+import { type Daemon, startDaemon } from '../support/daemon.ts'
+import { type Device, openDevice } from '../support/device.ts'
+import { canMount, SmallDisk } from '../support/disk/small-disk.ts'
+import { ADMIN_TOKEN, findHealthLies, untilReady } from '../support/health.ts'
+import { integrityOf } from '../support/sqlite-file.ts'
+import { schemaFile, todoSchema } from '../support/todo-app.ts'
+import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
+
+const DISK_MEGABYTES = 64
+const LEFT_BYTES = 3 * 1024 * 1024
+const TURNS_WITHIN_MS = 15_000
+const RECOVERS_WITHIN_MS = 30_000 // the figure is printed; the machine may run other tests
+const LOCK_MS = sized(3000, 30_000)
+const mayMount = canMount('disk faults')
+
+/** Devices that write to a daemon whose database lies in `directory`, and one that only looks. */
+class Scene implements AsyncDisposable {
+  readonly daemon: Daemon
+  readonly writers: readonly Device[]
+  readonly watcher: Device
+  readonly filename: string
+  #timer: NodeJS.Timeout | null = null
+
+  private constructor(daemon: Daemon, filename: string, devices: readonly Device[]) {
+    this.daemon = daemon
+    this.filename = filename
+    const [watcher, ...writers] = devices
+    this.watcher = watcher as Device
+    this.writers = writers
+  }
+
+  static async start(directory?: string): Promise<Scene> {
+    const database = directory === undefined ? 'kora-server.db' : join(directory, 'kora-server.db')
+    const daemon = await startDaemon({
+      args: ['--schema', 'schema.mjs', '--db', database],
+      files: {
+        'schema.mjs': schemaFile(),
+        'kora.config.mjs': `export default { admin: { adminToken: '${ADMIN_TOKEN}' } }`,
+      },
+    })
+    const devices = await Promise.all(
+      ['watcher', 'writer 1', 'writer 2', 'writer 3'].map((name) =>
+        openDevice({ url: daemon.url, schema: todoSchema, name, ackTimeoutMs: 20_000 }),
+      ),
+    )
+    return new Scene(daemon, resolve(daemon.directory, database), devices)
+  }
+
+  /** @param bytes of each record */
+  write(bytes: number): void {
+    this.#timer = setInterval(() => {
+      for (const writer of this.writers) {
+        if (writer.pendingCount < 20) writer.insert('todos', { title: 'x'.repeat(bytes) })
+      }
+    }, 20)
+  }
+
+  stopWriting(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+  }
+
+  get acknowledged(): number {
+    return this.writers.reduce((sum, { journal }) => sum + journal.acknowledgedIds.size, 0)
+  }
+
+  /** What writers were told by name since a moment (ms since the epoch). */
+  errorsSince(ms: number) {
+    return this.writers.flatMap(({ journal }) => journal.of('error')).filter(({ at }) => at >= ms)
+  }
+
+  async untilTold(sinceMs: number): Promise<number> {
+    const deadline = Date.now() + TURNS_WITHIN_MS
+    while (this.errorsSince(sinceMs).length === 0) {
+      if (Date.now() > deadline) throw new Error('No writer was told of the fault')
+      await sleep(20)
+    }
+    return (this.errorsSince(sinceMs)[0]?.at ?? 0) - sinceMs
+  }
+
+  /** Presence and queries go on, whatever becomes of writes. */
+  async assertReadable(): Promise<void> {
+    const state = { user: { name: `at ${Date.now()}`, color: '#000' } }
+    this.watcher.setPresence(state)
+    const [writer] = this.writers
+    await writer?.until(
+      () => [...writer.peers.values()].some((peer) => peer.user.name === state.user.name),
+      'the presence of the watcher is here',
+      RECOVERS_WITHIN_MS,
+    )
+    const query = await this.daemon.run(['query', 'todos', '--count', '--db', this.filename])
+    expect(query).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('"count":') })
+  }
+
+  /** Everything arrives; the store holds it once. */
+  async finish(): Promise<void> {
+    this.stopWriting()
+    await Promise.all(this.writers.map((writer) => writer.synced(RECOVERS_WITHIN_MS)))
+    const total = this.writers.reduce((sum, { journal }) => sum + journal.of('authored').length, 0)
+    await this.watcher.until(
+      () => this.watcher.operations.length === total,
+      'all is here',
+      RECOVERS_WITHIN_MS,
+    )
+    await this.daemon.kill('SIGTERM')
+    expect(integrityOf(this.filename)).toBe('ok')
+    const store = createSqliteServerStore({ filename: this.filename })
+    await store.setSchema(todoSchema)
+    const devices = [this.watcher, ...this.writers]
+    expect(await findViolations({ store, devices, collections: ['todos'] })).toEqual([])
+    expect(await store.getOperationCount()).toBe(total)
+    await store.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stopWriting()
+    await Promise.all([this.watcher, ...this.writers].map((device) => device.close()))
+    await this.daemon[Symbol.asyncDispose]()
+  }
+}
+
+describe.runIf(mayMount)('a disk that is full', () => {
+  test(
+    'has writes refused by name, and nothing is lost; freed, the server goes on by itself',
+    async () => {
+      using disk = new SmallDisk(DISK_MEGABYTES)
+      await using scene = await Scene.start(disk.path)
+      disk.fill(LEFT_BYTES)
+      scene.write(20_000)
+
+      const fullAt = performance.now()
+      const toldMs = await scene.untilTold(Date.now())
+      const told = scene.errorsSince(0)[0]
+      scene.stopWriting() // what is pending is sent again and again
+      const unreadyMs = await untilReady(scene.daemon, false, {
+        sinceMs: fullAt,
+        timeoutMs: TURNS_WITHIN_MS + toldMs,
+      })
+      const lies = await findHealthLies(scene.daemon, false)
+      await scene.assertReadable()
+      const before = scene.acknowledged
+      disk.free()
+      const freedAt = performance.now()
+      const readyMs = await untilReady(scene.daemon, true, {
+        sinceMs: freedAt,
+        timeoutMs: RECOVERS_WITHIN_MS,
+      })
+      while (scene.acknowledged === before) await sleep(20)
+      const storesAgainMs = performance.now() - freedAt
+      expect(await findHealthLies(scene.daemon, true)).toEqual([])
+      await scene.finish()
+
+      reportFigures('disk full and freed', {
+        acknowledged: scene.acknowledged,
+        'ms from the first load until refused': Math.round(toldMs),
+        'ms until not ready': Math.round(unreadyMs),
+        'ms until ready again': Math.round(readyMs),
+        'ms until writes are stored again': Math.round(storesAgainMs),
+      })
+      expect(told).toMatchObject({ code: 'STORE_UNAVAILABLE', retriable: true })
+      expect(lies).toEqual([])
+    },
+    timeoutMs(180_000),
+  )
+})
+
+describe.runIf(mayMount && IS_FULL)('a disk that turns read-only', () => {
+  test(
+    'has writes refused, and the next start is clean',
+    async () => {
+      using disk = new SmallDisk(DISK_MEGABYTES)
+      await using scene = await Scene.start(disk.path)
+      scene.write(200)
+      await sleep(1000)
+
+      // Files that are open for writing keep a disk from becoming read only: as a failing disk, by force.
+      await scene.daemon.kill('SIGKILL')
+      disk.isReadOnly = true
+      const refused = await scene.daemon.run([
+        'start',
+        '--port',
+        '0',
+        '--db',
+        scene.filename,
+        '--schema',
+        'schema.mjs',
+      ])
+      disk.isReadOnly = false
+      await scene.daemon.start()
+      await scene.finish()
+
+      expect(refused.code).toBe(1)
+      expect(refused.stderr + refused.stdout).toMatch(/cannot be written|read-only/)
+    },
+    timeoutMs(120_000),
+  )
+})
+
+/** Another program that holds the write lock of the file until it is told to let go. */
+async function holdLock(filename: string): Promise<{ release(): Promise<void> }> {
+  const script = `
+    import { loadSqliteDriver } from './src/store/sqlite/driver.ts'
+    const db = new (loadSqliteDriver())(process.argv[1], { timeout: 20_000 })
+    db.exec('BEGIN EXCLUSIVE')
+    console.log('held')
+    process.stdin.once('data', () => { db.exec('ROLLBACK'); db.close(); process.exit(0) })`
+  const child: ChildProcess = spawn(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', script, filename],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  )
+  const exited = once(child, 'exit')
+  await once(child.stdout as NodeJS.ReadableStream, 'data')
+  return {
+    async release() {
+      child.stdin?.write('\n')
+      await exited
+    },
+  }
+}
+
+test(
+  'another program’s lock delays clients and loses nothing',
+  async () => {
+    await using scene = await Scene.start()
+    scene.write(200)
+    await scene.watcher.until(() => scene.watcher.operations.length > 20, 'the load runs', RECOVERS_WITHIN_MS)
+    const { pid } = scene.daemon
+
+    const lock = await holdLock(scene.filename)
+    const heldAt = performance.now()
+    const before = scene.acknowledged
+    await sleep(LOCK_MS / 2)
+    await scene.assertReadable()
+    if (IS_FULL) {
+      await untilReady(scene.daemon, false, { sinceMs: heldAt, timeoutMs: TURNS_WITHIN_MS })
+      expect(await findHealthLies(scene.daemon, false)).toEqual([])
+    }
+    await sleep(Math.max(0, LOCK_MS - (performance.now() - heldAt)))
+    const during = scene.acknowledged
+    await lock.release()
+    const releasedAt = performance.now()
+    while (scene.acknowledged === during) await sleep(20)
+    const storesAgainMs = performance.now() - releasedAt
+    await untilReady(scene.daemon, true, { sinceMs: releasedAt, timeoutMs: RECOVERS_WITHIN_MS })
+    expect(scene.daemon.pid).toBe(pid)
+    await scene.finish()
+
+    reportFigures('lock of another program', {
+      'ms held': Math.round(releasedAt - heldAt),
+      'acknowledged meanwhile': during - before,
+      'ms until writes are stored again': Math.round(storesAgainMs),
+    })
+    expect(during).toBe(before)
+    expect(scene.errorsSince(0).every(({ retriable }) => retriable)).toBe(true)
+  },
+  timeoutMs(180_000),
+)
