@@ -131,7 +131,8 @@ const STATUS_TEXTS: { readonly [status: number]: string } = {
 class WebSocketTransport implements ServerTransport {
   readonly remoteAddress: string
   readonly #webSocket: WebSocket
-  #endLimit: () => void = () => {}
+  /** null once it has ended: it would keep what it counted with for as long as the connection lasts. */
+  #endLimit: (() => void) | null = null
 
   constructor(webSocket: WebSocket, remoteAddress: string) {
     this.#webSocket = webSocket
@@ -147,7 +148,7 @@ class WebSocketTransport implements ServerTransport {
     const count = (chunk: Buffer): void => {
       bytes += chunk.byteLength
       if (bytes <= maxBytes + MAX_FRAMING_BYTES) return
-      this.#endLimit()
+      this.admit()
       this.#webSocket.close(CLOSE_TOO_LARGE, 'The first message is too large')
       this.#webSocket.pause() // closes what it has read so far, and reads no more
       setTimeout(() => this.#webSocket.terminate(), REFUSAL_GRACE_MS).unref()
@@ -157,7 +158,8 @@ class WebSocketTransport implements ServerTransport {
   }
 
   admit(): void {
-    this.#endLimit()
+    this.#endLimit?.()
+    this.#endLimit = null
   }
 
   get bufferedBytes(): number {

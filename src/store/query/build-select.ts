@@ -1,6 +1,7 @@
-import { type Kysely, type RawBuilder, type SqlBool, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import { isStorableText } from '../../protocol/json-value.ts'
 import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
+import { IS_TOMBSTONE } from '../materialize/ddl.ts'
 import type { MaterializedRecord } from '../store.ts'
 import type { Condition, ResolvedQuery } from './resolve-query.ts'
 
@@ -14,8 +15,6 @@ export interface QueriedTable {
   readonly name: string
   readonly columns: readonly Column[]
   readonly columnsByField: ReadonlyMap<string, Column>
-  /** True for a planner without statistics, which has to be kept from useless indexes. */
-  readonly isPlannedBlindly?: boolean
 }
 
 /** The tables and columns are named by the schema, not by types. */
@@ -36,7 +35,7 @@ export function buildSelect(
   for (const { column, value } of conditions) {
     select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
   }
-  if (!query.includeDeleted) select = select.where(isLive(table))
+  if (!query.includeDeleted) select = select.where('_deleted', '=', 0)
   if (query.orderBy === null) select = select.orderBy('id', direction)
   else {
     // Where a database puts null by itself differs.
@@ -61,25 +60,19 @@ export function buildCount(
 ): BuiltQuery | null {
   const conditions = encodeConditions(table, where)
   if (conditions === null) return null
-  let select = (builder as Kysely<UnknownTables>)
+  const all = (builder as Kysely<UnknownTables>)
     .selectFrom(table.name)
-    .select((expressions) => expressions.fn.countAll().as('count'))
-  select = conditions.length === 0 ? select.where('_deleted', '=', 0) : select.where(isLive(table))
+    .select((expressions) => expressions.fn.countAll<number>().as('count'))
+  let select = all.where('_deleted', '=', 0)
   for (const { column, value } of conditions) {
     select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
   }
-  const { sql, parameters } = select.compile()
+  // Both of them are counted in the smallest index there is, not in the table.
+  const difference = builder.selectNoFrom((expressions) =>
+    expressions(all, '-', all.where(IS_TOMBSTONE)).as('count'),
+  )
+  const { sql, parameters } = (conditions.length === 0 ? difference : select).compile()
   return { sql, parameters: parameters as readonly ColumnValue[] }
-}
-
-/**
- * The index on `_deleted` holds nearly every record under one value. SQLite takes it all the same,
- * instead of the one that finds or orders the records asked for; a unary plus keeps it away.
- */
-function isLive({ isPlannedBlindly }: QueriedTable): RawBuilder<SqlBool> {
-  return isPlannedBlindly
-    ? sql<SqlBool>`+${sql.ref('_deleted')} = 0`
-    : sql<SqlBool>`${sql.ref('_deleted')} = 0`
 }
 
 /** A row as the driver returned it, as a record. */

@@ -138,7 +138,6 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
     collection,
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    isPlannedBlindly: true,
     upsert: db.prepare(
       `INSERT INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})
         ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,

@@ -53,7 +53,7 @@ test('commits durably unless told otherwise', () => {
   expect(existsSync(filename)).toBe(true)
 })
 
-test('finds records by the index that fits, not by the one on what is deleted', async () => {
+test('finds records by the index that fits, and tombstones by theirs', async () => {
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
   const store = createSqliteServerStore({ filename })
@@ -66,7 +66,6 @@ test('finds records by the index that fits, not by the one on what is deleted', 
     name: 'todos',
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    isPlannedBlindly: true,
   }
   const db = openDatabase({ filename, durability: 'normal', isReadOnly: true })
   const planOf = (options: CollectionQueryOptions): string => {
@@ -79,6 +78,8 @@ test('finds records by the index that fits, not by the one on what is deleted', 
   expect(planOf({ where: { userId: 'u' }, limit: 50 })).toMatch(
     /SEARCH todos USING INDEX _kora_ix_todos_userId/,
   )
+  const tombstones = db.prepare('EXPLAIN QUERY PLAN SELECT count(*) FROM todos WHERE _deleted <> 0').all()
+  expect(JSON.stringify(tombstones)).toMatch(/COVERING INDEX _kora_ix_todos__deleted/)
   expect(planOf({ limit: 50 }) + planOf({ where: { title: 'x' } })).not.toMatch(/_deleted=|TEMP B-TREE/)
   db.close()
 })
