@@ -15,7 +15,7 @@ import { schemaFile } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const RECORDS = sized(6000, 1_000_000)
-const MAX_PEAK_MB = 220
+const MAX_PEAK_MB = 256 // the states of 1,000,000 records alone would take several times as much
 
 const BIN = fileURLToPath(new URL('../../bin/kora-server.js', import.meta.url))
 const TITLE = { title: t.string() }
