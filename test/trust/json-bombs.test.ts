@@ -6,7 +6,7 @@ import { encodeProtobuf } from '../../src/protocol/protobuf-table.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { handshakeOf, type SocketClient, startSocketServer } from '../support/socket-client.ts'
-import { reportFigures, sized } from '../support/trust.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const MEGABYTE = 1024 * 1024
 const OPERATION = JSON.stringify(new OperationAuthor('bomber').insert(recordIdOf('r'), { a: 0 }))
@@ -56,26 +56,30 @@ function cpuMsOf(action: () => unknown): number {
 }
 
 /** Far above the 50 ms that one may cost: a test must not fail because the machine is busy. */
-const MAX_COST_MS = 1000
+const MAX_COST_MS = 3000
 
-test('reading one costs little, whoever sends it and in which format', () => {
-  const strangers = { ...DEFAULT_DECODE_LIMITS, ...HANDSHAKE_DECODE_LIMITS }
-  const costs: Record<string, number> = {}
-  for (const [what, value] of Object.entries(BOMBS)) {
-    const frames = [
-      { isBinary: false, bytes: Buffer.from(asBatch(value)) },
-      { isBinary: true, bytes: asProtobuf(value) },
-    ]
-    for (const frame of frames) {
-      for (const limits of [DEFAULT_DECODE_LIMITS, strangers]) {
-        const costMs = cpuMsOf(() => decodeFrame(frame, limits))
-        costs[`ms at most for ${what}`] = Math.max(costs[`ms at most for ${what}`] ?? 0, Math.round(costMs))
+test(
+  'reading one costs little, whoever sends it and in which format',
+  () => {
+    const strangers = { ...DEFAULT_DECODE_LIMITS, ...HANDSHAKE_DECODE_LIMITS }
+    const costs: Record<string, number> = {}
+    for (const [what, value] of Object.entries(BOMBS)) {
+      const frames = [
+        { isBinary: false, bytes: Buffer.from(asBatch(value)) },
+        { isBinary: true, bytes: asProtobuf(value) },
+      ]
+      for (const frame of frames) {
+        for (const limits of [DEFAULT_DECODE_LIMITS, strangers]) {
+          const costMs = cpuMsOf(() => decodeFrame(frame, limits))
+          costs[`ms at most for ${what}`] = Math.max(costs[`ms at most for ${what}`] ?? 0, Math.round(costMs))
+        }
       }
     }
-  }
-  reportFigures('JSON bombs, decoded', costs)
-  expect(Math.max(...Object.values(costs))).toBeLessThan(MAX_COST_MS)
-})
+    reportFigures('JSON bombs, decoded', costs)
+    expect(Math.max(...Object.values(costs))).toBeLessThan(MAX_COST_MS)
+  },
+  timeoutMs(60_000),
+)
 
 type Send = (client: SocketClient, url: string) => Promise<void>
 
@@ -87,28 +91,34 @@ describe.each(SENT)('%s', (what, value) => {
     ['of a stranger who polls', async (_client, url) => post(url, asBatch(value))],
   ]
 
-  test('is refused, and others are served meanwhile', async () => {
-    await using server = await startSocketServer({ store: new MemoryServerStore() })
-    using witness = await server.connect('witness')
-    const author = new OperationAuthor('witness')
-    const delay = monitorEventLoopDelay({ resolution: 5 })
-    delay.enable()
-    for (const [i, [, send]] of senders.entries()) {
-      using client = await server.open()
-      await send(client, server.url)
+  test(
+    'is refused, and others are served meanwhile',
+    async () => {
+      await using server = await startSocketServer({ store: new MemoryServerStore() })
+      using witness = await server.connect('witness')
+      const author = new OperationAuthor('witness')
+      const delay = monitorEventLoopDelay({ resolution: 5 })
+      delay.enable()
+      for (const [i, [, send]] of senders.entries()) {
+        using client = await server.open()
+        await send(client, server.url)
 
-      witness.send(batchOf(`w${i}`, author.insert(recordIdOf(`w${i}`), {})))
-      await witness.until(() => witness.ofType('acknowledgment').length === i + 1)
-      await client.until(() => client.ofType('operation-rejected').length > 0 || i === POLLING)
-      const isRefused = client.ofType('operation-rejected').some(({ code }) => code === 'OPERATION_TOO_LARGE')
-      if (i !== POLLING && !isRefused) expect([1006, 1009, 4002]).toContain((await client.ended).code)
-    }
-    delay.disable()
-    console.log(`${what}: the event loop waited ${Math.round(delay.max / 1e6)} ms at most, client included`)
+        witness.send(batchOf(`w${i}`, author.insert(recordIdOf(`w${i}`), {})))
+        await witness.until(() => witness.ofType('acknowledgment').length === i + 1)
+        await client.until(() => client.ofType('operation-rejected').length > 0 || i === POLLING)
+        const isRefused = client
+          .ofType('operation-rejected')
+          .some(({ code }) => code === 'OPERATION_TOO_LARGE')
+        if (i !== POLLING && !isRefused) expect([1006, 1009, 4002]).toContain((await client.ended).code)
+      }
+      delay.disable()
+      console.log(`${what}: the event loop waited ${Math.round(delay.max / 1e6)} ms at most, client included`)
 
-    expect(witness.isEnded).toBe(false)
-    expect(await server.server.getStatus()).toMatchObject({ totalOperations: senders.length })
-  })
+      expect(witness.isEnded).toBe(false)
+      expect(await server.server.getStatus()).toMatchObject({ totalOperations: senders.length })
+    },
+    timeoutMs(60_000),
+  )
 
   const POLLING = senders.findIndex(([how]) => how.includes('polls'))
 })

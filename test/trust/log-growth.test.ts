@@ -35,7 +35,8 @@ async function costsAt(operations: number): Promise<Costs> {
   while (made < operations) await appendAll(store, batch(1000))
   await using server = await startSocketServer({ store, maxOpsPerMinute: 0 })
   const reach = async (watermark: number): Promise<void> => {
-    using _client = await server.connect('reader', {}, { lastDeliverySequence: watermark })
+    using client = await server.connect('reader', {}, { lastDeliverySequence: watermark })
+    expect(client.isEnded).toBe(false)
   }
   using writer = await server.connect('author', {}, { lastDeliverySequence: operations })
   let sent = 0

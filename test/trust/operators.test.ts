@@ -23,64 +23,68 @@ const SECRETS = {
   metrics: `${CANARY}-metrics-token`,
 }
 
-test('secrets appear nowhere: not in the log at its finest, nor in answers, metrics, events or the dashboard', async () => {
-  const config = {
-    schema: './schema.mjs',
-    auth: { mode: 'jwt', jwt: { secret: SECRETS.jwt, issuer: 'https://issuer.example' } },
-    admin: { adminToken: SECRETS.admin, metricsToken: SECRETS.metrics },
-    log: { level: 'trace', format: 'json' },
-  }
-  await using daemon = await startDaemon({
-    files: { 'schema.mjs': schemaFile(), 'kora.config.json': JSON.stringify(config) },
-  })
-  const now = Math.floor(Date.now() / 1000)
-  const key = new TextEncoder().encode(SECRETS.jwt)
-  const claims = { iss: 'https://issuer.example', sub: 'ada', iat: now, exp: now + 600 }
-  const tokens = [
-    await sign(claims, { alg: 'HS256' }, key),
-    await sign({ ...claims, exp: now - 60 }, { alg: 'HS256' }, key),
-    await sign({ ...claims, iss: `https://${CANARY}.example` }, { alg: 'HS256' }, key),
-    `${CANARY}.${CANARY}.${CANARY}`,
-    `eyJ${CANARY}`,
-    SECRETS.jwt,
-  ]
-  const heard: string[] = []
-  for (const [i, authToken] of tokens.entries()) {
-    // Names with control characters, which must not begin lines of the log.
-    const nodeId = `node-${i}\n{"level":"error","msg":"forged"}\u001b[2J`
-    using client = await new SocketClient(daemon.url).opened()
-    client.send(handshakeOf(nodeId, {}, { authToken }))
-    client.send({ type: authToken, authToken, token: authToken })
-    await client.ended
-    heard.push(...client.texts, (await client.ended).reason)
-  }
-  const headers = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
-  for (const path of [
-    'status',
-    'metrics',
-    'dashboard/overview',
-    'dashboard/sessions',
-    'dashboard/warnings',
-    '',
-  ]) {
-    for (const token of [SECRETS.admin, SECRETS.metrics, SECRETS.jwt, ...tokens.slice(0, 1)]) {
-      heard.push(await (await fetch(`${daemon.httpUrl}/__kora/${path}`, headers(token))).text())
+test(
+  'secrets appear nowhere: not in the log at its finest, nor in answers, metrics, events or the dashboard',
+  async () => {
+    const config = {
+      schema: './schema.mjs',
+      auth: { mode: 'jwt', jwt: { secret: SECRETS.jwt, issuer: 'https://issuer.example' } },
+      admin: { adminToken: SECRETS.admin, metricsToken: SECRETS.metrics },
+      log: { level: 'trace', format: 'json' },
     }
-  }
-  const events = await fetch(`${daemon.httpUrl}/__kora/events`, headers(SECRETS.admin))
-  heard.push(new TextDecoder().decode((await events.body?.getReader().read())?.value))
-  const shown = await daemon.run(['check', '--print-config'])
-  await daemon.kill('SIGTERM')
+    await using daemon = await startDaemon({
+      files: { 'schema.mjs': schemaFile(), 'kora.config.json': JSON.stringify(config) },
+    })
+    const now = Math.floor(Date.now() / 1000)
+    const key = new TextEncoder().encode(SECRETS.jwt)
+    const claims = { iss: 'https://issuer.example', sub: 'ada', iat: now, exp: now + 600 }
+    const tokens = [
+      await sign(claims, { alg: 'HS256' }, key),
+      await sign({ ...claims, exp: now - 60 }, { alg: 'HS256' }, key),
+      await sign({ ...claims, iss: `https://${CANARY}.example` }, { alg: 'HS256' }, key),
+      `${CANARY}.${CANARY}.${CANARY}`,
+      `eyJ${CANARY}`,
+      SECRETS.jwt,
+    ]
+    const heard: string[] = []
+    for (const [i, authToken] of tokens.entries()) {
+      // Names with control characters, which must not begin lines of the log.
+      const nodeId = `node-${i}\n{"level":"error","msg":"forged"}\u001b[2J`
+      using client = await new SocketClient(daemon.url).opened()
+      client.send(handshakeOf(nodeId, {}, { authToken }))
+      client.send({ type: authToken, authToken, token: authToken })
+      await client.ended
+      heard.push(...client.texts, (await client.ended).reason)
+    }
+    const headers = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
+    for (const path of [
+      'status',
+      'metrics',
+      'dashboard/overview',
+      'dashboard/sessions',
+      'dashboard/warnings',
+      '',
+    ]) {
+      for (const token of [SECRETS.admin, SECRETS.metrics, SECRETS.jwt, ...tokens.slice(0, 1)]) {
+        heard.push(await (await fetch(`${daemon.httpUrl}/__kora/${path}`, headers(token))).text())
+      }
+    }
+    const events = await fetch(`${daemon.httpUrl}/__kora/events`, headers(SECRETS.admin))
+    heard.push(new TextDecoder().decode((await events.body?.getReader().read())?.value))
+    const shown = await daemon.run(['check', '--print-config'])
+    await daemon.kill('SIGTERM')
 
-  const lines = daemon.output.split('\n').filter((line) => line !== '')
-  for (const line of lines) expect(() => JSON.parse(line)).not.toThrow()
-  expect(lines.length).toBeGreaterThan(tokens.length) // the log has something to say
-  expect(lines.filter((line) => JSON.parse(line).msg === 'forged')).toEqual([])
-  const everything = [daemon.output, ...heard, shown.stdout, shown.stderr]
-  const secrets = [...Object.values(SECRETS), ...tokens]
-  expect(secrets.filter((secret) => everything.some((text) => text.includes(secret)))).toEqual([])
-  reportFigures('secrets', { 'log lines': lines.length, answers: heard.length, 'secrets seen': 0 })
-}, 60_000)
+    const lines = daemon.output.split('\n').filter((line) => line !== '')
+    for (const line of lines) expect(() => JSON.parse(line)).not.toThrow()
+    expect(lines.length).toBeGreaterThan(tokens.length) // the log has something to say
+    expect(lines.filter((line) => JSON.parse(line).msg === 'forged')).toEqual([])
+    const everything = [daemon.output, ...heard, shown.stdout, shown.stderr]
+    const secrets = [...Object.values(SECRETS), ...tokens]
+    expect(secrets.filter((secret) => everything.some((text) => text.includes(secret)))).toEqual([])
+    reportFigures('secrets', { 'log lines': lines.length, answers: heard.length, 'secrets seen': 0 })
+  },
+  timeoutMs(60_000),
+)
 
 const PIECES = [
   '..',
