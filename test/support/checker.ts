@@ -1,6 +1,7 @@
 import type { JsonValue, Operation } from '../../src/core/operation.ts'
 import { replayRecord } from '../../src/core/record/fold.ts'
 import { matchesScope, type ScopeMap } from '../../src/core/scope.ts'
+import type { DroppedOperation } from '../../src/store/compaction/compaction.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import type { Device } from './device.ts'
 
@@ -29,9 +30,10 @@ export interface CheckOptions {
  */
 export async function findViolations(options: CheckOptions): Promise<string[]> {
   const log = await readLog(options.store)
+  const compacted = await options.store.listDropped(0, Number.MAX_SAFE_INTEGER)
   const perDevice = options.devices.flatMap((device) => [
-    ...checkAcknowledged(device, log, options.droppedIds),
-    ...checkReceived(device, log, options),
+    ...checkAcknowledged(device, log, new Set([...(options.droppedIds ?? []), ...compacted.map(idOf)])),
+    ...checkReceived(device, log, compacted, options),
     ...checkStream(device),
   ])
   const tables = await Promise.all(
@@ -71,7 +73,17 @@ function checkAcknowledged(device: Device, log: Log, droppedIds: ReadonlySet<str
     .map((id) => `${device.journal.name}: ${id} was acknowledged and is not stored`)
 }
 
-function checkReceived(device: Device, log: Log, options: CheckOptions): string[] {
+function idOf({ operationId }: DroppedOperation): string {
+  return operationId
+}
+
+/** @param compacted what compaction has dropped: it was stored, and nobody need receive it any more */
+function checkReceived(
+  device: Device,
+  log: Log,
+  compacted: readonly DroppedOperation[],
+  options: CheckOptions,
+): string[] {
   const scope = options.scopeOf?.(device) ?? null
   const serverNodeId = options.store.getNodeId()
   const { name } = device.journal
@@ -79,7 +91,8 @@ function checkReceived(device: Device, log: Log, options: CheckOptions): string[
     .of('delivery')
     .filter(({ outcome }) => outcome === 'applied' || outcome === 'legacy')
   const received = new Set(deliveries.flatMap(({ operationIds }) => operationIds))
-  const stored = new Set(log.map(({ operation }) => operation.id))
+  const stored = new Set([...log.map(({ operation }) => operation.id), ...compacted.map(idOf)])
+  const incomplete = new Set(compacted.map(recordKey))
   const histories = recordHistories(log)
   const authored = new Set(
     device.operations.filter(({ nodeId }) => nodeId !== serverNodeId).map(({ id }) => id),
@@ -90,7 +103,10 @@ function checkReceived(device: Device, log: Log, options: CheckOptions): string[
     .map((id) => `${name}: received ${id}, which is not stored`)
   for (const { deliverySequence, operation } of log) {
     if (operation.nodeId === device.nodeId) continue
-    const visibility = recordVisibility(histories.get(recordKey(operation)) ?? [], scope)
+    const key = recordKey(operation)
+    // Of a compacted record it is no longer known in full who could see it when.
+    const isKnown = scope === null || !incomplete.has(key)
+    const visibility = isKnown ? recordVisibility(histories.get(key) ?? [], scope) : 'sometimes'
     const isReceived = received.has(operation.id)
     const isDue = options.isAtRest === true || deliverySequence <= device.watermark
     if (visibility === 'always' && !isReceived && isDue) {
@@ -245,6 +261,6 @@ function comparable(value: unknown, fields: ReadonlySet<string> | null = null): 
   })
 }
 
-function recordKey(operation: Operation): string {
+function recordKey(operation: { readonly collection: string; readonly recordId: string }): string {
   return `${operation.collection}/${operation.recordId}`
 }

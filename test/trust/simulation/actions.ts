@@ -104,6 +104,11 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
       : random.integer(CLOCK_LIMITS_MS.behind, CLOCK_LIMITS_MS.ahead)
   },
 
+  compact: (world) => {
+    const rules = { supersededBefore: Number.MAX_SAFE_INTEGER, deletedBefore: null }
+    void world.store.compactStep(0, rules).catch(() => {}) // the world may be at its end
+  },
+
   presence: (world, random) => {
     const { device, plan } = random.pick(world.devices)
     if (plan.wireFormat === 'protobuf') return

@@ -47,6 +47,7 @@ export const ACTION_WEIGHTS = {
   outage: 1,
   stepClock: 3,
   presence: 2,
+  compact: 3,
 } as const
 export type ActionKind = keyof typeof ACTION_WEIGHTS
 
