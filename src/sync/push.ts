@@ -47,6 +47,8 @@ export class Push {
   #inFlightBytes = 0
   #delay: { timer: Timer; resolve: () => void } | null = null
   #isStopped = false
+  /** Of the batch that goes on where the last one ended; 0 after a final one. */
+  #nextBatchIndex = 0
 
   constructor(session: Session, context: SyncHubContext) {
     this.#session = session
@@ -59,6 +61,10 @@ export class Push {
     const identity = this.#session.identity
     if (identity === null) return
     const receivedAt = this.#context.runtime.monotonicNow()
+    if (!this.#isNext(batch)) {
+      this.#session.fail('SYNC_ERROR', 'a batch before this one is missing')
+      return
+    }
     if (!identity.isModern && this.#hasFutureClock(batch)) {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
@@ -94,6 +100,18 @@ export class Push {
   stop(): void {
     this.#isStopped = true
     this.endDelay()
+  }
+
+  /**
+   * A request that is lost or late leaves a gap in what a polling client sends at once. What follows
+   * is not stored: it would raise the version vector over the gap, and the client, which has
+   * forgotten its queue, would never send again what was lost.
+   */
+  #isNext({ batchIndex, isFinal }: ReceivedBatchMessage): boolean {
+    const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
+    if (batchIndex > this.#nextBatchIndex || isRestart) return false
+    this.#nextBatchIndex = isFinal ? 0 : Math.max(this.#nextBatchIndex, batchIndex + 1)
+    return true
   }
 
   // ── guards ─────────────────────────────────────────────────────────────────────────────────

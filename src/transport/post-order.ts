@@ -6,9 +6,12 @@ const MAX_WAIT_MS = 300
 /** Messages that may wait; with more, the missing one is given up. */
 const MAX_WAITING = 256
 const MAX_WAITING_BYTES = 4 * 1024 * 1024
+/** Messages that are known when they come again. */
+const MAX_REMEMBERED = 256
 
 /**
- * Puts POSTs back in order. A Kora client fires them without waiting for each other and numbers its
+ * Puts POSTs back in order, and takes each once: browsers and proxies send a request again when its
+ * connection breaks, and a second acknowledgment would be taken for that of the next batch. A Kora client fires them without waiting for each other and numbers its
  * messages (`msg-<ms>-<n>`); a number that is missing is waited for, but not for long: another engine
  * in the same process may have used it.
  */
@@ -16,6 +19,7 @@ export class PostOrder {
   readonly #runtime: Runtime
   readonly #deliver: (frame: Frame) => void
   readonly #waiting = new Map<number, Frame>()
+  readonly #knownIds = new Set<string>()
   #waitingBytes = 0
   #next: number | null = null
   #timer: Timer | null = null
@@ -26,11 +30,13 @@ export class PostOrder {
   }
 
   accept(frame: Frame): void {
-    const number = messageNumber(frame)
-    if (number === null) {
+    const id = messageIdOf(frame)
+    if (id === null) {
       this.#deliver(frame)
       return
     }
+    if (!this.#remember(id)) return
+    const number = Number(id.slice(id.lastIndexOf('-') + 1))
     if (this.#next !== null && number > this.#next) {
       this.#wait(number, frame)
       if (this.#waiting.size > MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) this.#giveUp()
@@ -46,6 +52,17 @@ export class PostOrder {
     this.#timer?.cancel()
     this.#waiting.clear()
     this.#waitingBytes = 0
+  }
+
+  /** @returns false when the message has come before */
+  #remember(id: string): boolean {
+    if (this.#knownIds.has(id)) return false
+    this.#knownIds.add(id)
+    if (this.#knownIds.size > MAX_REMEMBERED) {
+      const [oldest] = this.#knownIds
+      if (oldest !== undefined) this.#knownIds.delete(oldest)
+    }
+    return true
   }
 
   #wait(number: number, frame: Frame): void {
@@ -78,12 +95,12 @@ export class PostOrder {
   }
 }
 
-const MESSAGE_NUMBER = /"messageId"\s*:\s*"msg-\d{1,16}-(\d{1,15})"/
+const MESSAGE_ID = /"messageId"\s*:\s*"(msg-\d{1,16}-\d{1,15})"/
 const HEAD_BYTES = 512 // clients write type and messageId first
 
-function messageNumber({ bytes, isBinary }: Frame): number | null {
+/** null: the message is not numbered */
+function messageIdOf({ bytes, isBinary }: Frame): string | null {
   if (isBinary) return null
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, HEAD_BYTES))
-  const match = MESSAGE_NUMBER.exec(head.toString('latin1'))
-  return match?.[1] === undefined ? null : Number(match[1])
+  return MESSAGE_ID.exec(head.toString('latin1'))?.[1] ?? null
 }

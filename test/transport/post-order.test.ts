@@ -44,6 +44,14 @@ test('delivers what comes too late, and what is not numbered, at once', async ()
   expect(delivered).toEqual(['msg-1-1', 'msg-1-3', 'msg-1-2', '0197-uuid'])
 })
 
+test('takes a message once that is sent again, whether it was delivered or waits', async () => {
+  const { delivered, post, runtime } = openOrder()
+  for (const number of [1, 1, 3, 3, 2, 3, 2]) post(`msg-1-${number}`)
+  await runtime.advance(300)
+
+  expect(delivered).toEqual(['msg-1-1', 'msg-1-2', 'msg-1-3'])
+})
+
 test('gives a missing number up when too much waits for it', () => {
   const { delivered, post } = openOrder()
   post('msg-1-1')
