@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -137,3 +138,19 @@ function layerOf(file: string): string | null {
 function read(file: string): string {
   return readFileSync(join(ROOT, file), 'utf8')
 }
+
+test('the test runner fails when a test does', () => {
+  const config = join(ROOT, 'test/support/failing/vitest.config.ts')
+  const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs')
+
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    [vitest, 'run', '--root', ROOT, '--config', config],
+    {
+      encoding: 'utf8',
+    },
+  )
+
+  expect(stdout).toContain('1 failed')
+  expect(status).toBe(1)
+}, 60_000)
