@@ -7,7 +7,7 @@ import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../../src/store/store.ts'
-import { openTestDatabase } from './postgres.ts'
+import { openTestDatabase, type TestDatabase } from './postgres.ts'
 
 /** A store of a test, which goes away with it. */
 export type TestStore = ServerStore & AsyncDisposable
@@ -49,11 +49,19 @@ const openSqlite: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) 
   return disposable(store, () => directory[Symbol.dispose]())
 }
 
+let schemaCount = 0
+let workerDatabase: Promise<TestDatabase> | null = null
+
+/** A schema of one database: to create a database takes longer than most of what is tested in it. */
 const openPostgres: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) => {
-  const database = await openTestDatabase()
-  const store = await createPostgresServerStore({ connectionString: database.connectionString, nodeId })
+  workerDatabase ??= openTestDatabase()
+  const { connectionString, query } = await workerDatabase
+  const name = `store_${++schemaCount}`
+  const store = await createPostgresServerStore({ connectionString, schema: name, nodeId })
   if (schema !== undefined) await store.setSchema(schema)
-  return disposable(store, async () => await database[Symbol.asyncDispose]())
+  return disposable(store, async () => {
+    await query(`DROP SCHEMA ${name} CASCADE`)
+  })
 }
 
 /** By the name of their driver. */
