@@ -66,11 +66,18 @@ async function answer(
     method,
     token: bearerToken(request),
     remoteAddress: options.addressOf(request),
+    signal: closingOf(response),
     ...(body !== undefined && { body }),
     ...(contentType !== undefined && { contentType }),
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
   })
   response.writeHead(result.status, { ...result.headers }).end(result.body)
+}
+
+function closingOf(response: ServerResponse): AbortSignal {
+  const closing = new AbortController()
+  response.on('close', () => closing.abort())
+  return closing.signal
 }
 
 function answerJson(response: ServerResponse, status: number, body: object): void {

@@ -19,6 +19,8 @@ export interface HttpSyncRequest {
    */
   readonly token?: string
   readonly remoteAddress?: string
+  /** Aborted when the connection of the request closes: nothing is answered on it any more. */
+  readonly signal?: AbortSignal
 }
 
 export interface HttpSyncResponse {
@@ -142,7 +144,8 @@ export class HttpPolling {
     if (client === undefined) return { status: 204 }
     if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
     this.#touch(request.clientId, client)
-    const next = await client.transport.take(this.#options.holdMs ?? DEFAULT_HOLD_MS, request.ifNoneMatch)
+    const holdMs = this.#options.holdMs ?? DEFAULT_HOLD_MS
+    const next = await client.transport.take(holdMs, request.ifNoneMatch, request.signal)
     if (next === 'not-modified') return { status: 304 }
     if (next !== null) {
       const contentType = next.frame.isBinary ? 'application/x-protobuf' : 'application/json'

@@ -17,6 +17,7 @@ interface WaitingPoll {
 
 /** The queue between a session and the polls of its client. */
 export class PollingTransport implements ServerTransport {
+  readonly mayLoseMessages = true
   readonly remoteAddress: string
   readonly #runtime: Runtime
   #queue: Frame[] = []
@@ -51,9 +52,15 @@ export class PollingTransport implements ServerTransport {
   /**
    * Takes the next message, waiting for it up to `holdMs`. A second poll releases the first.
    *
+   * @param signal aborted when nobody waits for the answer any more: what comes next is for another poll
    * @returns null when there was none; `'not-modified'` when `ifNoneMatch` names it
    */
-  take(holdMs: number, ifNoneMatch: string | undefined): Promise<PolledFrame | null | 'not-modified'> {
+  take(
+    holdMs: number,
+    ifNoneMatch: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<PolledFrame | null | 'not-modified'> {
+    if (signal?.aborted === true) return Promise.resolve(null)
     this.#release(null)
     if (this.#queue.length > 0) {
       return Promise.resolve(ifNoneMatch === this.#nextEtag() ? 'not-modified' : this.#next())
@@ -61,7 +68,11 @@ export class PollingTransport implements ServerTransport {
     if (!this.#isConnected || holdMs === 0) return Promise.resolve(null)
     return new Promise((resolve) => {
       const timer = this.#runtime.setTimer(holdMs, () => this.#release(null))
-      this.#poll = { resolve, timer }
+      const poll = { resolve, timer }
+      this.#poll = poll
+      signal?.addEventListener('abort', () => {
+        if (this.#poll === poll) this.#release(null)
+      })
     })
   }
 

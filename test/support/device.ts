@@ -70,6 +70,7 @@ export async function openDevice(options: DeviceOptions): Promise<Device> {
 
 export class Device implements AsyncDisposable {
   readonly nodeId: string
+  readonly isPolling: boolean
   readonly journal: Journal
   /** States of the other users, by presence id. */
   readonly peers = new Map<string, AwarenessState>()
@@ -92,6 +93,7 @@ export class Device implements AsyncDisposable {
       schemaVersion,
     })
     const transport = options.transport ?? (options.url.startsWith('http') ? 'polling' : 'websocket')
+    this.isPolling = transport === 'polling'
     const { token } = options
     this.#sync = new DeviceSync(
       {

@@ -124,6 +124,21 @@ test('holds a poll until there is something to say', async () => {
   expect(await response.json()).toMatchObject({ type: 'acknowledgment' })
 })
 
+test('what comes after a poll was given up is kept for the next one', async () => {
+  const url = `${base}?client=${crypto.randomUUID()}`
+  const phone = await connected('token-a', url)
+  const givenUp = new AbortController()
+  const poll = fetch(url, { headers: { authorization: 'Bearer token-a' }, signal: givenUp.signal })
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is held
+  givenUp.abort()
+  await expect(poll).rejects.toThrow()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // the server sees its connection close
+
+  await phone.post(batch(2, [write(1)]))
+
+  expect(await phone.next()).toMatchObject({ type: 'acknowledgment', acknowledgedMessageId: 'msg-1-2' })
+})
+
 test('stores batches in the order in which they were sent, whatever order they arrive in', async () => {
   const phone = await connected()
 
