@@ -56,6 +56,11 @@ export const LOG_EVENTS = {
     message: 'client does not acknowledge what it was sent',
     fields: 'sessionId, nodeId, acknowledgedSequence, sentSequence',
   },
+  batchMissing: {
+    level: 'warn',
+    message: 'a batch of the client is missing; it sends again from there when it returns',
+    fields: 'sessionId, nodeId',
+  },
   feedFailed: {
     level: 'error',
     message: 'reading new operations from the store failed; delivery waits',

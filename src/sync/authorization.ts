@@ -91,6 +91,11 @@ export class ClientAccess {
     return this.#auth.isAnonymous === true ? this.#asOther : this.#writesAsRegistered(nodeId)
   }
 
+  /** How an operation may be stored that is not to move the vector, whoever its author is. */
+  get writesUncounted(): WriteAccess {
+    return this.#asOther
+  }
+
   /**
    * The entry of the vector that tells this client what of its own node it need not send again; null:
    * all of it has to come again. Whoever has no identity to return with may not be who was here.

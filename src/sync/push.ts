@@ -49,6 +49,9 @@ export class Push {
   #isStopped = false
   /** Of the batch that goes on where the last one ended; 0 after a final one. */
   #nextBatchIndex = 0
+  #hasDelta = false
+  /** Something that the client sent has not arrived. */
+  #hasGap = false
 
   constructor(session: Session, context: SyncHubContext) {
     this.#session = session
@@ -61,10 +64,7 @@ export class Push {
     const identity = this.#session.identity
     if (identity === null) return
     const receivedAt = this.#context.runtime.monotonicNow()
-    if (!this.#isNext(batch)) {
-      this.#session.fail('SYNC_ERROR', 'a batch before this one is missing')
-      return
-    }
+    if (this.#session.mayLoseMessages) this.#lookForGap(batch, identity)
     if (!identity.isModern && this.#hasFutureClock(batch)) {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
@@ -103,15 +103,23 @@ export class Push {
   }
 
   /**
-   * A request that is lost or late leaves a gap in what a polling client sends at once. What follows
-   * is not stored: it would raise the version vector over the gap, and the client, which has
-   * forgotten its queue, would never send again what was lost.
+   * A request that is lost leaves a gap in what a polling client sends at once. What follows is
+   * stored, but moves the version vector no more: over the gap, it would tell the client, which has
+   * forgotten its queue, not to send again what was lost. A delta that was lost whole shows by its
+   * `totalBatches`, which clients with a watermark write into every batch of a delta and into no
+   * other, and which only JSON carries.
    */
-  #isNext({ batchIndex, isFinal }: ReceivedBatchMessage): boolean {
+  #lookForGap({ batchIndex, isFinal, totalBatches }: ReceivedBatchMessage, identity: SessionIdentity): void {
     const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
-    if (batchIndex > this.#nextBatchIndex || isRestart) return false
+    const isSkip = batchIndex > this.#nextBatchIndex
+    const showsDelta = identity.isModern && this.#session.format === 'json'
+    const isDeltaMissing = showsDelta && !this.#hasDelta && totalBatches === undefined
+    if ((isRestart || isSkip || isDeltaMissing) && !this.#hasGap) {
+      this.#hasGap = true
+      this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
+    }
+    this.#hasDelta = true
     this.#nextBatchIndex = isFinal ? 0 : Math.max(this.#nextBatchIndex, batchIndex + 1)
-    return true
   }
 
   // ── guards ─────────────────────────────────────────────────────────────────────────────────
@@ -159,14 +167,18 @@ export class Push {
     if (this.#context.validateOperation !== undefined) {
       return this.#guardAsking(operation, wireJson, identity)
     }
-    const access = identity.access.writesAs(operation.nodeId)
+    const access = this.#accessTo(operation.nodeId, identity)
     if (access instanceof Promise) return access.then((known) => toStore(operation, wireJson, known))
     return toStore(operation, wireJson, access)
   }
 
   async #guardAsking(operation: Operation, wireJson: string, identity: SessionIdentity): Promise<Guarded> {
     const verdict = await this.#validate(operation, identity)
-    return verdict ?? toStore(operation, wireJson, await identity.access.writesAs(operation.nodeId))
+    return verdict ?? toStore(operation, wireJson, await this.#accessTo(operation.nodeId, identity))
+  }
+
+  #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
+    return this.#hasGap ? access.writesUncounted : access.writesAs(nodeId)
   }
 
   #refuseByRule(operation: Operation): Refusal | null {

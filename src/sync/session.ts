@@ -95,6 +95,10 @@ export class Session implements ViewReader, DeliveryTarget {
     return this.#format
   }
 
+  get mayLoseMessages(): boolean {
+    return this.#transport.mayLoseMessages === true
+  }
+
   get remoteAddress(): string | undefined {
     return this.#transport.remoteAddress
   }

@@ -24,6 +24,8 @@ export interface ServerTransport {
   resume?(): void
   /** The client has authenticated: from now on it may send messages of full size. */
   admit?(): void
+  /** True where a message of the client may be lost although later ones arrive: each is a request of its own. */
+  readonly mayLoseMessages?: boolean
   /** Where the connection comes from, for limits and logs. */
   readonly remoteAddress?: string
 }

@@ -14,6 +14,7 @@ import { operation } from './wire-operations.ts'
 /** A connection whose network takes only what the test lets it. */
 export class RelayClient extends MemoryTransport {
   bufferedBytes = 0
+  mayLoseMessages = false
   /** As a client knows the others: by presence id. */
   readonly peers = new Map<string, AwarenessState>()
 
@@ -40,6 +41,8 @@ export interface ConnectOptions {
   /** What the token grants; null: everything. */
   readonly scopes?: ScopeMap | null
   readonly isLegacy?: boolean
+  /** Its messages are requests of their own, of which any may be lost. */
+  readonly isPolling?: boolean
   readonly userId?: string
   readonly handshake?: object
 }
@@ -70,8 +73,10 @@ export function openRelayServer(config: Partial<KoraSyncServerConfig> = {}): Rel
     server,
     store,
     runtime,
-    async connect(nodeId, { scopes = null, isLegacy = false, userId = nodeId, handshake = {} } = {}) {
+    async connect(nodeId, options = {}) {
+      const { scopes = null, isLegacy = false, isPolling = false, userId = nodeId, handshake = {} } = options
       const client = new RelayClient()
+      client.mayLoseMessages = isPolling
       server.handleConnection(client)
       client.receive({
         type: 'handshake',

@@ -61,6 +61,20 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
     pickLink(world, random)?.stall(random.skewed(100, 60_000), random.pick(['up', 'down', 'both']))
   },
 
+  failRequest: (world, random) => {
+    pickLink(world, random)?.failRequest()
+  },
+
+  /** The next release of the app: its servers go, and come back with another schema. */
+  evolve: (world, random) => {
+    const schema = world.scenario.app.nextSchema(random, world.schema)
+    for (const server of world.servers) {
+      server.kill()
+      for (const link of world.links) if (link.server === server) link.serverDied(random.chance(0.3))
+    }
+    world.evolve(schema, random.skewed(0, 5_000))
+  },
+
   kill: (world, random) => {
     const server = random.pick(world.servers)
     if (server.hub === null) return

@@ -103,6 +103,33 @@ export class App {
     this.fields = fields
   }
 
+  /**
+   * A later version: another optional field or index, and scopes that are declared or no longer so.
+   * Devices stay at theirs, so nothing is written into what they do not know.
+   */
+  nextSchema(random: Random, { version, collections }: SchemaDefinition): SchemaDefinition {
+    const known = collections[TENANT_COLLECTION]
+    const isScopeDeclared = random.chance(0.5)
+    const added = Object.keys(known?.fields ?? {}).filter((field) => field.startsWith('added'))
+    const extra = [...added, ...(random.chance(0.6) ? [`added${version}`] : [])]
+    const build = () => ({
+      ...Object.fromEntries(this.fields.map((field) => [field, FIELDS[field]?.build() ?? t.string()])),
+      ...Object.fromEntries(extra.map((field) => [field, t.string().optional()])),
+    })
+    const indexes = random.subset(['title', ...extra], 0.5)
+    return defineSchema({
+      version: version + 1,
+      collections: {
+        tasks: {
+          fields: { title: t.string(), tenant: t.string(), ...build() },
+          indexes,
+          ...(isScopeDeclared ? { scope: ['tenant'] } : {}),
+        },
+        notes: { fields: { title: t.string(), ...build() }, indexes },
+      },
+    })
+  }
+
   /** What a client adds to a new record by itself, and who writes through the server has to. */
   defaults(): FieldValues {
     const fields = Object.entries(this.schema.collections[TENANT_COLLECTION]?.fields ?? {})

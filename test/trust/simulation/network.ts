@@ -1,5 +1,6 @@
 import type { Frame } from '../../../src/protocol/frame.ts'
 import type { ServerTransport } from '../../../src/sync/transport.ts'
+import { PostOrder } from '../../../src/transport/post-order.ts'
 import type { DeviceSocket, SocketHandlers } from '../../support/device/socket.ts'
 import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
@@ -18,9 +19,13 @@ export type CutKind =
   /** The device goes on waiting for nobody. */
   | 'device-unaware'
 
-/** One direction of a connection: what goes in comes out in the same order, later, or not at all. */
+/**
+ * One direction of a connection: what goes in comes out later, or not at all; in the same order, or,
+ * where each message is a request of its own, in any order and now and then twice.
+ */
 class Pipe {
   readonly #link: Link
+  readonly #isOrdered: boolean
   readonly #deliver: (item: PipeItem) => void
   readonly #items: PipeItem[] = []
   #isScheduled = false
@@ -29,18 +34,29 @@ class Pipe {
   bytes = 0
   isLost = false
 
-  constructor(link: Link, deliver: (item: PipeItem) => void) {
+  constructor(link: Link, isOrdered: boolean, deliver: (item: PipeItem) => void) {
     this.#link = link
+    this.#isOrdered = isOrdered
     this.#deliver = deliver
   }
 
   push(item: Omit<PipeItem, 'at'>): void {
     if (this.isLost) return
     const { scheduler, random, latencyMs } = this.#link
-    this.#lastAt = Math.max(this.#lastAt + 0.001, scheduler.now + random.skewed(0.2, latencyMs))
-    this.#items.push({ ...item, at: this.#lastAt })
-    this.bytes += item.bytes
+    const arrivesAt = scheduler.now + random.skewed(0.2, latencyMs)
+    // The handshake, which is the first, is answered before anything else is sent; a close is the last.
+    const mayOvertake = !this.#isOrdered && this.#lastAt > 0 && item.close === undefined
+    this.#insert({ ...item, at: mayOvertake ? arrivesAt : Math.max(this.#lastAt + 0.001, arrivesAt) })
+    if (mayOvertake && random.chance(0.05))
+      this.#insert({ ...item, at: arrivesAt + random.skewed(0, latencyMs) })
     this.#schedule()
+  }
+
+  #insert(item: PipeItem): void {
+    const index = this.#items.findIndex(({ at }) => at > item.at)
+    this.#items.splice(index === -1 ? this.#items.length : index, 0, item)
+    this.#lastAt = Math.max(this.#lastAt, item.at)
+    this.bytes += item.bytes
   }
 
   hold(reason: string): void {
@@ -57,6 +73,12 @@ class Pipe {
     this.isLost = true
     this.#items.length = 0
     this.bytes = 0
+  }
+
+  /** What is the next to come out never does. */
+  dropFirst(): void {
+    const item = this.#items.shift()
+    if (item !== undefined) this.bytes -= item.bytes
   }
 
   get isEmpty(): boolean {
@@ -92,6 +114,8 @@ export interface LinkOptions {
   readonly scheduler: Scheduler
   readonly random: Random
   readonly latencyMs: number
+  /** Each message of the device is an HTTP request of its own. */
+  readonly isPolling: boolean
   readonly handlers: SocketHandlers
   readonly onEnded: (link: Link) => void
 }
@@ -102,10 +126,12 @@ export class Link {
   readonly random: Random
   readonly owner = new TaskOwner('network')
   readonly latencyMs: number
+  readonly isPolling: boolean
   readonly #handlers: SocketHandlers
   readonly #onEnded: (link: Link) => void
   readonly #up: Pipe
   readonly #down: Pipe
+  readonly #receive: (frame: Frame) => void
   #onMessage: (message: unknown) => void = () => {}
   #onServerClose: (code: number, reason: string) => void = () => {}
   /** As each end believes. */
@@ -116,14 +142,17 @@ export class Link {
   /** It lost something, or stands still. */
   isImpaired = false
 
-  constructor({ scheduler, random, latencyMs, handlers, onEnded }: LinkOptions) {
+  constructor({ scheduler, random, latencyMs, isPolling, handlers, onEnded }: LinkOptions) {
     this.scheduler = scheduler
     this.random = random
     this.latencyMs = latencyMs
+    this.isPolling = isPolling
     this.#handlers = handlers
     this.#onEnded = onEnded
-    this.#up = new Pipe(this, (item) => this.#atServer(item))
-    this.#down = new Pipe(this, (item) => this.#atDevice(item))
+    this.#up = new Pipe(this, !isPolling, (item) => this.#atServer(item))
+    this.#down = new Pipe(this, true, (item) => this.#atDevice(item))
+    const order = new PostOrder(scheduler.runtime(this.owner), (frame) => this.#onMessage(frame))
+    this.#receive = isPolling ? (frame) => order.accept(frame) : (frame) => this.#onMessage(frame)
   }
 
   /** The device's attempt reaches the server, which accepts it, or nobody is there. */
@@ -192,6 +221,7 @@ export class Link {
     const link = this
     return {
       send: (message) => this.#sendDown(Buffer.from(JSON.stringify(message)), false),
+      mayLoseMessages: this.isPolling,
       sendFrame: ({ bytes, isBinary }) => this.#sendDown(bytes, isBinary),
       onMessage: (handler) => {
         this.#onMessage = handler
@@ -224,7 +254,7 @@ export class Link {
 
   #atServer({ frame, close }: PipeItem): void {
     if (close) this.#closeServer(close.code, close.reason, 0)
-    else if (this.isServerOpen && frame) this.#onMessage(frame)
+    else if (this.isServerOpen && frame) this.#receive(frame)
   }
 
   #closeServer(code: number, reason: string, delayMs: number): void {
@@ -252,6 +282,13 @@ export class Link {
     if (!this.#up.isLost) {
       this.scheduler.schedule(this.random.skewed(0, 10_000), this.owner, () => this.#up.release('late'))
     }
+  }
+
+  /** A request of the device fails, of which it is told; those before and after it may arrive. */
+  failRequest(): void {
+    if (!this.isPolling) return
+    this.#up.dropFirst()
+    this.#closeDevice(1006, '', this.random.skewed(0, 3_000))
   }
 
   /** Nothing moves for a while, in one direction or both. */

@@ -11,6 +11,8 @@ export interface DevicePlan {
   /** Asks for its scope by itself, and filters by it; else only the server does. */
   readonly asksForScope: boolean
   readonly wireFormat: 'json' | 'protobuf'
+  /** Each of its messages is an HTTP request of its own. */
+  readonly isPolling: boolean
   readonly batchSize: number
   readonly pipelineDepth: number
   readonly ackTimeoutMs: number
@@ -40,8 +42,10 @@ export const ACTION_WEIGHTS = {
   goOnline: 10,
   cut: 6,
   stall: 4,
+  failRequest: 2,
   kill: 2,
   stop: 1,
+  evolve: 1,
   failAppends: 5,
   failReads: 2,
   outage: 1,
@@ -103,13 +107,20 @@ function devicePlan(index: number, server: ServerPlan, random: Random): DevicePl
   const tenant = server.isOpen || random.chance(0.55) ? null : random.pick(TENANTS)
   const isLegacy = random.chance(0.25)
   const wireFormat = tenant === null && !isLegacy && random.chance(0.2) ? 'protobuf' : 'json'
-  const kind = [isLegacy ? 'legacy' : 'modern', tenant ?? 'all', wireFormat].join(' ')
+  const isPolling = wireFormat === 'json' && random.chance(0.2)
+  const kind = [
+    isLegacy ? 'legacy' : 'modern',
+    tenant ?? 'all',
+    wireFormat,
+    ...(isPolling ? ['polling'] : []),
+  ].join(' ')
   return {
     name: `device ${index} (${kind})`,
     isLegacy,
     tenant,
     asksForScope: random.chance(0.6),
     wireFormat,
+    isPolling,
     batchSize: random.pick([1, 3, 100]),
     pipelineDepth: random.pick([1, 1, 4]),
     ackTimeoutMs: random.pick([5_000, 30_000]),
@@ -129,4 +140,4 @@ function actions(random: Random): Action[] {
   })).sort((a, b) => a.atMs - b.atMs)
 }
 
-const CALM = { cut: 0, stall: 0, kill: 0, stop: 0, failAppends: 0, failReads: 0, outage: 0 }
+const CALM = { cut: 0, stall: 0, failRequest: 0, kill: 0, stop: 0, failAppends: 0, failReads: 0, outage: 0 }

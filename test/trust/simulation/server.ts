@@ -20,6 +20,8 @@ export interface ServerOptions {
   readonly feedBytes: number
   /** How far the clock of the machine is ahead. */
   readonly clockMs: number
+  /** Of the app that it starts with; devices of all earlier versions are let in. */
+  readonly schemaVersion: () => number
   /** A commit of this server is there to be read. */
   readonly onCommitted: (server: Server) => void
   readonly onLog: (level: keyof Logger, message: string, fields: LogFields) => void
@@ -84,8 +86,8 @@ export class Server {
       logger: this.#logger(),
       auth,
       batchSize,
-      schemaVersion: 1,
-      supportedSchemaVersions: { min: 1, max: 1 },
+      schemaVersion: this.#options.schemaVersion(),
+      supportedSchemaVersions: { min: 1, max: this.#options.schemaVersion() },
       limits,
       feedBytes,
     })

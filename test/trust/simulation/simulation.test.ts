@@ -13,7 +13,8 @@ const { SIMULATION_SEED, SIMULATION_SEEDS, SIMULATION_FIRST, SIMULATION_SECONDS,
   process.env
 const SEEDS = Number(SIMULATION_SEEDS ?? sized(200, 10_000))
 const FIRST = Number(SIMULATION_FIRST ?? 1)
-const MAX_MS = 1000 * Number(SIMULATION_SECONDS ?? (SIMULATION_SEEDS === undefined ? sized(30, 36_000) : 36_000))
+const MAX_MS =
+  1000 * Number(SIMULATION_SECONDS ?? (SIMULATION_SEEDS === undefined ? sized(30, 36_000) : 36_000))
 
 /**
  * Seeds that once found a mistake, and what it was. A change of what is drawn from a seed makes another

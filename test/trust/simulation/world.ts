@@ -1,6 +1,7 @@
 import { NoAuthProvider } from '../../../src/auth/no-auth-provider.ts'
 import type { AuthContext, AuthProvider } from '../../../src/auth/provider.ts'
 import type { LogFields, Logger } from '../../../src/core/logger.ts'
+import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
@@ -44,11 +45,14 @@ export class World {
   readonly trace: string[] | null
   /** How long tokens hold. */
   tokenMs: number
+  /** Of the servers; devices keep the first. */
+  schema: SchemaDefinition
 
   constructor(scenario: Scenario, { isTraced = false }: { isTraced?: boolean } = {}) {
     this.scenario = scenario
     this.trace = isTraced ? [] : null
     this.tokenMs = scenario.server.tokenMs
+    this.schema = scenario.app.schema
     this.random = new Random(scenario.seed ^ 0x5eed)
     this.scheduler = new Scheduler(this.random.seed())
     const runtime = this.scheduler.runtime(new TaskOwner('store'))
@@ -65,6 +69,15 @@ export class World {
     await this.scheduler.advance(1000) // a store may wait for its turn
     await isReady
     for (const server of this.servers) server.start()
+  }
+
+  /** The servers, which are all down, start with another schema; one of them brings the tables to it. */
+  evolve(schema: SchemaDefinition, downMs: number): void {
+    this.schema = schema
+    this.note(`── schema ${schema.version}`)
+    void this.store.setSchema(schema).then(() => {
+      for (const server of this.servers) this.scheduler.schedule(downMs, this.owner, () => server.start())
+    })
   }
 
   get elapsedMs(): number {
@@ -96,6 +109,7 @@ export class World {
       batchSize: server.batchSize,
       feedBytes: server.feedBytes,
       clockMs,
+      schemaVersion: () => this.schema.version,
       onCommitted: (author) => this.#announce(author),
       onLog: (level, message, fields) => this.#onLog(level, message, fields),
     })
@@ -180,6 +194,7 @@ export class World {
         scheduler: this.scheduler,
         random: this.random.fork(),
         latencyMs: plan.latencyMs,
+        isPolling: plan.isPolling,
         handlers: {
           onOpen: () => handlers.onOpen(),
           onMessage: (data) => {
