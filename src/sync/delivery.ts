@@ -4,6 +4,7 @@ import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage, WireFormat } from '../protocol/messages.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
+import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 /** What a delivery stream needs of its session. */
@@ -36,6 +37,8 @@ export interface DeliveryOptions {
   /** The log's end at the handshake: the batch that reaches it is the final one. */
   readonly initialEnd: number
   readonly batchSize: number
+  /** What the client has columns for; null: unknown, it is sent everything. */
+  readonly knownFields: KnownFields | null
 }
 
 /** Unacknowledged bytes and batches beyond which the stream waits for the client. */
@@ -46,7 +49,7 @@ export const RESEND_AFTER_MS = 15_000
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
 const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
-const MAX_SHARED_FRAMES = 32 // sessions at more different positions than this have little to share
+const MAX_SHARED_FRAMES = 64 // two for each of 32 positions: sessions at more have little to share
 
 interface BatchInFlight {
   readonly max: number
@@ -268,21 +271,26 @@ export class DeliveryStream {
     // The first entry too: a session may have left out operations of its own between base and it, which
     // another session at the same base has yet to get.
     const first = entries[0]?.deliverySequence ?? max
-    const key = `${format} ${base} ${first} ${max} ${batchIndex} ${isFinal}`
+    const wholeKey = `${format} ${base} ${first} ${max} ${batchIndex} ${isFinal}`
+    const { knownFields } = this.#options
+    const key = knownFields === null ? wholeKey : `${wholeKey} v${knownFields.version}`
     let frame = frames?.get(key)
     if (frame === undefined) {
-      frame = encodeDeliveryFrame(
-        {
-          messageId: `d-${base}-${max}`,
-          isFinal,
-          batchIndex,
-          baseDeliverySequence: base,
-          maxDeliverySequence: max,
-        },
-        entries.map((entry) => entry.wireJson),
-        format,
-      )
-      if (frames !== null && frames.size < MAX_SHARED_FRAMES) frames.set(key, frame)
+      const wireJsons = entries.map((entry) => wireJsonFor(entry, knownFields))
+      const isWhole = entries.every(({ wireJson }, index) => wireJson === wireJsons[index])
+      const header = {
+        messageId: `d-${base}-${max}`,
+        isFinal,
+        batchIndex,
+        baseDeliverySequence: base,
+        maxDeliverySequence: max,
+      }
+      const whole = isWhole ? frames?.get(wholeKey) : undefined
+      frame = whole ?? encodeDeliveryFrame(header, wireJsons, format)
+      if (frames !== null && frames.size < MAX_SHARED_FRAMES) {
+        frames.set(key, frame)
+        if (isWhole) frames.set(wholeKey, frame)
+      }
     }
     if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
     this.#inFlight.push({ max, bytes: frame.bytes.byteLength })

@@ -6,6 +6,7 @@ import type { NodeRegistration } from '../store/store.ts'
 import { authorizeClient, type ClientAccess } from './authorization.ts'
 import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
+import { type KnownFields, knownFieldsOf } from './known-fields.ts'
 import {
   eraKey,
   isOutdated,
@@ -34,6 +35,8 @@ export type HandshakeResult =
       /** What a client without watermark has acknowledged before; 0 for nothing. */
       readonly legacyPosition: number
       readonly deltaCursor: string | undefined
+      /** What the client has columns for; null: unknown, it is sent everything. */
+      readonly knownFields: KnownFields | null
       /** What to remember of the node as soon as the client acknowledges; null for nothing. */
       readonly restartedEra: string | null
     }
@@ -106,6 +109,7 @@ export async function acceptHandshake(
     legacyPosition: 0,
     restartedEra: null,
     deltaCursor: message.deltaCursor,
+    knownFields: knownFieldsOf(message.schemaVersion, store.getSchema()),
     ...start,
   }
 }

@@ -10,6 +10,7 @@ import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import type { DeliveryPage, LogEntry, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
 import { type DeliveryTarget, endOf, RESEND_AFTER_MS } from './delivery.ts'
+import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 export interface LegacyDeliveryOptions {
@@ -25,6 +26,8 @@ export interface LegacyDeliveryOptions {
   readonly legacyPosition: number
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
+  /** What the client has columns for; null: unknown, it is sent everything. */
+  readonly knownFields: KnownFields | null
 }
 
 /** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
@@ -203,7 +206,7 @@ export class LegacyDelivery {
     const { entries, position: _, ...header } = batch
     const frame = encodeDeliveryFrame(
       { messageId, ...header },
-      entries.map((entry) => entry.wireJson),
+      entries.map((entry) => wireJsonFor(entry, this.#options.knownFields)),
       this.#target.format,
     )
     if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()

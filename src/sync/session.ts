@@ -521,8 +521,8 @@ function openStream(
   view: SharedView,
   { store, runtime, feed, batchSize }: SyncHubContext,
 ): DeliveryStream | LegacyDelivery {
-  const { identity, watermark, from, ...legacy } = result
-  const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize }
+  const { identity, watermark, from, knownFields, ...legacy } = result
+  const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize, knownFields }
   if (watermark === undefined) return new LegacyDelivery(target, { ...shared, ...legacy })
   return new DeliveryStream(target, {
     ...shared,

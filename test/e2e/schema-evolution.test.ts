@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
+import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { openDevice } from '../support/device.ts'
 import { schemaFile } from '../support/todo-app.ts'
@@ -36,6 +37,43 @@ test('a field that is added is there for old and new records after a restart', a
     { title: 'old', priority: 3 },
   ])
   expect(await query(daemon, 'todos', '--where', 'priority=3')).toMatchObject([{ title: 'old' }])
+})
+
+test('a device reads on when others write fields that it does not have, and after the server has learnt of them', async () => {
+  const files = (schema: SchemaDefinition) => ({
+    'schema.mjs': schemaFile(schema),
+    'kora.config.json': JSON.stringify({
+      schema: './schema.mjs',
+      supportedSchemaVersions: { min: 1, max: 99 },
+    }),
+  })
+  await using daemon = await startDaemon({ files: files(first) })
+  const unheardOf = defineSchema({
+    version: 99,
+    collections: { todos: { fields: { title, mood: t.string().optional() } } },
+  })
+  await using phone = await openDevice({ url: daemon.url, schema: first, name: 'version 1' })
+  await using stranger = await openDevice({ url: daemon.url, schema: unheardOf, name: 'version 99' })
+  stranger.insert('todos', { title: 'before', mood: 'good' })
+  await stranger.synced()
+  await phone.until(() => phone.records('todos').length === 1, 'it reads on')
+
+  await daemon.kill('SIGTERM')
+  await writeFile(join(daemon.directory, 'schema.mjs'), schemaFile(second))
+  await daemon.start()
+  stranger.insert('todos', { title: 'after', mood: 'bad' })
+  await stranger.synced()
+  await using laptop = await openDevice({ url: daemon.url, schema: second, name: 'version 2' })
+  laptop.insert('todos', { title: 'of version 2', priority: 1 })
+  await laptop.synced()
+  await using tablet = await openDevice({ url: daemon.url, schema: first, name: 'later, version 1' })
+
+  for (const device of [phone, laptop, tablet]) {
+    await device.until(() => device.records('todos').length === 3, 'it has read everything')
+    expect(device.journal.of('delivery').filter(({ outcome }) => outcome === 'blocked')).toEqual([])
+  }
+  const titles = phone.records('todos').map((record) => record.title)
+  expect(titles.toSorted()).toEqual(['after', 'before', 'of version 2'])
 })
 
 test('a device of a version that is no longer supported is told which are', async () => {

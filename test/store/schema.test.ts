@@ -50,6 +50,16 @@ describeEachStore('setSchema', (openStore) => {
     expect(store.getSchema()).toEqual(schema)
   })
 
+  test('remembers the fields of the versions before', async () => {
+    const second = schemaWith({ title: t.string(), note: t.string().optional() }, { version: 2 })
+    await using store = await openStore({ schema: schemaWith({ title: t.string() }) })
+
+    await store.setSchema(second)
+    await store.setSchema(second) // as at the next start
+
+    expect(store.getSchema()?.otherVersions).toEqual({ 1: { todos: ['title'] } })
+  })
+
   test('adds fields, with what operations have said of them before', async () => {
     await using store = await openStore({ schema: schemaWith({ title: t.string() }) })
     const author = new OperationAuthor('a')

@@ -40,6 +40,7 @@ export function parseSchema(value: unknown): SchemaDefinition {
     migrations: parseMigrations(ownValue(schema, 'migrations')),
     ...(sync === null ? {} : { sync }),
     ...parseRetired(ownValue(schema, 'retired')),
+    ...parseOtherVersions(ownValue(schema, 'otherVersions')),
   }
   problems.throwIfAny('SCHEMA_INVALID')
   return parsed
@@ -195,4 +196,19 @@ function parseRetired(value: unknown): Pick<SchemaDefinition, 'retired'> {
     return [collection, safeRecord(descriptors)] as const
   })
   return { retired: safeRecord(retired) }
+}
+
+/** As above. */
+function parseOtherVersions(value: unknown): Pick<SchemaDefinition, 'otherVersions'> {
+  if (!isPlainObject(value)) return {}
+  const versions = Object.entries(value).map(([version, collections]) => {
+    const named = Object.entries(isPlainObject(collections) ? collections : {})
+    return [version, safeRecord(named.flatMap(([name, fields]) => fieldList(name, fields)))] as const
+  })
+  return { otherVersions: safeRecord(versions) }
+}
+
+function fieldList(collection: string, fields: unknown): (readonly [string, readonly string[]])[] {
+  if (!Array.isArray(fields)) return []
+  return [[collection, fields.filter((field) => typeof field === 'string')]]
 }

@@ -15,6 +15,13 @@ export interface SchemaDefinition {
    * that a store records of itself. @see planSchemaChange
    */
   readonly retired?: { readonly [collection: string]: { readonly [field: string]: FieldDescriptor } }
+  /**
+   * Names of the fields that other versions of the schema had: version → collection → fields. Only in
+   * the schema of a store that has had some. @see withOtherVersions
+   */
+  readonly otherVersions?: {
+    readonly [version: string]: { readonly [collection: string]: readonly string[] }
+  }
 }
 
 export interface CollectionDefinition {

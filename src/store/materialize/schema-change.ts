@@ -5,6 +5,7 @@ import { findCaseCollisions } from '../../core/schema/names.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 import { refuseFieldChange, type SchemaRefusal } from './field-change.ts'
 import { indexesOf, type TableIndex } from './table-indexes.ts'
+import { withOtherVersions } from './version-fields.ts'
 
 /** One thing to do with the tables. `renderStep` gives the SQL of it; the last two move data. */
 export type SchemaStep =
@@ -41,7 +42,7 @@ export interface SchemaChangePlan {
   readonly changes: readonly { readonly collection: string; readonly change: string }[]
   /**
    * What to record as materialized, and to give as `previous` the next time: the new schema and,
-   * as `retired`, the columns that only earlier schemas had.
+   * as `retired`, the columns that only earlier schemas had, with the fields of `otherVersions`.
    */
   readonly materialized: SchemaDefinition
 }
@@ -70,7 +71,7 @@ export function planSchemaChange(
     const count = Object.keys(collection.fields).length
     note(draft, name, `removed from the schema; its table with ${count} fields is kept as it is`)
   }
-  return { ...draft, materialized: withRetiredFields(previous, next) }
+  return { ...draft, materialized: withOtherVersions(withRetiredFields(previous, next), previous) }
 }
 
 /** @throws SchemaError `SCHEMA_CHANGE_REFUSED`, listing every change that would lose data */

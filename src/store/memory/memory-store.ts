@@ -27,6 +27,7 @@ import { isMissing, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery, mayTrack } from '../delivery/tracked-fields.ts'
 import { describeStep } from '../materialize/ddl.ts'
 import { assertNothingRefused, planSchemaChange } from '../materialize/schema-change.ts'
+import { withOtherVersions } from '../materialize/version-fields.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
@@ -87,7 +88,7 @@ export class MemoryServerStore implements ServerStore {
     const next = parseSchema(schema)
     const plan = planSchemaChange(this.#materialized, next)
     assertNothingRefused(plan)
-    this.#schema = next
+    this.#schema = withOtherVersions(next, plan.materialized)
     this.#materialized = plan.materialized
     for (const step of plan.steps) {
       if (step.kind === 'replay') this.#replayCollection(step.collection, 'backfill', options)

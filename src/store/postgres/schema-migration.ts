@@ -13,6 +13,7 @@ import {
   type SchemaChangePlan,
   type SchemaStep,
 } from '../materialize/schema-change.ts'
+import { withOtherVersions } from '../materialize/version-fields.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
 import type { Queries, Transaction } from './database.ts'
@@ -50,7 +51,7 @@ export class SchemaMigration {
     const next = parseSchema(schema)
     if (!(await this.#isDone(next)) && !(await this.#isOutrun(next))) await this.#change(next, options)
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
-    core.schema = next
+    core.schema = withOtherVersions(next, await this.#recorded(core.db))
     await core.refresh()
     core.isPrepared = true
     for (const [collection, { scope }] of Object.entries(next.collections)) {
@@ -103,7 +104,7 @@ export class SchemaMigration {
   async #change(next: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
     await this.#alone(async () => {
       if (!(await this.#isCurrent(next))) await this.#changeTables(next)
-      this.#core.schema = next
+      this.#core.schema = withOtherVersions(next, await this.#recorded(this.#core.db))
       await this.#core.refresh()
       await this.#createIndexes()
       await this.#finish(options)
@@ -144,8 +145,12 @@ export class SchemaMigration {
   }
 
   async #planChange(queries: Queries, next: SchemaDefinition): Promise<SchemaChangePlan> {
+    return planSchemaChange(await this.#recorded(queries), next)
+  }
+
+  async #recorded(queries: Queries): Promise<SchemaDefinition | null> {
     const stored = await metaTable.get(queries, 'schema')
-    return planSchemaChange(stored === null ? null : parseSchema(JSON.parse(stored)), next)
+    return stored === null ? null : parseSchema(JSON.parse(stored))
   }
 
   /** All changes of structure in one transaction, with a note of what is then to be done beside others. */

@@ -14,6 +14,7 @@ import {
   planSchemaChange,
   type SchemaChangePlan,
 } from '../materialize/schema-change.ts'
+import { withOtherVersions } from '../materialize/version-fields.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
@@ -51,7 +52,7 @@ export class SchemaMigration {
       await this.#core.writes.run(() => this.#changeTables(next))
     }
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
-    this.#core.useSchema(next)
+    this.#core.useSchema(withOtherVersions(next, this.#materialized()))
     await this.#finish(options)
     await this.#trackScopes(next)
   }
@@ -120,7 +121,7 @@ export class SchemaMigration {
     this.#core.meta.set('schema', JSON.stringify(plan.materialized))
     this.#core.meta.set('schema_fingerprint', schemaFingerprint(next))
     // From the next append on, in this process; before any other can come between.
-    this.#core.useSchema(next)
+    this.#core.useSchema(withOtherVersions(next, plan.materialized))
   }
 
   // ── moving data ────────────────────────────────────────────────────────────────────────────

@@ -104,6 +104,18 @@ describe('a field', () => {
     expect(returned.materialized.retired).toBeUndefined()
   })
 
+  test('that other versions had is remembered by name, while the version is another', () => {
+    const second = { ...schemaOf({ title, note: title }), version: 2 }
+    const { materialized } = planSchemaChange(planSchemaChange(null, before).materialized, second)
+    expect(fromJson(materialized).otherVersions).toEqual({ 1: { todos: ['title'] } })
+
+    const third = planSchemaChange(fromJson(materialized), { ...before, version: 3 }).materialized
+    expect(third.otherVersions).toEqual({ 1: { todos: ['title'] }, 2: { todos: ['title', 'note'] } })
+
+    const back = planSchemaChange(fromJson(third), second).materialized
+    expect(back.otherVersions).toEqual({ 1: { todos: ['title'] }, 3: { todos: ['title'] } })
+  })
+
   test('that returns as another kind is refused', () => {
     const removed = planSchemaChange(schemaOf({ title, note: title }), before).materialized
     const { refusals } = planSchemaChange(removed, schemaOf({ title, note: fieldOfKind('number') }))
