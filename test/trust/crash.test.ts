@@ -124,7 +124,7 @@ describe('a server killed under load loses nothing that it acknowledged', () => 
         await using load = await Load.start()
         const { directory } = load.daemon
         readyMs.push(
-          ...(await load.killOften(sized(6, 20), () => expect(integrityAfterKill(directory)).toBe('ok'))),
+          ...(await load.killOften(sized(4, 20), () => expect(integrityAfterKill(directory)).toBe('ok'))),
         )
         const total = await load.finish()
         operations += total
@@ -149,7 +149,7 @@ describe('a server killed under load loses nothing that it acknowledged', () => 
         await using database = await openTestDatabase()
         const { connectionString } = database
         await using load = await Load.start({ DATABASE_URL: connectionString })
-        readyMs.push(...(await load.killOften(sized(3, 10))))
+        readyMs.push(...(await load.killOften(sized(2, 10))))
         const total = await load.finish()
         operations += total
 

@@ -13,7 +13,7 @@ import { schemaFile, todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const RECORDS = 1000
-const KILLS = sized(5, 34) // of each command
+const KILLS = sized(3, 34) // of each command
 const MAX_LIFE_MS = 1500
 
 const random = randomOf(seedOf('interrupted migrations'))
