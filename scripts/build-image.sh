@@ -91,7 +91,7 @@ in_container() { # in_container <command…>
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     exec env -i PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin NODE_ENV=production KORA_DB=/data/kora-server.db \
-      PORT="$port" KORA_HOST=127.0.0.1 chroot --userspec=1000:1000 "$root" "$@"
+      PORT="$port" chroot --userspec=1000:1000 "$root" "$@"
   ' in-container "$root" "$work/data" "$port" "$@"
 }
 in_container "${command[@]}" >"$work/server.log" 2>&1 &

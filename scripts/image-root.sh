@@ -39,5 +39,6 @@ for program in "$root/usr/local/bin/node" "$root"/usr/bin/* "$root"/app/node_mod
 done
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs"
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
+printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts" # most engines put their own in its place
 printf 'root:x:0:0::/:\nnode:x:1000:1000::/home/node:\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnode:x:1000:\n' >"$root/etc/group"

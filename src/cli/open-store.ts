@@ -1,8 +1,8 @@
-import { accessSync, constants, existsSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { existsSync } from 'node:fs'
 import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
 import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
+import { findWriteProblem } from '../core/write-problem.ts'
 import type { PostgresServerStoreOptions } from '../store/postgres/options.ts'
 import type { ServerStore } from '../store/store.ts'
 import { displayPath } from './describe-config.ts'
@@ -110,20 +110,10 @@ export function storeExists(store: StoreConfig): boolean {
   return store.driver !== 'sqlite' || existsSync(store.filename)
 }
 
+/** SQLite also creates files beside the database. */
 function requireWritable(filename: string): void {
-  // SQLite also creates files beside the database, so the directory counts in both cases.
-  for (const path of existsSync(filename) ? [filename, dirname(filename)] : [dirname(filename)]) {
-    try {
-      accessSync(path, constants.W_OK)
-    } catch (error) {
-      const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-      throw new StoreError(
-        'STORE_OPEN_FAILED',
-        `Cannot open ${filename}: ${path} ${isMissing ? 'does not exist' : 'cannot be written'}.`,
-        { cause: error },
-      )
-    }
-  }
+  const problem = findWriteProblem(filename)
+  if (problem !== null) throw new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${problem}`)
 }
 
 async function openSqlite(

@@ -59,7 +59,7 @@ ${table(
 
 ## Refused tokens
 
-Why a token is refused, as the log says at \`debug\` (\`reason\`) and \`kora-server token inspect\` prints. Clients are told
+Why a token is refused, as the log says in \`token refused\` (\`reason\`) and \`kora-server token inspect\` prints. Clients are told
 \`AUTH_FAILED\` and no more.
 
 ${table(

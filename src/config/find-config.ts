@@ -48,9 +48,15 @@ export async function readConfig(file: string): Promise<FoundConfig | null> {
     const result = await explorer.load(file)
     return result === null || result.isEmpty ? null : { file, config: result.config }
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    throw new ConfigError('CONFIG_INVALID', `${basename(file)} ${message}`, { cause: error })
+    throw new ConfigError('CONFIG_INVALID', describeReadError(error, file), { cause: error })
   }
+}
+
+function describeReadError(error: unknown, file: string): string {
+  if ((error as NodeJS.ErrnoException).code === 'EACCES') {
+    return `${file} cannot be read by this user. Change its owner or its permissions.`
+  }
+  return `${basename(file)} ${error instanceof Error ? error.message : String(error)}`
 }
 
 const loadScript: Loader = (file) => loadExport(file, 'default')

@@ -102,7 +102,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: './kora-server.db',
     env: 'KORA_DB',
     flag: '--db <file or URL>',
-    help: 'SQLite file; created when it does not exist. `KORA_DB` counts only where there is no `DATABASE_URL`.',
+    help: 'SQLite file; created when it does not exist. `KORA_DB` counts only where neither `DATABASE_URL` nor `store.driver` says otherwise.',
   },
   {
     path: 'store.durability',

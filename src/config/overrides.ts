@@ -27,7 +27,7 @@ const POSTGRES_URL = /^postgres(ql)?:\/\//
 export function collectOverrides(raw: PlainObject, sources: OverrideSources): Overrides {
   const collector = new OverrideCollector(sources)
   collector.collectPlain()
-  collector.collectStore()
+  collector.collectStore(isPlainObject(raw.store) ? raw.store.driver : undefined)
   collector.collectAuth(isPlainObject(raw.auth) ? raw.auth : {})
   return collector
 }
@@ -62,11 +62,12 @@ class OverrideCollector implements Overrides {
     }
   }
 
-  collectStore(): void {
+  /** @param chosen the driver that the file names */
+  collectStore(chosen: unknown): void {
     const store = this.#flag('store')
     const db = this.#flag('db')
     if (db !== undefined) this.#overrideDatabase(db, store)
-    else this.#collectStoreVariables()
+    else this.#collectStoreVariables(chosen)
     if (store !== undefined) this.overrides.set('store.driver', store)
   }
 
@@ -79,8 +80,11 @@ class OverrideCollector implements Overrides {
     this.overrides.set(driver === 'postgres' ? 'store.connectionString' : 'store.filename', db)
   }
 
-  /** A PostgreSQL that is named wins over a file: the container image names a file where nothing else does. */
-  #collectStoreVariables(): void {
+  /**
+   * A PostgreSQL that is named wins over a file, and so does any other driver that is: images and units
+   * name a file for where nothing else does. Otherwise they would turn a missing URL into another, empty store.
+   */
+  #collectStoreVariables(chosen: unknown): void {
     const url = this.#variable('DATABASE_URL')
     const file = this.#variable('KORA_DB')
     if (file !== undefined && POSTGRES_URL.test(String(file.value))) {
@@ -88,10 +92,9 @@ class OverrideCollector implements Overrides {
     }
     if (url !== undefined) this.overrides.set('store.connectionString', url)
     if (file !== undefined) this.overrides.set('store.filename', file)
-    const implied = url ?? file
-    if (implied !== undefined) {
-      this.overrides.set('store.driver', { ...implied, value: url === undefined ? 'sqlite' : 'postgres' })
-    }
+    if (url !== undefined) this.overrides.set('store.driver', { ...url, value: 'postgres' })
+    else if (file !== undefined && chosen === undefined)
+      this.overrides.set('store.driver', { ...file, value: 'sqlite' })
   }
 
   /** A secret that is set but not used would leave a server open that its operator believes closed. */

@@ -164,7 +164,7 @@ class OptionsParser {
     const result = type.schema.safeParse(isText && type.fromText ? type.fromText(given) : given)
     const source = 'name' in origin ? ` (${origin.name})` : ''
     if (!result.success) {
-      const got = option.isSecret ? '' : `, got ${describeValue(given)}`
+      const got = option.isSecret ? describeSecret(given, option.env) : `, got ${describeValue(given)}`
       this.#report(`${path}${source}`, `expected ${type.expects}${got}`)
       return undefined
     }
@@ -212,6 +212,11 @@ function firstDefined(...values: readonly unknown[]): unknown {
 function join(path: string, name: string): string {
   if (name === '') return path
   return path === '' ? name : `${path}.${name}`
+}
+
+/** Most often a file passes on a variable that is set to nothing. */
+function describeSecret(given: unknown, env: string | undefined): string {
+  return given === '' ? `, got nothing${hintOf(env)}` : ''
 }
 
 function hintOf(env: string | undefined): string {

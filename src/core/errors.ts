@@ -66,6 +66,10 @@ export const ERROR_CODES = {
     meaning: 'The log was replaced while a backup of it was made.',
     remedy: 'Make the backup again; what was written of this one cannot be restored.',
   },
+  BACKUP_NOT_WRITTEN: {
+    meaning: 'The folder for a backup is not there, cannot be written, or is full.',
+    remedy: 'The message names the folder and what to correct. Nothing of a failed backup is left.',
+  },
   BUCKET_FAILED: {
     meaning: 'The object storage for backups does not answer, has no such bucket, or denies access.',
     remedy: 'The message names the bucket and what to correct. Nothing of a failed backup is left.',

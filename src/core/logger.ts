@@ -92,7 +92,7 @@ export const LOG_EVENTS = {
   authFailed: {
     level: 'info',
     message: 'authentication refused',
-    fields: 'sessionId, remoteAddress, reason',
+    fields: 'sessionId, code, remoteAddress',
   },
   sessionsRevoked: {
     level: 'info',
@@ -122,7 +122,7 @@ export const LOG_EVENTS = {
     message: 'old backups could not be removed; tried again after the next one',
     fields: 'target, err',
   },
-  tokenRefused: { level: 'debug', message: 'token refused', fields: 'reason, detail' },
+  tokenRefused: { level: 'info', message: 'token refused', fields: 'reason, detail' },
   authCallbackFailed: {
     level: 'error',
     message: "the application's authentication code failed",

@@ -179,7 +179,7 @@ describe('every problem is listed at once, with its path', () => {
     [
       { admin: { adminToken: '', host: '127.0.0.1' } },
       [
-        'admin.adminToken: expected text that is not empty',
+        'admin.adminToken: expected text that is not empty, got nothing (or set KORA_ADMIN_TOKEN)',
         'admin.host: needs admin.port too; without it there is no listener of its own',
       ],
     ],
@@ -545,6 +545,13 @@ describe('flag, environment, .env, file, default: the first that is there wins',
     expect(await filenameOf({})).toMatchObject({ filename: join(folder.path, 'x.db') })
   })
 
+  test('a secret that a variable without a value was passed on to says which one to set', async () => {
+    const auth = { mode: 'jwt', jwt: { secret: '', algorithms: ['HS256'] } }
+    expect(await problemsOf({ auth })).toEqual([
+      'auth.jwt.secret: expected text of at least 32 characters, or a list of such, got nothing (or set KORA_AUTH_SECRET)',
+    ])
+  })
+
   test('a wrong value names the flag or variable that it came from', async () => {
     expect(
       await problemsOf(
@@ -586,8 +593,14 @@ describe('the store is chosen by', () => {
       { ...postgres, poolSize: 3 },
     ],
     [
-      'KORA_DB over PostgreSQL in the file',
+      'PostgreSQL in the file, also where an image or a unit names a file',
       { store: postgres },
+      { env: { KORA_DB: '/x.db' } },
+      postgres,
+    ],
+    [
+      'KORA_DB over SQLite in the file',
+      { store: { driver: 'sqlite', filename: 'y.db' } },
       { env: { KORA_DB: '/x.db' } },
       { driver: 'sqlite', filename: '/x.db' },
     ],
@@ -645,6 +658,9 @@ describe('the store is chosen by', () => {
       'store.filename (KORA_DB): is a PostgreSQL URL; set DATABASE_URL instead',
     ])
     expect(await problemsOf({}, { flags: { store: 'postgres' } })).toEqual([
+      'store.connectionString: missing; expected a URL that starts with postgres:// or postgresql:// (or set DATABASE_URL)',
+    ])
+    expect(await problemsOf({ store: { driver: 'postgres' } }, { env: { KORA_DB: '/x.db' } })).toEqual([
       'store.connectionString: missing; expected a URL that starts with postgres:// or postgresql:// (or set DATABASE_URL)',
     ])
     expect(await problemsOf({}, { flags: { store: 'mysql' } })).toEqual([

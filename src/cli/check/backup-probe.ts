@@ -2,6 +2,7 @@ import { constants, existsSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { ServerConfig } from '../../config/server-config.ts'
+import { writeProblemOf } from '../../core/write-problem.ts'
 import { BucketTarget } from '../../store/backup/bucket-target.ts'
 import { type Finding, failure, ok, warning } from './finding.ts'
 
@@ -18,11 +19,9 @@ async function probeDirectory(directory: string): Promise<Finding> {
   try {
     await access(nearest, constants.W_OK)
     return ok('backup', `${directory} can be written.`)
-  } catch {
-    return warning(
-      'backup.directory',
-      `${nearest} cannot be written by this user: no backup will be made. Change its owner, or choose another.`,
-    )
+  } catch (error) {
+    const problem = writeProblemOf(error) ?? `cannot be written (${String(error)}).`
+    return warning('backup.directory', `No backup will be made: ${nearest} ${problem}`)
   }
 }
 

@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
 import type { AuthConfig, JwtConfig } from '../../auth/auth-config.ts'
 import type { ServerConfig } from '../../config/server-config.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { nearestName } from '../../core/schema/names.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { isUnscoped } from '../describe-config.ts'
 import { type Finding, warning } from './finding.ts'
@@ -17,6 +19,7 @@ export function findRiskySettings(config: ServerConfig): Finding[] {
       ),
     )
   }
+  findings.push(...unknownScopes(auth, schema?.definition ?? null), ...shortTokens(config))
   if (isUnscoped(auth)) findings.push(unscopedWarning(schema?.definition ?? null))
   const jwt = jwtOf(auth)
   if (jwt !== null) findings.push(...missingClaimChecks(jwt))
@@ -40,6 +43,43 @@ export function findRiskySettings(config: ServerConfig): Finding[] {
     )
   }
   return findings
+}
+
+/** A scope by what no record has shows nothing to anybody. */
+function unknownScopes(auth: AuthConfig, schema: SchemaDefinition | null): Finding[] {
+  if (schema === null || !('scopes' in auth) || typeof auth.scopes === 'function') return []
+  return Object.entries(auth.scopes ?? {}).flatMap(([collection, filter]) => {
+    const path = `auth.scopes.${collection}`
+    const fields = ownValue(schema.collections, collection)?.fields
+    if (fields === undefined) {
+      return [warning(path, `the schema has no such collection${hint(collection, schema.collections)}`)]
+    }
+    return Object.keys(filter)
+      .filter((field) => ownValue(fields, field) === undefined)
+      .map((field) =>
+        warning(
+          `${path}.${field}`,
+          `the schema has no such field: nobody sees a record of ${collection}${hint(field, fields)}`,
+        ),
+      )
+  })
+}
+
+function hint(name: string, known: object): string {
+  const nearest = nearestName(name, Object.keys(known))
+  return nearest === undefined ? '.' : `. Did you mean ${nearest}?`
+}
+
+const MIN_TOKEN_CHARACTERS = 16 // 64 bits in hexadecimal: more than anybody tries over a network
+
+function shortTokens({ admin }: ServerConfig): Finding[] {
+  return (['adminToken', 'metricsToken', 'backupToken'] as const).flatMap((name) => {
+    const { length } = admin[name] ?? 'x'.repeat(MIN_TOKEN_CHARACTERS)
+    if (length >= MIN_TOKEN_CHARACTERS) return []
+    return [
+      warning(`admin.${name}`, `has ${length} characters and may be guessed. Make one: openssl rand -hex 16`),
+    ]
+  })
 }
 
 function unscopedWarning(schema: SchemaDefinition | null): Finding {

@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BackupTarget } from './backup-target.ts'
-import { PARTIAL_SUFFIX, type WrittenBackup, writeBackupFile } from './write-backup-file.ts'
+import { PARTIAL_SUFFIX, toFolderError, type WrittenBackup, writeBackupFile } from './write-backup-file.ts'
 
 /** Backups as files of one folder, which is made when it is not there. */
 export class DirectoryTarget implements BackupTarget {
@@ -12,8 +12,12 @@ export class DirectoryTarget implements BackupTarget {
   }
 
   async list(): Promise<readonly string[]> {
-    await mkdir(this.label, { recursive: true })
-    return readdir(this.label)
+    try {
+      await mkdir(this.label, { recursive: true })
+      return await readdir(this.label)
+    } catch (error) {
+      throw toFolderError(error, this.label)
+    }
   }
 
   write(name: string, source: AsyncIterable<Uint8Array>): Promise<WrittenBackup> {

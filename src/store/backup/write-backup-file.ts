@@ -1,5 +1,7 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { StoreError } from '../../core/errors.ts'
+import { writeProblemOf } from '../../core/write-problem.ts'
 
 /** Of the name that a file has until it is whole. */
 export const PARTIAL_SUFFIX = '.partial'
@@ -12,7 +14,7 @@ export interface WrittenBackup {
  * Writes the bytes to a file that appears only when it is whole and on disk: whoever finds a file
  * under this name finds a backup. Readable by its owner only, for it holds what everybody wrote.
  *
- * @throws whatever the source throws; nothing is left then
+ * @throws StoreError `BACKUP_NOT_WRITTEN`, and whatever the source throws; nothing is left then
  */
 export async function writeBackupFile(
   path: string,
@@ -20,8 +22,7 @@ export async function writeBackupFile(
 ): Promise<WrittenBackup> {
   const partial = `${path}${PARTIAL_SUFFIX}`
   let bytes = 0
-  await mkdir(dirname(path), { recursive: true })
-  const file = await open(partial, 'w', 0o600)
+  const file = await openInFolder(dirname(path), partial)
   try {
     for await (const piece of source) {
       await file.writeFile(piece) // at the present position
@@ -35,8 +36,24 @@ export async function writeBackupFile(
   } catch (error) {
     await file.close().catch(() => {}) // the error that is thrown says more
     await rm(partial, { force: true })
-    throw error
+    throw toFolderError(error, dirname(path))
   }
+}
+
+async function openInFolder(folder: string, file: string): Promise<FileHandle> {
+  try {
+    await mkdir(folder, { recursive: true })
+    return await open(file, 'w', 0o600)
+  } catch (error) {
+    throw toFolderError(error, folder)
+  }
+}
+
+/** What a folder for backups does not allow, by name; anything else comes back as it is. */
+export function toFolderError(error: unknown, folder: string): unknown {
+  const problem = writeProblemOf(error)
+  if (problem === null) return error
+  return new StoreError('BACKUP_NOT_WRITTEN', `${folder} ${problem}`, { cause: error })
 }
 
 /** So that the name survives a power cut too. Not everywhere can a directory be synced. */

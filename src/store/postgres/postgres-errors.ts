@@ -18,7 +18,10 @@ export function isTransient(error: unknown): boolean {
 /** True when a connection failed because nothing came back: a refusal is an answer too. */
 export function isUnanswered(error: unknown): boolean {
   if (['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(systemCodeOf(error) ?? '')) return true
-  return error instanceof Error && /^timeout e/.test(error.message)
+  return (
+    error instanceof Error &&
+    /^(timeout e|Connection terminated due to connection timeout)/.test(error.message)
+  )
 }
 
 /** How a statement says that it must not be committed. @see plan-writer.ts */
@@ -35,6 +38,7 @@ export function toOpenError(failure: unknown, name: string): unknown {
   const code = sqlStateOf(error) ?? systemCodeOf(error)
   const reason =
     OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ??
+    (isUnanswered(error) ? NO_ANSWER : undefined) ??
     failureOf(error)?.reason ??
     certificateReasonOf(error)
   if (reason === undefined) return error
@@ -106,6 +110,11 @@ const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
   },
 ]
 
+const UNKNOWN_HOST =
+  'the host name does not resolve. Correct the connection string, or see to the name servers.'
+const NO_ANSWER =
+  'nothing answered in time. Correct host and port, or let the firewalls between pass connections to it.'
+
 const OPEN_FAILURES = [
   { prefix: '28P01', reason: 'user name or password is wrong. Check the connection string.' },
   {
@@ -119,7 +128,9 @@ const OPEN_FAILURES = [
   },
   { prefix: '25006', reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.' },
   { prefix: 'ECONNREFUSED', reason: 'nothing listens there. Start PostgreSQL, or correct host and port.' },
-  { prefix: 'ENOTFOUND', reason: 'the host name does not resolve. Correct the connection string.' },
+  { prefix: 'ENOTFOUND', reason: UNKNOWN_HOST },
+  { prefix: 'EAI_AGAIN', reason: UNKNOWN_HOST },
+  { prefix: '57P03', reason: 'it is starting or stopping. Start again once it is up.' },
 ] as const
 
 function failureOf(error: unknown): Failure | null {

@@ -1,4 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
+import { findWriteProblem } from '../../core/write-problem.ts'
 
 /** What a failure of SQLite means to whoever asked; anything else comes back as it is. */
 export function toStoreError(error: unknown, filename: string): unknown {
@@ -20,10 +21,14 @@ export function toOpenError(error: unknown, filename: string): unknown {
   if (error instanceof StoreError) return error
   const code = sqliteCodeOf(error)
   const failure = code === null ? undefined : OPEN_FAILURES.find(({ prefix }) => code.startsWith(prefix))
-  // A missing directory is the driver's own TypeError.
-  if (failure === undefined && !(error instanceof TypeError)) return error
-  const reason = failure?.reason ?? 'the directory does not exist; create it or choose another file.'
+  const reason = (isOfThePath(error, code) ? findWriteProblem(filename) : null) ?? failure?.reason
+  if (reason === undefined) return error
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${reason}`, { cause: error })
+}
+
+/** A missing directory is the driver's own TypeError. */
+function isOfThePath(error: unknown, code: string | null): boolean {
+  return error instanceof TypeError || /^SQLITE_(CANTOPEN|READONLY)/.test(code ?? '')
 }
 
 const FAILURES = [
@@ -69,8 +74,7 @@ const OPEN_FAILURES = [
   { prefix: 'SQLITE_CORRUPT', reason: 'the database is damaged. Restore a backup.' },
   {
     prefix: 'SQLITE_CANTOPEN',
-    reason:
-      'its folder does not exist, or this user may not open it there. Check the path and its permissions.',
+    reason: 'it does not exist, or this user may not open it. Check the path and its permissions.',
   },
   {
     prefix: 'SQLITE_READONLY',

@@ -57,6 +57,27 @@ describe('check', () => {
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.audience +not set/m)
   })
 
+  test('warns of scopes that hide everything, and of tokens that may be guessed', async () => {
+    const scopes = { todos: { usrId: '$claims.sub' }, todo: {} }
+    using workspace = workspaceWith({
+      schema: 'schema.mjs',
+      auth: { mode: 'jwt', jwt: { secret: SECRET }, scopes },
+      admin: { adminToken: 'abc', metricsToken: 'x'.repeat(16) },
+    })
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(
+      /^warning +auth\.scopes\.todos\.usrId +the schema has no such field: nobody .*Did you mean userId\?$/m,
+    )
+    expect(stdout).toMatch(
+      /^warning +auth\.scopes\.todo +the schema has no such collection\. Did you mean todos\?$/m,
+    )
+    expect(stdout).toMatch(/^warning +admin\.adminToken +has 3 characters/m)
+    expect(stdout).not.toMatch(/metricsToken|abc/)
+  })
+
   test('is JSON for programs, with the configuration where that is asked for', async () => {
     using workspace = workspaceWith({ auth: { mode: 'jwt', jwt: { secret: SECRET } } })
 
@@ -137,7 +158,9 @@ describe('check', () => {
     const { code, stdout } = await workspace.run(['check', '--db', 'nowhere/app.db'])
 
     expect(code).toBe(1)
-    expect(stdout).toMatch(/^error +store +Cannot open .*nowhere does not exist\.$/m)
+    expect(stdout).toMatch(
+      /^error +store +Cannot open .*nowhere does not exist\. Create it, or choose another\.$/m,
+    )
   })
 
   test('reports what a new schema has still to do', async () => {

@@ -89,6 +89,10 @@ test('a failure is logged, and tried again', async () => {
 
   const failures = logger.lines.filter(({ message }) => message === 'backup failed')
   expect(failures.length).toBeGreaterThan(1)
+  expect(failures[0]?.fields.err).toMatchObject({
+    code: 'BACKUP_NOT_WRITTEN',
+    message: `${join(blocked, 'inside')} is not a folder. Choose another.`,
+  })
 })
 
 test('nothing is left of a backup that the stop of the server ends', async () => {

@@ -1,3 +1,4 @@
+import { createServer, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import type { LogFields, Logger } from '../../../src/core/logger.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
@@ -16,6 +17,21 @@ function listeningLogger(): Logger & { readonly messages: [string, LogFields][] 
   const messages: [string, LogFields][] = []
   const note = (fields: LogFields, message: string): void => void messages.push([message, fields])
   return { ...silentLogger, info: note, warn: note, error: note, messages }
+}
+
+/** A port that takes connections and never says a word. */
+async function listenSilently(): Promise<AsyncDisposable & { readonly port: number }> {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => void sockets.push(socket))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    },
+  }
 }
 
 describe('opening', () => {
@@ -72,7 +88,11 @@ describe('opening', () => {
     ['password', { password: 'wrong-one' }, /password is wrong/],
     ['database', { pathname: '/nowhere' }, /database does not exist/],
     ['port', { port: '1' }, /nothing listens there/],
-    ['host', { hostname: 'no-such-host.invalid' }, /host name does not resolve|no connection/],
+    [
+      'host',
+      { hostname: 'no-such-host.invalid' },
+      /host name does not resolve\. Correct the connection string/,
+    ],
   ])('says what is wrong with the %s, and never the password', async (_, change, reason) => {
     await using database = await openTestDatabase()
     const connectionString = urlWith(database.connectionString, (url) => void Object.assign(url, change))
@@ -83,6 +103,20 @@ describe('opening', () => {
     const { password } = new URL(connectionString)
     expect(String(error)).not.toContain(password)
     expect(String(error)).not.toContain(decodeURIComponent(password))
+  })
+
+  test('says that nothing answers, and what may be in the way', async () => {
+    await using silent = await listenSilently()
+
+    const opening = createPostgresServerStore({
+      connectionString: `postgres://kora@127.0.0.1:${silent.port}/app`,
+      connectTimeoutMs: 200,
+    })
+
+    await expect(opening).rejects.toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+      message: expect.stringMatching(/nothing answered in time\. Correct host and port/),
+    })
   })
 
   test('refuses a server that takes no writes, and one that a later release has written', async () => {

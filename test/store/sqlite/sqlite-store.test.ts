@@ -250,7 +250,7 @@ test('refuses files that it cannot use, with the reason', async () => {
   expect(attempt(at('newer.db'))).toMatch(
     /^STORE_NEWER: \/newer.db has layout 99; this release reads up to 1/,
   )
-  expect(attempt(at('missing/store.db'))).toMatch(/^STORE_OPEN_FAILED: .*directory does not exist/)
+  expect(attempt(at('missing/store.db'))).toMatch(/^STORE_OPEN_FAILED: .*missing does not exist\. Create it/)
   expect(attempt(at('absent.db'), true)).toMatch(/^STORE_OPEN_FAILED: .*does not exist/)
   expect(attempt(directory.path)).toMatch(/^STORE_OPEN_FAILED/)
 })

@@ -1,0 +1,52 @@
+import { accessSync, constants, existsSync } from 'node:fs'
+import { dirname } from 'node:path'
+
+/**
+ * What keeps this process from writing to a path, as the end of a sentence that begins with the path,
+ * and what to do about it.
+ *
+ * @param error what a call of the file system has thrown
+ * @returns null where the path is not what is wrong
+ */
+export function writeProblemOf(error: unknown): string | null {
+  const { code } = (error ?? {}) as { code?: unknown }
+  switch (code) {
+    case 'ENOENT':
+      return 'does not exist. Create it, or choose another.'
+    case 'EEXIST':
+    case 'ENOTDIR':
+      return 'is not a folder. Choose another.'
+    case 'EACCES':
+    case 'EPERM':
+      return `cannot be written by this user${userId()}. Change its owner, or choose another.`
+    case 'EROFS':
+      return 'is on a read-only file system. Mount a writable folder there, or choose another.'
+    case 'ENOSPC':
+      return 'is on a disk that is full. Free some space.'
+    default:
+      return null
+  }
+}
+
+/**
+ * Looks whether a file can be written or made anew, and files beside it.
+ *
+ * @returns null when it can; otherwise the file or its folder, and why not
+ */
+export function findWriteProblem(file: string): string | null {
+  // The folder first: it says more than that there is no file in it.
+  for (const path of existsSync(file) ? [dirname(file), file] : [dirname(file)]) {
+    try {
+      accessSync(path, constants.W_OK)
+    } catch (error) {
+      return `${path} ${writeProblemOf(error) ?? `cannot be written (${String(error)}).`}`
+    }
+  }
+  return null
+}
+
+/** Containers and their hosts know users by number. */
+function userId(): string {
+  const id = process.getuid?.()
+  return id === undefined ? '' : ` (${id})`
+}
