@@ -1,4 +1,5 @@
 import { KoraServerError } from './errors.ts'
+import { jsonOfText } from './json-text.ts'
 
 /**
  * Recursion ends here; far above what a decoded message can hold (see the decoder's limits), far
@@ -22,7 +23,7 @@ export function canonicalJson(value: unknown): string {
 function canonicalText(value: unknown, depth: number): string {
   switch (typeof value) {
     case 'string':
-      return JSON.stringify(value)
+      return jsonOfText(value)
     case 'number':
       return Number.isFinite(value) ? String(value) : 'null' // String(-0) is "0", as in JSON
     case 'boolean':
@@ -52,7 +53,7 @@ function objectText(object: object, depth: number): string {
   let text = '{'
   for (const key of Object.keys(entries).sort()) {
     if (text.length > 1) text += ','
-    text += `${JSON.stringify(key)}:${canonicalText(entries[key], depth)}`
+    text += `${jsonOfText(key)}:${canonicalText(entries[key], depth)}`
   }
   return `${text}}`
 }

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { canonicalJson } from './canonical-json.ts'
 import { serializeTimestamp } from './clock.ts'
+import { jsonOfText } from './json-text.ts'
 import type { FieldValues, JsonValue, Operation } from './operation.ts'
 import { ownValue, setOwnValue } from './own-property.ts'
 import { decodeBase64Form, isEncryptedPayload } from './record/binary-values.ts'
@@ -42,9 +43,9 @@ function identifiedText(operation: IdentifiedContent): string {
   const hasAtomicOps = atomicOps !== undefined && Object.keys(atomicOps).length > 0
   return (
     `{${hasAtomicOps ? `"atomicOps":${canonicalJson(atomicOps)},` : ''}` +
-    `"collection":${JSON.stringify(operation.collection)},"data":${canonicalJson(operation.data)},` +
-    `"nodeId":${JSON.stringify(operation.nodeId)},"recordId":${JSON.stringify(operation.recordId)},` +
-    `"timestamp":${JSON.stringify(serializeTimestamp(operation.timestamp))},"type":"${operation.type}"}`
+    `"collection":${jsonOfText(operation.collection)},"data":${canonicalJson(operation.data)},` +
+    `"nodeId":${jsonOfText(operation.nodeId)},"recordId":${jsonOfText(operation.recordId)},` +
+    `"timestamp":${jsonOfText(serializeTimestamp(operation.timestamp))},"type":"${operation.type}"}`
   )
 }
 

@@ -1,4 +1,5 @@
 import { canonicalJson } from './canonical-json.ts'
+import { jsonOfText } from './json-text.ts'
 import type { FieldValues, JsonValue } from './operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from './scope.ts'
 import { matchesScope, matchesFilter as matchesValues } from './scope.ts'
@@ -81,9 +82,8 @@ export function createView(scope: ScopeMap | null, subsets: readonly QuerySubset
 
 /** The key of a field value. @see ScopeKey */
 export function scopeKeyOf(value: JsonValue | undefined): ScopeKey {
-  return value === undefined || (typeof value === 'object' && value !== null)
-    ? undefined
-    : JSON.stringify(value)
+  if (typeof value === 'string') return jsonOfText(value)
+  return typeof value === 'object' && value !== null ? undefined : JSON.stringify(value)
 }
 
 export function isVisible(entry: Visibility, view: View): boolean {

@@ -107,6 +107,11 @@ describeEachStore('queries', (openStore) => {
     [{ limit: 1.5 }, 'INVALID_QUERY', '1.5'],
     [{ offset: Number.NaN }, 'INVALID_QUERY', 'offset'],
     [{ orderDirection: 'up' as 'asc' }, 'INVALID_QUERY', 'orderDirection'],
+    [
+      { orderBy: { title: 'asc' } as unknown as string },
+      'INVALID_QUERY',
+      'orderBy must be the name of a field',
+    ],
   ])('refuse what they cannot answer: %j', async (options, code, text) => {
     await using store = await openStore({ schema: todoSchema })
 

@@ -69,8 +69,11 @@ export class BatchOverlay {
 
   /** The record as this batch has left it. It must have been asked for in a load request. */
   record(collection: string, recordId: string): PlannedRecord {
-    const stored = this.#loaded.records.get(recordKeyText(collection, recordId))
-    return this.recordFrom({ collection, recordId }, stored)
+    const key = recordKeyText(collection, recordId)
+    return (
+      this.#recordsByKey.get(key) ??
+      this.#addRecord(key, plannedRecord(collection, recordId, this.#loaded.records.get(key)))
+    )
   }
 
   /** True when the record is known here: `record` may be asked for it. */
@@ -81,9 +84,10 @@ export class BatchOverlay {
   /** The record, as stored if the batch has not come across it before. undefined: there is none. */
   recordFrom({ collection, recordId }: RecordKey, stored: StoredRecord | undefined): PlannedRecord {
     const key = recordKeyText(collection, recordId)
-    const known = this.#recordsByKey.get(key)
-    if (known !== undefined) return known
-    const record = plannedRecord(collection, recordId, stored)
+    return this.#recordsByKey.get(key) ?? this.#addRecord(key, plannedRecord(collection, recordId, stored))
+  }
+
+  #addRecord(key: string, record: PlannedRecord): PlannedRecord {
     this.#recordsByKey.set(key, record)
     return record
   }

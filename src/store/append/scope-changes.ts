@@ -1,3 +1,4 @@
+import { jsonOfText } from '../../core/json-text.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type ScopeChange, type ScopeChanges, type ScopeKey, scopeKeyOf } from '../../core/view.ts'
 
@@ -47,14 +48,14 @@ export function serializeScopeChanges(changes: ScopeChanges): string | null {
     const change = changes[field]
     if (change === undefined) continue
     // Written piece by piece, for each row of the log: an object to stringify took twice as long.
-    text += `${text === '' ? '{' : ','}${JSON.stringify(field)}:[${storedKey(change.after)}`
+    text += `${text === '' ? '{' : ','}${jsonOfText(field)}:[${storedKey(change.after)}`
     text += change.before === undefined ? ']' : `,${storedKey(change.before.key)}]`
   }
   return text === '' ? null : `${text}}`
 }
 
 function storedKey(key: ScopeKey): string {
-  return key === undefined ? 'null' : JSON.stringify(key)
+  return key === undefined ? 'null' : jsonOfText(key)
 }
 
 export function parseScopeChanges(text: string | null): ScopeChanges {

@@ -66,8 +66,8 @@ export interface StoredRecordRow {
   readonly ref: number
   readonly collection: string
   readonly recordId: string
-  /** As `serializeRecordState` wrote it. */
-  readonly state: string
+  /** As `serializeRecordState` wrote it; null: not stored, the record is one insert and nothing else. */
+  readonly state: string | null
 }
 
 /** What `findDamage` reads of a store with tables. */

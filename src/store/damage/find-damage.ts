@@ -142,21 +142,30 @@ async function problemOfRecord(
   record: StoredRecordRow,
   { schema }: DamageSearchOptions,
 ): Promise<string | null> {
-  const state = readState(record.state)
+  const state = record.state === null ? undefined : readState(record.state)
   if (state === null) return 'its state cannot be read'
-  if (state.isPurged === true || source.unfinished.has(record.collection)) return null
+  if (state?.isPurged === true || source.unfinished.has(record.collection)) return null
   const collection = ownValue((schema ?? source.schema)?.collections ?? {}, record.collection) ?? null
   const history = await source.readHistory(record.ref)
   if (history === null) return 'a row of its history is damaged'
   const replayed = replayRecord(history, collection)
   if (replayed === null) return 'no operation of the log stands behind it'
-  if (!isDeepStrictEqual(parseRecordState(serializeRecordState(replayed)), state))
+  if (state === undefined ? !isOneInsert(history) : !isSameState(state, replayed))
     return 'its state is not that of the replayed log'
   if (collection === null || source.schema === null) return null
   const shown = await source.findShown(record.collection, record.recordId)
   if (shown === null) return 'its table has no row for it'
-  const wrong = differingColumn(shown, state, collection, source)
+  const wrong = differingColumn(shown, replayed, collection, source)
   return wrong === null ? null : `column "${wrong}" of its table is not what the log gives`
+}
+
+function isOneInsert(history: readonly Operation[]): boolean {
+  return history.length === 1 && history[0]?.type === 'insert'
+}
+
+/** As stored: some differences end there. */
+function isSameState(state: RecordState, replayed: RecordState): boolean {
+  return isDeepStrictEqual(parseRecordState(serializeRecordState(replayed)), state)
 }
 
 function readState(text: string): RecordState | null {

@@ -53,6 +53,9 @@ export function resolveQuery(
   options: CollectionQueryOptions = {},
 ): ResolvedQuery {
   const { where, orderBy, orderDirection = 'asc', limit, offset = 0, includeDeleted = false } = options
+  if (orderBy !== undefined && typeof orderBy !== 'string') {
+    throw invalid(`orderBy must be the name of a field, not ${JSON.stringify(orderBy)}.`)
+  }
   if (orderBy !== undefined) requireColumn(collection, orderBy)
   if (orderDirection !== 'asc' && orderDirection !== 'desc') {
     throw invalid(`orderDirection must be "asc" or "desc", not ${JSON.stringify(orderDirection)}.`)

@@ -38,7 +38,7 @@ export interface ChecksummedRow {
 export function rowChecksum(row: ChecksummedRow): number {
   const { seq, node, sequenceNumber, record, collection, kind, scope, wireJson } = row
   const numbers = `${seq} ${node} ${sequenceNumber} ${record} ${collection} ${kind} ${scope ?? ''}`
-  return crc32(wireJson, crc32(numbers))
+  return crc32(numbers + wireJson)
 }
 
 /**

@@ -1,8 +1,22 @@
+/** The rows of a record beside the one that it is named after; with `seq`, as every index. */
+const INDEX_OF_RECORDS =
+  'CREATE INDEX _kora_operations_record ON _kora_operations (record) WHERE record <> seq'
+
 /**
  * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
  * ones; each change of it comes with a step that brings an older file up to date.
  */
-export const LAYOUT_VERSION = 1
+export const LAYOUT_VERSION = 2
+
+/**
+ * What brings a database to a layout from the one before it.
+ *
+ *   2  A record takes the number of its first row of the log, which is then found by it and stays out
+ *      of the index; and the state of one that was inserted and not changed since is not stored.
+ */
+export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
+  2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
+}
 
 /**
  * What costs in SQLite is a random key in an index. So the log is keyed by delivery sequence, to
@@ -25,7 +39,8 @@ export const LAYOUT_STATEMENTS = [
 
   'CREATE TABLE _kora_collections (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)',
 
-  // record_id: 16 bytes for a UUID in lower case, else text
+  // id: seq of the record's first row (of records from layout 1, any number); record_id: 16 bytes for a
+  // UUID in lower case, else text; state: empty while the record is as its one insert has left it
   `CREATE TABLE _kora_records (
     id INTEGER PRIMARY KEY,
     collection INTEGER NOT NULL,
@@ -49,7 +64,7 @@ export const LAYOUT_STATEMENTS = [
     checksum INTEGER NOT NULL
   )`,
   'CREATE INDEX _kora_operations_node ON _kora_operations (node, sequence_number)',
-  'CREATE INDEX _kora_operations_record ON _kora_operations (record)', // and seq, as every index
+  INDEX_OF_RECORDS,
   `CREATE TABLE _kora_operation_ids (
     id_key INTEGER NOT NULL,
     seq INTEGER NOT NULL,

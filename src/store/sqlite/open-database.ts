@@ -1,6 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
 import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
-import { LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
+import { LAYOUT_STATEMENTS, LAYOUT_STEPS, LAYOUT_VERSION } from './layout.ts'
 import { toOpenError } from './sqlite-errors.ts'
 
 export interface OpenOptions {
@@ -75,12 +75,21 @@ function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions
   const found = readLayoutVersion(db)
   if (found === LAYOUT_VERSION) return
   if (found > LAYOUT_VERSION) throw newerLayout(filename, found)
+  if (isReadOnly && found > 0) return // whatever reads this layout reads the earlier ones
   if (isReadOnly) throw cannotUse(filename, 'it is not a kora-server store. Start the server on it first.')
   db.transaction(() => {
-    if (readLayoutVersion(db) !== 0) return // another process was faster
-    for (const statement of LAYOUT_STATEMENTS) db.exec(statement)
-    db.prepare("INSERT INTO _kora_meta (key, value) VALUES ('layout', ?)").run(String(LAYOUT_VERSION))
+    const present = readLayoutVersion(db) // another process may have been faster
+    for (const statement of statementsFrom(present)) db.exec(statement)
+    db.prepare("INSERT OR REPLACE INTO _kora_meta (key, value) VALUES ('layout', ?)").run(
+      String(LAYOUT_VERSION),
+    )
   }).immediate()
+}
+
+/** What there is to do to a database of this layout; 0: to an empty one. */
+function statementsFrom(layout: number): readonly string[] {
+  if (layout === 0) return LAYOUT_STATEMENTS
+  return Object.entries(LAYOUT_STEPS).flatMap(([to, statements]) => (Number(to) > layout ? statements : []))
 }
 
 /** 0 for a database that is no store yet. */

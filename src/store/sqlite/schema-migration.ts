@@ -1,4 +1,3 @@
-import { parseRecordState } from '../../core/record/codec.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
@@ -157,7 +156,11 @@ export class SchemaMigration {
     const recordsTotal = work.recordsTotal ?? this.#countRecords(collectionId)
     const rows = this.#recordsAfter(collectionId, work.doneThrough)
     for (const [ref, recordId, state] of rows) {
-      this.#moveRecord(work, { ref, recordId: decodeRecordId(recordId), state: parseRecordState(state) })
+      this.#moveRecord(work, {
+        ref,
+        recordId: decodeRecordId(recordId),
+        state: this.#core.log.stateOf(ref, state),
+      })
     }
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.[0] ?? work.doneThrough

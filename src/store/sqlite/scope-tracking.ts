@@ -1,5 +1,4 @@
 import type { Operation } from '../../core/operation.ts'
-import { parseRecordState } from '../../core/record/codec.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
@@ -138,7 +137,7 @@ export class ScopeTracking {
         collection,
         recordId: decodeRecordId(recordId),
         ref,
-        state: parseRecordState(state),
+        state: this.#core.log.stateOf(ref, state),
         isChanged: false,
         applied: [],
         history: null,

@@ -1,6 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
-import { parseRecordState } from '../../core/record/codec.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
   type CompactionCandidate,
@@ -60,7 +59,8 @@ function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[]
   return core.db
     .prepare<[number, number], [number, number, Buffer | string, string, number]>(
       `SELECT r.id, r.collection, r.record_id, r.state,
-          (SELECT count(*) FROM _kora_operations o WHERE o.record = r.id)
+          (SELECT count(*) FROM _kora_operations o WHERE o.record = r.id AND o.record <> o.seq)
+            + (SELECT count(*) FROM _kora_operations o WHERE o.seq = r.id AND o.record = r.id)
         FROM _kora_records r WHERE r.id > ? ORDER BY r.id LIMIT ?`,
     )
     .raw()
@@ -69,7 +69,7 @@ function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[]
       ref,
       collection: core.collections.nameOf(collection),
       recordId: decodeRecordId(recordId),
-      state: parseRecordState(state),
+      state: core.log.stateOf(ref, state),
       rowCount,
     }))
 }

@@ -15,6 +15,7 @@ import { ENTRY_COLUMNS, type EntryRow, isDamaged, KIND_OPERATION } from './entry
 import { decodeRecordId, operationIdKey } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 import { toStoreError } from './sqlite-errors.ts'
+import { AS_INSERTED } from './sqlite-log.ts'
 
 const MAX_PAGE_ROWS = 1000
 const MAX_PAGE_BYTES = 8 * 1024 * 1024
@@ -83,7 +84,7 @@ export class SqliteDamageSource implements DamageSource {
       ref,
       collection: this.#core.collections.nameOf(collection),
       recordId: decodeRecordId(recordId),
-      state,
+      state: state === AS_INSERTED ? null : state,
     }))
   }
 

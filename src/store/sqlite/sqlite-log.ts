@@ -1,6 +1,8 @@
 import type { Statement } from 'better-sqlite3'
+import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
+import { foldOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
@@ -33,6 +35,12 @@ import { OperationIds } from './operation-ids.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
 const ALL = -1 // as a limit
+
+/**
+ * In place of the state of a record that has had one insert and nothing else, as most: it would say
+ * the same as the row of the log once more, and be a tenth of what is written for an operation.
+ */
+export const AS_INSERTED = ''
 
 // Most operations of a user have one text; parsed anew it would cost as much as reading the row.
 const MAX_CACHED_SCOPES = 5000
@@ -97,12 +105,29 @@ export class SqliteLog {
     const collectionId = this.#collections.find(collection)
     if (collectionId === undefined) return undefined
     const row = this.#statements.findRecord.get(collectionId, encodeRecordId(recordId))
-    return row === undefined ? undefined : { ref: row[0], state: parseRecordState(row[1]) }
+    return row === undefined ? undefined : { ref: row[0], state: this.stateOf(row[0], row[1]) }
+  }
+
+  /**
+   * The state of a record from its column.
+   *
+   * @throws StoreError `STORE_CORRUPT`
+   */
+  stateOf(ref: number, stored: string): RecordState {
+    return stored === AS_INSERTED ? this.#insertedState(ref) : parseRecordState(stored)
+  }
+
+  #insertedState(ref: number): RecordState {
+    const [insert, ...others] = this.operationsOfRecord(ref)
+    if (insert === undefined || others.length > 0) throw lostState(ref)
+    return foldOperation(null, insert, null)
   }
 
   /** The record's operations in commit order, without snapshots. */
   operationsOfRecord(ref: number): Operation[] {
-    return this.#statements.operationsOfRecord.all(ref, KIND_OPERATION).map(parseWireJson)
+    return this.#rowsOfRecord(ref, ALL)
+      .filter(([, , , , , kind]) => kind === KIND_OPERATION)
+      .map(parseWireJson)
   }
 
   /** What a replay folds: the operations, and the traces of those that were dropped. */
@@ -114,7 +139,10 @@ export class SqliteLog {
   liveRecords(collection: string): { recordId: string; state: RecordState }[] {
     return this.#statements.recordsOf
       .all(this.#collections.find(collection) ?? -1)
-      .map(([recordId, state]) => ({ recordId: decodeRecordId(recordId), state: parseRecordState(state) }))
+      .map(([ref, recordId, state]) => ({
+        recordId: decodeRecordId(recordId),
+        state: this.stateOf(ref, state),
+      }))
       .filter(({ state }) => !state.isDeleted)
       .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
   }
@@ -125,30 +153,19 @@ export class SqliteLog {
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
 
-  /** Writes the state of a changed record and gives a new one its number. */
-  writeRecord(record: PlannedRecord): void {
-    if (record.state === null) return
-    const state = serializeRecordState(record.state)
-    if (record.ref !== null) {
-      this.#statements.updateRecord.run(state, record.ref)
-      return
-    }
-    const collection = this.#collections.intern(record.collection)
-    const { lastInsertRowid } = this.#statements.insertRecord.run(
-      collection,
-      encodeRecordId(record.recordId),
-      state,
-    )
-    record.ref = Number(lastInsertRowid)
+  /** Writes the state of a changed record. A new one is written with its first row. */
+  writeRecord({ ref, state }: PlannedRecord): void {
+    if (ref !== null && state !== null) this.#statements.updateRecord.run(serializeRecordState(state), ref)
   }
 
-  /** Adds a row to the log; its record has been written before. */
+  /** Adds a row to the log, and its record with it if that is new. */
   writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
+    record.ref ??= this.#insertRecord(record, entry.deliverySequence)
     const row = {
       seq: entry.deliverySequence,
       node: this.#nodes.intern(entry.nodeId),
       sequenceNumber: entry.sequenceNumber,
-      record: record.ref ?? missingRecord(entry),
+      record: record.ref,
       collection: this.#collections.intern(entry.collection),
       kind: entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT,
       scope: serializeScopeChanges(entry.scopeChanges),
@@ -168,6 +185,18 @@ export class SqliteLog {
     )
     this.ids.add(entry.operationId, entry.deliverySequence)
     this.indexEntry(entry, tracked)
+  }
+
+  /** @returns the record's number: that of its first row */
+  #insertRecord({ collection, recordId, state, applied }: PlannedRecord, ref: number): number {
+    const isAsInserted = applied.length === 1 && applied[0]?.type === 'insert'
+    this.#statements.insertRecord.run(
+      ref,
+      this.#collections.intern(collection),
+      encodeRecordId(recordId),
+      isAsInserted || state === null ? AS_INSERTED : serializeRecordState(state),
+    )
+    return ref
   }
 
   writeResult(key: string, result: string): void {
@@ -211,7 +240,14 @@ export class SqliteLog {
 
   /** The record's rows of the log in delivery order, snapshots too. */
   entriesOfRecord(ref: number, limit = ALL): LogEntry[] {
-    return this.#statements.entriesOfRecord.all(ref, limit).map((row) => this.#toEntry(row))
+    return this.#rowsOfRecord(ref, limit).map((row) => this.#toEntry(row))
+  }
+
+  /** The row that a record is named after is not in the index of records. */
+  #rowsOfRecord(ref: number, limit: number): EntryRow[] {
+    const first = this.#statements.entry.get(ref)
+    const later = this.#statements.laterRowsOfRecord.all(ref, limit)
+    return first?.[3] === ref ? [first, ...later] : later
   }
 
   /** Takes an entry out of the log. */
@@ -268,9 +304,11 @@ function parseWireJson(row: EntryRow): Operation {
   return JSON.parse(wireJsonOf(row)) as Operation // the store's own text, made from an operation
 }
 
-/** The plan has written every record before its entries. */
-function missingRecord({ recordId }: LogEntry): never {
-  throw new Error(`The record ${recordId} of an entry has no number`)
+function lostState(ref: number): StoreError {
+  return new StoreError(
+    'STORE_CORRUPT',
+    `Record ${ref} of _kora_records is not the one insert that it should be. See "kora-server check --deep"; restore a backup.`,
+  )
 }
 
 function prepareStatements(db: SqliteDatabase) {
@@ -284,13 +322,14 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .raw(),
     recordsOf: db
-      .prepare<[number], [Buffer | string, string]>(
-        'SELECT record_id, state FROM _kora_records WHERE collection = ?',
+      .prepare<[number], [number, Buffer | string, string]>(
+        'SELECT id, record_id, state FROM _kora_records WHERE collection = ?',
       )
       .raw(),
-    operationsOfRecord: entries('WHERE record = ? AND kind = ? ORDER BY seq'),
     countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
-    insertRecord: db.prepare('INSERT INTO _kora_records (collection, record_id, state) VALUES (?, ?, ?)'),
+    insertRecord: db.prepare(
+      'INSERT INTO _kora_records (id, collection, record_id, state) VALUES (?, ?, ?, ?)',
+    ),
     updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
     insertOperation: db.prepare(
       `INSERT INTO _kora_operations
@@ -310,7 +349,7 @@ function prepareStatements(db: SqliteDatabase) {
       .pluck(),
     entry: entries('WHERE seq = ?'),
     entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
-    entriesOfRecord: entries('WHERE record = ? ORDER BY seq LIMIT ?'),
+    laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq LIMIT ?'),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
     removeIndex: db.prepare('DELETE FROM _kora_scope WHERE field = ? AND key = ? AND seq = ?'),
     operationsAfter: entries('WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?'),

@@ -9,8 +9,22 @@ import type { SqliteCore } from './sqlite-core.ts'
 const MAX_SORTED_ROWS = 20_000
 
 interface Conditions {
+  /** The rows to look through: a table, or a subquery in brackets. */
+  readonly source: string
   readonly sql: string
-  readonly values: readonly (number | null)[]
+  readonly sourceValues: readonly number[]
+  readonly values: readonly number[]
+}
+
+const LOG = '_kora_operations'
+
+/** The two parts are merged in the order of `seq`: a page of a long history need not sort all of it. */
+function rowsOfRecords(refs: readonly number[]): string {
+  const list = refs.map(() => '?').join(', ')
+  return `(
+    SELECT * FROM ${LOG} WHERE seq IN (${list}) AND record = seq
+    UNION ALL SELECT * FROM ${LOG} WHERE record IN (${list}) AND record <> seq
+  )`
 }
 
 /** @see OperationSearch.readOperations */
@@ -23,10 +37,10 @@ export function readOperations(
   if (conditions === null) return []
   const rows = core.db
     .prepare<unknown[], EntryRow>(
-      `SELECT ${ENTRY_COLUMNS} FROM _kora_operations WHERE seq > ? AND ${conditions.sql} ORDER BY seq LIMIT ?`,
+      `SELECT ${ENTRY_COLUMNS} FROM ${conditions.source} WHERE seq > ? AND ${conditions.sql} ORDER BY seq LIMIT ?`,
     )
     .raw()
-    .iterate(after, ...conditions.values, limit)
+    .iterate(...conditions.sourceValues, after, ...conditions.values, limit)
   const found: LoggedOperation[] = []
   let bytes = 0
   for (const row of rows) {
@@ -46,11 +60,11 @@ export function findOperationTail(core: SqliteCore, filter: OperationFilter, cou
   const first = core.db
     .prepare<unknown[], number | null>(
       `SELECT min(seq) FROM (
-        SELECT seq FROM _kora_operations WHERE ${conditions.sql} ORDER BY seq DESC LIMIT ?
+        SELECT seq FROM ${conditions.source} WHERE ${conditions.sql} ORDER BY seq DESC LIMIT ?
       )`,
     )
     .pluck()
-    .get(...conditions.values, count)
+    .get(...conditions.sourceValues, ...conditions.values, count)
   return typeof first === 'number' ? first - 1 : end
 }
 
@@ -61,12 +75,9 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
   const values: number[] = []
   const collectionId = collection === undefined ? null : core.collections.find(collection)
   if (collectionId === undefined) return null
-  if (recordId !== undefined) {
-    const refs = recordRefs(core.db, recordId, collectionId)
-    if (refs.length === 0) return null
-    parts.push(`record IN (${refs.map(() => '?').join(', ')})`)
-    values.push(...refs)
-  } else if (collectionId !== null) {
+  const refs = recordId === undefined ? null : recordRefs(core.db, recordId, collectionId)
+  if (refs?.length === 0) return null
+  if (refs === null && collectionId !== null) {
     parts.push('collection = ?')
     values.push(collectionId)
   }
@@ -74,14 +85,19 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
     const node = core.nodeNames.find(nodeId)
     if (node === undefined) return null
     // A unary plus keeps SQLite from an index.
-    parts.push(recordId === undefined && hasFewRows(core.db, node) ? 'node = ?' : '+node = ?')
+    parts.push(refs === null && hasFewRows(core.db, node) ? 'node = ?' : '+node = ?')
     values.push(node)
   }
   if (writtenFrom !== undefined) {
     parts.push('wall_time >= ?')
     values.push(writtenFrom)
   }
-  return { sql: parts.join(' AND '), values }
+  return {
+    source: refs === null ? LOG : rowsOfRecords(refs),
+    sourceValues: refs === null ? [] : [...refs, ...refs],
+    sql: parts.join(' AND '),
+    values,
+  }
 }
 
 /** The numbers of the records with this id: one per collection that has it. */

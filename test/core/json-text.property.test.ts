@@ -1,0 +1,35 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { jsonOfFields, jsonOfText, jsonOfTexts } from '../../src/core/json-text.ts'
+import type { FieldValues } from '../../src/core/operation.ts'
+
+const anyText = fc.string({
+  unit: fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code)),
+})
+const someText = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), anyText)
+
+test('texts are written as JSON.stringify writes them, half surrogate pairs included', () => {
+  fc.assert(
+    fc.property(someText, fc.array(someText), (text, texts) => {
+      expect(jsonOfText(text)).toBe(JSON.stringify(text))
+      expect(jsonOfTexts(texts)).toBe(JSON.stringify(texts))
+    }),
+  )
+})
+
+test('each code unit by itself is escaped where JSON.stringify escapes it', () => {
+  const differing = Array.from({ length: 0x1_0000 }, (_, code) => String.fromCharCode(code)).filter(
+    (text) => jsonOfText(text) !== JSON.stringify(text),
+  )
+  expect(differing).toEqual([])
+})
+
+test('fields are written as JSON.stringify writes them, whatever their names and values', () => {
+  const value = fc.oneof(someText, fc.jsonValue(), fc.double(), fc.constant(undefined))
+  fc.assert(
+    fc.property(fc.dictionary(someText, value), (fields) => {
+      expect(jsonOfFields(fields as FieldValues)).toBe(JSON.stringify(fields))
+    }),
+  )
+  expect(jsonOfFields(null)).toBe('null')
+})

@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
+import type { Damage } from '../../../src/store/damage/damage.ts'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { createSqliteServerStore, type SqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { temporaryDirectory } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+const uuid = (last: number): string => `01980000-0000-7000-8000-00000000000${last}`
+const LATER = 1_800_000_000_000
+
+function writeLayout1(filename: string): void {
+  const db = new (loadSqliteDriver())(filename)
+  db.exec(readFileSync(new URL('files/layout-1.sql', import.meta.url), 'utf8'))
+  db.close()
+}
+
+function layoutOf(filename: string): string {
+  return (
+    query<{ value: string }>(filename, "SELECT value FROM _kora_meta WHERE key = 'layout'")[0]?.value ?? ''
+  )
+}
+
+function query<Row>(filename: string, sql: string): Row[] {
+  const db = new (loadSqliteDriver())(filename)
+  const rows = db.prepare<[], Row>(sql).all()
+  db.close()
+  return rows
+}
+
+async function damageIn(store: SqliteServerStore): Promise<Damage[]> {
+  const damage: Damage[] = []
+  await store.findDamage({ onDamage: (found) => damage.push(found) })
+  return damage
+}
+
+async function historyOf(store: SqliteServerStore, recordId: string): Promise<string[]> {
+  const found = await store.readOperations({ recordId }, { after: 0, limit: 10, maxBytes: 1e6 })
+  const tail = await store.findOperationTail({ recordId }, 1)
+  const last = found.at(-1)?.deliverySequence
+  expect(tail).toBe(last === undefined ? await store.getMaxDeliverySequence() : last - 1)
+  return found.map(({ deliverySequence, wireJson }) => `${deliverySequence} ${JSON.parse(wireJson).type}`)
+}
+
+test('a store of layout 1 is brought up to date, and goes on', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  writeLayout1(filename)
+  const store = createSqliteServerStore({ filename })
+  const schema = store.getSchema() as SchemaDefinition
+  expect(await damageIn(store)).toEqual([])
+  expect(await historyOf(store, uuid(2))).toEqual(['2 insert', '3 update'])
+  expect(await historyOf(store, 'by name')).toEqual(['4 insert', '5 delete'])
+
+  const author = new OperationAuthor('device-b', LATER)
+  const statuses = await appendAll(store, [
+    author.update(uuid(1), { title: 'touched' }),
+    author.update(uuid(3), { title: 'moved' }),
+    author.insert('by name', { title: 'back', userId: 'u1' }),
+    author.insert(uuid(5), { title: 'new', userId: 'u1' }),
+  ])
+  expect(statuses).toEqual(Array(4).fill('applied'))
+  await store.rebuildCollections()
+  const shown = await store.queryCollection('todos', { orderBy: 'id' })
+  expect(shown.map(({ id, title, userId }) => `${id} ${title} ${userId}`)).toEqual([
+    `${uuid(1)} touched u1`,
+    `${uuid(2)} new u1`,
+    `${uuid(3)} moved u2`,
+    `${uuid(4)} untouched too u2`,
+    `${uuid(5)} new u1`,
+    'by name back u1',
+  ])
+  expect(await historyOf(store, uuid(1))).toEqual(['1 insert', '11 update'])
+  expect(await historyOf(store, uuid(5))).toEqual(['15 insert']) // 14 is a snapshot: the one before came into another scope
+  expect(await damageIn(store)).toEqual([])
+  await store.setSchema(schema)
+  await store.close()
+  expect(layoutOf(filename)).toBe('2')
+})
+
+test('a store of layout 1 can be read beside nobody, and stays as it is', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  writeLayout1(filename)
+  const store = createSqliteServerStore({ filename, readOnly: true })
+  expect(await store.countCollection('todos')).toBe(4)
+  expect(await historyOf(store, uuid(3))).toEqual(['6 insert', '7 update'])
+  await store.close()
+  expect(layoutOf(filename)).toBe('1')
+})
+
+test('the state of a record is stored from its first change on', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  const author = new OperationAuthor('a')
+  const ids = ['inserted', 'updated', 'updated at once', 'updated first'].map(recordIdOf)
+  const [inserted = '', updated = '', atOnce = '', first = ''] = ids
+  await appendAll(store, [
+    author.insert(inserted, { title: 'x', userId: 'u1' }),
+    author.insert(updated, { title: 'x', userId: 'u1' }),
+    author.insert(atOnce, { title: 'x', userId: 'u1' }),
+    author.update(atOnce, { title: 'y' }),
+    author.update(first, { title: 'y' }),
+  ])
+  await appendAll(store, [author.update(updated, { title: 'z' })])
+  const states = query<{ isStored: number }>(
+    filename,
+    "SELECT state <> '' AS isStored FROM _kora_records ORDER BY id",
+  )
+  expect(states.map(({ isStored }) => isStored)).toEqual([0, 1, 1, 1])
+  const values = await store.readRecordValues('todos', ids)
+  expect(ids.map((id) => values.get(id)?.values.title)).toEqual(['x', 'z', 'y', 'y'])
+  expect(values.get(updated)?.values.userId).toBe('u1')
+  expect(await damageIn(store)).toEqual([])
+  await store.close()
+})
+
+test('a record whose one insert is gone is reported and not served as another', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  const author = new OperationAuthor('a')
+  await appendAll(store, [author.insert('r', { title: 'x', userId: 'u1' })])
+  const db = new (loadSqliteDriver())(filename)
+  db.exec('DELETE FROM _kora_operations')
+  db.close()
+  expect((await damageIn(store)).map(({ place }) => place)).toContain('record todos/r')
+  await expect(appendAll(store, [author.update('r', { title: 'y' })])).rejects.toMatchObject({
+    code: 'STORE_CORRUPT',
+  })
+  await store.close()
+})
