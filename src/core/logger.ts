@@ -115,6 +115,11 @@ export const LOG_EVENTS = {
     message: 'log compacted',
     fields: 'records, operations, bytes, tombstones, durationMs',
   },
+  compactionLeft: {
+    level: 'info',
+    message: 'compaction left to another server, which is at it',
+    fields: '',
+  },
   compactionFailed: { level: 'error', message: 'compaction failed', fields: 'err' },
   backupFailed: { level: 'error', message: 'backup failed', fields: 'target, err' },
   backupsNotRemoved: {

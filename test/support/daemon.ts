@@ -171,6 +171,8 @@ export interface CliOptions {
   readonly input?: string
   /** Ends it by SIGKILL after so long. */
   readonly killAfterMs?: number
+  /** Ends it by SIGKILL once this resolves. */
+  readonly killWhen?: Promise<unknown>
 }
 
 export interface CliResult extends Exit {
@@ -205,6 +207,7 @@ function runToEnd(args: readonly string[], directory: string, options: CliOption
     stderr += data.toString('utf8')
   })
   child.stdin.end(options.input ?? '')
+  void options.killWhen?.then(() => child.kill('SIGKILL'))
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))

@@ -83,7 +83,11 @@ export class CompactionSchedule {
   async #run(): Promise<number> {
     const { store, logger, everyMs } = this.#options
     try {
-      await store.withCompactionLock(() => this.#compact())
+      const done = await store.withCompactionLock(async () => {
+        await this.#compact()
+        return true
+      })
+      if (done === null) logEvent(logger, LOG_EVENTS.compactionLeft)
       return everyMs
     } catch (error) {
       if (!this.#isStopped) logEvent(logger, LOG_EVENTS.compactionFailed, { err: error })

@@ -5,6 +5,12 @@ import { toStoreError } from './postgres-errors.ts'
 
 const ASK_AGAIN_MS = 250
 
+// The connection of a process that ends is closed by its machine. Of a machine that is gone the
+// database hears nothing: it asks after 10 s of silence, and gives up 15 s later. Its own default is hours.
+const NOTICE_DEATH =
+  "SELECT set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false)," +
+  " set_config('tcp_keepalives_count', '3', false)"
+
 /**
  * Runs the action while no other server of this database and schema runs one under the same name.
  * The lock belongs to a connection of its own, so that it ends with the process, whatever happens.
@@ -19,7 +25,7 @@ export async function withAdvisoryLock<Result>(
   const client = new pg.Client(db.clientConfig)
   client.on('error', () => {}) // whoever holds the lock checks its own work; see schema-migration.ts
   try {
-    await client.connect()
+    await connect(client)
     const key = lockKey(db.schema, name)
     for (let isWaiting = false; !(await tryLock(client, key)); isWaiting = true) {
       if (!isWaiting) onWaiting()
@@ -49,7 +55,7 @@ export async function withAdvisoryLockIfFree<Result>(
   const client = new pg.Client(db.clientConfig)
   client.on('error', () => {}) // two that compact at the same time take turns by the locks of their steps
   try {
-    await client.connect()
+    await connect(client)
     if (!(await tryLock(client, lockKey(db.schema, name)))) return null
     return await action()
   } catch (error) {
@@ -57,6 +63,11 @@ export async function withAdvisoryLockIfFree<Result>(
   } finally {
     await client.end().catch(() => {}) // the lock goes with it
   }
+}
+
+async function connect(client: pg.Client): Promise<void> {
+  await client.connect()
+  await client.query(NOTICE_DEATH)
 }
 
 async function tryLock(client: pg.Client, key: string): Promise<boolean> {

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -34,7 +35,7 @@
 struct control {
   int64_t fail_write;  /* the n-th write from now on fails, half done; 0: none */
   int64_t fail_sync;   /* the n-th sync from now on fails; 0: none */
-  int64_t error;       /* with this errno */
+  int64_t error;       /* with this errno; below 0: the process ends there, by the signal of this number */
   int64_t failed;      /* how many calls were made to fail */
   int64_t writes;      /* how many calls were made at all */
   int64_t syncs;
@@ -115,6 +116,10 @@ static int is_due(int64_t *countdown, int64_t *calls) {
   return 1;
 }
 
+static void end_if_told(void) {
+  if (control->error < 0) kill(getpid(), (int)-control->error);
+}
+
 static int opened(int fd, const char *path, int is_new) {
   if (fd < 0 || fd >= MAX_FD || prefix == NULL) return fd;
   const char *name = name_of(path);
@@ -166,6 +171,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t offset) {
   if (control != NULL && is_due(&control->fail_write, &control->writes)) {
     int error = errno;
     if (length > 1) real_pwrite(fd, bytes, length / 2, offset);
+    end_if_told();
     errno = error;
     return -1;
   }
@@ -204,7 +210,10 @@ int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
 
 static int sync_with(int (*real)(int), int fd) {
   const char *name = name_of_fd(fd);
-  if (name != NULL && control != NULL && is_due(&control->fail_sync, &control->syncs)) return -1;
+  if (name != NULL && control != NULL && is_due(&control->fail_sync, &control->syncs)) {
+    end_if_told();
+    return -1;
+  }
   int result = real(fd);
   if (result != 0) return result;
   if (name != NULL) note('S', name, 0, NULL, 0);

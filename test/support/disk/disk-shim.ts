@@ -72,7 +72,11 @@ export class DiskControl implements Disposable {
     if (isNew) writeSync(this.#file, Buffer.alloc(CONTROL_BYTES), 0, CONTROL_BYTES, 0)
   }
 
-  /** Lets the `count`-th call from now on fail; 0: none. Counts from 0 again what is called. */
+  /**
+   * Lets the `count`-th call from now on fail; 0: none. Counts from 0 again what is called.
+   *
+   * @param errno below 0: the process ends there, by the signal of this number
+   */
   arm(call: FailingCall, count: number, errno: number): void {
     const fields = Buffer.alloc(48)
     fields.writeBigInt64LE(BigInt(count), call === 'write' ? 0 : 8)
