@@ -71,13 +71,17 @@ export async function* createBackup(
   // After the operations: what a compaction has dropped meanwhile is in one of them.
   if (isCompacted) yield* writer.sections('dropped', readDropped(store))
   const droppedMeanwhile = (await store.countDropped()) - droppedBefore
-  if (writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile)) {
-    throw new StoreError(
-      'BACKUP_INTERRUPTED',
-      'The log was replaced while the backup was made. What was written is no backup; make it again.',
-    )
-  }
+  if (!isCompacted && droppedMeanwhile > 0) throw interrupted('compacted for the first time')
+  if (writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile))
+    throw interrupted('replaced')
   yield Buffer.from(formatTrailer({ ...writer.counts, maxDeliverySequence: end, sha256: writer.digest() }))
+}
+
+function interrupted(what: string): StoreError {
+  return new StoreError(
+    'BACKUP_INTERRUPTED',
+    `The log was ${what} while the backup was made. What was written is no backup; make it again.`,
+  )
 }
 
 async function* readNodes(store: BackupSourceStore): AsyncGenerator<string[]> {

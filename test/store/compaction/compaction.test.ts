@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { createView } from '../../../src/core/view.ts'
+import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore } from '../../support/each-store.ts'
@@ -292,6 +293,20 @@ describeEachStore('compaction', (openStore) => {
 
     expect(await appendAll(store, [author.update(ID, { done: true })])).toEqual(['applied'])
     expect(await store.findRecord('todos', ID)).toMatchObject({ title: 'edit 3', done: true })
+  })
+
+  test('makes a backup fail that began before anything was dropped, and so cannot tell of it', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await appendAll(store, editedRecord(new OperationAuthor('a'), 20))
+
+    const making = (async () => {
+      for await (const _ of createBackup(store)) if ((await store.countDropped()) === 0) await compact(store)
+    })()
+
+    await expect(making).rejects.toMatchObject({ code: 'BACKUP_INTERRUPTED' })
+    await using other = await openStore({ schema: todoSchema, nodeId: 'other-server' })
+    await other.importBackup(await store.exportBackup())
+    expect(await other.countDropped()).toBe(19)
   })
 
   test('is in backups: what was dropped is known after a restore, and stays dropped by an older one', async () => {
