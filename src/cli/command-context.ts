@@ -12,6 +12,11 @@ export interface CommandContext {
 export interface ProcessEvents {
   /** A signal that nobody listens to ends the process. @returns a function that ends the subscription */
   onSignal(listener: (signal: 'SIGINT' | 'SIGTERM') => void): () => void
+  /**
+   * Leaves the signals that follow to the system: they end the process at once, however busy it is.
+   * The first process of a container has none that do; it goes on listening.
+   */
+  yieldSignals(): void
   /** What nobody caught. @returns a function that ends the subscription */
   onUncaught(listener: (error: unknown) => void): () => void
   /** Ends the process at once. */

@@ -71,7 +71,7 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
 }
 
 // The rest of the shutdown timeout is for the last connections to be drained and closed.
-const SPREAD_SHARE = 0.6
+const SPREAD_SHARE = 0.7
 
 /** `http: false` takes the operations endpoints off the public listener; a listener of their own keeps them. */
 function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {

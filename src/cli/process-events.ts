@@ -22,6 +22,14 @@ export function listenToProcess(): ProcessEvents {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
+    yieldSignals() {
+      if (process.pid === 1) return
+      // What has come together with the one that is being handled is still told to the listeners.
+      setImmediate(() => {
+        process.off('SIGINT', dispatch)
+        process.off('SIGTERM', dispatch)
+      })
+    },
     onUncaught(listener) {
       // A rejection that nobody handles arrives here as well: Node raises it as an uncaught exception.
       process.on('uncaughtException', listener)

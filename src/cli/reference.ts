@@ -51,7 +51,12 @@ export function contextOfNobody(): CommandContext {
   const output: Pick<Output, 'isTerminal' | 'columns'> = { isTerminal: false, columns: 100 }
   return {
     terminal: { stdout: output, stderr: output, env: {} } as Terminal,
-    processEvents: { onSignal: () => () => {}, onUncaught: () => () => {}, exitNow: () => {} },
+    processEvents: {
+      onSignal: () => () => {},
+      yieldSignals: () => {},
+      onUncaught: () => () => {},
+      exitNow: () => {},
+    },
     setExitCode() {},
   }
 }

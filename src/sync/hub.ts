@@ -7,6 +7,7 @@ import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
 import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
 import { authorizeApplication } from './authorization.ts'
+import { ClosePace } from './close-pace.ts'
 import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
@@ -25,7 +26,6 @@ const FEED_BYTES = 16 * 1024 * 1024
 /** What a stranger may make us decode: a handshake with the vector of some ten thousand nodes. */
 export const HANDSHAKE_FRAME_BYTES = HANDSHAKE_DECODE_LIMITS.maxFrameBytes
 const SWEEP_INTERVAL_MS = 1000
-const MAX_CLOSE_PAUSE_MS = 5 // 200 clients a second return without harm; fewer need not be waited for
 /** How often quiet clients' watermarks follow what they may not see. */
 const SKIP_INTERVAL_SWEEPS = 30
 
@@ -180,12 +180,13 @@ export class SyncHub {
   async stop({ spreadMs = 0 }: StopOptions = {}): Promise<void> {
     this.#isStopping = true
     const sessions = [...this.#sessions.values()]
-    const pauseMs = Math.min(spreadMs / sessions.length, MAX_CLOSE_PAUSE_MS)
+    const pace = new ClosePace({ runtime: this.#runtime, connections: sessions.length, spreadMs })
     await Promise.all(
       sessions.map(async (session, index) => {
-        await this.#sleep(pauseMs * index)
+        await pace.begins(index)
         session.stopReading()
         await session.settled()
+        await pace.turn()
         session.close('SERVER_STOPPING')
       }),
     )
@@ -329,11 +330,6 @@ export class SyncHub {
       session.onDeliveryFailed(error)
       return false
     }
-  }
-
-  #sleep(delayMs: number): Promise<void> {
-    if (delayMs <= 0) return Promise.resolve()
-    return new Promise((resolve) => void this.#runtime.setTimer(delayMs, resolve))
   }
 }
 

@@ -72,6 +72,7 @@ export class Workspace {
 
 const noProcessEvents: ProcessEvents = {
   onSignal: () => () => {},
+  yieldSignals: () => {},
   onUncaught: () => () => {},
   exitNow: (code) => {
     throw new Error(`the command ended the process with ${code}`)

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { createSqliteServerStore } from '../../src/index.ts'
 import { sleep } from '../support/cluster.ts'
@@ -15,6 +15,7 @@ const HARMLESS_PER_SECOND = 250
 const LARGEST_SHARE = 0.25
 const SECOND_SIGNAL_MS = sized(3000, 200) // more where other tests run beside
 const GOING_AWAY = 1001
+const IS_LINUX = process.platform === 'linux' // where a process can be watched without waiting for events
 
 test(
   'a server that is told to stop answers what it took, sends its clients away one after the other, and ends',
@@ -49,44 +50,92 @@ test(
   timeoutMs(120_000),
 )
 
-test('a second signal ends a server that drains at once', async () => {
-  await using daemon = await startDaemon()
-  const clients = await openWriters(daemon, 200)
-  await sleep(500)
-
-  const ended = daemon.kill('SIGTERM')
-  await Promise.race(clients.map((client) => client.ended)) // it drains
-  const toldAt = performance.now()
-  process.kill(daemon.pid, 'SIGTERM')
-  const { code } = await ended
-  const tookMs = performance.now() - toldAt
-
-  expect(code).toBe(143)
-  expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
-  reportFigures('second signal', { 'ms to the end': Math.round(tookMs) })
-  for (const client of clients) client.end()
-}, 60_000)
-
-test.runIf(process.platform === 'linux' && process.getuid?.() === 0)(
-  'the first process of a container, which no signal ends by default, drains and ends as any other',
+test.runIf(IS_LINUX)(
+  'a second signal ends a server that drains at once',
   async () => {
-    await using daemon = await startDaemon({
-      launcher: ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'],
-    } satisfies DaemonOptions)
-    const clients = await openWriters(daemon, 20)
+    await using daemon = await startDaemon()
+    const clients = await openWriters(daemon, CLIENTS)
     await sleep(500)
 
-    process.kill(childOf(daemon.pid), 'SIGTERM')
-    const { code } = await daemon.exited
-    const ends = await Promise.all(clients.map(({ ended }) => ended))
-    const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
+    const ended = daemon.kill('SIGTERM')
+    await Promise.race(clients.map((client) => client.ended)) // it drains
+    const tookMs = msToEnd(daemon.pid)
+    const exit = await ended
 
-    expect(code).toBe(0)
-    expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
-    expect(acknowledged.length).toBeGreaterThan(20)
-    expect(await findLost(daemon, acknowledged)).toEqual([])
+    expect(exit).toEqual({ code: null, signal: 'SIGTERM' }) // which shells report as 143
+    expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
+    reportFigures('second signal', { 'ms to the end': Math.round(tookMs) })
+    for (const client of clients) client.end()
   },
   60_000,
+)
+
+test.runIf(IS_LINUX)(
+  'a second signal ends a server whose event loop turns no more',
+  async () => {
+    const blockedMs = 20_000
+    await using daemon = await startDaemon({
+      files: {
+        'kora.config.mjs': `
+        process.once('SIGTERM', () => setTimeout(() => {
+          process.stderr.write('blocked')
+          for (const until = Date.now() + ${blockedMs}; Date.now() < until; );
+        }, 100))
+        export default {}`,
+      },
+    })
+    const clients = await openWriters(daemon, 200) // enough to drain for longer than that
+
+    const ended = daemon.kill('SIGTERM')
+    await expect.poll(() => daemon.output, { timeout: 5000 }).toContain('blocked')
+    const tookMs = msToEnd(daemon.pid)
+    const exit = await ended
+
+    expect(exit).toEqual({ code: null, signal: 'SIGTERM' })
+    expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
+    for (const client of clients) client.end()
+  },
+  60_000,
+)
+
+describe.runIf(IS_LINUX && process.getuid?.() === 0)(
+  'the first process of a container, which no signal ends by default',
+  () => {
+    const inContainer: DaemonOptions = {
+      launcher: ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'],
+    }
+
+    test('drains and ends as any other', async () => {
+      await using daemon = await startDaemon(inContainer)
+      const clients = await openWriters(daemon, 20)
+      await sleep(3 * WRITE_INTERVAL_MS)
+
+      process.kill(childOf(daemon.pid), 'SIGTERM')
+      const { code } = await daemon.exited
+      const ends = await Promise.all(clients.map(({ ended }) => ended))
+      const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
+
+      expect(code).toBe(0)
+      expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
+      expect(acknowledged.length).toBeGreaterThan(20)
+      expect(await findLost(daemon, acknowledged)).toEqual([])
+    }, 60_000)
+
+    test('ends at once on a second signal', async () => {
+      await using daemon = await startDaemon(inContainer)
+      const clients = await openWriters(daemon, 200)
+      const pid = childOf(daemon.pid)
+
+      process.kill(pid, 'SIGTERM')
+      await Promise.race(clients.map((client) => client.ended))
+      const tookMs = msToEnd(pid)
+      const { code } = await daemon.exited
+
+      expect(code).toBe(143)
+      expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
+      for (const client of clients) client.end()
+    }, 60_000)
+  },
 )
 
 /** A client that writes one operation after the other until it is sent away. */
@@ -175,6 +224,22 @@ async function openWriters({ url }: Daemon, count: number): Promise<Writer[]> {
 function childOf(pid: number): number {
   const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
   return Number(child)
+}
+
+/** From a SIGTERM to the end of the process. Waits without an event loop: that of this process has clients to hear of. */
+function msToEnd(pid: number): number {
+  const toldAt = performance.now()
+  process.kill(pid, 'SIGTERM')
+  while (isAlive(pid)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2)
+  return performance.now() - toldAt
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
 }
 
 async function findLost(daemon: Daemon, acknowledgedIds: readonly string[]): Promise<string[]> {

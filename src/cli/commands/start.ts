@@ -100,6 +100,7 @@ function runUntilStopped(
         return
       }
       isStopping = true
+      processEvents.yieldSignals()
       void stopWithin(daemon, timeoutMs, logger).then((code) => {
         offSignal()
         offUncaught()

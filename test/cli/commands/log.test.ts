@@ -87,6 +87,7 @@ describe('log', () => {
         interrupt = () => listener('SIGINT')
         return () => {}
       },
+      yieldSignals: () => {},
       onUncaught: () => () => {},
       exitNow: () => {},
     }

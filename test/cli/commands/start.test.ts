@@ -17,6 +17,9 @@ class SimulatedProcess implements ProcessEvents {
     return () => this.#signalListeners.delete(listener)
   }
 
+  /** What it simulates has no system below it that could end it. */
+  yieldSignals(): void {}
+
   onUncaught(listener: (error: unknown) => void): () => void {
     this.#uncaughtListeners.add(listener)
     return () => this.#uncaughtListeners.delete(listener)

@@ -1,0 +1,60 @@
+import type { Runtime } from '../core/runtime.ts'
+
+const MAX_PAUSE_MS = 6 // some 160 clients a second return without harm; fewer need not be waited for
+const SCHEDULED_SHARE = 0.9 // of the time; the rest is for what a standstill delays
+const WINDOW_MS = 1000
+
+export interface ClosePaceOptions {
+  readonly runtime: Runtime
+  readonly connections: number
+  /** Time after which nobody waits any longer, in ms; 0: nobody waits. */
+  readonly spreadMs: number
+}
+
+/**
+ * Spreads the closing of many connections, so that their clients do not all return at once. Each is
+ * given the time to begin, and takes its turn when it has been answered: what waited for one slow
+ * commit, or for a machine that had no time for us, must not be closed together after it.
+ */
+export class ClosePace {
+  readonly #runtime: Runtime
+  readonly #startedAt: number
+  readonly #spreadMs: number
+  readonly #pauseMs: number
+  readonly #maxPerWindow: number
+  readonly #closedAt: number[] = []
+  #lastTurn: Promise<void> = Promise.resolve()
+
+  constructor({ runtime, connections, spreadMs }: ClosePaceOptions) {
+    this.#runtime = runtime
+    this.#startedAt = runtime.monotonicNow()
+    this.#spreadMs = spreadMs
+    this.#pauseMs = Math.min((spreadMs * SCHEDULED_SHARE) / connections, MAX_PAUSE_MS)
+    this.#maxPerWindow = Math.ceil(WINDOW_MS / this.#pauseMs)
+  }
+
+  /** Resolves when it is time for the connection of this index, from 0, to take nothing more. */
+  begins(index: number): Promise<void> {
+    return this.#sleepUntil(this.#startedAt + this.#pauseMs * index)
+  }
+
+  /** Resolves when one more connection may be closed. */
+  turn(): Promise<void> {
+    this.#lastTurn = this.#lastTurn.then(() => this.#waitForRoom())
+    return this.#lastTurn
+  }
+
+  async #waitForRoom(): Promise<void> {
+    const earlier = this.#closedAt.at(-this.#maxPerWindow)
+    if (earlier !== undefined) {
+      await this.#sleepUntil(Math.min(earlier + WINDOW_MS, this.#startedAt + this.#spreadMs))
+    }
+    this.#closedAt.push(this.#runtime.monotonicNow())
+  }
+
+  #sleepUntil(at: number): Promise<void> {
+    const delayMs = at - this.#runtime.monotonicNow()
+    if (delayMs <= 0) return Promise.resolve()
+    return new Promise((resolve) => void this.#runtime.setTimer(delayMs, resolve))
+  }
+}
