@@ -1,7 +1,7 @@
 import { StoreError } from '../../core/errors.ts'
 import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
 import { LAYOUT_STATEMENTS, LAYOUT_STEPS, LAYOUT_VERSION } from './layout.ts'
-import { toOpenError } from './sqlite-errors.ts'
+import { isBusy, toOpenError } from './sqlite-errors.ts'
 
 export interface OpenOptions {
   /** A path, or `:memory:`. */
@@ -26,6 +26,7 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
     prepareLayout(db, options)
     requireWal(db, options)
     db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`)
+    requireWritable(db, options)
     return db
   } catch (error) {
     db?.close()
@@ -60,6 +61,16 @@ function requireWal(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions): 
   if (isReadOnly || filename === ':memory:') return
   const mode = db.pragma('journal_mode', { simple: true })
   if (mode !== 'wal') throw cannotUse(filename, `it stays in journal mode "${mode}"; WAL is needed.`)
+}
+
+/** SQLite opens a file that it may not write all the same, for reading. Who else holds its lock, writes it. */
+function requireWritable(db: SqliteDatabase, { isReadOnly }: OpenOptions): void {
+  if (isReadOnly) return
+  try {
+    db.exec('DELETE FROM _kora_meta WHERE 0') // BEGIN IMMEDIATE would only read where it cannot write
+  } catch (error) {
+    if (!isBusy(error)) throw error
+  }
 }
 
 /** The driver is built so that WAL alone means NORMAL: set it always, and see that it holds. */

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createView } from '../../../src/core/view.ts'
@@ -11,6 +11,7 @@ import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { openDatabase } from '../../../src/store/sqlite/open-database.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import type { CollectionQueryOptions, SchemaProgress } from '../../../src/store/store.ts'
+import { canMount, SmallDisk } from '../../support/disk/small-disk.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { settle, simulatedRuntime } from '../../support/simulated-runtime.ts'
@@ -290,4 +291,38 @@ test('can be closed and read only where the directory is read only', () => {
     encoding: 'utf8',
   })
   expect([status, stderr.includes('Error')]).toEqual([0, false])
+})
+
+test.runIf(canMount('a store on a read-only disk'))(
+  'is not opened for writing where it can only be read, as after a crash',
+  async () => {
+    using directory = temporaryDirectory()
+    using disk = new SmallDisk(8)
+    const filename = join(directory.path, 'store.db')
+    const copy = join(disk.path, 'store.db')
+    const store = createSqliteServerStore({ filename })
+    for (const suffix of ['', '-wal', '-shm']) copyFileSync(`${filename}${suffix}`, `${copy}${suffix}`)
+    await store.close()
+    disk.isReadOnly = true
+
+    expect(() => createSqliteServerStore({ filename: copy })).toThrow(
+      expect.objectContaining({
+        code: 'STORE_OPEN_FAILED',
+        message: expect.stringContaining('read-only file system'),
+      }),
+    )
+  },
+)
+
+test('is opened while another program holds its write lock', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const first = openDatabase({ filename, durability: 'normal', isReadOnly: false })
+  first.exec('BEGIN IMMEDIATE')
+
+  const second = openDatabase({ filename, durability: 'normal', isReadOnly: false })
+
+  expect(second.pragma('journal_mode', { simple: true })).toBe('wal')
+  second.close()
+  first.close()
 })
