@@ -67,7 +67,8 @@ export const ERROR_CODES = {
     remedy: 'Make the backup again; what was written of this one cannot be restored.',
   },
   BACKUP_NOT_WRITTEN: {
-    meaning: 'The folder for a backup is not there, cannot be written, or is full.',
+    meaning:
+      'A folder for a backup, or for the copy of one that is piped in, is not there, cannot be written, or is full.',
     remedy: 'The message names the folder and what to correct. Nothing of a failed backup is left.',
   },
   BUCKET_FAILED: {

@@ -2,6 +2,7 @@ import { createReadStream, type ReadStream } from 'node:fs'
 import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { toFolderError } from './write-backup-file.ts'
 
 /** The bytes of a backup, or a function that begins to read them anew each time. */
 export type BackupSource = AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>)
@@ -39,7 +40,7 @@ class SpooledBackup implements OpenedBackup {
   }
 
   async *#spool(): AsyncGenerator<Uint8Array> {
-    this.#directory = await mkdtemp(join(tmpdir(), 'kora-restore-'))
+    this.#directory = await makeTemporaryDirectory()
     const file = await open(fileIn(this.#directory), 'wx', 0o600)
     try {
       for await (const chunk of this.#source) {
@@ -53,6 +54,14 @@ class SpooledBackup implements OpenedBackup {
 
   async close(): Promise<void> {
     if (this.#directory !== null) await rm(this.#directory, { recursive: true, force: true })
+  }
+}
+
+async function makeTemporaryDirectory(): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), 'kora-restore-'))
+  } catch (error) {
+    throw toFolderError(error, tmpdir())
   }
 }
 

@@ -75,7 +75,8 @@ async function firstLine(reader: ByteReader): Promise<string> {
   try {
     return await reader.line(MAX_LINE_BYTES)
   } catch (error) {
-    if (error instanceof StoreError) throw invalidBackup('it is not a backup of kora-server')
+    const isOfTheBytes = error instanceof StoreError && error.code === 'BACKUP_INVALID'
+    if (isOfTheBytes) throw invalidBackup('it is not a backup of kora-server')
     throw error
   }
 }

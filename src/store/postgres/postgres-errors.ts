@@ -38,7 +38,7 @@ export function toOpenError(failure: unknown, name: string): unknown {
   const code = sqlStateOf(error) ?? systemCodeOf(error)
   const reason =
     OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ??
-    (isUnanswered(error) ? NO_ANSWER : undefined) ??
+    (isUnanswered(error) ? NO_ANSWER : isHungUp(error) ? HUNG_UP : undefined) ??
     failureOf(error)?.reason ??
     certificateReasonOf(error)
   if (reason === undefined) return error
@@ -114,6 +114,8 @@ const UNKNOWN_HOST =
   'the host name does not resolve. Correct the connection string, or see to the name servers.'
 const NO_ANSWER =
   'nothing answered in time. Correct host and port, or let the firewalls between pass connections to it.'
+const HUNG_UP =
+  'what listens there ended the connection. See whether it is PostgreSQL, and what its log says.'
 
 const OPEN_FAILURES = [
   { prefix: '28P01', reason: 'user name or password is wrong. Check the connection string.' },
@@ -153,6 +155,10 @@ function systemCodeOf(error: unknown): string | null {
   // Where a name has several addresses, each of them has failed.
   if (Array.isArray(errors) && errors.length > 0) return systemCodeOf(errors[0])
   return typeof code === 'string' && SYSTEM_CODES.test(code) ? code : null
+}
+
+function isHungUp(error: unknown): boolean {
+  return error instanceof Error && /^Connection (terminated unexpectedly|ended)/.test(error.message)
 }
 
 /** The driver has no code for these. */

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
@@ -174,6 +174,20 @@ describeEachStore('backups in sections', (openStore) => {
     await restoreBackup(store, inPieces(backup.subarray(0, 300)), 'merge').catch(() => {})
 
     expect(left().filter((name) => !before.includes(name))).toEqual([])
+  })
+
+  test('say which folder they are kept in meanwhile, where that cannot be written', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const backup = await collect(store)
+    vi.stubEnv('TMPDIR', '/nowhere/at/all')
+    try {
+      await expect(restoreBackup(store, inPieces(backup), 'empty')).rejects.toMatchObject({
+        code: 'BACKUP_NOT_WRITTEN',
+        message: '/nowhere/at/all does not exist. Create it, or choose another.',
+      })
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 
   test('go on with the number of the server’s own operations', async () => {

@@ -20,9 +20,12 @@ function listeningLogger(): Logger & { readonly messages: [string, LogFields][] 
 }
 
 /** A port that takes connections and never says a word. */
-async function listenSilently(): Promise<AsyncDisposable & { readonly port: number }> {
+async function listenAs(manner: 'silent' | 'hangs up'): Promise<AsyncDisposable & { readonly port: number }> {
   const sockets: Socket[] = []
-  const server = createServer((socket) => void sockets.push(socket))
+  const server = createServer((socket) => {
+    sockets.push(socket)
+    if (manner === 'hangs up') socket.once('data', () => socket.end())
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
   return {
@@ -105,17 +108,20 @@ describe('opening', () => {
     expect(String(error)).not.toContain(decodeURIComponent(password))
   })
 
-  test('says that nothing answers, and what may be in the way', async () => {
-    await using silent = await listenSilently()
+  test.each([
+    ['nothing answers', 'silent', /nothing answered in time\. Correct host and port/],
+    ['something else listens', 'hangs up', /ended the connection\. See whether it is PostgreSQL/],
+  ] as const)('says that %s, and what may be the reason', async (_, manner, reason) => {
+    await using other = await listenAs(manner)
 
     const opening = createPostgresServerStore({
-      connectionString: `postgres://kora@127.0.0.1:${silent.port}/app`,
+      connectionString: `postgres://kora@127.0.0.1:${other.port}/app`,
       connectTimeoutMs: 200,
     })
 
     await expect(opening).rejects.toMatchObject({
       code: 'STORE_OPEN_FAILED',
-      message: expect.stringMatching(/nothing answered in time\. Correct host and port/),
+      message: expect.stringMatching(reason),
     })
   })
 
