@@ -9,8 +9,8 @@ import type { FeedWindow, SharedView } from './views.ts'
 
 /** What a delivery stream needs of its session. */
 export interface DeliveryTarget {
-  /** Hands an encoded batch to the connection. */
-  sendDelivery(frame: Frame, entries: readonly LogEntry[]): void
+  /** Hands an encoded batch of so many operations to the connection. */
+  sendDelivery(frame: Frame, operations: number): void
   /** True while the connection can take more without filling its send buffer. */
   canSend(): boolean
   /** The initial stream has been handed over completely. */
@@ -89,6 +89,7 @@ export class DeliveryStream {
     this.#scannedTo = options.from
     this.#acknowledged = options.from
     this.#lastProgressAt = options.runtime.monotonicNow()
+    options.view.catchUpFrames.join()
   }
 
   get acknowledgedSequence(): number {
@@ -187,7 +188,9 @@ export class DeliveryStream {
   }
 
   stop(): void {
+    if (this.#isStopped) return
     this.#isStopped = true
+    if (!this.#isCaughtUp) this.#options.view.catchUpFrames.leave()
   }
 
   #hasRoom(): boolean {
@@ -223,6 +226,19 @@ export class DeliveryStream {
   }
 
   async #sendNextPage(): Promise<void> {
+    const key = this.#catchUpKey()
+    if (key === null) return this.#readNextPage(null)
+    if (this.#sendShared(key)) return
+    const { runtime, view } = this.#options
+    // Those who are behind find what was read before them: they go first, so that nobody runs away.
+    await new Promise<void>((resolve) => runtime.defer(resolve))
+    await view.catchUpFrames.whenMade(key)
+    if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
+    await view.catchUpFrames.make(key, this.#readNextPage(key))
+  }
+
+  /** @param key under which others find the batch; null where it is for this client alone */
+  async #readNextPage(key: string | null): Promise<void> {
     const { store, view, batchSize, initialEnd } = this.#options
     const generation = this.#generation
     const page = await store.readDelivery({
@@ -240,14 +256,42 @@ export class DeliveryStream {
     const entries = this.#withoutOwn(visible)
     this.#scannedTo = max
     if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
-      // Frames of pages are not shared: pages kept for clients side by side took 60 % more memory, no less CPU.
-      this.#sendBatch(entries, { max, isFinal, frames: null })
+      const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
+      if (key !== null && hasMore && entries.length === visible.length) {
+        view.catchUpFrames.add(key, { frame, max, entryCount: entries.length, authors: authorsOf(entries) })
+      }
     }
     if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
   }
 
+  // ── what those who catch up side by side are sent alike ────────────────────────────────────
+
+  /**
+   * All that the bytes of the next batch depend on beside the log, the view and what is the client's
+   * own; null where nobody else is at the same place.
+   */
+  #catchUpKey(): string | null {
+    const { view, knownFields } = this.#options
+    if (this.#isCaughtUp || this.#scannedTo !== this.#chainEnd || !view.catchUpFrames.isShared) return null
+    return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${knownFields?.version ?? ''}`
+  }
+
+  /** @returns false where the next batch has not been made, or holds what is the client's own */
+  #sendShared(key: string): boolean {
+    const { view, nodeId, ownSequence } = this.#options
+    const batch = view.catchUpFrames.get(key)
+    if (batch === undefined || (batch.authors.get(nodeId) ?? Number.POSITIVE_INFINITY) <= ownSequence) {
+      return false
+    }
+    this.#batchIndex++
+    this.#scannedTo = batch.max
+    this.#sendFrame(batch.frame, batch.max, batch.entryCount)
+    return true
+  }
+
   #finishInitialStream(): void {
     this.#isCaughtUp = true
+    this.#options.view.catchUpFrames.leave()
     this.#initialEnd = this.#scannedTo
     this.#target.onCaughtUp()
   }
@@ -264,7 +308,7 @@ export class DeliveryStream {
   #sendBatch(
     entries: readonly LogEntry[],
     { max, isFinal, frames }: { max: number; isFinal: boolean; frames: Map<string, Frame> | null },
-  ): void {
+  ): Frame {
     const base = this.#chainEnd
     const batchIndex = this.#isCaughtUp ? 0 : this.#batchIndex++
     const { format } = this.#target
@@ -292,11 +336,16 @@ export class DeliveryStream {
         if (isWhole) frames.set(wholeKey, frame)
       }
     }
+    this.#sendFrame(frame, max, entries.length)
+    return frame
+  }
+
+  #sendFrame(frame: Frame, max: number, entryCount: number): void {
     if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
     this.#inFlight.push({ max, bytes: frame.bytes.byteLength })
     this.#inFlightBytes += frame.bytes.byteLength
     this.#chainEnd = max
-    this.#target.sendDelivery(frame, entries)
+    this.#target.sendDelivery(frame, entryCount)
   }
 
   #dropAcknowledged(): void {
@@ -308,6 +357,15 @@ export class DeliveryStream {
     }
     if (count > 0) this.#inFlight.splice(0, count)
   }
+}
+
+function authorsOf(entries: readonly LogEntry[]): ReadonlyMap<string, number> {
+  const lowest = new Map<string, number>()
+  for (const { nodeId, sequenceNumber } of entries) {
+    const known = lowest.get(nodeId)
+    if (known === undefined || sequenceNumber < known) lowest.set(nodeId, sequenceNumber)
+  }
+  return lowest
 }
 
 /** The delivery sequence of the last entry. */

@@ -123,7 +123,7 @@ export class LegacyDelivery {
     if (this.#resends > 0) return 'stalled'
     this.#resends++
     this.#lastProgressAt = this.#options.runtime.monotonicNow()
-    for (const { frame, batch } of this.#inFlight) this.#target.sendDelivery(frame, batch.entries)
+    for (const { frame, batch } of this.#inFlight) this.#target.sendDelivery(frame, batch.entries.length)
     return 'resent'
   }
 
@@ -211,7 +211,7 @@ export class LegacyDelivery {
     )
     if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
     this.#inFlight.push({ messageId, frame, batch, isAcknowledged: false })
-    this.#target.sendDelivery(frame, entries)
+    this.#target.sendDelivery(frame, entries.length)
   }
 
   // ── the delta ──────────────────────────────────────────────────────────────────────────────

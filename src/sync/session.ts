@@ -14,7 +14,6 @@ import type {
   WireFormat,
 } from '../protocol/messages.ts'
 import { receiveMessage } from '../protocol/receive.ts'
-import type { LogEntry } from '../store/store.ts'
 import type { ClientAccess } from './authorization.ts'
 import { Backlog } from './backlog.ts'
 import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
@@ -154,9 +153,9 @@ export class Session implements ViewReader, DeliveryTarget {
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
-  sendDelivery(frame: Frame, entries: readonly LogEntry[]): void {
+  sendDelivery(frame: Frame, operations: number): void {
     if (this.#state === 'closed') return
-    this.#context.stats.operationsSent += entries.length
+    this.#context.stats.operationsSent += operations
     this.#sendFrame(frame)
     this.#context.watchProgress(this)
   }

@@ -1,6 +1,7 @@
 import { isVisible, type ScopeKey, type View } from '../core/view.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
+import { CatchUpFrames } from './catch-up-frames.ts'
 import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
@@ -21,6 +22,7 @@ export class SharedView {
    * every session that keeps up has been sent them.
    */
   readonly frames = new Map<string, Frame>()
+  readonly catchUpFrames = new CatchUpFrames()
   readonly #window: FeedWindow
   /** Everything visible above this delivery sequence was given to this view, and is still here. */
   #completeAbove: number

@@ -4,6 +4,7 @@ import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import type { DeliveryPage, DeliveryQuery } from '../../src/store/store.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
@@ -275,4 +276,72 @@ test('a store that did not answer once is asked again by the next connection', a
   const second = await connect('second')
 
   expect(second.sentOfType('handshake-response')).toMatchObject([{ accepted: true }])
+})
+
+/** A store that says which pages were asked of it. */
+class CountedStore extends MemoryServerStore {
+  readonly pages: number[] = []
+
+  override readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+    this.pages.push(query.after)
+    return super.readDelivery(query)
+  }
+}
+
+test('what clients that catch up side by side are sent is read once', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const stored = inserts(new OperationAuthor('author'), 950)
+  await storeAll(store, stored)
+
+  const clients = await Promise.all(['a', 'b', 'c', 'd'].map((nodeId) => connect(nodeId)))
+
+  for (const client of clients) expect(operationIds(client)).toEqual(stored.map(({ id }) => id))
+  // The first page is read by the client that is still alone, and the last by each.
+  const between = store.pages.filter((after) => after > 0 && after < 900)
+  expect(between).toEqual([100, 200, 300, 400, 500, 600, 700, 800])
+})
+
+test('clients that catch up side by side are sent what differs between them', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const stored = inserts(new OperationAuthor('author'), 350)
+  const own = inserts(new OperationAuthor('phone'), 50)
+  const all = [...stored.slice(0, 120), ...own, ...stored.slice(120)]
+  await storeAll(store, all)
+  const since = { lastDeliverySequence: 100, versionVector: { phone: 50, author: 0 } }
+
+  const [tablet, phone, binary, fresh] = await Promise.all([
+    connect('tablet', { handshake: { lastDeliverySequence: 100 } }),
+    connect('phone', { handshake: since }),
+    connect('binary', { handshake: { lastDeliverySequence: 100, supportedWireFormats: ['protobuf'] } }),
+    connect('fresh'),
+  ])
+
+  const ids = all.map(({ id }) => id)
+  const ofOthers = all.filter(({ nodeId }) => nodeId !== 'phone').map(({ id }) => id)
+  expect(operationIds(fresh)).toEqual(ids)
+  expect(operationIds(tablet)).toEqual(ids.slice(100))
+  expect(operationIds(binary)).toEqual(ids.slice(100))
+  expect(operationIds(phone)).toEqual(ofOthers.slice(100))
+  for (const client of [tablet, phone, binary, fresh]) {
+    const chain = deliveries(client)
+    expect(chain.map(({ batchIndex }) => batchIndex)).toEqual(chain.map((_, index) => index))
+    expect(chain.map(({ isFinal }) => isFinal)).toEqual(chain.map((_, index) => index === chain.length - 1))
+    chain.slice(1).forEach((batch, index) => {
+      expect(batch.baseDeliverySequence).toBe(chain[index]?.maxDeliverySequence)
+    })
+  }
+})
+
+test('nothing is kept for clients once none of them catches up any more', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  await storeAll(store, inserts(new OperationAuthor('author'), 350))
+
+  await Promise.all(['a', 'b'].map((nodeId) => connect(nodeId)))
+  store.pages.length = 0
+  await connect('late')
+
+  expect(store.pages).toEqual([0, 100, 200, 300])
 })
