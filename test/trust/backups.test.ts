@@ -25,7 +25,7 @@ const BEFORE = sized(60, 5000) // operations that are stored before the backup b
 const AFTER = sized(20, 200) // and that the devices are ahead of it by, at least
 /** Every so manieth byte of a backup is damaged. */
 const DAMAGE_STEP = 1000
-const WAIT_MS = 60_000
+const WAIT_MS = sized(60_000, 600_000)
 
 const random = randomOf(seedOf('backups'))
 

@@ -23,7 +23,7 @@ const RECORDS = sized(60, 200) // two steps of a compaction, or six
 const EDITS = sized(40, 60) // of each record
 const KILLS = sized(2, 100)
 const FIRE_MS = sized(3000, 180_000)
-const WAIT_MS = 60_000
+const WAIT_MS = sized(60_000, 600_000)
 const SIGKILL = 9
 
 const random = randomOf(seedOf('compaction'))

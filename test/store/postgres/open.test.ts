@@ -19,12 +19,12 @@ function listeningLogger(): Logger & { readonly messages: [string, LogFields][] 
   return { ...silentLogger, info: note, warn: note, error: note, messages }
 }
 
-/** A port that takes connections and never says a word. */
-async function listenAs(manner: 'silent' | 'hangs up'): Promise<AsyncDisposable & { readonly port: number }> {
+/** A port that takes connections and answers what is said first like this; null: never a word. */
+async function listenWith(answer: Buffer | null): Promise<AsyncDisposable & { readonly port: number }> {
   const sockets: Socket[] = []
   const server = createServer((socket) => {
     sockets.push(socket)
-    if (manner === 'hangs up') socket.once('data', () => socket.end())
+    if (answer !== null) socket.once('data', () => socket.end(answer))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
@@ -35,6 +35,14 @@ async function listenAs(manner: 'silent' | 'hangs up'): Promise<AsyncDisposable 
       server.close()
     },
   }
+}
+
+/** What PostgreSQL answers before it has recovered. */
+function startingUp(): Buffer {
+  const fields = Buffer.from('SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0')
+  const head = Buffer.from('E\0\0\0\0')
+  head.writeInt32BE(fields.length + 4, 1)
+  return Buffer.concat([head, fields])
 }
 
 describe('opening', () => {
@@ -109,10 +117,11 @@ describe('opening', () => {
   })
 
   test.each([
-    ['nothing answers', 'silent', /nothing answered in time\. Correct host and port/],
-    ['something else listens', 'hangs up', /ended the connection\. See whether it is PostgreSQL/],
-  ] as const)('says that %s, and what may be the reason', async (_, manner, reason) => {
-    await using other = await listenAs(manner)
+    ['nothing answers', null, /nothing answered in time\. Correct host and port/],
+    ['something else listens', Buffer.from(''), /ended the connection\. See whether it is PostgreSQL/],
+    ['it is not up yet', startingUp(), /it is starting or stopping\. Start again once it is up/],
+  ])('says that %s, and what may be the reason', async (_, answer, reason) => {
+    await using other = await listenWith(answer)
 
     const opening = createPostgresServerStore({
       connectionString: `postgres://kora@127.0.0.1:${other.port}/app`,
