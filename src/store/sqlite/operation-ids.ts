@@ -48,6 +48,7 @@ export class OperationIds {
     const row = sequence === undefined ? undefined : this.#statements.entry.get(sequence)
     const waiting = row && wireJsonOf(row)
     if (waiting !== undefined && operationIdOf(waiting) === operationId) return waiting
+    if (this.#statements.isIndexed.get(key) === undefined) return undefined // as nearly always
     const indexed = this.#statements.indexed.all(key).map(wireJsonOf)
     return indexed.find((wireJson) => operationIdOf(wireJson) === operationId)
   }
@@ -147,6 +148,7 @@ function prepareStatements(db: SqliteDatabase) {
     entry: db
       .prepare<[number], EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM _kora_operations WHERE seq = ?`)
       .raw(),
+    isIndexed: db.prepare<[number], number>('SELECT 1 FROM _kora_operation_ids WHERE id_key = ?').pluck(),
     indexed: db
       .prepare<[number], EntryRow>(
         `SELECT ${ENTRY_COLUMNS} FROM _kora_operation_ids JOIN _kora_operations USING (seq)
