@@ -41,7 +41,7 @@ export class ClientAccess {
   readonly #nodeId: string
   readonly #auth: AuthContext
   readonly #context: AuthorizationContext
-  readonly #asOwner: WriteAccess
+  readonly #asCarrier: WriteAccess
   readonly #asOther: WriteAccess
   readonly #onOwnNode: WriteAccess
 
@@ -56,7 +56,7 @@ export class ClientAccess {
     this.#auth = auth
     this.#context = context
     const scope = auth.scopes ?? null
-    this.#asOwner = createWriteAccess(scope, 'owner')
+    this.#asCarrier = createWriteAccess(scope, 'carrier')
     this.#asOther = createWriteAccess(scope, 'nobody')
     this.#onOwnNode = createWriteAccess(scope, speaker)
   }
@@ -86,8 +86,8 @@ export class ClientAccess {
     const { store, isOpen } = this.#context
     // The server's own numbers are its own: a client could use them up.
     if (nodeId === store.getNodeId()) return this.#asOther
-    if (isOpen) return this.#asOwner
     if (nodeId === this.#nodeId) return this.#onOwnNode
+    if (isOpen) return this.#asCarrier
     return this.#auth.isAnonymous === true ? this.#asOther : this.#writesAsRegistered(nodeId)
   }
 
@@ -108,7 +108,7 @@ export class ClientAccess {
 
   async #writesAsRegistered(nodeId: string): Promise<WriteAccess> {
     const registrations = await this.#context.store.readNodes([nodeId])
-    return registrations.get(nodeId)?.userId === this.#auth.userId ? this.#asOwner : this.#asOther
+    return registrations.get(nodeId)?.userId === this.#auth.userId ? this.#asCarrier : this.#asOther
   }
 }
 

@@ -75,12 +75,35 @@ describeEachStore('append', (openStore) => {
     const author = new OperationAuthor('a')
     const [first, second] = [author.insert('r1', { title: 'x' }), author.insert('r2', { title: 'y' })]
 
-    await appendAll(store, [second], { advancesVector: false })
+    await appendAll(store, [second], { speaker: 'nobody' })
     expect([...(await store.getVersionVector())]).toEqual([])
     await appendAll(store, [first])
     expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
     await appendAll(store, [second])
     expect([...(await store.getVersionVector())]).toEqual([['a', 2]])
+  })
+
+  test('does not move the version vector for what another device repeats, which may lie beyond a gap', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const [first, lost, third] = ['r1', 'r2', 'r3'].map((id) => author.insert(id, { title: id }))
+    if (!first || !lost || !third) throw new Error('Three were made')
+    await appendAll(store, [first])
+    await appendAll(store, [third], { speaker: 'nobody' })
+
+    expect(await appendAll(store, [third], { speaker: 'carrier' })).toEqual(['duplicate'])
+    expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
+    expect(await appendAll(store, [lost, third])).toEqual(['applied', 'duplicate'])
+    expect([...(await store.getVersionVector())]).toEqual([['a', 3]])
+  })
+
+  test('moves the version vector for what another device brings back', async () => {
+    await using store = await openStore()
+    const operation = new OperationAuthor('a').insert('r1', { title: 'x' })
+
+    await appendAll(store, [operation], { speaker: 'carrier' })
+
+    expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
   })
 
   test('does not move the version vector for refused operations', async () => {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
 import type { ScopeMap } from '../../src/core/scope.ts'
-import { createWriteAccess } from '../../src/core/write-access.ts'
+import { createWriteAccess, type Speaker } from '../../src/core/write-access.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import type { AppendRequest, ServerStore } from '../../src/store/store.ts'
 
@@ -64,15 +64,12 @@ export function recordIdOf(name: string): string {
 
 export function requestOf(
   operation: Operation,
-  {
-    writeScope = null,
-    advancesVector = true,
-  }: { writeScope?: ScopeMap | null; advancesVector?: boolean } = {},
+  { writeScope = null, speaker = 'owner' }: { writeScope?: ScopeMap | null; speaker?: Speaker } = {},
 ): AppendRequest {
   return {
     operation,
     wireJson: operationToWireJson(operation),
-    access: createWriteAccess(writeScope, advancesVector ? 'owner' : 'nobody'),
+    access: createWriteAccess(writeScope, speaker),
   }
 }
 

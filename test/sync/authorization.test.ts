@@ -49,6 +49,16 @@ test('moves the entry of its own node as owner or as guest, and that of the serv
   expect(await moved(clientOf({ isOpen: true }), 'server')).toBe(null)
 })
 
+test('moves the entry of another node of its user by what is new, and not by what is stored', async () => {
+  const other = { nodeId: 'tablet', userId: 'u1', viewKey: null, legacyPosition: 0 }
+  const access = clientOf({ registered: new Map([['tablet', other]]), node: { userId: 'u1' } })
+  const carried = await access.writesAs('tablet')
+  const own = await access.writesAs('phone')
+
+  expect([carried.vectorEntryOf('tablet'), carried.vectorEntryOfRepeated('tablet')]).toEqual(['tablet', null])
+  expect(own.vectorEntryOfRepeated('phone')).toBe('phone')
+})
+
 test('is told of its own node what it has sent itself, and without an identity nothing', () => {
   expect(clientOf({ node: { userId: 'u1' } }).ownEntry).toBe('phone')
   expect(clientOf({ node: { userId: 'u2' } }).ownEntry).toBe(guestEntry('phone', 'u1'))

@@ -189,7 +189,7 @@ function planRepeated(
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
   }
-  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
+  overlay.advance(request.access.vectorEntryOfRepeated(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
 }
 
@@ -207,7 +207,7 @@ function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedR
   if (checkOperationId(operation) === 'mismatch') {
     return { status: 'refused', refusal: refuseTakenId(operation) }
   }
-  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
+  overlay.advance(request.access.vectorEntryOfRepeated(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
 }
 
