@@ -23,3 +23,18 @@ export function refuseFutureClock(operation: Operation, nowMs: number): Refusal 
       `Check the time of node ${operation.nodeId}.`,
   )
 }
+
+/**
+ * Refuses an operation of a schema that is newer than all that the server lets in: no client of that
+ * version can have made it here, and nothing of what it means is known.
+ *
+ * @param newest the upper bound of `supportedSchemaVersions`
+ * @see docs/protocol.md, "Fields of other schema versions"
+ */
+export function refuseUnsupportedVersion({ schemaVersion }: Operation, newest: number): Refusal | null {
+  if (schemaVersion <= newest) return null
+  return refuse(
+    'SCHEMA_VIOLATION',
+    `It was made under schema version ${schemaVersion}; the server supports versions up to ${newest}.`,
+  )
+}

@@ -8,7 +8,7 @@ import { endSpan, startSpan } from '../core/tracing.ts'
 import type { WriteAccess } from '../core/write-access.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
-import { FUTURE_TOLERANCE_MS, refuseFutureClock } from './guards.ts'
+import { FUTURE_TOLERANCE_MS, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import type { Session, SessionIdentity } from './session.ts'
 import { TokenBucket } from './token-bucket.ts'
@@ -182,9 +182,11 @@ export class Push {
   }
 
   #refuseByRule(operation: Operation): Refusal | null {
-    const schema = this.#context.store.getSchema()
+    const { store, runtime, supportedSchemaVersions } = this.#context
+    const schema = store.getSchema()
     return (
-      refuseFutureClock(operation, this.#context.runtime.now()) ??
+      refuseFutureClock(operation, runtime.now()) ??
+      refuseUnsupportedVersion(operation, supportedSchemaVersions.max) ??
       (schema === null ? null : refuseSchemaViolation(operation, schema))
     )
   }

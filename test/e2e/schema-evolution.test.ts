@@ -76,6 +76,44 @@ test('a device reads on when others write fields that it does not have, and afte
   expect(titles.toSorted()).toEqual(['after', 'before', 'of version 2'])
 })
 
+test('what would stop a reader is refused, whatever schema version it names, and readers read on', async () => {
+  const state = ['open', 'closed'] as const
+  const present = defineSchema({
+    version: 2,
+    collections: { todos: { fields: { title, state: t.enum(state).optional() } } },
+  })
+  const forged = (version: number) =>
+    defineSchema({
+      version,
+      collections: {
+        todos: { fields: { title: title.optional(), state: t.enum([...state, 'lost']).optional() } },
+      },
+    })
+  await using daemon = await startDaemon({
+    files: {
+      'schema.mjs': schemaFile(present),
+      'kora.config.json': JSON.stringify({
+        schema: './schema.mjs',
+        supportedSchemaVersions: { min: 1, max: 3 },
+      }),
+    },
+  })
+  await using reader = await openDevice({ url: daemon.url, schema: present, name: 'reader' })
+  for (const version of [1, 3]) {
+    await using member = await openDevice({ url: daemon.url, schema: forged(version), name: `of ${version}` })
+    member.insert('todos', { state: 'open' })
+    member.update('todos', member.insert('todos', { title: 'good' }), { state: 'lost' })
+    await member.synced()
+    expect([...member.journal.refusals.values()].map(({ message }) => message)).toEqual([
+      'todos.title is required and missing from the inserted record.',
+      'todos.state must be one of "open", "closed"; it is a string that does not fit.',
+    ])
+  }
+
+  await reader.until(() => reader.records('todos').length === 2, 'it reads on')
+  expect(reader.journal.of('delivery').filter(({ outcome }) => outcome === 'blocked')).toEqual([])
+})
+
 test('a device of a version that is no longer supported is told which are', async () => {
   await using daemon = await startDaemon({
     args: ['--schema', 'schema.mjs'],

@@ -73,6 +73,28 @@ test('a connection that keeps order and loses nothing is not asked for a delta',
   expect((await store.getVersionVector()).get('phone')).toBe(1)
 })
 
+test('an operation of a schema version above those that are let in is refused by name, the rest of its batch is not', async () => {
+  const { connect, store } = openRelayServer({ supportedSchemaVersions: { min: 1, max: 2 } })
+  const author = new OperationAuthor('phone')
+  const operations = [1, 2, 3, 2 ** 31 - 1].map((schemaVersion) =>
+    author.insert(recordIdOf(`version ${schemaVersion}`), {}, { schemaVersion }),
+  )
+  const phone = await connect('phone')
+
+  phone.receive({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
+  await settle()
+
+  const refused = phone.sentOfType('operation-rejected')
+  expect(refused.map(({ operationId }) => operationId)).toEqual(operations.slice(2).map(({ id }) => id))
+  expect(refused[0]).toMatchObject({
+    code: 'SCHEMA_VIOLATION',
+    message: 'It was made under schema version 3; the server supports versions up to 2.',
+    retriable: false,
+  })
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(1)
+  expect(await store.getOperationCount()).toBe(2)
+})
+
 /** What a client sends once its delta is under way. */
 function liveBatch(author: OperationAuthor): object {
   const operations = [author.insert(recordIdOf('live'), {})]

@@ -7,8 +7,6 @@ import type { CollectionDefinition, FieldDescriptor } from './types.ts'
 export interface FieldRule {
   /** True for values other than null that every client can store. */
   accepts(value: unknown): boolean
-  /** The same for an author whose schema is newer than ours: it may know more enum values. */
-  acceptsFromNewer(value: unknown): boolean
   acceptsAtomic(operation: AtomicOp): boolean
   /** What it should be, for messages: "a string". */
   readonly expectation: string
@@ -40,7 +38,6 @@ function compileRule(descriptor: FieldDescriptor): FieldRule {
   const allowedAtomics = atomicsOf(descriptor)
   return {
     accepts,
-    acceptsFromNewer: descriptor.kind === 'enum' ? isString : accepts,
     acceptsAtomic: (operation) => allowedAtomics.has(operation.type) && hasUsableOperand(operation),
     expectation,
     isNeeded: descriptor.required && descriptor.defaultValue === undefined && !descriptor.auto,

@@ -14,13 +14,13 @@ import type { SchemaDefinition } from './types.ts'
  * | of an unknown collection             | passes: clients skip it. The log keeps it, no table does |
  * | end-to-end encrypted                 | passes: nothing in it can be read                    |
  * | update with null                     | passes for every field, as the clients' own check does |
- * | insert without a required field      | refused, unless made under another schema version    |
+ * | insert without a required field      | refused under every version                          |
+ * | value that is not of the field's kind, unknown enum value | refused under every version     |
  * | field that the schema does not have  | refused, unless made under another schema version and possible as a field's name |
- * | value that is not of the field's kind | refused under every version                         |
- * | unknown enum value                   | refused, unless made under a newer schema version    |
  *
- * A device that was offline during an update of the app brings operations of older versions; they
- * carry fields that are gone and lack those that are new.
+ * Devices of other versions, and those that were offline during an update of the app, write fields
+ * that are gone or not yet here; each client is sent those that it knows. What stops a client is
+ * refused whatever version the operation names: anybody can write any number there.
  *
  * @see docs/protocol.md, "What the server refuses"
  */
@@ -38,11 +38,9 @@ export function refuseSchemaViolation(operation: Operation, schema: SchemaDefini
     }
     const value = data[field]
     if (value === null || value === undefined) continue // a missing required value is found below
-    const isAccepted =
-      operation.schemaVersion > schema.version ? rule.acceptsFromNewer(value) : rule.accepts(value)
-    if (!isAccepted) return refuseValue(operation, field, rule, value)
+    if (!rule.accepts(value)) return refuseValue(operation, field, rule, value)
   }
-  if (type === 'insert' && operation.schemaVersion === schema.version) {
+  if (type === 'insert') {
     for (const field of rules.neededFields) {
       if (!hasValue(data, field)) return refuseMissing(operation, field)
     }

@@ -105,8 +105,14 @@ describe('what would stop clients is refused', () => {
 })
 
 describe('operations of other schema versions', () => {
-  test.each([1, 2, 4])('version %i may lack fields and carry others', (schemaVersion) => {
-    expect(verdictOf({ type: 'insert', data: { oldName: 'x' }, schemaVersion })).toBeNull()
+  test.each([1, 2, 4])('version %i may carry fields that the schema does not have', (schemaVersion) => {
+    expect(verdictOf({ type: 'insert', data: { title: 'x', oldName: 'x' }, schemaVersion })).toBeNull()
+  })
+
+  test.each([1, 2, 4])('version %i must bring what clients of the present one require', (schemaVersion) => {
+    expect(verdictOf({ type: 'insert', data: { oldName: 'x' }, schemaVersion })?.message).toBe(
+      'docs.title is required and missing from the inserted record.',
+    )
   })
 
   test('values of fields that both know must be of their kind', () => {
@@ -114,8 +120,8 @@ describe('operations of other schema versions', () => {
     expect(update({ level: 'gone' }, { schemaVersion: 1 })).not.toBeNull()
   })
 
-  test('a newer version may know more enum values', () => {
-    expect(update({ level: 'urgent' }, { schemaVersion: 4 })).toBeNull()
+  test('nor may a newer version bring an enum value that clients of the present one do not know', () => {
+    expect(update({ level: 'urgent' }, { schemaVersion: 4 })).toMatchObject({ code: 'SCHEMA_VIOLATION' })
   })
 
   test.each(['id', '_deleted', '_version', 'constructor', 'a"b', 'Title'])(
