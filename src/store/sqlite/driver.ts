@@ -41,14 +41,41 @@ function driverNames(): readonly string[] {
 function driverMissing(problems: readonly unknown[]): StoreError {
   const isInstalled = problems.some((problem) => (problem as { code?: string }).code !== 'MODULE_NOT_FOUND')
   const reason = isInstalled ? `does not load on Node ${process.versions.node}` : 'is not installed'
-  return new StoreError('DRIVER_MISSING', `The SQLite driver ${reason}. Run: ${remedyFor(isInstalled)}`, {
-    cause: problems[0],
-  })
+  const remedy = driverRemedy({ nodeMajor: NODE_MAJOR, isInstalled, isPnpm: isInstalledByPnpm() })
+  return new StoreError('DRIVER_MISSING', `The SQLite driver ${reason}. ${remedy}`, { cause: problems[0] })
 }
 
-function remedyFor(isInstalled: boolean): string {
-  if (NODE_MAJOR >= FIRST_NODE_WITH_BINARY) return 'npm install better-sqlite3@13'
-  return isInstalled
-    ? 'npm rebuild better-sqlite3-node20'
-    : 'npm install better-sqlite3-node20@npm:better-sqlite3@12'
+/** Everything that pnpm installs lies in a folder of this name, and its commands are not npm's. */
+function isInstalledByPnpm(): boolean {
+  return (
+    import.meta.url.includes('/.pnpm/') || process.env.npm_config_user_agent?.startsWith('pnpm/') === true
+  )
+}
+
+/**
+ * What to do when the driver is missing, or is there without its binary. On Node 20 that is built at
+ * installation, which npm and pnpm skip where install scripts are blocked.
+ */
+export function driverRemedy({
+  nodeMajor,
+  isInstalled,
+  isPnpm,
+}: {
+  readonly nodeMajor: number
+  readonly isInstalled: boolean
+  readonly isPnpm: boolean
+}): string {
+  if (nodeMajor >= FIRST_NODE_WITH_BINARY)
+    return `Run: ${isPnpm ? 'pnpm add' : 'npm install'} better-sqlite3@13`
+  const build = 'Use Node 22 or later, where nothing has to be built, or run:'
+  if (isInstalled) {
+    // A plain rebuild does nothing where scripts are blocked, and says that it went well.
+    return isPnpm
+      ? `${build} pnpm approve-builds better-sqlite3`
+      : `${build} npm rebuild better-sqlite3-node20 --ignore-scripts=false`
+  }
+  const name = 'better-sqlite3-node20@npm:better-sqlite3@12'
+  return isPnpm
+    ? `${build} pnpm add --allow-build=better-sqlite3 ${name}`
+    : `${build} npm install --ignore-scripts=false ${name}`
 }
