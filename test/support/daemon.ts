@@ -47,6 +47,8 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 /** One daemon over all its restarts. Data stay in `directory`. */
 export class Daemon implements AsyncDisposable {
   readonly directory: string
+  /** The program that the next start and the next command run. */
+  bin: string
   readonly #options: DaemonOptions
   readonly #ownsDirectory: boolean
   readonly #conditions = new Conditions()
@@ -59,6 +61,7 @@ export class Daemon implements AsyncDisposable {
 
   constructor(options: DaemonOptions, directory: string, ownsDirectory: boolean) {
     this.#options = options
+    this.bin = options.bin ?? BIN
     this.directory = directory
     this.#ownsDirectory = ownsDirectory
   }
@@ -97,9 +100,9 @@ export class Daemon implements AsyncDisposable {
   async start(): Promise<void> {
     this.#output = ''
     this.#exit = null
-    const { host = '127.0.0.1', launcher = [], bin = BIN } = this.#options
+    const { host = '127.0.0.1', launcher = [] } = this.#options
     const args = ['start', '--host', host, '--port', String(this.#port), ...(this.#options.args ?? [])]
-    const [command = process.execPath, ...rest] = [...launcher, process.execPath, bin, ...args]
+    const [command = process.execPath, ...rest] = [...launcher, process.execPath, this.bin, ...args]
     const child = spawn(command, rest, {
       cwd: this.directory,
       env: cleanEnvironment(this.#options.env),
@@ -136,6 +139,7 @@ export class Daemon implements AsyncDisposable {
   /** Runs another command of the same installation in the daemon's directory. */
   run(args: readonly string[], options: Omit<CliOptions, 'directory'> = {}): Promise<CliResult> {
     return runCli(args, {
+      bin: this.bin,
       ...options,
       env: { ...this.#options.env, ...options.env },
       directory: this.directory,
@@ -173,6 +177,8 @@ export interface CliOptions {
   readonly killAfterMs?: number
   /** Ends it by SIGKILL once this resolves. */
   readonly killWhen?: Promise<unknown>
+  /** The program. Default: the one built here. */
+  readonly bin?: string
 }
 
 export interface CliResult extends Exit {
@@ -192,7 +198,7 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
 }
 
 function runToEnd(args: readonly string[], directory: string, options: CliOptions): Promise<CliResult> {
-  const child = spawn(process.execPath, [BIN, ...args], {
+  const child = spawn(process.execPath, [options.bin ?? BIN, ...args], {
     cwd: directory,
     env: cleanEnvironment(options.env),
     timeout: options.killAfterMs ?? CLI_MS,
