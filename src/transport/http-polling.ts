@@ -113,6 +113,8 @@ export class HttpPolling {
     if (client === undefined) return refusal(410, 'There is no session: start with a handshake.')
     if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
     if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
+    // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
+    if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
     if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
     this.#touch(request.clientId, client)
     client.order.accept({ bytes, isBinary })

@@ -15,8 +15,11 @@ const TOKENS: { readonly [token: string]: string } = {
   'token-a': 'user-a',
   'token-a2': 'user-a',
   'token-b': 'user-b',
+  'token-slow': 'user-a',
 }
 
+/** What the check of the token `token-slow` waits for. */
+let slowCheck: Promise<void> = Promise.resolve()
 let store: MemoryServerStore
 let server: KoraSyncServer
 let base: string
@@ -25,6 +28,7 @@ beforeEach(async () => {
   store = new MemoryServerStore()
   const auth = new TokenAuthProvider({
     validate: async (token) => {
+      if (token === 'token-slow') await slowCheck
       const userId = TOKENS[token]
       return userId === undefined ? null : { userId }
     },
@@ -166,6 +170,24 @@ test('a new handshake starts a new session and drops what the old one had queued
 
   expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
   expect(server.getConnectionCount()).toBe(1)
+})
+
+test('what was sent before a handshake and arrives after it is refused, and the new session goes on', async () => {
+  let admit = (): void => {}
+  slowCheck = new Promise((resolve) => {
+    admit = resolve
+  })
+  const phone = client('token-slow')
+  await phone.post(handshake('phone', 'token-slow'))
+
+  const late = await phone.post(batch(0, [write(1)]))
+  admit()
+
+  expect(late.status).toBe(410)
+  expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
+  expect(await phone.next()).toMatchObject({ type: 'operation-batch' })
+  await phone.post(batch(2, [write(1)]))
+  expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
 })
 
 test('an error is still delivered after the session has ended, then 410', async () => {
