@@ -57,12 +57,16 @@ export class PostgresServer implements AsyncDisposable {
   readonly #directory: string
   readonly #settings: readonly string[]
 
-  /** @param addresses that it listens on beside 127.0.0.1, for whoever is connected to them directly */
+  /**
+   * @param addresses that it listens on beside 127.0.0.1, for whoever is connected to them directly
+   * @param parent where its directory is made, which is removed at the end
+   */
   static async start(
     settings: readonly string[] = [],
     addresses: readonly string[] = [],
+    parent = tmpdir(),
   ): Promise<PostgresServer> {
-    const directory = mkdtempSync(join(tmpdir(), 'kora-postgres-'))
+    const directory = mkdtempSync(join(parent, 'kora-postgres-'))
     const listened = addresses.length === 0 ? [] : [`listen_addresses=${['127.0.0.1', ...addresses].join()}`]
     const server = new PostgresServer(directory, await freePort(), [...listened, ...settings])
     await createCluster(server.#data, server.port)

@@ -170,16 +170,63 @@ describe.runIf(mayMount)('a disk that is full', () => {
   )
 })
 
-describe.runIf(mayMount && IS_FULL)('a disk that turns read-only', () => {
+const REFUSED_WITHIN_MS = 1000
+
+describe.runIf(mayMount && IS_FULL)('a disk that turns read-only under load', () => {
   test(
-    'has writes refused, and the next start is clean',
+    'has writes refused at once and none acknowledged, and after its repair the next start is clean',
+    async (context) => {
+      using disk = new SmallDisk(DISK_MEGABYTES)
+      if (!disk.canFail) return context.skip()
+      await using scene = await Scene.start(disk.path)
+      scene.write(200)
+      await scene.watcher.until(
+        () => scene.watcher.operations.length > 50,
+        'the load runs',
+        RECOVERS_WITHIN_MS,
+      )
+
+      const failedAt = performance.now()
+      disk.fail()
+      const toldMs = await scene.untilTold(Date.now())
+      const acknowledged = scene.acknowledged
+      const unreadyMs = await untilReady(scene.daemon, false, {
+        sinceMs: failedAt,
+        timeoutMs: TURNS_WITHIN_MS,
+      })
+      const lies = await findHealthLies(scene.daemon, false)
+      await sleep(2000) // the clients come back, and send again and again
+      const acknowledgedLater = scene.acknowledged
+      const exit = await scene.daemon.kill('SIGTERM')
+
+      disk.repair()
+      await scene.daemon.start()
+      await scene.finish()
+      reportFigures('disk turned read-only', {
+        acknowledged: scene.acknowledged,
+        'ms until refused': Math.round(toldMs),
+        'ms until not ready': Math.round(unreadyMs),
+        'acknowledged meanwhile': acknowledgedLater - acknowledged,
+      })
+      expect(scene.errorsSince(0)[0]).toMatchObject({ code: 'STORE_UNAVAILABLE', retriable: true })
+      expect(toldMs).toBeLessThan(REFUSED_WITHIN_MS)
+      expect(acknowledgedLater).toBe(acknowledged)
+      expect(lies).toEqual([])
+      expect(exit.signal).toBeNull()
+    },
+    timeoutMs(120_000),
+  )
+})
+
+describe.runIf(mayMount && IS_FULL)('a disk that is read-only at the start', () => {
+  test(
+    'is said to be, and the next start is clean',
     async () => {
       using disk = new SmallDisk(DISK_MEGABYTES)
       await using scene = await Scene.start(disk.path)
       scene.write(200)
       await sleep(1000)
 
-      // Files that are open for writing keep a disk from becoming read only: as a failing disk, by force.
       await scene.daemon.kill('SIGKILL')
       disk.isReadOnly = true
       const refused = await scene.daemon.run([

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 
 const CHUNK_BYTES = 256 * 1024
 
@@ -18,7 +18,10 @@ export function canMount(testName: string): boolean {
 /** A disk of its own: ext4 in a file where the machine has loop devices, else in memory. */
 export class SmallDisk implements Disposable {
   readonly path: string
+  /** Whether it can fail as a disk does: only a real file system in a file can. */
+  readonly canFail: boolean
   readonly #directory: string
+  readonly #image: string
   readonly #ballast: string
 
   constructor(megabytes: number) {
@@ -26,12 +29,12 @@ export class SmallDisk implements Disposable {
     this.path = join(this.#directory, 'disk')
     this.#ballast = join(this.path, 'ballast')
     mkdirSync(this.path)
-    const image = join(this.#directory, 'image')
-    writeFileSync(image, '')
-    truncateSync(image, megabytes * 1024 * 1024)
-    const isOnDisk =
-      run('mkfs.ext4', ['-q', '-m', '0', image]) && run('mount', ['-o', 'loop', image, this.path])
-    if (!isOnDisk && !run('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', this.path])) {
+    chmodSync(this.#directory, 0o755) // PostgreSQL reaches its files as a user of its own
+    this.#image = join(this.#directory, 'image')
+    writeFileSync(this.#image, '')
+    truncateSync(this.#image, megabytes * 1024 * 1024)
+    this.canFail = run('mkfs.ext4', ['-q', '-m', '0', this.#image]) && this.#mountImage()
+    if (!this.canFail && !run('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', this.path])) {
       throw new Error('The disk cannot be mounted')
     }
   }
@@ -52,6 +55,26 @@ export class SmallDisk implements Disposable {
     if (!run('mount', ['-o', `remount,${isReadOnly ? 'ro' : 'rw'}`, this.path])) {
       throw new Error(`The disk cannot be remounted ${isReadOnly ? 'read only' : 'to be written'}`)
     }
+  }
+
+  /**
+   * Tells the kernel of an error in the file system, which then takes no write any more, whoever has
+   * files open: what a machine does whose disk fails.
+   */
+  fail(): void {
+    const device = spawnSync('findmnt', ['-n', '-o', 'SOURCE', this.path]).stdout.toString().trim()
+    writeFileSync(join('/sys/fs/ext4', basename(device), 'trigger_fs_error'), '1')
+  }
+
+  /** Unmounts it, has its journal replayed and its files checked, and mounts it again. */
+  repair(): void {
+    run('umount', [this.path])
+    run('e2fsck', ['-fy', this.#image])
+    if (!this.#mountImage()) throw new Error('The disk cannot be mounted again')
+  }
+
+  #mountImage(): boolean {
+    return run('mount', ['-o', 'loop,errors=remount-ro', this.#image, this.path])
   }
 
   [Symbol.dispose](): void {
