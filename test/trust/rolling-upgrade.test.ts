@@ -108,7 +108,7 @@ describe.runIf(HAS_BOTH).each([
       const count = await countTodos(daemon)
 
       const writers = writeOfAllKinds(devices, 20)
-      let outcome = 'opened'
+      let outcome = 'reads it on'
       for (const bin of [reader, writer, reader, writer]) {
         await sleep(500)
         await daemon.kill('SIGKILL') // the log beside the file is not merged into it
@@ -118,7 +118,7 @@ describe.runIf(HAS_BOTH).each([
         expect(bin).toBe(PREVIOUS)
         expect(refusal).toMatch(LAYOUT_REFUSED)
         expect(await startError(daemon, PRESENT)).toBeNull()
-        outcome = 'refused as newer'
+        outcome = 'refuses it as newer'
       }
       writers.stop()
       await Promise.all(devices.map((device) => device.synced(AGREE_MS)))
@@ -130,7 +130,7 @@ describe.runIf(HAS_BOTH).each([
       expect(restored, restored.stderr).toMatchObject({ code: 0 })
       expect(await countTodos(daemon, ['--db', 'restored.db'])).toBe(count)
       reportFigures(`SQLite file of ${from}`, {
-        [`todos, and the other build ${outcome} it`]: devices[0]?.records('todos').length ?? 0,
+        [`todos; the previous build ${outcome}`]: devices[0]?.records('todos').length ?? 0,
       })
     },
     timeoutMs(180_000),
@@ -243,10 +243,15 @@ async function assertPresenceReachesAll(devices: readonly Device[]): Promise<voi
   await Promise.all(others.map((device) => device.until(sees(device), `${name} is here`, AGREE_MS)))
 }
 
-/** Everything that a client was told and that is not simply "come back". */
-function findFailures({ journal }: Device): string[] {
+/**
+ * Everything that a client was told and that is not simply "come back". Over polling, builds before
+ * the first release end a new session for a late POST of the one before it; the client comes back.
+ */
+function findFailures({ journal, isPolling }: Device): string[] {
   const refused = [...journal.refusals.values()].map(({ code, message }) => `${code} ${message}`)
-  const errors = journal.of('error').filter(({ retriable }) => !retriable)
+  const errors = journal
+    .of('error')
+    .filter(({ retriable, code }) => !retriable && !(isPolling && code === 'HANDSHAKE_REQUIRED'))
   const resyncs = journal.of('resync').map(({ from }) => `began anew from ${from}`)
   return [...refused, ...errors.map(({ code, message }) => `${code} ${message}`), ...resyncs].map(
     (text) => `${journal.name}: ${text}`,
