@@ -175,6 +175,8 @@ export interface CliOptions {
   readonly input?: string
   /** Ends it by SIGKILL after so long. */
   readonly killAfterMs?: number
+  /** Ends it by SIGKILL when aborted. */
+  readonly killSignal?: AbortSignal
   /** Ends it by SIGKILL once this resolves. */
   readonly killWhen?: Promise<unknown>
   /** The program. Default: the one built here. */
@@ -203,6 +205,7 @@ function runToEnd(args: readonly string[], directory: string, options: CliOption
     env: cleanEnvironment(options.env),
     timeout: options.killAfterMs ?? CLI_MS,
     killSignal: 'SIGKILL',
+    ...(options.killSignal && { signal: options.killSignal }),
   })
   let stdout = ''
   let stderr = ''
@@ -215,7 +218,9 @@ function runToEnd(args: readonly string[], directory: string, options: CliOption
   child.stdin.end(options.input ?? '')
   void options.killWhen?.then(() => child.kill('SIGKILL'))
   return new Promise((resolve, reject) => {
-    child.on('error', reject)
+    child.on('error', (error) => {
+      if (error.name !== 'AbortError') reject(error) // it is killed, and 'close' follows
+    })
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
   })
 }

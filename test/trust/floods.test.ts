@@ -1,13 +1,13 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { exchange } from '../support/raw-http.ts'
 import { type SocketClient, startSocketServer } from '../support/socket-client.ts'
-import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const SILENT = sized(400, 20_000)
 const WAVE = 200
@@ -15,6 +15,10 @@ const FRAGMENTS = sized(20_000, 200_000)
 const LISTENERS = sized(30, 200)
 const FLOOD_MS = sized(2000, 20_000)
 const HANDSHAKE_TIMEOUT = 4008
+/** Of one message. Those of the WebSocket library itself are 64 and 16 times as large. */
+const MAX_FRAGMENTS = 256
+const MAX_CHUNKS = 16_384
+const BATCH = { type: 'operation-batch', isFinal: true, batchIndex: 0 }
 
 function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -94,8 +98,27 @@ describe('what unfolds once it has arrived', () => {
     await expect.poll(() => server.server.getConnectionCount()).toBe(0)
   })
 
+  test('a message is taken in as many fragments as are allowed, and not in one more', async () => {
+    await using server = await startSocketServer({ store: new MemoryServerStore() })
+    using allowed = await server.connect('allowed')
+    using refused = await server.connect('refused')
+    const inFragments = (client: SocketClient, count: number): void => {
+      const operations = [new OperationAuthor('allowed').insert(recordIdOf('1'), { n: 1 })]
+      const text = JSON.stringify({ ...BATCH, messageId: '1', operations })
+      for (let i = 0; i < count - 1; i++) client.socket.send(text[i] as string, { fin: false })
+      client.socket.send(text.slice(count - 1))
+    }
+
+    inFragments(allowed, MAX_FRAGMENTS)
+    inFragments(refused, MAX_FRAGMENTS + 1)
+
+    await allowed.until(() => allowed.ofType('acknowledgment').length === 1)
+    expect(allowed.isEnded).toBe(false)
+    expect((await refused.ended).code).toBe(1008)
+  })
+
   test(
-    'a message in tiny fragments is refused before it costs memory',
+    'a flood of tiny fragments is refused before it costs memory',
     async () => {
       await using server = await startSocketServer({ store: new MemoryServerStore() })
       using client = await server.connect('fragments')
@@ -109,8 +132,31 @@ describe('what unfolds once it has arrived', () => {
       const grownMiB = Math.round((process.memoryUsage().rss - before) / 2 ** 20)
 
       expect(code).toBe(1008)
+      expect(grownMiB).toBeLessThan(32)
       await acknowledged(witness, new OperationAuthor('witness'), 1)
       reportFigures('tiny fragments', { fragments: FRAGMENTS, 'RSS grown, client included, MiB': grownMiB })
+    },
+    timeoutMs(60_000),
+  )
+
+  test.runIf(IS_FULL)(
+    'a frame that comes byte by byte is refused before it is whole',
+    async () => {
+      await using server = await startSocketServer({ store: new MemoryServerStore() })
+      using client = await server.connect('byte by byte')
+      const socket = underlying(client.socket)
+      socket.setNoDelay(true)
+      const header = Buffer.from([0x81, 0xfe, 0xff, 0xff, 0, 0, 0, 0]) // text of 65,535 bytes, masked with zeros
+      socket.write(header)
+      let sent = 0
+      while (sent < 4 * MAX_CHUNKS && !client.isEnded) {
+        socket.write('x')
+        sent++
+        await turn() // so that it is read before the next
+      }
+
+      expect((await client.ended).code).toBe(1008)
+      expect(sent).toBeLessThan(2 * MAX_CHUNKS)
     },
     timeoutMs(60_000),
   )
@@ -168,8 +214,13 @@ function present(author: SocketClient, number: number): void {
   author.send({ type: 'awareness-update', messageId: 'p', clientId: 1, states })
 }
 
+/** The connection below a WebSocket, on which frames are not whole. */
+function underlying(webSocket: WebSocket): Socket {
+  return (webSocket as unknown as { _socket: Socket })._socket // not public, and there is no other way to it
+}
+
 async function acknowledged(client: SocketClient, author: OperationAuthor, number: number): Promise<void> {
   const operations = [author.insert(recordIdOf(`${number}`), { n: number })]
-  client.send({ type: 'operation-batch', messageId: `${number}`, operations, isFinal: true, batchIndex: 0 })
+  client.send({ ...BATCH, messageId: `${number}`, operations })
   await client.until(() => client.ofType('acknowledgment').length === number)
 }

@@ -1,20 +1,23 @@
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
 import type { ServerStore } from '../../src/store/store.ts'
-import { runCli, startDaemon, temporaryDirectory } from '../support/daemon.ts'
+import { sleep } from '../support/cluster.ts'
+import { type CliResult, runCli, startDaemon, temporaryDirectory } from '../support/daemon.ts'
 import { openDevice } from '../support/device.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { openTestDatabase } from '../support/postgres.ts'
 import { randomOf, seedOf } from '../support/socket-client.ts'
-import { integrityOf } from '../support/sqlite-file.ts'
+import { hasWorkLeft, integrityOf } from '../support/sqlite-file.ts'
 import { schemaFile, todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const RECORDS = 1000
-const KILLS = sized(3, 34) // of each command
+const RECORDS = 3000
+const KILLS = sized(2, 34) // of each command
 const MAX_LIFE_MS = 1500
+/** Some of the time that it takes to write the rows of all records. */
+const MAX_WORK_MS = 150
 
 const random = randomOf(seedOf('interrupted migrations'))
 
@@ -50,6 +53,26 @@ async function shownCount(open: () => Promise<ServerStore> | ServerStore): Promi
   }
 }
 
+/** Every second run is killed at any moment, the others once they have begun their work: few moments are after that. */
+async function killAtRandom(
+  run: (killSignal: AbortSignal) => Promise<CliResult>,
+  { kill, hasBegun }: { readonly kill: number; readonly hasBegun: () => Promise<boolean> },
+): Promise<CliResult> {
+  const abort = new AbortController()
+  const result = run(abort.signal)
+  let hasEnded = false
+  void result.finally(() => {
+    hasEnded = true
+  })
+  if (kill % 2 === 0) await sleep(1 + random() * MAX_LIFE_MS)
+  else {
+    while (!hasEnded && !(await hasBegun())) await sleep(1)
+    await sleep(random() * MAX_WORK_MS)
+  }
+  abort.abort()
+  return result
+}
+
 describe('a command that is killed at any moment', () => {
   test(
     'on SQLite leaves no half-filled table to queries, and is completed by the next one',
@@ -57,25 +80,29 @@ describe('a command that is killed at any moment', () => {
       const directory = await temporaryDirectory()
       const filename = join(directory, 'kora-server.db')
       const open = () => createSqliteServerStore({ filename, readOnly: true })
+      const isWriting = async (): Promise<boolean> => hasWorkLeft(filename)
       let kills = 0
       let completed = 0
+      let amidst = 0
       const killOften = async (
         args: readonly string[],
         counts: readonly (number | null)[],
+        hasBegun = isWriting,
       ): Promise<void> => {
         for (let kill = 0; kill < KILLS; kill++) {
-          const { signal } = await runCli([...args, '--schema', 'schema.mjs'], {
-            directory,
-            killAfterMs: Math.round(1 + random() * MAX_LIFE_MS),
-          })
+          const run = (killSignal: AbortSignal) =>
+            runCli([...args, '--schema', 'schema.mjs'], { directory, killSignal })
+          const { signal } = await killAtRandom(run, { kill, hasBegun })
           if (signal === null) completed++
           else kills++
+          if (await isWriting()) amidst++
           expect(counts).toContain(await shownCount(open))
         }
       }
       try {
         writeFileSync(join(directory, 'schema.mjs'), schemaFile())
-        await killOften(['start', '--host', '127.0.0.1', '--port', '0'], [null, 0])
+        const isThere = async (): Promise<boolean> => existsSync(filename)
+        await killOften(['start', '--host', '127.0.0.1', '--port', '0'], [null, 0], isThere)
         for (const suffix of ['', '-wal', '-shm']) rmSync(`${filename}${suffix}`, { force: true })
         await fill(createSqliteServerStore({ filename }))
 
@@ -90,42 +117,61 @@ describe('a command that is killed at any moment', () => {
       } finally {
         rmSync(directory, { recursive: true, force: true })
       }
-      reportFigures('interrupted migrations, SQLite', { kills, 'runs that were done before': completed })
+      reportFigures('interrupted migrations, SQLite', {
+        kills,
+        'with rows left to write': amidst,
+        'runs that were done before': completed,
+      })
       expect(kills).toBeGreaterThan(KILLS)
+      expect(amidst).toBeGreaterThan(0)
     },
     timeoutMs(240_000),
   )
 
   test(
-    'on PostgreSQL does not disturb the running server',
+    'on PostgreSQL leaves no half-filled table to queries, and does not disturb a running server',
     async () => {
       await using database = await openTestDatabase()
       const { connectionString } = database
       const open = () => createPostgresServerStore({ connectionString, readOnly: true })
       await fill(await createPostgresServerStore({ connectionString }))
       const env = { DATABASE_URL: connectionString }
-      await using daemon = await startDaemon({
-        args: ['--schema', 'schema.mjs'],
-        files: { 'schema.mjs': schemaFile() },
-        env,
-      })
+      const isWriting = async (): Promise<boolean> => {
+        const rows = await database.query("SELECT 1 FROM _kora_meta WHERE key = 'schema_change'")
+        return rows.length > 0
+      }
+      const files = { 'schema.mjs': schemaFile() }
+      let amidst = 0
+      for (let kill = 0; kill < KILLS; kill++) {
+        const migrate = (killSignal: AbortSignal) =>
+          runCli(['migrate', '--schema', 'schema.mjs'], { files, env, killSignal })
+        await killAtRandom(migrate, { kill, hasBegun: isWriting })
+        if (await isWriting()) amidst++
+        expect([null, RECORDS]).toContain(await shownCount(open))
+      }
+      await using daemon = await startDaemon({ args: ['--schema', 'schema.mjs'], files, env })
       await using device = await openDevice({ url: daemon.url, schema: todoSchema, batchSize: 10 })
+      const rebuild = (killSignal: AbortSignal) =>
+        daemon.run(['migrate', '--rebuild', '--schema', 'schema.mjs'], { killSignal })
       let kills = 0
       for (let kill = 0; kill < KILLS; kill++) {
-        const run = daemon.run(['migrate', '--rebuild', '--schema', 'schema.mjs'], {
-          killAfterMs: Math.round(300 + random() * MAX_LIFE_MS),
-        })
+        const run = killAtRandom(rebuild, { kill, hasBegun: isWriting })
         device.insert('todos', { title: `during rebuild ${kill}` })
         await device.synced(30_000)
         if ((await run).signal !== null) kills++
+        if (await isWriting()) amidst++
         expect([null, RECORDS + kill + 1]).toContain(await shownCount(open))
       }
       expect(await daemon.run(['migrate', '--schema', 'schema.mjs'])).toMatchObject({ code: 0 })
 
       expect(await shownCount(open)).toBe(RECORDS + KILLS)
       expect(await daemon.run(['check', '--deep', '--schema', 'schema.mjs'])).toMatchObject({ code: 0 })
-      reportFigures('interrupted migrations, PostgreSQL', { kills, 'records written meanwhile': KILLS })
-      expect(kills).toBeGreaterThan(0)
+      reportFigures('interrupted migrations, PostgreSQL', {
+        kills,
+        'with rows left to write': amidst,
+        'records written meanwhile': KILLS,
+      })
+      expect(amidst).toBeGreaterThan(0)
     },
     timeoutMs(240_000),
   )
