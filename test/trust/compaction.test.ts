@@ -6,13 +6,16 @@ import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
 import { rulesFor, runCompaction } from '../../src/store/compaction/run-compaction.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { loadSqliteDriver, type SqliteDatabase } from '../../src/store/sqlite/driver.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { findViolations } from '../support/checker.ts'
 import { sleep } from '../support/cluster.ts'
 import { type Daemon, type DaemonOptions, runCli, startDaemon } from '../support/daemon.ts'
 import { type Device, type DeviceOptions, openDevice } from '../support/device.ts'
 import { DiskControl, DiskShim, hasDiskShim } from '../support/disk/disk-shim.ts'
+import { temporaryDirectory } from '../support/each-store.ts'
 import { canIsolate, insideOf, openIsolatedHost } from '../support/isolated-host.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openTestDatabase, PostgresServer, type TestDatabase } from '../support/postgres.ts'
 import { randomOf, seedOf } from '../support/socket-client.ts'
 import { integrityOf } from '../support/sqlite-file.ts'
@@ -432,6 +435,58 @@ async function repeatUntil(isOver: () => boolean, action: () => Promise<unknown>
   while (!isOver()) {
     await action()
     await sleep(300)
+  }
+}
+
+test('the command leaves the lock of an SQLite file to the server beside it, half of the time', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'kora-server.db')
+  writeFileSync(join(directory.path, 'schema.mjs'), schemaFile())
+  const droppable = await fillWithEdits(filename, 250, 40)
+  const db = new (loadSqliteDriver())(filename, { timeout: 0 })
+
+  const run = runCli(['compact', '--schema', 'schema.mjs'], { directory: directory.path })
+  let isOver = false
+  void run.finally(() => {
+    isOver = true
+  })
+  const tries = { free: 0, taken: 0 }
+  while (!isOver) {
+    const isFree = isLockFree(db)
+    const { dropped } = db.prepare('SELECT count(*) AS dropped FROM _kora_dropped').get() as {
+      dropped: number
+    }
+    if (dropped > 0 && dropped < droppable) tries[isFree ? 'free' : 'taken']++
+    await sleep(3)
+  }
+  db.close()
+
+  expect(await run).toMatchObject({ code: 0 })
+  expect(tries.free + tries.taken).toBeGreaterThan(10)
+  expect(tries.free / (tries.free + tries.taken)).toBeGreaterThan(0.25)
+}, 60_000)
+
+/** @returns how many of the operations a compaction drops */
+async function fillWithEdits(filename: string, records: number, edits: number): Promise<number> {
+  const store = createSqliteServerStore({ filename, durability: 'normal' })
+  await store.setSchema(todoSchema)
+  const author = new OperationAuthor('a')
+  for (let record = 0; record < records; record++) {
+    const id = recordIdOf(`${record}`)
+    const insert = author.insert(id, { title: 'new', tags: [] })
+    const updates = Array.from({ length: edits }, (_, edit) => author.update(id, { title: `${edit}` }))
+    await appendAll(store, [insert, ...updates])
+  }
+  await store.close()
+  return records * (edits - 1)
+}
+
+function isLockFree(db: SqliteDatabase): boolean {
+  try {
+    db.exec('BEGIN IMMEDIATE; ROLLBACK')
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -130,7 +130,7 @@ function requireVacuum({ vacuum }: CompactFlags, store: ServerStore): void {
 
 function run(
   store: ServerStore,
-  { retention }: ServerConfig,
+  { retention, store: { driver } }: ServerConfig,
   flags: CompactFlags,
   bar: ProgressBar,
   terminal: Terminal,
@@ -140,6 +140,7 @@ function run(
   return runCompaction(store, rulesFor({ keepForMs, tombstonesMs }, terminal.now()), {
     runtime: systemRuntime(),
     isPlan: flags.plan === true,
+    isConsiderate: driver === 'sqlite' && flags.plan !== true, // one lock for all: a server beside it needs its turns
     onProgress: ({ recordsDone: done, recordsTotal: total }) =>
       bar.update({ label: flags.plan ? 'planning' : 'compacting', done, total, unit: 'records' }),
   })

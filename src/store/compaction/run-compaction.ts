@@ -12,7 +12,7 @@ export interface RunCompactionOptions {
   readonly runtime: Pick<Runtime, 'monotonicNow' | 'setTimer' | 'defer'>
   /** Default false. True: nothing is dropped, only counted. */
   readonly isPlan?: boolean
-  /** True where devices are served by the same process: half of the time is left to them. */
+  /** True where devices are served by the same process, or by another that waits for the same lock: half of the time is left to them. */
   readonly isConsiderate?: boolean
   readonly isStopped?: () => boolean
   readonly onProgress?: (progress: CompactionProgress) => void
