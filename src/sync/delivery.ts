@@ -268,11 +268,12 @@ export class DeliveryStream {
 
   /**
    * All that the bytes of the next batch depend on beside the log, the view and what is the client's
-   * own; null where nobody else is at the same place.
+   * own; null where there is nothing to share, or nobody to share it with.
    */
   #catchUpKey(): string | null {
-    const { view, knownFields } = this.#options
-    if (this.#isCaughtUp || this.#scannedTo !== this.#chainEnd || !view.catchUpFrames.isShared) return null
+    const { view, knownFields, initialEnd } = this.#options
+    if (this.#isCaughtUp || this.#scannedTo >= initialEnd || !view.catchUpFrames.isShared) return null
+    if (this.#scannedTo !== this.#chainEnd) return null // it has left out what is the client's own
     return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${knownFields?.version ?? ''}`
   }
 
