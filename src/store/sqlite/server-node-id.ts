@@ -10,6 +10,8 @@ export function readServerNodeId(
   const meta = new MetaTable(db)
   const stored = meta.get('node_id')
   if (isReadOnly) return wanted ?? stored ?? ''
+  // Nothing to write, so not to wait for either: another process may hold the lock.
+  if (stored !== null && (wanted === undefined || wanted === stored)) return stored
   return db
     .transaction(() => {
       const present = meta.get('node_id') // another process may have been faster

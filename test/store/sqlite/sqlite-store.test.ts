@@ -326,3 +326,18 @@ test('is opened while another program holds its write lock', async () => {
   second.close()
   first.close()
 })
+
+test('opens beside a process that writes just then', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  await createSqliteServerStore({ filename }).close()
+  const writer = openDatabase({ filename, durability: 'normal', isReadOnly: false })
+  writer.exec('BEGIN IMMEDIATE')
+
+  const store = createSqliteServerStore({ filename })
+
+  expect(await store.getOperationCount()).toBe(0)
+  writer.exec('ROLLBACK')
+  writer.close()
+  await store.close()
+})
