@@ -25,7 +25,8 @@ interface JudgedBar {
   readonly against: string | null
   readonly ratio: number
   readonly bar: string
-  readonly isMet: boolean
+  /** null where there is only a ratio to show. */
+  readonly isMet: boolean | null
 }
 
 export function toRows({ scenario, samples }: ScenarioResult): ReportRow[] {
@@ -64,10 +65,14 @@ export function printTable(rows: readonly ReportRow[], { isJudging }: { isJudgin
       others.map(([variant, spread]) => `${variant} ${showSpread(spread, unit)}`).join('\n'),
       bars.map(({ ratio }) => showNumber(ratio)).join('\n'),
       bars.map(({ bar }) => bar).join('\n'),
-      isJudging ? bars.map(({ isMet }) => (isMet ? 'met' : 'MISSED')).join('\n') : '',
+      isJudging ? bars.map(({ isMet }) => verdictOn(isMet)).join('\n') : '',
     ])
   }
   return table.toString()
+}
+
+function verdictOn(isMet: boolean | null): string {
+  return isMet === null ? '' : isMet ? 'met' : 'MISSED'
 }
 
 /** Ratios are taken within a round, where both were measured back to back. */
@@ -78,7 +83,10 @@ function judge(metric: Metric, bar: Bar, own: string, samples: ScenarioResult['s
     theirs === null ? ours : ours.map((value, round) => value / (theirs[round] ?? Number.NaN)),
   )
   const { atLeast, atMost } = bar
-  const isMet = (atLeast === undefined || ratio >= atLeast) && (atMost === undefined || ratio <= atMost)
+  const isMet =
+    atLeast === undefined && atMost === undefined
+      ? null
+      : ratio >= (atLeast ?? Number.NEGATIVE_INFINITY) && ratio <= (atMost ?? Number.POSITIVE_INFINITY)
   const text = [
     atLeast === undefined ? '' : `>= ${atLeast}`,
     atMost === undefined ? '' : `<= ${atMost}`,

@@ -8,6 +8,8 @@ export interface ServerOptions {
   readonly access: 'open' | 'scoped'
   /** Of the bare server: `full` also verifies the id of every operation. */
   readonly durability: 'full' | 'normal'
+  /** Of the bare server. @see BareStoreOptions */
+  readonly keepsPromises?: boolean
 }
 
 export interface PostgresServerOptions {

@@ -8,6 +8,8 @@ import type { Usage } from './usage.ts'
 
 /** The servers that are compared. The first is ours. */
 export const VARIANTS = ['kora', 'limit', 'limit-durable'] as const
+/** With what no server can leave out that promises what ours does: how near we are. */
+export const VARIANTS_AND_BOUND = [...VARIANTS, 'limit-promises'] as const
 
 /** A server process with what is asked of it in every scenario. */
 export class Server {
@@ -20,14 +22,20 @@ export class Server {
   }
 
   /**
-   * @param variant `kora` (durable, verifying), `limit` (neither), `limit-durable` (both)
+   * @param variant `kora` (durable, verifying), `limit` (neither), `limit-durable` (both),
+   *   `limit-promises` (both, and what else our promises need)
    */
   static async start(
     variant: string,
     { filename, access = 'open' }: { filename: string; access?: ServerOptions['access'] },
   ): Promise<Server> {
     const durability = variant === 'limit' ? 'normal' : 'full'
-    return Server.launch(variant === 'kora' ? 'kora-server' : 'bare-server', { filename, access, durability })
+    return Server.launch(variant === 'kora' ? 'kora-server' : 'bare-server', {
+      filename,
+      access,
+      durability,
+      keepsPromises: variant === 'limit-promises',
+    })
   }
 
   static async launch(file: ProcessFile, options: ServerOptions | PostgresServerOptions): Promise<Server> {
@@ -67,7 +75,7 @@ export async function filledDatabase(
   options: RunOptions,
   { operations, rare = 0, users = 50 }: { operations: number; rare?: number; users?: number },
 ): Promise<string> {
-  const kind = variant === 'kora' ? 'kora' : 'bare'
+  const kind = variant === 'kora' ? 'kora' : variant === 'limit-promises' ? 'promises' : 'bare'
   const original = join(options.directory, `filled-${kind}-${operations}-${rare}-${users}.db`)
   if (!existsSync(original)) {
     await using filler = new Child('filler')

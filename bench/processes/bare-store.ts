@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import type { Statement } from 'better-sqlite3'
 import type { Operation } from '../../src/core/operation.ts'
 import { loadSqliteDriver, type SqliteDatabase } from '../../src/store/sqlite/driver.ts'
@@ -9,12 +10,15 @@ export interface Row {
   readonly wireJson: string
 }
 
+type StoredRow = [sequence: number, wireJson: string, checksum: number | null]
+
 type Page = { readonly sequence: number; readonly wireJson: string; readonly operation: Operation }[]
 
 const LAYOUT = `
   CREATE TABLE IF NOT EXISTS log (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL, node INTEGER NOT NULL, sequence INTEGER NOT NULL,
-    user TEXT, wire_json TEXT NOT NULL);
+    user TEXT, wire_json TEXT NOT NULL, checksum INTEGER);
+  CREATE TABLE IF NOT EXISTS records (id INTEGER PRIMARY KEY, record_id BLOB NOT NULL UNIQUE);
   CREATE INDEX IF NOT EXISTS log_node ON log (node, sequence);
   CREATE INDEX IF NOT EXISTS log_user ON log (user, seq);
   CREATE TABLE IF NOT EXISTS vector (node TEXT PRIMARY KEY, sequence INTEGER NOT NULL);
@@ -23,19 +27,35 @@ const LAYOUT = `
   CREATE INDEX IF NOT EXISTS todos_user ON todos (userId);
   CREATE INDEX IF NOT EXISTS todos_completed ON todos (completed);`
 
+export interface BareStoreOptions {
+  readonly filename: string
+  readonly durability: 'full' | 'normal'
+  /**
+   * Also does what no server can leave out that knows an operation when it comes again, merges, and
+   * serves no damaged row: looks each id up (in memory, which is less than a server that restarts
+   * needs), finds or adds the record, and gives each row a checksum that is checked when it is read.
+   */
+  readonly keepsPromises?: boolean
+}
+
 /** The log by delivery sequence, with one index to find operations again, and the table that people query. */
 export class BareStore {
   head: number
+  readonly #keepsPromises: boolean
+  readonly #ids = new Map<string, number>()
+  readonly #findRecord: Statement<unknown[], number>
+  readonly #insertRecord: Statement<unknown[]>
   readonly #db: SqliteDatabase
   readonly #insertLog: Statement<unknown[]>
   readonly #insertRow: Statement<unknown[]>
   readonly #updateRow: Statement<unknown[]>
   readonly #advance: Statement<unknown[]>
-  readonly #page: Statement<[number, number], [number, string]>
-  readonly #userPage: Statement<[string, number, number], [number, string]>
+  readonly #page: Statement<[number, number], StoredRow>
+  readonly #userPage: Statement<[string, number, number], StoredRow>
   readonly #nodes = new Map<string, number>()
 
-  constructor({ filename, durability }: { filename: string; durability: 'full' | 'normal' }) {
+  constructor({ filename, durability, keepsPromises = false }: BareStoreOptions) {
+    this.#keepsPromises = keepsPromises
     const db = new (loadSqliteDriver())(filename)
     db.pragma('journal_mode = WAL')
     db.pragma(`synchronous = ${durability}`)
@@ -43,18 +63,20 @@ export class BareStore {
     db.pragma('wal_autocheckpoint = 4000')
     db.exec(LAYOUT)
     this.#db = db
-    this.#insertLog = db.prepare('INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)')
+    this.#insertLog = db.prepare('INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)')
     this.#insertRow = db.prepare('INSERT OR REPLACE INTO todos VALUES (?, ?, ?, ?, ?, ?, ?, 0)')
     this.#updateRow = db.prepare('UPDATE todos SET title = ?, _updated_at = ? WHERE id = ?')
     this.#advance = db.prepare('INSERT OR REPLACE INTO vector VALUES (?, ?)')
+    this.#findRecord = db.prepare<unknown[], number>('SELECT id FROM records WHERE record_id = ?').pluck()
+    this.#insertRecord = db.prepare('INSERT INTO records (record_id) VALUES (?)')
     this.#page = db
-      .prepare<[number, number], [number, string]>(
-        'SELECT seq, wire_json FROM log WHERE seq > ? ORDER BY seq LIMIT ?',
+      .prepare<[number, number], StoredRow>(
+        'SELECT seq, wire_json, checksum FROM log WHERE seq > ? ORDER BY seq LIMIT ?',
       )
       .raw()
     this.#userPage = db
-      .prepare<[string, number, number], [number, string]>(
-        'SELECT seq, wire_json FROM log WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?',
+      .prepare<[string, number, number], StoredRow>(
+        'SELECT seq, wire_json, checksum FROM log WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?',
       )
       .raw()
     this.head = db.prepare<[], number>('SELECT coalesce(max(seq), 0) FROM log').pluck().get() ?? 0
@@ -74,7 +96,9 @@ export class BareStore {
         operation.sequenceNumber,
         operation.data?.userId ?? null,
         wireJson,
+        this.#keepsPromises ? crc32(wireJson) : null,
       )
+      if (this.#keepsPromises) this.#keepPromises(row)
       this.#writeRow(operation)
       vector.set(operation.nodeId, operation.sequenceNumber)
     }
@@ -94,6 +118,13 @@ export class BareStore {
     this.#db.close()
   }
 
+  #keepPromises({ sequence, operation: { id, recordId } }: Row): void {
+    if (this.#ids.has(id)) throw new Error(`Operation ${id} was sent twice`)
+    this.#ids.set(id, sequence)
+    const key = Buffer.from(recordId.replaceAll('-', ''), 'hex')
+    if (this.#findRecord.get(key) === undefined) this.#insertRecord.run(key)
+  }
+
   #writeRow({ type, recordId, data, timestamp: { wallTime } }: Operation): void {
     if (data === null) return
     const { title, completed, userId, position } = data
@@ -111,7 +142,10 @@ export class BareStore {
   }
 }
 
-function toPage(rows: readonly [number, string][]): Page {
+function toPage(rows: readonly StoredRow[]): Page {
+  for (const [, wireJson, checksum] of rows) {
+    if (checksum !== null && checksum !== crc32(wireJson)) throw new Error('A row is damaged')
+  }
   const operation = {} as Operation // nobody looks at what is only passed on
   return rows.map(([sequence, wireJson]) => ({ sequence, wireJson, operation }))
 }

@@ -8,7 +8,8 @@ import { benchSchema } from '../workload/schema.ts'
 import { BareStore } from './bare-store.ts'
 
 export interface FillOptions {
-  readonly variant: string
+  /** Whose database: ours, the bare server's, or that of the bare server which keeps our promises. */
+  readonly variant: 'kora' | 'bare' | 'promises'
   readonly filename: string
   readonly operations: number
   /** These operations are spread evenly over the log, and belong to `user-rare`. */
@@ -54,7 +55,8 @@ async function fillKora(options: FillOptions): Promise<void> {
 }
 
 function fillBare(options: FillOptions): void {
-  const store = new BareStore({ filename: options.filename, durability: 'normal' })
+  const { filename, variant } = options
+  const store = new BareStore({ filename, durability: 'normal', keepsPromises: variant === 'promises' })
   for (const batch of batchesOf(options)) {
     store.write(
       batch.map((operation) => ({ sequence: 0, operation, wireJson: operationToWireJson(operation) })),
