@@ -72,6 +72,10 @@ export class DeliveryStream {
   #acknowledged: number
   #inFlight: BatchInFlight[] = []
   #inFlightBytes = 0
+  /** Where batches ended that are sent again: a client that has some of them knows only their ends. */
+  #cuts: number[] = []
+  /** Those of them that were passed without anything to send: told before what follows, if anything does. */
+  #passedCuts: number[] = []
   #lastProgressAt: number
   #resends = 0
   #batchIndex = 0
@@ -169,9 +173,14 @@ export class DeliveryStream {
     this.#lastProgressAt = this.#options.runtime.monotonicNow()
   }
 
-  /** Goes back to the last acknowledged position; a page that is being read no longer fits. */
+  /**
+   * Goes back to the last acknowledged position; a page that is being read no longer fits. What is sent
+   * again is cut as it was: the client may have it by now, and takes no batch that begins amid what it has.
+   */
   #rewind(): void {
     this.#generation++
+    this.#cuts = this.#inFlight.map(({ max }) => max).filter((max) => max > this.#acknowledged)
+    this.#passedCuts = []
     this.#inFlight = []
     this.#inFlightBytes = 0
     this.#chainEnd = this.#acknowledged
@@ -202,14 +211,39 @@ export class DeliveryStream {
   #sendFromFeed(): void {
     const { feed, view, batchSize } = this.#options
     const { entries: found, isAll } = view.entriesAfter(this.#scannedTo, batchSize, MAX_BATCH_BYTES)
-    const visible = found.slice(0, batchLength(found, view.view))
-    const max = isAll && visible.length === found.length ? feed.head : endOf(visible)
+    const fitting = found.slice(0, batchLength(found, view.view))
+    const end = isAll && fitting.length === found.length ? feed.head : endOf(fitting)
+    const { visible, max } = this.#cut(fitting, end)
     const entries = this.#withoutOwn(visible)
-    this.#scannedTo = max
+    this.#moveTo(max, entries)
     const isWhole = entries.length === visible.length
     if (entries.length > 0)
       this.#sendBatch(entries, { max, isFinal: true, frames: isWhole ? view.frames : null })
     else this.skipInvisibleTail()
+  }
+
+  /** What of a batch up to `end` is sent at once where it is sent again: as much as was the first time. */
+  #cut(
+    entries: readonly LogEntry[],
+    end: number,
+  ): { readonly visible: readonly LogEntry[]; readonly max: number } {
+    const cut = this.#cuts[0] ?? Number.POSITIVE_INFINITY
+    if (end <= cut) return { visible: entries, max: end }
+    return { visible: entries.filter(({ deliverySequence }) => deliverySequence <= cut), max: cut }
+  }
+
+  /** Everything up to `max` is in `entries`, which are sent next. */
+  #moveTo(max: number, entries: readonly LogEntry[]): void {
+    this.#scannedTo = max
+    if (entries.length > 0) {
+      for (const cut of this.#passedCuts.splice(0)) {
+        this.#sendBatch([], { max: cut, isFinal: this.#isCaughtUp, frames: null })
+      }
+    }
+    while (this.#cuts[0] !== undefined && this.#cuts[0] <= max) {
+      const cut = this.#cuts.shift() as number // looked at above
+      if (entries.length === 0) this.#passedCuts.push(cut)
+    }
   }
 
   /** One page of the store, then whatever comes next. */
@@ -249,12 +283,13 @@ export class DeliveryStream {
     })
     if (this.#isStopped || generation !== this.#generation) return
     const length = Math.min(batchSize, batchLength(page.entries, view.view))
-    const visible = page.entries.slice(0, length)
-    const hasMore = length < page.entries.length
-    const max = hasMore ? endOf(visible) : page.scannedTo
+    const fitting = page.entries.slice(0, length)
+    const end = length < page.entries.length ? endOf(fitting) : page.scannedTo
+    const { visible, max } = this.#cut(fitting, end)
+    const hasMore = visible.length < page.entries.length || max < page.scannedTo
     const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
     const entries = this.#withoutOwn(visible)
-    this.#scannedTo = max
+    this.#moveTo(max, entries)
     if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
       const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
       if (key !== null && hasMore && entries.length === visible.length) {
@@ -274,6 +309,7 @@ export class DeliveryStream {
     const { view, knownFields, initialEnd } = this.#options
     if (this.#isCaughtUp || this.#scannedTo >= initialEnd || !view.catchUpFrames.isShared) return null
     if (this.#scannedTo !== this.#chainEnd) return null // it has left out what is the client's own
+    if (this.#cuts.length > 0) return null // it is sent again what it was sent
     return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${knownFields?.version ?? ''}`
   }
 

@@ -83,6 +83,36 @@ test('sends a client its own history again when it did not acknowledge it', asyn
   expect(operationIds(client)).toEqual(own.map(({ id }) => id))
 })
 
+test('sends again in the batches that were sent, of which the client may have some by now', async () => {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect, runtime } = openRelayServer({ store })
+  const reader = await connect('reader')
+  const writer = await connect('writer')
+  acknowledge(reader, 0)
+  await settle()
+  reader.sent.length = 0
+  const positions = () =>
+    deliveries(reader).map(({ baseDeliverySequence, maxDeliverySequence }) => [
+      baseDeliverySequence,
+      maxDeliverySequence,
+    ])
+  for (const [index, operation] of inserts(new OperationAuthor('writer'), 3).entries()) {
+    writer.receive(batch([operation], `b${index}`))
+    await settle()
+  }
+  const sent = positions()
+  reader.sent.length = 0
+
+  await runtime.advance(16_000)
+
+  expect(sent).toEqual([
+    [0, 1],
+    [1, 2],
+    [2, 3],
+  ])
+  expect(positions()).toEqual(sent)
+})
+
 test('a client that is served slowly is not taken for one that does not acknowledge', async () => {
   const { connect, runtime, store } = openRelayServer({ maxOpsPerMinute: 60 })
   const author = new OperationAuthor('phone')
