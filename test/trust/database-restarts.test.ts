@@ -50,6 +50,8 @@ test(
     writers.stop()
 
     expect(await cluster.findViolations()).toEqual([])
+    // What the database had lost, its writers would have sent again: only that the log went back would tell.
+    expect(cluster.devices.flatMap(({ journal }) => journal.of('resync'))).toEqual([])
     expect(await findHealthLies(daemon, true)).toEqual([])
     expect(cluster.daemons.map(({ pid }) => pid)).toEqual(pids)
     for (const { output } of cluster.daemons) expect(output).not.toContain('ss word')
