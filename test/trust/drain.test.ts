@@ -13,6 +13,8 @@ const SHUTDOWN_TIMEOUT_MS = 10_000
 /** As many may return within a second without harm, so that fewer clients are not kept waiting. */
 const HARMLESS_PER_SECOND = 250
 const LARGEST_SHARE = 0.25
+/** From one close to the next, on average: half of what it is where nothing stands in the way. */
+const LEAST_PAUSE_MS = 3
 const SECOND_SIGNAL_MS = sized(3000, 200) // more where other tests run beside
 const GOING_AWAY = 1001
 const IS_LINUX = process.platform === 'linux' // where a process can be watched without waiting for events
@@ -38,6 +40,7 @@ test(
     expect(tookMs).toBeLessThan(SHUTDOWN_TIMEOUT_MS)
     expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
     expect(mostPerSecond).toBeLessThanOrEqual(Math.max(HARMLESS_PER_SECOND, CLIENTS * LARGEST_SHARE))
+    expect(spanOf(ends.map(({ at }) => at))).toBeGreaterThan(CLIENTS * LEAST_PAUSE_MS)
     expect(acknowledged.length).toBeGreaterThan(CLIENTS)
     expect(await findLost(daemon, acknowledged)).toEqual([])
     reportFigures('graceful drain', {
@@ -253,6 +256,11 @@ async function findLost(daemon: Daemon, acknowledgedIds: readonly string[]): Pro
   }
   await store.close()
   return acknowledgedIds.filter((id) => !stored.has(id))
+}
+
+/** ms from the first to the last */
+function spanOf(instants: readonly number[]): number {
+  return Math.max(...instants) - Math.min(...instants)
 }
 
 /** How many instants fall into one window at most. */
