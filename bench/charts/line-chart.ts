@@ -35,6 +35,7 @@ export function renderLineChart({ title, xLabel, yLabel, series }: LineChart): s
   const steps = Array.from({ length: Y_STEPS + 1 }, (_, index) => index * yStep)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="12">`,
+    `<title>${escapeXml(title)}</title>`,
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
     text(PLOT.left, 24, title, 'font-size="14" font-weight="bold"'),
     ...steps.flatMap((y) => [

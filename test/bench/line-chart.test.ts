@@ -25,6 +25,6 @@ test('a chart shows every point: x by powers of ten, y from 0', () => {
 test('names cannot break the text of a chart', () => {
   const svg = renderLineChart({ ...CHART, series: [{ name: '<b>"', points: [[1, 1]] }] })
 
-  expect(svg).toContain('Ingest &amp; more')
+  expect(svg).toContain('<title>Ingest &amp; more</title>')
   expect(svg).toContain('&lt;b>&quot;')
 })
