@@ -86,15 +86,16 @@ export async function acceptHandshake(
   const owner = isOtherDevice ? null : userId
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
   const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
+  const told = await tellVector(message, { access, userId }, context)
   const start =
     watermark === undefined
-      ? startOfDelta(vector, era, access.speaksForNode, registered)
+      ? startOfDelta(withoutGaps(vector, told, message.nodeId), era, access.speaksForNode, registered)
       : startOfStream(watermark, head, message, era)
   return {
     accepted: true,
     response: {
       ...base,
-      versionVector: await tellVector(message, { access, userId }, context),
+      versionVector: told,
       accepted: true,
       ...(message.supportedWireFormats && { selectedWireFormat: 'json' as const }),
       ...(watermark !== undefined && {
@@ -161,6 +162,23 @@ function startOfStream(
   const from = watermark > head || isOutdated(watermark, view, era) ? 0 : watermark
   const isRemembered = from > 0 || era.since === 0 || era.restartedView === view
   return { from, restartedEra: isRemembered ? null : serializeEra({ ...era, restartedView: view }) }
+}
+
+/**
+ * What of its vector a client without watermark can be believed to have whole. Of a node whose operations
+ * were stored beyond a gap, ours says where that begins: the client may have been sent what lies above it
+ * before the gap was filled.
+ */
+function withoutGaps(
+  vector: VersionVector,
+  ours: { readonly [nodeId: string]: number },
+  ownNodeId: string,
+): VersionVector {
+  const whole = ([nodeId, number]: [string, number]): [string, number] => {
+    const known = Object.hasOwn(ours, nodeId) && nodeId !== ownNodeId ? ours[nodeId] : undefined
+    return [nodeId, Math.min(number, known ?? number)]
+  }
+  return new Map([...vector].map(whole))
 }
 
 /**

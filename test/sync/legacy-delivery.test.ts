@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { encodeDeltaCursor } from '../../src/protocol/delta-cursor.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
-import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
+import { appendAll, OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 
 function operations(client: MemoryTransport): Operation[] {
@@ -78,4 +78,17 @@ test('each acknowledged batch of a delta counts, so that the next session goes o
 
   const registration = (await store.readNodes(['phone'])).get('phone')
   expect(registration?.legacyPosition).toBe(3)
+})
+
+test('a client that has what was stored beyond a gap is sent what filled it', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [first, late, beyond] = ['a', 'b', 'c'].map((id) => author.insert(recordIdOf(id), {})) as Operation[]
+  if (!first || !late || !beyond) throw new Error('Three were made')
+  await appendAll(store, [first])
+  await appendAll(store, [beyond, late], { speaker: 'nobody' })
+
+  const client = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 3 } } })
+
+  expect(operations(client).map(({ id }) => id)).toContain(late.id)
 })
