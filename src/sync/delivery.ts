@@ -271,8 +271,8 @@ export class DeliveryStream {
     await view.catchUpFrames.make(key, this.#readNextPage(key))
   }
 
-  /** @param key under which others find the batch; null where it is for this client alone */
-  async #readNextPage(key: string | null): Promise<void> {
+  /** @param sharedKey under which others find the batch; null where it is for this client alone */
+  async #readNextPage(sharedKey: string | null): Promise<void> {
     const { store, view, batchSize, initialEnd } = this.#options
     const generation = this.#generation
     const page = await store.readDelivery({
@@ -289,11 +289,14 @@ export class DeliveryStream {
     const hasMore = visible.length < page.entries.length || max < page.scannedTo
     const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
     const entries = this.#withoutOwn(visible)
+    const isWhole = entries.length === visible.length
+    const isShareable = isWhole && !isFinal && sharedKey === this.#catchUpKey() // the format may have changed
     this.#moveTo(max, entries)
     if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
       const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
-      if (key !== null && hasMore && entries.length === visible.length) {
-        view.catchUpFrames.add(key, { frame, max, entryCount: entries.length, authors: authorsOf(entries) })
+      if (isShareable && sharedKey !== null) {
+        const batch = { frame, max, entryCount: entries.length, authors: authorsOf(entries) }
+        view.catchUpFrames.add(sharedKey, batch)
       }
     }
     if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
@@ -327,6 +330,7 @@ export class DeliveryStream {
   }
 
   #finishInitialStream(): void {
+    if (this.#isStopped) return // by what sending the last batch has led to
     this.#isCaughtUp = true
     this.#options.view.catchUpFrames.leave()
     this.#initialEnd = this.#scannedTo

@@ -1,7 +1,7 @@
 import { isVisible, type ScopeKey, type View } from '../core/view.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
-import { CatchUpFrames } from './catch-up-frames.ts'
+import { type CatchUpBudget, CatchUpFrames } from './catch-up-frames.ts'
 import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
@@ -22,15 +22,16 @@ export class SharedView {
    * every session that keeps up has been sent them.
    */
   readonly frames = new Map<string, Frame>()
-  readonly catchUpFrames = new CatchUpFrames()
+  readonly catchUpFrames: CatchUpFrames
   readonly #window: FeedWindow
   /** Everything visible above this delivery sequence was given to this view, and is still here. */
   #completeAbove: number
   #entries: LogEntry[] = []
 
-  constructor(view: View, window: FeedWindow) {
+  constructor(view: View, window: FeedWindow, catchUpBudget: CatchUpBudget) {
     this.view = view
     this.#window = window
+    this.catchUpFrames = new CatchUpFrames(catchUpBudget)
     this.#completeAbove = window.head
   }
 
@@ -94,6 +95,7 @@ export class Views {
   readonly #window: FeedWindow
   readonly #viewsByKey = new Map<string, SharedView>()
   readonly #index = new ViewIndex<SharedView>()
+  readonly #catchUpBudget: CatchUpBudget = { bytes: 0 }
 
   /** @param window the feed; a view that is opened knows only what comes after its head */
   constructor(window: FeedWindow) {
@@ -110,7 +112,7 @@ export class Views {
   acquire(view: View, reader: ViewReader): SharedView {
     let shared = this.#viewsByKey.get(view.key)
     if (shared === undefined) {
-      shared = new SharedView(view, this.#window)
+      shared = new SharedView(view, this.#window, this.#catchUpBudget)
       this.#viewsByKey.set(view.key, shared)
       this.#index.add(shared)
     }

@@ -2,12 +2,14 @@ import { expect, test } from 'vitest'
 import { StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
+import { encodeFrame } from '../../src/protocol/codec.ts'
+import type { Frame } from '../../src/protocol/frame.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { DeliveryPage, DeliveryQuery } from '../../src/store/store.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { openRelayServer } from '../support/relay-server.ts'
+import { openRelayServer, type RelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
 function deliveries(client: MemoryTransport) {
@@ -374,4 +376,107 @@ test('nothing is kept for clients once none of them catches up any more', async 
   await connect('late')
 
   expect(store.pages).toEqual([0, 100, 200, 300])
+})
+
+/** A connection that takes frames: it shows their form, and may break at the last one of the initial stream. */
+class FramedClient extends MemoryTransport {
+  readonly forms: string[] = []
+  breaksAtEnd = false
+
+  sendFrame({ isBinary, bytes }: Frame): void {
+    this.forms.push(isBinary ? 'binary' : 'text')
+    if (isBinary) return
+    const message = JSON.parse(Buffer.from(bytes).toString()) as SyncMessage
+    if (this.breaksAtEnd && message.type === 'operation-batch' && message.isFinal) throw new Error('EPIPE')
+    this.sent.push(message)
+  }
+}
+
+/** Connects without waiting for anything. */
+function greet(
+  { server }: RelayServer,
+  client: MemoryTransport,
+  nodeId: string,
+  handshake: object = {},
+): void {
+  server.handleConnection(client)
+  const authToken = JSON.stringify({ userId: nodeId, scopes: null })
+  client.receive({
+    type: 'handshake',
+    messageId: 'h',
+    nodeId,
+    versionVector: {},
+    schemaVersion: 1,
+    authToken,
+    lastDeliverySequence: 0,
+    ...handshake,
+  })
+}
+
+test('a client that reads text is not sent what another made binary meanwhile', async () => {
+  let letRead = (): void => {}
+  const mayRead = new Promise<void>((resolve) => {
+    letRead = resolve
+  })
+  class SlowStore extends MemoryServerStore {
+    override async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+      const page = await super.readDelivery(query)
+      if (query.after === 100) await mayRead
+      return page
+    }
+  }
+  const store = new SlowStore({ nodeId: 'server' })
+  const relay = openRelayServer({ store })
+  await storeAll(store, inserts(new OperationAuthor('author'), 450))
+  const [binary, text] = [new FramedClient(), new FramedClient()]
+  greet(relay, binary, 'binary', { supportedWireFormats: ['json', 'protobuf'] })
+  greet(relay, text, 'text')
+  await settle()
+
+  const acknowledgment = {
+    type: 'acknowledgment',
+    messageId: 'a',
+    acknowledgedMessageId: 'd',
+    lastSequenceNumber: 0,
+    deliverySequence: 100,
+  } as const
+  binary.receive(encodeFrame(acknowledgment, 'protobuf'))
+  await settle()
+  letRead()
+  await settle()
+
+  expect(binary.forms).toContain('binary')
+  expect(text.forms).not.toContain('binary')
+  expect(operationIds(text)).toHaveLength(450)
+})
+
+test('a connection that breaks at the last batch does not keep the others from sharing', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const relay = openRelayServer({ store })
+  await storeAll(store, inserts(new OperationAuthor('author'), 350))
+  const watching = await relay.connect('watching') // keeps the view
+  const broken = new FramedClient()
+  broken.breaksAtEnd = true
+  greet(relay, broken, 'broken')
+  await settle()
+  expect(broken.isConnected()).toBe(false)
+  store.pages.length = 0
+
+  await Promise.all(['a', 'b'].map((nodeId) => relay.connect(nodeId)))
+
+  expect(store.pages.filter((after) => after > 0 && after < 300)).toEqual([100, 200])
+  expect(watching.isConnected()).toBe(true)
+})
+
+test('batches that are cut by their bytes are shared as well', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  await storeAll(store, inserts(new OperationAuthor('author'), 300, { body: 'x'.repeat(10_000) }))
+
+  await Promise.all(['a', 'b', 'c', 'd'].map((nodeId) => connect(nodeId)))
+
+  // A page of 512 kB each, until the windows of the clients are full.
+  const shared = store.pages.filter((after) => after > 0)
+  expect(shared.length).toBeGreaterThan(0)
+  expect(shared).toEqual([...new Set(shared)])
 })

@@ -18,7 +18,8 @@ export interface CompactionCandidate {
   readonly ref: number
   readonly collection: string
   readonly recordId: string
-  readonly state: RecordState
+  /** null: the record is one insert and nothing else. */
+  readonly state: RecordState | null
   readonly rowCount: number
 }
 
@@ -38,7 +39,9 @@ export interface CompactionContext {
 }
 
 /** The first of these records that one step has time for, and always one. */
-export function recordsOfStep(candidates: readonly CompactionCandidate[]): readonly CompactionCandidate[] {
+export function recordsOfStep<Candidate extends CompactionCandidate>(
+  candidates: readonly Candidate[],
+): readonly Candidate[] {
   let rows = 0
   const last = candidates.findIndex(({ rowCount }) => {
     rows += rowCount
@@ -82,6 +85,7 @@ export function planRecord(
 
 /** A record that has been deleted for long enough, and has few enough rows to go at once. */
 function isForgettable({ state, rowCount }: CompactionCandidate, { rules }: CompactionContext): boolean {
+  if (state === null) return false
   const { isDeleted, isPurged, lastDeleteAt, newest } = state
   if (rules.deletedBefore === null || !isDeleted || isPurged === true || lastDeleteAt === null) return false
   if (rowCount > MAX_ROWS_PER_RECORD || compareTimestamps(newest.timestamp, lastDeleteAt) !== 0) return false

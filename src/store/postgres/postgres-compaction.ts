@@ -1,6 +1,7 @@
 import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
+import type { RecordState } from '../../core/record/state.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import {
   type CompactionCandidate,
@@ -71,12 +72,17 @@ export async function compactStep(
   return { ...step, dropped }
 }
 
+/** Every record has its state here. */
+interface Candidate extends CompactionCandidate {
+  readonly state: RecordState
+}
+
 interface PlannedCompaction extends RecordCompaction {
-  readonly record: CompactionCandidate
+  readonly record: Candidate
 }
 
 function plan(
-  records: readonly CompactionCandidate[],
+  records: readonly Candidate[],
   entries: ReadonlyMap<number, readonly LogEntry[]>,
   context: CompactionContext,
 ): PlannedCompaction[] {
@@ -103,7 +109,7 @@ function contextOf(
   }
 }
 
-async function readCandidates(queries: Queries, after: number): Promise<CompactionCandidate[]> {
+async function readCandidates(queries: Queries, after: number): Promise<Candidate[]> {
   const rows = await queries.rows<[number, string, Buffer, string, number]>(CANDIDATES, [
     after,
     RECORDS_PER_STEP,
@@ -117,15 +123,12 @@ async function readCandidates(queries: Queries, after: number): Promise<Compacti
   }))
 }
 
-function refsOf(records: readonly CompactionCandidate[]): number[] {
+function refsOf(records: readonly Candidate[]): number[] {
   return records.map(({ ref }) => ref)
 }
 
 /** The records as they are now, which nobody else changes from here on. */
-async function lockRecords(
-  transaction: Transaction,
-  records: readonly CompactionCandidate[],
-): Promise<CompactionCandidate[]> {
+async function lockRecords(transaction: Transaction, records: readonly Candidate[]): Promise<Candidate[]> {
   const rows = await transaction.rows<[number, string]>(
     'SELECT id, state FROM {records} WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE',
     [refsOf(records)],

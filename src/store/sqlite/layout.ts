@@ -39,7 +39,7 @@ export const LAYOUT_STATEMENTS = [
 
   'CREATE TABLE _kora_collections (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)',
 
-  // id: seq of the record's first row (of records from layout 1, any number); record_id: 16 bytes for a
+  // id: seq of the record's first row (of records from layout 1, a lower number); record_id: 16 bytes for a
   // UUID in lower case, else text; state: empty while the record is as its one insert has left it
   `CREATE TABLE _kora_records (
     id INTEGER PRIMARY KEY,

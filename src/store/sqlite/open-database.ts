@@ -90,6 +90,7 @@ function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions
   if (isReadOnly) throw cannotUse(filename, 'it is not a kora-server store. Start the server on it first.')
   db.transaction(() => {
     const present = readLayoutVersion(db) // another process may have been faster
+    if (present > LAYOUT_VERSION) throw newerLayout(filename, present)
     for (const statement of statementsFrom(present)) db.exec(statement)
     db.prepare("INSERT OR REPLACE INTO _kora_meta (key, value) VALUES ('layout', ?)").run(
       String(LAYOUT_VERSION),

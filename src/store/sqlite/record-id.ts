@@ -34,10 +34,11 @@ function parseUuid(text: string): Buffer | null {
       if (text.charCodeAt(index) !== DASH) return null
       continue
     }
-    const high = hexValue(text, index++)
-    const low = hexValue(text, index)
+    const high = hexValue(text, index)
+    const low = hexValue(text, index + 1)
     if (high < 0 || low < 0) return null
     bytes[length++] = high * 16 + low
+    index++
   }
   return bytes
 }

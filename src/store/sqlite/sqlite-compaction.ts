@@ -1,5 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
+import { parseRecordState } from '../../core/record/codec.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
   type CompactionCandidate,
@@ -15,6 +16,7 @@ import {
 } from '../compaction/plan-record.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
+import { AS_INSERTED } from './sqlite-log.ts'
 
 /** @see CompactableStore.compactStep */
 export function compactStep(
@@ -69,7 +71,7 @@ function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[]
       ref,
       collection: core.collections.nameOf(collection),
       recordId: decodeRecordId(recordId),
-      state: core.log.stateOf(ref, state),
+      state: state === AS_INSERTED ? null : parseRecordState(state),
       rowCount,
     }))
 }
@@ -89,7 +91,7 @@ function drop(core: SqliteCore, record: CompactionCandidate, { dropped, isPurged
       ref,
     )
   }
-  if (!isPurged) return
+  if (!isPurged || record.state === null) return
   const state = purgedState(record.state)
   log.writeRecord({ collection, recordId, ref, state, isChanged: true, applied: [], history: null })
   core.tables?.remove(collection, recordId)

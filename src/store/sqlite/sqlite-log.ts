@@ -189,12 +189,13 @@ export class SqliteLog {
 
   /** @returns the record's number: that of its first row */
   #insertRecord({ collection, recordId, state, applied }: PlannedRecord, ref: number): number {
+    if (state === null) throw new Error(`The record ${recordId} of an entry has no state`) // made by its first operation
     const isAsInserted = applied.length === 1 && applied[0]?.type === 'insert'
     this.#statements.insertRecord.run(
       ref,
       this.#collections.intern(collection),
       encodeRecordId(recordId),
-      isAsInserted || state === null ? AS_INSERTED : serializeRecordState(state),
+      isAsInserted ? AS_INSERTED : serializeRecordState(state),
     )
     return ref
   }
@@ -246,8 +247,11 @@ export class SqliteLog {
   /** The row that a record is named after is not in the index of records. */
   #rowsOfRecord(ref: number, limit: number): EntryRow[] {
     const first = this.#statements.entry.get(ref)
-    const later = this.#statements.laterRowsOfRecord.all(ref, limit)
-    return first?.[3] === ref ? [first, ...later] : later
+    const isFirst = first?.[3] === ref
+    // Of another record, as it can be in a store of layout 1; or it is this one's, and damaged.
+    if (first !== undefined && !isFirst) wireJsonOf(first)
+    const later = this.#statements.laterRowsOfRecord.all(ref, isFirst && limit !== ALL ? limit - 1 : limit)
+    return isFirst ? [first, ...later] : later
   }
 
   /** Takes an entry out of the log. */

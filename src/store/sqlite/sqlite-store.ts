@@ -451,7 +451,7 @@ export class SqliteServerStore implements ServerStore {
   #read<Result>(action: () => Result): Result {
     this.#assertOpen()
     try {
-      return action()
+      return this.#core.db.transaction(action)() // several statements see one moment beside another process
     } catch (error) {
       throw toStoreError(error, this.#core.filename)
     }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
+import type { CompactionRules } from '../../../src/store/compaction/compaction.ts'
 import type { Damage } from '../../../src/store/damage/damage.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore, type SqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
@@ -29,6 +30,12 @@ function query<Row>(filename: string, sql: string): Row[] {
   const rows = db.prepare<[], Row>(sql).all()
   db.close()
   return rows
+}
+
+function execute(filename: string, ...statements: string[]): void {
+  const db = new (loadSqliteDriver())(filename)
+  for (const statement of statements) db.exec(statement)
+  db.close()
 }
 
 async function damageIn(store: SqliteServerStore): Promise<Damage[]> {
@@ -135,4 +142,58 @@ test('a record whose one insert is gone is reported and not served as another', 
     code: 'STORE_CORRUPT',
   })
   await store.close()
+})
+
+const COMPACT_ALL: CompactionRules = { supersededBefore: Number.MAX_SAFE_INTEGER, deletedBefore: null }
+
+test('a damaged insert does not keep the records after it from being compacted', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  const author = new OperationAuthor('a')
+  await appendAll(store, [
+    author.insert('damaged', { title: 'one', userId: 'u1' }),
+    author.insert('updated', { title: 'two', userId: 'u1' }),
+    ...['a', 'b', 'c'].map((title) => author.update('updated', { title })),
+  ])
+  execute(filename, "UPDATE _kora_operations SET wire_json = replace(wire_json, 'one', 'onf') WHERE seq = 1")
+
+  const { dropped } = await store.compactStep(0, COMPACT_ALL)
+
+  expect(dropped.map(({ operations }) => operations)).toEqual([2])
+  await store.close()
+})
+
+test('a first row that claims to be of another record is not left out of a replay', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  const author = new OperationAuthor('a')
+  await appendAll(store, [
+    author.insert('r', { title: 'one', userId: 'u1' }),
+    author.update('r', { title: 'two' }),
+  ])
+  // What a bit on the disk does, the index does not learn.
+  execute(
+    filename,
+    'DROP INDEX _kora_operations_record',
+    'UPDATE _kora_operations SET record = 77 WHERE seq = 1',
+    'CREATE INDEX _kora_operations_record ON _kora_operations (record) WHERE record <> seq AND record <> 77',
+  )
+  await store.close()
+
+  const opened = createSqliteServerStore({ filename })
+  await expect(opened.rebuildCollections(['todos'])).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+  await opened.close()
+})
+
+test('a store whose layout has become newer meanwhile is not taken back', () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  writeLayout1(filename)
+  execute(filename, "UPDATE _kora_meta SET value = '3' WHERE key = 'layout'")
+  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 3; this release reads up to 2/)
+  expect(layoutOf(filename)).toBe('3')
 })
