@@ -207,7 +207,7 @@ describe('createAuthProvider', () => {
       degradedBy: { reason: 'TOKEN_EXPIRED' },
     })
     expect(logger.lines[0]).toEqual({
-      level: 'debug',
+      level: 'info',
       message: 'token refused',
       fields: { reason: 'TOKEN_EXPIRED', detail: 'The time in exp has passed.' },
     })

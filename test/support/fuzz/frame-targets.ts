@@ -83,6 +83,7 @@ export class SessionTarget implements AsyncDisposable {
       store,
       logger: this.#logger,
       maxOpsPerMinute: 0,
+      supportedSchemaVersions: { min: 1, max: 2 ** 31 - 1 },
       auth: new TokenAuthProvider({ validate: async (token) => JSON.parse(token) }),
       persistBlobChunk: async (hash, bytes) => void chunks.set(hash, bytes),
       resolveBlobChunk: async (hash) => chunks.get(hash) ?? null,
