@@ -47,8 +47,8 @@ function ingestScenario({ name, title, clients, isScoped, inFlight, bars }: Inge
         scoped: isScoped,
         isChecking: options.size === 'smoke',
       } satisfies LoadClients)
-      const warmUp = Math.max(1, Math.round(sized(options, 120, 1) / clients))
-      const batches = Math.max(1, Math.round(sized(options, 600, 4) / clients))
+      const warmUp = Math.max(1, Math.round(sized(options, 40, 1) / clients))
+      const batches = Math.max(1, Math.round(sized(options, 300, 4) / clients))
       await sendBatches(load, warmUp, inFlight)
       const before = await server.usage()
       const { elapsedMs } = await server.profiled(`${name}-${variant}`, options, () =>
