@@ -103,15 +103,16 @@ class LateOperation {
   /** The newest insert drops what was written before it and leaves what was written after it. */
   #foldInsert(draft: RecordDraft, data: FieldValues): boolean {
     if (this.#isBeforeMerge) return false
-    const values: { [field: string]: JsonValue } = { ...data }
-    const written: FieldVersion = { timestamp: this.#at, writer: 'plain' }
     for (const [field, version] of Object.entries(this.#state.fieldVersions)) {
       const order = this.#compareTo(version)
-      if (order === 0) return false
-      if (order > 0) continue
-      if (!this.#isIndependent(field, version)) return false
-      setOwnValue(values, field, draft.values[field] as JsonValue) // written since the newest insert
+      if (order === 0 || (order < 0 && !this.#isIndependent(field, version))) return false
     }
+    const values: { [field: string]: JsonValue } = { ...data }
+    for (const [field, value] of Object.entries(draft.values)) {
+      const isLater = this.#compareTo(ownValue(this.#state.fieldVersions, field)) < 0
+      if (isLater) setOwnValue(values, field, value) // in the order of the values, which a stored state keeps
+    }
+    const written: FieldVersion = { timestamp: this.#at, writer: 'plain' }
     for (const field of Object.keys(data)) {
       if (this.#compareTo(ownValue(this.#state.fieldVersions, field)) > 0) {
         setOwnValue(draft.fieldVersions, field, written)

@@ -42,6 +42,22 @@ describe.each(collections)('a record with %s', (_name, collection) => {
     )
   })
 
+  test('has its fields in one order, whether its state was kept in memory or read from a store', () => {
+    fc.assert(
+      fc.property(recordHistory, (operations) => {
+        let kept: RecordState | null = null
+        let read: RecordState | null = null
+        operations.forEach((operation, index) => {
+          const arrived = operations.slice(0, index + 1)
+          kept = afterArrival(kept, operation, arrived)
+          read = throughStorage(afterArrival(read, operation, arrived))
+          expect(Object.keys(read?.values ?? {})).toEqual(Object.keys(kept?.values ?? {}))
+        })
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
   test('folds some late operations without their log', () => {
     expect(fastCount.fast).toBeGreaterThan(fastCount.late / 10)
   })
@@ -62,6 +78,15 @@ describe.each(collections)('a record with %s', (_name, collection) => {
       { numRuns: 500 },
     )
   })
+
+  function afterArrival(
+    state: RecordState | null,
+    operation: Operation,
+    arrived: readonly Operation[],
+  ): RecordState | null {
+    const applied = applyOperation(state, operation, collection)
+    return applied === 'needs-replay' ? replayRecord(arrived, collection) : applied
+  }
 
   function countLate(
     state: RecordState | null,
