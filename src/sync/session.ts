@@ -445,7 +445,7 @@ export class Session implements ViewReader, DeliveryTarget {
       endSpan(span, error)
       throw error
     }
-    span.setAttribute('kora.accepted', result.accepted)
+    span?.setAttribute('kora.accepted', result.accepted)
     endSpan(span)
     if (this.#isClosed()) return
     if (!result.accepted) {
@@ -509,7 +509,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   #endCatchUp(reason?: string): void {
-    if (this.#catchUp !== null) endSpan(this.#catchUp, reason)
+    endSpan(this.#catchUp, reason)
     this.#catchUp = null
   }
 }

@@ -1,20 +1,11 @@
-import {
-  DummyDriver,
-  Kysely,
-  PostgresAdapter,
-  PostgresIntrospector,
-  PostgresQueryCompiler,
-  type RawBuilder,
-  type SqlBool,
-  SqliteAdapter,
-  SqliteIntrospector,
-  SqliteQueryCompiler,
-  sql,
-} from 'kysely'
+import type { Kysely, RawBuilder, SqlBool } from 'kysely'
 import { assertNever } from '../../core/errors.ts'
+import { lazyRequire } from '../../core/lazy-require.ts'
 import type { FieldDescriptor } from '../../core/schema/types.ts'
 import { type Column, type ColumnValue, columnOf, columnType, type SqlDialect } from './columns.ts'
 import type { SchemaStep } from './schema-change.ts'
+
+const kysely = lazyRequire<typeof import('kysely')>('kysely')
 
 /**
  * The SQL of a step, one statement each. Every statement may be executed again after an
@@ -76,6 +67,7 @@ function createTable(
   fields: { readonly [field: string]: FieldDescriptor },
   { dialect, builder }: Target,
 ): string {
+  const { sql } = kysely()
   let table = builder.schema
     .createTable(collection)
     .ifNotExists()
@@ -97,6 +89,7 @@ function createTable(
 
 /** With the default in the statement, both databases show it in existing rows without writing any. */
 function addColumn(collection: string, column: Column, { dialect, builder }: Target): string {
+  const { sql } = kysely()
   const fallback = defaultLiteral(column, dialect)
   return builder.schema
     .alterTable(collection)
@@ -122,7 +115,10 @@ function setDefault(collection: string, column: Column, { dialect, builder }: Ta
 }
 
 /** As the index says it, and a query that is to use the index. */
-export const IS_TOMBSTONE = sql<SqlBool>`${sql.ref('_deleted')} <> ${sql.lit(0)}`
+export function isTombstone(): RawBuilder<SqlBool> {
+  const { sql } = kysely()
+  return sql<SqlBool>`${sql.ref('_deleted')} <> ${sql.lit(0)}`
+}
 
 /** Kinds whose values are of one small size. */
 const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestamp'])
@@ -137,10 +133,11 @@ const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestam
  * which nothing is found, and each would cost a row.
  */
 function createIndex(step: SchemaStep & { kind: 'create-index' }, { dialect, builder }: Target): string {
+  const { sql } = kysely()
   const { name, collection, columns } = step.index
   const index = builder.schema.createIndex(name).ifNotExists().on(collection)
   if (columns.length === 1 && columns[0] === '_deleted') {
-    return index.column('_deleted').where(IS_TOMBSTONE).compile().sql
+    return index.column('_deleted').where(isTombstone()).compile().sql
   }
   const large = columns.filter((_, position) => !SMALL_KINDS.has(step.kinds[position] ?? ''))
   const [first] = large
@@ -180,6 +177,7 @@ export function indexExpression(kind: string, reference: string): string | null 
 function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown> | null {
   const value: ColumnValue = column.encode(undefined)
   if (value === null) return null
+  const { sql } = kysely()
   if (typeof value === 'string' || typeof value === 'number') return sql.lit(value)
   const hex = Buffer.from(value).toString('hex')
   return sql.raw(dialect === 'sqlite' ? `x'${hex}'` : `'\\x${hex}'::bytea`)
@@ -187,24 +185,24 @@ function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown
 
 /** Compiles only: its driver has no connection. */
 export function builderFor(dialect: SqlDialect, schema?: string): Kysely<unknown> {
-  const builder = dialect === 'sqlite' ? SQLITE_BUILDER : POSTGRES_BUILDER
+  builders[dialect] ??= createBuilder(dialect)
+  const builder = builders[dialect]
   return schema === undefined ? builder : builder.withSchema(schema)
 }
 
-const SQLITE_BUILDER = new Kysely<unknown>({
-  dialect: {
-    createAdapter: () => new SqliteAdapter(),
-    createDriver: () => new DummyDriver(),
-    createIntrospector: (db) => new SqliteIntrospector(db),
-    createQueryCompiler: () => new SqliteQueryCompiler(),
-  },
-})
+const builders: { [dialect in SqlDialect]?: Kysely<unknown> } = {}
 
-const POSTGRES_BUILDER = new Kysely<unknown>({
-  dialect: {
-    createAdapter: () => new PostgresAdapter(),
-    createDriver: () => new DummyDriver(),
-    createIntrospector: (db) => new PostgresIntrospector(db),
-    createQueryCompiler: () => new PostgresQueryCompiler(),
-  },
-})
+function createBuilder(dialect: SqlDialect): Kysely<unknown> {
+  const library = kysely()
+  const isSqlite = dialect === 'sqlite'
+  return new library.Kysely<unknown>({
+    dialect: {
+      createAdapter: () => (isSqlite ? new library.SqliteAdapter() : new library.PostgresAdapter()),
+      createDriver: () => new library.DummyDriver(),
+      createIntrospector: (db) =>
+        isSqlite ? new library.SqliteIntrospector(db) : new library.PostgresIntrospector(db),
+      createQueryCompiler: () =>
+        isSqlite ? new library.SqliteQueryCompiler() : new library.PostgresQueryCompiler(),
+    },
+  })
+}

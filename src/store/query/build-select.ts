@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import { isStorableText } from '../../protocol/json-value.ts'
 import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
-import { IS_TOMBSTONE } from '../materialize/ddl.ts'
+import { isTombstone } from '../materialize/ddl.ts'
 import type { MaterializedRecord } from '../store.ts'
 import type { Condition, ResolvedQuery } from './resolve-query.ts'
 
@@ -69,7 +69,7 @@ export function buildCount(
   }
   // Both of them are counted in the smallest index there is, not in the table.
   const difference = builder.selectNoFrom((expressions) =>
-    expressions(all, '-', all.where(IS_TOMBSTONE)).as('count'),
+    expressions(all, '-', all.where(isTombstone())).as('count'),
   )
   const { sql, parameters } = (conditions.length === 0 ? difference : select).compile()
   return { sql, parameters: parameters as readonly ColumnValue[] }
