@@ -14,11 +14,12 @@ import {
 } from '../query/build-select.ts'
 import { type Condition, resolveQuery } from '../query/resolve-query.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
+import { BulkInsert } from './bulk-insert.ts'
 import type { SqliteDatabase } from './driver.ts'
 
 interface CollectionTable extends QueriedTable {
   readonly collection: CollectionDefinition
-  readonly upsert: Statement<ColumnValue[]>
+  readonly upsert: BulkInsert
   readonly find: Statement<[string], Row>
   readonly findAny: Statement<[string], Row>
   readonly remove: Statement<[string]>
@@ -33,6 +34,8 @@ const MAX_PREPARED_QUERIES = 200
 export class CollectionTables {
   readonly #db: SqliteDatabase
   readonly #tables = new Map<string, CollectionTable>()
+  /** Tables with rows that wait to be written together. */
+  readonly #waiting = new Set<CollectionTable>()
   readonly #queries = new Map<string, Statement<ColumnValue[], Row>>()
 
   /** @param schema its tables and columns exist */
@@ -43,14 +46,27 @@ export class CollectionTables {
     }
   }
 
-  /** Makes the record's row show its state. Collections that the schema does not have, have no table. */
+  /** Makes the record's row show its state, once that is flushed. Collections that the schema does not have, have no table. */
   write(collection: string, recordId: string, state: RecordState): void {
     const table = this.#tables.get(collection)
     if (table === undefined) return
     const cells: ColumnValue[] = [recordId]
     for (const column of table.columns) cells.push(column.encode(valueIn(state, column.field)))
     cells.push(state.createdAt, state.updatedAt, state.isDeleted ? 1 : 0)
-    table.upsert.run(...cells)
+    table.upsert.add(...cells)
+    this.#waiting.add(table)
+  }
+
+  /** The last thing in a transaction. */
+  flush(): void {
+    for (const table of this.#waiting) table.upsert.flush()
+    this.#waiting.clear()
+  }
+
+  /** After a rollback. */
+  forget(): void {
+    for (const table of this.#waiting) table.upsert.forget()
+    this.#waiting.clear()
   }
 
   remove(collection: string, recordId: string): void {
@@ -138,10 +154,7 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
     collection,
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    upsert: db.prepare(
-      `INSERT INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})
-        ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
-    ),
+    upsert: new BulkInsert(db, table, names, `ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`),
     find: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ? AND _deleted = 0`),
     findAny: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ?`),
     remove: db.prepare(`DELETE FROM ${table} WHERE id = ?`),

@@ -6,16 +6,18 @@ const INDEX_OF_RECORDS =
  * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
  * ones; each change of it comes with a step that brings an older file up to date.
  */
-export const LAYOUT_VERSION = 2
+export const LAYOUT_VERSION = 3
 
 /**
  * What brings a database to a layout from the one before it.
  *
  *   2  A record takes the number of its first row of the log, which is then found by it and stays out
  *      of the index; and the state of one that was inserted and not changed since is not stored.
+ *   3  A row of the index of scopes holds a run of entries.
  */
 export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
   2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
+  3: ['ALTER TABLE _kora_scope ADD COLUMN count INTEGER NOT NULL DEFAULT 1'],
 }
 
 /**
@@ -96,10 +98,12 @@ export const LAYOUT_STATEMENTS = [
     tracked_after INTEGER NOT NULL,
     indexed_through INTEGER NOT NULL DEFAULT 0
   )`,
+  // seq: of the first of `count` entries that follow each other
   `CREATE TABLE _kora_scope (
     field INTEGER NOT NULL,
     key TEXT NOT NULL,
     seq INTEGER NOT NULL,
+    count INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (field, key, seq)
   ) WITHOUT ROWID`,
 

@@ -1,4 +1,5 @@
 import { operationIdOf } from '../../protocol/wire-identity.ts'
+import { BulkInsert } from './bulk-insert.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, wireJsonOf } from './entry-row.ts'
 import type { MetaTable } from './meta-table.ts'
@@ -23,6 +24,7 @@ type Bucket = Map<number, number>
 export class OperationIds {
   readonly #meta: MetaTable
   readonly #statements: ReturnType<typeof prepareStatements>
+  readonly #newIds: BulkInsert
   #buckets: readonly Bucket[] = emptyBuckets()
   #waiting = 0
   /** The index holds everything up to here. */
@@ -34,6 +36,7 @@ export class OperationIds {
   constructor(db: SqliteDatabase, meta: MetaTable) {
     this.#meta = meta
     this.#statements = prepareStatements(db)
+    this.#newIds = new BulkInsert(db, '_kora_operation_ids', ['id_key', 'seq'], 'ON CONFLICT DO NOTHING')
   }
 
   /**
@@ -110,12 +113,19 @@ export class OperationIds {
     const known = bucket.get(key)
     if (known === sequence) return
     if (known === undefined) this.#waiting++
-    else this.#statements.insert.run(key, known) // an id that is reclaimed: the newer one takes its place here
+    else this.#reclaim(key, known)
     bucket.set(key, sequence)
   }
 
+  /** Of an id that comes again with another content, the newer row takes the place in memory. */
+  #reclaim(key: number, known: number): void {
+    this.#newIds.add(key, known)
+    this.#newIds.flush()
+  }
+
   #index(bucket: Bucket): void {
-    for (const [key, sequence] of [...bucket].sort(byKey)) this.#statements.insert.run(key, sequence)
+    for (const [key, sequence] of [...bucket].sort(byKey)) this.#newIds.add(key, sequence)
+    this.#newIds.flush()
     this.#waiting -= bucket.size
     bucket.clear()
   }
@@ -162,6 +172,5 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .raw(),
     remove: db.prepare('DELETE FROM _kora_operation_ids WHERE id_key = ? AND seq = ?'),
-    insert: db.prepare('INSERT OR IGNORE INTO _kora_operation_ids (id_key, seq) VALUES (?, ?)'),
   }
 }

@@ -71,7 +71,12 @@ export class SqliteCore implements AppendContext {
     this.log = new SqliteLog(db, { meta: this.meta, nodes: this.nodeNames, collections: this.collections })
     this.blobs = new SqliteBlobs(db, this.nodeNames, this.log)
     this.revocations = new SqliteRevocations(db)
-    this.writes = new WriteQueue(db, { filename, runtime, onRollback: () => this.#onRollback() })
+    this.writes = new WriteQueue(db, {
+      filename,
+      runtime,
+      beforeCommit: () => this.#flush(),
+      onRollback: () => this.#onRollback(),
+    })
     this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
     this.#trackedRows = db.prepare<[], TrackedRow>(
       `SELECT id, collection, field, is_granted AS isGranted, is_ready AS isReady
@@ -143,6 +148,7 @@ export class SqliteCore implements AppendContext {
       this.nodes.advance(this.serverNodeId, counters.serverSequence)
     }
     if (operations > 0) this.meta.set('operation_count', this.meta.getNumber('operation_count') + operations)
+    this.#flush() // a restore reads what it has written in the same transaction
     return results
   }
 
@@ -172,8 +178,14 @@ export class SqliteCore implements AppendContext {
     this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))
   }
 
+  #flush(): void {
+    this.log.flush()
+    this.tables?.flush()
+  }
+
   #onRollback(): void {
-    this.log.ids.forget()
+    this.log.forget()
+    this.tables?.forget()
     this.refresh()
   }
 

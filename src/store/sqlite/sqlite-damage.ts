@@ -143,7 +143,8 @@ export class SqliteDamageSource implements DamageSource {
   #isMissingInIndex(seq: number, collection: string, scope: string | null): boolean {
     const tracked = [...this.#core.tracked.of(collection)].filter(({ isReady }) => isReady)
     const expected = indexRowsOf({ collection, scopeChanges: parseScopeChanges(scope) }, tracked)
-    return expected.some(({ id, key }) => this.#statements.indexed.get(id, key, seq) === undefined)
+    const { scope: index } = this.#core.log
+    return expected.some(({ id: fieldId, key }) => !index.has({ fieldId, key }, seq))
   }
 }
 
@@ -166,9 +167,6 @@ function prepareStatements({ db }: SqliteCore) {
       .raw(),
     byId: db.prepare<[number, number], number>(
       'SELECT 1 FROM _kora_operation_ids WHERE id_key = ? AND seq = ?',
-    ),
-    indexed: db.prepare<[number, string, number], number>(
-      'SELECT 1 FROM _kora_scope WHERE field = ? AND key = ? AND seq = ?',
     ),
     // The server's own numbers go on after a restore.
     nodesAhead: db

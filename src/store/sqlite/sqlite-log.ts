@@ -16,9 +16,9 @@ import {
 } from '../append/load.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
-import type { IndexKey } from '../delivery/plan-streams.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
+import { BulkInsert } from './bulk-insert.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { DroppedTable } from './dropped-table.ts'
 import {
@@ -33,6 +33,7 @@ import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
 import { OperationIds } from './operation-ids.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
+import { ScopeIndex } from './scope-index.ts'
 
 const ALL = -1 // as a limit
 
@@ -42,15 +43,32 @@ const ALL = -1 // as a limit
  */
 export const AS_INSERTED = ''
 
+/** Of `_kora_operations`, in the order in which they are written. */
+const COLUMNS = [
+  'seq',
+  'node',
+  'sequence_number',
+  'record',
+  'collection',
+  'wall_time',
+  'kind',
+  'scope',
+  'wire_json',
+  'checksum',
+]
+
 // Most operations of a user have one text; parsed anew it would cost as much as reading the row.
 const MAX_CACHED_SCOPES = 5000
 
-/** Rows of `_kora_operations`, `_kora_records` and `_kora_scope`: written and read by statement. */
+/** Rows of `_kora_operations`, `_kora_records` and the indexes of the log: written and read by statement. */
 export class SqliteLog {
   readonly ids: OperationIds
+  readonly scope: ScopeIndex
   readonly #nodes: NameTable
   readonly #collections: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
+  readonly #newRows: BulkInsert
+  readonly #newRecords: BulkInsert
   readonly #scopes = new Map<string, ScopeChanges>()
   readonly dropped: DroppedTable
 
@@ -59,9 +77,12 @@ export class SqliteLog {
     { meta, nodes, collections }: { meta: MetaTable; nodes: NameTable; collections: NameTable },
   ) {
     this.ids = new OperationIds(db, meta)
+    this.scope = new ScopeIndex(db)
     this.#nodes = nodes
     this.#collections = collections
     this.#statements = prepareStatements(db)
+    this.#newRows = new BulkInsert(db, '_kora_operations', COLUMNS)
+    this.#newRecords = new BulkInsert(db, '_kora_records', ['id', 'collection', 'record_id', 'state'])
     this.dropped = new DroppedTable(db, nodes)
   }
 
@@ -171,7 +192,7 @@ export class SqliteLog {
       scope: serializeScopeChanges(entry.scopeChanges),
       wireJson: entry.wireJson,
     }
-    this.#statements.insertOperation.run(
+    this.#newRows.add(
       row.seq,
       row.node,
       row.sequenceNumber,
@@ -191,7 +212,7 @@ export class SqliteLog {
   #insertRecord({ collection, recordId, state, applied }: PlannedRecord, ref: number): number {
     if (state === null) throw new Error(`The record ${recordId} of an entry has no state`) // made by its first operation
     const isAsInserted = applied.length === 1 && applied[0]?.type === 'insert'
-    this.#statements.insertRecord.run(
+    this.#newRecords.add(
       ref,
       this.#collections.intern(collection),
       encodeRecordId(recordId),
@@ -200,13 +221,29 @@ export class SqliteLog {
     return ref
   }
 
+  /** The last thing in a transaction: writes the rows that wait to be written together. */
+  flush(): void {
+    this.#newRecords.flush()
+    this.#newRows.flush()
+    this.scope.flush()
+  }
+
+  /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
+  forget(): void {
+    this.#newRecords.forget()
+    this.#newRows.forget()
+    this.scope.forget()
+    this.ids.forget()
+  }
+
   writeResult(key: string, result: string): void {
     this.#statements.insertWriteResult.run(Buffer.from(key, 'hex'), result)
   }
 
+  /** Puts an entry into the index of scopes, once that is flushed. */
   indexEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
-    for (const { id, key } of indexRowsOf(entry, tracked)) {
-      this.#statements.insertIndex.run(id, key, entry.deliverySequence)
+    for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
+      this.scope.add({ fieldId, key }, entry.deliverySequence)
     }
   }
 
@@ -221,10 +258,6 @@ export class SqliteLog {
   }
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
-
-  readSequences(key: IndexKey, after: number, limit: number): readonly number[] {
-    return this.#statements.indexedSequences.all(key.fieldId, key.key, after, limit)
-  }
 
   readEntries(sequences: readonly number[]): LogEntry[] {
     const entries: LogEntry[] = []
@@ -258,8 +291,8 @@ export class SqliteLog {
   removeEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
     this.#statements.removeOperation.run(entry.deliverySequence)
     this.ids.remove(entry.operationId, entry.deliverySequence)
-    for (const { id, key } of indexRowsOf(entry, tracked)) {
-      this.#statements.removeIndex.run(id, key, entry.deliverySequence)
+    for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
+      this.scope.remove({ fieldId, key }, entry.deliverySequence)
     }
   }
 
@@ -331,31 +364,16 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .raw(),
     countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
-    insertRecord: db.prepare(
-      'INSERT INTO _kora_records (id, collection, record_id, state) VALUES (?, ?, ?, ?)',
-    ),
     updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
-    insertOperation: db.prepare(
-      `INSERT INTO _kora_operations
-        (seq, node, sequence_number, record, collection, wall_time, kind, scope, wire_json, checksum)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ),
     findWriteResult: db
       .prepare<[Buffer], string>('SELECT result FROM _kora_write_results WHERE key = ?')
       .pluck(),
     insertWriteResult: db.prepare('INSERT INTO _kora_write_results (key, result) VALUES (?, ?)'),
-    insertIndex: db.prepare('INSERT OR IGNORE INTO _kora_scope (field, key, seq) VALUES (?, ?, ?)'),
     updateScope: db.prepare('UPDATE _kora_operations SET scope = ?, checksum = ? WHERE seq = ?'),
-    indexedSequences: db
-      .prepare<[number, string, number, number], number>(
-        'SELECT seq FROM _kora_scope WHERE field = ? AND key = ? AND seq > ? ORDER BY seq LIMIT ?',
-      )
-      .pluck(),
     entry: entries('WHERE seq = ?'),
     entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
     laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq LIMIT ?'),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
-    removeIndex: db.prepare('DELETE FROM _kora_scope WHERE field = ? AND key = ? AND seq = ?'),
     operationsAfter: entries('WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?'),
     operationsOfNode: entries(
       'WHERE node = ? AND sequence_number BETWEEN ? AND ? AND kind = ? ORDER BY sequence_number, seq',

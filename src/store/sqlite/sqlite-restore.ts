@@ -146,7 +146,7 @@ function removeEverything({ db, meta, nodes, log, schema }: SqliteCore, base: nu
   nodes.resetVector()
   meta.set('operation_count', 0)
   meta.set('ids_indexed_through', base)
-  log.ids.forget()
+  log.forget()
   meta.set('delivery_base', base)
 }
 

@@ -472,7 +472,7 @@ export class SqliteServerStore implements ServerStore {
     const { log } = this.#core
     return {
       end: this.#core.counters().deliverySequence,
-      readSequences: (key, after, limit) => log.readSequences(key, after, limit),
+      readSequences: (key, after, limit) => log.scope.read(key, after, limit),
       readEntries: (sequences) => log.readEntries(sequences),
       scanEntries: (after, limit) => log.scanEntries(after, limit),
     }

@@ -7,6 +7,15 @@ import { isBusy, toStoreError } from './sqlite-errors.ts'
 const LOCK_WAIT_MS = 10_000
 const LOCK_RETRY_MS = 50
 
+interface WriteQueueOptions {
+  readonly filename: string
+  readonly runtime: Runtime
+  /** Writes what waits in memory: the last thing in every transaction. */
+  readonly beforeCommit: () => void
+  /** What was kept in memory of the transaction may never have been stored. */
+  readonly onRollback: () => void
+}
+
 /**
  * Runs write transactions one after the other. While another process holds the lock of the file it
  * waits on a timer, so that reads, presence and everything else go on meanwhile.
@@ -15,17 +24,16 @@ export class WriteQueue {
   readonly #db: SqliteDatabase
   readonly #filename: string
   readonly #runtime: Runtime
+  readonly #beforeCommit: () => void
   readonly #onRollback: () => void
   /** Settles when the last write that had to wait is done; null when none waits. */
   #waiting: Promise<unknown> | null = null
 
-  constructor(
-    db: SqliteDatabase,
-    { filename, runtime, onRollback }: { filename: string; runtime: Runtime; onRollback: () => void },
-  ) {
+  constructor(db: SqliteDatabase, { filename, runtime, beforeCommit, onRollback }: WriteQueueOptions) {
     this.#db = db
     this.#filename = filename
     this.#runtime = runtime
+    this.#beforeCommit = beforeCommit
     this.#onRollback = onRollback
   }
 
@@ -72,7 +80,7 @@ export class WriteQueue {
 
   commit(): void {
     try {
-      this.#db.exec('COMMIT')
+      this.#commit()
     } catch (error) {
       throw toStoreError(error, this.#filename)
     }
@@ -104,7 +112,7 @@ export class WriteQueue {
     this.#begin()
     try {
       const result = action()
-      this.#db.exec('COMMIT')
+      this.#commit()
       return result
     } catch (error) {
       this.rollback()
@@ -115,5 +123,10 @@ export class WriteQueue {
   #begin(): void {
     if (!this.#db.open) throw new StoreError('STORE_CLOSED', 'The store is closed.')
     this.#db.exec('BEGIN IMMEDIATE')
+  }
+
+  #commit(): void {
+    this.#beforeCommit()
+    this.#db.exec('COMMIT')
   }
 }

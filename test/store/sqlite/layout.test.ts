@@ -85,7 +85,7 @@ test('a store of layout 1 is brought up to date, and goes on', async () => {
   expect(await damageIn(store)).toEqual([])
   await store.setSchema(schema)
   await store.close()
-  expect(layoutOf(filename)).toBe('2')
+  expect(layoutOf(filename)).toBe('3')
 })
 
 test('a store of layout 1 can be read beside nobody, and stays as it is', async () => {
@@ -193,7 +193,7 @@ test('a store whose layout has become newer meanwhile is not taken back', () => 
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
   writeLayout1(filename)
-  execute(filename, "UPDATE _kora_meta SET value = '3' WHERE key = 'layout'")
-  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 3; this release reads up to 2/)
-  expect(layoutOf(filename)).toBe('3')
+  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
+  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 4; this release reads up to 3/)
+  expect(layoutOf(filename)).toBe('4')
 })

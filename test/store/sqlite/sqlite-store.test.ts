@@ -249,7 +249,7 @@ test('refuses files that it cannot use, with the reason', async () => {
     /^STORE_OPEN_FAILED: Cannot open \/text.db: it is not an SQLite database/,
   )
   expect(attempt(at('newer.db'))).toMatch(
-    /^STORE_NEWER: \/newer.db has layout 99; this release reads up to 2/,
+    /^STORE_NEWER: \/newer.db has layout 99; this release reads up to 3/,
   )
   expect(attempt(at('missing/store.db'))).toMatch(/^STORE_OPEN_FAILED: .*missing does not exist\. Create it/)
   expect(attempt(at('absent.db'), true)).toMatch(/^STORE_OPEN_FAILED: .*does not exist/)
@@ -275,6 +275,9 @@ test('uses the indexes that its speed rests on', async () => {
   expect(planOf('SELECT seq FROM _kora_scope WHERE field = 1 AND key = 2 AND seq > 3 ORDER BY seq')).toBe(
     'SEARCH _kora_scope USING PRIMARY KEY (field=? AND key=? AND seq>?)',
   )
+  expect(
+    planOf('SELECT seq FROM _kora_scope WHERE field = 1 AND key = 2 AND seq <= 3 ORDER BY seq DESC'),
+  ).toBe('SEARCH _kora_scope USING PRIMARY KEY (field=? AND key=? AND seq<?)')
   db.close()
 })
 

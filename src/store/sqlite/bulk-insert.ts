@@ -1,0 +1,54 @@
+import type { Statement } from 'better-sqlite3'
+import type { SqliteDatabase } from './driver.ts'
+
+const ROWS_PER_STATEMENT = 10
+
+/** What SQLite takes as a parameter. */
+export type SqlValue = string | number | Uint8Array | null
+
+/**
+ * Inserts rows with one call for ten of them: binding, starting and ending a statement is a tenth of
+ * what a row costs.
+ */
+export class BulkInsert {
+  readonly #width: number
+  readonly #one: Statement<[readonly SqlValue[]]>
+  readonly #ten: Statement<[readonly SqlValue[]]>
+  #waiting: SqlValue[] = []
+
+  /**
+   * @param columns quoted where need be
+   * @param onConflict the clause, if there is one; no two rows that wait may conflict
+   */
+  constructor(db: SqliteDatabase, table: string, columns: readonly string[], onConflict = '') {
+    this.#width = columns.length
+    const row = `(${columns.map(() => '?').join(', ')})`
+    const insert = (rows: number): Statement<[readonly SqlValue[]]> =>
+      db.prepare(
+        `INSERT INTO ${table} (${columns.join(', ')}) VALUES ${Array(rows).fill(row).join(', ')} ${onConflict}`,
+      )
+    this.#one = insert(1)
+    this.#ten = insert(ROWS_PER_STATEMENT)
+  }
+
+  /** Adds a row, which is in the table after `flush` at the latest. */
+  add(...row: readonly SqlValue[]): void {
+    for (const value of row) this.#waiting.push(value)
+    if (this.#waiting.length < this.#width * ROWS_PER_STATEMENT) return
+    this.#ten.run(this.#waiting)
+    this.#waiting = []
+  }
+
+  flush(): void {
+    const rows = this.#waiting
+    this.#waiting = []
+    for (let start = 0; start < rows.length; start += this.#width) {
+      this.#one.run(rows.slice(start, start + this.#width))
+    }
+  }
+
+  /** After a rollback. */
+  forget(): void {
+    this.#waiting = []
+  }
+}

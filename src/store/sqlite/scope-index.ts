@@ -1,0 +1,133 @@
+import type { IndexKey } from '../delivery/plan-streams.ts'
+import type { SqliteDatabase } from './driver.ts'
+
+/** Entries with consecutive delivery sequences that stand under one key. */
+interface Run {
+  readonly key: string
+  readonly first: number
+  count: number
+}
+
+type RunRow = [first: number, count: number]
+
+// A page wants some hundred sequences; where all runs are of one entry, it takes a few of these reads.
+const RUNS_PER_READ = 256
+
+/**
+ * Which entries of the log stand under which value of a tracked field: `_kora_scope`. What a device
+ * sends in one batch is mostly of one user, so that a row holds a run of entries, and one row stands
+ * for a batch where each entry would cost its own.
+ */
+export class ScopeIndex {
+  readonly #db: SqliteDatabase
+  readonly #reading: ReturnType<typeof prepareReading>
+  #writing: ReturnType<typeof prepareWriting> | null = null
+  /** By tracked field: the run that goes on, not yet stored. */
+  readonly #open = new Map<number, Run>()
+
+  constructor(db: SqliteDatabase) {
+    this.#db = db
+    this.#reading = prepareReading(db)
+  }
+
+  /** Notes an entry. It can be read after `flush`. */
+  add({ fieldId, key }: IndexKey, sequence: number): void {
+    const run = this.#open.get(fieldId)
+    if (run !== undefined && run.key === key && sequence === run.first + run.count) {
+      run.count++
+      return
+    }
+    if (run !== undefined) this.#insert(fieldId, run)
+    this.#open.set(fieldId, { key, first: sequence, count: 1 })
+  }
+
+  /** The last thing in a transaction. */
+  flush(): void {
+    for (const [fieldId, run] of this.#open) this.#insert(fieldId, run)
+    this.#open.clear()
+  }
+
+  /** After a rollback: what was to be stored is not in the log. */
+  forget(): void {
+    this.#open.clear()
+  }
+
+  has(key: IndexKey, sequence: number): boolean {
+    return this.#runAt(key, sequence) !== null
+  }
+
+  /** Delivery sequences above `after`, ascending. */
+  read(key: IndexKey, after: number, limit: number): number[] {
+    const sequences: number[] = []
+    const begun = this.#runAt(key, after)
+    if (begun !== null) pushFrom(sequences, after + 1, begun.first + begun.count, limit)
+    for (let position = sequences.at(-1) ?? after; sequences.length < limit; ) {
+      const wanted = Math.min(limit - sequences.length, RUNS_PER_READ)
+      const runs = this.#reading.runsAfter.all(key.fieldId, key.key, position, wanted)
+      for (const [first, count] of runs) pushFrom(sequences, first, first + count, limit)
+      position = runs.at(-1)?.[0] ?? position
+      if (runs.length < wanted) break
+    }
+    return sequences
+  }
+
+  remove(key: IndexKey, sequence: number): void {
+    const run = this.#runAt(key, sequence)
+    if (run === null) return
+    const { first, count } = run
+    const before = sequence - first
+    if (before === 0) this.#write().remove.run(key.fieldId, key.key, first)
+    else this.#write().shorten.run(before, key.fieldId, key.key, first)
+    if (before + 1 < count) {
+      this.#insert(key.fieldId, { key: key.key, first: sequence + 1, count: count - before - 1 })
+    }
+  }
+
+  #runAt(key: IndexKey, sequence: number): Run | null {
+    const row = this.#reading.runAtOrBefore.get(key.fieldId, key.key, sequence)
+    if (row === undefined) return null
+    const [first, count] = row
+    return sequence < first + count ? { key: key.key, first, count } : null
+  }
+
+  #insert(fieldId: number, { key, first, count }: Run): void {
+    this.#write().insert.run(fieldId, key, first, count)
+  }
+
+  #write(): ReturnType<typeof prepareWriting> {
+    this.#writing ??= prepareWriting(this.#db)
+    return this.#writing
+  }
+}
+
+/** Adds the numbers from `from` to before `end`, as long as there are fewer than `limit`. */
+function pushFrom(sequences: number[], from: number, end: number, limit: number): void {
+  for (let next = from; next < end && sequences.length < limit; next++) sequences.push(next)
+}
+
+function prepareReading(db: SqliteDatabase) {
+  // A store that is only read may be of a layout from before there were runs.
+  const hasRuns = db.prepare("SELECT 1 FROM pragma_table_info('_kora_scope') WHERE name = 'count'").get()
+  const columns = hasRuns === undefined ? 'seq, 1' : 'seq, count'
+  const runs = (condition: string) =>
+    db
+      .prepare<unknown[], RunRow>(
+        `SELECT ${columns} FROM _kora_scope WHERE field = ? AND key = ? AND ${condition}`,
+      )
+      .raw()
+  return {
+    runAtOrBefore: runs('seq <= ? ORDER BY seq DESC LIMIT 1'),
+    runsAfter: runs('seq > ? ORDER BY seq LIMIT ?'),
+  }
+}
+
+function prepareWriting(db: SqliteDatabase) {
+  return {
+    insert: db.prepare(
+      `INSERT INTO _kora_scope (field, key, seq, count) VALUES (?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET count = max(count, excluded.count)`,
+    ),
+    shorten: db.prepare('UPDATE _kora_scope SET count = ? WHERE field = ? AND key = ? AND seq = ?'),
+    remove: db.prepare('DELETE FROM _kora_scope WHERE field = ? AND key = ? AND seq = ?'),
+  }
+}
