@@ -2,7 +2,8 @@ import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import type { AppendResult } from '../store.ts'
-import { type Loaded, type RecordKey, recordKeyText, type StoredRecord } from './load.ts'
+import type { Loaded, RecordKey, StoredRecord } from './load.ts'
+import { RecordMap } from './record-map.ts'
 
 /** One record as the batch has left it so far. */
 export interface PlannedRecord {
@@ -44,7 +45,7 @@ export class BatchOverlay {
   readonly reclaimedIds = new Set<string>()
   /** By hash of the write's key. */
   readonly writeResults = new Map<string, string>()
-  readonly #recordsByKey = new Map<string, PlannedRecord>()
+  readonly #recordsByKey = new RecordMap<PlannedRecord>()
   readonly #wireJsonById = new Map<string, string>()
   #loaded: Loaded
 
@@ -68,26 +69,22 @@ export class BatchOverlay {
   }
 
   /** The record as this batch has left it. It must have been asked for in a load request. */
-  record(collection: string, recordId: string): PlannedRecord {
-    const key = recordKeyText(collection, recordId)
-    return (
-      this.#recordsByKey.get(key) ??
-      this.#addRecord(key, plannedRecord(collection, recordId, this.#loaded.records.get(key)))
-    )
+  record(key: RecordKey): PlannedRecord {
+    return this.#recordsByKey.get(key) ?? this.#addRecord(key, this.#loaded.records.get(key))
   }
 
   /** True when the record is known here: `record` may be asked for it. */
-  knows(collection: string, recordId: string): boolean {
-    return this.#recordsByKey.has(recordKeyText(collection, recordId))
+  knows(key: RecordKey): boolean {
+    return this.#recordsByKey.has(key)
   }
 
   /** The record, as stored if the batch has not come across it before. undefined: there is none. */
-  recordFrom({ collection, recordId }: RecordKey, stored: StoredRecord | undefined): PlannedRecord {
-    const key = recordKeyText(collection, recordId)
-    return this.#recordsByKey.get(key) ?? this.#addRecord(key, plannedRecord(collection, recordId, stored))
+  recordFrom(key: RecordKey, stored: StoredRecord | undefined): PlannedRecord {
+    return this.#recordsByKey.get(key) ?? this.#addRecord(key, stored)
   }
 
-  #addRecord(key: string, record: PlannedRecord): PlannedRecord {
+  #addRecord(key: RecordKey, stored: StoredRecord | undefined): PlannedRecord {
+    const record = plannedRecord(key, stored)
     this.#recordsByKey.set(key, record)
     return record
   }
@@ -111,11 +108,7 @@ export class BatchOverlay {
   }
 }
 
-function plannedRecord(
-  collection: string,
-  recordId: string,
-  stored: StoredRecord | undefined,
-): PlannedRecord {
+function plannedRecord({ collection, recordId }: RecordKey, stored: StoredRecord | undefined): PlannedRecord {
   return {
     collection,
     recordId,

@@ -3,7 +3,7 @@ import { applyOperation, replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import type { PlannedRecord } from './batch-overlay.ts'
-import { type Loading, recordKeyText } from './load.ts'
+import type { Loading } from './load.ts'
 
 /**
  * The record after one more operation. In order of the clocks, as nearly all arrive, it is folded
@@ -27,6 +27,6 @@ export function* foldIntoRecord(
 function* loadHistory(record: PlannedRecord): Loading<readonly Operation[]> {
   if (record.history !== null) return record.history
   const loaded = yield { operationIds: [], records: [], histories: [record] }
-  record.history = loaded.histories.get(recordKeyText(record.collection, record.recordId)) ?? []
+  record.history = loaded.histories.get(record) ?? []
   return record.history
 }

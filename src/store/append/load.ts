@@ -1,6 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { LookupIndex, LookupValue } from '../integrity/lookup-index.ts'
+import type { ReadonlyRecordMap } from './record-map.ts'
 
 /** A record by what names it everywhere: the log, the states, the tables. */
 export interface RecordKey {
@@ -53,10 +54,9 @@ export interface Loaded {
   readonly operations: ReadonlyMap<string, string>
   /** Operations asked for that were stored and dropped since: id → sequence number. */
   readonly dropped: ReadonlyMap<string, number>
-  /** By `recordKeyText`. */
-  readonly records: ReadonlyMap<string, StoredRecord>
-  /** By `recordKeyText`; operations in any order, with the traces of those that were dropped. */
-  readonly histories: ReadonlyMap<string, readonly Operation[]>
+  readonly records: ReadonlyRecordMap<StoredRecord>
+  /** Operations in any order, with the traces of those that were dropped. */
+  readonly histories: ReadonlyRecordMap<readonly Operation[]>
   /** Stored results by hash of the write's key. @see AppendPlan.writeResults */
   readonly writeResults: ReadonlyMap<string, string>
   /** One per lookup, in order. */
@@ -71,11 +71,6 @@ export interface StoredRecord {
 
 /** A step that may ask the store for more while it runs. */
 export type Loading<Result> = Generator<LoadRequest, Result, Loaded>
-
-/** A map key for a record; names of collections hold no NUL. */
-export function recordKeyText(collection: string, recordId: string): string {
-  return `${collection}\u0000${recordId}`
-}
 
 /** Runs a loading step on a store that answers at once. */
 export function runLoading<Result>(steps: Loading<Result>, load: (request: LoadRequest) => Loaded): Result {

@@ -10,7 +10,8 @@ import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
 import { foldIntoRecord } from './fold-record.ts'
-import { type Loading, type RecordKey, recordKeyText } from './load.ts'
+import type { Loading, RecordKey } from './load.ts'
+import { RecordMap } from './record-map.ts'
 import { hasSameContent } from './same-content.ts'
 import { gainsViews, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -91,7 +92,7 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   const known = key && overlay.findWriteResult(key.hash)
   if (key !== undefined && known !== undefined) return repeatWrite(key, known)
 
-  const { state } = overlay.record(write.collection, write.recordId)
+  const { state } = overlay.record(write)
   const operation = authorWrite(write, state, context)
   const result =
     'status' in operation
@@ -113,7 +114,7 @@ function* planOperation(request: OperationRequest, batch: Batch): Loading<Planne
     stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
   if (repeated !== null) return repeated
 
-  const record = overlay.record(operation.collection, operation.recordId)
+  const record = overlay.record(operation)
   const purged = record.state?.isPurged === true ? record.state : null
   if (purged === null) return yield* planChange(request, record, batch)
   if (!beginsAnew(operation, purged)) return { status: 'refused', refusal: refusePurged(operation, purged) }
@@ -271,10 +272,10 @@ function expectedChanges(
 }
 
 function recordsOf(requests: readonly (AppendRequest | ServerWrite)[]): RecordKey[] {
-  const records = new Map<string, RecordKey>()
+  const records = new RecordMap<RecordKey>()
   for (const request of requests) {
     const key = isServerWrite(request) ? request : request.operation
-    records.set(recordKeyText(key.collection, key.recordId), key)
+    records.set(key, key)
   }
-  return [...records.values()]
+  return records.values()
 }

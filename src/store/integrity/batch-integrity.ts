@@ -70,7 +70,7 @@ export class BatchIntegrity {
     for (const change of changes) {
       const rules = rulesOf(schema, change.collection)
       if (rules === null || isEncryptedPayload(change.data)) continue
-      const record = this.#overlay.record(change.collection, change.recordId)
+      const record = this.#overlay.record(change)
       const before = expected.get(record) ?? record.state
       const after = expectState(before, change)
       expected.set(record, after)

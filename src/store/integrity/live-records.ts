@@ -1,5 +1,6 @@
 import type { BatchOverlay, PlannedRecord } from '../append/batch-overlay.ts'
-import { type Loading, type RecordKey, type RecordLookup, recordKeyText } from '../append/load.ts'
+import type { Loading, RecordKey, RecordLookup } from '../append/load.ts'
+import { RecordMap } from '../append/record-map.ts'
 import { LiveIndex } from './live-index.ts'
 import type { FindableState, LookupIndex, LookupValue } from './lookup-index.ts'
 
@@ -24,7 +25,7 @@ export class LiveRecords {
   readonly #changed = new LiveIndex<PlannedRecord>()
   readonly #answers = new Map<string, Answer>()
   readonly #wantedLookups = new Map<string, RecordLookup>()
-  readonly #wantedRecords = new Map<string, RecordKey>()
+  readonly #wantedRecords = new RecordMap<RecordKey>()
 
   constructor(overlay: BatchOverlay) {
     this.#overlay = overlay
@@ -51,15 +52,15 @@ export class LiveRecords {
 
   /** Notes that the record will be asked for. */
   wantRecord(key: RecordKey): void {
-    if (this.#overlay.knows(key.collection, key.recordId)) return
-    this.#wantedRecords.set(recordKeyText(key.collection, key.recordId), key)
+    if (this.#overlay.knows(key)) return
+    this.#wantedRecords.set(key, key)
   }
 
   /** Asks the store for everything that is wanted and not yet known, at once. */
   *fetch(): Loading<void> {
-    if (this.#wantedLookups.size + this.#wantedRecords.size === 0) return
     const lookups = [...this.#wantedLookups]
-    const records = [...this.#wantedRecords.values()]
+    const records = this.#wantedRecords.values()
+    if (lookups.length + records.length === 0) return
     this.#wantedLookups.clear()
     this.#wantedRecords.clear()
     const loaded = yield {
@@ -69,7 +70,7 @@ export class LiveRecords {
       lookups: lookups.map(([, lookup]) => lookup),
     }
     for (const key of records) {
-      this.#overlay.recordFrom(key, loaded.records.get(recordKeyText(key.collection, key.recordId)))
+      this.#overlay.recordFrom(key, loaded.records.get(key))
     }
     for (const [position, [text, { index, limit }]] of lookups.entries()) {
       const found = loaded.lookups[position] ?? []
@@ -111,7 +112,7 @@ export class LiveRecords {
   *record(key: RecordKey): Loading<PlannedRecord> {
     this.wantRecord(key)
     yield* this.fetch()
-    return this.#overlay.record(key.collection, key.recordId)
+    return this.#overlay.record(key)
   }
 }
 

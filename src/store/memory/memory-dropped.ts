@@ -1,12 +1,13 @@
 import type { Operation } from '../../core/operation.ts'
-import { type RecordKey, recordKeyText } from '../append/load.ts'
+import type { RecordKey } from '../append/load.ts'
+import { RecordMap } from '../append/record-map.ts'
 import { type DroppedOperation, toTrace } from '../compaction/compaction.ts'
 
 /** What is known of operations that the log in memory no longer holds. */
 export class MemoryDropped {
   readonly #all: DroppedOperation[] = []
   readonly #byId = new Map<string, DroppedOperation>()
-  readonly #byRecord = new Map<string, DroppedOperation[]>()
+  readonly #byRecord = new RecordMap<DroppedOperation[]>()
 
   get count(): number {
     return this.#all.length
@@ -17,8 +18,8 @@ export class MemoryDropped {
   }
 
   /** Those that still say something of their record. */
-  of({ collection, recordId }: RecordKey): readonly DroppedOperation[] {
-    return this.#byRecord.get(recordKeyText(collection, recordId)) ?? []
+  of(key: RecordKey): readonly DroppedOperation[] {
+    return this.#byRecord.get(key) ?? []
   }
 
   tracesOf(key: RecordKey): Operation[] {
@@ -31,16 +32,15 @@ export class MemoryDropped {
     this.#all.push(dropped)
     this.#byId.set(dropped.operationId, dropped)
     if (dropped.isPurged) return true
-    const key = recordKeyText(dropped.collection, dropped.recordId)
-    const ofRecord = this.#byRecord.get(key)
-    if (ofRecord === undefined) this.#byRecord.set(key, [dropped])
+    const ofRecord = this.#byRecord.get(dropped)
+    if (ofRecord === undefined) this.#byRecord.set(dropped, [dropped])
     else ofRecord.push(dropped)
     return true
   }
 
   /** What was dropped of a record before that is now forgotten says nothing of it any more. */
-  purge({ collection, recordId }: RecordKey): void {
-    this.#byRecord.delete(recordKeyText(collection, recordId))
+  purge(key: RecordKey): void {
+    this.#byRecord.delete(key)
   }
 
   list(after: number, limit: number): (DroppedOperation & { readonly position: number })[] {

@@ -3,16 +3,10 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { nodeOfEntry } from '../../core/version-vector.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
-import {
-  type FoundRecord,
-  type Loaded,
-  type LoadRequest,
-  type RecordLookup,
-  recordKeyText,
-  type StoredRecord,
-} from '../append/load.ts'
+import type { FoundRecord, Loaded, LoadRequest, RecordLookup, StoredRecord } from '../append/load.ts'
 import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
+import { RecordMap } from '../append/record-map.ts'
 import { purgedState, type RecordCompaction } from '../compaction/plan-record.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import type { LogSource } from '../delivery/read-page.ts'
@@ -49,7 +43,7 @@ export class MemoryLog implements LogSource {
   readonly #entries: (LogEntry | null)[] = []
   readonly #wireJsonById = new Map<string, string>()
   readonly #records: MemoryRecord[] = []
-  readonly #recordsByKey = new Map<string, MemoryRecord>()
+  readonly #recordsByKey = new RecordMap<MemoryRecord>()
   readonly #recordsByCollection = new Map<string, MemoryRecord[]>()
   readonly #sequencesByNode = new Map<string, number[]>()
   readonly #writeResults = new Map<string, string>()
@@ -87,15 +81,13 @@ export class MemoryLog implements LogSource {
       if (wireJson !== undefined) operations.set(id, wireJson)
       else if (droppedSequence !== undefined) dropped.set(id, droppedSequence)
     }
-    const records = new Map<string, StoredRecord>()
-    for (const { collection, recordId } of request.records) {
-      const key = recordKeyText(collection, recordId)
+    const records = new RecordMap<StoredRecord>()
+    for (const key of request.records) {
       const record = this.#recordsByKey.get(key)
       if (record !== undefined) records.set(key, record)
     }
-    const histories = new Map<string, readonly Operation[]>()
-    for (const { collection, recordId } of request.histories) {
-      const key = recordKeyText(collection, recordId)
+    const histories = new RecordMap<readonly Operation[]>()
+    for (const key of request.histories) {
       const record = this.#recordsByKey.get(key)
       if (record !== undefined) histories.set(key, this.historyOf(record))
     }
@@ -144,7 +136,7 @@ export class MemoryLog implements LogSource {
   }
 
   record(collection: string, recordId: string): MemoryRecord | undefined {
-    return this.#recordsByKey.get(recordKeyText(collection, recordId))
+    return this.#recordsByKey.get({ collection, recordId })
   }
 
   /** In the order of their first operation; live and deleted. */
@@ -271,9 +263,8 @@ export class MemoryLog implements LogSource {
   #writeRecord(planned: PlannedRecord): void {
     if (planned.state === null) return
     const { collection, recordId, state } = planned
-    const key = recordKeyText(collection, recordId)
     const indexes = rulesOf(this.#schema, collection)?.indexes ?? []
-    const known = this.#recordsByKey.get(key)
+    const known = this.#recordsByKey.get(planned)
     if (known !== undefined) {
       this.#live.replace(known, indexes, known.state, state)
       known.state = state
@@ -282,7 +273,7 @@ export class MemoryLog implements LogSource {
     const record: MemoryRecord = { ref: this.#records.length + 1, collection, recordId, state, sequences: [] }
     this.#live.replace(record, indexes, null, state)
     this.#records.push(record)
-    this.#recordsByKey.set(key, record)
+    this.#recordsByKey.set(record, record)
     appendTo(this.#recordsByCollection, collection, record)
   }
 

@@ -1,14 +1,14 @@
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
-import {
-  type FoundRecord,
-  type Loaded,
-  type LoadRequest,
-  type RecordKey,
-  type RecordLookup,
-  recordKeyText,
-  type StoredRecord,
+import type {
+  FoundRecord,
+  Loaded,
+  LoadRequest,
+  RecordKey,
+  RecordLookup,
+  StoredRecord,
 } from '../append/load.ts'
+import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
 import { lockKey } from './advisory-lock.ts'
 import { byteas, integers } from './array-parameters.ts'
 import type { CollectionTables } from './collection-tables.ts'
@@ -47,7 +47,7 @@ export class AppendLoader {
   readonly #collectionIds: ReadonlyMap<string, number>
   readonly #tables: CollectionTables | null
   readonly #schema: string
-  readonly #refs = new Map<string, number>()
+  readonly #refs = new RecordMap<number>()
   #epoch: number | null = null
 
   /** @param schema of the database */
@@ -104,14 +104,14 @@ export class AppendLoader {
     const records = await this.#lockRecords(wanted)
     return lookups.map(({ index }, position) =>
       (ids[position] ?? []).flatMap((recordId) => {
-        const record = records.get(recordKeyText(index.collection, recordId))
+        const record = records.get({ collection: index.collection, recordId })
         return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
       }),
     )
   }
 
-  async #lockRecords(keys: readonly RecordKey[]): Promise<Map<string, StoredRecord>> {
-    const records = new Map<string, StoredRecord>()
+  async #lockRecords(keys: readonly RecordKey[]): Promise<RecordMap<StoredRecord>> {
+    const records = new RecordMap<StoredRecord>()
     if (keys.length === 0) return records
     const rows = await this.#transaction.prepared<[position: number, id: number, state: string]>(
       LOCK_RECORDS,
@@ -123,9 +123,8 @@ export class AppendLoader {
     for (const [position, ref, state] of rows) {
       const key = keys[position - 1]
       if (key === undefined) continue
-      const text = recordKeyText(key.collection, key.recordId)
-      this.#refs.set(text, ref)
-      records.set(text, { ref, state: parseRecordState(state) })
+      this.#refs.set(key, ref)
+      records.set(key, { ref, state: parseRecordState(state) })
     }
     return records
   }
@@ -145,27 +144,23 @@ export class AppendLoader {
     return { operations, dropped }
   }
 
-  async #readHistories(keys: readonly RecordKey[]): Promise<Map<string, readonly Operation[]>> {
-    const histories = new Map<string, Operation[]>()
+  async #readHistories(keys: readonly RecordKey[]): Promise<ReadonlyRecordMap<readonly Operation[]>> {
+    const histories = new RecordMap<Operation[]>()
     if (keys.length === 0) return histories
-    const textsByRef = new Map<number, string>()
-    for (const { collection, recordId } of keys) {
-      const text = recordKeyText(collection, recordId)
-      const ref = this.#refs.get(text)
-      if (ref !== undefined) textsByRef.set(ref, text)
+    const byRef = new Map<number, Operation[]>()
+    for (const key of keys) {
+      const ref = this.#refs.get(key)
+      if (ref === undefined) continue
+      const history = histories.get(key) ?? []
+      histories.set(key, history)
+      byRef.set(ref, history)
     }
-    const refs = [...textsByRef.keys()]
+    const refs = [...byRef.keys()]
     const rows = await this.#transaction.prepared<[ref: number, wireJson: string]>(HISTORIES, [refs])
     for (const [ref, wireJson] of rows) {
-      const text = textsByRef.get(ref) ?? ''
-      const operation = JSON.parse(wireJson) as Operation // the store's own text, made from an operation
-      const history = histories.get(text)
-      if (history === undefined) histories.set(text, [operation])
-      else history.push(operation)
+      byRef.get(ref)?.push(JSON.parse(wireJson) as Operation) // the store's own text, made from an operation
     }
-    for (const [ref, traces] of await readTraces(this.#transaction, refs)) {
-      histories.get(textsByRef.get(ref) ?? '')?.push(...traces)
-    }
+    for (const [ref, traces] of await readTraces(this.#transaction, refs)) byRef.get(ref)?.push(...traces)
     return histories
   }
 }

@@ -7,14 +7,9 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
-import {
-  type Loaded,
-  type LoadRequest,
-  type RecordKey,
-  recordKeyText,
-  type StoredRecord,
-} from '../append/load.ts'
+import type { Loaded, LoadRequest, RecordKey, StoredRecord } from '../append/load.ts'
 import type { LogRow } from '../append/number-entries.ts'
+import { RecordMap } from '../append/record-map.ts'
 import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
@@ -102,17 +97,15 @@ export class SqliteLog {
       if (wireJson !== undefined) operations.set(id, wireJson)
       else this.dropped.noteIfDropped(id, dropped)
     }
-    const records = new Map<string, StoredRecord>()
+    const records = new RecordMap<StoredRecord>()
     for (const key of request.records) {
       const record = this.findRecord(key)
-      if (record !== undefined) records.set(recordKeyText(key.collection, key.recordId), record)
+      if (record !== undefined) records.set(key, record)
     }
-    const histories = new Map<string, readonly Operation[]>()
+    const histories = new RecordMap<readonly Operation[]>()
     for (const key of request.histories) {
       const record = this.findRecord(key)
-      if (record !== undefined) {
-        histories.set(recordKeyText(key.collection, key.recordId), this.historyOfRecord(key, record.ref))
-      }
+      if (record !== undefined) histories.set(key, this.historyOfRecord(key, record.ref))
     }
     const writeResults = new Map<string, string>()
     for (const key of request.writeKeys ?? []) {
