@@ -195,8 +195,7 @@ function sortedById(device: Device) {
 
 const BIN = fileURLToPath(new URL('../../bin/kora-server.js', import.meta.url))
 const BIG_BYTES = 2_000_000_000
-/** What is wanted is 256; a restore takes somewhat more, whatever the length of the log. */
-const MAX_MEMORY_MB = { backup: 256, restore: 384 }
+const MAX_MEMORY_MB = 256
 /** What is left of a value when it was compressed. */
 const VALUE_BYTES = 6000
 const BATCH = 500
@@ -275,7 +274,7 @@ async function runMeasured(
   clearInterval(watch)
   expect({ name, code }).toEqual({ name, code: 0 })
   expect(peakMb).toBeGreaterThan(0)
-  expect(peakMb).toBeLessThan(args[0] === 'restore' ? MAX_MEMORY_MB.restore : MAX_MEMORY_MB.backup)
+  expect(peakMb).toBeLessThan(MAX_MEMORY_MB)
   return { [`MB, ${name}`]: peakMb, [`s, ${name}`]: Math.round((performance.now() - startedAt) / 1000) }
 }
 

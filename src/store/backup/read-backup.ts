@@ -24,11 +24,12 @@ import {
 import { ByteReader } from './byte-reader.ts'
 
 const decompress = promisify(gunzip)
+const NEWLINE = 0x0a
 
 /** A section that is what its checksum says. */
 export interface BackupSection {
   readonly kind: SectionKind
-  readonly lines: readonly string[]
+  readonly lines: Iterable<string>
   /** Bytes of the backup up to its end. */
   readonly bytesRead: number
 }
@@ -61,9 +62,9 @@ export async function* readSections(
       const kind = SECTION_KINDS.indexOf(next.section)
       if (kind < lastKind) throw invalidBackup('its sections are out of order')
       lastKind = kind
-      const lines = await readSection(next, reader)
-      counts[next.section] += lines.length
-      yield { kind: next.section, lines, bytesRead: reader.bytesRead }
+      const raw = await readSection(next, reader)
+      counts[next.section] += next.count
+      yield { kind: next.section, lines: linesOf(raw), bytesRead: reader.bytesRead }
     }
   } finally {
     await reader.close()
@@ -81,17 +82,36 @@ async function firstLine(reader: ByteReader): Promise<string> {
   }
 }
 
-async function readSection(header: SectionHeader, reader: ByteReader): Promise<string[]> {
+async function readSection(header: SectionHeader, reader: ByteReader): Promise<Buffer> {
   const bytes = await reader.bytes(header.bytes)
   if (createHash('sha256').update(bytes).digest('hex') !== header.sha256) {
     throw invalidBackup(`a section of ${header.section} is damaged`)
   }
   const raw = await inflate(bytes, header)
-  const lines = raw.toString('utf8').split('\n')
-  if (raw.byteLength !== header.rawBytes || lines.pop() !== '' || lines.length !== header.count) {
+  if (raw.byteLength !== header.rawBytes || countLines(raw) !== header.count) {
     throw invalidBackup(`a section of ${header.section} does not hold what it says`)
   }
-  return lines
+  return raw
+}
+
+/**
+ * The lines of a section, each made when it is asked for. As parts of one text they are all held by any of
+ * them, and such texts, too large to be moved, are only collected with what is old: 60 MB of a restore.
+ */
+function* linesOf(raw: Buffer): Generator<string> {
+  let start = 0
+  for (let end = raw.indexOf(NEWLINE); end !== -1; end = raw.indexOf(NEWLINE, start)) {
+    yield raw.toString('utf8', start, end)
+    start = end + 1
+  }
+}
+
+/** null when its end is not that of a line. */
+function countLines(raw: Buffer): number | null {
+  if (raw.byteLength > 0 && raw[raw.byteLength - 1] !== NEWLINE) return null
+  let count = 0
+  for (let end = raw.indexOf(NEWLINE); end !== -1; end = raw.indexOf(NEWLINE, end + 1)) count++
+  return count
 }
 
 async function inflate(bytes: Buffer, { section, rawBytes }: SectionHeader): Promise<Buffer> {
@@ -140,7 +160,7 @@ export async function verifyBackup(
   }
 }
 
-function checkLines(kind: SectionKind, lines: readonly string[]): void {
+function checkLines(kind: SectionKind, lines: Iterable<string>): void {
   for (const line of lines) CHECKS[kind](line)
 }
 

@@ -116,6 +116,28 @@ describeEachStore('backups in sections', (openStore) => {
     expect(await target.getOperationCount()).toBe(2)
   })
 
+  test('are restored in batches that take little memory, however large the operations are', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await fill(source, 300)
+    const addedLengths: number[] = []
+    const openRestore = target.openRestore.bind(target)
+    vi.spyOn(target, 'openRestore').mockImplementation(async (options) => {
+      const restore = await openRestore(options)
+      const addOperations = restore.addOperations.bind(restore)
+      vi.spyOn(restore, 'addOperations').mockImplementation((operations) => {
+        addedLengths.push(operations.reduce((sum, { wireJson }) => sum + wireJson.length, 0))
+        return addOperations(operations)
+      })
+      return restore
+    })
+
+    const { applied } = await restoreBackup(target, inPieces(await collect(source)), 'empty')
+
+    expect(applied).toBe(300)
+    expect(Math.max(...addedLengths)).toBeLessThan(150_000) // some 128 KiB, and what the last operation brings
+  })
+
   test('that turn out damaged while they are restored leave the store as it was', async () => {
     await using source = await openStore({ schema: todoSchema })
     await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
