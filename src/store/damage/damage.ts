@@ -52,7 +52,7 @@ export interface StoredRow {
   /** What the index of ids finds it by does not belong to it. */
   readonly hasOtherId: boolean
   readonly checksum: 'fits' | 'differs' | 'none'
-  /** Some scope that it belongs to does not find it. */
+  /** Its node, or some scope that it belongs to, does not find it. */
   readonly isMissingInIndex: boolean
 }
 

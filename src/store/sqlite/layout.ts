@@ -2,6 +2,15 @@
 const INDEX_OF_RECORDS =
   'CREATE INDEX _kora_operations_record ON _kora_operations (record) WHERE record <> seq'
 
+/** seq: of the first of `count` entries that follow each other, in the log and by their sequence numbers */
+const NODE_RUNS = `CREATE TABLE _kora_node_runs (
+    node INTEGER NOT NULL,
+    sequence_number INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (node, sequence_number, seq)
+  ) WITHOUT ROWID`
+
 /**
  * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
  * ones; each change of it comes with a step that brings an older file up to date.
@@ -13,11 +22,16 @@ export const LAYOUT_VERSION = 3
  *
  *   2  A record takes the number of its first row of the log, which is then found by it and stays out
  *      of the index; and the state of one that was inserted and not changed since is not stored.
- *   3  A row of the index of scopes holds a run of entries.
+ *   3  The indexes of scopes and of nodes hold runs of entries.
  */
 export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
   2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
-  3: ['ALTER TABLE _kora_scope ADD COLUMN count INTEGER NOT NULL DEFAULT 1'],
+  3: [
+    'ALTER TABLE _kora_scope ADD COLUMN count INTEGER NOT NULL DEFAULT 1',
+    NODE_RUNS,
+    'INSERT INTO _kora_node_runs SELECT node, sequence_number, seq, 1 FROM _kora_operations',
+    'DROP INDEX _kora_operations_node',
+  ],
 }
 
 /**
@@ -65,7 +79,7 @@ export const LAYOUT_STATEMENTS = [
     wire_json TEXT NOT NULL,
     checksum INTEGER NOT NULL
   )`,
-  'CREATE INDEX _kora_operations_node ON _kora_operations (node, sequence_number)',
+  NODE_RUNS,
   INDEX_OF_RECORDS,
   `CREATE TABLE _kora_operation_ids (
     id_key INTEGER NOT NULL,

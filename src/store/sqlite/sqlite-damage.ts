@@ -113,7 +113,7 @@ export class SqliteDamageSource implements DamageSource {
   }
 
   #toStoredRow(row: EntryRow): StoredRow | UnreadableRow {
-    const [seq, node, sequenceNumber, , collection, kind, scope, wireJson] = row
+    const [seq, node, sequenceNumber, , collection, kind, , wireJson] = row
     try {
       const operationId = operationIdOf(wireJson)
       const name = this.#core.collections.nameOf(collection)
@@ -127,7 +127,7 @@ export class SqliteDamageSource implements DamageSource {
         wireJson,
         hasOtherId: !this.#isFoundById(seq, operationId),
         checksum: isDamaged(row) ? 'differs' : 'fits',
-        isMissingInIndex: !isDamaged(row) && this.#isMissingInIndex(seq, name, scope),
+        isMissingInIndex: !isDamaged(row) && this.#isMissingInIndex(row, name),
       }
     } catch {
       return { deliverySequence: seq, isUnreadable: true }
@@ -140,15 +140,18 @@ export class SqliteDamageSource implements DamageSource {
     return this.#statements.byId.get(operationIdKey(operationId), seq) !== undefined
   }
 
-  #isMissingInIndex(seq: number, collection: string, scope: string | null): boolean {
+  #isMissingInIndex([seq, node, sequenceNumber, , , , scope]: EntryRow, collection: string): boolean {
     const tracked = [...this.#core.tracked.of(collection)].filter(({ isReady }) => isReady)
     const expected = indexRowsOf({ collection, scopeChanges: parseScopeChanges(scope) }, tracked)
-    const { scope: index } = this.#core.log
-    return expected.some(({ id: fieldId, key }) => !index.has({ fieldId, key }, seq))
+    const { scope: scopes, nodes } = this.#core.log
+    return (
+      !nodes.has(node, sequenceNumber, seq) ||
+      expected.some(({ id: fieldId, key }) => !scopes.has({ fieldId, key }, seq))
+    )
   }
 }
 
-function prepareStatements({ db }: SqliteCore) {
+function prepareStatements({ db, log }: SqliteCore) {
   return {
     rows: db
       .prepare<[number, number, number], EntryRow>(
@@ -174,7 +177,9 @@ function prepareStatements({ db }: SqliteCore) {
         `SELECT node_id, max_sequence, stored FROM (
             SELECT node_id, max_sequence,
               max(
-                (SELECT coalesce(max(sequence_number), 0) FROM _kora_operations o WHERE o.node = n.id),
+                (SELECT coalesce(max(r.sequence_number + r.count - 1), 0)
+                  FROM (${log.nodes.runs}) r JOIN _kora_operations o ON o.seq = r.seq + r.count - 1
+                  WHERE r.node = n.id AND o.node = n.id),
                 (SELECT coalesce(max(sequence_number), 0) FROM _kora_dropped d WHERE d.node = n.id)
               ) AS stored
             FROM _kora_nodes n WHERE max_sequence > 0 AND node_id <> ?

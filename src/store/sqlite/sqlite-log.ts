@@ -26,6 +26,7 @@ import {
 } from './entry-row.ts'
 import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
+import { NodeIndex } from './node-index.ts'
 import { OperationIds } from './operation-ids.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 import { ScopeIndex } from './scope-index.ts'
@@ -59,7 +60,8 @@ const MAX_CACHED_SCOPES = 5000
 export class SqliteLog {
   readonly ids: OperationIds
   readonly scope: ScopeIndex
-  readonly #nodes: NameTable
+  readonly nodes: NodeIndex
+  readonly #nodeNames: NameTable
   readonly #collections: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
   readonly #newRows: BulkInsert
@@ -73,7 +75,8 @@ export class SqliteLog {
   ) {
     this.ids = new OperationIds(db, meta)
     this.scope = new ScopeIndex(db)
-    this.#nodes = nodes
+    this.nodes = new NodeIndex(db)
+    this.#nodeNames = nodes
     this.#collections = collections
     this.#statements = prepareStatements(db)
     this.#newRows = new BulkInsert(db, '_kora_operations', COLUMNS)
@@ -177,7 +180,7 @@ export class SqliteLog {
     record.ref ??= this.#insertRecord(record, entry.deliverySequence)
     const row = {
       seq: entry.deliverySequence,
-      node: this.#nodes.intern(entry.nodeId),
+      node: this.#nodeNames.intern(entry.nodeId),
       sequenceNumber: entry.sequenceNumber,
       record: record.ref,
       collection: this.#collections.intern(entry.collection),
@@ -198,6 +201,7 @@ export class SqliteLog {
       rowChecksum(row),
     )
     this.ids.add(entry.operationId, entry.deliverySequence)
+    this.nodes.add(row.node, entry.sequenceNumber, entry.deliverySequence)
     this.indexEntry(entry, tracked)
   }
 
@@ -219,6 +223,7 @@ export class SqliteLog {
     this.#newRecords.flush()
     this.#newRows.flush()
     this.scope.flush()
+    this.nodes.flush()
   }
 
   /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
@@ -226,6 +231,7 @@ export class SqliteLog {
     this.#newRecords.forget()
     this.#newRows.forget()
     this.scope.forget()
+    this.nodes.forget()
     this.ids.forget()
   }
 
@@ -284,6 +290,7 @@ export class SqliteLog {
   removeEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
     this.#statements.removeOperation.run(entry.deliverySequence)
     this.ids.remove(entry.operationId, entry.deliverySequence)
+    this.nodes.remove(this.#nodeNames.intern(entry.nodeId), entry.sequenceNumber, entry.deliverySequence)
     for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
       this.scope.remove({ fieldId, key }, entry.deliverySequence)
     }
@@ -296,11 +303,13 @@ export class SqliteLog {
   }
 
   operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Operation[] {
-    const node = this.#nodes.find(nodeId)
+    const node = this.#nodeNames.find(nodeId)
     if (node === undefined) return []
-    return this.#statements.operationsOfNode
-      .all(node, fromSequence, toSequence, KIND_OPERATION)
-      .map(parseWireJson)
+    return this.nodes
+      .read(node, fromSequence, toSequence)
+      .map((sequence) => this.#statements.entry.get(sequence))
+      .filter((row) => row?.[5] === KIND_OPERATION)
+      .map((row) => parseWireJson(row as EntryRow)) // undefined has no kind
   }
 
   #toEntry(row: EntryRow): LogEntry {
@@ -310,7 +319,7 @@ export class SqliteLog {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
       operationId: operationIdOf(wireJson),
-      nodeId: this.#nodes.nameOf(node),
+      nodeId: this.#nodeNames.nameOf(node),
       sequenceNumber,
       collection: this.#collections.nameOf(collection),
       recordId: recordIdOf(wireJson),
@@ -368,8 +377,5 @@ function prepareStatements(db: SqliteDatabase) {
     laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq LIMIT ?'),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
     operationsAfter: entries('WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?'),
-    operationsOfNode: entries(
-      'WHERE node = ? AND sequence_number BETWEEN ? AND ? AND kind = ? ORDER BY sequence_number, seq',
-    ),
   }
 }

@@ -134,6 +134,7 @@ const TABLES_OF_THE_LOG = [
   '_kora_operation_ids',
   '_kora_dropped',
   '_kora_scope',
+  '_kora_node_runs',
   '_kora_records',
   '_kora_blob_refs',
   '_kora_write_results',

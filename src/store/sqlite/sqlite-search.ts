@@ -4,7 +4,7 @@ import { ENTRY_COLUMNS, type EntryRow, KIND_OPERATION, wireJsonOf } from './entr
 import { encodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
-// The rows of a node are sorted again for each page. Of a node with more rows than this, a walk
+// The rows of a node are listed again for each page. Of a node with more rows than this, a walk
 // through the whole log is less work.
 const MAX_SORTED_ROWS = 20_000
 
@@ -13,7 +13,7 @@ interface Conditions {
   readonly source: string
   readonly sql: string
   readonly sourceValues: readonly number[]
-  readonly values: readonly number[]
+  readonly values: readonly (number | string)[]
 }
 
 const LOG = '_kora_operations'
@@ -72,7 +72,7 @@ export function findOperationTail(core: SqliteCore, filter: OperationFilter, cou
 function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | null {
   const { collection, recordId, nodeId, writtenFrom } = filter
   const parts: string[] = [`kind = ${KIND_OPERATION}`]
-  const values: number[] = []
+  const values: (number | string)[] = []
   const collectionId = collection === undefined ? null : core.collections.find(collection)
   if (collectionId === undefined) return null
   const refs = recordId === undefined ? null : recordRefs(core.db, recordId, collectionId)
@@ -84,8 +84,12 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
   if (nodeId !== undefined) {
     const node = core.nodeNames.find(nodeId)
     if (node === undefined) return null
-    // A unary plus keeps SQLite from an index.
-    parts.push(refs === null && hasFewRows(core.db, node) ? 'node = ?' : '+node = ?')
+    const sequences = refs === null ? core.log.nodes.readAll(node, MAX_SORTED_ROWS) : null
+    if (sequences !== null) {
+      parts.push('seq IN (SELECT value FROM json_each(?))')
+      values.push(JSON.stringify(sequences))
+    }
+    parts.push('node = ?')
     values.push(node)
   }
   if (writtenFrom !== undefined) {
@@ -110,14 +114,4 @@ function recordRefs(db: SqliteDatabase, recordId: string, collectionId: number |
     )
     .pluck()
     .all({ recordId: encodeRecordId(recordId), collectionId })
-}
-
-function hasFewRows(db: SqliteDatabase, node: number): boolean {
-  const count = db
-    .prepare<[number, number], number>(
-      'SELECT count(*) FROM (SELECT 1 FROM _kora_operations WHERE node = ? LIMIT ?)',
-    )
-    .pluck()
-    .get(node, MAX_SORTED_ROWS + 1)
-  return (count ?? 0) <= MAX_SORTED_ROWS
 }

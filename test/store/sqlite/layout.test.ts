@@ -44,6 +44,14 @@ async function damageIn(store: SqliteServerStore): Promise<Damage[]> {
   return damage
 }
 
+async function readOfNode(store: SqliteServerStore): Promise<number[]> {
+  const operations = await store.getOperationRange('device-a', 2, 7)
+  const search = { nodeId: 'device-a' }
+  const found = await store.readOperations(search, { after: 6, limit: 2, maxBytes: 1e6 })
+  expect(found.map(({ deliverySequence }) => deliverySequence)).toEqual([7, 10])
+  return operations.map(({ sequenceNumber }) => sequenceNumber)
+}
+
 async function historyOf(store: SqliteServerStore, recordId: string): Promise<string[]> {
   const found = await store.readOperations({ recordId }, { after: 0, limit: 10, maxBytes: 1e6 })
   const tail = await store.findOperationTail({ recordId }, 1)
@@ -61,6 +69,7 @@ test('a store of layout 1 is brought up to date, and goes on', async () => {
   expect(await damageIn(store)).toEqual([])
   expect(await historyOf(store, uuid(2))).toEqual(['2 insert', '3 update'])
   expect(await historyOf(store, 'by name')).toEqual(['4 insert', '5 delete'])
+  expect(await readOfNode(store)).toEqual([2, 3, 4, 5, 6, 7])
 
   const author = new OperationAuthor('device-b', LATER)
   const statuses = await appendAll(store, [
@@ -95,8 +104,30 @@ test('a store of layout 1 can be read beside nobody, and stays as it is', async 
   const store = createSqliteServerStore({ filename, readOnly: true })
   expect(await store.countCollection('todos')).toBe(4)
   expect(await historyOf(store, uuid(3))).toEqual(['6 insert', '7 update'])
+  expect(await readOfNode(store)).toEqual([2, 3, 4, 5, 6, 7])
   await store.close()
   expect(layoutOf(filename)).toBe('1')
+})
+
+test('an entry that its node or its scope does not find is reported', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const store = createSqliteServerStore({ filename })
+  await store.setSchema(todoSchema)
+  await store.trackScopeField('todos', 'userId', { isGranted: true })
+  const author = new OperationAuthor('a')
+  const inserts = [1, 2, 3].map((number) => author.insert(uuid(number), { title: 'x', userId: 'u1' }))
+  await appendAll(store, inserts)
+  expect(await damageIn(store)).toEqual([])
+  execute(filename, 'UPDATE _kora_scope SET count = 2')
+  expect((await damageIn(store)).map(({ place }) => place)).toEqual(['row 3 of the log'])
+  execute(filename, 'UPDATE _kora_scope SET count = 3', 'UPDATE _kora_node_runs SET count = 1')
+  expect((await damageIn(store)).map(({ place }) => place)).toEqual([
+    'node a',
+    'row 2 of the log',
+    'row 3 of the log',
+  ])
+  await store.close()
 })
 
 test('the state of a record is stored from its first change on', async () => {
