@@ -14,7 +14,9 @@ export class BulkInsert {
   readonly #width: number
   readonly #one: Statement<[readonly SqlValue[]]>
   readonly #ten: Statement<[readonly SqlValue[]]>
-  #waiting: SqlValue[] = []
+  /** Of the rows that wait, one after the other; its length never changes. */
+  readonly #values: SqlValue[]
+  #filled = 0
 
   /**
    * @param columns quoted where need be
@@ -22,6 +24,7 @@ export class BulkInsert {
    */
   constructor(db: SqliteDatabase, table: string, columns: readonly string[], onConflict = '') {
     this.#width = columns.length
+    this.#values = Array<SqlValue>(columns.length * ROWS_PER_STATEMENT).fill(null)
     const row = `(${columns.map(() => '?').join(', ')})`
     // OR FAIL: what fails ends the whole transaction, so SQLite need not copy each page to undo the rows before.
     const insert = (rows: number): Statement<[readonly SqlValue[]]> =>
@@ -33,23 +36,23 @@ export class BulkInsert {
   }
 
   /** Adds a row, which is in the table after `flush` at the latest. */
-  add(...row: readonly SqlValue[]): void {
-    for (const value of row) this.#waiting.push(value)
-    if (this.#waiting.length < this.#width * ROWS_PER_STATEMENT) return
-    this.#ten.run(this.#waiting)
-    this.#waiting = []
+  add(row: readonly SqlValue[]): void {
+    for (let column = 0; column < this.#width; column++) this.#values[this.#filled++] = row[column] ?? null
+    if (this.#filled < this.#values.length) return
+    this.#filled = 0
+    this.#ten.run(this.#values)
   }
 
   flush(): void {
-    const rows = this.#waiting
-    this.#waiting = []
-    for (let start = 0; start < rows.length; start += this.#width) {
-      this.#one.run(rows.slice(start, start + this.#width))
+    const end = this.#filled
+    this.#filled = 0
+    for (let start = 0; start < end; start += this.#width) {
+      this.#one.run(this.#values.slice(start, start + this.#width))
     }
   }
 
   /** After a rollback. */
   forget(): void {
-    this.#waiting = []
+    this.#filled = 0
   }
 }

@@ -53,7 +53,7 @@ export class CollectionTables {
     const cells: ColumnValue[] = [recordId]
     for (const column of table.columns) cells.push(column.encode(valueIn(state, column.field)))
     cells.push(state.createdAt, state.updatedAt, state.isDeleted ? 1 : 0)
-    table.upsert.add(...cells)
+    table.upsert.add(cells)
     this.#waiting.add(table)
   }
 

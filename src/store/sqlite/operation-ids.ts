@@ -119,12 +119,12 @@ export class OperationIds {
 
   /** Of an id that comes again with another content, the newer row takes the place in memory. */
   #reclaim(key: number, known: number): void {
-    this.#newIds.add(key, known)
+    this.#newIds.add([key, known])
     this.#newIds.flush()
   }
 
   #index(bucket: Bucket): void {
-    for (const [key, sequence] of [...bucket].sort(byKey)) this.#newIds.add(key, sequence)
+    for (const [key, sequence] of [...bucket].sort(byKey)) this.#newIds.add([key, sequence])
     this.#newIds.flush()
     this.#waiting -= bucket.size
     bucket.clear()

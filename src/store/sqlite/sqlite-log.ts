@@ -188,7 +188,7 @@ export class SqliteLog {
       scope: serializeScopeChanges(entry.scopeChanges),
       wireJson: entry.wireJson,
     }
-    this.#newRows.add(
+    this.#newRows.add([
       row.seq,
       row.node,
       row.sequenceNumber,
@@ -199,7 +199,7 @@ export class SqliteLog {
       row.scope,
       row.wireJson,
       rowChecksum(row),
-    )
+    ])
     this.ids.add(entry.operationId, entry.deliverySequence)
     this.nodes.add(row.node, entry.sequenceNumber, entry.deliverySequence)
     this.indexEntry(entry, tracked)
@@ -209,12 +209,12 @@ export class SqliteLog {
   #insertRecord({ collection, recordId, state, applied }: PlannedRecord, ref: number): number {
     if (state === null) throw new Error(`The record ${recordId} of an entry has no state`) // made by its first operation
     const isAsInserted = applied.length === 1 && applied[0]?.type === 'insert'
-    this.#newRecords.add(
+    this.#newRecords.add([
       ref,
       this.#collections.intern(collection),
       encodeRecordId(recordId),
       isAsInserted ? AS_INSERTED : serializeRecordState(state),
-    )
+    ])
     return ref
   }
 
