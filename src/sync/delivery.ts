@@ -51,7 +51,14 @@ const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
 const MAX_SHARED_FRAMES = 64 // two for each of 32 positions: sessions at more have little to share
 
+/**
+ * How often a session is sent again at once what it has ignored. A client that connects anew needs it once;
+ * who acknowledges amid batch after batch would have a window of them sent for each operation.
+ */
+const MAX_PROMPT_RESENDS = 8
+
 interface BatchInFlight {
+  readonly base: number
   readonly max: number
   readonly bytes: number
 }
@@ -78,6 +85,7 @@ export class DeliveryStream {
   #passedCuts: number[] = []
   #lastProgressAt: number
   #resends = 0
+  #promptResends = 0
   #batchIndex = 0
   #isCaughtUp = false
   #isReading = false
@@ -139,16 +147,32 @@ export class DeliveryStream {
     }
   }
 
-  acknowledge({ deliverySequence }: AcknowledgmentMessage): void {
+  acknowledge({ acknowledgedMessageId, deliverySequence }: AcknowledgmentMessage): void {
     // Above what was sent: a confused or hostile client.
     if (deliverySequence === undefined || deliverySequence > this.#chainEnd) return
+    const isIgnored = this.#isIgnored(acknowledgedMessageId, deliverySequence)
     if (deliverySequence > this.#acknowledged) {
       this.#acknowledged = deliverySequence
       this.#resends = 0
       this.#lastProgressAt = this.#options.runtime.monotonicNow()
     }
     this.#dropAcknowledged()
+    if (isIgnored && this.#promptResends < MAX_PROMPT_RESENDS) {
+      this.#promptResends++
+      this.#rewind()
+    }
     this.pump()
+  }
+
+  /**
+   * True when the client says that it has taken the batch for a repetition, although it has only a part of
+   * it: it has got on since its handshake, by what was sent to its last session. It ignores what follows,
+   * too, so the stream has to go on from where it is.
+   */
+  #isIgnored(messageId: string, watermark: number): boolean {
+    return this.#inFlight.some(
+      ({ base, max }) => base < watermark && watermark < max && messageId === batchId(base, max),
+    )
   }
 
   /**
@@ -364,7 +388,7 @@ export class DeliveryStream {
       const wireJsons = entries.map((entry) => wireJsonFor(entry, knownFields))
       const isWhole = entries.every(({ wireJson }, index) => wireJson === wireJsons[index])
       const header = {
-        messageId: `d-${base}-${max}`,
+        messageId: batchId(base, max),
         isFinal,
         batchIndex,
         baseDeliverySequence: base,
@@ -383,7 +407,7 @@ export class DeliveryStream {
 
   #sendFrame(frame: Frame, max: number, entryCount: number): void {
     if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
-    this.#inFlight.push({ max, bytes: frame.bytes.byteLength })
+    this.#inFlight.push({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
     this.#inFlightBytes += frame.bytes.byteLength
     this.#chainEnd = max
     this.#target.sendDelivery(frame, entryCount)
@@ -398,6 +422,10 @@ export class DeliveryStream {
     }
     if (count > 0) this.#inFlight.splice(0, count)
   }
+}
+
+function batchId(base: number, max: number): string {
+  return `d-${base}-${max}`
 }
 
 function authorsOf(entries: readonly LogEntry[]): ReadonlyMap<string, number> {

@@ -115,6 +115,82 @@ test('sends again in the batches that were sent, of which the client may have so
   expect(positions()).toEqual(sent)
 })
 
+/** A log of six, and a client that has two of them by its handshake. */
+async function connectedAtTwo(): Promise<MemoryTransport> {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store, batchSize: 3 })
+  await storeAll(store, inserts(new OperationAuthor('writer'), 6))
+  const client = await connect('reader', { handshake: { lastDeliverySequence: 2 } })
+  expect(ranges(client)).toEqual([
+    [2, 5],
+    [5, 6],
+  ])
+  client.sent.length = 0
+  return client
+}
+
+function ranges(client: MemoryTransport): unknown[] {
+  return deliveries(client).map(({ baseDeliverySequence, maxDeliverySequence }) => [
+    baseDeliverySequence,
+    maxDeliverySequence,
+  ])
+}
+
+function acknowledgeBatch(client: MemoryTransport, messageId: string, deliverySequence: number): void {
+  const message = { type: 'acknowledgment', messageId: 'a', lastSequenceNumber: 0 }
+  client.receive({ ...message, acknowledgedMessageId: messageId, deliverySequence })
+}
+
+test('a client that has got on since its handshake is sent at once what it lacks', async () => {
+  const client = await connectedAtTwo()
+
+  acknowledgeBatch(client, 'd-2-5', 3) // it has 3, and has ignored the batch
+  await settle()
+
+  expect(ranges(client)).toEqual([
+    [3, 5],
+    [5, 6],
+  ])
+})
+
+test('what the client tells of its last session does not hide that it has ignored a batch', async () => {
+  const client = await connectedAtTwo()
+
+  acknowledgeBatch(client, 'd-2-3', 3)
+  acknowledgeBatch(client, 'd-2-5', 3)
+  await settle()
+
+  expect(ranges(client)).toEqual([
+    [3, 5],
+    [5, 6],
+  ])
+})
+
+test('what a client has is not sent again when it says so twice', async () => {
+  const client = await connectedAtTwo()
+
+  acknowledgeBatch(client, 'd-2-5', 5)
+  acknowledgeBatch(client, 'd-5-6', 6)
+  acknowledgeBatch(client, 'd-2-5', 6)
+  await settle()
+
+  expect(ranges(client)).toEqual([])
+})
+
+test('who acknowledges amid every batch is not sent the rest each time', async () => {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  await storeAll(store, inserts(new OperationAuthor('writer'), 100))
+  const client = await connect('reader')
+
+  for (let sequence = 1; sequence < 100; sequence++) {
+    acknowledgeBatch(client, `d-${sequence - 1}-100`, sequence)
+    await settle()
+  }
+
+  expect(ranges(client).length).toBeLessThan(10)
+})
+
 test('a client that is served slowly is not taken for one that does not acknowledge', async () => {
   const { connect, runtime, store } = openRelayServer({ maxOpsPerMinute: 60 })
   const author = new OperationAuthor('phone')
