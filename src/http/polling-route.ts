@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
-import type { HttpPolling } from '../transport/http-polling.ts'
+import type { HttpPolling, HttpSyncResponse } from '../transport/http-polling.ts'
 import { readBody } from './read-body.ts'
 
 export interface PollingRouteOptions {
@@ -37,6 +38,8 @@ async function answer(
   response: ServerResponse,
   options: PollingRouteOptions,
 ): Promise<void> {
+  const latest = onBrokenBySocket.get(request.socket)
+  if (latest !== undefined) latest.onBroken = null
   const { origin } = request.headers
   if (origin !== undefined && options.allowedOrigins !== null && !options.allowedOrigins.includes(origin)) {
     answerJson(response, 403, { error: 'This origin may not connect. See http.allowedOrigins.' })
@@ -71,6 +74,7 @@ async function answer(
     ...(contentType !== undefined && { contentType }),
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
   })
+  tellWhenBroken(response, result.onBroken)
   response.writeHead(result.status, { ...result.headers }).end(result.body)
 }
 
@@ -78,6 +82,31 @@ function closingOf(response: ServerResponse): AbortSignal {
   const closing = new AbortController()
   response.on('close', () => closing.abort())
   return closing.signal
+}
+
+type OnBroken = NonNullable<HttpSyncResponse['onBroken']>
+
+/** Of connections that stay open: who is told when one closes and nothing has come on it since. */
+const onBrokenBySocket = new WeakMap<Socket, { onBroken: OnBroken | null }>()
+
+function tellWhenBroken(response: ServerResponse, onBroken: OnBroken | undefined): void {
+  const { socket } = response
+  if (onBroken === undefined || socket === null) return
+  response.on('close', () => {
+    if (!response.writableFinished) onBroken('unsent')
+    else if (response.shouldKeepAlive) tellWhenClosed(socket, onBroken)
+  })
+}
+
+function tellWhenClosed(socket: Socket, onBroken: OnBroken): void {
+  const known = onBrokenBySocket.get(socket)
+  if (known !== undefined) {
+    known.onBroken = onBroken
+    return
+  }
+  const latest: { onBroken: OnBroken | null } = { onBroken }
+  onBrokenBySocket.set(socket, latest)
+  socket.once('close', () => latest.onBroken?.('sent'))
 }
 
 function answerJson(response: ServerResponse, status: number, body: object): void {

@@ -27,6 +27,11 @@ export interface HttpSyncResponse {
   readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
   readonly body?: string | Uint8Array
   readonly headers?: { readonly [name: string]: string }
+  /**
+   * To be called when the connection breaks before all of the answer has left (`'unsent'`), or after that and
+   * before another request has come on it (`'sent'`). What was not sent is kept for the next poll.
+   */
+  readonly onBroken?: (answer: 'unsent' | 'sent') => void
 }
 
 export interface HttpPollingOptions {
@@ -147,15 +152,23 @@ export class HttpPolling {
     if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
     this.#touch(request.clientId, client)
     const holdMs = this.#options.holdMs ?? DEFAULT_HOLD_MS
-    const next = await client.transport.take(holdMs, request.ifNoneMatch, request.signal)
+    const { transport } = client
+    const taking = transport.take(holdMs, request.ifNoneMatch, request.signal)
+    const number = transport.polls
+    const next = await taking
     if (next === 'not-modified') return { status: 304 }
+    const onBroken = (answer: 'unsent' | 'sent'): void =>
+      transport.onBroken(number, answer === 'unsent' ? next : null)
     if (next !== null) {
       const contentType = next.frame.isBinary ? 'application/x-protobuf' : 'application/json'
       const headers = { 'content-type': contentType, etag: next.etag, 'cache-control': 'no-store' }
-      return { status: 200, body: next.frame.bytes, headers }
+      return { status: 200, body: next.frame.bytes, headers, onBroken }
     }
-    if (client.transport.isConnected()) return { status: 204 }
-    if (this.#clients.get(request.clientId) === client) this.#forget(request.clientId)
+    if (!transport.isOver) return { status: 204, onBroken }
+    const present = this.#clients.get(request.clientId)
+    // The first poll of a Kora client that comes back precedes its handshake: it is for the new session.
+    if (present !== undefined && present !== client) return this.#poll(request, present)
+    this.#forget(request.clientId)
     return refusal(410, 'The session has ended: start with a handshake.')
   }
 

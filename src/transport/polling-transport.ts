@@ -10,6 +10,13 @@ export interface PolledFrame {
   readonly etag: string
 }
 
+/**
+ * How long the first poll after a broken one waits for a handshake. A Kora client that lost its connection
+ * sends both at once, and the handshake may need a connection of its own: three round trips on a poor
+ * mobile link.
+ */
+const HANDSHAKE_WAIT_MS = 1000
+
 interface WaitingPoll {
   readonly resolve: (frame: PolledFrame | null) => void
   readonly timer: Timer
@@ -25,7 +32,14 @@ export class PollingTransport implements ServerTransport {
   /** Messages taken away so far: the next one's etag is one more. */
   #taken = 0
   #poll: WaitingPoll | null = null
+  #polls = 0
+  /** The latest poll has lost its connection. */
+  #isBroken = false
+  /** Runs while nothing is given away, because a handshake may be on its way. */
+  #handshakeTimer: Timer | null = null
   #isConnected = true
+  /** The client has gone, or has begun another session. */
+  #isGone = false
   #isPaused = false
   #onAdmitted: () => void = () => {}
   #onMessage: (message: unknown) => void = () => {}
@@ -45,12 +59,26 @@ export class PollingTransport implements ServerTransport {
     return this.#isPaused
   }
 
+  /** The session has ended, and its client has been told all that it was to be told. */
+  get isOver(): boolean {
+    return !this.#isConnected && this.#queue.length === 0
+  }
+
   receive(frame: Frame): void {
     if (this.#isConnected) this.#onMessage(frame)
   }
 
+  /** Polls that have come so far, which is the number of the latest. */
+  get polls(): number {
+    return this.#polls
+  }
+
   /**
-   * Takes the next message, waiting for it up to `holdMs`. A second poll releases the first.
+   * Takes the next message, waiting for it up to `holdMs`.
+   *
+   * The first poll of a client that comes back precedes its handshake. Where it shows that it is one, it waits
+   * for that: what is queued here would be told to a session that has not begun. It shows by a poll before it
+   * whose connection broke, or that is held still: clients poll one at a time.
    *
    * @param signal aborted when nobody waits for the answer any more: what comes next is for another poll
    * @returns null when there was none; `'not-modified'` when `ifNoneMatch` names it
@@ -61,25 +89,47 @@ export class PollingTransport implements ServerTransport {
     signal?: AbortSignal,
   ): Promise<PolledFrame | null | 'not-modified'> {
     if (signal?.aborted === true) return Promise.resolve(null)
+    this.#polls++
+    if (this.#isBroken || this.#poll !== null) this.#awaitHandshake()
     this.#release(null)
-    if (this.#queue.length > 0) {
+    if (this.#hasNext()) {
       return Promise.resolve(ifNoneMatch === this.#nextEtag() ? 'not-modified' : this.#next())
     }
-    if (!this.#isConnected || holdMs === 0) return Promise.resolve(null)
+    if (this.isOver || holdMs === 0) return Promise.resolve(null)
     return new Promise((resolve) => {
       const timer = this.#runtime.setTimer(holdMs, () => this.#release(null))
       const poll = { resolve, timer }
       this.#poll = poll
       signal?.addEventListener('abort', () => {
-        if (this.#poll === poll) this.#release(null)
+        if (this.#poll !== poll) return
+        this.#isBroken = true
+        this.#release(null)
       })
     })
   }
 
+  /**
+   * The connection of the poll of this number broke, and no other has come on it.
+   *
+   * @param unsent what has not left on it: the next poll takes it away again, unless others have followed it,
+   *   which the client would then get in the wrong order
+   */
+  onBroken(poll: number, unsent: PolledFrame | null): void {
+    if (unsent !== null && unsent.etag === etagOf(this.#taken) && !this.#isGone) {
+      this.#taken--
+      this.#queue.unshift(unsent.frame)
+      this.#queuedBytes += unsent.frame.bytes.byteLength
+    }
+    if (poll === this.#polls) this.#isBroken = true
+    else if (unsent !== null && this.#poll !== null) this.#awaitHandshake()
+  }
+
   /** The client is gone: what is queued for it is dropped. */
   disconnect(): void {
+    this.#isGone = true
     this.#queue = []
     this.#queuedBytes = 0
+    this.#handshakeTimer?.cancel()
     if (this.#isConnected) {
       this.#isConnected = false
       this.#onClose(1001, 'polling session ended')
@@ -97,7 +147,7 @@ export class PollingTransport implements ServerTransport {
     if (!this.#isConnected) return
     this.#queue.push(frame)
     this.#queuedBytes += frame.bytes.byteLength
-    if (this.#poll !== null) this.#release(this.#next())
+    this.#answer()
   }
 
   /** Calls back when the client has authenticated. */
@@ -139,8 +189,26 @@ export class PollingTransport implements ServerTransport {
     this.#isPaused = false
   }
 
+  #awaitHandshake(): void {
+    this.#isBroken = false
+    this.#handshakeTimer?.cancel()
+    this.#handshakeTimer = this.#runtime.setTimer(HANDSHAKE_WAIT_MS, () => {
+      this.#handshakeTimer = null
+      this.#answer()
+    })
+  }
+
+  /** Gives the poll that waits what there is for it. */
+  #answer(): void {
+    if (this.#poll !== null && this.#hasNext()) this.#release(this.#next())
+  }
+
+  #hasNext(): boolean {
+    return this.#queue.length > 0 && this.#handshakeTimer === null
+  }
+
   #nextEtag(): string {
-    return `W/"${this.#taken + 1}"`
+    return etagOf(this.#taken + 1)
   }
 
   #next(): PolledFrame | null {
@@ -159,4 +227,8 @@ export class PollingTransport implements ServerTransport {
     poll.timer.cancel()
     poll.resolve(frame)
   }
+}
+
+function etagOf(number: number): string {
+  return `W/"${number}"`
 }

@@ -1,9 +1,12 @@
+import { once } from 'node:events'
+import { connect as connectTo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
 import {
   createKoraServer,
+  type HttpSyncResponse,
   type KoraSyncServer,
   MemoryServerStore,
   TokenAuthProvider,
@@ -170,6 +173,149 @@ test('a new handshake starts a new session and drops what the old one had queued
 
   expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
   expect(server.getConnectionCount()).toBe(1)
+})
+
+test('a poll that precedes the handshake of a client that comes back is answered by its new session', async () => {
+  const phone = await connected()
+  const held = phone.get()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is held for the old session
+
+  await phone.post(handshake())
+
+  const response = await held
+  expect(response.status).toBe(200)
+  expect(await response.json()).toMatchObject({ type: 'handshake-response', accepted: true })
+  expect(await phone.next()).toMatchObject({ type: 'operation-batch' })
+})
+
+test('a client that comes back while its last poll is held is told nothing of its old session', async () => {
+  const phone = await connected()
+  const held = phone.get()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is held, and its connection stays
+
+  const first = phone.get()
+  expect((await held).status).toBe(204)
+  await phone.post(batch(2, [write(1)]))
+  await expect.poll(() => store.getOperationCount()).toBe(1)
+  await phone.post(handshake())
+
+  expect(await (await first).json()).toMatchObject({ type: 'handshake-response', accepted: true })
+})
+
+test('a client whose connection closed between two polls is told nothing of its old session', async () => {
+  const phone = await connected('token-a', `${base}?client=phone`)
+  await phone.post(batch(2, []))
+  const { port, pathname } = new URL(base)
+  const socket = connectTo(Number(port), '127.0.0.1')
+  socket.write(`GET ${pathname}?client=phone HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-a\r\n\r\n`)
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+  expect(answer.toString()).toMatch(/^HTTP\/1\.1 200 /)
+  await phone.post(batch(3, []))
+  socket.destroy()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // the server sees it close
+
+  const first = phone.get()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it overtakes the handshake
+  await phone.post(handshake())
+
+  expect(await (await first).json()).toMatchObject({ type: 'handshake-response', accepted: true })
+})
+
+test('a client whose connections close after each answer does not wait', async () => {
+  const phone = await connected('token-a', `${base}?client=phone`)
+  const startedAt = performance.now()
+
+  for (let number = 2; number < 12; number++) {
+    await phone.post(batch(number, []))
+    const answer = await exchange(
+      Number(new URL(base).port),
+      'GET /sync?client=phone HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-a\r\nConnection: close\r\n\r\n',
+    )
+    expect(answer).toContain(`msg-1-${number}`)
+  }
+
+  expect(performance.now() - startedAt).toBeLessThan(5000)
+})
+
+test('a client whose connection broke is told nothing of its old session when it comes back', async () => {
+  const url = `${base}?client=${crypto.randomUUID()}`
+  const phone = await connected('token-a', url)
+  const broken = new AbortController()
+  const poll = fetch(url, { headers: { authorization: 'Bearer token-a' }, signal: broken.signal })
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is held
+  broken.abort()
+  await expect(poll).rejects.toThrow()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // the server sees its connection close
+  await phone.post(batch(2, [write(1)]))
+  await expect.poll(() => store.getOperationCount()).toBe(1)
+
+  const first = phone.get()
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it overtakes the handshake
+  await phone.post(handshake())
+
+  expect(await (await first).json()).toMatchObject({ type: 'handshake-response', accepted: true })
+})
+
+test('why a session has ended is told to a client whose connection broke', async () => {
+  const url = `${base}?client=phone`
+  const phone = await connected('token-a', url)
+  const broken = new AbortController()
+  const poll = server.handleHttpRequest({ clientId: 'phone', method: 'GET', signal: broken.signal })
+  await new Promise((resolve) => setTimeout(resolve, 50)) // it is held
+  broken.abort()
+  await poll
+  await phone.post('{')
+
+  expect(await phone.next()).toMatchObject({ type: 'error', code: 'PROTOCOL_ERROR' })
+  expect((await phone.get()).status).toBe(410)
+})
+
+describe('an answer whose connection broke before it had left', () => {
+  const poll = (clientId: string) => server.handleHttpRequest({ clientId, method: 'GET', token: 'token-a' })
+  const contentOf = ({ status, headers, body }: HttpSyncResponse) => ({ status, headers, body })
+
+  async function queuedFor(clientId: string): Promise<void> {
+    const phone = await connected('token-a', `${base}?client=${clientId}`)
+    await phone.post(batch(2, [write(1)]))
+    await phone.post(batch(3, [write(2)]))
+    await expect.poll(() => store.getOperationCount()).toBe(2)
+  }
+
+  test('is given to the next poll, under the same number', async () => {
+    await queuedFor('phone')
+    const lost = await poll('phone')
+    lost.onBroken?.('unsent')
+
+    const again = await poll('phone')
+
+    expect(contentOf(again)).toEqual(contentOf(lost))
+    expect(JSON.parse(String(again.body))).toMatchObject({ acknowledgedMessageId: 'msg-1-2' })
+    expect(JSON.parse(String((await poll('phone')).body))).toMatchObject({ acknowledgedMessageId: 'msg-1-3' })
+  })
+
+  test('is given to a poll that waits already', async () => {
+    const phone = await connected('token-a', `${base}?client=phone`)
+    await phone.post(batch(2, [write(1)]))
+    const lost = await poll('phone')
+    const waiting = poll('phone')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+
+    lost.onBroken?.('unsent')
+
+    expect(contentOf(await waiting)).toEqual(contentOf(lost))
+  })
+
+  test('is not given after what has followed it', async () => {
+    await queuedFor('phone')
+    const lost = await poll('phone')
+    const next = await poll('phone')
+    lost.onBroken?.('unsent')
+
+    expect(JSON.parse(String(next.body))).toMatchObject({ acknowledgedMessageId: 'msg-1-3' })
+    const phone = client('token-a', `${base}?client=phone`)
+    await phone.post(batch(4, [write(3)]))
+    expect(await phone.next()).toMatchObject({ acknowledgedMessageId: 'msg-1-4' })
+  })
 })
 
 test('what was sent before a handshake and arrives after it is refused, and the new session goes on', async () => {

@@ -12,8 +12,6 @@ import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 const LOAD_MS = sized(12_000, 600_000)
 const CUT_INTERVAL_MS = sized(1500, 5000)
 const CALM_MS = 10_000
-/** An answer that was lost to a polling client before the calm is sent again after so long. */
-const RESEND_MS = 15_000
 const BUSY_MACHINE_MS = sized(20_000, 0) // on top of what is promised, where other tests run beside
 
 test(
@@ -45,10 +43,7 @@ test(
     proxy.delayMs = 0
     writers.stop()
     const calmAt = performance.now()
-    const withSockets = devices.filter(({ isPolling }) => !isPolling)
-    await untilTheyHaveAll(withSockets, devices, CALM_MS + BUSY_MACHINE_MS)
-    const socketsMs = performance.now() - calmAt
-    await untilTheyHaveAll(devices, devices, RESEND_MS + CALM_MS + BUSY_MACHINE_MS)
+    await untilTheyHaveAll(devices, CALM_MS + BUSY_MACHINE_MS)
     const convergedMs = performance.now() - calmAt
 
     const store = createSqliteServerStore({ filename: `${daemon.directory}/kora-server.db`, readOnly: true })
@@ -58,13 +53,11 @@ test(
     await store.close()
     expect(violations).toEqual([])
     expect(operations).toBe(authoredIds(devices).length)
-    expect(socketsMs).toBeLessThan(CALM_MS + BUSY_MACHINE_MS)
     expect(convergedMs).toBeLessThan(CALM_MS + BUSY_MACHINE_MS)
     reportFigures('clients of every kind behind a flapping network', {
       clients: devices.length,
       cuts,
       operations,
-      'ms of calm until those with sockets have all': Math.round(socketsMs),
       'ms of calm until all agree': Math.round(convergedMs),
     })
   },
@@ -86,16 +79,11 @@ function kindsAt(url: string): DeviceOptions[] {
   ])
 }
 
-/** Those of the devices have what all have written. */
-async function untilTheyHaveAll(
-  those: readonly Device[],
-  devices: readonly Device[],
-  boundMs: number,
-): Promise<void> {
-  await Promise.all(those.map((device) => device.synced(boundMs)))
+async function untilTheyHaveAll(devices: readonly Device[], boundMs: number): Promise<void> {
+  await Promise.all(devices.map((device) => device.synced(boundMs)))
   const ids = authoredIds(devices)
   await Promise.all(
-    those.map((device) =>
+    devices.map((device) =>
       device.until(() => ids.every((id) => device.has(id)), `all ${ids.length} are here`, boundMs),
     ),
   )
