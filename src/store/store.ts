@@ -142,9 +142,15 @@ export interface NodeRegistration {
   readonly userId: string | null
   /** Key of the view that the node was last granted; null before the first handshake. */
   readonly viewKey: string | null
-  /** Delivery sequence that a client without watermark has acknowledged last; 0 for none. */
+  /**
+   * Delivery sequence up to which the version vector of a client without watermark tells what it has;
+   * `EMPTY_LOG` where that is nothing yet; 0 where it is not known.
+   */
   readonly legacyPosition: number
 }
+
+/** The legacy position of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
+export const EMPTY_LOG = -1
 
 export interface SchemaProgress {
   readonly collection: string

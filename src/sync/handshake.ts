@@ -2,7 +2,7 @@ import type { AuthContext } from '../auth/provider.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
-import type { NodeRegistration } from '../store/store.ts'
+import { EMPTY_LOG, type NodeRegistration } from '../store/store.ts'
 import { authorizeClient, type ClientAccess } from './authorization.ts'
 import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
@@ -32,7 +32,7 @@ export type HandshakeResult =
       readonly from: number
       /** The client's version vector. */
       readonly vector: VersionVector
-      /** What a client without watermark has acknowledged before; 0 for nothing. */
+      /** What a client without watermark has acknowledged before; 0: unknown; `EMPTY_LOG`: all to come. */
       readonly legacyPosition: number
       readonly deltaCursor: string | undefined
       /** What the client has columns for; null: unknown, it is sent everything. */
@@ -89,7 +89,7 @@ export async function acceptHandshake(
   const told = await tellVector(message, { access, userId }, context)
   const start =
     watermark === undefined
-      ? startOfDelta(withoutGaps(vector, told, message.nodeId), era, access.speaksForNode, registered)
+      ? await startOfDelta(vector, { told, era, head, access, registered }, context)
       : startOfStream(watermark, head, message, era)
   return {
     accepted: true,
@@ -184,15 +184,31 @@ function withoutGaps(
 /**
  * Where the delta of a client without watermark starts. What its vector claims counts only where it
  * was reached under the present grant, by who speaks for the node; else everything is sent again.
+ *
+ * Once it is sent commits as they come its vector may hide gaps, and the server may be gone before it has
+ * noted what was acknowledged. So where the log ends is noted before: up to here the vector tells what the
+ * client has, if it tells that of a log without gaps. What comes later is sent again until more is known.
  */
-function startOfDelta(
-  vector: VersionVector,
-  era: ScopeEra,
-  speaksForNode: boolean,
-  { legacyPosition }: NodeRegistration,
-): { from: 0; vector: VersionVector; legacyPosition: number } {
-  const isTrusted = speaksForNode && (era.since === 0 || legacyPosition >= era.since)
-  return isTrusted ? { from: 0, vector, legacyPosition } : { from: 0, vector: new Map(), legacyPosition: 0 }
+async function startOfDelta(
+  claimed: VersionVector,
+  seen: {
+    told: { readonly [nodeId: string]: number }
+    era: ScopeEra
+    head: number
+    access: ClientAccess
+    registered: NodeRegistration
+  },
+  { store }: SyncHubContext,
+): Promise<{ from: 0; vector: VersionVector; legacyPosition: number }> {
+  const { told, era, head, access, registered } = seen
+  const { nodeId, legacyPosition } = registered
+  const isTrusted = access.speaksForNode && (era.since === 0 || legacyPosition >= era.since)
+  if (!isTrusted) return { from: 0, vector: new Map(), legacyPosition: 0 }
+  const vector = withoutGaps(claimed, told, nodeId)
+  const isWhole = [...vector].every(([node, number]) => number === claimed.get(node))
+  if (legacyPosition !== 0 || !isWhole) return { from: 0, vector, legacyPosition }
+  await store.registerNode({ nodeId, legacyPosition: head === 0 ? EMPTY_LOG : head })
+  return { from: 0, vector, legacyPosition }
 }
 
 /**

@@ -22,8 +22,10 @@ export interface LegacyDeliveryOptions {
   readonly batchSize: number
   /** What the client has, by node. */
   readonly vector: VersionVector
-  /** Delivery sequence acknowledged in an earlier session; the vector may hide a gap above it. */
+  /** Above this delivery sequence the vector may hide a gap; 0: unknown; `EMPTY_LOG`: from the start. */
   readonly legacyPosition: number
+  /** What is acknowledged here counts in the next session of the node. */
+  readonly speaksForNode: boolean
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
   /** What the client has columns for; null: unknown, it is sent everything. */
@@ -37,6 +39,8 @@ const MAX_SORTED_BYTES = 4 * 1024 * 1024
 const MAX_BATCH_BYTES = 512 * 1024
 /** Batches that may be on their way unacknowledged. */
 const WINDOW_BATCHES = 16
+/** What was acknowledged since is sent again after a crash; each time it is noted costs a write. */
+const SAVE_INTERVAL_MS = 60_000
 
 interface Batch {
   readonly entries: readonly LogEntry[]
@@ -45,7 +49,7 @@ interface Batch {
   readonly totalBatches?: number
   readonly cursor?: string
   /** Everything up to here is delivered once this batch and all before it are acknowledged. */
-  readonly position: number | null
+  readonly position: number
 }
 
 interface BatchInFlight {
@@ -72,16 +76,22 @@ export class LegacyDelivery {
   #pullsAgain = false
   #isStopped = false
   #isLive = false
+  readonly #startedAt: number
   #messageCount = 0
   #lastProgressAt: number
   #resends = 0
+  #savedPosition: number
+  /** null: not in this session */
+  #savedAt: number | null = null
 
   constructor(target: DeliveryTarget, options: LegacyDeliveryOptions) {
     this.#target = target
     this.#options = options
     this.#sentTo = options.feed.head
+    this.#startedAt = Math.floor(options.runtime.now())
     this.#batches = this.#deltaBatches()
     this.#lastProgressAt = options.runtime.monotonicNow()
+    this.#savedPosition = Math.max(0, options.legacyPosition)
   }
 
   get acknowledgedSequence(): number {
@@ -110,8 +120,9 @@ export class LegacyDelivery {
     this.#lastProgressAt = this.#options.runtime.monotonicNow()
     while (this.#inFlight[0]?.isAcknowledged) {
       const { batch } = this.#inFlight.shift() ?? acknowledged
-      this.#position = batch.position ?? this.#position
+      this.#position = batch.position
     }
+    if (this.#isSaveDue()) void this.savePosition()
     this.pump()
   }
 
@@ -138,10 +149,19 @@ export class LegacyDelivery {
 
   /** Remembers what the client has acknowledged, for its next session. */
   async savePosition(): Promise<void> {
-    const { store, nodeId, legacyPosition } = this.#options
-    if (this.#position === null || this.#position <= legacyPosition) return
+    const { store, nodeId, runtime, speaksForNode } = this.#options
+    const position = this.#position
+    if (!speaksForNode || position === null || position <= this.#savedPosition) return
+    this.#savedPosition = position
+    this.#savedAt = runtime.monotonicNow()
     // Best effort: without it the next session repeats what the client already has.
-    await store.registerNode({ nodeId, legacyPosition: this.#position }).catch(() => {})
+    await store.registerNode({ nodeId, legacyPosition: position }).catch(() => {})
+  }
+
+  /** Once it has all that it came for, and from then on now and then. */
+  #isSaveDue(): boolean {
+    if (this.#savedAt === null) return this.#isLive && this.#inFlight.length === 0
+    return this.#lastProgressAt - this.#savedAt >= SAVE_INTERVAL_MS
   }
 
   async #pull(): Promise<void> {
@@ -202,7 +222,8 @@ export class LegacyDelivery {
 
   #send(batch: Batch): void {
     this.#messageCount++
-    const messageId = `b-${this.#messageCount}`
+    // Of this session: what a polling client acknowledges may be of its last one.
+    const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
     const { entries, position: _, ...header } = batch
     const frame = encodeDeliveryFrame(
       { messageId, ...header },
@@ -271,7 +292,7 @@ export class LegacyDelivery {
       after = isCut ? endOf(entries) : page.scannedTo
       const isFinal = page.isLast && !isCut
       if (entries.length === 0 && !isFinal) continue
-      yield { entries, isFinal, batchIndex: batchIndex++, position: isFinal ? end : null }
+      yield { entries, isFinal, batchIndex: batchIndex++, position: isFinal ? end : after }
       if (isFinal) return
     }
   }
@@ -280,7 +301,7 @@ export class LegacyDelivery {
   async #readStreamed(after: number): Promise<DeliveryPage> {
     const { store, vector, view, batchSize, legacyPosition } = this.#options
     const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
-    if (legacyPosition > 0 && after >= legacyPosition) return store.readDelivery(query)
+    if (legacyPosition !== 0 && after >= legacyPosition) return store.readDelivery(query)
     const page = await store.readMissing(vector, query)
     if (legacyPosition === 0 || page.scannedTo <= legacyPosition) return page
     const entries = page.entries.filter((entry) => entry.deliverySequence <= legacyPosition)
@@ -294,8 +315,8 @@ export class LegacyDelivery {
     const missing = await store.readMissing(vector, { ...query, after: 0 })
     const bySequence = new Map(missing.entries.map((entry) => [entry.deliverySequence, entry]))
     let isComplete = missing.isLast
-    if (legacyPosition > 0) {
-      const later = await store.readDelivery({ ...query, after: legacyPosition })
+    if (legacyPosition !== 0) {
+      const later = await store.readDelivery({ ...query, after: Math.max(0, legacyPosition) })
       for (const entry of later.entries) bySequence.set(entry.deliverySequence, entry)
       isComplete &&= later.isLast
     }

@@ -271,9 +271,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#push.stop()
     this.#stream?.stop()
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
-    if (this.#stream instanceof LegacyDelivery && this.#identity?.access.speaksForNode === true) {
-      void this.#stream.savePosition()
-    }
+    if (this.#stream instanceof LegacyDelivery) void this.#stream.savePosition()
     this.#context.onSessionClosed(this)
     this.log(LOG_EVENTS.sessionClosed, { code, reason })
   }
@@ -522,7 +520,8 @@ function openStream(
 ): DeliveryStream | LegacyDelivery {
   const { identity, watermark, from, knownFields, ...legacy } = result
   const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize, knownFields }
-  if (watermark === undefined) return new LegacyDelivery(target, { ...shared, ...legacy })
+  const { speaksForNode } = identity.access
+  if (watermark === undefined) return new LegacyDelivery(target, { ...shared, ...legacy, speaksForNode })
   return new DeliveryStream(target, {
     ...shared,
     from,

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { EMPTY_LOG } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 
@@ -23,6 +24,14 @@ describeEachStore('nodes', (openStore) => {
     expect(after).toEqual({ nodeId: 'a', userId: 'u1', viewKey: 'v1', legacyPosition: 7 })
     expect((await store.readNodes(['a'])).get('a')).toEqual(after)
     expect(await store.registerNode({ nodeId: 'a', viewKey: null })).toMatchObject({ viewKey: null })
+  })
+
+  test('that came when the log was empty are not those of whom nothing is known', async () => {
+    await using store = await openStore()
+
+    await store.registerNode({ nodeId: 'a', legacyPosition: EMPTY_LOG })
+
+    expect((await store.readNodes(['a'])).get('a')?.legacyPosition).toBe(EMPTY_LOG)
   })
 
   test('are registered beside their operations', async () => {

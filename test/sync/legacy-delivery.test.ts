@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { encodeDeltaCursor } from '../../src/protocol/delta-cursor.ts'
+import { EMPTY_LOG, type HandshakeVectorQuery } from '../../src/store/store.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { appendAll, OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
-import { openRelayServer } from '../support/relay-server.ts'
+import { openRelayServer, type RelayServer } from '../support/relay-server.ts'
+import { settle } from '../support/simulated-runtime.ts'
 
 function operations(client: MemoryTransport): Operation[] {
   return client.sentOfType('operation-batch').flatMap((batch) => batch.operations as Operation[])
@@ -72,8 +74,7 @@ test('each acknowledged batch of a delta counts, so that the next session goes o
   for (const id of ['a', 'b', 'c', 'd']) await store.applyRemoteOperation(author.insert(recordIdOf(id), {}))
   const client = await connect('phone', { isLegacy: true, handshake: { versionVector: { prompt: 4 } } })
 
-  acknowledge(client, 'b-1')
-  acknowledge(client, 'b-2')
+  for (const { messageId } of client.sentOfType('operation-batch').slice(0, 2)) acknowledge(client, messageId)
   client.disconnect()
 
   const registration = (await store.readNodes(['phone'])).get('phone')
@@ -92,3 +93,100 @@ test('a client that has what was stored beyond a gap is sent what filled it', as
 
   expect(operations(client).map(({ id }) => id)).toContain(late.id)
 })
+
+test.each([
+  { when: 'when there was something', isLogEmpty: false },
+  { when: 'when the log was empty', isLogEmpty: true },
+])(
+  'what fills a gap reaches a client that came $when, though nothing it acknowledged was noted',
+  async ({ isLogEmpty }) => {
+    const { connect, store } = openRelayServer()
+    const author = new OperationAuthor('phone')
+    const [first, late, beyond] = ['a', 'b', 'c'].map((id) =>
+      author.insert(recordIdOf(id), {}),
+    ) as Operation[]
+    if (!first || !late || !beyond) throw new Error('Three were made')
+    if (!isLogEmpty) await appendAll(store, [first])
+    await connect('laptop', { isLegacy: true })
+    if (isLogEmpty) await appendAll(store, [first])
+    await appendAll(store, [beyond], { speaker: 'nobody' })
+    // Its connection is lost, of which the server does not know, and the gap is filled.
+    await appendAll(store, [late, beyond])
+
+    const client = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 3 } } })
+
+    expect((await store.getHandshakeVector(vectorOf('phone'))).get('phone')).toBe(3)
+    expect(operations(client).map(({ id }) => id)).toContain(late.id)
+  },
+)
+
+test('what a client has acknowledged is noted while it is connected, so that a crash repeats little', async () => {
+  const { connect, store, runtime } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const client = await connect('laptop', { isLegacy: true })
+  const noted = async () => (await store.readNodes(['laptop'])).get('laptop')?.legacyPosition
+  const deliver = async (id: string) => {
+    await push(connect, [author.insert(recordIdOf(id), {})])
+    for (const { messageId } of client.sentOfType('operation-batch')) acknowledge(client, messageId)
+    await settle()
+    return noted()
+  }
+
+  expect(await noted()).toBe(EMPTY_LOG)
+  expect(await deliver('a')).toBe(1)
+  await runtime.advance(10_000)
+  expect(await deliver('b')).toBe(1)
+  await runtime.advance(51_000)
+  expect(await deliver('c')).toBe(3)
+})
+
+test('what a client acknowledges of its last session does not count in the next', async () => {
+  const { connect, store, runtime } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const last = await connect('laptop', { isLegacy: true })
+  const [old] = last.sentOfType('operation-batch')
+  await runtime.advance(1000)
+  await push(connect, [author.insert(recordIdOf('a'), {})])
+  const client = await connect('laptop', { isLegacy: true })
+
+  acknowledge(client, old?.messageId ?? '')
+  client.disconnect()
+
+  expect((await store.readNodes(['laptop'])).get('laptop')?.legacyPosition).toBe(EMPTY_LOG)
+})
+
+test('an interrupted delta that is too large to sort hides nothing that was stored out of order', async () => {
+  const { connect, store } = openRelayServer({ batchSize: 1 })
+  const author = new OperationAuthor('phone')
+  const large = Array.from({ length: 24 }, (_, index) =>
+    author.insert(recordIdOf(`${index}`), { title: 'x'.repeat(200_000) }),
+  )
+  const [first, ...rest] = large
+  if (!first) throw new Error('Some were made')
+  await appendAll(store, rest)
+  await appendAll(store, [first])
+  const client = await connect('laptop', { isLegacy: true })
+  const [taken] = client.sentOfType('operation-batch')
+  acknowledge(client, taken?.messageId ?? '')
+  client.disconnect()
+
+  const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 2 } } })
+  for (let sent = 0; again.sentOfType('operation-batch').length > sent; ) {
+    const batches = again.sentOfType('operation-batch')
+    for (const { messageId } of batches.slice(sent)) acknowledge(again, messageId)
+    sent = batches.length
+    await settle()
+  }
+
+  expect(operations(again).map(({ sequenceNumber }) => sequenceNumber)).toContain(1)
+})
+
+async function push(connect: RelayServer['connect'], operations: readonly Operation[]): Promise<void> {
+  const phone = await connect('phone')
+  phone.receive({ type: 'operation-batch', messageId: 'p', operations, isFinal: true, batchIndex: 0 })
+  await settle()
+}
+
+function vectorOf(nodeId: string): HandshakeVectorQuery {
+  return { nodeIds: [nodeId], entry: null, userId: null, maxOthers: 0 }
+}
