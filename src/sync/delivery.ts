@@ -4,6 +4,7 @@ import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage, WireFormat } from '../protocol/messages.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
+import { BatchesInFlight, batchId } from './batches-in-flight.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
@@ -41,9 +42,6 @@ export interface DeliveryOptions {
   readonly knownFields: KnownFields | null
 }
 
-/** Unacknowledged bytes and batches beyond which the stream waits for the client. */
-const WINDOW_BYTES = 1024 * 1024
-const WINDOW_BATCHES = 64
 /** Three round trips on a poor mobile link; sooner, phones receive everything twice. */
 export const RESEND_AFTER_MS = 15_000
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
@@ -56,12 +54,6 @@ const MAX_SHARED_FRAMES = 64 // two for each of 32 positions: sessions at more h
  * who acknowledges amid batch after batch would have a window of them sent for each operation.
  */
 const MAX_PROMPT_RESENDS = 8
-
-interface BatchInFlight {
-  readonly base: number
-  readonly max: number
-  readonly bytes: number
-}
 
 /**
  * The delivery stream of one session: everything its view shows, in commit order, in batches that
@@ -77,8 +69,7 @@ export class DeliveryStream {
   /** Every visible entry up to here was sent. Ahead of the chain where a tail was invisible. */
   #scannedTo: number
   #acknowledged: number
-  #inFlight: BatchInFlight[] = []
-  #inFlightBytes = 0
+  readonly #inFlight = new BatchesInFlight()
   /** Where batches ended that are sent again: a client that has some of them knows only their ends. */
   #cuts: number[] = []
   /** Those of them that were passed without anything to send: told before what follows, if anything does. */
@@ -113,7 +104,7 @@ export class DeliveryStream {
   }
 
   get hasUnacknowledged(): boolean {
-    return this.#inFlight.length > 0
+    return !this.#inFlight.isEmpty
   }
 
   /** Visible entries that are committed and not sent; while it catches up, an upper bound. */
@@ -125,7 +116,7 @@ export class DeliveryStream {
 
   /** ms for which the client has acknowledged nothing of what it was sent; 0 when nothing is open. */
   get unacknowledgedMs(): number {
-    if (this.#inFlight.length === 0) return 0
+    if (this.#inFlight.isEmpty) return 0
     return this.#options.runtime.monotonicNow() - this.#lastProgressAt
   }
 
@@ -147,16 +138,17 @@ export class DeliveryStream {
     }
   }
 
-  acknowledge({ acknowledgedMessageId, deliverySequence }: AcknowledgmentMessage): void {
+  acknowledge(message: AcknowledgmentMessage): void {
+    const { deliverySequence } = message
     // Above what was sent: a confused or hostile client.
     if (deliverySequence === undefined || deliverySequence > this.#chainEnd) return
-    const isIgnored = this.#isIgnored(acknowledgedMessageId, deliverySequence)
+    const isIgnored = this.#inFlight.isIgnored(message)
     if (deliverySequence > this.#acknowledged) {
       this.#acknowledged = deliverySequence
       this.#resends = 0
       this.#lastProgressAt = this.#options.runtime.monotonicNow()
     }
-    this.#dropAcknowledged()
+    this.#inFlight.drop(this.#acknowledged)
     if (isIgnored && this.#promptResends < MAX_PROMPT_RESENDS) {
       this.#promptResends++
       this.#rewind()
@@ -164,15 +156,9 @@ export class DeliveryStream {
     this.pump()
   }
 
-  /**
-   * True when the client says that it has taken the batch for a repetition, although it has only a part of
-   * it: it has got on since its handshake, by what was sent to its last session. It ignores what follows,
-   * too, so the stream has to go on from where it is.
-   */
-  #isIgnored(messageId: string, watermark: number): boolean {
-    return this.#inFlight.some(
-      ({ base, max }) => base < watermark && watermark < max && messageId === batchId(base, max),
-    )
+  /** True when the client says that it has applied a batch that this stream has sent. */
+  isApplied(message: AcknowledgmentMessage): boolean {
+    return this.#inFlight.isApplied(message)
   }
 
   /**
@@ -181,7 +167,7 @@ export class DeliveryStream {
    * @returns `'stalled'` when the client was sent the same twice and still acknowledged nothing
    */
   checkProgress(): 'ok' | 'resent' | 'stalled' {
-    if (this.#inFlight.length === 0) return 'ok'
+    if (this.#inFlight.isEmpty) return 'ok'
     const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
     if (waitedMs < RESEND_AFTER_MS) return 'ok'
     if (this.#resends > 0) return 'stalled'
@@ -203,10 +189,8 @@ export class DeliveryStream {
    */
   #rewind(): void {
     this.#generation++
-    this.#cuts = this.#inFlight.map(({ max }) => max).filter((max) => max > this.#acknowledged)
+    this.#cuts = this.#inFlight.clear().filter((max) => max > this.#acknowledged)
     this.#passedCuts = []
-    this.#inFlight = []
-    this.#inFlightBytes = 0
     this.#chainEnd = this.#acknowledged
     this.#scannedTo = this.#acknowledged
   }
@@ -214,7 +198,7 @@ export class DeliveryStream {
   /** Moves the watermark of a client that has not seen anything of a long invisible tail. */
   skipInvisibleTail(force = false): void {
     if (force) this.pump() // a view that shows nothing new has not been told how far the log has come
-    if (!this.#isCaughtUp || this.#isStopped || this.#inFlight.length > 0) return
+    if (!this.#isCaughtUp || this.#isStopped || !this.#inFlight.isEmpty) return
     const skipped = this.#scannedTo - this.#chainEnd
     if (skipped >= (force ? 1 : SKIP_AFTER_ENTRIES))
       this.#sendBatch([], { max: this.#scannedTo, isFinal: true, frames: null })
@@ -227,9 +211,7 @@ export class DeliveryStream {
   }
 
   #hasRoom(): boolean {
-    return (
-      this.#inFlightBytes < WINDOW_BYTES && this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()
-    )
+    return !this.#inFlight.isFull && this.#target.canSend()
   }
 
   #sendFromFeed(): void {
@@ -406,26 +388,11 @@ export class DeliveryStream {
   }
 
   #sendFrame(frame: Frame, max: number, entryCount: number): void {
-    if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
-    this.#inFlight.push({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
-    this.#inFlightBytes += frame.bytes.byteLength
+    if (this.#inFlight.isEmpty) this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#inFlight.add({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
     this.#chainEnd = max
     this.#target.sendDelivery(frame, entryCount)
   }
-
-  #dropAcknowledged(): void {
-    let count = 0
-    for (const batch of this.#inFlight) {
-      if (batch.max > this.#acknowledged) break
-      this.#inFlightBytes -= batch.bytes
-      count++
-    }
-    if (count > 0) this.#inFlight.splice(0, count)
-  }
-}
-
-function batchId(base: number, max: number): string {
-  return `d-${base}-${max}`
 }
 
 function authorsOf(entries: readonly LogEntry[]): ReadonlyMap<string, number> {

@@ -411,8 +411,8 @@ export class Session implements ViewReader, DeliveryTarget {
       case 'operation-batch':
         return this.#push.receive(message)
       case 'acknowledgment':
-        this.#stream?.acknowledge(message)
         this.#rememberRestart(message)
+        this.#stream?.acknowledge(message)
         return undefined
       case 'error':
         return undefined // clients have nothing to report that a server could act on
@@ -489,9 +489,10 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   /** Who has acknowledged something of a stream that started over goes on from there next time. */
-  #rememberRestart({ deliverySequence = 0 }: AcknowledgmentMessage): void {
+  #rememberRestart(message: AcknowledgmentMessage): void {
     const { identity } = this
-    if (this.#restartedEra === null || identity === null || deliverySequence === 0) return
+    if (this.#restartedEra === null || identity === null || (message.deliverySequence ?? 0) === 0) return
+    if (!(this.#stream instanceof DeliveryStream) || !this.#stream.isApplied(message)) return
     const { store } = this.#context
     // Best effort: without it the next session starts over once more.
     store.registerNode({ nodeId: identity.nodeId, viewKey: this.#restartedEra }).catch(() => {})

@@ -76,6 +76,27 @@ test('a stream that started over goes on from where the client has got', async (
   expect(received(third)).toEqual(['blue'])
 })
 
+test('what a client says of its last session does not count for the stream that started over', async () => {
+  const { connect } = await openTeams()
+  const first = await connect('phone', as(RED))
+  acknowledge(first)
+  first.disconnect()
+  const second = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 4 }))
+  second.receive({
+    type: 'acknowledgment',
+    messageId: 'a',
+    acknowledgedMessageId: 'd-4-5', // of the first session, which a poll took away late
+    lastSequenceNumber: 0,
+    deliverySequence: 5,
+  })
+  await settle()
+  second.disconnect() // before the client saw that it is to start over
+
+  const third = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 5 }))
+
+  expect(received(third)).toEqual(['blue', 'blue', 'blue'])
+})
+
 test("another user's session on the same device cannot make the next one skip", async () => {
   const { connect } = await openTeams()
   const victim = await connect('phone', as(RED, 'victim'))
