@@ -5,9 +5,9 @@ import { ENTRY_COLUMNS, type EntryRow, wireJsonOf } from './entry-row.ts'
 import type { MetaTable } from './meta-table.ts'
 import { operationIdKey } from './record-id.ts'
 
-/** Ids that wait in memory: some 500 kB, and as many rows of the log to read after a start. */
-const MAX_WAITING = 8192
-const BUCKETS = 16
+/** Ids that wait in memory: some 1 MB, and as many rows of the log to read after a start. */
+const MAX_WAITING = 16_384
+const BUCKETS = 32
 const KEYS_PER_BUCKET = 2 ** 52 / BUCKETS
 
 /** Key → delivery sequence, in the order of arrival. */

@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 
 // More than wait in memory, so that some are found in the index and some are not in it yet.
-const MANY = 10_000
+const MANY = 20_000
 const BATCH = 500
 
 function writeMany(author: OperationAuthor, count: number): Operation[] {
