@@ -1,5 +1,6 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { lazyRequire } from '../core/lazy-require.ts'
 import { METRICS, type MetricDefinition, type MetricId } from '../core/metrics.ts'
 import { REFUSAL_CODES } from '../core/refusal.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
@@ -9,6 +10,8 @@ import type { SyncHub } from '../sync/hub.ts'
 import type { SessionState } from '../sync/session.ts'
 import type { OperationOutcome, SyncMetrics } from '../sync/sync-metrics.ts'
 import { packageVersion } from './package-version.ts'
+
+const client = lazyRequire<typeof import('prom-client')>('prom-client')
 
 /** What is read when somebody scrapes. */
 export interface MetricsSource {
@@ -25,7 +28,7 @@ const EVENT_LOOP_RESOLUTION_MS = 20
 
 /** The metrics of one server. Between scrapes it only counts. */
 export class PrometheusMetrics implements SyncMetrics {
-  readonly #registry = new Registry()
+  readonly #registry: Registry = new (client().Registry)()
   readonly #operations = this.#counter('operations')
   readonly #refused = this.#counter('operationsRefused')
   readonly #sessionsFailed = this.#counter('sessionsFailed')
@@ -144,7 +147,7 @@ export class PrometheusMetrics implements SyncMetrics {
     if (this.#eventLoop === null) {
       this.#eventLoop = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS })
       this.#eventLoop.enable()
-      collectDefaultMetrics({ register: this.#registry })
+      client().collectDefaultMetrics({ register: this.#registry })
       return
     }
     const gauge = this.#gauges.get('eventLoopDelay')
@@ -168,16 +171,16 @@ export class PrometheusMetrics implements SyncMetrics {
   }
 
   #counter(id: MetricId): Counter {
-    return new Counter(this.#settings(id))
+    return new (client().Counter)(this.#settings(id))
   }
 
   #gauge(id: MetricId): Gauge {
-    return new Gauge(this.#settings(id))
+    return new (client().Gauge)(this.#settings(id))
   }
 
   #histogram(id: MetricId): Histogram {
     const { buckets = [] }: MetricDefinition = METRICS[id]
-    return new Histogram({ ...this.#settings(id), buckets: [...buckets] })
+    return new (client().Histogram)({ ...this.#settings(id), buckets: [...buckets] })
   }
 
   #settings(id: MetricId) {
