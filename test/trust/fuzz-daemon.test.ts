@@ -29,7 +29,12 @@ const CONFIG = {
 /** A token is the JSON of what it grants, and anything else is none. */
 const AUTH = `export const provider = {
   async authenticate(token) {
-    try { return JSON.parse(token) } catch { return null }
+    try {
+      const claims = JSON.parse(token)
+      return typeof claims?.userId === 'string' ? claims : null
+    } catch {
+      return null
+    }
   },
 }
 `
