@@ -10,6 +10,7 @@ export interface ServerOptions {
   readonly durability: 'full' | 'normal'
   /** Of the bare server. @see BareStoreOptions */
   readonly keepsPromises?: boolean
+  readonly isBulk?: boolean
 }
 
 export interface PostgresServerOptions {

@@ -10,6 +10,8 @@ import type { Usage } from './usage.ts'
 export const VARIANTS = ['kora', 'limit', 'limit-durable'] as const
 /** With what no server can leave out that promises what ours does: how near we are. */
 export const VARIANTS_AND_BOUND = [...VARIANTS, 'limit-promises'] as const
+/** With a limit that writes as ours does. */
+export const INGEST_VARIANTS = [...VARIANTS_AND_BOUND, 'limit-bulk'] as const
 
 /** A server process with what is asked of it in every scenario. */
 export class Server {
@@ -23,18 +25,19 @@ export class Server {
 
   /**
    * @param variant `kora` (durable, verifying), `limit` (neither), `limit-durable` (both),
-   *   `limit-promises` (both, and what else our promises need)
+   *   `limit-promises` (both, and what else our promises need), `limit-bulk` (neither, but writes as ours does)
    */
   static async start(
     variant: string,
     { filename, access = 'open' }: { filename: string; access?: ServerOptions['access'] },
   ): Promise<Server> {
-    const durability = variant === 'limit' ? 'normal' : 'full'
+    const durability = variant === 'limit' || variant === 'limit-bulk' ? 'normal' : 'full'
     return Server.launch(variant === 'kora' ? 'kora-server' : 'bare-server', {
       filename,
       access,
       durability,
       keepsPromises: variant === 'limit-promises',
+      isBulk: variant === 'limit-bulk',
     })
   }
 

@@ -1,7 +1,7 @@
 import { Child } from '../harness/child.ts'
 import { type RunOptions, sized } from '../harness/options.ts'
 import type { Bar, Sample, Scenario } from '../harness/scenario.ts'
-import { newDatabase, Server, VARIANTS_AND_BOUND } from '../harness/server.ts'
+import { INGEST_VARIANTS, newDatabase, Server, VARIANTS_AND_BOUND } from '../harness/server.ts'
 import { quantile } from '../harness/statistics.ts'
 import type { LoadClients, LoadResult, LoadWork } from '../processes/load.ts'
 
@@ -9,6 +9,8 @@ const BATCH = 100
 
 /** No bar, but how near we are to what can be had with our promises. */
 const AGAINST_PROMISES: Bar = { against: 'limit-promises' }
+/** And what the limit would be, did it write as ours does. */
+const AGAINST_BULK: Bar = { against: 'limit-bulk' }
 
 interface IngestShape {
   readonly name: string
@@ -25,9 +27,9 @@ function ingestScenario({ name, title, clients, isScoped, inFlight, bars }: Inge
   return {
     name,
     title,
-    variants: VARIANTS_AND_BOUND,
+    variants: INGEST_VARIANTS,
     metrics: [
-      { key: 'rate', label: 'operations/s', unit: '/s', bars: [...bars, AGAINST_PROMISES] },
+      { key: 'rate', label: 'operations/s', unit: '/s', bars: [...bars, AGAINST_PROMISES, AGAINST_BULK] },
       {
         key: 'cpu',
         label: 'server CPU per 10,000 (P4)',

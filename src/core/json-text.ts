@@ -29,6 +29,14 @@ export function jsonOfFields(fields: FieldValues | null): string {
 }
 
 function jsonOfValue(value: JsonValue | undefined): string | undefined {
-  if (typeof value === 'string') return jsonOfText(value)
-  return typeof value === 'boolean' || value === null ? String(value) : JSON.stringify(value)
+  switch (typeof value) {
+    case 'string':
+      return jsonOfText(value)
+    case 'number':
+      return Number.isFinite(value) ? String(value) : 'null' // String(-0) is "0", as in JSON
+    case 'boolean':
+      return value ? 'true' : 'false'
+    default:
+      return value === null ? 'null' : JSON.stringify(value)
+  }
 }

@@ -124,7 +124,8 @@ export class OperationIds {
   }
 
   #index(bucket: Bucket): void {
-    for (const [key, sequence] of [...bucket].sort(byKey)) this.#newIds.add([key, sequence])
+    for (const key of Float64Array.from(bucket.keys()).sort())
+      this.#newIds.add([key, bucket.get(key) ?? null])
     this.#newIds.flush()
     this.#waiting -= bucket.size
     bucket.clear()
@@ -147,10 +148,6 @@ function emptyBuckets(): readonly Bucket[] {
 function oldestOf(bucket: Bucket): number {
   for (const sequence of bucket.values()) return sequence
   return Number.POSITIVE_INFINITY
-}
-
-function byKey([a]: readonly [number, number], [b]: readonly [number, number]): number {
-  return a - b
 }
 
 function prepareStatements(db: SqliteDatabase) {

@@ -1,6 +1,5 @@
 const UUID_LENGTH = 36
 const DASH = 0x2d
-const DASH_POSITIONS: ReadonlySet<number> = new Set([8, 13, 18, 23])
 
 /** By character code: what it is worth as a lower-case hex digit; -1: it is none. */
 const HEX_VALUES = Int8Array.from({ length: 128 }, (_, code) =>
@@ -30,7 +29,7 @@ function parseUuid(text: string): Buffer | null {
   const bytes = Buffer.allocUnsafe(16)
   let length = 0
   for (let index = 0; index < UUID_LENGTH; index++) {
-    if (DASH_POSITIONS.has(index)) {
+    if (index === 8 || index === 13 || index === 18 || index === 23) {
       if (text.charCodeAt(index) !== DASH) return null
       continue
     }
