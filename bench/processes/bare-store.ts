@@ -117,12 +117,12 @@ export class BareStore {
     this.#insertRecord = db.prepare('INSERT INTO records (record_id) VALUES (?)')
     this.#page = db
       .prepare<[number, number], StoredRow>(
-        'SELECT seq, wire_json, checksum FROM log WHERE seq > ? ORDER BY seq LIMIT ?',
+        'SELECT seq, wire_json, checksum FROM log WHERE seq > ? ORDER BY seq LIMIT ? + 0', // see LIMIT in driver.ts
       )
       .raw()
     this.#userPage = db
       .prepare<[string, number, number], StoredRow>(
-        'SELECT seq, wire_json, checksum FROM log WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?',
+        'SELECT seq, wire_json, checksum FROM log WHERE user = ? AND seq > ? ORDER BY seq LIMIT ? + 0',
       )
       .raw()
     this.head = db.prepare<[], number>('SELECT coalesce(max(seq), 0) FROM log').pluck().get() ?? 0

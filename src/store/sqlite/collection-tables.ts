@@ -15,7 +15,7 @@ import {
 import { type Condition, resolveQuery } from '../query/resolve-query.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 
 interface CollectionTable extends QueriedTable {
   readonly collection: CollectionDefinition
@@ -114,13 +114,13 @@ export class CollectionTables {
       parameters.push(columnsByField.get(field)?.encode(value) ?? null)
       return `${quote(field)} = ?`
     })
-    const sql = `SELECT id FROM ${quote(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 LIMIT ?`
+    const sql = `SELECT id FROM ${quote(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 ${LIMIT}`
     return this.#run({ sql, parameters: [...parameters, limit] }).map((row) => String(row.id))
   }
 
   /** Ids of rows above `after`, in the order of ids. */
   idsAfter(name: string, after: string, limit: number): string[] {
-    const sql = `SELECT id FROM ${quote(name)} WHERE id > ? ORDER BY id LIMIT ?`
+    const sql = `SELECT id FROM ${quote(name)} WHERE id > ? ORDER BY id ${LIMIT}`
     return this.#run({ sql, parameters: [after, limit] }).map((row) => String(row.id))
   }
 

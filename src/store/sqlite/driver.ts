@@ -5,6 +5,12 @@ import { StoreError } from '../../core/errors.ts'
 export type SqliteDriver = typeof BetterSqlite3
 export type SqliteDatabase = BetterSqlite3.Database
 
+/**
+ * For a number of rows that is a parameter. With `LIMIT ?` alone SQLite would look at the value and
+ * compile the statement anew for each, at five times the cost of finding a row.
+ */
+export const LIMIT = 'LIMIT ? + 0'
+
 const require = createRequire(import.meta.url)
 let loadedDriver: SqliteDriver | null = null
 

@@ -2,7 +2,7 @@ import type { Statement } from 'better-sqlite3'
 import type { Operation } from '../../core/operation.ts'
 import type { RecordKey } from '../append/load.ts'
 import { type DroppedOperation, toTrace } from '../compaction/compaction.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 import { decodeRecordId, operationIdKey } from './record-id.ts'
 
@@ -127,7 +127,7 @@ function prepareStatements(db: SqliteDatabase) {
     list: rows<[number, number], ListedRow>(
       `SELECT d.position, ${trace}, c.name, r.record_id, d.is_purged
         FROM _kora_dropped d JOIN _kora_records r ON r.id = d.record JOIN _kora_collections c ON c.id = r.collection
-        WHERE d.position > ? ORDER BY d.position LIMIT ?`,
+        WHERE d.position > ? ORDER BY d.position ${LIMIT}`,
     ),
   }
 }

@@ -2,7 +2,7 @@ import type { Statement } from 'better-sqlite3'
 import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import type { ListedNode } from '../restore.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 
 /** The rows of `_kora_nodes`: who has spoken to this server, and the version vector. */
@@ -102,7 +102,7 @@ function prepareStatements(db: SqliteDatabase) {
     ),
     list: db.prepare<[number, number], ListedNode>(
       `SELECT id AS position, node_id AS nodeId, user_id AS userId, max_sequence AS maxSequence
-        FROM _kora_nodes WHERE id > ? ORDER BY id LIMIT ?`,
+        FROM _kora_nodes WHERE id > ? ORDER BY id ${LIMIT}`,
     ),
     resetVector: db.prepare('UPDATE _kora_nodes SET max_sequence = 0, view_key = NULL, legacy_position = 0'),
   }

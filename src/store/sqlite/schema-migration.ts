@@ -15,6 +15,7 @@ import {
 } from '../materialize/schema-change.ts'
 import { withOtherVersions } from '../materialize/version-fields.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
+import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -173,7 +174,7 @@ export class SchemaMigration {
   #recordsAfter(collectionId: number, after: number): [number, Buffer | string, string][] {
     return this.#core.db
       .prepare<[number, number, number], [number, Buffer | string, string]>(
-        'SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id LIMIT ?',
+        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id ${LIMIT}`,
       )
       .raw()
       .all(after, collectionId, RECORDS_PER_STEP)

@@ -1,5 +1,5 @@
 import type { IndexKey } from '../delivery/plan-streams.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 
 /** Entries with consecutive delivery sequences that stand under one key. */
 interface Run {
@@ -117,7 +117,7 @@ function prepareReading(db: SqliteDatabase) {
       .raw()
   return {
     runAtOrBefore: runs('seq <= ? ORDER BY seq DESC LIMIT 1'),
-    runsAfter: runs('seq > ? ORDER BY seq LIMIT ?'),
+    runsAfter: runs(`seq > ? ORDER BY seq ${LIMIT}`),
   }
 }
 

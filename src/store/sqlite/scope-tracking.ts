@@ -5,6 +5,7 @@ import { snapshotEntries } from '../append/plan-append.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
+import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
@@ -128,7 +129,7 @@ export class ScopeTracking {
     // `+` keeps SQLite from collecting and sorting the whole collection through its index.
     const rows = this.#core.db
       .prepare<[number, number, number], [number, Buffer | string, string]>(
-        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id LIMIT ?`,
+        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id ${LIMIT}`,
       )
       .raw()
       .all(indexedThrough, this.#core.collections.intern(collection), RECORDS_PER_STEP)

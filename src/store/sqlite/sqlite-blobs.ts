@@ -1,7 +1,7 @@
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 import type { SqliteLog } from './sqlite-log.ts'
 
@@ -90,7 +90,7 @@ function prepareStatements(db: SqliteDatabase) {
     referrers: db
       .prepare<[Buffer, string, string, number], [string, string, number]>(
         `SELECT collection, record_id, node FROM _kora_blob_refs
-          WHERE hash = ? AND (collection, record_id) > (?, ?) ORDER BY collection, record_id LIMIT ?`,
+          WHERE hash = ? AND (collection, record_id) > (?, ?) ORDER BY collection, record_id ${LIMIT}`,
       )
       .raw(),
     referringRecords: db.prepare<[], { collection: string; recordId: string }>(
@@ -99,7 +99,7 @@ function prepareStatements(db: SqliteDatabase) {
     insertChunk: db.prepare('INSERT OR IGNORE INTO _kora_blob_chunks (chunk, manifest) VALUES (?, ?)'),
     manifests: db
       .prepare<[Buffer, number], Buffer>(
-        'SELECT manifest FROM _kora_blob_chunks WHERE chunk = ? ORDER BY manifest LIMIT ?',
+        `SELECT manifest FROM _kora_blob_chunks WHERE chunk = ? ORDER BY manifest ${LIMIT}`,
       )
       .pluck(),
     insertUpload: db.prepare(

@@ -14,6 +14,7 @@ import {
   type RecordCompaction,
   recordsOfStep,
 } from '../compaction/plan-record.ts'
+import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 import { AS_INSERTED } from './sqlite-log.ts'
@@ -63,7 +64,7 @@ function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[]
       `SELECT r.id, r.collection, r.record_id, r.state,
           (SELECT count(*) FROM _kora_operations o WHERE o.record = r.id AND o.record <> o.seq)
             + (SELECT count(*) FROM _kora_operations o WHERE o.seq = r.id AND o.record = r.id)
-        FROM _kora_records r WHERE r.id > ? ORDER BY r.id LIMIT ?`,
+        FROM _kora_records r WHERE r.id > ? ORDER BY r.id ${LIMIT}`,
     )
     .raw()
     .all(after, RECORDS_PER_STEP)

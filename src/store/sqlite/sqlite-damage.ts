@@ -11,6 +11,7 @@ import {
 } from '../damage/damage.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import type { MaterializedRecord } from '../store.ts'
+import { LIMIT } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, isDamaged, KIND_OPERATION } from './entry-row.ts'
 import { decodeRecordId, operationIdKey } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -156,7 +157,7 @@ function prepareStatements({ db, log }: SqliteCore) {
     rows: db
       .prepare<[number, number, number], EntryRow>(
         `SELECT ${ENTRY_COLUMNS} FROM _kora_operations
-          WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`,
+          WHERE seq > ? AND seq <= ? ORDER BY seq ${LIMIT}`,
       )
       .raw(),
     countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
@@ -165,7 +166,7 @@ function prepareStatements({ db, log }: SqliteCore) {
       .pluck(),
     records: db
       .prepare<[number, number], [number, number, Buffer | string, string]>(
-        'SELECT id, collection, record_id, state FROM _kora_records WHERE id > ? ORDER BY id LIMIT ?',
+        `SELECT id, collection, record_id, state FROM _kora_records WHERE id > ? ORDER BY id ${LIMIT}`,
       )
       .raw(),
     byId: db.prepare<[number, number], number>(

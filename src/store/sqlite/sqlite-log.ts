@@ -14,7 +14,7 @@ import { parseScopeChanges, serializeScopeChanges } from '../append/scope-change
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 import { DroppedTable } from './dropped-table.ts'
 import {
   ENTRY_COLUMNS,
@@ -373,9 +373,9 @@ function prepareStatements(db: SqliteDatabase) {
     insertWriteResult: db.prepare('INSERT INTO _kora_write_results (key, result) VALUES (?, ?)'),
     updateScope: db.prepare('UPDATE _kora_operations SET scope = ?, checksum = ? WHERE seq = ?'),
     entry: entries('WHERE seq = ?'),
-    entriesAfter: entries('WHERE seq > ? ORDER BY seq LIMIT ?'),
-    laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq LIMIT ?'),
+    entriesAfter: entries(`WHERE seq > ? ORDER BY seq ${LIMIT}`),
+    laterRowsOfRecord: entries(`WHERE record = ? AND record <> seq ORDER BY seq ${LIMIT}`),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
-    operationsAfter: entries('WHERE seq > ? AND kind = ? ORDER BY seq LIMIT ?'),
+    operationsAfter: entries(`WHERE seq > ? AND kind = ? ORDER BY seq ${LIMIT}`),
   }
 }

@@ -1,5 +1,5 @@
 import type { Revocation, RevocationSubject } from '../revocations.ts'
-import type { SqliteDatabase } from './driver.ts'
+import { LIMIT, type SqliteDatabase } from './driver.ts'
 
 /** The rows of `_kora_revocations`. @see RevocationIndex */
 export class SqliteRevocations {
@@ -38,7 +38,7 @@ function prepareStatements(db: SqliteDatabase) {
       `SELECT ${columns} FROM _kora_revocations WHERE kind = ? AND value = ?`,
     ),
     list: db.prepare<[number, number], Revocation>(
-      `SELECT ${columns} FROM _kora_revocations WHERE version > ? ORDER BY version LIMIT ?`,
+      `SELECT ${columns} FROM _kora_revocations WHERE version > ? ORDER BY version ${LIMIT}`,
     ),
     insert: db.prepare('INSERT INTO _kora_revocations (kind, value, revoked_at) VALUES (?, ?, ?)'),
     remove: db.prepare('DELETE FROM _kora_revocations WHERE kind = ? AND value = ?'),
