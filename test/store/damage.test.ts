@@ -105,7 +105,7 @@ describe.each([
     {
       what: 'a gap in the index of scopes',
       sql: 'DELETE FROM _kora_scope WHERE seq = 5',
-      place: /^row 5 of the log: the index/,
+      place: /^row 5 of the log: an index, of scopes or of nodes/,
     },
     {
       what: 'a version vector that claims too much',

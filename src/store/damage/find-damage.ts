@@ -93,7 +93,7 @@ function problemOfRow(row: StoredRow, previous: number): string | null {
     if (operation[name] !== row[name]) return `its ${name} is not that of the operation it holds`
   }
   if (row.hasOtherId) return 'it is not found by the id of the operation it holds'
-  return row.isMissingInIndex ? 'the indexes of scopes and nodes do not find it' : null
+  return row.isMissingInIndex ? 'an index, of scopes or of nodes, does not find it' : null
 }
 
 function parseObject(text: string): { readonly [key: string]: unknown } | null {

@@ -20,7 +20,7 @@ export class BulkInsert {
 
   /**
    * @param columns quoted where need be
-   * @param onConflict the clause, if there is one; no two rows that wait may conflict
+   * @param onConflict the clause, if there is one
    */
   constructor(db: SqliteDatabase, table: string, columns: readonly string[], onConflict = '') {
     this.#width = columns.length
@@ -44,15 +44,15 @@ export class BulkInsert {
   }
 
   flush(): void {
-    const end = this.#filled
-    this.#filled = 0
-    for (let start = 0; start < end; start += this.#width) {
+    for (let start = 0; start < this.#filled; start += this.#width) {
       this.#one.run(this.#values.slice(start, start + this.#width))
     }
+    this.forget()
   }
 
-  /** After a rollback. */
+  /** After a rollback; and after a transaction, so that its largest rows are not kept. */
   forget(): void {
     this.#filled = 0
+    this.#values.fill(null)
   }
 }

@@ -146,7 +146,8 @@ function prepareReading(db: SqliteDatabase, runs: string) {
     ),
     holding: rows<{ node: number; sequenceNumber: number; earliest: number; distance: number }>(
       `node = @node AND sequence_number > @earliest AND sequence_number <= @sequenceNumber
-        AND seq - sequence_number = @distance AND sequence_number + count > @sequenceNumber LIMIT 1`,
+        AND seq - sequence_number = @distance AND sequence_number + count > @sequenceNumber
+        ORDER BY sequence_number DESC LIMIT 1`,
     ),
   }
 }

@@ -44,7 +44,6 @@ export class ScopeTracking {
   /** The stored row of the field, made if need be; null when there is no room for it. */
   #insert(collection: string, field: string | null, isGranted: boolean): TrackedField | null {
     const { db, collections } = this.#core
-    this.#core.refreshIfForeign()
     const known = this.#core.tracked.get(collection, field)
     if (known !== undefined) {
       if (!isGranted || known.isGranted) return known

@@ -30,7 +30,6 @@ export function compactStep(
       'Compaction needs the schema: it says which fields are merged by content.',
     )
   }
-  core.refreshIfForeign()
   const candidates = candidatesAfter(core, after)
   const records = recordsOfStep(candidates)
   const context: CompactionContext = {

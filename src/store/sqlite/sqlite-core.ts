@@ -1,5 +1,6 @@
 import type { Statement } from 'better-sqlite3'
 import { compareTimestamps, parseTimestamp, serializeTimestamp } from '../../core/clock.ts'
+import { StoreError } from '../../core/errors.ts'
 import type { Timestamp } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
@@ -51,6 +52,8 @@ export class SqliteCore implements AppendContext {
   tracked = new TrackedFields()
   schema: SchemaDefinition | null = null
   tables: CollectionTables | null = null
+  /** As it was opened: statements and indexes are made for it. */
+  readonly #layout: string | null
   readonly #dataVersion: Statement<[], number>
   readonly #trackedRows: Statement<[], TrackedRow>
   #seenDataVersion = -1
@@ -74,9 +77,11 @@ export class SqliteCore implements AppendContext {
     this.writes = new WriteQueue(db, {
       filename,
       runtime,
+      afterBegin: () => this.refreshIfForeign(),
       beforeCommit: () => this.#flush(),
       onRollback: () => this.#onRollback(),
     })
+    this.#layout = this.meta.get('layout')
     this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
     this.#trackedRows = db.prepare<[], TrackedRow>(
       `SELECT id, collection, field, is_granted AS isGranted, is_ready AS isReady
@@ -109,7 +114,6 @@ export class SqliteCore implements AppendContext {
 
   /** Plans and writes a batch; inside a write transaction. */
   append(requests: readonly (AppendRequest | ServerWrite)[]): readonly AppendResult[] {
-    this.refreshIfForeign()
     return this.write(runLoading(planAppend(requests, this), (request) => this.#load(request)))
   }
 
@@ -158,14 +162,27 @@ export class SqliteCore implements AppendContext {
     return Number(pages) * Number(this.db.pragma('page_size', { simple: true }))
   }
 
-  /** True when another process has committed since this was last asked. */
-  refreshIfForeign(): boolean {
+  /**
+   * Takes up what another process has committed: the first thing in each transaction, of reads too.
+   *
+   * @throws StoreError `STORE_NEWER` when that has changed the layout
+   */
+  refreshIfForeign(): void {
     const version = this.#dataVersion.get() ?? 0
-    if (version === this.#seenDataVersion) return false
+    if (version === this.#seenDataVersion) return
+    this.#assertLayout()
     this.#seenDataVersion = version
     this.log.ids.noteForeignCommit()
     this.refresh()
-    return true
+  }
+
+  #assertLayout(): void {
+    const layout = this.meta.get('layout')
+    if (layout === this.#layout) return
+    throw new StoreError(
+      'STORE_NEWER',
+      `Another process has brought ${this.filename} from layout ${this.#layout} to ${layout}. Start this one again, with the release of the other.`,
+    )
   }
 
   /** Reads again what is kept in memory of the tables. */

@@ -59,15 +59,16 @@ export class SqliteDamageSource implements DamageSource {
 
   async readEnd(): Promise<{ deliverySequence: number; operations: number }> {
     const { db, meta, log } = this.#core
-    return db.transaction(() => ({
-      deliverySequence: log.maxSequence(),
-      operations: meta.getNumber('operation_count'),
-    }))()
+    return db.transaction(() => {
+      this.#core.refreshIfForeign()
+      return { deliverySequence: log.maxSequence(), operations: meta.getNumber('operation_count') }
+    })()
   }
 
   async readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]> {
     const rows: (StoredRow | UnreadableRow)[] = []
     let bytes = 0
+    this.#core.refreshIfForeign()
     for (const row of this.#statements.rows.iterate(after, end, MAX_PAGE_ROWS)) {
       rows.push(this.#toStoredRow(row))
       bytes += row[7].length

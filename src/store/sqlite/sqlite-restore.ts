@@ -105,7 +105,6 @@ class Replacement implements StoreRestore {
   async #begin(backupMaxSequence: number): Promise<void> {
     const core = this.#core
     await core.writes.begin()
-    core.refreshIfForeign()
     const ownMaxSequence = core.counters().deliverySequence
     const ownServerSequence = core.nodes.maxSequenceOf(core.serverNodeId)
     removeEverything(core, restoredBase(backupMaxSequence, { ownMaxSequence, nowMs: core.runtime.now() }))

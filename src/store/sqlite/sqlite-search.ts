@@ -6,7 +6,7 @@ import type { SqliteCore } from './sqlite-core.ts'
 
 // The rows of a node are listed again for each page. Of a node with more rows than this, a walk
 // through the whole log is less work.
-const MAX_SORTED_ROWS = 20_000
+const MAX_LISTED_ROWS = 20_000
 
 interface Conditions {
   /** The rows to look through: a table, or a subquery in brackets. */
@@ -84,7 +84,7 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
   if (nodeId !== undefined) {
     const node = core.nodeNames.find(nodeId)
     if (node === undefined) return null
-    const sequences = refs === null ? core.log.nodes.readAll(node, MAX_SORTED_ROWS) : null
+    const sequences = refs === null ? core.log.nodes.readAll(node, MAX_LISTED_ROWS) : null
     if (sequences !== null) {
       parts.push('seq IN (SELECT value FROM json_each(?))')
       values.push(JSON.stringify(sequences))

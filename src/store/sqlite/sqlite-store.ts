@@ -69,7 +69,7 @@ export function createSqliteServerStore(options: SqliteServerStoreOptions): Sqli
   return new SqliteServerStore(options)
 }
 
-/** The operation log and the tables in one SQLite file. One process writes, any number read. */
+/** The operation log and the tables in one SQLite file. Several processes may open it; they take turns to write. */
 export class SqliteServerStore implements ServerStore {
   readonly #core: SqliteCore
   readonly #tracking: ScopeTracking
@@ -218,7 +218,6 @@ export class SqliteServerStore implements ServerStore {
   async countDropped(record?: RecordKey): Promise<number> {
     return this.#read(() => {
       const { log } = this.#core
-      this.#core.refreshIfForeign()
       if (record === undefined) return log.dropped.count()
       const found = log.findRecord(record)
       return found === undefined ? 0 : log.dropped.countOf(found.ref)
@@ -451,7 +450,10 @@ export class SqliteServerStore implements ServerStore {
   #read<Result>(action: () => Result): Result {
     this.#assertOpen()
     try {
-      return this.#core.db.transaction(action)() // several statements see one moment beside another process
+      return this.#core.db.transaction(() => {
+        this.#core.refreshIfForeign()
+        return action()
+      })() // several statements see one moment beside another process
     } catch (error) {
       throw toStoreError(error, this.#core.filename)
     }
@@ -479,7 +481,6 @@ export class SqliteServerStore implements ServerStore {
   }
 
   #streamsOf({ view }: DeliveryQuery) {
-    this.#core.refreshIfForeign()
     return planStreams(view, this.#core.tracked, this.#core.collections.all())
   }
 }

@@ -10,6 +10,8 @@ const LOCK_RETRY_MS = 50
 interface WriteQueueOptions {
   readonly filename: string
   readonly runtime: Runtime
+  /** Takes up what others have committed: the first thing in every transaction. */
+  readonly afterBegin: () => void
   /** Writes what waits in memory: the last thing in every transaction. */
   readonly beforeCommit: () => void
   /** What was kept in memory of the transaction may never have been stored. */
@@ -24,15 +26,20 @@ export class WriteQueue {
   readonly #db: SqliteDatabase
   readonly #filename: string
   readonly #runtime: Runtime
+  readonly #afterBegin: () => void
   readonly #beforeCommit: () => void
   readonly #onRollback: () => void
   /** Settles when the last write that had to wait is done; null when none waits. */
   #waiting: Promise<unknown> | null = null
 
-  constructor(db: SqliteDatabase, { filename, runtime, beforeCommit, onRollback }: WriteQueueOptions) {
+  constructor(
+    db: SqliteDatabase,
+    { filename, runtime, afterBegin, beforeCommit, onRollback }: WriteQueueOptions,
+  ) {
     this.#db = db
     this.#filename = filename
     this.#runtime = runtime
+    this.#afterBegin = afterBegin
     this.#beforeCommit = beforeCommit
     this.#onRollback = onRollback
   }
@@ -123,6 +130,12 @@ export class WriteQueue {
   #begin(): void {
     if (!this.#db.open) throw new StoreError('STORE_CLOSED', 'The store is closed.')
     this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      this.#afterBegin()
+    } catch (error) {
+      this.rollback()
+      throw error
+    }
   }
 
   #commit(): void {

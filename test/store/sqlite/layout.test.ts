@@ -220,6 +220,32 @@ test('a first row that claims to be of another record is not left out of a repla
   await opened.close()
 })
 
+test('a store whose layout another process has changed is neither read nor written any more', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  writeLayout1(filename)
+  const reader = createSqliteServerStore({ filename, readOnly: true })
+  expect(await reader.countCollection('todos')).toBe(4)
+  const writer = createSqliteServerStore({ filename })
+  const changed = {
+    code: 'STORE_NEWER',
+    message: expect.stringMatching(/from layout 1 to 3\. Start this one again/),
+  }
+  await expect(reader.countCollection('todos')).rejects.toMatchObject(changed)
+  await expect(damageIn(reader)).rejects.toMatchObject(changed)
+
+  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
+  const author = new OperationAuthor('device-b', LATER)
+  await expect(appendAll(writer, [author.insert('x', { title: 'x' })])).rejects.toMatchObject({
+    code: 'STORE_NEWER',
+  })
+  await expect(writer.checkHealth()).rejects.toMatchObject({ code: 'STORE_NEWER' })
+  execute(filename, "UPDATE _kora_meta SET value = '3' WHERE key = 'layout'")
+  expect(await appendAll(writer, [author.insert('x', { title: 'x' })])).toEqual(['applied'])
+  await reader.close()
+  await writer.close()
+})
+
 test('a store whose layout has become newer meanwhile is not taken back', () => {
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')

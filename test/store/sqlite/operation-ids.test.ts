@@ -71,6 +71,34 @@ test('operations are found by their ids whichever process has stored them', asyn
   for (const { store } of stores) await store.close()
 })
 
+test('an operation that another process stores while the log is being indexed is known', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const author = new OperationAuthor('a')
+  const records = Array.from({ length: 600 }, (_, index) => recordIdOf(`r${index}`)) // three steps
+  const store = createSqliteServerStore({ filename, durability: 'normal' })
+  await send(
+    store,
+    records.map((id) => author.insert(id, { owner: 'u1' })),
+  )
+  await send(
+    store,
+    records.map((id) => author.update(id, { owner: 'u2' })),
+  )
+  const other = createSqliteServerStore({ filename, durability: 'normal' })
+  const theirs = [new OperationAuthor('b').insert(recordIdOf('x'), { owner: 'u2' })]
+
+  const indexed = store.trackScopeField('todos', 'owner', { isGranted: true }) // adds a snapshot to each record
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(await send(other, theirs)).toEqual({ applied: 1 })
+  await indexed
+
+  expect(await send(store, theirs)).toEqual({ duplicate: 1 })
+  expect(await store.getOperationCount()).toBe(1201)
+  await store.close()
+  await other.close()
+})
+
 test('an operation of a transaction that was rolled back is not taken for stored', async () => {
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
