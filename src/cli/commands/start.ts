@@ -7,6 +7,7 @@ import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import type { Daemon } from '../daemon.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
+import { boundHeapGrowth } from '../heap-growth.ts'
 import { createLogger, isPrettyLog } from '../logging.ts'
 import { formatBanner } from '../output/banner.ts'
 import { EXIT_DONE, EXIT_FAILED, type ExitCode } from '../output/errors.ts'
@@ -42,6 +43,7 @@ Examples:
 
 async function start(flags: ConfigOptionValues, context: CommandContext): Promise<void> {
   const { terminal } = context
+  boundHeapGrowth()
   const config = await loadCommandConfig(flags, terminal)
   const logger = createLogger(config.values.log, terminal)
   const showsBanner = terminal.stderr.isTerminal && isPrettyLog(config.values.log.format, terminal.stderr)
