@@ -29,6 +29,7 @@ const NEWLINE = 0x0a
 /** A section that is what its checksum says. */
 export interface BackupSection {
   readonly kind: SectionKind
+  /** Made on the way: they can be gone through once. */
   readonly lines: Iterable<string>
   /** Bytes of the backup up to its end. */
   readonly bytesRead: number
