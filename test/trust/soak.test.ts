@@ -12,10 +12,23 @@ const SECONDS = Number(process.env.KORA_SOAK_MINUTES ?? 0) * 60 || sized(5, 300)
 const MAX_RSS_BYTES = 256 * 1024 * 1024
 const MAX_SLOPE_MB_PER_HOUR = 1
 const SLOPE_AFTER_SECONDS = 3600 // what a process takes in its first hour says nothing of the next ones
+/** An app has as many devices as it has, and they return. Odd, so that all have their turn at the odd visits. */
+const RETURNING_DEVICES = SECONDS > 60 ? 49 : 9
+/** Every other visit is by a device that nobody has seen before, and will not again. */
+const NEW_EVERY = 2
+const OPERATIONS_PER_VISIT = 10
+/** Of the newest operations, what a device is sent that comes for the first time: none reads the log of hours. */
+const FIRST_READ_OPERATIONS = 200
 
 interface Measure {
   readonly second: number
   readonly rssBytes: number
+}
+
+interface Visitor {
+  readonly author: OperationAuthor
+  /** How far it has read. */
+  watermark: number
 }
 
 test(
@@ -28,7 +41,9 @@ test(
         'kora.config.json': JSON.stringify({ schema: './schema.mjs', admin }),
       },
     })
-    await visit(daemon, 0)
+    const visitors = new Visitors()
+    const visit = (number: number): Promise<void> => visitOf(visitors.ofVisit(number), daemon, number)
+    await visit(0)
     await sleep(500)
     const descriptorsBefore = descriptors(daemon)
     const measures: Measure[] = []
@@ -38,7 +53,7 @@ test(
     let lagSeconds = 0
     const churning = (async () => {
       while (elapsed() < SECONDS) {
-        await Promise.all([visit(daemon, ++visits), visit(daemon, ++visits)])
+        await Promise.all([visit(++visits), visit(++visits)])
         await sleep(50)
       }
     })()
@@ -58,6 +73,7 @@ test(
     reportFigures('soak', {
       minutes: Math.round(SECONDS / 6) / 10,
       visits,
+      devices: visitors.count,
       'RSS at the end, MB': Math.round(last / 1e6),
       'RSS slope, MB/h': Math.round(slope),
       'slope taken of, s': settled.length > 60 ? settled.length : Math.floor(measures.length / 2),
@@ -70,20 +86,41 @@ test(
   Math.max(timeoutMs(60_000), (SECONDS + 300) * 1000),
 )
 
-/** A client with a node of its own: it reads what it lacks, writes ten operations, and is gone. */
-async function visit(daemon: Daemon, number: number): Promise<void> {
-  const nodeId = `visitor-${number}`
+/** Who comes: the same devices, again and again, and in between new ones. */
+class Visitors {
+  readonly #returning = new Map<number, Visitor>()
+  count = 0
+
+  ofVisit(number: number): Visitor {
+    if (number % NEW_EVERY === 0) return this.#create(`visitor-${number}`, number)
+    const index = number % RETURNING_DEVICES
+    const known = this.#returning.get(index) ?? this.#create(`device-${index}`, number)
+    this.#returning.set(index, known)
+    return known
+  }
+
+  #create(nodeId: string, number: number): Visitor {
+    this.count++
+    const watermark = Math.max(0, number * OPERATIONS_PER_VISIT - FIRST_READ_OPERATIONS)
+    return { author: new OperationAuthor(nodeId), watermark }
+  }
+}
+
+/** A device reads what it lacks, writes ten operations, and is gone. */
+async function visitOf(visitor: Visitor, daemon: Daemon, number: number): Promise<void> {
+  const { author } = visitor
   using client = await new SocketClient(daemon.url).opened()
-  const from = Math.max(0, number * 10 - 200) // the newest; no visitor reads the log of hours
-  client.send(handshakeOf(nodeId, {}, { lastDeliverySequence: from }))
+  client.send(handshakeOf(author.nodeId, {}, { lastDeliverySequence: visitor.watermark }))
   await client.until(() => client.ofType('operation-batch').some(({ isFinal }) => isFinal))
-  const author = new OperationAuthor(nodeId)
-  const operations = Array.from({ length: 10 }, (_, i) =>
-    author.insert(recordIdOf(`${number % 500} ${i}`), { title: `by ${nodeId}` }),
+  const operations = Array.from({ length: OPERATIONS_PER_VISIT }, (_, i) =>
+    author.insert(recordIdOf(`${number % 500} ${i}`), { title: `by ${author.nodeId}` }),
   )
   client.send({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
   await client.until(() => client.ofType('acknowledgment').length === 1)
   expect(client.isEnded).toBe(false)
+  for (const { maxDeliverySequence = 0 } of client.ofType('operation-batch')) {
+    visitor.watermark = Math.max(visitor.watermark, maxDeliverySequence)
+  }
 }
 
 function rssBytes(daemon: Daemon): number {
