@@ -1,3 +1,4 @@
+import type { JsonValue } from '../../../src/core/operation.ts'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import type { Device } from '../../support/device.ts'
 import { COLLECTIONS, TENANT_COLLECTION, TENANTS } from './app.ts'
@@ -29,6 +30,12 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
     const { app } = world.scenario
     const { values } = app.changes(random, record ?? {}, { author: 'server', isCreator: false })
     if (!isInsert && Object.keys(values).length === 0) return
+    // The value is made from what a device shows, which may be out of date: it would take from the list what has
+    // been added since. Clients do not agree on that, so the application writes only where the list is as it thinks.
+    const lists = Object.keys(values).filter((field) => app.isMergedByContent(field))
+    const conditions = Object.fromEntries(
+      lists.map((field) => [field, (record?.[field] ?? null) as JsonValue]),
+    )
     void hub
       ?.write({
         author: 'server',
@@ -40,6 +47,7 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
           ? { ...app.defaults(), ...app.newRecord(random, collection, random.pick(TENANTS), 'server') }
           : values,
         schemaVersion: 1,
+        ...(!isInsert && lists.length > 0 && { conditions }),
       })
       .catch(() => {}) // not stored, or not known whether: the application's concern
   },

@@ -150,6 +150,11 @@ export class App {
     return values
   }
 
+  /** A list, of which clients merge what is added at once. */
+  isMergedByContent(field: string): boolean {
+    return FIELDS[field]?.merges === 'content'
+  }
+
   /**
    * An update as an application makes it, of fields that do not disturb one another: where a client
    * merges one field of an operation by content, it judges the others by the time of its own last
