@@ -1,5 +1,5 @@
 import { KoraServerError } from './errors.ts'
-import { jsonOfText } from './json-text.ts'
+import { jsonOfScalar, jsonOfText } from './json-text.ts'
 
 /**
  * Recursion ends here; far above what a decoded message can hold (see the decoder's limits), far
@@ -23,11 +23,9 @@ export function canonicalJson(value: unknown): string {
 function canonicalText(value: unknown, depth: number): string {
   switch (typeof value) {
     case 'string':
-      return jsonOfText(value)
     case 'number':
-      return Number.isFinite(value) ? String(value) : 'null' // String(-0) is "0", as in JSON
     case 'boolean':
-      return value ? 'true' : 'false'
+      return jsonOfScalar(value)
     case 'object':
       if (value === null) return 'null'
       if (depth >= MAX_DEPTH) {

@@ -29,6 +29,11 @@ export function jsonOfFields(fields: FieldValues | null): string {
 }
 
 function jsonOfValue(value: JsonValue | undefined): string | undefined {
+  return typeof value === 'object' || value === undefined ? JSON.stringify(value) : jsonOfScalar(value)
+}
+
+/** The JSON of a value that holds no others. */
+export function jsonOfScalar(value: string | number | boolean): string {
   switch (typeof value) {
     case 'string':
       return jsonOfText(value)
@@ -36,7 +41,5 @@ function jsonOfValue(value: JsonValue | undefined): string | undefined {
       return Number.isFinite(value) ? String(value) : 'null' // String(-0) is "0", as in JSON
     case 'boolean':
       return value ? 'true' : 'false'
-    default:
-      return value === null ? 'null' : JSON.stringify(value)
   }
 }
