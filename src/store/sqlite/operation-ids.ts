@@ -90,6 +90,7 @@ export class OperationIds {
   /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
   forget(): void {
     this.#loadedThrough = null
+    this.#newIds.forget()
   }
 
   #load(): void {

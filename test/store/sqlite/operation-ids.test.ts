@@ -2,6 +2,9 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { LAYOUT_STATEMENTS } from '../../../src/store/sqlite/layout.ts'
+import { MetaTable } from '../../../src/store/sqlite/meta-table.ts'
+import { OperationIds } from '../../../src/store/sqlite/operation-ids.ts'
 import { createSqliteServerStore, type SqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
@@ -97,6 +100,27 @@ test('an operation that another process stores while the log is being indexed is
   expect(await store.getOperationCount()).toBe(1201)
   await store.close()
   await other.close()
+})
+
+test('ids that could not be indexed are not indexed with those of the next transaction', () => {
+  const db = new (loadSqliteDriver())(':memory:')
+  for (const statement of LAYOUT_STATEMENTS) db.exec(statement)
+  const ids = new OperationIds(db, new MetaTable(db))
+  const addTwice = (id: string, sequence: number): void => {
+    ids.add(id, sequence)
+    ids.add(id, sequence + 1) // the first goes into the index
+  }
+  db.exec(
+    `CREATE TRIGGER failing BEFORE INSERT ON _kora_operation_ids BEGIN SELECT RAISE(ABORT, 'failed'); END`,
+  )
+  expect(() => addTwice('a'.repeat(64), 1)).toThrow('failed')
+  ids.forget()
+  db.exec('DROP TRIGGER failing')
+
+  addTwice('b'.repeat(64), 7)
+
+  expect(db.prepare('SELECT seq FROM _kora_operation_ids').pluck().all()).toEqual([7])
+  db.close()
 })
 
 test('an operation of a transaction that was rolled back is not taken for stored', async () => {
