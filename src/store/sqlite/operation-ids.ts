@@ -114,14 +114,15 @@ export class OperationIds {
     const known = bucket.get(key)
     if (known === sequence) return
     if (known === undefined) this.#waiting++
-    else this.#reclaim(key, known)
+    else this.#reclaim(bucket, key, known)
     bucket.set(key, sequence)
   }
 
-  /** Of an id that comes again with another content, the newer row takes the place in memory. */
-  #reclaim(key: number, known: number): void {
+  /** Of an id that comes again with another content, the newer row takes the place in memory: a new one, at the end. */
+  #reclaim(bucket: Bucket, key: number, known: number): void {
     this.#newIds.add([key, known])
     this.#newIds.flush()
+    bucket.delete(key)
   }
 
   #index(bucket: Bucket): void {

@@ -123,6 +123,28 @@ test('ids that could not be indexed are not indexed with those of the next trans
   db.close()
 })
 
+test('the index is taken for complete only up to where it is, also after an id has come again', () => {
+  const db = new (loadSqliteDriver())(':memory:')
+  for (const statement of LAYOUT_STATEMENTS) db.exec(statement)
+  const meta = new MetaTable(db)
+  const ids = new OperationIds(db, meta)
+  const twice = '0'.repeat(64)
+  const beside = twice.replace(/^00/, '01')
+  const elsewhere = 'f'.repeat(64)
+  const others = Array.from({ length: MANY }, (_, n) => `8${String(n).padStart(12, '0')}`.padEnd(64, '0'))
+  const isIndexed = db.prepare<[number], number>('SELECT 1 FROM _kora_operation_ids WHERE seq = ?').pluck()
+  let checkedThrough = 0
+  for (const [index, id] of [twice, beside, elsewhere, twice, ...others].entries()) {
+    ids.add(id, index + 1)
+    ids.settle()
+    const through = meta.getNumber('ids_indexed_through')
+    while (checkedThrough < through)
+      expect([++checkedThrough, isIndexed.get(checkedThrough)]).toEqual([checkedThrough, 1])
+  }
+  expect(checkedThrough).toBeGreaterThan(3)
+  db.close()
+})
+
 test('an operation of a transaction that was rolled back is not taken for stored', async () => {
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
