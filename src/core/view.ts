@@ -18,6 +18,9 @@ export class View {
   readonly key: string
   readonly subsets: readonly QuerySubset[]
   readonly #scope: ScopeMap | null
+  /** By collection, what the scope wants: as keys, because every entry is compared with them. */
+  readonly #scopeKeys: ReadonlyMap<string, readonly WantedKey[]>
+  readonly #subsetKeys: readonly { readonly collection: string; readonly wanted: readonly WantedKey[] }[]
 
   static {
     makeView = (scope, subsets, key) => new View(scope, subsets, key)
@@ -27,6 +30,8 @@ export class View {
     this.#scope = scope
     this.subsets = subsets
     this.key = key
+    this.#scopeKeys = new Map(Object.entries(scope ?? {}).map(([name, filter]) => [name, wantedKeys(filter)]))
+    this.#subsetKeys = subsets.map(({ collection, where }) => ({ collection, wanted: wantedKeys(where) }))
   }
 
   /** null: everything is granted */
@@ -38,6 +43,27 @@ export class View {
   get isSelective(): boolean {
     return this.#scope !== null || this.subsets.length > 0
   }
+
+  /** True when it shows a record with the values that `keyOf` takes from the entry's changes. */
+  matches({ collection, scopeChanges }: Visibility, keyOf: KeyOf): boolean {
+    if (this.#scope !== null) {
+      const wanted = this.#scopeKeys.get(collection)
+      if (wanted === undefined || !hasKeys(scopeChanges, wanted, keyOf)) return false
+    }
+    let hasSubset = false
+    for (const subset of this.#subsetKeys) {
+      if (subset.collection !== collection) continue
+      if (hasKeys(scopeChanges, subset.wanted, keyOf)) return true
+      hasSubset = true
+    }
+    return !hasSubset
+  }
+}
+
+/** A field and what it must hold; undefined: what no field can. */
+interface WantedKey {
+  readonly field: string
+  readonly key: ScopeKey
 }
 
 /**
@@ -48,13 +74,23 @@ export type ScopeKey = string | undefined
 
 /** How one operation left one tracked field of its record. */
 export interface ScopeChange {
+  readonly field: string
   readonly after: ScopeKey
   /** Present only when the record existed before and the operation changed the field. */
   readonly before?: { readonly key: ScopeKey }
 }
 
-/** Tracked field → what the operation did to it. A field that is not listed is missing. */
-export type ScopeChanges = { readonly [field: string]: ScopeChange }
+/**
+ * What the operation did to each tracked field; one that is not listed is missing. A list, because it is
+ * made, kept and looked through for every operation, and has an entry or two.
+ */
+export type ScopeChanges = readonly ScopeChange[]
+
+/** What was done to one field. */
+export function changeOf(changes: ScopeChanges, field: string): ScopeChange | undefined {
+  for (const change of changes) if (change.field === field) return change
+  return undefined
+}
 
 /**
  * What a log entry tells of who may see it. An `operation` is seen by those who saw the record
@@ -89,8 +125,8 @@ export function scopeKeyOf(value: JsonValue | undefined): ScopeKey {
 export function isVisible(entry: Visibility, view: View): boolean {
   // Who sees everything sees every operation, and needs no snapshots. Asked of each entry and view.
   if (!view.isSelective) return entry.kind === 'operation'
-  if (!matchesView(entry, view, keyAfter)) return false
-  const wasVisible = matchesView(entry, view, keyBefore)
+  if (!view.matches(entry, keyAfter)) return false
+  const wasVisible = view.matches(entry, keyBefore)
   return entry.kind === 'operation' ? wasVisible : !wasVisible
 }
 
@@ -109,25 +145,13 @@ type KeyOf = (change: ScopeChange | undefined) => ScopeKey
 const keyAfter: KeyOf = (change) => change?.after
 const keyBefore: KeyOf = (change) => (change?.before ? change.before.key : change?.after)
 
-function matchesView(entry: Visibility, view: View, keyOf: KeyOf): boolean {
-  if (view.scope !== null) {
-    const filter = Object.hasOwn(view.scope, entry.collection) ? view.scope[entry.collection] : undefined
-    if (filter === undefined || !matchesFilter(entry.scopeChanges, filter, keyOf)) return false
-  }
-  let hasSubset = false
-  for (const subset of view.subsets) {
-    if (subset.collection !== entry.collection) continue
-    if (matchesFilter(entry.scopeChanges, subset.where, keyOf)) return true
-    hasSubset = true
-  }
-  return !hasSubset
+function wantedKeys(filter: ScopeFilter): readonly WantedKey[] {
+  return Object.entries(filter).map(([field, value]) => ({ field, key: scopeKeyOf(value) }))
 }
 
-function matchesFilter(changes: ScopeChanges, filter: ScopeFilter, keyOf: KeyOf): boolean {
-  for (const field in filter) {
-    const wanted = scopeKeyOf(filter[field])
-    if (wanted === undefined) return false
-    if (keyOf(Object.hasOwn(changes, field) ? changes[field] : undefined) !== wanted) return false
+function hasKeys(changes: ScopeChanges, wanted: readonly WantedKey[], keyOf: KeyOf): boolean {
+  for (const { field, key } of wanted) {
+    if (key === undefined || keyOf(changeOf(changes, field)) !== key) return false
   }
   return true
 }

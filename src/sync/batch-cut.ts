@@ -13,7 +13,7 @@ import type { LogEntry } from '../store/store.ts'
  * @see docs/protocol.md, "Scopes"
  */
 export function batchLength(entries: readonly LogEntry[], view: View): number {
-  if (view.scope === null && view.subsets.length === 0) return entries.length
+  if (!view.isSelective || entries.every(isInsert)) return entries.length
   const inserted = new Set<string>()
   for (const [index, entry] of entries.entries()) {
     const fields = filteredFields(entry.collection, view)

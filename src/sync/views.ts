@@ -1,4 +1,4 @@
-import { isVisible, type ScopeKey, type View } from '../core/view.ts'
+import { changeOf, isVisible, type ScopeKey, type View } from '../core/view.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
 import { type CatchUpBudget, CatchUpFrames } from './catch-up-frames.ts'
@@ -147,7 +147,7 @@ export class Views {
 }
 
 function keyAfter({ scopeChanges }: LogEntry, field: string): ScopeKey {
-  return Object.hasOwn(scopeChanges, field) ? scopeChanges[field]?.after : undefined
+  return changeOf(scopeChanges, field)?.after
 }
 
 /** Index of the first entry above `position`: binary search, the entries ascend. */

@@ -59,9 +59,10 @@ test('an empty scope hides everything, no scope nothing', () => {
 test('a view and its scope agree about a new record', () => {
   fc.assert(
     fc.property(scopeMap, record, name, (scope, values, collection) => {
-      const scopeChanges: ScopeChanges = Object.fromEntries(
-        Object.entries(values).map(([field, value]) => [field, { after: scopeKeyOf(value) }]),
-      )
+      const scopeChanges: ScopeChanges = Object.entries(values).map(([field, value]) => ({
+        field,
+        after: scopeKeyOf(value),
+      }))
       const entry = { kind: 'operation', collection, scopeChanges } as const
       expect(isVisible(entry, createView(scope))).toBe(matchesScope(values, collection, scope))
     }),

@@ -195,7 +195,10 @@ test('tracking a field late tells the same of every operation as tracking it fro
       const told = async (store: ServerStore) =>
         (await store.readLog(0, 1000, 1e9)).entries
           .filter(({ kind }) => kind === 'operation')
-          .map(({ operationId, scopeChanges }) => [operationId, { ...scopeChanges }])
+          .map(({ operationId, scopeChanges }) => [
+            operationId,
+            new Map(scopeChanges.map((c) => [c.field, c])),
+          ])
       expect(await told(late)).toEqual(await told(early))
       expect((await sqlite.readLog(0, 1000, 1e9)).entries).toEqual((await late.readLog(0, 1000, 1e9)).entries)
       for (const title of ['x', 'y']) {

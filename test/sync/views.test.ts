@@ -9,9 +9,10 @@ function entryOf(
   collection: string,
   values: { [field: string]: unknown },
 ): LogEntry {
-  const scopeChanges = Object.fromEntries(
-    Object.entries(values).map(([field, value]) => [field, { after: JSON.stringify(value) }]),
-  )
+  const scopeChanges = Object.entries(values).map(([field, value]) => ({
+    field,
+    after: JSON.stringify(value),
+  }))
   return {
     kind: 'operation',
     deliverySequence,

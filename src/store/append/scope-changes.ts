@@ -2,7 +2,7 @@ import { jsonOfText } from '../../core/json-text.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type ScopeChange, type ScopeChanges, type ScopeKey, scopeKeyOf } from '../../core/view.ts'
 
-const NO_CHANGES: ScopeChanges = Object.freeze({})
+const NO_CHANGES: ScopeChanges = Object.freeze([])
 
 /**
  * What an operation did to the fields that visibility is decided by.
@@ -15,23 +15,19 @@ export function scopeChangesOf(
   trackedFields: readonly string[],
 ): ScopeChanges {
   if (trackedFields.length === 0) return NO_CHANGES
-  const changes: Record<string, ScopeChange> = Object.create(null)
+  const changes: ScopeChange[] = []
   for (const field of trackedFields) {
     const afterKey = keyIn(after, field)
     const beforeKey = before === null ? afterKey : keyIn(before, field)
-    if (beforeKey !== afterKey) changes[field] = { after: afterKey, before: { key: beforeKey } }
-    else if (afterKey !== undefined) changes[field] = { after: afterKey }
+    if (beforeKey !== afterKey) changes.push({ field, after: afterKey, before: { key: beforeKey } })
+    else if (afterKey !== undefined) changes.push({ field, after: afterKey })
   }
   return changes
 }
 
 /** True when the change brings the record into some view: a tracked field took another value. */
 export function gainsViews(changes: ScopeChanges): boolean {
-  for (const field in changes) {
-    const change = changes[field]
-    if (change?.before !== undefined && change.after !== undefined) return true
-  }
-  return false
+  return changes.some(({ before, after }) => before !== undefined && after !== undefined)
 }
 
 function keyIn(state: RecordState, field: string): ScopeKey {
@@ -44,12 +40,10 @@ function keyIn(state: RecordState, field: string): ScopeKey {
  */
 export function serializeScopeChanges(changes: ScopeChanges): string | null {
   let text = ''
-  for (const field in changes) {
-    const change = changes[field]
-    if (change === undefined) continue
+  for (const { field, after, before } of changes) {
     // Written piece by piece, for each row of the log: an object to stringify took twice as long.
-    text += `${text === '' ? '{' : ','}${jsonOfText(field)}:[${storedKey(change.after)}`
-    text += change.before === undefined ? ']' : `,${storedKey(change.before.key)}]`
+    text += `${text === '' ? '{' : ','}${jsonOfText(field)}:[${storedKey(after)}`
+    text += before === undefined ? ']' : `,${storedKey(before.key)}]`
   }
   return text === '' ? null : `${text}}`
 }
@@ -61,13 +55,9 @@ function storedKey(key: ScopeKey): string {
 export function parseScopeChanges(text: string | null): ScopeChanges {
   if (text === null) return NO_CHANGES
   const stored = JSON.parse(text) as Record<string, [string | null, (string | null)?]> // written above
-  const changes: Record<string, ScopeChange> = Object.create(null)
-  for (const field of Object.keys(stored)) {
-    const [after, before] = stored[field] ?? [null]
-    changes[field] =
-      before === undefined
-        ? { after: after ?? undefined }
-        : { after: after ?? undefined, before: { key: before ?? undefined } }
-  }
-  return changes
+  return Object.entries(stored).map(([field, [after, before]]) => ({
+    field,
+    after: after ?? undefined,
+    ...(before !== undefined && { before: { key: before ?? undefined } }),
+  }))
 }

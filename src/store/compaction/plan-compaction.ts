@@ -87,7 +87,7 @@ function writesPlainFields({ data, atomicOps }: Operation, collection: Collectio
 }
 
 function isMove({ scopeChanges }: LogEntry): boolean {
-  return Object.values(scopeChanges).some((change) => change.before !== undefined)
+  return scopeChanges.some(({ before }) => before !== undefined)
 }
 
 /** Rule 5: one insert, before all else. */

@@ -4,7 +4,7 @@ import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { applyOperation, replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
-import type { ScopeChange, ScopeChanges } from '../../core/view.ts'
+import { changeOf, type ScopeChange, type ScopeChanges } from '../../core/view.ts'
 import { scopeChangesOf } from '../append/scope-changes.ts'
 
 /** What one record's entries tell of a field that was not tracked when they were stored. */
@@ -34,7 +34,7 @@ export function fieldHistoryOf(
   if (isCompacted && operations.some((operation) => changesField(operation, field))) {
     return {
       changes: operations.map(() => undefined),
-      lastMove: { after: undefined, before: { key: undefined } },
+      lastMove: { field, after: undefined, before: { key: undefined } },
     }
   }
   const changes: (ScopeChange | undefined)[] = []
@@ -47,7 +47,7 @@ export function fieldHistoryOf(
     const next: RecordState | 'needs-replay' = applyOperation(state, operation, collection)
     const after = next === 'needs-replay' ? replayRecord(relevant.slice(0, index + 1), collection) : next
     if (after === null) continue
-    const change: ScopeChange | undefined = scopeChangesOf(state, after, [field])[field]
+    const change: ScopeChange | undefined = scopeChangesOf(state, after, [field])[0]
     changes.push(change)
     if (change?.before !== undefined) lastMove = change
     state = after
@@ -98,12 +98,12 @@ export function closingChangesOf(
   { lastMove }: FieldHistory,
 ): ScopeChanges | null {
   const present = scopeChangesOf(null, state, trackedFields)
-  const after = present[field]?.after
+  const after = changeOf(present, field)?.after
   if (lastMove?.before === undefined || after === undefined) return null
-  return { ...present, [field]: { after, before: lastMove.before } }
+  return withFieldChange(present, { field, after, before: lastMove.before })
 }
 
 /** The changes with those of a field that has been tracked since. */
-export function withFieldChange(changes: ScopeChanges, field: string, change: ScopeChange): ScopeChanges {
-  return { ...changes, [field]: change }
+export function withFieldChange(changes: ScopeChanges, change: ScopeChange): ScopeChanges {
+  return [...changes.filter(({ field }) => field !== change.field), change]
 }

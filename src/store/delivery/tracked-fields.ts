@@ -1,5 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { changeOf, type ScopeChanges } from '../../core/view.ts'
 
 /** A field, or a collection as a whole, that the log is indexed by. */
 export interface TrackedField {
@@ -103,14 +104,14 @@ export function mayTrack(tracked: TrackedFields, wish: TrackingWish): boolean {
 
 /** Where one entry stands in the index: pairs of tracked field id and key. */
 export function indexRowsOf(
-  entry: { collection: string; scopeChanges: { readonly [field: string]: { after: string | undefined } } },
+  entry: { readonly collection: string; readonly scopeChanges: ScopeChanges },
   tracked: Iterable<TrackedField>,
 ): { id: number; key: string }[] {
   const rows: { id: number; key: string }[] = []
   for (const { id, field } of tracked) {
     if (field === null) rows.push({ id, key: WHOLE_COLLECTION_KEY })
     else {
-      const after = Object.hasOwn(entry.scopeChanges, field) ? entry.scopeChanges[field]?.after : undefined
+      const after = changeOf(entry.scopeChanges, field)?.after
       if (after !== undefined) rows.push({ id, key: indexKeyOf(after) })
     }
   }

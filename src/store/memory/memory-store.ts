@@ -591,10 +591,7 @@ export class MemoryServerStore implements ServerStore {
         if (isOperation(entry)) operations++
         const change = history.changes[operations - 1] // a snapshot shows what the operation before it left
         if (change === undefined) continue
-        this.#log.replaceScopeChanges(
-          entry.deliverySequence,
-          withFieldChange(entry.scopeChanges, field, change),
-        )
+        this.#log.replaceScopeChanges(entry.deliverySequence, withFieldChange(entry.scopeChanges, change))
       }
       const closing = closingChangesOf(record.state, this.#log.tracked.namesOf(collection), field, history)
       if (closing !== null) this.#addSnapshots(record, closing)

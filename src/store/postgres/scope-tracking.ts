@@ -1,3 +1,4 @@
+import { changeOf } from '../../core/view.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
@@ -151,9 +152,10 @@ export class ScopeTracking {
         compacted.has(row.ref),
       )
       const past = own.filter((entry) => entry.deliverySequence <= trackedAfter)
-      noteHistory(noted, { tracked, field, entries: past, changes: history.changes })
+      noteHistory(noted, { tracked, entries: past, changes: history.changes })
       const hasMovedSince = own.some(
-        (entry) => entry.deliverySequence > trackedAfter && entry.scopeChanges[field]?.before !== undefined,
+        (entry) =>
+          entry.deliverySequence > trackedAfter && changeOf(entry.scopeChanges, field)?.before !== undefined,
       )
       if (!hasMovedSince)
         snapshots.push(...this.#closingSnapshots(settings, tracked, field, { row, history }))
@@ -242,12 +244,10 @@ function noteHistory(
   noted: NotedEntries,
   {
     tracked,
-    field,
     entries,
     changes,
   }: {
     tracked: TrackedField
-    field: string
     entries: readonly LogEntry[]
     changes: ReturnType<typeof fieldHistoryOf>['changes']
   },
@@ -257,7 +257,7 @@ function noteHistory(
     if (entry.kind === 'operation') operations++
     const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
     if (change === undefined) continue
-    const scopeChanges = withFieldChange(entry.scopeChanges, field, change)
+    const scopeChanges = withFieldChange(entry.scopeChanges, change)
     noted.sequences.push(entry.deliverySequence)
     noted.scopes.push(serializeScopeChanges(scopeChanges))
     for (const { id, key } of indexRowsOf({ ...entry, scopeChanges }, [tracked])) {

@@ -1,5 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { changeOf } from '../../core/view.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
@@ -159,7 +160,8 @@ export class ScopeTracking {
     const history = fieldHistoryOf(operations, field, definition, log.dropped.countOf(record.ref) > 0)
     this.#noteHistory(tracked, past, history.changes)
     const hasMovedSince = entries.some(
-      (entry) => entry.deliverySequence > trackedAfter && entry.scopeChanges[field]?.before !== undefined,
+      (entry) =>
+        entry.deliverySequence > trackedAfter && changeOf(entry.scopeChanges, field)?.before !== undefined,
     )
     if (hasMovedSince) return // its snapshots are there
     const closing = closingChangesOf(
@@ -190,7 +192,7 @@ export class ScopeTracking {
       if (entry.kind === 'operation') operations++
       const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
       if (change === undefined || tracked.field === null) continue
-      const scopeChanges = withFieldChange(entry.scopeChanges, tracked.field, change)
+      const scopeChanges = withFieldChange(entry.scopeChanges, change)
       log.replaceScopeChanges(entry.deliverySequence, scopeChanges)
       log.indexEntry({ ...entry, scopeChanges }, [tracked])
     }

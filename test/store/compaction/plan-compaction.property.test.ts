@@ -96,7 +96,7 @@ function entriesOf(operations: readonly Operation[]): LogEntry[] {
     collection: operation.collection,
     recordId: operation.recordId,
     wireJson: operationToWireJson(operation),
-    scopeChanges: {},
+    scopeChanges: [],
   }))
 }
 
