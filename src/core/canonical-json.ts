@@ -6,6 +6,7 @@ import { jsonOfScalar, jsonOfText } from './json-text.ts'
  * below what the stack can.
  */
 const MAX_DEPTH = 1000
+const MAX_INSERTED_KEYS = 20
 
 /**
  * The text that operation ids are computed from: JSON without white space, keys sorted by UTF-16
@@ -49,9 +50,22 @@ function arrayText(elements: readonly unknown[], depth: number): string {
 function objectText(object: object, depth: number): string {
   const entries = object as { readonly [key: string]: unknown } // own enumerable keys only, below
   let text = '{'
-  for (const key of Object.keys(entries).sort()) {
+  for (const key of sortedKeys(entries)) {
     if (text.length > 1) text += ','
     text += `${jsonOfText(key)}:${canonicalText(entries[key], depth)}`
   }
   return `${text}}`
+}
+
+/** By insertion: an operation has a few fields, for which `sort` takes several times as long. */
+function sortedKeys(entries: { readonly [key: string]: unknown }): readonly string[] {
+  const keys = Object.keys(entries)
+  if (keys.length > MAX_INSERTED_KEYS) return keys.sort()
+  for (let end = 1; end < keys.length; end++) {
+    const key = keys[end] as string
+    let index = end
+    while (index > 0 && (keys[index - 1] as string) > key) keys[index] = keys[--index] as string
+    keys[index] = key
+  }
+  return keys
 }
