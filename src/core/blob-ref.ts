@@ -13,6 +13,7 @@ export interface BlobRef {
 }
 
 const HASH = /^[0-9a-f]{64}$/
+const NO_HASHES: readonly string[] = []
 
 /** @see docs/protocol.md, "Blob references" */
 export function isBlobRef(value: unknown): value is BlobRef {
@@ -43,13 +44,14 @@ function isAbsentOr(value: unknown, check: (value: unknown) => boolean): boolean
 }
 
 /** The blobs and manifests that a record with these values refers to: top-level values only. */
-export function blobRefsOf(values: { readonly [field: string]: unknown } | null): string[] {
-  const hashes = new Set<string>()
+export function blobRefsOf(values: { readonly [field: string]: unknown } | null): readonly string[] {
+  let hashes: Set<string> | null = null
   for (const field in values) {
     const value = values[field]
     if (!isBlobRef(value)) continue
+    hashes ??= new Set()
     hashes.add(value.hash)
     if (value.manifestHash) hashes.add(value.manifestHash)
   }
-  return [...hashes]
+  return hashes === null ? NO_HASHES : [...hashes]
 }

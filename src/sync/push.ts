@@ -213,7 +213,8 @@ export class Push {
   #store({ batch, guarded, receivedAt }: GuardedBatch, identity: SessionIdentity): void {
     const span = startSpan('kora.ingest', { 'kora.operations': guarded.length })
     const { runtime, metrics } = this.#context
-    const requests = guarded.flatMap((item) => (item.verdict === 'store' ? [item.request] : []))
+    const requests: AppendRequest[] = []
+    for (const item of guarded) if (item.verdict === 'store') requests.push(item.request)
     const bytes = requests.reduce((sum, request) => sum + request.wireJson.length, 0)
     const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests, this)
     this.#inFlightBytes += bytes

@@ -10,7 +10,7 @@ import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
 import { foldIntoRecord } from './fold-record.ts'
-import type { Loading, RecordKey } from './load.ts'
+import type { Loading, LoadRequest, RecordKey } from './load.ts'
 import { RecordMap } from './record-map.ts'
 import { hasSameContent } from './same-content.ts'
 import { gainsViews, scopeChangesOf } from './scope-changes.ts'
@@ -66,14 +66,7 @@ export function* planAppend(
   requests: readonly (AppendRequest | ServerWrite)[],
   context: AppendContext,
 ): Loading<AppendPlan> {
-  const overlay = new BatchOverlay(
-    yield {
-      operationIds: requests.flatMap((request) => (isServerWrite(request) ? [] : [request.operation.id])),
-      records: recordsOf(requests),
-      histories: [],
-      writeKeys: requests.flatMap((request) => (isServerWrite(request) ? (request.key?.hash ?? []) : [])),
-    },
-  )
+  const overlay = new BatchOverlay(yield firstLoad(requests))
   const batch: Batch = { overlay, integrity: new BatchIntegrity(overlay, context), context }
   yield* batch.integrity.prepare(expectedChanges(requests, overlay))
   const results: PlannedResult[] = []
@@ -264,18 +257,25 @@ function expectedChanges(
   requests: readonly (AppendRequest | ServerWrite)[],
   overlay: BatchOverlay,
 ): ExpectedChange[] {
-  return requests.flatMap((request) => {
-    if (isServerWrite(request)) return request
-    const isJudged = request.isHistory !== true && overlay.findOperation(request.operation.id) === undefined
-    return isJudged ? request.operation : []
-  })
+  const changes: ExpectedChange[] = []
+  for (const request of requests) {
+    if (isServerWrite(request)) changes.push(request)
+    else if (request.isHistory !== true && overlay.findOperation(request.operation.id) === undefined)
+      changes.push(request.operation)
+  }
+  return changes
 }
 
-function recordsOf(requests: readonly (AppendRequest | ServerWrite)[]): RecordKey[] {
+/** What is needed of the store to plan the requests, as far as they themselves tell. */
+function firstLoad(requests: readonly (AppendRequest | ServerWrite)[]): LoadRequest {
+  const operationIds: string[] = []
+  const writeKeys: string[] = []
   const records = new RecordMap<RecordKey>()
   for (const request of requests) {
     const key = isServerWrite(request) ? request : request.operation
     records.set(key, key)
+    if (!isServerWrite(request)) operationIds.push(request.operation.id)
+    else if (request.key !== undefined) writeKeys.push(request.key.hash)
   }
-  return records.values()
+  return { operationIds, records: records.values(), histories: [], writeKeys }
 }

@@ -31,7 +31,9 @@ export class RecordMap<Value> {
 
   /** Collection by collection, in the order in which records were set. */
   values(): Value[] {
-    return [...this.#byCollection.values()].flatMap((records) => [...records.values()])
+    return ([] as Value[]).concat(
+      ...Array.from(this.#byCollection.values(), (records) => [...records.values()]),
+    )
   }
 }
 

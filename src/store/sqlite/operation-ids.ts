@@ -2,6 +2,7 @@ import { operationIdOf } from '../../protocol/wire-identity.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, wireJsonOf } from './entry-row.ts'
+import { IdBucket } from './id-bucket.ts'
 import type { MetaTable } from './meta-table.ts'
 import { operationIdKey } from './record-id.ts'
 
@@ -9,9 +10,6 @@ import { operationIdKey } from './record-id.ts'
 const MAX_WAITING = 16_384
 const BUCKETS = 32
 const KEYS_PER_BUCKET = 2 ** 52 / BUCKETS
-
-/** Key → delivery sequence, in the order of arrival. */
-type Bucket = Map<number, number>
 
 /**
  * Finds operations by their ids. Ids are random: put into the index one by one, each changes a page of
@@ -25,7 +23,7 @@ export class OperationIds {
   readonly #meta: MetaTable
   readonly #statements: ReturnType<typeof prepareStatements>
   readonly #newIds: BulkInsert
-  #buckets: readonly Bucket[] = emptyBuckets()
+  #buckets: readonly IdBucket[] = emptyBuckets()
   #waiting = 0
   /** The index holds everything up to here. */
   #indexedThrough = 0
@@ -68,7 +66,10 @@ export class OperationIds {
   remove(operationId: string, sequence: number): void {
     const key = operationIdKey(operationId)
     const bucket = this.#bucketOf(key)
-    if (bucket.get(key) === sequence && bucket.delete(key)) this.#waiting--
+    if (bucket.get(key) === sequence) {
+      bucket.delete(key)
+      this.#waiting--
+    }
     this.#statements.remove.run(key, sequence)
   }
 
@@ -76,8 +77,7 @@ export class OperationIds {
   settle(): void {
     while (this.#waiting > MAX_WAITING) {
       this.#index(this.#oldestBucket())
-      const oldest = Math.min(...this.#buckets.map(oldestOf))
-      this.#indexedThrough = Math.min(oldest - 1, this.#loadedThrough ?? 0)
+      this.#indexedThrough = Math.min(this.#oldestBucket().oldest - 1, this.#loadedThrough ?? 0)
       this.#meta.set('ids_indexed_through', this.#indexedThrough)
     }
   }
@@ -114,42 +114,35 @@ export class OperationIds {
     const known = bucket.get(key)
     if (known === sequence) return
     if (known === undefined) this.#waiting++
-    else this.#reclaim(bucket, key, known)
+    else this.#reclaim(key, known)
     bucket.set(key, sequence)
   }
 
-  /** Of an id that comes again with another content, the newer row takes the place in memory: a new one, at the end. */
-  #reclaim(bucket: Bucket, key: number, known: number): void {
+  /** Of an id that comes again with another content, the newer row takes the place in memory. */
+  #reclaim(key: number, known: number): void {
     this.#newIds.add([key, known])
     this.#newIds.flush()
-    bucket.delete(key)
   }
 
-  #index(bucket: Bucket): void {
-    for (const key of Float64Array.from(bucket.keys()).sort())
-      this.#newIds.add([key, bucket.get(key) ?? null])
+  #index(bucket: IdBucket): void {
+    for (const key of bucket.sortedKeys()) this.#newIds.add([key, bucket.get(key) ?? null])
     this.#newIds.flush()
     this.#waiting -= bucket.size
     bucket.clear()
   }
 
   /** The one that keeps the index from being complete: so no id waits for much longer than the others. */
-  #oldestBucket(): Bucket {
-    return this.#buckets.reduce((oldest, bucket) => (oldestOf(bucket) < oldestOf(oldest) ? bucket : oldest))
+  #oldestBucket(): IdBucket {
+    return this.#buckets.reduce((oldest, bucket) => (bucket.oldest < oldest.oldest ? bucket : oldest))
   }
 
-  #bucketOf(key: number): Bucket {
-    return this.#buckets[Math.floor(key / KEYS_PER_BUCKET)] as Bucket // keys are below 2^52
+  #bucketOf(key: number): IdBucket {
+    return this.#buckets[Math.floor(key / KEYS_PER_BUCKET)] as IdBucket // keys are below 2^52
   }
 }
 
-function emptyBuckets(): readonly Bucket[] {
-  return Array.from({ length: BUCKETS }, () => new Map<number, number>())
-}
-
-function oldestOf(bucket: Bucket): number {
-  for (const sequence of bucket.values()) return sequence
-  return Number.POSITIVE_INFINITY
+function emptyBuckets(): readonly IdBucket[] {
+  return Array.from({ length: BUCKETS }, () => new IdBucket())
 }
 
 function prepareStatements(db: SqliteDatabase) {

@@ -134,13 +134,15 @@ test('the index is taken for complete only up to where it is, also after an id h
   const others = Array.from({ length: MANY }, (_, n) => `8${String(n).padStart(12, '0')}`.padEnd(64, '0'))
   const isIndexed = db.prepare<[number], number>('SELECT 1 FROM _kora_operation_ids WHERE seq = ?').pluck()
   let checkedThrough = 0
+  const missing: number[] = []
   for (const [index, id] of [twice, beside, elsewhere, twice, ...others].entries()) {
     ids.add(id, index + 1)
     ids.settle()
     const through = meta.getNumber('ids_indexed_through')
     while (checkedThrough < through)
-      expect([++checkedThrough, isIndexed.get(checkedThrough)]).toEqual([checkedThrough, 1])
+      if (isIndexed.get(++checkedThrough) === undefined) missing.push(checkedThrough)
   }
+  expect(missing).toEqual([])
   expect(checkedThrough).toBeGreaterThan(3)
   db.close()
 })
