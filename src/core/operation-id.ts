@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { canonicalJson } from './canonical-json.ts'
 import { serializeTimestamp } from './clock.ts'
 import { jsonOfText } from './json-text.ts'
+import { memoizeLast } from './memoize-last.ts'
 import type { FieldValues, JsonValue, Operation } from './operation.ts'
 import { ownValue, setOwnValue } from './own-property.ts'
 import { decodeBase64Form, isEncryptedPayload } from './record/binary-values.ts'
@@ -14,6 +15,9 @@ export type IdentifiedContent = Pick<
 
 /** The canonical form of bytes is ten times their size; larger old values are not verified. */
 const MAX_LEGACY_BYTES = 65_536
+
+/** A batch is mostly of one node. */
+const jsonOfNodeId = memoizeLast(jsonOfText)
 
 /** SHA-256 of the operation's canonical content, 64 lower-case hex digits. */
 export function computeOperationId(operation: IdentifiedContent): string {
@@ -44,7 +48,7 @@ function identifiedText(operation: IdentifiedContent): string {
   return (
     `{${hasAtomicOps ? `"atomicOps":${canonicalJson(atomicOps)},` : ''}` +
     `"collection":${jsonOfText(operation.collection)},"data":${canonicalJson(operation.data)},` +
-    `"nodeId":${jsonOfText(operation.nodeId)},"recordId":${jsonOfText(operation.recordId)},` +
+    `"nodeId":${jsonOfNodeId(operation.nodeId)},"recordId":${jsonOfText(operation.recordId)},` +
     `"timestamp":${jsonOfText(serializeTimestamp(operation.timestamp))},"type":"${operation.type}"}`
   )
 }

@@ -1,4 +1,5 @@
 import { jsonOfFields, jsonOfText, jsonOfTexts } from '../core/json-text.ts'
+import { memoizeLast } from '../core/memoize-last.ts'
 import type { AtomicOp, AtomicType, Operation, OperationType } from '../core/operation.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
 import {
@@ -42,6 +43,8 @@ const ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>([
   'remove',
 ])
 const NUMERIC_ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>(['increment', 'max', 'min'])
+/** A batch is mostly of one node. */
+const jsonOfNodeId = memoizeLast(jsonOfText)
 const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
 /**
@@ -87,7 +90,7 @@ export function operationToWireJson(operation: Operation): string {
 /** JSON.stringify of an operation whose properties are in order. @see json-text.ts */
 function writeWireJson(operation: Operation): string {
   const { timestamp, causalDeps, atomicOps, transactionId, mutationName } = operation
-  const nodeId = jsonOfText(operation.nodeId)
+  const nodeId = jsonOfNodeId(operation.nodeId)
   let json =
     `{"id":${jsonOfText(operation.id)},"nodeId":${nodeId},"type":"${operation.type}"` +
     `,"collection":${jsonOfText(operation.collection)},"recordId":${jsonOfText(operation.recordId)}` +

@@ -1,8 +1,12 @@
 import { jsonOfText } from '../../core/json-text.ts'
+import { memoizeLast } from '../../core/memoize-last.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type ScopeChange, type ScopeChanges, type ScopeKey, scopeKeyOf } from '../../core/view.ts'
 
 const NO_CHANGES: ScopeChanges = Object.freeze([])
+/** A batch is mostly of one user. Its keys are then one string, which is hashed and compared once. */
+const lastScopeKeyOf = memoizeLast(scopeKeyOf)
+const storedKey = memoizeLast((key: ScopeKey) => (key === undefined ? 'null' : jsonOfText(key)))
 
 /**
  * What an operation did to the fields that visibility is decided by.
@@ -31,7 +35,7 @@ export function gainsViews(changes: ScopeChanges): boolean {
 }
 
 function keyIn(state: RecordState, field: string): ScopeKey {
-  return Object.hasOwn(state.values, field) ? scopeKeyOf(state.values[field]) : undefined
+  return Object.hasOwn(state.values, field) ? lastScopeKeyOf(state.values[field]) : undefined
 }
 
 /**
@@ -46,10 +50,6 @@ export function serializeScopeChanges(changes: ScopeChanges): string | null {
     text += before === undefined ? ']' : `,${storedKey(before.key)}]`
   }
   return text === '' ? null : `${text}}`
-}
-
-function storedKey(key: ScopeKey): string {
-  return key === undefined ? 'null' : jsonOfText(key)
 }
 
 export function parseScopeChanges(text: string | null): ScopeChanges {
