@@ -58,6 +58,7 @@ export class Daemon implements AsyncDisposable {
   #output = ''
   #url = ''
   #port = 0
+  #startMs = 0
 
   constructor(options: DaemonOptions, directory: string, ownsDirectory: boolean) {
     this.#options = options
@@ -73,6 +74,11 @@ export class Daemon implements AsyncDisposable {
 
   get httpUrl(): string {
     return this.#url.replace(/^ws/, 'http').replace(/\/$/, '')
+  }
+
+  /** From its start to its own word that it serves, by the clock of the machine: however busy this process is. */
+  get startMs(): number {
+    return this.#startMs
   }
 
   get pid(): number {
@@ -103,6 +109,7 @@ export class Daemon implements AsyncDisposable {
     const { host = '127.0.0.1', launcher = [] } = this.#options
     const args = ['start', '--host', host, '--port', String(this.#port), ...(this.#options.args ?? [])]
     const [command = process.execPath, ...rest] = [...launcher, process.execPath, this.bin, ...args]
+    const startedAt = Date.now()
     const child = spawn(command, rest, {
       cwd: this.directory,
       env: cleanEnvironment(this.#options.env),
@@ -122,7 +129,10 @@ export class Daemon implements AsyncDisposable {
         this.#conditions.changed()
       })
     })
-    await this.#readAddress()
+    const { url, time } = await this.#serving()
+    this.#url = String(url)
+    this.#port = Number(new URL(this.#url).port)
+    this.#startMs = Date.parse(String(time)) - startedAt
   }
 
   /** Sends a signal and waits for the end. */
@@ -151,20 +161,19 @@ export class Daemon implements AsyncDisposable {
     if (this.#ownsDirectory) await rm(this.directory, { recursive: true, force: true })
   }
 
-  async #readAddress(): Promise<void> {
-    const started = (): string | undefined =>
-      this.log.find((line) => line.msg === 'server started')?.url as string | undefined
+  /** What it logs once it serves. */
+  async #serving(): Promise<{ readonly [field: string]: unknown }> {
+    const started = () => this.log.find((line) => line.msg === 'server started')
     await this.#conditions.until(
       () => this.#exit !== null || started() !== undefined,
       START_MS,
       () => `The daemon did not start in ${START_MS} ms. It printed:\n${this.#output}`,
     )
-    const url = started()
-    if (url === undefined) {
+    const line = started()
+    if (line === undefined) {
       throw new Error(`The daemon ended (${JSON.stringify(this.#exit)}). It printed:\n${this.#output}`)
     }
-    this.#url = url
-    this.#port = Number(new URL(url).port)
+    return line
   }
 }
 

@@ -58,9 +58,8 @@ class Load implements AsyncDisposable {
       await sleep(MIN_LIFE_MS + random() * (MAX_LIFE_MS - MIN_LIFE_MS))
       await this.daemon.kill('SIGKILL')
       whileDead()
-      const startedAt = performance.now()
       await this.daemon.start()
-      this.#readyMs.push(performance.now() - startedAt)
+      this.#readyMs.push(this.daemon.startMs)
       await Promise.all(this.devices.map((device) => device.streaming(WAIT_MS)))
     }
     return this.#readyMs
