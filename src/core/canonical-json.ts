@@ -1,5 +1,5 @@
 import { KoraServerError } from './errors.ts'
-import { jsonOfScalar, jsonOfText } from './json-text.ts'
+import { jsonOfName, jsonOfScalar } from './json-text.ts'
 
 /**
  * Recursion ends here; far above what a decoded message can hold (see the decoder's limits), far
@@ -52,7 +52,7 @@ function objectText(object: object, depth: number): string {
   let text = '{'
   for (const key of sortedKeys(entries)) {
     if (text.length > 1) text += ','
-    text += `${jsonOfText(key)}:${canonicalText(entries[key], depth)}`
+    text += `${jsonOfName(key)}:${canonicalText(entries[key], depth)}`
   }
   return `${text}}`
 }

@@ -7,9 +7,25 @@ import type { FieldValues, JsonValue } from './operation.ts'
 
 const NEEDS_NO_ESCAPE = /^[ !#-[\]-\ud7ff\ue000-\uffff]*$/
 
+// An app has some hundred names of fields and collections; what clients make up beyond must not pile up.
+const MAX_KNOWN_NAMES = 1000
+const MAX_KNOWN_NAME_LENGTH = 63
+const knownNames = new Map<string, string>()
+
 /** The JSON of a string. */
 export function jsonOfText(text: string): string {
   return NEEDS_NO_ESCAPE.test(text) ? `"${text}"` : JSON.stringify(text)
+}
+
+/** The JSON of the name of a field or a collection: looked up, because each operation has the same few. */
+export function jsonOfName(name: string): string {
+  const known = knownNames.get(name)
+  if (known !== undefined) return known
+  const json = jsonOfText(name)
+  if (name.length > MAX_KNOWN_NAME_LENGTH) return json
+  if (knownNames.size >= MAX_KNOWN_NAMES) knownNames.clear()
+  knownNames.set(name, json)
+  return json
 }
 
 /** The JSON of a list of strings. */
@@ -23,7 +39,7 @@ export function jsonOfFields(fields: FieldValues | null): string {
   let json = ''
   for (const field of Object.keys(fields)) {
     const value = jsonOfValue(fields[field])
-    if (value !== undefined) json += `${json === '' ? '' : ','}${jsonOfText(field)}:${value}`
+    if (value !== undefined) json += `${json === '' ? '' : ','}${jsonOfName(field)}:${value}`
   }
   return `{${json}}`
 }

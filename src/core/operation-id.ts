@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { canonicalJson } from './canonical-json.ts'
 import { serializeTimestamp } from './clock.ts'
-import { jsonOfText } from './json-text.ts'
+import { jsonOfName, jsonOfText } from './json-text.ts'
 import { memoizeLast } from './memoize-last.ts'
 import type { FieldValues, JsonValue, Operation } from './operation.ts'
 import { ownValue, setOwnValue } from './own-property.ts'
@@ -47,7 +47,7 @@ function identifiedText(operation: IdentifiedContent): string {
   const hasAtomicOps = atomicOps !== undefined && Object.keys(atomicOps).length > 0
   return (
     `{${hasAtomicOps ? `"atomicOps":${canonicalJson(atomicOps)},` : ''}` +
-    `"collection":${jsonOfText(operation.collection)},"data":${canonicalJson(operation.data)},` +
+    `"collection":${jsonOfName(operation.collection)},"data":${canonicalJson(operation.data)},` +
     `"nodeId":${jsonOfNodeId(operation.nodeId)},"recordId":${jsonOfText(operation.recordId)},` +
     `"timestamp":${jsonOfText(serializeTimestamp(operation.timestamp))},"type":"${operation.type}"}`
   )

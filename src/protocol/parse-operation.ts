@@ -1,4 +1,4 @@
-import { jsonOfFields, jsonOfText, jsonOfTexts } from '../core/json-text.ts'
+import { jsonOfFields, jsonOfName, jsonOfText, jsonOfTexts } from '../core/json-text.ts'
 import { memoizeLast } from '../core/memoize-last.ts'
 import type { AtomicOp, AtomicType, Operation, OperationType } from '../core/operation.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
@@ -93,7 +93,7 @@ function writeWireJson(operation: Operation): string {
   const nodeId = jsonOfNodeId(operation.nodeId)
   let json =
     `{"id":${jsonOfText(operation.id)},"nodeId":${nodeId},"type":"${operation.type}"` +
-    `,"collection":${jsonOfText(operation.collection)},"recordId":${jsonOfText(operation.recordId)}` +
+    `,"collection":${jsonOfName(operation.collection)},"recordId":${jsonOfText(operation.recordId)}` +
     `,"data":${jsonOfFields(operation.data)},"previousData":${jsonOfFields(operation.previousData)}` +
     `,"timestamp":{"wallTime":${timestamp.wallTime},"logical":${timestamp.logical},"nodeId":${timestamp.nodeId === operation.nodeId ? nodeId : jsonOfText(timestamp.nodeId)}}` +
     `,"sequenceNumber":${operation.sequenceNumber},"causalDeps":${jsonOfTexts(causalDeps)}` +

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { jsonOfFields, jsonOfText, jsonOfTexts } from '../../src/core/json-text.ts'
+import { jsonOfFields, jsonOfName, jsonOfText, jsonOfTexts } from '../../src/core/json-text.ts'
 import type { FieldValues } from '../../src/core/operation.ts'
 
 const anyText = fc.string({
@@ -32,4 +32,10 @@ test('fields are written as JSON.stringify writes them, whatever their names and
     }),
   )
   expect(jsonOfFields(null)).toBe('null')
+})
+
+test('names are written as JSON.stringify writes them, more of them than are remembered, twice each', () => {
+  const names = fc.sample(fc.oneof(someText, fc.string({ minLength: 60, maxLength: 70 })), 3000)
+  const twice = names.flatMap((name) => [name, name])
+  expect(twice.map(jsonOfName)).toEqual(twice.map((name) => JSON.stringify(name)))
 })

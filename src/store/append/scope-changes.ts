@@ -1,4 +1,4 @@
-import { jsonOfText } from '../../core/json-text.ts'
+import { jsonOfName, jsonOfText } from '../../core/json-text.ts'
 import { memoizeLast } from '../../core/memoize-last.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type ScopeChange, type ScopeChanges, type ScopeKey, scopeKeyOf } from '../../core/view.ts'
@@ -46,7 +46,7 @@ export function serializeScopeChanges(changes: ScopeChanges): string | null {
   let text = ''
   for (const { field, after, before } of changes) {
     // Written piece by piece, for each row of the log: an object to stringify took twice as long.
-    text += `${text === '' ? '{' : ','}${jsonOfText(field)}:[${storedKey(after)}`
+    text += `${text === '' ? '{' : ','}${jsonOfName(field)}:[${storedKey(after)}`
     text += before === undefined ? ']' : `,${storedKey(before.key)}]`
   }
   return text === '' ? null : `${text}}`
