@@ -13,7 +13,7 @@ const MAX_RATIO = sized(1.5, 1.3) // other tests run beside those of the gate
 
 type Cost = 'commit' | 'ingest' | 'handshake' | 'catch-up'
 
-/** A server with a log, and a client that writes. */
+/** A server with a log and many devices, and a client that writes. */
 class Scene implements AsyncDisposable {
   readonly #store: SqliteServerStore
   readonly #server: SocketServer
@@ -29,7 +29,15 @@ class Scene implements AsyncDisposable {
 
   async fill(operations: number): Promise<void> {
     while (this.#made < operations) await appendAll(this.#store, this.#batch(1000))
+    await this.#registerReaders(operations / 2)
     this.#writer = await this.#server.connect('author', {}, { lastDeliverySequence: operations })
+  }
+
+  /** Devices that have come and written nothing, as most do of some apps. */
+  async #registerReaders(count: number): Promise<void> {
+    await Promise.all(
+      Array.from({ length: count }, (_, n) => this.#store.registerNode({ nodeId: `reader ${n}` })),
+    )
   }
 
   act(what: Cost): Promise<void> {

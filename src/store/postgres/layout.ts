@@ -35,7 +35,7 @@ export const LAYOUT_STATEMENTS = [
     view_key text,
     legacy_position bigint NOT NULL DEFAULT 0
   ) WITH (fillfactor = 80)`,
-  // hash: ids of users have no bound that a btree could hold
+  // As servers of the first release ask for it; later ones use those of the additions.
   'CREATE INDEX ON {nodes} USING hash (user_id)',
 
   `CREATE TABLE {collections} (
@@ -143,4 +143,22 @@ export const LAYOUT_STATEMENTS = [
     schema_version integer,
     seen_at timestamptz NOT NULL
   )`,
+]
+
+/**
+ * What later releases have added to that layout, in order. A server of an earlier one must be able to go on
+ * beside it, and to start again; and no addition may hold the tables for longer than a look through them.
+ */
+export const LAYOUT_ADDITIONS: readonly (readonly string[])[] = [
+  // The nodes of a user that have sent something, without those of guests: what a handshake tells of. Most
+  // devices of some apps only read, and none of them may cost the others a look. A column of its own, because
+  // with max_sequence in an index every commit would change it; hash, because ids of users have no bound that
+  // a btree could hold. Of a node for which only earlier releases have stored anything it is false: it is left
+  // out of what a handshake tells beyond what is asked, which no client relies on.
+  [
+    'ALTER TABLE {nodes} ADD COLUMN has_written boolean NOT NULL DEFAULT false',
+    'CREATE INDEX ON {nodes} USING hash (user_id) WHERE has_written',
+    'CREATE INDEX ON {nodes} (id) WHERE user_id IS NULL AND has_written AND strpos(node_id, chr(31)) = 0',
+    'ANALYZE {nodes}', // of a column that nothing is known of, half the rows are taken to be true
+  ],
 ]

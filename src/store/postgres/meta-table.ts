@@ -3,6 +3,8 @@ import type { Queries } from './database.ts'
 /** What the store remembers of itself. */
 export type MetaKey =
   | 'layout'
+  /** How many of the additions to the layout the tables have. */
+  | 'layout_additions'
   | 'node_id'
   /** The schema that the tables show, as JSON, and its fingerprint. */
   | 'schema'

@@ -34,14 +34,14 @@ export class NodeRegistry {
     )
     const vector = new Map(asked)
     if (maxOthers <= 0) return vector
-    // Two index lookups; `OR` would scan the table.
+    // Two look-ups of indexes that hold no other rows; `OR` would scan the table.
     const others = await this.#db.rows<[string, number]>(
       `(SELECT node_id, max_sequence FROM {nodes}
-          WHERE user_id = $1 AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
+          WHERE user_id = $1 AND has_written AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
         UNION ALL
         (SELECT node_id, max_sequence FROM {nodes}
-          WHERE user_id IS NULL AND max_sequence > 0 AND node_id <> ALL ($2::text[])
-            AND strpos(node_id, chr(31)) = 0 LIMIT $3)
+          WHERE user_id IS NULL AND has_written AND strpos(node_id, chr(31)) = 0
+            AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
         LIMIT $3`,
       [userId, entry === null ? nodeIds : [...nodeIds, entry], maxOthers],
     )

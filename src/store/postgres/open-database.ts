@@ -2,8 +2,8 @@ import { StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
-import { PostgresDatabase, quoteName } from './database.ts'
-import { LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
+import { PostgresDatabase, type Queries, quoteName } from './database.ts'
+import { LAYOUT_ADDITIONS, LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
 import { metaTable } from './meta-table.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { toOpenError } from './postgres-errors.ts'
@@ -38,9 +38,12 @@ export async function openDatabase(
     requireUsable(db, facts, options.readOnly === true)
     warnOfLosses(db, facts, logger)
     db.useDurability(facts.synchronousCommit)
-    if (await isPresentLayout(db)) return { db, isEmpty: false }
-    if (options.readOnly === 'planning') await requireRights(db)
-    if ((options.readOnly ?? false) !== false) return { db, isEmpty: true }
+    const { readOnly = false } = options
+    const isCreated = await isPresentLayout(db)
+    if (isCreated && (readOnly === true || (await hasAdditions(db)))) return { db, isEmpty: false }
+    if (isCreated) await requireOwnership(db)
+    else if (readOnly === 'planning') await requireRights(db)
+    if (readOnly !== false) return { db, isEmpty: !isCreated }
     await prepareLayout(db, logger)
     return { db, isEmpty: false }
   } catch (error) {
@@ -93,6 +96,7 @@ async function prepareLayout(db: PostgresDatabase, logger: Logger): Promise<void
     logEvent(logger, LOG_EVENTS.storeWaiting, { store: db.name, reason: 'another server creates the tables' })
   await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
     if (!(await isPresentLayout(db))) await createLayout(db)
+    if (!(await hasAdditions(db))) await addToLayout(db)
   })
 }
 
@@ -111,6 +115,19 @@ async function requireRights(db: PostgresDatabase): Promise<void> {
   )
 }
 
+/** What this release adds to the tables only their owner can add. */
+async function requireOwnership(db: PostgresDatabase): Promise<void> {
+  const [row] = await db.rows<[boolean]>(
+    "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)",
+    [db.table('_kora_nodes')],
+  )
+  if (row?.[0] !== false) return
+  throw cannotUse(
+    db,
+    'this release adds a column to "_kora_nodes", which the role does not own. Run `kora-server migrate` once as the role that does.',
+  )
+}
+
 /** @throws StoreError `STORE_NEWER` */
 async function isPresentLayout(db: PostgresDatabase): Promise<boolean> {
   const [found] = await db.rows<[string | null]>('SELECT to_regclass($1)::text', [db.table('_kora_meta')])
@@ -121,6 +138,22 @@ async function isPresentLayout(db: PostgresDatabase): Promise<boolean> {
     'STORE_NEWER',
     `${db.name} has layout ${layout}; this release reads up to ${LAYOUT_VERSION}. Start the release that wrote it, or a later one.`,
   )
+}
+
+async function hasAdditions(db: PostgresDatabase): Promise<boolean> {
+  return (await countAdditions(db)) >= LAYOUT_ADDITIONS.length
+}
+
+async function countAdditions(queries: Queries): Promise<number> {
+  return Number((await metaTable.get(queries, 'layout_additions')) ?? 0)
+}
+
+async function addToLayout(db: PostgresDatabase): Promise<void> {
+  await db.transaction(async (transaction) => {
+    const missing = LAYOUT_ADDITIONS.slice(await countAdditions(transaction))
+    for (const statement of missing.flat()) await transaction.rows(statement)
+    await metaTable.set(transaction, 'layout_additions', LAYOUT_ADDITIONS.length)
+  })
 }
 
 async function createLayout(db: PostgresDatabase): Promise<void> {

@@ -61,7 +61,7 @@ const WRITE = `
     SELECT field, key, taken.seq + position
     FROM taken, unnest($20::integer[], $21::text[], $22::bigint[]) AS s (field, key, position)
   ), advanced AS (
-    UPDATE {nodes} n SET max_sequence = v.sequence
+    UPDATE {nodes} n SET max_sequence = v.sequence, has_written = true
     FROM unnest($23::bigint[], $24::bigint[]) AS v (id, sequence)
     WHERE n.id = v.id AND n.max_sequence < v.sequence
   ), referred AS (

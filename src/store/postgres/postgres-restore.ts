@@ -174,10 +174,12 @@ async function writeNodes(
   nodes: readonly BackupNode[],
 ): Promise<void> {
   await transaction.rows(
-    `INSERT INTO {nodes} AS n (node_id, user_id, max_sequence)
-      SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+    `INSERT INTO {nodes} AS n (node_id, user_id, max_sequence, has_written)
+      SELECT node_id, user_id, max_sequence, max_sequence > 0
+      FROM unnest($1::text[], $2::text[], $3::bigint[]) AS b (node_id, user_id, max_sequence)
       ON CONFLICT (node_id) DO UPDATE SET
         user_id = coalesce(n.user_id, excluded.user_id),
+        has_written = n.has_written OR excluded.has_written,
         max_sequence = greatest(n.max_sequence, excluded.max_sequence)`,
     [
       nodes.map(({ nodeId }) => nodeId),

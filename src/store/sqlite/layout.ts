@@ -1,3 +1,11 @@
+/**
+ * The nodes of a user that have sent something, without those of guests: what a handshake tells of. Most
+ * devices of some apps only read, and none of them may cost the others a look. By a column that is set once:
+ * with max_sequence in it every commit would change the index.
+ */
+const INDEX_OF_WRITERS =
+  'CREATE INDEX _kora_nodes_user ON _kora_nodes (user_id) WHERE has_written = 1 AND instr(node_id, char(31)) = 0'
+
 /** The rows of a record beside the one that it is named after; with `seq`, as every index. */
 const INDEX_OF_RECORDS =
   'CREATE INDEX _kora_operations_record ON _kora_operations (record) WHERE record <> seq'
@@ -15,7 +23,7 @@ const NODE_RUNS = `CREATE TABLE _kora_node_runs (
  * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
  * ones; each change of it comes with a step that brings an older file up to date.
  */
-export const LAYOUT_VERSION = 3
+export const LAYOUT_VERSION = 4
 
 /**
  * What brings a database to a layout from the one before it.
@@ -23,6 +31,7 @@ export const LAYOUT_VERSION = 3
  *   2  A record takes the number of its first row of the log, which is then found by it and stays out
  *      of the index; and the state of one that was inserted and not changed since is not stored.
  *   3  The indexes of scopes and of nodes hold runs of entries.
+ *   4  The index of users holds only nodes that have written.
  */
 export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
   2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
@@ -31,6 +40,12 @@ export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
     NODE_RUNS,
     'INSERT INTO _kora_node_runs SELECT node, sequence_number, seq, 1 FROM _kora_operations',
     'DROP INDEX _kora_operations_node',
+  ],
+  4: [
+    'ALTER TABLE _kora_nodes ADD COLUMN has_written INTEGER NOT NULL DEFAULT 0',
+    'UPDATE _kora_nodes SET has_written = 1 WHERE max_sequence > 0',
+    'DROP INDEX _kora_nodes_user',
+    INDEX_OF_WRITERS,
   ],
 }
 
@@ -49,9 +64,10 @@ export const LAYOUT_STATEMENTS = [
     max_sequence INTEGER NOT NULL DEFAULT 0,
     user_id TEXT,
     view_key TEXT,
-    legacy_position INTEGER NOT NULL DEFAULT 0
+    legacy_position INTEGER NOT NULL DEFAULT 0,
+    has_written INTEGER NOT NULL DEFAULT 0
   )`,
-  'CREATE INDEX _kora_nodes_user ON _kora_nodes (user_id)',
+  INDEX_OF_WRITERS,
 
   'CREATE TABLE _kora_collections (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)',
 

@@ -7,10 +7,14 @@ import type { NameTable } from './name-table.ts'
 
 /** The rows of `_kora_nodes`: who has spoken to this server, and the version vector. */
 export class NodeRegistry {
+  readonly #db: SqliteDatabase
   readonly #names: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
+  /** Made when they are needed, which is by servers: files of earlier layouts that are only read cannot serve them. */
+  #serving: ReturnType<typeof prepareServing> | null = null
 
   constructor(db: SqliteDatabase, names: NameTable) {
+    this.#db = db
     this.#names = names
     this.#statements = prepareStatements(db)
   }
@@ -20,7 +24,9 @@ export class NodeRegistry {
   }
 
   advance(nodeId: string, sequenceNumber: number): void {
-    this.#statements.advance.run(sequenceNumber, this.#names.intern(nodeId), sequenceNumber)
+    const id = this.#names.intern(nodeId)
+    this.#statements.advance.run(sequenceNumber, id, sequenceNumber)
+    this.#forServing().markWriter.run(id)
   }
 
   vector(): VersionVector {
@@ -35,9 +41,9 @@ export class NodeRegistry {
     }
     if (entry !== null) vector.set(entry, this.maxSequenceOf(entry))
     let others = 0
-    for (const [nodeId, sequenceNumber] of this.#statements.others.iterate(userId)) {
+    for (const [nodeId, sequenceNumber] of this.#forServing().others.iterate(userId)) {
       if (others >= maxOthers) break
-      if (vector.has(nodeId) || isGuestEntry(nodeId)) continue
+      if (vector.has(nodeId)) continue
       vector.set(nodeId, sequenceNumber)
       others++
     }
@@ -66,6 +72,11 @@ export class NodeRegistry {
     return this.#statements.list.all(after, limit)
   }
 
+  #forServing(): ReturnType<typeof prepareServing> {
+    this.#serving ??= prepareServing(this.#db)
+    return this.#serving
+  }
+
   /** Forgets what a new log makes untrue: numbers of the old vector. */
   resetVector(): void {
     this.#statements.resetVector.run()
@@ -88,14 +99,6 @@ function prepareStatements(db: SqliteDatabase) {
     vector: db
       .prepare<[], [string, number]>('SELECT node_id, max_sequence FROM _kora_nodes WHERE max_sequence > 0')
       .raw(),
-    // Two index lookups; `OR` would scan the table.
-    others: db
-      .prepare<[string | null], [string, number]>(
-        `SELECT node_id, max_sequence FROM _kora_nodes WHERE user_id = ? AND max_sequence > 0
-          UNION ALL
-          SELECT node_id, max_sequence FROM _kora_nodes WHERE user_id IS NULL AND max_sequence > 0`,
-      )
-      .raw() as Statement<[string | null], [string, number]>,
     find: db.prepare<[string], NodeRegistration>(`SELECT ${registration} FROM _kora_nodes WHERE node_id = ?`),
     update: db.prepare(
       'UPDATE _kora_nodes SET user_id = ?, view_key = ?, legacy_position = ? WHERE node_id = ?',
@@ -105,5 +108,24 @@ function prepareStatements(db: SqliteDatabase) {
         FROM _kora_nodes WHERE id > ? ORDER BY id ${LIMIT}`,
     ),
     resetVector: db.prepare('UPDATE _kora_nodes SET max_sequence = 0, view_key = NULL, legacy_position = 0'),
+  }
+}
+
+/** With the column that layout 4 has added. */
+function prepareServing(db: SqliteDatabase) {
+  return {
+    markWriter: db.prepare(
+      'UPDATE _kora_nodes SET has_written = 1 WHERE id = ? AND has_written = 0 AND max_sequence > 0',
+    ),
+    // Two look-ups of an index that holds no other rows; `OR` would scan the table.
+    others: db
+      .prepare<[string | null], [string, number]>(
+        `SELECT node_id, max_sequence FROM _kora_nodes
+            WHERE user_id = ? AND has_written = 1 AND instr(node_id, char(31)) = 0 AND max_sequence > 0
+          UNION ALL
+          SELECT node_id, max_sequence FROM _kora_nodes
+            WHERE user_id IS NULL AND has_written = 1 AND instr(node_id, char(31)) = 0 AND max_sequence > 0`,
+      )
+      .raw() as Statement<[string | null], [string, number]>,
   }
 }

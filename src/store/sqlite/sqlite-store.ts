@@ -76,6 +76,8 @@ export class SqliteServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #watch: CommitWatch
   readonly #isReadOnly: boolean
+  /** Several statements see one moment beside another process. Made once: that costs more than most reads. */
+  readonly #inOneMoment: (action: () => unknown) => unknown
   #isClosed = false
 
   constructor(options: SqliteServerStoreOptions) {
@@ -93,6 +95,10 @@ export class SqliteServerStore implements ServerStore {
       throw toStoreError(error, filename)
     }
     this.#watch = new CommitWatch(db, runtime)
+    this.#inOneMoment = db.transaction((action: () => unknown) => {
+      this.#core.refreshIfForeign()
+      return action()
+    })
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
@@ -315,7 +321,7 @@ export class SqliteServerStore implements ServerStore {
     node: Partial<NodeRegistration> & { readonly nodeId: string },
   ): Promise<NodeRegistration> {
     this.#assertWritable()
-    return this.#core.writes.run(() => this.#core.nodes.register(node))
+    return this.#core.writes.runTogether(() => this.#core.nodes.register(node))
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
@@ -450,10 +456,7 @@ export class SqliteServerStore implements ServerStore {
   #read<Result>(action: () => Result): Result {
     this.#assertOpen()
     try {
-      return this.#core.db.transaction(() => {
-        this.#core.refreshIfForeign()
-        return action()
-      })() // several statements see one moment beside another process
+      return this.#inOneMoment(action) as Result
     } catch (error) {
       throw toStoreError(error, this.#core.filename)
     }

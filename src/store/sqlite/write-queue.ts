@@ -7,6 +7,12 @@ import { isBusy, toStoreError } from './sqlite-errors.ts'
 const LOCK_WAIT_MS = 10_000
 const LOCK_RETRY_MS = 50
 
+interface SharedWrite {
+  readonly run: () => void
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
 interface WriteQueueOptions {
   readonly filename: string
   readonly runtime: Runtime
@@ -29,6 +35,8 @@ export class WriteQueue {
   readonly #afterBegin: () => void
   readonly #beforeCommit: () => void
   readonly #onRollback: () => void
+  /** What shares the next transaction. */
+  #together: SharedWrite[] = []
   /** Settles when the last write that had to wait is done; null when none waits. */
   #waiting: Promise<unknown> | null = null
 
@@ -64,6 +72,36 @@ export class WriteQueue {
     } finally {
       if (this.#waiting === turn) this.#waiting = null
     }
+  }
+
+  /**
+   * As `run`, in one transaction with all that is asked for in the same turn of the event loop: for what
+   * many clients need at once, and would else wait for the disk for one after the other. When one of the
+   * actions throws, none is done.
+   */
+  runTogether<Result>(action: () => Result): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      let result: Result
+      const run = (): void => {
+        result = action()
+      }
+      this.#together.push({ run, resolve: () => resolve(result), reject })
+      if (this.#together.length === 1) this.#runtime.defer(() => void this.#runAllTogether())
+    })
+  }
+
+  async #runAllTogether(): Promise<void> {
+    const all = this.#together
+    this.#together = []
+    try {
+      await this.run(() => {
+        for (const { run } of all) run()
+      })
+    } catch (error) {
+      for (const { reject } of all) reject(error)
+      return
+    }
+    for (const { resolve } of all) resolve()
   }
 
   /**

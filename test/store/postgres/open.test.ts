@@ -4,7 +4,7 @@ import type { LogFields, Logger } from '../../../src/core/logger.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
-import { openTestDatabase, PostgresServer } from '../../support/postgres.ts'
+import { openTestDatabase, PostgresServer, type TestDatabase } from '../../support/postgres.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
 function urlWith(connectionString: string, change: (url: URL) => void): string {
@@ -275,5 +275,84 @@ describe('a database in trouble', () => {
     expect(again?.status).toBe('duplicate')
     expect(await store.getOperationCount()).toBe(1)
     await store.close()
+  })
+})
+
+/** As a server of the first release has made it. */
+async function removeAdditions(database: TestDatabase): Promise<void> {
+  await database.query('ALTER TABLE _kora_nodes DROP COLUMN has_written') // with its indexes
+  await database.query("DELETE FROM _kora_meta WHERE key = 'layout_additions'")
+}
+
+describe('a handshake’s look at the vector', () => {
+  /** Rows of the table of nodes that were read, however: told by a connection when it ends. */
+  async function rowsRead(database: TestDatabase): Promise<number> {
+    const [row] = await database.query(
+      "SELECT seq_tup_read + idx_tup_fetch AS count FROM pg_stat_user_tables WHERE relname = '_kora_nodes'",
+    )
+    return Number(row?.count)
+  }
+
+  test('passes over devices that only read, also in tables that an earlier release has made', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const earlier = await createPostgresServerStore({ connectionString })
+    for (const nodeId of ['a', 'b']) {
+      await earlier.append([requestOf(new OperationAuthor(nodeId).insert(`r-${nodeId}`, { title: 'x' }))])
+    }
+    await earlier.registerNode({ nodeId: 'b', userId: 'me' })
+    await earlier.close()
+    await removeAdditions(database)
+    await database.query(
+      "INSERT INTO _kora_nodes (node_id, user_id) SELECT 'reader ' || n, CASE WHEN n % 2 = 0 THEN 'me' END FROM generate_series(1, 20000) n",
+    )
+    await database.query('ANALYZE _kora_nodes')
+
+    const again = await createPostgresServerStore({ connectionString })
+    for (const nodeId of ['a', 'b']) {
+      const author = new OperationAuthor(nodeId)
+      author.insert('stored', { title: 'x' })
+      await again.append([requestOf(author.insert(`later-${nodeId}`, { title: 'x' }))])
+    }
+    await again.close()
+    await database.query('ANALYZE _kora_nodes')
+    const before = await rowsRead(database)
+    const store = await createPostgresServerStore({ connectionString })
+    const vector = await store.getHandshakeVector({ nodeIds: [], entry: null, userId: 'me', maxOthers: 10 })
+
+    await store.close()
+    expect([...vector].sort()).toEqual([
+      ['a', 2],
+      ['b', 2],
+    ])
+    expect((await rowsRead(database)) - before).toBeLessThan(10)
+  })
+
+  test('needs what only the owner of the tables can add, and says so to others', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    await (await createPostgresServerStore({ connectionString })).close()
+    await removeAdditions(database)
+    const name = `guest_of_${new URL(connectionString).pathname.slice(1)}`
+    await database.query(`CREATE ROLE "${name}" LOGIN PASSWORD 'secret'`)
+    await database.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "${name}"`)
+    const asGuest = urlWith(connectionString, (url) => {
+      url.username = name
+      url.password = 'secret'
+    })
+    const refusal = {
+      code: 'STORE_OPEN_FAILED',
+      message: expect.stringMatching(
+        /adds a column to "_kora_nodes".* Run `kora-server migrate` once as the role/,
+      ),
+    }
+    await expect(createPostgresServerStore({ connectionString: asGuest })).rejects.toMatchObject(refusal)
+    const planning = createPostgresServerStore({ connectionString: asGuest, readOnly: 'planning' })
+    await expect(planning).rejects.toMatchObject(refusal)
+
+    await (await createPostgresServerStore({ connectionString })).close()
+    await (await createPostgresServerStore({ connectionString: asGuest })).close()
+    await database.query(`DROP OWNED BY "${name}"`)
+    await database.query(`DROP ROLE "${name}"`)
   })
 })

@@ -25,6 +25,19 @@ function layoutOf(filename: string): string {
   )
 }
 
+/** What creates the indexes of the internal tables. */
+function indexesOf(filename: string): string[] {
+  const sql =
+    "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name LIKE '_kora%' AND sql <> '' ORDER BY 1"
+  return query<{ sql: string }>(filename, sql).map((row) => row.sql)
+}
+
+function newStore(directory: string): string {
+  const filename = join(directory, 'new.db')
+  void createSqliteServerStore({ filename }).close()
+  return filename
+}
+
 function query<Row>(filename: string, sql: string): Row[] {
   const db = new (loadSqliteDriver())(filename)
   const rows = db.prepare<[], Row>(sql).all()
@@ -93,8 +106,11 @@ test('a store of layout 1 is brought up to date, and goes on', async () => {
   expect(await historyOf(store, uuid(5))).toEqual(['15 insert']) // 14 is a snapshot: the one before came into another scope
   expect(await damageIn(store)).toEqual([])
   await store.setSchema(schema)
+  const vector = await store.getHandshakeVector({ nodeIds: [], entry: null, userId: null, maxOthers: 10 })
+  expect([...vector.keys()]).toEqual(expect.arrayContaining(['device-a', 'device-b']))
   await store.close()
-  expect(layoutOf(filename)).toBe('3')
+  expect(layoutOf(filename)).toBe('4')
+  expect(indexesOf(filename)).toEqual(indexesOf(newStore(directory.path)))
 })
 
 test('a store of layout 1 can be read beside nobody, and stays as it is', async () => {
@@ -229,18 +245,18 @@ test('a store whose layout another process has changed is neither read nor writt
   const writer = createSqliteServerStore({ filename })
   const changed = {
     code: 'STORE_NEWER',
-    message: expect.stringMatching(/from layout 1 to 3\. Start this one again/),
+    message: expect.stringMatching(/from layout 1 to 4\. Start this one again/),
   }
   await expect(reader.countCollection('todos')).rejects.toMatchObject(changed)
   await expect(damageIn(reader)).rejects.toMatchObject(changed)
 
-  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
+  execute(filename, "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'")
   const author = new OperationAuthor('device-b', LATER)
   await expect(appendAll(writer, [author.insert('x', { title: 'x' })])).rejects.toMatchObject({
     code: 'STORE_NEWER',
   })
   await expect(writer.checkHealth()).rejects.toMatchObject({ code: 'STORE_NEWER' })
-  execute(filename, "UPDATE _kora_meta SET value = '3' WHERE key = 'layout'")
+  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
   expect(await appendAll(writer, [author.insert('x', { title: 'x' })])).toEqual(['applied'])
   await reader.close()
   await writer.close()
@@ -250,7 +266,7 @@ test('a store whose layout has become newer meanwhile is not taken back', () => 
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
   writeLayout1(filename)
-  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
-  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 4; this release reads up to 3/)
-  expect(layoutOf(filename)).toBe('4')
+  execute(filename, "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'")
+  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 5; this release reads up to 4/)
+  expect(layoutOf(filename)).toBe('5')
 })
