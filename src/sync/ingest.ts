@@ -231,7 +231,10 @@ function requestsOf(group: readonly QueuedBatch[]): readonly IngestRequest[] {
 // A loop: for each result flatMap takes several times as long.
 function entriesOf(results: readonly AppendResult[]): readonly LogEntry[] {
   const entries: LogEntry[] = []
-  for (const result of results) if (result.status === 'applied') entries.push(...result.entries)
+  for (const result of results) {
+    if (result.status !== 'applied') continue
+    for (const entry of result.entries) entries.push(entry) // a deletion may bring more than a call takes arguments
+  }
   return entries
 }
 

@@ -188,3 +188,19 @@ test('drains: resolves once nothing waits any more', async () => {
 
   expect(isDrained).toBe(true)
 })
+
+test('takes as many entries as one operation may bring', async () => {
+  const entries = Array.from({ length: 200_000 }, (_, n) => ({ deliverySequence: n + 1 }) as LogEntry)
+  const store = { append: async () => [{ status: 'applied', entries }] } as unknown as ServerStore
+  let published = 0
+  const ingest = new Ingest(store, simulatedRuntime(), silentLogger, {
+    maxGroupOperations: 100,
+    maxQueuedBytes: 1000,
+    onCommitted: ({ length }) => {
+      published = length
+    },
+  })
+  const results = await ingest.submit(batchOf(1))
+  expect(results).toHaveLength(1)
+  expect(published).toBe(200_000)
+})
