@@ -1,4 +1,9 @@
+import { randomInt } from 'node:crypto'
+
 const INITIAL_SLOTS = 1024
+
+// Clients can make up ids. Without knowing these they cannot make up such as meet in one place.
+const [LOW_FACTOR, HIGH_FACTOR] = [randomOdd(), randomOdd()]
 
 /**
  * Ids that wait to be indexed: key → delivery sequence, as a Map would hold them. Open addressing with
@@ -34,13 +39,21 @@ export class IdBucket {
     if (this.#size * 2 > this.#keys.length) this.#rebuild(this.#keys.length * 2)
   }
 
-  /** Rare, and so by making the table anew: a gap would hide the keys that were put behind it. */
   delete(key: number): void {
-    const slot = this.#slotOf(key)
-    if (this.#sequences[slot] === 0) return
-    this.#sequences[slot] = 0
+    let gap = this.#slotOf(key)
+    if (this.#sequences[gap] === 0) return
+    this.#sequences[gap] = 0
     this.#size--
-    this.#rebuild(this.#keys.length)
+    // What was put behind the key because of it moves up: the gap would hide it.
+    const last = this.#keys.length - 1
+    for (let slot = (gap + 1) & last; this.#sequences[slot] !== 0; slot = (slot + 1) & last) {
+      const moved = this.#keys[slot] as number
+      if (((slot - this.#homeOf(moved)) & last) < ((slot - gap) & last)) continue // it is not behind the gap
+      this.#keys[gap] = moved
+      this.#sequences[gap] = this.#sequences[slot] as number
+      this.#sequences[slot] = 0
+      gap = slot
+    }
   }
 
   /** Ascending. */
@@ -57,9 +70,14 @@ export class IdBucket {
   /** Where the key is, or would be put. Half of the slots are empty, so that the search ends. */
   #slotOf(key: number): number {
     const last = this.#keys.length - 1
-    let slot = key & last // keys are of hashes: their low bits are random
+    let slot = this.#homeOf(key)
     while (this.#sequences[slot] !== 0 && this.#keys[slot] !== key) slot = (slot + 1) & last
     return slot
+  }
+
+  #homeOf(key: number): number {
+    const mixed = Math.imul(key ^ Math.imul(key / 2 ** 32, HIGH_FACTOR), LOW_FACTOR)
+    return (mixed >>> 10) & (this.#keys.length - 1) // the low bits of a product are those of the factors
   }
 
   #rebuild(slots: number): void {
@@ -75,4 +93,8 @@ export class IdBucket {
       this.#sequences[slot] = sequence
     })
   }
+}
+
+function randomOdd(): number {
+  return randomInt(2 ** 31) * 2 + 1
 }

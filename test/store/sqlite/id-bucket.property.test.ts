@@ -32,6 +32,8 @@ test('a bucket holds what a Map holds, also where ids collide and as it grows', 
       expect([...bucket.sortedKeys()]).toEqual([...map.keys()].sort((a, b) => a - b))
       expect(steps.map((each) => bucket.get(each.key))).toEqual(steps.map((each) => map.get(each.key)))
       expect(bucket.oldest).toBeLessThanOrEqual(Math.min(...map.values()))
+      const set = steps.flatMap((each) => (each.act === 'set' ? each.sequence : []))
+      expect(bucket.oldest).toBe(Math.min(...set))
 
       bucket.clear()
       expect([bucket.size, bucket.oldest, bucket.get(5)]).toEqual([0, Number.POSITIVE_INFINITY, undefined])
