@@ -4,16 +4,16 @@
 #
 #   scripts/try-upgrade.sh [<commit or tag> | <tarball>]
 #
-# Without an argument the previous release is the last tag before this commit; where there is none, the oldest
-# commit that has the present layout of PostgreSQL.
+# Without an argument the previous release is the last tag before this commit; where there is none, the commit
+# before the last change of PostgreSQL's layout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-oldest_of_layout() { git log -1 --format=%H -- src/store/postgres/layout.ts; }
-previous=${1:-$(git describe --tags --abbrev=0 'HEAD^' 2>/dev/null || oldest_of_layout)}
+before_layout() { git rev-parse "$(git log -1 --format=%H -- src/store/postgres/layout.ts)^"; }
+previous=${1:-$(git describe --tags --abbrev=0 'HEAD^' 2>/dev/null || before_layout)}
 
 # pack <name> <folder of the sources>
 pack() {
