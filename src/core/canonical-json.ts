@@ -1,12 +1,12 @@
 import { KoraServerError } from './errors.ts'
-import { jsonOfName, jsonOfScalar } from './json-text.ts'
+import { jsonOfName, jsonOfScalar, jsonOfText } from './json-text.ts'
 
 /**
  * Recursion ends here; far above what a decoded message can hold (see the decoder's limits), far
  * below what the stack can.
  */
 const MAX_DEPTH = 1000
-const MAX_INSERTED_KEYS = 20
+const MAX_INSERTED_KEYS = 20 // beyond, `sort` is the faster one
 
 /**
  * The text that operation ids are computed from: JSON without white space, keys sorted by UTF-16
@@ -52,7 +52,8 @@ function objectText(object: object, depth: number): string {
   let text = '{'
   for (const key of sortedKeys(entries)) {
     if (text.length > 1) text += ','
-    text += `${jsonOfName(key)}:${canonicalText(entries[key], depth)}`
+    // Below the fields names may be data: ids of users, numbers of bytes.
+    text += `${depth === 1 ? jsonOfName(key) : jsonOfText(key)}:${canonicalText(entries[key], depth)}`
   }
   return `${text}}`
 }
