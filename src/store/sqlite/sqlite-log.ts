@@ -17,10 +17,13 @@ import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import { DroppedTable } from './dropped-table.ts'
 import {
+  type ChecksummedRow,
   ENTRY_COLUMNS,
+  ENTRY_TEXT,
   type EntryRow,
   KIND_OPERATION,
   KIND_SNAPSHOT,
+  parseEntryText,
   rowChecksum,
   wireJsonOf,
 } from './entry-row.ts'
@@ -261,19 +264,25 @@ export class SqliteLog {
   readEntries(sequences: readonly number[]): LogEntry[] {
     const entries: LogEntry[] = []
     for (const sequence of sequences) {
-      const row = this.#statements.entry.get(sequence)
-      if (row !== undefined) entries.push(this.#toEntry(row))
+      const text = this.#statements.entryText.get(sequence)
+      if (text !== undefined) entries.push(this.#toEntry(parseEntryText(text)))
     }
     return entries
   }
 
   scanEntries(after: number, limit: number): LogEntry[] {
-    return this.#statements.entriesAfter.all(after, limit).map((row) => this.#toEntry(row))
+    return this.#statements.entryTextsAfter
+      .all(after, limit)
+      .map((text) => this.#toEntry(parseEntryText(text)))
   }
 
   /** The record's rows of the log in delivery order, snapshots too. */
   entriesOfRecord(ref: number, limit = ALL): LogEntry[] {
-    return this.#rowsOfRecord(ref, limit).map((row) => this.#toEntry(row))
+    return this.#rowsOfRecord(ref, limit).map((row) => {
+      const [seq, node, sequenceNumber, record, collection, kind, scope] = row
+      const wireJson = wireJsonOf(row)
+      return this.#toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
+    })
   }
 
   /** The row that a record is named after is not in the index of records. */
@@ -312,9 +321,7 @@ export class SqliteLog {
       .map((row) => parseWireJson(row as EntryRow)) // undefined has no kind
   }
 
-  #toEntry(row: EntryRow): LogEntry {
-    const [seq, node, sequenceNumber, , collection, kind, scope] = row
-    const wireJson = wireJsonOf(row)
+  #toEntry({ seq, node, sequenceNumber, collection, kind, scope, wireJson }: ChecksummedRow): LogEntry {
     return {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
@@ -373,7 +380,14 @@ function prepareStatements(db: SqliteDatabase) {
     insertWriteResult: db.prepare('INSERT INTO _kora_write_results (key, result) VALUES (?, ?)'),
     updateScope: db.prepare('UPDATE _kora_operations SET scope = ?, checksum = ? WHERE seq = ?'),
     entry: entries('WHERE seq = ?'),
-    entriesAfter: entries(`WHERE seq > ? ORDER BY seq ${LIMIT}`),
+    entryText: db
+      .prepare<[number], string>(`SELECT ${ENTRY_TEXT} FROM _kora_operations WHERE seq = ?`)
+      .pluck(),
+    entryTextsAfter: db
+      .prepare<[number, number], string>(
+        `SELECT ${ENTRY_TEXT} FROM _kora_operations WHERE seq > ? ORDER BY seq ${LIMIT}`,
+      )
+      .pluck(),
     laterRowsOfRecord: entries(`WHERE record = ? AND record <> seq ORDER BY seq ${LIMIT}`),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
     operationsAfter: entries(`WHERE seq > ? AND kind = ? ORDER BY seq ${LIMIT}`),
