@@ -341,9 +341,14 @@ export class SqliteLog {
     if (known !== undefined) return known
     if (this.#scopes.size >= MAX_CACHED_SCOPES) this.#scopes.clear()
     const parsed = parseScopeChanges(text)
-    this.#scopes.set(text, parsed)
+    this.#scopes.set(copyOf(text), parsed)
     return parsed
   }
+}
+
+/** A part of a text keeps the whole in memory, which may be a row of the largest size. */
+function copyOf(text: string): string {
+  return Buffer.from(text).toString()
 }
 
 function parseWireJson(row: EntryRow): Operation {

@@ -1,0 +1,35 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect, test } from 'vitest'
+import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { temporaryDirectory } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+
+const ROWS = 400
+const ROW_BYTES = 100_000
+
+/** Bytes of this process's heap that something still refers to. */
+function aliveBytes(): number {
+  setFlagsFromString('--expose-gc')
+  const collect: () => void = runInNewContext('gc')
+  collect()
+  return process.memoryUsage().heapUsed
+}
+
+test('what is remembered of the scopes of rows does not keep the rows in memory', async () => {
+  using directory = temporaryDirectory()
+  const store = createSqliteServerStore({ filename: `${directory.path}/store.db`, durability: 'normal' })
+  await store.trackScopeField('notes', 'owner', { isGranted: true })
+  const author = new OperationAuthor('a')
+  for (let n = 0; n < ROWS; n++) {
+    const note = { owner: `the user with number ${n}`, text: 'x'.repeat(ROW_BYTES) }
+    await appendAll(store, [author.insert(`note ${n}`, note, { collection: 'notes' })])
+  }
+  const before = aliveBytes()
+
+  const countRead = async (): Promise<number> => (await store.readLog(0, ROWS, 1e9)).entries.length
+  expect(await countRead()).toBe(ROWS)
+
+  expect(aliveBytes() - before).toBeLessThan((ROWS * ROW_BYTES) / 4)
+  await store.close()
+})
