@@ -76,7 +76,7 @@ export class SqliteServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #watch: CommitWatch
   readonly #isReadOnly: boolean
-  /** Several statements see one moment beside another process. Made once: that costs more than most reads. */
+  /** Several statements see one moment beside another process. Made once: that takes as long as a short read. */
   readonly #inOneMoment: (action: () => unknown) => unknown
   #isClosed = false
 
