@@ -96,9 +96,11 @@ export function encodeDeliveryFrame(
     return encodeFrame({ type: 'operation-batch', ...header, operations }, format)
   }
   const { messageId, ...rest } = header
-  const start = `{"type":"operation-batch","messageId":${JSON.stringify(messageId)},"operations":[`
-  const end = `],${JSON.stringify(rest).slice(1)}`
-  return { isBinary: false, bytes: Buffer.from(start + wireJsons.join(',') + end) }
+  // Joined in one go: put together from parts, all of it would be copied once more.
+  const texts = wireJsons.length === 0 ? [''] : wireJsons.slice()
+  texts[0] = `{"type":"operation-batch","messageId":${JSON.stringify(messageId)},"operations":[${texts[0]}`
+  texts[texts.length - 1] += `],${JSON.stringify(rest).slice(1)}`
+  return { isBinary: false, bytes: Buffer.from(texts.join(',')) }
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

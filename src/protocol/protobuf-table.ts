@@ -1,5 +1,9 @@
-import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import type { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import { lazyRequire } from '../core/lazy-require.ts'
 import { protocolError } from './message-reader.ts'
+
+/** Most clients speak JSON. */
+const wire = lazyRequire<typeof import('@bufbuild/protobuf/wire')>('@bufbuild/protobuf/wire')
 
 /** One message of the .proto file, as the generator writes it down. */
 export interface ProtobufTable {
@@ -25,7 +29,7 @@ export type RepeatBounds = { readonly [field: string]: number }
  * clients write: an empty string is left out unless the field is optional.
  */
 export function encodeProtobuf(table: ProtobufTable, message: object): Uint8Array {
-  const writer = new BinaryWriter()
+  const writer = new (wire().BinaryWriter)()
   writeMessage(writer, table, message)
   return writer.finish()
 }
@@ -38,7 +42,7 @@ export function encodeProtobuf(table: ProtobufTable, message: object): Uint8Arra
  * @throws ProtocolError for bytes that are not such a message, or exceed a bound
  */
 export function decodeProtobuf(table: ProtobufTable, bytes: Uint8Array, bounds: RepeatBounds): object {
-  const reader = new BinaryReader(bytes)
+  const reader = new (wire().BinaryReader)(bytes)
   try {
     return readMessage(reader, table, bytes.length, bounds)
   } catch (error) {
@@ -63,6 +67,7 @@ function writeMessage(writer: BinaryWriter, table: ProtobufTable, message: objec
 
 /** The casts hold because callers pass the types that are generated beside the tables. */
 function writeField(writer: BinaryWriter, { number, kind }: ProtobufField, value: unknown): void {
+  const { WireType } = wire()
   switch (kind) {
     case 'string':
       writer.tag(number, WireType.LengthDelimited).string(value as string)
@@ -122,6 +127,7 @@ function readField(
   wireType: WireType,
   bounds: RepeatBounds,
 ): unknown {
+  const { WireType } = wire()
   const expected = kind === 'string' || typeof kind === 'object' ? WireType.LengthDelimited : WireType.Varint
   if (wireType !== expected)
     throw protocolError(`${table.name}.${name} has wire type ${wireType}, not ${expected}.`)
@@ -150,6 +156,7 @@ function readField(
 
 /** Groups are refused: no version of the protocol had them, and they nest. */
 function skipField(reader: BinaryReader, table: ProtobufTable, number: number, wireType: WireType): void {
+  const { WireType } = wire()
   if (wireType === WireType.StartGroup || wireType === WireType.EndGroup) {
     throw protocolError(`${table.name} has a group (field ${number}), which is not accepted.`)
   }

@@ -18,9 +18,13 @@ export function operationIdOf(wireJson: string): string {
   return wireJson.slice(ID_START, ID_END)
 }
 
-/** The record id of the operation with this wire JSON. */
-export function recordIdOf(wireJson: string): string {
-  const start = wireJson.indexOf(RECORD_ID, ID_END) + RECORD_ID.length
+/**
+ * The record id of the operation with this wire JSON.
+ *
+ * @param namesLength of its node id and collection together, where they are known: the search begins behind them
+ */
+export function recordIdOf(wireJson: string, namesLength = 0): string {
+  const start = wireJson.indexOf(RECORD_ID, ID_END + namesLength) + RECORD_ID.length
   const end = wireJson.indexOf('"', start)
   const text = wireJson.slice(start, end)
   return text.includes('\\') ? (JSON.parse(wireJson) as Operation).recordId : text // a stored text is an operation

@@ -11,12 +11,22 @@ export interface CatchUpBatch {
 }
 
 /**
- * As far as one stream may be ahead of its client. More would outlive the young heap, whose
- * collection frees what is sent at once; 4 MB took 40 MB of memory and found little more.
+ * As far as one stream may be ahead of another that still finds what it needs: a stream that came first
+ * starts with some 2 MB, and each may be 1 MB ahead of its client. With 1 MB eight clients fell into two
+ * to five groups, with 4 MB now and then into two, each of which read the log anew.
  */
-const MAX_BYTES_OF_VIEW = 1024 * 1024
+const MAX_BYTES_OF_VIEW = 8 * 1024 * 1024
+/** The same where nobody has come by for what was kept the longest. */
+const MIN_BYTES_OF_VIEW = 1024 * 1024
 /** Of all views together; with more of them at once, some share nothing. */
 const MAX_BYTES = 16 * 1024 * 1024
+
+interface KeptBatch extends CatchUpBatch {
+  /** Streams that have sent it, or one of their own in its place. */
+  passedBy: number
+  /** Streams that had left before it was made: nobody waits for them. */
+  readonly leftBefore: number
+}
 
 /** What the frames of all views take. */
 export interface CatchUpBudget {
@@ -28,11 +38,14 @@ export interface CatchUpBudget {
  * side, as after an outage or with a new version of an app, each batch is read and encoded once.
  */
 export class CatchUpFrames {
-  readonly #batches = new Map<string, CatchUpBatch>()
+  readonly #batches = new Map<string, KeptBatch>()
   readonly #making = new Map<string, Promise<void>>()
   readonly #budget: CatchUpBudget
-  #streams = 0
+  /** Those that have left as well. */
+  #joined = 0
+  #left = 0
   #bytes = 0
+  #maxBytes = MAX_BYTES_OF_VIEW
 
   constructor(budget: CatchUpBudget) {
     this.#budget = budget
@@ -40,21 +53,30 @@ export class CatchUpFrames {
 
   /** True while there is anybody to share with. */
   get isShared(): boolean {
-    return this.#streams > 1
+    return this.#joined - this.#left > 1
   }
 
   /** A stream begins to catch up; it says when it ends. */
   join(): void {
-    this.#streams++
+    this.#joined++
   }
 
   leave(): void {
-    this.#streams--
+    this.#left++
     if (!this.isShared) for (const key of this.#batches.keys()) this.#drop(key)
   }
 
   get(key: string): CatchUpBatch | undefined {
     return this.#batches.get(key)
+  }
+
+  /** A stream has sent this batch, or one of its own in its place. Once all have, nobody will ask for it. */
+  notePassed(key: string): void {
+    const batch = this.#batches.get(key)
+    if (batch === undefined) return
+    batch.passedBy++
+    this.#maxBytes = MAX_BYTES_OF_VIEW
+    if (batch.passedBy === this.#joined - batch.leftBefore) this.#drop(key)
   }
 
   /** Resolves when the stream that is about to make this batch has made it; null: nobody is. */
@@ -75,13 +97,23 @@ export class CatchUpFrames {
     return making
   }
 
+  /** A stream has made this batch, and sent it. */
   add(key: string, batch: CatchUpBatch): void {
-    if (!this.isShared || this.#batches.has(key)) return
-    this.#batches.set(key, batch)
+    if (this.#batches.has(key)) {
+      this.notePassed(key)
+      return
+    }
+    if (!this.isShared) return
+    this.#batches.set(key, { ...batch, passedBy: 1, leftBefore: this.#left })
     this.#count(batch.frame.bytes.byteLength)
-    for (const oldest of this.#batches.keys()) {
-      if (this.#bytes <= MAX_BYTES_OF_VIEW && this.#budget.bytes <= MAX_BYTES) return
-      this.#drop(oldest)
+    this.#makeRoom()
+  }
+
+  #makeRoom(): void {
+    for (const [key, { passedBy }] of this.#batches) {
+      if (this.#bytes <= this.#maxBytes && this.#budget.bytes <= MAX_BYTES) return
+      this.#drop(key)
+      if (passedBy === 1) this.#maxBytes = MIN_BYTES_OF_VIEW
     }
   }
 

@@ -300,10 +300,11 @@ export class DeliveryStream {
     this.#moveTo(max, entries)
     if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
       const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
-      if (isShareable && sharedKey !== null) {
+      const isOver = this.#isStopped // by what sending has led to
+      if (sharedKey !== null && !isOver && isShareable) {
         const batch = { frame, max, entryCount: entries.length, authors: authorsOf(entries) }
         view.catchUpFrames.add(sharedKey, batch)
-      }
+      } else if (sharedKey !== null && !isOver) view.catchUpFrames.notePassed(sharedKey)
     }
     if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
   }
@@ -326,9 +327,10 @@ export class DeliveryStream {
   #sendShared(key: string): boolean {
     const { view, nodeId, ownSequence } = this.#options
     const batch = view.catchUpFrames.get(key)
-    if (batch === undefined || (batch.authors.get(nodeId) ?? Number.POSITIVE_INFINITY) <= ownSequence) {
-      return false
-    }
+    if (batch === undefined) return false
+    const ownLowest = batch.authors.get(nodeId)
+    if (ownLowest !== undefined && ownLowest <= ownSequence) return false
+    view.catchUpFrames.notePassed(key)
     this.#batchIndex++
     this.#scannedTo = batch.max
     this.#sendFrame(batch.frame, batch.max, batch.entryCount)

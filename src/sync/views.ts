@@ -131,10 +131,12 @@ export class Views {
   publish(entries: readonly LogEntry[]): void {
     const advanced = new Set<SharedView>()
     for (const entry of entries) {
-      for (const shared of this.#index.candidates(entry.collection, (field) => keyAfter(entry, field))) {
-        if (!isVisible(entry, shared.view)) continue
-        shared.add(entry)
-        advanced.add(shared)
+      for (const views of this.#index.candidates(entry.collection, (field) => keyAfter(entry, field))) {
+        for (const shared of views) {
+          if (!isVisible(entry, shared.view)) continue
+          shared.add(entry)
+          advanced.add(shared)
+        }
       }
     }
     for (const shared of advanced) for (const reader of shared.readers) reader.onViewAdvanced()

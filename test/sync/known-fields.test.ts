@@ -5,7 +5,7 @@ import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
-import { withoutUnknownFields } from '../../src/sync/known-fields.ts'
+import { FieldNames, withoutUnknownFields } from '../../src/sync/known-fields.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
@@ -13,7 +13,7 @@ import { settle } from '../support/simulated-runtime.ts'
 import { operation, operations } from '../support/wire-operations.ts'
 
 describe('withoutUnknownFields', () => {
-  const fields = new Set(['title', 'done', 'tags'])
+  const fields = new FieldNames(['title', 'done', 'tags'])
   const read = (changes: Partial<Operation>) =>
     JSON.parse(withoutUnknownFields(operationToWireJson(operation(changes)), fields)) as Operation
 
@@ -44,6 +44,7 @@ describe('withoutUnknownFields', () => {
   const whole: { [name: string]: Partial<Operation> } = {
     'plain values': { data: { title: '', done: true }, previousData: { title: 'a, {b} [c]', done: null } },
     'texts with quotes and backslashes': { data: { title: 'say "x":1,', tags: ['\\'], done: 'ends in \\' } },
+    'a text of several lines': { data: { title: 'one\ntwo' } },
     'a name of an unknown field in a value': { data: { tags: [{ color: 1 }], title: '","color":1' } },
     'a deletion': { type: 'delete', data: null, previousData: null },
     'an encrypted payload': { data: { __kora_e2e_encrypted: true, ciphertext: 'x' } },
@@ -70,6 +71,30 @@ describe('withoutUnknownFields', () => {
     expect(left.filter((field) => !fields.has(field))).toEqual([])
   })
 
+  test.each([
+    ['a name begins another', ['a', 'ab', 'abc']],
+    ['there are very many', Array.from({ length: 1500 }, (_, n) => `field${n}`)],
+    ['there are none', []],
+  ])('takes out what is not known where %s', (_, names) => {
+    const made = operation({
+      data: { ...Object.fromEntries(names.map((name) => [name, 1])), abcd: 2, '': 3 },
+    })
+    const kept = JSON.parse(
+      withoutUnknownFields(operationToWireJson(made), new FieldNames(names)),
+    ) as Operation
+
+    expect(Object.keys(kept.data ?? {})).toEqual(names)
+  })
+
+  test('takes out what stands behind a long text', () => {
+    const title = `${'"\\'.repeat(50_000)}${'x'.repeat(100_000)}`
+
+    expect(read({ data: { title, color: 1 } }).data).toEqual({ title })
+    expect(read({ data: { title: 'x'.repeat(250_000), color: 1 } }).data).toEqual({
+      title: 'x'.repeat(250_000),
+    })
+  })
+
   test('keeps exactly the known fields of any operation, and everything else as it was', () => {
     const names = ({ data, previousData, atomicOps }: Operation) =>
       [data, previousData, atomicOps].flatMap((values) => Object.keys(values ?? {}))
@@ -81,7 +106,8 @@ describe('withoutUnknownFields', () => {
         const { atomicOps, ...rest } = made
         const atomics = pick(atomicOps ?? {})
 
-        expect(JSON.parse(withoutUnknownFields(operationToWireJson(made), known))).toEqual({
+        const fieldNames = new FieldNames([...known])
+        expect(JSON.parse(withoutUnknownFields(operationToWireJson(made), fieldNames))).toEqual({
           ...rest,
           data: made.data && pick(made.data),
           previousData: made.previousData && pick(made.previousData),

@@ -122,9 +122,7 @@ describe('a server killed under load loses nothing that it acknowledged', () => 
       for (let round = 0; round < ROUNDS; round++) {
         await using load = await Load.start()
         const { directory } = load.daemon
-        readyMs.push(
-          ...(await load.killOften(sized(4, 20), () => expect(integrityAfterKill(directory)).toBe('ok'))),
-        )
+        readyMs.push(...(await load.killOften(20, () => expect(integrityAfterKill(directory)).toBe('ok'))))
         const total = await load.finish()
         operations += total
 
@@ -148,7 +146,7 @@ describe('a server killed under load loses nothing that it acknowledged', () => 
         await using database = await openTestDatabase()
         const { connectionString } = database
         await using load = await Load.start({ DATABASE_URL: connectionString })
-        readyMs.push(...(await load.killOften(sized(2, 10))))
+        readyMs.push(...(await load.killOften(10)))
         const total = await load.finish()
         operations += total
 

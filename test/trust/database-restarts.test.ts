@@ -4,7 +4,7 @@ import { ADMIN_TOKEN, findHealthLies, untilReady } from '../support/health.ts'
 import { PostgresServer } from '../support/postgres.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const RESTARTS = sized(3, 20)
+const RESTARTS = sized(4, 20)
 const LIFE_MS = sized(700, 3000)
 const DEATH_MS = 800
 const NOTICE_MS = 15_000

@@ -9,7 +9,7 @@ import { openTcpProxy } from '../support/tcp-proxy.ts'
 import { schemaFile, todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const LOAD_MS = sized(12_000, 600_000)
+const LOAD_MS = sized(30_000, 600_000)
 const CUT_INTERVAL_MS = sized(1500, 5000)
 const CALM_MS = 10_000
 const BUSY_MACHINE_MS = sized(20_000, 0) // on top of what is promised, where other tests run beside

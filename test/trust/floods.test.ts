@@ -9,7 +9,7 @@ import { exchange } from '../support/raw-http.ts'
 import { type SocketClient, startSocketServer } from '../support/socket-client.ts'
 import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const SILENT = sized(400, 20_000)
+const SILENT = sized(2000, 20_000)
 const WAVE = 200
 const FRAGMENTS = sized(20_000, 200_000)
 const LISTENERS = sized(30, 200)

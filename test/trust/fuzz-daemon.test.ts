@@ -11,8 +11,8 @@ import { handshakeOf, seedOf } from '../support/socket-client.ts'
 import { schemaFile, todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const FRAMES = sized(2000, 50_000)
-const REQUESTS = sized(3000, 200_000)
+const FRAMES = sized(10_000, 100_000)
+const REQUESTS = sized(20_000, 200_000)
 const AT_ONCE = 40
 const MAX_RSS_BYTES = 256 * 1024 * 1024
 /** What a bystander may have to wait on a machine that is busy with the attack itself. */

@@ -8,7 +8,7 @@ import { startDaemon } from '../support/daemon.ts'
 import { handshakeOf } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const CONNECTIONS = sized(300, 10_000)
+const CONNECTIONS = sized(1000, 10_000)
 const WARM_UP = 50 // what the first connections load is not theirs
 
 /** A WebSocket server that does nothing, as a process of its own. */

@@ -14,7 +14,7 @@ import { schemaFile, todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const RECORDS = 3000
-const KILLS = sized(2, 34) // of each command
+const KILLS = sized(3, 34) // of each command
 const MAX_LIFE_MS = 1500
 /** Some of the time that it takes to write the rows of all records. */
 const MAX_WORK_MS = 150

@@ -18,7 +18,7 @@ import { simulatedRuntime } from '../support/simulated-runtime.ts'
 import { seedOf } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const HISTORIES = sized(200, 10_000)
+const HISTORIES = sized(1000, 10_000)
 const STARTED_AT = 1_750_000_000_000
 
 /** A field of every kind, and rules that refuse: what is stored in its own way by each store. */

@@ -6,6 +6,7 @@ import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { BatchIntegrity, type ExpectedChange } from '../integrity/batch-integrity.ts'
+import { rulesOf } from '../integrity/integrity-rules.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
@@ -68,7 +69,7 @@ export function* planAppend(
 ): Loading<AppendPlan> {
   const overlay = new BatchOverlay(yield firstLoad(requests))
   const batch: Batch = { overlay, integrity: new BatchIntegrity(overlay, context), context }
-  yield* batch.integrity.prepare(expectedChanges(requests, overlay))
+  yield* batch.integrity.prepare(expectedChanges(requests, batch))
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
@@ -153,7 +154,7 @@ function applyChange(
   const entry: PlannedEntry = { kind: 'operation', operation, wireJson, record, scopeChanges }
   overlay.apply(entry, after)
   integrity.note(record, before, after)
-  overlay.entries.push(...planSnapshots(entry, after, context))
+  if (gainsViews(scopeChanges)) overlay.entries.push(...planSnapshots(entry, after, context))
 }
 
 /**
@@ -224,7 +225,6 @@ function refusePurged({ collection, recordId }: Operation, { newest }: RecordSta
 /** The record as a whole, for the views that the operation brings it into. */
 function planSnapshots(moving: PlannedEntry, state: RecordState, context: AppendContext): PlannedEntry[] {
   const { operation, record, scopeChanges } = moving
-  if (!gainsViews(scopeChanges)) return []
   return snapshotEntries(record, { state, scopeChanges, schemaVersion: operation.schemaVersion }, context)
 }
 
@@ -252,13 +252,15 @@ export function snapshotEntries(
   }))
 }
 
-/** What the batch is about to change: what is stored already changes nothing. */
+/** What the batch is about to change where the schema has rules: what is stored already changes nothing. */
 function expectedChanges(
   requests: readonly (AppendRequest | ServerWrite)[],
-  overlay: BatchOverlay,
+  { overlay, context }: Batch,
 ): ExpectedChange[] {
   const changes: ExpectedChange[] = []
   for (const request of requests) {
+    const change = isServerWrite(request) ? request : request.operation
+    if (rulesOf(context.schema, change.collection) === null) continue
     if (isServerWrite(request)) changes.push(request)
     else if (request.isHistory !== true && overlay.findOperation(request.operation.id) === undefined)
       changes.push(request.operation)

@@ -321,15 +321,25 @@ export class SqliteLog {
       .map((row) => parseWireJson(row as EntryRow)) // undefined has no kind
   }
 
-  #toEntry({ seq, node, sequenceNumber, collection, kind, scope, wireJson }: ChecksummedRow): LogEntry {
+  #toEntry({
+    seq,
+    node,
+    sequenceNumber,
+    collection: number,
+    kind,
+    scope,
+    wireJson,
+  }: ChecksummedRow): LogEntry {
+    const nodeId = this.#nodeNames.nameOf(node)
+    const collection = this.#collections.nameOf(number)
     return {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
       operationId: operationIdOf(wireJson),
-      nodeId: this.#nodeNames.nameOf(node),
+      nodeId,
       sequenceNumber,
-      collection: this.#collections.nameOf(collection),
-      recordId: recordIdOf(wireJson),
+      collection,
+      recordId: recordIdOf(wireJson, nodeId.length + collection.length),
       wireJson,
       scopeChanges: this.#parseScope(scope),
     }

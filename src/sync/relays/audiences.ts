@@ -62,8 +62,8 @@ export class Audiences {
   /** Those who see a record with these values. */
   *seeing(collection: string, values: FieldValues): Iterable<Audience> {
     const keyOf = (field: string) => scopeKeyOf(ownValue(values, field))
-    for (const audience of this.#index.candidates(collection, keyOf)) {
-      if (showsRecord(collection, values, audience.view)) yield audience
+    for (const audiences of this.#index.candidates(collection, keyOf)) {
+      for (const audience of audiences) if (showsRecord(collection, values, audience.view)) yield audience
     }
   }
 

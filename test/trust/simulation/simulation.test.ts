@@ -5,16 +5,16 @@ import { createScenario } from './scenario.ts'
 import { shrink, simulate, simulateSeed } from './simulate.ts'
 
 /*
- *   npx vitest run test/trust/simulation                        200 seeds, or 30 s of them
+ *   npx vitest run test/trust/simulation                        500 seeds, or 60 s of them
  *   SIMULATION_SEEDS=5000 SIMULATION_FIRST=1000 npx vitest …    as many, from there on
  *   SIMULATION_SEED=415 SIMULATION_TRACE=1 npx vitest …         one, with every message of the smallest run
  */
 const { SIMULATION_SEED, SIMULATION_SEEDS, SIMULATION_FIRST, SIMULATION_SECONDS, SIMULATION_TRACE } =
   process.env
-const SEEDS = Number(SIMULATION_SEEDS ?? sized(200, 10_000))
+const SEEDS = Number(SIMULATION_SEEDS ?? sized(500, 10_000))
 const FIRST = Number(SIMULATION_FIRST ?? 1)
 const MAX_MS =
-  1000 * Number(SIMULATION_SECONDS ?? (SIMULATION_SEEDS === undefined ? sized(30, 36_000) : 36_000))
+  1000 * Number(SIMULATION_SECONDS ?? (SIMULATION_SEEDS === undefined ? sized(60, 36_000) : 36_000))
 
 /**
  * Seeds that once found a mistake, and what it was. A change of what is drawn from a seed makes another
