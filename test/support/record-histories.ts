@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { Doc, encodeStateAsUpdate } from 'yjs'
 import type { AtomicOp, FieldValues, JsonValue, Operation, OperationType } from '../../src/core/operation.ts'
 import { encodeBytes } from '../../src/core/record/binary-values.ts'
+import './prepare-rich-text.ts'
 import { buildCollection, buildField, buildOperation } from './core-builders.ts'
 
 /** A collection with a field for every way in which fields are folded. */

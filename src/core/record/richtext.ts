@@ -1,8 +1,25 @@
-import { applyUpdate, Doc, decodeUpdate, encodeStateAsUpdate } from 'yjs'
+import type { Doc } from 'yjs'
 import { deepEqual } from '../deep-equal.ts'
+import { lazyRequire } from '../lazy-require.ts'
 import type { JsonValue } from '../operation.ts'
+import type { SchemaDefinition } from '../schema/types.ts'
 import { decodeBytes, encodeBytes } from './binary-values.ts'
 import type { ThreeWay } from './map-merge.ts'
+
+type Yjs = typeof import('yjs')
+
+/** Where nothing was prepared, as in a command that only reads. */
+const requireYjs = lazyRequire<Yjs>('yjs')
+let imported: Yjs | null = null
+
+/**
+ * Loads Yjs where the schema has a rich text: 4 MB of memory that most apps need not spend. What is imported is
+ * the instance that the application may have as well; a second one warns on the console.
+ */
+export async function prepareRichText({ collections }: SchemaDefinition): Promise<void> {
+  const fields = Object.values(collections).flatMap((collection) => Object.values(collection.fields))
+  if (fields.some(({ kind }) => kind === 'richtext')) imported ??= await import('yjs')
+}
 
 /** The shared type of a Yjs document in which clients keep a field's text. */
 const CONTENT = 'content'
@@ -17,8 +34,9 @@ export function mergeRichTexts({ base, local, remote, isRemoteLater }: ThreeWay)
   if (isEmpty(local) && isEmpty(remote)) return later
   if (!isMergeable(local) || !isMergeable(remote)) return later
   const updates = [base, local, remote].map(decodeBytes).filter((bytes) => bytes !== null)
+  const yjs = imported ?? requireYjs() // a failure to load it is not for the catch below
   try {
-    return encodeBytes(encodeStateAsUpdate(loadDocument(updates)))
+    return encodeBytes(yjs.encodeStateAsUpdate(loadDocument(yjs, updates)))
   } catch {
     return later
   }
@@ -40,8 +58,9 @@ export function readRichText(value: JsonValue | undefined): string | null {
 
 /** The text of an encoded document; null when it cannot be read. */
 export function readRichTextBytes(bytes: Uint8Array): string | null {
+  const yjs = imported ?? requireYjs()
   try {
-    return loadDocument([bytes]).getText(CONTENT).toString()
+    return loadDocument(yjs, [bytes]).getText(CONTENT).toString()
   } catch {
     return null // not a Yjs document, or one whose content is no text
   }
@@ -53,7 +72,7 @@ export function readRichTextBytes(bytes: Uint8Array): string | null {
  *
  * @throws Error of whatever kind when the bytes are no Yjs update
  */
-function loadDocument(updates: readonly Uint8Array[]): Doc {
+function loadDocument({ Doc, applyUpdate, decodeUpdate }: Yjs, updates: readonly Uint8Array[]): Doc {
   const document = new Doc()
   for (const update of updates) {
     decodeUpdate(update)

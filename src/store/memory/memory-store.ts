@@ -2,6 +2,7 @@ import { blobRefsOf } from '../../core/blob-ref.ts'
 import { StoreError } from '../../core/errors.ts'
 import type { JsonValue, Operation } from '../../core/operation.ts'
 import { replayRecord } from '../../core/record/fold.ts'
+import { prepareRichText } from '../../core/record/richtext.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
@@ -86,6 +87,7 @@ export class MemoryServerStore implements ServerStore {
   async setSchema(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
     this.#assertOpen()
     const next = parseSchema(schema)
+    await prepareRichText(next)
     const plan = planSchemaChange(this.#materialized, next)
     assertNothingRefused(plan)
     this.#schema = withOtherVersions(next, plan.materialized)
@@ -102,6 +104,7 @@ export class MemoryServerStore implements ServerStore {
   async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
     this.#assertOpen()
     const next = parseSchema(schema)
+    await prepareRichText(next)
     const plan = planSchemaChange(this.#materialized, next)
     assertNothingRefused(plan)
     return {

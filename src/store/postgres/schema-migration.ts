@@ -1,4 +1,5 @@
 import { replayRecord } from '../../core/record/fold.ts'
+import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
@@ -49,6 +50,7 @@ export class SchemaMigration {
   async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
     const core = this.#core
     const next = parseSchema(schema)
+    await prepareRichText(next)
     if (!(await this.#isDone(next)) && !(await this.#isOutrun(next))) await this.#change(next, options)
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
     core.schema = withOtherVersions(next, await this.#recorded(core.db))

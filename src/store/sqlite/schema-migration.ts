@@ -1,4 +1,5 @@
 import { replayRecord } from '../../core/record/fold.ts'
+import { prepareRichText } from '../../core/record/richtext.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
@@ -48,6 +49,7 @@ export class SchemaMigration {
 
   async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
     const next = parseSchema(schema)
+    await prepareRichText(next)
     if (!this.#isUpToDate(next)) {
       await this.#core.writes.run(() => this.#changeTables(next))
     }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { Doc, encodeStateAsUpdate } from 'yjs'
+import '../../support/prepare-rich-text.ts'
 import type { JsonValue, Operation } from '../../../src/core/operation.ts'
 import { decodeBytes, encodeBytes } from '../../../src/core/record/binary-values.ts'
 import { parseRecordState, serializeRecordState } from '../../../src/core/record/codec.ts'

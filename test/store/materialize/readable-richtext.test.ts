@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import * as Y from 'yjs'
+import '../../support/prepare-rich-text.ts'
 import { readableRichtext } from '../../../src/store/materialize/readable-richtext.ts'
 
 function documentWith(text: string): Uint8Array {
