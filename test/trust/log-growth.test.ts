@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { createSqliteServerStore, type SqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
-import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { type SocketClient, type SocketServer, startSocketServer } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
@@ -61,7 +62,7 @@ class Scene implements AsyncDisposable {
 
   #batch(count: number) {
     return Array.from({ length: count }, () =>
-      this.#author.insert(recordIdOf(`${this.#made++}`), { title: `${this.#made}`, n: this.#made }),
+      this.#author.insert(ascendingId(this.#made++), { title: `${this.#made}`, n: this.#made }),
     )
   }
 
@@ -70,6 +71,16 @@ class Scene implements AsyncDisposable {
     await this.#server[Symbol.asyncDispose]()
     await this.#store.close()
   }
+}
+
+/**
+ * A UUID of version 7, as clients make them for their records: the next is put behind the last in every index.
+ * Random ones are not what this is about: each comes upon a page of its own, whatever a server does.
+ */
+function ascendingId(count: number): string {
+  const time = count.toString(16).padStart(12, '0')
+  const random = createHash('sha256').update(time).digest('hex')
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-8${random.slice(3, 6)}-${random.slice(6, 18)}`
 }
 
 async function openScene(filename: string, operations: number): Promise<Scene> {
