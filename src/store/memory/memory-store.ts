@@ -104,7 +104,6 @@ export class MemoryServerStore implements ServerStore {
   async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
     this.#assertOpen()
     const next = parseSchema(schema)
-    await prepareRichText(next)
     const plan = planSchemaChange(this.#materialized, next)
     assertNothingRefused(plan)
     return {
