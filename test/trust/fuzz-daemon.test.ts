@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { Frame } from '../../src/protocol/frame.ts'
+import { Bystander, type Observation } from '../support/bystander.ts'
 import { type Daemon, startDaemon } from '../support/daemon.ts'
-import { type Device, openDevice } from '../support/device.ts'
 import { mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { mutatedRequest, throwRequest } from '../support/fuzz/requests.ts'
 import { handshakeOf, seedOf } from '../support/socket-client.ts'
-import { schemaFile, todoSchema } from '../support/todo-app.ts'
+import { schemaFile } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const FRAMES = sized(10_000, 100_000)
@@ -54,8 +54,7 @@ async function repeatedly(count: number, attack: () => Promise<void>): Promise<v
 
 describe('the daemon', () => {
   let daemon: Daemon
-  let device: Device
-  const waitsMs: number[] = []
+  let bystander: Bystander
 
   beforeAll(async () => {
     daemon = await startDaemon({
@@ -65,42 +64,26 @@ describe('the daemon', () => {
         'kora.config.json': JSON.stringify(CONFIG),
       },
     })
-    device = await openDevice({ url: daemon.url, schema: todoSchema, token: BYSTANDER })
+    bystander = await Bystander.start({ url: daemon.url, token: BYSTANDER, maxWaitMs: MAX_WAIT_MS })
   })
 
   afterAll(async () => {
-    await device.close()
+    await bystander[Symbol.asyncDispose]()
     await daemon[Symbol.asyncDispose]()
   })
 
-  /** A device that writes all the while, and is answered. */
-  async function whileWriting(attack: () => Promise<void>): Promise<void> {
-    let isDone = false
-    const writing = (async () => {
-      while (!isDone) {
-        const sentAt = performance.now()
-        device.insert('todos', { title: 'bystander', userId: 'ada' })
-        await device.synced(MAX_WAIT_MS)
-        waitsMs.push(performance.now() - sentAt)
-        await new Promise((resolve) => setTimeout(resolve, 20))
-      }
-    })()
-    await Promise.all([writing, attack().finally(() => (isDone = true))])
-  }
-
-  function expectUnharmed(pid: number) {
+  function expectUnharmed(pid: number, { waitsMs, closes }: Observation) {
     const status = readFileSync(`/proc/${daemon.pid}/status`, 'utf8')
     const rssBytes = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024
     const peakBytes = Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024
-    waitsMs.sort((a, b) => a - b)
-    const waitMs = Math.round(waitsMs[Math.floor(waitsMs.length * 0.99)] ?? 0)
-    waitsMs.length = 0
+    const sorted = [...waitsMs].sort((a, b) => a - b)
+    const waitMs = Math.round(sorted[Math.floor(sorted.length * 0.99)] ?? Number.POSITIVE_INFINITY)
 
     expect(daemon.pid).toBe(pid)
     expect(daemon.log.filter(({ level }) => level === 'error')).toEqual([])
     expect(rssBytes).toBeLessThan(MAX_RSS_BYTES)
     expect(waitMs).toBeLessThan(MAX_WAIT_MS)
-    expect(device.journal.of('closed')).toEqual([])
+    expect(closes).toBe(0)
     return {
       'RSS, MiB': Math.round(rssBytes / 2 ** 20),
       'peak RSS, MiB': Math.round(peakBytes / 2 ** 20),
@@ -115,9 +98,11 @@ describe('the daemon', () => {
       const mutator = new Mutator(seed)
       const { pid } = daemon
 
-      await whileWriting(() => repeatedly(FRAMES / 4, () => throwFrames(daemon.url, mutator)))
+      const observation = await bystander.during(() =>
+        repeatedly(FRAMES / 4, () => throwFrames(daemon.url, mutator)),
+      )
 
-      const figures = expectUnharmed(pid)
+      const figures = expectUnharmed(pid, observation)
       reportFigures('mutated frames, over sockets', { frames: FRAMES, exits: 0, ...figures, seed })
     },
     timeoutMs(60_000),
@@ -131,11 +116,11 @@ describe('the daemon', () => {
       const { pid } = daemon
       const port = Number(new URL(daemon.url).port)
 
-      await whileWriting(() =>
+      const observation = await bystander.during(() =>
         repeatedly(REQUESTS / 2, () => throwRequest(port, mutatedRequest(mutator), mutator)),
       )
 
-      const figures = expectUnharmed(pid)
+      const figures = expectUnharmed(pid, observation)
       reportFigures('raw requests', { requests: REQUESTS, exits: 0, ...figures, seed })
       expect((await fetch(`${daemon.httpUrl}/ready`)).status).toBe(200)
     },
