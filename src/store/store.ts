@@ -77,15 +77,19 @@ export interface UnmetCondition {
   readonly actual: JsonValue
 }
 
-/** One row of the log as it is delivered. */
-export interface LogEntry extends Visibility {
+/** What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for. */
+export interface DeliveredEntry extends Visibility {
   /** Position in commit order; 1, 2, 3… */
   readonly deliverySequence: number
-  readonly operationId: string
   readonly nodeId: string
   readonly sequenceNumber: number
-  readonly recordId: string
   readonly wireJson: string
+}
+
+/** One row of the log. */
+export interface LogEntry extends DeliveredEntry {
+  readonly operationId: string
+  readonly recordId: string
 }
 
 export type AppendResult =
@@ -115,9 +119,9 @@ export interface DeliveryQuery {
   readonly maxBytes: number
 }
 
-export interface DeliveryPage {
+export interface DeliveryPage<Entry extends DeliveredEntry = LogEntry> {
   /** The visible entries, ascending. */
-  readonly entries: readonly LogEntry[]
+  readonly entries: readonly Entry[]
   /** Every visible entry up to here is in `entries`; the next page starts after it. */
   readonly scannedTo: number
   /** True when `scannedTo` was the end of the log at the time of reading. */
@@ -240,11 +244,11 @@ export interface ServerStore
   ): Promise<{ deliverySequence: number; operation: Operation }[]>
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
-  readDelivery(query: DeliveryQuery): Promise<DeliveryPage>
+  readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>
   /** Every entry of the log above `after`, snapshots too, whoever may see it. */
   readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage>
   /** Visible entries that the vector does not cover, in delivery order: for clients without watermark. */
-  readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage>
+  readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>
   /**
    * Makes the field of the collection one that visibility can be decided by, and indexes it; for
    * existing operations too. Idempotent. Without a field: indexes the collection as a whole.

@@ -1,6 +1,7 @@
 import type { FieldValues, Operation } from '../core/operation.ts'
 import type { View } from '../core/view.ts'
-import type { LogEntry } from '../store/store.ts'
+import { recordIdOf } from '../protocol/wire-identity.ts'
+import type { DeliveredEntry } from '../store/store.ts'
 
 /**
  * How many of the entries may go into one batch.
@@ -12,13 +13,13 @@ import type { LogEntry } from '../store/store.ts'
  *
  * @see docs/protocol.md, "Scopes"
  */
-export function batchLength(entries: readonly LogEntry[], view: View): number {
+export function batchLength(entries: readonly DeliveredEntry[], view: View): number {
   if (!view.isSelective || entries.every(isInsert)) return entries.length
   const inserted = new Set<string>()
   for (const [index, entry] of entries.entries()) {
     const fields = filteredFields(entry.collection, view)
     if (fields.length === 0) continue
-    const record = `${entry.collection}\u0000${entry.recordId}`
+    const record = `${entry.collection}\u0000${recordIdOf(entry.wireJson)}`
     if (isInsert(entry)) inserted.add(record)
     else if (inserted.has(record) && !namesFields(entry, fields)) return index
   }
@@ -34,12 +35,12 @@ function filteredFields(collection: string, view: View): readonly string[] {
 }
 
 /** Told by the text, which is ours and has its properties in a fixed order: parsing it all would cost more. */
-function isInsert({ wireJson }: LogEntry): boolean {
+function isInsert({ wireJson }: DeliveredEntry): boolean {
   const start = wireJson.indexOf('","type":"')
   return wireJson.startsWith('insert', start + '","type":"'.length)
 }
 
-function namesFields({ wireJson }: LogEntry, fields: readonly string[]): boolean {
+function namesFields({ wireJson }: DeliveredEntry, fields: readonly string[]): boolean {
   const { data, previousData } = JSON.parse(wireJson) as Operation // written by us
   return fields.every((field) => hasField(data, field) || hasField(previousData, field))
 }

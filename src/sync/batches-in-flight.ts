@@ -27,6 +27,15 @@ export class BatchesInFlight {
     return this.#bytes >= WINDOW_BYTES || this.#batches.length >= WINDOW_BATCHES
   }
 
+  /** How many more batches like these about fit, at least 1. */
+  get room(): number {
+    const count = this.#batches.length
+    if (count === 0) return WINDOW_BATCHES
+    const bytesEach = this.#bytes / count
+    const fitting = Math.floor((WINDOW_BYTES - this.#bytes) / bytesEach)
+    return Math.max(1, Math.min(fitting, WINDOW_BATCHES - count))
+  }
+
   add(batch: BatchInFlight): void {
     this.#batches.push(batch)
     this.#bytes += batch.bytes

@@ -2,7 +2,7 @@ import type { Runtime } from '../core/runtime.ts'
 import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage, WireFormat } from '../protocol/messages.ts'
-import type { LogEntry, ServerStore } from '../store/store.ts'
+import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
 import { BatchesInFlight, batchId } from './batches-in-flight.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
@@ -47,6 +47,8 @@ export const RESEND_AFTER_MS = 15_000
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
 const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
+/** Batches that are read at once: a page costs what reading four operations does, and holds the event loop for its length. */
+const MAX_BATCHES_PER_PAGE = 5
 const MAX_SHARED_FRAMES = 64 // two for each of 32 positions: sessions at more have little to share
 
 /**
@@ -230,16 +232,16 @@ export class DeliveryStream {
 
   /** What of a batch up to `end` is sent at once where it is sent again: as much as was the first time. */
   #cut(
-    entries: readonly LogEntry[],
+    entries: readonly DeliveredEntry[],
     end: number,
-  ): { readonly visible: readonly LogEntry[]; readonly max: number } {
+  ): { readonly visible: readonly DeliveredEntry[]; readonly max: number } {
     const cut = this.#cuts[0] ?? Number.POSITIVE_INFINITY
     if (end <= cut) return { visible: entries, max: end }
     return { visible: entries.filter(({ deliverySequence }) => deliverySequence <= cut), max: cut }
   }
 
   /** Everything up to `max` is in `entries`, which are sent next. */
-  #moveTo(max: number, entries: readonly LogEntry[]): void {
+  #moveTo(max: number, entries: readonly DeliveredEntry[]): void {
     this.#scannedTo = max
     if (entries.length > 0) {
       for (const cut of this.#passedCuts.splice(0)) {
@@ -277,22 +279,44 @@ export class DeliveryStream {
     await view.catchUpFrames.make(key, this.#readNextPage(key))
   }
 
-  /** @param sharedKey under which others find the batch; null where it is for this client alone */
+  /** @param sharedKey under which others find the batch; null where what is read is for this client alone */
   async #readNextPage(sharedKey: string | null): Promise<void> {
-    const { store, view, batchSize, initialEnd } = this.#options
+    const { store, view, batchSize } = this.#options
     const generation = this.#generation
+    const batches = sharedKey === null ? this.#batchesPerPage() : 1
     const page = await store.readDelivery({
       after: this.#scannedTo,
       view: view.view,
-      limit: batchSize + 1, // one more tells whether the batch is the last
+      limit: batches * batchSize + 1, // one more tells whether the batch is the last
       maxBytes: MAX_BATCH_BYTES,
     })
-    if (this.#isStopped || generation !== this.#generation) return
-    const length = Math.min(batchSize, batchLength(page.entries, view.view))
-    const fitting = page.entries.slice(0, length)
-    const end = length < page.entries.length ? endOf(fitting) : page.scannedTo
-    const { visible, max } = this.#cut(fitting, end)
-    const hasMore = visible.length < page.entries.length || max < page.scannedTo
+    const { length } = page.entries
+    const isCutOff = length > batches * batchSize
+    let dealtWith = 0
+    // What is left where the window closes is read again: kept, it would be another window for each client.
+    while (!this.#isStopped && generation === this.#generation && (dealtWith === 0 || this.#hasRoom())) {
+      dealtWith += this.#sendFromPage(page, dealtWith, sharedKey)
+      if (dealtWith === length || (isCutOff && dealtWith + batchSize >= length)) return
+    }
+  }
+
+  /** The first pages are small: what comes first is there sooner, and who comes at the same time can share it. */
+  #batchesPerPage(): number {
+    return Math.min(MAX_BATCHES_PER_PAGE, this.#batchIndex + 1, this.#inFlight.room)
+  }
+
+  /**
+   * Sends the next batch of a page.
+   *
+   * @returns how many of the page's entries it holds
+   */
+  #sendFromPage(page: DeliveryPage<DeliveredEntry>, start: number, sharedKey: string | null): number {
+    const { view, batchSize, initialEnd } = this.#options
+    const next = page.entries.slice(start, start + batchSize)
+    const fitting = next.slice(0, batchLength(next, view.view))
+    const isRest = start + fitting.length === page.entries.length
+    const { visible, max } = this.#cut(fitting, isRest ? page.scannedTo : endOf(fitting))
+    const hasMore = !isRest || max < page.scannedTo
     const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
     const entries = this.#withoutOwn(visible)
     const isWhole = entries.length === visible.length
@@ -307,6 +331,7 @@ export class DeliveryStream {
       } else if (sharedKey !== null && !isOver) view.catchUpFrames.notePassed(sharedKey)
     }
     if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
+    return visible.length
   }
 
   // ── what those who catch up side by side are sent alike ────────────────────────────────────
@@ -345,9 +370,9 @@ export class DeliveryStream {
     this.#target.onCaughtUp()
   }
 
-  #withoutOwn(entries: readonly LogEntry[]): readonly LogEntry[] {
+  #withoutOwn(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
     const { nodeId, ownSequence } = this.#options
-    const isKnown = (entry: LogEntry): boolean =>
+    const isKnown = (entry: DeliveredEntry): boolean =>
       entry.nodeId === nodeId &&
       (entry.deliverySequence > this.#initialEnd || entry.sequenceNumber <= ownSequence)
     return entries.some(isKnown) ? entries.filter((entry) => !isKnown(entry)) : entries
@@ -355,7 +380,7 @@ export class DeliveryStream {
 
   /** @param frames where the frame is found or kept, when other sessions are sent the same entries */
   #sendBatch(
-    entries: readonly LogEntry[],
+    entries: readonly DeliveredEntry[],
     { max, isFinal, frames }: { max: number; isFinal: boolean; frames: Map<string, Frame> | null },
   ): Frame {
     const base = this.#chainEnd
@@ -397,7 +422,7 @@ export class DeliveryStream {
   }
 }
 
-function authorsOf(entries: readonly LogEntry[]): ReadonlyMap<string, number> {
+function authorsOf(entries: readonly DeliveredEntry[]): ReadonlyMap<string, number> {
   const lowest = new Map<string, number>()
   for (const { nodeId, sequenceNumber } of entries) {
     const known = lowest.get(nodeId)
@@ -407,6 +432,6 @@ function authorsOf(entries: readonly LogEntry[]): ReadonlyMap<string, number> {
 }
 
 /** The delivery sequence of the last entry. */
-export function endOf(entries: readonly LogEntry[]): number {
+export function endOf(entries: readonly DeliveredEntry[]): number {
   return entries[entries.length - 1]?.deliverySequence ?? 0
 }

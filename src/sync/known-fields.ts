@@ -2,7 +2,7 @@ import type { Operation } from '../core/operation.ts'
 import { isEncryptedPayload } from '../core/record/binary-values.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import { operationToWireJson } from '../protocol/parse-operation.ts'
-import type { LogEntry } from '../store/store.ts'
+import type { DeliveredEntry } from '../store/store.ts'
 
 /**
  * The fields of one version of the schema. A client of that version has no columns for others: it
@@ -76,7 +76,7 @@ function knownFields(
 }
 
 /** The entry's wire JSON as a client with these fields can store it. */
-export function wireJsonFor({ collection, wireJson }: LogEntry, known: KnownFields | null): string {
+export function wireJsonFor({ collection, wireJson }: DeliveredEntry, known: KnownFields | null): string {
   const fields = known?.collections.get(collection) // clients skip a collection that they do not have
   return fields === undefined ? wireJson : withoutUnknownFields(wireJson, fields)
 }

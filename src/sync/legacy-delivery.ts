@@ -7,7 +7,8 @@ import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
-import type { DeliveryPage, LogEntry, ServerStore } from '../store/store.ts'
+import { operationIdOf } from '../protocol/wire-identity.ts'
+import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
 import { type DeliveryTarget, endOf, RESEND_AFTER_MS } from './delivery.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
@@ -43,7 +44,7 @@ const WINDOW_BATCHES = 16
 const SAVE_INTERVAL_MS = 60_000
 
 interface Batch {
-  readonly entries: readonly LogEntry[]
+  readonly entries: readonly DeliveredEntry[]
   readonly isFinal: boolean
   readonly batchIndex: number
   readonly totalBatches?: number
@@ -209,7 +210,7 @@ export class LegacyDelivery {
   }
 
   /** The next visible entries, and up to where there are no others. */
-  async #readLive(): Promise<{ found: readonly LogEntry[]; end: number }> {
+  async #readLive(): Promise<{ found: readonly DeliveredEntry[]; end: number }> {
     const { feed, view, store, batchSize } = this.#options
     if (view.covers(this.#sentTo)) {
       const { entries, isAll } = view.entriesAfter(this.#sentTo, batchSize, MAX_BATCH_BYTES)
@@ -248,7 +249,7 @@ export class LegacyDelivery {
    * What the client has read of an earlier delta its vector covers, or it takes it for duplicates:
    * its cursor leaves nothing out, because what was stored since may sort before it.
    */
-  *#sortedBatches(entries: readonly LogEntry[], end: number): Generator<Batch, void> {
+  *#sortedBatches(entries: readonly DeliveredEntry[], end: number): Generator<Batch, void> {
     const { deltaCursor } = this.#options
     const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
     const batches = this.#cut(sortEntries(entries))
@@ -262,15 +263,17 @@ export class LegacyDelivery {
         isFinal: index === totalBatches - 1,
         batchIndex: last === undefined ? (cursor?.batchIndex ?? 0) : index,
         totalBatches,
-        ...(last && { cursor: encodeDeltaCursor({ lastOperationId: last.operationId, batchIndex: index }) }),
+        ...(last && {
+          cursor: encodeDeltaCursor({ lastOperationId: operationIdOf(last.wireJson), batchIndex: index }),
+        }),
         position: positions[index] ?? end,
       }
     }
   }
 
-  #cut(entries: readonly LogEntry[]): (readonly LogEntry[])[] {
+  #cut(entries: readonly DeliveredEntry[]): (readonly DeliveredEntry[])[] {
     const { batchSize, view } = this.#options
-    const batches: (readonly LogEntry[])[] = []
+    const batches: (readonly DeliveredEntry[])[] = []
     for (let start = 0; start < entries.length; ) {
       const next = entries.slice(start, start + batchSize)
       const batch = next.slice(0, batchLength(next, view.view))
@@ -298,7 +301,7 @@ export class LegacyDelivery {
   }
 
   /** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
-  async #readStreamed(after: number): Promise<DeliveryPage> {
+  async #readStreamed(after: number): Promise<DeliveryPage<DeliveredEntry>> {
     const { store, vector, view, batchSize, legacyPosition } = this.#options
     const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
     if (legacyPosition !== 0 && after >= legacyPosition) return store.readDelivery(query)
@@ -309,7 +312,7 @@ export class LegacyDelivery {
   }
 
   /** What the vector lacks, and what came after the last acknowledged live batch. */
-  async #readMissing(limit: number): Promise<{ entries: LogEntry[]; isComplete: boolean }> {
+  async #readMissing(limit: number): Promise<{ entries: DeliveredEntry[]; isComplete: boolean }> {
     const { store, vector, view, legacyPosition } = this.#options
     const query = { view: view.view, limit, maxBytes: MAX_SORTED_BYTES }
     const missing = await store.readMissing(vector, { ...query, after: 0 })
@@ -325,7 +328,7 @@ export class LegacyDelivery {
 }
 
 /** Up to where everything has been sent after each batch: below the lowest that is still to come. */
-function positionsAfter(batches: readonly (readonly LogEntry[])[], end: number): readonly number[] {
+function positionsAfter(batches: readonly (readonly DeliveredEntry[])[], end: number): readonly number[] {
   const positions: number[] = []
   let position = end
   for (const batch of batches.toReversed()) {
@@ -340,7 +343,7 @@ function positionsAfter(batches: readonly (readonly LogEntry[])[], end: number):
  * says by the highest number what it has. Of snapshots the numbers are newer than the clocks, which
  * alone would bring a high number before a low one.
  */
-function sortEntries(entries: readonly LogEntry[]): readonly LogEntry[] {
+function sortEntries(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
   try {
     return sortCausally(sortableEntries(entries)).map(({ entry }) => entry)
   } catch (error) {
@@ -349,11 +352,13 @@ function sortEntries(entries: readonly LogEntry[]): readonly LogEntry[] {
   }
 }
 
-type SortableEntry = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'> & { readonly entry: LogEntry }
+type SortableEntry = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'> & { readonly entry: DeliveredEntry }
 
 /** With a key of its own for each entry: the operations of a snapshot may be in the log twice. */
-function sortableEntries(entries: readonly LogEntry[]): readonly SortableEntry[] {
-  const keyById = new Map(entries.map((entry) => [entry.operationId, String(entry.deliverySequence)]))
+function sortableEntries(entries: readonly DeliveredEntry[]): readonly SortableEntry[] {
+  const keyById = new Map(
+    entries.map((entry) => [operationIdOf(entry.wireJson), String(entry.deliverySequence)]),
+  )
   const lastKeyByNode = new Map<string, string>()
   return entries
     .toSorted((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import type { QuerySubset, ScopeMap } from '../../src/core/scope.ts'
 import { createView } from '../../src/core/view.ts'
-import type { DeliveryPage, LogEntry, ServerStore } from '../../src/store/store.ts'
+import { recordIdOf } from '../../src/protocol/wire-identity.ts'
+import type { DeliveredEntry, DeliveryPage, ServerStore } from '../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { todoSchema } from '../support/todo-schema.ts'
@@ -13,7 +14,11 @@ interface ReadOptions {
   readonly subsets?: readonly QuerySubset[]
 }
 
-function read(store: ServerStore, scope: ScopeMap | null, options: ReadOptions = {}): Promise<DeliveryPage> {
+function read(
+  store: ServerStore,
+  scope: ScopeMap | null,
+  options: ReadOptions = {},
+): Promise<DeliveryPage<DeliveredEntry>> {
   const { after = 0, limit = 100, maxBytes = 1e9, subsets = [] } = options
   return store.readDelivery({ after, view: createView(scope, subsets), limit, maxBytes })
 }
@@ -23,8 +28,8 @@ async function readAll(
   store: ServerStore,
   scope: ScopeMap | null,
   options: ReadOptions = {},
-): Promise<LogEntry[]> {
-  const entries: LogEntry[] = []
+): Promise<DeliveredEntry[]> {
+  const entries: DeliveredEntry[] = []
   let after = options.after ?? 0
   for (;;) {
     const page = await read(store, scope, { ...options, after })
@@ -35,7 +40,8 @@ async function readAll(
   }
 }
 
-const idsOf = (entries: readonly LogEntry[]): string[] => entries.map((entry) => entry.recordId)
+const idsOf = (entries: readonly DeliveredEntry[]): string[] =>
+  entries.map(({ wireJson }) => recordIdOf(wireJson))
 
 describeEachStore('delivery', (openStore) => {
   /** 300 records of three users and two collections, in turn. */
@@ -218,7 +224,7 @@ describeEachStore('tracking a field', (openStore) => {
     await store.trackScopeField('todos', 'project')
 
     const seen = await readAll(store, { todos: { project: 'q' } })
-    expect(seen.map(({ kind, recordId }) => [kind, recordId])).toEqual([
+    expect(seen.map(({ kind, wireJson }) => [kind, recordIdOf(wireJson)])).toEqual([
       ['operation', 'r1'], // the later update, of no use by itself
       ['operation', 'r2'],
       ['snapshot', 'r1'],

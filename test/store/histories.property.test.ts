@@ -7,6 +7,7 @@ import { createView } from '../../src/core/view.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { AppendRequest, ServerStore } from '../../src/store/store.ts'
+import { deliveredOf } from '../support/delivered.ts'
 import { SERVER_NODE, temporaryDirectory } from '../support/each-store.ts'
 import { requestOf, withId } from '../support/operation-author.ts'
 import { simulatedRuntime } from '../support/simulated-runtime.ts'
@@ -84,8 +85,10 @@ function requestsOf(batches: readonly (readonly Step[])[], isHonest = false): Ap
 async function contentOf(store: ServerStore): Promise<unknown> {
   const views = [null, {}, ...USERS.map((userId) => ({ todos: { userId } }))]
   const seen = await Promise.all(
-    views.map((scope) =>
-      store.readDelivery({ after: 0, view: createView(scope), limit: 1000, maxBytes: 1e9 }),
+    views.map(async (scope) =>
+      deliveredOf(
+        await store.readDelivery({ after: 0, view: createView(scope), limit: 1000, maxBytes: 1e9 }),
+      ),
     ),
   )
   return {
@@ -203,7 +206,9 @@ test('tracking a field late tells the same of every operation as tracking it fro
       expect((await sqlite.readLog(0, 1000, 1e9)).entries).toEqual((await late.readLog(0, 1000, 1e9)).entries)
       for (const title of ['x', 'y']) {
         const query = { after: 0, view: createView({ todos: { title } }), limit: 1000, maxBytes: 1e9 }
-        expect(await sqlite.readDelivery(query)).toEqual(await late.readDelivery(query))
+        expect(deliveredOf(await sqlite.readDelivery(query))).toEqual(
+          deliveredOf(await late.readDelivery(query)),
+        )
       }
       await sqlite.close()
     }),

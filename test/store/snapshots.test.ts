@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { replayRecord } from '../../src/core/record/fold.ts'
 import { createView } from '../../src/core/view.ts'
+import { operationIdOf } from '../../src/protocol/wire-identity.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
@@ -77,7 +78,9 @@ describeEachStore('a record that moves between scopes', (openStore) => {
 
     const page = await store.readDelivery({ after: 0, view: createView(null), limit: 100, maxBytes: 1e9 })
 
-    expect(page.entries.map((entry) => entry.operationId)).toEqual(operations.map(({ id }) => id))
+    expect(page.entries.map(({ wireJson }) => operationIdOf(wireJson))).toEqual(
+      operations.map(({ id }) => id),
+    )
   })
 
   test('does not count, replay, export or list its snapshots', async () => {

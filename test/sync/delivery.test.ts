@@ -451,7 +451,45 @@ test('nothing is kept for clients once none of them catches up any more', async 
   store.pages.length = 0
   await connect('late')
 
-  expect(store.pages).toEqual([0, 100, 200, 300])
+  expect(store.pages).toEqual([0, 100, 300])
+})
+
+test('a client that catches up alone is read more and more batches at once, each as large as the others', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const stored = inserts(new OperationAuthor('author'), 2130)
+  await storeAll(store, stored)
+
+  const client = await connect('alone')
+
+  expect(operationIds(client)).toEqual(stored.map(({ id }) => id))
+  expect(store.pages).toEqual([0, 100, 300, 700, 1200, 1700])
+  expect(deliveries(client).map(({ operations }) => operations.length)).toEqual([
+    ...Array.from({ length: 21 }, () => 100),
+    30,
+  ])
+  expect(deliveries(client).map(({ isFinal }) => isFinal)).toEqual(
+    deliveries(client).map((_, index) => index === 21),
+  )
+})
+
+test('what was read beyond the window of a client is sent once it has acknowledged', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  // Batches of some 170 kB, of which six fill the window; a page holds three.
+  const stored = inserts(new OperationAuthor('author'), 1500, { title: 'x'.repeat(1400) })
+  await storeAll(store, stored)
+
+  const client = await connect('slow')
+  const inWindow = operationIds(client).length
+  for (let round = 0; round < 20; round++) {
+    acknowledge(client, deliveries(client).at(-1)?.maxDeliverySequence ?? 0)
+    await settle()
+  }
+
+  expect(inWindow).toBeLessThan(800)
+  expect(operationIds(client)).toEqual(stored.map(({ id }) => id))
+  expect(deliveries(client).at(-1)?.isFinal).toBe(true)
 })
 
 /** A connection that takes frames: it shows their form, and may break at the last one of the initial stream. */

@@ -1,8 +1,8 @@
-import type { DeliveryPage, LogEntry } from '../store.ts'
+import type { DeliveredEntry, DeliveryPage, LogEntry } from '../store.ts'
 
 /** Fills a page up to its limits and knows how far it has come. */
-export class PageCollector {
-  readonly #entries: LogEntry[] = []
+export class PageCollector<Entry extends DeliveredEntry = LogEntry> {
+  readonly #entries: Entry[] = []
   readonly #limit: number
   readonly #maxBytes: number
   #bytes = 0
@@ -25,7 +25,7 @@ export class PageCollector {
   }
 
   /** Takes the next entry that is visible. An entry that is too large makes a page of its own. */
-  add(entry: LogEntry): void {
+  add(entry: Entry): void {
     if (this.#entries.length > 0 && this.#bytes + entry.wireJson.length > this.#maxBytes) {
       this.#isFull = true
       return
@@ -42,7 +42,7 @@ export class PageCollector {
   }
 
   /** @param end the end of the log at the time of reading */
-  toPage(end: number): DeliveryPage {
+  toPage(end: number): DeliveryPage<Entry> {
     return { entries: this.#entries, scannedTo: this.#scannedTo, isLast: this.#scannedTo >= end }
   }
 }

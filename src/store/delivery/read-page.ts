@@ -1,20 +1,20 @@
 import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible, type View } from '../../core/view.ts'
-import type { DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
+import type { DeliveredEntry, DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
 import { chunkSizeFor, mergeSequences } from './merge-sequences.ts'
 import { PageCollector } from './page-collector.ts'
 import type { IndexKey, Stream } from './plan-streams.ts'
 
 /** What a page is read from: one moment of the log of a store that answers at once. */
-export interface LogSource {
+export interface LogSource<Entry extends DeliveredEntry = LogEntry> {
   /** The highest delivery sequence. */
   readonly end: number
   /** Delivery sequences above `after` that stand under the key, ascending. */
   readSequences(key: IndexKey, after: number, limit: number): readonly number[]
   /** The entries of these delivery sequences, in the same order. */
-  readEntries(sequences: readonly number[]): LogEntry[]
+  readEntries(sequences: readonly number[]): Entry[]
   /** The entries above `after`, ascending. */
-  scanEntries(after: number, limit: number): LogEntry[]
+  scanEntries(after: number, limit: number): Entry[]
 }
 
 /**
@@ -23,13 +23,13 @@ export interface LogSource {
  * The work of one page is bounded, visible or not: the page may come out short, or empty, without
  * being the last.
  */
-export function readPage(
-  source: LogSource,
+export function readPage<Entry extends DeliveredEntry>(
+  source: LogSource<Entry>,
   streams: readonly Stream[] | null,
-  accepts: (entry: LogEntry) => boolean,
+  accepts: (entry: Entry) => boolean,
   query: Pick<DeliveryQuery, 'after' | 'limit' | 'maxBytes'>,
-): DeliveryPage {
-  const page = new PageCollector(query)
+): DeliveryPage<Entry> {
+  const page = new PageCollector<Entry>(query)
   const chosen = streams?.map((stream) => rarestKey(source, stream, query.after))
   let budget = Math.max(MAX_ROWS_PER_PAGE, query.limit)
   while (!page.isFull && budget > 0 && page.scannedTo < source.end) {
@@ -42,7 +42,7 @@ export function readPage(
 }
 
 /** What a client without watermark may see and has not got: for `readPage`. */
-export function isMissing(vector: VersionVector, view: View): (entry: LogEntry) => boolean {
+export function isMissing(vector: VersionVector, view: View): (entry: DeliveredEntry) => boolean {
   return (entry) => entry.sequenceNumber > (vector.get(entry.nodeId) ?? 0) && isVisible(entry, view)
 }
 
@@ -50,11 +50,11 @@ export function isMissing(vector: VersionVector, view: View): (entry: LogEntry) 
 const MAX_ROWS_PER_PAGE = 4000
 
 /** @returns how many rows it looked at, at least 1 */
-function readScanned(
-  source: LogSource,
+function readScanned<Entry extends DeliveredEntry>(
+  source: LogSource<Entry>,
   limit: number,
-  page: PageCollector,
-  accepts: (entry: LogEntry) => boolean,
+  page: PageCollector<Entry>,
+  accepts: (entry: Entry) => boolean,
 ): number {
   const entries = source.scanEntries(page.scannedTo, limit)
   fillPage(page, entries, accepts)
@@ -63,12 +63,12 @@ function readScanned(
 }
 
 /** @returns how many rows it looked at, at least 1 */
-function readIndexed(
-  source: LogSource,
+function readIndexed<Entry extends DeliveredEntry>(
+  source: LogSource<Entry>,
   keys: readonly IndexKey[],
   limit: number,
-  page: PageCollector,
-  accepts: (entry: LogEntry) => boolean,
+  page: PageCollector<Entry>,
+  accepts: (entry: Entry) => boolean,
 ): number {
   const chunkSize = chunkSizeFor(limit, keys.length)
   const lists = keys.map((key) => source.readSequences(key, page.scannedTo, chunkSize))
@@ -79,10 +79,10 @@ function readIndexed(
   return Math.max(1, wanted.length)
 }
 
-function fillPage(
-  page: PageCollector,
-  entries: readonly LogEntry[],
-  accepts: (entry: LogEntry) => boolean,
+function fillPage<Entry extends DeliveredEntry>(
+  page: PageCollector<Entry>,
+  entries: readonly Entry[],
+  accepts: (entry: Entry) => boolean,
 ): void {
   for (const entry of entries) {
     if (accepts(entry)) page.add(entry)
@@ -94,7 +94,7 @@ function fillPage(
 const RARITY_SAMPLE = 500
 
 /** Of the keys that all lead to a stream, the one with the fewest entries ahead. */
-function rarestKey(source: LogSource, stream: Stream, after: number): IndexKey {
+function rarestKey(source: Pick<LogSource<never>, 'readSequences'>, stream: Stream, after: number): IndexKey {
   let [rarest] = stream
   let fewest = Number.POSITIVE_INFINITY
   if (stream.length === 1) return rarest

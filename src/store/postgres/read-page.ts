@@ -27,7 +27,7 @@ export async function readPage(
   },
   query: Pick<DeliveryQuery, 'after' | 'limit' | 'maxBytes'>,
 ): Promise<DeliveryPage> {
-  const page = new PageCollector(query)
+  const page = new PageCollector<LogEntry>(query)
   if (query.after >= end) return page.toPage(end)
   const keys = streams && (await rarestKeys(log, streams, { after: query.after, end }))
   let budget = Math.max(MAX_ROWS_PER_PAGE, query.limit)

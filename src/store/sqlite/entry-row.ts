@@ -30,8 +30,8 @@ export const ENTRY_COLUMNS =
  * the driver makes a value each, one by one, which takes longer than all else that a row costs. What damage
  * has made of a column shows in the checksum.
  */
-export const ENTRY_TEXT = `format('%d %d %d %d %d %d %d %s%s', checksum,
-  seq, node, sequence_number, record, collection, kind, coalesce(scope, ''), wire_json)`
+export const ENTRY_TEXT = `concat(checksum, ' ', seq, ' ', node, ' ', sequence_number, ' ',
+  record, ' ', collection, ' ', kind, ' ', scope, wire_json)`
 
 /** What the checksum of a row is taken of, in this order. */
 export interface ChecksummedRow {

@@ -12,7 +12,7 @@ import type { LogRow } from '../append/number-entries.ts'
 import { RecordMap } from '../append/record-map.ts'
 import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
-import type { LogEntry } from '../store.ts'
+import type { DeliveredEntry, LogEntry } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import { DroppedTable } from './dropped-table.ts'
@@ -261,19 +261,17 @@ export class SqliteLog {
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
 
-  readEntries(sequences: readonly number[]): LogEntry[] {
-    const entries: LogEntry[] = []
+  readRows(sequences: readonly number[]): ChecksummedRow[] {
+    const rows: ChecksummedRow[] = []
     for (const sequence of sequences) {
       const text = this.#statements.entryText.get(sequence)
-      if (text !== undefined) entries.push(this.#toEntry(parseEntryText(text)))
+      if (text !== undefined) rows.push(parseEntryText(text))
     }
-    return entries
+    return rows
   }
 
-  scanEntries(after: number, limit: number): LogEntry[] {
-    return this.#statements.entryTextsAfter
-      .all(after, limit)
-      .map((text) => this.#toEntry(parseEntryText(text)))
+  scanRows(after: number, limit: number): ChecksummedRow[] {
+    return this.#statements.entryTextsAfter.all(after, limit).map(parseEntryText)
   }
 
   /** The record's rows of the log in delivery order, snapshots too. */
@@ -281,7 +279,7 @@ export class SqliteLog {
     return this.#rowsOfRecord(ref, limit).map((row) => {
       const [seq, node, sequenceNumber, record, collection, kind, scope] = row
       const wireJson = wireJsonOf(row)
-      return this.#toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
+      return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
     })
   }
 
@@ -321,27 +319,33 @@ export class SqliteLog {
       .map((row) => parseWireJson(row as EntryRow)) // undefined has no kind
   }
 
-  #toEntry({
+  toDelivered({
     seq,
     node,
     sequenceNumber,
-    collection: number,
+    collection,
     kind,
     scope,
     wireJson,
-  }: ChecksummedRow): LogEntry {
-    const nodeId = this.#nodeNames.nameOf(node)
-    const collection = this.#collections.nameOf(number)
+  }: ChecksummedRow): DeliveredEntry {
     return {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
-      operationId: operationIdOf(wireJson),
-      nodeId,
+      nodeId: this.#nodeNames.nameOf(node),
       sequenceNumber,
-      collection,
-      recordId: recordIdOf(wireJson, nodeId.length + collection.length),
+      collection: this.#collections.nameOf(collection),
       wireJson,
       scopeChanges: this.#parseScope(scope),
+    }
+  }
+
+  toEntry(row: ChecksummedRow): LogEntry {
+    const delivered = this.toDelivered(row)
+    const { wireJson, nodeId, collection } = delivered
+    return {
+      ...delivered,
+      operationId: operationIdOf(wireJson),
+      recordId: recordIdOf(wireJson, nodeId.length + collection.length),
     }
   }
 

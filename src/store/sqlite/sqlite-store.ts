@@ -26,6 +26,7 @@ import type {
   AppendResult,
   ApplyResult,
   CollectionQueryOptions,
+  DeliveredEntry,
   DeliveryPage,
   DeliveryQuery,
   HandshakeVectorQuery,
@@ -37,6 +38,7 @@ import type {
   SetSchemaOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
+import type { ChecksummedRow } from './entry-row.ts'
 import { openDatabase } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
@@ -250,11 +252,11 @@ export class SqliteServerStore implements ServerStore {
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
-  async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+  async readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
     return this.#read(() => {
       checkDeliveryQuery(query)
       return readPage(
-        this.#logSource(),
+        this.#deliverySource(),
         this.#streamsOf(query),
         (entry) => isVisible(entry, query.view),
         query,
@@ -262,17 +264,18 @@ export class SqliteServerStore implements ServerStore {
     })
   }
 
-  async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
+  async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
     return this.#read(() => {
       checkDeliveryQuery(query)
-      return readPage(this.#logSource(), this.#streamsOf(query), isMissing(vector, query.view), query)
+      return readPage(this.#deliverySource(), this.#streamsOf(query), isMissing(vector, query.view), query)
     })
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
     return this.#read(() => {
       checkDeliveryQuery({ after, limit, maxBytes })
-      return readPage(this.#logSource(), null, () => true, { after, limit, maxBytes })
+      const source = this.#logSource((row) => this.#core.log.toEntry(row))
+      return readPage(source, null, () => true, { after, limit, maxBytes })
     })
   }
 
@@ -473,13 +476,17 @@ export class SqliteServerStore implements ServerStore {
     return this.#core.tables
   }
 
-  #logSource(): LogSource {
+  #deliverySource(): LogSource<DeliveredEntry> {
+    return this.#logSource((row) => this.#core.log.toDelivered(row))
+  }
+
+  #logSource<Entry extends DeliveredEntry>(toEntry: (row: ChecksummedRow) => Entry): LogSource<Entry> {
     const { log } = this.#core
     return {
       end: this.#core.counters().deliverySequence,
       readSequences: (key, after, limit) => log.scope.read(key, after, limit),
-      readEntries: (sequences) => log.readEntries(sequences),
-      scanEntries: (after, limit) => log.scanEntries(after, limit),
+      readEntries: (sequences) => log.readRows(sequences).map(toEntry),
+      scanEntries: (after, limit) => log.scanRows(after, limit).map(toEntry),
     }
   }
 

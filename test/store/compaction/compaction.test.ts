@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { createView } from '../../../src/core/view.ts'
+import { operationIdOf } from '../../../src/protocol/wire-identity.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
@@ -279,7 +280,7 @@ describeEachStore('compaction', (openStore) => {
 
     await store.rebuildCollections(['todos'])
     expect(await store.findRecord('todos', ID)).toMatchObject({ title: 'again', done: true })
-    expect((await deliveredTo(store)).map(({ operationId }) => operationId).slice(1)).toEqual(
+    expect((await deliveredTo(store)).map(({ wireJson }) => operationIdOf(wireJson)).slice(1)).toEqual(
       again.map(({ id }) => id),
     )
   })
