@@ -16,6 +16,7 @@ interface Client {
 
 const CLIENTS: { readonly [task in BystanderTask]: () => Promise<Client> } = {
   write: startWriter,
+  deliver: startPair,
   connect: startNewcomers,
   ask: startAsking,
 }
@@ -30,6 +31,23 @@ async function startWriter(): Promise<Client> {
     },
     get closes() {
       return device.journal.of('closed').length
+    },
+  }
+}
+
+async function startPair(): Promise<Client> {
+  const [{ openDevice }, { todoSchema }] = await Promise.all([import('./device.ts'), import('./todo-app.ts')])
+  const writer = await openDevice({ ...options, schema: todoSchema })
+  const reader = await openDevice({ ...options, schema: todoSchema })
+  const recordId = writer.insert('todos', { title: 'bystander', userId: 'ada' })
+  let count = 0
+  return {
+    act() {
+      const { id } = writer.update('todos', recordId, { count: ++count })
+      return reader.received(id, options.maxWaitMs)
+    },
+    get closes() {
+      return writer.journal.of('closed').length + reader.journal.of('closed').length
     },
   }
 }

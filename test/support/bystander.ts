@@ -7,10 +7,11 @@ const PAUSE_MS = 20
 
 /**
  * What it does again and again. `write`: a device that stays connected writes and waits for the acknowledgment.
+ * `deliver`: one of two devices writes, and the other one waits for what was written.
  * `connect`: a device that was never seen before connects and gets everything. `ask`: the least that a server can be
  * asked for over HTTP, which shows how long its event loop is held.
  */
-export type BystanderTask = 'write' | 'connect' | 'ask'
+export type BystanderTask = 'write' | 'deliver' | 'connect' | 'ask'
 
 export interface BystanderOptions {
   /** `ws://…` */
