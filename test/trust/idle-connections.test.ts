@@ -8,9 +8,11 @@ import { Bystander } from '../support/bystander.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { memoryOf } from '../support/process-memory.ts'
 import { handshakeOf } from '../support/socket-client.ts'
+import { schemaFile } from '../support/todo-app.ts'
 import { IS_FULL, percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const CONNECTIONS = sized(1000, 10_000)
+const CONFIG = { schema: './schema.mjs', limits: { maxOpsPerMinute: 0 } }
 const WARM_UP = 50 // what the first connections load is not theirs
 
 /** A WebSocket server that does nothing, as a process of its own. */
@@ -28,10 +30,11 @@ async function startBareServer(): Promise<{ child: ChildProcess; url: string }> 
   return { child, url: `ws://127.0.0.1:${String(port).trim()}/` }
 }
 
+/** Of an app that shows nothing of what others write: who is told of it is not idle. */
 async function connectIdle(url: string, number: number): Promise<WebSocket> {
   const socket = new WebSocket(url).on('error', () => {})
   await new Promise((resolve) => socket.once('open', resolve))
-  socket.send(JSON.stringify(handshakeOf(`node-${number}`)))
+  socket.send(JSON.stringify(handshakeOf(`node-${number}`, {}, { syncScope: { projects: {} } })))
   await once(socket, 'message')
   return socket
 }
@@ -80,7 +83,7 @@ test(
   async () => {
     const bare = await bytesEachOfBareServer()
     await using daemon = await startDaemon({
-      files: { 'kora.config.json': '{ "limits": { "maxOpsPerMinute": 0 } }' },
+      files: { 'kora.config.json': JSON.stringify(CONFIG), 'schema.mjs': schemaFile() },
     })
     using idle = await openIdle(daemon.url, daemon.pid)
     const ours = idle.bytesEach
