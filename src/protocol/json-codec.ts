@@ -1,7 +1,7 @@
 import { protocolError } from './message-reader.ts'
 import type { ReceivedMessage, SyncMessage } from './messages.ts'
 import { type DecodeLimits, receiveMessage } from './receive.ts'
-import { refuseHostileJson } from './scan-json.ts'
+import { boundJson, VALUE_DEPTH_IN_MESSAGE } from './scan-json.ts'
 
 /**
  * Reads one message from JSON text.
@@ -13,8 +13,7 @@ import { refuseHostileJson } from './scan-json.ts'
  * @throws ProtocolError for anything but a valid message of a client
  */
 export function decodeJsonMessage(text: string, limits: DecodeLimits): ReceivedMessage {
-  if (text.length > SCANNED_FROM_LENGTH) refuseHostileJson(text, limits.maxContainers)
-  return receiveMessage(parseJson(text), limits)
+  return receiveMessage(parseJson(text, limits), limits)
 }
 
 /**
@@ -22,9 +21,11 @@ export function decodeJsonMessage(text: string, limits: DecodeLimits): ReceivedM
  *
  * @throws ProtocolError for what is not JSON, or would cost too much to parse
  */
-export function readMessageType(text: string, limits: Pick<DecodeLimits, 'maxContainers'>): unknown {
-  if (text.length > SCANNED_FROM_LENGTH) refuseHostileJson(text, limits.maxContainers)
-  const message = parseJson(text)
+export function readMessageType(
+  text: string,
+  { maxContainers }: Pick<DecodeLimits, 'maxContainers'>,
+): unknown {
+  const message = parseJson(text, { maxContainers, maxOperationBytes: text.length })
   return typeof message === 'object' && message !== null && 'type' in message ? message.type : undefined
 }
 
@@ -35,9 +36,13 @@ export function encodeJsonMessage(message: SyncMessage): string {
 /** Below this, in characters, the worst text is parsed in milliseconds, and refused afterwards. */
 const SCANNED_FROM_LENGTH = 64 * 1024
 
-function parseJson(text: string): unknown {
+type ParseLimits = Pick<DecodeLimits, 'maxContainers' | 'maxOperationBytes'>
+
+function parseJson(text: string, { maxContainers, maxOperationBytes }: ParseLimits): unknown {
+  const bounds = { maxContainers, valueDepth: VALUE_DEPTH_IN_MESSAGE, maxValueBytes: maxOperationBytes }
+  const bounded = text.length > SCANNED_FROM_LENGTH ? boundJson(text, bounds) : text
   try {
-    return JSON.parse(text)
+    return JSON.parse(bounded)
   } catch (error) {
     throw protocolError('The frame is not valid JSON.', error)
   }

@@ -22,18 +22,24 @@ export function decodeProtobufMessage(bytes: Uint8Array, limits: DecodeLimits): 
     operations: limits.maxBatchOperations,
     causalDeps: OPERATION_BOUNDS.causalDeps,
   }
-  return receiveMessage(decodeEnvelope(bytes, bounds), limits)
+  return receiveMessage(decodeEnvelope(bytes, bounds, limits.maxOperationBytes), limits)
 }
 
 /**
  * Reads a message of either side as JSON would have carried it, with the defaults that the clients'
  * decoder gives to what is missing. Its properties are not checked.
  *
+ * @param maxOperationBytes values that take more are not parsed: what stands for them is too large, too
  * @throws ProtocolError for bytes that are no envelope, and for an unknown type
  */
-export function decodeEnvelope(bytes: Uint8Array, bounds: RepeatBounds): object {
+export function decodeEnvelope(
+  bytes: Uint8Array,
+  bounds: RepeatBounds,
+  maxOperationBytes = Number.MAX_SAFE_INTEGER,
+): object {
   // The tables and this type are generated from the same .proto file.
-  return envelopeToMessage(decodeProtobuf(ENVELOPE_TABLE, bytes, bounds) as ProtoEnvelope)
+  const envelope = decodeProtobuf(ENVELOPE_TABLE, bytes, bounds) as ProtoEnvelope
+  return envelopeToMessage(envelope, maxOperationBytes)
 }
 
 /**
@@ -124,7 +130,7 @@ function messageToEnvelope(message: SyncMessage): ProtoEnvelope {
   }
 }
 
-function envelopeToMessage(envelope: ProtoEnvelope): object {
+function envelopeToMessage(envelope: ProtoEnvelope, maxOperationBytes: number): object {
   const { type = 'error', messageId = '', requestId = '', hash = '', retriable = false } = envelope
   switch (type) {
     case 'handshake':
@@ -134,7 +140,9 @@ function envelopeToMessage(envelope: ProtoEnvelope): object {
       return copyDefined({
         type,
         messageId,
-        operations: (envelope.operations ?? []).map(protoToOperation),
+        operations: (envelope.operations ?? []).map((operation) =>
+          protoToOperation(operation, maxOperationBytes),
+        ),
         isFinal: envelope.isFinal ?? false,
         batchIndex: envelope.batchIndex ?? 0,
         baseDeliverySequence: envelope.baseDeliverySequence,

@@ -2,7 +2,7 @@ import type { Operation } from '../core/operation.ts'
 import { isPlainObject } from './json-value.ts'
 import type { ProtoOperation } from './kora-sync-proto.ts'
 import { protocolError } from './message-reader.ts'
-import { refuseHostileJson } from './scan-json.ts'
+import { boundJson } from './scan-json.ts'
 
 /**
  * The binary form of an operation keeps its values as JSON text, in which three keys carry what
@@ -35,11 +35,12 @@ export function operationToProto(operation: Operation): ProtoOperation {
  * The operation as JSON would have carried it, not yet checked. What is missing gets the values
  * that the clients' decoder gives it.
  *
+ * @param maxBytes of the JSON that its values are stored as; see `boundJson`
  * @throws ProtocolError when one of the JSON texts is not JSON
  */
-export function protoToOperation(proto: ProtoOperation): object {
+export function protoToOperation(proto: ProtoOperation, maxBytes: number): object {
   const { type = 'insert', timestamp = {}, hasData = false } = proto
-  const { fields, ...labels } = decodeData(proto.dataJson ?? '', hasData)
+  const { fields, ...labels } = decodeData(proto.dataJson ?? '', hasData, maxBytes)
   return {
     id: proto.id ?? '',
     nodeId: proto.nodeId ?? '',
@@ -48,7 +49,9 @@ export function protoToOperation(proto: ProtoOperation): object {
     recordId: proto.recordId ?? '',
     data: hasData ? fields : null,
     previousData:
-      proto.hasPreviousData === true ? parseText('previousDataJson', proto.previousDataJson ?? '') : null,
+      proto.hasPreviousData === true
+        ? parseText('previousDataJson', proto.previousDataJson ?? '', maxBytes)
+        : null,
     timestamp: {
       wallTime: timestamp.wallTime ?? 0,
       logical: timestamp.logical ?? 0,
@@ -85,9 +88,9 @@ interface DecodedData {
  * An empty object stays one. The clients' decoder makes null of it, which for an insert or an
  * update is no operation at all; the flag on the wire tells the two apart.
  */
-function decodeData(dataJson: string, hasData: boolean): DecodedData {
+function decodeData(dataJson: string, hasData: boolean, maxBytes: number): DecodedData {
   if (dataJson === '' && !hasData) return { fields: null }
-  const parsed = parseText('dataJson', dataJson)
+  const parsed = parseText('dataJson', dataJson, maxBytes)
   if (!isPlainObject(parsed)) return { fields: parsed }
   const {
     [ATOMIC_OPS_KEY]: atomicOps,
@@ -103,10 +106,10 @@ function decodeData(dataJson: string, hasData: boolean): DecodedData {
   }
 }
 
-function parseText(field: string, text: string): unknown {
-  refuseHostileJson(text, text.length)
+function parseText(field: string, text: string, maxBytes: number): unknown {
+  const bounded = boundJson(text, { maxContainers: text.length, valueDepth: 1, maxValueBytes: maxBytes })
   try {
-    return JSON.parse(text)
+    return JSON.parse(bounded)
   } catch (error) {
     throw protocolError(`Operation.${field} is not valid JSON.`, error)
   }

@@ -11,22 +11,63 @@ const MAX_FRAME_DEPTH = MAX_JSON_DEPTH + 4
 const MAX_NAMES = 40_000
 
 /**
+ * Values that are not inside of one of an operation. The entries of the largest version vector and the
+ * properties of the operations of the largest batch stay far below.
+ */
+const MAX_OUTER_VALUES = 100_000
+
+/** Characters of JSON text that may stand for one byte of UTF-8: those of an escape. */
+const MAX_CHARACTERS_OF_BYTE = 6
+
+export interface JsonBounds {
+  /** Arrays and objects of the whole text. */
+  readonly maxContainers: number
+  /** Nesting at which `data` and the like begin: 1 when the text is one of them. */
+  readonly valueDepth: number
+  /** Bytes of the JSON that one of them is stored as. */
+  readonly maxValueBytes: number
+}
+
+/** The nesting of `data` in a message: the message, its operations, the operation, and `data`. */
+export const VALUE_DEPTH_IN_MESSAGE = 4
+
+/**
  * Looks for JSON that would cost far more to parse than to send: nesting, objects of endless names,
  * and more arrays and objects than the message can need. The scan takes a few percent of the time
  * that parsing takes.
  *
+ * A value of an operation that is too large to be stored, whatever stands in it, is no reason to end
+ * the connection: it may be an honest client's, which has to be told by name. It is cut out before
+ * anybody parses it, and what is put in its place is too large, too.
+ *
+ * @returns the text to parse
  * @throws ProtocolError naming the bound
  */
-export function refuseHostileJson(text: string, maxContainers: number): void {
+export function boundJson(text: string, bounds: JsonBounds): string {
+  const { maxContainers, valueDepth, maxValueBytes } = bounds
   const namesByDepth = new Int32Array(MAX_FRAME_DEPTH + 1)
+  const oversized: Span[] = []
   let depth = 0
   let containers = 0
+  let outerValues = 0
+  let valueStart = 0
+  let leastBytes = 0 // of the value
   for (let index = 0; index < text.length; index++) {
     switch (text.charCodeAt(index)) {
-      case QUOTE:
-        index = findStringEnd(text, index)
+      case QUOTE: {
+        const end = findStringEnd(text, index)
+        leastBytes += Math.floor((end - index) / MAX_CHARACTERS_OF_BYTE)
+        index = end
+        break
+      }
+      case COMMA:
+        leastBytes++
+        if (depth < valueDepth && ++outerValues > MAX_OUTER_VALUES) {
+          throw tooMuch(`more than ${MAX_OUTER_VALUES} values around those of operations`)
+        }
         break
       case COLON:
+        leastBytes++
         namesByDepth[depth] = (namesByDepth[depth] ?? 0) + 1
         if ((namesByDepth[depth] ?? 0) > MAX_NAMES) throw tooMuch(`an object of more than ${MAX_NAMES} names`)
         break
@@ -35,13 +76,42 @@ export function refuseHostileJson(text: string, maxContainers: number): void {
         if (++containers > maxContainers) throw tooMuch(`more than ${maxContainers} arrays and objects`)
         if (++depth > MAX_FRAME_DEPTH) throw tooMuch(`more than ${MAX_FRAME_DEPTH} levels of nesting`)
         namesByDepth[depth] = 0
+        if (depth === valueDepth) {
+          valueStart = index
+          leastBytes = 0
+        }
+        leastBytes += 2 // it will be closed
         break
       case CLOSING_BRACKET:
       case CLOSING_BRACE:
+        if (depth === valueDepth && leastBytes > maxValueBytes)
+          oversized.push({ start: valueStart, end: index + 1 })
         if (depth > 0) depth--
         break
     }
   }
+  if (depth > 0) throw protocolError('The frame is not valid JSON: it ends within an array or an object.')
+  return oversized.length === 0 ? text : replaceSpans(text, oversized, oversizedValue(maxValueBytes))
+}
+
+interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+function replaceSpans(text: string, spans: readonly Span[], replacement: string): string {
+  const parts: string[] = []
+  let kept = 0
+  for (const { start, end } of spans) {
+    parts.push(text.slice(kept, start), replacement)
+    kept = end
+  }
+  return parts.join('') + text.slice(kept)
+}
+
+/** Of a form that every part of an operation may have: an entry of `atomicOps` is the strictest. */
+function oversizedValue(maxBytes: number): string {
+  return `{"oversized":{"type":"append","value":"${' '.repeat(maxBytes)}"}}`
 }
 
 function tooMuch(what: string): Error {
@@ -63,6 +133,7 @@ function isEscaped(text: string, index: number): boolean {
 }
 
 const QUOTE = 0x22
+const COMMA = 0x2c
 const COLON = 0x3a
 const OPENING_BRACKET = 0x5b
 const BACKSLASH = 0x5c

@@ -1,7 +1,7 @@
 /** Of the bound, which delivery keeps; answers, and one chunk of a blob, come on top. */
 const MAX_BACKLOG_FACTOR = 4
-/** A client that reads nothing for this long while its buffer is full is cut off. */
-const MAX_BLOCKED_MS = 30_000
+/** A client that reads nothing for this long while its buffer is full is cut off: within 30 s, seen once a second. */
+const MAX_BLOCKED_MS = 29_000
 
 /** What one connection has been sent and has not taken yet. */
 export class Backlog {

@@ -6,6 +6,7 @@ import type { Frame } from '../../src/protocol/frame.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { encodeProtobufMessage } from '../../src/protocol/protobuf-codec.ts'
+import { boundJson, VALUE_DEPTH_IN_MESSAGE } from '../../src/protocol/scan-json.ts'
 import { recordedMessages } from '../support/recorded-frames.ts'
 import { operations } from '../support/wire-operations.ts'
 
@@ -34,6 +35,24 @@ test('what a server delivers is what a server reads, in both formats', () => {
     ),
   )
 })
+
+test('nothing is cut out of operations that may be stored, however they are written', () => {
+  fc.assert(
+    fc.property(fc.array(operations, { minLength: 1, maxLength: 4 }), fc.boolean(), (sent, isEscaped) => {
+      const wireJsons = sent.map(operationToWireJson)
+      const batch = `{"type":"operation-batch","operations":[${wireJsons}]}`
+      const text = isEscaped ? batch.replace(/[a-z](?=[a-z]*")/g, asEscape) : batch
+      const maxValueBytes = Math.max(...wireJsons.map((wireJson) => Buffer.byteLength(wireJson)))
+
+      const bounds = { maxContainers: text.length, valueDepth: VALUE_DEPTH_IN_MESSAGE, maxValueBytes }
+      expect(boundJson(text, bounds)).toBe(text)
+    }),
+  )
+})
+
+function asEscape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
 
 test('a mutated frame is read or refused, and what is stored is canonical', () => {
   fc.assert(

@@ -143,6 +143,69 @@ describe('decodeFrame', () => {
     expect(received).toMatchObject({ operations: [{ ok: true, operation: { data: { title } } }] })
   })
 
+  describe('a value of an operation that cannot be stored', () => {
+    const LISTS = `[${'[],'.repeat(1_000_000)}0]`
+    const batchOf = (...wireJsons: string[]) =>
+      `{"type":"operation-batch","messageId":"m","operations":[${wireJsons}],"isFinal":true,"batchIndex":0}`
+    const small = operationToWireJson(operation())
+
+    test.each([
+      ['data', small.replace('"data":{', `"data":{"a":${LISTS},`)],
+      ['previousData', small.replace('"previousData":null', `"previousData":{"a":${LISTS}}`)],
+      ['atomicOps', small.replace(/}$/, `,"atomicOps":{"a":{"type":"append","value":${LISTS}}}}`)],
+      ['escapes', small.replace('"Ship it"', `"${'\\u0041'.repeat(300_000)}"`)],
+    ])('is refused by name where it is in %s, and the others are taken', (_name, large) => {
+      expect(decodeFrame(frame(batchOf(small, large, small)), DEFAULT_DECODE_LIMITS)).toMatchObject({
+        operations: [
+          { ok: true, wireJson: small },
+          { ok: false, operationId: operation().id, refusal: { code: 'OPERATION_TOO_LARGE' } },
+          { ok: true, wireJson: small },
+        ],
+      })
+    })
+
+    test('is refused in the same way in the binary form', () => {
+      const fields = { data: { a: Array(300_000).fill(0) }, previousData: { a: Array(300_000).fill(0) } }
+      const operations = [operation(), operation({ data: fields.data }), operation(fields)]
+      const sent = {
+        type: 'operation-batch',
+        messageId: 'm',
+        operations,
+        isFinal: true,
+        batchIndex: 0,
+      } as const
+
+      expect(decodeFrame(encodeFrame(sent, 'protobuf'), DEFAULT_DECODE_LIMITS)).toMatchObject({
+        operations: [
+          { ok: true },
+          { ok: false, refusal: { code: 'OPERATION_TOO_LARGE' } },
+          { ok: false, refusal: { code: 'OPERATION_TOO_LARGE' } },
+        ],
+      })
+    })
+
+    test('is told from one that only takes many characters', () => {
+      const escaped = small.replace('"Ship it"', `"${'\\u0041'.repeat(200_000)}"`)
+      const spaced = small.replace('"Ship it"', `${' '.repeat(1_000_000)}"Ship it"`)
+
+      expect(decodeFrame(frame(batchOf(escaped, spaced)), DEFAULT_DECODE_LIMITS)).toMatchObject({
+        operations: [{ ok: true }, { ok: true, wireJson: small }],
+      })
+    })
+
+    test('is not parsed when it never ends, or stands where no message has values', () => {
+      const endless = `{"type":"operation-batch","operations":[{"data":{"a":[${'[],'.repeat(1_000_000)}`
+      const misplaced = `{"type":"operation-batch","x":${LISTS}}`
+
+      expect(errorOf(frame(endless)).message).toBe(
+        'The frame is not valid JSON: it ends within an array or an object.',
+      )
+      expect(errorOf(frame(misplaced)).message).toBe(
+        'The frame has more than 100000 values around those of operations, which no message needs.',
+      )
+    })
+  })
+
   test('refuses nesting in a small frame, one operation at a time', () => {
     const wireJson = operationToWireJson(operation()).replace(
       '"Ship it"',

@@ -3,26 +3,38 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
 const PROGRAM = fileURLToPath(new URL('bystander-process.ts', import.meta.url))
-/** Between an acknowledgment and the next write. */
-export const PAUSE_MS = 20
+const PAUSE_MS = 20
+
+/**
+ * What it does again and again. `write`: a device that stays connected writes and waits for the acknowledgment.
+ * `deliver`: one of two devices writes, and the other one waits for what was written.
+ * `connect`: a device that was never seen before connects and gets everything. `ask`: the least that a server can be
+ * asked for over HTTP, which shows how long its event loop is held.
+ */
+export type BystanderTask = 'write' | 'deliver' | 'connect' | 'ask'
 
 export interface BystanderOptions {
+  /** `ws://…` */
   readonly url: string
   readonly token: string
-  /** A write that waits longer ends the process, and with it the test. */
+  /** A wait that is longer ends the process, and with it the test. */
   readonly maxWaitMs: number
+  /** Default: `write`. */
+  readonly task?: BystanderTask
+  /** Between an answer and what it does next. Default: 20. */
+  readonly pauseMs?: number
 }
 
 export interface Observation {
-  /** From each write to its acknowledgment. */
+  /** From each thing it did to the answer. */
   readonly waitsMs: readonly number[]
-  /** How often its connection has ended since its start. */
+  /** How often a connection of it has ended without its doing, since its start. */
   readonly closes: number
 }
 
 /**
- * A device that writes all the while and measures how long it waits. It lives in a process of its own, because in that
- * of an attacker it would mostly wait for the attacker.
+ * A client that is served all the while and measures how long it waits. It lives in a process of its own, because in
+ * that of an attacker it would mostly wait for the attacker.
  */
 export class Bystander implements AsyncDisposable {
   readonly #process: ChildProcess
@@ -33,7 +45,8 @@ export class Bystander implements AsyncDisposable {
 
   static async start(options: BystanderOptions): Promise<Bystander> {
     const execArgv = ['--import', 'tsx']
-    const bystander = new Bystander(fork(PROGRAM, [JSON.stringify(options)], { execArgv }))
+    const completed: Required<BystanderOptions> = { task: 'write', pauseMs: PAUSE_MS, ...options }
+    const bystander = new Bystander(fork(PROGRAM, [JSON.stringify(completed)], { execArgv }))
     await bystander.#message()
     return bystander
   }

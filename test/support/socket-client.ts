@@ -7,6 +7,7 @@ import type { ScopeMap } from '../../src/core/scope.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { KoraSyncServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
+import { decodeServerMessage } from './device/codec.ts'
 
 /** The end of a connection as the client sees it. */
 export interface SocketEnd {
@@ -28,7 +29,7 @@ export class SocketClient implements Disposable {
   constructor(url: string) {
     this.socket = new WebSocket(url)
     this.socket.on('error', () => {})
-    this.socket.on('message', (data) => this.#receive(String(data)))
+    this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary))
     this.ended = new Promise((resolve) => {
       this.socket.on('close', (code, reason) => {
         this.#end = { code, reason: reason.toString() }
@@ -74,9 +75,10 @@ export class SocketClient implements Disposable {
     this.socket.terminate()
   }
 
-  #receive(text: string): void {
+  #receive(bytes: Buffer, isBinary: boolean): void {
+    const text = String(bytes)
     this.texts.push(text)
-    const message = JSON.parse(text) as SyncMessage
+    const message = isBinary ? decodeServerMessage(bytes) : (JSON.parse(text) as SyncMessage)
     this.received.push(message)
     if (this.acknowledges && message.type === 'operation-batch') {
       this.send({

@@ -14,6 +14,12 @@ export function timeoutMs(gate: number): number {
   return IS_FULL ? FULL_TIMEOUT_MS : gate
 }
 
+/** @returns the value that a share of them stays at or below, rounded to a tenth: 0.99 for the p99 */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return Math.round((sorted[Math.ceil(sorted.length * share) - 1] ?? Number.NaN) * 10) / 10
+}
+
 /**
  * Prints what a test came to. `KORA_TRUST_REPORT` names a file that collects these lines, one JSON
  * object each: the figures of docs/reliability.md.

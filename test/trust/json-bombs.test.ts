@@ -1,12 +1,12 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DEFAULT_DECODE_LIMITS, decodeFrame, HANDSHAKE_DECODE_LIMITS } from '../../src/protocol/codec.ts'
 import { ENVELOPE_TABLE } from '../../src/protocol/kora-sync-proto.ts'
 import { encodeProtobuf } from '../../src/protocol/protobuf-table.ts'
-import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { Bystander } from '../support/bystander.ts'
+import { type Daemon, startDaemon } from '../support/daemon.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { handshakeOf, type SocketClient, startSocketServer } from '../support/socket-client.ts'
-import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { handshakeOf, SocketClient } from '../support/socket-client.ts'
+import { percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const MEGABYTE = 1024 * 1024
 const OPERATION = JSON.stringify(new OperationAuthor('bomber').insert(recordIdOf('r'), { a: 0 }))
@@ -19,11 +19,9 @@ const BOMBS: { readonly [what: string]: string } = {
   'a text of 5 MB': JSON.stringify('x'.repeat(5 * MEGABYTE)),
   'a text of 5 MB of escapes': `"${'\\u0041'.repeat((5 * MEGABYTE) / 6)}"`,
   'a million empty lists': `[${'[],'.repeat(1_000_000)}0]`,
+  'a million lists that never end': '[[],'.repeat(20) + '[],'.repeat(1_000_000),
   'a million numbers': `[${'1e9,'.repeat(1_000_000)}0]`,
 }
-
-/** Those that are also sent; reading them is what costs, and that is measured for all. */
-const SENT = Object.entries(BOMBS).slice(0, sized(3, 7))
 
 /** A batch of one operation whose field holds the value. */
 function asBatch(value: string): string {
@@ -43,20 +41,25 @@ function asProtobuf(value: string): Uint8Array {
   })
 }
 
-/** What reading it costs, in ms of this process' own time. */
+const TRIES = 3 // the first pays for the compilation, too, and others for the processor's other guests
+
+/** What reading it costs at least, in ms of this process' own time: that is how long it holds the event loop. */
 function cpuMsOf(action: () => unknown): number {
-  const before = process.cpuUsage()
-  try {
-    action()
-  } catch {
-    // refused, which is what is measured
-  }
-  const { user, system } = process.cpuUsage(before)
-  return (user + system) / 1000
+  const costsMs = Array.from({ length: TRIES }, () => {
+    const before = process.cpuUsage()
+    try {
+      action()
+    } catch {
+      // refused, which is what is measured
+    }
+    const { user, system } = process.cpuUsage(before)
+    return (user + system) / 1000
+  })
+  return Math.min(...costsMs)
 }
 
-/** Far above the 50 ms that one may cost: a test must not fail because the machine is busy. */
-const MAX_COST_MS = 3000
+/** Of the gate: far above, because a test must not fail when the machine is busy. */
+const MAX_COST_MS = sized(500, 50)
 
 test(
   'reading one costs little, whoever sends it and in which format',
@@ -81,61 +84,82 @@ test(
   timeoutMs(60_000),
 )
 
-type Send = (client: SocketClient, url: string) => Promise<void>
+type Send = (client: SocketClient, value: string) => Promise<void>
 
-describe.each(SENT)('%s', (what, value) => {
-  const senders: readonly [how: string, send: Send][] = [
-    ['of a stranger', async (client) => client.socket.send(asBatch(value))],
-    ['of a member', async (client) => sendAsMember(client, asBatch(value))],
-    ['of a member in protobuf', async (client) => sendAsMember(client, asProtobuf(value))],
-    ['of a stranger who polls', async (_client, url) => post(url, asBatch(value))],
-  ]
+const MEMBERS: readonly Send[] = [
+  async (client, value) => sendAsMember(client, asBatch(value)),
+  async (client, value) => sendAsMember(client, asProtobuf(value)),
+]
+const STRANGERS: readonly Send[] = [async (client, value) => client.socket.send(asBatch(value))]
+/** How often each is thrown: enough of them for a p99. */
+const ROUNDS = sized(1, 10)
+const MAX_WAIT_MS = sized(5000, 100)
 
-  test(
-    'is refused, and others are served meanwhile',
-    async () => {
-      await using server = await startSocketServer({ store: new MemoryServerStore() })
-      using witness = await server.connect('witness')
-      const author = new OperationAuthor('witness')
-      const delay = monitorEventLoopDelay({ resolution: 5 })
-      delay.enable()
-      for (const [i, [, send]] of senders.entries()) {
-        using client = await server.open()
-        await send(client, server.url)
+describe('at a server', () => {
+  let daemon: Daemon
+  let bystander: Bystander
 
-        witness.send(batchOf(`w${i}`, author.insert(recordIdOf(`w${i}`), {})))
-        await witness.until(() => witness.ofType('acknowledgment').length === i + 1)
-        await client.until(() => client.ofType('operation-rejected').length > 0 || i === POLLING)
-        const isRefused = client
-          .ofType('operation-rejected')
-          .some(({ code }) => code === 'OPERATION_TOO_LARGE')
-        if (i !== POLLING && !isRefused) expect([1006, 1009, 4002]).toContain((await client.ended).code)
-      }
-      delay.disable()
-      console.log(`${what}: the event loop waited ${Math.round(delay.max / 1e6)} ms at most, client included`)
+  beforeAll(async () => {
+    daemon = await startDaemon({ files: { 'kora.config.json': '{ "limits": { "maxOpsPerMinute": 0 } }' } })
+    bystander = await Bystander.start({ url: daemon.url, token: '', maxWaitMs: 20_000, pauseMs: 5 })
+  })
 
-      expect(witness.isEnded).toBe(false)
-      expect(await server.server.getStatus()).toMatchObject({ totalOperations: senders.length })
+  afterAll(async () => {
+    await bystander[Symbol.asyncDispose]()
+    await daemon[Symbol.asyncDispose]()
+  })
+
+  test.each(Object.entries(BOMBS))(
+    '%s is refused, and others are served meanwhile',
+    async (what, value) => {
+      const { waitsMs, closes } = await bystander.during(async () => {
+        for (let round = 0; round < ROUNDS; round++) await throwBomb(value)
+      })
+
+      const waitMs = percentile(waitsMs, 0.99)
+      reportFigures(`JSON bombs, ${what}`, {
+        thrown: ROUNDS * (MEMBERS.length + STRANGERS.length + 1),
+        'ms another waited, p99': waitMs,
+      })
+      expect(waitMs).toBeLessThan(MAX_WAIT_MS)
+      expect(closes).toBe(0)
     },
     timeoutMs(60_000),
   )
 
-  const POLLING = senders.findIndex(([how]) => how.includes('polls'))
+  test('nothing of it is stored', async () => {
+    using reader = await openClient()
+    reader.send(handshakeOf('reader'))
+    await reader.until(() => reader.ofType('operation-batch').some(({ isFinal }) => isFinal))
+    const authors = reader.ofType('operation-batch').flatMap((batch) => batch.operations.map((o) => o.nodeId))
+
+    expect(authors.length).toBeGreaterThan(0) // the bystander's
+    expect(authors).not.toContain('bomber')
+  })
+
+  const openClient = (): Promise<SocketClient> => new SocketClient(daemon.url).opened()
+
+  async function throwBomb(value: string): Promise<void> {
+    for (const send of [...MEMBERS, ...STRANGERS]) {
+      using client = await openClient()
+      await send(client, value)
+      await client.until(() => client.ofType('operation-rejected').length > 0)
+      const isRefused = client.ofType('operation-rejected').some(({ code }) => code === 'OPERATION_TOO_LARGE')
+      if (!isRefused) expect([1006, 1009, 4002]).toContain((await client.ended).code)
+    }
+    await post(daemon.httpUrl, asBatch(value))
+  }
 })
 
-function batchOf(messageId: string, operation: object): object {
-  return { type: 'operation-batch', messageId, operations: [operation], isFinal: true, batchIndex: 0 }
-}
-
 async function sendAsMember(client: SocketClient, bytes: string | Uint8Array): Promise<void> {
-  client.send(handshakeOf('bomber'))
+  client.send(handshakeOf('bomber', {}, { syncScope: { projects: {} } })) // of which there are none
   await client.until(() => client.ofType('operation-batch').length > 0)
   client.socket.send(bytes, { binary: typeof bytes !== 'string' })
 }
 
 /** A body that calls itself a handshake, with the bomb in it. */
 async function post(url: string, batch: string): Promise<void> {
-  const endpoint = `${url.replace(/^ws/, 'http')}?client=${crypto.randomUUID()}`
+  const endpoint = `${url}?client=${crypto.randomUUID()}`
   const body = `{"type":"handshake","x":${batch}}`
   const headers = { 'content-type': 'application/json' }
   // The server may hang up on a body that it does not want to read.
