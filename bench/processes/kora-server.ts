@@ -1,5 +1,6 @@
 import { pino } from 'pino'
 import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
+import { boundHeapGrowth } from '../../src/cli/heap-growth.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { createKoraServer } from '../../src/http/kora-sync-server.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
@@ -29,4 +30,5 @@ function scopedAuth(): TokenAuthProvider {
   })
 }
 
+boundHeapGrowth()
 serveServer(start)

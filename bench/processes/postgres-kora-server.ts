@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { boundHeapGrowth } from '../../src/cli/heap-growth.ts'
 import { createKoraServer } from '../../src/http/kora-sync-server.ts'
 import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { type PostgresServerOptions, type RunningServer, serveServer } from '../harness/server-process.ts'
@@ -19,4 +20,5 @@ async function start({ connectionString }: PostgresServerOptions): Promise<Runni
   return { port: Number(new URL(server.url ?? '').port) }
 }
 
+boundHeapGrowth()
 serveServer(start)

@@ -27,6 +27,38 @@ for (let count = 0; count < 5_000_000; count++) {
 console.log(Math.round(peak / 1e6))
 `
 
+/** Lives of some thousand turns each: V8 doubles the young heap to 32 MB. Prints its size at the end, in MiB. */
+const YOUNG = `
+import { getHeapSpaceStatistics } from 'node:v8'
+import { boundHeapGrowth } from ${JSON.stringify(MODULE)}
+
+boundHeapGrowth()
+const alive = Array.from({ length: 100_000 })
+let count = 0
+for (let turn = 0; turn < 500; turn++) {
+  for (let i = 0; i < 3000; i++) alive[count++ % alive.length] = { count, text: [count, i] }
+  await new Promise((resolve) => setImmediate(resolve))
+}
+const young = getHeapSpaceStatistics().find((space) => space.space_name === 'new_space')
+console.log(young.space_size / 2 ** 20)
+`
+
+async function youngHeapWith(nodeOptions: string): Promise<number> {
+  const args = ['--import', 'tsx', '--input-type=module', '-e', YOUNG]
+  const { stdout } = await run(process.execPath, args, {
+    env: { ...process.env, NODE_OPTIONS: nodeOptions },
+  })
+  return Number(stdout)
+}
+
+test('the young heap stays small', async () => {
+  expect(await youngHeapWith('')).toBeLessThanOrEqual(16) // 8, or twice that where it doubled before it was looked at
+})
+
+test('the young heap may be as large as the operator says', async () => {
+  expect(await youngHeapWith('--max-semi-space-size=32')).toBeGreaterThanOrEqual(32)
+})
+
 test('old garbage is collected before it is much more than what is alive', async () => {
   const args = ['--import', 'tsx', '--input-type=module', '-e', CHURN]
   const { stdout } = await run(process.execPath, args)
