@@ -20,6 +20,7 @@ const CLOSE_MS = sized(3000, 1000)
 /** What was on its way at that moment. */
 const IN_FLIGHT_MS = sized(1000, 250)
 const REVOKE_MS = 5000
+const OPENED = { timeout: 10_000 }
 
 /** A token is the JSON of the context that it stands for. */
 const auth = { authenticate: async (token: string) => JSON.parse(token) as AuthContext }
@@ -95,7 +96,7 @@ async function openWriter(server: Server, number: number, expiresAt: number): Pr
     number % 2 === 0 ? await UnyieldingSocket.open(server.url) : new UnyieldingPoller(server.url, authToken)
   client.send(handshake)
   if (client instanceof UnyieldingPoller) client.startPolling()
-  await vi.waitUntil(() => client.told.some(({ message }) => message.type === 'operation-batch'))
+  await vi.waitUntil(() => client.told.some(({ message }) => message.type === 'operation-batch'), OPENED)
   return new Writer(nodeId, client)
 }
 
