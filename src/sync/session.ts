@@ -225,9 +225,15 @@ export class Session implements ViewReader, DeliveryTarget {
     })
     this.#context.stats.errorCount++
     this.#context.metrics.sessionFailed(code)
+    if (code === 'REVOKED') this.#withdraw()
     const text = detail === undefined ? message : `${message}: ${detail}`
     this.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
     this.close(code)
+  }
+
+  /** At the end of its access: what waits to be fetched is not given out any more. */
+  #withdraw(): void {
+    this.#attempt(() => this.#transport.withdraw?.())
   }
 
   /** Closes the connection with the code's close code, without an `error` message. */
@@ -504,7 +510,10 @@ export class Session implements ViewReader, DeliveryTarget {
     if (expiresAt === undefined) return null
     const { runtime } = this.#context
     const remainingMs = Math.max(0, expiresAt - runtime.now())
-    return setLongTimer(runtime, remainingMs, () => this.close('TOKEN_EXPIRED'))
+    return setLongTimer(runtime, remainingMs, () => {
+      this.#withdraw()
+      this.close('TOKEN_EXPIRED')
+    })
   }
 
   #endCatchUp(reason?: string): void {

@@ -22,6 +22,8 @@ export interface ServerTransport {
   /** Stops and resumes reading, so that a client cannot send faster than it is served. */
   pause?(): void
   resume?(): void
+  /** Forgets what was given to `send` and can still be taken back: its client may not be told it any more. */
+  withdraw?(): void
   /** The client has authenticated: from now on it may send messages of full size. */
   admit?(): void
   /** True where a message of the client may be lost although later ones arrive: each is a request of its own. */

@@ -53,7 +53,7 @@ export interface HttpPollingOptions {
 const DEFAULT_HOLD_MS = 10_000
 /** A client that has not asked for anything for this long is gone: HTTP tells of no disconnect. */
 const EXPIRE_AFTER_MS = 60_000
-/** How long a checked token need not be checked again. */
+/** How long a checked token need not be checked again, unless it says itself that it ends before. */
 const TOKEN_CHECK_MS = 30_000
 
 interface PollingClient {
@@ -180,10 +180,12 @@ export class HttpPolling {
     const tokenHash = createHash('sha256').update(request.token).digest('hex')
     if (client.checked?.tokenHash === tokenHash && runtime.now() < client.checked.until) return true
     const context = await auth.authenticate(request.token).catch(() => null)
-    if (context === null) return false
+    const now = runtime.now()
+    const { expiresAt = Number.POSITIVE_INFINITY } = context ?? {}
+    if (context === null || expiresAt <= now) return false
     const areAnonymous = context.isAnonymous === true && owner.isAnonymous === true
     if (context.userId !== owner.userId && !areAnonymous) return false
-    client.checked = { tokenHash, until: runtime.now() + TOKEN_CHECK_MS }
+    client.checked = { tokenHash, until: Math.min(now + TOKEN_CHECK_MS, expiresAt) }
     return true
   }
 

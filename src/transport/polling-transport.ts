@@ -40,6 +40,8 @@ export class PollingTransport implements ServerTransport {
   #isConnected = true
   /** The client has gone, or has begun another session. */
   #isGone = false
+  /** What was queued or has not left whole may not be told any more. */
+  #isWithdrawn = false
   #isPaused = false
   #onAdmitted: () => void = () => {}
   #onMessage: (message: unknown) => void = () => {}
@@ -115,7 +117,7 @@ export class PollingTransport implements ServerTransport {
    *   which the client would then get in the wrong order
    */
   onBroken(poll: number, unsent: PolledFrame | null): void {
-    if (unsent !== null && unsent.etag === etagOf(this.#taken) && !this.#isGone) {
+    if (unsent !== null && unsent.etag === etagOf(this.#taken) && !this.#isGone && !this.#isWithdrawn) {
       this.#taken--
       this.#queue.unshift(unsent.frame)
       this.#queuedBytes += unsent.frame.bytes.byteLength
@@ -148,6 +150,12 @@ export class PollingTransport implements ServerTransport {
     this.#queue.push(frame)
     this.#queuedBytes += frame.bytes.byteLength
     this.#answer()
+  }
+
+  withdraw(): void {
+    this.#isWithdrawn = true
+    this.#queue = []
+    this.#queuedBytes = 0
   }
 
   /** Calls back when the client has authenticated. */

@@ -23,6 +23,13 @@ test('docs/troubleshooting.md is up to date (npm run generate)', () => {
   expect(read('docs/troubleshooting.md')).toBe(troubleshootingPage())
 })
 
+test('what README.md promises is what docs/reliability.md shows to be tested, word by word', () => {
+  const promise = promiseOf('docs/reliability.md')
+
+  expect(promise).toBeDefined()
+  expect(promiseOf('README.md')).toBe(promise)
+})
+
 test('every page is listed by docs/README.md', () => {
   const index = read('docs/README.md')
   const missing = PAGES.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md').filter(
@@ -59,6 +66,12 @@ describe.each(PAGES)('%s', { timeout: 120_000 }, (page) => {
     }
   })
 })
+
+/** From its first words to its last, however its lines are broken. */
+function promiseOf(page: string): string | undefined {
+  const text = read(page).replaceAll(/\s+/g, ' ')
+  return /\ban (acknowledged operation is on disk .*? not served\.)/i.exec(text)?.[1]
+}
 
 function leadsSomewhere(page: string, path: string, anchor: string | undefined): boolean {
   const target = path === '' ? page : relative(ROOT, resolve(ROOT, dirname(page), path))

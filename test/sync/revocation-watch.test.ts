@@ -4,6 +4,7 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { KoraSyncServer } from '../../src/http/kora-sync-server.ts'
 import { type ClusterBus, REVOKED_TOPIC } from '../../src/store/cluster-bus.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { PollingTransport } from '../../src/transport/polling-transport.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
@@ -47,22 +48,30 @@ async function openServer() {
     auth: { authenticate: async (token) => (token === '' ? null : JSON.parse(token)) },
   })
   let nodes = 0
+  const handshakeOf = (auth: AuthContext): object => ({
+    type: 'handshake',
+    messageId: 'h',
+    nodeId: `node-${++nodes}`,
+    versionVector: {},
+    schemaVersion: 1,
+    lastDeliverySequence: 0,
+    authToken: JSON.stringify(auth),
+  })
   const connect = async (auth: AuthContext): Promise<MemoryTransport> => {
     const transport = new MemoryTransport()
     server.handleConnection(transport)
-    transport.receive({
-      type: 'handshake',
-      messageId: 'h',
-      nodeId: `node-${++nodes}`,
-      versionVector: {},
-      schemaVersion: 1,
-      lastDeliverySequence: 0,
-      authToken: JSON.stringify(auth),
-    })
+    transport.receive(handshakeOf(auth))
     await settle()
     return transport
   }
-  return { runtime, store, bus, connect }
+  const connectPolling = async (auth: AuthContext): Promise<PollingTransport> => {
+    const transport = new PollingTransport(runtime, '')
+    server.handleConnection(transport)
+    transport.receive({ isBinary: false, bytes: Buffer.from(JSON.stringify(handshakeOf(auth))) })
+    await settle()
+    return transport
+  }
+  return { runtime, store, bus, connect, connectPolling }
 }
 
 describe('a revocation', () => {
@@ -81,6 +90,18 @@ describe('a revocation', () => {
     expect(ada.closed).toMatchObject({ code: 4012 })
     expect(alsoAda.closed).toMatchObject({ code: 4012 })
     expect(bob.closed).toBeNull()
+  })
+
+  test('takes back what waits for a polling client, and tells it why', async () => {
+    const { runtime, store, connectPolling } = await openServer()
+    const ada = await connectPolling({ userId: 'ada', issuedAt: runtime.now() }) // it has polled nothing yet
+
+    await store.revoke({ kind: 'user', value: 'ada' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+
+    const told = await ada.take(0, undefined)
+    expect(String(told instanceof Object && told.frame.bytes)).toContain('"code":"REVOKED"')
+    expect(ada.isOver).toBe(true)
   })
 
   test('that another server tells of ends sessions at once', async () => {

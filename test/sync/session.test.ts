@@ -6,6 +6,7 @@ import { computeOperationId } from '../../src/core/operation-id.ts'
 import { KoraSyncServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import type { ReceivedMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { PollingTransport } from '../../src/transport/polling-transport.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { type SimulatedRuntime, settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 import { operation } from '../support/wire-operations.ts'
@@ -365,6 +366,25 @@ describe('delivery', () => {
 
     expect(client.closed?.code).toBe(4003)
     expect(client.sentOfType('error')).toEqual([])
+  })
+
+  test('gives out nothing of a polling session whose token has expired, whoever asks', async () => {
+    const startAt = 1_750_000_000_000
+    const runtime = simulatedRuntime(startAt)
+    const { server } = openServer({
+      runtime,
+      auth: { authenticate: async () => ({ userId: 'u1', expiresAt: startAt + 5000 }) },
+    })
+    const client = new PollingTransport(runtime, '')
+    server.handleConnection(client)
+    client.receive({ isBinary: false, bytes: Buffer.from(JSON.stringify(handshake())) })
+    await settle()
+    expect(client.bufferedBytes).toBeGreaterThan(0) // the answer to its handshake, and what there is to read
+
+    await runtime.advance(5000)
+
+    expect(client.isOver).toBe(true)
+    expect(await client.take(0, undefined)).toBeNull()
   })
 
   test('moves the watermark of a client over a long tail that it may not see', async () => {

@@ -3,11 +3,18 @@ import type { Operation } from '../../src/core/operation.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
-import { randomOf, seedOf, startSocketServer } from '../support/socket-client.ts'
+import { type SimulatedRuntime, settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { randomOf, type SocketClient, seedOf, startSocketServer } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const BATCHES = sized(1000, 10_000)
 const LARGE = 'x'.repeat(3000)
+const OPS_PER_MINUTE = 300
+/** So many at once would have to wait for longer than a client waits, where some have come before. */
+const BURST = 200
+const BURST_EVERY = 200
+/** Batches that are sent without waiting. */
+const PIPELINE = 20
 
 type Kind = 'good' | 'duplicate' | 'oversized' | 'foreign' | 'future' | 'malformed' | 'forged' | 'spam'
 const CODES: { readonly [K in Kind]: string | null } = {
@@ -25,19 +32,22 @@ const KINDS = Object.keys(CODES) as Kind[]
 test(
   'every operation is stored or refused by its name, once, before its batch is acknowledged',
   async () => {
-    const random = randomOf(seedOf('acknowledgments'))
+    const seed = seedOf('acknowledgments')
+    const random = randomOf(seed)
+    const runtime = simulatedRuntime()
     using directory = temporaryDirectory()
     const store = createSqliteServerStore({ filename: `${directory.path}/a.db`, durability: 'normal' })
     await using server = await startSocketServer({
       store,
-      maxOpsPerMinute: 0,
+      runtime,
+      limits: { handshakeTimeoutMs: 3_600_000 }, // of a clock that leaps
+      maxOpsPerMinute: OPS_PER_MINUTE,
       maxOperationBytes: 2000,
       validateOperation: (operation) =>
         operation.data?.title === 'spam'
           ? { action: 'reject', code: 'SPAM', message: 'no' }
           : { action: 'accept' },
     })
-    using client = await server.connect('phone', { userId: 'a', scopes: { todos: { tenant: 'a' } } })
     const author = new OperationAuthor('phone')
     const sent: { kind: Kind; operation: Operation }[] = []
     const good: Operation[] = []
@@ -58,7 +68,7 @@ test(
         case 'foreign':
           return author.insert(recordId, { ...data, tenant: 'b' })
         case 'future': {
-          const timestamp = { wallTime: Date.now() + 3_600_000, logical: i, nodeId: 'phone' }
+          const timestamp = { wallTime: Date.now() + 3_600_000 + i, logical: 0, nodeId: 'phone' }
           return withId({ ...author.insert(recordId, data), timestamp })
         }
         case 'malformed':
@@ -73,27 +83,38 @@ test(
       }
     }
 
-    for (let number = 0; number < BATCHES; number++) {
-      const operations = Array.from({ length: Math.floor(random() * 6) }, (_, i) => {
+    const batches = Array.from({ length: BATCHES }, (_, number) => {
+      const size = number % BURST_EVERY === BURST_EVERY - 1 ? BURST : Math.floor(random() * 6)
+      return Array.from({ length: size }, (_, i) => {
         const wanted = KINDS[Math.floor(random() * KINDS.length)] as Kind
         const kind = good.length === 0 ? 'good' : wanted
-        const operation = make(kind, number * 10 + i)
+        const operation = make(kind, number * BURST + i)
         sent.push({ kind, operation })
         return operation
       })
-      client.send({
-        type: 'operation-batch',
-        messageId: `${number}`,
-        operations,
-        isFinal: true,
-        batchIndex: 0,
-      })
+    })
+    const acknowledged: number[] = []
+    const refusals: string[] = []
+    let refusedByRate = 0
+    while (acknowledged.length < BATCHES) {
+      const position = { lastDeliverySequence: await store.getMaxDeliverySequence() }
+      using client = await server.connect(
+        'phone',
+        { userId: 'a', scopes: { todos: { tenant: 'a' } } },
+        position,
+      )
+      await sendFrom(acknowledged.length, batches, client, runtime)
+      acknowledged.push(...client.ofType('acknowledgment').map((ack) => Number(ack.acknowledgedMessageId)))
+      refusals.push(
+        ...client.ofType('operation-rejected').map(({ operationId, code }) => `${operationId} ${code}`),
+      )
+      if (!client.isEnded) continue
+      expect(client.received.at(-1)).toMatchObject({ type: 'error', code: 'RATE_LIMIT', retriable: true })
+      refusedByRate++
     }
-    await client.until(() => client.ofType('acknowledgment').length === BATCHES)
 
-    expect(client.ofType('acknowledgment').map((ack) => Number(ack.acknowledgedMessageId))).toEqual(
-      Array.from({ length: BATCHES }, (_, i) => i),
-    )
+    expect(acknowledged).toEqual(batches.map((_, number) => number))
+    expect(refusedByRate).toBeGreaterThan(BATCHES / BURST_EVERY / 2)
     const stored = new Set<string>()
     for (let after = 0; ; ) {
       const page = await store.getOperationsAfterDelivery(after, 1000)
@@ -104,9 +125,6 @@ test(
         after = deliverySequence
       }
     }
-    const refusals = client
-      .ofType('operation-rejected')
-      .map(({ operationId, code }) => `${operationId} ${code}`)
     const expected = sent.flatMap(({ kind, operation }) =>
       CODES[kind] === null ? [] : [`${operation.id} ${CODES[kind]}`],
     )
@@ -117,8 +135,32 @@ test(
       operations: sent.length,
       stored: stored.size,
       refused: refusals.length,
+      'batches refused by the rate and sent again': refusedByRate,
+      seed,
     })
     await store.close()
   },
   timeoutMs(60_000),
 )
+
+/** Sends batches until the last is acknowledged, or the connection has ended. */
+async function sendFrom(
+  first: number,
+  batches: readonly (readonly Operation[])[],
+  client: SocketClient,
+  runtime: SimulatedRuntime,
+): Promise<void> {
+  let next = first
+  for (;;) {
+    const answered = first + client.ofType('acknowledgment').length
+    if (answered === batches.length || client.isEnded) return
+    for (; next < batches.length && next < answered + PIPELINE; next++) {
+      const operations = batches[next] ?? []
+      client.send({ type: 'operation-batch', messageId: `${next}`, operations, isFinal: true, batchIndex: 0 })
+    }
+    const heard = client.received.length
+    await settle()
+    // The clock stands while there is something to do: what is over the rate waits, or is refused.
+    if (client.received.length === heard) await runtime.advance(10_000)
+  }
+}

@@ -151,7 +151,7 @@ describe.each([
     await fixture.expectNothingHappened()
   })
 
-  test.each(OTHERS)('%s while the token is checked', async (_type, message) => {
+  test.each(TYPES)('%s while the token is checked', async (_type, message) => {
     await using fixture = await openServer()
     const stranger = await connect(fixture.server.url)
     await stranger.send(MESSAGES.handshake)
@@ -185,6 +185,26 @@ describe.each([
     }
 
     expect(await stranger.heard()).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
+    await fixture.expectNothingHappened()
+  })
+
+  test.each(TYPES)('%s after a second handshake', async (_type, message) => {
+    await using fixture = await openServer()
+    const { sessions } = fixture.server.server.hub
+    const acceptedCount = (): number => [...sessions.values()].filter(({ isAccepted }) => isAccepted).length
+    const stranger = await connect(fixture.server.url)
+    await stranger.send(MESSAGES.handshake)
+    await expect.poll(() => fixture.auth.isAsked).toBe(true)
+    fixture.auth.answerAll({ userId: 'stranger' })
+    await expect.poll(acceptedCount).toBe(2) // it and the witness
+
+    await stranger.send(MESSAGES.handshake)
+    await stranger.send(message)
+    fixture.auth.answerAll(null) // over polling each begins another session, which is refused
+
+    const welcome = [{ type: 'handshake-response' }, { type: 'operation-batch' }]
+    const error = { type: 'error', code: kind === 'polling' ? 'AUTH_FAILED' : 'DUPLICATE_HANDSHAKE' }
+    expect(await stranger.heard()).toMatchObject(kind === 'polling' ? [error] : [...welcome, error])
     await fixture.expectNothingHappened()
   })
 })

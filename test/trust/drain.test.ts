@@ -96,6 +96,7 @@ test.runIf(IS_LINUX)(
 
     expect(exit).toEqual({ code: null, signal: 'SIGTERM' })
     expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
+    reportFigures('second signal, event loop blocked', { 'ms to the end': Math.round(tookMs) })
     for (const client of clients) client.end()
   },
   60_000,
@@ -136,6 +137,7 @@ describe.runIf(IS_LINUX && process.getuid?.() === 0)(
 
       expect(code).toBe(143)
       expect(tookMs).toBeLessThan(SECOND_SIGNAL_MS)
+      reportFigures('second signal, in a container', { 'ms to the end': Math.round(tookMs) })
       for (const client of clients) client.end()
     }, 60_000)
   },

@@ -1,16 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { AuthContext } from '../../src/auth/provider.ts'
 import type { Operation } from '../../src/core/operation.ts'
+import type { SyncMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openTestDatabase } from '../support/postgres.ts'
-import { handshakeOf, type SocketClient, startSocketServer } from '../support/socket-client.ts'
-import { reportFigures, timeoutMs } from '../support/trust.ts'
+import { handshakeOf, startSocketServer } from '../support/socket-client.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { type UnyieldingClient, UnyieldingPoller, UnyieldingSocket } from '../support/unyielding-client.ts'
 
 const EXPIRED = 4003
 const REVOKED = 4012
+/** Half of them over WebSockets, half of them polling. */
+const DEVICES = sized(4, 12)
+/** From the end of a token to that of its connection; more where other tests run beside. */
+const CLOSE_MS = sized(3000, 1000)
+/** What was on its way at that moment. */
+const IN_FLIGHT_MS = sized(1000, 250)
+const REVOKE_MS = 5000
+const OPENED = { timeout: 10_000 }
 
 /** A token is the JSON of the context that it stands for. */
 const auth = { authenticate: async (token: string) => JSON.parse(token) as AuthContext }
@@ -24,19 +34,74 @@ async function connect(server: Server, nodeId: string, context: AuthContext, han
   return client
 }
 
-function write(client: SocketClient, author: OperationAuthor, number: number): string {
-  const operation = author.insert(recordIdOf(`${author.nodeId} ${number}`), { number })
-  if (client.isEnded) return operation.id
-  const batch = { type: 'operation-batch', operations: [operation], isFinal: true, batchIndex: 0 }
-  client.send({ ...batch, messageId: `${number}` })
-  return operation.id
+function batchOf(operations: readonly Operation[], number: number, parts: object = {}): object {
+  const messageId = `msg-1-${number + 1}` // the handshake is the first message
+  return { type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0, ...parts }
 }
 
-function receivedIds(client: SocketClient): string[] {
-  return client
-    .ofType('operation-batch')
-    .flatMap(({ operations }) => operations as Operation[])
-    .map(({ id }) => id)
+/** What came to a device, or got through from it, by the time at which it came or was sent. */
+interface Passed {
+  readonly storedOfAt: readonly number[]
+  readonly toldAt: readonly number[]
+}
+
+/** A device that writes with a token, and goes on when that has expired. */
+class Writer {
+  readonly nodeId: string
+  readonly client: UnyieldingClient
+  readonly writtenAt = new Map<string, number>()
+  readonly #author: OperationAuthor
+
+  constructor(nodeId: string, client: UnyieldingClient) {
+    this.nodeId = nodeId
+    this.client = client
+    this.#author = new OperationAuthor(nodeId)
+  }
+
+  write(number: number): void {
+    const operation = this.#author.insert(recordIdOf(`${this.nodeId} ${number}`), { number })
+    this.writtenAt.set(operation.id, Date.now())
+    // The first batch is the delta, which tells how many batches it has.
+    this.client.send(batchOf([operation], number, number === 1 ? { totalBatches: 1 } : {}))
+  }
+
+  get receivedIds(): string[] {
+    return this.client.told.flatMap(({ message }) => idsOf(message))
+  }
+
+  /** As far as it would go on from. */
+  get handshake(): { lastDeliverySequence: number; versionVector: { [nodeId: string]: number } } {
+    const messages = this.client.told.map(({ message }) => message)
+    const watermarks = messages.map((m) => (m.type === 'operation-batch' ? (m.maxDeliverySequence ?? 0) : 0))
+    const acknowledged = messages.map((m) => (m.type === 'acknowledgment' ? m.lastSequenceNumber : 0))
+    const versionVector = { [this.nodeId]: Math.max(...acknowledged) }
+    return { lastDeliverySequence: Math.max(...watermarks), versionVector }
+  }
+
+  async passed(store: MemoryServerStore): Promise<Passed> {
+    const stored = await store.getOperationRange(this.nodeId, 1, 10_000)
+    const passes = ({ type }: SyncMessage): boolean => type === 'operation-batch' || type === 'acknowledgment'
+    return {
+      storedOfAt: stored.map(({ id }) => this.writtenAt.get(id) ?? Number.POSITIVE_INFINITY),
+      toldAt: this.client.told.filter(({ message }) => passes(message)).map(({ at }) => at),
+    }
+  }
+}
+
+async function openWriter(server: Server, number: number, expiresAt: number): Promise<Writer> {
+  const nodeId = `phone-${number}`
+  const authToken = JSON.stringify({ userId: nodeId, expiresAt })
+  const handshake = handshakeOf(nodeId, {}, { authToken, messageId: 'msg-1-1' })
+  const client =
+    number % 2 === 0 ? await UnyieldingSocket.open(server.url) : new UnyieldingPoller(server.url, authToken)
+  client.send(handshake)
+  if (client instanceof UnyieldingPoller) client.startPolling()
+  await vi.waitUntil(() => client.told.some(({ message }) => message.type === 'operation-batch'), OPENED)
+  return new Writer(nodeId, client)
+}
+
+function idsOf(message: SyncMessage): string[] {
+  return message.type === 'operation-batch' ? (message.operations as Operation[]).map(({ id }) => id) : []
 }
 
 test(
@@ -44,57 +109,61 @@ test(
   async () => {
     const store = new MemoryServerStore()
     await using server = await startSocketServer({ store, auth, maxOpsPerMinute: 0 })
-    const authors = { phone: new OperationAuthor('phone'), other: new OperationAuthor('other') }
+    const author = new OperationAuthor('other')
     using other = await connect(server, 'other', { userId: 'bob' })
-    const expiresAt = Date.now() + 1500
-    const phone = await connect(server, 'phone', { userId: 'ada', expiresAt })
-    let endedAt = 0
-    void phone.ended.then(() => {
-      endedAt = Date.now()
-    })
+    const expiresAt = Date.now() + sized(1500, 5000)
+    const devices = await Promise.all(
+      Array.from({ length: DEVICES }, (_, i) => openWriter(server, i, expiresAt)),
+    )
 
-    let number = 0
-    const lateIds: string[] = []
-    while (Date.now() < expiresAt + 1500) {
-      const isLate = phone.isEnded
-      const ids = [write(phone, authors.phone, ++number), write(other, authors.other, number)]
-      if (isLate) lateIds.push(...ids)
+    for (let number = 1; Date.now() < expiresAt + 1500; number++) {
+      for (const device of devices) device.write(number)
+      other.send(batchOf([author.insert(recordIdOf(`other ${number}`), { number })], number))
       await sleep(50)
     }
-    const { code } = await phone.ended
-    const receivedBefore = receivedIds(phone)
-    const acknowledged = phone.ofType('acknowledgment').length
-    const watermark = Math.max(
-      ...phone.ofType('operation-batch').map((batch) => batch.maxDeliverySequence ?? 0),
-    )
+    const passed = await Promise.all(devices.map((device) => device.passed(store)))
 
-    expect(code).toBe(EXPIRED)
-    expect(endedAt - expiresAt).toBeLessThan(1000 + 2000) // a busy machine may be late
-    expect(receivedBefore.filter((id) => lateIds.includes(id))).toEqual([])
-    const stored = await store.getOperationRange('phone', 1, 10_000)
-    expect(stored.length).toBeGreaterThan(0)
-    expect(stored.map(({ id }) => id).filter((id) => lateIds.includes(id))).toEqual([])
-
-    using again = await connect(
-      server,
-      'phone',
-      { userId: 'ada', expiresAt: Date.now() + 60_000 },
-      { lastDeliverySequence: watermark, versionVector: { phone: acknowledged } },
-    )
-    const told = again.ofType('handshake-response')[0]?.versionVector.phone
-    const resent = receivedIds(again).filter((id) => receivedBefore.includes(id))
-
-    expect(told).toBe(stored.length) // what it need not send again
-    expect(resent).toEqual([])
-    expect(receivedIds(again).length).toBeGreaterThan(0) // what the other wrote meanwhile
+    const closes = devices.flatMap(({ client }) => (client instanceof UnyieldingSocket ? client.closes : []))
+    const written = devices.flatMap(({ writtenAt }) => [...writtenAt.values()])
+    const stored = passed.flatMap(({ storedOfAt }) => storedOfAt)
+    const told = passed.flatMap(({ toldAt }) => toldAt)
+    const tried = written.filter((at) => at > expiresAt + IN_FLIGHT_MS).length
     reportFigures('expiry', {
-      'ms late': endedAt - expiresAt,
-      'operations after it': 0,
-      'sent again': resent.length,
+      devices: DEVICES,
+      'ms late, the last close': Math.max(...closes.map(({ at }) => at)) - expiresAt,
+      'operations sent later, none stored': tried,
+      'ms late, the last operation that was stored': Math.max(...stored) - expiresAt,
+      'ms late, the last delivery or acknowledgment': Math.max(...told) - expiresAt,
     })
+    expect(closes.map(({ code }) => code)).toEqual(Array(DEVICES / 2).fill(EXPIRED))
+    expect(closes.filter(({ at }) => at > expiresAt + CLOSE_MS)).toEqual([])
+    expect(tried).toBeGreaterThan(DEVICES)
+    for (const { storedOfAt, toldAt } of passed) {
+      expect(storedOfAt.filter((at) => at <= expiresAt).length).toBeGreaterThan(0)
+      expect(toldAt.filter((at) => at <= expiresAt).length).toBeGreaterThan(0)
+    }
+    expect(stored.filter((at) => at > expiresAt + IN_FLIGHT_MS)).toEqual([])
+    expect(told.filter((at) => at > expiresAt + IN_FLIGHT_MS)).toEqual([])
+    for (const device of devices) {
+      device.client[Symbol.dispose]()
+      await expectToGoOn(server, store, device)
+    }
   },
   timeoutMs(60_000),
 )
+
+/** With a fresh token it is told what it need not send again, and only what it has not been told. */
+async function expectToGoOn(server: Server, store: MemoryServerStore, device: Writer): Promise<void> {
+  const { nodeId, handshake, receivedIds } = device
+  const fresh = { userId: nodeId, expiresAt: Date.now() + 60_000 }
+  using again = await connect(server, nodeId, fresh, handshake)
+  const received = again.ofType('operation-batch').flatMap(idsOf)
+  const stored = await store.getOperationRange(nodeId, 1, 10_000)
+
+  expect(again.ofType('handshake-response')[0]?.versionVector[nodeId]).toBe(stored.length)
+  expect(received.filter((id) => receivedIds.includes(id))).toEqual([])
+  expect(received.length).toBeGreaterThan(0) // what the other wrote meanwhile
+}
 
 test(
   'a revoked user is cut off on every server of the database, also on one that starts afterwards',
@@ -118,6 +187,7 @@ test(
     const tookMs = Date.now() - revokedAt
 
     expect(codes).toEqual([REVOKED, REVOKED])
+    expect(tookMs).toBeLessThanOrEqual(REVOKE_MS)
     expect(bob.isEnded).toBe(false)
     bob[Symbol.dispose]()
     await first[Symbol.asyncDispose]()

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { startDaemon } from '../support/daemon.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { handshakeOf, SocketClient } from '../support/socket-client.ts'
+import { reportFigures } from '../support/trust.ts'
 
 const BATCHES = 1000
 const CALLS = 'fdatasync,fsync,pwrite64,write,writev,sendto,sendmsg'
@@ -68,6 +69,10 @@ function judge(calls: string): Verdict {
   return { acknowledgments, walWrites, violations }
 }
 
+function report(name: string, { acknowledgments, walWrites, violations }: Verdict): void {
+  reportFigures(name, { acknowledgments, 'writes of the log': walWrites, 'before their sync': violations })
+}
+
 async function tracedRun(durability: 'full' | 'normal'): Promise<Verdict> {
   await using daemon = await startDaemon({
     files: {
@@ -96,7 +101,7 @@ describe.runIf(hasStrace)('what is acknowledged is on the disk', () => {
   test('with full durability, no acknowledgment leaves before the sync', async () => {
     const verdict = await tracedRun('full')
 
-    console.log(`fsync before ack: ${JSON.stringify(verdict)}`)
+    report('fsync before acknowledgment', verdict)
     expect(verdict.acknowledgments).toBe(BATCHES)
     expect(verdict.walWrites).toBeGreaterThan(BATCHES / 10)
     expect(verdict.violations).toBe(0)
@@ -105,6 +110,7 @@ describe.runIf(hasStrace)('what is acknowledged is on the disk', () => {
   test('with normal durability they do, and this test sees it', async () => {
     const verdict = await tracedRun('normal')
 
+    report('fsync before acknowledgment, durability normal', verdict)
     expect(verdict.acknowledgments).toBe(BATCHES)
     expect(verdict.violations).toBeGreaterThan(0)
   }, 120_000)

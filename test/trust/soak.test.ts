@@ -5,6 +5,7 @@ import { type Daemon, startDaemon } from '../support/daemon.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { handshakeOf, SocketClient } from '../support/socket-client.ts'
 import { schemaFile } from '../support/todo-app.ts'
+import { type Measure, percentile, trendOf } from '../support/trend.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 /** `npm run test:soak` says for how long. */
@@ -13,7 +14,10 @@ const SECONDS = Number(process.env.KORA_SOAK_MINUTES ?? 0) * 60 || sized(5, 300)
 const IS_SCRAPED = process.env.KORA_SOAK_METRICS !== 'never'
 const MAX_RSS_BYTES = 256 * 1024 * 1024
 const MAX_SLOPE_MB_PER_HOUR = 1
-const SLOPE_AFTER_SECONDS = 3600 // what a process takes in its first hour says nothing of the next ones
+/** What a process takes in its first hour says nothing of the next ones; of those, one makes a slope. */
+const SLOPE = { beginningSeconds: 3600, leastSpanSeconds: 3000 }
+/** In 99 of 100 seconds; at the gate's size the server shares its cores with other tests. */
+const MAX_LAG_MS = SECONDS > 60 ? 50 : 1000
 /** An app has as many devices as it has, and they return. Odd, so that all have their turn at the odd visits. */
 const RETURNING_DEVICES = SECONDS > 60 ? 49 : 9
 /** Every other visit is by a device that nobody has seen before, and will not again. */
@@ -21,11 +25,6 @@ const NEW_EVERY = 2
 const OPERATIONS_PER_VISIT = 10
 /** Of the newest operations, what a device is sent that comes for the first time: none reads the log of hours. */
 const FIRST_READ_OPERATIONS = 200
-
-interface Measure {
-  readonly second: number
-  readonly rssBytes: number
-}
 
 interface Visitor {
   readonly author: OperationAuthor
@@ -52,7 +51,7 @@ test(
     const startedAt = performance.now()
     const elapsed = (): number => (performance.now() - startedAt) / 1000
     let visits = 0
-    let lagSeconds = 0
+    const lagsMs: number[] = []
     const churning = (async () => {
       while (elapsed() < SECONDS) {
         await Promise.all([visit(++visits), visit(++visits)])
@@ -61,28 +60,33 @@ test(
     })()
     while (elapsed() < SECONDS) {
       await sleep(1000)
-      measures.push({ second: elapsed(), rssBytes: rssBytes(daemon) })
-      if (IS_SCRAPED) lagSeconds = Math.max(lagSeconds, await eventLoopLag(daemon, admin.adminToken))
+      measures.push({ second: elapsed(), value: rssBytes(daemon) })
+      if (IS_SCRAPED) lagsMs.push(await eventLoopLagMs(daemon, admin.adminToken))
     }
     await churning
     await expect
       .poll(() => descriptors(daemon), { timeout: 20_000 })
       .toBeLessThanOrEqual(descriptorsBefore + 5)
 
-    const settled = measures.filter(({ second }) => second >= SLOPE_AFTER_SECONDS)
-    const slope = slopePerHour(settled.length > 60 ? settled : measures.slice(measures.length / 2)) / 1e6
-    const last = measures.at(-1)?.rssBytes ?? 0
+    const slope = trendOf(measures, SLOPE)
+    const slopeMb = slope.perHour / 1e6
+    const last = measures.at(-1)?.value ?? 0
+    const lagMs = percentile(lagsMs, 0.99)
     reportFigures('soak', {
       minutes: Math.round(SECONDS / 6) / 10,
       visits,
       devices: visitors.count,
       'RSS at the end, MB': Math.round(last / 1e6),
-      'RSS slope, MB/h': Math.round(slope),
-      'slope taken of, s': settled.length > 60 ? settled.length : Math.floor(measures.length / 2),
-      ...(IS_SCRAPED && { 'event loop lag p99 at most, ms': Math.round(lagSeconds * 1000) }),
+      'RSS slope, MB/h': Math.round(slopeMb * 10) / 10,
+      'slope taken of, s': Math.round(slope.spanSeconds),
+      ...(IS_SCRAPED && {
+        'event loop lag p99, ms, in 99 of 100 seconds': Math.round(lagMs),
+        'event loop lag p99 at most, ms': Math.round(Math.max(...lagsMs)),
+      }),
     })
     expect(last).toBeLessThan(MAX_RSS_BYTES)
-    if (settled.length > 3600) expect(slope).toBeLessThan(MAX_SLOPE_MB_PER_HOUR)
+    if (slope.isSettled) expect(slopeMb).toBeLessThan(MAX_SLOPE_MB_PER_HOUR)
+    if (IS_SCRAPED) expect(lagMs).toBeLessThan(MAX_LAG_MS)
     expect(daemon.log.filter(({ level }) => level === 'error' || level === 'warn')).toEqual([])
   },
   Math.max(timeoutMs(60_000), (SECONDS + 300) * 1000),
@@ -133,23 +137,8 @@ function descriptors(daemon: Daemon): number {
   return readdirSync(`/proc/${daemon.pid}/fd`).length
 }
 
-async function eventLoopLag(daemon: Daemon, token: string): Promise<number> {
+async function eventLoopLagMs(daemon: Daemon, token: string): Promise<number> {
   const headers = { authorization: `Bearer ${token}` }
   const metrics = await (await fetch(`${daemon.httpUrl}/__kora/metrics`, { headers })).text()
-  return Number(/^\w*nodejs_eventloop_lag_p99_seconds ([\d.e-]+)$/m.exec(metrics)?.[1] ?? Number.NaN)
-}
-
-/** Bytes per hour, by least squares. */
-function slopePerHour(measures: readonly Measure[]): number {
-  const mean = (values: readonly number[]): number =>
-    values.reduce((sum, value) => sum + value, 0) / values.length
-  const meanSecond = mean(measures.map(({ second }) => second))
-  const meanBytes = mean(measures.map(({ rssBytes }) => rssBytes))
-  let covariance = 0
-  let variance = 0
-  for (const { second, rssBytes } of measures) {
-    covariance += (second - meanSecond) * (rssBytes - meanBytes)
-    variance += (second - meanSecond) ** 2
-  }
-  return variance === 0 ? 0 : (covariance / variance) * 3600
+  return 1000 * Number(/^\w*nodejs_eventloop_lag_p99_seconds ([\d.e-]+)$/m.exec(metrics)?.[1] ?? Number.NaN)
 }

@@ -1,0 +1,174 @@
+import { describe, expect, test } from 'vitest'
+import type { AuthContext } from '../../src/auth/provider.ts'
+import { HttpPolling, type HttpSyncResponse } from '../../src/transport/http-polling.ts'
+import type { PollingTransport } from '../../src/transport/polling-transport.ts'
+import { type SimulatedRuntime, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { handshakeOf } from '../support/socket-client.ts'
+
+const MINUTE_MS = 60_000
+const CHECK_MS = 30_000
+
+/** One client of a server whose clock stands, and the session behind it. */
+class Fixture {
+  readonly runtime: SimulatedRuntime = simulatedRuntime()
+  /** What the token is found to be. */
+  context: AuthContext | null = { userId: 'ada' }
+  checks = 0
+  closes = 0
+  readonly #polling: HttpPolling
+  #transport: PollingTransport | null = null
+
+  constructor() {
+    this.#polling = new HttpPolling({
+      runtime: this.runtime,
+      auth: { authenticate: async () => this.#check() },
+      connect: (transport) => {
+        this.#transport = transport
+        transport.onClose(() => this.closes++)
+        return 'session'
+      },
+      ownerOf: () => ({ userId: 'ada' }),
+      maxMessageBytes: 10_000,
+      maxHandshakeBytes: 10_000,
+      maxClients: 0,
+      holdMs: 0,
+    })
+  }
+
+  /** Opens its session, and is admitted to it. */
+  async open(): Promise<this> {
+    expect((await this.post(handshakeOf('phone'))).status).toBe(202)
+    this.session.admit()
+    return this
+  }
+
+  /** What the session has of its client. */
+  get session(): PollingTransport {
+    if (this.#transport === null) throw new Error('There is no session.')
+    return this.#transport
+  }
+
+  tell(code: string): void {
+    this.session.send({ type: 'error', messageId: 'e', code, message: '', retriable: true })
+  }
+
+  post(message: object): Promise<HttpSyncResponse> {
+    return this.#polling.handle({
+      clientId: 'phone',
+      method: 'POST',
+      token: 'a',
+      body: JSON.stringify(message),
+    })
+  }
+
+  poll(): Promise<HttpSyncResponse> {
+    return this.#polling.handle({ clientId: 'phone', method: 'GET', token: 'a' })
+  }
+
+  #check(): AuthContext | null {
+    this.checks++
+    return this.context
+  }
+}
+
+const ACKNOWLEDGMENT = {
+  type: 'acknowledgment',
+  messageId: 'a',
+  acknowledgedMessageId: 'x',
+  lastSequenceNumber: 0,
+}
+
+describe('a client that has gone', () => {
+  test('is forgotten when it has asked for nothing for a minute', async () => {
+    const client = await new Fixture().open()
+    client.tell('UNREAD')
+
+    await client.runtime.advance(MINUTE_MS - 1)
+    expect(client.closes).toBe(0)
+    await client.runtime.advance(1)
+
+    expect(client.closes).toBe(1)
+    expect((await client.post(ACKNOWLEDGMENT)).status).toBe(410)
+    expect((await client.poll()).status).toBe(204) // nothing of what waited
+  })
+
+  test.each([
+    ['polls', (client: Fixture) => client.poll(), 204],
+    ['posts', (client: Fixture) => client.post(ACKNOWLEDGMENT), 202],
+  ])('is not forgotten while it %s', async (_what, ask, status) => {
+    const client = await new Fixture().open()
+
+    for (let round = 0; round < 5; round++) {
+      await client.runtime.advance(MINUTE_MS - 1)
+      expect((await ask(client)).status).toBe(status)
+    }
+
+    expect(client.closes).toBe(0)
+    await client.runtime.advance(MINUTE_MS)
+    expect(client.closes).toBe(1)
+  })
+
+  test('is forgotten when its session has ended and it has not asked why', async () => {
+    const client = await new Fixture().open()
+    client.tell('WHY')
+    client.session.close()
+
+    await client.runtime.advance(MINUTE_MS)
+
+    expect((await client.poll()).status).toBe(204)
+  })
+})
+
+describe('the token of a request', () => {
+  test('is checked once for as long as a check holds, and refused at the next', async () => {
+    const client = await new Fixture().open()
+    expect((await client.poll()).status).toBe(204)
+    client.context = null // the app takes it back without a revocation
+    client.tell('SECRET')
+
+    await client.runtime.advance(CHECK_MS - 1)
+    expect((await client.poll()).status).toBe(200)
+    expect(client.checks).toBe(1)
+    client.tell('SECRET')
+    await client.runtime.advance(1)
+
+    expect((await client.poll()).status).toBe(401)
+    expect((await client.post(ACKNOWLEDGMENT)).status).toBe(401)
+  })
+
+  test('is refused at its own end, however lately it was checked', async () => {
+    const client = await new Fixture().open()
+    client.context = { userId: 'ada', expiresAt: client.runtime.now() + 5000 }
+    expect((await client.poll()).status).toBe(204)
+    client.tell('SECRET')
+
+    await client.runtime.advance(5000)
+
+    expect((await client.poll()).status).toBe(401)
+    expect((await client.post(ACKNOWLEDGMENT)).status).toBe(401)
+  })
+})
+
+describe('what waits when access has ended', () => {
+  test('is not given out, except for the reason', async () => {
+    const client = await new Fixture().open()
+    client.tell('SECRET')
+    client.session.withdraw()
+    client.tell('REVOKED')
+    client.session.close()
+
+    expect(JSON.parse(String((await client.poll()).body))).toMatchObject({ code: 'REVOKED' })
+    expect((await client.poll()).status).toBe(410)
+  })
+
+  test('is not given out again where its connection broke', async () => {
+    const client = await new Fixture().open()
+    client.tell('SECRET')
+    const lost = await client.poll()
+    client.session.withdraw()
+    client.session.close()
+    lost.onBroken?.('unsent')
+
+    expect((await client.poll()).status).toBe(410)
+  })
+})
