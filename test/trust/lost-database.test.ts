@@ -64,6 +64,7 @@ test.runIf(canIsolate)(
       ])
       note('readyMs', readyMs)
       note('convergedMs', performance.now() - healedAt)
+      if (forMs >= NOTICE_MS) expect(await findHealthLies(daemon, true)).toEqual([])
     }
 
     let goneMs = 0
