@@ -213,6 +213,26 @@ describe('an answer is not used that', () => {
     expect(logger.lines.map(({ fields }) => fields.reason)).toEqual(['no answer within 5 s'])
   })
 
+  test.each([
+    'http://169.254.169.254/latest/meta-data/',
+    'https://169.254.169.254/',
+    'http://[fe80::1]/',
+    'http://[::ffff:169.254.169.254]/',
+    '//169.254.169.254/',
+    'file:///etc/passwd',
+  ])('is a redirect to %s; it is refused before anything is asked', async (location) => {
+    const statuses = [301, 302, 303, 307, 308]
+    for (const status of statuses) {
+      issuer.answer = (_, response) => response.writeHead(status, { location }).end()
+      await provide()
+    }
+
+    // What follows a redirect comes to a timeout or a refused connection, or to an unsuitable address.
+    const reasons = logger.lines.map(({ fields }) => fields.reason)
+    expect(reasons).toEqual(statuses.map(() => 'unexpected redirect'))
+    expect(issuer.requests).toBe(statuses.length)
+  })
+
   test('is a redirect; its target hears nothing', async () => {
     const target = new Issuer()
     const targetUrl = await target.open()
