@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BystanderOptions, type Observation, PAUSE_MS } from './bystander.ts'
+import type { BystanderOptions, Observation } from './bystander.ts'
 import { openDevice } from './device.ts'
 import { todoSchema } from './todo-app.ts'
 
@@ -7,7 +7,7 @@ import { todoSchema } from './todo-app.ts'
  * What `Bystander` starts: a device that writes while it is told to. By `process.send`: the present
  * round's observation whenever it is asked for, which begins the next one.
  */
-const options = JSON.parse(process.argv[2] ?? '') as BystanderOptions
+const options = JSON.parse(process.argv[2] ?? '') as Required<BystanderOptions>
 const device = await openDevice({ ...options, schema: todoSchema })
 let isAsked = false
 
@@ -23,7 +23,7 @@ for (;;) {
     device.insert('todos', { title: 'bystander', userId: 'ada' })
     await device.synced(options.maxWaitMs)
     waitsMs.push(performance.now() - sentAt)
-    await sleep(PAUSE_MS)
+    await sleep(options.pauseMs)
   }
   const observation: Observation = { waitsMs, closes: device.journal.of('closed').length }
   process.send?.(observation)

@@ -3,14 +3,15 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
 const PROGRAM = fileURLToPath(new URL('bystander-process.ts', import.meta.url))
-/** Between an acknowledgment and the next write. */
-export const PAUSE_MS = 20
+const PAUSE_MS = 20
 
 export interface BystanderOptions {
   readonly url: string
   readonly token: string
   /** A write that waits longer ends the process, and with it the test. */
   readonly maxWaitMs: number
+  /** Between an acknowledgment and the next write. Default 20. */
+  readonly pauseMs?: number
 }
 
 export interface Observation {
@@ -33,7 +34,9 @@ export class Bystander implements AsyncDisposable {
 
   static async start(options: BystanderOptions): Promise<Bystander> {
     const execArgv = ['--import', 'tsx']
-    const bystander = new Bystander(fork(PROGRAM, [JSON.stringify(options)], { execArgv }))
+    const bystander = new Bystander(
+      fork(PROGRAM, [JSON.stringify({ pauseMs: PAUSE_MS, ...options })], { execArgv }),
+    )
     await bystander.#message()
     return bystander
   }
