@@ -12,6 +12,7 @@ import type { Scenario } from './harness/scenario.ts'
 import { scenarios } from './scenarios.ts'
 
 const PROFILE_LINES = 30
+const SMOKE_AT_ONCE = 3 // nothing is compared then, and a scenario mostly waits for its processes to start
 const CHART_DIRECTORY = 'docs/images'
 
 const HELP = `npm run bench -- [scenario…] [options]
@@ -70,14 +71,29 @@ async function main(): Promise<void> {
 async function runAll(options: RunOptions): Promise<void> {
   const rounds = Number(values.repeat ?? (values.smoke || values.profile ? 1 : 5))
   const chosen = scenarios.filter(isChosen)
-  const rows = []
-  for (const scenario of chosen) {
+  const rowsOf = async (scenario: Scenario) => {
     process.stderr.write(`${scenario.name} ${scenario.title}\n`)
-    rows.push(...toRows(await measure(scenario, options, rounds)))
+    return toRows(await measure(scenario, options, rounds))
   }
+  const rows = (await mapAtOnce(chosen, values.smoke ? SMOKE_AT_ONCE : 1, rowsOf)).flat()
   const { node } = process.versions
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ node, rounds, rows }, null, 2)}\n`)
   process.stdout.write(`${printTable(rows, { isJudging: !values.smoke })}\n`)
+}
+
+/** Maps in order, so many at a time. */
+async function mapAtOnce<Item, Result>(
+  items: readonly Item[],
+  atOnce: number,
+  map: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = []
+  const waiting = items.entries()
+  const work = async (): Promise<void> => {
+    for (const [index, item] of waiting) results[index] = await map(item)
+  }
+  await Promise.all(Array.from({ length: atOnce }, work))
+  return results
 }
 
 function isChosen({ name, isGrowth = false }: Scenario): boolean {

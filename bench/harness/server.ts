@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync } from 'node:fs'
+import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FillOptions } from '../processes/filler.ts'
 import { Child, type ProcessFile } from './child.ts'
@@ -72,6 +72,8 @@ export function newDatabase({ directory }: RunOptions): string {
   return join(directory, `${++databases}.db`)
 }
 
+const fillings = new Map<string, Promise<void>>()
+
 /** A copy of a database with so many operations; made once per run of the benchmarks. */
 export async function filledDatabase(
   variant: string,
@@ -80,12 +82,18 @@ export async function filledDatabase(
 ): Promise<string> {
   const kind = variant === 'kora' ? 'kora' : variant === 'limit-promises' ? 'promises' : 'bare'
   const original = join(options.directory, `filled-${kind}-${operations}-${rare}-${users}.db`)
-  if (!existsSync(original)) {
-    await using filler = new Child('filler')
-    const fill: FillOptions = { variant: kind, filename: original, operations, rare, users }
-    await filler.call('fill', fill)
+  let filling = fillings.get(original)
+  if (filling === undefined) {
+    filling = fillDatabase({ variant: kind, filename: original, operations, rare, users })
+    fillings.set(original, filling)
   }
+  await filling
   const copy = newDatabase(options)
   copyFileSync(original, copy)
   return copy
+}
+
+async function fillDatabase(options: FillOptions): Promise<void> {
+  await using filler = new Child('filler')
+  await filler.call('fill', options)
 }

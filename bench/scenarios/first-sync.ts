@@ -78,7 +78,7 @@ async function sparseFirstSync(variant: string, options: RunOptions, operations:
   const filename = await filledDatabase(variant, options, { operations, rare: expected })
   await using server = await Server.start(variant, { filename, access: 'scoped' })
   const times = []
-  for (let round = 0; round < sized(options, 15, 2); round++) {
+  for (let round = 0; round < sized(options, 15, 1); round++) {
     times.push(await firstSync(server, { clients: 1, user: 'user-rare', expected }))
   }
   return median(times)

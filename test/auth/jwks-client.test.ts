@@ -2,12 +2,12 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { JWK } from 'jose'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
 import { jwksUrlProblem } from '../../src/auth/jwks-client.ts'
 import { explainToken } from '../../src/auth/token-verdict.ts'
@@ -72,6 +72,20 @@ beforeEach(async () => {
   logger = recordingLogger()
   return () => issuer.close()
 })
+
+/** Lets no connection of this process leave the machine, and notes where it would have gone. */
+function keepIn(): { readonly hosts: readonly string[] } & Disposable {
+  const hosts: string[] = []
+  const { connect } = Socket.prototype
+  const spy = vi.spyOn(Socket.prototype, 'connect').mockImplementation(function (this: Socket, ...args) {
+    const [options] = [args[0]].flat() as unknown as [{ readonly host?: string }] // as `net.connect` and `tls.connect` pass them
+    const { host = '' } = options
+    if (host === '127.0.0.1') return connect.apply(this, args)
+    hosts.push(host)
+    return this.destroy(new Error('kept in'))
+  })
+  return { hosts, [Symbol.dispose]: () => spy.mockRestore() }
+}
 
 function provide(algorithms?: readonly string[]) {
   const jwt = { jwksUrl: url, clockToleranceMs: 0, userIdClaim: 'sub', ...(algorithms && { algorithms }) }
@@ -211,6 +225,27 @@ describe('an answer is not used that', () => {
     issuer.answer = () => {}
     await provide()
     expect(logger.lines.map(({ fields }) => fields.reason)).toEqual(['no answer within 5 s'])
+  })
+
+  test.each([
+    'http://169.254.169.254/',
+    'https://169.254.169.254/',
+    'http://[fe80::1]/',
+    'http://[::ffff:169.254.169.254]/',
+    '//169.254.169.254/',
+    'file:///etc/passwd',
+  ])('is a redirect to %s; it is refused before anything is asked', async (location) => {
+    using network = keepIn()
+    const statuses = [301, 302, 303, 307, 308]
+    for (const status of statuses) {
+      issuer.answer = (_, response) => response.writeHead(status, { location }).end()
+      await provide()
+    }
+
+    expect(network.hosts).toEqual([])
+    const reasons = logger.lines.map(({ fields }) => fields.reason)
+    expect(reasons).toEqual(statuses.map(() => 'unexpected redirect'))
+    expect(issuer.requests).toBe(statuses.length)
   })
 
   test('is a redirect; its target hears nothing', async () => {

@@ -17,9 +17,11 @@ import {
   sign,
   type TestKey,
 } from '../support/tokens.ts'
+import { reportFigures } from '../support/trust.ts'
 
 const ISSUER = 'https://auth.example.com'
 const AUDIENCE = 'sync'
+const MAX_VERDICT_MS = 5 // of CPU: how long one waits for it depends on what else the machine does
 
 let rsa: TestKey
 let rotatedRsa: TestKey
@@ -54,12 +56,28 @@ function signRsa(payload = good(), header: { readonly [name: string]: unknown } 
   return sign(payload, { alg: 'RS256', kid: 'rsa-1', ...header }, rsa.privateKey)
 }
 
-async function explain(token: string, overrides: Partial<JwtConfig> = {}): Promise<AuthVerdict> {
-  const provider = await createAuthProvider(
+function provide(overrides: Partial<JwtConfig> = {}) {
+  return createAuthProvider(
     { mode: 'jwt', jwt: { ...config, ...overrides } },
     { runtime: fixedRuntime(), logger: silentLogger },
   )
-  return explainToken(provider, token)
+}
+
+async function explain(token: string, overrides: Partial<JwtConfig> = {}): Promise<AuthVerdict> {
+  return explainToken(await provide(overrides), token)
+}
+
+/** CPU that the verdict of a token takes, ms: the median of several, because other work of the process counts too. */
+async function verdictMs(token: string, overrides: Partial<JwtConfig> = {}): Promise<number> {
+  const provider = await provide(overrides)
+  const times: number[] = []
+  for (let repeat = 0; repeat < 15; repeat++) {
+    const before = process.cpuUsage()
+    await explainToken(provider, token)
+    const { user, system } = process.cpuUsage(before)
+    times.push((user + system) / 1000)
+  }
+  return times.sort((a, b) => a - b)[7] ?? 0
 }
 
 function encode(value: unknown): string {
@@ -119,6 +137,13 @@ describe('accepts', () => {
       isAccepted: true,
       context: { userId: 'user-1' },
     })
+  })
+
+  test('each in less than 5 ms', async () => {
+    const timesMs: number[] = []
+    for (const [, make, overrides] of rows) timesMs.push(await verdictMs(await make(), overrides))
+    reportFigures('tokens that are good', { tokens: rows.length, 'ms of CPU at most': Math.max(...timesMs) })
+    expect(Math.max(...timesMs)).toBeLessThan(MAX_VERDICT_MS)
   })
 
   test('HMAC with any of several secrets', async () => {
@@ -325,6 +350,13 @@ describe('refuses', () => {
     const verdict = await explain(token)
     expect(verdict).toMatchObject({ isAccepted: false, reason })
     expect(token !== '' && JSON.stringify(verdict).includes(token)).toBe(false)
+  })
+
+  test('each in less than 5 ms', async () => {
+    const timesMs: number[] = []
+    for (const [, , make] of rows) timesMs.push(await verdictMs(await make()))
+    reportFigures('tokens that are bad', { tokens: rows.length, 'ms of CPU at most': Math.max(...timesMs) })
+    expect(Math.max(...timesMs)).toBeLessThan(MAX_VERDICT_MS)
   })
 
   test('duplicate claims are read as the last one, as the signer of the token meant no other', async () => {

@@ -29,6 +29,17 @@ export async function untilReady(
   }
 }
 
+/** Asks `/ready` for so long. @returns how often it did not say that the server is ready */
+export async function countUnready(daemon: Daemon, durationMs: number): Promise<number> {
+  const endsAt = performance.now() + durationMs
+  let unready = 0
+  while (performance.now() < endsAt) {
+    if ((await statusOf(daemon, '/ready')) !== 200) unready++
+    await sleep(ASK_INTERVAL_MS)
+  }
+  return unready
+}
+
 /**
  * Whether everybody who is asked tells the same as `/ready`: the metrics, the command `status`, and
  * `/health`, which only says that a restart would not help.

@@ -5,11 +5,14 @@ import { temporaryDirectory } from '../support/each-store.ts'
 import { recordIdOf, withId } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { reportFigures } from '../support/trust.ts'
 import { operation } from '../support/wire-operations.ts'
 
 const HOUR = 3_600_000
 const YEAR = 365 * 24 * HOUR
 const SKEWS = [-10 * YEAR, -48 * HOUR, -HOUR, 0, 59_000, 61_000, HOUR, 48 * HOUR, 10 * YEAR]
+/** Of the server's clock. */
+const STEPS = [0, -HOUR, 24 * HOUR]
 
 test('wrong clocks, of clients and of the server itself, wedge nobody and turn no order round', async () => {
   using directory = temporaryDirectory()
@@ -23,7 +26,7 @@ test('wrong clocks, of clients and of the server itself, wedge nobody and turn n
   let made = 0
 
   const expectedIds: string[] = []
-  for (const step of [0, -HOUR, 24 * HOUR]) {
+  for (const step of STEPS) {
     stepMs = step
     for (const [i, skew] of SKEWS.entries()) {
       made++
@@ -60,5 +63,12 @@ test('wrong clocks, of clients and of the server itself, wedge nobody and turn n
     if (i > 0) expect(batch.baseDeliverySequence).toBe(batches[i - 1]?.maxDeliverySequence)
   }
   expect(reader.closed).toBeNull()
+  reportFigures('clock skew', {
+    'clocks of clients': SKEWS.length,
+    'clocks of the server': STEPS.length,
+    'delivered in order': delivered.length,
+    'refused by name': made - delivered.length,
+    'wedged sessions': 0,
+  })
   await store.close()
 })

@@ -8,6 +8,7 @@ const RESTARTS = sized(4, 20)
 const LIFE_MS = sized(700, 3000)
 const DEATH_MS = 800
 const NOTICE_MS = 15_000
+const READY_MS = 10_000
 const CONVERGED_MS = 15_000
 const BUSY_MACHINE_MS = sized(15_000, 0) // on top of what is promised, where other tests run beside
 
@@ -39,10 +40,9 @@ test(
       await sleep(DEATH_MS)
       await server.start()
       const startedAt = performance.now()
-      const timeoutMs = CONVERGED_MS + BUSY_MACHINE_MS
       const [readyMs] = await Promise.all([
-        untilReady(daemon, true, { sinceMs: startedAt, timeoutMs }),
-        cluster.converged(timeoutMs),
+        untilReady(daemon, true, { sinceMs: startedAt, timeoutMs: READY_MS + BUSY_MACHINE_MS }),
+        cluster.converged(CONVERGED_MS + BUSY_MACHINE_MS),
       ])
       note('readyMs', readyMs)
       note('convergedMs', performance.now() - startedAt)

@@ -6,6 +6,7 @@ import { createSqliteServerStore } from '../../src/index.ts'
 import { findViolations } from '../support/checker.ts'
 import { sleep } from '../support/cluster.ts'
 import { type Daemon, startDaemon } from '../support/daemon.ts'
+import type { Journal } from '../support/device/journal.ts'
 import { type Device, openDevice } from '../support/device.ts'
 import { canMount, SmallDisk } from '../support/disk/small-disk.ts'
 import { ADMIN_TOKEN, findHealthLies, untilReady } from '../support/health.ts'
@@ -16,7 +17,11 @@ import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 const DISK_MEGABYTES = 64
 const LEFT_BYTES = 3 * 1024 * 1024
 const TURNS_WITHIN_MS = 15_000
-const RECOVERS_WITHIN_MS = 30_000 // the figure is printed; the machine may run other tests
+// The figures are printed; beside other tests they may be larger than what is promised.
+const REFUSED_WITHIN_MS = sized(10_000, 1000)
+const READY_WITHIN_MS = sized(30_000, 10_000)
+const STORES_WITHIN_MS = sized(30_000, 5000)
+const UNTIL_MS = 30_000
 const LOCK_MS = sized(3000, 30_000)
 const mayMount = canMount('disk faults')
 
@@ -84,6 +89,22 @@ class Scene implements AsyncDisposable {
     return (this.errorsSince(sinceMs)[0]?.at ?? 0) - sinceMs
   }
 
+  /** From the sending of a write that was refused to the refusal, at most; a writer has one batch on its way. */
+  get refusedAfterMs(): number {
+    return Math.max(...this.writers.map(({ journal }) => firstRefusalMs(journal)))
+  }
+
+  /** Operations that were sent after one moment and acknowledged before another (ms since the epoch). */
+  acknowledgedBetween(fromMs: number, toMs: number): number {
+    return this.writers.reduce((sum, { journal }) => {
+      const sent = journal.of('sent').filter(({ at }) => at >= fromMs)
+      const messageIds = new Set(sent.map(({ messageId }) => messageId))
+      const acknowledged = journal.of('acknowledged').filter(({ at }) => at < toMs)
+      const counted = acknowledged.filter(({ messageId }) => messageIds.has(messageId))
+      return sum + counted.reduce((count, { operationIds }) => count + operationIds.length, 0)
+    }, 0)
+  }
+
   /** Presence and queries go on, whatever becomes of writes. */
   async assertReadable(): Promise<void> {
     const state = { user: { name: `at ${Date.now()}`, color: '#000' } }
@@ -92,7 +113,7 @@ class Scene implements AsyncDisposable {
     await writer?.until(
       () => [...writer.peers.values()].some((peer) => peer.user.name === state.user.name),
       'the presence of the watcher is here',
-      RECOVERS_WITHIN_MS,
+      UNTIL_MS,
     )
     const query = await this.daemon.run(['query', 'todos', '--count', '--db', this.filename])
     expect(query).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('"count":') })
@@ -101,13 +122,9 @@ class Scene implements AsyncDisposable {
   /** Everything arrives; the store holds it once. */
   async finish(): Promise<void> {
     this.stopWriting()
-    await Promise.all(this.writers.map((writer) => writer.synced(RECOVERS_WITHIN_MS)))
+    await Promise.all(this.writers.map((writer) => writer.synced(UNTIL_MS)))
     const total = this.writers.reduce((sum, { journal }) => sum + journal.of('authored').length, 0)
-    await this.watcher.until(
-      () => this.watcher.operations.length === total,
-      'all is here',
-      RECOVERS_WITHIN_MS,
-    )
+    await this.watcher.until(() => this.watcher.operations.length === total, 'all is here', UNTIL_MS)
     await this.daemon.kill('SIGTERM')
     expect(integrityOf(this.filename)).toBe('ok')
     const store = createSqliteServerStore({ filename: this.filename })
@@ -123,6 +140,12 @@ class Scene implements AsyncDisposable {
     await Promise.all([this.watcher, ...this.writers].map((device) => device.close()))
     await this.daemon[Symbol.asyncDispose]()
   }
+}
+
+function firstRefusalMs({ entries }: Journal): number {
+  const refused = entries.findIndex(({ kind }) => kind === 'error')
+  const sent = entries.findLast(({ kind }, index) => kind === 'sent' && index < refused)
+  return sent === undefined ? 0 : (entries[refused]?.at ?? 0) - sent.at
 }
 
 describe.runIf(mayMount)('a disk that is full', () => {
@@ -149,7 +172,7 @@ describe.runIf(mayMount)('a disk that is full', () => {
       const freedAt = performance.now()
       const readyMs = await untilReady(scene.daemon, true, {
         sinceMs: freedAt,
-        timeoutMs: RECOVERS_WITHIN_MS,
+        timeoutMs: READY_WITHIN_MS,
       })
       while (scene.acknowledged === before) await sleep(20)
       const storesAgainMs = performance.now() - freedAt
@@ -159,18 +182,19 @@ describe.runIf(mayMount)('a disk that is full', () => {
       reportFigures('disk full and freed', {
         acknowledged: scene.acknowledged,
         'ms from the first load until refused': Math.round(toldMs),
+        'ms from a write to its refusal': scene.refusedAfterMs,
         'ms until not ready': Math.round(unreadyMs),
         'ms until ready again': Math.round(readyMs),
         'ms until writes are stored again': Math.round(storesAgainMs),
       })
       expect(told).toMatchObject({ code: 'STORE_UNAVAILABLE', retriable: true })
+      expect(scene.refusedAfterMs).toBeLessThan(REFUSED_WITHIN_MS)
+      expect(storesAgainMs).toBeLessThan(STORES_WITHIN_MS)
       expect(lies).toEqual([])
     },
     timeoutMs(180_000),
   )
 })
-
-const REFUSED_WITHIN_MS = 1000
 
 describe.runIf(mayMount && IS_FULL)('a disk that turns read-only under load', () => {
   test(
@@ -180,11 +204,7 @@ describe.runIf(mayMount && IS_FULL)('a disk that turns read-only under load', ()
       if (!disk.canFail) return context.skip()
       await using scene = await Scene.start(disk.path)
       scene.write(200)
-      await scene.watcher.until(
-        () => scene.watcher.operations.length > 50,
-        'the load runs',
-        RECOVERS_WITHIN_MS,
-      )
+      await scene.watcher.until(() => scene.watcher.operations.length > 50, 'the load runs', UNTIL_MS)
 
       const failedAt = performance.now()
       disk.fail()
@@ -201,6 +221,8 @@ describe.runIf(mayMount && IS_FULL)('a disk that turns read-only under load', ()
 
       disk.repair()
       await scene.daemon.start()
+      await untilReady(scene.daemon, true, { sinceMs: performance.now(), timeoutMs: READY_WITHIN_MS })
+      expect(await findHealthLies(scene.daemon, true)).toEqual([])
       await scene.finish()
       reportFigures('disk turned read-only', {
         acknowledged: scene.acknowledged,
@@ -279,34 +301,38 @@ test(
   async () => {
     await using scene = await Scene.start()
     scene.write(200)
-    await scene.watcher.until(() => scene.watcher.operations.length > 20, 'the load runs', RECOVERS_WITHIN_MS)
+    await scene.watcher.until(() => scene.watcher.operations.length > 20, 'the load runs', UNTIL_MS)
     const { pid } = scene.daemon
 
     const lock = await holdLock(scene.filename)
     const heldAt = performance.now()
-    const before = scene.acknowledged
-    await sleep(LOCK_MS / 2)
-    await scene.assertReadable()
-    if (IS_FULL) {
-      await untilReady(scene.daemon, false, { sinceMs: heldAt, timeoutMs: TURNS_WITHIN_MS })
-      expect(await findHealthLies(scene.daemon, false)).toEqual([])
-    }
+    const heldDate = Date.now()
+    const [unreadyMs] = await Promise.all([
+      untilReady(scene.daemon, false, { sinceMs: heldAt, timeoutMs: TURNS_WITHIN_MS }),
+      sleep(LOCK_MS / 2).then(() => scene.assertReadable()),
+    ])
+    expect(await findHealthLies(scene.daemon, false)).toEqual([])
     await sleep(Math.max(0, LOCK_MS - (performance.now() - heldAt)))
-    const during = scene.acknowledged
+    const during = scene.acknowledgedBetween(heldDate, Date.now())
+    const before = scene.acknowledged
     await lock.release()
     const releasedAt = performance.now()
-    while (scene.acknowledged === during) await sleep(20)
+    while (scene.acknowledged === before) await sleep(20)
     const storesAgainMs = performance.now() - releasedAt
-    await untilReady(scene.daemon, true, { sinceMs: releasedAt, timeoutMs: RECOVERS_WITHIN_MS })
+    const readyMs = await untilReady(scene.daemon, true, { sinceMs: releasedAt, timeoutMs: READY_WITHIN_MS })
+    expect(await findHealthLies(scene.daemon, true)).toEqual([])
     expect(scene.daemon.pid).toBe(pid)
     await scene.finish()
 
     reportFigures('lock of another program', {
       'ms held': Math.round(releasedAt - heldAt),
-      'acknowledged meanwhile': during - before,
+      'acknowledged meanwhile': during,
+      'ms until not ready': Math.round(unreadyMs),
+      'ms until ready again': Math.round(readyMs),
       'ms until writes are stored again': Math.round(storesAgainMs),
     })
-    expect(during).toBe(before)
+    expect(storesAgainMs).toBeLessThan(STORES_WITHIN_MS)
+    expect(during).toBe(0)
     expect(scene.errorsSince(0).every(({ retriable }) => retriable)).toBe(true)
   },
   timeoutMs(180_000),

@@ -4,34 +4,58 @@ import { createSqliteServerStore, type SqliteServerStore } from '../../src/store
 import { temporaryDirectory } from '../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { type SocketClient, type SocketServer, startSocketServer } from '../support/socket-client.ts'
-import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const SHORT = 10_000
 const LONG = sized(100_000, 1_000_000)
+const SCOPES = IS_FULL ? [100, 1000] : [100]
+/** Each scope has the 100 operations that a device of it catches up. */
+const SCOPED = Math.max(...SCOPES) * 100
 const REPEATS = 30
 /** Ten, or a hundred, times the log: an index is one page deeper, and work that grew with it would cost as much more. */
 const MAX_RATIO = sized(1.5, 1.3) // other tests run beside those of the gate
+/** Operations of one scope lie apart, where they are of many: each is read from pages of its own. */
+const MAX_SCOPES_RATIO = sized(1.75, 1.5)
 
 type Cost = 'commit' | 'ingest' | 'handshake' | 'catch-up'
+
+interface SceneOptions {
+  readonly operations: number
+  /** The operations belong to so many users in turns, each with a session that is open, and readers to one of them. */
+  readonly scopes?: number
+}
 
 /** A server with a log and many devices, and a client that writes. */
 class Scene implements AsyncDisposable {
   readonly #store: SqliteServerStore
   readonly #server: SocketServer
+  readonly #scopes: number | null
   readonly #author = new OperationAuthor('author')
   #writer: SocketClient | null = null
   #made = 0
   #sent = 0
 
-  constructor(store: SqliteServerStore, server: SocketServer) {
+  constructor(store: SqliteServerStore, server: SocketServer, { scopes }: SceneOptions) {
     this.#store = store
     this.#server = server
+    this.#scopes = scopes ?? null
   }
 
   async fill(operations: number): Promise<void> {
+    if (this.#scopes !== null) await this.#store.trackScopeField('todos', 'userId', { isGranted: true })
     while (this.#made < operations) await appendAll(this.#store, this.#batch(1000))
     await this.#registerReaders(operations / 2)
+    await this.#openSessions(this.#scopes ?? 0)
+    if (this.#scopes !== null) await this.#catchUp(operations / this.#scopes) // of a new view everything is sent
     this.#writer = await this.#server.connect('author', {}, { lastDeliverySequence: operations })
+  }
+
+  /** One of each scope, of users to whom nothing that is written belongs: what is sent would count by sessions. */
+  async #openSessions(count: number): Promise<void> {
+    for (let n = 0; n < count; n++) {
+      const scopes = { todos: { userId: `idle ${n}` } }
+      await this.#server.connect(`session ${n}`, { scopes }, { lastDeliverySequence: this.#made })
+    }
   }
 
   /** Devices that have come and written nothing, as most do of some apps. */
@@ -44,7 +68,7 @@ class Scene implements AsyncDisposable {
   act(what: Cost): Promise<void> {
     if (what === 'commit') return this.#write(1)
     if (what === 'ingest') return this.#write(100)
-    return this.#reach(what === 'handshake' ? this.#made : this.#made - 100)
+    return this.#catchUp(what === 'handshake' ? 0 : 100)
   }
 
   async #write(count: number): Promise<void> {
@@ -55,15 +79,20 @@ class Scene implements AsyncDisposable {
     await writer.until(() => writer.ofType('acknowledgment').length === this.#sent)
   }
 
-  async #reach(watermark: number): Promise<void> {
-    using client = await this.#server.connect('reader', {}, { lastDeliverySequence: watermark })
-    expect(client.isEnded).toBe(false)
+  /** A device comes that lacks so many operations of those that it may see. */
+  async #catchUp(missing: number): Promise<void> {
+    const lastDeliverySequence = this.#made - missing * (this.#scopes ?? 1)
+    const scopes = this.#scopes === null ? null : { todos: { userId: 'user 0' } }
+    using client = await this.#server.connect('reader', { scopes }, { lastDeliverySequence })
+    const received = client.ofType('operation-batch').flatMap(({ operations }) => operations)
+    expect(received.length).toBe(missing)
   }
 
   #batch(count: number) {
-    return Array.from({ length: count }, () =>
-      this.#author.insert(ascendingId(this.#made++), { title: `${this.#made}`, n: this.#made }),
-    )
+    return Array.from({ length: count }, () => {
+      const userId = `user ${this.#made % (this.#scopes ?? 1)}`
+      return this.#author.insert(ascendingId(this.#made++), { title: `${this.#made}`, n: this.#made, userId })
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -83,10 +112,10 @@ function ascendingId(count: number): string {
   return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-8${random.slice(3, 6)}-${random.slice(6, 18)}`
 }
 
-async function openScene(filename: string, operations: number): Promise<Scene> {
+async function openScene(filename: string, options: SceneOptions): Promise<Scene> {
   const store = createSqliteServerStore({ filename, durability: 'normal' })
-  const scene = new Scene(store, await startSocketServer({ store, maxOpsPerMinute: 0 }))
-  await scene.fill(operations)
+  const scene = new Scene(store, await startSocketServer({ store, maxOpsPerMinute: 0 }), options)
+  await scene.fill(options.operations)
   return scene
 }
 
@@ -103,21 +132,21 @@ async function cpuMsOf(action: () => Promise<void>): Promise<number> {
  * meanwhile meets both, and by the cheapest tenth of each, because all of that can only add to what an action
  * costs by itself.
  */
-async function ratioOf(what: Cost, long: Scene, short: Scene): Promise<number> {
-  const costs: { readonly long: number[]; readonly short: number[] } = { long: [], short: [] }
+async function ratioOf(what: Cost, dear: Scene, cheap: Scene): Promise<number> {
+  const costs: { readonly dear: number[]; readonly cheap: number[] } = { dear: [], cheap: [] }
   for (let repeat = 0; repeat < REPEATS; repeat++) {
-    costs.short.push(await cpuMsOf(() => short.act(what)))
-    costs.long.push(await cpuMsOf(() => long.act(what)))
+    costs.cheap.push(await cpuMsOf(() => cheap.act(what)))
+    costs.dear.push(await cpuMsOf(() => dear.act(what)))
   }
-  return round(cheapestTenth(costs.long) / cheapestTenth(costs.short))
+  return round(cheapestTenth(costs.dear) / cheapestTenth(costs.cheap))
 }
 
 test(
   'what a write, a handshake and a short catch-up cost does not grow with the log',
   async () => {
     using directory = temporaryDirectory()
-    await using short = await openScene(`${directory.path}/short.db`, SHORT)
-    await using long = await openScene(`${directory.path}/long.db`, LONG)
+    await using short = await openScene(`${directory.path}/short.db`, { operations: SHORT })
+    await using long = await openScene(`${directory.path}/long.db`, { operations: LONG })
 
     const ratios = {
       'handshake ratio': await ratioOf('handshake', long, short),
@@ -127,6 +156,26 @@ test(
     }
     reportFigures('log growth', { 'short log': SHORT, 'long log': LONG, ...ratios })
     for (const ratio of Object.values(ratios)) expect(ratio).toBeLessThan(MAX_RATIO)
+  },
+  timeoutMs(120_000),
+)
+
+test(
+  'nor with the number of scopes',
+  async () => {
+    using directory = temporaryDirectory()
+    await using one = await openScene(`${directory.path}/1.db`, { operations: SCOPED, scopes: 1 })
+    for (const scopes of SCOPES) {
+      await using many = await openScene(`${directory.path}/${scopes}.db`, { operations: SCOPED, scopes })
+
+      const ratios = {
+        'handshake ratio': await ratioOf('handshake', many, one),
+        'catch-up ratio': await ratioOf('catch-up', many, one),
+        'ingest ratio': await ratioOf('ingest', many, one),
+      }
+      reportFigures('growth with scopes', { operations: SCOPED, scopes, ...ratios })
+      for (const ratio of Object.values(ratios)) expect(ratio).toBeLessThan(MAX_SCOPES_RATIO)
+    }
   },
   timeoutMs(120_000),
 )

@@ -1,10 +1,16 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { OperationsAccess } from '../../src/http/operations/access.ts'
+import { DEFAULT_DECODE_LIMITS } from '../../src/protocol/codec.ts'
+import { receiveMessage } from '../../src/protocol/receive.ts'
+import { FilesystemBlobStore } from '../../src/store/blobs/filesystem-blob-store.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { makeBlob } from '../support/blobs.ts'
 import { startDaemon } from '../support/daemon.ts'
+import { temporaryDirectory } from '../support/each-store.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { exchange } from '../support/raw-http.ts'
@@ -14,6 +20,7 @@ import { sign } from '../support/tokens.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const PATHS = sized(300, 5000)
+const BLOB_NAMES = sized(1000, 5000)
 const TIMED = sized(4000, 100_000) // of each class
 const DETECTED_T = 4.5 // |t| that chance reaches once in a hundred thousand runs
 
@@ -145,6 +152,46 @@ test(
   },
   timeoutMs(60_000),
 )
+
+test('no name of a blob leads out of its folder', async () => {
+  const seed = seedOf('names of blobs')
+  const mutator = new Mutator(seed)
+  using outer = temporaryDirectory()
+  const directory = join(outer.path, 'blobs')
+  const files = await FilesystemBlobStore.open({ directory })
+  const whole = makeBlob(CANARY).manifest
+  await files.put(whole.hash, whole.bytes)
+  for (const path of ['secret.txt', 'blobs/secret.txt', 'blobs/tmp/secret.txt', 'blobs/damaged/secret.txt']) {
+    writeFileSync(join(outer.path, path), whole.bytes) // even of bytes that are what a name could say
+  }
+  const before = readdirSync(outer.path, { recursive: true }).sort()
+
+  for (let count = 0; count < BLOB_NAMES; count++) {
+    const name = blobName(mutator, whole.hash)
+    if (/^[0-9a-f]{64}$/.test(name)) continue // chance has made a name of it
+    const message = { type: 'blob-chunk-request', messageId: 'm', requestId: 'r', hash: name }
+    expect(() => receiveMessage(message, DEFAULT_DECODE_LIMITS), name).toThrow()
+    expect(await files.get(name), name).toBeNull()
+    expect(await files.peek(name, 10), name).toBeNull()
+    await expect(files.put(name, whole.bytes), name).rejects.toMatchObject({ code: 'BLOB_REFUSED' })
+    await expect(files.deleteUntouched(name, Date.now()), name).rejects.toThrow('64 lower-case hex digits')
+  }
+
+  expect(readdirSync(outer.path, { recursive: true }).sort()).toEqual(before)
+  reportFigures('names of blobs', { names: BLOB_NAMES, 'led out': 0, seed })
+})
+
+/** A path, or the name of a blob with parts of a path in place of some of its digits: often as long as a name is. */
+function blobName(mutator: Mutator, hash: string): string {
+  if (mutator.random() < 0.3) {
+    return Array.from({ length: 1 + mutator.below(8) }, () => mutator.pick(PIECES)).join('/')
+  }
+  const piece = mutator.pick([...PIECES, '../', '/../', '\0', '\n', hash.toUpperCase()])
+  const start = mutator.below(hash.length)
+  const end = mutator.random() < 0.5 ? start + piece.length : mutator.below(hash.length)
+  const name = hash.slice(0, start) + piece + hash.slice(end)
+  return mutator.random() < 0.5 ? name : name.padEnd(64, '../').slice(0, 64)
+}
 
 const LONG_TOKEN = 'a-long-admin-token-of-forty-characters-1'
 

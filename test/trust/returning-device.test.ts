@@ -1,14 +1,26 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
+import { Bystander } from '../support/bystander.ts'
+import { sleep } from '../support/cluster.ts'
+import { startDaemon } from '../support/daemon.ts'
+import { openDevice } from '../support/device.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { schemaFile, todoSchema } from '../support/todo-app.ts'
+import { IS_FULL, reportFigures, timeoutMs } from '../support/trust.ts'
 
 const QUEUED = 10_000
+const RATE = 600 // operations of one device a minute
 const BATCH = 100
+const MINUTES = 17
+const ROUNDS_A_MINUTE = 12 // in each of which the other device writes
+const WARM_UP_MS = 10_000
+const OBSERVED_MS = 120_000
+const MAX_RATIO = 2
 
 function push(client: MemoryTransport, operations: readonly Operation[], messageId: string): void {
   client.receive({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
@@ -29,10 +41,10 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   using directory = temporaryDirectory()
   const runtime = simulatedRuntime()
   const store = createSqliteServerStore({ filename: `${directory.path}/a.db`, durability: 'normal' })
-  const { connect } = openRelayServer({ store, runtime, maxOpsPerMinute: 600 })
+  const { connect } = openRelayServer({ store, runtime, maxOpsPerMinute: RATE })
   const other = await connect('other')
   acknowledgeAll(other)
-  const author = new OperationAuthor('phone')
+  const [author, others] = [new OperationAuthor('phone'), new OperationAuthor('other')]
   const operations = Array.from({ length: QUEUED }, (_, i) => author.insert(recordIdOf(`${i}`), { n: i }))
   const phone = await connect('phone')
   for (let start = 0; start < QUEUED; start += BATCH) {
@@ -40,15 +52,12 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   }
   acknowledgeAll(phone) // waits behind what the device has sent
 
-  const others = new OperationAuthor('other')
-  for (let minute = 0; minute < 17; minute++) {
-    for (let round = 0; round < 12; round++) {
-      await runtime.advance(5000)
-      acknowledgeAll(other)
-      acknowledgeAll(phone)
-    }
+  for (let round = 0; round < MINUTES * ROUNDS_A_MINUTE; round++) {
+    await runtime.advance(5000)
+    acknowledgeAll(other)
+    acknowledgeAll(phone)
     const before = other.sentOfType('acknowledgment').length
-    push(other, [others.insert(recordIdOf(`other ${minute}`), {})], `o${minute}`)
+    push(other, [others.insert(recordIdOf(`other ${round}`), {})], `o${round}`)
     await settle()
     expect(other.sentOfType('acknowledgment')).toHaveLength(before + 1) // at once, without the clock moving
   }
@@ -60,8 +69,59 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   const log = await store.getOperationsAfterDelivery(0, 2 * QUEUED)
   const sequence = log.map(({ operation }) => operation).filter(({ nodeId }) => nodeId === 'phone')
   expect(sequence.map((operation) => operation.sequenceNumber)).toEqual(operations.map((_, i) => i + 1))
+  reportFigures('a device that returns', {
+    'operations stored in order': stored.length,
+    minutes: MINUTES,
+    'writes of another that waited for it': 0,
+  })
   await store.close()
 }, 60_000)
+
+test.runIf(IS_FULL)(
+  'others do not wait for a device that returns',
+  async () => {
+    await using daemon = await startDaemon({
+      args: ['--schema', 'schema.mjs'],
+      files: {
+        'schema.mjs': schemaFile(),
+        'kora.config.mjs': `export default { limits: { maxOpsPerMinute: ${RATE} } }`,
+      },
+    })
+    const { url } = daemon
+    const options = { url, token: 'bystander', maxWaitMs: 10_000, pauseMs: (2 * 60_000) / RATE }
+    await using bystander = await Bystander.start(options)
+    await bystander.during(() => sleep(WARM_UP_MS))
+
+    const idle = await bystander.during(() => sleep(OBSERVED_MS))
+    await using phone = await openDevice({ url, schema: todoSchema, name: 'phone', isOnline: false })
+    for (let n = 0; n < QUEUED; n++) phone.insert('todos', { title: `${n}` })
+    const beside = await bystander.during(async () => {
+      phone.goOnline()
+      await sleep(OBSERVED_MS)
+    })
+
+    const [idleMs, besideMs] = [percentile99(idle.waitsMs), percentile99(beside.waitsMs)]
+    reportFigures('another device beside one that returns', {
+      'operations queued': QUEUED,
+      'stored meanwhile': phone.journal.acknowledgedIds.size,
+      'writes observed': beside.waitsMs.length,
+      'ms idle (p99)': round(idleMs),
+      'ms beside it (p99)': round(besideMs),
+    })
+    expect(phone.pendingCount).toBeGreaterThan(0)
+    expect(phone.journal.acknowledgedIds.size).toBeGreaterThan(0)
+    expect(besideMs).toBeLessThan(MAX_RATIO * idleMs)
+  },
+  timeoutMs(0),
+)
+
+function percentile99(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? 0
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10
+}
 
 test('a live batch that would have to wait too long is told when to come back, and is stored then', async () => {
   using directory = temporaryDirectory()

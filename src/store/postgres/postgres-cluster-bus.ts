@@ -7,6 +7,7 @@ import type { PostgresCore } from './postgres-core.ts'
 /** A server that has not renewed its row for so long is dead, or cut off: the same to the others. */
 export const LEASE_SECONDS = 15
 const RENEW_INTERVAL_MS = 4000
+const LEASE_MARGIN_MS = 20 // timers may fire a little early, and would look in vain
 /** What is dropped from the table: long gone, so that nobody wonders about clocks. */
 const FORGET_SECONDS = 3600
 
@@ -100,8 +101,9 @@ export class PostgresClusterBus implements ClusterBus {
     void this.#renew()
   }
 
-  #schedule(): void {
-    this.#timer = this.#core.runtime.setTimer(RENEW_INTERVAL_MS, () => {
+  #schedule(delayMs = RENEW_INTERVAL_MS): void {
+    this.#timer?.cancel()
+    this.#timer = this.#core.runtime.setTimer(delayMs, () => {
       void this.#renew()
       this.#schedule()
     })
@@ -125,20 +127,28 @@ export class PostgresClusterBus implements ClusterBus {
 
   async #renewRow(): Promise<void> {
     const isNew = !this.#hasRow
-    const rows = await this.#core.db.rows<[string]>(
+    const rows = await this.#core.db.rows<[id: string, leaseLeftMs: number]>(
       `WITH own AS (
           INSERT INTO {servers} (id, schema_version, seen_at) VALUES ($1, $2, now())
           ON CONFLICT (id) DO UPDATE SET schema_version = excluded.schema_version, seen_at = excluded.seen_at
         ), forgotten AS (
           DELETE FROM {servers} WHERE seen_at < now() - make_interval(secs => $4)
         )
-        SELECT id FROM {servers} WHERE id <> $1 AND seen_at > now() - make_interval(secs => $3)`,
+        SELECT id, (extract(epoch FROM seen_at - now()) + $3)::float8 * 1000 FROM {servers}
+         WHERE id <> $1 AND seen_at > now() - make_interval(secs => $3)`,
       [this.serverId, this.#core.schema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
     )
     this.#hasRow = true
     this.#renewedAt = this.#core.runtime.monotonicNow()
     this.#setMembers(new Set(rows.map(([id]) => id)))
+    this.#lookWhenNextLeaseEnds(rows.map(([, leaseLeftMs]) => leaseLeftMs))
     if (isNew) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+  }
+
+  /** A server that renews its lease has always more of it left than until the next look: only for the lost is this one earlier. */
+  #lookWhenNextLeaseEnds(leasesLeftMs: readonly number[]): void {
+    const nextMs = Math.min(...leasesLeftMs) + LEASE_MARGIN_MS
+    if (nextMs < RENEW_INTERVAL_MS && !this.#isStopped) this.#schedule(nextMs)
   }
 
   #setMembers(members: ReadonlySet<string>): void {
