@@ -340,12 +340,18 @@ export class SqliteLog {
   }
 
   toEntry(row: ChecksummedRow): LogEntry {
-    const delivered = this.toDelivered(row)
-    const { wireJson, nodeId, collection } = delivered
+    const { deliverySequence, kind, nodeId, sequenceNumber, collection, wireJson, scopeChanges } =
+      this.toDelivered(row)
     return {
-      ...delivered,
+      deliverySequence,
+      kind,
       operationId: operationIdOf(wireJson),
+      nodeId,
+      sequenceNumber,
+      collection,
       recordId: recordIdOf(wireJson, nodeId.length + collection.length),
+      wireJson,
+      scopeChanges,
     }
   }
 
