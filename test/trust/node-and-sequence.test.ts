@@ -3,20 +3,9 @@ import type { Operation } from '../../src/core/operation.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
-import { randomOf, type SocketClient, seedOf, startSocketServer } from '../support/socket-client.ts'
+import { pushed, randomOf, type SocketClient, seedOf, startSocketServer } from '../support/socket-client.ts'
 
 const ATTEMPTS = 2000
-
-async function pushed(
-  client: SocketClient,
-  operations: readonly Operation[],
-  messageId: string,
-): Promise<void> {
-  client.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
-  await client.until(() =>
-    client.ofType('acknowledgment').some((ack) => ack.acknowledgedMessageId === messageId),
-  )
-}
 
 describeEachStore('node ids and sequence numbers', (openStore) => {
   test('nobody moves the vector of a node that is not theirs, or beyond what is stored', async () => {
