@@ -1,11 +1,11 @@
 import type { Operation } from '../../src/core/operation.ts'
-import { CANARY_BYTES, CANARY_NAME, canaryNote, canaryTodo, sha256 } from './canary.ts'
+import { CANARY_BYTES, CANARY_NAME, canaryNote, canaryTodo, OF_A, sha256 } from './canary.ts'
 import { OperationAuthor, recordIdOf } from './operation-author.ts'
 import { pushed, type SocketClient, type TokenClaims } from './socket-client.ts'
 
 export const CANARY_CLAIMS: TokenClaims = {
   userId: `${CANARY_NAME}-user`,
-  scopes: { todos: { tenant: 'a' }, notes: { tenant: 'a' } },
+  scopes: { todos: OF_A, notes: OF_A },
 }
 const RECORDS = 20 // in each of two collections; half of both are known
 

@@ -5,6 +5,9 @@ import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
 const TEXT = 'canary-7f3a-of-tenant-a'
 const NUMBER = 7_391_846_205_113
 
+/** Both tenants share the field by which their views are looked up first: the second one tells them apart. */
+export const OF_A = { region: 'eu', tenant: 'a' } as const
+export const OF_B = { region: 'eu', tenant: 'b' } as const
 /** What the first tenant's users are called, and its devices but for one. */
 export const CANARY_NAME = TEXT
 /** The content of the first tenant's blob. */
@@ -18,6 +21,7 @@ export const canarySchema = defineSchema({
   collections: {
     todos: {
       fields: {
+        region: t.string(),
         tenant: t.string(),
         title: t.string(),
         slug: t.string().optional(),
@@ -36,7 +40,7 @@ export const canarySchema = defineSchema({
         file: t.blob().optional(),
         pin: t.secret().optional(),
       },
-      scope: ['tenant'],
+      scope: ['region', 'tenant'],
       constraints: [
         { type: 'unique', fields: ['tenant', 'slug'], onConflict: 'first-write-wins' },
         { type: 'capacity', fields: ['tenant', 'room'], limit: 2, onConflict: 'first-write-wins' },
@@ -48,7 +52,10 @@ export const canarySchema = defineSchema({
         },
       ],
     },
-    notes: { fields: { tenant: t.string(), title: t.string(), n: t.number().optional() }, scope: ['tenant'] },
+    notes: {
+      fields: { region: t.string(), tenant: t.string(), title: t.string(), n: t.number().optional() },
+      scope: ['region', 'tenant'],
+    },
   },
   relations: {
     todoNote: { from: 'todos', to: 'notes', type: 'many-to-one', field: 'noteId', onDelete: 'restrict' },
@@ -59,7 +66,7 @@ export const canarySchema = defineSchema({
 export function canaryTodo(index: number, noteId: string, blobHash: string): FieldValues {
   const text = `${TEXT}-${index}`
   return {
-    tenant: 'a',
+    ...OF_A,
     title: text,
     slug: text,
     room: text,
@@ -77,7 +84,7 @@ export function canaryTodo(index: number, noteId: string, blobHash: string): Fie
 }
 
 export function canaryNote(index: number): FieldValues {
-  return { tenant: 'a', title: `${TEXT}-note-${index}`, n: NUMBER }
+  return { ...OF_A, title: `${TEXT}-note-${index}`, n: NUMBER }
 }
 
 /** Finds canaries, and other secrets, in what was received. */

@@ -1,6 +1,6 @@
 import type { Operation } from '../../src/core/operation.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
-import { CANARY_NAME, type CanaryFinder } from './canary.ts'
+import { CANARY_NAME, type CanaryFinder, OF_B } from './canary.ts'
 import type { CanaryTenant } from './canary-tenant.ts'
 import { connectPolling } from './device/polling.ts'
 import { type ConnectSocket, connectWebSocket } from './device/socket.ts'
@@ -8,9 +8,20 @@ import { type Device, type DeviceOptions, openDevice } from './device.ts'
 import { type Forgery, forge, recordsOfForger } from './forgeries.ts'
 import { pushed, type SocketClient, type SocketServer, type TokenClaims } from './socket-client.ts'
 
+/** What its users are called, and type. */
+const FOREIGN_NAME = 'user-of-tenant-b'
+const FOREIGN_UPDATE = Buffer.from(FOREIGN_NAME).toString('base64')
+
+/** @returns the texts by which it has come to somebody: as a name, as what was typed, or as what was written */
+export function foundForeign(texts: readonly string[]): string[] {
+  return texts.filter((text) =>
+    [FOREIGN_NAME, FOREIGN_UPDATE, '"tenant":"b"'].some((mark) => text.includes(mark)),
+  )
+}
+
 export const FOREIGN_CLAIMS: TokenClaims = {
   userId: 'b',
-  scopes: { todos: { tenant: 'b' }, notes: { tenant: 'b' } },
+  scopes: { todos: OF_B, notes: OF_B },
 }
 
 /** What it asks for, to be given more than is granted. */
@@ -78,10 +89,10 @@ export class ForeignTenant implements AsyncDisposable {
     const knowledge = { operations: victim.known, nodeId, random: this.#random }
     const forgeries = Array.from({ length: count }, (_, index) => forge(knowledge, first + index))
     const place = { collection: 'todos', recordId: this.#pick(victim.known).recordId, field: 'title' }
-    const spy = { user: { name: 'm', color: '#000' }, cursor: { ...place, anchor: 0, head: 0 } }
+    const spy = { user: { name: FOREIGN_NAME, color: '#000' }, cursor: { ...place, anchor: 0, head: 0 } }
     client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: `q${first}`, hash: victim.blobHash })
     client.send({ type: 'awareness-update', messageId: 'p', clientId: 1, states: { 1: spy } })
-    client.send({ type: 'yjs-doc-update', messageId: 'y', ...place, update: 'AAA=' })
+    client.send({ type: 'yjs-doc-update', messageId: 'y', ...place, update: FOREIGN_UPDATE })
     const operations = forgeries.flatMap(({ operation, twin }) =>
       twin === null ? [operation] : [operation, twin],
     )

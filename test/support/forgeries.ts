@@ -1,4 +1,5 @@
 import type { FieldValues, JsonValue, Operation } from '../../src/core/operation.ts'
+import { OF_A, OF_B } from './canary.ts'
 import { OperationAuthor, recordIdOf, withId } from './operation-author.ts'
 
 /** What a foreign tenant has found out about the operations of its victim, and its own records. */
@@ -25,16 +26,16 @@ const OWN_TODO = recordIdOf('todo of mallory')
 export function recordsOfForger(nodeId: string): Operation[] {
   const author = new OperationAuthor(nodeId)
   return [
-    author.insert(OWN_NOTE, { tenant: 'b', title: 'note' }, { collection: 'notes' }),
+    author.insert(OWN_NOTE, { ...OF_B, title: 'note' }, { collection: 'notes' }),
     author.insert(OWN_TODO, {
-      tenant: 'b',
+      ...OF_B,
       title: 'todo',
       slug: 'taken',
       room: 'full',
       noteId: OWN_NOTE,
       stage: 'open',
     }),
-    author.insert(recordIdOf('second todo of mallory'), { tenant: 'b', title: 'todo', room: 'full' }),
+    author.insert(recordIdOf('second todo of mallory'), { ...OF_B, title: 'todo', room: 'full' }),
   ]
 }
 
@@ -49,13 +50,13 @@ function takeOver({ operations, nodeId: ownNode, random }: Knowledge, count: num
   const title = { title: `b${count}` }
   const values: readonly FieldValues[] = [
     title,
-    { ...title, tenant: 'a' },
-    { ...title, tenant: 'b' },
+    { ...title, ...OF_A },
+    { ...title, ...OF_B },
     { ...title, tenant: null },
-    { tenant: 'b' },
+    OF_B,
     { ...title, tenant: ['b'] as JsonValue },
     { stage: 'done' },
-    { ...title, tenant: 'b', slug: `s${count}`, noteId: null },
+    { ...title, ...OF_B, slug: `s${count}`, noteId: null },
   ]
   const type = pick(['insert', 'update', 'delete'] as const, random)
   const nodeId = pick([ownNode, ownNode, 'alice', 'server-node'], random)
@@ -88,7 +89,7 @@ function provoke({ operations, nodeId, random }: Knowledge, count: number): Forg
     operations.filter(({ collection }) => collection === 'notes'),
     random,
   )
-  const own = { tenant: 'b', title: `b${count}` }
+  const own = { ...OF_B, title: `b${count}` }
   const insert = (values: FieldValues): Operation =>
     author.insert(recordIdOf(`own ${count}`), { ...own, ...values })
   const update = (values: FieldValues): Operation => author.update(OWN_TODO, values)

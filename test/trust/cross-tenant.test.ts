@@ -1,13 +1,16 @@
 import { afterAll, expect, test } from 'vitest'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
+import { systemRuntime } from '../../src/core/system-runtime.ts'
+import { rulesFor, runCompaction } from '../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../src/store/store.ts'
-import { CANARY_NAME, CanaryFinder, canarySchema } from '../support/canary.ts'
+import { CANARY_NAME, CanaryFinder, canarySchema, OF_A, OF_B } from '../support/canary.ts'
 import { CANARY_CLAIMS, CanaryTenant } from '../support/canary-tenant.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import {
   type Attack,
   FOREIGN_CLAIMS,
   ForeignTenant,
+  foundForeign,
   type Refusal,
   withoutIds,
 } from '../support/foreign-tenant.ts'
@@ -108,6 +111,7 @@ describeEachStore('a foreign tenant', (openStore) => {
       const received = again.ofType('operation-batch').flatMap(({ operations }) => operations as Operation[])
       expect(received.map(({ id }) => id).sort()).toEqual(victim.operations.map(({ id }) => id).sort())
       expect(finder.findIn(again.texts).length).toBeGreaterThan(0)
+      expect(foundForeign([...a.texts, ...again.texts])).toEqual([])
     },
     timeoutMs(120_000),
   )
@@ -115,7 +119,7 @@ describeEachStore('a foreign tenant', (openStore) => {
   test('is answered alike whether the record exists or not', async () => {
     await using store = await openStore({ schema: canarySchema })
     await using server = await startSocketServer({ store })
-    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { tenant: 'a', title: CANARY_NAME })
+    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { ...OF_A, title: CANARY_NAME })
     using a = await server.connect('alice', CANARY_CLAIMS)
     await pushed(a, [existing], 'a')
     using b = await server.connect('mallory', FOREIGN_CLAIMS)
@@ -130,9 +134,9 @@ describeEachStore('a foreign tenant', (openStore) => {
       })
 
     for (const [type, data] of [
-      ['insert', { tenant: 'a', title: 'x' }],
+      ['insert', { ...OF_A, title: 'x' }],
       ['update', { title: 'x' }],
-      ['update', { tenant: 'a', title: 'x' }],
+      ['update', { ...OF_A, title: 'x' }],
       ['delete', null],
     ] as const) {
       const pair = [existing.recordId, recordIdOf('nobody')].map((id) => attempt(id, data, type))
@@ -151,14 +155,14 @@ describeEachStore('a foreign tenant', (openStore) => {
   test('learns from an insert under a foreign id that it is taken, and nothing else', async () => {
     await using store = await openStore({ schema: canarySchema })
     await using server = await startSocketServer({ store })
-    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { tenant: 'a', title: CANARY_NAME })
+    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { ...OF_A, title: CANARY_NAME })
     using a = await server.connect('alice', CANARY_CLAIMS)
     await pushed(a, [existing], 'a')
     using b = await server.connect('mallory', FOREIGN_CLAIMS)
     const mallory = new OperationAuthor('mallory')
     const [taken, free, outside] = [
-      mallory.insert(existing.recordId, { tenant: 'b', title: 'x' }),
-      mallory.insert(recordIdOf('free'), { tenant: 'b', title: 'x' }),
+      mallory.insert(existing.recordId, { ...OF_B, title: 'x' }),
+      mallory.insert(recordIdOf('free'), { ...OF_B, title: 'x' }),
       mallory.update(recordIdOf('nobody'), { title: 'x' }),
     ] as const
     await pushed(b, [taken, free, outside], 'b')
@@ -172,6 +176,31 @@ describeEachStore('a foreign tenant', (openStore) => {
       title: CANARY_NAME,
     })
     expect(new CanaryFinder([]).findIn(b.texts)).toEqual([])
+  })
+
+  test('learns of a forgotten record that it was there, and not when it was deleted', async () => {
+    await using store = await openStore({ schema: canarySchema })
+    await using server = await startSocketServer({ store })
+    const author = new OperationAuthor('alice')
+    const ids = ['early', 'late'].map(recordIdOf)
+    const written = ids.flatMap((id) => [
+      author.insert(id, { ...OF_A, title: CANARY_NAME }),
+      author.delete(id),
+    ])
+    await appendAll(store, written)
+    await appendAll(store, [author.insert(recordIdOf('last'), { ...OF_A, title: CANARY_NAME })])
+    const rules = rulesFor({ keepForMs: 0, tombstonesMs: 1000 }, Date.now())
+    await runCompaction(store, rules, { runtime: systemRuntime() })
+    using b = await server.connect('mallory', FOREIGN_CLAIMS)
+    const mallory = new OperationAuthor('mallory')
+    const attempts = ids.map((id) => mallory.update(id, { ...OF_B, title: 'x' }))
+    await pushed(b, attempts, 'b')
+
+    const refusals = b.ofType('operation-rejected')
+    expect(refusals.map(({ code }) => code)).toEqual(['RECORD_PURGED', 'RECORD_PURGED'])
+    const [early, late] = refusals.map((refusal, i) => withoutIds(refusal, attempts[i] as Operation))
+    expect(early).toBe(late)
+    expect(refusals.filter(({ message }) => /\d{4}-\d\d-\d\d/.test(message))).toEqual([])
   })
 
   test('is shown nothing by what operators ask over HTTP', async () => {
