@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { STORES } from '../support/each-store.ts'
 import { findRestoreProblem } from '../support/fuzz/files.ts'
+import { findDecodeProblem, fuzzSchema, SessionTarget } from '../support/fuzz/frame-targets.ts'
+import { parseFrames } from '../support/fuzz/frames.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { exchange } from '../support/raw-http.ts'
@@ -28,6 +30,23 @@ describe('a request that once ended the server', () => {
     }
 
     expect((await fetch(`${server.url}/ready`)).status).toBe(200)
+  })
+})
+
+describe('a frame that was once taken for what it is not', () => {
+  test.each(crashers('frames'))('%s is refused or read in one way', (_name, bytes) => {
+    for (const frame of parseFrames(bytes.toString('latin1'))) expect(findDecodeProblem(frame)).toBeNull()
+  })
+})
+
+describe.each(STORES)('a frame that once ended the server (%s)', (_driver, openStore) => {
+  test.each(crashers('frames'))('%s ends a session at most', async (_name, bytes) => {
+    await using store = await openStore({ schema: fuzzSchema })
+    await using target = new SessionTarget(store)
+    const frames = parseFrames(bytes.toString('latin1'))
+
+    for (const frame of frames) expect(await target.fromStranger(frame)).toBeNull()
+    expect(await target.fromMember(frames)).toBeNull()
   })
 })
 

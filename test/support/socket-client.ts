@@ -2,6 +2,7 @@ import { WebSocket } from 'ws'
 import type { AuthContext } from '../../src/auth/provider.ts'
 import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
+import type { Operation } from '../../src/core/operation.ts'
 import type { Runtime } from '../../src/core/runtime.ts'
 import type { ScopeMap } from '../../src/core/scope.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
@@ -152,6 +153,18 @@ export async function startSocketServer(config: Partial<KoraSyncServerConfig> = 
       await server.stop()
     },
   }
+}
+
+/** Sends a batch and resolves when it is acknowledged, or the connection has ended. */
+export function pushed(
+  client: SocketClient,
+  operations: readonly Operation[],
+  messageId: string,
+): Promise<void> {
+  client.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
+  return client.until(() =>
+    client.ofType('acknowledgment').some((ack) => ack.acknowledgedMessageId === messageId),
+  )
 }
 
 /** The real clock, on which everything takes a fraction of its time. */

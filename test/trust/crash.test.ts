@@ -55,11 +55,11 @@ class Load implements AsyncDisposable {
   }
 
   /** Kills the server at a random moment, over and over. */
-  async killOften(kills: number, whileDead: () => void = () => {}): Promise<readonly number[]> {
+  async killOften(kills: number, whileDead: () => Promise<void>): Promise<readonly number[]> {
     for (let kill = 0; kill < kills; kill++) {
       await sleep(MIN_LIFE_MS + random() * (MAX_LIFE_MS - MIN_LIFE_MS))
       await this.daemon.kill('SIGKILL')
-      whileDead()
+      await whileDead()
       await this.daemon.start()
       this.#readyMs.push(this.daemon.startMs)
       for (const device of this.devices) device.goOnline() // at once, instead of when its next try is due
@@ -96,14 +96,41 @@ class Load implements AsyncDisposable {
   }
 }
 
-/** SQLite's own verdict on the files as the killed server left them; on a copy, for looking repairs. */
-function integrityAfterKill(directory: string): string {
+/**
+ * Compares what was acknowledged with what a killed server has left, before the next one starts: to that one the
+ * devices send again what it does not have, and so make good for what was lost.
+ */
+class Acknowledged {
+  readonly #devices: readonly Device[]
+  readonly #storedIds = new Set<string>()
+  #position = 0
+
+  constructor(devices: readonly Device[]) {
+    this.#devices = devices
+  }
+
+  /** @param store of which only what came since the last time is read */
+  async lostFrom(store: Pick<ServerStore, 'getOperationsAfterDelivery'>): Promise<string[]> {
+    for (;;) {
+      const page = await store.getOperationsAfterDelivery(this.#position, 1000)
+      for (const { operation } of page) this.#storedIds.add(operation.id)
+      if (page.length === 0) break
+      this.#position = page.at(-1)?.deliverySequence ?? this.#position
+    }
+    return this.#devices.flatMap(({ journal }) =>
+      [...journal.acknowledgedIds].filter((id) => !this.#storedIds.has(id)),
+    )
+  }
+}
+
+/** The files as the killed server left them; copied, for looking repairs. */
+function copyAfterKill(directory: string): string {
   const copy = join(directory, 'copy.db')
   for (const suffix of ['', '-wal']) {
     const file = join(directory, `kora-server.db${suffix}`)
     if (existsSync(file)) copyFileSync(file, `${copy}${suffix}`)
   }
-  return integrityOf(copy)
+  return copy
 }
 
 function report(name: string, readyMs: readonly number[], operations: number): void {
@@ -129,7 +156,16 @@ describeKills('a server killed under load loses nothing that it acknowledged', (
       for (let round = 0; round < ROUNDS; round++) {
         await using load = await Load.start()
         const { directory } = load.daemon
-        readyMs.push(...(await load.killOften(20, () => expect(integrityAfterKill(directory)).toBe('ok'))))
+        const acknowledged = new Acknowledged(load.devices)
+        const whileDead = async (): Promise<void> => {
+          const filename = copyAfterKill(directory)
+          expect(integrityOf(filename)).toBe('ok')
+          const left = createSqliteServerStore({ filename, readOnly: true })
+          const lost = await acknowledged.lostFrom(left)
+          await left.close()
+          expect(lost).toEqual([])
+        }
+        readyMs.push(...(await load.killOften(20, whileDead)))
         const total = await load.finish()
         operations += total
 
@@ -153,11 +189,15 @@ describeKills('a server killed under load loses nothing that it acknowledged', (
         await using database = await openTestDatabase()
         const { connectionString } = database
         await using load = await Load.start({ DATABASE_URL: connectionString })
-        readyMs.push(...(await load.killOften(10)))
+        const store = await createPostgresServerStore({ connectionString, readOnly: true })
+        const acknowledged = new Acknowledged(load.devices)
+        const whileDead = async (): Promise<void> => {
+          expect(await acknowledged.lostFrom(store)).toEqual([])
+        }
+        readyMs.push(...(await load.killOften(10, whileDead)))
         const total = await load.finish()
         operations += total
 
-        const store = await createPostgresServerStore({ connectionString, readOnly: true })
         const violations = await load.violations(store, total)
         await store.close()
         expect(violations).toEqual([])

@@ -1,167 +1,128 @@
-import { createHash } from 'node:crypto'
-import { expect, test } from 'vitest'
-import type { FieldValues, JsonValue, Operation } from '../../src/core/operation.ts'
-import { computeOperationId } from '../../src/core/operation-id.ts'
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { afterAll, expect, test } from 'vitest'
+import type { FieldValues, Operation } from '../../src/core/operation.ts'
+import { systemRuntime } from '../../src/core/system-runtime.ts'
+import { rulesFor, runCompaction } from '../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../src/store/store.ts'
+import { CANARY_NAME, CanaryFinder, canarySchema, OF_A, OF_B } from '../support/canary.ts'
+import { CANARY_CLAIMS, CanaryTenant } from '../support/canary-tenant.ts'
 import { describeEachStore } from '../support/each-store.ts'
-import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
-import { randomOf, type SocketClient, seedOf, startSocketServer } from '../support/socket-client.ts'
+import {
+  type Attack,
+  FOREIGN_CLAIMS,
+  ForeignTenant,
+  foundForeign,
+  type Refusal,
+  withoutIds,
+} from '../support/foreign-tenant.ts'
+import type { Forgery } from '../support/forgeries.ts'
+import { appendAll, OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
+import { startProductionServer } from '../support/production-server.ts'
+import { pushed, randomOf, seedOf, startSocketServer } from '../support/socket-client.ts'
+import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-/** In every field of tenant A: what B must never receive. */
-const CANARY = 'canary-7f3a'
-const A_SCOPE = { todos: { tenant: 'a' }, notes: { tenant: 'a' } }
-const B_SCOPE = { todos: { tenant: 'b' }, notes: { tenant: 'b' } }
-const ATTEMPTS = 5000
-const BATCH = 100
-
-const schema = defineSchema({
-  version: 1,
-  collections: {
-    todos: { fields: { tenant: t.string(), title: t.string(), n: t.number().optional() } },
-    notes: { fields: { tenant: t.string(), title: t.string(), n: t.number().optional() } },
-  },
-})
-
-type Random = () => number
-
-function pick<Item>(items: readonly Item[], random: Random): Item {
-  return items[Math.floor(random() * items.length)] as Item
-}
-
-/** What B may know or guess of A: record ids, node ids, ids of operations. */
-interface Knowledge {
-  readonly operations: readonly Operation[]
-  readonly random: Random
-}
-
-/** One attempt: an operation that aims at A's records, or at its author's standing. */
-function forge({ operations, random }: Knowledge, count: number): Operation {
-  const victim = pick(operations, random)
-  const title = { title: `b${count}` }
-  const values: readonly FieldValues[] = [
-    title,
-    { ...title, tenant: 'a' },
-    { ...title, tenant: 'b' },
-    { ...title, tenant: null },
-    { tenant: 'b' },
-    { ...title, tenant: ['b'] as JsonValue },
-  ]
-  const type = pick(['insert', 'update', 'delete'] as const, random)
-  const nodeId = pick(['mallory', 'mallory', 'alice', 'server-node'], random)
-  const wallTime = pick([1, 1_750_000_000_000 + count, 1_760_000_000_000], random)
-  const draft: Operation = {
-    id: '',
-    nodeId,
-    type,
-    collection: pick(['todos', 'notes'], random),
-    recordId: victim.recordId,
-    data: type === 'delete' ? null : pick(values, random),
-    previousData:
-      type === 'insert' ? null : pick([null, { tenant: 'b' }, { tenant: 'b', title: 'x' }], random),
-    timestamp: { wallTime, logical: 0, nodeId },
-    sequenceNumber: pick([count + 1, 2 ** 53 - 1, 1], random),
-    causalDeps: random() < 0.2 ? [victim.id] : [],
-    schemaVersion: 1,
-  }
-  return { ...draft, id: random() < 0.2 ? victim.id : computeOperationId(draft) }
-}
-
-function pushed(client: SocketClient, operations: readonly Operation[], messageId: string): Promise<void> {
-  client.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
-  return client.until(() =>
-    client.ofType('acknowledgment').some((ack) => ack.acknowledgedMessageId === messageId),
-  )
-}
+/** On each of three stores. */
+const ATTEMPTS = sized(5000, 50_000)
+const BATCH = 250
+/** Batches between two writes of the victim. */
+const ROUND = 5
 
 async function tablesOf(store: ServerStore): Promise<string> {
   const tables = await Promise.all(['todos', 'notes'].map((name) => store.materializeCollection(name)))
   return JSON.stringify(tables.flat().filter(({ tenant }) => tenant === 'a'))
 }
 
-/** What differs between two refusals besides what the client itself has said. */
-function withoutIds(message: object, operation: Operation): string {
-  return JSON.stringify({ ...message, messageId: '' })
-    .replaceAll(operation.id, 'ID')
-    .replaceAll(operation.recordId, 'RECORD')
+/** Every attempt on a record of the victim is refused, in words that fit a record that nobody has, too. */
+function expectRefused(
+  { operation, mustBeRefused, twin }: Forgery,
+  refusals: ReadonlyMap<string, Refusal>,
+): void {
+  const refusal = refusals.get(operation.id)
+  if (!mustBeRefused) return
+  if (refusal === undefined) expect.fail(`stored: ${JSON.stringify(operation)}`)
+  if (twin === null) return
+  const forTwin = refusals.get(twin.id)
+  if (forTwin !== undefined) {
+    expect(withoutIds(refusal, operation)).toBe(withoutIds(forTwin, twin))
+  } else {
+    // Within its own scope a free id is taken: that the other one is not free cannot be hidden.
+    expect({ code: refusal.code, tenant: twin.data?.tenant }).toEqual({
+      code: 'SCOPE_VIOLATION',
+      tenant: 'b',
+    })
+  }
+}
+
+const totals = { attempts: 0, refusals: 0, 'compared with a record that nobody has': 0, leaks: 0 }
+afterAll(() => reportFigures('cross-tenant', totals))
+
+function count({ forgeries, refusals }: Attack): void {
+  totals.attempts += forgeries.length
+  totals.refusals += refusals.size
+  totals['compared with a record that nobody has'] += forgeries.filter(({ twin }) => twin !== null).length
 }
 
 describeEachStore('a foreign tenant', (openStore) => {
-  test('changes nothing and learns nothing', async () => {
-    const random = randomOf(seedOf('cross-tenant'))
-    await using store = await openStore({ schema })
-    const blob = Buffer.from(`${CANARY} in a blob`)
-    const hash = createHash('sha256').update(blob).digest('hex')
-    const blobs = new Map<string, Uint8Array>()
-    await using server = await startSocketServer({
-      store,
-      maxOpsPerMinute: 0,
-      persistBlobChunk: async (name, bytes) => void blobs.set(name, bytes),
-      resolveBlobChunk: async (name) => blobs.get(name) ?? null,
-    })
-    const alice = new OperationAuthor('alice')
-    const own = Array.from({ length: 40 }, (_, i) =>
-      alice.insert(
-        recordIdOf(`a${i}`),
-        { tenant: 'a', title: `${CANARY}-${i}` },
-        { collection: i % 2 === 0 ? 'todos' : 'notes' },
-      ),
-    )
-    using a = await server.connect('alice', { userId: 'a', scopes: A_SCOPE })
-    await pushed(a, own, 'a')
-    a.send({ type: 'blob-chunk-push', messageId: 'u', hash, bytes: blob.toString('base64') })
-    const cursor = { collection: 'todos', recordId: own[0]?.recordId, field: 'title', anchor: 0, head: 0 }
-    const state = { user: { name: CANARY, color: '#000' }, cursor }
-    a.send({ type: 'awareness-update', messageId: 'p', clientId: 1, states: { 1: state } })
-    await pushed(a, [], 'a2')
-    const before = await tablesOf(store)
+  test(
+    'changes nothing and learns nothing',
+    async () => {
+      const random = randomOf(seedOf('cross-tenant'))
+      await using store = await openStore({ schema: canarySchema })
+      const blobs = new Map<string, Uint8Array>()
+      await using server = await startSocketServer({
+        store,
+        maxOpsPerMinute: 0,
+        persistBlobChunk: async (name, bytes) => void blobs.set(name, bytes),
+        resolveBlobChunk: async (name) => blobs.get(name) ?? null,
+      })
+      const victim = new CanaryTenant()
+      using a = await server.connect('alice', CANARY_CLAIMS)
+      await pushed(a, victim.operations, 'a')
+      await victim.acts(a, 0)
+      await using foreigners = await ForeignTenant.connect(server, random)
+      const finder = new CanaryFinder(victim.hidden.flatMap(({ id, recordId }) => [id, recordId]))
+      const codes = new Set<string>()
 
-    const wishes = [
-      {},
-      { syncScope: { todos: {}, notes: {} } },
-      { syncScope: { todos: { tenant: 'a' } } },
-      { syncQueries: [{ collection: 'todos', where: { tenant: 'a' } }] },
-      { syncQueries: [{ collection: 'todos', where: {} }] },
-      { syncQueries: [{ collection: 'todos', where: { title: `${CANARY}-0` } }], lastDeliverySequence: 1 },
-      { versionVector: { alice: 0 } },
-    ]
-    const clients: SocketClient[] = []
-    for (const [i, wish] of wishes.entries()) {
-      clients.push(await server.connect(`mallory${i}`, { userId: 'b', scopes: B_SCOPE }, wish))
-    }
-    clients.push(await server.connect('alice', { userId: 'b', scopes: B_SCOPE }))
-    const knowledge = { operations: own, random }
-    for (let start = 0; start < ATTEMPTS; start += BATCH) {
-      const client = pick(clients, random)
-      const attempts = Array.from({ length: BATCH }, (_, i) => forge(knowledge, start + i))
-      client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: `q${start}`, hash })
-      const yours = { collection: 'todos', recordId: pick(own, random).recordId, field: 'title' }
-      const spy = { user: { name: 'm', color: '#000' }, cursor: { ...yours, anchor: 0, head: 0 } }
-      client.send({ type: 'awareness-update', messageId: 'p', clientId: 1, states: { 1: spy } })
-      client.send({ type: 'yjs-doc-update', messageId: 'y', ...yours, update: 'AAA=' })
-      await pushed(client, attempts, `${start}`)
-      expect(client.isEnded).toBe(false)
-    }
+      let before = await tablesOf(store)
+      for (let batch = 0; batch < ATTEMPTS / BATCH; batch++) {
+        const attack = await foreigners.attack(victim, batch * BATCH, BATCH)
+        count(attack)
+        expect(attack.hasSurvived).toBe(true)
+        for (const forgery of attack.forgeries) expectRefused(forgery, attack.refusals)
+        for (const { code } of attack.refusals.values()) codes.add(code)
+        expect(foreigners.takeLeaks(finder)).toEqual([])
+        if (batch % ROUND !== 0) continue
+        expect(await tablesOf(store)).toBe(before)
+        await victim.acts(a, 1 + batch / ROUND)
+        before = await tablesOf(store)
+      }
 
-    expect(await tablesOf(store)).toBe(before)
-    const leaks = clients.flatMap(({ texts }) => texts.filter((text) => text.includes(CANARY)))
-    expect(leaks).toEqual([])
-    expect(
-      clients.flatMap((client) => client.ofType('blob-chunk-response')).every((r) => r.bytes === null),
-    ).toBe(true)
-    using again = await server.connect('fresh', { userId: 'a', scopes: A_SCOPE })
-    const received = again.ofType('operation-batch').flatMap(({ operations }) => operations as Operation[])
-    expect(received.map(({ id }) => id).sort()).toEqual(own.map(({ id }) => id).sort())
-    for (const client of clients) client[Symbol.dispose]()
-  }, 120_000)
+      expect(await tablesOf(store)).toBe(before)
+      expect([...codes].sort()).toEqual([
+        'CONSTRAINT_VIOLATION',
+        'ID_CONFLICT',
+        'REFERENTIAL_INTEGRITY',
+        'SCHEMA_VIOLATION',
+        'SCOPE_VIOLATION',
+      ])
+      await foreigners.hasListened()
+      expect(foreigners.takeLeaks(finder)).toEqual([])
+      // Everything that is the victim's, and nothing else, comes to the victim, where canaries are seen.
+      using again = await server.connect('fresh', CANARY_CLAIMS)
+      const received = again.ofType('operation-batch').flatMap(({ operations }) => operations as Operation[])
+      expect(received.map(({ id }) => id).sort()).toEqual(victim.operations.map(({ id }) => id).sort())
+      expect(finder.findIn(again.texts).length).toBeGreaterThan(0)
+      expect(foundForeign([...a.texts, ...again.texts])).toEqual([])
+    },
+    timeoutMs(120_000),
+  )
 
   test('is answered alike whether the record exists or not', async () => {
-    await using store = await openStore({ schema })
+    await using store = await openStore({ schema: canarySchema })
     await using server = await startSocketServer({ store })
-    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { tenant: 'a', title: CANARY })
-    using a = await server.connect('alice', { userId: 'a', scopes: A_SCOPE })
+    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { ...OF_A, title: CANARY_NAME })
+    using a = await server.connect('alice', CANARY_CLAIMS)
     await pushed(a, [existing], 'a')
-    using b = await server.connect('mallory', { userId: 'b', scopes: B_SCOPE })
+    using b = await server.connect('mallory', FOREIGN_CLAIMS)
     const attempt = (recordId: string, data: FieldValues | null, type: Operation['type']): Operation =>
       withId({
         ...existing,
@@ -173,9 +134,9 @@ describeEachStore('a foreign tenant', (openStore) => {
       })
 
     for (const [type, data] of [
-      ['insert', { tenant: 'a', title: 'x' }],
+      ['insert', { ...OF_A, title: 'x' }],
       ['update', { title: 'x' }],
-      ['update', { tenant: 'a', title: 'x' }],
+      ['update', { ...OF_A, title: 'x' }],
       ['delete', null],
     ] as const) {
       const pair = [existing.recordId, recordIdOf('nobody')].map((id) => attempt(id, data, type))
@@ -192,16 +153,16 @@ describeEachStore('a foreign tenant', (openStore) => {
   })
 
   test('learns from an insert under a foreign id that it is taken, and nothing else', async () => {
-    await using store = await openStore({ schema })
+    await using store = await openStore({ schema: canarySchema })
     await using server = await startSocketServer({ store })
-    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { tenant: 'a', title: CANARY })
-    using a = await server.connect('alice', { userId: 'a', scopes: A_SCOPE })
+    const existing = new OperationAuthor('alice').insert(recordIdOf('a'), { ...OF_A, title: CANARY_NAME })
+    using a = await server.connect('alice', CANARY_CLAIMS)
     await pushed(a, [existing], 'a')
-    using b = await server.connect('mallory', { userId: 'b', scopes: B_SCOPE })
+    using b = await server.connect('mallory', FOREIGN_CLAIMS)
     const mallory = new OperationAuthor('mallory')
     const [taken, free, outside] = [
-      mallory.insert(existing.recordId, { tenant: 'b', title: 'x' }),
-      mallory.insert(recordIdOf('free'), { tenant: 'b', title: 'x' }),
+      mallory.insert(existing.recordId, { ...OF_B, title: 'x' }),
+      mallory.insert(recordIdOf('free'), { ...OF_B, title: 'x' }),
       mallory.update(recordIdOf('nobody'), { title: 'x' }),
     ] as const
     await pushed(b, [taken, free, outside], 'b')
@@ -209,8 +170,69 @@ describeEachStore('a foreign tenant', (openStore) => {
     const [forTaken, forOutside] = b.ofType('operation-rejected')
     expect(forTaken?.operationId).toBe(taken.id)
     expect(forOutside?.operationId).toBe(outside.id)
-    expect(withoutIds(forTaken as object, taken)).toBe(withoutIds(forOutside as object, outside))
-    expect(await store.findRecord('todos', existing.recordId)).toMatchObject({ tenant: 'a', title: CANARY })
-    expect(b.texts.filter((text) => text.includes(CANARY))).toEqual([])
+    expect(withoutIds(forTaken as Refusal, taken)).toBe(withoutIds(forOutside as Refusal, outside))
+    expect(await store.findRecord('todos', existing.recordId)).toMatchObject({
+      tenant: 'a',
+      title: CANARY_NAME,
+    })
+    expect(new CanaryFinder([]).findIn(b.texts)).toEqual([])
+  })
+
+  test('learns of a forgotten record that it was there, and not when it was deleted', async () => {
+    await using store = await openStore({ schema: canarySchema })
+    await using server = await startSocketServer({ store })
+    const author = new OperationAuthor('alice')
+    const ids = ['early', 'late'].map(recordIdOf)
+    const written = ids.flatMap((id) => [
+      author.insert(id, { ...OF_A, title: CANARY_NAME }),
+      author.delete(id),
+    ])
+    await appendAll(store, written)
+    await appendAll(store, [author.insert(recordIdOf('last'), { ...OF_A, title: CANARY_NAME })])
+    const rules = rulesFor({ keepForMs: 0, tombstonesMs: 1000 }, Date.now())
+    await runCompaction(store, rules, { runtime: systemRuntime() })
+    using b = await server.connect('mallory', FOREIGN_CLAIMS)
+    const mallory = new OperationAuthor('mallory')
+    const attempts = ids.map((id) => mallory.update(id, { ...OF_B, title: 'x' }))
+    await pushed(b, attempts, 'b')
+
+    const refusals = b.ofType('operation-rejected')
+    expect(refusals.map(({ code }) => code)).toEqual(['RECORD_PURGED', 'RECORD_PURGED'])
+    const [early, late] = refusals.map((refusal, i) => withoutIds(refusal, attempts[i] as Operation))
+    expect(early).toBe(late)
+    expect(refusals.filter(({ message }) => /\d{4}-\d\d-\d\d/.test(message))).toEqual([])
+  })
+
+  test('is shown nothing by what operators ask over HTTP', async () => {
+    await using store = await openStore({ schema: canarySchema })
+    const victim = new CanaryTenant()
+    await appendAll(store, victim.operations)
+    await using server = await startProductionServer({
+      store,
+      schema: canarySchema,
+      operationalAuth: { adminToken: 'admin' },
+    })
+    const recordId = victim.known[0]?.recordId
+    const paths = [
+      '/__kora/status',
+      '/__kora/metrics',
+      '/__kora/events',
+      '/__kora/backup/export',
+      '/__kora/api/overview',
+      '/__kora/api/collections',
+      '/__kora/api/sessions',
+      '/__kora/api/refusals',
+      `/__kora/api/records?collection=todos&where=${encodeURIComponent('{"tenant":"a"}')}`,
+      `/__kora/api/record?collection=todos&id=${recordId}`,
+    ]
+    const finder = new CanaryFinder([])
+
+    for (const path of paths) {
+      for (const authorization of ['', `Bearer ${JSON.stringify(FOREIGN_CLAIMS)}`, 'Bearer Admin']) {
+        const answer = await fetch(`${server.url}${path}`, { headers: { authorization } })
+        expect([401, 404, 429]).toContain(answer.status)
+        expect(finder.findIn([await answer.text(), ...answer.headers.values()])).toEqual([])
+      }
+    }
   })
 })

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { Frame } from '../../src/protocol/frame.ts'
 import { Bystander, type Observation } from '../support/bystander.ts'
 import { type Daemon, startDaemon } from '../support/daemon.ts'
-import { mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
+import { formatFrames, mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { mutatedRequest, throwRequest } from '../support/fuzz/requests.ts'
 import { handshakeOf, seedOf } from '../support/socket-client.ts'
@@ -14,9 +14,12 @@ import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 const FRAMES = sized(10_000, 100_000)
 const REQUESTS = sized(20_000, 200_000)
 const AT_ONCE = 40
-const MAX_RSS_BYTES = 256 * 1024 * 1024
-/** What a bystander may have to wait on a machine that is busy with the attack itself. */
+const MAX_RSS_MIB = 256
 const MAX_WAIT_MS = 20_000
+/** Of what a bystander waits. The gate's machine is busy with other tests, and may take as long as it takes. */
+const MAX_P99_MS = sized(MAX_WAIT_MS, 100)
+/** Of those that were sent last, as many as it takes to have the one that ended the server among them. */
+const MAX_RECENT = AT_ONCE * 8
 
 const CONFIG = {
   schema: './schema.mjs',
@@ -72,23 +75,26 @@ describe('the daemon', () => {
     await daemon[Symbol.asyncDispose]()
   })
 
-  function expectUnharmed(pid: number, { waitsMs, closes }: Observation) {
+  /** What the attack came to; it is reported before it is judged, so that a failure has its figures, too. */
+  function figuresOf(pid: number, { waitsMs }: Observation) {
     const status = readFileSync(`/proc/${daemon.pid}/status`, 'utf8')
-    const rssBytes = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024
-    const peakBytes = Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024
+    const mebibytes = (field: string): number =>
+      Math.round(Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024)
     const sorted = [...waitsMs].sort((a, b) => a - b)
-    const waitMs = Math.round(sorted[Math.floor(sorted.length * 0.99)] ?? Number.POSITIVE_INFINITY)
-
-    expect(daemon.pid).toBe(pid)
-    expect(daemon.log.filter(({ level }) => level === 'error')).toEqual([])
-    expect(rssBytes).toBeLessThan(MAX_RSS_BYTES)
-    expect(waitMs).toBeLessThan(MAX_WAIT_MS)
-    expect(closes).toBe(0)
     return {
-      'RSS, MiB': Math.round(rssBytes / 2 ** 20),
-      'peak RSS, MiB': Math.round(peakBytes / 2 ** 20),
-      'bystander p99, ms': waitMs,
+      exits: daemon.pid === pid ? 0 : 1,
+      'RSS, MiB': mebibytes('VmRSS'),
+      'peak RSS, MiB': mebibytes('VmHWM'),
+      'bystander p99, ms': Math.round(sorted[Math.floor(sorted.length * 0.99)] ?? Number.POSITIVE_INFINITY),
     }
+  }
+
+  function expectUnharmed(figures: ReturnType<typeof figuresOf>, { closes }: Observation): void {
+    expect(figures.exits).toBe(0)
+    expect(daemon.log.filter(({ level }) => level === 'error')).toEqual([])
+    expect(figures['RSS, MiB']).toBeLessThan(MAX_RSS_MIB)
+    expect(figures['bystander p99, ms']).toBeLessThan(MAX_P99_MS)
+    expect(closes).toBe(0)
   }
 
   test(
@@ -97,13 +103,18 @@ describe('the daemon', () => {
       const seed = seedOf('mutated frames, over sockets')
       const mutator = new Mutator(seed)
       const { pid } = daemon
+      const recent: Frame[] = []
+      onTestFailed(() => console.log(`Sent last, for test/crashers/frames:\n${formatFrames(recent)}`))
+      const startedAt = performance.now()
 
       const observation = await bystander.during(() =>
-        repeatedly(FRAMES / 4, () => throwFrames(daemon.url, mutator)),
+        repeatedly(FRAMES / 4, () => throwFrames(daemon.url, mutator, recent)),
       )
 
-      const figures = expectUnharmed(pid, observation)
-      reportFigures('mutated frames, over sockets', { frames: FRAMES, exits: 0, ...figures, seed })
+      const seconds = Math.round((performance.now() - startedAt) / 1000)
+      const figures = figuresOf(pid, observation)
+      reportFigures('mutated frames, over sockets', { frames: FRAMES, seconds, ...figures, seed })
+      expectUnharmed(figures, observation)
     },
     timeoutMs(60_000),
   )
@@ -120,8 +131,9 @@ describe('the daemon', () => {
         repeatedly(REQUESTS / 2, () => throwRequest(port, mutatedRequest(mutator), mutator)),
       )
 
-      const figures = expectUnharmed(pid, observation)
-      reportFigures('raw requests', { requests: REQUESTS, exits: 0, ...figures, seed })
+      const figures = figuresOf(pid, observation)
+      reportFigures('raw requests', { requests: REQUESTS, ...figures, seed })
+      expectUnharmed(figures, observation)
       expect((await fetch(`${daemon.httpUrl}/ready`)).status).toBe(200)
     },
     timeoutMs(60_000),
@@ -129,7 +141,7 @@ describe('the daemon', () => {
 })
 
 /** Four frames on one connection: of a stranger, or of somebody whose handshake was accepted. */
-async function throwFrames(url: string, mutator: Mutator): Promise<void> {
+async function throwFrames(url: string, mutator: Mutator, recent: Frame[]): Promise<void> {
   const frames: Frame[] = Array.from({ length: 4 }, () =>
     mutator.random() < 0.5 ? mutatedBatch(mutator) : mutatedFrame(mutator),
   )
@@ -140,6 +152,8 @@ async function throwFrames(url: string, mutator: Mutator): Promise<void> {
     socket.send(JSON.stringify(handshakeOf(`fuzz-${mutator.below(50)}`, {}, { authToken: ATTACKER })))
     await new Promise((resolve) => socket.once('message', resolve).once('close', resolve))
   }
+  if (socket.readyState === WebSocket.OPEN) recent.push(...frames)
+  recent.splice(0, recent.length - MAX_RECENT)
   for (const { bytes, isBinary } of frames) socket.send(bytes, { binary: isBinary })
   await new Promise((resolve) => {
     const timer = setTimeout(resolve, 10)

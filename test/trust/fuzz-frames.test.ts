@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import type { Frame } from '../../src/protocol/frame.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { findDecodeProblem, fuzzSchema, SessionTarget } from '../support/fuzz/frame-targets.ts'
-import { mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
+import { formatFrames, mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { seedOf } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
@@ -19,11 +19,6 @@ process.on('uncaughtException', note)
 process.on('unhandledRejection', note)
 afterEach(() => expect(unhandled).toEqual([]))
 
-/** To be put into a file of test/crashers/frames. */
-function shown({ isBinary, bytes }: Frame): string {
-  return `${isBinary ? 'binary' : 'text'} ${Buffer.from(bytes).toString('base64')}`
-}
-
 test(
   'a mutated frame is refused or read in one way',
   () => {
@@ -32,7 +27,7 @@ test(
     for (let count = 0; count < DECODED; count++) {
       const frame = mutatedFrame(mutator)
       const problem = findDecodeProblem(frame)
-      if (problem !== null) expect.fail(`${problem}\n${shown(frame)}`)
+      if (problem !== null) expect.fail(`${problem}${forFile([frame])}`)
     }
     reportFigures('mutated frames, decoded', { frames: DECODED, crashes: 0, seed })
   },
@@ -50,14 +45,14 @@ describeEachStore('mutated frames', (openStore) => {
       for (let count = 0; count < STRANGERS; count++) {
         const frame = mutatedFrame(mutator)
         const crash = await target.fromStranger(frame)
-        if (crash !== null) expect.fail(`${crash}\n${shown(frame)}`)
+        if (crash !== null) expect.fail(`${crash}${forFile([frame])}`)
       }
       for (let count = 0; count < MEMBERS; count += BURST) {
         const frames = Array.from({ length: BURST }, () =>
           mutator.random() < 0.8 ? mutatedBatch(mutator) : mutatedFrame(mutator),
         )
         const crash = await target.fromMember(frames)
-        if (crash !== null) expect.fail(`${crash}\n${frames.map(shown).join('\n')}`)
+        if (crash !== null) expect.fail(`${crash}${forFile(frames)}`)
       }
       const stored = await store.getOperationCount()
       expect(stored).toBeGreaterThan(MEMBERS / 20) // or nothing has come far
@@ -72,3 +67,7 @@ describeEachStore('mutated frames', (openStore) => {
     timeoutMs(120_000),
   )
 })
+
+function forFile(frames: readonly Frame[]): string {
+  return `\nFor a file of test/crashers/frames:\n${formatFrames(frames)}`
+}

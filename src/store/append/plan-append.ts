@@ -111,7 +111,7 @@ function* planOperation(request: OperationRequest, batch: Batch): Loading<Planne
   const record = overlay.record(operation)
   const purged = record.state?.isPurged === true ? record.state : null
   if (purged === null) return yield* planChange(request, record, batch)
-  if (!beginsAnew(operation, purged)) return { status: 'refused', refusal: refusePurged(operation, purged) }
+  if (!beginsAnew(operation, purged)) return { status: 'refused', refusal: refusePurged(operation) }
   record.state = null
   const result = yield* planChange(request, record, batch)
   if (result.status !== 'applied') record.state = purged
@@ -216,9 +216,9 @@ function beginsAnew({ type, timestamp }: Operation, purged: RecordState): boolea
   return type === 'insert' && compareTimestamps(timestamp, purged.newest.timestamp) > 0
 }
 
-function refusePurged({ collection, recordId }: Operation, { newest }: RecordState) {
-  const deletedAt = new Date(newest.timestamp.wallTime).toISOString()
-  const message = `${collection}/${recordId} was deleted on ${deletedAt} and is forgotten (retention.tombstones).`
+/** Says nothing of when that was: the record may have been somebody else's. */
+function refusePurged({ collection, recordId }: Operation) {
+  const message = `${collection}/${recordId} was deleted and is forgotten (retention.tombstones).`
   return refuse('RECORD_PURGED', message)
 }
 

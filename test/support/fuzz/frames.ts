@@ -45,6 +45,23 @@ export const FRAMES: readonly Frame[] = MESSAGES.flatMap((message) => [
 
 const BYTES = FRAMES.map(({ bytes }) => bytes)
 
+/** Frames as lines of text: how a file of `test/crashers/frames` holds them. */
+export function formatFrames(frames: readonly Frame[]): string {
+  return frames
+    .map(({ isBinary, bytes }) => `${isBinary ? 'binary' : 'text'} ${Buffer.from(bytes).toString('base64')}`)
+    .join('\n')
+}
+
+/** @see formatFrames */
+export function parseFrames(text: string): Frame[] {
+  const lines = text.split('\n').filter((line) => line !== '')
+  return lines.map((line) => {
+    const [kind, base64] = line.split(' ')
+    if (base64 === undefined || (kind !== 'text' && kind !== 'binary')) throw new Error(`No frame: ${line}`)
+    return { isBinary: kind === 'binary', bytes: Buffer.from(base64, 'base64') }
+  })
+}
+
 /** A frame that nobody should send: half of them with changed bytes, half with changed values. */
 export function mutatedFrame(mutator: Mutator): Frame {
   if (mutator.random() < 0.5) {

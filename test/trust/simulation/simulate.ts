@@ -3,7 +3,7 @@ import { perform } from './actions.ts'
 import { COLLECTIONS } from './app.ts'
 import { createScenario, type Scenario } from './scenario.ts'
 import type { Server } from './server.ts'
-import { World } from './world.ts'
+import { World, type WorldOptions } from './world.ts'
 
 export interface Outcome {
   /** Empty when all is well. */
@@ -25,7 +25,7 @@ const CLOSE_MS = 120_000 // the server that is unaware of a loss finds out withi
  * Runs a scenario to its end: everything goes wrong, then nothing any more; then all must agree, and
  * when all have gone nothing of them may be left.
  */
-export async function simulate(scenario: Scenario, options: { isTraced?: boolean } = {}): Promise<Outcome> {
+export async function simulate(scenario: Scenario, options: WorldOptions = {}): Promise<Outcome> {
   const world = new World(scenario, options)
   await world.open()
   try {
@@ -48,7 +48,7 @@ export async function simulate(scenario: Scenario, options: { isTraced?: boolean
   }
 }
 
-export function simulateSeed(seed: number, options: { isTraced?: boolean } = {}): Promise<Outcome> {
+export function simulateSeed(seed: number, options: WorldOptions = {}): Promise<Outcome> {
   return simulate(createScenario(seed), options)
 }
 

@@ -25,6 +25,13 @@ export interface DeviceHost {
   link: Link | null
 }
 
+export interface WorldOptions {
+  /** Keeps every message. */
+  readonly isTraced?: boolean
+  /** Puts a mistake between the servers and the database: what the simulation is there to find. */
+  readonly spoil?: (store: ServerStore) => ServerStore
+}
+
 /** Devices, servers, a database and the network between them, in one process on one clock. */
 export class World {
   readonly scenario: Scenario
@@ -48,7 +55,7 @@ export class World {
   /** Of the servers; devices keep the first. */
   schema: SchemaDefinition
 
-  constructor(scenario: Scenario, { isTraced = false }: { isTraced?: boolean } = {}) {
+  constructor(scenario: Scenario, { isTraced = false, spoil = (store) => store }: WorldOptions = {}) {
     this.scenario = scenario
     this.trace = isTraced ? [] : null
     this.tokenMs = scenario.server.tokenMs
@@ -60,7 +67,8 @@ export class World {
       scenario.server.store === 'memory'
         ? new MemoryServerStore({ nodeId: 'server', runtime })
         : createSqliteServerStore({ filename: ':memory:', nodeId: 'server', runtime })
-    this.servers = scenario.server.clockMs.map((clockMs, index) => this.#server(index, clockMs))
+    const served = spoil(this.store)
+    this.servers = scenario.server.clockMs.map((clockMs, index) => this.#server(index, clockMs, served))
     this.devices = scenario.devices.map((plan, index) => this.#device(plan, index))
   }
 
@@ -96,13 +104,13 @@ export class World {
 
   // ── servers ────────────────────────────────────────────────────────────────────────────────
 
-  #server(index: number, clockMs: number): Server {
+  #server(index: number, clockMs: number, store: ServerStore): Server {
     const { server } = this.scenario
     return new Server({
       name: `server ${index}`,
       scheduler: this.scheduler,
       random: this.random.fork(),
-      store: this.store,
+      store,
       storeLatencyMs: server.storeLatencyMs,
       auth: server.isOpen ? new NoAuthProvider() : this.#auth(),
       limits: server.limits,
