@@ -1,4 +1,4 @@
-import type { JsonValue, Operation } from '../../src/core/operation.ts'
+import type { FieldValues, JsonValue, Operation } from '../../src/core/operation.ts'
 import { replayRecord } from '../../src/core/record/fold.ts'
 import { matchesScope, type ScopeMap } from '../../src/core/scope.ts'
 import { type DroppedOperation, toTrace } from '../../src/store/compaction/compaction.ts'
@@ -193,6 +193,7 @@ async function checkTables(
     }))
   return [
     ...differences(`table ${collection}`, table, 'the replayed log', replayed),
+    ...(options.isAtRest === true ? checkScoped(collection, table, options) : []),
     ...devices.flatMap(({ name, records }) =>
       differences(
         `table ${collection}`,
@@ -202,6 +203,26 @@ async function checkTables(
       ),
     ),
   ]
+}
+
+/**
+ * What a device with a scope may see now it has, whichever way the record came into the scope. Its values
+ * need not be those of the table: what the device wrote while the record was not its own was refused, and
+ * a client keeps what it wrote.
+ */
+function checkScoped(
+  collection: string,
+  table: ReadonlyMap<string, { readonly [field: string]: unknown }>,
+  { devices, scopeOf }: CheckOptions,
+): string[] {
+  return devices.flatMap((device) => {
+    const scope = scopeOf?.(device) ?? null
+    if (scope === null) return []
+    const held = new Set(device.records(collection).map(({ id }) => id))
+    return [...table]
+      .filter(([id, values]) => !held.has(id) && matchesScope(values as FieldValues, collection, scope))
+      .map(([id]) => `${device.journal.name}: has no record ${id}, which is in its scope`)
+  })
 }
 
 /**
