@@ -29,7 +29,7 @@ const STAY = 1
 export function boundHeapGrowth(): void {
   setFlagsFromString(`--heap-growing-percent=${MAX_GROWTH_PERCENT}`)
   const nodeOptions = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
-  if (!nodeOptions.includes('semi-space')) boundYoungHeap()
+  if (!/semi[-_]space/.test(nodeOptions)) boundYoungHeap()
 }
 
 /** The size itself can be set only before the process starts; by how much it grows, at any time. */

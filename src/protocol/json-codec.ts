@@ -39,7 +39,13 @@ const SCANNED_FROM_LENGTH = 64 * 1024
 type ParseLimits = Pick<DecodeLimits, 'maxContainers' | 'maxOperationBytes'>
 
 function parseJson(text: string, { maxContainers, maxOperationBytes }: ParseLimits): unknown {
-  const bounds = { maxContainers, valueDepth: VALUE_DEPTH_IN_MESSAGE, maxValueBytes: maxOperationBytes }
+  const bounds = {
+    what: 'The frame',
+    maxContainers,
+    valueDepth: VALUE_DEPTH_IN_MESSAGE,
+    // Other messages have values of that depth, too, which may be larger than an operation may be.
+    maxValueBytes: Math.max(maxOperationBytes, SCANNED_FROM_LENGTH),
+  }
   const bounded = text.length > SCANNED_FROM_LENGTH ? boundJson(text, bounds) : text
   try {
     return JSON.parse(bounded)

@@ -107,10 +107,16 @@ function decodeData(dataJson: string, hasData: boolean, maxBytes: number): Decod
 }
 
 function parseText(field: string, text: string, maxBytes: number): unknown {
-  const bounded = boundJson(text, { maxContainers: text.length, valueDepth: 1, maxValueBytes: maxBytes })
+  const what = `Operation.${field}`
+  const bounded = boundJson(text, {
+    what,
+    maxContainers: text.length,
+    valueDepth: 1,
+    maxValueBytes: maxBytes,
+  })
   try {
     return JSON.parse(bounded)
   } catch (error) {
-    throw protocolError(`Operation.${field} is not valid JSON.`, error)
+    throw protocolError(`${what} is not valid JSON.`, error)
   }
 }

@@ -16,10 +16,12 @@ const MAX_NAMES = 40_000
  */
 const MAX_OUTER_VALUES = 100_000
 
-/** Characters of JSON text that may stand for one byte of UTF-8: those of an escape. */
+/** Characters of JSON text that may stand for one byte of UTF-8 where a text has escapes. */
 const MAX_CHARACTERS_OF_BYTE = 6
 
 export interface JsonBounds {
+  /** What the text is, for errors: `The frame`. */
+  readonly what: string
   /** Arrays and objects of the whole text. */
   readonly maxContainers: number
   /** Nesting at which `data` and the like begin: 1 when the text is one of them. */
@@ -44,7 +46,7 @@ export const VALUE_DEPTH_IN_MESSAGE = 4
  * @throws ProtocolError naming the bound
  */
 export function boundJson(text: string, bounds: JsonBounds): string {
-  const { maxContainers, valueDepth, maxValueBytes } = bounds
+  const { what, maxContainers, valueDepth, maxValueBytes } = bounds
   const namesByDepth = new Int32Array(MAX_FRAME_DEPTH + 1)
   const oversized: Span[] = []
   let depth = 0
@@ -52,11 +54,14 @@ export function boundJson(text: string, bounds: JsonBounds): string {
   let outerValues = 0
   let valueStart = 0
   let leastBytes = 0 // of the value
+  let nextEscape = -1
   for (let index = 0; index < text.length; index++) {
     switch (text.charCodeAt(index)) {
       case QUOTE: {
         const end = findStringEnd(text, index)
-        leastBytes += Math.floor((end - index) / MAX_CHARACTERS_OF_BYTE)
+        if (nextEscape < index) nextEscape = indexOrEnd(text, '\\', index)
+        const charactersOfByte = nextEscape < end ? MAX_CHARACTERS_OF_BYTE : 1
+        leastBytes += Math.floor((end - index - 1) / charactersOfByte)
         index = end
         break
       }
@@ -90,7 +95,7 @@ export function boundJson(text: string, bounds: JsonBounds): string {
         break
     }
   }
-  if (depth > 0) throw protocolError('The frame is not valid JSON: it ends within an array or an object.')
+  if (depth > 0) throw protocolError(`${what} is not valid JSON: it ends within an array or an object.`)
   return oversized.length === 0 ? text : replaceSpans(text, oversized, oversizedValue(maxValueBytes))
 }
 
@@ -123,6 +128,11 @@ function findStringEnd(text: string, start: number): number {
   let end = text.indexOf('"', start + 1)
   while (end !== -1 && isEscaped(text, end)) end = text.indexOf('"', end + 1)
   return end === -1 ? text.length : end
+}
+
+function indexOrEnd(text: string, search: string, from: number): number {
+  const index = text.indexOf(search, from)
+  return index === -1 ? text.length : index
 }
 
 /** An odd number of backslashes stands before it. */

@@ -50,8 +50,8 @@ export const RESEND_AFTER_MS = 14_000
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
 const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
-/** Batches that are read at once: a page costs what reading four operations does, and holds the event loop for its length. */
-const MAX_BATCHES_PER_PAGE = 5
+/** Of the batches that are read at once: the event loop is held for as long as they take. */
+const MAX_ENTRIES_PER_PAGE = 500
 const MAX_SHARED_FRAMES = 64 // two for each of 32 positions: sessions at more have little to share
 
 /**
@@ -305,7 +305,8 @@ export class DeliveryStream {
 
   /** The first pages are small: what comes first is there sooner, and who comes at the same time can share it. */
   #batchesPerPage(): number {
-    return Math.min(MAX_BATCHES_PER_PAGE, this.#batchIndex + 1, this.#inFlight.room)
+    const fitting = Math.floor(MAX_ENTRIES_PER_PAGE / this.#options.batchSize)
+    return Math.max(1, Math.min(fitting, this.#batchIndex + 1, this.#inFlight.room))
   }
 
   /**

@@ -44,7 +44,12 @@ test('nothing is cut out of operations that may be stored, however they are writ
       const text = isEscaped ? batch.replace(/[a-z](?=[a-z]*")/g, asEscape) : batch
       const maxValueBytes = Math.max(...wireJsons.map((wireJson) => Buffer.byteLength(wireJson)))
 
-      const bounds = { maxContainers: text.length, valueDepth: VALUE_DEPTH_IN_MESSAGE, maxValueBytes }
+      const bounds = {
+        what: 'The batch',
+        maxContainers: text.length,
+        valueDepth: VALUE_DEPTH_IN_MESSAGE,
+        maxValueBytes,
+      }
       expect(boundJson(text, bounds)).toBe(text)
     }),
   )

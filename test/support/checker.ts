@@ -208,7 +208,7 @@ async function checkTables(
 /**
  * What a device with a scope may see now it has, whichever way the record came into the scope. Its values
  * need not be those of the table: what the device wrote while the record was not its own was refused, and
- * a client keeps what it wrote.
+ * a client keeps what it wrote. So it may also have deleted the record for itself alone.
  */
 function checkScoped(
   collection: string,
@@ -218,7 +218,11 @@ function checkScoped(
   return devices.flatMap((device) => {
     const scope = scopeOf?.(device) ?? null
     if (scope === null) return []
-    const held = new Set(device.records(collection).map(({ id }) => id))
+    const refused = new Set(device.journal.of('refused').map(({ operationId }) => operationId))
+    const held = new Set([
+      ...device.records(collection).map(({ id }) => id),
+      ...device.operations.filter(({ id }) => refused.has(id)).map(({ recordId }) => recordId),
+    ])
     return [...table]
       .filter(([id, values]) => !held.has(id) && matchesScope(values as FieldValues, collection, scope))
       .map(([id]) => `${device.journal.name}: has no record ${id}, which is in its scope`)

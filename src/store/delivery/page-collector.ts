@@ -20,6 +20,11 @@ export class PageCollector<Entry extends DeliveredEntry = LogEntry> {
     return this.#isFull
   }
 
+  /** How many more entries may come. */
+  get room(): number {
+    return this.#limit - this.#entries.length
+  }
+
   get scannedTo(): number {
     return this.#scannedTo
   }

@@ -33,7 +33,7 @@ export function readPage<Entry extends DeliveredEntry>(
   const chosen = streams?.map((stream) => rarestKey(source, stream, query.after))
   let budget = Math.max(MAX_ROWS_PER_PAGE, query.limit)
   while (!page.isFull && budget > 0 && page.scannedTo < source.end) {
-    const chunk = Math.min(query.limit, budget)
+    const chunk = Math.min(Math.max(page.room, MIN_ROWS_AT_ONCE), MAX_ROWS_AT_ONCE, budget)
     budget -= chosen
       ? readIndexed(source, chosen, chunk, page, accepts)
       : readScanned(source, chunk, page, accepts)
@@ -48,6 +48,10 @@ export function isMissing(vector: VersionVector, view: View): (entry: DeliveredE
 
 // Reading and parsing a row takes some 3 µs: one page holds the event loop for 10 ms at most.
 const MAX_ROWS_PER_PAGE = 4000
+/** Rows are in memory before their bytes are counted: of the largest, these take some 25 MB. */
+const MAX_ROWS_AT_ONCE = 100
+/** Of a page that lacks but one entry, most that is looked at may be invisible. */
+const MIN_ROWS_AT_ONCE = 16
 
 /** @returns how many rows it looked at, at least 1 */
 function readScanned<Entry extends DeliveredEntry>(

@@ -261,6 +261,7 @@ export class SqliteLog {
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
 
+  /** The rows of these delivery sequences, in the same order; without those that compaction has dropped. */
   readRows(sequences: readonly number[]): ChecksummedRow[] {
     const rows: ChecksummedRow[] = []
     for (const sequence of sequences) {
@@ -270,6 +271,7 @@ export class SqliteLog {
     return rows
   }
 
+  /** The rows above `after`, ascending. */
   scanRows(after: number, limit: number): ChecksummedRow[] {
     return this.#statements.entryTextsAfter.all(after, limit).map(parseEntryText)
   }

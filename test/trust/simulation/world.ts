@@ -1,3 +1,4 @@
+import '../../support/prepare-rich-text.ts'
 import { NoAuthProvider } from '../../../src/auth/no-auth-provider.ts'
 import type { AuthContext, AuthProvider } from '../../../src/auth/provider.ts'
 import type { LogFields, Logger } from '../../../src/core/logger.ts'

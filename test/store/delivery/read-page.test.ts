@@ -1,0 +1,76 @@
+import { expect, test } from 'vitest'
+import { type LogSource, readPage } from '../../../src/store/delivery/read-page.ts'
+import type { DeliveredEntry } from '../../../src/store/store.ts'
+
+/** A log of so many entries, which notes how many are read at once. */
+class CountedLog implements LogSource<DeliveredEntry> {
+  readonly end: number
+  readonly reads: number[] = []
+
+  constructor(end: number) {
+    this.end = end
+  }
+
+  scanEntries(after: number, limit: number): DeliveredEntry[] {
+    const count = Math.min(limit, this.end - after)
+    this.reads.push(count)
+    return Array.from({ length: count }, (_, index) => entry(after + index + 1))
+  }
+
+  readEntries(sequences: readonly number[]): DeliveredEntry[] {
+    this.reads.push(sequences.length)
+    return sequences.map(entry)
+  }
+
+  readSequences(_key: unknown, after: number, limit: number): number[] {
+    return Array.from({ length: Math.min(limit, this.end - after) }, (_, index) => after + index + 1)
+  }
+}
+
+function entry(deliverySequence: number): DeliveredEntry {
+  return {
+    deliverySequence,
+    kind: 'operation',
+    nodeId: 'a',
+    sequenceNumber: deliverySequence,
+    collection: 'todos',
+    wireJson: 'x'.repeat(1000),
+    scopeChanges: [],
+  }
+}
+
+const STREAMS = [[{ fieldId: 1, key: 'k' }]] as const
+const everything = () => true
+
+test.each([
+  ['the log', null],
+  ['an index', STREAMS],
+])('of %s, a page is read a hundred entries at a time, and little more than it holds', (_what, streams) => {
+  const log = new CountedLog(10_000)
+
+  const page = readPage(log, streams, everything, { after: 0, limit: 501, maxBytes: 1e9 })
+
+  expect(page.entries.map(({ deliverySequence }) => deliverySequence)).toEqual(
+    Array.from({ length: 501 }, (_, index) => index + 1),
+  )
+  expect(page).toMatchObject({ scannedTo: 501, isLast: false })
+  expect(Math.max(...log.reads)).toBe(100)
+  expect(log.reads.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(516)
+})
+
+test('no more is read once a page has its bytes', () => {
+  const log = new CountedLog(10_000)
+
+  const page = readPage(log, null, everything, { after: 0, limit: 501, maxBytes: 20_000 })
+
+  expect(page.entries).toHaveLength(20)
+  expect(log.reads).toEqual([100])
+})
+
+test('of a log that shows nothing, a page reads some thousands of entries', () => {
+  const log = new CountedLog(10_000)
+
+  const page = readPage(log, null, () => false, { after: 0, limit: 101, maxBytes: 1e9 })
+
+  expect(page).toMatchObject({ entries: [], scannedTo: 4000, isLast: false })
+})
