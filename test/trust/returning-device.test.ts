@@ -11,7 +11,7 @@ import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 import { schemaFile, todoSchema } from '../support/todo-app.ts'
-import { IS_FULL, reportFigures, timeoutMs } from '../support/trust.ts'
+import { IS_FULL, percentile, reportFigures, timeoutMs } from '../support/trust.ts'
 
 const QUEUED = 10_000
 const RATE = 600 // operations of one device a minute
@@ -100,13 +100,13 @@ test.runIf(IS_FULL)(
       await sleep(OBSERVED_MS)
     })
 
-    const [idleMs, besideMs] = [percentile99(idle.waitsMs), percentile99(beside.waitsMs)]
+    const [idleMs, besideMs] = [percentile(idle.waitsMs, 0.99), percentile(beside.waitsMs, 0.99)]
     reportFigures('another device beside one that returns', {
       'operations queued': QUEUED,
       'stored meanwhile': phone.journal.acknowledgedIds.size,
       'writes observed': beside.waitsMs.length,
-      'ms idle (p99)': round(idleMs),
-      'ms beside it (p99)': round(besideMs),
+      'ms idle (p99)': idleMs,
+      'ms beside it (p99)': besideMs,
     })
     expect(phone.pendingCount).toBeGreaterThan(0)
     expect(phone.journal.acknowledgedIds.size).toBeGreaterThan(0)
@@ -114,14 +114,6 @@ test.runIf(IS_FULL)(
   },
   timeoutMs(0),
 )
-
-function percentile99(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? 0
-}
-
-function round(ms: number): number {
-  return Math.round(ms * 10) / 10
-}
 
 test('a live batch that would have to wait too long is told when to come back, and is stored then', async () => {
   using directory = temporaryDirectory()
