@@ -52,6 +52,7 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   }
   acknowledgeAll(phone) // waits behind what the device has sent
 
+  let waited = 0
   for (let round = 0; round < MINUTES * ROUNDS_A_MINUTE; round++) {
     await runtime.advance(5000)
     acknowledgeAll(other)
@@ -59,7 +60,7 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
     const before = other.sentOfType('acknowledgment').length
     push(other, [others.insert(recordIdOf(`other ${round}`), {})], `o${round}`)
     await settle()
-    expect(other.sentOfType('acknowledgment')).toHaveLength(before + 1) // at once, without the clock moving
+    if (other.sentOfType('acknowledgment').length !== before + 1) waited++ // at once, without the clock moving
   }
 
   expect(phone.closed).toBeNull()
@@ -72,8 +73,9 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   reportFigures('a device that returns', {
     'operations stored in order': stored.length,
     minutes: MINUTES,
-    'writes of another that waited for it': 0,
+    'writes of another that waited for it': waited,
   })
+  expect(waited).toBe(0)
   await store.close()
 }, 60_000)
 
