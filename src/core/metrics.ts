@@ -127,7 +127,8 @@ export const METRICS = {
     type: 'gauge',
     unit: 'seconds',
     help: 'The longest time for which a session has acknowledged nothing of what it was sent.',
-    advice: 'Above 15 s that session is sent everything again; above 30 s it is closed.',
+    advice:
+      'At 15 s that session is sent everything again, and at 30 s it is closed: above 20 s, sending again did not help.',
   },
   deliverySequence: {
     name: 'kora_delivery_sequence',

@@ -79,7 +79,10 @@ export class DeliveryStream {
   #cuts: number[] = []
   /** Those of them that were passed without anything to send: told before what follows, if anything does. */
   #passedCuts: number[] = []
+  /** Of the client; sending again is none. */
   #lastProgressAt: number
+  /** The wait for progress that leads to sending again, and then to the end, counts from here. */
+  #waitingSince: number
   #resends = 0
   #promptResends = 0
   #batchIndex = 0
@@ -97,6 +100,7 @@ export class DeliveryStream {
     this.#scannedTo = options.from
     this.#acknowledged = options.from
     this.#lastProgressAt = options.runtime.monotonicNow()
+    this.#waitingSince = this.#lastProgressAt
     options.view.catchUpFrames.join()
   }
 
@@ -151,7 +155,7 @@ export class DeliveryStream {
     if (deliverySequence > this.#acknowledged) {
       this.#acknowledged = deliverySequence
       this.#resends = 0
-      this.#lastProgressAt = this.#options.runtime.monotonicNow()
+      this.#restartWait()
     }
     this.#inFlight.drop(this.#acknowledged)
     if (isIgnored && this.#promptResends < MAX_PROMPT_RESENDS) {
@@ -173,11 +177,11 @@ export class DeliveryStream {
    */
   checkProgress(): 'ok' | 'resent' | 'stalled' {
     if (this.#inFlight.isEmpty) return 'ok'
-    const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
+    const waitedMs = this.#options.runtime.monotonicNow() - this.#waitingSince
     if (waitedMs < RESEND_AFTER_MS) return 'ok'
     if (this.#resends > 0) return 'stalled'
     this.#resends++
-    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#waitingSince = this.#options.runtime.monotonicNow()
     this.#rewind()
     this.pump()
     return 'resent'
@@ -185,7 +189,12 @@ export class DeliveryStream {
 
   /** What is missing is not due to the client: its time starts anew. */
   excuse(): void {
+    this.#restartWait()
+  }
+
+  #restartWait(): void {
     this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#waitingSince = this.#lastProgressAt
   }
 
   /**
@@ -419,7 +428,10 @@ export class DeliveryStream {
   }
 
   #sendFrame(frame: Frame, max: number, entryCount: number): void {
-    if (this.#inFlight.isEmpty) this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    if (this.#inFlight.isEmpty) {
+      if (this.#resends === 0) this.#restartWait()
+      else this.#waitingSince = this.#options.runtime.monotonicNow()
+    }
     this.#inFlight.add({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
     this.#chainEnd = max
     this.#target.sendDelivery(frame, entryCount)

@@ -23,7 +23,7 @@ import { Inbox } from './inbox.ts'
 import { LegacyDelivery } from './legacy-delivery.ts'
 import { setLongTimer } from './long-timer.ts'
 import { Push } from './push.ts'
-import type { ServerTransport } from './transport.ts'
+import { isAnswer, type ServerTransport } from './transport.ts'
 import type { SharedView, ViewReader } from './views.ts'
 
 /**
@@ -138,8 +138,9 @@ export class Session implements ViewReader, DeliveryTarget {
   send(message: SyncMessage): void {
     if (this.#state === 'closed' || !this.#transport.isConnected()) return
     this.#attempt(() => {
-      if (this.#transport.sendFrame) this.#transport.sendFrame(encodeFrame(message, this.#format))
-      else this.#transport.send(message)
+      if (this.#transport.sendFrame) {
+        this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
+      } else this.#transport.send(message)
     })
     this.#boundBacklog()
   }
@@ -305,7 +306,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   #sendFrame(frame: Frame): void {
     this.#attempt(() => {
-      if (this.#transport.sendFrame) this.#transport.sendFrame(frame)
+      if (this.#transport.sendFrame) this.#transport.sendFrame(frame, false)
       else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
     })
   }

@@ -15,8 +15,12 @@ export interface ServerTransport {
   isConnected(): boolean
   close(code?: number, reason?: string): void
 
-  /** Sends a frame that is already encoded; shared between connections, so never altered. */
-  sendFrame?(frame: Frame): void
+  /**
+   * Sends a frame that is already encoded; shared between connections, so never altered.
+   *
+   * @param isAnswer it tells the client what has become of its own messages
+   */
+  sendFrame?(frame: Frame, isAnswer: boolean): void
   /** Bytes accepted by `send` that the network has not taken yet. */
   readonly bufferedBytes?: number
   /** Stops and resumes reading, so that a client cannot send faster than it is served. */
@@ -31,3 +35,15 @@ export interface ServerTransport {
   /** Where the connection comes from, for limits and logs. */
   readonly remoteAddress?: string
 }
+
+/** Whether it tells the client what has become of its own messages, and nothing that others have written. */
+export function isAnswer({ type }: SyncMessage): boolean {
+  return ANSWERS.has(type)
+}
+
+const ANSWERS: ReadonlySet<SyncMessage['type']> = new Set([
+  'handshake-response',
+  'acknowledgment',
+  'operation-rejected',
+  'error',
+])

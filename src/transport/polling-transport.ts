@@ -2,11 +2,15 @@ import type { Runtime, Timer } from '../core/runtime.ts'
 import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
-import type { ServerTransport } from '../sync/transport.ts'
+import { isAnswer, type ServerTransport } from '../sync/transport.ts'
+
+interface QueuedFrame {
+  readonly frame: Frame
+  readonly isAnswer: boolean
+}
 
 /** A frame as a poll takes it away. */
-export interface PolledFrame {
-  readonly frame: Frame
+export interface PolledFrame extends QueuedFrame {
   readonly etag: string
 }
 
@@ -27,7 +31,7 @@ export class PollingTransport implements ServerTransport {
   readonly mayLoseMessages = true
   readonly remoteAddress: string
   readonly #runtime: Runtime
-  #queue: Frame[] = []
+  #queue: QueuedFrame[] = []
   #queuedBytes = 0
   /** Messages taken away so far: the next one's etag is one more. */
   #taken = 0
@@ -117,9 +121,9 @@ export class PollingTransport implements ServerTransport {
    *   which the client would then get in the wrong order
    */
   onBroken(poll: number, unsent: PolledFrame | null): void {
-    if (unsent !== null && unsent.etag === etagOf(this.#taken) && !this.#isGone && !this.#isWithdrawn) {
+    if (unsent !== null && unsent.etag === etagOf(this.#taken) && this.#mayTellAgain(unsent)) {
       this.#taken--
-      this.#queue.unshift(unsent.frame)
+      this.#queue.unshift(unsent)
       this.#queuedBytes += unsent.frame.bytes.byteLength
     }
     if (poll === this.#polls) this.#isBroken = true
@@ -142,12 +146,13 @@ export class PollingTransport implements ServerTransport {
   // ── ServerTransport ────────────────────────────────────────────────────────────────────────
 
   send(message: SyncMessage): void {
-    this.sendFrame({ isBinary: false, bytes: Buffer.from(encodeJsonMessage(message)) })
+    const frame = { isBinary: false, bytes: Buffer.from(encodeJsonMessage(message)) }
+    this.sendFrame(frame, isAnswer(message))
   }
 
-  sendFrame(frame: Frame): void {
+  sendFrame(frame: Frame, isAnswer: boolean): void {
     if (!this.#isConnected) return
-    this.#queue.push(frame)
+    this.#queue.push({ frame, isAnswer })
     this.#queuedBytes += frame.bytes.byteLength
     this.#answer()
   }
@@ -183,9 +188,14 @@ export class PollingTransport implements ServerTransport {
     return this.#isConnected
   }
 
-  /** What is queued is still delivered: it says why the session ended. */
+  /**
+   * Answers that are queued are still told: they say what was stored, and why the session ended. What others
+   * have written is not, because nobody looks any more whether the client may see it; its next session has it.
+   */
   close(): void {
     this.#isConnected = false
+    this.#queue = this.#queue.filter(({ isAnswer }) => isAnswer)
+    this.#queuedBytes = this.#queue.reduce((sum, { frame }) => sum + frame.bytes.byteLength, 0)
     if (this.#queue.length === 0) this.#release(null)
   }
 
@@ -195,6 +205,10 @@ export class PollingTransport implements ServerTransport {
 
   resume(): void {
     this.#isPaused = false
+  }
+
+  #mayTellAgain({ isAnswer }: QueuedFrame): boolean {
+    return !this.#isGone && !this.#isWithdrawn && (this.#isConnected || isAnswer)
   }
 
   #awaitHandshake(): void {
@@ -220,12 +234,12 @@ export class PollingTransport implements ServerTransport {
   }
 
   #next(): PolledFrame | null {
-    const frame = this.#queue.shift()
-    if (frame === undefined) return null
+    const next = this.#queue.shift()
+    if (next === undefined) return null
     const etag = this.#nextEtag()
     this.#taken++
-    this.#queuedBytes -= frame.bytes.byteLength
-    return { frame, etag }
+    this.#queuedBytes -= next.frame.bytes.byteLength
+    return { ...next, etag }
   }
 
   #release(frame: PolledFrame | null): void {

@@ -11,7 +11,8 @@ const options = JSON.parse(process.argv[2] ?? '') as Required<BystanderOptions>
 interface Client {
   /** Resolves with the answer. */
   act(): Promise<unknown>
-  readonly closes: number
+  /** Connections that have ended without its doing; null where it keeps none. */
+  readonly closes: number | null
 }
 
 const CLIENTS: { readonly [task in BystanderTask]: () => Promise<Client> } = {
@@ -75,7 +76,7 @@ async function startAsking(): Promise<Client> {
       const response = await fetch(health, { signal: AbortSignal.timeout(options.maxWaitMs) })
       await response.text()
     },
-    closes: 0,
+    closes: null,
   }
 }
 

@@ -28,8 +28,8 @@ export interface BystanderOptions {
 export interface Observation {
   /** From each thing it did to the answer. */
   readonly waitsMs: readonly number[]
-  /** How often a connection of it has ended without its doing, since its start. */
-  readonly closes: number
+  /** How often a connection of it has ended without its doing, since its start; null for `ask`, which keeps none. */
+  readonly closes: number | null
 }
 
 /**

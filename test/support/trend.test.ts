@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Measure, percentile, trendOf } from './trend.ts'
+import { type Measure, trendOf } from './trend.ts'
 
 const SOAK = { beginningSeconds: 3600, leastSpanSeconds: 3000 }
 
@@ -42,13 +42,4 @@ describe('the trend of a run', () => {
   test('of nothing is none', () => {
     expect(trendOf([], SOAK)).toEqual({ perHour: 0, spanSeconds: 0, isSettled: false })
   })
-})
-
-test('a percentile is a value that so large a share does not exceed', () => {
-  const values = Array.from({ length: 200 }, (_, i) => 200 - i)
-
-  expect(percentile(values, 0.99)).toBe(198)
-  expect(percentile(values, 1)).toBe(200)
-  expect(percentile([7], 0.5)).toBe(7)
-  expect(percentile([], 0.99)).toBe(0)
 })

@@ -30,12 +30,6 @@ export function trendOf(
   return { perHour: slopePerHour(counted), spanSeconds: spanOf(counted), isSettled }
 }
 
-/** The value that so large a share of them does not exceed. */
-export function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0
-}
-
 function spanOf(measures: readonly Measure[]): number {
   return (measures.at(-1)?.second ?? 0) - (measures[0]?.second ?? 0)
 }

@@ -6,6 +6,7 @@ import { type ClusterBus, REVOKED_TOPIC } from '../../src/store/cluster-bus.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { PollingTransport } from '../../src/transport/polling-transport.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
+import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
 const WITHIN_MS = 2500
@@ -71,7 +72,7 @@ async function openServer() {
     await settle()
     return transport
   }
-  return { runtime, store, bus, connect, connectPolling }
+  return { runtime, store, server, bus, connect, connectPolling }
 }
 
 describe('a revocation', () => {
@@ -102,6 +103,25 @@ describe('a revocation', () => {
     const told = await ada.take(0, undefined)
     expect(String(told instanceof Object && told.frame.bytes)).toContain('"code":"REVOKED"')
     expect(ada.isOver).toBe(true)
+  })
+
+  test('leaves nothing of others to a polling client whose session had ended before it', async () => {
+    const { runtime, store, server, connectPolling } = await openServer()
+    await store.applyRemoteOperation(new OperationAuthor('bob').insert(recordIdOf('r'), { title: 'SECRET' }))
+    await settle()
+    const ada = await connectPolling({ userId: 'ada', issuedAt: runtime.now() }) // it has polled nothing yet
+    const [session] = server.hub.sessions.values()
+
+    session?.fail('SLOW_CONSUMER')
+    await store.revoke({ kind: 'user', value: 'ada' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+
+    const told: string[] = []
+    while (!ada.isOver) {
+      const next = await ada.take(0, undefined)
+      if (next instanceof Object) told.push(String(next.frame.bytes))
+    }
+    expect(told.map((text) => JSON.parse(text).type)).toEqual(['handshake-response', 'error'])
   })
 
   test('that another server tells of ends sessions at once', async () => {

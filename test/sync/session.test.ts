@@ -349,6 +349,25 @@ describe('delivery', () => {
     expect(author.closed).toBeNull()
   })
 
+  test('tells how long a client is silent, also while it is sent the same again', async () => {
+    const { connect, runtime, server } = openServer()
+    const author = connect()
+    author.receive(handshake('author'))
+    connect().receive(handshake('reader'))
+    await settle()
+    author.receive(batch([write('author')]))
+    await settle()
+    const reader = [...server.hub.sessions.values()].find(({ identity }) => identity?.nodeId === 'reader')
+
+    const waitsMs: (number | undefined)[] = []
+    for (let second = 1; second <= 26; second++) {
+      await runtime.advance(1000)
+      waitsMs.push(reader?.deliveryLag?.unacknowledgedMs)
+    }
+
+    expect(waitsMs).toEqual(Array.from({ length: 26 }, (_, i) => (i + 1) * 1000))
+  })
+
   test('closes a session when its token expires, without an error message', async () => {
     const startAt = 1_750_000_000_000
     const runtime = simulatedRuntime(startAt)

@@ -78,6 +78,8 @@ const ACKNOWLEDGMENT = {
   lastSequenceNumber: 0,
 }
 
+const PRESENCE = { type: 'awareness-update', messageId: 'p', clientId: 1, states: {} } as const
+
 describe('a client that has gone', () => {
   test('is forgotten when it has asked for nothing for a minute', async () => {
     const client = await new Fixture().open()
@@ -161,6 +163,30 @@ describe('what waits when access has ended', () => {
     expect((await client.poll()).status).toBe(410)
   })
 
+  test('is given out, or again after its connection broke, where it is an answer to the client', async () => {
+    const client = await new Fixture().open()
+    client.tell('LOST')
+    client.tell('UNREAD')
+    client.session.send(PRESENCE)
+    const lost = await client.poll()
+    client.session.close()
+    lost.onBroken?.('unsent')
+
+    expect(await codesLeft(client)).toEqual(['LOST', 'UNREAD'])
+  })
+
+  test('is not given out again after its connection broke where others have written it', async () => {
+    const client = await new Fixture().open()
+    client.session.send(PRESENCE)
+    client.tell('UNREAD')
+    const lost = await client.poll()
+    client.session.close()
+    lost.onBroken?.('unsent')
+
+    expect(JSON.parse(String(lost.body))).toMatchObject({ type: 'awareness-update' })
+    expect(await codesLeft(client)).toEqual(['UNREAD'])
+  })
+
   test('is not given out again where its connection broke', async () => {
     const client = await new Fixture().open()
     client.tell('SECRET')
@@ -172,3 +198,14 @@ describe('what waits when access has ended', () => {
     expect((await client.poll()).status).toBe(410)
   })
 })
+
+/** Of all that waits for a client whose session has ended. */
+async function codesLeft(client: Fixture): Promise<string[]> {
+  const told: string[] = []
+  for (;;) {
+    const { status, body } = await client.poll()
+    if (status === 410) return told
+    if (status === 200) told.push(JSON.parse(String(body)).code)
+    await client.runtime.advance(1000) // after a broken poll it waits so long for a handshake
+  }
+}

@@ -12,7 +12,7 @@ import { canMount, SmallDisk } from '../support/disk/small-disk.ts'
 import { ADMIN_TOKEN, findHealthLies, untilReady } from '../support/health.ts'
 import { integrityOf } from '../support/sqlite-file.ts'
 import { schemaFile, todoSchema } from '../support/todo-app.ts'
-import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { IS_FULL, percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const DISK_MEGABYTES = 64
 const LEFT_BYTES = 3 * 1024 * 1024
@@ -23,6 +23,8 @@ const READY_WITHIN_MS = sized(30_000, 10_000)
 const STORES_WITHIN_MS = sized(30_000, 5000)
 const UNTIL_MS = 30_000
 const LOCK_MS = sized(3000, 30_000)
+/** So long what was acknowledged before a fault may be on its way to who is told. */
+const IN_FLIGHT_MS = 200
 const mayMount = canMount('disk faults')
 
 /** Devices that write to a daemon whose database lies in `directory`, and one that only looks. */
@@ -91,18 +93,17 @@ class Scene implements AsyncDisposable {
 
   /** From the sending of a write that was refused to the refusal, at most; a writer has one batch on its way. */
   get refusedAfterMs(): number {
-    return Math.max(...this.writers.map(({ journal }) => firstRefusalMs(journal)))
+    return percentile(
+      this.writers.flatMap(({ journal }) => refusalsMs(journal)),
+      1,
+    )
   }
 
-  /** Operations that were sent after one moment and acknowledged before another (ms since the epoch). */
+  /** Operations that were acknowledged between two moments (ms since the epoch), whenever they were sent. */
   acknowledgedBetween(fromMs: number, toMs: number): number {
-    return this.writers.reduce((sum, { journal }) => {
-      const sent = journal.of('sent').filter(({ at }) => at >= fromMs)
-      const messageIds = new Set(sent.map(({ messageId }) => messageId))
-      const acknowledged = journal.of('acknowledged').filter(({ at }) => at < toMs)
-      const counted = acknowledged.filter(({ messageId }) => messageIds.has(messageId))
-      return sum + counted.reduce((count, { operationIds }) => count + operationIds.length, 0)
-    }, 0)
+    const acknowledged = this.writers.flatMap(({ journal }) => journal.of('acknowledged'))
+    const counted = acknowledged.filter(({ at }) => at >= fromMs && at < toMs)
+    return counted.reduce((count, { operationIds }) => count + operationIds.length, 0)
   }
 
   /** Presence and queries go on, whatever becomes of writes. */
@@ -142,10 +143,18 @@ class Scene implements AsyncDisposable {
   }
 }
 
-function firstRefusalMs({ entries }: Journal): number {
-  const refused = entries.findIndex(({ kind }) => kind === 'error')
-  const sent = entries.findLast(({ kind }, index) => kind === 'sent' && index < refused)
-  return sent === undefined ? 0 : (entries[refused]?.at ?? 0) - sent.at
+/** From the sending of each write to its refusal; what else a writer is told by error is none. */
+function refusalsMs({ entries }: Journal): number[] {
+  const refusalsMs: number[] = []
+  let sentAt: number | null = null
+  for (const { kind, at } of entries) {
+    if (kind === 'sent') sentAt = at
+    if (kind === 'acknowledged') sentAt = null
+    if (kind !== 'error' || sentAt === null) continue
+    refusalsMs.push(at - sentAt)
+    sentAt = null
+  }
+  return refusalsMs
 }
 
 describe.runIf(mayMount)('a disk that is full', () => {
@@ -313,7 +322,7 @@ test(
     ])
     expect(await findHealthLies(scene.daemon, false)).toEqual([])
     await sleep(Math.max(0, LOCK_MS - (performance.now() - heldAt)))
-    const during = scene.acknowledgedBetween(heldDate, Date.now())
+    const during = scene.acknowledgedBetween(heldDate + IN_FLIGHT_MS, Date.now())
     const before = scene.acknowledged
     await lock.release()
     const releasedAt = performance.now()

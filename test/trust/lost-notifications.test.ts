@@ -10,6 +10,7 @@ const TERMINATION_INTERVAL_MS = 2000
 const LATE_MS = 2000
 const LISTENING_MS = 5000
 const BUSY_MACHINE_MS = sized(8000, 0) // on top of what is promised, where other tests run beside
+const MAX_UNREADY = sized(20, 0) // of some 50 times that each is asked, on such a machine
 const LISTENING = "datname = current_database() AND application_name LIKE '%listen'"
 
 test(
@@ -80,7 +81,7 @@ function startPair(database: TestDatabase): Promise<Cluster> {
 async function findLies(cluster: Cluster): Promise<string[]> {
   const perDaemon = cluster.daemons.map(async (daemon) => {
     const [unready, lies] = await Promise.all([countUnready(daemon, LOAD_MS), findHealthLies(daemon, true)])
-    return unready === 0 ? lies : [...lies, `/ready was refused ${unready} times`]
+    return unready <= MAX_UNREADY ? lies : [...lies, `/ready was refused ${unready} times`]
   })
   return (await Promise.all(perDaemon)).flat()
 }

@@ -11,7 +11,7 @@ import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 import { schemaFile, todoSchema } from '../support/todo-app.ts'
-import { IS_FULL, reportFigures, timeoutMs } from '../support/trust.ts'
+import { IS_FULL, percentile, reportFigures, timeoutMs } from '../support/trust.ts'
 
 const QUEUED = 10_000
 const RATE = 600 // operations of one device a minute
@@ -52,6 +52,7 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   }
   acknowledgeAll(phone) // waits behind what the device has sent
 
+  let waited = 0
   for (let round = 0; round < MINUTES * ROUNDS_A_MINUTE; round++) {
     await runtime.advance(5000)
     acknowledgeAll(other)
@@ -59,7 +60,7 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
     const before = other.sentOfType('acknowledgment').length
     push(other, [others.insert(recordIdOf(`other ${round}`), {})], `o${round}`)
     await settle()
-    expect(other.sentOfType('acknowledgment')).toHaveLength(before + 1) // at once, without the clock moving
+    if (other.sentOfType('acknowledgment').length !== before + 1) waited++ // at once, without the clock moving
   }
 
   expect(phone.closed).toBeNull()
@@ -72,8 +73,9 @@ test('a device that returns with 10 000 operations gets all of them stored, in o
   reportFigures('a device that returns', {
     'operations stored in order': stored.length,
     minutes: MINUTES,
-    'writes of another that waited for it': 0,
+    'writes of another that waited for it': waited,
   })
+  expect(waited).toBe(0)
   await store.close()
 }, 60_000)
 
@@ -100,13 +102,13 @@ test.runIf(IS_FULL)(
       await sleep(OBSERVED_MS)
     })
 
-    const [idleMs, besideMs] = [percentile99(idle.waitsMs), percentile99(beside.waitsMs)]
+    const [idleMs, besideMs] = [percentile(idle.waitsMs, 0.99), percentile(beside.waitsMs, 0.99)]
     reportFigures('another device beside one that returns', {
       'operations queued': QUEUED,
       'stored meanwhile': phone.journal.acknowledgedIds.size,
       'writes observed': beside.waitsMs.length,
-      'ms idle (p99)': round(idleMs),
-      'ms beside it (p99)': round(besideMs),
+      'ms idle (p99)': idleMs,
+      'ms beside it (p99)': besideMs,
     })
     expect(phone.pendingCount).toBeGreaterThan(0)
     expect(phone.journal.acknowledgedIds.size).toBeGreaterThan(0)
@@ -114,14 +116,6 @@ test.runIf(IS_FULL)(
   },
   timeoutMs(0),
 )
-
-function percentile99(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? 0
-}
-
-function round(ms: number): number {
-  return Math.round(ms * 10) / 10
-}
 
 test('a live batch that would have to wait too long is told when to come back, and is stored then', async () => {
   using directory = temporaryDirectory()

@@ -5,8 +5,8 @@ import { type Daemon, startDaemon } from '../support/daemon.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { handshakeOf, SocketClient } from '../support/socket-client.ts'
 import { schemaFile } from '../support/todo-app.ts'
-import { type Measure, percentile, trendOf } from '../support/trend.ts'
-import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { type Measure, trendOf } from '../support/trend.ts'
+import { percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 /** `npm run test:soak` says for how long. */
 const SECONDS = Number(process.env.KORA_SOAK_MINUTES ?? 0) * 60 || sized(5, 300)
