@@ -164,7 +164,9 @@ async function untilClosed(daemon: Daemon, readers: number): Promise<Closed> {
     client.socket.pause()
   }
   const closedLines = () =>
-    daemon.log.slice(since).filter(({ msg, code }) => msg === 'session closed' && CODES.includes(Number(code)))
+    daemon.log
+      .slice(since)
+      .filter(({ msg, code }) => msg === 'session closed' && CODES.includes(Number(code)))
   await expect.poll(() => closedLines().length, { timeout: 60_000, interval: 500 }).toBe(readers)
   for (const client of clients) client[Symbol.dispose]()
 
