@@ -11,7 +11,7 @@ import { handshakeOf, seedOf } from '../support/socket-client.ts'
 import { schemaFile } from '../support/todo-app.ts'
 import { percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const FRAMES = sized(10_000, 100_000)
+const FRAMES = sized(20_000, 1_000_000)
 const REQUESTS = sized(20_000, 200_000)
 const AT_ONCE = 40
 const MAX_RSS_MIB = 256
@@ -45,6 +45,16 @@ const AUTH = `export const provider = {
 /** What attackers write is not for the bystander: it would be theirs to write it anyway. */
 const BYSTANDER = JSON.stringify({ userId: 'ada', scopes: { todos: { userId: 'ada' } } })
 const ATTACKER = JSON.stringify({ userId: 'mallory' })
+
+/**
+ * Up to here attackers have everything: without it, each of their thousands of connections would be sent all of the
+ * log, and others would mostly wait for that.
+ */
+let attackersWatermark = 0
+
+function headToldBy(answer: unknown): number | undefined {
+  return Buffer.isBuffer(answer) ? JSON.parse(answer.toString()).serverMaxDeliverySequence : undefined
+}
 
 /** Does what `attack` does `count` times, some at a time. */
 async function repeatedly(count: number, attack: () => Promise<void>): Promise<void> {
@@ -148,8 +158,10 @@ async function throwFrames(url: string, mutator: Mutator, recent: Frame[]): Prom
   const socket = new WebSocket(url).on('error', () => {})
   await new Promise((resolve) => socket.once('open', resolve).once('close', resolve))
   if (!isStranger) {
-    socket.send(JSON.stringify(handshakeOf(`fuzz-${mutator.below(50)}`, {}, { authToken: ATTACKER })))
-    await new Promise((resolve) => socket.once('message', resolve).once('close', resolve))
+    const changes = { authToken: ATTACKER, lastDeliverySequence: attackersWatermark }
+    socket.send(JSON.stringify(handshakeOf(`fuzz-${mutator.below(50)}`, {}, changes)))
+    const answer = await new Promise((resolve) => socket.once('message', resolve).once('close', resolve))
+    attackersWatermark = headToldBy(answer) ?? attackersWatermark
   }
   if (socket.readyState === WebSocket.OPEN) recent.push(...frames)
   recent.splice(0, recent.length - MAX_RECENT)
