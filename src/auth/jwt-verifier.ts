@@ -3,6 +3,7 @@ import { decodeProtectedHeader, errors, jwtVerify } from 'jose'
 import type { Runtime } from '../core/runtime.ts'
 import type { KeySource } from './key-source.ts'
 import { endOfToken } from './token-end.ts'
+import { hasCanonicalSignature, SIGNATURE_NOT_CANONICAL } from './token-spelling.ts'
 import type { TokenRefusal, TokenVerdict, TokenVerifier } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 import type { VerificationKey } from './verification-key.ts'
@@ -43,6 +44,7 @@ export class JwtVerifier implements TokenVerifier {
   }
 
   async #verifyWithAny(token: string, keys: readonly VerificationKey[]): Promise<TokenVerdict> {
+    if (!hasCanonicalSignature(token)) return refuseToken('SIGNATURE_INVALID', SIGNATURE_NOT_CANONICAL)
     for (const { key, algorithms } of keys) {
       try {
         const { payload } = await jwtVerify(token, key, this.#verifyOptions(algorithms))

@@ -2,6 +2,7 @@ import { compactVerify, errors } from 'jose'
 import type { Runtime } from '../core/runtime.ts'
 import { MAX_TOKEN_BYTES } from './jwt-verifier.ts'
 import { endOfToken } from './token-end.ts'
+import { hasCanonicalSignature, SIGNATURE_NOT_CANONICAL } from './token-spelling.ts'
 import type { TokenRefusal, TokenVerdict, TokenVerifier } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 import type { VerificationKey } from './verification-key.ts'
@@ -35,6 +36,7 @@ export class KoraTokenVerifier implements TokenVerifier {
     if (segments[0] !== KORA_HEADER) {
       return refuseToken('HEADER_UNSUPPORTED', 'The header is not the one of tokens of @korajs/auth.')
     }
+    if (!hasCanonicalSignature(token)) return refuseToken('SIGNATURE_INVALID', SIGNATURE_NOT_CANONICAL)
     for (const { key } of this.#keys) {
       const payload = await verifySignature(token, key)
       if (payload !== null) return checkKoraClaims(payload, this.#runtime.now())

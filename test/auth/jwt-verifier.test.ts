@@ -16,6 +16,7 @@ import {
   secretBytes,
   sign,
   type TestKey,
+  withOtherSpareBits,
 } from '../support/tokens.ts'
 import { reportFigures } from '../support/trust.ts'
 
@@ -279,6 +280,13 @@ describe('refuses', () => {
       },
     ],
     ['a signature cut short', 'SIGNATURE_INVALID', async () => (await signRsa()).slice(0, -8)],
+    [
+      'a signature with other spare bits',
+      'SIGNATURE_INVALID',
+      async () => withOtherSpareBits(await signRsa()),
+    ],
+    ['a signature with padding', 'SIGNATURE_INVALID', async () => `${await signRsa()}==`],
+    ['a signature with a blank', 'SIGNATURE_INVALID', async () => `${await signRsa()} `],
     [
       'no signature',
       'SIGNATURE_INVALID',

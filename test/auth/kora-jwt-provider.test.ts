@@ -3,7 +3,14 @@ import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
 import type { TokenRefusalReason } from '../../src/auth/token-verdict.ts'
 import { explainToken } from '../../src/auth/token-verdict.ts'
 import { silentLogger } from '../../src/core/logger.ts'
-import { fixedRuntime, NOW_SECONDS, SECRET, secretBytes, sign } from '../support/tokens.ts'
+import {
+  fixedRuntime,
+  NOW_SECONDS,
+  SECRET,
+  secretBytes,
+  sign,
+  withOtherSpareBits,
+} from '../support/tokens.ts'
 import { loadVectors } from '../support/vectors.ts'
 
 interface JwtVectors {
@@ -116,6 +123,14 @@ describe('refuses', () => {
     ]) {
       const token = await sign(koraClaims(), header, secretBytes(`${SECRET}${SECRET}`.slice(0, 64)))
       expect(await explainToken(provider, token)).toMatchObject({ reason: 'HEADER_UNSUPPORTED' })
+    }
+  })
+
+  test('other texts of a signature that is good', async () => {
+    const provider = await provide(SECRET)
+    const token = await sign(koraClaims(), HEADER, secretBytes())
+    for (const text of [withOtherSpareBits(token), `${token}=`, `${token} `]) {
+      expect(await explainToken(provider, text)).toMatchObject({ reason: 'SIGNATURE_INVALID' })
     }
   })
 
