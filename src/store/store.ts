@@ -78,7 +78,7 @@ export interface UnmetCondition {
 }
 
 /** What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for. */
-export interface DeliveredEntry extends Visibility {
+export interface DeliveredEntry extends Omit<Visibility, 'scopeChanges'> {
   /** Position in commit order; 1, 2, 3… */
   readonly deliverySequence: number
   readonly nodeId: string
@@ -87,7 +87,7 @@ export interface DeliveredEntry extends Visibility {
 }
 
 /** One row of the log. */
-export interface LogEntry extends DeliveredEntry {
+export interface LogEntry extends DeliveredEntry, Visibility {
   readonly operationId: string
   readonly recordId: string
 }

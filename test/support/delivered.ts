@@ -7,16 +7,13 @@ export function deliveredOf({
 }: DeliveryPage<DeliveredEntry>): DeliveryPage<DeliveredEntry> {
   return {
     ...page,
-    entries: entries.map(
-      ({ deliverySequence, kind, nodeId, sequenceNumber, collection, wireJson, scopeChanges }) => ({
-        deliverySequence,
-        kind,
-        nodeId,
-        sequenceNumber,
-        collection,
-        wireJson,
-        scopeChanges,
-      }),
-    ),
+    entries: entries.map(({ deliverySequence, kind, nodeId, sequenceNumber, collection, wireJson }) => ({
+      deliverySequence,
+      kind,
+      nodeId,
+      sequenceNumber,
+      collection,
+      wireJson,
+    })),
   }
 }

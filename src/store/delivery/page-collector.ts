@@ -20,6 +20,10 @@ export class PageCollector<Entry extends DeliveredEntry = LogEntry> {
     return this.#isFull
   }
 
+  get length(): number {
+    return this.#entries.length
+  }
+
   /** How many more entries may come. */
   get room(): number {
     return this.#limit - this.#entries.length

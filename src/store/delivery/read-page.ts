@@ -1,12 +1,15 @@
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible, type View } from '../../core/view.ts'
+import { isVisible, type View, type Visibility } from '../../core/view.ts'
 import type { DeliveredEntry, DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
 import { chunkSizeFor, mergeSequences } from './merge-sequences.ts'
 import { PageCollector } from './page-collector.ts'
 import type { IndexKey, Stream } from './plan-streams.ts'
 
+/** An entry of which can be told who sees it. */
+export type ReadEntry = DeliveredEntry & Visibility
+
 /** What a page is read from: one moment of the log of a store that answers at once. */
-export interface LogSource<Entry extends DeliveredEntry = LogEntry> {
+export interface LogSource<Entry extends ReadEntry = LogEntry> {
   /** The highest delivery sequence. */
   readonly end: number
   /** Delivery sequences above `after` that stand under the key, ascending. */
@@ -23,7 +26,7 @@ export interface LogSource<Entry extends DeliveredEntry = LogEntry> {
  * The work of one page is bounded, visible or not: the page may come out short, or empty, without
  * being the last.
  */
-export function readPage<Entry extends DeliveredEntry>(
+export function readPage<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   streams: readonly Stream[] | null,
   accepts: (entry: Entry) => boolean,
@@ -31,10 +34,13 @@ export function readPage<Entry extends DeliveredEntry>(
 ): DeliveryPage<Entry> {
   const page = new PageCollector<Entry>(query)
   const chosen = streams?.map((stream) => rarestKey(source, stream, query.after))
-  let budget = Math.max(MAX_ROWS_PER_PAGE, query.limit)
-  while (!page.isFull && budget > 0 && page.scannedTo < source.end) {
-    const chunk = Math.min(Math.max(page.room, MIN_ROWS_AT_ONCE), MAX_ROWS_AT_ONCE, budget)
-    budget -= chosen
+  const budget = Math.max(MAX_ROWS_PER_PAGE, query.limit)
+  let looked = 0
+  while (!page.isFull && looked < budget && page.scannedTo < source.end) {
+    // Where all was visible so far, no more is read than there is room for.
+    const wanted = page.length === looked ? page.room : Math.max(page.room, MIN_ROWS_AT_ONCE)
+    const chunk = Math.min(wanted, MAX_ROWS_AT_ONCE, budget - looked)
+    looked += chosen
       ? readIndexed(source, chosen, chunk, page, accepts)
       : readScanned(source, chunk, page, accepts)
   }
@@ -42,7 +48,7 @@ export function readPage<Entry extends DeliveredEntry>(
 }
 
 /** What a client without watermark may see and has not got: for `readPage`. */
-export function isMissing(vector: VersionVector, view: View): (entry: DeliveredEntry) => boolean {
+export function isMissing(vector: VersionVector, view: View): (entry: ReadEntry) => boolean {
   return (entry) => entry.sequenceNumber > (vector.get(entry.nodeId) ?? 0) && isVisible(entry, view)
 }
 
@@ -54,7 +60,7 @@ const MAX_ROWS_AT_ONCE = 100
 const MIN_ROWS_AT_ONCE = 16
 
 /** @returns how many rows it looked at, at least 1 */
-function readScanned<Entry extends DeliveredEntry>(
+function readScanned<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   limit: number,
   page: PageCollector<Entry>,
@@ -67,7 +73,7 @@ function readScanned<Entry extends DeliveredEntry>(
 }
 
 /** @returns how many rows it looked at, at least 1 */
-function readIndexed<Entry extends DeliveredEntry>(
+function readIndexed<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   keys: readonly IndexKey[],
   limit: number,
@@ -83,7 +89,7 @@ function readIndexed<Entry extends DeliveredEntry>(
   return Math.max(1, wanted.length)
 }
 
-function fillPage<Entry extends DeliveredEntry>(
+function fillPage<Entry extends ReadEntry>(
   page: PageCollector<Entry>,
   entries: readonly Entry[],
   accepts: (entry: Entry) => boolean,

@@ -11,8 +11,9 @@ import type { Loaded, LoadRequest, RecordKey, StoredRecord } from '../append/loa
 import type { LogRow } from '../append/number-entries.ts'
 import { RecordMap } from '../append/record-map.ts'
 import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
+import type { ReadEntry } from '../delivery/read-page.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
-import type { DeliveredEntry, LogEntry } from '../store.ts'
+import type { LogEntry } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import { DroppedTable } from './dropped-table.ts'
@@ -321,15 +322,9 @@ export class SqliteLog {
       .map((row) => parseWireJson(row as EntryRow)) // undefined has no kind
   }
 
-  toDelivered({
-    seq,
-    node,
-    sequenceNumber,
-    collection,
-    kind,
-    scope,
-    wireJson,
-  }: ChecksummedRow): DeliveredEntry {
+  /** @param withScopes false where nobody asks what the entry did to scopes: it then says nothing of it */
+  toReadEntry(row: ChecksummedRow, withScopes: boolean): ReadEntry {
+    const { seq, node, sequenceNumber, collection, kind, scope, wireJson } = row
     return {
       deliverySequence: seq,
       kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
@@ -337,13 +332,13 @@ export class SqliteLog {
       sequenceNumber,
       collection: this.#collections.nameOf(collection),
       wireJson,
-      scopeChanges: this.#parseScope(scope),
+      scopeChanges: this.#parseScope(withScopes ? scope : null),
     }
   }
 
   toEntry(row: ChecksummedRow): LogEntry {
     const { deliverySequence, kind, nodeId, sequenceNumber, collection, wireJson, scopeChanges } =
-      this.toDelivered(row)
+      this.toReadEntry(row, true)
     return {
       deliverySequence,
       kind,

@@ -14,7 +14,7 @@ import type { CompactionRules, CompactionStep, DroppedOperation } from '../compa
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
-import { isMissing, type LogSource, readPage } from '../delivery/read-page.ts'
+import { isMissing, type LogSource, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
@@ -256,7 +256,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#read(() => {
       checkDeliveryQuery(query)
       return readPage(
-        this.#deliverySource(),
+        this.#deliverySource(query),
         this.#streamsOf(query),
         (entry) => isVisible(entry, query.view),
         query,
@@ -267,7 +267,12 @@ export class SqliteServerStore implements ServerStore {
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
     return this.#read(() => {
       checkDeliveryQuery(query)
-      return readPage(this.#deliverySource(), this.#streamsOf(query), isMissing(vector, query.view), query)
+      return readPage(
+        this.#deliverySource(query),
+        this.#streamsOf(query),
+        isMissing(vector, query.view),
+        query,
+      )
     })
   }
 
@@ -476,11 +481,12 @@ export class SqliteServerStore implements ServerStore {
     return this.#core.tables
   }
 
-  #deliverySource(): LogSource<DeliveredEntry> {
-    return this.#logSource((row) => this.#core.log.toDelivered(row))
+  /** What an entry did to scopes is parsed only where the view asks. */
+  #deliverySource({ view }: DeliveryQuery): LogSource<ReadEntry> {
+    return this.#logSource((row) => this.#core.log.toReadEntry(row, view.isSelective))
   }
 
-  #logSource<Entry extends DeliveredEntry>(toEntry: (row: ChecksummedRow) => Entry): LogSource<Entry> {
+  #logSource<Entry extends ReadEntry>(toEntry: (row: ChecksummedRow) => Entry): LogSource<Entry> {
     const { log } = this.#core
     return {
       end: this.#core.counters().deliverySequence,
