@@ -105,9 +105,12 @@ export class Push {
   /**
    * A request that is lost leaves a gap in what a polling client sends at once. What follows is
    * stored, but moves the version vector no more: over the gap, it would tell the client, which has
-   * forgotten its queue, not to send again what was lost. A delta that was lost whole shows by its
-   * `totalBatches`, which clients with a watermark write into every batch of a delta and into no
-   * other, and which only JSON carries.
+   * forgotten its queue, not to send again what was lost. And a batch of which the store refuses
+   * something stays unanswered, as what was lost does: a change of a record whose insert was lost looks
+   * like one of a foreign record. The client comes back and sends both again.
+   *
+   * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into
+   * every batch of a delta and into no other, and which only JSON carries.
    */
   #lookForGap({ batchIndex, isFinal, totalBatches }: ReceivedBatchMessage, identity: SessionIdentity): void {
     const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
@@ -221,9 +224,10 @@ export class Push {
     const before = this.#answered
     this.#answered = Promise.all([stored, before])
       .then(([results]) => {
+        endSpan(span)
+        if (this.#hasGap && results.some(({ status }) => status === 'refused')) return
         this.#answer(batch, guarded, results, identity)
         metrics.acknowledged(runtime.monotonicNow() - receivedAt)
-        endSpan(span)
       })
       .catch((error: unknown) => {
         endSpan(span, error)

@@ -63,6 +63,52 @@ test('nor what it writes after a delta that was lost whole', async () => {
   expect((await store.getVersionVector()).get('phone')).toBeUndefined()
 })
 
+test('what is refused only because something before it was lost is taken when both come again', async () => {
+  const { connect, store } = openRelayServer()
+  const scopes = { todos: { owner: 'ada' } }
+  const author = new OperationAuthor('phone')
+  const record = recordIdOf('shared')
+  const operations = [
+    author.insert(recordIdOf('other'), { owner: 'ada' }),
+    author.insert(record, { owner: 'ada', title: 'old' }),
+    author.update(record, { title: 'new' }),
+  ]
+  const [first, , last] = deltaOf(operations)
+  const phone = await connect('phone', { isPolling: true, scopes })
+  for (const batch of [first, last]) if (batch !== undefined) phone.receive(batch)
+  await settle()
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(phone.sentOfType('acknowledgment').map((message) => message.acknowledgedMessageId)).toEqual(['b0'])
+
+  const again = await connect('phone', { isPolling: true, scopes })
+  for (const batch of deltaOf(operations.slice(1))) again.receive(batch)
+  await settle()
+  expect(again.sentOfType('operation-rejected')).toEqual([])
+  expect(again.sentOfType('acknowledgment')).toHaveLength(2)
+  const stored = (await store.readRecordValues('todos', [record])).get(record)
+  expect(stored?.values).toMatchObject({ title: 'new' })
+})
+
+test('what is foreign is refused all the same, once nothing is missing', async () => {
+  const { connect } = openRelayServer()
+  const scopes = { todos: { owner: 'ada' } }
+  const author = new OperationAuthor('phone')
+  const operations = ['ada', 'ada', 'bob'].map((owner) => author.insert(recordIdOf(owner), { owner }))
+  const [first, , last] = deltaOf(operations)
+  const phone = await connect('phone', { isPolling: true, scopes })
+  for (const batch of [first, last]) if (batch !== undefined) phone.receive(batch)
+  await settle()
+  const again = await connect('phone', { isPolling: true, scopes })
+
+  for (const batch of deltaOf(operations.slice(1))) again.receive(batch)
+  await settle()
+
+  expect(again.sentOfType('operation-rejected')).toMatchObject([
+    { operationId: operations[2]?.id, code: 'SCOPE_VIOLATION' },
+  ])
+})
+
 test('a connection that keeps order and loses nothing is not asked for a delta', async () => {
   const { connect, store } = openRelayServer()
   const phone = await connect('phone')
