@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { Command, InvalidArgumentError } from 'commander'
 import { drawCharts } from './charts/draw-charts.ts'
 import type { RunOptions } from './harness/options.ts'
 import { stopPostgres } from './harness/postgres.ts'
@@ -15,48 +15,53 @@ const PROFILE_LINES = 30
 const SMOKE_AT_ONCE = 3 // nothing is compared then, and a scenario mostly waits for its processes to start
 const CHART_DIRECTORY = 'docs/images'
 
-const HELP = `npm run bench -- [scenario…] [options]
+const DEFAULT_PROFILE_DIRECTORY = 'profiles'
 
-  --smoke           small runs that only check that everything works
-  --repeat <n>      rounds per scenario (default 5)
-  --growth          the scenarios that grow to 1,000,000 operations, which otherwise run when they are named
-  --json <file>     keeps the results
-  --charts <file>   draws the charts of kept results into docs/images, and measures nothing
-  --profile <dir>   writes a CPU profile of each server, for Chrome's or VS Code's viewer, and says
-                    which functions took the time
+interface Options {
+  readonly smoke: boolean
+  readonly repeat?: number
+  readonly growth: boolean
+  readonly json?: string
+  readonly charts?: string
+  /** true: where the profiles go was not said */
+  readonly profile?: string | true
+}
 
-Scenarios: ${scenarios.map(({ name, title }) => `\n  ${name.padEnd(4)} ${title}`).join('')}
-`
-
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    smoke: { type: 'boolean', default: false },
-    repeat: { type: 'string' },
-    growth: { type: 'boolean', default: false },
-    json: { type: 'string' },
-    charts: { type: 'string' },
-    profile: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-})
+const program = new Command('npm run bench --')
+  .argument('[scenario...]')
+  .option('--smoke', 'small runs that only check that everything works', false)
+  .option('--repeat <n>', 'rounds per scenario (default: 5; with --smoke or --profile 1)', toRounds)
+  .option(
+    '--growth',
+    'the scenarios that grow to 1,000,000 operations, which otherwise run when they are named',
+    false,
+  )
+  .option('--json <file>', 'keeps the results')
+  .option('--charts <file>', 'draws the charts of kept results into docs/images, and measures nothing')
+  .option(
+    '--profile [dir]',
+    `writes a CPU profile of each server (default: into ${DEFAULT_PROFILE_DIRECTORY}), for Chrome's or VS Code's viewer, and says which functions took the time`,
+  )
+  .addHelpText(
+    'after',
+    `\nScenarios: ${scenarios.map(({ name, title }) => `\n  ${name.padEnd(4)} ${title}`).join('')}`,
+  )
+  .parse()
+const values = program.opts<Options>()
+const positionals = program.args
 
 async function main(): Promise<void> {
-  if (values.help) {
-    process.stdout.write(HELP)
-    return
-  }
   if (values.charts !== undefined) {
     process.stdout.write(`${drawCharts(values.charts, scenarios, CHART_DIRECTORY).join('\n')}\n`)
     return
   }
   const unknown = positionals.filter((name) => !scenarios.some((scenario) => scenario.name === name))
-  if (unknown.length > 0) throw new Error(`Unknown scenario: ${unknown.join(', ')}\n\n${HELP}`)
+  if (unknown.length > 0) program.error(`error: there is no scenario ${unknown.join(', ')}; see --help`)
   const directory = mkdtempSync(join(tmpdir(), 'kora-bench-'))
   const options: RunOptions = {
     size: values.smoke ? 'smoke' : 'full',
     directory,
-    profileDirectory: values.profile ?? null,
+    profileDirectory: values.profile === true ? DEFAULT_PROFILE_DIRECTORY : (values.profile ?? null),
   }
   if (options.profileDirectory !== null) mkdirSync(options.profileDirectory, { recursive: true })
   try {
@@ -68,8 +73,14 @@ async function main(): Promise<void> {
   }
 }
 
+function toRounds(text: string): number {
+  const rounds = Number(text)
+  if (Number.isInteger(rounds) && rounds > 0) return rounds
+  throw new InvalidArgumentError('It must be a whole number from 1.')
+}
+
 async function runAll(options: RunOptions): Promise<void> {
-  const rounds = Number(values.repeat ?? (values.smoke || values.profile ? 1 : 5))
+  const rounds = values.repeat ?? (values.smoke || values.profile ? 1 : 5)
   const chosen = scenarios.filter(isChosen)
   const rowsOf = async (scenario: Scenario) => {
     process.stderr.write(`${scenario.name} ${scenario.title}\n`)
