@@ -29,21 +29,18 @@ export class ViewIndex<Item extends { readonly view: View }> {
   }
 
   /**
-   * Sets that hold every item whose view may show the record, and some that do not: only one field was
-   * compared. Asked of each operation, for which a generator would take several times as long.
+   * Visits every item whose view may show the record, and some whose does not: only one field was
+   * compared. Asked of each operation, for which lists of what was found would be a heap of garbage.
    */
-  candidates(collection: string, keyOf: (field: string) => ScopeKey): readonly ReadonlySet<Item>[] {
-    const found: ReadonlySet<Item>[] = []
-    if (this.#unscoped.size > 0) found.push(this.#unscoped)
+  visitCandidates(collection: string, keyOf: (field: string) => ScopeKey, visit: (item: Item) => void): void {
+    this.#unscoped.forEach(visit)
     const index = this.#byCollection.get(collection)
-    if (index === undefined) return found
-    if (index.unfiltered.size > 0) found.push(index.unfiltered)
-    for (const [field, itemsByKey] of index.byField) {
+    if (index === undefined) return
+    index.unfiltered.forEach(visit)
+    for (const field of index.byField.keys()) {
       const key = keyOf(field)
-      const items = key === undefined ? undefined : itemsByKey.get(key)
-      if (items !== undefined) found.push(items)
+      if (key !== undefined) index.byField.get(field)?.get(key)?.forEach(visit)
     }
-    return found
   }
 
   #setAt({ collection, field, key }: IndexPlace): Set<Item> {

@@ -130,15 +130,14 @@ export class Views {
   /** Gives committed entries to the views that show them, then wakes the readers of those views. */
   publish(entries: readonly LogEntry[]): void {
     const advanced = new Set<SharedView>()
-    for (const entry of entries) {
-      for (const views of this.#index.candidates(entry.collection, (field) => keyAfter(entry, field))) {
-        for (const shared of views) {
-          if (!isVisible(entry, shared.view)) continue
-          shared.add(entry)
-          advanced.add(shared)
-        }
-      }
+    let entry: LogEntry // the functions are made once, and not for each entry
+    const keyOf = (field: string): ScopeKey => changeOf(entry.scopeChanges, field)?.after
+    const give = (shared: SharedView): void => {
+      if (!isVisible(entry, shared.view)) return
+      shared.add(entry)
+      advanced.add(shared)
     }
+    for (entry of entries) this.#index.visitCandidates(entry.collection, keyOf, give)
     for (const shared of advanced) for (const reader of shared.readers) reader.onViewAdvanced()
   }
 
@@ -146,10 +145,6 @@ export class Views {
   trim(): void {
     for (const shared of this.#viewsByKey.values()) shared.trim()
   }
-}
-
-function keyAfter({ scopeChanges }: LogEntry, field: string): ScopeKey {
-  return changeOf(scopeChanges, field)?.after
 }
 
 /** Index of the first entry above `position`: binary search, the entries ascend. */

@@ -16,7 +16,7 @@ export interface PlannedRecord {
   /** True once the batch changed it. */
   isChanged: boolean
   /** What the batch applied to it, in order: the end of its history. */
-  readonly applied: Operation[]
+  applied: Operation[]
   /** What was stored before the batch, once a replay has asked for it. */
   history: readonly Operation[] | null
 }
@@ -95,7 +95,9 @@ export class BatchOverlay {
     if (!record.isChanged) this.records.push(record)
     record.isChanged = true
     record.state = state
-    record.applied.push(entry.operation)
+    // Most records have one; pushed onto an empty list it would take room for seventeen.
+    if (record.applied.length === 0) record.applied = [entry.operation]
+    else record.applied.push(entry.operation)
     this.entries.push(entry)
     if (entry.wireJson !== null) this.#wireJsonById.set(entry.operation.id, entry.wireJson)
   }

@@ -1,16 +1,17 @@
 import { compareTimestamps } from '../../core/clock.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
+import { applyOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
-import { BatchIntegrity, type ExpectedChange } from '../integrity/batch-integrity.ts'
+import { BatchIntegrity, type ExpectedChange, NO_SIDE_EFFECTS } from '../integrity/batch-integrity.ts'
 import { rulesOf } from '../integrity/integrity-rules.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
-import { foldIntoRecord } from './fold-record.ts'
+import { foldHistory } from './fold-history.ts'
 import type { Loading, LoadRequest, RecordKey } from './load.ts'
 import { RecordMap } from './record-map.ts'
 import { hasSameContent } from './same-content.ts'
@@ -73,7 +74,7 @@ export function* planAppend(
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
-    else results.push(yield* planOperation(request, batch))
+    else results.push(planKnown(request, batch) ?? (yield* planNew(request, batch)))
   }
   const { entries, records, vector, reclaimedIds, writeResults } = overlay
   return { entries, records, vector, reclaimedIds, results, writeResults }
@@ -91,7 +92,7 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   const result =
     'status' in operation
       ? operation
-      : yield* planOperation({ operation, wireJson: null, access: write.access }, batch)
+      : yield* planNew({ operation, wireJson: null, access: write.access }, batch)
   if (key !== undefined && result.status === 'refused' && !result.refusal.retriable) {
     overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
   } else if (key !== undefined && !('status' in operation)) {
@@ -100,17 +101,26 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   return result
 }
 
-function* planOperation(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
-  const { overlay } = batch
-  const { operation } = request
-  const stored = overlay.findOperation(operation.id)
-  const repeated =
-    stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
-  if (repeated !== null) return repeated
+/** @returns null for an operation that is to be stored */
+function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult | null {
+  const stored = overlay.findOperation(request.operation.id)
+  return stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
+}
 
-  const record = overlay.record(operation)
+/** Plans an operation that is neither stored nor was dropped. */
+function planNew(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
+  const record = batch.overlay.record(request.operation)
   const purged = record.state?.isPurged === true ? record.state : null
-  if (purged === null) return yield* planChange(request, record, batch)
+  return purged === null ? planChange(request, record, batch) : planAnew(request, { record, purged }, batch)
+}
+
+/** Of a record that is forgotten. */
+function* planAnew(
+  request: OperationRequest,
+  { record, purged }: { record: PlannedRecord; purged: RecordState },
+  batch: Batch,
+): Loading<PlannedResult> {
+  const { operation } = request
   if (!beginsAnew(operation, purged)) return { status: 'refused', refusal: refusePurged(operation) }
   record.state = null
   const result = yield* planChange(request, record, batch)
@@ -118,7 +128,10 @@ function* planOperation(request: OperationRequest, batch: Batch): Loading<Planne
   return result
 }
 
-/** Folds an operation that is new, unless scope or rules forbid what results. */
+/**
+ * Folds an operation that is new, unless scope or rules forbid what results. What seldom has to be
+ * asked for stands in generators of its own: one for each operation costs more than the answer.
+ */
 function* planChange(request: OperationRequest, record: PlannedRecord, batch: Batch): Loading<PlannedResult> {
   const { overlay, integrity, context } = batch
   const { operation, access } = request
@@ -126,13 +139,15 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   const refusedBefore = refuseOutsideScope(before, request)
   if (refusedBefore !== null) return { status: 'refused', refusal: refusedBefore }
 
-  const after = yield* foldIntoRecord(record, operation, context.collection(operation.collection))
+  const collection = context.collection(operation.collection)
+  const folded = applyOperation(before, operation, collection)
+  const after = folded === 'needs-replay' ? yield* foldHistory(record, operation, collection) : folded
   const refusedAfter = refuseOutsideScope(after, request)
   if (refusedAfter !== null) return { status: 'refused', refusal: refusedAfter }
 
   const verdict =
-    request.isHistory === true
-      ? { sideEffects: [] }
+    request.isHistory === true || !integrity.hasRules(operation.collection)
+      ? NO_SIDE_EFFECTS
       : yield* integrity.judge({ operation, record, before, after, writeScope: access.scope })
   if ('refusal' in verdict) return { status: 'refused', refusal: verdict.refusal }
 

@@ -19,14 +19,22 @@ export function scopeChangesOf(
   trackedFields: readonly string[],
 ): ScopeChanges {
   if (trackedFields.length === 0) return NO_CHANGES
-  const changes: ScopeChange[] = []
+  let changes: ScopeChange[] = []
   for (const field of trackedFields) {
-    const afterKey = keyIn(after, field)
-    const beforeKey = before === null ? afterKey : keyIn(before, field)
-    if (beforeKey !== afterKey) changes.push({ field, after: afterKey, before: { key: beforeKey } })
-    else if (afterKey !== undefined) changes.push({ field, after: afterKey })
+    const change = changeOfField(before, after, field)
+    if (change === null) continue
+    // Pushed onto an empty list, the one that most have would take room for seventeen for as long as the feed keeps it.
+    if (changes.length === 0) changes = [change]
+    else changes.push(change)
   }
   return changes
+}
+
+function changeOfField(before: RecordState | null, after: RecordState, field: string): ScopeChange | null {
+  const afterKey = keyIn(after, field)
+  const beforeKey = before === null ? afterKey : keyIn(before, field)
+  if (beforeKey !== afterKey) return { field, after: afterKey, before: { key: beforeKey } }
+  return afterKey === undefined ? null : { field, after: afterKey }
 }
 
 /** True when the change brings the record into some view: a tracked field took another value. */

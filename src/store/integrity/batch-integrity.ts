@@ -37,7 +37,7 @@ export interface ExpectedChange extends RecordKey {
   readonly data: FieldValues | null
 }
 
-const NO_SIDE_EFFECTS: Verdict = { sideEffects: [] }
+export const NO_SIDE_EFFECTS: Verdict = { sideEffects: [] }
 
 /**
  * Keeps the rules of the schema (constraints, relations, state machines) while a batch is planned.
@@ -79,6 +79,11 @@ export class BatchIntegrity {
     }
     if (deleted.length > 0) yield* findAffected(deleted, this.#live, schema)
     yield* this.#live.fetch()
+  }
+
+  /** True when the schema has rules for the collection, so that operations on it are to be judged. */
+  hasRules(collection: string): boolean {
+    return rulesOf(this.#context.schema, collection) !== null
   }
 
   /** Judges an operation by the record that it has led to. */

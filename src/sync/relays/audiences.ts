@@ -2,7 +2,7 @@ import { canonicalJson } from '../../core/canonical-json.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { ScopeMap } from '../../core/scope.ts'
-import { scopeKeyOf, showsRecord, type View } from '../../core/view.ts'
+import { type ScopeKey, scopeKeyOf, showsRecord, type View } from '../../core/view.ts'
 import type { Session } from '../session.ts'
 import { ViewIndex } from '../view-index.ts'
 
@@ -60,11 +60,13 @@ export class Audiences {
   }
 
   /** Those who see a record with these values. */
-  *seeing(collection: string, values: FieldValues): Iterable<Audience> {
-    const keyOf = (field: string) => scopeKeyOf(ownValue(values, field))
-    for (const audiences of this.#index.candidates(collection, keyOf)) {
-      for (const audience of audiences) if (showsRecord(collection, values, audience.view)) yield audience
-    }
+  seeing(collection: string, values: FieldValues): readonly Audience[] {
+    const found: Audience[] = []
+    const keyOf = (field: string): ScopeKey => scopeKeyOf(ownValue(values, field))
+    this.#index.visitCandidates(collection, keyOf, (audience) => {
+      if (showsRecord(collection, values, audience.view)) found.push(audience)
+    })
+    return found
   }
 
   /** Those who belong to the same tenant as somebody with these tags. */
