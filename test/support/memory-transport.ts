@@ -13,6 +13,18 @@ export class MemoryTransport implements ServerTransport {
     this.#onMessage(message)
   }
 
+  /** As a client that has applied all that it was sent. */
+  acknowledgeAll(): void {
+    const last = this.sentOfType('operation-batch').at(-1)
+    this.receive({
+      type: 'acknowledgment',
+      messageId: 'a',
+      acknowledgedMessageId: last?.messageId ?? '',
+      lastSequenceNumber: 0,
+      deliverySequence: last?.maxDeliverySequence ?? 0,
+    })
+  }
+
   disconnect(): void {
     this.#onClose(1006, '')
   }

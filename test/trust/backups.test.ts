@@ -23,8 +23,12 @@ import { IS_FULL, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 const WRITERS = sized(3, 10)
 const BEFORE = sized(60, 5000) // operations that are stored before the backup begins
 const AFTER = sized(20, 200) // and that the devices are ahead of it by, at least
+/** Of the log, at a time: a backup of more than one page, and one that is written to between them. */
+const PAGE_ROWS = sized(10, 1000)
 /** Every so manieth byte of a backup is damaged. */
 const DAMAGE_STEP = 1000
+/** In its first and its last line, which only the checksum over all of it guards. */
+const DAMAGE_STEP_AT_ENDS = 5
 const WAIT_MS = sized(60_000, 600_000)
 
 const random = randomOf(seedOf('backups'))
@@ -113,7 +117,7 @@ async function backUpUnderLoad(
   const writers = writeUntilStopped(devices, sized(10, 20))
   await untilStored(store, BEFORE)
   const pieces: Uint8Array[] = []
-  for await (const piece of createBackup(store)) {
+  for await (const piece of createBackup(inPages(store))) {
     const stored = await store.getOperationCount()
     pieces.push(piece)
     await untilStored(store, stored + 1) // there is no moment of it at which nobody writes
@@ -129,6 +133,21 @@ async function backUpUnderLoad(
   return Buffer.concat(pieces)
 }
 
+/** The store, which reads no more of its log at once: a large one is read in many pages. */
+function inPages(store: ServerStore): Parameters<typeof createBackup>[0] {
+  return {
+    getNodeId: () => store.getNodeId(),
+    getOperationCount: () => store.getOperationCount(),
+    getMaxDeliverySequence: () => store.getMaxDeliverySequence(),
+    listNodes: (after, limit) => store.listNodes(after, limit),
+    listRevocations: (after, limit) => store.listRevocations(after, limit),
+    countDropped: () => store.countDropped(),
+    listDropped: (after, limit) => store.listDropped(after, limit),
+    readOperations: (filter, page) =>
+      store.readOperations(filter, { ...page, limit: Math.min(page.limit, PAGE_ROWS) }),
+  }
+}
+
 async function untilStored(store: ServerStore, count: number): Promise<void> {
   const deadline = performance.now() + WAIT_MS
   while ((await store.getOperationCount()) < count) {
@@ -141,7 +160,7 @@ async function untilStored(store: ServerStore, count: number): Promise<void> {
 async function expectDamageRefused(target: ServerStore, backup: Buffer): Promise<number> {
   const openRestore = vi.spyOn(target, 'openRestore')
   let count = 0
-  for (let position = Math.floor(random() * DAMAGE_STEP); position < backup.length; position += DAMAGE_STEP) {
+  for (const position of positionsToDamage(backup)) {
     const damaged = Buffer.from(backup)
     damaged[position] = (damaged[position] ?? 0) ^ (1 << Math.floor(random() * 8))
     await expect(restoreBackup(target, () => inPieces(damaged), 'replace')).rejects.toMatchObject({
@@ -153,6 +172,20 @@ async function expectDamageRefused(target: ServerStore, backup: Buffer): Promise
   openRestore.mockRestore()
   expect(await target.getOperationCount()).toBe(0)
   return count
+}
+
+function positionsToDamage(backup: Buffer): ReadonlySet<number> {
+  const trailerStart = backup.lastIndexOf('{"end"')
+  return new Set([
+    ...positionsIn(0, backup.length, DAMAGE_STEP),
+    ...positionsIn(0, backup.indexOf('\n') + 1, DAMAGE_STEP_AT_ENDS),
+    ...positionsIn(trailerStart, backup.length, DAMAGE_STEP_AT_ENDS),
+  ])
+}
+
+function positionsIn(start: number, end: number, step: number): number[] {
+  const first = start + Math.floor(random() * step)
+  return Array.from({ length: Math.max(0, Math.ceil((end - first) / step)) }, (_, i) => first + i * step)
 }
 
 async function* inPieces(bytes: Uint8Array, length = 50_000): AsyncGenerator<Uint8Array> {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
+import type { OperationBatchMessage } from '../../src/protocol/messages.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 import { recordIdOf, withId } from '../support/operation-author.ts'
@@ -10,9 +11,12 @@ import { operation } from '../support/wire-operations.ts'
 
 const HOUR = 3_600_000
 const YEAR = 365 * 24 * HOUR
-const SKEWS = [-10 * YEAR, -48 * HOUR, -HOUR, 0, 59_000, 61_000, HOUR, 48 * HOUR, 10 * YEAR]
+// Neither rising nor falling: what is written at once must not come in the order of the clocks.
+const SKEWS = [59_000, -10 * YEAR, 0, 10 * YEAR, -HOUR, 61_000, 48 * HOUR, -48 * HOUR, HOUR]
 /** Of the server's clock. */
 const STEPS = [0, -HOUR, 24 * HOUR]
+const ACKNOWLEDGED_AFTER_SECONDS = 5
+const MUTE_SECONDS = 40 // in which who acknowledges nothing is closed
 
 test('wrong clocks, of clients and of the server itself, wedge nobody and turn no order round', async () => {
   using directory = temporaryDirectory()
@@ -26,12 +30,14 @@ test('wrong clocks, of clients and of the server itself, wedge nobody and turn n
   let made = 0
 
   const expectedIds: string[] = []
+  let closedMute = 0
   for (const step of STEPS) {
-    stepMs = step
-    for (const [i, skew] of SKEWS.entries()) {
+    const mute = await connect(`mute ${step}`) // acknowledges nothing, neither before the step nor after it
+    stepMs = step // what was written last is on its way to everybody
+    const writes = SKEWS.map((skew, i): Operation => {
       made++
       const nodeId = `phone${i}`
-      const write: Operation = withId(
+      return withId(
         operation({
           nodeId,
           recordId: recordIdOf(`${made}`),
@@ -39,26 +45,40 @@ test('wrong clocks, of clients and of the server itself, wedge nobody and turn n
           sequenceNumber: made,
         }),
       )
-      const client = clients[i]
-      client?.receive({
+    })
+    for (const [i, write] of writes.entries()) {
+      const messageId = write.id
+      clients[i]?.receive({
         type: 'operation-batch',
-        messageId: `${made}`,
+        messageId,
         operations: [write],
         isFinal: true,
         batchIndex: 0,
       })
-      await settle()
-      const refusal = client?.sentOfType('operation-rejected').at(-1)
-      if (skew > 60_000) expect(refusal).toMatchObject({ operationId: write.id, code: 'INVALID_TIMESTAMP' })
-      else expectedIds.push(write.id)
-      expect(client?.sentOfType('acknowledgment').at(-1)?.acknowledgedMessageId).toBe(`${made}`)
-      expect(client?.closed).toBeNull()
     }
+    await settle()
+    for (const [i, write] of writes.entries()) {
+      const refusal = clients[i]?.sentOfType('operation-rejected').at(-1)
+      if ((SKEWS[i] ?? 0) > 60_000) {
+        expect(refusal).toMatchObject({ operationId: write.id, code: 'INVALID_TIMESTAMP' })
+      } else {
+        expect(refusal).toBeUndefined()
+        expectedIds.push(write.id)
+      }
+      expect(clients[i]?.sentOfType('acknowledgment').at(-1)?.acknowledgedMessageId).toBe(write.id)
+    }
+    for (let second = 0; second < MUTE_SECONDS; second += ACKNOWLEDGED_AFTER_SECONDS) {
+      await simulated.advance(ACKNOWLEDGED_AFTER_SECONDS * 1000)
+      for (const client of [reader, ...clients]) client.acknowledgeAll()
+    }
+    if (mute.closed !== null) closedMute++
   }
+  const late = await connect('late')
 
   const batches = reader.sentOfType('operation-batch')
-  const delivered = batches.flatMap(({ operations }) => operations.map((op) => (op as Operation).id))
+  const delivered = idsIn(batches)
   expect(delivered).toEqual(expectedIds)
+  expect(idsIn(late.sentOfType('operation-batch'))).toEqual(expectedIds)
   for (const [i, batch] of batches.entries()) {
     if (i > 0) expect(batch.baseDeliverySequence).toBe(batches[i - 1]?.maxDeliverySequence)
   }
@@ -72,7 +92,13 @@ test('wrong clocks, of clients and of the server itself, wedge nobody and turn n
     'delivered in order': delivered.length,
     'refused by name': made - delivered.length,
     'wedged sessions': wedged.length,
+    'silent readers closed': closedMute,
   })
   expect(wedged).toEqual([])
+  expect(closedMute).toBe(STEPS.length)
   await store.close()
 })
+
+function idsIn(batches: readonly OperationBatchMessage[]): string[] {
+  return batches.flatMap(({ operations }) => operations.map(({ id }) => id))
+}

@@ -58,6 +58,8 @@ describe.runIf(hasDiskShim('failing writes'))('a write or a sync that fails', ()
 
       const verdicts = await tryFaults(shim, [
         ...faultsOf('write', sound?.writes ?? 0, WRITES),
+        // Of the first operations, whose node and collection are new: names of them may be kept in memory only.
+        { call: 'write', at: (sound?.writesToOpen ?? 0) + 1, errno: EIO },
         { call: 'sync', at: 1, errno: EIO }, // keeps a new file from its write-ahead log
         ...faultsOf('sync', sound?.syncs ?? 0, SYNCS),
       ])

@@ -17,7 +17,7 @@ import type { RevocationSubject } from '../revocations.ts'
  *
  * The bytes of a section are gzip of `count` lines of JSON, `rawBytes` long. Its sha256 is that of
  * the bytes as they stand in the file, so that a reader with little memory uses no section before it
- * has proved whole; that of the trailer is over every byte before the trailer.
+ * has proved whole; that of the trailer is over every byte before itself.
  *
  * Version 2 is that of a log that was compacted; without sections of `dropped` it is version 1.
  *
@@ -87,9 +87,14 @@ export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }:
 }
 
 export function formatTrailer(trailer: BackupTrailer): string {
-  const { nodes, revocations, operations, dropped, maxDeliverySequence, sha256 } = trailer
+  return `${formatTrailerStart(trailer)}${JSON.stringify(trailer.sha256)}}\n`
+}
+
+/** The trailer up to its checksum, which covers this, too. */
+export function formatTrailerStart(trailer: Omit<BackupTrailer, 'sha256'>): string {
+  const { nodes, revocations, operations, dropped, maxDeliverySequence } = trailer
   const counts = { nodes, revocations, operations, ...(dropped > 0 && { dropped }) }
-  return `${JSON.stringify({ end: true, ...counts, maxDeliverySequence, sha256 })}\n`
+  return `${JSON.stringify({ end: true, ...counts, maxDeliverySequence }).slice(0, -1)},"sha256":`
 }
 
 export function formatNode({ nodeId, userId, maxSequence }: BackupNode): string {

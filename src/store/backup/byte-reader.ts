@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { invalidBackup } from './backup-format.ts'
 
 const NEWLINE = 0x0a
@@ -24,9 +24,9 @@ export class ByteReader {
     return this.#lastLine
   }
 
-  /** SHA-256 of everything taken so far. */
-  digest(): string {
-    return this.#hash.copy().digest('hex')
+  /** SHA-256 of everything taken so far, to go on with. */
+  hash(): Hash {
+    return this.#hash.copy()
   }
 
   /** The next line, without its line feed. */

@@ -10,6 +10,7 @@ import {
   formatRevocation,
   formatSectionHeader,
   formatTrailer,
+  formatTrailerStart,
   SECTION_BYTES,
   type SectionKind,
 } from './backup-format.ts'
@@ -74,7 +75,9 @@ export async function* createBackup(
   if (!isCompacted && droppedMeanwhile > 0) throw interrupted('compacted for the first time')
   if (writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile))
     throw interrupted('replaced')
-  yield Buffer.from(formatTrailer({ ...writer.counts, maxDeliverySequence: end, sha256: writer.digest() }))
+  const trailer = { ...writer.counts, maxDeliverySequence: end }
+  const sha256 = writer.digestWith(formatTrailerStart(trailer))
+  yield Buffer.from(formatTrailer({ ...trailer, sha256 }))
 }
 
 function interrupted(what: string): StoreError {
@@ -157,9 +160,9 @@ class SectionWriter {
     yield this.#note(bytes)
   }
 
-  /** Over everything so far. */
-  digest(): string {
-    return this.#hash.copy().digest('hex')
+  /** Over everything so far, and what is to follow. */
+  digestWith(text: string): string {
+    return this.#hash.copy().update(text).digest('hex')
   }
 
   #note(bytes: Buffer): Uint8Array {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
@@ -8,6 +8,7 @@ import {
   type BackupHeader,
   type BackupTrailer,
   formatTrailer,
+  formatTrailerStart,
   invalidBackup,
   isTrailer,
   MAX_LINE_BYTES,
@@ -54,10 +55,10 @@ export async function* readSections(
     const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
     let lastKind = 0
     for (;;) {
-      const digest = reader.digest()
+      const hash = reader.hash()
       const next = parseSectionOrTrailer(await reader.line(MAX_LINE_BYTES))
       if (isTrailer(next)) {
-        await checkTrailer(next, { counts, digest, reader })
+        await checkTrailer(next, { counts, hash, reader })
         return { ...header, ...next, bytes: reader.bytesRead }
       }
       const kind = SECTION_KINDS.indexOf(next.section)
@@ -125,15 +126,13 @@ async function inflate(bytes: Buffer, { section, rawBytes }: SectionHeader): Pro
 
 async function checkTrailer(
   trailer: BackupTrailer,
-  found: { counts: { readonly [kind in SectionKind]: number }; digest: string; reader: ByteReader },
+  found: { counts: { readonly [kind in SectionKind]: number }; hash: Hash; reader: ByteReader },
 ): Promise<void> {
-  const expected = formatTrailer({
-    ...found.counts,
-    maxDeliverySequence: trailer.maxDeliverySequence,
-    sha256: found.digest,
-  })
+  const whole = { ...found.counts, maxDeliverySequence: trailer.maxDeliverySequence }
+  const sha256 = found.hash.update(formatTrailerStart(whole)).digest('hex')
+  const expected = formatTrailer({ ...whole, sha256 })
   if (formatTrailer(trailer) !== expected) throw invalidBackup('its checksum does not fit its content')
-  // What the trailer itself says is told from damage by its exact form.
+  // What the line says may be written in more than one way.
   if (found.reader.lastLine !== expected) throw invalidBackup('its last line is damaged')
   if (!(await found.reader.isAtEnd())) throw invalidBackup('something follows its end')
 }

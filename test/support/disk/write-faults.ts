@@ -25,6 +25,8 @@ export interface WriteFault {
 
 /** One line of JSON on stdout for each fault. */
 export interface WriteFaultVerdict extends WriteFault {
+  /** Writes before that of the first operation. */
+  readonly writesToOpen: number
   /** How many calls were made to fail. */
   readonly failed: number
   readonly writes: number
@@ -37,6 +39,16 @@ export interface WriteFaultVerdict extends WriteFault {
 const OPERATIONS = 200
 const BATCH = 5
 const MAX_ATTEMPTS = 5
+/** In place of a code, where the connection ended and no error said why. */
+const CUT_OFF = 'cut off without a word'
+
+/** What becomes of the operations of one try. */
+interface Outcome {
+  readonly acknowledged: Set<string>
+  readonly told: string[]
+  /** Called before the first operation is sent, each time. */
+  readonly onReady: () => void
+}
 
 /** 200 operations over a socket into a new store, one write or sync of which fails. */
 async function tryFault(order: WriteFaultOrder, fault: WriteFault): Promise<WriteFaultVerdict> {
@@ -46,26 +58,32 @@ async function tryFault(order: WriteFaultOrder, fault: WriteFault): Promise<Writ
   mkdirSync(order.directory)
   const told: string[] = []
   const acknowledged = new Set<string>()
+  let writesToOpen: number | null = null
+  const onReady = (): void => {
+    writesToOpen ??= control.counts().writes
+  }
   control.arm(fault.call, fault.at, fault.errno)
   for (let attempt = 0; acknowledged.size < OPERATIONS && attempt < MAX_ATTEMPTS; attempt++) {
     try {
-      await writeAll(filename, acknowledged, told)
+      await writeAll(filename, { acknowledged, told, onReady })
     } catch (error) {
       told.push((error as { code?: string }).code ?? String(error)) // it does not open: the next start is to
     }
   }
   const counts = control.counts()
   control.arm('write', 0, 0)
-  return { ...fault, ...counts, told, problems: await findProblems(filename, acknowledged) }
+  const problems = await findProblems(filename, acknowledged).catch((error) => [String(error)])
+  return { ...fault, ...counts, writesToOpen: writesToOpen ?? counts.writes, told, problems }
 }
 
-async function writeAll(filename: string, acknowledged: Set<string>, told: string[]): Promise<void> {
+async function writeAll(filename: string, outcome: Outcome): Promise<void> {
   const store = createSqliteServerStore({ filename })
   try {
     await store.setSchema(todoSchema)
     await using server = await startSocketServer({ store } as Parameters<typeof startSocketServer>[0])
+    const { acknowledged } = outcome
     for (let attempt = 0; acknowledged.size < OPERATIONS && attempt < MAX_ATTEMPTS; attempt++) {
-      await writeRest(server.url, acknowledged, told)
+      await writeRest(server.url, outcome)
     }
   } finally {
     await store.close()
@@ -73,10 +91,11 @@ async function writeAll(filename: string, acknowledged: Set<string>, told: strin
 }
 
 /** What is not acknowledged is sent again, as a device does that was cut off. */
-async function writeRest(url: string, acknowledged: Set<string>, told: string[]): Promise<void> {
+async function writeRest(url: string, { acknowledged, told, onReady }: Outcome): Promise<void> {
   using client = await new SocketClient(url).opened()
   client.send(handshakeOf('phone'))
   await client.until(() => client.ofType('operation-batch').some(({ isFinal }) => isFinal))
+  onReady()
   const waiting = operationsOf('phone').filter(({ id }) => !acknowledged.has(id))
   for (let start = 0; start < waiting.length && !client.isEnded; start += BATCH) {
     const operations = waiting.slice(start, start + BATCH)
@@ -86,7 +105,8 @@ async function writeRest(url: string, acknowledged: Set<string>, told: string[])
     await client.until(() => answer() !== undefined)
     if (answer() !== undefined) for (const { id } of operations) acknowledged.add(id)
   }
-  told.push(...client.ofType('error').map(({ code }) => code))
+  const errors = client.ofType('error').map(({ code }) => code)
+  told.push(...(client.isEnded && errors.length === 0 ? [CUT_OFF] : errors))
 }
 
 function operationsOf(nodeId: string): Operation[] {
@@ -110,7 +130,10 @@ async function findProblems(filename: string, acknowledged: ReadonlySet<string>)
     await store.setSchema(todoSchema)
     const log = await store.getOperationsAfterDelivery(0, 10_000)
     const stored = new Set(log.map(({ operation }) => operation.id))
+    const damage: string[] = []
+    await store.findDamage({ onDamage: ({ place, problem }) => damage.push(`${place}: ${problem}`) })
     return [
+      ...damage,
       ...[...acknowledged]
         .filter((id) => !stored.has(id))
         .map((id) => `${id} is acknowledged and not stored`),

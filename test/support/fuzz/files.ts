@@ -4,7 +4,11 @@ import { parseOptions } from '../../../src/config/parse-options.ts'
 import { SchemaError, StoreError } from '../../../src/core/errors.ts'
 import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
-import { formatSectionHeader, formatTrailer } from '../../../src/store/backup/backup-format.ts'
+import {
+  formatSectionHeader,
+  formatTrailer,
+  formatTrailerStart,
+} from '../../../src/store/backup/backup-format.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
@@ -116,8 +120,12 @@ function withChangedEntries(backup: Buffer, mutator: Mutator): Buffer {
     pieces.push(Buffer.from(formatSectionHeader(section)), bytes)
     counts[kind] = (counts[kind] ?? 0) + lines.length
   }
-  const sha256 = createHash('sha256').update(Buffer.concat(pieces)).digest('hex')
-  pieces.push(Buffer.from(formatTrailer({ ...trailer, ...counts, sha256 })))
+  const whole = { ...trailer, ...counts }
+  const sha256 = createHash('sha256')
+    .update(Buffer.concat(pieces))
+    .update(formatTrailerStart(whole))
+    .digest('hex')
+  pieces.push(Buffer.from(formatTrailer({ ...whole, sha256 })))
   return Buffer.concat(pieces)
 }
 
