@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { createView } from '../../src/core/view.ts'
 import type { ServerStore } from '../../src/store/store.ts'
@@ -20,6 +21,16 @@ async function operationsOf(store: ServerStore): Promise<string[]> {
   return (await store.getOperationsAfterDelivery(0, 1000)).map(({ operation }) => operation.id)
 }
 
+/** As early builds made it: the checksum at the end is that of every byte before its line. */
+function asEarlyBuildsMadeIt(backup: Uint8Array): Buffer {
+  const bytes = Buffer.from(backup)
+  const lastLine = bytes.lastIndexOf('{"end":true')
+  const trailer = JSON.parse(bytes.subarray(lastLine).toString()) as { sha256: string }
+  const before = bytes.subarray(0, lastLine)
+  const sha256 = createHash('sha256').update(before).digest('hex')
+  return Buffer.concat([before, Buffer.from(`${JSON.stringify({ ...trailer, sha256 })}\n`)])
+}
+
 describeEachStore('backups', (openStore) => {
   test('bring a store back on another machine', async () => {
     await using source = await openStore({ schema: todoSchema, nodeId: 'server-1' })
@@ -37,6 +48,20 @@ describeEachStore('backups', (openStore) => {
     const view = createView({ todos: { userId: 'u2' } })
     const { entries } = await target.readDelivery({ after: 0, view, limit: 10, maxBytes: 1e9 })
     expect(entries.map(({ kind }) => kind)).toEqual(['snapshot', 'snapshot'])
+  })
+
+  test('of early builds are read, and refused where they are damaged', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await fill(source)
+    const backup = asEarlyBuildsMadeIt(await source.exportBackup())
+    const damaged = Buffer.from(backup)
+    damaged[40] = (damaged[40] ?? 0) ^ 1
+
+    await expect(target.importBackup(damaged)).rejects.toMatchObject({ code: 'BACKUP_INVALID' })
+    expect(await operationsOf(target)).toEqual([])
+    await target.importBackup(backup)
+    expect(await operationsOf(target)).toEqual(await operationsOf(source))
   })
 
   test('replace what a store holds, above every position that a client may hold', async () => {
