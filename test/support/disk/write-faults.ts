@@ -34,9 +34,17 @@ export interface WriteFaultVerdict extends WriteFault {
   readonly problems: readonly string[]
 }
 
-const OPERATIONS = 200
 const BATCH = 5
 const MAX_ATTEMPTS = 5
+const author = new OperationAuthor('phone')
+const operations: readonly Operation[] = Array.from({ length: 200 }, (_, index) =>
+  author.insert(recordIdOf(`${index}`), {
+    title: `title ${index} ${'x'.repeat(500)}`,
+    done: false,
+    count: 0,
+    tags: [],
+  }),
+)
 
 /** 200 operations over a socket into a new store, one write or sync of which fails. */
 async function tryFault(order: WriteFaultOrder, fault: WriteFault): Promise<WriteFaultVerdict> {
@@ -47,7 +55,7 @@ async function tryFault(order: WriteFaultOrder, fault: WriteFault): Promise<Writ
   const told: string[] = []
   const acknowledged = new Set<string>()
   control.arm(fault.call, fault.at, fault.errno)
-  for (let attempt = 0; acknowledged.size < OPERATIONS && attempt < MAX_ATTEMPTS; attempt++) {
+  for (let attempt = 0; acknowledged.size < operations.length && attempt < MAX_ATTEMPTS; attempt++) {
     try {
       await writeAll(filename, acknowledged, told)
     } catch (error) {
@@ -64,7 +72,7 @@ async function writeAll(filename: string, acknowledged: Set<string>, told: strin
   try {
     await store.setSchema(todoSchema)
     await using server = await startSocketServer({ store } as Parameters<typeof startSocketServer>[0])
-    for (let attempt = 0; acknowledged.size < OPERATIONS && attempt < MAX_ATTEMPTS; attempt++) {
+    for (let attempt = 0; acknowledged.size < operations.length && attempt < MAX_ATTEMPTS; attempt++) {
       await writeRest(server.url, acknowledged, told)
     }
   } finally {
@@ -77,28 +85,16 @@ async function writeRest(url: string, acknowledged: Set<string>, told: string[])
   using client = await new SocketClient(url).opened()
   client.send(handshakeOf('phone'))
   await client.until(() => client.ofType('operation-batch').some(({ isFinal }) => isFinal))
-  const waiting = operationsOf('phone').filter(({ id }) => !acknowledged.has(id))
+  const waiting = operations.filter(({ id }) => !acknowledged.has(id))
   for (let start = 0; start < waiting.length && !client.isEnded; start += BATCH) {
-    const operations = waiting.slice(start, start + BATCH)
+    const batch = waiting.slice(start, start + BATCH)
     const messageId = `m${start}`
-    client.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
+    client.send({ type: 'operation-batch', messageId, operations: batch, isFinal: true, batchIndex: 0 })
     const answer = () => client.ofType('acknowledgment').find((a) => a.acknowledgedMessageId === messageId)
     await client.until(() => answer() !== undefined)
-    if (answer() !== undefined) for (const { id } of operations) acknowledged.add(id)
+    if (answer() !== undefined) for (const { id } of batch) acknowledged.add(id)
   }
   told.push(...client.ofType('error').map(({ code }) => code))
-}
-
-function operationsOf(nodeId: string): Operation[] {
-  const author = new OperationAuthor(nodeId)
-  return Array.from({ length: OPERATIONS }, (_, index) =>
-    author.insert(recordIdOf(`${index}`), {
-      title: `title ${index} ${'x'.repeat(500)}`,
-      done: false,
-      count: 0,
-      tags: [],
-    }),
-  )
 }
 
 /** Of the next start, on a disk that works. */
@@ -114,7 +110,7 @@ async function findProblems(filename: string, acknowledged: ReadonlySet<string>)
       ...[...acknowledged]
         .filter((id) => !stored.has(id))
         .map((id) => `${id} is acknowledged and not stored`),
-      ...(acknowledged.size === OPERATIONS
+      ...(acknowledged.size === operations.length
         ? []
         : [`only ${acknowledged.size} operations were ever acknowledged`]),
       ...(await findViolations({ store, devices: [], collections: ['todos'] })),
