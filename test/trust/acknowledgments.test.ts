@@ -140,7 +140,7 @@ test(
     })
     await store.close()
   },
-  timeoutMs(60_000),
+  timeoutMs(120_000),
 )
 
 /** Sends batches until the last is acknowledged, or the connection has ended. */

@@ -168,7 +168,7 @@ describe.runIf(canIsolate)('without a database', { concurrent: !IS_FULL }, () =>
         'ms until all have all': Math.round(convergedMs),
       })
     },
-    timeoutMs(180_000),
+    timeoutMs(240_000),
   )
 })
 
