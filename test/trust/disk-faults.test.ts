@@ -22,9 +22,11 @@ const REFUSED_WITHIN_MS = sized(10_000, 1000)
 const READY_WITHIN_MS = sized(30_000, 10_000)
 const STORES_WITHIN_MS = sized(30_000, 5000)
 const UNTIL_MS = 30_000
-const LOCK_MS = sized(3000, 30_000)
+const LOCK_MS = 30_000
 /** So long what was acknowledged before a fault may be on its way to who is told. */
 const IN_FLIGHT_MS = 200
+/** At the gate's size the lock is waited for beside the disk that is full. */
+const BESIDE = { concurrent: !IS_FULL }
 const mayMount = canMount('disk faults')
 
 /** Devices that write to a daemon whose database lies in `directory`, and one that only looks. */
@@ -157,7 +159,7 @@ function refusalsMs({ entries }: Journal): number[] {
   return refusalsMs
 }
 
-describe.runIf(mayMount)('a disk that is full', () => {
+describe.runIf(mayMount)('a disk that is full', BESIDE, () => {
   test(
     'has writes refused by name, and nothing is lost; freed, the server goes on by itself',
     async () => {
@@ -203,6 +205,72 @@ describe.runIf(mayMount)('a disk that is full', () => {
     },
     timeoutMs(180_000),
   )
+})
+
+/** Another program that holds the write lock of the file until it is told to let go. */
+async function holdLock(filename: string): Promise<{ release(): Promise<void> }> {
+  const script = `
+    import { loadSqliteDriver } from './src/store/sqlite/driver.ts'
+    const db = new (loadSqliteDriver())(process.argv[1], { timeout: 20_000 })
+    db.exec('BEGIN EXCLUSIVE')
+    console.log('held')
+    process.stdin.once('data', () => { db.exec('ROLLBACK'); db.close(); process.exit(0) })`
+  const child: ChildProcess = spawn(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', script, filename],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  )
+  const exited = once(child, 'exit')
+  await once(child.stdout as NodeJS.ReadableStream, 'data')
+  return {
+    async release() {
+      child.stdin?.write('\n')
+      await exited
+    },
+  }
+}
+
+test('another program’s lock delays clients and loses nothing', {
+  ...BESIDE,
+  timeout: timeoutMs(180_000),
+}, async () => {
+  await using scene = await Scene.start()
+  scene.write(200)
+  await scene.watcher.until(() => scene.watcher.operations.length > 20, 'the load runs', UNTIL_MS)
+  const { pid } = scene.daemon
+
+  const lock = await holdLock(scene.filename)
+  const heldAt = performance.now()
+  const heldDate = Date.now()
+  const [unreadyMs] = await Promise.all([
+    untilReady(scene.daemon, false, { sinceMs: heldAt, timeoutMs: TURNS_WITHIN_MS }),
+    sleep(LOCK_MS / 2).then(() => scene.assertReadable()),
+  ])
+  expect(await findHealthLies(scene.daemon, false)).toEqual([])
+  await sleep(Math.max(0, LOCK_MS - (performance.now() - heldAt)))
+  const during = scene.acknowledgedBetween(heldDate + IN_FLIGHT_MS, Date.now())
+  const before = scene.acknowledged
+  await lock.release()
+  const releasedAt = performance.now()
+  while (scene.acknowledged === before) await sleep(20)
+  const storesAgainMs = performance.now() - releasedAt
+  const readyMs = await untilReady(scene.daemon, true, { sinceMs: releasedAt, timeoutMs: READY_WITHIN_MS })
+  expect(await findHealthLies(scene.daemon, true)).toEqual([])
+  expect(scene.daemon.pid).toBe(pid)
+  await scene.finish()
+
+  reportFigures('lock of another program', {
+    'ms held': Math.round(releasedAt - heldAt),
+    'acknowledged meanwhile': during,
+    'ms until not ready': Math.round(unreadyMs),
+    'ms until ready again': Math.round(readyMs),
+    'ms until writes are stored again': Math.round(storesAgainMs),
+  })
+  expect(storesAgainMs).toBeLessThan(STORES_WITHIN_MS)
+  expect(during).toBe(0)
+  expect(scene.errorsSince(0).every(({ retriable }) => retriable)).toBe(true)
 })
 
 describe.runIf(mayMount && IS_FULL)('a disk that turns read-only under load', () => {
@@ -279,70 +347,3 @@ describe.runIf(mayMount && IS_FULL)('a disk that is read-only at the start', () 
     timeoutMs(120_000),
   )
 })
-
-/** Another program that holds the write lock of the file until it is told to let go. */
-async function holdLock(filename: string): Promise<{ release(): Promise<void> }> {
-  const script = `
-    import { loadSqliteDriver } from './src/store/sqlite/driver.ts'
-    const db = new (loadSqliteDriver())(process.argv[1], { timeout: 20_000 })
-    db.exec('BEGIN EXCLUSIVE')
-    console.log('held')
-    process.stdin.once('data', () => { db.exec('ROLLBACK'); db.close(); process.exit(0) })`
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '-e', script, filename],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    },
-  )
-  const exited = once(child, 'exit')
-  await once(child.stdout as NodeJS.ReadableStream, 'data')
-  return {
-    async release() {
-      child.stdin?.write('\n')
-      await exited
-    },
-  }
-}
-
-test(
-  'another program’s lock delays clients and loses nothing',
-  async () => {
-    await using scene = await Scene.start()
-    scene.write(200)
-    await scene.watcher.until(() => scene.watcher.operations.length > 20, 'the load runs', UNTIL_MS)
-    const { pid } = scene.daemon
-
-    const lock = await holdLock(scene.filename)
-    const heldAt = performance.now()
-    const heldDate = Date.now()
-    const [unreadyMs] = await Promise.all([
-      untilReady(scene.daemon, false, { sinceMs: heldAt, timeoutMs: TURNS_WITHIN_MS }),
-      sleep(LOCK_MS / 2).then(() => scene.assertReadable()),
-    ])
-    expect(await findHealthLies(scene.daemon, false)).toEqual([])
-    await sleep(Math.max(0, LOCK_MS - (performance.now() - heldAt)))
-    const during = scene.acknowledgedBetween(heldDate + IN_FLIGHT_MS, Date.now())
-    const before = scene.acknowledged
-    await lock.release()
-    const releasedAt = performance.now()
-    while (scene.acknowledged === before) await sleep(20)
-    const storesAgainMs = performance.now() - releasedAt
-    const readyMs = await untilReady(scene.daemon, true, { sinceMs: releasedAt, timeoutMs: READY_WITHIN_MS })
-    expect(await findHealthLies(scene.daemon, true)).toEqual([])
-    expect(scene.daemon.pid).toBe(pid)
-    await scene.finish()
-
-    reportFigures('lock of another program', {
-      'ms held': Math.round(releasedAt - heldAt),
-      'acknowledged meanwhile': during,
-      'ms until not ready': Math.round(unreadyMs),
-      'ms until ready again': Math.round(readyMs),
-      'ms until writes are stored again': Math.round(storesAgainMs),
-    })
-    expect(storesAgainMs).toBeLessThan(STORES_WITHIN_MS)
-    expect(during).toBe(0)
-    expect(scene.errorsSince(0).every(({ retriable }) => retriable)).toBe(true)
-  },
-  timeoutMs(180_000),
-)

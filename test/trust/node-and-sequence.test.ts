@@ -7,7 +7,7 @@ import { pushed, randomOf, type SocketClient, seedOf, startSocketServer } from '
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 /** On each of three stores. */
-const ATTEMPTS = sized(2000, 20_000)
+const ATTEMPTS = sized(6700, 20_000)
 const BATCH = 100
 const NODES = ['phone', 'mallory', 'server-node', 'nobody']
 

@@ -22,7 +22,7 @@ const CHANGES: ((operation: Operation) => Operation)[] = [
 const MUTATED = ['data', 'timestamp', 'collection', 'recordId', 'atomicOps', 'type', 'previousData'] as const
 
 /** On each of three stores. */
-const FORGERIES = sized(500, 100_000)
+const FORGERIES = sized(33_334, 100_000)
 /** Of 50 operations each. */
 const SQUATTED = sized(2, 200)
 

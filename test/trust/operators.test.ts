@@ -19,9 +19,9 @@ import { schemaFile } from '../support/todo-app.ts'
 import { sign } from '../support/tokens.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const PATHS = sized(300, 5000)
-const BLOB_NAMES = sized(1000, 5000)
-const TIMED = sized(4000, 100_000) // of each class
+const PATHS = 5000
+const BLOB_NAMES = 5000
+const TIMED = sized(50_000, 100_000) // of each class
 const DETECTED_T = 4.5 // |t| that chance reaches once in a hundred thousand runs
 
 const CANARY = 'canary'

@@ -31,7 +31,7 @@ function isGranted(scopes: ScopeMap | null, collection: string, values: FieldVal
 
 // ── without a server ─────────────────────────────────────────────────────────────────────────
 
-const PURE_PAIRS = sized(20_000, 100_000)
+const PURE_PAIRS = 100_000
 const NAMES = ['todos', 'notes', 'tenant', 'constructor', 'toString', '__proto__', 'hasOwnProperty'] as const
 const CLAIMS = [
   '$claims.sub',

@@ -11,7 +11,7 @@ import { handshakeOf, seedOf, startSocketServer } from '../support/socket-client
 import { SECRET, secretBytes, sign } from '../support/tokens.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const SESSIONS = sized(300, 10_000)
+const SESSIONS = 10_000
 const GUESSES = sized(300, 10_000)
 const CANARY = 'canary-of-a-member'
 
@@ -65,7 +65,7 @@ test(
     expect(received).toBeGreaterThan(SESSIONS / 2) // the others' tokens were no text for a handshake
     reportFigures('anonymous sessions', { sessions: SESSIONS, 'saw what is not theirs': 0, seed })
   },
-  timeoutMs(60_000),
+  timeoutMs(300_000),
 )
 
 test(

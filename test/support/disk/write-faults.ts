@@ -36,7 +36,6 @@ export interface WriteFaultVerdict extends WriteFault {
   readonly problems: readonly string[]
 }
 
-const OPERATIONS = 200
 const BATCH = 5
 const MAX_ATTEMPTS = 5
 /** In place of a code, where the connection ended and no error said why. */
@@ -49,6 +48,16 @@ interface Outcome {
   /** Called before the first operation is sent, each time. */
   readonly onReady: () => void
 }
+
+const author = new OperationAuthor('phone')
+const operations: readonly Operation[] = Array.from({ length: 200 }, (_, index) =>
+  author.insert(recordIdOf(`${index}`), {
+    title: `title ${index} ${'x'.repeat(500)}`,
+    done: false,
+    count: 0,
+    tags: [],
+  }),
+)
 
 /** 200 operations over a socket into a new store, one write or sync of which fails. */
 async function tryFault(order: WriteFaultOrder, fault: WriteFault): Promise<WriteFaultVerdict> {
@@ -63,7 +72,7 @@ async function tryFault(order: WriteFaultOrder, fault: WriteFault): Promise<Writ
     writesToOpen ??= control.counts().writes
   }
   control.arm(fault.call, fault.at, fault.errno)
-  for (let attempt = 0; acknowledged.size < OPERATIONS && attempt < MAX_ATTEMPTS; attempt++) {
+  for (let attempt = 0; acknowledged.size < operations.length && attempt < MAX_ATTEMPTS; attempt++) {
     try {
       await writeAll(filename, { acknowledged, told, onReady })
     } catch (error) {
@@ -82,7 +91,7 @@ async function writeAll(filename: string, outcome: Outcome): Promise<void> {
     await store.setSchema(todoSchema)
     await using server = await startSocketServer({ store } as Parameters<typeof startSocketServer>[0])
     const { acknowledged } = outcome
-    for (let attempt = 0; acknowledged.size < OPERATIONS && attempt < MAX_ATTEMPTS; attempt++) {
+    for (let attempt = 0; acknowledged.size < operations.length && attempt < MAX_ATTEMPTS; attempt++) {
       await writeRest(server.url, outcome)
     }
   } finally {
@@ -96,29 +105,17 @@ async function writeRest(url: string, { acknowledged, told, onReady }: Outcome):
   client.send(handshakeOf('phone'))
   await client.until(() => client.ofType('operation-batch').some(({ isFinal }) => isFinal))
   onReady()
-  const waiting = operationsOf('phone').filter(({ id }) => !acknowledged.has(id))
+  const waiting = operations.filter(({ id }) => !acknowledged.has(id))
   for (let start = 0; start < waiting.length && !client.isEnded; start += BATCH) {
-    const operations = waiting.slice(start, start + BATCH)
+    const batch = waiting.slice(start, start + BATCH)
     const messageId = `m${start}`
-    client.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
+    client.send({ type: 'operation-batch', messageId, operations: batch, isFinal: true, batchIndex: 0 })
     const answer = () => client.ofType('acknowledgment').find((a) => a.acknowledgedMessageId === messageId)
     await client.until(() => answer() !== undefined)
-    if (answer() !== undefined) for (const { id } of operations) acknowledged.add(id)
+    if (answer() !== undefined) for (const { id } of batch) acknowledged.add(id)
   }
   const errors = client.ofType('error').map(({ code }) => code)
   told.push(...(client.isEnded && errors.length === 0 ? [CUT_OFF] : errors))
-}
-
-function operationsOf(nodeId: string): Operation[] {
-  const author = new OperationAuthor(nodeId)
-  return Array.from({ length: OPERATIONS }, (_, index) =>
-    author.insert(recordIdOf(`${index}`), {
-      title: `title ${index} ${'x'.repeat(500)}`,
-      done: false,
-      count: 0,
-      tags: [],
-    }),
-  )
 }
 
 /** Of the next start, on a disk that works. */
@@ -137,7 +134,7 @@ async function findProblems(filename: string, acknowledged: ReadonlySet<string>)
       ...[...acknowledged]
         .filter((id) => !stored.has(id))
         .map((id) => `${id} is acknowledged and not stored`),
-      ...(acknowledged.size === OPERATIONS
+      ...(acknowledged.size === operations.length
         ? []
         : [`only ${acknowledged.size} operations were ever acknowledged`]),
       ...(await findViolations({ store, devices: [], collections: ['todos'] })),
