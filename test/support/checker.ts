@@ -34,6 +34,7 @@ export async function findViolations(options: CheckOptions): Promise<string[]> {
   const perDevice = options.devices.flatMap((device) => [
     ...checkAcknowledged(device, log, new Set([...(options.droppedIds ?? []), ...compacted.map(idOf)])),
     ...checkReceived(device, log, compacted, options),
+    ...(options.isAtRest === true ? checkSent(device, log, compacted, options) : []),
     ...checkStream(device),
   ])
   const tables = await Promise.all(
@@ -71,6 +72,36 @@ function checkAcknowledged(device: Device, log: Log, droppedIds: ReadonlySet<str
   return [...device.journal.acknowledgedIds]
     .filter((id) => !stored.has(id) && !droppedIds.has(id))
     .map((id) => `${device.journal.name}: ${id} was acknowledged and is not stored`)
+}
+
+/**
+ * What a device once sent, and still holds, the server has, or has refused by name: no connection that broke, and
+ * nothing that came over another one, has made the device forget it. What has left the device's view since is sent
+ * no more.
+ */
+function checkSent(
+  device: Device,
+  log: Log,
+  compacted: readonly DroppedOperation[],
+  { scopeOf, droppedIds = new Set() }: CheckOptions,
+): string[] {
+  const { name } = device.journal
+  const scope = scopeOf?.(device) ?? null
+  const sent = new Set(device.journal.of('sent').flatMap(({ operationIds }) => operationIds))
+  const answered = new Set([
+    ...log.map(({ operation }) => operation.id),
+    ...compacted.map(idOf),
+    ...droppedIds,
+    ...device.journal.of('refused').map(({ operationId }) => operationId),
+  ])
+  const histories = recordHistories(log)
+  return device.operations
+    .filter(({ id, nodeId }) => nodeId === device.nodeId && sent.has(id) && !answered.has(id))
+    .filter((operation) => recordVisibility(histories.get(recordKey(operation)) ?? [], scope) === 'always')
+    .map(
+      ({ id, sequenceNumber }) =>
+        `${name}: sent ${id} (its ${sequenceNumber}.), which is neither stored nor refused`,
+    )
 }
 
 function idOf({ operationId }: DroppedOperation): string {

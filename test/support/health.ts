@@ -52,7 +52,7 @@ export async function findHealthLies(daemon: Daemon, isReady: boolean): Promise<
     readyMetric(daemon),
     daemon.run(['status', '--url', daemon.httpUrl, '--token', ADMIN_TOKEN]),
   ])
-  const hasReason = /^Not ready: \S/m.test(status.stderr)
+  const hasReason = /^Not ready: (?!it does not say why)\S/m.test(status.stderr)
   return [
     ...(health === 200 ? [] : [`/health answers ${health}`]),
     ...(metrics === (isReady ? 1 : 0) ? [] : [`kora_ready is ${metrics}`]),

@@ -21,6 +21,8 @@ const IDLE_MS = sized(500, 20_000)
 const HANDSHAKE_TIMEOUT = 4008
 /** Of the gate: what another may have to wait on a machine that is busy with the flood itself. */
 const MAX_WAIT_MS = 10_000
+/** Until those that never ask are closed: the 20 s that a request's headers may take, and Node's half a minute. */
+const SILENT_MS = 55_000
 /** Of one message. Those of the WebSocket library itself are 64 and 16 times as large. */
 const MAX_FRAGMENTS = 256
 const MAX_CHUNKS = 16_384
@@ -108,7 +110,8 @@ describe('upgrades that never speak', () => {
       // Node looks for them twice a minute: only the full size has the time to wait for that.
       const isWaitedFor = sized(0, 1) === 1
       if (isWaitedFor) {
-        await Promise.all(silent.map((socket) => once(socket, 'close')))
+        const isClosed = () => silent.every(({ closed }) => closed)
+        await expect.poll(isClosed, { timeout: SILENT_MS, interval: 100 }).toBe(true)
         const afterSeconds = Math.round((performance.now() - startedAt) / 100) / 10
         reportFigures('connections that never ask', {
           connections: silent.length,
@@ -180,6 +183,20 @@ describe('what unfolds once it has arrived', () => {
     },
     timeoutMs(60_000),
   )
+
+  test('a message that is announced as larger than any may be is refused before it comes', async () => {
+    await using server = await startSocketServer({ store: new MemoryServerStore() })
+    using client = await server.connect('giant')
+    const header = Buffer.alloc(14) // text, masked with zeros, of a gigabyte
+    header[0] = 0x81
+    header[1] = 0xff
+    header.writeBigUInt64BE(BigInt(2 ** 30), 2)
+
+    underlying(client.socket).write(header)
+
+    await expect.poll(() => client.isEnded, { timeout: 5000 }).toBe(true)
+    expect((await client.ended).code).toBe(1009)
+  })
 
   test.runIf(IS_FULL)(
     'a frame that comes byte by byte is refused before it is whole',

@@ -12,6 +12,7 @@ import { makeBlob } from '../support/blobs.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
+import { OperationAuthor } from '../support/operation-author.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { exchange } from '../support/raw-http.ts'
 import { handshakeOf, SocketClient, seedOf } from '../support/socket-client.ts'
@@ -30,6 +31,8 @@ const SECRETS = {
   admin: `${CANARY}-admin-token`,
   metrics: `${CANARY}-metrics-token`,
 }
+
+const FORGED_LINE = '\n{"level":"error","msg":"forged"}\u001b[2J'
 
 test(
   'secrets appear nowhere: not in the log at its finest, nor in answers, metrics, events or the dashboard',
@@ -55,15 +58,30 @@ test(
       SECRETS.jwt,
     ]
     const heard: string[] = []
-    for (const [i, authToken] of tokens.entries()) {
-      // Names with control characters, which must not begin lines of the log.
-      const nodeId = `node-${i}\n{"level":"error","msg":"forged"}\u001b[2J`
-      using client = await new SocketClient(daemon.url).opened()
-      client.send(handshakeOf(nodeId, {}, { authToken }))
-      client.send({ type: authToken, authToken, token: authToken })
-      await client.ended
-      heard.push(...client.texts, (await client.ended).reason)
+    // Texts with control characters, which must not begin lines of the log. In the name of a node they are refused
+    // before the token is looked at.
+    const operation = new OperationAuthor('phone').insert(`record${FORGED_LINE}`, { title: 5 })
+    const batch = {
+      type: 'operation-batch',
+      messageId: 'b',
+      operations: [operation],
+      isFinal: true,
+      batchIndex: 0,
     }
+    for (const nodeId of ['phone', `phone${FORGED_LINE}`]) {
+      for (const authToken of tokens) {
+        using client = await new SocketClient(daemon.url).opened()
+        client.send(handshakeOf(nodeId, {}, { authToken }))
+        await client.until(() => client.received.length > 0)
+        client.send(batch)
+        client.send({ type: authToken, authToken, token: authToken })
+        await client.ended
+        heard.push(...client.texts, (await client.ended).reason)
+      }
+    }
+    const answers = heard.join()
+    expect(answers.match(/"accepted":true/g)).toHaveLength(1)
+    expect(answers.match(/"code":"AUTH_FAILED"/g)).toHaveLength(tokens.length - 1)
     const headers = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
     for (const path of [
       'status',
@@ -84,6 +102,7 @@ test(
 
     const lines = daemon.output.split('\n').filter((line) => line !== '')
     for (const line of lines) expect(() => JSON.parse(line)).not.toThrow()
+    expect(daemon.output).toContain('forged') // as part of a text
     expect(lines.length).toBeGreaterThan(tokens.length) // the log has something to say
     expect(lines.filter((line) => JSON.parse(line).msg === 'forged')).toEqual([])
     const everything = [daemon.output, ...heard, shown.stdout, shown.stderr]

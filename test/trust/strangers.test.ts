@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
@@ -98,6 +99,46 @@ test(
   },
   timeoutMs(60_000),
 )
+
+describe('a limit of connections for each address counts that of the socket, whatever X-Forwarded-For claims', () => {
+  const ALLOWED = 3
+  const CLAIMED = Array.from({ length: 2 * ALLOWED }, (_, i) => `10.0.0.${i}`)
+  const LET_IN = CLAIMED.map((_, i) => (i < ALLOWED ? 'handshake-response' : 'MAX_CONNECTIONS'))
+  const open = () =>
+    startSocketServer({ store: new MemoryServerStore(), limits: { maxConnectionsPerAddress: ALLOWED } })
+
+  test('of WebSockets', async () => {
+    await using server = await open()
+    const answers: string[] = []
+    for (const claimed of CLAIMED) {
+      const socket = new WebSocket(server.url, { headers: { 'x-forwarded-for': claimed } })
+      socket.on('open', () => socket.send(JSON.stringify(handshakeOf(claimed))))
+      const [data] = await once(socket, 'message')
+      answers.push(answerIn(String(data)))
+    }
+
+    expect(answers).toEqual(LET_IN)
+  })
+
+  test('of those that poll', async () => {
+    await using server = await open()
+    const answers: string[] = []
+    for (const claimed of CLAIMED) {
+      const url = `${server.url.replace(/^ws/, 'http')}?client=${crypto.randomUUID()}`
+      const message = handshakeOf(claimed) as { authToken: string }
+      const headers = { authorization: `Bearer ${message.authToken}`, 'x-forwarded-for': claimed }
+      const body = JSON.stringify(message)
+      await fetch(url, { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body })
+      answers.push(answerIn(await (await fetch(url, { headers })).text()))
+    }
+
+    expect(answers).toEqual(LET_IN)
+  })
+
+  function answerIn(text: string): string {
+    return /MAX_CONNECTIONS|handshake-response/.exec(text)?.[0] ?? text
+  }
+})
 
 describe('an origin that is not allowed', () => {
   const ORIGINS = [

@@ -70,7 +70,7 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
   },
 
   failRequest: (world, random) => {
-    pickLink(world, random)?.failRequest()
+    pickLink(world, random)?.failRequest(0)
   },
 
   /** The next release of the app: its servers go, and come back with another schema. */

@@ -9,6 +9,8 @@ import type { Server } from './server.ts'
 
 /** A server that pings its clients notices after this long that one is gone. */
 const IDLE_TIMEOUT_MS = 45_000
+/** A device is told of a request that failed, within this time. */
+const LOST_REQUEST_MS = 30_000
 
 /** How a connection breaks. */
 export type CutKind =
@@ -75,16 +77,6 @@ class Pipe {
     this.bytes = 0
   }
 
-  /** What is the next to come out never does. */
-  dropFirst(): void {
-    const item = this.#items.shift()
-    if (item !== undefined) this.bytes -= item.bytes
-  }
-
-  get isEmpty(): boolean {
-    return this.#items.length === 0
-  }
-
   #schedule(): void {
     const next = this.#items[0]
     if (next === undefined || this.#isScheduled || this.#isHeld.size > 0) return
@@ -117,6 +109,8 @@ export interface LinkOptions {
   /** Each message of the device is an HTTP request of its own. */
   readonly isPolling: boolean
   readonly handlers: SocketHandlers
+  /** A request has failed; the device goes on until it is told. */
+  readonly onRequestLost: () => void
   readonly onEnded: (link: Link) => void
 }
 
@@ -128,6 +122,7 @@ export class Link {
   readonly latencyMs: number
   readonly isPolling: boolean
   readonly #handlers: SocketHandlers
+  readonly #onRequestLost: () => void
   readonly #onEnded: (link: Link) => void
   readonly #up: Pipe
   readonly #down: Pipe
@@ -141,13 +136,15 @@ export class Link {
   server: Server | null = null
   /** It lost something, or stands still. */
   isImpaired = false
+  #requestsUntilFailure = Number.POSITIVE_INFINITY
 
-  constructor({ scheduler, random, latencyMs, isPolling, handlers, onEnded }: LinkOptions) {
+  constructor({ scheduler, random, latencyMs, isPolling, handlers, onRequestLost, onEnded }: LinkOptions) {
     this.scheduler = scheduler
     this.random = random
     this.latencyMs = latencyMs
     this.isPolling = isPolling
     this.#handlers = handlers
+    this.#onRequestLost = onRequestLost
     this.#onEnded = onEnded
     this.#up = new Pipe(this, !isPolling, (item) => this.#atServer(item))
     this.#down = new Pipe(this, true, (item) => this.#atDevice(item))
@@ -177,7 +174,14 @@ export class Link {
   deviceSocket(): DeviceSocket {
     return {
       send: (data) => {
-        if (this.isDeviceOpen) this.#up.push(itemOf(data))
+        if (!this.isDeviceOpen) return
+        if (this.#requestsUntilFailure-- > 0) {
+          this.#up.push(itemOf(data))
+          return
+        }
+        this.#requestsUntilFailure = Number.POSITIVE_INFINITY
+        this.#closeDevice(1006, '', this.random.between(0, LOST_REQUEST_MS))
+        this.#onRequestLost()
       },
       close: (code = 1000, reason = 'Client disconnecting') => {
         if (!this.isDeviceOpen) return
@@ -284,11 +288,13 @@ export class Link {
     }
   }
 
-  /** A request of the device fails, of which it is told; those before and after it may arrive. */
-  failRequest(): void {
-    if (!this.isPolling) return
-    this.#up.dropFirst()
-    this.#closeDevice(1006, '', this.random.skewed(0, 3_000))
+  /**
+   * A request of the device fails, of which it is told; those before and after it arrive.
+   *
+   * @param after how many more do before
+   */
+  failRequest(after: number): void {
+    if (this.isPolling) this.#requestsUntilFailure = after
   }
 
   /** Nothing moves for a while, in one direction or both. */
@@ -318,6 +324,7 @@ export class Link {
 
   /** Both ends learn what has become of it. */
   reveal(): void {
+    this.#requestsUntilFailure = Number.POSITIVE_INFINITY
     if (!this.isImpaired) return
     this.#up.lose()
     this.#down.lose()

@@ -82,6 +82,7 @@ function heal(world: World): void {
     faults.outageUntil = 0
     faults.readFailureRate = 0
   }
+  world.losesRequests = false
   world.tokenMs = 24 * 3_600_000
   for (const server of world.servers) if (server.hub === null) server.start()
   for (const link of world.links) {

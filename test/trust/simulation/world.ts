@@ -51,6 +51,8 @@ export class World {
   readonly alarms: string[] = []
   readonly owner = new TaskOwner('world')
   readonly trace: string[] | null
+  /** Where clients poll, one request may fail and others arrive. */
+  losesRequests: boolean
   /** How long tokens hold. */
   tokenMs: number
   /** Of the servers; devices keep the first. */
@@ -59,6 +61,7 @@ export class World {
   constructor(scenario: Scenario, { isTraced = false, spoil = (store) => store }: WorldOptions = {}) {
     this.scenario = scenario
     this.trace = isTraced ? [] : null
+    this.losesRequests = scenario.actions.some(({ kind }) => kind === 'failRequest')
     this.tokenMs = scenario.server.tokenMs
     this.schema = scenario.app.schema
     this.random = new Random(scenario.seed ^ 0x5eed)
@@ -215,10 +218,15 @@ export class World {
             handlers.onClose(code, reason)
           },
         },
+        onRequestLost: () => this.#returnMeanwhile(plan),
         onEnded: (ended) => void this.links.delete(ended),
       })
       this.links.add(link)
       hostOf().link = link
+      // At the beginning a device sends what the server lacks, and keeps no queue of it. Of what an older one
+      // sends there, nobody can tell that all of it is missing.
+      if (this.losesRequests && !plan.isLegacy && link.random.chance(0.6))
+        link.failRequest(link.random.integer(1, 3))
       const server = this.#route()
       this.scheduler.schedule(this.random.skewed(0.1, plan.latencyMs), link.owner, () => {
         link.server = server.hub === null ? null : server
@@ -233,6 +241,14 @@ export class World {
         },
       }
     }
+  }
+
+  /** While a device does not know yet that the server lacks something of it, another one comes back that has what followed. */
+  #returnMeanwhile(plan: DevicePlan): void {
+    this.scheduler.schedule(this.random.between(0, 10_000), this.owner, () => {
+      const { link } = this.random.pick(this.devices.filter((host) => host.plan !== plan))
+      link?.cut('both')
+    })
   }
 
   /** A balancer that knows mostly, not always, which servers are up. */
