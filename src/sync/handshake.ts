@@ -104,7 +104,13 @@ export async function acceptHandshake(
       ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
       ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
     },
-    identity: { nodeId: message.nodeId, auth, access, isModern: watermark !== undefined },
+    identity: {
+      nodeId: message.nodeId,
+      auth,
+      access,
+      isModern: watermark !== undefined,
+      owedSequence: owedSequence(message, told),
+    },
     watermark,
     vector,
     legacyPosition: 0,
@@ -113,6 +119,11 @@ export async function acceptHandshake(
     knownFields: knownFieldsOf(message.schemaVersion, store.getSchema()),
     ...start,
   }
+}
+
+function owedSequence({ nodeId, versionVector }: HandshakeMessage, told: Response['versionVector']): number {
+  const has = versionVector[nodeId] ?? 0
+  return has > (Object.hasOwn(told, nodeId) ? (told[nodeId] ?? 0) : 0) ? has : 0
 }
 
 /** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */

@@ -105,18 +105,21 @@ export class Push {
   /**
    * A request that is lost leaves a gap in what a polling client sends at once. What follows is
    * stored, but moves the version vector no more: over the gap, it would tell the client, which has
-   * forgotten its queue, not to send again what was lost. And a batch of which the store refuses
-   * something stays unanswered, as what was lost does: a change of a record whose insert was lost looks
-   * like one of a foreign record. The client comes back and sends both again.
+   * forgotten its queue, not to send again what was lost. And where the store refuses something, the session
+   * ends without an answer: a change of a record whose insert was lost looks like one of a foreign record. The
+   * client comes back and sends both again.
    *
    * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into
-   * every batch of a delta and into no other, and which only JSON carries.
+   * every batch of a delta and into no other, and which only JSON carries. Elsewhere it shows where the
+   * client said at the handshake that it has something to send, and begins with what came later.
    */
-  #lookForGap({ batchIndex, isFinal, totalBatches }: ReceivedBatchMessage, identity: SessionIdentity): void {
+  #lookForGap(batch: ReceivedBatchMessage, identity: SessionIdentity): void {
+    const { batchIndex, isFinal, totalBatches } = batch
     const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
     const isSkip = batchIndex > this.#nextBatchIndex
     const showsDelta = identity.isModern && this.#session.format === 'json'
-    const isDeltaMissing = showsDelta && !this.#hasDelta && totalBatches === undefined
+    const isLive = showsDelta ? totalBatches === undefined : isAfterHandshake(batch, identity)
+    const isDeltaMissing = isLive && !this.#hasDelta
     if ((isRestart || isSkip || isDeltaMissing) && !this.#hasGap) {
       this.#hasGap = true
       this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
@@ -225,7 +228,10 @@ export class Push {
     this.#answered = Promise.all([stored, before])
       .then(([results]) => {
         endSpan(span)
-        if (this.#hasGap && results.some(({ status }) => status === 'refused')) return
+        if (this.#hasGap && results.some(({ status }) => status === 'refused')) {
+          this.#session.fail('MESSAGE_LOST')
+          return
+        }
         this.#answer(batch, guarded, results, identity)
         metrics.acknowledged(runtime.monotonicNow() - receivedAt)
       })
@@ -298,6 +304,14 @@ export class Push {
       ...refusal,
     })
   }
+}
+
+/** True where all of the client's own in the batch is newer than what it owed at the handshake. */
+function isAfterHandshake({ operations }: ReceivedBatchMessage, identity: SessionIdentity): boolean {
+  const { nodeId, owedSequence } = identity
+  const own = operations.map((received) => (received.ok ? received.operation : received))
+  const numbers = own.filter((item) => item.nodeId === nodeId).map((item) => item.sequenceNumber)
+  return owedSequence > 0 && numbers.length > 0 && Math.min(...numbers) > owedSequence
 }
 
 function toStore(operation: Operation, wireJson: string, access: WriteAccess): Guarded {

@@ -44,6 +44,8 @@ export interface SessionIdentity {
   readonly access: ClientAccess
   /** Knows delivery sequences, refusals per operation, and the messages that came with them. */
   readonly isModern: boolean
+  /** The highest number of its own that the client has and this server lacks, as it said at the handshake; 0: none. */
+  readonly owedSequence: number
 }
 
 /** One connected client. */

@@ -63,6 +63,43 @@ test('nor what it writes after a delta that was lost whole', async () => {
   expect((await store.getVersionVector()).get('phone')).toBeUndefined()
 })
 
+test('where a delta does not show, one that was owed and did not come is missed all the same', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const delta = ['a', 'b'].map((name) => author.insert(recordIdOf(name), {}))
+  const phone = await connect('phone', {
+    isPolling: true,
+    isLegacy: true,
+    handshake: { versionVector: { phone: 2 } },
+  })
+
+  phone.receive(liveBatch(author))
+  await settle()
+  expect(await store.getOperationCount()).toBe(1)
+  expect((await store.getVersionVector()).get('phone')).toBeUndefined()
+
+  const again = await connect('phone', {
+    isPolling: true,
+    isLegacy: true,
+    handshake: { versionVector: { phone: 3 } },
+  })
+  for (const { totalBatches: _none, ...batch } of deltaOf(delta)) again.receive(batch)
+  await settle()
+  expect(await store.getOperationCount()).toBe(3)
+  expect((await store.getVersionVector()).get('phone')).toBe(2)
+})
+
+test('an older client that owes nothing is not asked for a delta', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const phone = await connect('phone', { isPolling: true, isLegacy: true })
+
+  phone.receive(liveBatch(author))
+  await settle()
+
+  expect((await store.getVersionVector()).get('phone')).toBe(1)
+})
+
 test('what is refused only because something before it was lost is taken when both come again', async () => {
   const { connect, store } = openRelayServer()
   const scopes = { todos: { owner: 'ada' } }
@@ -80,6 +117,7 @@ test('what is refused only because something before it was lost is taken when bo
 
   expect(phone.sentOfType('operation-rejected')).toEqual([])
   expect(phone.sentOfType('acknowledgment').map((message) => message.acknowledgedMessageId)).toEqual(['b0'])
+  expect(phone.sentOfType('error')).toMatchObject([{ code: 'MESSAGE_LOST', retriable: true }])
 
   const again = await connect('phone', { isPolling: true, scopes })
   for (const batch of deltaOf(operations.slice(1))) again.receive(batch)

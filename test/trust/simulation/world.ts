@@ -223,10 +223,8 @@ export class World {
       })
       this.links.add(link)
       hostOf().link = link
-      // At the beginning a device sends what the server lacks, and keeps no queue of it. Of what an older one
-      // sends there, nobody can tell that all of it is missing.
-      if (this.losesRequests && !plan.isLegacy && link.random.chance(0.6))
-        link.failRequest(link.random.integer(1, 3))
+      // At the beginning a device sends what the server lacks, and keeps no queue of it.
+      if (this.losesRequests && link.random.chance(0.6)) link.failRequest(link.random.integer(1, 3))
       const server = this.#route()
       this.scheduler.schedule(this.random.skewed(0.1, plan.latencyMs), link.owner, () => {
         link.server = server.hub === null ? null : server
