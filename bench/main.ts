@@ -15,16 +15,14 @@ const PROFILE_LINES = 30
 const SMOKE_AT_ONCE = 3 // nothing is compared then, and a scenario mostly waits for its processes to start
 const CHART_DIRECTORY = 'docs/images'
 
-const DEFAULT_PROFILE_DIRECTORY = 'profiles'
-
 interface Options {
   readonly smoke: boolean
   readonly repeat?: number
   readonly growth: boolean
   readonly json?: string
   readonly charts?: string
-  /** true: where the profiles go was not said */
-  readonly profile?: string | true
+  readonly profile: boolean
+  readonly profileDir: string
 }
 
 const program = new Command('npm run bench --')
@@ -39,9 +37,11 @@ const program = new Command('npm run bench --')
   .option('--json <file>', 'keeps the results')
   .option('--charts <file>', 'draws the charts of kept results into docs/images, and measures nothing')
   .option(
-    '--profile [dir]',
-    `writes a CPU profile of each server (default: into ${DEFAULT_PROFILE_DIRECTORY}), for Chrome's or VS Code's viewer, and says which functions took the time`,
+    '--profile',
+    "writes a CPU profile of each server, for Chrome's or VS Code's viewer, and says which functions took the time",
+    false,
   )
+  .option('--profile-dir <dir>', 'where the profiles go', 'profiles')
   .addHelpText(
     'after',
     `\nScenarios: ${scenarios.map(({ name, title }) => `\n  ${name.padEnd(4)} ${title}`).join('')}`,
@@ -61,7 +61,7 @@ async function main(): Promise<void> {
   const options: RunOptions = {
     size: values.smoke ? 'smoke' : 'full',
     directory,
-    profileDirectory: values.profile === true ? DEFAULT_PROFILE_DIRECTORY : (values.profile ?? null),
+    profileDirectory: values.profile ? values.profileDir : null,
   }
   if (options.profileDirectory !== null) mkdirSync(options.profileDirectory, { recursive: true })
   try {

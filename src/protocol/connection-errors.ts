@@ -68,14 +68,6 @@ export const CONNECTION_ERRORS = {
     meaning: 'A batch could not be slowed down within the time that a client waits.',
     remedy: 'Kora clients send again by themselves; limits.maxOpsPerMinute sets the rate.',
   },
-  MESSAGE_LOST: {
-    closeCode: 4015,
-    retriable: true,
-    message: 'A request before this one did not arrive; send again',
-    meaning:
-      'Over HTTP polling, a request was lost, and something after it could be refused only because of that.',
-    remedy: 'Nothing: the client comes back and sends both again.',
-  },
   MAX_CONNECTIONS: {
     closeCode: 4029,
     retriable: true,

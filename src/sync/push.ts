@@ -18,18 +18,37 @@ const MAX_DELAY_MS = 20_000
 /** Bytes of one session that may be on their way to the store before its next batch is read. */
 const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
 
+/**
+ * After how long what was refused over a gap is tried again. A slow uplink may bring a large request long
+ * after a small one that followed it. Clients wait 30 s for an answer.
+ */
+const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
+
 /** An operation of a batch on its way through the guards. */
 type Guarded =
   | { readonly verdict: 'store'; readonly request: AppendRequest }
   | { readonly verdict: 'ignore' }
-  | { readonly verdict: 'refuse'; readonly refusal: Refusal }
+  | {
+      readonly verdict: 'refuse'
+      readonly refusal: Refusal
+      /** By the application, which may have looked at what is stored. */
+      readonly isByApplication?: true
+    }
 
-interface GuardedBatch {
+interface ArrivedBatch {
   readonly batch: ReceivedBatchMessage
-  /** One per operation. */
-  readonly guarded: readonly Guarded[]
   /** ms, monotonic */
   readonly receivedAt: number
+  /**
+   * What to do when something is refused: null: say so; else, because something before it is missing, try again
+   * after so many ms each, and then leave it unanswered.
+   */
+  readonly retriesMs: readonly number[] | null
+}
+
+interface GuardedBatch extends ArrivedBatch {
+  /** One per operation. */
+  readonly guarded: readonly Guarded[]
 }
 
 /**
@@ -50,8 +69,13 @@ export class Push {
   /** Of the batch that goes on where the last one ended; 0 after a final one. */
   #nextBatchIndex = 0
   #hasDelta = false
-  /** Something that the client sent has not arrived. */
+  /** Something that the client sent has not arrived, as far as can be told. */
   #hasGap = false
+  /** The same, beyond doubt: a client that writes its messages otherwise than the known ones shows no such gap. */
+  #isIncomplete = false
+  /** Batches that were refused over a gap, until they are tried again. */
+  readonly #retries = new Set<Timer>()
+  #retriedBytes = 0
 
   constructor(session: Session, context: SyncHubContext) {
     this.#session = session
@@ -75,13 +99,18 @@ export class Push {
     if (this.#isStopped) return
 
     this.#context.stats.operationsReceived += batch.operations.length
+    const retriesMs = this.#isIncomplete ? RETRIES_OVER_GAP_MS : null
+    await this.#judge({ batch, receivedAt, retriesMs }, identity)
+  }
+
+  async #judge(arrived: ArrivedBatch, identity: SessionIdentity): Promise<void> {
     const guarded: Guarded[] = []
-    for (const received of batch.operations) {
+    for (const received of arrived.batch.operations) {
       const item = this.#guard(received, identity)
       guarded.push(item instanceof Promise ? await item : item)
     }
     if (this.#isStopped) return
-    this.#store({ batch, guarded, receivedAt }, identity)
+    this.#store({ ...arrived, guarded }, identity)
   }
 
   /** Resolves when everything received so far is answered. */
@@ -100,14 +129,14 @@ export class Push {
   stop(): void {
     this.#isStopped = true
     this.endDelay()
+    for (const timer of this.#retries) timer.cancel()
+    this.#retries.clear()
   }
 
   /**
    * A request that is lost leaves a gap in what a polling client sends at once. What follows is
    * stored, but moves the version vector no more: over the gap, it would tell the client, which has
-   * forgotten its queue, not to send again what was lost. And where the store refuses something, the session
-   * ends without an answer: a change of a record whose insert was lost looks like one of a foreign record. The
-   * client comes back and sends both again.
+   * forgotten its queue, not to send again what was lost.
    *
    * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into
    * every batch of a delta and into no other, and which only JSON carries. Elsewhere it shows where the
@@ -117,13 +146,14 @@ export class Push {
     const { batchIndex, isFinal, totalBatches } = batch
     const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
     const isSkip = batchIndex > this.#nextBatchIndex
+    const isOwedMissing = !this.#hasDelta && isNewerThanOwed(batch, identity)
     const showsDelta = identity.isModern && this.#session.format === 'json'
-    const isLive = showsDelta ? totalBatches === undefined : isAfterHandshake(batch, identity)
-    const isDeltaMissing = isLive && !this.#hasDelta
+    const isDeltaMissing = showsDelta ? !this.#hasDelta && totalBatches === undefined : isOwedMissing
     if ((isRestart || isSkip || isDeltaMissing) && !this.#hasGap) {
       this.#hasGap = true
       this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
     }
+    this.#isIncomplete ||= isRestart || isSkip || isOwedMissing
     this.#hasDelta = true
     this.#nextBatchIndex = isFinal ? 0 : Math.max(this.#nextBatchIndex, batchIndex + 1)
   }
@@ -206,7 +236,7 @@ export class Push {
       if (verdict.action === 'accept') return null
       if (verdict.action === 'ignore') return { verdict: 'ignore' }
       const { code, message, retriable = false } = verdict
-      return { verdict: 'refuse', refusal: { code, message, retriable } }
+      return { verdict: 'refuse', refusal: { code, message, retriable }, isByApplication: true }
     } catch (error) {
       this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
       const refusal = refuse('VALIDATION_ERROR', 'The server could not check the operation.')
@@ -216,7 +246,8 @@ export class Push {
 
   // ── answers ────────────────────────────────────────────────────────────────────────────────
 
-  #store({ batch, guarded, receivedAt }: GuardedBatch, identity: SessionIdentity): void {
+  #store(guardedBatch: GuardedBatch, identity: SessionIdentity): void {
+    const { batch, guarded, receivedAt } = guardedBatch
     const span = startSpan('kora.ingest', { 'kora.operations': guarded.length })
     const { runtime, metrics } = this.#context
     const requests: AppendRequest[] = []
@@ -227,13 +258,13 @@ export class Push {
     const before = this.#answered
     this.#answered = Promise.all([stored, before])
       .then(([results]) => {
-        endSpan(span)
-        if (this.#hasGap && results.some(({ status }) => status === 'refused')) {
-          this.#session.fail('MESSAGE_LOST')
-          return
+        if (guardedBatch.retriesMs !== null && dependsOnMissing(guarded, results)) {
+          this.#judgeAgain(guardedBatch, guardedBatch.retriesMs, identity)
+        } else {
+          this.#answer(batch, guarded, results, identity)
+          metrics.acknowledged(runtime.monotonicNow() - receivedAt)
         }
-        this.#answer(batch, guarded, results, identity)
-        metrics.acknowledged(runtime.monotonicNow() - receivedAt)
+        endSpan(span)
       })
       .catch((error: unknown) => {
         endSpan(span, error)
@@ -242,6 +273,28 @@ export class Push {
       .finally(() => {
         this.#inFlightBytes -= bytes
       })
+  }
+
+  /** What is missing may only be late. Nothing is told meanwhile, and nothing at all where it does not come. */
+  #judgeAgain(
+    { batch, guarded, receivedAt }: GuardedBatch,
+    [waitMs, ...retriesMs]: readonly number[],
+    identity: SessionIdentity,
+  ): void {
+    const bytes = guarded.reduce(
+      (sum, item) => sum + (item.verdict === 'store' ? item.request.wireJson.length : 0),
+      0,
+    )
+    if (waitMs === undefined || this.#isStopped || this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) return
+    this.#retriedBytes += bytes
+    const timer = this.#context.runtime.setTimer(waitMs, () => {
+      this.#retries.delete(timer)
+      this.#retriedBytes -= bytes
+      this.#judge({ batch, receivedAt, retriesMs }, identity).catch((error: unknown) => {
+        this.#session.crash(error)
+      })
+    })
+    this.#retries.add(timer)
   }
 
   #answer(
@@ -307,11 +360,21 @@ export class Push {
 }
 
 /** True where all of the client's own in the batch is newer than what it owed at the handshake. */
-function isAfterHandshake({ operations }: ReceivedBatchMessage, identity: SessionIdentity): boolean {
+function isNewerThanOwed({ operations }: ReceivedBatchMessage, identity: SessionIdentity): boolean {
   const { nodeId, owedSequence } = identity
-  const own = operations.map((received) => (received.ok ? received.operation : received))
-  const numbers = own.filter((item) => item.nodeId === nodeId).map((item) => item.sequenceNumber)
-  return owedSequence > 0 && numbers.length > 0 && Math.min(...numbers) > owedSequence
+  if (owedSequence === 0) return false
+  const own = operations
+    .map((received) => (received.ok ? received.operation : received))
+    .filter((item) => item.nodeId === nodeId)
+  return own.length > 0 && own.every(({ sequenceNumber }) => sequenceNumber > owedSequence)
+}
+
+/** True where a verdict was reached on what is stored, and might be another one once more is. */
+function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendResult[]): boolean {
+  return (
+    results.some(({ status }) => status === 'refused') ||
+    guarded.some((item) => item.verdict === 'ignore' || (item.verdict === 'refuse' && item.isByApplication))
+  )
 }
 
 function toStore(operation: Operation, wireJson: string, access: WriteAccess): Guarded {

@@ -175,7 +175,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   onDeliveryFailed(error: unknown): void {
-    this.#crash(error)
+    this.crash(error)
   }
 
   onViewAdvanced(): void {
@@ -294,7 +294,7 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   /** A programming error or a failing store ends this session and nothing else. */
-  #crash(error: unknown): void {
+  crash(error: unknown): void {
     if (this.#state === 'closed') return
     if (error instanceof StoreError && error.code === 'STORE_UNAVAILABLE') {
       this.fail(error.code)
@@ -327,7 +327,7 @@ export class Session implements ViewReader, DeliveryTarget {
     try {
       this.#stream?.pump()
     } catch (error) {
-      this.#crash(error)
+      this.crash(error)
       return
     }
     if (!this.canSend()) this.#context.watchProgress(this) // goes on once the buffer has drained
@@ -373,7 +373,7 @@ export class Session implements ViewReader, DeliveryTarget {
       }
     } catch (error) {
       if (error instanceof ProtocolError) this.fail(protocolErrorCode(error), error.message)
-      else this.#crash(error)
+      else this.crash(error)
     } finally {
       this.#isProcessing = false
     }

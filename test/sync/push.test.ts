@@ -117,7 +117,7 @@ test('what is refused only because something before it was lost is taken when bo
 
   expect(phone.sentOfType('operation-rejected')).toEqual([])
   expect(phone.sentOfType('acknowledgment').map((message) => message.acknowledgedMessageId)).toEqual(['b0'])
-  expect(phone.sentOfType('error')).toMatchObject([{ code: 'MESSAGE_LOST', retriable: true }])
+  expect(phone.sentOfType('error')).toEqual([])
 
   const again = await connect('phone', { isPolling: true, scopes })
   for (const batch of deltaOf(operations.slice(1))) again.receive(batch)
@@ -126,6 +126,66 @@ test('what is refused only because something before it was lost is taken when bo
   expect(again.sentOfType('acknowledgment')).toHaveLength(2)
   const stored = (await store.readRecordValues('todos', [record])).get(record)
   expect(stored?.values).toMatchObject({ title: 'new' })
+})
+
+test('what is refused is tried again, because what is missing may only be late', async () => {
+  const { connect, store, runtime } = openRelayServer()
+  const scopes = { todos: { owner: 'ada' } }
+  const author = new OperationAuthor('phone')
+  const record = recordIdOf('shared')
+  const [first, late, last] = deltaOf([
+    author.insert(recordIdOf('other'), { owner: 'ada' }),
+    author.insert(record, { owner: 'ada', title: 'old' }),
+    author.update(record, { title: 'new' }),
+  ])
+  const phone = await connect('phone', { isPolling: true, scopes })
+  for (const batch of [first, last]) if (batch !== undefined) phone.receive(batch)
+  await settle()
+  await runtime.advance(1000) // tried once, in vain
+  if (late !== undefined) phone.receive(late)
+  await settle()
+
+  await runtime.advance(4000)
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  const answered = phone.sentOfType('acknowledgment').map((message) => message.acknowledgedMessageId)
+  expect(answered).toEqual(['b0', 'b1', 'b2'])
+  expect((await store.readRecordValues('todos', [record])).get(record)?.values.title).toBe('new')
+})
+
+test('a refusal of the application over a gap is tried again, too', async () => {
+  const seen: string[] = []
+  const { connect, runtime } = openRelayServer({
+    validateOperation: ({ data }) => {
+      const title = String(data?.title)
+      seen.push(title)
+      if (title === 'c' && !seen.includes('b')) return { action: 'reject', code: 'TOO_EARLY', message: 'b?' }
+      return { action: 'accept' }
+    },
+  })
+  const author = new OperationAuthor('phone')
+  const [a, b, c] = deltaOf(['a', 'b', 'c'].map((title) => author.insert(recordIdOf(title), { title })))
+  const phone = await connect('phone', { isPolling: true })
+  for (const batch of [a, c, b]) if (batch !== undefined) phone.receive(batch)
+  await settle()
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(2)
+
+  await runtime.advance(1000)
+
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(3)
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+})
+
+test('who writes no totalBatches, and owes nothing, is told of refusals at once', async () => {
+  const { connect } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const phone = await connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
+
+  phone.receive({ ...liveBatch(author), operations: [author.insert(recordIdOf('bob'), { owner: 'bob' })] })
+  await settle()
+
+  expect(phone.sentOfType('operation-rejected')).toHaveLength(1)
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(1)
 })
 
 test('what is foreign is refused all the same, once nothing is missing', async () => {

@@ -6,7 +6,7 @@ import { sleep } from '../support/cluster.ts'
 import { startDaemon, temporaryDirectory } from '../support/daemon.ts'
 import { recordIdOf, withId } from '../support/operation-author.ts'
 import { SocketClient } from '../support/socket-client.ts'
-import { reportFigures } from '../support/trust.ts'
+import { IS_FULL, reportFigures } from '../support/trust.ts'
 import { operation } from '../support/wire-operations.ts'
 
 /** Of Debian's package `libfaketime`, which `faketime` takes with it. */
@@ -15,7 +15,7 @@ const HOUR = 3_600_000
 const YEAR = 365 * 24 * HOUR
 const SKEWS = [-10 * YEAR, -48 * HOUR, -HOUR, 0, 50_000, 90_000, HOUR, 48 * HOUR, 10 * YEAR]
 const STEPS = [0, -HOUR, 24 * HOUR]
-/** In which who acknowledges nothing is closed, although the clock was set back. */
+/** In which who acknowledges nothing is closed, although the clock was set back: waited for at full size. */
 const MUTE_MS = 60_000
 
 const hasLibrary = existsSync(LIBRARY)
@@ -42,7 +42,7 @@ test.runIf(hasLibrary)(
     let made = 0
 
     for (const step of STEPS) {
-      const mute = step < 0 ? await connect(daemon.url, 'mute', { acknowledges: false }) : null
+      const mute = IS_FULL && step < 0 ? await connect(daemon.url, 'mute', { acknowledges: false }) : null
       await writeFile(clockFile, `${step < 0 ? '' : '+'}${step / 1000}`)
       await sleep(1500) // it is read once a second
       for (const [i, client] of clients.entries()) {

@@ -101,13 +101,13 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   return result
 }
 
-/** @returns null for an operation that is to be stored */
+/** @returns null for an operation that is not known, or is to be stored nevertheless */
 function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult | null {
   const stored = overlay.findOperation(request.operation.id)
   return stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
 }
 
-/** Plans an operation that is neither stored nor was dropped. */
+/** Plans an operation that is to be stored, or refused for what it leads to. */
 function planNew(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
   const record = batch.overlay.record(request.operation)
   const purged = record.state?.isPurged === true ? record.state : null
@@ -129,8 +129,8 @@ function* planAnew(
 }
 
 /**
- * Folds an operation that is new, unless scope or rules forbid what results. What seldom has to be
- * asked for stands in generators of its own: one for each operation costs more than the answer.
+ * Folds an operation that is new, unless scope or rules forbid what results. Only what has to ask the
+ * store is a generator: to make one for each operation costs more than most answers.
  */
 function* planChange(request: OperationRequest, record: PlannedRecord, batch: Batch): Loading<PlannedResult> {
   const { overlay, integrity, context } = batch
