@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
+import { encodeFrame } from '../../src/protocol/codec.ts'
+import type { OperationBatchMessage } from '../../src/protocol/messages.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
@@ -86,6 +88,23 @@ test('where a delta does not show, one that was owed and did not come is missed 
   for (const { totalBatches: _none, ...batch } of deltaOf(delta)) again.receive(batch)
   await settle()
   expect(await store.getOperationCount()).toBe(3)
+  expect((await store.getVersionVector()).get('phone')).toBe(2)
+})
+
+test('a client with the binary form that owes its delta is missed it, too; one that sends it is not', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const delta = ['a', 'b'].map((name) => author.insert(recordIdOf(name), {}))
+  const owing = { isPolling: true, handshake: { versionVector: { phone: 2 } } }
+  const phone = await connect('phone', owing)
+
+  phone.receive(encodeFrame(liveBatch(author), 'protobuf'))
+  await settle()
+  expect((await store.getVersionVector()).get('phone')).toBeUndefined()
+
+  const again = await connect('phone', owing)
+  for (const batch of deltaOf(delta)) again.receive(encodeFrame(batch, 'protobuf'))
+  await settle()
   expect((await store.getVersionVector()).get('phone')).toBe(2)
 })
 
@@ -240,7 +259,7 @@ test('an operation of a schema version above those that are let in is refused by
 })
 
 /** What a client sends once its delta is under way. */
-function liveBatch(author: OperationAuthor): object {
+function liveBatch(author: OperationAuthor): OperationBatchMessage {
   const operations = [author.insert(recordIdOf('live'), {})]
   return { type: 'operation-batch', messageId: 'live', operations, isFinal: true, batchIndex: 0 }
 }
