@@ -79,6 +79,7 @@ test(
       'RSS at the end, MB': Math.round(last / 1e6),
       'RSS slope, MB/h': Math.round(slopeMb * 10) / 10,
       'slope taken of, s': Math.round(slope.spanSeconds),
+      'least and most RSS of each tenth, MB': rangesOf(measures, 10),
       ...(IS_SCRAPED && {
         'event loop lag p99, ms, in 99 of 100 seconds': Math.round(lagMs),
         'event loop lag p99 at most, ms': Math.round(Math.max(...lagsMs)),
@@ -110,6 +111,16 @@ class Visitors {
     const watermark = Math.max(0, number * OPERATIONS_PER_VISIT - FIRST_READ_OPERATIONS)
     return { author: new OperationAuthor(nodeId), watermark }
   }
+}
+
+/** Memory goes up and down between collections: what the slope of an hour is worth shows in how far. */
+function rangesOf(measures: readonly Measure[], parts: number): string {
+  const length = Math.ceil(measures.length / parts)
+  const ranges = Array.from({ length: Math.ceil(measures.length / length) }, (_, part) => {
+    const values = measures.slice(part * length, (part + 1) * length).map(({ value }) => value / 1e6)
+    return `${Math.round(Math.min(...values))}-${Math.round(Math.max(...values))}`
+  })
+  return ranges.join(' ')
 }
 
 /** A device reads what it lacks, writes ten operations, and is gone. */
