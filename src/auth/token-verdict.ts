@@ -13,7 +13,7 @@ export const TOKEN_REFUSALS = {
   ALGORITHM_NOT_ALLOWED: 'No configured key may be used with the algorithm of the token.',
   KEY_UNKNOWN: 'No configured key has the kid of the token.',
   KEYS_UNAVAILABLE: 'The JWKS could not be fetched yet.',
-  SIGNATURE_INVALID: 'The signature fits none of the keys, or is not spelt as base64url.',
+  SIGNATURE_INVALID: 'The signature fits none of the keys.',
   TOKEN_EXPIRED: 'The time in exp has passed.',
   TOKEN_NOT_YET_VALID: 'The time in nbf has not come.',
   ISSUER_MISMATCH: 'The claim iss is not the configured issuer.',
