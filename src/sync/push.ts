@@ -277,14 +277,11 @@ export class Push {
 
   /** What is missing may only be late. Nothing is told meanwhile, and nothing at all where it does not come. */
   #judgeAgain(
-    { batch, guarded, receivedAt }: GuardedBatch,
+    { batch, receivedAt }: GuardedBatch,
     [waitMs, ...retriesMs]: readonly number[],
     identity: SessionIdentity,
   ): void {
-    const bytes = guarded.reduce(
-      (sum, item) => sum + (item.verdict === 'store' ? item.request.wireJson.length : 0),
-      0,
-    )
+    const bytes = batch.operations.reduce((sum, item) => sum + (item.ok ? item.wireJson.length : 0), 0)
     if (waitMs === undefined || this.#isStopped || this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) return
     this.#retriedBytes += bytes
     const timer = this.#context.runtime.setTimer(waitMs, () => {
