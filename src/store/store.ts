@@ -45,6 +45,11 @@ export interface AppendRequest {
   /** What its author may write. Checked in the transaction, on what is stored and what results. */
   readonly access: WriteAccess
   /**
+   * True when the id is known to follow from the operation's content. A store need not look for such an
+   * operation when nothing of its record is stored, because the record is part of that content.
+   */
+  readonly isIdVerified?: boolean
+  /**
    * True for an operation that a server has accepted before, out of a backup: the rules of the schema
    * are not applied again, and what followed from it is in the backup too.
    */

@@ -231,7 +231,8 @@ export class DeliveryStream {
   #sendFromFeed(): void {
     const { feed, view, batchSize } = this.#options
     const { entries: found, isAll } = view.entriesAfter(this.#scannedTo, batchSize, MAX_BATCH_BYTES)
-    const fitting = found.slice(0, batchLength(found, view.view))
+    const isOwn = found.every((entry) => this.#isKnown(entry))
+    const fitting = isOwn ? found : found.slice(0, batchLength(found, view.view))
     const end = isAll && fitting.length === found.length ? feed.head : endOf(fitting)
     const { visible, max } = this.#cut(fitting, end)
     const entries = this.#withoutOwn(visible)
@@ -384,11 +385,14 @@ export class DeliveryStream {
   }
 
   #withoutOwn(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
-    const { nodeId, ownSequence } = this.#options
-    const isKnown = (entry: DeliveredEntry): boolean =>
-      entry.nodeId === nodeId &&
-      (entry.deliverySequence > this.#initialEnd || entry.sequenceNumber <= ownSequence)
+    const isKnown = (entry: DeliveredEntry): boolean => this.#isKnown(entry)
     return entries.some(isKnown) ? entries.filter((entry) => !isKnown(entry)) : entries
+  }
+
+  /** True for what the client has written itself, and has. */
+  #isKnown({ nodeId, deliverySequence, sequenceNumber }: DeliveredEntry): boolean {
+    const { nodeId: ownNodeId, ownSequence } = this.#options
+    return nodeId === ownNodeId && (deliverySequence > this.#initialEnd || sequenceNumber <= ownSequence)
   }
 
   /** @param frames where the frame is found or kept, when other sessions are sent the same entries */

@@ -41,6 +41,7 @@ export class Ingest {
   readonly #options: IngestOptions
   readonly #metrics: SyncMetrics
   #queue: QueuedBatch[] = []
+  #queuedOperations = 0
   #queuedBytes = 0
   #isCommitting = false
   #isScheduled = false
@@ -93,6 +94,7 @@ export class Ingest {
       }
       const bytes = requests.reduce((sum, request) => sum + sizeOf(request), 0)
       this.#queue.push({ requests, bytes, source, resolve, reject })
+      this.#queuedOperations += requests.length
       this.#queuedBytes += bytes
       this.#schedule()
     })
@@ -112,23 +114,36 @@ export class Ingest {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#isCommitting) return
+    if (this.#isCommitting) return
+    if (this.#isGroupFull) {
+      void this.#commitQueued() // what is read until later would only wait, and outlive the young heap
+      return
+    }
+    if (this.#isScheduled) return
     this.#isScheduled = true
     // Deferred, so that whatever the sockets have already received joins the group.
     this.#runtime.defer(() => {
       this.#isScheduled = false
-      void this.#commitQueued()
+      if (!this.#isCommitting && this.#queue.length > 0) void this.#commitQueued()
     })
+  }
+
+  get #isGroupFull(): boolean {
+    return this.#queuedOperations >= this.#options.maxGroupOperations
   }
 
   async #commitQueued(): Promise<void> {
     this.#isCommitting = true
-    while (this.#queue.length > 0) {
+    do {
       const group = this.#takeGroup()
       await this.#commitGroup(group)
       this.#release(group)
-    }
+    } while (this.#isGroupFull)
     this.#isCommitting = false
+    if (this.#queue.length > 0) {
+      this.#schedule()
+      return
+    }
     this.#idle?.resolve()
     this.#idle = null
   }
@@ -194,6 +209,7 @@ export class Ingest {
     for (const { source } of group) if (source !== undefined) this.#failedSources.add(source)
     const following = this.#queue.filter((batch) => this.#hasFailed(batch))
     this.#queue = this.#queue.filter((batch) => !this.#hasFailed(batch))
+    this.#queuedOperations -= operationsOf(following)
     this.#release(following)
     for (const batch of [...group, ...following]) batch.reject(failure)
   }
@@ -210,6 +226,7 @@ export class Ingest {
       operations += batch.requests.length
       count++
     }
+    this.#queuedOperations -= operations
     return this.#queue.splice(0, count)
   }
 
@@ -220,6 +237,10 @@ export class Ingest {
     this.#roomWaiters = []
     for (const proceed of waiters) proceed()
   }
+}
+
+function operationsOf(batches: readonly QueuedBatch[]): number {
+  return batches.reduce((sum, { requests }) => sum + requests.length, 0)
 }
 
 function requestsOf(group: readonly QueuedBatch[]): readonly IngestRequest[] {

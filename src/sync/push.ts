@@ -35,6 +35,9 @@ type Guarded =
       readonly isByApplication?: true
     }
 
+/** What the rules have nothing against. */
+type Passed = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
+
 interface ArrivedBatch {
   readonly batch: ReceivedBatchMessage
   /** ms, monotonic */
@@ -199,18 +202,18 @@ export class Push {
     const { operation, wireJson } = received
     const refusal = this.#refuseByRule(operation)
     if (refusal !== null) return { verdict: 'refuse', refusal }
-    if (checkOperationId(operation) === 'mismatch') this.#context.stats.idMismatches++
-    if (this.#context.validateOperation !== undefined) {
-      return this.#guardAsking(operation, wireJson, identity)
-    }
+    const idCheck = checkOperationId(operation)
+    if (idCheck === 'mismatch') this.#context.stats.idMismatches++
+    const passed = { operation, wireJson, isIdVerified: idCheck === 'verified' }
+    if (this.#context.validateOperation !== undefined) return this.#guardAsking(passed, identity)
     const access = this.#accessTo(operation.nodeId, identity)
-    if (access instanceof Promise) return access.then((known) => toStore(operation, wireJson, known))
-    return toStore(operation, wireJson, access)
+    if (access instanceof Promise) return access.then((known) => toStore(passed, known))
+    return toStore(passed, access)
   }
 
-  async #guardAsking(operation: Operation, wireJson: string, identity: SessionIdentity): Promise<Guarded> {
-    const verdict = await this.#validate(operation, identity)
-    return verdict ?? toStore(operation, wireJson, await this.#accessTo(operation.nodeId, identity))
+  async #guardAsking(passed: Passed, identity: SessionIdentity): Promise<Guarded> {
+    const verdict = await this.#validate(passed.operation, identity)
+    return verdict ?? toStore(passed, await this.#accessTo(passed.operation.nodeId, identity))
   }
 
   #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
@@ -374,8 +377,8 @@ function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendR
   )
 }
 
-function toStore(operation: Operation, wireJson: string, access: WriteAccess): Guarded {
-  return { verdict: 'store', request: { operation, wireJson, access } }
+function toStore({ operation, wireJson, isIdVerified }: Passed, access: WriteAccess): Guarded {
+  return { verdict: 'store', request: { operation, wireJson, access, isIdVerified } }
 }
 
 /** The client takes it as the mark of what the server has of its own operations. */

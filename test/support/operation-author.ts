@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
-import { computeOperationId } from '../../src/core/operation-id.ts'
+import { checkOperationId, computeOperationId } from '../../src/core/operation-id.ts'
 import type { ScopeMap } from '../../src/core/scope.ts'
 import { createWriteAccess, type Speaker } from '../../src/core/write-access.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
@@ -70,6 +70,7 @@ export function requestOf(
     operation,
     wireJson: operationToWireJson(operation),
     access: createWriteAccess(writeScope, speaker),
+    isIdVerified: checkOperationId(operation) === 'verified',
   }
 }
 

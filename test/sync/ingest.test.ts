@@ -73,6 +73,29 @@ test('never splits a batch, and starts another transaction when a group is full'
   expect(transactions.map((t) => t.requests.length)).toEqual([3, 3, 9])
 })
 
+test('a group that is full does not wait for what else the sockets have received', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store, { maxGroupOperations: 4 })
+
+  const settled = [
+    ingest.submit(batchOf(2, 'a')),
+    ingest.submit(batchOf(2, 'b')),
+    ingest.submit(batchOf(1, 'c')),
+  ]
+  expect(transactions.map((t) => t.requests.length)).toEqual([4])
+  transactions[0]?.commit()
+  await Promise.all(settled.slice(0, 2))
+  expect(transactions).toHaveLength(1)
+  settled.push(ingest.submit(batchOf(2, 'd')))
+  await settle()
+  expect(transactions[1]?.requests.map((r) => r.wireJson)).toEqual(['c0', 'd0', 'd1'])
+  transactions[1]?.commit()
+
+  await Promise.all(settled)
+  await ingest.drain()
+  expect(ingest.queuedBytes).toBe(0)
+})
+
 test('fails every batch of a transaction that failed, and goes on with the next', async () => {
   const { store, transactions } = controlledStore()
   const { ingest } = openIngest(store)

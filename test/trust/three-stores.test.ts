@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { KoraServerError } from '../../src/core/errors.ts'
 import type { Operation } from '../../src/core/operation.ts'
-import { computeOperationId } from '../../src/core/operation-id.ts'
+import { checkOperationId, computeOperationId } from '../../src/core/operation-id.ts'
 import { replayRecord } from '../../src/core/record/fold.ts'
 import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
 import { refuseSchemaViolation } from '../../src/core/schema/validate-operation.ts'
@@ -223,7 +223,8 @@ function judge(batch: readonly Step[], run: number, firstSequence: number): Verd
       }
       const scope = batch[index]?.scope ?? null
       const access = createWriteAccess(scope === null ? null : { things: { userId: scope } }, 'owner')
-      return [{ operation: received.operation, wireJson: received.wireJson, access }]
+      const isIdVerified = checkOperationId(received.operation) === 'verified'
+      return [{ operation: received.operation, wireJson: received.wireJson, access, isIdVerified }]
     })
     return { refusals, requests }
   } catch (error) {

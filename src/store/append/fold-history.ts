@@ -23,7 +23,7 @@ export function* foldHistory(
 
 function* loadHistory(record: PlannedRecord): Loading<readonly Operation[]> {
   if (record.history !== null) return record.history
-  const loaded = yield { operationIds: [], records: [], histories: [record] }
+  const loaded = yield { operations: [], records: [], histories: [record] }
   record.history = loaded.histories.get(record) ?? []
   return record.history
 }

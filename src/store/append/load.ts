@@ -9,13 +9,19 @@ export interface RecordKey {
   readonly recordId: string
 }
 
+/** An operation that may already be stored. @see AppendRequest.isIdVerified */
+export interface SoughtOperation {
+  readonly operation: Operation
+  readonly isIdVerified?: boolean
+}
+
 /**
  * What the append algorithm needs from the store before it can go on, for a whole batch at a time:
  * a database answers one request with one round trip. Lists without entries cost nothing.
  */
 export interface LoadRequest {
-  /** Operations that may already be stored. */
-  readonly operationIds: readonly string[]
+  /** Operations that may already be stored. Their records are among `records`. */
+  readonly operations: readonly SoughtOperation[]
   /** Records whose present state decides. */
   readonly records: readonly RecordKey[]
   /** Records whose stored operations (no snapshots) are folded again. */

@@ -285,14 +285,14 @@ function expectedChanges(
 
 /** What is needed of the store to plan the requests, as far as they themselves tell. */
 function firstLoad(requests: readonly (AppendRequest | ServerWrite)[]): LoadRequest {
-  const operationIds: string[] = []
+  const operations: AppendRequest[] = []
   const writeKeys: string[] = []
   const records = new RecordMap<RecordKey>()
   for (const request of requests) {
     const key = isServerWrite(request) ? request : request.operation
     records.set(key, key)
-    if (!isServerWrite(request)) operationIds.push(request.operation.id)
+    if (!isServerWrite(request)) operations.push(request)
     else if (request.key !== undefined) writeKeys.push(request.key.hash)
   }
-  return { operationIds, records: records.values(), histories: [], writeKeys }
+  return { operations, records: records.values(), histories: [], writeKeys }
 }

@@ -64,7 +64,7 @@ export class LiveRecords {
     this.#wantedLookups.clear()
     this.#wantedRecords.clear()
     const loaded = yield {
-      operationIds: [],
+      operations: [],
       records,
       histories: [],
       lookups: lookups.map(([, lookup]) => lookup),

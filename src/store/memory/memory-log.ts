@@ -75,7 +75,8 @@ export class MemoryLog implements LogSource {
   load(request: LoadRequest): Loaded {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
-    for (const id of request.operationIds) {
+    for (const { operation } of request.operations) {
+      const { id } = operation
       const wireJson = this.#wireJsonById.get(id)
       const droppedSequence = this.dropped.sequenceOf(id)
       if (wireJson !== undefined) operations.set(id, wireJson)

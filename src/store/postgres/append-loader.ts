@@ -74,7 +74,7 @@ export class AppendLoader {
     // Sent together and answered in this order.
     const [records, { operations, dropped }, writeResults] = await Promise.all([
       this.#lockRecords(request.records),
-      this.#findOperations(request.operationIds),
+      this.#findOperations(request.operations.map(({ operation }) => operation.id)),
       this.#findWriteResults(request.writeKeys ?? []),
     ])
     const histories = await this.#readHistories(request.histories)

@@ -97,17 +97,18 @@ export class SqliteLog {
 
   /** All but lookups, which the collections' tables answer. */
   load(request: LoadRequest): Omit<Loaded, 'lookups'> {
-    const operations = new Map<string, string>()
-    const dropped = new Map<string, number>()
-    for (const id of request.operationIds) {
-      const wireJson = this.ids.find(id)
-      if (wireJson !== undefined) operations.set(id, wireJson)
-      else this.dropped.noteIfDropped(id, dropped)
-    }
     const records = new RecordMap<StoredRecord>()
     for (const key of request.records) {
       const record = this.findRecord(key)
       if (record !== undefined) records.set(key, record)
+    }
+    const operations = new Map<string, string>()
+    const dropped = new Map<string, number>()
+    for (const { operation, isIdVerified } of request.operations) {
+      if (isIdVerified === true && !records.has(operation)) continue // as most inserts: nothing to look for
+      const wireJson = this.ids.find(operation.id)
+      if (wireJson !== undefined) operations.set(operation.id, wireJson)
+      else this.dropped.noteIfDropped(operation.id, dropped)
     }
     const histories = new RecordMap<readonly Operation[]>()
     for (const key of request.histories) {
