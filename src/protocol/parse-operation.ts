@@ -43,8 +43,9 @@ const ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>([
   'remove',
 ])
 const NUMERIC_ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>(['increment', 'max', 'min'])
-/** A batch is mostly of one node. */
+/** A batch is mostly of one node: its id is kept and written once, and not for each operation. */
 const jsonOfNodeId = memoizeLast(jsonOfText)
+const sharedNodeId = memoizeLast((nodeId: string) => nodeId)
 const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
 /**
@@ -276,15 +277,20 @@ function isFieldName(name: string): boolean {
 /** The known properties in wire order; everything else is left behind. */
 function copyOperation(source: Operation): Operation {
   const { timestamp } = source
+  const nodeId = sharedNodeId(source.nodeId)
   const operation = {
     id: source.id,
-    nodeId: source.nodeId,
+    nodeId,
     type: source.type,
     collection: source.collection,
     recordId: source.recordId,
     data: source.data,
     previousData: source.previousData,
-    timestamp: { wallTime: timestamp.wallTime, logical: timestamp.logical, nodeId: timestamp.nodeId },
+    timestamp: {
+      wallTime: timestamp.wallTime,
+      logical: timestamp.logical,
+      nodeId: timestamp.nodeId === nodeId ? nodeId : timestamp.nodeId,
+    },
     sequenceNumber: source.sequenceNumber,
     causalDeps: source.causalDeps,
     schemaVersion: source.schemaVersion,
