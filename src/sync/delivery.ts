@@ -282,21 +282,20 @@ export class DeliveryStream {
 
   async #sendNextPage(): Promise<void> {
     const key = this.#catchUpKey()
-    if (key === null) return this.#readNextPage(null)
+    if (key === null) return this.#readNextPage()
     if (this.#sendShared(key)) return
     const { runtime, view } = this.#options
     // Those who are behind find what was read before them: they go first, so that nobody runs away.
     await new Promise<void>((resolve) => runtime.defer(resolve))
     await view.catchUpFrames.whenMade(key)
     if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
-    await view.catchUpFrames.make(key, this.#readNextPage(key))
+    await view.catchUpFrames.make(key, this.#readNextPage())
   }
 
-  /** @param sharedKey under which others find the batch; null where what is read is for this client alone */
-  async #readNextPage(sharedKey: string | null): Promise<void> {
+  async #readNextPage(): Promise<void> {
     const { store, view, batchSize } = this.#options
     const generation = this.#generation
-    const batches = sharedKey === null ? this.#batchesPerPage() : 1
+    const batches = this.#batchesPerPage()
     const page = await store.readDelivery({
       after: this.#scannedTo,
       view: view.view,
@@ -308,7 +307,7 @@ export class DeliveryStream {
     let dealtWith = 0
     // What is left where the window closes is read again: kept, it would be another window for each client.
     while (!this.#isStopped && generation === this.#generation && (dealtWith === 0 || this.#hasRoom())) {
-      dealtWith += this.#sendFromPage(page, dealtWith, sharedKey)
+      dealtWith += this.#sendFromPage(page, dealtWith)
       if (dealtWith === length || (isCutOff && dealtWith + batchSize >= length)) return
     }
   }
@@ -324,8 +323,9 @@ export class DeliveryStream {
    *
    * @returns how many of the page's entries it holds
    */
-  #sendFromPage(page: DeliveryPage<DeliveredEntry>, start: number, sharedKey: string | null): number {
+  #sendFromPage(page: DeliveryPage<DeliveredEntry>, start: number): number {
     const { view, batchSize, initialEnd } = this.#options
+    const sharedKey = this.#catchUpKey()
     const next = page.entries.slice(start, start + batchSize)
     const fitting = next.slice(0, batchLength(next, view.view))
     const isRest = start + fitting.length === page.entries.length
@@ -334,7 +334,7 @@ export class DeliveryStream {
     const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
     const entries = this.#withoutOwn(visible)
     const isWhole = entries.length === visible.length
-    const isShareable = isWhole && !isFinal && sharedKey === this.#catchUpKey() // the format may have changed
+    const isShareable = isWhole && !isFinal
     this.#moveTo(max, entries)
     if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
       const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
