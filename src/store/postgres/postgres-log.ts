@@ -1,6 +1,8 @@
+import { memoizeLast } from '../../core/memoize-last.ts'
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import type { LogEntry } from '../store.ts'
@@ -10,20 +12,17 @@ import { KIND_OPERATION } from './plan-writer.ts'
 import { readTraces } from './postgres-dropped.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
-/** A row of the log as the statements below return it, in this order. */
+/** A row of the log as the statements below return it, in this order. Its ids stand in its JSON. */
 type EntryRow = [
   seq: number,
-  id: Buffer,
   node: number,
   sequenceNumber: number,
   collection: number,
   kind: number,
   scope: string | null,
   wireJson: string,
-  recordId: Buffer,
 ]
-const ENTRY_COLUMNS =
-  'o.seq, o.id, o.node, o.sequence_number, o.collection, o.kind, o.scope, o.wire_json, r.record_id'
+const ENTRY_COLUMNS = 'o.seq, o.node, o.sequence_number, o.collection, o.kind, o.scope, o.wire_json'
 
 /** The end of the log, and the settings at that moment. */
 export interface LogEnd {
@@ -88,8 +87,7 @@ export class PostgresLog {
       `SELECT ${ENTRY_COLUMNS} FROM (
           SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
           FROM (SELECT * FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) AS page
-        ) AS o JOIN {records} r ON r.id = o.record
-        WHERE o.bytes_before <= $4 ORDER BY o.seq`,
+        ) AS o WHERE o.bytes_before <= $4 ORDER BY o.seq`,
       [range.after, range.end, range.limit, range.maxBytes],
     )
     return this.#toEntries(rows)
@@ -122,8 +120,7 @@ export class PostgresLog {
       `SELECT ${ENTRY_COLUMNS} FROM (
           SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
           FROM {operations} WHERE seq = ANY ($1::bigint[])
-        ) AS o JOIN {records} r ON r.id = o.record
-        WHERE o.bytes_before <= $2 ORDER BY o.seq`,
+        ) AS o WHERE o.bytes_before <= $2 ORDER BY o.seq`,
       [sequences, maxBytes],
     )
     return this.#toEntries(rows)
@@ -229,7 +226,6 @@ export class PostgresLog {
     const rows = await queries.rows<[...EntryRow, ref: number]>(
       `SELECT ${ENTRY_COLUMNS}, o.record
         FROM unnest($1::bigint[]) AS k (ref)
-        JOIN {records} r ON r.id = k.ref
         CROSS JOIN LATERAL (SELECT * FROM {operations} WHERE record = k.ref ORDER BY seq LIMIT $2) AS o
         ORDER BY o.record, o.seq`,
       [refs, limitPerRecord],
@@ -241,34 +237,38 @@ export class PostgresLog {
     const entries = new Map<number, LogEntry[]>(refs.map((ref) => [ref, []]))
     rows.forEach((row, index) => {
       const entry = found[index]
-      if (entry !== undefined) entries.get(row[9])?.push(entry)
+      if (entry !== undefined) entries.get(row[7])?.push(entry)
     })
     return entries
   }
 
   async #toEntries(rows: readonly EntryRow[], queries: Queries = this.#db): Promise<LogEntry[]> {
     const nodes = await this.#nodes.namesOf(
-      rows.map((row) => row[2]),
+      rows.map((row) => row[1]),
       queries,
     )
     const collections = await this.#collections.namesOf(
-      rows.map((row) => row[4]),
+      rows.map((row) => row[3]),
       queries,
     )
-    return rows.map((row) => {
-      const [deliverySequence, id, node, sequenceNumber, collection, kind, scope, wireJson, recordId] = row
-      return {
-        deliverySequence,
-        kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
-        operationId: id.toString('hex'),
-        nodeId: nameIn(nodes, node),
-        sequenceNumber,
-        collection: nameIn(collections, collection),
-        recordId: decodeRecordId(recordId),
-        wireJson,
-        scopeChanges: parseScopeChanges(scope),
-      }
-    })
+    const scopeChangesOf = memoizeLast(parseScopeChanges)
+    return rows.map(
+      ([deliverySequence, nodeNumber, sequenceNumber, collectionNumber, kind, scope, wireJson]) => {
+        const nodeId = nameIn(nodes, nodeNumber)
+        const collection = nameIn(collections, collectionNumber)
+        return {
+          deliverySequence,
+          kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
+          operationId: operationIdOf(wireJson),
+          nodeId,
+          sequenceNumber,
+          collection,
+          recordId: recordIdOf(wireJson, nodeId.length + collection.length),
+          wireJson,
+          scopeChanges: scopeChangesOf(scope),
+        }
+      },
+    )
   }
 }
 
