@@ -98,6 +98,11 @@ describe.each([
       place: /^row 4 of the log: /,
     },
     {
+      what: 'an operation of another record',
+      sql: `UPDATE _kora_operations SET record = (SELECT min(record) FROM _kora_operations) WHERE seq = 4`,
+      place: /^row 4 of the log: /,
+    },
+    {
       what: 'a missing operation',
       sql: 'DELETE FROM _kora_operations WHERE seq = 3',
       place: /^the log: \d+ operations were stored/,
@@ -146,4 +151,24 @@ describe('a damaged row of an SQLite log', () => {
     await store.close()
     expect(await damageIn(database)).toContain('row 3 of the log: its checksum does not fit what it holds')
   })
+})
+
+test.each([
+  {
+    what: 'an id that is not that of its operation',
+    sql: `UPDATE _kora_operations SET id = sha256('x') WHERE seq = 3`,
+    damage: 'row 3 of the log: it is not found by the id of the operation it holds',
+  },
+  {
+    what: 'a row whose record is gone',
+    sql: 'DELETE FROM _kora_records WHERE id = (SELECT record FROM _kora_operations WHERE seq = 3)',
+    damage: 'row 3 of the log: its recordId is not that of the operation it holds',
+  },
+])('names $what in PostgreSQL', async ({ sql, damage }) => {
+  await using database = await postgresDatabase()
+  await fill(database)
+
+  await database.run(sql)
+
+  expect(await damageIn(database)).toContain(damage)
 })

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Operation } from '../../core/operation.ts'
-import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
+import type { ScopeChanges } from '../../core/view.ts'
+import { operationIdOf } from '../../protocol/wire-identity.ts'
+import { parseScopeChanges } from '../append/scope-changes.ts'
 import {
   certain,
   type Damage,
@@ -10,8 +12,10 @@ import {
   type UnreadableRow,
 } from '../damage/damage.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
-import type { LogEntry, MaterializedRecord } from '../store.ts'
+import type { MaterializedRecord } from '../store.ts'
+import { KIND_OPERATION } from './plan-writer.ts'
 import type { PostgresCore } from './postgres-core.ts'
+import { PAGE_OF_ROWS } from './postgres-log.ts'
 import { decodeRecordId } from './record-id.ts'
 
 const PAGE = { limit: 1000, maxBytes: 8 * 1024 * 1024 }
@@ -62,9 +66,18 @@ export class PostgresDamageSource implements DamageSource {
   }
 
   async readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]> {
-    const entries = await this.#core.log.scanEntries({ after, end, ...PAGE })
-    const missing = await this.#missingInIndex(entries)
-    return entries.map((entry) => toStoredRow(entry, missing.has(entry.deliverySequence)))
+    const rows = await this.#core.db.rows<ColumnsRow>(
+      `SELECT o.seq, o.id, n.node_id, o.sequence_number, c.name, o.kind, o.scope, o.wire_json, r.record_id
+        FROM ${PAGE_OF_ROWS} AS o LEFT JOIN {nodes} n ON n.id = o.node
+        LEFT JOIN {collections} c ON c.id = o.collection LEFT JOIN {records} r ON r.id = o.record
+        WHERE o.bytes_before <= $4 ORDER BY o.seq`,
+      [after, end, PAGE.limit, PAGE.maxBytes],
+    )
+    const read = rows.map(readColumns)
+    const missing = await this.#missingInIndex(read.filter((row) => 'scopeChanges' in row))
+    return read.map((row) =>
+      'scopeChanges' in row ? { ...row.stored, isMissingInIndex: missing.has(row.deliverySequence) } : row,
+    )
   }
 
   async countRecords(): Promise<number> {
@@ -106,7 +119,7 @@ export class PostgresDamageSource implements DamageSource {
   }
 
   /** Of these entries, the delivery sequences of those that a scope does not find. */
-  async #missingInIndex(entries: readonly LogEntry[]): Promise<Set<number>> {
+  async #missingInIndex(entries: readonly ReadColumns[]): Promise<Set<number>> {
     const expected = entries.flatMap((entry) => {
       const tracked = [...this.#core.settings.tracked.of(entry.collection)].filter(({ isReady }) => isReady)
       return indexRowsOf(entry, tracked).map((row) => ({ ...row, seq: entry.deliverySequence }))
@@ -121,34 +134,55 @@ export class PostgresDamageSource implements DamageSource {
   }
 }
 
-function toStoredRow(entry: LogEntry, isMissingInIndex: boolean): StoredRow | UnreadableRow {
-  const { deliverySequence, kind, nodeId, sequenceNumber, collection, recordId, wireJson } = entry
+/** What a row says, without asking its JSON: of names and of its record, null where they are missing. */
+type ColumnsRow = [
+  seq: number,
+  id: Buffer,
+  nodeId: string | null,
+  sequenceNumber: number,
+  collection: string | null,
+  kind: number,
+  scope: string | null,
+  wireJson: string,
+  recordId: Buffer | null,
+]
+
+interface ReadColumns {
+  readonly deliverySequence: number
+  readonly collection: string
+  readonly scopeChanges: ScopeChanges
+  readonly stored: Omit<StoredRow, 'isMissingInIndex'>
+}
+
+function readColumns(row: ColumnsRow): ReadColumns | UnreadableRow {
+  const [deliverySequence, id, nodeId, sequenceNumber, name, kind, scope, wireJson, recordId] = row
+  const collection = name ?? ''
   try {
-    return {
+    const stored = {
       deliverySequence,
-      kind,
-      nodeId,
+      kind: kind === KIND_OPERATION ? ('operation' as const) : ('snapshot' as const),
+      nodeId: nodeId ?? '',
       sequenceNumber,
       collection,
-      recordId,
+      recordId: recordId === null ? '' : decodeRecordId(recordId),
       wireJson,
-      hasOtherId: recordIdOf(wireJson) !== recordId || !isIdOf(entry, operationIdOf(wireJson)),
-      checksum: 'none',
-      isMissingInIndex,
+      hasOtherId: !isIdOf(id.toString('hex'), deliverySequence, operationIdOf(wireJson)),
+      checksum: 'none' as const,
     }
+    return { deliverySequence, collection, scopeChanges: parseScopeChanges(scope), stored }
   } catch {
     return { deliverySequence, isUnreadable: true }
   }
 }
 
 /** An operation that another one has taken the id of goes by a hash of it. @see plan-writer.ts */
-function isIdOf({ operationId, deliverySequence }: LogEntry, ownId: string): boolean {
-  if (operationId === ownId) return true
+function isIdOf(id: string, deliverySequence: number, ownId: string): boolean {
+  if (id === ownId) return true
   const sequence = Buffer.alloc(8)
   sequence.writeBigInt64BE(BigInt(deliverySequence))
   const yielded = [
     createHash('sha256').update(Buffer.from(ownId, 'hex')).update(sequence),
     createHash('sha256').update(`${ownId} ${deliverySequence}`),
   ]
-  return yielded.some((hash) => hash.digest('hex') === operationId)
+  return yielded.some((hash) => hash.digest('hex') === id)
 }

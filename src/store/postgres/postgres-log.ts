@@ -1,3 +1,4 @@
+import { StoreError } from '../../core/errors.ts'
 import { memoizeLast } from '../../core/memoize-last.ts'
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
@@ -12,7 +13,7 @@ import { KIND_OPERATION } from './plan-writer.ts'
 import { readTraces } from './postgres-dropped.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
-/** A row of the log as the statements below return it, in this order. Its ids stand in its JSON. */
+/** A row of the log as the statements below return it, in this order. Who reads many takes its ids from its JSON. */
 type EntryRow = [
   seq: number,
   node: number,
@@ -22,6 +23,11 @@ type EntryRow = [
   scope: string | null,
   wireJson: string,
 ]
+/** Parameters: after, up to, how many; `bytes_before` says what those before it take. */
+export const PAGE_OF_ROWS = `(
+  SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
+  FROM (SELECT * FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) AS page
+)`
 const ENTRY_COLUMNS = 'o.seq, o.node, o.sequence_number, o.collection, o.kind, o.scope, o.wire_json'
 
 /** The end of the log, and the settings at that moment. */
@@ -84,10 +90,7 @@ export class PostgresLog {
     maxBytes: number
   }): Promise<LogEntry[]> {
     const rows = await this.#db.rows<EntryRow>(
-      `SELECT ${ENTRY_COLUMNS} FROM (
-          SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
-          FROM (SELECT * FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) AS page
-        ) AS o WHERE o.bytes_before <= $4 ORDER BY o.seq`,
+      `SELECT ${ENTRY_COLUMNS} FROM ${PAGE_OF_ROWS} AS o WHERE o.bytes_before <= $4 ORDER BY o.seq`,
       [range.after, range.end, range.limit, range.maxBytes],
     )
     return this.#toEntries(rows)
@@ -217,32 +220,32 @@ export class PostgresLog {
     return histories
   }
 
-  /** Each record's rows of the log, snapshots too. */
+  /** Each record's rows of the log, snapshots too, with the ids that they go by. @see plan-writer.ts */
   async entriesOfRecords(
     queries: Queries,
     refs: readonly number[],
     limitPerRecord: number | null = null,
   ): Promise<Map<number, LogEntry[]>> {
-    const rows = await queries.rows<[...EntryRow, ref: number]>(
-      `SELECT ${ENTRY_COLUMNS}, o.record
+    const rows = await queries.rows<[...EntryRow, ref: number, id: Buffer]>(
+      `SELECT ${ENTRY_COLUMNS}, o.record, o.id
         FROM unnest($1::bigint[]) AS k (ref)
         CROSS JOIN LATERAL (SELECT * FROM {operations} WHERE record = k.ref ORDER BY seq LIMIT $2) AS o
         ORDER BY o.record, o.seq`,
       [refs, limitPerRecord],
     )
-    const found = await this.#toEntries(
-      rows.map((row) => row.slice(0, -1) as unknown as EntryRow),
-      queries,
-    )
+    const found = await this.#toEntries(rows, queries)
     const entries = new Map<number, LogEntry[]>(refs.map((ref) => [ref, []]))
-    rows.forEach((row, index) => {
+    rows.forEach(([, , , , , , , ref, id], index) => {
       const entry = found[index]
-      if (entry !== undefined) entries.get(row[7])?.push(entry)
+      if (entry !== undefined) entries.get(ref)?.push({ ...entry, operationId: id.toString('hex') })
     })
     return entries
   }
 
-  async #toEntries(rows: readonly EntryRow[], queries: Queries = this.#db): Promise<LogEntry[]> {
+  async #toEntries(
+    rows: readonly (EntryRow | [...EntryRow, ...unknown[]])[],
+    queries: Queries = this.#db,
+  ): Promise<LogEntry[]> {
     const nodes = await this.#nodes.namesOf(
       rows.map((row) => row[1]),
       queries,
@@ -263,7 +266,7 @@ export class PostgresLog {
           nodeId,
           sequenceNumber,
           collection,
-          recordId: recordIdOf(wireJson, nodeId.length + collection.length),
+          recordId: readRecordId(deliverySequence, wireJson, nodeId.length + collection.length),
           wireJson,
           scopeChanges: scopeChangesOf(scope),
         }
@@ -273,6 +276,19 @@ export class PostgresLog {
 }
 
 const PAGE_RECORDS = 1000
+
+/** @throws StoreError `STORE_CORRUPT` */
+function readRecordId(seq: number, wireJson: string, namesLength: number): string {
+  try {
+    return recordIdOf(wireJson, namesLength)
+  } catch (cause) {
+    throw new StoreError(
+      'STORE_CORRUPT',
+      `Row ${seq} of _kora_operations is damaged and is not served. See "kora-server check --deep"; restore a backup.`,
+      { cause },
+    )
+  }
+}
 
 function toRecordRow([ref, recordId, state]: [number, Buffer, string]): RecordRow {
   return { ref, recordId: decodeRecordId(recordId), state: parseRecordState(state) }
