@@ -43,7 +43,7 @@ const ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>([
   'remove',
 ])
 const NUMERIC_ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>(['increment', 'max', 'min'])
-/** A batch is mostly of one node: its id is kept and written once, and not for each operation. */
+// A batch is mostly of one node.
 const jsonOfNodeId = memoizeLast(jsonOfText)
 const sharedNodeId = memoizeLast((nodeId: string) => nodeId)
 const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])

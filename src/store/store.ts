@@ -45,8 +45,9 @@ export interface AppendRequest {
   /** What its author may write. Checked in the transaction, on what is stored and what results. */
   readonly access: WriteAccess
   /**
-   * True when the id is known to follow from the operation's content. A store need not look for such an
-   * operation when nothing of its record is stored, because the record is part of that content.
+   * True when the id is known to follow from the operation's content, the record included: where nothing of
+   * the record is stored, the operation is not either. Another one may be, whose id is not its own; a store
+   * that keeps ids unique has to look for that.
    */
   readonly isIdVerified?: boolean
   /**

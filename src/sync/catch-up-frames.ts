@@ -79,12 +79,12 @@ export class CatchUpFrames {
     if (batch.passedBy === this.#joined - batch.leftBefore) this.#drop(key)
   }
 
-  /** Resolves when the stream that is about to make this batch has made it; null: nobody is. */
+  /** Resolves when the stream that is about to make this batch, and some that follow it, has made them; null: nobody is. */
   whenMade(key: string): Promise<void> | null {
     return this.#making.get(key) ?? null
   }
 
-  /** Notes that a stream makes this batch, until `making` settles. */
+  /** Notes that a stream makes this batch and some that follow it, until `making` settles. */
   make(key: string, making: Promise<void>): Promise<void> {
     const settled = making.then(
       () => {},

@@ -214,8 +214,11 @@ export class DeliveryStream {
     if (force) this.pump() // a view that shows nothing new has not been told how far the log has come
     if (!this.#isCaughtUp || this.#isStopped || !this.#inFlight.isEmpty) return
     const skipped = this.#scannedTo - this.#chainEnd
-    if (skipped >= (force ? 1 : SKIP_AFTER_ENTRIES))
+    if (skipped < (force ? 1 : SKIP_AFTER_ENTRIES)) return
+    this.#tellPassedCuts()
+    if (this.#scannedTo > this.#chainEnd) {
       this.#sendBatch([], { max: this.#scannedTo, isFinal: true, frames: null })
+    }
   }
 
   stop(): void {
@@ -256,14 +259,16 @@ export class DeliveryStream {
   /** Everything up to `max` is in `entries`, which are sent next. */
   #moveTo(max: number, entries: readonly DeliveredEntry[]): void {
     this.#scannedTo = max
-    if (entries.length > 0) {
-      for (const cut of this.#passedCuts.splice(0)) {
-        this.#sendBatch([], { max: cut, isFinal: this.#isCaughtUp, frames: null })
-      }
-    }
+    if (entries.length > 0) this.#tellPassedCuts()
     while (this.#cuts[0] !== undefined && this.#cuts[0] <= max) {
       const cut = this.#cuts.shift() as number // looked at above
       if (entries.length === 0) this.#passedCuts.push(cut)
+    }
+  }
+
+  #tellPassedCuts(): void {
+    for (const cut of this.#passedCuts.splice(0)) {
+      this.#sendBatch([], { max: cut, isFinal: this.#isCaughtUp, frames: null })
     }
   }
 
@@ -303,12 +308,13 @@ export class DeliveryStream {
       maxBytes: MAX_BATCH_BYTES,
     })
     const { length } = page.entries
-    const isCutOff = length > batches * batchSize
     let dealtWith = 0
     // What is left where the window closes is read again: kept, it would be another window for each client.
     while (!this.#isStopped && generation === this.#generation && (dealtWith === 0 || this.#hasRoom())) {
       dealtWith += this.#sendFromPage(page, dealtWith)
-      if (dealtWith === length || (isCutOff && dealtWith + batchSize >= length)) return
+      const left = length - dealtWith
+      // A short batch ends where its page does, which began elsewhere for another client: nobody could share it.
+      if (left === 0 || (left < batchSize && !page.isLast)) return
     }
   }
 

@@ -138,7 +138,7 @@ export class Ingest {
       const group = this.#takeGroup()
       await this.#commitGroup(group)
       this.#release(group)
-    } while (this.#isGroupFull)
+    } while (this.#queue.length > 0 && this.#isGroupFull)
     this.#isCommitting = false
     if (this.#queue.length > 0) {
       this.#schedule()

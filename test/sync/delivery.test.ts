@@ -594,3 +594,20 @@ test('batches that are cut by their bytes are shared as well', async () => {
   expect(shared.length).toBeGreaterThan(0)
   expect(shared).toEqual([...new Set(shared)])
 })
+
+test('clients keep sharing batches where one of them is not sent what it has written itself', async () => {
+  const store = new CountedStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const author = new OperationAuthor('author')
+  const wide = { body: 'x'.repeat(1020) } // a page of 512 kB holds less than the four batches asked for
+  await storeAll(store, inserts(author, 450, wide))
+  await storeAll(store, inserts(new OperationAuthor('b'), 1, wide))
+  await storeAll(store, inserts(author, 300, wide))
+
+  const [a, b] = await Promise.all([connect('a'), connect('b', { handshake: { versionVector: { b: 1 } } })])
+
+  const endsOf = (client: MemoryTransport): (number | undefined)[] =>
+    deliveries(client).map(({ maxDeliverySequence }) => maxDeliverySequence)
+  expect(endsOf(a)).toEqual([100, 200, 300, 400, 500, 600, 700, 751])
+  expect(endsOf(b)).toEqual(endsOf(a))
+})

@@ -96,6 +96,48 @@ test('a group that is full does not wait for what else the sockets have received
   expect(ingest.queuedBytes).toBe(0)
 })
 
+test('what came before a group was full is committed with it, and the rest by itself', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store, { maxGroupOperations: 4 })
+
+  const first = ingest.submit(batchOf(1, 'a')) // to be committed later
+  const second = ingest.submit(batchOf(3, 'b')) // fills the group
+  const third = ingest.submit(batchOf(1, 'c'))
+  await settle()
+  expect(transactions.map((t) => t.requests.length)).toEqual([4])
+  const drained = ingest.drain()
+  transactions[0]?.commit()
+  await Promise.all([first, second])
+  await settle()
+  expect(transactions.map((t) => t.requests.length)).toEqual([4, 1])
+  transactions[1]?.commit()
+
+  await third
+  await drained
+})
+
+test('batches that are not stored because an earlier one was not make no group full', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store, { maxGroupOperations: 4 })
+  const phone = {}
+
+  const outcomes = Promise.allSettled([
+    ingest.submit(batchOf(4, 'a'), phone),
+    ingest.submit(batchOf(3, 'b'), phone),
+  ])
+  transactions[0]?.fail(new StoreError('STORE_UNAVAILABLE', 'disk full'))
+  expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  const other = ingest.submit(batchOf(1, 'other'))
+  const drained = ingest.drain()
+  expect(transactions).toHaveLength(1) // it waits for what else is there
+  await settle()
+  transactions[1]?.commit()
+
+  await other
+  await drained
+  expect(transactions.map((t) => t.requests.length)).toEqual([4, 1])
+})
+
 test('fails every batch of a transaction that failed, and goes on with the next', async () => {
   const { store, transactions } = controlledStore()
   const { ingest } = openIngest(store)

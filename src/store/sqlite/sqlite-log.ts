@@ -105,7 +105,7 @@ export class SqliteLog {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
     for (const { operation, isIdVerified } of request.operations) {
-      if (isIdVerified === true && !records.has(operation)) continue // as most inserts: nothing to look for
+      if (isIdVerified === true && !records.has(operation)) continue // as most inserts; of one id, the newest row counts
       const wireJson = this.ids.find(operation.id)
       if (wireJson !== undefined) operations.set(operation.id, wireJson)
       else this.dropped.noteIfDropped(operation.id, dropped)
