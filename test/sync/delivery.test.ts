@@ -41,9 +41,9 @@ async function storeAll(store: MemoryServerStore, operations: readonly Operation
   await settle()
 }
 
-function inserts(author: OperationAuthor, count: number, data: object = {}): Operation[] {
+function inserts(author: OperationAuthor, count: number, data = {}, collection = 'todos'): Operation[] {
   return Array.from({ length: count }, (_, i) =>
-    author.insert(recordIdOf(`${author.nodeId} ${i}`), { title: `${i}`, ...data }),
+    author.insert(recordIdOf(`${author.nodeId} ${i}`), { title: `${i}`, ...data }, { collection }),
   )
 }
 
@@ -220,6 +220,31 @@ test('moves the watermark of a client that is up to date over what it may not se
   await runtime.advance(31_000)
 
   expect(deliveries(reader)).toMatchObject([{ operations: [], maxDeliverySequence: 5 }])
+})
+
+test('a watermark that is moved again ends where it did before, for a client that may have got there', async () => {
+  const { connect, runtime } = openRelayServer()
+  const reader = await connect('reader', { scopes: { notes: {} } })
+  acknowledge(reader, 0)
+  const writer = await connect('writer')
+  const author = new OperationAuthor('writer')
+  writer.receive(batch(inserts(author, 5)))
+  await settle()
+  await runtime.advance(31_000) // moved to 5, which is not acknowledged
+  writer.receive(batch([author.insert(recordIdOf('6'), { title: '6' })], 'c'))
+  await settle()
+  reader.sent.length = 0
+
+  await runtime.advance(30_000)
+  const other = await connect('other')
+  other.receive(batch(inserts(new OperationAuthor('other'), 1, {}, 'notes'), 'd'))
+  await settle()
+
+  expect(ranges(reader)).toEqual([
+    [0, 5],
+    [5, 6],
+    [6, 7],
+  ])
 })
 
 test('goes on when the send buffer has drained, although nothing else happens', async () => {
