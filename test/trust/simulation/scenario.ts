@@ -63,27 +63,38 @@ export interface Action {
   readonly seed: number
 }
 
+/** `whole`: two servers and five devices. `drawn`: one or two, and three to five. */
+export const SHAPES = ['whole', 'drawn'] as const
+export type Shape = (typeof SHAPES)[number]
+
 /** Everything that one simulation does, made from a seed. */
 export interface Scenario {
   readonly seed: number
+  readonly shape: Shape
   readonly app: App
   readonly server: ServerPlan
   readonly devices: readonly DevicePlan[]
   readonly actions: readonly Action[]
 }
 
-export function createScenario(seed: number): Scenario {
+/** @param shape of which the seed is another run in each */
+export function createScenario(seed: number, shape = shapeOf(seed)): Scenario {
   const random = new Random(seed)
   const app = randomApp(random)
-  const server = serverPlan(random)
-  const devices = Array.from({ length: random.integer(3, 5) }, (_, index) =>
+  const server = serverPlan(shape, random)
+  const devices = Array.from({ length: shape === 'whole' ? 5 : random.integer(3, 5) }, (_, index) =>
     devicePlan(index, server, random),
   )
-  return { seed, app, server, devices, actions: actions(random) }
+  return { seed, shape, app, server, devices, actions: actions(random) }
 }
 
-function serverPlan(random: Random): ServerPlan {
-  const count = random.chance(0.5) ? 2 : 1
+/** One in five may be smaller. */
+export function shapeOf(seed: number): Shape {
+  return seed % 5 === 0 ? 'drawn' : 'whole'
+}
+
+function serverPlan(shape: Shape, random: Random): ServerPlan {
+  const count = shape === 'whole' || random.chance(0.5) ? 2 : 1
   return {
     count,
     store: random.chance(0.15) ? 'sqlite' : 'memory',

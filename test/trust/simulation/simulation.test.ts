@@ -3,16 +3,23 @@ import { expect, test } from 'vitest'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { reportFigures, sized } from '../../support/trust.ts'
 import { forgetfulStore } from './forgetful-store.ts'
-import { createScenario } from './scenario.ts'
+import { createScenario, type Scenario, SHAPES, shapeOf } from './scenario.ts'
 import { type Outcome, shrink, simulate, simulateSeed } from './simulate.ts'
 
 /*
  *   npx vitest run test/trust/simulation                        500 seeds, or 60 s of them
  *   SIMULATION_SEEDS=5000 SIMULATION_FIRST=1000 npx vitest …    as many, from there on
  *   SIMULATION_SEED=415 SIMULATION_TRACE=1 npx vitest …         one, with every message of the smallest run
+ *   SIMULATION_SEED=415 SIMULATION_SHAPE=drawn npx vitest …     one of seeds.json
  */
-const { SIMULATION_SEED, SIMULATION_SEEDS, SIMULATION_FIRST, SIMULATION_SECONDS, SIMULATION_TRACE } =
-  process.env
+const {
+  SIMULATION_SEED,
+  SIMULATION_SHAPE,
+  SIMULATION_SEEDS,
+  SIMULATION_FIRST,
+  SIMULATION_SECONDS,
+  SIMULATION_TRACE,
+} = process.env
 const SEEDS = Number(SIMULATION_SEEDS ?? sized(500, 10_000))
 const FIRST = Number(SIMULATION_FIRST ?? 1)
 const MAX_MS =
@@ -25,22 +32,23 @@ const FIRST_TO_FIND = 7 // little happens in it: it is run a dozen times
 const MAX_SEEDS_TO_FIND = 20
 
 /**
- * Seeds that once found a mistake, and what it was. A change of what is drawn from a seed makes another
- * run of it: what must never return has a test of its own beside the code, too.
+ * Seeds that once found a mistake, each in the shape `drawn`, and what it was. A change of what is drawn from
+ * a seed makes another run of it: what must never return has a test of its own beside the code, too.
  */
 const regressions: readonly { readonly seed: number; readonly found: string }[] = JSON.parse(
   readFileSync(new URL('./seeds.json', import.meta.url), 'utf8'),
 )
 
-async function expectWell(seed: number): Promise<void> {
-  const outcome = await simulateSeed(seed)
+async function expectWell(scenario: Scenario): Promise<void> {
+  const outcome = await simulate(scenario)
   if (outcome.violations.length === 0) return
-  const smallest = await shrink(createScenario(seed))
+  const { seed, shape } = scenario
+  const smallest = await shrink(scenario)
   const { violations, trace } = await simulate(smallest, { isTraced: true })
   if (SIMULATION_TRACE !== undefined) console.log(trace.join('\n'))
   const shown = (violations.length > 0 ? violations : outcome.violations).slice(0, 10)
   expect.fail(
-    `Seed ${seed} (repeat it with SIMULATION_SEED=${seed}, SIMULATION_TRACE=1 for every message):\n  ` +
+    `Seed ${seed} (repeat it with SIMULATION_SEED=${seed} SIMULATION_SHAPE=${shape}, SIMULATION_TRACE=1 for every message):\n  ` +
       `${shown.join('\n  ')}\n` +
       `It takes: ${smallest.actions.map(({ kind, atMs }) => `${kind} at ${atMs} ms`).join(', ')}\n` +
       `${JSON.stringify({ server: smallest.server, devices: smallest.devices }, null, 1)}`,
@@ -48,7 +56,9 @@ async function expectWell(seed: number): Promise<void> {
 }
 
 test.runIf(SIMULATION_SEED !== undefined)('the seed that was asked for', { timeout: 600_000 }, async () => {
-  await expectWell(Number(SIMULATION_SEED))
+  const seed = Number(SIMULATION_SEED)
+  const shape = SHAPES.find((name) => name === SIMULATION_SHAPE) ?? shapeOf(seed)
+  await expectWell(createScenario(seed, shape))
 })
 
 test.runIf(SIMULATION_SEED === undefined)('the same seed is the same run', async () => {
@@ -83,7 +93,7 @@ test.runIf(SIMULATION_SEED === undefined)(
 test.runIf(SIMULATION_SEED === undefined).each(regressions)(
   'seed $seed: $found',
   { timeout: 120_000 },
-  async ({ seed }) => await expectWell(seed),
+  async ({ seed }) => await expectWell(createScenario(seed, 'drawn')),
 )
 
 test.runIf(SIMULATION_SEED === undefined)(
@@ -93,7 +103,9 @@ test.runIf(SIMULATION_SEED === undefined)(
     const startedAt = performance.now()
     const until = startedAt + MAX_MS
     let seed = FIRST
-    for (; seed < FIRST + SEEDS && performance.now() < until; seed++) await expectWell(seed)
+    for (; seed < FIRST + SEEDS && performance.now() < until; seed++) {
+      await expectWell(createScenario(seed))
+    }
     const seconds = Math.round((performance.now() - startedAt) / 1000)
     reportFigures('simulation', { 'seeds without a violation': seed - FIRST, 'first seed': FIRST, seconds })
     if (isChosen) return
