@@ -7,12 +7,15 @@ import { type Daemon, type DaemonOptions, startDaemon } from '../support/daemon.
 import { OperationAuthor } from '../support/operation-author.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
-const CLIENTS = sized(200, 1000)
-const WRITE_INTERVAL_MS = sized(200, 1000)
+const CLIENTS = sized(800, 1000)
+const FEWER_CLIENTS = sized(200, 1000)
+const WRITE_INTERVAL_MS = 1000
 const SHUTDOWN_TIMEOUT_MS = 10_000
-/** As many may return within a second without harm, so that fewer clients are not kept waiting. */
-const HARMLESS_PER_SECOND = 250
+/** A second. Beside other tests the clients hear of their closes later than they were made, some together. */
+const WINDOW_MS = sized(500, 1000)
 const LARGEST_SHARE = 0.25
+/** As fast as the server closes where its time would allow for more, and a fifth more: fewer clients are not kept waiting. */
+const HARMLESS_PER_SECOND = 200
 /** From one close to the next, on average: half of what it is where nothing stands in the way. */
 const LEAST_PAUSE_MS = 3
 const SECOND_SIGNAL_MS = sized(3000, 200) // more where other tests run beside
@@ -26,29 +29,9 @@ test(
     const clients = await openWriters(daemon, CLIENTS)
     await sleep(2000)
 
-    const toldAt = performance.now()
-    const { code } = await daemon.kill('SIGTERM')
-    const tookMs = performance.now() - toldAt
-    const ends = await Promise.all(clients.map(({ ended }) => ended))
+    const figures = await expectGracefulEnd(daemon, clients, daemon.pid)
 
-    const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
-    const mostPerSecond = mostWithin(
-      1000,
-      ends.map(({ at }) => at),
-    )
-    expect(code).toBe(0)
-    expect(tookMs).toBeLessThan(SHUTDOWN_TIMEOUT_MS)
-    expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
-    expect(mostPerSecond).toBeLessThanOrEqual(Math.max(HARMLESS_PER_SECOND, CLIENTS * LARGEST_SHARE))
-    expect(spanOf(ends.map(({ at }) => at))).toBeGreaterThan(CLIENTS * LEAST_PAUSE_MS)
-    expect(acknowledged.length).toBeGreaterThan(CLIENTS)
-    expect(await findLost(daemon, acknowledged)).toEqual([])
-    reportFigures('graceful drain', {
-      clients: CLIENTS,
-      'operations acknowledged, none lost': acknowledged.length,
-      'ms from the signal to the end': Math.round(tookMs),
-      '% of the clients within one second at most': Math.round((100 * mostPerSecond) / CLIENTS),
-    })
+    reportFigures('graceful drain', figures)
   },
   timeoutMs(120_000),
 )
@@ -57,7 +40,7 @@ test.runIf(IS_LINUX)(
   'a second signal ends a server that drains at once',
   async () => {
     await using daemon = await startDaemon()
-    const clients = await openWriters(daemon, CLIENTS)
+    const clients = await openWriters(daemon, FEWER_CLIENTS)
     await sleep(500)
 
     const ended = daemon.kill('SIGTERM')
@@ -109,21 +92,19 @@ describe.runIf(IS_LINUX && process.getuid?.() === 0)(
       launcher: ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'],
     }
 
-    test('drains and ends as any other', async () => {
-      await using daemon = await startDaemon(inContainer)
-      const clients = await openWriters(daemon, 20)
-      await sleep(3 * WRITE_INTERVAL_MS)
+    test(
+      'drains and ends as any other',
+      async () => {
+        await using daemon = await startDaemon(inContainer)
+        const clients = await openWriters(daemon, FEWER_CLIENTS)
+        await sleep(2000)
 
-      process.kill(childOf(daemon.pid), 'SIGTERM')
-      const { code } = await daemon.exited
-      const ends = await Promise.all(clients.map(({ ended }) => ended))
-      const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
+        const figures = await expectGracefulEnd(daemon, clients, childOf(daemon.pid))
 
-      expect(code).toBe(0)
-      expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
-      expect(acknowledged.length).toBeGreaterThan(20)
-      expect(await findLost(daemon, acknowledged)).toEqual([])
-    }, 60_000)
+        reportFigures('graceful drain, in a container', figures)
+      },
+      timeoutMs(60_000),
+    )
 
     test('ends at once on a second signal', async () => {
       await using daemon = await startDaemon(inContainer)
@@ -142,6 +123,39 @@ describe.runIf(IS_LINUX && process.getuid?.() === 0)(
     }, 60_000)
   },
 )
+
+/**
+ * Tells the server to stop: it ends in its time, and none of its clients loses what was acknowledged, nor
+ * is any closed without the word that the server is going away, nor too many of them at once.
+ *
+ * @param pid of the server, which a launcher may have forked
+ */
+async function expectGracefulEnd(daemon: Daemon, clients: readonly Writer[], pid: number) {
+  const toldAt = performance.now()
+  process.kill(pid, 'SIGTERM')
+  const { code } = await daemon.exited
+  const tookMs = performance.now() - toldAt
+  const ends = await Promise.all(clients.map(({ ended }) => ended))
+  const endedAt = ends.map(({ at }) => at)
+  const acknowledged = clients.flatMap(({ acknowledgedIds }) => acknowledgedIds)
+
+  const largest = Math.max(clients.length * LARGEST_SHARE, HARMLESS_PER_SECOND * (WINDOW_MS / 1000))
+  expect(code).toBe(0)
+  expect(tookMs).toBeLessThan(SHUTDOWN_TIMEOUT_MS)
+  expect(new Set(ends.map((end) => end.code))).toEqual(new Set([GOING_AWAY]))
+  expect(mostWithin(WINDOW_MS, endedAt)).toBeLessThanOrEqual(largest)
+  expect(spanOf(endedAt)).toBeGreaterThan(clients.length * LEAST_PAUSE_MS)
+  expect(acknowledged.length).toBeGreaterThan(clients.length)
+  expect(await findLost(daemon, acknowledged)).toEqual([])
+  return {
+    clients: clients.length,
+    'operations acknowledged, none lost': acknowledged.length,
+    'ms from the signal to the end': Math.round(tookMs),
+    '% of the clients within one second at most': Math.round(
+      (100 * mostWithin(1000, endedAt)) / clients.length,
+    ),
+  }
+}
 
 /** A client that writes one operation after the other until it is sent away. */
 class Writer {
