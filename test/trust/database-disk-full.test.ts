@@ -4,15 +4,20 @@ import type { Device } from '../support/device.ts'
 import { canMount, SmallDisk } from '../support/disk/small-disk.ts'
 import { ADMIN_TOKEN, findHealthLies, untilReady } from '../support/health.ts'
 import { PostgresServer, type TestDatabase } from '../support/postgres.ts'
-import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
+import { refusalsMs } from '../support/refusals.ts'
+import { percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const DISK_MEGABYTES = 384
 const LEFT_BYTES = 2 * 1024 * 1024
 const RECORD_BYTES = 20_000
 const FULL_MS = sized(5000, 60_000) // how long it stays full
-const REFUSED_WITHIN_MS = 60_000 // from the first load: it first has to fill what is left
+const FILLED_WITHIN_MS = 60_000 // from the first load
 const TURNS_WITHIN_MS = 15_000
-const RECOVERS_WITHIN_MS = 10_000
+const READY_WITHIN_MS = 10_000
+// The figures are printed; beside other tests they may be larger than what is promised.
+const REFUSED_WITHIN_MS = sized(10_000, 1000) // from the sending of a write
+const CAUGHT_UP_WITHIN_MS = sized(10_000, 5000)
+const SEEN_WITHIN_MS = 10_000
 const mayMount = canMount('full disk of the database')
 
 // Segments of the log are taken from a stock, so that it is the tables that find no room. Where the log finds
@@ -40,7 +45,7 @@ describe.runIf(mayMount)('PostgreSQL on a disk that is full', () => {
 
       const fullAt = performance.now()
       const writing = writeLargeUntilStopped(writers)
-      await untilSome(() => refusalsOf(writers).length > 0, REFUSED_WITHIN_MS)
+      await untilSome(() => refusalsOf(writers).length > 0, FILLED_WITHIN_MS)
       const refusedAt = performance.now()
       writing.stop() // what is pending is sent again and again
       const unreadyMs = await untilReady(daemon, false, { sinceMs: refusedAt, timeoutMs: TURNS_WITHIN_MS })
@@ -51,11 +56,21 @@ describe.runIf(mayMount)('PostgreSQL on a disk that is full', () => {
       await sleep(FULL_MS)
       const during = acknowledgedBy(writers)
 
+      const refusedAfterMs = percentile(refusalsMs(writers), 1)
+
       disk.free()
       const freedAt = performance.now()
-      const readyMs = await untilReady(daemon, true, { sinceMs: freedAt, timeoutMs: RECOVERS_WITHIN_MS })
-      await untilSome(() => acknowledgedBy(writers) > during, RECOVERS_WITHIN_MS)
-      const storesAgainMs = performance.now() - freedAt
+      const caughtUp = async (): Promise<number> => {
+        await Promise.all([
+          ...writers.map((writer) => writer.synced(CAUGHT_UP_WITHIN_MS)),
+          cluster.converged(CAUGHT_UP_WITHIN_MS),
+        ])
+        return performance.now() - freedAt
+      }
+      const [caughtUpMs, readyMs] = await Promise.all([
+        caughtUp(),
+        untilReady(daemon, true, { sinceMs: freedAt, timeoutMs: READY_WITHIN_MS }),
+      ])
       expect(await findHealthLies(daemon, true)).toEqual([])
       const violations = await cluster.findViolations()
 
@@ -63,10 +78,13 @@ describe.runIf(mayMount)('PostgreSQL on a disk that is full', () => {
         acknowledged: acknowledgedBy(writers),
         'acknowledged while it was full': during - before,
         'ms from the first load until refused': Math.round(refusedAt - fullAt),
+        'ms from a write to its refusal': refusedAfterMs,
         'ms until not ready': Math.round(unreadyMs),
         'ms until ready again': Math.round(readyMs),
-        'ms until writes are stored again': Math.round(storesAgainMs),
+        'ms until all have caught up': Math.round(caughtUpMs),
       })
+      expect(refusedAfterMs).toBeLessThan(REFUSED_WITHIN_MS)
+      expect(during - before).toBe(0)
       expect(violations).toEqual([])
       expect(lies).toEqual([])
       expect(query, query.stderr).toMatchObject({ code: 0, stderr: '' })
@@ -108,7 +126,7 @@ async function assertReadable(watcher: Device | undefined, writers: readonly Dev
   const name = 'seen while the disk is full'
   watcher?.setPresence({ user: { name, color: '#000' } })
   const sees = (device: Device) => [...device.peers.values()].some(({ user }) => user.name === name)
-  await untilSome(() => writers.some(sees), RECOVERS_WITHIN_MS)
+  await untilSome(() => writers.some(sees), SEEN_WITHIN_MS)
 }
 
 function refusalsOf(devices: readonly Device[]) {
