@@ -17,6 +17,8 @@ export interface CheckOptions {
    * Otherwise only what its watermark claims, and of devices without one nothing.
    */
   readonly isAtRest?: boolean
+  /** True where the log numbers its rows one after the other: then none may be missing of one that was never compacted. */
+  readonly isNumberedThroughout?: boolean
   /** Refused, although the device was not told: it is too old to understand. */
   readonly droppedIds?: ReadonlySet<string>
 }
@@ -40,7 +42,8 @@ export async function findViolations(options: CheckOptions): Promise<string[]> {
   const tables = await Promise.all(
     (options.collections ?? []).map((collection) => checkTables(collection, { log, compacted }, options)),
   )
-  return [...checkUnique(log), ...perDevice, ...tables.flat()]
+  const isThroughout = options.isNumberedThroughout === true && compacted.length === 0
+  return [...checkUnique(log), ...(isThroughout ? checkNumbers(log) : []), ...perDevice, ...tables.flat()]
 }
 
 type Log = readonly { readonly deliverySequence: number; readonly operation: Operation }[]
@@ -65,6 +68,15 @@ function checkUnique(log: Log): string[] {
     previous = deliverySequence
   }
   return violations
+}
+
+function checkNumbers(log: Log): string[] {
+  return log.flatMap(({ deliverySequence }, index) => {
+    const previous = log[index - 1]?.deliverySequence ?? 0
+    return deliverySequence === previous + 1
+      ? []
+      : [`delivery ${deliverySequence} follows ${previous}: a gap`]
+  })
 }
 
 function checkAcknowledged(device: Device, log: Log, droppedIds: ReadonlySet<string> = new Set()): string[] {

@@ -151,7 +151,9 @@ class Scene implements AsyncDisposable {
     const store = createSqliteServerStore({ filename: this.filename })
     await store.setSchema(todoSchema)
     const devices = [this.watcher, ...this.writers]
-    expect(await findViolations({ store, devices, collections: ['todos'] })).toEqual([])
+    expect(
+      await findViolations({ store, devices, collections: ['todos'], isNumberedThroughout: true }),
+    ).toEqual([])
     expect(await store.getOperationCount()).toBe(total)
     await store.close()
   }
