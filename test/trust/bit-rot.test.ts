@@ -6,8 +6,9 @@ import type { Operation } from '../../src/core/operation.ts'
 import { checkOperationId } from '../../src/core/operation-id.ts'
 import { createSqliteServerStore } from '../../src/index.ts'
 import { verifyBackup } from '../../src/store/backup/read-backup.ts'
-import type { Damage } from '../../src/store/damage/damage.ts'
 import type { ServerStore } from '../../src/store/store.ts'
+import { runCli } from '../support/daemon.ts'
+import { findChangedRows } from '../support/disk/changed-rows.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import {
   randomOf,
@@ -20,6 +21,8 @@ import { todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const FLIPS = sized(40, 300)
+/** Of what is named by the store, the command line is asked as often. */
+const CHECKED = sized(3, 20)
 const RECORDS = 60
 const USERS = ['alice', 'bob', 'carol']
 const READERS: readonly TokenClaims[] = [
@@ -60,6 +63,13 @@ interface Served {
   readonly isReported: boolean
 }
 
+/** What the server says of what it cannot read. Anything else would be a mistake of its own. */
+const REFUSALS: readonly unknown[] = ['STORE_CORRUPT', 'STORE_OPEN_FAILED', 'STORE_NEWER']
+
+function expectRefusal(error: unknown): void {
+  expect(REFUSALS, String((error as Error).stack)).toContain((error as { code?: unknown }).code)
+}
+
 async function serve(store: ServerStore): Promise<Served> {
   let isReported = false
   const operations: string[][] = []
@@ -69,7 +79,8 @@ async function serve(store: ServerStore): Promise<Served> {
     operations.push(texts)
     isReported ||= isCutOff
   }
-  const records = await store.queryCollection('todos', { includeDeleted: true }).catch(() => {
+  const records = await store.queryCollection('todos', { includeDeleted: true }).catch((error: unknown) => {
+    expectRefusal(error)
     isReported = true
     return []
   })
@@ -84,21 +95,37 @@ async function readAll(server: SocketServer, claims: TokenClaims) {
   return { texts, isCutOff: client.isEnded }
 }
 
-async function findDamage(filename: string): Promise<Damage[]> {
-  const damage: Damage[] = []
-  const store = createSqliteServerStore({ filename, readOnly: true })
+/** The places that are certainly damaged; null: it cannot be looked for. */
+async function findDamage(filename: string): Promise<readonly string[] | null> {
+  const places: string[] = []
   try {
-    await store.findDamage({ onDamage: (found) => damage.push(found) })
-  } finally {
-    await store.close().catch(() => {})
+    const store = createSqliteServerStore({ filename, readOnly: true })
+    try {
+      await store.findDamage({ onDamage: ({ place, isCertain }) => isCertain && places.push(place) })
+    } finally {
+      await store.close().catch(() => {})
+    }
+  } catch (error) {
+    expectRefusal(error)
+    return null
   }
-  return damage.filter(({ isCertain }) => isCertain)
+  return places
 }
 
-type Outcome = 'harmless' | 'refused' | 'named' | 'UNNOTICED' | 'SERVED WRONG'
+type Outcome = 'harmless' | 'refused' | 'named' | 'UNNOTICED' | 'SERVED WRONG' | 'NOT NAMED'
 
-/** What comes of a store one bit of which is another. */
-async function outcomeOf(filename: string, sound: Served): Promise<Outcome> {
+const GOOD: ReadonlySet<Outcome> = new Set(['harmless', 'refused', 'named'])
+
+/**
+ * What comes of a store one bit of which is another.
+ *
+ * @param hit places that the bit has changed, as far as it is known
+ */
+async function outcomeOf(
+  filename: string,
+  sound: Served,
+  hit: ReadonlySet<string>,
+): Promise<{ outcome: Outcome; places: readonly string[] }> {
   let served: Served
   try {
     const store = createSqliteServerStore({ filename })
@@ -107,15 +134,22 @@ async function outcomeOf(filename: string, sound: Served): Promise<Outcome> {
     } finally {
       await store.close().catch(() => {})
     }
-  } catch {
-    return 'refused' // it does not open, or does not start
+  } catch (error) {
+    expectRefusal(error)
+    return { outcome: 'refused', places: [] } // it does not open, or does not start
   }
-  if (hasServedWrong(served, sound)) return 'SERVED WRONG'
-  const isSame = JSON.stringify(served.operations) === JSON.stringify(sound.operations)
-  if (isSame && served.records === sound.records) return 'harmless'
-  const named = await findDamage(filename).catch(() => 'unreadable' as const)
-  if (named === 'unreadable' || named.length > 0) return 'named'
-  return served.isReported ? 'refused' : 'UNNOTICED'
+  if (hasServedWrong(served, sound)) return { outcome: 'SERVED WRONG', places: [] }
+  const isSame =
+    JSON.stringify(served.operations) === JSON.stringify(sound.operations) && served.records === sound.records
+  if (isSame && hit.size === 0) return { outcome: 'harmless', places: [] }
+  const places = await findDamage(filename)
+  if (hit.size > 0) {
+    const isNamed = [...hit].every((place) => places?.includes(place) === true)
+    return { outcome: isNamed ? 'named' : 'NOT NAMED', places: places ?? [] }
+  }
+  if (places === null) return { outcome: 'refused', places: [] }
+  if (places.length > 0) return { outcome: 'named', places }
+  return { outcome: served.isReported ? 'NOT NAMED' : 'UNNOTICED', places }
 }
 
 /** An operation that nobody wrote so, or whose id no longer follows from it. */
@@ -154,18 +188,39 @@ describe('a bit that is another than was written', () => {
         expect(sound.operations.map((texts) => texts.length > RECORDS / 3)).toEqual([true, true])
 
         const outcomes: Record<string, number> = {}
-        const bad: { position: number; outcome: Outcome }[] = []
+        const bad: { position: number; outcome: Outcome; hit: readonly string[] }[] = []
+        let checked = 0
+        let rowsHit = 0
         for (let flip = 0; flip < FLIPS; flip++) {
           const position = Math.floor(random() * bytes.length)
-          for (const suffix of ['-wal', '-shm']) rmSync(`${copy}${suffix}`, { force: true })
-          writeFileSync(copy, flipBit(bytes, position))
-          const outcome = await outcomeOf(copy, sound)
+          const damaged = flipBit(bytes, position)
+          const write = (): void => {
+            for (const suffix of ['-wal', '-shm']) rmSync(`${copy}${suffix}`, { force: true })
+            writeFileSync(copy, damaged)
+          }
+          write()
+          const hit = findChangedRows(filename, copy, ['todos']) ?? new Set()
+          const { outcome, places } = await outcomeOf(copy, sound, hit)
           outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
-          if (outcome === 'UNNOTICED' || outcome === 'SERVED WRONG') bad.push({ position, outcome })
+          if (hit.size > 0) rowsHit++
+          if (!GOOD.has(outcome)) bad.push({ position, outcome, hit: [...hit] })
+          if (outcome !== 'named' || checked >= CHECKED) continue
+          checked++
+          write()
+          const check = await runCli(['check', '--deep', '--db', copy], { directory })
+          expect(check, check.stderr).toMatchObject({ code: 1 })
+          for (const place of hit.size > 0 ? hit : places.slice(0, 1)) expect(check.stdout).toContain(place)
         }
 
-        reportFigures('bit rot, SQLite', { flips: FLIPS, 'bytes of the file': bytes.length, ...outcomes })
+        reportFigures('bit rot, SQLite', {
+          flips: FLIPS,
+          'bytes of the file': bytes.length,
+          ...outcomes,
+          'in rows of the log, records and tables': rowsHit,
+          'named by the command, too': checked,
+        })
         expect(bad).toEqual([])
+        expect(checked).toBe(CHECKED)
         expect(outcomes.named ?? 0).toBeGreaterThan(0) // some have hit what is read
       } finally {
         rmSync(directory, { recursive: true, force: true })
@@ -173,6 +228,23 @@ describe('a bit that is another than was written', () => {
     },
     timeoutMs(300_000),
   )
+
+  test('in the definition of a table is told as damage when the store is opened', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'kora-bit-rot-'))
+    try {
+      const filename = join(directory, 'store.db')
+      await createSqliteServerStore({ filename }).close()
+      const bytes = readFileSync(filename, 'latin1')
+      expect(bytes).toContain('is_ready INTEGER')
+      writeFileSync(filename, bytes.replaceAll('is_ready INTEGER', 'is_reade INTEGER'), 'latin1')
+
+      expect(() => createSqliteServerStore({ filename })).toThrow(
+        expect.objectContaining({ code: 'STORE_CORRUPT' }),
+      )
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  })
 
   test(
     'in a backup refuses it',

@@ -10,6 +10,14 @@ export function toStoreError(error: unknown, filename: string): unknown {
   return new StoreError(failure.code, `${filename}: ${failure.reason}`, { cause: error })
 }
 
+/** Of a file that was opened, and whose tables are read for the first time: statements that fit its layout must fit them. */
+export function toLayoutError(error: unknown, filename: string): unknown {
+  if (sqliteCodeOf(error) !== 'SQLITE_ERROR') return toStoreError(error, filename)
+  const { message } = error as Error
+  const text = `${filename}: its tables are not as they were made (${message}). Restore a backup.`
+  return new StoreError('STORE_CORRUPT', text, { cause: error })
+}
+
 /** True while another connection holds the write lock: trying again helps. */
 export function isBusy(error: unknown): boolean {
   const code = sqliteCodeOf(error)

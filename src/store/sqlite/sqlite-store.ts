@@ -46,7 +46,7 @@ import { readServerNodeId } from './server-node-id.ts'
 import { compactStep } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
-import { toStoreError } from './sqlite-errors.ts'
+import { toLayoutError, toStoreError } from './sqlite-errors.ts'
 import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
 
@@ -65,7 +65,7 @@ export interface SqliteServerStoreOptions {
 /**
  * Opens a store in an SQLite file.
  *
- * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`, `DRIVER_MISSING`
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`
  */
 export function createSqliteServerStore(options: SqliteServerStoreOptions): SqliteServerStore {
   return new SqliteServerStore(options)
@@ -94,7 +94,7 @@ export class SqliteServerStore implements ServerStore {
       this.#migration.restore()
     } catch (error) {
       db.close()
-      throw toStoreError(error, filename)
+      throw toLayoutError(error, filename)
     }
     this.#watch = new CommitWatch(db, runtime)
     this.#inOneMoment = db.transaction((action: () => unknown) => {
