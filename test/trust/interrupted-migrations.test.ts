@@ -1,11 +1,18 @@
-import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { sleep } from '../support/cluster.ts'
-import { type CliResult, runCli, startDaemon, temporaryDirectory } from '../support/daemon.ts'
+import {
+  type CliResult,
+  type DaemonOptions,
+  runCli,
+  startDaemon,
+  temporaryDirectory,
+} from '../support/daemon.ts'
 import { openDevice } from '../support/device.ts'
+import { untilReady } from '../support/health.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { openTestDatabase } from '../support/postgres.ts'
 import { randomOf, seedOf } from '../support/socket-client.ts'
@@ -14,7 +21,8 @@ import { schemaFile, todoSchema } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const RECORDS = 3000
-const KILLS = sized(3, 34) // of each command
+const KILLS = sized(3, 34) // of each command, of three for each database
+const READY_MS = 15_000
 const MAX_LIFE_MS = 1500
 /** Some of the time that it takes to write the rows of all records. */
 const MAX_WORK_MS = 150
@@ -73,6 +81,21 @@ async function killAtRandom(
   return result
 }
 
+/** A command that nobody has killed has done its work. @returns whether it was killed */
+function wasKilled(result: CliResult): boolean {
+  if (result.signal !== null) return true
+  expect(result).toMatchObject({ code: 0 })
+  return false
+}
+
+/** After a start that was interrupted the next one serves, and nothing of what it serves is damaged. */
+async function expectNextStart(options: DaemonOptions): Promise<void> {
+  await using daemon = await startDaemon({ args: ['--schema', 'schema.mjs'], ...options })
+  await untilReady(daemon, true, { sinceMs: performance.now(), timeoutMs: READY_MS })
+  const check = await daemon.run(['check', '--deep', '--schema', 'schema.mjs'])
+  expect(check, check.stdout).toMatchObject({ code: 0 })
+}
+
 describe('a command that is killed at any moment', () => {
   test(
     'on SQLite leaves no half-filled table to queries, and is completed by the next one',
@@ -80,36 +103,53 @@ describe('a command that is killed at any moment', () => {
       const directory = await temporaryDirectory()
       const filename = join(directory, 'kora-server.db')
       const open = () => createSqliteServerStore({ filename, readOnly: true })
+      const removeStore = (): void => {
+        for (const suffix of ['', '-wal', '-shm']) rmSync(`${filename}${suffix}`, { force: true })
+      }
       const isWriting = async (): Promise<boolean> => hasWorkLeft(filename)
-      let kills = 0
+      const isThere = async (): Promise<boolean> => existsSync(filename)
       let completed = 0
       let amidst = 0
-      const killOften = async (
+      const runAndKill = async (
         args: readonly string[],
-        counts: readonly (number | null)[],
-        hasBegun = isWriting,
-      ): Promise<void> => {
-        for (let kill = 0; kill < KILLS; kill++) {
-          const run = (killSignal: AbortSignal) =>
-            runCli([...args, '--schema', 'schema.mjs'], { directory, killSignal })
-          const { signal } = await killAtRandom(run, { kill, hasBegun })
-          if (signal === null) completed++
-          else kills++
-          if (await isWriting()) amidst++
-          expect(counts).toContain(await shownCount(open))
-        }
+        { run: kill, hasBegun }: { readonly run: number; readonly hasBegun: () => Promise<boolean> },
+      ): Promise<boolean> => {
+        const run = (killSignal: AbortSignal) =>
+          runCli([...args, '--schema', 'schema.mjs'], { directory, killSignal })
+        const isKilled = wasKilled(await killAtRandom(run, { kill, hasBegun }))
+        if (!isKilled) completed++
+        if (await isWriting()) amidst++
+        return isKilled
       }
       try {
         writeFileSync(join(directory, 'schema.mjs'), schemaFile())
-        const isThere = async (): Promise<boolean> => existsSync(filename)
-        await killOften(['start', '--host', '127.0.0.1', '--port', '0'], [null, 0], isThere)
-        for (const suffix of ['', '-wal', '-shm']) rmSync(`${filename}${suffix}`, { force: true })
+        for (let run = 0; run < KILLS; run++) {
+          const start = ['start', '--host', '127.0.0.1', '--port', '0']
+          expect(await runAndKill(start, { run, hasBegun: isThere })).toBe(true) // it does not end by itself
+          expect([null, 0]).toContain(await shownCount(open))
+          await expectNextStart({ directory })
+          expect(await shownCount(open)).toBe(0)
+          expect(integrityOf(filename)).toBe('ok')
+          removeStore()
+        }
         await fill(createSqliteServerStore({ filename }))
+        const unmigrated = join(directory, 'unmigrated.db')
+        copyFileSync(filename, unmigrated)
 
-        await killOften(['migrate'], [null, RECORDS])
+        for (let kills = 0, run = 0; kills < KILLS; run++) {
+          if (await runAndKill(['migrate'], { run, hasBegun: isWriting })) kills++
+          const shown = await shownCount(open)
+          expect([null, RECORDS]).toContain(shown)
+          if (shown === null) continue
+          removeStore() // there is nothing left to do
+          copyFileSync(unmigrated, filename)
+        }
         expect(await runCli(['migrate', '--schema', 'schema.mjs'], { directory })).toMatchObject({ code: 0 })
         expect(await shownCount(open)).toBe(RECORDS)
-        await killOften(['migrate', '--rebuild'], [null, RECORDS])
+        for (let kills = 0, run = 0; kills < KILLS; run++) {
+          if (await runAndKill(['migrate', '--rebuild'], { run, hasBegun: isWriting })) kills++
+          expect([null, RECORDS]).toContain(await shownCount(open))
+        }
         expect(await runCli(['migrate', '--schema', 'schema.mjs'], { directory })).toMatchObject({ code: 0 })
         expect(await shownCount(open)).toBe(RECORDS)
         expect(integrityOf(filename)).toBe('ok')
@@ -118,12 +158,41 @@ describe('a command that is killed at any moment', () => {
         rmSync(directory, { recursive: true, force: true })
       }
       reportFigures('interrupted migrations, SQLite', {
-        kills,
+        kills: 3 * KILLS,
         'with rows left to write': amidst,
         'runs that were done before': completed,
       })
-      expect(kills).toBeGreaterThan(KILLS)
       expect(amidst).toBeGreaterThan(0)
+    },
+    timeoutMs(240_000),
+  )
+
+  test(
+    'on PostgreSQL an interrupted first start is completed by the next one',
+    async () => {
+      const files = { 'schema.mjs': schemaFile() }
+      for (let kill = 0; kill < KILLS; kill++) {
+        await using database = await openTestDatabase()
+        const { connectionString } = database
+        const env = { DATABASE_URL: connectionString }
+        const hasBegun = async (): Promise<boolean> => {
+          const rows = await database.query("SELECT 1 FROM pg_tables WHERE tablename LIKE '\\_kora\\_%'")
+          return rows.length > 0
+        }
+        const start = (killSignal: AbortSignal) =>
+          runCli(['start', '--host', '127.0.0.1', '--port', '0', '--schema', 'schema.mjs'], {
+            files,
+            env,
+            killSignal,
+          })
+        const open = () => createPostgresServerStore({ connectionString, readOnly: true })
+
+        expect(wasKilled(await killAtRandom(start, { kill, hasBegun }))).toBe(true) // it does not end by itself
+        expect([null, 0]).toContain(await shownCount(open))
+        await expectNextStart({ files, env })
+        expect(await shownCount(open)).toBe(0)
+      }
+      reportFigures('interrupted first starts, PostgreSQL', { kills: KILLS })
     },
     timeoutMs(240_000),
   )
@@ -146,8 +215,7 @@ describe('a command that is killed at any moment', () => {
       for (let kill = 0; kill < KILLS; kill++) {
         const migrate = (killSignal: AbortSignal) =>
           runCli(['migrate', '--schema', 'schema.mjs'], { files, env, killSignal })
-        const { signal } = await killAtRandom(migrate, { kill, hasBegun: isWriting })
-        if (signal !== null) kills++
+        if (wasKilled(await killAtRandom(migrate, { kill, hasBegun: isWriting }))) kills++
         if (await isWriting()) amidst++
         expect([null, RECORDS]).toContain(await shownCount(open))
       }
@@ -155,22 +223,23 @@ describe('a command that is killed at any moment', () => {
       await using device = await openDevice({ url: daemon.url, schema: todoSchema, batchSize: 10 })
       const rebuild = (killSignal: AbortSignal) =>
         daemon.run(['migrate', '--rebuild', '--schema', 'schema.mjs'], { killSignal })
-      for (let kill = 0; kill < KILLS; kill++) {
-        const run = killAtRandom(rebuild, { kill, hasBegun: isWriting })
-        device.insert('todos', { title: `during rebuild ${kill}` })
+      let written = 0
+      while (kills < 2 * KILLS) {
+        const run = killAtRandom(rebuild, { kill: written, hasBegun: isWriting })
+        device.insert('todos', { title: `during rebuild ${written++}` })
         await device.synced(30_000)
-        if ((await run).signal !== null) kills++
+        if (wasKilled(await run)) kills++
         if (await isWriting()) amidst++
-        expect([null, RECORDS + kill + 1]).toContain(await shownCount(open))
+        expect([null, RECORDS + written]).toContain(await shownCount(open))
       }
       expect(await daemon.run(['migrate', '--schema', 'schema.mjs'])).toMatchObject({ code: 0 })
 
-      expect(await shownCount(open)).toBe(RECORDS + KILLS)
+      expect(await shownCount(open)).toBe(RECORDS + written)
       expect(await daemon.run(['check', '--deep', '--schema', 'schema.mjs'])).toMatchObject({ code: 0 })
       reportFigures('interrupted migrations, PostgreSQL', {
         kills,
         'with rows left to write': amidst,
-        'records written meanwhile': KILLS,
+        'records written meanwhile': written,
       })
       expect(amidst).toBeGreaterThan(0)
     },
