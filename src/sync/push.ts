@@ -24,6 +24,8 @@ const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
  */
 const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
 
+const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at once
+
 /** An operation of a batch on its way through the guards. */
 type Guarded =
   | { readonly verdict: 'store'; readonly request: AppendRequest }
@@ -52,6 +54,8 @@ interface ArrivedBatch {
 interface GuardedBatch extends ArrivedBatch {
   /** One per operation. */
   readonly guarded: readonly Guarded[]
+  /** Something before it was missing when they were made. */
+  readonly isOverGap: boolean
 }
 
 /**
@@ -74,8 +78,13 @@ export class Push {
   #hasDelta = false
   /** Something that the client sent has not arrived, as far as can be told. */
   #hasGap = false
-  /** The same, beyond doubt: a client that writes its messages otherwise than the known ones shows no such gap. */
-  #isIncomplete = false
+  /** Batches of the delta, by index, that have not arrived where later ones have. */
+  readonly #missingIndexes = new Set<number>()
+  /**
+   * Something else has not: what it was does not show, so neither does that it arrives. Both beyond doubt: a client
+   * that writes its messages otherwise than the known ones shows no such gap.
+   */
+  #isOtherMissing = false
   /** Batches that were refused over a gap, until they are tried again. */
   readonly #retries = new Set<Timer>()
   #retriedBytes = 0
@@ -102,18 +111,19 @@ export class Push {
     if (this.#isStopped) return
 
     this.#context.stats.operationsReceived += batch.operations.length
-    const retriesMs = this.#isIncomplete ? RETRIES_OVER_GAP_MS : null
+    const retriesMs = this.#isOverGap(batch) ? RETRIES_OVER_GAP_MS : null
     await this.#judge({ batch, receivedAt, retriesMs }, identity)
   }
 
   async #judge(arrived: ArrivedBatch, identity: SessionIdentity): Promise<void> {
+    const isOverGap = arrived.retriesMs !== null && this.#isOverGap(arrived.batch)
     const guarded: Guarded[] = []
     for (const received of arrived.batch.operations) {
       const item = this.#guard(received, identity)
       guarded.push(item instanceof Promise ? await item : item)
     }
     if (this.#isStopped) return
-    this.#store({ ...arrived, guarded }, identity)
+    this.#store({ ...arrived, guarded, isOverGap }, identity)
   }
 
   /** Resolves when everything received so far is answered. */
@@ -147,6 +157,7 @@ export class Push {
    */
   #lookForGap(batch: ReceivedBatchMessage, identity: SessionIdentity): void {
     const { batchIndex, isFinal, totalBatches } = batch
+    if (this.#isMissing(batch)) return // it was only late
     const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
     const isSkip = batchIndex > this.#nextBatchIndex
     const isOwedMissing = !this.#hasDelta && isNewerThanOwed(batch, identity)
@@ -156,9 +167,26 @@ export class Push {
       this.#hasGap = true
       this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
     }
-    this.#isIncomplete ||= isRestart || isSkip || isOwedMissing
+    if (isSkip && !this.#missIndexes(this.#nextBatchIndex, batchIndex)) this.#isOtherMissing = true
+    this.#isOtherMissing ||= isRestart || isOwedMissing
     this.#hasDelta = true
     this.#nextBatchIndex = isFinal ? 0 : Math.max(this.#nextBatchIndex, batchIndex + 1)
+  }
+
+  /** What comes after a delta has no other index than 0, and no `totalBatches`. */
+  #isMissing({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
+    return (batchIndex > 0 || totalBatches !== undefined) && this.#missingIndexes.has(batchIndex)
+  }
+
+  #isOverGap(batch: ReceivedBatchMessage): boolean {
+    return this.#isOtherMissing || this.#missingIndexes.size > (this.#isMissing(batch) ? 1 : 0)
+  }
+
+  /** @returns false where they are too many to wait for each */
+  #missIndexes(from: number, to: number): boolean {
+    if (this.#missingIndexes.size + to - from > MAX_MISSING_BATCHES) return false
+    for (let index = from; index < to; index++) this.#missingIndexes.add(index)
+    return true
   }
 
   // ── guards ─────────────────────────────────────────────────────────────────────────────────
@@ -261,8 +289,9 @@ export class Push {
     const before = this.#answered
     this.#answered = Promise.all([stored, before])
       .then(([results]) => {
-        if (guardedBatch.retriesMs !== null && dependsOnMissing(guarded, results)) {
-          this.#judgeAgain(guardedBatch, guardedBatch.retriesMs, identity)
+        if (this.#isMissing(batch)) this.#missingIndexes.delete(batch.batchIndex) // not before it is stored
+        if (guardedBatch.isOverGap && dependsOnMissing(guarded, results)) {
+          this.#judgeAgain(guardedBatch, guardedBatch.retriesMs ?? [], identity)
         } else {
           this.#answer(batch, guarded, results, identity)
           metrics.acknowledged(runtime.monotonicNow() - receivedAt)

@@ -172,6 +172,44 @@ test('what is refused is tried again, because what is missing may only be late',
   expect((await store.readRecordValues('todos', [record])).get(record)?.values.title).toBe('new')
 })
 
+test('what was only late, and made the gap, is told of its own refusals at once', async () => {
+  const { connect } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [first, late, last] = deltaOf(
+    ['ada', 'bob', 'ada'].map((owner, index) => author.insert(recordIdOf(`${index}`), { owner })),
+  )
+  const phone = await connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
+
+  for (const batch of [first, last, late]) if (batch !== undefined) phone.receive(batch)
+  await settle()
+
+  expect(phone.sentOfType('operation-rejected')).toMatchObject([{ code: 'SCOPE_VIOLATION' }])
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(3)
+})
+
+test('two that were late are waited for, each', async () => {
+  const { connect, runtime } = openRelayServer()
+  const scopes = { todos: { owner: 'ada' } }
+  const author = new OperationAuthor('phone')
+  const record = recordIdOf('shared')
+  const [first, insert, foreign, last] = deltaOf([
+    author.insert(recordIdOf('other'), { owner: 'ada' }),
+    author.insert(record, { owner: 'ada' }),
+    author.insert(recordIdOf('foreign'), { owner: 'bob' }),
+    author.update(record, { title: 'new' }),
+  ])
+  const phone = await connect('phone', { isPolling: true, scopes })
+  for (const batch of [first, last, foreign]) if (batch !== undefined) phone.receive(batch)
+  await settle()
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(1)
+
+  if (insert !== undefined) phone.receive(insert)
+  await runtime.advance(1000)
+
+  expect(phone.sentOfType('operation-rejected')).toMatchObject([{ operationId: foreign?.operations[0]?.id }])
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(4)
+})
+
 test('a refusal of the application over a gap is tried again, too', async () => {
   const seen: string[] = []
   const { connect, runtime } = openRelayServer({
