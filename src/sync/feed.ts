@@ -2,7 +2,7 @@ import { isReplacedLog } from '../store/backup/restored-base.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
 
 export interface FeedOptions {
-  /** Bytes of wire JSON kept in memory for readers that are close behind. */
+  /** Bytes kept in memory for readers that are close behind. */
   readonly maxBytes: number
   /** Called with entries as they are committed, in order, without a gap. */
   readonly onEntries: (entries: readonly LogEntry[]) => void
@@ -15,16 +15,20 @@ export interface FeedOptions {
 const REFILL_PAGE_ENTRIES = 500
 
 /**
- * The newest committed entries, in memory, bounded in bytes. Readers further behind than the
- * window read the store.
+ * The way of committed entries to the views, in order, and the window of the newest of them that may stay in
+ * memory, bounded in bytes. It holds none of them itself: the views do, so that what no view shows is let go
+ * at once. Readers further behind than the window read the store.
  */
 export class Feed {
   readonly #store: Pick<ServerStore, 'readLog'>
   readonly #options: FeedOptions
-  #entries: LogEntry[] = []
-  /** Index of the first entry still in the window: evicting shifts the array only now and then. */
+  /** Of the entries in the window, and of those before `#start`. */
+  #sequences: number[] = []
+  #sizes: number[] = []
+  /** Index of the first entry still in the window: evicting shifts the arrays only now and then. */
   #start = 0
   #bytes = 0
+  #evictedBytes = 0
   #head = 0
   #evictedThrough = 0
   #refilling: Promise<void> | null = null
@@ -54,6 +58,11 @@ export class Feed {
 
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Bytes of all that has left the window since the start. */
+  get evictedBytes(): number {
+    return this.#evictedBytes
   }
 
   /**
@@ -106,8 +115,10 @@ export class Feed {
     if (last === undefined) return
     const isReplaced = isReplacedLog(this.#head, entries[0]?.deliverySequence ?? 0)
     for (const entry of entries) {
-      this.#entries.push(entry)
-      this.#bytes += entry.wireJson.length
+      const bytes = sizeOf(entry)
+      this.#sequences.push(entry.deliverySequence)
+      this.#sizes.push(bytes)
+      this.#bytes += bytes
     }
     this.#head = last.deliverySequence
     this.#evict()
@@ -117,15 +128,25 @@ export class Feed {
 
   #evict(): void {
     while (this.#bytes > this.#options.maxBytes) {
-      const oldest = this.#entries[this.#start]
-      if (oldest === undefined) break
-      this.#bytes -= oldest.wireJson.length
-      this.#evictedThrough = oldest.deliverySequence
+      const oldest = this.#sequences[this.#start]
+      const bytes = this.#sizes[this.#start]
+      if (oldest === undefined || bytes === undefined) break
+      this.#bytes -= bytes
+      this.#evictedBytes += bytes
+      this.#evictedThrough = oldest
       this.#start++
     }
-    if (this.#start > 1024 && this.#start * 2 > this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#start)
+    if (this.#start > 1024 && this.#start * 2 > this.#sequences.length) {
+      this.#sequences = this.#sequences.slice(this.#start)
+      this.#sizes = this.#sizes.slice(this.#start)
       this.#start = 0
     }
   }
+}
+
+/** A small change of a record tells what each of its scope fields holds, however long that is. */
+function sizeOf({ wireJson, scopeChanges }: LogEntry): number {
+  let bytes = wireJson.length
+  for (const { after, before } of scopeChanges) bytes += (after?.length ?? 0) + (before?.key?.length ?? 0)
+  return bytes
 }

@@ -11,8 +11,14 @@ export interface ViewReader {
 }
 
 /**
- * One view and the sessions that share it: the newest entries that it shows, by reference to the
- * feed's window, and the frames that were made of them.
+ * What the feed's window has lost may stay with the views until it is so much: letting go of it visits every
+ * view, of which there may be thousands, and must not be part of each commit.
+ */
+const TRIM_AFTER_BYTES = 4 * 1024 * 1024
+
+/**
+ * One view and the sessions that share it: the newest entries that it shows, as far back as the feed's
+ * window, and the frames that were made of them.
  */
 export class SharedView {
   readonly view: View
@@ -85,6 +91,8 @@ export interface ViewPage {
 export interface FeedWindow {
   readonly head: number
   readonly evictedThrough: number
+  /** Bytes of all that the window has lost so far. */
+  readonly evictedBytes: number
 }
 
 /**
@@ -96,6 +104,8 @@ export class Views {
   readonly #viewsByKey = new Map<string, SharedView>()
   readonly #index = new ViewIndex<SharedView>()
   readonly #catchUpBudget: CatchUpBudget = { bytes: 0 }
+  /** What the feed had lost when the views last let go of it. */
+  #trimmedAtBytes = 0
 
   /** @param window the feed; a view that is opened knows only what comes after its head */
   constructor(window: FeedWindow) {
@@ -139,10 +149,12 @@ export class Views {
     }
     for (entry of entries) this.#index.visitCandidates(entry.collection, keyOf, give)
     for (const shared of advanced) for (const reader of shared.readers) reader.onViewAdvanced()
+    if (this.#window.evictedBytes - this.#trimmedAtBytes >= TRIM_AFTER_BYTES) this.trim()
   }
 
-  /** Lets go of what the feed's window has lost. Called now and then: it visits every view. */
+  /** Lets go of what the feed's window has lost. Called now and then, too: it visits every view. */
   trim(): void {
+    this.#trimmedAtBytes = this.#window.evictedBytes
     for (const shared of this.#viewsByKey.values()) shared.trim()
   }
 }

@@ -129,7 +129,7 @@ test('two streams share what they send, and it is let go once both have sent it'
   )
   const runtime = simulatedRuntime()
   const budget = { bytes: 0 }
-  const feed = { head: 50, evictedThrough: 50 }
+  const feed = { head: 50, evictedThrough: 50, evictedBytes: 0 }
   const view = new SharedView(createView(null), feed, budget)
   const sent: Frame[][] = [[], []]
   let most = 0

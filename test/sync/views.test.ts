@@ -27,7 +27,7 @@ function entryOf(
 }
 
 function openViews() {
-  const feed = { head: 0, evictedThrough: 0 }
+  const feed = { head: 0, evictedThrough: 0, evictedBytes: 0 }
   const views = new Views(feed)
   const open = (scope: ScopeMap | null) => {
     let wakes = 0

@@ -1,7 +1,6 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { collectGarbage } from '../../support/collect-garbage.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
 
@@ -10,9 +9,7 @@ const ROW_BYTES = 100_000
 
 /** Bytes of this process's heap that something still refers to. */
 function aliveBytes(): number {
-  setFlagsFromString('--expose-gc')
-  const collect: () => void = runInNewContext('gc')
-  collect()
+  collectGarbage()
   return process.memoryUsage().heapUsed
 }
 
