@@ -59,6 +59,7 @@ const COLUMNS = [
 
 // Most operations of a user have one text; parsed anew it would cost as much as reading the row.
 const MAX_CACHED_SCOPES = 5000
+const MAX_CACHED_SCOPE_LENGTH = 512 // a client may fill the fields of scopes with as much as an operation holds
 
 /** Rows of `_kora_operations`, `_kora_records` and the indexes of the log: written and read by statement. */
 export class SqliteLog {
@@ -354,7 +355,7 @@ export class SqliteLog {
   }
 
   #parseScope(text: string | null): ScopeChanges {
-    if (text === null) return parseScopeChanges(null)
+    if (text === null || text.length > MAX_CACHED_SCOPE_LENGTH) return parseScopeChanges(text)
     const known = this.#scopes.get(text)
     if (known !== undefined) return known
     if (this.#scopes.size >= MAX_CACHED_SCOPES) this.#scopes.clear()

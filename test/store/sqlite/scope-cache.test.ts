@@ -30,3 +30,22 @@ test('what is remembered of the scopes of rows does not keep the rows in memory'
   expect(aliveBytes() - before).toBeLessThan((ROWS * ROW_BYTES) / 4)
   await store.close()
 })
+
+test('long scopes are not remembered', async () => {
+  using directory = temporaryDirectory()
+  const store = createSqliteServerStore({ filename: `${directory.path}/store.db`, durability: 'normal' })
+  await store.trackScopeField('notes', 'owner', { isGranted: true })
+  const author = new OperationAuthor('a')
+  const notes = Array.from({ length: 100 }, (_, n) =>
+    author.insert(`note ${n}`, { owner: String(n).padEnd(ROW_BYTES, 'x') }, { collection: 'notes' }),
+  )
+  await appendAll(store, notes)
+  const before = aliveBytes()
+
+  const keyOf = async (index: number) =>
+    (await store.readLog(0, notes.length, 1e9)).entries[index]?.scopeChanges[0]?.after
+  expect(await keyOf(7)).toHaveLength(ROW_BYTES + 2)
+
+  expect(aliveBytes() - before).toBeLessThan((notes.length * ROW_BYTES) / 4)
+  await store.close()
+})
