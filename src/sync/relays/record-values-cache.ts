@@ -12,7 +12,19 @@ export interface RecordKey {
 const FRESH_MS = 1000
 const MAX_RECORDS = 4096
 const MAX_TEXT_LENGTH = 1024 // no scope compares longer texts; the others need not be kept
+/** Of one record. Of a larger one the longest values go: scopes compare ids and the like. */
+const MAX_RECORD_BYTES = 16 * 1024
+/** Of all records together: 4 KB for each, which few need. */
+const MAX_BYTES = 16 * 1024 * 1024
+const FIELD_BYTES = 32 // what a value takes beside its name and its text
 const READ_CHUNK = 200 // record ids of one query
+
+interface CachedRecord {
+  readonly values: FieldValues
+  readonly bytes: number
+  /** ms, monotonic */
+  readonly readAt: number
+}
 
 /**
  * What decides who may see a record: its present scalar values, read from the store and kept for a
@@ -22,7 +34,8 @@ const READ_CHUNK = 200 // record ids of one query
 export class RecordValuesCache {
   readonly #store: Pick<ServerStore, 'readRecordValues'>
   readonly #runtime: Pick<Runtime, 'monotonicNow'>
-  readonly #entries = new Map<string, { readonly values: FieldValues; readonly readAt: number }>()
+  readonly #entries = new Map<string, CachedRecord>()
+  #bytes = 0
 
   constructor(store: Pick<ServerStore, 'readRecordValues'>, runtime: Pick<Runtime, 'monotonicNow'>) {
     this.#store = store
@@ -35,7 +48,7 @@ export class RecordValuesCache {
     const entry = this.#entries.get(key)
     if (entry === undefined) return undefined
     if (this.#runtime.monotonicNow() - entry.readAt <= FRESH_MS) return entry.values
-    this.#entries.delete(key)
+    this.#drop(key)
     return undefined
   }
 
@@ -57,6 +70,12 @@ export class RecordValuesCache {
 
   clear(): void {
     this.#entries.clear()
+    this.#bytes = 0
+  }
+
+  /** What the kept values take. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   async #readChunk(collection: string, ids: readonly string[]): Promise<void> {
@@ -64,24 +83,59 @@ export class RecordValuesCache {
     const readAt = this.#runtime.monotonicNow()
     for (const id of ids) {
       const key = keyOf(collection, id)
-      this.#entries.delete(key) // so that it goes to the end: the oldest stand first
-      this.#entries.set(key, { values: scalarsOf(found?.get(id)?.values ?? {}), readAt })
+      this.#drop(key) // so that it goes to the end: the oldest stand first
+      this.#keep(key, scalarsOf(found?.get(id)?.values ?? {}), readAt)
     }
     for (const key of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_RECORDS) break
-      this.#entries.delete(key)
+      if (this.#entries.size <= MAX_RECORDS && this.#bytes <= MAX_BYTES) break
+      this.#drop(key)
     }
+  }
+
+  #keep(key: string, scalars: Scalars, readAt: number): void {
+    const values: { [field: string]: JsonValue } = Object.create(null)
+    let bytes = key.length
+    for (const [field, value] of scalars) {
+      setOwnValue(values, field, value)
+      bytes += sizeOf(field, value)
+    }
+    this.#entries.set(key, { values, bytes, readAt })
+    this.#bytes += bytes
+  }
+
+  #drop(key: string): void {
+    this.#bytes -= this.#entries.get(key)?.bytes ?? 0
+    this.#entries.delete(key)
   }
 }
 
-function scalarsOf(values: FieldValues): FieldValues {
-  const scalars: { [field: string]: JsonValue } = Object.create(null)
-  for (const [field, value] of Object.entries(values)) {
-    if (typeof value === 'object' && value !== null) continue
-    if (typeof value === 'string' && value.length > MAX_TEXT_LENGTH) continue
-    setOwnValue(scalars, field, value)
-  }
-  return scalars
+type Scalars = readonly (readonly [field: string, value: JsonValue])[]
+
+function scalarsOf(values: FieldValues): Scalars {
+  const scalars = Object.entries(values).filter(([, value]) => isScalar(value))
+  const bytes = scalars.reduce((sum, [field, value]) => sum + sizeOf(field, value), 0)
+  return bytes <= MAX_RECORD_BYTES ? scalars : shortestOf(scalars)
+}
+
+function isScalar(value: JsonValue): boolean {
+  if (typeof value === 'string') return value.length <= MAX_TEXT_LENGTH
+  return typeof value !== 'object' || value === null
+}
+
+/** As many of the values as a record may take, the short ones first. */
+function shortestOf(scalars: Scalars): Scalars {
+  const sized = scalars.map(([field, value]) => ({ field, value, bytes: sizeOf(field, value) }))
+  sized.sort((a, b) => a.bytes - b.bytes)
+  let bytes = 0
+  const end = sized.findIndex((item) => {
+    bytes += item.bytes
+    return bytes > MAX_RECORD_BYTES
+  })
+  return sized.slice(0, end).map(({ field, value }) => [field, value])
+}
+
+function sizeOf(field: string, value: JsonValue): number {
+  return FIELD_BYTES + field.length + (typeof value === 'string' ? value.length : 0)
 }
 
 function keyOf(collection: string, recordId: string): string {
