@@ -6,6 +6,7 @@ import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.t
 import { batchLength } from './batch-cut.ts'
 import { BatchesInFlight, batchId } from './batches-in-flight.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
+import type { SharedFrames } from './shared-frames.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 /** What a delivery stream needs of its session. */
@@ -52,7 +53,6 @@ const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
 /** Of the batches that are read at once: the event loop is held for as long as they take. */
 const MAX_ENTRIES_PER_PAGE = 500
-const MAX_SHARED_FRAMES = 64 // two for each of 32 positions: sessions at more have little to share
 
 /**
  * How often a session is sent again at once what it has ignored. A client that connects anew needs it once;
@@ -242,7 +242,7 @@ export class DeliveryStream {
     this.#moveTo(max, entries)
     const isWhole = entries.length === visible.length
     if (entries.length > 0)
-      this.#sendBatch(entries, { max, isFinal: true, frames: isWhole ? view.frames : null })
+      this.#sendBatch(entries, { max, isFinal: true, frames: isWhole && view.isShared ? view.frames : null })
     else this.skipInvisibleTail()
   }
 
@@ -404,7 +404,7 @@ export class DeliveryStream {
   /** @param frames where the frame is found or kept, when other sessions are sent the same entries */
   #sendBatch(
     entries: readonly DeliveredEntry[],
-    { max, isFinal, frames }: { max: number; isFinal: boolean; frames: Map<string, Frame> | null },
+    { max, isFinal, frames }: { max: number; isFinal: boolean; frames: SharedFrames | null },
   ): Frame {
     const base = this.#chainEnd
     const batchIndex = this.#isCaughtUp ? 0 : this.#batchIndex++
@@ -428,10 +428,8 @@ export class DeliveryStream {
       }
       const whole = isWhole ? frames?.get(wholeKey) : undefined
       frame = whole ?? encodeDeliveryFrame(header, wireJsons, format)
-      if (frames !== null && frames.size < MAX_SHARED_FRAMES) {
-        frames.set(key, frame)
-        if (isWhole) frames.set(wholeKey, frame)
-      }
+      frames?.keep(key, frame)
+      if (isWhole) frames?.keep(wholeKey, frame)
     }
     this.#sendFrame(frame, max, entries.length)
     return frame

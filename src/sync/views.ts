@@ -1,7 +1,7 @@
 import { changeOf, isVisible, type ScopeKey, type View } from '../core/view.ts'
-import type { Frame } from '../protocol/frame.ts'
 import type { LogEntry } from '../store/store.ts'
 import { type CatchUpBudget, CatchUpFrames } from './catch-up-frames.ts'
+import { FrameBudget, SharedFrames } from './shared-frames.ts'
 import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
@@ -27,18 +27,24 @@ export class SharedView {
    * Made once for all sessions that are at the same position. Kept until the view advances: by then
    * every session that keeps up has been sent them.
    */
-  readonly frames = new Map<string, Frame>()
+  readonly frames: SharedFrames
   readonly catchUpFrames: CatchUpFrames
   readonly #window: FeedWindow
   /** Everything visible above this delivery sequence was given to this view, and is still here. */
   #completeAbove: number
   #entries: LogEntry[] = []
 
-  constructor(view: View, window: FeedWindow, catchUpBudget: CatchUpBudget) {
+  constructor(view: View, window: FeedWindow, { catchUp, frames }: FrameBudgets) {
     this.view = view
     this.#window = window
-    this.catchUpFrames = new CatchUpFrames(catchUpBudget)
+    this.frames = new SharedFrames(frames)
+    this.catchUpFrames = new CatchUpFrames(catchUp)
     this.#completeAbove = window.head
+  }
+
+  /** True when there is anybody to share frames with. */
+  get isShared(): boolean {
+    return this.readers.size > 1
   }
 
   /** True when `entriesAfter` can answer for this position; otherwise the store has to. */
@@ -87,6 +93,12 @@ export interface ViewPage {
   readonly isAll: boolean
 }
 
+/** Of the frames of all views together. */
+interface FrameBudgets {
+  readonly catchUp: CatchUpBudget
+  readonly frames: FrameBudget
+}
+
 /** What a view needs to know of the feed. */
 export interface FeedWindow {
   readonly head: number
@@ -103,7 +115,7 @@ export class Views {
   readonly #window: FeedWindow
   readonly #viewsByKey = new Map<string, SharedView>()
   readonly #index = new ViewIndex<SharedView>()
-  readonly #catchUpBudget: CatchUpBudget = { bytes: 0 }
+  readonly #budgets: FrameBudgets = { catchUp: { bytes: 0 }, frames: new FrameBudget() }
   /** What the feed had lost when the views last let go of it. */
   #trimmedAtBytes = 0
 
@@ -116,13 +128,18 @@ export class Views {
     return this.#viewsByKey.size
   }
 
+  /** What the frames take that are kept for sessions which keep up. */
+  get frameBytes(): number {
+    return this.#budgets.frames.bytes
+  }
+
   /**
    * Joins the view of this key, or opens it. Release it with `release`.
    */
   acquire(view: View, reader: ViewReader): SharedView {
     let shared = this.#viewsByKey.get(view.key)
     if (shared === undefined) {
-      shared = new SharedView(view, this.#window, this.#catchUpBudget)
+      shared = new SharedView(view, this.#window, this.#budgets)
       this.#viewsByKey.set(view.key, shared)
       this.#index.add(shared)
     }
@@ -132,6 +149,7 @@ export class Views {
 
   release(shared: SharedView, reader: ViewReader): void {
     shared.readers.delete(reader)
+    if (!shared.isShared) shared.frames.clear()
     if (shared.readers.size > 0 || this.#viewsByKey.get(shared.view.key) !== shared) return
     this.#viewsByKey.delete(shared.view.key)
     this.#index.delete(shared)

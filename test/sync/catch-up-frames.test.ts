@@ -4,6 +4,7 @@ import type { Frame } from '../../src/protocol/frame.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { type CatchUpBatch, CatchUpFrames } from '../../src/sync/catch-up-frames.ts'
 import { DeliveryStream } from '../../src/sync/delivery.ts'
+import { FrameBudget } from '../../src/sync/shared-frames.ts'
 import { SharedView } from '../../src/sync/views.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
@@ -130,7 +131,7 @@ test('two streams share what they send, and it is let go once both have sent it'
   const runtime = simulatedRuntime()
   const budget = { bytes: 0 }
   const feed = { head: 50, evictedThrough: 50, evictedBytes: 0 }
-  const view = new SharedView(createView(null), feed, budget)
+  const view = new SharedView(createView(null), feed, { catchUp: budget, frames: new FrameBudget() })
   const sent: Frame[][] = [[], []]
   let most = 0
   const streams = sent.map((frames, index) => {
