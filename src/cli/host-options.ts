@@ -60,6 +60,8 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
       handshakeTimeoutMs: limits.handshakeTimeout,
       idleTimeoutMs: limits.idleTimeout,
       maxBufferedBytes: limits.maxBufferedBytes,
+      maxFeedBytes: limits.maxFeedBytes,
+      maxQueuedBytes: limits.maxQueuedBytes,
     },
     ...(blobs !== null && {
       persistBlobChunk: blobs.persistBlobChunk,

@@ -92,6 +92,8 @@ export interface LimitsInput {
   handshakeTimeout?: DurationInput | undefined
   idleTimeout?: DurationInput | undefined
   maxBufferedBytes?: number | undefined
+  maxFeedBytes?: number | undefined
+  maxQueuedBytes?: number | undefined
 }
 
 export interface HttpInput {

@@ -313,7 +313,11 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: DEFAULT_SYNC_LIMITS.maxConnections,
     help: 'Most open connections; 0 is unlimited.',
   },
-  { path: 'limits', group: 'always', help: 'What one client may use.' },
+  {
+    path: 'limits',
+    group: 'always',
+    help: 'What one client may use, and what all together may take of the memory.',
+  },
   {
     path: 'limits.maxOperationBytes',
     type: integer(1),
@@ -360,7 +364,21 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'limits.maxBufferedBytes',
     type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
-    help: 'Bytes that one connection may leave unread before it is closed.',
+    help:
+      'Bytes that one connection may leave unread before delivery to it waits. One that stays there for 30 s is ' +
+      'closed, and one with four times as much, for answers, at once; its client comes back and goes on.',
+  },
+  {
+    path: 'limits.maxFeedBytes',
+    type: integer(1),
+    default: DEFAULT_SYNC_LIMITS.maxFeedBytes,
+    help: 'Bytes of the newest operations that are kept in memory; clients further behind are served from the store.',
+  },
+  {
+    path: 'limits.maxQueuedBytes',
+    type: integer(1),
+    default: DEFAULT_SYNC_LIMITS.maxQueuedBytes,
+    help: 'Bytes of operations that may wait to be stored; above it, no more are read from connections.',
   },
   {
     path: 'http',

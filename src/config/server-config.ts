@@ -60,6 +60,10 @@ export interface LimitsConfig {
   readonly idleTimeout: number
   /** per connection */
   readonly maxBufferedBytes: number
+  /** per server */
+  readonly maxFeedBytes: number
+  /** per server */
+  readonly maxQueuedBytes: number
 }
 
 export interface HttpConfig {

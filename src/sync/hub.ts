@@ -21,12 +21,6 @@ import { Views } from './views.ts'
 
 /** Operations of one transaction at most: more would hold the event loop for too long at once. */
 const MAX_GROUP_OPERATIONS = 500
-const MAX_QUEUED_BYTES = 16 * 1024 * 1024
-/**
- * Some 7,000 operations, a second of heavy writing. More is more for the garbage collector to look
- * through: 16 MB took 7 % more CPU for each operation and 30 MB of memory.
- */
-const FEED_BYTES = 4 * 1024 * 1024
 /** What a stranger may make us decode: a handshake with the vector of some ten thousand nodes. */
 export const HANDSHAKE_FRAME_BYTES = HANDSHAKE_DECODE_LIMITS.maxFrameBytes
 const SWEEP_INTERVAL_MS = 1000
@@ -80,7 +74,7 @@ export class SyncHub {
     this.#runtime = options.runtime
     this.#logger = options.logger
     this.#feed = new Feed(options.store, {
-      maxBytes: options.feedBytes ?? FEED_BYTES,
+      maxBytes: options.limits.maxFeedBytes,
       onEntries: (entries) => this.#publish(entries),
       onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),
       onReplaced: () => this.#onLogReplaced(),
@@ -88,7 +82,7 @@ export class SyncHub {
     this.#views = new Views(this.#feed)
     this.#ingest = new Ingest(options.store, options.runtime, options.logger, {
       maxGroupOperations: MAX_GROUP_OPERATIONS,
-      maxQueuedBytes: MAX_QUEUED_BYTES,
+      maxQueuedBytes: options.limits.maxQueuedBytes,
       onCommitted: (entries) => this.#feed.publish(entries),
       ...(options.metrics && { metrics: options.metrics }),
     })

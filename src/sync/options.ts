@@ -45,8 +45,12 @@ export interface SyncLimits {
   readonly handshakeTimeoutMs: number
   /** ms without any sign of life (pings included) after which a connection is dead. Default 45000. */
   readonly idleTimeoutMs: number
-  /** Bytes that one connection may leave unread. Default 4 MiB. */
+  /** Bytes that one connection may leave unread before delivery to it waits. Default 4 MiB. */
   readonly maxBufferedBytes: number
+  /** Bytes of the newest operations kept in memory; who is further behind reads the store. Default 4 MiB. */
+  readonly maxFeedBytes: number
+  /** Bytes of operations that wait to be stored, and one batch more; above it no more is read. Default 16 MiB. */
+  readonly maxQueuedBytes: number
 }
 
 export const DEFAULT_SYNC_LIMITS: SyncLimits = {
@@ -59,6 +63,10 @@ export const DEFAULT_SYNC_LIMITS: SyncLimits = {
   handshakeTimeoutMs: 10_000,
   idleTimeoutMs: 45_000,
   maxBufferedBytes: 4 * 1024 * 1024,
+  // Some 7,000 operations, a second of heavy writing. More is more for the garbage collector to look
+  // through: 16 MB took 7 % more CPU for each operation and 30 MB of memory.
+  maxFeedBytes: 4 * 1024 * 1024,
+  maxQueuedBytes: 16 * 1024 * 1024,
 }
 
 /** What the sync hub is made of. @see KoraSyncServerConfig for the public form */
@@ -73,8 +81,6 @@ export interface SyncHubOptions {
   /** Inclusive range of client schema versions that are let in. */
   readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
   readonly limits: SyncLimits
-  /** Bytes of the newest operations kept in memory; who is further behind reads the store. Default 16 MiB. */
-  readonly feedBytes?: number
   readonly validateOperation?: ValidateOperation
   /** Stores a chunk of a blob under its SHA-256. With `resolveBlobChunk`: central blob storage. */
   readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>

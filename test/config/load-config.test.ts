@@ -356,7 +356,7 @@ auth:
     issuer: https://auth.example.com
     clockTolerance: 5
   scopes: { todos: { userId: $claims.sub } }
-limits: { handshakeTimeout: 2500, idleTimeout: 1.5m }
+limits: { handshakeTimeout: 2500, idleTimeout: 1.5m, maxFeedBytes: 8388608 }
 http: { dashboard: false, staticDir: ../dist, allowedOrigins: ['https://app.example.com'], trustProxy: ['::1', '10.0.0.0/8'] }
 admin: { adminToken: t, port: 9000 }
 retention: { keepFor: 90d, automatic: true, tombstones: 180d }
@@ -397,6 +397,8 @@ shutdownTimeout: 3s
         handshakeTimeout: 2500,
         idleTimeout: 90_000,
         maxBufferedBytes: 4_194_304,
+        maxFeedBytes: 8_388_608,
+        maxQueuedBytes: 16_777_216,
       },
       http: {
         health: true,
@@ -757,6 +759,8 @@ test('the printed configuration shows every value and no secret', async () => {
     'limits.handshakeTimeout = 10s (default)',
     'limits.idleTimeout = 45s (default)',
     'limits.maxBufferedBytes = 4194304 (default)',
+    'limits.maxFeedBytes = 4194304 (default)',
+    'limits.maxQueuedBytes = 16777216 (default)',
     'http.health = true (default)',
     'http.metrics = true (default)',
     'http.dashboard = true (default)',

@@ -57,7 +57,7 @@ function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
     [
       'Waiting to be written',
       last === undefined ? '–' : formatBytes(last.queuedBytes),
-      'sockets pause at 16 MB',
+      'sockets pause at limits.maxQueuedBytes',
     ],
     [
       'Memory',

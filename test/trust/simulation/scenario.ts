@@ -24,7 +24,6 @@ export interface ServerPlan {
   readonly store: 'memory' | 'sqlite'
   readonly storeLatencyMs: number
   readonly batchSize: number
-  readonly feedBytes: number
   readonly limits: SyncLimits
   /** How far the clocks of the servers are apart. */
   readonly clockMs: readonly number[]
@@ -100,9 +99,9 @@ function serverPlan(shape: Shape, random: Random): ServerPlan {
     store: random.chance(0.15) ? 'sqlite' : 'memory',
     storeLatencyMs: random.pick([1, 10, 200]),
     batchSize: random.pick([1, 2, 5, 20, 100]),
-    feedBytes: random.pick([500, 3_000, 20_000, 16 * 1024 * 1024]),
     limits: {
       ...DEFAULT_SYNC_LIMITS,
+      maxFeedBytes: random.pick([500, 3_000, 20_000, 16 * 1024 * 1024]),
       maxBufferedBytes: random.pick([600, 5_000, 4 * 1024 * 1024]),
       maxOpsPerMinute: random.chance(0.15) ? 60 : 6000,
     },

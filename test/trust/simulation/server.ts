@@ -17,7 +17,6 @@ export interface ServerOptions {
   readonly auth: AuthProvider
   readonly limits: SyncLimits
   readonly batchSize: number
-  readonly feedBytes: number
   /** How far the clock of the machine is ahead. */
   readonly clockMs: number
   /** Of the app that it starts with; devices of all earlier versions are let in. */
@@ -62,7 +61,7 @@ export class Server {
 
   start(): void {
     if (this.#hub !== null) return
-    const { scheduler, random, store, clockMs, auth, limits, batchSize, feedBytes } = this.#options
+    const { scheduler, random, store, clockMs, auth, limits, batchSize } = this.#options
     this.#starts++
     this.#owner = new TaskOwner(`${this.name} ${this.#starts}`)
     this.#listeners = new Set()
@@ -89,7 +88,6 @@ export class Server {
       schemaVersion: this.#options.schemaVersion(),
       supportedSchemaVersions: { min: 1, max: this.#options.schemaVersion() },
       limits,
-      feedBytes,
     })
     void this.#hub.open().catch(() => {}) // each session that comes tries again
   }

@@ -119,7 +119,6 @@ export class World {
       auth: server.isOpen ? new NoAuthProvider() : this.#auth(),
       limits: server.limits,
       batchSize: server.batchSize,
-      feedBytes: server.feedBytes,
       clockMs,
       schemaVersion: () => this.schema.version,
       onCommitted: (author) => this.#announce(author),
