@@ -157,7 +157,7 @@ export class SyncHub {
   async write(write: ServerWrite): Promise<AppendResult> {
     if (this.#isStopping) throw new StoreError('SERVER_STOPPING', 'The server is shutting down.')
     await this.open()
-    await this.#ingest.whenRoom()
+    if (this.#ingest.isFull) await this.#ingest.whenRoom([write])
     const [result] = await this.#ingest.submit([write])
     if (result === undefined) throw new Error('The store returned no result for a write')
     return result

@@ -8,7 +8,7 @@ import { noMetrics, type SyncMetrics } from './sync-metrics.ts'
 export interface IngestOptions {
   /** Operations of one transaction at most, unless a single batch holds more. */
   readonly maxGroupOperations: number
-  /** Bytes of operations that may wait; above it sockets are paused. */
+  /** Bytes of operations that may wait, and one batch more; above it sockets are paused. */
   readonly maxQueuedBytes: number
   readonly onCommitted: (entries: readonly LogEntry[]) => void
   readonly metrics?: SyncMetrics
@@ -30,6 +30,11 @@ interface QueuedBatch {
   readonly reject: (error: unknown) => void
 }
 
+interface RoomWaiter {
+  readonly bytes: number
+  readonly proceed: () => void
+}
+
 /**
  * Group commit: what many sessions hand in while a transaction runs goes into the next one, with
  * one fsync for all. Batches are stored in the order in which they were submitted.
@@ -46,7 +51,10 @@ export class Ingest {
   #isCommitting = false
   #isScheduled = false
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
-  #roomWaiters: (() => void)[] = []
+  #roomWaiters: RoomWaiter[] = []
+  /** What those were let in for who are about to submit it. */
+  #promisedBytes = 0
+  #hasPromised = false
   readonly #failedSources = new WeakSet<object>()
   #lastFailure: CommitFailure | null = null
 
@@ -58,9 +66,13 @@ export class Ingest {
     this.#metrics = options.metrics ?? noMetrics
   }
 
-  /** True while more waits than is good for memory: stop reading from sockets. */
+  /** True while more waits than is good for memory: wait for room, and stop reading from sockets. */
   get isFull(): boolean {
-    return this.#queuedBytes >= this.#options.maxQueuedBytes
+    return this.#roomWaiters.length > 0 || !this.#hasRoom
+  }
+
+  get #hasRoom(): boolean {
+    return this.#queuedBytes + this.#promisedBytes < this.#options.maxQueuedBytes
   }
 
   /** The last commit that the database did not take; null once it has taken one since. */
@@ -72,10 +84,16 @@ export class Ingest {
     return this.#queuedBytes
   }
 
-  /** Resolves when the queue has room again. */
-  whenRoom(): Promise<void> {
-    if (!this.isFull) return Promise.resolve()
-    return new Promise((resolve) => this.#roomWaiters.push(resolve))
+  /**
+   * Resolves when it is this batch's turn and the queue has room. Submit it at once, before anything else is
+   * waited for: its room is kept until the event loop turns, and whoever has nothing to submit any more need
+   * not say so.
+   */
+  whenRoom(requests: readonly IngestRequest[]): Promise<void> {
+    return new Promise((proceed) => {
+      this.#roomWaiters.push({ bytes: bytesOf(requests), proceed })
+      this.#letIn()
+    })
   }
 
   /**
@@ -92,7 +110,7 @@ export class Ingest {
         reject(earlierBatchFailed())
         return
       }
-      const bytes = requests.reduce((sum, request) => sum + sizeOf(request), 0)
+      const bytes = bytesOf(requests)
       this.#queue.push({ requests, bytes, source, resolve, reject })
       this.#queuedOperations += requests.length
       this.#queuedBytes += bytes
@@ -100,9 +118,9 @@ export class Ingest {
     })
   }
 
-  /** Resolves when nothing waits and nothing is being written. */
+  /** Resolves when nothing waits, for room neither, and nothing is being written. */
   drain(): Promise<void> {
-    if (this.#queue.length === 0 && !this.#isCommitting) return Promise.resolve()
+    if (this.#isIdle) return Promise.resolve()
     if (this.#idle === null) {
       let resolve = (): void => {}
       const promise = new Promise<void>((settle) => {
@@ -140,10 +158,18 @@ export class Ingest {
       this.#release(group)
     } while (this.#queue.length > 0 && this.#isGroupFull)
     this.#isCommitting = false
-    if (this.#queue.length > 0) {
-      this.#schedule()
-      return
-    }
+    if (this.#queue.length > 0) this.#schedule()
+    else this.#settleIdle()
+  }
+
+  get #isIdle(): boolean {
+    return (
+      this.#queue.length === 0 && !this.#isCommitting && !this.#hasPromised && this.#roomWaiters.length === 0
+    )
+  }
+
+  #settleIdle(): void {
+    if (!this.#isIdle) return
     this.#idle?.resolve()
     this.#idle = null
   }
@@ -232,10 +258,31 @@ export class Ingest {
 
   #release(group: readonly QueuedBatch[]): void {
     for (const batch of group) this.#queuedBytes -= batch.bytes
-    if (this.isFull) return
-    const waiters = this.#roomWaiters
-    this.#roomWaiters = []
-    for (const proceed of waiters) proceed()
+    this.#letIn()
+  }
+
+  /**
+   * Lets in those who wait for room, in order, as many as it suffices for: all at once they would hand in
+   * several times what may wait. What they submit by the turn of the event loop is counted by then.
+   */
+  #letIn(): void {
+    let count = 0
+    for (const { bytes, proceed } of this.#roomWaiters) {
+      if (!this.#hasRoom) break
+      this.#promisedBytes += bytes
+      proceed()
+      count++
+    }
+    if (count === 0) return
+    this.#roomWaiters.splice(0, count)
+    if (this.#hasPromised) return
+    this.#hasPromised = true
+    this.#runtime.defer(() => {
+      this.#hasPromised = false
+      this.#promisedBytes = 0
+      this.#letIn()
+      this.#settleIdle()
+    })
   }
 }
 
@@ -270,6 +317,10 @@ function isOfOneBatch(error: unknown): boolean {
 
 function earlierBatchFailed(): StoreError {
   return new StoreError('STORE_UNAVAILABLE', 'An earlier batch of the same session was not stored.')
+}
+
+function bytesOf(requests: readonly IngestRequest[]): number {
+  return requests.reduce((sum, request) => sum + sizeOf(request), 0)
 }
 
 /** A write of the server is given its text only when it is stored; its values are what it weighs. */

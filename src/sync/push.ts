@@ -18,6 +18,9 @@ const MAX_DELAY_MS = 20_000
 /** Bytes of one session that may be on their way to the store before its next batch is read. */
 const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
 
+/** What is kept of an operation and of a batch beside their texts, until they are answered. */
+const OBJECT_BYTES = 512
+
 /**
  * After how long what was refused over a gap is tried again. A slow uplink may bring a large request long
  * after a small one that followed it. Clients wait 30 s for an answer.
@@ -54,6 +57,8 @@ interface ArrivedBatch {
 interface GuardedBatch extends ArrivedBatch {
   /** One per operation. */
   readonly guarded: readonly Guarded[]
+  /** Of those that are to be stored. */
+  readonly requests: readonly AppendRequest[]
   /** Something before it was missing when they were made. */
   readonly isOverGap: boolean
 }
@@ -88,6 +93,8 @@ export class Push {
   /** Batches that were refused over a gap, until they are tried again. */
   readonly #retries = new Set<Timer>()
   #retriedBytes = 0
+  /** Ends what is waited for, once nobody is there any more to answer. */
+  #waits: (() => void)[] = []
 
   constructor(session: Session, context: SyncHubContext) {
     this.#session = session
@@ -106,8 +113,7 @@ export class Push {
       return
     }
     if (!(await this.#waitForRate(batch.operations.length))) return
-    if (this.#context.ingest.isFull) await this.#context.ingest.whenRoom()
-    if (this.#inFlightBytes > MAX_IN_FLIGHT_BYTES) await this.#answered
+    if (this.#inFlightBytes > MAX_IN_FLIGHT_BYTES) await this.#whileOpen(this.#answered)
     if (this.#isStopped) return
 
     this.#context.stats.operationsReceived += batch.operations.length
@@ -122,8 +128,24 @@ export class Push {
       const item = this.#guard(received, identity)
       guarded.push(item instanceof Promise ? await item : item)
     }
+    const requests: AppendRequest[] = []
+    for (const item of guarded) if (item.verdict === 'store') requests.push(item.request)
+    const { ingest } = this.#context
+    // Last, so that all of it is handed in at once: who was let in first is not to wait for the application.
+    if (requests.length > 0 && ingest.isFull) await this.#whileOpen(ingest.whenRoom(requests))
     if (this.#isStopped) return
-    this.#store({ ...arrived, guarded, isOverGap }, identity)
+    this.#store({ ...arrived, guarded, requests, isOverGap }, identity)
+  }
+
+  /** Waits until the session ends at most: who waits holds a batch in memory. */
+  async #whileOpen(condition: Promise<void>): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#waits.push(resolve)
+      void condition.then(() => {
+        this.#waits = this.#waits.filter((wait) => wait !== resolve)
+        resolve()
+      })
+    })
   }
 
   /** Resolves when everything received so far is answered. */
@@ -144,6 +166,7 @@ export class Push {
     this.endDelay()
     for (const timer of this.#retries) timer.cancel()
     this.#retries.clear()
+    for (const end of this.#waits.splice(0)) end()
   }
 
   /**
@@ -278,12 +301,10 @@ export class Push {
   // ── answers ────────────────────────────────────────────────────────────────────────────────
 
   #store(guardedBatch: GuardedBatch, identity: SessionIdentity): void {
-    const { batch, guarded, receivedAt } = guardedBatch
+    const { batch, guarded, requests, receivedAt } = guardedBatch
     const span = startSpan('kora.ingest', { 'kora.operations': guarded.length })
     const { runtime, metrics } = this.#context
-    const requests: AppendRequest[] = []
-    for (const item of guarded) if (item.verdict === 'store') requests.push(item.request)
-    const bytes = requests.reduce((sum, request) => sum + request.wireJson.length, 0)
+    const bytes = bytesOf(batch) // what is refused, too: it stays as long as the rest
     const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests, this)
     this.#inFlightBytes += bytes
     const before = this.#answered
@@ -313,7 +334,7 @@ export class Push {
     [waitMs, ...retriesMs]: readonly number[],
     identity: SessionIdentity,
   ): void {
-    const bytes = batch.operations.reduce((sum, item) => sum + (item.ok ? item.wireJson.length : 0), 0)
+    const bytes = bytesOf(batch)
     if (waitMs === undefined || this.#isStopped || this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) return
     this.#retriedBytes += bytes
     const timer = this.#context.runtime.setTimer(waitMs, () => {
@@ -386,6 +407,19 @@ export class Push {
       ...refusal,
     })
   }
+}
+
+/** What a batch takes in memory. Of an operation that could not be read, what is kept of it is small. */
+function bytesOf({ operations }: ReceivedBatchMessage): number {
+  let bytes = OBJECT_BYTES
+  for (const received of operations) bytes += OBJECT_BYTES + textLengthOf(received)
+  return bytes
+}
+
+function textLengthOf(received: ReceivedOperation): number {
+  if (received.ok) return received.wireJson.length
+  const { operationId, collection, recordId, nodeId, refusal } = received
+  return operationId.length + collection.length + recordId.length + nodeId.length + refusal.message.length
 }
 
 /** True where all of the client's own in the batch is newer than what it owed at the handshake. */

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { AppendRequest, AppendResult, LogEntry, ServerStore } from '../../src/store/store.ts'
@@ -224,7 +224,7 @@ test('tells when its queue is full, and when there is room again', async () => {
   const stored = ingest.submit(batchOf(10))
   expect(ingest.isFull).toBe(true)
   let hasRoom = false
-  void ingest.whenRoom().then(() => {
+  void ingest.whenRoom(batchOf(1)).then(() => {
     hasRoom = true
   })
   await settle()
@@ -268,4 +268,91 @@ test('takes as many entries as one operation may bring', async () => {
   const results = await ingest.submit(batchOf(1))
   expect(results).toHaveLength(1)
   expect(published).toBe(200_000)
+})
+
+describe('room', () => {
+  /** A queue of ten bytes that is full, and sessions that wait to hand in a batch each. */
+  function openFull() {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store, { maxQueuedBytes: 10 })
+    void ingest.submit(batchOf(5, 'x'))
+    const handedIn: string[] = []
+    const queue = async (label: string, isOpen = true): Promise<void> => {
+      const batch = batchOf(3, label)
+      await ingest.whenRoom(batch)
+      if (!isOpen) return
+      handedIn.push(label)
+      void ingest.submit(batch)
+    }
+    const commit = async (): Promise<void> => {
+      transactions.at(-1)?.commit()
+      await settle()
+    }
+    return { ingest, handedIn, queue, commit, transactions }
+  }
+
+  test('those who wait for it are let in one after the other, in order, as many as it suffices for', async () => {
+    const { ingest, handedIn, queue, commit } = openFull()
+    for (const label of ['a', 'b', 'c', 'd', 'e']) void queue(label)
+    await settle()
+    expect(handedIn).toEqual([])
+
+    const queued: number[] = []
+    for (let round = 0; round < 3; round++) {
+      await commit()
+      queued.push(ingest.queuedBytes)
+    }
+
+    expect(handedIn).toEqual(['a', 'b', 'c', 'd', 'e'])
+    expect(queued).toEqual([12, 12, 6]) // of batches of six bytes each: below ten, and one more
+    await commit()
+    expect(ingest.queuedBytes).toBe(0)
+    expect(ingest.isFull).toBe(false)
+  })
+
+  test('who comes later does not go before them', async () => {
+    const { ingest, handedIn, queue, commit } = openFull()
+    for (const label of ['a', 'b', 'c']) void queue(label)
+    await settle()
+
+    await commit()
+    expect(handedIn).toEqual(['a', 'b'])
+    void queue('d')
+    await settle()
+    expect(ingest.isFull).toBe(true)
+    await commit()
+
+    expect(handedIn).toEqual(['a', 'b', 'c', 'd'])
+  })
+
+  test('who has ended meanwhile, and hands in nothing, keeps nobody waiting', async () => {
+    const { handedIn, queue, commit } = openFull()
+    for (let n = 0; n < 10; n++) void queue('ended', false)
+    for (const label of ['a', 'b']) void queue(label)
+    await settle()
+
+    await commit()
+
+    expect(handedIn).toEqual(['a', 'b'])
+  })
+
+  test('what waits for it is waited for by who drains', async () => {
+    const { ingest, queue, commit } = openFull()
+    for (const label of ['a', 'b', 'c']) void queue(label)
+    void queue('ended', false)
+    let isDrained = false
+    void ingest.drain().then(() => {
+      isDrained = true
+    })
+    await settle()
+
+    for (let round = 0; round < 3; round++) {
+      expect(isDrained).toBe(false)
+      await commit()
+    }
+
+    expect(isDrained).toBe(true)
+    expect(ingest.queuedBytes).toBe(0)
+    await ingest.drain()
+  })
 })

@@ -1,7 +1,10 @@
 import { expect, test } from 'vitest'
-import type { Operation } from '../../src/core/operation.ts'
+import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { encodeFrame } from '../../src/protocol/codec.ts'
 import type { OperationBatchMessage } from '../../src/protocol/messages.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import type { AppendResult } from '../../src/store/store.ts'
+import { collectGarbage } from '../support/collect-garbage.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
@@ -294,6 +297,98 @@ test('an operation of a schema version above those that are let in is refused by
   })
   expect(phone.sentOfType('acknowledgment')).toHaveLength(1)
   expect(await store.getOperationCount()).toBe(2)
+})
+
+/** A store whose commits wait until the test lets them go on. */
+class HeldStore extends MemoryServerStore {
+  release = (): void => {}
+  readonly #released = new Promise<void>((resolve) => {
+    this.release = resolve
+  })
+
+  override async append(requests: Parameters<MemoryServerStore['append']>[0]): Promise<AppendResult[]> {
+    await this.#released
+    return [...(await super.append(requests))]
+  }
+}
+
+/** A client whose first batch waits to be stored, and then sends so many that come to nothing. */
+async function sendBehindCommit(count: number, operationsOf: (author: OperationAuthor) => unknown[]) {
+  const store = new HeldStore({ nodeId: 'server' })
+  const { connect, server } = openRelayServer({
+    store,
+    supportedSchemaVersions: { min: 1, max: 1 },
+    maxOpsPerMinute: 0,
+  })
+  const author = new OperationAuthor('phone')
+  const phone = await connect('phone')
+  const send = (operations: unknown[]): void =>
+    phone.receive({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
+  send([author.insert(recordIdOf('first'), {})])
+  for (let n = 0; n < count; n++) send(operationsOf(author))
+  await settle()
+  const { operationsReceived } = await server.getStatus()
+  const release = async (): Promise<void> => {
+    store.release()
+    await settle()
+  }
+  return { phone, received: operationsReceived - 1, release }
+}
+
+test('what is refused is kept until it is answered, and counts for what one session may have on its way', async () => {
+  const large = { text: 'x'.repeat(250_000) }
+  const refused = (author: OperationAuthor): unknown[] => [
+    author.insert(recordIdOf('refused'), large, { schemaVersion: 2 }),
+  ]
+  const { phone, received, release } = await sendBehindCommit(60, refused)
+
+  expect(received).toBe(17) // 4 MiB, and one more
+  expect(phone.sentOfType('acknowledgment')).toEqual([])
+  await release()
+
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(61)
+  expect(phone.sentOfType('operation-rejected')).toHaveLength(60)
+})
+
+test('so does what of an operation is kept that could not even be read', async () => {
+  const unreadable = (): unknown[] => Array.from({ length: 1000 }, () => 1)
+  const { phone, received, release } = await sendBehindCommit(30, unreadable)
+
+  expect(received).toBeLessThanOrEqual(9000)
+  await release()
+
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(31)
+})
+
+test('a session that ends while its batch waits for room lets go of it, and keeps nobody waiting', async () => {
+  const store = new HeldStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store, limits: { maxQueuedBytes: 1 } })
+  const connectAndSend = async (nodeId: string, data: FieldValues = {}) => {
+    const client = await connect(nodeId)
+    const author = new OperationAuthor(nodeId)
+    const operations = Array.from({ length: 10 }, (_, n) => author.insert(recordIdOf(`${nodeId} ${n}`), data))
+    client.receive({ ...liveBatch(author), operations })
+    await settle()
+    return client
+  }
+  const first = await connectAndSend('first')
+  collectGarbage()
+  const before = process.memoryUsage().heapUsed
+
+  for (let n = 0; n < 10; n++) {
+    const ended = await connectAndSend(`ended ${n}`, { text: String(n).repeat(200_000) })
+    ended.disconnect()
+  }
+  const last = await connectAndSend('last')
+  collectGarbage()
+
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(10_000_000) // half of what was sent
+  expect(first.sentOfType('acknowledgment')).toEqual([])
+  store.release()
+  await settle()
+  expect(first.sentOfType('acknowledgment')).toHaveLength(1)
+  expect(last.sentOfType('acknowledgment')).toHaveLength(1)
+  expect([...(await store.getVersionVector()).keys()].sort()).toEqual(['first', 'last'])
 })
 
 /** What a client sends once its delta is under way. */
