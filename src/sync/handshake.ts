@@ -17,7 +17,7 @@ import {
   UNRESTRICTED,
   viewId,
 } from './scope-era.ts'
-import type { SessionIdentity } from './session.ts'
+import type { OwedOperations, SessionIdentity } from './session.ts'
 
 type Response = Omit<HandshakeResponseMessage, 'messageId'>
 
@@ -109,7 +109,7 @@ export async function acceptHandshake(
       auth,
       access,
       isModern: watermark !== undefined,
-      owedSequence: owedSequence(message, told),
+      owed: owedOperations(message, told),
     },
     watermark,
     vector,
@@ -121,9 +121,13 @@ export async function acceptHandshake(
   }
 }
 
-function owedSequence({ nodeId, versionVector }: HandshakeMessage, told: Response['versionVector']): number {
-  const has = versionVector[nodeId] ?? 0
-  return has > (Object.hasOwn(told, nodeId) ? (told[nodeId] ?? 0) : 0) ? has : 0
+function owedOperations(
+  { nodeId, versionVector }: HandshakeMessage,
+  told: Response['versionVector'],
+): OwedOperations | null {
+  const through = versionVector[nodeId] ?? 0
+  const above = Object.hasOwn(told, nodeId) ? (told[nodeId] ?? 0) : 0
+  return through > above ? { above, through } : null
 }
 
 /** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */

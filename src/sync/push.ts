@@ -176,14 +176,14 @@ export class Push {
    *
    * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into
    * every batch of a delta and into no other, and which only JSON carries. Elsewhere it shows where the
-   * client said at the handshake that it has something to send, and begins with what came later.
+   * client said at the handshake that it has something to send, and begins with something else.
    */
   #lookForGap(batch: ReceivedBatchMessage, identity: SessionIdentity): void {
     const { batchIndex, isFinal, totalBatches } = batch
     if (this.#isMissing(batch)) return // it was only late
     const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
     const isSkip = batchIndex > this.#nextBatchIndex
-    const isOwedMissing = !this.#hasDelta && isNewerThanOwed(batch, identity)
+    const isOwedMissing = !this.#hasDelta && hasNothingOwed(batch, identity)
     const showsDelta = identity.isModern && this.#session.format === 'json'
     const isDeltaMissing = showsDelta ? !this.#hasDelta && totalBatches === undefined : isOwedMissing
     if ((isRestart || isSkip || isDeltaMissing) && !this.#hasGap) {
@@ -422,14 +422,19 @@ function textLengthOf(received: ReceivedOperation): number {
   return operationId.length + collection.length + recordId.length + nodeId.length + refusal.message.length
 }
 
-/** True where all of the client's own in the batch is newer than what it owed at the handshake. */
-function isNewerThanOwed({ operations }: ReceivedBatchMessage, identity: SessionIdentity): boolean {
-  const { nodeId, owedSequence } = identity
-  if (owedSequence === 0) return false
+/**
+ * True where the batch brings something of the client's own and nothing of what it owes: what it has written
+ * since, or what it sends again although it is stored.
+ */
+function hasNothingOwed({ operations }: ReceivedBatchMessage, { nodeId, owed }: SessionIdentity): boolean {
+  if (owed === null) return false
   const own = operations
     .map((received) => (received.ok ? received.operation : received))
     .filter((item) => item.nodeId === nodeId)
-  return own.length > 0 && own.every(({ sequenceNumber }) => sequenceNumber > owedSequence)
+  return (
+    own.length > 0 &&
+    own.every(({ sequenceNumber }) => sequenceNumber <= owed.above || sequenceNumber > owed.through)
+  )
 }
 
 /** True where a verdict was reached on what is stored, and might be another one once more is. */

@@ -44,8 +44,14 @@ export interface SessionIdentity {
   readonly access: ClientAccess
   /** Knows delivery sequences, refusals per operation, and the messages that came with them. */
   readonly isModern: boolean
-  /** The highest number of its own that the client has and this server lacks, as it said at the handshake; 0: none. */
-  readonly owedSequence: number
+  /** What of its own the client has and this server lacks, as both said at the handshake. */
+  readonly owed: OwedOperations | null
+}
+
+/** Operations of one node, by sequence number. */
+export interface OwedOperations {
+  readonly above: number
+  readonly through: number
 }
 
 /** One connected client. */

@@ -94,6 +94,33 @@ test('where a delta does not show, one that was owed and did not come is missed 
   expect((await store.getVersionVector()).get('phone')).toBe(2)
 })
 
+test('what is sent again although it is stored is no delta, either', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [first, ...lost] = ['a', 'b', 'c'].map((name) => author.insert(recordIdOf(name), {}))
+  if (first !== undefined) await store.applyRemoteOperation(first)
+  const phone = await connect('phone', {
+    isPolling: true,
+    isLegacy: true,
+    handshake: { versionVector: { phone: 3 } },
+  })
+
+  phone.receive({ ...liveBatch(author), operations: [first] }) // the delta before it was lost
+  phone.receive(liveBatch(author))
+  await settle()
+  expect(await store.getOperationCount()).toBe(2)
+  expect((await store.getVersionVector()).get('phone')).toBe(1)
+
+  const again = await connect('phone', {
+    isPolling: true,
+    isLegacy: true,
+    handshake: { versionVector: { phone: 4 } },
+  })
+  for (const { totalBatches: _none, ...batch } of deltaOf(lost)) again.receive(batch)
+  await settle()
+  expect((await store.getVersionVector()).get('phone')).toBe(3)
+})
+
 test('a client with the binary form that owes its delta is missed it, too; one that sends it is not', async () => {
   const { connect, store } = openRelayServer()
   const author = new OperationAuthor('phone')

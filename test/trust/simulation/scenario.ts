@@ -101,7 +101,7 @@ function serverPlan(shape: Shape, random: Random): ServerPlan {
     batchSize: random.pick([1, 2, 5, 20, 100]),
     limits: {
       ...DEFAULT_SYNC_LIMITS,
-      maxFeedBytes: random.pick([500, 3_000, 20_000, 16 * 1024 * 1024]),
+      ...memoryLimits(random.pick([500, 3_000, 20_000, 16 * 1024 * 1024])),
       maxBufferedBytes: random.pick([600, 5_000, 4 * 1024 * 1024]),
       maxOpsPerMinute: random.chance(0.15) ? 60 : 6000,
     },
@@ -110,6 +110,11 @@ function serverPlan(shape: Shape, random: Random): ServerPlan {
     tokenMs: random.pick([4_000, 20_000, 3_600_000]),
     sharesNotes: random.chance(0.5),
   }
+}
+
+/** Where little is kept for readers, little may wait to be stored. */
+function memoryLimits(bytes: number): Pick<SyncLimits, 'maxFeedBytes' | 'maxQueuedBytes'> {
+  return { maxFeedBytes: bytes, maxQueuedBytes: bytes }
 }
 
 function devicePlan(index: number, server: ServerPlan, random: Random): DevicePlan {
