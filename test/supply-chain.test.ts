@@ -53,6 +53,7 @@ interface Job {
 }
 
 const FOLDER = '.github/workflows'
+const GATE = 'sudo -E env "PATH=$PATH" KORA_GATE=1 .ci/run'
 const WORKFLOWS: readonly [file: string, workflow: Workflow][] = readdirSync(`${ROOT}/${FOLDER}`).map(
   (file) => [file, parse(read(`${FOLDER}/${file}`))],
 )
@@ -76,6 +77,12 @@ describe.each(WORKFLOWS)('the workflow %s', (file, { permissions, jobs }) => {
     for (const command of commands) expect(command).not.toMatch(/\$\{\{\s*github\.event/)
   })
 
+  test('runs the gate as root, with every test that needs a tool', () => {
+    const commands = Object.values(jobs).flatMap(({ steps }) => steps.flatMap((step) => step.run ?? []))
+
+    for (const command of commands) if (command.includes('.ci/run')) expect(command).toBe(GATE)
+  })
+
   test('asks only for scripts that there are', () => {
     const scripts = [...read(`${FOLDER}/${file}`).matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name)
 
@@ -87,7 +94,7 @@ test('a release is gated, audited, and published with provenance and bills of ma
   const { jobs } = parse(read(`${FOLDER}/release.yml`)) as Workflow
   const commandsOf = (job: string): string[] => jobs[job]?.steps.flatMap(({ run }) => run ?? []) ?? []
 
-  expect(commandsOf('check')).toEqual(expect.arrayContaining(['npm audit --omit=dev', '.ci/run']))
+  expect(commandsOf('check')).toEqual(expect.arrayContaining(['npm audit --omit=dev', GATE]))
   expect(commandsOf('package').join('\n')).toMatch(/sbom\.sh[\s\S]*npm publish --provenance/)
   expect(commandsOf('image').join('\n')).toMatch(
     /buildx build .*--provenance=mode=max --sbom=true[\s\S]*--push/,
