@@ -231,6 +231,11 @@ export class ServerHost {
 
   // ── listeners ──────────────────────────────────────────────────────────────────────────────
 
+  /** Who opens a connection and says nothing has no more time for it than who has been upgraded. */
+  get #handshakeTimeoutMs(): number {
+    return this.#options.sync.limits?.handshakeTimeoutMs ?? DEFAULT_SYNC_LIMITS.handshakeTimeoutMs
+  }
+
   #createPublic(): WebServer {
     const { host, port, tls, runtime, embedderPolicy } = this.#options
     return new WebServer({
@@ -238,6 +243,7 @@ export class ServerHost {
       port,
       runtime,
       logger: this.#logger,
+      headersTimeoutMs: this.#handshakeTimeoutMs,
       ...(tls && { tls }),
       headers: {
         'x-content-type-options': 'nosniff',
@@ -257,6 +263,7 @@ export class ServerHost {
       ...listener,
       runtime,
       logger: this.#logger,
+      headersTimeoutMs: this.#handshakeTimeoutMs,
       // A certificate is for the public name; on loopback nothing is to be protected on the way.
       ...(tls && !isLoopback(listener.host) && { tls }),
       headers: { 'x-content-type-options': 'nosniff' },

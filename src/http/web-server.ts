@@ -16,6 +16,8 @@ export interface WebServerOptions {
   readonly tls?: TlsOptions
   readonly logger: Logger
   readonly runtime: Runtime
+  /** ms from the opening of a connection, or the first byte of another request on it, to the last of the headers. */
+  readonly headersTimeoutMs: number
   /** Sent with every response. */
   readonly headers?: { readonly [name: string]: string }
   /** Adds the routes. */
@@ -27,9 +29,10 @@ export interface WebServerOptions {
 const MAX_HEADERS_COUNT = 100
 /** Bytes of a request's line and headers together. */
 const MAX_HEADER_BYTES = 16 * 1024
-/** From the first byte of a request to the last of its headers, and of its body. */
-const HEADERS_TIMEOUT_MS = 20_000
+/** From the first byte of a request to the last of its body. */
 const REQUEST_TIMEOUT_MS = 300_000
+/** How often Node looks for those whose time is up. Its own half a minute would be added to that time. */
+const CHECK_INTERVAL_MS = 1000
 /** Longer than the minute after which load balancers reuse no connection, so that none of theirs is cut. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 const MAX_BODY_BYTES = 1024 * 1024
@@ -123,13 +126,19 @@ export class WebServer {
   }
 
   #createServer(tls: TlsFiles | null): Server {
+    const headersTimeout = Math.min(this.#options.headersTimeoutMs, REQUEST_TIMEOUT_MS)
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_TIMEOUT_MS,
+      headersTimeout,
       requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_INTERVAL_MS,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     }
-    const server = tls === null ? createServer(limits) : createTlsServer({ ...limits, ...tls.current })
+    // A TLS handshake comes before, with a time of its own.
+    const server =
+      tls === null
+        ? createServer(limits)
+        : createTlsServer({ ...limits, handshakeTimeout: headersTimeout, ...tls.current })
     server.maxHeadersCount = MAX_HEADERS_COUNT
     return server
   }
