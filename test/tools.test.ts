@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { findChromium } from './browser/chromium.ts'
 import { hasDiskShim } from './support/disk/disk-shim.ts'
 import { canMount } from './support/disk/small-disk.ts'
+import { findChromium } from './support/find-chromium.ts'
 import { canIsolate } from './support/isolated-host.ts'
 
 const ROOT = fileURLToPath(new URL('.', import.meta.url))

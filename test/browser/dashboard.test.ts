@@ -12,9 +12,10 @@ import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { type Device, openDevice } from '../support/device.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
+import { findChromium } from '../support/find-chromium.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
 import { sized } from '../support/trust.ts'
-import { findChromium, openBrowser, openPage } from './chromium.ts'
+import { openBrowser, openPage } from './chromium.ts'
 
 const hasChromium = findChromium() !== null
 if (!hasChromium)
