@@ -96,11 +96,22 @@ export class PostOrder {
 }
 
 const MESSAGE_ID = /"messageId"\s*:\s*"(msg-\d{1,16}-\d{1,15})"/
+const NUMBERED_ID = /^msg-\d{1,16}-\d{1,15}$/
 const HEAD_BYTES = 512 // clients write type and messageId first
 
 /** null: the message is not numbered */
 function messageIdOf({ bytes, isBinary }: Frame): string | null {
-  if (isBinary) return null
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, HEAD_BYTES))
-  return MESSAGE_ID.exec(head.toString('latin1'))?.[1] ?? null
+  return isBinary ? protobufMessageId(head) : (MESSAGE_ID.exec(head.toString('latin1'))?.[1] ?? null)
+}
+
+const TYPE_TAG = 0x0a
+const MESSAGE_ID_TAG = 0x12
+
+/** Of the first two fields: a tag, a length of one byte, and the text each. */
+function protobufMessageId(head: Buffer): string | null {
+  const at = 2 + (head[1] ?? 0)
+  if (head[0] !== TYPE_TAG || head[at] !== MESSAGE_ID_TAG) return null
+  const id = head.toString('latin1', at + 2, at + 2 + (head[at + 1] ?? 0))
+  return NUMBERED_ID.test(id) ? id : null
 }

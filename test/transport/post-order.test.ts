@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { PostOrder } from '../../src/transport/post-order.ts'
+import { decodeEnvelope, encodeEnvelope } from '../support/device/protobuf.ts'
 import { simulatedRuntime } from '../support/simulated-runtime.ts'
 
 function openOrder() {
@@ -50,6 +51,25 @@ test('takes a message once that is sent again, whether it was delivered or waits
   await runtime.advance(300)
 
   expect(delivered).toEqual(['msg-1-1', 'msg-1-2', 'msg-1-3'])
+})
+
+test('reads the numbers of binary messages as well', async () => {
+  const runtime = simulatedRuntime()
+  const delivered: string[] = []
+  const order = new PostOrder(runtime, ({ bytes }) => delivered.push(String(decodeEnvelope(bytes).messageId)))
+  const post = (messageId: string, type: 'operation-batch' | 'acknowledgment' = 'operation-batch'): void => {
+    const rest =
+      type === 'acknowledgment'
+        ? { type, acknowledgedMessageId: 'msg-9-9', lastSequenceNumber: 0 }
+        : { type, operations: [], isFinal: true, batchIndex: 0 }
+    order.accept({ isBinary: true, bytes: encodeEnvelope({ messageId, ...rest }) })
+  }
+
+  post('msg-1-1', 'acknowledgment')
+  for (const number of [3, 3, 2, 2, 4]) post(`msg-1-${number}`)
+  post('0197-uuid')
+
+  expect(delivered).toEqual(['msg-1-1', 'msg-1-2', 'msg-1-3', 'msg-1-4', '0197-uuid'])
 })
 
 test('gives a missing number up when too much waits for it', () => {

@@ -73,9 +73,11 @@ function kindsAt(url: string): DeviceOptions[] {
     { ...shared, name: `${which} websocket` },
     { ...shared, name: `${which} protobuf`, ...protobuf },
     { ...shared, name: `${which} polling`, url: pollingUrl() },
+    { ...shared, name: `${which} polling protobuf`, url: pollingUrl(), ...protobuf },
     { ...shared, name: `${which} legacy`, isLegacy: true },
     { ...shared, name: `${which} legacy protobuf`, isLegacy: true, ...protobuf },
     { ...shared, name: `${which} legacy polling`, url: pollingUrl(), isLegacy: true },
+    { ...shared, name: `${which} legacy polling protobuf`, url: pollingUrl(), isLegacy: true, ...protobuf },
   ])
 }
 

@@ -45,7 +45,7 @@ export const connectPolling: ConnectSocket = (url, token, handlers) => {
     send(data) {
       fetch(url, {
         method: 'POST',
-        headers: { ...headers, 'content-type': 'application/json' },
+        headers: { ...headers, 'content-type': contentTypeOf(data) },
         body: typeof data === 'string' ? data : Buffer.from(data),
         signal: abort.signal,
       })
@@ -57,4 +57,8 @@ export const connectPolling: ConnectSocket = (url, token, handlers) => {
     close: (code = 1000, reason = 'Client disconnecting') => end(code, reason),
     terminate: () => end(1006, ''),
   }
+}
+
+function contentTypeOf(data: string | Uint8Array): string {
+  return typeof data === 'string' ? 'application/json' : 'application/x-protobuf'
 }
