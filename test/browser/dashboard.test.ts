@@ -11,8 +11,8 @@ import { ServerHost } from '../../src/http/server-host.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { type Device, openDevice } from '../support/device.ts'
-import { MemoryTransport } from '../support/memory-transport.ts'
 import { findChromium } from '../support/find-chromium.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
 import { sized } from '../support/trust.ts'
 import { openBrowser, openPage } from './chromium.ts'
@@ -54,6 +54,9 @@ const HOSTILE = [
   '\u202Egnp.exe\u0007\u001b[2J',
   '__proto__',
 ]
+
+/** What the texts above would become, and the pages have nowhere. */
+const MARKUP = 'main script, main img, main svg, main style, main base, main form'
 
 interface Served {
   readonly host: ServerHost
@@ -153,9 +156,39 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
     expect(await page.locator('table.records tbody tr').count()).toBe(0)
     for (const text of HOSTILE.slice(0, 7)) expect(listed).toContain(text)
     expect(listed).toContain('⟨U+202E⟩gnp.exe⟨U+0007⟩⟨U+001B⟩[2J')
-    expect(
-      await page.locator('main script, main img, main svg, main style, main base, main form').count(),
-    ).toBe(0)
+    expect(await page.locator(MARKUP).count()).toBe(0)
+    expect(complaints).toEqual([])
+  })
+
+  test('shows hostile names of nodes and users among the sessions as text', async () => {
+    const names = [...HOSTILE.slice(0, 7), '\u202Egnp.exe'] // others are refused as names
+    await using watched = await openDashboard(browser, served)
+    const { page, complaints } = watched
+    const devices = await Promise.all(
+      names.map((name) => openDevice({ url: served.host.syncUrl ?? '', token: name, nodeId: name })),
+    )
+
+    await page.goto(`${served.url}#/sessions`)
+    await page.waitForFunction(
+      (count) => document.querySelectorAll('tbody tr').length >= count,
+      devices.length,
+      { timeout: UNTIL_MS },
+    )
+    const listed = (await page.locator('tbody').textContent()) ?? ''
+    const nodes = await page
+      .locator('tbody .id')
+      .evaluateAll((ids) => ids.map((id) => id.getAttribute('title')))
+    await page.getByPlaceholder('User, node or address').fill(names[0] ?? '')
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1, null, {
+      timeout: UNTIL_MS,
+    })
+    await Promise.all(devices.map((device) => device.close()))
+
+    const shown = names.map((name) => name.replace('\u202E', '⟨U+202E⟩'))
+    for (const name of shown) expect(listed).toContain(name)
+    expect(nodes).toEqual(expect.arrayContaining(shown))
+    expect(listed).not.toContain('\u202E')
+    expect(await page.locator(MARKUP).count()).toBe(0)
     expect(complaints).toEqual([])
   })
 

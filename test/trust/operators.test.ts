@@ -1,5 +1,7 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
+import { get as httpsGet } from 'node:https'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
@@ -13,6 +15,7 @@ import { startDaemon } from '../support/daemon.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { OperationAuthor } from '../support/operation-author.ts'
+import { openTestDatabase } from '../support/postgres.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { exchange } from '../support/raw-http.ts'
 import { handshakeOf, SocketClient, seedOf } from '../support/socket-client.ts'
@@ -112,6 +115,103 @@ test(
   },
   timeoutMs(60_000),
 )
+
+test(
+  'nor do those of what it uses: the password of the database, the key of a bucket, the key of its certificate',
+  async () => {
+    const password = `${CANARY}-password /of@postgres`
+    await using database = await openTestDatabase()
+    const user = `canary_owner_${process.pid}`
+    const [{ name } = { name: '' }] = await database.query('select current_database() as name')
+    await database.query(`create role ${user} login password '${password}'`)
+    await database.query(`alter database "${String(name)}" owner to ${user}`)
+    await database.query(`alter schema public owner to ${user}`)
+    const connection = new URL(database.connectionString)
+    connection.username = user
+    connection.password = encodeURIComponent(password)
+    const s3 = { bucket: 'backups', endpoint: 'http://127.0.0.1:9', region: 'x', accessKeyId: 'key' }
+    const config = {
+      schema: './schema.mjs',
+      store: { driver: 'postgres', connectionString: connection.href },
+      backup: { s3: { ...s3, secretAccessKey: `${CANARY}-key-of-the-bucket` } },
+      tls: { certFile: './cert.pem', keyFile: './key.pem' },
+      admin: { adminToken: SECRETS.admin },
+      log: { level: 'trace', format: 'json' },
+    }
+    const { certificate, privateKey } = selfSigned()
+    const files = {
+      'schema.mjs': schemaFile(),
+      'kora.config.json': JSON.stringify(config),
+      'cert.pem': certificate,
+      'key.pem': privateKey,
+    }
+    try {
+      await using daemon = await startDaemon({ files })
+      const heard = await askAll(daemon.httpUrl)
+      // A database that is gone, and one that refuses the password, are what errors are about.
+      await database.query(`alter role ${user} password 'another'`)
+      await database.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = '${user}'`)
+      heard.push(...(await askAll(daemon.httpUrl)))
+      const check = await daemon.run(['check', '--print-config'])
+      await daemon.kill('SIGTERM')
+
+      const keyLines = privateKey.split('\n').filter((line) => line.length > 20)
+      const secrets = [
+        ...[password, encodeURIComponent(password), connection.password, SECRETS.admin],
+        config.backup.s3.secretAccessKey,
+        ...keyLines.filter((line) => !line.startsWith('-----')),
+      ]
+      const everything = [daemon.output, ...heard, check.stdout, check.stderr]
+      expect(daemon.output).toContain('password authentication failed')
+      expect(daemon.output).toContain('Bucket \\"backups\\"') // its first backup was due at the start
+      expect(check.stdout).toContain('user name or password is wrong')
+      expect(secrets.filter((secret) => everything.some((text) => text.includes(secret)))).toEqual([])
+      reportFigures('secrets, PostgreSQL', {
+        'log lines': daemon.log.length,
+        answers: heard.length,
+        secrets: secrets.length,
+        'secrets seen': 0,
+      })
+    } finally {
+      await database.query(`reassign owned by ${user} to postgres`)
+      await database.query(`drop owned by ${user}`)
+      await database.query(`alter database "${String(name)}" owner to postgres`)
+      await database.query(`drop role ${user}`)
+    }
+  },
+  timeoutMs(60_000),
+)
+
+/** What operators are told, over the certificate of the test. */
+function askAll(url: string): Promise<string[]> {
+  const pages = ['status', 'metrics', 'dashboard/overview', 'dashboard/sessions', 'dashboard/warnings', '']
+  return Promise.all(
+    ['/ready', ...pages.map((page) => `/__kora/${page}`)].map(
+      (path) =>
+        new Promise<string>((resolve, reject) => {
+          const headers = { authorization: `Bearer ${SECRETS.admin}` }
+          const request = httpsGet(`${url}${path}`, { rejectUnauthorized: false, headers }, (response) => {
+            response.setEncoding('utf8')
+            let text = JSON.stringify(response.headers)
+            response.on('data', (part: string) => {
+              text += part
+            })
+            response.on('end', () => resolve(text))
+          })
+          request.on('error', reject)
+        }),
+    ),
+  )
+}
+
+function selfSigned(): { readonly certificate: string; readonly privateKey: string } {
+  using directory = temporaryDirectory()
+  const [key, certificate] = [join(directory.path, 'key.pem'), join(directory.path, 'cert.pem')]
+  const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const out = ['-days', '1', '-subj', '/CN=kora', '-keyout', key, '-out', certificate]
+  execFileSync('openssl', [...args, ...out], { stdio: 'pipe' })
+  return { certificate: readFileSync(certificate, 'utf8'), privateKey: readFileSync(key, 'utf8') }
+}
 
 const PIECES = [
   '..',
