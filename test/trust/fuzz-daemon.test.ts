@@ -101,7 +101,7 @@ describe('the daemon', () => {
   function expectUnharmed(figures: ReturnType<typeof figuresOf>, { closes }: Observation): void {
     expect(figures.exits).toBe(0)
     expect(daemon.log.filter(({ level }) => level === 'error')).toEqual([])
-    expect(figures['RSS, MiB']).toBeLessThan(MAX_RSS_MIB)
+    expect(figures['peak RSS, MiB']).toBeLessThan(MAX_RSS_MIB)
     expect(figures['bystander p99, ms']).toBeLessThan(MAX_P99_MS)
     expect(closes).toBe(0)
   }

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
-import { expect, test, vi } from 'vitest'
+import { isDeepStrictEqual } from 'node:util'
+import { describe, expect, test, vi } from 'vitest'
 import { parseWhere } from '../../src/cli/query/where.ts'
 import { KoraServerError } from '../../src/core/errors.ts'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
@@ -7,11 +8,12 @@ import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
 import { parseSchema } from '../../src/core/schema/parse-schema.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
-import { describeEachStore } from '../support/each-store.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { describeEachStore, STORES } from '../support/each-store.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
-import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
+import { appendAll, OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
 import { openTestDatabase } from '../support/postgres.ts'
-import { seedOf, startSocketServer } from '../support/socket-client.ts'
+import { handshakeOf, type SocketServer, seedOf, startSocketServer } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const QUERIES = sized(3334, 10_000) // on each of three stores
@@ -72,56 +74,149 @@ const schema = defineSchema({
   },
 })
 
-async function attempt(action: () => unknown): Promise<'refused' | 'answered'> {
+const GRANTED = { todos: { title: 'kept' } }
+
+/** What comes of it: the answer as JSON, or the code of the refusal. Anything else is thrown. */
+async function verdictOf(action: () => unknown): Promise<string> {
   try {
-    await action()
-    return 'answered'
+    return JSON.stringify(await action()) ?? 'nothing'
   } catch (error) {
-    if (error instanceof KoraServerError) return 'refused'
+    if (error instanceof KoraServerError) return `refused: ${error.code}`
     throw error
   }
 }
 
-describeEachStore('names and values of a query', (openStore) => {
+const isRefused = (verdict: string): boolean => verdict.startsWith('refused: ')
+
+/** The same in each of the three stores. */
+async function openEachStore() {
+  const opened = await Promise.all(
+    STORES.map(async ([driver, open]) => ({ driver, store: await open({ schema }) })),
+  )
+  const author = new OperationAuthor('a')
+  const operations = ['kept', 'hidden'].map((title) => author.insert(recordIdOf(title), { title }))
+  for (const { store } of opened) await appendAll(store, operations)
+  return {
+    opened,
+    async [Symbol.asyncDispose]() {
+      for (const { store } of opened) await store[Symbol.asyncDispose]()
+    },
+  }
+}
+
+describe('names and values of a query', () => {
   test(
-    'are refused by name, or are values',
+    'are refused by name, or are values, the same on every store',
     async () => {
       const seed = seedOf('queries')
       const mutator = new Mutator(seed)
-      await using store = await openStore({ schema })
-      await store.applyRemoteOperation(new OperationAuthor('a').insert(recordIdOf('r'), { title: 'kept' }))
+      await using stores = await openEachStore()
       const fields = [...Object.keys(schema.collections.todos?.fields ?? {}), 'id', '_created_at']
       const counts = { refused: 0, answered: 0 }
       for (let count = 0; count < QUERIES; count++) {
         const name = mutator.random() < 0.5 ? mutator.pick(HOSTILE) : mutator.pick(fields)
-        const value = mutator.pick<unknown>([...HOSTILE, null, 1, -0, 2 ** 60, true, [], {}, Number.NaN])
-        const isKnown = fields.includes(name)
-        const where = JSON.parse(`{${JSON.stringify(name)}:0}`) as Record<string, unknown>
-        for (const key of Object.keys(where)) Object.defineProperty(where, key, { value, enumerable: true })
-        const outcome = await attempt(() =>
-          mutator.pick([
-            () => store.queryCollection('todos', { where }),
-            () => store.countCollection('todos', where),
-            () => store.queryCollection('todos', { orderBy: name }),
-            () => store.queryCollection(name),
-            () => store.findRecord('todos', typeof value === 'string' ? value : 'x'),
-          ])(),
+        const value = mutator.pick<unknown>([
+          ...HOSTILE,
+          'kept',
+          null,
+          1,
+          -0,
+          2 ** 60,
+          true,
+          [],
+          {},
+          Number.NaN,
+        ])
+        const where: { [name: string]: unknown } = {}
+        Object.defineProperty(where, name, { value, enumerable: true })
+        const query = mutator.pick<(store: ServerStore) => unknown>([
+          (store) => store.queryCollection('todos', { where }),
+          (store) => store.countCollection('todos', where),
+          (store) => store.queryCollection('todos', { orderBy: name }),
+          (store) => store.queryCollection(name),
+          (store) => store.findRecord('todos', typeof value === 'string' ? value : 'x'),
+        ])
+        const verdicts = await Promise.all(stores.opened.map(({ store }) => verdictOf(() => query(store))))
+        const [verdict = ''] = verdicts
+        expect(new Set(verdicts).size, `${String(query)} of ${name} and ${String(value)}: ${verdicts}`).toBe(
+          1,
         )
-        counts[outcome]++
-        const flag = `${name}=${String(value)}`
+        counts[isRefused(verdict) ? 'refused' : 'answered']++
         const todos = schema.collections.todos
-        if (!isKnown && todos !== undefined && !/[:=]/.test(name)) {
-          expect(await attempt(() => parseWhere([flag], todos))).toBe('refused')
+        if (!fields.includes(name) && todos !== undefined && !/[:=]/.test(name)) {
+          const flag = await verdictOf(() => parseWhere([`${name}=${String(value)}`], todos))
+          expect(isRefused(flag), name).toBe(true)
         }
       }
       expect(counts.refused).toBeGreaterThan(0)
       expect(counts.answered).toBeGreaterThan(0)
-      expect(await store.queryCollection('todos', {})).toMatchObject([{ title: 'kept' }])
-      reportFigures('queries', { queries: QUERIES, ...counts, crashes: 0, seed })
+      for (const { store } of stores.opened) {
+        const titles = (await store.queryCollection('todos', {})).map(({ title }) => title)
+        expect(titles.sort()).toEqual(['hidden', 'kept'])
+      }
+      reportFigures('queries', {
+        queries: QUERIES,
+        stores: stores.opened.length,
+        ...counts,
+        crashes: 0,
+        seed,
+      })
+    },
+    timeoutMs(120_000),
+  )
+
+  test(
+    'of live queries as well, and nobody is shown more by them',
+    async () => {
+      await using stores = await openEachStore()
+      const servers = await Promise.all(stores.opened.map(({ store }) => startSocketServer({ store })))
+      const counts = { refused: 0, accepted: 0 }
+      const subsets = HOSTILE.flatMap((name) => [
+        `{"collection":"todos","where":{${JSON.stringify(name)}:"kept"}}`,
+        `{"collection":${JSON.stringify(name)},"where":{}}`,
+        `{"collection":"todos","where":{"title":${JSON.stringify(name)}}}`,
+      ])
+      for (const [index, subset] of subsets.entries()) {
+        const verdicts = await Promise.all(servers.map((server) => subscribe(server, `n${index}`, subset)))
+        const [verdict = ''] = verdicts
+        expect(new Set(verdicts).size, `${subset.slice(0, 200)}: ${verdicts}`).toBe(1)
+        expect(verdict, subset.slice(0, 200)).toMatch(/^(accepted: (kept)?|refused: (?!SYNC_ERROR)\w+)$/)
+        counts[isRefused(verdict) ? 'refused' : 'accepted']++
+      }
+      // What they are held against: a subset that is met, and none.
+      const met = '{"collection":"todos","where":{"title":"kept"}}'
+      expect(await subscribe(servers[0], 'met', met)).toBe('accepted: kept')
+      for (const server of servers) await server[Symbol.asyncDispose]()
+      expect(counts.accepted).toBeGreaterThan(0)
+      expect(counts.refused).toBeGreaterThan(0)
+      reportFigures('live queries', { queries: subsets.length, stores: servers.length, ...counts })
     },
     timeoutMs(60_000),
   )
+})
 
+/**
+ * Of a user who may see one of two records.
+ *
+ * @param subset JSON, so that its names may be any
+ * @returns the titles that it was sent, or why not
+ */
+async function subscribe(server: SocketServer | undefined, nodeId: string, subset: string): Promise<string> {
+  if (server === undefined) throw new Error('unreachable')
+  using client = await server.open()
+  const handshake = JSON.stringify(handshakeOf(nodeId, { scopes: GRANTED }, { syncQueries: [] }))
+  client.socket.send(handshake.replace('"syncQueries":[]', () => `"syncQueries":[${subset}]`))
+  await client.until(
+    () =>
+      client.ofType('error').length > 0 || client.ofType('operation-batch').some(({ isFinal }) => isFinal),
+  )
+  const [error] = client.ofType('error')
+  if (error !== undefined) return `refused: ${error.code}`
+  const operations = client.ofType('operation-batch').flatMap((batch) => batch.operations)
+  return `accepted: ${operations.map(({ data }) => data?.title).join()}`
+}
+
+describeEachStore('names', (openStore) => {
   test('names that objects have by themselves are names like any other, and pollute nothing', async () => {
     await using store = await openStore({ schema })
     await using server = await startSocketServer({ store })
@@ -201,6 +296,153 @@ describeEachStore('names and values of a query', (openStore) => {
   })
 })
 
+const OWN_NAMES = [
+  '__proto__',
+  'constructor',
+  'prototype',
+  'toString',
+  'hasOwnProperty',
+  'valueOf',
+  '__defineGetter__',
+]
+
+/** Where in a message a name may stand. Each makes another text of a good one. */
+const POSITIONS: { readonly [position: string]: (text: string, name: string) => string } = {
+  'a name of the message': (text, name) => text.replace('{', `{${JSON.stringify(name)}:{"polluted":true},`),
+  'a name of the operation': (text, name) =>
+    text.replace('{"id"', `{${JSON.stringify(name)}:{"polluted":true},"id"`),
+  'a name of the timestamp': (text, name) =>
+    text.replace('"timestamp":{', `"timestamp":{${JSON.stringify(name)}:{"polluted":true},`),
+  'a field': (text, name) => text.replace('"data":{', `"data":{${JSON.stringify(name)}:{"polluted":true},`),
+  'a field of a field': (text, name) =>
+    text.replace('"n":1', `"n":{${JSON.stringify(name)}:{"polluted":true}}`),
+  'an atomic operation': (text, name) =>
+    text.replace('"data":{', `"atomicOps":{${JSON.stringify(name)}:{"type":"increment","value":1}},"data":{`),
+  'a collection': (text, name) =>
+    text.replace('"collection":"todos"', `"collection":${JSON.stringify(name)}`),
+  'an author': (text, name) => text.replaceAll(/"nodeId":"[^"]*"/g, `"nodeId":${JSON.stringify(name)}`),
+}
+
+/** Names that are there twice: each makes a text whose last one is what the good text says. */
+const TWICE: { readonly [position: string]: (text: string) => string } = {
+  'of the message': (text) => text.replace('{', '{"messageId":"first","type":"first",'),
+  'of the operation': (text) =>
+    text.replace('{"id"', '{"id":"first","recordId":"first","collection":"first","id"'),
+  'of the timestamp': (text) => text.replace('"timestamp":{', '"timestamp":{"wallTime":1,"nodeId":"first",'),
+  'among fields': (text) => text.replace('"data":{', '"data":{"title":"first","n":0,'),
+  'of the fields': (text) => text.replace('"data":{', '"data":{"title":"first"},"data":{'),
+  'among atomic operations': (text) =>
+    text.replace('"atomicOps":{', '"atomicOps":{"n":{"type":"max","value":0},'),
+}
+
+test('own names of objects, and names that are there twice, are read alike in every position on every store', async () => {
+  const before = prototypesNow()
+  await using stores = await openEachStore()
+  const verdicts = await Promise.all(
+    stores.opened.map(async ({ store }) => {
+      await using server = await startSocketServer({ store })
+      const found: string[] = []
+      const attempts = [
+        ...Object.entries(POSITIONS).flatMap(([position, change]) =>
+          OWN_NAMES.map((name) => ({
+            name: `${position}: ${name}`,
+            change: (text: string) => change(text, name),
+          })),
+        ),
+        ...Object.entries(TWICE).map(([position, change]) => ({ name: `twice ${position}`, change })),
+      ]
+      for (const [index, { name, change }] of attempts.entries()) {
+        const author = new OperationAuthor(`node${index}`)
+        const operation = withId({
+          ...author.insert(recordIdOf(name), { title: 'last', n: 1 }),
+          ...(name.startsWith('twice') && { atomicOps: { n: { type: 'increment', value: 1 } as const } }),
+        })
+        const batch = {
+          type: 'operation-batch',
+          messageId: 'm',
+          operations: [operation],
+          isFinal: true,
+          batchIndex: 0,
+        }
+        const text = change(JSON.stringify(batch))
+        expect(text, name).not.toBe(JSON.stringify(batch))
+        found.push(`${name}: ${await verdictOfText(server, `node${index}`, text)}`)
+      }
+      const log = await store.getOperationsAfterDelivery(0, 1000)
+      using reader = await server.connect('reader')
+      const received = reader.texts.join()
+      expect(received).not.toContain('first')
+      expect(received).not.toContain('polluted":true},"id"') // what is no part of an operation is not kept
+      for (const { operation } of log) {
+        expect(received).toContain(operationToWireJson(operation))
+        if (operation.collection !== 'todos') continue
+        const { title, n } = operation.data ?? {}
+        expect(await store.findRecord('todos', operation.recordId)).toMatchObject({
+          title,
+          ...(n !== undefined && { n }),
+        })
+      }
+      return found
+    }),
+  )
+
+  expect(verdicts[1]).toEqual(verdicts[0])
+  expect(verdicts[2]).toEqual(verdicts[0])
+  const twice = (verdicts[0] ?? []).filter((verdict) => verdict.startsWith('twice'))
+  expect(twice.filter((verdict) => !verdict.endsWith(': stored'))).toEqual([])
+  expect(pollutionSince(before)).toEqual([])
+  reportFigures('names of objects, and names twice', {
+    attempts: verdicts[0]?.length ?? 0,
+    stores: verdicts.length,
+    stored: (verdicts[0] ?? []).filter((verdict) => verdict.endsWith(': stored')).length,
+    'prototypes polluted': 0,
+  })
+}, 60_000)
+
+/** @returns whether the only operation of the batch was stored, or why not */
+async function verdictOfText(server: SocketServer, nodeId: string, text: string): Promise<string> {
+  using client = await server.connect(nodeId)
+  client.socket.send(text)
+  await client.until(() => client.ofType('acknowledgment').length > 0 || client.ofType('error').length > 0)
+  const [refusal] = [...client.ofType('operation-rejected'), ...client.ofType('error')]
+  return refusal === undefined ? 'stored' : refusal.code
+}
+
+const PROTOTYPES = [Object, Array, Function, String, Number, Boolean, Map, Set, Promise, Error].map(
+  ({ prototype }) => prototype as object,
+)
+
+function prototypesNow(): ReadonlyMap<object, ReadonlyMap<PropertyKey, PropertyDescriptor | undefined>> {
+  return new Map(
+    PROTOTYPES.map((prototype) => [
+      prototype,
+      new Map(
+        Reflect.ownKeys(prototype).map((key) => [key, Object.getOwnPropertyDescriptor(prototype, key)]),
+      ),
+    ]),
+  )
+}
+
+/** What was added to the prototypes of everything, taken from them, or changed in them. */
+function pollutionSince(before: ReturnType<typeof prototypesNow>): string[] {
+  return [...prototypesNow()].flatMap(([prototype, properties]) => {
+    const earlier = before.get(prototype) ?? new Map()
+    return [...new Set([...properties.keys(), ...earlier.keys()])]
+      .filter((key) => !isDeepStrictEqual(properties.get(key), earlier.get(key)))
+      .map(String)
+  })
+}
+
+test('what is added to a prototype is seen', () => {
+  const before = prototypesNow()
+  Object.assign(Object.prototype, { polluted: true })
+  const seen = pollutionSince(before)
+  Reflect.deleteProperty(Object.prototype, 'polluted')
+
+  expect(seen).toEqual(['polluted'])
+  expect(pollutionSince(before)).toEqual([])
+})
+
 test(
   'hostile values lead PostgreSQL to the statements that harmless ones lead to, and to no other',
   async () => {
@@ -220,7 +462,7 @@ test(
         }),
       )
       for (const where of [{ title: value }, { id: value }, { kind: value }]) {
-        await attempt(() => store.queryCollection('todos', { where }))
+        await verdictOf(() => store.queryCollection('todos', { where }))
       }
       // It begins to listen in the background: a store that is closed before asks for one statement less.
       await vi.waitUntil(() => logSince(logBytes).includes('LISTEN '), { timeout: 10_000 })
