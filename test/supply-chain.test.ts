@@ -49,6 +49,7 @@ interface Workflow {
 
 interface Job {
   readonly 'timeout-minutes'?: number
+  readonly strategy?: { readonly matrix: { readonly [name: string]: readonly string[] } }
   readonly steps: readonly { readonly uses?: string; readonly run?: string; readonly with?: object }[]
 }
 
@@ -80,7 +81,9 @@ describe.each(WORKFLOWS)('the workflow %s', (file, { permissions, jobs }) => {
   test('runs the gate as root, with every test that needs a tool', () => {
     const commands = Object.values(jobs).flatMap(({ steps }) => steps.flatMap((step) => step.run ?? []))
 
-    for (const command of commands) if (command.includes('.ci/run')) expect(command).toBe(GATE)
+    for (const command of commands.filter((each) => each.includes('.ci/run'))) {
+      expect([GATE, `${GATE} tools`]).toContain(command)
+    }
   })
 
   test('asks only for scripts that there are', () => {
@@ -88,6 +91,19 @@ describe.each(WORKFLOWS)('the workflow %s', (file, { permissions, jobs }) => {
 
     expect(Object.keys(manifest.scripts)).toEqual(expect.arrayContaining(scripts))
   })
+})
+
+test('every part of the nightly command is run each night', () => {
+  const script = read('scripts/nightly.sh')
+  const parts = [...script.matchAll(/^# {3}([a-z-]+) {2,}\S/gm)].map(([, part]) => part)
+  const { jobs } = parse(read(`${FOLDER}/nightly.yml`)) as Workflow
+
+  expect(parts.length).toBeGreaterThan(1)
+  expect(script).toContain(`set -- ${parts.join(' ')}\n`)
+  expect(jobs.nightly?.strategy?.matrix.part).toEqual(parts)
+  expect(jobs.nightly?.steps.map(({ run }) => run)).toContainEqual(
+    expect.stringMatching(/npm run test:nightly -- \$\{\{ matrix\.part \}\}$/),
+  )
 })
 
 test('a release is gated, audited, and published with provenance and bills of materials', () => {
