@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, type PeerCertificate } from 'node:tls'
@@ -34,6 +36,29 @@ test('one port serves https and wss', async () => {
   expect(server.url).toMatch(/^https:/)
   expect((await certificate(server.url)).subject.CN).toBe('first')
   socket.close()
+})
+
+test('a connection that does not begin TLS, or says nothing over it, is closed when the time of a handshake is up', async () => {
+  issue('first')
+  const limits = { handshakeTimeoutMs: 500 }
+  await using server = await startProductionServer({ tls, syncOptions: { limits } })
+  const port = Number(new URL(server.url).port)
+
+  const startedAt = performance.now()
+  const silent = [
+    connectTcp(port, '127.0.0.1'),
+    connect({ port, host: '127.0.0.1', rejectUnauthorized: false }),
+  ]
+  await Promise.all(
+    silent.map((socket) =>
+      once(
+        socket.resume().on('error', () => {}),
+        'close',
+      ),
+    ),
+  )
+
+  expect(performance.now() - startedAt).toBeLessThan(10_000) // of a busy machine; Node's own times are 60 and 120 s
 })
 
 test('a renewed certificate is served to new connections, without a restart', async () => {

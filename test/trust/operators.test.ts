@@ -157,7 +157,7 @@ test(
 
       const keyLines = privateKey.split('\n').filter((line) => line.length > 20)
       const secrets = [
-        ...[password, encodeURIComponent(password), connection.password, SECRETS.admin],
+        ...[password, encodeURIComponent(password), SECRETS.admin],
         config.backup.s3.secretAccessKey,
         ...keyLines.filter((line) => !line.startsWith('-----')),
       ]
