@@ -25,7 +25,7 @@ test(
     await using proxy = await openTcpProxy([{ port: Number(new URL(daemon.url).port) }])
     const url = `ws://127.0.0.1:${proxy.port}/`
     const devices = await Promise.all(kindsAt(url).map((options) => openDevice(options)))
-    const writers = writeUntilStopped(devices, sized(60, 1000))
+    const writers = writeUntilStopped(devices, sized(80, 1000))
 
     let cuts = 0
     const startedAt = performance.now()
@@ -64,7 +64,7 @@ test(
   timeoutMs(180_000),
 )
 
-/** Two of each kind that there is. */
+/** Two of each kind that there is: of each transport, each format, with and without watermarks. */
 function kindsAt(url: string): DeviceOptions[] {
   const shared = { url, schema: todoSchema, ackTimeoutMs: 3000 }
   const protobuf = { wireFormat: 'protobuf' } as const
