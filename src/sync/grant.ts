@@ -69,7 +69,7 @@ async function trackFilter(
   const tracked: { [field: string]: ScopeMap[string][string] } = Object.create(null)
   const fields = Object.keys(filter)
   if (fields.length === 0) await store.trackScopeField(collection, null, { isGranted: bound !== null })
-  // The fields of the authentication come first: views are looked up by the first one.
+  // The fields of the authentication come first: it is the last that a lookup of views may leave out.
   fields.sort((a, b) => Number(isIn(bound, b)) - Number(isIn(bound, a)))
   for (const field of fields) {
     const isGranted = isIn(bound, field)

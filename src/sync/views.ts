@@ -108,8 +108,8 @@ export interface FeedWindow {
 }
 
 /**
- * The views in use, found from an operation's field values: collection → field → key → views. The
- * cost of an operation depends on how many views show it, not on how many there are.
+ * The views in use, found from an operation's field values. The cost of an operation depends on how
+ * many views show it, not on how many there are.
  */
 export class Views {
   readonly #window: FeedWindow
