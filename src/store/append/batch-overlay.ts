@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import type { FoldedHistory } from '../../core/record/folded-history.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import type { AppendResult } from '../store.ts'
@@ -17,8 +18,8 @@ export interface PlannedRecord {
   isChanged: boolean
   /** What the batch applied to it, in order: the end of its history. */
   applied: Operation[]
-  /** What was stored before the batch, once a replay has asked for it. */
-  history: readonly Operation[] | null
+  /** What was stored before the batch, once a replay has asked for it, with what was applied until the last. */
+  history: FoldedHistory | null
 }
 
 /** A row of the log that the batch adds, before it has its place there. */

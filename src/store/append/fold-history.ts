@@ -1,29 +1,29 @@
 import type { Operation } from '../../core/operation.ts'
-import { replayRecord } from '../../core/record/fold.ts'
+import { FoldedHistory } from '../../core/record/folded-history.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import type { PlannedRecord } from './batch-overlay.ts'
 import type { Loading } from './load.ts'
 
 /**
- * The record with an operation that came too late to be folded on top of the state: its history is
- * folded anew, which is read once per batch.
+ * The record with an operation that came too late to be folded on top of the state. Its history is
+ * read and folded once per batch; further late operations fold again only what is later than they are.
  */
 export function* foldHistory(
   record: PlannedRecord,
   operation: Operation,
   collection: CollectionDefinition | null,
 ): Loading<RecordState> {
-  const history = yield* loadHistory(record)
-  const replayed = replayRecord([...history, ...record.applied, operation], collection)
-  if (replayed === null)
-    throw new Error(`Replay of ${operation.collection}/${operation.recordId} gave nothing`)
-  return replayed
+  record.history ??= yield* loadHistory(record, collection)
+  const { history } = record
+  for (const applied of record.applied.slice(history.addedCount)) history.add(applied)
+  return history.stateWith(operation)
 }
 
-function* loadHistory(record: PlannedRecord): Loading<readonly Operation[]> {
-  if (record.history !== null) return record.history
+function* loadHistory(
+  record: PlannedRecord,
+  collection: CollectionDefinition | null,
+): Loading<FoldedHistory> {
   const loaded = yield { operations: [], records: [], histories: [record] }
-  record.history = loaded.histories.get(record) ?? []
-  return record.history
+  return new FoldedHistory(loaded.histories.get(record) ?? [], collection)
 }

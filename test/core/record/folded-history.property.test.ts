@@ -1,0 +1,97 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Operation } from '../../../src/core/operation.ts'
+import { replayRecord } from '../../../src/core/record/fold.ts'
+import { FoldedHistory } from '../../../src/core/record/folded-history.ts'
+import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
+import { buildCollection, buildField, buildOperation } from '../../support/core-builders.ts'
+import { everyKind, recordHistory, scalarsOnly } from '../../support/record-histories.ts'
+
+/** More in nightly runs: PROPERTY_RUNS=100000. */
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 60)
+
+/** Longer than what is folded again without a thought, of operations of which some have equal timestamps and ids. */
+const longHistory: fc.Arbitrary<Operation[]> = fc
+  .array(recordHistory, { minLength: 1, maxLength: 8 })
+  .map((histories) => histories.flat().map((operation, index) => ({ ...operation, id: `id-${index % 5}` })))
+
+const collections: [string, CollectionDefinition | null][] = [
+  ['every kind of field', everyKind],
+  ['scalars only', scalarsOnly],
+  ['no schema', null],
+]
+
+describe.each(collections)('a record with %s', (_name, collection) => {
+  test('is the replay of its history and of what was added, after each operation', () => {
+    fc.assert(
+      fc.property(
+        longHistory,
+        fc.array(
+          fc.tuple(
+            fc.constantFrom('refused', 'added', 'added', 'added'),
+            fc.boolean(), // folded: others were slipped in without asking for the history
+          ),
+          { minLength: 40, maxLength: 80 },
+        ),
+        (operations, fates) => {
+          const before = operations.slice(0, Math.ceil(operations.length / 3))
+          const history = new FoldedHistory(before, collection)
+          const all = [...before]
+          operations.slice(before.length).forEach((operation, index) => {
+            const [fate, isFolded] = fates[index] ?? ['added', true]
+            const replayed = replayRecord([...all, operation], collection)
+            if (isFolded || fate === 'refused') {
+              const state = history.stateWith(operation)
+              expect(state).toEqual(replayed)
+              expect(Object.keys(state.values)).toEqual(Object.keys(replayed?.values ?? {}))
+            }
+            if (fate === 'refused') return
+            history.add(operation)
+            all.push(operation)
+          })
+        },
+      ),
+      { numRuns: RUNS },
+    )
+  })
+})
+
+/** A list is merged with each update, and the merges are counted. */
+function countingCollection(): { collection: CollectionDefinition; merges: () => number } {
+  let merges = 0
+  const resolvers = { sum: () => ++merges }
+  return {
+    collection: buildCollection({ sum: buildField({ kind: 'number' }) }, { resolvers }),
+    merges: () => merges,
+  }
+}
+
+function updateAt(wallTime: number): Operation {
+  return buildOperation({
+    id: `id-${wallTime}`,
+    type: wallTime === 0 ? 'insert' : 'update',
+    data: { sum: wallTime },
+    previousData: { sum: -1 },
+    timestamp: { wallTime, logical: 0, nodeId: 'node' },
+  })
+}
+
+test.each([
+  ['one after the other', (index: number) => index],
+  ['the later the earlier they are', (index: number) => -index],
+  ['of two devices by turns', (index: number) => (index % 2 === 0 ? index : 150 - index)],
+])('a batch of late operations, %s, costs one replay and what is later than each', (_order, place) => {
+  const { collection, merges } = countingCollection()
+  const stored = Array.from({ length: 2000 }, (_, index) => updateAt(2 * index))
+  const late = Array.from({ length: 50 }, (_, index) => updateAt(2 * (1800 + place(index)) + 1))
+  const history = new FoldedHistory(stored, collection)
+
+  for (const operation of late) {
+    history.stateWith(operation)
+    history.add(operation)
+  }
+
+  const laterThanEach = late.reduce((sum, { timestamp }) => sum + (4000 - timestamp.wallTime) / 2 + 50, 0)
+  expect(merges()).toBeLessThan(2000 + 2 * laterThanEach)
+  expect(merges()).toBeLessThan(30_000) // a replay for each takes 100,000
+})
