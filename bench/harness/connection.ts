@@ -7,6 +7,8 @@ export interface ClientOptions {
   readonly watermark: number
   /** The user, where the server asks for one. */
   readonly token?: string
+  /** What it asks to see, as its handshake says it. */
+  readonly wishes?: object
   /** Parses what arrives and looks at every id: for the check that nothing is missing or doubled. */
   readonly isChecking?: boolean
 }
@@ -106,7 +108,7 @@ export class Connection {
   }
 }
 
-function handshakeOf({ nodeId, watermark, token }: ClientOptions): object {
+function handshakeOf({ nodeId, watermark, token, wishes }: ClientOptions): object {
   return {
     type: 'handshake',
     messageId: 'h',
@@ -116,6 +118,7 @@ function handshakeOf({ nodeId, watermark, token }: ClientOptions): object {
     supportedWireFormats: ['json', 'protobuf'],
     lastDeliverySequence: watermark,
     ...(token !== undefined && { authToken: token, syncScope: { todos: { userId: token } } }),
+    ...wishes,
   }
 }
 

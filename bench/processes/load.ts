@@ -1,3 +1,4 @@
+import type { Operation } from '../../src/core/operation.ts'
 import { serve } from '../harness/child.ts'
 import { sharedNow } from '../harness/clock.ts'
 import { Connection } from '../harness/connection.ts'
@@ -15,8 +16,11 @@ export interface LoadClients {
 export interface LoadWork {
   readonly batchesPerClient: number
   readonly batchSize: number
-  /** `one`: after its insert, everything updates the same record. */
-  readonly records: 'new' | 'one'
+  /**
+   * `one`: after its insert, everything updates the same record. `edits`: the same of a record whose
+   * field is merged; `late-edits`: with clocks before those of the last edits.
+   */
+  readonly records: 'new' | 'one' | 'edits' | 'late-edits'
 }
 
 export interface LoadResult {
@@ -35,6 +39,7 @@ class Load {
   #batches = 0
   #credit: (batches: number) => void = () => {}
   #recordId: string | null = null
+  #noteId: string | null = null
 
   async connect({ url, clients, watermark, scoped, isChecking = false }: LoadClients): Promise<void> {
     for (let index = 0; index < clients; index++) {
@@ -57,15 +62,22 @@ class Load {
   prepare({ batchesPerClient, batchSize, records }: LoadWork): void {
     this.#frames = this.#sources.map((source) =>
       Array.from({ length: batchesPerClient }, () => {
-        const operations = Array.from({ length: batchSize }, () => {
-          if (records === 'one' && this.#recordId !== null) return source.update(this.#recordId)
-          const operation = source.insert()
-          this.#recordId = operation.recordId
-          return operation
-        })
+        const operations = Array.from({ length: batchSize }, () => this.#author(source, records))
         return batchFrame(`b${this.#batches++}`, operations)
       }),
     )
+  }
+
+  #author(source: OperationSource, records: LoadWork['records']): Operation {
+    if (records === 'one' && this.#recordId !== null) return source.update(this.#recordId)
+    if (records === 'edits' || records === 'late-edits') {
+      const edit = source.edit(this.#noteId, records === 'late-edits')
+      this.#noteId = edit.recordId
+      return edit
+    }
+    const operation = source.insert()
+    this.#recordId = operation.recordId
+    return operation
   }
 
   /** Sends everything, each client with so many batches on their way; ends with the last acknowledgment. */

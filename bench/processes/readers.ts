@@ -10,9 +10,18 @@ export interface ReadersOptions {
   readonly watermark: number
   /** Each is a user of its own, `user-<index>`; the first index. */
   readonly firstUser?: number
+  /** They have no token, and each asks for the records of its user itself. */
+  readonly asks?: keyof typeof WISHES
   /** All are this user. */
   readonly user?: string
   readonly isChecking?: boolean
+}
+
+/** What a user may ask for beside its token, or without one. */
+const WISHES = {
+  /** Two fields, of which all users have the first in common. */
+  scope: (userId: string) => ({ syncScope: { todos: { completed: false, userId } } }),
+  subset: (userId: string) => ({ syncQueries: [{ collection: 'todos', where: { userId } }] }),
 }
 
 export interface WatchOptions {
@@ -41,7 +50,7 @@ class Readers {
 
   /** @returns ms until all had the whole of their first stream */
   async connect(options: ReadersOptions): Promise<{ elapsedMs: number; received: number }> {
-    const { url, count, watermark, firstUser, user, isChecking = false } = options
+    const { url, count, watermark, firstUser, user, asks, isChecking = false } = options
     const startedAt = sharedNow()
     const opened = Array.from({ length: count }, (_, index) => {
       const token = user ?? (firstUser === undefined ? undefined : `user-${firstUser + index}`)
@@ -50,7 +59,7 @@ class Readers {
         nodeId: randomUUID(),
         watermark,
         isChecking,
-        ...(token !== undefined && { token }),
+        ...(token !== undefined && (asks === undefined ? { token } : { wishes: WISHES[asks](token) })),
       })
     })
     this.#connections.push(...opened)

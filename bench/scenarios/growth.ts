@@ -82,6 +82,43 @@ const sessions: Scenario = {
   },
 }
 
+/** The same beside sessions without a token, which ask for the records of their user themselves. */
+function besideSessionsThatAsk(asks: NonNullable<ReadersOptions['asks']>): Scenario['run'] {
+  return async (variant, options) => {
+    const full = variant === 'none' ? 0 : sizeOf(variant)
+    const count = sized(options, full, Math.min(full, 3))
+    await using server = await Server.start('kora', { filename: newDatabase(options) })
+    await using load = await connectLoad(server, 0)
+    await using readers = new Child('readers')
+    await readers.call('connect', {
+      url: server.url,
+      count,
+      watermark: 0,
+      firstUser: 1_000_000,
+      asks,
+    } satisfies ReadersOptions)
+    return await measureIngest(server, load, options)
+  }
+}
+
+const sessionsOfTwoFields: Scenario = {
+  name: 'F6',
+  title: 'ingest beside sessions that see nothing of it, whose scopes have two fields, the first in common',
+  variants: ['3,000', '100', 'none'],
+  metrics: INGEST_METRICS('none', 0.9),
+  isGrowth: true,
+  run: besideSessionsThatAsk('scope'),
+}
+
+const sessionsWithSubsets: Scenario = {
+  name: 'F7',
+  title: 'ingest beside sessions that see nothing of it, without a scope, each with a subset',
+  variants: ['3,000', '100', 'none'],
+  metrics: INGEST_METRICS('none', 0.9),
+  isGrowth: true,
+  run: besideSessionsThatAsk('subset'),
+}
+
 /** Ingest onto a log of so many operations, of so many users. */
 async function ingestOnto(
   { operations, users }: { operations: number; users?: number },
@@ -120,6 +157,25 @@ const history: Scenario = {
   },
 }
 
+const lateEdits: Scenario = {
+  name: 'F8',
+  title: 'late edits of a merged field, of a record with up to 10,000 edits before',
+  variants: ['10,000', '1,000'],
+  metrics: [{ key: 'cpu', label: 'server CPU per batch of 100', unit: 'ms' }],
+  isGrowth: true,
+  async run(variant, options) {
+    await using server = await Server.start('kora', { filename: newDatabase(options) })
+    await using load = await connectLoad(server, 0)
+    await send(load, sized(options, sizeOf(variant), 200) / BATCH, 'edits')
+    await send(load, 1, 'late-edits')
+    const before = await server.usage()
+    const batches = sized(options, 5, 1)
+    await send(load, batches, 'late-edits')
+    const { cpuMs } = await server.usage()
+    return { cpu: (cpuMs - before.cpuMs) / batches }
+  },
+}
+
 const scopeValues: Scenario = {
   name: 'F4',
   title: 'ingest onto 100,000 operations of up to 100,000 scopes',
@@ -155,6 +211,9 @@ export const growthScenarios: readonly Scenario[] = [
   longLog,
   history,
   scopeValues,
+  sessionsOfTwoFields,
+  sessionsWithSubsets,
+  lateEdits,
   {
     name: 'P7',
     title: '4,000 updates of one record',

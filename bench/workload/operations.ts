@@ -1,4 +1,4 @@
-import type { Operation } from '../../src/core/operation.ts'
+import type { Operation, Timestamp } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
@@ -6,11 +6,17 @@ import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 const runtime = systemRuntime()
 const PADDING = 'with a text as long as people write, so that it is of the usual size'
 
+/** So many edits of a record are later than a late one. */
+const LATE_BY = 150
+
 /** One device's operations: inserts with the ids, clocks and dependencies that a real client gives them. */
 export class OperationSource {
   readonly nodeId: string
   readonly #userId: string
   readonly #startedAt = Date.now()
+  /** Edits are a millisecond apart, and none is ahead of the server's clock. */
+  #editedAt = this.#startedAt - 60_000
+  #lateEdits = 0
   #sequenceNumber = 0
   #lastId: string | null = null
 
@@ -20,33 +26,59 @@ export class OperationSource {
   }
 
   insert(userId: string = this.#userId): Operation {
-    return this.#author('insert', runtime.uuid(), {
-      title: `Todo ${this.#sequenceNumber} ${PADDING}`,
-      completed: this.#sequenceNumber % 3 === 0,
-      userId,
-      position: this.#sequenceNumber / 7,
+    return this.#author({
+      type: 'insert',
+      collection: 'todos',
+      recordId: runtime.uuid(),
+      data: {
+        title: `Todo ${this.#sequenceNumber} ${PADDING}`,
+        completed: this.#sequenceNumber % 3 === 0,
+        userId,
+        position: this.#sequenceNumber / 7,
+      },
+      previousData: null,
     })
   }
 
   update(recordId: string): Operation {
-    return this.#author('update', recordId, { title: `Todo ${this.#sequenceNumber} ${PADDING}` })
+    return this.#author({
+      type: 'update',
+      collection: 'todos',
+      recordId,
+      data: { title: `Todo ${this.#sequenceNumber} ${PADDING}` },
+      previousData: { title: `Todo before ${PADDING}` },
+    })
   }
 
-  #author(type: 'insert' | 'update', recordId: string, data: Operation['data']): Operation {
+  /** An edit of a field that is merged; the first makes the record. Late: its clock is before those of the last. */
+  edit(recordId: string | null, isLate = false): Operation {
+    const clock = isLate
+      ? { wallTime: this.#editedAt - LATE_BY, logical: ++this.#lateEdits }
+      : { wallTime: ++this.#editedAt, logical: 0 }
+    return this.#author(
+      {
+        type: recordId === null ? 'insert' : 'update',
+        collection: 'notes',
+        recordId: recordId ?? runtime.uuid(),
+        data: { tags: [`tag ${this.#sequenceNumber % 20}`] },
+        previousData: recordId === null ? null : { tags: [] },
+      },
+      clock,
+    )
+  }
+
+  #author(
+    change: Pick<Operation, 'type' | 'collection' | 'recordId' | 'data' | 'previousData'>,
+    clock?: Pick<Timestamp, 'wallTime' | 'logical'>,
+  ): Operation {
     this.#sequenceNumber++
+    const wallTime = this.#startedAt + Math.floor(this.#sequenceNumber / 1000)
+    const logical = this.#sequenceNumber % 1000
     const operation: Operation = {
       id: '',
       nodeId: this.nodeId,
-      type,
-      collection: 'todos',
-      recordId,
-      data,
-      previousData: type === 'insert' ? null : { title: `Todo before ${PADDING}` },
-      timestamp: {
-        wallTime: this.#startedAt + Math.floor(this.#sequenceNumber / 1000),
-        logical: this.#sequenceNumber % 1000,
-        nodeId: this.nodeId,
-      },
+      ...change,
+      timestamp: { wallTime, logical, ...clock, nodeId: this.nodeId },
       sequenceNumber: this.#sequenceNumber,
       causalDeps: this.#lastId === null ? [] : [this.#lastId],
       schemaVersion: 1,

@@ -1,6 +1,6 @@
 import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
 
-/** What every scenario stores: four fields, two of them indexed. */
+/** What nearly every scenario stores are todos: four fields, two of them indexed. */
 export const benchSchema = defineSchema({
   version: 1,
   collections: {
@@ -14,5 +14,7 @@ export const benchSchema = defineSchema({
       indexes: ['userId', 'completed'],
       scope: ['userId'],
     },
+    // Of fields that are merged.
+    notes: { fields: { tags: t.array(t.string()) } },
   },
 })
