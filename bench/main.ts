@@ -1,8 +1,9 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { drawCharts } from './charts/draw-charts.ts'
+import { describeMachine } from './harness/machine.ts'
 import type { RunOptions } from './harness/options.ts'
 import { stopPostgres } from './harness/postgres.ts'
 import { summarizeProfile } from './harness/profile-summary.ts'
@@ -14,6 +15,9 @@ import { scenarios } from './scenarios.ts'
 const PROFILE_LINES = 30
 const SMOKE_AT_ONCE = 3 // nothing is compared then, and a scenario mostly waits for its processes to start
 const CHART_DIRECTORY = 'docs/images'
+
+/** What all scenarios have in common. */
+type SharedOptions = Omit<RunOptions, 'label'>
 
 interface Options {
   readonly smoke: boolean
@@ -34,14 +38,14 @@ const program = new Command('npm run bench --')
     'the scenarios that grow to 1,000,000 operations, which otherwise run when they are named',
     false,
   )
-  .option('--json <file>', 'keeps the results')
+  .option('--json <file>', 'keeps the results: each round of them, and what they were measured on')
   .option('--charts <file>', 'draws the charts of kept results into docs/images, and measures nothing')
   .option(
     '--profile',
     "writes a CPU profile of each server, for Chrome's or VS Code's viewer, and says which functions took the time",
     false,
   )
-  .option('--profile-dir <dir>', 'where the profiles go', 'profiles')
+  .option('--profile-dir <dir>', 'where the profiles go, in a folder for each run', 'profiles')
   .addHelpText(
     'after',
     `\nScenarios: ${scenarios.map(({ name, title }) => `\n  ${name.padEnd(4)} ${title}`).join('')}`,
@@ -58,19 +62,24 @@ async function main(): Promise<void> {
   const unknown = positionals.filter((name) => !scenarios.some((scenario) => scenario.name === name))
   if (unknown.length > 0) program.error(`error: there is no scenario ${unknown.join(', ')}; see --help`)
   const directory = mkdtempSync(join(tmpdir(), 'kora-bench-'))
-  const options: RunOptions = {
+  const startedAt = new Date()
+  const options: SharedOptions = {
     size: values.smoke ? 'smoke' : 'full',
     directory,
-    profileDirectory: values.profile ? values.profileDir : null,
+    profileDirectory: values.profile ? join(values.profileDir, folderName(startedAt)) : null,
   }
-  if (options.profileDirectory !== null) mkdirSync(options.profileDirectory, { recursive: true })
   try {
-    await runAll(options)
+    await runAll(options, startedAt)
     if (options.profileDirectory !== null) process.stdout.write(describeProfiles(options.profileDirectory))
   } finally {
     await stopPostgres()
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+/** In order of time, and a name on every file system. */
+function folderName(time: Date): string {
+  return time.toISOString().slice(0, 19).replaceAll(':', '-')
 }
 
 function toRounds(text: string): number {
@@ -79,7 +88,7 @@ function toRounds(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 1.')
 }
 
-async function runAll(options: RunOptions): Promise<void> {
+async function runAll(options: SharedOptions, startedAt: Date): Promise<void> {
   const rounds = values.repeat ?? (values.smoke || values.profile ? 1 : 5)
   const chosen = scenarios.filter(isChosen)
   const rowsOf = async (scenario: Scenario) => {
@@ -87,8 +96,11 @@ async function runAll(options: RunOptions): Promise<void> {
     return toRows(await measure(scenario, options, rounds))
   }
   const rows = (await mapAtOnce(chosen, values.smoke ? SMOKE_AT_ONCE : 1, rowsOf)).flat()
-  const { node } = process.versions
-  if (values.json) writeFileSync(values.json, `${JSON.stringify({ node, rounds, rows }, null, 2)}\n`)
+  if (values.json) {
+    const { size } = options
+    const results = { date: startedAt, ...describeMachine(), size, rounds, rows }
+    writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`)
+  }
   process.stdout.write(`${printTable(rows, { isJudging: !values.smoke })}\n`)
 }
 
@@ -112,9 +124,11 @@ function isChosen({ name, isGrowth = false }: Scenario): boolean {
   return values.smoke || isGrowth === values.growth
 }
 
-/** The dearest functions of every profile, each without what it called. */
+/** The dearest functions of every profile of this run, each without what it called. */
 function describeProfiles(directory: string): string {
-  const files = readdirSync(directory).filter((name) => name.endsWith('.cpuprofile'))
+  const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.cpuprofile'))
+    .sort()
   return files
     .map((name) => {
       const lines = summarizeProfile(join(directory, name))
@@ -123,7 +137,7 @@ function describeProfiles(directory: string): string {
         const share = ((ms / totalMs) * 100).toFixed(1).padStart(6)
         return `${share} %  ${what}\n`
       })
-      return `\n${name}\n${shown.join('')}`
+      return `\n${join(directory, name)}\n${shown.join('')}`
     })
     .join('')
 }

@@ -5,6 +5,7 @@ import { growthScenarios } from './scenarios/growth.ts'
 import { ingestScenarios } from './scenarios/ingest.ts'
 import { postgresScenarios } from './scenarios/postgres.ts'
 import { resourceScenarios } from './scenarios/resources.ts'
+import { worstClientScenarios } from './scenarios/worst-clients.ts'
 
 export const scenarios: readonly Scenario[] = [
   ...ingestScenarios,
@@ -12,5 +13,6 @@ export const scenarios: readonly Scenario[] = [
   ...fanOutScenarios,
   ...firstSyncScenarios,
   ...resourceScenarios,
+  ...worstClientScenarios,
   ...postgresScenarios,
 ]

@@ -1,4 +1,5 @@
 import { fork, type ChildProcess as NodeChild } from 'node:child_process'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 /*
@@ -24,28 +25,60 @@ export type ProcessFile =
   | 'load'
   | 'readers'
   | 'filler'
-  | 'postgres-kora-server'
+  | 'worst-clients'
   | 'postgres-bare-server'
   | 'postgres-filler'
+
+export interface ChildOptions {
+  readonly args?: readonly string[]
+  /** Further ones of Node itself. */
+  readonly nodeArgs?: readonly string[]
+  /** It writes its log to stderr: see `findInLog`. */
+  readonly hasLog?: boolean
+}
+
+const KEPT_LOG_LINES = 50
 
 /** A process that the benchmark has started, and ends. */
 export class Child {
   readonly #process: NodeChild
+  /** Its newest lines. */
+  readonly #log: string[] = []
+  #onLogLine: (line: string) => void = () => {}
   readonly #pending = new Map<number, { resolve: (result: unknown) => void; reject: (e: Error) => void }>()
   readonly #exited: Promise<void>
   #listener: (event: unknown) => void = () => {}
   #requests = 0
 
-  constructor(file: ProcessFile) {
+  constructor(file: ProcessFile, { args = [], nodeArgs = [], hasLog = false }: ChildOptions = {}) {
     const path = fileURLToPath(new URL(`../processes/${file}.js`, import.meta.url))
-    this.#process = fork(path, { serialization: 'advanced', execArgv: ['--expose-gc'] })
+    this.#process = fork(path, args, {
+      serialization: 'advanced',
+      execArgv: ['--expose-gc', ...nodeArgs],
+      env: withoutConfiguration(process.env),
+      stdio: ['inherit', 'inherit', hasLog ? 'pipe' : 'inherit', 'ipc'],
+    })
     this.#process.on('message', (answer) => this.#receive(answer as Answer))
+    if (this.#process.stderr !== null) this.#listenToLog(this.#process.stderr)
     this.#exited = new Promise((resolve) => {
       this.#process.on('exit', (code) => {
-        for (const { reject } of this.#pending.values()) reject(new Error(`${file} ended with ${code}`))
+        const error = new Error([`${file} ended with ${code}`, ...this.#log].join('\n'))
+        for (const { reject } of this.#pending.values()) reject(error)
         this.#pending.clear()
         resolve()
       })
+    })
+  }
+
+  /** The first of what `find` makes of its log, from now on. */
+  findInLog<Result>(find: (line: string) => Result | null): Promise<Result> {
+    const id = ++this.#requests
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject })
+      this.#onLogLine = (line) => {
+        const result = find(line)
+        if (result !== null) this.#receive({ id, result })
+      }
     })
   }
 
@@ -71,6 +104,14 @@ export class Child {
     await this.#exited
   }
 
+  #listenToLog(stream: NodeJS.ReadableStream): void {
+    createInterface({ input: stream }).on('line', (line) => {
+      this.#log.push(line)
+      if (this.#log.length > KEPT_LOG_LINES) this.#log.shift()
+      this.#onLogLine(line)
+    })
+  }
+
   #receive(answer: Answer): void {
     if ('event' in answer) {
       this.#listener(answer.event)
@@ -81,6 +122,12 @@ export class Child {
     if ('error' in answer) pending?.reject(new Error(answer.error))
     else pending?.resolve(answer.result)
   }
+}
+
+/** What the shell says about a server of its own is not what is measured. */
+function withoutConfiguration(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const isConfiguration = (name: string): boolean => /^(KORA_|DATABASE_URL$|PORT$)/.test(name)
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isConfiguration(name)))
 }
 
 /** The other end: answers requests until the parent disconnects. */

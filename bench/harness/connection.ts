@@ -1,12 +1,13 @@
 import { WebSocket } from 'ws'
+import { tokenOf } from '../workload/token.ts'
 
 export interface ClientOptions {
   readonly url: string
   readonly nodeId: string
   /** Where delivery starts; the client has everything up to here. */
   readonly watermark: number
-  /** The user, where the server asks for one. */
-  readonly token?: string
+  /** Where the server asks for one. */
+  readonly user?: string
   /** What it asks to see, as its handshake says it. */
   readonly wishes?: object
   /** Parses what arrives and looks at every id: for the check that nothing is missing or doubled. */
@@ -60,6 +61,14 @@ export class Connection {
     this.#socket.send(text)
   }
 
+  /** Resolves when everything has arrived that the server had sent before it read this. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#socket.once('pong', () => resolve())
+      this.#socket.ping()
+    })
+  }
+
   /** Reads nothing more: the server has to keep, or to refuse to keep, what it sends. */
   stopReading(): void {
     this.onFailed = () => {}
@@ -108,7 +117,7 @@ export class Connection {
   }
 }
 
-function handshakeOf({ nodeId, watermark, token, wishes }: ClientOptions): object {
+export function handshakeOf({ nodeId, watermark, user, wishes }: Omit<ClientOptions, 'url'>): object {
   return {
     type: 'handshake',
     messageId: 'h',
@@ -117,7 +126,7 @@ function handshakeOf({ nodeId, watermark, token, wishes }: ClientOptions): objec
     schemaVersion: 1,
     supportedWireFormats: ['json', 'protobuf'],
     lastDeliverySequence: watermark,
-    ...(token !== undefined && { authToken: token, syncScope: { todos: { userId: token } } }),
+    ...(user !== undefined && { authToken: tokenOf(user), syncScope: { todos: { userId: user } } }),
     ...wishes,
   }
 }

@@ -4,7 +4,9 @@ export interface RunOptions {
   readonly size: 'smoke' | 'full'
   /** For the databases of this run; removed afterwards. */
   readonly directory: string
-  /** Where CPU profiles of the servers go; null: none are taken. */
+  /** Scenario and variant, for what is kept of this round: `P1-limit`. */
+  readonly label: string
+  /** Where CPU profiles of the servers of this round go; null: none are taken. */
   readonly profileDirectory: string | null
 }
 

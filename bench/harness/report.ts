@@ -19,11 +19,15 @@ interface Spread {
   readonly median: number
   readonly min: number
   readonly max: number
+  /** What it was made of, in the order of the rounds. */
+  readonly rounds: readonly number[]
 }
 
 interface JudgedBar {
   readonly against: string | null
+  /** The median. */
   readonly ratio: number
+  readonly spread: Spread
   readonly bar: string
   /** null where there is only a ratio to show. */
   readonly isMet: boolean | null
@@ -52,7 +56,7 @@ export function toRows({ scenario, samples }: ScenarioResult): ReportRow[] {
 /** @param isJudging says whether a bar is met: runs of the smallest size tell nothing about that */
 export function printTable(rows: readonly ReportRow[], { isJudging }: { isJudging: boolean }): string {
   const table = new Table({
-    head: ['', 'scenario', 'metric', 'ours', 'limit (spread)', 'ratio', 'bar', ''],
+    head: ['', 'scenario', 'metric', 'ours', 'limit (spread)', 'ratio (spread)', 'bar', ''],
     style: { head: [], border: [], compact: true },
   })
   for (const { scenario, title, metric, unit, variants, values, bars } of rows) {
@@ -63,7 +67,7 @@ export function printTable(rows: readonly ReportRow[], { isJudging }: { isJudgin
       metric,
       own === undefined ? '' : showSpread(own[1], unit),
       others.map(([variant, spread]) => `${variant} ${showSpread(spread, unit)}`).join('\n'),
-      bars.map(({ ratio }) => showNumber(ratio)).join('\n'),
+      bars.map(({ spread }) => showSpread(spread)).join('\n'),
       bars.map(({ bar }) => bar).join('\n'),
       isJudging ? bars.map(({ isMet }) => verdictOn(isMet)).join('\n') : '',
     ])
@@ -79,9 +83,10 @@ function verdictOn(isMet: boolean | null): string {
 function judge(metric: Metric, bar: Bar, own: string, samples: ScenarioResult['samples']): JudgedBar {
   const ours = valuesOf(metric, samples.get(own) ?? [])
   const theirs = bar.against === undefined ? null : valuesOf(metric, samples.get(bar.against) ?? [])
-  const ratio = median(
+  const spread = spreadOf(
     theirs === null ? ours : ours.map((value, round) => value / (theirs[round] ?? Number.NaN)),
   )
+  const ratio = spread.median
   const { atLeast, atMost } = bar
   const isMet =
     atLeast === undefined && atMost === undefined
@@ -92,7 +97,7 @@ function judge(metric: Metric, bar: Bar, own: string, samples: ScenarioResult['s
     atMost === undefined ? '' : `<= ${atMost}`,
     bar.against ? `of ${bar.against}` : metric.unit,
   ]
-  return { against: bar.against ?? null, ratio, bar: text.filter(Boolean).join(' '), isMet }
+  return { against: bar.against ?? null, ratio, spread, bar: text.filter(Boolean).join(' '), isMet }
 }
 
 function valuesOf({ key }: Metric, samples: readonly Sample[]): number[] {
@@ -100,11 +105,11 @@ function valuesOf({ key }: Metric, samples: readonly Sample[]): number[] {
 }
 
 function spreadOf(values: readonly number[]): Spread {
-  return { median: median(values), min: Math.min(...values), max: Math.max(...values) }
+  return { median: median(values), min: Math.min(...values), max: Math.max(...values), rounds: values }
 }
 
-function showSpread({ median, min, max }: Spread, unit: string): string {
-  return `${showNumber(median)} ${unit} (${showNumber(min)}–${showNumber(max)})`
+function showSpread({ median, min, max }: Spread, unit = ''): string {
+  return [showNumber(median), unit, `(${showNumber(min)}–${showNumber(max)})`].filter(Boolean).join(' ')
 }
 
 function showNumber(value: number): string {

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { RunOptions } from './options.ts'
 import type { Sample, Scenario } from './scenario.ts'
 
@@ -13,7 +14,7 @@ export interface ScenarioResult {
  */
 export async function measure(
   scenario: Scenario,
-  options: RunOptions,
+  options: Omit<RunOptions, 'label'>,
   rounds: number,
 ): Promise<ScenarioResult> {
   const variants = variantsFor(scenario, options)
@@ -21,13 +22,21 @@ export async function measure(
   for (let round = 0; round < rounds; round++) {
     const shift = round % variants.length
     const order = [...variants.slice(shift), ...variants.slice(0, shift)]
-    for (const variant of order) samples.get(variant)?.push(await scenario.run(variant, options))
+    const profileDirectory = options.profileDirectory && join(options.profileDirectory, `round-${round + 1}`)
+    for (const variant of order) {
+      const label = `${scenario.name}-${variant}`
+      const sample = await scenario.run(variant, { ...options, label, profileDirectory })
+      samples.get(variant)?.push(sample)
+    }
   }
   return { scenario, samples }
 }
 
 /** Small runs leave out the sizes between the largest and the smallest. */
-function variantsFor({ variants, isGrowth = false }: Scenario, { size }: RunOptions): readonly string[] {
+function variantsFor(
+  { variants, isGrowth = false }: Scenario,
+  { size }: Pick<RunOptions, 'size'>,
+): readonly string[] {
   if (size === 'full' || !isGrowth) return variants
   return variants.filter((_, index) => index === 0 || index === variants.length - 1)
 }

@@ -1,7 +1,11 @@
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { StoreInput } from '../../src/config/define-config.ts'
 import type { FillOptions } from '../processes/filler.ts'
-import { Child, type ProcessFile } from './child.ts'
+import { Child, type ChildOptions } from './child.ts'
+import { sharedNow } from './clock.ts'
+import { type Database, type Mark, postgresDatabase, sqliteDatabase } from './database.ts'
+import { type KoraConfigOptions, writeKoraConfig } from './kora-config.ts'
 import type { RunOptions } from './options.ts'
 import type { PostgresServerOptions, RunningServer, ServerOptions } from './server-process.ts'
 import type { Usage } from './usage.ts'
@@ -13,13 +17,29 @@ export const VARIANTS_AND_BOUND = [...VARIANTS, 'limit-promises'] as const
 /** With a limit that writes as ours does. */
 export const INGEST_VARIANTS = [...VARIANTS_AND_BOUND, 'limit-bulk'] as const
 
+export interface StartOptions {
+  readonly filename: string
+  readonly access?: ServerOptions['access']
+  /** Of ours: in what its configuration is written. */
+  readonly configFormat?: 'json' | 'ts'
+  /** Takes a CPU profile of its whole life. */
+  readonly profile?: { readonly directory: string; readonly label: string } | undefined
+}
+
 /** A server process with what is asked of it in every scenario. */
 export class Server {
   readonly url: string
+  /** From the start of its process until it listens. */
+  readonly startMs: number
   readonly #child: Child
+  readonly #database: Database
+  #mark: Mark
 
-  private constructor(child: Child, port: number) {
+  private constructor({ child, port, startMs }: Started, database: Database, mark: Mark) {
     this.#child = child
+    this.startMs = startMs
+    this.#database = database
+    this.#mark = mark
     this.url = `ws://127.0.0.1:${port}`
   }
 
@@ -29,26 +49,56 @@ export class Server {
    */
   static async start(
     variant: string,
-    { filename, access = 'open' }: { filename: string; access?: ServerOptions['access'] },
+    { filename, access = 'open', configFormat = 'json', profile }: StartOptions,
   ): Promise<Server> {
-    const durability = variant === 'limit' || variant === 'limit-bulk' ? 'normal' : 'full'
-    return Server.launch(variant === 'kora' ? 'kora-server' : 'bare-server', {
-      filename,
-      access,
-      durability,
-      keepsPromises: variant === 'limit-promises',
-      isBulk: variant === 'limit-bulk',
-    })
+    const isOurs = variant === 'kora'
+    const database = sqliteDatabase(filename, { isOurs })
+    const mark = await database.mark()
+    const childOptions = { nodeArgs: profilingArgs(profile) }
+    const started = isOurs
+      ? await startOurs(
+          { store: { driver: 'sqlite', filename }, access },
+          `${filename}.${configFormat}`,
+          childOptions,
+        )
+      : await startBare<ServerOptions>('bare-server', bareOptions(variant, filename, access), childOptions)
+    return new Server(started, database, mark)
   }
 
-  static async launch(file: ProcessFile, options: ServerOptions | PostgresServerOptions): Promise<Server> {
-    const child = new Child(file)
-    const { port } = await child.call<RunningServer>('start', options)
-    return new Server(child, port)
+  /** @param variant `kora` or `limit` */
+  static async startOnPostgres(
+    variant: string,
+    options: RunOptions,
+    { connectionString }: PostgresServerOptions,
+  ): Promise<Server> {
+    const isOurs = variant === 'kora'
+    const database = postgresDatabase(connectionString, { isOurs })
+    const mark = await database.mark()
+    const store: StoreInput = { driver: 'postgres', connectionString }
+    const started = isOurs
+      ? await startOurs({ store, access: 'open' }, `${newDatabase(options)}.json`)
+      : await startBare<PostgresServerOptions>('postgres-bare-server', { connectionString })
+    return new Server(started, database, mark)
   }
 
   usage(collectGarbage = false): Promise<Usage> {
     return this.#child.call('usage', { collectGarbage })
+  }
+
+  /**
+   * Looks into the database, beside the server: what was added since the start, or since this was asked last,
+   * must be so many operations, each once, and so many records.
+   */
+  async checkAdded(operations: number, { records = operations } = {}): Promise<void> {
+    const before = this.#mark
+    const stored = await this.#database.storedAfter(before.position)
+    this.#mark = await this.#database.mark()
+    const added = stored.records - before.records
+    if (stored.operations === operations && stored.different === operations && added === records) return
+    throw new Error(
+      `Its database has ${stored.operations} more operations (${stored.different} different ones) and ${added} more ` +
+        `records, where ${operations} and ${records} were acknowledged`,
+    )
   }
 
   /** Takes a CPU profile while `action` runs, where profiles are wanted. */
@@ -63,6 +113,55 @@ export class Server {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#child[Symbol.asyncDispose]()
   }
+}
+
+type Started = RunningServer & { readonly child: Child; readonly startMs: number }
+
+/** As a user does: `kora-server start` with a configuration file, until its log says that it serves. */
+async function startOurs(
+  config: KoraConfigOptions,
+  configFile: string,
+  childOptions: ChildOptions = {},
+): Promise<Started> {
+  writeKoraConfig(configFile, config)
+  const args = ['start', '--config', configFile]
+  const startedAt = sharedNow()
+  const child = new Child('kora-server', { ...childOptions, args, hasLog: true })
+  const url = await child.findInLog(servedUrl)
+  return { child, port: Number(new URL(url).port), startMs: sharedNow() - startedAt }
+}
+
+function servedUrl(line: string): string | null {
+  if (!line.includes('"server started"')) return null
+  return (JSON.parse(line) as { url: string }).url
+}
+
+async function startBare<Options>(
+  file: 'bare-server' | 'postgres-bare-server',
+  options: Options,
+  childOptions: ChildOptions = {},
+): Promise<Started> {
+  const startedAt = sharedNow()
+  const child = new Child(file, childOptions)
+  const { port } = await child.call<RunningServer>('start', options)
+  return { child, port, startMs: sharedNow() - startedAt }
+}
+
+function bareOptions(variant: string, filename: string, access: ServerOptions['access']): ServerOptions {
+  return {
+    filename,
+    access,
+    durability: variant === 'limit' || variant === 'limit-bulk' ? 'normal' : 'full',
+    keepsPromises: variant === 'limit-promises',
+    isBulk: variant === 'limit-bulk',
+  }
+}
+
+/** Written when the process ends. */
+function profilingArgs(profile: StartOptions['profile']): readonly string[] {
+  if (profile === undefined) return []
+  const { directory, label } = profile
+  return ['--cpu-prof', `--cpu-prof-dir=${directory}`, `--cpu-prof-name=${label}.cpuprofile`]
 }
 
 let databases = 0

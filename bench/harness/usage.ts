@@ -1,5 +1,6 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { Session } from 'node:inspector/promises'
+import { dirname } from 'node:path'
 
 /** What a process has used so far. */
 export interface Usage {
@@ -33,6 +34,7 @@ export class Profiler {
   async stop(file: string): Promise<void> {
     const { profile } = await this.#session.post('Profiler.stop')
     this.#session.disconnect()
+    mkdirSync(dirname(file), { recursive: true })
     writeFileSync(file, JSON.stringify(profile))
   }
 }

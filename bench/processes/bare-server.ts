@@ -3,6 +3,7 @@ import type { Operation } from '../../src/core/operation.ts'
 import { checkOperationId } from '../../src/core/operation-id.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { type RunningServer, type ServerOptions, serveServer } from '../harness/server-process.ts'
+import { userOfToken } from '../workload/token.ts'
 import { BareStore, type Row } from './bare-store.ts'
 
 /*
@@ -76,7 +77,7 @@ class BareServer {
     session.nodeId = String(message.nodeId)
     session.position = Number(message.lastDeliverySequence)
     session.acknowledged = session.position
-    session.user = this.#options.access === 'scoped' ? String(message.authToken) : null
+    session.user = this.#options.access === 'scoped' ? userOfToken(String(message.authToken)) : null
     this.#sessions.add(session)
     session.socket.send(
       JSON.stringify({

@@ -69,7 +69,10 @@ interface Run {
   count: number
 }
 
-/** The log by delivery sequence, with one index to find operations again, and the table that people query. */
+/**
+ * The log by delivery sequence, with an index by node and one by user, for who catches up; and the table that
+ * people query, with two of its own. Ids have no index: nothing finds an operation again.
+ */
 export class BareStore {
   head: number
   readonly #keepsPromises: boolean

@@ -8,7 +8,7 @@ export interface LoadClients {
   readonly url: string
   readonly clients: number
   readonly watermark: number
-  /** Each client is a user of its own, with a token. */
+  /** Each client is a user of its own, `user-<index>`, with a token. */
   readonly scoped?: boolean
   readonly isChecking?: boolean
 }
@@ -29,6 +29,14 @@ export interface LoadResult {
   readonly sentAt: readonly number[]
   /** ms from sending to the acknowledgment, of each batch. */
   readonly latenciesMs: readonly number[]
+}
+
+/** What the writers have received of each other: operations, of the one with the fewest and of that with the most. */
+export interface Received {
+  readonly fewest: number
+  readonly most: number
+  readonly breaks: number
+  readonly duplicates: number
 }
 
 /** Writers: what they send is made beforehand, so that the run measures the server. */
@@ -52,7 +60,7 @@ class Load {
           nodeId: source.nodeId,
           watermark,
           isChecking,
-          ...(scoped && { token: user }),
+          ...(scoped && { user }),
         }),
       )
     }
@@ -151,20 +159,23 @@ class Load {
     return { elapsedMs: sharedNow() - startedAt, sentAt, latenciesMs: [] }
   }
 
-  /** Waits until every client has received so many operations. */
-  async received({ operations }: { operations: number }): Promise<{ breaks: number; duplicates: number }> {
+  /** Waits until every client has received so many operations, and all else that is on its way. */
+  async received({ operations }: { operations: number }): Promise<Received> {
     await Promise.all(
-      this.#connections.map(
-        (connection) =>
-          new Promise<void>((resolve) => {
-            connection.onBatch = () => {
-              if (connection.received >= operations) resolve()
-            }
-            connection.onBatch()
-          }),
-      ),
+      this.#connections.map(async (connection) => {
+        await new Promise<void>((resolve) => {
+          connection.onBatch = () => {
+            if (connection.received >= operations) resolve()
+          }
+          connection.onBatch()
+        })
+        await connection.settled()
+      }),
     )
+    const counts = this.#connections.map(({ received }) => received)
     return {
+      fewest: Math.min(...counts),
+      most: Math.max(...counts),
       breaks: this.#connections.reduce((sum, { breaks }) => sum + breaks, 0),
       duplicates: this.#connections.reduce((sum, { duplicates }) => sum + duplicates, 0),
     }

@@ -53,13 +53,13 @@ class Readers {
     const { url, count, watermark, firstUser, user, asks, isChecking = false } = options
     const startedAt = sharedNow()
     const opened = Array.from({ length: count }, (_, index) => {
-      const token = user ?? (firstUser === undefined ? undefined : `user-${firstUser + index}`)
+      const own = user ?? (firstUser === undefined ? undefined : `user-${firstUser + index}`)
       return new Connection({
         url,
         nodeId: randomUUID(),
         watermark,
         isChecking,
-        ...(token !== undefined && (asks === undefined ? { token } : { wishes: WISHES[asks](token) })),
+        ...(own !== undefined && (asks === undefined ? { user: own } : { wishes: WISHES[asks](own) })),
       })
     })
     this.#connections.push(...opened)

@@ -44,6 +44,7 @@ async function fanOut(
   if (breaks + duplicates > 0 || received !== deliveries) {
     throw new Error(`${breaks} breaks, ${duplicates} duplicates, ${received} of ${deliveries} deliveries`)
   }
+  await server.checkAdded(batches * batchSize)
   const latencies = Array.from(arrivedAt, (time, index) => time - (sentAt[index % batches] ?? 0))
   return {
     rate: (deliveries / (Math.max(...arrivedAt) - (sentAt[0] ?? 0))) * 1000,
@@ -88,6 +89,8 @@ const paced: Scenario = {
       unit: 'ms',
       bars: [{ against: 'limit', atMost: 2.5 }],
     },
+    { key: `cpu-${readers}`, label: `server CPU per delivery to ${readers}`, unit: 'µs' },
+    { key: `peak-${readers}`, label: `peak memory, ${readers}`, unit: 'MB' },
   ]),
   async run(variant, options) {
     const sample: Record<string, number> = {}
@@ -99,9 +102,10 @@ const paced: Scenario = {
         batchSize: 1,
         pace: { perSecond: 20 },
       }
-      const { p50 = 0, p99 = 0 } = await fanOut(server, shape, options, `P10-${readers}-${variant}`)
-      sample[`p50-${readers}`] = p50
-      sample[`p99-${readers}`] = p99
+      const measured = await fanOut(server, shape, options, `P10-${readers}-${variant}`)
+      for (const key of ['p50', 'p99', 'cpu', 'peak']) {
+        sample[`${key}-${readers}`] = measured[key] ?? Number.NaN
+      }
     }
     return sample
   },

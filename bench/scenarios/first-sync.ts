@@ -65,23 +65,33 @@ async function sparse(variant: string, options: RunOptions): Promise<Sample> {
   const points: [number, number][] = []
   for (const full of LOG_LENGTHS) {
     const operations = sized(options, full, full / 500)
-    const typical = await sparseFirstSync(variant, options, operations)
-    sample[`ms-${full}`] = typical
-    points.push([operations, typical])
+    const { ms, cpu, peak } = await sparseFirstSync(variant, options, operations)
+    sample[`ms-${full}`] = ms
+    points.push([operations, ms])
+    Object.assign(sample, { cpu, peak }) // of the longest in the end
   }
   return { ...sample, exponent: growthExponent(points) }
 }
 
-/** @returns ms, the median of several clients one after the other */
-async function sparseFirstSync(variant: string, options: RunOptions, operations: number): Promise<number> {
+/** Several clients one after the other. */
+async function sparseFirstSync(
+  variant: string,
+  options: RunOptions,
+  operations: number,
+): Promise<{ /** the median */ ms: number /** ms for each of them */; cpu: number /** MB */; peak: number }> {
   const expected = Math.min(100, operations)
   const filename = await filledDatabase(variant, options, { operations, rare: expected })
   await using server = await Server.start(variant, { filename, access: 'scoped' })
-  const times = []
-  for (let round = 0; round < sized(options, 15, 1); round++) {
-    times.push(await firstSync(server, { clients: 1, user: 'user-rare', expected }))
-  }
-  return median(times)
+  const times: number[] = []
+  const clients = sized(options, 15, 1)
+  const before = await server.usage()
+  await server.profiled(`${options.label}-${operations}`, options, async () => {
+    while (times.length < clients) {
+      times.push(await firstSync(server, { clients: 1, user: 'user-rare', expected }))
+    }
+  })
+  const { cpuMs, peakRssBytes } = await server.usage()
+  return { ms: median(times), cpu: (cpuMs - before.cpuMs) / clients, peak: peakRssBytes / 1e6 }
 }
 
 /** What P13 measures, further out. */
@@ -89,12 +99,16 @@ const sparseGrowth: Scenario = {
   name: 'F5',
   title: 'first sync of 100 visible operations in logs of up to 1,000,000',
   variants: ['1,000,000', '100,000', '10,000', '1,000'],
-  metrics: [{ key: 'ms', label: 'first sync', unit: 'ms', bars: [{ against: '1,000', atMost: 1.5 }] }],
+  metrics: [
+    { key: 'ms', label: 'first sync', unit: 'ms', bars: [{ against: '1,000', atMost: 1.5 }] },
+    { key: 'cpu', label: 'server CPU', unit: 'ms' },
+    { key: 'peak', label: 'peak memory', unit: 'MB' },
+  ],
   isGrowth: true,
   chart: { file: 'growth-first-sync', metric: 'first sync', xLabel: 'operations in the log' },
   async run(variant, options) {
     const operations = sized(options, sizeOf(variant), Math.min(sizeOf(variant), 2000))
-    return { ms: await sparseFirstSync('kora', options, operations) }
+    return await sparseFirstSync('kora', options, operations)
   },
 }
 
@@ -115,6 +129,8 @@ export const firstSyncScenarios: readonly Scenario[] = [
         }),
       ),
       { key: 'exponent', label: 'growth with the log', unit: '', bars: [{ atMost: 0.1 }] },
+      { key: 'cpu', label: 'server CPU, in a log of 200,000', unit: 'ms' },
+      { key: 'peak', label: 'peak memory, with a log of 200,000', unit: 'MB' },
     ],
     run: sparse,
   },

@@ -30,9 +30,11 @@ async function measureIngest(
   await send(load, sized(options, 40, 1), records)
   const before = await server.usage()
   const batches = sized(options, 200, 2)
-  const elapsedMs = await send(load, batches, records)
+  const elapsedMs = await server.profiled(options.label, options, () => send(load, batches, records))
   const { cpuMs } = await server.usage()
   const operations = batches * BATCH
+  const sent = operations + sized(options, 40, 1) * BATCH
+  await server.checkAdded(sent, { records: records === 'one' ? 0 : sent })
   return { rate: (operations / elapsedMs) * 1000, cpu: ((cpuMs - before.cpuMs) / operations) * 10 }
 }
 
@@ -152,7 +154,9 @@ const history: Scenario = {
     await using server = await Server.start('kora', { filename: newDatabase(options) })
     await using load = await connectLoad(server, 0)
     await send(load, sized(options, 40, 1)) // other records
+    await server.checkAdded(sized(options, 40, 1) * BATCH)
     await send(load, sized(options, sizeOf(variant), 200) / BATCH, 'one')
+    await server.checkAdded(sized(options, sizeOf(variant), 200), { records: 0 })
     return await measureIngest(server, load, options, 'one')
   },
 }
@@ -192,6 +196,7 @@ async function updateOneRecord(variant: string, options: RunOptions): Promise<Sa
   await using server = await Server.start(variant, { filename: newDatabase(options) })
   await using load = await connectLoad(server, 0)
   await send(load, sized(options, 40, 1))
+  await server.checkAdded(sized(options, 40, 1) * BATCH)
   const points: [number, number][] = []
   let updates = 0
   let elapsedMs = 0
@@ -202,6 +207,7 @@ async function updateOneRecord(variant: string, options: RunOptions): Promise<Sa
       points.push([updates, elapsedMs])
     }
   })
+  await server.checkAdded(updates, { records: 0 })
   return { rate: (updates / elapsedMs) * 1000, exponent: growthExponent(points) }
 }
 

@@ -3,7 +3,8 @@ import { type RunOptions, sized } from '../harness/options.ts'
 import type { Bar, Sample, Scenario } from '../harness/scenario.ts'
 import { INGEST_VARIANTS, newDatabase, Server, VARIANTS_AND_BOUND } from '../harness/server.ts'
 import { quantile } from '../harness/statistics.ts'
-import type { LoadClients, LoadResult, LoadWork } from '../processes/load.ts'
+import type { LoadClients, LoadResult, LoadWork, Received } from '../processes/load.ts'
+import type { ReadersOptions } from '../processes/readers.ts'
 
 const BATCH = 100
 
@@ -57,7 +58,10 @@ function ingestScenario({ name, title, clients, isScoped, inFlight, bars }: Inge
         sendBatches(load, batches, inFlight),
       )
       const after = await server.usage()
-      if (!isScoped) await checkDelivery(load, (clients - 1) * (warmUp + batches) * BATCH)
+      const ofEach = (warmUp + batches) * BATCH
+      await server.checkAdded(clients * ofEach)
+      await checkDelivery(load, isScoped ? 0 : (clients - 1) * ofEach)
+      if (isScoped) await checkScopes(server, { users: clients, ofEach })
       const operations = batches * clients * BATCH
       return {
         rate: (operations / elapsedMs) * 1000,
@@ -73,12 +77,26 @@ async function sendBatches(load: Child, batchesPerClient: number, inFlight: numb
   return load.call<LoadResult>('send', { inFlight })
 }
 
-/** Everybody must have everything of the others, once, in an unbroken chain. */
+/** Everybody must have so many operations of the others and no more, once, in an unbroken chain. */
 export async function checkDelivery(load: Child, operations: number): Promise<void> {
-  const { breaks, duplicates } = await load.call<{ breaks: number; duplicates: number }>('received', {
-    operations,
-  })
+  const { fewest, most, breaks, duplicates } = await load.call<Received>('received', { operations })
   if (breaks + duplicates > 0) throw new Error(`${breaks} breaks and ${duplicates} duplicates in delivery`)
+  if (fewest !== operations || most !== operations) {
+    throw new Error(`Clients received ${fewest} to ${most} operations of others, where ${operations} are due`)
+  }
+}
+
+/** Each user sees what was written for it, on another device: so many operations and no more. */
+async function checkScopes(
+  server: Server,
+  { users, ofEach }: { users: number; ofEach: number },
+): Promise<void> {
+  await using readers = new Child('readers')
+  for (let user = 0; user < users; user++) {
+    const options: ReadersOptions = { url: server.url, count: 1, watermark: 0, firstUser: user }
+    const { received } = await readers.call<{ received: number }>('connect', options)
+    if (received !== ofEach) throw new Error(`user-${user} sees ${received} operations, not ${ofEach}`)
+  }
 }
 
 /** One operation at a time: how long a person waits. */
@@ -90,14 +108,18 @@ async function runSingly(variant: string, options: RunOptions): Promise<Sample> 
     await load.call('prepare', { batchesPerClient, batchSize: 1, records: 'new' } satisfies LoadWork)
     return load.call<LoadResult>('send', { inFlight: 1 })
   }
-  await send(sized(options, 500, 5))
-  const { latenciesMs } = await server.profiled(`P5-${variant}`, options, () =>
-    send(sized(options, 3000, 20)),
-  )
+  const warmUp = sized(options, 500, 5)
+  const operations = sized(options, 3000, 20)
+  await send(warmUp)
+  const before = await server.usage()
+  const { latenciesMs } = await server.profiled(`P5-${variant}`, options, () => send(operations))
+  const after = await server.usage()
+  await server.checkAdded(warmUp + operations)
   return {
     p50: quantile(latenciesMs, 0.5),
     p99: quantile(latenciesMs, 0.99),
-    peak: (await server.usage()).peakRssBytes / 1e6,
+    cpu: ((after.cpuMs - before.cpuMs) / operations) * 10,
+    peak: after.peakRssBytes / 1e6,
   }
 }
 
@@ -147,6 +169,7 @@ export const ingestScenarios: readonly Scenario[] = [
         bars: [{ against: 'limit', atMost: 2.5 }, AGAINST_PROMISES],
       },
       { key: 'p99', label: 'acknowledged, p99', unit: 'ms' },
+      { key: 'cpu', label: 'server CPU per 10,000', unit: 's' },
       { key: 'peak', label: 'peak memory', unit: 'MB' },
     ],
     run: runSingly,

@@ -1,5 +1,4 @@
 import { Child } from '../harness/child.ts'
-import { sharedNow } from '../harness/clock.ts'
 import { type RunOptions, sized } from '../harness/options.ts'
 import { filledPostgresDatabase, newPostgresDatabase } from '../harness/postgres.ts'
 import type { Sample, Scenario } from '../harness/scenario.ts'
@@ -12,6 +11,7 @@ import { checkDelivery } from './ingest.ts'
 
 const BATCH = 100
 const WRITERS = 4
+const READERS = 2
 
 async function connectWriters(server: Server, clients: number): Promise<Child> {
   const load = new Child('load')
@@ -26,8 +26,7 @@ async function send(load: Child, batchesPerClient: number, batchSize = BATCH): P
 
 async function ingest(variant: string, options: RunOptions): Promise<Sample> {
   const connectionString = await newPostgresDatabase()
-  const file = variant === 'kora' ? 'postgres-kora-server' : 'postgres-bare-server'
-  await using server = await Server.launch(file, { connectionString })
+  await using server = await Server.startOnPostgres(variant, options, { connectionString })
   await using load = await connectWriters(server, WRITERS)
   const warmUp = sized(options, 10, 1)
   const batches = sized(options, 60, 1)
@@ -35,6 +34,7 @@ async function ingest(variant: string, options: RunOptions): Promise<Sample> {
   const before = await server.usage()
   const { elapsedMs } = await server.profiled(`P16-${variant}`, options, () => send(load, batches))
   const after = await server.usage()
+  await server.checkAdded(WRITERS * (warmUp + batches) * BATCH)
   await checkDelivery(load, (WRITERS - 1) * (warmUp + batches) * BATCH)
   const operations = batches * WRITERS * BATCH
   return {
@@ -48,9 +48,8 @@ async function ingest(variant: string, options: RunOptions): Promise<Sample> {
 async function startAndSync(variant: string, options: RunOptions): Promise<Sample> {
   const operations = variant === 'empty' ? 0 : sized(options, 100_000, 250)
   const connectionString = await filledPostgresDatabase(operations)
-  const startedAt = sharedNow()
-  await using server = await Server.launch('postgres-kora-server', { connectionString })
-  const start = sharedNow() - startedAt
+  await using server = await Server.startOnPostgres('kora', options, { connectionString })
+  const { startMs: start } = server
   if (variant === 'empty') return { start }
   const before = await server.usage()
   const sync = await server.profiled('P17', options, () =>
@@ -63,11 +62,11 @@ async function startAndSync(variant: string, options: RunOptions): Promise<Sampl
 /** What is written on one server, seen on the other. */
 async function acrossServers(_variant: string, options: RunOptions): Promise<Sample> {
   const connectionString = await newPostgresDatabase()
-  await using one = await Server.launch('postgres-kora-server', { connectionString })
-  await using other = await Server.launch('postgres-kora-server', { connectionString })
+  await using one = await Server.startOnPostgres('kora', options, { connectionString })
+  await using other = await Server.startOnPostgres('kora', options, { connectionString })
   await using readers = new Child('readers')
   await using load = await connectWriters(one, 1)
-  await readers.call('connect', { url: other.url, count: 2, watermark: 0 } satisfies ReadersOptions)
+  await readers.call('connect', { url: other.url, count: READERS, watermark: 0 } satisfies ReadersOptions)
   let watermark = 0
   const watched = async (
     batches: number,
@@ -81,9 +80,11 @@ async function acrossServers(_variant: string, options: RunOptions): Promise<Sam
       batchSize,
     } satisfies WatchOptions)
     const { sentAt, elapsedMs } = await write()
-    const { arrivedAt, breaks, duplicates } = await watching
+    const { arrivedAt, breaks, duplicates, received } = await watching
     if (breaks + duplicates > 0) throw new Error(`${breaks} breaks and ${duplicates} duplicates in delivery`)
     watermark += batches * batchSize
+    if (received !== READERS * watermark) throw new Error(`${received} of ${READERS * watermark} deliveries`)
+    await one.checkAdded(batches * batchSize)
     return {
       latenciesMs: Array.from(arrivedAt, (time, index) => time - (sentAt[index % batches] ?? 0)),
       elapsedMs,
@@ -91,7 +92,9 @@ async function acrossServers(_variant: string, options: RunOptions): Promise<Sam
   }
   const batches = sized(options, 150, 3)
   const paced = (perSecond: number) => () => load.call<LoadResult>('sendPaced', { perSecond })
-  const most = await watched(batches, BATCH, () => load.call<LoadResult>('send', { inFlight: 4 }))
+  const most = await one.profiled('P18', options, () =>
+    watched(batches, BATCH, () => load.call<LoadResult>('send', { inFlight: 4 })),
+  )
   const idle = await watched(batches, 1, paced(20))
   const batchesPerSecond = (batches / most.elapsedMs) * 1000
   const half = await watched(batches, BATCH, paced(batchesPerSecond / 2))
@@ -101,6 +104,8 @@ async function acrossServers(_variant: string, options: RunOptions): Promise<Sam
     'idle-p50': quantile(idle.latenciesMs, 0.5),
     half: quantile(half.latenciesMs, 0.99),
     'half-p50': quantile(half.latenciesMs, 0.5),
+    peak: (await one.usage()).peakRssBytes / 1e6,
+    'peak-other': (await other.usage()).peakRssBytes / 1e6,
   }
 }
 
@@ -140,6 +145,8 @@ export const postgresScenarios: readonly Scenario[] = [
       { key: 'idle', label: `${ACROSS}, idle, p99`, unit: 'ms', bars: [{ atMost: 50 }] },
       { key: 'half-p50', label: `${ACROSS}, at half load, p50`, unit: 'ms' },
       { key: 'half', label: `${ACROSS}, at half load, p99`, unit: 'ms', bars: [{ atMost: 250 }] },
+      { key: 'peak', label: 'peak memory, of the one written to', unit: 'MB' },
+      { key: 'peak-other', label: 'peak memory, of the other', unit: 'MB' },
     ],
     run: acrossServers,
   },

@@ -26,16 +26,31 @@ export class OperationSource {
   }
 
   insert(userId: string = this.#userId): Operation {
+    return this.#insertOf({
+      title: `Todo ${this.#sequenceNumber} ${PADDING}`,
+      completed: this.#sequenceNumber % 3 === 0,
+      userId,
+      position: this.#sequenceNumber / 7,
+    })
+  }
+
+  /** With a text of so many bytes. */
+  insertOf(textBytes: number): Operation {
+    const title = 'x'.repeat(textBytes)
+    return this.#insertOf({ title, completed: false, userId: this.#userId, position: 0 })
+  }
+
+  /** Small, and refused: its title is no text. */
+  misfit(): Operation {
+    return this.#insertOf({ title: 7 })
+  }
+
+  #insertOf(data: Operation['data']): Operation {
     return this.#author({
       type: 'insert',
       collection: 'todos',
       recordId: runtime.uuid(),
-      data: {
-        title: `Todo ${this.#sequenceNumber} ${PADDING}`,
-        completed: this.#sequenceNumber % 3 === 0,
-        userId,
-        position: this.#sequenceNumber / 7,
-      },
+      data,
       previousData: null,
     })
   }
