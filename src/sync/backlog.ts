@@ -3,6 +3,9 @@ const MAX_BACKLOG_FACTOR = 4
 /** A client that reads nothing for this long while its buffer is full is cut off: within 30 s, seen once a second. */
 const MAX_BLOCKED_MS = 29_000
 
+/** What Node and ws keep for each message that waits, beside its bytes: of small ones, three times as much. */
+const MESSAGE_OVERHEAD_BYTES = 600
+
 /** What one connection has been sent and has not taken yet. */
 export class Backlog {
   readonly #transport: { readonly bufferedBytes?: number }
@@ -10,6 +13,9 @@ export class Backlog {
   /** ms, monotonic */
   #blockedSince: number | null = null
   #bytesBefore = 0
+  /** Sent since nothing waited. */
+  #messages = 0
+  #messageBytes = 0
 
   /** @param maxBytes above it delivery waits */
   constructor(transport: { readonly bufferedBytes?: number }, maxBytes: number) {
@@ -17,8 +23,22 @@ export class Backlog {
     this.#maxBytes = maxBytes
   }
 
+  /** Memory that what waits takes: messages count for more than their bytes. */
   get bytes(): number {
-    return this.#transport.bufferedBytes ?? 0
+    const bytes = this.#transport.bufferedBytes ?? 0
+    if (this.#messageBytes === 0) return bytes
+    const waiting = (bytes * this.#messages) / this.#messageBytes // those of mean size: which ones, nobody knows
+    return bytes + Math.round(waiting) * MESSAGE_OVERHEAD_BYTES
+  }
+
+  /** A message is about to be sent. */
+  noteSending(bytes: number): void {
+    if ((this.#transport.bufferedBytes ?? 0) === 0) {
+      this.#messages = 0
+      this.#messageBytes = 0
+    }
+    this.#messages++
+    this.#messageBytes += bytes
   }
 
   get isFull(): boolean {
