@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Backlog } from '../../src/sync/backlog.ts'
 
-const LIMIT = 1_000_000
+const LIMIT = 2_000_000
 
 /** A backlog behind a connection that takes nothing. */
 function blocked(): {
@@ -24,9 +24,9 @@ test('counts what small messages take beside their bytes, and hardly anything of
   for (let count = 0; count < 1000; count++) small.send(200)
   for (let count = 0; count < 4; count++) large.send(50_000)
 
-  expect(small.backlog.bytes).toBe(800_000)
-  expect(large.backlog.bytes).toBe(202_400)
-  small.send(250_000)
+  expect(small.backlog.bytes).toBe(1_200_000)
+  expect(large.backlog.bytes).toBe(204_000)
+  small.send(900_000)
   expect(small.backlog.isFull).toBe(true)
 })
 
@@ -38,7 +38,7 @@ test('what a client has taken counts no more, however long something has waited'
     transport.bufferedBytes = Math.min(transport.bufferedBytes, 2000) // it reads, and is always ten behind
   }
 
-  expect(backlog.bytes).toBe(2000 + 10 * 600)
+  expect(backlog.bytes).toBe(2000 + 10 * 1000)
   transport.bufferedBytes = 0
   expect(backlog.bytes).toBe(0)
 })
