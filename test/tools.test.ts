@@ -9,7 +9,7 @@ import { canIsolate } from './support/isolated-host.ts'
 
 const ROOT = fileURLToPath(new URL('.', import.meta.url))
 
-/** Set by `.ci/run` and the workflows: no test may be skipped for want of a tool. */
+/** Set by the workflows: no test may be skipped for want of a tool. */
 const IS_STRICT = process.env.KORA_GATE === '1'
 const answers = (command: string, ...args: string[]) => spawnSync(command, args).status === 0
 
