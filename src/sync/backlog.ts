@@ -3,9 +3,6 @@ const MAX_BACKLOG_FACTOR = 4
 /** A client that reads nothing for this long while its buffer is full is cut off: within 30 s, seen once a second. */
 const MAX_BLOCKED_MS = 29_000
 
-/** What the process takes for each message that waits, beside its bytes: 0.6 to 1.4 kB, of messages of 0.1 to 5 kB. */
-const MESSAGE_OVERHEAD_BYTES = 1000
-
 /** What one connection has been sent and has not taken yet. */
 export class Backlog {
   readonly #transport: { readonly bufferedBytes?: number }
@@ -13,9 +10,6 @@ export class Backlog {
   /** ms, monotonic */
   #blockedSince: number | null = null
   #bytesBefore = 0
-  /** Sent since nothing waited. */
-  #messages = 0
-  #messageBytes = 0
 
   /** @param maxBytes above it delivery waits */
   constructor(transport: { readonly bufferedBytes?: number }, maxBytes: number) {
@@ -23,22 +17,8 @@ export class Backlog {
     this.#maxBytes = maxBytes
   }
 
-  /** Memory that what waits takes: messages count for more than their bytes. */
   get bytes(): number {
-    const bytes = this.#transport.bufferedBytes ?? 0
-    if (this.#messageBytes === 0) return bytes
-    const waiting = (bytes * this.#messages) / this.#messageBytes // those of mean size: which ones, nobody knows
-    return bytes + Math.round(waiting) * MESSAGE_OVERHEAD_BYTES
-  }
-
-  /** A message is about to be sent. */
-  noteSending(bytes: number): void {
-    if ((this.#transport.bufferedBytes ?? 0) === 0) {
-      this.#messages = 0
-      this.#messageBytes = 0
-    }
-    this.#messages++
-    this.#messageBytes += bytes
+    return this.#transport.bufferedBytes ?? 0
   }
 
   get isFull(): boolean {

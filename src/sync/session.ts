@@ -147,9 +147,7 @@ export class Session implements ViewReader, DeliveryTarget {
     if (this.#state === 'closed' || !this.#transport.isConnected()) return
     this.#attempt(() => {
       if (this.#transport.sendFrame) {
-        const frame = encodeFrame(message, this.#format)
-        this.#backlog.noteSending(frame.bytes.byteLength)
-        this.#transport.sendFrame(frame, isAnswer(message))
+        this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
       } else this.#transport.send(message)
     })
     this.#boundBacklog()
@@ -316,7 +314,6 @@ export class Session implements ViewReader, DeliveryTarget {
 
   #sendFrame(frame: Frame): void {
     this.#attempt(() => {
-      this.#backlog.noteSending(frame.bytes.byteLength)
       if (this.#transport.sendFrame) this.#transport.sendFrame(frame, false)
       else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
     })

@@ -5,6 +5,7 @@ import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
 import type { ServerTransport } from '../sync/transport.ts'
+import { WaitingBytes } from './waiting-bytes.ts'
 
 export interface WebSocketEndpointOptions {
   /** Bytes of one message. */
@@ -131,11 +132,13 @@ const STATUS_TEXTS: { readonly [status: number]: string } = {
 class WebSocketTransport implements ServerTransport {
   readonly remoteAddress: string
   readonly #webSocket: WebSocket
+  readonly #waiting: WaitingBytes
   /** null once it has ended: it would keep what it counted with for as long as the connection lasts. */
   #endLimit: (() => void) | null = null
 
   constructor(webSocket: WebSocket, remoteAddress: string) {
     this.#webSocket = webSocket
+    this.#waiting = new WaitingBytes(webSocket)
     this.remoteAddress = remoteAddress
   }
 
@@ -163,14 +166,17 @@ class WebSocketTransport implements ServerTransport {
   }
 
   get bufferedBytes(): number {
-    return this.#webSocket.bufferedAmount
+    return this.#waiting.total
   }
 
   send(message: SyncMessage): void {
-    this.#webSocket.send(encodeJsonMessage(message))
+    const json = encodeJsonMessage(message)
+    this.#waiting.noteSending(json.length)
+    this.#webSocket.send(json)
   }
 
   sendFrame(frame: Frame): void {
+    this.#waiting.noteSending(frame.bytes.byteLength)
     this.#webSocket.send(frame.bytes, { binary: frame.isBinary })
   }
 
