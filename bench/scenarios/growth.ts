@@ -61,6 +61,27 @@ const logLength: Scenario = {
   },
 }
 
+/** Ingest beside sessions that see nothing of it: with a token each, or such as ask for the records of their user themselves. */
+function besideSessions(asks?: ReadersOptions['asks']): Scenario['run'] {
+  const isScoped = asks === undefined
+  return async (variant, options) => {
+    const full = variant === 'none' ? 0 : sizeOf(variant)
+    const count = sized(options, full, Math.min(full, 3))
+    const access = isScoped ? 'scoped' : 'open'
+    await using server = await Server.start('kora', { filename: newDatabase(options), access })
+    await using load = await connectLoad(server, 0, isScoped)
+    await using readers = new Child('readers')
+    await readers.call('connect', {
+      url: server.url,
+      count,
+      watermark: 0,
+      firstUser: 1_000_000,
+      ...(asks !== undefined && { asks }),
+    } satisfies ReadersOptions)
+    return await measureIngest(server, load, options)
+  }
+}
+
 const sessions: Scenario = {
   name: 'F1',
   title: 'ingest beside sessions that see nothing of it, each in its own scope',
@@ -68,39 +89,7 @@ const sessions: Scenario = {
   metrics: INGEST_METRICS('none', 0.9),
   isGrowth: true,
   chart: { file: 'growth-sessions', metric: CPU, xLabel: 'sessions that see nothing of it' },
-  async run(variant, options) {
-    const full = variant === 'none' ? 0 : sizeOf(variant)
-    const count = sized(options, full, Math.min(full, 3))
-    await using server = await Server.start('kora', { filename: newDatabase(options), access: 'scoped' })
-    await using load = await connectLoad(server, 0, true)
-    await using readers = new Child('readers')
-    await readers.call('connect', {
-      url: server.url,
-      count,
-      watermark: 0,
-      firstUser: 1_000_000,
-    } satisfies ReadersOptions)
-    return await measureIngest(server, load, options)
-  },
-}
-
-/** The same beside sessions without a token, which ask for the records of their user themselves. */
-function besideSessionsThatAsk(asks: NonNullable<ReadersOptions['asks']>): Scenario['run'] {
-  return async (variant, options) => {
-    const full = variant === 'none' ? 0 : sizeOf(variant)
-    const count = sized(options, full, Math.min(full, 3))
-    await using server = await Server.start('kora', { filename: newDatabase(options) })
-    await using load = await connectLoad(server, 0)
-    await using readers = new Child('readers')
-    await readers.call('connect', {
-      url: server.url,
-      count,
-      watermark: 0,
-      firstUser: 1_000_000,
-      asks,
-    } satisfies ReadersOptions)
-    return await measureIngest(server, load, options)
-  }
+  run: besideSessions(),
 }
 
 const sessionsOfTwoFields: Scenario = {
@@ -109,7 +98,7 @@ const sessionsOfTwoFields: Scenario = {
   variants: ['3,000', '100', 'none'],
   metrics: INGEST_METRICS('none', 0.9),
   isGrowth: true,
-  run: besideSessionsThatAsk('scope'),
+  run: besideSessions('scope'),
 }
 
 const sessionsWithSubsets: Scenario = {
@@ -118,7 +107,7 @@ const sessionsWithSubsets: Scenario = {
   variants: ['3,000', '100', 'none'],
   metrics: INGEST_METRICS('none', 0.9),
   isGrowth: true,
-  run: besideSessionsThatAsk('subset'),
+  run: besideSessions('subset'),
 }
 
 /** Ingest onto a log of so many operations, of so many users. */
