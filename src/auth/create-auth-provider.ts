@@ -4,10 +4,8 @@ import type { Runtime } from '../core/runtime.ts'
 import type { AuthConfig, JwtConfig } from './auth-config.ts'
 import { JwksClient } from './jwks-client.ts'
 import { JwtAuthProvider } from './jwt-provider.ts'
-import { JwtVerifier } from './jwt-verifier.ts'
 import type { KeySource } from './key-source.ts'
 import { createStaticKeySource, parseConfiguredKeys, parseSecrets } from './key-source.ts'
-import { KoraTokenVerifier } from './kora-jwt-provider.ts'
 import { MixedAuthProvider } from './mixed-auth-provider.ts'
 import { NoAuthProvider } from './no-auth-provider.ts'
 import type { AuthProvider } from './provider.ts'
@@ -44,7 +42,7 @@ export async function createAuthProvider(
       return new MixedAuthProvider({
         primary: config.jwt
           ? await createJwtProvider(config.jwt, config.scopes, options)
-          : createKoraProvider(config.secret, config.scopes, options),
+          : await createKoraProvider(config.secret, config.scopes, options),
         anonymousScopes: config.anonymous.scopes,
         anonymousPrefix: config.anonymous.prefix,
         invalidToken: config.invalidToken,
@@ -89,6 +87,7 @@ async function createJwtProvider(
   scopes: ScopeSource | undefined,
   options: CreateAuthProviderOptions,
 ): Promise<AuthProvider> {
+  const { JwtVerifier } = await import('./jwt-verifier.ts') // only who verifies tokens loads the library for it
   const verifier = new JwtVerifier({
     keySource: await openKeySource(config, options),
     issuer: config.issuer,
@@ -111,11 +110,11 @@ async function openKeySource(config: JwtConfig, options: CreateAuthProviderOptio
   return client
 }
 
-function createKoraProvider(
+async function createKoraProvider(
   secret: string | readonly string[] | undefined,
   scopes: ScopeSource | undefined,
   { runtime, logger }: CreateAuthProviderOptions,
-): AuthProvider {
+): Promise<AuthProvider> {
   const keys: VerificationKey[] = []
   const problems: string[] = []
   for (const { path, result } of parseSecrets(secret, ['HS256'])) {
@@ -123,6 +122,7 @@ function createKoraProvider(
     else keys.push(result)
   }
   throwProblems(problems)
+  const { KoraTokenVerifier } = await import('./kora-jwt-provider.ts')
   return new JwtAuthProvider({ verifier: new KoraTokenVerifier({ keys, runtime }), scopes, logger })
 }
 

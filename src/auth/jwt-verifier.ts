@@ -1,5 +1,7 @@
 import type { JWTPayload, JWTVerifyOptions } from 'jose'
-import { decodeProtectedHeader, errors, jwtVerify } from 'jose'
+import { decodeProtectedHeader } from 'jose/decode/protected_header'
+import * as errors from 'jose/errors'
+import { jwtVerify } from 'jose/jwt/verify'
 import type { Runtime } from '../core/runtime.ts'
 import type { KeySource } from './key-source.ts'
 import { endOfToken } from './token-end.ts'

@@ -1,4 +1,5 @@
-import { compactVerify, errors } from 'jose'
+import * as errors from 'jose/errors'
+import { compactVerify } from 'jose/jws/compact/verify'
 import type { Runtime } from '../core/runtime.ts'
 import { MAX_TOKEN_BYTES } from './jwt-verifier.ts'
 import { endOfToken } from './token-end.ts'

@@ -1,11 +1,13 @@
 import { type DestinationStream, pino } from 'pino'
-import { prettyFactory } from 'pino-pretty'
 import type { ServerConfig } from '../config/server-config.ts'
+import { lazyRequire } from '../core/lazy-require.ts'
 import type { Logger } from '../core/logger.ts'
 import { maskSecrets } from '../core/mask-secrets.ts'
 import { createColours } from './output/colours.ts'
 import { escapeControlsInLines } from './output/escape-controls.ts'
 import type { Output, Terminal } from './terminal.ts'
+
+const pinoPretty = lazyRequire<typeof import('pino-pretty')>('pino-pretty')
 
 /** Never printed, wherever in the fields they stand. */
 const SECRET_FIELDS = [
@@ -55,7 +57,7 @@ function jsonDestination(output: Output): DestinationStream {
 }
 
 function prettyDestination(output: Output, env: Terminal['env']): DestinationStream {
-  const format = prettyFactory({
+  const format = pinoPretty().prettyFactory({
     colorize: createColours(output, env).isColorSupported,
     translateTime: 'SYS:HH:MM:ss.l',
     singleLine: true,

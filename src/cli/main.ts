@@ -2,7 +2,7 @@ import { CommanderError } from 'commander'
 import type { CommandContext, ProcessEvents } from './command-context.ts'
 import { EXIT_DONE, EXIT_WRONG_INPUT, type ExitCode, exitCodeOf, reportError } from './output/errors.ts'
 import { listenToProcess } from './process-events.ts'
-import { createProgram } from './program.ts'
+import { createProgramFor } from './program.ts'
 import { processTerminal, type Terminal } from './terminal.ts'
 
 // Whatever still keeps the process alive after its command is done is a leak; nobody should wait for it.
@@ -44,7 +44,8 @@ export async function runCli(
     },
   }
   try {
-    await createProgram(context).parseAsync([...argv], { from: 'user' })
+    const program = await createProgramFor(argv, context)
+    await program.parseAsync([...argv], { from: 'user' })
     return exitCode
   } catch (error) {
     // Commander has printed its message, or the help or version that was asked for.

@@ -1,27 +1,54 @@
 import { Command } from 'commander'
 import { packageVersion } from '../http/package-version.ts'
 import type { CommandContext } from './command-context.ts'
-import { addBackupCommand } from './commands/backup.ts'
-import { addCheckCommand } from './commands/check.ts'
-import { addCompactCommand } from './commands/compact.ts'
-import { addCompletionCommand } from './commands/completion.ts'
-import { addInitCommand } from './commands/init.ts'
-import { addLogCommand } from './commands/log.ts'
-import { addMigrateCommand } from './commands/migrate.ts'
-import { addQueryCommand } from './commands/query.ts'
-import { addRestoreCommand } from './commands/restore.ts'
-import { addRevokeCommand } from './commands/revoke.ts'
-import { addStartCommand } from './commands/start.ts'
-import { addStatusCommand } from './commands/status.ts'
-import { addTokenCommand } from './commands/token.ts'
 import { createColours } from './output/colours.ts'
 
+type AddCommand = (program: Command, context: CommandContext) => void
+
+/**
+ * In the order of the help. Each is loaded when it is needed: a server would start later with the libraries
+ * of them all.
+ */
+const COMMANDS: { readonly [name: string]: () => Promise<AddCommand> } = {
+  start: async () => (await import('./commands/start.ts')).addStartCommand,
+  migrate: async () => (await import('./commands/migrate.ts')).addMigrateCommand,
+  query: async () => (await import('./commands/query.ts')).addQueryCommand,
+  log: async () => (await import('./commands/log.ts')).addLogCommand,
+  status: async () => (await import('./commands/status.ts')).addStatusCommand,
+  check: async () => (await import('./commands/check.ts')).addCheckCommand,
+  init: async () => (await import('./commands/init.ts')).addInitCommand,
+  token: async () => (await import('./commands/token.ts')).addTokenCommand,
+  revoke: async () => (await import('./commands/revoke.ts')).addRevokeCommand,
+  backup: async () => (await import('./commands/backup.ts')).addBackupCommand,
+  restore: async () => (await import('./commands/restore.ts')).addRestoreCommand,
+  compact: async () => (await import('./commands/compact.ts')).addCompactCommand,
+  completion: async () => (await import('./commands/completion.ts')).addCompletionCommand,
+}
+
 /** The whole command line, ready to parse. */
-export function createProgram(context: CommandContext): Command {
+export function createProgram(context: CommandContext): Promise<Command> {
+  return programWith(Object.keys(COMMANDS), context)
+}
+
+/** As much of the command line as these arguments need. */
+export function createProgramFor(argv: readonly string[], context: CommandContext): Promise<Command> {
+  const [name = ''] = argv
+  // `completion` writes scripts that know every command.
+  const isAlone = Object.hasOwn(COMMANDS, name) && name !== 'completion'
+  return isAlone ? programWith([name], context) : createProgram(context)
+}
+
+async function programWith(names: readonly string[], context: CommandContext): Promise<Command> {
+  const program = createEmptyProgram(context)
+  for (const name of names) (await COMMANDS[name]?.())?.(program, context)
+  return program
+}
+
+function createEmptyProgram(context: CommandContext): Command {
   const { stdout, stderr, env } = context.terminal
   const colours = createColours(stdout, env)
   const errorColours = createColours(stderr, env)
-  const program = new Command('kora-server')
+  return new Command('kora-server')
     .description('Offline-first sync server for Kora.js apps.')
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
@@ -46,18 +73,4 @@ Examples:
   $ kora-server start --schema schema.ts --port 8080
   $ kora-server query todos --where done=false`,
     )
-  addStartCommand(program, context)
-  addMigrateCommand(program, context)
-  addQueryCommand(program, context)
-  addLogCommand(program, context)
-  addStatusCommand(program, context)
-  addCheckCommand(program, context)
-  addInitCommand(program, context)
-  addTokenCommand(program, context)
-  addRevokeCommand(program, context)
-  addBackupCommand(program, context)
-  addRestoreCommand(program, context)
-  addCompactCommand(program, context)
-  addCompletionCommand(program, context)
-  return program
 }

@@ -4,8 +4,8 @@ import { createProgram } from './program.ts'
 import type { Output, Terminal } from './terminal.ts'
 
 /** `docs/cli.md`: every command with its help, as `--help` prints it. */
-export function cliReference(): string {
-  const program = createProgram(contextOfNobody())
+export async function cliReference(): Promise<string> {
+  const program = await createProgram(contextOfNobody())
   return `${[INTRODUCTION, ...program.commands.flatMap((command) => sections(command))].join('\n\n')}\n`
 }
 

@@ -105,7 +105,7 @@ function commandLines(text: string): string[][] {
     })
 }
 
-const commands = completedCommands(createProgram(contextOfNobody()))
+const commands = completedCommands(await createProgram(contextOfNobody()))
 
 function problemsOf(words: readonly string[]): string[] {
   const line = words.join(' ')

@@ -1,8 +1,10 @@
-const NUMBER_FORMAT = new Intl.NumberFormat('en-US')
+// Made when a number is first printed: it takes 10 ms, which a start can do without.
+let numberFormat: Intl.NumberFormat | undefined
 
 /** 12345 → "12,345" */
 export function formatCount(count: number): string {
-  return NUMBER_FORMAT.format(count)
+  numberFormat ??= new Intl.NumberFormat('en-US')
+  return numberFormat.format(count)
 }
 
 /** (1, "record") → "1 record", (2, "record") → "2 records" */

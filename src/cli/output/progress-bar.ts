@@ -1,6 +1,9 @@
-import { Presets, SingleBar } from 'cli-progress'
+import type { SingleBar } from 'cli-progress'
+import { lazyRequire } from '../../core/lazy-require.ts'
 import type { Terminal } from '../terminal.ts'
 import { formatBytes, formatCount, formatElapsed } from './format.ts'
+
+const cliProgress = lazyRequire<typeof import('cli-progress')>('cli-progress')
 
 export interface Progress {
   /** What is being done: "filling todos". Another label begins another bar. */
@@ -40,6 +43,7 @@ export class ProgressBar {
     this.stop()
     this.#label = progress.label
     this.#startedAt = this.#terminal.now()
+    const { Presets, SingleBar } = cliProgress()
     this.#bar = new SingleBar(
       {
         stream: this.#terminal.stderr.stream as NodeJS.WritableStream,
