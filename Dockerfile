@@ -14,7 +14,7 @@ COPY package.json package-lock.json ./
 # Nothing needs an install script: SQLite's driver for this Node brings its binary.
 RUN npm ci --ignore-scripts --no-fund --no-audit
 COPY tsconfig.json tsconfig.build.json ./
-COPY scripts/build-dashboard.ts ./scripts/
+COPY scripts/build-dashboard.ts scripts/build-server.ts scripts/bundle-options.ts ./scripts/
 COPY src ./src
 RUN npm run build && npm prune --omit=dev --ignore-scripts --no-fund --no-audit
 COPY bin ./bin

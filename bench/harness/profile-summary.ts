@@ -1,9 +1,19 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { SourceMap } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+type CallFrame = CpuProfile['nodes'][number]['callFrame']
 
 interface CpuProfile {
   readonly nodes: readonly {
     readonly id: number
-    readonly callFrame: { readonly functionName: string; readonly url: string }
+    readonly callFrame: {
+      readonly functionName: string
+      readonly url: string
+      /** Both from 0. */
+      readonly lineNumber: number
+      readonly columnNumber: number
+    }
     readonly children?: readonly number[]
   }[]
   readonly samples: readonly number[]
@@ -28,7 +38,22 @@ export function summarizeProfile(file: string): CostLine[] {
   return [...msByName].map(([name, ms]) => ({ name, ms })).sort((a, b) => b.ms - a.ms)
 }
 
-function nameOf({ functionName, url }: CpuProfile['nodes'][number]['callFrame']): string {
-  const file = url.replace(/^.*\/(?:kora-bench|node_modules)\//, '')
+function nameOf({ functionName, url, lineNumber, columnNumber }: CallFrame): string {
+  const file = sourceOf(url, lineNumber, columnNumber)
   return file === '' ? functionName : `${functionName || '(anonymous)'} ${file}`
+}
+
+const mapsByUrl = new Map<string, SourceMap | null>()
+
+/** In which source of the project, or of which library, a place of the bundle is. */
+function sourceOf(url: string, line: number, column: number): string {
+  if (!mapsByUrl.has(url)) mapsByUrl.set(url, readSourceMap(url))
+  const entry = mapsByUrl.get(url)?.findEntry(line, column)
+  const source = entry !== undefined && 'originalSource' in entry ? entry.originalSource : url
+  return source.replace(/^.*\/node_modules\/(?!\.cache)|^.*\/(?=(src|bench)\/)/, '')
+}
+
+function readSourceMap(url: string): SourceMap | null {
+  const file = url.startsWith('file:') ? `${fileURLToPath(url)}.map` : ''
+  return existsSync(file) ? new SourceMap(JSON.parse(readFileSync(file, 'utf8'))) : null
 }

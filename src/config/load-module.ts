@@ -15,7 +15,7 @@ const APP_PACKAGES = ['korajs', '@korajs/core']
  * @throws ConfigError `CONFIG_INVALID` when the file does not parse or throws
  */
 export async function loadModule(file: string): Promise<PlainObject> {
-  const own = await importOwnPackage()
+  const own = await import('../index.ts') // only now: it would cost every user of JSON the load
   const missing = APP_PACKAGES.filter((name) => !isInstalledBeside(file, name))
   const jiti = createJiti(dirname(file), {
     // Compiled copies in node_modules or /tmp would go stale, and a container may be read-only.
@@ -41,12 +41,6 @@ export async function loadModule(file: string): Promise<PlainObject> {
 export async function loadExport(file: string, name: string): Promise<unknown> {
   const exported = await loadModule(file)
   return exported[name] ?? exported.default
-}
-
-/** Asked for by address: an import statement would close a cycle, and cost every JSON user the load. */
-function importOwnPackage(): Promise<unknown> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-  return import(new URL(`../index.${extension}`, import.meta.url).href)
 }
 
 function isInstalledBeside(file: string, name: string): boolean {

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
+import { packageFile } from '../core/package-files.ts'
 
 /** The version in this package's package.json. */
 export function packageVersion(): string {
-  // The same number of folders above src/http and above dist/http.
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  const text = readFileSync(packageFile('package.json'), 'utf8')
   return (JSON.parse(text) as { version: string }).version
 }

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { scenarios } from '../../bench/scenarios.ts'
 
-const RUN = fileURLToPath(new URL('../../bench/run.mjs', import.meta.url))
+const RUN = fileURLToPath(new URL('../../bench/run.ts', import.meta.url))
 
 interface Results {
   readonly date: string
@@ -25,7 +25,7 @@ test('every benchmark runs, and what it counts is right', { timeout: 300_000 }, 
   const json = join(directory, 'results.json')
   try {
     // A wrong count, a gap or a duplicate in what clients receive ends the run with an error.
-    await promisify(execFile)(process.execPath, [RUN, '--smoke', '--json', json])
+    await promisify(execFile)(process.execPath, ['--import', 'tsx', RUN, '--smoke', '--json', json])
 
     const results = JSON.parse(readFileSync(json, 'utf8')) as Results
     expect(results).toMatchObject({

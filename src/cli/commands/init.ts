@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
 import { access, copyFile, mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
+import { packageFile } from '../../core/package-files.ts'
 import type { CommandContext } from '../command-context.ts'
 import { displayPath } from '../describe-config.ts'
 
@@ -75,7 +75,7 @@ async function findPresent(directory: string): Promise<string[]> {
   return present
 }
 
-/** The package's own examples. The same number of folders above src/cli/commands and above dist/cli/commands. */
+/** The package's own examples. */
 function exampleOf(file: string): string {
-  return fileURLToPath(new URL(`../../../config/${file}`, import.meta.url))
+  return packageFile(`config/${file}`)
 }

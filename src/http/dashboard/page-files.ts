@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { packageFile } from '../../core/package-files.ts'
 
 /** One file of the built page, with its compressed forms. */
 export interface PageFile {
@@ -24,20 +24,15 @@ const CONTENT_TYPES: { readonly [extension: string]: string } = {
   '.txt': 'text/plain; charset=utf-8',
 }
 
-/** Where `npm run build` puts the page: beside the built server, and from its sources across. */
-const FOLDERS = ['../../dashboard', '../../../dist/dashboard']
-
 /**
  * The built page, in memory: some hundred kB, and nothing but its own files can ever be served.
  *
  * @returns null when it has not been built
  */
 export function readPageFiles(): PageFiles | null {
-  const folder = FOLDERS.map((path) => fileURLToPath(new URL(path, import.meta.url))).find(
-    (path) => existsSync(join(path, 'assets')), // the sources have no such folder
-  )
-  if (folder === undefined) return null
+  const folder = packageFile('dist/dashboard')
   const assets = join(folder, 'assets')
+  if (!existsSync(assets)) return null
   const names = readdirSync(assets).filter((name) => Object.hasOwn(CONTENT_TYPES, extname(name)))
   return {
     index: readFile(join(folder, 'index.html')),
