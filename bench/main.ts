@@ -6,7 +6,7 @@ import { drawCharts } from './charts/draw-charts.ts'
 import { describeMachine } from './harness/machine.ts'
 import type { RunOptions } from './harness/options.ts'
 import { stopPostgres } from './harness/postgres.ts'
-import { summarizeProfile } from './harness/profile-summary.ts'
+import { type CostLine, summarizeProfile } from './harness/profile-summary.ts'
 import { printTable, toRows } from './harness/report.ts'
 import { measure } from './harness/run.ts'
 import type { Scenario } from './harness/scenario.ts'
@@ -124,22 +124,23 @@ function isChosen({ name, isGrowth = false }: Scenario): boolean {
   return values.smoke || isGrowth === values.growth
 }
 
-/** The dearest functions of every profile of this run, each without what it called. */
+/** Of every profile of this run: the stages of an operation's way, and the dearest functions. */
 function describeProfiles(directory: string): string {
   const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.cpuprofile'))
     .sort()
   return files
     .map((name) => {
-      const lines = summarizeProfile(join(directory, name))
-      const totalMs = lines.reduce((sum, { ms }) => sum + ms, 0)
-      const shown = lines.slice(0, PROFILE_LINES).map(({ name: what, ms }) => {
-        const share = ((ms / totalMs) * 100).toFixed(1).padStart(6)
-        return `${share} %  ${what}\n`
-      })
-      return `\n${join(directory, name)}\n${shown.join('')}`
+      const { stages, functions } = summarizeProfile(join(directory, name))
+      const shown = [describeCosts(stages), describeCosts(functions).slice(0, PROFILE_LINES)]
+      return `\n${join(directory, name)}\n${shown.map((lines) => lines.join('\n')).join('\n\n')}\n`
     })
     .join('')
+}
+
+function describeCosts(lines: readonly CostLine[]): string[] {
+  const totalMs = lines.reduce((sum, { ms }) => sum + ms, 0)
+  return lines.map(({ name, ms }) => `${((ms / totalMs) * 100).toFixed(1).padStart(6)} %  ${name}`)
 }
 
 await main()
