@@ -14,6 +14,8 @@ import type { Usage } from './usage.ts'
 export const VARIANTS = ['kora', 'limit', 'limit-durable'] as const
 /** With what no server can leave out that promises what ours does: how near we are. */
 export const VARIANTS_AND_BOUND = [...VARIANTS, 'limit-promises'] as const
+/** Ours with `store.durability: 'normal'`: what waiting for the disk takes. */
+export const OURS_NORMAL = 'kora-normal'
 /** With a limit that writes as ours does. */
 export const INGEST_VARIANTS = [...VARIANTS_AND_BOUND, 'limit-bulk'] as const
 
@@ -44,20 +46,21 @@ export class Server {
   }
 
   /**
-   * @param variant `kora` (durable, verifying), `limit` (neither), `limit-durable` (both),
+   * @param variant `kora` (durable, verifying), `kora-normal` (verifying), `limit` (neither), `limit-durable` (both),
    *   `limit-promises` (both, and what else our promises need), `limit-bulk` (neither, but writes as ours does)
    */
   static async start(
     variant: string,
     { filename, access = 'open', configFormat = 'json', profile }: StartOptions,
   ): Promise<Server> {
-    const isOurs = variant === 'kora'
+    const isOurs = variant === 'kora' || variant === OURS_NORMAL
+    const durability = variant === OURS_NORMAL ? 'normal' : 'full'
     const database = sqliteDatabase(filename, { isOurs })
     const mark = await database.mark()
     const childOptions = { nodeArgs: profilingArgs(profile) }
     const started = isOurs
       ? await startOurs(
-          { store: { driver: 'sqlite', filename }, access },
+          { store: { driver: 'sqlite', filename, durability }, access },
           `${filename}.${configFormat}`,
           childOptions,
         )

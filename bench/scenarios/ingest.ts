@@ -1,7 +1,7 @@
 import { Child } from '../harness/child.ts'
 import { type RunOptions, sized } from '../harness/options.ts'
 import type { Bar, Sample, Scenario } from '../harness/scenario.ts'
-import { INGEST_VARIANTS, newDatabase, Server, VARIANTS_AND_BOUND } from '../harness/server.ts'
+import { INGEST_VARIANTS, newDatabase, OURS_NORMAL, Server, VARIANTS_AND_BOUND } from '../harness/server.ts'
 import { quantile } from '../harness/statistics.ts'
 import type { LoadClients, LoadResult, LoadWork, Received } from '../processes/load.ts'
 import type { ReadersOptions } from '../processes/readers.ts'
@@ -12,6 +12,8 @@ const BATCH = 100
 const AGAINST_PROMISES: Bar = { against: 'limit-promises' }
 /** And what the limit would be, did it write as ours does. */
 const AGAINST_BULK: Bar = { against: 'limit-bulk' }
+/** And what it is to ours to wait for the disk. */
+const AGAINST_NORMAL: Bar = { against: OURS_NORMAL }
 
 interface IngestShape {
   readonly name: string
@@ -22,15 +24,18 @@ interface IngestShape {
   /** Batches of each client on their way. */
   readonly inFlight: number
   readonly bars: readonly Bar[]
+  readonly comparesDurability?: boolean
 }
 
-function ingestScenario({ name, title, clients, isScoped, inFlight, bars }: IngestShape): Scenario {
+function ingestScenario(shape: IngestShape): Scenario {
+  const { name, title, clients, isScoped, inFlight, bars, comparesDurability = false } = shape
+  const comparisons = [AGAINST_PROMISES, AGAINST_BULK, ...(comparesDurability ? [AGAINST_NORMAL] : [])]
   return {
     name,
     title,
-    variants: INGEST_VARIANTS,
+    variants: [...INGEST_VARIANTS, ...(comparesDurability ? [OURS_NORMAL] : [])],
     metrics: [
-      { key: 'rate', label: 'operations/s', unit: '/s', bars: [...bars, AGAINST_PROMISES, AGAINST_BULK] },
+      { key: 'rate', label: 'operations/s', unit: '/s', bars: [...bars, ...comparisons] },
       {
         key: 'cpu',
         label: 'server CPU per 10,000 (P4)',
@@ -130,6 +135,7 @@ export const ingestScenarios: readonly Scenario[] = [
     clients: 1,
     isScoped: false,
     inFlight: 8,
+    comparesDurability: true,
     bars: [
       { against: 'limit', atLeast: 0.45 },
       { against: 'limit-durable', atLeast: 0.7 },
@@ -160,13 +166,13 @@ export const ingestScenarios: readonly Scenario[] = [
   {
     name: 'P5',
     title: 'one operation at a time, 1 client',
-    variants: VARIANTS_AND_BOUND,
+    variants: [...VARIANTS_AND_BOUND, OURS_NORMAL],
     metrics: [
       {
         key: 'p50',
         label: 'acknowledged, p50',
         unit: 'ms',
-        bars: [{ against: 'limit', atMost: 2.5 }, AGAINST_PROMISES],
+        bars: [{ against: 'limit', atMost: 2.5 }, AGAINST_PROMISES, AGAINST_NORMAL],
       },
       { key: 'p99', label: 'acknowledged, p99', unit: 'ms' },
       { key: 'cpu', label: 'server CPU per 10,000', unit: 's' },
