@@ -1,7 +1,8 @@
 import type { FieldValues, Operation } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { isEncryptedPayload } from '../../core/record/binary-values.ts'
-import { applyOperation, replayRecord } from '../../core/record/fold.ts'
+import { applyOperation } from '../../core/record/fold.ts'
+import { FoldedHistory } from '../../core/record/folded-history.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { changeOf, type ScopeChange, type ScopeChanges } from '../../core/view.ts'
@@ -39,20 +40,39 @@ export function fieldHistoryOf(
   }
   const changes: (ScopeChange | undefined)[] = []
   let lastMove: ScopeChange | undefined
-  let state: RecordState | null = null
+  let before: RecordState | null = null
   const relevant = dependsOnOthers(field, collection)
     ? operations
     : operations.map((operation) => onlyField(operation, field))
-  for (const [index, operation] of relevant.entries()) {
-    const next: RecordState | 'needs-replay' = applyOperation(state, operation, collection)
-    const after = next === 'needs-replay' ? replayRecord(relevant.slice(0, index + 1), collection) : next
-    if (after === null) continue
-    const change: ScopeChange | undefined = scopeChangesOf(state, after, [field])[0]
+  for (const after of statesAfterEach(relevant, collection)) {
+    const change: ScopeChange | undefined = scopeChangesOf(before, after, [field])[0]
     changes.push(change)
     if (change?.before !== undefined) lastMove = change
-    state = after
+    before = after
   }
   return { changes, lastMove }
+}
+
+/** The record after each operation. What comes too late to be folded on top folds what is later than itself. */
+function* statesAfterEach(
+  operations: readonly Operation[],
+  collection: CollectionDefinition | null,
+): Generator<RecordState> {
+  let state: RecordState | null = null
+  let history: FoldedHistory | null = null
+  let inHistory = 0
+  for (const [index, operation] of operations.entries()) {
+    const applied: RecordState | 'needs-replay' = applyOperation(state, operation, collection)
+    if (applied === 'needs-replay') {
+      history ??= new FoldedHistory([], collection)
+      for (const earlier of operations.slice(inHistory, index)) history.add(earlier)
+      inHistory = index
+      state = history.stateWith(operation)
+    } else {
+      state = applied
+    }
+    yield state
+  }
 }
 
 function changesField({ type, data }: Operation, field: string): boolean {

@@ -1,0 +1,101 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Operation } from '../../../src/core/operation.ts'
+import { replayRecord } from '../../../src/core/record/fold.ts'
+import type { RecordState } from '../../../src/core/record/state.ts'
+import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
+import type { ScopeChange } from '../../../src/core/view.ts'
+import { scopeChangesOf } from '../../../src/store/append/scope-changes.ts'
+import { fieldHistoryOf } from '../../../src/store/delivery/backfill-scope.ts'
+import { buildCollection, buildField, buildOperation } from '../../support/core-builders.ts'
+import { everyKind, recordHistory, scalarsOnly } from '../../support/record-histories.ts'
+
+/** More in nightly runs: PROPERTY_RUNS=100000. */
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 60)
+
+const FIELDS = ['title', 'count', 'likes', 'best', 'tags', 'log', 'meta', 'body', 'sum', 'odd', 'ghost']
+
+/** Of operations in an order of arrival that has little to do with their clocks; some have equal ones. */
+const longHistory: fc.Arbitrary<Operation[]> = fc
+  .array(recordHistory, { minLength: 1, maxLength: 5 })
+  .map((histories) => histories.flat().map((operation, index) => ({ ...operation, id: `id-${index % 5}` })))
+
+const collections: [string, CollectionDefinition | null][] = [
+  ['every kind of field', everyKind],
+  ['scalars only', scalarsOnly],
+  ['no schema', null],
+]
+
+/** By the replay of what was there before and after each operation. */
+function replayedChangesOf(
+  operations: readonly Operation[],
+  field: string,
+  collection: CollectionDefinition | null,
+): (ScopeChange | undefined)[] {
+  let before: RecordState | null = null
+  return operations.map((_, index) => {
+    const after = replayRecord(operations.slice(0, index + 1), collection) as RecordState // of at least one
+    const [change] = scopeChangesOf(before, after, [field])
+    before = after
+    return change
+  })
+}
+
+describe.each(collections)('the history of a field of a record with %s', (_name, collection) => {
+  test('is that of the replays after each operation', () => {
+    fc.assert(
+      fc.property(longHistory, fc.constantFrom(...FIELDS), (operations, field) => {
+        const changes = replayedChangesOf(operations, field, collection)
+        expect(fieldHistoryOf(operations, field, collection, false)).toEqual({
+          changes,
+          lastMove: changes.findLast((change) => change?.before !== undefined),
+        })
+      }),
+      { numRuns: RUNS },
+    )
+  })
+})
+
+/** Its one field is merged with each update, and the merges are counted. */
+function countingCollection(): { collection: CollectionDefinition; merges: () => number } {
+  let merges = 0
+  const resolvers = { sum: () => ++merges }
+  return {
+    collection: buildCollection({ sum: buildField({ kind: 'number' }) }, { resolvers }),
+    merges: () => merges,
+  }
+}
+
+function operationAt(wallTime: number): Operation {
+  return buildOperation({
+    id: `id-${wallTime}`,
+    type: wallTime === 0 ? 'insert' : 'update',
+    data: { sum: wallTime },
+    previousData: { sum: -1 },
+    timestamp: { wallTime, logical: 0, nodeId: 'node' },
+  })
+}
+
+/** How many operations that were there before each have a later clock. */
+function laterThanEach(operations: readonly Operation[]): number[] {
+  return operations.map(
+    ({ timestamp }, index) =>
+      operations.slice(0, index).filter((other) => other.timestamp.wallTime > timestamp.wallTime).length,
+  )
+}
+
+test.each([
+  ['of a device whose clock is behind', (index: number) => (index % 2 === 0 ? 2 * index : 2 * index - 19)],
+  ['that come together at the end', (index: number) => (index < 1900 ? 2 * index : 2 * (3700 - index) + 1)],
+  ['of which there is one', (index: number) => (index < 1999 ? 2 * index : 3801)],
+])('late operations cost one replay and what is later than each: %s', (_name, wallTimeOf) => {
+  const { collection, merges } = countingCollection()
+  const operations = Array.from({ length: 2000 }, (_, index) => operationAt(wallTimeOf(index)))
+  const late = laterThanEach(operations).filter((later) => later > 0)
+
+  fieldHistoryOf(operations, 'sum', collection, false)
+
+  const refolded = late.reduce((sum, later) => sum + 2 * later + 16, 0)
+  expect(merges()).toBeLessThan(2 * 2000 + refolded)
+  expect(merges()).toBeLessThan(45_000) // a replay for each takes up to a million
+})
