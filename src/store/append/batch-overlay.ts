@@ -59,9 +59,14 @@ export class BatchOverlay {
     return this.#wireJsonById.get(operationId) ?? this.#loaded.operations.get(operationId)
   }
 
-  /** Sequence number of an operation that was stored and dropped since. */
-  findDropped(operationId: string): number | undefined {
-    return this.#loaded.dropped.get(operationId)
+  /** False, as nearly always, when nothing that may be one of the batch was dropped. */
+  get hasDropped(): boolean {
+    return this.#loaded.dropped.size > 0
+  }
+
+  /** Sequence number of an operation that was stored and dropped since. @see dropped-ids.ts */
+  findDropped(droppedId: string): number | undefined {
+    return this.#loaded.dropped.get(droppedId)
   }
 
   /** What became of the write with this key, stored or in this batch. */

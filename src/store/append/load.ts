@@ -20,7 +20,7 @@ export interface SoughtOperation {
  * a database answers one request with one round trip. Lists without entries cost nothing.
  */
 export interface LoadRequest {
-  /** Operations that may already be stored. Their records are among `records`. */
+  /** Operations that may already be stored, or were and are dropped (`possibleDroppedIdsOf`). Their records are among `records`. */
   readonly operations: readonly SoughtOperation[]
   /** Records whose present state decides. */
   readonly records: readonly RecordKey[]
@@ -58,7 +58,7 @@ export interface FoundRecord extends StoredRecord {
 export interface Loaded {
   /** Wire JSON by operation id. */
   readonly operations: ReadonlyMap<string, string>
-  /** Operations asked for that were stored and dropped since: id → sequence number. */
+  /** Operations asked for that were stored and dropped since: id that it is noted under → sequence number. */
   readonly dropped: ReadonlyMap<string, number>
   readonly records: ReadonlyRecordMap<StoredRecord>
   /** Operations in any order, with the traces of those that were dropped. */

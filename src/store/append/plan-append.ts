@@ -11,6 +11,7 @@ import { rulesOf } from '../integrity/integrity-rules.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
+import { possibleDroppedIdsOf } from './dropped-ids.ts'
 import { foldHistory } from './fold-history.ts'
 import type { Loading, LoadRequest, RecordKey } from './load.ts'
 import { RecordMap } from './record-map.ts'
@@ -204,17 +205,19 @@ function planRepeated(
 }
 
 /**
- * An operation that was stored and dropped since. Only those are dropped whose id proves their
- * content, so an id that proves this content, too, says that they are the same. (An encrypted one
- * was dropped with its whole record.)
+ * An operation that was stored and dropped since. What is noted under an id of its own proved its
+ * content by it, so an id that proves this content, too, says that they are the same; of what is
+ * noted under another, the content is the same.
  *
  * @returns null when there was none
  */
 function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedResult | null {
+  if (!overlay.hasDropped) return null
   const { operation } = request
-  const sequenceNumber = overlay.findDropped(operation.id)
+  const id = possibleDroppedIdsOf(request).find((possible) => overlay.findDropped(possible) !== undefined)
+  const sequenceNumber = id === undefined ? undefined : overlay.findDropped(id)
   if (sequenceNumber === undefined) return null
-  if (checkOperationId(operation) === 'mismatch') {
+  if (id === operation.id && checkOperationId(operation) === 'mismatch') {
     return { status: 'refused', refusal: refuseTakenId(operation) }
   }
   overlay.advance(request.access.vectorEntryOfRepeated(operation.nodeId), sequenceNumber)

@@ -10,7 +10,12 @@ import type { FieldValues, Operation } from '../../core/operation.ts'
  * as the same; everything that is in the clear must still agree, the author's node included.
  */
 export function hasSameContent(a: Operation, b: Operation): boolean {
-  return canonicalJson(contentOf(a)) === canonicalJson(contentOf(b))
+  return contentTextOf(a) === contentTextOf(b)
+}
+
+/** The same for operations of one id with the same content. */
+export function contentTextOf(operation: Operation): string {
+  return canonicalJson(contentOf(operation))
 }
 
 function contentOf(operation: Operation): Record<string, unknown> {

@@ -28,6 +28,7 @@ export interface DroppedCount {
 
 /** What is kept of an operation that was dropped. */
 export interface DroppedOperation {
+  /** Another than it had where that did not follow from its content. @see append/dropped-ids.ts */
   readonly operationId: string
   readonly nodeId: string
   readonly sequenceNumber: number

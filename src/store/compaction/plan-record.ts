@@ -1,8 +1,10 @@
 import { compareTimestamps } from '../../core/clock.ts'
+import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { droppedIdOf } from '../append/dropped-ids.ts'
 import type { LogEntry } from '../store.ts'
-import type { CompactionRules, DroppedCount } from './compaction.ts'
+import type { CompactionRules, DroppedCount, DroppedOperation } from './compaction.ts'
 import { planCompaction } from './plan-compaction.ts'
 
 /** A step holds the writer of a store for some 20 ms: so many records and rows of the log. */
@@ -103,6 +105,19 @@ export function purgedState(state: RecordState): RecordState {
     lastInsertAt: null,
     isPurged: true,
   }
+}
+
+/** What is kept of the operations that are dropped of a record. */
+export function notesOf({ dropped, isPurged }: RecordCompaction): DroppedOperation[] {
+  return dropped
+    .filter(({ kind }) => kind === 'operation')
+    .map(({ wireJson }) => {
+      const operation = JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+      const { nodeId, sequenceNumber, collection, recordId, timestamp } = operation
+      const { wallTime, logical } = timestamp
+      const operationId = isPurged ? droppedIdOf(operation) : operation.id // proved, of the others
+      return { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged }
+    })
 }
 
 /** Adds up what was dropped, by collection. */

@@ -3,11 +3,19 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { nodeOfEntry } from '../../core/version-vector.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
-import type { FoundRecord, Loaded, LoadRequest, RecordLookup, StoredRecord } from '../append/load.ts'
+import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
+import type {
+  FoundRecord,
+  Loaded,
+  LoadRequest,
+  RecordLookup,
+  SoughtOperation,
+  StoredRecord,
+} from '../append/load.ts'
 import { type LogCounters, type LogRow, numberEntries } from '../append/number-entries.ts'
 import type { AppendPlan } from '../append/plan-append.ts'
 import { RecordMap } from '../append/record-map.ts'
-import { purgedState, type RecordCompaction } from '../compaction/plan-record.ts'
+import { notesOf, purgedState, type RecordCompaction } from '../compaction/plan-record.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import type { LogSource } from '../delivery/read-page.ts'
 import { indexRowsOf, TrackedFields } from '../delivery/tracked-fields.ts'
@@ -75,12 +83,11 @@ export class MemoryLog implements LogSource {
   load(request: LoadRequest): Loaded {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
-    for (const { operation } of request.operations) {
-      const { id } = operation
+    for (const sought of request.operations) {
+      const { id } = sought.operation
       const wireJson = this.#wireJsonById.get(id)
-      const droppedSequence = this.dropped.sequenceOf(id)
       if (wireJson !== undefined) operations.set(id, wireJson)
-      else if (droppedSequence !== undefined) dropped.set(id, droppedSequence)
+      else if (this.dropped.count > 0) this.#findDropped(sought, dropped)
     }
     const records = new RecordMap<StoredRecord>()
     for (const key of request.records) {
@@ -99,6 +106,13 @@ export class MemoryLog implements LogSource {
     }
     const lookups = (request.lookups ?? []).map((lookup) => this.#find(lookup))
     return { operations, dropped, records, histories, writeResults, lookups }
+  }
+
+  #findDropped(sought: SoughtOperation, found: Map<string, number>): void {
+    for (const id of possibleDroppedIdsOf(sought)) {
+      const sequenceNumber = this.dropped.sequenceOf(id)
+      if (sequenceNumber !== undefined) found.set(id, sequenceNumber)
+    }
   }
 
   #find({ index, values, limit }: RecordLookup): FoundRecord[] {
@@ -221,30 +235,21 @@ export class MemoryLog implements LogSource {
   // ── writing ────────────────────────────────────────────────────────────────────────────────
 
   /** Takes entries of a record out of the log, or all of the record. */
-  drop(record: MemoryRecord, { dropped, isPurged }: RecordCompaction): void {
+  drop(record: MemoryRecord, plan: RecordCompaction): void {
+    const { dropped, isPurged } = plan
     if (dropped.length === 0) return
-    const { collection, recordId } = record
+    const { collection } = record
     const sequences = new Set(dropped.map(({ deliverySequence }) => deliverySequence))
     const isKept = (sequence: number): boolean => !sequences.has(sequence)
     if (isPurged) this.dropped.purge(record)
     for (const entry of dropped) {
-      this.#entries[entry.deliverySequence - this.#base - 1] = null
-      this.#wireJsonById.delete(entry.operationId)
-      if (!isOperation(entry)) continue
-      this.#operationCount--
-      const { operationId, nodeId, sequenceNumber } = entry
-      const { wallTime, logical } = operationOf(entry).timestamp
-      this.dropped.add({
-        operationId,
-        nodeId,
-        sequenceNumber,
-        collection,
-        recordId,
-        wallTime,
-        logical,
-        isPurged,
-      })
+      const { deliverySequence, operationId, wireJson } = entry
+      this.#entries[deliverySequence - this.#base - 1] = null
+      // Otherwise another operation goes by the id, which it belongs to.
+      if (this.#wireJsonById.get(operationId) === wireJson) this.#wireJsonById.delete(operationId)
+      if (isOperation(entry)) this.#operationCount--
     }
+    for (const note of notesOf(plan)) this.dropped.add(note)
     record.sequences = record.sequences.filter(isKept)
     const places = new Map(
       dropped.flatMap((entry) =>

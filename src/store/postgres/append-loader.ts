@@ -1,5 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
+import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
 import type {
   FoundRecord,
   Loaded,
@@ -74,7 +75,7 @@ export class AppendLoader {
     // Sent together and answered in this order.
     const [records, { operations, dropped }, writeResults] = await Promise.all([
       this.#lockRecords(request.records),
-      this.#findOperations(request.operations.map(({ operation }) => operation.id)),
+      this.#findOperations(request.operations.flatMap(possibleDroppedIdsOf)),
       this.#findWriteResults(request.writeKeys ?? []),
     ])
     const histories = await this.#readHistories(request.histories)

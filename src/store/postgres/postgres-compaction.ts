@@ -1,14 +1,14 @@
 import { StoreError } from '../../core/errors.ts'
-import type { Operation } from '../../core/operation.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import type { RecordState } from '../../core/record/state.ts'
-import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
   type CompactionCandidate,
   type CompactionContext,
   DroppedCounter,
   MAX_ROWS_PER_RECORD,
   mayCompact,
+  notesOf,
   planRecord,
   purgedState,
   RECORDS_PER_STEP,
@@ -148,7 +148,9 @@ async function drop(
 ): Promise<void> {
   const entries = plans.flatMap(({ dropped }) => dropped)
   if (entries.length === 0) return
-  const operations = plans.flatMap(droppedOperations)
+  const operations = plans.flatMap((planned) =>
+    notesOf(planned).map((note) => ({ ...note, ref: planned.record.ref })),
+  )
   const nodes = await core.nodeNames.find(
     operations.map(({ nodeId }) => nodeId),
     transaction,
@@ -161,18 +163,6 @@ async function drop(
     [operations.length],
   )
   if (row?.[0] !== settings.epoch) throw new RetryTransaction('The settings have changed')
-}
-
-function droppedOperations({ record, dropped, isPurged }: PlannedCompaction) {
-  return dropped
-    .filter(({ kind }) => kind === 'operation')
-    .map((entry): DroppedOperation & { readonly ref: number } => {
-      const { timestamp } = JSON.parse(entry.wireJson) as Operation // the store's own text, made from an operation
-      const { operationId, nodeId, sequenceNumber } = entry
-      const { ref, collection, recordId } = record
-      const { wallTime, logical } = timestamp
-      return { ref, operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged }
-    })
 }
 
 async function removeEntries(

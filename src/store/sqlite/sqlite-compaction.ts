@@ -1,5 +1,4 @@
 import { StoreError } from '../../core/errors.ts'
-import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
@@ -8,6 +7,7 @@ import {
   DroppedCounter,
   MAX_ROWS_PER_RECORD,
   mayCompact,
+  notesOf,
   planRecord,
   purgedState,
   RECORDS_PER_STEP,
@@ -76,21 +76,13 @@ function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[]
     }))
 }
 
-function drop(core: SqliteCore, record: CompactionCandidate, { dropped, isPurged }: RecordCompaction): void {
+function drop(core: SqliteCore, record: CompactionCandidate, plan: RecordCompaction): void {
   const { ref, collection, recordId } = record
+  const { dropped, isPurged } = plan
   const { log } = core
   if (isPurged) log.dropped.purge(ref)
-  for (const entry of dropped) {
-    log.removeEntry(entry, core.tracked.of(collection))
-    if (entry.kind !== 'operation') continue
-    const { timestamp } = JSON.parse(entry.wireJson) as Operation // the store's own text, made from an operation
-    const { operationId, nodeId, sequenceNumber } = entry
-    const { wallTime, logical } = timestamp
-    log.dropped.add(
-      { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged },
-      ref,
-    )
-  }
+  for (const entry of dropped) log.removeEntry(entry, core.tracked.of(collection))
+  for (const note of notesOf(plan)) log.dropped.add(note, ref)
   if (!isPurged || record.state === null) return
   const state = purgedState(record.state)
   log.writeRecord({ collection, recordId, ref, state, isChanged: true, applied: [], history: null })

@@ -7,6 +7,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
+import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
 import type { Loaded, LoadRequest, RecordKey, StoredRecord } from '../append/load.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import { RecordMap } from '../append/record-map.ts'
@@ -105,11 +106,14 @@ export class SqliteLog {
     }
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
-    for (const { operation, isIdVerified } of request.operations) {
+    for (const sought of request.operations) {
+      const { operation, isIdVerified } = sought
       if (isIdVerified === true && !records.has(operation)) continue // as most inserts; of one id, the newest row counts
       const wireJson = this.ids.find(operation.id)
       if (wireJson !== undefined) operations.set(operation.id, wireJson)
-      else this.dropped.noteIfDropped(operation.id, dropped)
+      else if (this.dropped.isUsed) {
+        for (const id of possibleDroppedIdsOf(sought)) this.dropped.noteIfDropped(id, dropped)
+      }
     }
     const histories = new RecordMap<readonly Operation[]>()
     for (const key of request.histories) {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Operation } from '../../../src/core/operation.ts'
+import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { createView } from '../../../src/core/view.ts'
 import { operationIdOf } from '../../../src/protocol/wire-identity.ts'
@@ -12,6 +12,7 @@ import { todoSchema } from '../../support/todo-schema.ts'
 
 const ID = recordIdOf('edited')
 const EVERYTHING = createView(null)
+const ENCRYPTED = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
 
 function compact(
   store: ServerStore,
@@ -265,6 +266,59 @@ describeEachStore('compaction', (openStore) => {
     await store.rebuildCollections()
     expect(await store.queryCollection('todos', { includeDeleted: true })).toHaveLength(1)
     expect(await store.countDropped({ collection: 'todos', recordId: ID })).toBe(0)
+    expect(await damageOf(store)).toEqual([])
+  })
+
+  test('stores an operation whose id was taken in advance for a record that is forgotten since', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const honest = editedRecord(author, 4)
+    const mallory = new OperationAuthor('mallory')
+    const squat = ({ id }: Operation, name: string, data: FieldValues) => {
+      const recordId = recordIdOf(`squat ${name}`)
+      return [{ ...mallory.insert(recordId, data), id }, mallory.delete(recordId)]
+    }
+    const [insert, before, plain, encrypted, between] = honest as [Operation, ...Operation[]] & Operation[]
+    const squatters = [
+      ...squat(plain as Operation, 'plain', { title: 'm' }),
+      ...squat(encrypted as Operation, 'encrypted', ENCRYPTED),
+      ...squat(between as Operation, 'between', { title: 'm' }),
+    ]
+    await appendAll(store, [insert, before as Operation, ...squatters])
+    await appendAll(store, [between as Operation, mallory.insert(recordIdOf('other'), { title: 'x' })])
+    expect(await compact(store, { tombstonesMs: 1000 })).toMatchObject({ tombstones: 3 })
+
+    const late = [plain, encrypted] as Operation[]
+    expect(await appendAll(store, late)).toEqual(['applied', 'applied'])
+
+    expect(await appendAll(store, honest)).toEqual(Array(5).fill('duplicate'))
+    const forged = squatters.filter(({ type }) => type === 'insert')
+    expect(await appendAll(store, forged)).toEqual(Array(3).fill('ID_CONFLICT'))
+    await appendAll(store, [author.update(ID, { title: 'last' })])
+    await compact(store)
+    expect(await appendAll(store, honest)).toEqual(Array(5).fill('duplicate'))
+    expect(await store.countDropped({ collection: 'todos', recordId: ID })).toBe(4)
+    expect(await damageOf(store)).toEqual([])
+  })
+
+  test('knows operations of a forgotten record by their content where the id proves nothing', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const unproven = [
+      author.insert(ID, ENCRYPTED),
+      author.update(ID, { title: 'x' }),
+      author.update(ID, ENCRYPTED),
+    ].map((operation, index) => ({ ...operation, id: `${index}`.repeat(64) }))
+    await appendAll(store, [...unproven, author.delete(ID)])
+    await appendAll(store, [author.insert(recordIdOf('other'), { title: 'x' })])
+    await compact(store, { tombstonesMs: 1000 })
+
+    const again = unproven.map((operation) =>
+      operation.data === ENCRYPTED ? { ...operation, data: { ...ENCRYPTED, ct: 'anew' } } : operation,
+    )
+    expect(await appendAll(store, again)).toEqual(Array(3).fill('duplicate'))
+    const forged = unproven.map((operation) => ({ ...operation, data: { title: 'forged' } }))
+    expect(await appendAll(store, forged)).toEqual(Array(3).fill('RECORD_PURGED'))
     expect(await damageOf(store)).toEqual([])
   })
 
