@@ -1,3 +1,4 @@
+import { StoreError } from '../../core/errors.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -15,7 +16,9 @@ import {
   type SchemaChangePlan,
 } from '../materialize/schema-change.ts'
 import { withOtherVersions } from '../materialize/version-fields.ts'
+import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
+import type { CollectionTables } from './collection-tables.ts'
 import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
@@ -45,6 +48,23 @@ export class SchemaMigration {
   /** Collections whose tables are not yet filled. */
   unfinished(): ReadonlySet<string> {
     return new Set(this.#pending().map((work) => work.collection))
+  }
+
+  /**
+   * The tables, when the collection has one that is filled.
+   *
+   * @throws StoreError `STORE_UNAVAILABLE`, `NO_SCHEMA`
+   * @throws SchemaError `UNKNOWN_COLLECTION`
+   */
+  tablesWith(collection: string): CollectionTables {
+    const { schema, tables } = this.#core
+    resolveCollection(schema, collection)
+    if (this.unfinished().has(collection)) {
+      const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
+      throw new StoreError('STORE_UNAVAILABLE', message)
+    }
+    if (tables === null) throw new Error('A store with a schema has tables')
+    return tables
   }
 
   async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {

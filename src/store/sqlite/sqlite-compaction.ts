@@ -1,5 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
+import type { RecordKey } from '../append/load.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
   type CompactionCandidate,
@@ -55,6 +56,13 @@ export function compactStep(
     records: records.length,
     dropped: counter.counts,
   }
+}
+
+/** @see CompactableStore.countDropped */
+export function countDropped({ log }: SqliteCore, record: RecordKey | undefined): number {
+  if (record === undefined) return log.dropped.count()
+  const found = log.findRecord(record)
+  return found === undefined ? 0 : log.dropped.countOf(found.ref)
 }
 
 function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[] {

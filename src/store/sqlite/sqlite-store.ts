@@ -4,7 +4,6 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible } from '../../core/view.ts'
 import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import type { RecordKey } from '../append/load.ts'
@@ -13,9 +12,6 @@ import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
-import { planStreams } from '../delivery/plan-streams.ts'
-import { isMissing, type LogSource, type ReadEntry, readPage } from '../delivery/read-page.ts'
-import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { resolveCollection, resolveWhere } from '../query/resolve-query.ts'
@@ -38,17 +34,18 @@ import type {
   SetSchemaOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
-import type { ChecksummedRow } from './entry-row.ts'
 import { openDatabase } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
-import { compactStep } from './sqlite-compaction.ts'
+import { compactStep, countDropped } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
+import { readDelivery, readLog, readMissing, readRecordValues } from './sqlite-delivery.ts'
 import { toLayoutError, toStoreError } from './sqlite-errors.ts'
 import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
+import { StoreAccess } from './store-access.ts'
 
 export interface SqliteServerStoreOptions {
   /** Path of the file, created if need be; `:memory:` for none. */
@@ -77,14 +74,10 @@ export class SqliteServerStore implements ServerStore {
   readonly #tracking: ScopeTracking
   readonly #migration: SchemaMigration
   readonly #watch: CommitWatch
-  readonly #isReadOnly: boolean
-  /** Several statements see one moment beside another process. Made once: that takes as long as a short read. */
-  readonly #inOneMoment: (action: () => unknown) => unknown
-  #isClosed = false
+  readonly #access: StoreAccess
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
-    this.#isReadOnly = readOnly
     const db = openDatabase({ filename, durability, isReadOnly: readOnly })
     try {
       const nodeId = readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly: readOnly })
@@ -97,21 +90,18 @@ export class SqliteServerStore implements ServerStore {
       throw toLayoutError(error, filename)
     }
     this.#watch = new CommitWatch(db, runtime)
-    this.#inOneMoment = db.transaction((action: () => unknown) => {
-      this.#core.refreshIfForeign()
-      return action()
-    })
+    this.#access = new StoreAccess(this.#core, { isReadOnly: readOnly })
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
   async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     await this.#migration.apply(schema, options)
   }
 
   async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
-    return this.#read(() => this.#migration.plan(schema))
+    return this.#access.read(() => this.#migration.plan(schema))
   }
 
   getSchema(): SchemaDefinition | null {
@@ -119,7 +109,7 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     const { schema } = this.#core
     for (const name of collections ?? []) resolveCollection(schema, name)
     if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
@@ -127,34 +117,31 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
-    return this.#read(() => {
-      const tables = this.#tablesWith(collection)
-      return tables.query(collection, options)
-    })
+    return this.#access.read(() => this.#migration.tablesWith(collection).query(collection, options))
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
-    return this.#read(() => this.#tablesWith(collection).find(collection, id))
+    return this.#access.read(() => this.#migration.tablesWith(collection).find(collection, id))
   }
 
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
-    return this.#read(() => {
-      const tables = this.#tablesWith(collection)
+    return this.#access.read(() => {
+      const tables = this.#migration.tablesWith(collection)
       return tables.count(collection, resolveWhere(resolveCollection(this.#core.schema, collection), where))
     })
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
     if (this.#core.schema !== null) return this.queryCollection(collection)
-    return this.#read(() => this.#core.log.liveRecords(collection).map(showUnknownRecord))
+    return this.#access.read(() => this.#core.log.liveRecords(collection).map(showUnknownRecord))
   }
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     if (requests.length === 0) return []
-    return this.#core.writes.run(() => this.#core.append(requests))
+    return this.#access.write(() => this.#core.append(requests))
   }
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
@@ -164,15 +151,15 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
-    return this.#read(() => this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence))
+    return this.#access.read(() => this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence))
   }
 
   async getVersionVector(): Promise<VersionVector> {
-    return this.#read(() => this.#core.nodes.vector())
+    return this.#access.read(() => this.#core.nodes.vector())
   }
 
   async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
-    return this.#read(() => this.#core.nodes.handshakeVector(query))
+    return this.#access.read(() => this.#core.nodes.handshakeVector(query))
   }
 
   getNodeId(): string {
@@ -180,18 +167,18 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async getOperationCount(): Promise<number> {
-    return this.#read(() => this.#core.meta.getNumber('operation_count'))
+    return this.#access.read(() => this.#core.meta.getNumber('operation_count'))
   }
 
   async getMaxDeliverySequence(): Promise<number> {
-    return this.#read(() => this.#core.counters().deliverySequence)
+    return this.#access.read(() => this.#core.counters().deliverySequence)
   }
 
   async getOperationsAfterDelivery(
     after: number,
     limit: number,
   ): Promise<{ deliverySequence: number; operation: Operation }[]> {
-    return this.#read(() =>
+    return this.#access.read(() =>
       this.#core.log.operationsAfter(after, limit).map(({ deliverySequence, wireJson }) => ({
         deliverySequence,
         operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
@@ -200,11 +187,11 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
-    return this.#read(() => readOperations(this.#core, filter, page))
+    return this.#access.read(() => readOperations(this.#core, filter, page))
   }
 
   async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
-    return this.#read(() => findOperationTail(this.#core, filter, count))
+    return this.#access.read(() => findOperationTail(this.#core, filter, count))
   }
 
   // ── compaction ─────────────────────────────────────────────────────────────────────────────
@@ -214,74 +201,48 @@ export class SqliteServerStore implements ServerStore {
     rules: CompactionRules,
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
-    if (isPlan) return this.#read(() => compactStep(this.#core, { after, rules, isPlan }))
-    this.#assertWritable()
-    return this.#core.writes.run(() => compactStep(this.#core, { after, rules, isPlan }))
+    if (isPlan) return this.#access.read(() => compactStep(this.#core, { after, rules, isPlan }))
+    return this.#access.write(() => compactStep(this.#core, { after, rules, isPlan }))
   }
 
   async countRecords(): Promise<number> {
-    return this.#read(() => this.#core.log.countRecords())
+    return this.#access.read(() => this.#core.log.countRecords())
   }
 
   async countDropped(record?: RecordKey): Promise<number> {
-    return this.#read(() => {
-      const { log } = this.#core
-      if (record === undefined) return log.dropped.count()
-      const found = log.findRecord(record)
-      return found === undefined ? 0 : log.dropped.countOf(found.ref)
-    })
+    return this.#access.read(() => countDropped(this.#core, record))
   }
 
   async listDropped(
     after: number,
     limit: number,
   ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
-    return this.#read(() => this.#core.log.dropped.list(after, limit))
+    return this.#access.read(() => this.#core.log.dropped.list(after, limit))
   }
 
   /** Two processes that compact one file take turns by its write lock, and find the same: both may. */
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return action()
   }
 
   async vacuum(): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     await this.#core.writes.runAlone('VACUUM')
   }
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
-    return this.#read(() => {
-      checkDeliveryQuery(query)
-      return readPage(
-        this.#deliverySource(query),
-        this.#streamsOf(query),
-        (entry) => isVisible(entry, query.view),
-        query,
-      )
-    })
+    return this.#access.read(() => readDelivery(this.#core, query))
   }
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
-    return this.#read(() => {
-      checkDeliveryQuery(query)
-      return readPage(
-        this.#deliverySource(query),
-        this.#streamsOf(query),
-        isMissing(vector, query.view),
-        query,
-      )
-    })
+    return this.#access.read(() => readMissing(this.#core, vector, query))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
-    return this.#read(() => {
-      checkDeliveryQuery({ after, limit, maxBytes })
-      const source = this.#logSource((row) => this.#core.log.toEntry(row))
-      return readPage(source, null, () => true, { after, limit, maxBytes })
-    })
+    return this.#access.read(() => readLog(this.#core, { after, limit, maxBytes }))
   }
 
   async trackScopeField(
@@ -289,7 +250,7 @@ export class SqliteServerStore implements ServerStore {
     field: string | null,
     options: { isGranted?: boolean } = {},
   ): Promise<boolean> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return this.#tracking.track(collection, field, options.isGranted === true)
   }
 
@@ -297,15 +258,7 @@ export class SqliteServerStore implements ServerStore {
     collection: string,
     ids: readonly string[],
   ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
-    return this.#read(() => {
-      const found = new Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>()
-      for (const recordId of ids) {
-        const record = this.#core.log.findRecord({ collection, recordId })
-        if (record === undefined || record.state.isPurged === true) continue
-        found.set(recordId, { values: record.state.values, isDeleted: record.state.isDeleted })
-      }
-      return found
-    })
+    return this.#access.read(() => readRecordValues(this.#core, collection, ids))
   }
 
   onRemoteCommit(listener: () => void): () => void {
@@ -315,7 +268,7 @@ export class SqliteServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    return this.#read(() => {
+    return this.#access.read(() => {
       const found = new Map<string, NodeRegistration>()
       for (const nodeId of nodeIds) {
         const node = this.#core.nodes.find(nodeId)
@@ -328,28 +281,26 @@ export class SqliteServerStore implements ServerStore {
   async registerNode(
     node: Partial<NodeRegistration> & { readonly nodeId: string },
   ): Promise<NodeRegistration> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return this.#core.writes.runTogether(() => this.#core.nodes.register(node))
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
-    this.#assertWritable()
-    return this.#core.writes.run(() => this.#core.revocations.revoke(subject, revokedAt))
+    return this.#access.write(() => this.#core.revocations.revoke(subject, revokedAt))
   }
 
   async undoRevocation(subject: RevocationSubject): Promise<boolean> {
-    this.#assertWritable()
-    return this.#core.writes.run(() => this.#core.revocations.undo(subject))
+    return this.#access.write(() => this.#core.revocations.undo(subject))
   }
 
   async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
-    return this.#read(() => this.#core.revocations.list(afterVersion, limit))
+    return this.#access.read(() => this.#core.revocations.list(afterVersion, limit))
   }
 
   async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
-    return this.#read(() => this.#core.revocations.find(subjects))
+    return this.#access.read(() => this.#core.revocations.find(subjects))
   }
 
   // ── blobs ──────────────────────────────────────────────────────────────────────────────────
@@ -359,58 +310,54 @@ export class SqliteServerStore implements ServerStore {
     limit: number,
     after?: BlobReferrer,
   ): Promise<readonly BlobReferrer[]> {
-    return this.#read(() => this.#core.blobs.readReferrers(hash, limit, after))
+    return this.#access.read(() => this.#core.blobs.readReferrers(hash, limit, after))
   }
 
   async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
-    return this.#read(() => this.#core.blobs.liveRefs())
+    return this.#access.read(() => this.#core.blobs.liveRefs())
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
-    this.#assertWritable()
-    await this.#core.writes.run(() => this.#core.blobs.linkChunks(manifestHash, chunkHashes))
+    await this.#access.write(() => this.#core.blobs.linkChunks(manifestHash, chunkHashes))
   }
 
   async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
-    return this.#read(() => this.#core.blobs.readManifests(chunkHash, limit))
+    return this.#access.read(() => this.#core.blobs.readManifests(chunkHash, limit))
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
-    this.#assertWritable()
-    await this.#core.writes.run(() => this.#core.blobs.recordUpload(upload))
+    await this.#access.write(() => this.#core.blobs.recordUpload(upload))
   }
 
   async checkBlobHolders(
     hash: string,
     holders: readonly string[],
   ): Promise<'held' | 'held-by-others' | 'unknown'> {
-    return this.#read(() => this.#core.blobs.checkHolders(hash, holders))
+    return this.#access.read(() => this.#core.blobs.checkHolders(hash, holders))
   }
 
   async getBlobUsage(userId: string): Promise<number> {
-    return this.#read(() => this.#core.blobs.usageOf(userId))
+    return this.#access.read(() => this.#core.blobs.usageOf(userId))
   }
 
   async forgetBlobs(hashes: readonly string[]): Promise<void> {
-    this.#assertWritable()
-    await this.#core.writes.run(() => this.#core.blobs.forget(hashes))
+    await this.#access.write(() => this.#core.blobs.forget(hashes))
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
 
   async checkHealth(): Promise<void> {
-    this.#assertOpen()
-    if (this.#isReadOnly) {
-      this.#read(() => this.#core.counters())
+    if (this.#access.isReadOnly) {
+      this.#access.read(() => this.#core.counters())
       return
     }
     // A write, because a full or read-only disk still answers questions.
-    await this.#core.writes.run(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
+    await this.#access.write(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
   }
 
   /** @see SearchableForDamage.findDamage */
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     const source = new SqliteDamageSource(this.#core, this.#migration.unfinished())
     try {
       return await findDamage(source, options)
@@ -420,83 +367,31 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async getStorageBytes(): Promise<number> {
-    return this.#read(() => this.#core.storageBytes())
+    return this.#access.read(() => this.#core.storageBytes())
   }
 
   async exportBackup(): Promise<Uint8Array> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return exportToMemory(this, this.#core.runtime.now())
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     await importFromMemory(this, data, merge)
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
-    return this.#read(() => this.#core.nodes.list(after, limit))
+    return this.#access.read(() => this.#core.nodes.list(after, limit))
   }
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return openRestore(this.#core, options)
   }
 
   async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+    if (!this.#access.close()) return
     this.#watch.stop()
     this.#core.db.close()
-  }
-
-  // ── helpers ────────────────────────────────────────────────────────────────────────────────
-
-  #assertOpen(): void {
-    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
-  }
-
-  #assertWritable(): void {
-    this.#assertOpen()
-    if (!this.#isReadOnly) return
-    throw new StoreError('STORE_UNAVAILABLE', `${this.#core.filename} was opened to be read only.`)
-  }
-
-  #read<Result>(action: () => Result): Result {
-    this.#assertOpen()
-    try {
-      return this.#inOneMoment(action) as Result
-    } catch (error) {
-      throw toStoreError(error, this.#core.filename)
-    }
-  }
-
-  /** The tables, when the collection has one that is filled. */
-  #tablesWith(collection: string) {
-    resolveCollection(this.#core.schema, collection)
-    if (this.#migration.unfinished().has(collection)) {
-      const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
-      throw new StoreError('STORE_UNAVAILABLE', message)
-    }
-    if (this.#core.tables === null) throw new Error('A store with a schema has tables')
-    return this.#core.tables
-  }
-
-  /** What an entry did to scopes is parsed only where the view asks. */
-  #deliverySource({ view }: DeliveryQuery): LogSource<ReadEntry> {
-    return this.#logSource((row) => this.#core.log.toReadEntry(row, view.isSelective))
-  }
-
-  #logSource<Entry extends ReadEntry>(toEntry: (row: ChecksummedRow) => Entry): LogSource<Entry> {
-    const { log } = this.#core
-    return {
-      end: this.#core.counters().deliverySequence,
-      readSequences: (key, after, limit) => log.scope.read(key, after, limit),
-      readEntries: (sequences) => log.readRows(sequences).map(toEntry),
-      scanEntries: (after, limit) => log.scanRows(after, limit).map(toEntry),
-    }
-  }
-
-  #streamsOf({ view }: DeliveryQuery) {
-    return planStreams(view, this.#core.tracked, this.#core.collections.all())
   }
 }
