@@ -3,11 +3,14 @@ import { createServer as createTlsServer, Server as TlsServer } from 'node:https
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { lazyRequire } from '../core/lazy-require.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { refuseUpgrade } from '../transport/websocket.ts'
 import { listen } from './listen.ts'
 import { TlsFiles, type TlsOptions } from './tls-files.ts'
+
+const requireFastify = lazyRequire<typeof import('fastify')>('fastify')
 
 export interface WebServerOptions {
   readonly host: string
@@ -104,10 +107,8 @@ export class WebServer {
     this.#server.closeAllConnections()
   }
 
-  /** Loaded only now: whoever uses the library or the command line for something else need not wait for it. */
   async #createApp(): Promise<FastifyInstance> {
-    const { fastify } = await import('fastify')
-    const app = fastify({
+    const app = requireFastify().fastify({
       serverFactory: (handler) => {
         const { headers = {} } = this.#options
         this.#server.on('request', (request, response) => {

@@ -1,11 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type RawData, type WebSocket, WebSocketServer } from 'ws'
+import type { RawData, WebSocket, WebSocketServer } from 'ws'
+import { lazyRequire } from '../core/lazy-require.ts'
 import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
 import type { ServerTransport } from '../sync/transport.ts'
 import { WaitingBytes } from './waiting-bytes.ts'
+
+const requireWs = lazyRequire<typeof import('ws')>('ws')
 
 export interface WebSocketEndpointOptions {
   /** Bytes of one message. */
@@ -37,7 +40,7 @@ export class WebSocketEndpoint {
 
   constructor(options: WebSocketEndpointOptions) {
     this.#options = options
-    this.#server = new WebSocketServer({
+    this.#server = new (requireWs().WebSocketServer)({
       noServer: true,
       maxPayload: options.maxMessageBytes,
       maxFragments: MAX_FRAGMENTS,
