@@ -142,4 +142,22 @@ describeEachStore('a record that moves between scopes', (openStore) => {
 
     expect(there?.values).toEqual({ title: 'y', userId: 'u2' })
   })
+
+  test('before its insert is here arrives whole when that comes, which is not shown as it was', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a', 1000)
+    const insert = author.insert(R1, { title: 'x', done: false, userId: 'u1' }) // 1001
+    await appendAll(store, [author.update(R1, { userId: 'u2' }), author.update(R1, { title: 'y' })])
+    await appendAll(store, [insert])
+
+    const seen = await operationsSeenBy(store, 'u2')
+
+    expect(seen.map(({ data }) => data)).not.toContainEqual(insert.data)
+    expect(seen).toContainEqual(
+      expect.objectContaining({ type: 'insert', data: { title: 'y', done: false, userId: 'u2' } }),
+    )
+    const there = replayRecord(seen, todoSchema.collections.todos ?? null)
+    expect(there?.values).toEqual({ title: 'y', done: false, userId: 'u2' })
+    expect(await operationsSeenBy(store, 'u1')).toEqual([])
+  })
 })

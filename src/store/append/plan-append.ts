@@ -166,7 +166,7 @@ function applyChange(
 ): void {
   const { operation, wireJson, record, after } = change
   const before = record.state
-  const scopeChanges = scopeChangesOf(before, after, context.trackedFields(record.collection))
+  const scopeChanges = scopeChangesOf(before, after, context.trackedFields(record.collection), operation)
   const entry: PlannedEntry = { kind: 'operation', operation, wireJson, record, scopeChanges }
   overlay.apply(entry, after)
   integrity.note(record, before, after)

@@ -1,5 +1,6 @@
 import { jsonOfName, jsonOfText } from '../../core/json-text.ts'
 import { memoizeLast } from '../../core/memoize-last.ts'
+import type { FieldValues, Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type ScopeChange, type ScopeChanges, type ScopeKey, scopeKeyOf } from '../../core/view.ts'
 
@@ -12,16 +13,19 @@ const storedKey = memoizeLast((key: ScopeKey) => (key === undefined ? 'null' : j
  * What an operation did to the fields that visibility is decided by.
  *
  * @param before the record before the operation; null when it did not exist
+ * @param operation null: the record is only folded otherwise
  */
 export function scopeChangesOf(
   before: RecordState | null,
   after: RecordState,
   trackedFields: readonly string[],
+  operation: Operation | null,
 ): ScopeChanges {
   if (trackedFields.length === 0) return NO_CHANGES
+  const states = { before, after, inserted: before === null ? null : lateInsertOf(before, operation) }
   let changes: ScopeChange[] = []
   for (const field of trackedFields) {
-    const change = changeOfField(before, after, field)
+    const change = changeOfField(states, field)
     if (change === null) continue
     // Pushed onto an empty list, the one that most have would take room for seventeen for as long as the feed keeps it.
     if (changes.length === 0) changes = [change]
@@ -30,9 +34,25 @@ export function scopeChangesOf(
   return changes
 }
 
-function changeOfField(before: RecordState | null, after: RecordState, field: string): ScopeChange | null {
-  const afterKey = keyIn(after, field)
-  const beforeKey = before === null ? afterKey : keyIn(before, field)
+/** The values of an insert that comes after updates of its record; null for anything else. */
+function lateInsertOf(before: RecordState, operation: Operation | null): FieldValues | null {
+  return before.lastInsertAt === null && operation?.type === 'insert' ? operation.data : null
+}
+
+interface FieldStates {
+  readonly before: RecordState | null
+  readonly after: RecordState
+  readonly inserted: FieldValues | null
+}
+
+/**
+ * A record whose insert comes after an update of it may have moved in between. Who sees it as it is now would
+ * drop the insert, which names what it was: for them the insert is what brings the record from there to here.
+ */
+function changeOfField({ before, after, inserted }: FieldStates, field: string): ScopeChange | null {
+  const afterKey = keyIn(after.values, field)
+  const known = before === null ? afterKey : keyIn(before.values, field)
+  const beforeKey = known === afterKey && inserted !== null ? keyIn(inserted, field) : known
   if (beforeKey !== afterKey) return { field, after: afterKey, before: { key: beforeKey } }
   return afterKey === undefined ? null : { field, after: afterKey }
 }
@@ -42,8 +62,8 @@ export function gainsViews(changes: ScopeChanges): boolean {
   return changes.some(({ before, after }) => before !== undefined && after !== undefined)
 }
 
-function keyIn(state: RecordState, field: string): ScopeKey {
-  return Object.hasOwn(state.values, field) ? lastScopeKeyOf(state.values[field]) : undefined
+function keyIn(values: FieldValues, field: string): ScopeKey {
+  return Object.hasOwn(values, field) ? lastScopeKeyOf(values[field]) : undefined
 }
 
 /**

@@ -44,8 +44,8 @@ export function fieldHistoryOf(
   const relevant = dependsOnOthers(field, collection)
     ? operations
     : operations.map((operation) => onlyField(operation, field))
-  for (const after of statesAfterEach(relevant, collection)) {
-    const change: ScopeChange | undefined = scopeChangesOf(before, after, [field])[0]
+  for (const { operation, after } of statesAfterEach(relevant, collection)) {
+    const change: ScopeChange | undefined = scopeChangesOf(before, after, [field], operation)[0]
     changes.push(change)
     if (change?.before !== undefined) lastMove = change
     before = after
@@ -57,7 +57,7 @@ export function fieldHistoryOf(
 function* statesAfterEach(
   operations: readonly Operation[],
   collection: CollectionDefinition | null,
-): Generator<RecordState> {
+): Generator<{ operation: Operation; after: RecordState }> {
   let state: RecordState | null = null
   let history: FoldedHistory | null = null
   let inHistory = 0
@@ -71,7 +71,7 @@ function* statesAfterEach(
     } else {
       state = applied
     }
-    yield state
+    yield { operation, after: state }
   }
 }
 
@@ -117,7 +117,7 @@ export function closingChangesOf(
   field: string,
   { lastMove }: FieldHistory,
 ): ScopeChanges | null {
-  const present = scopeChangesOf(null, state, trackedFields)
+  const present = scopeChangesOf(null, state, trackedFields, null)
   const after = changeOf(present, field)?.after
   if (lastMove?.before === undefined || after === undefined) return null
   return withFieldChange(present, { field, after, before: lastMove.before })

@@ -555,7 +555,7 @@ export class MemoryServerStore implements ServerStore {
       const after = replayRecord(this.#log.historyOf(record), this.#collection(collection)) ?? before
       record.state = after
       // Another fold may give a field that decides about visibility another value.
-      const scopeChanges = scopeChangesOf(before, after, this.#log.tracked.namesOf(collection))
+      const scopeChanges = scopeChangesOf(before, after, this.#log.tracked.namesOf(collection), null)
       if (gainsViews(scopeChanges)) this.#addSnapshots(record, scopeChanges)
     }
     onProgress?.({ collection, phase, recordsDone: records.length, recordsTotal: records.length })

@@ -286,7 +286,7 @@ export class SchemaMigration {
       }
       records.push(record)
       // Another fold may give a field that decides about visibility another value.
-      const scopeChanges = scopeChangesOf(state, replayed, context.trackedFields(collection))
+      const scopeChanges = scopeChangesOf(state, replayed, context.trackedFields(collection), null)
       const schemaVersion = settings.schema?.version ?? 1
       if (gainsViews(scopeChanges)) {
         entries.push(...snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, context))

@@ -225,7 +225,7 @@ export class SchemaMigration {
       history: null,
     }
     // Another fold may give a field that decides about visibility another value.
-    const scopeChanges = scopeChangesOf(state, replayed, core.trackedFields(collection))
+    const scopeChanges = scopeChangesOf(state, replayed, core.trackedFields(collection), null)
     const schemaVersion = core.schema?.version ?? 1
     const entries = gainsViews(scopeChanges)
       ? snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, core)
