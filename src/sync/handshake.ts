@@ -124,10 +124,9 @@ export async function acceptHandshake(
 function owedOperations(
   { nodeId, versionVector }: HandshakeMessage,
   told: Response['versionVector'],
-): OwedOperations | null {
-  const through = versionVector[nodeId] ?? 0
+): OwedOperations {
   const above = Object.hasOwn(told, nodeId) ? (told[nodeId] ?? 0) : 0
-  return through > above ? { above, through } : null
+  return { above, through: Math.max(versionVector[nodeId] ?? 0, above + 1) }
 }
 
 /** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */

@@ -8,6 +8,7 @@ import { endSpan, startSpan } from '../core/tracing.ts'
 import type { WriteAccess } from '../core/write-access.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
+import { GapWatch } from './gap-watch.ts'
 import { FUTURE_TOLERANCE_MS, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import type { Session, SessionIdentity } from './session.ts'
@@ -26,8 +27,6 @@ const OBJECT_BYTES = 512
  * after a small one that followed it. Clients wait 30 s for an answer.
  */
 const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
-
-const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at once
 
 /** An operation of a batch on its way through the guards. */
 type Guarded =
@@ -78,18 +77,8 @@ export class Push {
   #inFlightBytes = 0
   #delay: { timer: Timer; resolve: () => void } | null = null
   #isStopped = false
-  /** Of the batch that goes on where the last one ended; 0 after a final one. */
-  #nextBatchIndex = 0
-  #hasDelta = false
-  /** Something that the client sent has not arrived, as far as can be told. */
-  #hasGap = false
-  /** Batches of the delta, by index, that have not arrived where later ones have. */
-  readonly #missingIndexes = new Set<number>()
-  /**
-   * Something else has not: what it was does not show, so neither does that it arrives. Both beyond doubt: a client
-   * that writes its messages otherwise than the known ones shows no such gap.
-   */
-  #isOtherMissing = false
+  /** null where nothing can be lost on its way. */
+  readonly #gaps: GapWatch | null
   /** Batches that were refused over a gap, until they are tried again. */
   readonly #retries = new Set<Timer>()
   #retriedBytes = 0
@@ -99,6 +88,7 @@ export class Push {
   constructor(session: Session, context: SyncHubContext) {
     this.#session = session
     this.#context = context
+    this.#gaps = session.mayLoseMessages ? new GapWatch() : null
     this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
   }
 
@@ -107,7 +97,9 @@ export class Push {
     const identity = this.#session.identity
     if (identity === null) return
     const receivedAt = this.#context.runtime.monotonicNow()
-    if (this.#session.mayLoseMessages) this.#lookForGap(batch, identity)
+    if (this.#gaps?.look(batch, identity, this.#session.format)) {
+      this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
+    }
     if (!identity.isModern && this.#hasFutureClock(batch)) {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
@@ -117,12 +109,12 @@ export class Push {
     if (this.#isStopped) return
 
     this.#context.stats.operationsReceived += batch.operations.length
-    const retriesMs = this.#isOverGap(batch) ? RETRIES_OVER_GAP_MS : null
+    const retriesMs = this.#gaps?.isOverGap(batch) ? RETRIES_OVER_GAP_MS : null
     await this.#judge({ batch, receivedAt, retriesMs }, identity)
   }
 
   async #judge(arrived: ArrivedBatch, identity: SessionIdentity): Promise<void> {
-    const isOverGap = arrived.retriesMs !== null && this.#isOverGap(arrived.batch)
+    const isOverGap = arrived.retriesMs !== null && this.#gaps?.isOverGap(arrived.batch) === true
     const guarded: Guarded[] = []
     for (const received of arrived.batch.operations) {
       const item = this.#guard(received, identity)
@@ -167,49 +159,6 @@ export class Push {
     for (const timer of this.#retries) timer.cancel()
     this.#retries.clear()
     for (const end of this.#waits.splice(0)) end()
-  }
-
-  /**
-   * A request that is lost leaves a gap in what a polling client sends at once. What follows is
-   * stored, but moves the version vector no more: over the gap, it would tell the client, which has
-   * forgotten its queue, not to send again what was lost.
-   *
-   * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into
-   * every batch of a delta and into no other, and which only JSON carries. Elsewhere it shows where the
-   * client said at the handshake that it has something to send, and begins with something else.
-   */
-  #lookForGap(batch: ReceivedBatchMessage, identity: SessionIdentity): void {
-    const { batchIndex, isFinal, totalBatches } = batch
-    if (this.#isMissing(batch)) return // it was only late
-    const isRestart = batchIndex === 0 && this.#nextBatchIndex > 0
-    const isSkip = batchIndex > this.#nextBatchIndex
-    const isOwedMissing = !this.#hasDelta && hasNothingOwed(batch, identity)
-    const showsDelta = identity.isModern && this.#session.format === 'json'
-    const isDeltaMissing = showsDelta ? !this.#hasDelta && totalBatches === undefined : isOwedMissing
-    if ((isRestart || isSkip || isDeltaMissing) && !this.#hasGap) {
-      this.#hasGap = true
-      this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
-    }
-    if (isSkip && !this.#missIndexes(this.#nextBatchIndex, batchIndex)) this.#isOtherMissing = true
-    this.#isOtherMissing ||= isRestart || isOwedMissing
-    this.#hasDelta = true
-    this.#nextBatchIndex = isFinal ? 0 : Math.max(this.#nextBatchIndex, batchIndex + 1)
-  }
-
-  /** What comes after a delta has no other index than 0, and no `totalBatches`. */
-  #isMissing({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
-    return (batchIndex > 0 || totalBatches !== undefined) && this.#missingIndexes.has(batchIndex)
-  }
-
-  #isOverGap(batch: ReceivedBatchMessage): boolean {
-    return this.#isOtherMissing || this.#missingIndexes.size > (this.#isMissing(batch) ? 1 : 0)
-  }
-
-  /** @returns false where they are too many to wait for each */
-  #missIndexes(from: number, to: number): boolean {
-    if (this.#missingIndexes.size + to - from > MAX_MISSING_BATCHES) return false
-    for (let index = from; index < to; index++) this.#missingIndexes.add(index)
-    return true
   }
 
   // ── guards ─────────────────────────────────────────────────────────────────────────────────
@@ -268,7 +217,7 @@ export class Push {
   }
 
   #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
-    return this.#hasGap ? access.writesUncounted : access.writesAs(nodeId)
+    return this.#gaps?.hasGap ? access.writesUncounted : access.writesAs(nodeId)
   }
 
   #refuseByRule(operation: Operation): Refusal | null {
@@ -310,7 +259,7 @@ export class Push {
     const before = this.#answered
     this.#answered = Promise.all([stored, before])
       .then(([results]) => {
-        if (this.#isMissing(batch)) this.#missingIndexes.delete(batch.batchIndex) // not before it is stored
+        this.#gaps?.fill(batch)
         if (guardedBatch.isOverGap && dependsOnMissing(guarded, results)) {
           this.#judgeAgain(guardedBatch, guardedBatch.retriesMs ?? [], identity)
         } else {
@@ -420,21 +369,6 @@ function textLengthOf(received: ReceivedOperation): number {
   if (received.ok) return received.wireJson.length
   const { operationId, collection, recordId, nodeId, refusal } = received
   return operationId.length + collection.length + recordId.length + nodeId.length + refusal.message.length
-}
-
-/**
- * True where the batch brings something of the client's own and nothing of what it owes: what it has written
- * since, or what it sends again although it is stored.
- */
-function hasNothingOwed({ operations }: ReceivedBatchMessage, { nodeId, owed }: SessionIdentity): boolean {
-  if (owed === null) return false
-  const own = operations
-    .map((received) => (received.ok ? received.operation : received))
-    .filter((item) => item.nodeId === nodeId)
-  return (
-    own.length > 0 &&
-    own.every(({ sequenceNumber }) => sequenceNumber <= owed.above || sequenceNumber > owed.through)
-  )
 }
 
 /** True where a verdict was reached on what is stored, and might be another one once more is. */

@@ -44,8 +44,8 @@ export interface SessionIdentity {
   readonly access: ClientAccess
   /** Knows delivery sequences, refusals per operation, and the messages that came with them. */
   readonly isModern: boolean
-  /** What of its own the client has and this server lacks, as both said at the handshake. */
-  readonly owed: OwedOperations | null
+  /** What of its own the client has and this server lacks, as both said at the handshake; else what it writes next. */
+  readonly owed: OwedOperations
 }
 
 /** Operations of one node, by sequence number. */

@@ -121,6 +121,57 @@ test('what is sent again although it is stored is no delta, either', async () =>
   expect((await store.getVersionVector()).get('phone')).toBe(3)
 })
 
+test('a delta of what was written since the handshake is missed by the numbers that follow it', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [first, ...lost] = ['a', 'b', 'c'].map((name) => author.insert(recordIdOf(name), {}))
+  if (first !== undefined) await store.applyRemoteOperation(first)
+  const handshake = { versionVector: { phone: 1 } }
+  const phone = await connect('phone', { isPolling: true, isLegacy: true, handshake })
+  const live = liveBatch(author)
+
+  phone.receive(live)
+  await settle()
+  expect(await store.getOperationCount()).toBe(2)
+  expect((await store.getVersionVector()).get('phone')).toBe(1)
+
+  const again = await connect('phone', {
+    isPolling: true,
+    isLegacy: true,
+    handshake: { versionVector: { phone: 4 } },
+  })
+  for (const batch of deltaOf([...lost, ...live.operations])) again.receive(batch)
+  await settle()
+  expect(await store.getOperationCount()).toBe(4)
+  expect((await store.getVersionVector()).get('phone')).toBe(4)
+})
+
+test('a delta that begins with a later number is none the less one, and counts', async () => {
+  const { connect, store } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [, second] = ['not in its view', 'b'].map((name) => author.insert(recordIdOf(name), {}))
+  const phone = await connect('phone', { isPolling: true, isLegacy: true })
+
+  for (const batch of second === undefined ? [] : deltaOf([second])) phone.receive(batch)
+  await settle()
+
+  expect((await store.getVersionVector()).get('phone')).toBe(2)
+})
+
+test('what builds on a delta that was lost whole is not refused for that', async () => {
+  const { connect } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const record = recordIdOf('shared')
+  author.insert(record, { owner: 'ada' })
+  const phone = await connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
+
+  phone.receive({ ...liveBatch(author), operations: [author.update(record, { title: 'new' })] })
+  await settle()
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(phone.sentOfType('acknowledgment')).toEqual([])
+})
+
 test('a client with the binary form that owes its delta is missed it, too; one that sends it is not', async () => {
   const { connect, store } = openRelayServer()
   const author = new OperationAuthor('phone')
@@ -266,9 +317,10 @@ test('a refusal of the application over a gap is tried again, too', async () => 
 test('who writes no totalBatches, and owes nothing, is told of refusals at once', async () => {
   const { connect } = openRelayServer()
   const author = new OperationAuthor('phone')
+  const foreign = author.insert(recordIdOf('bob'), { owner: 'bob' })
   const phone = await connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
 
-  phone.receive({ ...liveBatch(author), operations: [author.insert(recordIdOf('bob'), { owner: 'bob' })] })
+  phone.receive({ ...liveBatch(author), operations: [foreign] })
   await settle()
 
   expect(phone.sentOfType('operation-rejected')).toHaveLength(1)
