@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { silentLogger } from '../../src/core/logger.ts'
+import type { Operation } from '../../src/core/operation.ts'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import {
@@ -10,6 +11,7 @@ import {
   TokenAuthProvider,
 } from '../../src/index.ts'
 import { type Device, openDevice } from '../support/device.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
 
 const schema = defineSchema({
   version: 1,
@@ -53,6 +55,20 @@ afterEach(async () => {
 function open(user: string, options: { isOnline?: boolean; isLegacy?: boolean } = {}): Promise<Device> {
   const scope = user === 'admin' ? {} : { scope: { tasks: { userId: user } } }
   return openDevice({ url: server.url as string, schema, token: user, name: user, ...scope, ...options })
+}
+
+/** Has the server take an operation as its author sends it. */
+async function push(operation: Operation): Promise<void> {
+  const client = new MemoryTransport()
+  server.handleConnection(client)
+  const { nodeId } = operation
+  const handshake = { nodeId, versionVector: {}, schemaVersion: 1, authToken: 'admin' }
+  client.receive({ type: 'handshake', messageId: 'h', ...handshake })
+  await vi.waitFor(() => expect(client.sentOfType('handshake-response')).toHaveLength(1))
+  const batch = { operations: [operation], isFinal: true, batchIndex: 0 }
+  client.receive({ type: 'operation-batch', messageId: 'b', ...batch })
+  await vi.waitFor(() => expect(client.sentOfType('acknowledgment')).toHaveLength(1))
+  client.disconnect()
 }
 
 function receivedText(device: Device): string {
@@ -121,6 +137,28 @@ describe('a record that is reassigned to another user', () => {
 
     await u2.until(() => u2.record('tasks', id)?.title === 'edited offline', 'the offline edit is here')
     expect(await store.findRecord('tasks', id)).toMatchObject({ title: 'edited offline', userId: 'u2' })
+  })
+
+  test.each([
+    { isLegacy: false, from: 'u1' },
+    { isLegacy: true, from: 'u1' },
+    { isLegacy: false, from: 'u2' },
+    { isLegacy: true, from: 'u2' },
+  ])('arrives whole also where its insert was lost and comes last: %o', async ({ isLegacy, from }) => {
+    await using u2 = await open('u2', { isLegacy })
+    await using admin = await open('admin', { isOnline: false })
+    const id = admin.insert('tasks', { title: SECRET, userId: from })
+    admin.update('tasks', id, { title: 'paint the fence', userId: 'u1' })
+    admin.update('tasks', id, { userId: 'u2' })
+    admin.update('tasks', id, { note: 'white' })
+    const [insert, lost, move, note] = admin.operations
+    for (const late of [move, note, lost, insert]) if (late) await push(late)
+
+    const expected = { id, title: 'paint the fence', note: 'white', count: 0, tags: [], userId: 'u2' }
+    await u2.until(() => u2.record('tasks', id) !== null, 'the task is here')
+    await u2.until(() => u2.record('tasks', id)?.note === 'white', 'the note is here')
+    expect(u2.record('tasks', id)).toEqual(expected)
+    if (from === 'u1') expect(receivedText(u2)).not.toContain(SECRET)
   })
 
   test('reaches a device that signs in only later, and is not sent to the old one any more', async () => {

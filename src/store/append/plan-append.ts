@@ -16,7 +16,7 @@ import { foldHistory } from './fold-history.ts'
 import type { Loading, LoadRequest, RecordKey } from './load.ts'
 import { RecordMap } from './record-map.ts'
 import { hasSameContent } from './same-content.ts'
-import { gainsViews, scopeChangesOf } from './scope-changes.ts'
+import { gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
 import { authorSnapshot } from './snapshot.ts'
 import { repeatWrite, serializeAppliedWrite, serializeRefusedWrite } from './write-results.ts'
@@ -170,7 +170,10 @@ function applyChange(
   const entry: PlannedEntry = { kind: 'operation', operation, wireJson, record, scopeChanges }
   overlay.apply(entry, after)
   integrity.note(record, before, after)
-  if (gainsViews(scopeChanges)) overlay.entries.push(...planSnapshots(entry, after, context))
+  const isLate = isLateInsert(before, operation)
+  if (isLate || gainsViews(scopeChanges)) {
+    overlay.entries.push(...planSnapshots(entry, { state: after, isLate }, context))
+  }
 }
 
 /**
@@ -240,10 +243,28 @@ function refusePurged({ collection, recordId }: Operation) {
   return refuse('RECORD_PURGED', message)
 }
 
-/** The record as a whole, for the views that the operation brings it into. */
-function planSnapshots(moving: PlannedEntry, state: RecordState, context: AppendContext): PlannedEntry[] {
+/**
+ * The record as a whole, for the views that the operation brings it into.
+ *
+ * Where that is its insert, come late, all who see the record get the updates again: clients have dropped those that
+ * did not name the fields of their scope, because they lacked the record. To who has them they change nothing.
+ */
+function planSnapshots(
+  moving: PlannedEntry,
+  { state, isLate }: { state: RecordState; isLate: boolean },
+  context: AppendContext,
+): PlannedEntry[] {
   const { operation, record, scopeChanges } = moving
-  return snapshotEntries(record, { state, scopeChanges, schemaVersion: operation.schemaVersion }, context)
+  const entries = snapshotEntries(
+    record,
+    { state, scopeChanges, schemaVersion: operation.schemaVersion },
+    context,
+  )
+  if (!isLate) return entries
+  const forAll = scopeChanges.map((change) => ({ ...change, before: { key: undefined } }))
+  return entries
+    .map((entry) => (entry.operation.type === 'insert' ? entry : { ...entry, scopeChanges: forAll }))
+    .filter((entry) => gainsViews(entry.scopeChanges))
 }
 
 /** Entries that build the record for the views which `scopeChanges` says have gained it. */

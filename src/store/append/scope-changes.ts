@@ -22,7 +22,8 @@ export function scopeChangesOf(
   operation: Operation | null,
 ): ScopeChanges {
   if (trackedFields.length === 0) return NO_CHANGES
-  const states = { before, after, inserted: before === null ? null : lateInsertOf(before, operation) }
+  const inserted = operation !== null && isLateInsert(before, operation) ? operation.data : null
+  const states = { before, after, inserted }
   let changes: ScopeChange[] = []
   for (const field of trackedFields) {
     const change = changeOfField(states, field)
@@ -34,9 +35,9 @@ export function scopeChangesOf(
   return changes
 }
 
-/** The values of an insert that comes after updates of its record; null for anything else. */
-function lateInsertOf(before: RecordState, operation: Operation | null): FieldValues | null {
-  return before.lastInsertAt === null && operation?.type === 'insert' ? operation.data : null
+/** True for the insert of a record of which something else is stored already. */
+export function isLateInsert(before: RecordState | null, operation: Operation): boolean {
+  return before?.lastInsertAt === null && operation.type === 'insert'
 }
 
 interface FieldStates {
