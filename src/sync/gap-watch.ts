@@ -73,8 +73,8 @@ export class GapWatch {
 
 /**
  * True where the batch brings something of the client's own and nothing of what it owes: what it has written
- * since, or what it sends again although it is stored. Numbers may have gaps: who owed nothing and did not use
- * the next one has lost nothing, and is only asked to send again once more.
+ * since, or what it sends again although it is stored. Numbers may have gaps of their own: who has left out the
+ * next one may have lost nothing, and then sends again once in vain.
  */
 function hasNothingOwed({ operations }: ReceivedBatchMessage, { nodeId, owed }: SessionIdentity): boolean {
   const own = operations
