@@ -33,9 +33,9 @@ function replayedChangesOf(
   collection: CollectionDefinition | null,
 ): (ScopeChange | undefined)[] {
   let before: RecordState | null = null
-  return operations.map((_, index) => {
+  return operations.map((operation, index) => {
     const after = replayRecord(operations.slice(0, index + 1), collection) as RecordState // of at least one
-    const [change] = scopeChangesOf(before, after, [field])
+    const [change] = scopeChangesOf(before, after, [field], operation)
     before = after
     return change
   })
