@@ -46,7 +46,12 @@ export class Child {
   readonly #log: string[] = []
   #onLogLine: (line: string) => void = () => {}
   readonly #pending = new Map<number, { resolve: (result: unknown) => void; reject: (e: Error) => void }>()
-  readonly #exited: Promise<void>
+  /** However it ends. */
+  readonly exited: Promise<void>
+  #isEnding = false
+  /** It has ended by itself, or badly. */
+  #failure: Error | null = null
+  #isFailureTold = false
   #listener: (event: unknown) => void = () => {}
   #requests = 0
 
@@ -60,11 +65,9 @@ export class Child {
     })
     this.#process.on('message', (answer) => this.#receive(answer as Answer))
     if (this.#process.stderr !== null) this.#listenToLog(this.#process.stderr)
-    this.#exited = new Promise((resolve) => {
-      this.#process.on('exit', (code) => {
-        const error = new Error([`${file} ended with ${code}`, ...this.#log].join('\n'))
-        for (const { reject } of this.#pending.values()) reject(error)
-        this.#pending.clear()
+    this.exited = new Promise((resolve) => {
+      this.#process.on('exit', (code, signal) => {
+        if (!this.#isEnding || code !== 0) this.#fail(`${file} ended with ${code ?? signal}`)
         resolve()
       })
     })
@@ -74,6 +77,7 @@ export class Child {
   findInLog<Result>(find: (line: string) => Result | null): Promise<Result> {
     const id = ++this.#requests
     return new Promise((resolve, reject) => {
+      this.#expectAlive()
       this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject })
       this.#onLogLine = (line) => {
         const result = find(line)
@@ -85,23 +89,44 @@ export class Child {
   call<Result>(method: string, params: unknown = {}): Promise<Result> {
     const id = ++this.#requests
     return new Promise((resolve, reject) => {
+      this.#send({ id, method, params })
       this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject })
-      this.#process.send({ id, method, params } satisfies Request)
     })
   }
 
   /** Sends without waiting for the answer. */
   tell(method: string, params: unknown): void {
-    this.#process.send({ id: 0, method, params } satisfies Request)
+    this.#send({ id: 0, method, params })
   }
 
   onEvent<Event>(listener: (event: Event) => void): void {
     this.#listener = listener as (event: unknown) => void
   }
 
+  /** Fails when it has ended before: what was measured after that was measured without it. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isEnding = true
     if (this.#process.connected) this.#process.disconnect() // ends it: see serve()
-    await this.#exited
+    await this.exited
+    if (this.#failure !== null && !this.#isFailureTold) throw this.#failure
+  }
+
+  #expectAlive(): void {
+    if (this.#failure === null) return
+    this.#isFailureTold = true
+    throw this.#failure
+  }
+
+  #send(request: Request): void {
+    this.#expectAlive()
+    this.#process.send(request, () => {}) // of a process that cannot be reached, its exit tells
+  }
+
+  #fail(what: string): void {
+    this.#failure = new Error([what, ...this.#log].join('\n'))
+    this.#isFailureTold = this.#pending.size > 0
+    for (const { reject } of this.#pending.values()) reject(this.#failure)
+    this.#pending.clear()
   }
 
   #listenToLog(stream: NodeJS.ReadableStream): void {

@@ -63,10 +63,15 @@ export class Connection {
 
   /** Resolves when everything has arrived that the server had sent before it read this. */
   settled(): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.#socket.once('pong', () => resolve())
+      this.#socket.once('close', () => reject(new Error('closed before it had settled')))
       this.#socket.ping()
     })
+  }
+
+  get isClosed(): boolean {
+    return this.#socket.readyState >= WebSocket.CLOSING
   }
 
   /** Reads nothing more: the server has to keep, or to refuse to keep, what it sends. */

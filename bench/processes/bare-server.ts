@@ -119,6 +119,7 @@ class BareServer {
     for (let start = 0; start < rows.length; start += BATCH) {
       const part = rows.slice(start, start + BATCH)
       const shared = new Map<number, Buffer>()
+      let byUser: ReadonlyMap<unknown, readonly Row[]> | null = null
       for (const session of this.#sessions) {
         if (!session.isLive) continue
         const isOwn = authors.has(session.nodeId)
@@ -131,11 +132,12 @@ class BareServer {
           this.#send(session, frame, part)
           continue
         }
-        const visible = part.filter(
-          ({ operation }) =>
-            operation.nodeId !== session.nodeId &&
-            (session.user === null || operation.data?.userId === session.user),
-        )
+        let visible: readonly Row[] = part
+        if (session.user !== null) {
+          byUser ??= groupByUser(part)
+          visible = byUser.get(session.user) ?? []
+        }
+        if (isOwn) visible = visible.filter(({ operation }) => operation.nodeId !== session.nodeId)
         if (visible.length > 0) this.#send(session, frameOf(session.position, visible, true), visible)
       }
     }
@@ -158,6 +160,17 @@ class BareServer {
       if (isFinal) session.isLive = true
     }
   }
+}
+
+function groupByUser(rows: readonly Row[]): ReadonlyMap<unknown, readonly Row[]> {
+  const groups = new Map<unknown, Row[]>()
+  for (const row of rows) {
+    const user = row.operation.data?.userId
+    const group = groups.get(user)
+    if (group === undefined) groups.set(user, [row])
+    else group.push(row)
+  }
+  return groups
 }
 
 function frameOf(

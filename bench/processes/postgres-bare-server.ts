@@ -36,6 +36,12 @@ const WRITE = `
   FROM unnest($11::bytea[], $12::bigint[], $4::text[], $13::text[])
     WITH ORDINALITY AS o (id, sequence, "user", wire_json, position)`
 
+interface BareSession {
+  readonly nodeId: string
+  /** Where the newest frame that it was sent ends. */
+  position: number
+}
+
 interface Batch {
   readonly messageId: string
   readonly nodeId: string
@@ -49,7 +55,7 @@ const WRITERS = 4
 
 class BarePostgresServer {
   readonly #pool: pg.Pool
-  readonly #nodeIds = new Map<WebSocket, string>()
+  readonly #sessions = new Map<WebSocket, BareSession>()
   #head = 0
   /** Frames go out in the order of their numbers. */
   #published: Promise<void> = Promise.resolve()
@@ -64,7 +70,7 @@ class BarePostgresServer {
     const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false })
     server.on('connection', (socket) => {
       socket.on('message', (data) => bare.#receive(socket, JSON.parse(data.toString())))
-      socket.on('close', () => bare.#nodeIds.delete(socket))
+      socket.on('close', () => bare.#sessions.delete(socket))
     })
     return new Promise((resolve) => {
       server.on('listening', () => resolve({ port: (server.address() as { port: number }).port }))
@@ -73,14 +79,14 @@ class BarePostgresServer {
 
   #receive(socket: WebSocket, message: Record<string, unknown>): void {
     if (message.type === 'handshake') {
-      this.#nodeIds.set(socket, String(message.nodeId))
+      this.#sessions.set(socket, { nodeId: String(message.nodeId), position: 0 })
       socket.send('{"type":"handshake-response","messageId":"r","accepted":true}')
-      socket.send(frameOf(0, 0, []))
+      socket.send(frameOf(0, 0, ''))
     } else if (message.type === 'operation-batch') {
       const operations = message.operations as Operation[]
       const base = this.#head
       this.#head += operations.length
-      const nodeId = this.#nodeIds.get(socket) ?? ''
+      const nodeId = this.#sessions.get(socket)?.nodeId ?? ''
       const wireJsons = operations.map(operationToWireJson)
       const batch = { messageId: String(message.messageId), nodeId, operations, wireJsons, base }
       const written = this.#write(batch).then(() => acknowledge(socket, batch))
@@ -112,12 +118,20 @@ class BarePostgresServer {
     })
   }
 
+  /** To all but its author, whose next frame begins where its last one ended. */
   #publish({ nodeId, wireJsons, base }: Batch): void {
-    const frame = frameOf(base, base + wireJsons.length, wireJsons)
-    // Its author is told of nothing, and goes on from where the batch ends, as the others do.
-    const empty = frameOf(base, base + wireJsons.length, [])
-    for (const [socket, other] of this.#nodeIds) {
-      socket.send(other === nodeId ? empty : frame, { binary: false })
+    const max = base + wireJsons.length
+    const operations = wireJsons.join(',')
+    const shared = new Map<number, Buffer>()
+    for (const [socket, session] of this.#sessions) {
+      if (session.nodeId === nodeId) continue
+      let frame = shared.get(session.position)
+      if (frame === undefined) {
+        frame = frameOf(session.position, max, operations)
+        shared.set(session.position, frame)
+      }
+      socket.send(frame, { binary: false })
+      session.position = max
     }
   }
 }
@@ -133,9 +147,9 @@ function acknowledge(socket: WebSocket, { messageId, operations }: Batch): void 
   )
 }
 
-function frameOf(base: number, max: number, wireJsons: readonly string[]): Buffer {
+function frameOf(base: number, max: number, operations: string): Buffer {
   return Buffer.from(
-    `{"type":"operation-batch","messageId":"d-${base}-${max}","operations":[${wireJsons.join(',')}],` +
+    `{"type":"operation-batch","messageId":"d-${base}-${max}","operations":[${operations}],` +
       `"isFinal":true,"batchIndex":0,"baseDeliverySequence":${base},"maxDeliverySequence":${max}}`,
   )
 }

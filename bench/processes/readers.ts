@@ -24,6 +24,10 @@ const WISHES = {
   subset: (userId: string) => ({ syncQueries: [{ collection: 'todos', where: { userId } }] }),
 }
 
+export interface ReadersCheck {
+  readonly received: number
+}
+
 export interface WatchOptions {
   readonly watermark: number
   readonly batches: number
@@ -103,6 +107,18 @@ class Readers {
     }
   }
 
+  /** All must still be there, and have received so many operations each, and no more. */
+  async check({ received }: ReadersCheck): Promise<void> {
+    const closed = this.#connections.filter(({ isClosed }) => isClosed)
+    if (closed.length > 0)
+      throw new Error(`${closed.length} of ${this.#connections.length} clients are closed`)
+    await Promise.all(this.#connections.map((connection) => connection.settled()))
+    const wrong = this.#connections.filter((connection) => connection.received !== received)
+    if (wrong.length > 0) {
+      throw new Error(`${wrong.length} clients did not receive ${received} operations: ${wrong[0]?.received}`)
+    }
+  }
+
   stopReading(): void {
     for (const connection of this.#connections) connection.stopReading()
   }
@@ -117,6 +133,7 @@ const readers = new Readers()
 serve({
   connect: (params: ReadersOptions) => readers.connect(params),
   watch: (params: WatchOptions) => readers.watch(params),
+  check: (params: ReadersCheck) => readers.check(params),
   stopReading: () => readers.stopReading(),
   close: () => readers.close(),
 })

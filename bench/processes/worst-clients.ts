@@ -19,7 +19,7 @@ const SWEEP_MS = 200
 /** Larger, and an operation is above `maxOperationBytes`, with all that it has beside its text. */
 const LARGEST_TEXT_BYTES = DEFAULT_SYNC_LIMITS.maxOperationBytes - 1000
 
-let held: { close(): void }[] = []
+let held: (RawClient | Connection)[] = []
 
 /**
  * Clients that are owed a whole log, read nothing, and acknowledge it as if they did: whatever the server has
@@ -69,7 +69,6 @@ interface FloodOptions {
 async function sendHalves({ url, clients, bytes }: WorstOptions & { readonly bytes: number }) {
   const opened = await openRaw(clients, () => ({ url, watermark: 0 }))
   await Promise.all(opened.map((client) => client.sendPart(bytes, bytes / 2)))
-  return { closed: countClosed(opened) }
 }
 
 /** One writer of operations that are as large as they may be, one batch after the other, and a reader of them. */
@@ -120,7 +119,7 @@ function acknowledgmentOf(sequence: number): string {
   return `{"type":"acknowledgment","messageId":"a","acknowledgedMessageId":"d","lastSequenceNumber":0,"deliverySequence":${sequence}}`
 }
 
-function countClosed(clients: readonly RawClient[]): number {
+function countClosed(clients: typeof held): number {
   return clients.filter(({ isClosed }) => isClosed).length
 }
 
@@ -133,6 +132,7 @@ serve({
   floodRefused,
   sendHalves,
   writeLargest,
+  closed: () => countClosed(held),
   close() {
     for (const client of held) client.close()
     held = []

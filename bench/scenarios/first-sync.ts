@@ -73,12 +73,21 @@ async function sparse(variant: string, options: RunOptions): Promise<Sample> {
   return { ...sample, exponent: growthExponent(points) }
 }
 
-/** Several clients one after the other. */
+/** Of several clients one after the other. A type, not an interface: it is the sample of a scenario. */
+type SparseSync = {
+  /** The median. */
+  readonly ms: number
+  /** ms of the server's, for each of them. */
+  readonly cpu: number
+  /** MB. */
+  readonly peak: number
+}
+
 async function sparseFirstSync(
   variant: string,
   options: RunOptions,
   operations: number,
-): Promise<{ /** the median */ ms: number /** ms for each of them */; cpu: number /** MB */; peak: number }> {
+): Promise<SparseSync> {
   const expected = Math.min(100, operations)
   const filename = await filledDatabase(variant, options, { operations, rare: expected })
   await using server = await Server.start(variant, { filename, access: 'scoped' })

@@ -5,7 +5,8 @@ import type { Sample, Scenario } from '../harness/scenario.ts'
 import { filledDatabase, newDatabase, Server } from '../harness/server.ts'
 import { growthExponent } from '../harness/statistics.ts'
 import type { LoadClients, LoadResult, LoadWork } from '../processes/load.ts'
-import type { ReadersOptions } from '../processes/readers.ts'
+import type { ReadersCheck, ReadersOptions } from '../processes/readers.ts'
+import { checkDelivery } from './ingest.ts'
 
 const BATCH = 100
 
@@ -35,6 +36,7 @@ async function measureIngest(
   const operations = batches * BATCH
   const sent = operations + sized(options, 40, 1) * BATCH
   await server.checkAdded(sent, { records: records === 'one' ? 0 : sent })
+  await checkDelivery(load, 0) // what it has written itself
   return { rate: (operations / elapsedMs) * 1000, cpu: ((cpuMs - before.cpuMs) / operations) * 10 }
 }
 
@@ -78,7 +80,9 @@ function besideSessions(asks?: ReadersOptions['asks']): Scenario['run'] {
       firstUser: 1_000_000,
       ...(asks !== undefined && { asks }),
     } satisfies ReadersOptions)
-    return await measureIngest(server, load, options)
+    const sample = await measureIngest(server, load, options)
+    await readers.call('check', { received: 0 } satisfies ReadersCheck)
+    return sample
   }
 }
 
@@ -159,12 +163,15 @@ const lateEdits: Scenario = {
   async run(variant, options) {
     await using server = await Server.start('kora', { filename: newDatabase(options) })
     await using load = await connectLoad(server, 0)
-    await send(load, sized(options, sizeOf(variant), 200) / BATCH, 'edits')
+    const edits = sized(options, sizeOf(variant), 200)
+    await send(load, edits / BATCH, 'edits')
     await send(load, 1, 'late-edits')
     const before = await server.usage()
     const batches = sized(options, 5, 1)
     await send(load, batches, 'late-edits')
     const { cpuMs } = await server.usage()
+    await server.checkAdded(edits + (1 + batches) * BATCH, { records: 0 }) // the record is no todo
+    await checkDelivery(load, 0)
     return { cpu: (cpuMs - before.cpuMs) / batches }
   },
 }
@@ -197,6 +204,7 @@ async function updateOneRecord(variant: string, options: RunOptions): Promise<Sa
     }
   })
   await server.checkAdded(updates, { records: 0 })
+  await checkDelivery(load, 0)
   return { rate: (updates / elapsedMs) * 1000, exponent: growthExponent(points) }
 }
 

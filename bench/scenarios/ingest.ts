@@ -120,6 +120,7 @@ async function runSingly(variant: string, options: RunOptions): Promise<Sample> 
   const { latenciesMs } = await server.profiled(`P5-${variant}`, options, () => send(operations))
   const after = await server.usage()
   await server.checkAdded(warmUp + operations)
+  await checkDelivery(load, 0)
   return {
     p50: quantile(latenciesMs, 0.5),
     p99: quantile(latenciesMs, 0.99),

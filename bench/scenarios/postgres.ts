@@ -50,6 +50,7 @@ async function startAndSync(variant: string, options: RunOptions): Promise<Sampl
   const connectionString = await filledPostgresDatabase(operations)
   await using server = await Server.startOnPostgres('kora', options, { connectionString })
   const { startMs: start } = server
+  await server.checkAdded(0)
   if (variant === 'empty') return { start }
   const before = await server.usage()
   const sync = await server.profiled('P17', options, () =>

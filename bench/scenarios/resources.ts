@@ -2,7 +2,7 @@ import { Child } from '../harness/child.ts'
 import { type RunOptions, sized } from '../harness/options.ts'
 import type { Sample, Scenario } from '../harness/scenario.ts'
 import { filledDatabase, newDatabase, Server } from '../harness/server.ts'
-import type { ReadersOptions } from '../processes/readers.ts'
+import type { ReadersCheck, ReadersOptions } from '../processes/readers.ts'
 
 /** 200,000 too, with a configuration file in TypeScript instead of JSON. */
 const TYPESCRIPT = 'kora.config.ts'
@@ -36,6 +36,7 @@ const start: Scenario = {
     const profile = directory === null ? undefined : { directory, label }
     await using running = await Server.start(server, { filename, configFormat, profile })
     const { cpuMs, peakRssBytes } = await running.usage()
+    await running.checkAdded(0)
     return { ms: running.startMs, cpu: cpuMs, peak: peakRssBytes / 1e6 }
   },
 }
@@ -64,6 +65,8 @@ async function holdIdle(variant: string, options: RunOptions): Promise<Sample> {
   const quietMs = sized(options, 10_000, 50)
   await pause(quietMs)
   sample.cpu = (((await server.usage()).cpuMs - quiet.cpuMs) / quietMs) * 100
+  await readers.call('check', { received: 0 } satisfies ReadersCheck)
+  await server.checkAdded(0)
   return sample
 }
 

@@ -7,12 +7,19 @@ import type { LoadClients, LoadWork } from '../processes/load.ts'
 import type { ReadersOptions } from '../processes/readers.ts'
 import type { WorstOptions } from '../processes/worst-clients.ts'
 import { firstSync } from './first-sync.ts'
+import { checkDelivery } from './ingest.ts'
 
 /** What a server has used once its worst clients have done what they do. */
 interface Held {
   /** After a collection of garbage. */
   readonly rssBytes: number
   readonly peakRssBytes: number
+  /** How many of them it has closed, where it may. */
+  readonly closed?: number
+}
+
+interface Closed {
+  readonly closed: number
 }
 
 interface WorstShape {
@@ -20,6 +27,8 @@ interface WorstShape {
   readonly title: string
   readonly clients: number
   readonly bars?: readonly Bar[]
+  /** The server may close them. */
+  readonly mayClose?: boolean
   /** Runs a server with so many of them; with none, all else is the same. */
   run(clients: number, options: RunOptions): Promise<Held>
 }
@@ -27,7 +36,7 @@ interface WorstShape {
 /** `maxBufferedBytes`, and 16 MB for all else. */
 const UNREAD_BARS: readonly Bar[] = [{ atMost: DEFAULT_SYNC_LIMITS.maxBufferedBytes / 2 ** 20 + 16 }]
 
-function worst({ name, title, clients: full, bars, run }: WorstShape): Scenario {
+function worst({ name, title, clients: full, bars, mayClose = false, run }: WorstShape): Scenario {
   const judged = bars === undefined ? {} : { bars }
   return {
     name,
@@ -38,6 +47,7 @@ function worst({ name, title, clients: full, bars, run }: WorstShape): Scenario 
       { key: 'each', label: 'memory for each of them, in the end', unit: 'MB', ...judged },
       { key: 'peak', label: 'peak memory in all', unit: 'MB' },
       { key: 'peak-without', label: 'peak memory without them', unit: 'MB' },
+      ...(mayClose ? [{ key: 'closed', label: `of ${full}, closed by the server`, unit: '' }] : []),
     ],
     async run(_variant, options): Promise<Sample> {
       const clients = Math.min(full, sized(options, full, 2))
@@ -45,12 +55,13 @@ function worst({ name, title, clients: full, bars, run }: WorstShape): Scenario 
       // The smallest runs compare nothing, and are to be over soon.
       const without =
         options.size === 'smoke' ? withThem : await run(0, { ...options, profileDirectory: null })
-      const each = (of: keyof Held): number => (withThem[of] - without[of]) / clients / 1e6
+      const each = (of: 'rssBytes' | 'peakRssBytes'): number => (withThem[of] - without[of]) / clients / 1e6
       return {
         'peak-each': each('peakRssBytes'),
         each: each('rssBytes'),
         peak: withThem.peakRssBytes / 1e6,
         'peak-without': without.peakRssBytes / 1e6,
+        ...(mayClose && { closed: withThem.closed ?? 0 }),
       }
     },
   }
@@ -68,6 +79,7 @@ async function ingestBesideUnread(clients: number, options: RunOptions): Promise
   await load.call('prepare', work satisfies LoadWork)
   await server.profiled(options.label, options, () => load.call('send', { inFlight: 4 }))
   await server.checkAdded(work.batchesPerClient * work.batchSize)
+  await checkDelivery(load, 0)
   return await settledUsage(server, options)
 }
 
@@ -78,23 +90,29 @@ async function serveUnreadAcknowledged(clients: number, options: RunOptions): Pr
   await using server = await Server.start('kora', { filename })
   await using worstClients = new Child('worst-clients')
   await firstSync(server, { clients: 1, expected: log })
-  await server.profiled(options.label, options, () =>
-    call(worstClients, 'acknowledgeUnread', { url: server.url, clients, log, sweeps: sized(options, 10, 1) }),
+  const { closed } = await server.profiled(options.label, options, () =>
+    call<Closed>(worstClients, 'acknowledgeUnread', {
+      url: server.url,
+      clients,
+      log,
+      sweeps: sized(options, 10, 1),
+    }),
   )
   await firstSync(server, { clients: 1, expected: log })
-  return await settledUsage(server, options)
+  await server.checkAdded(0)
+  return { ...(await settledUsage(server, options)), closed }
 }
 
 async function refuseFlood(clients: number, options: RunOptions): Promise<Held> {
   await using server = await Server.start('kora', { filename: newDatabase(options) })
   await using worstClients = new Child('worst-clients')
   const batches = sized(options, 1500, 2)
-  await server.profiled(options.label, options, () =>
-    call(worstClients, 'floodRefused', { url: server.url, clients, batches, batchSize: 100 }),
+  const { closed } = await server.profiled(options.label, options, () =>
+    call<Closed>(worstClients, 'floodRefused', { url: server.url, clients, batches, batchSize: 100 }),
   )
   const held = await settledUsage(server, options)
   await server.checkAdded(0)
-  return held
+  return { ...held, closed }
 }
 
 async function storeLargest(clients: number, options: RunOptions): Promise<Held> {
@@ -103,7 +121,12 @@ async function storeLargest(clients: number, options: RunOptions): Promise<Held>
   await using server = await Server.start('kora', { filename: newDatabase(options) })
   await using worstClients = new Child('worst-clients')
   const { received } = await server.profiled(options.label, options, () =>
-    call(worstClients, 'writeLargest', { url: server.url, clients, batches, batchSize }),
+    call<{ received: number }>(worstClients, 'writeLargest', {
+      url: server.url,
+      clients,
+      batches,
+      batchSize,
+    }),
   )
   await server.checkAdded(clients * batches * batchSize)
   if (received !== clients * batches * batchSize) throw new Error(`${received} operations received`)
@@ -114,9 +137,13 @@ async function holdHalves(clients: number, options: RunOptions): Promise<Held> {
   await using server = await Server.start('kora', { filename: newDatabase(options) })
   await using worstClients = new Child('worst-clients')
   const bytes = sized(options, DEFAULT_SYNC_LIMITS.maxMessageBytes, 1e6)
-  const { closed } = await call(worstClients, 'sendHalves', { url: server.url, clients, bytes })
-  if (closed !== undefined && closed > 0) throw new Error(`${closed} clients were not let finish`)
-  return await settledUsage(server, options)
+  await call(worstClients, 'sendHalves', { url: server.url, clients, bytes })
+  const held = await settledUsage(server, options)
+  const closed = await worstClients.call<number>('closed')
+  if (closed > 0)
+    throw new Error(`${closed} of ${clients} clients were closed before their memory was measured`)
+  await server.checkAdded(0)
+  return held
 }
 
 /** What clients have sent is in part still on its way, in the buffers of the kernel: until it is used no more. */
@@ -130,11 +157,11 @@ async function settledUsage(server: Server, options: RunOptions): Promise<Held> 
   }
 }
 
-function call<Options extends WorstOptions>(
+function call<Result>(
   worstClients: Child,
   behaviour: string,
-  options: Options,
-): Promise<{ readonly closed?: number; readonly received?: number }> {
+  options: WorstOptions & { readonly [name: string]: unknown },
+): Promise<Result> {
   return worstClients.call(behaviour, options)
 }
 
@@ -151,6 +178,7 @@ export const worstClientScenarios: readonly Scenario[] = [
     title: 'clients that acknowledge a log of 28 MB and read nothing, each from another place',
     clients: 10,
     bars: UNREAD_BARS,
+    mayClose: true,
     run: serveUnreadAcknowledged,
   }),
   worst({
@@ -158,6 +186,7 @@ export const worstClientScenarios: readonly Scenario[] = [
     title: 'clients that flood with what is refused, and read no refusal',
     clients: 4,
     bars: UNREAD_BARS,
+    mayClose: true,
     run: refuseFlood,
   }),
   worst({
