@@ -58,6 +58,7 @@ export class Connection {
   }
 
   send(text: string): void {
+    if (this.isClosed) throw new Error('The connection was closed before this was sent') // which would never be answered
     this.#socket.send(text)
   }
 

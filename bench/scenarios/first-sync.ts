@@ -53,6 +53,7 @@ const whole: Scenario = {
       firstSync(server, { clients: 8, expected: operations }),
     )
     const after = await server.usage()
+    await server.checkAdded(0)
     return { one, eight, cpu: after.cpuMs - before.cpuMs, peak: after.peakRssBytes / 1e6 }
   },
 }
@@ -100,6 +101,7 @@ async function sparseFirstSync(
     }
   })
   const { cpuMs, peakRssBytes } = await server.usage()
+  await server.checkAdded(0)
   return { ms: median(times), cpu: (cpuMs - before.cpuMs) / clients, peak: peakRssBytes / 1e6 }
 }
 

@@ -141,14 +141,14 @@ export const METRICS = {
     name: 'kora_feed_bytes',
     type: 'gauge',
     unit: 'bytes',
-    help: 'Newest operations kept in memory for delivery; bounded by limits.maxFeedBytes, by default 4 MiB.',
+    help: 'Newest operations kept in memory for delivery; bounded by limits.maxFeedBytes.',
     advice: 'Full is normal. Full within seconds: clients a little behind must read the store.',
   },
   ingestQueuedBytes: {
     name: 'kora_ingest_queued_bytes',
     type: 'gauge',
     unit: 'bytes',
-    help: 'Operations that wait to be written; sockets are paused at limits.maxQueuedBytes, by default 16 MiB.',
+    help: 'Operations that wait to be written; sockets are paused at limits.maxQueuedBytes.',
     advice: 'Stays high: more is written than the store can take.',
   },
   bufferedBytes: {
