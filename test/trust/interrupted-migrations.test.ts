@@ -24,6 +24,8 @@ const RECORDS = 3000
 const KILLS = sized(3, 34) // of each command, of three for each database
 const READY_MS = 15_000
 const MAX_LIFE_MS = 1500
+/** At most. Every second run is killed nearly always, so that two are taken on average. */
+const RUNS_PER_KILL = 20
 /** Some of the time that it takes to write the rows of all records. */
 const MAX_WORK_MS = 150
 
@@ -81,6 +83,20 @@ async function killAtRandom(
   return result
 }
 
+/**
+ * Runs a command until so many runs of it were killed: those that were done before do not count.
+ *
+ * @param runOnce tells whether it was killed
+ */
+async function untilKilled(kills: number, runOnce: (run: number) => Promise<boolean>): Promise<void> {
+  let killed = 0
+  for (let run = 0; killed < kills; run++) {
+    const text = `${killed} of ${run} runs were killed before they were done, where ${kills} are wanted`
+    expect(run, text).toBeLessThan(RUNS_PER_KILL * kills)
+    if (await runOnce(run)) killed++
+  }
+}
+
 /** A command that nobody has killed has done its work. @returns whether it was killed */
 function wasKilled(result: CliResult): boolean {
   if (result.signal !== null) return true
@@ -136,20 +152,23 @@ describe('a command that is killed at any moment', () => {
         const unmigrated = join(directory, 'unmigrated.db')
         copyFileSync(filename, unmigrated)
 
-        for (let kills = 0, run = 0; kills < KILLS; run++) {
-          if (await runAndKill(['migrate'], { run, hasBegun: isWriting })) kills++
+        await untilKilled(KILLS, async (run) => {
+          const isKilled = await runAndKill(['migrate'], { run, hasBegun: isWriting })
           const shown = await shownCount(open)
           expect([null, RECORDS]).toContain(shown)
-          if (shown === null) continue
-          removeStore() // there is nothing left to do
-          copyFileSync(unmigrated, filename)
-        }
+          if (shown !== null) {
+            removeStore() // there is nothing left to do
+            copyFileSync(unmigrated, filename)
+          }
+          return isKilled
+        })
         expect(await runCli(['migrate', '--schema', 'schema.mjs'], { directory })).toMatchObject({ code: 0 })
         expect(await shownCount(open)).toBe(RECORDS)
-        for (let kills = 0, run = 0; kills < KILLS; run++) {
-          if (await runAndKill(['migrate', '--rebuild'], { run, hasBegun: isWriting })) kills++
+        await untilKilled(KILLS, async (run) => {
+          const isKilled = await runAndKill(['migrate', '--rebuild'], { run, hasBegun: isWriting })
           expect([null, RECORDS]).toContain(await shownCount(open))
-        }
+          return isKilled
+        })
         expect(await runCli(['migrate', '--schema', 'schema.mjs'], { directory })).toMatchObject({ code: 0 })
         expect(await shownCount(open)).toBe(RECORDS)
         expect(integrityOf(filename)).toBe('ok')
@@ -224,14 +243,16 @@ describe('a command that is killed at any moment', () => {
       const rebuild = (killSignal: AbortSignal) =>
         daemon.run(['migrate', '--rebuild', '--schema', 'schema.mjs'], { killSignal })
       let written = 0
-      while (kills < 2 * KILLS) {
-        const run = killAtRandom(rebuild, { kill: written, hasBegun: isWriting })
+      await untilKilled(2 * KILLS - kills, async (kill) => {
+        const run = killAtRandom(rebuild, { kill, hasBegun: isWriting })
         device.insert('todos', { title: `during rebuild ${written++}` })
         await device.synced(30_000)
-        if (wasKilled(await run)) kills++
+        const isKilled = wasKilled(await run)
+        if (isKilled) kills++
         if (await isWriting()) amidst++
         expect([null, RECORDS + written]).toContain(await shownCount(open))
-      }
+        return isKilled
+      })
       expect(await daemon.run(['migrate', '--schema', 'schema.mjs'])).toMatchObject({ code: 0 })
 
       expect(await shownCount(open)).toBe(RECORDS + written)

@@ -113,6 +113,7 @@ async function writeFor(durationMs: number, writer: Device, reader: Device): Pro
  */
 async function terminateFor(durationMs: number, database: TestDatabase) {
   const ends: { readonly connections: number; readonly listeningMs: number }[] = []
+  await untilAllListen(database)
   const endsAt = performance.now() + durationMs
   while (performance.now() < endsAt) {
     const terminatedAt = performance.now()
@@ -120,12 +121,20 @@ async function terminateFor(durationMs: number, database: TestDatabase) {
       `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${LISTENING}`,
     )
     const pids = rows.map(({ pid }) => pid)
-    const elapsedMs = (): number => performance.now() - terminatedAt
-    while ((await listenerCount(database, pids)) < SERVERS && elapsedMs() < GIVEN_UP_MS) await sleep(50)
-    ends.push({ connections: pids.length, listeningMs: elapsedMs() })
-    await sleep(TERMINATION_INTERVAL_MS - elapsedMs())
+    await untilAllListen(database, pids)
+    const listeningMs = performance.now() - terminatedAt
+    ends.push({ connections: pids.length, listeningMs })
+    await sleep(Math.max(0, TERMINATION_INTERVAL_MS - listeningMs))
   }
   return ends
+}
+
+/** Gives up in the end, without a word: who counts them then sees how many there are. */
+async function untilAllListen(database: TestDatabase, terminated: readonly unknown[] = []): Promise<void> {
+  const givenUpAt = performance.now() + GIVEN_UP_MS
+  while ((await listenerCount(database, terminated)) < SERVERS && performance.now() < givenUpAt) {
+    await sleep(50)
+  }
 }
 
 /** Of those that have sent LISTEN, and whatever followed. */

@@ -28,6 +28,7 @@ const BLOB_NAMES = 5000
 const TIMED = sized(50_000, 100_000) // of each class
 const DETECTED_T = 4.5 // |t| that chance reaches once in a hundred thousand runs
 
+const LOGGED_MS = 20_000 // beside other tests
 const CANARY = 'canary'
 const SECRETS = {
   jwt: `${CANARY}-jwt-secret-of-thirty-two-characters`,
@@ -153,6 +154,11 @@ test(
       await database.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = '${user}'`)
       heard.push(...(await askAll(daemon.httpUrl)))
       const check = await daemon.run(['check', '--print-config'])
+      await expect
+        .poll(() => daemon.output, { timeout: LOGGED_MS })
+        .toContain('password authentication failed')
+      // Its first backup was due at the start.
+      await expect.poll(() => daemon.output, { timeout: LOGGED_MS }).toContain('Bucket \\"backups\\"')
       await daemon.kill('SIGTERM')
 
       const keyLines = privateKey.split('\n').filter((line) => line.length > 20)
@@ -162,8 +168,6 @@ test(
         ...keyLines.filter((line) => !line.startsWith('-----')),
       ]
       const everything = [daemon.output, ...heard, check.stdout, check.stderr]
-      expect(daemon.output).toContain('password authentication failed')
-      expect(daemon.output).toContain('Bucket \\"backups\\"') // its first backup was due at the start
       expect(check.stdout).toContain('user name or password is wrong')
       expect(secrets.filter((secret) => everything.some((text) => text.includes(secret)))).toEqual([])
       reportFigures('secrets, PostgreSQL', {
