@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { sleep } from '../support/cluster.ts'
-import { startDaemon, temporaryDirectory } from '../support/daemon.ts'
+import { type Daemon, startDaemon, temporaryDirectory } from '../support/daemon.ts'
 import { recordIdOf, withId } from '../support/operation-author.ts'
 import { SocketClient } from '../support/socket-client.ts'
 import { IS_FULL, reportFigures } from '../support/trust.ts'
@@ -17,6 +17,10 @@ const SKEWS = [-10 * YEAR, -48 * HOUR, -HOUR, 0, 50_000, 90_000, HOUR, 48 * HOUR
 const STEPS = [0, -HOUR, 24 * HOUR]
 /** In which who acknowledges nothing is closed, although the clock was set back: waited for at full size. */
 const MUTE_MS = 60_000
+
+/** Until a daemon has noticed that its clock was stepped, and how exactly that is asked. */
+const STEPPED_MS = 30_000
+const CLOSE_ENOUGH_MS = 10_000
 
 const hasLibrary = existsSync(LIBRARY)
 if (!hasLibrary) console.log('clock of the host: skipped, there is no libfaketime (apt-get install faketime)')
@@ -44,7 +48,7 @@ test.runIf(hasLibrary)(
     for (const step of STEPS) {
       const mute = IS_FULL && step < 0 ? await connect(daemon.url, 'mute', { acknowledges: false }) : null
       await writeFile(clockFile, `${step < 0 ? '' : '+'}${step / 1000}`)
-      await sleep(1500) // it is read once a second
+      await untilClockReads(daemon, step)
       for (const [i, client] of clients.entries()) {
         made++
         const nodeId = `phone${i}`
@@ -95,6 +99,15 @@ test.runIf(hasLibrary)(
   },
   240_000,
 )
+
+/** Resolves when the daemon's clock is off by so much. What it says the time is, it reads once a second. */
+async function untilClockReads({ httpUrl }: Daemon, aheadMs: number): Promise<void> {
+  const offMs = async (): Promise<number> => {
+    const { headers } = await fetch(`${httpUrl}/live`)
+    return Math.abs(Date.parse(headers.get('date') ?? '') - Date.now() - aheadMs)
+  }
+  await expect.poll(offMs, { timeout: STEPPED_MS, interval: 100 }).toBeLessThan(CLOSE_ENOUGH_MS)
+}
 
 async function connect(
   url: string,

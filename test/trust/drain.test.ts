@@ -29,7 +29,7 @@ test(
   async () => {
     await using daemon = await startDaemon({ args: LOGGING_CLOSES })
     const clients = await openWriters(daemon, CLIENTS)
-    await sleep(2000)
+    await untilWritten(clients)
 
     const drain = await stopGracefully(daemon, clients, daemon.pid)
 
@@ -100,7 +100,7 @@ describe.runIf(IS_LINUX && process.getuid?.() === 0)(
       async () => {
         await using daemon = await startDaemon({ ...inContainer, args: LOGGING_CLOSES })
         const clients = await openWriters(daemon, FEWER_CLIENTS)
-        await sleep(2000)
+        await untilWritten(clients)
 
         const drain = await stopGracefully(daemon, clients, childOf(daemon.pid))
 
@@ -273,6 +273,12 @@ async function openWriters({ url }: Daemon, count: number): Promise<Writer[]> {
   }
   for (const writer of writers) writer.write()
   return writers
+}
+
+/** Until the load runs: each has written once on average, and goes on. */
+async function untilWritten(writers: readonly Writer[]): Promise<void> {
+  const acknowledged = () => writers.reduce((sum, { acknowledgedIds }) => sum + acknowledgedIds.length, 0)
+  await expect.poll(acknowledged, { timeout: 30_000 }).toBeGreaterThan(writers.length)
 }
 
 /** The process that a launcher has forked. */

@@ -21,6 +21,11 @@ const CLOSE_MS = sized(3000, 1000)
 const IN_FLIGHT_MS = sized(1000, 250)
 const REVOKE_MS = 5000
 const OPENED = { timeout: 10_000 }
+const CLOSED = { timeout: 10_000 } // whether that was in time is asked afterwards
+/** So long devices write before their tokens end. */
+const WRITING_MS = sized(1500, 5000)
+/** So often they try afterwards. */
+const LATE_ROUNDS = sized(10, 25)
 
 /** A token is the JSON of the context that it stands for. */
 const auth = { authenticate: async (token: string) => JSON.parse(token) as AuthContext }
@@ -100,6 +105,18 @@ async function openWriter(server: Server, number: number, expiresAt: number): Pr
   return new Writer(nodeId, client)
 }
 
+function openWriters(server: Server, expiresAt: number, first = 0): Promise<Writer[]> {
+  return Promise.all(Array.from({ length: DEVICES }, (_, i) => openWriter(server, first + i, expiresAt)))
+}
+
+/** How long it takes now, of devices that leave again; doubled, because a machine may get busier. */
+async function msToOpenWriters(server: Server): Promise<number> {
+  const startedAt = Date.now()
+  const devices = await openWriters(server, startedAt + 60_000, DEVICES)
+  for (const { client } of devices) client[Symbol.dispose]()
+  return 2 * (Date.now() - startedAt)
+}
+
 function idsOf(message: SyncMessage): string[] {
   return message.type === 'operation-batch' ? (message.operations as Operation[]).map(({ id }) => id) : []
 }
@@ -111,19 +128,21 @@ test(
     await using server = await startSocketServer({ store, auth, maxOpsPerMinute: 0 })
     const author = new OperationAuthor('other')
     using other = await connect(server, 'other', { userId: 'bob' })
-    const expiresAt = Date.now() + sized(1500, 5000)
-    const devices = await Promise.all(
-      Array.from({ length: DEVICES }, (_, i) => openWriter(server, i, expiresAt)),
-    )
+    const expiresAt = Date.now() + (await msToOpenWriters(server)) + WRITING_MS
+    const devices = await openWriters(server, expiresAt)
 
-    for (let number = 1; Date.now() < expiresAt + 1500; number++) {
+    for (let number = 1, late = 0; late < LATE_ROUNDS; number++) {
+      if (Date.now() > expiresAt + IN_FLIGHT_MS) late++
       for (const device of devices) device.write(number)
       other.send(batchOf([author.insert(recordIdOf(`other ${number}`), { number })], number))
       await sleep(50)
     }
+    const closesOf = () =>
+      devices.flatMap(({ client }) => (client instanceof UnyieldingSocket ? client.closes : []))
+    await vi.waitUntil(() => closesOf().length >= DEVICES / 2, CLOSED)
     const passed = await Promise.all(devices.map((device) => device.passed(store)))
 
-    const closes = devices.flatMap(({ client }) => (client instanceof UnyieldingSocket ? client.closes : []))
+    const closes = closesOf()
     const written = devices.flatMap(({ writtenAt }) => [...writtenAt.values()])
     const stored = passed.flatMap(({ storedOfAt }) => storedOfAt)
     const told = passed.flatMap(({ toldAt }) => toldAt)

@@ -17,6 +17,8 @@ const LEASE_MS = 15_000
 const LEASE_NOTICE_MS = 500 // the lease is renewed before the loss, and its end noticed by a query
 const NOTICE_MS = 15_000
 const RECOVERY_MS = 10_000
+/** Until the load runs, on a busy machine. */
+const WRITING_MS = 30_000
 const BUSY_MACHINE_MS = sized(10_000, 0) // on top of what is promised, where other tests run beside
 
 // At the gate's size side by side: both wait for most of their minute.
@@ -130,7 +132,11 @@ describe.runIf(canIsolate)('without a database', { concurrent: !IS_FULL }, () =>
       const { pid } = daemon
       const devices = await cluster.openDevices(4, daemon.url, { ackTimeoutMs: 120_000 })
       const writers = writeUntilStopped(devices)
-      await sleep(2000)
+      await Promise.all(
+        devices.map((device) =>
+          device.until(() => device.journal.acknowledgedIds.size > 0, 'it writes', WRITING_MS),
+        ),
+      )
 
       await host.lose(server.port)
       const lostAt = performance.now()

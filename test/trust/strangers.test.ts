@@ -1,5 +1,4 @@
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
@@ -79,7 +78,8 @@ test(
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
     const body = JSON.stringify(handshakeOf('phone', {}, { authToken: token }))
     await fetch(`${base}?client=${clientId}`, { method: 'POST', headers, body })
-    await sleep(200) // it is admitted, and its answers wait for it
+    const admitted = async () => (await server.server.getStatus()).connectedNodeIds
+    await expect.poll(admitted, { timeout: 10_000 }).toEqual(['phone']) // its answers wait for it
 
     const statuses = new Map<number, number>()
     for (let guess = 0; guess < GUESSES; guess++) {
