@@ -72,8 +72,8 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
   }
 }
 
-// The rest of the shutdown timeout is for the last connections to be drained and closed.
-const SPREAD_SHARE = 0.7
+// The rest of the shutdown timeout is for the last connections to be drained and closed: of 10 s the two that they are given.
+const SPREAD_SHARE = 0.8
 
 /** `http: false` takes the operations endpoints off the public listener; a listener of their own keeps them. */
 function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {

@@ -1,8 +1,10 @@
 import type { Runtime } from '../core/runtime.ts'
 
 const MAX_PAUSE_MS = 6 // some 160 clients a second return without harm; fewer need not be waited for
-const SCHEDULED_SHARE = 0.9 // of the time; the rest is for what a standstill delays
+const SCHEDULED_SHARE = 0.8 // of the time; the rest is for what a standstill delays
 const WINDOW_MS = 1000
+/** As fast as this may it go that is behind: at the pace of its schedule it would stay behind until the time is up. */
+const CATCH_UP = 1.15
 
 export interface ClosePaceOptions {
   readonly runtime: Runtime
@@ -30,7 +32,7 @@ export class ClosePace {
     this.#startedAt = runtime.monotonicNow()
     this.#spreadMs = spreadMs
     this.#pauseMs = Math.min((spreadMs * SCHEDULED_SHARE) / connections, MAX_PAUSE_MS)
-    this.#maxPerWindow = Math.ceil(WINDOW_MS / this.#pauseMs)
+    this.#maxPerWindow = Math.ceil((CATCH_UP * WINDOW_MS) / this.#pauseMs)
   }
 
   /** Resolves when it is time for the connection of this index, from 0, to take nothing more. */
