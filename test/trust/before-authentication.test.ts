@@ -131,6 +131,9 @@ async function openServer() {
   }
 }
 
+/** On a machine that others keep busy, too. */
+const SOON = { timeout: 10_000 }
+
 const TYPES = Object.entries(MESSAGES)
 const OTHERS = TYPES.filter(([type]) => type !== 'handshake')
 
@@ -155,13 +158,13 @@ describe.each([
     await using fixture = await openServer()
     const stranger = await connect(fixture.server.url)
     await stranger.send(MESSAGES.handshake)
-    await expect.poll(() => fixture.auth.isAsked).toBe(true)
+    await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true)
 
     await stranger.send(message)
     if (kind === 'polling') {
       fixture.auth.answerAll(null) // it was refused by itself, as if it were of an earlier session
     } else {
-      await expect.poll(() => fixture.server.server.getConnectionCount()).toBe(1)
+      await expect.poll(() => fixture.server.server.getConnectionCount(), SOON).toBe(1)
       fixture.auth.answerAll({ userId: 'stranger' })
     }
 
@@ -174,13 +177,13 @@ describe.each([
     await using fixture = await openServer()
     const stranger = await connect(fixture.server.url)
     await stranger.send(MESSAGES.handshake)
-    await expect.poll(() => fixture.auth.isAsked).toBe(true)
+    await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true)
     fixture.auth.answerAll(null)
-    await expect.poll(() => fixture.server.server.getConnectionCount()).toBe(1)
+    await expect.poll(() => fixture.server.server.getConnectionCount(), SOON).toBe(1)
 
     await stranger.send(message).catch(() => {})
     if (kind === 'polling' && type === 'handshake') {
-      await expect.poll(() => fixture.auth.isAsked).toBe(true) // a new session, refused like the first
+      await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true) // a new session, refused like the first
       fixture.auth.answerAll(null)
     }
 
@@ -194,9 +197,9 @@ describe.each([
     const acceptedCount = (): number => [...sessions.values()].filter(({ isAccepted }) => isAccepted).length
     const stranger = await connect(fixture.server.url)
     await stranger.send(MESSAGES.handshake)
-    await expect.poll(() => fixture.auth.isAsked).toBe(true)
+    await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true)
     fixture.auth.answerAll({ userId: 'stranger' })
-    await expect.poll(acceptedCount).toBe(2) // it and the witness
+    await expect.poll(acceptedCount, SOON).toBe(2) // it and the witness
 
     await stranger.send(MESSAGES.handshake)
     await stranger.send(message)

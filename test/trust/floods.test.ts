@@ -145,7 +145,7 @@ describe('what unfolds once it has arrived', () => {
     expect(answer).toMatch(/^HTTP\/1\.1 101 /)
     expect(answer.toLowerCase()).not.toContain('sec-websocket-extensions')
     expect(answer).toContain('\x88\x02\x03\xea') // a close with 1002: it was not agreed on
-    await expect.poll(() => server.server.getConnectionCount()).toBe(0)
+    await expect.poll(() => server.server.getConnectionCount(), { timeout: 10_000 }).toBe(0)
   })
 
   test('a frame that would inflate to a gigabyte ends its connection, and is not inflated', async () => {
