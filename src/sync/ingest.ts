@@ -51,9 +51,11 @@ export class Ingest {
   #isCommitting = false
   #isScheduled = false
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
-  #roomWaiters: RoomWaiter[] = []
+  /** In the order in which they came. */
+  readonly #roomWaiters = new Set<RoomWaiter>()
   /** What those were let in for who are about to submit it. */
   #promisedBytes = 0
+  /** Somebody was let in since the event loop last turned, and may not have submitted yet. */
   #hasPromised = false
   readonly #failedSources = new WeakSet<object>()
   #lastFailure: CommitFailure | null = null
@@ -66,9 +68,12 @@ export class Ingest {
     this.#metrics = options.metrics ?? noMetrics
   }
 
-  /** True while more waits than is good for memory: wait for room, and stop reading from sockets. */
+  /**
+   * True while more waits than is good for memory: wait for room, and stop reading from sockets. And while
+   * somebody may still be on the way from being let in to submitting: who comes now would go before.
+   */
   get isFull(): boolean {
-    return this.#roomWaiters.length > 0 || !this.#hasRoom
+    return this.#roomWaiters.size > 0 || this.#hasPromised || !this.#hasRoom
   }
 
   get #hasRoom(): boolean {
@@ -88,10 +93,14 @@ export class Ingest {
    * Resolves when it is this batch's turn and the queue has room. Submit it at once, before anything else is
    * waited for: its room is kept until the event loop turns, and whoever has nothing to submit any more need
    * not say so.
+   *
+   * @param signal aborted by who does not wait any more: the promise then stays unsettled
    */
-  whenRoom(requests: readonly IngestRequest[]): Promise<void> {
+  whenRoom(requests: readonly IngestRequest[], signal?: AbortSignal): Promise<void> {
     return new Promise((proceed) => {
-      this.#roomWaiters.push({ bytes: bytesOf(requests), proceed })
+      const waiter = { bytes: bytesOf(requests), proceed }
+      this.#roomWaiters.add(waiter)
+      signal?.addEventListener('abort', () => this.#roomWaiters.delete(waiter))
       this.#letIn()
     })
   }
@@ -164,7 +173,7 @@ export class Ingest {
 
   get #isIdle(): boolean {
     return (
-      this.#queue.length === 0 && !this.#isCommitting && !this.#hasPromised && this.#roomWaiters.length === 0
+      this.#queue.length === 0 && !this.#isCommitting && !this.#hasPromised && this.#roomWaiters.size === 0
     )
   }
 
@@ -263,19 +272,19 @@ export class Ingest {
 
   /**
    * Lets in those who wait for room, in order, as many as it suffices for: all at once they would hand in
-   * several times what may wait. What they submit by the turn of the event loop is counted by then.
+   * several times what may wait. What they submit by the turn of the event loop is counted by then; until
+   * then it counts twice, as promised and as queued, so that some who would have room wait for that turn.
    */
   #letIn(): void {
-    let count = 0
-    for (const { bytes, proceed } of this.#roomWaiters) {
+    let isAnyLetIn = false
+    for (const waiter of this.#roomWaiters) {
       if (!this.#hasRoom) break
-      this.#promisedBytes += bytes
-      proceed()
-      count++
+      this.#roomWaiters.delete(waiter)
+      this.#promisedBytes += waiter.bytes
+      waiter.proceed()
+      isAnyLetIn = true
     }
-    if (count === 0) return
-    this.#roomWaiters.splice(0, count)
-    if (this.#hasPromised) return
+    if (!isAnyLetIn || this.#hasPromised) return
     this.#hasPromised = true
     this.#runtime.defer(() => {
       this.#hasPromised = false

@@ -82,8 +82,8 @@ export class Push {
   /** Batches that were refused over a gap, until they are tried again. */
   readonly #retries = new Set<Timer>()
   #retriedBytes = 0
-  /** Ends what is waited for, once nobody is there any more to answer. */
-  #waits: (() => void)[] = []
+  /** End what is waited for, once nobody is there any more to answer. */
+  readonly #waits = new Set<AbortController>()
 
   constructor(session: Session, context: SyncHubContext) {
     this.#session = session
@@ -105,7 +105,7 @@ export class Push {
       return
     }
     if (!(await this.#waitForRate(batch.operations.length))) return
-    if (this.#inFlightBytes > MAX_IN_FLIGHT_BYTES) await this.#whileOpen(this.#answered)
+    if (this.#inFlightBytes > MAX_IN_FLIGHT_BYTES) await this.#whileOpen(() => this.#answered)
     if (this.#isStopped) return
 
     this.#context.stats.operationsReceived += batch.operations.length
@@ -124,17 +124,26 @@ export class Push {
     for (const item of guarded) if (item.verdict === 'store') requests.push(item.request)
     const { ingest } = this.#context
     // Last, so that all of it is handed in at once: who was let in first is not to wait for the application.
-    if (requests.length > 0 && ingest.isFull) await this.#whileOpen(ingest.whenRoom(requests))
+    if (requests.length > 0 && ingest.isFull) {
+      await this.#whileOpen((signal) => ingest.whenRoom(requests, signal))
+    }
     if (this.#isStopped) return
     this.#store({ ...arrived, guarded, requests, isOverGap }, identity)
   }
 
-  /** Waits until the session ends at most: who waits holds a batch in memory. */
-  async #whileOpen(condition: Promise<void>): Promise<void> {
+  /**
+   * Waits until the session ends at most, and not at all once it has: who waits holds a batch in memory.
+   *
+   * @param begin given what is aborted when the session ends
+   */
+  async #whileOpen(begin: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    if (this.#isStopped) return
     await new Promise<void>((resolve) => {
-      this.#waits.push(resolve)
-      void condition.then(() => {
-        this.#waits = this.#waits.filter((wait) => wait !== resolve)
+      const wait = new AbortController()
+      this.#waits.add(wait)
+      wait.signal.addEventListener('abort', () => resolve())
+      void begin(wait.signal).then(() => {
+        this.#waits.delete(wait)
         resolve()
       })
     })
@@ -158,7 +167,8 @@ export class Push {
     this.endDelay()
     for (const timer of this.#retries) timer.cancel()
     this.#retries.clear()
-    for (const end of this.#waits.splice(0)) end()
+    for (const wait of this.#waits) wait.abort()
+    this.#waits.clear()
   }
 
   // ── guards ─────────────────────────────────────────────────────────────────────────────────

@@ -336,6 +336,44 @@ describe('room', () => {
     expect(handedIn).toEqual(['a', 'b'])
   })
 
+  test('who is withdrawn is not let in, and no room is kept for it', async () => {
+    const turns: (() => void)[] = []
+    const { store, transactions } = controlledStore()
+    const runtime = { ...simulatedRuntime(), defer: (turn: () => void) => void turns.push(turn) }
+    const ingest = new Ingest(store, runtime, silentLogger, {
+      maxGroupOperations: 5,
+      maxQueuedBytes: 10,
+      onCommitted: () => {},
+    })
+    void ingest.submit(batchOf(5))
+    const ended = Array.from({ length: 10 }, () => new AbortController())
+    const letIn: string[] = []
+    for (const { signal } of ended) void ingest.whenRoom(batchOf(3), signal).then(() => letIn.push('ended'))
+    void ingest.whenRoom(batchOf(3)).then(() => letIn.push('open'))
+
+    for (const session of ended) session.abort()
+    transactions[0]?.commit()
+    await settle()
+
+    expect(letIn).toEqual(['open'])
+    expect(turns).toHaveLength(1) // the event loop has not turned yet
+  })
+
+  test('nobody goes before one that was let in and has yet to hand its batch in', async () => {
+    const { ingest, handedIn, queue, transactions } = openFull()
+    void queue('a')
+    await settle()
+
+    transactions[0]?.commit()
+    const seen: boolean[] = []
+    while (handedIn.length === 0) {
+      seen.push(ingest.isFull)
+      await Promise.resolve()
+    }
+
+    expect(seen).not.toContain(false)
+  })
+
   test('what waits for it is waited for by who drains', async () => {
     const { ingest, queue, commit } = openFull()
     for (const label of ['a', 'b', 'c']) void queue(label)

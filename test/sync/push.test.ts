@@ -470,6 +470,40 @@ test('a session that ends while its batch waits for room lets go of it, and keep
   expect([...(await store.getVersionVector()).keys()].sort()).toEqual(['first', 'last'])
 })
 
+test('nor does one that ended while the application was asked about its batch', async () => {
+  const verdicts: (() => void)[] = []
+  const store = new HeldStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({
+    store,
+    limits: { maxQueuedBytes: 1 },
+    validateOperation: ({ nodeId }) =>
+      nodeId === 'first'
+        ? { action: 'accept' }
+        : new Promise((resolve) => verdicts.push(() => resolve({ action: 'accept' }))),
+  })
+  const send = async (nodeId: string, text: string) => {
+    const client = await connect(nodeId)
+    const operations = [new OperationAuthor(nodeId).insert(recordIdOf(nodeId), { text })]
+    client.receive({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
+    await settle()
+    return client
+  }
+  await send('first', '')
+  collectGarbage()
+  const before = process.memoryUsage().heapUsed
+
+  for (let n = 0; n < 20; n++) {
+    const ended = await send(`ended ${n}`, String(n % 10).repeat(200_000))
+    ended.disconnect()
+    verdicts.pop()?.()
+    await settle()
+  }
+  collectGarbage()
+
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(2_000_000) // half of what was sent
+  store.release()
+})
+
 /** What a client sends once its delta is under way. */
 function liveBatch(author: OperationAuthor): OperationBatchMessage {
   const operations = [author.insert(recordIdOf('live'), {})]
