@@ -11,13 +11,22 @@ const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at o
  * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into every batch
  * of a delta and into no other, and which only JSON carries. Elsewhere it shows where what comes first begins with
  * something else than what the client said at the handshake that it has to send, or than what it writes next.
+ *
+ * What each notion of a gap begins with, and what it ends with:
+ * - `hasGap`: a batch that shows that something is missing; it stays, so that nothing moves the version vector.
+ * - a missing batch of the delta: one with a higher index than the next, the rest of a delta that something else
+ *   overtakes, or one that is refused over a gap; ends when that batch is answered.
+ * - something else is missing: a delta that was owed and did not come, another that begins again, or too many; stays.
+ * - `isOverGap`: while something before the batch is missing; asked anew at each try.
  */
 export class GapWatch {
   /** Of the batch that goes on where the last one ended; 0 after a final one. */
   #nextBatchIndex = 0
   #hasDelta = false
   #hasGap = false
-  /** Batches of the delta, by index, that have not arrived where later ones have. */
+  /** As the first batch of the delta said; null where it does not say. */
+  #totalBatches: number | null = null
+  /** Batches of the delta, by index, that have not been answered where later ones have arrived. */
   readonly #missingIndexes = new Set<number>()
   /**
    * Something else has not: what it was does not show, so neither does that it arrives. A client that writes its
@@ -39,8 +48,10 @@ export class GapWatch {
     const mayFollowDelta = !this.#hasDelta && totalBatches === undefined
     const isOwedMissing = mayFollowDelta && hasNothingOwed(batch, identity)
     const isDeltaMissing = identity.isModern && format === 'json' ? mayFollowDelta : isOwedMissing
-    if (isSkip && !this.#missIndexes(this.#nextBatchIndex, batchIndex)) this.#isOtherMissing = true
-    this.#isOtherMissing ||= isRestart || isOwedMissing
+    if (isSkip) this.#miss(this.#nextBatchIndex, batchIndex)
+    if (isRestart) this.#missRest(batch)
+    this.#isOtherMissing ||= isOwedMissing
+    this.#totalBatches ??= totalBatches ?? null
     this.#hasDelta = true
     this.#nextBatchIndex = isFinal ? 0 : Math.max(this.#nextBatchIndex, batchIndex + 1)
     const isFirstGap = !this.#hasGap && (isRestart || isSkip || isDeltaMissing)
@@ -48,27 +59,51 @@ export class GapWatch {
     return isFirstGap
   }
 
-  /** Something before the batch is missing, beyond doubt or nearly so. */
+  /**
+   * Something before the batch is missing, beyond doubt or nearly so. A batch of the delta builds on those before
+   * it, what comes after the delta on all of it.
+   */
   isOverGap(batch: ReceivedBatchMessage): boolean {
-    return this.#isOtherMissing || this.#missingIndexes.size > (this.#isMissing(batch) ? 1 : 0)
+    if (this.#isOtherMissing) return true
+    const end = isOfDelta(batch) ? batch.batchIndex : Number.POSITIVE_INFINITY
+    for (const index of this.#missingIndexes) if (index < end) return true
+    return false
   }
 
-  /** A batch is stored: if it was missing, it is no more. */
+  /** A batch is answered: if it was missing, it is no more. */
   fill(batch: ReceivedBatchMessage): void {
     if (this.#isMissing(batch)) this.#missingIndexes.delete(batch.batchIndex)
   }
 
-  /** What comes after a delta has no other index than 0, and no `totalBatches`. */
-  #isMissing({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
-    return (batchIndex > 0 || totalBatches !== undefined) && this.#missingIndexes.has(batchIndex)
+  /** A batch was refused over a gap: it has come, and is still not there for what builds on it. */
+  missAgain(batch: ReceivedBatchMessage): void {
+    if (isOfDelta(batch)) this.#miss(batch.batchIndex, batch.batchIndex + 1)
   }
 
-  /** @returns false where they are too many to wait for each */
-  #missIndexes(from: number, to: number): boolean {
-    if (this.#missingIndexes.size + to - from > MAX_MISSING_BATCHES) return false
-    for (let index = from; index < to; index++) this.#missingIndexes.add(index)
-    return true
+  #isMissing(batch: ReceivedBatchMessage): boolean {
+    return isOfDelta(batch) && this.#missingIndexes.has(batch.batchIndex)
   }
+
+  /** The rest of a delta, if it said how long it is: something else has overtaken it. */
+  #missRest({ totalBatches }: ReceivedBatchMessage): void {
+    if (totalBatches === undefined && this.#totalBatches !== null) {
+      this.#miss(this.#nextBatchIndex, this.#totalBatches)
+    } else this.#isOtherMissing = true
+  }
+
+  /** Where they are too many to wait for each, it does not show when they have come. */
+  #miss(from: number, to: number): void {
+    if (this.#missingIndexes.size + to - from > MAX_MISSING_BATCHES) {
+      this.#isOtherMissing = true
+      return
+    }
+    for (let index = from; index < to; index++) this.#missingIndexes.add(index)
+  }
+}
+
+/** What comes after a delta has no other index than 0, and no `totalBatches`. */
+function isOfDelta({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
+  return batchIndex > 0 || totalBatches !== undefined
 }
 
 /**

@@ -269,10 +269,11 @@ export class Push {
     const before = this.#answered
     this.#answered = Promise.all([stored, before])
       .then(([results]) => {
-        this.#gaps?.fill(batch)
         if (guardedBatch.isOverGap && dependsOnMissing(guarded, results)) {
+          this.#gaps?.missAgain(batch)
           this.#judgeAgain(guardedBatch, guardedBatch.retriesMs ?? [], identity)
         } else {
+          this.#gaps?.fill(batch)
           this.#answer(batch, guarded, results, identity)
           metrics.acknowledged(runtime.monotonicNow() - receivedAt)
         }
@@ -368,7 +369,7 @@ export class Push {
   }
 }
 
-/** What a batch takes in memory. Of an operation that could not be read, what is kept of it is small. */
+/** Bytes of JSON, with something for each object. Of an operation that could not be read, what is kept is small. */
 function bytesOf({ operations }: ReceivedBatchMessage): number {
   let bytes = OBJECT_BYTES
   for (const received of operations) bytes += OBJECT_BYTES + textLengthOf(received)

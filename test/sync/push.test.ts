@@ -314,6 +314,76 @@ test('a refusal of the application over a gap is tried again, too', async () => 
   expect(phone.sentOfType('operation-rejected')).toEqual([])
 })
 
+/** A client that polls, of whose delta each of these is accepted only once the one before it is stored. */
+async function connectWithChain(names: readonly string[]) {
+  const server = openRelayServer({
+    validateOperation: async ({ recordId }) => {
+      const before = names[names.findIndex((name) => recordIdOf(name) === recordId) - 1]
+      if (before === undefined || before === 'first') return { action: 'accept' }
+      const stored = await server.store.readRecordValues('todos', [recordIdOf(before)])
+      if (stored.has(recordIdOf(before))) return { action: 'accept' }
+      return { action: 'reject', code: 'TOO_EARLY', message: `${before}?` }
+    },
+  })
+  const phone = await server.connect('phone', { isPolling: true })
+  return { ...server, phone }
+}
+
+test('a late batch that waits for another late one has not arrived for those that wait for it', async () => {
+  const names = ['first', 'b1', 'b2', 'b3']
+  const { phone, store, runtime } = await connectWithChain(names)
+  const author = new OperationAuthor('phone')
+  const delta = deltaOf(names.map((name) => author.insert(recordIdOf(name), {})))
+
+  for (const [index, waitMs] of [
+    [0, 0],
+    [3, 100],
+    [2, 100],
+    [1, 0],
+  ] as const) {
+    phone.receive(delta[index] ?? {})
+    await settle()
+    await runtime.advance(waitMs)
+  }
+  await runtime.advance(14_000)
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(4)
+  expect(await store.getOperationCount()).toBe(4)
+})
+
+test('nor has one that was not late, for what follows the delta', async () => {
+  const names = ['first', 'b1', 'b2', 'live']
+  const { phone, store, runtime } = await connectWithChain(names)
+  const author = new OperationAuthor('phone')
+  const delta = deltaOf(['first', 'b1', 'b2'].map((name) => author.insert(recordIdOf(name), {})))
+
+  for (const index of [0, 2, 1]) phone.receive(delta[index] ?? {})
+  await settle()
+  await runtime.advance(500)
+  phone.receive(liveBatch(author))
+  await settle()
+  await runtime.advance(14_000)
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(await store.getOperationCount()).toBe(4)
+})
+
+test('two late batches that are refused for themselves do not wait for each other', async () => {
+  const { connect, runtime } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const delta = deltaOf(
+    ['ada', 'bob', 'bob', 'ada'].map((owner, index) => author.insert(recordIdOf(`${index}`), { owner })),
+  )
+  const phone = await connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
+
+  for (const index of [0, 3, 2, 1]) phone.receive(delta[index] ?? {})
+  await runtime.advance(1000)
+
+  expect(phone.sentOfType('operation-rejected')).toHaveLength(2)
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(4)
+})
+
 test('who writes no totalBatches, and owes nothing, is told of refusals at once', async () => {
   const { connect } = openRelayServer()
   const author = new OperationAuthor('phone')
