@@ -3,14 +3,11 @@ import type { ScopeFilter } from '../core/scope.ts'
 import { type ScopeKey, scopeKeyOf, type View } from '../core/view.ts'
 
 /**
- * Most combinations of two and more fields that views of one collection are found by. Clients choose
- * what they ask for, and each combination is compared with each operation. A view of one more is
- * found by fewer of its fields.
+ * Most combinations of two and more fields that views of one collection are found by because of what clients
+ * ask for: each is compared with each operation. Beyond them, a view is found by fewer of its fields. What scopes
+ * grant is not among them: the operator chooses it, and no client can take its place.
  */
 export const MAX_FIELD_COMBINATIONS = 16
-
-/** Most collections for which it is kept which unscoped views show them whole. For others all are visited. */
-const MAX_SHOWN_COLLECTIONS = 64
 
 /**
  * Finds views from the values of a record: collection → fields → their keys → views. The cost of a
@@ -24,17 +21,18 @@ export class ViewIndex<Item extends { readonly view: View }> {
   readonly #unscoped = new UnscopedEntries<Item>()
   readonly #byCollection = new Map<string, CollectionIndex<Item>>()
   #lookup = 0
-  #visit: (item: Item) => void = () => {}
+  #visit: (item: Item) => void = ignore
 
   add(item: Item): void {
     if (this.#entries.has(item)) return
     const entry: Entry<Item> = { item, places: [], lastLookup: 0 }
     this.#entries.set(item, entry)
     if (item.view.scope === null) this.#unscoped.add(entry)
-    for (const { collection, wanted } of conditionsOf(item.view)) {
+    for (const condition of conditionsOf(item.view)) {
+      const { collection } = condition
       const index = this.#byCollection.get(collection) ?? new CollectionIndex<Item>()
       this.#byCollection.set(collection, index)
-      entry.places.push({ collection, ...index.add(entry, wanted) })
+      entry.places.push(index.add(entry, condition))
     }
   }
 
@@ -43,10 +41,10 @@ export class ViewIndex<Item extends { readonly view: View }> {
     if (entry === undefined) return
     this.#entries.delete(item)
     this.#unscoped.delete(entry)
-    for (const { collection, ...place } of entry.places) {
-      const index = this.#byCollection.get(collection)
-      index?.delete(entry, place)
-      if (index?.isEmpty) this.#byCollection.delete(collection)
+    for (const place of entry.places) {
+      const index = this.#byCollection.get(place.collection)
+      index?.delete(place)
+      if (index?.isEmpty) this.#byCollection.delete(place.collection)
     }
   }
 
@@ -57,8 +55,9 @@ export class ViewIndex<Item extends { readonly view: View }> {
   visitCandidates(collection: string, keyOf: KeyOfField, visit: (item: Item) => void): void {
     this.#lookup++
     this.#visit = visit
-    this.#unscoped.showing(collection).forEach(this.#meet)
+    this.#unscoped.forEach(collection, this.#meet)
     this.#byCollection.get(collection)?.forEach(keyOf, this.#meet)
+    this.#visit = ignore // it holds what was asked about, and the next question may be long in coming
   }
 
   /** A view that several of its subsets find is visited for the first. */
@@ -71,82 +70,156 @@ export class ViewIndex<Item extends { readonly view: View }> {
 
 type KeyOfField = (field: string) => ScopeKey
 
+function ignore(): void {}
+
 interface Entry<Item> {
   readonly item: Item
-  /** Where it is, because that depends on what else was there when it came. */
-  readonly places: (Place & { readonly collection: string })[]
+  readonly places: Place<Item>[]
   lastLookup: number
 }
 
-interface Place {
-  /** The combination of fields, by its name. */
-  readonly combination: string
-  /** The keys of these fields, joined. */
-  readonly key: string
+/** Where an entry is found in a collection, for one of its conditions. */
+interface Place<Item> {
+  readonly collection: string
+  readonly entry: Entry<Item>
+  /** At least this many of the wanted fields, from the first, are always looked at. */
+  readonly leastFields: number
+  combination: Combination<Item>
+  /** The keys of the combination's fields, joined. */
+  key: string
+  /** The combination of all its fields, by its name, while there is no room for that. */
+  crowdedOutOf: string | null
 }
 
 /** The views of one collection, by the fields that they ask for. */
 class CollectionIndex<Item> {
   readonly #combinations = new Map<string, Combination<Item>>()
-  /** How many have several fields. */
-  #joinedCount = 0
+  /** How many combinations are there only because clients ask for them. */
+  #askedCount = 0
+  /** By the name of the combination for which there is no room. */
+  readonly #crowdedOut = new Map<string, Map<Place<Item>, WantedKeys>>()
 
   get isEmpty(): boolean {
     return this.#combinations.size === 0
   }
 
-  add(entry: Entry<Item>, wanted: WantedKeys): Place {
-    const fields = this.#fieldsFor([...wanted.keys()])
-    const name = nameOf(fields)
-    let combination = this.#combinations.get(name)
-    if (combination === undefined) {
-      combination = { fields, entriesByKey: new Map() }
-      this.#combinations.set(name, combination)
-      if (fields.length > 1) this.#joinedCount++
-    }
-    const key = joinedKey(fields, (field) => wanted.get(field)) ?? ''
-    const entries = combination.entriesByKey.get(key)
-    if (entries === undefined) combination.entriesByKey.set(key, new Set([entry]))
-    else entries.add(entry)
-    return { combination: name, key }
+  add(entry: Entry<Item>, { collection, wanted, grantedFields }: Condition): Place<Item> {
+    const all = [...wanted.keys()]
+    const leastFields = Math.max(grantedFields, Math.min(1, all.length))
+    let fields = all
+    while (fields.length > leastFields && !this.#hasRoomFor(nameOf(fields))) fields = fields.slice(0, -1)
+    const crowdedOutOf = fields === all ? null : nameOf(all)
+    const { combination, key } = this.#spotFor(fields, wanted)
+    const place: Place<Item> = { collection, entry, leastFields, combination, key, crowdedOutOf }
+    this.#enter(place)
+    if (crowdedOutOf !== null) this.#crowdOut(crowdedOutOf, place, wanted)
+    else if (this.#crowdedOut.size > 0) this.#letIn(nameOf(all)) // what was asked for may be granted now
+    this.#fillRoom()
+    return place
   }
 
-  delete(entry: Entry<Item>, { combination: name, key }: Place): void {
-    const combination = this.#combinations.get(name)
-    const entries = combination?.entriesByKey.get(key)
-    if (combination === undefined || entries === undefined) return
-    entries.delete(entry)
-    if (entries.size === 0) combination.entriesByKey.delete(key)
-    if (combination.entriesByKey.size > 0) return
-    this.#combinations.delete(name)
-    if (combination.fields.length > 1) this.#joinedCount--
+  delete(place: Place<Item>): void {
+    this.#leave(place)
+    if (place.crowdedOutOf !== null) {
+      const waiting = this.#crowdedOut.get(place.crowdedOutOf)
+      waiting?.delete(place)
+      if (waiting?.size === 0) this.#crowdedOut.delete(place.crowdedOutOf)
+    }
+    this.#fillRoom()
   }
 
   forEach(keyOf: KeyOfField, meet: (entry: Entry<Item>) => void): void {
-    for (const { fields, entriesByKey } of this.#combinations.values()) {
+    for (const { fields, placesByKey } of this.#combinations.values()) {
       const key = joinedKey(fields, keyOf)
-      if (key !== undefined) entriesByKey.get(key)?.forEach(meet)
+      if (key === undefined) continue
+      const places = placesByKey.get(key)
+      if (places !== undefined) for (const { entry } of places) meet(entry)
     }
   }
 
-  /** As many of the fields, from the first, as there is room for. The first alone always has its place. */
-  #fieldsFor(wanted: readonly string[]): readonly string[] {
-    let fields = wanted
-    while (
-      fields.length > 1 &&
-      this.#joinedCount >= MAX_FIELD_COMBINATIONS &&
-      !this.#combinations.has(nameOf(fields))
-    ) {
-      fields = fields.slice(0, -1)
+  #hasRoomFor(name: string): boolean {
+    return this.#combinations.has(name) || this.#askedCount < MAX_FIELD_COMBINATIONS
+  }
+
+  #spotFor(wantedFields: readonly string[], wanted: WantedKeys): Pick<Place<Item>, 'combination' | 'key'> {
+    const fields = wantedFields.toSorted()
+    const name = nameOf(fields)
+    const combination = this.#combinations.get(name) ?? { name, fields, placesByKey: new Map(), settled: 0 }
+    return { combination, key: joinedKey(fields, (field) => wanted.get(field)) ?? '' }
+  }
+
+  #enter(place: Place<Item>): void {
+    const { combination, key } = place
+    const { name, placesByKey } = combination
+    if (!this.#combinations.has(name)) {
+      this.#combinations.set(name, combination)
+      this.#askedCount++
     }
-    return fields.toSorted()
+    if (isSettled(place) && combination.settled++ === 0) this.#askedCount--
+    const places = placesByKey.get(key)
+    if (places === undefined) placesByKey.set(key, new Set([place]))
+    else places.add(place)
+  }
+
+  #leave(place: Place<Item>): void {
+    const { combination, key } = place
+    const { name, placesByKey } = combination
+    const places = placesByKey.get(key)
+    places?.delete(place)
+    if (places?.size === 0) placesByKey.delete(key)
+    if (isSettled(place) && --combination.settled === 0) this.#askedCount++
+    if (placesByKey.size > 0) return
+    this.#combinations.delete(name)
+    this.#askedCount--
+  }
+
+  // ── those for whose fields there is no room ────────────────────────────────────────────────
+
+  #crowdOut(name: string, place: Place<Item>, wanted: WantedKeys): void {
+    const waiting = this.#crowdedOut.get(name)
+    if (waiting === undefined) this.#crowdedOut.set(name, new Map([[place, wanted]]))
+    else waiting.set(place, wanted)
+  }
+
+  /** What a view that has gone has left goes to those who are most. */
+  #fillRoom(): void {
+    while (this.#crowdedOut.size > 0 && this.#askedCount < MAX_FIELD_COMBINATIONS) {
+      let name = ''
+      let most = 0
+      for (const [candidate, { size }] of this.#crowdedOut) {
+        if (size <= most) continue
+        name = candidate
+        most = size
+      }
+      this.#letIn(name)
+    }
+  }
+
+  /** All that wait for this combination are found by it from now on. */
+  #letIn(name: string): void {
+    const waiting = this.#crowdedOut.get(name)
+    if (waiting === undefined) return
+    this.#crowdedOut.delete(name)
+    for (const [place, wanted] of waiting) {
+      this.#leave(place)
+      Object.assign(place, this.#spotFor([...wanted.keys()], wanted), { crowdedOutOf: null })
+      this.#enter(place)
+    }
   }
 }
 
+/** True where the place is not one of those that are counted. */
+function isSettled<Item>({ combination, leastFields }: Place<Item>): boolean {
+  return combination.fields.length <= Math.max(1, leastFields)
+}
+
 interface Combination<Item> {
+  readonly name: string
   /** Sorted. None: every record of the collection matches. */
   readonly fields: readonly string[]
-  readonly entriesByKey: Map<string, Set<Entry<Item>>>
+  readonly placesByKey: Map<string, Set<Place<Item>>>
+  /** How many of the places are here whatever clients ask for: with one, the combination is not counted. */
+  settled: number
 }
 
 function nameOf(fields: readonly string[]): string {
@@ -166,39 +239,41 @@ function joinedKey(fields: readonly string[], keyOf: KeyOfField): ScopeKey {
 
 /** Views without a scope, each of which shows the whole of those collections that no subset of it names. */
 class UnscopedEntries<Item extends { readonly view: View }> {
-  readonly #all = new Set<Entry<Item>>()
-  /** Of the collections that were asked for. */
-  readonly #byShownCollection = new Map<string, Set<Entry<Item>>>()
+  /** By the collections that their subsets name, as JSON: each client may name others, but most name the same. */
+  readonly #groups = new Map<string, UnscopedGroup<Item>>()
 
   add(entry: Entry<Item>): void {
-    this.#all.add(entry)
-    const narrowed = new Set(entry.item.view.subsets.map(({ collection }) => collection))
-    for (const [collection, entries] of this.#byShownCollection) {
-      if (!narrowed.has(collection)) entries.add(entry)
-    }
+    const narrowed = narrowedBy(entry.item.view)
+    const name = JSON.stringify(narrowed)
+    const group = this.#groups.get(name)
+    if (group === undefined)
+      this.#groups.set(name, { narrowed: new Set(narrowed), entries: new Set([entry]) })
+    else group.entries.add(entry)
   }
 
   delete(entry: Entry<Item>): void {
-    if (!this.#all.delete(entry)) return
-    if (this.#all.size === 0) this.#byShownCollection.clear()
-    for (const entries of this.#byShownCollection.values()) entries.delete(entry)
+    if (this.#groups.size === 0) return
+    const name = JSON.stringify(narrowedBy(entry.item.view))
+    const group = this.#groups.get(name)
+    group?.entries.delete(entry)
+    if (group?.entries.size === 0) this.#groups.delete(name)
   }
 
-  /** Those that show all of the collection. */
-  showing(collection: string): ReadonlySet<Entry<Item>> {
-    if (this.#all.size === 0) return this.#all
-    return this.#byShownCollection.get(collection) ?? this.#keep(collection)
-  }
-
-  #keep(collection: string): ReadonlySet<Entry<Item>> {
-    if (this.#byShownCollection.size >= MAX_SHOWN_COLLECTIONS) return this.#all
-    const entries = new Set<Entry<Item>>()
-    for (const entry of this.#all) {
-      if (!entry.item.view.subsets.some((subset) => subset.collection === collection)) entries.add(entry)
+  /** Of those that show all of the collection. */
+  forEach(collection: string, meet: (entry: Entry<Item>) => void): void {
+    for (const { narrowed, entries } of this.#groups.values()) {
+      if (!narrowed.has(collection)) entries.forEach(meet)
     }
-    this.#byShownCollection.set(collection, entries)
-    return entries
   }
+}
+
+interface UnscopedGroup<Item> {
+  readonly narrowed: ReadonlySet<string>
+  readonly entries: Set<Entry<Item>>
+}
+
+function narrowedBy({ subsets }: View): readonly string[] {
+  return [...new Set(subsets.map(({ collection }) => collection))].sort()
 }
 
 type WantedKeys = ReadonlyMap<string, string>
@@ -206,7 +281,10 @@ type WantedKeys = ReadonlyMap<string, string>
 /** A view shows a record where one of its conditions holds. */
 interface Condition {
   readonly collection: string
+  /** Those of the scope first. */
   readonly wanted: WantedKeys
+  /** How many of the wanted fields are those of the scope. */
+  readonly grantedFields: number
 }
 
 /** Of the collections that a view shows in part, and of all in its scope. */
@@ -216,11 +294,11 @@ function* conditionsOf({ scope, subsets }: View): Iterable<Condition> {
     narrowed.add(collection)
     const granted = scope === null ? {} : ownValue(scope, collection)
     const wanted = granted === undefined ? null : wantedKeys(granted, where)
-    if (wanted !== null) yield { collection, wanted }
+    if (wanted !== null) yield { collection, wanted, grantedFields: Object.keys(granted ?? {}).length }
   }
   for (const [collection, filter] of Object.entries(scope ?? {})) {
     const wanted = narrowed.has(collection) ? null : wantedKeys(filter)
-    if (wanted !== null) yield { collection, wanted }
+    if (wanted !== null) yield { collection, wanted, grantedFields: wanted.size }
   }
 }
 

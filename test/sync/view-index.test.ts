@@ -3,6 +3,8 @@ import type { FieldValues } from '../../src/core/operation.ts'
 import type { QuerySubset, ScopeMap } from '../../src/core/scope.ts'
 import { createView, scopeKeyOf, showsRecord, type View } from '../../src/core/view.ts'
 import { MAX_FIELD_COMBINATIONS, ViewIndex } from '../../src/sync/view-index.ts'
+import { collectGarbage } from '../support/collect-garbage.ts'
+import { settle } from '../support/simulated-runtime.ts'
 
 const SESSIONS = 3000
 const HANDFUL = 3
@@ -78,9 +80,12 @@ test('views without a scope are visited for the collections that their subsets d
 test('whoever asks for many combinations of fields is found by fewer of them', () => {
   const taken = MAX_FIELD_COMBINATIONS
   const views = indexOf(taken + SESSIONS, (index) => [
-    index < taken
-      ? { todos: { userId: 'somebody', [`field${index}`]: 1 } }
-      : { todos: { userId: `u${index}`, done: false } },
+    null,
+    [
+      index < taken
+        ? { collection: 'todos', where: { userId: 'somebody', [`field${index}`]: 1 } }
+        : { collection: 'todos', where: { userId: `u${index}`, done: false } },
+    ],
   ])
 
   const counts = countVisits(views, 'todos', { userId: 'u1234', done: false })
@@ -89,10 +94,101 @@ test('whoever asks for many combinations of fields is found by fewer of them', (
   expect(counts.visited).toBeLessThanOrEqual(HANDFUL)
 })
 
+/** A client of the same organization that asks for as many combinations of fields as there are. */
+function greedyView(scope: ScopeMap): Item {
+  const subsets = Array.from({ length: MAX_FIELD_COMBINATIONS }, (_, index) => ({
+    collection: 'todos',
+    where: { [`field${index}`]: 1 },
+  }))
+  return { view: createView(scope, subsets) }
+}
+
+test('views are found by all fields of their scopes, whatever clients ask for', () => {
+  const views = new ViewIndex<Item>()
+  views.add(greedyView({ todos: { orgId: 'o' } }))
+  for (let index = 0; index < SESSIONS; index++) {
+    views.add({ view: createView({ todos: { orgId: 'o', userId: `u${index}` } }) })
+  }
+
+  const counts = countVisits(views, 'todos', { orgId: 'o', userId: 'u1234' })
+
+  expect(counts.seeing).toBe(1)
+  expect(counts.visited).toBeLessThanOrEqual(HANDFUL)
+})
+
+test('what a client has asked for is left to the others once it is gone, to the most of them first', () => {
+  const views = new ViewIndex<Item>()
+  const greedy = greedyView({ todos: { orgId: 'o' } })
+  views.add(greedy)
+  const ask = (where: QuerySubset['where']): Item => {
+    const item = { view: createView({ todos: { orgId: 'o' } }, [{ collection: 'todos', where }]) }
+    views.add(item)
+    return item
+  }
+  for (let index = 0; index < 2 * MAX_FIELD_COMBINATIONS; index++) ask({ [`other${index}`]: 1 })
+  const users = Array.from({ length: SESSIONS }, (_, index) => ask({ userId: `u${index}` }))
+  const record = { orgId: 'o', userId: 'u1234' }
+  expect(countVisits(views, 'todos', record).visited).toBeGreaterThanOrEqual(SESSIONS)
+
+  views.delete(greedy)
+
+  const counts = countVisits(views, 'todos', record)
+  expect(counts.seeing).toBe(1)
+  expect(counts.visited).toBeLessThanOrEqual(MAX_FIELD_COMBINATIONS + HANDFUL + 1) // others that still wait
+  for (const item of users) views.delete(item)
+  expect(countVisits(views, 'todos', record).seeing).toBe(0)
+})
+
+test('fields that one view has by its scope, and another by what it asks for, take no place of the latter', () => {
+  const views = new ViewIndex<Item>()
+  const granted = { view: createView({ todos: { orgId: 'o', userId: 'boss' } }) }
+  const asked = (index: number) =>
+    createView({ todos: { orgId: 'o' } }, [{ collection: 'todos', where: { userId: `u${index}` } }])
+  views.add(greedyView({ todos: { orgId: 'o' } }))
+  for (let index = 0; index < SESSIONS; index++) views.add({ view: asked(index) })
+  const record = { orgId: 'o', userId: 'u1234' }
+  expect(countVisits(views, 'todos', record).visited).toBeGreaterThanOrEqual(SESSIONS)
+
+  views.add(granted)
+
+  expect(countVisits(views, 'todos', record)).toEqual({ visited: 1, seeing: 1 })
+  views.delete(granted)
+  expect(countVisits(views, 'todos', record)).toEqual({ visited: 1, seeing: 1 })
+})
+
+test('collections that nobody has, asked for by whoever, make no view visited in vain', () => {
+  const views = indexOf(SESSIONS, (index) => [
+    null,
+    [{ collection: 'todos', where: { userId: `u${index}`, done: false } }],
+  ])
+  for (let index = 0; index < 1000; index++) countVisits(views, `made up ${index}`, {})
+
+  expect(countVisits(views, 'todos', { userId: 'u1234', done: false })).toEqual({ visited: 1, seeing: 1 })
+})
+
+test('nothing of who asked is kept once it was answered', async () => {
+  const views = indexOf(1, () => [null])
+  const ask = (): WeakRef<object> => {
+    const asked = { visits: 0 }
+    views.visitCandidates(
+      'todos',
+      () => undefined,
+      () => void asked.visits++,
+    )
+    return new WeakRef(asked)
+  }
+
+  const asked = ask()
+  await settle() // a reference that was made keeps it until then
+  collectGarbage()
+
+  expect(asked.deref()).toBeUndefined()
+})
+
 test('a view that is gone is not visited, and leaves no trace in how others are found', () => {
   const views = indexOf(1, () => [{ todos: { orgId: 'another' } }])
   const users = Array.from({ length: 2 * MAX_FIELD_COMBINATIONS }, (_, index) => ({
-    view: createView({ todos: { orgId: 'o', [`field${index}`]: 1 } }, [{ collection: 'todos', where: {} }]),
+    view: createView({ todos: { orgId: 'o' } }, [{ collection: 'todos', where: { [`field${index}`]: 1 } }]),
   }))
   for (const item of users) views.add(item)
   for (const item of users) views.delete(item)
