@@ -38,3 +38,43 @@ test('what a client has taken counts no more, however long something has waited'
   webSocket.bufferedAmount = 0
   expect(waiting.total).toBe(0)
 })
+
+test('what waits is weighed by itself, and not by what went before', () => {
+  const [filled, healthy] = [blocked(), blocked()]
+
+  filled.send(4_000_000)
+  for (let count = 0; count < 10_000; count++) filled.send(200)
+  filled.webSocket.bufferedAmount = 10_000 * 200 // the large one is read, and nothing after it
+  for (let count = 0; count < 10_000; count++) {
+    healthy.send(200)
+    healthy.webSocket.bufferedAmount = 200
+  }
+  healthy.send(1_000_000)
+
+  expect(filled.waiting.total).toBe(10_000 * 1200)
+  expect(healthy.waiting.total).toBe(1_000_200 + 2 * 1000)
+})
+
+test('however messages of all sizes are sent and read, what they take is known to within one of them', () => {
+  const { waiting, webSocket, send } = blocked()
+  const sizes: number[] = []
+  let seed = 1
+  const random = (below: number): number => {
+    seed = (seed * 48_271) % 2_147_483_647
+    return seed % below
+  }
+
+  for (let step = 0; step < 20_000; step++) {
+    const size = random(20) === 0 ? random(1_000_000) + 1 : random(300) + 1
+    send(size)
+    sizes.push(size)
+    for (let read = random(80_000); read > 0 && sizes.length > 0; ) {
+      const part = Math.min(read, sizes[0] ?? 0)
+      read -= part
+      webSocket.bufferedAmount -= part
+      if (part === sizes[0]) sizes.shift()
+      else sizes[0] = (sizes[0] ?? 0) - part
+    }
+    expect(Math.abs(waiting.total - webSocket.bufferedAmount - sizes.length * 1000)).toBeLessThanOrEqual(1000)
+  }
+})
