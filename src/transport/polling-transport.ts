@@ -3,6 +3,7 @@ import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
 import { isAnswer, type ServerTransport } from '../sync/transport.ts'
+import { MESSAGE_OVERHEAD_BYTES } from './waiting-bytes.ts'
 
 interface QueuedFrame {
   readonly frame: Frame
@@ -57,7 +58,7 @@ export class PollingTransport implements ServerTransport {
   }
 
   get bufferedBytes(): number {
-    return this.#queuedBytes
+    return this.#queuedBytes + this.#queue.length * MESSAGE_OVERHEAD_BYTES
   }
 
   /** True while the session asks for a pause: the client is told to come back later. */
