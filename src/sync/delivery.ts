@@ -308,13 +308,15 @@ export class DeliveryStream {
       maxBytes: MAX_BATCH_BYTES,
     })
     const { length } = page.entries
+    const isCutOff = length > batches * batchSize
     let dealtWith = 0
     // What is left where the window closes is read again: kept, it would be another window for each client.
     while (!this.#isStopped && generation === this.#generation && (dealtWith === 0 || this.#hasRoom())) {
       dealtWith += this.#sendFromPage(page, dealtWith)
       const left = length - dealtWith
+      if (left === 0 || (isCutOff && left <= batchSize)) return
       // A short batch ends where its page does, which began elsewhere for another client: nobody could share it.
-      if (left === 0 || (left < batchSize && !page.isLast)) return
+      if (view.catchUpFrames.isShared && left < batchSize && !page.isLast) return
     }
   }
 

@@ -636,3 +636,28 @@ test('clients keep sharing batches where one of them is not sent what it has wri
   expect(endsOf(a)).toEqual([100, 200, 300, 400, 500, 600, 700, 751])
   expect(endsOf(b)).toEqual(endsOf(a))
 })
+
+test('a client that catches up alone is read hardly a row twice', async () => {
+  let rows = 0
+  class RowCountingStore extends MemoryServerStore {
+    override async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+      const page = await super.readDelivery(query)
+      rows += page.entries.length
+      return page
+    }
+  }
+  const store = new RowCountingStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const wide = { body: 'x'.repeat(2400) } // a page of 512 kB holds one batch and a part of the next
+  const operations = inserts(new OperationAuthor('author'), 1000, wide)
+  await storeAll(store, operations)
+
+  const client = await connect('alone')
+  for (let round = 0; round < 20; round++) {
+    client.acknowledgeAll()
+    await settle()
+  }
+
+  expect(operationIds(client)).toEqual(operations.map(({ id }) => id))
+  expect(rows).toBeLessThan(1010)
+})
