@@ -19,7 +19,10 @@ export interface WebServerOptions {
   readonly tls?: TlsOptions
   readonly logger: Logger
   readonly runtime: Runtime
-  /** ms from the opening of a connection, or the first byte of another request on it, to the last of the headers. */
+  /**
+   * ms from the opening of a connection, or the first byte of another request on it, to the last of the headers; and
+   * for a TLS handshake before. 20 s at most, and where it is 0.
+   */
   readonly headersTimeoutMs: number
   /** Sent with every response. */
   readonly headers?: { readonly [name: string]: string }
@@ -32,6 +35,8 @@ export interface WebServerOptions {
 const MAX_HEADERS_COUNT = 100
 /** Bytes of a request's line and headers together. */
 const MAX_HEADER_BYTES = 16 * 1024
+/** Enough for the headers of any client, and few for who holds connections by sending them slowly. */
+const MAX_HEADERS_TIMEOUT_MS = 20_000
 /** From the first byte of a request to the last of its body. */
 const REQUEST_TIMEOUT_MS = 300_000
 /** How often Node looks for those whose time is up. Its own half a minute would be added to that time. */
@@ -127,7 +132,9 @@ export class WebServer {
   }
 
   #createServer(tls: TlsFiles | null): Server {
-    const headersTimeout = Math.min(this.#options.headersTimeoutMs, REQUEST_TIMEOUT_MS)
+    const { headersTimeoutMs } = this.#options
+    // Node takes 0 for no limit.
+    const headersTimeout = Math.min(headersTimeoutMs || MAX_HEADERS_TIMEOUT_MS, MAX_HEADERS_TIMEOUT_MS)
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout,

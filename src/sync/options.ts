@@ -41,7 +41,10 @@ export interface SyncLimits {
   readonly maxConnections: number
   readonly maxConnectionsPerUser: number
   readonly maxConnectionsPerAddress: number
-  /** ms from the opening of a connection to its accepted handshake. Default 10000. */
+  /**
+   * ms for TLS, for the headers of a request (20,000 at most, each), and from a connected session to its accepted
+   * handshake. Default 10000.
+   */
   readonly handshakeTimeoutMs: number
   /** ms without any sign of life (pings included) after which a connection is dead. Default 45000. */
   readonly idleTimeoutMs: number
