@@ -375,7 +375,9 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'limits.maxFeedBytes',
     type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxFeedBytes,
-    help: 'Bytes of the newest operations that are kept in memory; clients further behind are served from the store.',
+    help:
+      'Bytes of the newest operations that are kept in memory; clients further behind are served from the store. As ' +
+      'much again, but 4 MiB at most, stays until it is let go of, within a second.',
   },
   {
     path: 'limits.maxQueuedBytes',

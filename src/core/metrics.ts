@@ -141,7 +141,9 @@ export const METRICS = {
     name: 'kora_feed_bytes',
     type: 'gauge',
     unit: 'bytes',
-    help: 'Newest operations kept in memory for delivery; bounded by limits.maxFeedBytes.',
+    help:
+      'Newest operations kept in memory for delivery; bounded by limits.maxFeedBytes. As much again, but 4 MiB at ' +
+      'most, may stay until it is let go of, which is not counted here.',
     advice: 'Full is normal. Full within seconds: clients a little behind must read the store.',
   },
   ingestQueuedBytes: {

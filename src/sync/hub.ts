@@ -79,7 +79,7 @@ export class SyncHub {
       onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),
       onReplaced: () => this.#onLogReplaced(),
     })
-    this.#views = new Views(this.#feed)
+    this.#views = new Views(this.#feed, options.limits.maxFeedBytes)
     this.#ingest = new Ingest(options.store, options.runtime, options.logger, {
       maxGroupOperations: MAX_GROUP_OPERATIONS,
       maxQueuedBytes: options.limits.maxQueuedBytes,

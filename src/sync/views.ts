@@ -11,10 +11,10 @@ export interface ViewReader {
 }
 
 /**
- * What the feed's window has lost may stay with the views until it is so much: letting go of it visits every
- * view, of which there may be thousands, and must not be part of each commit.
+ * What the feed's window has lost may stay with the views until it is so much, or as much as the window holds:
+ * letting go of it visits every view, of which there may be thousands, and must not be part of each commit.
  */
-const TRIM_AFTER_BYTES = 4 * 1024 * 1024
+const MAX_TRIM_AFTER_BYTES = 4 * 1024 * 1024
 
 /**
  * One view and the sessions that share it: the newest entries that it shows, as far back as the feed's
@@ -116,12 +116,17 @@ export class Views {
   readonly #viewsByKey = new Map<string, SharedView>()
   readonly #index = new ViewIndex<SharedView>()
   readonly #budgets: FrameBudgets = { catchUp: { bytes: 0 }, frames: new FrameBudget() }
+  readonly #trimAfterBytes: number
   /** What the feed had lost when the views last let go of it. */
   #trimmedAtBytes = 0
 
-  /** @param window the feed; a view that is opened knows only what comes after its head */
-  constructor(window: FeedWindow) {
+  /**
+   * @param window the feed; a view that is opened knows only what comes after its head
+   * @param maxFeedBytes of the window; at most as much beyond it stays with the views
+   */
+  constructor(window: FeedWindow, maxFeedBytes: number) {
     this.#window = window
+    this.#trimAfterBytes = Math.min(MAX_TRIM_AFTER_BYTES, maxFeedBytes)
   }
 
   get size(): number {
@@ -167,7 +172,7 @@ export class Views {
     }
     for (entry of entries) this.#index.visitCandidates(entry.collection, keyOf, give)
     for (const shared of advanced) for (const reader of shared.readers) reader.onViewAdvanced()
-    if (this.#window.evictedBytes - this.#trimmedAtBytes >= TRIM_AFTER_BYTES) this.trim()
+    if (this.#window.evictedBytes - this.#trimmedAtBytes >= this.#trimAfterBytes) this.trim()
   }
 
   /** Lets go of what the feed's window has lost. Called now and then, too: it visits every view. */

@@ -169,7 +169,7 @@ test('what an entry tells of scope fields counts: a small change of a record tel
 
 test('what has left the window is let go, however large, and so it is by a view that shows it', async () => {
   const { feed, state } = openFeed()
-  const views = new Views(feed)
+  const views = new Views(feed, MEGABYTE)
   state.listener = (entries) => views.publish(entries)
   views.acquire(createView(null), { onViewAdvanced: () => {} })
   const refs: WeakRef<LogEntry>[] = []
@@ -185,5 +185,5 @@ test('what has left the window is let go, however large, and so it is by a view 
   const alive = refs.filter((ref) => ref.deref() !== undefined).length
   expect(feed.bytes).toBe(MEGABYTE)
   expect(alive).toBeGreaterThanOrEqual(4)
-  expect(alive).toBeLessThanOrEqual(4 + 16) // its window, and what the views let go of together
+  expect(alive).toBeLessThanOrEqual(4 + 4) // its window, and as much that the views let go of together
 })

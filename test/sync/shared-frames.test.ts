@@ -45,7 +45,7 @@ test('a view keeps so many, and gives back what they take when it advances', () 
 /** Views that are given entries, and sessions that are sent them. */
 function openViews() {
   const feed = { head: 0, evictedThrough: 0, evictedBytes: 0 }
-  const views = new Views(feed)
+  const views = new Views(feed, 1e6)
   const store = new MemoryServerStore({ nodeId: 'server' })
   const join = async (nodeId: string) => {
     const sent: Frame[] = []

@@ -121,7 +121,7 @@ test('each view is given what it shows, once and in order', () => {
       fc.array(view, { maxLength: 20 }),
       fc.array(change, { minLength: 1, maxLength: 10 }),
       (shown, changes) => {
-        const views = new Views({ head: 0, evictedThrough: 0, evictedBytes: 0 })
+        const views = new Views({ head: 0, evictedThrough: 0, evictedBytes: 0 }, 1e6)
         const reader = { onViewAdvanced: () => {} }
         const shared = shown.map((one) => views.acquire(one, reader))
         const entries = changes.map(

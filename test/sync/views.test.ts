@@ -26,9 +26,9 @@ function entryOf(
   }
 }
 
-function openViews() {
+function openViews({ maxFeedBytes = 1_000_000 } = {}) {
   const feed = { head: 0, evictedThrough: 0, evictedBytes: 0 }
-  const views = new Views(feed)
+  const views = new Views(feed, maxFeedBytes)
   const open = (scope: ScopeMap | null) => {
     let wakes = 0
     const reader = { onViewAdvanced: () => void wakes++ }
@@ -104,4 +104,23 @@ test('knows which positions it can answer for', () => {
 
   expect(late.shared.covers(10)).toBe(false)
   expect(late.shared.entriesAfter(11, 10, 1e6).entries.map((entry) => entry.deliverySequence)).toEqual([12])
+})
+
+test.each([
+  { maxFeedBytes: 50_000, kept: 50_000 },
+  { maxFeedBytes: 100_000_000, kept: 4 * 1024 * 1024 },
+])('of a window of $maxFeedBytes bytes, $kept beyond it stay with the views', ({ maxFeedBytes, kept }) => {
+  const { feed, views, open } = openViews({ maxFeedBytes })
+  const everything = open(null)
+  views.publish([entryOf(1, 'todos', {}), entryOf(2, 'todos', {})])
+  feed.head = 2
+  feed.evictedThrough = 1
+
+  feed.evictedBytes = kept - 1
+  views.publish([])
+  expect(everything.sequences()).toEqual([1, 2])
+
+  feed.evictedBytes = kept
+  views.publish([])
+  expect(everything.sequences()).toEqual([2])
 })
