@@ -157,7 +157,9 @@ export const METRICS = {
     name: 'kora_session_buffered_bytes',
     type: 'gauge',
     unit: 'bytes',
-    help: 'Bytes sent that clients have not read, of all sessions together.',
+    help:
+      'What clients have not read of what was sent, of all sessions together: its bytes, and 1,000 for each message, ' +
+      'which is about what one takes in memory beside them.',
     advice: 'Grows with the memory of the process: slow networks; lower limits.maxBufferedBytes.',
   },
   views: {

@@ -21,7 +21,10 @@ export interface ServerTransport {
    * @param isAnswer it tells the client what has become of its own messages
    */
   sendFrame?(frame: Frame, isAnswer: boolean): void
-  /** Bytes accepted by `send` that the network has not taken yet. */
+  /**
+   * Bytes accepted by `send` that the network has not taken yet. The built-in transports add what each message
+   * takes in memory.
+   */
   readonly bufferedBytes?: number
   /** Stops and resumes reading, so that a client cannot send faster than it is served. */
   pause?(): void

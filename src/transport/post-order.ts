@@ -11,9 +11,10 @@ const MAX_REMEMBERED = 256
 
 /**
  * Puts POSTs back in order, and takes each once: browsers and proxies send a request again when its
- * connection breaks, and a second acknowledgment would be taken for that of the next batch. A Kora client fires them without waiting for each other and numbers its
- * messages (`msg-<ms>-<n>`); a number that is missing is waited for, but not for long: another engine
- * in the same process may have used it.
+ * connection breaks, and a second acknowledgment of the same message would be taken for that of the next
+ * batch. A Kora client fires them without waiting for each other and numbers its messages
+ * (`msg-<ms>-<n>`); a number that is missing is waited for, but not for long: another engine in the same
+ * process may have used it.
  */
 export class PostOrder {
   readonly #runtime: Runtime
