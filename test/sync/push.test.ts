@@ -268,6 +268,35 @@ test('what was only late, and made the gap, is told of its own refusals at once'
   expect(phone.sentOfType('acknowledgment')).toHaveLength(3)
 })
 
+test('what is refused is told once the end of a delta is there that something else has overtaken', async () => {
+  const { connect, runtime } = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [first, last] = deltaOf([
+    author.insert(recordIdOf('first'), { owner: 'ada' }),
+    author.insert(recordIdOf('last'), { owner: 'ada' }),
+  ])
+  const phone = await connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
+  const send = (messageId: string, operation: Operation): void =>
+    phone.receive({
+      type: 'operation-batch',
+      messageId,
+      operations: [operation],
+      isFinal: true,
+      batchIndex: 0,
+    })
+  if (first !== undefined) phone.receive(first)
+  send('live', author.insert(recordIdOf('live'), { owner: 'ada' }))
+  if (last !== undefined) phone.receive(last)
+  await settle()
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(3)
+
+  const foreign = author.insert(recordIdOf('foreign'), { owner: 'bob' })
+  send('foreign', foreign)
+  await runtime.advance(60_000)
+
+  expect(phone.sentOfType('operation-rejected')).toMatchObject([{ operationId: foreign.id }])
+})
+
 test('two that were late are waited for, each', async () => {
   const { connect, runtime } = openRelayServer()
   const scopes = { todos: { owner: 'ada' } }
