@@ -11,7 +11,9 @@ const MIN_OPERATIONS_AFTER_CHECKPOINT = 16
  * All operations of one record, for folding late ones into them: exactly what `replayRecord` gives.
  *
  * Some states on the way are kept, each with half as many operations after it as the one before: an
- * operation costs about as much as those that are later than itself, and only the first one all.
+ * operation costs about as much as those that are later than itself, and only the first one all. One
+ * that is refused leaves the states behind it to be made by others, which costs all of them together
+ * at most what the first did.
  */
 export class FoldedHistory {
   /** In the order of the fold. */
@@ -28,7 +30,7 @@ export class FoldedHistory {
     this.#collection = collection
   }
 
-  /** How many were added since. */
+  /** How many operations were added to those that it was made of. */
   get addedCount(): number {
     return this.#addedCount
   }
@@ -36,9 +38,11 @@ export class FoldedHistory {
   /** The record with one more operation, which is not added: it may yet be refused. */
   stateWith(operation: Operation): RecordState {
     this.#latest = this.#fold(operation)
+    this.#keepWithout(this.#latest)
     return this.#latest.state
   }
 
+  /** Adds an operation to its place. What `stateWith` has just folded it into is not folded again. */
   add(operation: Operation): void {
     const { index, checkpoints } =
       this.#latest?.operation === operation ? this.#latest : this.#placeOf(operation)
@@ -46,6 +50,12 @@ export class FoldedHistory {
     this.#checkpoints = checkpoints
     this.#latest = null
     this.#addedCount++
+  }
+
+  /** Keeps what holds if the operation is refused: the states before it, and the old ones behind it. */
+  #keepWithout({ index, checkpoints }: FoldedOperation): void {
+    const before = checkpoints.filter(({ count }) => count <= index)
+    this.#checkpoints = [...before, ...this.#checkpoints.filter(({ count }) => count > index)]
   }
 
   #fold(operation: Operation): FoldedOperation {

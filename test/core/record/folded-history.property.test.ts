@@ -28,7 +28,7 @@ describe.each(collections)('a record with %s', (_name, collection) => {
         longHistory,
         fc.array(
           fc.tuple(
-            fc.constantFrom('refused', 'added', 'added', 'added'),
+            fc.constantFrom('refused', 'refused', 'added', 'added', 'added'),
             fc.boolean(), // folded: others were slipped in without asking for the history
           ),
           { minLength: 40, maxLength: 80 },
@@ -76,22 +76,60 @@ function updateAt(wallTime: number): Operation {
   })
 }
 
-test.each([
-  ['one after the other', (index: number) => index],
-  ['the later the earlier they are', (index: number) => -index],
-  ['of two devices by turns', (index: number) => (index % 2 === 0 ? index : 150 - index)],
-])('a batch of late operations, %s, costs one replay and what is later than each', (_order, place) => {
-  const { collection, merges } = countingCollection()
-  const stored = Array.from({ length: 2000 }, (_, index) => updateAt(2 * index))
-  const late = Array.from({ length: 50 }, (_, index) => updateAt(2 * (1800 + place(index)) + 1))
-  const history = new FoldedHistory(stored, collection)
+const places: [string, (index: number) => number][] = [
+  ['one after the other', (index) => index],
+  ['the later the earlier they are', (index) => -index],
+  ['of two devices by turns', (index) => (index % 2 === 0 ? index : 150 - index)],
+]
 
-  for (const operation of late) {
-    history.stateWith(operation)
-    history.add(operation)
-  }
+test.each(places)(
+  'a batch of late operations, %s, costs one replay and what is later than each',
+  (_order, place) => {
+    const { collection, merges } = countingCollection()
+    const stored = Array.from({ length: 2000 }, (_, index) => updateAt(2 * index))
+    const late = Array.from({ length: 50 }, (_, index) => updateAt(2 * (1800 + place(index)) + 1))
+    const history = new FoldedHistory(stored, collection)
 
-  const laterThanEach = late.reduce((sum, { timestamp }) => sum + (4000 - timestamp.wallTime) / 2 + 50, 0)
-  expect(merges()).toBeLessThan(2000 + 2 * laterThanEach)
-  expect(merges()).toBeLessThan(30_000) // a replay for each takes 100,000
-})
+    for (const operation of late) {
+      history.stateWith(operation)
+      history.add(operation)
+    }
+
+    const laterThanEach = late.reduce((sum, { timestamp }) => sum + (4000 - timestamp.wallTime) / 2 + 50, 0)
+    expect(merges()).toBeLessThan(2000 + 2 * laterThanEach)
+    expect(merges()).toBeLessThan(30_000) // a replay for each takes 100,000
+  },
+)
+
+const wholeHistory: [string, (index: number) => number][] = [
+  ['from the first to the last', (index) => 4 * index - 1800],
+  ['first and last by turns', (index) => (index % 2 === 0 ? index - 1800 : 150 - index)],
+]
+const fates: [string, (index: number) => boolean][] = [
+  ['all of them', () => true],
+  ['every other one', (index) => index % 2 === 1],
+  ['all but every tenth', (index) => index % 10 !== 0],
+]
+const refusedBatches = fates.flatMap(([who, isRefused]) =>
+  [...places, ...wholeHistory].map(([order, place]) => [who, order, isRefused, place] as const),
+)
+
+test.each(refusedBatches)(
+  'late operations that are refused, %s, %s, cost two replays and what is later than each',
+  (_who, _order, isRefused, place) => {
+    const { collection, merges } = countingCollection()
+    const stored = Array.from({ length: 2000 }, (_, index) => updateAt(2 * index))
+    const history = new FoldedHistory(stored, collection)
+    let laterThanEach = 0
+
+    for (let index = 0; index < 50; index++) {
+      const operation = updateAt(2 * (1800 + place(index)) + 1)
+      history.stateWith(operation)
+      laterThanEach += 2000 - (1800 + place(index)) + history.addedCount
+      if (!isRefused(index)) history.add(operation)
+    }
+
+    const shortest = 50 * 16 // so few are folded again sooner than a state of them is kept
+    expect(merges()).toBeLessThan(2 * 2000 + 2 * laterThanEach + shortest)
+  },
+)
