@@ -1,5 +1,7 @@
+import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { MemoryLog } from './memory-log.ts'
 
 interface Upload {
   readonly bytesByUser: Map<string, number>
@@ -42,8 +44,17 @@ export class MemoryBlobs {
       .map(({ referrer }) => referrer)
   }
 
-  referringRecords(): BlobReferrer[] {
-    return [...this.#referrers.values()].flatMap((referrers) => [...referrers.values()])
+  /** Of the blobs that live records refer to now. */
+  liveRefs(log: MemoryLog): Set<string> {
+    const live = new Set<string>()
+    for (const referrers of this.#referrers.values()) {
+      for (const { collection, recordId } of referrers.values()) {
+        const state = log.record(collection, recordId)?.state
+        if (state === undefined || state.isDeleted) continue
+        for (const hash of blobRefsOf(state.values)) live.add(hash)
+      }
+    }
+    return live
   }
 
   linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {

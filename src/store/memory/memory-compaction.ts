@@ -1,5 +1,4 @@
 import { StoreError } from '../../core/errors.ts'
-import type { CollectionDefinition } from '../../core/schema/types.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
   type CompactionContext,
@@ -10,15 +9,15 @@ import {
   RECORDS_PER_STEP,
   recordsOfStep,
 } from '../compaction/plan-record.ts'
-import type { MemoryLog } from './memory-log.ts'
+import type { MemoryCore } from './memory-core.ts'
 
 /** @see CompactableStore.compactStep */
 export function compactStep(
-  log: MemoryLog,
-  collections: { readonly [name: string]: CollectionDefinition } | null,
+  core: MemoryCore,
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): CompactionStep {
-  if (collections === null) {
+  const { log, schema } = core
+  if (schema === null) {
     throw new StoreError(
       'NO_SCHEMA',
       'Compaction needs the schema: it says which fields are merged by content.',
@@ -31,7 +30,7 @@ export function compactStep(
   const context: CompactionContext = {
     rules,
     end: log.end,
-    collection: (name) => (Object.hasOwn(collections, name) ? (collections[name] ?? null) : null),
+    collection: (name) => core.collection(name),
     isSettled: () => true, // fields are tracked at once here
   }
   const counter = new DroppedCounter()

@@ -159,6 +159,13 @@ export class MemoryLog implements LogSource {
     return this.#recordsByCollection.get(collection) ?? []
   }
 
+  /** Those that are not deleted, in the order of their ids. */
+  liveRecords(collection: string): MemoryRecord[] {
+    return this.recordsOf(collection)
+      .filter(({ state }) => !state.isDeleted)
+      .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
+  }
+
   collections(): Iterable<string> {
     return this.#recordsByCollection.keys()
   }
@@ -184,6 +191,27 @@ export class MemoryLog implements LogSource {
 
   entriesOfNode(nodeId: string): LogEntry[] {
     return this.readEntries(this.#sequencesByNode.get(nodeId) ?? [])
+  }
+
+  /** One node's operations of these numbers, both included, in their order. */
+  operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Operation[] {
+    return this.entriesOfNode(nodeId)
+      .filter((entry) => entry.sequenceNumber >= fromSequence && entry.sequenceNumber <= toSequence)
+      .sort((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)
+      .map(operationOf)
+  }
+
+  /** Entries of operations above `after`, in delivery order. */
+  operationsAfter(after: number, limit: number): LogEntry[] {
+    const found: LogEntry[] = []
+    for (let position = after; found.length < limit; ) {
+      const entries = this.scanEntries(position, limit)
+      const last = entries.at(-1)
+      if (last === undefined) break
+      found.push(...entries.filter(isOperation).slice(0, limit - found.length))
+      position = last.deliverySequence
+    }
+    return found
   }
 
   readSequences(key: IndexKey, after: number, limit: number): readonly number[] {

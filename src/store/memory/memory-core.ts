@@ -1,0 +1,71 @@
+import type { Runtime } from '../../core/runtime.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import type { ScopeChanges } from '../../core/view.ts'
+import { runLoading } from '../append/load.ts'
+import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
+import { ServerClock } from '../append/server-clock.ts'
+import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
+import { MemoryBlobs } from './memory-blobs.ts'
+import { MemoryLog, type MemoryRecord } from './memory-log.ts'
+import { MemoryRevocations } from './memory-revocations.ts'
+import { NodeRegistry } from './node-registry.ts'
+
+/** What a store in memory holds, for its parts. */
+export class MemoryCore {
+  readonly runtime: Runtime
+  readonly serverNodeId: string
+  readonly clock: ServerClock
+  readonly nodes: NodeRegistry
+  readonly blobs = new MemoryBlobs()
+  readonly revocations = new MemoryRevocations()
+  /** Another one after a restore. */
+  log: MemoryLog
+  schema: SchemaDefinition | null = null
+
+  constructor({ runtime, nodeId }: { runtime: Runtime; nodeId: string }) {
+    this.runtime = runtime
+    this.serverNodeId = nodeId
+    this.clock = new ServerClock(nodeId, runtime)
+    this.log = this.emptyLog()
+    this.nodes = new NodeRegistry(this)
+  }
+
+  /** @param base the delivery sequence before the first entry */
+  emptyLog(base = 0): MemoryLog {
+    return new MemoryLog(this.serverNodeId, this.blobs, base)
+  }
+
+  collection(name: string): CollectionDefinition | null {
+    if (this.schema === null || !Object.hasOwn(this.schema.collections, name)) return null
+    return this.schema.collections[name] ?? null
+  }
+
+  /** Plans a batch and adds it to a log: the one of the store, or one that is to take its place. */
+  append(
+    requests: readonly (AppendRequest | ServerWrite)[],
+    log: MemoryLog = this.log,
+  ): readonly AppendResult[] {
+    const steps = planAppend(requests, this.#contextOf(log))
+    return log.commit(runLoading(steps, (request) => log.load(request)))
+  }
+
+  /** Adds snapshots of the record for the views which `scopeChanges` says have gained it. */
+  addSnapshots(record: MemoryRecord, scopeChanges: ScopeChanges): void {
+    const { collection, recordId, ref, state } = record
+    const planned = { collection, recordId, ref, state, isChanged: false, applied: [], history: null }
+    const gained = { state, scopeChanges, schemaVersion: this.schema?.version ?? 1 }
+    const entries = snapshotEntries(planned, gained, this.#contextOf(this.log))
+    this.log.commit({ entries, records: [], vector: new Map(), results: [] })
+  }
+
+  /** What the append algorithm asks, answered by a log. */
+  #contextOf(log: MemoryLog): AppendContext {
+    return {
+      serverNodeId: this.serverNodeId,
+      clock: this.clock,
+      schema: this.schema,
+      collection: (name) => this.collection(name),
+      trackedFields: (collection) => log.tracked.namesOf(collection),
+    }
+  }
+}

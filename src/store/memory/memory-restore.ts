@@ -1,0 +1,79 @@
+import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
+import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
+import { restoredBase } from '../backup/restored-base.ts'
+import type { DroppedOperation } from '../compaction/compaction.ts'
+import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { MemoryCore } from './memory-core.ts'
+import type { MemoryLog } from './memory-log.ts'
+import type { StoreAccess } from './store-access.ts'
+
+/** @see RestorableStore.openRestore */
+export function openRestore(
+  core: MemoryCore,
+  access: StoreAccess,
+  { mode, maxDeliverySequence }: RestoreOptions,
+): StoreRestore {
+  const log = mode === 'merge' ? core.log : emptyLogAbove(core, maxDeliverySequence)
+  return new MemoryRestore(core, access, log)
+}
+
+/** Adds to the log of the store, or fills one that then takes its place. */
+class MemoryRestore implements StoreRestore {
+  readonly #core: MemoryCore
+  readonly #access: StoreAccess
+  readonly #log: MemoryLog
+  readonly #isReplacement: boolean
+  readonly #nodes: BackupNode[] = []
+
+  constructor(core: MemoryCore, access: StoreAccess, log: MemoryLog) {
+    this.#core = core
+    this.#access = access
+    this.#log = log
+    this.#isReplacement = log !== core.log
+  }
+
+  async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
+    return countRestored(this.#core.append(restoreRequests(operations), this.#log))
+  }
+
+  async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
+    const unknown = dropped.filter(({ operationId }) => !this.#log.holds(operationId))
+    return unknown.filter((operation) => this.#log.dropped.add(operation)).length
+  }
+
+  async addNodes(nodes: readonly BackupNode[]): Promise<void> {
+    this.#nodes.push(...nodes)
+  }
+
+  async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
+    for (const revocation of revocations) this.#core.revocations.revoke(revocation, revocation.revokedAt)
+  }
+
+  async commit(): Promise<void> {
+    this.#access.assertOpen()
+    const { nodes } = this.#core
+    if (this.#isReplacement) nodes.forgetPositions()
+    for (const { nodeId, userId, maxSequence } of this.#nodes) {
+      nodes.register({ nodeId, userId })
+      this.#log.advance(nodeId, maxSequence)
+    }
+    this.#core.log = this.#log
+  }
+
+  async rollback(): Promise<void> {}
+}
+
+/** For what takes the place of the present log. */
+function emptyLogAbove(core: MemoryCore, backupMaxSequence: number): MemoryLog {
+  const present = core.log
+  const base = restoredBase(backupMaxSequence, {
+    ownMaxSequence: present.end,
+    nowMs: core.runtime.now(),
+  })
+  core.blobs.forgetRefs()
+  const log = core.emptyLog(base)
+  for (const tracked of present.tracked.all()) log.tracked.set(tracked)
+  // The server's own numbers go on: clients may hold operations that they were given to.
+  log.advance(core.serverNodeId, present.vector.get(core.serverNodeId) ?? 0)
+  return log
+}

@@ -1,0 +1,79 @@
+import { replayRecord } from '../../core/record/fold.ts'
+import { prepareRichText } from '../../core/record/richtext.ts'
+import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
+import { describeStep } from '../materialize/ddl.ts'
+import { assertNothingRefused, planSchemaChange } from '../materialize/schema-change.ts'
+import { withOtherVersions } from '../materialize/version-fields.ts'
+import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
+import type { MemoryCore } from './memory-core.ts'
+import type { ScopeTracking } from './scope-tracking.ts'
+
+/** Brings records to what a schema asks for. Tables there are none: what is queried are the records. */
+export class SchemaMigration {
+  readonly #core: MemoryCore
+  readonly #tracking: ScopeTracking
+  /** What the next schema is compared with: the present one and fields of earlier ones. */
+  #materialized: SchemaDefinition | null = null
+
+  constructor(core: MemoryCore, tracking: ScopeTracking) {
+    this.#core = core
+    this.#tracking = tracking
+  }
+
+  async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+    const next = parseSchema(schema)
+    await prepareRichText(next)
+    const plan = planSchemaChange(this.#materialized, next)
+    assertNothingRefused(plan)
+    this.#core.schema = withOtherVersions(next, plan.materialized)
+    this.#materialized = plan.materialized
+    for (const step of plan.steps) {
+      if (step.kind === 'replay') this.#replayCollection(step.collection, 'backfill', options)
+    }
+    this.#core.log.indexLive(next)
+    for (const [collection, { scope }] of Object.entries(next.collections)) {
+      for (const field of scope) this.#tracking.track(collection, field, true)
+    }
+  }
+
+  plan(schema: SchemaDefinition): SchemaPlan {
+    const present = this.#core.schema
+    const next = parseSchema(schema)
+    const plan = planSchemaChange(this.#materialized, next)
+    assertNothingRefused(plan)
+    return {
+      isUpToDate: present !== null && schemaFingerprint(present) === schemaFingerprint(next),
+      statements: plan.steps.map(describeStep),
+      changes: plan.changes,
+    }
+  }
+
+  /** Folds the records of the collections again. */
+  rebuild(schema: SchemaDefinition, collections: readonly string[], options: SetSchemaOptions): void {
+    for (const name of collections) this.#replayCollection(name, 'rebuild', options)
+    this.#core.log.indexLive(schema)
+  }
+
+  /** By the schema as it is now. */
+  #replayCollection(
+    collection: string,
+    phase: SchemaProgress['phase'],
+    { onProgress }: SetSchemaOptions,
+  ): void {
+    const core = this.#core
+    const { log } = core
+    const records = log.recordsOf(collection)
+    for (const record of records) {
+      const before = record.state
+      const after = replayRecord(log.historyOf(record), core.collection(collection)) ?? before
+      record.state = after
+      // Another fold may give a field that decides about visibility another value.
+      const scopeChanges = scopeChangesOf(before, after, log.tracked.namesOf(collection), null)
+      if (gainsViews(scopeChanges)) core.addSnapshots(record, scopeChanges)
+    }
+    onProgress?.({ collection, phase, recordsDone: records.length, recordsTotal: records.length })
+  }
+}
