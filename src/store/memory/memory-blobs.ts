@@ -11,9 +11,16 @@ interface Upload {
 /** What is known of blobs, in maps. @see BlobIndex */
 export class MemoryBlobs {
   readonly #referrers = new Map<string, Map<string, BlobReferrer>>()
-  readonly #manifestsByChunk = new Map<string, Set<string>>()
-  readonly #uploads = new Map<string, Upload>()
-  readonly #bytesByUser = new Map<string, number>()
+  readonly #manifestsByChunk: Map<string, Set<string>>
+  readonly #uploads: Map<string, Upload>
+  readonly #bytesByUser: Map<string, number>
+
+  /** @param shared whose uploads are known here too; references follow from a log, and are not */
+  constructor(shared: MemoryBlobs | null = null) {
+    this.#manifestsByChunk = shared === null ? new Map() : shared.#manifestsByChunk
+    this.#uploads = shared === null ? new Map() : shared.#uploads
+    this.#bytesByUser = shared === null ? new Map() : shared.#bytesByUser
+  }
 
   /** Notes the blobs that a new row of the log refers to. */
   noteRefs({ entry, blobRefs }: LogRow): void {
@@ -27,11 +34,6 @@ export class MemoryBlobs {
       const key = sortKey({ collection, recordId })
       if (!referrers.has(key)) referrers.set(key, { collection, recordId, nodeId }) // the first node stays
     }
-  }
-
-  /** Forgets the references, which follow from a log that is no more. */
-  forgetRefs(): void {
-    this.#referrers.clear()
   }
 
   readReferrers(hash: string, limit: number, after?: BlobReferrer): BlobReferrer[] {

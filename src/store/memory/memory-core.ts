@@ -16,7 +16,6 @@ export class MemoryCore {
   readonly serverNodeId: string
   readonly clock: ServerClock
   readonly nodes: NodeRegistry
-  readonly blobs = new MemoryBlobs()
   readonly revocations = new MemoryRevocations()
   /** Another one after a restore. */
   log: MemoryLog
@@ -26,13 +25,22 @@ export class MemoryCore {
     this.runtime = runtime
     this.serverNodeId = nodeId
     this.clock = new ServerClock(nodeId, runtime)
-    this.log = this.emptyLog()
+    this.log = new MemoryLog(nodeId, new MemoryBlobs())
     this.nodes = new NodeRegistry(this)
   }
 
-  /** @param base the delivery sequence before the first entry */
+  /**
+   * For what takes the place of the log.
+   *
+   * @param base the delivery sequence before the first entry
+   */
   emptyLog(base = 0): MemoryLog {
-    return new MemoryLog(this.serverNodeId, this.blobs, base)
+    return new MemoryLog(this.serverNodeId, new MemoryBlobs(this.blobs), base)
+  }
+
+  /** With the references of the log that there is now. */
+  get blobs(): MemoryBlobs {
+    return this.log.blobs
   }
 
   collection(name: string): CollectionDefinition | null {

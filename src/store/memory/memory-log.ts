@@ -42,9 +42,9 @@ export class MemoryLog implements LogSource {
   readonly tracked = new TrackedFields()
   readonly dropped = new MemoryDropped()
   readonly vector = new Map<string, number>()
+  readonly blobs: MemoryBlobs
   /** Node id → the highest number of it and of its guests. */
   readonly #maxSequences = new Map<string, number>()
-  readonly #blobs: MemoryBlobs
   readonly #serverNodeId: string
   readonly #base: number
   /** By delivery sequence; null where an entry was dropped. */
@@ -63,7 +63,7 @@ export class MemoryLog implements LogSource {
   /** @param base the delivery sequence before the first entry */
   constructor(serverNodeId: string, blobs: MemoryBlobs, base = 0) {
     this.#serverNodeId = serverNodeId
-    this.#blobs = blobs
+    this.blobs = blobs
     this.#base = base
   }
 
@@ -313,7 +313,7 @@ export class MemoryLog implements LogSource {
 
   #writeRow(row: LogRow): void {
     const { entry } = row
-    this.#blobs.noteRefs(row)
+    this.blobs.noteRefs(row)
     this.#entries.push(entry)
     this.#wireJsonById.set(entry.operationId, entry.wireJson)
     this.record(entry.collection, entry.recordId)?.sequences.push(entry.deliverySequence)

@@ -24,6 +24,7 @@ class MemoryRestore implements StoreRestore {
   readonly #log: MemoryLog
   readonly #isReplacement: boolean
   readonly #nodes: BackupNode[] = []
+  readonly #revocations: BackupRevocation[] = []
 
   constructor(core: MemoryCore, access: StoreAccess, log: MemoryLog) {
     this.#core = core
@@ -46,17 +47,21 @@ class MemoryRestore implements StoreRestore {
   }
 
   async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
-    for (const revocation of revocations) this.#core.revocations.revoke(revocation, revocation.revokedAt)
+    this.#revocations.push(...revocations)
   }
 
   async commit(): Promise<void> {
     this.#access.assertOpen()
-    const { nodes } = this.#core
-    if (this.#isReplacement) nodes.forgetPositions()
+    const { nodes, revocations, schema } = this.#core
+    if (this.#isReplacement) {
+      nodes.forgetPositions()
+      this.#log.indexLive(schema) // what is restored is not judged; what comes next is
+    }
     for (const { nodeId, userId, maxSequence } of this.#nodes) {
       nodes.register({ nodeId, userId })
       this.#log.advance(nodeId, maxSequence)
     }
+    for (const revocation of this.#revocations) revocations.revoke(revocation, revocation.revokedAt)
     this.#core.log = this.#log
   }
 
@@ -70,7 +75,6 @@ function emptyLogAbove(core: MemoryCore, backupMaxSequence: number): MemoryLog {
     ownMaxSequence: present.end,
     nowMs: core.runtime.now(),
   })
-  core.blobs.forgetRefs()
   const log = core.emptyLog(base)
   for (const tracked of present.tracked.all()) log.tracked.set(tracked)
   // The server's own numbers go on: clients may hold operations that they were given to.

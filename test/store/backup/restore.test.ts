@@ -6,7 +6,7 @@ import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore, STORES } from '../../support/each-store.ts'
-import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
 async function operationIds(store: ServerStore): Promise<string[]> {
@@ -156,6 +156,24 @@ describeEachStore('backups in sections', (openStore) => {
     expect(await target.countCollection('todos')).toBe(2)
     await fill(target, 1, new OperationAuthor('later'))
     expect(await target.getOperationCount()).toBe(3)
+  })
+
+  test('that are given up leave blobs, revocations and nodes as they were', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const blob = (digit: string) => ({ file: { hash: digit.repeat(64), size: 1 } })
+    await appendAll(store, [new OperationAuthor('kept').insert('r1', blob('1'))])
+    const operation = new OperationAuthor('restored').insert('r2', blob('2'))
+
+    const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+    await restore.addOperations([requestOf(operation)])
+    await restore.addNodes([{ nodeId: 'restored', userId: 'eve', maxSequence: 1 }])
+    await restore.addRevocations([{ kind: 'user', value: 'eve', revokedAt: 1000 }])
+    await restore.rollback()
+
+    expect([...(await store.getLiveBlobRefs())]).toEqual(['1'.repeat(64)])
+    expect(await store.readBlobReferrers('2'.repeat(64), 10)).toEqual([])
+    expect(await store.listRevocations(0, 10)).toEqual([])
+    expect((await store.readNodes(['restored'])).get('restored')?.userId ?? null).toBeNull()
   })
 
   test('begin above every position of the log before, also when one is restored twice', async () => {

@@ -46,6 +46,19 @@ describeEachStore('a unique constraint', (openStore) => {
     expect(await store.getOperationCount()).toBe(1)
   })
 
+  test('holds for what a restore has put in the place of the log', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    await appendAll(store, [author.insert('m1', { email: 'a@x.test' })])
+
+    await store.importBackup(await store.exportBackup())
+
+    expect(await refusalOf(store, author.insert('m2', { email: 'a@x.test' }))).toMatchObject({
+      code: REFUSED,
+    })
+    expect(await store.countCollection('members')).toBe(1)
+  })
+
   test('is judged inside a batch too, and the rest of the batch goes on', async () => {
     await using store = await openStore({ schema })
     const author = memberAuthor()
