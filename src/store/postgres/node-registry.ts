@@ -1,4 +1,5 @@
 import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import type { ListedNode } from '../restore.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { PostgresDatabase } from './database.ts'
 
@@ -54,6 +55,15 @@ export class NodeRegistry {
       [nodeIds],
     )
     return new Map(rows.map((row) => [row[0], toRegistration(row)]))
+  }
+
+  /** @see RestorableStore.listNodes */
+  async list(after: number, limit: number): Promise<ListedNode[]> {
+    const rows = await this.#db.rows<[number, string, string | null, number]>(
+      'SELECT id, node_id, user_id, max_sequence FROM {nodes} WHERE id > $1 ORDER BY id LIMIT $2',
+      [after, limit],
+    )
+    return rows.map(([position, nodeId, userId, maxSequence]) => ({ position, nodeId, userId, maxSequence }))
   }
 
   async register(node: Partial<NodeRegistration> & { readonly nodeId: string }): Promise<NodeRegistration> {

@@ -1,24 +1,20 @@
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
-import type { BlobIndex, BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
 const PAGE_RECORDS = 1000
 
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
-export class PostgresBlobs implements BlobIndex {
+export class PostgresBlobs {
   readonly #db: PostgresDatabase
 
   constructor(db: PostgresDatabase) {
     this.#db = db
   }
 
-  async readBlobReferrers(
-    hash: string,
-    limit: number,
-    after?: BlobReferrer,
-  ): Promise<readonly BlobReferrer[]> {
+  async readReferrers(hash: string, limit: number, after?: BlobReferrer): Promise<readonly BlobReferrer[]> {
     const rows = await this.#db.rows<[string, string, string]>(
       `SELECT b.collection, b.record_id, n.node_id FROM {blob_refs} b JOIN {nodes} n ON n.id = b.node
         WHERE b.hash = $1 AND (b.collection, b.record_id) > ($2, $3)
@@ -28,7 +24,7 @@ export class PostgresBlobs implements BlobIndex {
     return rows.map(([collection, recordId, nodeId]) => ({ collection, recordId, nodeId }))
   }
 
-  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+  async liveRefs(): Promise<ReadonlySet<string>> {
     const live = new Set<string>()
     let after: readonly [string, string] = ['', '']
     for (;;) {
@@ -47,14 +43,14 @@ export class PostgresBlobs implements BlobIndex {
     }
   }
 
-  async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
+  async linkChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
     await this.#write(
       'INSERT INTO {blob_chunks} (chunk, manifest) SELECT unnest($1::bytea[]), $2 ON CONFLICT DO NOTHING',
       [chunkHashes.map(bytesOf), bytesOf(manifestHash)],
     )
   }
 
-  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+  async readManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
     const rows = await this.#db.rows<[Buffer]>(
       'SELECT manifest FROM {blob_chunks} WHERE chunk = $1 ORDER BY manifest LIMIT $2',
       [bytesOf(chunkHash), limit],
@@ -62,7 +58,7 @@ export class PostgresBlobs implements BlobIndex {
     return rows.map(([manifest]) => manifest.toString('hex'))
   }
 
-  async recordBlobUpload({ hash, byteLength, userId, holders }: BlobUpload): Promise<void> {
+  async recordUpload({ hash, byteLength, userId, holders }: BlobUpload): Promise<void> {
     await this.#write(
       `WITH upload AS (
           INSERT INTO {blob_uploads} (hash, user_id, byte_length) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
@@ -72,7 +68,7 @@ export class PostgresBlobs implements BlobIndex {
     )
   }
 
-  async checkBlobHolders(
+  async checkHolders(
     hash: string,
     holders: readonly string[],
   ): Promise<'held' | 'held-by-others' | 'unknown'> {
@@ -85,7 +81,7 @@ export class PostgresBlobs implements BlobIndex {
     return row?.[1] ? 'held-by-others' : 'unknown'
   }
 
-  async getBlobUsage(userId: string): Promise<number> {
+  async usageOf(userId: string): Promise<number> {
     const [row] = await this.#db.rows<[string | null]>(
       'SELECT sum(byte_length) FROM {blob_uploads} WHERE user_id = $1',
       [userId],
@@ -93,7 +89,7 @@ export class PostgresBlobs implements BlobIndex {
     return Number(row?.[0] ?? 0)
   }
 
-  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+  async forget(hashes: readonly string[]): Promise<void> {
     await this.#write(
       `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]))
         DELETE FROM {blob_holders} WHERE hash = ANY ($1::bytea[])`,

@@ -21,6 +21,7 @@ import { metaTable } from './meta-table.ts'
 import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
+import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresLog } from './postgres-log.ts'
 import { collectionIn, NO_SETTINGS, readSettings, type Settings } from './settings.ts'
 
@@ -40,6 +41,7 @@ export class PostgresCore {
   readonly collections: NameTable
   readonly nodes: NodeRegistry
   readonly log: PostgresLog
+  readonly blobs: PostgresBlobs
   readonly serverNodeId: string
   readonly clock: ServerClock
   /** True for a database without tables, opened to be read only. */
@@ -73,6 +75,7 @@ export class PostgresCore {
     this.collections = new NameTable(db, '{collections}', 'name')
     this.nodes = new NodeRegistry(db)
     this.log = new PostgresLog(db, this.nodeNames, this.collections)
+    this.blobs = new PostgresBlobs(db)
     this.#settings = settings
     this.schema = settings.schema
   }
@@ -178,6 +181,12 @@ export class PostgresCore {
     }
     const { tracked, epoch } = settings
     return writePlan(transaction, plan, { names, tracked, epoch, serverNodeId: this.serverNodeId, isLast })
+  }
+
+  /** Size of the whole database, of other schemas too. */
+  async storageBytes(): Promise<number> {
+    const [row] = await this.db.rows<[string]>('SELECT pg_database_size(current_database())::text')
+    return Number(row?.[0] ?? 0)
   }
 
   logOutrun(schemaVersion: number, runningVersion: number): void {

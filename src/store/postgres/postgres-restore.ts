@@ -3,41 +3,34 @@ import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
-import type {
-  ListedNode,
-  RestoreCounts,
-  RestoredOperation,
-  RestoreOptions,
-  StoreRestore,
-} from '../restore.ts'
+import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { addDropped } from './postgres-dropped.ts'
 import { writeRevocations } from './postgres-revocations.ts'
 
-/** @see RestorableStore.listNodes */
-export async function listNodes(core: PostgresCore, after: number, limit: number): Promise<ListedNode[]> {
-  const rows = await core.db.rows<[number, string, string | null, number]>(
-    'SELECT id, node_id, user_id, max_sequence FROM {nodes} WHERE id > $1 ORDER BY id LIMIT $2',
-    [after, limit],
-  )
-  return rows.map(([position, nodeId, userId, maxSequence]) => ({ position, nodeId, userId, maxSequence }))
+export interface PostgresRestoreOptions extends RestoreOptions {
+  /** Tells everybody who reads the log. */
+  readonly afterCommit: () => Promise<void>
 }
 
 /** @see RestorableStore.openRestore */
 export function openRestore(
   core: PostgresCore,
-  { mode, maxDeliverySequence }: RestoreOptions,
+  { mode, maxDeliverySequence, afterCommit }: PostgresRestoreOptions,
 ): Promise<StoreRestore> | StoreRestore {
-  return mode === 'merge' ? new Merge(core) : Replacement.open(core, maxDeliverySequence)
+  if (mode === 'merge') return new Merge(core, afterCommit)
+  return Replacement.open(core, maxDeliverySequence, afterCommit)
 }
 
 /** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
 class Merge implements StoreRestore {
   readonly #core: PostgresCore
+  readonly #afterCommit: () => Promise<void>
 
-  constructor(core: PostgresCore) {
+  constructor(core: PostgresCore, afterCommit: () => Promise<void>) {
     this.#core = core
+    this.#afterCommit = afterCommit
   }
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
@@ -56,7 +49,9 @@ class Merge implements StoreRestore {
     await this.#core.transaction((transaction) => writeRevocations(transaction, revocations))
   }
 
-  async commit(): Promise<void> {}
+  commit(): Promise<void> {
+    return this.#afterCommit()
+  }
 
   async rollback(): Promise<void> {}
 }
@@ -77,7 +72,11 @@ class Replacement implements StoreRestore {
     this.#end = end
   }
 
-  static async open(core: PostgresCore, backupMaxSequence: number): Promise<Replacement> {
+  static async open(
+    core: PostgresCore,
+    backupMaxSequence: number,
+    afterCommit: () => Promise<void>,
+  ): Promise<Replacement> {
     await core.refresh()
     let begun: (transaction: Transaction) => void = () => {}
     let finish: (isCommitted: boolean) => void = () => {}
@@ -104,6 +103,7 @@ class Replacement implements StoreRestore {
       await ended.catch((error: unknown) => {
         if (isCommitted) throw error
       })
+      if (isCommitted) await afterCommit()
     }
     return new Replacement(core, await Promise.race([transaction, ended.then(neverBegun)]), end)
   }

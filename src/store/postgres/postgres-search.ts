@@ -10,103 +10,102 @@ const MAX_SORTED_ROWS = 20_000
 // One statement reads so many rows of the log at most, and ends well before its timeout.
 const MAX_SCANNED_ROWS = 200_000
 
-/** Reads the log for people and backups. @see OperationSearch */
-export class PostgresSearch {
-  readonly #db: PostgresDatabase
-
-  constructor(db: PostgresDatabase) {
-    this.#db = db
-  }
-
-  async readOperations(
-    filter: OperationFilter,
-    { after, limit, maxBytes }: OperationPage,
-  ): Promise<LoggedOperation[]> {
-    const { sql, values, isIndexed } = await this.#conditionsOf(filter, 4)
-    const end = await this.#end()
-    for (let position = after; position < end; ) {
-      const scanEnd = isIndexed ? end : await this.#endOfScan(position, end)
-      const rows = await this.#db.rows<[number, string]>(
-        `SELECT seq, wire_json FROM (
-            SELECT seq, wire_json,
-              sum(octet_length(wire_json)) OVER (ORDER BY seq) AS bytes, row_number() OVER (ORDER BY seq) AS row
-            FROM (
-              SELECT o.seq, o.wire_json FROM {operations} o
-              WHERE o.seq > $1 AND o.seq <= $2 AND ${sql} ORDER BY o.seq LIMIT $3
-            ) AS matching
-          ) AS page WHERE bytes <= $4 OR row = 1 ORDER BY seq`,
-        [position, scanEnd, limit, maxBytes, ...values],
-      )
-      if (rows.length > 0) return rows.map(([deliverySequence, wireJson]) => ({ deliverySequence, wireJson }))
-      position = scanEnd
-    }
-    return []
-  }
-
-  async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
-    const end = await this.#end()
-    if (count === 0) return end
-    const { sql, values } = await this.#conditionsOf(filter, 3)
-    const [row] = await this.#db.rows<[number | null]>(
-      `SELECT min(seq) FROM (
-          SELECT o.seq FROM {operations} o
-          WHERE o.seq > $1 AND o.seq <= $2 AND ${sql} ORDER BY o.seq DESC LIMIT $3
-        ) AS tail`,
-      [0, end, count, ...values],
+/** @see OperationSearch.readOperations */
+export async function readOperations(
+  db: PostgresDatabase,
+  filter: OperationFilter,
+  { after, limit, maxBytes }: OperationPage,
+): Promise<LoggedOperation[]> {
+  const { sql, values, isIndexed } = await conditionsOf(db, filter, 4)
+  const end = await readEnd(db)
+  for (let position = after; position < end; ) {
+    const scanEnd = isIndexed ? end : await endOfScan(db, position, end)
+    const rows = await db.rows<[number, string]>(
+      `SELECT seq, wire_json FROM (
+          SELECT seq, wire_json,
+            sum(octet_length(wire_json)) OVER (ORDER BY seq) AS bytes, row_number() OVER (ORDER BY seq) AS row
+          FROM (
+            SELECT o.seq, o.wire_json FROM {operations} o
+            WHERE o.seq > $1 AND o.seq <= $2 AND ${sql} ORDER BY o.seq LIMIT $3
+          ) AS matching
+        ) AS page WHERE bytes <= $4 OR row = 1 ORDER BY seq`,
+      [position, scanEnd, limit, maxBytes, ...values],
     )
-    return typeof row?.[0] === 'number' ? row[0] - 1 : end
+    if (rows.length > 0) return rows.map(([deliverySequence, wireJson]) => ({ deliverySequence, wireJson }))
+    position = scanEnd
   }
+  return []
+}
 
-  async #end(): Promise<number> {
-    const [row] = await this.#db.rows<[number]>('SELECT delivery_sequence FROM {counters} WHERE id = 1')
-    return row?.[0] ?? 0
-  }
+/** @see OperationSearch.findOperationTail */
+export async function findOperationTail(
+  db: PostgresDatabase,
+  filter: OperationFilter,
+  count: number,
+): Promise<number> {
+  const end = await readEnd(db)
+  if (count === 0) return end
+  const { sql, values } = await conditionsOf(db, filter, 3)
+  const [row] = await db.rows<[number | null]>(
+    `SELECT min(seq) FROM (
+        SELECT o.seq FROM {operations} o
+        WHERE o.seq > $1 AND o.seq <= $2 AND ${sql} ORDER BY o.seq DESC LIMIT $3
+      ) AS tail`,
+    [0, end, count, ...values],
+  )
+  return typeof row?.[0] === 'number' ? row[0] - 1 : end
+}
 
-  /** The log has gaps, below a restored one a very large one. */
-  async #endOfScan(after: number, end: number): Promise<number> {
-    const [row] = await this.#db.rows<[number]>(
-      'SELECT seq FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq OFFSET $3 LIMIT 1',
-      [after, end, MAX_SCANNED_ROWS - 1],
+async function readEnd(db: PostgresDatabase): Promise<number> {
+  const [row] = await db.rows<[number]>('SELECT delivery_sequence FROM {counters} WHERE id = 1')
+  return row?.[0] ?? 0
+}
+
+/** The log has gaps, below a restored one a very large one. */
+async function endOfScan(db: PostgresDatabase, after: number, end: number): Promise<number> {
+  const [row] = await db.rows<[number]>(
+    'SELECT seq FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq OFFSET $3 LIMIT 1',
+    [after, end, MAX_SCANNED_ROWS - 1],
+  )
+  return row?.[0] ?? end
+}
+
+/** @param parametersBefore of the statement that the conditions become part of */
+async function conditionsOf(
+  db: PostgresDatabase,
+  { collection, recordId, nodeId, writtenFrom }: OperationFilter,
+  parametersBefore: number,
+): Promise<{ sql: string; values: Parameter[]; isIndexed: boolean }> {
+  const parts = [`o.kind = ${KIND_OPERATION}`]
+  const values: Parameter[] = []
+  const place = (value: Parameter): string => `$${values.push(value) + parametersBefore}`
+  if (recordId !== undefined) {
+    const inCollection =
+      collection === undefined ? '' : `c.name = ${place(collection)} AND r.collection = c.id AND`
+    parts.push(
+      `o.record IN (SELECT r.id FROM {collections} c JOIN {records} r ON r.collection = c.id
+        WHERE ${inCollection} r.record_id = ${place(encodeRecordId(recordId))})`,
     )
-    return row?.[0] ?? end
+  } else if (collection !== undefined) {
+    parts.push(`o.collection = (SELECT id FROM {collections} WHERE name = ${place(collection)})`)
   }
+  let hasFewRows = false
+  if (nodeId !== undefined) {
+    hasFewRows = recordId === undefined && (await hasFewRowsOf(db, nodeId))
+    // A sum keeps PostgreSQL from an index.
+    const column = hasFewRows ? 'o.node' : 'o.node + 0'
+    parts.push(`${column} = (SELECT id FROM {nodes} WHERE node_id = ${place(nodeId)})`)
+  }
+  if (writtenFrom !== undefined) parts.push(`o.wall_time >= ${place(writtenFrom)}`)
+  return { sql: parts.join(' AND '), values, isIndexed: recordId !== undefined || hasFewRows }
+}
 
-  /** @param parametersBefore of the statement that the conditions become part of */
-  async #conditionsOf(
-    { collection, recordId, nodeId, writtenFrom }: OperationFilter,
-    parametersBefore: number,
-  ): Promise<{ sql: string; values: Parameter[]; isIndexed: boolean }> {
-    const parts = [`o.kind = ${KIND_OPERATION}`]
-    const values: Parameter[] = []
-    const place = (value: Parameter): string => `$${values.push(value) + parametersBefore}`
-    if (recordId !== undefined) {
-      const inCollection =
-        collection === undefined ? '' : `c.name = ${place(collection)} AND r.collection = c.id AND`
-      parts.push(
-        `o.record IN (SELECT r.id FROM {collections} c JOIN {records} r ON r.collection = c.id
-          WHERE ${inCollection} r.record_id = ${place(encodeRecordId(recordId))})`,
-      )
-    } else if (collection !== undefined) {
-      parts.push(`o.collection = (SELECT id FROM {collections} WHERE name = ${place(collection)})`)
-    }
-    let hasFewRows = false
-    if (nodeId !== undefined) {
-      hasFewRows = recordId === undefined && (await this.#hasFewRows(nodeId))
-      // A sum keeps PostgreSQL from an index.
-      const column = hasFewRows ? 'o.node' : 'o.node + 0'
-      parts.push(`${column} = (SELECT id FROM {nodes} WHERE node_id = ${place(nodeId)})`)
-    }
-    if (writtenFrom !== undefined) parts.push(`o.wall_time >= ${place(writtenFrom)}`)
-    return { sql: parts.join(' AND '), values, isIndexed: recordId !== undefined || hasFewRows }
-  }
-
-  async #hasFewRows(nodeId: string): Promise<boolean> {
-    const [row] = await this.#db.rows<[number]>(
-      `SELECT count(*) FROM (
-          SELECT 1 FROM {operations} WHERE node = (SELECT id FROM {nodes} WHERE node_id = $1) LIMIT $2
-        ) AS rows_of_node`,
-      [nodeId, MAX_SORTED_ROWS + 1],
-    )
-    return (row?.[0] ?? 0) <= MAX_SORTED_ROWS
-  }
+async function hasFewRowsOf(db: PostgresDatabase, nodeId: string): Promise<boolean> {
+  const [row] = await db.rows<[number]>(
+    `SELECT count(*) FROM (
+        SELECT 1 FROM {operations} WHERE node = (SELECT id FROM {nodes} WHERE node_id = $1) LIMIT $2
+      ) AS rows_of_node`,
+    [nodeId, MAX_SORTED_ROWS + 1],
+  )
+  return (row?.[0] ?? 0) <= MAX_SORTED_ROWS
 }

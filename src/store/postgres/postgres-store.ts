@@ -4,7 +4,6 @@ import type { JsonValue, Operation } from '../../core/operation.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible } from '../../core/view.ts'
 import { TRUSTED_SOURCE } from '../../core/write-access.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import type { RecordKey } from '../append/load.ts'
@@ -13,9 +12,6 @@ import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
-import { planStreams } from '../delivery/plan-streams.ts'
-import { isMissing } from '../delivery/read-page.ts'
-import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
@@ -42,24 +38,23 @@ import { withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
 import { CollectionTables } from './collection-tables.ts'
 import { CommitWatch } from './commit-watch.ts'
-import type { PostgresDatabase } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import { openDatabase } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
-import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresClusterBus } from './postgres-cluster-bus.ts'
 import { compactStep } from './postgres-compaction.ts'
 import { PostgresCore } from './postgres-core.ts'
 import { PostgresDamageSource } from './postgres-damage.ts'
+import { readDelivery, readLog, readMissing, readRecordValues } from './postgres-delivery.ts'
 import { countDropped, listDropped } from './postgres-dropped.ts'
 import { toStoreError } from './postgres-errors.ts'
-import { listNodes, openRestore } from './postgres-restore.ts'
+import { openRestore } from './postgres-restore.ts'
 import { PostgresRevocations } from './postgres-revocations.ts'
-import { PostgresSearch } from './postgres-search.ts'
-import { readPage } from './read-page.ts'
+import { findOperationTail, readOperations } from './postgres-search.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
+import { StoreAccess } from './store-access.ts'
 
 export type { PostgresServerStoreOptions } from './options.ts'
 
@@ -90,26 +85,19 @@ export async function createPostgresServerStore(
 /** The operation log and the tables in PostgreSQL. Any number of processes write. */
 export class PostgresServerStore implements ServerStore {
   readonly #core: PostgresCore
-  readonly #db: PostgresDatabase
-  readonly #blobs: PostgresBlobs
   readonly #revocations: PostgresRevocations
-  readonly #search: PostgresSearch
   readonly #tracking: ScopeTracking
   readonly #migration: SchemaMigration
   readonly #announcements: Announcements
   readonly #watch: CommitWatch
+  readonly #access: StoreAccess
   readonly cluster: PostgresClusterBus
-  readonly #isReadOnly: boolean
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
-  #isClosed = false
 
   /** @see createPostgresServerStore */
   constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
     this.#core = core
-    this.#db = core.db
-    this.#isReadOnly = (options.readOnly ?? false) !== false
-    this.#blobs = new PostgresBlobs(core.db)
-    this.#search = new PostgresSearch(core.db)
+    this.#access = new StoreAccess(core, { isReadOnly: (options.readOnly ?? false) !== false })
     this.#tracking = new ScopeTracking(core)
     this.#migration = new SchemaMigration(core, this.#tracking)
     const { runtime, logger } = core
@@ -118,18 +106,18 @@ export class PostgresServerStore implements ServerStore {
     this.#revocations = new PostgresRevocations(core.db, this.#announcements)
     this.cluster = new PostgresClusterBus(core, this.#announcements, serverId)
     this.#watch = new CommitWatch(core, this.#announcements, options.pollIntervalMs ?? POLL_INTERVAL_MS)
-    if (!this.#isReadOnly) this.#announcements.start()
+    if (!this.#access.isReadOnly) this.#announcements.start()
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
   async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     await this.#migration.apply(schema, options)
   }
 
   async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#migration.plan(schema)
   }
 
@@ -138,7 +126,7 @@ export class PostgresServerStore implements ServerStore {
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     const { schema } = this.#core
     for (const name of collections ?? []) resolveCollection(schema, name)
     if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
@@ -146,32 +134,32 @@ export class PostgresServerStore implements ServerStore {
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     resolveQuery(resolveCollection(this.#core.schema, collection), options)
     return (await this.#tablesWith(collection)).query(collection, options)
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return (await this.#tablesWith(collection)).find(collection, id)
   }
 
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     const conditions = resolveWhere(resolveCollection(this.#core.schema, collection), where)
     return (await this.#tablesWith(collection)).count(collection, conditions)
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
     if (this.#core.schema !== null) return this.queryCollection(collection)
-    this.#assertOpen()
+    this.#access.assertOpen()
     return (await this.#core.log.liveRecords(collection)).map(showUnknownRecord)
   }
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     if (requests.length === 0) return []
     const results = await this.#core.append(requests)
     const last = lastEntryOf(results)
@@ -186,17 +174,17 @@ export class PostgresServerStore implements ServerStore {
   }
 
   async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence)
   }
 
   async getVersionVector(): Promise<VersionVector> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#core.nodes.vector()
   }
 
   async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#core.nodes.handshakeVector(query)
   }
 
@@ -205,12 +193,12 @@ export class PostgresServerStore implements ServerStore {
   }
 
   async getOperationCount(): Promise<number> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#core.log.operationCount()
   }
 
   async getMaxDeliverySequence(): Promise<number> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return (await this.#core.log.readEnd()).deliverySequence
   }
 
@@ -218,7 +206,7 @@ export class PostgresServerStore implements ServerStore {
     after: number,
     limit: number,
   ): Promise<{ deliverySequence: number; operation: Operation }[]> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     const rows = await this.#core.log.operationsAfter(after, limit)
     return rows.map(([deliverySequence, wireJson]) => ({
       deliverySequence,
@@ -227,13 +215,13 @@ export class PostgresServerStore implements ServerStore {
   }
 
   async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
-    this.#assertOpen()
-    return this.#search.readOperations(filter, page)
+    this.#access.assertOpen()
+    return readOperations(this.#core.db, filter, page)
   }
 
   async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
-    this.#assertOpen()
-    return this.#search.findOperationTail(filter, count)
+    this.#access.assertOpen()
+    return findOperationTail(this.#core.db, filter, count)
   }
 
   // ── compaction ─────────────────────────────────────────────────────────────────────────────
@@ -243,19 +231,19 @@ export class PostgresServerStore implements ServerStore {
     rules: CompactionRules,
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
-    if (isPlan) this.#assertOpen()
-    else this.#assertWritable()
+    if (isPlan) this.#access.assertOpen()
+    else this.#access.assertWritable()
     return compactStep(this.#core, { after, rules, isPlan })
   }
 
   async countRecords(): Promise<number> {
-    this.#assertOpen()
-    const [row] = await this.#db.rows<[number]>('SELECT last_record FROM {counters} WHERE id = 1')
+    this.#access.assertOpen()
+    const [row] = await this.#core.db.rows<[number]>('SELECT last_record FROM {counters} WHERE id = 1')
     return row?.[0] ?? 0
   }
 
   async countDropped(record?: RecordKey): Promise<number> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return countDropped(this.#core, record)
   }
 
@@ -263,31 +251,30 @@ export class PostgresServerStore implements ServerStore {
     after: number,
     limit: number,
   ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
-    this.#assertOpen()
-    return listDropped(this.#db, after, limit)
+    this.#access.assertOpen()
+    return listDropped(this.#core.db, after, limit)
   }
 
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
-    this.#assertOpen()
-    return withAdvisoryLockIfFree(this.#db, 'compaction', action)
+    this.#access.assertOpen()
+    return withAdvisoryLockIfFree(this.#core.db, 'compaction', action)
   }
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
-    return this.#readVisible(query, (entry) => isVisible(entry, query.view))
+    this.#access.assertOpen()
+    return readDelivery(this.#core, query)
   }
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
-    return this.#readVisible(query, isMissing(vector, query.view))
+    this.#access.assertOpen()
+    return readMissing(this.#core, vector, query)
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
-    this.#assertOpen()
-    const query = { after, limit, maxBytes }
-    checkDeliveryQuery(query)
-    const { deliverySequence: end } = await this.#core.log.readEnd()
-    return readPage(this.#core.log, { end, streams: null, accepts: () => true }, query)
+    this.#access.assertOpen()
+    return readLog(this.#core, { after, limit, maxBytes })
   }
 
   async trackScopeField(
@@ -295,7 +282,7 @@ export class PostgresServerStore implements ServerStore {
     field: string | null,
     options: { isGranted?: boolean } = {},
   ): Promise<boolean> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return this.#tracking.track(collection, field, options.isGranted === true)
   }
 
@@ -303,12 +290,8 @@ export class PostgresServerStore implements ServerStore {
     collection: string,
     ids: readonly string[],
   ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
-    this.#assertOpen()
-    const records = await this.#core.log.findRecords(collection, ids)
-    const known = records.filter(({ state }) => state.isPurged !== true)
-    return new Map(
-      known.map(({ recordId, state: { values, isDeleted } }) => [recordId, { values, isDeleted }]),
-    )
+    this.#access.assertOpen()
+    return readRecordValues(this.#core, collection, ids)
   }
 
   onRemoteCommit(listener: () => void): () => void {
@@ -318,36 +301,36 @@ export class PostgresServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#core.nodes.find(nodeIds)
   }
 
   async registerNode(
     node: Partial<NodeRegistration> & { readonly nodeId: string },
   ): Promise<NodeRegistration> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return this.#core.nodes.register(node)
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return this.#revocations.revoke(subject, revokedAt)
   }
 
   async undoRevocation(subject: RevocationSubject): Promise<boolean> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     return this.#revocations.undo(subject)
   }
 
   async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#revocations.list(afterVersion, limit)
   }
 
   async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.#revocations.find(subjects)
   }
 
@@ -358,121 +341,106 @@ export class PostgresServerStore implements ServerStore {
     limit: number,
     after?: BlobReferrer,
   ): Promise<readonly BlobReferrer[]> {
-    return this.#blobs.readBlobReferrers(hash, limit, after)
+    this.#access.assertOpen()
+    return this.#core.blobs.readReferrers(hash, limit, after)
   }
 
   async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
-    return this.#blobs.getLiveBlobRefs()
+    this.#access.assertOpen()
+    return this.#core.blobs.liveRefs()
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
-    this.#assertWritable()
-    await this.#blobs.linkBlobChunks(manifestHash, chunkHashes)
+    this.#access.assertWritable()
+    await this.#core.blobs.linkChunks(manifestHash, chunkHashes)
   }
 
   async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
-    return this.#blobs.readBlobManifests(chunkHash, limit)
+    this.#access.assertOpen()
+    return this.#core.blobs.readManifests(chunkHash, limit)
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
-    this.#assertWritable()
-    await this.#blobs.recordBlobUpload(upload)
+    this.#access.assertWritable()
+    await this.#core.blobs.recordUpload(upload)
   }
 
   async checkBlobHolders(
     hash: string,
     holders: readonly string[],
   ): Promise<'held' | 'held-by-others' | 'unknown'> {
-    return this.#blobs.checkBlobHolders(hash, holders)
+    this.#access.assertOpen()
+    return this.#core.blobs.checkHolders(hash, holders)
   }
 
   async getBlobUsage(userId: string): Promise<number> {
-    return this.#blobs.getBlobUsage(userId)
+    this.#access.assertOpen()
+    return this.#core.blobs.usageOf(userId)
   }
 
   async forgetBlobs(hashes: readonly string[]): Promise<void> {
-    this.#assertWritable()
-    await this.#blobs.forgetBlobs(hashes)
+    this.#access.assertWritable()
+    await this.#core.blobs.forget(hashes)
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
 
   async checkHealth(): Promise<void> {
-    this.#assertOpen()
-    if (this.#isReadOnly) await this.#core.log.readEnd()
+    this.#access.assertOpen()
+    if (this.#access.isReadOnly) await this.#core.log.readEnd()
     // A write, because a full disk and a replica still answer questions.
-    else await metaTable.set(this.#db, 'health_checked_at', this.#core.runtime.now())
+    else await metaTable.set(this.#core.db, 'health_checked_at', this.#core.runtime.now())
   }
 
   /** @see SearchableForDamage.findDamage */
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     if (this.#core.isEmpty) return { rows: 0, records: 0 }
     return findDamage(new PostgresDamageSource(this.#core, await this.#migration.unfinished()), options)
   }
 
   async getStorageBytes(): Promise<number> {
-    this.#assertOpen()
-    const [row] = await this.#db.rows<[string]>('SELECT pg_database_size(current_database())::text')
-    return Number(row?.[0] ?? 0)
+    this.#access.assertOpen()
+    return this.#core.storageBytes()
   }
 
   async listServers(): Promise<readonly RunningServer[]> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return this.cluster.listServers()
   }
 
   async exportBackup(): Promise<Uint8Array> {
-    this.#assertOpen()
+    this.#access.assertOpen()
     return exportToMemory(this, this.#core.runtime.now())
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    this.#assertWritable()
+    this.#access.assertWritable()
     await importFromMemory(this, data, merge)
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
-    this.#assertOpen()
-    return listNodes(this.#core, after, limit)
+    this.#access.assertOpen()
+    return this.#core.nodes.list(after, limit)
   }
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
-    this.#assertWritable()
-    const restore = await openRestore(this.#core, options)
-    return {
-      addOperations: (operations) => restore.addOperations(operations),
-      addDropped: (dropped) => restore.addDropped(dropped),
-      addNodes: (nodes) => restore.addNodes(nodes),
-      addRevocations: (revocations) => restore.addRevocations(revocations),
-      rollback: () => restore.rollback(),
-      commit: async () => {
-        await restore.commit()
-        this.#watch.announce(await this.getMaxDeliverySequence())
-      },
-    }
+    this.#access.assertWritable()
+    return openRestore(this.#core, {
+      ...options,
+      afterCommit: async () => this.#watch.announce(await this.getMaxDeliverySequence()),
+    })
   }
 
   async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+    if (!this.#access.close()) return
     this.#watch.stop()
     await this.cluster.stop()
     await this.#announcements.stop()
-    await this.#db.close()
+    await this.#core.db.close()
   }
 
   // ── helpers ────────────────────────────────────────────────────────────────────────────────
-
-  #assertOpen(): void {
-    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
-  }
-
-  #assertWritable(): void {
-    this.#assertOpen()
-    if (!this.#isReadOnly) return
-    throw new StoreError('STORE_UNAVAILABLE', `${this.#db.name} was opened to be read only.`)
-  }
 
   /**
    * The tables as this server's schema sees them, when the collection has one that is filled. Asked
@@ -487,17 +455,9 @@ export class PostgresServerStore implements ServerStore {
       throw new StoreError('STORE_UNAVAILABLE', message)
     }
     if (this.#ownTables?.schema !== schema) {
-      this.#ownTables = { schema, tables: new CollectionTables(this.#db, schema) }
+      this.#ownTables = { schema, tables: new CollectionTables(this.#core.db, schema) }
     }
     return this.#ownTables.tables
-  }
-
-  async #readVisible(query: DeliveryQuery, accepts: (entry: LogEntry) => boolean): Promise<DeliveryPage> {
-    this.#assertOpen()
-    checkDeliveryQuery(query)
-    const { deliverySequence: end, collections } = await this.#core.log.readEndWithCollections()
-    const streams = planStreams(query.view, this.#core.settings.tracked, collections)
-    return readPage(this.#core.log, { end, streams, accepts }, query)
   }
 }
 

@@ -1,0 +1,58 @@
+import type { RecordState } from '../../core/record/state.ts'
+import type { VersionVector } from '../../core/version-vector.ts'
+import { isVisible } from '../../core/view.ts'
+import { planStreams } from '../delivery/plan-streams.ts'
+import { isMissing } from '../delivery/read-page.ts'
+import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
+import type { DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
+import type { PostgresCore } from './postgres-core.ts'
+import { readPage } from './read-page.ts'
+
+/** @see ServerStore.readDelivery */
+export function readDelivery(core: PostgresCore, query: DeliveryQuery): Promise<DeliveryPage> {
+  return readVisible(core, query, (entry) => isVisible(entry, query.view))
+}
+
+/** @see ServerStore.readMissing */
+export function readMissing(
+  core: PostgresCore,
+  vector: VersionVector,
+  query: DeliveryQuery,
+): Promise<DeliveryPage> {
+  return readVisible(core, query, isMissing(vector, query.view))
+}
+
+/** @see ServerStore.readLog */
+export async function readLog(
+  { log }: PostgresCore,
+  query: Pick<DeliveryQuery, 'after' | 'limit' | 'maxBytes'>,
+): Promise<DeliveryPage> {
+  checkDeliveryQuery(query)
+  const { deliverySequence: end } = await log.readEnd()
+  return readPage(log, { end, streams: null, accepts: () => true }, query)
+}
+
+/** @see ServerStore.readRecordValues */
+export async function readRecordValues(
+  { log }: PostgresCore,
+  collection: string,
+  ids: readonly string[],
+): Promise<Map<string, Pick<RecordState, 'values' | 'isDeleted'>>> {
+  const found = new Map<string, Pick<RecordState, 'values' | 'isDeleted'>>()
+  for (const { recordId, state } of await log.findRecords(collection, ids)) {
+    if (state.isPurged === true) continue
+    found.set(recordId, { values: state.values, isDeleted: state.isDeleted })
+  }
+  return found
+}
+
+async function readVisible(
+  core: PostgresCore,
+  query: DeliveryQuery,
+  accepts: (entry: LogEntry) => boolean,
+): Promise<DeliveryPage> {
+  checkDeliveryQuery(query)
+  const { deliverySequence: end, collections } = await core.log.readEndWithCollections()
+  const streams = planStreams(query.view, core.settings.tracked, collections)
+  return readPage(core.log, { end, streams, accepts }, query)
+}
