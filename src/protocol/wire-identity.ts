@@ -22,10 +22,13 @@ export function operationIdOf(wireJson: string): string {
  * The record id of the operation with this wire JSON.
  *
  * @param namesLength of its node id and collection together, where they are known: the search begins behind them
+ * @throws Error when the text is not such a JSON
  */
 export function recordIdOf(wireJson: string, namesLength = 0): string {
-  const start = wireJson.indexOf(RECORD_ID, ID_END + namesLength) + RECORD_ID.length
+  const found = wireJson.indexOf(RECORD_ID, ID_END + namesLength)
+  const start = found + RECORD_ID.length
   const end = wireJson.indexOf('"', start)
+  if (found < 0 || end < 0) throw new Error('The text of an operation has no recordId')
   const text = wireJson.slice(start, end)
   return text.includes('\\') ? (JSON.parse(wireJson) as Operation).recordId : text // a stored text is an operation
 }

@@ -21,3 +21,10 @@ test('is not misled by values that look like properties', () => {
     expect(recordIdOf(operationToWireJson(forged))).toBe(`r${hostile}`)
   }
 })
+
+test.each(['', '{"id":"x"}', `{"id":"${'0'.repeat(64)}","recordId":"open`])(
+  'finds no record id in %s',
+  (text) => {
+    expect(() => recordIdOf(text)).toThrow('has no recordId')
+  },
+)

@@ -52,6 +52,11 @@ async function fill(database: DamagedDatabase): Promise<void> {
   await store.close()
 }
 
+async function opened(database: DamagedDatabase): Promise<ServerStore & AsyncDisposable> {
+  const store = await database.open()
+  return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() })
+}
+
 async function damageIn(database: DamagedDatabase): Promise<string[]> {
   const store = await database.open()
   const damage: Damage[] = []
@@ -103,6 +108,26 @@ describe.each([
       place: /^row 4 of the log: /,
     },
     {
+      what: 'an operation under another time',
+      sql: 'UPDATE _kora_operations SET wall_time = wall_time + 1 WHERE seq = 4',
+      place: /^row 4 of the log: its time is not that/,
+    },
+    {
+      what: 'a record under another id',
+      sql: `UPDATE _kora_records SET record_id = 'z' WHERE record_id = 'b'`,
+      place: /^record todos\/z: the operations behind it are of record todos\/b$/,
+    },
+    {
+      what: 'a record whose collection has no name',
+      sql: 'UPDATE _kora_records SET collection = 77 WHERE id = (SELECT min(id) FROM _kora_records)',
+      place: /^record 1 of _kora_records: its collection or its id cannot be read/,
+    },
+    {
+      what: 'a tracked field under another name',
+      sql: `UPDATE _kora_tracked SET field = 'userIe'`,
+      place: /^row 1 of _kora_tracked: as it is, "todos.userIe": its index holds row \d+ of the log/,
+    },
+    {
       what: 'a missing operation',
       sql: 'DELETE FROM _kora_operations WHERE seq = 3',
       place: /^the log: \d+ operations were stored/,
@@ -125,6 +150,88 @@ describe.each([
 
     const damage = await damageIn(database)
     expect(damage.filter((text) => place.test(text))).toHaveLength(1)
+  })
+})
+
+describe.each([
+  { name: 'SQLite', open: sqliteDatabase },
+  { name: 'PostgreSQL', open: postgresDatabase },
+])('a damaged store in $name', ({ open }) => {
+  test.each([
+    {
+      what: 'a schema that is no JSON',
+      sql: `UPDATE _kora_meta SET value = '{' || value WHERE key = 'schema'`,
+    },
+    {
+      what: 'a schema with a field of another name',
+      sql: `UPDATE _kora_meta SET value = replace(value, '"count"', '"bount"') WHERE key = 'schema'`,
+    },
+    {
+      what: 'a schema that breaks the rules',
+      sql: `UPDATE _kora_meta SET value = '{"version":1,"collections":{}}' WHERE key = 'schema'`,
+    },
+  ])('is not opened with $what', async ({ sql }) => {
+    await using database = await open()
+    await fill(database)
+
+    await database.run(sql)
+
+    await expect(database.open()).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringMatching(/^"schema" in _kora_meta is damaged \(.+\)\. Restore a backup\.$/s),
+    })
+  })
+
+  test.each([
+    { what: 'text that is no JSON', value: '[{"collection"' },
+    { what: 'a list of something else', value: '[{"collection":1}]' },
+  ])('says what is damaged where a change of its schema was noted: $what', async ({ value }) => {
+    await using database = await open()
+    await fill(database)
+
+    await database.run(`INSERT INTO _kora_meta (key, value) VALUES ('schema_change', '${value}')`)
+
+    await using store = await opened(database)
+    await expect(store.setSchema(todoSchema)).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining('"schema_change" in _kora_meta is damaged'),
+    })
+  })
+
+  test('is not opened with a clock that cannot be read', async () => {
+    await using database = await open()
+    await fill(database)
+
+    await database.run(`DELETE FROM _kora_meta WHERE key = 'server_clock'`)
+    await database.run(`INSERT INTO _kora_meta (key, value) VALUES ('server_clock', '17500x')`)
+
+    await expect(database.open()).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+  })
+
+  test.each(['_kora_nodes', '_kora_collections'])('serves nothing without the names of %s', async (table) => {
+    await using database = await open()
+    await fill(database)
+    await database.run('DELETE FROM _kora_tracked') // which names a collection, too
+
+    await database.run(`DELETE FROM ${table}`)
+
+    await using store = await opened(database)
+    await expect(store.readLog(0, 100, 1e6)).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining(`No name is stored in ${table} under the number`),
+    })
+  })
+
+  test('names a tracked field also after the server has tracked it anew', async () => {
+    await using database = await open()
+    await fill(database)
+    await database.run(`UPDATE _kora_tracked SET field = 'userIe'`)
+
+    const store = await database.open()
+    await store.trackScopeField('todos', 'userId', { isGranted: true })
+    await store.close()
+
+    expect((await damageIn(database)).map((text) => text.split(':')[0])).toEqual(['row 1 of _kora_tracked'])
   })
 })
 
@@ -160,6 +267,17 @@ test.each([
     damage: 'row 3 of the log: it is not found by the id of the operation it holds',
   },
   {
+    what: 'a row whose record is one of another collection',
+    sql: `UPDATE _kora_records SET collection = (SELECT id FROM _kora_collections WHERE name = 'projects')
+      WHERE id = (SELECT record FROM _kora_operations WHERE seq = 3)`,
+    damage: 'row 3 of the log: its recordId is not that of the operation it holds',
+  },
+  {
+    what: 'a row that is no operation',
+    sql: `UPDATE _kora_operations SET wire_json = replace(wire_json, '"data":', '"data:') WHERE seq = 3`,
+    damage: 'row 3 of the log: what it holds is no operation',
+  },
+  {
     what: 'a row whose record is gone',
     sql: 'DELETE FROM _kora_records WHERE id = (SELECT record FROM _kora_operations WHERE seq = 3)',
     damage: 'row 3 of the log: its recordId is not that of the operation it holds',
@@ -172,3 +290,61 @@ test.each([
 
   expect(await damageIn(database)).toContain(damage)
 })
+
+describe('a damaged row of a PostgreSQL log is refused to whoever asks for it', () => {
+  test.each([
+    { what: 'without a record id', change: `wire_json = replace(wire_json, '"recordId":"', '"recordIe":"')` },
+    {
+      what: 'that ends in its record id',
+      change: `wire_json = split_part(wire_json, '"recordId":"', 1) || '"recordId":"b'`,
+    },
+    { what: 'whose scopes cannot be read', change: `scope = '{'` },
+  ])('as a page: $what', async ({ change }) => {
+    await using database = await postgresDatabase()
+    await fill(database)
+
+    await database.run(`UPDATE _kora_operations SET ${change} WHERE seq = 3`)
+
+    await using store = await opened(database)
+    await expect(store.readLog(0, 100, 1e6)).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining('Row 3'),
+    })
+  })
+
+  test('as an operation', async () => {
+    await using database = await postgresDatabase()
+    await fill(database)
+
+    await database.run(
+      `UPDATE _kora_operations SET wire_json = replace(wire_json, '"data":', '"data:') WHERE seq = 3`,
+    )
+
+    await using store = await opened(database)
+    const corrupt = expect.objectContaining({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining('Row 3'),
+    })
+    await expect(store.getOperationsAfterDelivery(0, 100)).rejects.toEqual(corrupt)
+    await expect(store.getOperationRange('phone', 1, 9)).rejects.toEqual(corrupt)
+  })
+})
+
+test.each(['operation_count', 'delivery_base'])(
+  'says that the number "%s" of an SQLite store is damaged',
+  async (key) => {
+    await using database = await sqliteDatabase()
+    await fill(database)
+
+    await database.run(
+      `INSERT INTO _kora_meta (key, value) VALUES ('${key}', '1x') ON CONFLICT DO UPDATE SET value = '1x'`,
+    )
+
+    await using store = await opened(database)
+    const author = new OperationAuthor('tablet')
+    await expect(appendAll(store, [author.insert('d', { title: 'x' })])).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining(`"${key}" in _kora_meta is damaged`),
+    })
+  },
+)

@@ -129,6 +129,11 @@ export class PostgresServer implements AsyncDisposable {
     return stopServer(this.#data, mode)
   }
 
+  /** What it has logged. */
+  log(): string {
+    return readFileSync(join(this.#data, 'server.log'), 'utf8')
+  }
+
   openDatabase(name = 'app'): Promise<TestDatabase> {
     return createDatabase(connectionStringOf(this.port, 'postgres'), name)
   }

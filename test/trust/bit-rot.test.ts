@@ -1,107 +1,48 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { Operation } from '../../src/core/operation.ts'
-import { checkOperationId } from '../../src/core/operation-id.ts'
-import { createSqliteServerStore } from '../../src/index.ts'
+import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
 import { verifyBackup } from '../../src/store/backup/read-backup.ts'
+import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { runCli } from '../support/daemon.ts'
 import { findChangedRows } from '../support/disk/changed-rows.ts'
-import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import {
-  randomOf,
-  type SocketServer,
-  seedOf,
-  startSocketServer,
-  type TokenClaims,
-} from '../support/socket-client.ts'
-import { todoSchema } from '../support/todo-app.ts'
+  expectRefusal,
+  fill,
+  hasServedWrong,
+  isSameServed,
+  RECORDS,
+  type Served,
+  serve,
+} from '../support/disk/served-store.ts'
+import { PostgresServer, type TestDatabase } from '../support/postgres.ts'
+import { randomOf, seedOf } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const FLIPS = sized(40, 300)
+const POSTGRES_FLIPS = sized(12, 100)
 /** Of what is named by the store, the command line is asked as often. */
 const CHECKED = sized(3, 20)
-const RECORDS = 60
-const USERS = ['alice', 'bob', 'carol']
-const READERS: readonly TokenClaims[] = [
-  { userId: 'admin', scopes: null },
-  { userId: 'alice', scopes: { todos: { userId: 'alice' } } },
-]
-
 const random = randomOf(seedOf('bit rot'))
 
-/** A store with a history: scopes, moves between them, deleted records. */
-async function fill(store: ServerStore): Promise<void> {
-  await store.setSchema(todoSchema)
-  await store.trackScopeField('todos', 'userId', { isGranted: true })
-  const authors = USERS.map((user) => new OperationAuthor(`phone of ${user}`))
-  for (let index = 0; index < RECORDS; index++) {
-    const author = authors[index % USERS.length] as OperationAuthor
-    const id = recordIdOf(`${index}`)
-    const operations = [
-      author.insert(id, {
-        title: `title ${index} ${'text '.repeat(20)}`,
-        tags: ['a'],
-        userId: USERS[index % 3] ?? '',
-      }),
-      author.update(id, { done: true, tags: ['a', `${index}`] }),
-      ...(index % 7 === 0 ? [author.update(id, { userId: 'alice' })] : []),
-      ...(index % 11 === 0 ? [author.delete(id)] : []),
-    ]
-    await appendAll(store, operations)
-  }
-}
-
-/** Everything that is served of a store: to clients through the protocol, and to whoever queries. */
-interface Served {
-  /** Per reader the operations, in order, as text. */
-  readonly operations: readonly (readonly string[])[]
-  readonly records: string
-  /** Something was refused because it is damaged. */
-  readonly isReported: boolean
-}
-
-/** What the server says of what it cannot read. Anything else would be a mistake of its own. */
-const REFUSALS: readonly unknown[] = ['STORE_CORRUPT', 'STORE_OPEN_FAILED', 'STORE_NEWER']
-
-function expectRefusal(error: unknown): void {
-  expect(REFUSALS, String((error as Error).stack)).toContain((error as { code?: unknown }).code)
-}
-
-async function serve(store: ServerStore): Promise<Served> {
-  let isReported = false
-  const operations: string[][] = []
-  await using server = await startSocketServer({ store } as Parameters<typeof startSocketServer>[0])
-  for (const claims of READERS) {
-    const { texts, isCutOff } = await readAll(server, claims)
-    operations.push(texts)
-    isReported ||= isCutOff
-  }
-  const records = await store.queryCollection('todos', { includeDeleted: true }).catch((error: unknown) => {
-    expectRefusal(error)
-    isReported = true
-    return []
-  })
-  return { operations, records: JSON.stringify(records), isReported }
-}
-
-async function readAll(server: SocketServer, claims: TokenClaims) {
-  using client = await server.connect(`reader for ${claims.userId}`, claims)
-  const texts = client
-    .ofType('operation-batch')
-    .flatMap((batch) => batch.operations.map((operation) => JSON.stringify(operation)))
-  return { texts, isCutOff: client.isEnded }
-}
-
 /** The places that are certainly damaged; null: it cannot be looked for. */
-async function findDamage(filename: string): Promise<readonly string[] | null> {
+async function findDamage(open: () => Promise<ServerStore>): Promise<readonly string[] | null> {
   const places: string[] = []
   try {
-    const store = createSqliteServerStore({ filename, readOnly: true })
+    const store = await open()
     try {
-      await store.findDamage({ onDamage: ({ place, isCertain }) => isCertain && places.push(place) })
+      await store.findDamage?.({ onDamage: ({ place, isCertain }) => isCertain && places.push(place) })
     } finally {
       await store.close().catch(() => {})
     }
@@ -119,16 +60,16 @@ const GOOD: ReadonlySet<Outcome> = new Set(['harmless', 'refused', 'named'])
 /**
  * What comes of a store one bit of which is another.
  *
- * @param hit places that the bit has changed, as far as it is known
+ * @param hit per row that the bit has changed, as far as it is known, the places that it may be named by
  */
 async function outcomeOf(
-  filename: string,
+  open: (options: { readonly readOnly: boolean }) => Promise<ServerStore>,
   sound: Served,
-  hit: ReadonlySet<string>,
+  hit: readonly (readonly string[])[],
 ): Promise<{ outcome: Outcome; places: readonly string[] }> {
   let served: Served
   try {
-    const store = createSqliteServerStore({ filename })
+    const store = await open({ readOnly: false })
     try {
       served = await serve(store)
     } finally {
@@ -138,13 +79,11 @@ async function outcomeOf(
     expectRefusal(error)
     return { outcome: 'refused', places: [] } // it does not open, or does not start
   }
-  if (hasServedWrong(served, sound)) return { outcome: 'SERVED WRONG', places: [] }
-  const isSame =
-    JSON.stringify(served.operations) === JSON.stringify(sound.operations) && served.records === sound.records
-  if (isSame && hit.size === 0) return { outcome: 'harmless', places: [] }
-  const places = await findDamage(filename)
-  if (hit.size > 0) {
-    const isNamed = [...hit].every((place) => places?.includes(place) === true)
+  if (isSameServed(served, sound) && hit.length === 0) return { outcome: 'harmless', places: [] }
+  const places = await findDamage(() => open({ readOnly: true }))
+  if (hasServedWrong(served, sound, places ?? [])) return { outcome: 'SERVED WRONG', places: [] }
+  if (hit.length > 0) {
+    const isNamed = hit.every((names) => names.some((place) => places?.includes(place)))
     return { outcome: isNamed ? 'named' : 'NOT NAMED', places: places ?? [] }
   }
   if (places === null) return { outcome: 'refused', places: [] }
@@ -152,14 +91,44 @@ async function outcomeOf(
   return { outcome: served.isReported ? 'NOT NAMED' : 'UNNOTICED', places }
 }
 
-/** An operation that nobody wrote so, or whose id no longer follows from it. */
-function hasServedWrong(served: Served, sound: Served): boolean {
-  return served.operations.some((texts, reader) => {
-    const written = new Set(sound.operations[reader])
-    return texts.some(
-      (text) => !written.has(text) || checkOperationId(JSON.parse(text) as Operation) === 'mismatch',
-    )
-  })
+function sqliteStore(filename: string) {
+  return async ({ readOnly }: { readonly readOnly: boolean }): Promise<ServerStore> =>
+    createSqliteServerStore({ filename, readOnly })
+}
+
+/** A file of a table, of what it has put elsewhere, or of an index. */
+interface RelationFile {
+  readonly name: string
+  readonly path: string
+  readonly bytes: number
+}
+
+async function relationFiles(database: TestDatabase): Promise<readonly RelationFile[]> {
+  const rows = await database.query(
+    `SELECT c.relname AS name, current_setting('data_directory') || '/' || pg_relation_filepath(c.oid) AS path,
+        pg_relation_size(c.oid)::integer AS bytes
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'i', 't') AND pg_relation_size(c.oid) > 0
+        AND (n.nspname = 'public' OR c.oid IN (SELECT reltoastrelid FROM pg_class WHERE relnamespace = 'public'::regnamespace))
+      ORDER BY c.relname`,
+  )
+  return rows as unknown as RelationFile[] // as the statement selects them
+}
+
+/** @param position counted over all files, one behind the other */
+function flipInPlace(files: readonly RelationFile[], position: number, bit: number): void {
+  let at = position
+  const file = files.find(({ bytes }) => {
+    if (at < bytes) return true
+    at -= bytes
+    return false
+  }) as RelationFile // the position is within them
+  const descriptor = openSync(file.path, 'r+')
+  const byte = Buffer.alloc(1)
+  readSync(descriptor, byte, 0, 1, at)
+  byte[0] = (byte[0] ?? 0) ^ (1 << bit)
+  writeSync(descriptor, byte, 0, 1, at)
+  closeSync(descriptor)
 }
 
 function flipBit(bytes: Buffer, position: number): Buffer {
@@ -199,17 +168,22 @@ describe('a bit that is another than was written', () => {
             writeFileSync(copy, damaged)
           }
           write()
-          const hit = findChangedRows(filename, copy, ['todos']) ?? new Set()
-          const { outcome, places } = await outcomeOf(copy, sound, hit)
+          const hit = findChangedRows(filename, copy, ['todos']) ?? []
+          const { outcome, places } = await outcomeOf(sqliteStore(copy), sound, hit)
           outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
-          if (hit.size > 0) rowsHit++
-          if (!GOOD.has(outcome)) bad.push({ position, outcome, hit: [...hit] })
+          if (hit.length > 0) rowsHit++
+          if (!GOOD.has(outcome)) bad.push({ position, outcome, hit: hit.flat() })
           if (outcome !== 'named' || checked >= CHECKED) continue
           checked++
           write()
           const check = await runCli(['check', '--deep', '--db', copy], { directory })
           expect(check, check.stderr).toMatchObject({ code: 1 })
-          for (const place of hit.size > 0 ? hit : places.slice(0, 1)) expect(check.stdout).toContain(place)
+          for (const names of hit.length > 0 ? hit : [places.slice(0, 1)]) {
+            expect(
+              names.some((place) => check.stdout.includes(place)),
+              `${names} in ${check.stdout}`,
+            ).toBe(true)
+          }
         }
 
         reportFigures('bit rot, SQLite', {
@@ -229,22 +203,105 @@ describe('a bit that is another than was written', () => {
     timeoutMs(300_000),
   )
 
-  test('in the definition of a table is told as damage when the store is opened', async () => {
+  test(
+    'in the files of a PostgreSQL database is never served as an operation, and never goes unnoticed',
+    async () => {
+      await using server = await PostgresServer.start(['fsync=off', 'autovacuum=off'])
+      await using database = await server.openDatabase()
+      const { connectionString } = database
+      const open = ({ readOnly = false } = {}): Promise<ServerStore> =>
+        createPostgresServerStore({ connectionString, readOnly })
+      const store = await open()
+      await fill(store)
+      const sound = await serve(store)
+      await store.close()
+      expect(sound.isReported).toBe(false)
+      await database.query('CREATE EXTENSION pg_buffercache')
+      const files = await relationFiles(database)
+      const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+
+      const outcomes: Record<string, number> = {}
+      const bad: { position: number; outcome: Outcome }[] = []
+      for (let flip = 0; flip < POSTGRES_FLIPS; flip++) {
+        const position = Math.floor(random() * bytes)
+        const bit = Math.floor(random() * 8)
+        await database.query('SELECT pg_buffercache_evict_all()') // so that pages come from the files
+        flipInPlace(files, position, bit)
+        const { outcome } = await outcomeOf(open, sound, [])
+        flipInPlace(files, position, bit)
+        outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+        if (!GOOD.has(outcome)) bad.push({ position, outcome })
+      }
+
+      reportFigures('bit rot, PostgreSQL', {
+        flips: POSTGRES_FLIPS,
+        'bytes of the files': bytes,
+        ...outcomes,
+      })
+      expect(bad).toEqual([])
+      expect((outcomes.refused ?? 0) + (outcomes.named ?? 0)).toBeGreaterThan(0) // some have hit what is read
+      expect(await findDamage(open)).toEqual([]) // every bit is back
+
+      await database.query('SELECT pg_buffercache_evict_all()')
+      flipInPlace(
+        files.filter(({ name }) => name === '_kora_operations'),
+        100,
+        0,
+      )
+      const check = await runCli(['check', '--deep', '--db', connectionString])
+      expect(check, check.stdout + check.stderr).toMatchObject({ code: 1 })
+      expect(check.stdout).toContain('it reports damaged data. See its log')
+      expect(server.log()).toMatch(/invalid page in block 0 of relation/)
+    },
+    timeoutMs(300_000),
+  )
+
+  test('in the name of a tracked field is named, and nobody is served what is not theirs', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'kora-bit-rot-'))
     try {
       const filename = join(directory, 'store.db')
-      await createSqliteServerStore({ filename }).close()
-      const bytes = readFileSync(filename, 'latin1')
-      expect(bytes).toContain('is_ready INTEGER')
-      writeFileSync(filename, bytes.replaceAll('is_ready INTEGER', 'is_reade INTEGER'), 'latin1')
+      const store = createSqliteServerStore({ filename })
+      await fill(store)
+      const sound = await serve(store)
+      await store.close()
+      const db = new (loadSqliteDriver())(filename)
+      expect(
+        db.prepare("UPDATE _kora_tracked SET field = 'userIe' WHERE field = 'userId'").run().changes,
+      ).toBe(1)
+      db.close()
 
-      expect(() => createSqliteServerStore({ filename })).toThrow(
-        expect.objectContaining({ code: 'STORE_CORRUPT' }),
-      )
+      expect(await outcomeOf(sqliteStore(filename), sound, [])).toEqual({
+        outcome: 'named',
+        places: ['row 1 of _kora_tracked'],
+      })
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }
   })
+
+  test.each([
+    ['is_ready INTEGER', 'is_reade INTEGER'],
+    ['instr(', 'inste('], // of the condition of an index
+    ['key TEXT PRIMARY KEY, value', 'kew TEXT PRIMARY KEY, value'], // of the table that says what layout it is
+  ])(
+    'in the definition of a table is told as damage when the store is opened: %s',
+    async (written, damaged) => {
+      const directory = mkdtempSync(join(tmpdir(), 'kora-bit-rot-'))
+      try {
+        const filename = join(directory, 'store.db')
+        await createSqliteServerStore({ filename }).close()
+        const bytes = readFileSync(filename, 'latin1')
+        expect(bytes).toContain(written)
+        writeFileSync(filename, bytes.replaceAll(written, damaged), 'latin1')
+
+        expect(() => createSqliteServerStore({ filename })).toThrow(
+          expect.objectContaining({ code: 'STORE_CORRUPT' }),
+        )
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
+    },
+  )
 
   test(
     'in a backup refuses it',

@@ -5,6 +5,7 @@ import { ownValue } from '../../core/own-property.ts'
 import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { isMergedField } from '../../core/record/field-merge.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { parseStoredOperation } from '../damage/corrupt.ts'
 import type { LogEntry } from '../store.ts'
 
 export interface CompactionPlanOptions {
@@ -61,7 +62,7 @@ interface Row extends DroppableOperation {
 }
 
 function toRow(entry: LogEntry, collection: CollectionDefinition): Row {
-  const operation = JSON.parse(entry.wireJson) as Operation // the store's own text, made from an operation
+  const operation = parseStoredOperation(entry.wireJson, entry.deliverySequence)
   const fields = isEncryptedPayload(operation.data) ? [] : Object.keys(operation.data ?? {})
   return { entry, operation, fields, kind: kindOf(entry, operation, collection) }
 }

@@ -3,6 +3,7 @@ import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { droppedIdOf } from '../append/dropped-ids.ts'
+import { parseStoredOperation } from '../damage/corrupt.ts'
 import type { LogEntry } from '../store.ts'
 import type { CompactionRules, DroppedCount, DroppedOperation } from './compaction.ts'
 import { planCompaction } from './plan-compaction.ts'
@@ -111,8 +112,8 @@ export function purgedState(state: RecordState): RecordState {
 export function notesOf({ dropped, isPurged }: RecordCompaction): DroppedOperation[] {
   return dropped
     .filter(({ kind }) => kind === 'operation')
-    .map(({ wireJson }) => {
-      const operation = JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+    .map(({ wireJson, deliverySequence }) => {
+      const operation = parseStoredOperation(wireJson, deliverySequence)
       const { nodeId, sequenceNumber, collection, recordId, timestamp } = operation
       const { wallTime, logical } = timestamp
       const operationId = isPurged ? droppedIdOf(operation) : operation.id // proved, of the others

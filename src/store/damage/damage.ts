@@ -46,6 +46,7 @@ export interface StoredRow {
   readonly kind: 'operation' | 'snapshot'
   readonly nodeId: string
   readonly sequenceNumber: number
+  readonly wallTime: number
   readonly collection: string
   readonly recordId: string
   readonly wireJson: string
@@ -70,6 +71,12 @@ export interface StoredRecordRow {
   readonly state: string | null
 }
 
+/** A record of which not even the name is known. */
+export interface UnreadableRecord {
+  readonly ref: number
+  readonly isUnreadable: true
+}
+
 /** What `findDamage` reads of a store with tables. */
 export interface DamageSource {
   readonly dialect: SqlDialect
@@ -82,8 +89,10 @@ export interface DamageSource {
   readEnd(): Promise<{ readonly deliverySequence: number; readonly operations: number }>
   /** Rows above `after` up to `end`, ascending; some at least, while there are any. */
   readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]>
+  /** Fields that are tracked and cannot be. */
+  findTrackedDamage(): Promise<readonly Damage[]>
   countRecords(): Promise<number>
-  readRecords(afterRef: number, limit: number): Promise<readonly StoredRecordRow[]>
+  readRecords(afterRef: number, limit: number): Promise<readonly (StoredRecordRow | UnreadableRecord)[]>
   /** What a replay of the record folds; null when a row of it is damaged. */
   readHistory(ref: number): Promise<readonly Operation[] | null>
   findShown(collection: string, recordId: string): Promise<MaterializedRecord | null>

@@ -16,6 +16,7 @@ import {
   type DamageSource,
   type StoredRecordRow,
   type StoredRow,
+  type UnreadableRecord,
   type UnreadableRow,
 } from './damage.ts'
 
@@ -30,6 +31,7 @@ export async function findDamage(
   options.onProgress?.({ phase: 'database', done: 0, total: 1 })
   for (const damage of await source.findDatabaseDamage()) options.onDamage(damage)
   const rows = await searchLog(source, options)
+  for (const damage of await source.findTrackedDamage()) options.onDamage(damage)
   const records = await searchRecords(source, options)
   for (const collection of Object.keys(source.schema?.collections ?? {})) {
     if (source.unfinished.has(collection)) continue
@@ -92,8 +94,15 @@ function problemOfRow(row: StoredRow, previous: number): string | null {
   for (const name of ['nodeId', 'sequenceNumber', 'collection', 'recordId'] as const) {
     if (operation[name] !== row[name]) return `its ${name} is not that of the operation it holds`
   }
+  if (wallTimeOf(operation) !== row.wallTime) return 'its time is not that of the operation it holds'
   if (row.hasOtherId) return 'it is not found by the id of the operation it holds'
   return row.isMissingInIndex ? 'an index, of scopes or of nodes, does not find it' : null
+}
+
+function wallTimeOf({ timestamp }: { readonly [key: string]: unknown }): unknown {
+  return typeof timestamp === 'object' && timestamp !== null && 'wallTime' in timestamp
+    ? timestamp.wallTime
+    : null
 }
 
 function parseObject(text: string): { readonly [key: string]: unknown } | null {
@@ -125,15 +134,20 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
 /** Looks a second time where something does not fit: somebody may have written in between. */
 async function damageOfRecord(
   source: DamageSource,
-  record: StoredRecordRow,
+  record: StoredRecordRow | UnreadableRecord,
   options: DamageSearchOptions,
 ): Promise<Damage | null> {
+  if ('isUnreadable' in record) {
+    return certain(`record ${record.ref} of _kora_records`, 'its collection or its id cannot be read')
+  }
   const place = `record ${record.collection}/${record.recordId}`
   if ((await problemOfRecord(source, record, options)) === null) return null
   await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
   const [again] = await source.readRecords(record.ref - 1, 1)
   const problem =
-    again === undefined ? 'it cannot be read again' : await problemOfRecord(source, again, options)
+    again === undefined || 'isUnreadable' in again
+      ? 'it cannot be read again'
+      : await problemOfRecord(source, again, options)
   return problem === null ? null : certain(place, problem)
 }
 
@@ -150,6 +164,9 @@ async function problemOfRecord(
   if (history === null) return 'a row of its history is damaged'
   const replayed = replayRecord(history, collection)
   if (replayed === null) return 'no operation of the log stands behind it'
+  const foreign = history.find((operation) => !isOf(operation, record))
+  if (foreign !== undefined)
+    return `the operations behind it are of record ${foreign.collection}/${foreign.recordId}`
   if (state === undefined ? !isOneInsert(history) : !isSameState(state, replayed))
     return 'its state is not that of the replayed log'
   if (collection === null || source.schema === null) return null
@@ -157,6 +174,10 @@ async function problemOfRecord(
   if (shown === null) return 'its table has no row for it'
   const wrong = differingColumn(shown, replayed, collection, source)
   return wrong === null ? null : `column "${wrong}" of its table is not what the log gives`
+}
+
+function isOf(operation: Operation, { collection, recordId }: StoredRecordRow): boolean {
+  return operation.collection === collection && operation.recordId === recordId
 }
 
 function isOneInsert(history: readonly Operation[]): boolean {

@@ -10,6 +10,7 @@ import type {
   StoredRecord,
 } from '../append/load.ts'
 import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
+import { parseStoredOperation } from '../damage/corrupt.ts'
 import { lockKey } from './advisory-lock.ts'
 import { byteas, integers } from './array-parameters.ts'
 import type { CollectionTables } from './collection-tables.ts'
@@ -36,7 +37,7 @@ const FIND_OPERATIONS = `
   WHERE c.id = 1`
 
 const HISTORIES = `
-  SELECT record, wire_json FROM {operations} WHERE record = ANY ($1::bigint[]) AND kind = 0 ORDER BY record, seq`
+  SELECT record, wire_json, seq FROM {operations} WHERE record = ANY ($1::bigint[]) AND kind = 0 ORDER BY record, seq`
 
 const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY ($1::bytea[])'
 
@@ -157,9 +158,11 @@ export class AppendLoader {
       byRef.set(ref, history)
     }
     const refs = [...byRef.keys()]
-    const rows = await this.#transaction.prepared<[ref: number, wireJson: string]>(HISTORIES, [refs])
-    for (const [ref, wireJson] of rows) {
-      byRef.get(ref)?.push(JSON.parse(wireJson) as Operation) // the store's own text, made from an operation
+    const rows = await this.#transaction.prepared<[ref: number, wireJson: string, seq: number]>(HISTORIES, [
+      refs,
+    ])
+    for (const [ref, ...row] of rows) {
+      byRef.get(ref)?.push(parseStoredOperation(...row))
     }
     for (const [ref, traces] of await readTraces(this.#transaction, refs)) byRef.get(ref)?.push(...traces)
     return histories

@@ -1,4 +1,3 @@
-import { parseTimestamp } from '../../core/clock.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -8,6 +7,7 @@ import type { PlannedRecord } from '../append/batch-overlay.ts'
 import { runLoadingAsync } from '../append/load.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
 import { ServerClock } from '../append/server-clock.ts'
+import { parseServerClock } from '../damage/server-clock.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { AppendLoader } from './append-loader.ts'
 import {
@@ -56,7 +56,7 @@ export class PostgresCore {
     if (options.isEmpty) return new PostgresCore(db, options, NO_SETTINGS)
     const core = new PostgresCore(db, options, await readSettings(db, db, null))
     const newest = await metaTable.get(db, 'server_clock')
-    if (newest !== null) core.clock.resumeAfter(parseTimestamp(newest))
+    if (newest !== null) core.clock.resumeAfter(parseServerClock(newest))
     return core
   }
 

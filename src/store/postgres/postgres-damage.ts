@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf } from '../../protocol/wire-identity.ts'
@@ -9,8 +10,10 @@ import {
   type DamageSource,
   type StoredRecordRow,
   type StoredRow,
+  type UnreadableRecord,
   type UnreadableRow,
 } from '../damage/damage.ts'
+import { damageOfTracked } from '../damage/tracked-damage.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { KIND_OPERATION } from './plan-writer.ts'
@@ -67,9 +70,11 @@ export class PostgresDamageSource implements DamageSource {
 
   async readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]> {
     const rows = await this.#core.db.rows<ColumnsRow>(
-      `SELECT o.seq, o.id, n.node_id, o.sequence_number, c.name, o.kind, o.scope, o.wire_json, r.record_id
+      `SELECT o.seq, o.id, n.node_id, o.sequence_number, o.wall_time, c.name, o.kind, o.scope, o.wire_json,
+          r.record_id
         FROM ${PAGE_OF_ROWS} AS o LEFT JOIN {nodes} n ON n.id = o.node
-        LEFT JOIN {collections} c ON c.id = o.collection LEFT JOIN {records} r ON r.id = o.record
+        LEFT JOIN {collections} c ON c.id = o.collection
+        LEFT JOIN {records} r ON r.id = o.record AND r.collection = o.collection
         WHERE o.bytes_before <= $4 ORDER BY o.seq`,
       [after, end, PAGE.limit, PAGE.maxBytes],
     )
@@ -85,23 +90,49 @@ export class PostgresDamageSource implements DamageSource {
     return row?.[0] ?? 0
   }
 
-  async readRecords(afterRef: number, limit: number): Promise<readonly StoredRecordRow[]> {
-    const rows = await this.#core.db.rows<[number, string, Buffer, string]>(
-      `SELECT r.id, c.name, r.record_id, r.state FROM {records} r JOIN {collections} c ON c.id = r.collection
+  /** In one statement: a writer takes an entry and what finds it out of the log together. */
+  async findTrackedDamage(): Promise<readonly Damage[]> {
+    const rows = await this.#core.db.rows<
+      [number, string | null, string | null, number | null, string | null, string | null]
+    >(
+      `SELECT t.id, c.name, t.field, o.seq, oc.name, o.scope
+        FROM {tracked} t LEFT JOIN {collections} c ON c.id = t.collection
+        LEFT JOIN {operations} o
+          ON o.seq = (SELECT s.seq FROM {scope} s WHERE s.field = t.id ORDER BY s.key, s.seq LIMIT 1)
+        LEFT JOIN {collections} oc ON oc.id = o.collection
+        ORDER BY t.id`,
+    )
+    return rows
+      .map(([id, collection, field, ...indexed]) =>
+        damageOfTracked({ id, collection, field, firstIndexed: readIndexed(indexed) }),
+      )
+      .filter((damage) => damage !== null)
+  }
+
+  async readRecords(
+    afterRef: number,
+    limit: number,
+  ): Promise<readonly (StoredRecordRow | UnreadableRecord)[]> {
+    const rows = await this.#core.db.rows<[number, string | null, Buffer, string]>(
+      `SELECT r.id, c.name, r.record_id, r.state FROM {records} r LEFT JOIN {collections} c ON c.id = r.collection
         WHERE r.id > $1 ORDER BY r.id LIMIT $2`,
       [afterRef, limit],
     )
-    return rows.map(([ref, collection, recordId, state]) => ({
-      ref,
-      collection,
-      recordId: decodeRecordId(recordId),
-      state,
-    }))
+    return rows.map(([ref, collection, recordId, state]) =>
+      collection === null
+        ? { ref, isUnreadable: true }
+        : { ref, collection, recordId: decodeRecordId(recordId), state },
+    )
   }
 
   async readHistory(ref: number): Promise<readonly Operation[] | null> {
     const { db, log } = this.#core
-    return (await log.historiesOfRecords(db, [ref])).get(ref) ?? []
+    try {
+      return (await log.historiesOfRecords(db, [ref])).get(ref) ?? []
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'STORE_CORRUPT') return null
+      throw error
+    }
   }
 
   async findShown(collection: string, recordId: string): Promise<MaterializedRecord | null> {
@@ -140,6 +171,7 @@ type ColumnsRow = [
   id: Buffer,
   nodeId: string | null,
   sequenceNumber: number,
+  wallTime: number,
   collection: string | null,
   kind: number,
   scope: string | null,
@@ -155,7 +187,7 @@ interface ReadColumns {
 }
 
 function readColumns(row: ColumnsRow): ReadColumns | UnreadableRow {
-  const [deliverySequence, id, nodeId, sequenceNumber, name, kind, scope, wireJson, recordId] = row
+  const [deliverySequence, id, nodeId, sequenceNumber, wallTime, name, kind, scope, wireJson, recordId] = row
   const collection = name ?? ''
   try {
     const stored = {
@@ -163,6 +195,7 @@ function readColumns(row: ColumnsRow): ReadColumns | UnreadableRow {
       kind: kind === KIND_OPERATION ? ('operation' as const) : ('snapshot' as const),
       nodeId: nodeId ?? '',
       sequenceNumber,
+      wallTime,
       collection,
       recordId: recordId === null ? '' : decodeRecordId(recordId),
       wireJson,
@@ -172,6 +205,16 @@ function readColumns(row: ColumnsRow): ReadColumns | UnreadableRow {
     return { deliverySequence, collection, scopeChanges: parseScopeChanges(scope), stored }
   } catch {
     return { deliverySequence, isUnreadable: true }
+  }
+}
+
+/** null: none, or one that cannot be read; that is named by its own row. */
+function readIndexed([deliverySequence, collection, scope]: (number | string | null)[]) {
+  if (typeof deliverySequence !== 'number' || typeof collection !== 'string') return null
+  try {
+    return { deliverySequence, collection, scopeChanges: parseScopeChanges(scope as string | null) }
+  } catch {
+    return null
   }
 }
 

@@ -1,10 +1,11 @@
-import { StoreError } from '../../core/errors.ts'
 import { memoizeLast } from '../../core/memoize-last.ts'
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
+import { corruptRow, lostName, parseStoredOperation } from '../damage/corrupt.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import type { LogEntry } from '../store.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
@@ -141,13 +142,13 @@ export class PostgresLog {
   }
 
   async operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
-    const rows = await this.#db.rows<[string]>(
-      `SELECT o.wire_json FROM {operations} o JOIN {nodes} n ON n.id = o.node
+    const rows = await this.#db.rows<[string, number]>(
+      `SELECT o.wire_json, o.seq FROM {operations} o JOIN {nodes} n ON n.id = o.node
         WHERE n.node_id = $1 AND o.sequence_number BETWEEN $2 AND $3 AND o.kind = ${KIND_OPERATION}
         ORDER BY o.sequence_number, o.seq`,
       [nodeId, fromSequence, toSequence],
     )
-    return rows.map(([wireJson]) => parseWireJson(wireJson))
+    return rows.map((row) => parseStoredOperation(...row))
   }
 
   // ── records ────────────────────────────────────────────────────────────────────────────────
@@ -203,13 +204,13 @@ export class PostgresLog {
 
   /** The operations of each record in commit order, without snapshots. */
   async operationsOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
-    const rows = await queries.rows<[number, string]>(
-      `SELECT record, wire_json FROM {operations}
+    const rows = await queries.rows<[number, string, number]>(
+      `SELECT record, wire_json, seq FROM {operations}
         WHERE record = ANY ($1::bigint[]) AND kind = ${KIND_OPERATION} ORDER BY record, seq`,
       [refs],
     )
     const operations = new Map<number, Operation[]>(refs.map((ref) => [ref, []]))
-    for (const [ref, wireJson] of rows) operations.get(ref)?.push(parseWireJson(wireJson))
+    for (const [ref, ...row] of rows) operations.get(ref)?.push(parseStoredOperation(...row))
     return operations
   }
 
@@ -255,51 +256,47 @@ export class PostgresLog {
       queries,
     )
     const scopeChangesOf = memoizeLast(parseScopeChanges)
-    return rows.map(
-      ([deliverySequence, nodeNumber, sequenceNumber, collectionNumber, kind, scope, wireJson]) => {
-        const nodeId = nameIn(nodes, nodeNumber)
-        const collection = nameIn(collections, collectionNumber)
-        return {
-          deliverySequence,
-          kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
-          operationId: operationIdOf(wireJson),
-          nodeId,
-          sequenceNumber,
-          collection,
-          recordId: readRecordId(deliverySequence, wireJson, nodeId.length + collection.length),
-          wireJson,
-          scopeChanges: scopeChangesOf(scope),
-        }
-      },
-    )
+    return rows.map((row) => toEntry(row, { nodes, collections, scopeChangesOf }))
   }
 }
 
 const PAGE_RECORDS = 1000
 
 /** @throws StoreError `STORE_CORRUPT` */
-function readRecordId(seq: number, wireJson: string, namesLength: number): string {
+function toEntry(
+  row: EntryRow | [...EntryRow, ...unknown[]],
+  {
+    nodes,
+    collections,
+    scopeChangesOf,
+  }: {
+    nodes: ReadonlyMap<number, string>
+    collections: ReadonlyMap<number, string>
+    scopeChangesOf: (text: string | null) => ScopeChanges
+  },
+): LogEntry {
+  const [deliverySequence, nodeNumber, sequenceNumber, collectionNumber, kind, scope, wireJson] = row
+  const nodeId = nodes.get(nodeNumber)
+  const collection = collections.get(collectionNumber)
+  if (nodeId === undefined) throw lostName(nodeNumber, '_kora_nodes')
+  if (collection === undefined) throw lostName(collectionNumber, '_kora_collections')
   try {
-    return recordIdOf(wireJson, namesLength)
+    return {
+      deliverySequence,
+      kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
+      operationId: operationIdOf(wireJson),
+      nodeId,
+      sequenceNumber,
+      collection,
+      recordId: recordIdOf(wireJson, nodeId.length + collection.length),
+      wireJson,
+      scopeChanges: scopeChangesOf(scope),
+    }
   } catch (cause) {
-    throw new StoreError(
-      'STORE_CORRUPT',
-      `Row ${seq} of _kora_operations is damaged and is not served. See "kora-server check --deep"; restore a backup.`,
-      { cause },
-    )
+    throw corruptRow(deliverySequence, cause)
   }
 }
 
 function toRecordRow([ref, recordId, state]: [number, Buffer, string]): RecordRow {
   return { ref, recordId: decodeRecordId(recordId), state: parseRecordState(state) }
-}
-
-function nameIn(names: ReadonlyMap<number, string>, id: number): string {
-  const name = names.get(id)
-  if (name === undefined) throw new Error(`No name is stored under the number ${id}`)
-  return name
-}
-
-function parseWireJson(wireJson: string): Operation {
-  return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
 }

@@ -10,6 +10,7 @@ import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import { parseStoredOperation } from '../damage/corrupt.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
@@ -210,7 +211,7 @@ export class PostgresServerStore implements ServerStore {
     const rows = await this.#core.log.operationsAfter(after, limit)
     return rows.map(([deliverySequence, wireJson]) => ({
       deliverySequence,
-      operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
+      operation: parseStoredOperation(wireJson, deliverySequence),
     }))
   }
 

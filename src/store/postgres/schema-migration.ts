@@ -14,6 +14,12 @@ import {
   type SchemaChangePlan,
   type SchemaStep,
 } from '../materialize/schema-change.ts'
+import {
+  parseList,
+  parsePendingWork,
+  parseStoredSchema,
+  serializeStoredSchema,
+} from '../materialize/stored-schema.ts'
 import { withOtherVersions } from '../materialize/version-fields.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
@@ -152,7 +158,7 @@ export class SchemaMigration {
 
   async #recorded(queries: Queries): Promise<SchemaDefinition | null> {
     const stored = await metaTable.get(queries, 'schema')
-    return stored === null ? null : parseSchema(JSON.parse(stored))
+    return stored === null ? null : parseStoredSchema(stored)
   }
 
   /** All changes of structure in one transaction, with a note of what is then to be done beside others. */
@@ -173,8 +179,7 @@ export class SchemaMigration {
       }
       await this.#setPending(transaction, mergeWork(await this.#pending(transaction), workOf(plan), next))
       await this.#setPendingIndexes(transaction, later)
-      // JSON drops functions; of resolvers it keeps the hashes.
-      await metaTable.set(transaction, 'schema', JSON.stringify(plan.materialized))
+      await metaTable.set(transaction, 'schema', serializeStoredSchema(plan.materialized))
       await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(next))
       // Last, because it holds every other commit: from the next one on, all servers write these tables.
       await core.bumpEpoch(transaction)
@@ -194,8 +199,7 @@ export class SchemaMigration {
   }
 
   async #pendingIndexes(queries: Queries): Promise<PendingIndex[]> {
-    const stored = await metaTable.get(queries, 'schema_indexes')
-    return stored === null ? [] : (JSON.parse(stored) as PendingIndex[]) // written below
+    return [...parseList('schema_indexes', await metaTable.get(queries, 'schema_indexes'), isPendingIndex)]
   }
 
   async #setPendingIndexes(queries: Queries, indexes: readonly PendingIndex[]): Promise<void> {
@@ -214,7 +218,7 @@ export class SchemaMigration {
   // ── moving data ────────────────────────────────────────────────────────────────────────────
 
   async #pending(queries: Queries): Promise<readonly PendingWork[]> {
-    return parsePending(await metaTable.get(queries, 'schema_change'))
+    return parsePendingWork(await metaTable.get(queries, 'schema_change'))
   }
 
   async #setPending(queries: Queries, pending: readonly PendingWork[]): Promise<void> {
@@ -236,7 +240,7 @@ export class SchemaMigration {
   /** Moves the next records of the first pending work; null when there is none. */
   async #moveStep(transaction: Transaction): Promise<SchemaProgress | null> {
     const core = this.#core
-    const [work, ...others] = parsePending(await metaTable.getLocked(transaction, 'schema_change'))
+    const [work, ...others] = parsePendingWork(await metaTable.getLocked(transaction, 'schema_change'))
     if (work === undefined) return null
     const { collection, phase } = work
     const recordsTotal = work.recordsTotal ?? (await core.log.countRecords(collection, transaction))
@@ -318,8 +322,9 @@ export class SchemaMigration {
   }
 }
 
-function parsePending(stored: string | null): readonly PendingWork[] {
-  return stored === null ? [] : (JSON.parse(stored) as PendingWork[]) // written by #setPending
+function isPendingIndex(value: unknown): value is PendingIndex {
+  const { name, sql } = (value ?? {}) as Partial<PendingIndex>
+  return typeof name === 'string' && typeof sql === 'string'
 }
 
 function collectionOf(step: SchemaStep): string {

@@ -1,7 +1,7 @@
 import { resolverHashesOf, schemaFingerprint } from '../../core/schema/fingerprint.ts'
-import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { CollectionDefinition, Resolver, SchemaDefinition } from '../../core/schema/types.ts'
 import { TrackedFields } from '../delivery/tracked-fields.ts'
+import { parseStoredSchema } from '../materialize/stored-schema.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
 
@@ -80,7 +80,7 @@ function schemaInForce(
 ): SchemaDefinition | null {
   if (stored === null) return null
   if (own !== null && schemaFingerprint(own) === fingerprint) return own
-  const { retired: _, ...schema } = parseSchema(JSON.parse(stored))
+  const { retired: _, ...schema } = parseStoredSchema(stored)
   return own === null ? schema : withResolversOf(own, schema)
 }
 

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { StoreError } from '../../core/errors.ts'
+import { corruptRow } from '../damage/corrupt.ts'
 
 export const KIND_OPERATION = 0
 export const KIND_SNAPSHOT = 1
@@ -61,11 +61,11 @@ export function rowChecksum(row: ChecksummedRow): number {
  * @throws StoreError `STORE_CORRUPT`
  */
 export function wireJsonOf(row: EntryRow): string {
-  if (isDamaged(row)) throw damagedRow(row[0])
+  if (isDamaged(row)) throw corruptRow(row[0])
   return row[7]
 }
 
-export function isDamaged(row: EntryRow): boolean {
+export function isDamaged(row: readonly [...EntryRow, ...unknown[]]): boolean {
   const [seq, node, sequenceNumber, record, collection, kind, scope, wireJson, checksum] = row
   return checksum !== rowChecksum({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
 }
@@ -87,7 +87,7 @@ export function parseEntryText(text: string): ChecksummedRow {
   const checksum = nextNumber()
   const content = text.slice(at)
   const seq = nextNumber()
-  if (crc32(content) !== checksum) throw damagedRow(seq)
+  if (crc32(content) !== checksum) throw corruptRow(seq)
   const node = nextNumber()
   const sequenceNumber = nextNumber()
   const record = nextNumber()
@@ -96,11 +96,4 @@ export function parseEntryText(text: string): ChecksummedRow {
   const wireStart = text.indexOf(WIRE_JSON_START, at)
   const scope = wireStart === at ? null : text.slice(at, wireStart)
   return { seq, node, sequenceNumber, record, collection, kind, scope, wireJson: text.slice(wireStart) }
-}
-
-function damagedRow(seq: number): StoreError {
-  return new StoreError(
-    'STORE_CORRUPT',
-    `Row ${seq} of _kora_operations is damaged and is not served. See "kora-server check --deep"; restore a backup.`,
-  )
 }

@@ -1,4 +1,5 @@
 import type { Statement } from 'better-sqlite3'
+import { corrupt } from '../damage/corrupt.ts'
 import type { SqliteDatabase } from './driver.ts'
 
 /** What the store remembers of itself. */
@@ -21,6 +22,8 @@ export type MetaKey =
   /** Written to see that the file can be written. */
   | 'health_checked_at'
 
+const DIGITS = /^\d{1,15}$/
+
 export class MetaTable {
   readonly #get: Statement<[string], string>
   readonly #set: Statement<[string, string]>
@@ -34,12 +37,18 @@ export class MetaTable {
     this.#remove = db.prepare('DELETE FROM _kora_meta WHERE key = ?')
   }
 
+  /** @throws StoreError `STORE_CORRUPT` when it is no text */
   get(key: MetaKey): string | null {
-    return this.#get.get(key) ?? null
+    const value = this.#get.get(key) ?? null
+    if (value !== null && typeof value !== 'string') throw damagedValue(key) // damage makes bytes of a text
+    return value
   }
 
+  /** @throws StoreError `STORE_CORRUPT` when it is no number from 0 */
   getNumber(key: MetaKey): number {
-    return Number(this.get(key) ?? 0)
+    const text = this.get(key) ?? '0'
+    if (!DIGITS.test(text)) throw damagedValue(key)
+    return Number(text)
   }
 
   set(key: MetaKey, value: string | number): void {
@@ -49,4 +58,8 @@ export class MetaTable {
   remove(key: MetaKey): void {
     this.#remove.run(key)
   }
+}
+
+function damagedValue(key: MetaKey): Error {
+  return corrupt(`"${key}" in _kora_meta is damaged.`)
 }

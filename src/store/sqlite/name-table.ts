@@ -1,4 +1,5 @@
 import type { Statement } from 'better-sqlite3'
+import { lostName } from '../damage/corrupt.ts'
 import type { SqliteDatabase } from './driver.ts'
 
 // A server of millions of devices must not hold the names of all; 20,000 take some 3 MB.
@@ -6,6 +7,7 @@ const MAX_CACHED_NAMES = 20_000
 
 /** The numbers that stand for names, of nodes or collections, with the most used in memory. */
 export class NameTable {
+  readonly #table: '_kora_nodes' | '_kora_collections'
   readonly #find: Statement<[string], number>
   readonly #name: Statement<[number], string>
   readonly #insert: Statement<[string]>
@@ -14,6 +16,7 @@ export class NameTable {
   readonly #namesById = new Map<number, string>()
 
   constructor(db: SqliteDatabase, table: '_kora_nodes' | '_kora_collections', column: 'node_id' | 'name') {
+    this.#table = table
     this.#find = db.prepare<[string], number>(`SELECT id FROM ${table} WHERE ${column} = ?`).pluck()
     this.#name = db.prepare<[number], string>(`SELECT ${column} FROM ${table} WHERE id = ?`).pluck()
     this.#insert = db.prepare(`INSERT INTO ${table} (${column}) VALUES (?)`)
@@ -38,11 +41,12 @@ export class NameTable {
     return id
   }
 
+  /** @throws StoreError `STORE_CORRUPT` */
   nameOf(id: number): string {
     const known = this.#namesById.get(id)
     if (known !== undefined) return known
     const name = this.#name.get(id)
-    if (name === undefined) throw new Error(`No name is stored under the number ${id}`)
+    if (typeof name !== 'string') throw lostName(id, this.#table) // SQLite puts bytes where damage says so
     this.#remember(name, id)
     return name
   }

@@ -1,3 +1,5 @@
+import { corrupt } from '../damage/corrupt.ts'
+
 const UUID_LENGTH = 36
 const DASH = 0x2d
 
@@ -11,8 +13,10 @@ export function encodeRecordId(recordId: string): Buffer | string {
   return (recordId.length === UUID_LENGTH ? parseUuid(recordId) : null) ?? recordId
 }
 
+/** @throws StoreError `STORE_CORRUPT` */
 export function decodeRecordId(stored: Buffer | string): string {
   if (typeof stored === 'string') return stored
+  if (stored?.length !== 16) throw corrupt('A record_id of _kora_records is damaged.')
   const hex = stored.toString('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }

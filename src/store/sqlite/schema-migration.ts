@@ -15,6 +15,7 @@ import {
   planSchemaChange,
   type SchemaChangePlan,
 } from '../materialize/schema-change.ts'
+import { parsePendingWork, parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
 import { withOtherVersions } from '../materialize/version-fields.ts'
 import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
@@ -39,9 +40,9 @@ export class SchemaMigration {
 
   /** Takes up the schema that the tables were last made for; its resolvers are gone. */
   restore(): void {
-    const stored = this.#core.meta.get('schema')
+    const stored = this.#materialized()
     if (stored === null) return
-    const { retired: _, ...schema } = parseSchema(JSON.parse(stored))
+    const { retired: _, ...schema } = stored
     this.#core.useSchema(schema)
   }
 
@@ -124,7 +125,7 @@ export class SchemaMigration {
 
   #materialized(): SchemaDefinition | null {
     const stored = this.#core.meta.get('schema')
-    return stored === null ? null : parseSchema(JSON.parse(stored))
+    return stored === null ? null : parseStoredSchema(stored)
   }
 
   #planChange(next: SchemaDefinition): SchemaChangePlan {
@@ -139,8 +140,7 @@ export class SchemaMigration {
       for (const sql of renderStep(step, 'sqlite')) this.#core.db.exec(sql)
     }
     this.#setPending(mergeWork(this.#pending(), workOf(plan), next))
-    // JSON drops functions; of resolvers it keeps the hashes.
-    this.#core.meta.set('schema', JSON.stringify(plan.materialized))
+    this.#core.meta.set('schema', serializeStoredSchema(plan.materialized))
     this.#core.meta.set('schema_fingerprint', schemaFingerprint(next))
     // From the next append on, in this process; before any other can come between.
     this.#core.useSchema(withOtherVersions(next, plan.materialized))
@@ -149,8 +149,7 @@ export class SchemaMigration {
   // ── moving data ────────────────────────────────────────────────────────────────────────────
 
   #pending(): readonly PendingWork[] {
-    const stored = this.#core.meta.get('schema_change')
-    return stored === null ? [] : (JSON.parse(stored) as PendingWork[]) // written below
+    return parsePendingWork(this.#core.meta.get('schema_change'))
   }
 
   #setPending(pending: readonly PendingWork[]): void {

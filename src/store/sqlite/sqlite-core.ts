@@ -1,5 +1,5 @@
 import type { Statement } from 'better-sqlite3'
-import { compareTimestamps, parseTimestamp, serializeTimestamp } from '../../core/clock.ts'
+import { compareTimestamps, serializeTimestamp } from '../../core/clock.ts'
 import { StoreError } from '../../core/errors.ts'
 import type { Timestamp } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -14,6 +14,8 @@ import {
 import { type LogCounters, numberEntries } from '../append/number-entries.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
 import { newestServerStamp, ServerClock } from '../append/server-clock.ts'
+import { corrupt } from '../damage/corrupt.ts'
+import { parseServerClock } from '../damage/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
@@ -29,7 +31,7 @@ import { WriteQueue } from './write-queue.ts'
 interface TrackedRow {
   readonly id: number
   readonly collection: number
-  readonly field: string | null
+  readonly field: unknown
   readonly isGranted: number
   readonly isReady: number
 }
@@ -216,10 +218,11 @@ export class SqliteCore implements AppendContext {
 
   #newestServerStamp(): Timestamp | null {
     const stored = this.meta.get('server_clock')
-    return stored === null ? null : parseTimestamp(stored)
+    return stored === null ? null : parseServerClock(stored)
   }
 
   #toTracked({ id, collection, field, isGranted, isReady }: TrackedRow): TrackedField {
+    if (field !== null && typeof field !== 'string') throw corrupt(`Row ${id} of _kora_tracked is damaged.`)
     return {
       id,
       collection: this.collections.nameOf(collection),

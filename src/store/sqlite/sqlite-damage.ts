@@ -7,8 +7,10 @@ import {
   type DamageSource,
   type StoredRecordRow,
   type StoredRow,
+  type UnreadableRecord,
   type UnreadableRow,
 } from '../damage/damage.ts'
+import { damageOfTracked, type StoredTrackedField } from '../damage/tracked-damage.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { LIMIT } from './driver.ts'
@@ -21,6 +23,11 @@ import { AS_INSERTED } from './sqlite-log.ts'
 const MAX_PAGE_ROWS = 1000
 const MAX_PAGE_BYTES = 8 * 1024 * 1024
 const MAX_DATABASE_PROBLEMS = 20
+const FIRST = 'ORDER BY key, seq LIMIT 1'
+
+/** With its time, which no checksum is taken of: only searches go by it. */
+type TimedEntryRow = [...EntryRow, wallTime: number]
+type RecordColumns = [ref: number, collection: number, recordId: Buffer | string, state: string]
 
 /** What `check --deep` reads of an SQLite file. */
 export class SqliteDamageSource implements DamageSource {
@@ -81,13 +88,29 @@ export class SqliteDamageSource implements DamageSource {
     return this.#statements.countRecords.get() ?? 0
   }
 
-  async readRecords(afterRef: number, limit: number): Promise<readonly StoredRecordRow[]> {
-    return this.#statements.records.all(afterRef, limit).map(([ref, collection, recordId, state]) => ({
-      ref,
-      collection: this.#core.collections.nameOf(collection),
-      recordId: decodeRecordId(recordId),
-      state: state === AS_INSERTED ? null : state,
-    }))
+  /** In one transaction: a writer takes an entry and what finds it out of the log together. */
+  async findTrackedDamage(): Promise<readonly Damage[]> {
+    return this.#core.db.transaction(() => {
+      this.#core.refreshIfForeign()
+      return this.#statements.tracked
+        .all()
+        .map(([id, collection, field]) =>
+          damageOfTracked({
+            id,
+            collection: this.#nameOf(collection),
+            field,
+            firstIndexed: this.#firstIndexed(id),
+          }),
+        )
+        .filter((damage) => damage !== null)
+    })()
+  }
+
+  async readRecords(
+    afterRef: number,
+    limit: number,
+  ): Promise<readonly (StoredRecordRow | UnreadableRecord)[]> {
+    return this.#statements.records.all(afterRef, limit).map((row) => this.#toStoredRecord(row))
   }
 
   async readHistory(ref: number): Promise<readonly Operation[] | null> {
@@ -114,8 +137,39 @@ export class SqliteDamageSource implements DamageSource {
     })()
   }
 
-  #toStoredRow(row: EntryRow): StoredRow | UnreadableRow {
-    const [seq, node, sequenceNumber, , collection, kind, , wireJson] = row
+  #firstIndexed(fieldId: number): StoredTrackedField['firstIndexed'] {
+    const row = this.#statements.firstIndexed.get(fieldId)
+    if (row === undefined || isDamaged(row)) return null
+    const [deliverySequence, , , , collection, , scope] = row
+    const name = this.#nameOf(collection)
+    return name === null
+      ? null
+      : { deliverySequence, collection: name, scopeChanges: parseScopeChanges(scope) }
+  }
+
+  #nameOf(collection: number): string | null {
+    try {
+      return this.#core.collections.nameOf(collection)
+    } catch {
+      return null
+    }
+  }
+
+  #toStoredRecord([ref, collection, recordId, state]: RecordColumns): StoredRecordRow | UnreadableRecord {
+    try {
+      return {
+        ref,
+        collection: this.#core.collections.nameOf(collection),
+        recordId: decodeRecordId(recordId),
+        state: state === AS_INSERTED ? null : state,
+      }
+    } catch {
+      return { ref, isUnreadable: true }
+    }
+  }
+
+  #toStoredRow(row: TimedEntryRow): StoredRow | UnreadableRow {
+    const [seq, node, sequenceNumber, , collection, kind, , wireJson, , wallTime] = row
     try {
       const operationId = operationIdOf(wireJson)
       const name = this.#core.collections.nameOf(collection)
@@ -124,6 +178,7 @@ export class SqliteDamageSource implements DamageSource {
         kind: kind === KIND_OPERATION ? 'operation' : 'snapshot',
         nodeId: this.#core.nodeNames.nameOf(node),
         sequenceNumber,
+        wallTime,
         collection: name,
         recordId: recordIdOf(wireJson),
         wireJson,
@@ -142,7 +197,7 @@ export class SqliteDamageSource implements DamageSource {
     return this.#statements.byId.get(operationIdKey(operationId), seq) !== undefined
   }
 
-  #isMissingInIndex([seq, node, sequenceNumber, , , , scope]: EntryRow, collection: string): boolean {
+  #isMissingInIndex([seq, node, sequenceNumber, , , , scope]: TimedEntryRow, collection: string): boolean {
     const tracked = [...this.#core.tracked.of(collection)].filter(({ isReady }) => isReady)
     const expected = indexRowsOf({ collection, scopeChanges: parseScopeChanges(scope) }, tracked)
     const { scope: scopes, nodes } = this.#core.log
@@ -156,9 +211,20 @@ export class SqliteDamageSource implements DamageSource {
 function prepareStatements({ db, log }: SqliteCore) {
   return {
     rows: db
-      .prepare<[number, number, number], EntryRow>(
-        `SELECT ${ENTRY_COLUMNS} FROM _kora_operations
+      .prepare<[number, number, number], TimedEntryRow>(
+        `SELECT ${ENTRY_COLUMNS}, wall_time FROM _kora_operations
           WHERE seq > ? AND seq <= ? ORDER BY seq ${LIMIT}`,
+      )
+      .raw(),
+    tracked: db
+      .prepare<[], [id: number, collection: number, field: string | null]>(
+        'SELECT id, collection, field FROM _kora_tracked ORDER BY id',
+      )
+      .raw(),
+    firstIndexed: db
+      .prepare<[number], EntryRow>(
+        `SELECT ${ENTRY_COLUMNS} FROM _kora_operations
+          WHERE seq = (SELECT seq FROM _kora_scope WHERE field = ? ${FIRST})`,
       )
       .raw(),
     countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
@@ -166,7 +232,7 @@ function prepareStatements({ db, log }: SqliteCore) {
       .prepare<[number], number>('SELECT count(*) FROM _kora_records WHERE collection = ?')
       .pluck(),
     records: db
-      .prepare<[number, number], [number, number, Buffer | string, string]>(
+      .prepare<[number, number], RecordColumns>(
         `SELECT id, collection, record_id, state FROM _kora_records WHERE id > ? ORDER BY id ${LIMIT}`,
       )
       .raw(),

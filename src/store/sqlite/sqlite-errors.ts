@@ -10,12 +10,22 @@ export function toStoreError(error: unknown, filename: string): unknown {
   return new StoreError(failure.code, `${filename}: ${failure.reason}`, { cause: error })
 }
 
-/** Of a file that was opened, and whose tables are read for the first time: statements that fit its layout must fit them. */
+/**
+ * What SQLite says of a statement that fits the layout of a file, when the definitions in the file are others. Another
+ * mistake is in the statement.
+ */
+const OTHER_LAYOUT =
+  /^(no such (table|column): |table \S+ has no column named |table \S+ already exists$|unknown function: |unsupported file format$)/
+
+/** Of a file that was opened, and whose tables are read for the first time. */
 export function toLayoutError(error: unknown, filename: string): unknown {
-  if (sqliteCodeOf(error) !== 'SQLITE_ERROR') return toStoreError(error, filename)
-  const { message } = error as Error
-  const text = `${filename}: its tables are not as they were made (${message}). Restore a backup.`
+  if (!isOfOtherLayout(error)) return toStoreError(error, filename)
+  const text = `${filename}: its tables are not as they were made (${error.message}). Restore a backup.`
   return new StoreError('STORE_CORRUPT', text, { cause: error })
+}
+
+function isOfOtherLayout(error: unknown): error is Error {
+  return sqliteCodeOf(error) === 'SQLITE_ERROR' && OTHER_LAYOUT.test((error as Error).message)
 }
 
 /** True while another connection holds the write lock: trying again helps. */
@@ -27,6 +37,7 @@ export function isBusy(error: unknown): boolean {
 /** Why a file could not be opened, and what to do about it. */
 export function toOpenError(error: unknown, filename: string): unknown {
   if (error instanceof StoreError) return error
+  if (isOfOtherLayout(error)) return toLayoutError(error, filename)
   const code = sqliteCodeOf(error)
   const failure = code === null ? undefined : OPEN_FAILURES.find(({ prefix }) => code.startsWith(prefix))
   const reason = (isOfThePath(error, code) ? findWriteProblem(filename) : null) ?? failure?.reason

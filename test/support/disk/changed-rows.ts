@@ -3,7 +3,8 @@ import { decodeRecordId } from '../../../src/store/sqlite/record-id.ts'
 
 /**
  * Rows of the log, records and rows of tables that two files of one store hold differently, as SQLite reads them:
- * the places that `check --deep` should name. What one of the two lacks is not among them.
+ * for each the places of which `check --deep` should name one. What one of the two lacks is not among them. A record
+ * whose name is damaged has two: the one that it had, and the one that the damaged file gives it.
  *
  * @param collections whose tables are compared
  * @returns null where SQLite itself cannot read it
@@ -12,12 +13,15 @@ export function findChangedRows(
   soundFile: string,
   damagedFile: string,
   collections: readonly string[],
-): ReadonlySet<string> | null {
+): readonly (readonly string[])[] | null {
   const sound = readRows(soundFile, collections)
   const damaged = readRows(damagedFile, collections)
   if (sound === null || damaged === null) return null
-  const changed = [...sound].filter(([key, { text }]) => (damaged.get(key)?.text ?? text) !== text)
-  return new Set(changed.map(([, { place }]) => place))
+  return [...sound].flatMap(([key, before]) => {
+    const after = damaged.get(key)
+    if (after === undefined || after.text === before.text) return []
+    return [[...new Set([before.place, after.place])]]
+  })
 }
 
 interface Row {
@@ -44,8 +48,10 @@ function readRows(filename: string, collections: readonly string[]): ReadonlyMap
           ({ id, name }) => [id, name],
         ),
       )
-      read('_kora_records', ({ collection, record_id }) => {
-        return `record ${names.get(collection as number)}/${decodeRecordId(record_id as Buffer | string)}`
+      read('_kora_records', ({ id, collection, record_id }) => {
+        const name = names.get(collection as number)
+        if (name === undefined || !isRecordId(record_id)) return `record ${id} of _kora_records`
+        return `record ${name}/${decodeRecordId(record_id)}`
       })
       for (const collection of collections) read(collection, ({ id }) => `record ${collection}/${id}`)
       return rows
@@ -55,4 +61,8 @@ function readRows(filename: string, collections: readonly string[]): ReadonlyMap
   } catch {
     return null
   }
+}
+
+function isRecordId(stored: unknown): stored is Buffer | string {
+  return typeof stored === 'string' || (Buffer.isBuffer(stored) && stored.length === 16)
 }

@@ -1,0 +1,35 @@
+import { StoreError } from '../../core/errors.ts'
+import type { Operation } from '../../core/operation.ts'
+
+/**
+ * The error of whoever meets something stored that cannot be what was written.
+ *
+ * @param what a sentence that names it
+ */
+export function corrupt(what: string, cause?: unknown): StoreError {
+  return new StoreError('STORE_CORRUPT', `${what} See "kora-server check --deep"; restore a backup.`, {
+    cause,
+  })
+}
+
+export function corruptRow(deliverySequence: number, cause?: unknown): StoreError {
+  return corrupt(`Row ${deliverySequence} of _kora_operations is damaged and is not served.`, cause)
+}
+
+/** Of a number that stands for a name, which nothing is stored under. */
+export function lostName(id: number, table: '_kora_nodes' | '_kora_collections'): StoreError {
+  return corrupt(`No name is stored in ${table} under the number ${id}.`)
+}
+
+/**
+ * The operation of a row that no checksum says is sound.
+ *
+ * @throws StoreError `STORE_CORRUPT`
+ */
+export function parseStoredOperation(wireJson: string, deliverySequence: number): Operation {
+  try {
+    return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+  } catch (cause) {
+    throw corruptRow(deliverySequence, cause)
+  }
+}

@@ -1,0 +1,16 @@
+import { parseTimestamp } from '../../core/clock.ts'
+import type { Timestamp } from '../../core/operation.ts'
+import { corrupt } from './corrupt.ts'
+
+/**
+ * The newest timestamp that the server has given, as `_kora_meta` holds it.
+ *
+ * @throws StoreError `STORE_CORRUPT`
+ */
+export function parseServerClock(stored: string): Timestamp {
+  try {
+    return parseTimestamp(stored)
+  } catch (cause) {
+    throw corrupt('"server_clock" in _kora_meta is damaged.', cause)
+  }
+}
