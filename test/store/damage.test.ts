@@ -330,6 +330,18 @@ describe('a damaged row of a PostgreSQL log is refused to whoever asks for it', 
   })
 })
 
+test('names a row of an SQLite table that cannot be read, and goes on', async () => {
+  await using database = await sqliteDatabase()
+  await fill(database)
+
+  await database.run(`UPDATE todos SET tags = '["x"' WHERE id IN ('a', 'b')`)
+
+  expect(await damageIn(database)).toEqual([
+    'record todos/a: its row in the table cannot be read',
+    'record todos/b: its row in the table cannot be read',
+  ])
+})
+
 test.each(['operation_count', 'delivery_base'])(
   'says that the number "%s" of an SQLite store is damaged',
   async (key) => {

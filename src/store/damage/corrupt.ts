@@ -12,6 +12,10 @@ export function corrupt(what: string, cause?: unknown): StoreError {
   })
 }
 
+export function isCorrupt(error: unknown): boolean {
+  return error instanceof StoreError && error.code === 'STORE_CORRUPT'
+}
+
 export function corruptRow(deliverySequence: number, cause?: unknown): StoreError {
   return corrupt(`Row ${deliverySequence} of _kora_operations is damaged and is not served.`, cause)
 }

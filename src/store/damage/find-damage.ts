@@ -8,6 +8,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { columnsOf } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
+import { isCorrupt } from './corrupt.ts'
 import {
   certain,
   type Damage,
@@ -170,10 +171,23 @@ async function problemOfRecord(
   if (state === undefined ? !isOneInsert(history) : !isSameState(state, replayed))
     return 'its state is not that of the replayed log'
   if (collection === null || source.schema === null) return null
-  const shown = await source.findShown(record.collection, record.recordId)
+  const shown = await findShown(source, record)
+  if (shown === 'unreadable') return 'its row in the table cannot be read'
   if (shown === null) return 'its table has no row for it'
   const wrong = differingColumn(shown, replayed, collection, source)
   return wrong === null ? null : `column "${wrong}" of its table is not what the log gives`
+}
+
+async function findShown(
+  source: DamageSource,
+  { collection, recordId }: StoredRecordRow,
+): Promise<MaterializedRecord | 'unreadable' | null> {
+  try {
+    return await source.findShown(collection, recordId)
+  } catch (error) {
+    if (isCorrupt(error)) return 'unreadable'
+    throw error
+  }
 }
 
 function isOf(operation: Operation, { collection, recordId }: StoredRecordRow): boolean {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
+import { isCorrupt } from '../damage/corrupt.ts'
 import {
   certain,
   type Damage,
@@ -130,7 +130,7 @@ export class PostgresDamageSource implements DamageSource {
     try {
       return (await log.historiesOfRecords(db, [ref])).get(ref) ?? []
     } catch (error) {
-      if (error instanceof StoreError && error.code === 'STORE_CORRUPT') return null
+      if (isCorrupt(error)) return null
       throw error
     }
   }

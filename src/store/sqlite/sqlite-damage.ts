@@ -1,6 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
+import { isCorrupt } from '../damage/corrupt.ts'
 import {
   certain,
   type Damage,
@@ -119,8 +120,7 @@ export class SqliteDamageSource implements DamageSource {
       const [first] = operations
       return first === undefined ? [] : [...operations, ...this.#core.log.dropped.tracesOf(first, ref)]
     } catch (error) {
-      const { code } = toStoreError(error, this.#core.filename) as { code?: string }
-      if (code === 'STORE_CORRUPT') return null
+      if (isCorrupt(toStoreError(error, this.#core.filename))) return null
       throw error
     }
   }
