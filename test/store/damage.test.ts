@@ -330,6 +330,43 @@ describe('a damaged row of a PostgreSQL log is refused to whoever asks for it', 
   })
 })
 
+test('names a row of an SQLite log that holds nothing, and goes on', async () => {
+  await using database = await sqliteDatabase()
+  await fill(database)
+
+  await database.run(`
+    ALTER TABLE _kora_operations RENAME COLUMN wire_json TO was;
+    ALTER TABLE _kora_operations ADD COLUMN wire_json TEXT;
+    UPDATE _kora_operations SET wire_json = was WHERE seq NOT IN (3, 4)`)
+
+  const damage = await damageIn(database)
+  expect(damage).toContain('row 3 of the log: what it holds cannot be read')
+  expect(damage).toContain('row 4 of the log: what it holds cannot be read')
+  expect(damage).toContain('record todos/b: a row of its history is damaged')
+})
+
+test.each([
+  {
+    sql: 'UPDATE _kora_operations SET scope = CAST(scope AS BLOB) WHERE seq = 3',
+    damage: 'row 3 of the log: its checksum does not fit what it holds',
+  },
+  {
+    sql: 'UPDATE _kora_operations SET wire_json = CAST(wire_json AS BLOB) WHERE seq = 3',
+    damage: 'row 3 of the log: its checksum does not fit what it holds',
+  },
+  {
+    sql: `UPDATE _kora_records SET state = CAST(state AS BLOB) WHERE record_id = 'b'`,
+    damage: 'record todos/b: its state cannot be read',
+  },
+])('names bytes where a text of an SQLite store was: $sql', async ({ sql, damage }) => {
+  await using database = await sqliteDatabase()
+  await fill(database)
+
+  await database.run(sql)
+
+  expect(await damageIn(database)).toContain(damage)
+})
+
 test('names a row of an SQLite table that cannot be read, and goes on', async () => {
   await using database = await sqliteDatabase()
   await fill(database)

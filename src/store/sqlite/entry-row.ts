@@ -67,6 +67,8 @@ export function wireJsonOf(row: EntryRow): string {
 
 export function isDamaged(row: readonly [...EntryRow, ...unknown[]]): boolean {
   const [seq, node, sequenceNumber, record, collection, kind, scope, wireJson, checksum] = row
+  // Damage makes bytes of a text, which would be the same text in what the checksum is taken of.
+  if (typeof wireJson !== 'string' || (scope !== null && typeof scope !== 'string')) return true
   return checksum !== rowChecksum({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
 }
 

@@ -24,6 +24,8 @@ import { AS_INSERTED } from './sqlite-log.ts'
 const MAX_PAGE_ROWS = 1000
 const MAX_PAGE_BYTES = 8 * 1024 * 1024
 const MAX_DATABASE_PROBLEMS = 20
+/** What cannot be read as a state: for one that damage has made bytes of. */
+const NO_STATE = 'bytes'
 const FIRST = 'ORDER BY key, seq LIMIT 1'
 
 /** With its time, which no checksum is taken of: only searches go by it. */
@@ -79,7 +81,8 @@ export class SqliteDamageSource implements DamageSource {
     this.#core.refreshIfForeign()
     for (const row of this.#statements.rows.iterate(after, end, MAX_PAGE_ROWS)) {
       rows.push(this.#toStoredRow(row))
-      bytes += row[7].length
+      const text: string | null = row[7] // damage makes NULL of a text
+      bytes += text?.length ?? 0
       if (bytes > MAX_PAGE_BYTES) break
     }
     return rows
@@ -161,7 +164,7 @@ export class SqliteDamageSource implements DamageSource {
         ref,
         collection: this.#core.collections.nameOf(collection),
         recordId: decodeRecordId(recordId),
-        state: state === AS_INSERTED ? null : state,
+        state: typeof state !== 'string' ? NO_STATE : state === AS_INSERTED ? null : state,
       }
     } catch {
       return { ref, isUnreadable: true }
