@@ -371,11 +371,15 @@ test('names a row of an SQLite table that cannot be read, and goes on', async ()
   await using database = await sqliteDatabase()
   await fill(database)
 
-  await database.run(`UPDATE todos SET tags = '["x"' WHERE id IN ('a', 'b')`)
+  await database.run(`
+    UPDATE todos SET tags = '["x"' WHERE id = 'a';
+    UPDATE todos SET count = x'' WHERE id = 'b';
+    UPDATE todos SET _deleted = x'' WHERE id = 'c'`)
 
   expect(await damageIn(database)).toEqual([
     'record todos/a: its row in the table cannot be read',
     'record todos/b: its row in the table cannot be read',
+    'record todos/c: its row in the table cannot be read',
   ])
 })
 

@@ -181,8 +181,8 @@ function encodeNumber(value: NonNullable<JsonValue>): number | null {
 
 /** bigint arrives as text from `pg`. */
 function decodeNumber(stored: unknown): number {
-  const number = typeof stored === 'number' ? stored : Number(stored)
-  if (Number.isFinite(number)) return number
+  const number = typeof stored === 'string' ? Number(stored) : stored
+  if (typeof number === 'number' && Number.isFinite(number)) return number
   throw new TypeError(`Expected a number, got ${typeof stored}.`)
 }
 

@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely'
+import { StoreError } from '../../core/errors.ts'
 import { isStorableText } from '../../protocol/json-value.ts'
 import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
 import { isTombstone } from '../materialize/ddl.ts'
@@ -83,10 +84,19 @@ export function rowToRecord(
 ): MaterializedRecord {
   const record: Record<string, unknown> = { id: row.id }
   for (const column of columns) record[column.field] = column.decode(row[column.field])
-  record._created_at = Number(row._created_at)
-  record._updated_at = Number(row._updated_at)
-  if (showDeleted) record._deleted = Number(row._deleted) !== 0
+  record._created_at = numberIn(row, '_created_at')
+  record._updated_at = numberIn(row, '_updated_at')
+  if (showDeleted) record._deleted = numberIn(row, '_deleted') !== 0
   return record as MaterializedRecord // has the three properties set just above
+}
+
+/** Every record has one: damage makes NULL or bytes of it, which would be 0. */
+function numberIn(row: { readonly [column: string]: unknown }, column: string): number {
+  const stored = row[column]
+  if (typeof stored === 'object' || stored === undefined) {
+    throw new StoreError('STORE_CORRUPT', `A value of column "${column}" cannot be read.`)
+  }
+  return Number(stored) // bigint arrives as text from `pg`
 }
 
 function encodeConditions(
