@@ -1,5 +1,6 @@
 import type { Refusal } from '../../core/refusal.ts'
 import { refuseWrite } from '../../core/refusal.ts'
+import { corrupt } from '../damage/corrupt.ts'
 import type { ServerWrite, UnmetCondition } from '../store.ts'
 import type { PlannedResult } from './batch-overlay.ts'
 
@@ -29,7 +30,7 @@ export function serializeRefusedWrite(
 
 /** The answer to a write whose key is known. */
 export function repeatWrite(key: WriteKey, storedText: string): PlannedResult {
-  const stored = JSON.parse(storedText) as StoredResult // written above
+  const stored = parseResult(storedText)
   if (stored.content !== key.contentHash) {
     const message = 'This idempotency key was used for another write. Use a new key for each write.'
     return { status: 'refused', refusal: refuseWrite('KEY_REUSED', message) }
@@ -40,4 +41,12 @@ export function repeatWrite(key: WriteKey, storedText: string): PlannedResult {
   }
   const { refusal, unmet } = stored
   return { status: 'refused', refusal, ...(unmet && { unmet }) }
+}
+
+function parseResult(text: string): StoredResult {
+  try {
+    return JSON.parse(text) as StoredResult // written above
+  } catch (cause) {
+    throw corrupt('The answer kept for an idempotency key is damaged.', cause)
+  }
 }

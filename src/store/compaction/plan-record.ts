@@ -1,5 +1,4 @@
 import { compareTimestamps } from '../../core/clock.ts'
-import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { droppedIdOf } from '../append/dropped-ids.ts'

@@ -15,7 +15,6 @@ import {
   type RecordCompaction,
   recordsOfStep,
 } from '../compaction/plan-record.ts'
-import { parseStoredOperation } from '../damage/corrupt.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import type { LogEntry } from '../store.ts'
 import { type Queries, RetryTransaction, type Transaction } from './database.ts'
