@@ -1,6 +1,8 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+const NAME = 'kora-server'
 
 /**
  * A file of this package. Looked for from its root, because the build puts the code that asks for it into files
@@ -8,13 +10,26 @@ import { fileURLToPath } from 'node:url'
  *
  * @param path from the root of the package: `config/schema.ts`
  * @returns its absolute path
+ * @throws Error where the package is not around this code
  */
 export function packageFile(path: string): string {
   return join(packageRoot(), path)
 }
 
+let foundRoot: string | undefined
+
 function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
-  return folder
+  foundRoot ??= findRoot(dirname(fileURLToPath(import.meta.url)))
+  return foundRoot
+}
+
+function findRoot(folder: string): string {
+  const file = join(folder, 'package.json')
+  if (existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { name?: string }).name === NAME)
+    return folder
+  const parent = dirname(folder)
+  if (parent !== folder) return findRoot(parent)
+  throw new Error(
+    `The package.json of ${NAME} is missing above ${fileURLToPath(import.meta.url)}. Do not bundle ${NAME} into another file: it reads files of its own.`,
+  )
 }

@@ -1,6 +1,6 @@
 import type { Runtime } from '../core/runtime.ts'
 
-const MAX_PAUSE_MS = 6 // some 160 clients a second return without harm; fewer need not be waited for
+const MAX_PAUSE_MS = 6 // 160 to 190 clients a second return without harm; fewer need not be waited for
 const SCHEDULED_SHARE = 0.8 // of the time; the rest is for what a standstill delays
 const WINDOW_MS = 1000
 /** As fast as this may it go that is behind: at the pace of its schedule it would stay behind until the time is up. */

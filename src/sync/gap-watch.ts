@@ -17,7 +17,8 @@ const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at o
  * - a missing batch of the delta: one with a higher index than the next, the rest of a delta that something else
  *   overtakes, or one that is refused over a gap; ends when that batch is answered.
  * - something else is missing: a delta that was owed and did not come, another that begins again, or too many; stays.
- * - `isOverGap`: while something before the batch is missing; asked anew at each try.
+ * - `isOverGap`: while something before the batch is missing; asked anew at each try. What follows the delta is not
+ *   watched for that: clients write it one batch at a time.
  */
 export class GapWatch {
   /** Of the batch that goes on where the last one ended; 0 after a final one. */

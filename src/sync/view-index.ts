@@ -237,18 +237,25 @@ function joinedKey(fields: readonly string[], keyOf: KeyOfField): ScopeKey {
   return joined
 }
 
+const MAX_KNOWN_COLLECTIONS = 1000
+
 /** Views without a scope, each of which shows the whole of those collections that no subset of it names. */
 class UnscopedEntries<Item extends { readonly view: View }> {
   /** By the collections that their subsets name, as JSON: each client may name others, but most name the same. */
   readonly #groups = new Map<string, UnscopedGroup<Item>>()
+  /** By collection, the groups that show all of it: made when they are asked for, and anew once the groups change. */
+  readonly #showing = new Map<string, readonly UnscopedGroup<Item>[]>()
 
   add(entry: Entry<Item>): void {
     const narrowed = narrowedBy(entry.item.view)
     const name = JSON.stringify(narrowed)
     const group = this.#groups.get(name)
-    if (group === undefined)
-      this.#groups.set(name, { narrowed: new Set(narrowed), entries: new Set([entry]) })
-    else group.entries.add(entry)
+    if (group !== undefined) {
+      group.entries.add(entry)
+      return
+    }
+    this.#groups.set(name, { narrowed: new Set(narrowed), entries: new Set([entry]) })
+    this.#showing.clear()
   }
 
   delete(entry: Entry<Item>): void {
@@ -256,14 +263,24 @@ class UnscopedEntries<Item extends { readonly view: View }> {
     const name = JSON.stringify(narrowedBy(entry.item.view))
     const group = this.#groups.get(name)
     group?.entries.delete(entry)
-    if (group?.entries.size === 0) this.#groups.delete(name)
+    if (group?.entries.size !== 0) return
+    this.#groups.delete(name)
+    this.#showing.clear()
   }
 
   /** Of those that show all of the collection. */
   forEach(collection: string, meet: (entry: Entry<Item>) => void): void {
-    for (const { narrowed, entries } of this.#groups.values()) {
-      if (!narrowed.has(collection)) entries.forEach(meet)
-    }
+    for (const { entries } of this.#groupsShowing(collection)) entries.forEach(meet)
+  }
+
+  #groupsShowing(collection: string): readonly UnscopedGroup<Item>[] {
+    const known = this.#showing.get(collection)
+    if (known !== undefined) return known
+    const groups = [...this.#groups.values()].filter(({ narrowed }) => !narrowed.has(collection))
+    // Without a schema clients may name as many collections as they like.
+    if (this.#showing.size >= MAX_KNOWN_COLLECTIONS) this.#showing.clear()
+    this.#showing.set(collection, groups)
+    return groups
   }
 }
 

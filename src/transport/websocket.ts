@@ -174,7 +174,7 @@ class WebSocketTransport implements ServerTransport {
 
   send(message: SyncMessage): void {
     const json = encodeJsonMessage(message)
-    this.#waiting.noteSending(json.length)
+    this.#waiting.noteSending(Buffer.byteLength(json))
     this.#webSocket.send(json)
   }
 
