@@ -9,6 +9,9 @@ import { contentTextOf } from './same-content.ts'
  * that follows from its operation's content stands for it alone. One that does not may be that of
  * another operation, yet to come, which would then be taken for the one that was dropped and be
  * acknowledged without being stored. So such an operation is noted under an id made of its content.
+ *
+ * Earlier releases noted every operation under its own id, and their notes stay: an id that is noted proves nothing by
+ * itself, so an operation that it does not follow from is refused. Backups carry the notes of either kind on.
  */
 
 /** The id that a dropped operation is noted under. */
@@ -22,7 +25,7 @@ export function possibleDroppedIdsOf({ operation, isIdVerified }: SoughtOperatio
 }
 
 /** Of an encrypted operation, of what is in the clear: its payload is encrypted anew each time it is sent. */
-function unprovenIdOf(operation: Operation): string {
+export function unprovenIdOf(operation: Operation): string {
   return createHash('sha256')
     .update(`dropped ${operation.id} ${contentTextOf(operation)}`)
     .digest('hex')

@@ -1,12 +1,13 @@
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
-import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
+import { unprovenIdOf } from '../append/dropped-ids.ts'
 import type {
   FoundRecord,
   Loaded,
   LoadRequest,
   RecordKey,
   RecordLookup,
+  SoughtOperation,
   StoredRecord,
 } from '../append/load.ts'
 import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
@@ -25,8 +26,9 @@ const LOCK_RECORDS = `
   ORDER BY r.id
   FOR NO KEY UPDATE OF r`
 
+// The size of a table tells at once whether a row was ever put into it, also where many were deleted since.
 const FIND_OPERATIONS = `
-  SELECT c.epoch, o.id, o.wire_json, o.dropped
+  SELECT c.epoch, pg_relation_size($kora$ {dropped} $kora$) > 0, o.id, o.wire_json, o.dropped
   FROM {counters} c LEFT JOIN LATERAL (
     SELECT id, wire_json, NULL::bigint AS dropped FROM {operations} WHERE kind = 0 AND id = ANY ($1::bytea[])
     UNION ALL
@@ -36,6 +38,8 @@ const FIND_OPERATIONS = `
   ) o ON true
   WHERE c.id = 1`
 
+const FIND_DROPPED = 'SELECT id, sequence_number FROM {dropped} WHERE id = ANY ($1::bytea[])'
+
 const HISTORIES = `
   SELECT record, wire_json, seq FROM {operations} WHERE record = ANY ($1::bigint[]) AND kind = 0 ORDER BY record, seq`
 
@@ -43,24 +47,45 @@ const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY (
 
 const LOCK_VALUES = 'SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k'
 
+type FoundOperation = [
+  epoch: number,
+  isDroppedUsed: boolean,
+  id: Buffer | null,
+  wireJson: string | null,
+  droppedSequence: number | null,
+]
+
+/** What all appends of a process know together. */
+export interface DroppedKnowledge {
+  /** False as long as nothing is known to have been dropped, by any server: then an append need not ask. */
+  isUsed: boolean
+}
+
 /** Answers the load requests of one append, inside of its transaction. */
 export class AppendLoader {
   readonly #transaction: Transaction
   readonly #collectionIds: ReadonlyMap<string, number>
   readonly #tables: CollectionTables | null
   readonly #schema: string
+  readonly #dropped: DroppedKnowledge
   readonly #refs = new RecordMap<number>()
   #epoch: number | null = null
 
   /** @param schema of the database */
   constructor(
     transaction: Transaction,
-    options: { schema: string; collectionIds: ReadonlyMap<string, number>; tables: CollectionTables | null },
+    options: {
+      schema: string
+      collectionIds: ReadonlyMap<string, number>
+      tables: CollectionTables | null
+      dropped: DroppedKnowledge
+    },
   ) {
     this.#transaction = transaction
     this.#collectionIds = options.collectionIds
     this.#tables = options.tables
     this.#schema = options.schema
+    this.#dropped = options.dropped
   }
 
   /** Of the shared settings, when the operations were looked up; null before that. */
@@ -76,7 +101,7 @@ export class AppendLoader {
     // Sent together and answered in this order.
     const [records, { operations, dropped }, writeResults] = await Promise.all([
       this.#lockRecords(request.records),
-      this.#findOperations(request.operations.flatMap(possibleDroppedIdsOf)),
+      this.#findOperations(request.operations),
       this.#findWriteResults(request.writeKeys ?? []),
     ])
     const histories = await this.#readHistories(request.histories)
@@ -131,19 +156,35 @@ export class AppendLoader {
     return records
   }
 
-  async #findOperations(ids: readonly string[]): Promise<Pick<Loaded, 'operations' | 'dropped'>> {
+  async #findOperations(sought: readonly SoughtOperation[]): Promise<Pick<Loaded, 'operations' | 'dropped'>> {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
-    if (ids.length === 0) return { operations, dropped }
-    const rows = await this.#transaction.prepared<
-      [epoch: number, id: Buffer | null, wireJson: string | null, droppedSequence: number | null]
-    >(FIND_OPERATIONS, [byteas(ids.map((id) => Buffer.from(id, 'hex')))])
-    for (const [epoch, id, wireJson, droppedSequence] of rows) {
+    if (sought.length === 0) return { operations, dropped }
+    // Sent together, but for the first time that something turns out to have been dropped.
+    const [rows, early] = await Promise.all([
+      this.#transaction.prepared<FoundOperation>(FIND_OPERATIONS, [
+        byteas(sought.map(({ operation }) => Buffer.from(operation.id, 'hex'))),
+      ]),
+      this.#dropped.isUsed ? this.#findUnproven(sought) : null,
+    ])
+    for (const [epoch, isDroppedUsed, id, wireJson, droppedSequence] of rows) {
       this.#epoch = epoch
+      if (isDroppedUsed) this.#dropped.isUsed = true
       if (id !== null && wireJson !== null) operations.set(id.toString('hex'), wireJson)
       if (id !== null && droppedSequence !== null) dropped.set(id.toString('hex'), droppedSequence)
     }
+    const unproven = early ?? (this.#dropped.isUsed ? await this.#findUnproven(sought) : [])
+    for (const [id, droppedSequence] of unproven) dropped.set(id.toString('hex'), droppedSequence)
     return { operations, dropped }
+  }
+
+  /** Those that were noted under an id made of their content. @see dropped-ids.ts */
+  async #findUnproven(sought: readonly SoughtOperation[]): Promise<[id: Buffer, sequenceNumber: number][]> {
+    const unproven = sought.filter(({ isIdVerified }) => isIdVerified !== true)
+    if (unproven.length === 0) return []
+    return this.#transaction.prepared(FIND_DROPPED, [
+      byteas(unproven.map(({ operation }) => Buffer.from(unprovenIdOf(operation), 'hex'))),
+    ])
   }
 
   async #readHistories(keys: readonly RecordKey[]): Promise<ReadonlyRecordMap<readonly Operation[]>> {

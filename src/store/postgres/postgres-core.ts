@@ -9,7 +9,7 @@ import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-
 import { ServerClock } from '../append/server-clock.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
-import { AppendLoader } from './append-loader.ts'
+import { AppendLoader, type DroppedKnowledge } from './append-loader.ts'
 import {
   type PostgresDatabase,
   type Queries,
@@ -51,6 +51,7 @@ export class PostgresCore {
   /** True once the tables are all that the schema of this process asks for. */
   isPrepared = false
   #settings: Settings
+  readonly #dropped: DroppedKnowledge = { isUsed: false }
 
   static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
     if (options.isEmpty) return new PostgresCore(db, options, NO_SETTINGS)
@@ -135,6 +136,7 @@ export class PostgresCore {
       schema: this.db.schema,
       collectionIds: names.collections,
       tables: settings.tables,
+      dropped: this.#dropped,
     })
     const plan = await runLoadingAsync(planAppend(requests, this.contextOf(settings)), async (request) => {
       const loaded = await loader.load(request)
