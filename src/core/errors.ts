@@ -48,7 +48,8 @@ export const ERROR_CODES = {
   },
   STORE_CORRUPT: {
     meaning: 'The store holds something that cannot be read back.',
-    remedy: 'Restore a backup, or run `kora-server migrate --rebuild` when only tables are damaged.',
+    remedy:
+      'Run `kora-server check --deep`, which names what is damaged: `kora-server migrate --rebuild` writes tables anew. Restore a backup for anything else, and when the store cannot be opened.',
   },
   BLOB_REFUSED: {
     meaning: 'A chunk of a blob is larger than allowed, or not what its hash says.',

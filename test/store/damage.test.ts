@@ -57,6 +57,8 @@ async function opened(database: DamagedDatabase): Promise<ServerStore & AsyncDis
   return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() })
 }
 
+const DAMAGED_SCHEMA = /^"schema" in _kora_meta is damaged \(.+\)\. Restore a backup\.$/s
+
 async function damageIn(database: DamagedDatabase): Promise<string[]> {
   const store = await database.open()
   const damage: Damage[] = []
@@ -167,10 +169,12 @@ describe.each([
       sql: `UPDATE _kora_meta SET value = replace(value, '"count"', '"bount"') WHERE key = 'schema'`,
     },
     {
-      what: 'a schema that breaks the rules',
+      what: 'a schema without a checksum that breaks the rules',
       sql: `UPDATE _kora_meta SET value = '{"version":1,"collections":{}}' WHERE key = 'schema'`,
+      message:
+        /^"schema" in _kora_meta cannot be read by this release, or is damaged \(.+\)\. Restore a backup\.$/s,
     },
-  ])('is not opened with $what', async ({ sql }) => {
+  ])('is not opened with $what', async ({ sql, message = DAMAGED_SCHEMA }) => {
     await using database = await open()
     await fill(database)
 
@@ -178,7 +182,7 @@ describe.each([
 
     await expect(database.open()).rejects.toMatchObject({
       code: 'STORE_CORRUPT',
-      message: expect.stringMatching(/^"schema" in _kora_meta is damaged \(.+\)\. Restore a backup\.$/s),
+      message: expect.stringMatching(message),
     })
   })
 
@@ -205,7 +209,10 @@ describe.each([
     await database.run(`DELETE FROM _kora_meta WHERE key = 'server_clock'`)
     await database.run(`INSERT INTO _kora_meta (key, value) VALUES ('server_clock', '17500x')`)
 
-    await expect(database.open()).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+    await expect(database.open()).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: '"server_clock" in _kora_meta is damaged. Restore a backup.',
+    })
   })
 
   test.each(['_kora_nodes', '_kora_collections'])('serves nothing without the names of %s', async (table) => {
@@ -232,6 +239,48 @@ describe.each([
     await store.close()
 
     expect((await damageIn(database)).map((text) => text.split(':')[0])).toEqual(['row 1 of _kora_tracked'])
+  })
+})
+
+describe('an SQLite store of which a tracked field is damaged', () => {
+  test.each([
+    {
+      what: 'its name',
+      sql: `UPDATE _kora_tracked SET field = x'00'`,
+      message: 'Row 1 of _kora_tracked is damaged. Restore a backup.',
+    },
+    {
+      what: 'the name of its collection',
+      sql: 'DELETE FROM _kora_collections',
+      message:
+        'Row 1 of _kora_tracked is damaged, or _kora_collections: no name is stored there under the number 1. Restore a backup.',
+    },
+  ])('is not opened without $what, and says what helps then', async ({ sql, message }) => {
+    await using database = await sqliteDatabase()
+    await fill(database)
+
+    await database.run(sql)
+
+    await expect(database.open()).rejects.toMatchObject({ code: 'STORE_CORRUPT', message })
+  })
+
+  test('is not used as it was before, however often it is asked, until the field can be read', async () => {
+    await using database = await sqliteDatabase()
+    await fill(database)
+    await using store = await opened(database)
+
+    await database.run(`UPDATE _kora_tracked SET field = x'00'`)
+    const author = new OperationAuthor('tablet')
+    for (let attempt = 0; attempt < 2; attempt++) {
+      await expect(appendAll(store, [author.insert('d', { title: 'd', userId: 'user-d' })])).rejects.toThrow(
+        'Row 1 of _kora_tracked is damaged',
+      )
+    }
+
+    await database.run(`UPDATE _kora_tracked SET field = 'userId'`)
+    expect(await appendAll(store, [author.insert('e', { title: 'e', userId: 'user-e' })])).toEqual([
+      'applied',
+    ])
   })
 })
 

@@ -12,6 +12,16 @@ export function corrupt(what: string, cause?: unknown): StoreError {
   })
 }
 
+/**
+ * The error for what is read while a store is opened: `check --deep` cannot open it either, so there is no other advice
+ * than a backup.
+ *
+ * @param what a sentence that names it
+ */
+export function corruptOnOpening(what: string, cause?: unknown): StoreError {
+  return new StoreError('STORE_CORRUPT', `${what} Restore a backup.`, { cause })
+}
+
 export function isCorrupt(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'STORE_CORRUPT'
 }

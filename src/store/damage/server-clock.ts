@@ -1,6 +1,6 @@
 import { parseTimestamp } from '../../core/clock.ts'
 import type { Timestamp } from '../../core/operation.ts'
-import { corrupt } from './corrupt.ts'
+import { corruptOnOpening } from './corrupt.ts'
 
 /**
  * The newest timestamp that the server has given, as `_kora_meta` holds it.
@@ -11,6 +11,6 @@ export function parseServerClock(stored: string): Timestamp {
   try {
     return parseTimestamp(stored)
   } catch (cause) {
-    throw corrupt('"server_clock" in _kora_meta is damaged.', cause)
+    throw corruptOnOpening('"server_clock" in _kora_meta is damaged.', cause)
   }
 }

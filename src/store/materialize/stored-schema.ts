@@ -1,7 +1,8 @@
 import { crc32 } from 'node:zlib'
-import { StoreError } from '../../core/errors.ts'
+import type { StoreError } from '../../core/errors.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { corruptOnOpening } from '../damage/corrupt.ts'
 import type { PendingWork } from './pending-work.ts'
 
 /** The last property of a stored schema. Who does not know it overlooks it, and may write none. */
@@ -16,13 +17,30 @@ export function serializeStoredSchema(schema: SchemaDefinition): string {
   return `${text.slice(0, -1)},"crc32":${crc32(text)}}`
 }
 
-/** @throws StoreError `STORE_CORRUPT` */
+/**
+ * @throws StoreError `STORE_CORRUPT`
+ * @throws SchemaError `SCHEMA_INVALID` when it is as it was written, by a release with other rules
+ */
 export function parseStoredSchema(stored: string): SchemaDefinition {
   const checksum = CHECKSUM.exec(stored)
-  if (checksum !== null && crc32(`${stored.slice(0, checksum.index)}}`) !== Number(checksum[1])) {
+  if (checksum === null) return parseUncheckedSchema(stored)
+  if (crc32(`${stored.slice(0, checksum.index)}}`) !== Number(checksum[1])) {
     throw damaged('schema', 'its checksum does not fit')
   }
-  return guarded('schema', () => parseSchema(JSON.parse(stored)))
+  return parseSchema(JSON.parse(stored))
+}
+
+/** Without a checksum, what breaks the rules may be damaged or of another release: nothing tells which. */
+function parseUncheckedSchema(stored: string): SchemaDefinition {
+  const schema = guarded('schema', (): unknown => JSON.parse(stored))
+  try {
+    return parseSchema(schema)
+  } catch (cause) {
+    throw corruptOnOpening(
+      `"schema" in _kora_meta cannot be read by this release, or is damaged (${problemOf(cause)}).`,
+      cause,
+    )
+  }
 }
 
 /** @throws StoreError `STORE_CORRUPT` */
@@ -64,12 +82,14 @@ function guarded<Result>(key: string, parse: () => Result): Result {
   try {
     return parse()
   } catch (cause) {
-    throw damaged(key, cause instanceof Error ? cause.message : String(cause), cause)
+    throw damaged(key, problemOf(cause), cause)
   }
 }
 
-/** Nothing can be looked through before the tables are known, so there is no other advice. */
+function problemOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
 function damaged(key: string, problem: string, cause?: unknown): StoreError {
-  const text = `"${key}" in _kora_meta is damaged (${problem}). Restore a backup.`
-  return new StoreError('STORE_CORRUPT', text, { cause })
+  return corruptOnOpening(`"${key}" in _kora_meta is damaged (${problem}).`, cause)
 }

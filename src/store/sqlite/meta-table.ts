@@ -1,5 +1,5 @@
 import type { Statement } from 'better-sqlite3'
-import { corrupt } from '../damage/corrupt.ts'
+import { corruptOnOpening } from '../damage/corrupt.ts'
 import type { SqliteDatabase } from './driver.ts'
 
 /** What the store remembers of itself. */
@@ -61,5 +61,5 @@ export class MetaTable {
 }
 
 function damagedValue(key: MetaKey): Error {
-  return corrupt(`"${key}" in _kora_meta is damaged.`)
+  return corruptOnOpening(`"${key}" in _kora_meta is damaged.`)
 }

@@ -43,10 +43,17 @@ export class NameTable {
 
   /** @throws StoreError `STORE_CORRUPT` */
   nameOf(id: number): string {
+    const name = this.findName(id)
+    if (name === undefined) throw lostName(id, this.#table)
+    return name
+  }
+
+  /** The name of a number; undefined when none is stored under it, or it is damaged. */
+  findName(id: number): string | undefined {
     const known = this.#namesById.get(id)
     if (known !== undefined) return known
     const name = this.#name.get(id)
-    if (typeof name !== 'string') throw lostName(id, this.#table) // SQLite puts bytes where damage says so
+    if (typeof name !== 'string') return undefined // SQLite puts bytes where damage says so
     this.#remember(name, id)
     return name
   }

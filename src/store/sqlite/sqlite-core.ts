@@ -14,7 +14,7 @@ import {
 import { type LogCounters, numberEntries } from '../append/number-entries.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
 import { newestServerStamp, ServerClock } from '../append/server-clock.ts'
-import { corrupt } from '../damage/corrupt.ts'
+import { corruptOnOpening } from '../damage/corrupt.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
@@ -167,15 +167,15 @@ export class SqliteCore implements AppendContext {
   /**
    * Takes up what another process has committed: the first thing in each transaction, of reads too.
    *
-   * @throws StoreError `STORE_NEWER` when that has changed the layout
+   * @throws StoreError `STORE_NEWER` when that has changed the layout; `STORE_CORRUPT`, each time until it can be read
    */
   refreshIfForeign(): void {
     const version = this.#dataVersion.get() ?? 0
     if (version === this.#seenDataVersion) return
     this.#assertLayout()
-    this.#seenDataVersion = version
-    this.log.ids.noteForeignCommit()
     this.refresh()
+    this.log.ids.noteForeignCommit()
+    this.#seenDataVersion = version
   }
 
   #assertLayout(): void {
@@ -222,10 +222,17 @@ export class SqliteCore implements AppendContext {
   }
 
   #toTracked({ id, collection, field, isGranted, isReady }: TrackedRow): TrackedField {
-    if (field !== null && typeof field !== 'string') throw corrupt(`Row ${id} of _kora_tracked is damaged.`)
+    const name = this.collections.findName(collection)
+    if (name === undefined) {
+      throw corruptOnOpening(
+        `Row ${id} of _kora_tracked is damaged, or _kora_collections: no name is stored there under the number ${collection}.`,
+      )
+    }
+    if (field !== null && typeof field !== 'string')
+      throw corruptOnOpening(`Row ${id} of _kora_tracked is damaged.`)
     return {
       id,
-      collection: this.collections.nameOf(collection),
+      collection: name,
       field,
       isGranted: isGranted !== 0,
       isReady: isReady !== 0,

@@ -27,6 +27,21 @@ test('a schema of which any bit is another is damaged, or what it was', () => {
   expect(refused).toBeGreaterThan(stored.length * 8 - 100) // in the name of the checksum alone it does not matter
 })
 
+test('a schema that breaks the rules is called damaged only where its checksum says so', () => {
+  const newer = serializeStoredSchema({ ...todoSchema, version: 0.5 })
+
+  expect(() => parseStoredSchema(newer)).toThrow(expect.objectContaining({ code: 'SCHEMA_INVALID' }))
+  expect(() => parseStoredSchema(newer.replace('0.5', '0.6'))).toThrow(
+    expect.objectContaining({ code: 'STORE_CORRUPT', message: expect.stringContaining('checksum') }),
+  )
+  expect(() => parseStoredSchema(newer.replace(/,"crc32":\d+/, ''))).toThrow(
+    expect.objectContaining({
+      code: 'STORE_CORRUPT',
+      message: expect.stringContaining('cannot be read by this release, or is damaged ('),
+    }),
+  )
+})
+
 test.each(['[', '{}', '[null]', '[{"collection":"todos"}]'])(
   'work of a change that is "%s" is damaged',
   (stored) => {
