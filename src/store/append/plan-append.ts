@@ -6,6 +6,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
+import { corrupt } from '../damage/corrupt.ts'
 import { BatchIntegrity, type ExpectedChange, NO_SIDE_EFFECTS } from '../integrity/batch-integrity.ts'
 import { rulesOf } from '../integrity/integrity-rules.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
@@ -193,7 +194,7 @@ function planRepeated(
   const { operation } = request
   let { sequenceNumber } = operation
   if (storedWireJson !== request.wireJson) {
-    const stored = JSON.parse(storedWireJson) as Operation // the store's own text, made from an operation
+    const stored = parseRepeated(operation.id, storedWireJson)
     if (!hasSameContent(stored, operation)) {
       if (checkOperationId(operation) === 'verified' && checkOperationId(stored) !== 'verified') {
         overlay.reclaimedIds.add(operation.id)
@@ -205,6 +206,15 @@ function planRepeated(
   }
   overlay.advance(request.access.vectorEntryOfRepeated(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
+}
+
+/** Where it is compared as text alone, damage does not matter: then it is another text. */
+function parseRepeated(id: string, storedWireJson: string): Operation {
+  try {
+    return JSON.parse(storedWireJson) as Operation // the store's own text, made from an operation
+  } catch (cause) {
+    throw corrupt(`The operation stored under the id ${id} is damaged.`, cause)
+  }
 }
 
 /**
@@ -248,6 +258,9 @@ function refusePurged({ collection, recordId }: Operation) {
  *
  * Where that is its insert, come late, all who see the record get the updates again: clients have dropped those that
  * did not name the fields of their scope, because they lacked the record. To who has them they change nothing.
+ *
+ * None of a record without a value in a tracked field: only views that ask for no value show it, and those are sent
+ * the operations themselves.
  */
 function planSnapshots(
   moving: PlannedEntry,
@@ -255,6 +268,7 @@ function planSnapshots(
   context: AppendContext,
 ): PlannedEntry[] {
   const { operation, record, scopeChanges } = moving
+  if (scopeChanges.length === 0) return []
   const entries = snapshotEntries(
     record,
     { state, scopeChanges, schemaVersion: operation.schemaVersion },

@@ -1,7 +1,7 @@
-import { StoreError } from '../../core/errors.ts'
 import type { JsonValue } from '../../core/operation.ts'
 import { decodeBytes } from '../../core/record/binary-values.ts'
 import type { CollectionDefinition, FieldDescriptor } from '../../core/schema/types.ts'
+import { corrupt } from '../damage/corrupt.ts'
 import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
 import { storableJson, storableText } from './storable-text.ts'
 
@@ -66,7 +66,7 @@ export function columnOf(field: string, descriptor: FieldDescriptor, dialect: Sq
     try {
       return storage.decode(stored)
     } catch (cause) {
-      throw new StoreError('STORE_CORRUPT', `A value of column "${field}" cannot be read.`, { cause })
+      throw corrupt(`A value of column "${field}" cannot be read.`, cause)
     }
   }
   const show = (value: JsonValue | undefined) => {

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
-import { StoreError } from '../../core/errors.ts'
 import { isStorableText } from '../../protocol/json-value.ts'
+import { corrupt } from '../damage/corrupt.ts'
 import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
 import { isTombstone } from '../materialize/ddl.ts'
 import type { MaterializedRecord } from '../store.ts'
@@ -94,7 +94,7 @@ export function rowToRecord(
 function numberIn(row: { readonly [column: string]: unknown }, column: string): number {
   const stored = row[column]
   if (typeof stored === 'object' || stored === undefined) {
-    throw new StoreError('STORE_CORRUPT', `A value of column "${column}" cannot be read.`)
+    throw corrupt(`A value of column "${column}" cannot be read.`)
   }
   return Number(stored) // bigint arrives as text from `pg`
 }
