@@ -13,24 +13,27 @@ export function openRestore(
   access: StoreAccess,
   { mode, maxDeliverySequence }: RestoreOptions,
 ): StoreRestore {
-  const log = mode === 'merge' ? core.log : emptyLogAbove(core, maxDeliverySequence)
-  return new MemoryRestore(core, access, log)
+  const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
+  return new MemoryRestore(core, access, replacement)
 }
 
 /** Adds to the log of the store, or fills one that then takes its place. */
 class MemoryRestore implements StoreRestore {
   readonly #core: MemoryCore
   readonly #access: StoreAccess
-  readonly #log: MemoryLog
-  readonly #isReplacement: boolean
+  readonly #replacement: MemoryLog | null
   readonly #nodes: BackupNode[] = []
   readonly #revocations: BackupRevocation[] = []
 
-  constructor(core: MemoryCore, access: StoreAccess, log: MemoryLog) {
+  constructor(core: MemoryCore, access: StoreAccess, replacement: MemoryLog | null) {
     this.#core = core
     this.#access = access
-    this.#log = log
-    this.#isReplacement = log !== core.log
+    this.#replacement = replacement
+  }
+
+  /** A merge adds to the log that the store has at the time: another restore may have replaced it meanwhile. */
+  get #log(): MemoryLog {
+    return this.#replacement ?? this.#core.log
   }
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
@@ -53,16 +56,16 @@ class MemoryRestore implements StoreRestore {
   async commit(): Promise<void> {
     this.#access.assertOpen()
     const { nodes, revocations, schema } = this.#core
-    if (this.#isReplacement) {
+    if (this.#replacement !== null) {
       nodes.forgetPositions()
-      this.#log.indexLive(schema) // what is restored is not judged; what comes next is
+      this.#replacement.indexLive(schema) // what is restored is not judged; what comes next is
+      this.#core.log = this.#replacement
     }
     for (const { nodeId, userId, maxSequence } of this.#nodes) {
       nodes.register({ nodeId, userId })
       this.#log.advance(nodeId, maxSequence)
     }
     for (const revocation of this.#revocations) revocations.revoke(revocation, revocation.revokedAt)
-    this.#core.log = this.#log
   }
 
   async rollback(): Promise<void> {}

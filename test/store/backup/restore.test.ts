@@ -176,6 +176,22 @@ describeEachStore('backups in sections', (openStore) => {
     expect((await store.readNodes(['restored'])).get('restored')?.userId ?? null).toBeNull()
   })
 
+  test('that are merged do not bring back a log that was replaced meanwhile', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await appendAll(store, [new OperationAuthor('before').insert('r1', { title: 'before' })])
+    const restored = new OperationAuthor('restored').insert('r2', { title: 'restored' })
+
+    const merge = await store.openRestore({ mode: 'merge', maxDeliverySequence: 1 })
+    const replacement = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+    await replacement.addOperations([requestOf(restored)])
+    await replacement.commit()
+    await merge.addNodes([{ nodeId: 'merged', userId: null, maxSequence: 7 }])
+    await merge.commit()
+
+    expect(await operationIds(store)).toEqual([restored.id])
+    expect((await store.getVersionVector()).get('merged')).toBe(7)
+  })
+
   test('begin above every position of the log before, also when one is restored twice', async () => {
     await using source = await openStore({ schema: todoSchema })
     await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
