@@ -76,7 +76,10 @@ export type ScopeKey = string | undefined
 export interface ScopeChange {
   readonly field: string
   readonly after: ScopeKey
-  /** Present only when the record existed before and the operation changed the field. */
+  /**
+   * Present when the record existed before and the operation changed the field, or when it is the insert of a record
+   * of which other operations are stored already, and names another value than the record has: then it is that value.
+   */
   readonly before?: { readonly key: ScopeKey }
 }
 
@@ -95,7 +98,9 @@ export function changeOf(changes: ScopeChanges, field: string): ScopeChange | un
 /**
  * What a log entry tells of who may see it. An `operation` is seen by those who saw the record
  * before and still see it. When it brings the record into a view, that view is not sent the
- * operation but the `snapshot` entries that follow it: the whole record in its present state.
+ * operation but the `snapshot` entries that follow it: the whole record in its present state. An insert
+ * that arrives after updates of its record is followed by `snapshot` entries too: of the updates, for every
+ * view with a scope that shows the record, and of the whole record for those that would drop the insert.
  */
 export interface Visibility {
   readonly kind: 'operation' | 'snapshot'

@@ -10,8 +10,9 @@ import { contentTextOf } from './same-content.ts'
  * another operation, yet to come, which would then be taken for the one that was dropped and be
  * acknowledged without being stored. So such an operation is noted under an id made of its content.
  *
- * Earlier releases noted every operation under its own id, and their notes stay: an id that is noted proves nothing by
- * itself, so an operation that it does not follow from is refused. Backups carry the notes of either kind on.
+ * Earlier releases noted every operation under its own id, and their notes stay, also in backups. So an id that is noted
+ * may prove nothing: an operation whose content contradicts it is refused. One whose id cannot be checked, as it is
+ * encrypted, is taken for the one that was dropped.
  */
 
 /** The id that a dropped operation is noted under. */

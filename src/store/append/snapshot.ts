@@ -18,8 +18,11 @@ import type { RecordState } from '../../core/record/state.ts'
  * would beat edits that were made before the move and arrive after it. The updates repeat values
  * that the insert has already brought, which required columns need; only their clocks are new. An
  * insert that arrives late counts if it is newer than the record's own, so the snapshot must not
- * look newer than that. A record whose insert has not arrived gets none here either: clients keep
- * the updates until it comes.
+ * look newer than that.
+ *
+ * A record whose insert has not arrived gets none here either. Until it comes, clients keep the updates that
+ * name the fields of their scope, and those without a scope keep all; the other updates they drop, because
+ * without the record they cannot tell whether it is theirs. So the updates are sent again behind the insert.
  *
  * Clients filter each operation by itself, before its batch is applied. Hence `previousData`: with
  * the tracked fields in it, an update that does not touch them passes the filter too.
