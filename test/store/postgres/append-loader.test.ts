@@ -10,7 +10,8 @@ const operation = new OperationAuthor('a').insert('r1', { title: 'x' })
 function openLoader(isDroppedUsed: boolean) {
   const asked: string[] = []
   const transaction = {
-    async prepared(text: string) {
+    async prepared(text: string, [ids]: [Buffer]) {
+      expect(ids.readInt32BE(12), 'ids that are sought').toBe(1)
       const isOfLog = text.includes('{operations}')
       asked.push(isOfLog ? 'log' : 'dropped')
       await Promise.resolve()
