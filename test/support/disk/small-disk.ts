@@ -39,10 +39,15 @@ export class SmallDisk implements Disposable {
     }
   }
 
+  /** What is free. */
+  get roomBytes(): number {
+    const { bavail, bsize } = statfsSync(this.path)
+    return bavail * bsize
+  }
+
   /** Writes a file of no use, so that this is what stays free. */
   fill(bytesLeft: number): void {
-    const { bavail, bsize } = statfsSync(this.path)
-    for (let bytes = bavail * bsize - bytesLeft; bytes > 0; bytes -= CHUNK_BYTES) {
+    for (let bytes = this.roomBytes - bytesLeft; bytes > 0; bytes -= CHUNK_BYTES) {
       writeFileSync(this.#ballast, Buffer.alloc(Math.min(bytes, CHUNK_BYTES)), { flag: 'a' })
     }
   }
