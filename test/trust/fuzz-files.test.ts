@@ -1,5 +1,8 @@
 import { afterEach, expect, test } from 'vitest'
+import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { createBackup } from '../../src/store/backup/create-backup.ts'
+import { rulesFor, runCompaction } from '../../src/store/compaction/run-compaction.ts'
+import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore, temporaryDirectory } from '../support/each-store.ts'
 import {
   CONFIG,
@@ -58,6 +61,12 @@ test(
   timeoutMs(60_000),
 )
 
+async function backupOf(store: ServerStore): Promise<Buffer> {
+  const pieces: Uint8Array[] = []
+  for await (const piece of createBackup(store)) pieces.push(piece)
+  return Buffer.concat(pieces)
+}
+
 describeEachStore('backups', (openStore) => {
   test(
     'that were changed anyhow are refused before the first write, or restored',
@@ -70,17 +79,24 @@ describeEachStore('backups', (openStore) => {
       const inserts = Array.from({ length: 20 }, (_, i) =>
         author.insert(recordIdOf(`${i}`), { title: `${i}`, userId: 'u' }),
       )
-      await appendAll(source, [...inserts, author.delete(recordIdOf('1'))])
+      const edits = inserts.slice(5).map(({ recordId }) => author.update(recordId, { title: 'edited' }))
+      await appendAll(source, [...inserts, author.delete(recordIdOf('1')), ...edits])
+      await appendAll(
+        source,
+        edits.map(({ recordId }) => author.update(recordId, { title: 'last' })),
+      )
       await source.registerNode({ nodeId: 'a', userId: 'ada' })
       await source.revoke({ kind: 'user', value: 'eve' }, 1000)
       await appendAll(target, [new OperationAuthor('kept').insert(recordIdOf('kept'), {})])
-      const pieces: Uint8Array[] = []
-      for await (const piece of createBackup(source)) pieces.push(piece)
-      const backup = Buffer.concat(pieces)
+      const whole = await backupOf(source)
+      const rules = rulesFor({ keepForMs: 0, tombstonesMs: 0 }, Date.now())
+      await runCompaction(source, rules, { runtime: systemRuntime(), isPlan: false })
+      expect(await source.countDropped()).toBeGreaterThan(10)
+      const backups = [whole, await backupOf(source)]
 
       let refused = 0
       for (let count = 0; count < BACKUPS; count++) {
-        const bytes = mutatedBackup(backup, mutator)
+        const bytes = mutatedBackup(mutator.pick(backups), mutator)
         const { problem, isRefused } = await findRestoreProblem(target, bytes)
         if (problem !== null) expect.fail(`${problem}\n${bytes.toString('base64')}`)
         if (isRefused) refused++

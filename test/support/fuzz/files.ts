@@ -8,6 +8,7 @@ import {
   formatSectionHeader,
   formatTrailer,
   formatTrailerStart,
+  type SectionKind,
 } from '../../../src/store/backup/backup-format.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
@@ -102,7 +103,7 @@ function withChangedEntries(backup: Buffer, mutator: Mutator): Buffer {
   const { header, sections, trailer } = takeApart(backup)
   const changed = mutator.below(sections.length)
   const pieces: Buffer[] = [Buffer.from(`${header}\n`)]
-  const counts: Record<string, number> = { nodes: 0, revocations: 0, operations: 0 }
+  const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
   for (const [i, { kind, lines }] of sections.entries()) {
     if (i === changed) {
       const line = mutator.below(lines.length)
@@ -118,7 +119,7 @@ function withChangedEntries(backup: Buffer, mutator: Mutator): Buffer {
     const sha256 = createHash('sha256').update(bytes).digest('hex')
     const section = { section: kind, count: lines.length, bytes: bytes.length, rawBytes: raw.length, sha256 }
     pieces.push(Buffer.from(formatSectionHeader(section)), bytes)
-    counts[kind] = (counts[kind] ?? 0) + lines.length
+    counts[kind] += lines.length
   }
   const whole = { ...trailer, ...counts }
   const sha256 = createHash('sha256')
@@ -129,7 +130,7 @@ function withChangedEntries(backup: Buffer, mutator: Mutator): Buffer {
   return Buffer.concat(pieces)
 }
 
-type Section = { readonly kind: 'nodes' | 'revocations' | 'operations'; readonly lines: string[] }
+type Section = { readonly kind: SectionKind; readonly lines: string[] }
 
 function takeApart(backup: Buffer) {
   const sections: Section[] = []
