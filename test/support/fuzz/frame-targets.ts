@@ -60,25 +60,58 @@ export function findDecodeProblem(frame: Frame): string | null {
   return Object.keys(Object.prototype).length > 0 ? 'Object.prototype has been changed' : null
 }
 
+const ANSWER_MS = 30_000
+/** What a member is sent when it connects; with all of the log each connection would cost more than the one before. */
+const MISSED_OPERATIONS = 200
+
 class FrameTransport extends MemoryTransport {
   isAdmitted = false
+  #questions = 0
+  #isAnswered = false
 
   admit(): void {
     this.isAdmitted = true
   }
 
-  sendFrame(): void {} // what is answered is not looked at
+  /** What else is answered is not looked at. */
+  sendFrame({ bytes }: Frame): void {
+    this.#isAnswered ||= Buffer.from(bytes).includes(this.#question)
+  }
+
+  /** Resolves when everything that was received is handled, or has ended the session, however long the store takes. */
+  async untilHandled(): Promise<void> {
+    this.#questions++
+    this.#isAnswered = false
+    this.receive({
+      type: 'operation-batch',
+      messageId: this.#question,
+      operations: [],
+      isFinal: true,
+      batchIndex: 0,
+    })
+    const deadline = performance.now() + ANSWER_MS
+    while (!this.#isAnswered && this.closed === null) {
+      if (performance.now() > deadline) throw new Error(`A session was silent for ${ANSWER_MS} ms`)
+      await settle()
+    }
+  }
+
+  get #question(): string {
+    return `question ${this.#questions}.`
+  }
 }
 
 /** A server to which frames are handed as they come from sockets, and whose log is read for crashes. */
 export class SessionTarget implements AsyncDisposable {
   readonly #server: KoraSyncServer
+  readonly #store: ServerStore
   readonly #logger = recordingLogger()
   #member: FrameTransport | null = null
   #members = 0
 
   constructor(store: ServerStore) {
     const chunks = new Map<string, Uint8Array>()
+    this.#store = store
     this.#server = new KoraSyncServer({
       store,
       logger: this.#logger,
@@ -111,7 +144,8 @@ export class SessionTarget implements AsyncDisposable {
       if (this.#member === null || this.#member.closed !== null) this.#member = await this.#connect()
       this.#member.receive(frame)
     }
-    await settle()
+    await this.#member?.untilHandled()
+    await settle() // what goes on behind the end of a session
     await this.#server.hub.ingest.drain()
     return this.#crash()
   }
@@ -124,7 +158,9 @@ export class SessionTarget implements AsyncDisposable {
     const member = new FrameTransport()
     const nodeId = `member-${++this.#members % 20}`
     this.#server.handleConnection(member)
-    member.receive(handshakeOf(nodeId, {}, { authToken: JSON.stringify({ userId: nodeId }) }))
+    const lastDeliverySequence = Math.max(0, (await this.#store.getMaxDeliverySequence()) - MISSED_OPERATIONS)
+    const authToken = JSON.stringify({ userId: nodeId })
+    member.receive(handshakeOf(nodeId, {}, { authToken, lastDeliverySequence }))
     while (!member.isAdmitted && member.closed === null) await settle()
     return member
   }
