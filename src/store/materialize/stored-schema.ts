@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import type { StoreError } from '../../core/errors.ts'
+import { SchemaError, type StoreError } from '../../core/errors.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { corruptOnOpening } from '../damage/corrupt.ts'
@@ -27,7 +27,13 @@ export function parseStoredSchema(stored: string): SchemaDefinition {
   if (crc32(`${stored.slice(0, checksum.index)}}`) !== Number(checksum[1])) {
     throw damaged('schema', 'its checksum does not fit')
   }
-  return parseSchema(JSON.parse(stored))
+  const schema: unknown = JSON.parse(stored)
+  try {
+    return parseSchema(schema)
+  } catch (cause) {
+    const message = `The schema that the database holds breaks rules of this release: ${problemOf(cause)}`
+    throw new SchemaError('SCHEMA_INVALID', `${message}\nStart the release that wrote it.`, { cause })
+  }
 }
 
 /** Without a checksum, what breaks the rules may be damaged or of another release: nothing tells which. */

@@ -30,7 +30,12 @@ test('a schema of which any bit is another is damaged, or what it was', () => {
 test('a schema that breaks the rules is called damaged only where its checksum says so', () => {
   const newer = serializeStoredSchema({ ...todoSchema, version: 0.5 })
 
-  expect(() => parseStoredSchema(newer)).toThrow(expect.objectContaining({ code: 'SCHEMA_INVALID' }))
+  expect(() => parseStoredSchema(newer)).toThrow(
+    expect.objectContaining({
+      code: 'SCHEMA_INVALID',
+      message: expect.stringContaining('The schema that the database holds breaks rules of this release'),
+    }),
+  )
   expect(() => parseStoredSchema(newer.replace('0.5', '0.6'))).toThrow(
     expect.objectContaining({ code: 'STORE_CORRUPT', message: expect.stringContaining('checksum') }),
   )
