@@ -3,9 +3,9 @@ import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
 import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { StoreAccess } from '../store-access.ts'
 import type { MemoryCore } from './memory-core.ts'
 import type { MemoryLog } from './memory-log.ts'
-import type { StoreAccess } from './store-access.ts'
 
 /** @see RestorableStore.openRestore */
 export function openRestore(

@@ -30,6 +30,7 @@ import type {
   ServerWrite,
   SetSchemaOptions,
 } from '../store.ts'
+import { StoreAccess } from '../store-access.ts'
 import { compactStep } from './memory-compaction.ts'
 import { MemoryCore } from './memory-core.ts'
 import { readDelivery, readLog, readMissing, readRecordValues } from './memory-delivery.ts'
@@ -38,7 +39,6 @@ import { openRestore } from './memory-restore.ts'
 import { findOperationTail, readOperations } from './memory-search.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
-import { StoreAccess } from './store-access.ts'
 
 export interface MemoryServerStoreOptions {
   /** The server's own node id. Default: a new one. */
@@ -51,7 +51,7 @@ export class MemoryServerStore implements ServerStore {
   readonly #core: MemoryCore
   readonly #tracking: ScopeTracking
   readonly #migration: SchemaMigration
-  readonly #access = new StoreAccess()
+  readonly #access = new StoreAccess({ name: 'The memory store', isReadOnly: false })
 
   constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
     this.#core = new MemoryCore({ runtime, nodeId: nodeId ?? runtime.uuid() })

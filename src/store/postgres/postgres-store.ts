@@ -35,6 +35,7 @@ import type {
   ServerWrite,
   SetSchemaOptions,
 } from '../store.ts'
+import { StoreAccess } from '../store-access.ts'
 import { withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
 import { CollectionTables } from './collection-tables.ts'
@@ -55,7 +56,6 @@ import { findOperationTail, readOperations } from './postgres-search.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
-import { StoreAccess } from './store-access.ts'
 
 export type { PostgresServerStoreOptions } from './options.ts'
 
@@ -98,7 +98,7 @@ export class PostgresServerStore implements ServerStore {
   /** @see createPostgresServerStore */
   constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
     this.#core = core
-    this.#access = new StoreAccess(core, { isReadOnly: (options.readOnly ?? false) !== false })
+    this.#access = new StoreAccess({ name: core.db.name, isReadOnly: (options.readOnly ?? false) !== false })
     this.#tracking = new ScopeTracking(core)
     this.#migration = new SchemaMigration(core, this.#tracking)
     const { runtime, logger } = core

@@ -38,6 +38,7 @@ import { openDatabase } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
+import { SqliteAccess } from './sqlite-access.ts'
 import { compactStep, countDropped } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
@@ -45,7 +46,6 @@ import { readDelivery, readLog, readMissing, readRecordValues } from './sqlite-d
 import { toLayoutError, toStoreError } from './sqlite-errors.ts'
 import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
-import { StoreAccess } from './store-access.ts'
 
 export interface SqliteServerStoreOptions {
   /** Path of the file, created if need be; `:memory:` for none. */
@@ -74,7 +74,7 @@ export class SqliteServerStore implements ServerStore {
   readonly #tracking: ScopeTracking
   readonly #migration: SchemaMigration
   readonly #watch: CommitWatch
-  readonly #access: StoreAccess
+  readonly #access: SqliteAccess
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
@@ -90,7 +90,7 @@ export class SqliteServerStore implements ServerStore {
       throw toLayoutError(error, filename)
     }
     this.#watch = new CommitWatch(db, runtime)
-    this.#access = new StoreAccess(this.#core, { isReadOnly: readOnly })
+    this.#access = new SqliteAccess(this.#core, { isReadOnly: readOnly })
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────

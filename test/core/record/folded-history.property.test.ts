@@ -4,7 +4,7 @@ import type { Operation } from '../../../src/core/operation.ts'
 import { replayRecord } from '../../../src/core/record/fold.ts'
 import { FoldedHistory } from '../../../src/core/record/folded-history.ts'
 import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
-import { buildCollection, buildField, buildOperation } from '../../support/core-builders.ts'
+import { countingCollection, mergedOperationAt } from '../../support/counted-merges.ts'
 import { everyKind, recordHistory, scalarsOnly } from '../../support/record-histories.ts'
 
 /** More in nightly runs: PROPERTY_RUNS=100000. */
@@ -56,26 +56,6 @@ describe.each(collections)('a record with %s', (_name, collection) => {
   })
 })
 
-/** A list is merged with each update, and the merges are counted. */
-function countingCollection(): { collection: CollectionDefinition; merges: () => number } {
-  let merges = 0
-  const resolvers = { sum: () => ++merges }
-  return {
-    collection: buildCollection({ sum: buildField({ kind: 'number' }) }, { resolvers }),
-    merges: () => merges,
-  }
-}
-
-function updateAt(wallTime: number): Operation {
-  return buildOperation({
-    id: `id-${wallTime}`,
-    type: wallTime === 0 ? 'insert' : 'update',
-    data: { sum: wallTime },
-    previousData: { sum: -1 },
-    timestamp: { wallTime, logical: 0, nodeId: 'node' },
-  })
-}
-
 const places: [string, (index: number) => number][] = [
   ['one after the other', (index) => index],
   ['the later the earlier they are', (index) => -index],
@@ -86,8 +66,8 @@ test.each(places)(
   'a batch of late operations, %s, costs one replay and what is later than each',
   (_order, place) => {
     const { collection, merges } = countingCollection()
-    const stored = Array.from({ length: 2000 }, (_, index) => updateAt(2 * index))
-    const late = Array.from({ length: 50 }, (_, index) => updateAt(2 * (1800 + place(index)) + 1))
+    const stored = Array.from({ length: 2000 }, (_, index) => mergedOperationAt(2 * index))
+    const late = Array.from({ length: 50 }, (_, index) => mergedOperationAt(2 * (1800 + place(index)) + 1))
     const history = new FoldedHistory(stored, collection)
 
     for (const operation of late) {
@@ -118,12 +98,12 @@ test.each(refusedBatches)(
   'late operations that are refused, %s, %s, cost two replays and what is later than each',
   (_who, _order, isRefused, place) => {
     const { collection, merges } = countingCollection()
-    const stored = Array.from({ length: 2000 }, (_, index) => updateAt(2 * index))
+    const stored = Array.from({ length: 2000 }, (_, index) => mergedOperationAt(2 * index))
     const history = new FoldedHistory(stored, collection)
     let laterThanEach = 0
 
     for (let index = 0; index < 50; index++) {
-      const operation = updateAt(2 * (1800 + place(index)) + 1)
+      const operation = mergedOperationAt(2 * (1800 + place(index)) + 1)
       history.stateWith(operation)
       laterThanEach += 2000 - (1800 + place(index)) + history.addedCount
       if (!isRefused(index)) history.add(operation)

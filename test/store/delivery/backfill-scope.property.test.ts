@@ -7,7 +7,7 @@ import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
 import type { ScopeChange } from '../../../src/core/view.ts'
 import { scopeChangesOf } from '../../../src/store/append/scope-changes.ts'
 import { fieldHistoryOf } from '../../../src/store/delivery/backfill-scope.ts'
-import { buildCollection, buildField, buildOperation } from '../../support/core-builders.ts'
+import { countingCollection, mergedOperationAt } from '../../support/counted-merges.ts'
 import { everyKind, recordHistory, scalarsOnly } from '../../support/record-histories.ts'
 
 /** More in nightly runs: PROPERTY_RUNS=100000. */
@@ -56,26 +56,6 @@ describe.each(collections)('the history of a field of a record with %s', (_name,
   })
 })
 
-/** Its one field is merged with each update, and the merges are counted. */
-function countingCollection(): { collection: CollectionDefinition; merges: () => number } {
-  let merges = 0
-  const resolvers = { sum: () => ++merges }
-  return {
-    collection: buildCollection({ sum: buildField({ kind: 'number' }) }, { resolvers }),
-    merges: () => merges,
-  }
-}
-
-function operationAt(wallTime: number): Operation {
-  return buildOperation({
-    id: `id-${wallTime}`,
-    type: wallTime === 0 ? 'insert' : 'update',
-    data: { sum: wallTime },
-    previousData: { sum: -1 },
-    timestamp: { wallTime, logical: 0, nodeId: 'node' },
-  })
-}
-
 /** How many operations that were there before each have a later clock. */
 function laterThanEach(operations: readonly Operation[]): number[] {
   return operations.map(
@@ -90,7 +70,7 @@ test.each([
   ['of which there is one', (index: number) => (index < 1999 ? 2 * index : 3801)],
 ])('late operations cost one replay and what is later than each: %s', (_name, wallTimeOf) => {
   const { collection, merges } = countingCollection()
-  const operations = Array.from({ length: 2000 }, (_, index) => operationAt(wallTimeOf(index)))
+  const operations = Array.from({ length: 2000 }, (_, index) => mergedOperationAt(wallTimeOf(index)))
   const late = laterThanEach(operations).filter((later) => later > 0)
 
   fieldHistoryOf(operations, 'sum', collection, false)

@@ -1,19 +1,20 @@
-import { StoreError } from '../../core/errors.ts'
-import type { PostgresCore } from './postgres-core.ts'
+import { StoreError } from '../core/errors.ts'
+
+export interface StoreAccessOptions {
+  /** What an error calls the database; nothing of a connection string but its database and host. */
+  readonly name: string
+  readonly isReadOnly: boolean
+}
 
 /** Whether everything of a store may get at its database: while that is open, and as far as it may. */
 export class StoreAccess {
-  readonly #core: PostgresCore
-  readonly #isReadOnly: boolean
+  readonly #name: string
+  readonly isReadOnly: boolean
   #isClosed = false
 
-  constructor(core: PostgresCore, { isReadOnly }: { isReadOnly: boolean }) {
-    this.#core = core
-    this.#isReadOnly = isReadOnly
-  }
-
-  get isReadOnly(): boolean {
-    return this.#isReadOnly
+  constructor({ name, isReadOnly }: StoreAccessOptions) {
+    this.#name = name
+    this.isReadOnly = isReadOnly
   }
 
   /** @throws StoreError `STORE_CLOSED` */
@@ -24,8 +25,8 @@ export class StoreAccess {
   /** @throws StoreError `STORE_CLOSED`, `STORE_UNAVAILABLE` */
   assertWritable(): void {
     this.assertOpen()
-    if (!this.#isReadOnly) return
-    throw new StoreError('STORE_UNAVAILABLE', `${this.#core.db.name} was opened to be read only.`)
+    if (!this.isReadOnly) return
+    throw new StoreError('STORE_UNAVAILABLE', `${this.#name} was opened to be read only.`)
   }
 
   /** @returns false when it was closed before */
