@@ -368,8 +368,8 @@ export const OPTIONS: readonly ConfigOption[] = [
     type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
     help:
-      'Bytes that one connection may leave unread before delivery to it waits, with 1,000 for each message, which is ' +
-      'about what one takes in memory beside them. One that stays there for 30 s is ' +
+      'Bytes that one connection may leave unread before delivery to it waits, and what it sends to be stored, with ' +
+      '1,000 for each message, which is about what one takes in memory beside them. One that stays there for 30 s is ' +
       'closed, and one with four times as much, for answers, at once; its client comes back and goes on.',
   },
   {

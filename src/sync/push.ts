@@ -18,6 +18,8 @@ import { TokenBucket } from './token-bucket.ts'
 const MAX_DELAY_MS = 20_000
 /** Bytes of one session that may be on their way to the store before its next batch is read. */
 const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
+/** ms. Transports do not tell when they have sent what waits. */
+const LOOK_FOR_ROOM_EVERY_MS = 100
 
 /** What is kept of an operation and of a batch beside their texts, until they are answered. */
 const OBJECT_BYTES = 512
@@ -75,6 +77,7 @@ export class Push {
   /** Settles when the newest batch is answered: answers leave in order. */
   #answered: Promise<void> = Promise.resolve()
   #inFlightBytes = 0
+  readonly #maxInFlightBytes: number
   #delay: { timer: Timer; resolve: () => void } | null = null
   #isStopped = false
   /** null where nothing can be lost on its way. */
@@ -90,6 +93,8 @@ export class Push {
     this.#context = context
     this.#gaps = session.mayLoseMessages ? new GapWatch() : null
     this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
+    // The answers to what is on its way have to find room, too.
+    this.#maxInFlightBytes = Math.min(MAX_IN_FLIGHT_BYTES, context.limits.maxBufferedBytes)
   }
 
   /** Resolves when the session may be given its next message, which is before the batch is stored. */
@@ -104,8 +109,9 @@ export class Push {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
     }
-    if (!(await this.#waitForRate(batch.operations.length))) return
-    if (this.#inFlightBytes > MAX_IN_FLIGHT_BYTES) await this.#whileOpen(() => this.#answered)
+    await this.#waitForReader()
+    if (this.#isStopped || !(await this.#waitForRate(batch.operations.length))) return
+    if (this.#inFlightBytes > this.#maxInFlightBytes) await this.#whileOpen(() => this.#answered)
     if (this.#isStopped) return
 
     this.#context.stats.operationsReceived += batch.operations.length
@@ -178,6 +184,11 @@ export class Push {
     return batch.operations.some((received) => received.ok && received.operation.timestamp.wallTime > latest)
   }
 
+  /** Who does not read what it is owed is given no more answers to read: its next batches wait with it, unread. */
+  async #waitForReader(): Promise<void> {
+    while (!this.#isStopped && !this.#session.canSend()) await this.#sleep(LOOK_FOR_ROOM_EVERY_MS)
+  }
+
   /**
    * Slows a client down to its rate. A batch of the initial exchange waits as long as it takes; a
    * live batch that cannot be answered in time is left to the client, which keeps it.
@@ -193,14 +204,19 @@ export class Push {
         this.#session.fail('RATE_LIMIT', `retry in ${Math.ceil(waitMs / 1000)} s`)
         return false
       }
-      await new Promise<void>((resolve) => {
-        this.#delay = { timer: runtime.setTimer(waitMs, resolve), resolve }
-      })
-      this.#delay = null
+      await this.#sleep(waitMs)
       if (this.#isStopped) return false
     }
     this.#bucket.take(count, runtime.monotonicNow())
     return true
+  }
+
+  /** Until the time is up, or the session takes nothing more. */
+  async #sleep(waitMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#delay = { timer: this.#context.runtime.setTimer(waitMs, resolve), resolve }
+    })
+    this.#delay = null
   }
 
   /**

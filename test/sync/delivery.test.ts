@@ -312,10 +312,45 @@ test('who sends without reading the answers is cut off', async () => {
   expect(client.closed?.code).toBe(4010)
 
   const flooder = await connect('flooder')
-  flooder.bufferedBytes = 17 * 1024 * 1024
   flooder.receive(batch([]))
+  flooder.bufferedBytes = 17 * 1024 * 1024 // what it was owed before
   await settle()
   expect(flooder.closed?.code).toBe(4010)
+})
+
+test('who does not read the answers is given no more of them until it has', async () => {
+  const { connect, store, runtime } = openRelayServer()
+  const client = await connect('phone')
+  acknowledge(client, 0)
+  const author = new OperationAuthor('phone')
+  client.bufferedBytes = 5 * 1024 * 1024
+  for (const operation of inserts(author, 3)) client.receive(batch([operation]))
+  await runtime.advance(20_000)
+  expect(client.sentOfType('acknowledgment')).toHaveLength(0)
+  expect(await store.getOperationCount()).toBe(0)
+
+  client.bufferedBytes = 0
+  await runtime.advance(100)
+  expect(client.sentOfType('acknowledgment')).toHaveLength(3)
+  expect(client.closed).toBeNull()
+})
+
+test('a server that stops does not wait for who does not read', async () => {
+  const { connect, server } = openRelayServer()
+  const client = await connect('phone')
+  acknowledge(client, 0)
+  client.bufferedBytes = 5 * 1024 * 1024
+  client.receive(batch(inserts(new OperationAuthor('phone'), 1)))
+  await settle()
+  const session = [...server.hub.sessions.values()][0]
+
+  session?.stopReading()
+  let isSettled = false
+  void session?.settled().then(() => {
+    isSettled = true
+  })
+  await settle()
+  expect(isSettled).toBe(true)
 })
 
 test('a transport that throws ends its own session and nothing else', async () => {
