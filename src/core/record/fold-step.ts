@@ -155,8 +155,8 @@ function addMagnitude(magnitude: number | null, summand: JsonValue): number | nu
 
 /**
  * The merged values of an update's fields that are in conflict. Numeric strategies of scalars act
- * only when a field that is merged by content is in conflict, too: clients run the merge for it and
- * then apply it to the whole update. Without one, scalars are last-write-wins.
+ * only when a field that is merged by content is in conflict: clients run the merge for it and then
+ * apply it to the whole update, whatever they have of the scalars. Without one, scalars are last-write-wins.
  */
 function mergeConflicts(
   values: FieldValues,
@@ -167,12 +167,13 @@ function mergeConflicts(
   let merged: Map<string, JsonValue> | null = null
   for (const field of Object.keys(data)) {
     if (!isMergedField(collection, field)) continue
-    merged = mergeIfConflict(merged, { field, values, operation, data, collection })
+    const write = { field, values, operation, data, collection }
+    if (isInConflict(write)) merged = mergeWrite(merged, write)
   }
   if (merged === null) return null
   for (const field of Object.keys(data)) {
     if (isMergedField(collection, field) || !hasNumericStrategy(collection, field)) continue
-    merged = mergeIfConflict(merged, { field, values, operation, data, collection })
+    merged = mergeWrite(merged, { field, values, operation, data, collection })
   }
   return merged
 }
@@ -185,16 +186,17 @@ interface FieldWrite {
   readonly collection: CollectionDefinition
 }
 
-function mergeIfConflict(
-  merged: Map<string, JsonValue> | null,
-  write: FieldWrite,
-): Map<string, JsonValue> | null {
+function isInConflict({ field, values, operation, collection }: FieldWrite): boolean {
+  const descriptor = ownValue(collection.fields, field)
+  return isConflict(descriptor, ownValue(values, field), previousValue(operation, field))
+}
+
+function mergeWrite(merged: Map<string, JsonValue> | null, write: FieldWrite): Map<string, JsonValue> | null {
   const { field, operation, collection } = write
   if (atomicOpOf(operation, field) !== null) return merged
   const descriptor = ownValue(collection.fields, field)
   const current = ownValue(write.values, field)
   const base = previousValue(operation, field)
-  if (!isConflict(descriptor, current, base)) return merged
   const value = mergeField({
     kind: descriptor?.kind ?? 'json',
     mergeStrategy: descriptor?.mergeStrategy ?? null,

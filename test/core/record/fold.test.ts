@@ -57,6 +57,16 @@ describe('numeric strategies of scalars', () => {
     expect(values).toEqual({ count: 17, best: 9, tags: ['a', 'x', 'y'] })
   })
 
+  test('act on what the update alone has changed, too', () => {
+    const values = valuesOf([
+      insert,
+      updateAt(2, { tags: ['a', 'x'] }, { tags: ['a'] }),
+      updateAt(3, { best: 3, count: 12, tags: ['a', 'y'] }, { best: 5, count: 10, tags: ['a'] }),
+    ])
+
+    expect(values).toEqual({ count: 12, best: 5, tags: ['a', 'x', 'y'] })
+  })
+
   test('do not act without a conflict in a merged field', () => {
     const values = valuesOf([
       insert,
