@@ -33,6 +33,11 @@ export function couldBeField(name: string): boolean {
   return isFieldName(name) && name !== 'constructor' && name !== 'prototype'
 }
 
+/** True where the clients' tables declare the column NOT NULL. */
+export function isNeeded({ required, defaultValue, auto }: FieldDescriptor): boolean {
+  return required && defaultValue === undefined && !auto
+}
+
 function compileRule(descriptor: FieldDescriptor): FieldRule {
   const { accepts, expectation } = kindRule(descriptor)
   const allowedAtomics = atomicsOf(descriptor)
@@ -40,7 +45,7 @@ function compileRule(descriptor: FieldDescriptor): FieldRule {
     accepts,
     acceptsAtomic: (operation) => allowedAtomics.has(operation.type) && hasUsableOperand(operation),
     expectation,
-    isNeeded: descriptor.required && descriptor.defaultValue === undefined && !descriptor.auto,
+    isNeeded: isNeeded(descriptor),
   }
 }
 

@@ -13,7 +13,7 @@ import type { SchemaDefinition } from './types.ts'
  * | ------------------------------------ | ---------------------------------------------------- |
  * | of an unknown collection             | passes: clients skip it. The log keeps it, no table does |
  * | end-to-end encrypted                 | passes: nothing in it can be read                    |
- * | update with null                     | passes for every field, as the clients' own check does |
+ * | update of a required field with null | refused under every version, though the clients' own check lets it pass |
  * | insert without a required field      | refused under every version                          |
  * | value that is not of the field's kind, unknown enum value | refused under every version     |
  * | field that the schema does not have  | refused, unless made under another schema version and possible as a field's name |
@@ -37,7 +37,10 @@ export function refuseSchemaViolation(operation: Operation, schema: SchemaDefini
       return refuseUnknownField(operation, field, rules)
     }
     const value = data[field]
-    if (value === null || value === undefined) continue // a missing required value is found below
+    if (value === null || value === undefined) {
+      if (type === 'update' && rule.isNeeded) return refuseNull(operation, field)
+      continue // one that an insert needs is found below
+    }
     if (!rule.accepts(value)) return refuseValue(operation, field, rule, value)
   }
   if (type === 'insert') {
@@ -104,6 +107,10 @@ function refuseMissing(operation: Operation, field: string): Refusal {
     'SCHEMA_VIOLATION',
     `${fieldPath(operation, field)} is required and missing from the inserted record.`,
   )
+}
+
+function refuseNull(operation: Operation, field: string): Refusal {
+  return refuse('SCHEMA_VIOLATION', `${fieldPath(operation, field)} is required and cannot be set to null.`)
 }
 
 function fieldPath(operation: Operation, field: string): string {

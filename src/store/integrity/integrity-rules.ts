@@ -1,5 +1,6 @@
 import type { JsonValue } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { isNeeded } from '../../core/schema/field-rules.ts'
 import { stateFields } from '../../core/schema/state-machine.ts'
 import type {
   CollectionDefinition,
@@ -108,7 +109,11 @@ function compileRelation(
 ): (IncomingRelation & { to: string })[] {
   const definition = ownValue(schema.collections, from)
   if (onDelete === 'no-action' || definition === undefined) return []
-  return [{ name, from, to, field, onDelete, index: new LookupIndex(from, definition, [field]) }]
+  // Clients have no room for null there, so the record stands in the way of the deletion.
+  const descriptor = ownValue(definition.fields, field)
+  const isStuck = onDelete === 'set-null' && descriptor !== undefined && isNeeded(descriptor)
+  const action = isStuck ? 'restrict' : onDelete
+  return [{ name, from, to, field, onDelete: action, index: new LookupIndex(from, definition, [field]) }]
 }
 
 function compileConstraint(

@@ -53,7 +53,7 @@ describe('what every client can store passes', () => {
     { text: { 0: 1, 1: 255 } },
     { pin: 'v1.00.11' },
     { file: { hash: 'ab'.repeat(32), size: 3 } },
-    { title: null, done: null, file: null },
+    { done: null, file: null },
     {},
   ])('update %j', (data) => {
     expect(update(data)).toBeNull()
@@ -75,6 +75,7 @@ describe('what would stop clients is refused', () => {
     [{ titel: 'x' }, 'Collection "docs": Unknown field "titel".'],
     [{ title: 5 }, 'docs.title must be a string; it is a number.'],
     [{ title: {} }, 'docs.title must be a string; it is an object.'],
+    [{ title: null }, 'docs.title is required and cannot be set to null.'],
     [{ count: '5' }, 'docs.count must be a number'],
     [{ done: 1 }, 'docs.done must be a boolean'],
     [{ level: 'middle' }, 'docs.level must be one of "low", "high"; it is a string that does not fit.'],
@@ -105,6 +106,10 @@ describe('what would stop clients is refused', () => {
 })
 
 describe('operations of other schema versions', () => {
+  test.each([1, 2, 4])('version %i may not clear what is required', (schemaVersion) => {
+    expect(update({ title: null }, { schemaVersion })?.code).toBe('SCHEMA_VIOLATION')
+  })
+
   test.each([1, 2, 4])('version %i may carry fields that the schema does not have', (schemaVersion) => {
     expect(verdictOf({ type: 'insert', data: { title: 'x', oldName: 'x' }, schemaVersion })).toBeNull()
   })

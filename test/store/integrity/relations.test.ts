@@ -311,6 +311,36 @@ describeEachStore('deleting a record', (openStore) => {
     expect(await read(null)).toEqual(['snapshot 5', 'snapshot 6'])
   })
 
+  test('is refused when the reference is a required field, which devices cannot clear', async () => {
+    const needed = defineSchema({
+      version: 1,
+      collections: {
+        rooms: { fields: { name: t.string() } },
+        guests: { fields: { name: t.string(), roomId: t.string() } },
+      },
+      relations: {
+        guestRoom: {
+          from: 'guests',
+          to: 'rooms',
+          type: 'many-to-one',
+          field: 'roomId',
+          onDelete: 'set-null',
+        },
+      },
+    })
+    await using store = await openStore({ schema: needed })
+    const a = author()
+    await appendAll(store, [
+      a.insert('rooms', 'r1', { name: 'one' }),
+      a.insert('guests', 'g1', { name: 'x', roomId: 'r1' }),
+    ])
+
+    const [result] = await store.append([requestOf(a.delete('rooms', 'r1'))])
+
+    expect(result).toMatchObject({ status: 'refused', refusal: { code: 'REFERENTIAL_INTEGRITY' } })
+    expect(await store.findRecord('guests', 'g1')).toMatchObject({ roomId: 'r1' })
+  })
+
   test('is refused when a cleared reference would bring a record under a constraint', async () => {
     const tree = defineSchema({
       version: 1,
