@@ -24,13 +24,6 @@ export type { SchemaDefinition } from './core/schema/types.ts'
 export type { ScopeFilter, ScopeMap } from './core/scope.ts'
 export type { VersionVector } from './core/version-vector.ts'
 export type { HttpRoute, HttpRouteRequest, HttpRouteResponse } from './http/app-routes.ts'
-export type {
-  ConditionalMutation,
-  ConditionalResult,
-  Kora,
-  Mutation,
-  MutationResult,
-} from './http/data-plane.ts'
 export { createKoraServer, KoraSyncServer, type KoraSyncServerConfig } from './http/kora-sync-server.ts'
 export type { OperationalAuth } from './http/operations/access.ts'
 export {
@@ -65,6 +58,13 @@ export type {
   MaterializedRecord,
   ServerStore,
 } from './store/store.ts'
+export type {
+  ConditionalMutation,
+  ConditionalResult,
+  Kora,
+  Mutation,
+  MutationResult,
+} from './sync/data-plane.ts'
 export type { SyncLimits, ValidateOperation, ValidationContext, ValidationVerdict } from './sync/options.ts'
 export { AwarenessRelay } from './sync/relays/awareness-relay.ts'
 export type { ServerTransport } from './sync/transport.ts'

@@ -1,6 +1,6 @@
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent } from '../core/logger.ts'
-import type { AuthContext } from './provider.ts'
+import type { AuthContext, AuthProvider } from './provider.ts'
 import { normalizeScopes } from './scope-templates.ts'
 
 /**
@@ -20,6 +20,20 @@ export async function callUserCode<T>(
     logEvent(logger, LOG_EVENTS.authCallbackFailed, { callback: name, err: withoutToken(error, token) })
     return undefined
   }
+}
+
+/**
+ * Asks a provider, which may be the application's: it lets in only those for whom it returns a context that can be
+ * enforced. A value that is missing in a scope would otherwise not be asked for, and open the collection.
+ */
+export async function askProvider(
+  provider: AuthProvider,
+  token: string,
+  logger: Logger,
+): Promise<AuthContext | null> {
+  const name = 'authenticate'
+  const context = await callUserCode(() => provider.authenticate(token), { name, token, logger })
+  return checkContext(context, name, logger)
 }
 
 /**

@@ -79,11 +79,6 @@ export const LOG_EVENTS = {
     fields: 'err',
   },
   transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
-  authProviderFailed: {
-    level: 'error',
-    message: 'the auth provider threw; the client was refused',
-    fields: 'sessionId, err',
-  },
   validatorFailed: {
     level: 'error',
     message: 'validateOperation threw; the operation was refused',
@@ -131,7 +126,7 @@ export const LOG_EVENTS = {
   authCallbackFailed: {
     level: 'error',
     message: "the application's authentication code failed",
-    fields: 'callback, err, problem',
+    fields: 'sessionId, callback, err, problem',
   },
   jwksFetched: { level: 'debug', message: 'JWKS fetched', fields: 'url, keys' },
   jwksFetchFailed: { level: 'warn', message: 'JWKS could not be fetched', fields: 'url, reason, hasKeys' },

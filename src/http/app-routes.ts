@@ -2,8 +2,8 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ConfigError } from '../core/errors.ts'
+import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
-import type { Kora } from './data-plane.ts'
 
 /** A request to a route of the application. */
 export interface HttpRouteRequest {

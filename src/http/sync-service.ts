@@ -179,8 +179,10 @@ export class SyncService {
 
   #createPolling(hub: SyncHub): HttpPolling {
     const { auth, limits, maxConnections = 0 } = this.#config
+    const { runtime, logger } = this.#tools
     return new HttpPolling({
-      runtime: this.#tools.runtime,
+      runtime,
+      logger,
       auth: auth ?? new NoAuthProvider(),
       connect: (transport) => hub.connect(transport),
       ownerOf: (sessionId) => hub.sessions.get(sessionId)?.identity?.auth ?? null,

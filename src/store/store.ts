@@ -50,6 +50,8 @@ export interface AppendRequest {
    * that keeps ids unique has to look for that.
    */
   readonly isIdVerified?: boolean
+  /** Why it is not to be stored. Where it is stored already it is a duplicate nevertheless. */
+  readonly refusal?: Refusal
   /**
    * True for an operation that a server has accepted before, out of a backup: the rules of the schema
    * are not applied again, and what followed from it is in the backup too.

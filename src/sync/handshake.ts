@@ -1,5 +1,6 @@
 import type { AuthContext } from '../auth/provider.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { askProvider } from '../auth/user-callback.ts'
+import type { Logger } from '../core/logger.ts'
 import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
 import { EMPTY_LOG, type NodeRegistration } from '../store/store.ts'
@@ -58,7 +59,7 @@ export async function acceptHandshake(
   logger: Logger,
 ): Promise<HandshakeResult> {
   const { store, runtime } = context
-  const auth = await authenticate(message.authToken ?? '', context, logger)
+  const auth = await askProvider(context.auth, message.authToken ?? '', logger)
   if (auth === null) return { accepted: false, error: 'AUTH_FAILED' }
 
   await context.whenOpen()
@@ -243,20 +244,6 @@ async function tellVector(
   })
   const named = [...told].map(([key, number]): [string, number] => [key === entry ? nodeId : key, number])
   return Object.fromEntries(named.filter(([key, number]) => number > 0 && (key !== nodeId || entry !== null)))
-}
-
-/** A provider that throws refuses: a broken check must not let anybody in. */
-async function authenticate(
-  token: string,
-  context: SyncHubContext,
-  logger: Logger,
-): Promise<AuthContext | null> {
-  try {
-    return await context.auth.authenticate(token)
-  } catch (error) {
-    logEvent(logger, LOG_EVENTS.authProviderFailed, { err: error })
-    return null
-  }
 }
 
 function refuseSchemaVersion(

@@ -4,9 +4,10 @@ import type { Runtime } from '../core/runtime.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
 import type { ServerStore } from '../store/store.ts'
+import type { Kora } from './data-plane.ts'
 import type { Feed } from './feed.ts'
 import type { Ingest } from './ingest.ts'
-import type { SyncLimits, ValidateOperation, ValidationContext } from './options.ts'
+import type { SyncLimits, ValidateOperation } from './options.ts'
 import type { Relays } from './relays/relays.ts'
 import type { RevocationWatch } from './revocation-watch.ts'
 import type { Session, SessionIdentity } from './session.ts'
@@ -57,8 +58,8 @@ export interface SyncHubContext {
   /** Tighter: what a stranger may make us decode. */
   readonly handshakeDecodeLimits: DecodeLimits
   readonly validateOperation: ValidateOperation | undefined
-  /** What the application's own check may read. */
-  readonly kora: ValidationContext['kora']
+  /** For the application's own check. */
+  readonly kora: Kora
   readonly hasBlobStorage: boolean
   readonly ingest: Ingest
   readonly feed: Feed

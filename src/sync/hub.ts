@@ -8,6 +8,7 @@ import type { DecodeLimits } from '../protocol/receive.ts'
 import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
 import { authorizeApplication } from './authorization.ts'
 import { ClosePace } from './close-pace.ts'
+import { DataPlane } from './data-plane.ts'
 import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
@@ -262,7 +263,13 @@ export class SyncHub {
       decodeLimits,
       handshakeDecodeLimits: { ...decodeLimits, ...HANDSHAKE_DECODE_LIMITS },
       validateOperation: options.validateOperation,
-      kora: authorizeApplication(options.store).store,
+      kora: new DataPlane({
+        access: authorizeApplication(options.store),
+        runtime: options.runtime,
+        write: (write) => this.write(write),
+        schemaVersion: options.schemaVersion,
+        maxOperationBytes: options.limits.maxOperationBytes,
+      }),
       hasBlobStorage: options.persistBlobChunk !== undefined && options.resolveBlobChunk !== undefined,
       ingest: this.#ingest,
       feed: this.#feed,

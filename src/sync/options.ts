@@ -3,6 +3,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Operation } from '../core/operation.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
+import type { Kora } from './data-plane.ts'
 import type { SyncMetrics } from './sync-metrics.ts'
 
 /** What the application's own check makes of an operation. */
@@ -20,8 +21,8 @@ export type ValidationVerdict =
 
 export interface ValidationContext {
   readonly auth: AuthContext
-  /** Reads of the present records, for checks that need more than the operation. */
-  readonly kora: Pick<ServerStore, 'queryCollection' | 'findRecord' | 'countCollection'>
+  /** For checks that need more than the operation: the records as they are now. What it writes is the server's own. */
+  readonly kora: Kora
 }
 
 export type ValidateOperation = (

@@ -32,17 +32,14 @@ const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
 
 /** An operation of a batch on its way through the guards. */
 type Guarded =
-  | { readonly verdict: 'store'; readonly request: AppendRequest }
+  /** What is refused goes to the store, too: it may be there, and its author not know. */
+  | { readonly verdict: 'store'; readonly request: AppendRequest; readonly isByRule: boolean }
   | { readonly verdict: 'ignore' }
-  | {
-      readonly verdict: 'refuse'
-      readonly refusal: Refusal
-      /** By the application, which may have looked at what is stored. */
-      readonly isByApplication?: true
-    }
+  /** It cannot be read. */
+  | { readonly verdict: 'refuse'; readonly refusal: Refusal }
 
-/** What the rules have nothing against. */
-type Passed = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
+/** An operation that can be read. */
+type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
 
 interface ArrivedBatch {
   readonly batch: ReceivedBatchMessage
@@ -226,20 +223,23 @@ export class Push {
   #guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
     if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
     const { operation, wireJson } = received
-    const refusal = this.#refuseByRule(operation)
-    if (refusal !== null) return { verdict: 'refuse', refusal }
     const idCheck = checkOperationId(operation)
     if (idCheck === 'mismatch') this.#context.stats.idMismatches++
-    const passed = { operation, wireJson, isIdVerified: idCheck === 'verified' }
-    if (this.#context.validateOperation !== undefined) return this.#guardAsking(passed, identity)
+    const readable = { operation, wireJson, isIdVerified: idCheck === 'verified' }
+    const refusal = this.#refuseByRule(operation)
+    if (refusal === null && this.#context.validateOperation !== undefined) {
+      return this.#guardAsking(readable, identity)
+    }
     const access = this.#accessTo(operation.nodeId, identity)
-    if (access instanceof Promise) return access.then((known) => toStore(passed, known))
-    return toStore(passed, access)
+    if (access instanceof Promise) return access.then((known) => toStore(readable, known, refusal))
+    return toStore(readable, access, refusal)
   }
 
-  async #guardAsking(passed: Passed, identity: SessionIdentity): Promise<Guarded> {
-    const verdict = await this.#validate(passed.operation, identity)
-    return verdict ?? toStore(passed, await this.#accessTo(passed.operation.nodeId, identity))
+  async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
+    const verdict = await this.#validate(readable.operation, identity)
+    if (verdict === 'ignore') return { verdict }
+    const guarded = toStore(readable, await this.#accessTo(readable.operation.nodeId, identity), verdict)
+    return { ...guarded, isByRule: false } // the application may have looked at what is stored
   }
 
   #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
@@ -257,19 +257,18 @@ export class Push {
   }
 
   /** Asks the application. null: it has nothing against the operation. */
-  async #validate(operation: Operation, identity: SessionIdentity): Promise<Guarded | null> {
+  async #validate(operation: Operation, identity: SessionIdentity): Promise<Refusal | 'ignore' | null> {
     const { validateOperation, kora } = this.#context
     if (validateOperation === undefined) return null
     try {
       const verdict = await validateOperation(operation, { auth: identity.auth, kora })
       if (verdict.action === 'accept') return null
-      if (verdict.action === 'ignore') return { verdict: 'ignore' }
+      if (verdict.action === 'ignore') return 'ignore'
       const { code, message, retriable = false } = verdict
-      return { verdict: 'refuse', refusal: { code, message, retriable }, isByApplication: true }
+      return { code, message, retriable }
     } catch (error) {
       this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
-      const refusal = refuse('VALIDATION_ERROR', 'The server could not check the operation.')
-      return { verdict: 'refuse', refusal }
+      return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
     }
   }
 
@@ -400,14 +399,22 @@ function textLengthOf(received: ReceivedOperation): number {
 
 /** True where a verdict was reached on what is stored, and might be another one once more is. */
 function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendResult[]): boolean {
-  return (
-    results.some(({ status }) => status === 'refused') ||
-    guarded.some((item) => item.verdict === 'ignore' || (item.verdict === 'refuse' && item.isByApplication))
-  )
+  let next = 0
+  return guarded.some((item) => {
+    if (item.verdict !== 'store') return item.verdict === 'ignore'
+    const result = results[next++]
+    return result?.status === 'refused' && !item.isByRule
+  })
 }
 
-function toStore({ operation, wireJson, isIdVerified }: Passed, access: WriteAccess): Guarded {
-  return { verdict: 'store', request: { operation, wireJson, access, isIdVerified } }
+function toStore(
+  { operation, wireJson, isIdVerified }: Readable,
+  access: WriteAccess,
+  refusal: Refusal | null,
+): Extract<Guarded, { verdict: 'store' }> {
+  const request = { operation, wireJson, access, isIdVerified }
+  if (refusal === null) return { verdict: 'store', request, isByRule: false }
+  return { verdict: 'store', request: { ...request, refusal }, isByRule: true }
 }
 
 /** The client takes it as the mark of what the server has of its own operations. */

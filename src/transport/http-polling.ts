@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AuthContext, AuthProvider } from '../auth/provider.ts'
+import { askProvider } from '../auth/user-callback.ts'
+import type { Logger } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import { readMessageType } from '../protocol/json-codec.ts'
@@ -36,6 +38,7 @@ export interface HttpSyncResponse {
 
 export interface HttpPollingOptions {
   readonly runtime: Runtime
+  readonly logger: Logger
   readonly auth: AuthProvider
   readonly connect: (transport: PollingTransport) => string
   /** Who opened a session; null before its handshake is accepted. */
@@ -176,10 +179,10 @@ export class HttpPolling {
   async #isOwner(request: HttpSyncRequest, client: PollingClient): Promise<boolean> {
     const { owner } = client
     if (owner === null || request.token === undefined) return true
-    const { runtime, auth } = this.#options
+    const { runtime, auth, logger } = this.#options
     const tokenHash = createHash('sha256').update(request.token).digest('hex')
     if (client.checked?.tokenHash === tokenHash && runtime.now() < client.checked.until) return true
-    const context = await auth.authenticate(request.token).catch(() => null)
+    const context = await askProvider(auth, request.token, logger)
     const now = runtime.now()
     const { expiresAt = Number.POSITIVE_INFINITY } = context ?? {}
     if (context === null || expiresAt <= now) return false

@@ -1,10 +1,10 @@
 import type { Operation } from '../../src/core/operation.ts'
 import { createView, type View } from '../../src/core/view.ts'
 import { WriteAccess } from '../../src/core/write-access.ts'
-import { DataPlane } from '../../src/http/data-plane.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { AppendRequest, DeliveryQuery, ServerWrite } from '../../src/store/store.ts'
 import { ApplicationAccess, ClientAccess, OperatorAccess } from '../../src/sync/authorization.ts'
+import { DataPlane } from '../../src/sync/data-plane.ts'
 import type { SyncHubContext } from '../../src/sync/hub-context.ts'
 
 /*

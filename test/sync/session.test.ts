@@ -3,6 +3,7 @@ import type { AuthContext, AuthProvider } from '../../src/auth/provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
+import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
 import { KoraSyncServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import type { ReceivedMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
@@ -194,6 +195,37 @@ describe('nothing is processed before authentication', () => {
   })
 })
 
+describe("the application's own authentication", () => {
+  const cases: [string, unknown, string | null][] = [
+    [
+      'a value that is missing hides its collection',
+      { userId: 'u', scopes: { todos: { orgId: undefined } } },
+      '{}',
+    ],
+    ['so does one that nothing can equal', { userId: 'u', scopes: { todos: { orgId: ['a', 'b'] } } }, '{}'],
+    [
+      'a value that can be asked for shows it',
+      { userId: 'u', scopes: { todos: { orgId: 'a' } } },
+      '{"todos":{"orgId":"a"}}',
+    ],
+    ['a collection without a filter is no scope', { userId: 'u', scopes: { todos: true } }, null],
+    ['neither is null', { userId: 'u', scopes: null }, null],
+    ['nobody is nobody', undefined, null],
+    ['a user without a name is none', { userId: '' }, null],
+  ]
+  test.each(cases)('%s', async (_name, context, expected) => {
+    const { server, connect } = openServer({ auth: { authenticate: async () => context as AuthContext } })
+    const client = connect()
+    client.receive(handshake())
+    await settle()
+
+    const session = [...server.hub.sessions.values()][0]
+    const scope = session?.identity?.access.view.scope
+    expect(scope === undefined ? null : JSON.stringify(scope)).toBe(expected)
+    if (expected === null) expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'AUTH_FAILED' })
+  })
+})
+
 describe('a batch', () => {
   async function connected(config: Partial<KoraSyncServerConfig> = {}) {
     const fixture = openServer(config)
@@ -308,6 +340,50 @@ describe('a batch', () => {
       { code: 'SPAM', message: 'no, anonymous', retriable: false },
     ])
     expect(client.sentOfType('acknowledgment')).toHaveLength(1)
+    expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('is not refused for what is stored already, whatever the application says of it now', async () => {
+    const { client, store } = await connected({
+      validateOperation: async (op, { kora }) => {
+        const isTaken = (await kora.findById(op.collection, op.recordId)) !== null
+        return isTaken ? { action: 'reject', code: 'TAKEN', message: 'It is there.' } : { action: 'accept' }
+      },
+    })
+    await store.setSchema(
+      defineSchema({ version: 1, collections: { todos: { fields: { title: t.string() } } } }),
+    )
+    const insert = write('phone', { data: { title: 'once' } })
+
+    client.receive(batch([insert]))
+    await settle()
+    client.receive(batch([insert])) // its acknowledgment was lost
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toEqual([])
+    expect(client.sentOfType('acknowledgment')).toHaveLength(2)
+
+    client.receive(batch([write('phone', { recordId: insert.recordId, data: { title: 'again' } })]))
+    await settle()
+    expect(client.sentOfType('operation-rejected')).toMatchObject([{ code: 'TAKEN' }])
+    expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('is not refused for what is stored already by a schema that has become stricter', async () => {
+    const { client, store } = await connected({})
+    const fields = { title: t.string() }
+    await store.setSchema(defineSchema({ version: 1, collections: { todos: { fields } } }))
+    const insert = write('phone', { data: { title: 'old' } })
+    client.receive(batch([insert]))
+    await settle()
+
+    const stricter = { ...fields, ownerId: t.string() }
+    await store.setSchema(defineSchema({ version: 2, collections: { todos: { fields: stricter } } }))
+    client.receive(batch([insert, write('phone', { data: { title: 'new' } })]))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toMatchObject([{ code: 'SCHEMA_VIOLATION' }])
+    expect(client.sentOfType('acknowledgment')).toHaveLength(2)
     expect(await store.getOperationCount()).toBe(1)
   })
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { AuthContext } from '../../src/auth/provider.ts'
+import { silentLogger } from '../../src/core/logger.ts'
 import { HttpPolling, type HttpSyncResponse } from '../../src/transport/http-polling.ts'
 import type { PollingTransport } from '../../src/transport/polling-transport.ts'
 import { type SimulatedRuntime, simulatedRuntime } from '../support/simulated-runtime.ts'
@@ -20,6 +21,7 @@ class Fixture {
 
   constructor() {
     this.#polling = new HttpPolling({
+      logger: silentLogger,
       runtime: this.runtime,
       auth: { authenticate: async () => this.#check() },
       connect: (transport) => {

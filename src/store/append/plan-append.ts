@@ -76,7 +76,7 @@ export function* planAppend(
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
-    else results.push(planKnown(request, batch) ?? (yield* planNew(request, batch)))
+    else results.push(planKnown(request, batch) ?? planRefused(request) ?? (yield* planNew(request, batch)))
   }
   const { entries, records, vector, reclaimedIds, writeResults } = overlay
   return { entries, records, vector, reclaimedIds, results, writeResults }
@@ -107,6 +107,11 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
 function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult | null {
   const stored = overlay.findOperation(request.operation.id)
   return stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
+}
+
+/** What is stored already was allowed when it came: its author, who sends it again, is not told otherwise. */
+function planRefused({ refusal }: OperationRequest): PlannedResult | null {
+  return refusal === undefined ? null : { status: 'refused', refusal }
 }
 
 /** Plans an operation that is to be stored, or refused for what it leads to. */
@@ -315,10 +320,14 @@ function expectedChanges(
     const change = isServerWrite(request) ? request : request.operation
     if (rulesOf(context.schema, change.collection) === null) continue
     if (isServerWrite(request)) changes.push(request)
-    else if (request.isHistory !== true && overlay.findOperation(request.operation.id) === undefined)
+    else if (!isExempt(request) && overlay.findOperation(request.operation.id) === undefined)
       changes.push(request.operation)
   }
   return changes
+}
+
+function isExempt({ isHistory, refusal }: AppendRequest): boolean {
+  return isHistory === true || refusal !== undefined
 }
 
 /** What is needed of the store to plan the requests, as far as they themselves tell. */

@@ -18,7 +18,7 @@ import type {
   ServerWrite,
   UnmetCondition,
 } from '../store/store.ts'
-import type { ApplicationAccess } from '../sync/authorization.ts'
+import type { ApplicationAccess } from './authorization.ts'
 
 /** A change of one record, as the application asks for it. */
 export interface Mutation {
