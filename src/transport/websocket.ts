@@ -25,10 +25,11 @@ export interface WebSocketEndpointOptions {
 }
 
 /**
- * Fragments of one message and chunks of buffered input: Kora clients send a message in one frame,
- * and a flood of tiny fragments costs far more memory than its bytes.
+ * Fragments of one message and chunks of buffered input: a flood of tiny ones costs far more memory than its bytes.
+ * Chromium cuts a message of 25 MB into some 200 fragments of 128 kB.
  */
-const MAX_FRAGMENTS = 256
+const MIN_FRAGMENTS = 256
+const BYTES_PER_FRAGMENT = 32 * 1024
 const MAX_BUFFERED_CHUNKS = 16_384
 
 /** Accepts WebSocket connections that an HTTP server hands over, and notices when they die. */
@@ -43,7 +44,7 @@ export class WebSocketEndpoint {
     this.#server = new (requireWs().WebSocketServer)({
       noServer: true,
       maxPayload: options.maxMessageBytes,
-      maxFragments: MAX_FRAGMENTS,
+      maxFragments: Math.max(MIN_FRAGMENTS, Math.ceil(options.maxMessageBytes / BYTES_PER_FRAGMENT)),
       maxBufferedChunks: MAX_BUFFERED_CHUNKS,
       perMessageDeflate: false, // an inflated bomb costs more than the bytes that compression saves
     })

@@ -26,8 +26,8 @@ const HANDSHAKE_TIMEOUT = 4008
 const MAX_WAIT_MS = 10_000
 /** What a silent connection may last beyond its time: the server looks once a second, on a busy machine later. */
 const SLACK_MS = sized(5000, 2000)
-/** Of one message. Those of the WebSocket library itself are 64 and 16 times as large. */
-const MAX_FRAGMENTS = 256
+/** Of one message of 32 MiB at most. Those of the WebSocket library itself are 128 and 64 times as large. */
+const MAX_FRAGMENTS = 1024
 const MAX_CHUNKS = 16_384
 const BATCH = { type: 'operation-batch', isFinal: true, batchIndex: 0 }
 
@@ -187,7 +187,8 @@ describe('what unfolds once it has arrived', () => {
     using allowed = await server.connect('allowed')
     using refused = await server.connect('refused')
     const inFragments = (client: SocketClient, count: number): void => {
-      const operations = [new OperationAuthor('allowed').insert(recordIdOf('1'), { n: 1 })]
+      const title = 'x'.repeat(MAX_FRAGMENTS)
+      const operations = [new OperationAuthor('allowed').insert(recordIdOf('1'), { title })]
       const text = JSON.stringify({ ...BATCH, messageId: '1', operations })
       for (let i = 0; i < count - 1; i++) client.socket.send(text[i] as string, { fin: false })
       client.socket.send(text.slice(count - 1))
