@@ -25,10 +25,10 @@ export class AwarenessRelay {
     if (others.length > 0) send(this.#message(0, others))
   }
 
-  /** Forgets a connection and tells the others that it left, if it had a state. */
+  /** Forgets a connection and tells the others that it left. */
   removeClient(clientId: AwarenessClientId): void {
-    this.#sendById.delete(clientId)
-    if (this.#statesById.delete(clientId)) this.#tellOthers(clientId, null)
+    this.#statesById.delete(clientId)
+    if (this.#sendById.delete(clientId)) this.#tellOthers(clientId, null)
   }
 
   /** Stores the state and sends it to all others; null clears it. */
@@ -45,7 +45,16 @@ export class AwarenessRelay {
 
   #tellOthers(clientId: AwarenessClientId, state: AwarenessState | null): void {
     const message = this.#message(typeof clientId === 'number' ? clientId : 0, [[clientId, state]])
-    for (const [id, send] of this.#sendById) if (id !== clientId) send(message)
+    const errors: unknown[] = []
+    for (const [id, send] of this.#sendById) {
+      if (id === clientId) continue
+      try {
+        send(message)
+      } catch (error) {
+        errors.push(error) // one connection that breaks must not keep it from the others
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, 'Presence could not be sent to every client.')
   }
 
   #message(

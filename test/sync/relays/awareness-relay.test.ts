@@ -42,7 +42,7 @@ test('sends all present states to whoever comes, in one message, and nothing whe
   expect(alone.messages).toEqual([])
 })
 
-test('null clears a state; a client that leaves is told of if it had one', () => {
+test('null clears a state; a client that leaves is told of, whether or not it had one', () => {
   const relay = new AwarenessRelay()
   const witness = listener()
   relay.addClient('witness', witness.send)
@@ -55,7 +55,9 @@ test('null clears a state; a client that leaves is told of if it had one', () =>
   relay.removeClient(1)
   relay.removeClient(2)
 
-  expect(witness.states()).toEqual([{ '1': ada }, { '1': null }, { '2': bob }, { '2': null }])
+  relay.removeClient(2) // it has left already
+
+  expect(witness.states()).toEqual([{ '1': ada }, { '1': null }, { '2': bob }, { '1': null }, { '2': null }])
   expect(relay.getStates()).toEqual(new Map())
 })
 
@@ -67,4 +69,17 @@ test('returns the present states as a copy', () => {
   relay.getStates().clear()
 
   expect(relay.getStates()).toEqual(new Map([[1, ada]]))
+})
+
+test('a connection that throws keeps nothing from the others', () => {
+  const relay = new AwarenessRelay()
+  const [before, after] = [listener(), listener()]
+  relay.addClient(1, before.send)
+  relay.addClient(2, () => {
+    throw new Error('the socket is gone')
+  })
+  relay.addClient(3, after.send)
+
+  expect(() => relay.handleUpdate(4, ada)).toThrow('Presence could not be sent to every client.')
+  expect([before.states(), after.states()]).toEqual([[{ '4': ada }], [{ '4': ada }]])
 })
