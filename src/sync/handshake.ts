@@ -98,7 +98,7 @@ export async function acceptHandshake(
       ...base,
       versionVector: told,
       accepted: true,
-      ...(message.supportedWireFormats && { selectedWireFormat: 'json' as const }),
+      ...selectWireFormat(message),
       ...(watermark !== undefined && {
         serverMaxDeliverySequence: start.from < watermark ? Math.min(head, watermark - 1) : head,
       }),
@@ -120,6 +120,14 @@ export async function acceptHandshake(
     knownFields: knownFieldsOf(message.schemaVersion, store.getSchema()),
     ...start,
   }
+}
+
+/** No stock client switches after the response, so JSON wherever it is offered. */
+function selectWireFormat({
+  supportedWireFormats = [],
+}: HandshakeMessage): Pick<Response, 'selectedWireFormat'> {
+  if (supportedWireFormats.includes('json')) return { selectedWireFormat: 'json' }
+  return supportedWireFormats.includes('protobuf') ? { selectedWireFormat: 'protobuf' } : {}
 }
 
 function owedOperations(

@@ -195,6 +195,19 @@ describe('nothing is processed before authentication', () => {
   })
 })
 
+test.each([
+  [['json', 'protobuf'], 'json'],
+  [['protobuf'], 'protobuf'],
+  [[], undefined],
+  [undefined, undefined],
+])('of the wire formats %j the answer selects %s', async (supportedWireFormats, expected) => {
+  const client = openServer().connect()
+  client.receive(handshake('phone', supportedWireFormats && { supportedWireFormats }))
+  await settle()
+
+  expect(client.sentOfType('handshake-response')[0]?.selectedWireFormat).toBe(expected)
+})
+
 describe("the application's own authentication", () => {
   const cases: [string, unknown, string | null][] = [
     [
