@@ -1,16 +1,13 @@
 import { LOG_EVENTS } from '../core/logger.ts'
-import type { Operation } from '../core/operation.ts'
-import { checkOperationId } from '../core/operation-id.ts'
-import { type Refusal, refuse } from '../core/refusal.ts'
+import type { Refusal } from '../core/refusal.ts'
 import type { Timer } from '../core/runtime.ts'
-import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
-import type { WriteAccess } from '../core/write-access.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
 import { GapWatch } from './gap-watch.ts'
-import { FUTURE_TOLERANCE_MS, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
+import { FUTURE_TOLERANCE_MS } from './guards.ts'
 import type { SyncHubContext } from './hub-context.ts'
+import { type Guarded, OperationGuards } from './operation-guards.ts'
 import type { Session, SessionIdentity } from './session.ts'
 import { TokenBucket } from './token-bucket.ts'
 
@@ -29,17 +26,6 @@ const OBJECT_BYTES = 512
  * after a small one that followed it. Clients wait 30 s for an answer.
  */
 const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
-
-/** An operation of a batch on its way through the guards. */
-type Guarded =
-  /** What is refused goes to the store, too: it may be there, and its author not know. */
-  | { readonly verdict: 'store'; readonly request: AppendRequest; readonly isByRule: boolean }
-  | { readonly verdict: 'ignore' }
-  /** It cannot be read. */
-  | { readonly verdict: 'refuse'; readonly refusal: Refusal }
-
-/** An operation that can be read. */
-type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
 
 interface ArrivedBatch {
   readonly batch: ReceivedBatchMessage
@@ -70,6 +56,7 @@ interface GuardedBatch extends ArrivedBatch {
 export class Push {
   readonly #session: Session
   readonly #context: SyncHubContext
+  readonly #guards: OperationGuards
   readonly #bucket: TokenBucket
   /** Settles when the newest batch is answered: answers leave in order. */
   #answered: Promise<void> = Promise.resolve()
@@ -89,6 +76,7 @@ export class Push {
     this.#session = session
     this.#context = context
     this.#gaps = session.mayLoseMessages ? new GapWatch() : null
+    this.#guards = new OperationGuards(session, context, this.#gaps)
     this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
     // The answers to what is on its way have to find room, too.
     this.#maxInFlightBytes = Math.min(MAX_IN_FLIGHT_BYTES, context.limits.maxBufferedBytes)
@@ -120,7 +108,7 @@ export class Push {
     const isOverGap = arrived.retriesMs !== null && this.#gaps?.isOverGap(arrived.batch) === true
     const guarded: Guarded[] = []
     for (const received of arrived.batch.operations) {
-      const item = this.#guard(received, identity)
+      const item = this.#guards.guard(received, identity)
       guarded.push(item instanceof Promise ? await item : item)
     }
     const requests: AppendRequest[] = []
@@ -174,7 +162,7 @@ export class Push {
     this.#waits.clear()
   }
 
-  // ── guards ─────────────────────────────────────────────────────────────────────────────────
+  // ── pace ───────────────────────────────────────────────────────────────────────────────────
 
   #hasFutureClock(batch: ReceivedBatchMessage): boolean {
     const latest = this.#context.runtime.now() + FUTURE_TOLERANCE_MS
@@ -214,62 +202,6 @@ export class Push {
       this.#delay = { timer: this.#context.runtime.setTimer(waitMs, resolve), resolve }
     })
     this.#delay = null
-  }
-
-  /**
-   * A promise only where the application or the store has to be asked: waiting for each operation of
-   * a batch costs more than most of the guards.
-   */
-  #guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
-    if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
-    const { operation, wireJson } = received
-    const idCheck = checkOperationId(operation)
-    if (idCheck === 'mismatch') this.#context.stats.idMismatches++
-    const readable = { operation, wireJson, isIdVerified: idCheck === 'verified' }
-    const refusal = this.#refuseByRule(operation)
-    if (refusal === null && this.#context.validateOperation !== undefined) {
-      return this.#guardAsking(readable, identity)
-    }
-    const access = this.#accessTo(operation.nodeId, identity)
-    if (access instanceof Promise) return access.then((known) => toStore(readable, known, refusal))
-    return toStore(readable, access, refusal)
-  }
-
-  async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
-    const verdict = await this.#validate(readable.operation, identity)
-    if (verdict === 'ignore') return { verdict }
-    const guarded = toStore(readable, await this.#accessTo(readable.operation.nodeId, identity), verdict)
-    return { ...guarded, isByRule: false } // the application may have looked at what is stored
-  }
-
-  #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
-    return this.#gaps?.hasGap ? access.writesUncounted : access.writesAs(nodeId)
-  }
-
-  #refuseByRule(operation: Operation): Refusal | null {
-    const { store, runtime, supportedSchemaVersions } = this.#context
-    const schema = store.getSchema()
-    return (
-      refuseFutureClock(operation, runtime.now()) ??
-      refuseUnsupportedVersion(operation, supportedSchemaVersions.max) ??
-      (schema === null ? null : refuseSchemaViolation(operation, schema))
-    )
-  }
-
-  /** Asks the application. null: it has nothing against the operation. */
-  async #validate(operation: Operation, identity: SessionIdentity): Promise<Refusal | 'ignore' | null> {
-    const { validateOperation, kora } = this.#context
-    if (validateOperation === undefined) return null
-    try {
-      const verdict = await validateOperation(operation, { auth: identity.auth, kora })
-      if (verdict.action === 'accept') return null
-      if (verdict.action === 'ignore') return 'ignore'
-      const { code, message, retriable = false } = verdict
-      return { code, message, retriable }
-    } catch (error) {
-      this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
-      return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
-    }
   }
 
   // ── answers ────────────────────────────────────────────────────────────────────────────────
@@ -405,16 +337,6 @@ function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendR
     const result = results[next++]
     return result?.status === 'refused' && !item.isByRule
   })
-}
-
-function toStore(
-  { operation, wireJson, isIdVerified }: Readable,
-  access: WriteAccess,
-  refusal: Refusal | null,
-): Extract<Guarded, { verdict: 'store' }> {
-  const request = { operation, wireJson, access, isIdVerified }
-  if (refusal === null) return { verdict: 'store', request, isByRule: false }
-  return { verdict: 'store', request: { ...request, refusal }, isByRule: true }
 }
 
 /** The client takes it as the mark of what the server has of its own operations. */

@@ -1,0 +1,102 @@
+import { LOG_EVENTS } from '../core/logger.ts'
+import type { Operation } from '../core/operation.ts'
+import { checkOperationId } from '../core/operation-id.ts'
+import { type Refusal, refuse } from '../core/refusal.ts'
+import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
+import type { WriteAccess } from '../core/write-access.ts'
+import type { ReceivedOperation } from '../protocol/messages.ts'
+import type { AppendRequest } from '../store/store.ts'
+import type { GapWatch } from './gap-watch.ts'
+import { refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
+import type { SyncHubContext } from './hub-context.ts'
+import type { Session, SessionIdentity } from './session.ts'
+
+/** An operation of a batch on its way through the guards. */
+export type Guarded =
+  /** What is refused goes to the store, too: it may be there, and its author not know. `isByRule`: whatever is stored. */
+  | { readonly verdict: 'store'; readonly request: AppendRequest; readonly isByRule: boolean }
+  | { readonly verdict: 'ignore' }
+  /** It cannot be read. */
+  | { readonly verdict: 'refuse'; readonly refusal: Refusal }
+
+/** An operation that can be read. */
+type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
+
+/** What an operation has to pass before the store is asked: the rules of the server, then the application's own. */
+export class OperationGuards {
+  readonly #session: Pick<Session, 'log'>
+  readonly #context: SyncHubContext
+  readonly #gaps: GapWatch | null
+
+  constructor(session: Pick<Session, 'log'>, context: SyncHubContext, gaps: GapWatch | null) {
+    this.#session = session
+    this.#context = context
+    this.#gaps = gaps
+  }
+
+  /**
+   * A promise only where the application or the store has to be asked: waiting for each operation of
+   * a batch costs more than most of the guards.
+   */
+  guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
+    if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
+    const { operation, wireJson } = received
+    const idCheck = checkOperationId(operation)
+    if (idCheck === 'mismatch') this.#context.stats.idMismatches++
+    const readable = { operation, wireJson, isIdVerified: idCheck === 'verified' }
+    const refusal = this.#refuseByRule(operation)
+    if (refusal === null && this.#context.validateOperation !== undefined) {
+      return this.#guardAsking(readable, identity)
+    }
+    const access = this.#accessTo(operation.nodeId, identity)
+    if (access instanceof Promise) return access.then((known) => toStore(readable, known, refusal))
+    return toStore(readable, access, refusal)
+  }
+
+  async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
+    const verdict = await this.#validate(readable.operation, identity)
+    if (verdict === 'ignore') return { verdict }
+    const guarded = toStore(readable, await this.#accessTo(readable.operation.nodeId, identity), verdict)
+    return { ...guarded, isByRule: false } // the application may have looked at what is stored
+  }
+
+  #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
+    return this.#gaps?.hasGap ? access.writesUncounted : access.writesAs(nodeId)
+  }
+
+  #refuseByRule(operation: Operation): Refusal | null {
+    const { store, runtime, supportedSchemaVersions } = this.#context
+    const schema = store.getSchema()
+    return (
+      refuseFutureClock(operation, runtime.now()) ??
+      refuseUnsupportedVersion(operation, supportedSchemaVersions.max) ??
+      (schema === null ? null : refuseSchemaViolation(operation, schema))
+    )
+  }
+
+  /** Asks the application. null: it has nothing against the operation. */
+  async #validate(operation: Operation, identity: SessionIdentity): Promise<Refusal | 'ignore' | null> {
+    const { validateOperation, kora } = this.#context
+    if (validateOperation === undefined) return null
+    try {
+      const verdict = await validateOperation(operation, { auth: identity.auth, kora })
+      if (verdict.action === 'accept') return null
+      if (verdict.action === 'ignore') return 'ignore'
+      const { code, message, retriable = false } = verdict
+      return { code, message, retriable }
+    } catch (error) {
+      this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
+      return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
+    }
+  }
+}
+
+function toStore(
+  { operation, wireJson, isIdVerified }: Readable,
+  access: WriteAccess,
+  refusal: Refusal | null,
+): Extract<Guarded, { verdict: 'store' }> {
+  const request = { operation, wireJson, access, isIdVerified }
+  if (refusal === null) return { verdict: 'store', request, isByRule: false }
+  return { verdict: 'store', request: { ...request, refusal }, isByRule: true }
+}
