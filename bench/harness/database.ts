@@ -17,7 +17,7 @@ export interface Mark {
   readonly records: number
 }
 
-/** The database of a server, read beside it: what an acknowledgement says is believed of nobody. */
+/** The database of a server, read beside it: what an acknowledgment says is believed of nobody. */
 export interface Database {
   mark(): Promise<Mark>
   storedAfter(position: number): Promise<Stored>

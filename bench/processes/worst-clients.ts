@@ -13,7 +13,7 @@ export interface WorstOptions {
 
 /** Each starts so many operations after the one before, so that no frame is made for two of them. */
 const APART = 7
-/** Of two acknowledgements that are tried one after the other; the server's batches are of 100. */
+/** Of two acknowledgments that are tried one after the other; the server's batches are of 100. */
 const ACKNOWLEDGED_STEP = 100
 const SWEEP_MS = 200
 /** Larger, and an operation is above `maxOperationBytes`, with all that it has beside its text. */

@@ -80,8 +80,8 @@ export const METRICS = {
     buckets: [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000],
     advice: 'Near 500 all the time: the store is the bottleneck; a faster disk helps, more clients do not.',
   },
-  acknowledgementDuration: {
-    name: 'kora_acknowledgement_duration_seconds',
+  acknowledgmentDuration: {
+    name: 'kora_acknowledgment_duration_seconds',
     type: 'histogram',
     unit: 'seconds',
     help: 'From the arrival of a batch to its acknowledgment.',

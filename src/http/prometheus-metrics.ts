@@ -34,7 +34,7 @@ export class PrometheusMetrics implements SyncMetrics {
   readonly #sessionsFailed = this.#counter('sessionsFailed')
   readonly #commitDuration = this.#histogram('commitDuration')
   readonly #groupOperations = this.#histogram('groupOperations')
-  readonly #acknowledgement = this.#histogram('acknowledgementDuration')
+  readonly #acknowledgment = this.#histogram('acknowledgmentDuration')
   readonly #gauges = new Map<MetricId, Gauge>()
   readonly #totals = new Map<MetricId, Counter>()
   #eventLoop: IntervalHistogram | null = null
@@ -62,7 +62,7 @@ export class PrometheusMetrics implements SyncMetrics {
   }
 
   acknowledged(durationMs: number): void {
-    this.#acknowledgement.observe(durationMs / 1000)
+    this.#acknowledgment.observe(durationMs / 1000)
   }
 
   /** Codes of the application are one: a label must not have values without end. */

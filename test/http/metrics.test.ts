@@ -42,7 +42,7 @@ test('metrics count what devices and the application do', async () => {
     kora_views: 1,
   })
   expect(after.get('kora_commit_duration_seconds_count')).toBeGreaterThan(0)
-  expect(after.get('kora_acknowledgement_duration_seconds_count')).toBeGreaterThan(0)
+  expect(after.get('kora_acknowledgment_duration_seconds_count')).toBeGreaterThan(0)
   expect(after.get('kora_operations_delivered_total')).toBeGreaterThanOrEqual(1)
   expect(after.get('kora_store_bytes')).toBeGreaterThan(4096)
   expect(after.get('kora_event_loop_delay_seconds{quantile="0.99"}')).toBeGreaterThanOrEqual(0)

@@ -3,7 +3,7 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { isBusy, toStoreError } from './sqlite-errors.ts'
 
-// As long as clients wait for an acknowledgement, less a margin: then they are told to come back.
+// As long as clients wait for an acknowledgment, less a margin: then they are told to come back.
 const LOCK_WAIT_MS = 10_000
 const LOCK_RETRY_MS = 50
 
