@@ -49,18 +49,26 @@ export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): Opt
 }
 
 /** Resolved to ms. A number is ms, or seconds where the world counts in seconds. */
-export function duration(maxMs: number, numbersAre: 'ms' | 'seconds' = 'ms'): OptionType {
+export function duration(
+  maxMs: number,
+  { minMs = 0, numbersAre = 'ms' }: { minMs?: number; numbersAre?: 'ms' | 'seconds' } = {},
+): OptionType {
   const factor = numbersAre === 'ms' ? 1 : 1000
-  const inRange = (valueMs: number | null): valueMs is number => valueMs !== null && valueMs <= maxMs
+  const inRange = (valueMs: number | null): valueMs is number =>
+    valueMs !== null && valueMs >= minMs && valueMs <= maxMs
+  const range =
+    minMs === 0
+      ? `up to ${formatDuration(maxMs)}`
+      : `from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`
   return {
     schema: z
       .union([z.number().min(0), z.string()])
       .transform((value) => (typeof value === 'number' ? value * factor : parseDuration(value)))
       .refine(inRange),
-    expects: `a duration up to ${formatDuration(maxMs)}, such as '10s' or '5m', or a number of ${numbersAre === 'ms' ? 'milliseconds' : 'seconds'}`,
+    expects: `a duration ${range}, such as '10s' or '5m', or a number of ${numbersAre === 'ms' ? 'milliseconds' : 'seconds'}`,
     json: {
       anyOf: [
-        { type: 'number', minimum: 0 },
+        { type: 'number', minimum: minMs / factor },
         { type: 'string', pattern: '^\\d+(\\.\\d+)? ?(ms|s|m|h|d)$' },
       ],
     },

@@ -60,6 +60,7 @@ export interface GroupOption extends CommonOption {
 
 const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000
+const MIN_TIMEOUT_MS = 1000 // with less, or with a 0 that was to mean "none", nobody gets in or stays
 const TOKEN_MODES = ['jwt', 'kora', 'mixed']
 
 export const OPTIONS: readonly ConfigOption[] = [
@@ -241,7 +242,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'auth.jwt.clockTolerance',
-    type: duration(5 * MINUTE_MS, 'seconds'),
+    type: duration(5 * MINUTE_MS, { numbersAre: 'seconds' }),
     default: '0s',
     help: 'How far the clock of the issuer may be off. A number is seconds here, as JWTs count.',
   },
@@ -350,7 +351,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.handshakeTimeout',
-    type: duration(10 * MINUTE_MS),
+    type: duration(10 * MINUTE_MS, { minMs: MIN_TIMEOUT_MS }),
     default: `${DEFAULT_SYNC_LIMITS.handshakeTimeoutMs / 1000}s`,
     help:
       'Time for each step of opening a connection: for TLS; for the headers of a request, of any on the port; and for ' +
@@ -359,7 +360,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.idleTimeout',
-    type: duration(DAY_MS),
+    type: duration(DAY_MS, { minMs: MIN_TIMEOUT_MS }),
     default: `${DEFAULT_SYNC_LIMITS.idleTimeoutMs / 1000}s`,
     help: 'A connection without any sign of life for this long, pings included, is closed.',
   },

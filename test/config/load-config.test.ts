@@ -156,8 +156,15 @@ describe('every problem is listed at once, with its path', () => {
     [
       { limits: { idleTimeout: '10 parsecs', handshakeTimeout: -1 } },
       [
-        "limits.handshakeTimeout: expected a duration up to 10m, such as '10s' or '5m', or a number of milliseconds, got -1",
-        "limits.idleTimeout: expected a duration up to 1d, such as '10s' or '5m', or a number of milliseconds, got \"10 parsecs\"",
+        "limits.handshakeTimeout: expected a duration from 1s to 10m, such as '10s' or '5m', or a number of milliseconds, got -1",
+        "limits.idleTimeout: expected a duration from 1s to 1d, such as '10s' or '5m', or a number of milliseconds, got \"10 parsecs\"",
+      ],
+    ],
+    [
+      { limits: { idleTimeout: 0, handshakeTimeout: '999ms' } },
+      [
+        "limits.handshakeTimeout: expected a duration from 1s to 10m, such as '10s' or '5m', or a number of milliseconds, got \"999ms\"",
+        "limits.idleTimeout: expected a duration from 1s to 1d, such as '10s' or '5m', or a number of milliseconds, got 0",
       ],
     ],
     [
