@@ -77,7 +77,7 @@ const SPREAD_SHARE = 0.8
 
 /** `http: false` takes the operations endpoints off the public listener; a listener of their own keeps them. */
 function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {
-  if (admin.listener === null && !http.metrics && !http.dashboard) return null
+  if (admin.listener === null && !http.operations) return null
   return {
     auth: tokensOf(admin),
     servesMetrics: http.metrics || admin.listener !== null,

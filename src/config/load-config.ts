@@ -65,7 +65,7 @@ export async function loadConfig({
   ]
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
   // Without a problem, the tree has the shape that the table describes.
-  const values = toServerConfig(tree as unknown as OptionTree, schema.loaded)
+  const values = toServerConfig(tree as unknown as OptionTree, raw, schema.loaded)
   return { values, entries: withSchemaVersion(entries, values), file: found?.file ?? null }
 }
 
@@ -116,7 +116,7 @@ async function loadSchema(source: unknown, cwd: string): Promise<SchemaResult> {
   }
 }
 
-function toServerConfig(tree: OptionTree, schema: LoadedSchema | null): ServerConfig {
+function toServerConfig(tree: OptionTree, raw: PlainObject, schema: LoadedSchema | null): ServerConfig {
   const schemaVersion = tree.schemaVersion ?? schema?.definition.version ?? 1
   return {
     host: tree.host,
@@ -130,7 +130,7 @@ function toServerConfig(tree: OptionTree, schema: LoadedSchema | null): ServerCo
     batchSize: tree.batchSize,
     maxConnections: tree.maxConnections,
     limits: tree.limits,
-    http: resolveHttp(tree.http),
+    http: resolveHttp(tree.http, raw.http === false),
     admin: resolveAdmin(tree.admin),
     retention: resolveRetention(tree.retention),
     blobs: tree.blobs ?? null,

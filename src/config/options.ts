@@ -391,7 +391,9 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'http',
     group: 'always',
     canBeFalse: true,
-    help: 'What is served over HTTP beside sync; `false` serves none of it.',
+    help:
+      'What is served over HTTP beside sync; `false` serves none of it. Status, events and backups are for whoever ' +
+      'has their tokens, and only `false` takes them away.',
   },
   { path: 'http.health', type: flag(), default: true, help: '`GET /health` and `GET /ready`.' },
   { path: 'http.metrics', type: flag(), default: true, help: 'Metrics for Prometheus.' },

@@ -24,7 +24,8 @@ export interface OptionTree {
   readonly batchSize: number
   readonly maxConnections: number
   readonly limits: LimitsConfig
-  readonly http: Omit<HttpConfig, 'staticDir' | 'allowedOrigins'> & Partial<HttpConfig>
+  readonly http: Omit<HttpConfig, 'operations' | 'staticDir' | 'allowedOrigins'> &
+    Partial<Pick<HttpConfig, 'staticDir' | 'allowedOrigins'>>
   readonly admin: AdminTree
   readonly retention: Omit<RetentionConfig, 'keepFor' | 'tombstones'> & Partial<RetentionConfig>
   readonly blobs?: NonNullable<ServerConfig['blobs']>
@@ -82,12 +83,12 @@ export function resolveAuth({ jwt, ...auth }: AuthTree): AuthConfig {
   return resolved as AuthConfig
 }
 
-export function resolveHttp({
-  staticDir = null,
-  allowedOrigins = null,
-  ...http
-}: OptionTree['http']): HttpConfig {
-  return { ...http, staticDir, allowedOrigins }
+/** @param isOff `http: false`, which turns off more than each of its switches does */
+export function resolveHttp(
+  { staticDir = null, allowedOrigins = null, ...http }: OptionTree['http'],
+  isOff: boolean,
+): HttpConfig {
+  return { ...http, operations: !isOff, staticDir, allowedOrigins }
 }
 
 export function resolveAdmin({ host = '127.0.0.1', port, ...tokens }: AdminTree): AdminConfig {

@@ -70,6 +70,8 @@ export interface HttpConfig {
   readonly health: boolean
   readonly metrics: boolean
   readonly dashboard: boolean
+  /** Status, events and backups, for who has their tokens. Only `http: false` takes them off the public listener. */
+  readonly operations: boolean
   readonly staticDir: string | null
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null

@@ -411,6 +411,7 @@ shutdownTimeout: 3s
         health: true,
         metrics: true,
         dashboard: false,
+        operations: true,
         staticDir: at('dist'),
         allowedOrigins: ['https://app.example.com'],
         trustProxy: ['::1', '10.0.0.0/8'],
@@ -433,6 +434,7 @@ shutdownTimeout: 3s
   test('http and blobs can be turned off as a whole', async () => {
     const { values } = await load({ http: false, blobs: false })
     expect(values.http).toMatchObject({ health: false, metrics: false, dashboard: false, staticDir: null })
+    expect(values.http.operations).toBe(false)
     expect(values.blobs).toBeNull()
   })
 

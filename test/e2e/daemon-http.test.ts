@@ -75,3 +75,22 @@ test('http: false serves sync and nothing beside it', async () => {
 
   expect(statuses).toEqual([404, 404, 404])
 })
+
+test('status and backups stay where metrics and dashboard are turned off', async () => {
+  const admin = { adminToken: 'canary-admin-token' }
+  const http = { metrics: false, dashboard: false }
+  await using daemon = await startDaemon({ files: json({ admin, http }) })
+  const paths = ['/status', '/events', '/backup/export', '/metrics', '']
+
+  const statuses = await Promise.all(
+    paths.map(async (path) => {
+      const headers = { authorization: `Bearer ${admin.adminToken}` }
+      const { status, body } = await fetch(`${daemon.httpUrl}/__kora${path}`, { headers })
+      await body?.cancel()
+      return status
+    }),
+  )
+
+  expect(statuses).toEqual([200, 200, 200, 404, 404])
+  expect((await fetch(`${daemon.httpUrl}/__kora/backup/export`)).status).toBe(401)
+})
