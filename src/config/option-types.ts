@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { jwksUrlProblem } from '../auth/jwks-client.ts'
 import { findTemplateProblems } from '../auth/scope-templates.ts'
+import { syncPathProblem } from '../http/own-paths.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 
 /** What values an option takes: for the parser, the JSON schema and the reference page. */
@@ -111,10 +112,15 @@ export function listOf(values: readonly string[]): OptionType {
   }
 }
 
-export function urlPath(): OptionType {
+/** A path of the server at which sync can be served. */
+export function syncPath(): OptionType {
   return {
     schema: z.string().regex(/^\/[^\s?#]*$/),
     expects: "a path that starts with '/', such as '/sync'",
+    inspect: (value) => {
+      const message = syncPathProblem(String(value))
+      return message === null ? [] : [{ path: '', message }]
+    },
   }
 }
 

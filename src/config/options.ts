@@ -16,9 +16,9 @@ import {
   proxies,
   scopeMap,
   sqlName,
+  syncPath,
   text,
   textOrList,
-  urlPath,
   webUrl,
 } from './option-types.ts'
 import { LOG_FORMATS, LOG_LEVELS } from './server-config.ts'
@@ -82,11 +82,11 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'path',
-    type: urlPath(),
+    type: syncPath(),
     default: '/',
     env: 'KORA_PATH',
     flag: '--path <path>',
-    help: 'URL path that sync clients connect to.',
+    help: 'URL path that sync clients connect to. `/health`, `/ready` and all of `/__kora` are taken by the server itself.',
   },
   { path: 'store', group: 'always', discriminant: 'driver', help: 'Where operations and records are kept.' },
   {

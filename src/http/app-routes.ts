@@ -41,8 +41,8 @@ export interface AppRoutesOptions {
   readonly routes: readonly HttpRoute[]
   readonly kora: Kora
   readonly addressOf: AddressOf
-  /** Paths that the server needs itself. */
-  readonly reserved: readonly string[]
+  /** True for a path that the server needs itself. */
+  readonly isReserved: (path: string) => boolean
 }
 
 /**
@@ -53,7 +53,7 @@ export interface AppRoutesOptions {
 export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions): void {
   const paths = options.routes.map(({ path }) => normalPath(path))
   for (const path of paths) {
-    if (options.reserved.includes(path)) throw taken(path, 'is served by the server itself')
+    if (options.isReserved(path)) throw taken(path, 'is served by the server itself')
     if (paths.indexOf(path) !== paths.lastIndexOf(path)) throw taken(path, 'is there twice')
   }
   app.register(async (scope) => {

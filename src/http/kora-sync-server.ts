@@ -93,7 +93,11 @@ export class KoraSyncServer {
   }
 }
 
-/** Creates a sync server; `start()` makes it listen. */
+/**
+ * Creates a sync server; `start()` makes it listen.
+ *
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`
+ */
 export function createKoraServer(config: KoraSyncServerConfig): KoraSyncServer {
   return new KoraSyncServer(config)
 }

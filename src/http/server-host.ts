@@ -16,7 +16,8 @@ import { LiveSeries } from './dashboard/live-series.ts'
 import { RecentEvents } from './dashboard/recent-events.ts'
 import { mountHealth } from './health.ts'
 import { type OperationalAuth, OperationsAccess } from './operations/access.ts'
-import { mountOperations, OPERATIONS_PREFIX } from './operations/routes.ts'
+import { mountOperations } from './operations/routes.ts'
+import { isOwnPath, OPERATIONS_PREFIX } from './own-paths.ts'
 import { packageVersion } from './package-version.ts'
 import { PrometheusMetrics } from './prometheus-metrics.ts'
 import { Readiness } from './readiness.ts'
@@ -285,7 +286,7 @@ export class ServerHost {
       routes: httpRoutes,
       kora: this.kora,
       addressOf: this.#addressOf,
-      reserved: ['/health', '/ready', OPERATIONS_PREFIX, this.service.path],
+      isReserved: (path) => isOwnPath(path) || path === this.service.path,
     })
     this.service.mount(app, (request, reply) => this.#serveAppAtSyncPath(request, reply))
     if (staticDir !== undefined) mountStaticFiles(app, staticDir)

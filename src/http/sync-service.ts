@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { NoAuthProvider } from '../auth/no-auth-provider.ts'
 import type { AuthProvider } from '../auth/provider.ts'
+import { ConfigError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
@@ -13,6 +14,7 @@ import { HttpPolling, type HttpSyncRequest, type HttpSyncResponse } from '../tra
 import { WebSocketEndpoint } from '../transport/websocket.ts'
 import { routePattern } from './app-routes.ts'
 import { type AddressOf, socketAddress } from './client-address.ts'
+import { syncPathProblem } from './own-paths.ts'
 import { answerPolling } from './polling-route.ts'
 
 /** What clients connect to: everything of the sync endpoint but the port that it is on. */
@@ -68,8 +70,11 @@ export class SyncService {
   #polling: HttpPolling
   #webSockets: WebSocketEndpoint
 
+  /** @throws ConfigError `CONFIG_INVALID` when sync cannot be served at the path */
   constructor(config: SyncServiceConfig, tools: SyncServiceTools) {
     this.path = config.path ?? '/'
+    const problem = syncPathProblem(this.path)
+    if (problem !== null) throw new ConfigError('CONFIG_INVALID', `The sync path ${problem}.`)
     this.#config = config
     this.#tools = tools
     this.#hub = this.#createHub()

@@ -112,6 +112,13 @@ describe('every problem is listed at once, with its path', () => {
         'maxConnections: expected a whole number from 0, got -1',
       ],
     ],
+    [
+      { path: '/__kora/sync' },
+      [
+        'path: "/__kora/sync" is a path of the server itself (/health, /ready, all of /__kora); choose another, such as "/sync"',
+      ],
+    ],
+    [{ path: '/*' }, ['path: "/*" has a "*", but clients connect to one path; choose one, such as "/sync"']],
     [{ port: '4567' }, ['port: expected a whole number from 0 to 65535, got "4567"']],
     [{ port: null }, ['port: expected a whole number from 0 to 65535, got null']],
     [{ limits: [] }, ['limits: expected an object, got a list']],

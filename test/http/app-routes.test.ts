@@ -96,11 +96,14 @@ describe('routes of the application', () => {
     expect(await colon?.text()).toBe('colon')
   })
 
-  test.each(['/health', '/kora-sync', '/__kora', 'api', '/a/*/b'])('cannot take %s', async (path) => {
-    const route: HttpRoute = { path, handle: () => ({}) }
+  test.each(['/health', '/kora-sync', '/__kora', '/__kora/status', 'api', '/a/*/b'])(
+    'cannot take %s',
+    async (path) => {
+      const route: HttpRoute = { path, handle: () => ({}) }
 
-    await expect(startProductionServer({ httpRoutes: [route] })).rejects.toMatchObject({
-      code: 'CONFIG_INVALID',
-    })
-  })
+      await expect(startProductionServer({ httpRoutes: [route] })).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+      })
+    },
+  )
 })

@@ -5,6 +5,7 @@ import type { CompactionStats } from '../../store/compaction/compaction-schedule
 import { OperatorAccess, type OperatorArea } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { LiveSeries } from '../dashboard/live-series.ts'
+import { OPERATIONS_PREFIX } from '../own-paths.ts'
 import type { PrometheusMetrics } from '../prometheus-metrics.ts'
 import type { Readiness } from '../readiness.ts'
 import type { ServerStatus } from '../server-status.ts'
@@ -25,8 +26,6 @@ export interface OperationsOptions {
   /** null: there is no dashboard */
   readonly live: LiveSeries | null
 }
-
-export const OPERATIONS_PREFIX = '/__kora'
 
 type Handler<Area extends OperatorArea> = (
   request: FastifyRequest,
