@@ -22,10 +22,10 @@ import { packageVersion } from './package-version.ts'
 import { PrometheusMetrics } from './prometheus-metrics.ts'
 import { Readiness } from './readiness.ts'
 import type { ServerStatus } from './server-status.ts'
-import { isNavigation, mountStaticFiles, notFound, sendApp } from './static-files.ts'
+import { asksForPage, isNavigation, mountStaticFiles, notFound, sendApp } from './static-files.ts'
 import { SyncService, type SyncServiceConfig } from './sync-service.ts'
 import type { TlsOptions } from './tls-files.ts'
-import { WebServer } from './web-server.ts'
+import { pathOf, WebServer } from './web-server.ts'
 
 export type EmbedderPolicy = 'credentialless' | 'require-corp' | 'unsafe-none'
 
@@ -293,15 +293,20 @@ export class ServerHost {
     app.setNotFoundHandler((request, reply) => this.#answerUnknown(request, reply))
   }
 
-  /** Where sync and the app share a path, a browser on its way to a page is given the page. */
+  /**
+   * Where sync and the app share a path, only browsers on their way to a page are given it: clients that
+   * poll may accept anything.
+   */
   #serveAppAtSyncPath(request: FastifyRequest, reply: FastifyReply): FastifyReply | null {
     if (this.#options.staticDir === undefined || !isNavigation(request)) return null
-    return sendApp(request, reply)
+    return sendApp(reply)
   }
 
   #answerUnknown(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const { staticDir } = this.#options
-    if (staticDir !== undefined && !request.url.startsWith(OPERATIONS_PREFIX)) return sendApp(request, reply)
+    // Who asks for what the server itself does not serve must not take the app's page for its answer.
+    const isOfApp = this.#options.staticDir !== undefined && !isOwnPath(pathOf(request.raw))
+    if (isOfApp && asksForPage(request)) return sendApp(reply)
+    if (isOfApp) return notFound(reply.header('vary', 'accept'))
     return notFound(reply, `Nothing is served here. Sync is at ${this.service.path}.`)
   }
 

@@ -3,8 +3,8 @@ import { resolve, sep } from 'node:path'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /**
- * The built front end, as a single-page app: what is a file is served as one, and a browser that
- * navigates anywhere else is given `index.html`, whose router knows the address.
+ * The built front end, as a single-page app: what is a file is served as one, and who asks for a page
+ * anywhere else is given `index.html`, whose router knows the address.
  *
  * Files beside which a `.br` or `.gz` stands are sent compressed to whoever accepts that. Files that
  * begin with a dot are not served, except below `.well-known`; nor is what symbolic links lead to
@@ -25,20 +25,33 @@ export function mountStaticFiles(app: FastifyInstance, directory: string): void 
   })
 }
 
-/** Sends the page of the app, when that is what was asked for. */
-export function sendApp(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  reply.header('vary', 'accept')
-  return isNavigation(request) ? reply.sendFile('index.html') : notFound(reply)
+/** Sends the page of the app. */
+export function sendApp(reply: FastifyReply): FastifyReply {
+  return reply.header('vary', 'accept').sendFile('index.html')
 }
 
 export function notFound(reply: FastifyReply, error = 'Nothing is served here.'): FastifyReply {
   return reply.code(404).header('cache-control', 'no-store').send({ error })
 }
 
-/** A browser on its way to a page, and not a script that asks for a file or for data. */
+/** A browser on its way to a page, and not a script or a client that asks for data. */
 export function isNavigation({ raw: { method, headers } }: FastifyRequest): boolean {
   if (method !== 'GET' && method !== 'HEAD') return false
   return headers.accept?.includes('text/html') === true
+}
+
+/**
+ * Whoever takes a page for an answer, at an address that is not that of a file: link previews, monitors and
+ * `curl` do not ask for HTML by name. Data is asked for as JSON, and files have a dot in their name.
+ *
+ * @see connect-history-api-fallback, by whose rules development servers answer
+ */
+export function asksForPage({ raw: { method, headers, url = '/' } }: FastifyRequest): boolean {
+  if (method !== 'GET' && method !== 'HEAD') return false
+  const { accept = '*/*' } = headers
+  if (accept.startsWith('application/json') || !/text\/html|\*\/\*/.test(accept)) return false
+  const path = url.split(/[?#]/, 1)[0] ?? '/'
+  return !path.slice(path.lastIndexOf('/')).includes('.')
 }
 
 /**

@@ -37,6 +37,17 @@ test('the daemon serves a front end and sync at the same path', async () => {
   expect(poll.status).toBe(204)
 })
 
+test('a check of health that is turned off is not answered with the app', async () => {
+  const http = { staticDir: '.', health: false }
+  await using daemon = await startDaemon({
+    files: { ...json({ http, path: '/sync' }), 'index.html': '<title>app</title>' },
+  })
+  const statusOf = async (path: string) => (await fetch(new URL(path, daemon.httpUrl))).status
+
+  expect([await statusOf('/ready'), await statusOf('/health')]).toEqual([404, 404])
+  expect([await statusOf('/'), await statusOf('/orders')]).toEqual([200, 200])
+})
+
 test('the daemon serves https', async () => {
   await using daemon = await startDaemon()
   const [certFile, keyFile] = [join(daemon.directory, 'cert.pem'), join(daemon.directory, 'key.pem')]

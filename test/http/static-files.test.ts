@@ -95,6 +95,42 @@ describe('static files', () => {
     expect(beyond.status).toBe(416)
   })
 
+  test.each([
+    ['GET', '/orders/17', '*/*'],
+    ['GET', '/orders/17', undefined],
+    ['HEAD', '/orders/17', 'text/html'],
+    ['GET', '/orders/17?file=a.js', '*/*'],
+    ['GET', '/v1.2/orders', 'image/avif,*/*;q=0.8'],
+  ])('fall back to the app for %s %s that accepts %s', async (method, path, accept) => {
+    await using server = await withFrontEnd()
+
+    const page = await rawGet(server.url, path, accept === undefined ? {} : { accept }, method)
+
+    expect(page.status).toBe(200)
+    expect(page.headers).toMatchObject({
+      'content-type': 'text/html; charset=utf-8',
+      vary: 'accept, accept-encoding',
+    })
+    expect(page.body.toString()).toBe(method === 'HEAD' ? '' : '<!doctype html><title>app</title>')
+  })
+
+  test.each([
+    ['GET', '/orders/17', 'application/json'],
+    ['GET', '/orders/17', 'application/json, text/plain, */*'],
+    ['GET', '/orders/17', 'image/png'],
+    ['GET', '/orders/17.png', '*/*'],
+    ['GET', '/assets/old-a1b2c3d4.js', undefined],
+    ['POST', '/orders/17', '*/*'],
+    ['GET', '/__kora/none', '*/*'],
+    ['GET', '/__kora/none', undefined],
+  ])('are not made up for %s %s that accepts %s', async (method, path, accept) => {
+    await using server = await withFrontEnd()
+
+    const { status } = await rawGet(server.url, path, accept === undefined ? {} : { accept }, method)
+
+    expect(status).toBe(404)
+  })
+
   test('fall back to the app for navigations only', async () => {
     await using server = await withFrontEnd()
     const html = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' }
@@ -179,16 +215,28 @@ interface RawResponse {
 }
 
 /** A request whose path arrives as it is written, and whose body is not decompressed. */
-function rawGet(url: string, path: string, headers: { [name: string]: string }): Promise<RawResponse> {
+function rawGet(
+  url: string,
+  path: string,
+  headers: { [name: string]: string },
+  method = 'GET',
+): Promise<RawResponse> {
   const { hostname, port } = new URL(url)
   return new Promise((resolve, reject) => {
-    const sent = request({ hostname, port, path: path.replaceAll(' ', '%20'), headers }, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }),
-      )
-    })
+    const sent = request(
+      { hostname, port, path: path.replaceAll(' ', '%20'), headers, method },
+      (response) => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: Buffer.concat(chunks),
+          }),
+        )
+      },
+    )
     sent.on('error', reject)
     sent.end()
   })
