@@ -58,7 +58,7 @@ export async function openStoredLog(
 ): Promise<ServerStore> {
   requireStored(store, cwd)
   return store.driver === 'sqlite'
-    ? openSqlite(store, { isReadOnly: true })
+    ? openSqlite(store, { readOnly: true })
     : openPostgres(store, { readOnly: true })
 }
 
@@ -100,9 +100,7 @@ export async function openStoreForPlanning({ store }: Pick<ServerConfig, 'store'
   if (store.driver === 'postgres') return openPostgres(store, { readOnly: 'planning' })
   if (store.driver === 'memory') return openMemory()
   requireWritable(store.filename)
-  return existsSync(store.filename)
-    ? openSqlite(store, { isReadOnly: true })
-    : openSqlite({ ...store, filename: ':memory:' })
+  return openSqlite(store, { readOnly: 'planning' })
 }
 
 /** False for a SQLite file that the first start will create. */
@@ -118,10 +116,10 @@ function requireWritable(filename: string): void {
 
 async function openSqlite(
   { filename, durability }: SqliteConfig,
-  { isReadOnly = false }: { isReadOnly?: boolean } = {},
+  { readOnly = false }: { readOnly?: boolean | 'planning' } = {},
 ): Promise<ServerStore> {
   const { createSqliteServerStore } = await import('../store/sqlite/sqlite-store.ts')
-  return createSqliteServerStore({ filename, durability, readOnly: isReadOnly })
+  return createSqliteServerStore({ filename, durability, readOnly })
 }
 
 async function openPostgres(

@@ -218,6 +218,11 @@ export interface ServerStore
    */
   setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void>
   planSchema(schema: SchemaDefinition): Promise<SchemaPlan>
+  /**
+   * The SQL that a start runs before anything else, for the tables of the log: of a store that was opened to be
+   * read only, because to be opened otherwise brings them up to date. Empty when there is nothing to do.
+   */
+  planLayout(): Promise<readonly string[]>
   getSchema(): SchemaDefinition | null
   /** Fills the tables again by replaying the log. All collections by default. */
   rebuildCollections(collections?: readonly string[], options?: SetSchemaOptions): Promise<void>

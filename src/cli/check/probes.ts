@@ -7,6 +7,7 @@ import { openAuthProvider } from '../auth-provider.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
 import { openStoreForPlanning, storeExists } from '../open-store.ts'
 import { formatQuantity } from '../output/format.ts'
+import { describePlan, planStore } from '../prepare-store.ts'
 import { type Finding, failure, ok, warning } from './finding.ts'
 
 /** Opens the store, without changing it, and says what `start` would have to do there. */
@@ -17,14 +18,13 @@ export async function probeStore(config: ServerConfig, cwd: string): Promise<Fin
     const store = await openStoreForPlanning(config)
     try {
       if (!storeExists(config.store)) return [ok('store', `${name} does not exist yet; start creates it.`)]
-      if (config.schema === null) return [ok('store', `${name} opens.`)]
-      const plan = await store.planSchema(config.schema.definition)
-      if (plan.isUpToDate) return [ok('store', `${name} is what the schema asks for.`)]
-      const changes = plan.changes.map(({ collection, change }) => `${collection}: ${change}`)
-      return [
-        ok('store', `${name} opens.`),
-        warning('schema', `Pending, done by the next start or by migrate:\n${changes.join('\n')}`),
-      ]
+      const schema = config.schema?.definition ?? null
+      const plan = await planStore(store, { schema })
+      if (plan.isUpToDate && schema !== null) return [ok('store', `${name} is what the schema asks for.`)]
+      const opens = ok('store', `${name} opens.`)
+      if (plan.isUpToDate) return [opens]
+      const pending = `Pending, done by the next start or by migrate:\n${describePlan(plan).join('\n')}`
+      return [opens, warning('schema', pending)]
     } finally {
       await store.close()
     }

@@ -12,6 +12,7 @@ import { createColours } from '../output/colours.ts'
 import { formatCount, formatElapsed } from '../output/format.ts'
 import { ProgressDisplay } from '../output/progress.ts'
 import { TableWriter } from '../output/table.ts'
+import { describePlan, planStore, type StoreNeeds } from '../prepare-store.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -56,21 +57,25 @@ async function migrate(flags: MigrateFlags, context: CommandContext): Promise<vo
 
 async function printPlan(config: EffectiveConfig, context: CommandContext): Promise<void> {
   const { terminal } = context
-  const schema = requireSchema(config)
   const store = await openStoreForPlanning(config.values)
   try {
-    const plan = await store.planSchema(schema)
-    if (plan.isUpToDate) {
-      await terminal.stderr.write('Nothing to do: the store is what the schema asks for.\n')
-      return
-    }
+    const needs = needsOf(config, store)
+    const plan = await planStore(store, needs)
     for (const statement of plan.statements) await terminal.stdout.write(`${endStatement(statement)}\n`)
-    for (const { collection, change } of plan.changes) {
-      await terminal.stderr.write(`${collection}: ${change}\n`)
-    }
+    const asked = needs.schema === null ? 'configuration' : 'schema'
+    const lines = plan.isUpToDate
+      ? [`Nothing to do: the store is what the ${asked} asks for.`]
+      : describePlan(plan)
+    if (needs.schema === null) lines.push(NO_SCHEMA)
+    for (const line of lines) await terminal.stderr.write(`${line}\n`)
   } finally {
     await store.close()
   }
+}
+
+/** Where no schema is configured, the tables go by the one that they were made for. */
+function needsOf({ values: { schema } }: EffectiveConfig, store: ServerStore): StoreNeeds {
+  return { schema: schema?.definition ?? store.getSchema() }
 }
 
 function endStatement(statement: string): string {
@@ -88,20 +93,21 @@ async function changeStore(
   const startedAt = terminal.now()
   const store = await openStore(config.values)
   try {
-    const definition = config.values.schema?.definition ?? store.getSchema()
-    if (definition === null) {
+    const needs = needsOf(config, store)
+    const { schema } = needs
+    if (schema === null) {
       await reportLogOnly(config, rebuild, terminal)
       return
     }
-    if (Array.isArray(rebuild)) requireCollections(rebuild, definition)
-    const plan = await store.planSchema(definition)
+    if (Array.isArray(rebuild)) requireCollections(rebuild, schema)
+    const plan = await planStore(store, needs)
     const onProgress = progress.update.bind(progress)
-    await store.setSchema(definition, { onProgress })
+    await store.setSchema(schema, { onProgress })
     if (rebuild !== undefined) {
       await store.rebuildCollections(rebuild === true ? undefined : rebuild, { onProgress })
     }
     progress.stop()
-    await printSummary(store, definition, plan, rebuild, terminal)
+    await printSummary(store, schema, plan, rebuild, terminal)
     await terminal.stderr.write(
       `${describeStore(config.values.store, terminal.cwd)}: done in ${formatElapsed(terminal.now() - startedAt)}.\n`,
     )
@@ -120,10 +126,11 @@ async function reportLogOnly(
 ): Promise<void> {
   if (rebuild !== undefined) requireSchema(config)
   await terminal.stderr.write(
-    `${describeStore(config.values.store, terminal.cwd)}: the log's tables are in place. ` +
-      'No schema is configured, so there are no collection tables; name one with --schema <file>.\n',
+    `${describeStore(config.values.store, terminal.cwd)}: the log's tables are in place. ${NO_SCHEMA}\n`,
   )
 }
+
+const NO_SCHEMA = 'No schema is configured, so there are no collection tables; name one with --schema <file>.'
 
 async function printSummary(
   store: ServerStore,

@@ -71,6 +71,11 @@ export class MemoryServerStore implements ServerStore {
     return this.#migration.plan(schema)
   }
 
+  async planLayout(): Promise<readonly string[]> {
+    this.#access.assertOpen()
+    return []
+  }
+
   getSchema(): SchemaDefinition | null {
     return this.#core.schema
   }

@@ -18,8 +18,7 @@ export type MetaKey =
   | 'health_checked_at'
 
 const GET = 'SELECT value FROM {meta} WHERE key = $1'
-const SET =
-  'INSERT INTO {meta} (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value'
+const SET = setting('$1', '$2')
 
 /** Rows of `_kora_meta`, read and written through whatever the caller is in. */
 export const metaTable = {
@@ -38,7 +37,16 @@ export const metaTable = {
     await queries.rows(SET, [key, String(value)])
   },
 
+  /** What `set` does, as SQL by itself. */
+  setStatement(key: MetaKey, value: number): string {
+    return setting(`'${key}'`, `'${value}'`)
+  },
+
   async remove(queries: Queries, key: MetaKey): Promise<void> {
     await queries.rows('DELETE FROM {meta} WHERE key = $1', [key])
   },
+}
+
+function setting(key: string, value: string): string {
+  return `INSERT INTO {meta} (key, value) VALUES (${key}, ${value}) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
 }

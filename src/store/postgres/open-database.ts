@@ -95,9 +95,38 @@ async function prepareLayout(db: PostgresDatabase, logger: Logger): Promise<void
   const onWaiting = (): void =>
     logEvent(logger, LOG_EVENTS.storeWaiting, { store: db.name, reason: 'another server creates the tables' })
   await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
-    if (!(await isPresentLayout(db))) await createLayout(db)
-    if (!(await hasAdditions(db))) await addToLayout(db)
+    await db.transaction(async (transaction) => {
+      for (const statement of await missingStatements(db, transaction)) await transaction.rows(statement)
+    })
   })
+}
+
+/** What brings the internal tables to the present layout, as SQL. @see ServerStore.planLayout */
+export async function planLayout(db: PostgresDatabase): Promise<readonly string[]> {
+  return (await missingStatements(db, db)).map((statement) => db.sql(statement))
+}
+
+async function missingStatements(db: PostgresDatabase, queries: Queries): Promise<string[]> {
+  if (!(await isPresentLayout(db, queries))) {
+    return [...(await creationOf(db.schema, queries)), ...additionsAfter(0)]
+  }
+  return additionsAfter(await countAdditions(queries))
+}
+
+async function creationOf(schema: string, queries: Queries): Promise<string[]> {
+  // Asked first, because creating needs a right on the database, which the role may do without.
+  const [known] = await queries.rows('SELECT 1 FROM pg_namespace WHERE nspname = $1', [schema])
+  return [
+    ...(known === undefined ? [`CREATE SCHEMA IF NOT EXISTS ${quoteName(schema)}`] : []),
+    ...LAYOUT_STATEMENTS,
+    metaTable.setStatement('layout', LAYOUT_VERSION),
+  ]
+}
+
+function additionsAfter(count: number): string[] {
+  if (count >= LAYOUT_ADDITIONS.length) return []
+  const statements = LAYOUT_ADDITIONS.slice(count).flat()
+  return [...statements, metaTable.setStatement('layout_additions', LAYOUT_ADDITIONS.length)]
 }
 
 /** What the first start needs: a schema to create tables in, or the right to make one. */
@@ -129,10 +158,12 @@ async function requireOwnership(db: PostgresDatabase): Promise<void> {
 }
 
 /** @throws StoreError `STORE_NEWER` */
-async function isPresentLayout(db: PostgresDatabase): Promise<boolean> {
-  const [found] = await db.rows<[string | null]>('SELECT to_regclass($1)::text', [db.table('_kora_meta')])
+async function isPresentLayout(db: PostgresDatabase, queries: Queries = db): Promise<boolean> {
+  const [found] = await queries.rows<[string | null]>('SELECT to_regclass($1)::text', [
+    db.table('_kora_meta'),
+  ])
   if (found?.[0] == null) return false
-  const layout = Number((await metaTable.get(db, 'layout')) ?? 0)
+  const layout = Number((await metaTable.get(queries, 'layout')) ?? 0)
   if (layout <= LAYOUT_VERSION) return layout === LAYOUT_VERSION
   throw new StoreError(
     'STORE_NEWER',
@@ -146,24 +177,6 @@ async function hasAdditions(db: PostgresDatabase): Promise<boolean> {
 
 async function countAdditions(queries: Queries): Promise<number> {
   return Number((await metaTable.get(queries, 'layout_additions')) ?? 0)
-}
-
-async function addToLayout(db: PostgresDatabase): Promise<void> {
-  await db.transaction(async (transaction) => {
-    const missing = LAYOUT_ADDITIONS.slice(await countAdditions(transaction))
-    for (const statement of missing.flat()) await transaction.rows(statement)
-    await metaTable.set(transaction, 'layout_additions', LAYOUT_ADDITIONS.length)
-  })
-}
-
-async function createLayout(db: PostgresDatabase): Promise<void> {
-  await db.transaction(async (transaction) => {
-    // Asked first, because creating needs a right on the database, which the role may do without.
-    const [known] = await transaction.rows('SELECT 1 FROM pg_namespace WHERE nspname = $1', [db.schema])
-    if (known === undefined) await transaction.rows(`CREATE SCHEMA IF NOT EXISTS ${quoteName(db.schema)}`)
-    for (const statement of LAYOUT_STATEMENTS) await transaction.rows(statement)
-    await metaTable.set(transaction, 'layout', LAYOUT_VERSION)
-  })
 }
 
 function cannotUse(db: PostgresDatabase, reason: string): StoreError {

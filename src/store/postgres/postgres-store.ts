@@ -41,7 +41,7 @@ import { Announcements } from './announcements.ts'
 import { CollectionTables } from './collection-tables.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { metaTable } from './meta-table.ts'
-import { openDatabase } from './open-database.ts'
+import { openDatabase, planLayout } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { PostgresClusterBus } from './postgres-cluster-bus.ts'
 import { compactStep } from './postgres-compaction.ts'
@@ -120,6 +120,11 @@ export class PostgresServerStore implements ServerStore {
   async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
     this.#access.assertOpen()
     return this.#migration.plan(schema)
+  }
+
+  async planLayout(): Promise<readonly string[]> {
+    this.#access.assertOpen()
+    return planLayout(this.#core.db)
   }
 
   getSchema(): SchemaDefinition | null {

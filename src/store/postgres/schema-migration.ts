@@ -79,8 +79,11 @@ export class SchemaMigration {
       const sql = this.#render(step)
       return sql.length > 0 ? sql : [`-- ${describeStep(step)}`]
     })
+    const indexes = isEmpty ? [] : await this.#pendingIndexes(db)
+    statements.push(...indexes.map(({ sql }) => sql))
     for (const { collection } of pending) statements.push(`-- go on filling "${collection}"`)
-    return { isUpToDate: isCurrent && pending.length === 0, statements, changes: plan.changes }
+    const isUpToDate = isCurrent && pending.length === 0 && indexes.length === 0
+    return { isUpToDate, statements, changes: plan.changes }
   }
 
   /** Folds the records of the collections again and writes their rows. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
 import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
 import { LAYOUT_STATEMENTS, LAYOUT_STEPS, LAYOUT_VERSION } from './layout.ts'
@@ -31,6 +32,37 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
   } catch (error) {
     db?.close()
     throw toOpenError(error, options.filename)
+  }
+}
+
+/**
+ * Opens the database to see what a start would do there, and changes nothing. In the place of one that is no
+ * store yet stands an empty one in memory.
+ *
+ * @returns `isNew`: it does so
+ * @throws StoreError as `openDatabase`
+ */
+export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly'>): {
+  readonly db: SqliteDatabase
+  readonly isNew: boolean
+} {
+  const isNew = !isStore(options.filename)
+  const filename = isNew ? ':memory:' : options.filename
+  return { db: openDatabase({ ...options, filename, isReadOnly: !isNew }), isNew }
+}
+
+/** Reads no more than it takes to tell an empty file, which the first start makes a store of. */
+function isStore(filename: string): boolean {
+  if (!existsSync(filename)) return false
+  const Driver = loadSqliteDriver()
+  let db: SqliteDatabase | null = null
+  try {
+    db = new Driver(filename, { readonly: true, timeout: OPEN_TIMEOUT_MS })
+    return readLayoutVersion(db) > 0
+  } catch (error) {
+    throw toOpenError(error, filename)
+  } finally {
+    db?.close()
   }
 }
 
@@ -92,20 +124,24 @@ function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions
     const present = readLayoutVersion(db) // another process may have been faster
     if (present > LAYOUT_VERSION) throw newerLayout(filename, present)
     for (const statement of statementsFrom(present)) db.exec(statement)
-    db.prepare("INSERT OR REPLACE INTO _kora_meta (key, value) VALUES ('layout', ?)").run(
-      String(LAYOUT_VERSION),
-    )
   }).immediate()
 }
 
-/** What there is to do to a database of this layout; 0: to an empty one. */
-function statementsFrom(layout: number): readonly string[] {
-  if (layout === 0) return LAYOUT_STATEMENTS
-  return Object.entries(LAYOUT_STEPS).flatMap(([to, statements]) => (Number(to) > layout ? statements : []))
+/** What brings a database of this layout to the present one; 0: an empty one. */
+export function statementsFrom(layout: number): readonly string[] {
+  if (layout === LAYOUT_VERSION) return []
+  const statements =
+    layout === 0
+      ? LAYOUT_STATEMENTS
+      : Object.entries(LAYOUT_STEPS).flatMap(([to, steps]) => (Number(to) > layout ? steps : []))
+  return [
+    ...statements,
+    `INSERT OR REPLACE INTO _kora_meta (key, value) VALUES ('layout', '${LAYOUT_VERSION}')`,
+  ]
 }
 
 /** 0 for a database that is no store yet. */
-function readLayoutVersion(db: SqliteDatabase): number {
+export function readLayoutVersion(db: SqliteDatabase): number {
   const hasMeta = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_kora_meta'").get()
   if (hasMeta === undefined) return 0
   const row = db.prepare("SELECT value FROM _kora_meta WHERE key = 'layout'").get() as

@@ -34,7 +34,7 @@ import type {
   SetSchemaOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
-import { openDatabase } from './open-database.ts'
+import { openDatabase, openForPlanning, readLayoutVersion, statementsFrom } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
@@ -54,8 +54,11 @@ export interface SqliteServerStoreOptions {
   readonly nodeId?: string
   /** Default `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
   readonly durability?: 'full' | 'normal'
-  /** Only reads, beside a process that writes. Default false. */
-  readonly readOnly?: boolean
+  /**
+   * Only reads, beside a process that writes. `planning`: also where there is no store yet, for which an empty
+   * one stands. Default false.
+   */
+  readonly readOnly?: boolean | 'planning'
   readonly runtime?: Runtime
 }
 
@@ -75,12 +78,19 @@ export class SqliteServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #watch: CommitWatch
   readonly #access: SqliteAccess
+  /** True where an empty store stands for one that is not there yet. */
+  readonly #isNew: boolean
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
-    const db = openDatabase({ filename, durability, isReadOnly: readOnly })
+    const isReadOnly = readOnly !== false
+    const { db, isNew } =
+      readOnly === 'planning'
+        ? openForPlanning({ filename, durability })
+        : { db: openDatabase({ filename, durability, isReadOnly }), isNew: false }
+    this.#isNew = isNew
     try {
-      const nodeId = readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly: readOnly })
+      const nodeId = readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
       this.#core = new SqliteCore(db, { filename, runtime, nodeId })
       this.#tracking = new ScopeTracking(this.#core)
       this.#migration = new SchemaMigration(this.#core, this.#tracking)
@@ -90,7 +100,7 @@ export class SqliteServerStore implements ServerStore {
       throw toLayoutError(error, filename)
     }
     this.#watch = new CommitWatch(db, runtime)
-    this.#access = new SqliteAccess(this.#core, { isReadOnly: readOnly })
+    this.#access = new SqliteAccess(this.#core, { isReadOnly })
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
@@ -102,6 +112,10 @@ export class SqliteServerStore implements ServerStore {
 
   async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
     return this.#access.read(() => this.#migration.plan(schema))
+  }
+
+  async planLayout(): Promise<readonly string[]> {
+    return this.#access.read(() => statementsFrom(this.#isNew ? 0 : readLayoutVersion(this.#core.db)))
   }
 
   getSchema(): SchemaDefinition | null {

@@ -176,6 +176,21 @@ describe('check', () => {
     )
   })
 
+  test('reports a change of the schema that has not ended', async () => {
+    using workspace = workspaceWith({ schema: 'schema.mjs' })
+    await workspace.run(['migrate'])
+    const work = { phase: 'backfill', replays: true, doneThrough: 0, recordsDone: 0, recordsTotal: null }
+    const db = new (loadSqliteDriver())(workspace.path('kora-server.db'))
+    const note = db.prepare("INSERT INTO _kora_meta VALUES ('schema_change', ?)")
+    note.run(JSON.stringify([{ collection: 'todos', ...work }]))
+    db.close()
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^warning +schema +Pending, .*:\n +a change .* interrupted: goes on$/m)
+  })
+
   test('refuses a wrong configuration with exit code 2', async () => {
     using workspace = workspaceWith({ prot: 1, log: { level: 'loud' } })
 

@@ -1,11 +1,30 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
 
 const files = { 'schema.mjs': SCHEMA_FILE, 'kora.config.json': '{"schema":"schema.mjs"}' }
 const WITH_SUBTITLE = SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":')
+
+const LAYOUT_1 = new URL('../../store/sqlite/files/layout-1.sql', import.meta.url)
+
+function execute(filename: string, sql: string): void {
+  const db = new (loadSqliteDriver())(filename)
+  db.exec(sql)
+  db.close()
+}
+
+/** What makes the tables and indexes of the log; SQLite writes it anew where a column was added. */
+function tablesOfTheLog(filename: string): unknown[] {
+  const db = new (loadSqliteDriver())(filename, { readonly: true })
+  const sql = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name LIKE '_kora%' ORDER BY type, name"
+  const rows = db.prepare(sql).all()
+  const layout = db.prepare("SELECT * FROM _kora_meta WHERE key = 'layout'").all()
+  db.close()
+  return [...rows, ...layout]
+}
 
 describe('migrate', () => {
   test('creates the tables, and does nothing the second time', async () => {
@@ -90,6 +109,58 @@ describe('migrate --plan', () => {
       stdout: '',
       stderr: 'Nothing to do: the store is what the schema asks for.\n',
     })
+  })
+
+  test('prints all that creates a store', async () => {
+    using workspace = new Workspace({ files })
+    await workspace.run(['migrate', '--db', 'migrated.db'])
+
+    const { stdout } = await workspace.run(['migrate', '--plan'])
+    execute(workspace.path('kora-server.db'), stdout)
+
+    const planned = tablesOfTheLog(workspace.path('kora-server.db'))
+    expect(planned).toEqual(tablesOfTheLog(workspace.path('migrated.db')))
+  })
+
+  test('prints the steps from the layout of an earlier release, and leaves it as it is', async () => {
+    using workspace = new Workspace()
+    for (const name of ['by-hand.db', 'migrated.db']) {
+      execute(workspace.path(name), readFileSync(LAYOUT_1, 'utf8'))
+    }
+    const plan = ['migrate', '--plan', '--db', 'by-hand.db']
+
+    const check = await workspace.run(['check', '--db', 'by-hand.db'])
+    const first = await workspace.run(plan)
+    const second = await workspace.run(plan)
+    execute(workspace.path('by-hand.db'), first.stdout)
+    await workspace.run(['migrate', '--db', 'migrated.db'])
+
+    expect(check.stdout).toMatch(/^warning +schema +Pending, .*:\n +the tables of the log: made as/m)
+    expect(first).toMatchObject({ code: 0, stdout: expect.stringMatching(/^DROP INDEX _kora_\w+;$/m) })
+    expect(first.stderr).toBe('the tables of the log: made as this release needs them\n')
+    expect(second).toEqual(first)
+    expect(tablesOfTheLog(workspace.path('by-hand.db'))).toEqual(
+      tablesOfTheLog(workspace.path('migrated.db')),
+    )
+    expect(await workspace.run(plan)).toMatchObject({
+      stdout: '',
+      stderr: expect.stringContaining('Nothing to do'),
+    })
+  })
+
+  test('goes by the schema of the store where none is configured', async () => {
+    using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE, 'empty.db': '' } })
+    await workspace.run(['migrate', '--schema', 'schema.mjs'])
+
+    expect(await workspace.run(['migrate', '--plan'])).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'Nothing to do: the store is what the schema asks for.\n',
+    })
+    const without = await workspace.run(['migrate', '--plan', '--db', 'empty.db'])
+    expect(without).toMatchObject({ code: 0, stdout: expect.stringContaining('CREATE TABLE _kora_meta') })
+    expect(without.stderr).toContain('No schema is configured')
+    expect(readFileSync(workspace.path('empty.db'), 'utf8')).toBe('')
   })
 
   test('shows the step to a new schema', async () => {

@@ -171,6 +171,57 @@ describe('opening', () => {
     await Promise.all([store.close(), reader.close()])
   })
 
+  test.each([
+    ['creates the tables of the log', 'app', async () => {}],
+    ['adds to those of an earlier release', 'public', removeAdditions],
+  ])('tells before what %s', async (_, schema, change) => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    await (await createPostgresServerStore({ connectionString })).close()
+    await change(database)
+    const plan = async (): Promise<readonly string[]> => {
+      const store = await createPostgresServerStore({ connectionString, schema, readOnly: 'planning' })
+      const statements = await store.planLayout()
+      await store.close()
+      return statements
+    }
+    const tables = () =>
+      database.query(
+        `SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = '${schema}'
+          UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = '${schema}'
+          ORDER BY 1, 2, 3`,
+      )
+
+    const before = await tables()
+    const statements = await plan()
+    expect(await tables()).toEqual(before)
+    for (const statement of statements) await database.query(statement)
+
+    const planned = await tables()
+    expect(planned.length).toBeGreaterThan(before.length)
+    expect(await plan()).toEqual([])
+    const store = await createPostgresServerStore({ connectionString, schema })
+    expect(await store.planLayout()).toEqual([])
+    await store.close()
+    expect(await tables()).toEqual(planned)
+  })
+
+  test('plans the indexes that an interrupted change has left', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const store = await createPostgresServerStore({ connectionString })
+    await store.setSchema(todoSchema)
+    const sql = 'create index if not exists "todos_title" on "public"."todos" using hash ("title")'
+    await database.query("INSERT INTO _kora_meta VALUES ('schema_indexes', $1)", [
+      JSON.stringify([{ name: 'todos_title', sql }]),
+    ])
+
+    expect(await store.planSchema(todoSchema)).toEqual({ isUpToDate: false, statements: [sql], changes: [] })
+    await store.setSchema(todoSchema)
+    expect(await store.planSchema(todoSchema)).toEqual({ isUpToDate: true, statements: [], changes: [] })
+    await store.close()
+  })
+
   test('commits durably also where sessions are set not to, and says what no session can change', async () => {
     await using database = await openTestDatabase()
     const { connectionString } = database
