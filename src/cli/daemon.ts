@@ -1,4 +1,3 @@
-import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
 import type { ServerConfig } from '../config/server-config.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
@@ -14,6 +13,7 @@ import { openBackupTargets } from './backup/backup-targets.ts'
 import { hostOptions } from './host-options.ts'
 import { openStore } from './open-store.ts'
 import type { ServedUrls } from './output/banner.ts'
+import { prepareStore } from './prepare-store.ts'
 
 export interface DaemonOptions {
   readonly logger: Logger
@@ -43,7 +43,9 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   const store = await openStore(config, options)
   let blobs: BlobStorage | null = null
   try {
-    await prepareStore(store, config, options)
+    const { onSchemaProgress: onProgress } = options
+    const needs = { schema: config.schema?.definition ?? null, auth: config.auth }
+    await prepareStore(store, needs, onProgress ? { onProgress } : {})
     blobs = await openBlobStorage(store, config, options)
     const compaction = createCompaction(store, config, options)
     const server = new ServerHost(hostOptions(config, { store, auth, blobs, recent, compaction, ...options }))
@@ -97,22 +99,6 @@ async function openBlobStorage(
 ): Promise<BlobStorage | null> {
   if (blobs === null) return null
   return BlobStorage.open({ directory: blobs.directory, index: store, runtime, logger })
-}
-
-/** Tables and scope indexes are there before the first client is let in. */
-async function prepareStore(
-  store: ServerStore,
-  { schema, auth }: ServerConfig,
-  { onSchemaProgress }: DaemonOptions,
-): Promise<void> {
-  if (schema !== null) {
-    await store.setSchema(schema.definition, onSchemaProgress ? { onProgress: onSchemaProgress } : {})
-  }
-  for (const [collection, fields] of Object.entries(scopeFieldsOfAuth(auth))) {
-    for (const field of fields.length === 0 ? [null] : fields) {
-      await store.trackScopeField(collection, field, { isGranted: true })
-    }
-  }
 }
 
 function urlsOf(server: ServerHost, { http }: ServerConfig): ServedUrls {

@@ -1,10 +1,14 @@
+import type { AuthConfig } from '../auth/auth-config.ts'
+import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
-import type { SchemaPlan, ServerStore } from '../store/store.ts'
+import type { SchemaPlan, ServerStore, SetSchemaOptions } from '../store/store.ts'
 
 /** What of a configuration the store has to be brought to. */
 export interface StoreNeeds {
   /** null: none is configured, and the tables stay as they are */
   readonly schema: SchemaDefinition | null
+  /** Its scopes name fields, by which the log is indexed. */
+  readonly auth: AuthConfig
 }
 
 export interface StorePlan extends SchemaPlan {
@@ -12,16 +16,66 @@ export interface StorePlan extends SchemaPlan {
   readonly changesLayout: boolean
 }
 
-/** What a start would do to the store before the first client is let in. */
-export async function planStore(store: ServerStore, { schema }: StoreNeeds): Promise<StorePlan> {
+/** Tables and indexes for scopes are there before the first client is let in. Free when they are. */
+export async function prepareStore(
+  store: ServerStore,
+  needs: StoreNeeds,
+  options: SetSchemaOptions = {},
+): Promise<void> {
+  if (needs.schema !== null) await store.setSchema(needs.schema, options)
+  for (const { collection, field } of scopeFieldsOf(needs)) {
+    await store.trackScopeField(collection, field, { ...options, isGranted: true })
+  }
+}
+
+/** What `prepareStore` would do, and before it the opening of a store that is only read now. */
+export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<StorePlan> {
   const layout = await store.planLayout()
-  const tables = schema === null ? NO_TABLES : await store.planSchema(schema)
+  const tables = needs.schema === null ? NO_TABLES : await store.planSchema(needs.schema)
+  const scopes: ScopeField[] = []
+  for (const field of scopeFieldsOf(needs)) {
+    if (!(await store.isScopeFieldTracked(field.collection, field.field))) scopes.push(field)
+  }
   return {
-    isUpToDate: layout.length === 0 && tables.isUpToDate,
-    statements: [...layout, ...tables.statements],
-    changes: tables.changes,
+    isUpToDate: layout.length === 0 && tables.isUpToDate && scopes.length === 0,
+    statements: [
+      ...layout,
+      ...tables.statements,
+      ...scopes.map((scope) => `-- index the operations of "${scope.collection}" ${describeField(scope)}`),
+    ],
+    changes: [
+      ...tables.changes,
+      ...scopes.map((scope) => ({
+        collection: scope.collection,
+        change: `operations indexed ${describeField(scope)}`,
+      })),
+    ],
     changesLayout: layout.length > 0,
   }
+}
+
+interface ScopeField {
+  readonly collection: string
+  /** null: the collection as a whole */
+  readonly field: string | null
+}
+
+/** By what the log is indexed: what schema and scopes decide by, each once. */
+function scopeFieldsOf({ schema, auth }: StoreNeeds): ScopeField[] {
+  const fields = new Map<string, ScopeField>()
+  const add = (collection: string, field: string | null): void =>
+    void fields.set(JSON.stringify([collection, field]), { collection, field })
+  for (const [collection, { scope }] of Object.entries(schema?.collections ?? {})) {
+    for (const field of scope) add(collection, field)
+  }
+  for (const [collection, own] of Object.entries(scopeFieldsOfAuth(auth))) {
+    for (const field of own.length === 0 ? [null] : own) add(collection, field)
+  }
+  return [...fields.values()]
+}
+
+function describeField({ field }: ScopeField): string {
+  return field === null ? 'as a whole, for scopes' : `by "${field}", for scopes`
 }
 
 const NO_TABLES: SchemaPlan = { isUpToDate: true, statements: [], changes: [] }

@@ -166,13 +166,19 @@ export const EMPTY_LOG = -1
 
 export interface SchemaProgress {
   readonly collection: string
-  readonly phase: 'tables' | 'backfill' | 'rebuild'
+  /** `scopes`: the log is indexed by a field that visibility is decided by. */
+  readonly phase: 'tables' | 'backfill' | 'rebuild' | 'scopes'
   readonly recordsDone: number
   readonly recordsTotal: number
 }
 
 export interface SetSchemaOptions {
   onProgress?: (progress: SchemaProgress) => void
+}
+
+export interface TrackScopeFieldOptions extends SetSchemaOptions {
+  /** True for a field of the schema or of granted scopes; default false: a client wishes for it. */
+  readonly isGranted?: boolean
 }
 
 /** What `setSchema` would do. */
@@ -271,8 +277,10 @@ export interface ServerStore
   trackScopeField(
     collection: string,
     field: string | null,
-    options?: { isGranted?: boolean },
+    options?: TrackScopeFieldOptions,
   ): Promise<boolean>
+  /** True when `trackScopeField` has nothing left to do for a field that is granted. */
+  isScopeFieldTracked(collection: string, field: string | null): Promise<boolean>
   /** Present values of records, live or deleted, whether or not a schema is set. Missing ids are left out. */
   readRecordValues(
     collection: string,

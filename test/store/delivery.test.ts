@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { QuerySubset, ScopeMap } from '../../src/core/scope.ts'
 import { createView } from '../../src/core/view.ts'
 import { recordIdOf } from '../../src/protocol/wire-identity.ts'
-import type { DeliveredEntry, DeliveryPage, ServerStore } from '../../src/store/store.ts'
+import type { DeliveredEntry, DeliveryPage, SchemaProgress, ServerStore } from '../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { todoSchema } from '../support/todo-schema.ts'
@@ -209,6 +209,32 @@ describeEachStore('tracking a field', (openStore) => {
 
     expect(await readAll(store, { todos: { project: 'p' } })).toHaveLength(2)
     expect(await readAll(store, { todos: { project: 'q' } })).toEqual([])
+  })
+
+  test('tells how far it is, and when nothing is left to do', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    await appendAll(
+      store,
+      Array.from({ length: 450 }, (_, index) => author.insert(`r${index}`, { title: 't', project: 'p' })),
+    )
+    const steps: SchemaProgress[] = []
+    const isTracked = async () => [
+      await store.isScopeFieldTracked('todos', 'project'),
+      await store.isScopeFieldTracked('todos', null),
+    ]
+    expect(await isTracked()).toEqual([false, false])
+    await store.trackScopeField('todos', 'project')
+    await store.trackScopeField('todos', null, { isGranted: true })
+    expect(await isTracked()).toEqual([false, true]) // a client's wish ends with its space
+
+    await store.trackScopeField('todos', 'project', { isGranted: true })
+    await store.setSchema(todoSchema, { onProgress: (step) => steps.push(step) })
+
+    expect(await isTracked()).toEqual([true, true])
+    const scopes = steps.filter(({ phase }) => phase === 'scopes')
+    expect(new Set(scopes.map(({ recordsTotal }) => recordsTotal))).toEqual(new Set([450]))
+    expect(scopes.at(-1)).toMatchObject({ collection: 'todos', recordsDone: 450 })
   })
 
   test('brings records that have moved before to where they are now', async () => {

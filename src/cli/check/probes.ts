@@ -19,7 +19,7 @@ export async function probeStore(config: ServerConfig, cwd: string): Promise<Fin
     try {
       if (!storeExists(config.store)) return [ok('store', `${name} does not exist yet; start creates it.`)]
       const schema = config.schema?.definition ?? null
-      const plan = await planStore(store, { schema })
+      const plan = await planStore(store, { schema, auth: config.auth })
       if (plan.isUpToDate && schema !== null) return [ok('store', `${name} is what the schema asks for.`)]
       const opens = ok('store', `${name} opens.`)
       if (plan.isUpToDate) return [opens]

@@ -12,7 +12,7 @@ import { createColours } from '../output/colours.ts'
 import { formatCount, formatElapsed } from '../output/format.ts'
 import { ProgressDisplay } from '../output/progress.ts'
 import { TableWriter } from '../output/table.ts'
-import { describePlan, planStore, type StoreNeeds } from '../prepare-store.ts'
+import { describePlan, planStore, prepareStore, type StoreNeeds, type StorePlan } from '../prepare-store.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -28,8 +28,8 @@ export function addMigrateCommand(program: Command, context: CommandContext): vo
     .command('migrate')
     .summary('bring the store to what the configuration asks for')
     .description(
-      'Creates and fills the tables that the schema asks for, without starting the server. Safe to run twice ' +
-        'and safe to interrupt.',
+      'Creates and fills the tables that the schema asks for, and indexes the log by what scopes decide by, ' +
+        'without starting the server. Safe to run twice and safe to interrupt.',
     )
     .option('--plan', 'print what would be done, in SQL, and change nothing')
     .option('--rebuild [collections...]', 'fill tables again from the log (default: all)')
@@ -74,8 +74,8 @@ async function printPlan(config: EffectiveConfig, context: CommandContext): Prom
 }
 
 /** Where no schema is configured, the tables go by the one that they were made for. */
-function needsOf({ values: { schema } }: EffectiveConfig, store: ServerStore): StoreNeeds {
-  return { schema: schema?.definition ?? store.getSchema() }
+function needsOf({ values: { schema, auth } }: EffectiveConfig, store: ServerStore): StoreNeeds {
+  return { schema: schema?.definition ?? store.getSchema(), auth }
 }
 
 function endStatement(statement: string): string {
@@ -94,20 +94,16 @@ async function changeStore(
   const store = await openStore(config.values)
   try {
     const needs = needsOf(config, store)
-    const { schema } = needs
-    if (schema === null) {
-      await reportLogOnly(config, rebuild, terminal)
-      return
-    }
-    if (Array.isArray(rebuild)) requireCollections(rebuild, schema)
+    if (rebuild !== undefined) requireCollections(rebuild, needs.schema)
     const plan = await planStore(store, needs)
     const onProgress = progress.update.bind(progress)
-    await store.setSchema(schema, { onProgress })
+    await prepareStore(store, needs, { onProgress })
     if (rebuild !== undefined) {
       await store.rebuildCollections(rebuild === true ? undefined : rebuild, { onProgress })
     }
     progress.stop()
-    await printSummary(store, schema, plan, rebuild, terminal)
+    if (needs.schema === null) await printLogOnly(plan, terminal)
+    else await printSummary(store, needs.schema, plan, rebuild, terminal)
     await terminal.stderr.write(
       `${describeStore(config.values.store, terminal.cwd)}: done in ${formatElapsed(terminal.now() - startedAt)}.\n`,
     )
@@ -119,15 +115,9 @@ async function changeStore(
 }
 
 /** Without a schema the log's tables are all there is, and opening the store has made them. */
-async function reportLogOnly(
-  config: EffectiveConfig,
-  rebuild: MigrateFlags['rebuild'],
-  terminal: Terminal,
-): Promise<void> {
-  if (rebuild !== undefined) requireSchema(config)
-  await terminal.stderr.write(
-    `${describeStore(config.values.store, terminal.cwd)}: the log's tables are in place. ${NO_SCHEMA}\n`,
-  )
+async function printLogOnly(plan: StorePlan, { stderr }: Terminal): Promise<void> {
+  if (!plan.isUpToDate) for (const line of describePlan(plan)) await stderr.write(`${line}\n`)
+  await stderr.write(`The log's tables are in place. ${NO_SCHEMA}\n`)
 }
 
 const NO_SCHEMA = 'No schema is configured, so there are no collection tables; name one with --schema <file>.'
@@ -156,17 +146,15 @@ async function printSummary(
   await terminal.stdout.write(table.format(rows))
 }
 
-function requireSchema({ values: { schema } }: EffectiveConfig): SchemaDefinition {
-  if (schema !== null) return schema.definition
-  throw new SchemaError(
-    'NO_SCHEMA',
-    'No schema is configured. Name one with --schema <file>, KORA_SCHEMA, or "schema" in the configuration.',
-  )
-}
-
-function requireCollections(names: readonly string[], schema: SchemaDefinition): void {
+function requireCollections(names: true | readonly string[], schema: SchemaDefinition | null): void {
+  if (schema === null) {
+    throw new SchemaError(
+      'NO_SCHEMA',
+      'No schema is configured. Name one with --schema <file>, KORA_SCHEMA, or "schema" in the configuration.',
+    )
+  }
   const known = Object.keys(schema.collections)
-  for (const name of names) {
+  for (const name of names === true ? [] : names) {
     if (!known.includes(name)) {
       throw new SchemaError('UNKNOWN_COLLECTION', unknownName('collection', name, known))
     }

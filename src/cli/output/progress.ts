@@ -2,7 +2,12 @@ import type { SchemaProgress } from '../../store/store.ts'
 import type { Terminal } from '../terminal.ts'
 import { ProgressBar } from './progress-bar.ts'
 
-const PHASE_VERBS = { tables: 'creating', backfill: 'filling', rebuild: 'rebuilding' } as const
+const PHASE_VERBS = {
+  tables: 'creating',
+  backfill: 'filling',
+  rebuild: 'rebuilding',
+  scopes: 'indexing',
+} as const
 
 /** Shows how far work on the tables has come: one bar per collection, on a terminal only. */
 export class ProgressDisplay {

@@ -57,6 +57,12 @@ export class TrackedFields {
     return this.#byCollection.get(collection)?.get(field)
   }
 
+  /** True when nothing is left to do for a field that is granted. */
+  isSettled(collection: string, field: string | null): boolean {
+    const tracked = this.get(collection, field)
+    return tracked?.isGranted === true && tracked.isReady
+  }
+
   /** The names of the tracked fields: what an operation's scope changes are told of. */
   namesOf(collection: string): readonly string[] {
     return this.#fieldNames.get(collection) ?? []

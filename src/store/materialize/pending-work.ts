@@ -5,7 +5,7 @@ import type { SchemaChangePlan } from './schema-change.ts'
 /** Rows that are still to be written again: kept in the database, so that a next start goes on. */
 export interface PendingWork {
   readonly collection: string
-  readonly phase: Exclude<SchemaProgress['phase'], 'tables'>
+  readonly phase: Extract<SchemaProgress['phase'], 'backfill' | 'rebuild'>
   /** Fold the records again; else write their rows from the states there are. */
   readonly replays: boolean
   /** The last record that is done. */

@@ -29,6 +29,7 @@ import type {
   ServerStore,
   ServerWrite,
   SetSchemaOptions,
+  TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
 import { compactStep } from './memory-compaction.ts'
@@ -230,10 +231,15 @@ export class MemoryServerStore implements ServerStore {
   async trackScopeField(
     collection: string,
     field: string | null,
-    options: { isGranted?: boolean } = {},
+    options?: TrackScopeFieldOptions,
   ): Promise<boolean> {
     this.#access.assertOpen()
-    return this.#tracking.track(collection, field, options.isGranted === true)
+    return this.#tracking.track(collection, field, options)
+  }
+
+  async isScopeFieldTracked(collection: string, field: string | null): Promise<boolean> {
+    this.#access.assertOpen()
+    return this.#core.log.tracked.isSettled(collection, field)
   }
 
   async readRecordValues(

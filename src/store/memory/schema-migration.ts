@@ -35,7 +35,7 @@ export class SchemaMigration {
     }
     this.#core.log.indexLive(next)
     for (const [collection, { scope }] of Object.entries(next.collections)) {
-      for (const field of scope) this.#tracking.track(collection, field, true)
+      for (const field of scope) this.#tracking.track(collection, field, { ...options, isGranted: true })
     }
   }
 

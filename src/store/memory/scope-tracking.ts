@@ -1,5 +1,6 @@
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { mayTrack } from '../delivery/tracked-fields.ts'
+import type { TrackScopeFieldOptions } from '../store.ts'
 import type { MemoryCore } from './memory-core.ts'
 import { isOperation, type MemoryRecord, operationOf } from './memory-log.ts'
 
@@ -12,7 +13,11 @@ export class ScopeTracking {
   }
 
   /** @see ServerStore.trackScopeField */
-  track(collection: string, field: string | null, isGranted: boolean): boolean {
+  track(
+    collection: string,
+    field: string | null,
+    { isGranted = false, onProgress }: TrackScopeFieldOptions = {},
+  ): boolean {
     const { log, schema } = this.#core
     const { tracked } = log
     const known = tracked.get(collection, field)
@@ -20,12 +25,15 @@ export class ScopeTracking {
       tracked.set({ ...known, isGranted: known.isGranted || isGranted })
       return true
     }
-    const isKnownCollection = log.recordsOf(collection).length > 0
+    const records = log.recordsOf(collection)
+    const isKnownCollection = records.length > 0
     if (!isGranted && !mayTrack(tracked, { collection, field, isKnownCollection, schema })) return false
     const id = tracked.nextId()
     tracked.set({ id, collection, field, isGranted, isReady: true })
     if (field !== null) {
-      for (const record of log.recordsOf(collection)) this.#noteHistory(record, field)
+      for (const record of records) this.#noteHistory(record, field)
+      const recordsTotal = records.length
+      onProgress?.({ collection, phase: 'scopes', recordsDone: recordsTotal, recordsTotal })
     }
     log.reindex(id)
     return true

@@ -34,6 +34,7 @@ import type {
   ServerStore,
   ServerWrite,
   SetSchemaOptions,
+  TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
 import { withAdvisoryLockIfFree } from './advisory-lock.ts'
@@ -286,10 +287,15 @@ export class PostgresServerStore implements ServerStore {
   async trackScopeField(
     collection: string,
     field: string | null,
-    options: { isGranted?: boolean } = {},
+    options?: TrackScopeFieldOptions,
   ): Promise<boolean> {
     this.#access.assertWritable()
-    return this.#tracking.track(collection, field, options.isGranted === true)
+    return this.#tracking.track(collection, field, options)
+  }
+
+  async isScopeFieldTracked(collection: string, field: string | null): Promise<boolean> {
+    this.#access.assertOpen()
+    return this.#core.settings.tracked.isSettled(collection, field)
   }
 
   async readRecordValues(

@@ -63,7 +63,9 @@ export class SchemaMigration {
     await core.refresh()
     core.isPrepared = true
     for (const [collection, { scope }] of Object.entries(next.collections)) {
-      for (const field of scope) await this.#tracking.track(collection, field, true)
+      for (const field of scope) {
+        await this.#tracking.track(collection, field, { ...options, isGranted: true })
+      }
     }
   }
 

@@ -4,7 +4,7 @@ import { snapshotEntries } from '../append/plan-append.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { indexRowsOf, mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
-import type { LogEntry } from '../store.ts'
+import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -23,6 +23,14 @@ interface Progress {
   readonly indexedThrough: number
   readonly isReady: boolean
 }
+
+interface Step {
+  readonly records: number
+  /** True when nothing is left to index. */
+  readonly isLast: boolean
+}
+
+const NOTHING_LEFT: Step = { records: 0, isLast: true }
 
 /** What one step has to write into entries of the past. */
 interface NotedEntries {
@@ -44,12 +52,16 @@ export class ScopeTracking {
   }
 
   /** @see ServerStore.trackScopeField */
-  async track(collection: string, field: string | null, isGranted: boolean): Promise<boolean> {
+  async track(
+    collection: string,
+    field: string | null,
+    { isGranted = false, onProgress }: TrackScopeFieldOptions = {},
+  ): Promise<boolean> {
     const known = this.#core.settings.tracked.get(collection, field)
     if (known?.isReady && (known.isGranted || !isGranted)) return true
     const tracked = await this.#insert(collection, field, isGranted)
     if (tracked === null) return false
-    if (!tracked.isReady) await this.#backfillOnce(tracked)
+    if (!tracked.isReady) await this.#backfillOnce(tracked, onProgress)
     return true
   }
 
@@ -84,34 +96,52 @@ export class ScopeTracking {
     return (await core.refresh()).tracked.get(collection, field) ?? null
   }
 
-  #backfillOnce(tracked: TrackedField): Promise<void> {
+  #backfillOnce(tracked: TrackedField, onProgress: SetSchemaOptions['onProgress']): Promise<void> {
     let running = this.#running.get(tracked.id)
     if (running === undefined) {
-      running = this.#backfill(tracked).finally(() => this.#running.delete(tracked.id))
+      running = this.#backfill(tracked, onProgress).finally(() => this.#running.delete(tracked.id))
       this.#running.set(tracked.id, running)
     }
     return running
   }
 
   /** In steps, between which others may write; goes on where an earlier attempt has ended. */
-  async #backfill(tracked: TrackedField): Promise<void> {
+  async #backfill(tracked: TrackedField, onProgress: SetSchemaOptions['onProgress']): Promise<void> {
     const core = this.#core
-    const onWaiting = (): void => core.logWaiting(`another server indexes ${tracked.collection}`)
+    const { collection, field } = tracked
+    const onWaiting = (): void => core.logWaiting(`another server indexes ${collection}`)
     await withAdvisoryLock(core.db, { name: `track:${tracked.id}`, onWaiting }, async () => {
-      await core.internNames([], [tracked.collection])
-      const step = (transaction: Transaction): Promise<boolean> =>
-        tracked.field === null
+      await core.internNames([], [collection])
+      const step = (transaction: Transaction): Promise<Step> =>
+        field === null
           ? this.#indexEntries(transaction, tracked)
-          : this.#indexRecords(transaction, tracked, tracked.field)
-      while (!(await core.transaction(step))) await core.db.sleep(0)
+          : this.#indexRecords(transaction, tracked, field)
+      const left = onProgress === undefined ? 0 : await this.#countLeft(tracked)
+      for (let recordsDone = 0; ; ) {
+        const { records, isLast } = await core.transaction(step)
+        recordsDone += records
+        const recordsTotal = Math.max(left, recordsDone)
+        if (field !== null) onProgress?.({ collection, phase: 'scopes', recordsDone, recordsTotal })
+        if (isLast) return
+        await core.db.sleep(0)
+      }
     })
     await core.refresh()
   }
 
-  /** @returns true when nothing is left to index */
-  async #indexEntries(transaction: Transaction, tracked: TrackedField): Promise<boolean> {
+  /** The records that are still to be indexed. */
+  async #countLeft({ id }: TrackedField): Promise<number> {
+    const [row] = await this.#core.db.rows<[number]>(
+      `SELECT count(*) FROM {tracked} t JOIN {records} r ON r.collection = t.collection
+        WHERE t.id = $1 AND r.id > t.indexed_through`,
+      [id],
+    )
+    return row?.[0] ?? 0
+  }
+
+  async #indexEntries(transaction: Transaction, tracked: TrackedField): Promise<Step> {
     const { trackedAfter, indexedThrough, isReady } = await lockProgress(transaction, tracked.id)
-    if (isReady) return true
+    if (isReady) return NOTHING_LEFT
     const [last] = await transaction.rows<[number]>(
       'SELECT seq FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq OFFSET $3 LIMIT 1',
       [indexedThrough, trackedAfter, ENTRIES_PER_STEP - 1],
@@ -123,15 +153,14 @@ export class ScopeTracking {
         WHERE t.id = $1 AND o.seq > $2 AND o.seq <= $3 ON CONFLICT DO NOTHING`,
       [tracked.id, indexedThrough, end],
     )
-    return this.#setProgress(transaction, tracked, end, end >= trackedAfter)
+    return { records: 0, isLast: await this.#setProgress(transaction, tracked, end, end >= trackedAfter) }
   }
 
-  /** @returns true when nothing is left to index */
-  async #indexRecords(transaction: Transaction, tracked: TrackedField, field: string): Promise<boolean> {
+  async #indexRecords(transaction: Transaction, tracked: TrackedField, field: string): Promise<Step> {
     const core = this.#core
     const { settings } = core
     const { trackedAfter, indexedThrough, isReady } = await lockProgress(transaction, tracked.id)
-    if (isReady) return true
+    if (isReady) return NOTHING_LEFT
     const rows = await core.log.recordsAfter(transaction, tracked.collection, {
       after: indexedThrough,
       limit: RECORDS_PER_STEP,
@@ -162,13 +191,9 @@ export class ScopeTracking {
     }
     await writeNoted(transaction, noted)
     await this.#writeSnapshots(transaction, snapshots, settings)
-    const last = rows.at(-1)
-    return this.#setProgress(
-      transaction,
-      tracked,
-      last?.ref ?? indexedThrough,
-      rows.length < RECORDS_PER_STEP,
-    )
+    const through = rows.at(-1)?.ref ?? indexedThrough
+    const isLast = await this.#setProgress(transaction, tracked, through, rows.length < RECORDS_PER_STEP)
+    return { records: rows.length, isLast }
   }
 
   #closingSnapshots(

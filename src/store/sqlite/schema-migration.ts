@@ -77,7 +77,7 @@ export class SchemaMigration {
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
     this.#core.useSchema(withOtherVersions(next, this.#materialized()))
     await this.#finish(options)
-    await this.#trackScopes(next)
+    await this.#trackScopes(next, options)
   }
 
   plan(schema: SchemaDefinition): SchemaPlan {
@@ -259,9 +259,11 @@ export class SchemaMigration {
     return ids.at(-1) ?? null
   }
 
-  async #trackScopes(schema: SchemaDefinition): Promise<void> {
+  async #trackScopes(schema: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
     for (const [collection, { scope }] of Object.entries(schema.collections)) {
-      for (const field of scope) await this.#tracking.track(collection, field, true)
+      for (const field of scope) {
+        await this.#tracking.track(collection, field, { ...options, isGranted: true })
+      }
     }
   }
 }

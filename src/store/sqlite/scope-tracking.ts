@@ -5,7 +5,7 @@ import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
-import type { LogEntry } from '../store.ts'
+import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -21,6 +21,12 @@ interface Progress {
   readonly indexedThrough: number
 }
 
+interface Step {
+  readonly records: number
+  /** True when nothing is left to index. */
+  readonly isLast: boolean
+}
+
 /** Indexes the log by fields that visibility is decided by, the entries of the past included. */
 export class ScopeTracking {
   readonly #core: SqliteCore
@@ -32,13 +38,17 @@ export class ScopeTracking {
   }
 
   /** @see ServerStore.trackScopeField */
-  async track(collection: string, field: string | null, isGranted: boolean): Promise<boolean> {
+  async track(
+    collection: string,
+    field: string | null,
+    { isGranted = false, onProgress }: TrackScopeFieldOptions = {},
+  ): Promise<boolean> {
     const core = this.#core
     const known = core.tracked.get(collection, field)
     if (known?.isReady && (known.isGranted || !isGranted)) return true
     const tracked = await core.writes.run(() => this.#insert(collection, field, isGranted))
     if (tracked === null) return false
-    if (!tracked.isReady) await this.#backfillOnce(tracked)
+    if (!tracked.isReady) await this.#backfillOnce(tracked, onProgress)
     return true
   }
 
@@ -80,25 +90,43 @@ export class ScopeTracking {
     return found.get(collectionId) !== undefined
   }
 
-  #backfillOnce(tracked: TrackedField): Promise<void> {
+  #backfillOnce(tracked: TrackedField, onProgress: SetSchemaOptions['onProgress']): Promise<void> {
     let running = this.#running.get(tracked.id)
     if (running === undefined) {
-      running = this.#backfill(tracked).finally(() => this.#running.delete(tracked.id))
+      running = this.#backfill(tracked, onProgress).finally(() => this.#running.delete(tracked.id))
       this.#running.set(tracked.id, running)
     }
     return running
   }
 
   /** In steps, between which others may write; goes on where an earlier attempt has ended. */
-  async #backfill(tracked: TrackedField): Promise<void> {
+  async #backfill(tracked: TrackedField, onProgress: SetSchemaOptions['onProgress']): Promise<void> {
     const { writes, runtime } = this.#core
-    const step = (): boolean =>
-      tracked.field === null ? this.#indexEntries(tracked) : this.#indexRecords(tracked)
-    while (!(await writes.run(step))) await new Promise<void>((resolve) => runtime.defer(resolve))
+    const { collection, field } = tracked
+    const step = (): Step => (field === null ? this.#indexEntries(tracked) : this.#indexRecords(tracked))
+    const left = onProgress === undefined ? 0 : this.#countLeft(tracked)
+    for (let recordsDone = 0; ; ) {
+      const { records, isLast } = await writes.run(step)
+      recordsDone += records
+      const recordsTotal = Math.max(left, recordsDone)
+      if (field !== null) onProgress?.({ collection, phase: 'scopes', recordsDone, recordsTotal })
+      if (isLast) return
+      await new Promise<void>((resolve) => runtime.defer(resolve))
+    }
   }
 
-  /** @returns true when nothing is left to index */
-  #indexEntries(tracked: TrackedField): boolean {
+  /** The records that are still to be indexed. */
+  #countLeft({ id }: TrackedField): number {
+    const count = this.#core.db // `+` keeps SQLite from reading the rows, where an index holds what is asked
+      .prepare<[number], number>(
+        `SELECT count(*) FROM _kora_tracked t JOIN _kora_records r ON r.collection = t.collection
+          WHERE t.id = ? AND +r.id > t.indexed_through`,
+      )
+      .pluck()
+    return count.get(id) ?? 0
+  }
+
+  #indexEntries(tracked: TrackedField): Step {
     const { id, collection } = tracked
     const { trackedAfter, indexedThrough } = this.#progressOf(id)
     const collectionId = this.#core.collections.intern(collection)
@@ -109,7 +137,7 @@ export class ScopeTracking {
           SELECT ?, '', seq FROM _kora_operations WHERE seq > ? AND seq <= ? AND collection = ?`,
       )
       .run(id, indexedThrough, end, collectionId)
-    return this.#setProgress(tracked, end, end >= trackedAfter)
+    return { records: 0, isLast: this.#setProgress(tracked, end, end >= trackedAfter) }
   }
 
   /** The sequence up to which one step indexes: there are gaps, below a restored log a very large one. */
@@ -122,8 +150,7 @@ export class ScopeTracking {
     return last.get(indexedThrough, trackedAfter, ENTRIES_PER_STEP - 1) ?? trackedAfter
   }
 
-  /** @returns true when nothing is left to index */
-  #indexRecords(tracked: TrackedField): boolean {
+  #indexRecords(tracked: TrackedField): Step {
     const { id, collection } = tracked
     const { trackedAfter, indexedThrough } = this.#progressOf(id)
     // `+` keeps SQLite from collecting and sorting the whole collection through its index.
@@ -145,8 +172,9 @@ export class ScopeTracking {
       }
       this.#indexRecord(tracked, record, trackedAfter)
     }
-    const last = rows.at(-1)
-    return this.#setProgress(tracked, last?.[0] ?? indexedThrough, rows.length < RECORDS_PER_STEP)
+    const through = rows.at(-1)?.[0] ?? indexedThrough
+    const isLast = this.#setProgress(tracked, through, rows.length < RECORDS_PER_STEP)
+    return { records: rows.length, isLast }
   }
 
   #indexRecord(tracked: TrackedField, record: PlannedRecord, trackedAfter: number): void {

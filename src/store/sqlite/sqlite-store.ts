@@ -32,6 +32,7 @@ import type {
   ServerStore,
   ServerWrite,
   SetSchemaOptions,
+  TrackScopeFieldOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { openDatabase, openForPlanning, readLayoutVersion, statementsFrom } from './open-database.ts'
@@ -262,10 +263,14 @@ export class SqliteServerStore implements ServerStore {
   async trackScopeField(
     collection: string,
     field: string | null,
-    options: { isGranted?: boolean } = {},
+    options?: TrackScopeFieldOptions,
   ): Promise<boolean> {
     this.#access.assertWritable()
-    return this.#tracking.track(collection, field, options.isGranted === true)
+    return this.#tracking.track(collection, field, options)
+  }
+
+  async isScopeFieldTracked(collection: string, field: string | null): Promise<boolean> {
+    return this.#access.read(() => this.#core.tracked.isSettled(collection, field))
   }
 
   async readRecordValues(

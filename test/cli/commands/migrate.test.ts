@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
@@ -53,6 +54,42 @@ describe('migrate', () => {
     expect(code).toBe(0)
     expect(stdout).toMatch(/^todos +1 +.*subtitle/m)
     expect(JSON.parse(query.stdout)).toEqual([{ subtitle: 'kept in the log' }])
+  })
+
+  test('indexes by what the scopes of the configuration decide by, which leaves nothing to a start', async () => {
+    const auth = {
+      mode: 'mixed',
+      secret: 'a secret of at least thirty-two characters',
+      scopes: { todos: { title: '$claims.sub' } },
+      anonymous: { scopes: { projects: {} } },
+    }
+    const config = JSON.stringify({ schema: 'schema.mjs', auth })
+    using workspace = new Workspace({ files: { ...files, 'scoped.json': config } })
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(450))
+    const scoped = ['--config', 'scoped.json']
+
+    const check = await workspace.run(['check', ...scoped])
+    const plan = await workspace.run(['migrate', '--plan', ...scoped])
+    const { code, stdout, stderr } = await workspace.run(['migrate', ...scoped], { isTerminal: true })
+
+    expect(check.stdout).toMatch(/Pending, .*:\n +todos: operations indexed by "title", for scopes$/m)
+    expect(plan.stdout).toBe(
+      '-- index the operations of "todos" by "title", for scopes\n' +
+        '-- index the operations of "projects" as a whole, for scopes\n',
+    )
+    expect({ code, stdout }).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^todos +450 +operations indexed by "title"/m),
+    })
+    expect(stderr).toContain('indexing todos')
+    const store = createSqliteServerStore({ filename: workspace.path('kora-server.db') })
+    expect(await store.isScopeFieldTracked('todos', 'title')).toBe(true)
+    expect(await store.isScopeFieldTracked('projects', null)).toBe(true)
+    await store.close()
+    expect(await workspace.run(['migrate', '--plan', ...scoped])).toMatchObject({
+      stdout: '',
+      stderr: expect.stringContaining('Nothing to do'),
+    })
   })
 
   test('rebuilds the collections that are named', async () => {
