@@ -82,13 +82,19 @@ export class CollectionTables {
     return record ?? null
   }
 
-  /** Ids of rows above `after`, in the order of ids. */
+  /** Ids of rows above `after`, in the order of ids. None of a table that is not one of the schema. */
   async idsAfter(queries: Queries, name: string, after: string, limit: number): Promise<string[]> {
+    if (!this.#tables.has(name)) return []
     const sql = `SELECT id FROM ${this.#db.table(name)} WHERE id > $1 ORDER BY id LIMIT $2`
     return (await queries.rows<[string]>(sql, [after, limit])).map(([id]) => id)
   }
 
+  /**
+   * Anybody may write to a collection that the schema does not have, also to one that is named as a table of the
+   * application, or of the store: its rows are not ours to remove.
+   */
   async remove(queries: Queries, name: string, recordIds: readonly string[]): Promise<void> {
+    if (!this.#tables.has(name)) return
     await queries.rows(`DELETE FROM ${this.#db.table(name)} WHERE id = ANY ($1::text[])`, [recordIds])
   }
 

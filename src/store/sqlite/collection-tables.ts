@@ -100,7 +100,10 @@ export class CollectionTables {
 
   /** All rows, also of deleted records. */
   countAll(name: string): number {
-    const rows = this.#run({ sql: `SELECT count(*) AS count FROM ${quote(name)}`, parameters: [] })
+    const rows = this.#run({
+      sql: `SELECT count(*) AS count FROM ${quote(this.#table(name).name)}`,
+      parameters: [],
+    })
     return Number(rows[0]?.count ?? 0)
   }
 
@@ -118,8 +121,9 @@ export class CollectionTables {
     return this.#run({ sql, parameters: [...parameters, limit] }).map((row) => String(row.id))
   }
 
-  /** Ids of rows above `after`, in the order of ids. */
+  /** Ids of rows above `after`, in the order of ids. None of a table that is not one of the schema. */
   idsAfter(name: string, after: string, limit: number): string[] {
+    if (!this.#tables.has(name)) return []
     const sql = `SELECT id FROM ${quote(name)} WHERE id > ? ORDER BY id ${LIMIT}`
     return this.#run({ sql, parameters: [after, limit] }).map((row) => String(row.id))
   }
