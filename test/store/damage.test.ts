@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
 import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
 import type { Damage } from '../../src/store/damage/damage.ts'
 import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
@@ -76,6 +77,26 @@ describe.each([
     await fill(database)
 
     expect(await damageIn(database)).toEqual([])
+  })
+
+  test('finds nothing wrong with a collection that the app has in its schema and the store not yet', async () => {
+    await using database = await open()
+    await fill(database)
+    await using store = await opened(database)
+    await appendAll(store, [
+      new OperationAuthor('tablet').insert('n1', { text: 'x' }, { collection: 'notes' }),
+    ])
+
+    const damage: Damage[] = []
+    const notes = { fields: { text: t.string() } }
+    const { collections } = todoSchema
+    const later = defineSchema({ version: 2, collections: { notes } })
+    await store.findDamage?.({
+      onDamage: (found) => damage.push(found),
+      schema: { ...later, collections: { ...collections, ...later.collections } },
+    })
+
+    expect(damage.filter(({ isCertain }) => isCertain)).toEqual([])
   })
 
   test.each([

@@ -170,12 +170,16 @@ async function problemOfRecord(
     return `the operations behind it are of record ${foreign.collection}/${foreign.recordId}`
   if (state === undefined ? !isOneInsert(history) : !isSameState(state, replayed))
     return 'its state is not that of the replayed log'
-  if (collection === null || source.schema === null) return null
+  if (collection === null || !hasTable(source, record.collection)) return null
   const shown = await findShown(source, record)
   if (shown === 'unreadable') return 'its row in the table cannot be read'
   if (shown === null) return 'its table has no row for it'
   const wrong = differingColumn(shown, replayed, collection, source)
   return wrong === null ? null : `column "${wrong}" of its table is not what the log gives`
+}
+
+function hasTable({ schema }: DamageSource, collection: string): boolean {
+  return ownValue(schema?.collections ?? {}, collection) !== undefined
 }
 
 async function findShown(
