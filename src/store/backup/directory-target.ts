@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BackupTarget } from './backup-target.ts'
-import { PARTIAL_SUFFIX, toFolderError, type WrittenBackup, writeBackupFile } from './write-backup-file.ts'
+import { nameOfPartial, toFolderError, type WrittenBackup, writeBackupFile } from './write-backup-file.ts'
 
 /** Backups as files of one folder, which is made when it is not there. */
 export class DirectoryTarget implements BackupTarget {
@@ -33,9 +33,10 @@ export class DirectoryTarget implements BackupTarget {
     olderThan,
   }: Parameters<BackupTarget['removeUnfinished']>[0]): Promise<void> {
     for (const name of await readdir(this.label)) {
-      if (!name.endsWith(PARTIAL_SUFFIX) || !isBackup(name.slice(0, -PARTIAL_SUFFIX.length))) continue
-      const { mtimeMs } = await stat(this.locate(name))
-      if (mtimeMs < olderThan) await this.remove(name)
+      const backup = nameOfPartial(name)
+      if (backup === null || !isBackup(backup)) continue
+      const writtenAt = await lastChangeOf(this.locate(name))
+      if (writtenAt !== null && writtenAt < olderThan) await this.remove(name)
     }
   }
 
@@ -44,4 +45,14 @@ export class DirectoryTarget implements BackupTarget {
   }
 
   async close(): Promise<void> {}
+}
+
+/** null: it is gone, for whoever wrote it has just made it whole. */
+async function lastChangeOf(path: string): Promise<number | null> {
+  try {
+    return (await stat(path)).mtimeMs
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
 }

@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { StoreError } from '../../core/errors.ts'
 import { writeProblemOf } from '../../core/write-problem.ts'
 
-/** Of the name that a file has until it is whole. */
-export const PARTIAL_SUFFIX = '.partial'
+/** The name that a file has until it is whole. Earlier builds put nothing random into it. */
+const PARTIAL_NAME = /^(.+?)(?:\.[0-9a-f]{12})?\.partial$/
 
 export interface WrittenBackup {
   readonly bytes: number
@@ -13,6 +14,7 @@ export interface WrittenBackup {
 /**
  * Writes the bytes to a file that appears only when it is whole and on disk: whoever finds a file
  * under this name finds a backup. Readable by its owner only, for it holds what everybody wrote.
+ * Where several write to one name, each writes a file of its own until then, and the last one stays.
  *
  * @throws StoreError `BACKUP_NOT_WRITTEN`, and whatever the source throws; nothing is left then
  */
@@ -20,7 +22,7 @@ export async function writeBackupFile(
   path: string,
   source: AsyncIterable<Uint8Array>,
 ): Promise<WrittenBackup> {
-  const partial = `${path}${PARTIAL_SUFFIX}`
+  const partial = `${path}.${randomBytes(6).toString('hex')}.partial`
   let bytes = 0
   const file = await openInFolder(dirname(path), partial)
   try {
@@ -40,10 +42,15 @@ export async function writeBackupFile(
   }
 }
 
+/** The name that the file was to have; null for one that is no part of a backup. */
+export function nameOfPartial(name: string): string | null {
+  return PARTIAL_NAME.exec(name)?.[1] ?? null
+}
+
 async function openInFolder(folder: string, file: string): Promise<FileHandle> {
   try {
     await mkdir(folder, { recursive: true })
-    return await open(file, 'w', 0o600)
+    return await open(file, 'wx', 0o600)
   } catch (error) {
     throw toFolderError(error, folder)
   }

@@ -77,6 +77,37 @@ test('a restart goes on with the schedule that it finds, and clears what a kill 
   expect(backupsIn(directory.path)).not.toContain('kora-2020-01-01T00-00-00Z.backup.partial')
 })
 
+test('servers that share a folder do not write into the same file, nor remove what the other one writes', async () => {
+  using directory = temporaryDirectory()
+  const runtime = simulatedRuntime()
+  const servers = [openSchedule(directory.path, runtime), openSchedule(directory.path, runtime)]
+  const author = new OperationAuthor('a')
+  for (const { store } of servers) {
+    const inserts = Array.from({ length: 300 }, (_, index) =>
+      author.insert(`r${index}`, { title: `${index}` }),
+    )
+    await appendAll(store, inserts)
+  }
+  const [dead, living] = ['0123456789ab', 'ba9876543210'].map(
+    (part) => `kora-2020-01-01T00-00-00Z.backup.${part}.partial`,
+  ) as [string, string]
+  for (const name of [dead, living]) writeFileSync(join(directory.path, name), '')
+  utimesSync(join(directory.path, dead), 0, 0)
+  const now = runtime.now() / 1000
+  utimesSync(join(directory.path, living), now, now)
+
+  for (const { schedule } of servers) schedule.start()
+  await runtime.advance(0)
+  for (const { schedule } of servers) await schedule.settled()
+  for (const { schedule } of servers) await schedule.stop()
+
+  const logged = servers.flatMap(({ logger }) => logger.lines.map(({ message }) => message))
+  expect(logged).toEqual(['backup written', 'backup written'])
+  const [partial, backup = '', ...others] = backupsIn(directory.path)
+  expect([partial, ...others]).toEqual([living])
+  expect(await verifyBackup(fileSource(join(directory.path, backup))())).toMatchObject({ operations: 300 })
+})
+
 test('a failure is logged, and tried again', async () => {
   using directory = temporaryDirectory()
   const blocked = join(directory.path, 'file')
