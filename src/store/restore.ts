@@ -1,3 +1,4 @@
+import { StoreError } from '../core/errors.ts'
 import type { Operation } from '../core/operation.ts'
 import type { DroppedOperation } from './compaction/compaction.ts'
 import type { RevocationSubject } from './revocations.ts'
@@ -12,9 +13,15 @@ export interface ListedNode {
   readonly maxSequence: number
 }
 
+/** `empty` refuses a store that holds something. */
+export type RestoreMode = 'empty' | 'merge' | 'replace'
+
 export interface RestoreOptions {
-  /** `merge` adds what is missing and commits as it goes; `replace` puts all of it in the place of what was there. */
-  readonly mode: 'merge' | 'replace'
+  /**
+   * `merge` adds what is missing and commits as it goes; `replace` puts all of it in the place of what was there, and
+   * so does `empty`, where that is nothing at the moment when it would be gone.
+   */
+  readonly mode: RestoreMode
   /** The highest delivery sequence of the store that the backup was made of. */
   readonly maxDeliverySequence: number
 }
@@ -47,7 +54,11 @@ export interface StoreRestore {
   addDropped(dropped: readonly DroppedOperation[]): Promise<number>
   addNodes(nodes: readonly Omit<ListedNode, 'position'>[]): Promise<void>
   addRevocations(revocations: readonly (RevocationSubject & { readonly revokedAt: number })[]): Promise<void>
-  /** Nobody sees a replacement before. */
+  /**
+   * Nobody sees a replacement before.
+   *
+   * @throws StoreError `STORE_NOT_EMPTY` in mode `empty`, where nobody was kept from writing meanwhile
+   */
   commit(): Promise<void>
   /** Leaves the store as it was; what was merged stays. */
   rollback(): Promise<void>
@@ -57,5 +68,18 @@ export interface StoreRestore {
 export interface RestorableStore {
   /** Every node, in pages; `after` is the position of the last one seen, 0 at first. */
   listNodes(after: number, limit: number): Promise<readonly ListedNode[]>
+  /** @throws StoreError `STORE_NOT_EMPTY` in mode `empty` */
   openRestore(options: RestoreOptions): Promise<StoreRestore>
+}
+
+/**
+ * @param deliverySequence the end of the log
+ * @throws StoreError `STORE_NOT_EMPTY`
+ */
+export function assertEmpty(deliverySequence: number): void {
+  if (deliverySequence === 0) return
+  throw new StoreError(
+    'STORE_NOT_EMPTY',
+    'The store holds operations. Merge the backup into them, or replace them by it.',
+  )
 }

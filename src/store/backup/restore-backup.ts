@@ -1,12 +1,10 @@
-import { StoreError } from '../../core/errors.ts'
-import type { RestoreCounts, StoreRestore } from '../restore.ts'
+import { assertEmpty, type RestoreCounts, type RestoreMode, type StoreRestore } from '../restore.ts'
 import type { ServerStore } from '../store.ts'
 import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
 import { type BackupSummary, parseBackupOperation, readSections, verifyBackup } from './read-backup.ts'
 
-/** `empty` refuses a store that holds something. */
-export type RestoreMode = 'empty' | 'merge' | 'replace'
+export type { RestoreMode } from '../restore.ts'
 
 export interface RestoreProgress {
   readonly phase: 'verify' | 'restore'
@@ -44,16 +42,14 @@ export async function restoreBackup(
   mode: RestoreMode,
   { verified, onProgress }: RestoreBackupOptions = {},
 ): Promise<RestoreResult> {
-  if (mode === 'empty') await assertEmpty(store)
+  if (mode === 'empty') assertEmpty(await store.getMaxDeliverySequence()) // before all of it is read
   const backup = openBackupSource(source)
   try {
     const summary =
       verified ??
       (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null })))
-    const restore = await store.openRestore({
-      mode: mode === 'merge' ? 'merge' : 'replace',
-      maxDeliverySequence: summary.maxDeliverySequence,
-    })
+    const { maxDeliverySequence } = summary
+    const restore = await store.openRestore({ mode, maxDeliverySequence })
     const counts = await restoreFrom(backup, restore, (done) =>
       onProgress?.({ phase: 'restore', done, total: summary.operations }),
     )
@@ -77,14 +73,6 @@ async function restoreFrom(
     await restore.rollback()
     throw error
   }
-}
-
-async function assertEmpty(store: RestoreTarget): Promise<void> {
-  if ((await store.getMaxDeliverySequence()) === 0) return
-  throw new StoreError(
-    'STORE_NOT_EMPTY',
-    'The store holds operations. Merge the backup into them, or replace them by it.',
-  )
 }
 
 async function restoreOperations(

@@ -2,7 +2,13 @@ import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
-import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
+import {
+  assertEmpty,
+  type RestoreCounts,
+  type RestoredOperation,
+  type RestoreOptions,
+  type StoreRestore,
+} from '../restore.ts'
 import type { StoreAccess } from '../store-access.ts'
 import type { MemoryCore } from './memory-core.ts'
 import type { MemoryLog } from './memory-log.ts'
@@ -13,21 +19,28 @@ export function openRestore(
   access: StoreAccess,
   { mode, maxDeliverySequence }: RestoreOptions,
 ): StoreRestore {
+  if (mode === 'empty') assertEmpty(core.log.end)
   const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
-  return new MemoryRestore(core, access, replacement)
+  return new MemoryRestore(core, access, { mode, replacement })
 }
 
 /** Adds to the log of the store, or fills one that then takes its place. */
 class MemoryRestore implements StoreRestore {
   readonly #core: MemoryCore
   readonly #access: StoreAccess
+  readonly #mode: RestoreOptions['mode']
   readonly #replacement: MemoryLog | null
   readonly #nodes: BackupNode[] = []
   readonly #revocations: BackupRevocation[] = []
 
-  constructor(core: MemoryCore, access: StoreAccess, replacement: MemoryLog | null) {
+  constructor(
+    core: MemoryCore,
+    access: StoreAccess,
+    { mode, replacement }: { mode: RestoreOptions['mode']; replacement: MemoryLog | null },
+  ) {
     this.#core = core
     this.#access = access
+    this.#mode = mode
     this.#replacement = replacement
   }
 
@@ -56,6 +69,7 @@ class MemoryRestore implements StoreRestore {
   async commit(): Promise<void> {
     this.#access.assertOpen()
     const { nodes, revocations, schema } = this.#core
+    if (this.#mode === 'empty') assertEmpty(this.#core.log.end) // again: devices may have written meanwhile
     if (this.#replacement !== null) {
       nodes.forgetPositions()
       this.#replacement.indexLive(schema) // what is restored is not judged; what comes next is

@@ -3,7 +3,13 @@ import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
-import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
+import {
+  assertEmpty,
+  type RestoreCounts,
+  type RestoredOperation,
+  type RestoreOptions,
+  type StoreRestore,
+} from '../restore.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { addDropped } from './postgres-dropped.ts'
@@ -17,10 +23,9 @@ export interface PostgresRestoreOptions extends RestoreOptions {
 /** @see RestorableStore.openRestore */
 export function openRestore(
   core: PostgresCore,
-  { mode, maxDeliverySequence, afterCommit }: PostgresRestoreOptions,
+  options: PostgresRestoreOptions,
 ): Promise<StoreRestore> | StoreRestore {
-  if (mode === 'merge') return new Merge(core, afterCommit)
-  return Replacement.open(core, maxDeliverySequence, afterCommit)
+  return options.mode === 'merge' ? new Merge(core, options.afterCommit) : Replacement.open(core, options)
 }
 
 /** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
@@ -72,11 +77,7 @@ class Replacement implements StoreRestore {
     this.#end = end
   }
 
-  static async open(
-    core: PostgresCore,
-    backupMaxSequence: number,
-    afterCommit: () => Promise<void>,
-  ): Promise<Replacement> {
+  static async open(core: PostgresCore, options: PostgresRestoreOptions): Promise<Replacement> {
     await core.refresh()
     let begun: (transaction: Transaction) => void = () => {}
     let finish: (isCommitted: boolean) => void = () => {}
@@ -91,7 +92,7 @@ class Replacement implements StoreRestore {
       async (queries) => {
         // What was added through a first attempt cannot be added again.
         if (attempts++ > 0) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
-        await removeEverything(queries, core, backupMaxSequence)
+        await removeEverything(queries, core, options)
         begun(queries)
         if (!(await finished)) throw new RolledBack()
       },
@@ -103,7 +104,7 @@ class Replacement implements StoreRestore {
       await ended.catch((error: unknown) => {
         if (isCommitted) throw error
       })
-      if (isCommitted) await afterCommit()
+      if (isCommitted) await options.afterCommit()
     }
     return new Replacement(core, await Promise.race([transaction, ended.then(neverBegun)]), end)
   }
@@ -148,13 +149,15 @@ function neverBegun(): never {
 async function removeEverything(
   transaction: Transaction,
   core: PostgresCore,
-  backupMaxSequence: number,
+  { mode, maxDeliverySequence }: RestoreOptions,
 ): Promise<void> {
   // First of all, so that nobody commits in between.
   const [row] = await transaction.rows<[number]>(
     'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
-  const base = restoredBase(backupMaxSequence, { ownMaxSequence: row?.[0] ?? 0, nowMs: core.runtime.now() })
+  const ownMaxSequence = row?.[0] ?? 0
+  if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else commits
+  const base = restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() })
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
     await transaction.rows(`DELETE FROM {${table}}`)
   }

@@ -2,17 +2,19 @@ import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
-import type { RestoreCounts, RestoredOperation, RestoreOptions, StoreRestore } from '../restore.ts'
+import {
+  assertEmpty,
+  type RestoreCounts,
+  type RestoredOperation,
+  type RestoreOptions,
+  type StoreRestore,
+} from '../restore.ts'
 import { openDatabase } from './open-database.ts'
 import { SqliteCore } from './sqlite-core.ts'
 
 /** @see RestorableStore.openRestore */
-export function openRestore(
-  core: SqliteCore,
-  { mode, maxDeliverySequence }: RestoreOptions,
-): Promise<StoreRestore> | StoreRestore {
-  if (mode === 'merge') return new Merge(core)
-  return Replacement.open(core, maxDeliverySequence)
+export function openRestore(core: SqliteCore, options: RestoreOptions): Promise<StoreRestore> | StoreRestore {
+  return options.mode === 'merge' ? new Merge(core) : Replacement.open(core, options)
 }
 
 /** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
@@ -65,10 +67,10 @@ class Replacement implements StoreRestore {
     this.#owner = owner
   }
 
-  static async open(owner: SqliteCore, backupMaxSequence: number): Promise<Replacement> {
+  static async open(owner: SqliteCore, options: RestoreOptions): Promise<Replacement> {
     const replacement = new Replacement(coreOfItsOwn(owner), owner)
     try {
-      await replacement.#begin(backupMaxSequence)
+      await replacement.#begin(options)
     } catch (error) {
       await replacement.rollback()
       throw error
@@ -102,12 +104,13 @@ class Replacement implements StoreRestore {
     this.#end()
   }
 
-  async #begin(backupMaxSequence: number): Promise<void> {
+  async #begin({ mode, maxDeliverySequence }: RestoreOptions): Promise<void> {
     const core = this.#core
     await core.writes.begin()
     const ownMaxSequence = core.counters().deliverySequence
+    if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else writes
     const ownServerSequence = core.nodes.maxSequenceOf(core.serverNodeId)
-    removeEverything(core, restoredBase(backupMaxSequence, { ownMaxSequence, nowMs: core.runtime.now() }))
+    removeEverything(core, restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() }))
     // The server's own numbers go on: clients may hold operations that they were given to.
     if (ownServerSequence > 0) core.nodes.advance(core.serverNodeId, ownServerSequence)
   }

@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore, STORES } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
@@ -219,6 +220,26 @@ describeEachStore('backups in sections', (openStore) => {
     expect(await restoreBackup(store, inPieces(backup), 'merge')).toMatchObject({ applied: 0, duplicate: 1 })
   })
 
+  test('are refused by a store that has filled while they were read', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await fill(source, 3)
+    const backup = await collect(source)
+    async function* readSlowly(): AsyncGenerator<Uint8Array> {
+      yield backup.subarray(0, 100)
+      await fill(target, 2, new OperationAuthor('acknowledged'))
+      yield backup.subarray(100)
+    }
+
+    await expect(restoreBackup(target, readSlowly(), 'empty')).rejects.toMatchObject({
+      code: 'STORE_NOT_EMPTY',
+    })
+
+    expect(await target.countCollection('todos')).toBe(2)
+    await fill(target, 1, new OperationAuthor('later'))
+    expect(await target.getOperationCount()).toBe(3)
+  })
+
   test('leave nothing in the temporary directory', async () => {
     await using store = await openStore({ schema: todoSchema })
     await fill(store, 10)
@@ -271,4 +292,19 @@ describeEachStore('backups in sections', (openStore) => {
     expect((await store.getVersionVector()).get('server')).toBeGreaterThan(given)
     expect(await store.getOperationRange('server', given + 1, given + 10)).toHaveLength(1)
   })
+})
+
+test('the memory store, which goes on meanwhile, is not emptied of what it was given during a restore', async () => {
+  const store = new MemoryServerStore()
+  const restore = await store.openRestore({ mode: 'empty', maxDeliverySequence: 1 })
+  await restore.addOperations([
+    requestOf(new OperationAuthor('restored').insert('r1', { title: 'restored' })),
+  ])
+  const acknowledged = new OperationAuthor('acknowledged').insert('r2', { title: 'acknowledged' })
+  await appendAll(store, [acknowledged])
+
+  await expect(restore.commit()).rejects.toMatchObject({ code: 'STORE_NOT_EMPTY' })
+  await restore.rollback()
+
+  expect(await operationIds(store)).toEqual([acknowledged.id])
 })
