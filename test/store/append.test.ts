@@ -70,6 +70,24 @@ describeEachStore('append', (openStore) => {
     expect((await store.readLog(0, 10, 1e6)).entries).toEqual(entries)
   })
 
+  test('leaves an id with whom it was taken by, until the operation that it belongs to is stored', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const owner = author.insert('r1', { title: 'x', userId: 'other' })
+    const squatter = { ...new OperationAuthor('mallory').insert('r2', { title: 'taken' }), id: owner.id }
+    await appendAll(store, [squatter])
+
+    const scope = { writeScope: { todos: { userId: 'me' } } }
+    const mine = author.insert('r3', { title: 'y', userId: 'me' })
+    expect(await appendAll(store, [owner, mine], scope)).toEqual(['SCOPE_VIOLATION', 'applied'])
+
+    expect(await appendAll(store, [squatter])).toEqual(['duplicate'])
+    expect(await store.getOperationCount()).toBe(2)
+    expect(await appendAll(store, [owner])).toEqual(['applied'])
+    expect(await appendAll(store, [owner, squatter])).toEqual(['duplicate', 'ID_CONFLICT'])
+    expect(await store.getOperationCount()).toBe(3)
+  })
+
   test('moves the version vector for stored operations of those who may speak for their node', async () => {
     await using store = await openStore()
     const author = new OperationAuthor('a')

@@ -105,7 +105,13 @@ export class BatchOverlay {
     if (record.applied.length === 0) record.applied = [entry.operation]
     else record.applied.push(entry.operation)
     this.entries.push(entry)
-    if (entry.wireJson !== null) this.#wireJsonById.set(entry.operation.id, entry.wireJson)
+    if (entry.wireJson !== null) this.#noteId(entry.operation.id, entry.wireJson)
+  }
+
+  /** Nothing is applied under an id that is known, but what the id belongs to. @see planRepeated */
+  #noteId(id: string, wireJson: string): void {
+    if (this.findOperation(id) !== undefined) this.reclaimedIds.add(id)
+    this.#wireJsonById.set(id, wireJson)
   }
 
   /** Moves an entry of the version vector up to the sequence number. */

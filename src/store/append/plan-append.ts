@@ -201,10 +201,7 @@ function planRepeated(
   if (storedWireJson !== request.wireJson) {
     const stored = parseRepeated(operation.id, storedWireJson)
     if (!hasSameContent(stored, operation)) {
-      if (checkOperationId(operation) === 'verified' && checkOperationId(stored) !== 'verified') {
-        overlay.reclaimedIds.add(operation.id)
-        return null
-      }
+      if (checkOperationId(operation) === 'verified' && checkOperationId(stored) !== 'verified') return null
       return { status: 'refused', refusal: refuseTakenId(operation) }
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
