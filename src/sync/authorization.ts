@@ -61,6 +61,11 @@ export class ClientAccess {
     this.#onOwnNode = createWriteAccess(scope, speaker)
   }
 
+  /** What its authentication grants, whatever it wishes for; null: everything. */
+  get granted(): ScopeMap | null {
+    return this.#asOther.scope
+  }
+
   /** True when the client may be told of a record with these values. */
   sees(collection: string, values: FieldValues): boolean {
     return showsRecord(collection, values, this.view)
@@ -73,7 +78,7 @@ export class ClientAccess {
 
   /** True when the values of a record can make a difference to what is seen or written. */
   get dependsOnValues(): boolean {
-    return this.#asOther.scope !== null || this.view.isSelective
+    return this.granted !== null || this.view.isSelective
   }
 
   /**

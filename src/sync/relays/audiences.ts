@@ -1,8 +1,8 @@
 import { canonicalJson } from '../../core/canonical-json.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
-import type { ScopeMap } from '../../core/scope.ts'
 import { type ScopeKey, scopeKeyOf, showsRecord, type View } from '../../core/view.ts'
+import type { ClientAccess } from '../authorization.ts'
 import type { Session } from '../session.ts'
 import { ViewIndex } from '../view-index.ts'
 
@@ -12,10 +12,11 @@ export type RelayPeer = Pick<
   'id' | 'state' | 'format' | 'identity' | 'isAccepted' | 'canSend' | 'nextMessageId' | 'send' | 'sendShared'
 >
 
-/** The streaming sessions of one view. */
+/** The streaming sessions of one tenant that have the same view. */
 export interface Audience {
+  readonly key: string
   readonly view: View
-  /** What it has in common with the views of the same tenant. @see tenantTags */
+  /** What it has in common with the others of its tenant. @see tenantTags */
   readonly tags: readonly string[]
   readonly members: Set<RelayPeer>
 }
@@ -25,7 +26,7 @@ export interface Audience {
  * whose client knows the relayed messages.
  */
 export class Audiences {
-  readonly #byViewKey = new Map<string, Audience>()
+  readonly #byKey = new Map<string, Audience>()
   readonly #byPeer = new Map<RelayPeer, Audience>()
   readonly #byTag = new Map<string, Set<Audience>>()
   readonly #index = new ViewIndex<Audience>()
@@ -40,7 +41,7 @@ export class Audiences {
   join(peer: RelayPeer): Audience | null {
     const { identity } = peer
     if (identity === null || !identity.isModern) return null
-    const audience = this.#byViewKey.get(identity.access.view.key) ?? this.#open(identity.access.view)
+    const audience = this.#audienceOf(identity.access)
     audience.members.add(peer)
     this.#byPeer.set(peer, audience)
     return audience
@@ -76,11 +77,18 @@ export class Audiences {
     return found
   }
 
-  #open(view: View): Audience {
-    const audience: Audience = { view, tags: tenantTags(view.scope), members: new Set() }
-    this.#byViewKey.set(view.key, audience)
+  /** By both, because a wish can give two tenants the same view. */
+  #audienceOf(access: ClientAccess): Audience {
+    const { view } = access
+    const tags = tenantTags(access)
+    const key = `${view.key} ${tags.join(' ')}`
+    return this.#byKey.get(key) ?? this.#open({ key, view, tags, members: new Set() })
+  }
+
+  #open(audience: Audience): Audience {
+    this.#byKey.set(audience.key, audience)
     this.#index.add(audience)
-    if (view.isSelective) this.#selectiveCount++
+    if (audience.view.isSelective) this.#selectiveCount++
     for (const tag of audience.tags) {
       const sharing = this.#byTag.get(tag)
       if (sharing === undefined) this.#byTag.set(tag, new Set([audience]))
@@ -90,7 +98,7 @@ export class Audiences {
   }
 
   #close(audience: Audience): void {
-    this.#byViewKey.delete(audience.view.key)
+    this.#byKey.delete(audience.key)
     this.#index.delete(audience)
     if (audience.view.isSelective) this.#selectiveCount--
     for (const tag of audience.tags) {
@@ -102,13 +110,14 @@ export class Audiences {
 }
 
 /**
- * Two views belong to one tenant when they have a tag in common: both see everything, or both see
- * the same part of some collection, or neither is confined to a part of anything and both see some
- * collection.
+ * Two clients belong to one tenant when they have a tag in common: both are granted everything, or
+ * both the same part of some collection, or neither is confined to a part of anything and both are
+ * granted some collection. What they wish for makes no difference: by a wish that names a part, a
+ * client could choose its tenant.
  */
-export function tenantTags(scope: ScopeMap | null): readonly string[] {
-  if (scope === null) return ['*']
-  const filters = Object.entries(scope)
+export function tenantTags({ granted }: ClientAccess): readonly string[] {
+  if (granted === null) return ['*']
+  const filters = Object.entries(granted)
   const confined = filters.filter(([, filter]) => Object.keys(filter).length > 0)
   return (confined.length > 0 ? confined : filters).map((entry) => canonicalJson(entry))
 }

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
-import type { View } from '../../core/view.ts'
 import type { BlobIndex, BlobReferrer } from '../../store/blob-index.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { ClientAccess } from '../authorization.ts'
@@ -46,11 +45,11 @@ export class BlobAccess {
   async mayReadStored(
     hash: string,
     referrers: readonly VisibleReferrer[],
-    { nodeId, access: { view } }: { readonly nodeId: string; readonly access: ClientAccess },
+    { nodeId, access }: { readonly nodeId: string; readonly access: ClientAccess },
   ): Promise<boolean> {
-    if (view.scope === null) return true
+    if (access.granted === null) return true
     const authors = referrers.map(({ nodeId }) => nodeHolder(nodeId))
-    const holders = new Set([...holdersOf(nodeId, view), ...authors])
+    const holders = new Set([...holdersOf(nodeId, access), ...authors])
     return (await this.#store.checkBlobHolders(hash, [...holders])) !== 'held-by-others'
   }
 
@@ -90,8 +89,8 @@ export class BlobAccess {
 }
 
 /** On whose behalf a session sends bytes: its device's, and its tenant's. */
-export function holdersOf(nodeId: string, view: View): string[] {
-  return [nodeHolder(nodeId), ...tenantTags(view.scope).map((tag) => holder('tenant', tag))]
+export function holdersOf(nodeId: string, access: ClientAccess): string[] {
+  return [nodeHolder(nodeId), ...tenantTags(access).map((tag) => holder('tenant', tag))]
 }
 
 function nodeHolder(nodeId: string): string {

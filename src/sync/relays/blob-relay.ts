@@ -159,7 +159,7 @@ export class BlobRelay {
       return
     }
     await persistBlobChunk?.(hash, bytes)
-    const holders = holdersOf(identity.nodeId, identity.access.view)
+    const holders = holdersOf(identity.nodeId, identity.access)
     await store.recordBlobUpload({ hash, byteLength: bytes.byteLength, userId, holders })
     await this.#linkManifest(hash, bytes)
     this.stats.chunksStored++
@@ -280,9 +280,9 @@ export class BlobRelay {
    * them from there.
    */
   #candidates(requester: RelayPeer, referrers: readonly VisibleReferrer[]): RelayPeer[] {
-    const view = requester.identity?.access.view
-    if (view === undefined) return []
-    const tenant = view.scope === null ? null : this.#audiences.sharing(tenantTags(view.scope))
+    const access = requester.identity?.access
+    if (access === undefined) return []
+    const tenant = access.granted === null ? null : this.#audiences.sharing(tenantTags(access))
     const authors = new Set<RelayPeer>()
     const others = new Set<RelayPeer>()
     for (const { collection, values, nodeId } of referrers) {

@@ -132,7 +132,7 @@ export class PresenceRelay {
     const author: Author = {
       id: this.#nextId++,
       peer,
-      tags: tenantTags(peer.identity?.access.view.scope ?? null),
+      tags: peer.identity === null ? [] : tenantTags(peer.identity.access),
       state: null,
       isFresh: false,
       isWaiting: false,

@@ -178,6 +178,40 @@ describe('with central storage', () => {
     expect(questionsTo(author)).toEqual([])
   })
 
+  test('nor, besides, to ask for the part of a collection that another tenant is granted', async () => {
+    const { connect, write, runtime } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: { ...ORG_A, projects: { team: 'x' } } })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    await settle()
+
+    const eve = await connect('eve', {
+      scopes: { ...ORG_B, projects: {} },
+      handshake: { syncScope: { projects: { team: 'x' } } },
+    })
+    await write('projects', 'bait', { team: 'x', data: blob.ref }, { nodeId: 'eve' })
+    request(eve, blob.manifest.hash)
+    await runtime.advance(40_000)
+
+    expect(answersTo(eve)).toEqual([null])
+    expect(questionsTo(author)).toEqual([])
+  })
+
+  test('a reader who asks for a part of what is granted reads what its tenant has sent', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', done: true, data: blob.ref }, { nodeId: 'colleague' })
+    upload(author, blob)
+    await settle()
+
+    const handshake = { syncScope: { files: { done: true } } }
+    const reader = await connect('reader', { scopes: ORG_A, handshake })
+    request(reader, blob.manifest.hash)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
+  })
+
   test('a record that was copied within the tenant gives access, a deleted one none', async () => {
     const { connect, write, runtime } = openRelayServer(memoryStorage().config)
     const author = await connect('author', { scopes: ORG_A })

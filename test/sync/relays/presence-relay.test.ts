@@ -149,6 +149,46 @@ describe('who sees whom', () => {
     expect(alice.peerNames).toEqual([])
   })
 
+  test('a wish makes nobody a member of another tenant', async () => {
+    const { connect, runtime } = openRelayServer()
+    const wish = { handshake: { syncScope: { projects: { team: 'x' } } } }
+    const alice = await connect('alice', { scopes: { todos: { org: 'a' }, projects: { team: 'x' } } })
+    const bob = await connect('bob', { scopes: { todos: { org: 'a' }, projects: { team: 'x' } }, ...wish })
+    const eve = await connect('eve', { scopes: { todos: { org: 'b' }, projects: {} }, ...wish })
+    const admin = await connect('admin', wish)
+
+    alice.present(user('alice'))
+    eve.present(user('eve'))
+    admin.present(user('admin'))
+    await runtime.advance(25_000)
+
+    expect(alice.peerNames).toEqual([])
+    expect(bob.peerNames).toEqual(['alice'])
+    expect(eve.peerNames).toEqual([])
+    expect(admin.peerNames).toEqual([])
+  })
+
+  test('colleagues who ask for different parts of what they are granted see each other', async () => {
+    const { connect, runtime } = openRelayServer()
+    const scopes = { todos: { org: 'a' }, projects: { org: 'a' } }
+    const clients = [
+      await connect('alice', { scopes, handshake: { syncScope: { todos: { owner: 'alice' } } } }),
+      await connect('anna', { scopes, handshake: { syncScope: { projects: {} } } }),
+      await connect('everything', { scopes: null }),
+      await connect('a part of it', { scopes: null, handshake: { syncScope: { todos: { org: 'b' } } } }),
+    ]
+
+    for (const [index, client] of clients.entries()) client.present(user(`user ${index}`))
+    await runtime.advance(200)
+
+    expect(clients.map((client) => client.peerNames)).toEqual([
+      ['user 1'],
+      ['user 0'],
+      ['user 3'],
+      ['user 2'],
+    ])
+  })
+
   test('a colleague who may not see the record sees the user without the cursor', async () => {
     const { connect, runtime, write } = openRelayServer()
     await write('todos', 'private', { org: 'a', owner: 'alice' })
