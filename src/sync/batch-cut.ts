@@ -11,7 +11,7 @@ import type { DeliveredEntry } from '../store/store.ts'
  * passes only if the client already has the record's row. So what follows the insert of its record
  * has to wait for the next batch.
  *
- * @see docs/protocol.md, "Scopes"
+ * @see docs/scopes.md, "What is left open"
  */
 export function batchLength(entries: readonly DeliveredEntry[], view: View): number {
   if (!view.isSelective || entries.every(isInsert)) return entries.length

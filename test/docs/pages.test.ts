@@ -39,6 +39,21 @@ test('every page is listed by docs/README.md', () => {
   expect(missing).toEqual([])
 })
 
+test('the pages and sections that comments of the source name are there', () => {
+  const named = sourceFiles().flatMap((file) =>
+    // A title may stand on the next line of a comment.
+    [...read(file).matchAll(/(docs\/[\w-]+\.md)(?:,\s+(?:\*\s+)?"([^"]+)")?/g)].map(
+      ([, page = '', title]) => ({ file, page, title }),
+    ),
+  )
+  const missing = named.filter(
+    ({ page, title }) => !PAGES.includes(page) || (title !== undefined && !hasPart(read(page), title)),
+  )
+
+  expect(named.length).toBeGreaterThan(50)
+  expect(missing).toEqual([])
+})
+
 describe.each(PAGES)('%s', { timeout: 120_000 }, (page) => {
   test('has links that lead somewhere', () => {
     const prose = read(page)
@@ -81,12 +96,27 @@ function leadsSomewhere(page: string, path: string, anchor: string | undefined):
 
 /** As the forges make them of headings. */
 function anchorsOf(text: string): string[] {
-  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
-    heading
+  return titlesOf(text).map((title) =>
+    title
       .toLowerCase()
       .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
       .replaceAll(' ', '-'),
   )
+}
+
+function titlesOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) => title)
+}
+
+/** A section, or a row of a table that begins with it. */
+function hasPart(text: string, title: string): boolean {
+  return titlesOf(text).includes(title) || text.includes(`\n| ${title}: `)
+}
+
+function sourceFiles(): string[] {
+  return readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.tsx?$/.test(file))
+    .map((file) => join('src', file))
 }
 
 /** What follows `kora-server` in blocks of shell commands. */

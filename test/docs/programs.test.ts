@@ -11,7 +11,8 @@ const TSCONFIG = join(ROOT, 'tsconfig.json')
 /** The package that the page is about is played by this one: both have the names that the program uses. */
 const OLD_SERVER = ['@korajs/server', 'kora-server'] as const
 
-const programs = [...programsOf('library.md'), ...programsOf('migrating-from-korajs-server.md')]
+const PAGES = ['library.md', 'schema.md', 'constraints.md', 'migrating-from-korajs-server.md']
+const programs = PAGES.flatMap(programsOf)
 let directory: string
 
 beforeAll(async () => {

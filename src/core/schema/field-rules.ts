@@ -136,7 +136,7 @@ function isObject(value: unknown): value is { readonly [key: string]: unknown } 
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** The forms of operations.md, without decoding them: documents can be large. */
+/** Without decoding them, because documents can be large. @see docs/protocol.md, "Binary values" */
 function isRichtext(value: unknown): boolean {
   if (typeof value === 'string') return true
   if (!isObject(value)) return false

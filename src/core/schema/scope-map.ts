@@ -13,7 +13,7 @@ export type ScopeValues = { readonly [key: string]: JsonValue }
  * A value that is missing leaves its field out, and a collection without fields is unrestricted:
  * it fails open. Never grant rights with it; `grantScope` narrows what a client asks for.
  *
- * @see docs/schema.md, "Scope and sync rules"
+ * @see docs/schema.md, "Collections"
  */
 export function buildScopeMap(schema: SchemaDefinition, values: ScopeValues): ScopeMap {
   const hasRules = schema.sync !== undefined && Object.keys(schema.sync).length > 0

@@ -23,7 +23,7 @@ export interface InvalidTransition {
  *
  * @param from the state before; null or undefined: there was none, so that any may be entered
  * @returns the finding, or null when the change is allowed or the field has no states
- * @see docs/schema.md, "State machines"
+ * @see docs/constraints.md, "States"
  */
 export function checkTransition(
   collection: CollectionDefinition,
