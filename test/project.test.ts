@@ -3,6 +3,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { TOKEN_REFUSALS } from '../src/auth/token-verdict.ts'
+import { ERROR_CODES } from '../src/core/errors.ts'
+import { REFUSAL_CODES, WRITE_REFUSAL_CODES } from '../src/core/refusal.ts'
+import { CONNECTION_ERRORS } from '../src/protocol/connection-errors.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
@@ -63,6 +67,14 @@ test('only the entry point of the library re-exports, and nothing imports it but
   const importers = sourceFiles().filter((file) => importsOf(file).includes('src/index.ts'))
 
   expect(importers).toEqual(['src/config/load-module.ts'])
+})
+
+test('every code that the pages explain is given somewhere', () => {
+  const tables = [ERROR_CODES, REFUSAL_CODES, WRITE_REFUSAL_CODES, CONNECTION_ERRORS, TOKEN_REFUSALS]
+  const sources = sourceFiles().map(read).join('\n')
+  const given = new Set([...sources.matchAll(/['.]([A-Z][A-Z_]+)\b/g)].map(([, code]) => code))
+
+  expect(tables.flatMap((table) => Object.keys(table)).filter((code) => !given.has(code))).toEqual([])
 })
 
 test('every folder of src is a layer', () => {

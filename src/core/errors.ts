@@ -125,10 +125,6 @@ export const ERROR_CODES = {
     meaning: 'The authentication settings cannot work: a key is missing or does not parse.',
     remedy: 'The message names the key.',
   },
-  QUEUE_FULL: {
-    meaning: 'More operations wait to be written than the server keeps in memory.',
-    remedy: 'Send again later; sync clients are slowed down by themselves.',
-  },
   MUTATION_REFUSED: {
     meaning: 'A write of the application (`kora.apply`) was refused; nothing was changed.',
     remedy: 'The refusal in the error names the reason.',

@@ -84,13 +84,6 @@ export const CONNECTION_ERRORS = {
     remedy:
       'Nothing: the client comes back and goes on where it was. limits.maxBufferedBytes sets how much may wait.',
   },
-  IDLE_TIMEOUT: {
-    closeCode: 4011,
-    retriable: true,
-    message: 'The connection is idle',
-    meaning: 'Pings went unanswered: the connection is dead.',
-    remedy: 'Nothing, unless it is frequent: then let proxies keep idle connections for over a minute.',
-  },
   REVOKED: {
     closeCode: 4012,
     retriable: false,
