@@ -8,9 +8,6 @@ export const MAX_LOGICAL = 99_999
 /** Wall times stay below this: the serialized form has fifteen digits for them. */
 export const WALL_TIME_LIMIT = 1e15
 
-/** A remote clock further ahead than this is not followed: every later timestamp would be, too. */
-const MAX_REMOTE_LEAD_MS = 300_000
-
 /** True when the timestamp can be serialized: both parts are integers in range. */
 export function isValidTimestamp(timestamp: Pick<Timestamp, 'wallTime' | 'logical'>): boolean {
   return isWallTime(timestamp.wallTime) && isCounter(timestamp.logical) && timestamp.logical <= MAX_LOGICAL
@@ -80,7 +77,6 @@ export class HybridLogicalClock {
   readonly #runtime: Pick<Runtime, 'now'>
   #wallTime = 0
   #logical = 0
-  #referenceOffsetMs: number | null = null
 
   constructor(nodeId: string, runtime: Pick<Runtime, 'now'>) {
     this.#nodeId = nodeId
@@ -94,25 +90,6 @@ export class HybridLogicalClock {
     return this.#set(this.#wallTime, this.#logical + 1)
   }
 
-  /**
-   * A reading later than every earlier one and than `remote`. The clock stays as it was on error.
-   *
-   * @throws KoraServerError `INVALID_TIMESTAMP_FIELDS`; `REMOTE_CLOCK_DRIFT` when `remote` is more
-   *   than five minutes ahead (not checked by a clock that has never been read: its own time may be
-   *   what is wrong)
-   */
-  receive(remote: Timestamp): Timestamp {
-    if (!isValidTimestamp(remote)) throw invalidFields(remote)
-    const physicalMs = this.#runtime.now()
-    this.#checkLead(remote, physicalMs)
-    if (physicalMs > this.#wallTime && physicalMs > remote.wallTime) return this.#set(physicalMs, 0)
-    if (remote.wallTime > this.#wallTime) return this.#set(remote.wallTime, remote.logical + 1)
-    if (remote.wallTime === this.#wallTime) {
-      return this.#set(this.#wallTime, Math.max(this.#logical, remote.logical) + 1)
-    }
-    return this.#set(this.#wallTime, this.#logical + 1)
-  }
-
   /** Makes every later reading later than `timestamp`, however far ahead it is. */
   advanceTo(timestamp: Timestamp): void {
     if (!isWallTime(timestamp.wallTime) || !isCounter(timestamp.logical)) throw invalidFields(timestamp)
@@ -123,21 +100,6 @@ export class HybridLogicalClock {
     }
     const present = { wallTime: this.#wallTime, logical: this.#logical, nodeId: this.#nodeId }
     if (compareTimestamps(target, present) > 0) this.#set(target.wallTime, target.logical)
-  }
-
-  /** Tells how far the true time is ahead of the local one; the lead of remote clocks is judged by it. */
-  setReferenceOffset(offsetMs: number): void {
-    this.#referenceOffsetMs = offsetMs
-  }
-
-  #checkLead(remote: Timestamp, physicalMs: number): void {
-    if (this.#referenceOffsetMs === null && this.#wallTime === 0) return
-    const leadMs = remote.wallTime - physicalMs - (this.#referenceOffsetMs ?? 0)
-    if (leadMs <= MAX_REMOTE_LEAD_MS) return
-    throw new KoraServerError(
-      'REMOTE_CLOCK_DRIFT',
-      `The clock of node ${remote.nodeId} is ${leadMs} ms ahead (${MAX_REMOTE_LEAD_MS} ms allowed).`,
-    )
   }
 
   #set(wallTime: number, logical: number): Timestamp {

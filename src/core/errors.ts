@@ -105,10 +105,6 @@ export const ERROR_CODES = {
     meaning: 'A timestamp is outside the range of a hybrid logical clock.',
     remedy: 'wallTime is an integer from 0 to 10^15 - 1, logical one from 0 to 99999.',
   },
-  REMOTE_CLOCK_DRIFT: {
-    meaning: 'A remote timestamp is more than five minutes ahead of the local clock.',
-    remedy: 'Correct the clock of one of the two machines.',
-  },
   CAUSAL_CYCLE: {
     meaning: 'Operations depend on each other in a circle.',
     remedy: 'Report it: an honest client cannot produce this.',

@@ -25,15 +25,3 @@ export function decodeDeltaCursor(encoded: string): DeltaCursor | null {
   if (typeof lastOperationId !== 'string' || typeof batchIndex !== 'number') return null
   return { lastOperationId, batchIndex }
 }
-
-/**
- * The operations after the cursor's, in the order given. All of them where there is no cursor or
- * its operation is not in the list, which a client takes for duplicates.
- */
-export function sliceAfterCursor<T extends { readonly id: string }>(
-  operations: readonly T[],
-  cursor: DeltaCursor | null,
-): readonly T[] {
-  if (cursor === null) return operations
-  return operations.slice(operations.findIndex(({ id }) => id === cursor.lastOperationId) + 1)
-}

@@ -1,22 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { canonicalJson } from '../../src/core/canonical-json.ts'
 import { sortCausally } from '../../src/core/causal-order.ts'
-import {
-  compareTimestamps,
-  HybridLogicalClock,
-  parseTimestamp,
-  serializeTimestamp,
-} from '../../src/core/clock.ts'
+import { compareTimestamps, parseTimestamp, serializeTimestamp } from '../../src/core/clock.ts'
 import type { Operation, Timestamp } from '../../src/core/operation.ts'
 import { checkOperationId, computeOperationId } from '../../src/core/operation-id.ts'
-import {
-  advanceVector,
-  dominates,
-  mergeVectors,
-  serializeVector,
-  vectorFromObject,
-  vectorToObject,
-} from '../../src/core/version-vector.ts'
+import { DeviceClock } from '../support/device/clock.ts'
 import { loadVectors } from '../support/vectors.ts'
 
 describe('canonical JSON', () => {
@@ -113,7 +101,7 @@ describe('hybrid logical clock', () => {
 
   test.each(vectors.sequences)('$name', ({ nodeId, steps }) => {
     let physicalMs = 0
-    const clock = new HybridLogicalClock(nodeId, { now: () => physicalMs })
+    const clock = new DeviceClock(nodeId, () => physicalMs)
     for (const step of steps) {
       physicalMs = step.physical ?? physicalMs
       if (step.errorCode === undefined) {
@@ -125,7 +113,7 @@ describe('hybrid logical clock', () => {
   })
 })
 
-function runStep(clock: HybridLogicalClock, step: ClockStep): Timestamp | undefined {
+function runStep(clock: DeviceClock, step: ClockStep): Timestamp | undefined {
   switch (step.op) {
     case 'now':
       return clock.now()
@@ -140,8 +128,6 @@ function runStep(clock: HybridLogicalClock, step: ClockStep): Timestamp | undefi
   }
 }
 
-type Numbers = { [nodeId: string]: number }
-
 interface OrderingVectors {
   topologicalSort: {
     name: string
@@ -149,16 +135,10 @@ interface OrderingVectors {
     output?: string[]
     errorCode?: string
   }[]
-  versionVectors: {
-    merge: { a: Numbers; b: Numbers; result: Numbers }[]
-    advance: { vector: Numbers; nodeId: string; sequence: number; result: Numbers }[]
-    dominates: { a: Numbers; b: Numbers; result: boolean }[]
-    serialize: { vector: Numbers; serialized: string }[]
-  }
 }
 
-describe('causal order and version vectors', () => {
-  const { topologicalSort, versionVectors } = loadVectors<OrderingVectors>('ordering')
+describe('causal order', () => {
+  const { topologicalSort } = loadVectors<OrderingVectors>('ordering')
 
   test.each(topologicalSort)('$name', ({ input, output }) => {
     if (output === undefined) {
@@ -166,21 +146,5 @@ describe('causal order and version vectors', () => {
     } else {
       expect(sortCausally(input).map(({ id }) => id)).toEqual(output)
     }
-  })
-
-  test.each(versionVectors.merge)('merges $a and $b', ({ a, b, result }) => {
-    expect(vectorToObject(mergeVectors(vectorFromObject(a), vectorFromObject(b)))).toEqual(result)
-  })
-
-  test.each(versionVectors.advance)('advances $vector', ({ vector, nodeId, sequence, result }) => {
-    expect(vectorToObject(advanceVector(vectorFromObject(vector), nodeId, sequence))).toEqual(result)
-  })
-
-  test.each(versionVectors.dominates)('$a dominates $b: $result', ({ a, b, result }) => {
-    expect(dominates(vectorFromObject(a), vectorFromObject(b))).toBe(result)
-  })
-
-  test.each(versionVectors.serialize)('serializes $serialized', ({ vector, serialized }) => {
-    expect(serializeVector(vectorFromObject(vector))).toBe(serialized)
   })
 })

@@ -3,10 +3,10 @@ import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { schemaFingerprint } from '../../src/core/schema/fingerprint.ts'
 import { parseSchema } from '../../src/core/schema/parse-schema.ts'
-import { buildScopeMap, type ScopeValues, scopeValuesFromClaims } from '../../src/core/schema/scope-map.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import { validateRecord } from '../../src/core/schema/validate-record.ts'
 import { defineFromCalls, type SchemaCalls } from '../support/schema-from-builder-calls.ts'
+import { buildScopeMap, type ScopeValues, scopeValuesFromClaims } from '../support/scope-map.ts'
 import { loadVectors } from '../support/vectors.ts'
 
 interface SchemaVectors {

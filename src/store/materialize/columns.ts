@@ -82,20 +82,6 @@ export function columnType(kind: string, dialect: SqlDialect): string {
   return storageOf(kind, dialect).sqlType
 }
 
-/** JavaScript to driver, for a single value. @see Column.encode */
-export function encodeColumn(
-  descriptor: FieldDescriptor,
-  value: JsonValue | undefined,
-  dialect: SqlDialect,
-): ColumnValue {
-  return columnOf('', descriptor, dialect).encode(value)
-}
-
-/** Driver to JavaScript, for a single value. @see Column.decode */
-export function decodeColumn(descriptor: FieldDescriptor, stored: unknown, dialect: SqlDialect): ShownValue {
-  return columnOf('', descriptor, dialect).decode(stored)
-}
-
 /**
  * The value that a column must equal for a filter to match.
  *

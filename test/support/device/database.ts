@@ -1,6 +1,6 @@
 import { applyAtomic } from '../../../src/core/atomic.ts'
 import { sortCausally } from '../../../src/core/causal-order.ts'
-import { compareTimestamps, HybridLogicalClock } from '../../../src/core/clock.ts'
+import { compareTimestamps } from '../../../src/core/clock.ts'
 import type {
   AtomicOp,
   FieldValues,
@@ -15,6 +15,7 @@ import type {
   RelationDefinition,
   SchemaDefinition,
 } from '../../../src/core/schema/types.ts'
+import { DeviceClock } from './clock.ts'
 import { mergeRemote, type Row, writeLocal } from './merge.ts'
 import { assertStorable } from './storable.ts'
 
@@ -53,7 +54,7 @@ export interface DatabaseOptions {
 export class DeviceDatabase {
   readonly nodeId: string
   readonly #options: DatabaseOptions
-  readonly #clock: HybridLogicalClock
+  readonly #clock: DeviceClock
   readonly #log = new Map<string, Operation>()
   readonly #logByRecord = new Map<string, Operation[]>()
   readonly #rows = new Map<string, Map<string, Row>>()
@@ -66,7 +67,7 @@ export class DeviceDatabase {
   constructor(options: DatabaseOptions) {
     this.nodeId = options.nodeId
     this.#options = options
-    this.#clock = new HybridLogicalClock(options.nodeId, { now: options.now })
+    this.#clock = new DeviceClock(options.nodeId, options.now)
   }
 
   get versionVector(): { [nodeId: string]: number } {

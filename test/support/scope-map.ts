@@ -1,19 +1,15 @@
-import type { JsonValue } from '../operation.ts'
-import { ownValue } from '../own-property.ts'
-import type { ScopeMap } from '../scope.ts'
-import { isPlainObject, safeRecord } from './plain-object.ts'
-import type { SchemaDefinition } from './types.ts'
+import type { JsonValue } from '../../src/core/operation.ts'
+import { ownValue } from '../../src/core/own-property.ts'
+import { isPlainObject, safeRecord } from '../../src/core/schema/plain-object.ts'
+import type { SchemaDefinition } from '../../src/core/schema/types.ts'
+import type { ScopeMap } from '../../src/core/scope.ts'
 
 /** Name of a scope value → the value, such as `{ userId: 'u1', tenant: 't1' }`. */
 export type ScopeValues = { readonly [key: string]: JsonValue }
 
 /**
- * What a client asks to see, from the scope values that it has: the helper of the clients.
- *
- * A value that is missing leaves its field out, and a collection without fields is unrestricted:
- * it fails open. Never grant rights with it; `grantScope` narrows what a client asks for.
- *
- * @see docs/schema.md, "Collections"
+ * What a client asks to see, from the scope values that it has. A value that is missing leaves its
+ * field out, and a collection without fields is unrestricted: it fails open, and is for clients only.
  */
 export function buildScopeMap(schema: SchemaDefinition, values: ScopeValues): ScopeMap {
   const hasRules = schema.sync !== undefined && Object.keys(schema.sync).length > 0
@@ -35,7 +31,7 @@ export function buildScopeMap(schema: SchemaDefinition, values: ScopeValues): Sc
 }
 
 /** The names of all scope values that a schema uses: scope fields, then bindings of sync rules. */
-export function neededScopeKeys(schema: SchemaDefinition): readonly string[] {
+function neededScopeKeys(schema: SchemaDefinition): readonly string[] {
   const fields = Object.values(schema.collections).flatMap((collection) => collection.scope)
   const bindings = Object.values(schema.sync ?? {}).flatMap((rule) => Object.values(rule.where))
   return [...new Set([...fields, ...bindings])]
