@@ -19,7 +19,13 @@ export type { AtomicOp, Operation, Timestamp } from './core/operation.ts'
 export type { Refusal, RefusalCode } from './core/refusal.ts'
 export type { Runtime, Timer } from './core/runtime.ts'
 export { t } from './core/schema/builders.ts'
-export { defineSchema } from './core/schema/define-schema.ts'
+export {
+  defineSchema,
+  type InferInsertInput,
+  type InferRecord,
+  type InferUpdateInput,
+} from './core/schema/define-schema.ts'
+export { type MigrationBuilder, migrate } from './core/schema/migration-builder.ts'
 export type { SchemaDefinition } from './core/schema/types.ts'
 export type { ScopeFilter, ScopeMap } from './core/scope.ts'
 export type { VersionVector } from './core/version-vector.ts'

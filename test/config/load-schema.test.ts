@@ -24,6 +24,21 @@ describe('a schema file', () => {
     },
   )
 
+  test('loads with migrations', async () => {
+    using folder = new ConfigFolder({
+      'schema.ts': `import { defineSchema, migrate, t, type InferRecord } from '@korajs/core'
+        export const schema = defineSchema({
+          version: 2,
+          collections: { todos: { fields: { title: t.string(), priority: t.number().default(0) } } },
+          migrations: { 2: migrate().addField('todos', 'priority', t.number().default(0)) },
+        })
+        export type Todo = InferRecord<typeof schema, 'todos'>`,
+    })
+    const { migrations } = await loadSchemaFile(join(folder.path, 'schema.ts'))
+
+    expect(migrations[2]?.steps).toMatchObject([{ type: 'addField', field: 'priority' }])
+  })
+
   test('uses the package of the app where it is installed', async () => {
     using folder = new ConfigFolder({
       'node_modules/korajs/package.json':
