@@ -14,7 +14,8 @@ Three places tell what is wrong:
 - \`kora-server check\` reads the configuration and the schema, opens the store, and lists everything that would go wrong
   at the start, or is risky. It changes nothing.
 - \`kora-server status\` asks the running server. \`GET /ready\` gives the reason when it cannot do its work.
-- The log, on stderr. \`--log-level debug\` adds every session and every refused operation, and the stacks of errors.
+- The log, on stderr; [logs.md](logs.md) has every line. \`--log-level debug\` adds every session and every refused operation,
+  and the stacks of errors.
 
 Commands exit with 0 when they are done, with 1 when they failed at their work, and with 2 when what they were given is wrong.
 

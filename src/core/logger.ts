@@ -12,170 +12,316 @@ export type LogFields = { readonly [field: string]: unknown }
 
 /**
  * Everything the server says in its log. Messages are constant and data are fields, so that logs
- * can be searched; the operator's reference is made from this table.
+ * can be searched. docs/logs.md is made from this table.
  */
 export const LOG_EVENTS = {
   configLoaded: {
     level: 'info',
     message: 'configuration loaded',
-    fields: 'file, store, schemaVersion, auth',
+    fields: ['file', 'store', 'schemaVersion', 'auth', 'version'],
   },
-  serverStarted: { level: 'info', message: 'server started', fields: 'url, store, schemaVersion' },
-  serverStopping: { level: 'info', message: 'server stopping', fields: 'sessions' },
-  serverStopped: { level: 'info', message: 'server stopped', fields: 'durationMs' },
+  serverStarted: {
+    level: 'info',
+    message: 'server started',
+    fields: ['url', 'schemaVersion'],
+  },
+  serverStopping: {
+    level: 'info',
+    message: 'server stopping',
+    fields: ['sessions'],
+  },
+  serverStopped: {
+    level: 'info',
+    message: 'server stopped',
+    fields: ['durationMs'],
+  },
   drainTimedOut: {
     level: 'warn',
     message: 'connections did not drain in time and are cut',
-    fields: 'timeoutMs, sessions',
+    fields: ['timeoutMs', 'sessions'],
+    advice: 'Nothing is lost: their clients send again. Raise `shutdownTimeout` where it is frequent.',
   },
-  stopFailed: { level: 'error', message: 'server did not stop cleanly', fields: 'err' },
-  processFailed: { level: 'error', message: 'uncaught error, the process ends', fields: 'err' },
-  sessionOpened: { level: 'debug', message: 'session opened', fields: 'sessionId, remoteAddress' },
+  stopFailed: {
+    level: 'error',
+    message: 'server did not stop cleanly',
+    fields: ['err'],
+    advice: 'What was acknowledged is stored. Report what `err` says.',
+  },
+  processFailed: {
+    level: 'error',
+    message: 'uncaught error, the process ends',
+    fields: ['err'],
+    advice:
+      'Let whatever supervises the process start it again, and report `err`. What was acknowledged is stored.',
+  },
+  sessionOpened: {
+    level: 'debug',
+    message: 'session opened',
+    fields: ['sessionId', 'remoteAddress'],
+  },
   sessionAccepted: {
     level: 'debug',
     message: 'handshake accepted',
-    fields: 'sessionId, nodeId, userId, watermark',
+    fields: ['sessionId', 'nodeId', 'userId', 'watermark'],
   },
-  sessionClosed: { level: 'debug', message: 'session closed', fields: 'sessionId, code, reason' },
-  sessionFailed: { level: 'warn', message: 'session ended by the server', fields: 'sessionId, code, detail' },
-  sessionCrashed: { level: 'error', message: 'session met a programming error', fields: 'sessionId, err' },
-  batchCommitted: { level: 'trace', message: 'batch committed', fields: 'operations, applied, durationMs' },
-  commitFailed: { level: 'error', message: 'commit failed, nothing was stored', fields: 'operations, err' },
+  sessionClosed: {
+    level: 'debug',
+    message: 'session closed',
+    fields: ['sessionId', 'code', 'reason'],
+  },
+  sessionFailed: {
+    level: 'warn',
+    message: 'session ended by the server',
+    fields: ['sessionId', 'code', 'detail', 'remoteAddress'],
+    advice:
+      '`code` says why: [closed connections](troubleshooting.md#closed-connections). The client comes back by itself.',
+  },
+  sessionCrashed: {
+    level: 'error',
+    message: 'session met a programming error',
+    fields: ['sessionId', 'err'],
+    advice: 'Report `err`. Only this session ended, and its client comes back.',
+  },
+  batchCommitted: {
+    level: 'trace',
+    message: 'batch committed',
+    fields: ['operations', 'applied', 'durationMs'],
+  },
+  commitFailed: {
+    level: 'error',
+    message: 'commit failed, nothing was stored',
+    fields: ['operations', 'err'],
+    advice:
+      '`err` says why; while it lasts, `/ready` answers 503. Clients keep their changes and send them again.',
+  },
   operationRefused: {
     level: 'debug',
     message: 'operation refused',
-    fields: 'sessionId, operationId, collection, recordId, nodeId, userId, code, detail',
+    fields: ['sessionId', 'operationId', 'collection', 'recordId', 'nodeId', 'userId', 'code', 'detail'],
   },
   operationDropped: {
     level: 'warn',
     message: 'operation refused, but the client is too old to be told',
-    fields: 'sessionId, operationId, collection, recordId, nodeId, userId, code, detail',
+    fields: ['sessionId', 'operationId', 'collection', 'recordId', 'nodeId', 'userId', 'code', 'detail'],
+    advice:
+      'The change is on its device alone; `code` says why: [refused operations](troubleshooting.md#refused-operations). Update the app, so that it is told.',
   },
   deliveryStalled: {
     level: 'warn',
     message: 'client does not acknowledge what it was sent',
-    fields: 'sessionId, nodeId, acknowledgedSequence, sentSequence',
+    fields: ['sessionId', 'nodeId', 'acknowledgedSequence', 'sentSequence'],
+    advice:
+      'Nothing: the connection is closed, and the client goes on where it stopped. Where it is always the same node, its app cannot apply an operation.',
   },
   batchMissing: {
     level: 'warn',
     message: 'a batch of the client is missing; it sends again from there when it returns',
-    fields: 'sessionId, nodeId',
+    fields: ['sessionId', 'nodeId'],
+    advice: 'Nothing: a request of a polling client was lost.',
   },
   feedFailed: {
     level: 'error',
     message: 'reading new operations from the store failed; delivery waits',
-    fields: 'err',
+    fields: ['err'],
+    advice: '`err` says why. Delivery goes on by itself when the store can be read.',
   },
   observerFailed: {
     level: 'error',
     message: 'who watches the commits threw an error; the sessions were served',
-    fields: 'err',
+    fields: ['err'],
+    advice: 'Report `err`. The dashboard may lack operations; no client does.',
   },
-  requestFailed: { level: 'error', message: 'an HTTP request met a programming error', fields: 'err' },
-  tlsReloaded: { level: 'info', message: 'certificate reloaded', fields: 'certFile' },
+  requestFailed: {
+    level: 'error',
+    message: 'an HTTP request met a programming error',
+    fields: ['path', 'err'],
+    advice: 'Mend the route of the app that `path` names, or report `err`.',
+  },
+  tlsReloaded: {
+    level: 'info',
+    message: 'certificate reloaded',
+    fields: ['certFile'],
+  },
   tlsReloadFailed: {
     level: 'warn',
     message: 'the changed certificate cannot be used; the last one stays',
-    fields: 'err',
+    fields: ['err'],
+    advice:
+      'It is tried again shortly, as one of the files may still be old. Where it stays, see that both are PEM and belong together.',
   },
-  transportFailed: { level: 'debug', message: 'connection failed', fields: 'sessionId, err' },
+  transportFailed: {
+    level: 'debug',
+    message: 'connection failed',
+    fields: ['sessionId', 'err'],
+  },
   validatorFailed: {
     level: 'error',
     message: 'validateOperation threw; the operation was refused',
-    fields: 'sessionId, operationId, err',
+    fields: ['sessionId', 'operationId', 'err'],
+    advice: 'Mend `validateOperation` of the app. The client sends the operation again.',
   },
   authFailed: {
     level: 'info',
     message: 'authentication refused',
-    fields: 'sessionId, code, remoteAddress',
+    fields: ['sessionId', 'code', 'detail', 'remoteAddress'],
   },
   sessionsRevoked: {
     level: 'info',
     message: 'sessions ended because their tokens were revoked',
-    fields: 'kind, value, sessions',
+    fields: ['kind', 'value', 'sessions'],
   },
   revocationsUnread: {
     level: 'warn',
     message: 'revocations could not be read; tried again shortly',
-    fields: 'err',
+    fields: ['err'],
+    advice: 'Until it succeeds, sessions that are revoked go on. See that the store can be read.',
   },
   logReplaced: {
     level: 'warn',
     message: 'a backup was restored in the place of the log; clients are sent back to start over',
-    fields: 'sessions',
+    fields: ['sessions'],
+    advice: 'Nothing, where a restore was meant. See [backups.md](backups.md#restoring).',
   },
-  backupWritten: { level: 'info', message: 'backup written', fields: 'file, operations, bytes, durationMs' },
+  backupWritten: {
+    level: 'info',
+    message: 'backup written',
+    fields: ['file', 'operations', 'bytes', 'durationMs'],
+  },
   logCompacted: {
     level: 'info',
     message: 'log compacted',
-    fields: 'records, operations, bytes, tombstones, durationMs',
+    fields: ['records', 'operations', 'bytes', 'tombstones', 'durationMs'],
   },
   compactionLeft: {
     level: 'info',
     message: 'compaction left to another server, which is at it',
-    fields: '',
+    fields: [],
   },
-  compactionFailed: { level: 'error', message: 'compaction failed', fields: 'err' },
-  backupFailed: { level: 'error', message: 'backup failed', fields: 'target, err' },
+  compactionFailed: {
+    level: 'error',
+    message: 'compaction failed',
+    fields: ['err'],
+    advice: '`err` says why. It is tried again by itself.',
+  },
+  backupFailed: {
+    level: 'error',
+    message: 'backup failed',
+    fields: ['target', 'err'],
+    advice: '`err` says why. It is tried again each minute.',
+  },
   backupsNotRemoved: {
     level: 'warn',
     message: 'old backups could not be removed; tried again after the next one',
-    fields: 'target, err',
+    fields: ['target', 'err'],
+    advice: '`err` says why. They take up room until then.',
   },
-  tokenRefused: { level: 'info', message: 'token refused', fields: 'reason, detail' },
+  tokenRefused: {
+    level: 'info',
+    message: 'token refused',
+    fields: ['reason', 'detail'],
+  },
   authCallbackFailed: {
     level: 'error',
     message: "the application's authentication code failed",
-    fields: 'sessionId, callback, err, problem',
+    fields: ['sessionId', 'callback', 'err', 'problem'],
+    advice: 'Mend the function that `callback` names. Whoever it was asked for was refused.',
   },
-  jwksFetched: { level: 'debug', message: 'JWKS fetched', fields: 'url, keys' },
-  jwksFetchFailed: { level: 'warn', message: 'JWKS could not be fetched', fields: 'url, reason, hasKeys' },
-  presenceFailed: { level: 'error', message: 'presence met a programming error', fields: 'err' },
-  blobFailed: { level: 'error', message: 'blob storage failed', fields: 'err' },
+  jwksFetched: {
+    level: 'debug',
+    message: 'JWKS fetched',
+    fields: ['url', 'keys'],
+  },
+  jwksFetchFailed: {
+    level: 'warn',
+    message: 'JWKS could not be fetched',
+    fields: ['url', 'reason', 'hasKeys'],
+    advice:
+      'See that the server reaches `url`. Until then tokens are judged by the keys of the last time (`hasKeys`), or refused.',
+  },
+  presenceFailed: {
+    level: 'error',
+    message: 'presence met a programming error',
+    fields: ['err'],
+    advice: 'Report `err`. Presence is told again within 20 s.',
+  },
+  blobFailed: {
+    level: 'error',
+    message: 'blob storage failed',
+    fields: ['err'],
+    advice: "`err` says why: see `blobs.directory`, or the app's functions for blobs.",
+  },
   blobsCollected: {
     level: 'info',
     message: 'blobs that no record refers to were deleted',
-    fields: 'kept, deleted, deletedBytes',
+    fields: ['kept', 'deleted', 'deletedBytes'],
   },
   blobDamaged: {
     level: 'error',
     message: 'a stored blob is not what its hash says; it was not served',
-    fields: 'hash',
+    fields: ['hash'],
+    advice: 'Check the disk. Devices that have the blob are asked for it.',
   },
-  storeWaiting: { level: 'info', message: 'waiting for another server', fields: 'store, reason' },
+  storeWaiting: {
+    level: 'info',
+    message: 'waiting for another server',
+    fields: ['store', 'reason'],
+  },
   storeNotDurable: {
     level: 'warn',
     message: 'the database may lose what it has committed; see docs/postgres.md',
-    fields: 'store, risk',
+    fields: ['store', 'risk'],
+    advice: '`risk` names the setting: see [postgres.md](postgres.md#durability).',
   },
   schemaOutrun: {
     level: 'warn',
     message: 'servers of a later schema version run; the tables are left as they are',
-    fields: 'schemaVersion, runningVersion',
+    fields: ['schemaVersion', 'runningVersion'],
+    advice:
+      'Nothing, during a rolling update. To go back for good: [postgres.md](postgres.md#starting-and-changing-the-schema).',
   },
   listenLost: {
     level: 'warn',
     message: 'announcements of other servers are not heard; the database is asked every second',
-    fields: 'store, err',
+    fields: ['store', 'err'],
+    advice:
+      'Nothing: it connects again by itself. Where it stays, see [poolers](postgres.md#connections-and-poolers).',
   },
   listenRecovered: {
     level: 'info',
     message: 'announcements of other servers are heard again',
-    fields: 'store',
+    fields: ['store'],
   },
-  storeUnavailable: { level: 'error', message: 'store unavailable', fields: 'err' },
-  storeRecovered: { level: 'info', message: 'store available again', fields: 'downMs' },
+  storeUnavailable: {
+    level: 'error',
+    message: 'store unavailable',
+    fields: ['err'],
+    advice: '`err` says why. The server goes on by itself when the database does.',
+  },
+  storeRecovered: {
+    level: 'info',
+    message: 'store available again',
+    fields: ['downMs'],
+  },
 } as const satisfies Record<string, LogEvent>
 
 export interface LogEvent {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error'
   readonly message: string
-  /** The fields that go with it, for the reference. */
-  readonly fields: string
+  /** The fields that go with it. */
+  readonly fields: readonly string[]
+  /** What an operator does about it. Warnings and errors have one. */
+  readonly advice?: string
 }
 
+/** The fields of an event, as a call may give them. */
+export type FieldsOf<Event extends LogEvent> = { readonly [Field in Event['fields'][number]]?: unknown }
+
 /** Writes one event of the table at its level. */
-export function logEvent(logger: Logger, event: LogEvent, fields: LogFields = {}): void {
+export function logEvent<Event extends LogEvent>(
+  logger: Logger,
+  event: Event,
+  fields: FieldsOf<Event> = {},
+): void {
   logger[event.level](fields, event.message)
 }
 

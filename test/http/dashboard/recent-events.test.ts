@@ -47,11 +47,14 @@ test('no secret is kept', () => {
   const recent = new RecentEvents(simulatedRuntime())
   const logger = recent.listenTo(silentLogger)
 
-  logEvent(logger, LOG_EVENTS.storeUnavailable, {
-    err: new Error('connect postgres://kora:canary@db/kora failed'),
-    token: 'canary',
-    nested: { connection: 'password=canary' },
-  })
+  logger.error(
+    {
+      err: new Error('connect postgres://kora:canary@db/kora failed'),
+      token: 'canary',
+      nested: { connection: 'password=canary' },
+    },
+    'store unavailable',
+  )
 
   expect(JSON.stringify(recent.warnings())).not.toContain('canary')
 })
@@ -61,7 +64,7 @@ test('a circular field ends nothing', () => {
   const circular: { self?: unknown } = {}
   circular.self = circular
 
-  logEvent(recent.listenTo(silentLogger), LOG_EVENTS.presenceFailed, { circular })
+  recent.listenTo(silentLogger).error({ circular }, 'presence met a programming error')
 
   expect(recent.warningCount).toBe(1)
 })
