@@ -152,8 +152,8 @@ export interface NodeRegistration {
   readonly nodeId: string
   /** The user the node is bound to; null while nobody authenticated has used it. */
   readonly userId: string | null
-  /** Key of the view that the node was last granted; null before the first handshake. */
-  readonly viewKey: string | null
+  /** Opaque text of sync/scope-era.ts; null before the first handshake. */
+  readonly scopeEra: string | null
   /**
    * Delivery sequence up to which the version vector of a client without watermark tells what it has;
    * `EMPTY_LOG` where that is nothing yet; 0 where it is not known.

@@ -281,7 +281,7 @@ function registerNode(
   if (registration !== undefined && isUnchanged) return registration
   return context.store.registerNode({
     nodeId,
-    ...(!isSameEra && { viewKey: serializeEra(era) }),
+    ...(!isSameEra && { scopeEra: serializeEra(era) }),
     ...(!isSameEra && lastDeliverySequence === undefined && { legacyPosition: 0 }),
     ...(userId !== null && { userId }),
   })

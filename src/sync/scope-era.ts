@@ -31,7 +31,7 @@ export const UNRESTRICTED = 'all'
 
 /** The era that the node was last seen in. A node that nobody has restricted is not written about. */
 export function storedEra(registration: NodeRegistration | undefined): ScopeEra {
-  const [key = UNRESTRICTED, since = '0', restartedView = ''] = registration?.viewKey?.split(' ') ?? []
+  const [key = UNRESTRICTED, since = '0', restartedView = ''] = registration?.scopeEra?.split(' ') ?? []
   return { key, since: Number(since), restartedView: restartedView === '' ? null : restartedView }
 }
 

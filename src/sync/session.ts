@@ -510,7 +510,7 @@ export class Session implements ViewReader, DeliveryTarget {
     if (!(this.#stream instanceof DeliveryStream) || !this.#stream.isApplied(message)) return
     const { store } = this.#context
     // Best effort: without it the next session starts over once more.
-    store.registerNode({ nodeId: identity.nodeId, viewKey: this.#restartedEra }).catch(() => {})
+    store.registerNode({ nodeId: identity.nodeId, scopeEra: this.#restartedEra }).catch(() => {})
     this.#restartedEra = null
   }
 

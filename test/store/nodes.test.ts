@@ -10,20 +10,20 @@ describeEachStore('nodes', (openStore) => {
     await store.registerNode({ nodeId: 'a' })
 
     expect([...(await store.readNodes(['a', 'b']))]).toEqual([
-      ['a', { nodeId: 'a', userId: null, viewKey: null, legacyPosition: 0 }],
+      ['a', { nodeId: 'a', userId: null, scopeEra: null, legacyPosition: 0 }],
     ])
   })
 
   test('keep their first user, and whatever else was not said again', async () => {
     await using store = await openStore()
 
-    await store.registerNode({ nodeId: 'a', viewKey: 'v1' })
+    await store.registerNode({ nodeId: 'a', scopeEra: 'v1' })
     await store.registerNode({ nodeId: 'a', userId: 'u1' })
     const after = await store.registerNode({ nodeId: 'a', userId: 'u2', legacyPosition: 7 })
 
-    expect(after).toEqual({ nodeId: 'a', userId: 'u1', viewKey: 'v1', legacyPosition: 7 })
+    expect(after).toEqual({ nodeId: 'a', userId: 'u1', scopeEra: 'v1', legacyPosition: 7 })
     expect((await store.readNodes(['a'])).get('a')).toEqual(after)
-    expect(await store.registerNode({ nodeId: 'a', viewKey: null })).toMatchObject({ viewKey: null })
+    expect(await store.registerNode({ nodeId: 'a', scopeEra: null })).toMatchObject({ scopeEra: null })
   })
 
   test('that came when the log was empty are not those of whom nothing is known', async () => {

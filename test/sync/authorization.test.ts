@@ -15,7 +15,7 @@ function clientOf(options: {
     {
       auth: { userId: 'u1', ...auth },
       view: createView({ todos: { userId: 'u1' } }),
-      node: { nodeId: 'phone', userId: null, viewKey: null, legacyPosition: 0, ...node },
+      node: { nodeId: 'phone', userId: null, scopeEra: null, legacyPosition: 0, ...node },
     },
     { isOpen, store: { getNodeId: () => 'server', readNodes: async () => registered } },
   )
@@ -32,7 +32,7 @@ test('a client sees by its view and writes by its token, whatever it wishes to s
 })
 
 test('moves the entry of its own node as owner or as guest, and that of the server never', async () => {
-  const other = { nodeId: 'tablet', userId: 'u1', viewKey: null, legacyPosition: 0 }
+  const other = { nodeId: 'tablet', userId: 'u1', scopeEra: null, legacyPosition: 0 }
   const registered = new Map([['tablet', other]])
   const moved = async (access: ClientAccess, nodeId = 'phone') =>
     (await access.writesAs(nodeId)).vectorEntryOf(nodeId)
@@ -50,7 +50,7 @@ test('moves the entry of its own node as owner or as guest, and that of the serv
 })
 
 test('moves the entry of another node of its user by what is new, and not by what is stored', async () => {
-  const other = { nodeId: 'tablet', userId: 'u1', viewKey: null, legacyPosition: 0 }
+  const other = { nodeId: 'tablet', userId: 'u1', scopeEra: null, legacyPosition: 0 }
   const access = clientOf({ registered: new Map([['tablet', other]]), node: { userId: 'u1' } })
   const carried = await access.writesAs('tablet')
   const own = await access.writesAs('phone')

@@ -85,7 +85,7 @@ function changesOf(values: FieldValues): ScopeChanges {
   return Object.entries(values).map(([field, value]) => ({ field, after: scopeKeyOf(value) }))
 }
 
-const NODE = { nodeId: 'phone', userId: 'u', viewKey: null, legacyPosition: 0 }
+const NODE = { nodeId: 'phone', userId: 'u', scopeEra: null, legacyPosition: 0 }
 
 test(
   'whatever a client asks for, it sees and writes nothing that is not granted',

@@ -45,7 +45,7 @@ export class NodeRegistry {
     const after: NodeRegistration = {
       nodeId: node.nodeId,
       userId: before?.userId ?? node.userId ?? null,
-      viewKey: node.viewKey === undefined ? (before?.viewKey ?? null) : node.viewKey,
+      scopeEra: node.scopeEra === undefined ? (before?.scopeEra ?? null) : node.scopeEra,
       legacyPosition: node.legacyPosition ?? before?.legacyPosition ?? 0,
     }
     this.#nodes.set(node.nodeId, after)
@@ -67,7 +67,7 @@ export class NodeRegistry {
   /** Forgets what nodes were told of a log that is no more. */
   forgetPositions(): void {
     for (const node of this.#nodes.values()) {
-      this.#nodes.set(node.nodeId, { ...node, viewKey: null, legacyPosition: 0 })
+      this.#nodes.set(node.nodeId, { ...node, scopeEra: null, legacyPosition: 0 })
     }
   }
 }

@@ -3,7 +3,12 @@ import type { ListedNode } from '../restore.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { PostgresDatabase } from './database.ts'
 
-type RegistrationRow = [nodeId: string, userId: string | null, viewKey: string | null, legacyPosition: number]
+type RegistrationRow = [
+  nodeId: string,
+  userId: string | null,
+  scopeEra: string | null,
+  legacyPosition: number,
+]
 
 /** The rows of `_kora_nodes`: who has spoken to these servers, and the version vector. */
 export class NodeRegistry {
@@ -78,8 +83,8 @@ export class NodeRegistry {
       [
         node.nodeId,
         node.userId ?? null,
-        node.viewKey !== undefined,
-        node.viewKey ?? null,
+        node.scopeEra !== undefined,
+        node.scopeEra ?? null,
         node.legacyPosition ?? null,
       ],
     )
@@ -89,6 +94,6 @@ export class NodeRegistry {
   }
 }
 
-function toRegistration([nodeId, userId, viewKey, legacyPosition]: RegistrationRow): NodeRegistration {
-  return { nodeId, userId, viewKey, legacyPosition }
+function toRegistration([nodeId, userId, scopeEra, legacyPosition]: RegistrationRow): NodeRegistration {
+  return { nodeId, userId, scopeEra, legacyPosition }
 }

@@ -60,10 +60,10 @@ export class NodeRegistry {
     const after: NodeRegistration = {
       nodeId: node.nodeId,
       userId: before?.userId ?? node.userId ?? null,
-      viewKey: node.viewKey === undefined ? (before?.viewKey ?? null) : node.viewKey,
+      scopeEra: node.scopeEra === undefined ? (before?.scopeEra ?? null) : node.scopeEra,
       legacyPosition: node.legacyPosition ?? before?.legacyPosition ?? 0,
     }
-    this.#statements.update.run(after.userId, after.viewKey, after.legacyPosition, after.nodeId)
+    this.#statements.update.run(after.userId, after.scopeEra, after.legacyPosition, after.nodeId)
     return after
   }
 
@@ -85,7 +85,7 @@ export class NodeRegistry {
 
 function prepareStatements(db: SqliteDatabase) {
   const registration =
-    'node_id AS nodeId, user_id AS userId, view_key AS viewKey, legacy_position AS legacyPosition'
+    'node_id AS nodeId, user_id AS userId, view_key AS scopeEra, legacy_position AS legacyPosition'
   return {
     maxSequence: db
       .prepare<[string], number>('SELECT max_sequence FROM _kora_nodes WHERE node_id = ?')

@@ -65,7 +65,7 @@ describe('a backup', () => {
     const all = { includeDeleted: true }
     expect(await target.queryCollection('todos', all)).toEqual(await source.queryCollection('todos', all))
     expect((await target.getVersionVector()).get('a')).toBe(42)
-    expect((await target.readNodes(['a'])).get('a')).toMatchObject({ userId: 'ada', viewKey: null })
+    expect((await target.readNodes(['a'])).get('a')).toMatchObject({ userId: 'ada', scopeEra: null })
     expect(await target.listRevocations(0, 10)).toMatchObject([
       { kind: 'user', value: 'eve', revokedAt: 1000 },
     ])
