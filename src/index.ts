@@ -48,11 +48,8 @@ export {
   restoreBackup,
 } from './store/backup/restore-backup.ts'
 export { MemoryServerStore } from './store/memory/memory-store.ts'
-export {
-  createPostgresServerStore,
-  PostgresServerStore,
-  type PostgresServerStoreOptions,
-} from './store/postgres/postgres-store.ts'
+export type { PostgresServerStoreOptions } from './store/postgres/options.ts'
+export { createPostgresServerStore, PostgresServerStore } from './store/postgres/postgres-store.ts'
 export {
   createSqliteServerStore,
   SqliteServerStore,

@@ -65,8 +65,12 @@ test('no cast makes a verdict of authorization', () => {
 
 test('only the entry point of the library re-exports, and nothing imports it but what hands it to files of the app', () => {
   const importers = sourceFiles().filter((file) => importsOf(file).includes('src/index.ts'))
+  const reExporting = sourceFiles().filter((file) =>
+    /^export (?:type )?(?:\*|\{[^}]*\}).* from '/m.test(read(file)),
+  )
 
   expect(importers).toEqual(['src/config/load-module.ts'])
+  expect(reExporting).toEqual(['src/index.ts'])
 })
 
 test('every code that the pages explain is given somewhere', () => {

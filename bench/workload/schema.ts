@@ -1,4 +1,5 @@
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 
 /** What nearly every scenario stores are todos: four fields, two of them indexed. */
 export const benchSchema = defineSchema({

@@ -38,5 +38,3 @@ export function endSpan(span: Span | null, error?: unknown): void {
   }
   span.end()
 }
-
-export type { Span } from '@opentelemetry/api'

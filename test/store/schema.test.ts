@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import type { SchemaProgress } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'

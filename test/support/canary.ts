@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FieldValues, JsonValue } from '../../src/core/operation.ts'
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 
 const TEXT = 'canary-7f3a-of-tenant-a'
 const NUMBER = 7_391_846_205_113

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLogger } from '../../src/core/logger.ts'
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import {
   createProductionServer,

@@ -1,4 +1,5 @@
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 
 /** Teams with members and tasks: every constraint, every relation, both forms of state machine. */
 export const teamSchema = defineSchema({

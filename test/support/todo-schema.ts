@@ -1,4 +1,5 @@
-import { defineSchema, t } from '../../src/core/schema/define-schema.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 
 /** Records that belong to a user, with fields of the kinds that fold in different ways. */
 export const todoSchema = defineSchema({

@@ -21,9 +21,6 @@ import type {
 } from './types.ts'
 import { validateDefinition } from './validate-definition.ts'
 
-/** Beside `defineSchema`, because no schema is written without it. */
-export { t } from './builders.ts'
-
 export interface SchemaInput {
   /** A whole number from 1; raise it with every change that clients have to migrate to. */
   readonly version: number

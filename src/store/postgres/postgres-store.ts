@@ -58,8 +58,6 @@ import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
 
-export type { PostgresServerStoreOptions } from './options.ts'
-
 const POLL_INTERVAL_MS = 1000
 
 /**

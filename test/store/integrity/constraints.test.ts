@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
-import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore } from '../../support/each-store.ts'

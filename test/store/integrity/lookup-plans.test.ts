@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
 import type { RecordLookup } from '../../../src/store/append/load.ts'
 import { rulesOf } from '../../../src/store/integrity/integrity-rules.ts'

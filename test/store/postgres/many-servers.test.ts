@@ -1,12 +1,13 @@
 import { describe, expect, test, vi } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
-import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { createView } from '../../../src/core/view.ts'
 import { REVOKED_TOPIC } from '../../../src/store/cluster-bus.ts'
+import type { PostgresServerStoreOptions } from '../../../src/store/postgres/options.ts'
 import {
   createPostgresServerStore,
   type PostgresServerStore,
-  type PostgresServerStoreOptions,
 } from '../../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'

@@ -1,6 +1,7 @@
 import { TokenAuthProvider } from '../../../src/auth/token-auth-provider.ts'
 import { ProtocolError } from '../../../src/core/errors.ts'
-import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
 import { KoraSyncServer } from '../../../src/http/kora-sync-server.ts'
 import { DEFAULT_DECODE_LIMITS, decodeFrame, HANDSHAKE_DECODE_LIMITS } from '../../../src/protocol/codec.ts'
