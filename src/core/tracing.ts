@@ -2,16 +2,17 @@ import type { Attributes, Span } from '@opentelemetry/api'
 import { lazyRequire } from './lazy-require.ts'
 
 /**
- * Spans for OpenTelemetry. Without an SDK in the process there are none, and the API is not loaded.
- *
- * | Span | From, to |
- * | --- | --- |
- * | `kora.handshake` | the client's handshake, to its answer |
- * | `kora.ingest` | a batch that passed the guards, to its acknowledgment |
- * | `kora.commit` | one transaction of many batches |
- * | `kora.catch_up` | the accepted handshake, to the end of the initial stream |
+ * The spans for OpenTelemetry, and what each lasts from and to. Without an SDK in the process there
+ * are none, and the API is not loaded. docs/metrics.md lists them from this table.
  */
-export type SpanName = 'kora.handshake' | 'kora.ingest' | 'kora.commit' | 'kora.catch_up'
+export const SPANS = {
+  'kora.handshake': 'the handshake of a client, to its answer',
+  'kora.catch_up': 'the accepted handshake, to the end of the initial stream',
+  'kora.ingest': 'a batch that passed the guards, to its acknowledgment',
+  'kora.commit': 'one transaction of many batches',
+} as const satisfies Record<string, string>
+
+export type SpanName = keyof typeof SPANS
 
 const api = lazyRequire<typeof import('@opentelemetry/api')>('@opentelemetry/api')
 

@@ -1,4 +1,5 @@
 import { METRICS, type MetricDefinition } from '../core/metrics.ts'
+import { SPANS } from '../core/tracing.ts'
 
 /** docs/metrics.md, from the table of metrics. */
 export function metricsReference(): string {
@@ -36,10 +37,9 @@ With an OpenTelemetry SDK in the process, the server makes these spans. Without 
 
 | Span | From, to |
 | --- | --- |
-| \`kora.handshake\` | the handshake of a client, to its answer |
-| \`kora.catch_up\` | the accepted handshake, to the end of the initial stream |
-| \`kora.ingest\` | a batch that passed the guards, to its acknowledgment |
-| \`kora.commit\` | one transaction of many batches |
+${Object.entries(SPANS)
+  .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
+  .join('\n')}
 `
 
 function section({ name, type, unit, help, labels, buckets, advice }: MetricDefinition): string {
