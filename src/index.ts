@@ -43,13 +43,13 @@ export { type CreateBackupOptions, createBackup } from './store/backup/create-ba
 export { type BackupSummary, verifyBackup } from './store/backup/read-backup.ts'
 export {
   type RestoreBackupOptions,
-  type RestoreMode,
   type RestoreResult,
   restoreBackup,
 } from './store/backup/restore-backup.ts'
 export { MemoryServerStore } from './store/memory/memory-store.ts'
 export type { PostgresServerStoreOptions } from './store/postgres/options.ts'
 export { createPostgresServerStore, PostgresServerStore } from './store/postgres/postgres-store.ts'
+export type { RestoreMode } from './store/restore.ts'
 export {
   createSqliteServerStore,
   SqliteServerStore,

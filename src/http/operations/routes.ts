@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Runtime } from '../../core/runtime.ts'
-import type { RestoreMode } from '../../store/backup/restore-backup.ts'
 import type { CompactionStats } from '../../store/compaction/compaction-schedule.ts'
+import type { RestoreMode } from '../../store/restore.ts'
 import { OperatorAccess, type OperatorArea } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { LiveSeries } from '../dashboard/live-series.ts'

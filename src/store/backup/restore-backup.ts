@@ -4,8 +4,6 @@ import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
 import { type BackupSummary, parseBackupOperation, readSections, verifyBackup } from './read-backup.ts'
 
-export type { RestoreMode } from '../restore.ts'
-
 export interface RestoreProgress {
   readonly phase: 'verify' | 'restore'
   /** Bytes while verifying, operations while restoring. */
