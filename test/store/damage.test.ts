@@ -80,6 +80,56 @@ describe.each([
     expect(await damageIn(database)).toEqual([])
   })
 
+  test('finds nothing wrong with what guests of a device have sent, unless they are said to have sent more', async () => {
+    await using database = await open()
+    await fill(database)
+    const store = await database.open()
+    const guest = { speaker: { guest: 'ada' } } as const
+    const shared = new OperationAuthor('shared')
+    const ofItsOwner = new OperationAuthor('phone')
+    for (const id of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) ofItsOwner.insert(id, {}) // as many as are stored
+    await appendAll(
+      store,
+      [shared.insert('d', { title: 'd' }), ofItsOwner.insert('e', { title: 'e' })],
+      guest,
+    )
+    await store.close()
+
+    expect(await damageIn(database)).toEqual([])
+    await database.run(`UPDATE _kora_nodes SET max_sequence = 99 WHERE node_id LIKE 'shared_%'`)
+    expect(await damageIn(database)).toEqual([
+      'node shared: the version vector says 99 of a guest, and its last operation is 1',
+    ])
+  })
+
+  test('finds nothing wrong with a restored backup, whose entries count what is not in it', async () => {
+    await using source = await open()
+    await using target = await open()
+    await fill(source)
+    await using original = await opened(source)
+    const forgotten = new OperationAuthor('forgotten')
+    await appendAll(original, [forgotten.insert('x', { title: 'x' }), forgotten.delete('x')])
+    await appendAll(original, [new OperationAuthor('last').insert('y', { title: 'y' })])
+    const rules = { supersededBefore: null, deletedBefore: Date.now() }
+    await original.compactStep(0, rules)
+    const entries = [...(await original.getVersionVector())]
+    const backup = await original.exportBackup()
+    const restored = await target.open()
+    await restored.setSchema(todoSchema)
+    await restored.importBackup(backup)
+    await restored.importBackup(backup, true)
+    const own = [restored.getNodeId(), original.getNodeId()]
+    expect(new Set(own).size).toBe(2)
+    expect([...(await restored.getVersionVector())].sort()).toEqual(entries.sort())
+    await restored.close()
+
+    expect(await damageIn(target)).toEqual([])
+    await target.run('UPDATE _kora_nodes SET max_sequence = max_sequence + 1')
+    expect((await damageIn(target)).map((text) => text.split(',')[0]).sort()).toEqual(
+      entries.map(([node, sequence]) => `node ${node}: the version vector says ${sequence + 1}`).sort(),
+    )
+  })
+
   test('finds nothing wrong with a collection that the app has in its schema and the store not yet', async () => {
     await using database = await open()
     await fill(database)

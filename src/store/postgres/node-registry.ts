@@ -3,6 +3,12 @@ import type { ListedNode } from '../restore.ts'
 import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { PostgresDatabase } from './database.ts'
 
+/** The last number of the node `n` that is stored, or was dropped and noted; 0 for none. */
+export const STORED_SEQUENCE = `greatest(
+  coalesce((SELECT max(o.sequence_number) FROM {operations} o WHERE o.node = n.id), 0),
+  coalesce((SELECT max(d.sequence_number) FROM {dropped} d WHERE d.node = n.id), 0)
+)`
+
 type RegistrationRow = [
   nodeId: string,
   userId: string | null,

@@ -4,18 +4,19 @@ import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
 import { isCorrupt } from '../damage/corrupt.ts'
-import {
-  certain,
-  type Damage,
-  type DamageSource,
-  type StoredRecordRow,
-  type StoredRow,
-  type UnreadableRecord,
-  type UnreadableRow,
+import type {
+  Damage,
+  DamageSource,
+  StoredRecordRow,
+  StoredRow,
+  UnreadableRecord,
+  UnreadableRow,
 } from '../damage/damage.ts'
 import { damageOfTracked } from '../damage/tracked-damage.ts'
+import { damageOfClaim, INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import type { MaterializedRecord } from '../store.ts'
+import { STORED_SEQUENCE } from './node-registry.ts'
 import { KIND_OPERATION } from './plan-writer.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { PAGE_OF_ROWS } from './postgres-log.ts'
@@ -41,21 +42,17 @@ export class PostgresDamageSource implements DamageSource {
   async findDatabaseDamage(): Promise<readonly Damage[]> {
     const { db, serverNodeId } = this.#core
     const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
-    const ahead = await db.rows<[string, number, number]>(
-      // The server's own numbers go on after a restore.
+    const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
+      // The server's own numbers go on after a restore. What guests have sent is stored as of the node.
       `SELECT node_id, max_sequence, stored FROM (
-          SELECT n.node_id, n.max_sequence,
-            greatest(
-              coalesce((SELECT max(o.sequence_number) FROM {operations} o WHERE o.node = n.id), 0),
-              coalesce((SELECT max(d.sequence_number) FROM {dropped} d WHERE d.node = n.id), 0)
-            ) AS stored
-          FROM {nodes} n WHERE n.max_sequence > 0 AND n.node_id <> $1
-        ) AS claims WHERE max_sequence > stored`,
+          SELECT c.node_id, c.max_sequence, ${STORED_SEQUENCE} AS stored,
+            (SELECT value::bigint FROM {meta} WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
+          FROM {nodes} c LEFT JOIN {nodes} n ON n.node_id = split_part(c.node_id, chr(31), 1)
+          WHERE c.max_sequence > 0 AND c.node_id <> $1
+        ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
       [serverNodeId],
     )
-    const damage = ahead.map(([nodeId, claimed, stored]) =>
-      certain(`node ${nodeId}`, `the version vector says ${claimed}, and its last operation is ${stored}`),
-    )
+    const damage = ahead.map((claim) => damageOfClaim(...claim))
     if (checksums?.[0] === 'on') return damage
     const problem = 'data checksums are off, so that PostgreSQL does not notice a damaged page (pg_checksums)'
     return [...damage, { place: 'the database', problem, isCertain: false }]

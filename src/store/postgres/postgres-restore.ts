@@ -3,6 +3,7 @@ import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
+import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -11,6 +12,7 @@ import {
   type StoreRestore,
 } from '../restore.ts'
 import type { Transaction } from './database.ts'
+import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { addDropped } from './postgres-dropped.ts'
 import { writeRevocations } from './postgres-revocations.ts'
@@ -166,6 +168,7 @@ async function removeEverything(
   }
   await transaction.rows('UPDATE {tracked} SET is_ready = true, tracked_after = $1', [base])
   await transaction.rows('UPDATE {nodes} SET max_sequence = 0, view_key = NULL, legacy_position = 0')
+  await transaction.rows(`DELETE FROM {meta} WHERE key LIKE '${INHERITED_CLAIM}%'`)
   await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
     base,
   ])
@@ -189,6 +192,15 @@ async function writeNodes(
       nodes.map(({ userId }) => userId),
       nodes.map(({ maxSequence }) => maxSequence),
     ],
+  )
+  await transaction.rows(
+    `INSERT INTO {meta} AS m (key, value)
+      SELECT '${INHERITED_CLAIM}' || b.entry, b.claimed::text
+      FROM unnest($1::text[], $2::bigint[]) AS b (entry, claimed)
+      LEFT JOIN {nodes} n ON n.node_id = split_part(b.entry, chr(31), 1)
+      WHERE b.claimed > ${STORED_SEQUENCE}
+      ON CONFLICT (key) DO UPDATE SET value = greatest(m.value::bigint, excluded.value::bigint)::text`,
+    [nodes.map(({ nodeId }) => nodeId), nodes.map(({ maxSequence }) => maxSequence)],
   )
   // What this server authors next is numbered above what it authored in its former life.
   await transaction.rows(

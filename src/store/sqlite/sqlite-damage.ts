@@ -12,10 +12,12 @@ import {
   type UnreadableRow,
 } from '../damage/damage.ts'
 import { damageOfTracked, type StoredTrackedField } from '../damage/tracked-damage.ts'
+import { damageOfClaim, INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, isDamaged, KIND_OPERATION } from './entry-row.ts'
+import { nodeOfEntry } from './node-registry.ts'
 import { decodeRecordId, operationIdKey } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 import { toStoreError } from './sqlite-errors.ts'
@@ -56,14 +58,7 @@ export class SqliteDamageSource implements DamageSource {
     const problems = found.map((row) => row.integrity_check).filter((text) => text !== 'ok')
     return [
       ...problems.map((problem) => certain('the file', problem)),
-      ...this.#statements.nodesAhead
-        .all(this.#core.serverNodeId)
-        .map(([nodeId, claimed, stored]) =>
-          certain(
-            `node ${nodeId}`,
-            `the version vector says ${claimed}, and its last operation is ${stored}`,
-          ),
-        ),
+      ...this.#statements.claimsAhead.all(this.#core.serverNodeId).map((claim) => damageOfClaim(...claim)),
     ]
   }
 
@@ -242,19 +237,21 @@ function prepareStatements({ db, log }: SqliteCore) {
     byId: db.prepare<[number, number], number>(
       'SELECT 1 FROM _kora_operation_ids WHERE id_key = ? AND seq = ?',
     ),
-    // The server's own numbers go on after a restore.
-    nodesAhead: db
-      .prepare<[string], [string, number, number]>(
+    // The server's own numbers go on after a restore. What guests have sent is stored as of the node.
+    claimsAhead: db
+      .prepare<[string], [entry: string, claimed: number, stored: number]>(
         `SELECT node_id, max_sequence, stored FROM (
-            SELECT node_id, max_sequence,
+            SELECT c.node_id, c.max_sequence,
               max(
                 (SELECT coalesce(max(r.sequence_number + r.count - 1), 0)
                   FROM (${log.nodes.runs}) r JOIN _kora_operations o ON o.seq = r.seq + r.count - 1
                   WHERE r.node = n.id AND o.node = n.id),
                 (SELECT coalesce(max(sequence_number), 0) FROM _kora_dropped d WHERE d.node = n.id)
-              ) AS stored
-            FROM _kora_nodes n WHERE max_sequence > 0 AND node_id <> ?
-          ) WHERE max_sequence > stored`,
+              ) AS stored,
+              (SELECT CAST(value AS INTEGER) FROM _kora_meta WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
+            FROM _kora_nodes c LEFT JOIN _kora_nodes n ON n.node_id = ${nodeOfEntry('c.node_id')}
+            WHERE c.max_sequence > 0 AND c.node_id <> ?
+          ) WHERE max_sequence > max(stored, coalesce(inherited, 0))`,
       )
       .raw(),
   }

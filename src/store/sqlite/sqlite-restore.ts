@@ -1,7 +1,9 @@
+import { nodeOfEntry } from '../../core/version-vector.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
+import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -147,6 +149,7 @@ function removeEverything({ db, meta, nodes, log, schema }: SqliteCore, base: nu
   for (const collection of Object.keys(schema?.collections ?? {})) db.exec(`DELETE FROM "${collection}"`)
   db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
   nodes.resetVector()
+  db.exec(`DELETE FROM _kora_meta WHERE key LIKE '${INHERITED_CLAIM}%'`)
   meta.set('operation_count', 0)
   meta.set('ids_indexed_through', base)
   log.forget()
@@ -167,11 +170,24 @@ function writeDropped({ log }: SqliteCore, dropped: readonly DroppedOperation[])
 }
 
 function writeNodes(core: SqliteCore, nodes: readonly BackupNode[]): void {
+  const noteClaim = core.db.prepare(NOTE_CLAIM)
   for (const { nodeId, userId, maxSequence } of nodes) {
     core.nodes.register({ nodeId, userId })
     core.nodes.advance(nodeId, maxSequence)
+    noteClaim.run({ entry: nodeId, node: nodeOfEntry(nodeId), claimed: maxSequence })
   }
 }
+
+/** Of all runs of the node only the last one is looked at: a claim that has an operation behind it may be noted, too. */
+const NOTE_CLAIM = `
+  INSERT INTO _kora_meta (key, value)
+  SELECT '${INHERITED_CLAIM}' || @entry, CAST(@claimed AS INTEGER)
+  FROM (SELECT (SELECT id FROM _kora_nodes WHERE node_id = @node) AS node) AS n
+  WHERE @claimed > max(
+    coalesce((SELECT sequence_number + count - 1 FROM _kora_node_runs r
+      WHERE r.node = n.node ORDER BY sequence_number DESC LIMIT 1), 0),
+    coalesce((SELECT max(sequence_number) FROM _kora_dropped d WHERE d.node = n.node), 0))
+  ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))`
 
 function writeRevocations(core: SqliteCore, revocations: readonly BackupRevocation[]): void {
   for (const revocation of revocations) core.revocations.revoke(revocation, revocation.revokedAt)
