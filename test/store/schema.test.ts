@@ -137,6 +137,45 @@ describeEachStore('setSchema', (openStore) => {
     expect(await store.queryCollection('todos')).toMatchObject([{ note: 'kept' }, { note: 'also' }])
   })
 
+  test('shows nothing of a record that was forgotten while its collection was out of the schema', async () => {
+    const notes = { fields: { text: t.string() } }
+    const todos = { fields: { title: t.string() } }
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { todos, notes } }),
+    })
+    const author = new OperationAuthor('a')
+    const ofNotes = { collection: 'notes' }
+    await appendAll(store, [
+      author.insert('kept', { text: 'x' }, ofNotes),
+      author.insert('forgotten', { text: 'y' }, ofNotes),
+    ])
+
+    await store.setSchema(defineSchema({ version: 2, collections: { todos } }))
+    await appendAll(store, [author.delete('forgotten', ofNotes), author.insert('r1', { title: 'last' })])
+    await store.compactStep(0, { supersededBefore: null, deletedBefore: Date.now() })
+    await store.setSchema(defineSchema({ version: 3, collections: { todos, notes } }))
+
+    expect(await store.queryCollection('notes', { includeDeleted: true })).toMatchObject([{ id: 'kept' }])
+    expect(await store.countCollection('notes')).toBe(1)
+  })
+
+  test('shows nothing of what a restore has replaced while its collection was out of the schema', async () => {
+    const notes = { fields: { text: t.string() } }
+    const todos = { fields: { title: t.string() } }
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { todos, notes } }),
+    })
+    const author = new OperationAuthor('a')
+    const backup = await store.exportBackup()
+    await appendAll(store, [author.insert('n1', { text: 'x' }, { collection: 'notes' })])
+
+    await store.setSchema(defineSchema({ version: 2, collections: { todos } }))
+    await store.importBackup(backup)
+    await store.setSchema(defineSchema({ version: 3, collections: { todos, notes } }))
+
+    expect(await store.queryCollection('notes')).toEqual([])
+  })
+
   test('uses the resolvers of a schema', async () => {
     const schema = defineSchema({
       version: 1,

@@ -74,6 +74,15 @@ export function planSchemaChange(
   return { ...draft, materialized: withOtherVersions(withRetiredFields(previous, next), previous) }
 }
 
+/**
+ * The tables that were made and are kept: of the collections, and of those that were removed from the schema since.
+ *
+ * @param materialized null for a new store
+ */
+export function keptTables(materialized: SchemaDefinition | null): string[] {
+  return Object.keys({ ...materialized?.retired, ...materialized?.collections })
+}
+
 /** @throws SchemaError `SCHEMA_CHANGE_REFUSED`, listing every change that would lose data */
 export function assertNothingRefused(plan: SchemaChangePlan): void {
   if (plan.refusals.length === 0) return
@@ -109,7 +118,7 @@ function tableBefore(previous: SchemaDefinition | null, name: string): TableBefo
 
 /** Kept tables and columns still have their names, and SQLite does not tell `Todos` from `todos`. */
 function refuseCaseVariants(previous: SchemaDefinition | null, next: SchemaDefinition, draft: Draft): void {
-  const kept = Object.keys({ ...previous?.retired, ...previous?.collections })
+  const kept = keptTables(previous)
   for (const [name, collection] of Object.entries(next.collections)) {
     refuseVariants(`collections.${name}`, kept, [name], draft)
     const before = tableBefore(previous, name)

@@ -4,6 +4,8 @@ import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
 import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
+import { keptTables } from '../materialize/schema-change.ts'
+import { parseStoredSchema } from '../materialize/stored-schema.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -12,6 +14,7 @@ import {
   type StoreRestore,
 } from '../restore.ts'
 import type { Transaction } from './database.ts'
+import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { addDropped } from './postgres-dropped.ts'
@@ -163,15 +166,24 @@ async function removeEverything(
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
     await transaction.rows(`DELETE FROM {${table}}`)
   }
-  for (const collection of Object.keys(core.settings.schema?.collections ?? {})) {
-    await transaction.rows(`DELETE FROM ${core.db.table(collection)}`)
-  }
+  for (const table of await readKeptTables(transaction, core)) await transaction.rows(`DELETE FROM ${table}`)
   await transaction.rows('UPDATE {tracked} SET is_ready = true, tracked_after = $1', [base])
   await transaction.rows('UPDATE {nodes} SET max_sequence = 0, view_key = NULL, legacy_position = 0')
   await transaction.rows(`DELETE FROM {meta} WHERE key LIKE '${INHERITED_CLAIM}%'`)
   await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
     base,
   ])
+}
+
+/** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */
+async function readKeptTables(transaction: Transaction, { db }: PostgresCore): Promise<string[]> {
+  const schema = await metaTable.get(transaction, 'schema')
+  const tables = keptTables(schema === null ? null : parseStoredSchema(schema)).map((name) => db.table(name))
+  const found = await transaction.rows<[string]>(
+    'SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL',
+    [tables],
+  )
+  return found.map(([name]) => name)
 }
 
 async function writeNodes(

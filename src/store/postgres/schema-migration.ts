@@ -254,7 +254,10 @@ export class SchemaMigration {
       limit: RECORDS_PER_STEP,
       isLocked: true,
     })
-    const shown = rows.filter(({ state }) => state.isPurged !== true) // those have no row
+    const shown = rows.filter(({ state }) => state.isPurged !== true)
+    const forgotten = rows.filter(({ state }) => state.isPurged === true).map(({ recordId }) => recordId)
+    // They may have a row from before their collection was out of the schema.
+    if (forgotten.length > 0) await core.settings.tables?.remove(transaction, collection, forgotten)
     if (work.replays) await this.#replayRecords(transaction, collection, shown)
     else core.settings.tables?.write(transaction, collection, shown)
     const recordsDone = work.recordsDone + rows.length

@@ -206,7 +206,10 @@ export class SchemaMigration {
     { ref, recordId, state }: { ref: number; recordId: string; state: RecordState },
   ): void {
     const core = this.#core
-    if (state.isPurged === true) return // it has no row
+    if (state.isPurged === true) {
+      core.tables?.remove(collection, recordId) // it may have one from before its collection was out of the schema
+      return
+    }
     if (!replays) {
       core.tables?.write(collection, recordId, state)
       return

@@ -4,6 +4,8 @@ import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
 import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
+import { keptTables } from '../materialize/schema-change.ts'
+import { parseStoredSchema } from '../materialize/stored-schema.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -144,9 +146,14 @@ const TABLES_OF_THE_LOG = [
   '_kora_write_results',
 ]
 
-function removeEverything({ db, meta, nodes, log, schema }: SqliteCore, base: number): void {
+function removeEverything({ db, meta, nodes, log }: SqliteCore, base: number): void {
   for (const table of TABLES_OF_THE_LOG) db.exec(`DELETE FROM ${table}`)
-  for (const collection of Object.keys(schema?.collections ?? {})) db.exec(`DELETE FROM "${collection}"`)
+  const schema = meta.get('schema')
+  const isThere = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?")
+  for (const table of keptTables(schema === null ? null : parseStoredSchema(schema))) {
+    // Whoever has no more use for that of a removed collection may have dropped it.
+    if (isThere.get(table) !== undefined) db.exec(`DELETE FROM "${table}"`)
+  }
   db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
   nodes.resetVector()
   db.exec(`DELETE FROM _kora_meta WHERE key LIKE '${INHERITED_CLAIM}%'`)
