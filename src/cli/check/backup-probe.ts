@@ -1,10 +1,7 @@
-import { constants, existsSync } from 'node:fs'
-import { access } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import type { ServerConfig } from '../../config/server-config.ts'
-import { writeProblemOf } from '../../core/write-problem.ts'
 import { BucketTarget } from '../../store/backup/bucket-target.ts'
 import { type Finding, failure, ok, warning } from './finding.ts'
+import { findFolderProblem } from './folder-probe.ts'
 
 /** Looks whether backups could be written where the configuration says. A server starts without. */
 export async function probeBackups({ backup }: Pick<ServerConfig, 'backup'>): Promise<Finding[]> {
@@ -15,19 +12,9 @@ export async function probeBackups({ backup }: Pick<ServerConfig, 'backup'>): Pr
 }
 
 async function probeDirectory(directory: string): Promise<Finding> {
-  const nearest = nearestExisting(directory)
-  try {
-    await access(nearest, constants.W_OK)
-    return ok('backup', `${directory} can be written.`)
-  } catch (error) {
-    const problem = writeProblemOf(error) ?? `cannot be written (${String(error)}).`
-    return warning('backup.directory', `No backup will be made: ${nearest} ${problem}`)
-  }
-}
-
-/** The first backup makes the folders that are missing. */
-function nearestExisting(path: string): string {
-  return existsSync(path) || dirname(path) === path ? path : nearestExisting(dirname(path))
+  const problem = await findFolderProblem(directory)
+  if (problem === null) return ok('backup', `${directory} can be written.`)
+  return warning('backup.directory', `No backup will be made: ${problem}`)
 }
 
 async function probeBucket(s3: NonNullable<NonNullable<ServerConfig['backup']>['s3']>): Promise<Finding> {

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import type { ServerConfig } from '../../config/server-config.ts'
+import { StoreError } from '../../core/errors.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
 import { listen } from '../../http/listen.ts'
 import { readTlsPair } from '../../http/tls-files.ts'
@@ -9,6 +10,7 @@ import { openStoreForPlanning, storeExists } from '../open-store.ts'
 import { formatQuantity } from '../output/format.ts'
 import { describePlan, planStore } from '../prepare-store.ts'
 import { type Finding, failure, ok, warning } from './finding.ts'
+import { findFolderProblem } from './folder-probe.ts'
 
 /** Opens the store, without changing it, and says what `start` would have to do there. */
 export async function probeStore(config: ServerConfig, cwd: string): Promise<Finding[]> {
@@ -47,6 +49,14 @@ export async function probeAuth(config: ServerConfig): Promise<Finding[]> {
   }
   if (complaints.length === 0) return [ok('auth', `${describeAuth(config.auth)}.`)]
   return complaints.map((complaint) => warning('auth', complaint))
+}
+
+/** Looks whether blobs could be stored where the configuration says. */
+export async function probeBlobs({ blobs }: ServerConfig): Promise<Finding[]> {
+  if (blobs === null) return []
+  const problem = await findFolderProblem(blobs.directory)
+  if (problem === null) return [ok('blobs', `${blobs.directory} can be written.`)]
+  return [failure('blobs.directory', new StoreError('STORE_OPEN_FAILED', problem))]
 }
 
 /** Reads the certificate and the key as the server would. */

@@ -4,7 +4,7 @@ import { maskSecrets } from '../../core/mask-secrets.ts'
 import { probeBackups } from '../check/backup-probe.ts'
 import { probeDamage } from '../check/damage.ts'
 import { type Finding, ok } from '../check/finding.ts'
-import { probeAuth, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
+import { probeAuth, probeBlobs, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
 import { findRiskySettings } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
@@ -27,7 +27,7 @@ export function addCheckCommand(program: Command, context: CommandContext): void
     .command('check')
     .summary('say whether the server would start, and what is risky')
     .description(
-      'Checks configuration, schema, store, keys and port without changing anything. Exit code 1 when the ' +
+      'Checks configuration, schema, store, keys, folders and port without changing anything. Exit code 1 when the ' +
         'server would not start, 2 when the configuration is wrong. With --deep it reads all that is stored ' +
         'instead, beside a running server too, and names what is damaged: exit code 1 when something is.',
     )
@@ -67,6 +67,7 @@ async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Findin
     ...(await probeAuth(values)),
     ...probeTls(values),
     ...(await probePorts(values)),
+    ...(await probeBlobs(values)),
     ...(await probeBackups(values)),
     ...findRiskySettings(values),
   ]

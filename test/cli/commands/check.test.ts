@@ -111,6 +111,27 @@ describe('check', () => {
     expect(stdout).not.toContain(s3.secretAccessKey)
   })
 
+  test('reports a folder for blobs or backups that cannot be one, of which the first stops a start', async () => {
+    using workspace = workspaceWith({
+      blobs: { directory: 'schema.mjs/blobs' },
+      backup: { directory: 'schema.mjs' },
+    })
+    using fine = workspaceWith({ blobs: { directory: 'not/there/yet' } })
+
+    const { code, stdout } = await workspace.run(['check'])
+    const start = await workspace.run(['start', '--log-level', 'error'])
+
+    expect(code).toBe(1)
+    expect(stdout).toMatch(
+      /^error +blobs\.directory +\/\S+\/schema\.mjs is not a folder\. Choose another\.$/m,
+    )
+    expect(stdout).toMatch(/^warning +backup\.directory +No backup will be made: \S+ is not a folder/m)
+    expect(start).toMatchObject({ code: 1, stderr: expect.stringContaining('The directory for blobs') })
+    expect((await fine.run(['check'])).stdout).toMatch(
+      /^ok +blobs +\/\S+\/not\/there\/yet can be written\.$/m,
+    )
+  })
+
   test('reads all that is stored with --deep, and names what is damaged', async () => {
     using workspace = workspaceWith({ schema: 'schema.mjs' })
     const filename = join(workspace.directory, 'kora-server.db')
