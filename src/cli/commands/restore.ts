@@ -1,18 +1,19 @@
 import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
-import type { BackupSource } from '../../store/backup/backup-source.ts'
+import { type OpenedBackup, openBackupSource } from '../../store/backup/backup-source.ts'
 import { type BackupSummary, verifyBackup } from '../../store/backup/read-backup.ts'
 import { type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
-import type { RestoreMode } from '../../store/restore.ts'
+import { assertEmpty, type RestoreMode } from '../../store/restore.ts'
 import { type OpenedLocation, openBackupLocation } from '../backup/backup-location.ts'
 import { describeBackup } from '../backup/describe-backup.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { describeStore } from '../describe-config.ts'
-import { openStore } from '../open-store.ts'
+import { openStore, openStoreForPlanning } from '../open-store.ts'
 import { formatElapsed, formatQuantity } from '../output/format.ts'
 import { ProgressBar } from '../output/progress-bar.ts'
+import { prepareStore } from '../prepare-store.ts'
 import { exitOnSignal } from '../signals.ts'
 
 interface RestoreFlags extends ConfigOptionValues {
@@ -58,8 +59,9 @@ async function restore(name: string, flags: RestoreFlags, context: CommandContex
   const stopExiting = exitOnSignal(context, () => bar.stop())
   const startedAt = terminal.now()
   try {
-    const { source, verified } = await verifySource(await location.open(), bar)
-    const result = await restoreInto(config, { source, verified, mode, bar })
+    const opened = await location.open()
+    if (mode === 'empty') await requireEmpty(config)
+    const result = await restoreFrom(opened, config, { mode, bar })
     bar.stop()
     await terminal.stderr.write(
       `${describeBackup(result.summary)}\n${describeStore(config.store, terminal.cwd)}: ${describeResult(result)}, ` +
@@ -80,39 +82,55 @@ function modeOf({ merge, replace }: RestoreFlags): RestoreMode {
   return replace ? 'replace' : 'empty'
 }
 
-/** It is proved whole before the store is even opened; what is piped in, when it has all arrived. */
-async function verifySource(
+/** It is proved whole before the store is opened to write. */
+async function restoreFrom(
   { source, bytes }: OpenedLocation,
-  bar: ProgressBar,
-): Promise<{ source: BackupSource; verified: BackupSummary | undefined }> {
-  if (typeof source !== 'function') return { source, verified: undefined }
-  const verified = await verifyBackup(source(), (done) =>
-    bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'bytes' }),
-  )
-  return { source, verified }
+  config: ServerConfig,
+  options: { readonly mode: RestoreMode; readonly bar: ProgressBar },
+): Promise<RestoreResult> {
+  const backup = openBackupSource(source)
+  try {
+    const verified = await verifyBackup(backup.open(), (done) =>
+      options.bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'bytes' }),
+    )
+    return await restoreInto(config, { backup, verified, ...options })
+  } finally {
+    await backup.close()
+  }
 }
 
 async function restoreInto(
   config: ServerConfig,
   options: {
-    readonly source: BackupSource
-    readonly verified: BackupSummary | undefined
+    readonly backup: OpenedBackup
+    readonly verified: BackupSummary
     readonly mode: RestoreMode
     readonly bar: ProgressBar
   },
 ): Promise<RestoreResult> {
-  const { source, verified, mode, bar } = options
+  const { backup, verified, mode, bar } = options
   const store = await openStore(config)
   try {
-    // With the tables in place they are filled on the way, rather than by the next start.
-    if (config.schema !== null && verified !== undefined) await store.setSchema(config.schema.definition)
-    return await restoreBackup(store, source, mode, {
-      ...(verified && { verified }),
+    // With tables and indexes in place they are filled on the way, rather than by the next start; and records are
+    // folded by the resolvers of the schema, which the store does not hold.
+    await prepareStore(store, { schema: config.schema?.definition ?? null, auth: config.auth })
+    return await restoreBackup(store, () => backup.open(), mode, {
+      verified,
       onProgress: ({ phase, done, total }) => {
         if (phase === 'restore')
           bar.update({ label: 'restoring', done, total: total ?? 0, unit: 'operations' })
       },
     })
+  } finally {
+    await store.close()
+  }
+}
+
+/** While the store is only read: to open it otherwise changes the tables of an earlier release. */
+async function requireEmpty(config: ServerConfig): Promise<void> {
+  const store = await openStoreForPlanning(config)
+  try {
+    assertEmpty(await store.getMaxDeliverySequence())
   } finally {
     await store.close()
   }

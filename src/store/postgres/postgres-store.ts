@@ -204,6 +204,7 @@ export class PostgresServerStore implements ServerStore {
 
   async getMaxDeliverySequence(): Promise<number> {
     this.#access.assertOpen()
+    if (this.#core.isEmpty) return 0
     return (await this.#core.log.readEnd()).deliverySequence
   }
 

@@ -1,9 +1,24 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { openTestDatabase } from '../../support/postgres.ts'
 import { openS3Server } from '../../support/s3-server.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
+import { SCHEMA_FILE } from '../todos-schema.ts'
+
+const RESOLVING_SCHEMA = `export default {
+  version: 1,
+  collections: {
+    todos: {
+      fields: { sum: { kind: 'number' } },
+      resolvers: { sum: (local, remote, base) => local + remote - base },
+    },
+  },
+}
+`
 
 let workspace: Workspace
 
@@ -102,6 +117,55 @@ describe('restore', () => {
     expect(await operationIds('full.db')).toEqual(await operationIds('kora-server.db'))
     const both = await workspace.run(['restore', 'whole.backup', '--merge', '--replace'])
     expect(both).toMatchObject({ code: 2 })
+  })
+
+  test('changes nothing of a store that it refuses', async () => {
+    const layout1 = readFileSync(new URL('../../store/sqlite/files/layout-1.sql', import.meta.url), 'utf8')
+    const db = new (loadSqliteDriver())(workspace.path('earlier.db'))
+    db.exec(layout1)
+    db.close()
+    await seedDatabase(workspace.path('in-use.db'), manyTodos(3))
+    await using database = await openTestDatabase()
+    const url = database.connectionString
+    workspace.write('schema.mjs', SCHEMA_FILE)
+    workspace.write('next.mjs', SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":'))
+    const fresh = await workspace.run(['restore', 'whole.backup', '--db', url, '--schema', 'schema.mjs'])
+    expect(fresh).toMatchObject({ code: 0, stderr: expect.stringContaining('1,500 operations restored') })
+
+    for (const store of ['earlier.db', 'in-use.db', url]) {
+      const plan = ['migrate', '--plan', '--db', store, '--schema', 'next.mjs']
+      const before = await workspace.run(plan)
+      const restore = ['restore', 'whole.backup', '--db', store, '--schema', 'next.mjs']
+      expect(await workspace.run(restore)).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining('The store holds operations'),
+      })
+      expect(before.stderr).toContain('new column "subtitle"')
+      expect(await workspace.run(plan)).toEqual(before)
+    }
+  })
+
+  test('folds what is piped in by the resolvers of the schema', async () => {
+    workspace.write('resolving.mjs', RESOLVING_SCHEMA)
+    const { default: schema } = await import(workspace.path('resolving.mjs'))
+    const store = createSqliteServerStore({ filename: workspace.path('resolving.db') })
+    await store.setSchema(schema)
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert('r1', { sum: 1 }),
+      author.update('r1', { sum: 10 }, { previousData: { sum: 1 } }),
+      author.update('r1', { sum: 100 }, { previousData: { sum: 1 } }),
+    ])
+    await store.close()
+    const options = ['--db', 'resolving.db', '--schema', 'resolving.mjs']
+    await workspace.run(['backup', 'resolving.backup', '--db', 'resolving.db'])
+    const stdin = [readFileSync(workspace.path('resolving.backup'))]
+
+    const { code } = await workspace.run(['restore', '-', ...options, '--replace'], { stdin })
+
+    expect(code).toBe(0)
+    const { stdout } = await workspace.run(['query', 'todos', ...options, '--fields', 'sum'])
+    expect(JSON.parse(stdout)).toEqual([{ sum: 109 }])
   })
 
   test('writes nothing of a damaged backup, not even a database', async () => {
