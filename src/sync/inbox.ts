@@ -2,6 +2,11 @@ import { isFrame } from '../protocol/frame.ts'
 
 /** Above it the connection is paused; what has arrived by then is still taken. */
 const MAX_INBOX_BYTES = 1024 * 1024
+/**
+ * What the process takes for each frame that waits, beside its bytes: 220 bytes of empty ones, 480 of small
+ * ones. Without it a flood of frames with nothing in them would never be too much.
+ */
+const FRAME_OVERHEAD_BYTES = 512
 const OBJECT_BYTES = 1024 // of a message that came as an object, from a transport of the application
 
 /** How a connection is kept from sending more. */
@@ -52,5 +57,5 @@ export class Inbox {
 }
 
 function sizeOf(message: unknown): number {
-  return isFrame(message) ? message.bytes.byteLength : OBJECT_BYTES
+  return isFrame(message) ? message.bytes.byteLength + FRAME_OVERHEAD_BYTES : OBJECT_BYTES
 }
