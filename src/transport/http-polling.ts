@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import { readMessageType } from '../protocol/json-codec.ts'
+import { EndedClients } from './ended-clients.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
 
@@ -47,7 +48,7 @@ export interface HttpPollingOptions {
   readonly maxMessageBytes: number
   /** Bytes of a handshake: what a stranger may post. */
   readonly maxHandshakeBytes: number
-  /** Polling clients at once; 0 = unlimited. */
+  /** Polling clients with a session at once; 0 = unlimited. */
   readonly maxClients: number
   /** ms that a poll is held while there is nothing to say. Default 10000. */
   readonly holdMs?: number
@@ -56,12 +57,15 @@ export interface HttpPollingOptions {
 const DEFAULT_HOLD_MS = 10_000
 /** A client that has not asked for anything for this long is gone: HTTP tells of no disconnect. */
 const EXPIRE_AFTER_MS = 60_000
+/** One whose handshake was refused waits for the answer to it; a stranger has nothing else to hear. */
+const REFUSED_EXPIRE_AFTER_MS = 10_000
 /** How long a checked token need not be checked again, unless it says itself that it ends before. */
 const TOKEN_CHECK_MS = 30_000
 
 interface PollingClient {
   readonly transport: PollingTransport
-  readonly order: PostOrder
+  /** null when the session has ended: nothing more is put in order. */
+  order: PostOrder | null
   readonly sessionId: string
   expiry: Timer | null
   /** Who opened it; null before the handshake is accepted. Kept when the session has ended. */
@@ -79,6 +83,7 @@ interface PollingClient {
 export class HttpPolling {
   readonly #options: HttpPollingOptions
   readonly #clients = new Map<string, PollingClient>()
+  readonly #ended = new EndedClients()
 
   constructor(options: HttpPollingOptions) {
     this.#options = options
@@ -125,7 +130,7 @@ export class HttpPolling {
     if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
     if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
     this.#touch(request.clientId, client)
-    client.order.accept({ bytes, isBinary })
+    client.order?.accept({ bytes, isBinary })
     return { status: 202 }
   }
 
@@ -133,7 +138,7 @@ export class HttpPolling {
   #open(request: HttpSyncRequest, frame: { bytes: Uint8Array; isBinary: boolean }): HttpSyncResponse {
     const { maxClients, runtime } = this.#options
     this.#forget(request.clientId)
-    if (maxClients > 0 && this.#clients.size >= maxClients) {
+    if (maxClients > 0 && this.#clients.size - this.#ended.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
     }
     const transport = new PollingTransport(runtime, request.remoteAddress)
@@ -145,8 +150,17 @@ export class HttpPolling {
     })
     this.#clients.set(request.clientId, client)
     this.#touch(request.clientId, client)
+    transport.onEnded(() => this.#onEnded(request.clientId, client))
     order.accept(frame)
     return { status: 202 }
+  }
+
+  /** What is left of it is what it can still be told, for a time and up to a bound. */
+  #onEnded(clientId: string, client: PollingClient): void {
+    client.order?.stop()
+    client.order = null
+    this.#touch(clientId, client)
+    for (const oldest of this.#ended.add(clientId, client.transport.bufferedBytes)) this.#forget(oldest)
   }
 
   async #poll(request: HttpSyncRequest, client: PollingClient | undefined): Promise<HttpSyncResponse> {
@@ -194,7 +208,9 @@ export class HttpPolling {
 
   #touch(clientId: string, client: PollingClient): void {
     client.expiry?.cancel()
-    client.expiry = this.#options.runtime.setTimer(EXPIRE_AFTER_MS, () => {
+    const isRefused = client.owner === null && !client.transport.isConnected()
+    const expireAfterMs = isRefused ? REFUSED_EXPIRE_AFTER_MS : EXPIRE_AFTER_MS
+    client.expiry = this.#options.runtime.setTimer(expireAfterMs, () => {
       if (this.#clients.get(clientId) === client) this.#forget(clientId)
     })
   }
@@ -203,8 +219,9 @@ export class HttpPolling {
     const client = this.#clients.get(clientId)
     if (client === undefined) return
     this.#clients.delete(clientId)
+    this.#ended.delete(clientId)
     client.expiry?.cancel()
-    client.order.stop()
+    client.order?.stop()
     client.transport.disconnect()
   }
 }

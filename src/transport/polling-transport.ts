@@ -49,6 +49,7 @@ export class PollingTransport implements ServerTransport {
   #isWithdrawn = false
   #isPaused = false
   #onAdmitted: () => void = () => {}
+  #onEnded: () => void = () => {}
   #onMessage: (message: unknown) => void = () => {}
   #onClose: (code: number, reason: string) => void = () => {}
 
@@ -173,6 +174,12 @@ export class PollingTransport implements ServerTransport {
     this.#onAdmitted()
   }
 
+  /** Calls back when the session has ended; at once where it has already. */
+  onEnded(handler: () => void): void {
+    if (this.#isConnected) this.#onEnded = handler
+    else handler()
+  }
+
   onMessage(handler: (message: unknown) => void): void {
     this.#onMessage = handler
   }
@@ -194,9 +201,13 @@ export class PollingTransport implements ServerTransport {
    * have written is not, because nobody looks any more whether the client may see it; its next session has it.
    */
   close(): void {
+    if (!this.#isConnected) return
     this.#isConnected = false
+    this.#onMessage = () => {} // the session itself is not needed for what it has left to tell
+    this.#onClose = () => {}
     this.#queue = this.#queue.filter(({ isAnswer }) => isAnswer)
     this.#queuedBytes = this.#queue.reduce((sum, { frame }) => sum + frame.bytes.byteLength, 0)
+    this.#onEnded()
     if (this.#queue.length === 0) this.#release(null)
   }
 

@@ -19,7 +19,7 @@ class Fixture {
   readonly #polling: HttpPolling
   #transport: PollingTransport | null = null
 
-  constructor() {
+  constructor(maxClients = 0) {
     this.#polling = new HttpPolling({
       logger: silentLogger,
       runtime: this.runtime,
@@ -32,7 +32,7 @@ class Fixture {
       ownerOf: () => ({ userId: 'ada' }),
       maxMessageBytes: 10_000,
       maxHandshakeBytes: 10_000,
-      maxClients: 0,
+      maxClients,
       holdMs: 0,
     })
   }
@@ -54,17 +54,24 @@ class Fixture {
     this.session.send({ type: 'error', messageId: 'e', code, message: '', retriable: true })
   }
 
-  post(message: object): Promise<HttpSyncResponse> {
+  post(message: object, clientId = 'phone'): Promise<HttpSyncResponse> {
     return this.#polling.handle({
-      clientId: 'phone',
+      clientId,
       method: 'POST',
       token: 'a',
       body: JSON.stringify(message),
     })
   }
 
-  poll(): Promise<HttpSyncResponse> {
-    return this.#polling.handle({ clientId: 'phone', method: 'GET', token: 'a' })
+  poll(clientId = 'phone'): Promise<HttpSyncResponse> {
+    return this.#polling.handle({ clientId, method: 'GET', token: 'a' })
+  }
+
+  /** A handshake that is refused. */
+  async refuse(clientId: string): Promise<void> {
+    expect((await this.post(handshakeOf(clientId), clientId)).status).toBe(202)
+    this.tell('REFUSED')
+    this.session.close()
   }
 
   #check(): AuthContext | null {
@@ -121,6 +128,63 @@ describe('a client that has gone', () => {
 
     expect((await client.poll()).status).toBe(204)
   })
+})
+
+describe('clients that are refused', () => {
+  test('are told why for ten seconds', async () => {
+    const client = new Fixture()
+    await client.refuse('told')
+    await client.refuse('gone')
+
+    await client.runtime.advance(9999)
+    expect(JSON.parse(String((await client.poll('told')).body))).toMatchObject({ code: 'REFUSED' })
+    expect((await client.poll('told')).status).toBe(410)
+    await client.runtime.advance(1)
+
+    expect((await client.poll('gone')).status).toBe(204)
+  })
+
+  test('do not take the place of others', async () => {
+    const client = new Fixture(1)
+    for (let index = 0; index < 5; index++) await client.refuse(`stranger ${index}`)
+
+    await client.open()
+
+    expect((await client.post(handshakeOf('other'), 'other')).status).toBe(429)
+    client.session.close()
+    expect((await client.post(handshakeOf('other'), 'other')).status).toBe(202)
+  })
+
+  test('are forgotten before that, the oldest first, when they are many', async () => {
+    const client = new Fixture()
+    for (let index = 0; index < 10_000; index++) await client.refuse(`stranger ${index}`)
+
+    const isKept: boolean[] = []
+    for (let index = 0; index < 10_000; index++) {
+      isKept.push((await client.poll(`stranger ${index}`)).status === 200)
+    }
+
+    const first = isKept.indexOf(true)
+    expect(isKept.slice(first)).not.toContain(false)
+    expect(isKept.length - first).toBeGreaterThan(3000)
+    expect(isKept.length - first).toBeLessThan(5000)
+  })
+})
+
+test('what waits for clients whose session has ended is bounded, whatever each has left unread', async () => {
+  const client = new Fixture()
+  const unread = { isBinary: false, bytes: Buffer.alloc(3 * 1024 * 1024, ' ') }
+  for (let index = 0; index < 10; index++) {
+    expect((await client.post(handshakeOf(`n${index}`), `n${index}`)).status).toBe(202)
+    client.session.admit()
+    client.session.sendFrame(unread, true)
+    client.session.close()
+  }
+
+  const statuses: number[] = []
+  for (let index = 0; index < 10; index++) statuses.push((await client.poll(`n${index}`)).status)
+
+  expect(statuses).toEqual([204, 204, 204, 204, 204, 200, 200, 200, 200, 200])
 })
 
 describe('the token of a request', () => {

@@ -345,6 +345,35 @@ test('an error is still delivered after the session has ended, then 410', async 
   expect((await stranger.post(batch(2, []))).status).toBe(410)
 })
 
+test('handshakes that are refused keep nobody out', async () => {
+  const auth = new TokenAuthProvider({
+    validate: async (token) => (token === 'token-a' ? { userId: 'a' } : null),
+  })
+  const settings = {
+    store,
+    port: 0,
+    host: '127.0.0.1',
+    path: '/sync',
+    maxConnections: 2,
+    logger: silentLogger,
+  }
+  const small = createKoraServer({ ...settings, auth })
+  await small.start()
+  const url = (): string => `${(small.url as string).replace(/^ws/, 'http')}?client=${crypto.randomUUID()}`
+  for (let index = 0; index < 5; index++) {
+    const stranger = client('nonsense', url())
+    expect((await stranger.post(handshake('phone', 'nonsense'))).status).toBe(202)
+    await expect.poll(() => small.getConnectionCount()).toBe(0)
+  }
+
+  await connected('token-a', url())
+  await connected('token-a', url())
+
+  const third = client('token-a', url())
+  expect((await third.post(handshake())).status).toBe(429)
+  await small.stop()
+})
+
 describe('a session belongs to the user who opened it', () => {
   test('another user cannot poll it or post to it', async () => {
     const url = `${base}?client=${crypto.randomUUID()}`
