@@ -32,6 +32,12 @@ export interface CoreOptions {
   readonly isEmpty: boolean
 }
 
+/** Settings and names belong together: a plan holds names of the schema that it was made by. */
+export interface AppendBase {
+  readonly settings: Settings
+  readonly names: PlanNames
+}
+
 /** The tables of one database and what is kept of them in memory, for the parts of the store. */
 export class PostgresCore {
   readonly db: PostgresDatabase
@@ -112,26 +118,46 @@ export class PostgresCore {
 
   /** Plans and writes a batch in a transaction of its own. */
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
-    const names = await this.internNames(
-      requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request))),
-      requests.map((request) => (isServerWrite(request) ? request : request.operation).collection),
+    let base = await this.baseOf(requests)
+    return this.transaction(
+      (transaction) => this.appendIn(transaction, requests, { ...base, isLast: true }),
+      {
+        beginsWithReads: true,
+        beforeRetry: async () => {
+          base = await this.baseOf(requests)
+        },
+      },
     )
-    return this.transaction((transaction) => this.appendIn(transaction, requests, { names, isLast: true }), {
-      beginsWithReads: true,
-    })
+  }
+
+  /** What the requests are planned by: the settings, with numbers for all names that a plan by them may hold. */
+  async baseOf(requests: readonly (AppendRequest | ServerWrite)[]): Promise<AppendBase> {
+    const settings = this.#settings
+    const nodes = requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request)))
+    const collections = requests.map(
+      (request) => (isServerWrite(request) ? request : request.operation).collection,
+    )
+    const names = {
+      nodes: await this.nodeNames.intern([this.serverNodeId, ...nodes]),
+      // What is written in consequence may belong to any collection of the schema.
+      collections: await this.collections.intern([
+        ...collections,
+        ...Object.keys(settings.schema?.collections ?? {}),
+      ]),
+    }
+    return { settings, names }
   }
 
   /**
    * As `append`, in the caller's transaction.
    *
-   * @param isLast true to commit it with the same round trip
+   * @param options what `baseOf` says of them; isLast: true to commit it with the same round trip
    */
   async appendIn(
     transaction: Transaction,
     requests: readonly (AppendRequest | ServerWrite)[],
-    { names, isLast }: { names: PlanNames; isLast: boolean },
+    { settings, names, isLast }: AppendBase & { isLast: boolean },
   ): Promise<readonly AppendResult[]> {
-    const settings = this.#settings
     const loader = new AppendLoader(transaction, {
       schema: this.db.schema,
       collectionIds: names.collections,
@@ -157,19 +183,11 @@ export class PostgresCore {
   ): Promise<Result> {
     return this.db.transaction(action, {
       ...options,
-      beforeRetry: async (error) => error instanceof RetryTransaction && this.refresh(),
+      beforeRetry: async (error) => {
+        if (error instanceof RetryTransaction) await this.refresh()
+        await options?.beforeRetry?.(error)
+      },
     })
-  }
-
-  async internNames(nodeIds: Iterable<string>, collections: Iterable<string>): Promise<PlanNames> {
-    return {
-      nodes: await this.nodeNames.intern([this.serverNodeId, ...nodeIds]),
-      // What is written in consequence may belong to any collection of the schema.
-      collections: await this.collections.intern([
-        ...collections,
-        ...Object.keys(this.#settings.schema?.collections ?? {}),
-      ]),
-    }
   }
 
   /** Writes a plan: the tables first, which need no numbers, so that these are held for short. */

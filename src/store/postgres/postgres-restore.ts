@@ -115,13 +115,9 @@ class Replacement implements StoreRestore {
   }
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
-    const names = await this.#core.internNames(
-      operations.map(({ operation }) => operation.nodeId),
-      operations.map(({ operation }) => operation.collection),
-    )
-    return countRestored(
-      await this.#core.appendIn(this.#transaction, restoreRequests(operations), { names, isLast: false }),
-    )
+    const requests = restoreRequests(operations)
+    const base = await this.#core.baseOf(requests)
+    return countRestored(await this.#core.appendIn(this.#transaction, requests, { ...base, isLast: false }))
   }
 
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {

@@ -111,7 +111,7 @@ export class ScopeTracking {
     const { collection, field } = tracked
     const onWaiting = (): void => core.logWaiting(`another server indexes ${collection}`)
     await withAdvisoryLock(core.db, { name: `track:${tracked.id}`, onWaiting }, async () => {
-      await core.internNames([], [collection])
+      await core.nodeNames.intern([core.serverNodeId])
       const step = (transaction: Transaction): Promise<Step> =>
         field === null
           ? this.#indexEntries(transaction, tracked)

@@ -301,6 +301,33 @@ describe('a rolling update', () => {
     expect(await old.findRecord('todos', 'r1')).toMatchObject({ title: 'one' })
   })
 
+  test('lets a server of the earlier version keep the relations of the later one from its first write on', async () => {
+    await using database = await openTestDatabase()
+    await using servers = await openServers(database, 2)
+    const [old, updated] = servers.stores
+    const teams = { fields: { name: t.string() } }
+    const tasks = { fields: { teamId: t.string() } }
+    await old.setSchema(defineSchema({ version: 1, collections: { teams } }))
+    await updated.setSchema(
+      defineSchema({
+        version: 2,
+        collections: { teams, tasks },
+        relations: {
+          taskTeam: { from: 'tasks', to: 'teams', type: 'many-to-one', field: 'teamId', onDelete: 'cascade' },
+        },
+      }),
+    )
+    const author = new OperationAuthor('a')
+    await statusesOf(updated, [
+      author.insert('t1', { name: 'one' }, { collection: 'teams' }),
+      author.insert('k1', { teamId: 't1' }, { collection: 'tasks' }),
+    ])
+
+    expect(await statusesOf(old, [author.delete('t1', { collection: 'teams' })])).toEqual(['applied'])
+
+    expect(await updated.queryCollection('tasks')).toEqual([])
+  })
+
   test('is not turned back by a server of the earlier version that starts again', async () => {
     await using database = await openTestDatabase()
     await using servers = await openServers(database, 2)
