@@ -1,5 +1,6 @@
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent } from '../core/logger.ts'
+import { isLoopback } from '../core/loopback.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { KeySource } from './key-source.ts'
 import { selectKeys } from './key-source.ts'
@@ -20,10 +21,6 @@ export function jwksUrlProblem(text: string): string | null {
   if (url.protocol === 'https:') return null
   if (url.protocol === 'http:' && isLoopback(url.hostname)) return null
   return 'must start with https:// (http:// only for a loopback address)'
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
 }
 
 /**

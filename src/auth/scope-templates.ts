@@ -1,4 +1,5 @@
 import type { JsonValue } from '../core/operation.ts'
+import { isPlainObject } from '../core/schema/plain-object.ts'
 import type { ScopeMap } from '../core/scope.ts'
 
 /** The verified claims of a token, as they stand in its payload. */
@@ -152,8 +153,4 @@ function isMatchable(value: unknown): value is string | number | boolean {
     typeof value === 'boolean' ||
     (typeof value === 'number' && Number.isFinite(value))
   )
-}
-
-function isPlainObject(value: unknown): value is { readonly [key: string]: unknown } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

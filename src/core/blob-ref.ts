@@ -12,6 +12,9 @@ export interface BlobRef {
   readonly manifestHash?: string
 }
 
+/** Largest chunk of a blob that is taken where nothing else is set. Clients make chunks of 256 KiB. */
+export const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024
+
 const HASH = /^[0-9a-f]{64}$/
 const NO_HASHES: readonly string[] = []
 

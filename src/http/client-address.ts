@@ -31,9 +31,3 @@ function plainAddress(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
   return mapped?.[1] ?? address
 }
-
-/** True for the addresses of this machine itself. */
-export function isLoopback(host: string): boolean {
-  const address = plainAddress(host.replace(/^\[|\]$/g, ''))
-  return address === 'localhost' || address === '::1' || (isIP(address) === 4 && address.startsWith('127.'))
-}

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { HttpPolling, HttpSyncResponse } from '../transport/http-polling.ts'
+import { bearerToken } from './bearer-token.ts'
 import { readBody } from './read-body.ts'
 
 export interface PollingRouteOptions {
@@ -67,7 +68,7 @@ async function answer(
   const result = await options.polling.handle({
     clientId,
     method,
-    token: bearerToken(request),
+    token: bearerToken(request) ?? '',
     remoteAddress: options.addressOf(request),
     signal: closingOf(response),
     ...(body !== undefined && { body }),
@@ -140,11 +141,6 @@ function issueClientId(response: ServerResponse, runtime: Runtime): string {
   const clientId = runtime.token(24)
   response.setHeader('set-cookie', `${CLIENT_COOKIE}=${clientId}; Path=/; HttpOnly; SameSite=Lax`)
   return clientId
-}
-
-function bearerToken(request: IncomingMessage): string {
-  const match = /^Bearer +(.+)$/i.exec(request.headers.authorization ?? '')
-  return match?.[1] ?? ''
 }
 
 /** Browsers on other origins may read the answers; credentials travel in a header, not in cookies. */

@@ -1,3 +1,5 @@
+import type { PlainObject } from '../core/schema/plain-object.ts'
+
 /** Levels of nesting that a value inside an operation may have; `data` itself is the first. */
 export const MAX_JSON_DEPTH = 32
 
@@ -9,10 +11,8 @@ export interface JsonWalk {
   isAltered: boolean
 }
 
-export type PlainObject = { readonly [property: string]: unknown }
-
 /** True for what a JSON object becomes; false for arrays, class instances and byte arrays. */
-export function isPlainObject(value: unknown): value is PlainObject {
+export function isJsonObject(value: unknown): value is PlainObject {
   if (typeof value !== 'object' || value === null) return false
   const prototype = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null
@@ -53,7 +53,7 @@ function findContainerProblem(value: object, depth: number, walk: JsonWalk): str
   if (depth > MAX_JSON_DEPTH) return ` is nested deeper than ${MAX_JSON_DEPTH} levels`
   walk.remainingBytes -= 2
   if (Array.isArray(value)) return findElementProblem(value, depth, walk)
-  if (!isPlainObject(value)) return ' must be a plain object'
+  if (!isJsonObject(value)) return ' must be a plain object'
   for (const key in value) {
     const child = value[key]
     if (child === undefined) {

@@ -1,5 +1,6 @@
 import { ProtocolError } from '../core/errors.ts'
-import { describeValue, isPlainObject, isStorableText, type PlainObject, quoteName } from './json-value.ts'
+import type { PlainObject } from '../core/schema/plain-object.ts'
+import { describeValue, isJsonObject, isStorableText, quoteName } from './json-value.ts'
 
 /** Ends a connection: what came is not the sync protocol. */
 export function protocolError(message: string, cause?: unknown): ProtocolError {
@@ -16,8 +17,7 @@ export class MessageReader {
 
   /** @param path how messages call the object, `handshake` or `handshake.syncQueries[2]` */
   constructor(source: unknown, path: string) {
-    if (!isPlainObject(source))
-      throw protocolError(`${path} must be an object, not ${describeValue(source)}.`)
+    if (!isJsonObject(source)) throw protocolError(`${path} must be an object, not ${describeValue(source)}.`)
     this.#source = source
     this.#path = path
   }
@@ -87,7 +87,7 @@ export class MessageReader {
   /** The names of the properties of an object whose names the client chooses. */
   keys(property: string, maxEntries: number): readonly string[] {
     const value = this.#source[property]
-    if (!isPlainObject(value)) throw this.#unexpected(property, 'an object', describeValue(value))
+    if (!isJsonObject(value)) throw this.#unexpected(property, 'an object', describeValue(value))
     const keys = Object.keys(value)
     if (keys.length > maxEntries) {
       throw protocolError(

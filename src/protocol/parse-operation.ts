@@ -1,15 +1,17 @@
+import { ATOMIC_TYPES, NUMERIC_ATOMIC_TYPES } from '../core/atomic.ts'
+import { MAX_LOGICAL, WALL_TIME_LIMIT } from '../core/clock.ts'
 import { jsonOfFields, jsonOfName, jsonOfText, jsonOfTexts } from '../core/json-text.ts'
 import { memoizeLast } from '../core/memoize-last.ts'
-import type { AtomicOp, AtomicType, Operation, OperationType } from '../core/operation.ts'
+import type { AtomicOp, Operation, OperationType } from '../core/operation.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
+import type { PlainObject } from '../core/schema/plain-object.ts'
 import {
   describeValue,
   findJsonProblem,
   findTextProblem,
-  isPlainObject,
+  isJsonObject,
   isStorableText,
   type JsonWalk,
-  type PlainObject,
   quoteName,
 } from './json-value.ts'
 import type { ReceivedOperation } from './messages.ts'
@@ -30,19 +32,12 @@ export const OPERATION_BOUNDS = {
   causalDeps: 100,
 } as const
 
-const MAX_WALL_TIME = 1e15 - 1 // 15 digits of a serialized timestamp
-const MAX_LOGICAL = 99_999 // 5 digits
+const MAX_WALL_TIME = WALL_TIME_LIMIT - 1
 const MAX_SCHEMA_VERSION = 2 ** 31 - 1 // int32 in the binary form
 const OPERATION_ID = /^[0-9a-f]{64}$/
 const TYPES: ReadonlySet<unknown> = new Set<OperationType>(['insert', 'update', 'delete'])
-const ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>([
-  'increment',
-  'max',
-  'min',
-  'append',
-  'remove',
-])
-const NUMERIC_ATOMIC_TYPES: ReadonlySet<unknown> = new Set<AtomicType>(['increment', 'max', 'min'])
+const ATOMICS: ReadonlySet<unknown> = new Set(ATOMIC_TYPES)
+const NUMERIC_ATOMICS: ReadonlySet<unknown> = NUMERIC_ATOMIC_TYPES
 // A batch is mostly of one node.
 const jsonOfNodeId = memoizeLast(jsonOfText)
 const sharedNodeId = memoizeLast((nodeId: string) => nodeId)
@@ -65,7 +60,7 @@ const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 
  * @see docs/protocol.md, "Operations"
  */
 export function parseOperation(value: unknown, maxBytes: number): ReceivedOperation {
-  if (!isPlainObject(value))
+  if (!isJsonObject(value))
     return refused({}, invalid(`An operation must be an object, not ${describeValue(value)}.`))
   const walk: JsonWalk = { remainingBytes: maxBytes, isAltered: false }
   const malformed = refuseIdentity(value) ?? refuseOrigin(value) ?? refusePayload(value, walk, maxBytes)
@@ -154,7 +149,7 @@ function refuseOrigin(source: PlainObject): Refusal | null {
  * ties in the name of another device.
  */
 function refuseTimestamp({ timestamp, nodeId }: PlainObject): Refusal | null {
-  if (!isPlainObject(timestamp))
+  if (!isJsonObject(timestamp))
     return invalid(`timestamp must be an object, not ${describeValue(timestamp)}.`)
   if (!isIntegerBetween(timestamp.wallTime, 0, MAX_WALL_TIME)) {
     const found = describeValue(timestamp.wallTime)
@@ -177,12 +172,12 @@ function refuseTimestamp({ timestamp, nodeId }: PlainObject): Refusal | null {
 /** What it changes, and the optional labels. */
 function refusePayload(source: PlainObject, walk: JsonWalk, maxBytes: number): Refusal | null {
   const { type, data, previousData } = source
-  if (type === 'delete' ? data !== null : !isPlainObject(data)) {
+  if (type === 'delete' ? data !== null : !isJsonObject(data)) {
     return invalid(
       `data of ${type} must be ${type === 'delete' ? 'null' : 'an object'}, not ${describeValue(data)}.`,
     )
   }
-  if (previousData !== null && !isPlainObject(previousData)) {
+  if (previousData !== null && !isJsonObject(previousData)) {
     return invalid(`previousData must be an object or null, not ${describeValue(previousData)}.`)
   }
   const problem =
@@ -202,9 +197,9 @@ function refusePayload(source: PlainObject, walk: JsonWalk, maxBytes: number): R
 }
 
 function findFieldsProblem(property: string, fields: unknown, walk: JsonWalk): string | null {
-  if (!isPlainObject(fields)) return null
+  if (!isJsonObject(fields)) return null
   for (const field in fields) {
-    if (!isFieldName(field))
+    if (!isWireFieldName(field))
       return `${property} has a field ${quoteName(field)}, which cannot be a field name`
   }
   const problem = findJsonProblem(fields, 1, walk)
@@ -213,17 +208,18 @@ function findFieldsProblem(property: string, fields: unknown, walk: JsonWalk): s
 
 function findAtomicOpsProblem(atomicOps: unknown, walk: JsonWalk): string | null {
   if (atomicOps === undefined) return null
-  if (!isPlainObject(atomicOps)) return `atomicOps must be an object, not ${describeValue(atomicOps)}`
+  if (!isJsonObject(atomicOps)) return `atomicOps must be an object, not ${describeValue(atomicOps)}`
   for (const field in atomicOps) {
-    if (!isFieldName(field)) return `atomicOps has a field ${quoteName(field)}, which cannot be a field name`
+    if (!isWireFieldName(field))
+      return `atomicOps has a field ${quoteName(field)}, which cannot be a field name`
     const atomicOp = atomicOps[field]
     const name = `atomicOps.${quoteName(field)}`
-    if (!isPlainObject(atomicOp)) return `${name} must be an object, not ${describeValue(atomicOp)}`
+    if (!isJsonObject(atomicOp)) return `${name} must be an object, not ${describeValue(atomicOp)}`
     const { type, value } = atomicOp
-    if (!ATOMIC_TYPES.has(type)) {
+    if (!ATOMICS.has(type)) {
       return `${name}.type must be increment, max, min, append or remove, not ${describeValue(type)}`
     }
-    if (NUMERIC_ATOMIC_TYPES.has(type) && !Number.isFinite(value)) {
+    if (NUMERIC_ATOMICS.has(type) && !Number.isFinite(value)) {
       return `${name}.value must be a finite number for ${type}, not ${describeValue(value)}`
     }
     walk.remainingBytes -= field.length
@@ -270,7 +266,7 @@ function isIntegerBetween(value: unknown, min: number, max: number): boolean {
   )
 }
 
-function isFieldName(name: string): boolean {
+function isWireFieldName(name: string): boolean {
   return name.length > 0 && name.length <= OPERATION_BOUNDS.field && !REFUSED_NAMES.has(name)
 }
 

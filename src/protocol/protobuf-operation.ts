@@ -1,5 +1,5 @@
 import type { Operation } from '../core/operation.ts'
-import { isPlainObject } from './json-value.ts'
+import { isJsonObject } from './json-value.ts'
 import type { ProtoOperation } from './kora-sync-proto.ts'
 import { protocolError } from './message-reader.ts'
 import { boundJson } from './scan-json.ts'
@@ -91,7 +91,7 @@ interface DecodedData {
 function decodeData(dataJson: string, hasData: boolean, maxBytes: number): DecodedData {
   if (dataJson === '' && !hasData) return { fields: null }
   const parsed = parseText('dataJson', dataJson, maxBytes)
-  if (!isPlainObject(parsed)) return { fields: parsed }
+  if (!isJsonObject(parsed)) return { fields: parsed }
   const {
     [ATOMIC_OPS_KEY]: atomicOps,
     [TRANSACTION_ID_KEY]: transactionId,

@@ -1,6 +1,6 @@
 import type { JsonValue } from '../core/operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from '../core/scope.ts'
-import { describeValue, findJsonProblem, findTextProblem, isPlainObject } from './json-value.ts'
+import { describeValue, findJsonProblem, findTextProblem, isJsonObject } from './json-value.ts'
 import { MessageReader, protocolError } from './message-reader.ts'
 import type {
   AcknowledgmentMessage,
@@ -55,7 +55,7 @@ export interface DecodeLimits {
  * @see docs/protocol.md, "Messages"
  */
 export function receiveMessage(value: unknown, limits: DecodeLimits): ReceivedMessage {
-  if (!isPlainObject(value)) throw protocolError(`A message must be an object, not ${describeValue(value)}.`)
+  if (!isJsonObject(value)) throw protocolError(`A message must be an object, not ${describeValue(value)}.`)
   const { type } = value
   switch (type) {
     case 'operation-batch':

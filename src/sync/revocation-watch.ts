@@ -1,5 +1,6 @@
 import type { AuthContext } from '../auth/provider.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { type ClusterBus, REVOKED_TOPIC } from '../store/cluster-bus.ts'
 import type { Revocation, RevocationIndex, RevocationSubject } from '../store/revocations.ts'
@@ -175,16 +176,4 @@ function endsSession(revocation: Revocation, auth: AuthContext): boolean {
 
 function subjectKey({ kind, value }: RevocationSubject): string {
   return `${kind}:${value}`
-}
-
-function addTo(sessions: Map<string, Set<Session>>, key: string, session: Session): void {
-  const known = sessions.get(key)
-  if (known === undefined) sessions.set(key, new Set([session]))
-  else known.add(session)
-}
-
-function removeFrom(sessions: Map<string, Set<Session>>, key: string, session: Session): void {
-  const known = sessions.get(key)
-  known?.delete(session)
-  if (known?.size === 0) sessions.delete(key)
 }

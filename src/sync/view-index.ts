@@ -1,3 +1,4 @@
+import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import { ownValue } from '../core/own-property.ts'
 import type { ScopeFilter } from '../core/scope.ts'
 import { type ScopeKey, scopeKeyOf, type View } from '../core/view.ts'
@@ -156,17 +157,13 @@ class CollectionIndex<Item> {
       this.#askedCount++
     }
     if (isSettled(place) && combination.settled++ === 0) this.#askedCount--
-    const places = placesByKey.get(key)
-    if (places === undefined) placesByKey.set(key, new Set([place]))
-    else places.add(place)
+    addTo(placesByKey, key, place)
   }
 
   #leave(place: Place<Item>): void {
     const { combination, key } = place
     const { name, placesByKey } = combination
-    const places = placesByKey.get(key)
-    places?.delete(place)
-    if (places?.size === 0) placesByKey.delete(key)
+    removeFrom(placesByKey, key, place)
     if (isSettled(place) && --combination.settled === 0) this.#askedCount++
     if (placesByKey.size > 0) return
     this.#combinations.delete(name)

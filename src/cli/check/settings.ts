@@ -1,6 +1,6 @@
-import { isIP } from 'node:net'
 import type { AuthConfig, JwtConfig } from '../../auth/auth-config.ts'
 import type { ServerConfig } from '../../config/server-config.ts'
+import { isLoopback } from '../../core/loopback.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { nearestName } from '../../core/schema/names.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
@@ -116,8 +116,4 @@ function missingClaimChecks({ issuer, audience }: JwtConfig): Finding[] {
 
 function jwtOf(auth: AuthConfig): JwtConfig | null {
   return (auth.mode === 'jwt' || auth.mode === 'mixed') && auth.jwt !== undefined ? auth.jwt : null
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

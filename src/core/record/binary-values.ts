@@ -1,5 +1,6 @@
 import type { FieldValues, JsonValue } from '../operation.ts'
 import { ownValue } from '../own-property.ts'
+import { isPlainObject } from '../schema/plain-object.ts'
 
 /**
  * The forms in which a value carries bytes:
@@ -16,14 +17,14 @@ export function decodeBytes(value: JsonValue | undefined): Uint8Array | null {
 
 /** The bytes of one of the two base64 forms, or null. */
 export function decodeBase64Form(value: JsonValue | undefined): Uint8Array | null {
-  if (!isObject(value)) return null
+  if (!isPlainObject(value)) return null
   const text = ownValue(value, '$koraBytes') ?? ownValue(value, '__kora_bytes__')
   return typeof text === 'string' ? Buffer.from(text, 'base64') : null
 }
 
 /** The bytes of an object whose keys are exactly 0 … n - 1, or null. */
 export function decodeNumericForm(value: JsonValue | undefined): Uint8Array | null {
-  if (!isObject(value)) return null
+  if (!isPlainObject(value)) return null
   const keys = Object.keys(value)
   if (keys.length === 0) return null
   const bytes = new Uint8Array(keys.length) // bounded by the keys that were sent, not by their numbers
@@ -42,10 +43,6 @@ export function encodeBytes(bytes: Uint8Array): JsonValue {
 /** True for the payload of an end-to-end encrypted operation: nothing in it can be interpreted. */
 export function isEncryptedPayload(data: FieldValues | null): boolean {
   return data !== null && ownValue(data, '__kora_e2e_encrypted') === true
-}
-
-function isObject(value: JsonValue | undefined): value is FieldValues {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isByte(value: number): boolean {

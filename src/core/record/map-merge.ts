@@ -1,6 +1,7 @@
 import { deepEqual } from '../deep-equal.ts'
 import type { FieldValues, JsonValue } from '../operation.ts'
 import { ownValue, setOwnValue } from '../own-property.ts'
+import { isPlainObject } from '../schema/plain-object.ts'
 import { mergeArrays } from './add-wins-set.ts'
 
 /** Deeper than a decoded operation can be; below it the later value wins as a whole. */
@@ -24,10 +25,6 @@ export function mergeMaps(values: ThreeWay): JsonValue {
   if (isPlainObject(local) && isPlainObject(remote)) return mergeObjects(values, local, remote, 0)
   const later = values.isRemoteLater ? remote : local
   return isPlainObject(later) ? later : {}
-}
-
-export function isPlainObject(value: JsonValue | undefined): value is FieldValues {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function mergeObjects(values: ThreeWay, local: FieldValues, remote: FieldValues, depth: number): FieldValues {

@@ -1,6 +1,8 @@
+import { ATOMIC_TYPES, NUMERIC_ATOMIC_TYPES } from '../atomic.ts'
 import { isBlobRef } from '../blob-ref.ts'
 import type { AtomicOp, AtomicType } from '../operation.ts'
 import { isFieldName } from './names.ts'
+import { isPlainObject } from './plain-object.ts'
 import type { CollectionDefinition, FieldDescriptor } from './types.ts'
 
 /** What operations may write into one field, as functions that are made once per schema. */
@@ -68,7 +70,7 @@ function kindRule(descriptor: FieldDescriptor): Pick<FieldRule, 'accepts' | 'exp
     case 'array':
       return { accepts: Array.isArray, expectation: 'an array' }
     case 'object':
-      return { accepts: isObject, expectation: 'an object' }
+      return { accepts: isPlainObject, expectation: 'an object' }
     case 'blob':
       return { accepts: isBlobRef, expectation: 'a reference to a blob' }
     default:
@@ -86,9 +88,8 @@ function enumRule(values: readonly string[] | null): Pick<FieldRule, 'accepts' |
   return { accepts: (value) => allowed.has(value), expectation: `one of ${listed.join(', ')}${more}` }
 }
 
-const NUMERIC_ATOMICS: ReadonlySet<AtomicType> = new Set(['increment', 'max', 'min'])
 const LIST_ATOMICS: ReadonlySet<AtomicType> = new Set(['append', 'remove'])
-const ALL_ATOMICS: ReadonlySet<AtomicType> = new Set([...NUMERIC_ATOMICS, ...LIST_ATOMICS])
+const ALL_ATOMICS: ReadonlySet<AtomicType> = new Set(ATOMIC_TYPES)
 const NO_ATOMICS: ReadonlySet<AtomicType> = new Set()
 
 /** An atomic operation leaves a number or a list behind: the column has to be able to hold it. */
@@ -96,7 +97,7 @@ function atomicsOf({ kind }: FieldDescriptor): ReadonlySet<AtomicType> {
   switch (kind) {
     case 'number':
     case 'timestamp':
-      return NUMERIC_ATOMICS
+      return NUMERIC_ATOMIC_TYPES
     case 'array':
       return LIST_ATOMICS
     case 'string':
@@ -132,14 +133,10 @@ function isAnything(): boolean {
   return true
 }
 
-function isObject(value: unknown): value is { readonly [key: string]: unknown } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** Without decoding them, because documents can be large. @see docs/protocol.md, "Binary values" */
 function isRichtext(value: unknown): boolean {
   if (typeof value === 'string') return true
-  if (!isObject(value)) return false
+  if (!isPlainObject(value)) return false
   const keys = Object.keys(value)
   if (keys[0] === '$koraBytes' || keys[0] === '__kora_bytes__') {
     return keys.length === 1 && typeof value[keys[0]] === 'string'

@@ -1,10 +1,12 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyReply } from 'fastify'
+import { isLoopback } from '../../core/loopback.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { ServerStore } from '../../store/store.ts'
 import { authorizeOperator, type OperatorAccess, type OperatorArea } from '../../sync/authorization.ts'
-import { type AddressOf, isLoopback, socketAddress } from '../client-address.ts'
+import { bearerToken } from '../bearer-token.ts'
+import { type AddressOf, socketAddress } from '../client-address.ts'
 import { GuessLimit } from './guess-limit.ts'
 
 /** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. */
@@ -118,12 +120,6 @@ function hostName(host: string): string {
 
 function isLoopbackOrigin(origin: string): boolean {
   return URL.canParse(origin) && isLoopback(new URL(origin).hostname)
-}
-
-/** From the header only: what stands in a URL ends up in logs and histories. */
-export function bearerToken(request: IncomingMessage): string | null {
-  const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')
-  return match?.[1] ?? null
 }
 
 function unauthorized(error: string): AccessRefusal {

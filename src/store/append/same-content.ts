@@ -1,5 +1,6 @@
 import { canonicalJson } from '../../core/canonical-json.ts'
-import type { FieldValues, Operation } from '../../core/operation.ts'
+import type { Operation } from '../../core/operation.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 
 /**
  * True when two operations of one id have the same content: what the id is made from. The rest may
@@ -24,13 +25,9 @@ function contentOf(operation: Operation): Record<string, unknown> {
     type,
     collection,
     recordId,
-    data: isCiphertext(data) ? 'encrypted' : data,
+    data: isEncryptedPayload(data) ? 'encrypted' : data,
     timestamp,
     nodeId,
     atomicOps: atomicOps !== undefined && Object.keys(atomicOps).length > 0 ? atomicOps : null,
   }
-}
-
-function isCiphertext(data: FieldValues | null): boolean {
-  return data !== null && Object.hasOwn(data, '__kora_e2e_encrypted') && data.__kora_e2e_encrypted === true
 }

@@ -12,7 +12,7 @@ import {
   utimes,
 } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isBlobHash } from '../../core/blob-ref.ts'
+import { DEFAULT_MAX_CHUNK_BYTES, isBlobHash } from '../../core/blob-ref.ts'
 import { StoreError } from '../../core/errors.ts'
 
 export interface FilesystemBlobStoreOptions {
@@ -31,7 +31,6 @@ export interface StoredBlob {
   readonly touchedAt: number
 }
 
-export const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024 // clients make chunks of 256 KiB
 /** A file of an interrupted write; a write takes seconds. */
 const LEFTOVER_AFTER_MS = 3_600_000
 /** A symbolic link in the directory is not followed. Windows has no such flag. */

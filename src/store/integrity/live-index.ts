@@ -1,3 +1,4 @@
+import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { FindableState, LookupIndex } from './lookup-index.ts'
 
 /** Live records by the values that they are found under, in memory. */
@@ -33,15 +34,11 @@ export class LiveIndex<Row> {
       rowsByKey = new Map()
       this.#rowsByIndex.set(name, rowsByKey)
     }
-    const rows = rowsByKey.get(key)
-    if (rows === undefined) rowsByKey.set(key, new Set([row]))
-    else rows.add(row)
+    addTo(rowsByKey, key, row)
   }
 
   #remove(name: string, key: string, row: Row): void {
     const rowsByKey = this.#rowsByIndex.get(name)
-    const rows = rowsByKey?.get(key)
-    rows?.delete(row)
-    if (rows?.size === 0) rowsByKey?.delete(key)
+    if (rowsByKey !== undefined) removeFrom(rowsByKey, key, row)
   }
 }

@@ -1,4 +1,5 @@
 import { canonicalJson } from '../../core/canonical-json.ts'
+import { isStorableText } from '../../protocol/json-value.ts'
 
 /**
  * Text as every database can hold it. PostgreSQL refuses U+0000 in text and jsonb; UTF-8 has no
@@ -6,7 +7,7 @@ import { canonicalJson } from '../../core/canonical-json.ts'
  * operation reads the same everywhere and never stops a transaction. The log keeps the original.
  */
 export function storableText(text: string): string {
-  if (!text.includes('\0') && !LONE_SURROGATE.test(text)) return text
+  if (isStorableText(text)) return text
   return text.replaceAll('\0', '\ufffd').replaceAll(LONE_SURROGATES, '\ufffd')
 }
 
@@ -21,7 +22,6 @@ export function storableJson(value: unknown): string {
 }
 
 // With the u flag, a pair is one code point and does not match.
-const LONE_SURROGATE = /\p{Surrogate}/u
 const LONE_SURROGATES = /\p{Surrogate}/gu
 
 /** One whole escape of JSON; `\\` is matched too, so that `\\u0000` is not taken for one. */

@@ -7,6 +7,7 @@ import type { AppendPlan } from '../append/plan-append.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
 import { newestServerStamp } from '../append/server-clock.ts'
 import { indexRowsOf, type TrackedFields } from '../delivery/tracked-fields.ts'
+import { KIND_OPERATION, KIND_SNAPSHOT } from '../entry-kinds.ts'
 import type { AppendResult } from '../store.ts'
 import { bigints, byteas, integers, smallints, texts } from './array-parameters.ts'
 import { RetryTransaction, type Transaction } from './database.ts'
@@ -241,9 +242,6 @@ function idsOf(rows: readonly LogRow[], reclaimed: ReadonlySet<string>): Buffer[
       : idBytes(operationId)
   })
 }
-
-export const KIND_OPERATION = 0
-export const KIND_SNAPSHOT = 1
 
 function scopeRows(rows: readonly LogRow[], tracked: TrackedFields) {
   const fields: number[] = []

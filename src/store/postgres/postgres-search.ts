@@ -1,6 +1,6 @@
+import { KIND_OPERATION } from '../entry-kinds.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import type { Parameter, PostgresDatabase } from './database.ts'
-import { KIND_OPERATION } from './plan-writer.ts'
 import { encodeRecordId } from './record-id.ts'
 
 // The rows of a node are sorted again for each page. Of a node with more rows than this, a walk

@@ -1,9 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { corruptRow } from '../damage/corrupt.ts'
 
-export const KIND_OPERATION = 0
-export const KIND_SNAPSHOT = 1
-
 const SPACE = 0x20
 const ZERO = 0x30
 

@@ -14,6 +14,7 @@ import { RecordMap } from '../append/record-map.ts'
 import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
 import type { ReadEntry } from '../delivery/read-page.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
+import { KIND_OPERATION, KIND_SNAPSHOT } from '../entry-kinds.ts'
 import type { LogEntry } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
@@ -23,8 +24,6 @@ import {
   ENTRY_COLUMNS,
   ENTRY_TEXT,
   type EntryRow,
-  KIND_OPERATION,
-  KIND_SNAPSHOT,
   parseEntryText,
   rowChecksum,
   wireJsonOf,

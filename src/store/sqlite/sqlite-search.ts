@@ -1,6 +1,7 @@
+import { KIND_OPERATION } from '../entry-kinds.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import type { SqliteDatabase } from './driver.ts'
-import { ENTRY_COLUMNS, type EntryRow, KIND_OPERATION, wireJsonOf } from './entry-row.ts'
+import { ENTRY_COLUMNS, type EntryRow, wireJsonOf } from './entry-row.ts'
 import { encodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 

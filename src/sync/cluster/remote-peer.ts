@@ -1,3 +1,4 @@
+import { isPlainObject } from '../../core/schema/plain-object.ts'
 import type { QuerySubset, ScopeMap } from '../../core/scope.ts'
 import { authorizePeer } from '../authorization.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
@@ -26,11 +27,11 @@ export function describePeer({ nodeId, auth, access }: SessionIdentity): PeerDes
 
 /** @returns null for anything that `describePeer` did not make */
 export function parsePeerDescription(value: unknown): PeerDescription | null {
-  if (!isObject(value)) return null
+  if (!isPlainObject(value)) return null
   const { nodeId, userId, granted, scope, subsets } = value
   if (typeof nodeId !== 'string' || typeof userId !== 'string' || !Array.isArray(subsets)) return null
   if (!isScope(granted) || !isScope(scope)) return null
-  if (!subsets.every((subset) => isObject(subset) && isObject(subset.where))) return null
+  if (!subsets.every((subset) => isPlainObject(subset) && isPlainObject(subset.where))) return null
   return { nodeId, userId, granted, scope, subsets: subsets as QuerySubset[] } // checked in the lines above
 }
 
@@ -69,9 +70,5 @@ export class RemotePeer implements RelayPeer {
 }
 
 function isScope(value: unknown): value is ScopeMap | null {
-  return value === null || (isObject(value) && Object.values(value).every(isObject))
-}
-
-function isObject(value: unknown): value is { readonly [key: string]: unknown } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return value === null || (isPlainObject(value) && Object.values(value).every(isPlainObject))
 }

@@ -1,4 +1,5 @@
 import { canonicalJson } from '../../core/canonical-json.ts'
+import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { type ScopeKey, scopeKeyOf, showsRecord, type View } from '../../core/view.ts'
@@ -89,11 +90,7 @@ export class Audiences {
     this.#byKey.set(audience.key, audience)
     this.#index.add(audience)
     if (audience.view.isSelective) this.#selectiveCount++
-    for (const tag of audience.tags) {
-      const sharing = this.#byTag.get(tag)
-      if (sharing === undefined) this.#byTag.set(tag, new Set([audience]))
-      else sharing.add(audience)
-    }
+    for (const tag of audience.tags) addTo(this.#byTag, tag, audience)
     return audience
   }
 
@@ -101,11 +98,7 @@ export class Audiences {
     this.#byKey.delete(audience.key)
     this.#index.delete(audience)
     if (audience.view.isSelective) this.#selectiveCount--
-    for (const tag of audience.tags) {
-      const sharing = this.#byTag.get(tag)
-      sharing?.delete(audience)
-      if (sharing?.size === 0) this.#byTag.delete(tag)
-    }
+    for (const tag of audience.tags) removeFrom(this.#byTag, tag, audience)
   }
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { parseBlobManifest } from '../../core/blob-manifest.ts'
+import { DEFAULT_MAX_CHUNK_BYTES } from '../../core/blob-ref.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type {
@@ -37,7 +38,6 @@ export interface BlobStats {
   requestsUnanswered: number
 }
 
-const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
 /** Requests of one session at a time; clients ask for one chunk of a blob after the other. */
 const MAX_CONCURRENT_LOOKUPS = 8
@@ -143,7 +143,7 @@ export class BlobRelay {
     const stored: Promise<void> = this.#store(peer.identity, message.hash, bytes)
       .catch((error) => this.#onFailed(error))
       .finally(() => {
-        addTo(this.#pushingByPeer, peer, -bytes.byteLength)
+        changeCount(this.#pushingByPeer, peer, -bytes.byteLength)
         this.#storing.delete(stored)
       })
     this.#storing.add(stored)
@@ -197,7 +197,7 @@ export class BlobRelay {
         this.#onFailed(error)
         this.#answer(peer, message.requestId, null)
       })
-      .finally(() => addTo(this.#lookingByPeer, peer, -1))
+      .finally(() => changeCount(this.#lookingByPeer, peer, -1))
     return looking >= MAX_CONCURRENT_LOOKUPS ? looked : undefined
   }
 
@@ -226,7 +226,7 @@ export class BlobRelay {
         (await this.#awaitUpload(peer, peer.identity, { requestId, hash, referrers }))
       this.#answer(peer, requestId, bytes)
     } finally {
-      addTo(this.#searchesByPeer, peer, -1)
+      changeCount(this.#searchesByPeer, peer, -1)
     }
   }
 
@@ -339,7 +339,7 @@ function isContentOf(hash: string, bytes: Uint8Array): boolean {
 }
 
 /** Changes a count; one that comes to nothing is forgotten. */
-function addTo<Key>(counts: Map<Key, number>, key: Key, change: number): void {
+function changeCount<Key>(counts: Map<Key, number>, key: Key, change: number): void {
   const value = (counts.get(key) ?? 0) + change
   if (value > 0) counts.set(key, value)
   else counts.delete(key)

@@ -1,3 +1,4 @@
+import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { RelayPeer } from './audiences.ts'
 
@@ -136,16 +137,4 @@ export class PeerRequests {
     removeFrom(this.#pendingByRequester, pending.requester, pending)
     pending.onAnswered(bytes)
   }
-}
-
-function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
-  const set = sets.get(key)
-  if (set === undefined) sets.set(key, new Set([value]))
-  else set.add(value)
-}
-
-function removeFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
-  const set = sets.get(key)
-  set?.delete(value)
-  if (set?.size === 0) sets.delete(key)
 }

@@ -1,3 +1,4 @@
+import { addTo } from '../../core/map-of-sets.ts'
 import type { FieldValues, JsonValue } from '../../core/operation.ts'
 import { setOwnValue } from '../../core/own-property.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -55,11 +56,7 @@ export class RecordValuesCache {
   /** Reads the records whether they are known or not. Never rejects. */
   async read(records: readonly RecordKey[]): Promise<void> {
     const idsByCollection = new Map<string, Set<string>>()
-    for (const { collection, recordId } of records) {
-      const ids = idsByCollection.get(collection)
-      if (ids === undefined) idsByCollection.set(collection, new Set([recordId]))
-      else ids.add(recordId)
-    }
+    for (const { collection, recordId } of records) addTo(idsByCollection, collection, recordId)
     for (const [collection, ids] of idsByCollection) {
       const all = [...ids]
       for (let start = 0; start < all.length; start += READ_CHUNK) {
