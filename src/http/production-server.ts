@@ -33,7 +33,7 @@ export interface ProductionServerConfig {
 }
 
 export interface ProductionServer {
-  /** @returns the URL, such as `http://localhost:3001` */
+  /** @returns the URL, such as `http://localhost:3001`; empty when `stop()` was called meanwhile */
   start(): Promise<string>
   /** Lets what was accepted be stored and acknowledged, then frees the port. Idempotent. */
   stop(): Promise<void>
@@ -73,7 +73,7 @@ export function createProductionServer(config: ProductionServerConfig): Producti
     kora: host.kora,
     async start() {
       await host.start()
-      return host.url ?? '' // it listens, so it has one
+      return host.url ?? ''
     },
     stop: () => host.stop(),
     getLiveBlobRefs: () => store.getLiveBlobRefs(),

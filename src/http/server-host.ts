@@ -84,6 +84,7 @@ export class ServerHost {
   #public: WebServer | null = null
   #private: WebServer | null = null
   #startedAt: number | null = null
+  #starting: Promise<void> | null = null
   #stopping: Promise<void> | null = null
 
   constructor(options: ServerHostOptions) {
@@ -146,6 +147,13 @@ export class ServerHost {
   /** @throws KoraServerError `ALREADY_RUNNING`, `PORT_IN_USE`, `LISTEN_FAILED`, `TLS_INVALID` */
   async start(): Promise<void> {
     if (this.#public !== null) throw new KoraServerError('ALREADY_RUNNING', 'The server is already running.')
+    this.#starting = this.#start().finally(() => {
+      this.#starting = null
+    })
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     const { operations } = this.#options
     this.#startedAt = this.#runtime.monotonicNow()
     try {
@@ -171,7 +179,8 @@ export class ServerHost {
 
   /**
    * Ends gracefully: refuses new connections, lets accepted batches be stored and acknowledged,
-   * closes the sessions, frees the ports. Idempotent; it may be started again afterwards.
+   * closes the sessions, frees the ports. Idempotent; it may be started again afterwards. A start that
+   * is under way is waited for, so that nothing listens when this resolves.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop().finally(() => {
@@ -211,6 +220,7 @@ export class ServerHost {
   }
 
   async #stop(): Promise<void> {
+    await this.#starting?.catch(() => {}) // who has started it is told
     const [publicServer, privateServer] = [this.#public, this.#private]
     const { hub } = this.service
     if (publicServer === null && hub.sessions.size === 0) {
