@@ -2,7 +2,7 @@ import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible, type View, type Visibility } from '../../core/view.ts'
 import type { DeliveredEntry, DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
 import { chunkSizeFor, mergeSequences } from './merge-sequences.ts'
-import { PageCollector } from './page-collector.ts'
+import { MAX_ROWS_PER_PAGE, PageCollector, RARITY_SAMPLE } from './page-collector.ts'
 import type { IndexKey, Stream } from './plan-streams.ts'
 
 /** An entry of which can be told who sees it. */
@@ -52,8 +52,6 @@ export function isMissing(vector: VersionVector, view: View): (entry: ReadEntry)
   return (entry) => entry.sequenceNumber > (vector.get(entry.nodeId) ?? 0) && isVisible(entry, view)
 }
 
-// Reading and parsing a row takes some 3 µs: one page holds the event loop for 10 ms at most.
-const MAX_ROWS_PER_PAGE = 4000
 /** Rows are in memory before their bytes are counted: of the largest, these take some 25 MB. */
 const MAX_ROWS_AT_ONCE = 100
 /** Of a page that lacks but one entry, most that is looked at may be invisible. */
@@ -67,7 +65,7 @@ function readScanned<Entry extends ReadEntry>(
   accepts: (entry: Entry) => boolean,
 ): number {
   const entries = source.scanEntries(page.scannedTo, limit)
-  fillPage(page, entries, accepts)
+  page.take(entries, accepts)
   if (entries.length < limit) page.skipTo(source.end)
   return Math.max(1, entries.length)
 }
@@ -84,24 +82,10 @@ function readIndexed<Entry extends ReadEntry>(
   const lists = keys.map((key) => source.readSequences(key, page.scannedTo, chunkSize))
   const { sequences, isEnd } = mergeSequences(lists, chunkSize)
   const wanted = sequences.slice(0, limit)
-  fillPage(page, source.readEntries(wanted), accepts)
+  page.take(source.readEntries(wanted), accepts)
   if (isEnd && wanted.length === sequences.length) page.skipTo(source.end)
   return Math.max(1, wanted.length)
 }
-
-function fillPage<Entry extends ReadEntry>(
-  page: PageCollector<Entry>,
-  entries: readonly Entry[],
-  accepts: (entry: Entry) => boolean,
-): void {
-  for (const entry of entries) {
-    if (accepts(entry)) page.add(entry)
-    if (page.isFull) return
-    page.skipTo(entry.deliverySequence)
-  }
-}
-
-const RARITY_SAMPLE = 500
 
 /** Of the keys that all lead to a stream, the one with the fewest entries ahead. */
 function rarestKey(source: Pick<LogSource<never>, 'readSequences'>, stream: Stream, after: number): IndexKey {

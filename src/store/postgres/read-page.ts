@@ -1,12 +1,8 @@
 import { chunkSizeFor, mergeSequences } from '../delivery/merge-sequences.ts'
-import { PageCollector } from '../delivery/page-collector.ts'
+import { MAX_ROWS_PER_PAGE, PageCollector, RARITY_SAMPLE } from '../delivery/page-collector.ts'
 import type { IndexKey, Stream } from '../delivery/plan-streams.ts'
 import type { DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
 import type { PostgresLog } from './postgres-log.ts'
-
-// A page looks at this many rows at most, visible or not: some 40 ms of the database's time.
-const MAX_ROWS_PER_PAGE = 4000
-const RARITY_SAMPLE = 500
 
 /**
  * Reads one page of what a view sees: what `delivery/read-page.ts` does for stores that answer at
@@ -60,7 +56,7 @@ async function readScanned(
   accepts: (entry: LogEntry) => boolean,
 ): Promise<number> {
   const entries = await log.scanEntries(range)
-  fillPage(page, entries, accepts)
+  page.take(entries, accepts)
   if (entries.length === 0) page.skipTo(range.end)
   return Math.max(1, entries.length)
 }
@@ -78,22 +74,10 @@ async function readIndexed(
   const { sequences, isEnd } = mergeSequences(lists, chunkSize)
   const wanted = sequences.slice(0, range.limit)
   const entries = await log.readEntries(wanted, range.maxBytes)
-  fillPage(page, entries, accepts)
+  page.take(entries, accepts)
   if (entries.length === 0) page.skipTo(wanted.at(-1) ?? 0) // dropped since the index was read
   if (isEnd && entries.length === sequences.length) page.skipTo(range.end)
   return Math.max(1, entries.length)
-}
-
-function fillPage(
-  page: PageCollector,
-  entries: readonly LogEntry[],
-  accepts: (entry: LogEntry) => boolean,
-): void {
-  for (const entry of entries) {
-    if (accepts(entry)) page.add(entry)
-    if (page.isFull) return
-    page.skipTo(entry.deliverySequence)
-  }
 }
 
 /** Of the keys that all lead to a stream, the one with the fewest entries ahead. */
