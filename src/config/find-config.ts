@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Loader } from 'cosmiconfig'
 import { cosmiconfig, defaultLoaders } from 'cosmiconfig'
 import { ConfigError } from '../core/errors.ts'
+import { readDotenv, withVariables } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
 
 export interface FoundConfig {
@@ -37,15 +38,17 @@ export async function findConfig(cwd: string): Promise<FoundConfig | null> {
 }
 
 /**
- * The configuration in a file; null for a package.json without one, and for an empty file.
+ * The configuration in a file; null for a package.json without one, and for an empty file. A script sees what a
+ * `.env` beside it holds as part of the environment.
  *
  * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
  */
 export async function readConfig(file: string): Promise<FoundConfig | null> {
   if (!isFile(file)) throw new ConfigError('CONFIG_NOT_FOUND', `${file} does not exist.`)
   const explorer = cosmiconfig('kora', { cache: false, searchPlaces: CONFIG_PLACES, loaders: LOADERS })
+  const variables = SCRIPT.test(file) ? readDotenv(dirname(file)) : {}
   try {
-    const result = await explorer.load(file)
+    const result = await withVariables(variables, () => explorer.load(file))
     return result === null || result.isEmpty ? null : { file, config: result.config }
   } catch (error) {
     throw new ConfigError('CONFIG_INVALID', describeReadError(error, file), { cause: error })
@@ -58,6 +61,8 @@ function describeReadError(error: unknown, file: string): string {
   }
   return `${basename(file)} ${error instanceof Error ? error.message : String(error)}`
 }
+
+const SCRIPT = /\.[cm]?[jt]s$/
 
 const loadScript: Loader = (file) => loadExport(file, 'default')
 

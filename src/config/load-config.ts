@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
-import { parse as parseDotenv } from 'dotenv'
+import { dirname, relative, resolve } from 'node:path'
 import { ConfigError } from '../core/errors.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
+import { readDotenv } from './dotenv.ts'
 import type { FoundConfig } from './find-config.ts'
 import { findConfig, readConfig } from './find-config.ts'
 import { loadSchemaFile } from './load-schema.ts'
@@ -50,7 +49,7 @@ export async function loadConfig({
   } = collectOverrides(raw, {
     flags,
     env,
-    dotenv: readDotenv(configDir, cwd),
+    dotenv: readDotenv(configDir),
     cwd,
     configDir,
   })
@@ -88,19 +87,6 @@ function pickServerPart(found: FoundConfig | null, cwd: string): { raw: PlainObj
     throw configError(found, cwd, '', [{ path: 'server', message: 'expected an object' }])
   const schema = whole.server.schema ?? whole.schema
   return { raw: schema === undefined ? whole.server : { ...whole.server, schema }, prefix: 'server.' }
-}
-
-function readDotenv(configDir: string, cwd: string): { readonly [name: string]: string } {
-  const file = join(configDir, '.env')
-  try {
-    return parseDotenv(readFileSync(file))
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'EISDIR') return {}
-    throw new ConfigError('CONFIG_INVALID', `${displayFile(file, cwd)} cannot be read (${code}).`, {
-      cause: error,
-    })
-  }
 }
 
 type SchemaResult = { readonly loaded: LoadedSchema | null } | { readonly problem: ConfigProblem }

@@ -45,6 +45,8 @@ limits.maxOpPerMinute: unknown, did you mean maxOpsPerMinute?
 
 **Order.** A flag wins over an environment variable, that over a \`.env\` file beside the configuration, that over the
 configuration, and that over the default. \`kora-server check --print-config\` shows every value and where it came from.
+While a configuration in TypeScript or JavaScript loads, \`process.env\` holds what is in that \`.env\` as well, unless the
+environment has it: \`secret: process.env.AUTH_SECRET\` finds it there.
 
 **Paths** in the configuration, and in its \`.env\`, are relative to the configuration file; those in flags and
 environment variables are relative to the working directory.

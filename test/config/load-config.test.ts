@@ -1,9 +1,11 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { loadConfig } from '../../src/config/load-config.ts'
 import type { ConfigFlags, ConfigOrigin } from '../../src/config/server-config.ts'
 import { ConfigFolder } from '../support/config-folder.ts'
+
+afterEach(() => void vi.unstubAllEnvs())
 
 const SECRET = 'canary: a secret of over thirty-two characters'
 const DATABASE = 'postgres://kora:canary@db.example.com:5432/app?sslmode=require'
@@ -549,6 +551,42 @@ describe('flag, environment, .env, file, default: the first that is there wins',
       admin: { adminToken: 'a', metricsToken: 'm', backupToken: 'b' },
       log: { level: 'warn' },
     })
+  })
+
+  test.each([
+    ['kora.config.ts', 'export default { path: process.env.KORA_TEST_PATH }'],
+    ['kora.config.cjs', 'module.exports = { path: process.env.KORA_TEST_PATH }'],
+  ])('%s finds in process.env what is in the .env beside it, while it loads', async (name, script) => {
+    using folder = new ConfigFolder({ [name]: script, '.env': 'KORA_TEST_PATH=/dotenv', 'a/b': '' })
+
+    const { values, entries } = await loadConfig({ cwd: folder.path })
+    const fromBelow = await loadConfig({ cwd: join(folder.path, 'a') })
+
+    expect([values.path, fromBelow.values.path]).toEqual(['/dotenv', '/dotenv'])
+    expect(entries).toContainEqual({ path: 'path', display: '/dotenv', origin: { kind: 'file' } })
+    expect(process.env).not.toHaveProperty('KORA_TEST_PATH')
+  })
+
+  test('a script finds what the environment has before what is in .env, and neither is there for the next', async () => {
+    const script =
+      'export default { path: process.env.KORA_TEST_PATH, log: { level: process.env.KORA_TEST_LEVEL } }'
+    using folder = new ConfigFolder({
+      'kora.config.ts': script,
+      '.env': 'KORA_TEST_PATH=/dotenv\nKORA_TEST_LEVEL=warn\nKORA_HOST=dotenv',
+      'broken/kora.config.ts': 'throw new Error("broken")',
+      'broken/.env': 'KORA_TEST_OTHER=canary',
+    })
+    vi.stubEnv('KORA_TEST_PATH', '/environment')
+    vi.stubEnv('KORA_TEST_LEVEL', '') // as a compose file passes on none
+
+    const { values, entries } = await loadConfig({ cwd: folder.path, env: process.env })
+    const broken = loadConfig({ cwd: join(folder.path, 'broken') })
+
+    await expect(broken).rejects.toThrow('kora.config.ts cannot be loaded: broken')
+    expect(values).toMatchObject({ path: '/environment', host: 'dotenv', log: { level: 'warn' } })
+    expect(entries.find(({ path }) => path === 'host')?.origin).toEqual({ kind: 'dotenv', name: 'KORA_HOST' })
+    expect(process.env).toMatchObject({ KORA_TEST_PATH: '/environment', KORA_TEST_LEVEL: '' })
+    expect(process.env).not.toHaveProperty('KORA_TEST_OTHER')
   })
 
   test('paths of flags and environment are relative to the working directory, those of .env to the file', async () => {
