@@ -1,5 +1,6 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
-import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { IntervalSchedule } from '../interval-schedule.ts'
 import type { BackupTarget } from './backup-target.ts'
 import { type BackupSourceStore, createBackup } from './create-backup.ts'
 
@@ -16,9 +17,8 @@ export interface BackupScheduleOptions {
 
 /** The name tells the time, so that a restart goes on with the schedule, and sorting by name is by age. */
 const NAME = /^kora-(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})Z\.backup$/
-// A timer cannot wait for a month, and the clock of a machine that slept has moved on.
-const MAX_WAIT_MS = 60 * 60 * 1000
-const RETRY_MS = 60_000
+// The clock of a machine that slept has moved on, and another server may have written one.
+const LOOK_AGAIN_MS = 60 * 60 * 1000
 /** What a killed server left behind. A backup that is being written is younger. */
 const STALE_PARTIAL_MS = 24 * 60 * 60 * 1000
 
@@ -28,53 +28,42 @@ const STALE_PARTIAL_MS = 24 * 60 * 60 * 1000
  */
 export class BackupSchedule {
   readonly #options: BackupScheduleOptions
-  #timer: Timer | null = null
-  #running: Promise<void> = Promise.resolve()
-  readonly #stop = new AbortController()
+  readonly #schedule: IntervalSchedule
 
   constructor(options: BackupScheduleOptions) {
+    const { runtime, logger, target, everyMs } = options
     this.#options = options
+    this.#schedule = new IntervalSchedule({
+      runtime,
+      everyMs,
+      run: (signal) => this.#runWhenDue(signal),
+      onFailure: (err) => logEvent(logger, LOG_EVENTS.backupFailed, { target: target.label, err }),
+    })
   }
 
   start(): void {
-    this.#wait(0)
+    this.#schedule.start(0)
   }
 
   /** Resolves when no backup is being written. */
   settled(): Promise<void> {
-    return this.#running
+    return this.#schedule.settled()
   }
 
   /** Gives up a backup that is being written. */
   async stop(): Promise<void> {
-    this.#stop.abort()
-    this.#timer?.cancel()
-    await this.#running
+    await this.#schedule.stop()
     await this.#options.target.close()
   }
 
-  #wait(delayMs: number): void {
-    if (this.#stop.signal.aborted) return
-    this.#timer = this.#options.runtime.setTimer(Math.min(delayMs, MAX_WAIT_MS), () => {
-      this.#running = this.#runWhenDue().then((nextMs) => this.#wait(nextMs))
-    })
-  }
-
   /** @returns ms until it is worth looking again */
-  async #runWhenDue(): Promise<number> {
-    const { runtime, logger, target, everyMs } = this.#options
-    try {
-      const dueInMs = await this.#dueInMs()
-      if (dueInMs > 0) return dueInMs
-      await this.#write(runtime.now())
+  async #runWhenDue(signal: AbortSignal): Promise<number> {
+    const dueInMs = await this.#dueInMs()
+    if (dueInMs <= 0) {
+      await this.#write(this.#options.runtime.now(), signal)
       await this.#rotate()
-      return everyMs
-    } catch (error) {
-      if (!this.#stop.signal.aborted) {
-        logEvent(logger, LOG_EVENTS.backupFailed, { target: target.label, err: error })
-      }
-      return Math.min(RETRY_MS, everyMs)
     }
+    return Math.min(dueInMs > 0 ? dueInMs : this.#options.everyMs, LOOK_AGAIN_MS)
   }
 
   async #dueInMs(): Promise<number> {
@@ -83,7 +72,7 @@ export class BackupSchedule {
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
   }
 
-  async #write(nowMs: number): Promise<void> {
+  async #write(nowMs: number, signal: AbortSignal): Promise<void> {
     const { store, runtime, logger, target } = this.#options
     const startedAt = runtime.monotonicNow()
     const name = nameAt(nowMs)
@@ -94,16 +83,9 @@ export class BackupSchedule {
         operations = operationsDone
       },
     })
-    const { bytes } = await target.write(name, this.#untilStopped(backup), this.#stop.signal)
+    const { bytes } = await target.write(name, untilStopped(backup, signal), signal)
     const durationMs = Math.round(runtime.monotonicNow() - startedAt)
     logEvent(logger, LOG_EVENTS.backupWritten, { file: target.locate(name), operations, bytes, durationMs })
-  }
-
-  async *#untilStopped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    for await (const piece of source) {
-      if (this.#stop.signal.aborted) throw new Error('The server stops.')
-      yield piece
-    }
   }
 
   /** The new backup is whole, so that what fails here is tried again after the next one. */
@@ -121,6 +103,16 @@ export class BackupSchedule {
   /** Oldest first. */
   async #listBackups(): Promise<string[]> {
     return (await this.#options.target.list()).filter((name) => NAME.test(name)).sort()
+  }
+}
+
+async function* untilStopped(
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of source) {
+    if (signal.aborted) throw new Error('The server stops.')
+    yield piece
   }
 }
 

@@ -1,5 +1,6 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
-import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { IntervalSchedule } from '../interval-schedule.ts'
 import type { CompactableStore } from './compaction.ts'
 import { rulesFor, runCompaction } from './run-compaction.ts'
 
@@ -25,20 +26,22 @@ export interface CompactionStats {
 
 // A restart is when everybody comes back: there is better to do.
 const FIRST_RUN_MS = 60_000
-const RETRY_MS = 60_000
-const MAX_WAIT_MS = 60 * 60 * 1000 // a timer cannot wait for a month
 
 /** Compacts the log from time to time. Of several servers of one database one does it at a time. */
 export class CompactionSchedule {
   readonly #options: CompactionScheduleOptions
-  #timer: Timer | null = null
-  #running: Promise<void> = Promise.resolve()
-  #dueAt = 0
-  #isStopped = false
+  readonly #schedule: IntervalSchedule
   #stats: CompactionStats = { operationsDropped: 0, lastDurationMs: 0, lastSuccessAt: null }
 
   constructor(options: CompactionScheduleOptions) {
+    const { runtime, logger, everyMs } = options
     this.#options = options
+    this.#schedule = new IntervalSchedule({
+      runtime,
+      everyMs,
+      run: (signal) => this.#run(signal),
+      onFailure: (err) => logEvent(logger, LOG_EVENTS.compactionFailed, { err }),
+    })
   }
 
   get stats(): CompactionStats {
@@ -46,64 +49,39 @@ export class CompactionSchedule {
   }
 
   start(): void {
-    const { runtime, everyMs } = this.#options
-    this.#dueAt = runtime.monotonicNow() + Math.min(FIRST_RUN_MS, everyMs)
-    this.#wait()
+    this.#schedule.start(Math.min(FIRST_RUN_MS, this.#options.everyMs))
   }
 
   /** Resolves when no compaction runs. */
   settled(): Promise<void> {
-    return this.#running
+    return this.#schedule.settled()
   }
 
   /** Ends a compaction that runs after its present step. */
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    this.#timer?.cancel()
-    await this.#running
-  }
-
-  #wait(): void {
-    if (this.#isStopped) return
-    const { runtime } = this.#options
-    const waitMs = Math.max(0, this.#dueAt - runtime.monotonicNow())
-    this.#timer = runtime.setTimer(Math.min(waitMs, MAX_WAIT_MS), () => {
-      if (runtime.monotonicNow() < this.#dueAt) {
-        this.#wait()
-        return
-      }
-      this.#running = this.#run().then((nextMs) => {
-        this.#dueAt = runtime.monotonicNow() + nextMs
-        this.#wait()
-      })
-    })
+  stop(): Promise<void> {
+    return this.#schedule.stop()
   }
 
   /** @returns ms until the next one */
-  async #run(): Promise<number> {
+  async #run(signal: AbortSignal): Promise<number> {
     const { store, logger, everyMs } = this.#options
-    try {
-      const done = await store.withCompactionLock(async () => {
-        await this.#compact()
-        return true
-      })
-      if (done === null) logEvent(logger, LOG_EVENTS.compactionLeft)
-      return everyMs
-    } catch (error) {
-      if (!this.#isStopped) logEvent(logger, LOG_EVENTS.compactionFailed, { err: error })
-      return Math.min(RETRY_MS, everyMs)
-    }
+    const done = await store.withCompactionLock(async () => {
+      await this.#compact(signal)
+      return true
+    })
+    if (done === null) logEvent(logger, LOG_EVENTS.compactionLeft)
+    return everyMs
   }
 
-  async #compact(): Promise<void> {
+  async #compact(signal: AbortSignal): Promise<void> {
     const { store, runtime, logger, keepForMs, tombstonesMs } = this.#options
     const startedAt = runtime.monotonicNow()
     const { records, operations, bytes, tombstones } = await runCompaction(
       store,
       rulesFor({ keepForMs, tombstonesMs }, runtime.now()),
-      { runtime, isConsiderate: true, isStopped: () => this.#isStopped },
+      { runtime, isConsiderate: true, isStopped: () => signal.aborted },
     )
-    if (this.#isStopped) return
+    if (signal.aborted) return
     const durationMs = Math.round(runtime.monotonicNow() - startedAt)
     this.#stats = {
       operationsDropped: this.#stats.operationsDropped + operations,
