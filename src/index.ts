@@ -1,7 +1,12 @@
-export { KoraAuthProvider, type KoraAuthProviderOptions } from './auth/kora-auth-provider.ts'
+export {
+  KoraAuthProvider,
+  type KoraAuthProviderOptions,
+  type KoraTokenValidator,
+} from './auth/kora-auth-provider.ts'
 export { MixedAuthProvider, type MixedAuthProviderOptions } from './auth/mixed-auth-provider.ts'
 export { NoAuthProvider } from './auth/no-auth-provider.ts'
 export type { AuthContext, AuthProvider } from './auth/provider.ts'
+export type { ScopeSource } from './auth/scope-templates.ts'
 export { TokenAuthProvider, type TokenAuthProviderOptions } from './auth/token-auth-provider.ts'
 export { defineConfig, type KoraConfig } from './config/define-config.ts'
 export {
@@ -27,9 +32,11 @@ export {
 } from './core/schema/define-schema.ts'
 export { type MigrationBuilder, migrate } from './core/schema/migration-builder.ts'
 export type { SchemaDefinition } from './core/schema/types.ts'
+export type { RecordInput } from './core/schema/validate-record.ts'
 export type { ScopeFilter, ScopeMap } from './core/scope.ts'
 export type { VersionVector } from './core/version-vector.ts'
 export type { HttpRoute, HttpRouteRequest, HttpRouteResponse } from './http/app-routes.ts'
+export type { AddressOf } from './http/client-address.ts'
 export { createKoraServer, KoraSyncServer, type KoraSyncServerConfig } from './http/kora-sync-server.ts'
 export type { OperationalAuth } from './http/operations/access.ts'
 export {
@@ -37,8 +44,10 @@ export {
   type ProductionServer,
   type ProductionServerConfig,
 } from './http/production-server.ts'
+export type { EmbedderPolicy } from './http/server-host.ts'
 export type { ServerStatus } from './http/server-status.ts'
-export type { SyncMessage } from './protocol/messages.ts'
+export type { TlsOptions } from './http/tls-files.ts'
+export type { AwarenessState, AwarenessUpdateMessage, SyncMessage } from './protocol/messages.ts'
 export { type CreateBackupOptions, createBackup } from './store/backup/create-backup.ts'
 export { type BackupSummary, verifyBackup } from './store/backup/read-backup.ts'
 export {
@@ -46,7 +55,7 @@ export {
   type RestoreResult,
   restoreBackup,
 } from './store/backup/restore-backup.ts'
-export { MemoryServerStore } from './store/memory/memory-store.ts'
+export { MemoryServerStore, type MemoryServerStoreOptions } from './store/memory/memory-store.ts'
 export type { PostgresServerStoreOptions } from './store/postgres/options.ts'
 export { createPostgresServerStore, PostgresServerStore } from './store/postgres/postgres-store.ts'
 export type { RestoreMode } from './store/restore.ts'
@@ -60,6 +69,8 @@ export type {
   CollectionQueryOptions,
   MaterializedRecord,
   ServerStore,
+  SetSchemaOptions,
+  UnmetCondition,
 } from './store/store.ts'
 export type {
   ConditionalMutation,

@@ -41,7 +41,7 @@ export class KoraSyncServer {
     })
   }
 
-  /** What runs behind the sockets. */
+  /** What runs behind the sockets: no part of the public API. @internal */
   get hub(): SyncHub {
     return this.#host.service.hub
   }

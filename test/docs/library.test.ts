@@ -16,3 +16,22 @@ test('docs/library.md names everything that the package exports', () => {
   expect(exported.length).toBeGreaterThan(50)
   expect(exported.filter((name) => !new RegExp(`\\b${name}\\b`).test(page))).toEqual([])
 })
+
+test.each([
+  ['src/http/kora-sync-server.ts', 'KoraSyncServerConfig'],
+  ['src/http/sync-service.ts', 'SyncServiceConfig'],
+  ['src/sync/options.ts', 'SyncLimits'],
+  ['src/store/sqlite/sqlite-store.ts', 'SqliteServerStoreOptions'],
+  ['src/store/postgres/options.ts', 'PostgresServerStoreOptions'],
+  ['src/store/memory/memory-store.ts', 'MemoryServerStoreOptions'],
+  ['src/store/store.ts', 'CollectionQueryOptions'],
+  ['src/auth/mixed-auth-provider.ts', 'MixedAuthProviderOptions'],
+  ['src/auth/kora-auth-provider.ts', 'KoraAuthProviderOptions'],
+])('docs/library.md names every option of %s, %s', (file, name) => {
+  const page = read('docs/library.md')
+  const body = new RegExp(`interface ${name} [^{]*\\{\\n([\\s\\S]*?)\\n\\}`).exec(read(file))?.[1] ?? ''
+  const options = [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??[:(]/gm)].map(([, option]) => option ?? '')
+
+  expect(options.length).toBeGreaterThan(0)
+  expect(options.filter((option) => !page.includes(`\`${option}\``))).toEqual([])
+})
