@@ -9,10 +9,10 @@ const [pack] = JSON.parse(process.env.PACK_LISTING)
 const files = pack.files.map((file) => file.path)
 
 const wanted = [
-  'package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'bin/kora-server.js', 'dist/index.js',
+  'package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md', 'bin/kora-server.js', 'dist/index.js',
   'dist/index.d.ts', 'dist/cli/main.js', 'dist/dashboard/index.html', 'config/kora.config.ts', 'config/schema.ts',
 ]
-const allowed = /^(bin|dist|config|docs)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/
+const allowed = /^(bin|dist|config|docs)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|src\/protocol\/kora-sync\.proto)$/
 const forbidden = /\.(db|db-wal|db-shm|tgz|map|env)$|node_modules|\.test\./
 
 const problems = [

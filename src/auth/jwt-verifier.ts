@@ -10,7 +10,7 @@ import type { TokenRefusal, TokenVerdict, TokenVerifier } from './token-verdict.
 import { refuseToken } from './token-verdict.ts'
 import type { VerificationKey } from './verification-key.ts'
 
-export const MAX_TOKEN_BYTES = 8_192 // what proxies allow for a header; real tokens have 1 KB
+export const MAX_TOKEN_LENGTH = 8_192 // characters; what proxies allow for a header; real tokens have 1 KB
 const MAX_KEYS_TO_TRY = 16 // without a kid every key is tried, at 50 µs each
 
 export interface JwtVerifierOptions {
@@ -88,7 +88,7 @@ interface TokenHeader {
 
 function parseHeader(token: string): TokenHeader | TokenRefusal {
   if (token === '') return refuseToken('TOKEN_MISSING')
-  if (token.length > MAX_TOKEN_BYTES) return refuseToken('TOKEN_TOO_LONG')
+  if (token.length > MAX_TOKEN_LENGTH) return refuseToken('TOKEN_TOO_LONG')
   const segments = token.split('.').length
   if (segments === 5)
     return refuseToken('TOKEN_MALFORMED', 'The token is encrypted (JWE); send a signed one.')

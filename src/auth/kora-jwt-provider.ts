@@ -1,7 +1,7 @@
 import * as errors from 'jose/errors'
 import { compactVerify } from 'jose/jws/compact/verify'
 import type { Runtime } from '../core/runtime.ts'
-import { MAX_TOKEN_BYTES } from './jwt-verifier.ts'
+import { MAX_TOKEN_LENGTH } from './jwt-verifier.ts'
 import { endOfToken } from './token-end.ts'
 import { hasCanonicalSignature, SIGNATURE_NOT_CANONICAL } from './token-spelling.ts'
 import type { TokenRefusal, TokenVerdict, TokenVerifier } from './token-verdict.ts'
@@ -31,7 +31,7 @@ export class KoraTokenVerifier implements TokenVerifier {
 
   async verify(token: string): Promise<TokenVerdict> {
     if (token === '') return refuseToken('TOKEN_MISSING')
-    if (token.length > MAX_TOKEN_BYTES) return refuseToken('TOKEN_TOO_LONG')
+    if (token.length > MAX_TOKEN_LENGTH) return refuseToken('TOKEN_TOO_LONG')
     const segments = token.split('.')
     if (segments.length !== 3) return refuseToken('TOKEN_MALFORMED')
     if (segments[0] !== KORA_HEADER) {

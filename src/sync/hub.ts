@@ -22,7 +22,7 @@ import { Views } from './views.ts'
 
 /** Operations of one transaction at most: more would hold the event loop for too long at once. */
 const MAX_GROUP_OPERATIONS = 500
-/** What a stranger may make us decode: a handshake with the vector of some ten thousand nodes. */
+/** What a stranger may make us decode: a handshake with a vector of 20,000 nodes. */
 export const HANDSHAKE_FRAME_BYTES = HANDSHAKE_DECODE_LIMITS.maxFrameBytes
 const SWEEP_INTERVAL_MS = 1000
 /** How often quiet clients' watermarks follow what they may not see. */

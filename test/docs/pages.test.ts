@@ -56,14 +56,11 @@ test('the pages and sections that comments of the source name are there', () => 
 
 describe.each(PAGES)('%s', { timeout: 120_000 }, (page) => {
   test('has links that lead somewhere', () => {
-    const prose = read(page)
-      .replaceAll(/```[\s\S]*?```/g, '')
-      .replaceAll(/`[^`\n]*`/g, '')
-    const broken = [...prose.matchAll(/\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)/g)].filter(
-      ([, path = '', anchor]) => !leadsSomewhere(page, path, anchor?.slice(1)),
-    )
+    expect(linksOf(page).filter(({ target, anchor }) => !leadsSomewhere(target, anchor))).toEqual([])
+  })
 
-    expect(broken.map(([link]) => link)).toEqual([])
+  test('links to nothing that the package does not have', () => {
+    expect(linksOf(page).filter(({ target }) => !isPackaged(target))).toEqual([])
   })
 
   test('shows commands and flags that exist', () => {
@@ -88,10 +85,32 @@ function promiseOf(page: string): string | undefined {
   return /\ban (acknowledged operation is on disk .*? not served\.)/i.exec(text)?.[1]
 }
 
-function leadsSomewhere(page: string, path: string, anchor: string | undefined): boolean {
-  const target = path === '' ? page : relative(ROOT, resolve(ROOT, dirname(page), path))
+interface Link {
+  /** Relative to the root of the project. */
+  readonly target: string
+  readonly anchor: string | undefined
+}
+
+function linksOf(page: string): Link[] {
+  const prose = read(page)
+    .replaceAll(/```[\s\S]*?```/g, '')
+    .replaceAll(/`[^`\n]*`/g, '')
+  return [...prose.matchAll(/\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)/g)].map(([, path = '', anchor]) => ({
+    target: path === '' ? page : relative(ROOT, resolve(ROOT, dirname(page), path)),
+    anchor: anchor?.slice(1),
+  }))
+}
+
+function leadsSomewhere(target: string, anchor: string | undefined): boolean {
   if (!existsSync(join(ROOT, target))) return false
   return anchor === undefined || anchorsOf(read(target)).includes(anchor)
+}
+
+/** npm adds the last two by itself. */
+const PACKAGED: readonly string[] = [...JSON.parse(read('package.json')).files, 'README.md', 'LICENSE']
+
+function isPackaged(target: string): boolean {
+  return PACKAGED.some((path) => target === path || target.startsWith(`${path}/`))
 }
 
 /** As the forges make them of headings. */
