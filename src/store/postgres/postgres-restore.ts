@@ -100,6 +100,8 @@ class Replacement implements StoreRestore {
         await removeEverything(queries, core, options)
         begun(queries)
         if (!(await finished)) throw new RolledBack()
+        // Who waits for the counters has planned by the old log. Last, because what is added here goes by the epoch, too.
+        await core.bumpEpoch(queries)
       },
       { isLong: true },
     )

@@ -2,7 +2,15 @@ import { expect, test } from 'vitest'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
-import { openTestDatabase } from '../../support/postgres.ts'
+import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
+import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
+
+async function waitingIn(database: TestDatabase): Promise<number> {
+  const [row] = await database.query(
+    "SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+  )
+  return row?.count as number
+}
 
 test('a restore does without the table of a removed collection that somebody has dropped', async () => {
   await using database = await openTestDatabase()
@@ -16,4 +24,30 @@ test('a restore does without the table of a removed collection that somebody has
 
   expect(await store.countCollection('todos')).toBe(0)
   await store.close()
+})
+
+test('what another server has planned by the old log is planned again once that is replaced', async () => {
+  await using database = await openTestDatabase()
+  const { connectionString } = database
+  const [restoring, other] = await Promise.all([
+    createPostgresServerStore({ connectionString }),
+    createPostgresServerStore({ connectionString }),
+  ])
+  const fields = { email: t.string() }
+  const unique = { type: 'unique', fields: ['email'], onConflict: 'first-write-wins' } as const
+  const schema = defineSchema({ version: 1, collections: { todos: { fields, constraints: [unique] } } })
+  for (const store of [restoring, other]) await store.setSchema(schema)
+  const insert = (node: string) =>
+    requestOf(new OperationAuthor(node).insert(node, { email: 'ada@example.com' }))
+
+  const restore = await restoring.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+  await restore.addOperations([insert('restored')])
+  const appending = other.append([insert('late')])
+  await expect.poll(() => waitingIn(database)).toBe(1)
+  await restore.commit()
+
+  expect(await appending).toMatchObject([{ status: 'refused' }])
+  expect(await other.queryCollection('todos')).toMatchObject([{ id: 'restored' }])
+  await restoring.close()
+  await other.close()
 })
