@@ -92,12 +92,13 @@ class Replacement implements StoreRestore {
     const finished = new Promise<boolean>((resolve) => {
       finish = resolve
     })
-    let attempts = 0
+    let hasBegun = false
     const ended = core.db.transaction(
       async (queries) => {
         // What was added through a first attempt cannot be added again.
-        if (attempts++ > 0) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
+        if (hasBegun) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
         await removeEverything(queries, core, options)
+        hasBegun = true
         begun(queries)
         if (!(await finished)) throw new RolledBack()
         // Who waits for the counters has planned by the old log. Last, because what is added here goes by the epoch, too.

@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { expect, test } from 'vitest'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
@@ -50,4 +51,29 @@ test('what another server has planned by the old log is planned again once that 
   expect(await other.queryCollection('todos')).toMatchObject([{ id: 'restored' }])
   await restoring.close()
   await other.close()
+})
+
+test('a restore that loses against a write before anything is restored begins again', async () => {
+  await using database = await openTestDatabase()
+  const withTimeout = (timeout: string) =>
+    `${database.connectionString}?options=${encodeURIComponent(`-c deadlock_timeout=${timeout}`)}`
+  const store = await createPostgresServerStore({ connectionString: withTimeout('3s') })
+  await store.append([requestOf(new OperationAuthor('a').insert('r1', { title: 'before' }))])
+  const writer = new pg.Client({ connectionString: withTimeout('1h') })
+  await writer.connect()
+
+  await writer.query('BEGIN')
+  await writer.query('SELECT FROM _kora_records FOR NO KEY UPDATE') // as every append locks what it writes to
+  const opening = store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+  await expect.poll(() => waitingIn(database)).toBe(1)
+  await writer.query('UPDATE _kora_counters SET epoch = epoch') // each waits for the other: who first gives up, loses
+  await writer.query('COMMIT')
+  const restore = await opening
+  await restore.addOperations([requestOf(new OperationAuthor('b').insert('r2', { title: 'restored' }))])
+  await restore.commit()
+
+  const { entries } = await store.readLog(0, 10, 1e6)
+  expect(entries.map(({ recordId }) => recordId)).toEqual(['r2'])
+  await writer.end()
+  await store.close()
 })
