@@ -14,6 +14,7 @@ import {
   SECTION_BYTES,
   type SectionKind,
 } from './backup-format.ts'
+import { isReplacedLog } from './restored-base.ts'
 
 const compress = promisify(gzip)
 const COMPRESSION_LEVEL = 3 // a third larger than the default, at three times its speed
@@ -59,6 +60,7 @@ export async function* createBackup(
   const isCompacted = droppedBefore > 0
   const createdAt = new Date(createdAtMs).toISOString()
   yield writer.text(formatHeader({ isCompacted, createdAt, nodeId: store.getNodeId() }))
+  const endBefore = await store.getMaxDeliverySequence()
   // The version vector first: it may claim no operation that the backup does not hold.
   yield* writer.sections('nodes', readNodes(store))
   yield* writer.sections('revocations', readRevocations(store))
@@ -73,7 +75,9 @@ export async function* createBackup(
   if (isCompacted) yield* writer.sections('dropped', readDropped(store))
   const droppedMeanwhile = (await store.countDropped()) - droppedBefore
   if (!isCompacted && droppedMeanwhile > 0) throw interrupted('compacted for the first time')
-  if (writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile))
+  const endAfter = await store.getMaxDeliverySequence()
+  const isReplaced = isReplacedLog(endBefore, end) || isReplacedLog(end, endAfter)
+  if (isReplaced || writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile))
     throw interrupted('replaced')
   const trailer = { ...writer.counts, maxDeliverySequence: end }
   const sha256 = writer.digestWith(formatTrailerStart(trailer))

@@ -98,6 +98,35 @@ describeEachStore('backups in sections', (openStore) => {
     expect(await target.getOperationRange('b', 1, claimed)).toHaveLength(claimed)
   })
 
+  test.each([
+    { what: 'the nodes', method: 'listRevocations' },
+    { what: 'the operations', method: 'listDropped' },
+  ] as const)('are given up when the log is replaced after $what were read', async ({ method }) => {
+    await using source = await openStore({ schema: todoSchema })
+    const [ahead, restored] = [new OperationAuthor('ahead'), new OperationAuthor('restored')]
+    const forgotten = new OperationAuthor('forgotten')
+    await appendAll(source, [restored.insert('r0', { title: 'x' })])
+    const older = await source.exportBackup()
+    await appendAll(source, [forgotten.insert('r1', { title: 'x' }), forgotten.delete('r1')])
+    await fill(source, 3, ahead)
+    await source.compactStep(0, { supersededBefore: null, deletedBefore: Date.now() })
+    expect(await source.countDropped()).toBe(2)
+    const read = source[method].bind(source) as (...page: number[]) => Promise<never>
+    let isReplaced = false
+    vi.spyOn(source, method).mockImplementation(async (...page) => {
+      if (!isReplaced) {
+        isReplaced = true
+        await source.importBackup(older)
+        await fill(source, 10, new OperationAuthor('since'))
+      }
+      return read(...page)
+    })
+
+    await expect(collect(source)).rejects.toMatchObject({ code: 'BACKUP_INTERRUPTED' })
+
+    expect(isReplaced).toBe(true)
+  })
+
   test('are refused before the first write when any byte of a thousand is damaged', async () => {
     await using source = await openStore({ schema: todoSchema })
     await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
