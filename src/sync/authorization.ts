@@ -1,6 +1,6 @@
 import type { AuthContext } from '../auth/provider.ts'
 import type { FieldValues } from '../core/operation.ts'
-import type { QuerySubset, ScopeMap } from '../core/scope.ts'
+import type { ScopeMap } from '../core/scope.ts'
 import { createView, showsRecord, type View } from '../core/view.ts'
 import { createWriteAccess, SERVER_ITSELF, type Speaker, type WriteAccess } from '../core/write-access.ts'
 import type { BackupSourceStore } from '../store/backup/create-backup.ts'
@@ -132,16 +132,12 @@ export function authorizeClient(
   return makeClientAccess({ nodeId: node.nodeId, auth, view, speaker }, context)
 }
 
-/** What a client of another server of the database may see and write, as that server has decided. */
-export function authorizePeer(peer: {
-  readonly nodeId: string
-  readonly auth: AuthContext
-  /** What it sees. */
-  readonly scope: ScopeMap | null
-  readonly subsets: readonly QuerySubset[]
-}): ClientAccess {
-  const { nodeId, auth, scope, subsets } = peer
-  const view = createView(scope, subsets)
+/**
+ * What a client of another server of the database may see and write, as that server has granted it. By
+ * what it wishes for beyond that, the other server chooses what to ask and to tell.
+ */
+export function authorizePeer({ nodeId, auth }: Pick<ClientStanding, 'nodeId' | 'auth'>): ClientAccess {
+  const view = createView(auth.scopes ?? null)
   return makeClientAccess({ nodeId, auth, view, speaker: 'nobody' }, STORED_ELSEWHERE)
 }
 

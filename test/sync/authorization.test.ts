@@ -68,7 +68,7 @@ test('is told of its own node what it has sent itself, and without an identity n
 })
 
 test('a client of another server moves no entry here', async () => {
-  const access = authorizePeer({ nodeId: 'phone', auth: { userId: 'u1' }, scope: null, subsets: [] })
+  const access = authorizePeer({ nodeId: 'phone', auth: { userId: 'u1' } })
 
   expect((await access.writesAs('phone')).vectorEntryOf('phone')).toBe(null)
 })

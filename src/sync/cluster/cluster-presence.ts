@@ -8,8 +8,8 @@ import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts
 const TOPIC = 'presence'
 /** How often the others are told; what changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
-/** Authors of one announcement: some hundred kilobytes. */
-const AUTHORS_PER_MESSAGE = 500
+/** Of one announcement, and one author more. One that is too long for the bus would be lost with all in it. */
+const MESSAGE_BYTES = 256 * 1024
 
 /** One author as the servers tell each other: without state, it has left. */
 interface AuthorNews {
@@ -86,8 +86,8 @@ export class ClusterPresence {
     })
     const ids = isAll ? authors.map(({ id }) => id) : undefined
     if (ids !== undefined) this.#bus.publish(TOPIC, JSON.stringify({ ids, authors: [] }))
-    for (let start = 0; start < authors.length; start += AUTHORS_PER_MESSAGE) {
-      this.#bus.publish(TOPIC, JSON.stringify({ authors: authors.slice(start, start + AUTHORS_PER_MESSAGE) }))
+    for (const texts of groupByBytes(authors.map((author) => JSON.stringify(author)))) {
+      this.#bus.publish(TOPIC, `{"authors":[${texts.join(',')}]}`)
     }
   }
 
@@ -126,4 +126,18 @@ export class ClusterPresence {
     known.delete(id)
     if (peer !== undefined) this.#presence.onClosed(peer, null)
   }
+}
+
+function groupByBytes(texts: readonly string[]): string[][] {
+  const groups: string[][] = []
+  let bytes = MESSAGE_BYTES
+  for (const text of texts) {
+    if (bytes >= MESSAGE_BYTES) {
+      groups.push([])
+      bytes = 0
+    }
+    groups.at(-1)?.push(text)
+    bytes += Buffer.byteLength(text)
+  }
+  return groups
 }

@@ -1,38 +1,37 @@
 import { isPlainObject } from '../../core/schema/plain-object.ts'
-import type { QuerySubset, ScopeMap } from '../../core/scope.ts'
+import type { ScopeMap } from '../../core/scope.ts'
 import { authorizePeer } from '../authorization.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
 import type { SessionIdentity } from '../session.ts'
 
-/** What other servers must know of a session to decide who may hear of it. */
+/**
+ * What other servers must know of a session to decide who may hear of it. Nothing that the client has
+ * chosen is in it: of its wishes there may be a megabyte, and it goes with every key that is typed.
+ */
 export interface PeerDescription {
   readonly nodeId: string
   readonly userId: string
   /** What it may write and see; null: everything. */
   readonly granted: ScopeMap | null
-  /** What it sees: what was granted, narrowed by its own wishes. */
-  readonly scope: ScopeMap | null
-  readonly subsets: readonly QuerySubset[]
 }
 
-export function describePeer({ nodeId, auth, access }: SessionIdentity): PeerDescription {
-  return {
-    nodeId,
-    userId: auth.userId,
-    granted: auth.scopes ?? null,
-    scope: access.view.scope,
-    subsets: access.view.subsets,
-  }
+/** As the servers tell each other. */
+interface WirePeerDescription extends PeerDescription {
+  /** Servers of earlier builds take from these two what it sees, which was narrowed by its wishes then. */
+  readonly scope: ScopeMap | null
+  readonly subsets: readonly []
+}
+
+export function describePeer({ nodeId, auth, access: { granted } }: SessionIdentity): WirePeerDescription {
+  return { nodeId, userId: auth.userId, granted, scope: granted, subsets: [] }
 }
 
 /** @returns null for anything that `describePeer` did not make */
 export function parsePeerDescription(value: unknown): PeerDescription | null {
   if (!isPlainObject(value)) return null
-  const { nodeId, userId, granted, scope, subsets } = value
-  if (typeof nodeId !== 'string' || typeof userId !== 'string' || !Array.isArray(subsets)) return null
-  if (!isScope(granted) || !isScope(scope)) return null
-  if (!subsets.every((subset) => isPlainObject(subset) && isPlainObject(subset.where))) return null
-  return { nodeId, userId, granted, scope, subsets: subsets as QuerySubset[] } // checked in the lines above
+  const { nodeId, userId, granted } = value
+  if (typeof nodeId !== 'string' || typeof userId !== 'string' || !isScope(granted)) return null
+  return { nodeId, userId, granted }
 }
 
 /**
@@ -46,10 +45,10 @@ export class RemotePeer implements RelayPeer {
   readonly isAccepted = true
   readonly identity: SessionIdentity
 
-  constructor(id: string, { nodeId, userId, granted, scope, subsets }: PeerDescription) {
+  constructor(id: string, { nodeId, userId, granted }: PeerDescription) {
     this.id = id
     const auth = granted === null ? { userId } : { userId, scopes: granted }
-    const access = authorizePeer({ nodeId, auth, scope, subsets })
+    const access = authorizePeer({ nodeId, auth })
     this.identity = { nodeId, auth, access, isModern: true, owed: { above: 0, through: 0 } }
   }
 

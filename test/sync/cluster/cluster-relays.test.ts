@@ -1,0 +1,155 @@
+import { expect, test } from 'vitest'
+import {
+  createPostgresServerStore,
+  type PostgresServerStore,
+} from '../../../src/store/postgres/postgres-store.ts'
+import { makeBlob } from '../../support/blobs.ts'
+import { openTestDatabase } from '../../support/postgres.ts'
+import {
+  type ConnectOptions,
+  cursorAt,
+  openRelayServer,
+  type RelayClient,
+  type RelayServer,
+  user,
+} from '../../support/relay-server.ts'
+
+const ORG_A = { files: { org: 'a' }, todos: { org: 'a' } }
+const WAIT = { timeout: 30_000, interval: 20 }
+
+interface ClusterMember extends Omit<RelayServer, 'store'> {
+  readonly store: PostgresServerStore
+  /** What other servers have told this one, by topic. */
+  readonly heard: [topic: string, payload: string][]
+}
+
+/** Two servers on one database that know of each other. */
+async function openServers() {
+  const database = await openTestDatabase()
+  const open = async (): Promise<ClusterMember> => {
+    const store = await createPostgresServerStore({ connectionString: database.connectionString })
+    const heard: [string, string][] = []
+    for (const topic of ['presence', 'richtext', 'blob-ask']) {
+      store.cluster.subscribe(topic, (payload) => heard.push([topic, payload]))
+    }
+    return { ...openRelayServer({ store, port: 0, host: '127.0.0.1' }), store, heard }
+  }
+  const servers = await Promise.all([open(), open()])
+  for (const { store, server } of servers) {
+    await server.start()
+    await expect.poll(() => store.cluster.members().size, WAIT).toBe(1)
+  }
+  return {
+    here: servers[0],
+    there: servers[1],
+    async [Symbol.asyncDispose]() {
+      for (const { server, store } of servers) {
+        await server.stop()
+        await store.close()
+      }
+      await database[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** A client that has its initial data, which comes from a database. */
+async function streaming(
+  member: ClusterMember,
+  nodeId: string,
+  options: ConnectOptions = {},
+): Promise<RelayClient> {
+  const client = await member.connect(nodeId, { scopes: ORG_A, ...options })
+  await expect.poll(() => client.sentOfType('operation-batch').length, WAIT).toBeGreaterThan(0)
+  client.acknowledgeAll()
+  return client
+}
+
+/** Presence is told in time, which only the test moves. */
+async function until(members: readonly ClusterMember[], isSo: () => boolean): Promise<void> {
+  await expect
+    .poll(async () => {
+      for (const { runtime } of members) await runtime.advance(100)
+      return isSo()
+    }, WAIT)
+    .toBe(true)
+}
+
+test('what a client asks for is told to no other server, whatever it sends', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  const blob = makeBlob('the content of a file')
+  await here.write('todos', 'r1', { org: 'a', data: blob.ref }, { nodeId: 'anna' })
+  const anna = await streaming(there, 'anna')
+  const syncQueries = Array.from({ length: 200 }, (_, index) => ({
+    collection: 'files',
+    where: { org: `${index} ${'x'.repeat(4000)}` },
+  }))
+  const handshake = { syncScope: { todos: { org: 'a' }, files: {} }, syncQueries }
+  const alice = await streaming(here, 'alice', { handshake })
+
+  alice.present(cursorAt('Alice', 'todos', 'r1'))
+  alice.receive({
+    type: 'yjs-doc-update',
+    messageId: 'y',
+    collection: 'todos',
+    recordId: 'r1',
+    field: 'body',
+    update: 'AAEC',
+  })
+  alice.receive({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash: blob.manifest.hash })
+  await until([here, there], () => anna.peerNames.length > 0 && there.heard.length >= 3)
+
+  expect([...anna.peers.values()]).toEqual([cursorAt('Alice', 'todos', 'r1')])
+  await expect.poll(() => anna.sentOfType('yjs-doc-update').length, WAIT).toBe(1)
+  await expect.poll(() => anna.sentOfType('blob-chunk-request').length, WAIT).toBe(1)
+  for (const [topic, payload] of there.heard) expect([topic, payload.length < 600]).toEqual([topic, true])
+  // The last two are what servers of earlier builds go by.
+  const description = { nodeId: 'alice', userId: 'alice', granted: ORG_A, scope: ORG_A, subsets: [] }
+  for (const topic of ['richtext', 'blob-ask']) {
+    const [, payload = ''] = there.heard.find(([name]) => name === topic) ?? []
+    expect(JSON.parse(payload)).toMatchObject({ peer: description })
+  }
+}, 90_000)
+
+test('a server of an earlier build is understood', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  await here.write('todos', 'r1', { org: 'a' })
+  const anna = await streaming(there, 'anna')
+  const peer = {
+    nodeId: 'alice',
+    userId: 'alice',
+    granted: ORG_A,
+    scope: { todos: { org: 'a' } },
+    subsets: [],
+  }
+  const message = { type: 'yjs-doc-update', messageId: 'y', collection: 'todos', recordId: 'r1' }
+
+  here.store.cluster.publish(
+    'presence',
+    JSON.stringify({ authors: [{ id: 's', peer, state: cursorAt('Alice', 'todos', 'r1') }] }),
+  )
+  here.store.cluster.publish(
+    'richtext',
+    JSON.stringify({ id: 's', peer, message: { ...message, field: 'body', update: 'AAEC' } }),
+  )
+  await until([there], () => anna.peerNames.length > 0)
+
+  expect([...anna.peers.values()]).toEqual([cursorAt('Alice', 'todos', 'r1')])
+  await expect.poll(() => anna.sentOfType('yjs-doc-update').length, WAIT).toBe(1)
+}, 90_000)
+
+test('presence of many is told, however much there is of it', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  const anna = await streaming(there, 'anna')
+  const count = 180
+  const authors: RelayClient[] = []
+  for (let index = 0; index < count; index++) {
+    authors.push(await streaming(here, `author ${index}`, { isLegacy: true })) // is sent none itself
+  }
+
+  const longName = '\u0001'.repeat(4000) // takes six bytes for each character
+  for (const [index, author] of authors.entries()) author.present(user(`${index} ${longName}`))
+  await until([here, there], () => anna.peers.size === count)
+}, 90_000)
