@@ -78,6 +78,8 @@ export class PostgresClusterBus implements ClusterBus {
 
   onMembership(listener: (change: MembershipChange) => void): () => void {
     this.#listeners.add(listener)
+    // Who listens in the place of another that has stopped has heard nothing of what the others have said.
+    if (this.#members.size > 0) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
     this.#start()
     return () => void this.#listeners.delete(listener)
   }

@@ -25,22 +25,25 @@ export class ClusterBlobs {
   readonly #relay: BlobRelay
   readonly #runtime: Runtime
   readonly #pending = new Map<string, Pending>()
+  readonly #endings: readonly (() => void)[]
   #askedCount = 0
+  #isStopped = false
 
   constructor(bus: ClusterBus, relay: BlobRelay, runtime: Runtime) {
     this.#bus = bus
     this.#relay = relay
     this.#runtime = runtime
-    bus.subscribe(ASK, (payload, serverId) => void this.#onAsked(payload, serverId))
-    bus.subscribe(ANSWER, (payload, serverId) => this.#onAnswer(payload, serverId))
+    this.#endings = [
+      bus.subscribe(ASK, (payload, serverId) => void this.#onAsked(payload, serverId)),
+      bus.subscribe(ANSWER, (payload, serverId) => this.#onAnswer(payload, serverId)),
+    ]
   }
 
   /** @returns null when no client of another server has it */
   ask(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
     const members = this.#bus.members()
-    if (requester.identity === null || members.size === 0 || this.#pending.size >= MAX_PENDING) {
-      return Promise.resolve(null)
-    }
+    const isPossible = members.size > 0 && this.#pending.size < MAX_PENDING && !this.#isStopped
+    if (requester.identity === null || !isPossible) return Promise.resolve(null)
     const id = `${this.#bus.serverId}/${++this.#askedCount}`
     this.#bus.publish(ASK, JSON.stringify({ id, hash, peer: describePeer(requester.identity) }))
     return new Promise((resolve) => {
@@ -54,6 +57,8 @@ export class ClusterBlobs {
   }
 
   stop(): void {
+    this.#isStopped = true
+    for (const end of this.#endings) end()
     for (const id of [...this.#pending.keys()]) this.#settle(id, null)
   }
 

@@ -30,6 +30,7 @@ export class ClusterPresence {
   readonly #own = new Map<RelayPeer, AwarenessState>()
   readonly #changed = new Set<RelayPeer>()
   readonly #remote = new Map<string, Map<string, RemotePeer>>()
+  readonly #endSubscription: () => void
   #timer: Timer | null = null
   #mustTellAll = false
 
@@ -37,7 +38,7 @@ export class ClusterPresence {
     this.#bus = bus
     this.#presence = presence
     this.#runtime = runtime
-    bus.subscribe(TOPIC, (payload, serverId) => this.#onNews(payload, serverId))
+    this.#endSubscription = bus.subscribe(TOPIC, (payload, serverId) => this.#onNews(payload, serverId))
   }
 
   /** A session's state was set; null: it shows nothing any more. */
@@ -59,9 +60,14 @@ export class ClusterPresence {
     this.#remote.delete(serverId)
   }
 
+  /** The others forget our authors: as long as the store is open, this server is still there to them. */
   stop(): void {
+    this.#endSubscription()
     this.#timer?.cancel()
     this.#timer = null
+    this.#changed.clear()
+    this.#own.clear()
+    this.#publish([], true)
   }
 
   #scheduleFlush(): void {

@@ -27,7 +27,7 @@ export class ClusterRelays {
   readonly #relays: ClusteredRelays
   readonly #presence: ClusterPresence
   readonly #blobs: ClusterBlobs
-  readonly #endMembership: () => void
+  readonly #endings: readonly (() => void)[]
   /** Typists of other servers: their rate is limited as that of our own, which needs them to last. */
   readonly #typists = new Map<string, RemotePeer>()
 
@@ -36,11 +36,13 @@ export class ClusterRelays {
     this.#relays = relays
     this.#presence = new ClusterPresence(bus, relays.presence, runtime)
     this.#blobs = new ClusterBlobs(bus, relays.blobs, runtime)
-    bus.subscribe(RICHTEXT, (payload, serverId) => this.#onRichtext(payload, serverId))
-    this.#endMembership = bus.onMembership(({ serverId, kind }) => {
-      if (kind === 'joined') this.#presence.onJoined()
-      else this.#onLeft(serverId)
-    })
+    this.#endings = [
+      bus.subscribe(RICHTEXT, (payload, serverId) => this.#onRichtext(payload, serverId)),
+      bus.onMembership(({ serverId, kind }) => {
+        if (kind === 'joined') this.#presence.onJoined()
+        else this.#onLeft(serverId)
+      }),
+    ]
   }
 
   onPresence(peer: RelayPeer, state: AwarenessState | null): void {
@@ -58,8 +60,9 @@ export class ClusterRelays {
     return requester instanceof RemotePeer ? Promise.resolve(null) : this.#blobs.ask(requester, hash)
   }
 
+  /** The store and its bus may live on, with another server in the place of this one. */
   stop(): void {
-    this.#endMembership()
+    for (const end of this.#endings) end()
     this.#presence.stop()
     this.#blobs.stop()
   }

@@ -153,3 +153,33 @@ test('presence of many is told, however much there is of it', async () => {
   for (const [index, author] of authors.entries()) author.present(user(`${index} ${longName}`))
   await until([here, there], () => anna.peers.size === count)
 }, 90_000)
+
+test('a server that was stopped and started again on its store is one server to the others', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  const blob = makeBlob('the content of a file')
+  await here.write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'alice' })
+  const bob = await streaming(there, 'bob')
+  const left = await streaming(here, 'left')
+  left.present(user('left'))
+  bob.present(user('bob'))
+  await until([here, there], () => bob.peerNames.length > 0 && left.peerNames.length > 0)
+
+  await here.server.stop()
+  await until([there], () => bob.peerNames.length === 0)
+  await here.server.start()
+  const alice = await streaming(here, 'alice')
+
+  await until([here, there], () => alice.peerNames.length > 0)
+  expect(alice.peerNames).toEqual(['bob'])
+  bob.receive({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash: blob.manifest.hash })
+  await expect.poll(() => alice.sentOfType('blob-chunk-request').length, WAIT).toBe(1)
+  alice.receive({
+    type: 'blob-chunk-response',
+    messageId: 'r',
+    requestId: alice.sentOfType('blob-chunk-request')[0]?.requestId,
+    bytes: blob.manifest.bytes.toString('base64'),
+  })
+  await expect.poll(() => bob.sentOfType('blob-chunk-response').length, WAIT).toBe(1)
+  expect(bob.sentOfType('blob-chunk-response')[0]?.bytes).toBe(blob.manifest.bytes.toString('base64'))
+}, 90_000)
