@@ -21,6 +21,12 @@ export const ERROR_CODES = {
     meaning: 'Collections can be queried only after the store knows the schema.',
     remedy: 'Call store.setSchema(schema), or name a schema file in the configuration.',
   },
+  RESOLVER_MISSING: {
+    meaning:
+      'A custom resolver decides what a record becomes, and this process does not have it: the database keeps only its hash.',
+    remedy:
+      "Name the app's present schema with --schema or --config. A server of another schema version is to be replaced; clients send again.",
+  },
   SCHEMA_INVALID: {
     meaning: 'The schema breaks a rule of the schema language.',
     remedy: 'The message lists every problem with its path.',

@@ -117,8 +117,10 @@ export const CONNECTION_ERRORS = {
     closeCode: 1013,
     retriable: true,
     message: 'The store cannot be written right now; send again later',
-    meaning: 'The database is full, locked, read-only or away. Nothing of the batch was stored.',
-    remedy: 'See `GET /ready` for the reason; clients send again by themselves.',
+    meaning:
+      'The database is full, locked, read-only or away, or the server lacks a resolver that the message names. Nothing of the batch was stored.',
+    remedy:
+      'See `GET /ready` for the reason, and `RESOLVER_MISSING` above; clients send again by themselves.',
   },
 } as const satisfies Record<
   string,

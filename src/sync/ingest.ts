@@ -1,4 +1,4 @@
-import { StoreError } from '../core/errors.ts'
+import { SchemaError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
@@ -199,12 +199,8 @@ export class Ingest {
       if (group.length > 1 && isOfOneBatch(error)) return this.#commitEach(group)
       this.#metrics.operations('failed', requests.length)
       logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
-      const failure =
-        error instanceof StoreError
-          ? error
-          : new StoreError('STORE_UNAVAILABLE', 'The store could not commit.', { cause: error })
       if (isUnavailable(error)) this.#lastFailure = { error, at: this.#runtime.monotonicNow() }
-      this.#fail(group, failure)
+      this.#fail(group, failureOf(error))
       return
     }
     this.#lastFailure = null
@@ -315,11 +311,17 @@ function entriesOf(results: readonly AppendResult[]): readonly LogEntry[] {
   return entries
 }
 
+function failureOf(error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  const message = error instanceof SchemaError ? error.message : 'The store could not commit.'
+  return new StoreError('STORE_UNAVAILABLE', message, { cause: error })
+}
+
 function isUnavailable(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'STORE_UNAVAILABLE'
 }
 
-/** A programming error, or a damaged row: the others may never meet it. */
+/** A programming error, a damaged row, a missing resolver: the others may never meet it. */
 function isOfOneBatch(error: unknown): boolean {
   return !(error instanceof StoreError) || error.code === 'STORE_CORRUPT'
 }

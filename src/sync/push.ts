@@ -1,3 +1,4 @@
+import { SchemaError } from '../core/errors.ts'
 import { LOG_EVENTS } from '../core/logger.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { Timer } from '../core/runtime.ts'
@@ -228,7 +229,7 @@ export class Push {
       })
       .catch((error: unknown) => {
         endSpan(span, error)
-        this.#session.fail('STORE_UNAVAILABLE')
+        this.#session.fail('STORE_UNAVAILABLE', missingResolverOf(error))
       })
       .finally(() => {
         this.#inFlightBytes -= bytes
@@ -327,6 +328,15 @@ function textLengthOf(received: ReceivedOperation): number {
   if (received.ok) return received.wireJson.length
   const { operationId, collection, recordId, nodeId, refusal } = received
   return operationId.length + collection.length + recordId.length + nodeId.length + refusal.message.length
+}
+
+/**
+ * Why another server may store what this one cannot. It ends the session, rather than refuse the operation: clients
+ * give up what is refused, whether it may be sent again or not.
+ */
+function missingResolverOf(error: unknown): string | undefined {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause instanceof SchemaError && cause.code === 'RESOLVER_MISSING' ? cause.message : undefined
 }
 
 /** True where a verdict was reached on what is stored, and might be another one once more is. */

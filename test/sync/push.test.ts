@@ -7,6 +7,7 @@ import type { AppendResult } from '../../src/store/store.ts'
 import { collectGarbage } from '../support/collect-garbage.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
+import { resolverSchema, withoutFunctions } from '../support/resolver-schema.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
 /** A delta of single operations. */
@@ -40,6 +41,39 @@ test('a lost batch of a delta is not counted as received, so that the client sen
   expect(again.sentOfType('acknowledgment')).toHaveLength(3)
   expect(await store.getOperationCount()).toBe(4)
   expect((await store.getVersionVector()).get('phone')).toBe(4)
+})
+
+test('who needs a resolver that is missing is sent away by name, keeps its change, and ends nobody else', async () => {
+  const { connect, store } = openRelayServer()
+  const schema = resolverSchema()
+  await store.setSchema(withoutFunctions(schema))
+  const author = new OperationAuthor('phone')
+  const seen = [
+    author.insert('r', { title: 'a' }),
+    author.update('r', { title: 'b' }, { previousData: { title: 'a' } }),
+  ]
+  for (const operation of seen) await store.applyRemoteOperation(operation)
+  const conflicting = author.update('r', { title: 'c' }, { previousData: { title: 'a' } })
+  const phone = await connect('phone')
+  const tablet = await connect('tablet')
+
+  phone.receive({ ...liveBatch(author), operations: [conflicting] })
+  tablet.receive(liveBatch(new OperationAuthor('tablet')))
+  await settle()
+
+  expect(phone.sentOfType('error')).toMatchObject([
+    { code: 'STORE_UNAVAILABLE', retriable: true, message: expect.stringContaining('"todos.title"') },
+  ])
+  expect(phone.sentOfType('operation-rejected')).toEqual([]) // a client would give the change up
+  expect(phone.sentOfType('acknowledgment')).toEqual([])
+  expect(tablet.sentOfType('acknowledgment')).toHaveLength(1)
+
+  await store.setSchema(schema)
+  const again = await connect('phone')
+  again.receive({ ...liveBatch(author), operations: [conflicting] })
+  await settle()
+  expect(again.sentOfType('acknowledgment')).toHaveLength(1)
+  expect(await store.findRecord('todos', 'r')).toMatchObject({ title: 'b c' })
 })
 
 test('what a client writes after a delta whose end was lost does not count either', async () => {

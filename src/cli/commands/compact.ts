@@ -93,7 +93,7 @@ async function compact(flags: CompactFlags, context: CommandContext): Promise<vo
   }
 }
 
-/** A plan reads only. What is dropped depends on the schema, with its resolvers: it must be the store's. */
+/** A plan reads only. What is dropped depends on the schema, which must be the store's; of resolvers it asks only which fields have one. */
 async function openPrepared(
   config: ServerConfig,
   { plan }: CompactFlags,

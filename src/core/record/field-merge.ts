@@ -2,6 +2,7 @@ import { applyAtomic, extreme, toFinite } from '../atomic.ts'
 import { deepEqual } from '../deep-equal.ts'
 import type { AtomicOp, JsonValue } from '../operation.ts'
 import { ownValue } from '../own-property.ts'
+import { hasResolver } from '../schema/resolvers.ts'
 import type { CollectionDefinition, FieldDescriptor, MergeStrategy, Resolver } from '../schema/types.ts'
 import { mergeAppendOnly, mergeArrays } from './add-wins-set.ts'
 import { mergeMaps, type ThreeWay } from './map-merge.ts'
@@ -33,7 +34,7 @@ const NUMERIC_STRATEGIES: ReadonlySet<string> = new Set(['counter', 'max', 'min'
 
 /** True when a conflicting write to the field is merged instead of replacing. */
 export function isMergedField(collection: CollectionDefinition, field: string): boolean {
-  if (Object.hasOwn(collection.resolvers, field)) return true
+  if (hasResolver(collection, field)) return true
   const descriptor = ownValue(collection.fields, field)
   return descriptor !== undefined && CONTENT_KINDS.has(descriptor.kind)
 }

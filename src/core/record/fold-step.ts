@@ -1,6 +1,7 @@
 import { applyAtomic, isAtomicType } from '../atomic.ts'
 import type { AtomicOp, AtomicType, FieldValues, JsonValue, Operation } from '../operation.ts'
 import { ownValue, setOwnValue } from '../own-property.ts'
+import { resolverOf } from '../schema/resolvers.ts'
 import type { CollectionDefinition } from '../schema/types.ts'
 import { isEncryptedPayload } from './binary-values.ts'
 import { hasNumericStrategy, isConflict, isMergedField, mergeField, shownValue } from './field-merge.ts'
@@ -200,7 +201,7 @@ function mergeWrite(merged: Map<string, JsonValue> | null, write: FieldWrite): M
   const value = mergeField({
     kind: descriptor?.kind ?? 'json',
     mergeStrategy: descriptor?.mergeStrategy ?? null,
-    resolver: ownValue(collection.resolvers, field),
+    resolver: resolverOf(collection, operation.collection, field),
     base,
     local: { value: shownValue(descriptor, current) },
     remote: { value: write.data[field] },

@@ -7,7 +7,7 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { OperationFilter } from '../../store/operation-search.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { RecordAnswer, ShownChange, ShownOperation, ShownValue } from './api-types.ts'
-import { definitionOf, fieldOf } from './record-browser.ts'
+import { fieldOf } from './record-browser.ts'
 import { showValue } from './show-value.ts'
 
 export interface HistoryQuery {
@@ -63,7 +63,7 @@ async function showOperations(
 ): Promise<ShownOperation[]> {
   const schema = store.getSchema()
   const nodes = await store.readNodes([...new Set(logged.map(({ operation }) => operation.nodeId))])
-  const versions = isWhole ? presentVersions(logged, schema) : {}
+  const versions = isWhole ? presentVersions(logged) : {}
   return logged.map(({ deliverySequence, operation }) => ({
     id: operation.id,
     deliverySequence,
@@ -84,11 +84,10 @@ async function showOperations(
 
 type FieldVersions = { readonly [field: string]: FieldVersion }
 
-function presentVersions(logged: readonly Logged[], schema: SchemaDefinition | null): FieldVersions {
+/** Without the schema: who wrote a field last is the same however it is merged. */
+function presentVersions(logged: readonly Logged[]): FieldVersions {
   const operations = logged.map(({ operation }) => operation)
-  const [first] = operations
-  if (first === undefined) return {}
-  const state = replayRecord(operations, definitionOf(schema, first.collection))
+  const state = replayRecord(operations, null)
   return state === null || state.isDeleted ? {} : state.fieldVersions
 }
 

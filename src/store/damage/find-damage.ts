@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
+import { SchemaError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import { missingResolvers } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { columnsOf } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
@@ -119,6 +121,8 @@ function parseObject(text: string): { readonly [key: string]: unknown } | null {
 
 async function searchRecords(source: DamageSource, options: DamageSearchOptions): Promise<number> {
   const total = await source.countRecords()
+  const schema = options.schema ?? source.schema
+  for (const path of schema === null ? [] : missingResolvers(schema)) options.onDamage(unchecked(path))
   let records = 0
   for (let after = 0; ; ) {
     const page = await source.readRecords(after, RECORDS_PER_PAGE)
@@ -130,6 +134,13 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
     if (last === undefined) return records
     after = last.ref
   }
+}
+
+/** What the log gives is not known where two devices have changed the field at once. */
+function unchecked(path: string): Damage {
+  const problem =
+    "its resolver is missing here: records that need it are not checked. Name the app's schema with --schema or --config"
+  return { place: `field ${path}`, problem, isCertain: false }
 }
 
 /** Looks a second time where something does not fit: somebody may have written in between. */
@@ -163,7 +174,8 @@ async function problemOfRecord(
   const collection = ownValue((schema ?? source.schema)?.collections ?? {}, record.collection) ?? null
   const history = await source.readHistory(record.ref)
   if (history === null) return 'a row of its history is damaged'
-  const replayed = replayRecord(history, collection)
+  const replayed = replayIfKnown(history, collection)
+  if (replayed === 'unknown') return null
   if (replayed === null) return 'no operation of the log stands behind it'
   const foreign = history.find((operation) => !isOf(operation, record))
   if (foreign !== undefined)
@@ -180,6 +192,18 @@ async function problemOfRecord(
 
 function hasTable({ schema }: DamageSource, collection: string): boolean {
   return ownValue(schema?.collections ?? {}, collection) !== undefined
+}
+
+function replayIfKnown(
+  history: readonly Operation[],
+  collection: CollectionDefinition | null,
+): RecordState | 'unknown' | null {
+  try {
+    return replayRecord(history, collection)
+  } catch (error) {
+    if (error instanceof SchemaError && error.code === 'RESOLVER_MISSING') return 'unknown'
+    throw error
+  }
 }
 
 async function findShown(

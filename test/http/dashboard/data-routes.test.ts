@@ -12,8 +12,9 @@ import type {
   WarningsAnswer,
 } from '../../../src/http/dashboard/api-types.ts'
 import { openDevice } from '../../support/device.ts'
-import { recordIdOf } from '../../support/operation-author.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../../support/production-server.ts'
+import { resolverSchema, withoutFunctions } from '../../support/resolver-schema.ts'
 
 const TOKEN = 'admin-token'
 
@@ -219,6 +220,26 @@ test('a history tells which operation of which device set which field', async ()
     { field: 'amount', value: { text: '2' }, before: { text: '1' } },
   ])
   expect(JSON.stringify(answer)).not.toContain('canary')
+})
+
+test('a history is told without the resolver that merged it', async () => {
+  await using server = await start({ schema: resolverSchema() })
+  const author = new OperationAuthor('a')
+  await appendAll(server.store, [
+    author.insert('r', { title: 'a' }),
+    author.update('r', { title: 'b' }, { previousData: { title: 'a' } }),
+    author.update('r', { title: 'c' }, { previousData: { title: 'a' } }),
+  ])
+  await server.store.setSchema(withoutFunctions(resolverSchema()))
+
+  const answer = await ask<RecordAnswer>(server, 'record?collection=todos&id=r')
+
+  expect(answer.record?.values).toMatchObject({ title: { text: 'b c' } })
+  expect(answer.operations.map(({ changes }) => changes.map(({ isCurrent }) => isCurrent))).toEqual([
+    [false],
+    [false],
+    [true],
+  ])
 })
 
 test('a long history is read in pages', async () => {

@@ -1,0 +1,43 @@
+import { SchemaError } from '../errors.ts'
+import { ownValue } from '../own-property.ts'
+import type { CollectionDefinition, Resolver, SchemaDefinition } from './types.ts'
+
+/** True when a resolver merges the field, also where nothing is left of it but its hash. */
+export function hasResolver({ resolvers, resolverHashes }: CollectionDefinition, field: string): boolean {
+  if (Object.hasOwn(resolvers, field)) return true
+  return resolverHashes !== undefined && Object.hasOwn(resolverHashes, field)
+}
+
+/**
+ * The function that merges the field; undefined when none does.
+ *
+ * @throws SchemaError `RESOLVER_MISSING` when only its hash is left: whatever else merged the field, the
+ *   record would not be what the log gives
+ */
+export function resolverOf(
+  definition: CollectionDefinition,
+  collection: string,
+  field: string,
+): Resolver | undefined {
+  const resolver = ownValue(definition.resolvers, field)
+  if (resolver === undefined && hasResolver(definition, field)) throw missing([`${collection}.${field}`])
+  return resolver
+}
+
+/** "collection.field" of each resolver of which only the hash is left. */
+export function missingResolvers({ collections }: SchemaDefinition): string[] {
+  return Object.entries(collections).flatMap(([name, { resolvers, resolverHashes = {} }]) =>
+    Object.keys(resolverHashes)
+      .filter((field) => !Object.hasOwn(resolvers, field))
+      .map((field) => `${name}.${field}`),
+  )
+}
+
+function missing(paths: readonly string[]): SchemaError {
+  const names = paths.map((path) => `"${path}"`).join(', ')
+  return new SchemaError(
+    'RESOLVER_MISSING',
+    `The resolver of ${names} is missing here: it is a function, and the database keeps only its hash. ` +
+      "Name the app's present schema with --schema or --config.",
+  )
+}
