@@ -230,7 +230,11 @@ export interface ServerStore
    */
   planLayout(): Promise<readonly string[]>
   getSchema(): SchemaDefinition | null
-  /** Fills the tables again by replaying the log. All collections by default. */
+  /**
+   * Fills the tables again by replaying the log. All collections by default.
+   *
+   * @throws SchemaError `RESOLVER_MISSING`
+   */
   rebuildCollections(collections?: readonly string[], options?: SetSchemaOptions): Promise<void>
   queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]>
   findRecord(collection: string, id: string): Promise<MaterializedRecord | null>

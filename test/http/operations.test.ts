@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
+import { resolverSchema, withoutFunctions } from '../support/resolver-schema.ts'
 import { simulatedRuntime } from '../support/simulated-runtime.ts'
 
 const TOKENS = { adminToken: 'admin-token', metricsToken: 'metrics-token', backupToken: 'backup-token' }
@@ -210,6 +211,19 @@ describe('backups', () => {
     expect((await restore('?mode=merge')).status).toBe(200)
     expect((await restore('?mode=all')).status).toBe(400)
     expect(await target.store.getOperationCount()).toBe(1)
+  })
+
+  test('are refused by name where a resolver is missing that they may need', async () => {
+    await using source = await startProductionServer({ schema: resolverSchema() })
+    await using target = await startProductionServer({ schema: withoutFunctions(resolverSchema()) })
+    await source.kora.apply({ collection: 'todos', type: 'insert', data: { title: 'tea' } })
+    const body = Buffer.from(await (await get(source, '/backup/export')).arrayBuffer())
+
+    const answer = await fetch(`${target.url}/__kora/backup/import`, { method: 'POST', body })
+
+    expect(answer.status).toBe(409)
+    expect(await answer.json()).toEqual({ error: expect.stringContaining('"todos.title"') })
+    expect(await target.store.getOperationCount()).toBe(0)
   })
 
   test('that are damaged change nothing', async () => {

@@ -92,6 +92,26 @@ describeEachStore('a store that lacks a resolver of its schema', (openStore) => 
     expect(await store.getOperationCount()).toBe(operations.length)
   })
 
+  test('rebuilds nothing, and takes in no backup', async () => {
+    await using source = await openStore({ schema })
+    const author = new OperationAuthor('a')
+    await appendAll(source, [...retitled(author), inConflict(author)])
+    const backup = await source.exportBackup()
+    await using store = await openStore({ schema: withoutFunctions(schema) })
+    await appendAll(store, [new OperationAuthor('b').insert('s', { title: 'x' })])
+
+    await expect(store.rebuildCollections()).rejects.toMatchObject(MISSING)
+    for (const isMerge of [true, false]) {
+      await expect(store.importBackup(backup, isMerge)).rejects.toMatchObject(MISSING)
+    }
+
+    expect(await store.queryCollection('todos')).toMatchObject([{ id: 's', title: 'x' }])
+    expect(await store.getOperationCount()).toBe(1)
+    await store.setSchema(schema)
+    await store.importBackup(backup, true)
+    expect(await store.findRecord('todos', 'r')).toMatchObject({ title: 'c d' })
+  })
+
   test('says which field cannot be checked, and calls no record damaged for it', async () => {
     await using store = await openStore({ schema })
     const author = new OperationAuthor('a')

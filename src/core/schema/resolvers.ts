@@ -33,6 +33,19 @@ export function missingResolvers({ collections }: SchemaDefinition): string[] {
   )
 }
 
+/**
+ * For what folds many records, and is not to stop in the middle of them.
+ *
+ * @param collections default: all
+ * @throws SchemaError `RESOLVER_MISSING`
+ */
+export function requireResolvers(schema: SchemaDefinition, collections?: readonly string[]): void {
+  const paths = missingResolvers(schema).filter(
+    (path) => collections === undefined || collections.some((name) => path.startsWith(`${name}.`)),
+  )
+  if (paths.length > 0) throw missing(paths)
+}
+
 function missing(paths: readonly string[]): SchemaError {
   const names = paths.map((path) => `"${path}"`).join(', ')
   return new SchemaError(

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
-import { StoreError } from '../../core/errors.ts'
+import { KoraServerError } from '../../core/errors.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
 import { restoreBackup } from '../../store/backup/restore-backup.ts'
 import type { RestoreMode } from '../../store/restore.ts'
@@ -39,7 +39,7 @@ export async function importBackup(
 }
 
 function refusalOf(error: unknown): BackupAnswer {
-  if (!(error instanceof StoreError)) throw error
+  if (!(error instanceof KoraServerError)) throw error
   switch (error.code) {
     case 'BACKUP_INVALID':
       return { status: 400, body: { error: error.message } }
@@ -48,6 +48,8 @@ function refusalOf(error: unknown): BackupAnswer {
         status: 409,
         body: { error: 'The store is not empty. Add ?mode=merge to add what it lacks, or ?mode=replace.' },
       }
+    case 'RESOLVER_MISSING':
+      return { status: 409, body: { error: error.message } }
     default:
       throw error
   }

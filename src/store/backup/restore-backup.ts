@@ -1,3 +1,4 @@
+import { requireResolvers } from '../../core/schema/resolvers.ts'
 import { assertEmpty, type RestoreCounts, type RestoreMode, type StoreRestore } from '../restore.ts'
 import type { ServerStore } from '../store.ts'
 import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
@@ -18,7 +19,7 @@ export interface RestoreBackupOptions {
   readonly onProgress?: (progress: RestoreProgress) => void
 }
 
-export type RestoreTarget = Pick<ServerStore, 'getMaxDeliverySequence' | 'openRestore'>
+export type RestoreTarget = Pick<ServerStore, 'getMaxDeliverySequence' | 'getSchema' | 'openRestore'>
 
 export interface RestoreResult extends RestoreCounts {
   readonly summary: BackupSummary
@@ -33,6 +34,7 @@ export interface RestoreResult extends RestoreCounts {
  * hold (`restoredBase`), and the version vector asks each device for what the backup does not have.
  *
  * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`
+ * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given
  */
 export async function restoreBackup(
   store: RestoreTarget,
@@ -46,6 +48,8 @@ export async function restoreBackup(
     const summary =
       verified ??
       (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null })))
+    const schema = store.getSchema()
+    if (schema !== null) requireResolvers(schema)
     const { maxDeliverySequence } = summary
     const restore = await store.openRestore({ mode, maxDeliverySequence })
     const counts = await restoreFrom(backup, restore, (done) =>

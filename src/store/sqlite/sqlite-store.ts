@@ -1,6 +1,7 @@
 import { StoreError } from '../../core/errors.ts'
 import type { JsonValue, Operation } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -128,6 +129,7 @@ export class SqliteServerStore implements ServerStore {
     const { schema } = this.#core
     for (const name of collections ?? []) resolveCollection(schema, name)
     if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
+    requireResolvers(schema, collections)
     await this.#migration.rebuild(schema, collections ?? Object.keys(schema.collections), options)
   }
 
