@@ -1,5 +1,6 @@
 import { SchemaError } from '../errors.ts'
 import { ownValue } from '../own-property.ts'
+import { resolverHashesOf } from './fingerprint.ts'
 import type { CollectionDefinition, Resolver, SchemaDefinition } from './types.ts'
 
 /** True when a resolver merges the field, also where nothing is left of it but its hash. */
@@ -44,6 +45,26 @@ export function requireResolvers(schema: SchemaDefinition, collections?: readonl
     (path) => collections === undefined || collections.some((name) => path.startsWith(`${name}.`)),
   )
   if (paths.length > 0) throw missing(paths)
+}
+
+/**
+ * A schema that has been through JSON, with those resolvers of another one whose source is the same.
+ *
+ * @param own schema of this process
+ */
+export function withResolversOf(own: SchemaDefinition, schema: SchemaDefinition): SchemaDefinition {
+  const collections = Object.entries(schema.collections).map(([name, collection]) => {
+    const mine = ownValue(own.collections, name)
+    if (mine === undefined || collection.resolverHashes === undefined) return [name, collection] as const
+    const known = resolverHashesOf(mine)
+    const resolvers: { [field: string]: Resolver } = {}
+    for (const [field, hash] of Object.entries(collection.resolverHashes)) {
+      const resolver = ownValue(mine.resolvers, field)
+      if (resolver !== undefined && known[field] === hash) resolvers[field] = resolver
+    }
+    return [name, { ...collection, resolvers }] as const
+  })
+  return { ...schema, collections: Object.fromEntries(collections) }
 }
 
 function missing(paths: readonly string[]): SchemaError {

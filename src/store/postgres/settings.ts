@@ -1,7 +1,6 @@
-import { resolverHashesOf, schemaFingerprint } from '../../core/schema/fingerprint.ts'
-import type { CollectionDefinition, Resolver, SchemaDefinition } from '../../core/schema/types.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { TrackedFields } from '../delivery/tracked-fields.ts'
-import { parseStoredSchema } from '../materialize/stored-schema.ts'
+import { schemaInForce } from '../materialize/stored-schema.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
 
@@ -71,31 +70,4 @@ export async function readSettings(
 export function collectionIn(schema: SchemaDefinition | null, name: string): CollectionDefinition | null {
   if (schema === null || !Object.hasOwn(schema.collections, name)) return null
   return schema.collections[name] ?? null
-}
-
-function schemaInForce(
-  stored: string | null,
-  fingerprint: string | null,
-  own: SchemaDefinition | null,
-): SchemaDefinition | null {
-  if (stored === null) return null
-  if (own !== null && schemaFingerprint(own) === fingerprint) return own
-  const { retired: _, ...schema } = parseStoredSchema(stored)
-  return own === null ? schema : withResolversOf(own, schema)
-}
-
-/** The stored schema with those of our resolvers that it was made with too. */
-function withResolversOf(own: SchemaDefinition, schema: SchemaDefinition): SchemaDefinition {
-  const collections = Object.entries(schema.collections).map(([name, collection]) => {
-    const mine = collectionIn(own, name)
-    if (mine === null || collection.resolverHashes === undefined) return [name, collection] as const
-    const known = resolverHashesOf(mine)
-    const resolvers: { [field: string]: Resolver } = {}
-    for (const [field, hash] of Object.entries(collection.resolverHashes)) {
-      const resolver = Object.hasOwn(mine.resolvers, field) ? mine.resolvers[field] : undefined
-      if (resolver !== undefined && known[field] === hash) resolvers[field] = resolver
-    }
-    return [name, { ...collection, resolvers }] as const
-  })
-  return { ...schema, collections: Object.fromEntries(collections) }
 }

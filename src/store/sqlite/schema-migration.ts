@@ -38,14 +38,6 @@ export class SchemaMigration {
     this.#tracking = tracking
   }
 
-  /** Takes up the schema that the tables were last made for; its resolvers are gone. */
-  restore(): void {
-    const stored = this.#materialized()
-    if (stored === null) return
-    const { retired: _, ...schema } = stored
-    this.#core.useSchema(schema)
-  }
-
   /** Collections whose tables are not yet filled. */
   unfinished(): ReadonlySet<string> {
     return new Set(this.#pending().map((work) => work.collection))
@@ -58,8 +50,8 @@ export class SchemaMigration {
    * @throws SchemaError `UNKNOWN_COLLECTION`
    */
   tablesWith(collection: string): CollectionTables {
-    const { schema, tables } = this.#core
-    resolveCollection(schema, collection)
+    const { ownSchema, ownTables: tables } = this.#core
+    resolveCollection(ownSchema, collection)
     if (this.unfinished().has(collection)) {
       const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
       throw new StoreError('STORE_UNAVAILABLE', message)

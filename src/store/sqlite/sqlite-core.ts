@@ -17,6 +17,7 @@ import { newestServerStamp, ServerClock } from '../append/server-clock.ts'
 import { corruptOnOpening } from '../damage/corrupt.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
+import { schemaInForce } from '../materialize/stored-schema.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { SqliteDatabase } from './driver.ts'
@@ -52,8 +53,13 @@ export class SqliteCore implements AppendContext {
   readonly serverNodeId: string
   readonly clock: ServerClock
   tracked = new TrackedFields()
-  schema: SchemaDefinition | null = null
-  tables: CollectionTables | null = null
+  /** This process's own: what it was given, else what the file held when it was opened. */
+  ownSchema: SchemaDefinition | null = null
+  #schema: SchemaDefinition | null = null
+  #tables: CollectionTables | null = null
+  /** Of `#schema` as it is stored; undefined: to be read. */
+  #fingerprint: string | null | undefined = undefined
+  #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   /** As it was opened: statements and indexes are made for it. */
   readonly #layout: string | null
   readonly #dataVersion: Statement<[], number>
@@ -90,21 +96,52 @@ export class SqliteCore implements AppendContext {
         FROM _kora_tracked ORDER BY id`,
     )
     this.refreshIfForeign()
+    this.ownSchema = this.#schema // its resolvers are gone
+  }
+
+  /** What the tables are for: this process's own schema, or that of another process on the file. */
+  get schema(): SchemaDefinition | null {
+    return this.#schema
+  }
+
+  get tables(): CollectionTables | null {
+    return this.#tables
+  }
+
+  /** The tables as this process's own schema sees them: what another process does to them keeps their columns. */
+  get ownTables(): CollectionTables | null {
+    const schema = this.ownSchema
+    if (schema === null || schema === this.#schema) return this.#tables
+    if (this.#ownTables?.schema !== schema) {
+      this.#ownTables = { schema, tables: new CollectionTables(this.db, schema) }
+    }
+    return this.#ownTables.tables
   }
 
   collection(name: string): CollectionDefinition | null {
-    if (this.schema === null || !Object.hasOwn(this.schema.collections, name)) return null
-    return this.schema.collections[name] ?? null
+    if (this.#schema === null || !Object.hasOwn(this.#schema.collections, name)) return null
+    return this.#schema.collections[name] ?? null
   }
 
   trackedFields(collection: string): readonly string[] {
     return this.tracked.namesOf(collection)
   }
 
-  /** Takes a schema whose tables exist. */
+  /** Takes this process's own schema, once its tables exist. */
   useSchema(schema: SchemaDefinition): void {
-    this.tables = new CollectionTables(this.db, schema)
-    this.schema = schema
+    this.ownSchema = schema
+    this.#fingerprint = undefined
+    this.#takeUpSchema()
+  }
+
+  /** Takes up what the tables are for, where that has changed: rows are written by it, whoever changed it. */
+  #takeUpSchema(): void {
+    const fingerprint = this.meta.get('schema_fingerprint')
+    if (fingerprint === this.#fingerprint) return
+    const schema = schemaInForce(this.meta.get('schema'), fingerprint, this.ownSchema)
+    this.#tables = schema === null ? null : new CollectionTables(this.db, schema)
+    this.#schema = schema
+    this.#fingerprint = fingerprint
   }
 
   counters(): LogCounters {
@@ -125,7 +162,7 @@ export class SqliteCore implements AppendContext {
 
   #find(lookup: RecordLookup): FoundRecord[] {
     const { collection } = lookup.index
-    const ids = this.tables?.findLive(lookup) ?? []
+    const ids = this.#tables?.findLive(lookup) ?? []
     return ids.flatMap((recordId) => {
       const record = this.log.findRecord({ collection, recordId })
       return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
@@ -138,7 +175,7 @@ export class SqliteCore implements AppendContext {
     const { rows, results, counters } = numberEntries(plan, before)
     for (const record of plan.records) {
       this.log.writeRecord(record)
-      if (record.state !== null) this.tables?.write(record.collection, record.recordId, record.state)
+      if (record.state !== null) this.#tables?.write(record.collection, record.recordId, record.state)
     }
     let operations = 0
     for (const row of rows) {
@@ -195,16 +232,17 @@ export class SqliteCore implements AppendContext {
     const newest = this.#newestServerStamp()
     if (newest !== null) this.clock.resumeAfter(newest)
     this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))
+    this.#takeUpSchema()
   }
 
   #flush(): void {
     this.log.flush()
-    this.tables?.flush()
+    this.#tables?.flush()
   }
 
   #onRollback(): void {
     this.log.forget()
-    this.tables?.forget()
+    this.#tables?.forget()
     this.refresh()
   }
 

@@ -127,11 +127,11 @@ class Replacement implements StoreRestore {
 
 /** A database in memory has one connection; nobody else waits for it there. */
 function coreOfItsOwn(owner: SqliteCore): SqliteCore {
-  const { filename, runtime, serverNodeId, schema } = owner
+  const { filename, runtime, serverNodeId, ownSchema } = owner
   if (owner.db.memory) return owner
   const db = openDatabase({ filename, durability: 'full', isReadOnly: false })
   const core = new SqliteCore(db, { filename, runtime, nodeId: serverNodeId })
-  if (schema !== null) core.useSchema(schema) // this one has the resolvers, which are functions
+  if (ownSchema !== null) core.useSchema(ownSchema) // this one has the resolvers, which are functions
   return core
 }
 

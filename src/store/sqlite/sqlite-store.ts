@@ -96,7 +96,6 @@ export class SqliteServerStore implements ServerStore {
       this.#core = new SqliteCore(db, { filename, runtime, nodeId })
       this.#tracking = new ScopeTracking(this.#core)
       this.#migration = new SchemaMigration(this.#core, this.#tracking)
-      this.#migration.restore()
     } catch (error) {
       db.close()
       throw toLayoutError(error, filename)
@@ -121,12 +120,12 @@ export class SqliteServerStore implements ServerStore {
   }
 
   getSchema(): SchemaDefinition | null {
-    return this.#core.schema
+    return this.#core.ownSchema
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
     this.#access.assertWritable()
-    const { schema } = this.#core
+    const { ownSchema: schema } = this.#core
     for (const name of collections ?? []) resolveCollection(schema, name)
     if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
     requireResolvers(schema, collections)
@@ -144,12 +143,15 @@ export class SqliteServerStore implements ServerStore {
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
     return this.#access.read(() => {
       const tables = this.#migration.tablesWith(collection)
-      return tables.count(collection, resolveWhere(resolveCollection(this.#core.schema, collection), where))
+      return tables.count(
+        collection,
+        resolveWhere(resolveCollection(this.#core.ownSchema, collection), where),
+      )
     })
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
-    if (this.#core.schema !== null) return this.queryCollection(collection)
+    if (this.#core.ownSchema !== null) return this.queryCollection(collection)
     return this.#access.read(() => this.#core.log.liveRecords(collection).map(showUnknownRecord))
   }
 

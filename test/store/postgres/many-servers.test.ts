@@ -11,6 +11,7 @@ import {
 } from '../../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
+import { joinWords, resolverSchema } from '../../support/resolver-schema.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
 type Options = Partial<PostgresServerStoreOptions>
@@ -345,6 +346,26 @@ describe('a rolling update', () => {
     await statusesOf(old, [new OperationAuthor('a').insert('r1', { title: 'one', userId: 'u', rank: 3 })])
     expect(await updated.findRecord('todos', 'r1')).toMatchObject({ rank: 3 })
     expect(await old.findRecord('todos', 'r1')).toMatchObject({ title: 'one' })
+  })
+
+  test('leaves to the later servers what needs a resolver that has changed', async () => {
+    await using database = await openTestDatabase()
+    await using servers = await openServers(database, 2)
+    const [old, updated] = servers.stores
+    await old.setSchema(resolverSchema(joinWords, 1))
+    const author = new OperationAuthor('a')
+    await statusesOf(old, [author.insert('r', { title: 'a' }), author.update('r', { title: 'b' })])
+    await updated.setSchema(resolverSchema((local, remote) => `${String(remote)} before ${String(local)}`, 2))
+    const conflicting = author.update('r', { title: 'c' }, { previousData: { title: 'a' } })
+
+    await expect(statusesOf(old, [conflicting])).rejects.toMatchObject({ code: 'RESOLVER_MISSING' })
+    expect(await statusesOf(old, [author.update('r', { note: 'kept' })])).toEqual(['applied'])
+
+    expect(await statusesOf(updated, [conflicting])).toEqual(['applied'])
+    const record = await updated.findRecord('todos', 'r')
+    expect(record).toMatchObject({ title: 'c before b before a', note: 'kept' })
+    await updated.rebuildCollections()
+    expect(await updated.findRecord('todos', 'r')).toEqual(record)
   })
 
   test('fills a table in the background while another server goes on writing', async () => {
