@@ -40,16 +40,43 @@ export function planCompaction(
   const dropped: DroppableOperation[] = []
   for (const stay of splitByVisibility(rows)) {
     const winners = lastWriters(stay)
-    for (const row of stay) {
-      if (row.kind !== 'plain' || !isSuperseded(row, winners)) continue
-      if (row.operation.timestamp.wallTime >= writtenBefore) continue
-      if (row.fields.some((field) => mergedFields.has(field))) continue // rule 3
-      if (isLookedAt(row, watchers, winners)) continue // rules 5 and 6
-      if (!hasProvenIdentity(row.operation)) continue // rule 7
-      dropped.push(row)
-    }
+    const mayGo = (row: Row): boolean =>
+      isSuperseded(row, winners) &&
+      row.operation.timestamp.wallTime < writtenBefore &&
+      !row.fields.some((field) => mergedFields.has(field)) && // rule 3
+      !isLookedAt(row, watchers, winners) && // rules 5 and 6
+      hasProvenIdentity(row.operation) // rule 7
+    dropped.push(...withoutRevivers(stay, winners, mayGo))
   }
   return dropped
+}
+
+/**
+ * Rule 8. A device that has deleted the record, and not told yet, takes the first later update for its return, and merges only
+ * what follows: what revives the record before a merge has to stay, or another one as late in its place.
+ *
+ * @returns those that may go, in delivery order
+ */
+function withoutRevivers(
+  stay: readonly Row[],
+  winners: ReadonlyMap<string, Row>,
+  mayGo: (row: Row) => boolean,
+): Row[] {
+  const dropped: Row[] = []
+  let mergedAt = Number.POSITIVE_INFINITY
+  /** Stays, and is taken in before that merge; of such the one with the latest clock. */
+  let reviver: Row | null = null
+  for (const row of stay.toReversed()) {
+    if (row.kind === 'merged') {
+      mergedAt = row.entry.deliverySequence
+      reviver = null
+    }
+    if (row.kind !== 'plain') continue
+    const isOutlasted: boolean = reviver !== null && !isEarlier(reviver.operation, row.operation)
+    if ((isOutlasted || supersededAt(row, winners) < mergedAt) && mayGo(row)) dropped.push(row)
+    else if (!isOutlasted) reviver = row
+  }
+  return dropped.reverse()
 }
 
 interface Row extends DroppableOperation {
@@ -147,14 +174,18 @@ function isSuperseded(row: Row, winners: ReadonlyMap<string, Row>): boolean {
  */
 function isLookedAt(row: Row, watchers: readonly Row[], winners: ReadonlyMap<string, Row>): boolean {
   const at = row.entry.deliverySequence
-  const supersededAt = Math.max(
-    ...row.fields.map((field) => winners.get(field)?.entry.deliverySequence ?? at),
-  )
+  const until = supersededAt(row, winners)
   return watchers.some(({ kind, entry, operation }) => {
     const isLater = isEarlier(row.operation, operation)
     if (kind === 'delete') return !isLater || entry.deliverySequence < at
-    return !isLater && entry.deliverySequence > at && entry.deliverySequence < supersededAt
+    return !isLater && entry.deliverySequence > at && entry.deliverySequence < until
   })
+}
+
+/** Where all of it is superseded, in delivery order. */
+function supersededAt({ entry, fields }: Row, winners: ReadonlyMap<string, Row>): number {
+  const at = entry.deliverySequence
+  return Math.max(...fields.map((field) => winners.get(field)?.entry.deliverySequence ?? at))
 }
 
 function isEarlier(a: Operation, b: Operation): boolean {

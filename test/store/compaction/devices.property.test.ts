@@ -262,3 +262,26 @@ test('every device ends up with the same rows and versions as without compaction
   )
   expect(dropped).toBeGreaterThan(60)
 }, 120_000)
+
+test('a device that has deleted the record, and told nobody yet, takes the same operation for its return', async () => {
+  const update = (device: number, data: FieldValues): Action =>
+    ({ kind: 'update', device, recordId: 'r1', data }) as Action
+  const rows = []
+  for (const compacts of [false, true]) {
+    const world = await World.open(compacts, [0, 0, 0, 0])
+    const steps: Action[] = [
+      update(3, { tags: ['x'] }),
+      { kind: 'delete', device: 3, recordId: 'r1' },
+      update(0, { count: 1 }),
+      update(0, { tags: [] }),
+      update(0, { count: 2 }),
+      { kind: 'push', device: 0 },
+      { kind: 'compact' },
+    ]
+    for (const step of steps) await world.perform(step)
+    await world.settle()
+    rows.push(world.hosts.map(({ database }) => shown(database)))
+  }
+
+  expect(rows[1]).toEqual(rows[0])
+})
