@@ -5,9 +5,9 @@ import { type OperationsAccess, sendRefusal } from '../operations/access.ts'
 import type { ShownSessionState } from './api-types.ts'
 import { OverviewReader, type OverviewSource } from './overview.ts'
 import { QueryParameters } from './query-parameters.ts'
-import { RecordBrowser } from './record-browser.ts'
+import { RecordBrowser, type RecordsQuery } from './record-browser.ts'
 import { readHistory } from './record-history.ts'
-import { SESSION_ORDERS, SessionDirectory } from './session-directory.ts'
+import { SESSION_ORDERS, SessionDirectory, type SessionsQuery } from './session-directory.ts'
 
 export interface DataRoutesOptions extends OverviewSource {
   readonly access: OperationsAccess
@@ -52,41 +52,47 @@ export function mountDataRoutes(app: FastifyInstance, prefix: string, options: D
     route('refusals', () => recent.refusals())
     route('warnings', () => recent.warnings())
     route('collections', (_parameters, operator) => browser.collections(operator))
-    route('sessions', (parameters) => {
-      const state = parameters.choice('state', STATES, 'any')
-      return sessions.page({
-        offset: parameters.integer('offset', { fallback: 0, max: MAX_POSITION }),
-        limit: parameters.integer('limit', PAGE),
-        search: parameters.text('search', ''),
-        state: state === 'any' ? null : state,
-        order: parameters.choice('order', SESSION_ORDERS, 'connected'),
-      })
-    })
-    route('records', (parameters, operator) =>
-      browser.records(operator, {
-        collection: parameters.requiredText('collection'),
-        where: parameters.object('where'),
-        orderBy: parameters.text('orderBy', 'id'),
-        direction: parameters.choice('direction', ['asc', 'desc'], 'asc'),
-        offset: parameters.integer('offset', { fallback: 0, max: MAX_POSITION }),
-        limit: parameters.integer('limit', PAGE),
-        includeDeleted: parameters.choice('deleted', ['yes', 'no'], 'no') === 'yes',
-      }),
-    )
-    route('record', async (parameters, operator) => {
-      const collection = parameters.requiredText('collection')
-      const id = parameters.requiredText('id')
-      const after = parameters.integer('after', { fallback: -1, max: MAX_POSITION })
-      const limit = Math.max(1, parameters.integer('limit', HISTORY_PAGE))
-      const history = await readHistory(operator, {
-        collection,
-        id,
-        after: after === -1 ? null : after,
-        limit,
-      })
-      return { collection, id, record: await browser.record(operator, collection, id), ...history }
-    })
+    route('sessions', (parameters) => sessions.page(sessionsQuery(parameters)))
+    route('records', (parameters, operator) => browser.records(operator, recordsQuery(parameters)))
+    route('record', (parameters, operator) => readRecord(browser, parameters, operator))
   })
+}
+
+function sessionsQuery(parameters: QueryParameters): SessionsQuery {
+  const state = parameters.choice('state', STATES, 'any')
+  return {
+    offset: parameters.integer('offset', { fallback: 0, max: MAX_POSITION }),
+    limit: parameters.integer('limit', PAGE),
+    search: parameters.text('search', ''),
+    state: state === 'any' ? null : state,
+    order: parameters.choice('order', SESSION_ORDERS, 'connected'),
+  }
+}
+
+function recordsQuery(parameters: QueryParameters): RecordsQuery {
+  return {
+    collection: parameters.requiredText('collection'),
+    where: parameters.object('where'),
+    orderBy: parameters.text('orderBy', 'id'),
+    direction: parameters.choice('direction', ['asc', 'desc'], 'asc'),
+    offset: parameters.integer('offset', { fallback: 0, max: MAX_POSITION }),
+    limit: parameters.integer('limit', PAGE),
+    includeDeleted: parameters.choice('deleted', ['yes', 'no'], 'no') === 'yes',
+  }
+}
+
+/** One record, and a page of what has been done to it. */
+async function readRecord(
+  browser: RecordBrowser,
+  parameters: QueryParameters,
+  operator: OperatorAccess<'admin'>,
+): Promise<object> {
+  const collection = parameters.requiredText('collection')
+  const id = parameters.requiredText('id')
+  const after = parameters.integer('after', { fallback: -1, max: MAX_POSITION })
+  const limit = Math.max(1, parameters.integer('limit', HISTORY_PAGE))
+  const history = await readHistory(operator, { collection, id, after: after === -1 ? null : after, limit })
+  return { collection, id, record: await browser.record(operator, collection, id), ...history }
 }
 
 /** What the question was wrong about is said; everything else is the server's to log. */

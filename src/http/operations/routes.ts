@@ -33,76 +33,101 @@ type Handler<Area extends OperatorArea> = (
   operator: OperatorAccess<Area>,
 ) => Promise<unknown>
 
+/** Wraps a handler in the question who asks. */
+type Guard = <Area extends OperatorArea>(
+  area: Area,
+  handler: Handler<Area>,
+) => (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+
 /** What an operator asks a running server, under `/__kora/`. @see docs/production-server.md */
 export function mountOperations(app: FastifyInstance, options: OperationsOptions): void {
-  const { access, metrics, hub } = options
-  const events = new OperationsEvents(hub, options.runtime)
+  const events = new OperationsEvents(options.hub, options.runtime)
   const endObserving = options.live?.observe((sample) => events.tell('sample', sample))
   app.addHook('preClose', async () => {
     endObserving?.()
     events.stop()
   })
 
-  const guarded = <Area extends OperatorArea>(area: Area, handler: Handler<Area>) => {
-    return async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
-      reply.header('cache-control', 'no-store')
-      const operator = access.admit(request.raw, area)
-      if (operator instanceof OperatorAccess) return handler(request, reply, operator)
-      return sendRefusal(reply, operator)
-    }
-  }
-
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null)) // read by who needs it
 
+    const guarded = guardBy(options.access)
     scope.get(
       `${OPERATIONS_PREFIX}/status`,
       guarded('admin', async () => statusOf(options)),
     )
-    scope.get(
-      `${OPERATIONS_PREFIX}/events`,
-      guarded('admin', async (_request, reply) => {
-        if (reply.request.method === 'HEAD') return reply.send()
-        reply.hijack()
-        if (!events.add(reply.raw)) {
-          reply.raw.writeHead(503, { 'content-type': 'application/json', 'retry-after': '10' })
-          reply.raw.end('{"error":"As many readers as are served already listen to events."}')
-        }
-        return reply
-      }),
-    )
-    if (metrics !== null) {
-      const isReady = async () => (await options.readiness.problem()) === null
-      scope.get(
-        `${OPERATIONS_PREFIX}/metrics`,
-        guarded('metrics', async (_request, reply, { store }) => {
-          reply.header('content-type', metrics.contentType)
-          return metrics.scrape({ hub: hub(), store, isReady, compaction: options.compaction() })
-        }),
-      )
-    }
-    scope.get(
-      `${OPERATIONS_PREFIX}/backup/export`,
-      { exposeHeadRoute: false },
-      guarded('backup', async (_request, reply, operator) => {
-        const now = options.runtime.now()
-        const name = `kora-${new Date(now).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
-        reply.header('content-type', 'application/octet-stream')
-        reply.header('content-disposition', `attachment; filename="${name}"`)
-        return exportBackup(operator, now)
-      }),
-    )
-    scope.post(
-      `${OPERATIONS_PREFIX}/backup/import`,
-      guarded('backup', async (request, reply, operator) => {
-        const mode = importMode(request)
-        if (mode === null) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
-        const { status, body } = await importBackup(request.raw, mode, { operator, hub: hub() })
-        return reply.code(status).send(body)
-      }),
-    )
+    mountEvents(scope, guarded, events)
+    if (options.metrics !== null) mountMetrics(scope, guarded, options.metrics, options)
+    mountExport(scope, guarded, options)
+    mountImport(scope, guarded, options)
   })
+}
+
+function guardBy(access: OperationsAccess): Guard {
+  return (area, handler) => async (request, reply) => {
+    reply.header('cache-control', 'no-store')
+    const operator = access.admit(request.raw, area)
+    if (operator instanceof OperatorAccess) return handler(request, reply, operator)
+    return sendRefusal(reply, operator)
+  }
+}
+
+function mountEvents(scope: FastifyInstance, guarded: Guard, events: OperationsEvents): void {
+  scope.get(
+    `${OPERATIONS_PREFIX}/events`,
+    guarded('admin', async (_request, reply) => {
+      if (reply.request.method === 'HEAD') return reply.send()
+      reply.hijack()
+      if (!events.add(reply.raw)) {
+        reply.raw.writeHead(503, { 'content-type': 'application/json', 'retry-after': '10' })
+        reply.raw.end('{"error":"As many readers as are served already listen to events."}')
+      }
+      return reply
+    }),
+  )
+}
+
+function mountMetrics(
+  scope: FastifyInstance,
+  guarded: Guard,
+  metrics: PrometheusMetrics,
+  { readiness, hub, compaction }: OperationsOptions,
+): void {
+  const isReady = async () => (await readiness.problem()) === null
+  scope.get(
+    `${OPERATIONS_PREFIX}/metrics`,
+    guarded('metrics', async (_request, reply, { store }) => {
+      reply.header('content-type', metrics.contentType)
+      return metrics.scrape({ hub: hub(), store, isReady, compaction: compaction() })
+    }),
+  )
+}
+
+function mountExport(scope: FastifyInstance, guarded: Guard, { runtime }: OperationsOptions): void {
+  scope.get(
+    `${OPERATIONS_PREFIX}/backup/export`,
+    { exposeHeadRoute: false },
+    guarded('backup', async (_request, reply, operator) => {
+      const now = runtime.now()
+      const name = `kora-${new Date(now).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
+      reply.header('content-type', 'application/octet-stream')
+      reply.header('content-disposition', `attachment; filename="${name}"`)
+      return exportBackup(operator, now)
+    }),
+  )
+}
+
+function mountImport(scope: FastifyInstance, guarded: Guard, { hub }: OperationsOptions): void {
+  scope.post(
+    `${OPERATIONS_PREFIX}/backup/import`,
+    guarded('backup', async (request, reply, operator) => {
+      const mode = importMode(request)
+      if (mode === null) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
+      const { status, body } = await importBackup(request.raw, mode, { operator, hub: hub() })
+      return reply.code(status).send(body)
+    }),
+  )
 }
 
 async function statusOf({ readiness, getStatus }: OperationsOptions): Promise<object> {

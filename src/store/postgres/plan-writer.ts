@@ -169,41 +169,57 @@ function parametersOf(
   if (counters.serverSequence > start.serverSequence) {
     vector.set(serverNodeId, Math.max(vector.get(serverNodeId) ?? 0, counters.serverSequence))
   }
-  const index = scopeRows(rows, tracked)
-  const refs = blobRows(rows, names)
-  const writeResults = [...(plan.writeResults ?? [])]
   return [
     rows.length,
     counters.serverSequence - start.serverSequence,
     rows.filter(({ entry }) => entry.kind === 'operation').length,
     added.length,
     epoch,
-    integers(added.map(({ collection }) => names.collections.get(collection))),
+    ...recordParameters(added, changed, names),
+    ...logParameters(rows, idsOf(rows, reclaimed), names),
+    ...scopeParameters(rows, tracked),
+    ...vectorParameters(vector, names),
+    ...blobParameters(rows, names),
+    ...answerParameters(plan.writeResults ?? NO_RESULTS),
+  ]
+}
+
+const NO_RESULTS: ReadonlyMap<string, string> = new Map()
+
+function recordParameters(
+  added: readonly PlannedRecord[],
+  changed: readonly PlannedRecord[],
+  { collections }: PlanNames,
+): unknown[] {
+  return [
+    integers(added.map(({ collection }) => collections.get(collection))),
     byteas(added.map(({ recordId }) => encodeRecordId(recordId))),
     texts(added.map(stateText)),
     bigints(changed.map(({ ref }) => ref)),
     texts(changed.map(stateText)),
+  ]
+}
+
+function logParameters(rows: readonly LogRow[], ids: readonly Buffer[], names: PlanNames): unknown[] {
+  return [
     bigints(rows.map(({ wallTime }) => wallTime)),
     bigints(rows.map(({ entry }) => entry.sequenceNumber)),
     bigints(rows.map(({ entry }) => names.nodes.get(entry.nodeId))),
     bigints(rows.map(({ record }) => record.ref)),
     integers(rows.map(({ entry }) => names.collections.get(entry.collection))),
     smallints(rows.map(({ entry }) => (entry.kind === 'operation' ? KIND_OPERATION : KIND_SNAPSHOT))),
-    byteas(idsOf(rows, reclaimed)),
+    byteas(ids),
     texts(rows.map(({ entry }) => serializeScopeChanges(entry.scopeChanges))),
     texts(rows.map(({ entry }) => entry.wireJson)),
-    integers(index.fields),
-    texts(index.keys),
-    bigints(index.positions),
-    bigints([...vector.keys()].map((nodeId) => names.nodes.get(nodeId))),
-    bigints([...vector.values()]),
-    byteas(refs.hashes),
-    texts(refs.collections),
-    texts(refs.recordIds),
-    bigints(refs.nodes),
-    byteas(writeResults.map(([key]) => idBytes(key))),
-    texts(writeResults.map(([, result]) => result)),
   ]
+}
+
+function vectorParameters(vector: ReadonlyMap<string, number>, { nodes }: PlanNames): unknown[] {
+  return [bigints([...vector.keys()].map((nodeId) => nodes.get(nodeId))), bigints([...vector.values()])]
+}
+
+function answerParameters(results: ReadonlyMap<string, string>): unknown[] {
+  return [byteas([...results.keys()].map(idBytes)), texts([...results.values()])]
 }
 
 function stateText({ state }: PlannedRecord): string {
@@ -243,7 +259,7 @@ function idsOf(rows: readonly LogRow[], reclaimed: ReadonlySet<string>): Buffer[
   })
 }
 
-function scopeRows(rows: readonly LogRow[], tracked: TrackedFields) {
+function scopeParameters(rows: readonly LogRow[], tracked: TrackedFields): unknown[] {
   const fields: number[] = []
   const keys: string[] = []
   const positions: number[] = []
@@ -254,10 +270,10 @@ function scopeRows(rows: readonly LogRow[], tracked: TrackedFields) {
       positions.push(index + 1)
     }
   }
-  return { fields, keys, positions }
+  return [integers(fields), texts(keys), bigints(positions)]
 }
 
-function blobRows(rows: readonly LogRow[], names: PlanNames) {
+function blobParameters(rows: readonly LogRow[], names: PlanNames): unknown[] {
   const hashes: Buffer[] = []
   const collections: string[] = []
   const recordIds: string[] = []
@@ -270,5 +286,5 @@ function blobRows(rows: readonly LogRow[], names: PlanNames) {
       nodes.push(names.nodes.get(entry.nodeId))
     }
   }
-  return { hashes, collections, recordIds, nodes }
+  return [byteas(hashes), texts(collections), texts(recordIds), bigints(nodes)]
 }
