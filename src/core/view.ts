@@ -109,8 +109,11 @@ export interface Visibility {
 }
 
 /**
- * The view of a client: asked for by src/sync/authorization.ts and nothing else. Equal subsets are kept once, in the order of their canonical text, so that
- * views differ only when what they show does.
+ * Makes the view of a client. Nobody asks for one but src/sync/authorization.ts and grant.ts, which decide what
+ * the client may see.
+ *
+ * Equal subsets are kept once, in the order of their canonical text. Clients that ask for the same subsets, in
+ * whatever order, so have the same key, and share a view.
  */
 export function createView(scope: ScopeMap | null, subsets: readonly QuerySubset[] = []): View {
   const subsetsByText = new Map(

@@ -4,21 +4,29 @@ import type { SessionIdentity } from './session.ts'
 const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at once
 
 /**
- * A request that is lost leaves a gap in what a polling client sends at once. What follows is stored, but moves
- * the version vector no more: over the gap, it would tell the client, which has forgotten its queue, not to send
- * again what was lost.
+ * Notices what is missing of what a polling client sends. Each batch is a request of its own, and one may be lost
+ * while those behind it arrive. These are stored, but must not move the client's entry of the version vector: that
+ * would tell the client, which has forgotten its queue, not to send again what was lost.
  *
- * A delta that was lost whole shows by its `totalBatches`, which clients with a watermark write into every batch
- * of a delta and into no other, and which only JSON carries. Elsewhere it shows where what comes first begins with
- * something else than what the client said at the handshake that it has to send, or than what it writes next.
+ * After its handshake a client sends its delta, in numbered batches, and then what it writes, one batch at a time.
+ * What is lost shows when the next batch comes:
+ * - in the midst of the delta: its index is higher than the one that is due;
+ * - at the end of the delta: it is no part of the delta, or another delta begins;
+ * - the whole delta: it is the first one, and no part of a delta. Clients with a watermark write `totalBatches` into
+ *   every batch of a delta and into no other, but only JSON carries it. Of other clients, and of those that use the
+ *   binary form, it shows by the numbers of the operations: none is one that the client owes since its handshake.
  *
- * What each notion of a gap begins with, and what it ends with:
- * - `hasGap`: a batch that shows that something is missing; it stays, so that nothing moves the version vector.
- * - a missing batch of the delta: one with a higher index than the next, the rest of a delta that something else
- *   overtakes, or one that is refused over a gap; ends when that batch is answered.
- * - something else is missing: a delta that was owed and did not come, another that begins again, or too many; stays.
- * - `isOverGap`: while something before the batch is missing; asked anew at each try. What follows the delta is not
- *   watched for that: clients write it one batch at a time.
+ * What is remembered, and for how long:
+ *
+ * |                    | Begins                                                       | Ends                       |
+ * | ------------------ | ------------------------------------------------------------ | -------------------------- |
+ * | `hasGap`           | with the first batch that shows that one is missing          | never                      |
+ * | an index of        | when it is skipped; with the end of a delta whose length is  | when the batch with it is  |
+ * | `#missingIndexes`  | known; when a batch of the delta is refused over a gap       | answered                   |
+ * | `#isOtherMissing`  | when something is missing that has no known index: the whole | never: it does not show    |
+ * |                    | delta, the end of one of unknown length, or too many batches | when it has come           |
+ *
+ * `isOverGap` is asked anew each time that a batch is tried.
  */
 export class GapWatch {
   /** Of the batch that goes on where the last one ended; 0 after a final one. */
@@ -30,8 +38,8 @@ export class GapWatch {
   /** Batches of the delta, by index, that have not been answered where later ones have arrived. */
   readonly #missingIndexes = new Set<number>()
   /**
-   * Something else has not: what it was does not show, so neither does that it arrives. A client that writes its
-   * messages otherwise than the known ones shows no such gap for that alone.
+   * Something else has not arrived. It has no known index, so that nothing shows when it comes. A client that
+   * writes its messages otherwise than the known ones is not taken to have such a gap for that alone.
    */
   #isOtherMissing = false
 
@@ -61,8 +69,8 @@ export class GapWatch {
   }
 
   /**
-   * Something before the batch is missing, beyond doubt or nearly so. A batch of the delta builds on those before
-   * it, what comes after the delta on all of it.
+   * True while something before the batch is missing, beyond doubt or nearly so. A batch of the delta builds on
+   * those before it, what comes after the delta on all of it; what comes after that is not watched for gaps.
    */
   isOverGap(batch: ReceivedBatchMessage): boolean {
     if (this.#isOtherMissing) return true

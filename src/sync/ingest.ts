@@ -267,9 +267,11 @@ export class Ingest {
   }
 
   /**
-   * Lets in those who wait for room, in order, as many as it suffices for: all at once they would hand in
-   * several times what may wait. What they submit by the turn of the event loop is counted by then; until
-   * then it counts twice, as promised and as queued, so that some who would have room wait for that turn.
+   * Lets in those who wait for room, in order, for as long as there is some. Each is promised the bytes of its
+   * batch: otherwise all would be let in at once, and would hand in several times what may wait.
+   *
+   * The promises are forgotten when the event loop turns. Whoever was let in has submitted its batch by then, and
+   * the batch counts as queued. Between the two it counts twice, so that some wait for that turn who have room.
    */
   #letIn(): void {
     let isAnyLetIn = false
