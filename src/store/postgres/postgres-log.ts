@@ -170,7 +170,7 @@ export class PostgresLog {
   async liveRecords(collection: string): Promise<RecordRow[]> {
     const live: RecordRow[] = []
     for (let after = 0; ; ) {
-      const page = await this.recordsAfter(this.#db, collection, { after, limit: PAGE_RECORDS })
+      const page = await this.#recordsAfter(collection, after)
       live.push(...page.filter(({ state }) => !state.isDeleted))
       const last = page.at(-1)
       if (last === undefined) break
@@ -179,17 +179,23 @@ export class PostgresLog {
     return live.sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
   }
 
-  /** Records in the order of their numbers; with `isLocked`, nobody else changes them meanwhile. */
-  async recordsAfter(
-    queries: Queries,
-    collection: string,
-    { after, limit, isLocked = false }: { after: number; limit: number; isLocked?: boolean },
-  ): Promise<RecordRow[]> {
-    const collectionId = (await this.#collections.find([collection], queries)).get(collection)
-    const rows = await queries.rows<[number, Buffer, string]>(
+  /** Records in the order of their numbers. */
+  async #recordsAfter(collection: string, after: number): Promise<RecordRow[]> {
+    const collectionId = (await this.#collections.find([collection])).get(collection)
+    const rows = await this.#db.rows<[number, Buffer, string]>(
       `SELECT r.id, r.record_id, r.state FROM {records} r
-        WHERE r.id > $1 AND r.collection = $2 ORDER BY r.id LIMIT $3 ${isLocked ? 'FOR NO KEY UPDATE' : ''}`,
-      [after, collectionId ?? -1, limit],
+        WHERE r.id > $1 AND r.collection = $2 ORDER BY r.id LIMIT $3`,
+      [after, collectionId ?? -1, PAGE_RECORDS],
+    )
+    return rows.map(toRecordRow)
+  }
+
+  /** Records as they are now, in the order of their numbers; nobody else changes them before the transaction ends. */
+  async lockRecords(transaction: Queries, refs: readonly number[]): Promise<RecordRow[]> {
+    if (refs.length === 0) return []
+    const rows = await transaction.rows<[number, Buffer, string]>(
+      `SELECT id, record_id, state FROM {records} WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE`,
+      [refs],
     )
     return rows.map(toRecordRow)
   }
@@ -203,7 +209,7 @@ export class PostgresLog {
   }
 
   /** The operations of each record in commit order, without snapshots. */
-  async operationsOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
+  async #operationsOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
     const rows = await queries.rows<[number, string, number]>(
       `SELECT record, wire_json, seq FROM {operations}
         WHERE record = ANY ($1::bigint[]) AND kind = ${KIND_OPERATION} ORDER BY record, seq`,
@@ -216,7 +222,7 @@ export class PostgresLog {
 
   /** What replays fold: the operations of each record, and the traces of those that were dropped. */
   async historiesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
-    const histories = await this.operationsOfRecords(queries, refs)
+    const histories = await this.#operationsOfRecords(queries, refs)
     for (const [ref, traces] of await readTraces(queries, refs)) histories.get(ref)?.push(...traces)
     return histories
   }

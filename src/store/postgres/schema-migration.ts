@@ -27,6 +27,7 @@ import type { Queries, Transaction } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import type { RecordRow } from './postgres-log.ts'
+import { readRecordStep } from './record-steps.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 
 /** An index of a table that others write to: made beside them, after the transaction of the tables. */
@@ -35,8 +36,7 @@ interface PendingIndex {
   readonly sql: string
 }
 
-// One transaction holds its records for some 50 ms at most.
-const RECORDS_PER_STEP = 200
+const STRAY_ROWS_PER_STEP = 200
 
 /** Brings tables and records to what a schema asks for, while other servers go on. */
 export class SchemaMigration {
@@ -249,10 +249,9 @@ export class SchemaMigration {
     if (work === undefined) return null
     const { collection, phase } = work
     const recordsTotal = work.recordsTotal ?? (await core.log.countRecords(collection, transaction))
-    const rows = await core.log.recordsAfter(transaction, collection, {
+    const { rows, isEnd } = await readRecordStep(core, transaction, collection, {
       after: work.doneThrough,
-      limit: RECORDS_PER_STEP,
-      isLocked: true,
+      readsHistories: work.replays,
     })
     const shown = rows.filter(({ state }) => state.isPurged !== true)
     const forgotten = rows.filter(({ state }) => state.isPurged === true).map(({ recordId }) => recordId)
@@ -262,10 +261,9 @@ export class SchemaMigration {
     else core.settings.tables?.write(transaction, collection, shown)
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
-    const isDone = rows.length < RECORDS_PER_STEP
     await this.#setPending(
       transaction,
-      isDone ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others],
+      isEnd ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others],
     )
     return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
   }
@@ -318,7 +316,7 @@ export class SchemaMigration {
       const from: string = after
       after = await core.transaction(async (transaction) => {
         const ids =
-          (await core.settings.tables?.idsAfter(transaction, collection, from, RECORDS_PER_STEP)) ?? []
+          (await core.settings.tables?.idsAfter(transaction, collection, from, STRAY_ROWS_PER_STEP)) ?? []
         const known = new Set(
           (await core.log.findRecords(collection, ids, transaction)).map(({ recordId }) => recordId),
         )

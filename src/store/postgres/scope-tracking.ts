@@ -1,7 +1,9 @@
+import type { Operation } from '../../core/operation.ts'
 import { changeOf } from '../../core/view.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
+import { parseStoredOperation } from '../damage/corrupt.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { indexRowsOf, mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
@@ -10,10 +12,10 @@ import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readTraces } from './postgres-dropped.ts'
 import type { RecordRow } from './postgres-log.ts'
+import { readRecordStep } from './record-steps.ts'
 import { collectionIn, type Settings } from './settings.ts'
 
-// One transaction holds its records for some 50 ms at most.
-const RECORDS_PER_STEP = 200
+// One transaction holds the log for some 50 ms at most.
 const ENTRIES_PER_STEP = 2000
 
 interface Progress {
@@ -161,13 +163,11 @@ export class ScopeTracking {
     const { settings } = core
     const { trackedAfter, indexedThrough, isReady } = await lockProgress(transaction, tracked.id)
     if (isReady) return NOTHING_LEFT
-    const rows = await core.log.recordsAfter(transaction, tracked.collection, {
+    const { rows, isEnd } = await readRecordStep(core, transaction, tracked.collection, {
       after: indexedThrough,
-      limit: RECORDS_PER_STEP,
-      isLocked: true,
+      readsHistories: true,
     })
     const refs = rows.map(({ ref }) => ref)
-    const operations = await core.log.operationsOfRecords(transaction, refs)
     const entries = await core.log.entriesOfRecords(transaction, refs)
     const compacted = await readTraces(transaction, refs)
     const noted: NotedEntries = { sequences: [], scopes: [], fields: [], keys: [], indexed: [] }
@@ -175,7 +175,7 @@ export class ScopeTracking {
     for (const row of rows) {
       const own = entries.get(row.ref) ?? []
       const history = fieldHistoryOf(
-        operations.get(row.ref) ?? [],
+        own.filter(({ kind }) => kind === 'operation').map(operationOfEntry),
         field,
         collectionIn(settings.schema, tracked.collection),
         compacted.has(row.ref),
@@ -192,7 +192,7 @@ export class ScopeTracking {
     await writeNoted(transaction, noted)
     await this.#writeSnapshots(transaction, snapshots, settings)
     const through = rows.at(-1)?.ref ?? indexedThrough
-    const isLast = await this.#setProgress(transaction, tracked, through, rows.length < RECORDS_PER_STEP)
+    const isLast = await this.#setProgress(transaction, tracked, through, isEnd)
     return { records: rows.length, isLast }
   }
 
@@ -252,6 +252,10 @@ export class ScopeTracking {
     ])
     return isDone
   }
+}
+
+function operationOfEntry({ wireJson, deliverySequence }: LogEntry): Operation {
+  return parseStoredOperation(wireJson, deliverySequence)
 }
 
 /** The step is this transaction's alone: whoever else would do the same waits for its row. */
