@@ -318,23 +318,24 @@ export class SyncHub {
   #sweep(): void {
     this.#sweeps++
     for (const session of this.#watched) {
-      if (!this.#isWorthWatching(session)) this.#watched.delete(session)
+      const isWorthWatching = guarded(session, () => session.checkProgress())
+      if (isWorthWatching !== true) this.#watched.delete(session)
     }
     this.#feed.retry()
     this.#views.trim()
     if (this.#sweeps % SKIP_INTERVAL_SWEEPS !== 0 || this.#skippedTo === this.#feed.head) return
     this.#skippedTo = this.#feed.head
-    for (const session of this.#accepted.values()) session.skipInvisibleTail()
+    for (const session of this.#accepted.values()) guarded(session, () => session.skipInvisibleTail())
   }
+}
 
-  /** One session's error must not end the looking after all others. */
-  #isWorthWatching(session: Session): boolean {
-    try {
-      return session.checkProgress()
-    } catch (error) {
-      session.onDeliveryFailed(error)
-      return false
-    }
+/** One session's error must not end the looking after all others. */
+function guarded<Result>(session: Session, look: () => Result): Result | undefined {
+  try {
+    return look()
+  } catch (error) {
+    session.onDeliveryFailed(error)
+    return undefined
   }
 }
 

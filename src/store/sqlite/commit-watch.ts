@@ -22,7 +22,7 @@ export class CommitWatch {
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener)
     if (this.#timer === null) {
-      this.#seen = this.#dataVersion.get()
+      this.#seen = this.#readVersion()
       this.#schedule()
     }
     return () => {
@@ -41,10 +41,19 @@ export class CommitWatch {
   }
 
   #poll(): void {
-    const version = this.#dataVersion.get()
+    const version = this.#readVersion()
     this.#schedule()
-    if (version === this.#seen) return
+    if (version !== undefined && version === this.#seen) return
     this.#seen = version
     for (const listener of this.#listeners) listener()
+  }
+
+  /** undefined: the file does not tell. Who listens reads it then, and reports what is wrong with it. */
+  #readVersion(): number | undefined {
+    try {
+      return this.#dataVersion.get()
+    } catch {
+      return undefined
+    }
   }
 }
