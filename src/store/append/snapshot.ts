@@ -73,17 +73,18 @@ interface Write {
 
 /** The present values by the write that they come from, in clock order. */
 function groupByWrite({ values, fieldVersions, newest }: RecordState): Write[] {
-  const writes: Write[] = []
+  const writesByTime = new Map<string, Write>()
   for (const field of Object.keys(values)) {
     const timestamp = fieldVersions[field]?.timestamp ?? newest.timestamp
-    let write = writes.find((known) => compareTimestamps(known.timestamp, timestamp) === 0)
+    const key = `${timestamp.wallTime}:${timestamp.logical}:${timestamp.nodeId}`
+    let write = writesByTime.get(key)
     if (write === undefined) {
       write = { timestamp, values: Object.create(null) as Record<string, JsonValue> }
-      writes.push(write)
+      writesByTime.set(key, write)
     }
     write.values[field] = values[field] ?? null
   }
-  return writes.sort((a, b) => compareTimestamps(a.timestamp, b.timestamp))
+  return [...writesByTime.values()].sort((a, b) => compareTimestamps(a.timestamp, b.timestamp))
 }
 
 function trackedValues(values: FieldValues, fields: readonly string[]): Record<string, JsonValue> {
