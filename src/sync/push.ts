@@ -24,9 +24,10 @@ const OBJECT_BYTES = 512
 
 /**
  * After how long what was refused over a gap is tried again. A slow uplink may bring a large request long
- * after a small one that followed it. Clients wait 30 s for an answer.
+ * after a small one that followed it. Clients wait 30 s for an answer, if they have not taken another one for it.
  */
 const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
+const TRY_AGAIN = 1013 // close code; clients that poll, whose messages alone get lost, are told no more than the end
 
 interface ArrivedBatch {
   readonly batch: ReceivedBatchMessage
@@ -34,7 +35,7 @@ interface ArrivedBatch {
   readonly receivedAt: number
   /**
    * What to do when something is refused: null: say so; else, because something before it is missing, try again
-   * after so many ms each, and then leave it unanswered.
+   * after so many ms each, and then leave it unanswered and end the session.
    */
   readonly retriesMs: readonly number[] | null
 }
@@ -88,7 +89,7 @@ export class Push {
     const identity = this.#session.identity
     if (identity === null) return
     const receivedAt = this.#context.runtime.monotonicNow()
-    if (this.#gaps?.look(batch, identity, this.#session.format)) {
+    if (this.#gaps?.look(batch, identity, this.#session)) {
       this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
     }
     if (!identity.isModern && this.#hasFutureClock(batch)) {
@@ -236,14 +237,22 @@ export class Push {
       })
   }
 
-  /** What is missing may only be late. Nothing is told meanwhile, and nothing at all where it does not come. */
+  /**
+   * What is missing may only be late. Nothing is told meanwhile, and nothing at all where it does not come: then the
+   * client has to return to send it again, and does not do so by itself once another answer has cleared the batch.
+   */
   #judgeAgain(
     { batch, receivedAt }: GuardedBatch,
     [waitMs, ...retriesMs]: readonly number[],
     identity: SessionIdentity,
   ): void {
+    if (this.#isStopped) return
+    if (waitMs === undefined) {
+      this.#session.closeWith(TRY_AGAIN, 'a message of the client is missing')
+      return
+    }
     const bytes = bytesOf(batch)
-    if (waitMs === undefined || this.#isStopped || this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) return
+    if (this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) return
     this.#retriedBytes += bytes
     const timer = this.#context.runtime.setTimer(waitMs, () => {
       this.#retries.delete(timer)

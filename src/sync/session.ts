@@ -107,6 +107,10 @@ export class Session implements ViewReader, DeliveryTarget {
     return this.#transport.mayLoseMessages === true
   }
 
+  get hasAllMessages(): boolean {
+    return this.#transport.hasAllMessages === true
+  }
+
   get remoteAddress(): string | undefined {
     return this.#transport.remoteAddress
   }

@@ -143,7 +143,11 @@ export class HttpPolling {
     }
     const transport = new PollingTransport(runtime, request.remoteAddress)
     const sessionId = this.#options.connect(transport)
-    const order = new PostOrder(runtime, (message) => transport.receive(message))
+    const order = new PostOrder(
+      runtime,
+      (message) => transport.receive(message),
+      () => transport.missMessages(),
+    )
     const client: PollingClient = { transport, order, sessionId, expiry: null, owner: null, checked: null }
     transport.onAdmitted(() => {
       client.owner = this.#options.ownerOf(sessionId)

@@ -43,6 +43,7 @@ export class PollingTransport implements ServerTransport {
   /** Runs while nothing is given away, because a handshake may be on its way. */
   #handshakeTimer: Timer | null = null
   #isConnected = true
+  #hasAllMessages = true
   /** The client has gone, or has begun another session. */
   #isGone = false
   /** What was queued or has not left whole may not be told any more. */
@@ -74,6 +75,15 @@ export class PollingTransport implements ServerTransport {
 
   receive(frame: Frame): void {
     if (this.#isConnected) this.#onMessage(frame)
+  }
+
+  /** Something of the client may be missing before what it is next given. */
+  missMessages(): void {
+    this.#hasAllMessages = false
+  }
+
+  get hasAllMessages(): boolean {
+    return this.#hasAllMessages
   }
 
   /** Polls that have come so far, which is the number of the latest. */

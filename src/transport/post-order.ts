@@ -15,24 +15,30 @@ const MAX_REMEMBERED = 256
  * batch. A Kora client fires them without waiting for each other and numbers its messages
  * (`msg-<ms>-<n>`); a number that is missing is waited for, but not for long: another engine in the same
  * process may have used it.
+ *
+ * What is given up is told to who takes the messages, because it may be lost.
  */
 export class PostOrder {
   readonly #runtime: Runtime
   readonly #deliver: (frame: Frame) => void
+  readonly #onUnsure: () => void
   readonly #waiting = new Map<number, Frame>()
   readonly #knownIds = new Set<string>()
   #waitingBytes = 0
   #next: number | null = null
   #timer: Timer | null = null
 
-  constructor(runtime: Runtime, deliver: (frame: Frame) => void) {
+  /** @param onUnsure called where something may be missing before the message that is delivered next */
+  constructor(runtime: Runtime, deliver: (frame: Frame) => void, onUnsure: () => void) {
     this.#runtime = runtime
     this.#deliver = deliver
+    this.#onUnsure = onUnsure
   }
 
   accept(frame: Frame): void {
     const id = messageIdOf(frame)
     if (id === null) {
+      if (mayBeBatch(frame)) this.#onUnsure() // of what is not numbered nothing tells that it is missing
       this.#deliver(frame)
       return
     }
@@ -90,6 +96,7 @@ export class PostOrder {
     this.#timer?.cancel()
     this.#timer = null
     if (this.#waiting.size === 0) return
+    this.#onUnsure()
     this.#next = Math.min(...this.#waiting.keys())
     this.#deliverConsecutive()
     if (this.#waiting.size > 0) this.#timer = this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
@@ -101,9 +108,17 @@ const NUMBERED_ID = /^msg-\d{1,16}-\d{1,15}$/
 const HEAD_BYTES = 512 // clients write type and messageId first
 
 /** null: the message is not numbered */
-function messageIdOf({ bytes, isBinary }: Frame): string | null {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, HEAD_BYTES))
-  return isBinary ? protobufMessageId(head) : (MESSAGE_ID.exec(head.toString('latin1'))?.[1] ?? null)
+function messageIdOf(frame: Frame): string | null {
+  const head = headOf(frame)
+  return frame.isBinary ? protobufMessageId(head) : (MESSAGE_ID.exec(head.toString('latin1'))?.[1] ?? null)
+}
+
+function mayBeBatch(frame: Frame): boolean {
+  return headOf(frame).includes('operation-batch')
+}
+
+function headOf({ bytes }: Frame): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, HEAD_BYTES))
 }
 
 const TYPE_TAG = 0x0a

@@ -15,6 +15,7 @@ import { operation } from './wire-operations.ts'
 export class RelayClient extends MemoryTransport {
   bufferedBytes = 0
   mayLoseMessages = false
+  hasAllMessages = false
   /** As a client knows the others: by presence id. */
   readonly peers = new Map<string, AwarenessState>()
 

@@ -6,7 +6,7 @@ import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { AppendResult } from '../../src/store/store.ts'
 import { collectGarbage } from '../support/collect-garbage.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { openRelayServer } from '../support/relay-server.ts'
+import { type ConnectOptions, openRelayServer, type RelayServer } from '../support/relay-server.ts'
 import { resolverSchema, withoutFunctions } from '../support/resolver-schema.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
@@ -223,6 +223,122 @@ test('a client with the binary form that owes its delta is missed it, too; one t
   expect((await store.getVersionVector()).get('phone')).toBe(2)
 })
 
+/** A client that polls and has sent its delta, in which there is nothing. */
+async function connectedWithDelta({ connect }: RelayServer, options: ConnectOptions = {}) {
+  const phone = await connect('phone', { ...options, isPolling: true })
+  phone.receive(deltaBatch([]))
+  await settle()
+  return phone
+}
+
+function deltaBatch(operations: readonly Operation[]): OperationBatchMessage {
+  return { ...liveBatchOf(operations, 'delta'), totalBatches: 1 }
+}
+
+function liveBatchOf(operations: readonly Operation[], messageId = 'live'): OperationBatchMessage {
+  return { type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 }
+}
+
+test('over a lost batch of what is written later nothing counts: its client has forgotten it', async () => {
+  const server = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [kept, lost, next, last] = ['a', 'b', 'c', 'd'].map((name) =>
+    author.insert(recordIdOf(name), {}),
+  ) as [Operation, Operation, Operation, Operation]
+  const phone = await connectedWithDelta(server)
+
+  for (const operation of [kept, next, last]) phone.receive(liveBatchOf([operation]))
+  await settle()
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(4)
+  expect((await server.store.getVersionVector()).get('phone')).toBe(1)
+
+  const again = await server.connect('phone', { isPolling: true })
+  again.receive(deltaBatch([lost, next, last]))
+  await settle()
+  expect(await server.store.getOperationCount()).toBe(4)
+  expect((await server.store.getVersionVector()).get('phone')).toBe(4)
+})
+
+test('what is sent again in one batch with what follows the lost one does not hide it', async () => {
+  const server = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [known, , next] = ['a', 'b', 'c'].map((name) => author.insert(recordIdOf(name), {})) as Operation[]
+  if (!known || !next) throw new Error('Three were made')
+  await server.store.applyRemoteOperation(known)
+  const phone = await connectedWithDelta(server)
+
+  phone.receive(liveBatchOf([known, next]))
+  await settle()
+
+  expect((await server.store.getVersionVector()).get('phone')).toBe(1)
+})
+
+test('a change of what was in a lost batch is not refused for that', async () => {
+  const scopes = { todos: { owner: 'ada' } }
+  const author = new OperationAuthor('phone')
+  const record = recordIdOf('shared')
+  author.insert(record, { owner: 'ada' })
+  const phone = await connectedWithDelta(openRelayServer(), { scopes })
+
+  phone.receive(liveBatchOf([author.update(record, { title: 'new' })]))
+  await settle()
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(1)
+})
+
+test('a lost batch that was only late is told of its own refusals, and so is what follows once it is there', async () => {
+  const server = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const [late, next, last] = ['bob', 'ada', 'bob'].map((owner, index) =>
+    author.insert(recordIdOf(`${index}`), { owner }),
+  ) as [Operation, Operation, Operation]
+  const phone = await connectedWithDelta(server, { scopes: { todos: { owner: 'ada' } } })
+
+  for (const operation of [next, late, last]) phone.receive(liveBatchOf([operation]))
+  await server.runtime.advance(1000)
+
+  const refused = phone.sentOfType('operation-rejected').map(({ operationId }) => operationId)
+  expect(refused).toEqual([late.id, last.id])
+  expect(phone.sentOfType('acknowledgment')).toHaveLength(4)
+})
+
+test('what is missing for good ends the session, since its client may not wait for the answer any more', async () => {
+  const server = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const record = recordIdOf('shared')
+  const insert = author.insert(record, { owner: 'ada' })
+  const update = author.update(record, { title: 'new' })
+  const scopes = { todos: { owner: 'ada' } }
+  const phone = await connectedWithDelta(server, { scopes })
+  phone.receive(liveBatchOf([update]))
+  await server.runtime.advance(28_000)
+  expect(phone.closed).toBeNull()
+
+  await server.runtime.advance(1000)
+
+  expect(phone.closed).not.toBeNull()
+  expect(phone.sentOfType('error')).toEqual([])
+  const again = await server.connect('phone', { isPolling: true, scopes })
+  again.receive(deltaBatch([insert, update]))
+  await settle()
+  expect(again.sentOfType('acknowledgment')).toHaveLength(1)
+  expect(again.sentOfType('operation-rejected')).toEqual([])
+})
+
+test('numbers that a client leaves out show no gap where every message has come', async () => {
+  const server = openRelayServer()
+  const author = new OperationAuthor('phone')
+  author.insert(recordIdOf('not in its view'), {})
+  const phone = await connectedWithDelta(server)
+  phone.hasAllMessages = true
+
+  phone.receive(liveBatchOf([author.insert(recordIdOf('b'), {})]))
+  await settle()
+
+  expect((await server.store.getVersionVector()).get('phone')).toBe(2)
+})
+
 test('an older client that owes nothing is not asked for a delta', async () => {
   const { connect, store } = openRelayServer()
   const author = new OperationAuthor('phone')
@@ -430,6 +546,24 @@ test('nor has one that was not late, for what follows the delta', async () => {
 
   expect(phone.sentOfType('operation-rejected')).toEqual([])
   expect(await store.getOperationCount()).toBe(4)
+})
+
+test('nor has what is written later and waits for a late batch, for what builds on it', async () => {
+  const { phone, store, runtime } = await connectWithChain(['first', 'b1', 'b2', 'b3'])
+  const author = new OperationAuthor('phone')
+  const [b1, b2, b3] = ['b1', 'b2', 'b3'].map((name) => author.insert(recordIdOf(name), {})) as Operation[]
+  if (!b1 || !b2 || !b3) throw new Error('Three were made')
+  phone.receive(deltaBatch([]))
+
+  for (const operation of [b2, b1, b3]) {
+    phone.receive(liveBatchOf([operation]))
+    await settle()
+    await runtime.advance(100)
+  }
+  await runtime.advance(14_000)
+
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(await store.getOperationCount()).toBe(3)
 })
 
 test('two late batches that are refused for themselves do not wait for each other', async () => {

@@ -158,6 +158,19 @@ test('stores batches in the order in which they were sent, whatever order they a
   expect(log.map((row) => row.operation.sequenceNumber)).toEqual([1, 2, 3])
 })
 
+test('a batch that does not come is not counted over, and numbers that a client leaves out are', async () => {
+  const numberOf = async () => (await store.getVersionVector()).get('phone')
+  const phone = await connected()
+  await phone.post({ ...batch(2, []), totalBatches: 1 })
+  await phone.post(batch(3, [write(2)])) // 1 is not in its view
+  await expect.poll(numberOf).toBe(2)
+
+  await phone.post(batch(5, [write(4)]))
+  await expect.poll(() => store.getOperationCount()).toBe(2)
+
+  expect(await numberOf()).toBe(2)
+})
+
 test('says 304 where the client already has the next message', async () => {
   const phone = await connected()
   await phone.post(batch(2, []))

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import type { Frame } from '../../src/protocol/frame.ts'
 import { PostOrder } from '../../src/transport/post-order.ts'
 import { decodeEnvelope, encodeEnvelope } from '../support/device/protobuf.ts'
 import { simulatedRuntime } from '../support/simulated-runtime.ts'
@@ -6,12 +7,20 @@ import { simulatedRuntime } from '../support/simulated-runtime.ts'
 function openOrder() {
   const runtime = simulatedRuntime()
   const delivered: string[] = []
-  const order = new PostOrder(runtime, ({ bytes }) =>
-    delivered.push((JSON.parse(Buffer.from(bytes).toString()) as { messageId: string }).messageId),
-  )
-  const post = (messageId: string): void =>
-    order.accept({ isBinary: false, bytes: Buffer.from(JSON.stringify({ type: 'x', messageId })) })
-  return { runtime, order, delivered, post }
+  /** What was delivered with something missing before it, as far as can be told. */
+  const unsure: string[] = []
+  let isUnsure = false
+  const deliver = ({ bytes }: Frame): void => {
+    const { messageId } = JSON.parse(Buffer.from(bytes).toString()) as { messageId: string }
+    delivered.push(messageId)
+    if (isUnsure) unsure.push(messageId)
+  }
+  const order = new PostOrder(runtime, deliver, () => {
+    isUnsure = true
+  })
+  const post = (messageId: string, type = 'x'): void =>
+    order.accept({ isBinary: false, bytes: Buffer.from(JSON.stringify({ type, messageId })) })
+  return { runtime, order, delivered, unsure, post }
 }
 
 test('puts messages that overtook each other back in order', () => {
@@ -32,6 +41,28 @@ test('waits for a missing number, but not for long', async () => {
   await runtime.advance(300)
 
   expect(delivered).toEqual(['msg-1-1', 'msg-1-3', 'msg-1-4'])
+})
+
+test('says that something may be missing once a number is given up, before what follows it', async () => {
+  const { unsure, post, runtime } = openOrder()
+  for (const number of [1, 3, 2, 5, 6]) post(`msg-1-${number}`)
+  expect(unsure).toEqual([])
+
+  await runtime.advance(300)
+  post('msg-1-7')
+
+  expect(unsure).toEqual(['msg-1-5', 'msg-1-6', 'msg-1-7'])
+})
+
+test('of batches that are not numbered nobody knows whether one is missing', () => {
+  const { unsure, post } = openOrder()
+  post('msg-1-1', 'operation-batch')
+  post('0197-a', 'awareness-update')
+  expect(unsure).toEqual([])
+
+  post('0197-b', 'operation-batch')
+
+  expect(unsure).toEqual(['0197-b'])
 })
 
 test('delivers what comes too late, and what is not numbered, at once', async () => {
@@ -56,7 +87,10 @@ test('takes a message once that is sent again, whether it was delivered or waits
 test('reads the numbers of binary messages as well', async () => {
   const runtime = simulatedRuntime()
   const delivered: string[] = []
-  const order = new PostOrder(runtime, ({ bytes }) => delivered.push(String(decodeEnvelope(bytes).messageId)))
+  const deliver = ({ bytes }: Frame): void => {
+    delivered.push(String(decodeEnvelope(bytes).messageId))
+  }
+  const order = new PostOrder(runtime, deliver, () => {})
   const post = (messageId: string, type: 'operation-batch' | 'acknowledgment' = 'operation-batch'): void => {
     const rest =
       type === 'acknowledgment'

@@ -64,8 +64,11 @@ export class DeviceSync {
   readonly #watermarks = new Map<string, number>()
   readonly #inFlight = new Map<string, readonly Operation[]>()
   readonly #ackTimers = new Map<string, Timer>()
-  /** Batches of the handshake delta whose acknowledgment is outstanding. */
-  readonly #deltaInFlight = new Map<string, readonly Operation[]>()
+  /**
+   * Every batch of this connection that has not been acknowledged by its name. Only a test wants to know: clients
+   * wait for none of the delta, and take any acknowledgment for that of the batch in flight.
+   */
+  readonly #unanswered = new Map<string, readonly Operation[]>()
   #queue: Operation[] = []
   #state: SyncState = 'offline'
   #socket: DeviceSocket | null = null
@@ -101,12 +104,12 @@ export class DeviceSync {
       this.#state === 'streaming' &&
       this.#queue.length === 0 &&
       this.#inFlight.size === 0 &&
-      this.#deltaInFlight.size === 0
+      this.#unanswered.size === 0
     )
   }
 
   get pendingCount(): number {
-    return this.#queue.length + countOperations(this.#inFlight) + countOperations(this.#deltaInFlight)
+    return this.#queue.length + countOperations(this.#unanswered)
   }
 
   /** The delivery watermark of the present view. */
@@ -207,7 +210,7 @@ export class DeviceSync {
     this.#ackTimers.clear()
     this.#queue = [...[...this.#inFlight.values()].flat(), ...this.#queue]
     this.#inFlight.clear()
-    this.#deltaInFlight.clear()
+    this.#unanswered.clear()
     this.#isDeltaSent = false
     this.#hasFinalBatch = false
     this.#enter(state, why)
@@ -301,12 +304,7 @@ export class DeviceSync {
       const operations = missing.slice(batchIndex * batchSize, (batchIndex + 1) * batchSize)
       const last = operations.at(-1)
       const messageId = this.nextMessageId()
-      this.#deltaInFlight.set(messageId, operations)
-      this.#journal.record({
-        kind: 'sent',
-        messageId,
-        operationIds: operations.map((operation) => operation.id),
-      })
+      this.#recordSent(messageId, operations)
       this.send({
         type: 'operation-batch',
         messageId,
@@ -392,25 +390,21 @@ export class DeviceSync {
   }
 
   #onAcknowledgment({ acknowledgedMessageId }: AcknowledgmentMessage): void {
-    const delta = this.#deltaInFlight.get(acknowledgedMessageId)
-    if (delta) {
-      this.#deltaInFlight.delete(acknowledgedMessageId)
-      this.#recordAcknowledged(acknowledgedMessageId, delta)
-      return
-    }
-    // With one batch in flight, any acknowledgment clears it, whatever it names.
+    this.#recordAcknowledged(acknowledgedMessageId)
+    // With one batch in flight, any acknowledgment clears it, whatever it names: that of the delta, too.
     const messageId =
       this.#options.pipelineDepth === 1 ? [...this.#inFlight.keys()][0] : acknowledgedMessageId
-    const operations = messageId === undefined ? undefined : this.#inFlight.get(messageId)
-    if (messageId === undefined || operations === undefined) return
-    this.#inFlight.delete(messageId)
+    if (messageId === undefined || !this.#inFlight.delete(messageId)) return
     this.#ackTimers.get(messageId)?.cancel()
     this.#ackTimers.delete(messageId)
-    this.#recordAcknowledged(messageId, operations)
     this.#pushQueued()
   }
 
-  #recordAcknowledged(messageId: string, operations: readonly Operation[]): void {
+  /** What the server has said, whatever the client makes of it. */
+  #recordAcknowledged(messageId: string): void {
+    const operations = this.#unanswered.get(messageId)
+    if (operations === undefined) return
+    this.#unanswered.delete(messageId)
     this.#journal.record({
       kind: 'acknowledged',
       messageId,
@@ -422,8 +416,8 @@ export class DeviceSync {
     this.#journal.record({ kind: 'refused', operationId, code, message, retriable })
     const isOther = (operation: Operation): boolean => operation.id !== operationId
     this.#queue = this.#queue.filter(isOther)
-    for (const [messageId, operations] of this.#inFlight) {
-      this.#inFlight.set(messageId, operations.filter(isOther))
+    for (const sent of [this.#inFlight, this.#unanswered]) {
+      for (const [messageId, operations] of sent) sent.set(messageId, operations.filter(isOther))
     }
   }
 
@@ -471,12 +465,17 @@ export class DeviceSync {
         this.#lose(`no acknowledgment of ${messageId} in ${this.#options.ackTimeoutMs} ms`)
       }),
     )
+    this.#recordSent(messageId, operations)
+    this.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
+  }
+
+  #recordSent(messageId: string, operations: readonly Operation[]): void {
+    this.#unanswered.set(messageId, operations)
     this.#journal.record({
       kind: 'sent',
       messageId,
       operationIds: operations.map((operation) => operation.id),
     })
-    this.send({ type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0 })
   }
 
   // ── the view ───────────────────────────────────────────────────────────────────────────────

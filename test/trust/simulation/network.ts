@@ -136,6 +136,7 @@ export class Link {
   server: Server | null = null
   /** It lost something, or stands still. */
   isImpaired = false
+  #hasAllMessages = true
   #requestsUntilFailure = Number.POSITIVE_INFINITY
 
   constructor({ scheduler, random, latencyMs, isPolling, handlers, onRequestLost, onEnded }: LinkOptions) {
@@ -148,7 +149,13 @@ export class Link {
     this.#onEnded = onEnded
     this.#up = new Pipe(this, !isPolling, (item) => this.#atServer(item))
     this.#down = new Pipe(this, true, (item) => this.#atDevice(item))
-    const order = new PostOrder(scheduler.runtime(this.owner), (frame) => this.#onMessage(frame))
+    const order = new PostOrder(
+      scheduler.runtime(this.owner),
+      (frame) => this.#onMessage(frame),
+      () => {
+        this.#hasAllMessages = false
+      },
+    )
     this.#receive = isPolling ? (frame) => order.accept(frame) : (frame) => this.#onMessage(frame)
   }
 
@@ -226,6 +233,9 @@ export class Link {
     return {
       send: (message) => this.#sendDown(Buffer.from(JSON.stringify(message)), false),
       mayLoseMessages: this.isPolling,
+      get hasAllMessages() {
+        return link.#hasAllMessages
+      },
       sendFrame: ({ bytes, isBinary }) => this.#sendDown(bytes, isBinary),
       onMessage: (handler) => {
         this.#onMessage = handler
