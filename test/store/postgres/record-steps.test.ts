@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { defineSchema, t } from '../../../src/core/schema/define-schema.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import {
   createPostgresServerStore,
   type PostgresServerStore,
