@@ -47,12 +47,18 @@ export function checkContext(value: unknown, name: string, logger: Logger): Auth
     logEvent(logger, LOG_EVENTS.authCallbackFailed, { callback: name, problem })
     return null
   }
-  // contextProblem has found the properties in order.
-  const context = value as AuthContext
-  const scopes = normalizeScopes(context.scopes)
-  if (scopes !== null) return { ...context, scopes }
-  const { scopes: _absent, ...unscoped } = context
-  return unscoped
+  // contextProblem has found the properties in order. Named one by one: an object of a class may have them as getters.
+  const { userId, metadata, expiresAt, issuedAt, deviceId, isAnonymous, scopes: given } = value as AuthContext
+  const scopes = normalizeScopes(given)
+  return {
+    userId,
+    ...(scopes !== null && { scopes }),
+    ...(metadata !== undefined && { metadata }),
+    ...(expiresAt !== undefined && { expiresAt }),
+    ...(issuedAt !== undefined && { issuedAt }),
+    ...(deviceId !== undefined && { deviceId }),
+    ...(isAnonymous !== undefined && { isAnonymous }),
+  }
 }
 
 function contextProblem(value: unknown): string | null {

@@ -84,5 +84,5 @@ const NO_TABLES: SchemaPlan = { isUpToDate: true, statements: [], changes: [] }
 export function describePlan({ changes, changesLayout }: StorePlan): string[] {
   const lines = changes.map(({ collection, change }) => `${collection}: ${change}`)
   if (changesLayout) lines.unshift('the tables of the log: made as this release needs them')
-  return lines.length > 0 ? lines : ['a change of the schema that was interrupted: goes on']
+  return lines.length > 0 ? lines : ['the schema: noted, or what was interrupted of its last change goes on']
 }

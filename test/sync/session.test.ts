@@ -210,6 +210,23 @@ test.each([
 })
 
 describe("the application's own authentication", () => {
+  test('may be an object of a class', async () => {
+    class Visit {
+      get userId(): string {
+        return 'ada'
+      }
+      get expiresAt(): number {
+        return 4_000_000_000_000
+      }
+    }
+    const { server, connect } = openServer({ auth: { authenticate: async () => new Visit() } })
+    connect().receive(handshake())
+    await settle()
+
+    const session = [...server.hub.sessions.values()][0]
+    expect(session?.identity?.auth).toEqual({ userId: 'ada', expiresAt: 4_000_000_000_000 })
+  })
+
   const cases: [string, unknown, string | null][] = [
     [
       'a value that is missing hides its collection',

@@ -13,7 +13,8 @@ export type RecordInput = { readonly [field: string]: unknown }
  * Checks a record that is about to be written, as clients do before they create an operation.
  *
  * An insert must bring every required field and is given the defaults of the others. An update is
- * checked in the fields that it brings and may set any of them to null. A delete brings nothing.
+ * checked in the fields that it brings. It may set any of them to null here: what a required field then leads to is
+ * for `refuseSchemaViolation` to say. A delete brings nothing.
  *
  * @returns what the operation should carry
  * @throws SchemaError `SCHEMA_VALIDATION` for the first field that is wrong

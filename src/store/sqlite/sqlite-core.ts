@@ -134,11 +134,16 @@ export class SqliteCore implements AppendContext {
     this.#takeUpSchema()
   }
 
-  /** Takes up what the tables are for, where that has changed: rows are written by it, whoever changed it. */
+  /**
+   * Takes up what the tables are for, where that has changed: rows are written by it, whoever changed it. Not where that is
+   * an earlier version: a command with an old configuration keeps the columns of a running server, and must not take its rules.
+   */
   #takeUpSchema(): void {
     const fingerprint = this.meta.get('schema_fingerprint')
     if (fingerprint === this.#fingerprint) return
-    const schema = schemaInForce(this.meta.get('schema'), fingerprint, this.ownSchema)
+    const stored = schemaInForce(this.meta.get('schema'), fingerprint, this.ownSchema)
+    const isEarlier = stored !== null && this.ownSchema !== null && stored.version < this.ownSchema.version
+    const schema = isEarlier ? this.ownSchema : stored
     this.#tables = schema === null ? null : new CollectionTables(this.db, schema)
     this.#schema = schema
     this.#fingerprint = fingerprint

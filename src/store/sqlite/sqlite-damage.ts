@@ -38,18 +38,23 @@ type RecordColumns = [ref: number, collection: number, recordId: Buffer | string
 /** What `check --deep` reads of an SQLite file. */
 export class SqliteDamageSource implements DamageSource {
   readonly dialect = 'sqlite'
-  readonly unfinished: ReadonlySet<string>
   readonly #core: SqliteCore
+  readonly #unfinished: () => ReadonlySet<string>
   readonly #statements: ReturnType<typeof prepareStatements>
 
-  constructor(core: SqliteCore, unfinished: ReadonlySet<string>) {
+  /** @param unfinished asked anew each time: another process may change the schema while this one reads */
+  constructor(core: SqliteCore, unfinished: () => ReadonlySet<string>) {
     this.#core = core
-    this.unfinished = unfinished
+    this.#unfinished = unfinished
     this.#statements = prepareStatements(core)
   }
 
   get schema() {
     return this.#core.schema
+  }
+
+  get unfinished(): ReadonlySet<string> {
+    return this.#unfinished()
   }
 
   async findDatabaseDamage(): Promise<readonly Damage[]> {

@@ -381,7 +381,7 @@ export class SqliteServerStore implements ServerStore {
   /** @see SearchableForDamage.findDamage */
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
     this.#access.assertOpen()
-    const source = new SqliteDamageSource(this.#core, this.#migration.unfinished())
+    const source = new SqliteDamageSource(this.#core, () => this.#migration.unfinished())
     try {
       return await findDamage(source, options)
     } catch (error) {

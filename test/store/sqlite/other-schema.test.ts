@@ -72,6 +72,25 @@ test('writes rows as another process has made the tables meanwhile', async () =>
   await restarted.close()
 })
 
+test('keeps to its schema where another process brings back an earlier one', async () => {
+  await using files = openTwo()
+  const { server, migration, open } = files
+  const [earlier, later] = [counting(1, 0), counting(2, 0, { rank: true })]
+  await server.setSchema(later)
+
+  await migration.setSchema(earlier)
+  const author = new OperationAuthor('a')
+  await appendAll(server, [author.insert('r1', { title: 'x', rank: 3 })])
+
+  expect(await server.findRecord('todos', 'r1')).toMatchObject({ title: 'x', rank: 3 })
+  await server.close()
+  const restarted = open()
+  await restarted.setSchema(later)
+  expect(await restarted.findRecord('todos', 'r1')).toMatchObject({ rank: 3 })
+  expect(await damageOf(restarted, later)).toEqual([])
+  await restarted.close()
+})
+
 test('writes the same tables while another process fills them', async () => {
   await using files = openTwo()
   const { server, migration } = files
