@@ -92,7 +92,7 @@ export const LOG_EVENTS = {
     message: 'commit failed, nothing was stored',
     fields: ['operations', 'err'],
     advice:
-      '`err` says why; while it lasts, `/ready` answers 503. Clients keep their changes and send them again.',
+      '`err` says why; while the database cannot be written, `/ready` answers 503. Clients keep their changes and send them again.',
   },
   operationRefused: {
     level: 'debug',
@@ -158,7 +158,7 @@ export const LOG_EVENTS = {
     level: 'error',
     message: 'validateOperation threw; the operation was refused',
     fields: ['sessionId', 'operationId', 'err'],
-    advice: 'Mend `validateOperation` of the app. The client sends the operation again.',
+    advice: 'Mend `validateOperation` of the app. The client was told, and has given the operation up.',
   },
   authFailed: {
     level: 'info',

@@ -1,3 +1,4 @@
+import { StoreError } from '../core/errors.ts'
 import { LOG_EVENTS } from '../core/logger.ts'
 import type { Operation } from '../core/operation.ts'
 import { checkOperationId } from '../core/operation-id.ts'
@@ -85,6 +86,8 @@ export class OperationGuards {
       const { code, message, retriable = false } = verdict
       return { code, message, retriable }
     } catch (error) {
+      // It could not reach its records, or the server stops: a refusal would be final, so the client sends it again instead.
+      if (error instanceof StoreError) throw error
       this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
       return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
     }

@@ -173,6 +173,8 @@ export class Push {
 
   /** Who does not read what it is owed is given no more answers to read: its next batches wait with it, unread. */
   async #waitForReader(): Promise<void> {
+    if (this.#session.canSend()) return
+    this.#context.watchProgress(this.#session) // who goes on reading nothing is closed
     while (!this.#isStopped && !this.#session.canSend()) await this.#sleep(LOOK_FOR_ROOM_EVERY_MS)
   }
 

@@ -307,8 +307,11 @@ export class Session implements ViewReader, DeliveryTarget {
   /** A programming error or a failing store ends this session and nothing else. */
   crash(error: unknown): void {
     if (this.#state === 'closed') return
-    if (error instanceof StoreError && error.code === 'STORE_UNAVAILABLE') {
-      this.fail(error.code)
+    if (
+      error instanceof StoreError &&
+      (error.code === 'STORE_UNAVAILABLE' || error.code === 'SERVER_STOPPING')
+    ) {
+      this.fail('STORE_UNAVAILABLE')
       return
     }
     this.log(LOG_EVENTS.sessionCrashed, { err: error })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { AuthContext, AuthProvider } from '../../src/auth/provider.ts'
+import { StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
@@ -416,6 +417,22 @@ describe('a batch', () => {
     expect(client.sentOfType('operation-rejected')).toMatchObject([{ code: 'SCHEMA_VIOLATION' }])
     expect(client.sentOfType('acknowledgment')).toHaveLength(2)
     expect(await store.getOperationCount()).toBe(1)
+  })
+
+  test('is left to the client where the check of the application cannot reach the store', async () => {
+    const { client, store } = await connected({
+      validateOperation: () => {
+        throw new StoreError('SERVER_STOPPING', 'The server is shutting down.')
+      },
+    })
+
+    client.receive(batch([write('phone')]))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toEqual([])
+    expect(client.sentOfType('acknowledgment')).toEqual([])
+    expect(client.closed?.code).toBe(1013)
+    expect(await store.getOperationCount()).toBe(0)
   })
 
   test('is refused as retriable where the check of the application throws', async () => {
