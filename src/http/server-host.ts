@@ -25,7 +25,7 @@ import { Readiness } from './readiness.ts'
 import type { ServerStatus } from './server-status.ts'
 import { asksForPage, isNavigation, mountStaticFiles, notFound, sendApp } from './static-files.ts'
 import { SyncService, type SyncServiceConfig } from './sync-service.ts'
-import type { TlsOptions } from './tls-files.ts'
+import { type TlsOptions, tlsOfOperations } from './tls-files.ts'
 import { pathOf, WebServer } from './web-server.ts'
 
 export type EmbedderPolicy = 'credentialless' | 'require-corp' | 'unsafe-none'
@@ -270,14 +270,14 @@ export class ServerHost {
   }
 
   #createPrivate(operations: OperationsConfig, listener: { host: string; port: number }): WebServer {
-    const { runtime, tls } = this.#options
+    const { runtime } = this.#options
+    const tls = tlsOfOperations(this.#options.tls ?? null, listener.host)
     return new WebServer({
       ...listener,
       runtime,
       logger: this.#logger,
       headersTimeoutMs: this.#handshakeTimeoutMs,
-      // A certificate is for the public name; on loopback nothing is to be protected on the way.
-      ...(tls && !isLoopback(listener.host) && { tls }),
+      ...(tls && { tls }),
       headers: { 'x-content-type-options': 'nosniff' },
       mount: (app) => {
         this.#mountHealth(app)

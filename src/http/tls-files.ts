@@ -3,6 +3,7 @@ import { createSecureContext } from 'node:tls'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
+import { isLoopback } from './client-address.ts'
 
 export interface TlsOptions {
   /** Certificate chain, PEM. */
@@ -69,6 +70,14 @@ export class TlsFiles {
     onChange(next)
     logEvent(this.#logger, LOG_EVENTS.tlsReloaded, { certFile: this.#options.certFile })
   }
+}
+
+/**
+ * TLS of a listener for operators only. A certificate is for the public name; on loopback nothing is to be
+ * protected on the way.
+ */
+export function tlsOfOperations(tls: TlsOptions | null, host: string): TlsOptions | null {
+  return isLoopback(host) ? null : tls
 }
 
 /** @throws ConfigError `TLS_INVALID` */

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
-import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError } from '../../core/errors.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
 import { type ReportFormat, reportFormatOption, toJsonText } from '../output/report-format.ts'
-import { askStatus, type ServerAnswer } from '../status/ask-server.ts'
+import { addressesOf, type ServerAddress } from '../server-address.ts'
+import { askStatus, type ServerAnswer, type ServerQuestion } from '../status/ask-server.ts'
 import { renderStatus } from '../status/render-status.ts'
 
 interface StatusFlags extends ConfigOptionValues {
@@ -39,21 +39,28 @@ Examples:
 }
 
 async function runStatus(flags: StatusFlags, { terminal, setExitCode }: CommandContext): Promise<void> {
-  // Whoever names the server needs no configuration of one.
-  const config =
-    flags.url !== undefined && (flags.ready || flags.token !== undefined)
-      ? null
-      : (await loadCommandConfig(flags, terminal)).values
-  const answer = await askStatus({
-    urls:
-      flags.url === undefined
-        ? urlsOf(config)
-        : { operations: parseUrl(flags.url), health: parseUrl(flags.url) },
-    token: flags.token ?? config?.admin.adminToken ?? null,
-    asksOnlyReady: flags.ready === true,
-  })
+  const { servers, token } = await findServer(flags, terminal)
+  const answer = await askStatus({ servers, token, asksOnlyReady: flags.ready === true })
   if (!answer.isHealthy) setExitCode(EXIT_FAILED)
   await print(answer, flags, terminal)
+}
+
+/** Whoever names the server and has its token needs no configuration. */
+async function findServer(
+  flags: StatusFlags,
+  terminal: CommandContext['terminal'],
+): Promise<Omit<ServerQuestion, 'asksOnlyReady'>> {
+  const named = flags.url === undefined ? null : namedServer(flags.url)
+  if (named !== null && (flags.ready || flags.token !== undefined)) {
+    return { servers: named, token: flags.token ?? null }
+  }
+  const { values } = await loadCommandConfig(flags, terminal)
+  return { servers: named ?? addressesOf(values), token: flags.token ?? values.admin.adminToken }
+}
+
+function namedServer(url: string): ServerQuestion['servers'] {
+  const server: ServerAddress = { url: parseUrl(url), certFile: null }
+  return { health: server, operations: server }
 }
 
 async function print(
@@ -66,23 +73,6 @@ async function print(
   else if (answer.isHealthy) await terminal.stdout.write('ready\n')
   if (answer.problem !== null) await terminal.stderr.write(`${answer.problem}\n`)
   for (const note of answer.notes) await terminal.stderr.write(`${note}\n`)
-}
-
-function urlsOf(config: ServerConfig | null): { operations: URL; health: URL } {
-  if (config === null) throw new Error('A server without a URL is found through the configuration')
-  const health = urlOf(config.host, config.port, config.tls !== null)
-  const { listener } = config.admin
-  return { health, operations: listener === null ? health : urlOf(listener.host, listener.port, false) }
-}
-
-function urlOf(host: string, port: number, isSecure: boolean): URL {
-  if (port === 0) {
-    throw new ConfigError('INVALID_ARGUMENT', 'Port 0 is any free port, so name the server with --url.')
-  }
-  const reached = host === '0.0.0.0' || host === '::' ? 'localhost' : host
-  return new URL(
-    `${isSecure ? 'https' : 'http'}://${reached.includes(':') ? `[${reached}]` : reached}:${port}/`,
-  )
 }
 
 function parseUrl(text: string): URL {

@@ -1,8 +1,11 @@
+import { askHttp, type HttpAnswer } from '../ask-http.ts'
+import type { ServerAddress } from '../server-address.ts'
+
 const TIMEOUT_MS = 10_000
 
 export interface ServerQuestion {
   /** Where the operations endpoints are, and where /health and /ready. */
-  readonly urls: { readonly operations: URL; readonly health: URL }
+  readonly servers: { readonly operations: ServerAddress; readonly health: ServerAddress }
   readonly token: string | null
   readonly asksOnlyReady: boolean
 }
@@ -21,21 +24,21 @@ export interface ServerAnswer {
 
 /** Asks a running server for its status, or, where that is closed, only for /health and /ready. */
 export async function askStatus(question: ServerQuestion): Promise<ServerAnswer> {
-  const { urls, token, asksOnlyReady } = question
-  if (asksOnlyReady) return askReady(urls.health)
-  const status = await ask(new URL('/__kora/status', urls.operations), token)
-  if (typeof status === 'string') return unreached(urls.operations, status)
+  const { servers, token, asksOnlyReady } = question
+  if (asksOnlyReady) return askReady(servers.health)
+  const status = await askHttp(servers.operations, { path: '/__kora/status', token, timeoutMs: TIMEOUT_MS })
+  if (typeof status === 'string') return unreached(servers.operations, status)
   if (status.code === 200) return fromStatus(status.body)
-  const ready = await askReady(urls.health)
+  const ready = await askReady(servers.health)
   if (!ready.isReached) return ready
   const error = status.body.error
   const reason = typeof error === 'string' ? error : `It answered ${status.code}.`
   return { ...ready, notes: [`Only health is shown, the status was not given: ${reason}`] }
 }
 
-async function askReady(base: URL): Promise<ServerAnswer> {
-  const ready = await ask(new URL('/ready', base), null)
-  if (typeof ready === 'string') return unreached(base, ready)
+async function askReady(server: ServerAddress): Promise<ServerAnswer> {
+  const ready = await askHttp(server, { path: '/ready', timeoutMs: TIMEOUT_MS })
+  if (typeof ready === 'string') return unreached(server, ready)
   const isHealthy = ready.code === 200
   return {
     isReached: true,
@@ -63,7 +66,7 @@ function reasonOf({ code, body }: HttpAnswer): string {
   return code === 404 ? '/ready is not served there (http.health is off?).' : `/ready answered ${code}.`
 }
 
-function unreached(url: URL, reason: string): ServerAnswer {
+function unreached({ url }: ServerAddress, reason: string): ServerAnswer {
   const problem = `No server answers at ${url.origin}: ${reason}`
   return {
     isReached: false,
@@ -72,32 +75,4 @@ function unreached(url: URL, reason: string): ServerAnswer {
     details: { ready: false, reason: problem },
     notes: [],
   }
-}
-
-interface HttpAnswer {
-  readonly code: number
-  readonly body: { readonly [name: string]: unknown }
-}
-
-/** @returns what went wrong, where nothing answered */
-async function ask(url: URL, token: string | null): Promise<HttpAnswer | string> {
-  try {
-    const response = await fetch(url, {
-      redirect: 'error', // the token is for this server
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: token === null ? {} : { authorization: `Bearer ${token}` },
-    })
-    const body: unknown = await response.json().catch(() => ({}))
-    return { code: response.status, body: typeof body === 'object' && body !== null ? { ...body } : {} }
-  } catch (error) {
-    return describeFailure(error)
-  }
-}
-
-function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  if (error.name === 'TimeoutError') return `it did not answer within ${TIMEOUT_MS / 1000} s.`
-  const cause = error.cause as { code?: string; message?: string } | undefined // what fetch puts there
-  if (cause?.code === 'ECONNREFUSED') return 'the connection was refused. Is it running?'
-  return `${cause?.message || cause?.code || error.message}.`
 }

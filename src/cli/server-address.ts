@@ -1,0 +1,38 @@
+import type { ServerConfig } from '../config/server-config.ts'
+import { ConfigError } from '../core/errors.ts'
+import { tlsOfOperations } from '../http/tls-files.ts'
+
+/** Where a server is reached, and how it proves that it is the one that is meant. */
+export interface ServerAddress {
+  readonly url: URL
+  /** Holds the certificate that the server has, for whatever name; null: it is checked as that of any site. */
+  readonly certFile: string | null
+}
+
+/**
+ * The addresses of the server of a configuration, as seen from its own machine.
+ *
+ * @throws ConfigError `INVALID_ARGUMENT` when it has no port yet
+ */
+export function addressesOf({ host, port, tls, admin }: ServerConfig): {
+  readonly health: ServerAddress
+  readonly operations: ServerAddress
+} {
+  const health = addressOf(host, port, tls)
+  const { listener } = admin
+  if (listener === null) return { health, operations: health }
+  const { host: ownHost, port: ownPort } = listener
+  return { health, operations: addressOf(ownHost, ownPort, tlsOfOperations(tls, ownHost)) }
+}
+
+export function addressOf(host: string, port: number, tls: ServerConfig['tls']): ServerAddress {
+  if (port === 0) {
+    throw new ConfigError('INVALID_ARGUMENT', 'Port 0 is any free port, so name the server with --url.')
+  }
+  const reached = host === '0.0.0.0' || host === '::' ? 'localhost' : host
+  const authority = `${reached.includes(':') ? `[${reached}]` : reached}:${port}`
+  return {
+    url: new URL(`${tls === null ? 'http' : 'https'}://${authority}/`),
+    certFile: tls?.certFile ?? null,
+  }
+}
