@@ -1,14 +1,16 @@
 import { createServer } from 'node:http'
 import type { ServerConfig } from '../../config/server-config.ts'
-import { StoreError } from '../../core/errors.ts'
+import { KoraServerError, StoreError } from '../../core/errors.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
 import { listen } from '../../http/listen.ts'
-import { readTlsPair } from '../../http/tls-files.ts'
+import { readTlsPair, tlsOfOperations } from '../../http/tls-files.ts'
+import { askHttp } from '../ask-http.ts'
 import { openAuthProvider } from '../auth-provider.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
 import { openStoreForPlanning, storeExists } from '../open-store.ts'
 import { formatQuantity } from '../output/format.ts'
 import { describePlan, planStore } from '../prepare-store.ts'
+import { addressOf } from '../server-address.ts'
 import { type Finding, failure, ok, warning } from './finding.ts'
 import { findFolderProblem } from './folder-probe.ts'
 
@@ -70,26 +72,56 @@ export function probeTls({ tls }: ServerConfig): Finding[] {
   }
 }
 
-/** Listens for a moment where the server would. */
-export async function probePorts({ host, port, admin }: ServerConfig): Promise<Finding[]> {
-  const findings = [await probePort('port', host, port)]
+/** Listens for a moment where the server would. Where it does so already, that is fine. */
+export async function probePorts({ host, port, tls, admin, http }: ServerConfig): Promise<Finding[]> {
+  const findings = [await probePort('port', { host, port, tls, servesHealth: http.health })]
   if (admin.listener !== null) {
-    findings.push(await probePort('admin.port', admin.listener.host, admin.listener.port))
+    const ownTls = tlsOfOperations(tls, admin.listener.host)
+    findings.push(await probePort('admin.port', { ...admin.listener, tls: ownTls, servesHealth: true }))
   }
   return findings
 }
 
-async function probePort(subject: string, host: string, port: number): Promise<Finding> {
+interface Place extends Pick<ServerConfig, 'host' | 'port' | 'tls'> {
+  readonly servesHealth: boolean
+}
+
+async function probePort(subject: string, place: Place): Promise<Finding> {
+  const { host, port } = place
   if (port === 0) return ok(subject, 'any free one.')
   const server = createServer()
   try {
     await listen(server, port, host)
     return ok(subject, `${port} on ${host} is free.`)
   } catch (error) {
-    return failure(subject, error)
+    const isTaken = error instanceof KoraServerError && error.code === 'PORT_IN_USE'
+    if (isTaken && (await isKoraServer(place))) {
+      return ok(subject, `${port} on ${host}: a kora-server is running there.`)
+    }
+    const finding = failure(subject, error)
+    if (!isTaken || place.servesHealth) return finding
+    return {
+      ...finding,
+      message: `${finding.message} A server whose http.health is off cannot be told from others.`,
+    }
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()))
   }
+}
+
+// It answers this from memory: one that takes longer is no server that runs.
+const HEALTH_TIMEOUT_MS = 3000
+
+/** Asks whoever holds a port. The server may have been started before it was configured to serve TLS. */
+async function isKoraServer({ host, port, tls }: Place): Promise<boolean> {
+  for (const present of tls === null ? [null] : [tls, null]) {
+    const question = { path: '/health', timeoutMs: HEALTH_TIMEOUT_MS }
+    const answer = await askHttp(addressOf(host, port, present), question)
+    if (typeof answer === 'string' || answer.code !== 200) continue
+    const { status, uptimeSeconds } = answer.body
+    if (status === 'ok' && typeof uptimeSeconds === 'number') return true
+  }
+  return false
 }
 
 /** "2 errors, 1 warning" */

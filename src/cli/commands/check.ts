@@ -27,9 +27,9 @@ export function addCheckCommand(program: Command, context: CommandContext): void
     .command('check')
     .summary('say whether the server would start, and what is risky')
     .description(
-      'Checks configuration, schema, store, keys, folders and port without changing anything. Exit code 1 when the ' +
-        'server would not start, 2 when the configuration is wrong. With --deep it reads all that is stored ' +
-        'instead, beside a running server too, and names what is damaged: exit code 1 when something is.',
+      'Checks configuration, schema, store, keys, folders and port without changing anything, beside a running ' +
+        'server too. Exit code 1 when the server would not start, 2 when the configuration is wrong. With --deep ' +
+        'it reads all that is stored instead, and names what is damaged: exit code 1 when something is.',
     )
     .option('--print-config', 'print every option with its value and where that came from')
     .option('--deep', 'read the whole store: checksums and ids, tables and records against the log')

@@ -1,10 +1,15 @@
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { Certificates } from '../../support/certificates.ts'
+import { freePort } from '../../support/free-port.ts'
 import { openS3Server } from '../../support/s3-server.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
+import { serveConfig } from '../serve.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
 
 const SECRET = 'canary-secret-of-at-least-thirty-two-characters'
@@ -159,6 +164,58 @@ describe('check', () => {
 
     expect(code).toBe(1)
     expect(stdout).toMatch(new RegExp(`^error +port +Port ${port} on 127.0.0.1 is in use`, 'm'))
+  })
+
+  test('may run beside the server, whose ports are no mistake', async () => {
+    const admin = { adminToken: 'x'.repeat(16), port: await freePort() }
+    using workspace = workspaceWith({ port: await freePort(), admin })
+    await using _server = await serveConfig(workspace)
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^ok +port +\d+ on 0\.0\.0\.0: a kora-server is running there\.$/m)
+    expect(stdout).toMatch(/^ok +admin\.port +\d+ on 127\.0\.0\.1: a kora-server is running there\.$/m)
+  })
+
+  test('may run beside the server with TLS, and beside one that has no TLS yet', async () => {
+    const config = { host: '127.0.0.1', port: await freePort() }
+    using workspace = workspaceWith(config)
+    const tls = new Certificates(workspace.directory).signedByItself('sync.example.com')
+    const checkBesides = async (running: object) => {
+      workspace.write('kora.config.json', JSON.stringify(running))
+      await using _server = await serveConfig(workspace)
+      workspace.write('kora.config.json', JSON.stringify({ ...config, tls }))
+      return await workspace.run(['check'])
+    }
+
+    for (const running of [{ ...config, tls }, config]) {
+      const { code, stdout } = await checkBesides(running)
+      expect(code).toBe(0)
+      expect(stdout).toMatch(/^ok +port +\d+ on 127\.0\.0\.1: a kora-server is running there\.$/m)
+    }
+  })
+
+  test('takes nothing else for the server', async () => {
+    const other = createHttpServer((_request, response) => response.end('{"status":"ok"}'))
+    await once(other.listen(0, '127.0.0.1'), 'listening')
+    const { port } = other.address() as AddressInfo
+    using workspace = workspaceWith({ host: '127.0.0.1', port })
+    using silent = workspaceWith({ host: '127.0.0.1', port: await freePort(), http: { health: false } })
+    await using _server = await serveConfig(silent)
+
+    const run = await workspace.run(['check'])
+    const silentRun = await silent.run(['check'])
+    other.close()
+
+    expect(run.code).toBe(1)
+    expect(run.stdout).toMatch(
+      /^error +port +Port \d+ on 127\.0\.0\.1 is in use by another process\. .*--port\.$/m,
+    )
+    expect(silentRun.code).toBe(1)
+    expect(silentRun.stdout).toMatch(
+      /^error +port +Port .* A server whose http\.health is off cannot be told from others\.$/m,
+    )
   })
 
   test('reports keys that do not parse, with exit code 2', async () => {
