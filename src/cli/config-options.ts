@@ -13,11 +13,16 @@ export interface ConfigOptionValues extends ConfigFlags {
  * Adds `--config`, `--log-level`, and those flags of the options table that concern the command.
  *
  * @param names without dashes: `port`, `db`
+ * @param configHelp what `--config` is for a command that reads no configuration
  */
-export function addConfigOptions(command: Command, names: readonly string[]): void {
+export function addConfigOptions(
+  command: Command,
+  names: readonly string[],
+  configHelp = 'configuration file (default: kora.config.*, searched upwards)',
+): void {
   const options = configFlags().map(({ flag, help }) => new Option(flag, help))
   for (const option of options) if (names.includes(option.name())) command.addOption(option)
-  command.option('-c, --config <file>', 'configuration file (default: kora.config.*, searched upwards)')
+  command.option('-c, --config <file>', configHelp)
   for (const option of options) {
     if (option.name() === 'log-level') command.addOption(option.choices(LOG_LEVELS))
   }

@@ -35,6 +35,18 @@ describe('--help', () => {
     )
   })
 
+  test.each(COMMANDS.slice(1))(
+    'of "%s" has --config and --log-level, as of every command',
+    async (command) => {
+      using workspace = new Workspace()
+
+      const { stdout } = await workspace.run([...words(command), '--help'])
+
+      expect(stdout).toMatch(/^ {2}-c, --config <file> /m)
+      expect(stdout).toMatch(/^ {2}--log-level <level> /m)
+    },
+  )
+
   test.each(COMMANDS)('of "%s" has an example', async (command) => {
     using workspace = new Workspace()
 

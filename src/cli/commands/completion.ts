@@ -2,14 +2,17 @@ import { Argument, type Command } from 'commander'
 import type { CommandContext } from '../command-context.ts'
 import { completedCommands } from '../completion/command-tree.ts'
 import { completionScript, SHELLS, type Shell } from '../completion/scripts.ts'
+import { addConfigOptions } from '../config-options.ts'
 
 /** `kora-server completion <shell>`: prints the shell's completion script. */
 export function addCompletionCommand(program: Command, { terminal }: CommandContext): void {
-  program
+  const command = program
     .command('completion')
     .summary('print the completion script of a shell')
     .description('Prints a script that teaches the shell to complete commands, flags and their values.')
     .addArgument(new Argument('<shell>', 'the shell').choices(SHELLS))
+  addConfigOptions(command, [], 'taken as by every command; this one reads none')
+  command
     .addHelpText(
       'after',
       `

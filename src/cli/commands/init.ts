@@ -1,81 +1,104 @@
 import { constants } from 'node:fs'
 import { access, copyFile, mkdir } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
 import { packageFile } from '../../core/package-files.ts'
 import type { CommandContext } from '../command-context.ts'
+import { addConfigOptions } from '../config-options.ts'
 import { displayPath } from '../describe-config.ts'
-
-const FILES = ['kora.config.ts', 'schema.ts']
 
 interface InitFlags {
   readonly force?: boolean
+  readonly config?: string
 }
 
 /** `kora-server init`: writes a configuration and a schema to begin with. */
 export function addInitCommand(program: Command, context: CommandContext): void {
-  program
+  const command = program
     .command('init')
     .summary('write a configuration and a schema to begin with')
     .description('Writes a commented kora.config.ts and a schema.ts. Overwrites nothing without --force.')
     .argument('[directory]', 'where to write them', '.')
     .option('--force', 'overwrite what is there')
+  addConfigOptions(
+    command,
+    [],
+    'name of the configuration (default: kora.config.ts); the schema lies beside it',
+  )
+  command
     .addHelpText(
       'after',
       `
 Examples:
   $ kora-server init
-  $ kora-server init server --force`,
+  $ kora-server init server --force
+  $ kora-server init --config production.config.ts`,
     )
     .action((directory: string, flags: InitFlags) => init(directory, flags, context))
 }
 
 async function init(
   directory: string,
-  { force = false }: InitFlags,
+  { force = false, config }: InitFlags,
   { terminal }: CommandContext,
 ): Promise<void> {
-  const target = resolve(terminal.cwd, directory)
-  const name = (file: string) => displayPath(join(target, file), terminal.cwd)
-  const present = force ? [] : await findPresent(target)
+  const { cwd } = terminal
+  const target = resolve(cwd, directory)
+  const files = filesOf(target, config)
+  const written = files.map(({ path }) => displayPath(path, cwd)).join(' and ')
+  const present = force ? [] : await findPresent(files.map(({ path }) => path))
   if (present.length > 0) {
+    const names = present.map((path) => displayPath(path, cwd)).join(' and ')
     const verb = present.length === 1 ? 'is' : 'are'
     throw new ConfigError(
       'INVALID_ARGUMENT',
-      `${present.map(name).join(' and ')} ${verb} there already, so nothing was written. --force overwrites.`,
+      `${names} ${verb} there already, so nothing was written. --force overwrites.`,
     )
   }
-  await mkdir(target, { recursive: true })
-  for (const file of FILES) {
-    await copyFile(exampleOf(file), join(target, file), force ? 0 : constants.COPYFILE_EXCL)
+  for (const { example, path } of files) {
+    await mkdir(dirname(path), { recursive: true })
+    await copyFile(packageFile(example), path, force ? 0 : constants.COPYFILE_EXCL)
   }
-  const cd = target === resolve(terminal.cwd) ? '' : `\n  cd ${directory}`
-  await terminal.stderr.write(
-    `Wrote ${FILES.map(name).join(' and ')}.
-
-Next:${cd}
-  1. Put the collections of your app into schema.ts.
-  2. kora-server check     says whether the server would start
-  3. kora-server start     serves your app
-  4. kora-server query …   shows what it stored
-`,
-  )
+  const cd = target === resolve(cwd) ? '' : `\n  cd ${directory}`
+  await terminal.stderr.write(`Wrote ${written}.\n\nNext:${cd}\n${nextSteps(config)}`)
 }
 
-async function findPresent(directory: string): Promise<string[]> {
+/** The package's own examples, and where they go: the one of a configuration names its schema as "./schema.ts". */
+function filesOf(directory: string, config = 'kora.config.ts'): readonly { example: string; path: string }[] {
+  if (!/\.m?[jt]s$/.test(config)) {
+    throw new ConfigError(
+      'INVALID_ARGUMENT',
+      `--config: init writes TypeScript, and ${config} would not be read as that. Name a file that ends in .ts.`,
+    )
+  }
+  const path = resolve(directory, config)
+  return [
+    { example: 'config/kora.config.ts', path },
+    { example: 'config/schema.ts', path: join(dirname(path), 'schema.ts') },
+  ]
+}
+
+function nextSteps(config: string | undefined): string {
+  const flag = config === undefined ? '' : ` --config ${config}`
+  const commands = [`kora-server check${flag}`, `kora-server start${flag}`, `kora-server query …${flag}`]
+  const width = Math.max(...commands.map(({ length }) => length))
+  const [check = '', start = '', query = ''] = commands.map((command) => command.padEnd(width))
+  return `  1. Put the collections of your app into schema.ts.
+  2. ${check}   says whether the server would start
+  3. ${start}   serves your app
+  4. ${query}   shows what it stored
+`
+}
+
+async function findPresent(paths: readonly string[]): Promise<string[]> {
   const present: string[] = []
-  for (const file of FILES) {
-    const isThere = await access(join(directory, file)).then(
+  for (const path of paths) {
+    const isThere = await access(path).then(
       () => true,
       () => false,
     )
-    if (isThere) present.push(file)
+    if (isThere) present.push(path)
   }
   return present
-}
-
-/** The package's own examples. */
-function exampleOf(file: string): string {
-  return packageFile(`config/${file}`)
 }

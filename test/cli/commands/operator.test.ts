@@ -24,6 +24,31 @@ describe('init', () => {
     expect(readFileSync(workspace.path('schema.ts'), 'utf8')).toContain('defineSchema')
   })
 
+  test('writes the configuration under another name, which check reads', async () => {
+    using workspace = new Workspace()
+
+    const init = await workspace.run(['init', 'server', '-c', 'etc/production.config.ts'])
+    const check = await workspace.run(['check', '--config', 'server/etc/production.config.ts'])
+
+    expect(init).toMatchObject({ code: 0, stdout: '' })
+    expect(init.stderr).toBe(`Wrote server/etc/production.config.ts and server/etc/schema.ts.
+
+Next:
+  cd server
+  1. Put the collections of your app into schema.ts.
+  2. kora-server check --config etc/production.config.ts     says whether the server would start
+  3. kora-server start --config etc/production.config.ts     serves your app
+  4. kora-server query … --config etc/production.config.ts   shows what it stored
+`)
+    expect(check).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ok +schema +version 1/m) })
+    expect(await workspace.run(['init', '--config', 'kora.config.yaml'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('Name a file that ends in .ts.'),
+    })
+    const again = ['init', 'server', '-c', 'etc/production.config.ts', '--log-level', 'debug']
+    expect(await workspace.run(again)).toMatchObject({ code: 2, stderr: expect.stringMatching(/^\s+at /m) })
+  })
+
   test('makes the directory that it is told', async () => {
     using workspace = new Workspace()
 
@@ -163,6 +188,14 @@ describe('completion', () => {
     const output = execFileSync('bash', ['-c', script], { cwd: workspace.directory, encoding: 'utf8' })
 
     expect(output.trim().split('\n')).toEqual(expected)
+  })
+
+  test('takes the options of every command', async () => {
+    using workspace = new Workspace()
+
+    const run = await workspace.run(['completion', 'bash', '-c', 'kora.config.ts', '--log-level', 'warn'])
+
+    expect(run).toMatchObject({ code: 0, stderr: '' })
   })
 
   test('refuses other shells', async () => {
