@@ -250,6 +250,11 @@ export const LOG_EVENTS = {
     fields: ['err'],
     advice: "`err` says why: see `blobs.directory`, or the app's functions for blobs.",
   },
+  presenceDropped: {
+    level: 'debug',
+    message: 'a state of presence cannot be read; it is shown to nobody',
+    fields: ['sessionId', 'problem'],
+  },
   blobsCollected: {
     level: 'info',
     message: 'blobs that no record refers to were deleted',

@@ -67,6 +67,13 @@ export class MessageReader {
     throw this.#unexpected(property, expected, describeValue(value))
   }
 
+  /** Any number but the infinite ones and none. */
+  number(property: string): number {
+    const value = this.#source[property]
+    if (Number.isFinite(value)) return (value as number) + 0 // -0 becomes 0
+    throw this.#unexpected(property, 'a finite number', describeValue(value))
+  }
+
   flag(property: string): boolean {
     const value = this.#source[property]
     if (typeof value === 'boolean') return value

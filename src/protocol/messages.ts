@@ -174,13 +174,22 @@ export type ReceivedOperation =
       readonly refusal: import('../core/refusal.ts').Refusal
     }
 
+/**
+ * Presence as a server receives it: a malformed state is left out and does not cost the connection.
+ * Clients send theirs again whenever they come back, so that they would never settle.
+ */
+export interface ReceivedAwarenessMessage extends AwarenessUpdateMessage {
+  /** What was wrong with a state that was left out. */
+  readonly problem?: string
+}
+
 /** What a client may send. `error` is accepted and ignored; what only servers send is refused. */
 export type ReceivedMessage =
   | HandshakeMessage
   | ReceivedBatchMessage
   | AcknowledgmentMessage
   | ErrorMessage
-  | AwarenessUpdateMessage
+  | ReceivedAwarenessMessage
   | YjsDocUpdateMessage
   | BlobChunkRequestMessage
   | BlobChunkResponseMessage

@@ -1,3 +1,4 @@
+import { ProtocolError } from '../core/errors.ts'
 import type { JsonValue } from '../core/operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from '../core/scope.ts'
 import { describeValue, findJsonProblem, findTextProblem, isJsonObject } from './json-value.ts'
@@ -5,12 +6,12 @@ import { MessageReader, protocolError } from './message-reader.ts'
 import type {
   AcknowledgmentMessage,
   AwarenessState,
-  AwarenessUpdateMessage,
   BlobChunkPushMessage,
   BlobChunkRequestMessage,
   BlobChunkResponseMessage,
   ErrorMessage,
   HandshakeMessage,
+  ReceivedAwarenessMessage,
   ReceivedBatchMessage,
   ReceivedMessage,
   WireFormat,
@@ -51,7 +52,7 @@ export interface DecodeLimits {
  *
  * @param value what JSON.parse or the binary decoder made
  * @throws ProtocolError naming the property; a malformed operation is not an error but a refusal
- * in `operations`
+ * in `operations`, and a malformed state of presence is left out
  * @see docs/protocol.md, "Messages"
  */
 export function receiveMessage(value: unknown, limits: DecodeLimits): ReceivedMessage {
@@ -191,19 +192,26 @@ function readFilter(reader: MessageReader, property: string, limits: DecodeLimit
   return filter
 }
 
-function receiveAwareness(reader: MessageReader, limits: DecodeLimits): AwarenessUpdateMessage {
+function receiveAwareness(reader: MessageReader, limits: DecodeLimits): ReceivedAwarenessMessage {
   const states: Record<string, AwarenessState | null> = Object.create(null)
   const clientIds = reader.keys('states', limits.maxPresenceStates)
   const source = reader.object('states')
+  let problem: string | undefined
   for (const clientId of clientIds) {
-    states[clientId] =
-      source.unchecked(clientId) === null ? null : readAwarenessState(source, clientId, limits)
+    try {
+      states[clientId] =
+        source.unchecked(clientId) === null ? null : readAwarenessState(source, clientId, limits)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      problem = error.message
+    }
   }
   return {
     type: 'awareness-update',
     messageId: reader.text('messageId', ID),
     clientId: reader.integer('clientId', 0),
     states,
+    ...(problem !== undefined && { problem }),
   }
 }
 
@@ -236,8 +244,8 @@ function readCursor(reader: MessageReader): NonNullable<AwarenessState['cursor']
     collection: reader.text('collection', COLLECTION),
     recordId: reader.text('recordId', RECORD_ID),
     field: reader.text('field', FIELD),
-    anchor: reader.integer('anchor'),
-    head: reader.integer('head'),
+    anchor: reader.number('anchor'),
+    head: reader.number('head'),
   }
 }
 

@@ -113,6 +113,13 @@ describe('what clients send', () => {
     expect(received).toMatchObject({ states: { 11: { user: { name: 'Alice', color: 'red' } } } })
   })
 
+  test('positions of a cursor that are no whole numbers', () => {
+    const cursor = { collection: 'todos', recordId: 'r1', field: 'title', anchor: 0.5, head: -1e300 }
+    const states = { 11: { user: { name: 'Alice', color: 'red' }, cursor } }
+
+    expect(receive({ ...PRESENCE, states })).toEqual({ ...PRESENCE, states })
+  })
+
   test('objects with names of the client have no prototype', () => {
     const received = receive({ ...HANDSHAKE, syncScope: { todos: {} } })
 
@@ -120,6 +127,37 @@ describe('what clients send', () => {
     expect(received.versionVector.constructor).toBeUndefined()
     expect(received.syncScope?.toString).toBeUndefined()
     expect(received.syncScope?.todos?.valueOf).toBeUndefined()
+  })
+})
+
+describe('a state of presence that cannot be read is left out', () => {
+  const user = { name: 'Alice', color: 'red' }
+  const cursor = { collection: 'todos', recordId: 'r1', field: 'title', anchor: 0, head: 0 }
+  const cases: [string, unknown][] = [
+    [' must be an object, not "Alice".', 'Alice'],
+    ['.user must be an object, not missing.', {}],
+    ['.user.color must be a string, not missing.', { user: { name: 'Alice' } }],
+    ['.user.name must be a string, not 7.', { user: { ...user, name: 7 } }],
+    ['.user.name holds a NUL character or half of a surrogate pair.', { user: { ...user, name: '\ud83d' } }],
+    ['.user.avatar must be 0 to 4096 characters long', { user: { ...user, avatar: 'x'.repeat(5000) } }],
+    [
+      ' has 4104 characters of text; at most 4096 are accepted.',
+      { user: { ...user, avatar: 'x'.repeat(4096) } },
+    ],
+    ['.cursor.collection must be a string, not missing.', { user, cursor: {} }],
+    ['.cursor.recordId must be 1 to 255 characters long', { user, cursor: { ...cursor, recordId: '' } }],
+    ['.cursor.anchor must be a finite number, not "1".', { user, cursor: { ...cursor, anchor: '1' } }],
+    ['.cursor.head must be a finite number, not Infinity.', { user, cursor: { ...cursor, head: Infinity } }],
+  ]
+
+  test.each(cases)('11%s', (problem, state) => {
+    const received = receive({ ...PRESENCE, states: { 11: state, 12: { user }, 13: null } })
+
+    expect(received).toEqual({
+      ...PRESENCE,
+      states: { 12: { user }, 13: null },
+      problem: expect.stringContaining(`awareness-update.states."11"${problem}`),
+    })
   })
 })
 
@@ -172,9 +210,10 @@ describe('what is refused names the property', () => {
       'acknowledgment.acknowledgedMessageId must be a string, not missing.',
     ],
     [{ ...PRESENCE, clientId: 'x' }, 'awareness-update.clientId must be an integer from 0, not "x".'],
+    [{ ...PRESENCE, states: [] }, 'awareness-update.states must be an object, not an array.'],
     [
-      { ...PRESENCE, states: { 11: {} } },
-      'awareness-update.states."11".user must be an object, not missing.',
+      { ...PRESENCE, states: JSON.parse('{"__proto__":null}') },
+      'awareness-update.states has an entry __proto__, which cannot be a name.',
     ],
     [
       { type: 'blob-chunk-push', messageId: 'm', hash: '../x' },
@@ -237,12 +276,6 @@ describe('limits', () => {
       'syncScope.c.f is too large',
     ],
     ['states', { ...PRESENCE, states: numbered(3) }, { maxPresenceStates: 2 }, 'states has 3 entries'],
-    [
-      'text of a state',
-      PRESENCE,
-      { maxPresenceLength: 8 },
-      'states."11" has 12 characters of text; at most 8',
-    ],
   ]
 
   test.each(cases)('%s', (_name, value, limits, message) => {

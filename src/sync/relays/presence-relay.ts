@@ -1,7 +1,7 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
-import type { AwarenessState, AwarenessUpdateMessage } from '../../protocol/messages.ts'
+import type { AwarenessState, ReceivedAwarenessMessage } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
 import { type Audience, type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
 import { PresenceFrame } from './presence-frame.ts'
@@ -90,7 +90,11 @@ export class PresenceRelay {
   }
 
   /** Takes the sender's own entry and nothing else of the message. */
-  receive(peer: RelayPeer, message: AwarenessUpdateMessage): undefined {
+  receive(peer: RelayPeer, message: ReceivedAwarenessMessage): undefined {
+    const { problem } = message
+    if (problem !== undefined) {
+      logEvent(this.#logger, LOG_EVENTS.presenceDropped, { sessionId: peer.id, problem })
+    }
     const state = ownValue(message.states, String(message.clientId))
     if (state === undefined || !peer.isAccepted) return
     const author = this.#authors.get(peer) ?? (state === null ? undefined : this.#addAuthor(peer))

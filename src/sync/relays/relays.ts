@@ -1,9 +1,9 @@
 import { assertNever } from '../../core/errors.ts'
 import type {
-  AwarenessUpdateMessage,
   BlobChunkPushMessage,
   BlobChunkRequestMessage,
   BlobChunkResponseMessage,
+  ReceivedAwarenessMessage,
   YjsDocUpdateMessage,
 } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
@@ -16,7 +16,7 @@ import { RecordValuesCache } from './record-values-cache.ts'
 import { RichtextRelay } from './richtext-relay.ts'
 
 export type RelayedMessage =
-  | AwarenessUpdateMessage
+  | ReceivedAwarenessMessage
   | YjsDocUpdateMessage
   | BlobChunkRequestMessage
   | BlobChunkResponseMessage

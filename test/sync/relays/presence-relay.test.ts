@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { type Logger, silentLogger } from '../../../src/core/logger.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
+import type { AwarenessState } from '../../../src/protocol/messages.ts'
 import { cursorAt, openRelayServer, type RelayClient, user } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
 
@@ -46,6 +48,29 @@ describe('identity', () => {
     await runtime.advance(200)
 
     expect(bob.peerNames).toEqual(['eve', 'victim'])
+  })
+
+  test('a state that cannot be read is shown to nobody, and its author stays', async () => {
+    const said: object[] = []
+    const logger: Logger = { ...silentLogger, debug: (...[fields]) => void said.push(fields) }
+    const { connect, runtime } = openRelayServer({ logger: { ...logger, child: () => logger } })
+    const [alice, bob] = [await connect('alice'), await connect('bob')]
+    alice.present(user('alice'))
+    await runtime.advance(200)
+
+    alice.present(user('x'.repeat(5000)))
+    alice.present({ ...user('no cursor'), cursor: { line: 1 } } as unknown as AwarenessState)
+    await runtime.advance(25_000)
+    expect(bob.peerNames).toEqual(['alice'])
+    alice.present({ ...cursorAt('still here', 'todos', 'r1'), color: 1 } as unknown as AwarenessState)
+    await runtime.advance(200)
+
+    expect(bob.peerNames).toEqual(['still here'])
+    expect(alice.closed).toBeNull()
+    expect(said.filter((fields) => 'problem' in fields)).toMatchObject([
+      { sessionId: expect.any(String), problem: expect.stringContaining('.user.name must be') },
+      { problem: expect.stringContaining('.cursor.collection must be a string') },
+    ])
   })
 
   test('receivers get user and cursor and nothing else', async () => {
