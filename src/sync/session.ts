@@ -70,6 +70,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #isReading = true
   #state: SessionState = 'connected'
   #format: WireFormat = 'json'
+  #readsJson = false
   #identity: SessionIdentity | null = null
   #stream: DeliveryStream | LegacyDelivery | null = null
   #restartedEra: string | null = null
@@ -101,6 +102,11 @@ export class Session implements ViewReader, DeliveryTarget {
 
   get format(): WireFormat {
     return this.#format
+  }
+
+  /** It has written JSON in this session, so it can be sent what has no other form. */
+  get readsJson(): boolean {
+    return this.#readsJson
   }
 
   get mayLoseMessages(): boolean {
@@ -416,10 +422,10 @@ export class Session implements ViewReader, DeliveryTarget {
 
   #decode(message: unknown): ReceivedMessage {
     const limits = this.isAccepted ? this.#context.decodeLimits : this.#context.handshakeDecodeLimits
-    if (!isFrame(message)) return receiveMessage(message, limits)
-    const decoded = decodeFrame(message, limits)
+    const decoded = isFrame(message) ? decodeFrame(message, limits) : receiveMessage(message, limits)
     // The answer has the form of the newest frame: a client that only reads text is never sent binary.
-    this.#format = formatOfFrame(message)
+    if (isFrame(message)) this.#format = formatOfFrame(message)
+    this.#readsJson ||= this.#format === 'json'
     return decoded
   }
 

@@ -41,7 +41,7 @@ export function parsePeerDescription(value: unknown): PeerDescription | null {
 export class RemotePeer implements RelayPeer {
   readonly id: string
   readonly state = 'streaming'
-  readonly format = 'json'
+  readonly readsJson = true
   readonly isAccepted = true
   readonly identity: SessionIdentity
 

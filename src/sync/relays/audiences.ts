@@ -10,7 +10,15 @@ import { ViewIndex } from '../view-index.ts'
 /** A session as the relays use it. */
 export type RelayPeer = Pick<
   Session,
-  'id' | 'state' | 'format' | 'identity' | 'isAccepted' | 'canSend' | 'nextMessageId' | 'send' | 'sendShared'
+  | 'id'
+  | 'state'
+  | 'readsJson'
+  | 'identity'
+  | 'isAccepted'
+  | 'canSend'
+  | 'nextMessageId'
+  | 'send'
+  | 'sendShared'
 >
 
 /** The streaming sessions of one tenant that have the same view. */

@@ -331,7 +331,7 @@ export class PresenceRelay {
 
   /** @returns false when the receiver's buffer is full */
   #send(peer: RelayPeer, presence: PresenceFrame): boolean {
-    if (peer.format !== 'json') return true // has no form for presence
+    if (!peer.readsJson) return true // presence has no other form
     const frame = presence.for(this.#authors.get(peer)?.id)
     return frame === null || peer.sendShared(frame)
   }

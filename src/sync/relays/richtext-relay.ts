@@ -55,7 +55,7 @@ export class RichtextRelay {
     const frame = encodeFrame(message, 'json')
     for (const audience of this.#audiences.seeing(collection, values)) {
       for (const peer of audience.members) {
-        if (peer !== sender && peer.format === 'json') peer.sendShared(frame)
+        if (peer !== sender && peer.readsJson) peer.sendShared(frame)
       }
     }
     this.#onRelayed?.(sender, message)

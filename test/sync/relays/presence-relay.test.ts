@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { type Logger, silentLogger } from '../../../src/core/logger.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
-import type { AwarenessState } from '../../../src/protocol/messages.ts'
-import { cursorAt, openRelayServer, type RelayClient, user } from '../../support/relay-server.ts'
+import type { Frame } from '../../../src/protocol/frame.ts'
+import type { AwarenessState, SyncMessage } from '../../../src/protocol/messages.ts'
+import { encodeProtobufMessage } from '../../../src/protocol/protobuf-codec.ts'
+import { cursorAt, openRelayServer, RelayClient, user } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
 
 const ORG_A: ScopeMap = { todos: { org: 'a' } }
@@ -10,6 +12,20 @@ const ORG_B: ScopeMap = { todos: { org: 'b' } }
 
 function updatesOf(client: RelayClient) {
   return client.sentOfType('awareness-update')
+}
+
+/** One that is sent frames, as by the built-in transports. */
+class FramedClient extends RelayClient {
+  readonly binaryFrames: Frame[] = []
+
+  sendFrame(frame: Frame): void {
+    if (frame.isBinary) this.binaryFrames.push(frame)
+    else this.send(JSON.parse(Buffer.from(frame.bytes).toString()))
+  }
+}
+
+function binaryFrame(message: SyncMessage): Frame {
+  return { isBinary: true, bytes: encodeProtobufMessage(message) }
 }
 
 describe('identity', () => {
@@ -107,6 +123,45 @@ describe('coming and going', () => {
 
     expect(updatesOf(late)).toHaveLength(1)
     expect(late.peerNames).toEqual(['alice', 'bob'])
+  })
+
+  test('a client that goes over to the binary form is still told, one that never wrote JSON is not', async () => {
+    const { connect, runtime, server } = openRelayServer()
+    const [alice, bob] = [await connect('alice'), await connect('bob')]
+    const carol = new FramedClient()
+    server.handleConnection(carol)
+    carol.receive(
+      binaryFrame({
+        type: 'handshake',
+        messageId: 'h',
+        nodeId: 'carol',
+        versionVector: {},
+        schemaVersion: 1,
+        authToken: JSON.stringify({ userId: 'carol', scopes: null }),
+        lastDeliverySequence: 0,
+      }),
+    )
+    await settle()
+    for (const client of [bob, carol]) {
+      client.receive(
+        binaryFrame({
+          type: 'acknowledgment',
+          messageId: 'a',
+          acknowledgedMessageId: client.sentOfType('operation-batch').at(-1)?.messageId ?? '',
+          lastSequenceNumber: 0,
+          deliverySequence: 0,
+        }),
+      )
+    }
+    await settle()
+
+    alice.present(user('alice'))
+    await runtime.advance(200)
+
+    expect(bob.peerNames).toEqual(['alice'])
+    expect(carol.binaryFrames).toHaveLength(2) // the response, and an empty batch
+    expect(carol.peerNames).toEqual([])
+    expect([bob.closed, carol.closed]).toEqual([null, null])
   })
 
   test('the others are told when one leaves, and only if it had a state', async () => {

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { encodeProtobufMessage } from '../../../src/protocol/protobuf-codec.ts'
 import { openRelayServer, type RelayClient } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
 
@@ -34,6 +35,25 @@ test('an update goes unchanged to those who may see the record, and is not store
   expect(updatesOf(admin)).toEqual([UPDATE])
   for (const client of [alice, bob, legacy]) expect(updatesOf(client)).toEqual([])
   expect(await store.getOperationCount()).toBe(1)
+})
+
+test('an update goes as JSON to a client whose newest frame was binary', async () => {
+  const { connect } = openRelayServer()
+  const [alice, bob] = [await connect('alice'), await connect('bob')]
+  const acknowledgment = {
+    type: 'acknowledgment',
+    messageId: 'a',
+    acknowledgedMessageId: bob.sentOfType('operation-batch').at(-1)?.messageId ?? '',
+    lastSequenceNumber: 0,
+    deliverySequence: 0,
+  } as const
+  bob.receive({ isBinary: true, bytes: encodeProtobufMessage(acknowledgment) })
+  await settle()
+
+  alice.receive(UPDATE)
+  await settle()
+
+  expect(updatesOf(bob)).toEqual([UPDATE])
 })
 
 test('who may not write the record reaches nobody', async () => {
