@@ -1,7 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
-import type { RecordState } from '../../core/record/state.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
@@ -20,13 +19,11 @@ import { withOtherVersions } from '../materialize/version-fields.ts'
 import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { CollectionTables } from './collection-tables.ts'
-import { LIMIT } from './driver.ts'
-import { decodeRecordId } from './record-id.ts'
+import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
-// One transaction holds the writer for some 20 ms at most.
-const RECORDS_PER_STEP = 200
+const STRAY_ROWS_PER_STEP = 200
 
 /** Brings tables and records to what a schema asks for. */
 export class SchemaMigration {
@@ -166,49 +163,29 @@ export class SchemaMigration {
     const [work, ...others] = this.#pending()
     if (work === undefined) return null
     const { collection, phase } = work
-    const collectionId = this.#core.collections.find(collection) ?? -1
-    const recordsTotal = work.recordsTotal ?? this.#countRecords(collectionId)
-    const rows = this.#recordsAfter(collectionId, work.doneThrough)
-    for (const [ref, recordId, state] of rows) {
-      this.#moveRecord(work, {
-        ref,
-        recordId: decodeRecordId(recordId),
-        state: this.#core.log.stateOf(ref, state),
-      })
-    }
-    const recordsDone = work.recordsDone + rows.length
-    const doneThrough = rows.at(-1)?.[0] ?? work.doneThrough
-    const isDone = rows.length < RECORDS_PER_STEP
-    this.#setPending(isDone ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others])
+    const recordsTotal = work.recordsTotal ?? this.#countRecords(collection)
+    const step = takeRecordStep(this.#core, collection, work.doneThrough, (record) =>
+      this.#moveRecord(work, record),
+    )
+    const recordsDone = work.recordsDone + step.count
+    const doneThrough = step.through ?? work.doneThrough
+    this.#setPending(step.isEnd ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others])
     return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
   }
 
-  /** In the order of the table: `+` keeps SQLite from sorting the whole collection by its index. */
-  #recordsAfter(collectionId: number, after: number): [number, Buffer | string, string][] {
-    return this.#core.db
-      .prepare<[number, number, number], [number, Buffer | string, string]>(
-        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id ${LIMIT}`,
-      )
-      .raw()
-      .all(after, collectionId, RECORDS_PER_STEP)
-  }
-
-  #moveRecord(
-    { collection, replays }: PendingWork,
-    { ref, recordId, state }: { ref: number; recordId: string; state: RecordState },
-  ): void {
+  /** @returns the length of what it has read of the log */
+  #moveRecord({ collection, replays }: PendingWork, { ref, recordId, state }: SteppedRecord): number {
     const core = this.#core
     if (state.isPurged === true) {
       core.tables?.remove(collection, recordId) // it may have one from before its collection was out of the schema
-      return
+      return 0
     }
     if (!replays) {
       core.tables?.write(collection, recordId, state)
-      return
+      return 0
     }
-    const replayed =
-      replayRecord(core.log.historyOfRecord({ collection, recordId }, ref), core.collection(collection)) ??
-      state
+    const { history, length } = core.log.readHistory({ collection, recordId }, ref)
+    const replayed = replayRecord(history, core.collection(collection)) ?? state
     const record: PlannedRecord = {
       collection,
       recordId,
@@ -225,13 +202,14 @@ export class SchemaMigration {
       ? snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, core)
       : []
     core.write({ entries, records: [record], vector: new Map(), results: [] })
+    return length
   }
 
-  #countRecords(collectionId: number): number {
+  #countRecords(collection: string): number {
     const count = this.#core.db
       .prepare<[number], number>('SELECT count(*) FROM _kora_records WHERE collection = ?')
       .pluck()
-    return count.get(collectionId) ?? 0
+    return count.get(this.#core.collections.find(collection) ?? -1) ?? 0
   }
 
   /** Removes rows that no record stands behind: somebody else's, or left by damage. */
@@ -247,7 +225,7 @@ export class SchemaMigration {
 
   #removeStrayRowsAfter(collection: string, after: string): string | null {
     const { log, tables } = this.#core
-    const ids = tables?.idsAfter(collection, after, RECORDS_PER_STEP) ?? []
+    const ids = tables?.idsAfter(collection, after, STRAY_ROWS_PER_STEP) ?? []
     for (const recordId of ids) {
       if (log.findRecord({ collection, recordId }) === undefined) tables?.remove(collection, recordId)
     }

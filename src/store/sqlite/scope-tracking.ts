@@ -6,12 +6,10 @@ import { snapshotEntries } from '../append/plan-append.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
-import { LIMIT } from './driver.ts'
-import { decodeRecordId } from './record-id.ts'
+import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
 // One transaction holds the writer for some 20 ms at most.
-const RECORDS_PER_STEP = 200
 const ENTRIES_PER_STEP = 2000
 
 interface Progress {
@@ -153,58 +151,47 @@ export class ScopeTracking {
   #indexRecords(tracked: TrackedField): Step {
     const { id, collection } = tracked
     const { trackedAfter, indexedThrough } = this.#progressOf(id)
-    // `+` keeps SQLite from collecting and sorting the whole collection through its index.
-    const rows = this.#core.db
-      .prepare<[number, number, number], [number, Buffer | string, string]>(
-        `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id ${LIMIT}`,
-      )
-      .raw()
-      .all(indexedThrough, this.#core.collections.intern(collection), RECORDS_PER_STEP)
-    for (const [ref, recordId, state] of rows) {
-      const record: PlannedRecord = {
-        collection,
-        recordId: decodeRecordId(recordId),
-        ref,
-        state: this.#core.log.stateOf(ref, state),
-        isChanged: false,
-        applied: [],
-        history: null,
-      }
-      this.#indexRecord(tracked, record, trackedAfter)
-    }
-    const through = rows.at(-1)?.[0] ?? indexedThrough
-    const isLast = this.#setProgress(tracked, through, rows.length < RECORDS_PER_STEP)
-    return { records: rows.length, isLast }
+    let records = 0
+    const { through, isEnd } = takeRecordStep(this.#core, collection, indexedThrough, (record) => {
+      records++
+      const entries = this.#core.log.entriesOfRecord(record.ref)
+      this.#indexRecord(tracked, { ...record, entries }, trackedAfter)
+      return entries.reduce((sum, { wireJson }) => sum + wireJson.length, 0)
+    })
+    return { records, isLast: this.#setProgress(tracked, through ?? indexedThrough, isEnd) }
   }
 
-  #indexRecord(tracked: TrackedField, record: PlannedRecord, trackedAfter: number): void {
+  #indexRecord(
+    tracked: TrackedField,
+    { ref, recordId, state, entries }: SteppedRecord & { readonly entries: readonly LogEntry[] },
+    trackedAfter: number,
+  ): void {
     const { log } = this.#core
-    const { field } = tracked
-    if (field === null || record.ref === null || record.state === null) return
-    const definition: CollectionDefinition | null = this.#core.collection(record.collection)
-    const entries = log.entriesOfRecord(record.ref)
+    const { collection, field } = tracked
+    if (field === null) return
+    const definition: CollectionDefinition | null = this.#core.collection(collection)
     const past = entries.filter((entry) => entry.deliverySequence <= trackedAfter)
     const operations = entries.filter(({ kind }) => kind === 'operation').map(operationOfEntry)
-    const history = fieldHistoryOf(operations, field, definition, log.dropped.countOf(record.ref) > 0)
+    const history = fieldHistoryOf(operations, field, definition, log.dropped.countOf(ref) > 0)
     this.#noteHistory(tracked, past, history.changes)
     const hasMovedSince = entries.some(
       (entry) =>
         entry.deliverySequence > trackedAfter && changeOf(entry.scopeChanges, field)?.before !== undefined,
     )
     if (hasMovedSince) return // its snapshots are there
-    const closing = closingChangesOf(
-      record.state,
-      this.#core.trackedFields(record.collection),
-      field,
-      history,
-    )
+    const closing = closingChangesOf(state, this.#core.trackedFields(collection), field, history)
     if (closing === null) return
+    const record: PlannedRecord = {
+      collection,
+      recordId,
+      ref,
+      state,
+      isChanged: false,
+      applied: [],
+      history: null,
+    }
     const schemaVersion = this.#core.schema?.version ?? 1
-    const entriesToAdd = snapshotEntries(
-      record,
-      { state: record.state, scopeChanges: closing, schemaVersion },
-      this.#core,
-    )
+    const entriesToAdd = snapshotEntries(record, { state, scopeChanges: closing, schemaVersion }, this.#core)
     this.#core.write(planOfEntries(entriesToAdd))
   }
 

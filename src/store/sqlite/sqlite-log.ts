@@ -158,7 +158,14 @@ export class SqliteLog {
 
   /** What a replay folds: the operations, and the traces of those that were dropped. */
   historyOfRecord(key: RecordKey, ref: number): Operation[] {
-    return [...this.operationsOfRecord(ref), ...this.dropped.tracesOf(key, ref)]
+    return this.readHistory(key, ref).history
+  }
+
+  /** As `historyOfRecord`, with the length of what was read for it. */
+  readHistory(key: RecordKey, ref: number): { readonly history: Operation[]; readonly length: number } {
+    const rows = this.#rowsOfRecord(ref, ALL).filter(([, , , , , kind]) => kind === KIND_OPERATION)
+    const history = [...rows.map(parseWireJson), ...this.dropped.tracesOf(key, ref)]
+    return { history, length: rows.reduce((sum, [, , , , , , , wireJson]) => sum + wireJson.length, 0) }
   }
 
   /** The records of a collection that are not deleted, in the order of their ids. */
