@@ -8,6 +8,8 @@ import { MESSAGE_OVERHEAD_BYTES } from './waiting-bytes.ts'
 interface QueuedFrame {
   readonly frame: Frame
   readonly isAnswer: boolean
+  /** Of one that was taken away before and may not have arrived. */
+  readonly etag?: string
 }
 
 /** A frame as a poll takes it away. */
@@ -25,6 +27,8 @@ const HANDSHAKE_WAIT_MS = 1000
 interface WaitingPoll {
   readonly resolve: (frame: PolledFrame | null) => void
   readonly timer: Timer
+  /** The etag of what its client has. */
+  readonly known: string | undefined
 }
 
 /** The queue between a session and the polls of its client. */
@@ -34,7 +38,7 @@ export class PollingTransport implements ServerTransport {
   readonly #runtime: Runtime
   #queue: QueuedFrame[] = []
   #queuedBytes = 0
-  /** Messages taken away so far: the next one's etag is one more. */
+  /** Messages taken away so far, each once: the next one's etag is one more. */
   #taken = 0
   #poll: WaitingPoll | null = null
   #polls = 0
@@ -98,6 +102,7 @@ export class PollingTransport implements ServerTransport {
    * for that: what is queued here would be told to a session that has not begun. It shows by a poll before it
    * whose connection broke, or that is held still: clients poll one at a time.
    *
+   * @param ifNoneMatch what the client has. It may have it although its connection broke: then it is not told again
    * @param signal aborted when nobody waits for the answer any more: what comes next is for another poll
    * @returns null when there was none; `'not-modified'` when `ifNoneMatch` names it
    */
@@ -110,13 +115,14 @@ export class PollingTransport implements ServerTransport {
     this.#polls++
     if (this.#isBroken || this.#poll !== null) this.#awaitHandshake()
     this.#release(null)
+    this.#dropKnown(ifNoneMatch)
     if (this.#hasNext()) {
       return Promise.resolve(ifNoneMatch === this.#nextEtag() ? 'not-modified' : this.#next())
     }
     if (this.isOver || holdMs === 0) return Promise.resolve(null)
     return new Promise((resolve) => {
       const timer = this.#runtime.setTimer(holdMs, () => this.#release(null))
-      const poll = { resolve, timer }
+      const poll = { resolve, timer, known: ifNoneMatch }
       this.#poll = poll
       signal?.addEventListener('abort', () => {
         if (this.#poll !== poll) return
@@ -134,9 +140,9 @@ export class PollingTransport implements ServerTransport {
    */
   onBroken(poll: number, unsent: PolledFrame | null): void {
     if (unsent !== null && unsent.etag === etagOf(this.#taken) && this.#mayTellAgain(unsent)) {
-      this.#taken--
       this.#queue.unshift(unsent)
       this.#queuedBytes += unsent.frame.bytes.byteLength
+      this.#dropKnown(this.#poll?.known)
     }
     if (poll === this.#polls) this.#isBroken = true
     else if (unsent !== null && this.#poll !== null) this.#awaitHandshake()
@@ -252,16 +258,21 @@ export class PollingTransport implements ServerTransport {
   }
 
   #nextEtag(): string {
-    return etagOf(this.#taken + 1)
+    return this.#queue[0]?.etag ?? etagOf(this.#taken + 1)
   }
 
   #next(): PolledFrame | null {
+    const etag = this.#nextEtag()
     const next = this.#queue.shift()
     if (next === undefined) return null
-    const etag = this.#nextEtag()
-    this.#taken++
+    if (next.etag === undefined) this.#taken++
     this.#queuedBytes -= next.frame.bytes.byteLength
     return { ...next, etag }
+  }
+
+  /** What was kept because its connection broke, and had arrived by then. */
+  #dropKnown(etag: string | undefined): void {
+    if (etag !== undefined && this.#queue[0]?.etag === etag) this.#next()
   }
 
   #release(frame: PolledFrame | null): void {
