@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { isLoopback } from '../core/loopback.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
-import { isLoopback } from './client-address.ts'
 
 export interface TlsOptions {
   /** Certificate chain, PEM. */
