@@ -1,4 +1,5 @@
 import { compareTimestamps } from '../../core/clock.ts'
+import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { droppedIdOf } from '../append/dropped-ids.ts'
@@ -10,8 +11,11 @@ import { planCompaction } from './plan-compaction.ts'
 /** A step holds the writer of a store for some 20 ms: so many records and rows of the log. */
 export const RECORDS_PER_STEP = 500
 export const ROWS_PER_STEP = 2000
-/** Of a record with more rows the first ones are looked at; the next compaction gets further. */
+/** Of states, and of the rows that are read: a record of rich text may have many megabytes. */
+export const BYTES_PER_STEP = 8 * 1024 * 1024
+/** Of a record with more rows, or larger ones, the first are looked at; the next compaction gets further. */
 export const MAX_ROWS_PER_RECORD = 20_000
+export const MAX_BYTES_PER_RECORD = 16 * 1024 * 1024
 /** With fewer rows than an insert and two updates nothing of a record is superseded. */
 const MIN_ROWS = 3
 
@@ -25,8 +29,23 @@ export interface CompactionCandidate {
   readonly rowCount: number
 }
 
+/** The first rows of a record in delivery order, `MAX_ROWS_PER_RECORD` and `MAX_BYTES_PER_RECORD` at most. */
+export interface FirstRows {
+  readonly entries: readonly LogEntry[]
+  /** True when there are no more. */
+  readonly isWhole: boolean
+}
+
+/** A row that goes, without what it held: of a large record, not all of that fits into memory. */
+export interface DroppedRow extends Omit<LogEntry, 'wireJson'> {
+  /** What it held. */
+  readonly bytes: number
+  /** What is kept of it; null for a snapshot. */
+  readonly note: DroppedOperation | null
+}
+
 export interface RecordCompaction {
-  readonly dropped: readonly LogEntry[]
+  readonly dropped: readonly DroppedRow[]
   /** True when nothing of the record stays. */
   readonly isPurged: boolean
 }
@@ -52,6 +71,24 @@ export function recordsOfStep<Candidate extends CompactionCandidate>(
   return last === -1 ? candidates : candidates.slice(0, last + 1)
 }
 
+/**
+ * The first of these records whose rows come to no more than one step has memory for, and one with rows at least.
+ *
+ * @param bytesOf of the rows that are going to be read
+ */
+export function recordsWithinBytes<Candidate>(
+  records: readonly Candidate[],
+  bytesOf: (record: Candidate) => number,
+): readonly Candidate[] {
+  let bytes = 0
+  const end = records.findIndex((record) => {
+    const before = bytes
+    bytes += bytesOf(record)
+    return before > 0 && bytes > BYTES_PER_STEP
+  })
+  return end === -1 ? records : records.slice(0, end)
+}
+
 /** Whether the rows of a record are worth reading. */
 export function mayCompact(candidate: CompactionCandidate, context: CompactionContext): boolean {
   const { collection, rowCount } = candidate
@@ -64,29 +101,61 @@ export function mayCompact(candidate: CompactionCandidate, context: CompactionCo
   )
 }
 
-/** @param entries the record's rows in delivery order, `MAX_ROWS_PER_RECORD` at most */
+/** What goes of a record: all of it where it is forgettable and the rows are all there are, else what is superseded. */
 export function planRecord(
   candidate: CompactionCandidate,
-  entries: readonly LogEntry[],
+  { entries, isWhole }: FirstRows,
   context: CompactionContext,
 ): RecordCompaction {
   const { end, rules } = context
-  const last = entries.at(-1)
-  const isWhole = entries.length < MAX_ROWS_PER_RECORD
-  if (isForgettable(candidate, context) && isWhole && last !== undefined && last.deliverySequence < end) {
-    return { dropped: entries, isPurged: true }
+  if (isWhole && isForgettable(candidate, context)) {
+    const plan = planForgetting(entries.map(toForgottenRow), context)
+    if (plan.isPurged) return plan
   }
   const collection = context.collection(candidate.collection)
-  if (collection === null || rules.supersededBefore === null) return { dropped: [], isPurged: false }
+  if (collection === null || rules.supersededBefore === null) return NOTHING
   const dropped = planCompaction(entries, { collection, writtenBefore: rules.supersededBefore })
   return {
-    dropped: dropped.flatMap(({ entry }) => (entry.deliverySequence < end ? entry : [])),
+    dropped: dropped
+      .filter(({ entry }) => entry.deliverySequence < end)
+      .map(({ entry, operation }) => toDroppedRow(entry, operation, operation.id)), // proved, of these
     isPurged: false,
   }
 }
 
+const NOTHING: RecordCompaction = { dropped: [], isPurged: false }
+
+/** @param rows all rows of a record that is forgettable, in delivery order */
+export function planForgetting(
+  rows: readonly DroppedRow[],
+  { end }: Pick<CompactionContext, 'end'>,
+): RecordCompaction {
+  const last = rows.at(-1)
+  return last === undefined || last.deliverySequence >= end ? NOTHING : { dropped: rows, isPurged: true }
+}
+
+/** A row that goes with its record. */
+export function toForgottenRow(entry: LogEntry): DroppedRow {
+  const operation = parseStoredOperation(entry.wireJson, entry.deliverySequence)
+  return toDroppedRow(entry, operation, droppedIdOf(operation), true)
+}
+
+function toDroppedRow(
+  { wireJson, ...entry }: LogEntry,
+  { nodeId, sequenceNumber, collection, recordId, timestamp }: Operation,
+  operationId: string,
+  isPurged = false,
+): DroppedRow {
+  const { wallTime, logical } = timestamp
+  const note = { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged }
+  return { ...entry, bytes: Buffer.byteLength(wireJson), note: entry.kind === 'operation' ? note : null }
+}
+
 /** A record that has been deleted for long enough, and has few enough rows to go at once. */
-function isForgettable({ state, rowCount }: CompactionCandidate, { rules }: CompactionContext): boolean {
+export function isForgettable(
+  { state, rowCount }: CompactionCandidate,
+  { rules }: CompactionContext,
+): boolean {
   if (state === null) return false
   const { isDeleted, isPurged, lastDeleteAt, newest } = state
   if (rules.deletedBefore === null || !isDeleted || isPurged === true || lastDeleteAt === null) return false
@@ -108,16 +177,8 @@ export function purgedState(state: RecordState): RecordState {
 }
 
 /** What is kept of the operations that are dropped of a record. */
-export function notesOf({ dropped, isPurged }: RecordCompaction): DroppedOperation[] {
-  return dropped
-    .filter(({ kind }) => kind === 'operation')
-    .map(({ wireJson, deliverySequence }) => {
-      const operation = parseStoredOperation(wireJson, deliverySequence)
-      const { nodeId, sequenceNumber, collection, recordId, timestamp } = operation
-      const { wallTime, logical } = timestamp
-      const operationId = isPurged ? droppedIdOf(operation) : operation.id // proved, of the others
-      return { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged }
-    })
+export function notesOf({ dropped }: RecordCompaction): DroppedOperation[] {
+  return dropped.flatMap(({ note }) => note ?? [])
 }
 
 /** Adds up what was dropped, by collection. */
@@ -126,7 +187,7 @@ export class DroppedCounter {
 
   add(collection: string, { dropped, isPurged }: RecordCompaction): void {
     if (dropped.length === 0) return
-    const bytes = dropped.reduce((sum, entry) => sum + Buffer.byteLength(entry.wireJson), 0)
+    const bytes = dropped.reduce((sum, row) => sum + row.bytes, 0)
     const operations = dropped.filter(({ kind }) => kind === 'operation').length
     this.addCount({ collection, operations, bytes, tombstones: isPurged ? 1 : 0 })
   }

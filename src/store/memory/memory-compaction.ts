@@ -38,7 +38,8 @@ export function compactStep(
     const record = candidates[index]
     if (record === undefined || !mayCompact(candidate, context)) return
     const entries = log.readEntries(record.sequences.slice(0, MAX_ROWS_PER_RECORD))
-    const plan = planRecord(candidate, entries, context)
+    const isWhole = entries.length === candidate.rowCount
+    const plan = planRecord(candidate, { entries, isWhole }, context)
     counter.add(record.collection, plan)
     if (!isPlan) log.drop(record, plan)
   })

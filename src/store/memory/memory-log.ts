@@ -270,12 +270,13 @@ export class MemoryLog implements LogSource {
     const sequences = new Set(dropped.map(({ deliverySequence }) => deliverySequence))
     const isKept = (sequence: number): boolean => !sequences.has(sequence)
     if (isPurged) this.dropped.purge(record)
-    for (const entry of dropped) {
-      const { deliverySequence, operationId, wireJson } = entry
-      this.#entries[deliverySequence - this.#base - 1] = null
+    for (const { deliverySequence, operationId, kind } of dropped) {
+      const position = deliverySequence - this.#base - 1
+      const wireJson = this.#entries[position]?.wireJson
+      this.#entries[position] = null
       // Otherwise another operation goes by the id, which it belongs to.
       if (this.#wireJsonById.get(operationId) === wireJson) this.#wireJsonById.delete(operationId)
-      if (isOperation(entry)) this.#operationCount--
+      if (kind === 'operation') this.#operationCount--
     }
     for (const note of notesOf(plan)) this.dropped.add(note)
     record.sequences = record.sequences.filter(isKept)

@@ -3,30 +3,43 @@ import { parseRecordState, serializeRecordState } from '../../core/record/codec.
 import type { RecordState } from '../../core/record/state.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
+  BYTES_PER_STEP,
   type CompactionCandidate,
   type CompactionContext,
   DroppedCounter,
+  type DroppedRow,
+  isForgettable,
+  MAX_BYTES_PER_RECORD,
   MAX_ROWS_PER_RECORD,
   mayCompact,
   notesOf,
+  planForgetting,
   planRecord,
   purgedState,
   RECORDS_PER_STEP,
   type RecordCompaction,
   recordsOfStep,
+  recordsWithinBytes,
+  toForgottenRow,
 } from '../compaction/plan-record.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
-import type { LogEntry } from '../store.ts'
 import { type Queries, RetryTransaction, type Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { insertDropped } from './postgres-dropped.ts'
+import type { PostgresLog } from './postgres-log.ts'
 import { decodeRecordId } from './record-id.ts'
 import { collectionIn, type Settings } from './settings.ts'
 
 const CANDIDATES = `
-  SELECT r.id, c.name, r.record_id, r.state, (SELECT count(*) FROM {operations} o WHERE o.record = r.id)
-  FROM (SELECT * FROM {records} WHERE id > $1 ORDER BY id LIMIT $2) AS r
+  SELECT r.id, c.name, r.record_id, r.state, (SELECT count(*) FROM {operations} o WHERE o.record = r.id),
+    r.page_size
+  FROM (
+    SELECT *, count(*) OVER () AS page_size,
+      sum(octet_length(state)) OVER (ORDER BY id) - octet_length(state) AS bytes_before
+    FROM (SELECT * FROM {records} WHERE id > $1 ORDER BY id LIMIT $2) AS page
+  ) AS r
   JOIN {collections} c ON c.id = r.collection
+  WHERE r.bytes_before <= $3
   ORDER BY r.id`
 
 /**
@@ -46,26 +59,25 @@ export async function compactStep(
     )
   }
   const { deliverySequence: end } = await core.log.readEnd()
-  const candidates = await readCandidates(core.db, after)
-  const records = recordsOfStep(candidates)
-  const isEnd = candidates.length < RECORDS_PER_STEP && records.length === candidates.length
-  const step = { after: isEnd ? null : (records.at(-1)?.ref ?? after), records: records.length }
-  const wanted = (settings: Settings) => {
+  const { candidates, isLastPage } = await readCandidates(core.db, after)
+  const mayCompactBy = (settings: Settings) => {
     const context = contextOf(settings, { rules, end })
-    return { context, found: records.filter((record) => mayCompact(record, context)) }
+    return { context, isWanted: (record: Candidate) => mayCompact(record, context) }
   }
-  if (isPlan) {
-    const { context, found } = wanted(core.settings)
-    const entries = await core.log.entriesOfRecords(core.db, refsOf(found), MAX_ROWS_PER_RECORD)
-    return { ...step, dropped: count(plan(found, entries, context)) }
-  }
-  if (wanted(core.settings).found.length === 0) return { ...step, dropped: [] }
+  const { context, isWanted } = mayCompactBy(core.settings)
+  const wanted = recordsOfStep(candidates)
+  const sizes = await core.log.sizesOfRecords(refsOf(wanted.filter(isWanted)), MAX_ROWS_PER_RECORD)
+  const records = recordsWithinBytes(wanted, ({ ref }) => sizes.get(ref) ?? 0)
+  const isEnd = isLastPage && records.length === candidates.length
+  const step = { after: isEnd ? null : (records.at(-1)?.ref ?? after), records: records.length }
+  const measured = records.filter(({ ref }) => sizes.has(ref))
+  if (isPlan) return { ...step, dropped: count(await plan(core.log, core.db, measured, context)) }
+  if (measured.length === 0) return { ...step, dropped: [] }
   const dropped = await core.transaction(async (transaction) => {
     const { settings } = core
-    const { context, found } = wanted(settings)
-    const locked = await lockRecords(transaction, found)
-    const entries = await core.log.entriesOfRecords(transaction, refsOf(locked), MAX_ROWS_PER_RECORD)
-    const plans = plan(locked, entries, context)
+    const { context, isWanted } = mayCompactBy(settings)
+    const locked = await lockRecords(transaction, measured.filter(isWanted))
+    const plans = await plan(core.log, transaction, locked, context)
     await drop(core, transaction, plans, settings)
     return count(plans)
   })
@@ -81,14 +93,37 @@ interface PlannedCompaction extends RecordCompaction {
   readonly record: Candidate
 }
 
-function plan(
+async function plan(
+  log: PostgresLog,
+  queries: Queries,
   records: readonly Candidate[],
-  entries: ReadonlyMap<number, readonly LogEntry[]>,
   context: CompactionContext,
-): PlannedCompaction[] {
-  return records
-    .map((record) => ({ record, ...planRecord(record, entries.get(record.ref) ?? [], context) }))
-    .filter(({ dropped }) => dropped.length > 0)
+): Promise<PlannedCompaction[]> {
+  const pages = await log.pageOfRecords(queries, refsOf(records), PAGE)
+  const plans: PlannedCompaction[] = []
+  for (const record of records) {
+    const page = pages.get(record.ref) ?? { entries: [], isWhole: true }
+    const isLarge = !page.isWhole && isForgettable(record, context)
+    const planned = isLarge
+      ? planForgetting(await readForgottenRows(log, queries, record.ref), context)
+      : planRecord(record, page, context)
+    if (planned.dropped.length > 0) plans.push({ record, ...planned })
+  }
+  return plans
+}
+
+const PAGE = { limit: MAX_ROWS_PER_RECORD, maxBytes: MAX_BYTES_PER_RECORD }
+
+/** Of a record that is more than is to be held at once: of each page, only what its removal has to know is kept. */
+async function readForgottenRows(log: PostgresLog, queries: Queries, ref: number): Promise<DroppedRow[]> {
+  const rows: DroppedRow[] = []
+  for (let isWhole = false; !isWhole; ) {
+    const after = rows.at(-1)?.deliverySequence ?? 0
+    const page = (await log.pageOfRecords(queries, [ref], { after, ...PAGE })).get(ref)
+    for (const entry of page?.entries ?? []) rows.push(toForgottenRow(entry))
+    isWhole = page?.isWhole ?? true
+  }
+  return rows
 }
 
 function count(plans: readonly PlannedCompaction[]) {
@@ -109,18 +144,23 @@ function contextOf(
   }
 }
 
-async function readCandidates(queries: Queries, after: number): Promise<Candidate[]> {
-  const rows = await queries.rows<[number, string, Buffer, string, number]>(CANDIDATES, [
-    after,
-    RECORDS_PER_STEP,
-  ])
-  return rows.map(([ref, collection, recordId, state, rowCount]) => ({
+async function readCandidates(
+  queries: Queries,
+  after: number,
+): Promise<{ candidates: readonly Candidate[]; isLastPage: boolean }> {
+  const rows = await queries.rows<[number, string, Buffer, string, rowCount: number, pageSize: number]>(
+    CANDIDATES,
+    [after, RECORDS_PER_STEP, BYTES_PER_STEP],
+  )
+  const candidates = rows.map(([ref, collection, recordId, state, rowCount]) => ({
     ref,
     collection,
     recordId: decodeRecordId(recordId),
     state: parseRecordState(state),
     rowCount,
   }))
+  const pageSize = rows[0]?.[5] ?? 0
+  return { candidates, isLastPage: pageSize < RECORDS_PER_STEP && candidates.length === pageSize }
 }
 
 function refsOf(records: readonly Candidate[]): number[] {
@@ -167,7 +207,7 @@ async function drop(
 
 async function removeEntries(
   transaction: Transaction,
-  entries: readonly LogEntry[],
+  entries: readonly DroppedRow[],
   { tracked }: Settings,
 ): Promise<void> {
   await transaction.rows('DELETE FROM {operations} WHERE seq = ANY ($1::bigint[])', [

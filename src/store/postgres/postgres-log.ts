@@ -43,6 +43,13 @@ export interface RecordRow {
   readonly state: RecordState
 }
 
+/** Rows of one record in delivery order. */
+export interface RecordPage {
+  readonly entries: LogEntry[]
+  /** True when no more follow. */
+  readonly isWhole: boolean
+}
+
 /** Reads `_kora_operations`, `_kora_records` and `_kora_scope`. */
 export class PostgresLog {
   readonly #db: PostgresDatabase
@@ -228,25 +235,56 @@ export class PostgresLog {
   }
 
   /** Each record's rows of the log, snapshots too, with the ids that they go by. @see plan-writer.ts */
-  async entriesOfRecords(
+  async entriesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, LogEntry[]>> {
+    const pages = await this.pageOfRecords(queries, refs, { maxBytes: Number.MAX_SAFE_INTEGER })
+    return new Map([...pages].map(([ref, { entries }]) => [ref, entries]))
+  }
+
+  /**
+   * The same above `after`, of each record so many, and such as come to no more bytes than that but for the last one.
+   *
+   * @param range.limit null: all
+   */
+  async pageOfRecords(
     queries: Queries,
     refs: readonly number[],
-    limitPerRecord: number | null = null,
-  ): Promise<Map<number, LogEntry[]>> {
-    const rows = await queries.rows<[...EntryRow, ref: number, id: Buffer]>(
-      `SELECT ${ENTRY_COLUMNS}, o.record, o.id
+    { after = 0, limit = null, maxBytes }: { after?: number; limit?: number | null; maxBytes: number },
+  ): Promise<Map<number, RecordPage>> {
+    const rows = await queries.rows<[...EntryRow, ref: number, id: Buffer, isWhole: boolean]>(
+      `SELECT ${ENTRY_COLUMNS}, o.record, o.id, o.last = o.seq AND NOT EXISTS (
+          SELECT 1 FROM {operations} n WHERE n.record = o.record AND n.seq > o.seq)
         FROM unnest($1::bigint[]) AS k (ref)
-        CROSS JOIN LATERAL (SELECT * FROM {operations} WHERE record = k.ref ORDER BY seq LIMIT $2) AS o
+        CROSS JOIN LATERAL (
+          SELECT *, max(seq) OVER () AS last,
+            sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
+          FROM (SELECT * FROM {operations} WHERE record = k.ref AND seq > $2 ORDER BY seq LIMIT $3) AS page
+        ) AS o
+        WHERE o.bytes_before <= $4
         ORDER BY o.record, o.seq`,
-      [refs, limitPerRecord],
+      [refs, after, limit, maxBytes],
     )
     const found = await this.#toEntries(rows, queries)
-    const entries = new Map<number, LogEntry[]>(refs.map((ref) => [ref, []]))
-    rows.forEach(([, , , , , , , ref, id], index) => {
-      const entry = found[index]
-      if (entry !== undefined) entries.get(ref)?.push({ ...entry, operationId: id.toString('hex') })
+    const pages = new Map(refs.map((ref) => [ref, { entries: [] as LogEntry[], isWhole: true }]))
+    rows.forEach(([, , , , , , , ref, id, isWhole], index) => {
+      const [entry, page] = [found[index], pages.get(ref)]
+      if (entry === undefined || page === undefined) return
+      page.entries.push({ ...entry, operationId: id.toString('hex') })
+      page.isWhole = isWhole // as the last one says
     })
-    return entries
+    return pages
+  }
+
+  /** What the rows of each record hold, in bytes; of the first ones, where there are more than `limit`. */
+  async sizesOfRecords(refs: readonly number[], limit: number): Promise<Map<number, number>> {
+    if (refs.length === 0) return new Map()
+    const rows = await this.#db.rows<[number, number]>(
+      `SELECT k.ref, (
+          SELECT coalesce(sum(octet_length(wire_json)), 0)::bigint
+          FROM (SELECT wire_json FROM {operations} WHERE record = k.ref ORDER BY seq LIMIT $2) AS page)
+        FROM unnest($1::bigint[]) AS k (ref)`,
+      [refs, limit],
+    )
+    return new Map(rows)
   }
 
   async #toEntries(

@@ -3,18 +3,25 @@ import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordKey } from '../append/load.ts'
 import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
 import {
+  BYTES_PER_STEP,
   type CompactionCandidate,
   type CompactionContext,
   DroppedCounter,
+  type DroppedRow,
+  isForgettable,
+  MAX_BYTES_PER_RECORD,
   MAX_ROWS_PER_RECORD,
   mayCompact,
   notesOf,
+  planForgetting,
   planRecord,
   purgedState,
   RECORDS_PER_STEP,
   type RecordCompaction,
   recordsOfStep,
+  toForgottenRow,
 } from '../compaction/plan-record.ts'
+import type { LogEntry } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -31,8 +38,8 @@ export function compactStep(
       'Compaction needs the schema: it says which fields are merged by content.',
     )
   }
-  const candidates = candidatesAfter(core, after)
-  const records = recordsOfStep(candidates)
+  const { candidates, isCut } = candidatesAfter(core, after)
+  const wanted = recordsOfStep(candidates)
   const context: CompactionContext = {
     rules,
     end: core.counters().deliverySequence,
@@ -40,17 +47,22 @@ export function compactStep(
     isSettled: (name) => [...core.tracked.of(name)].every(({ isReady }) => isReady),
   }
   const counter = new DroppedCounter()
-  for (const record of records) {
+  const records: CompactionCandidate[] = []
+  let length = 0
+  for (const record of wanted) {
+    records.push(record)
     if (!mayCompact(record, context)) continue
-    const plan = planRecord(record, core.log.entriesOfRecord(record.ref, MAX_ROWS_PER_RECORD), context)
+    const { plan, lengthRead } = planOf(core, record, context)
     counter.add(record.collection, plan)
     if (!isPlan) drop(core, record, plan)
+    length += lengthRead
+    if (length > BYTES_PER_STEP) break
   }
   if (!isPlan) {
     const operations = counter.counts.reduce((sum, count) => sum + count.operations, 0)
     if (operations > 0) core.meta.set('operation_count', core.meta.getNumber('operation_count') - operations)
   }
-  const isEnd = candidates.length < RECORDS_PER_STEP && records.length === candidates.length
+  const isEnd = !isCut && candidates.length < RECORDS_PER_STEP && records.length === candidates.length
   return {
     after: isEnd ? null : (records.at(-1)?.ref ?? after),
     records: records.length,
@@ -65,23 +77,68 @@ export function countDropped({ log }: SqliteCore, record: RecordKey | undefined)
   return found === undefined ? 0 : log.dropped.countOf(found.ref)
 }
 
-function candidatesAfter(core: SqliteCore, after: number): CompactionCandidate[] {
-  return core.db
-    .prepare<[number, number], [number, number, Buffer | string, string, number]>(
+function planOf(
+  { log }: SqliteCore,
+  record: CompactionCandidate,
+  context: CompactionContext,
+): { plan: RecordCompaction; lengthRead: number } {
+  const { ref, rowCount } = record
+  const limits = { limit: MAX_ROWS_PER_RECORD, maxLength: MAX_BYTES_PER_RECORD }
+  let entries = log.pageOfRecord(ref, { after: 0, ...limits })
+  let lengthRead = lengthOf(entries)
+  const isWhole = entries.length === rowCount
+  if (isWhole || !isForgettable(record, context)) {
+    return { plan: planRecord(record, { entries, isWhole }, context), lengthRead }
+  }
+  // More than is to be held at once: of each page only what its removal has to know is kept.
+  const rows: DroppedRow[] = []
+  for (let last = entries.at(-1); last !== undefined; last = entries.at(-1)) {
+    for (const entry of entries) rows.push(toForgottenRow(entry))
+    entries = log.pageOfRecord(ref, { after: last.deliverySequence, ...limits })
+    lengthRead += lengthOf(entries)
+  }
+  return { plan: planForgetting(rows, context), lengthRead }
+}
+
+function lengthOf(entries: readonly LogEntry[]): number {
+  return entries.reduce((sum, { wireJson }) => sum + wireJson.length, 0)
+}
+
+type CandidateRow = [
+  ref: number,
+  collection: number,
+  recordId: Buffer | string,
+  state: string,
+  rowCount: number,
+]
+
+function candidatesAfter(
+  core: SqliteCore,
+  after: number,
+): { candidates: readonly CompactionCandidate[]; isCut: boolean } {
+  const statement = core.db
+    .prepare<[number, number], CandidateRow>(
       `SELECT r.id, r.collection, r.record_id, r.state,
           (SELECT count(*) FROM _kora_operations o WHERE o.record = r.id AND o.record <> o.seq)
             + (SELECT count(*) FROM _kora_operations o WHERE o.seq = r.id AND o.record = r.id)
         FROM _kora_records r WHERE r.id > ? ORDER BY r.id ${LIMIT}`,
     )
     .raw()
-    .all(after, RECORDS_PER_STEP)
-    .map(([ref, collection, recordId, state, rowCount]) => ({
-      ref,
-      collection: core.collections.nameOf(collection),
-      recordId: decodeRecordId(recordId),
-      state: state === AS_INSERTED ? null : parseRecordState(state),
-      rowCount,
-    }))
+  const rows: CandidateRow[] = []
+  let length = 0
+  for (const row of statement.iterate(after, RECORDS_PER_STEP)) {
+    rows.push(row)
+    length += row[3].length
+    if (length > BYTES_PER_STEP) break
+  }
+  const candidates = rows.map(([ref, collection, recordId, state, rowCount]) => ({
+    ref,
+    collection: core.collections.nameOf(collection),
+    recordId: decodeRecordId(recordId),
+    state: state === AS_INSERTED ? null : parseRecordState(state),
+    rowCount,
+  }))
+  return { candidates, isCut: length > BYTES_PER_STEP }
 }
 
 function drop(core: SqliteCore, record: CompactionCandidate, plan: RecordCompaction): void {

@@ -35,8 +35,6 @@ import { OperationIds } from './operation-ids.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 import { ScopeIndex } from './scope-index.ts'
 
-const ALL = -1 // as a limit
-
 /**
  * In place of the state of a record that has had one insert and nothing else, as most: it would say
  * the same as the row of the log once more, and be a tenth of what is written for an operation.
@@ -151,7 +149,7 @@ export class SqliteLog {
 
   /** The record's operations in commit order, without snapshots. */
   operationsOfRecord(ref: number): Operation[] {
-    return this.#rowsOfRecord(ref, ALL)
+    return this.#rowsOfRecord(ref)
       .filter(([, , , , , kind]) => kind === KIND_OPERATION)
       .map(parseWireJson)
   }
@@ -163,7 +161,7 @@ export class SqliteLog {
 
   /** As `historyOfRecord`, with the length of what was read for it. */
   readHistory(key: RecordKey, ref: number): { readonly history: Operation[]; readonly length: number } {
-    const rows = this.#rowsOfRecord(ref, ALL).filter(([, , , , , kind]) => kind === KIND_OPERATION)
+    const rows = this.#rowsOfRecord(ref).filter(([, , , , , kind]) => kind === KIND_OPERATION)
     const history = [...rows.map(parseWireJson), ...this.dropped.tracesOf(key, ref)]
     return { history, length: rows.reduce((sum, [, , , , , , , wireJson]) => sum + wireJson.length, 0) }
   }
@@ -290,26 +288,51 @@ export class SqliteLog {
   }
 
   /** The record's rows of the log in delivery order, snapshots too. */
-  entriesOfRecord(ref: number, limit = ALL): LogEntry[] {
-    return this.#rowsOfRecord(ref, limit).map((row) => {
-      const [seq, node, sequenceNumber, record, collection, kind, scope] = row
-      const wireJson = wireJsonOf(row)
-      return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
-    })
+  entriesOfRecord(ref: number): LogEntry[] {
+    return this.#rowsOfRecord(ref).map((row) => this.#rowToEntry(row))
   }
 
-  /** The row that a record is named after is not in the index of records. */
-  #rowsOfRecord(ref: number, limit: number): EntryRow[] {
-    const first = this.#statements.entry.get(ref)
-    const isFirst = first?.[3] === ref
-    // Of another record, as it can be in a store of layout 1; or it is this one's, and damaged.
-    if (first !== undefined && !isFirst) wireJsonOf(first)
-    const later = this.#statements.laterRowsOfRecord.all(ref, isFirst && limit !== ALL ? limit - 1 : limit)
-    return isFirst ? [first, ...later] : later
+  /**
+   * The same above `after`, so many, and such as come to no more bytes than that but for the last one.
+   *
+   * @param range.maxLength in characters
+   */
+  pageOfRecord(ref: number, range: { after: number; limit: number; maxLength: number }): LogEntry[] {
+    const { after, limit, maxLength } = range
+    const first = this.#firstRowOfRecord(ref)
+    const rows = first === undefined || after >= ref ? [] : [first]
+    let length = rows.reduce((sum, row) => sum + wireJsonOf(row).length, 0)
+    const later = this.#statements.pageOfRecord
+    for (const row of length > maxLength ? [] : later.iterate(ref, after, limit - rows.length)) {
+      rows.push(row)
+      length += wireJsonOf(row).length
+      if (length > maxLength) break
+    }
+    return rows.map((row) => this.#rowToEntry(row))
+  }
+
+  #rowToEntry(row: EntryRow): LogEntry {
+    const [seq, node, sequenceNumber, record, collection, kind, scope] = row
+    const wireJson = wireJsonOf(row)
+    return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
+  }
+
+  #rowsOfRecord(ref: number): EntryRow[] {
+    const first = this.#firstRowOfRecord(ref)
+    const later = this.#statements.laterRowsOfRecord.all(ref)
+    return first === undefined ? later : [first, ...later]
+  }
+
+  /** The row that a record is named after, if it is its own: it is not in the index of records. */
+  #firstRowOfRecord(ref: number): EntryRow | undefined {
+    const row = this.#statements.entry.get(ref)
+    if (row === undefined || row[3] === ref) return row
+    wireJsonOf(row) // of another record, as it can be in a store of layout 1; or it is this one's, and damaged
+    return undefined
   }
 
   /** Takes an entry out of the log. */
-  removeEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
+  removeEntry(entry: Omit<LogEntry, 'wireJson'>, tracked: Iterable<TrackedField>): void {
     this.#statements.removeOperation.run(entry.deliverySequence)
     this.ids.remove(entry.operationId, entry.deliverySequence)
     this.nodes.remove(this.#nodeNames.intern(entry.nodeId), entry.sequenceNumber, entry.deliverySequence)
@@ -422,7 +445,8 @@ function prepareStatements(db: SqliteDatabase) {
         `SELECT ${ENTRY_TEXT} FROM _kora_operations WHERE seq > ? ORDER BY seq ${LIMIT}`,
       )
       .pluck(),
-    laterRowsOfRecord: entries(`WHERE record = ? AND record <> seq ORDER BY seq ${LIMIT}`),
+    laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq'),
+    pageOfRecord: entries(`WHERE record = ? AND record <> seq AND seq > ? ORDER BY seq ${LIMIT}`),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
     operationsAfter: entries(`WHERE seq > ? AND kind = ? ORDER BY seq ${LIMIT}`),
   }
