@@ -20,6 +20,8 @@ export interface DeliveryTarget {
   /** Reading the store failed: the session cannot go on. */
   onDeliveryFailed(error: unknown): void
   readonly format: WireFormat
+  /** Each message is a request of its own: the client may still be told something of its last session. */
+  readonly mayLoseMessages: boolean
 }
 
 export interface DeliveryOptions {
@@ -87,6 +89,11 @@ export class DeliveryStream {
   #promptResends = 0
   #batchIndex = 0
   #isCaughtUp = false
+  /** Of the last batch that was sent. */
+  #lastBase = 0
+  #isLastEmpty = true
+  /** Once is enough: a client that is in step needs no other. */
+  #hasRepeatedFinal = false
   #isReading = false
   #isStopped = false
   #generation = 0
@@ -162,7 +169,21 @@ export class DeliveryStream {
       this.#promptResends++
       this.#rewind()
     }
+    if (this.#isCaughtUp && !this.#hasRepeatedFinal) this.#repeatFinal(message)
     this.pump()
+  }
+
+  /**
+   * A client waits for a final batch that it applies. Who has got to its end by what was sent to its last session
+   * takes it for a repetition, and acknowledges it without the number of its last operation. An empty batch has none:
+   * it is taken for ignored only where a client may be told something of its last session.
+   */
+  #repeatFinal({ acknowledgedMessageId, deliverySequence, lastSequenceNumber }: AcknowledgmentMessage): void {
+    const isLast = acknowledgedMessageId === batchId(this.#lastBase, this.#chainEnd)
+    if (!isLast || deliverySequence !== this.#chainEnd || lastSequenceNumber > 0) return
+    if (this.#isLastEmpty && (!this.#target.mayLoseMessages || this.#lastBase === this.#chainEnd)) return
+    this.#hasRepeatedFinal = true
+    this.#sendBatch([], { max: this.#chainEnd, isFinal: true, frames: null })
   }
 
   /** True when the client says that it has applied a batch that this stream has sent. */
@@ -443,6 +464,8 @@ export class DeliveryStream {
       else this.#waitingSince = this.#options.runtime.monotonicNow()
     }
     this.#inFlight.add({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
+    this.#lastBase = this.#chainEnd
+    this.#isLastEmpty = entryCount === 0
     this.#chainEnd = max
     this.#target.sendDelivery(frame, entryCount)
   }

@@ -143,6 +143,7 @@ test('two streams share what they send, and it is let go once both have sent it'
         throw error
       },
       format: 'json' as const,
+      mayLoseMessages: false,
     }
     const position = { from: 0, ownSequence: 0, initialEnd: 50, batchSize: 10, knownFields: null }
     return new DeliveryStream(target, { store, runtime, view, feed, nodeId: `reader ${index}`, ...position })

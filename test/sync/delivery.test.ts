@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
@@ -136,8 +136,14 @@ function ranges(client: MemoryTransport): unknown[] {
   ])
 }
 
-function acknowledgeBatch(client: MemoryTransport, messageId: string, deliverySequence: number): void {
-  const message = { type: 'acknowledgment', messageId: 'a', lastSequenceNumber: 0 }
+/** @param lastSequenceNumber of a batch that the client has applied; 0: it has ignored it */
+function acknowledgeBatch(
+  client: MemoryTransport,
+  messageId: string,
+  deliverySequence: number,
+  lastSequenceNumber = 0,
+): void {
+  const message = { type: 'acknowledgment', messageId: 'a', lastSequenceNumber }
   client.receive({ ...message, acknowledgedMessageId: messageId, deliverySequence })
 }
 
@@ -169,12 +175,71 @@ test('what the client tells of its last session does not hide that it has ignore
 test('what a client has is not sent again when it says so twice', async () => {
   const client = await connectedAtTwo()
 
-  acknowledgeBatch(client, 'd-2-5', 5)
-  acknowledgeBatch(client, 'd-5-6', 6)
+  acknowledgeBatch(client, 'd-2-5', 5, 5)
+  acknowledgeBatch(client, 'd-5-6', 6, 6)
   acknowledgeBatch(client, 'd-2-5', 6)
   await settle()
 
   expect(ranges(client)).toEqual([])
+})
+
+describe('a client that waits for a final batch', () => {
+  test('is sent one that it takes when it has ignored the last, because it has got there meanwhile', async () => {
+    const client = await connectedAtTwo()
+
+    acknowledgeBatch(client, 'd-2-5', 6)
+    acknowledgeBatch(client, 'd-5-6', 6)
+    await settle()
+
+    expect(deliveries(client)).toMatchObject([
+      { operations: [], isFinal: true, baseDeliverySequence: 6, maxDeliverySequence: 6 },
+    ])
+  })
+
+  test('is sent one, even if it tells of the last session that it has applied the same', async () => {
+    const client = await connectedAtTwo()
+
+    acknowledgeBatch(client, 'd-2-5', 5, 5)
+    acknowledgeBatch(client, 'd-5-6', 6, 6)
+    for (const messageId of ['d-2-5', 'd-5-6', 'd-6-6', 'd-5-6']) acknowledgeBatch(client, messageId, 6)
+    await settle()
+
+    expect(ranges(client)).toEqual([[6, 6]])
+  })
+
+  test('is sent no other when it has applied the last', async () => {
+    const client = await connectedAtTwo()
+
+    acknowledgeBatch(client, 'd-2-5', 5)
+    acknowledgeBatch(client, 'd-5-6', 6, 6)
+    await settle()
+
+    expect(ranges(client)).toEqual([])
+  })
+
+  test('is sent another when the last was empty, where it may have been told something of its last session', async () => {
+    const store = new MemoryServerStore({ nodeId: 'server' })
+    const { connect } = openRelayServer({ store })
+    await storeAll(store, inserts(new OperationAuthor('writer'), 6))
+    const options = { scopes: { notes: {} } }
+    const clients = [
+      await connect('reader', options),
+      await connect('poller', { ...options, isPolling: true }),
+      await connect('new poller', { isPolling: true, handshake: { lastDeliverySequence: 6 } }),
+    ]
+
+    for (const client of clients) acknowledgeBatch(client, deliveries(client)[0]?.messageId ?? '', 6)
+    await settle()
+
+    expect(clients.map(ranges)).toEqual([
+      [[0, 6]],
+      [
+        [0, 6],
+        [6, 6],
+      ],
+      [[6, 6]],
+    ])
+  })
 })
 
 test('who acknowledges amid every batch is not sent the rest each time', async () => {

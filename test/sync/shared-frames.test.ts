@@ -59,6 +59,7 @@ function openViews() {
         throw error
       },
       format: 'json' as const,
+      mayLoseMessages: false,
     }
     const position = { from: feed.head, ownSequence: 0, initialEnd: feed.head, batchSize: 10 }
     const options = { store, runtime: simulatedRuntime(), view, feed, nodeId, knownFields: null, ...position }
