@@ -300,8 +300,16 @@ export interface ServerStore
 
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
   readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>>
-  /** Inserts or updates; a `userId` that is already set is kept. Returns what holds afterwards. */
-  registerNode(node: Partial<NodeRegistration> & { readonly nodeId: string }): Promise<NodeRegistration>
+  /**
+   * Inserts or updates; a `userId` that is already set is kept. Returns what holds afterwards.
+   *
+   * @param onlyWhile changes nothing where the node has been granted another view since: what is told of a
+   *   session that another one has followed
+   */
+  registerNode(
+    node: Partial<NodeRegistration> & { readonly nodeId: string },
+    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
+  ): Promise<NodeRegistration>
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
   /** Resolves when the store answers and can commit; rejects with the reason. */

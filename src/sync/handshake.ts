@@ -38,6 +38,8 @@ export type HandshakeResult =
       readonly deltaCursor: string | undefined
       /** What the client has columns for; null: unknown, it is sent everything. */
       readonly knownFields: KnownFields | null
+      /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
+      readonly scopeEra: string | null
       /** What to remember of the node as soon as the client acknowledges; null for nothing. */
       readonly restartedEra: string | null
     }
@@ -115,6 +117,7 @@ export async function acceptHandshake(
     watermark,
     vector,
     legacyPosition: 0,
+    scopeEra: registered.scopeEra,
     restartedEra: null,
     deltaCursor: message.deltaCursor,
     knownFields: knownFieldsOf(message.schemaVersion, store.getSchema()),
@@ -224,13 +227,14 @@ async function startOfDelta(
   { store }: SyncHubContext,
 ): Promise<{ from: 0; vector: VersionVector; legacyPosition: number }> {
   const { told, era, head, access, registered } = seen
-  const { nodeId, legacyPosition } = registered
-  const isTrusted = access.speaksForNode && (era.since === 0 || legacyPosition >= era.since)
+  const { nodeId, legacyPosition, scopeEra } = registered
+  const isPresent = storedEra(registered).key === era.key // another session may have come meanwhile
+  const isTrusted = access.speaksForNode && isPresent && (era.since === 0 || legacyPosition >= era.since)
   if (!isTrusted) return { from: 0, vector: new Map(), legacyPosition: 0 }
   const vector = withoutGaps(claimed, told, nodeId)
   const isWhole = [...vector].every(([node, number]) => number === claimed.get(node))
   if (legacyPosition !== 0 || !isWhole) return { from: 0, vector, legacyPosition }
-  await store.registerNode({ nodeId, legacyPosition: head === 0 ? EMPTY_LOG : head })
+  await store.registerNode({ nodeId, legacyPosition: head === 0 ? EMPTY_LOG : head }, { scopeEra })
   return { from: 0, vector, legacyPosition }
 }
 

@@ -27,6 +27,8 @@ export interface LegacyDeliveryOptions {
   readonly legacyPosition: number
   /** What is acknowledged here counts in the next session of the node. */
   readonly speaksForNode: boolean
+  /** As the node was registered at the handshake: what is acknowledged counts as long as it is this view's. */
+  readonly scopeEra: string | null
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
   /** What the client has columns for; null: unknown, it is sent everything. */
@@ -148,15 +150,18 @@ export class LegacyDelivery {
     this.#isStopped = true
   }
 
-  /** Remembers what the client has acknowledged, for its next session. */
+  /**
+   * Remembers what the client has acknowledged, for its next session. Where the node has come with other live
+   * queries since, as another tab does, it does not count: it would hide what those show and these do not.
+   */
   async savePosition(): Promise<void> {
-    const { store, nodeId, runtime, speaksForNode } = this.#options
+    const { store, nodeId, runtime, speaksForNode, scopeEra } = this.#options
     const position = this.#position
     if (!speaksForNode || position === null || position <= this.#savedPosition) return
     this.#savedPosition = position
     this.#savedAt = runtime.monotonicNow()
     // Best effort: without it the next session repeats what the client already has.
-    await store.registerNode({ nodeId, legacyPosition: position }).catch(() => {})
+    await store.registerNode({ nodeId, legacyPosition: position }, { scopeEra }).catch(() => {})
   }
 
   /** Once it has all that it came for, and from then on now and then. */

@@ -73,7 +73,8 @@ export class Session implements ViewReader, DeliveryTarget {
   #readsJson = false
   #identity: SessionIdentity | null = null
   #stream: DeliveryStream | LegacyDelivery | null = null
-  #restartedEra: string | null = null
+  /** What to note of the node, and as what it was registered then. */
+  #restart: readonly [scopeEra: string, present: string | null] | null = null
   #sharedView: SharedView | null = null
   #timer: Timer | null = null
   #messageCount = 0
@@ -499,7 +500,7 @@ export class Session implements ViewReader, DeliveryTarget {
     const { identity, response } = result
     this.#identity = identity
     this.#attempt(() => this.#transport.admit?.())
-    this.#restartedEra = result.restartedEra
+    this.#restart = result.restartedEra === null ? null : [result.restartedEra, result.scopeEra]
     this.#state = 'syncing'
     this.#timer?.cancel()
     this.#timer = this.#expiryTimer(identity.auth)
@@ -520,12 +521,13 @@ export class Session implements ViewReader, DeliveryTarget {
   /** Who has acknowledged something of a stream that started over goes on from there next time. */
   #rememberRestart(message: AcknowledgmentMessage): void {
     const { identity } = this
-    if (this.#restartedEra === null || identity === null || (message.deliverySequence ?? 0) === 0) return
+    if (this.#restart === null || identity === null || (message.deliverySequence ?? 0) === 0) return
     if (!(this.#stream instanceof DeliveryStream) || !this.#stream.isApplied(message)) return
     const { store } = this.#context
     // Best effort: without it the next session starts over once more.
-    store.registerNode({ nodeId: identity.nodeId, scopeEra: this.#restartedEra }).catch(() => {})
-    this.#restartedEra = null
+    const [scopeEra, present] = this.#restart
+    store.registerNode({ nodeId: identity.nodeId, scopeEra }, { scopeEra: present }).catch(() => {})
+    this.#restart = null
   }
 
   /** At the token's expiry the connection ends, and the client returns with a fresh token. */

@@ -26,6 +26,30 @@ describeEachStore('nodes', (openStore) => {
     expect(await store.registerNode({ nodeId: 'a', scopeEra: null })).toMatchObject({ scopeEra: null })
   })
 
+  test('are left as they are by who knows an earlier view of them', async () => {
+    await using store = await openStore()
+    await store.registerNode({ nodeId: 'a', scopeEra: 'v1' })
+    await store.registerNode({ nodeId: 'b' })
+
+    for (const nodeId of ['a', 'b']) await store.registerNode({ nodeId, scopeEra: 'v2', legacyPosition: 3 })
+    const late = [
+      await store.registerNode({ nodeId: 'a', userId: 'u', legacyPosition: 9 }, { scopeEra: 'v1' }),
+      await store.registerNode({ nodeId: 'b', scopeEra: 'v3' }, { scopeEra: null }),
+    ]
+
+    expect(late.map(({ userId, scopeEra, legacyPosition }) => [userId, scopeEra, legacyPosition])).toEqual([
+      [null, 'v2', 3],
+      [null, 'v2', 3],
+    ])
+    expect([...(await store.readNodes(['a', 'b'])).values()]).toEqual(late)
+    expect(
+      await store.registerNode({ nodeId: 'a', scopeEra: null, legacyPosition: 9 }, { scopeEra: 'v2' }),
+    ).toMatchObject({ scopeEra: null, legacyPosition: 9 })
+    expect(await store.registerNode({ nodeId: 'a', legacyPosition: 10 }, { scopeEra: null })).toMatchObject({
+      legacyPosition: 10,
+    })
+  })
+
   test('that came when the log was empty are not those of whom nothing is known', async () => {
     await using store = await openStore()
 

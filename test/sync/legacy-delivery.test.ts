@@ -20,6 +20,10 @@ function acknowledge(client: MemoryTransport, messageId: string): void {
   })
 }
 
+function acknowledgeAll(client: MemoryTransport): void {
+  for (const { messageId } of client.sentOfType('operation-batch')) acknowledge(client, messageId)
+}
+
 test('an interrupted delta goes on with what was stored meanwhile, wherever it sorts', async () => {
   const { connect, store } = openRelayServer({ batchSize: 1 })
   await store.registerNode({ nodeId: 'phone', legacyPosition: 1 })
@@ -138,6 +142,34 @@ test('what a client has acknowledged is noted while it is connected, so that a c
   expect(await deliver('b')).toBe(1)
   await runtime.advance(51_000)
   expect(await deliver('c')).toBe(3)
+})
+
+test('what one tab acknowledges hides nothing of what another one with other live queries has yet to get', async () => {
+  const { connect, store } = openRelayServer()
+  await store.trackScopeField('todos', 'list', { isGranted: true })
+  const author = new OperationAuthor('phone')
+  const insertInto = (list: string): Operation => author.insert(recordIdOf(list), { list })
+  await push(connect, [author.insert(recordIdOf('before'), {})])
+  const openTab = async (list: string, versionVector = {}): Promise<MemoryTransport> => {
+    const syncQueries = [{ collection: 'todos', where: { list } }]
+    const tab = await connect('laptop', { isLegacy: true, handshake: { syncQueries, versionVector } })
+    acknowledgeAll(tab)
+    await settle()
+    return tab
+  }
+  const first = await openTab('a')
+  const second = await openTab('b')
+  second.disconnect()
+  const missed = insertInto('b')
+  await push(connect, [missed])
+  await push(connect, [insertInto('a')])
+  acknowledgeAll(first)
+  first.disconnect()
+  await settle()
+
+  const again = await openTab('b', { phone: 3 })
+
+  expect(operations(again).map(({ id }) => id)).toEqual([missed.id])
 })
 
 test('what a client acknowledges of its last session does not count in the next', async () => {

@@ -97,6 +97,19 @@ test('what a client says of its last session does not count for the stream that 
   expect(received(third)).toEqual(['blue', 'blue', 'blue'])
 })
 
+test('what an earlier session of the node acknowledges late does not bring its grant back', async () => {
+  const { connect } = await openTeams()
+  acknowledge(await connect('phone', as(RED)))
+  const blue = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 6 }))
+  await connect('phone', as(RED, 'u', { lastDeliverySequence: 6 }))
+  acknowledge(blue)
+  await settle()
+
+  const again = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 5 }))
+
+  expect(received(again)).toEqual(['blue', 'blue', 'blue'])
+})
+
 test("another user's session on the same device cannot make the next one skip", async () => {
   const { connect } = await openTeams()
   const victim = await connect('phone', as(RED, 'victim'))

@@ -271,9 +271,10 @@ export class MemoryServerStore implements ServerStore {
 
   async registerNode(
     node: Partial<NodeRegistration> & { readonly nodeId: string },
+    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
   ): Promise<NodeRegistration> {
     this.#access.assertOpen()
-    return this.#core.nodes.register(node)
+    return this.#core.nodes.register(node, onlyWhile)
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────

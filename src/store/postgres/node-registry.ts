@@ -77,14 +77,18 @@ export class NodeRegistry {
     return rows.map(([position, nodeId, userId, maxSequence]) => ({ position, nodeId, userId, maxSequence }))
   }
 
-  async register(node: Partial<NodeRegistration> & { readonly nodeId: string }): Promise<NodeRegistration> {
+  async register(
+    node: Partial<NodeRegistration> & { readonly nodeId: string },
+    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
+  ): Promise<NodeRegistration> {
+    const holds = '(NOT $6::boolean OR n.view_key IS NOT DISTINCT FROM $7)'
     const rows = await this.#db.rows<RegistrationRow>(
       `INSERT INTO {nodes} AS n (node_id, user_id, view_key, legacy_position)
         VALUES ($1, $2, $4, coalesce($5, 0))
         ON CONFLICT (node_id) DO UPDATE SET
-          user_id = coalesce(n.user_id, $2),
-          view_key = CASE WHEN $3::boolean THEN $4 ELSE n.view_key END,
-          legacy_position = coalesce($5, n.legacy_position)
+          user_id = coalesce(n.user_id, CASE WHEN ${holds} THEN $2 END),
+          view_key = CASE WHEN $3::boolean AND ${holds} THEN $4 ELSE n.view_key END,
+          legacy_position = CASE WHEN ${holds} THEN coalesce($5, n.legacy_position) ELSE n.legacy_position END
         RETURNING node_id, user_id, view_key, legacy_position`,
       [
         node.nodeId,
@@ -92,6 +96,8 @@ export class NodeRegistry {
         node.scopeEra !== undefined,
         node.scopeEra ?? null,
         node.legacyPosition ?? null,
+        onlyWhile !== undefined,
+        onlyWhile?.scopeEra ?? null,
       ],
     )
     const [row] = rows

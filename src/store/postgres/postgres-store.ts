@@ -320,9 +320,10 @@ export class PostgresServerStore implements ServerStore {
 
   async registerNode(
     node: Partial<NodeRegistration> & { readonly nodeId: string },
+    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
   ): Promise<NodeRegistration> {
     this.#access.assertWritable()
-    return this.#core.nodes.register(node)
+    return this.#core.nodes.register(node, onlyWhile)
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────

@@ -54,9 +54,14 @@ export class NodeRegistry {
     return this.#statements.find.get(nodeId)
   }
 
-  register(node: Partial<NodeRegistration> & { readonly nodeId: string }): NodeRegistration {
+  register(
+    node: Partial<NodeRegistration> & { readonly nodeId: string },
+    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
+  ): NodeRegistration {
     this.#names.intern(node.nodeId)
     const before = this.find(node.nodeId)
+    if (before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra)
+      return before
     const after: NodeRegistration = {
       nodeId: node.nodeId,
       userId: before?.userId ?? node.userId ?? null,

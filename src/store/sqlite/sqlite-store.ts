@@ -303,9 +303,10 @@ export class SqliteServerStore implements ServerStore {
 
   async registerNode(
     node: Partial<NodeRegistration> & { readonly nodeId: string },
+    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
   ): Promise<NodeRegistration> {
     this.#access.assertWritable()
-    return this.#core.writes.runTogether(() => this.#core.nodes.register(node))
+    return this.#core.writes.runTogether(() => this.#core.nodes.register(node, onlyWhile))
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
