@@ -81,8 +81,13 @@ function describeField({ field }: ScopeField): string {
 const NO_TABLES: SchemaPlan = { isUpToDate: true, statements: [], changes: [] }
 
 /** A plan that has something to do, for people: a line for each thing that changes. */
-export function describePlan({ changes, changesLayout }: StorePlan): string[] {
+export function describePlan({ changes, changesLayout, statements }: StorePlan): string[] {
   const lines = changes.map(({ collection, change }) => `${collection}: ${change}`)
   if (changesLayout) lines.unshift('the tables of the log: made as this release needs them')
-  return lines.length > 0 ? lines : ['the schema: noted, or what was interrupted of its last change goes on']
+  if (lines.length > 0) return lines
+  return [
+    statements.length > 0
+      ? 'a change of the schema that was interrupted: goes on'
+      : 'the schema is noted; no table changes',
+  ]
 }

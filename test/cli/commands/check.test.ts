@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -267,6 +268,17 @@ describe('check', () => {
 
     expect(code).toBe(0)
     expect(stdout).toMatch(/^warning +schema +Pending, .*:\n +a change .* interrupted: goes on$/m)
+  })
+
+  test('reports a schema of which no table depends', async () => {
+    using workspace = workspaceWith({ schema: 'schema.mjs' })
+    await workspace.run(['migrate'])
+    writeFileSync(workspace.path('later.mjs'), SCHEMA_FILE.replace('"version":1', '"version":2'))
+
+    const { code, stdout } = await workspace.run(['check', '--schema', 'later.mjs'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^warning +schema +Pending, .*:\n +the schema is noted; no table changes$/m)
   })
 
   test('refuses a wrong configuration with exit code 2', async () => {
