@@ -12,6 +12,7 @@ import {
   eraKey,
   isOutdated,
   presentEra,
+  recovering,
   type ScopeEra,
   serializeEra,
   storedEra,
@@ -38,6 +39,8 @@ export type HandshakeResult =
       readonly deltaCursor: string | undefined
       /** What the client has columns for; null: unknown, it is sent everything. */
       readonly knownFields: KnownFields | null
+      /** Up to here the client has what it has written itself. */
+      readonly ownSequence: number
       /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
       readonly scopeEra: string | null
       /** What to remember of the node as soon as the client acknowledges; null for nothing. */
@@ -85,7 +88,8 @@ export async function acceptHandshake(
   const head = await endOfLog(watermark, context)
   const userId = isProvable(auth, context) ? auth.userId : null
   const isOtherDevice = auth.deviceId !== undefined && auth.deviceId !== message.nodeId
-  const era = eraOf(message, { grant, userId, head, registration })
+  const granted = eraOf(message, { grant, userId, head, registration })
+  const era = watermark === 0 && registration !== undefined ? recovering(granted, head) : granted
   const owner = isOtherDevice ? null : userId
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
   const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
@@ -122,6 +126,7 @@ export async function acceptHandshake(
     deltaCursor: message.deltaCursor,
     knownFields: knownFieldsOf(message.schemaVersion, store.getSchema()),
     ...start,
+    ownSequence: start.from > 0 && start.from >= era.recoversTo ? (vector.get(message.nodeId) ?? 0) : 0,
   }
 }
 
@@ -280,13 +285,15 @@ function registerNode(
   context: SyncHubContext,
 ): Promise<NodeRegistration> | NodeRegistration {
   const { userId, era, registration } = seen
-  const isSameEra = storedEra(registration).key === era.key
+  const stored = storedEra(registration)
+  const isSameGrant = stored.key === era.key
+  const isSameEra = isSameGrant && stored.recoversTo === era.recoversTo
   const isUnchanged = isSameEra && (registration?.userId !== null || userId === null)
   if (registration !== undefined && isUnchanged) return registration
   return context.store.registerNode({
     nodeId,
     ...(!isSameEra && { scopeEra: serializeEra(era) }),
-    ...(!isSameEra && lastDeliverySequence === undefined && { legacyPosition: 0 }),
+    ...(!isSameGrant && lastDeliverySequence === undefined && { legacyPosition: 0 }),
     ...(userId !== null && { userId }),
   })
 }

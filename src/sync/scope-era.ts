@@ -14,9 +14,13 @@ import type { NodeRegistration } from '../store/store.ts'
  *
  * A stream that started over may be cut off before it has caught up. The view that it was of is
  * remembered once the client has acknowledged something of it, and goes on from where it is.
+ *
+ * A client that begins from nothing may have lost its database. Until it has got to where the log ended then, it may
+ * lack operations of its own, whatever its version vector says: it has those that were committed first, which are not
+ * always those with the lowest numbers, and goes on writing.
  */
 
-/** What is known of the grants of one node. */
+/** What is known of the grants of one node, and of what it has of its own. */
 export interface ScopeEra {
   /** Identifies the grant. */
   readonly key: string
@@ -24,24 +28,38 @@ export interface ScopeEra {
   readonly since: number
   /** The view whose watermark is of this era even below `since`. */
   readonly restartedView: string | null
+  /** Below this delivery sequence the client may lack what it has written itself; 0: nowhere. */
+  readonly recoversTo: number
 }
 
 /** Everything is granted, to whomever. */
 export const UNRESTRICTED = 'all'
 
-/** The era that the node was last seen in. A node that nobody has restricted is not written about. */
+/** The era that the node was last seen in. A node that nobody has restricted is written about only once it recovers. */
 export function storedEra(registration: NodeRegistration | undefined): ScopeEra {
-  const [key = UNRESTRICTED, since = '0', restartedView = ''] = registration?.scopeEra?.split(' ') ?? []
-  return { key, since: Number(since), restartedView: restartedView === '' ? null : restartedView }
+  const parts = registration?.scopeEra?.split(' ') ?? []
+  const [key = UNRESTRICTED, since = '0', restartedView = '', recoversTo = '0'] = parts
+  return {
+    key,
+    since: Number(since),
+    restartedView: restartedView === '' ? null : restartedView,
+    recoversTo: Number(recoversTo),
+  }
 }
 
-export function serializeEra({ key, since, restartedView }: ScopeEra): string {
-  return [key, since, ...(restartedView === null ? [] : [restartedView])].join(' ')
+export function serializeEra({ key, since, restartedView, recoversTo }: ScopeEra): string {
+  const parts = [key, since, restartedView ?? '', recoversTo === 0 ? '' : recoversTo]
+  return parts.join(' ').trimEnd()
 }
 
 /** A new era when the grant is not that of the stored one. */
 export function presentEra(stored: ScopeEra, key: string, since: number): ScopeEra {
-  return stored.key === key ? stored : { key, since, restartedView: null }
+  return stored.key === key ? stored : { ...stored, key, since, restartedView: null }
+}
+
+/** A node that was here before has a watermark of 0: it may have lost its database. Another view of it has one, too. */
+export function recovering(era: ScopeEra, endOfLog: number): ScopeEra {
+  return { ...era, recoversTo: Math.max(era.recoversTo, endOfLog) }
 }
 
 /** @param userId null when nobody has proved to be anyone */

@@ -553,7 +553,7 @@ function openStream(
   view: SharedView,
   { store, runtime, feed, batchSize }: SyncHubContext,
 ): DeliveryStream | LegacyDelivery {
-  const { identity, watermark, from, knownFields, ...legacy } = result
+  const { identity, watermark, from, ownSequence, knownFields, ...legacy } = result
   const { nodeId, access } = identity
   if (watermark === undefined) {
     const shared = { store, runtime, view, feed, nodeId, batchSize, knownFields }
@@ -570,7 +570,7 @@ function openStream(
     knownFields,
     from,
     initialEnd: feed.head,
-    ownSequence: from > 0 ? (legacy.vector.get(nodeId) ?? 0) : 0,
+    ownSequence,
   })
 }
 

@@ -60,6 +60,42 @@ test('a client that was cut off while it got its own history back gets the rest 
   expect(operationIds(client)).toEqual(own.slice(3).map(({ id }) => id))
 })
 
+/** A client that was here before and has lost its database: it is sent all of these, and cut off. */
+async function connectedAnew(own: readonly Operation[]) {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  await store.registerNode({ nodeId: 'phone' })
+  await storeAll(store, own)
+  await connect('phone')
+  /** It comes back with what it has acknowledged until then. */
+  const comeBack = (lastDeliverySequence: number, number: number): Promise<MemoryTransport> =>
+    connect('phone', { handshake: { lastDeliverySequence, versionVector: { phone: number } } })
+  return { store, comeBack }
+}
+
+test('nor does it lack what was committed after operations of its own with higher numbers', async () => {
+  const own = inserts(new OperationAuthor('phone'), 6)
+  const { comeBack } = await connectedAnew([...own.slice(4), ...own.slice(0, 4)])
+
+  expect(operationIds(await comeBack(2, 6))).toEqual(own.slice(0, 4).map(({ id }) => id))
+  expect(operationIds(await comeBack(4, 6))).toEqual(own.slice(2, 4).map(({ id }) => id))
+})
+
+test('nor what bears the numbers of that which it has written anew', async () => {
+  const own = inserts(new OperationAuthor('phone'), 4)
+  const { comeBack } = await connectedAnew(own)
+
+  expect(operationIds(await comeBack(2, 3))).toEqual(own.slice(2).map(({ id }) => id))
+})
+
+test('a client that has got its own history back is sent nothing of it again', async () => {
+  const author = new OperationAuthor('phone')
+  const { store, comeBack } = await connectedAnew(inserts(author, 4))
+  await storeAll(store, [author.insert(recordIdOf('later'), {})])
+
+  expect(operationIds(await comeBack(4, 5))).toEqual([])
+})
+
 test('a client that has its own operations is not sent them again', async () => {
   const store = new MemoryServerStore({ nodeId: 'server' })
   const { connect } = openRelayServer({ store })

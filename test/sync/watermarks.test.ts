@@ -76,6 +76,18 @@ test('a stream that started over goes on from where the client has got', async (
   expect(received(third)).toEqual(['blue'])
 })
 
+test('a node that recovers keeps the grant that its watermarks are of', async () => {
+  const { connect } = await openTeams()
+  acknowledge(await connect('phone', as(RED)))
+  acknowledge(await connect('phone', as(RED))) // it has lost its database
+
+  const same = await connect('phone', as(RED, 'u', { lastDeliverySequence: 6 }))
+  const other = await connect('phone', as(BLUE, 'u', { lastDeliverySequence: 6 }))
+
+  expect(received(same)).toEqual([])
+  expect(received(other)).toEqual(['blue', 'blue', 'blue'])
+})
+
 test('what a client says of its last session does not count for the stream that started over', async () => {
   const { connect } = await openTeams()
   const first = await connect('phone', as(RED))
