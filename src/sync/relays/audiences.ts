@@ -80,7 +80,7 @@ export class Audiences {
   }
 
   /** Those who belong to the same tenant as somebody with these tags. */
-  sharing(tags: readonly string[]): Set<Audience> {
+  sharing(tags: Iterable<string>): Set<Audience> {
     const found = new Set<Audience>()
     for (const tag of tags) for (const audience of this.#byTag.get(tag) ?? []) found.add(audience)
     return found

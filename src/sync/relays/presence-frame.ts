@@ -3,43 +3,98 @@ import type { Frame } from '../../protocol/frame.ts'
 /** Presence id → JSON text of the state, or `null`. */
 export type StateTexts = ReadonlyMap<number, string>
 
+/** One `awareness-update` for many receivers: each gets all of it, or all but its own entry. */
+export interface PresenceFrames {
+  /** @returns null when there is nothing in it but the receiver's own entry */
+  for(ownId: number | undefined): Frame | null
+}
+
 /**
- * One `awareness-update` as bytes, for many receivers: each gets all of it, or all but its own
- * entry. What leaves an entry out is copied and not encoded again, so that a room in which
- * everybody moves costs no more encoding than one in which one does.
+ * One `awareness-update` as bytes. What leaves an entry out is copied and not encoded again, so that
+ * a room in which everybody moves costs no more encoding than one in which one does.
  */
-export class PresenceFrame {
+export class PresenceFrame implements PresenceFrames {
+  /** Without its end, and with a comma behind each entry: so any of them can be cut out. */
   readonly #bytes: Buffer
   /** Presence id → where its entry stands. */
   readonly #spans = new Map<number, { readonly start: number; readonly end: number }>()
-  readonly #whole: Frame
+  #whole: Frame | null = null
 
   constructor(messageId: string, states: StateTexts) {
     const [onlyId] = states.size === 1 ? states.keys() : []
     const head = `{"type":"awareness-update","messageId":${JSON.stringify(messageId)},"clientId":${onlyId ?? 0},"states":{`
-    const entries = [...states].map(([id, text]) => `"${id}":${text}`)
-    this.#bytes = Buffer.from(`${head}${entries.join(',')}}}`)
+    const entries = [...states].map(entryOf)
+    this.#bytes = Buffer.from(head + entries.join(''))
     let start = Buffer.byteLength(head)
     let index = 0
     for (const id of states.keys()) {
       const end = start + Buffer.byteLength(entries[index] ?? '')
       this.#spans.set(id, { start, end })
-      start = end + 1 // the comma
+      start = end
       index++
     }
-    this.#whole = { isBinary: false, bytes: this.#bytes }
   }
 
-  /** @returns null when there is nothing in it but the receiver's own entry */
   for(ownId: number | undefined): Frame | null {
-    const span = ownId === undefined ? undefined : this.#spans.get(ownId)
-    if (span === undefined) return this.#spans.size === 0 ? null : this.#whole
-    if (this.#spans.size === 1) return null
-    const isLast = this.#bytes[span.end] !== COMMA
-    const before = this.#bytes.subarray(0, isLast ? span.start - 1 : span.start)
-    const after = this.#bytes.subarray(isLast ? span.end : span.end + 1)
-    return { isBinary: false, bytes: Buffer.concat([before, after]) }
+    if (ownId !== undefined && this.#spans.has(ownId)) {
+      return this.#spans.size === 1 ? null : this.replacing(new Set([ownId]))
+    }
+    if (this.#spans.size === 0) return null
+    this.#whole ??= this.replacing(new Set())
+    return this.#whole
+  }
+
+  has(id: number): boolean {
+    return this.#spans.has(id)
+  }
+
+  /** All entries but these, and others behind them. Together they must not be none. */
+  replacing(ids: ReadonlySet<number>, entries = ''): Frame {
+    const cuts = [...ids].flatMap((id) => this.#spans.get(id) ?? []).sort((a, b) => a.start - b.start)
+    const pieces: Buffer[] = []
+    let start = 0
+    for (const cut of cuts) {
+      pieces.push(this.#bytes.subarray(start, cut.start))
+      start = cut.end
+    }
+    const bytes = Buffer.concat([...pieces, this.#bytes.subarray(start), Buffer.from(`${entries}}`)])
+    bytes[bytes.length - 2] = CLOSING_BRACE // in place of the last comma
+    return { isBinary: false, bytes }
   }
 }
 
-const COMMA = 0x2c
+/**
+ * The same but for a few entries, which are others or are added. It is made of the bytes of the frame,
+ * so that it costs no more encoding than these few.
+ */
+export class AmendedPresenceFrame implements PresenceFrames {
+  readonly #frame: PresenceFrame
+  readonly #states: StateTexts
+  #whole: Frame | null = null
+
+  /** @param states fewer than the frame has, so that something is left of it for every receiver */
+  constructor(frame: PresenceFrame, states: StateTexts) {
+    this.#frame = frame
+    this.#states = states
+  }
+
+  for(ownId: number | undefined): Frame {
+    if (ownId !== undefined && (this.#states.has(ownId) || this.#frame.has(ownId))) {
+      return this.#amended(new Set([...this.#states.keys(), ownId]), ownId)
+    }
+    this.#whole ??= this.#amended(new Set(this.#states.keys()))
+    return this.#whole
+  }
+
+  #amended(replaced: ReadonlySet<number>, ownId?: number): Frame {
+    const entries = [...this.#states].filter(([id]) => id !== ownId).map(entryOf)
+    return this.#frame.replacing(replaced, entries.join(''))
+  }
+}
+
+/** With the comma behind it. */
+function entryOf([id, text]: readonly [id: number, text: string]): string {
+  return `"${id}":${text},`
+}
+
+const CLOSING_BRACE = 0x7d

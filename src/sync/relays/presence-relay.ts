@@ -4,7 +4,8 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { AwarenessState, ReceivedAwarenessMessage } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
 import { type Audience, type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
-import { PresenceFrame } from './presence-frame.ts'
+import { BoardFrames, GONE, PresenceBoard } from './presence-board.ts'
+import type { PresenceFrames } from './presence-frame.ts'
 import type { RecordValuesCache } from './record-values-cache.ts'
 
 export interface PresenceRelayOptions {
@@ -25,14 +26,11 @@ interface Author {
   isFresh: boolean
   /** True while the store is asked about the record at its cursor. */
   isWaiting: boolean
-  shownTo: Map<Audience, Shown>
+  /** True when its tenant has been told of it and not that it is gone. */
+  isShown: boolean
+  /** Who has been told where its cursor stands; some of them may have gone since. */
+  cursorShownTo: ReadonlySet<Audience>
 }
-
-/** With the cursor to those who may see its record; without it to the rest of the tenant. */
-type Shown = 'whole' | 'user'
-
-/** What is to be told, by audience and presence id: JSON of the state, or `null`. */
-type Updates = Map<Audience, Map<number, string>>
 
 /** How often one receiver is told. What changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
@@ -52,9 +50,13 @@ const MAX_MISSED_DEPARTURES = 1000
  *
  *   receive ─▶ changed ─▶ (record values known?) ─▶ flush: who sees what now, against before ─▶ frames
  *
+ * With its cursor an author is shown to those who may see the record, without it to the rest of its
+ * tenant. The latter is kept and encoded once for all of them, however many views they have.
+ *
  * Cost: an update waits in a set, so a flood of them costs one entry. A flush costs as much as there
- * are audiences and members that see the change; the others are never visited. It may take 20 ms, and
- * at most a tenth of all time: in a room too large for that everybody is told less often.
+ * are members that see the change, and audiences that see the records of cursors; the others are never
+ * visited. It may take 20 ms, and at most a tenth of all time: in a room too large for that everybody
+ * is told less often.
  *
  * @see docs/presence-and-blobs.md
  */
@@ -65,7 +67,11 @@ export class PresenceRelay {
   readonly #logger: Logger
   readonly #onChanged: PresenceRelayOptions['onPresenceChanged']
   readonly #authors = new Map<RelayPeer, Author>()
-  readonly #shownIn = new Map<Audience, Map<Author, Shown>>()
+  /**
+   * What everybody is shown, as it was told last. Whoever comes is shown that and not the newest: as
+   * long as it is not known who may see a record, a cursor that has moved there is shown to nobody.
+   */
+  readonly #shown = new PresenceBoard()
   readonly #changed = new Set<Author>()
   /** Who is to be sent everything that it sees, with the departures that it has missed. */
   readonly #behind = new Map<RelayPeer, Set<number>>()
@@ -89,6 +95,11 @@ export class PresenceRelay {
     return this.#authors.size
   }
 
+  /** How much is kept of who is shown to whom. */
+  get entryCount(): number {
+    return this.#shown.size
+  }
+
   /** Takes the sender's own entry and nothing else of the message. */
   receive(peer: RelayPeer, message: ReceivedAwarenessMessage): undefined {
     const { problem } = message
@@ -105,17 +116,14 @@ export class PresenceRelay {
     const audience = this.#audiences.of(peer)
     if (audience === null || this.#isStopped) return
     this.#behind.set(peer, new Set())
-    if (!this.#shownIn.has(audience)) {
-      this.#shownIn.set(audience, new Map())
-      for (const author of this.#authors.values()) if (author.state !== null) this.#changed.add(author)
-    }
+    if (audience.members.size === 1) this.#decideCursorsAnew()
     this.#scheduleFlush()
   }
 
   /** @param left the audience that the session has left, if it was in one */
   onClosed(peer: RelayPeer, left: Audience | null): void {
     this.#behind.delete(peer)
-    if (left !== null && left.members.size === 0) this.#forgetAudience(left)
+    if (left !== null && left.members.size === 0) this.#shown.forget(left)
     const author = this.#authors.get(peer)
     if (author === undefined) return
     this.#authors.delete(peer)
@@ -140,7 +148,8 @@ export class PresenceRelay {
       state: null,
       isFresh: false,
       isWaiting: false,
-      shownTo: new Map(),
+      isShown: false,
+      cursorShownTo: new Set(),
     }
     this.#authors.set(peer, author)
     this.#scheduleRefresh()
@@ -155,9 +164,11 @@ export class PresenceRelay {
     this.#scheduleFlush()
   }
 
-  #forgetAudience(audience: Audience): void {
-    for (const author of this.#shownIn.get(audience)?.keys() ?? []) author.shownTo.delete(audience)
-    this.#shownIn.delete(audience)
+  /** For a new audience: what has no cursor is shown to it by its tags already. */
+  #decideCursorsAnew(): void {
+    for (const author of this.#authors.values()) {
+      if (author.state?.cursor !== undefined) this.#changed.add(author)
+    }
   }
 
   // ── time ───────────────────────────────────────────────────────────────────────────────────
@@ -209,8 +220,9 @@ export class PresenceRelay {
   #tellAll(startedAt: number): void {
     const deadline = startedAt + FLUSH_BUDGET_MS
     const updates = this.#collectUpdates(this.#takeReady(), startedAt + FLUSH_BUDGET_MS / 2)
-    const served = this.#sendMissed(updates, deadline)
-    this.#sendUpdates(updates, served, deadline)
+    const frames = this.#framesOf(updates)
+    const served = this.#sendMissed(frames, deadline)
+    this.#sendUpdates(updates, frames, served, deadline)
   }
 
   #isOver(deadline: number): boolean {
@@ -248,69 +260,75 @@ export class PresenceRelay {
     return this.#audiences.areSelective || peer.identity?.access.view.isSelective === true
   }
 
-  /** What each audience is to be told. Authors that the time does not suffice for stay changed. */
-  #collectUpdates(authors: readonly Author[], deadline: number): Updates {
-    const updates: Updates = new Map()
-    const tell = (audience: Audience, author: Author, text: string) => {
-      const states = updates.get(audience)
-      if (states === undefined) updates.set(audience, new Map([[author.id, text]]))
-      else states.set(author.id, text)
-    }
+  /** What is to be told. Authors that the time does not suffice for stay changed. */
+  #collectUpdates(authors: readonly Author[], deadline: number): PresenceBoard {
+    const updates = new PresenceBoard()
     for (const author of authors) {
-      if (this.#isOver(deadline)) {
-        this.#changed.add(author)
-        continue
-      }
-      const before = author.shownTo
-      const now = this.#audienceOf(author)
-      const texts = author.state === null ? null : textsOf(author.state)
-      for (const audience of before.keys()) {
-        if (now.has(audience)) continue
-        tell(audience, author, 'null')
-        this.#shownIn.get(audience)?.delete(author)
-      }
-      for (const [audience, shown] of now) {
-        if (texts !== null && (author.isFresh || before.get(audience) !== shown))
-          tell(audience, author, texts[shown])
-        this.#shownIn.get(audience)?.set(author, shown)
-      }
-      author.shownTo = now
-      author.isFresh = false
+      if (this.#isOver(deadline)) this.#changed.add(author)
+      else if (author.state === null) this.#hide(author, updates)
+      else this.#show(author, author.state, updates)
     }
     return updates
   }
 
-  #audienceOf(author: Author): Map<Audience, Shown> {
-    const shownTo = new Map<Audience, Shown>()
+  #show(author: Author, state: AwarenessState, updates: PresenceBoard): void {
+    const { id, tags, isFresh, cursorShownTo: before } = author
+    const now = this.#audiencesAtCursor(author)
+    const { whole, user } = textsOf(state)
+    this.#shown.show(tags, id, user)
+    if (isFresh) updates.show(tags, id, user)
+    for (const audience of before) {
+      if (now.has(audience)) continue
+      this.#shown.hideFrom(audience, id)
+      if (!isTenant(author, audience)) updates.showTo(audience, id, GONE)
+      else if (!isFresh) updates.showTo(audience, id, user)
+    }
+    for (const audience of now) {
+      this.#shown.showTo(audience, id, whole)
+      if (isFresh || !before.has(audience)) updates.showTo(audience, id, whole)
+    }
+    author.isShown = true
+    author.isFresh = false
+    author.cursorShownTo = now
+  }
+
+  #hide(author: Author, updates: PresenceBoard): void {
+    const { id, tags, isShown, cursorShownTo } = author
+    this.#shown.hide(tags, id)
+    if (isShown) updates.show(tags, id, GONE)
+    for (const audience of cursorShownTo) {
+      this.#shown.hideFrom(audience, id)
+      if (!isTenant(author, audience)) updates.showTo(audience, id, GONE)
+    }
+    author.isShown = false
+    author.isFresh = false
+    author.cursorShownTo = new Set()
+  }
+
+  /** Those who may see the record at the cursor, if its author may. */
+  #audiencesAtCursor(author: Author): ReadonlySet<Audience> {
     const access = author.peer.identity?.access
-    if (author.state === null || access === undefined) return shownTo
-    for (const audience of this.#audiences.sharing(author.tags)) shownTo.set(audience, 'user')
-    const { cursor } = author.state
-    if (cursor === undefined) return shownTo
+    const cursor = author.state?.cursor
+    if (cursor === undefined || access === undefined) return new Set()
     const values = this.#dependsOnValues(author) ? (this.#records.peek(cursor) ?? {}) : {}
     // Nobody points at what it does not see: a cursor is no way into another tenant.
-    if (!access.sees(cursor.collection, values)) return shownTo
-    for (const audience of this.#audiences.seeing(cursor.collection, values)) shownTo.set(audience, 'whole')
-    return shownTo
+    if (!access.sees(cursor.collection, values)) return new Set()
+    return new Set(this.#audiences.seeing(cursor.collection, values))
   }
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────
 
   /** Sends those who have just come, and those who have missed something, all that they see. */
-  #sendMissed(updates: Updates, deadline: number): ReadonlySet<RelayPeer> {
+  #sendMissed(updates: BoardFrames, deadline: number): ReadonlySet<RelayPeer> {
     const served = new Set<RelayPeer>()
-    const whole = new Map<Audience, PresenceFrame>() // what all who have just come are sent
+    const whole = this.#framesOf(this.#shown)
     for (const [peer, missed] of this.#behind) {
       const audience = this.#audiences.of(peer)
       if (audience === null) continue
-      noteDepartures(missed, updates.get(audience))
+      noteDepartures(missed, updates.departuresFor(audience))
       if (!peer.canSend() || this.#isOver(deadline)) continue
-      let frame = missed.size === 0 ? whole.get(audience) : undefined
-      if (frame === undefined) {
-        frame = this.#frameOf(audience, missed)
-        if (missed.size === 0) whole.set(audience, frame)
-      }
-      if (!this.#send(peer, frame)) continue
+      const all = missed.size === 0 ? whole.of(audience) : whole.withDepartures(audience, missed)
+      if (!this.#send(peer, all)) continue
       this.#behind.delete(peer)
       served.add(peer)
     }
@@ -318,31 +336,32 @@ export class PresenceRelay {
   }
 
   /** Whoever cannot be served in time, or takes nothing, gets the newest of everything next time. */
-  #sendUpdates(updates: Updates, served: ReadonlySet<RelayPeer>, deadline: number): void {
-    for (const [audience, states] of updates) {
-      const frame = new PresenceFrame(this.#nextMessageId(), states)
+  #sendUpdates(
+    updates: PresenceBoard,
+    frames: BoardFrames,
+    served: ReadonlySet<RelayPeer>,
+    deadline: number,
+  ): void {
+    const concerned = this.#audiences.sharing(updates.tags)
+    for (const audience of updates.audiences) concerned.add(audience)
+    for (const audience of concerned) {
       for (const peer of audience.members) {
         if (served.has(peer) || this.#behind.has(peer)) continue
-        if (!this.#isOver(deadline) && this.#send(peer, frame)) continue
-        this.#behind.set(peer, noteDepartures(new Set(), states))
+        if (!this.#isOver(deadline) && this.#send(peer, frames.of(audience))) continue
+        this.#behind.set(peer, noteDepartures(new Set(), frames.departuresFor(audience)))
       }
     }
   }
 
   /** @returns false when the receiver's buffer is full */
-  #send(peer: RelayPeer, presence: PresenceFrame): boolean {
+  #send(peer: RelayPeer, presence: PresenceFrames): boolean {
     if (!peer.readsJson) return true // presence has no other form
     const frame = presence.for(this.#authors.get(peer)?.id)
     return frame === null || peer.sendShared(frame)
   }
 
-  #frameOf(audience: Audience, missed: ReadonlySet<number>): PresenceFrame {
-    const states = new Map<number, string>()
-    for (const id of missed) states.set(id, 'null')
-    for (const [author, shown] of this.#shownIn.get(audience) ?? []) {
-      if (author.state !== null) states.set(author.id, textsOf(author.state)[shown])
-    }
-    return new PresenceFrame(this.#nextMessageId(), states)
+  #framesOf(board: PresenceBoard): BoardFrames {
+    return new BoardFrames(board, () => this.#nextMessageId())
   }
 
   #nextMessageId(): string {
@@ -351,16 +370,18 @@ export class PresenceRelay {
   }
 }
 
+function isTenant({ tags }: Author, audience: Audience): boolean {
+  return audience.tags.some((tag) => tags.includes(tag))
+}
+
 /** Remembers who has gone, for a receiver that could not be told. */
-function noteDepartures(missed: Set<number>, states: ReadonlyMap<number, string> | undefined): Set<number> {
-  for (const [id, text] of states ?? []) {
-    if (text === 'null' && missed.size < MAX_MISSED_DEPARTURES) missed.add(id)
-  }
+function noteDepartures(missed: Set<number>, ids: readonly number[]): Set<number> {
+  for (const id of ids) if (missed.size < MAX_MISSED_DEPARTURES) missed.add(id)
   return missed
 }
 
-/** The state as each kind of receiver gets it, as JSON. */
-function textsOf({ user, cursor }: AwarenessState): Record<Shown, string> {
+/** The state with its cursor and without, as JSON. */
+function textsOf({ user, cursor }: AwarenessState): { readonly whole: string; readonly user: string } {
   const whole = JSON.stringify(cursor === undefined ? { user } : { user, cursor })
   return { whole, user: cursor === undefined ? whole : JSON.stringify({ user }) }
 }

@@ -1,9 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { type Logger, silentLogger } from '../../../src/core/logger.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
+import { createView } from '../../../src/core/view.ts'
 import type { Frame } from '../../../src/protocol/frame.ts'
 import type { AwarenessState, SyncMessage } from '../../../src/protocol/messages.ts'
 import { encodeProtobufMessage } from '../../../src/protocol/protobuf-codec.ts'
+import { authorizeClient } from '../../../src/sync/authorization.ts'
+import { Audiences, type RelayPeer } from '../../../src/sync/relays/audiences.ts'
+import { PresenceRelay } from '../../../src/sync/relays/presence-relay.ts'
+import { RecordValuesCache } from '../../../src/sync/relays/record-values-cache.ts'
 import { cursorAt, openRelayServer, RelayClient, user } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
 
@@ -330,6 +335,25 @@ describe('who sees whom', () => {
     expect(admin.peerNames).toEqual(['alice'])
   })
 
+  test('whoever comes before it is known who may see the record is not shown the cursor on it', async () => {
+    const { connect, runtime, store, write } = openRelayServer()
+    await write('todos', 'shared', { org: 'a', owner: 'anna' })
+    await write('todos', 'private', { org: 'a', owner: 'alice' })
+    const alice = await connect('alice', { scopes: { teams: { org: 'a' }, todos: { org: 'a' } } })
+    const scopes = { teams: { org: 'a' }, todos: { owner: 'anna' } }
+    const anna = await connect('anna', { scopes })
+    alice.present(cursorAt('alice', 'todos', 'shared'))
+    await runtime.advance(200)
+    expect([...anna.peers.values()]).toEqual([cursorAt('alice', 'todos', 'shared')])
+
+    store.readRecordValues = () => new Promise(() => {})
+    alice.present(cursorAt('alice', 'todos', 'private'))
+    const tablet = await connect('tablet of anna', { scopes })
+    await runtime.advance(200)
+
+    expect([...tablet.peers.values()]).toEqual([cursorAt('alice', 'todos', 'shared')])
+  })
+
   test('presence goes on while the store does not answer, without what cannot be decided', async () => {
     const { connect, runtime, store, write } = openRelayServer()
     await write('todos', 'r1', { org: 'a' })
@@ -343,6 +367,52 @@ describe('who sees whom', () => {
     await runtime.advance(500)
 
     expect([...anna.peers.values()]).toEqual([user('alice')])
+  })
+})
+
+describe('many views', () => {
+  test('what is kept grows with the authors, and not with the views that they are shown in', async () => {
+    const { relay, comeWithView, runtime, write } = openRelay()
+    const count = 50
+    for (let index = 0; index < count; index++) await write('todos', `r${index}`, { userId: `u${index}` })
+    const watchers = Array.from({ length: count }, (_, index) => comeWithView(`watcher ${index}`, index))
+    const authors = Array.from({ length: count }, (_, index) => comeWithView(`author ${index}`, index))
+
+    for (const [index, { peer }] of authors.entries()) {
+      const state = cursorAt(`author ${index}`, 'todos', `r${index}`)
+      relay.receive(peer, { type: 'awareness-update', messageId: 'p', clientId: 1, states: { 1: state } })
+    }
+    await runtime.advance(1000)
+
+    expect(relay.entryCount).toBe(2 * count) // the user for all, and the cursor for the view that shows its record
+    for (const [index, { frames }] of watchers.entries()) {
+      const states = Object.values(statesOf(frames)) as AwarenessState[]
+      expect(states).toHaveLength(count)
+      expect(states.filter(({ cursor }) => cursor !== undefined).map(({ user }) => user.name)).toEqual([
+        `author ${index}`,
+      ])
+    }
+    for (const { peer } of authors) relay.onClosed(peer, null)
+    await runtime.advance(1000)
+    expect(relay.entryCount).toBe(0)
+  })
+
+  test('all views of a tenant are sent the same frame, whatever else their members are granted', async () => {
+    const { relay, comeWithView, runtime } = openRelay()
+    const watchers = Array.from({ length: 50 }, (_, index) => {
+      const granted = index % 2 === 0 ? { teams: { org: 'a' }, todos: { userId: `u${index}` } } : undefined
+      return comeWithView(`watcher ${index}`, index, granted ?? { teams: { org: 'a' } })
+    })
+    const author = comeWithView('author', 2, { teams: { org: 'a' }, todos: { userId: 'u2' } })
+    await runtime.advance(1000)
+
+    const states = { 1: user('author') }
+    relay.receive(author.peer, { type: 'awareness-update', messageId: 'p', clientId: 1, states })
+    await runtime.advance(200)
+
+    expect(new Set(watchers.map(({ frames }) => frames.at(-1))).size).toBe(1)
+    expect(Object.values(statesOf(watchers[0]?.frames ?? []))).toEqual([user('author')])
+    expect(author.frames).toEqual([])
   })
 })
 
@@ -405,3 +475,43 @@ describe('floods', () => {
     expect(updatesOf(alice)).toEqual([])
   })
 })
+
+interface Listener {
+  readonly peer: RelayPeer
+  readonly frames: Frame[]
+}
+
+/** The relay alone, to see what it keeps and which of its frames are the same. */
+function openRelay() {
+  const { store, runtime, write } = openRelayServer()
+  const audiences = new Audiences()
+  const records = new RecordValuesCache(store, runtime)
+  const relay = new PresenceRelay(audiences, records, { store, runtime, logger: silentLogger })
+  const comeWithView = (id: string, index: number, granted: ScopeMap = { todos: {} }): Listener => {
+    const auth = { userId: id, scopes: granted }
+    const view = createView({ todos: { userId: `u${index}` } })
+    const node = { nodeId: id, userId: id, scopeEra: null, legacyPosition: 0 }
+    const access = authorizeClient({ auth, view, node }, { store, isOpen: false })
+    const frames: Frame[] = []
+    const peer: RelayPeer = {
+      id,
+      state: 'streaming',
+      format: 'json',
+      identity: { nodeId: id, auth, access, isModern: true, owed: { above: 0, through: 0 } },
+      isAccepted: true,
+      canSend: () => true,
+      nextMessageId: () => '',
+      send: () => {},
+      sendShared: (frame) => frames.push(frame) > 0,
+    }
+    audiences.join(peer)
+    relay.onStreaming(peer)
+    return { peer, frames }
+  }
+  return { relay, comeWithView, runtime, write }
+}
+
+/** What a listener knows after all of its frames. */
+function statesOf(frames: readonly Frame[]): { [id: string]: unknown } {
+  return Object.assign({}, ...frames.map(({ bytes }) => JSON.parse(Buffer.from(bytes).toString()).states))
+}
