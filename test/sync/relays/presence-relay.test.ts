@@ -496,7 +496,7 @@ function openRelay() {
     const peer: RelayPeer = {
       id,
       state: 'streaming',
-      format: 'json',
+      readsJson: true,
       identity: { nodeId: id, auth, access, isModern: true, owed: { above: 0, through: 0 } },
       isAccepted: true,
       canSend: () => true,
