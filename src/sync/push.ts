@@ -96,7 +96,7 @@ export class Push {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
     }
-    await this.#waitForReader()
+    if (!this.#session.canSend()) await this.#waitForReader()
     if (this.#isStopped || !(await this.#waitForRate(batch.operations.length))) return
     if (this.#inFlightBytes > this.#maxInFlightBytes) await this.#whileOpen(() => this.#answered)
     if (this.#isStopped) return
@@ -173,7 +173,6 @@ export class Push {
 
   /** Who does not read what it is owed is given no more answers to read: its next batches wait with it, unread. */
   async #waitForReader(): Promise<void> {
-    if (this.#session.canSend()) return
     this.#context.watchProgress(this.#session) // who goes on reading nothing is closed
     while (!this.#isStopped && !this.#session.canSend()) await this.#sleep(LOOK_FOR_ROOM_EVERY_MS)
   }

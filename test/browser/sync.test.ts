@@ -6,11 +6,13 @@ import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { handshakeOf, startSocketServer } from '../support/socket-client.ts'
 import { openBrowser, openPage } from './chromium.ts'
 
+const hasChromium = findChromium() !== null
+
 /** Just below `limits.maxMessageBytes`. Chromium cuts it into pieces of 128 kB at most. */
 const BATCH_BYTES = 33_000_000
 const MAX_OPERATION_BYTES = 40_000_000
 
-test.runIf(findChromium() !== null)(
+test.skipIf(!hasChromium)(
   "a browser's batch as large as messages may be is stored",
   { timeout: 120_000 },
   async () => {

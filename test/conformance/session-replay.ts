@@ -293,7 +293,7 @@ class Peer {
       type: 'acknowledgment',
       messageId: 'opening-2',
       acknowledgedMessageId: batch.messageId,
-      lastSequenceNumber: 0,
+      lastSequenceNumber: lastNumberOf(batch), // 0 would say that it was taken for a repetition
       deliverySequence: batch.maxDeliverySequence,
     })
     await this.send({
@@ -390,4 +390,11 @@ async function pollUntilMessage(url: string, headers: { readonly [name: string]:
     await sleep(50)
   }
   throw new Error('No message came in 20 polls')
+}
+
+function lastNumberOf({ operations }: Message): number {
+  const numbers = (operations as readonly { readonly sequenceNumber: number }[]).map(
+    (each) => each.sequenceNumber,
+  )
+  return Math.max(0, ...numbers)
 }
