@@ -1,3 +1,4 @@
+import { DEFAULT_SYNC_LIMITS } from '../../src/sync/options.ts'
 import { Child } from '../harness/child.ts'
 import { type RunOptions, sized } from '../harness/options.ts'
 import type { Sample, Scenario } from '../harness/scenario.ts'
@@ -41,6 +42,9 @@ const start: Scenario = {
   },
 }
 
+/** Half of `limits.idleTimeout`: what a server does for idle clients is to ping them, all in a moment. */
+const PING_INTERVAL_MS = DEFAULT_SYNC_LIMITS.idleTimeoutMs / 2
+
 async function holdIdle(variant: string, options: RunOptions): Promise<Sample> {
   await using server = await Server.start(variant, { filename: newDatabase(options) })
   await using readers = new Child('readers')
@@ -62,7 +66,7 @@ async function holdIdle(variant: string, options: RunOptions): Promise<Sample> {
   }
   await pause(sized(options, 2000, 10))
   const quiet = await server.usage()
-  const quietMs = sized(options, 10_000, 50)
+  const quietMs = sized(options, PING_INTERVAL_MS, 50)
   await pause(quietMs)
   sample.cpu = (((await server.usage()).cpuMs - quiet.cpuMs) / quietMs) * 100
   await readers.call('check', { received: 0 } satisfies ReadersCheck)
