@@ -1,5 +1,5 @@
 import type { ReceivedBatchMessage } from '../protocol/messages.ts'
-import { MissingNumbers } from './missing-numbers.ts'
+import { highestOf, lowestOf, MissingNumbers } from './missing-numbers.ts'
 import type { Session, SessionIdentity } from './session.ts'
 
 const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at once
@@ -9,9 +9,9 @@ const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at o
  * while those behind it arrive. These are stored, but must not move the client's entry of the version vector: that
  * would tell the client, which has forgotten its queue, not to send again what was lost.
  *
- * After its handshake a client sends its delta, in numbered batches, and then what it writes. That it sends one batch at a time,
- * but it takes any acknowledgment, of the delta too, for that of the batch in flight: so several may be on their way, and are
- * forgotten before they have arrived.
+ * After its handshake a client sends its delta, in numbered batches, and then what it writes, one batch at a time. But it takes any
+ * acknowledgment, of the delta too, for that of the batch in flight: so several may be on their way, and are forgotten before they
+ * have arrived.
  *
  * What is lost shows when the next batch comes:
  * - in the midst of the delta: its index is higher than the one that is due;
@@ -92,12 +92,12 @@ export class GapWatch {
 
   /**
    * True while something before the batch is missing, beyond doubt or nearly so. A batch of the delta builds on
-   * those before it, what comes after the delta on all of it; what comes after that is not watched for gaps.
+   * those before it, what comes after the delta on all of it and on what has lower numbers.
    */
   isOverGap(batch: ReceivedBatchMessage): boolean {
     if (this.#isOtherMissing) return true
     const isLater = !isOfDelta(batch)
-    if (isLater && this.#missingNumbers.hasBelow(Math.min(...this.#numbersOf(batch)))) return true
+    if (isLater && this.#missingNumbers.hasBelow(lowestOf(this.#numbersOf(batch)))) return true
     const end = isLater ? Number.POSITIVE_INFINITY : batch.batchIndex
     for (const index of this.#missingIndexes) if (index < end) return true
     return false
@@ -113,7 +113,7 @@ export class GapWatch {
   missAgain(batch: ReceivedBatchMessage): void {
     const numbers = this.#numbersOf(batch)
     if (isOfDelta(batch)) this.#miss(batch.batchIndex, batch.batchIndex + 1)
-    else if (numbers.length > 0) this.#missNumbers(Math.min(...numbers) - 1, Math.max(...numbers) + 1)
+    else if (numbers.length > 0) this.#missNumbers(lowestOf(numbers) - 1, highestOf(numbers) + 1)
   }
 
   #isMissing(batch: ReceivedBatchMessage): boolean {
@@ -126,8 +126,8 @@ export class GapWatch {
     this.#nodeId = nodeId
     const last = this.#lastNumber
     const next = this.#numbersOf(batch).filter((number) => number > last) // what is sent again is no news
-    this.#lastNumber = Math.max(last, ...next)
-    const lowest = Math.min(...next)
+    this.#lastNumber = Math.max(last, highestOf(next))
+    const lowest = lowestOf(next)
     return next.length > 0 && lowest > last + 1 ? [last, lowest] : null
   }
 

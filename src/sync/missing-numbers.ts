@@ -24,8 +24,8 @@ export class MissingNumbers {
       const found = numbers.filter((number) => number > range.above && number < range.below)
       if (found.length === 0) return [range]
       const rest = [
-        { above: range.above, below: Math.min(...found) },
-        { above: Math.max(...found), below: range.below },
+        { above: range.above, below: lowestOf(found) },
+        { above: highestOf(found), below: range.below },
       ]
       return rest.filter(({ above, below }) => below > above + 1)
     })
@@ -35,4 +35,14 @@ export class MissingNumbers {
   hasBelow(number: number): boolean {
     return this.#ranges.some(({ above }) => above + 1 < number)
   }
+}
+
+/** A batch may have more numbers than a function takes arguments. @returns Infinity of none */
+export function lowestOf(numbers: readonly number[]): number {
+  return numbers.reduce((lowest, number) => Math.min(lowest, number), Number.POSITIVE_INFINITY)
+}
+
+/** @returns -Infinity of none */
+export function highestOf(numbers: readonly number[]): number {
+  return numbers.reduce((highest, number) => Math.max(highest, number), Number.NEGATIVE_INFINITY)
 }
