@@ -172,4 +172,81 @@ describeEachStore('queries', (openStore) => {
 
     expect(records).toMatchObject([{ id: 'r1', where: 3 }])
   })
+  test.each(['excluded', 'Excluded'])(
+    'show what becomes of records of a collection called %s',
+    async (collection) => {
+      const schema = defineSchema({
+        version: 1,
+        collections: { [collection]: { fields: { email: t.string() } } },
+      })
+      await using store = await openStore({ schema })
+      const author = new OperationAuthor('a', 1000)
+      await appendAll(store, [
+        author.insert('r1', { email: 'x' }, { collection }),
+        author.insert('r2', { email: 'x' }, { collection }),
+      ])
+
+      await appendAll(store, [
+        author.update('r1', { email: 'y' }, { collection }),
+        author.delete('r2', { collection }),
+      ])
+
+      expect(await store.queryCollection(collection)).toMatchObject([{ id: 'r1', email: 'y' }])
+      expect(await store.findRecord(collection, 'r2')).toBeNull()
+    },
+  )
+
+  test('work with the names that statements have for their tables', async () => {
+    // Of what is sought and found, of rows and common tables, and of functions that return tables.
+    const names = ['k', 't', 'r', 'o', 'c', 'n', 'm', 's', 'e', 'v', 'd', 'page', 'taken', 'added', 'changed']
+    const functions = ['unnest', 'json_each', 'pragma_table_info', 'generate_series', 'excluded']
+    const collections = [...names, ...functions]
+    const schema = defineSchema({
+      version: 1,
+      collections: Object.fromEntries(
+        collections.map((name) => [
+          name,
+          {
+            fields: { k: t.string(), v1: t.number(), parent: t.string().optional() },
+            scope: ['k'],
+            constraints: [{ type: 'unique', fields: ['k', 'v1'], onConflict: 'last-write-wins' }],
+          },
+        ]),
+      ),
+      relations: Object.fromEntries(
+        collections.map((name) => [
+          name,
+          { from: name, to: name, type: 'many-to-one', field: 'parent', onDelete: 'cascade' },
+        ]),
+      ),
+    })
+    await using store = await openStore({ schema })
+    const author = new OperationAuthor('a', 1000)
+    for (const collection of collections) {
+      const part = { collection }
+      const results = await appendAll(store, [
+        author.insert('r1', { k: 'x', v1: 1 }, part),
+        author.insert('r2', { k: 'x', v1: 2, parent: 'r1' }, part),
+        author.insert('r3', { k: 'x', v1: 2 }, part),
+        author.insert('r4', { k: 'x', v1: 4 }, part),
+      ])
+      expect([collection, ...results]).toEqual([
+        collection,
+        'applied',
+        'applied',
+        'CONSTRAINT_VIOLATION',
+        'applied',
+      ])
+    }
+
+    await appendAll(
+      store,
+      collections.map((collection) => author.delete('r1', { collection })),
+    )
+
+    for (const collection of collections) {
+      expect(await store.queryCollection(collection)).toMatchObject([{ id: 'r4' }])
+      expect(await store.countCollection(collection, { k: 'x' })).toBe(1)
+    }
+  })
 })

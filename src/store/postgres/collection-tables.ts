@@ -114,7 +114,11 @@ export class CollectionTables {
     return found
   }
 
-  /** @param group of the shape of the first */
+  /**
+   * No collection has a name that begins with `_`, so none hides what is sought.
+   *
+   * @param group of the shape of the first
+   */
   #buildLookup({ index, values, limit }: RecordLookup, group: readonly RecordLookup[]) {
     const { name, columnsByField } = this.#table(index.collection)
     const parameters: ColumnValue[][] = []
@@ -131,7 +135,7 @@ export class CollectionTables {
       }
       parameters.push(group.map((lookup) => column.encode(lookup.values[position] ?? null)))
       arrays.push(`$${parameters.length}::${plainType(column.sqlType)}[]`)
-      const value = `k.v${parameters.length}`
+      const value = `_kora_sought.v${parameters.length}`
       const matches = `${name} = ${value}`
       return isHashed
         ? [matches, `${indexed} = ${indexExpression(column.descriptor.kind, value)}`]
@@ -142,10 +146,11 @@ export class CollectionTables {
     arrays.push(`$${parameters.length}::integer[]`)
     const names = parameters.map((_, position) => `v${position + 1}`)
     return {
-      sql: `SELECT k.v${parameters.length}, t.id FROM unnest(${arrays.join(', ')}) AS k (${names.join(', ')})
+      sql: `SELECT _kora_sought.v${parameters.length}, _kora_found.id
+        FROM unnest(${arrays.join(', ')}) AS _kora_sought (${names.join(', ')})
         CROSS JOIN LATERAL (
           SELECT id FROM ${this.#db.table(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 LIMIT ${limit}
-        ) AS t`,
+        ) AS _kora_found`,
       parameters,
     }
   }
@@ -178,7 +183,9 @@ function describeTable(
     collection,
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    upsert: `INSERT INTO ${db.table(name)} (${names.join(', ')}) SELECT * FROM unnest(${arrays.join(', ')})
+    // Under another name, because a table may itself be called "excluded".
+    upsert: `INSERT INTO ${db.table(name)} AS _kora_row (${names.join(', ')})
+      SELECT * FROM unnest(${arrays.join(', ')})
       ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
   }
 }

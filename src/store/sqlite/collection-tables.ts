@@ -158,7 +158,13 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
     collection,
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    upsert: new BulkInsert(db, table, names, `ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`),
+    // Under another name, because a table may itself be called "excluded".
+    upsert: new BulkInsert(
+      db,
+      `${table} AS _kora_row`,
+      names,
+      `ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
+    ),
     find: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ? AND _deleted = 0`),
     findAny: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ?`),
     remove: db.prepare(`DELETE FROM ${table} WHERE id = ?`),
