@@ -107,8 +107,9 @@ function pushFrom(sequences: number[], from: number, end: number, limit: number)
 
 function prepareReading(db: SqliteDatabase) {
   // A store that is only read may be of a layout from before there were runs.
-  const hasRuns = db.prepare("SELECT 1 FROM pragma_table_info('_kora_scope') WHERE name = 'count'").get()
-  const columns = hasRuns === undefined ? 'seq, 1' : 'seq, count'
+  // As a pragma, and not as a table: a collection may be called pragma_table_info.
+  const present = db.pragma('table_info(_kora_scope)') as { readonly name: string }[]
+  const columns = present.some(({ name }) => name === 'count') ? 'seq, count' : 'seq, 1'
   const runs = (condition: string) =>
     db
       .prepare<unknown[], RunRow>(

@@ -87,8 +87,7 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
     if (node === undefined) return null
     const sequences = refs === null ? core.log.nodes.readAll(node, MAX_LISTED_ROWS) : null
     if (sequences !== null) {
-      parts.push('seq IN (SELECT value FROM json_each(?))')
-      values.push(JSON.stringify(sequences))
+      parts.push(`seq IN (${sequences.join(', ')})`) // not json_each(?): a collection may be called that
     }
     parts.push('node = ?')
     values.push(node)

@@ -2,6 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { createView } from '../../../src/core/view.ts'
 import { columnsOf } from '../../../src/store/materialize/columns.ts'
 import { builderFor } from '../../../src/store/materialize/ddl.ts'
@@ -224,6 +226,36 @@ test('repairs tables that somebody else has changed', async () => {
     before.map((record) => ({ ...record, _deleted: false })),
   )
   await store.close()
+})
+
+test('works with collections that are called as functions of SQLite, and repairs one called excluded', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const author = new OperationAuthor('a')
+  const collections = ['json_each', 'pragma_table_info', 'excluded']
+  const fields = { email: t.string() }
+  const first = createSqliteServerStore({ filename })
+  await first.setSchema(
+    defineSchema({
+      version: 1,
+      collections: Object.fromEntries(collections.map((name) => [name, { fields }])),
+    }),
+  )
+  await appendAll(
+    first,
+    collections.map((collection) => author.insert('r1', { email: 'x' }, { collection })),
+  )
+  await first.close()
+  const db = new (loadSqliteDriver())(filename)
+  db.exec(`update "excluded" set email = 'what it was first'`)
+  db.close()
+
+  const second = createSqliteServerStore({ filename })
+  await second.rebuildCollections(['excluded'])
+
+  expect(await second.findRecord('excluded', 'r1')).toMatchObject({ email: 'x' })
+  expect(await second.readOperations({ nodeId: 'a' }, { after: 0, limit: 10, maxBytes: 1e9 })).toHaveLength(3)
+  await second.close()
 })
 
 test('refuses files that it cannot use, with the reason', async () => {
