@@ -247,7 +247,7 @@ export interface ServerStore
    * and the records. One result per request, in order. Rejects when nothing at all was stored.
    */
   append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]>
-  /** Appends one operation from a trusted source. */
+  /** Appends one operation from a trusted source. One of a form that no client may send is refused. */
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>

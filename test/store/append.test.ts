@@ -183,6 +183,24 @@ describeEachStore('append', (openStore) => {
     expect(store.getNodeId()).toBe(SERVER_NODE)
   })
 
+  test('refuses from a trusted source what no backup could be restored with', async () => {
+    await using store = await openStore()
+    await using restored = await openStore()
+    const author = new OperationAuthor('a')
+    const { timestamp } = author.insert('r0', {})
+    const malformed = [
+      author.insert('r1', {}, { causalDeps: Array.from({ length: 101 }, () => 'b'.repeat(64)) }),
+      author.insert('r2', {}, { timestamp: { ...timestamp, nodeId: 'b' } }),
+      withId({ ...author.delete('r3'), data: { title: 'x' } }),
+      author.insert('r4', {}, { collection: 'c'.repeat(64) }),
+    ]
+
+    for (const operation of malformed) expect(await store.applyRemoteOperation(operation)).toBe('refused')
+    expect(await store.applyRemoteOperation(author.insert('r5', {}))).toBe('applied')
+    await restored.importBackup(await store.exportBackup())
+    expect(await restored.getOperationCount()).toBe(1)
+  })
+
   test('rejects every call after it was closed', async () => {
     const store = await openStore()
     await store.close()

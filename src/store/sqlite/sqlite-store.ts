@@ -5,8 +5,7 @@ import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
-import { TRUSTED_SOURCE } from '../../core/write-access.ts'
-import { operationToWireJson } from '../../protocol/parse-operation.ts'
+import { applyOperation } from '../append/apply-operation.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
@@ -164,9 +163,7 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
-    const wireJson = operationToWireJson(operation)
-    const [result] = await this.append([{ operation, wireJson, access: TRUSTED_SOURCE }])
-    return result?.status ?? 'refused'
+    return applyOperation(this, operation)
   }
 
   async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
