@@ -8,14 +8,14 @@ export interface SchemaRefusal {
 }
 
 /**
- * Kinds that may follow a kind: the column is of the same type in both databases, and whatever was
- * valid before is valid afterwards.
+ * Kinds that may follow a kind: the column is of the same type in both databases, whatever was valid
+ * before is valid afterwards, and comes to the same where two devices have changed it at once. `json`
+ * merges objects, and makes `{}` of two lists.
  */
 const SUCCESSORS: { readonly [kind: string]: readonly string[] } = {
   enum: ['string', 'secret'],
   string: ['secret'],
   secret: ['string'],
-  array: ['json'],
   object: ['json'],
 }
 
