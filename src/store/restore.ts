@@ -1,5 +1,6 @@
 import { StoreError } from '../core/errors.ts'
 import type { Operation } from '../core/operation.ts'
+import type { RecordKey } from './append/load.ts'
 import type { DroppedOperation } from './compaction/compaction.ts'
 import type { RevocationSubject } from './revocations.ts'
 
@@ -52,6 +53,11 @@ export interface StoreRestore {
    * @returns how many were added
    */
   addDropped(dropped: readonly DroppedOperation[]): Promise<number>
+  /**
+   * Folds records again, as far as their notes may change them. Once all notes of a record are there: without
+   * them it is not known when it lived, and the operations were folded without them.
+   */
+  replayNoted(records: readonly RecordKey[]): Promise<void>
   addNodes(nodes: readonly Omit<ListedNode, 'position'>[]): Promise<void>
   addRevocations(revocations: readonly (RevocationSubject & { readonly revokedAt: number })[]): Promise<void>
   /**

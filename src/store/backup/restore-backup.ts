@@ -1,4 +1,6 @@
 import { requireResolvers } from '../../core/schema/resolvers.ts'
+import type { RecordKey } from '../append/load.ts'
+import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
 import { assertEmpty, type RestoreCounts, type RestoreMode, type StoreRestore } from '../restore.ts'
 import type { ServerStore } from '../store.ts'
 import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
@@ -83,8 +85,9 @@ async function restoreOperations(
   onDone: (operations: number) => void,
 ): Promise<RestoreCounts> {
   const total = { applied: 0, duplicate: 0, refused: 0 }
+  const dropped = new DroppedNotes(restore)
   for await (const { kind, lines } of readSections(source)) {
-    if (kind === 'dropped') await addDropped(restore, lines)
+    if (kind === 'dropped') await dropped.add(lines)
     if (kind !== 'operations') continue
     for (const batch of inBatches(lines, parseBackupOperation)) {
       const counts = await restore.addOperations(batch)
@@ -94,11 +97,34 @@ async function restoreOperations(
     }
     onDone(total.applied + total.duplicate + total.refused)
   }
+  await dropped.end()
   return total
 }
 
-async function addDropped(restore: StoreRestore, lines: Iterable<string>): Promise<void> {
-  for (const batch of inBatches(lines, parseDropped)) await restore.addDropped(batch)
+/** Adds the notes of dropped operations. Those of a record mostly stand together: it is folded again after the last. */
+class DroppedNotes {
+  readonly #restore: StoreRestore
+  /** Records of which more may follow: those of the last batch. */
+  #open: ReadonlyRecordMap<RecordKey> = new RecordMap()
+
+  constructor(restore: StoreRestore) {
+    this.#restore = restore
+  }
+
+  async add(lines: Iterable<string>): Promise<void> {
+    for (const batch of inBatches(lines, parseDropped)) {
+      await this.#restore.addDropped(batch)
+      const records = new RecordMap<RecordKey>()
+      for (const { collection, recordId } of batch)
+        records.set({ collection, recordId }, { collection, recordId })
+      await this.#restore.replayNoted(this.#open.values().filter((record) => !records.has(record)))
+      this.#open = records
+    }
+  }
+
+  async end(): Promise<void> {
+    await this.#restore.replayNoted(this.#open.values())
+  }
 }
 
 const BATCH_OPERATIONS = 500 // of one transaction where others write too: some 20 ms

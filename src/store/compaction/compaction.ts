@@ -1,4 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
+import { isMergedField } from '../../core/record/field-merge.ts'
+import type { RecordState } from '../../core/record/state.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
 
 /** What may be dropped. null: nothing. */
 export interface CompactionRules {
@@ -72,6 +75,18 @@ export interface CompactableStore {
   withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null>
   /** Gives freed space back to the file system; absent where the database does that itself. */
   vacuum?(): Promise<void>
+}
+
+/**
+ * True where the traces of a record's dropped operations may decide what it holds: a change of what is merged
+ * by content replaces instead where the record was deleted.
+ */
+export function dependsOnTraces(
+  { isPurged, lastDeleteAt, fieldVersions }: RecordState,
+  collection: CollectionDefinition | null,
+): boolean {
+  if (isPurged === true || lastDeleteAt === null || collection === null) return false
+  return Object.keys(fieldVersions).some((field) => isMergedField(collection, field))
 }
 
 /**

@@ -3,6 +3,7 @@ import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/t
 import type { ScopeChanges } from '../../core/view.ts'
 import { runLoading } from '../append/load.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
+import { planReplay } from '../append/plan-replay.ts'
 import { ServerClock } from '../append/server-clock.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { MemoryBlobs } from './memory-blobs.ts'
@@ -55,6 +56,12 @@ export class MemoryCore {
   ): readonly AppendResult[] {
     const steps = planAppend(requests, this.#contextOf(log))
     return log.commit(runLoading(steps, (request) => log.load(request)))
+  }
+
+  /** Folds a record again from the log that it stands in: the one of the store, or one that is to take its place. */
+  replay(record: MemoryRecord, log: MemoryLog = this.log): void {
+    const replay = planReplay(record, log.historyOf(record), this.#contextOf(log))
+    log.commit({ entries: replay.entries, records: [replay.record], vector: new Map(), results: [] })
   }
 
   /** Adds snapshots of the record for the views which `scopeChanges` says have gained it. */

@@ -1,7 +1,8 @@
+import type { RecordKey } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
-import type { DroppedOperation } from '../compaction/compaction.ts'
+import { type DroppedOperation, dependsOnTraces } from '../compaction/compaction.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -56,6 +57,14 @@ class MemoryRestore implements StoreRestore {
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
     const unknown = dropped.filter(({ operationId }) => !this.#log.holds(operationId))
     return unknown.filter((operation) => this.#log.dropped.add(operation)).length
+  }
+
+  async replayNoted(records: readonly RecordKey[]): Promise<void> {
+    for (const { collection, recordId } of records) {
+      const record = this.#log.record(collection, recordId)
+      if (record === undefined || !dependsOnTraces(record.state, this.#core.collection(collection))) continue
+      this.#core.replay(record, this.#log)
+    }
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {

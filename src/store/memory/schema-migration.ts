@@ -1,9 +1,7 @@
-import { replayRecord } from '../../core/record/fold.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
-import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
 import { describeStep } from '../materialize/ddl.ts'
 import { assertNothingRefused, planSchemaChange } from '../materialize/schema-change.ts'
 import { withOtherVersions } from '../materialize/version-fields.ts'
@@ -63,17 +61,8 @@ export class SchemaMigration {
     phase: SchemaProgress['phase'],
     { onProgress }: SetSchemaOptions,
   ): void {
-    const core = this.#core
-    const { log } = core
-    const records = log.recordsOf(collection)
-    for (const record of records) {
-      const before = record.state
-      const after = replayRecord(log.historyOf(record), core.collection(collection)) ?? before
-      record.state = after
-      // Another fold may give a field that decides about visibility another value.
-      const scopeChanges = scopeChangesOf(before, after, log.tracked.namesOf(collection), null)
-      if (gainsViews(scopeChanges)) core.addSnapshots(record, scopeChanges)
-    }
+    const records = this.#core.log.recordsOf(collection)
+    for (const record of records) this.#core.replay(record)
     onProgress?.({ collection, phase, recordsDone: records.length, recordsTotal: records.length })
   }
 }

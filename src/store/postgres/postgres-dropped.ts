@@ -1,8 +1,11 @@
 import type { Operation } from '../../core/operation.ts'
-import { type DroppedOperation, toTrace } from '../compaction/compaction.ts'
+import type { RecordKey } from '../append/load.ts'
+import { type DroppedOperation, dependsOnTraces, toTrace } from '../compaction/compaction.ts'
 import type { Queries, Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
+import type { RecordRow } from './postgres-log.ts'
 import { decodeRecordId } from './record-id.ts'
+import { replayRecords } from './replay-records.ts'
 
 type DroppedRow = [
   position: number,
@@ -97,11 +100,13 @@ export async function insertDropped(
   return added.length
 }
 
+type Run = <Result>(action: (transaction: Transaction) => Promise<Result>) => Promise<Result>
+
 /** @see StoreRestore.addDropped */
 export async function addDropped(
   core: PostgresCore,
   dropped: readonly DroppedOperation[],
-  run: <Result>(action: (transaction: Transaction) => Promise<Result>) => Promise<Result>,
+  run: Run,
 ): Promise<number> {
   const nodes = await core.nodeNames.intern(dropped.map(({ nodeId }) => nodeId))
   return run(async (transaction) => {
@@ -113,6 +118,28 @@ export async function addDropped(
     })
     return insertDropped(transaction, rows, nodes)
   })
+}
+
+const RECORDS_PER_REPLAY = 20 // each with its history in memory
+
+/** @see StoreRestore.replayNoted */
+export async function replayNoted(
+  core: PostgresCore,
+  records: readonly RecordKey[],
+  run: Run,
+): Promise<void> {
+  const found = await run((transaction) => findRecords(core, transaction, records))
+  for (const [collection, rows] of found) {
+    const definition = core.contextOf(core.settings).collection(collection)
+    const refs = rows.filter(({ state }) => dependsOnTraces(state, definition)).map(({ ref }) => ref)
+    for (let start = 0; start < refs.length; start += RECORDS_PER_REPLAY) {
+      await run(async (transaction) => {
+        const locked = await core.log.lockRecords(transaction, refs.slice(start, start + RECORDS_PER_REPLAY))
+        const noted = locked.filter(({ state }) => dependsOnTraces(state, definition))
+        await replayRecords(core, transaction, collection, noted)
+      })
+    }
+  }
 }
 
 async function storedIds(
@@ -131,17 +158,27 @@ async function refsOf(
   queries: Queries,
   dropped: readonly DroppedOperation[],
 ): Promise<Map<string, Map<string, number>>> {
-  const refs = new Map<string, Map<string, number>>()
-  for (const collection of new Set(dropped.map((operation) => operation.collection))) {
-    const ids = dropped.filter((operation) => operation.collection === collection)
-    const found = await core.log.findRecords(
+  const found = await findRecords(core, queries, dropped)
+  return new Map(
+    found.map(([collection, rows]) => [
       collection,
-      [...new Set(ids.map(({ recordId }) => recordId))],
-      queries,
-    )
-    refs.set(collection, new Map(found.map(({ recordId, ref }) => [recordId, ref])))
+      new Map(rows.map(({ recordId, ref }) => [recordId, ref])),
+    ]),
+  )
+}
+
+/** The records by collection. */
+async function findRecords(
+  core: PostgresCore,
+  queries: Queries,
+  keys: readonly RecordKey[],
+): Promise<[collection: string, rows: RecordRow[]][]> {
+  const found: [string, RecordRow[]][] = []
+  for (const collection of new Set(keys.map((key) => key.collection))) {
+    const ids = keys.filter((key) => key.collection === collection).map(({ recordId }) => recordId)
+    found.push([collection, await core.log.findRecords(collection, [...new Set(ids)], queries)])
   }
-  return refs
+  return found
 }
 
 function toDropped(row: DroppedRow): DroppedOperation {

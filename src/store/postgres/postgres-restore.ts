@@ -1,4 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
+import type { RecordKey } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
@@ -17,7 +18,7 @@ import type { Transaction } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
-import { addDropped } from './postgres-dropped.ts'
+import { addDropped, replayNoted } from './postgres-dropped.ts'
 import { writeRevocations } from './postgres-revocations.ts'
 
 export interface PostgresRestoreOptions extends RestoreOptions {
@@ -49,6 +50,10 @@ class Merge implements StoreRestore {
 
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
     return addDropped(this.#core, dropped, (action) => this.#core.transaction(action))
+  }
+
+  async replayNoted(records: readonly RecordKey[]): Promise<void> {
+    await replayNoted(this.#core, records, (action) => this.#core.transaction(action))
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
@@ -125,6 +130,10 @@ class Replacement implements StoreRestore {
 
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
     return addDropped(this.#core, dropped, (action) => action(this.#transaction))
+  }
+
+  async replayNoted(records: readonly RecordKey[]): Promise<void> {
+    await replayNoted(this.#core, records, (action) => action(this.#transaction))
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {

@@ -1,11 +1,7 @@
-import { replayRecord } from '../../core/record/fold.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
-import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
-import { snapshotEntries } from '../append/plan-append.ts'
-import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
 import { mergeWork, newWork, type PendingWork, workOf } from '../materialize/pending-work.ts'
 import {
@@ -26,8 +22,8 @@ import { withAdvisoryLock } from './advisory-lock.ts'
 import type { Queries, Transaction } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import type { PostgresCore } from './postgres-core.ts'
-import type { RecordRow } from './postgres-log.ts'
 import { readRecordStep } from './record-steps.ts'
+import { replayRecords } from './replay-records.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 
 /** An index of a table that others write to: made beside them, after the transaction of the tables. */
@@ -257,7 +253,7 @@ export class SchemaMigration {
     const forgotten = rows.filter(({ state }) => state.isPurged === true).map(({ recordId }) => recordId)
     // They may have a row from before their collection was out of the schema.
     if (forgotten.length > 0) await core.settings.tables?.remove(transaction, collection, forgotten)
-    if (work.replays) await this.#replayRecords(transaction, collection, shown)
+    if (work.replays) await replayRecords(core, transaction, collection, shown)
     else core.settings.tables?.write(transaction, collection, shown)
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
@@ -266,47 +262,6 @@ export class SchemaMigration {
       isEnd ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others],
     )
     return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
-  }
-
-  async #replayRecords(
-    transaction: Transaction,
-    collection: string,
-    rows: readonly RecordRow[],
-  ): Promise<void> {
-    if (rows.length === 0) return
-    const core = this.#core
-    const { settings } = core
-    const context = core.contextOf(settings)
-    const histories = await core.log.historiesOfRecords(
-      transaction,
-      rows.map(({ ref }) => ref),
-    )
-    const records: PlannedRecord[] = []
-    const entries: PlannedEntry[] = []
-    for (const { ref, recordId, state } of rows) {
-      const replayed = replayRecord(histories.get(ref) ?? [], context.collection(collection)) ?? state
-      const record: PlannedRecord = {
-        collection,
-        recordId,
-        ref,
-        state: replayed,
-        isChanged: true,
-        applied: [],
-        history: null,
-      }
-      records.push(record)
-      // Another fold may give a field that decides about visibility another value.
-      const scopeChanges = scopeChangesOf(state, replayed, context.trackedFields(collection), null)
-      const schemaVersion = settings.schema?.version ?? 1
-      if (gainsViews(scopeChanges)) {
-        entries.push(...snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, context))
-      }
-    }
-    const names = {
-      nodes: await core.nodeNames.find([core.serverNodeId], transaction),
-      collections: await core.collections.find([collection], transaction),
-    }
-    await core.write(transaction, { entries, records, vector: new Map(), results: [] }, { names, settings })
   }
 
   /** Removes rows that no record stands behind: somebody else's, or left by damage. */

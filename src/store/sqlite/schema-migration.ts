@@ -1,12 +1,8 @@
 import { StoreError } from '../../core/errors.ts'
-import { replayRecord } from '../../core/record/fold.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
-import type { PlannedRecord } from '../append/batch-overlay.ts'
-import { snapshotEntries } from '../append/plan-append.ts'
-import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
 import { mergeWork, newWork, type PendingWork, workOf } from '../materialize/pending-work.ts'
 import {
@@ -20,6 +16,7 @@ import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
+import { replayStoredRecord } from './replay-record.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
@@ -174,8 +171,9 @@ export class SchemaMigration {
   }
 
   /** @returns the length of what it has read of the log */
-  #moveRecord({ collection, replays }: PendingWork, { ref, recordId, state }: SteppedRecord): number {
+  #moveRecord({ collection, replays }: PendingWork, record: SteppedRecord): number {
     const core = this.#core
+    const { recordId, state } = record
     if (state.isPurged === true) {
       core.tables?.remove(collection, recordId) // it may have one from before its collection was out of the schema
       return 0
@@ -184,25 +182,7 @@ export class SchemaMigration {
       core.tables?.write(collection, recordId, state)
       return 0
     }
-    const { history, length } = core.log.readHistory({ collection, recordId }, ref)
-    const replayed = replayRecord(history, core.collection(collection)) ?? state
-    const record: PlannedRecord = {
-      collection,
-      recordId,
-      ref,
-      state: replayed,
-      isChanged: true,
-      applied: [],
-      history: null,
-    }
-    // Another fold may give a field that decides about visibility another value.
-    const scopeChanges = scopeChangesOf(state, replayed, core.trackedFields(collection), null)
-    const schemaVersion = core.schema?.version ?? 1
-    const entries = gainsViews(scopeChanges)
-      ? snapshotEntries(record, { state: replayed, scopeChanges, schemaVersion }, core)
-      : []
-    core.write({ entries, records: [record], vector: new Map(), results: [] })
-    return length
+    return replayStoredRecord(core, { collection, ...record })
   }
 
   #countRecords(collection: string): number {

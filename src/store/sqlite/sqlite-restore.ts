@@ -1,8 +1,9 @@
 import { nodeOfEntry } from '../../core/version-vector.ts'
+import type { RecordKey, StoredRecord } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
-import type { DroppedOperation } from '../compaction/compaction.ts'
+import { type DroppedOperation, dependsOnTraces } from '../compaction/compaction.ts'
 import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { keptTables } from '../materialize/schema-change.ts'
 import { parseStoredSchema } from '../materialize/stored-schema.ts'
@@ -14,6 +15,7 @@ import {
   type StoreRestore,
 } from '../restore.ts'
 import { openDatabase } from './open-database.ts'
+import { replayStoredRecord } from './replay-record.ts'
 import { SqliteCore } from './sqlite-core.ts'
 
 /** @see RestorableStore.openRestore */
@@ -35,6 +37,12 @@ class Merge implements StoreRestore {
 
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
     return this.#step(() => writeDropped(this.#core, dropped))
+  }
+
+  async replayNoted(records: readonly RecordKey[]): Promise<void> {
+    for (const record of records) {
+      if (findNoted(this.#core, record) !== null) await this.#step(() => replayNoted(this.#core, record))
+    }
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
@@ -88,6 +96,14 @@ class Replacement implements StoreRestore {
 
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
     return writeDropped(this.#core, dropped)
+  }
+
+  async replayNoted(records: readonly RecordKey[]): Promise<void> {
+    for (const record of records) {
+      if (findNoted(this.#core, record) === null) continue
+      replayNoted(this.#core, record)
+      await new Promise<void>((resolve) => this.#core.runtime.defer(resolve)) // a history may be long
+    }
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
@@ -174,6 +190,19 @@ function writeDropped({ log }: SqliteCore, dropped: readonly DroppedOperation[])
     added++
   }
   return added
+}
+
+function replayNoted(core: SqliteCore, key: RecordKey): void {
+  const record = findNoted(core, key)
+  if (record !== null) replayStoredRecord(core, { ...key, ...record })
+}
+
+/** The record, if its notes may change it. */
+function findNoted(core: SqliteCore, key: RecordKey): StoredRecord | null {
+  const record = core.log.findRecord(key)
+  return record !== undefined && dependsOnTraces(record.state, core.collection(key.collection))
+    ? record
+    : null
 }
 
 function writeNodes(core: SqliteCore, nodes: readonly BackupNode[]): void {

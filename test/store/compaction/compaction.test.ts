@@ -350,6 +350,30 @@ describeEachStore('compaction', (openStore) => {
     expect(await store.findRecord('todos', ID)).toMatchObject({ title: 'edit 3', done: true })
   })
 
+  test.each(['replace', 'merge'] as const)(
+    'gives a restore (%s) what its source has, whenever the record lived',
+    async (mode) => {
+      await using store = await openStore({ schema: todoSchema })
+      const author = new OperationAuthor('a')
+      const insert = author.insert(ID, { title: 'new', tags: ['a'] })
+      const deletion = author.delete(ID)
+      const dropped = author.update(ID, { title: 'before' })
+      const tags = author.update(ID, { tags: ['c'] }, { previousData: { tags: [] } })
+      await appendAll(store, [insert, dropped, author.update(ID, { title: 'last' })])
+      await appendAll(store, [author.insert(recordIdOf('other'), { title: 'x' })])
+      expect(await compact(store)).toMatchObject({ operations: 1 })
+      await appendAll(store, [deletion, tags]) // late: whether it merges depends on what was dropped
+
+      await using restored = await openStore({ schema: todoSchema, nodeId: 'other-server' })
+      await restored.importBackup(await store.exportBackup(), mode === 'merge')
+
+      expect(await restored.findRecord('todos', ID)).toMatchObject({ title: 'last', tags: ['a', 'c'] })
+      const all = { includeDeleted: true }
+      expect(await restored.queryCollection('todos', all)).toEqual(await store.queryCollection('todos', all))
+      expect(await damageOf(restored)).toEqual([])
+    },
+  )
+
   test('makes a backup fail that began before anything was dropped, and so cannot tell of it', async () => {
     await using store = await openStore({ schema: todoSchema })
     await appendAll(store, editedRecord(new OperationAuthor('a'), 20))

@@ -1,0 +1,32 @@
+import { planReplay } from '../append/plan-replay.ts'
+import type { Transaction } from './database.ts'
+import type { PostgresCore } from './postgres-core.ts'
+import type { RecordRow } from './postgres-log.ts'
+
+/** Folds locked records of a collection again from the log and writes them. */
+export async function replayRecords(
+  core: PostgresCore,
+  transaction: Transaction,
+  collection: string,
+  rows: readonly RecordRow[],
+): Promise<void> {
+  if (rows.length === 0) return
+  const { settings } = core
+  const context = core.contextOf(settings)
+  const histories = await core.log.historiesOfRecords(
+    transaction,
+    rows.map(({ ref }) => ref),
+  )
+  const replays = rows.map((row) => planReplay({ collection, ...row }, histories.get(row.ref) ?? [], context))
+  const names = {
+    nodes: await core.nodeNames.find([core.serverNodeId], transaction),
+    collections: await core.collections.find([collection], transaction),
+  }
+  const plan = {
+    entries: replays.flatMap(({ entries }) => entries),
+    records: replays.map(({ record }) => record),
+    vector: new Map(),
+    results: [],
+  }
+  await core.write(transaction, plan, { names, settings })
+}

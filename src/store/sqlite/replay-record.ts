@@ -1,0 +1,15 @@
+import type { RecordKey, StoredRecord } from '../append/load.ts'
+import { planReplay } from '../append/plan-replay.ts'
+import type { SqliteCore } from './sqlite-core.ts'
+
+/**
+ * Folds a record again from the log and writes it, inside a write transaction.
+ *
+ * @returns the length of what it has read of the log
+ */
+export function replayStoredRecord(core: SqliteCore, record: RecordKey & StoredRecord): number {
+  const { history, length } = core.log.readHistory(record, record.ref)
+  const replay = planReplay(record, history, core)
+  core.write({ entries: replay.entries, records: [replay.record], vector: new Map(), results: [] })
+  return length
+}
