@@ -38,8 +38,8 @@ export async function findConfig(cwd: string): Promise<FoundConfig | null> {
 }
 
 /**
- * The configuration in a file; null for a package.json without one, and for an empty file. A script sees what a
- * `.env` beside it holds as part of the environment.
+ * The configuration in a file; null for a package.json without one, and for an empty file that is no script. A
+ * script sees what a `.env` beside it holds as part of the environment.
  *
  * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
  */
@@ -49,7 +49,10 @@ export async function readConfig(file: string): Promise<FoundConfig | null> {
   const variables = SCRIPT.test(file) ? readDotenv(dirname(file)) : {}
   try {
     const result = await withVariables(variables, () => explorer.load(file))
-    return result === null || result.isEmpty ? null : { file, config: result.config }
+    if (result !== null && !result.isEmpty) return { file, config: result.config }
+    // Only data can be empty on purpose: of a script, the default export was forgotten.
+    if (SCRIPT.test(file)) throw new Error('exports no configuration: export it by default')
+    return null
   } catch (error) {
     throw new ConfigError('CONFIG_INVALID', describeReadError(error, file), { cause: error })
   }

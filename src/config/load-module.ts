@@ -27,7 +27,8 @@ export async function loadModule(file: string): Promise<PlainObject> {
   })
   try {
     const exported = await jiti.import<unknown>(file)
-    return isModule(exported) ? exported : { ...Object(exported), default: exported }
+    if (isModule(exported) || isEmptyObject(exported)) return exported
+    return { ...Object(exported), default: exported }
   } catch (error) {
     throw new ConfigError('CONFIG_INVALID', describeLoadError(error), { cause: error })
   }
@@ -58,6 +59,11 @@ function isModule(exported: unknown): exported is PlainObject {
   return (
     isPlainObject(exported) && (exported.__esModule === true || Object.hasOwn(exported, Symbol.toStringTag))
   )
+}
+
+/** True for what a file leaves that exports nothing, and does not show as an ES module for that. */
+function isEmptyObject(exported: unknown): exported is PlainObject {
+  return isPlainObject(exported) && Object.keys(exported).length === 0
 }
 
 /** The first line says what is wrong; those after it are stacks and excerpts. */

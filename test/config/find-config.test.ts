@@ -11,6 +11,8 @@ async function messageOf(promise: Promise<unknown>): Promise<string> {
   )
 }
 
+const EXPORTS_NOTHING = 'exports no configuration: export it by default'
+
 describe('every kind of file is found and read', () => {
   const typed =
     "import { defineConfig } from 'kora-server'\nexport default defineConfig({ port: 5001 as number })"
@@ -124,6 +126,11 @@ describe('a file that cannot be read stops the search, and shows none of its con
       "cannot be loaded: ENOENT: no such file or directory, open '/nowhere'",
     ],
     ['package.json', '{ "name": "app", }', 'is not valid JSON (line 1:18)'],
+    ['kora.config.ts', "export const config = { auth: { mode: 'jwt' } }", EXPORTS_NOTHING],
+    ['kora.config.ts', "import { defineConfig } from 'kora-server'\ndefineConfig({})", EXPORTS_NOTHING],
+    ['kora.config.mjs', 'export default undefined', EXPORTS_NOTHING],
+    ['kora.config.cjs', 'module.exports = null', EXPORTS_NOTHING],
+    ['kora.config.ts', '', EXPORTS_NOTHING],
   ]
   test.each(rows)('%s %j', async (name, content, message) => {
     using folder = new ConfigFolder({
@@ -134,6 +141,13 @@ describe('a file that cannot be read stops the search, and shows none of its con
     const text = await messageOf(loadConfig({ cwd: join(folder.path, 'app') }))
     expect(text).toBe(`CONFIG_INVALID: ${name} ${message}`)
     expect(text).not.toContain('canary')
+  })
+
+  test('nor is a script that exports none taken for an empty one when it is named', async () => {
+    using folder = new ConfigFolder({ 'server.ts': "export const config = { auth: { mode: 'jwt' } }" })
+    expect(await messageOf(loadConfig({ cwd: folder.path, configFile: 'server.ts' }))).toBe(
+      `CONFIG_INVALID: server.ts ${EXPORTS_NOTHING}`,
+    )
   })
 
   test.each(['- a\n- b', '"text"', '7'])('%j is no configuration', async (content) => {
