@@ -18,8 +18,10 @@ export default defineConfig({
   /** What the app stores. The server makes one SQL table of each collection. Environment: KORA_SCHEMA. */
   schema: './schema.ts',
 
-  /** Everybody may read and write everything: for development only. */
-  auth: { mode: 'none' },
+  /**
+   * How tokens are verified. With nothing here and no such variable set, everybody may read and write everything: for
+   * development only. Environment: KORA_AUTH_SECRET for tokens of @korajs/auth, KORA_JWKS_URL for those of others.
+   */
   // auth: {
   //   mode: 'jwt',
   //   jwt: { jwksUrl: 'https://auth.example.com/.well-known/jwks.json', issuer: 'https://auth.example.com' },

@@ -3,7 +3,9 @@ import { fileURLToPath } from 'node:url'
 import { parse as parseToml } from 'smol-toml'
 import { describe, expect, test } from 'vitest'
 import { parseAllDocuments } from 'yaml'
+import { loadConfig } from '../../src/config/load-config.ts'
 import { ENVIRONMENT_VARIABLES } from '../../src/config/options.ts'
+import { ConfigFolder } from '../support/config-folder.ts'
 
 type Node = { readonly [key: string]: Node } & string
 
@@ -27,6 +29,46 @@ function at(node: Node | undefined, ...path: (string | number)[]): Node {
   if (found === undefined) throw new Error(`There is nothing at ${path.join('.')}`)
   return found
 }
+
+const KORA_AUTH_SECRET = 's'.repeat(32)
+
+/** An environment of a file in config/, with a secret for each that the user is told to set. */
+function withSecrets(environment: Node): { readonly [name: string]: string } {
+  const values = Object.entries(environment).map(([name, value]) => [
+    name,
+    value.replaceAll(/\$\{\w+(:[-?][^}]*)?\}/g, KORA_AUTH_SECRET),
+  ])
+  return { KORA_AUTH_SECRET, ...Object.fromEntries(values) }
+}
+
+describe('config/kora.config.ts', () => {
+  const configFile = fileURLToPath(new URL('../../config/kora.config.ts', import.meta.url))
+  const [compose] = documentsOf('compose.yaml')
+  const [sqliteCompose] = documentsOf('compose.sqlite.yaml')
+  const environments: readonly [name: string, env: { readonly [name: string]: string }, driver: string][] = [
+    ['config/compose.yaml', withSecrets(at(compose, 'services', 'kora-server', 'environment')), 'postgres'],
+    [
+      'config/compose.sqlite.yaml',
+      withSecrets(at(sqliteCompose, 'services', 'kora-server', 'environment')),
+      'sqlite',
+    ],
+    ['config/fly.toml', withSecrets(at(parseToml(readText('fly.toml')) as Node, 'env')), 'sqlite'],
+    ['config/kora-server.service', { KORA_AUTH_SECRET, KORA_ADMIN_TOKEN: 'a' }, 'sqlite'],
+  ]
+
+  test.each(environments)('takes the secrets that %s tells to set', async (_name, env, driver) => {
+    const { values } = await loadConfig({ cwd: '/', configFile, env })
+
+    expect(values.store.driver).toBe(driver)
+    expect(values.auth).toMatchObject({ mode: 'kora', secret: KORA_AUTH_SECRET })
+  })
+
+  test('takes a key set from the environment', async () => {
+    const KORA_JWKS_URL = 'https://auth.example.com/.well-known/jwks.json'
+    const { values } = await loadConfig({ cwd: '/', configFile, env: { KORA_JWKS_URL } })
+    expect(values.auth).toMatchObject({ mode: 'jwt', jwt: { jwksUrl: KORA_JWKS_URL } })
+  })
+})
 
 describe('config/kubernetes.yaml', () => {
   const resources = documentsOf('kubernetes.yaml')
@@ -64,6 +106,14 @@ describe('config/kubernetes.yaml', () => {
     const config = at(ofKind('ConfigMap'), 'data', 'kora.config.ts')
     const shutdownSeconds = Number(/shutdownTimeout: '(\d+)s'/.exec(config)?.[1])
     expect(Number(at(pod, 'terminationGracePeriodSeconds'))).toBeGreaterThan(shutdownSeconds + 5)
+  })
+
+  test('has a configuration that takes the secrets', async () => {
+    using folder = new ConfigFolder(at(ofKind('ConfigMap'), 'data'))
+    const env = at(ofKind('Secret'), 'stringData')
+    const { values } = await loadConfig({ cwd: folder.path, env })
+    expect(values.auth).toMatchObject({ mode: 'kora', secret: at(env, 'KORA_AUTH_SECRET') })
+    expect(values.store).toMatchObject({ driver: 'postgres', connectionString: at(env, 'DATABASE_URL') })
   })
 
   test('sets only variables that the server reads', () => {
