@@ -75,13 +75,16 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
 // The rest of the shutdown timeout is for the last connections to be drained and closed: of 10 s the two that they are given.
 const SPREAD_SHARE = 0.8
 
-/** `http: false` takes the operations endpoints off the public listener; a listener of their own keeps them. */
+/**
+ * `http: false` takes the operations endpoints off the public listener; a listener of their own keeps all of them.
+ * Each of its switches takes one away wherever it is.
+ */
 function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {
   if (admin.listener === null && !http.operations) return null
   return {
     auth: tokensOf(admin),
-    servesMetrics: http.metrics || admin.listener !== null,
-    servesDashboard: http.dashboard,
+    servesMetrics: http.metrics || !http.operations,
+    servesDashboard: http.dashboard || !http.operations,
     ...(admin.listener && { listener: admin.listener }),
   }
 }

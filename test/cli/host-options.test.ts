@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { hostOptions, type ServerParts } from '../../src/cli/host-options.ts'
 import { loadConfig } from '../../src/config/load-config.ts'
 import { ConfigFolder } from '../support/config-folder.ts'
@@ -29,4 +29,40 @@ test('the limits of the configuration are those of the server', async () => {
     maxFeedBytes: 7,
     maxQueuedBytes: 8,
   })
+})
+
+describe('the switches of http', () => {
+  const listener = { host: '127.0.0.1', port: 9464 }
+  const shared = { admin: {} }
+  const apart = { admin: { port: listener.port } }
+
+  test.each([
+    ['take metrics and dashboard off the public listener', { metrics: false, dashboard: false }, shared],
+    ['take them off a listener of their own', { metrics: false, dashboard: false }, apart],
+    ['take each by itself', { metrics: false }, apart],
+    ['take nothing when they are on', {}, apart],
+  ])('%s', async (_name, http, admin) => {
+    const { metrics = true, dashboard = true } = http as { metrics?: boolean; dashboard?: boolean }
+
+    expect(await operationsOf({ http, ...admin })).toMatchObject({
+      servesMetrics: metrics,
+      servesDashboard: dashboard,
+    })
+  })
+
+  test('`false` leaves a listener of their own everything, and the public one nothing', async () => {
+    expect(await operationsOf({ http: false, ...apart })).toEqual({
+      auth: {},
+      listener,
+      servesMetrics: true,
+      servesDashboard: true,
+    })
+    expect(await operationsOf({ http: false, ...shared })).toBeUndefined()
+  })
+
+  async function operationsOf(config: object) {
+    using folder = new ConfigFolder({ 'kora.config.json': JSON.stringify(config) })
+    const { values } = await loadConfig({ cwd: folder.path, env: {} })
+    return hostOptions(values, { blobs: null, compaction: null } as ServerParts).operations
+  }
 })
