@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import type { AuthConfig, JwtConfig, KeyConfig } from '../auth/auth-config.ts'
 import { parseConfiguredKeys, parseSecrets } from '../auth/key-source.ts'
 import type { ConfigProblem } from './parse-options.ts'
@@ -70,7 +71,7 @@ export function findConflicts(tree: Partial<OptionTree>): readonly ConfigProblem
   return [
     ...findAuthConflicts(tree.auth),
     ...findSchemaConflicts(tree),
-    ...findAdminConflicts(tree.admin),
+    ...findAdminConflicts(tree),
     ...findBackupConflicts(tree.backup),
     ...findRetentionConflicts(tree.retention),
   ]
@@ -91,7 +92,9 @@ export function resolveHttp(
   return { ...http, operations: !isOff, staticDir, allowedOrigins }
 }
 
-export function resolveAdmin({ host = '127.0.0.1', port, ...tokens }: AdminTree): AdminConfig {
+const ADMIN_HOST = '127.0.0.1'
+
+export function resolveAdmin({ host = ADMIN_HOST, port, ...tokens }: AdminTree): AdminConfig {
   return {
     adminToken: tokens.adminToken ?? null,
     metricsToken: tokens.metricsToken ?? null,
@@ -221,9 +224,25 @@ function findBackupConflicts(backup: OptionTree['backup']): readonly ConfigProbl
   return problems
 }
 
-function findAdminConflicts(admin: AdminTree | undefined): readonly ConfigProblem[] {
-  if (admin?.host === undefined || admin.port !== undefined) return []
-  return [{ path: 'admin.host', message: 'needs admin.port too; without it there is no listener of its own' }]
+function findAdminConflicts({ host, port, admin }: Partial<OptionTree>): readonly ConfigProblem[] {
+  if (admin?.port === undefined) {
+    if (admin?.host === undefined) return []
+    return [
+      { path: 'admin.host', message: 'needs admin.port too; without it there is no listener of its own' },
+    ]
+  }
+  if (admin.port !== port || port === 0 || host === undefined) return []
+  if (!meet(host, admin.host ?? ADMIN_HOST)) return []
+  return [{ path: 'admin.port', message: `${port} is the port of clients too; choose another` }]
+}
+
+/** True where only one of two listeners can have a port. */
+function meet(host: string, other: string): boolean {
+  return host === other || includes(host, other) || includes(other, host)
+}
+
+function includes(host: string, other: string): boolean {
+  return host === '::' || (host === '0.0.0.0' && !isIPv6(other))
 }
 
 function findRetentionConflicts(retention: Partial<OptionTree['retention']> = {}): readonly ConfigProblem[] {

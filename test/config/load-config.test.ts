@@ -225,6 +225,27 @@ describe('every problem is listed at once, with its path', () => {
   })
 })
 
+describe('a listener for operators on the port of the public one', () => {
+  test.each([
+    { admin: {} },
+    { host: '127.0.0.1', admin: {} },
+    { host: '::', admin: { host: '::1' } },
+    { host: '10.0.0.1', admin: { host: '0.0.0.0' } },
+  ])('is a problem where the addresses meet: %j', async ({ admin, ...config }) => {
+    expect(await problemsOf({ port: 4000, ...config, admin: { port: 4000, ...admin } })).toEqual([
+      'admin.port: 4000 is the port of clients too; choose another',
+    ])
+  })
+
+  test.each([
+    { port: 4000, host: '10.0.0.1', admin: { port: 4000 } },
+    { port: 4000, host: '0.0.0.0', admin: { port: 4000, host: '::1' } },
+    { port: 0, admin: { port: 0 } },
+  ])('is none elsewhere: %j', async (config) => {
+    expect((await load(config)).values.admin.listener).toMatchObject({ port: config.port })
+  })
+})
+
 describe('auth that cannot work is a problem', () => {
   const es256 = generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).publicKey
   const jwk = { ...es256.export({ format: 'jwk' }), canary: 'canary' }
