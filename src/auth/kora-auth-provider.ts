@@ -3,7 +3,7 @@ import { silentLogger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 import { KORA_LEEWAY_SECONDS } from './kora-jwt-provider.ts'
-import type { AuthContext, AuthProvider } from './provider.ts'
+import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
 import { endOfToken } from './token-end.ts'
 import { callUserCode, checkContext, isUserId } from './user-callback.ts'
 
@@ -35,7 +35,7 @@ export interface KoraAuthProviderOptions {
   /** Is told of each device that connects. */
   deviceTracker?: { touchDevice(deviceId: string): unknown }
   /** Absent: the user sees everything. */
-  resolveScopes?(userId: string): AuthContext['scopes'] | Promise<AuthContext['scopes']>
+  resolveScopes?(userId: string): GivenScopes | undefined | Promise<GivenScopes | undefined>
   /** Hears of errors that the functions above throw. */
   logger?: Logger
   runtime?: Pick<Runtime, 'now'>
@@ -90,7 +90,7 @@ export class KoraAuthProvider implements AuthProvider {
   }
 }
 
-function requireScopes(scopes: AuthContext['scopes']): NonNullable<AuthContext['scopes']> {
+function requireScopes(scopes: GivenScopes | undefined): GivenScopes {
   if (scopes) return scopes
   throw new TypeError('resolveScopes must return an object of collections.')
 }

@@ -3,7 +3,7 @@ import { silentLogger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
-import type { AuthContext, AuthProvider } from './provider.ts'
+import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
 import { normalizeScopes } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { explainToken } from './token-verdict.ts'
@@ -13,7 +13,7 @@ export interface MixedAuthProviderOptions {
   /** Decides about clients that bring a token. */
   primary: AuthProvider
   /** What clients without a token see and write; a collection that is not listed is hidden. */
-  anonymousScopes?: { readonly [collection: string]: { readonly [field: string]: unknown } }
+  anonymousScopes?: GivenScopes
   /** Start of the generated user ids. Default `'anon'`. */
   anonymousPrefix?: string
   /** What a token that `primary` refuses gets. Default `'anonymous'`. */

@@ -1,6 +1,6 @@
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent } from '../core/logger.ts'
-import type { AuthContext, AuthProvider } from './provider.ts'
+import type { AuthContext, AuthProvider, CheckedAuthContext } from './provider.ts'
 import { normalizeScopes } from './scope-templates.ts'
 
 /**
@@ -30,7 +30,7 @@ export async function askProvider(
   provider: AuthProvider,
   token: string,
   logger: Logger,
-): Promise<AuthContext | null> {
+): Promise<CheckedAuthContext | null> {
   const name = 'authenticate'
   const context = await callUserCode(() => provider.authenticate(token), { name, token, logger })
   return checkContext(context, name, logger)
@@ -40,7 +40,7 @@ export async function askProvider(
  * The context that application code returned, with scopes that can be matched. Null refuses; so
  * does, with a line in the log, what is no context.
  */
-export function checkContext(value: unknown, name: string, logger: Logger): AuthContext | null {
+export function checkContext(value: unknown, name: string, logger: Logger): CheckedAuthContext | null {
   if (value === null || value === undefined) return null
   const problem = contextProblem(value)
   if (problem !== null) {

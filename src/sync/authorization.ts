@@ -1,4 +1,4 @@
-import type { AuthContext } from '../auth/provider.ts'
+import type { CheckedAuthContext } from '../auth/provider.ts'
 import type { FieldValues } from '../core/operation.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import { createView, showsRecord, type View } from '../core/view.ts'
@@ -28,7 +28,7 @@ export interface AuthorizationContext {
 /** What has been found out about a client. */
 interface ClientStanding {
   readonly nodeId: string
-  readonly auth: AuthContext
+  readonly auth: CheckedAuthContext
   readonly view: View
   readonly speaker: Speaker
 }
@@ -39,7 +39,7 @@ export class ClientAccess {
   /** True when the node that this client names as its own belongs to its user. */
   readonly speaksForNode: boolean
   readonly #nodeId: string
-  readonly #auth: AuthContext
+  readonly #auth: CheckedAuthContext
   readonly #context: AuthorizationContext
   readonly #asCarrier: WriteAccess
   readonly #asOther: WriteAccess
@@ -124,7 +124,7 @@ export class ClientAccess {
  * @param node what is known of the node that it names as its own
  */
 export function authorizeClient(
-  client: { readonly auth: AuthContext; readonly view: View; readonly node: NodeRegistration },
+  client: { readonly auth: CheckedAuthContext; readonly view: View; readonly node: NodeRegistration },
   context: AuthorizationContext,
 ): ClientAccess {
   const { auth, view, node } = client
@@ -231,7 +231,7 @@ export function authorizeApplication(store: ServerStore): ApplicationAccess {
  * belongs to the first user who has proved to be somebody on it. Everybody else is a guest: what they
  * send is stored, and kept count of apart from the owner's.
  */
-function speakerOn(node: NodeRegistration, { deviceId, userId, isAnonymous }: AuthContext): Speaker {
+function speakerOn(node: NodeRegistration, { deviceId, userId, isAnonymous }: CheckedAuthContext): Speaker {
   if (deviceId !== undefined) return deviceId === node.nodeId ? 'owner' : 'nobody'
   if (isAnonymous === true) return { guest: '' }
   return node.userId === userId ? 'owner' : { guest: userId }

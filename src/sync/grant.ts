@@ -1,4 +1,4 @@
-import type { AuthContext } from '../auth/provider.ts'
+import type { CheckedAuthContext } from '../auth/provider.ts'
 import { canonicalJson } from '../core/canonical-json.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import { grantScope } from '../core/scope.ts'
@@ -28,7 +28,7 @@ export interface Grant {
  */
 export async function grantView(
   store: Pick<ServerStore, 'trackScopeField'>,
-  auth: AuthContext,
+  auth: CheckedAuthContext,
   handshake: Pick<HandshakeMessage, 'syncScope' | 'syncQueries'>,
 ): Promise<Grant> {
   const writeScope = auth.scopes ?? null

@@ -11,6 +11,33 @@ import { claims, fixedRuntime, recordingLogger, SECRET, secretBytes, sign } from
 
 const TOKEN = 'canary-token-7f3a'
 
+test('a program that types its scopes as @korajs/server documents them compiles, and runs', async () => {
+  type DocumentedScopes = Record<string, Record<string, unknown>>
+  interface DocumentedProvider {
+    authenticate(token: string): Promise<{
+      userId: string
+      scopes?: DocumentedScopes
+      metadata?: Record<string, unknown>
+    } | null>
+  }
+  const scopes: DocumentedScopes = { todos: { userId: 'u1' } }
+  const primary: DocumentedProvider = { authenticate: async () => ({ userId: 'u1', scopes }) }
+
+  const providers = [
+    new MixedAuthProvider({ primary, anonymousScopes: scopes }),
+    new TokenAuthProvider({ validate: async (token) => primary.authenticate(token) }),
+    new KoraAuthProvider({
+      tokenValidator: { validateToken: () => ({ sub: 'u1', dev: 'd1', type: 'access' }) },
+      userLookup: { findById: () => ({ email: 'u1@example.com' }) },
+      resolveScopes: async () => scopes,
+    }),
+  ]
+
+  for (const provider of providers) {
+    expect(await provider.authenticate(TOKEN)).toMatchObject({ userId: 'u1', scopes })
+  }
+})
+
 test('NoAuthProvider accepts everyone as one user', async () => {
   expect(await new NoAuthProvider().authenticate('anything')).toMatchObject({ userId: 'anonymous' })
 })

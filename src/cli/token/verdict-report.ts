@@ -1,5 +1,5 @@
+import type { GivenScopes } from '../../auth/provider.ts'
 import type { AuthVerdict } from '../../auth/token-verdict.ts'
-import type { ScopeFilter, ScopeMap } from '../../core/scope.ts'
 import { formatElapsed } from '../output/format.ts'
 
 /**
@@ -31,7 +31,7 @@ function describeExpiry(expiresAtMs: number, nowMs: number): string {
   return `${date.toISOString()} (in ${formatElapsed(expiresAtMs - nowMs)})`
 }
 
-function describeScopes(scopes: ScopeMap | undefined, collections: readonly string[] | null): string[] {
+function describeScopes(scopes: GivenScopes | undefined, collections: readonly string[] | null): string[] {
   if (scopes === undefined) return ['scopes    everything: no scopes are configured']
   const granted = Object.entries(scopes).map(([name, filter]) => `${name}: ${describeFilter(filter)}`)
   const hidden = (collections ?? []).filter((name) => !Object.hasOwn(scopes, name))
@@ -42,7 +42,7 @@ function describeScopes(scopes: ScopeMap | undefined, collections: readonly stri
   return lines.map((line, index) => `${index === 0 ? 'scopes' : '      '}    ${line}`)
 }
 
-function describeFilter(filter: ScopeFilter): string {
+function describeFilter(filter: GivenScopes[string]): string {
   const conditions = Object.entries(filter).map(([field, value]) => `${field} = ${JSON.stringify(value)}`)
   return conditions.length === 0 ? 'all records' : conditions.join(' and ')
 }
