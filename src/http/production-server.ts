@@ -24,7 +24,7 @@ export interface ProductionServerConfig {
   crossOriginEmbedderPolicy?: EmbedderPolicy
   /** Routes of the application, mounted before static files. */
   httpRoutes?: readonly HttpRoute[]
-  /** Tokens of the endpoints below `/__kora/`. Without them: open on loopback, closed elsewhere. */
+  /** Tokens of the endpoints below `/__kora/`. Without them: backups are closed, the rest is open on loopback. */
   operationalAuth?: OperationalAuth
   /** Serves https and wss. The files are read again when they change. */
   tls?: TlsOptions

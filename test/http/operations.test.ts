@@ -99,8 +99,35 @@ describe('without a token', () => {
     ])
 
     expect(statuses.map(({ status }) => status)).toEqual([200, 403, 403, 403, 403])
-    expect(await rawStatus(server, 'evil.test')).toBe(403) // a name that was rebound to this address
-    expect(await rawStatus(server, 'localhost:1')).toBe(200)
+    expect(await rawStatus(server, { host: 'evil.test' })).toBe(403) // a name that was rebound to this address
+    expect(await rawStatus(server, { host: 'localhost:1' })).toBe(200)
+  })
+
+  test.each([
+    ['of nginx', { version: '1.0' }],
+    ['of nginx that lets WebSockets through', { connection: 'upgrade' }],
+    ['of the same, for who asks for an upgrade', { connection: 'upgrade', upgrade: 'h2c' }],
+    ['that names itself', { via: '1.1 proxy' }],
+    ['that names the client', { 'x-real-ip': '1.2.3.4' }],
+    ['that names how the client came', { 'x-forwarded-proto': 'https' }],
+  ])('a proxy %s is none of this machine, though it forwards no address', async (_name, request) => {
+    await using server = await startProductionServer()
+
+    expect(await rawStatus(server, request)).toBe(403)
+  })
+
+  test('nobody exports or replaces the log: who asks cannot be told from a proxy', async () => {
+    await using server = await startProductionServer()
+    await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+
+    const exported = await get(server, '/backup/export')
+    const imported = await fetch(`${server.url}/__kora/backup/import?mode=replace`, { method: 'POST' })
+
+    expect([exported.status, imported.status]).toEqual([403, 403])
+    const { error } = (await exported.json()) as { error: string }
+    expect(error).toContain('Set operationalAuth.adminToken or operationalAuth.backupToken')
+    expect(error).not.toContain('127.0.0.1')
+    expect(await server.store.getOperationCount()).toBe(1)
   })
 
   test('any other listener is closed, and says which option opens it', async () => {
@@ -197,13 +224,22 @@ describe('events', () => {
 })
 
 describe('backups', () => {
+  const operationalAuth = { backupToken: 'b' }
+  const exportOf = async (server: TestServer) =>
+    Buffer.from(await (await get(server, '/backup/export', operationalAuth.backupToken)).arrayBuffer())
+  const importInto = (server: TestServer, body: Buffer | string, query = '') =>
+    fetch(`${server.url}/__kora/backup/import${query}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${operationalAuth.backupToken}` },
+      body,
+    })
+
   test('go from one server to an empty one', async () => {
-    await using source = await startProductionServer()
-    await using target = await startProductionServer()
+    await using source = await startProductionServer({ operationalAuth })
+    await using target = await startProductionServer({ operationalAuth })
     const { id } = await source.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
-    const backup = await (await get(source, '/backup/export')).arrayBuffer()
-    const restore = (query = '') =>
-      fetch(`${target.url}/__kora/backup/import${query}`, { method: 'POST', body: Buffer.from(backup) })
+    const backup = await exportOf(source)
+    const restore = (query?: string) => importInto(target, backup, query)
 
     expect((await restore()).status).toBe(200)
     expect(await target.kora.findById('orders', id)).toMatchObject({ title: 'tea' })
@@ -214,12 +250,14 @@ describe('backups', () => {
   })
 
   test('are refused by name where a resolver is missing that they may need', async () => {
-    await using source = await startProductionServer({ schema: resolverSchema() })
-    await using target = await startProductionServer({ schema: withoutFunctions(resolverSchema()) })
+    await using source = await startProductionServer({ operationalAuth, schema: resolverSchema() })
+    await using target = await startProductionServer({
+      operationalAuth,
+      schema: withoutFunctions(resolverSchema()),
+    })
     await source.kora.apply({ collection: 'todos', type: 'insert', data: { title: 'tea' } })
-    const body = Buffer.from(await (await get(source, '/backup/export')).arrayBuffer())
 
-    const answer = await fetch(`${target.url}/__kora/backup/import`, { method: 'POST', body })
+    const answer = await importInto(target, await exportOf(source))
 
     expect(answer.status).toBe(409)
     expect(await answer.json()).toEqual({ error: expect.stringContaining('"todos.title"') })
@@ -227,25 +265,24 @@ describe('backups', () => {
   })
 
   test('that are damaged change nothing', async () => {
-    await using server = await startProductionServer()
-    const url = `${server.url}/__kora/backup/import`
+    await using server = await startProductionServer({ operationalAuth })
 
-    const response = await fetch(url, { method: 'POST', body: 'not a backup' })
+    const response = await importInto(server, 'not a backup')
 
     expect(response.status).toBe(400)
     expect(await server.store.getOperationCount()).toBe(0)
   })
 
   test('that replace the log reach the devices that were connected', async () => {
-    await using source = await startProductionServer()
-    await using target = await startProductionServer()
+    await using source = await startProductionServer({ operationalAuth })
+    await using target = await startProductionServer({ operationalAuth })
     await using phone = await openDevice({ url: target.syncUrl, schema: orderSchema })
     await target.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'old' } })
     const { id } = await source.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'new' } })
-    const backup = await (await get(source, '/backup/export')).arrayBuffer()
 
-    const url = `${target.url}/__kora/backup/import?mode=replace`
-    expect((await fetch(url, { method: 'POST', body: Buffer.from(backup) })).status).toBe(200)
+    const answer = await importInto(target, await exportOf(source), '?mode=replace')
+
+    expect(answer.status).toBe(200)
 
     await phone.until(() => phone.record('orders', id) !== null, 'the restored order is here')
   })
@@ -266,8 +303,13 @@ async function openEvents(server: TestServer) {
   return events
 }
 
-/** The status of a request with a Host of its own, which fetch does not send. */
-function rawStatus(server: TestServer, host: string): Promise<number> {
+/** The status of a request with headers, or in a version, that fetch does not send. */
+function rawStatus(
+  server: TestServer,
+  { version = '1.1', ...headers }: { readonly [name: string]: string },
+): Promise<number> {
+  const sent = { host: new URL(server.url).host, connection: 'close', ...headers }
+  const lines = Object.entries(sent).map(([name, value]) => `${name}: ${value}\r\n`)
   return new Promise((resolve, reject) => {
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     socket.on('data', (data) => {
@@ -275,6 +317,6 @@ function rawStatus(server: TestServer, host: string): Promise<number> {
       socket.destroy()
     })
     socket.on('error', reject)
-    socket.write(`GET /__kora/status HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    socket.write(`GET /__kora/status HTTP/${version}\r\n${lines.join('')}\r\n`)
   })
 }

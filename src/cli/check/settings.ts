@@ -19,7 +19,11 @@ export function findRiskySettings(config: ServerConfig): Finding[] {
       ),
     )
   }
-  findings.push(...unknownScopes(auth, schema?.definition ?? null), ...shortTokens(config))
+  findings.push(
+    ...unknownScopes(auth, schema?.definition ?? null),
+    ...shortTokens(config),
+    ...noToken(config),
+  )
   if (isUnscoped(auth)) findings.push(unscopedWarning(schema?.definition ?? null))
   const jwt = jwtOf(auth)
   if (jwt !== null) findings.push(...missingClaimChecks(jwt))
@@ -80,6 +84,20 @@ function shortTokens({ admin }: ServerConfig): Finding[] {
       warning(`admin.${name}`, `has ${length} characters and may be guessed. Make one: openssl rand -hex 16`),
     ]
   })
+}
+
+/** What authentication keeps from strangers, the operations endpoints of a listener on loopback show to its proxy. */
+function noToken({ auth, admin, host, http }: ServerConfig): Finding[] {
+  const isOpen = admin.adminToken === null && admin.metricsToken === null && admin.backupToken === null
+  if (!isOpen || auth.mode === 'none' || !http.operations || admin.listener !== null || !isLoopback(host)) {
+    return []
+  }
+  return [
+    warning(
+      'admin.adminToken',
+      `not set: on ${host} all records are shown to this machine, and to strangers by a proxy on it that does not say it is one. Set KORA_ADMIN_TOKEN.`,
+    ),
+  ]
 }
 
 function unscopedWarning(schema: SchemaDefinition | null): Finding {

@@ -31,11 +31,18 @@ export function formatBanner(
     ['Auth', isRisky ? colours.yellow(auth) : auth],
     ...(urls.health === null ? [] : [['Health', colours.cyan(urls.health)] as [string, string]]),
     ...(urls.operations === null ? [] : [['Status', colours.cyan(urls.operations)] as [string, string]]),
-    ...(urls.dashboard === null ? [] : [['Dashboard', colours.cyan(urls.dashboard)] as [string, string]]),
+    ...(urls.dashboard === null
+      ? []
+      : [['Dashboard', `${colours.cyan(urls.dashboard)}${tokenNote(config)}`] as [string, string]]),
     ['Config', escapeControls(describeSource(config, terminal.cwd))],
   ]
   const lines = rows.map(([label, text]) => `  ${colours.bold(label.padEnd(11))}${text}`)
   return `\n  ${colours.bold(colours.green('kora-server'))} ${version}\n\n${lines.join('\n')}\n\n  ${colours.dim('Ctrl+C stops it.')}\n\n`
+}
+
+/** A dashboard without a token is only shown where the server listens for this machine alone. */
+function tokenNote({ values: { admin } }: EffectiveConfig): string {
+  return admin.adminToken === null ? ' (no token: set KORA_ADMIN_TOKEN before a proxy stands in front)' : ''
 }
 
 function schemaLine({ values: { schema } }: EffectiveConfig, cwd: string): string {

@@ -35,7 +35,8 @@ export interface AccessRefusal {
 
 /**
  * Who may use the operations endpoints: whoever has the token. Without any token configured they
- * are open to this machine, where the listener is only for this machine, and closed otherwise.
+ * are open to this machine, where the listener is only for this machine, and closed otherwise. Backups
+ * always need a token: a proxy that hides what it is cannot be told from a program of this machine.
  */
 export class OperationsAccess {
   readonly #options: AccessOptions
@@ -79,14 +80,16 @@ export class OperationsAccess {
   }
 
   #refuseWithoutToken(request: IncomingMessage, area: OperatorArea): AccessRefusal | null {
-    const areAllClosed = Object.values(this.#digests).every((known) => known === null)
-    if (areAllClosed && isLoopback(this.#options.host) && isFromThisMachine(request)) return null
+    const mayBeOpen = area !== 'backup' && Object.values(this.#digests).every((known) => known === null)
+    if (mayBeOpen && isLoopback(this.#options.host) && isFromThisMachine(request)) return null
     const option = area === 'admin' ? 'adminToken' : `adminToken or ${area}Token`
+    const remedy =
+      `Set operationalAuth.${option.replace(' or ', ' or operationalAuth.')} ` +
+      `(daemon: admin.${option.replace(' or ', ' or admin.')})`
+    const other = mayBeOpen ? ', or listen on 127.0.0.1 only and ask from this machine, through no proxy' : ''
     return {
       status: 403,
-      error:
-        `This endpoint is closed: no token is configured for it. Set operationalAuth.${option.replace(' or ', ' or operationalAuth.')} ` +
-        `(daemon: admin.${option.replace(' or ', ' or admin.')}), or listen on 127.0.0.1 only.`,
+      error: `This endpoint is closed: no token is configured for it. ${remedy}${other}.`,
     }
   }
 }
@@ -106,11 +109,30 @@ export function sendRefusal(
 function isFromThisMachine(request: IncomingMessage): boolean {
   const { headers } = request
   if (!isLoopback(socketAddress(request))) return false
-  if (headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined) return false
+  if (isFromProxy(request)) return false
   const site = headers['sec-fetch-site']
   if (site !== undefined && site !== 'same-origin' && site !== 'none') return false
   if (headers.origin !== undefined && !isLoopbackOrigin(headers.origin)) return false
   return isLoopback(hostName(headers.host ?? ''))
+}
+
+const PROXY_HEADERS = [
+  'forwarded',
+  'via',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-real-ip',
+]
+
+/**
+ * True where a proxy shows. nginx adds no header by itself and names this machine as the host; but it asks
+ * in HTTP/1.0, or, set up for WebSockets, wants every connection upgraded.
+ */
+function isFromProxy({ headers, httpVersion }: IncomingMessage): boolean {
+  if (httpVersion === '1.0') return true
+  if (headers.connection?.toLowerCase().includes('upgrade')) return true
+  return PROXY_HEADERS.some((name) => headers[name] !== undefined)
 }
 
 /** The host of a Host header, which may be anything. */

@@ -31,6 +31,7 @@ describe('check', () => {
         jwt: { secret: SECRET, issuer: 'https://issuer.test', audience: 'app' },
         scopes: { todos: { userId: '$claims.sub' } },
       },
+      admin: { adminToken: 'canary-admin-token' },
     })
 
     const { code, stdout, stderr } = await workspace.run(['check'])
@@ -61,6 +62,17 @@ describe('check', () => {
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.scopes +not set, but the schema ties todos to users/m)
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.issuer +not set/m)
     expect(unscopedRun.stdout).toMatch(/^warning +auth\.jwt\.audience +not set/m)
+  })
+
+  test('warns of a dashboard on loopback that shows a proxy what authentication hides', async () => {
+    const auth = { mode: 'jwt', jwt: { secret: SECRET } }
+    using open = workspaceWith({ host: '127.0.0.1', auth })
+    using apart = workspaceWith({ host: '127.0.0.1', auth, admin: { port: 0 } })
+
+    expect((await open.run(['check'])).stdout).toMatch(
+      /^warning +admin\.adminToken +not set: on 127\.0\.0\.1/m,
+    )
+    expect((await apart.run(['check'])).stdout).not.toContain('admin.adminToken')
   })
 
   test('warns of scopes that hide everything, and of tokens that may be guessed', async () => {
