@@ -31,7 +31,7 @@ export interface HttpRouteResponse {
 }
 
 export interface HttpRoute {
-  /** `/api/orders` serves that path and everything below it. `/` serves only itself. */
+  /** `/api/orders` serves that path and everything below it. `/` serves only itself, and `/*` is refused. */
   readonly path: string
   // biome-ignore lint/suspicious/noConfusingVoidType: a handler without a return is one without a body
   handle(request: HttpRouteRequest): HttpRouteResponse | void | Promise<HttpRouteResponse | void>
@@ -131,6 +131,7 @@ function withoutPrototype(key: string, value: unknown): unknown {
 /** `/api/*` and `/api/` mean `/api`. */
 function normalPath(path: string): string {
   if (!path.startsWith('/')) throw taken(path, 'must begin with "/"')
+  if (path === '/*') throw taken(path, 'would leave nothing to the front end; name a part, such as "/api"')
   const normal = path.replace(/\/\*?$/, '')
   if (normal.includes('*')) throw taken(path, 'may have a "*" only at its end')
   return normal === '' ? '/' : normal

@@ -96,7 +96,7 @@ describe('routes of the application', () => {
     expect(await colon?.text()).toBe('colon')
   })
 
-  test.each(['/health', '/kora-sync', '/__kora', '/__kora/status', 'api', '/a/*/b'])(
+  test.each(['/health', '/kora-sync', '/__kora', '/__kora/status', '/*', 'api', '/a/*/b'])(
     'cannot take %s',
     async (path) => {
       const route: HttpRoute = { path, handle: () => ({}) }
