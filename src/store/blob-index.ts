@@ -2,8 +2,8 @@
 export interface BlobReferrer {
   readonly collection: string
   readonly recordId: string
-  /** The node whose operation put the reference there first. */
-  readonly nodeId: string
+  /** Who put the reference there: the entry of the vector that is theirs; null when nobody has proved to be it. */
+  readonly author: string | null
 }
 
 /** Bytes that a client has sent under their hash. */

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
+import { guestEntry } from '../../src/core/version-vector.ts'
 import { EMPTY_LOG } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
-import { appendAll, OperationAuthor } from '../support/operation-author.ts'
+import { appendAll, OperationAuthor, requestOf } from '../support/operation-author.ts'
 
 describeEachStore('nodes', (openStore) => {
   test('are known once they are registered', async () => {
@@ -90,10 +91,33 @@ describeEachStore('blobs', (openStore) => {
     const first = await store.readBlobReferrers(hash('1'), 1)
     const second = await store.readBlobReferrers(hash('1'), 10, first[0])
 
-    expect(first).toEqual([{ collection: 'todos', recordId: 'r1', nodeId: 'a' }])
-    expect(second).toEqual([{ collection: 'todos', recordId: 'r2', nodeId: 'a' }])
+    expect(first).toEqual([{ collection: 'todos', recordId: 'r1', author: 'a' }])
+    expect(second).toEqual([{ collection: 'todos', recordId: 'r2', author: 'a' }])
     expect(await store.readBlobReferrers(hash('2'), 10)).toHaveLength(1)
     expect(await store.readBlobReferrers(hash('9'), 10)).toEqual([])
+  })
+
+  test('belong to who made the present reference, if that is proven', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const unproven = { speaker: 'nobody' } as const
+    const guest = { speaker: { guest: 'u2' } } as const
+    const append = (...request: Parameters<typeof requestOf>) => store.append([requestOf(...request)])
+    await appendAll(store, [author.insert('r1', { file: blob('1') })])
+    await append(author.update('r1', { file: blob('1'), title: 'again' }), unproven)
+    await append(author.insert('r2', { file: blob('1') }), guest)
+    await append(author.insert('r3', { file: blob('1') }), unproven)
+    await appendAll(store, [author.insert('r4', { file: blob('1') }), author.update('r4', { file: null })])
+    await append(author.update('r4', { file: blob('1') }), unproven)
+    await appendAll(store, [
+      author.insert('r5', { file: blob('1') }),
+      author.update('r5', { file: null }),
+      author.update('r5', { file: blob('1') }),
+    ])
+
+    const referrers = await store.readBlobReferrers(hash('1'), 10)
+
+    expect(referrers.map(({ author }) => author)).toEqual(['a', guestEntry('a', 'u2'), null, null, 'a'])
   })
 
   test('are live while a live record refers to them', async () => {

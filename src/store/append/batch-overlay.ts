@@ -29,6 +29,10 @@ export interface PlannedEntry {
   readonly operation: Operation
   readonly wireJson: string | null
   readonly record: PlannedRecord
+  /** The blobs and manifests that the record has not referred to before. */
+  readonly blobRefs: readonly string[]
+  /** The entry of the vector that is the author's; null when the author has not proved to be anybody, or is the server. */
+  readonly author: string | null
   readonly scopeChanges: ScopeChanges
 }
 

@@ -1,4 +1,3 @@
-import { blobRefsOf } from '../../core/blob-ref.ts'
 import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import type { AppendResult, LogEntry } from '../store.ts'
 import type { PlannedEntry, PlannedRecord, PlannedResult } from './batch-overlay.ts'
@@ -17,8 +16,9 @@ export interface LogRow {
   readonly record: PlannedRecord
   /** Of the operation's clock, ms. */
   readonly wallTime: number
-  /** The blobs and manifests that the operation refers to. */
+  /** What its record did not refer to before, and who does. @see PlannedEntry */
   readonly blobRefs: readonly string[]
+  readonly author: string | null
 }
 
 export interface NumberedPlan {
@@ -39,9 +39,8 @@ export function numberEntries(plan: AppendPlan, counters: LogCounters): Numbered
     deliverySequence++
     if (planned.wireJson === null) serverSequence++
     const entry = numberEntry(planned, deliverySequence, serverSequence)
-    const { operation, record, kind } = planned
-    const blobRefs = kind === 'operation' ? blobRefsOf(operation.data) : [] // a snapshot brings no new ones
-    return { entry, record, wallTime: operation.timestamp.wallTime, blobRefs }
+    const { operation, record, blobRefs, author } = planned
+    return { entry, record, wallTime: operation.timestamp.wallTime, blobRefs, author }
   })
   return {
     rows,

@@ -1,3 +1,4 @@
+import { blobRefsOf } from '../../core/blob-ref.ts'
 import { compareTimestamps } from '../../core/clock.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
@@ -159,27 +160,47 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   if ('refusal' in verdict) return { status: 'refused', refusal: verdict.refusal }
 
   const firstEntry = overlay.entries.length
-  applyChange({ operation, wireJson: request.wireJson, record, after }, batch)
-  for (const sideEffect of verdict.sideEffects) applyChange({ ...sideEffect, wireJson: null }, batch)
-  overlay.advance(access.vectorEntryOf(operation.nodeId), operation.sequenceNumber)
+  const author = access.vectorEntryOf(operation.nodeId)
+  applyChange({ operation, wireJson: request.wireJson, author, record, after }, batch)
+  for (const sideEffect of verdict.sideEffects) {
+    applyChange({ ...sideEffect, wireJson: null, author: null }, batch)
+  }
+  overlay.advance(author, operation.sequenceNumber)
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
 }
 
 /** Adds an operation to the plan, and behind it what clients need that it brings its record to. */
 function applyChange(
-  change: Pick<PlannedEntry, 'operation' | 'wireJson' | 'record'> & { readonly after: RecordState },
+  change: Omit<PlannedEntry, 'kind' | 'blobRefs' | 'scopeChanges'> & { readonly after: RecordState },
   { overlay, integrity, context }: Batch,
 ): void {
-  const { operation, wireJson, record, after } = change
+  const { operation, wireJson, author, record, after } = change
   const before = record.state
   const scopeChanges = scopeChangesOf(before, after, context.trackedFields(record.collection), operation)
-  const entry: PlannedEntry = { kind: 'operation', operation, wireJson, record, scopeChanges }
+  const blobRefs = newBlobRefs(operation, before)
+  const entry: PlannedEntry = {
+    kind: 'operation',
+    operation,
+    wireJson,
+    record,
+    blobRefs,
+    author,
+    scopeChanges,
+  }
   overlay.apply(entry, after)
   integrity.note(record, before, after)
   const isLate = isLateInsert(before, operation)
   if (isLate || gainsViews(scopeChanges)) {
     overlay.entries.push(...planSnapshots(entry, { state: after, isLate }, context))
   }
+}
+
+/** Who writes again what a record refers to already has not put the reference there. */
+function newBlobRefs({ data }: Operation, before: RecordState | null): readonly string[] {
+  const refs = blobRefsOf(data)
+  if (refs.length === 0 || before === null) return refs
+  const known = blobRefsOf(before.values)
+  return refs.filter((hash) => !known.includes(hash))
 }
 
 /**
@@ -303,6 +324,8 @@ export function snapshotEntries(
     operation,
     wireJson: null,
     record,
+    blobRefs: [],
+    author: null,
     scopeChanges,
   }))
 }

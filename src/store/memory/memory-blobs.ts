@@ -22,17 +22,16 @@ export class MemoryBlobs {
     this.#bytesByUser = shared === null ? new Map() : shared.#bytesByUser
   }
 
-  /** Notes the blobs that a new row of the log refers to. */
-  noteRefs({ entry, blobRefs }: LogRow): void {
-    const { collection, recordId, nodeId } = entry
+  /** Notes the blobs that a new row of the log makes its record refer to. */
+  noteRefs({ entry, blobRefs, author }: LogRow): void {
+    const { collection, recordId } = entry
     for (const hash of blobRefs) {
       let referrers = this.#referrers.get(hash)
       if (referrers === undefined) {
         referrers = new Map()
         this.#referrers.set(hash, referrers)
       }
-      const key = sortKey({ collection, recordId })
-      if (!referrers.has(key)) referrers.set(key, { collection, recordId, nodeId }) // the first node stays
+      referrers.set(sortKey({ collection, recordId }), { collection, recordId, author })
     }
   }
 

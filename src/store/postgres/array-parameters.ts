@@ -14,7 +14,22 @@ const HEADER_BYTES = 20
 const LENGTH_BYTES = 4
 
 /** Numbers of the types in `pg_type`, the same in every database. */
-const OIDS = { bytea: 17, bigint: 20, smallint: 21, integer: 23, text: 25, double: 701, jsonb: 3802 }
+const OIDS = {
+  boolean: 16,
+  bytea: 17,
+  bigint: 20,
+  smallint: 21,
+  integer: 23,
+  text: 25,
+  double: 701,
+  jsonb: 3802,
+}
+
+export function booleans(values: readonly boolean[]): Buffer {
+  return fixedSize(values.map(Number), OIDS.boolean, 1, (buffer, value, offset) =>
+    buffer.writeInt8(value, offset),
+  )
+}
 
 export function smallints(values: readonly (number | Absent)[]): Buffer {
   return fixedSize(values, OIDS.smallint, 2, (buffer, value, offset) => buffer.writeInt16BE(value, offset))

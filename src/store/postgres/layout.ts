@@ -161,4 +161,6 @@ export const LAYOUT_ADDITIONS: readonly (readonly string[])[] = [
     'CREATE INDEX ON {nodes} (id) WHERE user_id IS NULL AND has_written AND strpos(node_id, chr(31)) = 0',
     'ANALYZE {nodes}', // of a column that nothing is known of, half the rows are taken to be true
   ],
+  // Whether the node of a reference to a blob has been proved to be its author's. What earlier releases note is not.
+  ['ALTER TABLE {blob_refs} ADD COLUMN is_proven boolean NOT NULL DEFAULT false'],
 ]

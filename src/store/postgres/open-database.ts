@@ -153,7 +153,7 @@ async function requireOwnership(db: PostgresDatabase): Promise<void> {
   if (row?.[0] !== false) return
   throw cannotUse(
     db,
-    'this release adds a column to "_kora_nodes", which the role does not own. Run `kora-server migrate` once as the role that does.',
+    'this release adds columns to tables like "_kora_nodes", which the role does not own. Run `kora-server migrate` once as the role that does.',
   )
 }
 

@@ -9,7 +9,7 @@ import { newestServerStamp } from '../append/server-clock.ts'
 import { indexRowsOf, type TrackedFields } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION, KIND_SNAPSHOT } from '../entry-kinds.ts'
 import type { AppendResult } from '../store.ts'
-import { bigints, byteas, integers, smallints, texts } from './array-parameters.ts'
+import { bigints, booleans, byteas, integers, smallints, texts } from './array-parameters.ts'
 import { RetryTransaction, type Transaction } from './database.ts'
 import { isDivisionByZero } from './postgres-errors.ts'
 import { encodeRecordId } from './record-id.ts'
@@ -66,10 +66,11 @@ const WRITE = `
     FROM unnest($23::bigint[], $24::bigint[]) AS v (id, sequence)
     WHERE n.id = v.id AND n.max_sequence < v.sequence
   ), referred AS (
-    INSERT INTO {blob_refs} (hash, collection, record_id, node)
-    SELECT * FROM unnest($25::bytea[], $26::text[], $27::text[], $28::bigint[]) ON CONFLICT DO NOTHING
+    INSERT INTO {blob_refs} (hash, collection, record_id, node, is_proven)
+    SELECT * FROM unnest($25::bytea[], $26::text[], $27::text[], $28::bigint[], $29::boolean[])
+    ON CONFLICT (hash, collection, record_id) DO UPDATE SET node = excluded.node, is_proven = excluded.is_proven
   ), answered AS (
-    INSERT INTO {write_results} (key, result) SELECT * FROM unnest($29::bytea[], $30::text[])
+    INSERT INTO {write_results} (key, result) SELECT * FROM unnest($30::bytea[], $31::text[])
   )
   SELECT seq, record FROM taken`
 
@@ -274,17 +275,19 @@ function scopeParameters(rows: readonly LogRow[], tracked: TrackedFields): unkno
 }
 
 function blobParameters(rows: readonly LogRow[], names: PlanNames): unknown[] {
-  const hashes: Buffer[] = []
-  const collections: string[] = []
-  const recordIds: string[] = []
-  const nodes: (number | undefined)[] = []
-  for (const { entry, blobRefs } of rows) {
-    for (const hash of blobRefs) {
-      hashes.push(idBytes(hash))
-      collections.push(entry.collection)
-      recordIds.push(entry.recordId)
-      nodes.push(names.nodes.get(entry.nodeId))
+  // One statement changes a row once: where one batch makes a reference again, the last of them counts.
+  const refs = new Map<string, { readonly hash: string; readonly row: LogRow }>()
+  for (const row of rows) {
+    for (const hash of row.blobRefs) {
+      refs.set(JSON.stringify([hash, row.entry.collection, row.entry.recordId]), { hash, row })
     }
   }
-  return [byteas(hashes), texts(collections), texts(recordIds), bigints(nodes)]
+  const made = [...refs.values()]
+  return [
+    byteas(made.map(({ hash }) => idBytes(hash))),
+    texts(made.map(({ row }) => row.entry.collection)),
+    texts(made.map(({ row }) => row.entry.recordId)),
+    bigints(made.map(({ row: { author, entry } }) => names.nodes.get(author ?? entry.nodeId))),
+    booleans(made.map(({ row }) => row.author !== null)),
+  ]
 }

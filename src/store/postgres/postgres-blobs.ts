@@ -15,13 +15,14 @@ export class PostgresBlobs {
   }
 
   async readReferrers(hash: string, limit: number, after?: BlobReferrer): Promise<readonly BlobReferrer[]> {
-    const rows = await this.#db.rows<[string, string, string]>(
-      `SELECT b.collection, b.record_id, n.node_id FROM {blob_refs} b JOIN {nodes} n ON n.id = b.node
+    const rows = await this.#db.rows<[string, string, string | null]>(
+      `SELECT b.collection, b.record_id, CASE WHEN b.is_proven THEN n.node_id END
+        FROM {blob_refs} b JOIN {nodes} n ON n.id = b.node
         WHERE b.hash = $1 AND (b.collection, b.record_id) > ($2, $3)
         ORDER BY b.collection, b.record_id LIMIT $4`,
       [bytesOf(hash), after?.collection ?? '', after?.recordId ?? '', limit],
     )
-    return rows.map(([collection, recordId, nodeId]) => ({ collection, recordId, nodeId }))
+    return rows.map(([collection, recordId, author]) => ({ collection, recordId, author }))
   }
 
   async liveRefs(): Promise<ReadonlySet<string>> {

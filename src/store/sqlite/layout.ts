@@ -23,7 +23,7 @@ const NODE_RUNS = `CREATE TABLE _kora_node_runs (
  * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
  * ones; each change of it comes with a step that brings an older file up to date.
  */
-export const LAYOUT_VERSION = 4
+export const LAYOUT_VERSION = 5
 
 /**
  * What brings a database to a layout from the one before it.
@@ -32,6 +32,7 @@ export const LAYOUT_VERSION = 4
  *      of the index; and the state of one that was inserted and not changed since is not stored.
  *   3  The indexes of scopes and of nodes hold runs of entries.
  *   4  The index of users holds only nodes that have written.
+ *   5  A reference to a blob names an author only where that was proved; of those there were it was not.
  */
 export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
   2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
@@ -47,6 +48,7 @@ export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
     'DROP INDEX _kora_nodes_user',
     INDEX_OF_WRITERS,
   ],
+  5: ['UPDATE _kora_blob_refs SET node = 0'],
 }
 
 /**
@@ -149,6 +151,7 @@ export const LAYOUT_STATEMENTS = [
     UNIQUE (kind, value)
   )`,
 
+  // node: of the entry of the vector that is the author's; 0: nobody has proved to be it
   `CREATE TABLE _kora_blob_refs (
     hash BLOB NOT NULL,
     collection TEXT NOT NULL,

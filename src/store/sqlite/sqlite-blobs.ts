@@ -17,10 +17,10 @@ export class SqliteBlobs {
     this.#statements = prepareStatements(db)
   }
 
-  /** Notes the blobs that a new row of the log refers to. */
-  noteRefs({ entry, blobRefs }: LogRow): void {
+  /** Notes the blobs that a new row of the log makes its record refer to. */
+  noteRefs({ entry, blobRefs, author }: LogRow): void {
     for (const hash of blobRefs) {
-      const node = this.#nodes.intern(entry.nodeId)
+      const node = author === null ? NOBODY : this.#nodes.intern(author)
       this.#statements.insertRef.run(bytesOf(hash), entry.collection, entry.recordId, node)
     }
   }
@@ -29,7 +29,11 @@ export class SqliteBlobs {
     const { collection, recordId } = after ?? { collection: '', recordId: '' }
     return this.#statements.referrers
       .all(bytesOf(hash), collection, recordId, limit)
-      .map(([name, id, node]) => ({ collection: name, recordId: id, nodeId: this.#nodes.nameOf(node) }))
+      .map(([name, id, node]) => ({
+        collection: name,
+        recordId: id,
+        author: node === NOBODY ? null : this.#nodes.nameOf(node),
+      }))
   }
 
   liveRefs(): Set<string> {
@@ -77,15 +81,17 @@ export class SqliteBlobs {
   }
 }
 
+/** Stands for an author who has not proved to be anybody: names are numbered from 1. */
+const NOBODY = 0
+
 function bytesOf(hash: string): Buffer {
   return Buffer.from(hash, 'hex')
 }
 
 function prepareStatements(db: SqliteDatabase) {
   return {
-    // The first node that referred to the blob stays.
     insertRef: db.prepare(
-      'INSERT OR IGNORE INTO _kora_blob_refs (hash, collection, record_id, node) VALUES (?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO _kora_blob_refs (hash, collection, record_id, node) VALUES (?, ?, ?, ?)',
     ),
     referrers: db
       .prepare<[Buffer, string, string, number], [string, string, number]>(

@@ -21,7 +21,7 @@ const MAX_MANIFESTS = 20
 /**
  * Decides who may read which bytes. Knowing a hash is not enough: the requester must see a live
  * record that refers to it, or to a manifest that lists it. Nor is writing such a record: the bytes
- * must have come from the requester's own tenant, or from the device that made the reference.
+ * must have come from the requester's own tenant, or from who made the reference on the device that did.
  */
 export class BlobAccess {
   readonly #store: BlobAccessStore
@@ -45,11 +45,11 @@ export class BlobAccess {
   async mayReadStored(
     hash: string,
     referrers: readonly VisibleReferrer[],
-    { nodeId, access }: { readonly nodeId: string; readonly access: ClientAccess },
+    access: ClientAccess,
   ): Promise<boolean> {
     if (access.granted === null) return true
-    const authors = referrers.map(({ nodeId }) => nodeHolder(nodeId))
-    const holders = new Set([...holdersOf(nodeId, access), ...authors])
+    const authors = referrers.flatMap(({ author }) => (author === null ? [] : [nodeHolder(author)]))
+    const holders = new Set([...holdersOf(access), ...authors])
     return (await this.#store.checkBlobHolders(hash, [...holders])) !== 'held-by-others'
   }
 
@@ -88,13 +88,16 @@ export class BlobAccess {
   }
 }
 
-/** On whose behalf a session sends bytes: its device's, and its tenant's. */
-export function holdersOf(nodeId: string, access: ClientAccess): string[] {
-  return [nodeHolder(nodeId), ...tenantTags(access).map((tag) => holder('tenant', tag))]
+/** On whose behalf a session sends bytes: its user's on this device, if that is proven, and its tenant's. */
+export function holdersOf(access: ClientAccess): string[] {
+  const { ownEntry } = access
+  const tenants = tenantTags(access).map((tag) => holder('tenant', tag))
+  return ownEntry === null ? tenants : [nodeHolder(ownEntry), ...tenants]
 }
 
-function nodeHolder(nodeId: string): string {
-  return holder('node', nodeId)
+/** @param entry of the vector: a name that anybody gives to a node proves nothing */
+function nodeHolder(entry: string): string {
+  return holder('node', entry)
 }
 
 /** Short, because every chunk has its own: 96 bits of a digest. */

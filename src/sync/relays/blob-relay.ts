@@ -159,7 +159,7 @@ export class BlobRelay {
       return
     }
     await persistBlobChunk?.(hash, bytes)
-    const holders = holdersOf(identity.nodeId, identity.access)
+    const holders = holdersOf(identity.access)
     await store.recordBlobUpload({ hash, byteLength: bytes.byteLength, userId, holders })
     await this.#linkManifest(hash, bytes)
     this.stats.chunksStored++
@@ -243,7 +243,7 @@ export class BlobRelay {
     referrers: readonly VisibleReferrer[],
   ): Promise<Uint8Array | null> {
     const bytes = await this.#resolve(hash)
-    if (bytes === null || !(await this.#access.mayReadStored(hash, referrers, identity))) return null
+    if (bytes === null || !(await this.#access.mayReadStored(hash, referrers, identity.access))) return null
     await this.#linkManifest(hash, bytes)
     return bytes
   }
@@ -274,7 +274,7 @@ export class BlobRelay {
   }
 
   /**
-   * Who may have the bytes and may be asked for them: the device that made the reference, and those
+   * Who may have the bytes and may be asked for them: who made the reference, on the device that did, and those
    * who see the record and belong to the requester's tenant. An administrator sees the records of all
    * tenants and has all their blobs; who writes a foreign hash into a record of its own must not get
    * them from there.
@@ -285,11 +285,11 @@ export class BlobRelay {
     const tenant = access.granted === null ? null : this.#audiences.sharing(tenantTags(access))
     const authors = new Set<RelayPeer>()
     const others = new Set<RelayPeer>()
-    for (const { collection, values, nodeId } of referrers) {
+    for (const { collection, values, author } of referrers) {
       for (const audience of this.#audiences.seeing(collection, values)) {
         const isTenant = tenant === null || tenant.has(audience)
         for (const peer of audience.members) {
-          if (peer.identity?.nodeId === nodeId) authors.add(peer)
+          if (author !== null && peer.identity?.access.ownEntry === author) authors.add(peer)
           else if (isTenant && others.size < MAX_PEERS) others.add(peer)
         }
       }

@@ -2,6 +2,7 @@ import pg from 'pg'
 import { expect, test } from 'vitest'
 import {
   bigints,
+  booleans,
   byteas,
   doubles,
   integers,
@@ -14,6 +15,7 @@ import { openTestDatabase } from '../../support/postgres.ts'
 const SAFE = [0, 1, -1, 2 ** 31, -(2 ** 31) - 1, 2 ** 32, -(2 ** 32), Number.MAX_SAFE_INTEGER, -(2 ** 53 - 1)]
 
 test.each([
+  ['boolean', booleans([true, false]), [true, false]],
   ['smallint', smallints([0, -1, 32_767, -32_768, null, undefined]), [0, -1, 32_767, -32_768, null, null]],
   ['integer', integers([0, -1, 2 ** 31 - 1, -(2 ** 31), null]), [0, -1, 2 ** 31 - 1, -(2 ** 31), null]],
   ['bigint', bigints([...SAFE, null]), [...SAFE.map(String), null]],

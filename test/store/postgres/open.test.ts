@@ -332,6 +332,7 @@ describe('a database in trouble', () => {
 /** As a server of the first release has made it. */
 async function removeAdditions(database: TestDatabase): Promise<void> {
   await database.query('ALTER TABLE _kora_nodes DROP COLUMN has_written') // with its indexes
+  await database.query('ALTER TABLE _kora_blob_refs DROP COLUMN is_proven')
   await database.query("DELETE FROM _kora_meta WHERE key = 'layout_additions'")
 }
 
@@ -394,7 +395,7 @@ describe('a handshake’s look at the vector', () => {
     const refusal = {
       code: 'STORE_OPEN_FAILED',
       message: expect.stringMatching(
-        /adds a column to "_kora_nodes".* Run `kora-server migrate` once as the role/,
+        /adds columns to tables like "_kora_nodes".* Run `kora-server migrate` once as the role/,
       ),
     }
     await expect(createPostgresServerStore({ connectionString: asGuest })).rejects.toMatchObject(refusal)

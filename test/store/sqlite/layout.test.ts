@@ -109,8 +109,32 @@ test('a store of layout 1 is brought up to date, and goes on', async () => {
   const vector = await store.getHandshakeVector({ nodeIds: [], entry: null, userId: null, maxOthers: 10 })
   expect([...vector.keys()]).toEqual(expect.arrayContaining(['device-a', 'device-b']))
   await store.close()
-  expect(layoutOf(filename)).toBe('4')
+  expect(layoutOf(filename)).toBe('5')
   expect(indexesOf(filename)).toEqual(indexesOf(newStore(directory.path)))
+})
+
+test('who has put a reference to a blob into a store of layout 4 counts as not proven', async () => {
+  using directory = temporaryDirectory()
+  const filename = newStore(directory.path)
+  const author = new OperationAuthor('device')
+  const hash = 'a'.repeat(64)
+  const insert = async (store: SqliteServerStore, recordId: string): Promise<void> => {
+    await appendAll(store, [author.insert(recordId, { file: { hash, size: 1 } })])
+  }
+  const earlier = createSqliteServerStore({ filename })
+  await insert(earlier, 'earlier')
+  await earlier.close()
+  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
+
+  const store = createSqliteServerStore({ filename })
+  await insert(store, 'later')
+
+  const referrers = await store.readBlobReferrers(hash, 10)
+  expect(referrers.map(({ recordId, author }) => [recordId, author])).toEqual([
+    ['earlier', null],
+    ['later', 'device'],
+  ])
+  await store.close()
 })
 
 test('a store of layout 1 can be read beside nobody, and stays as it is', async () => {
@@ -245,18 +269,18 @@ test('a store whose layout another process has changed is neither read nor writt
   const writer = createSqliteServerStore({ filename })
   const changed = {
     code: 'STORE_NEWER',
-    message: expect.stringMatching(/from layout 1 to 4\. Start this one again/),
+    message: expect.stringMatching(/from layout 1 to 5\. Start this one again/),
   }
   await expect(reader.countCollection('todos')).rejects.toMatchObject(changed)
   await expect(damageIn(reader)).rejects.toMatchObject(changed)
 
-  execute(filename, "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'")
+  execute(filename, "UPDATE _kora_meta SET value = '6' WHERE key = 'layout'")
   const author = new OperationAuthor('device-b', LATER)
   await expect(appendAll(writer, [author.insert('x', { title: 'x' })])).rejects.toMatchObject({
     code: 'STORE_NEWER',
   })
   await expect(writer.checkHealth()).rejects.toMatchObject({ code: 'STORE_NEWER' })
-  execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
+  execute(filename, "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'")
   expect(await appendAll(writer, [author.insert('x', { title: 'x' })])).toEqual(['applied'])
   await reader.close()
   await writer.close()
@@ -266,7 +290,7 @@ test('a store whose layout has become newer meanwhile is not taken back', () => 
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
   writeLayout1(filename)
-  execute(filename, "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'")
-  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 5; this release reads up to 4/)
-  expect(layoutOf(filename)).toBe('5')
+  execute(filename, "UPDATE _kora_meta SET value = '6' WHERE key = 'layout'")
+  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 6; this release reads up to 5/)
+  expect(layoutOf(filename)).toBe('6')
 })

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import type { FieldValues } from '../../../src/core/operation.ts'
+import { computeOperationId } from '../../../src/core/operation-id.ts'
 import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts'
 import { type ClientBlob, makeBlob, sha256 } from '../../support/blobs.ts'
 import { openRelayServer, type RelayClient } from '../../support/relay-server.ts'
@@ -39,6 +41,22 @@ function answer(client: RelayClient, requestId: string, bytes: Uint8Array | null
   const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
   client.receive({ type: 'blob-chunk-response', messageId: 'r', requestId, bytes: text })
 }
+
+/** A record of its own, inserted by the client itself under whatever node it names. */
+function writeAs(client: RelayClient, nodeId: string, data: FieldValues, collection = 'files'): void {
+  written++
+  const timestamp = { wallTime: 1_748_736_000_000 + written, logical: 0, nodeId }
+  const recordId = `r${written}`
+  const draft = operation({ nodeId, sequenceNumber: written, collection, recordId, data, timestamp })
+  client.receive({
+    type: 'operation-batch',
+    messageId: 'b',
+    operations: [{ ...draft, id: computeOperationId(draft) }],
+    isFinal: true,
+    batchIndex: 0,
+  })
+}
+let written = 0
 
 function answersTo(client: RelayClient): (string | null)[] {
   return client
@@ -176,6 +194,49 @@ describe('with central storage', () => {
     expect(answersTo(eve)).toEqual([null, null])
     expect(questionsTo(admin)).toEqual([])
     expect(questionsTo(author)).toEqual([])
+  })
+
+  test.each([
+    ['under the name of the device that has sent the bytes', 'eve'],
+    ['connected under the name of that device', 'author'],
+  ])('nor to do so %s', async (_, nodeId) => {
+    const { connect, runtime } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: { ...ORG_A, projects: {} }, userId: 'alice' })
+    writeAs(author, 'author', { org: 'a', data: blob.ref })
+    upload(author, blob)
+    await settle()
+
+    const eve = await connect(nodeId, { scopes: { ...ORG_B, projects: {} }, userId: 'eve' })
+    writeAs(eve, 'author', { org: 'b', data: blob.ref })
+    writeAs(eve, 'author', { data: blob.ref }, 'projects') // which both may see
+    await settle()
+    for (const { hash } of [blob.manifest, ...blob.chunks]) request(eve, hash)
+    await runtime.advance(4000)
+
+    expect(eve.sentOfType('operation-rejected')).toEqual([])
+    expect(eve.sentOfType('acknowledgment')).toHaveLength(2)
+    expect(answersTo(eve)).toEqual([blob.manifest, ...blob.chunks].map(() => null))
+    expect(questionsTo(author)).toEqual([])
+  })
+
+  test.each([
+    ['the owner of the device', 'alice'],
+    ['somebody else who uses it', 'bob'],
+  ])('whoever sees the record reads what was sent by %s', async (_, userId) => {
+    const { connect } = openRelayServer(memoryStorage().config)
+    const owner = await connect('device', { scopes: ORG_A, userId: 'alice' })
+    owner.disconnect()
+    const author = await connect('device', { scopes: { files: { org: 'a', team: 'x' } }, userId })
+    writeAs(author, 'device', { org: 'a', team: 'x', data: blob.ref })
+    upload(author, blob)
+    await settle()
+    author.disconnect()
+
+    const reader = await connect('reader', { scopes: ORG_A })
+    request(reader, blob.manifest.hash)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
   })
 
   test('nor, besides, to ask for the part of a collection that another tenant is granted', async () => {
