@@ -1,4 +1,4 @@
-import { StoreError } from '../core/errors.ts'
+import { type ErrorCode, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS } from '../core/logger.ts'
 import type { Operation } from '../core/operation.ts'
 import { checkOperationId } from '../core/operation-id.ts'
@@ -22,6 +22,14 @@ export type Guarded =
 
 /** An operation that can be read. */
 type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
+
+/** What of the store's errors is no mistake of who asked it. */
+const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
+  'STORE_UNAVAILABLE',
+  'STORE_CORRUPT',
+  'STORE_CLOSED',
+  'SERVER_STOPPING',
+])
 
 /** What an operation has to pass before the store is asked: the rules of the server, then the application's own. */
 export class OperationGuards {
@@ -86,8 +94,8 @@ export class OperationGuards {
       const { code, message, retriable = false } = verdict
       return { code, message, retriable }
     } catch (error) {
-      // It could not reach its records, or the server stops: a refusal would be final, so the client sends it again instead.
-      if (error instanceof StoreError) throw error
+      // Its records cannot be read: a refusal would be final, so the client sends it again instead.
+      if (error instanceof StoreError && STORE_FAILURES.has(error.code)) throw error
       this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
       return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
     }

@@ -435,6 +435,28 @@ describe('a batch', () => {
     expect(await store.getOperationCount()).toBe(0)
   })
 
+  test('is refused, and the session goes on, where the check of the application asks for what no query can have', async () => {
+    const { client, store } = await connected({
+      validateOperation: async (op, { kora }) => {
+        await kora.query('projects', { where: { id: op.data?.projectId } })
+        return { action: 'accept' }
+      },
+    })
+    await store.setSchema(
+      defineSchema({ version: 1, collections: { projects: { fields: { name: t.string() } } } }),
+    )
+    const undefinedInQuery = write('phone', { collection: 'projects', data: { name: 'a' } })
+
+    client.receive(batch([undefinedInQuery]))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toMatchObject([
+      { operationId: undefinedInQuery.id, code: 'VALIDATION_ERROR' },
+    ])
+    expect(client.sentOfType('acknowledgment')).toHaveLength(1)
+    expect(client.closed).toBeNull()
+  })
+
   test('is refused as retriable where the check of the application throws', async () => {
     const { client } = await connected({
       validateOperation: () => {
