@@ -68,9 +68,11 @@ export class Push {
   #isStopped = false
   /** null where nothing can be lost on its way. */
   readonly #gaps: GapWatch | null
-  /** Batches that were refused over a gap, until they are tried again. */
+  /** Until the batches that were refused over a gap are tried again, or given up. */
   readonly #retries = new Set<Timer>()
   #retriedBytes = 0
+  /** Ends the session: a batch was refused over a gap that there was no room to keep. */
+  #end: Timer | null = null
   /** End what is waited for, once nobody is there any more to answer. */
   readonly #waits = new Set<AbortController>()
 
@@ -249,20 +251,35 @@ export class Push {
   ): void {
     if (this.#isStopped) return
     if (waitMs === undefined) {
-      this.#session.closeWith(TRY_AGAIN, 'a message of the client is missing')
+      this.#endOverGap()
       return
     }
     const bytes = bytesOf(batch)
-    if (this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) return
+    if (this.#retriedBytes > 0 && this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) {
+      // Not at once: those that are kept may be stored by then, and need not come again.
+      this.#end ??= this.#later(sum([waitMs, ...retriesMs]), () => this.#endOverGap())
+      return
+    }
     this.#retriedBytes += bytes
-    const timer = this.#context.runtime.setTimer(waitMs, () => {
-      this.#retries.delete(timer)
+    this.#later(waitMs, () => {
       this.#retriedBytes -= bytes
       this.#judge({ batch, receivedAt, retriesMs }, identity).catch((error: unknown) => {
         this.#session.crash(error)
       })
     })
+  }
+
+  #endOverGap(): void {
+    this.#session.closeWith(TRY_AGAIN, 'a message of the client is missing')
+  }
+
+  #later(waitMs: number, action: () => void): Timer {
+    const timer = this.#context.runtime.setTimer(waitMs, () => {
+      this.#retries.delete(timer)
+      action()
+    })
     this.#retries.add(timer)
+    return timer
   }
 
   #answer(
@@ -332,6 +349,10 @@ function bytesOf({ operations }: ReceivedBatchMessage): number {
   let bytes = OBJECT_BYTES
   for (const received of operations) bytes += OBJECT_BYTES + textLengthOf(received)
   return bytes
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }
 
 function textLengthOf(received: ReceivedOperation): number {

@@ -12,13 +12,17 @@ import { settle } from '../support/simulated-runtime.ts'
 
 /** A delta of single operations. */
 function deltaOf(operations: readonly Operation[]) {
-  return operations.map((operation, batchIndex) => ({
+  return deltaOfBatches(operations.map((operation) => [operation]))
+}
+
+function deltaOfBatches(batches: readonly (readonly Operation[])[]) {
+  return batches.map((operations, batchIndex) => ({
     type: 'operation-batch' as const,
     messageId: `b${batchIndex}`,
-    operations: [operation],
-    isFinal: batchIndex === operations.length - 1,
+    operations,
+    isFinal: batchIndex === batches.length - 1,
     batchIndex,
-    totalBatches: operations.length,
+    totalBatches: batches.length,
   }))
 }
 
@@ -468,6 +472,54 @@ test('two that were late are waited for, each', async () => {
 
   expect(phone.sentOfType('operation-rejected')).toMatchObject([{ operationId: foreign?.operations[0]?.id }])
   expect(phone.sentOfType('acknowledgment')).toHaveLength(4)
+})
+
+/** A polling client that has sent all of its delta but the first batch, on which the others build. */
+async function connectWithLargeBatches(count: number, bytesOfEach: number) {
+  const server = openRelayServer()
+  const author = new OperationAuthor('phone')
+  const records = Array.from({ length: count }, (_, n) => recordIdOf(`${n}`))
+  const title = 'x'.repeat(bytesOfEach / 100)
+  const [late, ...others] = deltaOfBatches([
+    records.map((record) => author.insert(record, { owner: 'ada' })),
+    ...records.map((record) => Array.from({ length: 100 }, () => author.update(record, { title }))),
+  ])
+  const phone = await server.connect('phone', { isPolling: true, scopes: { todos: { owner: 'ada' } } })
+  for (const batch of others) phone.receive(batch)
+  await settle()
+  return { ...server, phone, late: late ?? {} }
+}
+
+test('one batch is tried again over a gap, however large it is', async () => {
+  const { phone, late, store, runtime } = await connectWithLargeBatches(1, 5_000_000)
+
+  phone.receive(late)
+  await runtime.advance(1000)
+
+  expect(phone.sentOfType('acknowledgment').map((message) => message.acknowledgedMessageId)).toEqual([
+    'b0',
+    'b1',
+  ])
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(await store.getOperationCount()).toBe(101)
+})
+
+test('what more there is not kept, and ends the session once what is kept had its time', async () => {
+  const { phone, late, runtime } = await connectWithLargeBatches(3, 3_000_000)
+
+  phone.receive(late)
+  await runtime.advance(28_000)
+  expect(phone.sentOfType('acknowledgment').map((message) => message.acknowledgedMessageId)).toEqual([
+    'b0',
+    'b1',
+  ])
+  expect(phone.closed).toBeNull()
+
+  await runtime.advance(1000)
+
+  expect(phone.closed?.code).toBe(1013)
+  expect(phone.sentOfType('operation-rejected')).toEqual([])
+  expect(phone.sentOfType('error')).toEqual([])
 })
 
 test('a refusal of the application over a gap is tried again, too', async () => {
