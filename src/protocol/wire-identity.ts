@@ -30,5 +30,14 @@ export function recordIdOf(wireJson: string, namesLength = 0): string {
   const end = wireJson.indexOf('"', start)
   if (found < 0 || end < 0) throw new Error('The text of an operation has no recordId')
   const text = wireJson.slice(start, end)
-  return text.includes('\\') ? (JSON.parse(wireJson) as Operation).recordId : text // a stored text is an operation
+  return text.includes('\\') ? operationOfWireJson(wireJson).recordId : text
+}
+
+/**
+ * The operation with this wire JSON.
+ *
+ * @param wireJson as `operationToWireJson` made it: what it was made of was an operation
+ */
+export function operationOfWireJson(wireJson: string): Operation {
+  return JSON.parse(wireJson) as Operation // made from one, as above
 }

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { corruptRow } from '../damage/corrupt.ts'
+import { KIND_OPERATION } from '../entry-kinds.ts'
 
 const SPACE = 0x20
 const ZERO = 0x30
@@ -50,6 +51,16 @@ export function rowChecksum(row: ChecksummedRow): number {
   const { seq, node, sequenceNumber, record, collection, kind, scope, wireJson } = row
   const numbers = `${seq} ${node} ${sequenceNumber} ${record} ${collection} ${kind} ${scope ?? ''}`
   return crc32(numbers + wireJson)
+}
+
+/** Whether a row is of an operation, and not of a snapshot. */
+export function isOperation(row: EntryRow): boolean {
+  return row[5] === KIND_OPERATION
+}
+
+/** The number of the record that a row is of. */
+export function recordOf(row: EntryRow): number {
+  return row[3]
 }
 
 /**

@@ -39,7 +39,7 @@ export function takeRecordStep(
   let count = 0
   for (const [ref, recordId, state] of rows) {
     length += state.length
-    length += take({ ref, recordId: decodeRecordId(recordId), state: core.log.stateOf(ref, state) })
+    length += take({ ref, recordId: decodeRecordId(recordId), state: core.log.records.stateOf(ref, state) })
     count++
     if (length > LENGTH_PER_STEP) break
   }

@@ -207,7 +207,7 @@ export class SchemaMigration {
     const { log, tables } = this.#core
     const ids = tables?.idsAfter(collection, after, STRAY_ROWS_PER_STEP) ?? []
     for (const recordId of ids) {
-      if (log.findRecord({ collection, recordId }) === undefined) tables?.remove(collection, recordId)
+      if (log.records.find({ collection, recordId }) === undefined) tables?.remove(collection, recordId)
     }
     return ids.at(-1) ?? null
   }

@@ -39,7 +39,7 @@ export class SqliteBlobs {
   liveRefs(): Set<string> {
     const live = new Set<string>()
     for (const { collection, recordId } of this.#statements.referringRecords.all()) {
-      const state = this.#log.findRecord({ collection, recordId })?.state
+      const state = this.#log.records.find({ collection, recordId })?.state
       if (state === undefined || state.isDeleted) continue
       for (const hash of blobRefsOf(state.values)) live.add(hash)
     }

@@ -24,8 +24,8 @@ import {
 import type { LogEntry } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
+import { AS_INSERTED } from './record-table.ts'
 import type { SqliteCore } from './sqlite-core.ts'
-import { AS_INSERTED } from './sqlite-log.ts'
 
 /** @see CompactableStore.compactStep */
 export function compactStep(
@@ -73,7 +73,7 @@ export function compactStep(
 /** @see CompactableStore.countDropped */
 export function countDropped({ log }: SqliteCore, record: RecordKey | undefined): number {
   if (record === undefined) return log.dropped.count()
-  const found = log.findRecord(record)
+  const found = log.records.find(record)
   return found === undefined ? 0 : log.dropped.countOf(found.ref)
 }
 
@@ -150,6 +150,6 @@ function drop(core: SqliteCore, record: CompactionCandidate, plan: RecordCompact
   for (const note of notesOf(plan)) log.dropped.add(note, ref)
   if (!isPurged || record.state === null) return
   const state = purgedState(record.state)
-  log.writeRecord({ collection, recordId, ref, state, isChanged: true, applied: [], history: null })
+  log.records.update({ ref, state })
   core.tables?.remove(collection, recordId)
 }

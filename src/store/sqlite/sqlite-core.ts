@@ -169,7 +169,7 @@ export class SqliteCore implements AppendContext {
     const { collection } = lookup.index
     const ids = this.#tables?.findLive(lookup) ?? []
     return ids.flatMap((recordId) => {
-      const record = this.log.findRecord({ collection, recordId })
+      const record = this.log.records.find({ collection, recordId })
       return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
     })
   }
@@ -179,7 +179,7 @@ export class SqliteCore implements AppendContext {
     const before = this.counters()
     const { rows, results, counters } = numberEntries(plan, before)
     for (const record of plan.records) {
-      this.log.writeRecord(record)
+      this.log.records.update(record)
       if (record.state !== null) this.#tables?.write(record.collection, record.recordId, record.state)
     }
     let operations = 0
@@ -190,7 +190,7 @@ export class SqliteCore implements AppendContext {
     }
     this.log.ids.settle()
     this.#keepServerClock(plan)
-    for (const [key, result] of plan.writeResults ?? []) this.log.writeResult(key, result)
+    for (const [key, result] of plan.writeResults ?? []) this.log.writeResults.add(key, result)
     for (const [nodeId, sequenceNumber] of plan.vector) this.nodes.advance(nodeId, sequenceNumber)
     if (counters.serverSequence > before.serverSequence) {
       this.nodes.advance(this.serverNodeId, counters.serverSequence)

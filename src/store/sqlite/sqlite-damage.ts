@@ -20,9 +20,9 @@ import { LIMIT } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, isDamaged } from './entry-row.ts'
 import { nodeOfEntry } from './node-registry.ts'
 import { decodeRecordId, operationIdKey } from './record-id.ts'
+import { AS_INSERTED } from './record-table.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 import { toStoreError } from './sqlite-errors.ts'
-import { AS_INSERTED } from './sqlite-log.ts'
 
 const MAX_PAGE_ROWS = 1000
 const MAX_PAGE_BYTES = 8 * 1024 * 1024

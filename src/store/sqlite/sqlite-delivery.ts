@@ -40,7 +40,7 @@ export function readRecordValues(
 ): Map<string, Pick<RecordState, 'values' | 'isDeleted'>> {
   const found = new Map<string, Pick<RecordState, 'values' | 'isDeleted'>>()
   for (const recordId of ids) {
-    const record = log.findRecord({ collection, recordId })
+    const record = log.records.find({ collection, recordId })
     if (record === undefined || record.state.isPurged === true) continue
     found.set(recordId, { values: record.state.values, isDeleted: record.state.isDeleted })
   }

@@ -1,17 +1,11 @@
 import type { Statement } from 'better-sqlite3'
-import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
-import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
-import { foldOperation } from '../../core/record/fold.ts'
-import type { RecordState } from '../../core/record/state.ts'
-import type { ScopeChanges } from '../../core/view.ts'
-import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
-import type { PlannedRecord } from '../append/batch-overlay.ts'
+import { operationIdOf, operationOfWireJson, recordIdOf } from '../../protocol/wire-identity.ts'
 import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
 import type { Loaded, LoadRequest, RecordKey, StoredRecord } from '../append/load.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import { RecordMap } from '../append/record-map.ts'
-import { parseScopeChanges, serializeScopeChanges } from '../append/scope-changes.ts'
+import { serializeScopeChanges } from '../append/scope-changes.ts'
 import type { ReadEntry } from '../delivery/read-page.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION, KIND_SNAPSHOT } from '../entry-kinds.ts'
@@ -24,7 +18,9 @@ import {
   ENTRY_COLUMNS,
   ENTRY_TEXT,
   type EntryRow,
+  isOperation,
   parseEntryText,
+  recordOf,
   rowChecksum,
   wireJsonOf,
 } from './entry-row.ts'
@@ -32,14 +28,10 @@ import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
 import { NodeIndex } from './node-index.ts'
 import { OperationIds } from './operation-ids.ts'
-import { decodeRecordId, encodeRecordId } from './record-id.ts'
+import { RecordTable } from './record-table.ts'
+import { ScopeCache } from './scope-cache.ts'
 import { ScopeIndex } from './scope-index.ts'
-
-/**
- * In place of the state of a record that has had one insert and nothing else, as most: it would say
- * the same as the row of the log once more, and be a tenth of what is written for an operation.
- */
-export const AS_INSERTED = ''
+import { WriteResultsTable } from './write-results-table.ts'
 
 /** Of `_kora_operations`, in the order in which they are written. */
 const COLUMNS = [
@@ -55,22 +47,19 @@ const COLUMNS = [
   'checksum',
 ]
 
-// Most operations of a user have one text; parsed anew it would cost as much as reading the row.
-const MAX_CACHED_SCOPES = 5000
-const MAX_CACHED_SCOPE_LENGTH = 512 // a client may fill the fields of scopes with as much as an operation holds
-
-/** Rows of `_kora_operations`, `_kora_records` and the indexes of the log: written and read by statement. */
+/** Rows of `_kora_operations` and the indexes of the log: written and read by statement. */
 export class SqliteLog {
   readonly ids: OperationIds
   readonly scope: ScopeIndex
   readonly nodes: NodeIndex
+  readonly records: RecordTable
+  readonly dropped: DroppedTable
+  readonly writeResults: WriteResultsTable
   readonly #nodeNames: NameTable
   readonly #collections: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
   readonly #newRows: BulkInsert
-  readonly #newRecords: BulkInsert
-  readonly #scopes = new Map<string, ScopeChanges>()
-  readonly dropped: DroppedTable
+  readonly #scopes = new ScopeCache()
 
   constructor(
     db: SqliteDatabase,
@@ -79,12 +68,13 @@ export class SqliteLog {
     this.ids = new OperationIds(db, meta)
     this.scope = new ScopeIndex(db)
     this.nodes = new NodeIndex(db)
+    this.records = new RecordTable(db, collections, { operationsOf: (ref) => this.operationsOfRecord(ref) })
+    this.dropped = new DroppedTable(db, nodes)
+    this.writeResults = new WriteResultsTable(db)
     this.#nodeNames = nodes
     this.#collections = collections
     this.#statements = prepareStatements(db)
     this.#newRows = new BulkInsert(db, '_kora_operations', COLUMNS)
-    this.#newRecords = new BulkInsert(db, '_kora_records', ['id', 'collection', 'record_id', 'state'])
-    this.dropped = new DroppedTable(db, nodes)
   }
 
   /** The highest delivery sequence in the log; 0 when it is empty. */
@@ -98,7 +88,7 @@ export class SqliteLog {
   load(request: LoadRequest): Omit<Loaded, 'lookups'> {
     const records = new RecordMap<StoredRecord>()
     for (const key of request.records) {
-      const record = this.findRecord(key)
+      const record = this.records.find(key)
       if (record !== undefined) records.set(key, record)
     }
     const operations = new Map<string, string>()
@@ -114,44 +104,20 @@ export class SqliteLog {
     }
     const histories = new RecordMap<readonly Operation[]>()
     for (const key of request.histories) {
-      const record = this.findRecord(key)
+      const record = this.records.find(key)
       if (record !== undefined) histories.set(key, this.historyOfRecord(key, record.ref))
     }
     const writeResults = new Map<string, string>()
     for (const key of request.writeKeys ?? []) {
-      const result = this.#statements.findWriteResult.get(Buffer.from(key, 'hex'))
+      const result = this.writeResults.find(key)
       if (result !== undefined) writeResults.set(key, result)
     }
     return { operations, dropped, records, histories, writeResults }
   }
 
-  findRecord({ collection, recordId }: RecordKey): StoredRecord | undefined {
-    const collectionId = this.#collections.find(collection)
-    if (collectionId === undefined) return undefined
-    const row = this.#statements.findRecord.get(collectionId, encodeRecordId(recordId))
-    return row === undefined ? undefined : { ref: row[0], state: this.stateOf(row[0], row[1]) }
-  }
-
-  /**
-   * The state of a record from its column.
-   *
-   * @throws StoreError `STORE_CORRUPT`
-   */
-  stateOf(ref: number, stored: string): RecordState {
-    return stored === AS_INSERTED ? this.#insertedState(ref) : parseRecordState(stored)
-  }
-
-  #insertedState(ref: number): RecordState {
-    const [insert, ...others] = this.operationsOfRecord(ref)
-    if (insert === undefined || others.length > 0) throw lostState(ref)
-    return foldOperation(null, insert, null)
-  }
-
   /** The record's operations in commit order, without snapshots. */
   operationsOfRecord(ref: number): Operation[] {
-    return this.#rowsOfRecord(ref)
-      .filter(([, , , , , kind]) => kind === KIND_OPERATION)
-      .map(parseWireJson)
+    return this.#rowsOfRecord(ref).filter(isOperation).map(parseWireJson)
   }
 
   /** What a replay folds: the operations, and the traces of those that were dropped. */
@@ -161,37 +127,16 @@ export class SqliteLog {
 
   /** As `historyOfRecord`, with the length of what was read for it. */
   readHistory(key: RecordKey, ref: number): { readonly history: Operation[]; readonly length: number } {
-    const rows = this.#rowsOfRecord(ref).filter(([, , , , , kind]) => kind === KIND_OPERATION)
-    const history = [...rows.map(parseWireJson), ...this.dropped.tracesOf(key, ref)]
-    return { history, length: rows.reduce((sum, [, , , , , , , wireJson]) => sum + wireJson.length, 0) }
-  }
-
-  /** The records of a collection that are not deleted, in the order of their ids. */
-  liveRecords(collection: string): { recordId: string; state: RecordState }[] {
-    return this.#statements.recordsOf
-      .all(this.#collections.find(collection) ?? -1)
-      .map(([ref, recordId, state]) => ({
-        recordId: decodeRecordId(recordId),
-        state: this.stateOf(ref, state),
-      }))
-      .filter(({ state }) => !state.isDeleted)
-      .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
-  }
-
-  countRecords(): number {
-    return this.#statements.countRecords.get() ?? 0
+    const wireJsons = this.#rowsOfRecord(ref).filter(isOperation).map(wireJsonOf)
+    const history = [...wireJsons.map(operationOfWireJson), ...this.dropped.tracesOf(key, ref)]
+    return { history, length: wireJsons.reduce((sum, wireJson) => sum + wireJson.length, 0) }
   }
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
 
-  /** Writes the state of a changed record. A new one is written with its first row. */
-  writeRecord({ ref, state }: PlannedRecord): void {
-    if (ref !== null && state !== null) this.#statements.updateRecord.run(serializeRecordState(state), ref)
-  }
-
   /** Adds a row to the log, and its record with it if that is new. */
   writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
-    record.ref ??= this.#insertRecord(record, entry.deliverySequence)
+    record.ref ??= this.records.add(record, entry.deliverySequence)
     const row = {
       seq: entry.deliverySequence,
       node: this.#nodeNames.intern(entry.nodeId),
@@ -219,22 +164,9 @@ export class SqliteLog {
     this.indexEntry(entry, tracked)
   }
 
-  /** @returns the record's number: that of its first row */
-  #insertRecord({ collection, recordId, state, applied }: PlannedRecord, ref: number): number {
-    if (state === null) throw new Error(`The record ${recordId} of an entry has no state`) // made by its first operation
-    const isAsInserted = applied.length === 1 && applied[0]?.type === 'insert'
-    this.#newRecords.add([
-      ref,
-      this.#collections.intern(collection),
-      encodeRecordId(recordId),
-      isAsInserted ? AS_INSERTED : serializeRecordState(state),
-    ])
-    return ref
-  }
-
   /** The last thing in a transaction: writes the rows that wait to be written together. */
   flush(): void {
-    this.#newRecords.flush()
+    this.records.flush()
     this.#newRows.flush()
     this.scope.flush()
     this.nodes.flush()
@@ -242,15 +174,11 @@ export class SqliteLog {
 
   /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
   forget(): void {
-    this.#newRecords.forget()
+    this.records.forget()
     this.#newRows.forget()
     this.scope.forget()
     this.nodes.forget()
     this.ids.forget()
-  }
-
-  writeResult(key: string, result: string): void {
-    this.#statements.insertWriteResult.run(Buffer.from(key, 'hex'), result)
   }
 
   /** Puts an entry into the index of scopes, once that is flushed. */
@@ -268,6 +196,16 @@ export class SqliteLog {
     const scope = serializeScopeChanges(changes)
     const checksum = rowChecksum({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
     this.#statements.updateScope.run(scope, checksum, deliverySequence)
+  }
+
+  /** Takes an entry out of the log. */
+  removeEntry(entry: Omit<LogEntry, 'wireJson'>, tracked: Iterable<TrackedField>): void {
+    this.#statements.removeOperation.run(entry.deliverySequence)
+    this.ids.remove(entry.operationId, entry.deliverySequence)
+    this.nodes.remove(this.#nodeNames.intern(entry.nodeId), entry.sequenceNumber, entry.deliverySequence)
+    for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
+      this.scope.remove({ fieldId, key }, entry.deliverySequence)
+    }
   }
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
@@ -293,7 +231,7 @@ export class SqliteLog {
   }
 
   /**
-   * The same above `after`, so many, and such as come to no more bytes than that but for the last one.
+   * The same above `after`: at most `limit` of them, ending with the one that passes `maxLength`.
    *
    * @param range.maxLength in characters
    */
@@ -326,19 +264,9 @@ export class SqliteLog {
   /** The row that a record is named after, if it is its own: it is not in the index of records. */
   #firstRowOfRecord(ref: number): EntryRow | undefined {
     const row = this.#statements.entry.get(ref)
-    if (row === undefined || row[3] === ref) return row
+    if (row === undefined || recordOf(row) === ref) return row
     wireJsonOf(row) // of another record, as it can be in a store of layout 1; or it is this one's, and damaged
     return undefined
-  }
-
-  /** Takes an entry out of the log. */
-  removeEntry(entry: Omit<LogEntry, 'wireJson'>, tracked: Iterable<TrackedField>): void {
-    this.#statements.removeOperation.run(entry.deliverySequence)
-    this.ids.remove(entry.operationId, entry.deliverySequence)
-    this.nodes.remove(this.#nodeNames.intern(entry.nodeId), entry.sequenceNumber, entry.deliverySequence)
-    for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
-      this.scope.remove({ fieldId, key }, entry.deliverySequence)
-    }
   }
 
   operationsAfter(after: number, limit: number): { deliverySequence: number; wireJson: string }[] {
@@ -353,8 +281,9 @@ export class SqliteLog {
     return this.nodes
       .read(node, fromSequence, toSequence)
       .map((sequence) => this.#statements.entry.get(sequence))
-      .filter((row) => row?.[5] === KIND_OPERATION)
-      .map((row) => parseWireJson(row as EntryRow)) // undefined has no kind
+      .filter((row) => row !== undefined)
+      .filter(isOperation)
+      .map(parseWireJson)
   }
 
   /** @param withScopes false where nobody asks what the entry did to scopes: it then says nothing of it */
@@ -367,7 +296,7 @@ export class SqliteLog {
       sequenceNumber,
       collection: this.#collections.nameOf(collection),
       wireJson,
-      scopeChanges: this.#parseScope(withScopes ? scope : null),
+      scopeChanges: this.#scopes.parse(withScopes ? scope : null),
     }
   }
 
@@ -386,32 +315,10 @@ export class SqliteLog {
       scopeChanges,
     }
   }
-
-  #parseScope(text: string | null): ScopeChanges {
-    if (text === null || text.length > MAX_CACHED_SCOPE_LENGTH) return parseScopeChanges(text)
-    const known = this.#scopes.get(text)
-    if (known !== undefined) return known
-    if (this.#scopes.size >= MAX_CACHED_SCOPES) this.#scopes.clear()
-    const parsed = parseScopeChanges(text)
-    this.#scopes.set(copyOf(text), parsed)
-    return parsed
-  }
-}
-
-/** A part of a text keeps the whole in memory, which may be a row of the largest size. */
-function copyOf(text: string): string {
-  return Buffer.from(text).toString()
 }
 
 function parseWireJson(row: EntryRow): Operation {
-  return JSON.parse(wireJsonOf(row)) as Operation // the store's own text, made from an operation
-}
-
-function lostState(ref: number): StoreError {
-  return new StoreError(
-    'STORE_CORRUPT',
-    `Record ${ref} of _kora_records is not the one insert that it should be. See "kora-server check --deep"; restore a backup.`,
-  )
+  return operationOfWireJson(wireJsonOf(row))
 }
 
 function prepareStatements(db: SqliteDatabase) {
@@ -419,22 +326,6 @@ function prepareStatements(db: SqliteDatabase) {
     db.prepare<unknown[], EntryRow>(`SELECT ${ENTRY_COLUMNS} FROM _kora_operations ${condition}`).raw()
   return {
     maxSequence: db.prepare<[], number>('SELECT max(seq) FROM _kora_operations').pluck(),
-    findRecord: db
-      .prepare<[number, Buffer | string], [number, string]>(
-        'SELECT id, state FROM _kora_records WHERE collection = ? AND record_id = ?',
-      )
-      .raw(),
-    recordsOf: db
-      .prepare<[number], [number, Buffer | string, string]>(
-        'SELECT id, record_id, state FROM _kora_records WHERE collection = ?',
-      )
-      .raw(),
-    countRecords: db.prepare<[], number>('SELECT count(*) FROM _kora_records').pluck(),
-    updateRecord: db.prepare('UPDATE _kora_records SET state = ? WHERE id = ?'),
-    findWriteResult: db
-      .prepare<[Buffer], string>('SELECT result FROM _kora_write_results WHERE key = ?')
-      .pluck(),
-    insertWriteResult: db.prepare('INSERT INTO _kora_write_results (key, result) VALUES (?, ?)'),
     updateScope: db.prepare('UPDATE _kora_operations SET scope = ?, checksum = ? WHERE seq = ?'),
     entry: entries('WHERE seq = ?'),
     entryText: db

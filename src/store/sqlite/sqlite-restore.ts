@@ -183,7 +183,7 @@ function removeEverything({ db, meta, nodes, log }: SqliteCore, base: number): v
 function writeDropped({ log }: SqliteCore, dropped: readonly DroppedOperation[]): number {
   let added = 0
   for (const operation of dropped) {
-    const record = log.findRecord(operation)
+    const record = log.records.find(operation)
     if (record === undefined || log.ids.find(operation.operationId) !== undefined) continue
     if (log.dropped.has(operation.operationId)) continue
     log.dropped.add(operation, record.ref)

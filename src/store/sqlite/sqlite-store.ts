@@ -151,7 +151,7 @@ export class SqliteServerStore implements ServerStore {
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
     if (this.#core.ownSchema !== null) return this.queryCollection(collection)
-    return this.#access.read(() => this.#core.log.liveRecords(collection).map(showUnknownRecord))
+    return this.#access.read(() => this.#core.log.records.live(collection).map(showUnknownRecord))
   }
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +222,7 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async countRecords(): Promise<number> {
-    return this.#access.read(() => this.#core.log.countRecords())
+    return this.#access.read(() => this.#core.log.records.count())
   }
 
   async countDropped(record?: RecordKey): Promise<number> {

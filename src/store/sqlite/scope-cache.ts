@@ -1,0 +1,28 @@
+import type { ScopeChanges } from '../../core/view.ts'
+import { parseScopeChanges } from '../append/scope-changes.ts'
+
+const MAX_CACHED_SCOPES = 5000
+const MAX_CACHED_SCOPE_LENGTH = 512 // a client may fill the fields of scopes with as much as an operation holds
+
+/**
+ * What rows of the log say of scopes, parsed. Most operations of a user have one text; parsed anew it would
+ * cost as much as reading the row.
+ */
+export class ScopeCache {
+  readonly #changesByText = new Map<string, ScopeChanges>()
+
+  parse(text: string | null): ScopeChanges {
+    if (text === null || text.length > MAX_CACHED_SCOPE_LENGTH) return parseScopeChanges(text)
+    const known = this.#changesByText.get(text)
+    if (known !== undefined) return known
+    if (this.#changesByText.size >= MAX_CACHED_SCOPES) this.#changesByText.clear()
+    const parsed = parseScopeChanges(text)
+    this.#changesByText.set(copyOf(text), parsed)
+    return parsed
+  }
+}
+
+/** A part of a text keeps the whole in memory, which may be a row of the largest size. */
+function copyOf(text: string): string {
+  return Buffer.from(text).toString()
+}
