@@ -1,3 +1,4 @@
+import { StoreError } from '../../core/errors.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { SchemaProgress } from '../store.ts'
 import type { SchemaChangePlan } from './schema-change.ts'
@@ -41,4 +42,12 @@ export function mergeWork(
     merged.set(work.collection, earlier === undefined ? work : newWork(work.collection, work.phase, replays))
   }
   return [...merged.values()]
+}
+
+/** For who asks a table whose rows are not all there. */
+export function stillFilling(collection: string): StoreError {
+  return new StoreError(
+    'STORE_UNAVAILABLE',
+    `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`,
+  )
 }

@@ -138,7 +138,7 @@ export class PostgresClusterBus implements ClusterBus {
         )
         SELECT id, (extract(epoch FROM seen_at - now()) + $3)::float8 * 1000 FROM {servers}
          WHERE id <> $1 AND seen_at > now() - make_interval(secs => $3)`,
-      [this.serverId, this.#core.schema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
+      [this.serverId, this.#core.ownSchema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
     )
     this.#hasRow = true
     this.#renewedAt = this.#core.runtime.monotonicNow()

@@ -52,7 +52,7 @@ export async function compactStep(
   core: PostgresCore,
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): Promise<CompactionStep> {
-  if (core.schema === null) {
+  if (core.ownSchema === null) {
     throw new StoreError(
       'NO_SCHEMA',
       'Compaction needs the schema: it says which fields are merged by content.',

@@ -10,6 +10,7 @@ import { ServerClock } from '../append/server-clock.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { AppendLoader, type DroppedKnowledge } from './append-loader.ts'
+import { CollectionTables } from './collection-tables.ts'
 import {
   type PostgresDatabase,
   type Queries,
@@ -52,10 +53,9 @@ export class PostgresCore {
   readonly clock: ServerClock
   /** True for a database without tables, opened to be read only. */
   readonly isEmpty: boolean
-  /** This server's own schema: what it was given, else what the database holds. */
-  schema: SchemaDefinition | null = null
-  /** True once the tables are all that the schema of this process asks for. */
-  isPrepared = false
+  /** This process's own: what it was given, else what the database held when it was opened. In force is that of the settings. */
+  ownSchema: SchemaDefinition | null = null
+  #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #settings: Settings
   readonly #dropped: DroppedKnowledge = { isUsed: false }
 
@@ -84,11 +84,21 @@ export class PostgresCore {
     this.log = new PostgresLog(db, this.nodeNames, this.collections)
     this.blobs = new PostgresBlobs(db)
     this.#settings = settings
-    this.schema = settings.schema
+    this.ownSchema = settings.schema
   }
 
   get settings(): Settings {
     return this.#settings
+  }
+
+  /** The tables as this process's own schema sees them: what another process does to them keeps their columns. */
+  get ownTables(): CollectionTables | null {
+    const schema = this.ownSchema
+    if (schema === null) return null
+    if (this.#ownTables?.schema !== schema) {
+      this.#ownTables = { schema, tables: new CollectionTables(this.db, schema) }
+    }
+    return this.#ownTables.tables
   }
 
   /** What the append algorithm asks, answered by these settings. */
@@ -104,12 +114,12 @@ export class PostgresCore {
 
   /** Reads the settings again; those of a transaction that is rolled back are not kept. */
   async refresh(queries: Queries = this.db): Promise<Settings> {
-    const settings = await readSettings(this.db, queries, this.schema)
+    const settings = await readSettings(this.db, queries, this.ownSchema)
     if (queries === this.db) this.#settings = settings
     return settings
   }
 
-  /** The settings as they are in the transaction; every commit after it plans by them. */
+  /** Tells every server that the settings have changed: commits after this one read them anew. */
   async bumpEpoch(transaction: Transaction): Promise<void> {
     await transaction.rows('UPDATE {counters} SET epoch = epoch + 1 WHERE id = 1')
   }

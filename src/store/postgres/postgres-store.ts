@@ -39,7 +39,6 @@ import type {
 import { StoreAccess } from '../store-access.ts'
 import { withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
-import { CollectionTables } from './collection-tables.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { metaTable } from './meta-table.ts'
 import { openDatabase, planLayout } from './open-database.ts'
@@ -92,7 +91,6 @@ export class PostgresServerStore implements ServerStore {
   readonly #watch: CommitWatch
   readonly #access: StoreAccess
   readonly cluster: PostgresClusterBus
-  #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
 
   /** @see createPostgresServerStore */
   constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
@@ -127,12 +125,12 @@ export class PostgresServerStore implements ServerStore {
   }
 
   getSchema(): SchemaDefinition | null {
-    return this.#core.schema
+    return this.#core.ownSchema
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
     this.#access.assertWritable()
-    const { schema } = this.#core
+    const { ownSchema: schema } = this.#core
     for (const name of collections ?? []) resolveCollection(schema, name)
     if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
     requireResolvers(schema, collections)
@@ -141,23 +139,23 @@ export class PostgresServerStore implements ServerStore {
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
     this.#access.assertOpen()
-    resolveQuery(resolveCollection(this.#core.schema, collection), options)
-    return (await this.#tablesWith(collection)).query(collection, options)
+    resolveQuery(resolveCollection(this.#core.ownSchema, collection), options)
+    return (await this.#migration.tablesWith(collection)).query(collection, options)
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
     this.#access.assertOpen()
-    return (await this.#tablesWith(collection)).find(collection, id)
+    return (await this.#migration.tablesWith(collection)).find(collection, id)
   }
 
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
     this.#access.assertOpen()
-    const conditions = resolveWhere(resolveCollection(this.#core.schema, collection), where)
-    return (await this.#tablesWith(collection)).count(collection, conditions)
+    const conditions = resolveWhere(resolveCollection(this.#core.ownSchema, collection), where)
+    return (await this.#migration.tablesWith(collection)).count(collection, conditions)
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
-    if (this.#core.schema !== null) return this.queryCollection(collection)
+    if (this.#core.ownSchema !== null) return this.queryCollection(collection)
     this.#access.assertOpen()
     return (await this.#core.log.liveRecords(collection)).map(showUnknownRecord)
   }
@@ -449,26 +447,6 @@ export class PostgresServerStore implements ServerStore {
     await this.cluster.stop()
     await this.#announcements.stop()
     await this.#core.db.close()
-  }
-
-  // ── helpers ────────────────────────────────────────────────────────────────────────────────
-
-  /**
-   * The tables as this server's schema sees them, when the collection has one that is filled. Asked
-   * once: what another server does to them later keeps their rows.
-   */
-  async #tablesWith(collection: string): Promise<CollectionTables> {
-    const { schema, isPrepared } = this.#core
-    resolveCollection(schema, collection)
-    if (schema === null) throw new Error('resolveCollection lets no store without a schema pass')
-    if (!isPrepared && (await this.#migration.unfinished()).has(collection)) {
-      const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
-      throw new StoreError('STORE_UNAVAILABLE', message)
-    }
-    if (this.#ownTables?.schema !== schema) {
-      this.#ownTables = { schema, tables: new CollectionTables(this.#core.db, schema) }
-    }
-    return this.#ownTables.tables
   }
 }
 

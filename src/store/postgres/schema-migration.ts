@@ -3,7 +3,7 @@ import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
-import { mergeWork, newWork, type PendingWork, workOf } from '../materialize/pending-work.ts'
+import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
   planSchemaChange,
@@ -17,8 +17,10 @@ import {
   serializeStoredSchema,
 } from '../materialize/stored-schema.ts'
 import { withOtherVersions } from '../materialize/version-fields.ts'
+import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
+import type { CollectionTables } from './collection-tables.ts'
 import type { Queries, Transaction } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -38,6 +40,8 @@ const STRAY_ROWS_PER_STEP = 200
 export class SchemaMigration {
   readonly #core: PostgresCore
   readonly #tracking: ScopeTracking
+  /** True once the tables are all that the schema of this process asks for. */
+  #isPrepared = false
 
   constructor(core: PostgresCore, tracking: ScopeTracking) {
     this.#core = core
@@ -49,15 +53,30 @@ export class SchemaMigration {
     return new Set((await this.#pending(this.#core.db)).map((work) => work.collection))
   }
 
+  /**
+   * The tables, when the collection has one that is filled. Asked once: what another server does to them
+   * later keeps their rows.
+   *
+   * @throws StoreError `STORE_UNAVAILABLE`, `NO_SCHEMA`
+   * @throws SchemaError `UNKNOWN_COLLECTION`
+   */
+  async tablesWith(collection: string): Promise<CollectionTables> {
+    const { ownSchema, ownTables: tables } = this.#core
+    resolveCollection(ownSchema, collection)
+    if (!this.#isPrepared && (await this.unfinished()).has(collection)) throw stillFilling(collection)
+    if (tables === null) throw new Error('A store with a schema has tables')
+    return tables
+  }
+
   async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
     const core = this.#core
     const next = parseSchema(schema)
     await prepareRichText(next)
     if (!(await this.#isDone(next)) && !(await this.#isOutrun(next))) await this.#change(next, options)
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
-    core.schema = withOtherVersions(next, await this.#recorded(core.db))
+    core.ownSchema = withOtherVersions(next, await this.#recorded(core.db))
     await core.refresh()
-    core.isPrepared = true
+    this.#isPrepared = true
     for (const [collection, { scope }] of Object.entries(next.collections)) {
       for (const field of scope) {
         await this.#tracking.track(collection, field, { ...options, isGranted: true })
@@ -113,7 +132,7 @@ export class SchemaMigration {
   async #change(next: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
     await this.#alone(async () => {
       if (!(await this.#isCurrent(next))) await this.#changeTables(next)
-      this.#core.schema = withOtherVersions(next, await this.#recorded(this.#core.db))
+      this.#core.ownSchema = withOtherVersions(next, await this.#recorded(this.#core.db))
       await this.#core.refresh()
       await this.#createIndexes()
       await this.#finish(options)

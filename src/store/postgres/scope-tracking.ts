@@ -74,7 +74,7 @@ export class ScopeTracking {
     const settings = await core.refresh()
     const known = settings.tracked.get(collection, field)
     if (known !== undefined && (known.isGranted || !isGranted)) return known
-    const wish = { collection, field, isKnownCollection, schema: core.schema }
+    const wish = { collection, field, isKnownCollection, schema: core.ownSchema }
     if (known === undefined && !isGranted && !mayTrack(settings.tracked, wish)) return null
     const collectionId = (await core.collections.intern([collection])).get(collection)
     await core.transaction(async (transaction) => {

@@ -39,16 +39,16 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
  * Opens the database to see what a start would do there, and changes nothing. In the place of one that is no
  * store yet stands an empty one in memory.
  *
- * @returns `isNew`: it does so
+ * @returns `isEmpty`: it does so
  * @throws StoreError as `openDatabase`
  */
 export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly'>): {
   readonly db: SqliteDatabase
-  readonly isNew: boolean
+  readonly isEmpty: boolean
 } {
-  const isNew = !isStore(options.filename)
-  const filename = isNew ? ':memory:' : options.filename
-  return { db: openDatabase({ ...options, filename, isReadOnly: !isNew }), isNew }
+  const isEmpty = !isStore(options.filename)
+  const filename = isEmpty ? ':memory:' : options.filename
+  return { db: openDatabase({ ...options, filename, isReadOnly: !isEmpty }), isEmpty }
 }
 
 /** Reads no more than it takes to tell an empty file, which the first start makes a store of. */

@@ -1,10 +1,9 @@
-import { StoreError } from '../../core/errors.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
-import { mergeWork, newWork, type PendingWork, workOf } from '../materialize/pending-work.ts'
+import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
   planSchemaChange,
@@ -46,10 +45,7 @@ export class SchemaMigration {
   tablesWith(collection: string): CollectionTables {
     const { ownSchema, ownTables: tables } = this.#core
     resolveCollection(ownSchema, collection)
-    if (this.unfinished().has(collection)) {
-      const message = `The table of "${collection}" is still being filled. Wait for the server's start or for \`kora-server migrate\` to end.`
-      throw new StoreError('STORE_UNAVAILABLE', message)
-    }
+    if (this.unfinished().has(collection)) throw stillFilling(collection)
     if (tables === null) throw new Error('A store with a schema has tables')
     return tables
   }

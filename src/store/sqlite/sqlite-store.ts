@@ -80,16 +80,16 @@ export class SqliteServerStore implements ServerStore {
   readonly #watch: CommitWatch
   readonly #access: SqliteAccess
   /** True where an empty store stands for one that is not there yet. */
-  readonly #isNew: boolean
+  readonly #isEmpty: boolean
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
     const isReadOnly = readOnly !== false
-    const { db, isNew } =
+    const { db, isEmpty } =
       readOnly === 'planning'
         ? openForPlanning({ filename, durability })
-        : { db: openDatabase({ filename, durability, isReadOnly }), isNew: false }
-    this.#isNew = isNew
+        : { db: openDatabase({ filename, durability, isReadOnly }), isEmpty: false }
+    this.#isEmpty = isEmpty
     try {
       const nodeId = readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
       this.#core = new SqliteCore(db, { filename, runtime, nodeId })
@@ -115,7 +115,7 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async planLayout(): Promise<readonly string[]> {
-    return this.#access.read(() => statementsFrom(this.#isNew ? 0 : readLayoutVersion(this.#core.db)))
+    return this.#access.read(() => statementsFrom(this.#isEmpty ? 0 : readLayoutVersion(this.#core.db)))
   }
 
   getSchema(): SchemaDefinition | null {
