@@ -1,7 +1,5 @@
-import { StoreError } from '../../core/errors.ts'
 import type { JsonValue, Operation } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
-import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -12,7 +10,7 @@ import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
-import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
+import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
 import type { Revocation, RevocationSubject } from '../revocations.ts'
 import type {
@@ -83,11 +81,8 @@ export class MemoryServerStore implements ServerStore {
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
     this.#access.assertOpen()
-    const { schema } = this.#core
-    for (const name of collections ?? []) resolveCollection(schema, name)
-    if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
-    requireResolvers(schema, collections)
-    this.#migration.rebuild(schema, collections ?? Object.keys(schema.collections), options)
+    const { schema, names } = requireRebuildable(this.#core.schema, collections)
+    this.#migration.rebuild(schema, names, options)
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
@@ -258,12 +253,7 @@ export class MemoryServerStore implements ServerStore {
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
     this.#access.assertOpen()
-    const found = new Map<string, NodeRegistration>()
-    for (const nodeId of nodeIds) {
-      const node = this.#core.nodes.find(nodeId)
-      if (node !== undefined) found.set(nodeId, node)
-    }
-    return found
+    return this.#core.nodes.findAll(nodeIds)
   }
 
   async registerNode(

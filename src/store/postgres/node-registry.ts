@@ -60,7 +60,7 @@ export class NodeRegistry {
     return new Map([...vector, ...others])
   }
 
-  async find(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
+  async findAll(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
     const rows = await this.#db.rows<RegistrationRow>(
       'SELECT node_id, user_id, view_key, legacy_position FROM {nodes} WHERE node_id = ANY($1::text[])',
       [nodeIds],

@@ -1,7 +1,5 @@
-import { StoreError } from '../../core/errors.ts'
 import { silentLogger } from '../../core/logger.ts'
 import type { JsonValue, Operation } from '../../core/operation.ts'
-import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -15,7 +13,7 @@ import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.t
 import { findDamage } from '../damage/find-damage.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
-import { resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
+import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
 import type { Revocation, RevocationSubject } from '../revocations.ts'
 import type {
@@ -130,11 +128,8 @@ export class PostgresServerStore implements ServerStore {
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
     this.#access.assertWritable()
-    const { ownSchema: schema } = this.#core
-    for (const name of collections ?? []) resolveCollection(schema, name)
-    if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
-    requireResolvers(schema, collections)
-    await this.#migration.rebuild(schema, collections ?? Object.keys(schema.collections), options)
+    const { schema, names } = requireRebuildable(this.#core.ownSchema, collections)
+    await this.#migration.rebuild(schema, names, options)
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
@@ -310,7 +305,7 @@ export class PostgresServerStore implements ServerStore {
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
     this.#access.assertOpen()
-    return this.#core.nodes.find(nodeIds)
+    return this.#core.nodes.findAll(nodeIds)
   }
 
   async registerNode(

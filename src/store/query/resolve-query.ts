@@ -1,6 +1,7 @@
 import { SchemaError, StoreError } from '../../core/errors.ts'
 import type { JsonValue } from '../../core/operation.ts'
 import { quoteName, unknownName } from '../../core/schema/names.ts'
+import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { CollectionQueryOptions } from '../store.ts'
 
@@ -42,6 +43,23 @@ export function resolveCollection(schema: SchemaDefinition | null, name: string)
     'UNKNOWN_COLLECTION',
     unknownName('collection', name, Object.keys(schema.collections)),
   )
+}
+
+/**
+ * What to rebuild the tables of these collections by, which takes the resolvers of their fields.
+ *
+ * @param collections default: all of the schema
+ * @throws StoreError `NO_SCHEMA`
+ * @throws SchemaError `UNKNOWN_COLLECTION`, `RESOLVER_MISSING`
+ */
+export function requireRebuildable(
+  schema: SchemaDefinition | null,
+  collections?: readonly string[],
+): { readonly schema: SchemaDefinition; readonly names: readonly string[] } {
+  for (const name of collections ?? []) resolveCollection(schema, name)
+  if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
+  requireResolvers(schema, collections)
+  return { schema, names: collections ?? Object.keys(schema.collections) }
 }
 
 /**

@@ -1,7 +1,5 @@
-import { StoreError } from '../../core/errors.ts'
 import type { JsonValue, Operation } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
-import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -14,7 +12,7 @@ import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.t
 import { findDamage } from '../damage/find-damage.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
-import { resolveCollection, resolveWhere } from '../query/resolve-query.ts'
+import { requireRebuildable, resolveCollection, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
 import type { Revocation, RevocationSubject } from '../revocations.ts'
 import type {
@@ -124,11 +122,8 @@ export class SqliteServerStore implements ServerStore {
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
     this.#access.assertWritable()
-    const { ownSchema: schema } = this.#core
-    for (const name of collections ?? []) resolveCollection(schema, name)
-    if (schema === null) throw new StoreError('NO_SCHEMA', 'There are no tables to rebuild without a schema.')
-    requireResolvers(schema, collections)
-    await this.#migration.rebuild(schema, collections ?? Object.keys(schema.collections), options)
+    const { schema, names } = requireRebuildable(this.#core.ownSchema, collections)
+    await this.#migration.rebuild(schema, names, options)
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
@@ -288,14 +283,7 @@ export class SqliteServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    return this.#access.read(() => {
-      const found = new Map<string, NodeRegistration>()
-      for (const nodeId of nodeIds) {
-        const node = this.#core.nodes.find(nodeId)
-        if (node !== undefined) found.set(nodeId, node)
-      }
-      return found
-    })
+    return this.#access.read(() => this.#core.nodes.findAll(nodeIds))
   }
 
   async registerNode(
