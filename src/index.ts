@@ -1,7 +1,9 @@
 export {
   KoraAuthProvider,
   type KoraAuthProviderOptions,
+  type KoraTokenPayload,
   type KoraTokenValidator,
+  type KoraUser,
 } from './auth/kora-auth-provider.ts'
 export { MixedAuthProvider, type MixedAuthProviderOptions } from './auth/mixed-auth-provider.ts'
 export { NoAuthProvider } from './auth/no-auth-provider.ts'
@@ -48,10 +50,11 @@ export type { EmbedderPolicy } from './http/server-host.ts'
 export type { ServerStatus } from './http/server-status.ts'
 export type { TlsOptions } from './http/tls-files.ts'
 export type { AwarenessState, AwarenessUpdateMessage, SyncMessage } from './protocol/messages.ts'
-export { type CreateBackupOptions, createBackup } from './store/backup/create-backup.ts'
+export { type BackupProgress, type CreateBackupOptions, createBackup } from './store/backup/create-backup.ts'
 export { type BackupSummary, verifyBackup } from './store/backup/read-backup.ts'
 export {
   type RestoreBackupOptions,
+  type RestoreProgress,
   type RestoreResult,
   restoreBackup,
 } from './store/backup/restore-backup.ts'
@@ -68,6 +71,8 @@ export type {
   ApplyResult,
   CollectionQueryOptions,
   MaterializedRecord,
+  RunningServer,
+  SchemaProgress,
   ServerStore,
   SetSchemaOptions,
   UnmetCondition,

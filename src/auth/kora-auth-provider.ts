@@ -9,8 +9,11 @@ import { callUserCode, checkContext, isUserId } from './user-callback.ts'
 
 /** What `@korajs/auth` puts into a token, as far as it matters here. */
 export interface KoraTokenPayload {
+  /** The user. */
   readonly sub: string
+  /** The device that the token was issued to. */
   readonly dev: string
+  /** Only `'access'` is let in. */
   readonly type: string
   /** seconds since the epoch */
   readonly exp?: number
@@ -24,6 +27,7 @@ export interface KoraTokenValidator {
   validateTokenWithRevocation?(token: string): Promise<KoraTokenPayload | null>
 }
 
+/** What the user store of `@korajs/auth` knows of a user, as far as it matters here: for the `metadata` of the context. */
 export interface KoraUser {
   readonly email?: string | null
   readonly name?: string | null

@@ -8,9 +8,11 @@ export type GivenScopes = { readonly [collection: string]: { readonly [field: st
 
 /** Who a client is, and what it may see and write. */
 export interface AuthContext {
+  /** Text that is not empty, without control characters. */
   readonly userId: string
-  /** Absent: everything. */
+  /** Absent: everything. @see GivenScopes */
   readonly scopes?: GivenScopes
+  /** Of the application's own, for `validateOperation`. The server does not look at it. */
   readonly metadata?: { readonly [key: string]: unknown }
   /** ms since the epoch; the session ends then, so that the client comes back with a fresh token. */
   readonly expiresAt?: number
@@ -27,7 +29,13 @@ export interface CheckedAuthContext extends AuthContext {
   readonly scopes?: ScopeMap
 }
 
+/** Tells who a client is from the token of its handshake. */
 export interface AuthProvider {
-  /** @returns null to refuse the connection */
+  /**
+   * An error that it throws refuses the connection too, and stands in the log.
+   *
+   * @param token `''` where the client has sent none
+   * @returns null to refuse the connection
+   */
   authenticate(token: string): Promise<AuthContext | null>
 }

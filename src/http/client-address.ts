@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import proxyaddr from '@fastify/proxy-addr'
 
+/** The address of the client that has sent a request, by which connections are counted and logged. */
 export type AddressOf = (request: IncomingMessage) => string
 
 /**

@@ -28,6 +28,10 @@ import { SyncService, type SyncServiceConfig } from './sync-service.ts'
 import { type TlsOptions, tlsOfOperations } from './tls-files.ts'
 import { pathOf, WebServer } from './web-server.ts'
 
+/**
+ * A value of `Cross-Origin-Embedder-Policy`: what a page may load from other origins, so that the browser isolates it.
+ * `unsafe-none` isolates nothing.
+ */
 export type EmbedderPolicy = 'credentialless' | 'require-corp' | 'unsafe-none'
 
 export interface OperationsConfig {

@@ -27,13 +27,15 @@ export interface MaterializedRecord {
 export interface CollectionQueryOptions {
   /** Exact match per field; null matches records in which the field is null or missing. */
   where?: { readonly [field: string]: unknown }
-  /** A field, `id`, `_created_at` or `_updated_at`. Ties are broken by id. */
+  /** A field, `id`, `_created_at` or `_updated_at`. Ties are broken by id. Default `'id'`. */
   orderBy?: string
   /** Default `'asc'`. */
   orderDirection?: 'asc' | 'desc'
+  /** Most records to return. Default: all. */
   limit?: number
+  /** Records to leave out before the first. Default 0. */
   offset?: number
-  /** Default false. */
+  /** Whether deleted records are returned too, with `_deleted`. Default false. */
   includeDeleted?: boolean
 }
 
@@ -79,6 +81,7 @@ export interface ServerWrite {
   readonly key?: { readonly hash: string; readonly contentHash: string }
 }
 
+/** A condition of a write that does not hold. */
 export interface UnmetCondition {
   readonly field: string
   readonly expected: JsonValue
@@ -139,7 +142,7 @@ export interface DeliveryPage<Entry extends DeliveredEntry = LogEntry> {
 export interface HandshakeVectorQuery {
   /** Nodes of which is told what the server has, whoever has sent it. */
   readonly nodeIds: readonly string[]
-  /** An entry that is told as it stands: of a node's owner, or of a guest. */
+  /** An entry that is told as it stands: of a node's owner, or of a guest. @see guestEntry */
   readonly entry: string | null
   /** Nodes of this user, and those that belong to nobody, are told too, though nobody asks. */
   readonly userId: string | null
@@ -164,6 +167,7 @@ export interface NodeRegistration {
 /** The legacy position of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
 export const EMPTY_LOG = -1
 
+/** How far a change of the schema has come with one collection. */
 export interface SchemaProgress {
   readonly collection: string
   /** `scopes`: the log is indexed by a field that visibility is decided by. */
@@ -173,6 +177,7 @@ export interface SchemaProgress {
 }
 
 export interface SetSchemaOptions {
+  /** Is told after each step, of which a large collection takes many. */
   onProgress?: (progress: SchemaProgress) => void
 }
 
@@ -208,7 +213,7 @@ export type ApplyResult = 'applied' | 'duplicate' | 'refused'
  * The operation log and the materialized tables. All implementations behave the same; one
  * conformance suite runs on each of them (test/store).
  *
- * Every method rejects with `StoreError` `STORE_CLOSED` after `close()`.
+ * Every method that returns a promise, but `close()` itself, rejects with `StoreError` `STORE_CLOSED` after `close()`.
  */
 export interface ServerStore
   extends BlobIndex,
@@ -223,22 +228,56 @@ export interface ServerStore
    * @throws SchemaError `SCHEMA_INVALID`; `SCHEMA_CHANGE_REFUSED` when data would be lost
    */
   setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void>
+  /**
+   * What `setSchema` would do now. Changes nothing.
+   *
+   * @throws SchemaError as `setSchema`
+   */
   planSchema(schema: SchemaDefinition): Promise<SchemaPlan>
   /**
    * The SQL that a start runs before anything else, for the tables of the log: of a store that was opened to be
    * read only, because to be opened otherwise brings them up to date. Empty when there is nothing to do.
    */
   planLayout(): Promise<readonly string[]>
+  /**
+   * The schema that this process was given with `setSchema`, else the one that the store held when it was opened,
+   * whose resolvers are gone; null when neither is there.
+   */
   getSchema(): SchemaDefinition | null
   /**
    * Fills the tables again by replaying the log. All collections by default.
    *
-   * @throws SchemaError `RESOLVER_MISSING`
+   * @throws StoreError `NO_SCHEMA`
+   * @throws SchemaError `UNKNOWN_COLLECTION`, `RESOLVER_MISSING`
    */
   rebuildCollections(collections?: readonly string[], options?: SetSchemaOptions): Promise<void>
+  /**
+   * The records that match, in the order of their ids where no other is asked for.
+   *
+   * @throws StoreError `NO_SCHEMA`, `INVALID_QUERY`; `STORE_UNAVAILABLE` while the table is being filled
+   * @throws SchemaError `UNKNOWN_COLLECTION`, `UNKNOWN_FIELD`
+   */
   queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]>
+  /**
+   * One record; null when it is missing or deleted.
+   *
+   * @throws StoreError `NO_SCHEMA`; `STORE_UNAVAILABLE` while the table is being filled
+   * @throws SchemaError `UNKNOWN_COLLECTION`
+   */
   findRecord(collection: string, id: string): Promise<MaterializedRecord | null>
+  /**
+   * How many records match, without deleted ones.
+   *
+   * @param where as that of `queryCollection`; default: all
+   * @throws as `queryCollection`
+   */
   countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number>
+  /**
+   * All live records of a collection, in the order of their ids. Also of a store without a schema, which then
+   * shows the values of the log as they are, and nothing of a collection that it has not heard of.
+   *
+   * @throws as `queryCollection`, where there is a schema
+   */
   materializeCollection(collection: string): Promise<MaterializedRecord[]>
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
@@ -251,14 +290,17 @@ export interface ServerStore
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
+  /** Node → the highest sequence number of it that the store has. Entries of guests are left out. @see guestEntry */
   getVersionVector(): Promise<VersionVector>
   /**
    * What a handshake tells of the vector. Never the whole vector of millions.
    */
   getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
+  /** The node whose operations are those that the server itself authors. */
   getNodeId(): string
   /** Client operations and side effects that the log holds; snapshots are not counted. */
   getOperationCount(): Promise<number>
+  /** The end of the log; 0 when nothing was ever stored. */
   getMaxDeliverySequence(): Promise<number>
   /** Operations (no snapshots) above `after`, in delivery order. */
   getOperationsAfterDelivery(
@@ -322,7 +364,14 @@ export interface ServerStore
   listServers?(): Promise<readonly RunningServer[]>
   /** The whole of `createBackup`, for logs that fit into memory. */
   exportBackup(): Promise<Uint8Array>
-  /** `restoreBackup` from memory: replaces what the store holds, or adds to it. */
+  /**
+   * `restoreBackup` from memory: replaces what the store holds.
+   *
+   * @param merge true to add to it instead. Default false.
+   * @throws StoreError `BACKUP_INVALID`
+   * @throws SchemaError `RESOLVER_MISSING`
+   */
   importBackup(data: Uint8Array, merge?: boolean): Promise<void>
+  /** Ends what the store has open. Idempotent. */
   close(): Promise<void>
 }

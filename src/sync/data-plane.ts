@@ -28,7 +28,10 @@ export interface Mutation {
   readonly id?: string
   /** insert: the record's fields, defaults may be left out; update: the changed fields; delete: nothing */
   readonly data?: RecordInput
-  /** A mutation that is sent again under the same key happens once and has the same result. */
+  /**
+   * 1 to 255 characters. A mutation that is sent again under the same key happens once and has the same result;
+   * another one under it is refused.
+   */
   readonly idempotencyKey?: string
 }
 
@@ -63,13 +66,26 @@ export interface Kora {
    *
    * @throws MutationError `MUTATION_REFUSED` with the refusal: there is (no) such record, a constraint, …
    * @throws SchemaError `UNKNOWN_COLLECTION`, `SCHEMA_VALIDATION`
+   * @throws KoraServerError `INVALID_ARGUMENT` for an update or delete without an id, or a key of another length
    * @throws StoreError when nothing was stored
    */
   apply(mutation: Mutation): Promise<MutationResult>
-  /** Compare and set: changes the record only if every condition holds at that moment. */
+  /**
+   * Compare and set: changes the record only if every condition holds at that moment. One that does not is a
+   * result, and no error; so is a record that is missing.
+   *
+   * @throws as `apply`
+   * @throws KoraServerError `UNKNOWN_FIELD` for a condition on a field that the collection does not have;
+   *   `INVALID_ARGUMENT` for an insert, or a condition that is undefined
+   */
   applyConditional(mutation: ConditionalMutation): Promise<ConditionalResult>
+  /** @see ServerStore.queryCollection, also for what it throws */
   query(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]>
-  /** null when the record is missing or deleted */
+  /**
+   * null when the record is missing or deleted
+   *
+   * @see ServerStore.findRecord, also for what it throws
+   */
   findById(collection: string, id: string): Promise<MaterializedRecord | null>
 }
 

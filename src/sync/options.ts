@@ -25,6 +25,11 @@ export interface ValidationContext {
   readonly kora: Kora
 }
 
+/**
+ * The application's own check of an operation that has passed those of the server. It is awaited before the
+ * operation is stored. An error that it throws refuses the operation with `VALIDATION_ERROR`, and stands in the
+ * log; but for a `StoreError`, after which the client sends the operation again.
+ */
 export type ValidateOperation = (
   operation: Operation,
   context: ValidationContext,
@@ -38,13 +43,18 @@ export interface SyncLimits {
   readonly maxOpsPerMinute: number
   /** Bytes of one frame after authentication. Default 32 MiB: a full batch of the largest operations. */
   readonly maxMessageBytes: number
-  /** Open connections in all; 0 = unlimited. */
+  /** Open connections in all; 0 = unlimited. Default 0. */
   readonly maxConnections: number
+  /** Open connections of one `userId`; 0 = unlimited. Default 0. */
   readonly maxConnectionsPerUser: number
+  /** Open connections from one address, as `addressOf` tells it; 0 = unlimited. Default 0. */
   readonly maxConnectionsPerAddress: number
   /**
-   * ms for TLS, for the headers of a request (20,000 at most, each), and from a connected session to its accepted
-   * handshake. Default 10000.
+   * ms that each step of opening a connection may take. Default 10000.
+   *
+   * - the TLS handshake: 20000 at most
+   * - the headers of a request, of any on the port: 20000 at most
+   * - the handshake of a session, from its connection until it is accepted
    */
   readonly handshakeTimeoutMs: number
   /** ms without any sign of life (pings included) after which a connection is dead. Default 45000. */

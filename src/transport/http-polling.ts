@@ -9,23 +9,29 @@ import { EndedClients } from './ended-clients.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
 
+/** One request of the HTTP form of the protocol. A POST brings one message, a GET takes one away. */
 export interface HttpSyncRequest {
   /** Tells clients apart: unguessable, chosen by the client or by the server's cookie. */
   readonly clientId: string
   readonly method: 'GET' | 'POST'
+  /** The message of a POST. */
   readonly body?: string | Uint8Array
+  /** Of the body: `application/x-protobuf` for protobuf, else it is taken for JSON. */
   readonly contentType?: string
+  /** The `If-None-Match` header: the `ETag` of the message that the client has read. */
   readonly ifNoneMatch?: string
   /**
    * The bearer token, '' for none. It must be of the user who opened the session. Absent: whoever
    * calls has checked that by itself.
    */
   readonly token?: string
+  /** For the log, and for `maxConnectionsPerAddress`. */
   readonly remoteAddress?: string
   /** Aborted when the connection of the request closes: nothing is answered on it any more. */
   readonly signal?: AbortSignal
 }
 
+/** What is to be answered to an `HttpSyncRequest`. */
 export interface HttpSyncResponse {
   readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
   readonly body?: string | Uint8Array

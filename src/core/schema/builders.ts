@@ -158,20 +158,26 @@ export type ObjectValue<Fields extends FieldBuilders> = {
  * const todos = { fields: { title: t.string(), done: t.boolean().default(false) } }
  */
 export const t = {
+  /** Text. */
   string: () => new FieldBuilder<'string', string>(descriptorOf('string')),
+  /** A number. */
   number: () => new FieldBuilder<'number', number>(descriptorOf('number')),
+  /** true or false */
   boolean: () => new FieldBuilder<'boolean', boolean>(descriptorOf('boolean')),
   /** ms since the epoch */
   timestamp: () => new FieldBuilder<'timestamp', number>(descriptorOf('timestamp')),
   /** Text that several people may edit at once: a string, or the state of a Yjs document. */
   richtext: () => new FieldBuilder<'richtext', string | Uint8Array>(descriptorOf('richtext')),
+  /** One of the values, which are texts. */
   enum: <const Values extends readonly string[]>(values: Values) =>
     new EnumFieldBuilder<Values[number]>({ ...descriptorOf('enum'), enumValues: [...values] }),
+  /** A list of items of one kind. Of the item nothing but the kind is kept. */
   array: <Item extends AnyField>(item: Item) =>
     new FieldBuilder<'array', ValueOf<Item>[]>({
       ...descriptorOf('array'),
       itemKind: item.toDescriptor().kind,
     }),
+  /** An object with these fields, each checked where it is there. It may have others. */
   object: <Fields extends FieldBuilders>(fields: Fields) =>
     new FieldBuilder<'object', ObjectValue<Fields>>({
       ...descriptorOf('object'),
@@ -179,10 +185,12 @@ export const t = {
         Object.entries(fields).map(([name, field]) => [name, field.toDescriptor()]),
       ),
     }),
+  /** Whatever JSON can carry, 32 levels deep at most. */
   json: <Value = JsonValue>() =>
     new FieldBuilder<'json', Value>({ ...descriptorOf('json'), nestedFields: null }),
   /** A reference to content that travels on its own, like a file. */
   blob: () => new FieldBuilder<'blob', BlobRef>(descriptorOf('blob')),
+  /** Text that only the client can read or check. Encrypted, unless it is `hashed()`. */
   secret: () => new SecretFieldBuilder({ ...descriptorOf('secret'), secretMode: 'encrypted' }),
 }
 

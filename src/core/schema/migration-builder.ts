@@ -32,29 +32,42 @@ export class MigrationBuilder implements MigrationDefinition {
     return this.rollbackSteps !== undefined || this.steps.every(isReversible)
   }
 
+  /** Gives the records of a collection a new field. */
   addField(collection: string, field: string, builder: AnyField): MigrationBuilder {
     return this.#with({ type: 'addField', collection, field, descriptor: builder.toDescriptor() })
   }
 
-  /** @param builder what the field was: with it, the step can be undone */
+  /**
+   * Takes a field away.
+   *
+   * @param builder what the field was: with it, the step can be undone
+   */
   removeField(collection: string, field: string, builder?: AnyField): MigrationBuilder {
     const descriptor = builder === undefined ? {} : { descriptor: builder.toDescriptor() }
     return this.#with({ type: 'removeField', collection, field, ...descriptor })
   }
 
+  /** Gives a field another name, with its values. */
   renameField(collection: string, from: string, to: string): MigrationBuilder {
     return this.#with({ type: 'renameField', collection, from, to })
   }
 
+  /** Makes queries by the field fast. */
   addIndex(collection: string, field: string): MigrationBuilder {
     return this.#with({ type: 'addIndex', collection, field })
   }
 
+  /** Takes the index of a field away. */
   removeIndex(collection: string, field: string): MigrationBuilder {
     return this.#with({ type: 'removeIndex', collection, field })
   }
 
-  /** @param reverseTransform with it, the step can be undone */
+  /**
+   * Computes fields of every record from what it has.
+   *
+   * @param transform returns the fields to change
+   * @param reverseTransform with it, the step can be undone
+   */
   backfill(
     collection: string,
     transform: BackfillTransform,

@@ -11,9 +11,11 @@ import { GuessLimit } from './guess-limit.ts'
 
 /** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. */
 export interface OperationalAuth {
-  /** Opens everything that has no token of its own. */
+  /** Opens the dashboard, and everything that has no token of its own. */
   readonly adminToken?: string
+  /** Opens the metrics, in place of `adminToken`. Default: `adminToken`. */
   readonly metricsToken?: string
+  /** Opens backup and restore, in place of `adminToken`. Default: `adminToken`. */
   readonly backupToken?: string
 }
 

@@ -33,6 +33,7 @@ export type BackupSourceStore = Pick<
   | 'listDropped'
 >
 
+/** How far a backup has come. */
 export interface BackupProgress {
   readonly operationsDone: number
   /** About: clients may write meanwhile. */
@@ -42,6 +43,7 @@ export interface BackupProgress {
 export interface CreateBackupOptions {
   /** ms since the epoch. Default: now. */
   readonly createdAtMs?: number
+  /** Is told after each section of operations. */
   readonly onProgress?: (progress: BackupProgress) => void
 }
 

@@ -42,6 +42,7 @@ import { ScopeTracking } from './scope-tracking.ts'
 export interface MemoryServerStoreOptions {
   /** The server's own node id. Default: a new one. */
   readonly nodeId?: string
+  /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime
 }
 

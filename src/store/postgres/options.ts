@@ -32,6 +32,8 @@ export interface PostgresServerStoreOptions {
   readonly readOnly?: boolean | 'planning'
   /** ms between two looks for commits that were not announced. Default 1000. */
   readonly pollIntervalMs?: number
+  /** Hears of risks to what is stored, of waits and of a lost connection. Default: nobody does. */
   readonly logger?: Logger
+  /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime
 }

@@ -58,6 +58,7 @@ export interface SqliteServerStoreOptions {
    * one stands. Default false.
    */
   readonly readOnly?: boolean | 'planning'
+  /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime
 }
 
