@@ -23,29 +23,31 @@ import type { OwedOperations, SessionIdentity } from './session.ts'
 
 type Response = Omit<HandshakeResponseMessage, 'messageId'>
 
+export interface AcceptedHandshake {
+  readonly accepted: true
+  readonly response: Response
+  readonly identity: SessionIdentity
+  /** undefined for a client that knows no delivery stream. */
+  readonly watermark: number | undefined
+  /** Delivery sequence to start from. */
+  readonly from: number
+  /** The client's version vector. */
+  readonly vector: VersionVector
+  /** What a client without watermark has acknowledged before; 0: unknown; `EMPTY_LOG`: all to come. */
+  readonly legacyPosition: number
+  readonly deltaCursor: string | undefined
+  /** What the client has columns for; null: unknown, it is sent everything. */
+  readonly knownFields: KnownFields | null
+  /** Up to here the client has what it has written itself. */
+  readonly ownSequence: number
+  /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
+  readonly scopeEra: string | null
+  /** What to remember of the node as soon as the client acknowledges; null for nothing. */
+  readonly restartedEra: string | null
+}
+
 export type HandshakeResult =
-  | {
-      readonly accepted: true
-      readonly response: Response
-      readonly identity: SessionIdentity
-      /** undefined for a client that knows no delivery stream. */
-      readonly watermark: number | undefined
-      /** Delivery sequence to start from. */
-      readonly from: number
-      /** The client's version vector. */
-      readonly vector: VersionVector
-      /** What a client without watermark has acknowledged before; 0: unknown; `EMPTY_LOG`: all to come. */
-      readonly legacyPosition: number
-      readonly deltaCursor: string | undefined
-      /** What the client has columns for; null: unknown, it is sent everything. */
-      readonly knownFields: KnownFields | null
-      /** Up to here the client has what it has written itself. */
-      readonly ownSequence: number
-      /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
-      readonly scopeEra: string | null
-      /** What to remember of the node as soon as the client acknowledges; null for nothing. */
-      readonly restartedEra: string | null
-    }
+  | AcceptedHandshake
   | { readonly accepted: false; readonly error: 'AUTH_FAILED' }
   | { readonly accepted: false; readonly error: 'SCHEMA_MISMATCH'; readonly response: Response }
 

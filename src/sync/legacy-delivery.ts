@@ -10,7 +10,8 @@ import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import { operationIdOf } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { batchLength } from './batch-cut.ts'
-import { type DeliveryTarget, endOf, RESEND_AFTER_MS } from './delivery.ts'
+import type { Delivery, DeliveryTarget } from './delivery.ts'
+import { endOf, RESEND_AFTER_MS } from './delivery-stream.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
@@ -68,7 +69,7 @@ interface BatchInFlight {
  *
  * @see docs/protocol.md, "Clients without watermark"
  */
-export class LegacyDelivery {
+export class LegacyDelivery implements Delivery {
   readonly #target: DeliveryTarget
   readonly #options: LegacyDeliveryOptions
   readonly #batches: AsyncIterator<Batch, void>
@@ -109,6 +110,11 @@ export class LegacyDelivery {
     return this.#inFlight.length > 0
   }
 
+  /** It has no watermark that could be behind. */
+  get lag(): null {
+    return null
+  }
+
   pump(): void {
     // While it pulls, it may just have seen that there is nothing.
     if (this.#isPulling) this.#pullsAgain = true
@@ -125,11 +131,15 @@ export class LegacyDelivery {
       const { batch } = this.#inFlight.shift() ?? acknowledged
       this.#position = batch.position
     }
-    if (this.#isSaveDue()) void this.savePosition()
+    if (this.#isSaveDue()) void this.#savePosition()
     this.pump()
   }
 
-  /** @returns `'stalled'` when the client was sent the same twice and still acknowledged nothing */
+  /** Nothing that it acknowledges is a place to start from again. */
+  isApplied(): boolean {
+    return false
+  }
+
   checkProgress(): 'ok' | 'resent' | 'stalled' {
     if (this.#inFlight.length === 0) return 'ok'
     const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
@@ -141,20 +151,23 @@ export class LegacyDelivery {
     return 'resent'
   }
 
-  /** What is missing is not due to the client: its time starts anew. */
   excuse(): void {
     this.#lastProgressAt = this.#options.runtime.monotonicNow()
   }
 
+  /** There is no watermark to move. */
+  skipInvisibleTail(): void {}
+
   stop(): void {
     this.#isStopped = true
+    void this.#savePosition()
   }
 
   /**
    * Remembers what the client has acknowledged, for its next session. Where the node has come with other live
    * queries since, as another tab does, it does not count: it would hide what those show and these do not.
    */
-  async savePosition(): Promise<void> {
+  async #savePosition(): Promise<void> {
     const { store, nodeId, runtime, speaksForNode, scopeEra } = this.#options
     const position = this.#position
     if (!speaksForNode || position === null || position <= this.#savedPosition) return

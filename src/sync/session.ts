@@ -17,12 +17,12 @@ import type {
 import { receiveMessage } from '../protocol/receive.ts'
 import type { ClientAccess } from './authorization.ts'
 import { Backlog } from './backlog.ts'
-import { DeliveryStream, type DeliveryTarget } from './delivery.ts'
-import { acceptHandshake, type HandshakeResult } from './handshake.ts'
+import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
+import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import { Inbox } from './inbox.ts'
-import { LegacyDelivery } from './legacy-delivery.ts'
 import { setLongTimer } from './long-timer.ts'
+import { openDelivery } from './open-delivery.ts'
 import { Push } from './push.ts'
 import { isAnswer, type ServerTransport } from './transport.ts'
 import type { SharedView, ViewReader } from './views.ts'
@@ -72,7 +72,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #format: WireFormat = 'json'
   #readsJson = false
   #identity: SessionIdentity | null = null
-  #stream: DeliveryStream | LegacyDelivery | null = null
+  #delivery: Delivery | null = null
   /** What to note of the node, and as what it was registered then. */
   #restart: readonly [scopeEra: string, present: string | null] | null = null
   #sharedView: SharedView | null = null
@@ -127,9 +127,8 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   /** How far delivery is behind; null before the handshake and for clients without watermark. */
-  get deliveryLag(): { readonly entries: number; readonly unacknowledgedMs: number } | null {
-    if (!(this.#stream instanceof DeliveryStream)) return null
-    return { entries: this.#stream.pendingEntries, unacknowledgedMs: this.#stream.unacknowledgedMs }
+  get deliveryLag(): DeliveryLag | null {
+    return this.#delivery?.lag ?? null
   }
 
   /** null before the handshake is accepted. */
@@ -210,27 +209,26 @@ export class Session implements ViewReader, DeliveryTarget {
       this.fail('SLOW_CONSUMER')
       return false
     }
-    if (this.#stream === null) return this.#backlog.isBlocked
+    if (this.#delivery === null) return this.#backlog.isBlocked
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
-    if (!this.#inbox.isEmpty || this.#backlog.hasShrunk()) this.#stream.excuse()
+    if (!this.#inbox.isEmpty || this.#backlog.hasShrunk()) this.#delivery.excuse()
     this.#pump() // its buffer may have drained without anything else happening
-    const progress = this.#stream.checkProgress()
+    const progress = this.#delivery.checkProgress()
     if (progress === 'stalled') {
       this.log(LOG_EVENTS.deliveryStalled, {
         nodeId: this.#identity?.nodeId,
-        acknowledgedSequence: this.#stream.acknowledgedSequence,
-        sentSequence: this.#stream.sentSequence,
+        acknowledgedSequence: this.#delivery.acknowledgedSequence,
+        sentSequence: this.#delivery.sentSequence,
       })
       this.fail('SLOW_CONSUMER')
       return false
     }
-    return this.#stream.hasUnacknowledged || this.#backlog.isBlocked
+    return this.#delivery.hasUnacknowledged || this.#backlog.isBlocked
   }
 
   /** Moves the watermark of a quiet client over what it may not see. */
   skipInvisibleTail(): void {
-    if (this.#stream instanceof DeliveryStream && this.#state === 'streaming')
-      this.#stream.skipInvisibleTail(true)
+    if (this.#state === 'streaming') this.#delivery?.skipInvisibleTail()
   }
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────
@@ -296,9 +294,8 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#endCatchUp(reason)
     this.#inbox.clear()
     this.#push.stop()
-    this.#stream?.stop()
+    this.#delivery?.stop()
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
-    if (this.#stream instanceof LegacyDelivery) void this.#stream.savePosition()
     this.#context.onSessionClosed(this)
     this.log(LOG_EVENTS.sessionClosed, { code, reason })
   }
@@ -346,7 +343,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   #pump(): void {
     try {
-      this.#stream?.pump()
+      this.#delivery?.pump()
     } catch (error) {
       this.crash(error)
       return
@@ -442,7 +439,7 @@ export class Session implements ViewReader, DeliveryTarget {
         return this.#push.receive(message)
       case 'acknowledgment':
         this.#rememberRestart(message)
-        this.#stream?.acknowledge(message)
+        this.#delivery?.acknowledge(message)
         return undefined
       case 'error':
         return undefined // clients have nothing to report that a server could act on
@@ -496,7 +493,7 @@ export class Session implements ViewReader, DeliveryTarget {
     return this.#context.logger.child({ sessionId: this.id })
   }
 
-  #accept(result: Extract<HandshakeResult, { accepted: true }>): void {
+  #accept(result: AcceptedHandshake): void {
     const { identity, response } = result
     this.#identity = identity
     this.#attempt(() => this.#transport.admit?.())
@@ -507,7 +504,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.send({ ...response, messageId: this.nextMessageId() })
     if (this.#isClosed()) return
     this.#sharedView = this.#context.views.acquire(identity.access.view, this)
-    this.#stream = openStream(this, result, this.#sharedView, this.#context)
+    this.#delivery = openDelivery(this, result, this.#sharedView, this.#context)
     this.#catchUp = startSpan('kora.catch_up')
     this.#context.onSessionAccepted(this)
     this.log(LOG_EVENTS.sessionAccepted, {
@@ -522,7 +519,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #rememberRestart(message: AcknowledgmentMessage): void {
     const { identity } = this
     if (this.#restart === null || identity === null || (message.deliverySequence ?? 0) === 0) return
-    if (!(this.#stream instanceof DeliveryStream) || !this.#stream.isApplied(message)) return
+    if (!this.#delivery?.isApplied(message)) return
     const { store } = this.#context
     // Best effort: without it the next session starts over once more.
     const [scopeEra, present] = this.#restart
@@ -545,33 +542,6 @@ export class Session implements ViewReader, DeliveryTarget {
     endSpan(this.#catchUp, reason)
     this.#catchUp = null
   }
-}
-
-function openStream(
-  target: DeliveryTarget,
-  result: Extract<HandshakeResult, { accepted: true }>,
-  view: SharedView,
-  { store, runtime, feed, batchSize }: SyncHubContext,
-): DeliveryStream | LegacyDelivery {
-  const { identity, watermark, from, ownSequence, knownFields, ...legacy } = result
-  const { nodeId, access } = identity
-  if (watermark === undefined) {
-    const shared = { store, runtime, view, feed, nodeId, batchSize, knownFields }
-    return new LegacyDelivery(target, { ...shared, ...legacy, speaksForNode: access.speaksForNode })
-  }
-  // Written out: what is spread has a hidden class of its own, which is 400 bytes of each session.
-  return new DeliveryStream(target, {
-    store,
-    runtime,
-    view,
-    feed,
-    nodeId,
-    batchSize,
-    knownFields,
-    from,
-    initialEnd: feed.head,
-    ownSequence,
-  })
 }
 
 function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {

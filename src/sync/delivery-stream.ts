@@ -1,0 +1,470 @@
+import type { Runtime } from '../core/runtime.ts'
+import { encodeDeliveryFrame } from '../protocol/codec.ts'
+import type { Frame } from '../protocol/frame.ts'
+import type { AcknowledgmentMessage } from '../protocol/messages.ts'
+import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
+import { batchLength } from './batch-cut.ts'
+import { BatchesInFlight, batchId } from './batches-in-flight.ts'
+import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
+import { type KnownFields, wireJsonFor } from './known-fields.ts'
+import type { SharedFrames } from './shared-frames.ts'
+import type { FeedWindow, SharedView } from './views.ts'
+
+export interface DeliveryOptions {
+  readonly store: Pick<ServerStore, 'readDelivery'>
+  readonly runtime: Runtime
+  readonly view: SharedView
+  readonly feed: FeedWindow
+  /** The node whose own operations are left out. */
+  readonly nodeId: string
+  /**
+   * Up to here the client has its own operations and is not sent them again. Beyond it, it gets them
+   * back with the initial stream: it has lost its database, or was cut off while it got them back.
+   */
+  readonly ownSequence: number
+  /** The client's watermark: the stream's first base. */
+  readonly from: number
+  /** The log's end at the handshake: the batch that reaches it is the final one. */
+  readonly initialEnd: number
+  readonly batchSize: number
+  /** What the client has columns for; null: unknown, it is sent everything. */
+  readonly knownFields: KnownFields | null
+}
+
+/**
+ * Three round trips on a poor mobile link; sooner, phones receive everything twice. It is looked at once a
+ * second: after 15 s it has been sent again, and after another 15 the session is closed.
+ */
+export const RESEND_AFTER_MS = 14_000
+/** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
+const SKIP_AFTER_ENTRIES = 1000
+const MAX_BATCH_BYTES = 512 * 1024
+/** Of the batches that are read at once: the event loop is held for as long as they take. */
+const MAX_ENTRIES_PER_PAGE = 500
+
+/**
+ * How often a session is sent again at once what it has ignored. A client that connects anew needs it once;
+ * who acknowledges amid batch after batch would have a window of them sent for each operation.
+ */
+const MAX_PROMPT_RESENDS = 8
+
+/**
+ * The delivery stream of one session: everything its view shows, in commit order, in batches that
+ * are chained by delivery sequence. Sent ahead of the acknowledgments within a bounded window.
+ *
+ * @see docs/protocol.md, "Delivery stream"
+ */
+export class DeliveryStream implements Delivery {
+  readonly #target: DeliveryTarget
+  readonly #options: DeliveryOptions
+  /** The end of the last batch sent, which the next one must start from. */
+  #chainEnd: number
+  /** Every visible entry up to here was sent. Ahead of the chain where a tail was invisible. */
+  #scannedTo: number
+  #acknowledged: number
+  readonly #inFlight = new BatchesInFlight()
+  /** Where batches ended that are sent again: a client that has some of them knows only their ends. */
+  #cuts: number[] = []
+  /** Those of them that were passed without anything to send: told before what follows, if anything does. */
+  #passedCuts: number[] = []
+  /** Of the client; sending again is none. */
+  #lastProgressAt: number
+  /** The wait for progress that leads to sending again, and then to the end, counts from here. */
+  #waitingSince: number
+  #resends = 0
+  #promptResends = 0
+  #batchIndex = 0
+  #isCaughtUp = false
+  /** Of the last batch that was sent. */
+  #lastBase = 0
+  #isLastEmpty = true
+  /** Once is enough: a client that is in step needs no other. */
+  #hasRepeatedFinal = false
+  #isReading = false
+  #isStopped = false
+  #generation = 0
+  /** Where the initial stream ended: what is the client's own beyond, it has sent since. */
+  #initialEnd = Number.POSITIVE_INFINITY
+
+  constructor(target: DeliveryTarget, options: DeliveryOptions) {
+    this.#target = target
+    this.#options = options
+    this.#chainEnd = options.from
+    this.#scannedTo = options.from
+    this.#acknowledged = options.from
+    this.#lastProgressAt = options.runtime.monotonicNow()
+    this.#waitingSince = this.#lastProgressAt
+    options.view.catchUpFrames.join()
+  }
+
+  get acknowledgedSequence(): number {
+    return this.#acknowledged
+  }
+
+  get sentSequence(): number {
+    return this.#chainEnd
+  }
+
+  get hasUnacknowledged(): boolean {
+    return !this.#inFlight.isEmpty
+  }
+
+  get lag(): DeliveryLag {
+    return { entries: this.#pendingEntries, unacknowledgedMs: this.#unacknowledgedMs }
+  }
+
+  /** While it catches up, an upper bound. */
+  get #pendingEntries(): number {
+    const { feed, view } = this.#options
+    if (this.#isCaughtUp) return view.countAfter(this.#scannedTo)
+    return Math.max(0, feed.head - this.#scannedTo)
+  }
+
+  get #unacknowledgedMs(): number {
+    if (this.#inFlight.isEmpty) return 0
+    return this.#options.runtime.monotonicNow() - this.#lastProgressAt
+  }
+
+  get view(): SharedView {
+    return this.#options.view
+  }
+
+  pump(): void {
+    if (this.#isStopped || this.#isReading) return
+    const { feed, view } = this.#options
+    while (this.#hasRoom()) {
+      if (this.#isCaughtUp && this.#scannedTo >= feed.head) return
+      if (!this.#isCaughtUp || !view.covers(this.#scannedTo)) {
+        void this.#readAndSend()
+        return
+      }
+      this.#sendFromFeed()
+    }
+  }
+
+  acknowledge(message: AcknowledgmentMessage): void {
+    const { deliverySequence } = message
+    // Above what was sent: a confused or hostile client.
+    if (deliverySequence === undefined || deliverySequence > this.#chainEnd) return
+    const isIgnored = this.#inFlight.isIgnored(message)
+    if (deliverySequence > this.#acknowledged) {
+      this.#acknowledged = deliverySequence
+      this.#resends = 0
+      this.#restartWait()
+    }
+    this.#inFlight.drop(this.#acknowledged)
+    if (isIgnored && this.#promptResends < MAX_PROMPT_RESENDS) {
+      this.#promptResends++
+      this.#rewind()
+    }
+    if (this.#isCaughtUp && !this.#hasRepeatedFinal) this.#repeatFinal(message)
+    this.pump()
+  }
+
+  /**
+   * A client waits for a final batch that it applies. Who has got to its end by what was sent to its last session
+   * takes it for a repetition, and acknowledges it without the number of its last operation. An empty batch has none:
+   * it is taken for ignored only where a client may be told something of its last session.
+   */
+  #repeatFinal({ acknowledgedMessageId, deliverySequence, lastSequenceNumber }: AcknowledgmentMessage): void {
+    const isLast = acknowledgedMessageId === batchId(this.#lastBase, this.#chainEnd)
+    if (!isLast || deliverySequence !== this.#chainEnd || lastSequenceNumber > 0) return
+    if (this.#isLastEmpty && (!this.#target.mayLoseMessages || this.#lastBase === this.#chainEnd)) return
+    this.#hasRepeatedFinal = true
+    this.#sendBatch([], { max: this.#chainEnd, isFinal: true, frames: null })
+  }
+
+  isApplied(message: AcknowledgmentMessage): boolean {
+    return this.#inFlight.isApplied(message)
+  }
+
+  checkProgress(): 'ok' | 'resent' | 'stalled' {
+    if (this.#inFlight.isEmpty) return 'ok'
+    const waitedMs = this.#options.runtime.monotonicNow() - this.#waitingSince
+    if (waitedMs < RESEND_AFTER_MS) return 'ok'
+    if (this.#resends > 0) return 'stalled'
+    this.#resends++
+    this.#waitingSince = this.#options.runtime.monotonicNow()
+    this.#rewind()
+    this.pump()
+    return 'resent'
+  }
+
+  excuse(): void {
+    this.#restartWait()
+  }
+
+  #restartWait(): void {
+    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#waitingSince = this.#lastProgressAt
+  }
+
+  /**
+   * Goes back to the last acknowledged position; a page that is being read no longer fits. What is sent
+   * again is cut as it was: the client may have it by now, and takes no batch that begins amid what it has.
+   */
+  #rewind(): void {
+    this.#generation++
+    this.#cuts = this.#inFlight.clear().filter((max) => max > this.#acknowledged)
+    this.#passedCuts = []
+    this.#chainEnd = this.#acknowledged
+    this.#scannedTo = this.#acknowledged
+  }
+
+  skipInvisibleTail(): void {
+    this.pump() // a view that shows nothing new has not been told how far the log has come
+    this.#skipTail(1)
+  }
+
+  /** Moves the watermark over what the client may not see, once it is so many entries. */
+  #skipTail(minEntries: number): void {
+    if (!this.#isCaughtUp || this.#isStopped || !this.#inFlight.isEmpty) return
+    if (this.#scannedTo - this.#chainEnd < minEntries) return
+    this.#tellPassedCuts()
+    if (this.#scannedTo > this.#chainEnd) {
+      this.#sendBatch([], { max: this.#scannedTo, isFinal: true, frames: null })
+    }
+  }
+
+  stop(): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    if (!this.#isCaughtUp) this.#options.view.catchUpFrames.leave()
+  }
+
+  #hasRoom(): boolean {
+    return !this.#inFlight.isFull && this.#target.canSend()
+  }
+
+  #sendFromFeed(): void {
+    const { feed, view, batchSize } = this.#options
+    const { entries: found, isAll } = view.entriesAfter(this.#scannedTo, batchSize, MAX_BATCH_BYTES)
+    const isOwn = found.every((entry) => this.#isKnown(entry))
+    const fitting = isOwn ? found : found.slice(0, batchLength(found, view.view))
+    const end = isAll && fitting.length === found.length ? feed.head : endOf(fitting)
+    const { visible, max } = this.#cut(fitting, end)
+    const entries = this.#withoutOwn(visible)
+    this.#moveTo(max, entries)
+    const isWhole = entries.length === visible.length
+    if (entries.length > 0)
+      this.#sendBatch(entries, { max, isFinal: true, frames: isWhole && view.isShared ? view.frames : null })
+    else this.#skipTail(SKIP_AFTER_ENTRIES)
+  }
+
+  /** What of a batch up to `end` is sent at once where it is sent again: as much as was the first time. */
+  #cut(
+    entries: readonly DeliveredEntry[],
+    end: number,
+  ): { readonly visible: readonly DeliveredEntry[]; readonly max: number } {
+    const cut = this.#cuts[0] ?? Number.POSITIVE_INFINITY
+    if (end <= cut) return { visible: entries, max: end }
+    return { visible: entries.filter(({ deliverySequence }) => deliverySequence <= cut), max: cut }
+  }
+
+  /** Everything up to `max` is in `entries`, which are sent next. */
+  #moveTo(max: number, entries: readonly DeliveredEntry[]): void {
+    this.#scannedTo = max
+    if (entries.length > 0) this.#tellPassedCuts()
+    while (this.#cuts[0] !== undefined && this.#cuts[0] <= max) {
+      const cut = this.#cuts.shift() as number // looked at above
+      if (entries.length === 0) this.#passedCuts.push(cut)
+    }
+  }
+
+  #tellPassedCuts(): void {
+    for (const cut of this.#passedCuts.splice(0)) {
+      this.#sendBatch([], { max: cut, isFinal: this.#isCaughtUp, frames: null })
+    }
+  }
+
+  /** One page of the store, then whatever comes next. */
+  async #readAndSend(): Promise<void> {
+    this.#isReading = true
+    try {
+      await this.#sendNextPage()
+      this.#isReading = false
+      this.pump()
+    } catch (error) {
+      this.#isReading = false
+      if (!this.#isStopped) this.#target.onDeliveryFailed(error)
+    }
+  }
+
+  async #sendNextPage(): Promise<void> {
+    const key = this.#catchUpKey()
+    if (key === null) return this.#readNextPage()
+    if (this.#sendShared(key)) return
+    const { runtime, view } = this.#options
+    // Those who are behind find what was read before them: they go first, so that nobody runs away.
+    await new Promise<void>((resolve) => runtime.defer(resolve))
+    await view.catchUpFrames.whenMade(key)
+    if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
+    await view.catchUpFrames.make(key, this.#readNextPage())
+  }
+
+  async #readNextPage(): Promise<void> {
+    const { store, view, batchSize } = this.#options
+    const generation = this.#generation
+    const batches = this.#batchesPerPage()
+    const page = await store.readDelivery({
+      after: this.#scannedTo,
+      view: view.view,
+      limit: batches * batchSize + 1, // one more tells whether the batch is the last
+      maxBytes: MAX_BATCH_BYTES,
+    })
+    const { length } = page.entries
+    const isCutOff = length > batches * batchSize
+    let dealtWith = 0
+    // What is left where the window closes is read again: kept, it would be another window for each client.
+    while (!this.#isStopped && generation === this.#generation && (dealtWith === 0 || this.#hasRoom())) {
+      dealtWith += this.#sendFromPage(page, dealtWith)
+      const left = length - dealtWith
+      if (left === 0 || (isCutOff && left <= batchSize)) return
+      // A short batch ends where its page does, which began elsewhere for another client: nobody could share it.
+      if (view.catchUpFrames.isShared && left < batchSize && !page.isLast) return
+    }
+  }
+
+  /** The first pages are small: what comes first is there sooner, and who comes at the same time can share it. */
+  #batchesPerPage(): number {
+    const fitting = Math.floor(MAX_ENTRIES_PER_PAGE / this.#options.batchSize)
+    return Math.max(1, Math.min(fitting, this.#batchIndex + 1, this.#inFlight.room))
+  }
+
+  /**
+   * Sends the next batch of a page.
+   *
+   * @returns how many of the page's entries it holds
+   */
+  #sendFromPage(page: DeliveryPage<DeliveredEntry>, start: number): number {
+    const { view, batchSize, initialEnd } = this.#options
+    const sharedKey = this.#catchUpKey()
+    const next = page.entries.slice(start, start + batchSize)
+    const fitting = next.slice(0, batchLength(next, view.view))
+    const isRest = start + fitting.length === page.entries.length
+    const { visible, max } = this.#cut(fitting, isRest ? page.scannedTo : endOf(fitting))
+    const hasMore = !isRest || max < page.scannedTo
+    const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
+    const entries = this.#withoutOwn(visible)
+    const isWhole = entries.length === visible.length
+    const isShareable = isWhole && !isFinal
+    this.#moveTo(max, entries)
+    if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
+      const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
+      const isOver = this.#isStopped // by what sending has led to
+      if (sharedKey !== null && !isOver && isShareable) {
+        const batch = { frame, max, entryCount: entries.length, authors: authorsOf(entries) }
+        view.catchUpFrames.add(sharedKey, batch)
+      } else if (sharedKey !== null && !isOver) view.catchUpFrames.notePassed(sharedKey)
+    }
+    if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
+    return visible.length
+  }
+
+  // ── what those who catch up side by side are sent alike ────────────────────────────────────
+
+  /**
+   * All that the bytes of the next batch depend on beside the log, the view and what is the client's
+   * own; null where there is nothing to share, or nobody to share it with.
+   */
+  #catchUpKey(): string | null {
+    const { view, knownFields, initialEnd } = this.#options
+    if (this.#isCaughtUp || this.#scannedTo >= initialEnd || !view.catchUpFrames.isShared) return null
+    if (this.#scannedTo !== this.#chainEnd) return null // it has left out what is the client's own
+    if (this.#cuts.length > 0) return null // it is sent again what it was sent
+    return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${knownFields?.version ?? ''}`
+  }
+
+  /** @returns false where the next batch has not been made, or holds what is the client's own */
+  #sendShared(key: string): boolean {
+    const { view, nodeId, ownSequence } = this.#options
+    const batch = view.catchUpFrames.get(key)
+    if (batch === undefined) return false
+    const ownLowest = batch.authors.get(nodeId)
+    if (ownLowest !== undefined && ownLowest <= ownSequence) return false
+    view.catchUpFrames.notePassed(key)
+    this.#batchIndex++
+    this.#scannedTo = batch.max
+    this.#sendFrame(batch.frame, batch.max, batch.entryCount)
+    return true
+  }
+
+  #finishInitialStream(): void {
+    if (this.#isStopped) return // by what sending the last batch has led to
+    this.#isCaughtUp = true
+    this.#options.view.catchUpFrames.leave()
+    this.#initialEnd = this.#scannedTo
+    this.#target.onCaughtUp()
+  }
+
+  #withoutOwn(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
+    const isKnown = (entry: DeliveredEntry): boolean => this.#isKnown(entry)
+    return entries.some(isKnown) ? entries.filter((entry) => !isKnown(entry)) : entries
+  }
+
+  /** True for what the client has written itself, and has. */
+  #isKnown({ nodeId, deliverySequence, sequenceNumber }: DeliveredEntry): boolean {
+    const { nodeId: ownNodeId, ownSequence } = this.#options
+    return nodeId === ownNodeId && (deliverySequence > this.#initialEnd || sequenceNumber <= ownSequence)
+  }
+
+  /** @param frames where the frame is found or kept, when other sessions are sent the same entries */
+  #sendBatch(
+    entries: readonly DeliveredEntry[],
+    { max, isFinal, frames }: { max: number; isFinal: boolean; frames: SharedFrames | null },
+  ): Frame {
+    const base = this.#chainEnd
+    const batchIndex = this.#isCaughtUp ? 0 : this.#batchIndex++
+    const { format } = this.#target
+    // The first entry too: a session may have left out operations of its own between base and it, which
+    // another session at the same base has yet to get.
+    const first = entries[0]?.deliverySequence ?? max
+    const wholeKey = `${format} ${base} ${first} ${max} ${batchIndex} ${isFinal}`
+    const { knownFields } = this.#options
+    const key = knownFields === null ? wholeKey : `${wholeKey} v${knownFields.version}`
+    let frame = frames?.get(key)
+    if (frame === undefined) {
+      const wireJsons = entries.map((entry) => wireJsonFor(entry, knownFields))
+      const isWhole = entries.every(({ wireJson }, index) => wireJson === wireJsons[index])
+      const header = {
+        messageId: batchId(base, max),
+        isFinal,
+        batchIndex,
+        baseDeliverySequence: base,
+        maxDeliverySequence: max,
+      }
+      const whole = isWhole ? frames?.get(wholeKey) : undefined
+      frame = whole ?? encodeDeliveryFrame(header, wireJsons, format)
+      frames?.keep(key, frame)
+      if (isWhole) frames?.keep(wholeKey, frame)
+    }
+    this.#sendFrame(frame, max, entries.length)
+    return frame
+  }
+
+  #sendFrame(frame: Frame, max: number, entryCount: number): void {
+    if (this.#inFlight.isEmpty) {
+      if (this.#resends === 0) this.#restartWait()
+      else this.#waitingSince = this.#options.runtime.monotonicNow()
+    }
+    this.#inFlight.add({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
+    this.#lastBase = this.#chainEnd
+    this.#isLastEmpty = entryCount === 0
+    this.#chainEnd = max
+    this.#target.sendDelivery(frame, entryCount)
+  }
+}
+
+function authorsOf(entries: readonly DeliveredEntry[]): ReadonlyMap<string, number> {
+  const lowest = new Map<string, number>()
+  for (const { nodeId, sequenceNumber } of entries) {
+    const known = lowest.get(nodeId)
+    if (known === undefined || sequenceNumber < known) lowest.set(nodeId, sequenceNumber)
+  }
+  return lowest
+}
+
+/** The delivery sequence of the last entry. */
+export function endOf(entries: readonly DeliveredEntry[]): number {
+  return entries[entries.length - 1]?.deliverySequence ?? 0
+}

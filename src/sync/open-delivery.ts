@@ -1,0 +1,50 @@
+import type { Delivery, DeliveryTarget } from './delivery.ts'
+import { DeliveryStream } from './delivery-stream.ts'
+import type { AcceptedHandshake } from './handshake.ts'
+import type { SyncHubContext } from './hub-context.ts'
+import { LegacyDelivery } from './legacy-delivery.ts'
+import type { SharedView } from './views.ts'
+
+/**
+ * The delivery that an accepted client is given, by whether it sent a watermark.
+ *
+ * The options are written out: what is spread has a hidden class of its own, which is 400 bytes of each
+ * session, and would keep the rest of the handshake for as long as the session lasts.
+ */
+export function openDelivery(
+  target: DeliveryTarget,
+  result: AcceptedHandshake,
+  view: SharedView,
+  { store, runtime, feed, batchSize }: SyncHubContext,
+): Delivery {
+  const { identity, watermark, from, ownSequence, knownFields } = result
+  const { nodeId, access } = identity
+  if (watermark === undefined) {
+    return new LegacyDelivery(target, {
+      store,
+      runtime,
+      view,
+      feed,
+      nodeId,
+      batchSize,
+      vector: result.vector,
+      legacyPosition: result.legacyPosition,
+      speaksForNode: access.speaksForNode,
+      scopeEra: result.scopeEra,
+      deltaCursor: result.deltaCursor,
+      knownFields,
+    })
+  }
+  return new DeliveryStream(target, {
+    store,
+    runtime,
+    view,
+    feed,
+    nodeId,
+    batchSize,
+    knownFields,
+    from,
+    initialEnd: feed.head,
+    ownSequence,
+  })
+}
