@@ -14,7 +14,7 @@ export type IdentifiedContent = Pick<
 >
 
 /** The canonical form of bytes is ten times their size; larger old values are not verified. */
-const MAX_LEGACY_BYTES = 65_536
+const MAX_OLDER_BYTES = 65_536
 
 /** A batch is mostly of one node. */
 const jsonOfNodeId = memoizeLast(jsonOfText)
@@ -37,9 +37,9 @@ export function checkOperationId(
 ): 'verified' | 'mismatch' | 'unverifiable' {
   if (isEncryptedPayload(operation.data)) return 'unverifiable'
   if (computeOperationId(operation) === operation.id) return 'verified'
-  const legacyData = expandLegacyBytes(operation.data)
-  if (legacyData === null) return 'mismatch'
-  return computeOperationId({ ...operation, data: legacyData }) === operation.id ? 'verified' : 'unverifiable'
+  const olderData = expandOlderBytes(operation.data)
+  if (olderData === null) return 'mismatch'
+  return computeOperationId({ ...operation, data: olderData }) === operation.id ? 'verified' : 'unverifiable'
 }
 
 function identifiedText(operation: IdentifiedContent): string {
@@ -57,22 +57,22 @@ function identifiedText(operation: IdentifiedContent): string {
  * Data with its `__kora_bytes__` values as the byte objects that clients before 1.0 hashed; null
  * when there is none. Data whose bytes are too many is returned as it is.
  */
-function expandLegacyBytes(data: FieldValues | null): FieldValues | null {
+function expandOlderBytes(data: FieldValues | null): FieldValues | null {
   if (data === null) return null
   const expanded: { [field: string]: JsonValue } = {}
-  let budget = MAX_LEGACY_BYTES
-  let isLegacy = false
+  let budget = MAX_OLDER_BYTES
+  let hasOlderForm = false
   for (const [field, value] of Object.entries(data)) {
-    const bytes = isLegacyForm(value) ? decodeBase64Form(value) : null
-    isLegacy ||= bytes !== null
+    const bytes = isOlderForm(value) ? decodeBase64Form(value) : null
+    hasOlderForm ||= bytes !== null
     budget -= bytes?.length ?? 0
     if (budget < 0) return data
     setOwnValue(expanded, field, bytes === null ? value : { ...Array.from(bytes) })
   }
-  return isLegacy ? expanded : null
+  return hasOlderForm ? expanded : null
 }
 
-function isLegacyForm(value: JsonValue): boolean {
+function isOlderForm(value: JsonValue): boolean {
   return (
     typeof value === 'object' &&
     value !== null &&

@@ -23,7 +23,7 @@ export interface HandshakeMessage {
   readonly syncQueries?: readonly QuerySubset[]
   /** Where a client without watermark stopped reading. */
   readonly deltaCursor?: string
-  /** Highest delivery sequence applied. Absent for clients that know no delivery stream. */
+  /** The watermark: the highest delivery sequence applied. Absent for clients without. */
   readonly lastDeliverySequence?: number
 }
 

@@ -164,7 +164,7 @@ export interface NodeRegistration {
   readonly legacyPosition: number
 }
 
-/** The legacy position of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
+/** `legacyPosition` of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
 export const EMPTY_LOG = -1
 
 /** How far a change of the schema has come with one collection. */

@@ -76,7 +76,7 @@ export class GapWatch {
     const isSkip = batchIndex > this.#nextBatchIndex
     const mayFollowDelta = !this.#hasDelta && totalBatches === undefined
     const isOwedMissing = mayFollowDelta && hasNothingOwed(batch, identity)
-    const isDeltaMissing = identity.isModern && format === 'json' ? mayFollowDelta : isOwedMissing
+    const isDeltaMissing = identity.hasWatermark && format === 'json' ? mayFollowDelta : isOwedMissing
     if (isSkip) this.#miss(this.#nextBatchIndex, batchIndex)
     if (isRestart) this.#missRest(batch)
     this.#isOtherMissing ||= isOwedMissing

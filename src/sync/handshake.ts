@@ -27,7 +27,7 @@ export interface AcceptedHandshake {
   readonly accepted: true
   readonly response: Response
   readonly identity: SessionIdentity
-  /** undefined for a client that knows no delivery stream. */
+  /** undefined for a client without watermark. */
   readonly watermark: number | undefined
   /** Delivery sequence to start from. */
   readonly from: number
@@ -117,7 +117,7 @@ export async function acceptHandshake(
       nodeId: message.nodeId,
       auth,
       access,
-      isModern: watermark !== undefined,
+      hasWatermark: watermark !== undefined,
       owed: owedOperations(message, told),
     },
     watermark,
@@ -155,8 +155,8 @@ async function endOfLog(watermark: number | undefined, { feed, store }: SyncHubC
 }
 
 /**
- * The era that the watermark belongs to, or the legacy position. A client that is told its scope
- * names its watermarks by that: it needs none.
+ * The era that the watermark belongs to, or what was acknowledged without one. A client that is told its
+ * scope names its watermarks by that: it needs none.
  */
 function eraOf(
   message: HandshakeMessage,

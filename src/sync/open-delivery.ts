@@ -1,8 +1,8 @@
 import type { Delivery, DeliveryTarget } from './delivery.ts'
 import { DeliveryStream } from './delivery-stream.ts'
+import { DeltaDelivery } from './delta-delivery.ts'
 import type { AcceptedHandshake } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
-import { LegacyDelivery } from './legacy-delivery.ts'
 import type { SharedView } from './views.ts'
 
 /**
@@ -20,7 +20,7 @@ export function openDelivery(
   const { identity, watermark, from, ownSequence, knownFields } = result
   const { nodeId, access } = identity
   if (watermark === undefined) {
-    return new LegacyDelivery(target, {
+    return new DeltaDelivery(target, {
       store,
       runtime,
       view,

@@ -94,7 +94,7 @@ export class Push {
     if (this.#gaps?.look(batch, identity, this.#session)) {
       this.#session.log(LOG_EVENTS.batchMissing, { nodeId: identity.nodeId })
     }
-    if (!identity.isModern && this.#hasFutureClock(batch)) {
+    if (!identity.hasWatermark && this.#hasFutureClock(batch)) {
       this.#session.fail('INVALID_TIMESTAMP') // unstored and unanswered: the client stamps it again
       return
     }
@@ -320,7 +320,7 @@ export class Push {
     const { operationId, collection, recordId } = received.ok
       ? { operationId: received.operation.id, ...received.operation }
       : received
-    const event = identity.isModern ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
+    const event = identity.hasWatermark ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
     this.#session.log(event, {
       operationId,
       collection,
@@ -332,7 +332,7 @@ export class Push {
     })
     this.#context.stats.errorCount++
     this.#context.metrics.refused(refusal.code)
-    if (!identity.isModern) return // would make an older client drop the connection
+    if (!identity.hasWatermark) return // would make such a client drop the connection
     this.#session.send({
       type: 'operation-rejected',
       messageId: this.#session.nextMessageId(),

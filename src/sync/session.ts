@@ -43,8 +43,8 @@ export interface SessionIdentity {
   readonly nodeId: string
   readonly auth: AuthContext
   readonly access: ClientAccess
-  /** Knows delivery sequences, refusals per operation, and the messages that came with them. */
-  readonly isModern: boolean
+  /** Sent a watermark: it knows delivery sequences, refusals per operation, and the messages that came with them. */
+  readonly hasWatermark: boolean
   /** What of its own the client has and this server lacks, as both said at the handshake; else what it writes next. */
   readonly owed: OwedOperations
 }

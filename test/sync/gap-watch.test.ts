@@ -4,7 +4,7 @@ import type { ReceivedBatchMessage } from '../../src/protocol/messages.ts'
 import { GapWatch } from '../../src/sync/gap-watch.ts'
 import type { SessionIdentity } from '../../src/sync/session.ts'
 
-const identity = { nodeId: 'phone', isModern: true, owed: { above: 0, through: 1 } } as SessionIdentity
+const identity = { nodeId: 'phone', hasWatermark: true, owed: { above: 0, through: 1 } } as SessionIdentity
 
 /** Of operations that cannot be read, which are small: more of them than a function takes arguments. */
 function hugeBatch(first: number): ReceivedBatchMessage {

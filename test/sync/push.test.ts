@@ -343,7 +343,7 @@ test('numbers that a client leaves out show no gap where every message has come'
   expect((await server.store.getVersionVector()).get('phone')).toBe(2)
 })
 
-test('an older client that owes nothing is not asked for a delta', async () => {
+test('a client without watermark that owes nothing is not asked for a delta', async () => {
   const { connect, store } = openRelayServer()
   const author = new OperationAuthor('phone')
   const phone = await connect('phone', { isPolling: true, isLegacy: true })

@@ -49,7 +49,7 @@ export class RemotePeer implements RelayPeer {
     this.id = id
     const auth = granted === null ? { userId } : { userId, scopes: granted }
     const access = authorizePeer({ nodeId, auth })
-    this.identity = { nodeId, auth, access, isModern: true, owed: { above: 0, through: 0 } }
+    this.identity = { nodeId, auth, access, hasWatermark: true, owed: { above: 0, through: 0 } }
   }
 
   /** Nothing is sent to it from here. */

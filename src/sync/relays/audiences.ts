@@ -49,7 +49,7 @@ export class Audiences {
   /** @returns the audience, or null for a client that may not know the messages */
   join(peer: RelayPeer): Audience | null {
     const { identity } = peer
-    if (identity === null || !identity.isModern) return null
+    if (identity === null || !identity.hasWatermark) return null
     const audience = this.#audienceOf(identity.access)
     audience.members.add(peer)
     this.#byPeer.set(peer, audience)

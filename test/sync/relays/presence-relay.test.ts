@@ -497,7 +497,7 @@ function openRelay() {
       id,
       state: 'streaming',
       readsJson: true,
-      identity: { nodeId: id, auth, access, isModern: true, owed: { above: 0, through: 0 } },
+      identity: { nodeId: id, auth, access, hasWatermark: true, owed: { above: 0, through: 0 } },
       isAccepted: true,
       canSend: () => true,
       nextMessageId: () => '',

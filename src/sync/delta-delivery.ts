@@ -15,7 +15,7 @@ import { endOf, RESEND_AFTER_MS } from './delivery-stream.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
-export interface LegacyDeliveryOptions {
+export interface DeltaDeliveryOptions {
   readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'registerNode'>
   readonly runtime: Runtime
   readonly view: SharedView
@@ -69,9 +69,9 @@ interface BatchInFlight {
  *
  * @see docs/protocol.md, "Clients without watermark"
  */
-export class LegacyDelivery implements Delivery {
+export class DeltaDelivery implements Delivery {
   readonly #target: DeliveryTarget
-  readonly #options: LegacyDeliveryOptions
+  readonly #options: DeltaDeliveryOptions
   readonly #batches: AsyncIterator<Batch, void>
   #inFlight: BatchInFlight[] = []
   #position: number | null = null
@@ -88,7 +88,7 @@ export class LegacyDelivery implements Delivery {
   /** null: not in this session */
   #savedAt: number | null = null
 
-  constructor(target: DeliveryTarget, options: LegacyDeliveryOptions) {
+  constructor(target: DeliveryTarget, options: DeltaDeliveryOptions) {
     this.#target = target
     this.#options = options
     this.#sentTo = options.feed.head
