@@ -3,6 +3,7 @@ import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
+import { AcknowledgmentWait } from './acknowledgment-wait.ts'
 import { batchLength } from './batch-cut.ts'
 import { BatchesInFlight, batchId } from './batches-in-flight.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
@@ -31,11 +32,6 @@ export interface DeliveryOptions {
   readonly knownFields: KnownFields | null
 }
 
-/**
- * Three round trips on a poor mobile link; sooner, phones receive everything twice. It is looked at once a
- * second: after 15 s it has been sent again, and after another 15 the session is closed.
- */
-export const RESEND_AFTER_MS = 14_000
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
 const SKIP_AFTER_ENTRIES = 1000
 const MAX_BATCH_BYTES = 512 * 1024
@@ -67,11 +63,7 @@ export class DeliveryStream implements Delivery {
   #cuts: number[] = []
   /** Those of them that were passed without anything to send: told before what follows, if anything does. */
   #passedCuts: number[] = []
-  /** Of the client; sending again is none. */
-  #lastProgressAt: number
-  /** The wait for progress that leads to sending again, and then to the end, counts from here. */
-  #waitingSince: number
-  #resends = 0
+  readonly #wait: AcknowledgmentWait
   #promptResends = 0
   #batchIndex = 0
   #isCaughtUp = false
@@ -92,8 +84,7 @@ export class DeliveryStream implements Delivery {
     this.#chainEnd = options.from
     this.#scannedTo = options.from
     this.#acknowledged = options.from
-    this.#lastProgressAt = options.runtime.monotonicNow()
-    this.#waitingSince = this.#lastProgressAt
+    this.#wait = new AcknowledgmentWait(options.runtime)
     options.view.catchUpFrames.join()
   }
 
@@ -110,7 +101,8 @@ export class DeliveryStream implements Delivery {
   }
 
   get lag(): DeliveryLag {
-    return { entries: this.#pendingEntries, unacknowledgedMs: this.#unacknowledgedMs }
+    const unacknowledgedMs = this.#inFlight.isEmpty ? 0 : this.#wait.silentMs
+    return { entries: this.#pendingEntries, unacknowledgedMs }
   }
 
   /** While it catches up, an upper bound. */
@@ -118,11 +110,6 @@ export class DeliveryStream implements Delivery {
     const { feed, view } = this.#options
     if (this.#isCaughtUp) return view.countAfter(this.#scannedTo)
     return Math.max(0, feed.head - this.#scannedTo)
-  }
-
-  get #unacknowledgedMs(): number {
-    if (this.#inFlight.isEmpty) return 0
-    return this.#options.runtime.monotonicNow() - this.#lastProgressAt
   }
 
   get view(): SharedView {
@@ -149,8 +136,7 @@ export class DeliveryStream implements Delivery {
     const isIgnored = this.#inFlight.isIgnored(message)
     if (deliverySequence > this.#acknowledged) {
       this.#acknowledged = deliverySequence
-      this.#resends = 0
-      this.#restartWait()
+      this.#wait.onAcknowledged()
     }
     this.#inFlight.drop(this.#acknowledged)
     if (isIgnored && this.#promptResends < MAX_PROMPT_RESENDS) {
@@ -180,23 +166,15 @@ export class DeliveryStream implements Delivery {
 
   checkProgress(): 'ok' | 'resent' | 'stalled' {
     if (this.#inFlight.isEmpty) return 'ok'
-    const waitedMs = this.#options.runtime.monotonicNow() - this.#waitingSince
-    if (waitedMs < RESEND_AFTER_MS) return 'ok'
-    if (this.#resends > 0) return 'stalled'
-    this.#resends++
-    this.#waitingSince = this.#options.runtime.monotonicNow()
+    const waited = this.#wait.check()
+    if (waited !== 'resend') return waited
     this.#rewind()
     this.pump()
     return 'resent'
   }
 
   excuse(): void {
-    this.#restartWait()
-  }
-
-  #restartWait(): void {
-    this.#lastProgressAt = this.#options.runtime.monotonicNow()
-    this.#waitingSince = this.#lastProgressAt
+    this.#wait.excuse()
   }
 
   /**
@@ -443,10 +421,7 @@ export class DeliveryStream implements Delivery {
   }
 
   #sendFrame(frame: Frame, max: number, entryCount: number): void {
-    if (this.#inFlight.isEmpty) {
-      if (this.#resends === 0) this.#restartWait()
-      else this.#waitingSince = this.#options.runtime.monotonicNow()
-    }
+    if (this.#inFlight.isEmpty) this.#wait.onWindowOpened()
     this.#inFlight.add({ base: this.#chainEnd, max, bytes: frame.bytes.byteLength })
     this.#lastBase = this.#chainEnd
     this.#isLastEmpty = entryCount === 0

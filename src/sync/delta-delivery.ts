@@ -9,9 +9,10 @@ import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import { operationIdOf } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
+import { AcknowledgmentWait } from './acknowledgment-wait.ts'
 import { batchLength } from './batch-cut.ts'
 import type { Delivery, DeliveryTarget } from './delivery.ts'
-import { endOf, RESEND_AFTER_MS } from './delivery-stream.ts'
+import { endOf } from './delivery-stream.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
@@ -82,8 +83,7 @@ export class DeltaDelivery implements Delivery {
   #isLive = false
   readonly #startedAt: number
   #messageCount = 0
-  #lastProgressAt: number
-  #resends = 0
+  readonly #wait: AcknowledgmentWait
   #savedPosition: number
   /** null: not in this session */
   #savedAt: number | null = null
@@ -94,7 +94,7 @@ export class DeltaDelivery implements Delivery {
     this.#sentTo = options.feed.head
     this.#startedAt = Math.floor(options.runtime.now())
     this.#batches = this.#deltaBatches()
-    this.#lastProgressAt = options.runtime.monotonicNow()
+    this.#wait = new AcknowledgmentWait(options.runtime)
     this.#savedPosition = Math.max(0, options.legacyPosition)
   }
 
@@ -125,8 +125,7 @@ export class DeltaDelivery implements Delivery {
     const acknowledged = this.#inFlight.find((batch) => batch.messageId === acknowledgedMessageId)
     if (acknowledged === undefined) return
     acknowledged.isAcknowledged = true
-    this.#resends = 0
-    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#wait.onAcknowledged()
     while (this.#inFlight[0]?.isAcknowledged) {
       const { batch } = this.#inFlight.shift() ?? acknowledged
       this.#position = batch.position
@@ -142,17 +141,14 @@ export class DeltaDelivery implements Delivery {
 
   checkProgress(): 'ok' | 'resent' | 'stalled' {
     if (this.#inFlight.length === 0) return 'ok'
-    const waitedMs = this.#options.runtime.monotonicNow() - this.#lastProgressAt
-    if (waitedMs < RESEND_AFTER_MS) return 'ok'
-    if (this.#resends > 0) return 'stalled'
-    this.#resends++
-    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    const waited = this.#wait.check()
+    if (waited !== 'resend') return waited
     for (const { frame, batch } of this.#inFlight) this.#target.sendDelivery(frame, batch.entries.length)
     return 'resent'
   }
 
   excuse(): void {
-    this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    this.#wait.excuse()
   }
 
   /** There is no watermark to move. */
@@ -180,7 +176,7 @@ export class DeltaDelivery implements Delivery {
   /** Once it has all that it came for, and from then on now and then. */
   #isSaveDue(): boolean {
     if (this.#savedAt === null) return this.#isLive && this.#inFlight.length === 0
-    return this.#lastProgressAt - this.#savedAt >= SAVE_INTERVAL_MS
+    return this.#options.runtime.monotonicNow() - this.#savedAt >= SAVE_INTERVAL_MS
   }
 
   async #pull(): Promise<void> {
@@ -249,7 +245,7 @@ export class DeltaDelivery implements Delivery {
       entries.map((entry) => wireJsonFor(entry, this.#options.knownFields)),
       this.#target.format,
     )
-    if (this.#inFlight.length === 0) this.#lastProgressAt = this.#options.runtime.monotonicNow()
+    if (this.#inFlight.length === 0) this.#wait.onWindowOpened()
     this.#inFlight.push({ messageId, frame, batch, isAcknowledged: false })
     this.#target.sendDelivery(frame, entries.length)
   }
