@@ -3,6 +3,9 @@ import type { View } from '../core/view.ts'
 import { recordIdOf } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry } from '../store/store.ts'
 
+/** Of wire JSON, unless a single entry is larger: a batch may be kept until it is acknowledged. */
+export const MAX_BATCH_BYTES = 512 * 1024
+
 /**
  * How many of the entries may go into one batch.
  *
@@ -24,6 +27,11 @@ export function batchLength(entries: readonly DeliveredEntry[], view: View): num
     else if (inserted.has(record) && !namesFields(entry, fields)) return index
   }
   return entries.length
+}
+
+/** The delivery sequence of the last entry. */
+export function endOf(entries: readonly DeliveredEntry[]): number {
+  return entries[entries.length - 1]?.deliverySequence ?? 0
 }
 
 function filteredFields(collection: string, view: View): readonly string[] {

@@ -1,4 +1,5 @@
 import type { Frame } from '../protocol/frame.ts'
+import type { DeliveredEntry } from '../store/store.ts'
 
 /** A batch of an initial stream that other streams of the same view can send as it is. */
 export interface CatchUpBatch {
@@ -126,4 +127,14 @@ export class CatchUpFrames {
     this.#bytes += bytes
     this.#budget.bytes += bytes
   }
+}
+
+/** Node → the lowest sequence number that it has in them. */
+export function authorsOf(entries: readonly DeliveredEntry[]): ReadonlyMap<string, number> {
+  const lowest = new Map<string, number>()
+  for (const { nodeId, sequenceNumber } of entries) {
+    const known = lowest.get(nodeId)
+    if (known === undefined || sequenceNumber < known) lowest.set(nodeId, sequenceNumber)
+  }
+  return lowest
 }

@@ -1,13 +1,15 @@
 import type { Runtime } from '../core/runtime.ts'
-import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { AcknowledgmentWait } from './acknowledgment-wait.ts'
-import { batchLength } from './batch-cut.ts'
+import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
 import { BatchesInFlight, batchId } from './batches-in-flight.ts'
+import { authorsOf } from './catch-up-frames.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
-import { type KnownFields, wireJsonFor } from './known-fields.ts'
+import { makeDeliveryFrame } from './delivery-frame.ts'
+import type { KnownFields } from './known-fields.ts'
+import { ResentEnds } from './resent-ends.ts'
 import type { SharedFrames } from './shared-frames.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
@@ -34,7 +36,6 @@ export interface DeliveryOptions {
 
 /** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
 const SKIP_AFTER_ENTRIES = 1000
-const MAX_BATCH_BYTES = 512 * 1024
 /** Of the batches that are read at once: the event loop is held for as long as they take. */
 const MAX_ENTRIES_PER_PAGE = 500
 
@@ -59,10 +60,7 @@ export class DeliveryStream implements Delivery {
   #scannedTo: number
   #acknowledged: number
   readonly #inFlight = new BatchesInFlight()
-  /** Where batches ended that are sent again: a client that has some of them knows only their ends. */
-  #cuts: number[] = []
-  /** Those of them that were passed without anything to send: told before what follows, if anything does. */
-  #passedCuts: number[] = []
+  readonly #resentEnds = new ResentEnds()
   readonly #wait: AcknowledgmentWait
   #promptResends = 0
   #batchIndex = 0
@@ -76,7 +74,7 @@ export class DeliveryStream implements Delivery {
   #isStopped = false
   #generation = 0
   /** Where the initial stream ended: what is the client's own beyond, it has sent since. */
-  #initialEnd = Number.POSITIVE_INFINITY
+  #initialStreamEnd = Number.POSITIVE_INFINITY
 
   constructor(target: DeliveryTarget, options: DeliveryOptions) {
     this.#target = target
@@ -110,10 +108,6 @@ export class DeliveryStream implements Delivery {
     const { feed, view } = this.#options
     if (this.#isCaughtUp) return view.countAfter(this.#scannedTo)
     return Math.max(0, feed.head - this.#scannedTo)
-  }
-
-  get view(): SharedView {
-    return this.#options.view
   }
 
   pump(): void {
@@ -177,14 +171,10 @@ export class DeliveryStream implements Delivery {
     this.#wait.excuse()
   }
 
-  /**
-   * Goes back to the last acknowledged position; a page that is being read no longer fits. What is sent
-   * again is cut as it was: the client may have it by now, and takes no batch that begins amid what it has.
-   */
+  /** Goes back to the last acknowledged position; a page that is being read no longer fits. */
   #rewind(): void {
     this.#generation++
-    this.#cuts = this.#inFlight.clear().filter((max) => max > this.#acknowledged)
-    this.#passedCuts = []
+    this.#resentEnds.restart(this.#inFlight.clear().filter((max) => max > this.#acknowledged))
     this.#chainEnd = this.#acknowledged
     this.#scannedTo = this.#acknowledged
   }
@@ -198,7 +188,7 @@ export class DeliveryStream implements Delivery {
   #skipTail(minEntries: number): void {
     if (!this.#isCaughtUp || this.#isStopped || !this.#inFlight.isEmpty) return
     if (this.#scannedTo - this.#chainEnd < minEntries) return
-    this.#tellPassedCuts()
+    this.#tellPassedEnds()
     if (this.#scannedTo > this.#chainEnd) {
       this.#sendBatch([], { max: this.#scannedTo, isFinal: true, frames: null })
     }
@@ -217,8 +207,8 @@ export class DeliveryStream implements Delivery {
   #sendFromFeed(): void {
     const { feed, view, batchSize } = this.#options
     const { entries: found, isAll } = view.entriesAfter(this.#scannedTo, batchSize, MAX_BATCH_BYTES)
-    const isOwn = found.every((entry) => this.#isKnown(entry))
-    const fitting = isOwn ? found : found.slice(0, batchLength(found, view.view))
+    const isAllOwn = found.every((entry) => this.#isOwn(entry))
+    const fitting = isAllOwn ? found : found.slice(0, batchLength(found, view.view))
     const end = isAll && fitting.length === found.length ? feed.head : endOf(fitting)
     const { visible, max } = this.#cut(fitting, end)
     const entries = this.#withoutOwn(visible)
@@ -234,24 +224,22 @@ export class DeliveryStream implements Delivery {
     entries: readonly DeliveredEntry[],
     end: number,
   ): { readonly visible: readonly DeliveredEntry[]; readonly max: number } {
-    const cut = this.#cuts[0] ?? Number.POSITIVE_INFINITY
-    if (end <= cut) return { visible: entries, max: end }
-    return { visible: entries.filter(({ deliverySequence }) => deliverySequence <= cut), max: cut }
+    const { limit } = this.#resentEnds
+    if (end <= limit) return { visible: entries, max: end }
+    return { visible: entries.filter(({ deliverySequence }) => deliverySequence <= limit), max: limit }
   }
 
   /** Everything up to `max` is in `entries`, which are sent next. */
   #moveTo(max: number, entries: readonly DeliveredEntry[]): void {
     this.#scannedTo = max
-    if (entries.length > 0) this.#tellPassedCuts()
-    while (this.#cuts[0] !== undefined && this.#cuts[0] <= max) {
-      const cut = this.#cuts.shift() as number // looked at above
-      if (entries.length === 0) this.#passedCuts.push(cut)
-    }
+    const isTold = entries.length > 0
+    if (isTold) this.#tellPassedEnds()
+    this.#resentEnds.pass(max, isTold)
   }
 
-  #tellPassedCuts(): void {
-    for (const cut of this.#passedCuts.splice(0)) {
-      this.#sendBatch([], { max: cut, isFinal: this.#isCaughtUp, frames: null })
+  #tellPassedEnds(): void {
+    for (const max of this.#resentEnds.takePassed()) {
+      this.#sendBatch([], { max, isFinal: this.#isCaughtUp, frames: null })
     }
   }
 
@@ -349,7 +337,7 @@ export class DeliveryStream implements Delivery {
     const { view, knownFields, initialEnd } = this.#options
     if (this.#isCaughtUp || this.#scannedTo >= initialEnd || !view.catchUpFrames.isShared) return null
     if (this.#scannedTo !== this.#chainEnd) return null // it has left out what is the client's own
-    if (this.#cuts.length > 0) return null // it is sent again what it was sent
+    if (!this.#resentEnds.isEmpty) return null // it is sent again what it was sent
     return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${knownFields?.version ?? ''}`
   }
 
@@ -371,19 +359,21 @@ export class DeliveryStream implements Delivery {
     if (this.#isStopped) return // by what sending the last batch has led to
     this.#isCaughtUp = true
     this.#options.view.catchUpFrames.leave()
-    this.#initialEnd = this.#scannedTo
+    this.#initialStreamEnd = this.#scannedTo
     this.#target.onCaughtUp()
   }
 
   #withoutOwn(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
-    const isKnown = (entry: DeliveredEntry): boolean => this.#isKnown(entry)
-    return entries.some(isKnown) ? entries.filter((entry) => !isKnown(entry)) : entries
+    const isOwn = (entry: DeliveredEntry): boolean => this.#isOwn(entry)
+    return entries.some(isOwn) ? entries.filter((entry) => !isOwn(entry)) : entries
   }
 
   /** True for what the client has written itself, and has. */
-  #isKnown({ nodeId, deliverySequence, sequenceNumber }: DeliveredEntry): boolean {
+  #isOwn({ nodeId, deliverySequence, sequenceNumber }: DeliveredEntry): boolean {
     const { nodeId: ownNodeId, ownSequence } = this.#options
-    return nodeId === ownNodeId && (deliverySequence > this.#initialEnd || sequenceNumber <= ownSequence)
+    return (
+      nodeId === ownNodeId && (deliverySequence > this.#initialStreamEnd || sequenceNumber <= ownSequence)
+    )
   }
 
   /** @param frames where the frame is found or kept, when other sessions are sent the same entries */
@@ -391,31 +381,18 @@ export class DeliveryStream implements Delivery {
     entries: readonly DeliveredEntry[],
     { max, isFinal, frames }: { max: number; isFinal: boolean; frames: SharedFrames | null },
   ): Frame {
-    const base = this.#chainEnd
-    const batchIndex = this.#isCaughtUp ? 0 : this.#batchIndex++
-    const { format } = this.#target
-    // The first entry too: a session may have left out operations of its own between base and it, which
-    // another session at the same base has yet to get.
-    const first = entries[0]?.deliverySequence ?? max
-    const wholeKey = `${format} ${base} ${first} ${max} ${batchIndex} ${isFinal}`
-    const { knownFields } = this.#options
-    const key = knownFields === null ? wholeKey : `${wholeKey} v${knownFields.version}`
-    let frame = frames?.get(key)
-    if (frame === undefined) {
-      const wireJsons = entries.map((entry) => wireJsonFor(entry, knownFields))
-      const isWhole = entries.every(({ wireJson }, index) => wireJson === wireJsons[index])
-      const header = {
-        messageId: batchId(base, max),
+    const frame = makeDeliveryFrame(
+      {
+        entries,
+        base: this.#chainEnd,
+        max,
+        batchIndex: this.#isCaughtUp ? 0 : this.#batchIndex++,
         isFinal,
-        batchIndex,
-        baseDeliverySequence: base,
-        maxDeliverySequence: max,
-      }
-      const whole = isWhole ? frames?.get(wholeKey) : undefined
-      frame = whole ?? encodeDeliveryFrame(header, wireJsons, format)
-      frames?.keep(key, frame)
-      if (isWhole) frames?.keep(wholeKey, frame)
-    }
+        format: this.#target.format,
+        knownFields: this.#options.knownFields,
+      },
+      frames,
+    )
     this.#sendFrame(frame, max, entries.length)
     return frame
   }
@@ -428,18 +405,4 @@ export class DeliveryStream implements Delivery {
     this.#chainEnd = max
     this.#target.sendDelivery(frame, entryCount)
   }
-}
-
-function authorsOf(entries: readonly DeliveredEntry[]): ReadonlyMap<string, number> {
-  const lowest = new Map<string, number>()
-  for (const { nodeId, sequenceNumber } of entries) {
-    const known = lowest.get(nodeId)
-    if (known === undefined || sequenceNumber < known) lowest.set(nodeId, sequenceNumber)
-  }
-  return lowest
-}
-
-/** The delivery sequence of the last entry. */
-export function endOf(entries: readonly DeliveredEntry[]): number {
-  return entries[entries.length - 1]?.deliverySequence ?? 0
 }

@@ -10,9 +10,8 @@ import type { AcknowledgmentMessage } from '../protocol/messages.ts'
 import { operationIdOf } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { AcknowledgmentWait } from './acknowledgment-wait.ts'
-import { batchLength } from './batch-cut.ts'
+import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { Delivery, DeliveryTarget } from './delivery.ts'
-import { endOf } from './delivery-stream.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
@@ -40,8 +39,6 @@ export interface DeltaDeliveryOptions {
 /** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
 const MAX_SORTED_ENTRIES = 10_000
 const MAX_SORTED_BYTES = 4 * 1024 * 1024
-/** A batch is kept until it is acknowledged. */
-const MAX_BATCH_BYTES = 512 * 1024
 /** Batches that may be on their way unacknowledged. */
 const WINDOW_BATCHES = 16
 /** What was acknowledged since is sent again after a crash; each time it is noted costs a write. */
