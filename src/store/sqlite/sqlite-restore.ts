@@ -199,7 +199,7 @@ function replayNoted(core: SqliteCore, key: RecordKey): void {
 
 /** The record, if its notes may change it. */
 function findNoted(core: SqliteCore, key: RecordKey): StoredRecord | null {
-  const record = core.log.findRecord(key)
+  const record = core.log.records.find(key)
   return record !== undefined && dependsOnTraces(record.state, core.collection(key.collection))
     ? record
     : null
