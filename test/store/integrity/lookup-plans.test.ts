@@ -125,12 +125,12 @@ test('PostgreSQL answers every lookup from an index of all its columns', async (
   const indexes = plans.map((plan) => /Index Cond: (.*)/.exec(plan)?.[1])
   expect(indexes).toMatchInlineSnapshot(`
     [
-      "((hashtextextended("tenantId", '0'::bigint) = hashtextextended(k.v1, '0'::bigint)) AND (hashtextextended(slug, '0'::bigint) = hashtextextended(k.v2, '0'::bigint)))",
-      "((hashtextextended("tenantId", '0'::bigint) = hashtextextended(k.v1, '0'::bigint)) AND ("isMain" = k.v2))",
-      "((rank = k.v1) AND (hashtextextended(slug, '0'::bigint) = hashtextextended(k.v2, '0'::bigint)))",
-      "((jsonb_hash_extended(meta, '0'::bigint) = jsonb_hash_extended(k.v1, '0'::bigint)) AND (rank = k.v2))",
-      "("tenantId" = k.v1)",
-      "((rank = k.v1) AND (hashtextextended(slug, '0'::bigint) IS NULL))",
+      "((hashtextextended("tenantId", '0'::bigint) = hashtextextended(_kora_sought.v1, '0'::bigint)) AND (hashtextextended(slug, '0'::bigint) = hashtextextended(_kora_sought.v2, '0'::bigint)))",
+      "((hashtextextended("tenantId", '0'::bigint) = hashtextextended(_kora_sought.v1, '0'::bigint)) AND ("isMain" = _kora_sought.v2))",
+      "((rank = _kora_sought.v1) AND (hashtextextended(slug, '0'::bigint) = hashtextextended(_kora_sought.v2, '0'::bigint)))",
+      "((jsonb_hash_extended(meta, '0'::bigint) = jsonb_hash_extended(_kora_sought.v1, '0'::bigint)) AND (rank = _kora_sought.v2))",
+      "("tenantId" = _kora_sought.v1)",
+      "((rank = _kora_sought.v1) AND (hashtextextended(slug, '0'::bigint) IS NULL))",
     ]
   `)
   for (const plan of plans) expect(plan).not.toContain('Seq Scan')
