@@ -157,6 +157,9 @@ export class SchemaError extends KoraServerError {}
 /** The store cannot do what was asked of it. */
 export class StoreError extends KoraServerError {}
 
+/** The store has no room for all that was asked of it at once; it may have some for less. */
+export class StoreCapacityError extends StoreError {}
+
 /** What came over the wire is not the sync protocol. */
 export class ProtocolError extends KoraServerError {}
 

@@ -1,4 +1,4 @@
-import { SchemaError, StoreError } from '../core/errors.ts'
+import { SchemaError, StoreCapacityError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
@@ -323,9 +323,11 @@ function isUnavailable(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'STORE_UNAVAILABLE'
 }
 
-/** A programming error, a damaged row, a missing resolver: the others may never meet it. */
+/** A programming error, a damaged row, a missing resolver, too much at once: the others may never meet it. */
 function isOfOneBatch(error: unknown): boolean {
-  return !(error instanceof StoreError) || error.code === 'STORE_CORRUPT'
+  return (
+    !(error instanceof StoreError) || error.code === 'STORE_CORRUPT' || error instanceof StoreCapacityError
+  )
 }
 
 function earlierBatchFailed(): StoreError {

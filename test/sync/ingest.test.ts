@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { StoreError } from '../../src/core/errors.ts'
+import { StoreCapacityError, StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { AppendRequest, AppendResult, LogEntry, ServerStore } from '../../src/store/store.ts'
 import { Ingest } from '../../src/sync/ingest.ts'
@@ -179,7 +179,10 @@ test('stores nothing of a session beyond a batch that was not stored', async () 
   expect(ingest.queuedBytes).toBe(0)
 })
 
-test('a batch that the store stumbles over does not keep the others from being stored', async () => {
+test.each([
+  new TypeError('a programming error'),
+  new StoreCapacityError('STORE_UNAVAILABLE', 'too much at once'),
+])('a batch that the store stumbles over does not keep the others from being stored: %s', async (error) => {
   const { store, transactions } = controlledStore()
   const { ingest } = openIngest(store)
 
@@ -187,9 +190,9 @@ test('a batch that the store stumbles over does not keep the others from being s
   const good = ingest.submit(batchOf(1, 'good'), {})
   const refused = expect(bad).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
   await settle()
-  transactions[0]?.fail(new TypeError('a programming error'))
+  transactions[0]?.fail(error)
   await settle()
-  transactions[1]?.fail(new TypeError('a programming error'))
+  transactions[1]?.fail(error)
   await settle()
   transactions[2]?.commit()
 

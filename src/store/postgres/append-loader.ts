@@ -12,12 +12,12 @@ import type {
 } from '../append/load.ts'
 import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
 import { parseStoredOperation } from '../damage/corrupt.ts'
-import { lockKey } from './advisory-lock.ts'
 import { byteas, integers } from './array-parameters.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import type { Transaction } from './database.ts'
 import { readTraces } from './postgres-dropped.ts'
 import { encodeRecordId } from './record-id.ts'
+import { ValueLocks } from './value-locks.ts'
 
 const LOCK_RECORDS = `
   SELECT k.position, r.id, r.state
@@ -45,8 +45,6 @@ const HISTORIES = `
 
 const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY ($1::bytea[])'
 
-const LOCK_VALUES = 'SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k'
-
 type FoundOperation = [
   epoch: number,
   isDroppedUsed: boolean,
@@ -66,7 +64,7 @@ export class AppendLoader {
   readonly #transaction: Transaction
   readonly #collectionIds: ReadonlyMap<string, number>
   readonly #tables: CollectionTables | null
-  readonly #schema: string
+  readonly #valueLocks: ValueLocks
   readonly #dropped: DroppedKnowledge
   readonly #refs = new RecordMap<number>()
   #epoch: number | null = null
@@ -84,7 +82,7 @@ export class AppendLoader {
     this.#transaction = transaction
     this.#collectionIds = options.collectionIds
     this.#tables = options.tables
-    this.#schema = options.schema
+    this.#valueLocks = new ValueLocks(transaction, options.schema)
     this.#dropped = options.dropped
   }
 
@@ -120,10 +118,7 @@ export class AppendLoader {
   /** The values are locked before they are looked for, so that rivals for them come one by one. */
   async #find(lookups: readonly RecordLookup[]): Promise<FoundRecord[][]> {
     if (lookups.length === 0) return []
-    const keys = new Set(
-      lookups.map(({ index, values }) => lockKey(this.#schema, index.name + index.keyOfValues(values))),
-    )
-    await this.#transaction.prepared(LOCK_VALUES, [[...keys].sort()])
+    await this.#valueLocks.take(lookups)
     const ids = (await this.#tables?.findLive(this.#transaction, lookups)) ?? []
     const wanted = lookups.flatMap(({ index: { collection } }, position) =>
       (ids[position] ?? []).map((recordId) => ({ collection, recordId })),

@@ -1,13 +1,19 @@
 import pg from 'pg'
-import { KoraServerError, StoreError } from '../../core/errors.ts'
+import { KoraServerError, StoreCapacityError, StoreError } from '../../core/errors.ts'
 
 /** What a failure of the database means to whoever asked; anything else comes back as it is. */
 export function toStoreError(error: unknown, name: string): unknown {
   if (error instanceof KoraServerError) return error
   const failure = failureOf(error)
   if (failure === null) return error
-  return new StoreError(failure.code, `${name}: ${failure.reason}`, { cause: error })
+  const message = `${name}: ${failure.reason}`
+  if (sqlStateOf(error) === OUT_OF_MEMORY)
+    return new StoreCapacityError(failure.code, message, { cause: error })
+  return new StoreError(failure.code, message, { cause: error })
 }
+
+/** Of its own, or of what all transactions share: for their locks, above all. */
+const OUT_OF_MEMORY = '53200'
 
 /** True when the transaction lost against another one and may be run again as it was. */
 export function isTransient(error: unknown): boolean {
@@ -72,6 +78,11 @@ const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
     prefix: '53300',
     code: 'STORE_UNAVAILABLE',
     reason: 'it has no connection left. Raise max_connections, or lower store.poolSize.',
+  },
+  {
+    prefix: OUT_OF_MEMORY,
+    code: 'STORE_UNAVAILABLE',
+    reason: 'it has no memory left. See its log, and raise max_locks_per_transaction if that says so.',
   },
   { prefix: '53', code: 'STORE_UNAVAILABLE', reason: 'it has run out of a resource. See its log.' },
   {
