@@ -2,6 +2,7 @@ import type { Operation } from '../../core/operation.ts'
 import type { FoldedHistory } from '../../core/record/folded-history.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
+import { operationToWireJson } from '../../protocol/parse-operation.ts'
 import type { AppendResult } from '../store.ts'
 import type { Loaded, RecordKey, StoredRecord } from './load.ts'
 import { RecordMap } from './record-map.ts'
@@ -46,12 +47,12 @@ export class BatchOverlay {
   readonly records: PlannedRecord[] = []
   readonly entries: PlannedEntry[] = []
   readonly vector = new Map<string, number>()
-  /** Ids that were taken by an operation which they do not belong to, until now. */
+  /** Ids that may have been taken by an operation which they do not belong to, until now. */
   readonly reclaimedIds = new Set<string>()
   /** By hash of the write's key. */
   readonly writeResults = new Map<string, string>()
   readonly #recordsByKey = new RecordMap<PlannedRecord>()
-  readonly #wireJsonById = new Map<string, string>()
+  readonly #appliedById = new Map<string, PlannedEntry>()
   #loaded: Loaded
 
   constructor(loaded: Loaded) {
@@ -60,7 +61,9 @@ export class BatchOverlay {
 
   /** Wire JSON of an operation that is stored or was applied by this batch. */
   findOperation(operationId: string): string | undefined {
-    return this.#wireJsonById.get(operationId) ?? this.#loaded.operations.get(operationId)
+    const applied = this.#appliedById.get(operationId)
+    if (applied === undefined) return this.#loaded.operations.get(operationId)
+    return applied.wireJson ?? operationToWireJson(applied.operation)
   }
 
   /** False, as nearly always, when nothing that may be one of the batch was dropped. */
@@ -109,13 +112,17 @@ export class BatchOverlay {
     if (record.applied.length === 0) record.applied = [entry.operation]
     else record.applied.push(entry.operation)
     this.entries.push(entry)
-    if (entry.wireJson !== null) this.#noteId(entry.operation.id, entry.wireJson)
+    this.#noteId(entry)
   }
 
-  /** Nothing is applied under an id that is known, but what the id belongs to. @see planRepeated */
-  #noteId(id: string, wireJson: string): void {
-    if (this.findOperation(id) !== undefined) this.reclaimedIds.add(id)
-    this.#wireJsonById.set(id, wireJson)
+  /**
+   * Nothing is applied under an id that is known, but what the id belongs to (see planRepeated). The ids
+   * of what the server authors are not asked for, and clients may have known some of them in advance.
+   */
+  #noteId(entry: PlannedEntry): void {
+    const { id } = entry.operation
+    if (entry.wireJson === null || this.findOperation(id) !== undefined) this.reclaimedIds.add(id)
+    this.#appliedById.set(id, entry)
   }
 
   /** Moves an entry of the version vector up to the sequence number. */

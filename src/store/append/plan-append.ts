@@ -47,7 +47,7 @@ export interface AppendPlan {
   readonly vector: ReadonlyMap<string, number>
   /** One per request, in order. */
   readonly results: readonly PlannedResult[]
-  /** Ids whose operation in `entries` takes the place of a stored one: the one that is found by the id. */
+  /** Ids whose operation in `entries` is the one that is found by the id, also where another is stored under it. */
   readonly reclaimedIds?: ReadonlySet<string>
   /** Hash of a write's key → its result, to be stored under it. */
   readonly writeResults?: ReadonlyMap<string, string>

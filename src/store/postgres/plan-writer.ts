@@ -250,7 +250,8 @@ const YIELD_IDS = `UPDATE {operations} SET id = sha256(id || int8send(seq))
 /** Where one batch holds both, it is the last that goes by the id. */
 function idsOf(rows: readonly LogRow[], reclaimed: ReadonlySet<string>): Buffer[] {
   if (reclaimed.size === 0) return rows.map(({ entry }) => idBytes(entry.operationId))
-  const lastById = new Map(rows.map(({ entry }) => [entry.operationId, entry.deliverySequence]))
+  const operations = rows.filter(({ entry }) => entry.kind === 'operation') // snapshots may share their ids
+  const lastById = new Map(operations.map(({ entry }) => [entry.operationId, entry.deliverySequence]))
   return rows.map(({ entry: { operationId, deliverySequence, kind } }) => {
     const yields =
       kind === 'operation' && reclaimed.has(operationId) && lastById.get(operationId) !== deliverySequence
