@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../src/core/schema/types.ts'
 import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
 import type { Damage } from '../../src/store/damage/damage.ts'
 import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
@@ -61,10 +62,10 @@ async function opened(database: DamagedDatabase): Promise<ServerStore & AsyncDis
 
 const DAMAGED_SCHEMA = /^"schema" in _kora_meta is damaged \(.+\)\. Restore a backup\.$/s
 
-async function damageIn(database: DamagedDatabase): Promise<string[]> {
+async function damageIn(database: DamagedDatabase, schema: SchemaDefinition = todoSchema): Promise<string[]> {
   const store = await database.open()
   const damage: Damage[] = []
-  await store.findDamage?.({ onDamage: (found) => damage.push(found), schema: todoSchema })
+  await store.findDamage?.({ onDamage: (found) => damage.push(found), schema })
   await store.close()
   return damage.filter(({ isCertain }) => isCertain).map(({ place, problem }) => `${place}: ${problem}`)
 }
@@ -148,6 +149,53 @@ describe.each([
     })
 
     expect(damage.filter(({ isCertain }) => isCertain)).toEqual([])
+  })
+
+  test('finds nothing wrong with a field that the app has in its schema and the store not yet', async () => {
+    await using database = await open()
+    await fill(database)
+    await using store = await opened(database)
+    const { todos, ...others } = todoSchema.collections as Record<'todos' | 'projects', CollectionDefinition>
+    const later = defineSchema({
+      version: 2,
+      collections: { todos: { fields: { urgent: t.boolean().default(true) } } },
+    })
+    const fields = { ...todos.fields, ...later.collections.todos?.fields }
+
+    const damage: Damage[] = []
+    await store.findDamage?.({
+      onDamage: (found) => damage.push(found),
+      schema: { ...later, collections: { ...others, todos: { ...todos, fields } } },
+    })
+
+    expect(damage.filter(({ isCertain }) => isCertain)).toEqual([])
+  })
+
+  test.each([
+    { what: 'a field', collections: { todos: { fields: { title: t.string() } } } },
+    { what: 'a collection', collections: { projects: { fields: { name: t.string() } } } },
+  ])('finds nothing wrong with $what that the schema no longer has', async ({ collections }) => {
+    await using database = await open()
+    const schema = defineSchema({ version: 2, collections })
+    const store = await database.open()
+    await store.setSchema(todoSchema)
+    const [a, b] = [new OperationAuthor('a'), new OperationAuthor('b')]
+    const previous = { previousData: { tags: ['x'] } }
+    await appendAll(store, [
+      a.insert('r1', { title: 'one', tags: ['x'] }),
+      b.insert('r2', { title: 'two', tags: ['x'] }),
+      a.update('r1', { tags: ['x', 'y'] }, previous),
+      b.update('r1', { tags: ['x', 'z'] }, { ...previous, timestamp: a.delete('r1').timestamp, nodeId: 'a' }),
+    ])
+    expect(await store.findRecord('todos', 'r1')).toMatchObject({ tags: ['x', 'y', 'z'] })
+    await store.setSchema(schema)
+    await store.close()
+
+    expect(await damageIn(database, schema)).toEqual([])
+    await database.run(`UPDATE _kora_records SET state = replace(state, '"c":1', '"c":2')`)
+    expect(await damageIn(database, schema)).toContain(
+      'record todos/r1: its state is not that of the replayed log',
+    )
   })
 
   test.each([

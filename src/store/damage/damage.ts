@@ -21,7 +21,7 @@ export interface DamageProgress {
 export interface DamageSearchOptions {
   readonly onDamage: (damage: Damage) => void
   readonly onProgress?: (progress: DamageProgress) => void
-  /** The app's schema, with its resolvers. Default: what the store holds of it. */
+  /** Has the resolvers: functions, of which a store holds the hashes. By all else the store's own schema counts. */
   readonly schema?: SchemaDefinition
 }
 
@@ -91,6 +91,8 @@ export interface DamageSource {
   readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]>
   /** Fields that are tracked and cannot be. */
   findTrackedDamage(): Promise<readonly Damage[]>
+  /** Fields of the collection that only earlier schemas had. */
+  readRetiredFields(collection: string): Promise<readonly string[]>
   countRecords(): Promise<number>
   readRecords(afterRef: number, limit: number): Promise<readonly (StoredRecordRow | UnreadableRecord)[]>
   /** What a replay of the record folds; null when a row of it is damaged. */

@@ -6,8 +6,8 @@ import { ownValue } from '../../core/own-property.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
-import { missingResolvers } from '../../core/schema/resolvers.ts'
-import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { missingResolvers, withResolversOf } from '../../core/schema/resolvers.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { columnsOf } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { isCorrupt } from './corrupt.ts'
@@ -121,7 +121,7 @@ function parseObject(text: string): { readonly [key: string]: unknown } | null {
 
 async function searchRecords(source: DamageSource, options: DamageSearchOptions): Promise<number> {
   const total = await source.countRecords()
-  const schema = options.schema ?? source.schema
+  const schema = schemaOf(source, options)
   for (const path of schema === null ? [] : missingResolvers(schema)) options.onDamage(unchecked(path))
   let records = 0
   for (let after = 0; ; ) {
@@ -134,6 +134,11 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
     if (last === undefined) return records
     after = last.ref
   }
+}
+
+/** That which the states were folded by: another one of the app may be yet to come. */
+function schemaOf(source: DamageSource, { schema: own }: DamageSearchOptions): SchemaDefinition | null {
+  return source.schema === null || own === undefined ? source.schema : withResolversOf(own, source.schema)
 }
 
 /** What the log gives is not known where two devices have changed the field at once. */
@@ -166,12 +171,12 @@ async function damageOfRecord(
 async function problemOfRecord(
   source: DamageSource,
   record: StoredRecordRow,
-  { schema }: DamageSearchOptions,
+  options: DamageSearchOptions,
 ): Promise<string | null> {
   const state = record.state === null ? undefined : readState(record.state)
   if (state === null) return 'its state cannot be read'
   if (state?.isPurged === true || source.unfinished.has(record.collection)) return null
-  const collection = ownValue((schema ?? source.schema)?.collections ?? {}, record.collection) ?? null
+  const collection = ownValue(schemaOf(source, options)?.collections ?? {}, record.collection) ?? null
   const history = await source.readHistory(record.ref)
   if (history === null) return 'a row of its history is damaged'
   const replayed = replayIfKnown(history, collection)
@@ -180,18 +185,14 @@ async function problemOfRecord(
   const foreign = history.find((operation) => !isOf(operation, record))
   if (foreign !== undefined)
     return `the operations behind it are of record ${foreign.collection}/${foreign.recordId}`
-  if (state === undefined ? !isOneInsert(history) : !isSameState(state, replayed))
+  if (state === undefined ? !isOneInsert(history) : !(await isStateOf(source, record, { state, replayed })))
     return 'its state is not that of the replayed log'
-  if (collection === null || !hasTable(source, record.collection)) return null
+  if (collection === null) return null
   const shown = await findShown(source, record)
   if (shown === 'unreadable') return 'its row in the table cannot be read'
   if (shown === null) return 'its table has no row for it'
   const wrong = differingColumn(shown, replayed, collection, source)
   return wrong === null ? null : `column "${wrong}" of its table is not what the log gives`
-}
-
-function hasTable({ schema }: DamageSource, collection: string): boolean {
-  return ownValue(schema?.collections ?? {}, collection) !== undefined
 }
 
 function replayIfKnown(
@@ -226,9 +227,24 @@ function isOneInsert(history: readonly Operation[]): boolean {
   return history.length === 1 && history[0]?.type === 'insert'
 }
 
-/** As stored: some differences end there. */
-function isSameState(state: RecordState, replayed: RecordState): boolean {
-  return isDeepStrictEqual(parseRecordState(serializeRecordState(replayed)), state)
+/**
+ * Fields that the schema no longer has hold what they were folded to while it had them: a replay, which knows
+ * nothing of their kind, may give them other values.
+ */
+async function isStateOf(
+  source: DamageSource,
+  { collection }: StoredRecordRow,
+  { state, replayed }: { state: RecordState; replayed: RecordState },
+): Promise<boolean> {
+  const expected = parseRecordState(serializeRecordState(replayed)) // some differences end there
+  if (isDeepStrictEqual(expected, state)) return true
+  const retired = new Set(await source.readRetiredFields(collection))
+  return isDeepStrictEqual(withoutValues(expected, retired), withoutValues(state, retired))
+}
+
+function withoutValues(state: RecordState, fields: ReadonlySet<string>): RecordState {
+  const kept = Object.entries(state.values).filter(([field]) => !fields.has(field))
+  return { ...state, values: Object.fromEntries(kept) }
 }
 
 function readState(text: string): RecordState | null {

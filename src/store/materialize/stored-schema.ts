@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { SchemaError, type StoreError } from '../../core/errors.ts'
+import { ownValue } from '../../core/own-property.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import { withResolversOf } from '../../core/schema/resolvers.ts'
@@ -56,6 +57,17 @@ export function schemaInForce(
   if (own !== null && schemaFingerprint(own) === fingerprint) return own
   const { retired: _, ...schema } = parseStoredSchema(stored)
   return own === null ? schema : withResolversOf(own, schema)
+}
+
+/**
+ * Fields of a collection that only earlier schemas had.
+ *
+ * @param stored null: there are no tables
+ * @throws as `parseStoredSchema`
+ */
+export function retiredFieldsOf(stored: string | null, collection: string): readonly string[] {
+  if (stored === null) return []
+  return Object.keys(ownValue(parseStoredSchema(stored).retired ?? {}, collection) ?? {})
 }
 
 /** Without a checksum, what breaks the rules may be damaged or of another release: nothing tells which. */

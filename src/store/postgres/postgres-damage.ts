@@ -16,7 +16,9 @@ import { damageOfTracked } from '../damage/tracked-damage.ts'
 import { damageOfClaim, INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
+import { retiredFieldsOf } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
+import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { PAGE_OF_ROWS } from './postgres-log.ts'
@@ -80,6 +82,10 @@ export class PostgresDamageSource implements DamageSource {
     return read.map((row) =>
       'scopeChanges' in row ? { ...row.stored, isMissingInIndex: missing.has(row.deliverySequence) } : row,
     )
+  }
+
+  async readRetiredFields(collection: string): Promise<readonly string[]> {
+    return retiredFieldsOf(await metaTable.get(this.#core.db, 'schema'), collection)
   }
 
   async countRecords(): Promise<number> {

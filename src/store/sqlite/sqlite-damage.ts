@@ -15,6 +15,7 @@ import { damageOfTracked, type StoredTrackedField } from '../damage/tracked-dama
 import { damageOfClaim, INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
+import { retiredFieldsOf } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, isDamaged } from './entry-row.ts'
@@ -87,6 +88,10 @@ export class SqliteDamageSource implements DamageSource {
       if (bytes > MAX_PAGE_BYTES) break
     }
     return rows
+  }
+
+  async readRetiredFields(collection: string): Promise<readonly string[]> {
+    return retiredFieldsOf(this.#core.meta.get('schema'), collection)
   }
 
   async countRecords(): Promise<number> {
