@@ -100,6 +100,26 @@ describeEachStore('setSchema', (openStore) => {
     expect(await store.findRecord('todos', 'r1')).toMatchObject({ list: ['a', 'a2', 'a1'] })
   })
 
+  test('folds the records again when a field that is merged has another default', async () => {
+    const withDefault = (tags: string[]) =>
+      schemaWith({ title: t.string(), tags: t.array(t.string()).default(tags) })
+    await using store = await openStore({ schema: withDefault([]) })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert('r1', { title: 'x' }),
+      author.update('r1', { tags: ['c'] }, { previousData: { tags: [] } }),
+    ])
+    expect(await store.findRecord('todos', 'r1')).toMatchObject({ tags: ['c'] })
+
+    await store.setSchema(withDefault(['new']))
+
+    // As a device merges it that has known no other default.
+    const folded = await store.findRecord('todos', 'r1')
+    expect(folded).toMatchObject({ tags: ['c', 'new'] })
+    await store.rebuildCollections()
+    expect(await store.findRecord('todos', 'r1')).toEqual(folded)
+  })
+
   test('refuses changes that would lose data, and changes nothing then', async () => {
     const schema = schemaWith({ title: t.string() })
     await using store = await openStore({ schema })

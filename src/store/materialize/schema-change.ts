@@ -1,5 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { SchemaError } from '../../core/errors.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { hasNumericStrategy, isMergedField } from '../../core/record/field-merge.ts'
 import { resolverHashesOf } from '../../core/schema/fingerprint.ts'
 import { findCaseCollisions } from '../../core/schema/names.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
@@ -172,7 +174,7 @@ function planFieldChange(
   if (earlier.kind !== descriptor.kind) {
     note(draft, name, `field "${field}" is now of kind ${descriptor.kind}`)
   }
-  if (!isDeepStrictEqual(plain(earlier.defaultValue), plain(descriptor.defaultValue))) {
+  if (!hasSameDefault(earlier, descriptor)) {
     draft.steps.push({ kind: 'set-default', collection: name, field, descriptor })
     note(draft, name, `field "${field}" has a new default`)
   }
@@ -221,25 +223,36 @@ function planData(
   }
   const earlier = before.collection.fields
   const fields = Object.entries(collection.fields)
-    .filter(
-      ([field, descriptor]) =>
-        !Object.hasOwn(earlier, field) ||
-        !isDeepStrictEqual(plain(earlier[field]?.defaultValue), plain(descriptor.defaultValue)),
-    )
+    .filter(([field, descriptor]) => {
+      const known = ownValue(earlier, field)
+      return known === undefined || !hasSameDefault(known, descriptor)
+    })
     .map(([field]) => field)
   if (fields.length > 0) draft.steps.push({ kind: 'fill-columns', collection: name, fields })
 }
 
 /**
- * True when records may come to other values than they have: a field is merged in another way. A
- * field that is new has so far been folded as a scalar of no kind, if operations carried it.
+ * True when records may come to other values than they have: a field is merged in another way, or from another
+ * default where it is missing; or what numbers were merged with is gone. A field that is new has so far been
+ * folded as a scalar of no kind, if operations carried it.
  */
 function isFoldedOtherwise(earlier: CollectionDefinition, later: CollectionDefinition): boolean {
   if (!isDeepStrictEqual({ ...resolverHashesOf(earlier) }, { ...resolverHashesOf(later) })) return true
+  const hasLostMerge = Object.keys(earlier.fields).some(
+    (field) => isMergedField(earlier, field) && !Object.hasOwn(later.fields, field),
+  )
   return Object.entries(later.fields).some(([field, descriptor]) => {
-    const before = Object.hasOwn(earlier.fields, field) ? earlier.fields[field] : undefined
-    return mergeRule(before) !== mergeRule(descriptor)
+    const before = ownValue(earlier.fields, field)
+    if (mergeRule(before) !== mergeRule(descriptor)) return true
+    const isNumeric = hasNumericStrategy(later, field)
+    if (isNumeric && hasLostMerge) return true
+    const isMerged = isNumeric || isMergedField(later, field)
+    return isMerged && before !== undefined && !hasSameDefault(before, descriptor)
   })
+}
+
+function hasSameDefault(earlier: FieldDescriptor, later: FieldDescriptor): boolean {
+  return isDeepStrictEqual(plain(earlier.defaultValue), plain(later.defaultValue))
 }
 
 const MERGED_KINDS: ReadonlySet<string> = new Set(['array', 'object', 'json', 'richtext'])

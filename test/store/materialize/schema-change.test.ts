@@ -93,6 +93,25 @@ describe('a field', () => {
     expect(stepsOf(before, schemaOf({ title, tags: fieldOfKind('array') }))).toEqual(['add-column', 'replay'])
   })
 
+  test('that is merged is folded from the log when its default changes, or that of what merges with it', () => {
+    const withDefaults = (tags: string[], count: number) =>
+      schemaOf({
+        tags: fieldOfKind('array', { defaultValue: tags }),
+        count: fieldOfKind('number', { mergeStrategy: 'counter', defaultValue: count }),
+      })
+    expect(stepsOf(withDefaults([], 0), withDefaults(['new'], 0))).toEqual(['set-default', 'replay'])
+    expect(stepsOf(withDefaults([], 0), withDefaults([], 1))).toEqual(['set-default', 'replay'])
+    expect(stepsOf(fromJson(withDefaults([], 0)), withDefaults([], 0))).toEqual([])
+  })
+
+  test('that is removed is folded from the log where numbers were merged with it', () => {
+    const count = fieldOfKind('number', { mergeStrategy: 'counter' })
+    const tags = fieldOfKind('array')
+    expect(stepsOf(schemaOf({ count, tags }), schemaOf({ count }))).toEqual(['replay'])
+    expect(stepsOf(schemaOf({ title, tags }), schemaOf({ title }))).toEqual([])
+    expect(stepsOf(schemaOf({ count, title }), schemaOf({ count }))).toEqual([])
+  })
+
   test('that is removed keeps its column, and takes it up again when it returns', () => {
     const both = schemaOf({ title, note: title })
     const removed = planSchemaChange(both, before)
