@@ -113,6 +113,8 @@ describeEachStore('queries', (openStore) => {
       'INVALID_QUERY',
       'orderBy must be the name of a field',
     ],
+    [{ orderBy: 'tags' }, 'INVALID_QUERY', 'order by "tags", which is of kind array'],
+    [{ orderBy: 'meta' }, 'INVALID_QUERY', 'which is of kind json'],
   ])('refuse what they cannot answer: %j', async (options, code, text) => {
     await using store = await openStore({ schema: todoSchema })
 

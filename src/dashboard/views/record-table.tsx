@@ -13,25 +13,25 @@ interface RecordTableProperties {
 
 /** A page of records; a click on a column orders by it. */
 export function RecordTable({ collection, page, question, onAsk }: RecordTableProperties): JSX.Element {
-  const columns: readonly { name: string; isSecret: boolean }[] = [
-    { name: 'id', isSecret: false },
+  const columns: readonly { name: string; isOrdered: boolean }[] = [
+    { name: 'id', isOrdered: true },
     ...collection.fields,
-    { name: '_updated_at', isSecret: false },
+    { name: '_updated_at', isOrdered: true },
   ]
   return (
     <section class="scroll" aria-label="Records">
       <table class="records">
         <thead>
           <tr>
-            {columns.map(({ name, isSecret }) => (
+            {columns.map(({ name, isOrdered }) => (
               <th key={name} aria-sort={sortOf(name, question)}>
-                {isSecret ? (
-                  name
-                ) : (
+                {isOrdered ? (
                   <button type="button" class="order" onClick={() => onAsk(nextOrder(name, question))}>
                     {name === '_updated_at' ? 'updated' : name}
                     <span aria-hidden="true">{arrowOf(name, question)}</span>
                   </button>
+                ) : (
+                  name
                 )}
               </th>
             ))}

@@ -18,9 +18,23 @@ import { questionOf, type RecordsQuestion } from './records-question.ts'
 
 const PAGE_SIZE = 50
 const RECORD_FIELDS: readonly ShownField[] = [
-  { name: 'id', kind: 'string', enumValues: null, isIndexed: true, isSecret: false },
-  { name: '_created_at', kind: 'timestamp', enumValues: null, isIndexed: false, isSecret: false },
-  { name: '_updated_at', kind: 'timestamp', enumValues: null, isIndexed: false, isSecret: false },
+  { name: 'id', kind: 'string', enumValues: null, isIndexed: true, isSecret: false, isOrdered: true },
+  {
+    name: '_created_at',
+    kind: 'timestamp',
+    enumValues: null,
+    isIndexed: false,
+    isSecret: false,
+    isOrdered: true,
+  },
+  {
+    name: '_updated_at',
+    kind: 'timestamp',
+    enumValues: null,
+    isIndexed: false,
+    isSecret: false,
+    isOrdered: true,
+  },
 ]
 
 /** The records of one collection. */

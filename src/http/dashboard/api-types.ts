@@ -77,6 +77,8 @@ export interface ShownField {
   /** Filters and orders by it are answered from an index. */
   readonly isIndexed: boolean
   readonly isSecret: boolean
+  /** Records can be ordered by it. */
+  readonly isOrdered: boolean
 }
 
 export interface ShownCollection {

@@ -2,7 +2,7 @@ import { StoreError } from '../../core/errors.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 import { indexesOf } from '../../store/materialize/table-indexes.ts'
-import { resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
+import { hasOrder, resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
 import type { MaterializedRecord } from '../../store/store.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { CollectionsAnswer, RecordsPage, ShownCollection, ShownRecord, ShownValue } from './api-types.ts'
@@ -57,6 +57,7 @@ export class RecordBrowser {
         enumValues,
         isIndexed: indexed.has(field),
         isSecret: kind === 'secret',
+        isOrdered: kind !== 'secret' && hasOrder(kind),
       }))
       collections.push({ name, records: await this.#count(store, name), fields })
     }

@@ -1,8 +1,9 @@
 import { SchemaError, StoreError } from '../../core/errors.ts'
 import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import { quoteName, unknownName } from '../../core/schema/names.ts'
 import { requireResolvers } from '../../core/schema/resolvers.ts'
-import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import type { CollectionDefinition, FieldKind, SchemaDefinition } from '../../core/schema/types.ts'
 import type { CollectionQueryOptions } from '../store.ts'
 
 /** Columns that every record has beside its fields, and that queries may name. */
@@ -74,7 +75,7 @@ export function resolveQuery(
   if (orderBy !== undefined && typeof orderBy !== 'string') {
     throw invalid(`orderBy must be the name of a field, not ${JSON.stringify(orderBy)}.`)
   }
-  if (orderBy !== undefined) requireColumn(collection, orderBy)
+  if (orderBy !== undefined) requireOrder(collection, orderBy)
   if (orderDirection !== 'asc' && orderDirection !== 'desc') {
     throw invalid(`orderDirection must be "asc" or "desc", not ${JSON.stringify(orderDirection)}.`)
   }
@@ -107,6 +108,30 @@ export function requireColumn(collection: CollectionDefinition, name: string): v
   if (isRecordColumn(name) || Object.hasOwn(collection.fields, name)) return
   const valid = [...Object.keys(collection.fields), ...RECORD_COLUMNS]
   throw new SchemaError('UNKNOWN_FIELD', unknownName('field', name, valid))
+}
+
+/** False for kinds that each database would order in its own way: pages would differ between stores. */
+export function hasOrder(kind: string): boolean {
+  return ORDERED_KINDS.has(kind)
+}
+
+const ORDERED_KINDS: ReadonlySet<string> = new Set<FieldKind>([
+  'string',
+  'enum',
+  'secret',
+  'number',
+  'boolean',
+  'timestamp',
+  'blob',
+])
+
+function requireOrder(collection: CollectionDefinition, name: string): void {
+  requireColumn(collection, name)
+  const kind = ownValue(collection.fields, name)?.kind
+  if (kind === undefined || hasOrder(kind)) return
+  throw invalid(
+    `Records have no order by ${quoteName(name)}, which is of kind ${kind}. Order by another field.`,
+  )
 }
 
 /** A filter that has lost its value would otherwise match records that nobody asked for. */
