@@ -1,9 +1,9 @@
-import { constants } from 'node:fs'
-import { access, copyFile, mkdir } from 'node:fs/promises'
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
 import { packageFile } from '../../core/package-files.ts'
+import { writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions } from '../config-options.ts'
 import { displayPath } from '../describe-config.ts'
@@ -57,8 +57,14 @@ async function init(
     )
   }
   for (const { example, path } of files) {
-    await mkdir(dirname(path), { recursive: true })
-    await copyFile(packageFile(example), path, force ? 0 : constants.COPYFILE_EXCL)
+    const content = await readFile(packageFile(example))
+    try {
+      await write(path, content, force)
+    } catch (error) {
+      const problem = writeProblemOf(error)
+      if (problem === null) throw error
+      throw new ConfigError('INVALID_ARGUMENT', `${dirname(path)} ${problem}`, { cause: error })
+    }
   }
   const cd = target === resolve(cwd) ? '' : `\n  cd ${directory}`
   await terminal.stderr.write(`Wrote ${written}.\n\nNext:${cd}\n${nextSteps(config)}`)
@@ -89,6 +95,11 @@ function nextSteps(config: string | undefined): string {
   3. ${start}   serves your app
   4. ${query}   shows what it stored
 `
+}
+
+async function write(path: string, content: Uint8Array, force: boolean): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, content, { flag: force ? 'w' : 'wx' })
 }
 
 async function findPresent(paths: readonly string[]): Promise<string[]> {

@@ -55,6 +55,16 @@ Next:
     expect(await workspace.run(['init', 'deep/server'])).toMatchObject({ code: 0 })
     expect(readFileSync(workspace.path('deep/server/kora.config.ts'), 'utf8')).toContain('defineConfig')
   })
+
+  test('says of a directory that cannot be written that another is to be named', async () => {
+    using workspace = new Workspace({ files: { server: 'a file' } })
+
+    expect(await workspace.run(['init', 'server/deep'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: `error: ${workspace.path('server/deep')} is not a folder. Choose another.\n`,
+    })
+  })
 })
 
 describe('revoke', () => {
