@@ -103,6 +103,9 @@ mapfile -t healthcheck < <(sed -n '/^HEALTHCHECK/{n;s/.*CMD \[\(.*\)\]$/\1/p;}' 
 in_container "${healthcheck[@]}" && echo 'health check: ok'
 npm run --silent demo -- "ws://127.0.0.1:$port/"
 in_container kora-server query todos --count --config /config/kora.config.ts && echo 'commands run beside the server: ok'
+in_container kora-server init /data/example
+in_container kora-server check --config /data/example/kora.config.ts
+echo 'init writes a configuration: ok'
 kill -TERM "$(pgrep -P "$(pgrep -P "$server")")" # through the function and unshare to process 1 of the namespace
 if wait "$server"; then echo 'stopped on SIGTERM: ok'; else echo "stopped with $?"; exit 1; fi
 server=

@@ -26,6 +26,9 @@ ln -s /app node_modules/kora-server # what configurations import
 mkdir "$root/app"
 cp -r bin dist node_modules package.json LICENSE README.md CHANGELOG.md "$root/app"
 cp -r /config "$root/config"
+# What `init` hands out: copies, because users mount files of their own over those in /config.
+mkdir "$root/app/config"
+cp /config/kora.config.ts /config/schema.ts "$root/app/config"
 
 # ── the system
 cp "$(command -v node)" "$root/usr/local/bin/node"
