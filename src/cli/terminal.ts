@@ -31,7 +31,7 @@ export function processTerminal(): Terminal {
     readStdin: () => process.stdin,
     stdout: streamOutput(process.stdout),
     stderr: streamOutput(process.stderr),
-    env: process.env,
+    env: { ...process.env }, // a .env that is added later is no part of what the user has set
     cwd: process.cwd(),
     now: () => Date.now(),
   }

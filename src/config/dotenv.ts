@@ -24,20 +24,12 @@ export function readDotenv(folder: string): Variables {
 }
 
 /**
- * Runs what finds these variables in `process.env`, those apart that the environment itself has. They are gone
- * afterwards: a value must not look as if it came from the environment, and no other program is to inherit it.
+ * Adds variables to `process.env`, those apart that the environment itself has. They stay: a function of the
+ * configuration or a file of the app that asks for one later must not find it gone, and decide without it.
  */
-export async function withVariables<T>(variables: Variables, run: () => Promise<T>): Promise<T> {
-  const { env } = process
-  // A variable that is set to nothing counts as not set.
-  const before = Object.keys(variables).flatMap((name) => (env[name] ? [] : [[name, env[name]] as const]))
-  for (const [name] of before) env[name] = variables[name]
-  try {
-    return await run()
-  } finally {
-    for (const [name, value] of before) {
-      if (value === undefined) delete env[name]
-      else env[name] = value
-    }
+export function addToEnvironment(variables: Variables): void {
+  for (const [name, value] of Object.entries(variables)) {
+    // A variable that is set to nothing counts as not set.
+    if (!process.env[name]) process.env[name] = value
   }
 }

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Loader } from 'cosmiconfig'
 import { cosmiconfig, defaultLoaders } from 'cosmiconfig'
 import { ConfigError } from '../core/errors.ts'
-import { readDotenv, withVariables } from './dotenv.ts'
+import { addToEnvironment, readDotenv } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
 
 export interface FoundConfig {
@@ -46,9 +46,9 @@ export async function findConfig(cwd: string): Promise<FoundConfig | null> {
 export async function readConfig(file: string): Promise<FoundConfig | null> {
   if (!isFile(file)) throw new ConfigError('CONFIG_NOT_FOUND', `${file} does not exist.`)
   const explorer = cosmiconfig('kora', { cache: false, searchPlaces: CONFIG_PLACES, loaders: LOADERS })
-  const variables = SCRIPT.test(file) ? readDotenv(dirname(file)) : {}
+  if (SCRIPT.test(file)) addToEnvironment(readDotenv(dirname(file)))
   try {
-    const result = await withVariables(variables, () => explorer.load(file))
+    const result = await explorer.load(file)
     if (result !== null && !result.isEmpty) return { file, config: result.config }
     // Only data can be empty on purpose: of a script, the default export was forgotten.
     if (SCRIPT.test(file)) throw new Error('exports no configuration: export it by default')

@@ -3,7 +3,7 @@ import { ConfigError } from '../core/errors.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
-import { readDotenv } from './dotenv.ts'
+import { addToEnvironment, readDotenv } from './dotenv.ts'
 import type { FoundConfig } from './find-config.ts'
 import { findConfig, readConfig } from './find-config.ts'
 import { loadSchemaFile } from './load-schema.ts'
@@ -41,6 +41,8 @@ export async function loadConfig({
 }: LoadConfigOptions): Promise<EffectiveConfig> {
   const found = await openConfig(cwd, configFile)
   const configDir = found === null ? cwd : dirname(found.file)
+  const dotenv = readDotenv(configDir)
+  addToEnvironment(dotenv) // for the files of the app that the configuration names
   const { raw, prefix } = pickServerPart(found, cwd)
   const {
     overrides,
@@ -49,7 +51,7 @@ export async function loadConfig({
   } = collectOverrides(raw, {
     flags,
     env,
-    dotenv: readDotenv(configDir),
+    dotenv,
     cwd,
     configDir,
   })

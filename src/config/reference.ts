@@ -45,8 +45,9 @@ limits.maxOpPerMinute: unknown, did you mean maxOpsPerMinute?
 
 **Order.** A flag wins over an environment variable, that over a \`.env\` file beside the configuration, that over the
 configuration, and that over the default. \`kora-server check --print-config\` shows every value and where it came from.
-While a configuration in TypeScript or JavaScript loads, \`process.env\` holds what is in that \`.env\` as well, unless the
-environment has it: \`secret: process.env.AUTH_SECRET\` finds it there.
+\`process.env\` of the server holds what is in that \`.env\` as well, unless the environment has it: a configuration in TypeScript
+or JavaScript finds it there (\`secret: process.env.AUTH_SECRET\`), and so do its functions and the files that it names, whenever
+they run.
 
 **Paths** in the configuration, and in its \`.env\`, are relative to the configuration file; those in flags and
 environment variables are relative to the working directory.

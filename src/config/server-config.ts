@@ -174,5 +174,6 @@ export interface LoadConfigOptions {
   /** `--config`: no search. */
   readonly configFile?: string
   readonly flags?: ConfigFlags
+  /** A copy of the environment: what a `.env` holds is added to `process.env`. */
   readonly env?: { readonly [name: string]: string | undefined }
 }

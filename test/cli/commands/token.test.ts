@@ -1,10 +1,12 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Workspace } from '../../support/terminal.ts'
 
 const SECRET = 'a secret of at least thirty-two characters'
 const HOUR = 3600
+
+afterEach(() => void vi.unstubAllEnvs())
 
 function workspaceWith(auth: object, files: { readonly [name: string]: string } = {}): Workspace {
   return new Workspace({ files: { 'kora.config.json': JSON.stringify({ auth }), ...files } })
@@ -178,5 +180,50 @@ describe('token inspect', () => {
 
     for (const part of token.split('.')) expect(stdout + stderr).not.toContain(part)
     expect(stdout + stderr).not.toContain(SECRET)
+  })
+})
+
+describe('what is in the .env beside the configuration is in process.env', () => {
+  const verdictOn = async (workspace: Workspace, token: string) => {
+    const { stdout } = await workspace.run(['token', 'inspect', token, '--format', 'json'])
+    return JSON.parse(stdout)
+  }
+
+  test('when a function of the configuration runs', async () => {
+    vi.stubEnv('KORA_TEST_STAFF', undefined)
+    using workspace = new Workspace({
+      files: {
+        '.env': 'KORA_TEST_STAFF=acme',
+        'kora.config.ts': `export default { auth: {
+          mode: 'jwt',
+          jwt: { secret: '${SECRET}', algorithms: ['HS256'] },
+          scopes: (claims) => ({ todos: claims.org === process.env.KORA_TEST_STAFF ? {} : { userId: claims.sub } }),
+        } }`,
+      },
+    })
+
+    const staff = await verdictOn(workspace, await sign(workspace, '--claim', 'org=acme'))
+    const stranger = await verdictOn(workspace, await sign(workspace))
+
+    expect(staff.context.scopes).toEqual({ todos: {} })
+    expect(stranger.context.scopes).toEqual({ todos: { userId: 'dev-user' } })
+  })
+
+  test('when the file of a provider loads, whatever the configuration is written in', async () => {
+    vi.stubEnv('KORA_TEST_SESSION', undefined)
+    using workspace = new Workspace({
+      files: {
+        '.env': 'KORA_TEST_SESSION=opaque',
+        'kora.config.yaml': 'auth: { mode: custom, provider: ./auth.ts }',
+        'auth.ts': `const session = process.env.KORA_TEST_SESSION ?? 'none'
+          export default { authenticate: async (token: string) => (token === session ? { userId: 'ada' } : null) }`,
+      },
+    })
+
+    expect(await verdictOn(workspace, 'opaque')).toMatchObject({
+      isAccepted: true,
+      context: { userId: 'ada' },
+    })
+    expect(await verdictOn(workspace, 'none')).toMatchObject({ isAccepted: false })
   })
 })
