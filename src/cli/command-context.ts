@@ -4,6 +4,8 @@ import type { Terminal } from './terminal.ts'
 export interface CommandContext {
   readonly terminal: Terminal
   readonly processEvents: ProcessEvents
+  /** Takes a part of the help, or the version, which go to stdout once they are whole. */
+  printHelp(text: string): void
   /** Sets what the process ends with; 0 unless a command says otherwise. */
   setExitCode(code: number): void
 }

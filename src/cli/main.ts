@@ -3,7 +3,7 @@ import type { CommandContext, ProcessEvents } from './command-context.ts'
 import { EXIT_DONE, EXIT_WRONG_INPUT, type ExitCode, exitCodeOf, reportError } from './output/errors.ts'
 import { listenToProcess } from './process-events.ts'
 import { createProgramFor } from './program.ts'
-import { processTerminal, type Terminal } from './terminal.ts'
+import { isReaderGone, processTerminal, type Terminal } from './terminal.ts'
 
 // Whatever still keeps the process alive after its command is done is a leak; nobody should wait for it.
 const LINGER_MS = 2000
@@ -11,10 +11,7 @@ const LINGER_MS = 2000
 /** Runs the command line of this process and sets its exit code. */
 export async function main(): Promise<void> {
   const events = listenToProcess()
-  // `kora-server query … | head` closes our stdout early: that is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? EXIT_DONE : 1)
-  })
+  process.stdout.on('error', () => {}) // told to each who writes; unheard, it would end the process
   process.stderr.on('error', () => {}) // a log that nobody reads must not stop the server
   // Timers of the server keep no process alive; a command that waits for one must not end with it.
   const keepAlive = setInterval(() => {}, 60_000)
@@ -36,22 +33,38 @@ export async function runCli(
   events: ProcessEvents,
 ): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT_DONE
+  let help = ''
   const context: CommandContext = {
     terminal,
     processEvents: events,
+    printHelp: (text) => {
+      help += text
+    },
     setExitCode: (code) => {
       exitCode = code
     },
   }
   try {
-    const program = await createProgramFor(argv, context)
-    await program.parseAsync([...argv], { from: 'user' })
-    return exitCode
+    const isParsed = await parse(argv, context)
+    if (help !== '') await terminal.stdout.write(help)
+    return isParsed ? exitCode : EXIT_WRONG_INPUT
   } catch (error) {
-    // Commander has printed its message, or the help or version that was asked for.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_WRONG_INPUT
+    if (isReaderGone(error)) return exitCode // it has seen enough
     await reportError(error, terminal, wantsStacks(argv, terminal.env))
     return exitCodeOf(error)
+  }
+}
+
+/** @returns false when the arguments are wrong, which is printed then */
+async function parse(argv: readonly string[], context: CommandContext): Promise<boolean> {
+  try {
+    const program = await createProgramFor(argv, context)
+    await program.parseAsync([...argv], { from: 'user' })
+    return true
+  } catch (error) {
+    // Commander also throws when it has printed the help or the version that was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0
+    throw error
   }
 }
 

@@ -54,7 +54,7 @@ function createEmptyProgram(context: CommandContext): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .configureOutput({
-      writeOut: (text) => void stdout.stream.write(text),
+      writeOut: (text) => context.printHelp(text),
       writeErr: (text) => void stderr.stream.write(text),
       getOutHelpWidth: () => stdout.columns,
       getErrHelpWidth: () => stderr.columns,

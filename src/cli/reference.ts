@@ -57,6 +57,7 @@ export function contextOfNobody(): CommandContext {
       onUncaught: () => () => {},
       exitNow: () => {},
     },
+    printHelp() {},
     setExitCode() {},
   }
 }

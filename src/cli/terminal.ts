@@ -1,12 +1,17 @@
 import type { Writable } from 'node:stream'
+import { KoraServerError } from '../core/errors.ts'
 
 /** One of the two streams that a command writes to. */
 export interface Output {
   readonly isTerminal: boolean
   /** Width in characters; 80 where nobody knows. */
   readonly columns: number
-  /** Resolves once the stream takes more, so that a slow reader slows the writer down. */
-  write(text: string): Promise<void>
+  /**
+   * Resolves once it is written, so that a slow reader slows the writer down.
+   *
+   * @throws KoraServerError `OUTPUT_NOT_WRITTEN` for stdout; on stderr, that nobody reads it stops nothing
+   */
+  write(data: string | Uint8Array): Promise<void>
   /** For libraries that draw by themselves. */
   readonly stream: Writable
 }
@@ -29,37 +34,46 @@ export interface Terminal {
 export function processTerminal(): Terminal {
   return {
     readStdin: () => process.stdin,
-    stdout: streamOutput(process.stdout),
-    stderr: streamOutput(process.stderr),
+    stdout: streamOutput(process.stdout, writeToStdout),
+    stderr: streamOutput(process.stderr, (data) => write(process.stderr, data).catch(() => {})),
     env: { ...process.env }, // a .env that is added later is no part of what the user has set
     cwd: process.cwd(),
     now: () => Date.now(),
   }
 }
 
-function streamOutput(stream: NodeJS.WriteStream): Output {
+function streamOutput(stream: NodeJS.WriteStream, write: Output['write']): Output {
   return {
     isTerminal: stream.isTTY === true,
     get columns() {
       return stream.columns || 80
     },
-    write: (text) => writeAndWait(stream, text),
+    write,
     stream,
   }
 }
 
-/** Writes; waits when the stream's buffer is full. A stream that closes meanwhile ends the wait. */
-export function writeAndWait(stream: Writable, data: string | Uint8Array): Promise<void> {
-  if (stream.destroyed || stream.write(data)) return Promise.resolve()
-  return new Promise((resolve) => {
-    const settle = () => {
-      stream.off('drain', settle)
-      stream.off('close', settle)
-      stream.off('error', settle)
-      resolve()
-    }
-    stream.once('drain', settle)
-    stream.once('close', settle)
-    stream.once('error', settle)
+function write(stream: Writable, data: string | Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(data, (error) => (error ? reject(error) : resolve()))
   })
+}
+
+async function writeToStdout(data: string | Uint8Array): Promise<void> {
+  try {
+    await write(process.stdout, data)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new KoraServerError(
+      'OUTPUT_NOT_WRITTEN',
+      `The output is not whole: stdout cannot be written (${code}).`,
+      { cause: error },
+    )
+  }
+}
+
+/** True for `OUTPUT_NOT_WRITTEN` because whoever reads has ended, as in `kora-server query … | head`. */
+export function isReaderGone(error: unknown): boolean {
+  if (!(error instanceof KoraServerError) || error.code !== 'OUTPUT_NOT_WRITTEN') return false
+  return (error.cause as NodeJS.ErrnoException).code === 'EPIPE'
 }

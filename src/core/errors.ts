@@ -75,8 +75,13 @@ export const ERROR_CODES = {
   },
   BACKUP_NOT_WRITTEN: {
     meaning:
-      'A folder for a backup, or for the copy of one that is piped in, is not there, cannot be written, or is full.',
-    remedy: 'The message names the folder and what to correct. Nothing of a failed backup is left.',
+      'A folder for a backup, or for the copy of one that is piped in, is not there, cannot be written, or is full; or whoever reads a backup from stdout has ended too early.',
+    remedy:
+      'The message names the folder and what to correct. Nothing of a failed backup is left in it; what came out of stdout cannot be restored.',
+  },
+  OUTPUT_NOT_WRITTEN: {
+    meaning: 'What a command prints could not be written to where its stdout leads.',
+    remedy: 'The message names the reason; for ENOSPC, free some space. What was printed is not whole.',
   },
   BUCKET_FAILED: {
     meaning: 'The object storage for backups does not answer, has no such bucket, or denies access.',

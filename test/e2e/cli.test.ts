@@ -1,4 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { manyTodos, seedDatabase } from '../cli/seed.ts'
@@ -67,6 +69,49 @@ describe('the built kora-server', () => {
     const code = await new Promise((resolve) => child.once('close', resolve))
 
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  })
+
+  test('fails when whoever reads a backup ends before it is whole', async () => {
+    using workspace = new Workspace()
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+
+    const child = spawn(process.execPath, [BIN, 'backup', '-'], {
+      cwd: workspace.directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    child.stdout.destroy()
+    const [stderr, code] = await Promise.all([
+      text(child.stderr),
+      new Promise((resolve) => child.once('close', resolve)),
+    ])
+
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr:
+        'error: The backup is not whole: stdout cannot be written (EPIPE). What came out of it cannot be restored.\n',
+    })
+  })
+
+  test.each([
+    [['query', 'todos'], 'The output is not whole: stdout cannot be written (ENOSPC).'],
+    [['query', '--help'], 'The output is not whole: stdout cannot be written (ENOSPC).'],
+    [
+      ['backup', '-'],
+      'The backup is not whole: stdout cannot be written (ENOSPC). What came out of it cannot be restored.',
+    ],
+  ])('says that its output does not fit where it is written to: %j', async (args, message) => {
+    using workspace = new Workspace()
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+    const full = openSync('/dev/full', 'w')
+
+    const { status, stderr } = spawnSync(process.execPath, [BIN, ...args], {
+      cwd: workspace.directory,
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    })
+    closeSync(full)
+
+    expect({ status, stderr }).toEqual({ status: 1, stderr: `error: ${message}\n` })
   })
 
   test('ends on a signal while it is still starting', async () => {

@@ -100,7 +100,7 @@ class CapturedOutput implements Output {
     this.stream = Object.assign(stream, { isTTY: isTerminal, columns })
   }
 
-  async write(text: string): Promise<void> {
-    this.stream.write(text)
+  async write(data: string | Uint8Array): Promise<void> {
+    this.stream.write(data)
   }
 }

@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { ServerConfig } from '../../config/server-config.ts'
-import { ConfigError } from '../../core/errors.ts'
+import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
 import { S3Bucket } from '../../store/backup/s3-bucket.ts'
 import { writeBackupFile } from '../../store/backup/write-backup-file.ts'
 import { displayPath } from '../describe-config.ts'
-import { type Terminal, writeAndWait } from '../terminal.ts'
+import type { Terminal } from '../terminal.ts'
 
 /** What a command names as a backup: a file, `-` for stdin or stdout, or `s3://bucket/key`. */
 export interface BackupLocation {
@@ -63,7 +63,7 @@ function stdio({ stdout, readStdin }: Terminal): BackupLocation {
       }
       let bytes = 0
       for await (const piece of source) {
-        await writeAndWait(stdout.stream, piece)
+        await stdout.write(piece).catch(throwNotWhole)
         bytes += piece.byteLength
       }
       return bytes
@@ -73,6 +73,16 @@ function stdio({ stdout, readStdin }: Terminal): BackupLocation {
     },
     async close() {},
   }
+}
+
+/** A reader that has ended before a backup was whole has not got one, whereas that of a query has seen enough. */
+function throwNotWhole(error: unknown): never {
+  const { code } = (error as Error).cause as NodeJS.ErrnoException
+  throw new StoreError(
+    'BACKUP_NOT_WRITTEN',
+    `The backup is not whole: stdout cannot be written (${code}). What came out of it cannot be restored.`,
+    { cause: error },
+  )
 }
 
 function file(text: string, { cwd }: Terminal): BackupLocation {
