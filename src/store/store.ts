@@ -33,8 +33,10 @@ export interface CollectionQueryOptions {
   orderDirection?: 'asc' | 'desc'
   /** Most records to return. Default: all. */
   limit?: number
-  /** Records to leave out before the first. Default 0. */
+  /** Records to leave out before the first. Default 0. What is written between two pages moves the second one. */
   offset?: number
+  /** The last record of the page before, as it was returned: what comes later in the same order follows. Default: none. */
+  after?: MaterializedRecord
   /** Whether deleted records are returned too, with `_deleted`. Default false. */
   includeDeleted?: boolean
 }

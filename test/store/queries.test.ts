@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { encodeBytes } from '../../src/core/record/binary-values.ts'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { describeEachStore } from '../support/each-store.ts'
@@ -86,6 +87,65 @@ describeEachStore('queries', (openStore) => {
     expect((await store.queryCollection('todos', options)).map(({ id }) => id)).toEqual(ids)
   })
 
+  test('go on after a record, by whatever they are ordered', async () => {
+    const fields = {
+      text: t.string().optional(),
+      number: t.number().optional(),
+      flag: t.boolean().optional(),
+      time: t.timestamp().optional(),
+      note: t.richtext().optional(),
+      list: t.array(t.string()).optional(),
+      meta: t.json().optional(),
+    }
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { things: { fields } } }),
+    })
+    const author = new OperationAuthor('a', 1000)
+    const things = [
+      { text: 'é', number: 0.1, flag: true, time: 5, note: 'plain', list: ['b'], meta: { b: 1, a: [null] } },
+      {
+        text: 'z',
+        number: -2,
+        flag: false,
+        time: -5,
+        note: encodeBytes(Buffer.from([7])),
+        list: [],
+        meta: 'x',
+      },
+      {
+        text: '\u{1f600}',
+        number: 0.1,
+        flag: true,
+        time: 5,
+        note: encodeBytes(Buffer.from([7, 1])),
+        meta: 7,
+      },
+      {},
+      { text: '', number: 3, note: 'plain', list: ['b'], meta: { a: [null], b: 1 } },
+      { text: 'z' },
+    ]
+    await appendAll(
+      store,
+      things.map((data, index) => author.insert(`r${index}`, data, { collection: 'things' })),
+    )
+    await appendAll(store, [author.delete('r4', { collection: 'things' })])
+
+    for (const orderBy of [...Object.keys(fields), 'id', '_created_at', '_updated_at']) {
+      for (const orderDirection of ['asc', 'desc'] as const) {
+        for (const where of [{}, { text: 'z' }]) {
+          const query = { orderBy, orderDirection, where, includeDeleted: true }
+          const all = await store.queryCollection('things', query)
+          const pages = []
+          for (const after of [undefined, ...all]) {
+            pages.push(await store.queryCollection('things', { ...query, ...(after && { after }), limit: 1 }))
+          }
+          expect(pages.flat(), `${orderBy} ${orderDirection}`).toEqual(all)
+          expect(pages.at(-1)).toEqual([])
+        }
+      }
+    }
+  })
+
   test('tell deleted records apart when asked for them', async () => {
     await using store = await openTodos()
 
@@ -107,6 +167,8 @@ describeEachStore('queries', (openStore) => {
     [{ limit: -1 }, 'INVALID_QUERY', 'limit'],
     [{ limit: 1.5 }, 'INVALID_QUERY', '1.5'],
     [{ offset: Number.NaN }, 'INVALID_QUERY', 'offset'],
+    [{ orderBy: 'title', after: { id: 'r1' } as never }, 'INVALID_QUERY', '"title"'],
+    [{ after: null as never }, 'INVALID_QUERY', 'after'],
     [{ orderDirection: 'up' as 'asc' }, 'INVALID_QUERY', 'orderDirection'],
     [
       { orderBy: { title: 'asc' } as unknown as string },

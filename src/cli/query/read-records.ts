@@ -5,16 +5,20 @@ import type { Query } from './prepare-query.ts'
 
 const PAGE_SIZE = 1000 // bounds the memory: the records of one page are held at a time
 
-/** Pages of the result; each is read when the one before has been written. */
+/**
+ * Pages of the result; each is read when the one before has been written, and begins after its last record,
+ * so that no record is left out when others are written or deleted meanwhile.
+ */
 export async function* readPages(store: ServerStore, query: Query): AsyncGenerator<MaterializedRecord[]> {
-  let offset = query.options.offset ?? 0
+  let { options } = query
   let left = query.limit ?? Number.POSITIVE_INFINITY
   while (left > 0) {
     const limit = Math.min(PAGE_SIZE, left)
-    const page = await store.queryCollection(query.collection, { ...query.options, limit, offset })
+    const page = await store.queryCollection(query.collection, { ...options, limit })
     if (page.length > 0) yield page.map((record) => present(record, query))
-    if (page.length < limit) return
-    offset += page.length
+    const last = page.at(-1)
+    if (last === undefined || page.length < limit) return
+    options = { ...query.options, offset: 0, after: last }
     left -= page.length
   }
 }
@@ -36,7 +40,8 @@ export async function readRecord(
 export async function countRecords(store: ServerStore, query: Query): Promise<number> {
   if (!query.options.includeDeleted) return store.countCollection(query.collection, query.options.where)
   let count = 0
-  const everything = { ...query, columns: [], limit: null, options: { ...query.options, offset: 0 } }
+  const { where = {} } = query.options
+  const everything = { ...query, columns: [], limit: null, options: { where, includeDeleted: true } }
   for await (const page of readPages(store, everything)) count += page.length
   return count
 }

@@ -1,5 +1,5 @@
 import type { JsonValue } from '../../core/operation.ts'
-import { decodeBytes } from '../../core/record/binary-values.ts'
+import { decodeBytes, encodeBytes } from '../../core/record/binary-values.ts'
 import type { CollectionDefinition, FieldDescriptor } from '../../core/schema/types.ts'
 import { corrupt } from '../damage/corrupt.ts'
 import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
@@ -93,6 +93,16 @@ export function encodeFilterValue(column: Column, value: JsonValue): ColumnValue
   if (typeof shown !== typeof value) return undefined
   if (typeof value === 'number' && shown !== value) return undefined // a fraction that the column cuts off
   return column.encode(value) ?? undefined
+}
+
+/**
+ * The stored form of a value that a record shows.
+ *
+ * @param column undefined for `_created_at` and `_updated_at`
+ */
+export function encodeShownValue(column: Column | undefined, shown: ShownValue): ColumnValue {
+  if (column === undefined) return typeof shown === 'number' ? shown : null
+  return column.encode(shown instanceof Uint8Array ? encodeBytes(shown) : shown)
 }
 
 interface Storage {

@@ -1,10 +1,10 @@
-import type { Kysely } from 'kysely'
+import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
 import { isStorableText } from '../../protocol/json-value.ts'
 import { corrupt } from '../damage/corrupt.ts'
-import { type Column, type ColumnValue, encodeFilterValue } from '../materialize/columns.ts'
+import { type Column, type ColumnValue, encodeFilterValue, encodeShownValue } from '../materialize/columns.ts'
 import { isTombstone } from '../materialize/ddl.ts'
 import type { MaterializedRecord } from '../store.ts'
-import type { Condition, ResolvedQuery } from './resolve-query.ts'
+import type { Condition, QueryPosition, ResolvedQuery } from './resolve-query.ts'
 
 export interface BuiltQuery {
   readonly sql: string
@@ -37,6 +37,8 @@ export function buildSelect(
     select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
   }
   if (!query.includeDeleted) select = select.where('_deleted', '=', 0)
+  const { after } = query
+  if (after !== null) select = select.where((expressions) => comesAfter(expressions, after, { table, query }))
   if (query.orderBy === null) select = select.orderBy('id', direction)
   else {
     // Where a database puts null by itself differs.
@@ -51,6 +53,27 @@ export function buildSelect(
   if (query.offset > 0) select = select.offset(query.offset)
   const { sql, parameters } = select.compile()
   return { sql, parameters: parameters as readonly ColumnValue[] } // encoded just above, limits are numbers
+}
+
+/** What the order of the query puts behind a record. */
+function comesAfter(
+  compare: ExpressionBuilder<UnknownTables, string>,
+  { id, value: shown }: QueryPosition,
+  { table, query: { orderBy, isDescending } }: { table: QueriedTable; query: ResolvedQuery },
+): Expression<SqlBool> {
+  if (orderBy === null) return compare('id', isDescending ? '<' : '>', id)
+  const value = encodeShownValue(table.columnsByField.get(orderBy), shown)
+  const isLaterTie = compare('id', '>', id)
+  if (value === null) {
+    const isTie = compare.and([compare(orderBy, 'is', null), isLaterTie])
+    return isDescending ? isTie : compare.or([isTie, compare(orderBy, 'is not', null)])
+  }
+  // The first condition is one that an index can begin at.
+  const isLater = compare.and([
+    compare(orderBy, isDescending ? '<=' : '>=', value),
+    compare.or([compare(orderBy, '!=', value), isLaterTie]),
+  ])
+  return isDescending ? compare.or([isLater, compare(orderBy, 'is', null)]) : isLater
 }
 
 /** @returns null when no record can match */

@@ -1,7 +1,13 @@
 import type { JsonValue } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
-import { type Column, type ColumnValue, columnsOf, encodeFilterValue } from '../materialize/columns.ts'
+import {
+  type Column,
+  type ColumnValue,
+  columnsOf,
+  encodeFilterValue,
+  encodeShownValue,
+} from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
 import type { Condition, ResolvedQuery } from './resolve-query.ts'
 
@@ -19,9 +25,9 @@ export function queryStates(
 ): MaterializedRecord[] {
   const columns = new Map(columnsOf(collection, 'sqlite').map((column) => [column.field, column]))
   const matching = filterStates(rows, columns, query)
-  sortRows(matching, columns, query)
-  const end = query.limit === null ? matching.length : query.offset + query.limit
-  return matching.slice(query.offset, end).map((row) => showRow(row, columns, query.includeDeleted))
+  const sorted = sortRows(matching, columns, query)
+  const end = query.limit === null ? sorted.length : query.offset + query.limit
+  return sorted.slice(query.offset, end).map((row) => showRow(row, columns, query.includeDeleted))
 }
 
 export function countStates(
@@ -91,17 +97,39 @@ function isEqual(a: ColumnValue, b: ColumnValue): boolean {
   return compareCells(a, b) === 0
 }
 
-function sortRows(rows: StateRow[], columns: Columns, { orderBy, isDescending }: ResolvedQuery): void {
-  const direction = isDescending ? -1 : 1
-  if (orderBy === null) {
-    rows.sort((a, b) => direction * compareCells(a.recordId, b.recordId))
-    return
+/** The rows in the order of the query, those behind `after` where it names a record. */
+function sortRows(rows: readonly StateRow[], columns: Columns, query: ResolvedQuery): StateRow[] {
+  const { orderBy, after } = query
+  const keys = rows.map((row) => ({
+    row,
+    id: row.recordId,
+    cell: orderBy === null ? null : cellOf(row, columns, orderBy),
+  }))
+  const compare = comparatorOf(query)
+  if (after === null) return keys.sort(compare).map(({ row }) => row)
+  const position = {
+    id: after.id,
+    cell: orderBy === null ? null : encodeShownValue(columns.get(orderBy), after.value),
   }
-  const cells = new Map(rows.map((row) => [row, cellOf(row, columns, orderBy)]))
-  rows.sort((a, b) => {
-    const order = compareCells(cells.get(a) ?? null, cells.get(b) ?? null)
-    return order === 0 ? compareCells(a.recordId, b.recordId) : direction * order
-  })
+  return keys
+    .filter((key) => compare(key, position) > 0)
+    .sort(compare)
+    .map(({ row }) => row)
+}
+
+interface SortKey {
+  readonly id: string
+  /** Of the field that is ordered by; null: by id alone. */
+  readonly cell: ColumnValue
+}
+
+function comparatorOf({ orderBy, isDescending }: ResolvedQuery): (a: SortKey, b: SortKey) => number {
+  const direction = isDescending ? -1 : 1
+  if (orderBy === null) return (a, b) => direction * compareCells(a.id, b.id)
+  return (a, b) => {
+    const order = compareCells(a.cell, b.cell)
+    return order === 0 ? compareCells(a.id, b.id) : direction * order
+  }
 }
 
 /** The order of SQLite: null, numbers, text by its UTF-8 bytes, bytes. */

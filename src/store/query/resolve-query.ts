@@ -4,6 +4,7 @@ import { ownValue } from '../../core/own-property.ts'
 import { quoteName, unknownName } from '../../core/schema/names.ts'
 import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition, FieldKind, SchemaDefinition } from '../../core/schema/types.ts'
+import type { ShownValue } from '../materialize/columns.ts'
 import type { CollectionQueryOptions } from '../store.ts'
 
 /** Columns that every record has beside its fields, and that queries may name. */
@@ -20,7 +21,16 @@ export interface ResolvedQuery {
   /** null: all */
   readonly limit: number | null
   readonly offset: number
+  /** Only what comes later in the order; null: from the first. */
+  readonly after: QueryPosition | null
   readonly includeDeleted: boolean
+}
+
+/** Where a record stands in the order of a query. */
+export interface QueryPosition {
+  readonly id: string
+  /** Of the field that it is ordered by, as records show it. */
+  readonly value: ShownValue
 }
 
 export interface Condition {
@@ -71,7 +81,7 @@ export function resolveQuery(
   collection: CollectionDefinition,
   options: CollectionQueryOptions = {},
 ): ResolvedQuery {
-  const { where, orderBy, orderDirection = 'asc', limit, offset = 0, includeDeleted = false } = options
+  const { where, orderBy, orderDirection = 'asc', limit, offset = 0, after, includeDeleted = false } = options
   if (orderBy !== undefined && typeof orderBy !== 'string') {
     throw invalid(`orderBy must be the name of a field, not ${JSON.stringify(orderBy)}.`)
   }
@@ -79,12 +89,14 @@ export function resolveQuery(
   if (orderDirection !== 'asc' && orderDirection !== 'desc') {
     throw invalid(`orderDirection must be "asc" or "desc", not ${JSON.stringify(orderDirection)}.`)
   }
+  const ordersBy = orderBy === undefined || orderBy === 'id' ? null : orderBy
   return {
     conditions: resolveWhere(collection, where),
-    orderBy: orderBy === undefined || orderBy === 'id' ? null : orderBy,
+    orderBy: ordersBy,
     isDescending: orderDirection === 'desc',
     limit: limit === undefined ? null : requireCount('limit', limit),
     offset: requireCount('offset', offset),
+    after: after === undefined ? null : positionOf(after, ordersBy),
     includeDeleted: includeDeleted === true,
   }
 }
@@ -146,6 +158,16 @@ function requireFilterValue(column: string, value: unknown): JsonValue {
     throw invalid(`The value for ${quoteName(column)} is a ${typeof value}; use a JSON value.`)
   }
   return value as JsonValue // what columns cannot hold matches nothing
+}
+
+function positionOf(record: unknown, orderBy: string | null): QueryPosition {
+  const { id, [orderBy ?? 'id']: value } = Object(record) as { readonly [field: string]: unknown }
+  if (typeof id !== 'string' || value === undefined) {
+    throw invalid(
+      `after must be a record with its "id" and ${quoteName(orderBy ?? 'id')}, as a query returns it.`,
+    )
+  }
+  return { id, value: value as ShownValue } // what columns cannot hold is taken for null
 }
 
 function requireCount(name: string, value: unknown): number {

@@ -81,6 +81,11 @@ test('finds records by the index that fits, and tombstones by theirs', async () 
   expect(planOf({ where: { userId: 'u' }, limit: 50 })).toMatch(
     /SEARCH todos USING INDEX _kora_ix_todos_userId/,
   )
+  const after = { id: 'r', userId: 'u', _created_at: 1, _updated_at: 1 }
+  expect(planOf({ after, limit: 50 })).toMatch(/SEARCH todos USING INDEX sqlite_autoindex_todos_1 \(id>/)
+  expect(planOf({ orderBy: 'userId', after, limit: 50 })).toMatch(
+    /SEARCH todos USING INDEX _kora_ix_todos_userId_\w+ \(userId>/,
+  )
   const tombstones = db.prepare('EXPLAIN QUERY PLAN SELECT count(*) FROM todos WHERE _deleted <> 0').all()
   expect(JSON.stringify(tombstones)).toMatch(/COVERING INDEX _kora_ix_todos__deleted/)
   expect(planOf({ limit: 50 }) + planOf({ where: { title: 'x' } })).not.toMatch(/_deleted=|TEMP B-TREE/)
