@@ -7,6 +7,7 @@ import { lazyRequire } from '../core/lazy-require.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { refuseUpgrade } from '../transport/websocket.ts'
+import { answerClientError } from './client-error.ts'
 import { listen } from './listen.ts'
 import { TlsFiles, type TlsOptions } from './tls-files.ts'
 
@@ -37,7 +38,7 @@ const MAX_HEADERS_COUNT = 100
 const MAX_HEADER_BYTES = 16 * 1024
 /** Enough for the headers of any client, and few for who holds connections by sending them slowly. */
 const MAX_HEADERS_TIMEOUT_MS = 20_000
-/** From the first byte of a request to the last of its body. */
+/** From the first byte of a request to the last of its body. @see readLongUpload */
 const REQUEST_TIMEOUT_MS = 300_000
 /** How often Node looks for those whose time is up. Its own half a minute would be added to that time. */
 const CHECK_INTERVAL_MS = 1000
@@ -122,6 +123,7 @@ export class WebServer {
         })
         return this.#server
       },
+      clientErrorHandler: answerClientError,
       bodyLimit: MAX_BODY_BYTES,
       logger: false,
       return503OnClosing: false, // who is being served is served to the end

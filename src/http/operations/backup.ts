@@ -6,6 +6,7 @@ import { restoreBackup } from '../../store/backup/restore-backup.ts'
 import type { RestoreMode } from '../../store/restore.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
+import { readLongUpload } from '../long-upload.ts'
 
 export interface BackupAnswer {
   readonly status: number
@@ -16,6 +17,8 @@ export interface BackupAnswer {
 export function exportBackup({ store }: OperatorAccess<'backup'>, nowMs: number): Readable {
   return Readable.from(createBackup(store, { createdAtMs: nowMs }), { objectMode: false })
 }
+
+const MAX_SILENCE_MS = 60_000 // of an upload; how long all of it takes is up to its size and the network
 
 /**
  * Takes a backup into the store, once it has proved whole. Where it replaces what was there, clients
@@ -28,7 +31,7 @@ export async function importBackup(
 ): Promise<BackupAnswer> {
   let counts: Awaited<ReturnType<typeof restoreBackup>>
   try {
-    counts = await restoreBackup(operator.store, request, mode)
+    counts = await restoreBackup(operator.store, readLongUpload(request, MAX_SILENCE_MS), mode)
   } catch (error) {
     return refusalOf(error)
   }

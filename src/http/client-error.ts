@@ -1,0 +1,28 @@
+import type { Socket } from 'node:net'
+import { isLongUpload } from './long-upload.ts'
+
+/** Ends a connection that brings no request that Node can read, or brings it too slowly. */
+export function answerClientError(error: Error & { readonly code?: string }, socket: Socket): void {
+  const { code = '' } = error
+  // Node looks at each request once: what is let go on is not asked about again before the next one.
+  if (code === TIMEOUT && isLongUpload(socket)) return
+  if (code === 'ECONNRESET' || socket.destroyed) return
+  const { status, message } = ANSWERS[code] ?? {
+    status: '400 Bad Request',
+    message: 'This is no valid HTTP.',
+  }
+  const body = JSON.stringify({ error: message })
+  const headers = `connection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`
+  if (socket.writable) socket.write(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`)
+  socket.destroy(error)
+}
+
+const TIMEOUT = 'ERR_HTTP_REQUEST_TIMEOUT'
+
+const ANSWERS: { readonly [code: string]: { readonly status: string; readonly message: string } } = {
+  [TIMEOUT]: { status: '408 Request Timeout', message: 'The request took too long to arrive.' },
+  HPE_HEADER_OVERFLOW: {
+    status: '431 Request Header Fields Too Large',
+    message: 'The headers of the request are too large.',
+  },
+}
