@@ -58,17 +58,19 @@ async function answer(
     return
   }
   const clientId = clientIdOf(request) ?? issueClientId(response, options.runtime)
-  const maxBytes = options.polling.maxBodyBytes(clientId)
+  const token = bearerToken(request) ?? ''
+  const { polling } = options
+  const maxBytes = polling.maxBodyBytes(method === 'POST' && (await polling.isAdmitted({ clientId, token })))
   const body = method === 'POST' ? await readBody(request, maxBytes) : undefined
   if (body === null) {
     answerJson(response, 413, { error: `The message is larger than ${maxBytes} bytes.` })
     return
   }
   const { 'content-type': contentType, 'if-none-match': ifNoneMatch } = request.headers
-  const result = await options.polling.handle({
+  const result = await polling.handle({
     clientId,
     method,
-    token: bearerToken(request) ?? '',
+    token,
     remoteAddress: options.addressOf(request),
     signal: closingOf(response),
     ...(body !== undefined && { body }),

@@ -7,34 +7,34 @@ const CLIENT_BYTES = 3000
  * Polling clients whose session has ended, which are kept so that they can be told why. Anybody can make
  * sessions end, by a handshake under a new id each time: the oldest have to go.
  */
-export class EndedClients {
-  readonly #bytesById = new Map<string, number>()
+export class EndedClients<Client> {
+  readonly #bytesByClient = new Map<Client, number>()
   #bytes = 0
 
   get size(): number {
-    return this.#bytesById.size
+    return this.#bytesByClient.size
   }
 
   /**
    * @param bytes what waits for it
    * @returns those that there is no room for any more, the oldest first
    */
-  add(clientId: string, bytes: number): readonly string[] {
-    this.delete(clientId)
-    this.#bytesById.set(clientId, bytes + CLIENT_BYTES)
+  add(client: Client, bytes: number): readonly Client[] {
+    this.delete(client)
+    this.#bytesByClient.set(client, bytes + CLIENT_BYTES)
     this.#bytes += bytes + CLIENT_BYTES
-    const oldest: string[] = []
+    const oldest: Client[] = []
     let left = this.#bytes
-    for (const [id, taken] of this.#bytesById) {
+    for (const [candidate, taken] of this.#bytesByClient) {
       if (left <= MAX_BYTES) break
-      oldest.push(id)
+      oldest.push(candidate)
       left -= taken
     }
     return oldest
   }
 
-  delete(clientId: string): void {
-    this.#bytes -= this.#bytesById.get(clientId) ?? 0
-    this.#bytesById.delete(clientId)
+  delete(client: Client): void {
+    this.#bytes -= this.#bytesByClient.get(client) ?? 0
+    this.#bytesByClient.delete(client)
   }
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { AuthContext, AuthProvider } from '../auth/provider.ts'
 import { askProvider } from '../auth/user-callback.ts'
 import type { Logger } from '../core/logger.ts'
+import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import { readMessageType } from '../protocol/json-codec.ts'
@@ -21,8 +22,8 @@ export interface HttpSyncRequest {
   /** The `If-None-Match` header: the `ETag` of the message that the client has read. */
   readonly ifNoneMatch?: string
   /**
-   * The bearer token, '' for none. It must be of the user who opened the session. Absent: whoever
-   * calls has checked that by itself.
+   * The bearer token, '' for none. It must be of the user who opened the session; before it is known who that
+   * is, the one that came with the handshake. Absent: whoever calls has checked that by itself.
    */
   readonly token?: string
   /** For the log, and for `maxConnectionsPerAddress`. */
@@ -69,6 +70,7 @@ const REFUSED_EXPIRE_AFTER_MS = 10_000
 const TOKEN_CHECK_MS = 30_000
 
 interface PollingClient {
+  readonly id: string
   readonly transport: PollingTransport
   /** null when the session has ended: nothing more is put in order. */
   order: PostOrder | null
@@ -76,9 +78,16 @@ interface PollingClient {
   expiry: Timer | null
   /** Who opened it; null before the handshake is accepted. Kept when the session has ended. */
   owner: ReturnType<HttpPollingOptions['ownerOf']>
-  /** Hash of the token that was found to be of the session's user, and until when that holds. */
-  checked: { tokenHash: string; until: number } | null
+  /** Of the token that its handshake came with, or that was last found to be of its user; null: the caller checks. */
+  tokenHash: string | null
+  /** Until when the token need not be checked: ms since the epoch. */
+  checkedUntil: number
+  /** The one of the same user that has taken its place: what still waits here is for that. */
+  successor: PollingClient | null
 }
+
+/** Where no session is of whoever asks: there is none under the id, or there is somebody else's. */
+type Stranger = 'unknown' | 'foreign'
 
 /**
  * Sync over plain HTTP: each POST carries one message to the server, each GET takes one away. The
@@ -88,8 +97,10 @@ interface PollingClient {
  */
 export class HttpPolling {
   readonly #options: HttpPollingOptions
-  readonly #clients = new Map<string, PollingClient>()
-  readonly #ended = new EndedClients()
+  /** More than one where somebody else uses the id, by chance or to do harm. The newest is the last. */
+  readonly #clientsById = new Map<string, Set<PollingClient>>()
+  #clientCount = 0
+  readonly #ended = new EndedClients<PollingClient>()
 
   constructor(options: HttpPollingOptions) {
     this.#options = options
@@ -98,53 +109,68 @@ export class HttpPolling {
   async handle(request: HttpSyncRequest): Promise<HttpSyncResponse> {
     if (request.clientId === '')
       return refusal(400, 'The request names no client: add ?client=<uuid> to the URL.')
-    const client = this.#clients.get(request.clientId)
     switch (request.method) {
       case 'POST':
-        return this.#post(request, client)
+        return this.#post(request)
       case 'GET':
-        return this.#poll(request, client)
+        return this.#poll(request)
       default:
         return { ...refusal(405, 'Use GET or POST.'), headers: { allow: 'GET, POST' } }
     }
   }
 
-  /** Bytes of a body of this client: those of a full message once its session is admitted. */
-  maxBodyBytes(clientId: string): number {
+  /** True when the request is of a session that was admitted: its body may be a full message. */
+  async isAdmitted(request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>): Promise<boolean> {
+    const tokenHash = hashOf(request.token)
+    const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
+    const client = known ?? (await this.#find(request))
+    return isClient(client) && client.owner !== null
+  }
+
+  maxBodyBytes(isAdmitted: boolean): number {
     const { maxMessageBytes, maxHandshakeBytes } = this.#options
-    const isAdmitted = (this.#clients.get(clientId)?.owner ?? null) !== null
     return isAdmitted ? maxMessageBytes : Math.min(maxHandshakeBytes, maxMessageBytes)
   }
 
   stop(): void {
-    for (const [clientId] of this.#clients) this.#forget(clientId)
+    for (const clients of this.#clientsById.values()) for (const client of clients) this.#forget(client)
   }
 
-  async #post(request: HttpSyncRequest, client: PollingClient | undefined): Promise<HttpSyncResponse> {
+  async #post(request: HttpSyncRequest): Promise<HttpSyncResponse> {
     const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
     if (bytes === undefined || bytes.byteLength === 0)
       return refusal(400, 'A POST needs a message as its body.')
-    const maxBytes = this.maxBodyBytes(request.clientId)
-    if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
+    const { maxHandshakeBytes, maxMessageBytes } = this.#options
+    if (bytes.byteLength > maxMessageBytes) return tooLarge(maxMessageBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
-    if (isHandshake(bytes, isBinary, this.#options.maxHandshakeBytes))
-      return this.#open(request, { bytes, isBinary })
-    if (client === undefined) return refusal(410, 'There is no session: start with a handshake.')
-    if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
+    if (isHandshake(bytes, isBinary, maxHandshakeBytes)) return this.#open(request, { bytes, isBinary })
+    const client = await this.#find(request)
+    const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
+    if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
+    if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')
+    if (client === 'foreign') return refusal(401, FOREIGN)
     if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
     if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
     if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
-    this.#touch(request.clientId, client)
+    this.#touch(client)
     client.order?.accept({ bytes, isBinary })
     return { status: 202 }
   }
 
-  /** A handshake starts over: HTTP knows no disconnect, so the client's old session may still be here. */
+  /**
+   * A handshake starts over: HTTP knows no disconnect, so the client's old session may still be here. It ends at once
+   * where it is known by the token to be the client's, else when the new one is admitted and of the same user: whoever
+   * knows no more than the id ends nobody's session.
+   */
   #open(request: HttpSyncRequest, frame: { bytes: Uint8Array; isBinary: boolean }): HttpSyncResponse {
     const { maxClients, runtime } = this.#options
-    this.#forget(request.clientId)
-    if (maxClients > 0 && this.#clients.size - this.#ended.size >= maxClients) {
+    const tokenHash = request.token === undefined ? null : hashOf(request.token)
+    const replaced = this.#clientsOf(request.clientId).filter(
+      (client) => tokenHash === null || client.tokenHash === tokenHash,
+    )
+    for (const client of replaced) this.#forget(client)
+    if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
     }
     const transport = new PollingTransport(runtime, request.remoteAddress)
@@ -154,30 +180,55 @@ export class HttpPolling {
       (message) => transport.receive(message),
       () => transport.missMessages(),
     )
-    const client: PollingClient = { transport, order, sessionId, expiry: null, owner: null, checked: null }
-    transport.onAdmitted(() => {
-      client.owner = this.#options.ownerOf(sessionId)
-    })
-    this.#clients.set(request.clientId, client)
-    this.#touch(request.clientId, client)
-    transport.onEnded(() => this.#onEnded(request.clientId, client))
+    const client: PollingClient = {
+      id: request.clientId,
+      transport,
+      order,
+      sessionId,
+      expiry: null,
+      owner: null,
+      tokenHash,
+      checkedUntil: 0,
+      successor: null,
+    }
+    addTo(this.#clientsById, client.id, client)
+    this.#clientCount++
+    for (const predecessor of replaced) predecessor.successor = client
+    transport.onAdmitted(() => this.#onAdmitted(client))
+    this.#touch(client)
+    transport.onEnded(() => this.#onEnded(client))
     order.accept(frame)
     return { status: 202 }
   }
 
-  /** What is left of it is what it can still be told, for a time and up to a bound. */
-  #onEnded(clientId: string, client: PollingClient): void {
-    client.order?.stop()
-    client.order = null
-    this.#touch(clientId, client)
-    for (const oldest of this.#ended.add(clientId, client.transport.bufferedBytes)) this.#forget(oldest)
+  /** Its user may have come back with a fresh token. */
+  #onAdmitted(client: PollingClient): void {
+    const owner = this.#options.ownerOf(client.sessionId)
+    client.owner = owner
+    for (const other of this.#clientsOf(client.id)) {
+      if (other === client || !isSameUser(other.owner, owner)) continue
+      other.successor = client
+      this.#forget(other)
+    }
   }
 
-  async #poll(request: HttpSyncRequest, client: PollingClient | undefined): Promise<HttpSyncResponse> {
+  /** What is left of it is what it can still be told, for a time and up to a bound. */
+  #onEnded(client: PollingClient): void {
+    client.order?.stop()
+    client.order = null
+    this.#touch(client)
+    for (const oldest of this.#ended.add(client, client.transport.bufferedBytes)) this.#forget(oldest)
+  }
+
+  async #poll(request: HttpSyncRequest): Promise<HttpSyncResponse> {
+    const client = await this.#find(request)
     // The first poll of a Kora client precedes its handshake.
-    if (client === undefined) return { status: 204 }
-    if (!(await this.#isOwner(request, client))) return refusal(401, 'The token is not that of this session.')
-    this.#touch(request.clientId, client)
+    if (client === 'unknown') return { status: 204 }
+    return client === 'foreign' ? refusal(401, FOREIGN) : this.#take(request, client)
+  }
+
+  async #take(request: HttpSyncRequest, client: PollingClient): Promise<HttpSyncResponse> {
+    this.#touch(client)
     const holdMs = this.#options.holdMs ?? DEFAULT_HOLD_MS
     const { transport } = client
     const taking = transport.take(holdMs, request.ifNoneMatch, request.signal)
@@ -192,48 +243,80 @@ export class HttpPolling {
       return { status: 200, body: next.frame.bytes, headers, onBroken }
     }
     if (!transport.isOver) return { status: 204, onBroken }
-    const present = this.#clients.get(request.clientId)
     // The first poll of a Kora client that comes back precedes its handshake: it is for the new session.
-    if (present !== undefined && present !== client) return this.#poll(request, present)
-    this.#forget(request.clientId)
+    if (client.successor !== null) return this.#take(request, client.successor)
+    this.#forget(client)
     return refusal(410, 'The session has ended: start with a handshake.')
   }
 
-  /** Knowing a client id is not enough: whoever uses a session must be the user who opened it. */
-  async #isOwner(request: HttpSyncRequest, client: PollingClient): Promise<boolean> {
-    const { owner } = client
-    if (owner === null || request.token === undefined) return true
+  /**
+   * Knowing a client id is not enough: whoever uses a session must be the user who opened it, and until that is known
+   * have the very token of the handshake.
+   */
+  async #find({
+    clientId,
+    token,
+  }: Pick<HttpSyncRequest, 'clientId' | 'token'>): Promise<PollingClient | Stranger> {
+    const clients = this.#clientsOf(clientId)
+    if (token === undefined) return clients[0] ?? 'unknown'
     const { runtime, auth, logger } = this.#options
-    const tokenHash = createHash('sha256').update(request.token).digest('hex')
-    if (client.checked?.tokenHash === tokenHash && runtime.now() < client.checked.until) return true
-    const context = await askProvider(auth, request.token, logger)
+    const tokenHash = hashOf(token)
+    const askedAt = runtime.now()
+    const known = clients.find(
+      (client) => client.tokenHash === tokenHash && (client.owner === null || askedAt < client.checkedUntil),
+    )
+    if (known !== undefined) return known
+    if (clients.every(({ owner }) => owner === null)) return 'unknown'
+    const context = await askProvider(auth, token, logger)
     const now = runtime.now()
     const { expiresAt = Number.POSITIVE_INFINITY } = context ?? {}
-    if (context === null || expiresAt <= now) return false
-    const areAnonymous = context.isAnonymous === true && owner.isAnonymous === true
-    if (context.userId !== owner.userId && !areAnonymous) return false
-    client.checked = { tokenHash, until: Math.min(now + TOKEN_CHECK_MS, expiresAt) }
-    return true
+    if (context === null || expiresAt <= now) return 'foreign'
+    const own = this.#clientsOf(clientId).find(({ owner }) => isSameUser(owner, context))
+    if (own === undefined) return 'foreign'
+    own.tokenHash = tokenHash
+    own.checkedUntil = Math.min(now + TOKEN_CHECK_MS, expiresAt)
+    return own
   }
 
-  #touch(clientId: string, client: PollingClient): void {
+  /** The newest first. */
+  #clientsOf(clientId: string): PollingClient[] {
+    return [...(this.#clientsById.get(clientId) ?? [])].reverse()
+  }
+
+  #touch(client: PollingClient): void {
     client.expiry?.cancel()
     const isRefused = client.owner === null && !client.transport.isConnected()
     const expireAfterMs = isRefused ? REFUSED_EXPIRE_AFTER_MS : EXPIRE_AFTER_MS
-    client.expiry = this.#options.runtime.setTimer(expireAfterMs, () => {
-      if (this.#clients.get(clientId) === client) this.#forget(clientId)
-    })
+    client.expiry = this.#options.runtime.setTimer(expireAfterMs, () => this.#forget(client))
   }
 
-  #forget(clientId: string): void {
-    const client = this.#clients.get(clientId)
-    if (client === undefined) return
-    this.#clients.delete(clientId)
-    this.#ended.delete(clientId)
+  #forget(client: PollingClient): void {
+    if (this.#clientsById.get(client.id)?.has(client) === true) this.#clientCount--
+    removeFrom(this.#clientsById, client.id, client)
+    this.#ended.delete(client)
     client.expiry?.cancel()
     client.order?.stop()
     client.transport.disconnect()
   }
+}
+
+const FOREIGN = 'The token is not that of this session.'
+
+function isClient(found: PollingClient | Stranger): found is PollingClient {
+  return typeof found === 'object'
+}
+
+function hashOf(token: string): string {
+  return createHash('sha256').update(token).digest('base64url')
+}
+
+/** Anonymous users are one: nobody can tell them apart. */
+function isSameUser(
+  a: PollingClient['owner'],
+  b: Pick<AuthContext, 'userId' | 'isAnonymous'> | null,
+): boolean {
+  if (a === null || b === null) return false
+  return a.userId === b.userId || (a.isAnonymous === true && b.isAnonymous === true)
 }
 
 function refusal(status: HttpSyncResponse['status'], error: string): HttpSyncResponse {

@@ -388,6 +388,82 @@ test('handshakes that are refused keep nobody out', async () => {
 })
 
 describe('a session belongs to the user who opened it', () => {
+  test.each([
+    ['no token', undefined, undefined],
+    ['a token that is refused', 'nonsense', 'nonsense'],
+    ['the token of another user, and none in the handshake', 'token-b', undefined],
+    ['the token of another user', 'token-b', 'token-b'],
+  ])('a handshake under its id, with %s, does not end it', async (_, token, authToken) => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    const phone = await connected('token-a', url)
+    const held = phone.get()
+    await new Promise((resolve) => setTimeout(resolve, 100)) // it is held
+
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    const body = JSON.stringify({ ...handshake('tablet'), authToken })
+    expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(202)
+    const heard = (): Promise<Response> => fetch(url, { headers })
+    const type = authToken === 'token-b' ? 'handshake-response' : 'error'
+    await expect.poll(async () => (await heard()).text()).toContain(`"type":"${type}"`)
+
+    await phone.post(batch(2, [write(1)]))
+    expect(await (await held).json()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
+    await phone.post(batch(3, [write(2)]))
+    expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 2 })
+  })
+
+  test('a poll without its token is told nothing while the token is checked', async () => {
+    let admit = (): void => {}
+    slowCheck = new Promise((resolve) => {
+      admit = resolve
+    })
+    const url = `${base}?client=${crypto.randomUUID()}`
+    const phone = client('token-slow', url)
+    await phone.post(handshake('phone', 'token-slow'))
+
+    for (const headers of [{}, { authorization: 'Bearer token-b' }]) {
+      const stranger = await fetch(url, { headers })
+      expect(stranger.status).toBe(204)
+    }
+    expect((await fetch(url, { method: 'POST', body: JSON.stringify(batch(2, [write(1)])) })).status).toBe(
+      410,
+    )
+    admit()
+
+    expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
+    expect(await store.getOperationCount()).toBe(0)
+  })
+
+  test('its user comes back with a fresh token, and the old session ends', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    await connected('token-a', url)
+
+    const phone = await connected('token-a2', url)
+
+    expect(server.getConnectionCount()).toBe(1)
+    await phone.post(batch(2, [write(1)]))
+    expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
+  })
+
+  test('a fresh token reads the answer to the handshake that the one before was sent with', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    await client('token-a', url).post(handshake())
+
+    expect(await client('token-a2', url).next()).toMatchObject({ type: 'handshake-response' })
+  })
+
+  test('a session of another user under the same id is another one', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    const ada = await connected('token-a', url)
+    const bob = await connected('token-b', url)
+    await ada.post(batch(2, [write(1)]))
+    await bob.post(batch(3, []))
+
+    expect(await ada.next()).toMatchObject({ acknowledgedMessageId: 'msg-1-2' })
+    expect(server.getConnectionCount()).toBe(2)
+    await expect.poll(async () => await bob.next()).toMatchObject({ acknowledgedMessageId: 'msg-1-3' })
+  })
+
   test('another user cannot poll it or post to it', async () => {
     const url = `${base}?client=${crypto.randomUUID()}`
     await connected('token-a', url)

@@ -69,7 +69,7 @@ test(
 )
 
 test(
-  'the polls of others cannot be taken by guessing their ids, nor with an id that is known',
+  'the polls of others cannot be taken by guessing their ids, nor with an id that is known, nor be ended',
   async () => {
     await using server = await openServer()
     const base = server.url.replace(/^ws/, 'http')
@@ -89,11 +89,19 @@ test(
       if ((await answer.text()).includes(CANARY)) expect.fail(`given to ${JSON.stringify(guessed)}`)
       statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
     }
+    for (const authorization of ['', 'Bearer nonsense']) {
+      const stranger = { ...(authorization !== '' && { authorization }), 'content-type': 'application/json' }
+      const intruding = JSON.stringify(handshakeOf('stranger', {}, { authToken: 'nonsense' }))
+      await fetch(`${base}?client=${clientId}`, { method: 'POST', headers: stranger, body: intruding })
+      const heard = async () => (await fetch(`${base}?client=${clientId}`, { headers: stranger })).text()
+      await expect.poll(heard, { timeout: 10_000 }).toMatch(/"type":"(error|handshake-response)"/)
+    }
     const texts: string[] = []
     for (let poll = 0; poll < 2; poll++)
       texts.push(await (await fetch(`${base}?client=${clientId}`, { headers })).text())
 
     expect([...statuses.keys()].sort()).toEqual([204, 401])
+    expect(texts.join()).not.toContain('AUTH_FAILED')
     expect(texts.join()).toContain(CANARY) // nothing of it was lost to the others
     reportFigures('foreign polls', { polls: GUESSES, 'answered with data': 0 })
   },
