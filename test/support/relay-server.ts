@@ -46,6 +46,8 @@ export interface ConnectOptions {
   readonly isPolling?: boolean
   readonly userId?: string
   readonly handshake?: object
+  /** Default: one that reads everything at once. */
+  readonly client?: RelayClient
 }
 
 export interface RelayServer {
@@ -76,7 +78,7 @@ export function openRelayServer(config: Partial<KoraSyncServerConfig> = {}): Rel
     runtime,
     async connect(nodeId, options = {}) {
       const { scopes = null, isLegacy = false, isPolling = false, userId = nodeId, handshake = {} } = options
-      const client = new RelayClient()
+      const { client = new RelayClient() } = options
       client.mayLoseMessages = isPolling
       server.handleConnection(client)
       client.receive({

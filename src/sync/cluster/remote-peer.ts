@@ -43,6 +43,7 @@ export class RemotePeer implements RelayPeer {
   readonly state = 'streaming'
   readonly readsJson = true
   readonly isAccepted = true
+  readonly bufferedBytes = 0
   readonly identity: SessionIdentity
 
   constructor(id: string, { nodeId, userId, granted }: PeerDescription) {

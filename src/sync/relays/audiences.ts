@@ -15,6 +15,7 @@ export type RelayPeer = Pick<
   | 'readsJson'
   | 'identity'
   | 'isAccepted'
+  | 'bufferedBytes'
   | 'canSend'
   | 'nextMessageId'
   | 'send'

@@ -7,6 +7,8 @@ export type StateTexts = ReadonlyMap<number, string>
 export interface PresenceFrames {
   /** @returns null when there is nothing in it but the receiver's own entry */
   for(ownId: number | undefined): Frame | null
+  /** About how long a frame is. */
+  readonly byteLength: number
 }
 
 /**
@@ -42,6 +44,10 @@ export class PresenceFrame implements PresenceFrames {
     if (this.#spans.size === 0) return null
     this.#whole ??= this.replacing(new Set())
     return this.#whole
+  }
+
+  get byteLength(): number {
+    return this.#bytes.byteLength
   }
 
   has(id: number): boolean {
@@ -84,6 +90,11 @@ export class AmendedPresenceFrame implements PresenceFrames {
     }
     this.#whole ??= this.#amended(new Set(this.#states.keys()))
     return this.#whole
+  }
+
+  /** The few entries make no difference. */
+  get byteLength(): number {
+    return this.#frame.byteLength
   }
 
   #amended(replaced: ReadonlySet<number>, ownId?: number): Frame {

@@ -32,6 +32,15 @@ interface Author {
   cursorShownTo: ReadonlySet<Audience>
 }
 
+/** What one flush tells. */
+interface News {
+  readonly updates: PresenceBoard
+  readonly frames: BoardFrames
+  /** For those who have just come, or have missed something. */
+  readonly everything: BoardFrames
+  readonly deadline: number
+}
+
 /** How often one receiver is told. What changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
 /** Time for one flush; what it does not suffice for comes with the next. */
@@ -42,7 +51,12 @@ const IDLE_SHARE = 9
 const REFRESH_INTERVAL_MS = 20_000
 /** Above the counters by which clients number themselves: each of them starts at 1. */
 const FIRST_ID = 2 ** 20 + 1
-/** Departures that a receiver with a full buffer is told of later; it forgets the others by itself. */
+/**
+ * Bytes that a receiver may leave unread, beside everything that it was sent when it came, before it is behind. What
+ * it writes is acknowledged behind them: a second on a poor mobile link.
+ */
+const MAX_UNREAD_BYTES = 64 * 1024
+/** Departures that a receiver that is behind is told of later; it forgets the others by itself. */
 const MAX_MISSED_DEPARTURES = 1000
 
 /**
@@ -221,8 +235,10 @@ export class PresenceRelay {
     const deadline = startedAt + FLUSH_BUDGET_MS
     const updates = this.#collectUpdates(this.#takeReady(), startedAt + FLUSH_BUDGET_MS / 2)
     const frames = this.#framesOf(updates)
-    const served = this.#sendMissed(frames, deadline)
-    this.#sendUpdates(updates, frames, served, deadline)
+    const everything = this.#framesOf(this.#shown)
+    const news = { updates, frames, everything, deadline }
+    const served = this.#sendMissed(news)
+    this.#sendUpdates(news, served)
   }
 
   #isOver(deadline: number): boolean {
@@ -319,15 +335,14 @@ export class PresenceRelay {
   // ── sending ────────────────────────────────────────────────────────────────────────────────
 
   /** Sends those who have just come, and those who have missed something, all that they see. */
-  #sendMissed(updates: BoardFrames, deadline: number): ReadonlySet<RelayPeer> {
+  #sendMissed({ frames, everything, deadline }: News): ReadonlySet<RelayPeer> {
     const served = new Set<RelayPeer>()
-    const whole = this.#framesOf(this.#shown)
     for (const [peer, missed] of this.#behind) {
       const audience = this.#audiences.of(peer)
       if (audience === null) continue
-      noteDepartures(missed, updates.departuresFor(audience))
-      if (!peer.canSend() || this.#isOver(deadline)) continue
-      const all = missed.size === 0 ? whole.of(audience) : whole.withDepartures(audience, missed)
+      noteDepartures(missed, frames.departuresFor(audience))
+      if (peer.bufferedBytes > MAX_UNREAD_BYTES || this.#isOver(deadline)) continue
+      const all = missed.size === 0 ? everything.of(audience) : everything.withDepartures(audience, missed)
       if (!this.#send(peer, all)) continue
       this.#behind.delete(peer)
       served.add(peer)
@@ -335,19 +350,15 @@ export class PresenceRelay {
     return served
   }
 
-  /** Whoever cannot be served in time, or takes nothing, gets the newest of everything next time. */
-  #sendUpdates(
-    updates: PresenceBoard,
-    frames: BoardFrames,
-    served: ReadonlySet<RelayPeer>,
-    deadline: number,
-  ): void {
+  /** Whoever cannot be served in time, or is behind, gets the newest of everything next time. */
+  #sendUpdates({ updates, frames, everything, deadline }: News, served: ReadonlySet<RelayPeer>): void {
     const concerned = this.#audiences.sharing(updates.tags)
     for (const audience of updates.audiences) concerned.add(audience)
     for (const audience of concerned) {
       for (const peer of audience.members) {
         if (served.has(peer) || this.#behind.has(peer)) continue
-        if (!this.#isOver(deadline) && this.#send(peer, frames.of(audience))) continue
+        const keepsUp = !this.#isOver(deadline) && readsAlong(peer, audience, everything)
+        if (keepsUp && this.#send(peer, frames.of(audience))) continue
         this.#behind.set(peer, noteDepartures(new Set(), frames.departuresFor(audience)))
       }
     }
@@ -368,6 +379,12 @@ export class PresenceRelay {
     this.#messageCount++
     return `presence-${this.#messageCount}`
   }
+}
+
+/** False for one that has more to read than if it were told everything anew. */
+function readsAlong({ bufferedBytes }: RelayPeer, audience: Audience, everything: BoardFrames): boolean {
+  if (bufferedBytes <= MAX_UNREAD_BYTES) return true // nearly all, at no cost
+  return bufferedBytes <= MAX_UNREAD_BYTES + everything.of(audience).byteLength
 }
 
 function isTenant({ tags }: Author, audience: Audience): boolean {

@@ -9,8 +9,10 @@ import { authorizeClient } from '../../../src/sync/authorization.ts'
 import { Audiences, type RelayPeer } from '../../../src/sync/relays/audiences.ts'
 import { PresenceRelay } from '../../../src/sync/relays/presence-relay.ts'
 import { RecordValuesCache } from '../../../src/sync/relays/record-values-cache.ts'
+import { OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { cursorAt, openRelayServer, RelayClient, user } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
+import { SlowClient } from '../../support/slow-client.ts'
 
 const ORG_A: ScopeMap = { todos: { org: 'a' } }
 const ORG_B: ScopeMap = { todos: { org: 'b' } }
@@ -460,6 +462,49 @@ describe('floods', () => {
     expect([...slow.peers.values()][0]?.cursor?.anchor).toBe(3)
   })
 
+  test('a listener on a slow network is told the newest, and of its own writes in time', async () => {
+    const { connect, runtime } = openRelayServer()
+    const slow = new SlowClient(runtime, 100_000)
+    await connect('slow', { client: slow })
+    const authors = await Promise.all(Array.from({ length: 50 }, (_, n) => connect(`author ${n}`)))
+    slow.acknowledgeAll()
+    const startedAt = runtime.monotonicNow()
+    const moveUntil = async (ms: number): Promise<void> => {
+      for (let at = runtime.monotonicNow() - startedAt; at < ms; at += 100) {
+        for (const author of authors) author.present(cursorAt('x'.repeat(200), 'todos', 'r1', at))
+        await runtime.advance(100)
+      }
+    }
+    await moveUntil(60_000)
+
+    const operations = [new OperationAuthor('slow').insert(recordIdOf('written'), {})]
+    slow.receive({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
+    await moveUntil(62_000)
+
+    expect(slow.closed).toBeNull()
+    expect(slow.arrived.filter(({ type }) => type === 'acknowledgment')).toHaveLength(1)
+    const newest = slow.arrived.findLast((message) => message.type === 'awareness-update')
+    const cursors = Object.values(newest?.states ?? {}).map((state) => state?.cursor)
+    expect(cursors).toHaveLength(50)
+    for (const cursor of cursors) expect(cursor?.anchor).toBeGreaterThan(60_000)
+  })
+
+  test('who has all of a large room to read is told of changes, and not of everything anew', async () => {
+    const { connect, runtime } = openRelayServer()
+    const authors = await Promise.all(Array.from({ length: 1000 }, (_, n) => connect(`author ${n}`)))
+    for (const author of authors) author.present(user('x'.repeat(300)))
+    await runtime.advance(1000)
+    const slow = await connect('slow', { client: new SlowClient(runtime, 50_000) })
+    for (let moved = 0; moved < 10_000; moved += 100) {
+      authors[0]?.present(cursorAt('moving', 'todos', 'r1', moved))
+      await runtime.advance(100)
+    }
+
+    const large = updatesOf(slow).filter(({ states }) => Object.keys(states).length > 10)
+    expect(large).toHaveLength(1)
+    expect(slow.bufferedBytes).toBe(0)
+  })
+
   test('nothing is left when everybody has gone', async () => {
     const { connect, runtime, server } = openRelayServer()
     const [alice, bob] = [await connect('alice', { scopes: ORG_A }), await connect('bob', { scopes: ORG_B })]
@@ -499,6 +544,7 @@ function openRelay() {
       readsJson: true,
       identity: { nodeId: id, auth, access, hasWatermark: true, owed: { above: 0, through: 0 } },
       isAccepted: true,
+      bufferedBytes: 0,
       canSend: () => true,
       nextMessageId: () => '',
       send: () => {},
