@@ -370,8 +370,9 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
     help:
       'Bytes that one connection may leave unread before delivery to it waits, and what it sends to be stored, with ' +
-      '1,000 for each message, which is about what one takes in memory beside them. One that stays there for 30 s is ' +
-      'closed, and one with four times as much, for answers, at once; its client comes back and goes on.',
+      '1,000 for each message, which is about what one takes in memory beside them. One that stays there for 30 s, ' +
+      'in which it takes less than a 64th of it, is closed, and one with four times as much, for answers, at once, or ' +
+      'twice as much beside one long message; its client comes back and goes on.',
   },
   {
     path: 'limits.maxFeedBytes',

@@ -1,15 +1,22 @@
-/** Of the bound, which delivery keeps; answers, and one chunk of a blob, come on top. */
+/** Of the bound, which delivery keeps; answers come on top. */
 const MAX_BACKLOG_FACTOR = 4
-/** A client that reads nothing for this long while its buffer is full is cut off: within 30 s, seen once a second. */
+/** A client whose buffer is full is cut off when it has taken next to nothing for this long: within 30 s, seen once a second. */
 const MAX_BLOCKED_MS = 29_000
+/** Of the bound: what is more than next to nothing. By default 64 KiB, which even a poor mobile link takes. */
+const MIN_TAKEN_SHARE = 1 / 64
 
 /** What one connection has been sent and has not taken yet. */
 export class Backlog {
   readonly #transport: { readonly bufferedBytes?: number }
   readonly #maxBytes: number
-  /** ms, monotonic */
+  /** ms, monotonic: since when it is full, and not enough was taken. */
   #blockedSince: number | null = null
+  /** Bytes that were taken since then, and added since the last look. */
+  #taken = 0
+  #added = 0
   #bytesBefore = 0
+  /** Bytes of the largest message since it became full, and of the one that made it so. */
+  #largest = 0
 
   /** @param maxBytes above it delivery waits */
   constructor(transport: { readonly bufferedBytes?: number }, maxBytes: number) {
@@ -25,9 +32,12 @@ export class Backlog {
     return this.bytes >= this.#maxBytes
   }
 
-  /** True when even the answers that are due find no room any more. */
+  /**
+   * True when even the answers that are due find no room any more. One message, as a chunk of a blob, may be
+   * larger than all room for them, and does not count.
+   */
   get isTooMuch(): boolean {
-    return this.bytes >= this.#maxBytes * MAX_BACKLOG_FACTOR
+    return this.bytes >= Math.max(this.#maxBytes * MAX_BACKLOG_FACTOR, this.#maxBytes * 2 + this.#largest)
   }
 
   /** True when it was full at the last look. */
@@ -35,20 +45,32 @@ export class Backlog {
     return this.#blockedSince !== null
   }
 
-  /** Looks whether it is full, and whether it has been for too long. */
-  isStuck(now: number): boolean {
-    if (!this.isFull) this.#blockedSince = null
-    else this.#blockedSince ??= now
-    return this.#blockedSince !== null && now - this.#blockedSince >= MAX_BLOCKED_MS
+  /** A message was sent, before which so many bytes waited. Some of it may have been taken at once. */
+  grewFrom(bytesBefore: number): void {
+    const added = Math.max(0, this.bytes - bytesBefore)
+    if (this.isBlocked) this.#added += added
+    this.#largest = bytesBefore < this.#maxBytes ? added : Math.max(this.#largest, added)
   }
 
   /**
-   * True when some of it was taken since the last look: a slow network takes from the buffer what its
-   * client cannot have acknowledged yet.
+   * The once-a-second look. `isStuck`: it has been full for too long, and next to nothing of it was taken; a client that
+   * goes on reading is sent more at once, and may have it full at every look. `hasShrunk`: some of it was taken since
+   * the last look; a slow network takes from the buffer what its client cannot have acknowledged yet.
    */
-  hasShrunk(): boolean {
+  look(now: number): { readonly isStuck: boolean; readonly hasShrunk: boolean } {
+    const { bytes } = this
     const before = this.#bytesBefore
-    this.#bytesBefore = this.bytes
-    return this.#bytesBefore > 0 && this.#bytesBefore < before
+    this.#bytesBefore = bytes
+    this.#taken += before + this.#added - bytes
+    this.#added = 0
+    if (!this.isFull) this.#blockedSince = null
+    else if (this.#blockedSince === null || this.#taken >= this.#maxBytes * MIN_TAKEN_SHARE) {
+      this.#blockedSince = now
+      this.#taken = 0
+    }
+    return {
+      isStuck: this.#blockedSince !== null && now - this.#blockedSince >= MAX_BLOCKED_MS,
+      hasShrunk: bytes > 0 && bytes < before,
+    }
   }
 }

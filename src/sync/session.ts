@@ -156,7 +156,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   send(message: SyncMessage): void {
     if (this.#state === 'closed' || !this.#transport.isConnected()) return
-    this.#attempt(() => {
+    this.#transmit(() => {
       if (this.#transport.sendFrame) {
         this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
       } else this.#transport.send(message)
@@ -205,13 +205,14 @@ export class Session implements ViewReader, DeliveryTarget {
    */
   checkProgress(): boolean {
     if (this.#state === 'closed') return false
-    if (this.#backlog.isStuck(this.#context.runtime.monotonicNow())) {
+    const backlog = this.#backlog.look(this.#context.runtime.monotonicNow())
+    if (backlog.isStuck) {
       this.fail('SLOW_CONSUMER')
       return false
     }
     if (this.#delivery === null) return this.#backlog.isBlocked
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
-    if (!this.#inbox.isEmpty || this.#backlog.hasShrunk()) this.#delivery.excuse()
+    if (!this.#inbox.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
     this.#pump() // its buffer may have drained without anything else happening
     const progress = this.#delivery.checkProgress()
     if (progress === 'stalled') {
@@ -324,8 +325,14 @@ export class Session implements ViewReader, DeliveryTarget {
 
   // ── what goes out ──────────────────────────────────────────────────────────────────────────
 
+  #transmit(send: () => void): void {
+    const before = this.#backlog.bytes
+    this.#attempt(send)
+    this.#backlog.grewFrom(before)
+  }
+
   #sendFrame(frame: Frame): void {
-    this.#attempt(() => {
+    this.#transmit(() => {
       if (this.#transport.sendFrame) this.#transport.sendFrame(frame, false)
       else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
     })

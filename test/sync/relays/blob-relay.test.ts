@@ -5,6 +5,7 @@ import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts
 import { type ClientBlob, makeBlob, sha256 } from '../../support/blobs.ts'
 import { openRelayServer, type RelayClient } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
+import { SlowClient } from '../../support/slow-client.ts'
 import { operation } from '../../support/wire-operations.ts'
 
 const ORG_A = { files: { org: 'a' } }
@@ -129,6 +130,27 @@ describe('with central storage', () => {
     await settle()
 
     expect(answersTo(reader)).toEqual([blob.manifest, ...blob.chunks].map(({ bytes }) => bytes.toString()))
+  })
+
+  test('a chunk above all that a connection may leave unread ends none that reads it', async () => {
+    const { connect, write, runtime } = openRelayServer({
+      ...memoryStorage().config,
+      limits: { maxBufferedBytes: 65_536 },
+    })
+    const file = makeBlob('x'.repeat(262_144), 262_144)
+    const author = await connect('author')
+    await write('files', 'f1', { data: file.ref }, { nodeId: 'author' })
+    upload(author, file)
+    const slow = await connect('slow', { client: new SlowClient(runtime, 100_000) })
+    await runtime.advance(1000)
+
+    request(slow, file.chunks[0]?.hash ?? '')
+    slow.receive({ type: 'operation-batch', messageId: 'b', operations: [], isFinal: true, batchIndex: 0 })
+    await runtime.advance(10_000)
+
+    expect(slow.closed).toBeNull()
+    expect(answersTo(slow)).toEqual(file.chunks.map(({ bytes }) => bytes.toString()))
+    expect(slow.sentOfType('acknowledgment')).toHaveLength(1)
   })
 
   test('bytes that are not what the hash says are neither stored nor answered', async () => {
