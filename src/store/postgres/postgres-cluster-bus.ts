@@ -140,11 +140,14 @@ export class PostgresClusterBus implements ClusterBus {
          WHERE id <> $1 AND seen_at > now() - make_interval(secs => $3)`,
       [this.serverId, this.#core.ownSchema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
     )
+    const found = rows.map(([id]) => id).filter((id) => !this.#members.has(id))
     this.#hasRow = true
     this.#renewedAt = this.#core.runtime.monotonicNow()
     this.#setMembers(new Set(rows.map(([id]) => id)))
     this.#lookWhenNextLeaseEnds(rows.map(([, leaseLeftMs]) => leaseLeftMs))
     if (isNew) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+    // Who has not said itself that it is here may have stood still for longer than its lease, and not know it.
+    else for (const id of found) this.#announcements.publish(MEMBERSHIP_TOPIC, foundNotice(id))
   }
 
   /** A server that renews its lease has always more of it left than until the next look: only for the lost is this one earlier. */
@@ -164,8 +167,9 @@ export class PostgresClusterBus implements ClusterBus {
     const members = new Set(this.#members)
     if (payload === 'left') members.delete(sender)
     else members.add(sender)
-    // It has begun to hear: also of one that is known, so that it is told again what it has missed.
-    if (payload === 'joined' && this.#members.has(sender)) this.#tell({ serverId: sender, kind: 'joined' })
+    // It has begun to hear, or has forgotten us: also one that is known is told again what it lacks.
+    const lacksAll = payload === 'joined' || payload === foundNotice(this.serverId)
+    if (lacksAll && this.#members.has(sender)) this.#tell({ serverId: sender, kind: 'joined' })
     this.#setMembers(members)
   }
 
@@ -178,4 +182,9 @@ export class PostgresClusterBus implements ClusterBus {
   #tell(change: MembershipChange): void {
     for (const listener of this.#listeners) listener(change)
   }
+}
+
+/** Says that a server is here again that was gone. */
+function foundNotice(serverId: string): string {
+  return `found ${serverId}`
 }

@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest'
+import type { Runtime, Timer } from '../../../src/core/runtime.ts'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import {
   createPostgresServerStore,
   type PostgresServerStore,
 } from '../../../src/store/postgres/postgres-store.ts'
 import { makeBlob } from '../../support/blobs.ts'
-import { openTestDatabase } from '../../support/postgres.ts'
+import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
 import {
   type ConnectOptions,
   cursorAt,
@@ -19,20 +21,71 @@ const WAIT = { timeout: 30_000, interval: 20 }
 
 interface ClusterMember extends Omit<RelayServer, 'store'> {
   readonly store: PostgresServerStore
+  readonly process: HoldableRuntime
   /** What other servers have told this one, by topic. */
   readonly heard: [topic: string, payload: string][]
+}
+
+/** That of a process whose database is real, and whose timers the test may hold. */
+class HoldableRuntime implements Runtime {
+  readonly #system = systemRuntime()
+  #held: (() => void)[] | null = null
+  #stoodStillMs = 0
+
+  now = (): number => this.#system.now()
+  monotonicNow = (): number => this.#system.monotonicNow() + this.#stoodStillMs
+  defer = (callback: () => void): void => this.#system.defer(callback)
+  uuid = (): string => this.#system.uuid()
+  token = (byteLength: number): string => this.#system.token(byteLength)
+
+  setTimer(delayMs: number, callback: () => void): Timer {
+    let isCancelled = false
+    const run = (): void => {
+      if (isCancelled) return
+      if (this.#held === null) callback()
+      else this.#held.push(run)
+    }
+    const timer = this.#system.setTimer(delayMs, run)
+    return {
+      cancel: () => {
+        isCancelled = true
+        timer.cancel()
+      },
+    }
+  }
+
+  hold(): void {
+    this.#held = []
+  }
+
+  /** @param stoodStillMs by which its clock has gone on meanwhile */
+  release(stoodStillMs: number): void {
+    const held = this.#held ?? []
+    this.#held = null
+    this.#stoodStillMs += stoodStillMs
+    for (const run of held) run()
+  }
+}
+
+/** Makes the lease of a server older, as if it had not been renewed for longer. */
+async function endLease(database: TestDatabase, { store }: ClusterMember): Promise<void> {
+  await database.query("UPDATE _kora_servers SET seen_at = seen_at - interval '16 s' WHERE id = $1", [
+    store.cluster.serverId,
+  ])
 }
 
 /** Two servers on one database that know of each other. */
 async function openServers() {
   const database = await openTestDatabase()
   const open = async (): Promise<ClusterMember> => {
-    const store = await createPostgresServerStore({ connectionString: database.connectionString })
+    const process = new HoldableRuntime()
+    const { connectionString } = database
+    const store = await createPostgresServerStore({ connectionString, runtime: process })
     const heard: [string, string][] = []
     for (const topic of ['presence', 'richtext', 'blob-ask']) {
       store.cluster.subscribe(topic, (payload) => heard.push([topic, payload]))
     }
-    return { ...openRelayServer({ store, port: 0, host: '127.0.0.1' }), store, heard }
+    return { ...openRelayServer({ store, port: 0, host: '127.0.0.1' }), store, process, heard }
   }
   const servers = await Promise.all([open(), open()])
   for (const { store, server } of servers) {
@@ -42,6 +95,7 @@ async function openServers() {
   return {
     here: servers[0],
     there: servers[1],
+    database,
     async [Symbol.asyncDispose]() {
       for (const { server, store } of servers) {
         await server.stop()
@@ -183,3 +237,26 @@ test('a server that was stopped and started again on its store is one server to 
   await expect.poll(() => bob.sentOfType('blob-chunk-response').length, WAIT).toBe(1)
   expect(bob.sentOfType('blob-chunk-response')[0]?.bytes).toBe(blob.manifest.bytes.toString('base64'))
 }, 90_000)
+
+test.each([
+  ['that stands still', 20_000],
+  ['whose clock stands still with it', 0],
+])(
+  'the users of a server %s for longer than its lease are there again',
+  async (_, stoodStillMs) => {
+    await using servers = await openServers()
+    const { here, there, database } = servers
+    const [alice, bob] = [await streaming(here, 'alice'), await streaming(there, 'bob')]
+    alice.present(user('alice'))
+    await until([here, there], () => bob.peerNames.length > 0)
+    here.process.hold()
+    await endLease(database, here)
+    await until([there], () => bob.peerNames.length === 0)
+
+    here.process.release(stoodStillMs)
+
+    await until([here, there], () => bob.peerNames.length > 0)
+    expect(bob.peerNames).toEqual(['alice'])
+  },
+  90_000,
+)
