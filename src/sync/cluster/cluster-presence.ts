@@ -33,6 +33,7 @@ export class ClusterPresence {
   readonly #endSubscription: () => void
   #timer: Timer | null = null
   #mustTellAll = false
+  #isStopped = false
 
   constructor(bus: ClusterBus, presence: PresenceRelay, runtime: Runtime) {
     this.#bus = bus
@@ -62,6 +63,8 @@ export class ClusterPresence {
 
   /** The others forget our authors: as long as the store is open, this server is still there to them. */
   stop(): void {
+    if (this.#isStopped) return // another server may be in its place, whose authors would be forgotten
+    this.#isStopped = true
     this.#endSubscription()
     this.#timer?.cancel()
     this.#timer = null

@@ -238,6 +238,28 @@ test('a server that was stopped and started again on its store is one server to 
   expect(bob.sentOfType('blob-chunk-response')[0]?.bytes).toBe(blob.manifest.bytes.toString('base64'))
 }, 90_000)
 
+test('a server that is stopped again does not hide those of another in its place', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  const bob = await streaming(there, 'bob')
+  await here.server.stop()
+  const successor = openRelayServer({ store: here.store, port: 0, host: '127.0.0.1' })
+  await successor.server.start()
+  const alice = await streaming({ ...here, ...successor, store: here.store }, 'alice')
+  alice.present(user('alice'))
+  const news = (): string[] =>
+    there.heard.flatMap(([topic, payload]) => (topic === 'presence' ? payload : []))
+  await until([{ ...here, runtime: successor.runtime }, there], () => bob.peerNames.length > 0)
+  const before = news().length
+
+  await here.server.stop()
+  here.store.cluster.publish('presence', JSON.stringify({ authors: [] })) // heard after what came before it
+  await expect.poll(() => news().at(-1), WAIT).toBe('{"authors":[]}')
+
+  expect(news().slice(before)).toEqual(['{"authors":[]}'])
+  await successor.server.stop()
+}, 90_000)
+
 test.each([
   ['that stands still', 20_000],
   ['whose clock stands still with it', 0],
