@@ -4,8 +4,7 @@ import { assertNever, ProtocolError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
-import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
-import { CONNECTION_ERRORS, type ConnectionErrorCode, closeReason } from '../protocol/connection-errors.ts'
+import { CONNECTION_ERRORS, type ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import { type Frame, isFrame } from '../protocol/frame.ts'
 import type {
   AcknowledgmentMessage,
@@ -14,9 +13,8 @@ import type {
   SyncMessage,
   WireFormat,
 } from '../protocol/messages.ts'
-import { receiveMessage } from '../protocol/receive.ts'
 import type { ClientAccess } from './authorization.ts'
-import { Backlog } from './backlog.ts'
+import { ClientConnection } from './client-connection.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
 import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
@@ -24,7 +22,7 @@ import { Inbox } from './inbox.ts'
 import { setLongTimer } from './long-timer.ts'
 import { openDelivery } from './open-delivery.ts'
 import { Push } from './push.ts'
-import { isAnswer, type ServerTransport } from './transport.ts'
+import type { ServerTransport } from './transport.ts'
 import type { SharedView, ViewReader } from './views.ts'
 
 /**
@@ -61,16 +59,13 @@ export class Session implements ViewReader, DeliveryTarget {
   /** ms since the epoch */
   readonly connectedAt: number
   readonly #context: SyncHubContext
-  readonly #transport: ServerTransport
+  readonly #connection: ClientConnection
   readonly #push: Push
   readonly #inbox: Inbox
-  readonly #backlog: Backlog
   #isProcessing = false
   #processing: Promise<void> = Promise.resolve()
   #isReading = true
   #state: SessionState = 'connected'
-  #format: WireFormat = 'json'
-  #readsJson = false
   #identity: SessionIdentity | null = null
   #delivery: Delivery | null = null
   /** What to note of the node, and as what it was registered then. */
@@ -83,9 +78,10 @@ export class Session implements ViewReader, DeliveryTarget {
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
     this.connectedAt = context.runtime.now()
-    this.#transport = transport
+    this.#connection = new ClientConnection(transport, context.limits.maxBufferedBytes, (error) =>
+      this.#onTransportFailed(error),
+    )
     this.#inbox = new Inbox(transport)
-    this.#backlog = new Backlog(transport, context.limits.maxBufferedBytes)
     this.#context = context
     this.#push = new Push(this, context)
     this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
@@ -102,28 +98,27 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   get format(): WireFormat {
-    return this.#format
+    return this.#connection.format
   }
 
-  /** It has written JSON in this session, so it can be sent what has no other form. */
   get readsJson(): boolean {
-    return this.#readsJson
+    return this.#connection.readsJson
   }
 
   get mayLoseMessages(): boolean {
-    return this.#transport.mayLoseMessages === true
+    return this.#connection.mayLoseMessages
   }
 
   get hasAllMessages(): boolean {
-    return this.#transport.hasAllMessages === true
+    return this.#connection.hasAllMessages
   }
 
   get remoteAddress(): string | undefined {
-    return this.#transport.remoteAddress
+    return this.#connection.remoteAddress
   }
 
   get bufferedBytes(): number {
-    return this.#backlog.bytes
+    return this.#connection.backlog.bytes
   }
 
   /** How far delivery is behind; null before the handshake and for clients without watermark. */
@@ -155,19 +150,15 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   send(message: SyncMessage): void {
-    if (this.#state === 'closed' || !this.#transport.isConnected()) return
-    this.#transmit(() => {
-      if (this.#transport.sendFrame) {
-        this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
-      } else this.#transport.send(message)
-    })
+    if (this.#state === 'closed' || !this.#connection.isConnected) return
+    this.#connection.send(message)
     this.#boundBacklog()
   }
 
   /** Sends a JSON frame made for several sessions; false when this one's buffer is full and it was dropped. */
   sendShared(frame: Frame): boolean {
     if (!this.isAccepted || !this.canSend()) return false
-    this.#sendFrame(frame)
+    this.#connection.sendFrame(frame)
     return true
   }
 
@@ -176,12 +167,12 @@ export class Session implements ViewReader, DeliveryTarget {
   sendDelivery(frame: Frame, operations: number): void {
     if (this.#state === 'closed') return
     this.#context.stats.operationsSent += operations
-    this.#sendFrame(frame)
+    this.#connection.sendFrame(frame)
     this.#context.watchProgress(this)
   }
 
   canSend(): boolean {
-    return !this.#backlog.isFull
+    return !this.#connection.backlog.isFull
   }
 
   onCaughtUp(): void {
@@ -205,12 +196,12 @@ export class Session implements ViewReader, DeliveryTarget {
    */
   checkProgress(): boolean {
     if (this.#state === 'closed') return false
-    const backlog = this.#backlog.look(this.#context.runtime.monotonicNow())
+    const backlog = this.#connection.backlog.look(this.#context.runtime.monotonicNow())
     if (backlog.isStuck) {
       this.fail('SLOW_CONSUMER')
       return false
     }
-    if (this.#delivery === null) return this.#backlog.isBlocked
+    if (this.#delivery === null) return this.#connection.backlog.isBlocked
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
     if (!this.#inbox.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
     this.#pump() // its buffer may have drained without anything else happening
@@ -224,7 +215,7 @@ export class Session implements ViewReader, DeliveryTarget {
       this.fail('SLOW_CONSUMER')
       return false
     }
-    return this.#delivery.hasUnacknowledged || this.#backlog.isBlocked
+    return this.#delivery.hasUnacknowledged || this.#connection.backlog.isBlocked
   }
 
   /** Moves the watermark of a quiet client over what it may not see. */
@@ -245,15 +236,10 @@ export class Session implements ViewReader, DeliveryTarget {
     })
     this.#context.stats.errorCount++
     this.#context.metrics.sessionFailed(code)
-    if (code === 'REVOKED') this.#withdraw()
+    if (code === 'REVOKED') this.#connection.withdraw()
     const text = detail === undefined ? message : `${message}: ${detail}`
     this.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
     this.close(code)
-  }
-
-  /** At the end of its access: what waits to be fetched is not given out any more. */
-  #withdraw(): void {
-    this.#attempt(() => this.#transport.withdraw?.())
   }
 
   /** Closes the connection with the code's close code, without an `error` message. */
@@ -265,7 +251,7 @@ export class Session implements ViewReader, DeliveryTarget {
   closeWith(closeCode: number, reason: string): void {
     if (this.#state === 'closed') return
     this.#end(closeCode, reason)
-    this.#attempt(() => this.#transport.close(closeCode, closeReason(reason)))
+    this.#connection.close(closeCode, reason)
   }
 
   /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
@@ -273,7 +259,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#isReading = false
     this.#keepPushes()
     this.#push.endDelay()
-    this.#transport.pause?.()
+    this.#connection.pause()
   }
 
   /** Resolves when what this session has submitted is stored and answered. */
@@ -325,27 +311,9 @@ export class Session implements ViewReader, DeliveryTarget {
 
   // ── what goes out ──────────────────────────────────────────────────────────────────────────
 
-  #transmit(send: () => void): void {
-    const before = this.#backlog.bytes
-    this.#attempt(send)
-    this.#backlog.grewFrom(before)
-  }
-
-  #sendFrame(frame: Frame): void {
-    this.#transmit(() => {
-      if (this.#transport.sendFrame) this.#transport.sendFrame(frame, false)
-      else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
-    })
-  }
-
-  /** Transports may be the application's: what they throw ends this session and nothing else. */
-  #attempt(action: () => void): void {
-    try {
-      action()
-    } catch (error) {
-      this.log(LOG_EVENTS.transportFailed, { err: error })
-      this.close('SYNC_ERROR')
-    }
+  #onTransportFailed(error: unknown): void {
+    this.log(LOG_EVENTS.transportFailed, { err: error })
+    this.close('SYNC_ERROR')
   }
 
   #pump(): void {
@@ -363,8 +331,8 @@ export class Session implements ViewReader, DeliveryTarget {
    * and at once when they have become too many.
    */
   #boundBacklog(): void {
-    if (!this.#backlog.isFull) return
-    if (this.#backlog.isTooMuch) this.close('SLOW_CONSUMER')
+    if (!this.#connection.backlog.isFull) return
+    if (this.#connection.backlog.isTooMuch) this.close('SLOW_CONSUMER')
     else this.#context.watchProgress(this)
   }
 
@@ -427,11 +395,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   #decode(message: unknown): ReceivedMessage {
     const limits = this.isAccepted ? this.#context.decodeLimits : this.#context.handshakeDecodeLimits
-    const decoded = isFrame(message) ? decodeFrame(message, limits) : receiveMessage(message, limits)
-    // The answer has the form of the newest frame: a client that only reads text is never sent binary.
-    if (isFrame(message)) this.#format = formatOfFrame(message)
-    this.#readsJson ||= this.#format === 'json'
-    return decoded
+    return this.#connection.decode(message, limits)
   }
 
   /** Returns a promise only where the next message has to wait. */
@@ -503,7 +467,7 @@ export class Session implements ViewReader, DeliveryTarget {
   #accept(result: AcceptedHandshake): void {
     const { identity, response } = result
     this.#identity = identity
-    this.#attempt(() => this.#transport.admit?.())
+    this.#connection.admit()
     this.#restart = result.restartedEra === null ? null : [result.restartedEra, result.scopeEra]
     this.#state = 'syncing'
     this.#timer?.cancel()
@@ -540,7 +504,7 @@ export class Session implements ViewReader, DeliveryTarget {
     const { runtime } = this.#context
     const remainingMs = Math.max(0, expiresAt - runtime.now())
     return setLongTimer(runtime, remainingMs, () => {
-      this.#withdraw()
+      this.#connection.withdraw()
       this.close('TOKEN_EXPIRED')
     })
   }

@@ -1,0 +1,111 @@
+import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
+import { closeReason } from '../protocol/connection-errors.ts'
+import { type Frame, isFrame } from '../protocol/frame.ts'
+import type { ReceivedMessage, SyncMessage, WireFormat } from '../protocol/messages.ts'
+import { type DecodeLimits, receiveMessage } from '../protocol/receive.ts'
+import { Backlog } from './backlog.ts'
+import { isAnswer, type ServerTransport } from './transport.ts'
+
+/**
+ * The connection of one session: its transport, what that has not taken yet, and the form that its client writes.
+ * Transports may be the application's: what they throw ends this session and nothing else.
+ */
+export class ClientConnection {
+  readonly backlog: Backlog
+  readonly #transport: ServerTransport
+  readonly #onFailed: (error: unknown) => void
+  #format: WireFormat = 'json'
+  #readsJson = false
+
+  /**
+   * @param maxBytes above it delivery waits
+   * @param onFailed the transport has thrown: the session cannot go on
+   */
+  constructor(transport: ServerTransport, maxBytes: number, onFailed: (error: unknown) => void) {
+    this.backlog = new Backlog(transport, maxBytes)
+    this.#transport = transport
+    this.#onFailed = onFailed
+  }
+
+  /** Of the newest frame, and so of the answer: a client that only reads text is never sent binary. */
+  get format(): WireFormat {
+    return this.#format
+  }
+
+  /** It has written JSON, so it can be sent what has no other form. */
+  get readsJson(): boolean {
+    return this.#readsJson
+  }
+
+  get isConnected(): boolean {
+    return this.#transport.isConnected()
+  }
+
+  get mayLoseMessages(): boolean {
+    return this.#transport.mayLoseMessages === true
+  }
+
+  get hasAllMessages(): boolean {
+    return this.#transport.hasAllMessages === true
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#transport.remoteAddress
+  }
+
+  /** @throws ProtocolError */
+  decode(message: unknown, limits: DecodeLimits): ReceivedMessage {
+    const decoded = isFrame(message) ? decodeFrame(message, limits) : receiveMessage(message, limits)
+    if (isFrame(message)) this.#format = formatOfFrame(message)
+    this.#readsJson ||= this.#format === 'json'
+    return decoded
+  }
+
+  send(message: SyncMessage): void {
+    this.#transmit(() => {
+      if (this.#transport.sendFrame) {
+        this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
+      } else this.#transport.send(message)
+    })
+  }
+
+  /** Sends what is no answer and is encoded already. */
+  sendFrame(frame: Frame): void {
+    this.#transmit(() => {
+      if (this.#transport.sendFrame) this.#transport.sendFrame(frame, false)
+      else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
+    })
+  }
+
+  /** The client is accepted: it may send messages of full size. */
+  admit(): void {
+    this.#attempt(() => this.#transport.admit?.())
+  }
+
+  /** At the end of its access: what waits to be fetched is not given out any more. */
+  withdraw(): void {
+    this.#attempt(() => this.#transport.withdraw?.())
+  }
+
+  pause(): void {
+    this.#transport.pause?.()
+  }
+
+  close(code: number, reason: string): void {
+    this.#attempt(() => this.#transport.close(code, closeReason(reason)))
+  }
+
+  #transmit(send: () => void): void {
+    const before = this.backlog.bytes
+    this.#attempt(send)
+    this.backlog.grewFrom(before)
+  }
+
+  #attempt(action: () => void): void {
+    try {
+      action()
+    } catch (error) {
+      this.#onFailed(error)
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest'
+import { DEFAULT_DECODE_LIMITS, encodeFrame } from '../../src/protocol/codec.ts'
+import type { AcknowledgmentMessage } from '../../src/protocol/messages.ts'
+import { ClientConnection } from '../../src/sync/client-connection.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
+
+const ACKNOWLEDGMENT: AcknowledgmentMessage = {
+  type: 'acknowledgment',
+  messageId: 'a',
+  acknowledgedMessageId: 'b',
+  lastSequenceNumber: 0,
+}
+
+/** As an application's may, once its socket is gone. */
+class ThrowingTransport extends MemoryTransport {
+  override send(): void {
+    throw new Error('sent')
+  }
+  admit(): void {
+    throw new Error('admitted')
+  }
+  withdraw(): void {
+    throw new Error('withdrawn')
+  }
+  override close(): void {
+    throw new Error('closed')
+  }
+}
+
+test('what a transport throws is told its session, whatever it was asked for', () => {
+  const errors: string[] = []
+  const connection = new ClientConnection(new ThrowingTransport(), 1000, (error) =>
+    errors.push(String(error)),
+  )
+
+  connection.send(ACKNOWLEDGMENT)
+  connection.sendFrame(encodeFrame(ACKNOWLEDGMENT, 'json'))
+  connection.admit()
+  connection.withdraw()
+  connection.close(1000, '')
+
+  expect(errors).toEqual(['sent', 'sent', 'admitted', 'withdrawn', 'closed'].map((what) => `Error: ${what}`))
+})
+
+test('answers have the form of the newest frame, and that JSON was written is remembered', () => {
+  const connection = new ClientConnection(new MemoryTransport(), 1000, () => {})
+  expect(connection).toMatchObject({ format: 'json', readsJson: false })
+
+  connection.decode(encodeFrame(ACKNOWLEDGMENT, 'protobuf'), DEFAULT_DECODE_LIMITS)
+  expect(connection).toMatchObject({ format: 'protobuf', readsJson: false })
+  connection.decode(encodeFrame(ACKNOWLEDGMENT, 'json'), DEFAULT_DECODE_LIMITS)
+  connection.decode(encodeFrame(ACKNOWLEDGMENT, 'protobuf'), DEFAULT_DECODE_LIMITS)
+
+  expect(connection).toMatchObject({ format: 'protobuf', readsJson: true })
+})
