@@ -88,7 +88,7 @@ export class ClientConnection {
   }
 
   pause(): void {
-    this.#transport.pause?.()
+    this.#attempt(() => this.#transport.pause?.())
   }
 
   close(code: number, reason: string): void {

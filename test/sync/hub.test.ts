@@ -30,3 +30,16 @@ test.each(['checkProgress', 'skipInvisibleTail'] as const)(
     expect(clients.map(({ closed }) => closed !== null)).toEqual([false, true, false])
   },
 )
+
+test('stops although a transport of the application throws when it is told to pause', async () => {
+  const { connect, server } = openRelayServer()
+  const clients = await Promise.all(['n1', 'n2', 'n3'].map((nodeId) => connect(nodeId)))
+  const pause = (): void => {
+    throw new Error('its socket is gone')
+  }
+  Object.assign(clients[1] as object, { pause })
+
+  await server.stop()
+
+  expect(clients.map(({ closed }) => closed?.code)).toEqual([1001, 1011, 1001])
+})
