@@ -5,7 +5,7 @@ import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import { CONNECTION_ERRORS, type ConnectionErrorCode } from '../protocol/connection-errors.ts'
-import { type Frame, isFrame } from '../protocol/frame.ts'
+import type { Frame } from '../protocol/frame.ts'
 import type {
   AcknowledgmentMessage,
   HandshakeMessage,
@@ -18,10 +18,11 @@ import { ClientConnection } from './client-connection.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
 import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
-import { Inbox } from './inbox.ts'
 import { setLongTimer } from './long-timer.ts'
+import { type MessageHandler, MessageLoop } from './message-loop.ts'
 import { openDelivery } from './open-delivery.ts'
 import { Push } from './push.ts'
+import { arrivedPushes } from './relays/arrived-pushes.ts'
 import type { ServerTransport } from './transport.ts'
 import type { SharedView, ViewReader } from './views.ts'
 
@@ -53,23 +54,28 @@ export interface OwedOperations {
   readonly through: number
 }
 
+/** That a stream has started over, which is noted once the client acknowledges something of it. */
+interface UnnotedRestart {
+  /** What to note of the node. */
+  readonly scopeEra: string
+  /** As what it was registered then: only as long as it still is does the note count. */
+  readonly registeredEra: string | null
+}
+
 /** One connected client. */
-export class Session implements ViewReader, DeliveryTarget {
+export class Session implements ViewReader, DeliveryTarget, MessageHandler {
   readonly id: string
   /** ms since the epoch */
   readonly connectedAt: number
   readonly #context: SyncHubContext
   readonly #connection: ClientConnection
   readonly #push: Push
-  readonly #inbox: Inbox
-  #isProcessing = false
-  #processing: Promise<void> = Promise.resolve()
+  readonly #messages: MessageLoop
   #isReading = true
   #state: SessionState = 'connected'
   #identity: SessionIdentity | null = null
   #delivery: Delivery | null = null
-  /** What to note of the node, and as what it was registered then. */
-  #restart: readonly [scopeEra: string, present: string | null] | null = null
+  #restart: UnnotedRestart | null = null
   #sharedView: SharedView | null = null
   #timer: Timer | null = null
   #messageCount = 0
@@ -81,7 +87,7 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#connection = new ClientConnection(transport, context.limits.maxBufferedBytes, (error) =>
       this.#onTransportFailed(error),
     )
-    this.#inbox = new Inbox(transport)
+    this.#messages = new MessageLoop(this, transport)
     this.#context = context
     this.#push = new Push(this, context)
     this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
@@ -203,7 +209,7 @@ export class Session implements ViewReader, DeliveryTarget {
     }
     if (this.#delivery === null) return this.#connection.backlog.isBlocked
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
-    if (!this.#inbox.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
+    if (!this.#messages.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
     this.#pump() // its buffer may have drained without anything else happening
     const progress = this.#delivery.checkProgress()
     if (progress === 'stalled') {
@@ -224,6 +230,15 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────
+  //
+  //             | called                                                | tells the client  | closes the socket
+  // ------------|-------------------------------------------------------|-------------------|------------------
+  // fail        | for a reason that the client is to know               | message `error`   | yes
+  // crash       | with what a part of the server has thrown             | through `fail`    | yes
+  // close       | where a message is not needed, or would not arrive    | by the close code | yes
+  // closeWith   | by `close`; over a gap, which has no code of its own  | by the close code | yes
+  // #onClosed   | by the transport: the connection is gone              | no                | it is closed
+  // #end        | by `closeWith` and `#onClosed`: lets go of everything | no                | no
 
   /** Ends the session: tells the client why, then closes the connection. */
   fail(code: ConnectionErrorCode, detail?: string): void {
@@ -264,7 +279,7 @@ export class Session implements ViewReader, DeliveryTarget {
 
   /** Resolves when what this session has submitted is stored and answered. */
   async settled(): Promise<void> {
-    await this.#processing
+    await this.#messages.settled()
     await this.#push.settled()
   }
 
@@ -279,12 +294,17 @@ export class Session implements ViewReader, DeliveryTarget {
     this.#state = 'closed'
     this.#timer?.cancel()
     this.#endCatchUp(reason)
-    this.#inbox.clear()
+    this.#messages.drain()
     this.#push.stop()
     this.#delivery?.stop()
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
     this.#context.onSessionClosed(this)
     this.log(LOG_EVENTS.sessionClosed, { code, reason })
+  }
+
+  /** Asked anew: what was awaited, or sent, may have closed it. */
+  #isClosed(): boolean {
+    return this.#state === 'closed'
   }
 
   #leaveRelays(): void {
@@ -338,58 +358,28 @@ export class Session implements ViewReader, DeliveryTarget {
 
   // ── what comes in ──────────────────────────────────────────────────────────────────────────
 
-  /** Messages are processed strictly one after the other, in order of arrival. */
   #receive(message: unknown): void {
     if (this.#state === 'closed' || !this.#isReading) return
-    if (this.#isProcessing) this.#enqueue(message)
-    else this.#processing = this.#process(message)
+    // A client waits for the answer to its handshake. Who does not is refused unread.
+    if (this.#messages.isBusy && !this.isAccepted) this.fail('HANDSHAKE_REQUIRED')
+    else this.#messages.accept(message)
   }
 
-  #enqueue(message: unknown): void {
-    if (this.#state === 'connected' || this.#state === 'authenticating') {
-      // A client waits for the answer to its handshake. Who does not is refused unread.
-      this.fail('HANDSHAKE_REQUIRED')
-      return
-    }
-    this.#inbox.add(message)
+  handle(message: unknown): Promise<void> | undefined {
+    return this.#handleDecoded(this.#decode(message))
   }
 
-  async #process(first: unknown): Promise<void> {
-    this.#isProcessing = true
-    let message: unknown = first
-    try {
-      for (;;) {
-        const pending = this.#handle(this.#decode(message))
-        if (pending !== undefined) await pending
-        if (this.#inbox.isEmpty || this.#isClosed()) break
-        message = this.#inbox.take()
-      }
-    } catch (error) {
-      if (error instanceof ProtocolError) this.fail(protocolErrorCode(error), error.message)
-      else this.crash(error)
-    } finally {
-      this.#isProcessing = false
-    }
+  onHandlingFailed(error: unknown): void {
+    if (error instanceof ProtocolError) this.fail(protocolErrorCode(error), error.message)
+    else this.crash(error)
   }
 
-  #isClosed(): boolean {
-    return this.#state === 'closed'
-  }
-
-  /**
-   * What waits to be processed when the connection ends the client sends again, except for content of
-   * blobs: that is pushed once and never answered. So what has arrived of it is kept.
-   */
+  /** What waits when the connection ends the client sends again, except for these: so what has arrived of them is kept. */
   #keepPushes(): void {
-    const waiting = this.#inbox.clear()
+    const waiting = this.#messages.drain()
     if (!this.isAccepted) return
-    for (const message of waiting.filter(mayBePush)) {
-      try {
-        const decoded = this.#decode(message)
-        if (decoded.type === 'blob-chunk-push') void this.#context.relays.receive(this, decoded)
-      } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error // one that cannot be read is nobody's loss
-      }
+    for (const push of arrivedPushes(waiting, (message) => this.#decode(message))) {
+      void this.#context.relays.receive(this, push)
     }
   }
 
@@ -398,8 +388,7 @@ export class Session implements ViewReader, DeliveryTarget {
     return this.#connection.decode(message, limits)
   }
 
-  /** Returns a promise only where the next message has to wait. */
-  #handle(message: ReceivedMessage): Promise<void> | undefined {
+  #handleDecoded(message: ReceivedMessage): Promise<void> | undefined {
     if (message.type === 'handshake') return this.#handshake(message)
     if (!this.isAccepted) {
       this.fail('HANDSHAKE_REQUIRED')
@@ -468,7 +457,7 @@ export class Session implements ViewReader, DeliveryTarget {
     const { identity, response } = result
     this.#identity = identity
     this.#connection.admit()
-    this.#restart = result.restartedEra === null ? null : [result.restartedEra, result.scopeEra]
+    this.#restart = restartOf(result)
     this.#state = 'syncing'
     this.#timer?.cancel()
     this.#timer = this.#expiryTimer(identity.auth)
@@ -493,8 +482,8 @@ export class Session implements ViewReader, DeliveryTarget {
     if (!this.#delivery?.isApplied(message)) return
     const { store } = this.#context
     // Best effort: without it the next session starts over once more.
-    const [scopeEra, present] = this.#restart
-    store.registerNode({ nodeId: identity.nodeId, scopeEra }, { scopeEra: present }).catch(() => {})
+    const { scopeEra, registeredEra } = this.#restart
+    store.registerNode({ nodeId: identity.nodeId, scopeEra }, { scopeEra: registeredEra }).catch(() => {})
     this.#restart = null
   }
 
@@ -515,13 +504,10 @@ export class Session implements ViewReader, DeliveryTarget {
   }
 }
 
-function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {
-  return error.code === 'MESSAGE_TOO_LARGE' ? 'MESSAGE_TOO_LARGE' : 'PROTOCOL_ERROR'
+function restartOf({ restartedEra, scopeEra }: AcceptedHandshake): UnnotedRestart | null {
+  return restartedEra === null ? null : { scopeEra: restartedEra, registeredEra: scopeEra }
 }
 
-/** False for what is certainly none: decoding large batches for nothing would hold others up. */
-function mayBePush(message: unknown): boolean {
-  if (!isFrame(message)) return true
-  const { buffer, byteOffset, byteLength } = message.bytes
-  return Buffer.from(buffer, byteOffset, Math.min(byteLength, 256)).includes('blob-chunk-push')
+function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {
+  return error.code === 'MESSAGE_TOO_LARGE' ? 'MESSAGE_TOO_LARGE' : 'PROTOCOL_ERROR'
 }

@@ -1,0 +1,67 @@
+import { Inbox, type PausableSource } from './inbox.ts'
+
+/** Who handles the messages of one connection. */
+export interface MessageHandler {
+  /** @returns a promise only where the next message has to wait */
+  handle(message: unknown): Promise<void> | undefined
+  /** What `handle` has thrown: ends the session, and with it the loop. */
+  onHandlingFailed(error: unknown): void
+}
+
+/**
+ * Has the messages of one connection handled strictly one after the other, in order of arrival: the first at once,
+ * those that come meanwhile when it is their turn.
+ */
+export class MessageLoop {
+  readonly #handler: MessageHandler
+  readonly #inbox: Inbox
+  #isBusy = false
+  #running: Promise<void> = Promise.resolve()
+
+  /** @param source is told to pause while too much waits */
+  constructor(handler: MessageHandler, source: PausableSource) {
+    this.#handler = handler
+    this.#inbox = new Inbox(source)
+  }
+
+  get isBusy(): boolean {
+    return this.#isBusy
+  }
+
+  /** True when no message waits for its turn. */
+  get isEmpty(): boolean {
+    return this.#inbox.isEmpty
+  }
+
+  accept(message: unknown): void {
+    if (this.#isBusy) this.#inbox.add(message)
+    else this.#running = this.#run(message)
+  }
+
+  /** Resolves when all that was accepted is handled. */
+  settled(): Promise<void> {
+    return this.#running
+  }
+
+  /** Takes out what waits: none of it is handled any more. */
+  drain(): readonly unknown[] {
+    return this.#inbox.clear()
+  }
+
+  async #run(first: unknown): Promise<void> {
+    this.#isBusy = true
+    let message: unknown = first
+    try {
+      for (;;) {
+        const pending = this.#handler.handle(message)
+        if (pending !== undefined) await pending
+        if (this.#inbox.isEmpty) break // as after the end of a session, which drains it
+        message = this.#inbox.take()
+      }
+    } catch (error) {
+      this.#handler.onHandlingFailed(error)
+    } finally {
+      this.#isBusy = false
+    }
+  }
+}
