@@ -6,6 +6,12 @@ import { type DecodeLimits, receiveMessage } from '../protocol/receive.ts'
 import { Backlog } from './backlog.ts'
 import { isAnswer, type ServerTransport } from './transport.ts'
 
+/** Whose connection it is. */
+export interface ConnectionOwner {
+  /** The transport has thrown: the session cannot go on. */
+  onTransportFailed(error: unknown): void
+}
+
 /**
  * The connection of one session: its transport, what that has not taken yet, and the form that its client writes.
  * Transports may be the application's: what they throw ends this session and nothing else.
@@ -13,18 +19,15 @@ import { isAnswer, type ServerTransport } from './transport.ts'
 export class ClientConnection {
   readonly backlog: Backlog
   readonly #transport: ServerTransport
-  readonly #onFailed: (error: unknown) => void
+  readonly #owner: ConnectionOwner
   #format: WireFormat = 'json'
   #readsJson = false
 
-  /**
-   * @param maxBytes above it delivery waits
-   * @param onFailed the transport has thrown: the session cannot go on
-   */
-  constructor(transport: ServerTransport, maxBytes: number, onFailed: (error: unknown) => void) {
+  /** @param maxBytes above it delivery waits */
+  constructor(owner: ConnectionOwner, transport: ServerTransport, maxBytes: number) {
     this.backlog = new Backlog(transport, maxBytes)
     this.#transport = transport
-    this.#onFailed = onFailed
+    this.#owner = owner
   }
 
   /** Of the newest frame, and so of the answer: a client that only reads text is never sent binary. */
@@ -105,7 +108,7 @@ export class ClientConnection {
     try {
       action()
     } catch (error) {
-      this.#onFailed(error)
+      this.#owner.onTransportFailed(error)
     }
   }
 }

@@ -14,14 +14,16 @@ export interface MessageHandler {
  */
 export class MessageLoop {
   readonly #handler: MessageHandler
-  readonly #inbox: Inbox
+  readonly #source: PausableSource
+  /** Made for the first message that has to wait: in an idle session none ever does. */
+  #inbox: Inbox | null = null
   #isBusy = false
   #running: Promise<void> = Promise.resolve()
 
   /** @param source is told to pause while too much waits */
   constructor(handler: MessageHandler, source: PausableSource) {
     this.#handler = handler
-    this.#inbox = new Inbox(source)
+    this.#source = source
   }
 
   get isBusy(): boolean {
@@ -30,12 +32,16 @@ export class MessageLoop {
 
   /** True when no message waits for its turn. */
   get isEmpty(): boolean {
-    return this.#inbox.isEmpty
+    return this.#inbox?.isEmpty !== false
   }
 
   accept(message: unknown): void {
-    if (this.#isBusy) this.#inbox.add(message)
-    else this.#running = this.#run(message)
+    if (!this.#isBusy) {
+      this.#running = this.#run(message)
+      return
+    }
+    this.#inbox ??= new Inbox(this.#source)
+    this.#inbox.add(message)
   }
 
   /** Resolves when all that was accepted is handled. */
@@ -45,7 +51,7 @@ export class MessageLoop {
 
   /** Takes out what waits: none of it is handled any more. */
   drain(): readonly unknown[] {
-    return this.#inbox.clear()
+    return this.#inbox?.clear() ?? []
   }
 
   async #run(first: unknown): Promise<void> {
@@ -55,7 +61,7 @@ export class MessageLoop {
       for (;;) {
         const pending = this.#handler.handle(message)
         if (pending !== undefined) await pending
-        if (this.#inbox.isEmpty) break // as after the end of a session, which drains it
+        if (this.#inbox === null || this.#inbox.isEmpty) break // as after the end of a session, which drains it
         message = this.#inbox.take()
       }
     } catch (error) {

@@ -14,7 +14,7 @@ import type {
   WireFormat,
 } from '../protocol/messages.ts'
 import type { ClientAccess } from './authorization.ts'
-import { ClientConnection } from './client-connection.ts'
+import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
 import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
@@ -63,7 +63,7 @@ interface UnnotedRestart {
 }
 
 /** One connected client. */
-export class Session implements ViewReader, DeliveryTarget, MessageHandler {
+export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget, ViewReader {
   readonly id: string
   /** ms since the epoch */
   readonly connectedAt: number
@@ -84,9 +84,7 @@ export class Session implements ViewReader, DeliveryTarget, MessageHandler {
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
     this.connectedAt = context.runtime.now()
-    this.#connection = new ClientConnection(transport, context.limits.maxBufferedBytes, (error) =>
-      this.#onTransportFailed(error),
-    )
+    this.#connection = new ClientConnection(this, transport, context.limits.maxBufferedBytes)
     this.#messages = new MessageLoop(this, transport)
     this.#context = context
     this.#push = new Push(this, context)
@@ -331,7 +329,7 @@ export class Session implements ViewReader, DeliveryTarget, MessageHandler {
 
   // ── what goes out ──────────────────────────────────────────────────────────────────────────
 
-  #onTransportFailed(error: unknown): void {
+  onTransportFailed(error: unknown): void {
     this.log(LOG_EVENTS.transportFailed, { err: error })
     this.close('SYNC_ERROR')
   }

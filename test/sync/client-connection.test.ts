@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { DEFAULT_DECODE_LIMITS, encodeFrame } from '../../src/protocol/codec.ts'
 import type { AcknowledgmentMessage } from '../../src/protocol/messages.ts'
-import { ClientConnection } from '../../src/sync/client-connection.ts'
+import { ClientConnection, type ConnectionOwner } from '../../src/sync/client-connection.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 
 const ACKNOWLEDGMENT: AcknowledgmentMessage = {
@@ -22,6 +22,9 @@ class ThrowingTransport extends MemoryTransport {
   withdraw(): void {
     throw new Error('withdrawn')
   }
+  pause(): void {
+    throw new Error('paused')
+  }
   override close(): void {
     throw new Error('closed')
   }
@@ -29,21 +32,23 @@ class ThrowingTransport extends MemoryTransport {
 
 test('what a transport throws is told its session, whatever it was asked for', () => {
   const errors: string[] = []
-  const connection = new ClientConnection(new ThrowingTransport(), 1000, (error) =>
-    errors.push(String(error)),
-  )
+  const owner: ConnectionOwner = { onTransportFailed: (error) => errors.push(String(error)) }
+  const connection = new ClientConnection(owner, new ThrowingTransport(), 1000)
 
   connection.send(ACKNOWLEDGMENT)
   connection.sendFrame(encodeFrame(ACKNOWLEDGMENT, 'json'))
   connection.admit()
   connection.withdraw()
+  connection.pause()
   connection.close(1000, '')
 
-  expect(errors).toEqual(['sent', 'sent', 'admitted', 'withdrawn', 'closed'].map((what) => `Error: ${what}`))
+  expect(errors).toEqual(
+    ['sent', 'sent', 'admitted', 'withdrawn', 'paused', 'closed'].map((what) => `Error: ${what}`),
+  )
 })
 
 test('answers have the form of the newest frame, and that JSON was written is remembered', () => {
-  const connection = new ClientConnection(new MemoryTransport(), 1000, () => {})
+  const connection = new ClientConnection({ onTransportFailed() {} }, new MemoryTransport(), 1000)
   expect(connection).toMatchObject({ format: 'json', readsJson: false })
 
   connection.decode(encodeFrame(ACKNOWLEDGMENT, 'protobuf'), DEFAULT_DECODE_LIMITS)
