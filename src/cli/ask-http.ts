@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
+import { messageOf } from '../core/error-message.ts'
 import type { ServerAddress } from './server-address.ts'
 
 export interface HttpAnswer {
@@ -75,7 +76,7 @@ function readCertificate(file: string): X509Certificate {
   try {
     return new X509Certificate(readFileSync(file))
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = messageOf(error)
     throw new Error(`${file} cannot be read as its certificate: ${reason}`, { cause: error })
   }
 }

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import type { Loader } from 'cosmiconfig'
 import { cosmiconfig, defaultLoaders } from 'cosmiconfig'
+import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
@@ -62,7 +63,7 @@ function describeReadError(error: unknown, file: string): string {
   if ((error as NodeJS.ErrnoException).code === 'EACCES') {
     return `${file} cannot be read by this user. Change its owner or its permissions.`
   }
-  return `${basename(file)} ${error instanceof Error ? error.message : String(error)}`
+  return `${basename(file)} ${messageOf(error)}`
 }
 
 const SCRIPT = /\.[cm]?[jt]s$/

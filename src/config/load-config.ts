@@ -1,4 +1,5 @@
 import { dirname, relative, resolve } from 'node:path'
+import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
@@ -99,7 +100,7 @@ async function loadSchema(source: unknown, cwd: string): Promise<SchemaResult> {
     if (typeof source !== 'string') return { loaded: { definition: parseSchema(source), file: null } }
     return { loaded: { definition: await loadSchemaFile(source), file: source } }
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     return { problem: { path: 'schema', message: message.replaceAll(`${cwd}/`, '') } }
   }
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { createJiti } from 'jiti'
+import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
@@ -68,7 +69,7 @@ function isEmptyObject(exported: unknown): exported is PlainObject {
 
 /** The first line says what is wrong; those after it are stacks and excerpts. */
 function describeLoadError(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
+  const message = messageOf(error)
   const [firstLine = ''] = message.split('\n')
   const position = /:(\d+:\d+)\s*$/.exec(message)?.[1]
   const at = firstLine.startsWith('ParseError:') && position !== undefined ? ` (line ${position})` : ''

@@ -1,3 +1,4 @@
+import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
@@ -18,7 +19,7 @@ export async function loadSchemaFile(file: string): Promise<SchemaDefinition> {
     }
     return parseSchema(exported)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     throw new ConfigError('CONFIG_INVALID', `${file}: ${message}`, { cause: error })
   }
 }

@@ -1,4 +1,5 @@
 import type { Attributes, Span } from '@opentelemetry/api'
+import { messageOf } from './error-message.ts'
 import { lazyRequire } from './lazy-require.ts'
 
 /**
@@ -34,7 +35,7 @@ export function startSpan(name: SpanName, attributes?: Attributes): Span | null 
 export function endSpan(span: Span | null, error?: unknown): void {
   if (span === null) return
   if (error !== undefined) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     span.setStatus({ code: api().SpanStatusCode.ERROR, message })
   }
   span.end()

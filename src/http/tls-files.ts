@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
+import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import { isLoopback } from '../core/loopback.ts'
@@ -87,7 +88,7 @@ export function readTlsPair({ certFile, keyFile }: TlsOptions): TlsPair {
     createSecureContext(pair) // throws where the two do not belong together
     return pair
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = messageOf(error)
     throw new ConfigError('TLS_INVALID', `${certFile} and ${keyFile} cannot be used for TLS: ${reason}.`, {
       cause: error,
     })

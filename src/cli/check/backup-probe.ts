@@ -1,4 +1,5 @@
 import type { ServerConfig } from '../../config/server-config.ts'
+import { messageOf } from '../../core/error-message.ts'
 import { BucketTarget } from '../../store/backup/bucket-target.ts'
 import { type Finding, failure, ok, warning } from './finding.ts'
 import { findFolderProblem } from './folder-probe.ts'
@@ -28,7 +29,7 @@ async function probeBucket(s3: NonNullable<NonNullable<ServerConfig['backup']>['
     await target.list()
     return ok('backup', `${target.label} can be read.`)
   } catch (error) {
-    return warning('backup.s3', error instanceof Error ? error.message : String(error))
+    return warning('backup.s3', messageOf(error))
   } finally {
     await target.close()
   }

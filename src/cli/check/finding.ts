@@ -1,3 +1,4 @@
+import { messageOf } from '../../core/error-message.ts'
 import { exitCodeOf } from '../output/errors.ts'
 
 /** Something that `check` found out. */
@@ -21,6 +22,6 @@ export function warning(subject: string, message: string): Finding {
 
 /** The finding that an error comes to, with the exit code that `start` would end with. */
 export function failure(subject: string, error: unknown): Finding {
-  const message = error instanceof Error ? error.message : String(error)
+  const message = messageOf(error)
   return { severity: 'error', subject, message, exitCode: exitCodeOf(error) }
 }

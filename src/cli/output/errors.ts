@@ -1,3 +1,4 @@
+import { messageOf } from '../../core/error-message.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import { KoraServerError } from '../../core/errors.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
@@ -43,7 +44,7 @@ export async function reportError(error: unknown, terminal: Terminal, isDetailed
 
 function describe(error: unknown): string {
   if (error instanceof KoraServerError) return error.message
-  const message = error instanceof Error ? error.message : String(error)
+  const message = messageOf(error)
   return `${message}\nThis was not foreseen: run it again with --log-level debug and report what that prints.`
 }
 

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { messageOf } from '../../core/error-message.ts'
 import { SchemaError, type StoreError } from '../../core/errors.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
@@ -34,7 +35,7 @@ export function parseStoredSchema(stored: string): SchemaDefinition {
   try {
     return parseSchema(schema)
   } catch (cause) {
-    const message = `The schema that the database holds breaks rules of this release: ${problemOf(cause)}`
+    const message = `The schema that the database holds breaks rules of this release: ${messageOf(cause)}`
     throw new SchemaError('SCHEMA_INVALID', `${message}\nStart the release that wrote it.`, { cause })
   }
 }
@@ -77,7 +78,7 @@ function parseUncheckedSchema(stored: string): SchemaDefinition {
     return parseSchema(schema)
   } catch (cause) {
     throw corruptOnOpening(
-      `"schema" in _kora_meta cannot be read by this release, or is damaged (${problemOf(cause)}).`,
+      `"schema" in _kora_meta cannot be read by this release, or is damaged (${messageOf(cause)}).`,
       cause,
     )
   }
@@ -122,12 +123,8 @@ function guarded<Result>(key: string, parse: () => Result): Result {
   try {
     return parse()
   } catch (cause) {
-    throw damaged(key, problemOf(cause), cause)
+    throw damaged(key, messageOf(cause), cause)
   }
-}
-
-function problemOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause)
 }
 
 function damaged(key: string, problem: string, cause?: unknown): StoreError {
