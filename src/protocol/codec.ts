@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer'
 import { ProtocolError } from '../core/errors.ts'
-import type { Operation } from '../core/operation.ts'
 import type { Frame } from './frame.ts'
 import { decodeJsonMessage, encodeJsonMessage } from './json-codec.ts'
 import { protocolError } from './message-reader.ts'
 import type { OperationBatchMessage, ReceivedMessage, SyncMessage, WireFormat } from './messages.ts'
 import { decodeProtobufMessage, encodeProtobufMessage } from './protobuf-codec.ts'
 import type { DecodeLimits } from './receive.ts'
+import { operationOfWireJson } from './wire-identity.ts'
 
 /** What a session reads from its client once the handshake is accepted. */
 export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
@@ -91,8 +91,7 @@ export function encodeDeliveryFrame(
   format: WireFormat,
 ): Frame {
   if (format === 'protobuf') {
-    // Stored JSON was written by operationToWireJson, from an operation that had been checked.
-    const operations = wireJsons.map((wireJson) => JSON.parse(wireJson) as Operation)
+    const operations = wireJsons.map(operationOfWireJson)
     return encodeFrame({ type: 'operation-batch', ...header, operations }, format)
   }
   const { messageId, ...rest } = header

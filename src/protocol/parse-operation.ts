@@ -15,6 +15,7 @@ import {
   quoteName,
 } from './json-value.ts'
 import type { ReceivedOperation } from './messages.ts'
+import { operationOfWireJson } from './wire-identity.ts'
 
 /**
  * How long the names of an operation may be, in UTF-16 code units. A node id is a UUID or a device
@@ -72,7 +73,7 @@ export function parseOperation(value: unknown, maxBytes: number): ReceivedOperat
   const refusal = refuseSize(wireJson, maxBytes) ?? refuseText(operation, wireJson)
   if (refusal !== null) return refused(value, refusal)
   // What JSON writes otherwise than it is in memory must not differ between log and tables.
-  return { ok: true, operation: walk.isAltered ? (JSON.parse(wireJson) as Operation) : operation, wireJson }
+  return { ok: true, operation: walk.isAltered ? operationOfWireJson(wireJson) : operation, wireJson }
 }
 
 /**

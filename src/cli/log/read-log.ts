@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { LoggedOperation, OperationFilter } from '../../store/operation-search.ts'
 import type { ServerStore } from '../../store/store.ts'
 
@@ -50,7 +51,7 @@ export async function* readLog(
 }
 
 async function toLines(page: readonly LoggedOperation[], store: ServerStore): Promise<LogLine[]> {
-  const operations = page.map(({ wireJson }) => JSON.parse(wireJson) as Operation) // the store's own text
+  const operations = page.map(({ wireJson }) => operationOfWireJson(wireJson))
   const nodes = await store.readNodes([...new Set(operations.map(({ nodeId }) => nodeId))])
   return operations.map((operation, index) => ({
     sequence: page[index]?.deliverySequence ?? 0,

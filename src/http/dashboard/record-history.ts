@@ -4,6 +4,7 @@ import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import type { FieldVersion } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { OperationFilter } from '../../store/operation-search.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { RecordAnswer, ShownChange, ShownOperation, ShownValue } from './api-types.ts'
@@ -38,7 +39,7 @@ export async function readHistory({ store }: Operator, query: HistoryQuery): Pro
   const page = await store.readOperations(filter, { after, limit, maxBytes: MAX_PAGE_BYTES })
   const logged = page.map(({ deliverySequence, wireJson }) => ({
     deliverySequence,
-    operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
+    operation: operationOfWireJson(wireJson),
   }))
   const end = logged.at(-1)?.deliverySequence ?? after
   const isToEnd = (await store.readOperations(filter, { after: end, limit: 1, maxBytes: 1 })).length === 0

@@ -7,6 +7,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import { refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { corrupt } from '../damage/corrupt.ts'
 import { BatchIntegrity, type ExpectedChange, NO_SIDE_EFFECTS } from '../integrity/batch-integrity.ts'
 import { rulesOf } from '../integrity/integrity-rules.ts'
@@ -234,7 +235,7 @@ function planRepeated(
 /** Where it is compared as text alone, damage does not matter: then it is another text. */
 function parseRepeated(id: string, storedWireJson: string): Operation {
   try {
-    return JSON.parse(storedWireJson) as Operation // the store's own text, made from an operation
+    return operationOfWireJson(storedWireJson)
   } catch (cause) {
     throw corrupt(`The operation stored under the id ${id} is damaged.`, cause)
   }

@@ -1,5 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 
 /**
  * The error of whoever meets something stored that cannot be what was written.
@@ -42,7 +43,7 @@ export function lostName(id: number, table: '_kora_nodes' | '_kora_collections')
  */
 export function parseStoredOperation(wireJson: string, deliverySequence: number): Operation {
   try {
-    return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+    return operationOfWireJson(wireJson)
   } catch (cause) {
     throw corruptRow(deliverySequence, cause)
   }

@@ -2,6 +2,7 @@ import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { nodeOfEntry } from '../../core/version-vector.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
 import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
 import type {
@@ -342,7 +343,7 @@ export function isOperation(entry: LogEntry): boolean {
 }
 
 export function operationOf(entry: LogEntry): Operation {
-  return JSON.parse(entry.wireJson) as Operation // the store's own text, made from an operation
+  return operationOfWireJson(entry.wireJson)
 }
 
 function appendTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

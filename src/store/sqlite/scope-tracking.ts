@@ -1,6 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { changeOf } from '../../core/view.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { snapshotEntries } from '../append/plan-append.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
@@ -233,7 +234,7 @@ export class ScopeTracking {
 }
 
 function operationOfEntry({ wireJson }: LogEntry): Operation {
-  return JSON.parse(wireJson) as Operation // the store's own text, made from an operation
+  return operationOfWireJson(wireJson)
 }
 
 function planOfEntries(entries: readonly PlannedEntry[]) {

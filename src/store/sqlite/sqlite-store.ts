@@ -3,6 +3,7 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { applyOperation } from '../append/apply-operation.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
@@ -193,7 +194,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() =>
       this.#core.log.operationsAfter(after, limit).map(({ deliverySequence, wireJson }) => ({
         deliverySequence,
-        operation: JSON.parse(wireJson) as Operation, // the store's own text, made from an operation
+        operation: operationOfWireJson(wireJson),
       })),
     )
   }
