@@ -241,9 +241,10 @@ export class PostgresLog {
   }
 
   /**
-   * The same above `after`, of each record so many, and such as come to no more bytes than that but for the last one.
+   * The same above `after`: of each record at most `limit` of them, ending with the one that passes `maxBytes`.
    *
    * @param range.limit null: all
+   * @param range.maxBytes of wire JSON
    */
   async pageOfRecords(
     queries: Queries,

@@ -99,7 +99,7 @@ export class NodeRegistry {
 }
 
 /** SQL for the node of an entry of the vector, which may be that of a guest. @see nodeOfEntry in version-vector.ts */
-export function nodeOfEntry(entry: string): string {
+export function nodeOfEntrySql(entry: string): string {
   return `CASE instr(${entry}, char(31)) WHEN 0 THEN ${entry} ELSE substr(${entry}, 1, instr(${entry}, char(31)) - 1) END`
 }
 

@@ -19,7 +19,7 @@ import { retiredFieldsOf } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, isDamaged } from './entry-row.ts'
-import { nodeOfEntry } from './node-registry.ts'
+import { nodeOfEntrySql } from './node-registry.ts'
 import { decodeRecordId, operationIdKey } from './record-id.ts'
 import { AS_INSERTED } from './record-table.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -260,7 +260,7 @@ function prepareStatements({ db, log }: SqliteCore) {
                 (SELECT coalesce(max(sequence_number), 0) FROM _kora_dropped d WHERE d.node = n.id)
               ) AS stored,
               (SELECT CAST(value AS INTEGER) FROM _kora_meta WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
-            FROM _kora_nodes c LEFT JOIN _kora_nodes n ON n.node_id = ${nodeOfEntry('c.node_id')}
+            FROM _kora_nodes c LEFT JOIN _kora_nodes n ON n.node_id = ${nodeOfEntrySql('c.node_id')}
             WHERE c.max_sequence > 0 AND c.node_id <> ?
           ) WHERE max_sequence > max(stored, coalesce(inherited, 0))`,
       )
