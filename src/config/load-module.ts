@@ -15,7 +15,7 @@ const APP_PACKAGES = ['korajs', '@korajs/core']
  *
  * @throws ConfigError `CONFIG_INVALID` when the file does not parse or throws
  */
-export async function loadModule(file: string): Promise<PlainObject> {
+async function loadModule(file: string): Promise<PlainObject> {
   const own = await import('../index.ts') // only now: it would cost every user of JSON the load
   const missing = APP_PACKAGES.filter((name) => !isInstalledBeside(file, name))
   const jiti = createJiti(dirname(file), {

@@ -105,7 +105,7 @@ function csvCell(value: unknown): CsvValue {
 }
 
 /** A value for people: dates instead of milliseconds, texts without quotes, nothing for null. */
-export function tableCell(record: MaterializedRecord, { field, kind }: Column): string {
+function tableCell(record: MaterializedRecord, { field, kind }: Column): string {
   const value = record[field]
   if (value === null || value === undefined) return ''
   if (typeof value === 'string') return value

@@ -23,7 +23,7 @@ export function decodeBase64Form(value: JsonValue | undefined): Uint8Array | nul
 }
 
 /** The bytes of an object whose keys are exactly 0 … n - 1, or null. */
-export function decodeNumericForm(value: JsonValue | undefined): Uint8Array | null {
+function decodeNumericForm(value: JsonValue | undefined): Uint8Array | null {
   if (!isPlainObject(value)) return null
   const keys = Object.keys(value)
   if (keys.length === 0) return null

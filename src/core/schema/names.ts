@@ -2,7 +2,7 @@
  * PostgreSQL cuts identifiers off at 63 bytes without a word, so that two long names could meet in
  * one table. Names are ASCII: bytes and characters are the same.
  */
-export const MAX_NAME_LENGTH = 63
+const MAX_NAME_LENGTH = 63
 
 const COLLECTION_NAME = /^[A-Za-z][A-Za-z0-9_]*$/
 const FIELD_NAME = /^[a-z][a-zA-Z0-9_]*$/

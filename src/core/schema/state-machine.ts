@@ -42,7 +42,7 @@ export function checkTransition(
   return null
 }
 
-export function isAllowedTransition(transitions: Transitions, from: string, to: JsonValue): boolean {
+function isAllowedTransition(transitions: Transitions, from: string, to: JsonValue): boolean {
   return typeof to === 'string' && (ownValue(transitions, from)?.includes(to) ?? false)
 }
 

@@ -36,21 +36,18 @@ export interface CollectionDefinition {
   readonly stateMachine: StateMachine | undefined
 }
 
-export const FIELD_KINDS = [
-  'string',
-  'number',
-  'boolean',
-  'timestamp',
-  'richtext',
-  'enum',
-  'array',
-  'object',
-  'json',
-  'blob',
-  'secret',
-] as const
-
-export type FieldKind = (typeof FIELD_KINDS)[number]
+export type FieldKind =
+  | 'string'
+  | 'number'
+  | 'boolean'
+  | 'timestamp'
+  | 'richtext'
+  | 'enum'
+  | 'array'
+  | 'object'
+  | 'json'
+  | 'blob'
+  | 'secret'
 
 export type MergeStrategy =
   | 'lww'

@@ -145,10 +145,7 @@ export function fieldOf(
   return earlier !== undefined && Object.hasOwn(earlier, field) ? (earlier[field] ?? null) : null
 }
 
-export function definitionOf(
-  schema: SchemaDefinition | null,
-  collection: string,
-): CollectionDefinition | null {
+function definitionOf(schema: SchemaDefinition | null, collection: string): CollectionDefinition | null {
   if (schema === null || !Object.hasOwn(schema.collections, collection)) return null
   return schema.collections[collection] ?? null
 }

@@ -25,8 +25,8 @@ import type { RevocationSubject } from '../revocations.ts'
  * snapshots and delivery sequences follow from the operations. @see docs/backups.md
  */
 
-export const BACKUP_FORMAT = 'kora-server-backup'
-export const BACKUP_VERSION = 2
+const BACKUP_FORMAT = 'kora-server-backup'
+const BACKUP_VERSION = 2
 /** Of a log of which nothing was dropped; the first release reads it. */
 const UNCOMPACTED_VERSION = 1
 

@@ -15,10 +15,10 @@ export interface TrackedField {
 }
 
 /** Each tracked field costs an index row per operation; clients may cause this many per collection. */
-export const MAX_CLIENT_FIELDS = 8
+const MAX_CLIENT_FIELDS = 8
 
 /** Collections of which nothing is stored and no schema tells, that clients may name. */
-export const MAX_CLIENT_COLLECTIONS = 200
+const MAX_CLIENT_COLLECTIONS = 200
 
 /** The index key of entries that are found by their collection alone. */
 export const WHOLE_COLLECTION_KEY = ''

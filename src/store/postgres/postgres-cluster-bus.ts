@@ -5,7 +5,7 @@ import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
 /** A server that has not renewed its row for so long is dead, or cut off: the same to the others. */
-export const LEASE_SECONDS = 15
+const LEASE_SECONDS = 15
 const RENEW_INTERVAL_MS = 4000
 const LEASE_MARGIN_MS = 20 // timers may fire a little early, and would look in vain
 /** What is dropped from the table: long gone, so that nobody wonders about clocks. */

@@ -111,7 +111,7 @@ export function resolveWhere(
   })
 }
 
-export function isRecordColumn(name: string): name is RecordColumn {
+function isRecordColumn(name: string): name is RecordColumn {
   return (RECORD_COLUMNS as readonly string[]).includes(name)
 }
 
