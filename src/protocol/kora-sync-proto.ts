@@ -72,7 +72,7 @@ export const VECTOR_ENTRY_TABLE: ProtobufTable = {
   ],
 }
 
-const TIMESTAMP_TABLE: ProtobufTable = {
+export const TIMESTAMP_TABLE: ProtobufTable = {
   name: 'Timestamp',
   fields: [
     { number: 1, name: 'wallTime', kind: 'int64', isOptional: true },
@@ -81,7 +81,7 @@ const TIMESTAMP_TABLE: ProtobufTable = {
   ],
 }
 
-const OPERATION_TABLE: ProtobufTable = {
+export const OPERATION_TABLE: ProtobufTable = {
   name: 'Operation',
   fields: [
     { number: 1, name: 'id', kind: 'string' },
