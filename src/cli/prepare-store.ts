@@ -1,6 +1,7 @@
 import type { AuthConfig } from '../auth/auth-config.ts'
 import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
+import { mergedSince } from '../store/compaction/merged-since.ts'
 import type { SchemaPlan, ServerStore, SetSchemaOptions } from '../store/store.ts'
 
 /** What of a configuration the store has to be brought to. */
@@ -45,6 +46,7 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
     ],
     changes: [
       ...tables.changes,
+      ...(await findMergedSince(store, needs)),
       ...scopes.map((scope) => ({
         collection: scope.collection,
         change: `operations indexed ${describeField(scope)}`,
@@ -52,6 +54,13 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
     ],
     changesLayout: layout.length > 0,
   }
+}
+
+/** Empty as long as nothing was dropped of the log. */
+async function findMergedSince(store: ServerStore, { schema }: StoreNeeds): Promise<SchemaPlan['changes']> {
+  const earlier = store.getSchema()
+  const changes = earlier === null || schema === null ? [] : mergedSince(earlier, schema)
+  return changes.length > 0 && (await store.countDropped()) > 0 ? changes : []
 }
 
 interface ScopeField {

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import { OperationAuthor } from '../../support/operation-author.ts'
 import { Workspace } from '../../support/terminal.ts'
-import { schema } from '../todos-schema.ts'
+import { SCHEMA_FILE, schema } from '../todos-schema.ts'
 
 let workspace: Workspace
 
@@ -22,6 +22,22 @@ beforeEach(async () => {
 })
 
 describe('compact', () => {
+  test('is told of before a field is merged of which operations were dropped', async () => {
+    const resolve = SCHEMA_FILE.replace('"resolvers":{}', '"resolvers":{"title":(local) => local}')
+    workspace.write('resolved.mjs', resolve)
+    const plan = ['migrate', '--plan', '--schema', 'resolved.mjs']
+
+    const before = await workspace.run(plan)
+    await workspace.run(['compact'])
+    const after = await workspace.run(plan)
+
+    expect(before.stderr).toContain('todos: records are folded again')
+    expect(before.stderr).not.toContain('compacted')
+    expect(after.stderr).toContain(
+      'todos: field "title" has a resolver now: values whose history was compacted',
+    )
+  })
+
   test('says what it would drop, drops it, and finds nothing more', async () => {
     const plan = await workspace.run(['compact', '--plan'])
     const run = await workspace.run(['compact', '--format', 'json'])
