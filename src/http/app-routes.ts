@@ -2,8 +2,10 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ConfigError } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
+import { answerFailure } from './web-server.ts'
 
 /** A request to a route of the application. */
 export interface HttpRouteRequest {
@@ -43,6 +45,7 @@ export interface AppRoutesOptions {
   readonly addressOf: AddressOf
   /** True for a path that the server needs itself. */
   readonly isReserved: (path: string) => boolean
+  readonly logger: Logger
 }
 
 /**
@@ -56,13 +59,20 @@ export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions):
     if (options.isReserved(path)) throw taken(path, 'is served by the server itself')
     if (paths.indexOf(path) !== paths.lastIndexOf(path)) throw taken(path, 'is there twice')
   }
+  const handed = new WeakSet<FastifyRequest>() // to the application: what goes wrong from then on is its own
   app.register(async (scope) => {
+    scope.setErrorHandler((error, request, reply) => {
+      if (!handed.has(request)) throw error // of the body
+      return answerFailure(error, { request, reply, logger: options.logger })
+    })
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
     options.routes.forEach((route, index) => {
       const path = routePattern(paths[index] ?? '/')
-      const handler = (request: FastifyRequest, reply: FastifyReply) =>
-        serve(route, { request, reply }, options)
+      const handler = (request: FastifyRequest, reply: FastifyReply) => {
+        handed.add(request)
+        return serve(route, { request, reply }, options)
+      }
       scope.all(path, handler)
       if (path !== '/') scope.all(`${path}/*`, handler)
     })

@@ -301,6 +301,7 @@ export class ServerHost {
       routes: httpRoutes,
       kora: this.kora,
       addressOf: this.#addressOf,
+      logger: this.#logger,
       isReserved: (path) => isOwnPath(path) || path === this.service.path,
     })
     this.service.mount(app, (request, reply) => this.#serveAppAtSyncPath(request, reply))

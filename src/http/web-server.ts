@@ -193,9 +193,17 @@ export class WebServer {
   #answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): unknown {
     const status = error.statusCode ?? 500
     if (status >= 400 && status < 500) return reply.code(status).send({ error: error.message })
-    logEvent(this.#options.logger, LOG_EVENTS.requestFailed, { err: error, path: pathOf(request.raw) })
-    return reply.code(500).send({ error: 'The server could not process the request.' })
+    return answerFailure(error, { request, reply, logger: this.#options.logger })
   }
+}
+
+/** What went wrong is for the log: the client is told that something did. */
+export function answerFailure(
+  error: unknown,
+  { request, reply, logger }: { request: FastifyRequest; reply: FastifyReply; logger: Logger },
+): FastifyReply {
+  logEvent(logger, LOG_EVENTS.requestFailed, { err: error, path: pathOf(request.raw) })
+  return reply.code(500).send({ error: 'The server could not process the request.' })
 }
 
 const CLOSE_TIMEOUT_MS = 2000

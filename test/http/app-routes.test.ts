@@ -1,6 +1,9 @@
+import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
+import { LOG_EVENTS } from '../../src/core/logger.ts'
 import type { HttpRoute, HttpRouteRequest } from '../../src/http/app-routes.ts'
 import { startProductionServer } from '../support/production-server.ts'
+import { recordingLogger } from '../support/tokens.ts'
 
 describe('routes of the application', () => {
   test('are given the request, below their path too, before any file', async () => {
@@ -75,6 +78,37 @@ describe('routes of the application', () => {
     expect([broken.status, large.status, failing.status]).toEqual([400, 413, 500])
     expect(await failing.text()).not.toContain('secret')
     expect((await fetch(`${server.url}/health`)).status).toBe(200)
+  })
+
+  test('keep errors of their own from strangers, whatever status these name, and for the log', async () => {
+    const logger = recordingLogger()
+    const refused = () => Object.assign(new Error('Invalid API key: sk_live_canary'), { statusCode: 401 })
+    const failing = () =>
+      new Readable({
+        read() {
+          this.destroy(refused())
+        },
+      })
+    const routes: HttpRoute[] = [
+      { path: '/throws', handle: () => Promise.reject(refused()) },
+      { path: '/streams', handle: () => ({ body: failing() }) },
+    ]
+    await using server = await startProductionServer({ httpRoutes: routes, syncOptions: { logger } })
+    const large = { method: 'POST', body: 'x'.repeat(2 * 1024 * 1024) }
+
+    const answers = [await fetch(`${server.url}/throws`), await fetch(`${server.url}/streams`)]
+    const tooLarge = await fetch(`${server.url}/throws`, large)
+
+    for (const answer of answers) {
+      expect(answer.status).toBe(500)
+      expect(await answer.json()).toEqual({ error: 'The server could not process the request.' })
+    }
+    expect(tooLarge.status).toBe(413)
+    const failures = logger.lines.filter(({ message }) => message === LOG_EVENTS.requestFailed.message)
+    expect(failures.map(({ fields }) => [fields.path, String(fields.err)])).toEqual([
+      ['/throws', 'Error: Invalid API key: sk_live_canary'],
+      ['/streams', 'Error: Invalid API key: sk_live_canary'],
+    ])
   })
 
   test('can send text, bytes and JSON', async () => {
