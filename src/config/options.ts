@@ -355,7 +355,8 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: `${DEFAULT_SYNC_LIMITS.handshakeTimeoutMs / 1000}s`,
     help:
       'Time for each step of opening a connection: for TLS; for the headers of a request, of any on the port; and for ' +
-      'a session, from the upgrade or the first POST to its accepted handshake. TLS and headers have 20 s at most. ' +
+      'a session, from the upgrade or the first POST to its accepted handshake; a POST before that has as long for its ' +
+      'body. TLS and headers have 20 s at most. ' +
       'Where it is short, slow networks do not reach the dashboard and the routes of the app either.',
   },
   {

@@ -5,6 +5,7 @@ import { ConfigError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
+import type { StrangerBodies } from './stranger-bodies.ts'
 import { answerFailure } from './web-server.ts'
 
 /** A request to a route of the application. */
@@ -43,6 +44,7 @@ export interface AppRoutesOptions {
   readonly routes: readonly HttpRoute[]
   readonly kora: Kora
   readonly addressOf: AddressOf
+  readonly strangerBodies: StrangerBodies
   /** True for a path that the server needs itself. */
   readonly isReserved: (path: string) => boolean
   readonly logger: Logger
@@ -67,6 +69,10 @@ export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions):
     })
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    scope.addHook('preParsing', ({ raw }, _reply, payload, done) => {
+      raw.on('data', (chunk: Buffer) => options.strangerBodies.count(raw, chunk.byteLength))
+      done(null, payload)
+    })
     options.routes.forEach((route, index) => {
       const path = routePattern(paths[index] ?? '/')
       const handler = (request: FastifyRequest, reply: FastifyReply) => {

@@ -5,12 +5,16 @@ import type { Runtime } from '../core/runtime.ts'
 import type { HttpPolling, HttpSyncResponse } from '../transport/http-polling.ts'
 import { bearerToken } from './bearer-token.ts'
 import { readBody } from './read-body.ts'
+import type { StrangerBodies } from './stranger-bodies.ts'
 
 export interface PollingRouteOptions {
   readonly polling: HttpPolling
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null
   readonly addressOf: (request: IncomingMessage) => string
+  readonly strangerBodies: StrangerBodies
+  /** ms from the headers of a request to the last byte of its body, where no session is known to be the client's. */
+  readonly handshakeTimeoutMs: number
   readonly runtime: Runtime
   readonly logger: Logger
 }
@@ -60,8 +64,12 @@ async function answer(
   const clientId = clientIdOf(request) ?? issueClientId(response, options.runtime)
   const token = bearerToken(request) ?? ''
   const { polling } = options
-  const maxBytes = polling.maxBodyBytes(method === 'POST' && (await polling.isAdmitted({ clientId, token })))
-  const body = method === 'POST' ? await readBody(request, maxBytes) : undefined
+  const isAdmitted = method === 'POST' && (await polling.isAdmitted({ clientId, token }))
+  const maxBytes = polling.maxBodyBytes(isAdmitted)
+  const body =
+    method === 'GET'
+      ? undefined
+      : await (isAdmitted ? readBody(request, maxBytes) : readOfStranger(request, maxBytes, options))
   if (body === null) {
     answerJson(response, 413, { error: `The message is larger than ${maxBytes} bytes.` })
     return
@@ -79,6 +87,20 @@ async function answer(
   })
   tellWhenBroken(response, result.onBroken)
   response.writeHead(result.status, { ...result.headers }).end(result.body)
+}
+
+/** It has the time for a handshake that it would have over a WebSocket. */
+async function readOfStranger(
+  request: IncomingMessage,
+  maxBytes: number,
+  { strangerBodies, handshakeTimeoutMs, runtime }: PollingRouteOptions,
+): Promise<Buffer | null> {
+  const timer = runtime.setTimer(handshakeTimeoutMs, () => request.destroy())
+  try {
+    return await readBody(request, maxBytes, (bytes) => strangerBodies.count(request, bytes))
+  } finally {
+    timer.cancel()
+  }
 }
 
 function closingOf(response: ServerResponse): AbortSignal {

@@ -302,6 +302,7 @@ export class ServerHost {
       kora: this.kora,
       addressOf: this.#addressOf,
       logger: this.#logger,
+      strangerBodies: this.service.strangerBodies,
       isReserved: (path) => isOwnPath(path) || path === this.service.path,
     })
     this.service.mount(app, (request, reply) => this.#serveAppAtSyncPath(request, reply))

@@ -16,6 +16,7 @@ import { routePattern } from './app-routes.ts'
 import { type AddressOf, socketAddress } from './client-address.ts'
 import { syncPathProblem } from './own-paths.ts'
 import { answerPolling } from './polling-route.ts'
+import { StrangerBodies } from './stranger-bodies.ts'
 
 /** What clients connect to: everything of the sync endpoint but the port that it is on. */
 export interface SyncServiceConfig {
@@ -64,6 +65,8 @@ const CLOSE_TIMEOUT_MS = 2000
 /** The sync endpoint of one server, over WebSocket and HTTP polling. Listens to nothing by itself. */
 export class SyncService {
   readonly path: string
+  /** Of all listeners together. */
+  readonly strangerBodies = new StrangerBodies()
   readonly #config: SyncServiceConfig
   readonly #tools: SyncServiceTools
   #hub: SyncHub
@@ -149,11 +152,13 @@ export class SyncService {
   }
 
   async #answerPolling(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const { allowedOrigins, addressOf } = this.#config
+    const { allowedOrigins, addressOf, limits } = this.#config
     await answerPolling(request.raw, reply.raw, {
       polling: this.#polling,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,
+      strangerBodies: this.strangerBodies,
+      handshakeTimeoutMs: limits?.handshakeTimeoutMs ?? DEFAULT_SYNC_LIMITS.handshakeTimeoutMs,
       runtime: this.#tools.runtime,
       logger: this.#tools.logger,
     })

@@ -111,6 +111,34 @@ describe('of a stranger', () => {
   )
 })
 
+const POSTS = 300
+/** With what is not collected yet of those that were given up. */
+const MAX_POSTED_BYTES = 96 * MEGABYTE
+
+test(
+  `${POSTS} bodies of POSTs that never end are given up, and hold no more than what all of them may`,
+  async () => {
+    await using daemon = await startDaemon()
+    const before = memoryOf(daemon.pid).rssBytes
+    forgetPeak(daemon.pid)
+
+    const ends = Array.from({ length: POSTS }, async (_, index) => {
+      const socket = connect(Number(new URL(daemon.url).port), '127.0.0.1').on('error', () => {})
+      const closed = new Promise((resolve) => socket.once('close', resolve))
+      socket.resume()
+      socket.write(`POST /?client=${index} HTTP/1.1\r\nHost: a\r\nContent-Length: ${MEGABYTE}\r\n\r\n`)
+      socket.write(Buffer.alloc(MEGABYTE - 1))
+      await closed
+    })
+    await Promise.all(ends)
+
+    const grownBytes = memoryOf(daemon.pid).peakBytes - before
+    reportFigures(`${POSTS} unfinished POSTs of 1 MB`, { 'RSS grown at most, MiB': mebibytes(grownBytes) })
+    expect(grownBytes).toBeLessThanOrEqual(MAX_POSTED_BYTES)
+  },
+  timeoutMs(60_000),
+)
+
 const UPGRADE =
   'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
