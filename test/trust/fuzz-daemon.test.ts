@@ -18,6 +18,10 @@ const MAX_RSS_MIB = 256
 const MAX_WAIT_MS = 20_000
 /** Of what a bystander waits. The gate's machine is busy with other tests, and may take as long as it takes. */
 const MAX_P99_MS = sized(MAX_WAIT_MS, 100)
+/** Operations that are judged, and not only refused as unreadable, of the frames that were sent. */
+const MIN_OPERATIONS_SHARE = 0.1
+/** Connections of which everything is known to have been read, and requests that are answered, of those not reset. */
+const MIN_READ_SHARE = 0.8
 /** Of those that were sent last, as many as it takes to have the one that ended the server among them. */
 const MAX_RECENT = AT_ONCE * 8
 
@@ -85,6 +89,13 @@ describe('the daemon', () => {
     await daemon[Symbol.asyncDispose]()
   })
 
+  /** Counters of the server, to tell that it has read what was thrown at it. */
+  async function countersOf(): Promise<{ operationsReceived: number; errorCount: number }> {
+    const headers = { authorization: `Bearer ${CONFIG.admin.adminToken}` }
+    const response = await fetch(`${daemon.httpUrl}/__kora/status`, { headers })
+    return (await response.json()) as { operationsReceived: number; errorCount: number }
+  }
+
   /** What the attack came to; it is reported before it is judged, so that a failure has its figures, too. */
   function figuresOf(pid: number, { waitsMs }: Observation) {
     const status = readFileSync(`/proc/${daemon.pid}/status`, 'utf8')
@@ -115,15 +126,28 @@ describe('the daemon', () => {
       const recent: Frame[] = []
       onTestFailed(() => console.log(`Sent last, for test/crashers/frames:\n${formatFrames(recent)}`))
       const startedAt = performance.now()
+      const before = await countersOf()
+      let readCount = 0
 
       const observation = await bystander.during(() =>
-        repeatedly(FRAMES / 4, () => throwFrames(daemon.url, mutator, recent)),
+        repeatedly(FRAMES / 4, async () => {
+          if (await throwFrames(daemon.url, mutator, recent)) readCount++
+        }),
       )
 
       const seconds = Math.round((performance.now() - startedAt) / 1000)
-      const figures = figuresOf(pid, observation)
+      const after = await countersOf()
+      const figures = {
+        ...figuresOf(pid, observation),
+        'connections of which all was read': readCount,
+        'operations received':
+          after.operationsReceived - before.operationsReceived - observation.waitsMs.length,
+        'operations and sessions refused': after.errorCount - before.errorCount,
+      }
       reportFigures('mutated frames, over sockets', { frames: FRAMES, seconds, ...figures, seed })
       expectUnharmed(figures, observation)
+      expect(readCount).toBeGreaterThan((FRAMES / 4) * MIN_READ_SHARE)
+      expect(figures['operations received']).toBeGreaterThan(FRAMES * MIN_OPERATIONS_SHARE)
     },
     timeoutMs(60_000),
   )
@@ -135,22 +159,33 @@ describe('the daemon', () => {
       const mutator = new Mutator(seed)
       const { pid } = daemon
       const port = Number(new URL(daemon.url).port)
+      const counts = { reset: 0, answered: 0, closed: 0, silence: 0 }
 
       const observation = await bystander.during(() =>
-        repeatedly(REQUESTS / 2, () => throwRequest(port, mutatedRequest(mutator), mutator)),
+        repeatedly(REQUESTS / 2, async () => {
+          counts[await throwRequest(port, mutatedRequest(mutator), mutator)]++
+        }),
       )
 
       const figures = figuresOf(pid, observation)
-      reportFigures('raw requests', { requests: REQUESTS, ...figures, seed })
+      reportFigures('raw requests', { requests: REQUESTS, ...figures, ...counts, seed })
       expectUnharmed(figures, observation)
+      expect(counts.silence).toBe(0)
+      expect(counts.answered).toBeGreaterThan((REQUESTS / 2 - counts.reset) * MIN_READ_SHARE)
       expect((await fetch(`${daemon.httpUrl}/ready`)).status).toBe(200)
     },
     timeoutMs(60_000),
   )
 })
 
-/** Four frames on one connection: of a stranger, or of somebody whose handshake was accepted. */
-async function throwFrames(url: string, mutator: Mutator, recent: Frame[]): Promise<void> {
+const HEARD_WITHIN_MS = 5000
+
+/**
+ * Four frames on one connection: of a stranger, or of somebody whose handshake was accepted.
+ *
+ * @returns whether the server is known to have read them
+ */
+async function throwFrames(url: string, mutator: Mutator, recent: Frame[]): Promise<boolean> {
   const frames: Frame[] = Array.from({ length: 4 }, () =>
     mutator.random() < 0.5 ? mutatedBatch(mutator) : mutatedFrame(mutator),
   )
@@ -166,12 +201,27 @@ async function throwFrames(url: string, mutator: Mutator, recent: Frame[]): Prom
   if (socket.readyState === WebSocket.OPEN) recent.push(...frames)
   recent.splice(0, recent.length - MAX_RECENT)
   for (const { bytes, isBinary } of frames) socket.send(bytes, { binary: isBinary })
-  await new Promise((resolve) => {
-    const timer = setTimeout(resolve, 10)
+  const isRead = await isHeard(socket)
+  await ended(socket, 10)
+  socket.terminate()
+  return isRead
+}
+
+/** True when the server has read all that it was sent before, or has hung up over it. */
+async function isHeard(socket: WebSocket): Promise<boolean> {
+  const pong = new Promise<true>((resolve) => socket.once('pong', () => resolve(true)))
+  if (socket.readyState === WebSocket.OPEN) socket.ping()
+  return Promise.race([pong, ended(socket, HEARD_WITHIN_MS)])
+}
+
+/** @returns false when the server has not hung up within this time */
+function ended(socket: WebSocket, withinMs: number): Promise<boolean> {
+  if (socket.readyState === WebSocket.CLOSED) return Promise.resolve(true)
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), withinMs)
     socket.once('close', () => {
       clearTimeout(timer)
-      resolve(null)
+      resolve(true)
     })
   })
-  socket.terminate()
 }

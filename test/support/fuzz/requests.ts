@@ -100,12 +100,20 @@ function oneRequest(mutator: Mutator): Buffer {
 }
 
 const ANSWER_MS = 20
+const GIVE_UP_MS = 20_000 // the machine may be busy with other tests
 
 /**
  * Sends a request on a connection of its own, now in one piece, now in two, and ends it: by a reset
- * in the middle, or once there is an answer or none has come for a moment.
+ * in the middle, or once there is an answer. Where none has come for a moment, as to half of a request, it says that
+ * no more follows, which the server can only see once it has read the rest.
+ *
+ * @returns what it has come to
  */
-export async function throwRequest(port: number, bytes: Buffer, mutator: Mutator): Promise<void> {
+export async function throwRequest(
+  port: number,
+  bytes: Buffer,
+  mutator: Mutator,
+): Promise<'reset' | 'answered' | 'closed' | 'silence'> {
   const cut = mutator.below(bytes.length + 1)
   const [first, second] =
     mutator.random() < 0.5 ? [bytes, null] : [bytes.subarray(0, cut), bytes.subarray(cut)]
@@ -117,18 +125,21 @@ export async function throwRequest(port: number, bytes: Buffer, mutator: Mutator
     await new Promise((resolve) => setImmediate(resolve))
     socket.write(second)
   }
-  if (!isReset) await answered(socket)
+  const outcome = isReset ? 'reset' : await answerOf(socket)
   socket.resetAndDestroy()
+  return outcome
 }
 
-function answered(socket: ReturnType<typeof connect>): Promise<void> {
+function answerOf(socket: ReturnType<typeof connect>): Promise<'answered' | 'closed' | 'silence'> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ANSWER_MS)
-    for (const event of ['data', 'close'] as const) {
-      socket.once(event, () => {
-        clearTimeout(timer)
-        resolve()
-      })
+    const endTimer = setTimeout(() => socket.end(), ANSWER_MS)
+    const timer = setTimeout(() => resolve('silence'), GIVE_UP_MS)
+    const settle = (outcome: 'answered' | 'closed'): void => {
+      clearTimeout(endTimer)
+      clearTimeout(timer)
+      resolve(outcome)
     }
+    socket.once('data', () => settle('answered'))
+    socket.once('close', () => settle('closed'))
   })
 }
