@@ -44,7 +44,10 @@ describe.runIf(mayMount)('PostgreSQL on a disk that is full', () => {
         }),
       })
       const daemon = cluster.daemon(0)
-      const [watcher, ...writers] = await cluster.openDevices(4)
+      const [watcher, returning, ...writers] = await cluster.openDevices(5)
+      writers[0]?.insert('todos', { title: 'before' })
+      await untilSome(() => (returning?.watermark ?? 0) > 0, SEEN_WITHIN_MS)
+      returning?.goOffline()
       await stockUpOnLog(database)
       disk.fill(LEFT_BYTES)
 
@@ -57,6 +60,7 @@ describe.runIf(mayMount)('PostgreSQL on a disk that is full', () => {
       const lies = await findHealthLies(daemon, false)
       const before = acknowledgedBy(writers)
       await assertReadable(watcher, writers)
+      await assertDelivered(returning, writers)
       const query = await daemon.run(['query', 'todos', '--count', '--schema', 'schema.mjs'])
       await sleep(FULL_MS)
       const during = acknowledgedBy(writers)
@@ -134,6 +138,15 @@ async function assertReadable(watcher: Device | undefined, writers: readonly Dev
   watcher?.setPresence({ user: { name, color: '#000' } })
   const sees = (device: Device) => [...device.peers.values()].some(({ user }) => user.name === name)
   await untilSome(() => writers.some(sees), SEEN_WITHIN_MS)
+}
+
+/** A device that the server knows comes back, and is sent what was written since. */
+async function assertDelivered(returning: Device | undefined, writers: readonly Device[]): Promise<void> {
+  const stored = writers.flatMap(({ journal }) => [...journal.acknowledgedIds])
+  const missing = stored.filter((id) => returning?.has(id) === false)
+  expect(missing.length).toBeGreaterThan(0)
+  returning?.goOnline()
+  await untilSome(() => missing.every((id) => returning?.has(id) === true), SEEN_WITHIN_MS)
 }
 
 function refusalsOf(devices: readonly Device[]) {

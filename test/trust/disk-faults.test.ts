@@ -27,19 +27,24 @@ const LOCK_MS = 30_000
 const BESIDE = { concurrent: !IS_FULL }
 const mayMount = canMount('disk faults')
 
-/** Devices that write to a daemon whose database lies in `directory`, and one that only looks. */
+/**
+ * Devices that write to a daemon whose database lies in `directory`, one that only looks, and one that was here before
+ * and is away.
+ */
 class Scene implements AsyncDisposable {
   readonly daemon: Daemon
   readonly writers: readonly Device[]
   readonly watcher: Device
+  readonly returning: Device
   readonly filename: string
   #timer: NodeJS.Timeout | null = null
 
   private constructor(daemon: Daemon, filename: string, devices: readonly Device[]) {
     this.daemon = daemon
     this.filename = filename
-    const [watcher, ...writers] = devices
+    const [watcher, returning, ...writers] = devices
     this.watcher = watcher as Device
+    this.returning = returning as Device
     this.writers = writers
   }
 
@@ -53,11 +58,13 @@ class Scene implements AsyncDisposable {
       },
     })
     const devices = await Promise.all(
-      ['watcher', 'writer 1', 'writer 2', 'writer 3'].map((name) =>
+      ['watcher', 'returning', 'writer 1', 'writer 2', 'writer 3'].map((name) =>
         openDevice({ url: daemon.url, schema: todoSchema, name, ackTimeoutMs: 20_000 }),
       ),
     )
-    return new Scene(daemon, resolve(daemon.directory, database), devices)
+    const scene = new Scene(daemon, resolve(daemon.directory, database), devices)
+    await scene.#sendAway()
+    return scene
   }
 
   /** @param bytes of each record */
@@ -127,7 +134,7 @@ class Scene implements AsyncDisposable {
     return performance.now() - sinceMs
   }
 
-  /** Presence and queries go on, whatever becomes of writes. */
+  /** Presence, delivery and queries go on, whatever becomes of writes. */
   async assertReadable(): Promise<void> {
     const state = { user: { name: `at ${Date.now()}`, color: '#000' } }
     this.watcher.setPresence(state)
@@ -137,8 +144,30 @@ class Scene implements AsyncDisposable {
       'the presence of the watcher is here',
       UNTIL_MS,
     )
+    await this.#assertDelivered()
     const query = await this.daemon.run(['query', 'todos', '--count', '--db', this.filename])
     expect(query).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('"count":') })
+  }
+
+  /** With a watermark: what else comes back may have lost its database, which the server would have to note. */
+  async #sendAway(): Promise<void> {
+    this.writers[0]?.insert('todos', { title: 'before' })
+    await this.returning.until(() => this.returning.watermark > 0, 'something is here', UNTIL_MS)
+    this.returning.goOffline()
+  }
+
+  /** A device that the server knows comes back, and is sent what was written since. */
+  async #assertDelivered(): Promise<void> {
+    const stored = this.writers.flatMap(({ journal }) => [...journal.acknowledgedIds])
+    const missing = stored.filter((id) => !this.returning.has(id))
+    expect(missing.length).toBeGreaterThan(0)
+    this.returning.goOnline()
+    await this.returning.until(
+      () => missing.every((id) => this.returning.has(id)),
+      'what it has missed is here',
+      UNTIL_MS,
+    )
+    this.returning.goOffline()
   }
 
   /** Everything arrives; the store holds it once. */
@@ -161,7 +190,7 @@ class Scene implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.stopWriting()
-    await Promise.all([this.watcher, ...this.writers].map((device) => device.close()))
+    await Promise.all([this.watcher, this.returning, ...this.writers].map((device) => device.close()))
     await this.daemon[Symbol.asyncDispose]()
   }
 }
