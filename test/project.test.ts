@@ -33,11 +33,7 @@ const VERDICT_MAKERS: { readonly [name: string]: readonly string[] } = {
   createView: ['src/sync/authorization.ts', 'src/sync/grant.ts'],
   grantView: ['src/sync/handshake.ts'],
   createWriteAccess: ['src/sync/authorization.ts'],
-  TRUSTED_SOURCE: [
-    'src/store/memory/memory-store.ts',
-    'src/store/postgres/postgres-store.ts',
-    'src/store/sqlite/sqlite-store.ts',
-  ],
+  TRUSTED_SOURCE: ['src/store/append/apply-operation.ts'],
   SERVER_ITSELF: ['src/store/backup/restore-requests.ts', 'src/sync/authorization.ts'],
   authorizeClient: ['src/sync/handshake.ts'],
   authorizePeer: ['src/sync/cluster/remote-peer.ts'],
