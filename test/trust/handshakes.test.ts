@@ -113,7 +113,7 @@ describe('of a stranger', () => {
 
 const POSTS = 300
 /** With what is not collected yet of those that were given up. */
-const MAX_POSTED_BYTES = 96 * MEGABYTE
+const MAX_POSTED_BYTES = 128 * MEGABYTE
 
 test(
   `${POSTS} bodies of POSTs that never end are given up, and hold no more than what all of them may`,

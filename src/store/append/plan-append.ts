@@ -340,9 +340,12 @@ function expectedChanges(
   for (const request of requests) {
     const change = isServerWrite(request) ? request : request.operation
     if (rulesOf(context.schema, change.collection) === null) continue
-    if (isServerWrite(request)) changes.push(request)
-    else if (!isExempt(request) && overlay.findOperation(request.operation.id) === undefined)
-      changes.push(request.operation)
+    const isJudged =
+      isServerWrite(request) ||
+      (!isExempt(request) && overlay.findOperation(request.operation.id) === undefined)
+    if (!isJudged) continue
+    const { type, collection, recordId, data } = change
+    changes.push({ type, collection, recordId, data, writeScope: request.access.scope })
   }
   return changes
 }

@@ -35,6 +35,7 @@ export type Verdict = { readonly refusal: Refusal } | { readonly sideEffects: re
 export interface ExpectedChange extends RecordKey {
   readonly type: OperationType
   readonly data: FieldValues | null
+  readonly writeScope: ScopeMap | null
 }
 
 export const NO_SIDE_EFFECTS: Verdict = { sideEffects: [] }
@@ -74,7 +75,7 @@ export class BatchIntegrity {
       const before = expected.get(record) ?? record.state
       const after = expectState(before, change)
       expected.set(record, after)
-      wantForConstraints({ rules, record, before, after, writeScope: null }, this.#live)
+      wantForConstraints({ rules, record, before, after, writeScope: change.writeScope }, this.#live)
       if (rules.incoming.length > 0 && isFindable(before) && after.isDeleted) deleted.push(record)
     }
     if (deleted.length > 0) yield* findAffected(deleted, this.#live, schema)

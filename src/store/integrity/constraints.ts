@@ -1,9 +1,11 @@
 import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
+import type { RecordState } from '../../core/record/state.ts'
 import { type Refusal, refuse } from '../../core/refusal.ts'
 import { matchesScope, type ScopeMap } from '../../core/scope.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
 import type { Loading, RecordKey } from '../append/load.ts'
-import type { CollectionRules, GroupRule, ReferenceRule } from './integrity-rules.ts'
+import type { CollectionRules, GroupRule, OutgoingRelation, ReferenceRule } from './integrity-rules.ts'
 import { LiveIndex } from './live-index.ts'
 import type { LiveRecords } from './live-records.ts'
 import { type FindableState, isFindable, type LookupValue } from './lookup-index.ts'
@@ -45,7 +47,7 @@ const NOTHING_PENDING = new PendingChanges()
 /** One thing that a constraint has to find out. */
 type Demand =
   | { readonly rule: GroupRule; readonly key: string; readonly values: readonly LookupValue[] }
-  | { readonly rule: ReferenceRule; readonly reference: JsonValue }
+  | { readonly rule: ReferenceRule | OutgoingRelation; readonly reference: JsonValue }
 
 /** Notes what `refuseConstraints` will ask for. */
 export function wantForConstraints(change: RecordChange, live: LiveRecords): void {
@@ -70,22 +72,21 @@ export function* refuseConstraints(
     const refusal =
       'key' in demand
         ? yield* refuseFullGroup(demand, change, live, pending)
-        : yield* refuseMissingTarget(demand, change, live)
+        : yield* refuseReference(demand, change, live)
     if (refusal !== null) return refusal
   }
   return null
 }
 
 /** What the change brings the record into: groups, and references. An encrypted record has neither. */
-function demandsOf({ rules, before, after }: RecordChange): Demand[] {
+function demandsOf({ rules, before, after, writeScope }: RecordChange): Demand[] {
   if (!isFindable(after)) return []
   const demands: Demand[] = []
   const present = isFindable(before) ? before : null
   for (const rule of rules.constraints) {
     if (rule.type === 'referential') {
-      const reference = rule.referenceIn(after)
-      const isKept = present !== null && rule.referenceIn(present) === reference
-      if (reference !== null && !isKept) demands.push({ rule, reference })
+      const reference = newReference(rule, present, after)
+      if (reference !== null) demands.push({ rule, reference })
       continue
     }
     if (present !== null && isUntouched(rule, present, after)) continue
@@ -93,7 +94,27 @@ function demandsOf({ rules, before, after }: RecordChange): Demand[] {
     const values = rule.index.valuesOf(after)
     if (key !== null && values !== null && rule.keyOf(present) !== key) demands.push({ rule, key, values })
   }
+  for (const rule of rules.outgoing) {
+    if (!isGrantedInPart(rule.target, writeScope)) continue
+    const reference = newReference(rule, present, after)
+    if (reference !== null) demands.push({ rule, reference })
+  }
   return demands
+}
+
+function newReference(
+  rule: ReferenceRule | OutgoingRelation,
+  before: FindableState | null,
+  after: FindableState,
+): JsonValue {
+  const reference = rule.referenceIn(after)
+  return before !== null && rule.referenceIn(before) === reference ? null : reference
+}
+
+/** Of a collection that is hidden from the author nothing is known about whom its records are for. */
+function isGrantedInPart(collection: string | null, scope: ScopeMap | null): boolean {
+  const filter = collection === null || scope === null ? undefined : ownValue(scope, collection)
+  return filter !== undefined && Object.keys(filter).length > 0
 }
 
 /** True when none of the fields was written: nearly always, and found out without any key. */
@@ -136,26 +157,43 @@ function* refuseFullGroup(
   return violation(rules, rule, reason)
 }
 
-/**
- * A record that the author may not write counts as missing: the answer is the same whether it
- * exists or not.
- */
-function* refuseMissingTarget(
+function* refuseReference(
   demand: Extract<Demand, { reference: JsonValue }>,
   { rules, writeScope }: RecordChange,
   live: LiveRecords,
 ): Loading<Refusal | null> {
+  const { rule } = demand
   const target = targetOf(demand)
-  if (target !== null) {
-    const { state } = yield* live.record(target)
-    const isThere = state !== null && !state.isDeleted
-    if (isThere && matchesScope(state.values, target.collection, writeScope)) return null
-  }
-  const collection = String(demand.rule.constraint.where?.collection)
-  return violation(
-    rules,
-    demand.rule,
-    `there is no such record of ${collection} that the author may refer to`,
+  const state = target === null ? null : (yield* live.record(target)).state
+  const isOwn = target !== null && state !== null && matchesScope(state.values, target.collection, writeScope)
+  return rule.type === 'relation'
+    ? refuseForeignTarget(rule, state, isOwn)
+    : refuseMissingTarget(rules, rule, isOwn && state?.isDeleted === false)
+}
+
+/**
+ * A record that the author may not write counts as missing: the answer is the same whether it
+ * exists or not.
+ */
+function refuseMissingTarget(rules: CollectionRules, rule: ReferenceRule, isThere: boolean): Refusal | null {
+  if (isThere) return null
+  const collection = String(rule.constraint.where?.collection)
+  return violation(rules, rule, `there is no such record of ${collection} that the author may refer to`)
+}
+
+/**
+ * By a reference its record stands in the way of the deletion of another, or weighs on it. Nobody gets that over a
+ * record that is not theirs to write, deleted or not. What is not there yet may come: devices are not waited for.
+ */
+function refuseForeignTarget(
+  { name, field, target }: OutgoingRelation,
+  state: RecordState | null,
+  isOwn: boolean,
+): Refusal | null {
+  if (state === null || state.isPurged === true || isOwn) return null
+  return refuse(
+    'REFERENTIAL_INTEGRITY',
+    `Relation ${name}: ${field} refers to a record of ${target} that is not the author's to refer to.`,
   )
 }
 

@@ -22,6 +22,8 @@ export interface CollectionRules {
   readonly stateFields: readonly string[]
   /** Relations that refer to this collection and act when one of its records is deleted, by name. */
   readonly incoming: readonly IncomingRelation[]
+  /** Relations of this collection that act on the deletion of what its records refer to. */
+  readonly outgoing: readonly OutgoingRelation[]
   /** Everything that records of this collection are looked up by. */
   readonly indexes: readonly LookupIndex[]
 }
@@ -44,6 +46,17 @@ export interface ReferenceRule {
   readonly type: 'referential'
   readonly constraint: Constraint
   /** null: the schema has no such collection, so that nothing can be referred to */
+  readonly target: string | null
+  /** The value of the field; null for none. */
+  referenceIn(state: FindableState): JsonValue
+}
+
+/** A field that gives its record a say in what becomes of the one that it refers to. */
+export interface OutgoingRelation {
+  readonly type: 'relation'
+  readonly name: string
+  readonly field: string
+  /** null: the schema has no such collection */
   readonly target: string | null
   /** The value of the field; null for none. */
   referenceIn(state: FindableState): JsonValue
@@ -93,6 +106,7 @@ function compileRules(schema: SchemaDefinition): ReadonlyMap<string, CollectionR
       constraints,
       stateFields: stateFields(definition),
       incoming: relations.filter(({ to }) => to === collection),
+      outgoing: relations.filter(({ from }) => from === collection).map(({ outgoing }) => outgoing),
       indexes: [...new Map(indexes.map((index) => [index.name, index])).values()],
     }
     const { stateFields: states, incoming } = compiled
@@ -106,14 +120,22 @@ function compileRelation(
   schema: SchemaDefinition,
   name: string,
   { from, to, field, onDelete }: RelationDefinition,
-): (IncomingRelation & { to: string })[] {
+): (IncomingRelation & { to: string; outgoing: OutgoingRelation })[] {
   const definition = ownValue(schema.collections, from)
   if (onDelete === 'no-action' || definition === undefined) return []
   // Clients have no room for null there, so the record stands in the way of the deletion.
   const descriptor = ownValue(definition.fields, field)
   const isStuck = onDelete === 'set-null' && descriptor !== undefined && isNeeded(descriptor)
   const action = isStuck ? 'restrict' : onDelete
-  return [{ name, from, to, field, onDelete: action, index: new LookupIndex(from, definition, [field]) }]
+  const outgoing: OutgoingRelation = {
+    type: 'relation',
+    name,
+    field,
+    target: Object.hasOwn(schema.collections, to) ? to : null,
+    referenceIn: ({ values }) => shownValueIn(values, field, descriptor?.defaultValue),
+  }
+  const index = new LookupIndex(from, definition, [field])
+  return [{ name, from, to, field, onDelete: action, index, outgoing }]
 }
 
 function compileConstraint(

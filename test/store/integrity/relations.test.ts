@@ -4,6 +4,7 @@ import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { checkOperationId } from '../../../src/core/operation-id.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import type { ScopeMap } from '../../../src/core/scope.ts'
 import { createView } from '../../../src/core/view.ts'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { MAX_AFFECTED_RECORDS, MAX_CASCADE_DEPTH } from '../../../src/store/integrity/references.ts'
@@ -452,3 +453,75 @@ test(`a deletion goes through ${MAX_CASCADE_DEPTH} levels, and no further`, asyn
   ])
   expect(await store.countCollection('teams')).toBe(1)
 }, 60_000)
+
+describeEachStore('a reference by a relation that acts on deletions', (openStore) => {
+  const tenant = { tenant: t.string() }
+  const tenants = defineSchema({
+    version: 1,
+    collections: {
+      notes: { fields: tenant, scope: ['tenant'] },
+      todos: { fields: { ...tenant, noteId: t.string().optional() }, scope: ['tenant'] },
+    },
+    relations: {
+      todoNote: { from: 'todos', to: 'notes', type: 'many-to-one', field: 'noteId', onDelete: 'restrict' },
+    },
+  })
+  const ofB = { tenant: 'b' }
+  const writeScope = { notes: ofB, todos: ofB }
+
+  async function openTenants() {
+    const store = await openStore({ schema: tenants })
+    const a = author('a')
+    await appendAll(store, [
+      a.insert('notes', 'of a', { tenant: 'a' }),
+      a.insert('notes', 'deleted of a', { tenant: 'a' }),
+      a.delete('notes', 'deleted of a'),
+      a.insert('notes', 'of b', ofB),
+    ])
+    return { store, deletion: a.delete('notes', 'of a') }
+  }
+
+  async function write(store: ServerStore, operation: Operation, scope: ScopeMap | null = writeScope) {
+    const [result] = await store.append([requestOf(operation, { writeScope: scope })])
+    return result?.status === 'refused' ? result.refusal.code : result?.status
+  }
+
+  test.each(['of a', 'deleted of a'])(
+    'is refused to a record %s, and keeps nobody from deleting it',
+    async (id) => {
+      const { store, deletion } = await openTenants()
+      await using _ = store
+      const b = author('b')
+
+      expect(await write(store, b.insert('todos', 'k1', { ...ofB, noteId: id }))).toBe(RESTRICTED)
+      expect(await write(store, b.insert('todos', 'k2', ofB))).toBe('applied')
+      expect(await write(store, b.update('todos', 'k2', { noteId: id }))).toBe(RESTRICTED)
+      expect(await write(store, deletion, { notes: { tenant: 'a' } })).toBe('applied')
+    },
+  )
+
+  test.each<[string, string, ScopeMap | null]>([
+    ["a record of one's own", 'of b', writeScope],
+    ['a record that is not there yet', 'nowhere', writeScope],
+    ['any record of a collection that is granted whole', 'of a', { ...writeScope, notes: {} }],
+    ['any record of a collection that is hidden', 'of a', { todos: ofB }],
+    ['any record, by who is granted everything', 'of a', null],
+  ])('is stored to %s', async (_what, id, scope) => {
+    const { store } = await openTenants()
+    await using _ = store
+
+    expect(await write(store, author('b').insert('todos', 'k1', { ...ofB, noteId: id }), scope)).toBe(
+      'applied',
+    )
+  })
+
+  test('is kept when its record changes otherwise, once the other record has moved', async () => {
+    const { store } = await openTenants()
+    await using _ = store
+    const b = author('b')
+    await write(store, b.insert('todos', 'k1', { ...ofB, noteId: 'of b' }))
+    await appendAll(store, [author('a').update('notes', 'of b', { tenant: 'a' })])
+
+    expect(await write(store, b.update('todos', 'k1', { noteId: 'of b', tenant: 'b' }))).toBe('applied')
+  })
+})
