@@ -1,5 +1,5 @@
 import type { JsonValue } from '../../core/operation.ts'
-import { decodeBytes, encodeBytes } from '../../core/record/binary-values.ts'
+import { decodeBytes } from '../../core/record/binary-values.ts'
 import type { CollectionDefinition, FieldDescriptor } from '../../core/schema/types.ts'
 import { corrupt } from '../damage/corrupt.ts'
 import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
@@ -102,7 +102,7 @@ export function encodeFilterValue(column: Column, value: JsonValue): ColumnValue
  */
 export function encodeShownValue(column: Column | undefined, shown: ShownValue): ColumnValue {
   if (column === undefined) return typeof shown === 'number' ? shown : null
-  return column.encode(shown instanceof Uint8Array ? encodeBytes(shown) : shown)
+  return column.encode(shown instanceof Uint8Array ? null : shown) // of rich text, which has no order
 }
 
 interface Storage {
