@@ -31,7 +31,7 @@ export class CanaryTenant {
     return [...this.known, ...this.hidden]
   }
 
-  /** Writes, moves its cursor, types and shares a file, while others listen. */
+  /** Writes and deletes, moves its cursor, types and shares a file, while others listen. */
   async acts(client: SocketClient, round: number): Promise<void> {
     const target = this.hidden[round % RECORDS] as Operation // of which there are as many
     const text = `${CANARY_NAME} ${round}`
@@ -45,6 +45,11 @@ export class CanaryTenant {
       },
     )
     this.hidden.push(update)
+    const page = (number: number): string => recordIdOf(`page ${number}`)
+    const kept = this.#author.insert(page(round), canaryNote(round), { collection: 'notes' })
+    const written = [update, kept]
+    if (round > 0) written.push(this.#author.delete(page(round - 1), { collection: 'notes' }))
+    this.known.push(...written.slice(1))
     const place = { collection: target.collection, recordId: target.recordId, field: 'title' }
     const state = {
       user: { name: text, color: '#000', avatar: text },
@@ -59,6 +64,6 @@ export class CanaryTenant {
       hash: this.blobHash,
       bytes: CANARY_BYTES.toString('base64'),
     })
-    await pushed(client, [update], `a${round}`)
+    await pushed(client, written, `a${round}`)
   }
 }

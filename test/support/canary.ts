@@ -28,6 +28,7 @@ export const canarySchema = defineSchema({
         slug: t.string().optional(),
         room: t.string().optional(),
         noteId: t.string().optional(),
+        pageId: t.string().optional(),
         stage: t
           .enum(['open', 'doing', 'done'])
           .transitions({ open: ['doing'], doing: ['done'] })
@@ -60,6 +61,8 @@ export const canarySchema = defineSchema({
   },
   relations: {
     todoNote: { from: 'todos', to: 'notes', type: 'many-to-one', field: 'noteId', onDelete: 'restrict' },
+    // Without a constraint: it may be there before what it refers to.
+    todoPage: { from: 'todos', to: 'notes', type: 'many-to-one', field: 'pageId', onDelete: 'restrict' },
   },
 })
 

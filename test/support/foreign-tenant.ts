@@ -86,17 +86,22 @@ export class ForeignTenant implements AsyncDisposable {
   /** One client tries everything that it can think of. @returns what it was told of its operations */
   async attack(victim: CanaryTenant, first: number, count: number): Promise<Attack> {
     const { nodeId, client } = this.#pick(this.#attackers)
-    const knowledge = { operations: victim.known, nodeId, random: this.#random }
+    const knowledge = {
+      operations: victim.known,
+      blobHash: victim.blobHash,
+      nodeId,
+      random: this.#random,
+    }
     const forgeries = Array.from({ length: count }, (_, index) => forge(knowledge, first + index))
     const place = { collection: 'todos', recordId: this.#pick(victim.known).recordId, field: 'title' }
     const spy = { user: { name: FOREIGN_NAME, color: '#000' }, cursor: { ...place, anchor: 0, head: 0 } }
-    client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: `q${first}`, hash: victim.blobHash })
     client.send({ type: 'awareness-update', messageId: 'p', clientId: 1, states: { 1: spy } })
     client.send({ type: 'yjs-doc-update', messageId: 'y', ...place, update: FOREIGN_UPDATE })
     const operations = forgeries.flatMap(({ operation, twin }) =>
       twin === null ? [operation] : [operation, twin],
     )
     await pushed(client, operations, `${first}`)
+    client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: `q${first}`, hash: victim.blobHash })
     const refusals = new Map(
       client.ofType('operation-rejected').map((refusal) => [refusal.operationId, refusal]),
     )

@@ -6,6 +6,8 @@ import { OperationAuthor, recordIdOf, withId } from './operation-author.ts'
 export interface Knowledge {
   /** Operations of the victim whose ids it knows, those of their records included. */
   readonly operations: readonly Operation[]
+  /** What one of its records refers to. */
+  readonly blobHash: string
   /** The node that the forger is connected as. */
   readonly nodeId: string
   readonly random: () => number
@@ -41,7 +43,18 @@ export function recordsOfForger(nodeId: string): Operation[] {
 
 /** One attempt: to change what is the victim's, or to be told of it. */
 export function forge(knowledge: Knowledge, count: number): Forgery {
-  return knowledge.random() < 0.7 ? takeOver(knowledge, count) : provoke(knowledge, count)
+  const choice = knowledge.random()
+  if (choice < 0.05) return claim(knowledge, count)
+  return choice < 0.7 ? takeOver(knowledge, count) : provoke(knowledge, count)
+}
+
+/** A record of its own that refers to the victim's blob, under any node: it may be stored, and gives nothing. */
+function claim({ blobHash, nodeId: ownNode, random }: Knowledge, count: number): Forgery {
+  const nodeId = pick([ownNode, 'alice', 'server-node'], random)
+  const author = new OperationAuthor(nodeId, 1_755_000_000_000 + count)
+  const file = { hash: blobHash, size: 1 }
+  const operation = author.insert(recordIdOf(`claim ${count}`), { ...OF_B, title: `b${count}`, file })
+  return { operation, mustBeRefused: false, twin: null }
 }
 
 /** An operation on a record of the victim, with whatever it says about its author and the past. */
@@ -96,6 +109,8 @@ function provoke({ operations, nodeId, random }: Knowledge, count: number): Forg
   const attempts: readonly (readonly [Operation, Operation?])[] = [
     [insert({ noteId: note.recordId }), insert({ noteId: nobodysRecord(count) })],
     [update({ noteId: note.recordId }), update({ noteId: nobodysRecord(count) })],
+    [insert({ pageId: note.recordId })],
+    [update({ pageId: note.recordId })],
     [update({ stage: 'done' })],
     [insert({ slug: 'taken' })],
     [insert({ room: 'full' })],
