@@ -7,7 +7,8 @@ import { selectKeys } from './key-source.ts'
 import type { VerificationKey } from './verification-key.ts'
 import { jwkToKey, parseJsonObject } from './verification-key.ts'
 
-const REFRESH_AFTER_MS = 600_000 // keys that were withdrawn are believed ten minutes longer, at most
+const REFRESH_AFTER_MS = 600_000 // fetched beside the handshake of whoever comes then
+const DISTRUST_AFTER_MS = 2 * REFRESH_AFTER_MS // keys that were withdrawn are believed as much longer, at most
 const UNKNOWN_KID_COOLDOWN_MS = 10_000 // a rotation is followed at once, the next one after this
 const USELESS_FETCH_COOLDOWN_MS = 30_000 // tokens with invented kids cost the issuer two fetches a minute
 const FETCH_TIMEOUT_MS = 5_000 // a client waits for its handshake meanwhile
@@ -25,7 +26,8 @@ export function jwksUrlProblem(text: string): string | null {
 
 /**
  * The keys behind a JWKS URL: fetched once at the start, kept, fetched again when they are old or
- * when a token names a kid that is not among them. While the issuer is down the last ones serve on.
+ * when a token names a kid that is not among them. A token waits for that where they are too old to be
+ * believed. While the issuer is down the last ones serve on.
  */
 export class JwksClient implements KeySource {
   readonly #url: string
@@ -67,16 +69,18 @@ export class JwksClient implements KeySource {
   }
 
   async find(kid: string | undefined): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE'> {
-    if (this.#keys === null || (kid !== undefined && selectKeys(this.#keys, kid).length === 0)) {
+    const ageMs = this.#runtime.monotonicNow() - this.#fetchedAt
+    const isUnknown = this.#keys === null || selectKeys(this.#keys, kid).length === 0
+    if (isUnknown || ageMs >= DISTRUST_AFTER_MS) {
       await this.#refreshFor(kid)
-    } else if (this.#runtime.monotonicNow() - this.#fetchedAt >= REFRESH_AFTER_MS && this.#mayFetch()) {
+    } else if (ageMs >= REFRESH_AFTER_MS && this.#mayFetch()) {
       this.#pauseFor(UNKNOWN_KID_COOLDOWN_MS)
       void this.refresh() // nobody waits: the keys at hand are good enough
     }
     return this.#keys === null ? 'KEYS_UNAVAILABLE' : selectKeys(this.#keys, kid)
   }
 
-  /** Fetches because a token cannot be verified without, unless that was tried just now. */
+  /** Fetches because a token cannot be verified without, or not safely, unless that was tried just now. */
   async #refreshFor(kid: string | undefined): Promise<void> {
     if (this.#fetching !== null) {
       await this.#fetching

@@ -161,6 +161,19 @@ describe('a JWKS', () => {
     await expect.poll(async () => provider.authenticate(await tokenOf(first))).toBeNull()
   })
 
+  test('lets no withdrawn key in when it was last fetched long ago, because nobody came', async () => {
+    issuer.publish(first.publicJwk)
+    const provider = await provide()
+    issuer.publish(second.publicJwk)
+    runtime.nowMs += 3_600_000
+    const tokens = await Promise.all(Array.from({ length: 5 }, () => tokenOf(first)))
+
+    const contexts = await Promise.all(tokens.map((token) => provider.authenticate(token)))
+
+    expect(contexts).toEqual([null, null, null, null, null])
+    expect(issuer.requests).toBe(2)
+  })
+
   test('that could not be fetched at the start is fetched with the first token after', async () => {
     const provider = await provide()
     expect(logger.lines).toEqual([
