@@ -6,7 +6,7 @@ import type { ScopeMap } from '../core/scope.ts'
  */
 export type GivenScopes = { readonly [collection: string]: { readonly [field: string]: unknown } }
 
-/** Who a client is, and what it may see and write. */
+/** Who a client is, and what it may see and write. One with a value of another type refuses the client. */
 export interface AuthContext {
   /** Text that is not empty, without control characters. */
   readonly userId: string

@@ -63,11 +63,20 @@ export function checkContext(value: unknown, name: string, logger: Logger): Chec
 
 function contextProblem(value: unknown): string | null {
   if (typeof value !== 'object' || value === null) return 'it returned no object'
-  const { userId, scopes } = value as { userId?: unknown; scopes?: unknown }
+  const { userId, scopes, expiresAt, issuedAt, deviceId } = value as { [name in keyof AuthContext]?: unknown }
   if (!isUserId(userId)) return 'userId must be a text that is not empty'
   if (scopes !== undefined && normalizeScopes(scopes) === null)
     return 'scopes must be an object of collections'
+  // Compared with a time, what is none ends no session and is covered by no revocation.
+  if (!isAbsentOrTime(expiresAt)) return 'expiresAt must be a number of milliseconds, or absent'
+  if (!isAbsentOrTime(issuedAt)) return 'issuedAt must be a number of milliseconds, or absent'
+  if (deviceId !== undefined && !isUserId(deviceId))
+    return 'deviceId must be a text that is not empty, or absent'
   return null
+}
+
+function isAbsentOrTime(value: unknown): boolean {
+  return value === undefined || Number.isFinite(value)
 }
 
 const UNUSABLE_IN_IDS = /[\p{Cc}\p{Surrogate}]/u // databases and logs choke on them

@@ -80,6 +80,11 @@ describe('TokenAuthProvider', () => {
     ['null as scopes, which is not everything', { userId: 'u1', scopes: null }],
     ['a list as scopes', { userId: 'u1', scopes: [] }],
     ['text as a filter', { userId: 'u1', scopes: { todos: 'all' } }],
+    ['no number as the time of issue, of a token without iat', { userId: 'u1', issuedAt: Number.NaN }],
+    ['text as the time of issue', { userId: 'u1', issuedAt: '2030-01-01T00:00:00Z' }],
+    ['text as the end', { userId: 'u1', expiresAt: '2030-01-01T00:00:00Z' }],
+    ['no number as the end', { userId: 'u1', expiresAt: Number.NaN }],
+    ['a number as device', { userId: 'u1', deviceId: 7 }],
   ])('refuses when validate returns %s', async (_name, value) => {
     const logger = recordingLogger()
     const provider = new TokenAuthProvider({ validate: () => value as AuthContext, logger })
