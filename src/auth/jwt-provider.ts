@@ -1,11 +1,12 @@
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent, silentLogger } from '../core/logger.ts'
-import type { AuthContext, AuthProvider } from './provider.ts'
+import { isUserId } from './checked-context.ts'
+import type { AuthContext } from './provider.ts'
 import type { Claims, ScopeSource } from './scope-templates.ts'
 import { readClaim, resolveScopes } from './scope-templates.ts'
 import type { AuthVerdict, TokenRefusal, TokenVerifier } from './token-verdict.ts'
-import { refuseToken } from './token-verdict.ts'
-import { callUserCode, isUserId } from './user-callback.ts'
+import { ExplainingProvider, refuseToken } from './token-verdict.ts'
+import { callUserCode } from './user-callback.ts'
 
 export interface JwtAuthProviderOptions {
   readonly verifier: TokenVerifier
@@ -17,28 +18,29 @@ export interface JwtAuthProviderOptions {
 }
 
 /** Turns verified tokens into users with scopes. */
-export class JwtAuthProvider implements AuthProvider {
+export class JwtAuthProvider extends ExplainingProvider {
   readonly #verifier: TokenVerifier
   readonly #userIdClaim: string
   readonly #scopes: ScopeSource | undefined
   readonly #logger: Logger
 
   constructor({ verifier, userIdClaim = 'sub', scopes, logger = silentLogger }: JwtAuthProviderOptions) {
+    super()
     this.#verifier = verifier
     this.#userIdClaim = userIdClaim
     this.#scopes = scopes
     this.#logger = logger
   }
 
-  async authenticate(token: string): Promise<AuthContext | null> {
-    const verdict = await this.explain(token)
-    if (verdict.isAccepted) return verdict.context
-    logEvent(this.#logger, LOG_EVENTS.tokenRefused, { reason: verdict.reason, detail: verdict.message })
-    return null
+  async explain(token: string): Promise<AuthVerdict> {
+    const verdict = await this.#decide(token)
+    if (!verdict.isAccepted) {
+      logEvent(this.#logger, LOG_EVENTS.tokenRefused, { reason: verdict.reason, detail: verdict.message })
+    }
+    return verdict
   }
 
-  /** What `authenticate` decides, with the reason. */
-  async explain(token: string): Promise<AuthVerdict> {
+  async #decide(token: string): Promise<AuthVerdict> {
     const verdict = await this.#verifier.verify(token)
     if (!verdict.isAccepted) return verdict
     const { claims, endsAt } = verdict

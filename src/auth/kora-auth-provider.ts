@@ -1,11 +1,13 @@
 import type { Logger } from '../core/logger.ts'
-import { silentLogger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
+import { isUserId } from './checked-context.ts'
 import { KORA_LEEWAY_SECONDS } from './kora-jwt-provider.ts'
-import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
+import type { AuthContext, GivenScopes } from './provider.ts'
 import { endOfToken } from './token-end.ts'
-import { callUserCode, checkContext, isUserId } from './user-callback.ts'
+import type { AuthVerdict } from './token-verdict.ts'
+import { contextToVerdict, ExplainingProvider } from './token-verdict.ts'
+import { callForVerdict } from './user-callback.ts'
 
 /** What `@korajs/auth` puts into a token, as far as it matters here. */
 export interface KoraTokenPayload {
@@ -40,30 +42,31 @@ export interface KoraAuthProviderOptions {
   deviceTracker?: { touchDevice(deviceId: string): unknown }
   /** Absent: the user sees everything. */
   resolveScopes?(userId: string): GivenScopes | undefined | Promise<GivenScopes | undefined>
-  /** Hears of errors that the functions above throw. */
+  /** Hears of errors that the functions above throw. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger
   runtime?: Pick<Runtime, 'now'>
 }
 
 /** Binds the token manager and the user store of `@korajs/auth` to the sync server. */
-export class KoraAuthProvider implements AuthProvider {
+export class KoraAuthProvider extends ExplainingProvider {
   readonly #options: KoraAuthProviderOptions
-  readonly #logger: Logger
   readonly #runtime: Pick<Runtime, 'now'>
 
   constructor(options: KoraAuthProviderOptions) {
+    super()
     this.#options = options
     this.#runtime = options.runtime ?? systemRuntime()
-    this.#logger = options.logger ?? silentLogger
   }
 
-  async authenticate(token: string): Promise<AuthContext | null> {
-    const call = { name: 'KoraAuthProvider', token, logger: this.#logger }
-    const context = await callUserCode(() => this.#authenticate(token), call)
-    return checkContext(context, 'KoraAuthProvider', this.#logger)
+  explain(token: string): Promise<AuthVerdict> {
+    return callForVerdict(async () => contextToVerdict(await this.#findContext(token)), {
+      name: 'KoraAuthProvider',
+      token,
+      logger: this.#options.logger,
+    })
   }
 
-  async #authenticate(token: string): Promise<AuthContext | null> {
+  async #findContext(token: string): Promise<AuthContext | null> {
     const { userLookup, deviceTracker, resolveScopes } = this.#options
     const payload = await this.#validate(token)
     if (payload?.type !== 'access' || !isUserId(payload.sub)) return null

@@ -1,13 +1,12 @@
 import type { Logger } from '../core/logger.ts'
-import { silentLogger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
 import { normalizeScopes } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
-import { explainToken } from './token-verdict.ts'
-import { callUserCode, checkContext } from './user-callback.ts'
+import { ExplainingProvider, explainToken, isFailure } from './token-verdict.ts'
+import { callForVerdict } from './user-callback.ts'
 
 export interface MixedAuthProviderOptions {
   /** Decides about clients that bring a token. */
@@ -16,20 +15,20 @@ export interface MixedAuthProviderOptions {
   anonymousScopes?: GivenScopes
   /** Start of the generated user ids. Default `'anon'`. */
   anonymousPrefix?: string
-  /** What a token that `primary` refuses gets. Default `'anonymous'`. */
+  /** What a token that `primary` refuses gets; while `primary` fails, it is refused. Default `'anonymous'`. */
   invalidToken?: 'anonymous' | 'reject'
-  /** Hears of errors that `primary` throws. */
+  /** Hears of errors that `primary` throws. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger
   runtime?: Pick<Runtime, 'uuid'>
 }
 
 /** Serves clients with a token and, in a scope of their own, those without one. */
-export class MixedAuthProvider implements AuthProvider {
+export class MixedAuthProvider extends ExplainingProvider {
   readonly #primary: AuthProvider
   readonly #anonymousScopes: ScopeMap
   readonly #anonymousPrefix: string
   readonly #invalidToken: 'anonymous' | 'reject'
-  readonly #logger: Logger
+  readonly #logger: Logger | undefined
   readonly #runtime: Pick<Runtime, 'uuid'>
 
   constructor({
@@ -37,9 +36,10 @@ export class MixedAuthProvider implements AuthProvider {
     anonymousScopes = {},
     anonymousPrefix = 'anon',
     invalidToken = 'anonymous',
-    logger = silentLogger,
+    logger,
     runtime = systemRuntime(),
   }: MixedAuthProviderOptions) {
+    super()
     this.#primary = primary
     // What is no scope map shows nothing, rather than everything.
     this.#anonymousScopes = normalizeScopes(anonymousScopes) ?? {}
@@ -49,22 +49,12 @@ export class MixedAuthProvider implements AuthProvider {
     this.#runtime = runtime
   }
 
-  async authenticate(token: string): Promise<AuthContext | null> {
-    if (!token) return this.#anonymous()
-    const call = { name: 'primary.authenticate', token, logger: this.#logger }
-    const context = await callUserCode(() => this.#primary.authenticate(token), call)
-    // Undefined: it threw. That says nothing about the token, so its owner is not degraded.
-    if (context === undefined) return null
-    const checked = checkContext(context, 'primary.authenticate', this.#logger)
-    if (checked !== null) return checked
-    return this.#invalidToken === 'anonymous' ? this.#anonymous() : null
-  }
-
-  /** What `authenticate` would do, with the reason. */
   async explain(token: string): Promise<AuthVerdict> {
     if (!token) return { isAccepted: true, context: this.#anonymous(), claims: {} }
-    const verdict = await explainToken(this.#primary, token)
-    if (verdict.isAccepted || this.#invalidToken === 'reject') return verdict
+    const call = { name: 'primary.authenticate', token, logger: this.#logger }
+    const verdict = await callForVerdict(() => explainToken(this.#primary, token), call)
+    // A failure says nothing about the token. Its owner, as an anonymous user, would lose what was written offline.
+    if (verdict.isAccepted || isFailure(verdict) || this.#invalidToken === 'reject') return verdict
     return { isAccepted: true, context: this.#anonymous(), claims: {}, degradedBy: verdict }
   }
 

@@ -1,12 +1,13 @@
 import type { Logger } from '../core/logger.ts'
-import { silentLogger } from '../core/logger.ts'
-import type { AuthContext, AuthProvider } from './provider.ts'
-import { callUserCode, checkContext } from './user-callback.ts'
+import type { AuthContext } from './provider.ts'
+import type { AuthVerdict } from './token-verdict.ts'
+import { contextToVerdict, ExplainingProvider } from './token-verdict.ts'
+import { callForVerdict } from './user-callback.ts'
 
 export interface TokenAuthProviderOptions {
   /** Null, or an error, refuses the connection. */
   validate(token: string): AuthContext | null | Promise<AuthContext | null>
-  /** Hears of errors that `validate` throws. */
+  /** Hears of errors that `validate` throws. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger
 }
 
@@ -15,18 +16,19 @@ export interface TokenAuthProviderOptions {
  *
  * @example new TokenAuthProvider({ validate: async (token) => ({ userId: await userIdOf(token) }) })
  */
-export class TokenAuthProvider implements AuthProvider {
+export class TokenAuthProvider extends ExplainingProvider {
   readonly #options: TokenAuthProviderOptions
-  readonly #logger: Logger
 
   constructor(options: TokenAuthProviderOptions) {
+    super()
     this.#options = options
-    this.#logger = options.logger ?? silentLogger
   }
 
-  async authenticate(token: string): Promise<AuthContext | null> {
-    const call = { name: 'validate', token, logger: this.#logger }
-    const context = await callUserCode(() => this.#options.validate(token), call)
-    return checkContext(context, 'validate', this.#logger)
+  explain(token: string): Promise<AuthVerdict> {
+    return callForVerdict(async () => contextToVerdict(await this.#options.validate(token)), {
+      name: 'validate',
+      token,
+      logger: this.#options.logger,
+    })
   }
 }

@@ -1,3 +1,4 @@
+import { checkContext } from './checked-context.ts'
 import type { AuthContext, AuthProvider } from './provider.ts'
 import type { Claims } from './scope-templates.ts'
 
@@ -21,6 +22,7 @@ export const TOKEN_REFUSALS = {
   CLAIM_MISSING: 'A claim that is required is missing.',
   CLAIM_INVALID: 'A claim has a value that cannot be used.',
   SCOPES_FAILED: 'The scopes function of the configuration failed.',
+  PROVIDER_FAILED: "The application's authentication code failed.",
   REFUSED_BY_PROVIDER: 'The auth provider refused the token without giving a reason.',
 } as const satisfies Record<string, string>
 
@@ -64,17 +66,48 @@ export function refuseToken(reason: TokenRefusalReason, detail?: string): TokenR
   return { isAccepted: false, reason, message: detail ?? TOKEN_REFUSALS[reason] }
 }
 
-/** The verdict of a provider about a token, with the reason where the provider tells it. */
-export async function explainToken(provider: AuthProvider, token: string): Promise<AuthVerdict> {
-  if (isExplaining(provider)) return provider.explain(token)
-  const context = await provider.authenticate(token)
+const FAILURES: readonly TokenRefusalReason[] = ['KEYS_UNAVAILABLE', 'SCOPES_FAILED', 'PROVIDER_FAILED']
+
+/** True when the token could not be judged: nothing is said against it, and it may be accepted the next time. */
+export function isFailure({ reason }: TokenRefusal): boolean {
+  return FAILURES.includes(reason)
+}
+
+/**
+ * The verdict that lies in what a provider returned.
+ *
+ * @throws AuthError `AUTH_CONTEXT_INVALID` for what is no context
+ */
+export function contextToVerdict(value: unknown): AuthVerdict {
+  const context = checkContext(value)
   return context === null ? refuseToken('REFUSED_BY_PROVIDER') : { isAccepted: true, context, claims: {} }
 }
 
-interface ExplainingProvider extends AuthProvider {
-  explain(token: string): Promise<AuthVerdict>
+/**
+ * The verdict of a provider about a token, with the reason where the provider tells it.
+ *
+ * @throws whatever the provider throws
+ */
+export async function explainToken(provider: AuthProvider, token: string): Promise<AuthVerdict> {
+  if (isExplaining(provider)) return provider.explain(token)
+  return contextToVerdict(await provider.authenticate(token))
 }
 
+/** A provider that decides by a verdict, so that who asks can tell a token that was refused from one that was not judged. */
+export abstract class ExplainingProvider implements AuthProvider {
+  /** What `authenticate` decides, with the reason. */
+  abstract explain(token: string): Promise<AuthVerdict>
+
+  async authenticate(token: string): Promise<AuthContext | null> {
+    const verdict = await this.explain(token)
+    return verdict.isAccepted ? verdict.context : null
+  }
+}
+
+/** False where a class of the application decides in a way of its own, of which the verdict would know nothing. */
 function isExplaining(provider: AuthProvider): provider is ExplainingProvider {
-  return 'explain' in provider && typeof provider.explain === 'function'
+  return (
+    provider instanceof ExplainingProvider &&
+    provider.authenticate === ExplainingProvider.prototype.authenticate
+  )
 }

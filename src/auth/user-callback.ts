@@ -1,25 +1,50 @@
+import { AuthError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent } from '../core/logger.ts'
-import type { AuthContext, AuthProvider, CheckedAuthContext } from './provider.ts'
-import { normalizeScopes } from './scope-templates.ts'
+import { checkContext } from './checked-context.ts'
+import type { AuthProvider, CheckedAuthContext } from './provider.ts'
+import type { AuthVerdict } from './token-verdict.ts'
+import { refuseToken } from './token-verdict.ts'
+
+/** A call of the application's own code. */
+export interface UserCall {
+  readonly name: string
+  /** Kept out of the log, where an error quotes it. */
+  readonly token: string
+  /** Hears of what the call throws; without one, the caller does. */
+  readonly logger: Logger | undefined
+}
 
 /**
- * Runs the application's own code. Whatever it throws is logged and counts as a refusal: an error
- * in there must neither let someone in nor end the server.
+ * Runs the application's own code. What it throws is logged: an error in there must neither let someone in nor
+ * end the server.
  *
- * @param token kept out of the log, where the error quotes it
  * @returns undefined when the callback threw
+ * @throws what the callback threw, when there is no logger
  */
 export async function callUserCode<T>(
   callback: () => T | Promise<T>,
-  { name, token, logger }: { name: string; token: string; logger: Logger },
+  { name, token, logger }: UserCall,
 ): Promise<T | undefined> {
   try {
     return await callback()
   } catch (error) {
-    logEvent(logger, LOG_EVENTS.authCallbackFailed, { callback: name, err: withoutToken(error, token) })
+    if (logger === undefined) throw error
+    logEvent(logger, LOG_EVENTS.authCallbackFailed, { callback: name, ...describeFailure(error, token) })
     return undefined
   }
+}
+
+/**
+ * The verdict that rests on the application's own code.
+ *
+ * @throws what the callback threw, when there is no logger
+ */
+export async function callForVerdict(
+  callback: () => Promise<AuthVerdict>,
+  call: UserCall,
+): Promise<AuthVerdict> {
+  return (await callUserCode(callback, call)) ?? refuseToken('PROVIDER_FAILED')
 }
 
 /**
@@ -31,59 +56,17 @@ export async function askProvider(
   token: string,
   logger: Logger,
 ): Promise<CheckedAuthContext | null> {
-  const name = 'authenticate'
-  const context = await callUserCode(() => provider.authenticate(token), { name, token, logger })
-  return checkContext(context, name, logger)
+  const context = await callUserCode(async () => checkContext(await provider.authenticate(token)), {
+    name: 'authenticate',
+    token,
+    logger,
+  })
+  return context ?? null
 }
 
-/**
- * The context that application code returned, with scopes that can be matched. Null refuses; so
- * does, with a line in the log, what is no context.
- */
-export function checkContext(value: unknown, name: string, logger: Logger): CheckedAuthContext | null {
-  if (value === null || value === undefined) return null
-  const problem = contextProblem(value)
-  if (problem !== null) {
-    logEvent(logger, LOG_EVENTS.authCallbackFailed, { callback: name, problem })
-    return null
-  }
-  // contextProblem has found the properties in order. Named one by one: an object of a class may have them as getters.
-  const { userId, metadata, expiresAt, issuedAt, deviceId, isAnonymous, scopes: given } = value as AuthContext
-  const scopes = normalizeScopes(given)
-  return {
-    userId,
-    ...(scopes !== null && { scopes }),
-    ...(metadata !== undefined && { metadata }),
-    ...(expiresAt !== undefined && { expiresAt }),
-    ...(issuedAt !== undefined && { issuedAt }),
-    ...(deviceId !== undefined && { deviceId }),
-    ...(isAnonymous !== undefined && { isAnonymous }),
-  }
-}
-
-function contextProblem(value: unknown): string | null {
-  if (typeof value !== 'object' || value === null) return 'it returned no object'
-  const { userId, scopes, expiresAt, issuedAt, deviceId } = value as { [name in keyof AuthContext]?: unknown }
-  if (!isUserId(userId)) return 'userId must be a text that is not empty'
-  if (scopes !== undefined && normalizeScopes(scopes) === null)
-    return 'scopes must be an object of collections'
-  // Compared with a time, what is none ends no session and is covered by no revocation.
-  if (!isAbsentOrTime(expiresAt)) return 'expiresAt must be a number of milliseconds, or absent'
-  if (!isAbsentOrTime(issuedAt)) return 'issuedAt must be a number of milliseconds, or absent'
-  if (deviceId !== undefined && !isUserId(deviceId))
-    return 'deviceId must be a text that is not empty, or absent'
-  return null
-}
-
-function isAbsentOrTime(value: unknown): boolean {
-  return value === undefined || Number.isFinite(value)
-}
-
-const UNUSABLE_IN_IDS = /[\p{Cc}\p{Surrogate}]/u // databases and logs choke on them
-
-/** True for what can name a user or a device: well-formed text without control characters. */
-export function isUserId(value: unknown): value is string {
-  return typeof value === 'string' && value.length > 0 && !UNUSABLE_IN_IDS.test(value)
+function describeFailure(error: unknown, token: string): { problem: string } | { err: unknown } {
+  const isContextInvalid = error instanceof AuthError && error.code === 'AUTH_CONTEXT_INVALID'
+  return isContextInvalid ? { problem: error.message } : { err: withoutToken(error, token) }
 }
 
 function withoutToken(error: unknown, token: string): unknown {

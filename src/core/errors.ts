@@ -132,6 +132,10 @@ export const ERROR_CODES = {
     meaning: 'The authentication settings cannot work: a key is missing or does not parse.',
     remedy: 'The message names the key.',
   },
+  AUTH_CONTEXT_INVALID: {
+    meaning: 'What an auth provider of the application returned is no `AuthContext`; the client was refused.',
+    remedy: 'The message names the property. Return null to refuse a client.',
+  },
   MUTATION_REFUSED: {
     meaning: 'A write of the application (`kora.apply`) was refused; nothing was changed.',
     remedy: 'The refusal in the error names the reason.',
@@ -171,7 +175,7 @@ export class ProtocolError extends KoraServerError {}
 /** The configuration or the command line is wrong. */
 export class ConfigError extends KoraServerError {}
 
-/** The authentication settings are wrong (a refused token is no error). */
+/** The authentication settings or the code of the application for it are wrong (a refused token is no error). */
 export class AuthError extends KoraServerError {}
 
 /** A write of the application was refused. */

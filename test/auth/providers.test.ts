@@ -4,9 +4,10 @@ import type { KoraAuthProviderOptions } from '../../src/auth/kora-auth-provider.
 import { KoraAuthProvider } from '../../src/auth/kora-auth-provider.ts'
 import { MixedAuthProvider } from '../../src/auth/mixed-auth-provider.ts'
 import { NoAuthProvider } from '../../src/auth/no-auth-provider.ts'
-import type { AuthContext } from '../../src/auth/provider.ts'
+import type { AuthContext, AuthProvider } from '../../src/auth/provider.ts'
 import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
 import { explainToken } from '../../src/auth/token-verdict.ts'
+import type { Logger } from '../../src/core/logger.ts'
 import { claims, fixedRuntime, recordingLogger, SECRET, secretBytes, sign } from '../support/tokens.ts'
 
 const TOKEN = 'canary-token-7f3a'
@@ -92,6 +93,19 @@ describe('TokenAuthProvider', () => {
     expect(logger.lines).toHaveLength(1)
   })
 
+  test('without a logger leaves errors, and what is no context, to its caller', async () => {
+    const fail = () => Promise.reject(new Error('database away'))
+    const misname = () => ({ userId: 7 }) as unknown as AuthContext
+
+    await expect(new TokenAuthProvider({ validate: fail }).authenticate(TOKEN)).rejects.toThrow(
+      'database away',
+    )
+    await expect(new TokenAuthProvider({ validate: misname }).authenticate(TOKEN)).rejects.toMatchObject({
+      code: 'AUTH_CONTEXT_INVALID',
+      message: 'userId must be a text that is not empty',
+    })
+  })
+
   test('hides a collection whose filter has no value', async () => {
     const scopes = { todos: { userId: undefined }, notes: { orgs: ['a', 'b'] }, news: {} }
     const provider = new TokenAuthProvider({
@@ -130,6 +144,67 @@ describe('MixedAuthProvider', () => {
 
     expect(await provider.authenticate('good')).toBeNull()
     expect(logger.lines).toHaveLength(1)
+  })
+
+  const away = () => Promise.reject(new Error('database away'))
+  const users = {
+    tokenValidator: { validateTokenWithRevocation: away },
+    userLookup: { findById: () => null },
+  }
+  test.each<[string, (logger?: Logger) => AuthProvider]>([
+    [
+      'a function of the app',
+      (logger) => new TokenAuthProvider({ validate: away, ...(logger && { logger }) }),
+    ],
+    [
+      'the user store of @korajs/auth',
+      (logger) => new KoraAuthProvider({ ...users, ...(logger && { logger }) }),
+    ],
+    [
+      'a context that is none',
+      (logger) => {
+        const validate = () => ({ userId: 7 }) as unknown as AuthContext
+        return new TokenAuthProvider({ validate, ...(logger && { logger }) })
+      },
+    ],
+    [
+      'the primary of its primary',
+      (logger) => new MixedAuthProvider({ primary: { authenticate: away }, ...(logger && { logger }) }),
+    ],
+  ])('degrades nobody because of %s, whoever has logged that', async (_name, primaryOf) => {
+    for (const side of ['primary', 'mixed'] as const) {
+      const logger = recordingLogger()
+      const provider = new MixedAuthProvider({
+        primary: primaryOf(side === 'primary' ? logger : undefined),
+        anonymousScopes,
+        ...(side === 'mixed' && { logger }),
+      })
+
+      expect(await explainToken(provider, 'good')).toMatchObject({ reason: 'PROVIDER_FAILED' })
+      expect(await provider.authenticate('good')).toBeNull()
+      expect(logger.lines.map(({ level }) => level)).toEqual(['error', 'error'])
+    }
+  })
+
+  test('without a logger leaves errors of primary to its caller', async () => {
+    const provider = new MixedAuthProvider({
+      primary: new TokenAuthProvider({ validate: away }),
+      anonymousScopes,
+    })
+    await expect(provider.authenticate('good')).rejects.toThrow('database away')
+  })
+
+  test('asks what a class of the app makes of a token, not what it has inherited', async () => {
+    class WithoutBanned extends TokenAuthProvider {
+      override async authenticate(token: string): Promise<AuthContext | null> {
+        return token === 'banned' ? null : super.authenticate(token)
+      }
+    }
+    const strict = new WithoutBanned({ validate: (token) => ({ userId: token }) })
+    const provider = new MixedAuthProvider({ primary: strict, anonymousScopes })
+
+    expect(await provider.authenticate('u1')).toEqual({ userId: 'u1' })
+    expect(await provider.authenticate('banned')).toMatchObject({ isAnonymous: true })
   })
 
   test('shows nothing to anonymous clients when no scopes are given for them', async () => {
@@ -244,6 +319,30 @@ describe('createAuthProvider', () => {
       fields: { reason: 'TOKEN_EXPIRED', detail: 'The time in exp has passed.' },
     })
     expect(JSON.stringify(logger.lines)).not.toContain(expired)
+  })
+
+  test('mixed: nobody is degraded because keys are away or the scopes function fails', async () => {
+    const logger = recordingLogger()
+    const config = {
+      mode: 'mixed',
+      anonymous: { scopes: { news: {} }, prefix: 'anon' },
+      invalidToken: 'anonymous',
+    } as const
+    const scopes = () => {
+      throw new Error('broken')
+    }
+    const jwksUrl = 'http://127.0.0.1:1/jwks.json' // nothing listens there
+    const keyless = { ...config, jwt: { jwksUrl, clockToleranceMs: 0, userIdClaim: 'sub' } }
+    const token = await sign(claims(), { alg: 'HS256' }, secretBytes())
+
+    for (const [reason, provider] of [
+      ['KEYS_UNAVAILABLE', await createAuthProvider(keyless, { runtime, logger })],
+      ['SCOPES_FAILED', await createAuthProvider({ ...config, jwt, scopes }, { runtime, logger })],
+    ] as const) {
+      expect(await provider.authenticate(token)).toBeNull()
+      expect(await explainToken(provider, token)).toMatchObject({ isAccepted: false, reason })
+      expect(await provider.authenticate('')).toMatchObject({ scopes: { news: {} } })
+    }
   })
 
   test('a scopes function that throws refuses', async () => {

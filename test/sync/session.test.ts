@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { MixedAuthProvider } from '../../src/auth/mixed-auth-provider.ts'
 import type { AuthContext, AuthProvider } from '../../src/auth/provider.ts'
+import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
 import { StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
@@ -12,6 +14,7 @@ import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { PollingTransport } from '../../src/transport/polling-transport.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { type SimulatedRuntime, settle, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { recordingLogger } from '../support/tokens.ts'
 import { operation } from '../support/wire-operations.ts'
 
 interface Fixture {
@@ -195,6 +198,35 @@ describe('nothing is processed before authentication', () => {
       { type: 'error', code: 'AUTH_FAILED', message: 'Authentication failed' },
     ])
   })
+
+  test.each<[string, () => Promise<AuthContext>, object]>([
+    [
+      'throws',
+      () => Promise.reject(new Error('the user database is away')),
+      { err: expect.objectContaining({ message: 'the user database is away' }) },
+    ],
+    [
+      'returns a number as user id',
+      async () => ({ userId: 7 }) as unknown as AuthContext,
+      { problem: 'userId must be a text that is not empty' },
+    ],
+  ])(
+    'the log says why where code of the app %s, and nobody is served as a visitor',
+    async (_name, validate, reason) => {
+      const logger = recordingLogger()
+      const primary = new TokenAuthProvider({ validate })
+      for (const auth of [primary, new MixedAuthProvider({ primary, anonymousScopes: { feedback: {} } })]) {
+        const { connect } = openServer({ auth, logger })
+        const client = connect()
+        client.receive(handshake('phone', { authToken: 'good' }))
+        await settle()
+
+        expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
+      }
+      const failures = logger.lines.filter(({ level }) => level === 'error')
+      expect(failures.map(({ fields }) => fields)).toMatchObject([reason, reason])
+    },
+  )
 })
 
 test.each([
