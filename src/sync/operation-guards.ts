@@ -83,12 +83,15 @@ export class OperationGuards {
     )
   }
 
-  /** Asks the application. null: it has nothing against the operation. */
+  /**
+   * Asks the application, which is given an operation of its own: what it does to it must not part the
+   * record and its access from the log. null: it has nothing against the operation.
+   */
   async #validate(operation: Operation, identity: SessionIdentity): Promise<Refusal | 'ignore' | null> {
     const { validateOperation, kora } = this.#context
     if (validateOperation === undefined) return null
     try {
-      const verdict = await validateOperation(operation, { auth: identity.auth, kora })
+      const verdict = await validateOperation(structuredClone(operation), { auth: identity.auth, kora })
       if (verdict.action === 'accept') return null
       if (verdict.action === 'ignore') return 'ignore'
       const { code, message, retriable = false } = verdict

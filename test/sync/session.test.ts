@@ -407,6 +407,27 @@ describe('a batch', () => {
     expect(await store.getOperationCount()).toBe(1)
   })
 
+  test('is stored as it was sent, whatever the application does to what it checks', async () => {
+    const { client, store } = await connected({
+      validateOperation: (op) => {
+        Object.assign(op.data ?? {}, { title: 'changed' })
+        Object.assign(Object(op.data?.meta), { tags: [] })
+        return { action: 'accept' }
+      },
+    })
+    const fields = { title: t.string(), meta: t.json() }
+    await store.setSchema(defineSchema({ version: 1, collections: { todos: { fields } } }))
+    const sent = { title: 'sent', meta: { tags: ['a'] } }
+    const insert = write('phone', { data: structuredClone(sent) })
+
+    client.receive(batch([insert]))
+    await settle()
+
+    const [stored] = await store.getOperationsAfterDelivery(0, 1)
+    expect(stored?.operation.data).toEqual(sent)
+    expect(await store.findRecord('todos', insert.recordId)).toMatchObject(sent)
+  })
+
   test('is not refused for what is stored already, whatever the application says of it now', async () => {
     const { client, store } = await connected({
       validateOperation: async (op, { kora }) => {
