@@ -156,7 +156,7 @@ export const LOG_EVENTS = {
   },
   validatorFailed: {
     level: 'error',
-    message: 'validateOperation threw; the operation was refused',
+    message: 'validateOperation failed; the operation was refused',
     fields: ['sessionId', 'operationId', 'err'],
     advice: 'Mend `validateOperation` of the app. The client was told, and has given the operation up.',
   },

@@ -49,7 +49,7 @@ export const REFUSAL_CODES = {
     retriable: false,
   },
   VALIDATION_ERROR: {
-    meaning: "The application's own validateOperation threw an error.",
+    meaning: "The application's own validateOperation threw an error, or returned no verdict.",
     remedy: "Look at the server's log for the error and mend validateOperation.",
     retriable: true,
   },

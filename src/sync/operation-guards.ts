@@ -5,6 +5,7 @@ import { checkOperationId } from '../core/operation-id.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
 import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
 import type { WriteAccess } from '../core/write-access.ts'
+import { describeValue } from '../protocol/json-value.ts'
 import type { ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest } from '../store/store.ts'
 import type { GapWatch } from './gap-watch.ts'
@@ -91,11 +92,7 @@ export class OperationGuards {
     const { validateOperation, kora } = this.#context
     if (validateOperation === undefined) return null
     try {
-      const verdict = await validateOperation(structuredClone(operation), { auth: identity.auth, kora })
-      if (verdict.action === 'accept') return null
-      if (verdict.action === 'ignore') return 'ignore'
-      const { code, message, retriable = false } = verdict
-      return { code, message, retriable }
+      return parseVerdict(await validateOperation(structuredClone(operation), { auth: identity.auth, kora }))
     } catch (error) {
       // Its records cannot be read: a refusal would be final, so the client sends it again instead.
       if (error instanceof StoreError && STORE_FAILURES.has(error.code)) throw error
@@ -103,6 +100,23 @@ export class OperationGuards {
       return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
     }
   }
+}
+
+/**
+ * A slip of the application must not pass for a refusal, which is final.
+ *
+ * @throws TypeError for what is no verdict
+ */
+function parseVerdict(verdict: unknown): Refusal | 'ignore' | null {
+  const { action, code, message, retriable }: { readonly [property: string]: unknown } = Object(verdict)
+  if (action === 'accept') return null
+  if (action === 'ignore') return 'ignore'
+  if (action === 'reject' && typeof code === 'string' && typeof message === 'string') {
+    return { code, message, retriable: retriable === true }
+  }
+  throw new TypeError(
+    `validateOperation returned no verdict. Its action is ${describeValue(action)}: accept, ignore, or reject with a code and a message.`,
+  )
 }
 
 function toStore(

@@ -524,6 +524,29 @@ describe('a batch', () => {
       { code: 'VALIDATION_ERROR', retriable: true, message: 'The server could not check the operation.' },
     ])
   })
+
+  test.each([
+    { action: 'accepted' },
+    { action: 'reject' },
+    { action: 'reject', code: 'NO', message: 7 },
+    {},
+    null,
+    undefined,
+  ])('is refused as retriable, and reported, where the application returns %o', async (verdict) => {
+    const reported: unknown[] = []
+    const logger = { ...silentLogger, error: (fields: object) => reported.push(fields), child: () => logger }
+    const { client, store } = await connected({ logger, validateOperation: () => verdict as never })
+    const written = write('phone')
+
+    client.receive(batch([written]))
+    await settle()
+
+    expect(client.sentOfType('operation-rejected')).toMatchObject([
+      { operationId: written.id, code: 'VALIDATION_ERROR', retriable: true },
+    ])
+    expect(reported).toMatchObject([{ operationId: written.id, err: expect.any(TypeError) }])
+    expect(await store.getOperationCount()).toBe(0)
+  })
 })
 
 describe('delivery', () => {
