@@ -29,8 +29,8 @@ export interface Mutation {
   /** insert: the record's fields, defaults may be left out; update: the changed fields; delete: nothing */
   readonly data?: RecordInput
   /**
-   * 1 to 255 characters. A mutation that is sent again under the same key happens once and has the same result;
-   * another one under it is refused.
+   * 1 to 255 characters. A mutation that is sent again under the same key happens once and has the same result,
+   * unless that was that its record is missing; another one under it is refused.
    */
   readonly idempotencyKey?: string
 }

@@ -153,6 +153,25 @@ describeEachStore('writes of the server', (openStore) => {
     expect(first && outcome(first)).toBe('CONDITION_FAILED')
     expect(second).toEqual(first)
   })
+
+  test('with a key succeed once the record is there that was missing at first', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const phone = new OperationAuthor('phone')
+    const key = { hash: 'a'.repeat(64), contentHash: 'b'.repeat(64) }
+    const write = { ...update('r1', { done: true }), key }
+
+    const [early] = await store.append([write])
+    await appendAll(store, [phone.insert('r1', { title: 'x', done: false, userId: 'u' })])
+    const [late] = await store.append([write])
+    const [again] = await store.append([write])
+
+    expect([early, late, again].map((result) => result && outcome(result))).toEqual([
+      'RECORD_NOT_FOUND',
+      'applied',
+      'duplicate',
+    ])
+    expect(await store.findRecord('todos', 'r1')).toMatchObject({ done: true })
+  })
 })
 
 function insert(recordId: string, data: FieldValues): ServerWrite {

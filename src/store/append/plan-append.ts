@@ -4,7 +4,7 @@ import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { applyOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
-import { refuse } from '../../core/refusal.ts'
+import { type Refusal, refuse } from '../../core/refusal.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
@@ -97,12 +97,17 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
     'status' in operation
       ? operation
       : yield* planNew({ operation, wireJson: null, access: write.access }, batch)
-  if (key !== undefined && result.status === 'refused' && !result.refusal.retriable) {
+  if (key !== undefined && result.status === 'refused' && isFinal(result.refusal)) {
     overlay.writeResults.set(key.hash, serializeRefusedWrite(key, result))
   } else if (key !== undefined && !('status' in operation)) {
     overlay.writeResults.set(key.hash, serializeAppliedWrite(key, operation.id, operation.recordId))
   }
   return result
+}
+
+/** A record that is missing may be on its way from the device that has made it. */
+function isFinal({ code, retriable }: Refusal): boolean {
+  return !retriable && code !== 'RECORD_NOT_FOUND'
 }
 
 /** @returns null for an operation that is not known, or is to be stored nevertheless */
