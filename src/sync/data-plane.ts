@@ -9,6 +9,7 @@ import { unknownName } from '../core/schema/names.ts'
 import type { CollectionDefinition } from '../core/schema/types.ts'
 import { refuseSchemaViolation } from '../core/schema/validate-operation.ts'
 import { type RecordInput, validateRecord } from '../core/schema/validate-record.ts'
+import { findJsonProblem, isJsonObject, quoteName } from '../protocol/json-value.ts'
 import { parseOperation } from '../protocol/parse-operation.ts'
 import { resolveCollection } from '../store/query/resolve-query.ts'
 import type {
@@ -76,7 +77,7 @@ export interface Kora {
    *
    * @throws as `apply`
    * @throws KoraServerError `UNKNOWN_FIELD` for a condition on a field that the collection does not have;
-   *   `INVALID_ARGUMENT` for an insert, or a condition that is undefined
+   *   `INVALID_ARGUMENT` for an insert, without conditions, or for one on a value that no record can have
    */
   applyConditional(mutation: ConditionalMutation): Promise<ConditionalResult>
   /** @see ServerStore.queryCollection, also for what it throws */
@@ -201,8 +202,15 @@ export class DataPlane implements Kora {
   }
 
   #parseConditions({ collection, conditions }: ConditionalMutation): FieldValues {
-    const schema = this.#options.access.store.getSchema()
+    if (!isJsonObject(conditions)) {
+      throw invalidArgument(
+        'applyConditional needs conditions: an object of fields and the values they must have.',
+      )
+    }
+    const { access, maxOperationBytes } = this.#options
+    const schema = access.store.getSchema()
     const definition = schema === null ? null : resolveCollection(schema, collection)
+    const walk = { remainingBytes: maxOperationBytes, isAltered: false }
     const entries = Object.entries(conditions).map(([field, value]): [string, JsonValue] => {
       if (definition !== null && !Object.hasOwn(definition.fields, field)) {
         const names = Object.keys(definition.fields)
@@ -211,7 +219,10 @@ export class DataPlane implements Kora {
       if (value === undefined)
         throw invalidArgument(`The condition for ${field} is undefined; null means no value.`)
       const stored = value instanceof Uint8Array ? encodeBytes(value) : value
-      return [field, JSON.parse(JSON.stringify(stored)) as JsonValue] // what JSON cannot carry no record holds
+      // JSON would write NaN as null, which a record without a value meets.
+      const problem = findJsonProblem(stored, 2, walk) // as deep as a field of an operation
+      if (problem !== null) throw invalidArgument(`conditions.${quoteName(field)}${problem}.`)
+      return [field, JSON.parse(JSON.stringify(stored)) as JsonValue] // it is JSON, as was just found
     })
     return Object.fromEntries(entries)
   }

@@ -149,6 +149,31 @@ test('a conditional write of a record that is gone, or with a field that is not 
   })
 })
 
+test.each([
+  [{ amount: Number.NaN }, 'amount must be a finite number'],
+  [{ amount: 7n }, 'amount must be a JSON value, not a bigint'],
+  [{ amount: undefined }, 'amount is undefined'],
+  [{ title: { nested: Number.POSITIVE_INFINITY } }, 'title.nested must be a finite number'],
+  [undefined, 'conditions'],
+  [null, 'conditions'],
+])('a condition that no record can meet is an error: %o', async (conditions, text) => {
+  await using server = await startProductionServer()
+  const { id } = await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+
+  const write = server.kora.applyConditional({
+    collection: 'orders',
+    type: 'delete',
+    id,
+    conditions: conditions as never,
+  })
+
+  await expect(write).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining(text),
+  })
+  expect(await server.kora.findById('orders', id)).not.toBeNull()
+})
+
 test('a write before the start is stored, and one after the stop is an error', async () => {
   await using server = await startProductionServer()
   await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
