@@ -123,6 +123,21 @@ describeEachStore('writes of the server', (openStore) => {
     expect(await store.findRecord('todos', 'r1')).toMatchObject({ priority: 2 })
   })
 
+  test('have conditions on what records show, where the log holds more', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const phone = new OperationAuthor('phone')
+    await appendAll(store, [phone.insert('r1', { title: 'x', userId: 'u', dueAt: 1.5 })])
+    const shown = (await store.findRecord('todos', 'r1'))?.dueAt as number
+
+    const results = await store.append([
+      { ...update('r1', { priority: 1 }), conditions: { dueAt: 1.5 } },
+      { ...update('r1', { priority: 2 }), conditions: { dueAt: shown } },
+    ])
+
+    expect(results.map(outcome)).toEqual(['CONDITION_FAILED', 'applied'])
+    expect(results[0]).toMatchObject({ unmet: { field: 'dueAt', expected: 1.5, actual: 1 } })
+  })
+
   test('with a key happen once and are answered as at first', async () => {
     await using store = await openStore({ schema: todoSchema })
     const key = { hash: 'a'.repeat(64), contentHash: 'b'.repeat(64) }

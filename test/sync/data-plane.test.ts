@@ -130,6 +130,20 @@ test('of conditional writes that race, one wins and the others learn what failed
   })
 })
 
+test('a condition on rich text compares the bytes that were read', async () => {
+  await using server = await startProductionServer()
+  const { kora } = server
+  const data = { title: 'tea', notes: new Uint8Array([1, 2, 3]) }
+  const { id } = await kora.apply({ collection: 'orders', type: 'insert', data })
+  const change = { collection: 'orders', type: 'update', id, data: { notes: 'new' } } as const
+  const read = await kora.findById('orders', id)
+
+  const first = await kora.applyConditional({ ...change, conditions: { notes: read?.notes } })
+  const second = await kora.applyConditional({ ...change, conditions: { notes: read?.notes } })
+
+  expect([first.applied, second.applied]).toEqual([true, false])
+})
+
 test('a conditional write of a record that is gone, or with a field that is not there, says so', async () => {
   await using server = await startProductionServer()
   const { kora } = server

@@ -3,9 +3,11 @@ import { deepEqual } from '../../core/deep-equal.ts'
 import type { FieldValues, JsonValue, Operation } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { encodeBytes } from '../../core/record/binary-values.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type Refusal, refuseWrite } from '../../core/refusal.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { columnOf } from '../materialize/columns.ts'
 import type { AppendRequest, RefusedResult, ServerWrite } from '../store.ts'
 import type { ServerClock } from './server-clock.ts'
 
@@ -85,15 +87,17 @@ function refuseConditions(
   return null
 }
 
-/** As queries show it: an absent field has its default, or is null. */
+/** As queries show it, and the application has read it: the log may hold what no column does. */
 function presentValue(
   field: string,
   state: RecordState | null,
   collection: CollectionDefinition | null,
 ): JsonValue {
   const stored = ownValue(state?.values ?? {}, field)
-  if (stored !== undefined) return stored
-  return ownValue(collection?.fields ?? {}, field)?.defaultValue ?? null
+  const descriptor = ownValue(collection?.fields ?? {}, field)
+  if (descriptor === undefined) return stored ?? null
+  const shown = columnOf(field, descriptor, 'sqlite').show(stored) // as in every dialect
+  return shown instanceof Uint8Array ? encodeBytes(shown) : shown
 }
 
 function contentOf(
