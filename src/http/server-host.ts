@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { KoraServerError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
-import { isLoopback } from '../core/loopback.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { CompactionStats } from '../store/compaction/compaction-schedule.ts'
 import { authorizeApplication } from '../sync/authorization.ts'
@@ -16,7 +15,7 @@ import { mountDashboard } from './dashboard/dashboard.ts'
 import { LiveSeries } from './dashboard/live-series.ts'
 import { RecentEvents } from './dashboard/recent-events.ts'
 import { mountHealth } from './health.ts'
-import { type OperationalAuth, OperationsAccess } from './operations/access.ts'
+import { type OperationalAuth, OperationsAccess, opensDashboard } from './operations/access.ts'
 import { mountOperations } from './operations/routes.ts'
 import { isOwnPath, OPERATIONS_PREFIX } from './own-paths.ts'
 import { packageVersion } from './package-version.ts'
@@ -140,8 +139,8 @@ export class ServerHost {
   get dashboardUrl(): string | null {
     const { operations, host } = this.#options
     if (this.#live === null || operations === undefined) return null
-    const isOpened = operations.auth.adminToken !== undefined
-    return isOpened || isLoopback(operations.listener?.host ?? host) ? this.operationsUrl : null
+    const isOpen = opensDashboard(operations.auth, operations.listener?.host ?? host)
+    return isOpen ? this.operationsUrl : null
   }
 
   get port(): number | null {

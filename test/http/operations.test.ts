@@ -38,6 +38,16 @@ describe('tokens', () => {
     }
   })
 
+  test('that are empty are none', async () => {
+    const operationalAuth = { adminToken: 'a', metricsToken: '', backupToken: '' }
+    await using server = await startProductionServer({ operationalAuth })
+
+    for (const path of ['/status', '/metrics', '/backup/export']) {
+      expect((await get(server, path, 'a')).status, path).toBe(200)
+      expect((await get(server, path)).status, path).toBe(401)
+    }
+  })
+
   test('count in the header only', async () => {
     await using server = await startProductionServer({ operationalAuth: { adminToken: 'a' } })
 

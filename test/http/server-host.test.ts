@@ -2,8 +2,10 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { silentLogger } from '../../src/core/logger.ts'
+import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { createKoraServer } from '../../src/http/kora-sync-server.ts'
 import { createProductionServer } from '../../src/http/production-server.ts'
+import { ServerHost } from '../../src/http/server-host.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -41,6 +43,31 @@ test('stop() does not fail with the start that it waits for', async () => {
   await expect(starting).rejects.toMatchObject({ code: 'PORT_IN_USE' })
   await stopping
   await first?.stop()
+})
+
+test.each([
+  ['its token', { adminToken: 'a' }, '0.0.0.0', true],
+  ['no token at all, on this machine only', {}, '127.0.0.1', true],
+  ['an empty token, on this machine only', { adminToken: '' }, '127.0.0.1', true],
+  ['no token, on any address', {}, '0.0.0.0', false],
+  ['an empty token, on any address', { adminToken: '' }, '0.0.0.0', false],
+  ['the token of something else', { metricsToken: 'm' }, '127.0.0.1', false],
+])('the address of the dashboard is told where it opens: with %s', async (_name, auth, host, isTold) => {
+  const store = new MemoryServerStore()
+  const server = new ServerHost({
+    sync: { store },
+    host,
+    port: 0,
+    logger: silentLogger,
+    runtime: systemRuntime(),
+    operations: { auth },
+  })
+  await server.start()
+
+  const { dashboardUrl } = server
+  await server.stop()
+
+  expect(dashboardUrl !== null).toBe(isTold)
 })
 
 async function connecting(port: number): Promise<void> {

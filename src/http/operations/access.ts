@@ -9,7 +9,7 @@ import { bearerToken } from '../bearer-token.ts'
 import { type AddressOf, socketAddress } from '../client-address.ts'
 import { GuessLimit } from './guess-limit.ts'
 
-/** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. */
+/** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. An empty one is none. */
 export interface OperationalAuth {
   /** Opens the dashboard, and everything that has no token of its own. */
   readonly adminToken?: string
@@ -48,11 +48,11 @@ export class OperationsAccess {
   constructor(options: AccessOptions) {
     this.#options = options
     this.#guesses = new GuessLimit(options.runtime)
-    const { adminToken, metricsToken = adminToken, backupToken = adminToken } = options.auth
+    const { adminToken, metricsToken, backupToken } = options.auth
     this.#digests = {
       admin: digestOrNull(adminToken),
-      metrics: digestOrNull(metricsToken),
-      backup: digestOrNull(backupToken),
+      metrics: digestOrNull(metricsToken || adminToken),
+      backup: digestOrNull(backupToken || adminToken),
     }
   }
 
@@ -94,6 +94,15 @@ export class OperationsAccess {
       error: `This endpoint is closed: no token is configured for it. ${remedy}${other}.`,
     }
   }
+}
+
+/** Whether anybody is let into the dashboard at this host: who has its token, or this machine where there is none at all. */
+export function opensDashboard(
+  { adminToken, metricsToken, backupToken }: OperationalAuth,
+  host: string,
+): boolean {
+  if (adminToken) return true
+  return !metricsToken && !backupToken && isLoopback(host)
 }
 
 /** Answers who was not admitted. */
@@ -151,7 +160,7 @@ function unauthorized(error: string): AccessRefusal {
 }
 
 function digestOrNull(token: string | undefined): Buffer | null {
-  return token === undefined || token === '' ? null : digest(token)
+  return token ? digest(token) : null
 }
 
 function digest(token: string): Buffer {
