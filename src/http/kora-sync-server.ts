@@ -63,7 +63,10 @@ export class KoraSyncServer {
     return this.#host.stop()
   }
 
-  /** Closes every connection now. What was not acknowledged, the clients send again. */
+  /**
+   * Closes every connection now, and takes no more: what was not acknowledged, the clients send again.
+   * `stop()` ends the rest; only then may the server be started again.
+   */
   abort(): void {
     this.#host.abort()
   }

@@ -149,7 +149,8 @@ export class ServerHost {
 
   /** @throws KoraServerError `ALREADY_RUNNING`, `PORT_IN_USE`, `LISTEN_FAILED`, `TLS_INVALID` */
   async start(): Promise<void> {
-    if (this.#public !== null) throw new KoraServerError('ALREADY_RUNNING', 'The server is already running.')
+    if (this.#public !== null)
+      throw new KoraServerError('ALREADY_RUNNING', 'The server is running, or was not stopped.')
     this.#starting = this.#start().finally(() => {
       this.#starting = null
     })
@@ -192,11 +193,14 @@ export class ServerHost {
     return this.#stopping
   }
 
-  /** Closes every connection now. */
+  /** Closes every connection now, and takes no more; `stop()` ends the rest. */
   abort(): void {
     this.service.abort()
-    this.#public?.closeAllConnections()
-    this.#private?.closeAllConnections()
+    for (const server of [this.#public, this.#private]) {
+      server?.stopListening()
+      server?.closeAllConnections()
+    }
+    this.#startedAt = null
   }
 
   async getStatus(): Promise<ServerStatus> {

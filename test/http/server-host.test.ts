@@ -70,6 +70,26 @@ test.each([
   expect(dashboardUrl !== null).toBe(isTold)
 })
 
+test('abort() ends every connection and takes no more; stop() then ends the rest', async () => {
+  const port = await freePort()
+  const server = createKoraServer({ ...at(port), logger: silentLogger })
+  await server.start()
+  const socket = connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+
+  server.abort()
+
+  await once(socket, 'close')
+  await expect(connecting(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+  expect(await server.getStatus()).toMatchObject({ running: false, port: null, uptime: 0 })
+  expect(server.url).toBeNull()
+  await expect(server.start()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' })
+  await server.stop()
+  await server.start()
+  await connecting(port)
+  await server.stop()
+})
+
 async function connecting(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1')
   await once(socket, 'connect')
