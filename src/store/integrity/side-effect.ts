@@ -1,7 +1,8 @@
 import { compareTimestamps } from '../../core/clock.ts'
 import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
-import { foldOperation } from '../../core/record/fold.ts'
+import { ownValue } from '../../core/own-property.ts'
+import { applyOperation, foldOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { latestOf } from '../append/author-write.ts'
@@ -44,15 +45,16 @@ export function authorSideEffect(
   cause: SideEffectCause,
   context: SideEffectContext,
 ): SideEffect {
-  const { timestamp } = cause.operation
   const newest = latestOf(cause.state)
-  const after = compareTimestamps(timestamp, newest) > 0 ? timestamp : newest
-  return author({ record, values, timestamp: context.clock.stampAfter(after) }, cause, context)
+  const ownTime = cause.operation.timestamp
+  const timestamp = context.clock.stampAfter(compareTimestamps(ownTime, newest) > 0 ? ownTime : newest)
+  return folded(record, author({ record, values, timestamp }, cause, context), cause.state, context)
 }
 
 /**
- * Takes back fields that an operation has set. It is stamped directly behind the operation, not by
- * the present time: what other devices have written since, and have not sent yet, is judged by itself.
+ * Takes back fields that an operation has set. It is stamped directly behind what they have their value
+ * from, not by the present time: what other devices have written since, and have not sent yet, is judged
+ * by itself. Only where the state does not tell what comes of that, it is stamped behind the whole record.
  */
 export function authorCorrection(
   record: PlannedRecord,
@@ -60,8 +62,37 @@ export function authorCorrection(
   cause: SideEffectCause,
   context: SideEffectContext,
 ): SideEffect {
-  const timestamp = context.clock.stampRightAfter(latestOf(cause.state))
-  return author({ record, values, timestamp }, cause, context)
+  const { state } = cause
+  const timestamp = context.clock.stampRightAfter(newestWriteTo(Object.keys(values), state))
+  const operation = author({ record, values, timestamp }, cause, context)
+  const after = applyOperation(state, operation, context.collection(record.collection))
+  if (after !== 'needs-replay') return { record, operation, after }
+  const last = context.clock.stampRightAfter(latestOf(state))
+  return folded(record, author({ record, values, timestamp: last }, cause, context), state, context)
+}
+
+/** The newest write that one of the fields has its value from: an insert also decides what it leaves out. */
+function newestWriteTo(
+  fields: readonly string[],
+  { lastInsertAt, fieldVersions, newest }: RecordState,
+): Timestamp {
+  let latest = lastInsertAt
+  for (const field of fields) {
+    const written = ownValue(fieldVersions, field)?.timestamp
+    if (written === undefined) continue
+    if (latest === null || compareTimestamps(written, latest) > 0) latest = written
+  }
+  return latest ?? newest.timestamp
+}
+
+/** The side effect of an operation that is newer than everything in its record. */
+function folded(
+  record: PlannedRecord,
+  operation: Operation,
+  state: RecordState,
+  context: SideEffectContext,
+): SideEffect {
+  return { record, operation, after: foldOperation(state, operation, context.collection(record.collection)) }
 }
 
 /**
@@ -72,7 +103,7 @@ function author(
   { record, values, timestamp }: { record: PlannedRecord; values: FieldValues | null; timestamp: Timestamp },
   { operation: { schemaVersion }, causeId, state }: SideEffectCause,
   context: SideEffectContext,
-): SideEffect {
+): Operation {
   const { collection, recordId } = record
   const tracked = pickValues(state, context.trackedFields(collection))
   const written: Operation = {
@@ -89,8 +120,7 @@ function author(
     causalDeps: [causeId],
     schemaVersion,
   }
-  const operation = { ...written, id: computeOperationId(written) }
-  return { record, operation, after: foldOperation(state, operation, context.collection(collection)) }
+  return { ...written, id: computeOperationId(written) }
 }
 
 function pickValues({ values }: RecordState, fields: readonly string[]): FieldValues {

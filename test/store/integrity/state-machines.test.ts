@@ -104,6 +104,43 @@ describeEachStore('a state machine that returns to the last valid state', (openS
     expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'open' })
   })
 
+  test.each([
+    ['the state alone', []],
+    ['another field as well', ['z']],
+  ])('keeps what the same device did next, where others have written %s since', async (_, titles) => {
+    await using store = await openStore({ schema: teamSchema })
+    const device = taskAuthor('device', 1_000_000)
+    const other = taskAuthor('other', 2_000_000)
+    const newest = taskAuthor('other', 9_000_000)
+    const offline = taskAuthor('device', 3_000_000)
+    await appendAll(store, [
+      device.insert({ status: 'doing' }),
+      other.update({ status: 'open' }),
+      ...titles.map((title) => newest.update({ title })),
+    ])
+
+    const results = await appendAll(store, [
+      offline.update({ status: 'done' }), // not from open: set back
+      offline.update({ status: 'doing' }),
+    ])
+
+    expect(results).toEqual(['applied', 'applied'])
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({
+      status: 'doing',
+      title: titles.at(-1) ?? 'x',
+    })
+  })
+
+  test('sets back what a later insert leaves out', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = taskAuthor()
+
+    const results = await appendAll(store, [author.insert({ status: 'done' }), author.insert({ title: 'y' })])
+
+    expect(results).toEqual(['applied', 'applied'])
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'done', title: 'y' })
+  })
+
   test('is judged before constraints, which see what remains', async () => {
     const schema = defineSchema({
       version: 1,
