@@ -10,7 +10,8 @@ import { isFindable, shownValueIn } from './lookup-index.ts'
  * the one that the fold gives. An operation that loses against a later one changes nothing, and is
  * no transition.
  *
- * A record may begin in any state; so may one that is inserted anew after its deletion.
+ * A record may begin in any state; so may one that is inserted anew after its deletion. One whose insert
+ * is yet to come shows defaults that nobody has set: until then a field without a value has no state.
  *
  * @returns the refusal, or the fields that are to be set back to their last valid states
  */
@@ -25,7 +26,8 @@ export function judgeTransitions(
   if (stateFields.length === 0 || isNew || before.isEncrypted || !isFindable(after)) return { setBack }
   for (const field of stateFields) {
     const defaultValue = definition.fields[field]?.defaultValue
-    const from = shownValueIn(before.values, field, defaultValue)
+    const hasBegun = before.lastInsertAt !== null || Object.hasOwn(before.values, field)
+    const from = hasBegun ? shownValueIn(before.values, field, defaultValue) : null
     const to = shownValueIn(after.values, field, defaultValue)
     if (from === to) continue
     const finding = checkTransition(definition, field, from, to)

@@ -61,6 +61,45 @@ describeEachStore('transitions of a field', (openStore) => {
   })
 })
 
+describeEachStore('the first state of a record', (openStore) => {
+  const defaulted = t.enum(['draft', 'sub', 'done']).default('draft')
+  const transitions = { draft: ['sub'], sub: ['done'], done: [] }
+
+  test.each(['reject', 'last-valid-state'] as const)(
+    'is any, whether its insert comes first or last (%s)',
+    async (onInvalidTransition) => {
+      const schema = defineSchema({
+        version: 1,
+        collections: {
+          tasks: {
+            fields: { title: t.string(), status: defaulted },
+            stateMachine: { field: 'status', transitions, onInvalidTransition },
+          },
+        },
+      })
+      const author = taskAuthor()
+      const insert = author.insert({ status: 'sub', title: 'a' })
+      const retitled = author.update({ title: 'b' })
+      const done = author.update({ status: 'done' })
+      const reopened = author.update({ status: 'sub' })
+      for (const operations of [
+        [insert, retitled, done],
+        [retitled, insert, done],
+        [retitled, done, insert],
+      ]) {
+        await using store = await openStore({ schema })
+
+        expect(await appendAll(store, operations)).toEqual(['applied', 'applied', 'applied'])
+        expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'done', title: 'b' })
+        expect(await appendAll(store, [reopened])).toEqual([
+          onInvalidTransition === 'reject' ? REFUSED : 'applied',
+        ])
+        expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'done', title: 'b' })
+      }
+    },
+  )
+})
+
 describeEachStore('a state machine that returns to the last valid state', (openStore) => {
   test('stores the operation and sets the field back behind it', async () => {
     await using store = await openStore({ schema: teamSchema })
