@@ -137,6 +137,13 @@ export const LOG_EVENTS = {
     fields: ['path', 'err'],
     advice: 'Mend the route of the app that `path` names, or report `err`.',
   },
+  bodiesCut: {
+    level: 'warn',
+    message: 'no room for more bodies of strangers, the slowest were cut',
+    fields: ['bodies', 'path', 'remoteAddress'],
+    advice:
+      '`bodies` were cut since the last such line, this one last. Where it stays, let the proxy read bodies whole before it passes them on, or block who sends them.',
+  },
   tlsReloaded: {
     level: 'info',
     message: 'certificate reloaded',

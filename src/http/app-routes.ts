@@ -3,9 +3,10 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ConfigError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
+import type { Runtime } from '../core/runtime.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
-import type { StrangerBodies } from './stranger-bodies.ts'
+import { StrangerBodies } from './stranger-bodies.ts'
 import { answerFailure } from './web-server.ts'
 
 /** A request to a route of the application. */
@@ -44,11 +45,14 @@ export interface AppRoutesOptions {
   readonly routes: readonly HttpRoute[]
   readonly kora: Kora
   readonly addressOf: AddressOf
-  readonly strangerBodies: StrangerBodies
   /** True for a path that the server needs itself. */
   readonly isReserved: (path: string) => boolean
+  readonly runtime: Runtime
   readonly logger: Logger
 }
+
+/** Whatever body these have, Fastify does not read it. */
+const METHODS_WITHOUT_BODY: ReadonlySet<string> = new Set(['GET', 'HEAD', 'TRACE'])
 
 /**
  * Mounts the routes of the application.
@@ -61,6 +65,7 @@ export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions):
     if (options.isReserved(path)) throw taken(path, 'is served by the server itself')
     if (paths.indexOf(path) !== paths.lastIndexOf(path)) throw taken(path, 'is there twice')
   }
+  const bodies = new StrangerBodies(options)
   const handed = new WeakSet<FastifyRequest>() // to the application: what goes wrong from then on is its own
   app.register(async (scope) => {
     scope.setErrorHandler((error, request, reply) => {
@@ -69,8 +74,9 @@ export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions):
     })
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-    scope.addHook('preParsing', ({ raw }, _reply, payload, done) => {
-      raw.on('data', (chunk: Buffer) => options.strangerBodies.count(raw, chunk.byteLength))
+    scope.addHook('preParsing', ({ raw, method }, reply, payload, done) => {
+      const isRead = !METHODS_WITHOUT_BODY.has(method)
+      if (isRead) raw.on('data', (chunk: Buffer) => bodies.count(reply.raw, chunk.byteLength))
       done(null, payload)
     })
     options.routes.forEach((route, index) => {

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { HttpPolling, HttpSyncResponse } from '../transport/http-polling.ts'
+import { answerJson } from './answer-json.ts'
 import { bearerToken } from './bearer-token.ts'
 import { readBody } from './read-body.ts'
 import type { StrangerBodies } from './stranger-bodies.ts'
@@ -69,7 +70,7 @@ async function answer(
   const body =
     method === 'GET'
       ? undefined
-      : await (isAdmitted ? readBody(request, maxBytes) : readOfStranger(request, maxBytes, options))
+      : await (isAdmitted ? readBody(request, maxBytes) : readOfStranger(response, maxBytes, options))
   if (body === null) {
     answerJson(response, 413, { error: `The message is larger than ${maxBytes} bytes.` })
     return
@@ -91,13 +92,14 @@ async function answer(
 
 /** It has the time for a handshake that it would have over a WebSocket. */
 async function readOfStranger(
-  request: IncomingMessage,
+  response: ServerResponse,
   maxBytes: number,
   { strangerBodies, handshakeTimeoutMs, runtime }: PollingRouteOptions,
 ): Promise<Buffer | null> {
+  const { req: request } = response
   const timer = runtime.setTimer(handshakeTimeoutMs, () => request.destroy())
   try {
-    return await readBody(request, maxBytes, (bytes) => strangerBodies.count(request, bytes))
+    return await readBody(request, maxBytes, (bytes) => strangerBodies.count(response, bytes))
   } finally {
     timer.cancel()
   }
@@ -132,16 +134,6 @@ function tellWhenClosed(socket: Socket, onBroken: OnBroken): void {
   const latest: { onBroken: OnBroken | null } = { onBroken }
   onBrokenBySocket.set(socket, latest)
   socket.once('close', () => latest.onBroken?.('sent'))
-}
-
-function answerJson(response: ServerResponse, status: number, body: object): void {
-  const text = JSON.stringify(body)
-  response.writeHead(status, {
-    'content-type': 'application/json; charset=utf-8',
-    'content-length': Buffer.byteLength(text),
-    'cache-control': 'no-store',
-  })
-  response.end(text)
 }
 
 /** From the URL (`?client=<uuid>`), the header, or the cookie that an earlier answer has set. */

@@ -304,8 +304,8 @@ export class ServerHost {
       routes: httpRoutes,
       kora: this.kora,
       addressOf: this.#addressOf,
+      runtime: this.#runtime,
       logger: this.#logger,
-      strangerBodies: this.service.strangerBodies,
       isReserved: (path) => isOwnPath(path) || path === this.service.path,
     })
     this.service.mount(app, (request, reply) => this.#serveAppAtSyncPath(request, reply))

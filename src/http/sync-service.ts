@@ -65,10 +65,9 @@ const CLOSE_TIMEOUT_MS = 2000
 /** The sync endpoint of one server, over WebSocket and HTTP polling. Listens to nothing by itself. */
 export class SyncService {
   readonly path: string
-  /** Of all listeners together. */
-  readonly strangerBodies = new StrangerBodies()
   readonly #config: SyncServiceConfig
   readonly #tools: SyncServiceTools
+  readonly #strangerBodies: StrangerBodies
   #hub: SyncHub
   #polling: HttpPolling
   #webSockets: WebSocketEndpoint
@@ -80,6 +79,7 @@ export class SyncService {
     if (problem !== null) throw new ConfigError('CONFIG_INVALID', `The sync path ${problem}.`)
     this.#config = config
     this.#tools = tools
+    this.#strangerBodies = new StrangerBodies({ ...tools, addressOf: config.addressOf ?? socketAddress })
     this.#hub = this.#createHub()
     this.#polling = this.#createPolling(this.#hub)
     this.#webSockets = this.#createWebSockets()
@@ -157,7 +157,7 @@ export class SyncService {
       polling: this.#polling,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,
-      strangerBodies: this.strangerBodies,
+      strangerBodies: this.#strangerBodies,
       handshakeTimeoutMs: limits?.handshakeTimeoutMs ?? DEFAULT_SYNC_LIMITS.handshakeTimeoutMs,
       runtime: this.#tools.runtime,
       logger: this.#tools.logger,

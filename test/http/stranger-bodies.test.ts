@@ -1,27 +1,58 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { LOG_EVENTS } from '../../src/core/logger.ts'
+import type { HttpRoute } from '../../src/http/app-routes.ts'
 import { startProductionServer } from '../support/production-server.ts'
+import { recordingLogger } from '../support/tokens.ts'
 
 const MEGABYTE = 1024 * 1024
 const MANY = 80
+/** No handshake ends by its time on a busy machine. */
+const PATIENT = { limits: { handshakeTimeoutMs: 60_000 } }
+const ROUTES: readonly HttpRoute[] = [{ path: '/api', handle: () => ({ body: 'served' }) }]
 
 interface Upload {
   readonly socket: Socket
+  answer: string
   isClosed: boolean
 }
 
-/** A POST of a megabyte that lacks its last byte. */
-async function openUpload(url: string, path: string, bytes = MEGABYTE): Promise<Upload> {
+interface UploadOptions {
+  readonly method?: string
+  /** Default: a megabyte. */
+  readonly bytes?: number
+  /** Default: all but the last byte. */
+  readonly sentBytes?: number
+}
+
+async function openUpload(
+  url: string,
+  path: string,
+  { method = 'POST', bytes = MEGABYTE, sentBytes = bytes - 1 }: UploadOptions = {},
+): Promise<Upload> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {})
-  const upload = { socket, isClosed: false }
-  socket.resume().on('close', () => {
+  const upload = { socket, answer: '', isClosed: false }
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    upload.answer += text
+  })
+  socket.on('close', () => {
     upload.isClosed = true
   })
   await once(socket, 'connect')
-  socket.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n`)
-  socket.write(Buffer.alloc(bytes - 1))
+  socket.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n`)
+  socket.write(Buffer.alloc(sentBytes))
   return upload
+}
+
+function openUploads(
+  count: number,
+  url: string,
+  path: string,
+  options: UploadOptions = {},
+): Promise<Upload[]> {
+  return Promise.all(Array.from({ length: count }, () => openUpload(url, path, options)))
 }
 
 function closedOf(uploads: readonly Upload[]): number {
@@ -31,10 +62,9 @@ function closedOf(uploads: readonly Upload[]): number {
 test.each(['/kora-sync?client=stranger', '/api'])(
   'of the bodies at %s that are never finished no more are held than there is room for, and small ones stay',
   async (path) => {
-    const httpRoutes = [{ path: '/api', handle: () => ({ body: 'served' }) }]
-    await using server = await startProductionServer({ httpRoutes })
-    const small = await openUpload(server.url, path, 1000)
-    const uploads = await Promise.all(Array.from({ length: MANY }, () => openUpload(server.url, path)))
+    await using server = await startProductionServer({ httpRoutes: ROUTES })
+    const small = await openUpload(server.url, path, { bytes: 1000 })
+    const uploads = await openUploads(MANY, server.url, path)
 
     await expect.poll(() => closedOf(uploads), { timeout: 10_000 }).toBeGreaterThanOrEqual(MANY - 16)
 
@@ -45,9 +75,72 @@ test.each(['/kora-sync?client=stranger', '/api'])(
   },
 )
 
+test.each(['/kora-sync?client=stranger', '/api'])(
+  'who sends more to %s than each of those that hold the room is served: the slowest go, and are told and logged',
+  async (path) => {
+    const logger = recordingLogger()
+    await using server = await startProductionServer({
+      httpRoutes: ROUTES,
+      syncOptions: { logger, ...PATIENT },
+    })
+    const idle = await openUploads(200, server.url, path, { bytes: 200_000, sentBytes: 90_000 })
+    await expect.poll(() => idle.some(({ isClosed }) => isClosed), { timeout: 10_000 }).toBe(true)
+
+    const honest = await openUpload(server.url, path, { bytes: 300_000, sentBytes: 0 })
+    for (let part = 0; part < 10; part++) {
+      for (const { socket } of idle) if (socket.writable) socket.write('x') // none of them is silent
+      await sleep(20)
+      honest.socket.write(Buffer.alloc(30_000))
+    }
+
+    await expect.poll(() => honest.answer, { timeout: 10_000 }).toMatch(/^HTTP/)
+    expect(honest.answer).toMatch(path === '/api' ? /^HTTP\S+ 200 / : /^HTTP\S+ 410 /)
+    expect(idle.filter(({ answer }) => answer.startsWith('HTTP/1.1 503 '))).not.toEqual([])
+    const { level, message } = LOG_EVENTS.bodiesCut
+    const fields = { bodies: 1, path: path.split('?')[0], remoteAddress: '127.0.0.1' }
+    const lines = logger.lines.filter((line) => line.message === message)
+    expect(lines[0]).toEqual({ level, message, fields })
+    expect(lines.length).toBeLessThan(closedOf(idle)) // repeats are counted
+    expect(logger.lines.filter((line) => line.level === 'error')).toEqual([])
+    for (const { socket } of [honest, ...idle]) socket.destroy()
+  },
+)
+
+test('bodies for routes of the app take nothing of the room for handshakes', async () => {
+  await using server = await startProductionServer({ httpRoutes: ROUTES, syncOptions: PATIENT })
+  const handshakes = await openUploads(10, server.url, '/kora-sync?client=stranger')
+  const uploads = await openUploads(MANY, server.url, '/api')
+
+  await expect.poll(() => closedOf(uploads), { timeout: 10_000 }).toBeGreaterThanOrEqual(MANY - 16)
+
+  expect(closedOf(handshakes)).toBe(0)
+  for (const { socket } of [...handshakes, ...uploads]) socket.destroy()
+})
+
+test('a body that no route of the app is given takes no room', async () => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const handle: HttpRoute['handle'] = async ({ method }) => {
+    if (method === 'GET') await held
+    return { body: 'served' }
+  }
+  await using server = await startProductionServer({ httpRoutes: [{ path: '/api', handle }] })
+  const gets = await openUploads(MANY, server.url, '/api', { method: 'GET' })
+  const upload = await openUpload(server.url, '/api')
+  await sleep(500)
+
+  expect(closedOf(gets)).toBe(0)
+  upload.socket.write('x')
+  await expect.poll(() => upload.answer, { timeout: 10_000 }).toMatch(/^HTTP\S+ 200 /)
+  release()
+  for (const { socket } of [upload, ...gets]) socket.destroy()
+})
+
 test('a body of who has not authenticated is given the time of a handshake', async () => {
   await using server = await startProductionServer({ syncOptions: { limits: { handshakeTimeoutMs: 500 } } })
-  const upload = await openUpload(server.url, '/kora-sync?client=stranger', 1000)
+  const upload = await openUpload(server.url, '/kora-sync?client=stranger', { bytes: 1000 })
 
   const startedAt = performance.now()
   await once(upload.socket, 'close')

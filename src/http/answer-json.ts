@@ -1,0 +1,12 @@
+import type { ServerResponse } from 'node:http'
+
+/** Sends an answer that is for this request alone. */
+export function answerJson(response: ServerResponse, status: number, body: object): void {
+  const text = JSON.stringify(body)
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(text),
+    'cache-control': 'no-store',
+  })
+  response.end(text)
+}
