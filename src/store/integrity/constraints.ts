@@ -183,7 +183,8 @@ function refuseMissingTarget(rules: CollectionRules, rule: ReferenceRule, isTher
 
 /**
  * By a reference its record stands in the way of the deletion of another, or weighs on it. Nobody gets that over a
- * record that is not theirs to write, deleted or not. What is not there yet may come: devices are not waited for.
+ * record that is not theirs to write, deleted or not. What is not there yet may come, as devices send in any order, and
+ * nobody knows whose it will be: an id that can be guessed is not protected.
  */
 function refuseForeignTarget(
   { name, field, target }: OutgoingRelation,

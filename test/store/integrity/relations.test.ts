@@ -4,6 +4,7 @@ import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { checkOperationId } from '../../../src/core/operation-id.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import type { Constraint } from '../../../src/core/schema/types.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
 import { createView } from '../../../src/core/view.ts'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
@@ -456,21 +457,22 @@ test(`a deletion goes through ${MAX_CASCADE_DEPTH} levels, and no further`, asyn
 
 describeEachStore('a reference by a relation that acts on deletions', (openStore) => {
   const tenant = { tenant: t.string() }
-  const tenants = defineSchema({
-    version: 1,
-    collections: {
-      notes: { fields: tenant, scope: ['tenant'] },
-      todos: { fields: { ...tenant, noteId: t.string().optional() }, scope: ['tenant'] },
-    },
-    relations: {
-      todoNote: { from: 'todos', to: 'notes', type: 'many-to-one', field: 'noteId', onDelete: 'restrict' },
-    },
-  })
+  const tenantsWith = (constraints: readonly Constraint[]) =>
+    defineSchema({
+      version: 1,
+      collections: {
+        notes: { fields: tenant, scope: ['tenant'] },
+        todos: { fields: { ...tenant, noteId: t.string().optional() }, scope: ['tenant'], constraints },
+      },
+      relations: {
+        todoNote: { from: 'todos', to: 'notes', type: 'many-to-one', field: 'noteId', onDelete: 'restrict' },
+      },
+    })
   const ofB = { tenant: 'b' }
   const writeScope = { notes: ofB, todos: ofB }
 
   async function openTenants() {
-    const store = await openStore({ schema: tenants })
+    const store = await openStore({ schema: tenantsWith([]) })
     const a = author('a')
     await appendAll(store, [
       a.insert('notes', 'of a', { tenant: 'a' }),
@@ -513,6 +515,20 @@ describeEachStore('a reference by a relation that acts on deletions', (openStore
     expect(await write(store, author('b').insert('todos', 'k1', { ...ofB, noteId: id }), scope)).toBe(
       'applied',
     )
+  })
+
+  test('is refused to a record that is to come, where a referential constraint stands beside the relation', async () => {
+    const isThere = { type: 'referential', fields: ['noteId'], where: { collection: 'notes' } } as const
+    await using store = await openStore({
+      schema: tenantsWith([{ ...isThere, onConflict: 'first-write-wins' }]),
+    })
+    const a = author('a')
+    const scopeOfA = { notes: { tenant: 'a' } }
+
+    const todo = author('b').insert('todos', 'k1', { ...ofB, noteId: 'to come' })
+    expect(await write(store, todo)).toBe('CONSTRAINT_VIOLATION')
+    expect(await write(store, a.insert('notes', 'to come', { tenant: 'a' }), scopeOfA)).toBe('applied')
+    expect(await write(store, a.delete('notes', 'to come'), scopeOfA)).toBe('applied')
   })
 
   test('is kept when its record changes otherwise, once the other record has moved', async () => {
