@@ -263,7 +263,8 @@ export interface ServerStore
   /**
    * One record; null when it is missing or deleted.
    *
-   * @throws StoreError `NO_SCHEMA`; `STORE_UNAVAILABLE` while the table is being filled
+   * @throws StoreError `NO_SCHEMA`; `INVALID_QUERY` for an id that is undefined, or no JSON; `STORE_UNAVAILABLE`
+   *   while the table is being filled
    * @throws SchemaError `UNKNOWN_COLLECTION`
    */
   findRecord(collection: string, id: string): Promise<MaterializedRecord | null>

@@ -177,6 +177,17 @@ describeEachStore('queries', (openStore) => {
     await expect(store.queryCollection('constructor')).rejects.toMatchObject({ code: 'UNKNOWN_COLLECTION' })
   })
 
+  test('find no record by what is no text, and refuse an id that has got lost', async () => {
+    await using store = await openTodos()
+    await appendAll(store, [new OperationAuthor('b').insert('5', { title: 'five', userId: 'u1' })])
+    const find = (id: unknown) => store.findRecord('todos', id as string)
+
+    for (const id of [{}, [], ['r1'], null, true, 5, new Uint8Array([1])]) expect(await find(id)).toBeNull()
+    for (const id of [undefined, Number.NaN, 5n, Symbol('r1'), () => 'r1']) {
+      await expect(find(id)).rejects.toMatchObject({ code: 'INVALID_QUERY' })
+    }
+  })
+
   test('need a schema, but all else works without', async () => {
     await using store = await openStore()
     const author = new OperationAuthor('a', 1000)

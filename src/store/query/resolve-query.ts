@@ -111,6 +111,17 @@ export function resolveWhere(
   })
 }
 
+/**
+ * The id that a record is sought by: as a filter on it.
+ *
+ * @returns null when no record has it
+ * @throws StoreError `INVALID_QUERY`
+ */
+export function resolveRecordId(id: unknown): string | null {
+  const value = requireFilterValue('id', id)
+  return typeof value === 'string' ? value : null
+}
+
 function isRecordColumn(name: string): name is RecordColumn {
   return (RECORD_COLUMNS as readonly string[]).includes(name)
 }

@@ -12,7 +12,7 @@ import {
   type QueriedTable,
   rowToRecord,
 } from '../query/build-select.ts'
-import { type Condition, resolveQuery } from '../query/resolve-query.ts'
+import { type Condition, resolveQuery, resolveRecordId } from '../query/resolve-query.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
@@ -85,9 +85,11 @@ export class CollectionTables {
     return Number(rows[0]?.count ?? 0)
   }
 
-  find(name: string, recordId: string): MaterializedRecord | null {
+  /** @throws StoreError `INVALID_QUERY` for an id that is undefined, or no JSON */
+  find(name: string, id: string): MaterializedRecord | null {
     const table = this.#table(name)
-    const row = table.find.get(recordId)
+    const recordId = resolveRecordId(id)
+    const row = recordId === null ? undefined : table.find.get(recordId)
     return row === undefined ? null : rowToRecord(row, table.columns, false)
   }
 
