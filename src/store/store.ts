@@ -109,6 +109,9 @@ export type AppendResult =
   /** Its own entry first; then what the server authored because of it (side effects, snapshots). */
   { readonly status: 'applied'; readonly entries: readonly LogEntry[] } | DuplicateResult | RefusedResult
 
+/** @param deliverySequence of the last entry that was added; undefined where that is not known */
+export type CommitListener = (deliverySequence?: number) => void
+
 export interface DuplicateResult {
   readonly status: 'duplicate'
   /** Of a server's write with a key: what the first one became. */
@@ -336,10 +339,11 @@ export interface ServerStore
     ids: readonly string[],
   ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>>
   /**
-   * Tells of commits that other servers made on the same database, after they are readable.
+   * Tells of commits, once they are readable: of those made through this object and, where others write to the
+   * same database, of theirs.
    * @returns a function that ends the subscription
    */
-  onRemoteCommit(listener: () => void): () => void
+  onCommit(listener: CommitListener): () => void
   /** How the servers of one database tell each other what is not stored; absent where there is one. */
   readonly cluster?: ClusterBus
 

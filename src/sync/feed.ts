@@ -97,6 +97,11 @@ export class Feed {
     return this.#refilling
   }
 
+  /** Reads on, unless readers have been told already of all that was committed up to here. */
+  readTo(deliverySequence: number): void {
+    if (deliverySequence > this.#head) void this.refill()
+  }
+
   /** Reads on where reading has failed: what is committed must not wait for the next commit. */
   retry(): void {
     if (this.#hasFailed) void this.refill()

@@ -212,9 +212,15 @@ export class SyncHub {
       return
     }
     this.#feed.start(head)
-    this.#endSubscription = this.#store.onRemoteCommit(() => void this.#feed.refill())
+    this.#endSubscription = this.#store.onCommit((deliverySequence) => this.#onCommit(deliverySequence))
     void this.#feed.refill() // what was committed elsewhere since the head was read
     this.#scheduleSweep()
+  }
+
+  /** Its own commits the hub publishes itself, before the event loop turns: of those nothing is left to read then. */
+  #onCommit(deliverySequence?: number): void {
+    if (deliverySequence === undefined) void this.#feed.refill()
+    else this.#runtime.defer(() => this.#feed.readTo(deliverySequence))
   }
 
   /** Clients come back and are told by their handshakes what the restored log lacks of theirs. */

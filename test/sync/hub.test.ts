@@ -1,6 +1,9 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { SERVER_ITSELF } from '../../src/core/write-access.ts'
+import type { ServerWrite } from '../../src/store/store.ts'
 import type { Session } from '../../src/sync/session.ts'
 import { openRelayServer } from '../support/relay-server.ts'
+import { settle } from '../support/simulated-runtime.ts'
 
 test.each(['checkProgress', 'skipInvisibleTail'] as const)(
   'an error in %s of one session ends that one, and the others are looked after',
@@ -43,3 +46,56 @@ test('stops although a transport of the application throws when it is told to pa
 
   expect(clients.map(({ closed }) => closed?.code)).toEqual([1001, 1011, 1001])
 })
+
+test('what one hub writes reaches the clients of another one on the same store', async () => {
+  const { connect, server, store } = openRelayServer()
+  const other = openRelayServer({ store })
+  const clients = [await connect('n1'), await other.connect('n2')]
+  const delivered = () => clients.map((client) => client.sentOfType('operation-batch').at(-1)?.operations)
+
+  for (const [hub, recordId] of [
+    [server.hub, 'r1'],
+    [other.server.hub, 'r2'],
+  ] as const) {
+    await hub.write(insertOf(recordId))
+    await settle()
+
+    expect(delivered()).toMatchObject([[{ recordId }], [{ recordId }]])
+  }
+})
+
+test('a hub alone on its store reads nothing of what it has written itself', async () => {
+  const { connect, server, store } = openRelayServer()
+  const client = await connect('n1')
+  const readLog = vi.spyOn(store, 'readLog')
+
+  for (const recordId of ['r1', 'r2', 'r3']) await server.hub.write(insertOf(recordId))
+  await settle()
+
+  expect(client.sentOfType('operation-batch').at(-1)?.operations).toMatchObject([{ recordId: 'r3' }])
+  expect(readLog).not.toHaveBeenCalled()
+})
+
+test('a backup that is put in the place of a store sends its clients back to the start', async () => {
+  const { connect, store, write } = openRelayServer()
+  await write('todos', 'r1', { title: 'x' })
+  const backup = await store.exportBackup()
+  const client = await connect('n1')
+
+  await store.importBackup(backup)
+  await settle()
+
+  expect(client.closed?.code).toBe(1001)
+})
+
+function insertOf(recordId: string): ServerWrite {
+  return {
+    author: 'server',
+    access: SERVER_ITSELF,
+    type: 'insert',
+    collection: 'todos',
+    recordId,
+    data: { title: 'x' },
+    schemaVersion: 1,
+  }
+}

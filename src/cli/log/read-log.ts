@@ -61,7 +61,7 @@ async function toLines(page: readonly LoggedOperation[], store: ServerStore): Pr
   }))
 }
 
-/** Resolves when another process has committed, at the latest after a second, or when it is aborted. */
+/** Resolves when something has been committed, at the latest after a second, or when it is aborted. */
 function nextCommit(store: ServerStore, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const settle = (): void => {
@@ -71,7 +71,7 @@ function nextCommit(store: ServerStore, signal: AbortSignal): Promise<void> {
       resolve()
     }
     const timer = setTimeout(settle, FOLLOW_POLL_MS)
-    const endSubscription = store.onRemoteCommit(settle)
+    const endSubscription = store.onCommit(() => settle())
     signal.addEventListener('abort', settle)
   })
 }

@@ -14,15 +14,20 @@ import type { StoreAccess } from '../store-access.ts'
 import type { MemoryCore } from './memory-core.ts'
 import type { MemoryLog } from './memory-log.ts'
 
+export interface MemoryRestoreOptions extends RestoreOptions {
+  /** Tells everybody who reads the log. */
+  readonly afterCommit: () => void
+}
+
 /** @see RestorableStore.openRestore */
 export function openRestore(
   core: MemoryCore,
   access: StoreAccess,
-  { mode, maxDeliverySequence }: RestoreOptions,
+  { mode, maxDeliverySequence, afterCommit }: MemoryRestoreOptions,
 ): StoreRestore {
   if (mode === 'empty') assertEmpty(core.log.end)
   const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
-  return new MemoryRestore(core, access, { mode, replacement })
+  return new MemoryRestore(core, access, { mode, replacement, afterCommit })
 }
 
 /** Adds to the log of the store, or fills one that then takes its place. */
@@ -31,18 +36,24 @@ class MemoryRestore implements StoreRestore {
   readonly #access: StoreAccess
   readonly #mode: RestoreOptions['mode']
   readonly #replacement: MemoryLog | null
+  readonly #afterCommit: () => void
   readonly #nodes: BackupNode[] = []
   readonly #revocations: BackupRevocation[] = []
 
   constructor(
     core: MemoryCore,
     access: StoreAccess,
-    { mode, replacement }: { mode: RestoreOptions['mode']; replacement: MemoryLog | null },
+    {
+      mode,
+      replacement,
+      afterCommit,
+    }: Pick<MemoryRestoreOptions, 'mode' | 'afterCommit'> & { replacement: MemoryLog | null },
   ) {
     this.#core = core
     this.#access = access
     this.#mode = mode
     this.#replacement = replacement
+    this.#afterCommit = afterCommit
   }
 
   /** A merge adds to the log that the store has at the time: another restore may have replaced it meanwhile. */
@@ -89,6 +100,7 @@ class MemoryRestore implements StoreRestore {
       this.#log.advance(nodeId, maxSequence)
     }
     for (const revocation of this.#revocations) revocations.revoke(revocation, revocation.revokedAt)
+    this.#afterCommit()
   }
 
   async rollback(): Promise<void> {}

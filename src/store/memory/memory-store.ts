@@ -4,6 +4,7 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { applyOperation } from '../append/apply-operation.ts'
+import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
@@ -18,6 +19,7 @@ import type {
   AppendResult,
   ApplyResult,
   CollectionQueryOptions,
+  CommitListener,
   DeliveryPage,
   DeliveryQuery,
   HandshakeVectorQuery,
@@ -51,6 +53,7 @@ export class MemoryServerStore implements ServerStore {
   readonly #core: MemoryCore
   readonly #tracking: ScopeTracking
   readonly #migration: SchemaMigration
+  readonly #commitListeners = new Set<CommitListener>()
   readonly #access = new StoreAccess({ name: 'The memory store', isReadOnly: false })
 
   constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
@@ -114,7 +117,10 @@ export class MemoryServerStore implements ServerStore {
 
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     this.#access.assertOpen()
-    return this.#core.append(requests)
+    const results = this.#core.append(requests)
+    const last = lastEntryOf(results)
+    if (last !== undefined) this.#announce(last.deliverySequence)
+    return results
   }
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
@@ -245,9 +251,9 @@ export class MemoryServerStore implements ServerStore {
     return readRecordValues(this.#core.log, collection, ids)
   }
 
-  /** Nobody else can write: the listener is never called. */
-  onRemoteCommit(_listener: () => void): () => void {
-    return () => {}
+  onCommit(listener: CommitListener): () => void {
+    this.#commitListeners.add(listener)
+    return () => void this.#commitListeners.delete(listener)
   }
 
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
@@ -359,11 +365,18 @@ export class MemoryServerStore implements ServerStore {
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
     this.#access.assertOpen()
-    return openRestore(this.#core, this.#access, options)
+    return openRestore(this.#core, this.#access, {
+      ...options,
+      afterCommit: () => this.#announce(this.#core.log.end),
+    })
   }
 
   async close(): Promise<void> {
     this.#access.close()
     this.#core.log = this.#core.emptyLog()
+  }
+
+  #announce(deliverySequence: number): void {
+    for (const listener of this.#commitListeners) listener(deliverySequence)
   }
 }

@@ -1,16 +1,17 @@
 import type { Timer } from '../../core/runtime.ts'
+import type { CommitListener } from '../store.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
 /**
- * Notices commits of other servers. They announce them; whatever becomes of an announcement, the
- * database is asked at an interval, so that a lost one delays and never loses.
+ * Tells of commits. Other servers announce theirs; whatever becomes of an announcement, the database is
+ * asked at an interval, so that a lost one delays and never loses.
  */
 export class CommitWatch {
   readonly #core: PostgresCore
   readonly #announcements: Announcements
   readonly #pollIntervalMs: number
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Set<CommitListener>()
   readonly #endListening: () => void
   /** The highest delivery sequence that listeners know of. */
   #known = 0
@@ -24,7 +25,7 @@ export class CommitWatch {
     this.#endListening = announcements.subscribe(COMMIT_TOPIC, (payload) => this.#onSequence(Number(payload)))
   }
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: CommitListener): () => void {
     this.#listeners.add(listener)
     if (this.#timer === null) this.#schedule()
     return () => {
@@ -33,9 +34,9 @@ export class CommitWatch {
     }
   }
 
-  /** Tells the others of a commit of this server; its own listeners know. */
+  /** Tells of a commit of this server, the others too. */
   announce(deliverySequence: number, isAlone = false): void {
-    this.#known = Math.max(this.#known, deliverySequence)
+    this.#onSequence(deliverySequence)
     if (!isAlone) this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#known))
   }
 
@@ -73,7 +74,7 @@ export class CommitWatch {
   #onSequence(deliverySequence: number): void {
     if (!(deliverySequence > this.#known)) return
     this.#known = deliverySequence
-    for (const listener of this.#listeners) listener()
+    for (const listener of this.#listeners) listener(deliverySequence)
   }
 }
 

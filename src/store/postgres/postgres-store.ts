@@ -4,6 +4,7 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { applyOperation } from '../append/apply-operation.ts'
+import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
@@ -21,10 +22,10 @@ import type {
   AppendResult,
   ApplyResult,
   CollectionQueryOptions,
+  CommitListener,
   DeliveryPage,
   DeliveryQuery,
   HandshakeVectorQuery,
-  LogEntry,
   MaterializedRecord,
   NodeRegistration,
   RunningServer,
@@ -297,7 +298,7 @@ export class PostgresServerStore implements ServerStore {
     return readRecordValues(this.#core, collection, ids)
   }
 
-  onRemoteCommit(listener: () => void): () => void {
+  onCommit(listener: CommitListener): () => void {
     return this.#watch.subscribe(listener)
   }
 
@@ -443,12 +444,4 @@ export class PostgresServerStore implements ServerStore {
     await this.#announcements.stop()
     await this.#core.db.close()
   }
-}
-
-function lastEntryOf(results: readonly AppendResult[]): LogEntry | undefined {
-  for (let index = results.length - 1; index >= 0; index--) {
-    const result = results[index]
-    if (result?.status === 'applied') return result.entries.at(-1)
-  }
-  return undefined
 }

@@ -1,16 +1,17 @@
 import type { Statement } from 'better-sqlite3'
 import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { CommitListener } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
 
 // Another process on the file is the exception (`kora-server restore` beside a server), and the
 // question costs microseconds.
 const POLL_MS = 1000
 
-/** Notices commits of other processes on the same file: SQLite itself tells nobody. */
+/** Tells of commits. Those of other processes on the same file it looks for: SQLite itself tells nobody. */
 export class CommitWatch {
   readonly #runtime: Runtime
   readonly #dataVersion: Statement<[], number>
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Set<CommitListener>()
   #seen: number | undefined
   #timer: Timer | null = null
 
@@ -19,7 +20,7 @@ export class CommitWatch {
     this.#dataVersion = db.prepare<[], number>('PRAGMA data_version').pluck()
   }
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: CommitListener): () => void {
     this.#listeners.add(listener)
     if (this.#timer === null) {
       this.#seen = this.#readVersion()
@@ -29,6 +30,11 @@ export class CommitWatch {
       this.#listeners.delete(listener)
       if (this.#listeners.size === 0) this.stop()
     }
+  }
+
+  /** @param deliverySequence of the last entry that was added, where that is known */
+  announce(deliverySequence?: number): void {
+    for (const listener of this.#listeners) listener(deliverySequence)
   }
 
   stop(): void {
@@ -45,7 +51,7 @@ export class CommitWatch {
     this.#schedule()
     if (version !== undefined && version === this.#seen) return
     this.#seen = version
-    for (const listener of this.#listeners) listener()
+    this.announce()
   }
 
   /** undefined: the file does not tell. Who listens reads it then, and reports what is wrong with it. */

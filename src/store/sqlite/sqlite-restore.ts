@@ -18,17 +18,27 @@ import { openDatabase } from './open-database.ts'
 import { replayStoredRecord } from './replay-record.ts'
 import { SqliteCore } from './sqlite-core.ts'
 
+export interface SqliteRestoreOptions extends RestoreOptions {
+  /** Tells everybody who reads the log. */
+  readonly afterCommit: () => void
+}
+
 /** @see RestorableStore.openRestore */
-export function openRestore(core: SqliteCore, options: RestoreOptions): Promise<StoreRestore> | StoreRestore {
-  return options.mode === 'merge' ? new Merge(core) : Replacement.open(core, options)
+export function openRestore(
+  core: SqliteCore,
+  options: SqliteRestoreOptions,
+): Promise<StoreRestore> | StoreRestore {
+  return options.mode === 'merge' ? new Merge(core, options.afterCommit) : Replacement.open(core, options)
 }
 
 /** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
 class Merge implements StoreRestore {
   readonly #core: SqliteCore
+  readonly #afterCommit: () => void
 
-  constructor(core: SqliteCore) {
+  constructor(core: SqliteCore, afterCommit: () => void) {
     this.#core = core
+    this.#afterCommit = afterCommit
   }
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
@@ -53,7 +63,9 @@ class Merge implements StoreRestore {
     await this.#step(() => writeRevocations(this.#core, revocations))
   }
 
-  async commit(): Promise<void> {}
+  async commit(): Promise<void> {
+    this.#afterCommit()
+  }
 
   async rollback(): Promise<void> {}
 
@@ -72,15 +84,17 @@ class Merge implements StoreRestore {
 class Replacement implements StoreRestore {
   readonly #core: SqliteCore
   readonly #owner: SqliteCore
+  readonly #afterCommit: () => void
 
   /** @param owner the store's own core: told when the transaction has ended */
-  private constructor(core: SqliteCore, owner: SqliteCore) {
+  private constructor(core: SqliteCore, owner: SqliteCore, afterCommit: () => void) {
     this.#core = core
     this.#owner = owner
+    this.#afterCommit = afterCommit
   }
 
-  static async open(owner: SqliteCore, options: RestoreOptions): Promise<Replacement> {
-    const replacement = new Replacement(coreOfItsOwn(owner), owner)
+  static async open(owner: SqliteCore, options: SqliteRestoreOptions): Promise<Replacement> {
+    const replacement = new Replacement(coreOfItsOwn(owner), owner, options.afterCommit)
     try {
       await replacement.#begin(options)
     } catch (error) {
@@ -117,6 +131,7 @@ class Replacement implements StoreRestore {
   async commit(): Promise<void> {
     this.#core.writes.commit()
     this.#end()
+    this.#afterCommit()
   }
 
   async rollback(): Promise<void> {

@@ -5,6 +5,7 @@ import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { applyOperation } from '../append/apply-operation.ts'
+import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
@@ -21,6 +22,7 @@ import type {
   AppendResult,
   ApplyResult,
   CollectionQueryOptions,
+  CommitListener,
   DeliveredEntry,
   DeliveryPage,
   DeliveryQuery,
@@ -156,7 +158,10 @@ export class SqliteServerStore implements ServerStore {
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     this.#access.assertWritable()
     if (requests.length === 0) return []
-    return this.#access.write(() => this.#core.append(requests))
+    const results = await this.#access.write(() => this.#core.append(requests))
+    const last = lastEntryOf(results)
+    if (last !== undefined) this.#watch.announce(last.deliverySequence)
+    return results
   }
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
@@ -278,7 +283,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => readRecordValues(this.#core, collection, ids))
   }
 
-  onRemoteCommit(listener: () => void): () => void {
+  onCommit(listener: CommitListener): () => void {
     return this.#watch.subscribe(listener)
   }
 
@@ -397,7 +402,10 @@ export class SqliteServerStore implements ServerStore {
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
     this.#access.assertWritable()
-    return openRestore(this.#core, options)
+    return openRestore(this.#core, {
+      ...options,
+      afterCommit: () => this.#watch.announce(),
+    })
   }
 
   async close(): Promise<void> {

@@ -177,7 +177,7 @@ describe('many servers on one database', () => {
     await using servers = await openServers(database, 2, { pollIntervalMs: 300 })
     const [writer, reader] = servers.stores
     const heard = vi.fn()
-    reader.onRemoteCommit(heard)
+    reader.onCommit(heard)
     const author = new OperationAuthor('a')
     await expect.poll(() => listenersIn(database)).toBe(2)
 

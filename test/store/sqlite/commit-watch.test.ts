@@ -26,7 +26,7 @@ test('a file that cannot be asked any more ends nothing: those who listen look f
   const runtime = simulatedRuntime()
   const store = createSqliteServerStore({ filename, runtime })
   let commits = 0
-  const end = store.onRemoteCommit(() => commits++)
+  const end = store.onCommit(() => commits++)
   await runtime.advance(3000)
   expect(commits).toBe(0)
 

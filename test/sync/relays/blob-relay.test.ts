@@ -368,6 +368,7 @@ describe('with central storage', () => {
     })
     const author = await connect('author')
     await write('files', 'f1', { data: blob.ref })
+    author.acknowledgeAll()
     upload(author, blob)
     request(author, blob.manifest.hash)
     await runtime.advance(40_000)
@@ -460,6 +461,7 @@ describe('between clients', () => {
       await connect('reader', { scopes: ORG_A }),
     ]
     await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'silent' })
+    for (const client of [silent, reader]) client.acknowledgeAll()
     for (let count = 0; count < 40; count++) request(reader, blob.manifest.hash, `q${count}`)
     reader.present({ user: { name: 'reader', color: 'red' } })
     await runtime.advance(1000)

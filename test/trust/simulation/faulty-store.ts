@@ -29,7 +29,7 @@ export interface FaultyStoreOptions {
   /** The process that uses the store: with it end its questions, and the answers to them. */
   readonly owner: TaskOwner
   readonly faults: StoreFaults
-  readonly onRemoteCommit: (listener: () => void) => () => void
+  readonly onCommit: (listener: () => void) => () => void
   readonly onCommitted: (results: readonly AppendResult[]) => void
   /** Questions that have no answer yet. */
   readonly onPending: (change: 1 | -1) => void
@@ -42,7 +42,7 @@ export function faultyStore(options: FaultyStoreOptions): ServerStore {
   const { inner } = options
   return new Proxy(inner, {
     get(_target, property) {
-      if (property === 'onRemoteCommit') return options.onRemoteCommit
+      if (property === 'onCommit') return options.onCommit
       // The proxy hands out what the store has; which method it is only its caller knows.
       const member = (inner as unknown as Record<PropertyKey, unknown>)[property]
       if (typeof member !== 'function') return member

@@ -75,7 +75,7 @@ export class Server {
         latencyMs: this.#options.storeLatencyMs,
         owner,
         faults: this.faults,
-        onRemoteCommit: (listener) => this.#subscribe(listener, owner),
+        onCommit: (listener) => this.#subscribe(listener, owner),
         onCommitted: () => this.#options.onCommitted(this),
         onPending: (change) => {
           if (owner === this.#owner) this.#pendingQuestions += change
