@@ -2,6 +2,8 @@ import { expect, test } from 'vitest'
 import { compareTimestamps } from '../../src/core/clock.ts'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { checkOperationId } from '../../src/core/operation-id.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import type { AppendResult, ServerStore, ServerWrite } from '../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
@@ -107,6 +109,25 @@ describeEachStore('writes of the server', (openStore) => {
 
     expect(await store.findRecord('todos', 'r1')).toMatchObject({ title: 'again', priority: null })
     expect((await operationsOf(store)).at(-1)?.data).toMatchObject({ priority: null })
+  })
+
+  test('name the default of a field that the record lacks as what was there, as devices show it', async () => {
+    const fields = { title: t.string() }
+    const tags = t.array(t.string()).default(['inbox'])
+    const meta = t.json().default({ a: 1, b: 2 })
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { todos: { fields } } }),
+    })
+    await store.append([insert('r1', { title: 'a' })])
+    await store.setSchema(
+      defineSchema({ version: 2, collections: { todos: { fields: { ...fields, tags, meta } } } }),
+    )
+
+    await store.append([update('r1', { tags: ['work'], meta: { a: 5 }, title: 'b' })])
+
+    const [, written] = await operationsOf(store)
+    expect(written?.previousData).toEqual({ tags: ['inbox'], meta: { a: 1, b: 2 }, title: 'a' })
+    expect(await store.findRecord('todos', 'r1')).toMatchObject({ tags: ['work'], meta: { a: 5 } })
   })
 
   test('happen only while their conditions hold, also within one batch', async () => {

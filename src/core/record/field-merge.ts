@@ -66,8 +66,8 @@ export function isConflict(
   current: JsonValue | undefined,
   previous: JsonValue | undefined,
 ): boolean {
-  if ((current ?? null) === null && (previous ?? null) === null) return false
   const shown = shownValue(descriptor, current)
+  if ((shown ?? null) === null && (previous ?? null) === null) return false
   if (descriptor?.kind === 'richtext') return !hasSameText(shown, previous)
   return !deepEqual(shown, previous)
 }

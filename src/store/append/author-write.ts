@@ -4,6 +4,7 @@ import type { FieldValues, JsonValue, Operation } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { encodeBytes } from '../../core/record/binary-values.ts'
+import { shownValue } from '../../core/record/field-merge.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type Refusal, refuseWrite } from '../../core/refusal.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
@@ -35,7 +36,7 @@ export function authorWrite(
 ): Operation | RefusedResult {
   const refused = refuseAbsence(write, state) ?? refuseConditions(write, state, context)
   if (refused !== null) return refused
-  const { data, previousData } = contentOf(write, state)
+  const { data, previousData } = contentOf(write, state, context.collection(write.collection))
   const operation: Operation = {
     id: '',
     nodeId: context.serverNodeId,
@@ -103,15 +104,17 @@ function presentValue(
 function contentOf(
   { type, data }: ServerWrite,
   state: RecordState | null,
+  collection: CollectionDefinition | null,
 ): Pick<Operation, 'data' | 'previousData'> {
   if (type === 'delete' || data === null) return { data: null, previousData: null }
   if (type === 'insert') return { data: withoutRemains(data, state), previousData: null }
-  const values = state?.values ?? {}
-  const previous = Object.keys(data).filter((field) => Object.hasOwn(values, field))
-  return {
-    data,
-    previousData: Object.fromEntries(previous.map((field) => [field, values[field] ?? null])),
+  const previous: [string, JsonValue][] = []
+  for (const field of Object.keys(data)) {
+    // As devices have it: where they find another value, they take it for a conflict.
+    const value = shownValue(ownValue(collection?.fields ?? {}, field), ownValue(state?.values ?? {}, field))
+    if (value !== undefined) previous.push([field, value])
   }
+  return { data, previousData: Object.fromEntries(previous) }
 }
 
 /**

@@ -87,6 +87,12 @@ describe('conflicts', () => {
     expect(valuesOf(fromDefault)).toEqual({ title: 't', tags: ['z', 'b'] })
   })
 
+  test('an author that knew nothing of the default is merged with it', () => {
+    const operations = [insertAt(1, { title: 't' }), updateAt(2, { tags: ['work'] }, {})]
+
+    expect(valuesOf(operations)).toEqual({ title: 't', tags: ['new', 'work'] })
+  })
+
   test('an update that finds the record deleted is not merged', () => {
     const operations = [
       insertAt(1, { tags: ['a'] }),
