@@ -155,9 +155,10 @@ function addMagnitude(magnitude: number | null, summand: JsonValue): number | nu
 }
 
 /**
- * The merged values of an update's fields that are in conflict. Numeric strategies of scalars act
- * only when a field that is merged by content is in conflict: clients run the merge for it and then
- * apply it to the whole update, whatever they have of the scalars. Without one, scalars are last-write-wins.
+ * The merged values of an update's fields that are in conflict; null when none is. Numeric strategies of
+ * scalars act only when a field that is merged by content is in conflict, atomic or not: clients run the
+ * merge for it and then apply it to the whole update, whatever they have of the scalars. Without one,
+ * scalars are last-write-wins.
  */
 function mergeConflicts(
   values: FieldValues,
@@ -169,12 +170,14 @@ function mergeConflicts(
   for (const field of Object.keys(data)) {
     if (!isMergedField(collection, field)) continue
     const write = { field, values, operation, data, collection }
-    if (isInConflict(write)) merged = mergeWrite(merged, write)
+    if (!isInConflict(write)) continue
+    merged ??= new Map()
+    mergeWrite(merged, write)
   }
   if (merged === null) return null
   for (const field of Object.keys(data)) {
     if (isMergedField(collection, field) || !hasNumericStrategy(collection, field)) continue
-    merged = mergeWrite(merged, { field, values, operation, data, collection })
+    mergeWrite(merged, { field, values, operation, data, collection })
   }
   return merged
 }
@@ -192,9 +195,10 @@ function isInConflict({ field, values, operation, collection }: FieldWrite): boo
   return isConflict(descriptor, ownValue(values, field), previousValue(operation, field))
 }
 
-function mergeWrite(merged: Map<string, JsonValue> | null, write: FieldWrite): Map<string, JsonValue> | null {
+/** Adds what the write of a field comes to; an atomic one is folded by itself. */
+function mergeWrite(merged: Map<string, JsonValue>, write: FieldWrite): void {
   const { field, operation, collection } = write
-  if (atomicOpOf(operation, field) !== null) return merged
+  if (atomicOpOf(operation, field) !== null) return
   const descriptor = ownValue(collection.fields, field)
   const current = ownValue(write.values, field)
   const base = previousValue(operation, field)
@@ -207,8 +211,7 @@ function mergeWrite(merged: Map<string, JsonValue> | null, write: FieldWrite): M
     remote: { value: write.data[field] },
     isRemoteLater: true, // operations are folded in order
   })
-  if (value === undefined) return merged
-  return (merged ?? new Map()).set(field, value)
+  if (value !== undefined) merged.set(field, value)
 }
 
 function previousValue({ previousData }: Operation, field: string): JsonValue | undefined {

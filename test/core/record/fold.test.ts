@@ -67,6 +67,17 @@ describe('numeric strategies of scalars', () => {
     expect(values).toEqual({ count: 12, best: 5, tags: ['a', 'x', 'y'] })
   })
 
+  test('act when the conflict is in a field that the update writes atomically', () => {
+    const append = (item: string) => ({ atomicOps: { tags: { type: 'append', value: item } } }) as const
+    const values = valuesOf([
+      insert,
+      updateAt(2, { count: 12, tags: ['a', 'x'] }, { count: 10, tags: ['a'] }, append('x')),
+      updateAt(3, { count: 15, tags: ['a', 'y'] }, { count: 10, tags: ['a'] }, append('y')),
+    ])
+
+    expect(values).toEqual({ count: 17, best: 5, tags: ['a', 'x', 'y'] })
+  })
+
   test('do not act without a conflict in a merged field', () => {
     const values = valuesOf([
       insert,
