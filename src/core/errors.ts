@@ -70,7 +70,7 @@ export const ERROR_CODES = {
     remedy: 'Use another backup; `kora-server backup --verify` checks one.',
   },
   BACKUP_INTERRUPTED: {
-    meaning: 'The log was replaced, or compacted for the first time, while a backup of it was made.',
+    meaning: 'The log was replaced or compacted while a backup of it was made.',
     remedy: 'Make the backup again; what was written of this one cannot be restored.',
   },
   BACKUP_NOT_WRITTEN: {

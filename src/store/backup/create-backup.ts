@@ -51,7 +51,7 @@ export interface CreateBackupOptions {
  * The log as a portable backup, in pieces, with the memory of one section. Clients may write
  * meanwhile: it holds every operation up to the end of the log as it was when the first one was read.
  *
- * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced meanwhile; what was written is no backup
+ * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced or compacted meanwhile; what was written is no backup
  */
 export async function* createBackup(
   store: BackupSourceStore,
@@ -73,14 +73,13 @@ export async function* createBackup(
     yield* writer.section('operations', lines)
     report()
   }
-  // After the operations: what a compaction has dropped meanwhile is in one of them.
   if (isCompacted) yield* writer.sections('dropped', readDropped(store))
-  const droppedMeanwhile = (await store.countDropped()) - droppedBefore
-  if (!isCompacted && droppedMeanwhile > 0) throw interrupted('compacted for the first time')
   const endAfter = await store.getMaxDeliverySequence()
-  const isReplaced = isReplacedLog(endBefore, end) || isReplacedLog(end, endAfter)
-  if (isReplaced || writer.counts.operations < operationsTotal - Math.max(0, droppedMeanwhile))
-    throw interrupted('replaced')
+  if (isReplacedLog(endBefore, end) || isReplacedLog(end, endAfter)) throw interrupted('replaced')
+  // What was dropped before its page was read is missing beside what it belongs to: an insert that was read
+  // has lost its deletion, a value what superseded it beyond the end.
+  if ((await store.countDropped()) !== droppedBefore) throw interrupted('compacted')
+  if (writer.counts.operations < operationsTotal) throw interrupted('replaced')
   const trailer = { ...writer.counts, maxDeliverySequence: end }
   const sha256 = writer.digestWith(formatTrailerStart(trailer))
   yield Buffer.from(formatTrailer({ ...trailer, sha256 }))

@@ -127,6 +127,28 @@ describeEachStore('backups in sections', (openStore) => {
     expect(isReplaced).toBe(true)
   })
 
+  test('are given up when the log is compacted after a part of it was read', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const forget = () => source.compactStep(0, { supersededBefore: null, deletedBefore: Date.now() })
+    await appendAll(source, [author.insert('r0', { title: 'x' }), author.delete('r0')])
+    await appendAll(source, [author.insert('r1', { title: 'x' })])
+    await forget()
+    expect(await source.countDropped()).toBe(2)
+    await fill(source, 600, author)
+    await appendAll(source, [author.delete('r1'), author.insert('last', { title: 'x' })])
+
+    let sections = 0
+    const making = (async () => {
+      const onProgress = () => sections++
+      for await (const _ of createBackup(source, { onProgress })) if (sections === 1) await forget()
+    })()
+
+    await expect(making).rejects.toMatchObject({ code: 'BACKUP_INTERRUPTED' })
+    expect(sections).toBeGreaterThan(1)
+    expect(await source.countDropped()).toBe(4)
+  })
+
   test('are refused before the first write when any byte of a thousand is damaged', async () => {
     await using source = await openStore({ schema: todoSchema })
     await using target = await openStore({ schema: todoSchema, nodeId: 'server-2' })
