@@ -1,6 +1,7 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { IntervalSchedule } from '../interval-schedule.ts'
+import type { LogTurns } from '../log-turns.ts'
 import type { BackupTarget } from './backup-target.ts'
 import { type BackupSourceStore, createBackup } from './create-backup.ts'
 
@@ -10,6 +11,8 @@ export interface BackupScheduleOptions {
   readonly logger: Logger
   /** Closed by `stop()`. */
   readonly target: BackupTarget
+  /** Shared with what drops parts of the log in this process. */
+  readonly turns: LogTurns
   readonly everyMs: number
   /** How many backups stay; the oldest goes when a new one is whole. */
   readonly keep: number
@@ -58,9 +61,10 @@ export class BackupSchedule {
 
   /** @returns ms until it is worth looking again */
   async #runWhenDue(signal: AbortSignal): Promise<number> {
+    const { runtime, turns } = this.#options
     const dueInMs = await this.#dueInMs()
     if (dueInMs <= 0) {
-      await this.#write(this.#options.runtime.now(), signal)
+      await turns.read(() => this.#write(runtime.now(), signal))
       await this.#rotate()
     }
     return Math.min(dueInMs > 0 ? dueInMs : this.#options.everyMs, LOOK_AGAIN_MS)

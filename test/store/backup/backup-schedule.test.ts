@@ -6,6 +6,7 @@ import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
 import { fileSource } from '../../../src/store/backup/backup-source.ts'
 import { DirectoryTarget } from '../../../src/store/backup/directory-target.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
+import { LogTurns } from '../../../src/store/log-turns.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
@@ -17,7 +18,15 @@ const HOUR_MS = 60 * 60 * 1000
 function openSchedule(directory: string, runtime = simulatedRuntime(), logger = recordingLogger()) {
   const store = new MemoryServerStore({ runtime })
   const target = new DirectoryTarget(directory)
-  const schedule = new BackupSchedule({ store, runtime, logger, target, everyMs: 3 * HOUR_MS, keep: 2 })
+  const schedule = new BackupSchedule({
+    store,
+    runtime,
+    logger,
+    target,
+    turns: new LogTurns(),
+    everyMs: 3 * HOUR_MS,
+    keep: 2,
+  })
   /** Moves the clock, and lets what it begins come to its end: files are real. */
   const pass = async (ms: number): Promise<void> => {
     for (let left = ms; left >= 0; left -= HOUR_MS) {
@@ -141,6 +150,7 @@ test('nothing is left of a backup that the stop of the server ends', async () =>
     runtime,
     logger: silentLogger,
     target: new DirectoryTarget(directory.path),
+    turns: new LogTurns(),
     everyMs: HOUR_MS,
     keep: 1,
   })

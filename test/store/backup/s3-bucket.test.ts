@@ -5,6 +5,7 @@ import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
 import { BucketTarget } from '../../../src/store/backup/bucket-target.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
 import { S3Bucket, type S3BucketOptions } from '../../../src/store/backup/s3-bucket.ts'
+import { LogTurns } from '../../../src/store/log-turns.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
 import { openS3Server, type S3Server } from '../../support/s3-server.ts'
@@ -133,7 +134,15 @@ test('backups are written to a bucket in their interval, and the oldest goes', a
   const store = new MemoryServerStore({ runtime })
   await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
   const target = await BucketTarget.open(optionsFor(s3), 'kora/')
-  const schedule = new BackupSchedule({ store, runtime, logger, target, everyMs: 3 * HOUR_MS, keep: 3 })
+  const schedule = new BackupSchedule({
+    store,
+    runtime,
+    logger,
+    target,
+    turns: new LogTurns(),
+    everyMs: 3 * HOUR_MS,
+    keep: 3,
+  })
   s3.objects.set('kora/notes.txt', Buffer.from('mine'))
   s3.uploads.set('left-behind', {
     key: 'kora/kora-2020-01-01T00-00-00Z.backup',

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { CompactionSchedule } from '../../../src/store/compaction/compaction-schedule.ts'
+import { LogTurns } from '../../../src/store/log-turns.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { simulatedRuntime } from '../../support/simulated-runtime.ts'
@@ -9,12 +10,14 @@ import { recordingLogger } from '../../support/tokens.ts'
 const HOUR_MS = 60 * 60 * 1000
 
 async function openSchedule() {
+  const turns = new LogTurns()
   const runtime = simulatedRuntime()
   const logger = recordingLogger()
   const store = new MemoryServerStore({ runtime })
   await store.setSchema(todoSchema)
   const schedule = new CompactionSchedule({
     store,
+    turns,
     runtime,
     logger,
     keepForMs: 2 * HOUR_MS,
@@ -24,7 +27,7 @@ async function openSchedule() {
   const author = new OperationAuthor('a', runtime.now())
   const edits = ['x', 'y', 'z'].map((title) => author.update(recordIdOf('r'), { title }))
   await appendAll(store, [new OperationAuthor('b', 0).insert(recordIdOf('r'), { title: 'new' }), ...edits])
-  return { store, runtime, logger, schedule }
+  return { store, turns, runtime, logger, schedule }
 }
 
 test('a server compacts in its interval what is old enough by then', async () => {
@@ -54,4 +57,35 @@ test('a compaction that fails is logged and tried again', async () => {
   const failures = logger.lines.filter(({ message }) => message === 'compaction failed')
   expect(failures.length).toBeGreaterThan(2)
   expect(schedule.stats.lastSuccessAt).toBeNull()
+})
+
+test('a compaction waits for a backup of the same server, and a backup for it', async () => {
+  const { store, turns, runtime, schedule } = await openSchedule()
+  const steps: string[] = []
+  let release = () => {}
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const compactStep = store.compactStep.bind(store)
+  store.compactStep = (...step) => {
+    steps.push('compaction')
+    return compactStep(...step)
+  }
+  const read = (name: string, until: Promise<void>) =>
+    turns.read(async () => {
+      await until
+      steps.push(name)
+    })
+
+  const backups = [read('folder', released), read('bucket', Promise.resolve())]
+  schedule.start()
+  await runtime.advance(60_000)
+  backups.push(read('next', Promise.resolve()))
+  await runtime.advance(0)
+  expect(steps).toEqual(['bucket'])
+  release()
+  await Promise.all(backups)
+  await schedule.stop()
+
+  expect(steps).toEqual(['bucket', 'folder', 'compaction', 'next'])
 })
