@@ -1,3 +1,4 @@
+import { compareTimestamps } from '../../core/clock.ts'
 import type { Operation } from '../../core/operation.ts'
 import { isMergedField } from '../../core/record/field-merge.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -87,6 +88,18 @@ export function dependsOnTraces(
 ): boolean {
   if (isPurged === true || lastDeleteAt === null || collection === null) return false
   return Object.keys(fieldVersions).some((field) => isMergedField(collection, field))
+}
+
+/**
+ * Whether a restore may note a dropped operation with a record of the store. Not where the whole record was forgotten
+ * elsewhere, but lives or lies deleted here since before: its deletion is yet to come, and would be a duplicate.
+ */
+export function mayNoteDropped(
+  { isPurged, lastInsertAt }: RecordState,
+  { isPurged: isForgotten, wallTime, logical, nodeId }: DroppedOperation,
+): boolean {
+  if (!isForgotten || isPurged === true) return true
+  return lastInsertAt !== null && compareTimestamps(lastInsertAt, { wallTime, logical, nodeId }) > 0
 }
 
 /**

@@ -2,7 +2,7 @@ import type { RecordKey } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
-import { type DroppedOperation, dependsOnTraces } from '../compaction/compaction.ts'
+import { type DroppedOperation, dependsOnTraces, mayNoteDropped } from '../compaction/compaction.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -66,8 +66,12 @@ class MemoryRestore implements StoreRestore {
   }
 
   async addDropped(dropped: readonly DroppedOperation[]): Promise<number> {
-    const unknown = dropped.filter(({ operationId }) => !this.#log.holds(operationId))
-    return unknown.filter((operation) => this.#log.dropped.add(operation)).length
+    return dropped.filter((operation) => {
+      const { operationId, collection, recordId } = operation
+      const record = this.#log.record(collection, recordId)
+      const mayNote = record === undefined || mayNoteDropped(record.state, operation)
+      return mayNote && !this.#log.holds(operationId) && this.#log.dropped.add(operation)
+    }).length
   }
 
   async replayNoted(records: readonly RecordKey[]): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordKey } from '../append/load.ts'
-import { type DroppedOperation, dependsOnTraces, toTrace } from '../compaction/compaction.ts'
+import { type DroppedOperation, dependsOnTraces, mayNoteDropped, toTrace } from '../compaction/compaction.ts'
 import type { Queries, Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import type { RecordRow } from './postgres-log.ts'
@@ -111,10 +111,11 @@ export async function addDropped(
   const nodes = await core.nodeNames.intern(dropped.map(({ nodeId }) => nodeId))
   return run(async (transaction) => {
     const stored = await storedIds(transaction, dropped)
-    const refs = await refsOf(core, transaction, dropped)
+    const records = await recordsOf(core, transaction, dropped)
     const rows = dropped.flatMap((operation) => {
-      const ref = refs.get(operation.collection)?.get(operation.recordId)
-      return ref === undefined || stored.has(operation.operationId) ? [] : [{ ...operation, ref }]
+      const record = records.get(operation.collection)?.get(operation.recordId)
+      if (record === undefined || stored.has(operation.operationId)) return []
+      return mayNoteDropped(record.state, operation) ? [{ ...operation, ref: record.ref }] : []
     })
     return insertDropped(transaction, rows, nodes)
   })
@@ -153,17 +154,14 @@ async function storedIds(
   return new Set(rows.map(([id]) => id.toString('hex')))
 }
 
-async function refsOf(
+async function recordsOf(
   core: PostgresCore,
   queries: Queries,
   dropped: readonly DroppedOperation[],
-): Promise<Map<string, Map<string, number>>> {
+): Promise<Map<string, Map<string, RecordRow>>> {
   const found = await findRecords(core, queries, dropped)
   return new Map(
-    found.map(([collection, rows]) => [
-      collection,
-      new Map(rows.map(({ recordId, ref }) => [recordId, ref])),
-    ]),
+    found.map(([collection, rows]) => [collection, new Map(rows.map((row) => [row.recordId, row]))]),
   )
 }
 

@@ -3,7 +3,7 @@ import type { RecordKey, StoredRecord } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
-import { type DroppedOperation, dependsOnTraces } from '../compaction/compaction.ts'
+import { type DroppedOperation, dependsOnTraces, mayNoteDropped } from '../compaction/compaction.ts'
 import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { keptTables } from '../materialize/schema-change.ts'
 import { parseStoredSchema } from '../materialize/stored-schema.ts'
@@ -200,7 +200,7 @@ function writeDropped({ log }: SqliteCore, dropped: readonly DroppedOperation[])
   for (const operation of dropped) {
     const record = log.records.find(operation)
     if (record === undefined || log.ids.find(operation.operationId) !== undefined) continue
-    if (log.dropped.has(operation.operationId)) continue
+    if (log.dropped.has(operation.operationId) || !mayNoteDropped(record.state, operation)) continue
     log.dropped.add(operation, record.ref)
     added++
   }

@@ -409,4 +409,37 @@ describeEachStore('compaction', (openStore) => {
     }
     expect(compacted.byteLength).toBeLessThan(older.byteLength * 3)
   })
+
+  test('forgets no record of another store, whose deletion is yet to come, where a backup is merged', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await using other = await openStore({ schema: todoSchema, nodeId: 'other-server' })
+    const author = new OperationAuthor('a')
+    const insert = author.insert(ID, { title: 'x' })
+    const deletion = author.delete(ID)
+    await appendAll(store, [insert, deletion, author.insert(recordIdOf('other'), { title: 'x' })])
+    await appendAll(other, [insert])
+    expect(await compact(store, { tombstonesMs: 1000 })).toMatchObject({ tombstones: 1 })
+
+    await other.importBackup(await store.exportBackup(), true)
+
+    expect(await appendAll(other, [insert, deletion])).toEqual(['duplicate', 'applied'])
+    expect(await other.findRecord('todos', ID)).toBeNull()
+    expect(await damageOf(other)).toEqual([])
+  })
+
+  test('gives a restore what is known of a forgotten record that has begun anew', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await using other = await openStore({ schema: todoSchema, nodeId: 'other-server' })
+    const author = new OperationAuthor('a')
+    const forgotten = [...editedRecord(author, 3), author.delete(ID)]
+    await appendAll(store, forgotten)
+    await appendAll(store, [author.insert(recordIdOf('other'), { title: 'x' })])
+    await compact(store, { tombstonesMs: 1000 })
+    await appendAll(store, [author.insert(ID, { title: 'again' })])
+
+    await other.importBackup(await store.exportBackup())
+
+    expect(await appendAll(other, forgotten)).toEqual(Array(5).fill('duplicate'))
+    expect(await other.findRecord('todos', ID)).toMatchObject({ title: 'again' })
+  })
 })
