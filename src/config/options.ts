@@ -473,7 +473,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'retention.tombstones',
     type: duration(3650 * DAY_MS),
-    help: 'How long after its deletion a record is forgotten. Never when it is not given: a device that was offline for longer keeps the record.',
+    help: 'How long after its deletion has arrived a record is forgotten. Never when it is not given: a device that was offline for longer keeps the record.',
   },
   {
     path: 'blobs',

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError, SchemaError, StoreError } from '../../core/errors.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
-import { type CompactionSummary, rulesFor, runCompaction } from '../../store/compaction/run-compaction.ts'
+import { type CompactionSummary, rulesForLog, runCompaction } from '../../store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
@@ -128,7 +128,7 @@ function requireVacuum({ vacuum }: CompactFlags, store: ServerStore): void {
   throw new ConfigError('INVALID_ARGUMENT', '--vacuum is for SQLite. PostgreSQL reuses the space by itself.')
 }
 
-function run(
+async function run(
   store: ServerStore,
   { retention, store: { driver } }: ServerConfig,
   flags: CompactFlags,
@@ -137,10 +137,12 @@ function run(
 ): Promise<CompactionSummary> {
   const keepForMs = flags.olderThan ?? retention.keepFor ?? 0
   const tombstonesMs = flags.tombstones ?? retention.tombstones
-  return runCompaction(store, rulesFor({ keepForMs, tombstonesMs }, terminal.now()), {
+  const isPlan = flags.plan === true
+  const rules = await rulesForLog(store, { keepForMs, tombstonesMs }, { nowMs: terminal.now(), isPlan })
+  return runCompaction(store, rules, {
     runtime: systemRuntime(),
-    isPlan: flags.plan === true,
-    isConsiderate: driver === 'sqlite' && flags.plan !== true, // one lock for all: a server beside it needs its turns
+    isPlan,
+    isConsiderate: driver === 'sqlite' && !isPlan, // one lock for all: a server beside it needs its turns
     onProgress: ({ recordsDone: done, recordsTotal: total }) =>
       bar.update({ label: flags.plan ? 'planning' : 'compacting', done, total, unit: 'records' }),
   })

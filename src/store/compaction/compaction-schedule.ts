@@ -2,11 +2,12 @@ import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { IntervalSchedule } from '../interval-schedule.ts'
 import type { LogTurns } from '../log-turns.ts'
+import type { ServerStore } from '../store.ts'
 import type { CompactableStore } from './compaction.ts'
-import { rulesFor, runCompaction } from './run-compaction.ts'
+import { rulesForLog, runCompaction } from './run-compaction.ts'
 
 export interface CompactionScheduleOptions {
-  readonly store: CompactableStore
+  readonly store: CompactableStore & Pick<ServerStore, 'getMaxDeliverySequence'>
   /** Shared with what reads the whole log in this process. */
   readonly turns: LogTurns
   readonly runtime: Runtime
@@ -79,11 +80,12 @@ export class CompactionSchedule {
   async #compact(signal: AbortSignal): Promise<void> {
     const { store, runtime, logger, keepForMs, tombstonesMs } = this.#options
     const startedAt = runtime.monotonicNow()
-    const { records, operations, bytes, tombstones } = await runCompaction(
-      store,
-      rulesFor({ keepForMs, tombstonesMs }, runtime.now()),
-      { runtime, isConsiderate: true, isStopped: () => signal.aborted },
-    )
+    const rules = await rulesForLog(store, { keepForMs, tombstonesMs }, { nowMs: runtime.now() })
+    const { records, operations, bytes, tombstones } = await runCompaction(store, rules, {
+      runtime,
+      isConsiderate: true,
+      isStopped: () => signal.aborted,
+    })
     if (signal.aborted) return
     const durationMs = Math.round(runtime.monotonicNow() - startedAt)
     this.#stats = {

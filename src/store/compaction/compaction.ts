@@ -3,13 +3,16 @@ import type { Operation } from '../../core/operation.ts'
 import { isMergedField } from '../../core/record/field-merge.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
+import type { PastEnd } from './past-ends.ts'
 
 /** What may be dropped. null: nothing. */
 export interface CompactionRules {
   /** Superseded operations that were written before, ms since the epoch. */
   readonly supersededBefore: number | null
-  /** Records that were deleted before, ms since the epoch. */
+  /** Records that were deleted before, by the clock of whoever did; ms since the epoch. */
   readonly deletedBefore: number | null
+  /** Of those, only the ones of which nothing was stored later: a delivery sequence. Default: the end of the log. */
+  readonly deletedThrough?: number
 }
 
 export interface CompactionStep {
@@ -59,6 +62,9 @@ export interface CompactableStore {
     rules: CompactionRules,
     options?: { readonly isPlan?: boolean },
   ): Promise<CompactionStep>
+  /** What `writePastEnds` was given last; none at first. */
+  readPastEnds(): Promise<readonly PastEnd[]>
+  writePastEnds(past: readonly PastEnd[]): Promise<void>
   /** Records that a compaction goes through, about. */
   countRecords(): Promise<number>
   /** How many operations were dropped, of a record or of all; those of forgotten records are in the latter. */

@@ -128,10 +128,11 @@ const NOTHING: RecordCompaction = { dropped: [], isPurged: false }
 /** @param rows all rows of a record that is forgettable, in delivery order */
 export function planForgetting(
   rows: readonly DroppedRow[],
-  { end }: Pick<CompactionContext, 'end'>,
+  { end, rules: { deletedThrough = end } }: Pick<CompactionContext, 'end' | 'rules'>,
 ): RecordCompaction {
-  const last = rows.at(-1)
-  return last === undefined || last.deliverySequence >= end ? NOTHING : { dropped: rows, isPurged: true }
+  const last = rows.at(-1)?.deliverySequence
+  if (last === undefined || last >= end || last > deletedThrough) return NOTHING
+  return { dropped: rows, isPurged: true }
 }
 
 /** A row that goes with its record. */

@@ -1,5 +1,7 @@
 import type { Runtime } from '../../core/runtime.ts'
+import type { ServerStore } from '../store.ts'
 import type { CompactableStore, CompactionRules, DroppedCount } from './compaction.ts'
+import { storedThrough, withPresentEnd } from './past-ends.ts'
 import { DroppedCounter } from './plan-record.ts'
 
 export interface CompactionProgress {
@@ -70,16 +72,35 @@ function summarise(records: number, counts: readonly DroppedCount[]): Compaction
   }
 }
 
+export interface Retention {
+  /** null: superseded operations are kept */
+  readonly keepForMs: number | null
+  /** null: deleted records are never forgotten */
+  readonly tombstonesMs: number | null
+}
+
 /**
- * The rules for what is older than this now.
+ * The rules for what is older than this now. A deletion is as old as it is in the log: a device may bring one
+ * that it made long ago, and others are yet to be told. So every compaction notes where the log ends.
  *
- * @param keepForMs null: superseded operations are kept
- * @param tombstonesMs null: deleted records are never forgotten
+ * @param options.isPlan true: nothing is noted
  */
-export function rulesFor(
-  { keepForMs, tombstonesMs }: { readonly keepForMs: number | null; readonly tombstonesMs: number | null },
-  nowMs: number,
-): CompactionRules {
+export async function rulesForLog(
+  store: Pick<CompactableStore, 'readPastEnds' | 'writePastEnds'> &
+    Pick<ServerStore, 'getMaxDeliverySequence'>,
+  retention: Retention,
+  { nowMs, isPlan = false }: { readonly nowMs: number; readonly isPlan?: boolean },
+): Promise<CompactionRules> {
+  const end = await store.getMaxDeliverySequence()
+  const past = withPresentEnd(await store.readPastEnds(), { at: nowMs, end })
+  if (!isPlan) await store.writePastEnds(past)
+  const rules = rulesFor(retention, nowMs)
+  const { deletedBefore } = rules
+  return deletedBefore === null ? rules : { ...rules, deletedThrough: storedThrough(past, deletedBefore) }
+}
+
+/** The rules for what is older than this now, whenever it was stored. */
+export function rulesFor({ keepForMs, tombstonesMs }: Retention, nowMs: number): CompactionRules {
   return {
     // Clocks of devices run ahead a little: everything is older than no time at all.
     supersededBefore:

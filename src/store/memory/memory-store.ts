@@ -9,6 +9,7 @@ import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import type { PastEnd } from '../compaction/past-ends.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
@@ -55,6 +56,7 @@ export class MemoryServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #commitListeners = new Set<CommitListener>()
   readonly #access = new StoreAccess({ name: 'The memory store', isReadOnly: false })
+  #pastEnds: readonly PastEnd[] = []
 
   constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
     this.#core = new MemoryCore({ runtime, nodeId: nodeId ?? runtime.uuid() })
@@ -186,6 +188,16 @@ export class MemoryServerStore implements ServerStore {
   ): Promise<CompactionStep> {
     this.#access.assertOpen()
     return compactStep(this.#core, { after, rules, isPlan })
+  }
+
+  async readPastEnds(): Promise<readonly PastEnd[]> {
+    this.#access.assertOpen()
+    return this.#pastEnds
+  }
+
+  async writePastEnds(past: readonly PastEnd[]): Promise<void> {
+    this.#access.assertOpen()
+    this.#pastEnds = past
   }
 
   async countRecords(): Promise<number> {

@@ -14,6 +14,8 @@ export type MetaKey =
   | 'schema_indexes'
   /** The newest timestamp that a server has given, serialized. */
   | 'server_clock'
+  /** Where the log ended at former compactions. */
+  | 'past_ends'
   /** Written to see that the database can be written. */
   | 'health_checked_at'
 

@@ -9,6 +9,7 @@ import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import { parseStoredOperation } from '../damage/corrupt.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
@@ -233,6 +234,16 @@ export class PostgresServerStore implements ServerStore {
     if (isPlan) this.#access.assertOpen()
     else this.#access.assertWritable()
     return compactStep(this.#core, { after, rules, isPlan })
+  }
+
+  async readPastEnds(): Promise<readonly PastEnd[]> {
+    this.#access.assertOpen()
+    return parsePastEnds(await metaTable.get(this.#core.db, 'past_ends'))
+  }
+
+  async writePastEnds(past: readonly PastEnd[]): Promise<void> {
+    this.#access.assertWritable()
+    await metaTable.set(this.#core.db, 'past_ends', serializePastEnds(past))
   }
 
   async countRecords(): Promise<number> {

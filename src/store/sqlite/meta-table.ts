@@ -19,6 +19,8 @@ export type MetaKey =
   | 'delivery_base'
   /** The newest timestamp that the server has given, serialized. */
   | 'server_clock'
+  /** Where the log ended at former compactions. */
+  | 'past_ends'
   /** Written to see that the file can be written. */
   | 'health_checked_at'
 

@@ -10,6 +10,7 @@ import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
@@ -221,6 +222,14 @@ export class SqliteServerStore implements ServerStore {
   ): Promise<CompactionStep> {
     if (isPlan) return this.#access.read(() => compactStep(this.#core, { after, rules, isPlan }))
     return this.#access.write(() => compactStep(this.#core, { after, rules, isPlan }))
+  }
+
+  async readPastEnds(): Promise<readonly PastEnd[]> {
+    return this.#access.read(() => parsePastEnds(this.#core.meta.get('past_ends')))
+  }
+
+  async writePastEnds(past: readonly PastEnd[]): Promise<void> {
+    await this.#access.write(() => this.#core.meta.set('past_ends', serializePastEnds(past)))
   }
 
   async countRecords(): Promise<number> {

@@ -4,13 +4,14 @@ import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { createView } from '../../../src/core/view.ts'
 import { operationIdOf } from '../../../src/protocol/wire-identity.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
-import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
+import { rulesFor, rulesForLog, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf, withId } from '../../support/operation-author.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
 const ID = recordIdOf('edited')
+const DAY_MS = 24 * 60 * 60 * 1000
 const EVERYTHING = createView(null)
 const ENCRYPTED = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
 
@@ -24,6 +25,15 @@ function compact(
 ) {
   const rules = rulesFor({ keepForMs, tombstonesMs }, Date.now())
   return runCompaction(store, rules, { runtime: systemRuntime(), isPlan })
+}
+
+const START = 1_750_000_000_000
+
+/** Records that a compaction forgets so many days after the start, which lets deleted ones stay for 30. */
+async function forgottenOn(store: ServerStore, day: number): Promise<number> {
+  const retention = { keepForMs: null, tombstonesMs: 30 * DAY_MS }
+  const rules = await rulesForLog(store, retention, { nowMs: START + day * DAY_MS })
+  return (await runCompaction(store, rules, { runtime: systemRuntime() })).tombstones
 }
 
 /** An insert and `count` updates of its title, one after the other. */
@@ -337,6 +347,21 @@ describeEachStore('compaction', (openStore) => {
     expect((await deliveredTo(store)).map(({ wireJson }) => operationIdOf(wireJson)).slice(1)).toEqual(
       again.map(({ id }) => id),
     )
+  })
+
+  test('forgets a record that long after its deletion was stored, however old that was', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a', START)
+    const insert = author.insert(ID, { title: 'x' })
+    const deletion = author.delete(ID)
+    await appendAll(store, [insert])
+    expect(await forgottenOn(store, 0)).toBe(0)
+
+    await appendAll(store, [deletion, author.insert(recordIdOf('other'), { title: 'x' })]) // on day 31
+    const forgotten: number[] = []
+    for (const day of [31, 45, 60, 62]) forgotten.push(await forgottenOn(store, day))
+
+    expect(forgotten).toEqual([0, 0, 0, 1])
   })
 
   test('keeps a deleted record of which something may still come', async () => {
