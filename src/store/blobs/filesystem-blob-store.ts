@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path'
 import { DEFAULT_MAX_CHUNK_BYTES, isBlobHash } from '../../core/blob-ref.ts'
 import { StoreError } from '../../core/errors.ts'
+import { Turns } from '../../core/turns.ts'
 
 export interface FilesystemBlobStoreOptions {
   /** Created if need be. */
@@ -31,6 +32,8 @@ export interface StoredBlob {
   readonly touchedAt: number
 }
 
+/** Files that are open for writing at a time: connections need descriptors, too, and a process may have but 1024. */
+const MAX_CONCURRENT_WRITES = 64
 /** A file of an interrupted write; a write takes seconds. */
 const LEFTOVER_AFTER_MS = 3_600_000
 /** A symbolic link in the directory is not followed. Windows has no such flag. */
@@ -49,6 +52,7 @@ export class FilesystemBlobStore {
   readonly #directory: string
   readonly #maxChunkBytes: number
   readonly #onDamaged: (hash: string) => void
+  readonly #writes = new Turns(MAX_CONCURRENT_WRITES)
 
   private constructor({ directory, maxChunkBytes, onDamaged }: FilesystemBlobStoreOptions) {
     this.#directory = directory
@@ -84,7 +88,7 @@ export class FilesystemBlobStore {
     }
     if (!isContentOf(hash, bytes)) throw new StoreError('BLOB_REFUSED', 'The bytes do not have this SHA-256.')
     try {
-      if (!(await this.#touch(hash))) await this.#write(hash, bytes)
+      if (!(await this.#touch(hash))) await this.#writes.run(() => this.#write(hash, bytes))
     } catch (cause) {
       throw new StoreError('STORE_UNAVAILABLE', `A blob could not be written to ${this.#directory}.`, {
         cause,

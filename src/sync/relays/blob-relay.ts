@@ -12,7 +12,7 @@ import type { SessionIdentity } from '../session.ts'
 import { type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
 import { BlobAccess, type BlobAccessStore, holdersOf, type VisibleReferrer } from './blob-access.ts'
 import { BlobArrivals } from './blob-arrivals.ts'
-
+import { BlobQuota } from './blob-quota.ts'
 import { PeerRequests } from './peer-requests.ts'
 
 export interface BlobRelayOptions {
@@ -45,8 +45,11 @@ const MAX_CONCURRENT_LOOKUPS = 8
 const MAX_CONCURRENT_SEARCHES = 16
 /** Rows that one transaction links; a large manifest must not hold up operations. */
 const LINK_PAGE = 1000
-/** Bytes of one session on their way to the storage before its next message is read. */
+/** Bytes of one session on their way to the storage before its next message is read, and pushes. */
 const MAX_PUSHING_BYTES = 4 * 1024 * 1024
+const MAX_CONCURRENT_PUSHES = 16
+/** What the smallest blob takes of the quota: a block of the disk, a file, and rows. */
+const MIN_STORED_BYTES = 4096
 /** How long after its operation the bytes may come, before one who asks is told that there are none. */
 const UPLOAD_DELAY_MS = 3000
 /** Who has seen a record has not always looked at its blob; among so many somebody has. */
@@ -78,11 +81,12 @@ export class BlobRelay {
   readonly #peers: PeerRequests
   readonly #audiences: Audiences
   readonly #maxChunkBytes: number
-  readonly #maxBytesPerUser: number
+  readonly #quota: BlobQuota
   readonly #lookingByPeer = new Map<RelayPeer, number>()
   readonly #searchesByPeer = new Map<RelayPeer, number>()
-  /** Bytes on their way to the storage. */
-  readonly #pushingByPeer = new Map<RelayPeer, number>()
+  /** Bytes on their way to the storage, and pushes. */
+  readonly #pushingBytesByPeer = new Map<RelayPeer, number>()
+  readonly #pushesByPeer = new Map<RelayPeer, number>()
   readonly #storing = new Set<Promise<void>>()
   readonly #arrivals: BlobArrivals
   readonly #linkedManifests = new Set<string>()
@@ -92,7 +96,8 @@ export class BlobRelay {
     this.#audiences = audiences
     this.#access = new BlobAccess(options.store)
     this.#maxChunkBytes = options.maxBlobChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
-    this.#maxBytesPerUser = options.maxBlobBytesPerUser ?? DEFAULT_MAX_BYTES_PER_USER
+    const { store, runtime, maxBlobBytesPerUser = DEFAULT_MAX_BYTES_PER_USER } = options
+    this.#quota = new BlobQuota({ store, runtime, maxBytesPerUser: maxBlobBytesPerUser })
     this.#peers = new PeerRequests(options.runtime)
     this.#arrivals = new BlobArrivals(options.runtime)
   }
@@ -138,29 +143,32 @@ export class BlobRelay {
       this.stats.pushesRefused++
       return undefined
     }
-    const pushing = (this.#pushingByPeer.get(peer) ?? 0) + bytes.byteLength
-    this.#pushingByPeer.set(peer, pushing)
+    const { byteLength } = bytes
+    const pushingBytes = changeCount(this.#pushingBytesByPeer, peer, byteLength)
+    const pushes = changeCount(this.#pushesByPeer, peer, 1)
     const stored: Promise<void> = this.#store(peer.identity, message.hash, bytes)
       .catch((error) => this.#onFailed(error))
       .finally(() => {
-        changeCount(this.#pushingByPeer, peer, -bytes.byteLength)
+        changeCount(this.#pushingBytesByPeer, peer, -byteLength)
+        changeCount(this.#pushesByPeer, peer, -1)
         this.#storing.delete(stored)
       })
     this.#storing.add(stored)
-    return pushing > MAX_PUSHING_BYTES ? stored : undefined
+    return pushingBytes > MAX_PUSHING_BYTES || pushes >= MAX_CONCURRENT_PUSHES ? stored : undefined
   }
 
   async #store(identity: SessionIdentity, hash: string, bytes: Buffer): Promise<void> {
     const { store, persistBlobChunk } = this.#options
     const { auth } = identity
     const userId = auth.isAnonymous ? ANONYMOUS : auth.userId // they all share one quota: ids are free
-    if ((await store.getBlobUsage(userId)) + bytes.byteLength > this.#maxBytesPerUser) {
+    const byteLength = Math.max(bytes.byteLength, MIN_STORED_BYTES)
+    if (!(await this.#quota.take(userId, byteLength))) {
       this.stats.pushesRefused++
       return
     }
     await persistBlobChunk?.(hash, bytes)
     const holders = holdersOf(identity.access)
-    await store.recordBlobUpload({ hash, byteLength: bytes.byteLength, userId, holders })
+    await store.recordBlobUpload({ hash, byteLength, userId, holders })
     await this.#linkManifest(hash, bytes)
     this.stats.chunksStored++
     this.#arrivals.onStored(hash)
@@ -339,8 +347,9 @@ function isContentOf(hash: string, bytes: Uint8Array): boolean {
 }
 
 /** Changes a count; one that comes to nothing is forgotten. */
-function changeCount<Key>(counts: Map<Key, number>, key: Key, change: number): void {
+function changeCount<Key>(counts: Map<Key, number>, key: Key, change: number): number {
   const value = (counts.get(key) ?? 0) + change
   if (value > 0) counts.set(key, value)
   else counts.delete(key)
+  return value
 }

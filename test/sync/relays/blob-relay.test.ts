@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { FieldValues } from '../../../src/core/operation.ts'
 import { computeOperationId } from '../../../src/core/operation-id.ts'
 import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts'
@@ -115,6 +115,32 @@ describe('with central storage', () => {
     await stopped
 
     expect([...chunks.keys()]).toEqual([blob.manifest.hash])
+  })
+
+  test('of a flood of tiny blobs only a few are on their way to the storage, and each counts as 4 KiB', async () => {
+    const { chunks, config } = memoryStorage()
+    let [storing, mostStoring] = [0, 0]
+    const { connect, store } = openRelayServer({
+      ...config,
+      persistBlobChunk: async (hash, bytes) => {
+        mostStoring = Math.max(mostStoring, ++storing)
+        await settle()
+        storing--
+        chunks.set(hash, bytes)
+      },
+    })
+    const reads = vi.spyOn(store, 'getBlobUsage')
+    const author = await connect('author', { userId: 'alice' })
+    for (let index = 0; index < 100; index++) {
+      const bytes = Buffer.from(`${index}`)
+      push(author, sha256(bytes), bytes)
+    }
+    await vi.waitFor(() => expect(chunks.size).toBe(100))
+
+    expect(mostStoring).toBeLessThanOrEqual(16)
+    expect(reads).toHaveBeenCalledTimes(1)
+    await settle()
+    expect(await store.getBlobUsage('alice')).toBe(100 * 4096)
   })
 
   test('a reader gets manifest and chunks after the author has gone', async () => {

@@ -1,0 +1,22 @@
+/** Lets only so many actions run at a time. The others wait, and begin in the order they came in. */
+export class Turns {
+  readonly #maxRunning: number
+  readonly #waiting: (() => void)[] = []
+  #running = 0
+
+  constructor(maxRunning: number) {
+    this.#maxRunning = maxRunning
+  }
+
+  async run<Result>(action: () => Promise<Result>): Promise<Result> {
+    if (this.#running < this.#maxRunning) this.#running++
+    else await new Promise<void>((begin) => this.#waiting.push(begin))
+    try {
+      return await action()
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#running--
+      else next() // in our place
+    }
+  }
+}

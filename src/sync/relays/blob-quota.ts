@@ -1,0 +1,50 @@
+import type { Runtime } from '../../core/runtime.ts'
+import type { BlobIndex } from '../../store/blob-index.ts'
+
+export interface BlobQuotaOptions {
+  readonly store: Pick<BlobIndex, 'getBlobUsage'>
+  readonly runtime: Pick<Runtime, 'monotonicNow'>
+  readonly maxBytesPerUser: number
+}
+
+interface Usage {
+  bytes: number
+}
+
+interface Reading {
+  readonly readAt: number
+  readonly usage: Promise<Usage>
+}
+
+/** To add up what a user has stored takes the longer the more that is; other servers may have stored more. */
+const READ_AGAIN_AFTER_MS = 60_000
+const MAX_REMEMBERED_USERS = 10_000
+
+/** How much each user may still store: the sum that the store knows, and what has been granted since it was read. */
+export class BlobQuota {
+  readonly #options: BlobQuotaOptions
+  readonly #readingByUser = new Map<string, Reading>()
+
+  constructor(options: BlobQuotaOptions) {
+    this.#options = options
+  }
+
+  /** @returns false when so much is not left. What was stored before counts again, until the sum is read again. */
+  async take(userId: string, byteLength: number): Promise<boolean> {
+    const usage = await this.#usageOf(userId)
+    if (usage.bytes + byteLength > this.#options.maxBytesPerUser) return false
+    usage.bytes += byteLength
+    return true
+  }
+
+  #usageOf(userId: string): Promise<Usage> {
+    const now = this.#options.runtime.monotonicNow()
+    const known = this.#readingByUser.get(userId)
+    if (known !== undefined && now - known.readAt < READ_AGAIN_AFTER_MS) return known.usage
+    if (this.#readingByUser.size >= MAX_REMEMBERED_USERS) this.#readingByUser.clear()
+    const usage = this.#options.store.getBlobUsage(userId).then((bytes) => ({ bytes }))
+    this.#readingByUser.set(userId, { readAt: now, usage })
+    usage.catch(() => this.#readingByUser.delete(userId))
+    return usage
+  }
+}
