@@ -8,6 +8,11 @@ export class Turns {
     this.#maxRunning = maxRunning
   }
 
+  /** Actions that have not begun. */
+  get waitingCount(): number {
+    return this.#waiting.length
+  }
+
   async run<Result>(action: () => Promise<Result>): Promise<Result> {
     if (this.#running < this.#maxRunning) this.#running++
     else await new Promise<void>((begin) => this.#waiting.push(begin))

@@ -32,8 +32,12 @@ export interface BlobIndex {
 
   /** Remembers which chunks a manifest lists. Idempotent. */
   linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void>
-  /** The manifests that list the chunk. */
-  readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]>
+  /**
+   * The manifests that list the chunk and that a record refers to, or did; ordered by their hash.
+   *
+   * @param after the last one of the page before
+   */
+  readBlobManifests(chunkHash: string, limit: number, after?: string): Promise<readonly string[]>
 
   recordBlobUpload(upload: BlobUpload): Promise<void>
   /** `unknown`: no client has sent these bytes here, they came from elsewhere. */

@@ -136,14 +136,21 @@ describeEachStore('blobs', (openStore) => {
 
   test('know their chunks, who has sent them, and how much that is', async () => {
     await using store = await openStore()
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert('r1', { file: blob('d', '1') }),
+      author.insert('r2', { file: blob('e', '2') }),
+    ])
     await store.linkBlobChunks(hash('2'), [hash('a'), hash('b'), hash('a')])
     await store.linkBlobChunks(hash('1'), [hash('a')])
+    await store.linkBlobChunks(hash('0'), [hash('a')]) // no record refers to it
     await store.recordBlobUpload({ hash: hash('a'), byteLength: 10, userId: 'u1', holders: ['t1'] })
     await store.recordBlobUpload({ hash: hash('a'), byteLength: 10, userId: 'u1', holders: ['t2'] })
     await store.recordBlobUpload({ hash: hash('b'), byteLength: 5, userId: 'u1', holders: ['t1'] })
 
     expect(await store.readBlobManifests(hash('a'), 10)).toEqual([hash('1'), hash('2')])
     expect(await store.readBlobManifests(hash('a'), 1)).toEqual([hash('1')])
+    expect(await store.readBlobManifests(hash('a'), 10, hash('1'))).toEqual([hash('2')])
     expect(await store.checkBlobHolders(hash('a'), ['t2', 't3'])).toBe('held')
     expect(await store.checkBlobHolders(hash('b'), ['t2'])).toBe('held-by-others')
     expect(await store.checkBlobHolders(hash('c'), ['t1'])).toBe('unknown')

@@ -65,8 +65,11 @@ export class MemoryBlobs {
     }
   }
 
-  readManifests(chunkHash: string, limit: number): string[] {
-    return [...(this.#manifestsByChunk.get(chunkHash) ?? [])].sort().slice(0, limit)
+  readManifests(chunkHash: string, limit: number, after: string): string[] {
+    return [...(this.#manifestsByChunk.get(chunkHash) ?? [])]
+      .filter((manifest) => manifest > after && this.#referrers.has(manifest))
+      .sort()
+      .slice(0, limit)
   }
 
   recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {

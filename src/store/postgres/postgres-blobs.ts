@@ -51,10 +51,12 @@ export class PostgresBlobs {
     )
   }
 
-  async readManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+  async readManifests(chunkHash: string, limit: number, after: string): Promise<readonly string[]> {
     const rows = await this.#db.rows<[Buffer]>(
-      'SELECT manifest FROM {blob_chunks} WHERE chunk = $1 ORDER BY manifest LIMIT $2',
-      [bytesOf(chunkHash), limit],
+      `SELECT manifest FROM {blob_chunks} c WHERE chunk = $1 AND manifest > $2
+          AND EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = c.manifest)
+        ORDER BY manifest LIMIT $3`,
+      [bytesOf(chunkHash), bytesOf(after), limit],
     )
     return rows.map(([manifest]) => manifest.toString('hex'))
   }

@@ -371,9 +371,9 @@ export class PostgresServerStore implements ServerStore {
     await this.#core.blobs.linkChunks(manifestHash, chunkHashes)
   }
 
-  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
+  async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly string[]> {
     this.#access.assertOpen()
-    return this.#core.blobs.readManifests(chunkHash, limit)
+    return this.#core.blobs.readManifests(chunkHash, limit, after)
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {

@@ -51,9 +51,9 @@ export class SqliteBlobs {
     for (const chunk of chunkHashes) this.#statements.insertChunk.run(bytesOf(chunk), manifest)
   }
 
-  readManifests(chunkHash: string, limit: number): string[] {
+  readManifests(chunkHash: string, limit: number, after: string): string[] {
     return this.#statements.manifests
-      .all(bytesOf(chunkHash), limit)
+      .all(bytesOf(chunkHash), bytesOf(after), limit)
       .map((manifest) => manifest.toString('hex'))
   }
 
@@ -104,8 +104,10 @@ function prepareStatements(db: SqliteDatabase) {
     ),
     insertChunk: db.prepare('INSERT OR IGNORE INTO _kora_blob_chunks (chunk, manifest) VALUES (?, ?)'),
     manifests: db
-      .prepare<[Buffer, number], Buffer>(
-        `SELECT manifest FROM _kora_blob_chunks WHERE chunk = ? ORDER BY manifest ${LIMIT}`,
+      .prepare<[Buffer, Buffer, number], Buffer>(
+        `SELECT manifest FROM _kora_blob_chunks WHERE chunk = ? AND manifest > ?
+            AND EXISTS (SELECT 1 FROM _kora_blob_refs WHERE hash = manifest)
+          ORDER BY manifest ${LIMIT}`,
       )
       .pluck(),
     insertUpload: db.prepare(

@@ -346,8 +346,8 @@ export class SqliteServerStore implements ServerStore {
     await this.#access.write(() => this.#core.blobs.linkChunks(manifestHash, chunkHashes))
   }
 
-  async readBlobManifests(chunkHash: string, limit: number): Promise<readonly string[]> {
-    return this.#access.read(() => this.#core.blobs.readManifests(chunkHash, limit))
+  async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly string[]> {
+    return this.#access.read(() => this.#core.blobs.readManifests(chunkHash, limit, after))
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { Turns } from '../../core/turns.ts'
 import type { BlobIndex, BlobReferrer } from '../../store/blob-index.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { ClientAccess } from '../authorization.ts'
@@ -13,10 +15,15 @@ export interface VisibleReferrer extends BlobReferrer {
   readonly values: FieldValues
 }
 
-/** Records looked at for one request. What is used more often is found among the first ones. */
 const PAGE = 200
-const MAX_REFERRERS = 2000
-const MAX_MANIFESTS = 20
+/** Records looked at at once. What more refer to is looked for in turn: anybody can refer to it as often as they like. */
+const MAX_UNTURNED_RECORDS = 2000
+const MAX_WAITING_SEARCHES = 256
+
+interface ReferrerPage {
+  readonly hash: string
+  readonly referrers: readonly BlobReferrer[]
+}
 
 /**
  * Decides who may read which bytes. Knowing a hash is not enough: the requester must see a live
@@ -25,20 +32,22 @@ const MAX_MANIFESTS = 20
  */
 export class BlobAccess {
   readonly #store: BlobAccessStore
+  readonly #runtime: Pick<Runtime, 'defer'>
+  readonly #longSearches = new Turns(1)
 
-  constructor(store: BlobAccessStore) {
+  constructor(store: BlobAccessStore, runtime: Pick<Runtime, 'defer'>) {
     this.#store = store
+    this.#runtime = runtime
   }
 
   /** The records through which the client reaches the hash. Empty: it may not be read. */
   async findReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
-    const direct = await this.#visibleReferrers(hash, access)
-    if (direct.length > 0) return direct
-    for (const manifestHash of await this.#store.readBlobManifests(hash, MAX_MANIFESTS)) {
-      const referrers = await this.#visibleReferrers(manifestHash, access)
-      if (referrers.length > 0) return referrers
-    }
-    return []
+    const pages = this.#pagesOf(hash)
+    const found = await this.#firstVisible(pages, access, MAX_UNTURNED_RECORDS)
+    if (found !== null) return found
+    if (this.#longSearches.waitingCount >= MAX_WAITING_SEARCHES) return []
+    const rest = this.#longSearches.run(() => this.#firstVisible(pages, access, Number.POSITIVE_INFINITY))
+    return (await rest) ?? []
   }
 
   /** True when the stored bytes may be given to who reaches them through these records. */
@@ -53,16 +62,47 @@ export class BlobAccess {
     return (await this.#store.checkBlobHolders(hash, [...holders])) !== 'held-by-others'
   }
 
-  /** The first page that has any. */
-  async #visibleReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
-    let after: BlobReferrer | undefined
-    for (let seen = 0; seen < MAX_REFERRERS; seen += PAGE) {
-      const page = await this.#store.readBlobReferrers(hash, PAGE, after)
-      const visible = await this.#visibleOf(page, hash, access)
-      if (visible.length > 0 || page.length < PAGE) return visible
-      after = page.at(-1)
+  /** What refers to the hash, and then what refers to a manifest that lists it. */
+  async *#pagesOf(hash: string): AsyncGenerator<ReferrerPage, undefined> {
+    yield* this.#directPagesOf(hash)
+    let manifests: readonly string[] = []
+    do {
+      manifests = await this.#store.readBlobManifests(hash, PAGE, manifests.at(-1))
+      for (const manifest of manifests) yield* this.#directPagesOf(manifest)
+    } while (manifests.length === PAGE)
+  }
+
+  async *#directPagesOf(hash: string): AsyncGenerator<ReferrerPage, undefined> {
+    let referrers: readonly BlobReferrer[] = []
+    do {
+      referrers = await this.#store.readBlobReferrers(hash, PAGE, referrers.at(-1))
+      yield { hash, referrers }
+    } while (referrers.length === PAGE)
+  }
+
+  /**
+   * What the client sees of the first page of which it sees any; empty when there is none.
+   *
+   * @returns null when so many records were looked at in vain and there are more
+   */
+  async #firstVisible(
+    pages: AsyncGenerator<ReferrerPage, undefined>,
+    access: ClientAccess,
+    maxRecords: number,
+  ): Promise<readonly VisibleReferrer[] | null> {
+    let sincePause = 0
+    for (let lookedAt = 0; lookedAt < maxRecords; ) {
+      const { value: page } = await pages.next()
+      if (page === undefined) return []
+      const visible = await this.#visibleOf(page.referrers, page.hash, access)
+      if (visible.length > 0) return visible
+      lookedAt += page.referrers.length
+      sincePause += page.referrers.length
+      if (sincePause < PAGE) continue
+      sincePause = 0
+      await new Promise<void>((resolve) => this.#runtime.defer(resolve)) // operations go on meanwhile
     }
-    return []
+    return null
   }
 
   async #visibleOf(

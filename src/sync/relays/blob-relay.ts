@@ -94,7 +94,7 @@ export class BlobRelay {
   constructor(audiences: Audiences, options: BlobRelayOptions) {
     this.#options = options
     this.#audiences = audiences
-    this.#access = new BlobAccess(options.store)
+    this.#access = new BlobAccess(options.store, options.runtime)
     this.#maxChunkBytes = options.maxBlobChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
     const { store, runtime, maxBlobBytesPerUser = DEFAULT_MAX_BYTES_PER_USER } = options
     this.#quota = new BlobQuota({ store, runtime, maxBytesPerUser: maxBlobBytesPerUser })

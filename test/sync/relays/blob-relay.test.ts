@@ -341,6 +341,44 @@ describe('with central storage', () => {
     expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString(), null])
   })
 
+  test('content is read however many records of others refer to it', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    for (let index = 0; index < 2100; index++)
+      await write('files', `bait ${index}`, { org: 'b', data: blob.ref })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    await settle()
+
+    const reader = await connect('reader', { scopes: ORG_A })
+    for (const { hash } of [blob.manifest, ...blob.chunks]) request(reader, hash)
+
+    const contents = [blob.manifest, ...blob.chunks].map(({ bytes }) => bytes.toString())
+    await vi.waitFor(() => expect(answersTo(reader)).toHaveLength(contents.length), 10_000)
+    expect(answersTo(reader).sort()).toEqual(contents.sort())
+  })
+
+  test('a chunk is read however many manifests list it', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    const reader = await connect('reader', { scopes: ORG_A })
+    for (let version = 0; version < 60; version++) {
+      const growing = makeBlob(`same${version}`)
+      const changes = {
+        nodeId: 'author',
+        type: version === 0 ? 'insert' : 'update',
+        previousData: {},
+      } as const
+      await write('files', 'f1', { org: 'a', data: growing.ref }, changes)
+      upload(author, growing)
+      await settle()
+      request(reader, growing.chunks[0]?.hash ?? '')
+      await settle()
+    }
+
+    expect(answersTo(reader)).toEqual(Array(60).fill('same'))
+  })
+
   test('the same content may be sent by two tenants, and each reads its own', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const [alice, bob] = [await connect('alice', { scopes: ORG_A }), await connect('bob', { scopes: ORG_B })]
