@@ -27,8 +27,12 @@ export interface BlobIndex {
    * @param after the last one of the page before
    */
   readBlobReferrers(hash: string, limit: number, after?: BlobReferrer): Promise<readonly BlobReferrer[]>
-  /** Every hash of a blob or manifest that a live record refers to now. */
-  getLiveBlobRefs(): Promise<ReadonlySet<string>>
+  /**
+   * Every hash of a blob or manifest that a live record refers to now.
+   *
+   * @param deletedAfter ms since the epoch: records that were deleted later count as live. Default: none do.
+   */
+  getLiveBlobRefs(deletedAfter?: number): Promise<ReadonlySet<string>>
 
   /** Remembers which chunks a manifest lists. Idempotent. */
   linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void>

@@ -134,6 +134,18 @@ describeEachStore('blobs', (openStore) => {
     expect([...(await store.getLiveBlobRefs())].sort()).toEqual([hash('1'), hash('2')])
   })
 
+  test('are live, too, while the record that refers to them was deleted lately', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const insert = author.insert('r1', { file: blob('1', '2') })
+    const deletion = author.delete('r1')
+    const deletedAt = deletion.timestamp.wallTime
+    await appendAll(store, [insert, deletion])
+
+    expect(await store.getLiveBlobRefs(deletedAt)).toEqual(new Set())
+    expect(await store.getLiveBlobRefs(deletedAt - 1)).toEqual(new Set([hash('1'), hash('2')]))
+  })
+
   test('know their chunks, who has sent them, and how much that is', async () => {
     await using store = await openStore()
     const author = new OperationAuthor('a')

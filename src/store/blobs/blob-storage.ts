@@ -9,7 +9,7 @@ export interface BlobStorageOptions {
   readonly index: BlobIndex
   readonly runtime: Runtime
   readonly logger: Logger
-  /** ms that unreferenced content is kept after it was pushed. Default 24 h: a device may be slow. */
+  /** ms that content is kept after it was pushed, and after its record was deleted. Default 24 h: a device may be slow. */
   readonly graceMs?: number
   /** ms between two collections. Default 6 h. */
   readonly collectIntervalMs?: number

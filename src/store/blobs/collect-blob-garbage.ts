@@ -5,7 +5,10 @@ import type { FilesystemBlobStore } from './filesystem-blob-store.ts'
 export interface GarbageOptions {
   readonly files: FilesystemBlobStore
   readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'forgetBlobs'>
-  /** ms since the epoch: what was pushed later is kept, its operation may still be on its way. */
+  /**
+   * ms since the epoch: what was pushed later is kept, its operation may still be on its way; and what a record
+   * refers to that was deleted later.
+   */
   readonly cutoff: number
 }
 
@@ -26,14 +29,14 @@ const FORGET_PAGE = 500
 export async function collectBlobGarbage({ files, index, cutoff }: GarbageOptions): Promise<GarbageReport> {
   let kept = 0
   const candidates = new Map<string, number>()
-  const live = await markLive(files, index)
+  const live = await markLive({ files, index, cutoff })
   for await (const { hash, byteLength, touchedAt } of files.list()) {
     if (live.has(hash) || touchedAt > cutoff) kept++
     else candidates.set(hash, byteLength)
   }
   if (candidates.size === 0) return { kept, deleted: 0, deletedBytes: 0 }
 
-  const stillLive = await markLive(files, index)
+  const stillLive = await markLive({ files, index, cutoff })
   const deleted: string[] = []
   let deletedBytes = 0
   for (const [hash, byteLength] of candidates) {
@@ -50,11 +53,8 @@ export async function collectBlobGarbage({ files, index, cutoff }: GarbageOption
 }
 
 /** What live records refer to, and the chunks of the manifests among it. */
-async function markLive(
-  files: FilesystemBlobStore,
-  index: Pick<BlobIndex, 'getLiveBlobRefs'>,
-): Promise<ReadonlySet<string>> {
-  const refs = await index.getLiveBlobRefs()
+async function markLive({ files, index, cutoff }: GarbageOptions): Promise<ReadonlySet<string>> {
+  const refs = await index.getLiveBlobRefs(cutoff)
   const live = new Set(refs)
   for (const hash of refs) {
     const start = await files.peek(hash, BLOB_MANIFEST_START.byteLength)

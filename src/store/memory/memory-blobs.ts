@@ -1,6 +1,6 @@
-import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { liveRefsOf } from '../blobs/live-refs.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 interface Upload {
@@ -46,13 +46,12 @@ export class MemoryBlobs {
   }
 
   /** Of the blobs that live records refer to now. */
-  liveRefs(log: MemoryLog): Set<string> {
+  liveRefs(log: MemoryLog, deletedAfter: number): Set<string> {
     const live = new Set<string>()
     for (const referrers of this.#referrers.values()) {
       for (const { collection, recordId } of referrers.values()) {
         const state = log.record(collection, recordId)?.state
-        if (state === undefined || state.isDeleted) continue
-        for (const hash of blobRefsOf(state.values)) live.add(hash)
+        for (const hash of state ? liveRefsOf(state, deletedAfter) : []) live.add(hash)
       }
     }
     return live

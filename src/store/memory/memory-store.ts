@@ -316,9 +316,9 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.blobs.readReferrers(hash, limit, after)
   }
 
-  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+  async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
     this.#access.assertOpen()
-    return this.#core.blobs.liveRefs(this.#core.log)
+    return this.#core.blobs.liveRefs(this.#core.log, deletedAfter)
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {

@@ -1,6 +1,6 @@
-import { blobRefsOf } from '../../core/blob-ref.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { liveRefsOf } from '../blobs/live-refs.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
@@ -25,7 +25,7 @@ export class PostgresBlobs {
     return rows.map(([collection, recordId, author]) => ({ collection, recordId, author }))
   }
 
-  async liveRefs(): Promise<ReadonlySet<string>> {
+  async liveRefs(deletedAfter: number): Promise<ReadonlySet<string>> {
     const live = new Set<string>()
     let after: readonly [string, string] = ['', '']
     for (;;) {
@@ -38,8 +38,7 @@ export class PostgresBlobs {
       if (last === undefined) return live
       after = last
       for (const text of await this.#readStates(rows)) {
-        const state = parseRecordState(text)
-        if (!state.isDeleted) for (const hash of blobRefsOf(state.values)) live.add(hash)
+        for (const hash of liveRefsOf(parseRecordState(text), deletedAfter)) live.add(hash)
       }
     }
   }

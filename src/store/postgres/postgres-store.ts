@@ -361,9 +361,9 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.blobs.readReferrers(hash, limit, after)
   }
 
-  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
+  async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
     this.#access.assertOpen()
-    return this.#core.blobs.liveRefs()
+    return this.#core.blobs.liveRefs(deletedAfter)
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {

@@ -1,6 +1,6 @@
-import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { liveRefsOf } from '../blobs/live-refs.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 import type { SqliteLog } from './sqlite-log.ts'
@@ -36,12 +36,11 @@ export class SqliteBlobs {
       }))
   }
 
-  liveRefs(): Set<string> {
+  liveRefs(deletedAfter: number): Set<string> {
     const live = new Set<string>()
     for (const { collection, recordId } of this.#statements.referringRecords.all()) {
       const state = this.#log.records.find({ collection, recordId })?.state
-      if (state === undefined || state.isDeleted) continue
-      for (const hash of blobRefsOf(state.values)) live.add(hash)
+      for (const hash of state ? liveRefsOf(state, deletedAfter) : []) live.add(hash)
     }
     return live
   }

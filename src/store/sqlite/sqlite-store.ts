@@ -338,8 +338,8 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.blobs.readReferrers(hash, limit, after))
   }
 
-  async getLiveBlobRefs(): Promise<ReadonlySet<string>> {
-    return this.#access.read(() => this.#core.blobs.liveRefs())
+  async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
+    return this.#access.read(() => this.#core.blobs.liveRefs(deletedAfter))
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {

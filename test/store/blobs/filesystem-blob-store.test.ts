@@ -138,7 +138,7 @@ describe('garbage', () => {
       for (const part of [...chunks, manifest]) await storage.persistBlobChunk(part.hash, part.bytes)
     }
     const { write } = openRelayServer({ store })
-    return { storage, store, write, put, files: await FilesystemBlobStore.open({ directory }) }
+    return { directory, storage, store, write, put, files: await FilesystemBlobStore.open({ directory }) }
   }
 
   const partsOf = ({ chunks, manifest }: ClientBlob) => [...chunks, manifest].map((part) => part.hash)
@@ -169,6 +169,20 @@ describe('garbage', () => {
     expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
 
     expect(await listed(files)).toEqual([...new Set(partsOf(dropped))].sort())
+    await storage.close()
+  })
+
+  test('what a record refers to stays for a while after its deletion: it may come back', async () => {
+    const { directory, storage, write, put } = await openStorage(3_600_000)
+    await put(dropped)
+    const longAgo = new Date(Date.now() - 30 * 24 * 3_600_000)
+    for (const part of partsOf(dropped)) await utimes(pathOf(directory, part), longAgo, longAgo)
+    await write('files', 'f1', { data: dropped.ref })
+    const timestamp = { wallTime: Date.now() - 60_000, logical: 0, nodeId: 'writer' }
+    await write('files', 'f1', {}, { type: 'delete', data: null, timestamp })
+
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
+
     await storage.close()
   })
 
