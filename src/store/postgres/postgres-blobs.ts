@@ -4,7 +4,7 @@ import { liveRefsOf } from '../blobs/live-refs.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
-const PAGE_RECORDS = 1000
+const PAGE_REFS = 1000
 
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
 export class PostgresBlobs {
@@ -27,17 +27,18 @@ export class PostgresBlobs {
 
   async liveRefs(deletedAfter: number): Promise<ReadonlySet<string>> {
     const live = new Set<string>()
-    let after: readonly [string, string] = ['', '']
+    let after: readonly [Buffer, string, string] = [Buffer.alloc(0), '', '']
     for (;;) {
-      const rows = await this.#db.rows<[string, string]>(
-        `SELECT DISTINCT collection, record_id FROM {blob_refs}
-          WHERE (collection, record_id) > ($1, $2) ORDER BY collection, record_id LIMIT $3`,
-        [...after, PAGE_RECORDS],
+      const rows = await this.#db.rows<[Buffer, string, string]>(
+        `SELECT hash, collection, record_id FROM {blob_refs}
+          WHERE (hash, collection, record_id) > ($1, $2, $3) ORDER BY hash, collection, record_id LIMIT $4`,
+        [...after, PAGE_REFS],
       )
       const last = rows.at(-1)
       if (last === undefined) return live
       after = last
-      for (const text of await this.#readStates(rows)) {
+      const isUnknown = ([hash]: readonly [Buffer, ...unknown[]]) => !live.has(hash.toString('hex'))
+      for (const text of await this.#readStates(rows.filter(isUnknown).map(([, ...record]) => record))) {
         for (const hash of liveRefsOf(parseRecordState(text), deletedAfter)) live.add(hash)
       }
     }

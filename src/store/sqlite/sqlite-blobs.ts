@@ -36,13 +36,19 @@ export class SqliteBlobs {
       }))
   }
 
-  liveRefs(deletedAfter: number): Set<string> {
-    const live = new Set<string>()
-    for (const { collection, recordId } of this.#statements.referringRecords.all()) {
+  /**
+   * Adds what the records of one page of references refer to.
+   *
+   * @returns the last reference of the page; null when there are no more
+   */
+  addLiveRefs(live: Set<string>, deletedAfter: number, after: RefKey | null): RefKey | null {
+    const page = this.#statements.refs.all(...(after ?? FIRST_REF), REF_PAGE)
+    for (const [hash, collection, recordId] of page) {
+      if (live.has(hash.toString('hex'))) continue
       const state = this.#log.records.find({ collection, recordId })?.state
-      for (const hash of state ? liveRefsOf(state, deletedAfter) : []) live.add(hash)
+      for (const ref of state ? liveRefsOf(state, deletedAfter) : []) live.add(ref)
     }
-    return live
+    return page.at(-1) ?? null
   }
 
   linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {
@@ -80,6 +86,13 @@ export class SqliteBlobs {
   }
 }
 
+/** Of a reference: its hash, and the collection and id of the record. */
+export type RefKey = [hash: Buffer, collection: string, recordId: string]
+
+const FIRST_REF: RefKey = [Buffer.alloc(0), '', '']
+/** Records that are read before operations go on. */
+const REF_PAGE = 200
+
 /** Stands for an author who has not proved to be anybody: names are numbered from 1. */
 const NOBODY = 0
 
@@ -98,9 +111,12 @@ function prepareStatements(db: SqliteDatabase) {
           WHERE hash = ? AND (collection, record_id) > (?, ?) ORDER BY collection, record_id ${LIMIT}`,
       )
       .raw(),
-    referringRecords: db.prepare<[], { collection: string; recordId: string }>(
-      'SELECT DISTINCT collection, record_id AS recordId FROM _kora_blob_refs',
-    ),
+    refs: db
+      .prepare<[...RefKey, number], RefKey>(
+        `SELECT hash, collection, record_id FROM _kora_blob_refs
+          WHERE (hash, collection, record_id) > (?, ?, ?) ORDER BY hash, collection, record_id ${LIMIT}`,
+      )
+      .raw(),
     insertChunk: db.prepare('INSERT OR IGNORE INTO _kora_blob_chunks (chunk, manifest) VALUES (?, ?)'),
     manifests: db
       .prepare<[Buffer, Buffer, number], Buffer>(

@@ -42,6 +42,7 @@ import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { readServerNodeId } from './server-node-id.ts'
 import { SqliteAccess } from './sqlite-access.ts'
+import type { RefKey } from './sqlite-blobs.ts'
 import { compactStep, countDropped } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
@@ -339,7 +340,13 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
-    return this.#access.read(() => this.#core.blobs.liveRefs(deletedAfter))
+    const live = new Set<string>()
+    let after: RefKey | null = null
+    for (;;) {
+      after = this.#access.read(() => this.#core.blobs.addLiveRefs(live, deletedAfter, after))
+      if (after === null) return live
+      await new Promise<void>((resolve) => this.#core.runtime.defer(resolve)) // every record may refer to something
+    }
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {

@@ -381,3 +381,26 @@ test('opens beside a process that writes just then', async () => {
   writer.close()
   await store.close()
 })
+
+test('operations go on while it looks which blobs are referred to', async () => {
+  const store = createSqliteServerStore({ filename: ':memory:' })
+  const author = new OperationAuthor('a')
+  const hashes = Array.from({ length: 1000 }, (_, index) => index.toString(16).padStart(64, '0'))
+  await appendAll(
+    store,
+    hashes.map((hash, index) => author.insert(`r${index}`, { file: { hash, size: 3 } })),
+  )
+  let [turns, isReading] = [0, true]
+  const countTurns = () => {
+    turns++
+    if (isReading) setImmediate(countTurns)
+  }
+  setImmediate(countTurns)
+
+  const live = await store.getLiveBlobRefs()
+  isReading = false
+
+  expect(turns).toBeGreaterThanOrEqual(5)
+  expect(live).toEqual(new Set(hashes))
+  await store.close()
+})
