@@ -62,7 +62,12 @@ async function answer(
     answerJson(response, 405, { error: 'Use GET or POST, or connect over WebSocket.' })
     return
   }
-  const clientId = clientIdOf(request) ?? issueClientId(response, options.runtime)
+  const knownId = clientIdOf(request)
+  const clientId = knownId ?? issueClientId(response, options.runtime)
+  if (knownId === null && method === 'GET') {
+    response.writeHead(204).end() // no handshake can come under an id that its client does not know yet
+    return
+  }
   const token = bearerToken(request) ?? ''
   const { polling } = options
   const isAdmitted = method === 'POST' && (await polling.isAdmitted({ clientId, token }))

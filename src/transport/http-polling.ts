@@ -6,6 +6,7 @@ import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import { readMessageType } from '../protocol/json-codec.ts'
+import { EarlyPolls } from './early-polls.ts'
 import { EndedClients } from './ended-clients.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
@@ -101,9 +102,11 @@ export class HttpPolling {
   readonly #clientsById = new Map<string, Set<PollingClient>>()
   #clientCount = 0
   readonly #ended = new EndedClients<PollingClient>()
+  readonly #early: EarlyPolls
 
   constructor(options: HttpPollingOptions) {
     this.#options = options
+    this.#early = new EarlyPolls(options.runtime)
   }
 
   async handle(request: HttpSyncRequest): Promise<HttpSyncResponse> {
@@ -133,6 +136,7 @@ export class HttpPolling {
   }
 
   stop(): void {
+    this.#early.stop()
     for (const clients of this.#clientsById.values()) for (const client of clients) this.#forget(client)
   }
 
@@ -198,6 +202,7 @@ export class HttpPolling {
     this.#touch(client)
     transport.onEnded(() => this.#onEnded(client))
     order.accept(frame)
+    this.#early.wake(client.id)
     return { status: 202 }
   }
 
@@ -210,6 +215,7 @@ export class HttpPolling {
       other.successor = client
       this.#forget(other)
     }
+    this.#early.wake(client.id)
   }
 
   /** What is left of it is what it can still be told, for a time and up to a bound. */
@@ -221,19 +227,31 @@ export class HttpPolling {
   }
 
   async #poll(request: HttpSyncRequest): Promise<HttpSyncResponse> {
-    const client = await this.#find(request)
-    // The first poll of a Kora client precedes its handshake.
-    if (client === 'unknown') return { status: 204 }
-    return client === 'foreign' ? refusal(401, FOREIGN) : this.#take(request, client)
+    const { runtime } = this.#options
+    const endsAt = runtime.monotonicNow() + this.#holdMs
+    for (;;) {
+      const client = await this.#find(request)
+      if (client === 'foreign') return refusal(401, FOREIGN)
+      if (isClient(client)) return this.#take(request, client)
+      const leftMs = endsAt - runtime.monotonicNow()
+      if (leftMs <= 0) return refusal(410, 'There is no session: start with a handshake.')
+      const handshake = this.#early.wait(request.clientId, leftMs, request.signal)
+      if (handshake === null) return { status: 204 }
+      await handshake
+    }
+  }
+
+  get #holdMs(): number {
+    return this.#options.holdMs ?? DEFAULT_HOLD_MS
   }
 
   async #take(request: HttpSyncRequest, client: PollingClient): Promise<HttpSyncResponse> {
     this.#touch(client)
-    const holdMs = this.#options.holdMs ?? DEFAULT_HOLD_MS
     const { transport } = client
-    const taking = transport.take(holdMs, request.ifNoneMatch, request.signal)
+    const taking = transport.take(this.#holdMs, request.ifNoneMatch, request.signal)
     const number = transport.polls
     const next = await taking
+    this.#touch(client) // from the answer on: a hidden page asks once a minute, and the poll was held for a part of it
     if (next === 'not-modified') return { status: 304 }
     const onBroken = (answer: 'unsent' | 'sent'): void =>
       transport.onBroken(number, answer === 'unsent' ? next : null)
@@ -284,6 +302,7 @@ export class HttpPolling {
   }
 
   #touch(client: PollingClient): void {
+    if (this.#clientsById.get(client.id)?.has(client) !== true) return // it was forgotten while its poll was held
     client.expiry?.cancel()
     const isRefused = client.owner === null && !client.transport.isConnected()
     const expireAfterMs = isRefused ? REFUSED_EXPIRE_AFTER_MS : EXPIRE_AFTER_MS

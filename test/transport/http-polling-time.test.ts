@@ -3,11 +3,12 @@ import type { AuthContext } from '../../src/auth/provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { HttpPolling, type HttpSyncResponse } from '../../src/transport/http-polling.ts'
 import type { PollingTransport } from '../../src/transport/polling-transport.ts'
-import { type SimulatedRuntime, simulatedRuntime } from '../support/simulated-runtime.ts'
+import { type SimulatedRuntime, settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 import { handshakeOf } from '../support/socket-client.ts'
 
 const MINUTE_MS = 60_000
 const CHECK_MS = 30_000
+const HOLD_MS = 10_000
 
 /** One client of a server whose clock stands, and the session behind it. */
 class Fixture {
@@ -19,7 +20,7 @@ class Fixture {
   readonly #polling: HttpPolling
   #transport: PollingTransport | null = null
 
-  constructor(maxClients = 0) {
+  constructor({ maxClients = 0, holdMs = 0 } = {}) {
     this.#polling = new HttpPolling({
       logger: silentLogger,
       runtime: this.runtime,
@@ -33,7 +34,7 @@ class Fixture {
       maxMessageBytes: 10_000,
       maxHandshakeBytes: 10_000,
       maxClients,
-      holdMs: 0,
+      holdMs,
     })
   }
 
@@ -63,8 +64,12 @@ class Fixture {
     })
   }
 
-  poll(clientId = 'phone'): Promise<HttpSyncResponse> {
-    return this.#polling.handle({ clientId, method: 'GET', token: 'a' })
+  poll(clientId = 'phone', signal?: AbortSignal): Promise<HttpSyncResponse> {
+    return this.#polling.handle({ clientId, method: 'GET', token: 'a', ...(signal && { signal }) })
+  }
+
+  stop(): void {
+    this.#polling.stop()
   }
 
   /** A handshake that is refused. */
@@ -100,7 +105,7 @@ describe('a client that has gone', () => {
 
     expect(client.closes).toBe(1)
     expect((await client.post(ACKNOWLEDGMENT)).status).toBe(410)
-    expect((await client.poll()).status).toBe(204) // nothing of what waited
+    expect((await client.poll()).status).toBe(410) // nothing of what waited
   })
 
   test.each([
@@ -126,7 +131,81 @@ describe('a client that has gone', () => {
 
     await client.runtime.advance(MINUTE_MS)
 
-    expect((await client.poll()).status).toBe(204)
+    expect((await client.poll()).status).toBe(410)
+  })
+
+  test('is a client still where its page is hidden, and asks once a minute', async () => {
+    const client = await new Fixture({ holdMs: HOLD_MS }).open()
+
+    for (let round = 0; round < 5; round++) {
+      const held = client.poll()
+      await settle() // its token is checked
+      await client.runtime.advance(HOLD_MS)
+      expect((await held).status).toBe(204)
+      await client.runtime.advance(MINUTE_MS - 1)
+    }
+    client.tell('NEWS')
+
+    expect(JSON.parse(String((await client.poll()).body))).toMatchObject({ code: 'NEWS' })
+  })
+})
+
+describe('a poll where there is no session', () => {
+  test('waits for a handshake as long as any poll for news', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    const held = client.poll()
+    await client.runtime.advance(HOLD_MS - 1)
+    await client.open()
+    client.tell('NEWS')
+
+    expect(JSON.parse(String((await held).body))).toMatchObject({ code: 'NEWS' })
+  })
+
+  test('is told then to start with one, as where the session is on another server', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    let status: number | null = null
+    void client.poll().then((answer) => {
+      status = answer.status
+    })
+    await client.runtime.advance(HOLD_MS - 1)
+    expect(status).toBeNull()
+    await client.runtime.advance(1)
+
+    expect(status).toBe(410)
+  })
+
+  test('is not waited with where very many are', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    const held = Array.from({ length: 1000 }, (_, index) => client.poll(`stranger ${index}`))
+    expect((await client.poll('phone')).status).toBe(204)
+    await client.runtime.advance(HOLD_MS)
+    expect((await Promise.all(held)).every(({ status }) => status === 410)).toBe(true)
+
+    const next = client.poll('phone')
+    await client.runtime.advance(HOLD_MS)
+    expect((await next).status).toBe(410)
+  })
+
+  test('is not waited with where several are under its id, unless they were given up', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    const givenUp = new AbortController()
+    const held = Array.from({ length: 4 }, () => client.poll('phone', givenUp.signal))
+    expect((await client.poll('phone')).status).toBe(204)
+    givenUp.abort()
+    await Promise.all(held)
+
+    const next = client.poll('phone')
+    await client.runtime.advance(HOLD_MS)
+    expect((await next).status).toBe(410)
+  })
+
+  test('is answered when the server stops', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    const held = client.poll('phone')
+    await settle()
+    client.stop()
+
+    expect((await held).status).toBe(204)
   })
 })
 
@@ -141,11 +220,11 @@ describe('clients that are refused', () => {
     expect((await client.poll('told')).status).toBe(410)
     await client.runtime.advance(1)
 
-    expect((await client.poll('gone')).status).toBe(204)
+    expect((await client.poll('gone')).status).toBe(410)
   })
 
   test('do not take the place of others', async () => {
-    const client = new Fixture(1)
+    const client = new Fixture({ maxClients: 1 })
     for (let index = 0; index < 5; index++) await client.refuse(`stranger ${index}`)
 
     await client.open()
@@ -184,7 +263,7 @@ test('what waits for clients whose session has ended is bounded, whatever each h
   const statuses: number[] = []
   for (let index = 0; index < 10; index++) statuses.push((await client.poll(`n${index}`)).status)
 
-  expect(statuses).toEqual([204, 204, 204, 204, 204, 200, 200, 200, 200, 200])
+  expect(statuses).toEqual([410, 410, 410, 410, 410, 200, 200, 200, 200, 200])
 })
 
 describe('the token of a request', () => {
