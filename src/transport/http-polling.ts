@@ -87,8 +87,8 @@ interface PollingClient {
   successor: PollingClient | null
 }
 
-/** Where no session is of whoever asks: there is none under the id, or there is somebody else's. */
-type Stranger = 'unknown' | 'foreign'
+/** Where no session is of whoever asks: there may be somebody else's under the id, and the token may be refused. */
+type Stranger = 'unknown' | 'refused'
 
 /**
  * Sync over plain HTTP: each POST carries one message to the server, each GET takes one away. The
@@ -152,7 +152,7 @@ export class HttpPolling {
     const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
     if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')
-    if (client === 'foreign') return refusal(401, FOREIGN)
+    if (client === 'refused') return refusal(401, REFUSED)
     if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
     if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
@@ -231,7 +231,7 @@ export class HttpPolling {
     const endsAt = runtime.monotonicNow() + this.#holdMs
     for (;;) {
       const client = await this.#find(request)
-      if (client === 'foreign') return refusal(401, FOREIGN)
+      if (client === 'refused') return refusal(401, REFUSED)
       if (isClient(client)) return this.#take(request, client)
       const leftMs = endsAt - runtime.monotonicNow()
       if (leftMs <= 0) return refusal(410, 'There is no session: start with a handshake.')
@@ -288,9 +288,9 @@ export class HttpPolling {
     const context = await askProvider(auth, token, logger)
     const now = runtime.now()
     const { expiresAt = Number.POSITIVE_INFINITY } = context ?? {}
-    if (context === null || expiresAt <= now) return 'foreign'
+    if (context === null || expiresAt <= now) return 'refused'
     const own = this.#clientsOf(clientId).find(({ owner }) => isSameUser(owner, context))
-    if (own === undefined) return 'foreign'
+    if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
     own.tokenHash = tokenHash
     own.checkedUntil = Math.min(now + TOKEN_CHECK_MS, expiresAt)
     return own
@@ -319,7 +319,7 @@ export class HttpPolling {
   }
 }
 
-const FOREIGN = 'The token is not that of this session.'
+const REFUSED = 'The token is refused.'
 
 function isClient(found: PollingClient | Stranger): found is PollingClient {
   return typeof found === 'object'

@@ -30,7 +30,7 @@ test('the daemon serves a front end and sync at the same path', async () => {
   })
 
   const page = await fetch(`${daemon.httpUrl}/`, { headers: { accept: 'text/html' } })
-  const poll = await fetch(`${daemon.httpUrl}/?client=0`, { headers: { accept: 'application/json' } })
+  const poll = await fetch(`${daemon.httpUrl}/`, { headers: { accept: 'application/json' } })
 
   expect(await page.text()).toContain('<title>app</title>')
   expect(page.headers.get('cross-origin-opener-policy')).toBe('same-origin')

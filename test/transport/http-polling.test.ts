@@ -472,13 +472,26 @@ describe('a session belongs to the user who opened it', () => {
     await expect.poll(async () => await bob.next()).toMatchObject({ acknowledgedMessageId: 'msg-1-3' })
   })
 
+  test('another user who polls under its id before the handshake is answered by a session of their own', async () => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    const ada = await connected('token-a', url)
+    const bob = client('token-b', url)
+    const first = bob.get()
+    await new Promise((resolve) => setTimeout(resolve, 100)) // it overtakes the handshake
+    await bob.post(handshake('tablet', 'token-b'))
+
+    expect(await (await first).json()).toMatchObject({ type: 'handshake-response', accepted: true })
+    await ada.post(batch(2, [write(1)]))
+    expect(await ada.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
+  })
+
   test('another user cannot poll it or post to it', async () => {
     const url = `${base}?client=${crypto.randomUUID()}`
     await connected('token-a', url)
     const thief = client('token-b', url)
 
-    expect((await thief.get()).status).toBe(401)
-    expect((await thief.post(batch(2, [write(1)]))).status).toBe(401)
+    expect(await isHeld(url, 'token-b')).toBe(true) // as where there is no session
+    expect((await thief.post(batch(2, [write(1)]))).status).toBe(410)
     expect((await fetch(url)).status).toBe(401)
     expect(await store.getOperationCount()).toBe(0)
   })
@@ -489,7 +502,7 @@ describe('a session belongs to the user who opened it', () => {
     await expect.poll(() => [...server.hub.sessions.values()].some((s) => s.isAccepted)).toBe(true)
     server.hub.disconnectAll('TOKEN_EXPIRED')
 
-    expect((await client('token-b', url).get()).status).toBe(401)
+    expect(await isHeld(url, 'token-b')).toBe(true)
     expect(await (await client('token-a', url).get()).json()).toMatchObject({ type: 'handshake-response' })
   })
 
