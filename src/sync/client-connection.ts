@@ -94,6 +94,10 @@ export class ClientConnection {
     this.#attempt(() => this.#transport.pause?.())
   }
 
+  resume(): void {
+    this.#attempt(() => this.#transport.resume?.())
+  }
+
   close(code: number, reason: string): void {
     this.#attempt(() => this.#transport.close(code, closeReason(reason)))
   }

@@ -85,7 +85,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     this.id = id
     this.connectedAt = context.runtime.now()
     this.#connection = new ClientConnection(this, transport, context.limits.maxBufferedBytes)
-    this.#messages = new MessageLoop(this, transport)
+    this.#messages = new MessageLoop(this, this.#connection)
     this.#context = context
     this.#push = new Push(this, context)
     this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>

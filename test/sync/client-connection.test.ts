@@ -25,6 +25,9 @@ class ThrowingTransport extends MemoryTransport {
   pause(): void {
     throw new Error('paused')
   }
+  resume(): void {
+    throw new Error('resumed')
+  }
   override close(): void {
     throw new Error('closed')
   }
@@ -40,10 +43,11 @@ test('what a transport throws is told its session, whatever it was asked for', (
   connection.admit()
   connection.withdraw()
   connection.pause()
+  connection.resume()
   connection.close(1000, '')
 
   expect(errors).toEqual(
-    ['sent', 'sent', 'admitted', 'withdrawn', 'paused', 'closed'].map((what) => `Error: ${what}`),
+    ['sent', 'sent', 'admitted', 'withdrawn', 'paused', 'resumed', 'closed'].map((what) => `Error: ${what}`),
   )
 })
 

@@ -111,6 +111,30 @@ class SlowAuth implements AuthProvider {
   }
 }
 
+test('a transport of the application that throws when it is told to pause ends its session', async () => {
+  let goOn = (): void => {}
+  const { connect } = openServer({
+    validateOperation: () =>
+      new Promise((resolve) => {
+        goOn = () => resolve({ action: 'accept' })
+      }),
+  })
+  const phone = connect()
+  phone.receive(handshake())
+  await settle()
+  const pause = (): void => {
+    throw new Error('its socket is gone')
+  }
+  Object.assign(phone, { pause })
+
+  phone.receive(batch([write('phone')]))
+  for (let index = 0; index < 1100; index++) phone.receive(MESSAGES.error) // more than 1 MiB, as they are counted
+  goOn()
+  await settle()
+
+  expect(phone.closed?.code).toBe(1011)
+})
+
 describe('nothing is processed before authentication', () => {
   test.each(NOT_HANDSHAKES)('%s before the handshake ends the connection', async (_type, message) => {
     const { connect, store } = openServer()
