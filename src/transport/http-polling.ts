@@ -147,8 +147,8 @@ export class HttpPolling {
     const { maxHandshakeBytes, maxMessageBytes } = this.#options
     if (bytes.byteLength > maxMessageBytes) return tooLarge(maxMessageBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
-    if (isHandshake(bytes, isBinary, maxHandshakeBytes)) return this.#open(request, { bytes, isBinary })
     const client = await this.#find(request)
+    if (isHandshake(bytes, isBinary, maxHandshakeBytes)) return this.#open(request, { bytes, isBinary }, client)
     const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
     if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')
@@ -167,11 +167,15 @@ export class HttpPolling {
    * where it is known by the token to be the client's, else when the new one is admitted and of the same user: whoever
    * knows no more than the id ends nobody's session.
    */
-  #open(request: HttpSyncRequest, frame: { bytes: Uint8Array; isBinary: boolean }): HttpSyncResponse {
+  #open(
+    request: HttpSyncRequest,
+    frame: { bytes: Uint8Array; isBinary: boolean },
+    own: PollingClient | Stranger,
+  ): HttpSyncResponse {
     const { maxClients, runtime } = this.#options
     const tokenHash = request.token === undefined ? null : hashOf(request.token)
     const replaced = this.#clientsOf(request.clientId).filter(
-      (client) => tokenHash === null || client.tokenHash === tokenHash,
+      (client) => client === own || tokenHash === null || client.tokenHash === tokenHash,
     )
     for (const client of replaced) this.#forget(client)
     if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
@@ -206,7 +210,7 @@ export class HttpPolling {
     return { status: 202 }
   }
 
-  /** Its user may have come back with a fresh token. */
+  /** Its user may have come back with a token in the handshake alone, or one that could not be checked before. */
   #onAdmitted(client: PollingClient): void {
     const owner = this.#options.ownerOf(client.sessionId)
     client.owner = owner

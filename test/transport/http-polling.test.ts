@@ -453,6 +453,26 @@ describe('a session belongs to the user who opened it', () => {
     expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
   })
 
+  test('its user comes back with a fresh token where one connection of each user is allowed', async () => {
+    const auth = new TokenAuthProvider({
+      validate: async (token) => (token in TOKENS ? { userId: TOKENS[token] as string } : null),
+    })
+    const small = createKoraServer({ store, auth, limits: { maxConnectionsPerUser: 1 }, logger: silentLogger })
+    const poll = async (token: string) =>
+      JSON.parse(String((await small.handleHttpRequest({ clientId: 'phone', method: 'GET', token })).body))
+    const open = (token: string) => {
+      const body = JSON.stringify(handshake('phone', token))
+      return small.handleHttpRequest({ clientId: 'phone', method: 'POST', token, body })
+    }
+    await open('token-a')
+    expect(await poll('token-a')).toMatchObject({ type: 'handshake-response', accepted: true })
+
+    await open('token-a2')
+
+    expect(await poll('token-a2')).toMatchObject({ type: 'handshake-response', accepted: true })
+    await small.stop()
+  })
+
   test('a fresh token reads the answer to the handshake that the one before was sent with', async () => {
     const url = `${base}?client=${crypto.randomUUID()}`
     await client('token-a', url).post(handshake())
