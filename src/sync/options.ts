@@ -28,8 +28,8 @@ export interface ValidationContext {
 /**
  * The application's own check of an operation that has passed those of the server. It is given a copy, and awaited
  * before the operation is stored as it was sent. An error that it throws, or anything but a verdict, refuses the
- * operation with `VALIDATION_ERROR`, and stands in the log; but for a `StoreError`, after which the client sends the
- * operation again.
+ * operation with `VALIDATION_ERROR`, and stands in the log; but for a `StoreError` of `STORE_UNAVAILABLE`,
+ * `STORE_CORRUPT`, `STORE_CLOSED` or `SERVER_STOPPING`, after which the client sends the operation again.
  */
 export type ValidateOperation = (
   operation: Operation,
