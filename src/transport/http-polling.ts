@@ -148,7 +148,8 @@ export class HttpPolling {
     if (bytes.byteLength > maxMessageBytes) return tooLarge(maxMessageBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
     const client = await this.#find(request)
-    if (isHandshake(bytes, isBinary, maxHandshakeBytes)) return this.#open(request, { bytes, isBinary }, client)
+    if (isHandshake(bytes, isBinary, maxHandshakeBytes))
+      return this.#open(request, { bytes, isBinary }, client)
     const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
     if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')

@@ -457,7 +457,12 @@ describe('a session belongs to the user who opened it', () => {
     const auth = new TokenAuthProvider({
       validate: async (token) => (token in TOKENS ? { userId: TOKENS[token] as string } : null),
     })
-    const small = createKoraServer({ store, auth, limits: { maxConnectionsPerUser: 1 }, logger: silentLogger })
+    const small = createKoraServer({
+      store,
+      auth,
+      limits: { maxConnectionsPerUser: 1 },
+      logger: silentLogger,
+    })
     const poll = async (token: string) =>
       JSON.parse(String((await small.handleHttpRequest({ clientId: 'phone', method: 'GET', token })).body))
     const open = (token: string) => {
