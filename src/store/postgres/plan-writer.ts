@@ -104,12 +104,13 @@ export async function writePlan(
   const { epoch, isLast } = options
   const reclaimed = plan.reclaimedIds ?? new Set<string>()
   const mustKnowNumbers = reclaimed.size > 0 || plan.entries.some(({ wireJson }) => wireJson === null)
+  // Nearly always finds nothing, so nobody waits for it. Whoever takes an id since makes the commit run again.
+  if (reclaimed.size > 0) transaction.execute(YIELD_IDS, [byteas([...reclaimed].map(idBytes))])
   // Otherwise numbered from 1, and moved to their place once that is known.
   const start = mustKnowNumbers ? await lockNumbers(transaction) : NONE
   const numbered = numberEntries(plan, start)
   const stamp = newestServerStamp(plan.entries)
   if (stamp !== null) transaction.execute(KEEP_SERVER_CLOCK, [serializeTimestamp(stamp)])
-  if (reclaimed.size > 0) transaction.execute(YIELD_IDS, [byteas([...reclaimed].map(idBytes))])
 
   const added = plan.records.filter(({ ref, state }) => ref === null && state !== null)
   added.forEach((record, index) => {
