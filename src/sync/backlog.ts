@@ -1,3 +1,5 @@
+import type { ServerTransport } from './transport.ts'
+
 /** Of the bound, which delivery keeps; answers come on top. */
 const MAX_BACKLOG_FACTOR = 4
 /** A client whose buffer is full is cut off when it has taken next to nothing for this long: within 30 s, seen once a second. */
@@ -7,19 +9,21 @@ const MIN_TAKEN_SHARE = 1 / 64
 
 /** What one connection has been sent and has not taken yet. */
 export class Backlog {
-  readonly #transport: { readonly bufferedBytes?: number }
+  readonly #transport: Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>
   readonly #maxBytes: number
   /** ms, monotonic: since when it is full, and not enough was taken. */
   #blockedSince: number | null = null
   /** Bytes that were taken since then, and added since the last look. */
   #taken = 0
   #added = 0
+  /** At the last look. */
   #bytesBefore = 0
+  #takenBefore: number | undefined
   /** Bytes of the largest message since it became full, and of the one that made it so. */
   #largest = 0
 
   /** @param maxBytes above it delivery waits */
-  constructor(transport: { readonly bufferedBytes?: number }, maxBytes: number) {
+  constructor(transport: Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>, maxBytes: number) {
     this.#transport = transport
     this.#maxBytes = maxBytes
   }
@@ -60,8 +64,9 @@ export class Backlog {
   look(now: number): { readonly isStuck: boolean; readonly hasShrunk: boolean } {
     const { bytes } = this
     const before = this.#bytesBefore
+    const taken = this.#takenSinceLook()
     this.#bytesBefore = bytes
-    this.#taken += before + this.#added - bytes
+    this.#taken += taken ?? before + this.#added - bytes
     this.#added = 0
     if (!this.isFull) this.#blockedSince = null
     else if (this.#blockedSince === null || this.#taken >= this.#maxBytes * MIN_TAKEN_SHARE) {
@@ -70,7 +75,14 @@ export class Backlog {
     }
     return {
       isStuck: this.#blockedSince !== null && now - this.#blockedSince >= MAX_BLOCKED_MS,
-      hasShrunk: bytes > 0 && bytes < before,
+      hasShrunk: bytes > 0 && (bytes < before || (taken ?? 0) > 0),
     }
+  }
+
+  /** As the network tells; undefined where it does not. */
+  #takenSinceLook(): number | undefined {
+    const before = this.#takenBefore
+    this.#takenBefore = this.#transport.takenBytes
+    return before === undefined || this.#takenBefore === undefined ? undefined : this.#takenBefore - before
   }
 }

@@ -26,6 +26,11 @@ export interface ServerTransport {
    * takes in memory.
    */
   readonly bufferedBytes?: number
+  /**
+   * Bytes that the network has taken so far, where that is known before `bufferedBytes` falls: a socket holds what it
+   * writes at once until all of it is taken.
+   */
+  readonly takenBytes?: number | undefined
   /** Stops and resumes reading, so that a client cannot send faster than it is served. */
   pause?(): void
   resume?(): void

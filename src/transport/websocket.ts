@@ -6,6 +6,7 @@ import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
 import type { ServerTransport } from '../sync/transport.ts'
+import { takenBytes } from './taken-bytes.ts'
 import { WaitingBytes } from './waiting-bytes.ts'
 
 const requireWs = lazyRequire<typeof import('ws')>('ws')
@@ -32,11 +33,19 @@ const MIN_FRAGMENTS = 256
 const BYTES_PER_FRAGMENT = 32 * 1024
 const MAX_BUFFERED_CHUNKS = 16_384
 
+/** What a connection has shown since the last round of pings. */
+interface SignsOfLife {
+  readonly socket: Duplex
+  isHeard: boolean
+  /** As it was at the last round. */
+  takenBytes: number | undefined
+}
+
 /** Accepts WebSocket connections that an HTTP server hands over, and notices when they die. */
 export class WebSocketEndpoint {
   readonly #server: WebSocketServer
   readonly #options: WebSocketEndpointOptions
-  readonly #alive = new WeakSet<WebSocket>()
+  readonly #lives = new WeakMap<WebSocket, SignsOfLife>()
   #pinger: NodeJS.Timeout | null = null
 
   constructor(options: WebSocketEndpointOptions) {
@@ -58,9 +67,9 @@ export class WebSocketEndpoint {
       return
     }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
-      this.#watch(webSocket)
-      const transport = new WebSocketTransport(webSocket, this.#options.addressOf(request))
-      transport.limitUntilAdmitted(socket, this.#options.maxHandshakeBytes)
+      this.#watch(webSocket, socket)
+      const transport = new WebSocketTransport(webSocket, socket, this.#options.addressOf(request))
+      transport.limitUntilAdmitted(this.#options.maxHandshakeBytes)
       this.#options.onConnection(transport)
     })
   }
@@ -97,21 +106,39 @@ export class WebSocketEndpoint {
     return allowedOrigins.includes(origin)
   }
 
-  #watch(webSocket: WebSocket): void {
-    this.#alive.add(webSocket)
-    const markAlive = (): void => void this.#alive.add(webSocket)
-    webSocket.on('pong', markAlive)
-    webSocket.on('message', markAlive)
+  #watch(webSocket: WebSocket, socket: Duplex): void {
+    const life: SignsOfLife = { socket, isHeard: true, takenBytes: undefined }
+    this.#lives.set(webSocket, life)
+    const markHeard = (): void => {
+      life.isHeard = true
+    }
+    webSocket.on('pong', markHeard)
+    webSocket.on('message', markHeard)
   }
 
   /** Who answered nothing since the last round is gone: nobody else would notice a half-open connection. */
   #pingAll(): void {
     for (const webSocket of this.#server.clients) {
       // Whom we do not read we cannot hear: no answer is no sign of death.
-      if (!this.#alive.delete(webSocket) && !webSocket.isPaused) webSocket.terminate()
+      if (!this.#isAlive(webSocket) && !webSocket.isPaused) webSocket.terminate()
       else webSocket.ping()
     }
   }
+
+  #isAlive(webSocket: WebSocket): boolean {
+    const life = this.#lives.get(webSocket)
+    if (life === undefined) return false
+    const { isHeard, takenBytes: takenBefore } = life
+    life.isHeard = false
+    life.takenBytes = takenBytes(life.socket)
+    if (isHeard) return true
+    // A ping waits behind what was sent before it. While that waits the buffers below are full: only its client makes room.
+    return webSocket.bufferedAmount > 0 && hasGrown(takenBefore, life.takenBytes)
+  }
+}
+
+function hasGrown(before: number | undefined, now: number | undefined): boolean {
+  return before !== undefined && now !== undefined && now > before
 }
 
 /** Refuses an upgrade request as HTTP does, with a reason that a person can read. */
@@ -136,12 +163,14 @@ const STATUS_TEXTS: { readonly [status: number]: string } = {
 class WebSocketTransport implements ServerTransport {
   readonly remoteAddress: string
   readonly #webSocket: WebSocket
+  readonly #socket: Duplex
   readonly #waiting: WaitingBytes
   /** null once it has ended: it would keep what it counted with for as long as the connection lasts. */
   #endLimit: (() => void) | null = null
 
-  constructor(webSocket: WebSocket, remoteAddress: string) {
+  constructor(webSocket: WebSocket, socket: Duplex, remoteAddress: string) {
     this.#webSocket = webSocket
+    this.#socket = socket
     this.#waiting = new WaitingBytes(webSocket)
     this.remoteAddress = remoteAddress
   }
@@ -150,7 +179,7 @@ class WebSocketTransport implements ServerTransport {
    * Counts what comes in until `admit` is called. The limit of the WebSocket itself is that of a full
    * message, of which strangers could make us hold one each.
    */
-  limitUntilAdmitted(socket: Duplex, maxBytes: number): void {
+  limitUntilAdmitted(maxBytes: number): void {
     let bytes = 0
     const count = (chunk: Buffer): void => {
       bytes += chunk.byteLength
@@ -160,8 +189,8 @@ class WebSocketTransport implements ServerTransport {
       this.#webSocket.pause() // closes what it has read so far, and reads no more
       setTimeout(() => this.#webSocket.terminate(), REFUSAL_GRACE_MS).unref()
     }
-    this.#endLimit = () => void socket.off('data', count)
-    socket.on('data', count)
+    this.#endLimit = () => void this.#socket.off('data', count)
+    this.#socket.on('data', count)
   }
 
   admit(): void {
@@ -171,6 +200,10 @@ class WebSocketTransport implements ServerTransport {
 
   get bufferedBytes(): number {
     return this.#waiting.total
+  }
+
+  get takenBytes(): number | undefined {
+    return takenBytes(this.#socket)
   }
 
   send(message: SyncMessage): void {

@@ -1,7 +1,16 @@
 import { expect, test } from 'vitest'
+import type { KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { sha256 } from '../support/blobs.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { startSocketServer } from '../support/socket-client.ts'
+import { openSlowNetwork } from '../support/slow-network.ts'
+import {
+  fastRuntime,
+  handshakeOf,
+  pushed,
+  SocketClient,
+  startSocketServer,
+} from '../support/socket-client.ts'
 
 test('a client that is not read for a while, because it sends too much, is not taken for dead', async () => {
   await using server = await startSocketServer({
@@ -36,3 +45,33 @@ test('a client that answers nothing is closed', async () => {
 
   await expect.poll(() => server.server.getConnectionCount()).toBe(0)
 })
+
+test.each<[string, Partial<KoraSyncServerConfig>]>([
+  ['blocked', { runtime: fastRuntime(8), limits: { handshakeTimeoutMs: 60_000 } }],
+  ['dead', { limits: { idleTimeoutMs: 6000 } }],
+])(
+  'a client that goes on reading one large message is not taken for %s',
+  async (_what, config) => {
+    const chunk = Buffer.alloc(8 * 1024 * 1024, 'x')
+    await using server = await startSocketServer({
+      store: new MemoryServerStore(),
+      persistBlobChunk: async () => {},
+      resolveBlobChunk: async () => chunk,
+      ...config,
+    })
+    using network = await openSlowNetwork(Number(new URL(server.url).port), 700_000)
+    using client = await new SocketClient(`ws://127.0.0.1:${network.port}`).opened()
+    client.send(handshakeOf('phone'))
+    await client.until(() => client.ofType('operation-batch').length > 0)
+    const hash = sha256(chunk)
+    const file = { hash, size: chunk.byteLength, manifestHash: hash }
+    await pushed(client, [new OperationAuthor('phone').insert(recordIdOf('file'), { file })], 'b')
+
+    client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash })
+    await client.until(() => client.ofType('blob-chunk-response').length > 0)
+
+    expect(client.isEnded).toBe(false)
+    expect(client.ofType('blob-chunk-response')[0]?.bytes?.length).toBe(Math.ceil(chunk.byteLength / 3) * 4)
+  },
+  60_000,
+)
