@@ -216,6 +216,13 @@ export const LOG_EVENTS = {
     fields: ['target', 'err'],
     advice: '`err` says why. It is tried again each minute.',
   },
+  backupOfNothing: {
+    level: 'warn',
+    message: 'the log is empty; no backup was written, and the earlier ones stay',
+    fields: ['target'],
+    advice:
+      'See that the server has the database that it should have. Where its data is lost, [restore](backups.md#restoring) a backup.',
+  },
   backupsNotRemoved: {
     level: 'warn',
     message: 'old backups could not be removed; tried again after the next one',

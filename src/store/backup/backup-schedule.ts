@@ -61,19 +61,29 @@ export class BackupSchedule {
 
   /** @returns ms until it is worth looking again */
   async #runWhenDue(signal: AbortSignal): Promise<number> {
-    const { runtime, turns } = this.#options
+    const { runtime, store, turns, everyMs } = this.#options
     const dueInMs = await this.#dueInMs()
-    if (dueInMs <= 0) {
+    if (dueInMs > 0) return Math.min(dueInMs, LOOK_AGAIN_MS)
+    if ((await store.getOperationCount()) === 0) {
+      await this.#passOver()
+    } else {
       await turns.read(() => this.#write(runtime.now(), signal))
       await this.#rotate()
     }
-    return Math.min(dueInMs > 0 ? dueInMs : this.#options.everyMs, LOOK_AGAIN_MS)
+    return Math.min(everyMs, LOOK_AGAIN_MS)
   }
 
   async #dueInMs(): Promise<number> {
     const { runtime, everyMs } = this.#options
     const newest = (await this.#listBackups()).at(-1)
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
+  }
+
+  /** An empty log is worth no backup, and least of all those that would go for it, which may be all that is left. */
+  async #passOver(): Promise<void> {
+    const { target, logger } = this.#options
+    const backups = await this.#listBackups()
+    if (backups.length > 0) logEvent(logger, LOG_EVENTS.backupOfNothing, { target: target.label })
   }
 
   async #write(nowMs: number, signal: AbortSignal): Promise<void> {

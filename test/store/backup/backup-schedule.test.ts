@@ -65,6 +65,8 @@ test('a restart goes on with the schedule that it finds, and clears what a kill 
   using directory = temporaryDirectory()
   const runtime = simulatedRuntime()
   const before = openSchedule(directory.path, runtime)
+  const insert = new OperationAuthor('a').insert('r1', { title: 'x' })
+  await appendAll(before.store, [insert])
   before.schedule.start()
   await before.pass(0)
   await before.schedule.stop()
@@ -74,7 +76,8 @@ test('a restart goes on with the schedule that it finds, and clears what a kill 
   utimesSync(partial, 0, 0)
   writeFileSync(join(directory.path, 'mine.txt'), '')
 
-  const { schedule, pass } = openSchedule(directory.path, runtime)
+  const { store, schedule, pass } = openSchedule(directory.path, runtime)
+  await appendAll(store, [insert])
   schedule.start()
   await pass(HOUR_MS)
   expect(backupsIn(directory.path)).toContain('mine.txt')
@@ -160,4 +163,32 @@ test('nothing is left of a backup that the stop of the server ends', async () =>
   await schedule.settled()
 
   expect(backupsIn(directory.path)).toEqual([])
+})
+
+test('a server that has come up without its data leaves the backups as they are', async () => {
+  using directory = temporaryDirectory()
+  const runtime = simulatedRuntime()
+  const before = openSchedule(directory.path, runtime)
+  await appendAll(before.store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+  before.schedule.start()
+  await before.pass(0)
+  await before.pass(4 * HOUR_MS)
+  await before.schedule.stop()
+  const written = backupsIn(directory.path)
+  expect(written).toHaveLength(2)
+
+  const { store, logger, schedule, pass } = openSchedule(directory.path, runtime)
+  schedule.start()
+  await pass(12 * HOUR_MS)
+
+  expect(backupsIn(directory.path)).toEqual(written)
+  expect(logger.lines).toContainEqual({
+    level: 'warn',
+    message: 'the log is empty; no backup was written, and the earlier ones stay',
+    fields: { target: directory.path },
+  })
+  await appendAll(store, [new OperationAuthor('a').insert('r2', { title: 'x' })])
+  await pass(HOUR_MS)
+  await schedule.stop()
+  expect(backupsIn(directory.path)).not.toEqual(written)
 })
