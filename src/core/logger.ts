@@ -223,6 +223,12 @@ export const LOG_EVENTS = {
     advice:
       'See that the server has the database that it should have. Where its data is lost, [restore](backups.md#restoring) a backup.',
   },
+  backupsAhead: {
+    level: 'warn',
+    message: 'backups bear a time that is yet to come; they count as the oldest',
+    fields: ['files'],
+    advice: 'Nothing, where the clock of the server was wrong and is right again. They go before others.',
+  },
   backupsNotRemoved: {
     level: 'warn',
     message: 'old backups could not be removed; tried again after the next one',

@@ -22,6 +22,8 @@ export interface BackupScheduleOptions {
 const NAME = /^kora-(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})Z\.backup$/
 // The clock of a machine that slept has moved on, and another server may have written one.
 const LOOK_AGAIN_MS = 60 * 60 * 1000
+/** So far the clocks of servers that share the place may be apart. */
+const CLOCK_TOLERANCE_MS = 5 * 60 * 1000
 /** What a killed server left behind. A backup that is being written is younger. */
 const STALE_PARTIAL_MS = 24 * 60 * 60 * 1000
 
@@ -75,7 +77,7 @@ export class BackupSchedule {
 
   async #dueInMs(): Promise<number> {
     const { runtime, everyMs } = this.#options
-    const newest = (await this.#listBackups()).at(-1)
+    const newest = (await this.#listBackups()).findLast((name) => !this.#isAhead(name))
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
   }
 
@@ -106,7 +108,11 @@ export class BackupSchedule {
   async #rotate(): Promise<void> {
     const { target, keep, runtime, logger } = this.#options
     try {
-      for (const name of (await this.#listBackups()).slice(0, -keep)) await target.remove(name)
+      const backups = await this.#listBackups()
+      for (const name of backups.slice(0, -keep)) await target.remove(name)
+      const ahead = backups.slice(-keep).filter((name) => this.#isAhead(name))
+      if (ahead.length > 0)
+        logEvent(logger, LOG_EVENTS.backupsAhead, { files: ahead.map((name) => target.locate(name)) })
       const olderThan = runtime.now() - STALE_PARTIAL_MS
       await target.removeUnfinished({ isBackup: (name) => NAME.test(name), olderThan })
     } catch (error) {
@@ -114,9 +120,15 @@ export class BackupSchedule {
     }
   }
 
-  /** Oldest first. */
+  /** Oldest first. Nobody knows how old one is whose time is yet to come: it comes before all others. */
   async #listBackups(): Promise<string[]> {
-    return (await this.#options.target.list()).filter((name) => NAME.test(name)).sort()
+    const names = (await this.#options.target.list()).filter((name) => NAME.test(name)).sort()
+    return [...names.filter((name) => this.#isAhead(name)), ...names.filter((name) => !this.#isAhead(name))]
+  }
+
+  /** Whether a clock that was wrong has named it. */
+  #isAhead(name: string): boolean {
+    return timeOf(name) > this.#options.runtime.now() + CLOCK_TOLERANCE_MS
   }
 }
 

@@ -192,3 +192,28 @@ test('a server that has come up without its data leaves the backups as they are'
   await schedule.stop()
   expect(backupsIn(directory.path)).not.toEqual(written)
 })
+
+test('a backup that bears a time to come, of a wrong clock, holds up no other, and is the first to go', async () => {
+  using directory = temporaryDirectory()
+  const ahead = 'kora-2035-01-01T00-00-00Z.backup'
+  writeFileSync(join(directory.path, ahead), '')
+  const { store, logger, schedule, pass } = openSchedule(directory.path)
+  await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+
+  schedule.start()
+  await pass(0)
+  const first = backupsIn(directory.path)
+  await pass(4 * HOUR_MS)
+  await schedule.stop()
+
+  expect(first).toHaveLength(2)
+  expect(first).toContain(ahead)
+  expect(logger.lines).toContainEqual({
+    level: 'warn',
+    message: 'backups bear a time that is yet to come; they count as the oldest',
+    fields: { files: [join(directory.path, ahead)] },
+  })
+  const last = backupsIn(directory.path)
+  expect(last).toHaveLength(2)
+  expect(last).toEqual([first[0], expect.stringContaining('kora-2025')])
+})
