@@ -48,6 +48,10 @@ export interface BlobIndex {
   checkBlobHolders(hash: string, holders: readonly string[]): Promise<'held' | 'held-by-others' | 'unknown'>
   /** Bytes that the user has sent and that are still stored; each hash once. */
   getBlobUsage(userId: string): Promise<number>
+  /** Those that a client has sent here, that a record has referred to, or that a manifest lists. */
+  readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>>
+  /** When a restore has put another log in the place of the one there was, ms since the epoch; null: never. */
+  getLogReplacedAt(): Promise<number | null>
   /** Drops what is known of uploads whose bytes were deleted. */
   forgetBlobs(hashes: readonly string[]): Promise<void>
 }

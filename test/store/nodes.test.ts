@@ -168,6 +168,8 @@ describeEachStore('blobs', (openStore) => {
     expect(await store.checkBlobHolders(hash('c'), ['t1'])).toBe('unknown')
     expect(await store.getBlobUsage('u1')).toBe(15)
 
+    const hashes = ['1', 'a', 'b', 'c', 'd'].map(hash)
+    expect([...(await store.readKnownBlobs(hashes))].sort()).toEqual(['1', 'a', 'b', 'd'].map(hash))
     await store.forgetBlobs([hash('a')])
 
     expect(await store.getBlobUsage('u1')).toBe(5)

@@ -16,6 +16,8 @@ export interface BlobStorageOptions {
 }
 
 const DEFAULT_GRACE_MS = 24 * 3_600_000
+/** Devices bring back records that a backup did not have, and may have let go of the content. */
+const KEPT_AFTER_RESTORE_MS = 30 * 24 * 3_600_000
 const DEFAULT_COLLECT_INTERVAL_MS = 6 * 3_600_000
 
 /** Central storage of blobs in a directory, which cleans up after itself. */
@@ -62,7 +64,14 @@ export class BlobStorage {
 
   async #collect(): Promise<GarbageReport> {
     const { index, runtime, logger, graceMs = DEFAULT_GRACE_MS } = this.#options
-    const report = await collectBlobGarbage({ files: this.#files, index, cutoff: runtime.now() - graceMs })
+    const now = runtime.now()
+    const replacedAt = (await index.getLogReplacedAt()) ?? Number.NEGATIVE_INFINITY
+    const report = await collectBlobGarbage({
+      files: this.#files,
+      index,
+      cutoff: now - graceMs,
+      ...(now - replacedAt < KEPT_AFTER_RESTORE_MS && { keptBefore: replacedAt }),
+    })
     if (report.deleted > 0) logEvent(logger, LOG_EVENTS.blobsCollected, { ...report })
     return report
   }

@@ -4,12 +4,14 @@ import type { FilesystemBlobStore } from './filesystem-blob-store.ts'
 
 export interface GarbageOptions {
   readonly files: FilesystemBlobStore
-  readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'forgetBlobs'>
+  readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'readKnownBlobs' | 'forgetBlobs'>
   /**
    * ms since the epoch: what was pushed later is kept, its operation may still be on its way; and what a record
    * refers to that was deleted later.
    */
   readonly cutoff: number
+  /** ms since the epoch: what was pushed last before that is kept. Default: none is. */
+  readonly keptBefore?: number
 }
 
 export interface GarbageReport {
@@ -19,35 +21,38 @@ export interface GarbageReport {
 }
 
 const MAX_MANIFESTS = 1000 // of one chunk; more share it only by design, and one live one is enough
-const FORGET_PAGE = 500
+const PAGE = 500
 
 /**
  * Deletes the blobs that no live record refers to: neither they themselves nor a manifest that lists
- * them. What is live is found out twice, before the candidates are known and after: a reference that
+ * them. What the store knows nothing of is left alone: it may be the content of another database, or all that there
+ * is when the database was lost. What is live is found out twice, before the candidates are known and after: a reference that
  * moves from one record to another during the first look cannot be missed by both.
  */
-export async function collectBlobGarbage({ files, index, cutoff }: GarbageOptions): Promise<GarbageReport> {
+export async function collectBlobGarbage(options: GarbageOptions): Promise<GarbageReport> {
+  const { files, index, cutoff, keptBefore = Number.NEGATIVE_INFINITY } = options
   let kept = 0
   const candidates = new Map<string, number>()
-  const live = await markLive({ files, index, cutoff })
+  const live = await markLive(options)
   for await (const { hash, byteLength, touchedAt } of files.list()) {
-    if (live.has(hash) || touchedAt > cutoff) kept++
+    if (live.has(hash) || touchedAt > cutoff || touchedAt < keptBefore) kept++
     else candidates.set(hash, byteLength)
   }
   if (candidates.size === 0) return { kept, deleted: 0, deletedBytes: 0 }
 
-  const stillLive = await markLive({ files, index, cutoff })
+  const known = await markKnown([...candidates.keys()], options)
+  const stillLive = await markLive(options)
   const deleted: string[] = []
   let deletedBytes = 0
   for (const [hash, byteLength] of candidates) {
-    const isLive = stillLive.has(hash) || (await isListed(hash, stillLive, index))
-    if (!isLive && (await files.deleteUntouched(hash, cutoff))) {
+    const isKept = !known.has(hash) || stillLive.has(hash) || (await isListed(hash, stillLive, index))
+    if (!isKept && (await files.deleteUntouched(hash, cutoff))) {
       deleted.push(hash)
       deletedBytes += byteLength
     } else kept++
   }
-  for (let start = 0; start < deleted.length; start += FORGET_PAGE) {
-    await index.forgetBlobs(deleted.slice(start, start + FORGET_PAGE))
+  for (let start = 0; start < deleted.length; start += PAGE) {
+    await index.forgetBlobs(deleted.slice(start, start + PAGE))
   }
   return { kept, deleted: deleted.length, deletedBytes }
 }
@@ -57,13 +62,32 @@ async function markLive({ files, index, cutoff }: GarbageOptions): Promise<Reado
   const refs = await index.getLiveBlobRefs(cutoff)
   const live = new Set(refs)
   for (const hash of refs) {
-    const start = await files.peek(hash, BLOB_MANIFEST_START.byteLength)
-    if (start === null || !BLOB_MANIFEST_START.equals(start)) continue
-    const bytes = await files.get(hash)
-    const manifest = bytes === null ? null : parseBlobManifest(bytes)
-    for (const chunk of manifest?.chunkHashes ?? []) live.add(chunk)
+    for (const chunk of await readChunkHashes(hash, files)) live.add(chunk)
   }
   return live
+}
+
+/** Of the candidates those that the store knows, and the chunks of the manifests among them. */
+async function markKnown(
+  candidates: readonly string[],
+  { files, index }: GarbageOptions,
+): Promise<ReadonlySet<string>> {
+  const known = new Set<string>()
+  for (let start = 0; start < candidates.length; start += PAGE) {
+    for (const hash of await index.readKnownBlobs(candidates.slice(start, start + PAGE))) {
+      known.add(hash)
+      for (const chunk of await readChunkHashes(hash, files)) known.add(chunk)
+    }
+  }
+  return known
+}
+
+/** What a manifest lists; nothing for other content. */
+async function readChunkHashes(hash: string, files: FilesystemBlobStore): Promise<readonly string[]> {
+  const start = await files.peek(hash, BLOB_MANIFEST_START.byteLength)
+  if (start === null || !BLOB_MANIFEST_START.equals(start)) return []
+  const bytes = await files.get(hash)
+  return (bytes === null ? null : parseBlobManifest(bytes))?.chunkHashes ?? []
 }
 
 /** True when a live manifest lists the chunk: known also when the manifest itself is not stored here. */

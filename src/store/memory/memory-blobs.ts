@@ -93,6 +93,10 @@ export class MemoryBlobs {
     return this.#bytesByUser.get(userId) ?? 0
   }
 
+  isKnown(hash: string): boolean {
+    return this.#uploads.has(hash) || this.#referrers.has(hash) || this.#manifestsByChunk.has(hash)
+  }
+
   forget(hashes: readonly string[]): void {
     for (const hash of hashes) {
       for (const [userId, bytes] of this.#uploads.get(hash)?.bytesByUser ?? []) {

@@ -20,6 +20,8 @@ export class MemoryCore {
   readonly revocations = new MemoryRevocations()
   /** Another one after a restore. */
   log: MemoryLog
+  /** When that was, ms since the epoch. */
+  logReplacedAt: number | null = null
   schema: SchemaDefinition | null = null
 
   constructor({ runtime, nodeId }: { runtime: Runtime; nodeId: string }) {

@@ -98,6 +98,7 @@ class MemoryRestore implements StoreRestore {
       nodes.forgetPositions()
       this.#replacement.indexLive(schema) // what is restored is not judged; what comes next is
       this.#core.log = this.#replacement
+      this.#core.logReplacedAt = this.#core.runtime.now()
     }
     for (const { nodeId, userId, maxSequence } of this.#nodes) {
       nodes.register({ nodeId, userId })

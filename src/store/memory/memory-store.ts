@@ -349,6 +349,16 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.blobs.usageOf(userId)
   }
 
+  async readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>> {
+    this.#access.assertOpen()
+    return new Set(hashes.filter((hash) => this.#core.blobs.isKnown(hash)))
+  }
+
+  async getLogReplacedAt(): Promise<number | null> {
+    this.#access.assertOpen()
+    return this.#core.logReplacedAt
+  }
+
   async forgetBlobs(hashes: readonly string[]): Promise<void> {
     this.#access.assertOpen()
     this.#core.blobs.forget(hashes)

@@ -12,6 +12,8 @@ export type MetaKey =
   /** A change of the schema that has begun and not ended: data to be moved, indexes to be made. */
   | 'schema_change'
   | 'schema_indexes'
+  /** When a restore put this log in the place of another one, ms since the epoch. */
+  | 'log_replaced_at'
   /** The newest timestamp that a server has given, serialized. */
   | 'server_clock'
   /** Where the log ended at former compactions. */

@@ -92,6 +92,17 @@ export class PostgresBlobs {
     return Number(row?.[0] ?? 0)
   }
 
+  async readKnown(hashes: readonly string[]): Promise<ReadonlySet<string>> {
+    const rows = await this.#db.rows<[Buffer]>(
+      `SELECT hash FROM unnest($1::bytea[]) AS k (hash)
+        WHERE EXISTS (SELECT FROM {blob_uploads} u WHERE u.hash = k.hash)
+          OR EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = k.hash)
+          OR EXISTS (SELECT FROM {blob_chunks} c WHERE c.chunk = k.hash)`,
+      [hashes.map(bytesOf)],
+    )
+    return new Set(rows.map(([hash]) => hash.toString('hex')))
+  }
+
   async forget(hashes: readonly string[]): Promise<void> {
     await this.#write(
       `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]))

@@ -181,6 +181,7 @@ async function removeEverything(
   await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
     base,
   ])
+  await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
 }
 
 /** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */

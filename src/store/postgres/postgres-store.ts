@@ -394,6 +394,17 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.blobs.usageOf(userId)
   }
 
+  async readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>> {
+    this.#access.assertOpen()
+    return this.#core.blobs.readKnown(hashes)
+  }
+
+  async getLogReplacedAt(): Promise<number | null> {
+    this.#access.assertOpen()
+    const replacedAt = await metaTable.get(this.#core.db, 'log_replaced_at')
+    return replacedAt === null ? null : Number(replacedAt)
+  }
+
   async forgetBlobs(hashes: readonly string[]): Promise<void> {
     this.#access.assertWritable()
     await this.#core.blobs.forget(hashes)

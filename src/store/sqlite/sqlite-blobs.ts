@@ -78,6 +78,11 @@ export class SqliteBlobs {
     return this.#statements.usage.get(userId) ?? 0
   }
 
+  isKnown(hash: string): boolean {
+    const { upload, isReferred, isListed } = this.#statements
+    return [upload, isReferred, isListed].some((statement) => statement.get(bytesOf(hash)) !== undefined)
+  }
+
   forget(hashes: readonly string[]): void {
     for (const hash of hashes) {
       this.#statements.removeUploads.run(bytesOf(hash))
@@ -131,6 +136,8 @@ function prepareStatements(db: SqliteDatabase) {
     insertHolder: db.prepare('INSERT OR IGNORE INTO _kora_blob_holders (hash, holder) VALUES (?, ?)'),
     holder: db.prepare('SELECT 1 FROM _kora_blob_holders WHERE hash = ? AND holder = ?'),
     upload: db.prepare('SELECT 1 FROM _kora_blob_uploads WHERE hash = ? LIMIT 1'),
+    isReferred: db.prepare('SELECT 1 FROM _kora_blob_refs WHERE hash = ? LIMIT 1'),
+    isListed: db.prepare('SELECT 1 FROM _kora_blob_chunks WHERE chunk = ? LIMIT 1'),
     usage: db
       .prepare<[string], number>('SELECT sum(byte_length) FROM _kora_blob_uploads WHERE user_id = ?')
       .pluck(),

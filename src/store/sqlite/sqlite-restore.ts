@@ -177,7 +177,7 @@ const TABLES_OF_THE_LOG = [
   '_kora_write_results',
 ]
 
-function removeEverything({ db, meta, nodes, log }: SqliteCore, base: number): void {
+function removeEverything({ db, runtime, meta, nodes, log }: SqliteCore, base: number): void {
   for (const table of TABLES_OF_THE_LOG) db.exec(`DELETE FROM ${table}`)
   const schema = meta.get('schema')
   const isThere = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?")
@@ -192,6 +192,7 @@ function removeEverything({ db, meta, nodes, log }: SqliteCore, base: number): v
   meta.set('ids_indexed_through', base)
   log.forget()
   meta.set('delivery_base', base)
+  meta.set('log_replaced_at', runtime.now())
 }
 
 /** @returns how many were not known yet */

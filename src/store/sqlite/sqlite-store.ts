@@ -372,6 +372,14 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.blobs.usageOf(userId))
   }
 
+  async readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>> {
+    return this.#access.read(() => new Set(hashes.filter((hash) => this.#core.blobs.isKnown(hash))))
+  }
+
+  async getLogReplacedAt(): Promise<number | null> {
+    return this.#access.read(() => this.#core.meta.getNumber('log_replaced_at') || null)
+  }
+
   async forgetBlobs(hashes: readonly string[]): Promise<void> {
     await this.#access.write(() => this.#core.blobs.forget(hashes))
   }

@@ -223,6 +223,7 @@ describeEachStore('backups in sections', (openStore) => {
     await restore.rollback()
 
     expect([...(await store.getLiveBlobRefs())]).toEqual(['1'.repeat(64)])
+    expect(await store.getLogReplacedAt()).toBeNull()
     expect(await store.readBlobReferrers('2'.repeat(64), 10)).toEqual([])
     expect(await store.listRevocations(0, 10)).toEqual([])
     expect((await store.readNodes(['restored'])).get('restored')?.userId ?? null).toBeNull()
@@ -242,6 +243,7 @@ describeEachStore('backups in sections', (openStore) => {
 
     expect(await operationIds(store)).toEqual([restored.id])
     expect((await store.getVersionVector()).get('merged')).toBe(7)
+    expect(await store.getLogReplacedAt()).toBeGreaterThan(Date.now() - 600_000)
   })
 
   test('begin above every position of the log before, also when one is restored twice', async () => {

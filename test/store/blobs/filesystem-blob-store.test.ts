@@ -127,10 +127,11 @@ describe('garbage', () => {
   async function openStorage(graceMs: number) {
     const directory = await makeDirectory()
     const store = new MemoryServerStore()
+    const clock = { aheadMs: 0 }
     const storage = await BlobStorage.open({
       directory,
       index: store,
-      runtime: systemRuntime(),
+      runtime: { ...systemRuntime(), now: () => Date.now() + clock.aheadMs },
       logger: silentLogger,
       graceMs,
     })
@@ -138,7 +139,15 @@ describe('garbage', () => {
       for (const part of [...chunks, manifest]) await storage.persistBlobChunk(part.hash, part.bytes)
     }
     const { write } = openRelayServer({ store })
-    return { directory, storage, store, write, put, files: await FilesystemBlobStore.open({ directory }) }
+    return {
+      directory,
+      storage,
+      store,
+      clock,
+      write,
+      put,
+      files: await FilesystemBlobStore.open({ directory }),
+    }
   }
 
   const partsOf = ({ chunks, manifest }: ClientBlob) => [...chunks, manifest].map((part) => part.hash)
@@ -183,6 +192,36 @@ describe('garbage', () => {
 
     expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
 
+    await storage.close()
+  })
+
+  test('what the store knows nothing of stays: its database may have been lost', async () => {
+    const { storage, store, put, files } = await openStorage(-10_000)
+    await put(dropped)
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
+
+    await store.recordBlobUpload({ hash: dropped.manifest.hash, byteLength: 9, userId: 'u', holders: ['h'] })
+    await storage.collectGarbage()
+
+    expect(await listed(files)).toEqual([])
+    await storage.close()
+  })
+
+  test('what was there before a restore stays for a month: devices bring back what the backup did not have', async () => {
+    const { directory, storage, store, write, put, files, clock } = await openStorage(3_600_000)
+    await put(dropped)
+    const twoDaysAgo = new Date(Date.now() - 48 * 3_600_000)
+    for (const part of partsOf(dropped)) await utimes(pathOf(directory, part), twoDaysAgo, twoDaysAgo)
+    await write('files', 'f1', { data: dropped.ref })
+    await store.recordBlobUpload({ hash: dropped.manifest.hash, byteLength: 9, userId: 'u', holders: ['h'] })
+    const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+    await restore.commit()
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
+
+    clock.aheadMs = 31 * 24 * 3_600_000
+    await storage.collectGarbage()
+
+    expect(await listed(files)).toEqual([])
     await storage.close()
   })
 
