@@ -8,9 +8,16 @@ interface Upload {
   readonly holders: Set<string>
 }
 
+interface SortedReferrer {
+  readonly key: Buffer
+  readonly referrer: BlobReferrer
+}
+
 /** What is known of blobs, in maps. @see BlobIndex */
 export class MemoryBlobs {
   readonly #referrers = new Map<string, Map<string, BlobReferrer>>()
+  /** In the order of pages; of a hash that is referred to once more, made again by the next read. */
+  readonly #sortedReferrers = new Map<string, readonly SortedReferrer[]>()
   readonly #manifestsByChunk: Map<string, Set<string>>
   readonly #uploads: Map<string, Upload>
   readonly #bytesByUser: Map<string, number>
@@ -26,6 +33,7 @@ export class MemoryBlobs {
   noteRefs({ entry, blobRefs, author }: LogRow): void {
     const { collection, recordId } = entry
     for (const hash of blobRefs) {
+      this.#sortedReferrers.delete(hash)
       let referrers = this.#referrers.get(hash)
       if (referrers === undefined) {
         referrers = new Map()
@@ -36,13 +44,20 @@ export class MemoryBlobs {
   }
 
   readReferrers(hash: string, limit: number, after?: BlobReferrer): BlobReferrer[] {
-    const start = after === undefined ? null : Buffer.from(sortKey(after))
-    return [...(this.#referrers.get(hash) ?? [])]
+    const sorted = this.#sortedReferrersOf(hash)
+    const lastKey = after && Buffer.from(sortKey(after))
+    const start = lastKey ? sorted.findIndex(({ key }) => Buffer.compare(key, lastKey) > 0) : 0
+    return start < 0 ? [] : sorted.slice(start, start + limit).map(({ referrer }) => referrer)
+  }
+
+  #sortedReferrersOf(hash: string): readonly SortedReferrer[] {
+    const known = this.#sortedReferrers.get(hash)
+    if (known !== undefined) return known
+    const sorted = [...(this.#referrers.get(hash) ?? [])]
       .map(([key, referrer]) => ({ key: Buffer.from(key), referrer }))
-      .filter(({ key }) => start === null || Buffer.compare(key, start) > 0)
       .sort((a, b) => Buffer.compare(a.key, b.key))
-      .slice(0, limit)
-      .map(({ referrer }) => referrer)
+    if (sorted.length > 0) this.#sortedReferrers.set(hash, sorted)
+    return sorted
   }
 
   /** Of the blobs that live records refer to now. */
