@@ -185,9 +185,10 @@ export const LOG_EVENTS = {
   },
   logReplaced: {
     level: 'warn',
-    message: 'a backup was restored in the place of the log; clients are sent back to start over',
+    message: 'another log has taken the place of the one before; clients are sent back to start over',
     fields: ['sessions'],
-    advice: 'Nothing, where a restore was meant. See [backups.md](backups.md#restoring).',
+    advice:
+      'Nothing, where a restore was meant (see [backups.md](backups.md#restoring)), or a replica has taken over that lacked the newest commits (see [postgres.md](postgres.md#durability)).',
   },
   backupWritten: {
     level: 'info',

@@ -8,7 +8,7 @@ export interface FeedOptions {
   readonly onEntries: (entries: readonly LogEntry[]) => void
   /** Reading on from the store failed; `retry`, the next commit or announcement tries again. */
   readonly onFailed: (error: unknown) => void
-  /** What follows is another log: a backup was restored in the place of the one that was read. */
+  /** What follows is another log: a backup was restored in the place of the one that was read, or its end is lost. */
   readonly onReplaced: () => void
 }
 
@@ -111,8 +111,18 @@ export class Feed {
     for (;;) {
       const page = await this.#store.readLog(this.#head, REFILL_PAGE_ENTRIES, this.#options.maxBytes)
       this.#append(page.entries)
-      if (page.isLast) return
+      if (page.isLast) {
+        this.#skipTo(page.scannedTo)
+        return
+      }
     }
+  }
+
+  /** Where a log that has taken the place of another is empty so far, nothing but its end tells of it. */
+  #skipTo(end: number): void {
+    if (!isReplacedLog(this.#head, end)) return
+    this.#head = end
+    this.#options.onReplaced()
   }
 
   #append(entries: readonly LogEntry[]): void {

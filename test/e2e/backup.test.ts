@@ -100,7 +100,7 @@ describe('kora-server backup', () => {
     await using fresh = await openWriter(daemon, 'fresh')
     await fresh.until(() => fresh.record('todos', later) !== null, 'the device has brought it again', 30_000)
     expect(daemon.log.map(({ msg }) => msg)).toContain(
-      'a backup was restored in the place of the log; clients are sent back to start over',
+      'another log has taken the place of the one before; clients are sent back to start over',
     )
   }, 60_000)
 

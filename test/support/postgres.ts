@@ -104,6 +104,16 @@ export class PostgresServer implements AsyncDisposable {
     if (uid !== undefined && gid !== undefined) chownSync(path, uid, gid)
   }
 
+  /** What the primary commits from now on does not reach this standby. */
+  async stopFollowing(): Promise<void> {
+    const connectionString = connectionStringOf(this.port, 'postgres')
+    await query(connectionString, "ALTER SYSTEM SET primary_conninfo = ''")
+    await query(connectionString, 'SELECT pg_reload_conf()')
+    while ((await query(connectionString, 'SELECT FROM pg_stat_wal_receiver')).length > 0) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
   /** Makes a standby a primary. */
   async promote(): Promise<void> {
     const { pg_ctl } = await binaries()

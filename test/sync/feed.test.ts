@@ -36,6 +36,8 @@ function openFeed({ head = 0, maxBytes = MEGABYTE }: { head?: number; maxBytes?:
     error: null as Error | null,
     held: null as Promise<void> | null,
     replaced: 0,
+    /** Of the log, where it has no entries there. */
+    end: 0,
     listener: (_entries: readonly LogEntry[]): void => {},
   }
   const readLog = async (after: number): Promise<DeliveryPage> => {
@@ -44,7 +46,8 @@ function openFeed({ head = 0, maxBytes = MEGABYTE }: { head?: number; maxBytes?:
     if (state.error !== null) throw state.error
     const rest = log.filter(({ deliverySequence }) => deliverySequence > after)
     const entries = rest.slice(0, 2)
-    return { entries, scannedTo: entries.at(-1)?.deliverySequence ?? after, isLast: rest.length <= 2 }
+    const isLast = rest.length <= 2
+    return { entries, scannedTo: entries.at(-1)?.deliverySequence ?? Math.max(after, state.end), isLast }
   }
   const feed = new Feed(
     { readLog },
@@ -135,6 +138,18 @@ test('tells that another log has taken the place of the one that it read', async
 
   expect(published).toEqual([5, 1_000_000_010])
   expect(state.replaced).toBe(1)
+})
+
+test('tells of it also where the other log is empty', async () => {
+  const { feed, published, reads, state } = openFeed({ head: 5 })
+  state.end = 1_000_000_010
+
+  await feed.refill()
+  feed.publish(entriesOf(1_000_000_011, 1_000_000_011))
+
+  expect(state.replaced).toBe(1)
+  expect(published).toEqual([1_000_000_011])
+  expect(reads).toEqual([5])
 })
 
 test('the window holds the newest entries, as many as fit', () => {

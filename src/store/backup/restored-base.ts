@@ -24,3 +24,11 @@ export function restoredBase(
 ): number {
   return Math.max(Math.max(backupMaxSequence, ownMaxSequence) + RESTORE_GAP, Math.floor(nowMs))
 }
+
+/**
+ * The delivery sequence that a log goes on after which has lost its newest entries. Of these, other servers may
+ * have known some more: to them too, what follows has to be above a gap.
+ */
+export function baseAfterLoss(knownSequence: number, nowMs: number): number {
+  return restoredBase(knownSequence, { ownMaxSequence: knownSequence + RESTORE_GAP, nowMs })
+}

@@ -62,8 +62,7 @@ export class CommitWatch {
     if (this.#isPolling) return
     this.#isPolling = true
     try {
-      const { deliverySequence } = await this.#core.log.readEnd()
-      this.#onSequence(deliverySequence)
+      this.#onSequence(await this.#core.log.readEnd())
     } catch {
       // The database does not answer: asked again at the next interval, and everybody else notices too.
     } finally {

@@ -67,12 +67,12 @@ export class PostgresDatabase implements Queries {
   readonly name: string
   readonly schema: string
   readonly runtime: Runtime
+  readonly isReadOnly: boolean
   readonly clientConfig: pg.ClientConfig
   /** What a commit waits for at least. @see useDurability */
   #synchronousCommit = 'on'
   readonly #reachability: Reachability
   readonly #hasPreparedStatements: boolean
-  readonly #isReadOnly: boolean
   readonly #texts = new Map<string, string>()
   readonly #names = new Map<string, string>()
   #isClosed = false
@@ -81,7 +81,7 @@ export class PostgresDatabase implements Queries {
     this.schema = options.schema ?? 'public'
     this.runtime = runtime
     this.#hasPreparedStatements = options.preparedStatements ?? true
-    this.#isReadOnly = (options.readOnly ?? false) !== false
+    this.isReadOnly = (options.readOnly ?? false) !== false
     this.#reachability = new Reachability(runtime, () => this.#tryConnection())
     this.clientConfig = { ...clientConfigOf(options), stream: () => this.#reachability.openSocket() }
     this.name = nameOf(options.connectionString)
@@ -248,7 +248,7 @@ export class PostgresDatabase implements Queries {
   }
 
   #beginText(): string {
-    const mode = this.#isReadOnly ? 'BEGIN READ ONLY' : 'BEGIN'
+    const mode = this.isReadOnly ? 'BEGIN READ ONLY' : 'BEGIN'
     return (
       `${mode}; SET LOCAL synchronous_commit = ${this.#synchronousCommit}; ` +
       `SET LOCAL idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}; ${PLANNING}`

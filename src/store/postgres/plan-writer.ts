@@ -24,8 +24,8 @@ export interface PlanNames {
  * Takes the numbers of the commit and writes all rows. From here to the end of the transaction nobody
  * else has the numbers, so what is delivered under a lower one was committed before.
  *
- * Divides by zero, which undoes the transaction, when the settings have changed: the commit is sent
- * behind this statement, without a look at its answer.
+ * Divides by zero, which undoes the transaction, when the settings have changed or the log ends before what is
+ * known of it: the commit is sent behind this statement, without a look at its answer.
  *
  * Records that are new come as negative numbers: the first, the second, … of this commit.
  */
@@ -36,7 +36,7 @@ const WRITE = `
       server_sequence = server_sequence + $2,
       operation_count = operation_count + $3,
       last_record = last_record + $4,
-      epoch = epoch / (CASE WHEN epoch = $5 THEN 1 ELSE 0 END)
+      epoch = epoch / (CASE WHEN epoch = $5 AND delivery_sequence >= $32 THEN 1 ELSE 0 END)
     WHERE id = 1
     RETURNING delivery_sequence - $1 AS seq, last_record - $4 AS record
   ), added AS (
@@ -87,7 +87,8 @@ const KEEP_SERVER_CLOCK = `
  *
  * @param epoch of the settings that the plan was made by
  * @param isLast true when nothing else belongs to the transaction: it is committed in the same round trip
- * @throws RetryTransaction when somebody changed the settings since
+ * @param knownEnd the highest delivery sequence that is known to be committed
+ * @throws RetryTransaction when somebody changed the settings since, or the log has lost its end
  */
 export async function writePlan(
   transaction: Transaction,
@@ -96,6 +97,7 @@ export async function writePlan(
     names: PlanNames
     tracked: TrackedFields
     epoch: number
+    knownEnd: number
     serverNodeId: string
     isLast: boolean
   },
@@ -122,7 +124,7 @@ export async function writePlan(
     : transaction.prepared<[number, number]>(WRITE, parameters)
   const [row] = await answer.catch((error: unknown) => {
     throw isDivisionByZero(error)
-      ? new RetryTransaction(`The settings of epoch ${epoch} have changed`)
+      ? new RetryTransaction(`The settings of epoch ${epoch} have changed, or the log has lost its end`)
       : error
   })
   if (row === undefined) throw new Error('The row of the counters is missing')
@@ -150,6 +152,7 @@ function parametersOf(
     names,
     tracked,
     epoch,
+    knownEnd,
     serverNodeId,
     numbered: { rows, counters },
     start,
@@ -159,6 +162,7 @@ function parametersOf(
     names: PlanNames
     tracked: TrackedFields
     epoch: number
+    knownEnd: number
     serverNodeId: string
     numbered: NumberedPlan
     start: LogCounters
@@ -183,6 +187,7 @@ function parametersOf(
     ...vectorParameters(vector, names),
     ...blobParameters(rows, names),
     ...answerParameters(plan.writeResults ?? NO_RESULTS),
+    knownEnd,
   ]
 }
 

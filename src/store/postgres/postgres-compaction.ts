@@ -58,7 +58,7 @@ export async function compactStep(
       'Compaction needs the schema: it says which fields are merged by content.',
     )
   }
-  const { deliverySequence: end } = await core.log.readEnd()
+  const end = await core.log.readEnd()
   const { candidates, isLastPage } = await readCandidates(core.db, after)
   const mayCompactBy = (settings: Settings) => {
     const context = contextOf(settings, { rules, end })

@@ -18,6 +18,7 @@ import {
   type Transaction,
   type TransactionOptions,
 } from './database.ts'
+import { KnownEnd } from './known-end.ts'
 import { metaTable } from './meta-table.ts'
 import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
@@ -47,6 +48,7 @@ export class PostgresCore {
   readonly nodeNames: NameTable
   readonly collections: NameTable
   readonly nodes: NodeRegistry
+  readonly knownEnd: KnownEnd
   readonly log: PostgresLog
   readonly blobs: PostgresBlobs
   readonly serverNodeId: string
@@ -81,7 +83,12 @@ export class PostgresCore {
     this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
     this.collections = new NameTable(db, '{collections}', 'name')
     this.nodes = new NodeRegistry(db)
-    this.log = new PostgresLog(db, this.nodeNames, this.collections)
+    this.knownEnd = new KnownEnd(db, () => this.refresh())
+    this.log = new PostgresLog(db, {
+      nodes: this.nodeNames,
+      collections: this.collections,
+      knownEnd: this.knownEnd,
+    })
     this.blobs = new PostgresBlobs(db)
     this.#settings = settings
     this.ownSchema = settings.schema
@@ -184,8 +191,8 @@ export class PostgresCore {
   }
 
   /**
-   * Runs the action in a transaction; when it was planned by settings that are no longer in force,
-   * these are read before it runs again.
+   * Runs the action in a transaction; when it was planned by settings that are no longer in force, or by a
+   * log that has lost its end, these are read before it runs again.
    */
   transaction<Result>(
     action: (transaction: Transaction) => Promise<Result>,
@@ -194,7 +201,10 @@ export class PostgresCore {
     return this.db.transaction(action, {
       ...options,
       beforeRetry: async (error) => {
-        if (error instanceof RetryTransaction) await this.refresh()
+        if (error instanceof RetryTransaction) {
+          await this.log.readEnd() // sees to a log that has lost its end
+          await this.refresh()
+        }
         await options?.beforeRetry?.(error)
       },
     })
@@ -210,7 +220,15 @@ export class PostgresCore {
       settings.tables?.write(transaction, collection, rows)
     }
     const { tracked, epoch } = settings
-    return writePlan(transaction, plan, { names, tracked, epoch, serverNodeId: this.serverNodeId, isLast })
+    const { serverNodeId, knownEnd } = this
+    return writePlan(transaction, plan, {
+      names,
+      tracked,
+      epoch,
+      knownEnd: knownEnd.sequence,
+      serverNodeId,
+      isLast,
+    })
   }
 
   /** Size of the whole database, of other schemas too. */

@@ -28,7 +28,7 @@ export async function readLog(
   query: Pick<DeliveryQuery, 'after' | 'limit' | 'maxBytes'>,
 ): Promise<DeliveryPage> {
   checkDeliveryQuery(query)
-  const { deliverySequence: end } = await log.readEnd()
+  const end = await log.readEnd()
   return readPage(log, { end, streams: null, accepts: () => true }, query)
 }
 

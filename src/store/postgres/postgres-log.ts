@@ -10,6 +10,7 @@ import type { IndexKey } from '../delivery/plan-streams.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
 import type { LogEntry } from '../store.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
+import type { KnownEnd } from './known-end.ts'
 import type { NameTable } from './name-table.ts'
 import { readTraces } from './postgres-dropped.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
@@ -31,12 +32,6 @@ export const PAGE_OF_ROWS = `(
 )`
 const ENTRY_COLUMNS = 'o.seq, o.node, o.sequence_number, o.collection, o.kind, o.scope, o.wire_json'
 
-/** The end of the log, and the settings at that moment. */
-export interface LogEnd {
-  readonly deliverySequence: number
-  readonly epoch: number
-}
-
 export interface RecordRow {
   readonly ref: number
   readonly recordId: string
@@ -55,29 +50,38 @@ export class PostgresLog {
   readonly #db: PostgresDatabase
   readonly #nodes: NameTable
   readonly #collections: NameTable
+  readonly #knownEnd: KnownEnd
 
-  constructor(db: PostgresDatabase, nodes: NameTable, collections: NameTable) {
+  constructor(
+    db: PostgresDatabase,
+    { nodes, collections, knownEnd }: { nodes: NameTable; collections: NameTable; knownEnd: KnownEnd },
+  ) {
     this.#db = db
     this.#nodes = nodes
     this.#collections = collections
+    this.#knownEnd = knownEnd
   }
 
   /** Every entry up to there can be read from now on. */
-  async readEnd(queries: Queries = this.#db): Promise<LogEnd> {
-    const [row] = await queries.rows<[number, number]>(
-      'SELECT delivery_sequence, epoch FROM {counters} WHERE id = 1',
-    )
-    if (row === undefined) throw new Error('The row of the counters is missing')
-    return { deliverySequence: row[0], epoch: row[1] }
+  async readEnd(): Promise<number> {
+    const [end] = await this.#readEndWith<[number]>('SELECT delivery_sequence FROM {counters} WHERE id = 1')
+    return end
   }
 
   /** The end with the names of all collections that have entries up to there. */
   async readEndWithCollections(): Promise<{ deliverySequence: number; collections: readonly string[] }> {
-    const [row] = await this.#db.rows<[number, string[]]>(
+    const [deliverySequence, collections] = await this.#readEndWith<[number, string[]]>(
       `SELECT delivery_sequence, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
     )
-    if (row === undefined) throw new Error('The row of the counters is missing')
-    return { deliverySequence: row[0], collections: row[1] }
+    return { deliverySequence, collections }
+  }
+
+  #readEndWith<Row extends readonly [deliverySequence: number, ...unknown[]]>(text: string): Promise<Row> {
+    return this.#knownEnd.follow(async () => {
+      const [row] = await this.#db.rows<Row>(text)
+      if (row === undefined) throw new Error('The row of the counters is missing')
+      return row
+    })
   }
 
   async operationCount(): Promise<number> {

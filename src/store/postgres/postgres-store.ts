@@ -164,7 +164,10 @@ export class PostgresServerStore implements ServerStore {
     if (requests.length === 0) return []
     const results = await this.#core.append(requests)
     const last = lastEntryOf(results)
-    if (last !== undefined) this.#watch.announce(last.deliverySequence, this.cluster.isAlone)
+    if (last !== undefined) {
+      this.#core.knownEnd.note(last.deliverySequence)
+      this.#watch.announce(last.deliverySequence, this.cluster.isAlone)
+    }
     return results
   }
 
@@ -199,7 +202,7 @@ export class PostgresServerStore implements ServerStore {
   async getMaxDeliverySequence(): Promise<number> {
     this.#access.assertOpen()
     if (this.#core.isEmpty) return 0
-    return (await this.#core.log.readEnd()).deliverySequence
+    return this.#core.log.readEnd()
   }
 
   async getOperationsAfterDelivery(

@@ -1,0 +1,103 @@
+import { expect, test, vi } from 'vitest'
+import {
+  createPostgresServerStore,
+  type PostgresServerStore,
+} from '../../../src/store/postgres/postgres-store.ts'
+import { OperationAuthor, recordIdOf, requestOf } from '../../support/operation-author.ts'
+import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
+
+const RESTORE_GAP = 1_000_000_000
+
+async function openStore(database: TestDatabase, options: { readOnly?: boolean } = {}) {
+  const { connectionString } = database
+  return createPostgresServerStore({ connectionString, pollIntervalMs: 20, ...options })
+}
+
+function insertOf(author: OperationAuthor, name: string) {
+  return requestOf(author.insert(recordIdOf(name), { title: name, userId: 'u' }))
+}
+
+/** As when a replica takes over to which the newest operations have not been sent. */
+async function loseAfter(database: TestDatabase, deliverySequence: number): Promise<void> {
+  await database.query('DELETE FROM _kora_operations WHERE seq > $1', [deliverySequence])
+  await database.query(
+    'DELETE FROM _kora_records r WHERE NOT EXISTS (SELECT FROM _kora_operations o WHERE o.record = r.id)',
+  )
+  await database.query(
+    `UPDATE _kora_nodes n SET max_sequence =
+      coalesce((SELECT max(sequence_number) FROM _kora_operations o WHERE o.node = n.id), 0)`,
+  )
+  await database.query('UPDATE _kora_counters SET delivery_sequence = $1', [deliverySequence])
+}
+
+async function sequencesOf(store: PostgresServerStore): Promise<number[]> {
+  const { entries } = await store.readLog(0, 100, 1e6)
+  return entries.map(({ deliverySequence }) => deliverySequence)
+}
+
+test('what is appended to a log that has lost its end is numbered above all that was known of it', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  const requests = ['one', 'two', 'three'].map((name) => insertOf(author, name))
+  await store.append(requests)
+  await loseAfter(database, 1)
+
+  const results = await store.append([...requests, insertOf(author, 'four')])
+
+  expect(results.map(({ status }) => status)).toEqual(['duplicate', 'applied', 'applied', 'applied'])
+  const [first, second, ...others] = await sequencesOf(store)
+  expect(first).toBe(1)
+  expect(second).toBeGreaterThan(3 + RESTORE_GAP)
+  expect(others).toHaveLength(2)
+  await store.close()
+})
+
+test('who only reads on notices too, and once the log is numbered above the gap, nobody does it again', async () => {
+  await using database = await openTestDatabase()
+  const writer = await openStore(database)
+  await writer.append(['one', 'two'].map((name) => insertOf(new OperationAuthor(name), name)))
+  const readers = await Promise.all([openStore(database), openStore(database)])
+  for (const reader of readers) await reader.readLog(0, 10, 1e6)
+  const onCommit = vi.fn()
+  for (const reader of readers) reader.onRemoteCommit(onCommit)
+  await vi.waitFor(() => expect(onCommit).toHaveBeenCalledTimes(2))
+
+  await loseAfter(database, 1)
+
+  await vi.waitFor(() => expect(onCommit).toHaveBeenCalledTimes(4))
+  const end = await writer.getMaxDeliverySequence()
+  expect(end).toBeGreaterThan(2 + RESTORE_GAP)
+  await writer.append([insertOf(new OperationAuthor('three'), 'three')])
+  expect(await sequencesOf(writer)).toEqual([1, end + 1])
+  await Promise.all([writer, ...readers].map((store) => store.close()))
+})
+
+test('settings that were lost count no more, though there are as many changes of them again', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  await store.append([insertOf(author, 'one')])
+  await store.trackScopeField('todos', 'userId')
+  await store.append([insertOf(author, 'two')])
+  await loseAfter(database, 1)
+  await database.query('DELETE FROM _kora_tracked')
+
+  await store.append([insertOf(author, 'three')])
+
+  expect(await store.isScopeFieldTracked('todos', 'userId')).toBe(false)
+  await store.close()
+})
+
+test('who may only read takes the log as it is: replicas may be read in turn', async () => {
+  await using database = await openTestDatabase()
+  const writer = await openStore(database)
+  await writer.append(['one', 'two'].map((name) => insertOf(new OperationAuthor(name), name)))
+  const reader = await openStore(database, { readOnly: true })
+  expect(await reader.getMaxDeliverySequence()).toBe(2)
+  await loseAfter(database, 1)
+
+  expect(await reader.getMaxDeliverySequence()).toBe(1)
+  await writer.close()
+  await reader.close()
+})
