@@ -227,6 +227,7 @@ export class SyncHub {
   #onLogReplaced(): void {
     logEvent(this.#logger, LOG_EVENTS.logReplaced, { sessions: this.#sessions.size })
     this.disconnectAll('SERVER_STOPPING')
+    this.#revocations.startOver()
   }
 
   #publish(entries: readonly LogEntry[]): void {

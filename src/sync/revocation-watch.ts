@@ -34,6 +34,7 @@ export class RevocationWatch {
   #timer: Timer | null = null
   #isReading = false
   #mustReadAgain = false
+  #mustStartOver = false
   #endSubscription: (() => void) | null = null
   #isStopped = false
 
@@ -46,6 +47,12 @@ export class RevocationWatch {
     await this.#readOn(() => {})
     this.#endSubscription = this.#options.bus?.subscribe(REVOKED_TOPIC, () => void this.#poll()) ?? null
     this.#schedule()
+  }
+
+  /** Another log has taken the place of the one before: its versions may be lower than those that are known. */
+  startOver(): void {
+    this.#mustStartOver = true
+    void this.#poll()
   }
 
   stop(): void {
@@ -99,6 +106,8 @@ export class RevocationWatch {
     this.#isReading = true
     try {
       this.#forgetOld()
+      if (this.#mustStartOver) this.#version = 0
+      this.#mustStartOver = false
       await this.#readOn((revocation) => this.#apply(revocation))
     } catch (error) {
       if (!this.#isStopped) logEvent(this.#options.logger, LOG_EVENTS.revocationsUnread, { err: error })

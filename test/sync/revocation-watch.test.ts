@@ -3,6 +3,7 @@ import type { AuthContext } from '../../src/auth/provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { KoraSyncServer } from '../../src/http/kora-sync-server.ts'
 import { type ClusterBus, REVOKED_TOPIC } from '../../src/store/cluster-bus.ts'
+import { MemoryRevocations } from '../../src/store/memory/memory-revocations.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { PollingTransport } from '../../src/transport/polling-transport.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
@@ -122,6 +123,28 @@ describe('a revocation', () => {
       if (next instanceof Object) told.push(String(next.frame.bytes))
     }
     expect(told.map((text) => JSON.parse(text).type)).toEqual(['handshake-response', 'error'])
+  })
+
+  test('ends sessions also where another log counts revocations anew', async () => {
+    const { runtime, store, server, connect } = await openServer()
+    await store.applyRemoteOperation(new OperationAuthor('bob').insert(recordIdOf('r'), { title: 'x' }))
+    const bob = await connect({ userId: 'bob', issuedAt: runtime.now() })
+    await store.revoke({ kind: 'user', value: 'bob' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+    const revocations = new MemoryRevocations()
+    store.revoke = async (...subject) => revocations.revoke(...subject)
+    store.listRevocations = async (...page) => revocations.list(...page)
+    store.findRevocations = async (subjects) => revocations.find(subjects)
+    await store.importBackup(await new MemoryServerStore({ nodeId: 'server', runtime }).exportBackup())
+    await server.hub.feed.refill()
+    const ada = await connect({ userId: 'ada', issuedAt: runtime.now() })
+    expect(bob.closed).toMatchObject({ code: 4012 })
+    expect(ada.closed).toBeNull()
+
+    await store.revoke({ kind: 'user', value: 'ada' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+
+    expect(ada.closed).toMatchObject({ code: 4012 })
   })
 
   test('that another server tells of ends sessions at once', async () => {

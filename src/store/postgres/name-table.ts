@@ -5,7 +5,7 @@ const MAX_CACHED_NAMES = 20_000
 
 /**
  * The numbers that stand for names, of nodes or collections, with the most used in memory. A name
- * keeps its number for ever, so that what is in memory never gets wrong, whoever else writes.
+ * keeps its number as long as the log is the same, so that what is in memory never gets wrong, whoever else writes.
  */
 export class NameTable {
   readonly #queries: Queries
@@ -72,12 +72,15 @@ export class NameTable {
     return found
   }
 
+  /** In another log, a number may stand for another name. */
+  forget(): void {
+    this.#idsByName.clear()
+    this.#namesById.clear()
+  }
+
   async #load(text: string, keys: readonly unknown[], queries: Queries): Promise<[string, number][]> {
     const rows = await queries.rows<[string, number]>(text, [keys])
-    if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) {
-      this.#idsByName.clear()
-      this.#namesById.clear()
-    }
+    if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) this.forget()
     for (const [name, id] of rows) {
       this.#idsByName.set(name, id)
       this.#namesById.set(id, name)

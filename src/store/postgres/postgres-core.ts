@@ -83,7 +83,7 @@ export class PostgresCore {
     this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
     this.collections = new NameTable(db, '{collections}', 'name')
     this.nodes = new NodeRegistry(db)
-    this.knownEnd = new KnownEnd(db, () => this.refresh())
+    this.knownEnd = new KnownEnd(db, () => this.#onLogReplaced())
     this.log = new PostgresLog(db, {
       nodes: this.nodeNames,
       collections: this.collections,
@@ -124,6 +124,12 @@ export class PostgresCore {
     const settings = await readSettings(this.db, queries, this.ownSchema)
     if (queries === this.db) this.#settings = settings
     return settings
+  }
+
+  async #onLogReplaced(): Promise<void> {
+    this.nodeNames.forget()
+    this.collections.forget()
+    await this.refresh()
   }
 
   /** Tells every server that the settings have changed: commits after this one read them anew. */

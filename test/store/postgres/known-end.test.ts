@@ -73,6 +73,30 @@ test('who only reads on notices too, and once the log is numbered above the gap,
   await Promise.all([writer, ...readers].map((store) => store.close()))
 })
 
+test('numbers of nodes that were lost stand for nobody any more, or for somebody else', async () => {
+  await using database = await openTestDatabase()
+  const [store, other] = [await openStore(database), await openStore(database)]
+  const [kept, lost, stranger] = ['kept', 'lost', 'stranger'].map((name) => new OperationAuthor(name))
+  if (kept === undefined || lost === undefined || stranger === undefined) throw new Error('There are three')
+  await store.append([insertOf(kept, 'one')])
+  await store.append([insertOf(lost, 'two')])
+  await other.readLog(0, 10, 1e6)
+  await loseAfter(database, 1)
+  await database.query("UPDATE _kora_nodes SET node_id = 'stranger' WHERE node_id = 'lost'")
+
+  await store.append([insertOf(lost, 'three'), insertOf(stranger, 'four')])
+
+  const nodes = ['kept', 'lost', 'stranger']
+  for (const reader of [store, other, await openStore(database)]) {
+    const { entries } = await reader.readLog(0, 10, 1e6)
+    expect(entries.map(({ nodeId }) => nodeId)).toEqual(nodes)
+    expect(await reader.getVersionVector()).toEqual(
+      new Map(Object.entries({ kept: 1, lost: 2, stranger: 1 })),
+    )
+    await reader.close()
+  }
+})
+
 test('settings that were lost count no more, though there are as many changes of them again', async () => {
   await using database = await openTestDatabase()
   const store = await openStore(database)
