@@ -3,7 +3,7 @@ import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
-import { isTransient, toStoreError } from './postgres-errors.ts'
+import { isRefusedWrite, isTransient, toStoreError } from './postgres-errors.ts'
 import { Reachability } from './reachability.ts'
 
 /** What a statement is given; arrays become arrays of the database. */
@@ -75,6 +75,9 @@ export class PostgresDatabase implements Queries {
   readonly #hasPreparedStatements: boolean
   readonly #texts = new Map<string, string>()
   readonly #names = new Map<string, string>()
+  /** Counts how often a host turned out to take no writes: connections that were made before lead to it. */
+  #demotions = 0
+  readonly #demotionsBefore = new WeakMap<pg.PoolClient, number>()
   #isClosed = false
 
   constructor(options: PostgresServerStoreOptions, runtime: Runtime) {
@@ -94,6 +97,7 @@ export class PostgresDatabase implements Queries {
     // A connection that breaks while nobody uses it is replaced by the pool; without a listener the
     // process would end.
     this.pool.on('error', () => {})
+    this.pool.on('connect', (client) => this.#demotionsBefore.set(client, this.#demotions))
   }
 
   /** Keeps a stricter setting of the administrator (`remote_apply`), and never takes a weaker one. */
@@ -203,6 +207,14 @@ export class PostgresDatabase implements Queries {
     }
   }
 
+  async #connect(): Promise<pg.PoolClient> {
+    for (;;) {
+      const client = await this.#answer(this.pool.connect())
+      if (this.#demotionsBefore.get(client) === this.#demotions) return client
+      client.release(true)
+    }
+  }
+
   async #attempt<Result>(
     action: (transaction: Transaction) => Promise<Result>,
     {
@@ -211,7 +223,7 @@ export class PostgresDatabase implements Queries {
       isLong = false,
     }: TransactionOptions & { begin?: string },
   ): Promise<Result> {
-    const client = await this.#answer(this.pool.connect())
+    const client = await this.#connect()
     const onError = (): void => {} // the statement that runs fails with the same error
     client.on('error', onError)
     let broken: Error | undefined
@@ -240,6 +252,10 @@ export class PostgresDatabase implements Queries {
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) && !(error instanceof RetryTransaction))
         broken ??= error as Error
+      if (isRefusedWrite(error)) {
+        broken ??= error as Error
+        if (this.#demotionsBefore.get(client) === this.#demotions) this.#demotions++
+      }
       throw error
     } finally {
       client.off('error', onError)

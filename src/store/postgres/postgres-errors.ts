@@ -15,10 +15,17 @@ export function toStoreError(error: unknown, name: string): unknown {
 /** Of its own, or of what all transactions share: for their locks, above all. */
 const OUT_OF_MEMORY = '53200'
 
+const REFUSED_WRITE = '25006'
+
 /** True when the transaction lost against another one and may be run again as it was. */
 export function isTransient(error: unknown): boolean {
   const code = sqlStateOf(error)
   return code === '40001' || code === '40P01' || code === '23505'
+}
+
+/** True when the host takes no writes, as a primary does that has become a replica. */
+export function isRefusedWrite(error: unknown): boolean {
+  return sqlStateOf(error) === REFUSED_WRITE
 }
 
 /** True when a connection failed because nothing came back: a refusal is an answer too. */
@@ -102,7 +109,7 @@ const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
     reason: 'it is shutting down or starting. It goes on once it is up.',
   },
   {
-    prefix: '25006',
+    prefix: REFUSED_WRITE,
     code: 'STORE_UNAVAILABLE',
     reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.',
   },
@@ -139,7 +146,10 @@ const OPEN_FAILURES = [
     prefix: '42501',
     reason: 'the role may not create tables in the schema. Run: GRANT USAGE, CREATE ON SCHEMA … TO …',
   },
-  { prefix: '25006', reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.' },
+  {
+    prefix: REFUSED_WRITE,
+    reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.',
+  },
   { prefix: 'ECONNREFUSED', reason: 'nothing listens there. Start PostgreSQL, or correct host and port.' },
   { prefix: 'ENOTFOUND', reason: UNKNOWN_HOST },
   { prefix: 'EAI_AGAIN', reason: UNKNOWN_HOST },
