@@ -14,8 +14,8 @@ export interface S3Server extends AsyncDisposable {
   readonly objects: Map<string, Buffer>
   /** Uploads that were begun and neither completed nor aborted. */
   readonly uploads: Map<string, Upload>
-  /** Called before each request is answered; 'cut' ends its connection, a number is the status of an error. */
-  onRequest: (request: { method: string; url: string }) => 'cut' | number | undefined
+  /** Called before each request is answered: 'cut' ends its connection, 'silent' leaves it without one, a number is the status of an error. */
+  onRequest: (request: { method: string; url: string }) => 'cut' | 'silent' | number | undefined
 }
 
 interface Upload {
@@ -70,6 +70,7 @@ async function serve(
   const { method = '', url = '' } = request
   const fate = s3.onRequest({ method, url })
   if (fate === 'cut') return void request.socket.destroy()
+  if (fate === 'silent') return
   const body = await readBody(request)
   const { pathname, searchParams } = new URL(url, s3.endpoint)
   const refusal = typeof fate === 'number' ? error(fate, 'InternalError') : refuseSignature(request, body, s3)

@@ -63,6 +63,7 @@ export class BackupSchedule {
 
   /** @returns ms until it is worth looking again */
   async #runWhenDue(signal: AbortSignal): Promise<number> {
+<<<<<<< HEAD
     const { runtime, store, turns, everyMs } = this.#options
     const dueInMs = await this.#dueInMs()
     if (dueInMs > 0) return Math.min(dueInMs, LOOK_AGAIN_MS)
@@ -71,13 +72,23 @@ export class BackupSchedule {
     } else {
       await turns.read(() => this.#write(runtime.now(), signal))
       await this.#rotate()
+=======
+    const dueInMs = await this.#dueInMs(signal)
+    if (dueInMs <= 0) {
+      await this.#write(this.#options.runtime.now(), signal)
+      await this.#rotate(signal)
+>>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
     }
     return Math.min(everyMs, LOOK_AGAIN_MS)
   }
 
-  async #dueInMs(): Promise<number> {
+  async #dueInMs(signal: AbortSignal): Promise<number> {
     const { runtime, everyMs } = this.#options
+<<<<<<< HEAD
     const newest = (await this.#listBackups()).findLast((name) => !this.#isAhead(name))
+=======
+    const newest = (await this.#listBackups(signal)).at(-1)
+>>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
   }
 
@@ -99,27 +110,34 @@ export class BackupSchedule {
         operations = operationsDone
       },
     })
-    const { bytes } = await target.write(name, untilStopped(backup, signal), signal)
+    const { bytes } = await target.write(name, backup, signal)
     const durationMs = Math.round(runtime.monotonicNow() - startedAt)
     logEvent(logger, LOG_EVENTS.backupWritten, { file: target.locate(name), operations, bytes, durationMs })
   }
 
   /** The new backup is whole, so that what fails here is tried again after the next one. */
-  async #rotate(): Promise<void> {
+  async #rotate(signal: AbortSignal): Promise<void> {
     const { target, keep, runtime, logger } = this.#options
     try {
+<<<<<<< HEAD
       const backups = await this.#listBackups()
       for (const name of backups.slice(0, -keep)) await target.remove(name)
       const ahead = backups.slice(-keep).filter((name) => this.#isAhead(name))
       if (ahead.length > 0)
         logEvent(logger, LOG_EVENTS.backupsAhead, { files: ahead.map((name) => target.locate(name)) })
+=======
+      const old = (await this.#listBackups(signal)).slice(0, -keep)
+      for (const name of old) await target.remove(name, signal)
+>>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
       const olderThan = runtime.now() - STALE_PARTIAL_MS
-      await target.removeUnfinished({ isBackup: (name) => NAME.test(name), olderThan })
+      await target.removeUnfinished({ isBackup: (name) => NAME.test(name), olderThan }, signal)
     } catch (error) {
+      if (signal.aborted) return
       logEvent(logger, LOG_EVENTS.backupsNotRemoved, { target: target.label, err: error })
     }
   }
 
+<<<<<<< HEAD
   /** Oldest first. Nobody knows how old one is whose time is yet to come: it comes before all others. */
   async #listBackups(): Promise<string[]> {
     const names = (await this.#options.target.list()).filter((name) => NAME.test(name)).sort()
@@ -139,6 +157,11 @@ async function* untilStopped(
   for await (const piece of source) {
     if (signal.aborted) throw new Error('The server stops.')
     yield piece
+=======
+  /** Oldest first. */
+  async #listBackups(signal: AbortSignal): Promise<string[]> {
+    return (await this.#options.target.list(signal)).filter((name) => NAME.test(name)).sort()
+>>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
   }
 }
 

@@ -19,25 +19,26 @@ export class BucketTarget implements BackupTarget {
     return new BucketTarget(await S3Bucket.open(options), prefix)
   }
 
-  async list(): Promise<readonly string[]> {
-    return (await this.#bucket.list(this.#prefix)).map((key) => key.slice(this.#prefix.length))
+  async list(signal?: AbortSignal): Promise<readonly string[]> {
+    return (await this.#bucket.list(this.#prefix, signal)).map((key) => key.slice(this.#prefix.length))
   }
 
   write(name: string, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBackup> {
     return this.#bucket.write(this.#prefix + name, source, signal)
   }
 
-  remove(name: string): Promise<void> {
-    return this.#bucket.remove(this.#prefix + name)
+  remove(name: string, signal: AbortSignal): Promise<void> {
+    return this.#bucket.remove(this.#prefix + name, signal)
   }
 
-  async removeUnfinished({
-    isBackup,
-    olderThan,
-  }: Parameters<BackupTarget['removeUnfinished']>[0]): Promise<void> {
+  async removeUnfinished(
+    { isBackup, olderThan }: Parameters<BackupTarget['removeUnfinished']>[0],
+    signal: AbortSignal,
+  ): Promise<void> {
     await this.#bucket.abortUploads(
       this.#prefix,
       ({ key, startedAt }) => startedAt < olderThan && isBackup(key.slice(this.#prefix.length)),
+      signal,
     )
   }
 

@@ -20,8 +20,8 @@ export class DirectoryTarget implements BackupTarget {
     }
   }
 
-  write(name: string, source: AsyncIterable<Uint8Array>): Promise<WrittenBackup> {
-    return writeBackupFile(this.locate(name), source)
+  write(name: string, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBackup> {
+    return writeBackupFile(this.locate(name), source, signal)
   }
 
   async remove(name: string): Promise<void> {

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type { S3Client } from '@aws-sdk/client-s3'
 import { StoreError } from '../../core/errors.ts'
 import { describeS3Failure } from './s3-failure.ts'
+import { untilAborted } from './until-aborted.ts'
 import type { WrittenBackup } from './write-backup-file.ts'
 
 export interface S3BucketOptions {
@@ -61,10 +62,11 @@ export class S3Bucket {
   }
 
   /** All keys that begin with the prefix. */
-  async list(prefix: string): Promise<string[]> {
+  async list(prefix: string, abortSignal: AbortSignal = new AbortController().signal): Promise<string[]> {
     const pages = this.#sdk.paginateListObjectsV2(
       { client: this.#client },
       { Bucket: this.#options.bucket, Prefix: prefix },
+      { abortSignal },
     )
     return this.#ask(async () => {
       const keys: string[] = []
@@ -117,7 +119,8 @@ export class S3Bucket {
     try {
       return await this.#upload(upload, source, abortSignal)
     } catch (error) {
-      await this.#abort(upload).catch(() => {}) // the error that is thrown says more
+      const timeout = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS)
+      await this.#abort(upload, timeout).catch(() => {}) // the error that is thrown says more
       throw error
     }
   }
@@ -130,7 +133,7 @@ export class S3Bucket {
     const { UploadPartCommand, CompleteMultipartUploadCommand } = this.#sdk
     const parts: { PartNumber: number; ETag: string | undefined }[] = []
     let bytes = 0
-    for await (const part of inPartsOf(PART_BYTES, source)) {
+    for await (const part of inPartsOf(PART_BYTES, untilAborted(source, abortSignal))) {
       const number = parts.length + 1
       if (number > MAX_PARTS) throw new StoreError('BUCKET_FAILED', TOO_LARGE)
       const command = new UploadPartCommand({ ...upload, PartNumber: number, Body: part })
@@ -143,22 +146,23 @@ export class S3Bucket {
     return { bytes }
   }
 
-  async remove(key: string): Promise<void> {
+  async remove(key: string, abortSignal: AbortSignal): Promise<void> {
     const command = new this.#sdk.DeleteObjectCommand({ Bucket: this.#options.bucket, Key: key })
-    await this.#ask(() => this.#client.send(command))
+    await this.#ask(() => this.#client.send(command, { abortSignal }))
   }
 
   /** Frees what was uploaded of objects that never became whole: nobody sees it, and it costs money. */
   async abortUploads(
     prefix: string,
     isChosen: (upload: { readonly key: string; readonly startedAt: number }) => boolean,
+    abortSignal: AbortSignal,
   ): Promise<void> {
     const { bucket } = this.#options
     const command = new this.#sdk.ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix })
-    const { Uploads: uploads = [] } = await this.#ask(() => this.#client.send(command))
+    const { Uploads: uploads = [] } = await this.#ask(() => this.#client.send(command, { abortSignal }))
     for (const { Key: key = '', UploadId: id = '', Initiated: at } of uploads) {
       if (!isChosen({ key, startedAt: at?.getTime() ?? Number.POSITIVE_INFINITY })) continue
-      await this.#ask(() => this.#abort({ Bucket: bucket, Key: key, UploadId: id }))
+      await this.#ask(() => this.#abort({ Bucket: bucket, Key: key, UploadId: id }, abortSignal))
     }
   }
 
@@ -166,10 +170,8 @@ export class S3Bucket {
     this.#client.destroy()
   }
 
-  async #abort(upload: StartedUpload): Promise<void> {
-    await this.#client.send(new this.#sdk.AbortMultipartUploadCommand(upload), {
-      abortSignal: AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS),
-    })
+  async #abort(upload: StartedUpload, abortSignal: AbortSignal): Promise<void> {
+    await this.#client.send(new this.#sdk.AbortMultipartUploadCommand(upload), { abortSignal })
   }
 
   async #ask<Answer>(call: () => Promise<Answer>): Promise<Answer> {

@@ -3,6 +3,7 @@ import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { StoreError } from '../../core/errors.ts'
 import { writeProblemOf } from '../../core/write-problem.ts'
+import { untilAborted } from './until-aborted.ts'
 
 /** The name that a file has until it is whole. Earlier builds put nothing random into it. */
 const PARTIAL_NAME = /^(.+?)(?:\.[0-9a-f]{12})?\.partial$/
@@ -21,12 +22,13 @@ export interface WrittenBackup {
 export async function writeBackupFile(
   path: string,
   source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<WrittenBackup> {
   const partial = `${path}.${randomBytes(6).toString('hex')}.partial`
   let bytes = 0
   const file = await openInFolder(dirname(path), partial)
   try {
-    for await (const piece of source) {
+    for await (const piece of untilAborted(source, signal)) {
       await file.writeFile(piece) // at the present position
       bytes += piece.byteLength
     }

@@ -168,3 +168,41 @@ test('backups are written to a bucket in their interval, and the oldest goes', a
   if (object === null) expect.unreachable()
   else expect(await verifyBackup(bucket.read(names[2] ?? '', object))).toMatchObject({ operations: 1 })
 })
+
+const REQUESTS_OF_A_BACKUP: readonly [string, (request: { method: string; url: string }) => boolean][] = [
+  ['the list of backups', ({ url }) => url.includes('list-type=2')],
+  ['a part', ({ url }) => url.includes('partNumber=1')],
+  ['the removal of the oldest', ({ method, url }) => method === 'DELETE' && !url.includes('uploadId')],
+  ['the list of uploads', ({ method, url }) => method === 'GET' && url.includes('uploads')],
+  ['the removal of an upload', ({ method, url }) => method === 'DELETE' && url.includes('left-behind')],
+]
+
+test.each(REQUESTS_OF_A_BACKUP)(
+  'a bucket that does not answer holds up no stop: %s',
+  async (_, isUnanswered) => {
+    await using s3 = await openS3Server()
+    const runtime = simulatedRuntime()
+    const logger = recordingLogger()
+    const target = await BucketTarget.open(optionsFor(s3), 'kora/')
+    const store = new MemoryServerStore({ runtime })
+    const schedule = new BackupSchedule({ store, runtime, logger, target, everyMs: HOUR_MS, keep: 1 })
+    const old = 'kora/kora-2020-01-01T00-00-00Z.backup'
+    s3.objects.set(old, Buffer.from('old'))
+    s3.uploads.set('left-behind', { key: old, startedAt: new Date(0), parts: new Map() })
+    const asked = new Promise<void>((resolve) => {
+      s3.onRequest = (request) => {
+        if (!isUnanswered(request)) return
+        resolve()
+        return 'silent'
+      }
+    })
+
+    schedule.start()
+    await runtime.advance(0)
+    await asked
+    await schedule.stop()
+
+    expect(logger.lines.filter(({ message }) => message !== 'backup written')).toEqual([])
+    expect([...s3.uploads.keys()].filter((id) => id !== 'left-behind')).toEqual([])
+  },
+)
