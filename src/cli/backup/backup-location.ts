@@ -5,6 +5,7 @@ import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
 import { S3Bucket } from '../../store/backup/s3-bucket.ts'
+import { untilAborted } from '../../store/backup/until-aborted.ts'
 import { writeBackupFile } from '../../store/backup/write-backup-file.ts'
 import { displayPath } from '../describe-config.ts'
 import type { Terminal } from '../terminal.ts'
@@ -14,8 +15,11 @@ export interface BackupLocation {
   /** As messages call it. */
   readonly name: string
   exists(): Promise<boolean>
-  /** @returns how many bytes were written */
-  write(source: AsyncIterable<Uint8Array>): Promise<number>
+  /**
+   * @param signal when it aborts, nothing is left but what stdout has taken
+   * @returns how many bytes were written
+   */
+  write(source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<number>
   /** @throws ConfigError `INVALID_ARGUMENT` when there is no such backup */
   open(): Promise<OpenedLocation>
   close(): Promise<void>
@@ -57,12 +61,12 @@ function stdio({ stdout, readStdin }: Terminal): BackupLocation {
     async exists() {
       return false
     },
-    async write(source) {
+    async write(source, signal) {
       if (stdout.isTerminal) {
         throw new ConfigError('INVALID_ARGUMENT', 'A backup is binary: pipe it, or name a file.')
       }
       let bytes = 0
-      for await (const piece of source) {
+      for await (const piece of untilAborted(source, signal)) {
         await stdout.write(piece).catch(throwNotWhole)
         bytes += piece.byteLength
       }
@@ -92,8 +96,8 @@ function file(text: string, { cwd }: Terminal): BackupLocation {
     async exists() {
       return existsSync(path)
     },
-    async write(source) {
-      return (await writeBackupFile(path, source)).bytes
+    async write(source, signal) {
+      return (await writeBackupFile(path, source, signal)).bytes
     },
     async open() {
       const found = await stat(path).catch(() => null)
@@ -114,8 +118,8 @@ function object(key: string, bucket: S3Bucket): BackupLocation {
     async exists() {
       return (await bucket.find(key)) !== null
     },
-    async write(source) {
-      return (await bucket.write(key, source)).bytes
+    async write(source, signal) {
+      return (await bucket.write(key, source, signal)).bytes
     },
     async open() {
       const found = await bucket.find(key)

@@ -9,7 +9,7 @@ import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '..
 import { openStoredLog } from '../open-store.ts'
 import { formatBytes, formatElapsed, formatQuantity } from '../output/format.ts'
 import { ProgressBar } from '../output/progress-bar.ts'
-import { exitOnSignal } from '../signals.ts'
+import { abortOnSignal, exitOnSignal } from '../signals.ts'
 
 interface BackupFlags extends ConfigOptionValues {
   readonly verify?: boolean
@@ -53,7 +53,6 @@ async function writeBackup(name: string, flags: BackupFlags, context: CommandCon
   }
   const store = await openStoredLog(config, terminal.cwd)
   const bar = new ProgressBar(terminal)
-  const stopExiting = exitOnSignal(context, () => bar.stop())
   const startedAt = terminal.now()
   let operations = 0
   const source = createBackup(store, {
@@ -63,18 +62,20 @@ async function writeBackup(name: string, flags: BackupFlags, context: CommandCon
       bar.update({ label: 'writing', done: operationsDone, total: operationsTotal, unit: 'operations' })
     },
   })
-  try {
-    const bytes = await location.write(source)
+  const write = async (signal: AbortSignal): Promise<void> => {
+    const bytes = await location.write(source, signal)
     bar.stop()
     await terminal.stderr.write(
       `${formatQuantity(operations, 'operation')} in ${location.name}, ${formatBytes(bytes)}, ` +
         `in ${formatElapsed(terminal.now() - startedAt)}.\n`,
     )
+  }
+  try {
+    await abortOnSignal(context, write, () => bar.stop())
   } finally {
     bar.stop()
     await store.close()
     await location.close()
-    stopExiting()
   }
 }
 

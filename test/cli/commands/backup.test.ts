@@ -1,10 +1,11 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
 import { openTestDatabase } from '../../support/postgres.ts'
 import { openS3Server } from '../../support/s3-server.ts'
+import { SimulatedProcess } from '../../support/simulated-process.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
@@ -78,6 +79,51 @@ describe('backup', () => {
     expect(await workspace.run(['backup', '-'], { isTerminal: true })).toMatchObject({ code: 2 })
     expect(await workspace.run(['backup', 'x', '--store', 'memory'])).toMatchObject({ code: 2 })
     expect(await workspace.run(['backup', 'x', '--db', 'nowhere.db'])).toMatchObject({ code: 1 })
+  })
+})
+
+describe('a backup that a signal ends', () => {
+  test('leaves no unfinished file', async () => {
+    const processEvents = new SimulatedProcess()
+    const filesOf = () => readdirSync(workspace.directory).filter((name) => name.startsWith('ended'))
+    const running = workspace.run(['backup', 'ended.backup'], { processEvents })
+    while (filesOf().length === 0) await new Promise(setImmediate)
+    expect(filesOf()).toEqual([expect.stringMatching(/\.partial$/)])
+
+    processEvents.signal('SIGINT')
+
+    expect(await running).toEqual({ code: 130, stdout: '', stderr: '' })
+    expect(filesOf()).toEqual([])
+    expect(processEvents).toMatchObject({ exitCodes: [], listenerCount: 0 })
+  })
+
+  test('leaves no upload, and a second signal waits for nothing', async () => {
+    await using s3 = await openS3Server()
+    const processEvents = new SimulatedProcess()
+    writeFileSync(
+      workspace.path('ended.json'),
+      JSON.stringify({ backup: { s3: { bucket: 'backups', endpoint: s3.endpoint } } }),
+    )
+    s3.onRequest = ({ method, url }) => {
+      if (url.includes('partNumber=1')) {
+        processEvents.signal('SIGTERM')
+        return 'silent'
+      }
+      if (method === 'DELETE') {
+        expect(processEvents.exitCodes).toEqual([])
+        processEvents.signal('SIGINT')
+      }
+    }
+
+    const ended = await workspace.run(['backup', 's3://backups/ended.backup', '--config', 'ended.json'], {
+      env: { KORA_S3_ACCESS_KEY_ID: s3.accessKeyId, KORA_S3_SECRET_ACCESS_KEY: s3.secretAccessKey },
+      processEvents,
+    })
+
+    expect(ended).toEqual({ code: 143, stdout: '', stderr: '' })
+    expect(s3.uploads.size).toBe(0)
+    expect(s3.objects.size).toBe(0)
+    expect(processEvents).toMatchObject({ exitCodes: [130], listenerCount: 0 })
   })
 })
 
