@@ -23,15 +23,18 @@ import type {
  * names, and names that differ only by case. The objects of the result have no prototype, so that
  * a look-up finds only what the schema declares.
  *
+ * @param isStored one that a store holds, perhaps since an earlier release: references to collections that it
+ *   lacks, which were let in then, do not keep the store from being opened
  * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path
  * @see docs/schema.md
  */
-export function parseSchema(value: unknown): SchemaDefinition {
+export function parseSchema(value: unknown, { isStored = false } = {}): SchemaDefinition {
   const problems = new Problems()
   const schema = isPlainObject(value) ? value : {}
   if (!isPlainObject(value)) problems.add('schema', 'is not an object; export what defineSchema() returns')
 
   const collections = parseCollections(ownValue(schema, 'collections'), problems)
+  if (!isStored) expectReferences(collections, problems)
   const sync = parseSync(ownValue(schema, 'sync'), collections, problems)
   const parsed: SchemaDefinition = {
     version: parseVersion(ownValue(schema, 'version'), problems),
@@ -69,6 +72,22 @@ function parseCollections(value: unknown, problems: Problems): Collections {
   }
   reportCaseCollisions(Object.keys(value), 'collections', problems)
   return safeRecord(collections)
+}
+
+/** Reports constraints that no record could keep, because what it has to refer to cannot be there. */
+function expectReferences(collections: Collections, problems: Problems): void {
+  for (const [name, { constraints }] of Object.entries(collections)) {
+    for (const [index, { type, where }] of constraints.entries()) {
+      const target = where?.collection
+      if (type !== 'referential' || typeof target !== 'string') continue // reported already
+      expectCollection(
+        target,
+        collections,
+        `collections.${name}.constraints[${index}].where.collection`,
+        problems,
+      )
+    }
+  }
 }
 
 const ON_DELETE: ReadonlySet<unknown> = new Set(['cascade', 'set-null', 'restrict', 'no-action'])

@@ -33,7 +33,7 @@ export function parseStoredSchema(stored: string): SchemaDefinition {
   }
   const schema: unknown = JSON.parse(stored)
   try {
-    return parseSchema(schema)
+    return parseSchema(schema, { isStored: true })
   } catch (cause) {
     const message = `The schema that the database holds breaks rules of this release: ${messageOf(cause)}`
     throw new SchemaError('SCHEMA_INVALID', `${message}\nStart the release that wrote it.`, { cause })
@@ -75,7 +75,7 @@ export function retiredFieldsOf(stored: string | null, collection: string): read
 function parseUncheckedSchema(stored: string): SchemaDefinition {
   const schema = guarded('schema', (): unknown => JSON.parse(stored))
   try {
-    return parseSchema(schema)
+    return parseSchema(schema, { isStored: true })
   } catch (cause) {
     throw corruptOnOpening(
       `"schema" in _kora_meta cannot be read by this release, or is damaged (${messageOf(cause)}).`,

@@ -97,6 +97,38 @@ test('lists every problem with its path', () => {
   `)
 })
 
+describe('constraints', () => {
+  const withConstraint = (constraint: object) => ({
+    version: 1,
+    collections: {
+      rooms: { fields: { name: { kind: 'string' } } },
+      bookings: { fields: { roomId: { kind: 'string' } }, constraints: [constraint] },
+    },
+  })
+  const path = 'collections.bookings.constraints[0]'
+
+  test.each([
+    [{ fields: [], where: { collection: 'rooms' } }, `${path}.fields: must name at least one field`],
+    [{ fields: ['roomId'] }, `${path}.where.collection: must name the collection that is referred to`],
+    [
+      { fields: ['roomId'], where: { collection: 'room' } },
+      `${path}.where.collection: Unknown collection "room". The schema has: bookings, rooms. Did you mean "rooms"?`,
+    ],
+  ])('a referential one that nothing could keep is refused: %j', (parts, problem) => {
+    const schema = withConstraint({ type: 'referential', ...parts })
+    expect(() => parseSchema(schema)).toThrowError(problem)
+  })
+
+  test('a reference that a store has let in does not keep it from being opened', () => {
+    const where = { collection: 'room' }
+    const stored = withConstraint({ type: 'referential', fields: ['roomId'], where })
+
+    const schema = parseSchema(stored, { isStored: true })
+
+    expect(schema.collections.bookings?.constraints[0]?.where).toEqual(where)
+  })
+})
+
 test.each([null, undefined, 5, 'x', [], {}, { collections: [] }, { version: 1, collections: { a: null } }])(
   'refuses %j with a SchemaError',
   (value) => {
