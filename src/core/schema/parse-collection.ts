@@ -153,7 +153,10 @@ function parseConstraint(
   const type = ownValue(value, 'type')
   if (!CONSTRAINT_TYPES.has(type)) return null // of a later release: nothing that we could check
   const names = parseFieldList(ownValue(value, 'fields'), fields, `${path}.fields`, problems)
-  if (names.length === 0) problems.add(`${path}.fields`, 'must name at least one field')
+  // Of the others, one without fields is about all records that its filter is for.
+  if (type === 'referential' && names.length === 0) {
+    problems.add(`${path}.fields`, 'must name at least one field')
+  }
   const where = ownValue(value, 'where')
   const limit = ownValue(value, 'limit') ?? ownValue(value, 'max')
   const onConflict = ownValue(value, 'onConflict')

@@ -199,9 +199,11 @@ function refuseForeignTarget(
 }
 
 function violation(rules: CollectionRules, rule: GroupRule | ReferenceRule, reason: string): Refusal {
-  const { type, fields } = rule.constraint
+  const { type, fields, where = {} } = rule.constraint
+  const names = fields.length > 0 ? fields : Object.keys(where)
+  const on = names.length > 0 ? ` on ${names.join(', ')}` : ''
   return refuse(
     'CONSTRAINT_VIOLATION',
-    `The ${type} constraint on ${fields.join(', ')} of ${rules.collection} is violated: ${reason}.`,
+    `The ${type} constraint${on} of ${rules.collection} is violated: ${reason}.`,
   )
 }

@@ -134,7 +134,7 @@ function compileRelation(
     target: Object.hasOwn(schema.collections, to) ? to : null,
     referenceIn: ({ values }) => shownValueIn(values, field, descriptor?.defaultValue),
   }
-  const index = new LookupIndex(from, definition, [field])
+  const index = new LookupIndex(from, definition, { fields: [field] })
   return [{ name, from, to, field, onDelete: action, index, outgoing }]
 }
 
@@ -146,8 +146,9 @@ function compileConstraint(
   const definition = ownValue(collections, collection)
   const { type, fields, where } = constraint
   const [field] = fields
-  if (definition === undefined || field === undefined) return [] // parseSchema lets neither pass
+  if (definition === undefined) return []
   if (type !== 'referential') return [compileGroup(collection, definition, { ...constraint, type })]
+  if (field === undefined) return [] // parseSchema does not let it pass
   const target = where?.collection
   const isKnown = typeof target === 'string' && Object.hasOwn(collections, target)
   const defaultValue = definition.fields[field]?.defaultValue
@@ -160,9 +161,12 @@ function compileGroup(
   definition: CollectionDefinition,
   constraint: Constraint & { readonly type: GroupRule['type'] },
 ): GroupRule {
-  const index = new LookupIndex(collection, definition, constraintColumns(constraint, definition))
-  const isInside = compileFilter(definition, constraint.where ?? {})
   const { length } = constraint.fields
+  const index = new LookupIndex(collection, definition, {
+    fields: constraintColumns(constraint, definition),
+    isOfFilter: length === 0,
+  })
+  const isInside = compileFilter(definition, constraint.where ?? {})
   const keyOf = (state: FindableState | null): string | null => {
     if (state === null || !isInside(state)) return null
     const values = index.valuesOf(state)

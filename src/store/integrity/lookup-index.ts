@@ -19,17 +19,24 @@ export type LookupValue = string | number | boolean | null
  * is never found.
  */
 export class LookupIndex {
-  /** Equal for equal fields of one collection. */
+  /** Equal for equal fields of one collection that are looked up in the same way. */
   readonly name: string
   readonly collection: string
   readonly fields: readonly string[]
+  /** True when its fields are those of a filter: they are looked up by the values of that, null too. */
+  readonly isOfFilter: boolean
   readonly #columns: readonly Column[]
 
-  /** @param fields of the collection; a record without a value in the first one is not looked for */
-  constructor(collection: string, definition: CollectionDefinition, fields: readonly string[]) {
-    this.name = JSON.stringify([collection, ...fields])
+  /** @param fields of the collection; but for a filter, a record without a value in the first one is not looked for */
+  constructor(
+    collection: string,
+    definition: CollectionDefinition,
+    { fields, isOfFilter = false }: { readonly fields: readonly string[]; readonly isOfFilter?: boolean },
+  ) {
+    this.name = JSON.stringify(isOfFilter ? [collection, fields] : [collection, ...fields])
     this.collection = collection
     this.fields = fields
+    this.isOfFilter = isOfFilter
     this.#columns = fields.flatMap((field) => {
       const descriptor = definition.fields[field]
       return descriptor === undefined ? [] : [columnOf(field, descriptor, 'sqlite')]
@@ -42,7 +49,8 @@ export class LookupIndex {
     const values: LookupValue[] = []
     for (const column of this.#columns) {
       const value = lookupValue(column, state)
-      if (value === undefined || (value === null && values.length === 0)) return null
+      if (value === undefined) return null
+      if (value === null && values.length === 0 && !this.isOfFilter) return null
       values.push(value)
     }
     return values

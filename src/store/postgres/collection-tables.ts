@@ -123,6 +123,7 @@ export class CollectionTables {
     const { name, columnsByField } = this.#table(index.collection)
     const parameters: ColumnValue[][] = []
     const arrays: string[] = []
+    const names: string[] = []
     const isCompound = index.fields.length > 1
     const conditions = index.fields.flatMap((field, position) => {
       const column = columnsByField.get(field)
@@ -133,23 +134,28 @@ export class CollectionTables {
       if (column === undefined || values[position] === null) {
         return isHashed ? [`${name} IS NULL`, `${indexed} IS NULL`] : [`${name} IS NULL`]
       }
-      parameters.push(group.map((lookup) => column.encode(lookup.values[position] ?? null)))
-      arrays.push(`$${parameters.length}::${plainType(column.sqlType)}[]`)
-      const value = `_kora_sought.v${parameters.length}`
+      const count = parameters.push(group.map((lookup) => column.encode(lookup.values[position] ?? null)))
+      const array = `$${count}::${plainType(column.sqlType)}[]`
+      if (!index.isOfFilter) {
+        arrays.push(array)
+        names.push(`v${count}`)
+      }
+      // A value that is known beforehand tells the planner how few rows have it, where others are in all of them.
+      const value = index.isOfFilter ? `(${array})[1]` : `_kora_sought.v${count}`
       const matches = `${name} = ${value}`
       return isHashed
         ? [matches, `${indexed} = ${indexExpression(column.descriptor.kind, value)}`]
         : [matches]
     })
     // A list of the positions, so that there is one even when all values are null.
-    parameters.push(group.map((_, position) => position + 1))
-    arrays.push(`$${parameters.length}::integer[]`)
-    const names = parameters.map((_, position) => `v${position + 1}`)
+    const count = parameters.push(group.map((_, position) => position + 1))
+    arrays.push(`$${count}::integer[]`)
+    names.push(`v${count}`)
     return {
-      sql: `SELECT _kora_sought.v${parameters.length}, _kora_found.id
+      sql: `SELECT _kora_sought.v${count}, _kora_found.id
         FROM unnest(${arrays.join(', ')}) AS _kora_sought (${names.join(', ')})
         CROSS JOIN LATERAL (
-          SELECT id FROM ${this.#db.table(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 LIMIT ${limit}
+          SELECT id FROM ${this.#db.table(name)} WHERE ${[...conditions, '_deleted = 0'].join(' AND ')} LIMIT ${limit}
         ) AS _kora_found`,
       parameters,
     }
@@ -190,11 +196,12 @@ function describeTable(
   }
 }
 
-/** Positions of lookups that one statement can answer: of one index, with null in the same places. */
+/** Positions of lookups that one statement can answer: of one index, with null, or values of a filter, in the same places. */
 function groupByShape(lookups: readonly RecordLookup[]): Map<string, number[]> {
   const groups = new Map<string, number[]>()
   for (const [position, { index, values, limit }] of lookups.entries()) {
-    const shape = JSON.stringify([index.name, limit, ...values.map((value) => value === null)])
+    const places = index.isOfFilter ? values : values.map((value) => value === null)
+    const shape = JSON.stringify([index.name, limit, ...places])
     const group = groups.get(shape)
     if (group === undefined) groups.set(shape, [position])
     else group.push(position)

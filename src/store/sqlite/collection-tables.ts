@@ -119,7 +119,7 @@ export class CollectionTables {
       parameters.push(columnsByField.get(field)?.encode(value) ?? null)
       return `${quote(field)} = ?`
     })
-    const sql = `SELECT id FROM ${quote(name)} WHERE ${conditions.join(' AND ')} AND _deleted = 0 ${LIMIT}`
+    const sql = `SELECT id FROM ${quote(name)} WHERE ${[...conditions, '_deleted = 0'].join(' AND ')} ${LIMIT}`
     return this.#run({ sql, parameters: [...parameters, limit] }).map((row) => String(row.id))
   }
 

@@ -33,6 +33,76 @@ async function refusalOf(store: ServerStore, operation: Operation, writeScope: o
 
 const REFUSED = 'CONSTRAINT_VIOLATION'
 
+describeEachStore('a constraint without fields', (openStore) => {
+  const lists = { collection: 'lists' }
+  const open = (constraint: { type: 'unique' | 'capacity'; where?: { [field: string]: boolean | null } }) =>
+    openStore({
+      schema: defineSchema({
+        version: 1,
+        collections: {
+          lists: {
+            fields: { name: t.string(), isDefault: t.boolean().optional() },
+            constraints: [{ fields: [], onConflict: 'first-write-wins', ...constraint }],
+          },
+        },
+      }),
+    })
+
+  test('is about the records that its filter is for', async () => {
+    await using store = await open({ type: 'unique', where: { isDefault: true } })
+    const author = new OperationAuthor('a')
+
+    const first = author.insert('l1', { name: 'a', isDefault: true }, lists)
+    expect(await appendAll(store, [first])).toEqual(['applied'])
+    expect(await refusalOf(store, author.insert('l2', { name: 'b', isDefault: true }, lists))).toMatchObject({
+      code: REFUSED,
+      message: expect.stringContaining('The unique constraint on isDefault of lists is violated'),
+    })
+    expect(
+      await appendAll(store, [
+        author.insert('l2', { name: 'b' }, lists),
+        author.insert('l3', { name: 'c', isDefault: false }, lists),
+        author.update('l3', { isDefault: true }, lists),
+        author.update('l1', { isDefault: false }, lists),
+        author.update('l3', { isDefault: true }, lists),
+        author.update('l1', { isDefault: true }, lists),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED, 'applied', 'applied', REFUSED])
+  })
+
+  test('finds those without a value', async () => {
+    await using store = await open({ type: 'capacity', where: { isDefault: null } })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [author.insert('l1', { name: 'a' }, lists)])
+
+    expect(
+      await appendAll(store, [
+        author.insert('l2', { name: 'b', isDefault: null }, lists),
+        author.insert('l3', { name: 'c' }, lists),
+        author.insert('l4', { name: 'd', isDefault: true }, lists),
+        author.update('l4', { isDefault: null }, lists),
+      ]),
+    ).toEqual(['applied', REFUSED, 'applied', REFUSED])
+  })
+
+  test('and without a filter is about all of the collection', async () => {
+    await using store = await open({ type: 'unique' })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [author.insert('l1', { name: 'a' }, lists)])
+
+    expect(await refusalOf(store, author.insert('l2', { name: 'b' }, lists))).toMatchObject({
+      message: expect.stringContaining('The unique constraint of lists is violated'),
+    })
+    expect(
+      await appendAll(store, [
+        author.update('l1', { name: 'c' }, lists),
+        author.delete('l1', lists),
+        author.insert('l2', { name: 'b' }, lists),
+      ]),
+    ).toEqual(['applied', 'applied', 'applied'])
+  })
+})
+
 describeEachStore('a unique constraint', (openStore) => {
   test('refuses a value that another live record has, and says which constraint it was', async () => {
     await using store = await openStore({ schema })

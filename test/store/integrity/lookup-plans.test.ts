@@ -25,6 +25,7 @@ const schema = parseSchema(
           tenantId: t.string().optional(),
           slug: t.string().optional(),
           isMain: t.boolean().default(false),
+          isFirst: t.boolean().default(false),
           rank: t.number().optional(),
           meta: t.json().optional(),
         },
@@ -33,6 +34,7 @@ const schema = parseSchema(
           { type: 'unique', fields: ['tenantId'], where: { isMain: true }, onConflict },
           { type: 'unique', fields: ['rank'], where: { slug: null }, onConflict },
           { type: 'capacity', fields: ['meta', 'rank'], onConflict },
+          { type: 'unique', fields: [], where: { isFirst: true }, onConflict },
         ],
       },
     },
@@ -46,6 +48,7 @@ const VALUES: { readonly [field: string]: string | number | boolean | null } = {
   tenantId: 'a',
   slug: 'b',
   isMain: true,
+  isFirst: true,
   rank: 1,
   meta: 'x',
 }
@@ -104,8 +107,8 @@ test('PostgreSQL answers every lookup from an index of all its columns', async (
   const store = await createPostgresServerStore({ connectionString: database.connectionString })
   await store.setSchema(schema)
   await store.close()
-  await database.query(`INSERT INTO docs (id, "tenantId", slug, "isMain", rank, meta)
-    SELECT 'd' || n, 't' || n % 141, 's' || n / 141, n / 141 % 2, n % 141, to_jsonb(n / 141)
+  await database.query(`INSERT INTO docs (id, "tenantId", slug, "isMain", "isFirst", rank, meta)
+    SELECT 'd' || n, 't' || n % 141, 's' || n / 141, n / 141 % 2, (n = 20000)::int, n % 141, to_jsonb(n / 141)
     FROM generate_series(1, 20000) AS n`)
   await database.query('ANALYZE docs')
   const plans: string[] = []
