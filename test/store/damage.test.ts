@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../src/core/schema/types.ts'
@@ -169,6 +169,44 @@ describe.each([
     })
 
     expect(damage.filter(({ isCertain }) => isCertain)).toEqual([])
+  })
+
+  test('looks at the schema once, not for each record', async () => {
+    const source = () => {
+      hashed++
+      return '() => "merged"'
+    }
+    const resolve = { title: Object.assign(() => 'merged', { toString: source }) }
+    const fields = { title: t.string() }
+    const tagged = { ...fields, tags: t.array(t.string()) }
+    const earlier = defineSchema({ version: 1, collections: { todos: { fields: tagged, resolve } } })
+    const schema = defineSchema({ version: 2, collections: { todos: { fields, resolve } } })
+    let hashed = 0
+    const workFor = async (records: number) => {
+      await using database = await open()
+      const store = await database.open()
+      await store.setSchema(earlier)
+      const author = new OperationAuthor('a')
+      const previous = { previousData: { tags: ['x'] } }
+      for (let record = 0; record < records; record++) {
+        await appendAll(store, [
+          author.insert(`r${record}`, { title: 'one', tags: ['x'] }),
+          author.update(`r${record}`, { tags: ['x', 'y'] }, previous),
+          author.update(`r${record}`, { tags: ['x', 'z'] }, previous),
+        ])
+      }
+      await store.setSchema(schema)
+      await store.close()
+      const parse = vi.spyOn(JSON, 'parse')
+      hashed = 0
+      expect(await damageIn(database, schema)).toEqual([])
+      const parsed = parse.mock.calls.filter(([text]) => text.includes('"retired"')).length
+      parse.mockRestore()
+      return { hashed, parsed }
+    }
+
+    expect(await workFor(50)).toEqual(await workFor(1))
+    expect(hashed).toBeGreaterThan(0)
   })
 
   test.each([

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { SchemaError } from '../../core/errors.ts'
+import { memoizeLast } from '../../core/memoize-last.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
@@ -121,12 +122,14 @@ function parseObject(text: string): { readonly [key: string]: unknown } | null {
 
 async function searchRecords(source: DamageSource, options: DamageSearchOptions): Promise<number> {
   const total = await source.countRecords()
-  const schema = schemaOf(source, options)
+  const inForce = memoizeLast((stored: SchemaDefinition | null) => withOwnResolvers(stored, options))
+  const schemaOf: SchemaOf = () => inForce(source.schema)
+  const schema = schemaOf()
   for (const path of schema === null ? [] : missingResolvers(schema)) options.onDamage(unchecked(path))
   let records = 0
   for (let after = 0; ; ) {
     const page = await source.readRecords(after, RECORDS_PER_PAGE)
-    const found = await Promise.all(page.map((record) => damageOfRecord(source, record, options)))
+    const found = await Promise.all(page.map((record) => damageOfRecord(source, record, schemaOf)))
     for (const damage of found) if (damage !== null) options.onDamage(damage)
     records += page.length
     options.onProgress?.({ phase: 'records', done: records, total: Math.max(total, records) })
@@ -137,8 +140,13 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
 }
 
 /** That which the states were folded by: another one of the app may be yet to come. */
-function schemaOf(source: DamageSource, { schema: own }: DamageSearchOptions): SchemaDefinition | null {
-  return source.schema === null || own === undefined ? source.schema : withResolversOf(own, source.schema)
+type SchemaOf = () => SchemaDefinition | null
+
+function withOwnResolvers(
+  stored: SchemaDefinition | null,
+  { schema: own }: DamageSearchOptions,
+): SchemaDefinition | null {
+  return stored === null || own === undefined ? stored : withResolversOf(own, stored)
 }
 
 /** What the log gives is not known where two devices have changed the field at once. */
@@ -152,31 +160,31 @@ function unchecked(path: string): Damage {
 async function damageOfRecord(
   source: DamageSource,
   record: StoredRecordRow | UnreadableRecord,
-  options: DamageSearchOptions,
+  schemaOf: SchemaOf,
 ): Promise<Damage | null> {
   if ('isUnreadable' in record) {
     return certain(`record ${record.ref} of _kora_records`, 'its collection or its id cannot be read')
   }
   const place = `record ${record.collection}/${record.recordId}`
-  if ((await problemOfRecord(source, record, options)) === null) return null
+  if ((await problemOfRecord(source, record, schemaOf)) === null) return null
   await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
   const [again] = await source.readRecords(record.ref - 1, 1)
   const problem =
     again === undefined || 'isUnreadable' in again
       ? 'it cannot be read again'
-      : await problemOfRecord(source, again, options)
+      : await problemOfRecord(source, again, schemaOf)
   return problem === null ? null : certain(place, problem)
 }
 
 async function problemOfRecord(
   source: DamageSource,
   record: StoredRecordRow,
-  options: DamageSearchOptions,
+  schemaOf: SchemaOf,
 ): Promise<string | null> {
   const state = record.state === null ? undefined : readState(record.state)
   if (state === null) return 'its state cannot be read'
   if (state?.isPurged === true || source.unfinished.has(record.collection)) return null
-  const collection = ownValue(schemaOf(source, options)?.collections ?? {}, record.collection) ?? null
+  const collection = ownValue(schemaOf()?.collections ?? {}, record.collection) ?? null
   const history = await source.readHistory(record.ref)
   if (history === null) return 'a row of its history is damaged'
   const replayed = replayIfKnown(history, collection)

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { messageOf } from '../../core/error-message.ts'
 import { SchemaError, type StoreError } from '../../core/errors.ts'
+import { memoizeLast } from '../../core/memoize-last.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
@@ -61,14 +62,18 @@ export function schemaInForce(
 }
 
 /**
- * Fields of a collection that only earlier schemas had.
+ * Fields that only earlier schemas had, by their collection. What was read last is kept: whoever looks through the
+ * records asks for each of them, and the schema may change in between.
  *
- * @param stored null: there are no tables
  * @throws as `parseStoredSchema`
  */
-export function retiredFieldsOf(stored: string | null, collection: string): readonly string[] {
-  if (stored === null) return []
-  return Object.keys(ownValue(parseStoredSchema(stored).retired ?? {}, collection) ?? {})
+export class RetiredFields {
+  readonly #retiredIn = memoizeLast((stored: string) => parseStoredSchema(stored).retired ?? {})
+
+  /** @param stored null: there are no tables */
+  of(stored: string | null, collection: string): readonly string[] {
+    return stored === null ? [] : Object.keys(ownValue(this.#retiredIn(stored), collection) ?? {})
+  }
 }
 
 /** Without a checksum, what breaks the rules may be damaged or of another release: nothing tells which. */

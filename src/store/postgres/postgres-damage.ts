@@ -16,7 +16,7 @@ import { damageOfTracked } from '../damage/tracked-damage.ts'
 import { damageOfClaim, INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
-import { retiredFieldsOf } from '../materialize/stored-schema.ts'
+import { RetiredFields } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
@@ -31,6 +31,7 @@ export class PostgresDamageSource implements DamageSource {
   readonly dialect = 'postgres'
   readonly unfinished: ReadonlySet<string>
   readonly #core: PostgresCore
+  readonly #retiredFields = new RetiredFields()
 
   constructor(core: PostgresCore, unfinished: ReadonlySet<string>) {
     this.#core = core
@@ -85,7 +86,7 @@ export class PostgresDamageSource implements DamageSource {
   }
 
   async readRetiredFields(collection: string): Promise<readonly string[]> {
-    return retiredFieldsOf(await metaTable.get(this.#core.db, 'schema'), collection)
+    return this.#retiredFields.of(await metaTable.get(this.#core.db, 'schema'), collection)
   }
 
   async countRecords(): Promise<number> {

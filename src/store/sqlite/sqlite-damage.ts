@@ -15,7 +15,7 @@ import { damageOfTracked, type StoredTrackedField } from '../damage/tracked-dama
 import { damageOfClaim, INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
-import { retiredFieldsOf } from '../materialize/stored-schema.ts'
+import { RetiredFields } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { LIMIT } from './driver.ts'
 import { ENTRY_COLUMNS, type EntryRow, isDamaged } from './entry-row.ts'
@@ -41,6 +41,7 @@ export class SqliteDamageSource implements DamageSource {
   readonly dialect = 'sqlite'
   readonly #core: SqliteCore
   readonly #unfinished: () => ReadonlySet<string>
+  readonly #retiredFields = new RetiredFields()
   readonly #statements: ReturnType<typeof prepareStatements>
 
   /** @param unfinished asked anew each time: another process may change the schema while this one reads */
@@ -91,7 +92,7 @@ export class SqliteDamageSource implements DamageSource {
   }
 
   async readRetiredFields(collection: string): Promise<readonly string[]> {
-    return retiredFieldsOf(this.#core.meta.get('schema'), collection)
+    return this.#retiredFields.of(this.#core.meta.get('schema'), collection)
   }
 
   async countRecords(): Promise<number> {
