@@ -28,6 +28,8 @@ export interface LoadRequest {
   readonly histories: readonly RecordKey[]
   /** Hashes of the keys of server's writes that may have been made before. */
   readonly writeKeys?: readonly string[]
+  /** Records that are looked at as they are now: nobody is kept from changing them, unlike those of `records`. */
+  readonly references?: readonly RecordKey[]
   /** Live records by the values of their fields. */
   readonly lookups?: readonly RecordLookup[]
 }
@@ -65,6 +67,8 @@ export interface Loaded {
   readonly histories: ReadonlyRecordMap<readonly Operation[]>
   /** Stored results by hash of the write's key. @see AppendPlan.writeResults */
   readonly writeResults: ReadonlyMap<string, string>
+  /** One per reference, in order; null: there is no such record. */
+  readonly references: readonly (RecordState | null)[]
   /** One per lookup, in order. */
   readonly lookups: readonly (readonly FoundRecord[])[]
 }

@@ -9,7 +9,12 @@ import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/t
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { corrupt } from '../damage/corrupt.ts'
-import { BatchIntegrity, type ExpectedChange, NO_SIDE_EFFECTS } from '../integrity/batch-integrity.ts'
+import {
+  BatchIntegrity,
+  type ExpectedChange,
+  NO_SIDE_EFFECTS,
+  referencesOf,
+} from '../integrity/batch-integrity.ts'
 import { rulesOf } from '../integrity/integrity-rules.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
@@ -72,9 +77,13 @@ export function* planAppend(
   requests: readonly (AppendRequest | ServerWrite)[],
   context: AppendContext,
 ): Loading<AppendPlan> {
-  const overlay = new BatchOverlay(yield firstLoad(requests))
+  const changes = expectedChanges(requests, context)
+  const references = referencesOf(changes, context.schema)
+  const loaded = yield firstLoad(requests, references)
+  const overlay = new BatchOverlay(loaded)
   const batch: Batch = { overlay, integrity: new BatchIntegrity(overlay, context), context }
-  yield* batch.integrity.prepare(expectedChanges(requests, batch))
+  batch.integrity.noteReferences(references, loaded.references)
+  yield* batch.integrity.prepare(changes.filter((change) => !isStored(change, overlay)))
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
@@ -336,23 +345,32 @@ export function snapshotEntries(
   }))
 }
 
-/** What the batch is about to change where the schema has rules: what is stored already changes nothing. */
+interface RequestedChange extends ExpectedChange {
+  /** null: a write of the server */
+  readonly operationId: string | null
+}
+
+/** What the batch asks to be changed where the schema has rules. */
 function expectedChanges(
   requests: readonly (AppendRequest | ServerWrite)[],
-  { overlay, context }: Batch,
-): ExpectedChange[] {
-  const changes: ExpectedChange[] = []
+  context: AppendContext,
+): RequestedChange[] {
+  const changes: RequestedChange[] = []
   for (const request of requests) {
-    const change = isServerWrite(request) ? request : request.operation
+    const isWrite = isServerWrite(request)
+    const change = isWrite ? request : request.operation
     if (rulesOf(context.schema, change.collection) === null) continue
-    const isJudged =
-      isServerWrite(request) ||
-      (!isExempt(request) && overlay.findOperation(request.operation.id) === undefined)
-    if (!isJudged) continue
+    if (!isWrite && isExempt(request)) continue
     const { type, collection, recordId, data } = change
-    changes.push({ type, collection, recordId, data, writeScope: request.access.scope })
+    const operationId = isWrite ? null : request.operation.id
+    changes.push({ operationId, type, collection, recordId, data, writeScope: request.access.scope })
   }
   return changes
+}
+
+/** What is stored already changes nothing. */
+function isStored({ operationId }: RequestedChange, overlay: BatchOverlay): boolean {
+  return operationId !== null && overlay.findOperation(operationId) !== undefined
 }
 
 function isExempt({ isHistory, refusal }: AppendRequest): boolean {
@@ -360,7 +378,10 @@ function isExempt({ isHistory, refusal }: AppendRequest): boolean {
 }
 
 /** What is needed of the store to plan the requests, as far as they themselves tell. */
-function firstLoad(requests: readonly (AppendRequest | ServerWrite)[]): LoadRequest {
+function firstLoad(
+  requests: readonly (AppendRequest | ServerWrite)[],
+  references: readonly RecordKey[],
+): LoadRequest {
   const operations: AppendRequest[] = []
   const writeKeys: string[] = []
   const records = new RecordMap<RecordKey>()
@@ -370,5 +391,5 @@ function firstLoad(requests: readonly (AppendRequest | ServerWrite)[]): LoadRequ
     if (!isServerWrite(request)) operations.push(request)
     else if (request.key !== undefined) writeKeys.push(request.key.hash)
   }
-  return { operations, records: records.values(), histories: [], writeKeys }
+  return { operations, records: records.values(), histories: [], references, writeKeys }
 }

@@ -6,7 +6,8 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeMap } from '../../core/scope.ts'
 import type { BatchOverlay, PlannedRecord } from '../append/batch-overlay.ts'
 import type { Loading, RecordKey } from '../append/load.ts'
-import { refuseConstraints, wantForConstraints } from './constraints.ts'
+import { RecordMap } from '../append/record-map.ts'
+import { refuseConstraints, relationTargetsOf, wantForConstraints } from './constraints.ts'
 import { planDeletion } from './deletion.ts'
 import { type CollectionRules, rulesOf } from './integrity-rules.ts'
 import { LiveRecords } from './live-records.ts'
@@ -56,6 +57,11 @@ export class BatchIntegrity {
     this.#overlay = overlay
     this.#context = context
     this.#live = new LiveRecords(overlay)
+  }
+
+  /** Takes in what the store has answered to `referencesOf`. */
+  noteReferences(keys: readonly RecordKey[], states: readonly (RecordState | null)[]): void {
+    this.#live.noteReferences(keys, states)
   }
 
   /**
@@ -121,6 +127,21 @@ export class BatchIntegrity {
     if (Object.keys(values).length === 0) return []
     return [authorCorrection(record, values, { operation, causeId: operation.id, state }, this.#context)]
   }
+}
+
+/** What the changes refer to by relations, and will be judged by. */
+export function referencesOf(
+  changes: readonly ExpectedChange[],
+  schema: SchemaDefinition | null,
+): RecordKey[] {
+  const references = new RecordMap<RecordKey>()
+  for (const change of changes) {
+    const rules = rulesOf(schema, change.collection)
+    if (rules === null || rules.outgoing.length === 0 || isEncryptedPayload(change.data)) continue
+    const targets = relationTargetsOf(rules, expectState(null, change), change.writeScope)
+    for (const target of targets) references.set(target, target)
+  }
+  return references.values()
 }
 
 /** The record after a change that is newer than everything in it, as most are. */

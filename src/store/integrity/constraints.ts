@@ -44,10 +44,21 @@ export class PendingChanges {
 
 const NOTHING_PENDING = new PendingChanges()
 
+interface ReferenceDemand {
+  readonly rule: ReferenceRule
+  readonly reference: JsonValue
+}
+
+interface RelationDemand {
+  readonly rule: OutgoingRelation
+  readonly reference: JsonValue
+}
+
 /** One thing that a constraint has to find out. */
 type Demand =
   | { readonly rule: GroupRule; readonly key: string; readonly values: readonly LookupValue[] }
-  | { readonly rule: ReferenceRule | OutgoingRelation; readonly reference: JsonValue }
+  | ReferenceDemand
+  | RelationDemand
 
 /** Notes what `refuseConstraints` will ask for. */
 export function wantForConstraints(change: RecordChange, live: LiveRecords): void {
@@ -94,12 +105,36 @@ function demandsOf({ rules, before, after, writeScope }: RecordChange): Demand[]
     const values = rule.index.valuesOf(after)
     if (key !== null && values !== null && rule.keyOf(present) !== key) demands.push({ rule, key, values })
   }
-  for (const rule of rules.outgoing) {
+  return rules.outgoing.length === 0
+    ? demands
+    : [...demands, ...relationDemandsOf(rules, present, after, writeScope)]
+}
+
+function relationDemandsOf(
+  { outgoing }: CollectionRules,
+  before: FindableState | null,
+  after: FindableState,
+  writeScope: ScopeMap | null,
+): RelationDemand[] {
+  const demands: RelationDemand[] = []
+  for (const rule of outgoing) {
     if (!isGrantedInPart(rule.target, writeScope)) continue
-    const reference = newReference(rule, present, after)
+    const reference = newReference(rule, before, after)
     if (reference !== null) demands.push({ rule, reference })
   }
   return demands
+}
+
+/** What the relations will ask for, as far as what the change writes tells. */
+export function relationTargetsOf(
+  rules: CollectionRules,
+  after: FindableState,
+  writeScope: ScopeMap | null,
+): RecordKey[] {
+  if (!isFindable(after)) return []
+  return relationDemandsOf(rules, null, after, writeScope)
+    .map(targetOf)
+    .filter((target) => target !== null)
 }
 
 function newReference(
@@ -128,11 +163,13 @@ function wantForDemand(demand: Demand, live: LiveRecords): void {
     return
   }
   const target = targetOf(demand)
-  if (target !== null) live.wantRecord(target)
+  if (target === null) return
+  if (demand.rule.type === 'relation') live.wantReference(target)
+  else live.wantRecord(target)
 }
 
 /** The record that is referred to; null when there can be none. */
-function targetOf({ rule, reference }: Extract<Demand, { reference: JsonValue }>): RecordKey | null {
+function targetOf({ rule, reference }: ReferenceDemand | RelationDemand): RecordKey | null {
   if (rule.target === null || typeof reference !== 'string') return null
   return { collection: rule.target, recordId: reference }
 }
@@ -158,17 +195,29 @@ function* refuseFullGroup(
 }
 
 function* refuseReference(
-  demand: Extract<Demand, { reference: JsonValue }>,
+  demand: ReferenceDemand | RelationDemand,
   { rules, writeScope }: RecordChange,
   live: LiveRecords,
 ): Loading<Refusal | null> {
   const { rule } = demand
   const target = targetOf(demand)
-  const state = target === null ? null : (yield* live.record(target)).state
+  const state = target === null ? null : yield* stateOfTarget(target, rule, live)
   const isOwn = target !== null && state !== null && matchesScope(state.values, target.collection, writeScope)
   return rule.type === 'relation'
     ? refuseForeignTarget(rule, state, isOwn)
     : refuseMissingTarget(rules, rule, isOwn && state?.isDeleted === false)
+}
+
+/**
+ * A constraint holds as long as nobody changes the target. A relation asks whether it is the author's: to keep all
+ * others from a record that many refer to would cost more than an answer that is older by a moment.
+ */
+function* stateOfTarget(
+  target: RecordKey,
+  { type }: ReferenceRule | OutgoingRelation,
+  live: LiveRecords,
+): Loading<RecordState | null> {
+  return type === 'relation' ? yield* live.reference(target) : (yield* live.record(target)).state
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { RecordState } from '../../core/record/state.ts'
 import type { BatchOverlay, PlannedRecord } from '../append/batch-overlay.ts'
 import type { Loading, RecordKey, RecordLookup } from '../append/load.ts'
 import { RecordMap } from '../append/record-map.ts'
@@ -26,6 +27,8 @@ export class LiveRecords {
   readonly #answers = new Map<string, Answer>()
   readonly #wantedLookups = new Map<string, RecordLookup>()
   readonly #wantedRecords = new RecordMap<RecordKey>()
+  readonly #references = new RecordMap<RecordState | null>()
+  readonly #wantedReferences = new RecordMap<RecordKey>()
 
   constructor(overlay: BatchOverlay) {
     this.#overlay = overlay
@@ -56,19 +59,34 @@ export class LiveRecords {
     this.#wantedRecords.set(key, key)
   }
 
+  /** Notes that the record will be looked at, and not changed. */
+  wantReference(key: RecordKey): void {
+    if (this.#overlay.knows(key) || this.#references.has(key)) return
+    this.#wantedReferences.set(key, key)
+  }
+
+  /** Takes in what the store has answered. */
+  noteReferences(keys: readonly RecordKey[], states: readonly (RecordState | null)[]): void {
+    for (const [position, key] of keys.entries()) this.#references.set(key, states[position] ?? null)
+  }
+
   /** Asks the store for everything that is wanted and not yet known, at once. */
   *fetch(): Loading<void> {
     const lookups = [...this.#wantedLookups]
     const records = this.#wantedRecords.values()
-    if (lookups.length + records.length === 0) return
+    const references = this.#wantedReferences.values()
+    if (lookups.length + records.length + references.length === 0) return
     this.#wantedLookups.clear()
     this.#wantedRecords.clear()
+    this.#wantedReferences.clear()
     const loaded = yield {
       operations: [],
       records,
       histories: [],
+      references,
       lookups: lookups.map(([, lookup]) => lookup),
     }
+    this.noteReferences(references, loaded.references)
     for (const key of records) {
       this.#overlay.recordFrom(key, loaded.records.get(key))
     }
@@ -113,6 +131,13 @@ export class LiveRecords {
     this.wantRecord(key)
     yield* this.fetch()
     return this.#overlay.record(key)
+  }
+
+  /** What the record is, as the batch has left it; where the batch does not touch it, others may be changing it. */
+  *reference(key: RecordKey): Loading<RecordState | null> {
+    this.wantReference(key)
+    yield* this.fetch()
+    return this.#overlay.knows(key) ? this.#overlay.record(key).state : (this.#references.get(key) ?? null)
   }
 }
 

@@ -105,8 +105,9 @@ export class MemoryLog implements LogSource {
       const result = this.#writeResults.get(key)
       if (result !== undefined) writeResults.set(key, result)
     }
+    const references = (request.references ?? []).map((key) => this.#recordsByKey.get(key)?.state ?? null)
     const lookups = (request.lookups ?? []).map((lookup) => this.#find(lookup))
-    return { operations, dropped, records, histories, writeResults, lookups }
+    return { operations, dropped, records, histories, writeResults, references, lookups }
   }
 
   #findDropped(sought: SoughtOperation, found: Map<string, number>): void {

@@ -1,5 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
+import type { RecordState } from '../../core/record/state.ts'
 import { unprovenIdOf } from '../append/dropped-ids.ts'
 import type {
   FoundRecord,
@@ -19,10 +20,12 @@ import { readTraces } from './postgres-dropped.ts'
 import { encodeRecordId } from './record-id.ts'
 import { ValueLocks } from './value-locks.ts'
 
-const LOCK_RECORDS = `
+const FIND_RECORDS = `
   SELECT k.position, r.id, r.state
   FROM unnest($1::integer[], $2::bytea[]) WITH ORDINALITY AS k (collection, record_id, position)
-  JOIN {records} r ON r.collection = k.collection AND r.record_id = k.record_id
+  JOIN {records} r ON r.collection = k.collection AND r.record_id = k.record_id`
+
+const LOCK_RECORDS = `${FIND_RECORDS}
   ORDER BY r.id
   FOR NO KEY UPDATE OF r`
 
@@ -44,6 +47,8 @@ const HISTORIES = `
   SELECT record, wire_json, seq FROM {operations} WHERE record = ANY ($1::bigint[]) AND kind = 0 ORDER BY record, seq`
 
 const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY ($1::bytea[])'
+
+type FoundRecordRow = [position: number, id: number, state: string]
 
 type FoundOperation = [
   epoch: number,
@@ -97,14 +102,15 @@ export class AppendLoader {
    */
   async load(request: LoadRequest): Promise<Loaded> {
     // Sent together and answered in this order.
-    const [records, { operations, dropped }, writeResults] = await Promise.all([
+    const [records, { operations, dropped }, writeResults, references] = await Promise.all([
       this.#lockRecords(request.records),
       this.#findOperations(request.operations),
       this.#findWriteResults(request.writeKeys ?? []),
+      this.#readReferences(request.references ?? []),
     ])
     const histories = await this.#readHistories(request.histories)
     const lookups = await this.#find(request.lookups ?? [])
-    return { operations, dropped, records, histories, writeResults, lookups }
+    return { operations, dropped, records, histories, writeResults, references, lookups }
   }
 
   async #findWriteResults(keys: readonly string[]): Promise<Map<string, string>> {
@@ -135,13 +141,7 @@ export class AppendLoader {
   async #lockRecords(keys: readonly RecordKey[]): Promise<RecordMap<StoredRecord>> {
     const records = new RecordMap<StoredRecord>()
     if (keys.length === 0) return records
-    const rows = await this.#transaction.prepared<[position: number, id: number, state: string]>(
-      LOCK_RECORDS,
-      [
-        integers(keys.map(({ collection }) => this.#collectionIds.get(collection) ?? -1)),
-        byteas(keys.map(({ recordId }) => encodeRecordId(recordId))),
-      ],
-    )
+    const rows = await this.#transaction.prepared<FoundRecordRow>(LOCK_RECORDS, this.#namesOf(keys))
     for (const [position, ref, state] of rows) {
       const key = keys[position - 1]
       if (key === undefined) continue
@@ -149,6 +149,21 @@ export class AppendLoader {
       records.set(key, { ref, state: parseRecordState(state) })
     }
     return records
+  }
+
+  async #readReferences(keys: readonly RecordKey[]): Promise<(RecordState | null)[]> {
+    const states: (RecordState | null)[] = keys.map(() => null)
+    if (keys.length === 0) return states
+    const rows = await this.#transaction.prepared<FoundRecordRow>(FIND_RECORDS, this.#namesOf(keys))
+    for (const [position, , state] of rows) states[position - 1] = parseRecordState(state)
+    return states
+  }
+
+  #namesOf(keys: readonly RecordKey[]): Buffer[] {
+    return [
+      integers(keys.map(({ collection }) => this.#collectionIds.get(collection) ?? -1)),
+      byteas(keys.map(({ recordId }) => encodeRecordId(recordId))),
+    ]
   }
 
   async #findOperations(sought: readonly SoughtOperation[]): Promise<Pick<Loaded, 'operations' | 'dropped'>> {

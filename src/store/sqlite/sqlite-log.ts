@@ -112,7 +112,8 @@ export class SqliteLog {
       const result = this.writeResults.find(key)
       if (result !== undefined) writeResults.set(key, result)
     }
-    return { operations, dropped, records, histories, writeResults }
+    const references = (request.references ?? []).map((key) => this.records.find(key)?.state ?? null)
+    return { operations, dropped, records, histories, writeResults, references }
   }
 
   /** The record's operations in commit order, without snapshots. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
 import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
+import type { ScopeMap } from '../../../src/core/scope.ts'
 import type { Loaded, LoadRequest } from '../../../src/store/append/load.ts'
 import { type AppendContext, planAppend } from '../../../src/store/append/plan-append.ts'
 import { ServerClock } from '../../../src/store/append/server-clock.ts'
@@ -26,10 +27,14 @@ function openLog(): MemoryLog {
 }
 
 /** Appends a batch and tells what the store was asked, once for each round trip. */
-function append(log: MemoryLog, operations: readonly Operation[]): LoadRequest[] {
+function append(
+  log: MemoryLog,
+  operations: readonly Operation[],
+  writeScope: ScopeMap | null = null,
+): LoadRequest[] {
   const asked: LoadRequest[] = []
   const steps = planAppend(
-    operations.map((operation) => requestOf(operation)),
+    operations.map((operation) => requestOf(operation, { writeScope })),
     context,
   )
   let step = steps.next()
@@ -60,6 +65,26 @@ describe('a batch of any size asks the store', () => {
         ids('x', 100).map((id) => author.insert(id, {}, { collection: 'unknown' })),
       ).length,
     ).toBe(1)
+  })
+
+  test('once when relations lead to records that the scopes open in part', () => {
+    const log = openLog()
+    const author = new OperationAuthor('a')
+    const scope = { tasks: {}, teams: { name: 'mine' } }
+    const teams = ids('t', 50)
+    const into = (collection: string) => ({ collection })
+    append(
+      log,
+      teams.map((id) => author.insert(id, { name: 'mine' }, into('teams'))),
+    )
+    const insert = (id: string) => author.insert(`k-${id}`, { title: 'x', teamId: id }, into('tasks'))
+    const update = (id: string) => author.update(`k-${id}`, { teamId: 't0' }, into('tasks'))
+
+    const [first, ...more] = append(log, [...teams, ...teams].map(insert), scope)
+
+    expect(more).toEqual([])
+    expect(first?.references?.length).toBe(50)
+    expect(append(log, teams.map(update), scope).length).toBe(1)
   })
 
   test('twice when constraints have to be checked', () => {
