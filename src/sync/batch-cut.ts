@@ -1,6 +1,6 @@
-import type { FieldValues, Operation } from '../core/operation.ts'
+import type { FieldValues } from '../core/operation.ts'
 import type { View } from '../core/view.ts'
-import { recordIdOf } from '../protocol/wire-identity.ts'
+import { operationOfWireJson, recordIdOf } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry } from '../store/store.ts'
 
 /** Of wire JSON, unless a single entry is larger: a batch may be kept until it is acknowledged. */
@@ -49,7 +49,7 @@ function isInsert({ wireJson }: DeliveredEntry): boolean {
 }
 
 function namesFields({ wireJson }: DeliveredEntry, fields: readonly string[]): boolean {
-  const { data, previousData } = JSON.parse(wireJson) as Operation // written by us
+  const { data, previousData } = operationOfWireJson(wireJson)
   return fields.every((field) => hasField(data, field) || hasField(previousData, field))
 }
 

@@ -7,7 +7,7 @@ import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
-import { operationIdOf } from '../protocol/wire-identity.ts'
+import { operationIdOf, operationOfWireJson } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { AcknowledgmentWait } from './acknowledgment-wait.ts'
 import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
@@ -374,7 +374,7 @@ function sortableEntries(entries: readonly DeliveredEntry[]): readonly SortableE
   return entries
     .toSorted((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)
     .map((entry) => {
-      const { timestamp, causalDeps } = JSON.parse(entry.wireJson) as Operation // written by us
+      const { timestamp, causalDeps } = operationOfWireJson(entry.wireJson)
       const id = String(entry.deliverySequence)
       const before = lastKeyByNode.get(entry.nodeId)
       lastKeyByNode.set(entry.nodeId, id)

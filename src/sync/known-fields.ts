@@ -1,7 +1,7 @@
-import type { Operation } from '../core/operation.ts'
 import { isEncryptedPayload } from '../core/record/binary-values.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import { operationToWireJson } from '../protocol/parse-operation.ts'
+import { operationOfWireJson } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry } from '../store/store.ts'
 
 /**
@@ -93,7 +93,7 @@ export function wireJsonFor({ collection, wireJson }: DeliveredEntry, known: Kno
  */
 export function withoutUnknownFields(wireJson: string, fields: FieldNames): string {
   if (fields.areSurelyAllOf(wireJson)) return wireJson
-  const operation = JSON.parse(wireJson) as Operation // written by us
+  const operation = operationOfWireJson(wireJson)
   const { data, previousData, atomicOps } = operation
   if (isEncryptedPayload(data)) return wireJson
   const known = {

@@ -9,6 +9,7 @@ import { replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { missingResolvers, withResolversOf } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
+import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { columnsOf } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { isCorrupt } from './corrupt.ts'
@@ -81,7 +82,7 @@ function damageOfRow(row: StoredRow | UnreadableRow, previous: number): Damage |
   const problem = problemOfRow(row, previous)
   if (problem !== null) return certain(place, problem)
   if (row.checksum !== 'none' || row.kind === 'snapshot') return null
-  const operation = JSON.parse(row.wireJson) as Operation // parsed once already
+  const operation = operationOfWireJson(row.wireJson) // parsed once already
   if (checkOperationId(operation) !== 'mismatch') return null
   return {
     place,
