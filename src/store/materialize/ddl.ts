@@ -2,6 +2,7 @@ import type { Kysely, RawBuilder, SqlBool } from 'kysely'
 import { assertNever } from '../../core/errors.ts'
 import { lazyRequire } from '../../core/lazy-require.ts'
 import type { FieldDescriptor } from '../../core/schema/types.ts'
+import { quoteIdentifier } from '../quote-identifier.ts'
 import { type Column, type ColumnValue, columnOf, columnType, type SqlDialect } from './columns.ts'
 import type { SchemaStep } from './schema-change.ts'
 
@@ -146,7 +147,7 @@ function createIndex(step: SchemaStep & { kind: 'create-index' }, { dialect, bui
   const partial =
     values.length < columns.length ? index.where(sql<SqlBool>`${sql.ref('_deleted')} = ${sql.lit(0)}`) : index
   const expressions = values.flatMap((column) => {
-    const expression = indexExpression(step.kinds[columns.indexOf(column)] ?? '', `"${column}"`)
+    const expression = indexExpression(step.kinds[columns.indexOf(column)] ?? '', quoteIdentifier(column))
     return expression === null ? [] : [expression]
   })
   if (values.length === 1 || expressions.length === 0) {

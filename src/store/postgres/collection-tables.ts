@@ -6,9 +6,10 @@ import { type ColumnValue, columnsOf } from '../materialize/columns.ts'
 import { builderFor, indexExpression } from '../materialize/ddl.ts'
 import { buildCount, buildSelect, type QueriedTable, rowToRecord } from '../query/build-select.ts'
 import { type Condition, resolveQuery } from '../query/resolve-query.ts'
+import { quoteIdentifier } from '../quote-identifier.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
 import { bigints, byteas, doubles, integers, jsonbs, texts } from './array-parameters.ts'
-import { type PostgresDatabase, type Queries, quoteName, type Transaction } from './database.ts'
+import type { PostgresDatabase, Queries, Transaction } from './database.ts'
 
 interface CollectionTable extends QueriedTable {
   readonly collection: CollectionDefinition
@@ -127,7 +128,7 @@ export class CollectionTables {
     const isCompound = index.fields.length > 1
     const conditions = index.fields.flatMap((field, position) => {
       const column = columnsByField.get(field)
-      const name = quoteName(field)
+      const name = quoteIdentifier(field)
       // The index holds hashes of large columns; the values are compared beside them.
       const indexed = isCompound ? indexExpression(column?.descriptor.kind ?? '', name) : null
       const isHashed = indexed !== null && indexed !== name
@@ -179,7 +180,7 @@ function describeTable(
 ): CollectionTable {
   const columns = columnsOf(collection, 'postgres')
   const names = ['id', ...columns.map(({ field }) => field), '_created_at', '_updated_at', '_deleted'].map(
-    quoteName,
+    quoteIdentifier,
   )
   const types = ['text', ...columns.map(({ sqlType }) => plainType(sqlType)), 'bigint', 'bigint', 'integer']
   const arrays = types.map((type, index) => `$${index + 1}::${type}[]`)

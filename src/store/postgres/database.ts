@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import { quoteIdentifier } from '../quote-identifier.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { isRefusedWrite, isTransient, toStoreError } from './postgres-errors.ts'
 import { Reachability } from './reachability.ts'
@@ -108,7 +109,7 @@ export class PostgresDatabase implements Queries {
 
   /** A name of the database, quoted and with its schema. */
   table(name: string): string {
-    return `${quoteName(this.schema)}.${quoteName(name)}`
+    return `${quoteIdentifier(this.schema)}.${quoteIdentifier(name)}`
   }
 
   /** SQL with the names of the internal tables in place. */
@@ -347,10 +348,6 @@ async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown
     if (outcome.status === 'rejected') return outcome.reason
   }
   return fallback
-}
-
-export function quoteName(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }
 
 // After the database's own limit, so that it fires only when nothing comes back any more: a

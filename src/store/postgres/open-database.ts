@@ -1,8 +1,9 @@
 import { StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import { quoteIdentifier } from '../quote-identifier.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
-import { PostgresDatabase, type Queries, quoteName } from './database.ts'
+import { PostgresDatabase, type Queries } from './database.ts'
 import { LAYOUT_ADDITIONS, LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
 import { metaTable } from './meta-table.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
@@ -117,7 +118,7 @@ async function creationOf(schema: string, queries: Queries): Promise<string[]> {
   // Asked first, because creating needs a right on the database, which the role may do without.
   const [known] = await queries.rows('SELECT 1 FROM pg_namespace WHERE nspname = $1', [schema])
   return [
-    ...(known === undefined ? [`CREATE SCHEMA IF NOT EXISTS ${quoteName(schema)}`] : []),
+    ...(known === undefined ? [`CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(schema)}`] : []),
     ...LAYOUT_STATEMENTS,
     metaTable.setStatement('layout', LAYOUT_VERSION),
   ]
@@ -135,12 +136,12 @@ async function requireRights(db: PostgresDatabase): Promise<void> {
     `SELECT CASE WHEN to_regnamespace($1) IS NULL
         THEN has_database_privilege(current_database(), 'CREATE')
         ELSE has_schema_privilege($2, 'CREATE') END`,
-    [quoteName(db.schema), db.schema],
+    [quoteIdentifier(db.schema), db.schema],
   )
   if (row?.[0] === true) return
   throw cannotUse(
     db,
-    `the role may not create tables in the schema "${db.schema}". Run: GRANT USAGE, CREATE ON SCHEMA ${quoteName(db.schema)} TO …`,
+    `the role may not create tables in the schema "${db.schema}". Run: GRANT USAGE, CREATE ON SCHEMA ${quoteIdentifier(db.schema)} TO …`,
   )
 }
 

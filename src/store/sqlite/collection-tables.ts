@@ -13,6 +13,7 @@ import {
   rowToRecord,
 } from '../query/build-select.ts'
 import { type Condition, resolveQuery, resolveRecordId } from '../query/resolve-query.ts'
+import { quoteIdentifier } from '../quote-identifier.ts'
 import type { CollectionQueryOptions, MaterializedRecord } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
@@ -103,7 +104,7 @@ export class CollectionTables {
   /** All rows, also of deleted records. */
   countAll(name: string): number {
     const rows = this.#run({
-      sql: `SELECT count(*) AS count FROM ${quote(this.#table(name).name)}`,
+      sql: `SELECT count(*) AS count FROM ${quoteIdentifier(this.#table(name).name)}`,
       parameters: [],
     })
     return Number(rows[0]?.count ?? 0)
@@ -115,18 +116,18 @@ export class CollectionTables {
     const parameters: ColumnValue[] = []
     const conditions = index.fields.map((field, position) => {
       const value = values[position] ?? null
-      if (value === null) return `${quote(field)} IS NULL`
+      if (value === null) return `${quoteIdentifier(field)} IS NULL`
       parameters.push(columnsByField.get(field)?.encode(value) ?? null)
-      return `${quote(field)} = ?`
+      return `${quoteIdentifier(field)} = ?`
     })
-    const sql = `SELECT id FROM ${quote(name)} WHERE ${[...conditions, '_deleted = 0'].join(' AND ')} ${LIMIT}`
+    const sql = `SELECT id FROM ${quoteIdentifier(name)} WHERE ${[...conditions, '_deleted = 0'].join(' AND ')} ${LIMIT}`
     return this.#run({ sql, parameters: [...parameters, limit] }).map((row) => String(row.id))
   }
 
   /** Ids of rows above `after`, in the order of ids. None of a table that is not one of the schema. */
   idsAfter(name: string, after: string, limit: number): string[] {
     if (!this.#tables.has(name)) return []
-    const sql = `SELECT id FROM ${quote(name)} WHERE id > ? ORDER BY id ${LIMIT}`
+    const sql = `SELECT id FROM ${quoteIdentifier(name)} WHERE id > ? ORDER BY id ${LIMIT}`
     return this.#run({ sql, parameters: [after, limit] }).map((row) => String(row.id))
   }
 
@@ -151,10 +152,10 @@ export class CollectionTables {
 function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDefinition): CollectionTable {
   const columns = columnsOf(collection, 'sqlite')
   const names = ['id', ...columns.map(({ field }) => field), '_created_at', '_updated_at', '_deleted'].map(
-    quote,
+    quoteIdentifier,
   )
   const updates = names.slice(1).map((column) => `${column} = excluded.${column}`)
-  const table = quote(name)
+  const table = quoteIdentifier(name)
   return {
     name,
     collection,
@@ -175,9 +176,4 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
 
 function valueIn({ values }: RecordState, field: string): JsonValue | undefined {
   return Object.hasOwn(values, field) ? values[field] : undefined
-}
-
-/** Names come from a validated schema; quoting keeps SQL keywords apart. */
-function quote(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

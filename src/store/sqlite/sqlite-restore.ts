@@ -7,6 +7,7 @@ import { type DroppedOperation, dependsOnTraces, mayNoteDropped } from '../compa
 import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { keptTables } from '../materialize/schema-change.ts'
 import { parseStoredSchema } from '../materialize/stored-schema.ts'
+import { quoteIdentifier } from '../quote-identifier.ts'
 import {
   assertEmpty,
   type RestoreCounts,
@@ -183,7 +184,7 @@ function removeEverything({ db, runtime, meta, nodes, log }: SqliteCore, base: n
   const isThere = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?")
   for (const table of keptTables(schema === null ? null : parseStoredSchema(schema))) {
     // Whoever has no more use for that of a removed collection may have dropped it.
-    if (isThere.get(table) !== undefined) db.exec(`DELETE FROM "${table}"`)
+    if (isThere.get(table) !== undefined) db.exec(`DELETE FROM ${quoteIdentifier(table)}`)
   }
   db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
   nodes.resetVector()
