@@ -58,14 +58,9 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
       urls: urlsOf(server, config),
       async stop() {
         // A storage that does not answer keeps an upload from being taken back for seconds, which draining may take too.
-        const stopBackups = backups.map((schedule) => schedule.stop())
+        const schedulesStopped = [...backups, compaction].map((schedule) => schedule?.stop())
         await stopWithin(server, config.shutdownTimeout, options)
-<<<<<<< HEAD
-        await Promise.all([...backups, compaction].map((schedule) => schedule?.stop()))
-=======
-        await Promise.all(stopBackups)
-        await compaction?.stop()
->>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
+        await Promise.all(schedulesStopped)
         await blobs?.close()
         await store.close()
       },

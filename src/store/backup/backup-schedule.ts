@@ -63,39 +63,28 @@ export class BackupSchedule {
 
   /** @returns ms until it is worth looking again */
   async #runWhenDue(signal: AbortSignal): Promise<number> {
-<<<<<<< HEAD
     const { runtime, store, turns, everyMs } = this.#options
-    const dueInMs = await this.#dueInMs()
+    const dueInMs = await this.#dueInMs(signal)
     if (dueInMs > 0) return Math.min(dueInMs, LOOK_AGAIN_MS)
     if ((await store.getOperationCount()) === 0) {
-      await this.#passOver()
+      await this.#passOver(signal)
     } else {
       await turns.read(() => this.#write(runtime.now(), signal))
-      await this.#rotate()
-=======
-    const dueInMs = await this.#dueInMs(signal)
-    if (dueInMs <= 0) {
-      await this.#write(this.#options.runtime.now(), signal)
       await this.#rotate(signal)
->>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
     }
     return Math.min(everyMs, LOOK_AGAIN_MS)
   }
 
   async #dueInMs(signal: AbortSignal): Promise<number> {
     const { runtime, everyMs } = this.#options
-<<<<<<< HEAD
-    const newest = (await this.#listBackups()).findLast((name) => !this.#isAhead(name))
-=======
-    const newest = (await this.#listBackups(signal)).at(-1)
->>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
+    const newest = (await this.#listBackups(signal)).findLast((name) => !this.#isAhead(name))
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
   }
 
   /** An empty log is worth no backup, and least of all those that would go for it, which may be all that is left. */
-  async #passOver(): Promise<void> {
+  async #passOver(signal: AbortSignal): Promise<void> {
     const { target, logger } = this.#options
-    const backups = await this.#listBackups()
+    const backups = await this.#listBackups(signal)
     if (backups.length > 0) logEvent(logger, LOG_EVENTS.backupOfNothing, { target: target.label })
   }
 
@@ -119,16 +108,11 @@ export class BackupSchedule {
   async #rotate(signal: AbortSignal): Promise<void> {
     const { target, keep, runtime, logger } = this.#options
     try {
-<<<<<<< HEAD
-      const backups = await this.#listBackups()
-      for (const name of backups.slice(0, -keep)) await target.remove(name)
+      const backups = await this.#listBackups(signal)
+      for (const name of backups.slice(0, -keep)) await target.remove(name, signal)
       const ahead = backups.slice(-keep).filter((name) => this.#isAhead(name))
       if (ahead.length > 0)
         logEvent(logger, LOG_EVENTS.backupsAhead, { files: ahead.map((name) => target.locate(name)) })
-=======
-      const old = (await this.#listBackups(signal)).slice(0, -keep)
-      for (const name of old) await target.remove(name, signal)
->>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
       const olderThan = runtime.now() - STALE_PARTIAL_MS
       await target.removeUnfinished({ isBackup: (name) => NAME.test(name), olderThan }, signal)
     } catch (error) {
@@ -137,31 +121,15 @@ export class BackupSchedule {
     }
   }
 
-<<<<<<< HEAD
   /** Oldest first. Nobody knows how old one is whose time is yet to come: it comes before all others. */
-  async #listBackups(): Promise<string[]> {
-    const names = (await this.#options.target.list()).filter((name) => NAME.test(name)).sort()
+  async #listBackups(signal: AbortSignal): Promise<string[]> {
+    const names = (await this.#options.target.list(signal)).filter((name) => NAME.test(name)).sort()
     return [...names.filter((name) => this.#isAhead(name)), ...names.filter((name) => !this.#isAhead(name))]
   }
 
   /** Whether a clock that was wrong has named it. */
   #isAhead(name: string): boolean {
     return timeOf(name) > this.#options.runtime.now() + CLOCK_TOLERANCE_MS
-  }
-}
-
-async function* untilStopped(
-  source: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  for await (const piece of source) {
-    if (signal.aborted) throw new Error('The server stops.')
-    yield piece
-=======
-  /** Oldest first. */
-  async #listBackups(signal: AbortSignal): Promise<string[]> {
-    return (await this.#options.target.list(signal)).filter((name) => NAME.test(name)).sort()
->>>>>>> c5128cd (store: the stop of a server ends every request to the storage of its backups)
   }
 }
 

@@ -185,7 +185,9 @@ test.each(REQUESTS_OF_A_BACKUP)(
     const logger = recordingLogger()
     const target = await BucketTarget.open(optionsFor(s3), 'kora/')
     const store = new MemoryServerStore({ runtime })
-    const schedule = new BackupSchedule({ store, runtime, logger, target, everyMs: HOUR_MS, keep: 1 })
+    await appendAll(store, [new OperationAuthor('phone').insert('r', { title: 'x' })])
+    const turns = new LogTurns()
+    const schedule = new BackupSchedule({ store, turns, runtime, logger, target, everyMs: HOUR_MS, keep: 1 })
     const old = 'kora/kora-2020-01-01T00-00-00Z.backup'
     s3.objects.set(old, Buffer.from('old'))
     s3.uploads.set('left-behind', { key: old, startedAt: new Date(0), parts: new Map() })

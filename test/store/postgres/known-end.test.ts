@@ -60,7 +60,7 @@ test('who only reads on notices too, and once the log is numbered above the gap,
   const readers = await Promise.all([openStore(database), openStore(database)])
   for (const reader of readers) await reader.readLog(0, 10, 1e6)
   const onCommit = vi.fn()
-  for (const reader of readers) reader.onRemoteCommit(onCommit)
+  for (const reader of readers) reader.onCommit(onCommit)
   await vi.waitFor(() => expect(onCommit).toHaveBeenCalledTimes(2))
 
   await loseAfter(database, 1)
