@@ -1,5 +1,5 @@
 import { createReadStream, type ReadStream } from 'node:fs'
-import { mkdtemp, open, rm } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { toFolderError } from './write-backup-file.ts'
@@ -14,7 +14,7 @@ export interface OpenedBackup {
   close(): Promise<void>
 }
 
-/** Keeps what can be read only once in a temporary file, which goes away with it. */
+/** Keeps what can be read only once in a temporary file, which goes away with it, or with the process. */
 export function openBackupSource(source: BackupSource): OpenedBackup {
   if (typeof source === 'function') return { open: source, async close() {} }
   return new SpooledBackup(source)
@@ -29,31 +29,46 @@ const READ_BYTES = 256 * 1024
 
 class SpooledBackup implements OpenedBackup {
   readonly #source: AsyncIterable<Uint8Array>
-  #directory: string | null = null
+  #file: FileHandle | null = null
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source
   }
 
   open(): AsyncIterable<Uint8Array> {
-    return this.#directory === null ? this.#spool() : fileSource(fileIn(this.#directory))()
+    return this.#file === null ? this.#spool() : readFromStart(this.#file)
   }
 
   async *#spool(): AsyncGenerator<Uint8Array> {
-    this.#directory = await makeTemporaryDirectory()
-    const file = await open(fileIn(this.#directory), 'wx', 0o600)
-    try {
-      for await (const chunk of this.#source) {
-        await file.writeFile(chunk) // at the present position
-        yield chunk
-      }
-    } finally {
-      await file.close()
+    const file = await openUnnamedFile()
+    this.#file = file
+    for await (const chunk of this.#source) {
+      await file.writeFile(chunk) // at the present position
+      yield chunk
     }
   }
 
   async close(): Promise<void> {
-    if (this.#directory !== null) await rm(this.#directory, { recursive: true, force: true })
+    await this.#file?.close()
+  }
+}
+
+/** A file that is gone when it is closed, also by the end of the process: it holds what everybody wrote. */
+async function openUnnamedFile(): Promise<FileHandle> {
+  const directory = await makeTemporaryDirectory()
+  try {
+    return await open(join(directory, 'backup'), 'wx+', 0o600)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+async function* readFromStart(file: FileHandle): AsyncGenerator<Uint8Array> {
+  for (let position = 0; ; ) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, position)
+    if (bytesRead === 0) return
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
   }
 }
 
@@ -63,8 +78,4 @@ async function makeTemporaryDirectory(): Promise<string> {
   } catch (error) {
     throw toFolderError(error, tmpdir())
   }
-}
-
-function fileIn(directory: string): string {
-  return join(directory, 'backup')
 }

@@ -6,7 +6,7 @@ import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
-import { describeEachStore, STORES } from '../../support/each-store.ts'
+import { describeEachStore, STORES, temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
@@ -304,6 +304,28 @@ describeEachStore('backups in sections', (openStore) => {
     await restoreBackup(store, inPieces(backup.subarray(0, 300)), 'merge').catch(() => {})
 
     expect(left().filter((name) => !before.includes(name))).toEqual([])
+  })
+
+  test('leave nothing in the temporary directory of a process that is killed meanwhile', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await fill(store, 10)
+    const backup = await collect(store)
+    using directory = temporaryDirectory()
+    vi.stubEnv('TMPDIR', directory.path)
+    const foundMeanwhile: string[] = []
+    const source = async function* () {
+      for await (const piece of inPieces(backup)) {
+        foundMeanwhile.push(...readdirSync(directory.path))
+        yield piece
+      }
+    }
+    try {
+      await restoreBackup(store, source(), 'merge')
+    } finally {
+      vi.unstubAllEnvs()
+    }
+
+    expect(foundMeanwhile).toEqual([])
   })
 
   test('say which folder they are kept in meanwhile, where that cannot be written', async () => {
