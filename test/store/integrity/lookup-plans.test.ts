@@ -133,7 +133,6 @@ test('PostgreSQL answers every lookup from an index of all its columns', async (
       "((rank = _kora_sought.v1) AND (hashtextextended(slug, '0'::bigint) = hashtextextended(_kora_sought.v2, '0'::bigint)))",
       "((jsonb_hash_extended(meta, '0'::bigint) = jsonb_hash_extended(_kora_sought.v1, '0'::bigint)) AND (rank = _kora_sought.v2))",
       "(("isFirst" = 1) AND (_deleted = 0))",
-      "(("isFirst" = 1) AND (_deleted = 0))",
       "("tenantId" = _kora_sought.v1)",
       "((rank = _kora_sought.v1) AND (hashtextextended(slug, '0'::bigint) IS NULL))",
     ]
