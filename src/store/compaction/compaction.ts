@@ -1,8 +1,9 @@
 import { compareTimestamps } from '../../core/clock.ts'
+import { StoreError } from '../../core/errors.ts'
 import type { Operation } from '../../core/operation.ts'
 import { isMergedField } from '../../core/record/field-merge.ts'
 import type { RecordState } from '../../core/record/state.ts'
-import type { CollectionDefinition } from '../../core/schema/types.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { PastEnd } from './past-ends.ts'
 
 /** What may be dropped. null: nothing. */
@@ -82,6 +83,15 @@ export interface CompactableStore {
   withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null>
   /** Gives freed space back to the file system; absent where the database does that itself. */
   vacuum?(): Promise<void>
+}
+
+/** @throws StoreError `NO_SCHEMA` */
+export function requireSchemaToCompact(schema: SchemaDefinition | null): void {
+  if (schema !== null) return
+  throw new StoreError(
+    'NO_SCHEMA',
+    'Compaction needs the schema: it says which fields are merged by content.',
+  )
 }
 
 /**

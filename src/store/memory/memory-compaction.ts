@@ -1,5 +1,8 @@
-import { StoreError } from '../../core/errors.ts'
-import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
+import {
+  type CompactionRules,
+  type CompactionStep,
+  requireSchemaToCompact,
+} from '../compaction/compaction.ts'
 import {
   type CompactionContext,
   DroppedCounter,
@@ -16,13 +19,8 @@ export function compactStep(
   core: MemoryCore,
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): CompactionStep {
-  const { log, schema } = core
-  if (schema === null) {
-    throw new StoreError(
-      'NO_SCHEMA',
-      'Compaction needs the schema: it says which fields are merged by content.',
-    )
-  }
+  const { log } = core
+  requireSchemaToCompact(core.schema)
   const candidates = log.recordsAfter(after, RECORDS_PER_STEP)
   const records = recordsOfStep(
     candidates.map((record) => ({ ...record, rowCount: record.sequences.length })),

@@ -1,7 +1,10 @@
-import { StoreError } from '../../core/errors.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import type { RecordState } from '../../core/record/state.ts'
-import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
+import {
+  type CompactionRules,
+  type CompactionStep,
+  requireSchemaToCompact,
+} from '../compaction/compaction.ts'
 import {
   BYTES_PER_STEP,
   type CompactionCandidate,
@@ -52,12 +55,7 @@ export async function compactStep(
   core: PostgresCore,
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): Promise<CompactionStep> {
-  if (core.ownSchema === null) {
-    throw new StoreError(
-      'NO_SCHEMA',
-      'Compaction needs the schema: it says which fields are merged by content.',
-    )
-  }
+  requireSchemaToCompact(core.ownSchema)
   const end = await core.log.readEnd()
   const { candidates, isLastPage } = await readCandidates(core.db, after)
   const mayCompactBy = (settings: Settings) => {

@@ -1,7 +1,10 @@
-import { StoreError } from '../../core/errors.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordKey } from '../append/load.ts'
-import type { CompactionRules, CompactionStep } from '../compaction/compaction.ts'
+import {
+  type CompactionRules,
+  type CompactionStep,
+  requireSchemaToCompact,
+} from '../compaction/compaction.ts'
 import {
   BYTES_PER_STEP,
   type CompactionCandidate,
@@ -32,12 +35,7 @@ export function compactStep(
   core: SqliteCore,
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): CompactionStep {
-  if (core.schema === null) {
-    throw new StoreError(
-      'NO_SCHEMA',
-      'Compaction needs the schema: it says which fields are merged by content.',
-    )
-  }
+  requireSchemaToCompact(core.schema)
   const { candidates, isCut } = candidatesAfter(core, after)
   const wanted = recordsOfStep(candidates)
   const context: CompactionContext = {
