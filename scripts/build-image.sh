@@ -78,7 +78,8 @@ user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
 # which the command is process 1, the root file system read-only, /data and /tmp the only writable folders.
 port=${PORT:-14567}
 mkdir -p "$root"/{proc,dev} "$work/data"
-cp -a "$root/data/." "$work/data" && chown --reference="$root/data" "$work/data"
+cp -a "$root/data/." "$work/data"
+chown --reference="$root/data" "$work/data"
 in_container() { # in_container <command…>
   unshare --pid --fork --mount bash -c '
     set -e
@@ -98,18 +99,22 @@ in_container "${command[@]}" >"$work/server.log" 2>&1 &
 server=$!
 for _ in $(seq 100); do grep -q 'server started' "$work/server.log" && break; sleep 0.2; done
 grep -q 'server started' "$work/server.log" || { cat "$work/server.log"; exit 1; }
-curl --silent --fail "http://127.0.0.1:$port/health" && echo
+curl --silent --show-error --fail "http://127.0.0.1:$port/health"
+echo
 mapfile -t healthcheck < <(sed -n '/^HEALTHCHECK/{n;s/.*CMD \[\(.*\)\]$/\1/p;}' Dockerfile | tr ',' '\n' | sed 's/^ *"\(.*\)"$/\1/')
-in_container "${healthcheck[@]}" && echo 'health check: ok'
+in_container "${healthcheck[@]}"
+echo 'health check: ok'
 npm run --silent demo -- "ws://127.0.0.1:$port/"
-in_container kora-server query todos --count --config /config/kora.config.ts && echo 'commands run beside the server: ok'
+in_container kora-server query todos --count --config /config/kora.config.ts
+echo 'commands run beside the server: ok'
 in_container kora-server init /data/example
 in_container kora-server check --config /data/example/kora.config.ts
 echo 'init writes a configuration: ok'
 kill -TERM "$(pgrep -P "$(pgrep -P "$server")")" # through the function and unshare to process 1 of the namespace
 if wait "$server"; then echo 'stopped on SIGTERM: ok'; else echo "stopped with $?"; exit 1; fi
 server=
-[ -s "$work/data/kora-server.db" ] && echo 'data are in the volume, the rest is read-only: ok'
+[ -s "$work/data/kora-server.db" ] || { echo 'The volume has no data'; exit 1; }
+echo 'data are in the volume, the rest is read-only: ok'
 if [ -s "$root/root/.npmrc" ] || [ -s "$root/app/.npmrc" ]; then echo 'npm configuration is in the image'; exit 1; fi
 
 echo '── size'
