@@ -1,7 +1,7 @@
 import type { Span } from '@opentelemetry/api'
 import type { AuthContext } from '../auth/provider.ts'
 import { assertNever, ProtocolError, StoreError } from '../core/errors.ts'
-import { LOG_EVENTS, type LogEvent, type LogFields, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import { CONNECTION_ERRORS, type ConnectionErrorCode } from '../protocol/connection-errors.ts'
@@ -16,13 +16,14 @@ import type {
 import type { ClientAccess } from './authorization.ts'
 import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
-import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
+import type { AcceptedHandshake } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import { setLongTimer } from './long-timer.ts'
 import { type MessageHandler, MessageLoop } from './message-loop.ts'
 import { openDelivery } from './open-delivery.ts'
 import { Push } from './push.ts'
 import { arrivedPushes } from './relays/arrived-pushes.ts'
+import { answerHandshake, noteRestart, restartOf, type UnnotedRestart } from './session-handshake.ts'
 import type { ServerTransport } from './transport.ts'
 import type { SharedView, ViewReader } from './views.ts'
 
@@ -52,14 +53,6 @@ export interface SessionIdentity {
 export interface OwedOperations {
   readonly above: number
   readonly through: number
-}
-
-/** That a stream has started over, which is noted once the client acknowledges something of it. */
-interface UnnotedRestart {
-  /** What to note of the node. */
-  readonly scopeEra: string
-  /** As what it was registered then: only as long as it still is does the note count. */
-  readonly registeredEra: string | null
 }
 
 /** One connected client. */
@@ -396,7 +389,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
       case 'operation-batch':
         return this.#push.receive(message)
       case 'acknowledgment':
-        this.#rememberRestart(message)
+        this.#noteRestart(message)
         this.#delivery?.acknowledge(message)
         return undefined
       case 'error':
@@ -414,44 +407,17 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
 
   // ── handshake ──────────────────────────────────────────────────────────────────────────────
 
-  async #handshake(message: HandshakeMessage): Promise<void> {
+  #handshake(message: HandshakeMessage): Promise<void> | undefined {
     if (this.#state !== 'connected') {
       this.fail('DUPLICATE_HANDSHAKE')
-      return
+      return undefined
     }
     this.#state = 'authenticating'
-    const span = startSpan('kora.handshake')
-    let result: HandshakeResult
-    try {
-      result = await acceptHandshake(message, this.#context, this.#childLogger())
-    } catch (error) {
-      endSpan(span, error)
-      throw error
-    }
-    span?.setAttribute('kora.accepted', result.accepted)
-    endSpan(span)
-    if (this.#isClosed()) return
-    if (!result.accepted) {
-      if (result.error === 'AUTH_FAILED') this.fail(result.error)
-      else {
-        this.send({ ...result.response, messageId: this.nextMessageId() })
-        this.close(result.error)
-      }
-      return
-    }
-    const overLimit = this.#context.refuseIdentity(result.identity)
-    if (overLimit !== null) {
-      this.fail(overLimit)
-      return
-    }
-    this.#accept(result)
+    return answerHandshake(this, message, this.#context)
   }
 
-  #childLogger(): Logger {
-    return this.#context.logger.child({ sessionId: this.id })
-  }
-
-  #accept(result: AcceptedHandshake): void {
+  /** From `authenticating` to `syncing`: the client is answered, and sent what it lacks. */
+  accept(result: AcceptedHandshake): void {
     const { identity, response } = result
     this.#identity = identity
     this.#connection.admit()
@@ -473,15 +439,11 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     this.#pump()
   }
 
-  /** Who has acknowledged something of a stream that started over goes on from there next time. */
-  #rememberRestart(message: AcknowledgmentMessage): void {
+  #noteRestart(message: AcknowledgmentMessage): void {
     const { identity } = this
     if (this.#restart === null || identity === null || (message.deliverySequence ?? 0) === 0) return
     if (!this.#delivery?.isApplied(message)) return
-    const { store } = this.#context
-    // Best effort: without it the next session starts over once more.
-    const { scopeEra, registeredEra } = this.#restart
-    store.registerNode({ nodeId: identity.nodeId, scopeEra }, { scopeEra: registeredEra }).catch(() => {})
+    noteRestart(identity.nodeId, this.#restart, this.#context)
     this.#restart = null
   }
 
@@ -500,10 +462,6 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     endSpan(this.#catchUp, reason)
     this.#catchUp = null
   }
-}
-
-function restartOf({ restartedEra, scopeEra }: AcceptedHandshake): UnnotedRestart | null {
-  return restartedEra === null ? null : { scopeEra: restartedEra, registeredEra: scopeEra }
 }
 
 function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {

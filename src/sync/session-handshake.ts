@@ -1,0 +1,63 @@
+import { endSpan, startSpan } from '../core/tracing.ts'
+import type { HandshakeMessage } from '../protocol/messages.ts'
+import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
+import type { SyncHubContext } from './hub-context.ts'
+import type { Session } from './session.ts'
+
+/** Has the session accept its client; or tells the client why not, and ends the session. */
+export async function answerHandshake(
+  session: Session,
+  message: HandshakeMessage,
+  context: SyncHubContext,
+): Promise<void> {
+  const span = startSpan('kora.handshake')
+  let result: HandshakeResult
+  try {
+    result = await acceptHandshake(message, context, context.logger.child({ sessionId: session.id }))
+  } catch (error) {
+    endSpan(span, error)
+    throw error
+  }
+  span?.setAttribute('kora.accepted', result.accepted)
+  endSpan(span)
+  if (session.state === 'closed') return
+  if (!result.accepted) {
+    refuse(session, result)
+    return
+  }
+  // Nothing is awaited between the two: another session of the same identity would not be counted.
+  const overLimit = context.refuseIdentity(result.identity)
+  if (overLimit === null) session.accept(result)
+  else session.fail(overLimit)
+}
+
+function refuse(session: Session, result: HandshakeResult & { readonly accepted: false }): void {
+  if (result.error === 'AUTH_FAILED') {
+    session.fail(result.error)
+    return
+  }
+  session.send({ ...result.response, messageId: session.nextMessageId() })
+  session.close(result.error)
+}
+
+/** That a stream has started over, which is noted once the client acknowledges something of it. */
+export interface UnnotedRestart {
+  /** What to note of the node. */
+  readonly scopeEra: string
+  /** As what it was registered then: only as long as it still is does the note count. */
+  readonly registeredEra: string | null
+}
+
+export function restartOf({ restartedEra, scopeEra }: AcceptedHandshake): UnnotedRestart | null {
+  return restartedEra === null ? null : { scopeEra: restartedEra, registeredEra: scopeEra }
+}
+
+/** Who has acknowledged something of a stream that started over goes on from there next time. */
+export function noteRestart(
+  nodeId: string,
+  { scopeEra, registeredEra }: UnnotedRestart,
+  { store }: SyncHubContext,
+): void {
+  // Best effort: without it the next session starts over once more.
+  store.registerNode({ nodeId, scopeEra }, { scopeEra: registeredEra }).catch(() => {})
+}
