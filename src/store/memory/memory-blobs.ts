@@ -1,6 +1,6 @@
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
-import { liveRefsOf } from '../blobs/live-refs.ts'
+import { LiveRefs } from '../blobs/live-refs.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 interface Upload {
@@ -61,15 +61,16 @@ export class MemoryBlobs {
   }
 
   /** Of the blobs that live records refer to now. */
-  liveRefs(log: MemoryLog, deletedAfter: number): Set<string> {
-    const live = new Set<string>()
-    for (const referrers of this.#referrers.values()) {
-      for (const { collection, recordId } of referrers.values()) {
-        const state = log.record(collection, recordId)?.state
-        for (const hash of state ? liveRefsOf(state, deletedAfter) : []) live.add(hash)
+  liveRefs(log: MemoryLog, deletedAfter: number): ReadonlySet<string> {
+    const live = new LiveRefs(deletedAfter)
+    for (const [hash, referrers] of this.#referrers) {
+      for (const referrer of referrers.values()) {
+        if (!live.asksFor(hash, referrer)) continue
+        const record = log.record(referrer.collection, referrer.recordId)
+        if (record !== undefined) live.add(record.state)
       }
     }
-    return live
+    return live.hashes
   }
 
   linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {

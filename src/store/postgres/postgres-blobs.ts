@@ -1,10 +1,13 @@
 import { parseRecordState } from '../../core/record/codec.ts'
+import type { RecordKey } from '../append/load.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
-import { liveRefsOf } from '../blobs/live-refs.ts'
+import { LiveRefs } from '../blobs/live-refs.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
 const PAGE_REFS = 1000
+/** Of states in one result; the last of them may go beyond. */
+const PAGE_BYTES = 4 * 1024 * 1024
 
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
 export class PostgresBlobs {
@@ -26,7 +29,7 @@ export class PostgresBlobs {
   }
 
   async liveRefs(deletedAfter: number): Promise<ReadonlySet<string>> {
-    const live = new Set<string>()
+    const live = new LiveRefs(deletedAfter)
     let after: readonly [Buffer, string, string] = [Buffer.alloc(0), '', '']
     for (;;) {
       const rows = await this.#db.rows<[Buffer, string, string]>(
@@ -35,12 +38,14 @@ export class PostgresBlobs {
         [...after, PAGE_REFS],
       )
       const last = rows.at(-1)
-      if (last === undefined) return live
+      if (last === undefined) return live.hashes
       after = last
-      const isUnknown = ([hash]: readonly [Buffer, ...unknown[]]) => !live.has(hash.toString('hex'))
-      for (const text of await this.#readStates(rows.filter(isUnknown).map(([, ...record]) => record))) {
-        for (const hash of liveRefsOf(parseRecordState(text), deletedAfter)) live.add(hash)
+      const records: RecordKey[] = []
+      for (const [hash, collection, recordId] of rows) {
+        const record = { collection, recordId }
+        if (live.asksFor(hash.toString('hex'), record)) records.push(record)
       }
+      for await (const text of this.#statesOf(records)) live.add(parseRecordState(text))
     }
   }
 
@@ -111,16 +116,26 @@ export class PostgresBlobs {
     )
   }
 
-  async #readStates(
-    records: readonly (readonly [collection: string, recordId: string])[],
-  ): Promise<string[]> {
-    const rows = await this.#db.rows<[string]>(
-      `SELECT r.state FROM unnest($1::text[], $2::bytea[]) AS k (name, record_id)
-        JOIN {collections} c ON c.name = k.name
-        JOIN {records} r ON r.collection = c.id AND r.record_id = k.record_id`,
-      [records.map(([collection]) => collection), records.map(([, recordId]) => encodeRecordId(recordId))],
-    )
-    return rows.map(([state]) => state)
+  /** The states of those records that there are, of which only so many bytes are in memory at once. */
+  async *#statesOf(records: readonly RecordKey[]): AsyncGenerator<string, undefined> {
+    for (let rest = records; rest.length > 0; ) {
+      const rows = await this.#db.rows<[position: string, state: string]>(
+        `SELECT position, state FROM (
+            SELECT k.position, r.state,
+              sum(octet_length(r.state)) OVER (ORDER BY k.position) - octet_length(r.state) AS bytes_before
+            FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS k (name, record_id, position)
+            JOIN {collections} c ON c.name = k.name
+            JOIN {records} r ON r.collection = c.id AND r.record_id = k.record_id
+          ) s WHERE bytes_before < $3 ORDER BY position`,
+        [
+          rest.map(({ collection }) => collection),
+          rest.map(({ recordId }) => encodeRecordId(recordId)),
+          PAGE_BYTES,
+        ],
+      )
+      for (const [, state] of rows) yield state
+      rest = rest.slice(Number(rows.at(-1)?.[0] ?? rest.length))
+    }
   }
 
   async #write(text: string, parameters: readonly unknown[]): Promise<void> {

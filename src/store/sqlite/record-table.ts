@@ -37,11 +37,16 @@ export class RecordTable {
   }
 
   /** @throws StoreError `STORE_CORRUPT` */
-  find({ collection, recordId }: RecordKey): StoredRecord | undefined {
+  find(key: RecordKey): StoredRecord | undefined {
+    const row = this.findRow(key)
+    return row === undefined ? undefined : { ref: row[0], state: this.stateOf(...row) }
+  }
+
+  /** The record's number and the column that `stateOf` makes its state from. */
+  findRow({ collection, recordId }: RecordKey): [ref: number, stored: string] | undefined {
     const collectionId = this.#collections.find(collection)
     if (collectionId === undefined) return undefined
-    const row = this.#statements.find.get(collectionId, encodeRecordId(recordId))
-    return row === undefined ? undefined : { ref: row[0], state: this.stateOf(row[0], row[1]) }
+    return this.#statements.find.get(collectionId, encodeRecordId(recordId))
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
-import { liveRefsOf } from '../blobs/live-refs.ts'
+import type { LiveRefs } from '../blobs/live-refs.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 import type { SqliteLog } from './sqlite-log.ts'
@@ -37,16 +37,22 @@ export class SqliteBlobs {
   }
 
   /**
-   * Adds what the records of one page of references refer to.
+   * Adds what the records of one page of references refer to. The page ends early at large records.
    *
    * @returns the last reference of the page; null when there are no more
    */
-  addLiveRefs(live: Set<string>, deletedAfter: number, after: RefKey | null): RefKey | null {
+  addLiveRefs(live: LiveRefs, after: RefKey | null): RefKey | null {
     const page = this.#statements.refs.all(...(after ?? FIRST_REF), REF_PAGE)
-    for (const [hash, collection, recordId] of page) {
-      if (live.has(hash.toString('hex'))) continue
-      const state = this.#log.records.find({ collection, recordId })?.state
-      for (const ref of state ? liveRefsOf(state, deletedAfter) : []) live.add(ref)
+    let stateLength = 0
+    for (const ref of page) {
+      const [hash, collection, recordId] = ref
+      const record = { collection, recordId }
+      if (!live.asksFor(hash.toString('hex'), record)) continue
+      const row = this.#log.records.findRow(record)
+      if (row === undefined) continue
+      live.add(this.#log.records.stateOf(...row))
+      stateLength += row[1].length
+      if (stateLength >= MAX_STATE_LENGTH) return ref
     }
     return page.at(-1) ?? null
   }
@@ -95,8 +101,9 @@ export class SqliteBlobs {
 export type RefKey = [hash: Buffer, collection: string, recordId: string]
 
 const FIRST_REF: RefKey = [Buffer.alloc(0), '', '']
-/** Records that are read before operations go on. */
+/** References that are looked at before operations go on, and about how much of their records is parsed. */
 const REF_PAGE = 200
+const MAX_STATE_LENGTH = 1024 * 1024
 
 /** Stands for an author who has not proved to be anybody: names are numbered from 1. */
 const NOBODY = 0

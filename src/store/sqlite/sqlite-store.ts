@@ -9,6 +9,7 @@ import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import { LiveRefs } from '../blobs/live-refs.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
@@ -340,11 +341,11 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
-    const live = new Set<string>()
+    const live = new LiveRefs(deletedAfter)
     let after: RefKey | null = null
     for (;;) {
-      after = this.#access.read(() => this.#core.blobs.addLiveRefs(live, deletedAfter, after))
-      if (after === null) return live
+      after = this.#access.read(() => this.#core.blobs.addLiveRefs(live, after))
+      if (after === null) return live.hashes
       await new Promise<void>((resolve) => this.#core.runtime.defer(resolve)) // every record may refer to something
     }
   }

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { chmodSync, copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { createView } from '../../../src/core/view.ts'
@@ -11,6 +12,7 @@ import { buildSelect } from '../../../src/store/query/build-select.ts'
 import { resolveQuery } from '../../../src/store/query/resolve-query.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { openDatabase } from '../../../src/store/sqlite/open-database.ts'
+import { RecordTable } from '../../../src/store/sqlite/record-table.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import type { CollectionQueryOptions, SchemaProgress } from '../../../src/store/store.ts'
 import { canMount, SmallDisk } from '../../support/disk/small-disk.ts'
@@ -402,5 +404,21 @@ test('operations go on while it looks which blobs are referred to', async () => 
 
   expect(turns).toBeGreaterThanOrEqual(5)
   expect(live).toEqual(new Set(hashes))
+  await store.close()
+})
+
+test('a record is read once for all the blobs that it has ever referred to', async () => {
+  const store = createSqliteServerStore({ filename: ':memory:' })
+  const author = new OperationAuthor('a')
+  const file = (index: number) => ({ hash: createHash('sha256').update(`${index}`).digest('hex'), size: 1 })
+  const insert = author.insert('r1', { text: 'x'.repeat(10_000) })
+  const updates = Array.from({ length: 1000 }, (_, index) => author.update('r1', { file: file(index) }))
+  await appendAll(store, [insert, ...updates])
+  const read = vi.spyOn(RecordTable.prototype, 'stateOf')
+
+  expect(await store.getLiveBlobRefs()).toEqual(new Set([file(999).hash]))
+
+  expect(read).toHaveBeenCalledTimes(1)
+  read.mockRestore()
   await store.close()
 })
