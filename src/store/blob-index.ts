@@ -6,6 +6,13 @@ export interface BlobReferrer {
   readonly author: string | null
 }
 
+/** A manifest that lists a chunk. */
+export interface ListingManifest {
+  readonly hash: string
+  /** Whether a record refers to it, or did. */
+  readonly isReferred: boolean
+}
+
 /** Bytes that a client has sent under their hash. */
 export interface BlobUpload {
   readonly hash: string
@@ -37,11 +44,11 @@ export interface BlobIndex {
   /** Remembers which chunks a manifest lists. Idempotent. */
   linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void>
   /**
-   * The manifests that list the chunk and that a record refers to, or did; ordered by their hash.
+   * The manifests that list the chunk, ordered by their hash. Anybody can make as many as they like.
    *
    * @param after the last one of the page before
    */
-  readBlobManifests(chunkHash: string, limit: number, after?: string): Promise<readonly string[]>
+  readBlobManifests(chunkHash: string, limit: number, after?: string): Promise<readonly ListingManifest[]>
 
   recordBlobUpload(upload: BlobUpload): Promise<void>
   /** `unknown`: no client has sent these bytes here, they came from elsewhere. */

@@ -160,9 +160,14 @@ describeEachStore('blobs', (openStore) => {
     await store.recordBlobUpload({ hash: hash('a'), byteLength: 10, userId: 'u1', holders: ['t2'] })
     await store.recordBlobUpload({ hash: hash('b'), byteLength: 5, userId: 'u1', holders: ['t1'] })
 
-    expect(await store.readBlobManifests(hash('a'), 10)).toEqual([hash('1'), hash('2')])
-    expect(await store.readBlobManifests(hash('a'), 1)).toEqual([hash('1')])
-    expect(await store.readBlobManifests(hash('a'), 10, hash('1'))).toEqual([hash('2')])
+    const manifests = [
+      { hash: hash('0'), isReferred: false },
+      { hash: hash('1'), isReferred: true },
+      { hash: hash('2'), isReferred: true },
+    ]
+    expect(await store.readBlobManifests(hash('a'), 10)).toEqual(manifests)
+    expect(await store.readBlobManifests(hash('a'), 2)).toEqual(manifests.slice(0, 2))
+    expect(await store.readBlobManifests(hash('a'), 10, hash('1'))).toEqual(manifests.slice(2))
     expect(await store.checkBlobHolders(hash('a'), ['t2', 't3'])).toBe('held')
     expect(await store.checkBlobHolders(hash('b'), ['t2'])).toBe('held-by-others')
     expect(await store.checkBlobHolders(hash('c'), ['t1'])).toBe('unknown')

@@ -69,6 +69,7 @@ export class BlobStorage {
     const report = await collectBlobGarbage({
       files: this.#files,
       index,
+      runtime,
       cutoff: now - graceMs,
       ...(now - replacedAt < KEPT_AFTER_RESTORE_MS && { keptBefore: replacedAt }),
     })

@@ -1,10 +1,12 @@
 import { BLOB_MANIFEST_START, parseBlobManifest } from '../../core/blob-manifest.ts'
+import type { Runtime } from '../../core/runtime.ts'
 import type { BlobIndex } from '../blob-index.ts'
 import type { FilesystemBlobStore } from './filesystem-blob-store.ts'
 
 export interface GarbageOptions {
   readonly files: FilesystemBlobStore
   readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'readKnownBlobs' | 'forgetBlobs'>
+  readonly runtime: Pick<Runtime, 'defer'>
   /**
    * ms since the epoch: what was pushed later is kept, its operation may still be on its way; and what a record
    * refers to that was deleted later.
@@ -20,7 +22,6 @@ export interface GarbageReport {
   readonly deletedBytes: number
 }
 
-const MAX_MANIFESTS = 1000 // of one chunk; more share it only by design, and one live one is enough
 const PAGE = 500
 
 /**
@@ -45,7 +46,7 @@ export async function collectBlobGarbage(options: GarbageOptions): Promise<Garba
   const deleted: string[] = []
   let deletedBytes = 0
   for (const [hash, byteLength] of candidates) {
-    const isKept = !known.has(hash) || stillLive.has(hash) || (await isListed(hash, stillLive, index))
+    const isKept = !known.has(hash) || stillLive.has(hash) || (await isListed(hash, stillLive, options))
     if (!isKept && (await files.deleteUntouched(hash, cutoff))) {
       deleted.push(hash)
       deletedBytes += byteLength
@@ -94,8 +95,14 @@ async function readChunkHashes(hash: string, files: FilesystemBlobStore): Promis
 async function isListed(
   hash: string,
   live: ReadonlySet<string>,
-  index: Pick<BlobIndex, 'readBlobManifests'>,
+  { index, runtime }: GarbageOptions,
 ): Promise<boolean> {
-  const manifests = await index.readBlobManifests(hash, MAX_MANIFESTS)
-  return manifests.length === MAX_MANIFESTS || manifests.some((manifest) => live.has(manifest))
+  for (let after = ''; ; ) {
+    const manifests = await index.readBlobManifests(hash, PAGE, after)
+    if (manifests.some((manifest) => live.has(manifest.hash))) return true
+    const last = manifests.at(-1)
+    if (last === undefined || manifests.length < PAGE) return false
+    after = last.hash
+    await new Promise<void>((resolve) => runtime.defer(resolve)) // operations go on meanwhile
+  }
 }

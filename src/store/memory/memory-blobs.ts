@@ -1,5 +1,5 @@
 import type { LogRow } from '../append/number-entries.ts'
-import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import type { MemoryLog } from './memory-log.ts'
 
@@ -19,12 +19,15 @@ export class MemoryBlobs {
   /** In the order of pages; of a hash that is referred to once more, made again by the next read. */
   readonly #sortedReferrers = new Map<string, readonly SortedReferrer[]>()
   readonly #manifestsByChunk: Map<string, Set<string>>
+  /** In the order of pages; of a chunk that is listed once more, made again by the next read. */
+  readonly #sortedManifests: Map<string, readonly string[]>
   readonly #uploads: Map<string, Upload>
   readonly #bytesByUser: Map<string, number>
 
   /** @param shared whose uploads are known here too; references follow from a log, and are not */
   constructor(shared: MemoryBlobs | null = null) {
     this.#manifestsByChunk = shared === null ? new Map() : shared.#manifestsByChunk
+    this.#sortedManifests = shared === null ? new Map() : shared.#sortedManifests
     this.#uploads = shared === null ? new Map() : shared.#uploads
     this.#bytesByUser = shared === null ? new Map() : shared.#bytesByUser
   }
@@ -75,16 +78,25 @@ export class MemoryBlobs {
 
   linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {
     for (const chunk of chunkHashes) {
+      this.#sortedManifests.delete(chunk)
       const manifests = this.#manifestsByChunk.get(chunk) ?? new Set()
       this.#manifestsByChunk.set(chunk, manifests.add(manifestHash))
     }
   }
 
-  readManifests(chunkHash: string, limit: number, after: string): string[] {
-    return [...(this.#manifestsByChunk.get(chunkHash) ?? [])]
-      .filter((manifest) => manifest > after && this.#referrers.has(manifest))
-      .sort()
-      .slice(0, limit)
+  readManifests(chunkHash: string, limit: number, after: string): ListingManifest[] {
+    const sorted = this.#sortedManifestsOf(chunkHash)
+    const start = sorted.findIndex((hash) => hash > after)
+    if (start < 0) return []
+    return sorted.slice(start, start + limit).map((hash) => ({ hash, isReferred: this.#referrers.has(hash) }))
+  }
+
+  #sortedManifestsOf(chunkHash: string): readonly string[] {
+    const known = this.#sortedManifests.get(chunkHash)
+    if (known !== undefined) return known
+    const sorted = [...(this.#manifestsByChunk.get(chunkHash) ?? [])].sort()
+    if (sorted.length > 0) this.#sortedManifests.set(chunkHash, sorted)
+    return sorted
   }
 
   recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {

@@ -7,7 +7,7 @@ import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
-import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import type { PastEnd } from '../compaction/past-ends.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
@@ -326,7 +326,7 @@ export class MemoryServerStore implements ServerStore {
     this.#core.blobs.linkChunks(manifestHash, chunkHashes)
   }
 
-  async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly string[]> {
+  async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly ListingManifest[]> {
     this.#access.assertOpen()
     return this.#core.blobs.readManifests(chunkHash, limit, after)
   }

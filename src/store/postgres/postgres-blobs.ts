@@ -1,6 +1,6 @@
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordKey } from '../append/load.ts'
-import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
@@ -56,14 +56,14 @@ export class PostgresBlobs {
     )
   }
 
-  async readManifests(chunkHash: string, limit: number, after: string): Promise<readonly string[]> {
-    const rows = await this.#db.rows<[Buffer]>(
-      `SELECT manifest FROM {blob_chunks} c WHERE chunk = $1 AND manifest > $2
-          AND EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = c.manifest)
-        ORDER BY manifest LIMIT $3`,
+  async readManifests(chunkHash: string, limit: number, after: string): Promise<readonly ListingManifest[]> {
+    const rows = await this.#db.rows<[Buffer, boolean]>(
+      `SELECT manifest, EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = c.manifest) FROM (
+          SELECT manifest FROM {blob_chunks} WHERE chunk = $1 AND manifest > $2 ORDER BY manifest LIMIT $3
+        ) c ORDER BY manifest`,
       [bytesOf(chunkHash), bytesOf(after), limit],
     )
-    return rows.map(([manifest]) => manifest.toString('hex'))
+    return rows.map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred }))
   }
 
   async recordUpload({ hash, byteLength, userId, holders }: BlobUpload): Promise<void> {

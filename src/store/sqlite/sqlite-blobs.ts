@@ -1,5 +1,5 @@
 import type { LogRow } from '../append/number-entries.ts'
-import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import type { LiveRefs } from '../blobs/live-refs.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
@@ -62,10 +62,10 @@ export class SqliteBlobs {
     for (const chunk of chunkHashes) this.#statements.insertChunk.run(bytesOf(chunk), manifest)
   }
 
-  readManifests(chunkHash: string, limit: number, after: string): string[] {
+  readManifests(chunkHash: string, limit: number, after: string): ListingManifest[] {
     return this.#statements.manifests
       .all(bytesOf(chunkHash), bytesOf(after), limit)
-      .map((manifest) => manifest.toString('hex'))
+      .map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred: isReferred === 1 }))
   }
 
   recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {
@@ -131,12 +131,11 @@ function prepareStatements(db: SqliteDatabase) {
       .raw(),
     insertChunk: db.prepare('INSERT OR IGNORE INTO _kora_blob_chunks (chunk, manifest) VALUES (?, ?)'),
     manifests: db
-      .prepare<[Buffer, Buffer, number], Buffer>(
-        `SELECT manifest FROM _kora_blob_chunks WHERE chunk = ? AND manifest > ?
-            AND EXISTS (SELECT 1 FROM _kora_blob_refs WHERE hash = manifest)
-          ORDER BY manifest ${LIMIT}`,
+      .prepare<[Buffer, Buffer, number], [Buffer, number]>(
+        `SELECT manifest, EXISTS (SELECT 1 FROM _kora_blob_refs WHERE hash = manifest)
+          FROM _kora_blob_chunks WHERE chunk = ? AND manifest > ? ORDER BY manifest ${LIMIT}`,
       )
-      .pluck(),
+      .raw(),
     insertUpload: db.prepare(
       'INSERT OR IGNORE INTO _kora_blob_uploads (hash, user_id, byte_length) VALUES (?, ?, ?)',
     ),

@@ -8,7 +8,7 @@ import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
-import type { BlobReferrer, BlobUpload } from '../blob-index.ts'
+import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
@@ -354,7 +354,7 @@ export class SqliteServerStore implements ServerStore {
     await this.#access.write(() => this.#core.blobs.linkChunks(manifestHash, chunkHashes))
   }
 
-  async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly string[]> {
+  async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly ListingManifest[]> {
     return this.#access.read(() => this.#core.blobs.readManifests(chunkHash, limit, after))
   }
 

@@ -3,7 +3,7 @@ import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { Turns } from '../../core/turns.ts'
-import type { BlobIndex, BlobReferrer } from '../../store/blob-index.ts'
+import type { BlobIndex, BlobReferrer, ListingManifest } from '../../store/blob-index.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { ClientAccess } from '../authorization.ts'
 import { tenantTags } from './audiences.ts'
@@ -16,13 +16,15 @@ export interface VisibleReferrer extends BlobReferrer {
 }
 
 const PAGE = 200
-/** Records looked at at once. What more refer to is looked for in turn: anybody can refer to it as often as they like. */
-const MAX_UNTURNED_RECORDS = 2000
+/** Rows of the index looked at at once. What has more is looked for in turn: anybody can refer to it as often as they like. */
+const MAX_UNTURNED_ROWS = 2000
 const MAX_WAITING_SEARCHES = 256
 
 interface ReferrerPage {
   readonly hash: string
   readonly referrers: readonly BlobReferrer[]
+  /** Rows of the index that were read for it. */
+  readonly rowCount: number
 }
 
 /**
@@ -43,7 +45,7 @@ export class BlobAccess {
   /** The records through which the client reaches the hash. Empty: it may not be read. */
   async findReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
     const pages = this.#pagesOf(hash)
-    const found = await this.#firstVisible(pages, access, MAX_UNTURNED_RECORDS)
+    const found = await this.#firstVisible(pages, access, MAX_UNTURNED_ROWS)
     if (found !== null) return found
     if (this.#longSearches.waitingCount >= MAX_WAITING_SEARCHES) return []
     const rest = this.#longSearches.run(() => this.#firstVisible(pages, access, Number.POSITIVE_INFINITY))
@@ -65,10 +67,11 @@ export class BlobAccess {
   /** What refers to the hash, and then what refers to a manifest that lists it. */
   async *#pagesOf(hash: string): AsyncGenerator<ReferrerPage, undefined> {
     yield* this.#directPagesOf(hash)
-    let manifests: readonly string[] = []
+    let manifests: readonly ListingManifest[] = []
     do {
-      manifests = await this.#store.readBlobManifests(hash, PAGE, manifests.at(-1))
-      for (const manifest of manifests) yield* this.#directPagesOf(manifest)
+      manifests = await this.#store.readBlobManifests(hash, PAGE, manifests.at(-1)?.hash)
+      yield { hash, referrers: [], rowCount: manifests.length }
+      for (const manifest of manifests) if (manifest.isReferred) yield* this.#directPagesOf(manifest.hash)
     } while (manifests.length === PAGE)
   }
 
@@ -76,28 +79,28 @@ export class BlobAccess {
     let referrers: readonly BlobReferrer[] = []
     do {
       referrers = await this.#store.readBlobReferrers(hash, PAGE, referrers.at(-1))
-      yield { hash, referrers }
+      yield { hash, referrers, rowCount: referrers.length }
     } while (referrers.length === PAGE)
   }
 
   /**
    * What the client sees of the first page of which it sees any; empty when there is none.
    *
-   * @returns null when so many records were looked at in vain and there are more
+   * @returns null when so many rows were looked at in vain and there are more
    */
   async #firstVisible(
     pages: AsyncGenerator<ReferrerPage, undefined>,
     access: ClientAccess,
-    maxRecords: number,
+    maxRows: number,
   ): Promise<readonly VisibleReferrer[] | null> {
     let sincePause = 0
-    for (let lookedAt = 0; lookedAt < maxRecords; ) {
+    for (let lookedAt = 0; lookedAt < maxRows; ) {
       const { value: page } = await pages.next()
       if (page === undefined) return []
       const visible = await this.#visibleOf(page.referrers, page.hash, access)
       if (visible.length > 0) return visible
-      lookedAt += page.referrers.length
-      sincePause += page.referrers.length
+      lookedAt += page.rowCount
+      sincePause += page.rowCount
       if (sincePause < PAGE) continue
       sincePause = 0
       await new Promise<void>((resolve) => this.#runtime.defer(resolve)) // operations go on meanwhile

@@ -379,6 +379,31 @@ describe('with central storage', () => {
     expect(answersTo(reader)).toEqual(Array(60).fill('same'))
   })
 
+  test('operations go on while manifests are looked through to which no record refers', async () => {
+    const { connect, write, store, runtime } = openRelayServer(memoryStorage().config)
+    const author = await connect('author', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    await settle()
+    const [chunk] = blob.chunks
+    const hash = chunk?.hash ?? ''
+    for (let index = 0; index < 5000; index++)
+      await store.linkBlobChunks(sha256(Buffer.from(`${index}`)), [hash])
+    const read = vi.spyOn(store, 'readBlobManifests')
+    const pause = vi.spyOn(runtime, 'defer')
+
+    const stranger = await connect('stranger', { scopes: ORG_B })
+    request(stranger, hash)
+    await vi.waitFor(() => expect(answersTo(stranger)).toEqual([null]))
+    const pages = read.mock.calls.length
+    const reader = await connect('reader', { scopes: ORG_A })
+    request(reader, hash)
+    await vi.waitFor(() => expect(answersTo(reader)).toEqual([chunk?.bytes.toString()]))
+
+    expect(pages).toBeGreaterThanOrEqual(25)
+    expect(pause.mock.calls.length).toBeGreaterThanOrEqual(25)
+  })
+
   test('the same content may be sent by two tenants, and each reads its own', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const [alice, bob] = [await connect('alice', { scopes: ORG_A }), await connect('bob', { scopes: ORG_B })]
