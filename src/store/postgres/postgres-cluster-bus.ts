@@ -39,7 +39,7 @@ export class PostgresClusterBus implements ClusterBus {
     this.serverId = serverId
     this.#endings = [
       announcements.subscribe(MEMBERSHIP_TOPIC, (payload, sender) => this.#onNotice(payload, sender)),
-      announcements.onListening(() => this.#onListening()),
+      announcements.onListening(() => this.#hasRow && this.#join()),
     ]
   }
 
@@ -145,7 +145,7 @@ export class PostgresClusterBus implements ClusterBus {
     this.#renewedAt = this.#core.runtime.monotonicNow()
     this.#setMembers(new Set(rows.map(([id]) => id)))
     this.#lookWhenNextLeaseEnds(rows.map(([, leaseLeftMs]) => leaseLeftMs))
-    if (isNew) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+    if (isNew) this.#join()
     // Who has not said itself that it is here may have stood still for longer than its lease, and not know it.
     else for (const id of found) this.#announcements.publish(MEMBERSHIP_TOPIC, foundNotice(id))
   }
@@ -173,8 +173,8 @@ export class PostgresClusterBus implements ClusterBus {
     this.#setMembers(members)
   }
 
-  #onListening(): void {
-    if (!this.#hasRow) return
+  /** Others that have heard of us only now lack what we told before, and we what they did. */
+  #join(): void {
     this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
     for (const serverId of this.#members) this.#tell({ serverId, kind: 'joined' })
   }

@@ -100,7 +100,9 @@ export class ClusterPresence {
     }
   }
 
+  /** A server that is gone to us says all of it when it is there again; until then, nothing would tell that it leaves. */
   #onNews(payload: string, serverId: string): void {
+    if (!this.#bus.members().has(serverId)) return
     const { ids, authors } = JSON.parse(payload) as { ids?: string[]; authors: AuthorNews[] } // written above
     const known = this.#remote.get(serverId) ?? new Map<string, RemotePeer>()
     this.#remote.set(serverId, known)

@@ -282,3 +282,24 @@ test.each([
   },
   90_000,
 )
+
+test('the users of a server that is gone to this one are shown once it is there again, and not before', async () => {
+  await using servers = await openServers()
+  const { here, there, database } = servers
+  const [alice, bob] = [await streaming(here, 'alice'), await streaming(there, 'bob')]
+  alice.present(user('alice'))
+  await until([here, there], () => bob.peerNames.length > 0)
+  await database.query('ALTER TABLE _kora_servers RENAME TO unreachable')
+  there.process.hold()
+  there.process.release(20_000) // its lease ends, and that of nobody else
+  await until([there], () => bob.peerNames.length === 0)
+
+  alice.present(user('moved'))
+  const isHeard = (): boolean => there.heard.some(([, payload]) => payload.includes('moved'))
+  await until([here, there], isHeard)
+  expect(bob.peerNames).toEqual([])
+
+  await database.query('ALTER TABLE unreachable RENAME TO _kora_servers')
+  await until([here, there], () => bob.peerNames.length > 0)
+  expect(bob.peerNames).toEqual(['moved'])
+}, 90_000)
