@@ -18,7 +18,7 @@ export function checkContext(value: unknown): CheckedAuthContext | null {
     userId,
     ...(scopes !== null && { scopes }),
     ...(metadata !== undefined && { metadata }),
-    ...(expiresAt !== undefined && { expiresAt }),
+    ...(expiresAt !== undefined && Number.isFinite(expiresAt) && { expiresAt }), // Infinity: it does not end
     ...(issuedAt !== undefined && { issuedAt }),
     ...(deviceId !== undefined && { deviceId }),
     ...(isAnonymous !== undefined && { isAnonymous }),
@@ -27,15 +27,21 @@ export function checkContext(value: unknown): CheckedAuthContext | null {
 
 function contextProblem(value: unknown): string | null {
   if (typeof value !== 'object' || value === null) return 'an AuthContext or null must be returned'
-  const { userId, scopes, expiresAt, issuedAt, deviceId } = value as { [name in keyof AuthContext]?: unknown }
+  const { userId, scopes, expiresAt, issuedAt, deviceId, isAnonymous } = value as {
+    [name in keyof AuthContext]?: unknown
+  }
   if (!isUserId(userId)) return 'userId must be a text that is not empty'
   if (scopes !== undefined && normalizeScopes(scopes) === null)
     return 'scopes must be an object of collections'
   // Compared with a time, what is none ends no session and is covered by no revocation.
-  if (!isAbsentOrTime(expiresAt)) return 'expiresAt must be a number of milliseconds, or absent'
+  if (!isAbsentOrTime(expiresAt) && expiresAt !== Number.POSITIVE_INFINITY)
+    return 'expiresAt must be a number of milliseconds, or absent'
   if (!isAbsentOrTime(issuedAt)) return 'issuedAt must be a number of milliseconds, or absent'
   if (deviceId !== undefined && !isUserId(deviceId))
     return 'deviceId must be a text that is not empty, or absent'
+  // Who is anonymous has no token that could be revoked: a text such as 'false' must not make anybody so.
+  if (isAnonymous !== undefined && typeof isAnonymous !== 'boolean')
+    return 'isAnonymous must be true or false, or absent'
   return null
 }
 

@@ -6,7 +6,7 @@ import type { ScopeMap } from '../core/scope.ts'
  */
 export type GivenScopes = { readonly [collection: string]: { readonly [field: string]: unknown } }
 
-/** Who a client is, and what it may see and write. One with a value of another type refuses the client. */
+/** Who a client is, and what it may see and write. A value of another type, but for `metadata`, refuses the client. */
 export interface AuthContext {
   /** Text that is not empty, without control characters. */
   readonly userId: string
@@ -14,7 +14,7 @@ export interface AuthContext {
   readonly scopes?: GivenScopes
   /** Of the application's own, for `validateOperation`. The server does not look at it. */
   readonly metadata?: { readonly [key: string]: unknown }
-  /** ms since the epoch; the session ends then, so that the client comes back with a fresh token. */
+  /** ms since the epoch; the session ends then, so that the client comes back with a fresh token. Absent or Infinity: never. */
   readonly expiresAt?: number
   /** ms since the epoch; tokens issued before a revocation are refused. */
   readonly issuedAt?: number

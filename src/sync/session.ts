@@ -420,9 +420,10 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   accept(result: AcceptedHandshake): void {
     const { identity, response } = result
     this.#identity = identity
-    this.#connection.admit()
-    this.#restart = restartOf(result)
     this.#state = 'syncing'
+    this.#connection.admit()
+    if (this.#isClosed()) return
+    this.#restart = restartOf(result)
     this.#timer?.cancel()
     this.#timer = this.#expiryTimer(identity.auth)
     this.send({ ...response, messageId: this.nextMessageId() })

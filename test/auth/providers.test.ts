@@ -86,11 +86,20 @@ describe('TokenAuthProvider', () => {
     ['text as the end', { userId: 'u1', expiresAt: '2030-01-01T00:00:00Z' }],
     ['no number as the end', { userId: 'u1', expiresAt: Number.NaN }],
     ['a number as device', { userId: 'u1', deviceId: 7 }],
+    ['a number for whether it is anonymous', { userId: 'u1', isAnonymous: 1 }],
+    ['text for whether it is anonymous', { userId: 'u1', isAnonymous: 'false' }],
   ])('refuses when validate returns %s', async (_name, value) => {
     const logger = recordingLogger()
     const provider = new TokenAuthProvider({ validate: () => value as AuthContext, logger })
     expect(await provider.authenticate(TOKEN)).toBeNull()
     expect(logger.lines).toHaveLength(1)
+  })
+
+  test('takes infinity for an end that does not come', async () => {
+    const provider = new TokenAuthProvider({
+      validate: () => ({ userId: 'u1', expiresAt: Number.POSITIVE_INFINITY }),
+    })
+    expect(await provider.authenticate(TOKEN)).toEqual({ userId: 'u1' })
   })
 
   test('without a logger leaves errors, and what is no context, to its caller', async () => {

@@ -135,6 +135,28 @@ test('a transport of the application that throws when it is told to pause ends i
   expect(phone.closed?.code).toBe(1011)
 })
 
+test('a transport of the application that throws when its client is admitted leaves nothing of its session', async () => {
+  const { connect } = openServer({
+    limits: { maxConnectionsPerUser: 1 },
+    auth: { authenticate: async () => ({ userId: 'u1' }) },
+  })
+  const first = connect()
+  const admit = (): void => {
+    throw new Error('its socket is gone')
+  }
+  Object.assign(first, { admit })
+
+  first.receive(handshake('phone'))
+  await settle()
+  const second = connect()
+  second.receive(handshake('phone'))
+  await settle()
+
+  expect(first.closed?.code).toBe(1011)
+  expect(second.closed).toBeNull()
+  expect(second.sent[0]).toMatchObject({ type: 'handshake-response', accepted: true })
+})
+
 describe('nothing is processed before authentication', () => {
   test.each(NOT_HANDSHAKES)('%s before the handshake ends the connection', async (_type, message) => {
     const { connect, store } = openServer()
