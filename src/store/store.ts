@@ -339,6 +339,11 @@ export interface ServerStore
     ids: readonly string[],
   ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>>
   /**
+   * Calls back as soon as another log has taken the place of the one that this process knew, and before anything is
+   * written to it, where the store can tell. @returns a function that ends it
+   */
+  onLogReplaced?(listener: () => void): () => void
+  /**
    * Tells of commits, once they are readable: of those made through this object and, where others write to the
    * same database, of theirs.
    * @returns a function that ends the subscription

@@ -64,6 +64,7 @@ export class SyncHub {
   }
   #opening: Promise<void> | null = null
   #endSubscription: (() => void) | null = null
+  #isReplacementKnown = false
   #sweepTimer: Timer | null = null
   #sweeps = 0
   #skippedTo = 0
@@ -78,7 +79,7 @@ export class SyncHub {
       maxBytes: options.limits.maxFeedBytes,
       onEntries: (entries) => this.#publish(entries),
       onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),
-      onReplaced: () => this.#onLogReplaced(),
+      onReplaced: () => this.#onReplacedLogRead(),
     })
     this.#views = new Views(this.#feed, options.limits.maxFeedBytes)
     this.#ingest = new Ingest(options.store, options.runtime, options.logger, {
@@ -212,7 +213,16 @@ export class SyncHub {
       return
     }
     this.#feed.start(head)
-    this.#endSubscription = this.#store.onCommit((deliverySequence) => this.#onCommit(deliverySequence))
+    const endings = [
+      this.#store.onCommit((deliverySequence) => this.#onCommit(deliverySequence)),
+      this.#store.onLogReplaced?.(() => {
+        this.#isReplacementKnown = true
+        this.#onLogReplaced()
+      }),
+    ]
+    this.#endSubscription = () => {
+      for (const end of endings) end?.()
+    }
     void this.#feed.refill() // what was committed elsewhere since the head was read
     this.#scheduleSweep()
   }
@@ -223,10 +233,20 @@ export class SyncHub {
     else this.#runtime.defer(() => this.#feed.readTo(deliverySequence))
   }
 
-  /** Clients come back and are told by their handshakes what the restored log lacks of theirs. */
+  /** A store that has said so itself did before; who has come back since has met the other log already. */
+  #onReplacedLogRead(): void {
+    if (!this.#isReplacementKnown) this.#onLogReplaced()
+    this.#isReplacementKnown = false
+  }
+
+  /**
+   * Clients come back and are told by their handshakes what the other log lacks of theirs. Nothing that they have
+   * sent before may be stored in it, as their entry of the version vector would pass what it lacks.
+   */
   #onLogReplaced(): void {
     logEvent(this.#logger, LOG_EVENTS.logReplaced, { sessions: this.#sessions.size })
     this.disconnectAll('SERVER_STOPPING')
+    this.#ingest.refuseWaiting()
     this.#revocations.startOver()
   }
 

@@ -127,6 +127,16 @@ export class Ingest {
     })
   }
 
+  /** Another log has taken the place of the one that all that waits was made by: its clients send it again. */
+  refuseWaiting(): void {
+    const waiting = this.#queue
+    this.#queue = []
+    this.#queuedOperations = 0
+    this.#release(waiting)
+    const failure = new StoreError('STORE_UNAVAILABLE', 'Another log has taken the place of the one before.')
+    for (const batch of waiting) batch.reject(failure)
+  }
+
   /** Resolves when nothing waits, for room neither, and nothing is being written. */
   drain(): Promise<void> {
     if (this.#isIdle) return Promise.resolve()

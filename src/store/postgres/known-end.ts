@@ -13,7 +13,9 @@ const EPOCH_GAP = 1000
 export class KnownEnd {
   readonly #db: PostgresDatabase
   readonly #onReplaced: () => Promise<unknown>
+  readonly #listeners = new Set<() => void>()
   #sequence = 0
+  #replacements = 0
 
   /** @param onReplaced called before anything is read of a log that has taken the place of the one that was known */
   constructor(db: PostgresDatabase, onReplaced: () => Promise<unknown>) {
@@ -23,6 +25,17 @@ export class KnownEnd {
 
   get sequence(): number {
     return this.#sequence
+  }
+
+  /** Counts the logs that have taken the place of the one that was known. */
+  get replacements(): number {
+    return this.#replacements
+  }
+
+  /** Calls back before anything is written to a log that has taken the place of another. @returns a function that ends it */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
   }
 
   /** Notes a commit of this process. */
@@ -43,8 +56,12 @@ export class KnownEnd {
         throw new StoreError('STORE_UNAVAILABLE', `${this.#db.name}: its connections lead to different logs.`)
       }
     }
-    if (isReplacedLog(known, row[0])) await this.#onReplaced()
+    if (isReplacedLog(this.#sequence, row[0])) {
+      this.#replacements++
+      for (const listener of this.#listeners) listener()
+    }
     this.note(row[0])
+    if (isReplacedLog(known, row[0])) await this.#onReplaced()
     return row
   }
 

@@ -1,3 +1,4 @@
+import { StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -139,14 +140,23 @@ export class PostgresCore {
 
   // ── appending ──────────────────────────────────────────────────────────────────────────────
 
-  /** Plans and writes a batch in a transaction of its own. */
+  /**
+   * Plans and writes a batch in a transaction of its own.
+   *
+   * @throws StoreError `STORE_UNAVAILABLE` when another log has taken the place of the one that the batch was made
+   *   by: what it builds on may be lost, and its version vector must not pass that
+   */
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
+    const { replacements } = this.knownEnd
     let base = await this.baseOf(requests)
     return this.transaction(
       (transaction) => this.appendIn(transaction, requests, { ...base, isLast: true }),
       {
         beginsWithReads: true,
         beforeRetry: async () => {
+          if (this.knownEnd.replacements !== replacements) {
+            throw new StoreError('STORE_UNAVAILABLE', `${this.db.name}: another log has taken its place.`)
+          }
           base = await this.baseOf(requests)
         },
       },

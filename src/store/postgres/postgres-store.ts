@@ -312,6 +312,10 @@ export class PostgresServerStore implements ServerStore {
     return readRecordValues(this.#core, collection, ids)
   }
 
+  onLogReplaced(listener: () => void): () => void {
+    return this.#core.knownEnd.subscribe(listener)
+  }
+
   onCommit(listener: CommitListener): () => void {
     return this.#watch.subscribe(listener)
   }

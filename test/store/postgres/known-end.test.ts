@@ -43,7 +43,14 @@ test('what is appended to a log that has lost its end is numbered above all that
   await store.append(requests)
   await loseAfter(database, 1)
 
-  const results = await store.append([...requests, insertOf(author, 'four')])
+  const onReplaced = vi.fn()
+  store.onLogReplaced(onReplaced)
+  // Made by the log as it was, it would move the version vector over what is lost.
+  await expect(store.append([insertOf(author, 'four')])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  expect(onReplaced).toHaveBeenCalledTimes(1)
+  expect((await store.getVersionVector()).get('a')).toBe(1)
+
+  const results = await store.append([...requests, insertOf(author, 'five')])
 
   expect(results.map(({ status }) => status)).toEqual(['duplicate', 'applied', 'applied', 'applied'])
   const [first, second, ...others] = await sequencesOf(store)
@@ -84,6 +91,7 @@ test('numbers of nodes that were lost stand for nobody any more, or for somebody
   await loseAfter(database, 1)
   await database.query("UPDATE _kora_nodes SET node_id = 'stranger' WHERE node_id = 'lost'")
 
+  await store.getMaxDeliverySequence()
   await store.append([insertOf(lost, 'three'), insertOf(stranger, 'four')])
 
   const nodes = ['kept', 'lost', 'stranger']
@@ -107,7 +115,7 @@ test('settings that were lost count no more, though there are as many changes of
   await loseAfter(database, 1)
   await database.query('DELETE FROM _kora_tracked')
 
-  await store.append([insertOf(author, 'three')])
+  await store.append([insertOf(author, 'three')]).catch(() => {})
 
   expect(await store.isScopeFieldTracked('todos', 'userId')).toBe(false)
   await store.close()
