@@ -1,7 +1,7 @@
 import { protocolError } from './message-reader.ts'
 import type { ReceivedMessage, SyncMessage } from './messages.ts'
 import { type DecodeLimits, receiveMessage } from './receive.ts'
-import { boundJson, VALUE_DEPTH_IN_MESSAGE } from './scan-json.ts'
+import { AROUND_VALUES_IN_MESSAGE, boundJson } from './scan-json.ts'
 
 /**
  * Reads one message from JSON text.
@@ -42,7 +42,7 @@ function parseJson(text: string, { maxContainers, maxOperationBytes }: ParseLimi
   const bounds = {
     what: 'The frame',
     maxContainers,
-    valueDepth: VALUE_DEPTH_IN_MESSAGE,
+    around: AROUND_VALUES_IN_MESSAGE,
     // Other messages have values of that depth, too, which may be larger than an operation may be.
     maxValueBytes: Math.max(maxOperationBytes, SCANNED_FROM_LENGTH),
   }

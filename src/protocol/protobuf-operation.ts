@@ -111,7 +111,7 @@ function parseText(field: string, text: string, maxBytes: number): unknown {
   const bounded = boundJson(text, {
     what,
     maxContainers: text.length,
-    valueDepth: 1,
+    around: '',
     maxValueBytes: maxBytes,
   })
   try {

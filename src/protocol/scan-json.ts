@@ -24,32 +24,40 @@ export interface JsonBounds {
   readonly what: string
   /** Arrays and objects of the whole text. */
   readonly maxContainers: number
-  /** Nesting at which `data` and the like begin: 1 when the text is one of them. */
-  readonly valueDepth: number
+  /** The opening brackets around `data` and the like: none when the text is one of them. */
+  readonly around: string
   /** Bytes of the JSON that one of them is stored as. */
   readonly maxValueBytes: number
 }
 
-/** The nesting of `data` in a message: the message, its operations, the operation, and `data`. */
-export const VALUE_DEPTH_IN_MESSAGE = 4
+/** Around `data` in a message: the message, its operations, the operation. */
+export const AROUND_VALUES_IN_MESSAGE = '{[{'
+
+/** What is put in the place of a value: no operation has a text there, so it is refused, and quoted. */
+const TOO_DEEP = `nested deeper than ${MAX_JSON_DEPTH} levels`
+const TOO_MANY_NAMES = `an object of more than ${MAX_NAMES} names`
 
 /**
  * Looks for JSON that would cost far more to parse than to send: nesting, objects of endless names,
  * and more arrays and objects than the message can need. The scan takes a few percent of the time
  * that parsing takes.
  *
- * A value of an operation that is too large to be stored, whatever stands in it, is no reason to end
+ * A value of an operation that is too large to be stored, or too costly to parse, is no reason to end
  * the connection: it may be an honest client's, which has to be told by name. It is cut out before
- * anybody parses it, and what is put in its place is too large, too.
+ * anybody parses it, and what is put in its place is refused, too.
  *
  * @returns the text to parse
  * @throws ProtocolError naming the bound
  */
 export function boundJson(text: string, bounds: JsonBounds): string {
-  const { what, maxContainers, valueDepth, maxValueBytes } = bounds
+  const { what, maxContainers, around, maxValueBytes } = bounds
+  const valueDepth = around.length + 1
   const namesByDepth = new Int32Array(MAX_FRAME_DEPTH + 1)
-  const oversized: Span[] = []
+  const replaced: Span[] = []
   let depth = 0
+  let fitting = 0 // how many of the brackets that are open are those of `around`
+  let isOfOperation = false
+  let replacement: string | null = null // of the value
   let containers = 0
   let outerValues = 0
   let valueStart = 0
@@ -73,15 +81,24 @@ export function boundJson(text: string, bounds: JsonBounds): string {
         break
       case COLON:
         leastBytes++
+        if (replacement !== null) break
         namesByDepth[depth] = (namesByDepth[depth] ?? 0) + 1
-        if ((namesByDepth[depth] ?? 0) > MAX_NAMES) throw tooMuch(`an object of more than ${MAX_NAMES} names`)
+        if ((namesByDepth[depth] ?? 0) <= MAX_NAMES) break
+        if (!isOfOperation) throw tooMuch(TOO_MANY_NAMES)
+        replacement = JSON.stringify(TOO_MANY_NAMES)
         break
       case OPENING_BRACKET:
       case OPENING_BRACE:
         if (++containers > maxContainers) throw tooMuch(`more than ${maxContainers} arrays and objects`)
-        if (++depth > MAX_FRAME_DEPTH) throw tooMuch(`more than ${MAX_FRAME_DEPTH} levels of nesting`)
-        namesByDepth[depth] = 0
-        if (depth === valueDepth) {
+        if (++depth > MAX_FRAME_DEPTH) {
+          if (!isOfOperation) throw tooMuch(`more than ${MAX_FRAME_DEPTH} levels of nesting`)
+          replacement ??= JSON.stringify(TOO_DEEP)
+        } else namesByDepth[depth] = 0
+        if (depth < valueDepth) {
+          const fits = fitting >= depth - 1 && text.charCodeAt(index) === around.charCodeAt(depth - 1)
+          fitting = fits ? depth : Math.min(fitting, depth - 1)
+        } else if (depth === valueDepth) {
+          isOfOperation = fitting === around.length
           valueStart = index
           leastBytes = 0
         }
@@ -89,25 +106,30 @@ export function boundJson(text: string, bounds: JsonBounds): string {
         break
       case CLOSING_BRACKET:
       case CLOSING_BRACE:
-        if (depth === valueDepth && leastBytes > maxValueBytes)
-          oversized.push({ start: valueStart, end: index + 1 })
+        if (depth === valueDepth) {
+          if (leastBytes > maxValueBytes) replacement = oversizedValue(maxValueBytes)
+          if (replacement !== null) replaced.push({ start: valueStart, end: index + 1, replacement })
+          isOfOperation = false
+          replacement = null
+        }
         if (depth > 0) depth--
         break
     }
   }
   if (depth > 0) throw protocolError(`${what} is not valid JSON: it ends within an array or an object.`)
-  return oversized.length === 0 ? text : replaceSpans(text, oversized, oversizedValue(maxValueBytes))
+  return replaced.length === 0 ? text : replaceSpans(text, replaced)
 }
 
 interface Span {
   readonly start: number
   readonly end: number
+  readonly replacement: string
 }
 
-function replaceSpans(text: string, spans: readonly Span[], replacement: string): string {
+function replaceSpans(text: string, spans: readonly Span[]): string {
   const parts: string[] = []
   let kept = 0
-  for (const { start, end } of spans) {
+  for (const { start, end, replacement } of spans) {
     parts.push(text.slice(kept, start), replacement)
     kept = end
   }

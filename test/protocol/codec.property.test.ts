@@ -6,7 +6,7 @@ import type { Frame } from '../../src/protocol/frame.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { encodeProtobufMessage } from '../../src/protocol/protobuf-codec.ts'
-import { boundJson, VALUE_DEPTH_IN_MESSAGE } from '../../src/protocol/scan-json.ts'
+import { AROUND_VALUES_IN_MESSAGE, boundJson } from '../../src/protocol/scan-json.ts'
 import { recordedMessages } from '../support/recorded-frames.ts'
 import { operations } from '../support/wire-operations.ts'
 
@@ -47,7 +47,7 @@ test('nothing is cut out of operations that may be stored, however they are writ
       const bounds = {
         what: 'The batch',
         maxContainers: text.length,
-        valueDepth: VALUE_DEPTH_IN_MESSAGE,
+        around: AROUND_VALUES_IN_MESSAGE,
         maxValueBytes,
       }
       expect(boundJson(text, bounds)).toBe(text)

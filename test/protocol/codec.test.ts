@@ -184,6 +184,42 @@ describe('decodeFrame', () => {
       })
     })
 
+    const names = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, 0]))
+    const nested = (depth: number) => JSON.parse('['.repeat(depth) + ']'.repeat(depth))
+
+    test.each([
+      { what: 'nesting', value: nested(1000), message: 'nested deeper than 32 levels' },
+      { what: 'nesting of objects', value: { a: nested(39) }, message: 'nested deeper than 32 levels' },
+      { what: 'names', value: names(45_000), message: 'an object of more than 40000 names' },
+    ])('is refused by name for its $what, in either form', ({ value, message }) => {
+      const limits = { ...DEFAULT_DECODE_LIMITS, maxOperationBytes: 1_000_000 }
+      const large = operation({ data: { title: 'x'.repeat(70_000) } })
+      const wrong = [
+        operation({ data: { a: value } }),
+        operation({ type: 'update', previousData: { a: value } }),
+        operation({ data: { a: 1 }, atomicOps: { a: { type: 'append', value } } }),
+      ]
+      const operations = [large, ...wrong, operation()]
+      const sent = {
+        type: 'operation-batch',
+        messageId: 'm',
+        operations,
+        isFinal: true,
+        batchIndex: 0,
+      } as const
+      const refused = {
+        ok: false,
+        operationId: operation().id,
+        refusal: { code: 'INVALID_OPERATION', message: expect.stringContaining(message) },
+      }
+
+      for (const format of ['json', 'protobuf'] as const) {
+        expect(decodeFrame(encodeFrame(sent, format), limits)).toMatchObject({
+          operations: [{ ok: true }, refused, refused, refused, { ok: true }],
+        })
+      }
+    })
+
     test('is told from one that only takes many characters', () => {
       const escaped = small.replace('"Ship it"', `"${'\\u0041'.repeat(200_000)}"`)
       const spaced = small.replace('"Ship it"', `${' '.repeat(1_000_000)}"Ship it"`)
