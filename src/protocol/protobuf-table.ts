@@ -140,11 +140,8 @@ function readField(
       return reader.int32()
     case 'uint32':
       return reader.uint32()
-    case 'int64': {
-      const value = Number(reader.int64())
-      if (Number.isSafeInteger(value)) return value
-      throw protocolError(`${table.name}.${name} must be an integer between -2^53 and 2^53.`)
-    }
+    case 'int64':
+      return Number(reader.int64()) // beyond 2^53 not exact: whoever checks the message refuses it as in JSON
     default: {
       const length = reader.uint32()
       const end = reader.pos + length

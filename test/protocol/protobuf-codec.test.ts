@@ -75,6 +75,19 @@ test('prototype keys inside the JSON of an operation are refused as in JSON', ()
   expect(received).toMatchObject({ operations: [{ ok: false, refusal: { code: 'INVALID_OPERATION' } }] })
 })
 
+test('an operation with a number beyond 2^53 is refused by name, as in JSON', () => {
+  const timestamp = { ...operation().timestamp, wallTime: 2 ** 60 }
+  const operations = [operation(), operation({ sequenceNumber: 2 ** 53 }), operation({ timestamp })]
+
+  expect(decode(encodeProtobufMessage(batch({ operations })))).toMatchObject({
+    operations: [
+      { ok: true },
+      { ok: false, operationId: operation().id, refusal: { code: 'INVALID_OPERATION' } },
+      { ok: false, operationId: operation().id, refusal: { code: 'INVALID_TIMESTAMP' } },
+    ],
+  })
+})
+
 describe('bounds', () => {
   const BATCH = '0a0f6f7065726174696f6e2d6261746368'
   const ACK = '0a0e61636b6e6f776c6564676d656e74'
@@ -95,7 +108,7 @@ describe('bounds', () => {
     [
       'a number of 2^53',
       hex(ACK, '7880808080808080', '10'),
-      'Envelope.lastSequenceNumber must be an integer',
+      'acknowledgment.lastSequenceNumber must be an integer',
     ],
     [
       'text where a number belongs',
