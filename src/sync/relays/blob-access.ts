@@ -27,6 +27,14 @@ interface ReferrerPage {
   readonly rowCount: number
 }
 
+interface Search {
+  readonly hash: string
+  readonly access: ClientAccess
+  readonly pages: AsyncGenerator<ReferrerPage, undefined>
+  /** What the client sees; no more than a page. */
+  found: VisibleReferrer[]
+}
+
 /**
  * Decides who may read which bytes. Knowing a hash is not enough: the requester must see a live
  * record that refers to it, or to a manifest that lists it. Nor is writing such a record: the bytes
@@ -42,14 +50,17 @@ export class BlobAccess {
     this.#runtime = runtime
   }
 
-  /** The records through which the client reaches the hash. Empty: it may not be read. */
+  /**
+   * Records through which the client reaches the hash: if there are such, some by which the stored bytes may be
+   * given, too. Empty: it may not be read.
+   */
   async findReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
-    const pages = this.#pagesOf(hash)
-    const found = await this.#firstVisible(pages, access, MAX_UNTURNED_ROWS)
-    if (found !== null) return found
-    if (this.#longSearches.waitingCount >= MAX_WAITING_SEARCHES) return []
-    const rest = this.#longSearches.run(() => this.#firstVisible(pages, access, Number.POSITIVE_INFINITY))
-    return (await rest) ?? []
+    const search: Search = { hash, access, pages: this.#pagesOf(hash), found: [] }
+    const isOver = await this.#look(search, MAX_UNTURNED_ROWS)
+    if (!isOver && this.#longSearches.waitingCount < MAX_WAITING_SEARCHES) {
+      await this.#longSearches.run(() => this.#look(search, Number.POSITIVE_INFINITY))
+    }
+    return search.found
   }
 
   /** True when the stored bytes may be given to who reaches them through these records. */
@@ -84,28 +95,32 @@ export class BlobAccess {
   }
 
   /**
-   * What the client sees of the first page of which it sees any; empty when there is none.
+   * Looks for a page of which the client sees records by which the stored bytes may be given. Anybody who sees a
+   * reference can copy it; what it sees before is kept, because other clients may be asked by it.
    *
-   * @returns null when so many rows were looked at in vain and there are more
+   * @returns false when so many rows were looked at in vain and there are more
    */
-  async #firstVisible(
-    pages: AsyncGenerator<ReferrerPage, undefined>,
-    access: ClientAccess,
-    maxRows: number,
-  ): Promise<readonly VisibleReferrer[] | null> {
+  async #look(search: Search, maxRows: number): Promise<boolean> {
+    const { hash, access, pages, found } = search
     let sincePause = 0
     for (let lookedAt = 0; lookedAt < maxRows; ) {
       const { value: page } = await pages.next()
-      if (page === undefined) return []
+      if (page === undefined) return true
       const visible = await this.#visibleOf(page.referrers, page.hash, access)
-      if (visible.length > 0) return visible
+      if (visible.length > 0) {
+        if (await this.mayReadStored(hash, visible, access)) {
+          search.found = visible
+          return true
+        }
+        found.push(...visible.slice(0, PAGE - found.length))
+      }
       lookedAt += page.rowCount
       sincePause += page.rowCount
       if (sincePause < PAGE) continue
       sincePause = 0
       await new Promise<void>((resolve) => this.#runtime.defer(resolve)) // operations go on meanwhile
     }
-    return null
+    return false
   }
 
   async #visibleOf(

@@ -231,7 +231,7 @@ export class BlobRelay {
       const bytes =
         (await this.#askPeers(peer, { requestId, hash, referrers })) ??
         (await this.#options.askElsewhere?.(peer, hash)) ??
-        (await this.#awaitUpload(peer, peer.identity, { requestId, hash, referrers }))
+        (await this.#awaitUpload(peer, peer.identity, hash))
       this.#answer(peer, requestId, bytes)
     } finally {
       changeCount(this.#searchesByPeer, peer, -1)
@@ -263,14 +263,11 @@ export class BlobRelay {
     })
   }
 
-  /** The operation may have come here before its blob. */
-  async #awaitUpload(
-    peer: RelayPeer,
-    identity: SessionIdentity,
-    { hash, referrers }: Search,
-  ): Promise<Uint8Array | null> {
+  /** The operation may have come here before its blob. Who sends that decides by which records it may be read. */
+  async #awaitUpload(peer: RelayPeer, identity: SessionIdentity, hash: string): Promise<Uint8Array | null> {
     if (this.#options.persistBlobChunk === undefined || !peer.isAccepted) return null
     await this.#arrivals.wait(hash, UPLOAD_DELAY_MS)
+    const referrers = await this.#access.findReferrers(hash, identity.access)
     return this.#readStored(identity, hash, referrers)
   }
 

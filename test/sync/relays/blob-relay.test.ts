@@ -358,6 +358,31 @@ describe('with central storage', () => {
     expect(answersTo(reader).sort()).toEqual(contents.sort())
   })
 
+  test('content is read however many who do not have it have copied the reference', async () => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const catalog = { products: {} }
+    const vendor = await connect('vendor', { scopes: { ...catalog, favorites: { user: 'vendor' } } })
+    const scopes = { ...catalog, favorites: { user: 'reader' } }
+    const early = await connect('early', { scopes })
+    writeAs(vendor, 'vendor', { data: blob.ref }, 'products')
+    await write('favorites', 'a', { user: 'reader', data: blob.ref }, { nodeId: 'early' })
+    for (let index = 0; index < 250; index++) {
+      await write('favorites', `b${index}`, { user: `u${index}`, data: blob.ref })
+    }
+    const hash = blob.manifest.hash
+    request(early, hash)
+    await settle()
+    upload(vendor, blob)
+    await vi.waitFor(() => expect(answersTo(early)).toHaveLength(1))
+
+    const reader = await connect('reader', { scopes })
+    request(reader, hash)
+    await vi.waitFor(() => expect(answersTo(reader)).toHaveLength(1))
+
+    const content = blob.manifest.bytes.toString()
+    expect([answersTo(early), answersTo(reader)]).toEqual([[content], [content]])
+  })
+
   test('a chunk is read however many manifests list it', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const author = await connect('author', { scopes: ORG_A })
