@@ -37,9 +37,10 @@ export interface BlobIndex {
   /**
    * Every hash of a blob or manifest that a live record refers to now.
    *
-   * @param deletedAfter ms since the epoch: records that were deleted later count as live. Default: none do.
+   * @param deletedThrough delivery sequence: deleted records of which something was stored later count as live.
+   *   Default: none do.
    */
-  getLiveBlobRefs(deletedAfter?: number): Promise<ReadonlySet<string>>
+  getLiveBlobRefs(deletedThrough?: number): Promise<ReadonlySet<string>>
 
   /** Remembers which chunks a manifest lists. Idempotent. */
   linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void>

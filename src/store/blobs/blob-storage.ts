@@ -1,15 +1,16 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { BlobIndex } from '../blob-index.ts'
+import { notePresentEnd, type PastEndStore, storedThrough } from '../compaction/past-ends.ts'
 import { collectBlobGarbage, type GarbageReport } from './collect-blob-garbage.ts'
 import { FilesystemBlobStore } from './filesystem-blob-store.ts'
 
 export interface BlobStorageOptions {
   readonly directory: string
-  readonly index: BlobIndex
+  readonly index: BlobIndex & PastEndStore
   readonly runtime: Runtime
   readonly logger: Logger
-  /** ms that content is kept after it was pushed, and after its record was deleted. Default 24 h: a device may be slow. */
+  /** ms that content is kept after it was pushed, and after the deletion of its record has come in. Default 24 h: a device may be slow. */
   readonly graceMs?: number
   /** ms between two collections. Default 6 h. */
   readonly collectIntervalMs?: number
@@ -66,11 +67,13 @@ export class BlobStorage {
     const { index, runtime, logger, graceMs = DEFAULT_GRACE_MS } = this.#options
     const now = runtime.now()
     const replacedAt = (await index.getLogReplacedAt()) ?? Number.NEGATIVE_INFINITY
+    const past = await notePresentEnd(index, now)
     const report = await collectBlobGarbage({
       files: this.#files,
       index,
       runtime,
       cutoff: now - graceMs,
+      deletedThrough: storedThrough(past, now - graceMs),
       ...(now - replacedAt < KEPT_AFTER_RESTORE_MS && { keptBefore: replacedAt }),
     })
     if (report.deleted > 0) logEvent(logger, LOG_EVENTS.blobsCollected, { ...report })

@@ -7,11 +7,10 @@ export interface GarbageOptions {
   readonly files: FilesystemBlobStore
   readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'readKnownBlobs' | 'forgetBlobs'>
   readonly runtime: Pick<Runtime, 'defer'>
-  /**
-   * ms since the epoch: what was pushed later is kept, its operation may still be on its way; and what a record
-   * refers to that was deleted later.
-   */
+  /** ms since the epoch: what was pushed later is kept, its operation may still be on its way. */
   readonly cutoff: number
+  /** Delivery sequence: what a deleted record refers to of which something was stored later is kept. */
+  readonly deletedThrough: number
   /** ms since the epoch: what was pushed last before that is kept. Default: none is. */
   readonly keptBefore?: number
 }
@@ -59,8 +58,8 @@ export async function collectBlobGarbage(options: GarbageOptions): Promise<Garba
 }
 
 /** What live records refer to, and the chunks of the manifests among it. */
-async function markLive({ files, index, cutoff }: GarbageOptions): Promise<ReadonlySet<string>> {
-  const refs = await index.getLiveBlobRefs(cutoff)
+async function markLive({ files, index, deletedThrough }: GarbageOptions): Promise<ReadonlySet<string>> {
+  const refs = await index.getLiveBlobRefs(deletedThrough)
   const live = new Set(refs)
   for (const hash of refs) {
     for (const chunk of await readChunkHashes(hash, files)) live.add(chunk)

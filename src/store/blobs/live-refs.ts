@@ -11,13 +11,13 @@ const MAX_SEEN_RECORDS = 100_000
  */
 export class LiveRefs {
   readonly hashes = new Set<string>()
-  readonly #deletedAfter: number
+  readonly #deletedThrough: number
   readonly #seen = new RecordMap<true>()
   #seenCount = 0
 
-  /** @param deletedAfter ms since the epoch: records that were deleted later count as live */
-  constructor(deletedAfter: number) {
-    this.#deletedAfter = deletedAfter
+  /** @param deletedThrough delivery sequence: deleted records of which something was stored later count as live */
+  constructor(deletedThrough: number) {
+    this.#deletedThrough = deletedThrough
   }
 
   /** False when the record need not be read for this reference of it: the hash is live, or it was read before. */
@@ -32,19 +32,14 @@ export class LiveRefs {
     return true
   }
 
-  add(state: RecordState): void {
-    for (const hash of liveRefsOf(state, this.#deletedAfter)) this.hashes.add(hash)
+  /**
+   * The blobs and manifests that must be there for the record. One that was deleted keeps its own for a while: a
+   * late update brings it back with all its fields.
+   *
+   * @param lastSequence of the record's last row in the log
+   */
+  add({ values, isDeleted }: RecordState, lastSequence: number): void {
+    if (isDeleted && lastSequence <= this.#deletedThrough) return
+    for (const hash of blobRefsOf(values)) this.hashes.add(hash)
   }
-}
-
-/**
- * The blobs and manifests that must be there for the record. One that was deleted keeps its own for a while: a
- * late update brings it back with all its fields.
- */
-function liveRefsOf(
-  { values, isDeleted, lastDeleteAt }: RecordState,
-  deletedAfter: number,
-): readonly string[] {
-  const isLive = !isDeleted || (lastDeleteAt !== null && lastDeleteAt.wallTime > deletedAfter)
-  return isLive ? blobRefsOf(values) : []
 }

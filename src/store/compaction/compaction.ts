@@ -4,7 +4,7 @@ import type { Operation } from '../../core/operation.ts'
 import { isMergedField } from '../../core/record/field-merge.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
-import type { PastEnd } from './past-ends.ts'
+import type { PastEndStore } from './past-ends.ts'
 
 /** What may be dropped. null: nothing. */
 export interface CompactionRules {
@@ -49,7 +49,7 @@ export interface DroppedOperation {
 }
 
 /** What compaction needs of a store. */
-export interface CompactableStore {
+export interface CompactableStore extends Pick<PastEndStore, 'readPastEnds' | 'writePastEnds'> {
   /**
    * Drops what the rules allow of the next records, in one short transaction. Safe to repeat and to
    * interrupt.
@@ -63,9 +63,6 @@ export interface CompactableStore {
     rules: CompactionRules,
     options?: { readonly isPlan?: boolean },
   ): Promise<CompactionStep>
-  /** What `writePastEnds` was given last; none at first. */
-  readPastEnds(): Promise<readonly PastEnd[]>
-  writePastEnds(past: readonly PastEnd[]): Promise<void>
   /** Records that a compaction goes through, about. */
   countRecords(): Promise<number>
   /** How many operations were dropped, of a record or of all; those of forgotten records are in the latter. */

@@ -6,8 +6,32 @@ export interface PastEnd {
   readonly end: number
 }
 
+/** What keeps the notes. */
+export interface PastEndStore {
+  getMaxDeliverySequence(): Promise<number>
+  /** What `writePastEnds` was given last; none at first. */
+  readPastEnds(): Promise<readonly PastEnd[]>
+  writePastEnds(past: readonly PastEnd[]): Promise<void>
+}
+
 /** Between two notes lies no more than this part of their age where one can be spared: they stay few, however far they go back. */
 const PRECISION = 1 / 16
+
+/** Notes where the log ends now. */
+export async function notePresentEnd(store: PastEndStore, nowMs: number): Promise<readonly PastEnd[]> {
+  const past = await readPastEnds(store, nowMs)
+  await store.writePastEnds(past)
+  return past
+}
+
+/** The notes with the present one, which is not stored. */
+export async function readPastEnds(
+  store: Pick<PastEndStore, 'getMaxDeliverySequence' | 'readPastEnds'>,
+  nowMs: number,
+): Promise<readonly PastEnd[]> {
+  const end = await store.getMaxDeliverySequence()
+  return withPresentEnd(await store.readPastEnds(), { at: nowMs, end })
+}
 
 /**
  * The notes with the present one, as few as are needed. Those of a clock that was ahead are given up: they would make

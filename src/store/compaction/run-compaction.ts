@@ -1,7 +1,6 @@
 import type { Runtime } from '../../core/runtime.ts'
-import type { ServerStore } from '../store.ts'
 import type { CompactableStore, CompactionRules, DroppedCount } from './compaction.ts'
-import { storedThrough, withPresentEnd } from './past-ends.ts'
+import { notePresentEnd, type PastEndStore, readPastEnds, storedThrough } from './past-ends.ts'
 import { DroppedCounter } from './plan-record.ts'
 
 export interface CompactionProgress {
@@ -86,14 +85,11 @@ export interface Retention {
  * @param options.isPlan true: nothing is noted
  */
 export async function rulesForLog(
-  store: Pick<CompactableStore, 'readPastEnds' | 'writePastEnds'> &
-    Pick<ServerStore, 'getMaxDeliverySequence'>,
+  store: PastEndStore,
   retention: Retention,
   { nowMs, isPlan = false }: { readonly nowMs: number; readonly isPlan?: boolean },
 ): Promise<CompactionRules> {
-  const end = await store.getMaxDeliverySequence()
-  const past = withPresentEnd(await store.readPastEnds(), { at: nowMs, end })
-  if (!isPlan) await store.writePastEnds(past)
+  const past = await (isPlan ? readPastEnds(store, nowMs) : notePresentEnd(store, nowMs))
   const rules = rulesFor(retention, nowMs)
   const { deletedBefore } = rules
   return deletedBefore === null ? rules : { ...rules, deletedThrough: storedThrough(past, deletedBefore) }

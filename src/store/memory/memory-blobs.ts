@@ -64,13 +64,13 @@ export class MemoryBlobs {
   }
 
   /** Of the blobs that live records refer to now. */
-  liveRefs(log: MemoryLog, deletedAfter: number): ReadonlySet<string> {
-    const live = new LiveRefs(deletedAfter)
+  liveRefs(log: MemoryLog, deletedThrough: number): ReadonlySet<string> {
+    const live = new LiveRefs(deletedThrough)
     for (const [hash, referrers] of this.#referrers) {
       for (const referrer of referrers.values()) {
         if (!live.asksFor(hash, referrer)) continue
         const record = log.record(referrer.collection, referrer.recordId)
-        if (record !== undefined) live.add(record.state)
+        if (record !== undefined) live.add(record.state, record.sequences.at(-1) ?? 0)
       }
     }
     return live.hashes

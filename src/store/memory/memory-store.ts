@@ -316,9 +316,9 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.blobs.readReferrers(hash, limit, after)
   }
 
-  async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
+  async getLiveBlobRefs(deletedThrough = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
     this.#access.assertOpen()
-    return this.#core.blobs.liveRefs(this.#core.log, deletedAfter)
+    return this.#core.blobs.liveRefs(this.#core.log, deletedThrough)
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {

@@ -9,6 +9,12 @@ const PAGE_REFS = 1000
 /** Of states in one result; the last of them may go beyond. */
 const PAGE_BYTES = 4 * 1024 * 1024
 
+interface StoredState {
+  readonly state: string
+  /** Of the record's last row in the log. */
+  readonly lastSequence: number
+}
+
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
 export class PostgresBlobs {
   readonly #db: PostgresDatabase
@@ -28,8 +34,8 @@ export class PostgresBlobs {
     return rows.map(([collection, recordId, author]) => ({ collection, recordId, author }))
   }
 
-  async liveRefs(deletedAfter: number): Promise<ReadonlySet<string>> {
-    const live = new LiveRefs(deletedAfter)
+  async liveRefs(deletedThrough: number): Promise<ReadonlySet<string>> {
+    const live = new LiveRefs(deletedThrough)
     let after: readonly [Buffer, string, string] = [Buffer.alloc(0), '', '']
     for (;;) {
       const rows = await this.#db.rows<[Buffer, string, string]>(
@@ -45,7 +51,9 @@ export class PostgresBlobs {
         const record = { collection, recordId }
         if (live.asksFor(hash.toString('hex'), record)) records.push(record)
       }
-      for await (const text of this.#statesOf(records)) live.add(parseRecordState(text))
+      for await (const { state, lastSequence } of this.#statesOf(records)) {
+        live.add(parseRecordState(state), lastSequence)
+      }
     }
   }
 
@@ -117,11 +125,11 @@ export class PostgresBlobs {
   }
 
   /** The states of those records that there are, of which only so many bytes are in memory at once. */
-  async *#statesOf(records: readonly RecordKey[]): AsyncGenerator<string, undefined> {
+  async *#statesOf(records: readonly RecordKey[]): AsyncGenerator<StoredState, undefined> {
     for (let rest = records; rest.length > 0; ) {
-      const rows = await this.#db.rows<[position: string, state: string]>(
-        `SELECT position, state FROM (
-            SELECT k.position, r.state,
+      const rows = await this.#db.rows<[position: string, state: string, lastSequence: string | null]>(
+        `SELECT position, state, (SELECT max(seq) FROM {operations} o WHERE o.record = s.id) FROM (
+            SELECT k.position, r.id, r.state,
               sum(octet_length(r.state)) OVER (ORDER BY k.position) - octet_length(r.state) AS bytes_before
             FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS k (name, record_id, position)
             JOIN {collections} c ON c.name = k.name
@@ -133,7 +141,7 @@ export class PostgresBlobs {
           PAGE_BYTES,
         ],
       )
-      for (const [, state] of rows) yield state
+      for (const [, state, lastSequence] of rows) yield { state, lastSequence: Number(lastSequence) }
       rest = rest.slice(Number(rows.at(-1)?.[0] ?? rest.length))
     }
   }

@@ -368,9 +368,9 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.blobs.readReferrers(hash, limit, after)
   }
 
-  async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
+  async getLiveBlobRefs(deletedThrough = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
     this.#access.assertOpen()
-    return this.#core.blobs.liveRefs(deletedAfter)
+    return this.#core.blobs.liveRefs(deletedThrough)
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {

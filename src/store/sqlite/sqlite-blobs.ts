@@ -50,7 +50,7 @@ export class SqliteBlobs {
       if (!live.asksFor(hash.toString('hex'), record)) continue
       const row = this.#log.records.findRow(record)
       if (row === undefined) continue
-      live.add(this.#log.records.stateOf(...row))
+      live.add(this.#log.records.stateOf(...row), this.#log.lastSequenceOfRecord(row[0]))
       stateLength += row[1].length
       if (stateLength >= MAX_STATE_LENGTH) return ref
     }

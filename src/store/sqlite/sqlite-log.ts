@@ -256,6 +256,11 @@ export class SqliteLog {
     return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
   }
 
+  /** Of the record's last row. */
+  lastSequenceOfRecord(ref: number): number {
+    return this.#statements.lastOfRecord.get(ref) ?? ref
+  }
+
   #rowsOfRecord(ref: number): EntryRow[] {
     const first = this.#firstRowOfRecord(ref)
     const later = this.#statements.laterRowsOfRecord.all(ref)
@@ -338,6 +343,11 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .pluck(),
     laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq'),
+    lastOfRecord: db
+      .prepare<[number], number | null>(
+        'SELECT max(seq) FROM _kora_operations WHERE record = ? AND record <> seq',
+      )
+      .pluck(),
     pageOfRecord: entries(`WHERE record = ? AND record <> seq AND seq > ? ORDER BY seq ${LIMIT}`),
     removeOperation: db.prepare('DELETE FROM _kora_operations WHERE seq = ?'),
     operationsAfter: entries(`WHERE seq > ? AND kind = ? ORDER BY seq ${LIMIT}`),

@@ -340,8 +340,8 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.blobs.readReferrers(hash, limit, after))
   }
 
-  async getLiveBlobRefs(deletedAfter = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
-    const live = new LiveRefs(deletedAfter)
+  async getLiveBlobRefs(deletedThrough = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
+    const live = new LiveRefs(deletedThrough)
     let after: RefKey | null = null
     for (;;) {
       after = this.#access.read(() => this.#core.blobs.addLiveRefs(live, after))

@@ -181,17 +181,26 @@ describe('garbage', () => {
     await storage.close()
   })
 
-  test('what a record refers to stays for a while after its deletion: it may come back', async () => {
-    const { directory, storage, write, put } = await openStorage(3_600_000)
+  test('what a record refers to stays for a while after its deletion has come in: it may come back', async () => {
+    const { directory, storage, store, write, put, files, clock } = await openStorage(3_600_000)
     await put(dropped)
     const longAgo = new Date(Date.now() - 30 * 24 * 3_600_000)
     for (const part of partsOf(dropped)) await utimes(pathOf(directory, part), longAgo, longAgo)
     await write('files', 'f1', { data: dropped.ref })
-    const timestamp = { wallTime: Date.now() - 60_000, logical: 0, nodeId: 'writer' }
+    await store.recordBlobUpload({ hash: dropped.manifest.hash, byteLength: 9, userId: 'u', holders: ['h'] })
+    await storage.collectGarbage()
+    clock.aheadMs = 4 * 3_600_000
+    const threeHoursAgo = Date.now() + 1 * 3_600_000
+    const timestamp = { wallTime: threeHoursAgo, logical: 0, nodeId: 'writer' }
     await write('files', 'f1', {}, { type: 'delete', data: null, timestamp })
 
     expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
+    clock.aheadMs += 3_500_000
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
 
+    clock.aheadMs += 200_000
+    await storage.collectGarbage()
+    expect(await listed(files)).toEqual([])
     await storage.close()
   })
 
