@@ -27,9 +27,18 @@ interface ReferrerPage {
   readonly rowCount: number
 }
 
+/** What was found at once, and how to look through the rest, for which other clients may have to be waited for. */
+export interface ReferrerSearch {
+  readonly found: readonly VisibleReferrer[]
+  /** null when there is no rest, or what was found is enough. */
+  readonly rest: (() => Promise<readonly VisibleReferrer[]>) | null
+}
+
 interface Search {
   readonly hash: string
   readonly access: ClientAccess
+  /** False once nobody waits for the answer any more. */
+  readonly isWanted: () => boolean
   readonly pages: AsyncGenerator<ReferrerPage, undefined>
   /** What the client sees; no more than a page. */
   found: VisibleReferrer[]
@@ -53,14 +62,24 @@ export class BlobAccess {
   /**
    * Records through which the client reaches the hash: if there are such, some by which the stored bytes may be
    * given, too. Empty: it may not be read.
+   *
+   * @param isWanted asked while a long search goes on; when it says no, the search ends
    */
-  async findReferrers(hash: string, access: ClientAccess): Promise<readonly VisibleReferrer[]> {
-    const search: Search = { hash, access, pages: this.#pagesOf(hash), found: [] }
+  async search(hash: string, access: ClientAccess, isWanted: () => boolean): Promise<ReferrerSearch> {
+    const search: Search = { hash, access, isWanted, pages: this.#pagesOf(hash), found: [] }
     const isOver = await this.#look(search, MAX_UNTURNED_ROWS)
-    if (!isOver && this.#longSearches.waitingCount < MAX_WAITING_SEARCHES) {
-      await this.#longSearches.run(() => this.#look(search, Number.POSITIVE_INFINITY))
-    }
-    return search.found
+    const mayGoOn = !isOver && this.#longSearches.waitingCount < MAX_WAITING_SEARCHES
+    return { found: search.found, rest: mayGoOn ? () => this.#goOn(search) : null }
+  }
+
+  /** The same, to its end. */
+  async findReferrers(
+    hash: string,
+    access: ClientAccess,
+    isWanted: () => boolean,
+  ): Promise<readonly VisibleReferrer[]> {
+    const { found, rest } = await this.search(hash, access, isWanted)
+    return rest === null ? found : rest()
   }
 
   /** True when the stored bytes may be given to who reaches them through these records. */
@@ -86,6 +105,11 @@ export class BlobAccess {
     } while (manifests.length === PAGE)
   }
 
+  async #goOn(search: Search): Promise<readonly VisibleReferrer[]> {
+    await this.#longSearches.run(() => this.#look(search, Number.POSITIVE_INFINITY))
+    return search.found
+  }
+
   async *#directPagesOf(hash: string): AsyncGenerator<ReferrerPage, undefined> {
     let referrers: readonly BlobReferrer[] = []
     do {
@@ -101,9 +125,9 @@ export class BlobAccess {
    * @returns false when so many rows were looked at in vain and there are more
    */
   async #look(search: Search, maxRows: number): Promise<boolean> {
-    const { hash, access, pages, found } = search
+    const { hash, access, isWanted, pages, found } = search
     let sincePause = 0
-    for (let lookedAt = 0; lookedAt < maxRows; ) {
+    for (let lookedAt = 0; lookedAt < maxRows && isWanted(); ) {
       const { value: page } = await pages.next()
       if (page === undefined) return true
       const visible = await this.#visibleOf(page.referrers, page.hash, access)

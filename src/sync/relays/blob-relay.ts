@@ -43,6 +43,8 @@ const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
 const MAX_CONCURRENT_LOOKUPS = 8
 /** Of those, what is not stored and is looked for elsewhere. More are told that nobody has it. */
 const MAX_CONCURRENT_SEARCHES = 16
+/** Requests of one session for what very many records refer to. Of more, what was found at once counts. */
+const MAX_LONG_LOOKUPS = 2
 /** Rows that one transaction links; a large manifest must not hold up operations. */
 const LINK_PAGE = 1000
 /** Bytes of one session on their way to the storage before its next message is read, and pushes. */
@@ -83,6 +85,7 @@ export class BlobRelay {
   readonly #maxChunkBytes: number
   readonly #quota: BlobQuota
   readonly #lookingByPeer = new Map<RelayPeer, number>()
+  readonly #longLookupsByPeer = new Map<RelayPeer, number>()
   readonly #searchesByPeer = new Map<RelayPeer, number>()
   /** Bytes on their way to the storage, and pushes. */
   readonly #pushingBytesByPeer = new Map<RelayPeer, number>()
@@ -198,24 +201,52 @@ export class BlobRelay {
 
   /** Does not make the session wait, unless it asks for more than the store can answer at a time. */
   #onRequest(peer: RelayPeer, message: BlobChunkRequestMessage): Promise<void> | undefined {
-    const looking = (this.#lookingByPeer.get(peer) ?? 0) + 1
-    this.#lookingByPeer.set(peer, looking)
-    const looked = this.#lookUp(peer, message)
-      .catch((error) => {
-        this.#onFailed(error)
-        this.#answer(peer, message.requestId, null)
-      })
-      .finally(() => changeCount(this.#lookingByPeer, peer, -1))
+    const looking = changeCount(this.#lookingByPeer, peer, 1)
+    const looked = this.#answerOrFail(peer, message, this.#lookUp(peer, message)).finally(() =>
+      changeCount(this.#lookingByPeer, peer, -1),
+    )
     return looking >= MAX_CONCURRENT_LOOKUPS ? looked : undefined
   }
 
-  async #lookUp(peer: RelayPeer, { requestId, hash }: BlobChunkRequestMessage): Promise<void> {
+  async #lookUp(peer: RelayPeer, message: BlobChunkRequestMessage): Promise<void> {
     const { identity } = peer
     if (identity === null) return
-    const referrers = await this.#access.findReferrers(hash, identity.access)
+    const { found, rest } = await this.#access.search(message.hash, identity.access, () => peer.isAccepted)
+    const longLookups = this.#longLookupsByPeer.get(peer) ?? 0
+    if (rest === null || longLookups >= MAX_LONG_LOOKUPS) return this.#answerBy(found, peer, message)
+    // Not waited for: it may take long, and what else the client has sent is due meanwhile.
+    changeCount(this.#longLookupsByPeer, peer, 1)
+    void this.#answerOrFail(
+      peer,
+      message,
+      rest().then((referrers) => this.#answerBy(referrers, peer, message)),
+    ).finally(() => changeCount(this.#longLookupsByPeer, peer, -1))
+  }
+
+  /** Never rejects. */
+  async #answerOrFail(
+    peer: RelayPeer,
+    { requestId }: BlobChunkRequestMessage,
+    answered: Promise<void>,
+  ): Promise<void> {
+    try {
+      await answered
+    } catch (error) {
+      if (!peer.isAccepted) return // the store may be closed by now
+      this.#onFailed(error)
+      this.#answer(peer, requestId, null)
+    }
+  }
+
+  async #answerBy(
+    referrers: readonly VisibleReferrer[],
+    peer: RelayPeer,
+    { requestId, hash }: BlobChunkRequestMessage,
+  ): Promise<void> {
+    if (peer.identity === null) return
     // Who may not read it is told what one is told that asks for something nobody has.
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
-    const stored = await this.#readStored(identity, hash, referrers)
+    const stored = await this.#readStored(peer.identity, hash, referrers)
     if (stored !== null) return this.#answer(peer, requestId, stored)
     this.#search(peer, { requestId, hash, referrers }).catch((error) => this.#onFailed(error))
   }
@@ -241,7 +272,8 @@ export class BlobRelay {
   /** Asks the clients here for somebody who is connected elsewhere. */
   async findAmongPeers(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
     if (requester.identity === null) return null
-    const referrers = await this.#access.findReferrers(hash, requester.identity.access)
+    const { access } = requester.identity
+    const referrers = await this.#access.findReferrers(hash, access, () => requester.isAccepted)
     return referrers.length === 0 ? null : this.#askPeers(requester, { requestId: '', hash, referrers })
   }
 
@@ -267,7 +299,7 @@ export class BlobRelay {
   async #awaitUpload(peer: RelayPeer, identity: SessionIdentity, hash: string): Promise<Uint8Array | null> {
     if (this.#options.persistBlobChunk === undefined || !peer.isAccepted) return null
     await this.#arrivals.wait(hash, UPLOAD_DELAY_MS)
-    const referrers = await this.#access.findReferrers(hash, identity.access)
+    const referrers = await this.#access.findReferrers(hash, identity.access, () => peer.isAccepted)
     return this.#readStored(identity, hash, referrers)
   }
 

@@ -358,6 +358,35 @@ describe('with central storage', () => {
     expect(answersTo(reader).sort()).toEqual(contents.sort())
   })
 
+  test('a long search holds up nothing that its client sends, and ends when the client leaves', async () => {
+    const { connect, write, store } = openRelayServer(memoryStorage().config)
+    for (let index = 0; index < 2500; index++)
+      await write('files', `bait ${index}`, { org: 'b', data: blob.ref })
+    const reader = await connect('reader', { scopes: ORG_A })
+    let goOn = (): void => {}
+    const gate = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    const readPage = store.readBlobReferrers.bind(store)
+    const read = vi.spyOn(store, 'readBlobReferrers').mockImplementation(async (hash, limit, after) => {
+      if (after !== undefined && read.mock.calls.length > 8 * 10) await gate
+      return readPage(hash, limit, after)
+    })
+
+    for (let index = 0; index < 8; index++) request(reader, blob.manifest.hash, `want ${index}`)
+    writeAs(reader, 'reader', { org: 'a' })
+    await vi.waitFor(() => expect(reader.sentOfType('acknowledgment')).toHaveLength(1), 10_000)
+    const answered = answersTo(reader)
+    const readBefore = read.mock.calls.length
+    reader.disconnect()
+    goOn()
+    await settle()
+    await settle()
+
+    expect(answered).toEqual(Array(6).fill(null)) // two of one client go on
+    expect(read.mock.calls.length).toBeLessThanOrEqual(readBefore + 1)
+  })
+
   test('content is read however many who do not have it have copied the reference', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const catalog = { products: {} }
