@@ -135,6 +135,7 @@ export class Ingest {
     this.#release(waiting)
     const failure = new StoreError('STORE_UNAVAILABLE', 'Another log has taken the place of the one before.')
     for (const batch of waiting) batch.reject(failure)
+    this.#settleIdle()
   }
 
   /** Resolves when nothing waits, for room neither, and nothing is being written. */

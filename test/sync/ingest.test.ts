@@ -202,6 +202,25 @@ test.each([
   expect(ingest.queuedBytes).toBe(0)
 })
 
+test('refuses what waits when another log is there, and stores what comes then', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+  const waiting = Promise.allSettled([ingest.submit(batchOf(1, 'a')), ingest.submit(batchOf(1, 'b'))])
+  const drained = ingest.drain()
+
+  ingest.refuseWaiting()
+  await drained
+  const next = ingest.submit(batchOf(1, 'c'))
+  await settle()
+  transactions[0]?.commit()
+  await next
+
+  const refusal = { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } }
+  expect(await waiting).toMatchObject([refusal, refusal])
+  expect(transactions.map(({ requests }) => requests.map(({ wireJson }) => wireJson))).toEqual([['c0']])
+  expect(ingest.queuedBytes).toBe(0)
+})
+
 test('an error in who is told of a commit does not end the writing', async () => {
   const { store, transactions } = controlledStore()
   const ingest = new Ingest(store, simulatedRuntime(), silentLogger, {
