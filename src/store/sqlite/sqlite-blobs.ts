@@ -3,6 +3,7 @@ import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts
 import type { LiveRefs } from '../blobs/live-refs.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
+import { AS_INSERTED } from './record-table.ts'
 import type { SqliteLog } from './sqlite-log.ts'
 
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
@@ -50,8 +51,9 @@ export class SqliteBlobs {
       if (!live.asksFor(hash.toString('hex'), record)) continue
       const row = this.#log.records.findRow(record)
       if (row === undefined) continue
-      live.add(this.#log.records.stateOf(...row), this.#log.lastSequenceOfRecord(row[0]))
-      stateLength += row[1].length
+      const [number, stored] = row
+      live.add(this.#log.records.stateOf(number, stored), this.#log.lastSequenceOfRecord(number))
+      stateLength += stored === AS_INSERTED ? this.#log.lengthOfRow(number) : stored.length
       if (stateLength >= MAX_STATE_LENGTH) return ref
     }
     return page.at(-1) ?? null

@@ -256,6 +256,11 @@ export class SqliteLog {
     return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
   }
 
+  /** Of what the row says. */
+  lengthOfRow(deliverySequence: number): number {
+    return this.#statements.lengthOfRow.get(deliverySequence) ?? 0
+  }
+
   /** Of the record's last row. */
   lastSequenceOfRecord(ref: number): number {
     return this.#statements.lastOfRecord.get(ref) ?? ref
@@ -343,6 +348,9 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .pluck(),
     laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq'),
+    lengthOfRow: db
+      .prepare<[number], number>('SELECT length(wire_json) FROM _kora_operations WHERE seq = ?')
+      .pluck(),
     lastOfRecord: db
       .prepare<[number], number | null>(
         'SELECT max(seq) FROM _kora_operations WHERE record = ? AND record <> seq',

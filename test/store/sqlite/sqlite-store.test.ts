@@ -422,3 +422,22 @@ test('a record is read once for all the blobs that it has ever referred to', asy
   read.mockRestore()
   await store.close()
 })
+
+test('operations go on, too, while it looks at large records', async () => {
+  const runtime = simulatedRuntime()
+  const pause = vi.spyOn(runtime, 'defer')
+  const store = createSqliteServerStore({ filename: ':memory:', runtime })
+  const author = new OperationAuthor('a')
+  const hashes = Array.from({ length: 100 }, (_, index) => index.toString(16).padStart(64, '0'))
+  const text = 'x'.repeat(100_000)
+  await appendAll(
+    store,
+    hashes.map((hash, index) => author.insert(`r${index}`, { text, file: { hash, size: 3 } })),
+  )
+  pause.mockClear()
+
+  expect(await store.getLiveBlobRefs()).toEqual(new Set(hashes))
+
+  expect(pause.mock.calls.length).toBeGreaterThanOrEqual(9)
+  await store.close()
+})
