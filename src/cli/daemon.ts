@@ -7,7 +7,6 @@ import { BackupSchedule } from '../store/backup/backup-schedule.ts'
 import type { BackupTarget } from '../store/backup/backup-target.ts'
 import { BlobStorage } from '../store/blobs/blob-storage.ts'
 import { CompactionSchedule } from '../store/compaction/compaction-schedule.ts'
-import { LogTurns } from '../store/log-turns.ts'
 import type { SchemaProgress, ServerStore } from '../store/store.ts'
 import { openAuthProvider } from './auth-provider.ts'
 import { openBackupTargets } from './backup/backup-targets.ts'
@@ -48,12 +47,11 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
     const needs = { schema: config.schema?.definition ?? null, auth: config.auth }
     await prepareStore(store, needs, onProgress ? { onProgress } : {})
     blobs = await openBlobStorage(store, config, options)
-    const turns = new LogTurns()
-    const compaction = createCompaction({ store, turns }, config, options)
+    const compaction = createCompaction(store, config, options)
     const server = new ServerHost(hostOptions(config, { store, auth, blobs, recent, compaction, ...options }))
     await server.start()
     compaction?.start()
-    const backups = startBackups(backupTargets, { ...options, ...config, store, turns })
+    const backups = startBackups(backupTargets, { ...options, ...config, store })
     return {
       urls: urlsOf(server, config),
       async stop() {
@@ -72,33 +70,32 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   }
 }
 
-/** The log, and the turns of those who go through all of it. */
-interface SharedLog {
-  readonly store: ServerStore
-  readonly turns: LogTurns
-}
-
 function startBackups(
   targets: readonly BackupTarget[],
-  { backup, store, turns, runtime, logger }: Pick<ServerConfig, 'backup'> & DaemonOptions & SharedLog,
+  {
+    backup,
+    store,
+    runtime,
+    logger,
+  }: Pick<ServerConfig, 'backup'> & DaemonOptions & { readonly store: ServerStore },
 ): readonly BackupSchedule[] {
   if (backup === null) return []
   const { every: everyMs, keep } = backup
   const schedules = targets.map(
-    (target) => new BackupSchedule({ store, turns, runtime, logger, target, everyMs, keep }),
+    (target) => new BackupSchedule({ store, runtime, logger, target, everyMs, keep }),
   )
   for (const schedule of schedules) schedule.start()
   return schedules
 }
 
 function createCompaction(
-  { store, turns }: SharedLog,
+  store: ServerStore,
   { retention }: ServerConfig,
   { logger, runtime }: DaemonOptions,
 ): CompactionSchedule | null {
   const { automatic, keepFor: keepForMs, tombstones: tombstonesMs, every: everyMs } = retention
   if (!automatic) return null
-  return new CompactionSchedule({ store, turns, runtime, logger, keepForMs, tombstonesMs, everyMs })
+  return new CompactionSchedule({ store, runtime, logger, keepForMs, tombstonesMs, everyMs })
 }
 
 async function openBlobStorage(

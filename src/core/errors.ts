@@ -70,7 +70,8 @@ export const ERROR_CODES = {
     remedy: 'Use another backup; `kora-server backup --verify` checks one.',
   },
   BACKUP_INTERRUPTED: {
-    meaning: 'The log was replaced or compacted while a backup of it was made.',
+    meaning:
+      'The log was replaced while a backup of it was made, or compacted by another process that did not wait.',
     remedy: 'Make the backup again; what was written of this one cannot be restored.',
   },
   BACKUP_NOT_WRITTEN: {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
@@ -257,6 +258,23 @@ describe('backups', () => {
     expect((await restore('?mode=merge')).status).toBe(200)
     expect((await restore('?mode=all')).status).toBe(400)
     expect(await target.store.getOperationCount()).toBe(1)
+  })
+
+  test('that nobody reads to their end hold no compaction', async () => {
+    await using server = await startProductionServer({ operationalAuth })
+    const { store, kora } = server
+    for (let count = 0; count < 80; count++) {
+      const title = randomBytes(150_000).toString('base64')
+      await kora.apply({ collection: 'orders', type: 'insert', data: { title } })
+    }
+    const isHeld = async () =>
+      (await store.compactStep(0, { supersededBefore: null, deletedBefore: null })).after === 0
+
+    const { body } = await get(server, '/backup/export', operationalAuth.backupToken)
+    expect(await isHeld()).toBe(true)
+    await body?.cancel()
+
+    await expect.poll(isHeld, { timeout: 10_000 }).toBe(false)
   })
 
   test('are refused by name where a resolver is missing that they may need', async () => {

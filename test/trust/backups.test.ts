@@ -143,6 +143,7 @@ function inPages(store: ServerStore): Parameters<typeof createBackup>[0] {
     listRevocations: (after, limit) => store.listRevocations(after, limit),
     countDropped: () => store.countDropped(),
     listDropped: (after, limit) => store.listDropped(after, limit),
+    holdCompaction: () => store.holdCompaction(),
     readOperations: (filter, page) =>
       store.readOperations(filter, { ...page, limit: Math.min(page.limit, PAGE_ROWS) }),
   }

@@ -1,7 +1,6 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { IntervalSchedule } from '../interval-schedule.ts'
-import type { LogTurns } from '../log-turns.ts'
 import type { BackupTarget } from './backup-target.ts'
 import { type BackupSourceStore, createBackup } from './create-backup.ts'
 
@@ -11,8 +10,6 @@ export interface BackupScheduleOptions {
   readonly logger: Logger
   /** Closed by `stop()`. */
   readonly target: BackupTarget
-  /** Shared with what drops parts of the log in this process. */
-  readonly turns: LogTurns
   readonly everyMs: number
   /** How many backups stay; the oldest goes when a new one is whole. */
   readonly keep: number
@@ -63,13 +60,13 @@ export class BackupSchedule {
 
   /** @returns ms until it is worth looking again */
   async #runWhenDue(signal: AbortSignal): Promise<number> {
-    const { runtime, store, turns, everyMs } = this.#options
+    const { runtime, store, everyMs } = this.#options
     const dueInMs = await this.#dueInMs(signal)
     if (dueInMs > 0) return Math.min(dueInMs, LOOK_AGAIN_MS)
     if ((await store.getOperationCount()) === 0) {
       await this.#passOver(signal)
     } else {
-      await turns.read(() => this.#write(runtime.now(), signal))
+      await this.#write(runtime.now(), signal)
       await this.#rotate(signal)
     }
     return Math.min(everyMs, LOOK_AGAIN_MS)

@@ -31,6 +31,7 @@ export type BackupSourceStore = Pick<
   | 'readOperations'
   | 'countDropped'
   | 'listDropped'
+  | 'holdCompaction'
 >
 
 /** How far a backup has come. */
@@ -49,14 +50,27 @@ export interface CreateBackupOptions {
 
 /**
  * The log as a portable backup, in pieces, with the memory of one section. Clients may write
- * meanwhile: it holds every operation up to the end of the log as it was when the first one was read.
+ * meanwhile: it holds every operation up to the end of the log as it was when the first one was read. Compactions
+ * wait until it is read, or is given up with `return()`, as `for await` does; those of other processes on an SQLite file do not.
  *
  * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced or compacted meanwhile; what was written is no backup
  */
 export async function* createBackup(
   store: BackupSourceStore,
-  { createdAtMs = Date.now(), onProgress }: CreateBackupOptions = {},
+  options: CreateBackupOptions = {},
 ): AsyncGenerator<Uint8Array, void> {
+  const letGo = await store.holdCompaction()
+  try {
+    yield* readBackup(store, options)
+  } finally {
+    await letGo()
+  }
+}
+
+async function* readBackup(
+  store: BackupSourceStore,
+  { createdAtMs = Date.now(), onProgress }: CreateBackupOptions,
+): AsyncGenerator<Uint8Array> {
   const writer = new SectionWriter()
   const droppedBefore = await store.countDropped()
   const isCompacted = droppedBefore > 0

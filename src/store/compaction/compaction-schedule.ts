@@ -1,15 +1,12 @@
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { IntervalSchedule } from '../interval-schedule.ts'
-import type { LogTurns } from '../log-turns.ts'
 import type { ServerStore } from '../store.ts'
 import type { CompactableStore } from './compaction.ts'
 import { rulesForLog, runCompaction } from './run-compaction.ts'
 
 export interface CompactionScheduleOptions {
   readonly store: CompactableStore & Pick<ServerStore, 'getMaxDeliverySequence'>
-  /** Shared with what reads the whole log in this process. */
-  readonly turns: LogTurns
   readonly runtime: Runtime
   readonly logger: Logger
   /** ms that superseded operations stay; null: for ever */
@@ -38,12 +35,12 @@ export class CompactionSchedule {
   #stats: CompactionStats = { operationsDropped: 0, lastDurationMs: 0, lastSuccessAt: null }
 
   constructor(options: CompactionScheduleOptions) {
-    const { runtime, logger, turns, everyMs } = options
+    const { runtime, logger, everyMs } = options
     this.#options = options
     this.#schedule = new IntervalSchedule({
       runtime,
       everyMs,
-      run: (signal) => turns.drop(() => this.#run(signal)),
+      run: (signal) => this.#run(signal),
       onFailure: (err) => logEvent(logger, LOG_EVENTS.compactionFailed, { err }),
     })
   }

@@ -17,7 +17,7 @@ export interface CompactionRules {
 }
 
 export interface CompactionStep {
-  /** Where the next step goes on; null: this was the last one. */
+  /** Where the next step goes on; null: this was the last one. Where this one began: it is held, and has done nothing. */
   readonly after: number | null
   /** Records that were looked at. */
   readonly records: number
@@ -72,6 +72,12 @@ export interface CompactableStore extends Pick<PastEndStore, 'readPastEnds' | 'w
     after: number,
     limit: number,
   ): Promise<readonly (DroppedOperation & { readonly position: number })[]>
+  /**
+   * Holds every step that would drop something, from the end of one that runs on. Several may hold them at once.
+   *
+   * @returns what lets go
+   */
+  holdCompaction(): Promise<() => Promise<void>>
   /**
    * Runs `action` while no other process of the database compacts.
    *

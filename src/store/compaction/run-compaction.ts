@@ -3,6 +3,8 @@ import type { CompactableStore, CompactionRules, DroppedCount } from './compacti
 import { notePresentEnd, type PastEndStore, readPastEnds, storedThrough } from './past-ends.ts'
 import { DroppedCounter } from './plan-record.ts'
 
+const HELD_PAUSE_MS = 1000
+
 export interface CompactionProgress {
   readonly recordsDone: number
   /** About: devices may write meanwhile. */
@@ -30,7 +32,7 @@ export interface CompactionSummary {
 
 /**
  * Goes through all records in short steps, between which others write. What was dropped stays
- * dropped, however it ends.
+ * dropped, however it ends. While a backup holds it, it waits.
  *
  * @throws StoreError `NO_SCHEMA`
  */
@@ -48,9 +50,10 @@ export async function runCompaction(
     const step = await store.compactStep(after, rules, { isPlan })
     for (const count of step.dropped) counter.addCount(count)
     records += step.records
+    const isHeld = step.after === after
     after = step.after
     onProgress?.({ recordsDone: records, recordsTotal: Math.max(recordsTotal, records) })
-    const pauseMs = isConsiderate ? runtime.monotonicNow() - startedAt : 0
+    const pauseMs = isHeld ? HELD_PAUSE_MS : isConsiderate ? runtime.monotonicNow() - startedAt : 0
     await new Promise<void>((resolve) => {
       if (pauseMs > 0) runtime.setTimer(pauseMs, resolve)
       else runtime.defer(resolve)

@@ -9,6 +9,7 @@ import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import { CompactionHolds, heldStep } from '../compaction/compaction-holds.ts'
 import type { PastEnd } from '../compaction/past-ends.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
@@ -56,6 +57,7 @@ export class MemoryServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #commitListeners = new Set<CommitListener>()
   readonly #access = new StoreAccess({ name: 'The memory store', isReadOnly: false })
+  readonly #holds = new CompactionHolds()
   #pastEnds: readonly PastEnd[] = []
 
   constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
@@ -187,6 +189,7 @@ export class MemoryServerStore implements ServerStore {
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
     this.#access.assertOpen()
+    if (this.#holds.isHeld && !isPlan) return heldStep(after)
     return compactStep(this.#core, { after, rules, isPlan })
   }
 
@@ -217,6 +220,11 @@ export class MemoryServerStore implements ServerStore {
   ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
     this.#access.assertOpen()
     return this.#core.log.dropped.list(after, limit)
+  }
+
+  async holdCompaction(): Promise<() => Promise<void>> {
+    this.#access.assertOpen()
+    return this.#holds.hold()
   }
 
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {

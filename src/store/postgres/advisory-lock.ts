@@ -65,6 +65,24 @@ export async function withAdvisoryLockIfFree<Result>(
   }
 }
 
+/**
+ * Takes the lock beside others that share it, as soon as nobody has it alone. It ends with its connection.
+ *
+ * @returns what gives it back
+ */
+export async function shareAdvisoryLock(db: PostgresDatabase, name: string): Promise<() => Promise<void>> {
+  const client = new pg.Client(db.clientConfig)
+  client.on('error', () => {}) // whoever shares it checks its own work; see create-backup.ts
+  try {
+    await connect(client)
+    await client.query('SELECT pg_advisory_lock_shared($1::bigint)', [lockKey(db.schema, name)])
+  } catch (error) {
+    await client.end().catch(() => {})
+    throw toStoreError(error, db.name)
+  }
+  return () => client.end().catch(() => {})
+}
+
 async function connect(client: pg.Client): Promise<void> {
   await client.connect()
   await client.query(NOTICE_DEATH)

@@ -5,6 +5,7 @@ import {
   type CompactionStep,
   requireSchemaToCompact,
 } from '../compaction/compaction.ts'
+import { heldStep } from '../compaction/compaction-holds.ts'
 import {
   BYTES_PER_STEP,
   type CompactionCandidate,
@@ -26,12 +27,16 @@ import {
   toForgottenRow,
 } from '../compaction/plan-record.ts'
 import { indexRowsOf } from '../delivery/tracked-fields.ts'
+import { lockKey } from './advisory-lock.ts'
 import { type Queries, RetryTransaction, type Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { insertDropped } from './postgres-dropped.ts'
 import type { PostgresLog } from './postgres-log.ts'
 import { decodeRecordId } from './record-id.ts'
 import { collectionIn, type Settings } from './settings.ts'
+
+/** The advisory lock that whoever holds compactions shares. */
+export const COMPACTION_HOLD = 'compaction-hold'
 
 const CANDIDATES = `
   SELECT r.id, c.name, r.record_id, r.state, (SELECT count(*) FROM {operations} o WHERE o.record = r.id),
@@ -72,6 +77,7 @@ export async function compactStep(
   if (isPlan) return { ...step, dropped: count(await plan(core.log, core.db, measured, context)) }
   if (measured.length === 0) return { ...step, dropped: [] }
   const dropped = await core.transaction(async (transaction) => {
+    if (await isHeld(core, transaction)) return null
     const { settings } = core
     const { context, isWanted } = mayCompactBy(settings)
     const locked = await lockRecords(transaction, measured.filter(isWanted))
@@ -79,7 +85,14 @@ export async function compactStep(
     await drop(core, transaction, plans, settings)
     return count(plans)
   })
-  return { ...step, dropped }
+  return dropped === null ? heldStep(after) : { ...step, dropped }
+}
+
+/** Unless it is, nobody can begin to hold it before the transaction has ended. */
+async function isHeld({ db }: PostgresCore, transaction: Transaction): Promise<boolean> {
+  const key = lockKey(db.schema, COMPACTION_HOLD)
+  const [row] = await transaction.rows<[boolean]>('SELECT pg_try_advisory_xact_lock($1::bigint)', [key])
+  return row?.[0] !== true
 }
 
 /** Every record has its state here. */

@@ -37,14 +37,14 @@ import type {
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
-import { withAdvisoryLockIfFree } from './advisory-lock.ts'
+import { shareAdvisoryLock, withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { metaTable } from './meta-table.ts'
 import { openDatabase, planLayout } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { PostgresClusterBus } from './postgres-cluster-bus.ts'
-import { compactStep } from './postgres-compaction.ts'
+import { COMPACTION_HOLD, compactStep } from './postgres-compaction.ts'
 import { PostgresCore } from './postgres-core.ts'
 import { PostgresDamageSource } from './postgres-damage.ts'
 import { readDelivery, readLog, readMissing, readRecordValues } from './postgres-delivery.ts'
@@ -266,6 +266,11 @@ export class PostgresServerStore implements ServerStore {
   ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
     this.#access.assertOpen()
     return listDropped(this.#core.db, after, limit)
+  }
+
+  async holdCompaction(): Promise<() => Promise<void>> {
+    this.#access.assertOpen()
+    return shareAdvisoryLock(this.#core.db, COMPACTION_HOLD)
   }
 
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {

@@ -11,6 +11,7 @@ import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
 import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import { CompactionHolds, heldStep } from '../compaction/compaction-holds.ts'
 import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
@@ -84,6 +85,7 @@ export class SqliteServerStore implements ServerStore {
   readonly #migration: SchemaMigration
   readonly #watch: CommitWatch
   readonly #access: SqliteAccess
+  readonly #holds = new CompactionHolds()
   /** True where an empty store stands for one that is not there yet. */
   readonly #isEmpty: boolean
 
@@ -223,7 +225,9 @@ export class SqliteServerStore implements ServerStore {
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
     if (isPlan) return this.#access.read(() => compactStep(this.#core, { after, rules, isPlan }))
-    return this.#access.write(() => compactStep(this.#core, { after, rules, isPlan }))
+    return this.#access.write(() =>
+      this.#holds.isHeld ? heldStep(after) : compactStep(this.#core, { after, rules, isPlan }),
+    )
   }
 
   async readPastEnds(): Promise<readonly PastEnd[]> {
@@ -247,6 +251,12 @@ export class SqliteServerStore implements ServerStore {
     limit: number,
   ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
     return this.#access.read(() => this.#core.log.dropped.list(after, limit))
+  }
+
+  /** Of other processes on the file it holds none: what they drop meanwhile is found out afterwards. */
+  async holdCompaction(): Promise<() => Promise<void>> {
+    this.#access.assertOpen()
+    return this.#holds.hold()
   }
 
   /** Two processes that compact one file take turns by its write lock, and find the same: both may. */

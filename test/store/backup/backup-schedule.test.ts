@@ -6,7 +6,6 @@ import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
 import { fileSource } from '../../../src/store/backup/backup-source.ts'
 import { DirectoryTarget } from '../../../src/store/backup/directory-target.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
-import { LogTurns } from '../../../src/store/log-turns.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
@@ -23,7 +22,6 @@ function openSchedule(directory: string, runtime = simulatedRuntime(), logger = 
     runtime,
     logger,
     target,
-    turns: new LogTurns(),
     everyMs: 3 * HOUR_MS,
     keep: 2,
   })
@@ -153,7 +151,6 @@ test('nothing is left of a backup that the stop of the server ends', async () =>
     runtime,
     logger: silentLogger,
     target: new DirectoryTarget(directory.path),
-    turns: new LogTurns(),
     everyMs: HOUR_MS,
     keep: 1,
   })

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { describe, expect, test, vi } from 'vitest'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
+import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
@@ -127,8 +128,30 @@ describeEachStore('backups in sections', (openStore) => {
     expect(isReplaced).toBe(true)
   })
 
-  test('are given up when the log is compacted after a part of it was read', async () => {
+  test('hold what compacts the log until they are read or given up', async () => {
     await using source = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const forget = () => source.compactStep(0, { supersededBefore: null, deletedBefore: Date.now() })
+    await appendAll(source, [author.insert('r0', { title: 'x' }), author.delete('r0')])
+    await fill(source, 3, author)
+    const [read, givenUp] = [createBackup(source), createBackup(source)]
+    const pieces = [(await read.next()).value as Uint8Array]
+    await givenUp.next()
+
+    const held = [await forget()]
+    for await (const piece of read) pieces.push(piece)
+    held.push(await forget())
+    await givenUp.return()
+
+    expect(held).toEqual([1, 2].map(() => ({ after: 0, records: 0, dropped: [] })))
+    await expect(verifyBackup(inPieces(Buffer.concat(pieces)))).resolves.toMatchObject({ operations: 5 })
+    expect(await forget()).toMatchObject({ after: null })
+    expect(await source.countDropped()).toBe(2)
+  })
+
+  test('are given up when the log is compacted after a part of it was read, where that is not held', async () => {
+    await using source = await openStore({ schema: todoSchema })
+    vi.spyOn(source, 'holdCompaction').mockResolvedValue(async () => {})
     const author = new OperationAuthor('a')
     const forget = () => source.compactStep(0, { supersededBefore: null, deletedBefore: Date.now() })
     await appendAll(source, [author.insert('r0', { title: 'x' }), author.delete('r0')])

@@ -5,7 +5,6 @@ import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
 import { BucketTarget } from '../../../src/store/backup/bucket-target.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
 import { S3Bucket, type S3BucketOptions } from '../../../src/store/backup/s3-bucket.ts'
-import { LogTurns } from '../../../src/store/log-turns.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
 import { openS3Server, type S3Server } from '../../support/s3-server.ts'
@@ -139,7 +138,6 @@ test('backups are written to a bucket in their interval, and the oldest goes', a
     runtime,
     logger,
     target,
-    turns: new LogTurns(),
     everyMs: 3 * HOUR_MS,
     keep: 3,
   })
@@ -186,8 +184,7 @@ test.each(REQUESTS_OF_A_BACKUP)(
     const target = await BucketTarget.open(optionsFor(s3), 'kora/')
     const store = new MemoryServerStore({ runtime })
     await appendAll(store, [new OperationAuthor('phone').insert('r', { title: 'x' })])
-    const turns = new LogTurns()
-    const schedule = new BackupSchedule({ store, turns, runtime, logger, target, everyMs: HOUR_MS, keep: 1 })
+    const schedule = new BackupSchedule({ store, runtime, logger, target, everyMs: HOUR_MS, keep: 1 })
     const old = 'kora/kora-2020-01-01T00-00-00Z.backup'
     s3.objects.set(old, Buffer.from('old'))
     s3.uploads.set('left-behind', { key: old, startedAt: new Date(0), parts: new Map() })

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
+import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { CompactionSchedule } from '../../../src/store/compaction/compaction-schedule.ts'
-import { LogTurns } from '../../../src/store/log-turns.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { simulatedRuntime } from '../../support/simulated-runtime.ts'
@@ -10,14 +10,12 @@ import { recordingLogger } from '../../support/tokens.ts'
 const HOUR_MS = 60 * 60 * 1000
 
 async function openSchedule() {
-  const turns = new LogTurns()
   const runtime = simulatedRuntime()
   const logger = recordingLogger()
   const store = new MemoryServerStore({ runtime })
   await store.setSchema(todoSchema)
   const schedule = new CompactionSchedule({
     store,
-    turns,
     runtime,
     logger,
     keepForMs: 2 * HOUR_MS,
@@ -27,7 +25,7 @@ async function openSchedule() {
   const author = new OperationAuthor('a', runtime.now())
   const edits = ['x', 'y', 'z'].map((title) => author.update(recordIdOf('r'), { title }))
   await appendAll(store, [new OperationAuthor('b', 0).insert(recordIdOf('r'), { title: 'new' }), ...edits])
-  return { store, turns, runtime, logger, schedule }
+  return { store, runtime, logger, schedule }
 }
 
 test('a server compacts in its interval what is old enough by then', async () => {
@@ -59,33 +57,22 @@ test('a compaction that fails is logged and tried again', async () => {
   expect(schedule.stats.lastSuccessAt).toBeNull()
 })
 
-test('a compaction waits for a backup of the same server, and a backup for it', async () => {
-  const { store, turns, runtime, schedule } = await openSchedule()
-  const steps: string[] = []
-  let release = () => {}
-  const released = new Promise<void>((resolve) => {
-    release = resolve
-  })
-  const compactStep = store.compactStep.bind(store)
-  store.compactStep = (...step) => {
-    steps.push('compaction')
-    return compactStep(...step)
-  }
-  const read = (name: string, until: Promise<void>) =>
-    turns.read(async () => {
-      await until
-      steps.push(name)
-    })
+test('a compaction waits for the backups that are read, and goes on where it was', async () => {
+  const { store, runtime, logger, schedule } = await openSchedule()
+  const backups = [createBackup(store), createBackup(store)] as const
+  for (const backup of backups) await backup.next()
 
-  const backups = [read('folder', released), read('bucket', Promise.resolve())]
   schedule.start()
+  await runtime.advance(3 * HOUR_MS)
+  for await (const _ of backups[0]);
   await runtime.advance(60_000)
-  backups.push(read('next', Promise.resolve()))
-  await runtime.advance(0)
-  expect(steps).toEqual(['bucket'])
-  release()
-  await Promise.all(backups)
+  const droppedMeanwhile = await store.countDropped()
+  await backups[1].return()
+  await runtime.advance(60_000)
+  await schedule.settled()
   await schedule.stop()
 
-  expect(steps).toEqual(['bucket', 'folder', 'compaction', 'next'])
+  expect(droppedMeanwhile).toBe(0)
+  expect(schedule.stats.lastSuccessAt).not.toBeNull()
+  expect(logger.lines.filter(({ message }) => message === 'compaction failed')).toEqual([])
 })
