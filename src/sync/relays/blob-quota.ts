@@ -29,12 +29,18 @@ export class BlobQuota {
     this.#options = options
   }
 
-  /** @returns false when so much is not left. What was stored before counts again, until the sum is read again. */
-  async take(userId: string, byteLength: number): Promise<boolean> {
+  /**
+   * What was stored before counts again, until the sum is read again.
+   *
+   * @returns what gives it back, for content that is not stored after all; null when so much is not left
+   */
+  async take(userId: string, byteLength: number): Promise<(() => void) | null> {
     const usage = await this.#usageOf(userId)
-    if (usage.bytes + byteLength > this.#options.maxBytesPerUser) return false
+    if (usage.bytes + byteLength > this.#options.maxBytesPerUser) return null
     usage.bytes += byteLength
-    return true
+    return () => {
+      usage.bytes -= byteLength
+    }
   }
 
   #usageOf(userId: string): Promise<Usage> {

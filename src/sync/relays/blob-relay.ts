@@ -165,13 +165,18 @@ export class BlobRelay {
     const { auth } = identity
     const userId = auth.isAnonymous ? ANONYMOUS : auth.userId // they all share one quota: ids are free
     const byteLength = Math.max(bytes.byteLength, MIN_STORED_BYTES)
-    if (!(await this.#quota.take(userId, byteLength))) {
+    const giveBack = await this.#quota.take(userId, byteLength)
+    if (giveBack === null) {
       this.stats.pushesRefused++
       return
     }
-    await persistBlobChunk?.(hash, bytes)
-    const holders = holdersOf(identity.access)
-    await store.recordBlobUpload({ hash, byteLength, userId, holders })
+    try {
+      await persistBlobChunk?.(hash, bytes)
+      await store.recordBlobUpload({ hash, byteLength, userId, holders: holdersOf(identity.access) })
+    } catch (error) {
+      giveBack() // the client sends it again
+      throw error
+    }
     await this.#linkManifest(hash, bytes)
     this.stats.chunksStored++
     this.#arrivals.onStored(hash)

@@ -143,6 +143,34 @@ describe('with central storage', () => {
     expect(await store.getBlobUsage('alice')).toBe(100 * 4096)
   })
 
+  test('what the storage failed to take does not count', async () => {
+    const { chunks, config } = memoryStorage()
+    let failures = 2
+    const { connect, store } = openRelayServer({
+      ...config,
+      persistBlobChunk: async (hash, bytes) => {
+        if (failures-- > 0) throw new Error('full')
+        chunks.set(hash, bytes)
+      },
+    })
+    const stored = 10 * 1024 ** 3 - 2 * 4096
+    await store.recordBlobUpload({
+      hash: sha256(Buffer.from('large')),
+      byteLength: stored,
+      userId: 'alice',
+      holders: [],
+    })
+    const author = await connect('author', { userId: 'alice' })
+    const bytes = Buffer.from('content')
+    for (let attempt = 0; attempt < 3; attempt++) {
+      push(author, sha256(bytes), bytes)
+      await settle()
+    }
+
+    expect([...chunks.keys()]).toEqual([sha256(bytes)])
+    expect(await store.getBlobUsage('alice')).toBe(stored + 4096)
+  })
+
   test('a reader gets manifest and chunks after the author has gone', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const author = await connect('author', { scopes: ORG_A })
