@@ -63,7 +63,7 @@ export class RevocationWatch {
 
   /** Asked of the store itself, so that no token passes between two looks. */
   async isRevoked(auth: AuthContext): Promise<boolean> {
-    if (auth.isAnonymous) return false // there is no token
+    if (auth.isAnonymous === true) return false // there is no token
     const revocations = await this.#options.store.findRevocations(subjectsOf(auth))
     return revocations.some((revocation) => coversToken(revocation, auth))
   }

@@ -163,7 +163,7 @@ export class BlobRelay {
   async #store(identity: SessionIdentity, hash: string, bytes: Buffer): Promise<void> {
     const { store, persistBlobChunk } = this.#options
     const { auth } = identity
-    const userId = auth.isAnonymous ? ANONYMOUS : auth.userId // they all share one quota: ids are free
+    const userId = auth.isAnonymous === true ? ANONYMOUS : auth.userId // they all share one quota: ids are free
     const byteLength = Math.max(bytes.byteLength, MIN_STORED_BYTES)
     const giveBack = await this.#quota.take(userId, byteLength)
     if (giveBack === null) {
