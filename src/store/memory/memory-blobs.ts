@@ -1,6 +1,7 @@
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
+import { firstIndexAbove } from './first-index.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 interface Upload {
@@ -49,8 +50,8 @@ export class MemoryBlobs {
   readReferrers(hash: string, limit: number, after?: BlobReferrer): BlobReferrer[] {
     const sorted = this.#sortedReferrersOf(hash)
     const lastKey = after && Buffer.from(sortKey(after))
-    const start = lastKey ? sorted.findIndex(({ key }) => Buffer.compare(key, lastKey) > 0) : 0
-    return start < 0 ? [] : sorted.slice(start, start + limit).map(({ referrer }) => referrer)
+    const start = lastKey ? firstIndexAbove(sorted, ({ key }) => Buffer.compare(key, lastKey) > 0) : 0
+    return sorted.slice(start, start + limit).map(({ referrer }) => referrer)
   }
 
   #sortedReferrersOf(hash: string): readonly SortedReferrer[] {
@@ -86,8 +87,7 @@ export class MemoryBlobs {
 
   readManifests(chunkHash: string, limit: number, after: string): ListingManifest[] {
     const sorted = this.#sortedManifestsOf(chunkHash)
-    const start = sorted.findIndex((hash) => hash > after)
-    if (start < 0) return []
+    const start = firstIndexAbove(sorted, (hash) => hash > after)
     return sorted.slice(start, start + limit).map((hash) => ({ hash, isReferred: this.#referrers.has(hash) }))
   }
 

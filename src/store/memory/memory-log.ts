@@ -23,6 +23,7 @@ import { indexRowsOf, TrackedFields } from '../delivery/tracked-fields.ts'
 import { rulesOf } from '../integrity/integrity-rules.ts'
 import { LiveIndex } from '../integrity/live-index.ts'
 import type { AppendResult, LogEntry } from '../store.ts'
+import { firstIndexAbove } from './first-index.ts'
 import type { MemoryBlobs } from './memory-blobs.ts'
 import { MemoryDropped } from './memory-dropped.ts'
 
@@ -218,7 +219,7 @@ export class MemoryLog implements LogSource {
 
   readSequences(key: IndexKey, after: number, limit: number): readonly number[] {
     const sequences = this.#index.get(key.fieldId)?.get(key.key) ?? []
-    const start = firstAbove(sequences, after)
+    const start = firstIndexAbove(sequences, (sequence) => sequence > after)
     return sequences.slice(start, start + limit)
   }
 
@@ -351,16 +352,4 @@ function appendTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
   const list = lists.get(key)
   if (list === undefined) lists.set(key, [value])
   else list.push(value)
-}
-
-/** The position of the first number above `after` in an ascending list. */
-function firstAbove(sequences: readonly number[], after: number): number {
-  let low = 0
-  let high = sequences.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((sequences[middle] ?? 0) <= after) low = middle + 1
-    else high = middle
-  }
-  return low
 }

@@ -1,0 +1,12 @@
+/** Index of the first item that is above something, in an ascending list; its length when none is. */
+export function firstIndexAbove<Item>(items: readonly Item[], isAbove: (item: Item) => boolean): number {
+  let low = 0
+  let high = items.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (isAbove(items[middle] as Item))
+      high = middle // low ≤ middle < length
+    else low = middle + 1
+  }
+  return low
+}
