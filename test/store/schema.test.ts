@@ -61,6 +61,19 @@ describeEachStore('setSchema', (openStore) => {
     expect(store.getSchema()?.otherVersions).toEqual({ 1: { todos: ['title'] } })
   })
 
+  test('remembers the fields that it has no more, until they return', async () => {
+    const first = schemaWith({ title: t.string(), pin: t.secret().optional() })
+    const second = schemaWith({ title: t.string() }, { version: 2 })
+    await using store = await openStore({ schema: first })
+
+    await store.setSchema(second)
+    await store.setSchema(second) // as at the next start
+    expect(store.getSchema()?.retired).toMatchObject({ todos: { pin: { kind: 'secret' } } })
+
+    await store.setSchema({ ...first, version: 3 })
+    expect(store.getSchema()?.retired).toBeUndefined()
+  })
+
   test('adds fields, with what operations have said of them before', async () => {
     await using store = await openStore({ schema: schemaWith({ title: t.string() }) })
     const author = new OperationAuthor('a')

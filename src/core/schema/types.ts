@@ -11,13 +11,13 @@ export interface SchemaDefinition {
   readonly migrations: { readonly [version: string]: MigrationDefinition }
   readonly sync?: { readonly [collection: string]: SyncRule }
   /**
-   * Fields of earlier schemas whose columns the tables keep: collection → field. Only in the schema
-   * that a store records of itself. @see planSchemaChange
+   * Fields of earlier schemas, whose columns the tables keep: collection → field. Only in the schema of a
+   * store that has had some. @see withEarlierFields
    */
   readonly retired?: { readonly [collection: string]: { readonly [field: string]: FieldDescriptor } }
   /**
    * Names of the fields that other versions of the schema had: version → collection → fields. Only in
-   * the schema of a store that has had some. @see withOtherVersions
+   * the schema of a store that has had some. @see withEarlierFields
    */
   readonly otherVersions?: {
     readonly [version: string]: { readonly [collection: string]: readonly string[] }

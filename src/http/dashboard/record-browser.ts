@@ -1,4 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 import { indexesOf } from '../../store/materialize/table-indexes.ts'
@@ -139,10 +140,7 @@ export function fieldOf(
 ): FieldDescriptor | null {
   const present = definitionOf(schema, collection)?.fields
   if (present !== undefined && Object.hasOwn(present, field)) return present[field] ?? null
-  const { retired } = schema ?? {}
-  const earlier =
-    retired !== undefined && Object.hasOwn(retired, collection) ? retired[collection] : undefined
-  return earlier !== undefined && Object.hasOwn(earlier, field) ? (earlier[field] ?? null) : null
+  return ownValue(ownValue(schema?.retired ?? {}, collection) ?? {}, field) ?? null
 }
 
 function definitionOf(schema: SchemaDefinition | null, collection: string): CollectionDefinition | null {

@@ -5,9 +5,9 @@ import { hasNumericStrategy, isMergedField } from '../../core/record/field-merge
 import { resolverHashesOf } from '../../core/schema/fingerprint.ts'
 import { findCaseCollisions } from '../../core/schema/names.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
+import { withEarlierFields } from './earlier-fields.ts'
 import { refuseFieldChange, type SchemaRefusal } from './field-change.ts'
 import { indexesOf, type TableIndex } from './table-indexes.ts'
-import { withOtherVersions } from './version-fields.ts'
 
 /** One thing to do with the tables. `renderStep` gives the SQL of it; the last two move data. */
 export type SchemaStep =
@@ -73,7 +73,7 @@ export function planSchemaChange(
     const count = Object.keys(collection.fields).length
     note(draft, name, `removed from the schema; its table with ${count} fields is kept as it is`)
   }
-  return { ...draft, materialized: withOtherVersions(withRetiredFields(previous, next), previous) }
+  return { ...draft, materialized: withEarlierFields(next, previous) }
 }
 
 /**
@@ -262,23 +262,6 @@ function mergeRule(descriptor: FieldDescriptor | undefined): string {
   const kind = descriptor?.kind ?? ''
   const strategy = descriptor?.mergeStrategy ?? 'lww'
   return `${MERGED_KINDS.has(kind) ? kind : 'scalar'}/${strategy}`
-}
-
-function withRetiredFields(previous: SchemaDefinition | null, next: SchemaDefinition): SchemaDefinition {
-  const retired: { [collection: string]: { [field: string]: FieldDescriptor } } = {}
-  const names = new Set([
-    ...Object.keys(previous?.collections ?? {}),
-    ...Object.keys(previous?.retired ?? {}),
-  ])
-  for (const name of names) {
-    const before = tableBefore(previous, name)
-    const known = Object.entries({ ...before?.retired, ...before?.collection?.fields })
-    const declared = next.collections[name]?.fields ?? {}
-    const kept = known.filter(([field]) => !Object.hasOwn(declared, field))
-    if (kept.length > 0) retired[name] = Object.fromEntries(kept)
-  }
-  const { retired: _, ...schema } = next
-  return Object.keys(retired).length === 0 ? schema : { ...schema, retired }
 }
 
 function note(draft: Draft, collection: string, change: string): void {

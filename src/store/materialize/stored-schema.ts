@@ -57,7 +57,7 @@ export function schemaInForce(
 ): SchemaDefinition | null {
   if (stored === null) return null
   if (own !== null && schemaFingerprint(own) === fingerprint) return own
-  const { retired: _, ...schema } = parseStoredSchema(stored)
+  const schema = parseStoredSchema(stored)
   return own === null ? schema : withResolversOf(own, schema)
 }
 

@@ -4,7 +4,6 @@ import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep } from '../materialize/ddl.ts'
 import { assertNothingRefused, planSchemaChange } from '../materialize/schema-change.ts'
-import { withOtherVersions } from '../materialize/version-fields.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { MemoryCore } from './memory-core.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
@@ -13,8 +12,6 @@ import type { ScopeTracking } from './scope-tracking.ts'
 export class SchemaMigration {
   readonly #core: MemoryCore
   readonly #tracking: ScopeTracking
-  /** What the next schema is compared with: the present one and fields of earlier ones. */
-  #materialized: SchemaDefinition | null = null
 
   constructor(core: MemoryCore, tracking: ScopeTracking) {
     this.#core = core
@@ -24,10 +21,9 @@ export class SchemaMigration {
   async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
     const next = parseSchema(schema)
     await prepareRichText(next)
-    const plan = planSchemaChange(this.#materialized, next)
+    const plan = planSchemaChange(this.#core.schema, next)
     assertNothingRefused(plan)
-    this.#core.schema = withOtherVersions(next, plan.materialized)
-    this.#materialized = plan.materialized
+    this.#core.schema = plan.materialized
     for (const step of plan.steps) {
       if (step.kind === 'replay') this.#replayCollection(step.collection, 'backfill', options)
     }
@@ -40,7 +36,7 @@ export class SchemaMigration {
   plan(schema: SchemaDefinition): SchemaPlan {
     const present = this.#core.schema
     const next = parseSchema(schema)
-    const plan = planSchemaChange(this.#materialized, next)
+    const plan = planSchemaChange(present, next)
     assertNothingRefused(plan)
     return {
       isUpToDate: present !== null && schemaFingerprint(present) === schemaFingerprint(next),

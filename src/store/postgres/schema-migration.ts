@@ -3,6 +3,7 @@ import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
+import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
@@ -16,7 +17,6 @@ import {
   parseStoredSchema,
   serializeStoredSchema,
 } from '../materialize/stored-schema.ts'
-import { withOtherVersions } from '../materialize/version-fields.ts'
 import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
@@ -74,7 +74,7 @@ export class SchemaMigration {
     await prepareRichText(next)
     if (!(await this.#isDone(next)) && !(await this.#isOutrun(next))) await this.#change(next, options)
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
-    core.ownSchema = withOtherVersions(next, await this.#recorded(core.db))
+    core.ownSchema = withEarlierFields(next, await this.#recorded(core.db))
     await core.refresh()
     this.#isPrepared = true
     for (const [collection, { scope }] of Object.entries(next.collections)) {
@@ -132,7 +132,7 @@ export class SchemaMigration {
   async #change(next: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
     await this.#alone(async () => {
       if (!(await this.#isCurrent(next))) await this.#changeTables(next)
-      this.#core.ownSchema = withOtherVersions(next, await this.#recorded(this.#core.db))
+      this.#core.ownSchema = withEarlierFields(next, await this.#recorded(this.#core.db))
       await this.#core.refresh()
       await this.#createIndexes()
       await this.#finish(options)

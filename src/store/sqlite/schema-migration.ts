@@ -3,6 +3,7 @@ import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
+import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
@@ -10,7 +11,6 @@ import {
   type SchemaChangePlan,
 } from '../materialize/schema-change.ts'
 import { parsePendingWork, parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
-import { withOtherVersions } from '../materialize/version-fields.ts'
 import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { CollectionTables } from './collection-tables.ts'
@@ -57,7 +57,7 @@ export class SchemaMigration {
       await this.#core.writes.run(() => this.#changeTables(next))
     }
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
-    this.#core.useSchema(withOtherVersions(next, this.#materialized()))
+    this.#core.useSchema(withEarlierFields(next, this.#materialized()))
     await this.#finish(options)
     await this.#trackScopes(next, options)
   }
@@ -125,7 +125,7 @@ export class SchemaMigration {
     this.#core.meta.set('schema', serializeStoredSchema(plan.materialized))
     this.#core.meta.set('schema_fingerprint', schemaFingerprint(next))
     // From the next append on, in this process; before any other can come between.
-    this.#core.useSchema(withOtherVersions(next, plan.materialized))
+    this.#core.useSchema(plan.materialized)
   }
 
   // ── moving data ────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import type {
   CollectionsAnswer,
   LiveSample,
@@ -219,6 +221,24 @@ test('a history tells which operation of which device set which field', async ()
   expect(answer.operations[1]?.changes).toMatchObject([
     { field: 'amount', value: { text: '2' }, before: { text: '1' } },
   ])
+  expect(JSON.stringify(answer)).not.toContain('canary')
+})
+
+test('a history shows no secret of a field that is in the schema no more', async () => {
+  const schemaOf = (version: number, more: { [field: string]: ReturnType<typeof t.secret> }) =>
+    defineSchema({ version, collections: { orders: { fields: { title: t.string(), ...more } } } })
+  await using server = await start({ schema: schemaOf(1, { pin: t.secret() }) })
+  const author = new OperationAuthor('a')
+  await appendAll(server.store, [
+    author.insert('r1', { title: 'tea', pin: 'canary' }, { collection: 'orders' }),
+  ])
+  await server.store.setSchema(schemaOf(2, {}))
+
+  const answer = await ask<RecordAnswer>(server, 'record?collection=orders&id=r1')
+
+  expect(answer.operations[0]?.changes).toContainEqual(
+    expect.objectContaining({ field: 'pin', value: { kind: 'secret', text: '***' } }),
+  )
   expect(JSON.stringify(answer)).not.toContain('canary')
 })
 

@@ -1,0 +1,61 @@
+import { ownValue } from '../../core/own-property.ts'
+import type { FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
+
+type VersionFields = NonNullable<SchemaDefinition['otherVersions']>
+
+/** The newest other versions that are remembered; devices of older ones are few. */
+const MAX_VERSIONS = 20
+
+/**
+ * The schema with what is remembered of the others that the store has had: as `retired` the fields that it has
+ * no more, which columns and operations still hold, and as `otherVersions` the field names that devices of
+ * those versions have columns for.
+ *
+ * @param recorded the schema that the store records of itself; null for a new store
+ */
+export function withEarlierFields(
+  schema: SchemaDefinition,
+  recorded: SchemaDefinition | null,
+): SchemaDefinition {
+  const { retired: _, otherVersions: __, ...own } = schema
+  const retired = retiredFields(own, recorded)
+  const otherVersions = versionFields(own, recorded)
+  return {
+    ...own,
+    ...(Object.keys(retired).length > 0 && { retired }),
+    ...(Object.keys(otherVersions).length > 0 && { otherVersions }),
+  }
+}
+
+function retiredFields(
+  { collections }: SchemaDefinition,
+  recorded: SchemaDefinition | null,
+): NonNullable<SchemaDefinition['retired']> {
+  const retired: { [collection: string]: { [field: string]: FieldDescriptor } } = {}
+  const { collections: before = {}, retired: retiredBefore = {} } = recorded ?? {}
+  for (const name of Object.keys({ ...before, ...retiredBefore })) {
+    const known = Object.entries({ ...ownValue(retiredBefore, name), ...ownValue(before, name)?.fields })
+    const declared = ownValue(collections, name)?.fields ?? {}
+    const kept = known.filter(([field]) => !Object.hasOwn(declared, field))
+    if (kept.length > 0) retired[name] = Object.fromEntries(kept)
+  }
+  return retired
+}
+
+function versionFields({ version }: SchemaDefinition, recorded: SchemaDefinition | null): VersionFields {
+  const others: VersionFields = {
+    ...recorded?.otherVersions,
+    ...(recorded !== null && { [recorded.version]: fieldNames(recorded) }),
+  }
+  const kept = Object.entries(others)
+    .filter(([other]) => Number(other) !== version)
+    .sort(([a], [b]) => Number(b) - Number(a))
+    .slice(0, MAX_VERSIONS)
+  return Object.fromEntries(kept)
+}
+
+function fieldNames({ collections }: SchemaDefinition): VersionFields[string] {
+  return Object.fromEntries(
+    Object.entries(collections).map(([name, { fields }]) => [name, Object.keys(fields)]),
+  )
+}
