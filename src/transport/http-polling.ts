@@ -147,9 +147,9 @@ export class HttpPolling {
     const { maxHandshakeBytes, maxMessageBytes } = this.#options
     if (bytes.byteLength > maxMessageBytes) return tooLarge(maxMessageBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
-    const client = await this.#find(request)
     if (isHandshake(bytes, isBinary, maxHandshakeBytes))
-      return this.#open(request, { bytes, isBinary }, client)
+      return this.#open(request, { bytes, isBinary }, await this.#oldSessionsOf(request))
+    const client = await this.#find(request)
     const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
     if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
     if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')
@@ -171,13 +171,10 @@ export class HttpPolling {
   #open(
     request: HttpSyncRequest,
     frame: { bytes: Uint8Array; isBinary: boolean },
-    own: PollingClient | Stranger,
+    replaced: readonly PollingClient[],
   ): HttpSyncResponse {
     const { maxClients, runtime } = this.#options
     const tokenHash = request.token === undefined ? null : hashOf(request.token)
-    const replaced = this.#clientsOf(request.clientId).filter(
-      (client) => client === own || tokenHash === null || client.tokenHash === tokenHash,
-    )
     for (const client of replaced) this.#forget(client)
     if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
@@ -209,6 +206,18 @@ export class HttpPolling {
     order.accept(frame)
     this.#early.wake(client.id)
     return { status: 202 }
+  }
+
+  /** Those that are the client's own: by the token or, where that is a new one, by its user. */
+  async #oldSessionsOf(request: HttpSyncRequest): Promise<readonly PollingClient[]> {
+    const { clientId, token } = request
+    const clients = this.#clientsOf(clientId)
+    if (token === undefined) return clients
+    const tokenHash = hashOf(token)
+    const own = clients.filter((client) => client.tokenHash === tokenHash)
+    if (own.length > 0) return own
+    const found = await this.#find(request)
+    return isClient(found) ? [found] : []
   }
 
   /** Its user may have come back with a token in the handshake alone, or one that could not be checked before. */
