@@ -106,15 +106,32 @@ export class RevocationWatch {
     this.#isReading = true
     try {
       this.#forgetOld()
-      if (this.#mustStartOver) this.#version = 0
-      this.#mustStartOver = false
-      await this.#readOn((revocation) => this.#apply(revocation))
+      if (this.#mustStartOver) await this.#readAnew()
+      else await this.#readOn((revocation) => this.#apply(revocation))
     } catch (error) {
       if (!this.#isStopped) logEvent(this.#options.logger, LOG_EVENTS.revocationsUnread, { err: error })
     }
     this.#isReading = false
     if (this.#mustReadAgain) await this.#poll()
     else this.#schedule()
+  }
+
+  /**
+   * What is read is mostly old, and who has come back before it was read has met it in the handshake: only sessions
+   * whose tokens are refused end. Visitors without a token are not to be ended by a revocation of long ago.
+   */
+  async #readAnew(): Promise<void> {
+    this.#mustStartOver = false
+    this.#version = 0
+    try {
+      await this.#readOn((revocation) => {
+        this.#remember(revocation)
+        for (const [session, auth] of this.#endedBy(revocation)) void this.#checkAgain(session, auth)
+      })
+    } catch (error) {
+      this.#mustStartOver = true
+      throw error
+    }
   }
 
   async #readOn(onRevocation: (revocation: Revocation) => void): Promise<void> {
@@ -130,10 +147,14 @@ export class RevocationWatch {
   }
 
   #apply(revocation: Revocation): void {
+    this.#remember(revocation)
+    this.#endSessions(revocation)
+  }
+
+  #remember(revocation: Revocation): void {
     const { runtime, handshakeTimeoutMs } = this.#options
     const until = runtime.monotonicNow() + Math.max(MIN_RECENT_MS, 2 * handshakeTimeoutMs)
     this.#recent.set(subjectKey(revocation), { revocation, until })
-    this.#endSessions(revocation)
   }
 
   #forgetOld(): void {
@@ -142,15 +163,20 @@ export class RevocationWatch {
   }
 
   #endSessions(revocation: Revocation): void {
-    let ended = 0
-    for (const session of [...this.#sessionsOf(revocation)]) {
-      if (session.identity === null || !endsSession(revocation, session.identity.auth)) continue
-      session.fail('REVOKED')
-      ended++
-    }
+    const ended = this.#endedBy(revocation)
+    for (const [session] of ended) session.fail('REVOKED')
     const { kind, value } = revocation
-    if (ended > 0)
-      logEvent(this.#options.logger, LOG_EVENTS.sessionsRevoked, { kind, value, sessions: ended })
+    if (ended.length > 0)
+      logEvent(this.#options.logger, LOG_EVENTS.sessionsRevoked, { kind, value, sessions: ended.length })
+  }
+
+  #endedBy(revocation: Revocation): [Session, AuthContext][] {
+    const ended: [Session, AuthContext][] = []
+    for (const session of this.#sessionsOf(revocation)) {
+      const auth = session.identity?.auth
+      if (auth !== undefined && endsSession(revocation, auth)) ended.push([session, auth])
+    }
+    return ended
   }
 
   #sessionsOf({ kind, value }: RevocationSubject): Iterable<Session> {

@@ -147,6 +147,33 @@ describe('a revocation', () => {
     expect(ada.closed).toMatchObject({ code: 4012 })
   })
 
+  test('of long ago ends no visitor who has come back after another log took the place of the one before', async () => {
+    const { runtime, store, server, connect } = await openServer()
+    const visitor = { userId: 'anon-1', isAnonymous: true }
+    await store.applyRemoteOperation(new OperationAuthor('bob').insert(recordIdOf('r'), { title: 'x' }))
+    await store.revoke({ kind: 'all', value: '' }, runtime.now() - 10_000)
+    await connect(visitor)
+    const list = store.listRevocations.bind(store)
+    let failures = 0
+    store.listRevocations = async (...page) => {
+      if (++failures === 1) throw new Error('the database is not back yet')
+      return list(...page)
+    }
+    await store.importBackup(await new MemoryServerStore({ nodeId: 'server', runtime }).exportBackup())
+    await server.hub.feed.refill()
+    expect(failures).toBe(1)
+    expect(await list(0, 10)).toHaveLength(1)
+
+    const back = await connect(visitor)
+    await runtime.advance(WITHIN_MS)
+    expect(failures).toBeGreaterThan(1)
+    expect(back.closed).toBeNull()
+
+    await store.revoke({ kind: 'all', value: '' }, runtime.now())
+    await runtime.advance(WITHIN_MS)
+    expect(back.closed).toMatchObject({ code: 4012 })
+  })
+
   test('that another server tells of ends sessions at once', async () => {
     const { runtime, store, bus, connect } = await openServer()
     const ada = await connect({ userId: 'ada', issuedAt: runtime.now() })
