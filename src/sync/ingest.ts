@@ -59,6 +59,8 @@ export class Ingest {
   #hasPromised = false
   readonly #failedSources = new WeakSet<object>()
   #lastFailure: CommitFailure | null = null
+  /** How often another log has taken the place of the one before. */
+  #replacements = 0
 
   constructor(store: Pick<ServerStore, 'append'>, runtime: Runtime, logger: Logger, options: IngestOptions) {
     this.#store = store
@@ -129,11 +131,12 @@ export class Ingest {
 
   /** Another log has taken the place of the one that all that waits was made by: its clients send it again. */
   refuseWaiting(): void {
+    this.#replacements++
     const waiting = this.#queue
     this.#queue = []
     this.#queuedOperations = 0
     this.#release(waiting)
-    const failure = new StoreError('STORE_UNAVAILABLE', 'Another log has taken the place of the one before.')
+    const failure = logReplaced()
     for (const batch of waiting) batch.reject(failure)
     this.#settleIdle()
   }
@@ -197,6 +200,7 @@ export class Ingest {
   /** Commits one group. A batch settles only once its operations are durable. */
   async #commitGroup(group: readonly QueuedBatch[]): Promise<void> {
     const requests = requestsOf(group)
+    const replacements = this.#replacements
     const startedAt = this.#runtime.monotonicNow()
     const span = startSpan('kora.commit', {
       'kora.operations': requests.length,
@@ -207,7 +211,7 @@ export class Ingest {
       results = await this.#store.append(requests)
     } catch (error) {
       endSpan(span, error)
-      if (group.length > 1 && isOfOneBatch(error)) return this.#commitEach(group)
+      if (group.length > 1 && isOfOneBatch(error)) return this.#commitEach(group, replacements)
       this.#metrics.operations('failed', requests.length)
       logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
       if (isUnavailable(error)) this.#lastFailure = { error, at: this.#runtime.monotonicNow() }
@@ -229,11 +233,16 @@ export class Ingest {
     })
   }
 
-  /** What one batch runs into is not to keep the others from being stored. */
-  async #commitEach(group: readonly QueuedBatch[]): Promise<void> {
+  /**
+   * What one batch runs into is not to keep the others from being stored.
+   *
+   * @param replacements when the group was handed to the store: what was made by a log that is gone since is refused
+   */
+  async #commitEach(group: readonly QueuedBatch[], replacements: number): Promise<void> {
     for (const batch of group) {
-      if (!this.#hasFailed(batch)) await this.#commitGroup([batch])
-      else batch.reject(earlierBatchFailed())
+      if (this.#replacements !== replacements) batch.reject(logReplaced())
+      else if (this.#hasFailed(batch)) batch.reject(earlierBatchFailed())
+      else await this.#commitGroup([batch])
     }
   }
 
@@ -339,6 +348,10 @@ function isOfOneBatch(error: unknown): boolean {
   return (
     !(error instanceof StoreError) || error.code === 'STORE_CORRUPT' || error instanceof StoreCapacityError
   )
+}
+
+function logReplaced(): StoreError {
+  return new StoreError('STORE_UNAVAILABLE', 'Another log has taken the place of the one before.')
 }
 
 function earlierBatchFailed(): StoreError {

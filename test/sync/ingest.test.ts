@@ -221,6 +221,29 @@ test('refuses what waits when another log is there, and stores what comes then',
   expect(ingest.queuedBytes).toBe(0)
 })
 
+test.each([
+  { when: 'its first batch is stored by itself', during: 1, stored: ['a0', 'b0', 'a0'] },
+  { when: 'it is stored together', during: 0, stored: ['a0', 'b0'] },
+])('refuses the rest of a group when another log is there while $when', async ({ during, stored }) => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+  const outcomes = Promise.allSettled([ingest.submit(batchOf(1, 'a')), ingest.submit(batchOf(1, 'b'))])
+  const drained = ingest.drain()
+
+  for (let n = 0; n <= during; n++) {
+    await settle()
+    if (n === during) ingest.refuseWaiting()
+    transactions[n]?.fail(new StoreError('STORE_CORRUPT', 'a damaged row'))
+  }
+  await settle()
+  for (const { commit } of transactions.slice(during + 1)) commit()
+  await drained
+
+  expect((await outcomes)[1]).toMatchObject({ status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })
+  expect(transactions.flatMap(({ requests }) => requests.map(({ wireJson }) => wireJson))).toEqual(stored)
+  expect(ingest.queuedBytes).toBe(0)
+})
+
 test('an error in who is told of a commit does not end the writing', async () => {
   const { store, transactions } = controlledStore()
   const ingest = new Ingest(store, simulatedRuntime(), silentLogger, {
