@@ -109,7 +109,10 @@ export function quoteName(name: string): string {
 export function describeValue(value: unknown): string {
   if (value === undefined) return 'missing'
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
-  if (Array.isArray(value)) return 'an array'
+  if (Array.isArray(value)) {
+    const isOneText = value.length === 1 && typeof value[0] === 'string'
+    return isOneText ? `[${describeValue(value[0])}]` : 'an array'
+  }
   if (typeof value === 'object' && value !== null) return 'an object'
   return String(value)
 }

@@ -33,7 +33,10 @@ export interface JsonBounds {
 /** Around `data` in a message: the message, its operations, the operation. */
 export const AROUND_VALUES_IN_MESSAGE = '{[{'
 
-/** What is put in the place of a value: no operation has a text there, so it is refused, and quoted. */
+/**
+ * What is put in the place of a value, as an array of this text alone: no property of an operation takes one, so that
+ * it is refused, and quoted. The text by itself would pass for a name.
+ */
 const TOO_DEEP = `nested deeper than ${MAX_JSON_DEPTH} levels`
 const TOO_MANY_NAMES = `an object of more than ${MAX_NAMES} names`
 
@@ -85,14 +88,14 @@ export function boundJson(text: string, bounds: JsonBounds): string {
         namesByDepth[depth] = (namesByDepth[depth] ?? 0) + 1
         if ((namesByDepth[depth] ?? 0) <= MAX_NAMES) break
         if (!isOfOperation) throw tooMuch(TOO_MANY_NAMES)
-        replacement = JSON.stringify(TOO_MANY_NAMES)
+        replacement = JSON.stringify([TOO_MANY_NAMES])
         break
       case OPENING_BRACKET:
       case OPENING_BRACE:
         if (++containers > maxContainers) throw tooMuch(`more than ${maxContainers} arrays and objects`)
         if (++depth > MAX_FRAME_DEPTH) {
           if (!isOfOperation) throw tooMuch(`more than ${MAX_FRAME_DEPTH} levels of nesting`)
-          replacement ??= JSON.stringify(TOO_DEEP)
+          replacement ??= JSON.stringify([TOO_DEEP])
         } else namesByDepth[depth] = 0
         if (depth < valueDepth) {
           const fits = fitting >= depth - 1 && text.charCodeAt(index) === around.charCodeAt(depth - 1)

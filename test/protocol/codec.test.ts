@@ -220,6 +220,26 @@ describe('decodeFrame', () => {
       }
     })
 
+    test.each([
+      'nodeId',
+      'collection',
+      'recordId',
+      'transactionId',
+      'mutationName',
+      'causalDeps',
+      'timestamp',
+    ])('is refused for its nesting also as its %s', (property) => {
+      const large = operationToWireJson(operation({ data: { title: 'x'.repeat(70_000) } }))
+      const wrong = JSON.stringify({ ...operation(), [property]: nested(1000) })
+
+      expect(decodeFrame(frame(batchOf(large, wrong)), DEFAULT_DECODE_LIMITS)).toMatchObject({
+        operations: [
+          { ok: true },
+          { ok: false, refusal: { message: expect.stringContaining('nested deeper than 32 levels') } },
+        ],
+      })
+    })
+
     test('is told from one that only takes many characters', () => {
       const escaped = small.replace('"Ship it"', `"${'\\u0041'.repeat(200_000)}"`)
       const spaced = small.replace('"Ship it"', `${' '.repeat(1_000_000)}"Ship it"`)
