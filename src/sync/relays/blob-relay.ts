@@ -246,14 +246,15 @@ export class BlobRelay {
   async #answerBy(
     referrers: readonly VisibleReferrer[],
     peer: RelayPeer,
-    { requestId, hash }: BlobChunkRequestMessage,
+    message: BlobChunkRequestMessage,
   ): Promise<void> {
     if (peer.identity === null) return
+    const { requestId, hash } = message
     // Who may not read it is told what one is told that asks for something nobody has.
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
     const stored = await this.#readStored(peer.identity, hash, referrers)
     if (stored !== null) return this.#answer(peer, requestId, stored)
-    this.#search(peer, { requestId, hash, referrers }).catch((error) => this.#onFailed(error))
+    void this.#answerOrFail(peer, message, this.#search(peer, { requestId, hash, referrers }))
   }
 
   /** For what is not stored, or not yet. */

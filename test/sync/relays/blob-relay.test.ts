@@ -547,6 +547,22 @@ describe('with central storage', () => {
     expect(answersTo(author)).toEqual([null])
     expect(author.closed).toBeNull()
   })
+
+  test('a store that fails while content is waited for gives null', async () => {
+    const { connect, write, store, runtime } = openRelayServer(memoryStorage().config)
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    const reader = await connect('reader', { scopes: ORG_A })
+    const readPage = store.readBlobReferrers.bind(store)
+    vi.spyOn(store, 'readBlobReferrers')
+      .mockRejectedValue(new Error('unreachable'))
+      .mockImplementationOnce(readPage)
+
+    request(reader, blob.manifest.hash)
+    await runtime.advance(4000)
+
+    expect(answersTo(reader)).toEqual([null])
+    expect(reader.closed).toBeNull()
+  })
 })
 
 describe('between clients', () => {
