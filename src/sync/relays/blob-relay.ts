@@ -10,7 +10,13 @@ import type {
 } from '../../protocol/messages.ts'
 import type { SessionIdentity } from '../session.ts'
 import { type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
-import { BlobAccess, type BlobAccessStore, holdersOf, type VisibleReferrer } from './blob-access.ts'
+import {
+  BlobAccess,
+  type BlobAccessStore,
+  holdersOf,
+  type ReferrerSearch,
+  type VisibleReferrer,
+} from './blob-access.ts'
 import { BlobArrivals } from './blob-arrivals.ts'
 import { BlobQuota } from './blob-quota.ts'
 import { PeerRequests } from './peer-requests.ts'
@@ -217,15 +223,24 @@ export class BlobRelay {
     const { identity } = peer
     if (identity === null) return
     const { found, rest } = await this.#access.search(message.hash, identity.access, () => peer.isAccepted)
-    const longLookups = this.#longLookupsByPeer.get(peer) ?? 0
-    if (rest === null || longLookups >= MAX_LONG_LOOKUPS) return this.#answerBy(found, peer, message)
+    const answer = (referrers: readonly VisibleReferrer[]) => this.#answerBy(referrers, peer, message)
+    const answered = this.#goOn(peer, rest, answer)
+    if (answered === null) return answer(found)
     // Not waited for: it may take long, and what else the client has sent is due meanwhile.
+    void this.#answerOrFail(peer, message, answered)
+  }
+
+  /** @returns null when there is nothing to go on with, or the client has its share of that */
+  #goOn<Result>(
+    peer: RelayPeer,
+    rest: ReferrerSearch['rest'],
+    use: (referrers: readonly VisibleReferrer[]) => Promise<Result>,
+  ): Promise<Result> | null {
+    if (rest === null || (this.#longLookupsByPeer.get(peer) ?? 0) >= MAX_LONG_LOOKUPS) return null
     changeCount(this.#longLookupsByPeer, peer, 1)
-    void this.#answerOrFail(
-      peer,
-      message,
-      rest().then((referrers) => this.#answerBy(referrers, peer, message)),
-    ).finally(() => changeCount(this.#longLookupsByPeer, peer, -1))
+    return rest()
+      .then(use)
+      .finally(() => changeCount(this.#longLookupsByPeer, peer, -1))
   }
 
   /** Never rejects. */
@@ -305,8 +320,9 @@ export class BlobRelay {
   async #awaitUpload(peer: RelayPeer, identity: SessionIdentity, hash: string): Promise<Uint8Array | null> {
     if (this.#options.persistBlobChunk === undefined || !peer.isAccepted) return null
     await this.#arrivals.wait(hash, UPLOAD_DELAY_MS)
-    const referrers = await this.#access.findReferrers(hash, identity.access, () => peer.isAccepted)
-    return this.#readStored(identity, hash, referrers)
+    const { found, rest } = await this.#access.search(hash, identity.access, () => peer.isAccepted)
+    const read = (referrers: readonly VisibleReferrer[]) => this.#readStored(identity, hash, referrers)
+    return this.#goOn(peer, rest, read) ?? read(found)
   }
 
   async #resolve(hash: string): Promise<Uint8Array | null> {

@@ -415,6 +415,29 @@ describe('with central storage', () => {
     expect(read.mock.calls.length).toBeLessThanOrEqual(readBefore + 1)
   })
 
+  test('two long searches of a client go on, also of those that have waited for an upload', async () => {
+    const { connect, write, store, runtime } = openRelayServer(memoryStorage().config)
+    const foreign = await connect('foreign', { scopes: ORG_B })
+    await write('files', 'a', { org: 'a', data: blob.ref })
+    for (let index = 1000; index < 3500; index++) {
+      await write('files', `bait ${index}`, { org: 'b', data: blob.ref })
+    }
+    upload(foreign, blob)
+    foreign.disconnect()
+    const reader = await connect('reader', { scopes: ORG_A })
+    const readPage = store.readBlobReferrers.bind(store)
+    vi.spyOn(store, 'readBlobReferrers').mockImplementation((hash, limit, after) => {
+      const isLong = after !== undefined && after.recordId >= 'bait 2998'
+      return isLong ? new Promise(() => {}) : readPage(hash, limit, after)
+    })
+
+    for (let index = 0; index < 16; index++) request(reader, blob.manifest.hash, `want ${index}`)
+    await vi.waitFor(async () => {
+      await runtime.advance(1000)
+      expect(answersTo(reader)).toEqual(Array(14).fill(null))
+    }, 10_000)
+  })
+
   test('content is read however many who do not have it have copied the reference', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const catalog = { products: {} }
