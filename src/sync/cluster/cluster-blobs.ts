@@ -25,6 +25,8 @@ export class ClusterBlobs {
   readonly #relay: BlobRelay
   readonly #runtime: Runtime
   readonly #pending = new Map<string, Pending>()
+  /** Clients of other servers for whom is looked here. */
+  readonly #requesters = new Set<RemotePeer>()
   readonly #endings: readonly (() => void)[]
   #askedCount = 0
   #isStopped = false
@@ -45,7 +47,8 @@ export class ClusterBlobs {
     const isPossible = members.size > 0 && this.#pending.size < MAX_PENDING && !this.#isStopped
     if (requester.identity === null || !isPossible) return Promise.resolve(null)
     const id = `${this.#bus.serverId}/${++this.#askedCount}`
-    this.#bus.publish(ASK, JSON.stringify({ id, hash, peer: describePeer(requester.identity) }))
+    const peer = describePeer(requester.identity)
+    this.#bus.publish(ASK, JSON.stringify({ id, session: requester.id, hash, peer }))
     return new Promise((resolve) => {
       const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#settle(id, null))
       this.#pending.set(id, { hash, waiting: new Set(members), timer, resolve })
@@ -54,23 +57,47 @@ export class ClusterBlobs {
 
   onLeft(serverId: string): void {
     for (const id of [...this.#pending.keys()]) this.#onNothing(id, serverId)
+    for (const requester of this.#requesters) {
+      if (requester.id.startsWith(`${serverId}/`)) this.#forget(requester)
+    }
   }
 
   stop(): void {
     this.#isStopped = true
     for (const end of this.#endings) end()
     for (const id of [...this.#pending.keys()]) this.#settle(id, null)
+    for (const requester of this.#requesters) this.#forget(requester)
   }
 
   /** Whether its client may have the content is decided here, by the same rules as for our own. */
   async #onAsked(payload: string, serverId: string): Promise<void> {
-    const { id, hash, peer } = JSON.parse(payload) as { id: string; hash: string; peer: unknown } // written above
+    const question = JSON.parse(payload) as { id: string; session?: string; hash: string; peer: unknown } // written above
+    const { id, session = id, hash, peer } = question // servers of earlier builds do not name the session
     const description = parsePeerDescription(peer)
-    const requester = description && new RemotePeer(`${serverId}/${id}`, description)
-    const bytes = requester && (await this.#relay.findAmongPeers(requester, hash).catch(() => null))
+    const bytes =
+      description && (await this.#findFor(new RemotePeer(`${serverId}/${session}`, description), hash))
     const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
     const isTooLarge = text !== null && text.length > this.#bus.maxPayloadBytes - HEADER_BYTES
     this.#bus.publish(ANSWER, JSON.stringify({ id, bytes: isTooLarge ? null : text }))
+  }
+
+  /** For no longer than the other server waits. Never rejects. */
+  async #findFor(requester: RemotePeer, hash: string): Promise<Uint8Array | null> {
+    this.#requesters.add(requester)
+    const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#forget(requester))
+    try {
+      return await this.#relay.findAmongPeers(requester, hash)
+    } catch {
+      return null
+    } finally {
+      timer.cancel()
+      this.#requesters.delete(requester)
+    }
+  }
+
+  #forget(requester: RemotePeer): void {
+    requester.isAccepted = false
+    this.#relay.onClosed(requester)
   }
 
   #onAnswer(payload: string, serverId: string): void {

@@ -42,7 +42,8 @@ export class RemotePeer implements RelayPeer {
   readonly id: string
   readonly state = 'streaming'
   readonly readsJson = true
-  readonly isAccepted = true
+  /** False once nobody waits any more for what is done on its behalf. */
+  isAccepted = true
   readonly bufferedBytes = 0
   readonly identity: SessionIdentity
 

@@ -72,16 +72,6 @@ export class BlobAccess {
     return { found: search.found, rest: mayGoOn ? () => this.#goOn(search) : null }
   }
 
-  /** The same, to its end. */
-  async findReferrers(
-    hash: string,
-    access: ClientAccess,
-    isWanted: () => boolean,
-  ): Promise<readonly VisibleReferrer[]> {
-    const { found, rest } = await this.search(hash, access, isWanted)
-    return rest === null ? found : rest()
-  }
-
   /** True when the stored bytes may be given to who reaches them through these records. */
   async mayReadStored(
     hash: string,

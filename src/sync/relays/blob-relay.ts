@@ -91,7 +91,8 @@ export class BlobRelay {
   readonly #maxChunkBytes: number
   readonly #quota: BlobQuota
   readonly #lookingByPeer = new Map<RelayPeer, number>()
-  readonly #longLookupsByPeer = new Map<RelayPeer, number>()
+  /** By the id of the peer: each request of a client of another server comes as a peer of its own. */
+  readonly #longLookupsByPeerId = new Map<string, number>()
   readonly #searchesByPeer = new Map<RelayPeer, number>()
   /** Bytes on their way to the storage, and pushes. */
   readonly #pushingBytesByPeer = new Map<RelayPeer, number>()
@@ -236,11 +237,11 @@ export class BlobRelay {
     rest: ReferrerSearch['rest'],
     use: (referrers: readonly VisibleReferrer[]) => Promise<Result>,
   ): Promise<Result> | null {
-    if (rest === null || (this.#longLookupsByPeer.get(peer) ?? 0) >= MAX_LONG_LOOKUPS) return null
-    changeCount(this.#longLookupsByPeer, peer, 1)
+    if (rest === null || (this.#longLookupsByPeerId.get(peer.id) ?? 0) >= MAX_LONG_LOOKUPS) return null
+    changeCount(this.#longLookupsByPeerId, peer.id, 1)
     return rest()
       .then(use)
-      .finally(() => changeCount(this.#longLookupsByPeer, peer, -1))
+      .finally(() => changeCount(this.#longLookupsByPeerId, peer.id, -1))
   }
 
   /** Never rejects. */
@@ -294,8 +295,10 @@ export class BlobRelay {
   async findAmongPeers(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
     if (requester.identity === null) return null
     const { access } = requester.identity
-    const referrers = await this.#access.findReferrers(hash, access, () => requester.isAccepted)
-    return referrers.length === 0 ? null : this.#askPeers(requester, { requestId: '', hash, referrers })
+    const { found, rest } = await this.#access.search(hash, access, () => requester.isAccepted)
+    const ask = async (referrers: readonly VisibleReferrer[]) =>
+      referrers.length === 0 ? null : this.#askPeers(requester, { requestId: '', hash, referrers })
+    return this.#goOn(requester, rest, ask) ?? ask(found)
   }
 
   async #readStored(

@@ -1,0 +1,90 @@
+import { expect, test, vi } from 'vitest'
+import { silentLogger } from '../../../src/core/logger.ts'
+import type { ClusterBus } from '../../../src/store/cluster-bus.ts'
+import { ClusterBlobs } from '../../../src/sync/cluster/cluster-blobs.ts'
+import { RemotePeer } from '../../../src/sync/cluster/remote-peer.ts'
+import { Audiences } from '../../../src/sync/relays/audiences.ts'
+import { BlobRelay } from '../../../src/sync/relays/blob-relay.ts'
+import { makeBlob } from '../../support/blobs.ts'
+import { openRelayServer } from '../../support/relay-server.ts'
+import { settle } from '../../support/simulated-runtime.ts'
+
+/** Two servers that hear each other at once. */
+function memoryBuses(): [ClusterBus, ClusterBus] {
+  const listeners = new Map<string, (payload: string, serverId: string) => void>()
+  const busOf = (serverId: string, other: string): ClusterBus => ({
+    serverId,
+    maxPayloadBytes: 1_000_000,
+    members: () => new Set([other]),
+    publish: (topic, payload) => listeners.get(`${other} ${topic}`)?.(payload, serverId),
+    subscribe: (topic, listener) => {
+      listeners.set(`${serverId} ${topic}`, listener)
+      return () => listeners.delete(`${serverId} ${topic}`)
+    },
+    onMembership: () => () => {},
+  })
+  return [busOf('here', 'there'), busOf('there', 'here')]
+}
+
+/** A client here has asked 16 times for what too many records there refer to, and two searches there stand still. */
+async function openSearches() {
+  const { store, write, runtime } = openRelayServer()
+  const { hash } = makeBlob('the content of a file').manifest
+  const { ref } = makeBlob('the content of a file')
+  for (let index = 1000; index < 4000; index++) await write('files', `bait ${index}`, { org: 'b', data: ref })
+  const open = (bus: ClusterBus) =>
+    new ClusterBlobs(bus, new BlobRelay(new Audiences(), { store, runtime, logger: silentLogger }), runtime)
+  const buses = memoryBuses()
+  const [here, there] = [open(buses[0]), open(buses[1])]
+  let goOn = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  const readPage = store.readBlobReferrers.bind(store)
+  let longReads = 0
+  vi.spyOn(store, 'readBlobReferrers').mockImplementation(async (hash, limit, after) => {
+    if (after !== undefined && after.recordId >= 'bait 2999') {
+      longReads++
+      await gate
+    }
+    return readPage(hash, limit, after)
+  })
+  const answers: (Uint8Array | null)[] = []
+  const reader = new RemotePeer('reader', {
+    nodeId: 'reader',
+    userId: 'reader',
+    granted: { files: { org: 'a' } },
+  })
+  for (let index = 0; index < 16; index++) {
+    void here.ask(reader, hash).then((bytes) => answers.push(bytes))
+  }
+  await vi.waitFor(async () => {
+    await settle()
+    expect(answers.length).toBeGreaterThanOrEqual(14)
+  }, 10_000)
+  return { there, runtime, answers, goOn, longReads: () => longReads }
+}
+
+test('of the long searches for a client of another server two go on', async () => {
+  const { answers, goOn, longReads } = await openSearches()
+  await settle()
+
+  expect([answers.length, longReads()]).toEqual([14, 1])
+  goOn()
+  await vi.waitFor(() => expect(answers).toEqual(Array(16).fill(null)), 10_000)
+  expect(longReads()).toBeGreaterThan(2)
+})
+
+test.each([
+  ['its server has left', ({ there }: Searches) => there.onLeft('here')],
+  ['nobody waits for them any more', ({ runtime }: Searches) => runtime.advance(30_000)],
+])('those end when %s', async (_, end) => {
+  const searches = await openSearches()
+  await end(searches)
+  searches.goOn()
+  for (let count = 0; count < 20; count++) await settle()
+
+  expect(searches.longReads()).toBe(1)
+})
+
+type Searches = Awaited<ReturnType<typeof openSearches>>
