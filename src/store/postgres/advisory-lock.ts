@@ -66,7 +66,8 @@ export async function withAdvisoryLockIfFree<Result>(
 }
 
 /**
- * Takes the lock beside others that share it, as soon as nobody has it alone. It ends with its connection.
+ * Takes the lock beside others that share it, as soon as nobody has it alone. It belongs to a transaction of a
+ * connection of its own: a pooler keeps the two together, and no limit of an idle session ends it.
  *
  * @returns what gives it back
  */
@@ -75,12 +76,19 @@ export async function shareAdvisoryLock(db: PostgresDatabase, name: string): Pro
   client.on('error', () => {}) // whoever shares it checks its own work; see create-backup.ts
   try {
     await connect(client)
-    await client.query('SELECT pg_advisory_lock_shared($1::bigint)', [lockKey(db.schema, name)])
+    // Between its statements READ COMMITTED has no snapshot that would keep dead rows.
+    await client.query(
+      'BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0',
+    )
+    await client.query('SELECT pg_advisory_xact_lock_shared($1::bigint)', [lockKey(db.schema, name)])
   } catch (error) {
     await client.end().catch(() => {})
     throw toStoreError(error, db.name)
   }
-  return () => client.end().catch(() => {})
+  return async () => {
+    await client.query('COMMIT').catch(() => {}) // a connection that is lost has let go
+    await client.end().catch(() => {})
+  }
 }
 
 async function connect(client: pg.Client): Promise<void> {

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { setTimeout } from 'node:timers/promises'
+import { expect, test, vi } from 'vitest'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
 import { fileSource } from '../../../src/store/backup/backup-source.ts'
@@ -110,5 +111,28 @@ test('a compaction of one server waits for the backup that another one writes', 
     await schedule.stop()
     await backedUp.close()
     await compacting.close()
+  }
+})
+
+test('a hold is of a transaction, and lasts for as long as it is wanted', async () => {
+  await using database = await openTestDatabase()
+  const name = new URL(database.connectionString).pathname.slice(1)
+  for (const setting of ['idle_session_timeout', 'idle_in_transaction_session_timeout']) {
+    await database.query(`ALTER DATABASE "${name}" SET ${setting} = '200ms'`)
+  }
+  const store = await createPostgresServerStore({ connectionString: database.connectionString })
+  const holders = () =>
+    database.query(`SELECT state FROM pg_locks JOIN pg_stat_activity USING (pid)
+      WHERE locktype = 'advisory' AND mode = 'ShareLock' AND datname = current_database()`)
+  try {
+    const letGo = await store.holdCompaction()
+    await setTimeout(1000)
+    const held = await holders()
+    await letGo()
+
+    expect(held).toEqual([{ state: 'idle in transaction' }])
+    await vi.waitFor(async () => expect(await holders()).toEqual([]))
+  } finally {
+    await store.close()
   }
 })
