@@ -61,6 +61,7 @@ export async function compactStep(
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): Promise<CompactionStep> {
   requireSchemaToCompact(core.ownSchema)
+  if (!isPlan && (await isHeld(core, core.db))) return heldStep(after) // before all that a step reads
   const end = await core.log.readEnd()
   const { candidates, isLastPage } = await readCandidates(core.db, after)
   const mayCompactBy = (settings: Settings) => {
@@ -88,10 +89,10 @@ export async function compactStep(
   return dropped === null ? heldStep(after) : { ...step, dropped }
 }
 
-/** Unless it is, nobody can begin to hold it before the transaction has ended. */
-async function isHeld({ db }: PostgresCore, transaction: Transaction): Promise<boolean> {
+/** Unless it is, nobody can begin to hold it before a transaction that asks has ended. */
+async function isHeld({ db }: PostgresCore, queries: Queries): Promise<boolean> {
   const key = lockKey(db.schema, COMPACTION_HOLD)
-  const [row] = await transaction.rows<[boolean]>('SELECT pg_try_advisory_xact_lock($1::bigint)', [key])
+  const [row] = await queries.rows<[boolean]>('SELECT pg_try_advisory_xact_lock($1::bigint)', [key])
   return row?.[0] !== true
 }
 

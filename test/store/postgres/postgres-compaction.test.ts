@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import pg from 'pg'
 import { expect, test, vi } from 'vitest'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { BackupSchedule } from '../../../src/store/backup/backup-schedule.ts'
@@ -133,6 +134,29 @@ test('a hold is of a transaction, and lasts for as long as it is wanted', async 
     expect(held).toEqual([{ state: 'idle in transaction' }])
     await vi.waitFor(async () => expect(await holders()).toEqual([]))
   } finally {
+    await store.close()
+  }
+})
+
+test('a compaction that is held reads no records', async () => {
+  await using database = await openTestDatabase()
+  const { connectionString } = database
+  const store = await createPostgresServerStore({ connectionString, lockTimeoutMs: 200 })
+  const reserved = new pg.Client({ connectionString })
+  await reserved.connect()
+  try {
+    await store.setSchema(todoSchema)
+    const letGo = await store.holdCompaction()
+    await reserved.query('BEGIN; LOCK TABLE _kora_records') // whoever reads it fails
+
+    expect(await store.compactStep(0, rulesFor({ keepForMs: 0, tombstonesMs: 0 }, Date.now()))).toEqual({
+      after: 0,
+      records: 0,
+      dropped: [],
+    })
+    await letGo()
+  } finally {
+    await reserved.end()
     await store.close()
   }
 })
