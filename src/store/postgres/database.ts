@@ -79,6 +79,7 @@ export class PostgresDatabase implements Queries {
   /** Counts how often a host turned out to take no writes: connections that were made before lead to it. */
   #demotions = 0
   readonly #demotionsBefore = new WeakMap<pg.PoolClient, number>()
+  #lostConnections = 0
   #isClosed = false
 
   constructor(options: PostgresServerStoreOptions, runtime: Runtime) {
@@ -98,7 +99,21 @@ export class PostgresDatabase implements Queries {
     // A connection that breaks while nobody uses it is replaced by the pool; without a listener the
     // process would end.
     this.pool.on('error', () => {})
-    this.pool.on('connect', (client) => this.#demotionsBefore.set(client, this.#demotions))
+    this.pool.on('connect', (client) => {
+      this.#demotionsBefore.set(client, this.#demotions)
+      client.on('error', () => this.#lostConnections++) // the statement that runs fails with the same error
+    })
+    this.pool.on('release', (error: unknown) => {
+      if (error) this.#lostConnections++ // with an error, the pool gives it up
+    })
+  }
+
+  /**
+   * Counts the connections that were lost or given up: those that are made since may lead to another host, which
+   * has less than was read before.
+   */
+  get lostConnections(): number {
+    return this.#lostConnections
   }
 
   /** Keeps a stricter setting of the administrator (`remote_apply`), and never takes a weaker one. */
@@ -225,8 +240,6 @@ export class PostgresDatabase implements Queries {
     }: TransactionOptions & { begin?: string },
   ): Promise<Result> {
     const client = await this.#connect()
-    const onError = (): void => {} // the statement that runs fails with the same error
-    client.on('error', onError)
     let broken: Error | undefined
     try {
       const begun = this.#answer(client.query(isLong ? `${begin}; ${NO_LIMITS}` : begin))
@@ -259,7 +272,6 @@ export class PostgresDatabase implements Queries {
       }
       throw error
     } finally {
-      client.off('error', onError)
       client.release(broken)
     }
   }

@@ -1,22 +1,24 @@
-import type { Queries } from './database.ts'
+import type { PostgresDatabase, Queries } from './database.ts'
 
 // A server of millions of devices must not hold the names of all; 20,000 take some 3 MB.
 const MAX_CACHED_NAMES = 20_000
 
 /**
- * The numbers that stand for names, of nodes or collections, with the most used in memory. A name
- * keeps its number as long as the log is the same, so that what is in memory never gets wrong, whoever else writes.
+ * The numbers that stand for names, of nodes or collections, with the most used in memory. A name keeps its
+ * number, whoever else writes, unless a replica takes over that it has not been sent to: so what is in memory
+ * lives no longer than the connections that it was read by.
  */
 export class NameTable {
-  readonly #queries: Queries
+  readonly #db: PostgresDatabase
   readonly #find: string
   readonly #insert: string
   readonly #names: string
   readonly #idsByName = new Map<string, number>()
   readonly #namesById = new Map<number, string>()
+  #lostConnections = 0
 
-  constructor(queries: Queries, table: '{nodes}' | '{collections}', column: 'node_id' | 'name') {
-    this.#queries = queries
+  constructor(db: PostgresDatabase, table: '{nodes}' | '{collections}', column: 'node_id' | 'name') {
+    this.#db = db
     this.#find = `SELECT ${column}, id FROM ${table} WHERE ${column} = ANY($1::text[])`
     this.#insert = `INSERT INTO ${table} (${column}) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING`
     this.#names = `SELECT ${column}, id FROM ${table} WHERE id = ANY($1::bigint[])`
@@ -27,7 +29,8 @@ export class NameTable {
    *
    * @param queries the transaction that the caller is in, if it is in one
    */
-  async find(names: Iterable<string>, queries: Queries = this.#queries): Promise<Map<string, number>> {
+  async find(names: Iterable<string>, queries: Queries = this.#db): Promise<Map<string, number>> {
+    this.#forgetAfterLoss()
     const found = new Map<string, number>()
     const unknown: string[] = []
     for (const name of new Set(names)) {
@@ -50,15 +53,13 @@ export class NameTable {
     const found = await this.find(wanted)
     const missing = wanted.filter((name) => !found.has(name)).sort()
     if (missing.length === 0) return found
-    await this.#queries.rows(this.#insert, [missing])
-    for (const [name, id] of await this.#load(this.#find, missing, this.#queries)) found.set(name, id)
+    await this.#db.rows(this.#insert, [missing])
+    for (const [name, id] of await this.#load(this.#find, missing, this.#db)) found.set(name, id)
     return found
   }
 
-  async namesOf(
-    ids: Iterable<number>,
-    queries: Queries = this.#queries,
-  ): Promise<ReadonlyMap<number, string>> {
+  async namesOf(ids: Iterable<number>, queries: Queries = this.#db): Promise<ReadonlyMap<number, string>> {
+    this.#forgetAfterLoss()
     const found = new Map<number, string>()
     const unknown: number[] = []
     for (const id of new Set(ids)) {
@@ -78,8 +79,18 @@ export class NameTable {
     this.#namesById.clear()
   }
 
+  #forgetAfterLoss(): void {
+    const { lostConnections } = this.#db
+    if (this.#lostConnections === lostConnections) return
+    this.#lostConnections = lostConnections
+    this.forget()
+  }
+
   async #load(text: string, keys: readonly unknown[], queries: Queries): Promise<[string, number][]> {
+    const { lostConnections } = this.#db
     const rows = await queries.rows<[string, number]>(text, [keys])
+    this.#forgetAfterLoss()
+    if (this.#lostConnections !== lostConnections) return rows // they may be of before the loss
     if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) this.forget()
     for (const [name, id] of rows) {
       this.#idsByName.set(name, id)

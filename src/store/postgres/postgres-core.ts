@@ -39,6 +39,8 @@ export interface CoreOptions {
 export interface AppendBase {
   readonly settings: Settings
   readonly names: PlanNames
+  /** Of the database when the names were read: after another loss, they may stand for nothing. */
+  readonly lostConnections: number
 }
 
 /** The tables of one database and what is kept of them in memory, for the parts of the store. */
@@ -150,7 +152,12 @@ export class PostgresCore {
     const { replacements } = this.knownEnd
     let base = await this.baseOf(requests)
     return this.transaction(
-      (transaction) => this.appendIn(transaction, requests, { ...base, isLast: true }),
+      async (transaction) => {
+        if (base.lostConnections !== this.db.lostConnections) {
+          throw new RetryTransaction('A connection was lost since the names were read')
+        }
+        return this.appendIn(transaction, requests, { ...base, isLast: true })
+      },
       {
         beginsWithReads: true,
         beforeRetry: async () => {
@@ -166,6 +173,7 @@ export class PostgresCore {
   /** What the requests are planned by: the settings, with numbers for all names that a plan by them may hold. */
   async baseOf(requests: readonly (AppendRequest | ServerWrite)[]): Promise<AppendBase> {
     const settings = this.#settings
+    const { lostConnections } = this.db
     const nodes = requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request)))
     const collections = requests.map(
       (request) => (isServerWrite(request) ? request : request.operation).collection,
@@ -178,7 +186,7 @@ export class PostgresCore {
         ...Object.keys(settings.schema?.collections ?? {}),
       ]),
     }
-    return { settings, names }
+    return { settings, names, lostConnections }
   }
 
   /**
@@ -189,7 +197,7 @@ export class PostgresCore {
   async appendIn(
     transaction: Transaction,
     requests: readonly (AppendRequest | ServerWrite)[],
-    { settings, names, isLast }: AppendBase & { isLast: boolean },
+    { settings, names, isLast }: Pick<AppendBase, 'settings' | 'names'> & { isLast: boolean },
   ): Promise<readonly AppendResult[]> {
     const loader = new AppendLoader(transaction, {
       schema: this.db.schema,

@@ -30,6 +30,14 @@ async function loseAfter(database: TestDatabase, deliverySequence: number): Prom
   await database.query('UPDATE _kora_counters SET delivery_sequence = $1', [deliverySequence])
 }
 
+/** Those of the stores: as when the host that they led to is gone. */
+async function endConnections(database: TestDatabase): Promise<void> {
+  await database.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+  )
+}
+
 async function sequencesOf(store: PostgresServerStore): Promise<number[]> {
   const { entries } = await store.readLog(0, 100, 1e6)
   return entries.map(({ deliverySequence }) => deliverySequence)
@@ -101,6 +109,26 @@ test('numbers of nodes that were lost stand for nobody any more, or for somebody
     expect(await reader.getVersionVector()).toEqual(
       new Map(Object.entries({ kept: 1, lost: 2, stranger: 1 })),
     )
+    await reader.close()
+  }
+})
+
+test('a node of which only the number was lost is given another one', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  await store.append([insertOf(new OperationAuthor('kept'), 'one')])
+  const request = insertOf(new OperationAuthor('lost'), 'two')
+  await database.query('ALTER TABLE _kora_operations ADD CONSTRAINT is_full CHECK (seq < 2)')
+  await expect(store.append([request])).rejects.toThrow()
+  await database.query('ALTER TABLE _kora_operations DROP CONSTRAINT is_full')
+  await database.query("DELETE FROM _kora_nodes WHERE node_id = 'lost'")
+  await endConnections(database)
+
+  await vi.waitFor(() => store.append([request]))
+
+  for (const reader of [store, await openStore(database)]) {
+    const { entries } = await reader.readLog(0, 10, 1e6)
+    expect(entries.map(({ nodeId }) => nodeId)).toEqual(['kept', 'lost'])
     await reader.close()
   }
 })
