@@ -205,6 +205,11 @@ export const LOG_EVENTS = {
     message: 'compaction left to another server, which is at it',
     fields: [],
   },
+  compactionHeld: {
+    level: 'info',
+    message: 'compaction waits for a backup that is being made',
+    fields: [],
+  },
   compactionFailed: {
     level: 'error',
     message: 'compaction failed',

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
@@ -260,21 +260,48 @@ describe('backups', () => {
     expect(await target.store.getOperationCount()).toBe(1)
   })
 
-  test('that nobody reads to their end hold no compaction', async () => {
-    await using server = await startProductionServer({ operationalAuth })
-    const { store, kora } = server
-    for (let count = 0; count < 80; count++) {
-      const title = randomBytes(150_000).toString('base64')
-      await kora.apply({ collection: 'orders', type: 'insert', data: { title } })
+  describe('hold a compaction only while they are read', () => {
+    afterEach(() => {
+      vi.useRealTimers()
+    })
+
+    const openExport = async () => {
+      const server = await startProductionServer({ operationalAuth })
+      for (let count = 0; count < 80; count++) {
+        const title = randomBytes(150_000).toString('base64') // all of them are more than sockets buffer
+        await server.kora.apply({ collection: 'orders', type: 'insert', data: { title } })
+      }
+      const { body } = await get(server, '/backup/export', operationalAuth.backupToken)
+      const isHeld = async () =>
+        (await server.store.compactStep(0, { supersededBefore: null, deletedBefore: null })).after === 0
+      return { body, isHeld, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
     }
-    const isHeld = async () =>
-      (await store.compactStep(0, { supersededBefore: null, deletedBefore: null })).after === 0
 
-    const { body } = await get(server, '/backup/export', operationalAuth.backupToken)
-    expect(await isHeld()).toBe(true)
-    await body?.cancel()
+    test('not when the reader is gone', async () => {
+      await using opened = await openExport()
+      const { body, isHeld } = opened
 
-    await expect.poll(isHeld, { timeout: 10_000 }).toBe(false)
+      expect(await isHeld()).toBe(true)
+      await body?.cancel()
+
+      await expect.poll(isHeld, { timeout: 10_000 }).toBe(false)
+    })
+
+    test('nor when it has taken nothing for a minute', async () => {
+      vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+      await using opened = await openExport()
+      const { body, isHeld } = opened
+
+      const isHeldLater = () => {
+        vi.advanceTimersByTime(60_000)
+        return isHeld()
+      }
+
+      expect(await isHeld()).toBe(true)
+
+      await expect.poll(isHeldLater, { timeout: 10_000 }).toBe(false)
+      await expect(new Response(body).arrayBuffer()).rejects.toThrow()
+    })
   })
 
   test('are refused by name where a resolver is missing that they may need', async () => {

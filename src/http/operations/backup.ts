@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { KoraServerError } from '../../core/errors.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
@@ -6,6 +6,7 @@ import { restoreBackup } from '../../store/backup/restore-backup.ts'
 import type { RestoreMode } from '../../store/restore.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
+import { endSilentDownload } from '../long-download.ts'
 import { readLongUpload } from '../long-upload.ts'
 
 export interface BackupAnswer {
@@ -13,12 +14,17 @@ export interface BackupAnswer {
   readonly body: object
 }
 
-/** The backup as it is made: a slow reader holds up nobody. */
-export function exportBackup({ store }: OperatorAccess<'backup'>, nowMs: number): Readable {
+const MAX_SILENCE_MS = 60_000 // of the other side; how long all of it takes is up to its size and the network
+
+/** The backup as it is made. A slow reader holds up compactions, and nobody else; one that has stopped is ended. */
+export function exportBackup(
+  response: ServerResponse,
+  { store }: OperatorAccess<'backup'>,
+  nowMs: number,
+): Readable {
+  endSilentDownload(response, MAX_SILENCE_MS)
   return Readable.from(createBackup(store, { createdAtMs: nowMs }), { objectMode: false })
 }
-
-const MAX_SILENCE_MS = 60_000 // of an upload; how long all of it takes is up to its size and the network
 
 /**
  * Takes a backup into the store, once it has proved whole. Where it replaces what was there, clients

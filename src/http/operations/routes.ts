@@ -113,7 +113,7 @@ function mountExport(scope: FastifyInstance, guarded: Guard, { runtime }: Operat
       const name = `kora-${new Date(now).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
       reply.header('content-type', 'application/octet-stream')
       reply.header('content-disposition', `attachment; filename="${name}"`)
-      return exportBackup(operator, now)
+      return exportBackup(reply.raw, operator, now)
     }),
   )
 }

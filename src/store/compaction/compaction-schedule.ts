@@ -82,6 +82,7 @@ export class CompactionSchedule {
       runtime,
       isConsiderate: true,
       isStopped: () => signal.aborted,
+      onHeld: () => logEvent(logger, LOG_EVENTS.compactionHeld),
     })
     if (signal.aborted) return
     const durationMs = Math.round(runtime.monotonicNow() - startedAt)

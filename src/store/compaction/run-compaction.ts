@@ -18,6 +18,8 @@ export interface RunCompactionOptions {
   /** True where devices are served by the same process, or by another that waits for the same lock: half of the time is left to them. */
   readonly isConsiderate?: boolean
   readonly isStopped?: () => boolean
+  /** Is told each time that it begins to wait for a backup. */
+  readonly onHeld?: () => void
   readonly onProgress?: (progress: CompactionProgress) => void
 }
 
@@ -41,18 +43,21 @@ export async function runCompaction(
   rules: CompactionRules,
   options: RunCompactionOptions,
 ): Promise<CompactionSummary> {
-  const { runtime, isPlan = false, isConsiderate = false, isStopped = () => false, onProgress } = options
+  const { runtime, isPlan = false, isConsiderate = false, isStopped = () => false } = options
   const recordsTotal = await store.countRecords()
   const counter = new DroppedCounter()
   let records = 0
+  let isHeld = false
   for (let after: number | null = 0; after !== null && !isStopped(); ) {
     const startedAt = runtime.monotonicNow()
     const step = await store.compactStep(after, rules, { isPlan })
     for (const count of step.dropped) counter.addCount(count)
     records += step.records
-    const isHeld = step.after === after
+    const wasHeld = isHeld
+    isHeld = step.after === after
+    if (isHeld && !wasHeld) options.onHeld?.()
     after = step.after
-    onProgress?.({ recordsDone: records, recordsTotal: Math.max(recordsTotal, records) })
+    options.onProgress?.({ recordsDone: records, recordsTotal: Math.max(recordsTotal, records) })
     const pauseMs = isHeld ? HELD_PAUSE_MS : isConsiderate ? runtime.monotonicNow() - startedAt : 0
     await new Promise<void>((resolve) => {
       if (pauseMs > 0) runtime.setTimer(pauseMs, resolve)
