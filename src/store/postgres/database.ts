@@ -243,6 +243,7 @@ export class PostgresDatabase implements Queries {
     let broken: Error | undefined
     try {
       const begun = this.#answer(client.query(isLong ? `${begin}; ${NO_LIMITS}` : begin))
+      begun.catch(() => {}) // met below, also where the action fails first
       if (!beginsWithReads) await begun
       const sent: Promise<unknown>[] = [begun]
       let committed: Promise<pg.QueryResult> | null = null
