@@ -39,7 +39,7 @@ export interface CoreOptions {
 export interface AppendBase {
   readonly settings: Settings
   readonly names: PlanNames
-  /** Of the database when the names were read: after another loss, they may stand for nothing. */
+  /** Of the database when the log was last seen to hold what is known, and the names were read: since, both may be lost. */
   readonly lostConnections: number
 }
 
@@ -154,7 +154,9 @@ export class PostgresCore {
     return this.transaction(
       async (transaction) => {
         if (base.lostConnections !== this.db.lostConnections) {
-          throw new RetryTransaction('A connection was lost since the names were read')
+          throw new RetryTransaction(
+            'A connection was lost since the log was compared, or the names were read',
+          )
         }
         return this.appendIn(transaction, requests, { ...base, isLast: true })
       },
@@ -173,7 +175,7 @@ export class PostgresCore {
   /** What the requests are planned by: the settings, with numbers for all names that a plan by them may hold. */
   async baseOf(requests: readonly (AppendRequest | ServerWrite)[]): Promise<AppendBase> {
     const settings = this.#settings
-    const { lostConnections } = this.db
+    const { lostConnections } = this.knownEnd
     const nodes = requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request)))
     const collections = requests.map(
       (request) => (isServerWrite(request) ? request : request.operation).collection,

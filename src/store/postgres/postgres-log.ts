@@ -45,6 +45,11 @@ export interface RecordPage {
   readonly isWhole: boolean
 }
 
+/** In the order of `EndRow`. */
+const END_COLUMNS = 'delivery_sequence, (SELECT id FROM {operations} WHERE seq = delivery_sequence)'
+
+type EndRow = [deliverySequence: number, operationId: Buffer | null]
+
 /** Reads `_kora_operations`, `_kora_records` and `_kora_scope`. */
 export class PostgresLog {
   readonly #db: PostgresDatabase
@@ -64,19 +69,19 @@ export class PostgresLog {
 
   /** Every entry up to there can be read from now on. */
   async readEnd(): Promise<number> {
-    const [end] = await this.#readEndWith<[number]>('SELECT delivery_sequence FROM {counters} WHERE id = 1')
+    const [end] = await this.#readEndWith<EndRow>(`SELECT ${END_COLUMNS} FROM {counters} WHERE id = 1`)
     return end
   }
 
   /** The end with the names of all collections that have entries up to there. */
   async readEndWithCollections(): Promise<{ deliverySequence: number; collections: readonly string[] }> {
-    const [deliverySequence, collections] = await this.#readEndWith<[number, string[]]>(
-      `SELECT delivery_sequence, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
+    const [deliverySequence, , collections] = await this.#readEndWith<[...EndRow, string[]]>(
+      `SELECT ${END_COLUMNS}, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
     )
     return { deliverySequence, collections }
   }
 
-  #readEndWith<Row extends readonly [deliverySequence: number, ...unknown[]]>(text: string): Promise<Row> {
+  #readEndWith<Row extends readonly [...EndRow, ...unknown[]]>(text: string): Promise<Row> {
     return this.#knownEnd.follow(async () => {
       const [row] = await this.#db.rows<Row>(text)
       if (row === undefined) throw new Error('The row of the counters is missing')

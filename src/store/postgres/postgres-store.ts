@@ -165,8 +165,9 @@ export class PostgresServerStore implements ServerStore {
     const results = await this.#core.append(requests)
     const last = lastEntryOf(results)
     if (last !== undefined) {
-      this.#core.knownEnd.note(last.deliverySequence)
-      this.#watch.announce(last.deliverySequence, this.cluster.isAlone)
+      const { deliverySequence, operationId } = last
+      this.#core.knownEnd.note({ deliverySequence, operationId: Buffer.from(operationId, 'hex') })
+      this.#watch.announce(deliverySequence, this.cluster.isAlone)
     }
     return results
   }

@@ -68,6 +68,54 @@ test('what is appended to a log that has lost its end is numbered above all that
   await store.close()
 })
 
+test('a log that another server has written past the lost end is noticed once connections were lost', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  const requests = ['one', 'two', 'three'].map((name) => insertOf(author, name))
+  await store.append(requests)
+  await loseAfter(database, 1)
+  const other = await openStore(database) // which knows nothing of what is lost
+  const stranger = new OperationAuthor('b')
+  await other.append(['four', 'five', 'six'].map((name) => insertOf(stranger, name)))
+  await endConnections(database)
+
+  const onReplaced = vi.fn()
+  store.onLogReplaced(onReplaced)
+  const next = insertOf(author, 'seven')
+  await expect
+    .poll(() => store.append([next]).catch(({ message }) => message))
+    .toContain('has taken its place')
+  expect(onReplaced).toHaveBeenCalledTimes(1)
+  const results = await store.append([...requests, next])
+
+  expect(results.map(({ status }) => status)).toEqual(['duplicate', 'applied', 'applied', 'applied'])
+  const sequences = await sequencesOf(store)
+  expect(sequences.slice(0, 4)).toEqual([1, 2, 3, 4])
+  expect(sequences[4]).toBeGreaterThan(4 + RESTORE_GAP)
+  expect(sequences).toHaveLength(7)
+  await Promise.all([store, other].map((one) => one.close()))
+})
+
+test('a log that has lost nothing stays the same when connections are lost', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  await store.append([insertOf(author, 'one')])
+  const onReplaced = vi.fn()
+  store.onLogReplaced(onReplaced)
+  // As when another operation turns out to be the one that the id belongs to.
+  await database.query('UPDATE _kora_operations SET id = sha256(id || int8send(seq))')
+  await endConnections(database)
+
+  const request = insertOf(author, 'two')
+  await vi.waitFor(() => store.append([request]))
+
+  expect(await sequencesOf(store)).toEqual([1, 2])
+  expect(onReplaced).not.toHaveBeenCalled()
+  await store.close()
+})
+
 test('who only reads on notices too, and once the log is numbered above the gap, nobody does it again', async () => {
   await using database = await openTestDatabase()
   const writer = await openStore(database)
