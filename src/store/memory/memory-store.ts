@@ -11,6 +11,7 @@ import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts
 import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
 import { CompactionHolds, heldStep } from '../compaction/compaction-holds.ts'
 import type { PastEnd } from '../compaction/past-ends.ts'
+import { findNodes } from '../find-nodes.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
@@ -280,7 +281,7 @@ export class MemoryServerStore implements ServerStore {
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
     this.#access.assertOpen()
-    return this.#core.nodes.findAll(nodeIds)
+    return findNodes(this.#core.nodes, nodeIds)
   }
 
   async registerNode(

@@ -54,16 +54,6 @@ export class NodeRegistry {
     return this.#statements.find.get(nodeId)
   }
 
-  /** Those that are known, by their ids. */
-  findAll(nodeIds: readonly string[]): Map<string, NodeRegistration> {
-    const found = new Map<string, NodeRegistration>()
-    for (const nodeId of nodeIds) {
-      const node = this.find(nodeId)
-      if (node !== undefined) found.set(nodeId, node)
-    }
-    return found
-  }
-
   register(
     node: Partial<NodeRegistration> & { readonly nodeId: string },
     onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,

@@ -15,6 +15,7 @@ import { CompactionHolds, heldStep } from '../compaction/compaction-holds.ts'
 import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
+import { findNodes } from '../find-nodes.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveWhere } from '../query/resolve-query.ts'
@@ -311,7 +312,7 @@ export class SqliteServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    return this.#access.read(() => this.#core.nodes.findAll(nodeIds))
+    return this.#access.read(() => findNodes(this.#core.nodes, nodeIds))
   }
 
   async registerNode(
