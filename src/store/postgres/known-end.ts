@@ -17,8 +17,9 @@ interface LastEntry {
 
 /**
  * How far this process knows the log to reach. A replica that has taken over may lack the newest commits: its
- * log ends before that, or holds what another server has written there since. Then it goes on above a gap, as after a restore, because clients and servers hold
- * positions in what is gone, and would take what is stored under these numbers next for what they have.
+ * log ends before that, or holds what another server has written there since. Then it goes on above a gap, as
+ * after a restore, because clients and servers hold positions in what is gone, and would take what is stored
+ * under these numbers next for what they have.
  */
 export class KnownEnd {
   readonly #db: PostgresDatabase
@@ -74,7 +75,10 @@ export class KnownEnd {
       await this.#continueAbove(last)
       row = await read()
       if (row[0] < known) {
-        throw new StoreError('STORE_UNAVAILABLE', `${this.#db.name}: its connections lead to different logs.`)
+        throw new StoreError(
+          'STORE_UNAVAILABLE',
+          `${this.#db.name}: its connections lead to different logs, as in the middle of a failover. It is tried again; if this stays, see that the address leads to one primary only.`,
+        )
       }
     }
     this.#lostConnections = lostConnections
