@@ -24,6 +24,8 @@ export interface DaemonOptions {
 /** A server that listens, with the store that it owns. */
 export interface Daemon {
   readonly urls: ServedUrls
+  /** From clients, since the start. */
+  readonly operationsReceived: number
   /** Drains the server within the shutdown timeout, then closes the store. */
   stop(): Promise<void>
 }
@@ -54,6 +56,9 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
     const backups = startBackups(backupTargets, { ...options, ...config, store })
     return {
       urls: urlsOf(server, config),
+      get operationsReceived() {
+        return server.service.hub.stats.operationsReceived
+      },
       async stop() {
         // A storage that does not answer keeps an upload from being taken back for seconds, which draining may take too.
         const schedulesStopped = [...backups, compaction].map((schedule) => schedule?.stop())

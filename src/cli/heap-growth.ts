@@ -25,16 +25,30 @@ const BOUNDED_FROM_BYTES = 64 * 1024 * 1024
  */
 const MAX_YOUNG_BYTES = 8 * 1024 * 1024
 
+/**
+ * The same of a server that many operations come to: a collection copies what is alive, which is what is on its way
+ * to the disk, however long the last one was ago.
+ */
+const MAX_YOUNG_BYTES_OF_INGEST = 16 * 1024 * 1024
+
+/** From one collection to the next. Each leaves some 10 kB behind, so that they are most of what is collected. */
+const INGEST_OPERATIONS = 100
+
 const DOUBLE = 2 // what V8 does by itself
 const STAY = 1
 
 /**
  * Keeps the process from holding much more memory than is alive: of the whole process, so for the daemon and not
  * for a library. An operator who has given Node a size for the young heap gets that.
+ *
+ * @param countOperations how many have come since the start
  */
-export function boundHeapGrowth(): void {
+export function boundHeapGrowth(countOperations: () => number): void {
   const nodeOptions = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
-  const bounds = [boundOldHeap(), ...(/semi[-_]space/.test(nodeOptions) ? [] : [boundYoungHeap()])]
+  const bounds = [
+    boundOldHeap(),
+    ...(/semi[-_]space/.test(nodeOptions) ? [] : [boundYoungHeap(countOperations)]),
+  ]
   const observer = new PerformanceObserver(() => {
     for (const look of bounds) look()
   })
@@ -56,10 +70,14 @@ function boundOldHeap(): () => void {
  *
  * @returns to be called after each collection
  */
-function boundYoungHeap(): () => void {
+function boundYoungHeap(countOperations: () => number): () => void {
   let growth = DOUBLE
+  let counted = 0
   return () => {
-    const next = youngHeapBytes() < MAX_YOUNG_BYTES ? DOUBLE : STAY
+    const operations = countOperations()
+    const isIngest = operations - counted >= INGEST_OPERATIONS
+    counted = operations
+    const next = youngHeapBytes() < (isIngest ? MAX_YOUNG_BYTES_OF_INGEST : MAX_YOUNG_BYTES) ? DOUBLE : STAY
     if (next !== growth) setFlagsFromString(`--semi-space-growth-factor=${next}`)
     growth = next
   }

@@ -14,7 +14,7 @@ const CHURN = `
 import { getHeapSpaceStatistics } from 'node:v8'
 import { boundHeapGrowth } from ${JSON.stringify(MODULE)}
 
-boundHeapGrowth()
+boundHeapGrowth(() => 0)
 const alive = Array.from({ length: 300_000 }, (_, index) => ({ index, text: [index, index + 1] }))
 const passing = Array.from({ length: 200_000 })
 let peak = 0
@@ -28,14 +28,18 @@ for (let count = 0; count < 5_000_000; count++) {
 console.log(Math.round(peak / 1e6))
 `
 
-/** Lives of some thousand turns each: V8 doubles the young heap to 32 MB. Prints its size at the end, in MiB. */
-const YOUNG = `
+/**
+ * Lives of some thousand turns each: V8 doubles the young heap to 32 MB. Prints its size at the end, in MiB.
+ *
+ * @param operations how many have come, by the count of what has been made
+ */
+const young = (operations: string): string => `
 import { getHeapSpaceStatistics } from 'node:v8'
 import { boundHeapGrowth } from ${JSON.stringify(MODULE)}
 
-boundHeapGrowth()
-const alive = Array.from({ length: 100_000 })
 let count = 0
+boundHeapGrowth(() => ${operations})
+const alive = Array.from({ length: 100_000 })
 for (let turn = 0; turn < 500; turn++) {
   for (let i = 0; i < 3000; i++) alive[count++ % alive.length] = { count, text: [count, i] }
   await new Promise((resolve) => setImmediate(resolve))
@@ -44,8 +48,8 @@ const young = getHeapSpaceStatistics().find((space) => space.space_name === 'new
 console.log(young.space_size / 2 ** 20)
 `
 
-async function youngHeapWith(nodeOptions: string): Promise<number> {
-  const args = ['--import', 'tsx', '--input-type=module', '-e', YOUNG]
+async function youngHeapWith(nodeOptions: string, operations = '0'): Promise<number> {
+  const args = ['--import', 'tsx', '--input-type=module', '-e', young(operations)]
   const { stdout } = await run(process.execPath, args, {
     env: { ...process.env, NODE_OPTIONS: nodeOptions },
   })
@@ -54,6 +58,12 @@ async function youngHeapWith(nodeOptions: string): Promise<number> {
 
 test('the young heap stays small', async () => {
   expect(await youngHeapWith('')).toBeLessThanOrEqual(16) // 8, or twice that where it doubled before it was looked at
+})
+
+test('of a server that takes in operations it may be twice as large', async () => {
+  const size = await youngHeapWith('', 'count / 20')
+  expect(size).toBeGreaterThanOrEqual(16)
+  expect(size).toBeLessThanOrEqual(32) // 16, or twice that
 })
 
 test('the young heap may be as large as the operator says', async () => {

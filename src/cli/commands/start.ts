@@ -43,14 +43,14 @@ Examples:
 
 async function start(flags: ConfigOptionValues, context: CommandContext): Promise<void> {
   const { terminal } = context
-  boundHeapGrowth()
+  let daemon: Daemon | undefined
+  boundHeapGrowth(() => daemon?.operationsReceived ?? 0)
   const config = await loadCommandConfig(flags, terminal)
   const logger = createLogger(config.values.log, terminal)
   const showsBanner = terminal.stderr.isTerminal && isPrettyLog(config.values.log.format, terminal.stderr)
   if (!showsBanner) logConfig(config, logger, terminal)
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
-  let daemon: Daemon
   try {
     const { openDaemon } = await import('../daemon.ts') // half of the program: other commands need none of it
     daemon = await openDaemon(config.values, {
