@@ -380,8 +380,9 @@ export const OPTIONS: readonly ConfigOption[] = [
     type: integer(1),
     default: DEFAULT_SYNC_LIMITS.maxFeedBytes,
     help:
-      'Bytes of the newest operations that are kept in memory; clients further behind are served from the store. As ' +
-      'much again, but 4 MiB at most, stays until it is let go of, within a second.',
+      'Bytes of the newest operations that are kept in memory for clients that have yet to be sent them; clients ' +
+      'further behind are served from the store. As much again, but 4 MiB at most, stays until it is let go of, ' +
+      'within a second.',
   },
   {
     path: 'limits.maxQueuedBytes',

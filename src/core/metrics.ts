@@ -142,8 +142,8 @@ export const METRICS = {
     type: 'gauge',
     unit: 'bytes',
     help:
-      'Newest operations kept in memory for delivery; bounded by limits.maxFeedBytes. As much again, but 4 MiB at ' +
-      'most, may stay until it is let go of, which is not counted here.',
+      'Newest operations that may be kept in memory for delivery, until all that see them have been sent them; bounded ' +
+      'by limits.maxFeedBytes. As much again, but 4 MiB at most, may stay until it is let go of, which is not counted.',
     advice: 'Full is normal. Full within seconds: clients a little behind must read the store.',
   },
   ingestQueuedBytes: {

@@ -71,6 +71,8 @@ export class DeliveryStream implements Delivery {
   /** Once is enough: a client that is in step needs no other. */
   #hasRepeatedFinal = false
   #isReading = false
+  /** What is in the store when it is read. What comes meanwhile stays with the view, or reading would never end. */
+  #readingThrough = 0
   #isStopped = false
   #generation = 0
   /** Where the initial stream ended: what is the client's own beyond, it has sent since. */
@@ -92,6 +94,10 @@ export class DeliveryStream implements Delivery {
 
   get sentSequence(): number {
     return this.#chainEnd
+  }
+
+  get takenThrough(): number {
+    return this.#isReading ? this.#readingThrough : this.#scannedTo
   }
 
   get hasUnacknowledged(): boolean {
@@ -246,6 +252,7 @@ export class DeliveryStream implements Delivery {
   /** One page of the store, then whatever comes next. */
   async #readAndSend(): Promise<void> {
     this.#isReading = true
+    this.#readingThrough = this.#options.feed.head
     try {
       await this.#sendNextPage()
       this.#isReading = false

@@ -5,6 +5,8 @@ import type { AcknowledgmentMessage, WireFormat } from '../protocol/messages.ts'
 export interface Delivery {
   readonly acknowledgedSequence: number
   readonly sentSequence: number
+  /** Up to here it needs nothing that the view holds in memory. */
+  readonly takenThrough: number
   readonly hasUnacknowledged: boolean
   /** null for clients without watermark. */
   readonly lag: DeliveryLag | null

@@ -74,6 +74,8 @@ export class DeltaDelivery implements Delivery {
   #inFlight: BatchInFlight[] = []
   #position: number | null = null
   #sentTo: number
+  /** While it reads the store. @see DeliveryStream */
+  #readingThrough: number | null = null
   #isPulling = false
   #pullsAgain = false
   #isStopped = false
@@ -101,6 +103,10 @@ export class DeltaDelivery implements Delivery {
 
   get sentSequence(): number {
     return this.#sentTo
+  }
+
+  get takenThrough(): number {
+    return this.#readingThrough ?? this.#sentTo
   }
 
   get hasUnacknowledged(): boolean {
@@ -228,8 +234,13 @@ export class DeltaDelivery implements Delivery {
       return { found: entries, end: isAll ? feed.head : endOf(entries) }
     }
     const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
-    const page = await store.readDelivery(query)
-    return { found: page.entries, end: page.scannedTo }
+    this.#readingThrough = feed.head
+    try {
+      const page = await store.readDelivery(query)
+      return { found: page.entries, end: page.scannedTo }
+    } finally {
+      this.#readingThrough = null
+    }
   }
 
   #send(batch: Batch): void {

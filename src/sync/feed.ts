@@ -16,8 +16,8 @@ const REFILL_PAGE_ENTRIES = 500
 
 /**
  * The way of committed entries to the views, in order, and the window of the newest of them that may stay in
- * memory, bounded in bytes. It holds none of them itself: the views do, so that what no view shows is let go
- * at once. Readers further behind than the window read the store.
+ * memory, bounded in bytes. It holds none of them itself: the views do, so that what no view shows, or all of
+ * its readers have taken, is let go at once. Readers further behind than the window read the store.
  */
 export class Feed {
   readonly #store: Pick<ServerStore, 'readLog'>

@@ -62,7 +62,7 @@ export interface SyncLimits {
   readonly idleTimeoutMs: number
   /** Bytes that one connection may leave unread before delivery to it waits. Default 4 MiB. */
   readonly maxBufferedBytes: number
-  /** Bytes of the newest operations kept in memory; who is further behind reads the store. Default 4 MiB. */
+  /** Bytes of the newest operations kept for who has yet to be sent them; further behind, the store is read. Default 4 MiB. */
   readonly maxFeedBytes: number
   /** Bytes of operations that wait to be stored, and one batch more; above it no more is read. Default 16 MiB. */
   readonly maxQueuedBytes: number

@@ -183,6 +183,10 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     this.crash(error)
   }
 
+  get takenThrough(): number {
+    return this.#delivery?.takenThrough ?? 0
+  }
+
   onViewAdvanced(): void {
     this.#pump()
   }

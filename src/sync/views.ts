@@ -6,6 +6,8 @@ import { ViewIndex } from './view-index.ts'
 
 /** Whoever wants to know that its view has new entries. */
 export interface ViewReader {
+  /** Up to this delivery sequence it has taken what its view shows, or is reading it from the store. */
+  readonly takenThrough: number
   /** New entries of the view are in the feed. */
   onViewAdvanced(): void
 }
@@ -76,14 +78,32 @@ export class SharedView {
     this.frames.clear()
   }
 
+  /**
+   * Lets go of what all of its readers have taken: kept for who might come back, it would be copied by one
+   * collection of garbage after the other. Who comes back reads the store.
+   */
+  trimTaken(): void {
+    let takenThrough = Number.POSITIVE_INFINITY
+    for (const reader of this.readers) {
+      // Who is further behind than what is here has to read the store anyway.
+      if (this.covers(reader.takenThrough)) takenThrough = Math.min(takenThrough, reader.takenThrough)
+    }
+    this.#trimThrough(takenThrough)
+  }
+
   /** Lets go of what the feed's window has lost. */
   trim(): void {
-    const start = firstIndexAfter(this.#entries, this.#window.evictedThrough)
+    if (this.#trimThrough(this.#window.evictedThrough)) this.frames.clear()
+  }
+
+  /** @returns false where there was nothing to let go of */
+  #trimThrough(end: number): boolean {
+    const start = firstIndexAfter(this.#entries, end)
     const last = this.#entries[start - 1]
-    if (last === undefined) return
+    if (last === undefined) return false
     this.#completeAbove = Math.max(this.#completeAbove, last.deliverySequence)
     this.#entries = this.#entries.slice(start)
-    this.frames.clear()
+    return true
   }
 }
 
@@ -171,7 +191,10 @@ export class Views {
       advanced.add(shared)
     }
     for (entry of entries) this.#index.visitCandidates(entry.collection, keyOf, give)
-    for (const shared of advanced) for (const reader of shared.readers) reader.onViewAdvanced()
+    for (const shared of advanced) {
+      for (const reader of shared.readers) reader.onViewAdvanced()
+      shared.trimTaken()
+    }
     if (this.#window.evictedBytes - this.#trimmedAtBytes >= this.#trimAfterBytes) this.trim()
   }
 

@@ -797,3 +797,39 @@ test('a client that catches up alone is read hardly a row twice', async () => {
   expect(operationIds(client)).toEqual(operations.map(({ id }) => id))
   expect(rows).toBeLessThan(1010)
 })
+
+test('a client that was behind is served from memory again, however often others commit while it is read', async () => {
+  let letRead: () => void = () => {}
+  class SlowStore extends CountedStore {
+    override async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+      const page = await super.readDelivery(query)
+      await new Promise<void>((resolve) => {
+        letRead = resolve
+      })
+      return page
+    }
+  }
+  const store = new SlowStore({ nodeId: 'server' })
+  const { connect } = openRelayServer({ store })
+  const writer = await connect('writer')
+  letRead()
+  await settle()
+  const written = inserts(new OperationAuthor('writer'), 4)
+  const write = async (operation: Operation | undefined) => {
+    writer.receive(batch(operation === undefined ? [] : [operation]))
+    await settle()
+  }
+
+  await write(written[0])
+  const late = await connect('late')
+  await write(written[1])
+  letRead()
+  await settle()
+  await write(written[2])
+  letRead()
+  await settle()
+  await write(written[3])
+
+  expect(operationIds(late)).toEqual(written.map(({ id }) => id))
+  expect(store.pages).toEqual([0, 0])
+})

@@ -186,12 +186,14 @@ test('what has left the window is let go, however large, and so it is by a view 
   const { feed, state } = openFeed()
   const views = new Views(feed, MEGABYTE)
   state.listener = (entries) => views.publish(entries)
-  views.acquire(createView(null), { onViewAdvanced: () => {} })
+  const reader = { takenThrough: 0, onViewAdvanced: () => {} } // as far behind as it may be
+  views.acquire(createView(null), reader)
   const refs: WeakRef<LogEntry>[] = []
   for (let n = 1; n <= 60; n++) {
     const entry = entryOf(n, 'x'.repeat(256 * 1024))
     refs.push(new WeakRef(entry))
     feed.publish([entry])
+    reader.takenThrough = feed.evictedThrough
   }
 
   await settle() // a WeakRef keeps what it was made of until the end of the turn

@@ -49,7 +49,7 @@ function openViews() {
   const store = new MemoryServerStore({ nodeId: 'server' })
   const join = async (nodeId: string) => {
     const sent: Frame[] = []
-    const reader = { onViewAdvanced: () => stream?.pump() }
+    const reader = { takenThrough: 0, onViewAdvanced: () => stream?.pump() }
     const view = views.acquire(createView(null), reader)
     const target = {
       sendDelivery: (frame: Frame) => void sent.push(frame),

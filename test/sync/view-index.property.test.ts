@@ -122,7 +122,7 @@ test('each view is given what it shows, once and in order', () => {
       fc.array(change, { minLength: 1, maxLength: 10 }),
       (shown, changes) => {
         const views = new Views({ head: 0, evictedThrough: 0, evictedBytes: 0 }, 1e6)
-        const reader = { onViewAdvanced: () => {} }
+        const reader = { takenThrough: 0, onViewAdvanced: () => {} }
         const shared = shown.map((one) => views.acquire(one, reader))
         const entries = changes.map(
           (record, index): LogEntry => ({

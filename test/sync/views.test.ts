@@ -31,10 +31,11 @@ function openViews({ maxFeedBytes = 1_000_000 } = {}) {
   const views = new Views(feed, maxFeedBytes)
   const open = (scope: ScopeMap | null) => {
     let wakes = 0
-    const reader = { onViewAdvanced: () => void wakes++ }
+    const reader = { takenThrough: 0, onViewAdvanced: () => void wakes++ }
     const shared = views.acquire(createView(scope), reader)
     return {
       shared,
+      reader,
       wakes: () => wakes,
       sequences: () => shared.entriesAfter(0, 100, 1e6).entries.map((entry) => entry.deliverySequence),
       release: () => views.release(shared, reader),
@@ -75,6 +76,34 @@ test('a value of another type does not match', () => {
   expect(byNumber.sequences()).toEqual([])
 })
 
+test('what all readers of a view have taken is let go of', () => {
+  const { views, open } = openViews()
+  const quick = open(null)
+  const slow = open(null)
+  views.publish([entryOf(1, 'todos', {}), entryOf(2, 'todos', {})])
+
+  quick.reader.takenThrough = 2
+  slow.reader.takenThrough = 1
+  views.publish([entryOf(3, 'todos', {})])
+
+  expect(quick.sequences()).toEqual([2, 3])
+  expect(quick.shared.covers(0)).toBe(false)
+  expect(quick.shared.covers(1)).toBe(true)
+})
+
+test('who is further behind than what is in memory keeps nothing there', () => {
+  const { views, open } = openViews()
+  const quick = open(null)
+  quick.reader.takenThrough = 1
+  views.publish([entryOf(1, 'todos', {})])
+
+  open(null) // at 0, which is no longer here
+  quick.reader.takenThrough = 2
+  views.publish([entryOf(2, 'todos', {})])
+
+  expect(quick.sequences()).toEqual([])
+})
+
 test('sessions of equal views share one, and it ends with the last of them', () => {
   const { views, open } = openViews()
   const first = open({ todos: { userId: 'u1' } })
@@ -94,6 +123,7 @@ test('knows which positions it can answer for', () => {
   const { feed, views, open } = openViews()
   feed.head = 10
   const late = open(null)
+  late.reader.takenThrough = 10
   views.publish([entryOf(11, 'todos', {}), entryOf(12, 'todos', {})])
   feed.head = 12
 
