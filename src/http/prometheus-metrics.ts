@@ -38,6 +38,7 @@ export class PrometheusMetrics implements SyncMetrics {
   readonly #gauges = new Map<MetricId, Gauge>()
   readonly #totals = new Map<MetricId, Counter>()
   #eventLoop: IntervalHistogram | null = null
+  #hasDefaults = false
 
   constructor() {
     for (const outcome of OUTCOMES) this.#operations.inc({ outcome }, 0) // a rate needs the 0 before the first
@@ -147,7 +148,7 @@ export class PrometheusMetrics implements SyncMetrics {
     if (this.#eventLoop === null) {
       this.#eventLoop = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS })
       this.#eventLoop.enable()
-      client().collectDefaultMetrics({ register: this.#registry })
+      this.#addDefaults()
       return
     }
     const gauge = this.#gauges.get('eventLoopDelay')
@@ -157,6 +158,13 @@ export class PrometheusMetrics implements SyncMetrics {
       gauge?.set({ quantile }, delayMs / 1000)
     }
     this.#eventLoop.reset()
+  }
+
+  /** Those of the process. They can be added once: a server that was stopped and starts again has them. */
+  #addDefaults(): void {
+    if (this.#hasDefaults) return
+    this.#hasDefaults = true
+    client().collectDefaultMetrics({ register: this.#registry })
   }
 
   #set(id: MetricId, value: number): void {

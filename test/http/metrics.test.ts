@@ -59,6 +59,18 @@ test('every metric of the table is served, and no other one of ours', async () =
   expect(served.sort()).toEqual(definitions.map(({ name, type }) => `${name} ${type}`).sort())
 })
 
+test('a server that was stopped and starts again is scraped as before', async () => {
+  await using server = await startProductionServer()
+  await scrape(server)
+  await server.stop()
+
+  const url = await server.start()
+
+  const names = [...(await scrape({ url })).keys()]
+  expect(names).toContain('process_cpu_seconds_total')
+  expect(names).toContain('kora_ready')
+})
+
 test('names say what they count and in which unit', () => {
   for (const { name, type, unit, buckets } of definitions) {
     expect(name).toMatch(/^kora_[a-z_]+$/)
@@ -89,14 +101,14 @@ test('the example alerts and the dashboard ask only for metrics that there are',
   }
 })
 
-async function scrapeText(server: TestServer): Promise<string> {
-  const response = await fetch(`${server.url}/__kora/metrics`)
+async function scrapeText({ url }: Pick<TestServer, 'url'>): Promise<string> {
+  const response = await fetch(`${url}/__kora/metrics`)
   expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/)
   return response.text()
 }
 
 /** Name with labels → value. */
-async function scrape(server: TestServer): Promise<Map<string, number>> {
+async function scrape(server: Pick<TestServer, 'url'>): Promise<Map<string, number>> {
   const lines = (await scrapeText(server)).split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return new Map(
     lines.map((line) => {
