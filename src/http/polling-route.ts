@@ -70,6 +70,7 @@ async function answer(
   }
   const token = bearerToken(request) ?? ''
   const { polling } = options
+  const number = polling.takeNumber()
   const isAdmitted = method === 'POST' && (await polling.isAdmitted({ clientId, token }))
   const maxBytes = polling.maxBodyBytes(isAdmitted)
   const body =
@@ -81,7 +82,7 @@ async function answer(
     return
   }
   const { 'content-type': contentType, 'if-none-match': ifNoneMatch } = request.headers
-  const result = await polling.handle({
+  const syncRequest = {
     clientId,
     method,
     token,
@@ -90,7 +91,8 @@ async function answer(
     ...(body !== undefined && { body }),
     ...(contentType !== undefined && { contentType }),
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
-  })
+  } as const
+  const result = await polling.handle(syncRequest, number)
   tellWhenBroken(response, result.onBroken)
   response.writeHead(result.status, { ...result.headers }).end(result.body)
 }

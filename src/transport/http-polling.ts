@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
+import type { Frame } from '../protocol/frame.ts'
 import { readMessageType } from '../protocol/json-codec.ts'
 import { EarlyPolls } from './early-polls.ts'
 import { EndedClients } from './ended-clients.ts'
@@ -72,6 +73,8 @@ const TOKEN_CHECK_MS = 30_000
 
 interface PollingClient {
   readonly id: string
+  /** Of its handshake, in the order in which requests came. */
+  readonly number: number
   readonly transport: PollingTransport
   /** null when the session has ended: nothing more is put in order. */
   order: PostOrder | null
@@ -98,9 +101,10 @@ type Stranger = 'unknown' | 'refused'
  */
 export class HttpPolling {
   readonly #options: HttpPollingOptions
-  /** More than one where somebody else uses the id, by chance or to do harm. The newest is the last. */
+  /** More than one where somebody else uses the id, by chance or to do harm. */
   readonly #clientsById = new Map<string, Set<PollingClient>>()
   #clientCount = 0
+  #requests = 0
   readonly #ended = new EndedClients<PollingClient>()
   readonly #early: EarlyPolls
 
@@ -109,17 +113,23 @@ export class HttpPolling {
     this.#early = new EarlyPolls(options.runtime)
   }
 
-  async handle(request: HttpSyncRequest): Promise<HttpSyncResponse> {
+  /** @param number of the request, where it has waited for something since it came. @see takeNumber */
+  async handle(request: HttpSyncRequest, number = this.takeNumber()): Promise<HttpSyncResponse> {
     if (request.clientId === '')
       return refusal(400, 'The request names no client: add ?client=<uuid> to the URL.')
     switch (request.method) {
       case 'POST':
-        return this.#post(request)
+        return this.#post(request, number)
       case 'GET':
         return this.#poll(request)
       default:
         return { ...refusal(405, 'Use GET or POST.'), headers: { allow: 'GET, POST' } }
     }
+  }
+
+  /** What tells in which order requests have come. */
+  takeNumber(): number {
+    return ++this.#requests
   }
 
   /** True when the request is of a session that was admitted: its body may be a full message. */
@@ -140,7 +150,7 @@ export class HttpPolling {
     for (const clients of this.#clientsById.values()) for (const client of clients) this.#forget(client)
   }
 
-  async #post(request: HttpSyncRequest): Promise<HttpSyncResponse> {
+  async #post(request: HttpSyncRequest, number: number): Promise<HttpSyncResponse> {
     const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
     if (bytes === undefined || bytes.byteLength === 0)
       return refusal(400, 'A POST needs a message as its body.')
@@ -148,7 +158,7 @@ export class HttpPolling {
     if (bytes.byteLength > maxMessageBytes) return tooLarge(maxMessageBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
     if (isHandshake(bytes, isBinary, maxHandshakeBytes))
-      return this.#open(request, { bytes, isBinary }, await this.#oldSessionsOf(request))
+      return this.#begin(request, number, { bytes, isBinary })
     const client = await this.#find(request)
     const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
     if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
@@ -168,17 +178,23 @@ export class HttpPolling {
    * where it is known by the token to be the client's, else when the new one is admitted and of the same user: whoever
    * knows no more than the id ends nobody's session.
    */
-  #open(
-    request: HttpSyncRequest,
-    frame: { bytes: Uint8Array; isBinary: boolean },
-    replaced: readonly PollingClient[],
-  ): HttpSyncResponse {
-    const { maxClients, runtime } = this.#options
-    const tokenHash = request.token === undefined ? null : hashOf(request.token)
+  async #begin(request: HttpSyncRequest, number: number, frame: Frame): Promise<HttpSyncResponse> {
+    const found = await this.#oldSessionsOf(request)
+    const replaced = found.filter((client) => client.number < number) // others may have come while its token was checked
     for (const client of replaced) this.#forget(client)
+    const { maxClients } = this.#options
     if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
     }
+    const client = this.#open(request, number)
+    for (const predecessor of replaced) predecessor.successor = client
+    client.order?.accept(frame)
+    this.#early.wake(client.id)
+    return { status: 202 }
+  }
+
+  #open(request: HttpSyncRequest, number: number): PollingClient {
+    const { runtime } = this.#options
     const transport = new PollingTransport(runtime, request.remoteAddress)
     const sessionId = this.#options.connect(transport)
     const order = new PostOrder(
@@ -188,24 +204,22 @@ export class HttpPolling {
     )
     const client: PollingClient = {
       id: request.clientId,
+      number,
       transport,
       order,
       sessionId,
       expiry: null,
       owner: null,
-      tokenHash,
+      tokenHash: request.token === undefined ? null : hashOf(request.token),
       checkedUntil: 0,
       successor: null,
     }
     addTo(this.#clientsById, client.id, client)
     this.#clientCount++
-    for (const predecessor of replaced) predecessor.successor = client
     transport.onAdmitted(() => this.#onAdmitted(client))
     this.#touch(client)
     transport.onEnded(() => this.#onEnded(client))
-    order.accept(frame)
-    this.#early.wake(client.id)
-    return { status: 202 }
+    return client
   }
 
   /** Those that are the client's own: by the token or, where that is a new one, by its user. */
@@ -220,14 +234,17 @@ export class HttpPolling {
     return isClient(found) ? [found] : []
   }
 
-  /** Its user may have come back with a token in the handshake alone, or one that could not be checked before. */
+  /**
+   * Its user may have come back with a token in the handshake alone, or one that could not be checked before. The newest
+   * handshake of a user goes on, also where one before it takes longer to be admitted.
+   */
   #onAdmitted(client: PollingClient): void {
-    const owner = this.#options.ownerOf(client.sessionId)
-    client.owner = owner
-    for (const other of this.#clientsOf(client.id)) {
-      if (other === client || !isSameUser(other.owner, owner)) continue
-      other.successor = client
-      this.#forget(other)
+    client.owner = this.#options.ownerOf(client.sessionId)
+    const ofUser = this.#clientsOf(client.id).filter(({ owner }) => isSameUser(owner, client.owner))
+    const [newest, ...older] = ofUser
+    for (const predecessor of older) {
+      predecessor.successor = newest ?? null
+      this.#forget(predecessor)
     }
     this.#early.wake(client.id)
   }
@@ -312,7 +329,7 @@ export class HttpPolling {
 
   /** The newest first. */
   #clientsOf(clientId: string): PollingClient[] {
-    return [...(this.#clientsById.get(clientId) ?? [])].reverse()
+    return [...(this.#clientsById.get(clientId) ?? [])].sort((a, b) => b.number - a.number)
   }
 
   #touch(client: PollingClient): void {

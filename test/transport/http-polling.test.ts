@@ -478,6 +478,34 @@ describe('a session belongs to the user who opened it', () => {
     await small.stop()
   })
 
+  test.each([
+    ['had no session', false],
+    ['had a session', true],
+  ])(
+    'a handshake that is admitted late ends no session of a later one of its user, who %s before',
+    async (_, had) => {
+      let admit = (): void => {}
+      slowCheck = new Promise((resolve) => {
+        admit = resolve
+      })
+      const url = `${base}?client=${crypto.randomUUID()}`
+      if (had) await connected('token-a', url)
+      const opened = () => server.hub.stats.connectionsTotal
+      const openedBefore = opened()
+      const late = client('token-slow', url).post(handshake('phone', 'token-slow'))
+      await new Promise((resolve) => setTimeout(resolve, 100)) // it has come
+      const phone = await connected('token-a2', url)
+
+      admit()
+      expect((await late).status).toBe(202)
+      await expect.poll(opened).toBe(openedBefore + 2)
+      await expect.poll(() => server.getConnectionCount()).toBe(1)
+
+      await phone.post(batch(2, [write(1)]))
+      expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
+    },
+  )
+
   test('a fresh token reads the answer to the handshake that the one before was sent with', async () => {
     const url = `${base}?client=${crypto.randomUUID()}`
     await client('token-a', url).post(handshake())
