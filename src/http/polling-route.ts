@@ -3,9 +3,11 @@ import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { HttpPolling, HttpSyncResponse } from '../transport/http-polling.ts'
+import type { PollingTransport } from '../transport/polling-transport.ts'
 import { answerJson } from './answer-json.ts'
 import { bearerToken } from './bearer-token.ts'
 import { readBody } from './read-body.ts'
+import type { SessionBodies } from './session-bodies.ts'
 import type { StrangerBodies } from './stranger-bodies.ts'
 
 export interface PollingRouteOptions {
@@ -14,6 +16,7 @@ export interface PollingRouteOptions {
   readonly allowedOrigins: readonly string[] | null
   readonly addressOf: (request: IncomingMessage) => string
   readonly strangerBodies: StrangerBodies
+  readonly sessionBodies: SessionBodies
   /** ms from the headers of a request to the last byte of its body, where no session is known to be the client's. */
   readonly handshakeTimeoutMs: number
   readonly runtime: Runtime
@@ -71,14 +74,11 @@ async function answer(
   const token = bearerToken(request) ?? ''
   const { polling } = options
   const number = polling.takeNumber()
-  const isAdmitted = method === 'POST' && (await polling.isAdmitted({ clientId, token }))
-  const maxBytes = polling.maxBodyBytes(isAdmitted)
-  const body =
-    method === 'GET'
-      ? undefined
-      : await (isAdmitted ? readBody(request, maxBytes) : readOfStranger(response, maxBytes, options))
+  const session = method === 'POST' ? await polling.sessionOf({ clientId, token }) : null
+  const { maxBytes, refusal } = polling.bodyLimit(session)
+  const body = method === 'POST' ? await readMessage(response, { session, maxBytes }, options) : undefined
   if (body === null) {
-    answerJson(response, 413, { error: `The message is larger than ${maxBytes} bytes.` })
+    send(response, refusal)
     return
   }
   const { 'content-type': contentType, 'if-none-match': ifNoneMatch } = request.headers
@@ -94,7 +94,22 @@ async function answer(
   } as const
   const result = await polling.handle(syncRequest, number)
   tellWhenBroken(response, result.onBroken)
-  response.writeHead(result.status, { ...result.headers }).end(result.body)
+  send(response, result)
+}
+
+function send(response: ServerResponse, { status, headers, body }: HttpSyncResponse): void {
+  response.writeHead(status, { ...headers }).end(body)
+}
+
+/** @returns null when it is larger than `maxBytes` */
+function readMessage(
+  response: ServerResponse,
+  { session, maxBytes }: { session: PollingTransport | null; maxBytes: number },
+  options: PollingRouteOptions,
+): Promise<Buffer | null> {
+  if (session === null || !session.isConnected()) return readOfStranger(response, maxBytes, options)
+  const bodies = options.sessionBodies.of(session)
+  return readBody(response.req, maxBytes, (bytes) => bodies.count(response, bytes))
 }
 
 /** It has the time for a handshake that it would have over a WebSocket. */

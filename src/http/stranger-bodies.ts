@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
-import { answerJson } from './answer-json.ts'
 import type { AddressOf } from './client-address.ts'
+import { UnfinishedBodies } from './unfinished-bodies.ts'
 import { pathOf } from './web-server.ts'
 
 /** As much as 16 bodies of the largest size. */
@@ -18,66 +18,26 @@ export interface StrangerBodiesOptions {
   readonly logger: Logger
 }
 
-interface Body {
-  readonly startedAt: number
-  bytes: number
-}
-
-/**
- * The bodies that are being read of those whom nobody has authenticated yet. Anybody can send them, as slowly as they like
- * and over any number of connections, so all of them together are bounded. With more, the slowest has to go: to
- * keep others out one has to send faster than they do, on every connection.
- */
+/** The bodies that are being read of those whom nobody has authenticated yet: anybody can send them. */
 export class StrangerBodies {
   readonly #options: StrangerBodiesOptions
-  readonly #bodies = new Map<ServerResponse, Body>()
-  #bytes = 0
+  readonly #bodies: UnfinishedBodies
   #unlogged = 0
   #loggedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: StrangerBodiesOptions) {
     this.#options = options
+    const { runtime } = options
+    this.#bodies = new UnfinishedBodies({
+      maxBytes: MAX_BYTES,
+      runtime,
+      onCut: (request) => this.#log(request),
+    })
   }
 
   /** Counts a chunk that was read of a body, until all of it is. What there is no room for is refused. */
   count(response: ServerResponse, chunkBytes: number): void {
-    if (response.req.destroyed) return // a packet may bring more chunks of what its first one made us refuse
-    const body = this.#bodies.get(response) ?? this.#begin(response)
-    const bytes = chunkBytes + CHUNK_BYTES
-    body.bytes += bytes
-    this.#bytes += bytes
-    while (this.#bytes > MAX_BYTES) this.#cutSlowest()
-  }
-
-  #begin(response: ServerResponse): Body {
-    const body = { startedAt: this.#options.runtime.monotonicNow(), bytes: 0 }
-    this.#bodies.set(response, body)
-    response.req.once('close', () => this.#forget(response))
-    return body
-  }
-
-  /** What is below half of the mean makes up less than half of all: it is left alone, as cutting it would free little. */
-  #cutSlowest(): void {
-    const now = this.#options.runtime.monotonicNow()
-    const leastBytes = this.#bytes / this.#bodies.size / 2
-    let slowest: ServerResponse | null = null
-    let slowestRate = Number.POSITIVE_INFINITY
-    for (const [response, { bytes, startedAt }] of this.#bodies) {
-      if (bytes < leastBytes) continue
-      const rate = bytes / (now - startedAt)
-      if (slowest !== null && rate >= slowestRate) continue
-      slowest = response
-      slowestRate = rate
-    }
-    if (slowest === null) return // of any numbers, one is not below half of their mean
-    this.#forget(slowest)
-    this.#log(slowest.req)
-    cut(slowest)
-  }
-
-  #forget(response: ServerResponse): void {
-    this.#bytes -= this.#bodies.get(response)?.bytes ?? 0
-    this.#bodies.delete(response)
+    this.#bodies.count(response, chunkBytes + CHUNK_BYTES)
   }
 
   #log(request: IncomingMessage): void {
@@ -90,13 +50,4 @@ export class StrangerBodies {
     this.#loggedAt = now
     this.#unlogged = 0
   }
-}
-
-function cut(response: ServerResponse): void {
-  // Without a socket, an earlier request of the connection has not been answered yet.
-  if (response.socket !== null) {
-    response.setHeader('connection', 'close')
-    answerJson(response, 503, { error: 'The server is reading too many bodies. Send this one again later.' })
-  }
-  response.req.destroy()
 }

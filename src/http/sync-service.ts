@@ -16,6 +16,7 @@ import { routePattern } from './app-routes.ts'
 import { type AddressOf, socketAddress } from './client-address.ts'
 import { syncPathProblem } from './own-paths.ts'
 import { answerPolling } from './polling-route.ts'
+import { SessionBodies } from './session-bodies.ts'
 import { StrangerBodies } from './stranger-bodies.ts'
 
 /** What clients connect to: everything of the sync endpoint but the port that it is on. */
@@ -68,6 +69,7 @@ export class SyncService {
   readonly #config: SyncServiceConfig
   readonly #tools: SyncServiceTools
   readonly #strangerBodies: StrangerBodies
+  readonly #sessionBodies: SessionBodies
   #hub: SyncHub
   #polling: HttpPolling
   #webSockets: WebSocketEndpoint
@@ -80,6 +82,7 @@ export class SyncService {
     this.#config = config
     this.#tools = tools
     this.#strangerBodies = new StrangerBodies({ ...tools, addressOf: config.addressOf ?? socketAddress })
+    this.#sessionBodies = new SessionBodies({ maxBytes: this.#maxMessageBytes, runtime: tools.runtime })
     this.#hub = this.#createHub()
     this.#polling = this.#createPolling(this.#hub)
     this.#webSockets = this.#createWebSockets()
@@ -91,6 +94,10 @@ export class SyncService {
 
   get schemaVersion(): number {
     return this.#config.schemaVersion ?? 1
+  }
+
+  get #maxMessageBytes(): number {
+    return this.#config.limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes
   }
 
   /** Also after it was stopped. */
@@ -158,6 +165,7 @@ export class SyncService {
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,
       strangerBodies: this.#strangerBodies,
+      sessionBodies: this.#sessionBodies,
       handshakeTimeoutMs: limits?.handshakeTimeoutMs ?? DEFAULT_SYNC_LIMITS.handshakeTimeoutMs,
       runtime: this.#tools.runtime,
       logger: this.#tools.logger,
@@ -188,7 +196,7 @@ export class SyncService {
   }
 
   #createPolling(hub: SyncHub): HttpPolling {
-    const { auth, limits, maxConnections = 0 } = this.#config
+    const { auth, maxConnections = 0 } = this.#config
     const { runtime, logger } = this.#tools
     return new HttpPolling({
       runtime,
@@ -196,7 +204,7 @@ export class SyncService {
       auth: auth ?? new NoAuthProvider(),
       connect: (transport) => hub.connect(transport),
       ownerOf: (sessionId) => hub.sessions.get(sessionId)?.identity?.auth ?? null,
-      maxMessageBytes: limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes,
+      maxMessageBytes: this.#maxMessageBytes,
       maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
       maxClients: maxConnections,
     })
@@ -204,10 +212,10 @@ export class SyncService {
 
   #createWebSockets(): WebSocketEndpoint {
     const { limits, allowedOrigins, addressOf } = this.#config
-    const { maxMessageBytes, idleTimeoutMs } = { ...DEFAULT_SYNC_LIMITS, ...limits }
+    const { idleTimeoutMs } = { ...DEFAULT_SYNC_LIMITS, ...limits }
     return new WebSocketEndpoint({
       maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
-      maxMessageBytes,
+      maxMessageBytes: this.#maxMessageBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,

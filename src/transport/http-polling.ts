@@ -46,6 +46,12 @@ export interface HttpSyncResponse {
   readonly onBroken?: (answer: 'unsent' | 'sent') => void
 }
 
+/** How many bytes of a body are read, and what is answered to one that has more. */
+export interface BodyLimit {
+  readonly maxBytes: number
+  readonly refusal: HttpSyncResponse
+}
+
 export interface HttpPollingOptions {
   readonly runtime: Runtime
   readonly logger: Logger
@@ -132,17 +138,21 @@ export class HttpPolling {
     return ++this.#requests
   }
 
-  /** True when the request is of a session that was admitted: its body may be a full message. */
-  async isAdmitted(request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>): Promise<boolean> {
-    const tokenHash = hashOf(request.token)
-    const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
-    const client = known ?? (await this.#find(request))
-    return isClient(client) && client.owner !== null
+  /** The session that the request is of, where it was admitted; it may have ended. */
+  async sessionOf(
+    request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>,
+  ): Promise<PollingTransport | null> {
+    return admittedTo(await this.#find(request))
   }
 
-  maxBodyBytes(isAdmitted: boolean): number {
-    const { maxMessageBytes, maxHandshakeBytes } = this.#options
-    return isAdmitted ? maxMessageBytes : Math.min(maxHandshakeBytes, maxMessageBytes)
+  /** How much is read of a POST: of all but a session that takes messages it can be a handshake at most. */
+  bodyLimit(session: PollingTransport | null): BodyLimit {
+    const { maxMessageBytes } = this.#options
+    const maxHandshakeBytes = Math.min(this.#options.maxHandshakeBytes, maxMessageBytes)
+    if (session === null) return { maxBytes: maxHandshakeBytes, refusal: tooLarge(maxHandshakeBytes) }
+    if (!session.isConnected()) return { maxBytes: maxHandshakeBytes, refusal: ENDED }
+    if (session.isOverloaded) return { maxBytes: maxHandshakeBytes, refusal: OVERLOADED }
+    return { maxBytes: maxMessageBytes, refusal: tooLarge(maxMessageBytes) }
   }
 
   stop(): void {
@@ -160,14 +170,14 @@ export class HttpPolling {
     if (isHandshake(bytes, isBinary, maxHandshakeBytes))
       return this.#begin(request, number, { bytes, isBinary })
     const client = await this.#find(request)
-    const maxBytes = this.maxBodyBytes(isClient(client) && client.owner !== null)
-    if (bytes.byteLength > maxBytes) return tooLarge(maxBytes)
+    const limit = this.bodyLimit(admittedTo(client))
+    if (bytes.byteLength > limit.maxBytes) return limit.refusal
     if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')
     if (client === 'refused') return refusal(401, REFUSED)
-    if (!client.transport.isConnected()) return refusal(410, 'The session has ended: start with a handshake.')
+    if (!client.transport.isConnected()) return ENDED
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
     if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
-    if (client.transport.isOverloaded) return refusal(429, 'Messages arrive faster than they are processed.')
+    if (client.transport.isOverloaded) return OVERLOADED
     this.#touch(client)
     client.order?.accept({ bytes, isBinary })
     return { status: 202 }
@@ -295,7 +305,7 @@ export class HttpPolling {
     // The first poll of a Kora client that comes back precedes its handshake: it is for the new session.
     if (client.successor !== null) return this.#take(request, client.successor)
     this.#forget(client)
-    return refusal(410, 'The session has ended: start with a handshake.')
+    return ENDED
   }
 
   /**
@@ -356,6 +366,10 @@ function isClient(found: PollingClient | Stranger): found is PollingClient {
   return typeof found === 'object'
 }
 
+function admittedTo(found: PollingClient | Stranger): PollingTransport | null {
+  return isClient(found) && found.owner !== null ? found.transport : null
+}
+
 function hashOf(token: string): string {
   return createHash('sha256').update(token).digest('base64url')
 }
@@ -372,6 +386,9 @@ function isSameUser(
 function refusal(status: HttpSyncResponse['status'], error: string): HttpSyncResponse {
   return { status, body: JSON.stringify({ error }), headers: { 'content-type': 'application/json' } }
 }
+
+const ENDED = refusal(410, 'The session has ended: start with a handshake.')
+const OVERLOADED = refusal(429, 'Messages arrive faster than they are processed.')
 
 function tooLarge(maxBytes: number): HttpSyncResponse {
   return refusal(413, `The message is larger than ${maxBytes} bytes.`)

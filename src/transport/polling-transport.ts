@@ -53,6 +53,7 @@ export class PollingTransport implements ServerTransport {
   /** What was queued or has not left whole may not be told any more. */
   #isWithdrawn = false
   #isPaused = false
+  readonly #ending = new AbortController()
   #onAdmitted: () => void = () => {}
   #onEnded: () => void = () => {}
   #onMessage: (message: unknown) => void = () => {}
@@ -70,6 +71,11 @@ export class PollingTransport implements ServerTransport {
   /** True while the session asks for a pause: the client is told to come back later. */
   get isOverloaded(): boolean {
     return this.#isPaused
+  }
+
+  /** Aborted when the session ends: nothing more of it is taken. */
+  get ending(): AbortSignal {
+    return this.#ending.signal
   }
 
   /** The session has ended, and its client has been told all that it was to be told. */
@@ -156,6 +162,7 @@ export class PollingTransport implements ServerTransport {
     this.#handshakeTimer?.cancel()
     if (this.#isConnected) {
       this.#isConnected = false
+      this.#ending.abort()
       this.#onClose(1001, 'polling session ended')
     }
     this.#release(null)
@@ -219,6 +226,7 @@ export class PollingTransport implements ServerTransport {
   close(): void {
     if (!this.#isConnected) return
     this.#isConnected = false
+    this.#ending.abort()
     this.#onMessage = () => {} // the session itself is not needed for what it has left to tell
     this.#onClose = () => {}
     this.#queue = this.#queue.filter(({ isAnswer }) => isAnswer)

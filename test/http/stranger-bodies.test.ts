@@ -1,63 +1,16 @@
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { LOG_EVENTS } from '../../src/core/logger.ts'
 import type { HttpRoute } from '../../src/http/app-routes.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { recordingLogger } from '../support/tokens.ts'
+import { closedOf, openUpload, openUploads } from '../support/uploads.ts'
 
-const MEGABYTE = 1024 * 1024
 const MANY = 80
 /** No handshake ends by its time on a busy machine. */
 const PATIENT = { limits: { handshakeTimeoutMs: 60_000 } }
 const ROUTES: readonly HttpRoute[] = [{ path: '/api', handle: () => ({ body: 'served' }) }]
-
-interface Upload {
-  readonly socket: Socket
-  answer: string
-  isClosed: boolean
-}
-
-interface UploadOptions {
-  readonly method?: string
-  /** Default: a megabyte. */
-  readonly bytes?: number
-  /** Default: all but the last byte. */
-  readonly sentBytes?: number
-}
-
-async function openUpload(
-  url: string,
-  path: string,
-  { method = 'POST', bytes = MEGABYTE, sentBytes = bytes - 1 }: UploadOptions = {},
-): Promise<Upload> {
-  const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {})
-  const upload = { socket, answer: '', isClosed: false }
-  socket.setEncoding('latin1').on('data', (text: string) => {
-    upload.answer += text
-  })
-  socket.on('close', () => {
-    upload.isClosed = true
-  })
-  await once(socket, 'connect')
-  socket.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n`)
-  socket.write(Buffer.alloc(sentBytes))
-  return upload
-}
-
-function openUploads(
-  count: number,
-  url: string,
-  path: string,
-  options: UploadOptions = {},
-): Promise<Upload[]> {
-  return Promise.all(Array.from({ length: count }, () => openUpload(url, path, options)))
-}
-
-function closedOf(uploads: readonly Upload[]): number {
-  return uploads.filter(({ isClosed }) => isClosed).length
-}
 
 test.each(['/kora-sync?client=stranger', '/api'])(
   'of the bodies at %s that are never finished no more are held than there is room for, and small ones stay',

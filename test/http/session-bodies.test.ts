@@ -1,0 +1,106 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { silentLogger } from '../../src/core/logger.ts'
+import { createKoraServer, type KoraSyncServer, MemoryServerStore } from '../../src/index.ts'
+import { handshakeOf } from '../support/socket-client.ts'
+import { closedOf, openUpload, openUploads } from '../support/uploads.ts'
+
+const MAX_BYTES = 4 * 1024 * 1024
+const PATH = '/sync?client=phone'
+
+let store: MemoryServerStore
+let server: KoraSyncServer
+let url: string
+
+beforeEach(async () => {
+  store = new MemoryServerStore()
+  server = createKoraServer({
+    store,
+    port: 0,
+    host: '127.0.0.1',
+    path: '/sync',
+    limits: { maxMessageBytes: MAX_BYTES },
+    logger: silentLogger,
+  })
+  await server.start()
+  url = (server.url as string).replace(/^ws/, 'http').replace(/\/sync$/, '')
+  await connect()
+})
+
+afterEach(async () => {
+  await server.stop()
+  await store.close()
+})
+
+function post(message: object): Promise<Response> {
+  return fetch(`${url}${PATH}`, { method: 'POST', body: JSON.stringify(message) })
+}
+
+async function connect(): Promise<void> {
+  expect((await post(handshakeOf('phone'))).status).toBe(202)
+  const answer = await fetch(`${url}${PATH}`)
+  expect(await answer.json()).toMatchObject({ type: 'handshake-response', accepted: true })
+}
+
+const ACKNOWLEDGMENT = {
+  type: 'acknowledgment',
+  messageId: 'msg-1-2',
+  acknowledgedMessageId: 'x',
+  lastSequenceNumber: 0,
+}
+
+test('bodies of a session that are never finished take no more than one message, and the next is read', async () => {
+  const uploads = await openUploads(12, url, PATH, { bytes: 3_000_000 })
+
+  await expect.poll(() => closedOf(uploads), { timeout: 10_000 }).toBe(11)
+
+  expect(uploads.some(({ answer }) => answer.startsWith('HTTP/1.1 503 '))).toBe(true)
+  expect((await post(ACKNOWLEDGMENT)).status).toBe(202)
+  expect(closedOf(uploads)).toBe(11)
+  for (const { socket } of uploads) socket.destroy()
+})
+
+test('a body as large as a message may be is read whole, also in many pieces', async () => {
+  const message = { ...ACKNOWLEDGMENT, ignored: 'é' }
+  message.ignored = 'é'.repeat((MAX_BYTES - JSON.stringify(message).length - 1) / 2)
+  const text = Buffer.from(JSON.stringify(message))
+  const upload = await openUpload(url, PATH, { bytes: text.byteLength, sentBytes: 0 })
+
+  for (let start = 0; start < text.byteLength; start += 100_001) {
+    upload.socket.write(text.subarray(start, start + 100_001))
+    await new Promise((resolve) => setTimeout(resolve, 1)) // it comes by itself
+  }
+
+  await expect.poll(() => upload.answer, { timeout: 10_000 }).toMatch(/^HTTP\/1\.1 202 /)
+  expect(server.getConnectionCount()).toBe(1) // it was understood
+  upload.socket.destroy()
+})
+
+test('a body of a session that ends is given up at once', async () => {
+  const upload = await openUpload(url, PATH, { bytes: 3_000_000 })
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is read
+
+  server.hub.disconnectAll('TOKEN_EXPIRED')
+
+  await expect.poll(() => upload.isClosed, { timeout: 10_000 }).toBe(true)
+  expect(upload.answer).toMatch(/^HTTP\/1\.1 410 /)
+})
+
+test.each([
+  ['has ended', () => server.hub.disconnectAll('TOKEN_EXPIRED'), 410],
+  ['takes no more messages for now', () => stopReading(), 429],
+])(
+  'a message of a session that %s is refused before it has come, and a handshake is not',
+  async (_, end, status) => {
+    end()
+
+    const upload = await openUpload(url, PATH, { bytes: 3_000_000, sentBytes: 0 })
+
+    await expect.poll(() => upload.answer, { timeout: 10_000 }).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+    upload.socket.destroy()
+    await connect()
+  },
+)
+
+function stopReading(): void {
+  for (const session of server.hub.sessions.values()) session.stopReading()
+}
