@@ -3,10 +3,10 @@ import { matchesScope, type ScopeMap } from './scope.ts'
 import { guestEntry } from './version-vector.ts'
 
 /**
- * Who sends the operations of a node: the one whom the node belongs to, from the device itself or from
- * another one that was given them; somebody else who uses the device; or somebody of whom nothing is known.
+ * Who sends the operations of a node: the one whom the node belongs to, from the device itself; somebody
+ * else who uses the device; or somebody who does not speak for it, as another device that was given them.
  */
-export type Speaker = 'owner' | 'carrier' | { readonly guest: string } | 'nobody'
+export type Speaker = 'owner' | { readonly guest: string } | 'nobody'
 
 /** Only this module makes them. */
 let makeWriteAccess: (scope: ScopeMap | null, speaker: Speaker) => WriteAccess
@@ -21,7 +21,6 @@ export class WriteAccess {
   readonly #scope: ScopeMap | null
   /** What is put behind a node id to name the entry; null: no entry moves. */
   readonly #entrySuffix: string | null
-  readonly #isCarried: boolean
 
   static {
     makeWriteAccess = (scope, speaker) => new WriteAccess(scope, speaker)
@@ -30,7 +29,6 @@ export class WriteAccess {
   private constructor(scope: ScopeMap | null, speaker: Speaker) {
     this.#scope = scope
     this.#entrySuffix = suffixOf(speaker)
-    this.#isCarried = speaker === 'carrier'
   }
 
   /** null: every record */
@@ -50,19 +48,11 @@ export class WriteAccess {
   vectorEntryOf(nodeId: string): string | null {
     return this.#entrySuffix === null ? null : nodeId + this.#entrySuffix
   }
-
-  /**
-   * The same of an operation that was stored before. Where it was stored beyond something that its
-   * device has yet to send, it moved no entry, and must not do so because another device has it, too.
-   */
-  vectorEntryOfRepeated(nodeId: string): string | null {
-    return this.#isCarried ? null : this.vectorEntryOf(nodeId)
-  }
 }
 
 function suffixOf(speaker: Speaker): string | null {
   if (speaker === 'nobody') return null
-  return speaker === 'owner' || speaker === 'carrier' ? '' : guestEntry('', speaker.guest)
+  return speaker === 'owner' ? '' : guestEntry('', speaker.guest)
 }
 
 /** Asked for by src/sync/authorization.ts, and by stores for what no client has sent. */

@@ -145,7 +145,7 @@ export interface DeliveryPage<Entry extends DeliveredEntry = LogEntry> {
 }
 
 export interface HandshakeVectorQuery {
-  /** Nodes of which is told what the server has, whoever has sent it. */
+  /** Nodes of which the highest entry is told, be it the owner's or a guest's. */
   readonly nodeIds: readonly string[]
   /** An entry that is told as it stands: of a node's owner, or of a guest. @see guestEntry */
   readonly entry: string | null
@@ -296,7 +296,7 @@ export interface ServerStore
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
-  /** Node → the highest sequence number of it that the store has. Entries of guests are left out. @see guestEntry */
+  /** Node → the highest sequence number that the node itself has sent. Entries of guests are left out. @see guestEntry */
   getVersionVector(): Promise<VersionVector>
   /**
    * What a handshake tells of the vector. Never the whole vector of millions.

@@ -20,7 +20,7 @@ let makeApplicationAccess: (store: ServerStore) => ApplicationAccess
 
 /** What authorization has to know of the server. */
 export interface AuthorizationContext {
-  readonly store: Pick<ServerStore, 'getNodeId' | 'readNodes'>
+  readonly store: Pick<ServerStore, 'getNodeId'>
   /** True when everybody is let in and nobody can be told from another. */
   readonly isOpen: boolean
 }
@@ -41,7 +41,6 @@ export class ClientAccess {
   readonly #nodeId: string
   readonly #auth: CheckedAuthContext
   readonly #context: AuthorizationContext
-  readonly #asCarrier: WriteAccess
   readonly #asOther: WriteAccess
   readonly #onOwnNode: WriteAccess
 
@@ -56,7 +55,6 @@ export class ClientAccess {
     this.#auth = auth
     this.#context = context
     const scope = auth.scopes ?? null
-    this.#asCarrier = createWriteAccess(scope, 'carrier')
     this.#asOther = createWriteAccess(scope, 'nobody')
     this.#onOwnNode = createWriteAccess(scope, speaker)
   }
@@ -82,18 +80,14 @@ export class ClientAccess {
   }
 
   /**
-   * How an operation of this author may be stored. The vector tells the author's device that the
-   * server has it: another's claim would make that device skip what it still holds.
-   *
-   * @returns a promise only where the store has to be asked whose the node is
+   * How an operation of this author may be stored. The vector tells the author's device that the server
+   * has all of it up to there. Who brings another's back may have been given a part, or less of each than
+   * was written, so the device would skip what it alone still has.
    */
-  writesAs(nodeId: string): WriteAccess | Promise<WriteAccess> {
-    const { store, isOpen } = this.#context
+  writesAs(nodeId: string): WriteAccess {
     // The server's own numbers are its own: a client could use them up.
-    if (nodeId === store.getNodeId()) return this.#asOther
-    if (nodeId === this.#nodeId) return this.#onOwnNode
-    if (isOpen) return this.#asCarrier
-    return this.#auth.isAnonymous === true ? this.#asOther : this.#writesAsRegistered(nodeId)
+    const isOwn = nodeId === this.#nodeId && nodeId !== this.#context.store.getNodeId()
+    return isOwn ? this.#onOwnNode : this.#asOther
   }
 
   /** How an operation may be stored that is not to move the vector, whoever its author is. */
@@ -109,11 +103,6 @@ export class ClientAccess {
     return this.#auth.isAnonymous === true && !this.#context.isOpen
       ? null
       : this.#onOwnNode.vectorEntryOf(this.#nodeId)
-  }
-
-  async #writesAsRegistered(nodeId: string): Promise<WriteAccess> {
-    const registrations = await this.#context.store.readNodes([nodeId])
-    return registrations.get(nodeId)?.userId === this.#auth.userId ? this.#asCarrier : this.#asOther
   }
 }
 
@@ -144,7 +133,7 @@ export function authorizePeer({ nodeId, auth }: Pick<ClientStanding, 'nodeId' | 
 /** What a client of another server sends to be stored does not come here. */
 const STORED_ELSEWHERE: AuthorizationContext = {
   isOpen: false,
-  store: { getNodeId: () => '', readNodes: async () => new Map() },
+  store: { getNodeId: () => '' },
 }
 
 // ── operators and the application ────────────────────────────────────────────────────────────

@@ -101,7 +101,7 @@ describeEachStore('append', (openStore) => {
     expect([...(await store.getVersionVector())]).toEqual([['a', 2]])
   })
 
-  test('does not move the version vector for what another device repeats, which may lie beyond a gap', async () => {
+  test('does not move the version vector for what another device brings, which may lie beyond a gap', async () => {
     await using store = await openStore()
     const author = new OperationAuthor('a')
     const [first, lost, third] = ['r1', 'r2', 'r3'].map((id) => author.insert(id, { title: id }))
@@ -109,19 +109,10 @@ describeEachStore('append', (openStore) => {
     await appendAll(store, [first])
     await appendAll(store, [third], { speaker: 'nobody' })
 
-    expect(await appendAll(store, [third], { speaker: 'carrier' })).toEqual(['duplicate'])
+    expect(await appendAll(store, [third], { speaker: 'nobody' })).toEqual(['duplicate'])
     expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
     expect(await appendAll(store, [lost, third])).toEqual(['applied', 'duplicate'])
     expect([...(await store.getVersionVector())]).toEqual([['a', 3]])
-  })
-
-  test('moves the version vector for what another device brings back', async () => {
-    await using store = await openStore()
-    const operation = new OperationAuthor('a').insert('r1', { title: 'x' })
-
-    await appendAll(store, [operation], { speaker: 'carrier' })
-
-    expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
   })
 
   test('does not move the version vector for refused operations', async () => {

@@ -1,4 +1,5 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
+import { NoAuthProvider } from '../../src/auth/no-auth-provider.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
@@ -160,6 +161,43 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
     // Whoever else has the operations does not send them back.
     expect(toldOf(other, 'tablet')).toBe(8)
     expect([...(await store.getVersionVector())]).toEqual([['tablet', 5]])
+  })
+
+  describe.each([
+    ['by tokens', {}],
+    ['of everybody as one user', { auth: new NoAuthProvider() }],
+  ])('after a restore, on a server that knows its users %s', (_, config) => {
+    const anna = { userId: 'anna' }
+    const [first, second, third] = inserts('laptop', 3) as [Operation, Operation, Operation]
+
+    test('a device sends what another one, which has a part, has not brought back', async () => {
+      await using store = await openStore()
+      await using server = await startSocketServer({ store, ...config })
+      ;(await server.connect('laptop', anna))[Symbol.dispose]() // the backup knows whose it is
+      using phone = await server.connect('phone', anna, { versionVector: { laptop: 3 } })
+      await pushed(phone, [first, third], 'p')
+
+      using laptop = await server.connect('laptop', anna, { versionVector: { laptop: 3 } })
+      await pushed(laptop, unsent(laptop, 'laptop', [first, second, third]), 'l')
+
+      expect(await missingOf(store, [first, second, third])).toEqual([])
+      using again = await server.connect('laptop', anna, { versionVector: { laptop: 3 } })
+      using other = await server.connect('tablet', anna, { versionVector: { laptop: 3 } })
+      expect([toldOf(again, 'laptop'), toldOf(other, 'laptop')]).toEqual([3, 3])
+    })
+
+    test('the whole operation takes the place of one that a device was given without some fields', async () => {
+      await using store = await openStore()
+      await using server = await startSocketServer({ store, ...config })
+      ;(await server.connect('laptop', anna))[Symbol.dispose]()
+      using phone = await server.connect('phone', anna, { versionVector: { laptop: 1 } })
+      await pushed(phone, [{ ...first, data: {} }], 'p')
+
+      using tablet = await server.connect('tablet', anna, { versionVector: { laptop: 1 } })
+      await pushed(tablet, unsent(tablet, 'laptop', [first]), 't')
+
+      expect(await store.materializeCollection(first.collection)).toMatchObject([first.data])
+    })
   })
 
   test('a token of another device neither moves a node nor is told of it', async () => {

@@ -242,7 +242,7 @@ function planRepeated(
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
   }
-  overlay.advance(request.access.vectorEntryOfRepeated(operation.nodeId), sequenceNumber)
+  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
 }
 
@@ -271,7 +271,7 @@ function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedR
   if (id === operation.id && checkOperationId(operation) === 'mismatch') {
     return { status: 'refused', refusal: refuseTakenId(operation) }
   }
-  overlay.advance(request.access.vectorEntryOfRepeated(operation.nodeId), sequenceNumber)
+  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
   return { status: 'duplicate' }
 }
 
