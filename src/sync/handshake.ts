@@ -76,11 +76,11 @@ export async function acceptHandshake(
     type: 'handshake-response',
     nodeId: store.getNodeId(),
     schemaVersion: context.schemaVersion,
-    serverTime: runtime.now(),
   } as const
   const mismatch = refuseSchemaVersion(message.schemaVersion, context)
   if (mismatch !== null) {
-    const response = { ...base, versionVector: {}, accepted: false, ...mismatch }
+    const serverTime = runtime.now()
+    const response = { ...base, versionVector: {}, accepted: false, ...mismatch, serverTime }
     return { accepted: false, error: 'SCHEMA_MISMATCH', response }
   }
 
@@ -112,6 +112,7 @@ export async function acceptHandshake(
       }),
       ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
       ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
+      serverTime: runtime.now(), // after all waiting: a client takes what it is late for a wrong clock of its own
     },
     identity: {
       nodeId: message.nodeId,
