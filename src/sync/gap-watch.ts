@@ -157,7 +157,7 @@ export class GapWatch {
 }
 
 /** What comes after a delta has no other index than 0, and no `totalBatches`. */
-function isOfDelta({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
+export function isOfDelta({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
   return batchIndex > 0 || totalBatches !== undefined
 }
 

@@ -5,7 +5,7 @@ import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
-import { GapWatch } from './gap-watch.ts'
+import { GapWatch, isOfDelta } from './gap-watch.ts'
 import { FUTURE_TOLERANCE_MS } from './guards.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import { type Guarded, OperationGuards } from './operation-guards.ts'
@@ -62,6 +62,8 @@ export class Push {
   readonly #bucket: TokenBucket
   /** Settles when the newest batch is answered: answers leave in order. */
   #answered: Promise<void> = Promise.resolve()
+  /** The last batch of the initial exchange has come. */
+  #hasDelta = false
   #inFlightBytes = 0
   readonly #maxInFlightBytes: number
   #delay: { timer: Timer; resolve: () => void } | null = null
@@ -99,7 +101,9 @@ export class Push {
       return
     }
     if (!this.#session.canSend()) await this.#waitForReader()
-    if (this.#isStopped || !(await this.#waitForRate(batch.operations.length))) return
+    const isLive = this.#hasDelta && !isOfDelta(batch)
+    this.#hasDelta ||= batch.isFinal
+    if (this.#isStopped || !(await this.#waitForRate(batch.operations.length, isLive))) return
     if (this.#inFlightBytes > this.#maxInFlightBytes) await this.#whileOpen(() => this.#answered)
     if (this.#isStopped) return
 
@@ -183,14 +187,15 @@ export class Push {
    * Slows a client down to its rate. A batch of the initial exchange waits as long as it takes; a
    * live batch that cannot be answered in time is left to the client, which keeps it.
    *
+   * @param isLive the client waits for its answer
    * @returns false when the session has ended
    */
-  async #waitForRate(count: number): Promise<boolean> {
+  async #waitForRate(count: number, isLive: boolean): Promise<boolean> {
     const { runtime } = this.#context
     for (;;) {
       const waitMs = this.#bucket.waitMs(count, runtime.monotonicNow())
       if (waitMs === 0) break
-      if (waitMs > MAX_DELAY_MS && this.#session.state === 'streaming') {
+      if (isLive && waitMs > MAX_DELAY_MS) {
         this.#session.fail('RATE_LIMIT', `retry in ${Math.ceil(waitMs / 1000)} s`)
         return false
       }

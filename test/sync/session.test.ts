@@ -342,6 +342,7 @@ describe('a batch', () => {
     const client = fixture.connect()
     client.receive(handshake())
     await settle()
+    client.acknowledgeAll()
     client.sent.length = 0
     return { ...fixture, client }
   }
@@ -431,6 +432,43 @@ describe('a batch', () => {
     expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'RATE_LIMIT', retriable: true })
     expect(client.closed).not.toBeNull()
     expect(await store.getOperationCount()).toBe(60)
+  })
+
+  test('of what it brings when it connects waits as long as it takes', async () => {
+    const { client, runtime, store } = await connected({ maxOpsPerMinute: 60 })
+    for (const batchIndex of [0, 1]) {
+      const operations = Array.from({ length: 60 }, () => write('phone'))
+      const part = { isFinal: batchIndex === 1, batchIndex, totalBatches: 2 }
+      client.receive({ ...batch(operations, `${batchIndex}`), ...part })
+    }
+    await settle()
+    await runtime.advance(60_000)
+
+    expect(client.sentOfType('acknowledgment').map((a) => a.acknowledgedMessageId)).toEqual(['0', '1'])
+    expect(client.closed).toBeNull()
+    expect(await store.getOperationCount()).toBe(120)
+  })
+
+  test('of a delta that does not say how long it is waits, too, up to the last one', async () => {
+    const { client, runtime, store } = await connected({ maxOpsPerMinute: 60 })
+    const parts = [0, 1].map((batchIndex) => {
+      const operations = Array.from({ length: 60 }, () => write('phone'))
+      return { ...batch(operations, `${batchIndex}`), isFinal: batchIndex === 1, batchIndex }
+    })
+    for (const part of parts) client.receive(part)
+    await settle()
+    await runtime.advance(60_000)
+    expect(await store.getOperationCount()).toBe(120)
+
+    client.receive(
+      batch(
+        Array.from({ length: 60 }, () => write('phone')),
+        'live',
+      ),
+    )
+    await settle()
+
+    expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'RATE_LIMIT' })
   })
 
   test('is judged by the application: accepted, refused with its code, or ignored', async () => {
