@@ -172,6 +172,11 @@ export const LOG_EVENTS = {
     message: 'authentication refused',
     fields: ['sessionId', 'code', 'detail', 'remoteAddress'],
   },
+  schemaRefused: {
+    level: 'info',
+    message: 'schema version refused',
+    fields: ['sessionId', 'code', 'detail', 'remoteAddress'],
+  },
   sessionsRevoked: {
     level: 'info',
     message: 'sessions ended because their tokens were revoked',

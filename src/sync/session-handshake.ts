@@ -1,5 +1,6 @@
 import { endSpan, startSpan } from '../core/tracing.ts'
 import type { HandshakeMessage } from '../protocol/messages.ts'
+import { reportFailure } from './failure-report.ts'
 import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import type { Session } from './session.ts'
@@ -22,7 +23,7 @@ export async function answerHandshake(
   endSpan(span)
   if (session.state === 'closed') return
   if (!result.accepted) {
-    refuse(session, result)
+    refuse(session, result, context)
     return
   }
   // Nothing is awaited between the two: another session of the same identity would not be counted.
@@ -31,11 +32,16 @@ export async function answerHandshake(
   else session.fail(overLimit)
 }
 
-function refuse(session: Session, result: HandshakeResult & { readonly accepted: false }): void {
+function refuse(
+  session: Session,
+  result: HandshakeResult & { readonly accepted: false },
+  context: SyncHubContext,
+): void {
   if (result.error === 'AUTH_FAILED') {
     session.fail(result.error)
     return
   }
+  reportFailure(session, { code: result.error, detail: result.response.rejectReason }, context)
   session.send({ ...result.response, messageId: session.nextMessageId() })
   session.close(result.error)
 }

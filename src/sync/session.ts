@@ -16,6 +16,7 @@ import type {
 import type { ClientAccess } from './authorization.ts'
 import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
+import { reportFailure, type SessionFailure } from './failure-report.ts'
 import type { AcceptedHandshake } from './handshake.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import { setLongTimer } from './long-timer.ts'
@@ -238,18 +239,18 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   /** Ends the session: tells the client why, then closes the connection. */
   fail(code: ConnectionErrorCode, detail?: string): void {
     if (this.#state === 'closed') return
-    const { message, retriable } = CONNECTION_ERRORS[code]
-    this.log(code === 'AUTH_FAILED' ? LOG_EVENTS.authFailed : LOG_EVENTS.sessionFailed, {
-      code,
-      detail,
-      remoteAddress: this.remoteAddress,
-    })
-    this.#context.stats.errorCount++
-    this.#context.metrics.sessionFailed(code)
+    reportFailure(this, { code, detail }, this.#context)
     if (code === 'REVOKED') this.#connection.withdraw()
-    const text = detail === undefined ? message : `${message}: ${detail}`
-    this.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
+    this.#tell({ code, detail })
     this.close(code)
+  }
+
+  /** However much waits to be read: nothing follows. */
+  #tell({ code, detail }: SessionFailure): void {
+    if (!this.#connection.isConnected) return
+    const { message, retriable } = CONNECTION_ERRORS[code]
+    const text = detail === undefined ? message : `${message}: ${detail}`
+    this.#connection.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
   }
 
   /** Closes the connection with the code's close code, without an `error` message. */
@@ -347,8 +348,12 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
    */
   #boundBacklog(): void {
     if (!this.#connection.backlog.isFull) return
-    if (this.#connection.backlog.isTooMuch) this.close('SLOW_CONSUMER')
-    else this.#context.watchProgress(this)
+    if (!this.#connection.backlog.isTooMuch) {
+      this.#context.watchProgress(this)
+      return
+    }
+    reportFailure(this, { code: 'SLOW_CONSUMER' }, this.#context)
+    this.close('SLOW_CONSUMER') // a message would not be read, either
   }
 
   // ── what comes in ──────────────────────────────────────────────────────────────────────────
