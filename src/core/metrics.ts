@@ -174,7 +174,7 @@ export const METRICS = {
     name: 'kora_presence_states',
     type: 'gauge',
     unit: 'states',
-    help: 'Sessions that show presence.',
+    help: 'Sessions of this server that show presence now.',
     advice: 'More than users online: clients do not withdraw it.',
   },
   storeBytes: {

@@ -92,7 +92,7 @@ export class PrometheusMetrics implements SyncMetrics {
   }
 
   #readHub(hub: SyncHub): void {
-    const { stats, feed, views, ingest, relays } = hub
+    const { stats, feed, views, ingest } = hub
     this.#setTotal('operationsDelivered', stats.operationsSent)
     this.#setTotal('operationIdMismatches', stats.idMismatches)
     this.#setTotal('sessionsOpened', stats.connectionsTotal)
@@ -100,25 +100,27 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#set('feedBytes', feed.bytes)
     this.#set('ingestQueuedBytes', ingest.queuedBytes)
     this.#set('views', views.size)
-    this.#set('presence', relays.presence.size)
     this.#readSessions(hub)
   }
 
-  #readSessions({ sessions }: SyncHub): void {
+  #readSessions({ sessions, relays: { presence } }: SyncHub): void {
     const states = new Map<SessionState, number>(OPEN_STATES.map((state) => [state, 0]))
     let bufferedBytes = 0
     let lagEntries = 0
     let waitMs = 0
+    let presenceStates = 0
     for (const session of sessions.values()) {
       states.set(session.state, (states.get(session.state) ?? 0) + 1)
       bufferedBytes += session.bufferedBytes
       lagEntries = Math.max(lagEntries, session.deliveryLag?.entries ?? 0)
       waitMs = Math.max(waitMs, session.deliveryLag?.unacknowledgedMs ?? 0)
+      if (presence.shows(session)) presenceStates++
     }
     for (const state of OPEN_STATES) this.#gauges.get('sessions')?.set({ state }, states.get(state) ?? 0)
     this.#set('bufferedBytes', bufferedBytes)
     this.#set('deliveryLag', lagEntries)
     this.#set('deliveryWait', waitMs / 1000)
+    this.#set('presence', presenceStates)
   }
 
   #readCompaction(stats: CompactionStats | null): void {

@@ -49,6 +49,17 @@ test('metrics count what devices and the application do', async () => {
   expect([...after.keys()].some((name) => name.includes('CLIENT_CHOSEN'))).toBe(false)
 })
 
+test('presence is counted while it is shown', async () => {
+  await using server = await startProductionServer()
+  await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
+  const statesShown = async () => (await scrape(server)).get('kora_presence_states')
+
+  phone.setPresence({ user: { name: 'Ada', color: '#2563eb' } })
+  await expect.poll(statesShown).toBe(1)
+  phone.setPresence(null)
+  await expect.poll(statesShown).toBe(0)
+})
+
 test('every metric of the table is served, and no other one of ours', async () => {
   await using server = await startProductionServer()
   await scrape(server)

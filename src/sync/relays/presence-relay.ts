@@ -104,9 +104,14 @@ export class PresenceRelay {
     this.#onChanged = options.onPresenceChanged
   }
 
-  /** Sessions that show something of themselves. */
+  /** Sessions, of all servers, of which something has been shown. */
   get size(): number {
     return this.#authors.size
+  }
+
+  /** True while the session shows something of itself. */
+  shows(peer: RelayPeer): boolean {
+    return (this.#authors.get(peer)?.state ?? null) !== null
   }
 
   /** How much is kept of who is shown to whom. */
