@@ -129,6 +129,11 @@ export const CONNECTION_ERRORS = {
 
 export type ConnectionErrorCode = keyof typeof CONNECTION_ERRORS
 
+/** True where a client is served again when it returns, and its clock is right by then. */
+export function isPassing(code: ConnectionErrorCode): boolean {
+  return CONNECTION_ERRORS[code].retriable || code === 'INVALID_TIMESTAMP'
+}
+
 /** A WebSocket close reason holds at most 123 bytes of UTF-8. */
 const MAX_CLOSE_REASON_BYTES = 123
 

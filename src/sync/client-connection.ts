@@ -48,6 +48,10 @@ export class ClientConnection {
     return this.#transport.mayLoseMessages === true
   }
 
+  get errorsAreFinal(): boolean {
+    return this.#transport.errorsAreFinal === true
+  }
+
   get hasAllMessages(): boolean {
     return this.#transport.hasAllMessages === true
   }

@@ -4,7 +4,7 @@ import { assertNever, ProtocolError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
-import { CONNECTION_ERRORS, type ConnectionErrorCode } from '../protocol/connection-errors.ts'
+import { CONNECTION_ERRORS, type ConnectionErrorCode, isPassing } from '../protocol/connection-errors.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type {
   AcknowledgmentMessage,
@@ -229,12 +229,14 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   //
   //             | called                                                | tells the client  | closes the socket
   // ------------|-------------------------------------------------------|-------------------|------------------
-  // fail        | for a reason that the client is to know               | message `error`   | yes
+  // fail        | for a reason that the client is to know               | message `error`*  | yes
   // crash       | with what a part of the server has thrown             | through `fail`    | yes
   // close       | where a message is not needed, or would not arrive    | by the close code | yes
   // closeWith   | by `close`; over a gap, which has no code of its own  | by the close code | yes
   // #onClosed   | by the transport: the connection is gone              | no                | it is closed
   // #end        | by `closeWith` and `#onClosed`: lets go of everything | no                | no
+  //
+  // * not where it would stay away after one, and may return
 
   /** Ends the session: tells the client why, then closes the connection. */
   fail(code: ConnectionErrorCode, detail?: string): void {
@@ -247,7 +249,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
 
   /** However much waits to be read: nothing follows. */
   #tell({ code, detail }: SessionFailure): void {
-    if (!this.#connection.isConnected) return
+    if (!this.#connection.isConnected || (this.#connection.errorsAreFinal && isPassing(code))) return
     const { message, retriable } = CONNECTION_ERRORS[code]
     const text = detail === undefined ? message : `${message}: ${detail}`
     this.#connection.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })

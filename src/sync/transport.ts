@@ -40,6 +40,8 @@ export interface ServerTransport {
   admit?(): void
   /** True where a message of the client may be lost although later ones arrive: each is a request of its own. */
   readonly mayLoseMessages?: boolean
+  /** True where Kora clients do not connect again after an `error` message, until their page is loaded anew. */
+  readonly errorsAreFinal?: boolean
   /** True as long as everything is known to have come that was sent before the newest message. Absent: nobody knows. */
   readonly hasAllMessages?: boolean
   /** Where the connection comes from, for limits and logs. */

@@ -34,6 +34,7 @@ interface WaitingPoll {
 /** The queue between a session and the polls of its client. */
 export class PollingTransport implements ServerTransport {
   readonly mayLoseMessages = true
+  readonly errorsAreFinal = true
   readonly remoteAddress: string
   readonly #runtime: Runtime
   #queue: QueuedFrame[] = []

@@ -33,6 +33,8 @@ export interface DeviceOptions {
   readonly wireFormat?: WireFormat
   /** Default: by the scheme of the url. */
   readonly transport?: 'websocket' | 'polling'
+  /** Polling: comes back after an `error`, as its page is loaded anew each time. Default false. */
+  readonly reloadsPage?: boolean
   /** A network of its own instead of sockets. */
   readonly connect?: ConnectSocket
   /** Default: real timers. */
@@ -104,6 +106,7 @@ export class Device implements AsyncDisposable {
         schemaVersion,
         isLegacy: options.isLegacy ?? false,
         wireFormat: options.wireFormat ?? 'json',
+        staysAway: this.isPolling && options.reloadsPage !== true,
         batchSize: options.batchSize ?? 100,
         pipelineDepth: options.pipelineDepth ?? 1,
         ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
@@ -196,6 +199,7 @@ export class Device implements AsyncDisposable {
     return this.#sync.pendingCount
   }
 
+  /** Connects; where it has given up, as an app does whose page is loaded anew. */
   goOnline(): void {
     this.#sync.connect()
   }

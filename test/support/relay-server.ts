@@ -15,6 +15,7 @@ import { operation } from './wire-operations.ts'
 export class RelayClient extends MemoryTransport {
   bufferedBytes = 0
   mayLoseMessages = false
+  errorsAreFinal = false
   hasAllMessages = false
   /** As a client knows the others: by presence id. */
   readonly peers = new Map<string, AwarenessState>()
@@ -80,6 +81,7 @@ export function openRelayServer(config: Partial<KoraSyncServerConfig> = {}): Rel
       const { scopes = null, isLegacy = false, isPolling = false, userId = nodeId, handshake = {} } = options
       const { client = new RelayClient() } = options
       client.mayLoseMessages = isPolling
+      client.errorsAreFinal = isPolling
       server.handleConnection(client)
       client.receive({
         type: 'handshake',

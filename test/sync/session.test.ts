@@ -9,6 +9,7 @@ import { computeOperationId } from '../../src/core/operation-id.ts'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { KoraSyncServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
+import { CONNECTION_ERRORS, type ConnectionErrorCode } from '../../src/protocol/connection-errors.ts'
 import type { ReceivedMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { PollingTransport } from '../../src/transport/polling-transport.ts'
@@ -273,6 +274,29 @@ describe('nothing is processed before authentication', () => {
       expect(failures.map(({ fields }) => fields)).toMatchObject([reason, reason])
     },
   )
+})
+
+test('who stays away after an error is sent one only where it is not to return', async () => {
+  const codes = Object.keys(CONNECTION_ERRORS) as ConnectionErrorCode[]
+  const told: string[] = []
+  for (const code of codes) {
+    const { server, connect } = openServer()
+    const client = connect()
+    Object.assign(client, { errorsAreFinal: true })
+    server.hub.sessions.values().next().value?.fail(code)
+    expect(client.closed?.code).toBe(CONNECTION_ERRORS[code].closeCode)
+    told.push(...client.sentOfType('error').map((error) => error.code))
+  }
+
+  expect(told.sort()).toEqual([
+    'AUTH_FAILED',
+    'DUPLICATE_HANDSHAKE',
+    'HANDSHAKE_REQUIRED',
+    'MESSAGE_TOO_LARGE',
+    'PROTOCOL_ERROR',
+    'REVOKED',
+    'SCHEMA_MISMATCH',
+  ])
 })
 
 test.each([

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect as connectTo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { StoreError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import { computeOperationId } from '../../src/core/operation-id.ts'
@@ -11,6 +12,7 @@ import {
   MemoryServerStore,
   TokenAuthProvider,
 } from '../../src/index.ts'
+import { openDevice } from '../support/device.ts'
 import { exchange } from '../support/raw-http.ts'
 import { operation } from '../support/wire-operations.ts'
 
@@ -367,6 +369,20 @@ test('an error is still delivered after the session has ended, then 410', async 
   expect(await stranger.next()).toMatchObject({ type: 'error', code: 'AUTH_FAILED' })
   expect((await stranger.get()).status).toBe(410)
   expect((await stranger.post(batch(2, []))).status).toBe(410)
+})
+
+test('a fault that passes ends the session without an error, so that the client comes back by itself', async () => {
+  await using phone = await openDevice({ url: `${base}?client=${crypto.randomUUID()}`, token: 'token-a' })
+  const { append } = store
+  store.append = () => Promise.reject(new StoreError('STORE_UNAVAILABLE', 'the disk is full'))
+
+  phone.insert('todos', { title: 'milk' })
+  await phone.until(() => phone.journal.of('closed').length > 0, 'its session has ended')
+  store.append = append
+  await phone.synced()
+
+  expect(phone.journal.of('error')).toEqual([])
+  expect(await store.getOperationCount()).toBe(1)
 })
 
 test('handshakes that are refused keep nobody out', async () => {

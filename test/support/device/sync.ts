@@ -26,7 +26,7 @@ export type SyncState =
   | 'handshaking'
   | 'syncing'
   | 'streaming'
-  /** Gave up until somebody acts: schema mismatch, or a clock that is wrong. */
+  /** Gave up until somebody acts: schema mismatch, a clock that is wrong, or an `error` over polling. */
   | 'blocked'
 
 export interface SyncOptions {
@@ -37,6 +37,8 @@ export interface SyncOptions {
   readonly schemaVersion: number
   readonly isLegacy: boolean
   readonly wireFormat: WireFormat
+  /** After an `error`, until its page is loaded anew: as the polling transport of the stock clients. */
+  readonly staysAway: boolean
   readonly batchSize: number
   /** Batches in flight; stock clients have one. */
   readonly pipelineDepth: number
@@ -423,7 +425,9 @@ export class DeviceSync {
 
   #onError({ code, message, retriable }: ErrorMessage): void {
     this.#journal.record({ kind: 'error', code, message, retriable })
-    this.#leaveSocketOpen(`error ${code}: ${message}`)
+    const why = `error ${code}: ${message}`
+    if (this.#options.staysAway) this.#block(why)
+    else this.#leaveSocketOpen(why)
   }
 
   /** Stock clients forget a connection that failed without closing it: the server has to. */

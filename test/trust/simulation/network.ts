@@ -233,6 +233,7 @@ export class Link {
     return {
       send: (message) => this.#sendDown(Buffer.from(JSON.stringify(message)), false),
       mayLoseMessages: this.isPolling,
+      errorsAreFinal: this.isPolling,
       get hasAllMessages() {
         return link.#hasAllMessages
       },

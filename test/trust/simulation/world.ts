@@ -186,6 +186,7 @@ export class World {
         schema: this.scenario.app.schema,
         isLegacy: plan.isLegacy,
         wireFormat: plan.wireFormat,
+        transport: plan.isPolling ? 'polling' : 'websocket',
         batchSize: plan.batchSize,
         pipelineDepth: plan.pipelineDepth,
         ackTimeoutMs: plan.ackTimeoutMs,
