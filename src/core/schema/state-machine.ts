@@ -13,13 +13,14 @@ export interface InvalidTransition {
   readonly to: JsonValue
   /** The states that may follow `from`. */
   readonly allowed: readonly string[]
-  /** What the collection wants done about it; transitions of a field alone reject. */
+  /** That of the state machine that forbids it; transitions of a field reject. */
   readonly policy: StateMachine['onInvalidTransition']
 }
 
 /**
- * Checks one change of one field against the state machine of the collection and the transitions
- * of the field. Staying in a state needs to be allowed like any other transition.
+ * Checks one change of one field against the transitions of the field and the state machine of the
+ * collection, in this order: what the field forbids is rejected, whatever the machine does about it.
+ * Staying in a state needs to be allowed like any other transition.
  *
  * @param from the state before; null or undefined: there was none, so that any may be entered
  * @returns the finding, or null when the change is allowed or the field has no states
@@ -34,10 +35,13 @@ export function checkTransition(
   if (typeof from !== 'string') return null
   const machine = collection.stateMachine?.field === field ? collection.stateMachine : undefined
   const ownTransitions = ownValue(collection.fields, field)?.transitions
-  for (const transitions of [machine?.transitions, ownTransitions]) {
+  const rules = [
+    { transitions: ownTransitions, policy: 'reject' },
+    { transitions: machine?.transitions, policy: machine?.onInvalidTransition ?? 'reject' },
+  ] as const
+  for (const { transitions, policy } of rules) {
     if (!transitions || isAllowedTransition(transitions, from, to)) continue
-    const allowed = ownValue(transitions, from) ?? []
-    return { field, from, to, allowed, policy: machine?.onInvalidTransition ?? 'reject' }
+    return { field, from, to, allowed: ownValue(transitions, from) ?? [], policy }
   }
   return null
 }

@@ -43,6 +43,31 @@ test.each([
   expect(checkTransition(collection, field, from, to)).toMatchObject({ field, from, to, policy })
 })
 
+test('what the transitions of a field forbid is rejected, whatever the machine of the collection does', () => {
+  const states = buildField({
+    kind: 'enum',
+    enumValues: ['draft', 'sent', 'done'],
+    transitions: { draft: ['sent'], sent: ['draft', 'done'] },
+  })
+  const both = buildCollection(
+    { status: states },
+    {
+      stateMachine: {
+        field: 'status',
+        transitions: { draft: ['sent', 'done'], sent: ['done'] },
+        onInvalidTransition: 'last-valid-state',
+      },
+    },
+  )
+
+  const policyOf = (from: string, to: string) => checkTransition(both, 'status', from, to)?.policy
+
+  expect(policyOf('draft', 'done')).toBe('reject') // only the field forbids it
+  expect(policyOf('sent', 'draft')).toBe('last-valid-state') // only the machine does
+  expect(policyOf('done', 'draft')).toBe('reject') // both do
+  expect(policyOf('draft', 'sent')).toBeUndefined()
+})
+
 test('the refusal names what may follow', () => {
   const finding = checkTransition(collection, 'status', 'draft', 'done')
   expect(finding && refuseTransition('orders', finding).message).toBe(
