@@ -167,6 +167,24 @@ describeEachStore('queries', (openStore) => {
     })
   })
 
+  test('look for rich text only where there is none', async () => {
+    const fields = { body: t.richtext().optional() }
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { pages: { fields } } }),
+    })
+    const author = new OperationAuthor('a')
+    const pages = { collection: 'pages' }
+    await appendAll(store, [author.insert('r1', { body: 'text' }, pages), author.insert('r2', {}, pages)])
+    const refused = { code: 'INVALID_QUERY', message: expect.stringContaining('"body", which is rich text') }
+
+    expect(await store.queryCollection('pages', { where: { body: null } })).toMatchObject([{ id: 'r2' }])
+    expect(await store.countCollection('pages', { body: null })).toBe(1)
+    for (const body of ['text', '', { $koraBytes: 'AAA=' }]) {
+      await expect(store.queryCollection('pages', { where: { body } })).rejects.toMatchObject(refused)
+      await expect(store.countCollection('pages', { body })).rejects.toMatchObject(refused)
+    }
+  })
+
   test('name the collections there are when asked for another', async () => {
     await using store = await openStore({ schema: todoSchema })
     const expected = { code: 'UNKNOWN_COLLECTION', message: expect.stringContaining('Did you mean "todos"?') }

@@ -29,7 +29,7 @@ export function addQueryCommand(program: Command, context: CommandContext): void
     .argument('<collection>', 'name of the collection')
     .option(
       '-w, --where <field=value>',
-      'only records with this value (repeatable); field:=JSON takes any JSON value, such as null',
+      'only records with this value (repeatable); field:=JSON takes any JSON value, such as null, the only one for rich text',
       collectValues,
     )
     .option('--order-by <field>', 'sort by a field, id, _created_at or _updated_at (default: id)')

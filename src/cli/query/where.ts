@@ -58,7 +58,7 @@ function parseByKind(field: string, text: string, kind: string): unknown {
     case 'json':
     case 'blob':
       return parseJsonValue(field, text)
-    default: // string, enum, richtext, secret
+    default: // string, enum, secret; richtext, which the store refuses
       return text
   }
 }

@@ -107,7 +107,9 @@ export function resolveWhere(
 ): Condition[] {
   return Object.entries(where).map(([column, value]) => {
     requireColumn(collection, column)
-    return { column, value: requireFilterValue(column, value) }
+    const wanted = requireFilterValue(column, value)
+    if (wanted !== null) requireEquality(collection, column)
+    return { column, value: wanted }
   })
 }
 
@@ -154,6 +156,18 @@ function requireOrder(collection: CollectionDefinition, name: string): void {
   if (kind === undefined || hasOrder(kind)) return
   throw invalid(
     `Records have no order by ${quoteName(name)}, which is of kind ${kind}. Order by another field.`,
+  )
+}
+
+/**
+ * Rich text is shown as its text and mostly stored as a document, of which one text has many: a filter
+ * would not find what it was read from.
+ */
+function requireEquality(collection: CollectionDefinition, name: string): void {
+  if (ownValue(collection.fields, name)?.kind !== 'richtext') return
+  throw invalid(
+    `Records cannot be found by the value of ${quoteName(name)}, which is rich text. ` +
+      'Only null can be asked for: records without one.',
   )
 }
 

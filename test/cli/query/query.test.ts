@@ -156,6 +156,7 @@ describe('counts', () => {
 
     expect(await count()).toBe('{"count":3}\n')
     expect(await count('--where', 'done=false')).toBe('{"count":2}\n')
+    expect(await count('--where', 'notes:=null')).toBe('{"count":2}\n') // of rich text null alone
     expect(await count('--format', 'ndjson')).toBe('{"count":3}\n')
     expect(await count('--format', 'table')).toBe('3\n')
     expect(await count('--format', 'csv')).toBe('count\n3\n')
@@ -210,6 +211,8 @@ describe('mistakes', () => {
     ['todos', ['--fields', 'id,nothing'], 2, 'Unknown field "nothing"'],
     ['todos', ['--fields', '_deleted'], 2, 'Unknown field "_deleted"'],
     ['todos', ['--where', 'done=maybe'], 2, '--where: Field "done" is a boolean'],
+    ['todos', ['--where', 'notes=two litres'], 2, 'by the value of "notes", which is rich text'],
+    ['todos', ['--count', '--where', 'notes='], 2, 'Only null can be asked for'],
     ['todos', ['--limit', '-1'], 2, 'It must be a whole number from 0.'],
     ['todos', ['--format', 'xml'], 2, 'Allowed choices are table, json, ndjson, csv.'],
     ['todos', ['--id', 'a', '--count'], 2, '--id and --count cannot be used together'],
