@@ -68,7 +68,7 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
       resolveBlobChunk: blobs.resolveBlobChunk,
     }),
     ...(http.allowedOrigins !== null && { allowedOrigins: http.allowedOrigins }),
-    stopSpreadMs: config.shutdownTimeout * SPREAD_SHARE,
+    stopSpreadMs: Math.round(config.shutdownTimeout * SPREAD_SHARE),
   }
 }
 

@@ -49,7 +49,7 @@ export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): Opt
   }
 }
 
-/** Resolved to ms. A number is ms, or seconds where the world counts in seconds. */
+/** Resolved to whole ms. A number is ms, or seconds where the world counts in seconds. */
 export function duration(
   maxMs: number,
   { minMs = 0, numbersAre = 'ms' }: { minMs?: number; numbersAre?: 'ms' | 'seconds' } = {},
@@ -64,7 +64,7 @@ export function duration(
   return {
     schema: z
       .union([z.number().min(0), z.string()])
-      .transform((value) => (typeof value === 'number' ? value * factor : parseDuration(value)))
+      .transform((value) => (typeof value === 'number' ? Math.round(value * factor) : parseDuration(value)))
       .refine(inRange),
     expects: `a duration ${range}, such as '10s' or '5m', or a number of ${numbersAre === 'ms' ? 'milliseconds' : 'seconds'}`,
     json: {

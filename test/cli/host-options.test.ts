@@ -31,6 +31,17 @@ test('the limits of the configuration are those of the server', async () => {
   })
 })
 
+test('times are whole milliseconds, as timers and sockets take them', async () => {
+  const config = { limits: { handshakeTimeout: 1500.4, idleTimeout: 45_000.6 }, shutdownTimeout: 1001 }
+  using folder = new ConfigFolder({ 'kora.config.json': JSON.stringify(config) })
+  const { values } = await loadConfig({ cwd: folder.path, env: {} })
+
+  const { sync } = hostOptions(values, { blobs: null, compaction: null } as ServerParts)
+
+  expect(sync.limits).toMatchObject({ handshakeTimeoutMs: 1500, idleTimeoutMs: 45_001 })
+  expect(sync.stopSpreadMs).toBe(801)
+})
+
 describe('the switches of http', () => {
   const listener = { host: '127.0.0.1', port: 9464 }
   const shared = { admin: {} }
