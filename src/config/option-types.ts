@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { jwksUrlProblem } from '../auth/jwks-client.ts'
 import { findTemplateProblems } from '../auth/scope-templates.ts'
+import { describeRange, type NumberRange } from '../core/number-range.ts'
 import { syncPathProblem } from '../http/own-paths.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 
@@ -39,11 +40,10 @@ export function flag(): OptionType {
   }
 }
 
-export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): OptionType {
-  const range = max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `from ${min} to ${max}`
+export function integer(range: NumberRange): OptionType {
   return {
-    schema: z.int().min(min).max(max),
-    expects: `a whole number ${range}`,
+    schema: z.int().min(range.min).max(range.max),
+    expects: describeRange(range),
     // Number('') is 0: a blank is no number.
     fromText: (value) => (value.trim() === '' ? value : Number(value)),
   }

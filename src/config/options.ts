@@ -1,5 +1,11 @@
 import { MIN_SECRET_CHARACTERS, SIGNATURE_ALGORITHMS } from '../auth/verification-key.ts'
-import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
+import { atLeast } from '../core/number-range.ts'
+import {
+  BATCH_SIZE_RANGE,
+  DEFAULT_SYNC_LIMITS,
+  SCHEMA_VERSION_RANGE,
+  SYNC_LIMIT_RANGES,
+} from '../sync/options.ts'
 import type { OptionType } from './option-types.ts'
 import {
   duration,
@@ -74,7 +80,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'port',
-    type: integer(0, 65_535),
+    type: integer({ min: 0, max: 65_535 }),
     default: 4567,
     env: 'PORT',
     flag: '--port <number>',
@@ -125,7 +131,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'store.poolSize',
     when: ['postgres'],
-    type: integer(1, 1000),
+    type: integer({ min: 1, max: 1000 }),
     default: 10,
     help: 'Most connections that this server opens to the database.',
   },
@@ -147,7 +153,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'schemaVersion',
-    type: integer(1),
+    type: integer(SCHEMA_VERSION_RANGE),
     help: 'Schema version that the server expects. Taken from the schema, else 1.',
   },
   {
@@ -157,13 +163,13 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'supportedSchemaVersions.min',
-    type: integer(1),
+    type: integer(SCHEMA_VERSION_RANGE),
     isRequired: true,
     help: 'Oldest version, inclusive.',
   },
   {
     path: 'supportedSchemaVersions.max',
-    type: integer(1),
+    type: integer(SCHEMA_VERSION_RANGE),
     isRequired: true,
     help: 'Newest version, inclusive.',
   },
@@ -304,13 +310,13 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'batchSize',
-    type: integer(1, 10_000),
+    type: integer(BATCH_SIZE_RANGE),
     default: 100,
     help: 'Operations per batch sent to clients.',
   },
   {
     path: 'maxConnections',
-    type: integer(0),
+    type: integer(SYNC_LIMIT_RANGES.maxConnections),
     default: DEFAULT_SYNC_LIMITS.maxConnections,
     help: 'Most open connections; 0 is unlimited.',
   },
@@ -321,31 +327,31 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.maxOperationBytes',
-    type: integer(1),
+    type: integer(SYNC_LIMIT_RANGES.maxOperationBytes),
     default: DEFAULT_SYNC_LIMITS.maxOperationBytes,
     help: 'Largest operation, in bytes of JSON. A larger one is refused by name.',
   },
   {
     path: 'limits.maxOpsPerMinute',
-    type: integer(0),
+    type: integer(SYNC_LIMIT_RANGES.maxOpsPerMinute),
     default: DEFAULT_SYNC_LIMITS.maxOpsPerMinute,
     help: 'Sustained rate per connection, with a burst of the same size; who is over it is slowed down. 0 is unlimited.',
   },
   {
     path: 'limits.maxMessageBytes',
-    type: integer(1),
+    type: integer(SYNC_LIMIT_RANGES.maxMessageBytes),
     default: DEFAULT_SYNC_LIMITS.maxMessageBytes,
     help: 'Largest message, in bytes: a full batch of the largest operations should fit.',
   },
   {
     path: 'limits.maxConnectionsPerUser',
-    type: integer(0),
+    type: integer(SYNC_LIMIT_RANGES.maxConnectionsPerUser),
     default: DEFAULT_SYNC_LIMITS.maxConnectionsPerUser,
     help: 'Most open connections of one user; 0 is unlimited.',
   },
   {
     path: 'limits.maxConnectionsPerAddress',
-    type: integer(0),
+    type: integer(SYNC_LIMIT_RANGES.maxConnectionsPerAddress),
     default: DEFAULT_SYNC_LIMITS.maxConnectionsPerAddress,
     help: 'Most open connections from one address; 0 is unlimited. Behind a proxy, set `http.trustProxy` too.',
   },
@@ -367,7 +373,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.maxBufferedBytes',
-    type: integer(1),
+    type: integer(SYNC_LIMIT_RANGES.maxBufferedBytes),
     default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
     help:
       'Bytes that one connection may leave unread before delivery to it waits, and what it sends to be stored, with ' +
@@ -377,7 +383,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.maxFeedBytes',
-    type: integer(1),
+    type: integer(SYNC_LIMIT_RANGES.maxFeedBytes),
     default: DEFAULT_SYNC_LIMITS.maxFeedBytes,
     help:
       'Bytes of the newest operations that are kept in memory for clients that have yet to be sent them; clients ' +
@@ -386,7 +392,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'limits.maxQueuedBytes',
-    type: integer(1),
+    type: integer(SYNC_LIMIT_RANGES.maxQueuedBytes),
     default: DEFAULT_SYNC_LIMITS.maxQueuedBytes,
     help: 'Bytes of operations that may wait to be stored; above it, no more are read from connections.',
   },
@@ -441,7 +447,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'admin.port',
-    type: integer(0, 65_535),
+    type: integer({ min: 0, max: 65_535 }),
     help: 'A port of its own for these endpoints, so that they need not be on the public one.',
   },
   {
@@ -564,7 +570,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'backup.keep',
-    type: integer(1),
+    type: integer(atLeast(1)),
     default: 7,
     help: 'How many stay. The oldest goes when a new one is whole.',
   },

@@ -99,7 +99,7 @@ export class KoraSyncServer {
 /**
  * Creates a sync server; `start()` makes it listen.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, or a number is out of range
  */
 export function createKoraServer(config: KoraSyncServerConfig): KoraSyncServer {
   return new KoraSyncServer(config)

@@ -48,7 +48,7 @@ const DEFAULT_PORT = 3001
 /**
  * One HTTP server for a whole app: sync, its front end, its routes, health and operations.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`, or a number is out of range
  * @example
  * const server = createProductionServer({ store, staticDir: './dist' })
  * console.log(await server.start())

@@ -7,7 +7,6 @@ import type { Runtime } from '../core/runtime.ts'
 import type { CompactionStats } from '../store/compaction/compaction-schedule.ts'
 import { authorizeApplication } from '../sync/authorization.ts'
 import { DataPlane, type Kora } from '../sync/data-plane.ts'
-import { DEFAULT_SYNC_LIMITS } from '../sync/options.ts'
 import { noMetrics } from '../sync/sync-metrics.ts'
 import { type HttpRoute, mountAppRoutes } from './app-routes.ts'
 import { clientAddress } from './client-address.ts'
@@ -114,7 +113,7 @@ export class ServerHost {
       runtime,
       write: (write) => this.service.hub.write(write),
       schemaVersion: this.service.schemaVersion,
-      maxOperationBytes: sync.maxOperationBytes ?? DEFAULT_SYNC_LIMITS.maxOperationBytes,
+      maxOperationBytes: this.service.limits.maxOperationBytes,
     })
   }
 
@@ -252,7 +251,7 @@ export class ServerHost {
 
   /** Who opens a connection and says nothing has no more time for it than who has been upgraded. */
   get #handshakeTimeoutMs(): number {
-    return this.#options.sync.limits?.handshakeTimeoutMs ?? DEFAULT_SYNC_LIMITS.handshakeTimeoutMs
+    return this.service.limits.handshakeTimeoutMs
   }
 
   #createPublic(): WebServer {

@@ -8,7 +8,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
 import { HANDSHAKE_FRAME_BYTES, SyncHub } from '../sync/hub.ts'
-import { DEFAULT_SYNC_LIMITS, type SyncLimits, type ValidateOperation } from '../sync/options.ts'
+import type { SyncLimits, ValidateOperation } from '../sync/options.ts'
 import type { SyncMetrics } from '../sync/sync-metrics.ts'
 import { HttpPolling, type HttpSyncRequest, type HttpSyncResponse } from '../transport/http-polling.ts'
 import { WebSocketEndpoint } from '../transport/websocket.ts'
@@ -18,6 +18,7 @@ import { syncPathProblem } from './own-paths.ts'
 import { answerPolling } from './polling-route.ts'
 import { SessionBodies } from './session-bodies.ts'
 import { StrangerBodies } from './stranger-bodies.ts'
+import { resolveSyncSettings, type SyncSettings } from './sync-settings.ts'
 
 /** What clients connect to: everything of the sync endpoint but the port that it is on. */
 export interface SyncServiceConfig {
@@ -67,6 +68,7 @@ const CLOSE_TIMEOUT_MS = 2000
 export class SyncService {
   readonly path: string
   readonly #config: SyncServiceConfig
+  readonly #settings: SyncSettings
   readonly #tools: SyncServiceTools
   readonly #strangerBodies: StrangerBodies
   readonly #sessionBodies: SessionBodies
@@ -74,15 +76,16 @@ export class SyncService {
   #polling: HttpPolling
   #webSockets: WebSocketEndpoint
 
-  /** @throws ConfigError `CONFIG_INVALID` when sync cannot be served at the path */
+  /** @throws ConfigError `CONFIG_INVALID` when sync cannot be served at the path, or a number is out of range */
   constructor(config: SyncServiceConfig, tools: SyncServiceTools) {
     this.path = config.path ?? '/'
     const problem = syncPathProblem(this.path)
     if (problem !== null) throw new ConfigError('CONFIG_INVALID', `The sync path ${problem}.`)
     this.#config = config
+    this.#settings = resolveSyncSettings(config)
     this.#tools = tools
     this.#strangerBodies = new StrangerBodies({ ...tools, addressOf: config.addressOf ?? socketAddress })
-    this.#sessionBodies = new SessionBodies({ maxBytes: this.#maxMessageBytes, runtime: tools.runtime })
+    this.#sessionBodies = new SessionBodies({ maxBytes: this.limits.maxMessageBytes, runtime: tools.runtime })
     this.#hub = this.#createHub()
     this.#polling = this.#createPolling(this.#hub)
     this.#webSockets = this.#createWebSockets()
@@ -93,11 +96,11 @@ export class SyncService {
   }
 
   get schemaVersion(): number {
-    return this.#config.schemaVersion ?? 1
+    return this.#settings.schemaVersion
   }
 
-  get #maxMessageBytes(): number {
-    return this.#config.limits?.maxMessageBytes ?? DEFAULT_SYNC_LIMITS.maxMessageBytes
+  get limits(): SyncLimits {
+    return this.#settings.limits
   }
 
   /** Also after it was stopped. */
@@ -113,7 +116,7 @@ export class SyncService {
 
   /** Lets accepted batches be stored and acknowledged, then closes the sessions. Idempotent. */
   async stop(): Promise<void> {
-    await this.#hub.stop({ spreadMs: this.#config.stopSpreadMs ?? 0 })
+    await this.#hub.stop({ spreadMs: this.#settings.stopSpreadMs })
     await this.#webSockets.closed(CLOSE_TIMEOUT_MS)
     this.#webSockets.stop()
     this.#polling.stop()
@@ -159,36 +162,30 @@ export class SyncService {
   }
 
   async #answerPolling(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const { allowedOrigins, addressOf, limits } = this.#config
+    const { allowedOrigins, addressOf } = this.#config
     await answerPolling(request.raw, reply.raw, {
       polling: this.#polling,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,
       strangerBodies: this.#strangerBodies,
       sessionBodies: this.#sessionBodies,
-      handshakeTimeoutMs: limits?.handshakeTimeoutMs ?? DEFAULT_SYNC_LIMITS.handshakeTimeoutMs,
+      handshakeTimeoutMs: this.limits.handshakeTimeoutMs,
       runtime: this.#tools.runtime,
       logger: this.#tools.logger,
     })
   }
 
   #createHub(): SyncHub {
-    const { store, auth, batchSize = 100, limits, ...config } = this.#config
-    const { schemaVersion } = this
+    const { store, auth, ...config } = this.#config
+    const { batchSize, schemaVersion, supportedSchemaVersions, limits } = this.#settings
     return new SyncHub({
       ...this.#tools,
       store,
       auth: auth ?? new NoAuthProvider(),
       batchSize,
       schemaVersion,
-      supportedSchemaVersions: config.supportedSchemaVersions ?? { min: schemaVersion, max: schemaVersion },
-      limits: {
-        ...DEFAULT_SYNC_LIMITS,
-        ...limits,
-        maxConnections: config.maxConnections ?? DEFAULT_SYNC_LIMITS.maxConnections,
-        maxOperationBytes: config.maxOperationBytes ?? DEFAULT_SYNC_LIMITS.maxOperationBytes,
-        maxOpsPerMinute: config.maxOpsPerMinute ?? DEFAULT_SYNC_LIMITS.maxOpsPerMinute,
-      },
+      supportedSchemaVersions,
+      limits,
       ...(config.validateOperation && { validateOperation: config.validateOperation }),
       ...(config.persistBlobChunk && { persistBlobChunk: config.persistBlobChunk }),
       ...(config.resolveBlobChunk && { resolveBlobChunk: config.resolveBlobChunk }),
@@ -196,7 +193,8 @@ export class SyncService {
   }
 
   #createPolling(hub: SyncHub): HttpPolling {
-    const { auth, maxConnections = 0 } = this.#config
+    const { auth } = this.#config
+    const { maxMessageBytes, maxConnections } = this.limits
     const { runtime, logger } = this.#tools
     return new HttpPolling({
       runtime,
@@ -204,18 +202,18 @@ export class SyncService {
       auth: auth ?? new NoAuthProvider(),
       connect: (transport) => hub.connect(transport),
       ownerOf: (sessionId) => hub.sessions.get(sessionId)?.identity?.auth ?? null,
-      maxMessageBytes: this.#maxMessageBytes,
+      maxMessageBytes,
       maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
       maxClients: maxConnections,
     })
   }
 
   #createWebSockets(): WebSocketEndpoint {
-    const { limits, allowedOrigins, addressOf } = this.#config
-    const { idleTimeoutMs } = { ...DEFAULT_SYNC_LIMITS, ...limits }
+    const { allowedOrigins, addressOf } = this.#config
+    const { maxMessageBytes, idleTimeoutMs } = this.limits
     return new WebSocketEndpoint({
       maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
-      maxMessageBytes: this.#maxMessageBytes,
+      maxMessageBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,

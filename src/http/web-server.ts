@@ -22,7 +22,7 @@ export interface WebServerOptions {
   readonly runtime: Runtime
   /**
    * ms from the opening of a connection, or the first byte of another request on it, to the last of the headers; and
-   * for a TLS handshake before. 20 s at most, and where it is 0.
+   * for a TLS handshake before. 20 s at most.
    */
   readonly headersTimeoutMs: number
   /** Sent with every response. */
@@ -134,9 +134,7 @@ export class WebServer {
   }
 
   #createServer(tls: TlsFiles | null): Server {
-    const { headersTimeoutMs } = this.#options
-    // Node takes 0 for no limit.
-    const headersTimeout = Math.min(headersTimeoutMs || MAX_HEADERS_TIMEOUT_MS, MAX_HEADERS_TIMEOUT_MS)
+    const headersTimeout = Math.min(this.#options.headersTimeoutMs, MAX_HEADERS_TIMEOUT_MS)
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout,

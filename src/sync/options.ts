@@ -1,5 +1,6 @@
 import type { AuthContext, AuthProvider } from '../auth/provider.ts'
 import type { Logger } from '../core/logger.ts'
+import { atLeast, type NumberRange } from '../core/number-range.ts'
 import type { Operation } from '../core/operation.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
@@ -83,6 +84,27 @@ export const DEFAULT_SYNC_LIMITS: SyncLimits = {
   maxFeedBytes: 4 * 1024 * 1024,
   maxQueuedBytes: 16 * 1024 * 1024,
 }
+
+const DAY_MS = 86_400_000
+
+/** What each limit may be. Of times, the daemon takes fewer: see its options. */
+export const SYNC_LIMIT_RANGES: { readonly [limit in keyof SyncLimits]: NumberRange } = {
+  maxOperationBytes: atLeast(1),
+  maxOpsPerMinute: atLeast(0),
+  maxMessageBytes: atLeast(1),
+  maxConnections: atLeast(0),
+  maxConnectionsPerUser: atLeast(0),
+  maxConnectionsPerAddress: atLeast(0),
+  handshakeTimeoutMs: { min: 1, max: DAY_MS },
+  idleTimeoutMs: { min: 1, max: DAY_MS },
+  maxBufferedBytes: atLeast(1),
+  maxFeedBytes: atLeast(1),
+  maxQueuedBytes: atLeast(1),
+}
+
+export const BATCH_SIZE_RANGE: NumberRange = { min: 1, max: 10_000 }
+export const SCHEMA_VERSION_RANGE: NumberRange = atLeast(1)
+export const STOP_SPREAD_RANGE_MS: NumberRange = { min: 0, max: 3_600_000 }
 
 /** What the sync hub is made of. @see KoraSyncServerConfig for the public form */
 export interface SyncHubOptions {

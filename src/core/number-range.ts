@@ -1,0 +1,19 @@
+/** Whole numbers from `min` to `max`, both included. */
+export interface NumberRange {
+  readonly min: number
+  readonly max: number
+}
+
+/** All whole numbers from here on that JavaScript can tell from their neighbours. */
+export function atLeast(min: number): NumberRange {
+  return { min, max: Number.MAX_SAFE_INTEGER }
+}
+
+export function isInRange(value: unknown, { min, max }: NumberRange): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
+}
+
+/** Completes "expected …" in messages. */
+export function describeRange({ min, max }: NumberRange): string {
+  return `a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`}`
+}

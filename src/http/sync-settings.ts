@@ -1,0 +1,100 @@
+import { ConfigError } from '../core/errors.ts'
+import { describeRange, isInRange, type NumberRange } from '../core/number-range.ts'
+import { describeValue } from '../protocol/json-value.ts'
+import {
+  BATCH_SIZE_RANGE,
+  DEFAULT_SYNC_LIMITS,
+  SCHEMA_VERSION_RANGE,
+  STOP_SPREAD_RANGE_MS,
+  SYNC_LIMIT_RANGES,
+  type SyncLimits,
+} from '../sync/options.ts'
+import type { SyncServiceConfig } from './sync-service.ts'
+
+/** The numbers of a sync service, complete and each within its range. */
+export interface SyncSettings {
+  readonly batchSize: number
+  readonly schemaVersion: number
+  readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
+  readonly limits: SyncLimits
+  readonly stopSpreadMs: number
+}
+
+/**
+ * Fills in what is not given. A program that gives a number out of range is told before anything runs: a batch of no
+ * operations, or a limit that is no number, would hold up clients without a word.
+ *
+ * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
+ */
+export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
+  const reader = new NumberReader()
+  const schemaVersion = reader.read('schemaVersion', config.schemaVersion, {
+    fallback: 1,
+    range: SCHEMA_VERSION_RANGE,
+  })
+  const settings = {
+    batchSize: reader.read('batchSize', config.batchSize, { fallback: 100, range: BATCH_SIZE_RANGE }),
+    schemaVersion,
+    supportedSchemaVersions: readSupported(config, schemaVersion, reader),
+    limits: readLimits(config, reader),
+    stopSpreadMs: reader.read('stopSpreadMs', config.stopSpreadMs, {
+      fallback: 0,
+      range: STOP_SPREAD_RANGE_MS,
+    }),
+  }
+  reader.assertNoProblems()
+  return settings
+}
+
+/** Takes numbers that a program gives, and collects what is wrong with them. */
+class NumberReader {
+  readonly #problems: string[] = []
+
+  /** An option that is `undefined` is not given. */
+  read(path: string, given: unknown, { fallback, range }: { fallback: number; range: NumberRange }): number {
+    if (given === undefined) return fallback
+    if (isInRange(given, range)) return given
+    this.report(path, `expected ${describeRange(range)}, got ${describeValue(given)}`)
+    return fallback
+  }
+
+  report(path: string, message: string): void {
+    this.#problems.push(`${path}: ${message}`)
+  }
+
+  assertNoProblems(): void {
+    const { length } = this.#problems
+    if (length === 0) return
+    const head = `The options of the server: ${length === 1 ? '1 problem' : `${length} problems`}`
+    throw new ConfigError('CONFIG_INVALID', [head, ...this.#problems].join('\n'))
+  }
+}
+
+function readSupported(
+  { supportedSchemaVersions: given }: SyncServiceConfig,
+  schemaVersion: number,
+  reader: NumberReader,
+): SyncSettings['supportedSchemaVersions'] {
+  const rule = { fallback: schemaVersion, range: SCHEMA_VERSION_RANGE }
+  const min = reader.read('supportedSchemaVersions.min', given?.min, rule)
+  const max = reader.read('supportedSchemaVersions.max', given?.max, rule)
+  if (min > max) reader.report('supportedSchemaVersions', `min (${min}) is above max (${max})`)
+  return { min, max }
+}
+
+function readLimits(
+  { limits, maxConnections, maxOperationBytes, maxOpsPerMinute }: SyncServiceConfig,
+  reader: NumberReader,
+): SyncLimits {
+  const beside = { maxConnections, maxOperationBytes, maxOpsPerMinute }
+  const given: { readonly [name: string]: unknown } = { ...limits, ...beside }
+  const names = Object.keys(SYNC_LIMIT_RANGES) as (keyof SyncLimits)[] // the keys of its type
+  const read = names.map((name) => [
+    name,
+    reader.read(Object.hasOwn(beside, name) ? name : `limits.${name}`, given[name], {
+      fallback: DEFAULT_SYNC_LIMITS[name],
+      range: SYNC_LIMIT_RANGES[name],
+    }),
+  ])
+  return Object.fromEntries(read) as SyncLimits // of which the table has every name
+}

@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest'
+import { createKoraServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
+import { createProductionServer } from '../../src/http/production-server.ts'
+import { resolveSyncSettings } from '../../src/http/sync-settings.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { DEFAULT_SYNC_LIMITS } from '../../src/sync/options.ts'
+import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { openRelayServer } from '../support/relay-server.ts'
+import { settle } from '../support/simulated-runtime.ts'
+
+/** As a program without types may give them. */
+function optionsOf(options: object): KoraSyncServerConfig {
+  return { store: new MemoryServerStore(), ...options }
+}
+
+test.each([
+  [{ batchSize: 0 }, 'batchSize: expected a whole number from 1 to 10000, got 0'],
+  [{ batchSize: null }, 'batchSize: expected a whole number from 1 to 10000, got null'],
+  [{ batchSize: Number.NaN }, 'batchSize: expected a whole number from 1 to 10000, got NaN'],
+  [{ batchSize: '100' }, 'batchSize: expected a whole number from 1 to 10000, got "100"'],
+  [{ maxConnections: -1 }, 'maxConnections: expected a whole number from 0, got -1'],
+  [{ maxOpsPerMinute: -1 }, 'maxOpsPerMinute: expected a whole number from 0, got -1'],
+  [{ maxOpsPerMinute: Number.NaN }, 'maxOpsPerMinute: expected a whole number from 0, got NaN'],
+  [{ maxOperationBytes: 1.5 }, 'maxOperationBytes: expected a whole number from 1, got 1.5'],
+  [{ schemaVersion: 0 }, 'schemaVersion: expected a whole number from 1, got 0'],
+  [
+    { supportedSchemaVersions: { min: 1, max: 'two' } },
+    'supportedSchemaVersions.max: expected a whole number from 1, got "two"',
+  ],
+  [{ supportedSchemaVersions: { min: 3, max: 2 } }, 'supportedSchemaVersions: min (3) is above max (2)'],
+  [{ stopSpreadMs: -1 }, 'stopSpreadMs: expected a whole number from 0 to 3600000, got -1'],
+  [{ limits: { maxFeedBytes: 0 } }, 'limits.maxFeedBytes: expected a whole number from 1, got 0'],
+  [{ limits: { maxQueuedBytes: null } }, 'limits.maxQueuedBytes: expected a whole number from 1, got null'],
+  [
+    { limits: { idleTimeoutMs: 0 } },
+    'limits.idleTimeoutMs: expected a whole number from 1 to 86400000, got 0',
+  ],
+])('%o is refused before anything runs', (options, problem) => {
+  const error = expect.objectContaining({
+    code: 'CONFIG_INVALID',
+    message: `The options of the server: 1 problem\n${problem}`,
+  })
+
+  expect(() => createKoraServer(optionsOf(options))).toThrow(error)
+  const syncOptions = options as ReturnType<typeof optionsOf>
+  expect(() => createProductionServer({ store: new MemoryServerStore(), syncOptions })).toThrow(error)
+})
+
+test('all options that cannot be used are named at once', () => {
+  const options = optionsOf({ batchSize: 0, maxOpsPerMinute: -1 })
+
+  expect(() => createKoraServer(options)).toThrow(
+    'The options of the server: 2 problems\n' +
+      'batchSize: expected a whole number from 1 to 10000, got 0\n' +
+      'maxOpsPerMinute: expected a whole number from 0, got -1',
+  )
+})
+
+test('an option that is undefined has its default', () => {
+  const limits = Object.fromEntries(Object.keys(DEFAULT_SYNC_LIMITS).map((name) => [name, undefined]))
+  const options = { ...limits, limits, batchSize: undefined, schemaVersion: 3, stopSpreadMs: undefined }
+
+  expect(resolveSyncSettings(optionsOf(options))).toEqual({
+    batchSize: 100,
+    schemaVersion: 3,
+    supportedSchemaVersions: { min: 3, max: 3 },
+    limits: DEFAULT_SYNC_LIMITS,
+    stopSpreadMs: 0,
+  })
+})
+
+test('with a limit that is undefined, clients write and read', async () => {
+  const { connect } = openRelayServer(optionsOf({ limits: { maxQueuedBytes: undefined } }))
+  const [reader, writer] = [await connect('reader'), await connect('writer')]
+  const operations = [new OperationAuthor('writer').insert(recordIdOf('r1'), { title: 'tea' })]
+
+  writer.receive({ type: 'operation-batch', messageId: 'b', operations, isFinal: true, batchIndex: 0 })
+  await settle()
+
+  expect(writer.sentOfType('acknowledgment')).toHaveLength(1)
+  expect(reader.sentOfType('operation-batch').flatMap((batch) => batch.operations)).toHaveLength(1)
+})
