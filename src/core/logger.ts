@@ -1,11 +1,13 @@
-/** The structured log sink: pino, or anything with its methods. */
+/** The structured log sink: pino, or anything with these of its methods. */
 export interface Logger {
-  trace(fields: LogFields, message: string): void
+  /** Absent: single commits are not told. */
+  trace?(fields: LogFields, message: string): void
   debug(fields: LogFields, message: string): void
   info(fields: LogFields, message: string): void
   warn(fields: LogFields, message: string): void
   error(fields: LogFields, message: string): void
-  child(bindings: LogFields): Logger
+  /** A logger whose every line has these fields too. Absent: they are given with each line. */
+  child?(bindings: LogFields): Logger
 }
 
 export type LogFields = { readonly [field: string]: unknown }
@@ -358,7 +360,24 @@ export function logEvent<Event extends LogEvent>(
   event: Event,
   fields: FieldsOf<Event> = {},
 ): void {
-  logger[event.level](fields, event.message)
+  logger[event.level]?.(fields, event.message)
+}
+
+/** A logger whose every line has these fields too. */
+export function childLogger(logger: Logger, bindings: LogFields): Logger {
+  return logger.child?.(bindings) ?? boundLogger(logger, bindings)
+}
+
+function boundLogger(logger: Logger, bindings: LogFields): Logger {
+  const writer = (level: LogEvent['level']) => (fields: LogFields, message: string) =>
+    logger[level]?.({ ...bindings, ...fields }, message)
+  return {
+    trace: writer('trace'),
+    debug: writer('debug'),
+    info: writer('info'),
+    warn: writer('warn'),
+    error: writer('error'),
+  }
 }
 
 /** Says nothing: for tests, and for libraries that bring no logger. */

@@ -1,3 +1,4 @@
+import { childLogger } from '../core/logger.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import type { HandshakeMessage } from '../protocol/messages.ts'
 import { reportFailure } from './failure-report.ts'
@@ -14,7 +15,7 @@ export async function answerHandshake(
   const span = startSpan('kora.handshake')
   let result: HandshakeResult
   try {
-    result = await acceptHandshake(message, context, context.logger.child({ sessionId: session.id }))
+    result = await acceptHandshake(message, context, childLogger(context.logger, { sessionId: session.id }))
   } catch (error) {
     endSpan(span, error)
     throw error

@@ -2,6 +2,7 @@ import { Readable, Writable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { createLogger } from '../../src/cli/logging.ts'
 import type { Output, Terminal } from '../../src/cli/terminal.ts'
+import { childLogger } from '../../src/core/logger.ts'
 
 function openLog(format: 'json' | 'pretty' | 'auto', isTerminal = false) {
   const lines: string[] = []
@@ -28,7 +29,7 @@ describe('JSON log', () => {
   test('is one line per event, with level name, time and fields', () => {
     const { logger, lines } = openLog('auto')
 
-    logger.child({ sessionId: 's1' }).info({ operations: 2 }, 'batch committed')
+    childLogger(logger, { sessionId: 's1' }).info({ operations: 2 }, 'batch committed')
 
     expect(lines).toEqual([
       '{"level":"info","time":"1970-01-01T00:00:00.000Z","sessionId":"s1","operations":2,"msg":"batch committed"}\n',

@@ -1,4 +1,4 @@
-import { LOG_EVENTS, type LogFields, type Logger } from '../../core/logger.ts'
+import { childLogger, LOG_EVENTS, type LogFields, type Logger } from '../../core/logger.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
 import { REFUSAL_CODES } from '../../core/refusal.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -99,7 +99,7 @@ class ObservedLogger implements Logger {
   }
 
   trace(fields: LogFields, message: string): void {
-    this.#next.trace(fields, message)
+    this.#next.trace?.(fields, message)
   }
 
   debug(fields: LogFields, message: string): void {
@@ -123,7 +123,8 @@ class ObservedLogger implements Logger {
   }
 
   child(bindings: LogFields): Logger {
-    return new ObservedLogger(this.#next.child(bindings), this.#events, { ...this.#bindings, ...bindings })
+    const next = childLogger(this.#next, bindings)
+    return new ObservedLogger(next, this.#events, { ...this.#bindings, ...bindings })
   }
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { LOG_EVENTS, logEvent, silentLogger } from '../../../src/core/logger.ts'
+import { childLogger, LOG_EVENTS, logEvent, silentLogger } from '../../../src/core/logger.ts'
 import { LatencyHistogram } from '../../../src/http/dashboard/latency-histogram.ts'
 import { RecentEvents } from '../../../src/http/dashboard/recent-events.ts'
 import { simulatedRuntime } from '../../support/simulated-runtime.ts'
@@ -9,7 +9,7 @@ test('a repeated warning is counted, whomever it speaks of', () => {
   const logger = recent.listenTo(silentLogger)
 
   for (const sessionId of ['a', 'b', 'c']) {
-    logEvent(logger.child({ sessionId }), LOG_EVENTS.sessionFailed, { code: 'SLOW_CONSUMER' })
+    logEvent(childLogger(logger, { sessionId }), LOG_EVENTS.sessionFailed, { code: 'SLOW_CONSUMER' })
   }
   logEvent(logger, LOG_EVENTS.sessionFailed, { code: 'AUTH_FAILED' })
 

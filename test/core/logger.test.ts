@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest'
+import { childLogger, LOG_EVENTS, type LogFields, type Logger, logEvent } from '../../src/core/logger.ts'
+import { openRelayServer } from '../support/relay-server.ts'
+
+/** The methods that every logger has. */
+function plainLogger(lines: { readonly fields: LogFields; readonly message: string }[]): Logger {
+  const write = (fields: LogFields, message: string) => void lines.push({ fields, message })
+  return { debug: write, info: write, warn: write, error: write }
+}
+
+test('the fields of a child of a child are given with each line, where the logger makes none', () => {
+  const lines: { fields: LogFields; message: string }[] = []
+  const logger = childLogger(childLogger(plainLogger(lines), { sessionId: 's', nodeId: 'n' }), {
+    nodeId: 'm',
+  })
+
+  logEvent(logger, LOG_EVENTS.sessionFailed, { code: 'SLOW_CONSUMER' })
+  logEvent(logger, LOG_EVENTS.batchCommitted, { operations: 1 })
+
+  const { message } = LOG_EVENTS.sessionFailed
+  expect(lines).toEqual([{ fields: { sessionId: 's', nodeId: 'm', code: 'SLOW_CONSUMER' }, message }])
+})
+
+test.each([
+  ['no child and no trace', plainLogger([])],
+  ['the methods of console', { ...console, trace() {}, debug() {}, info() {}, warn() {}, error() {} }],
+])('a server whose logger has %s lets clients in', async (_name, logger) => {
+  const { connect } = openRelayServer({ logger })
+
+  const client = await connect('phone')
+
+  expect(client.sentOfType('handshake-response')).toHaveLength(1)
+  expect(client.closed).toBeNull()
+})
