@@ -19,7 +19,7 @@ kora-server <command> [options]
 
 **Output.** Data goes to stdout, everything else (banner, progress, notes, log, errors) to stderr. Colours, tables
 and progress bars appear on a terminal only; \`NO_COLOR\` turns the colours off. The log of \`start\` is text on a
-terminal and JSON lines elsewhere.
+terminal and JSON lines elsewhere. A table fits the terminal; elsewhere, where \`--format table\` asks for it, it is whole.
 
 **Exit codes.**
 

@@ -12,7 +12,7 @@ import { parseAge } from '../option-parsers.ts'
 import { createColours } from '../output/colours.ts'
 import { formatBytes, formatCount, formatElapsed, formatQuantity } from '../output/format.ts'
 import { ProgressBar } from '../output/progress-bar.ts'
-import { TableWriter } from '../output/table.ts'
+import { TableWriter, tableWidth } from '../output/table.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -162,7 +162,7 @@ async function print(
   if (summary.collections.length === 0) return
   const table = new TableWriter({
     headers: ['collection', 'operations', 'bytes', 'forgotten records'],
-    width: terminal.stdout.isTerminal ? terminal.stdout.columns : Number.POSITIVE_INFINITY,
+    width: tableWidth(terminal.stdout),
     colours: createColours(terminal.stdout, terminal.env),
   })
   const rows = summary.collections.map(({ collection, operations, bytes, tombstones }) => [

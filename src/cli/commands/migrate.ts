@@ -11,7 +11,7 @@ import { openStore, openStoreForPlanning } from '../open-store.ts'
 import { createColours } from '../output/colours.ts'
 import { formatCount, formatElapsed } from '../output/format.ts'
 import { ProgressDisplay } from '../output/progress.ts'
-import { TableWriter } from '../output/table.ts'
+import { TableWriter, tableWidth } from '../output/table.ts'
 import { describePlan, planStore, prepareStore, type StoreNeeds, type StorePlan } from '../prepare-store.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
@@ -140,7 +140,7 @@ async function printSummary(
   }
   const table = new TableWriter({
     headers: ['collection', 'records', 'change'],
-    width: terminal.stdout.isTerminal ? terminal.stdout.columns : Number.POSITIVE_INFINITY,
+    width: tableWidth(terminal.stdout),
     colours: createColours(terminal.stdout, terminal.env),
   })
   await terminal.stdout.write(table.format(rows))

@@ -7,7 +7,7 @@ import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '..
 import { openExistingStore, openStoredLog } from '../open-store.ts'
 import { createColours } from '../output/colours.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
-import { TableWriter } from '../output/table.ts'
+import { TableWriter, tableWidth } from '../output/table.ts'
 import type { Terminal } from '../terminal.ts'
 
 interface RevokeFlags extends ConfigOptionValues {
@@ -117,7 +117,7 @@ async function printRevocations(
 ): Promise<void> {
   const table = new TableWriter({
     headers: ['kind', 'id', 'tokens up to'],
-    width: stdout.isTerminal ? stdout.columns : Number.POSITIVE_INFINITY,
+    width: tableWidth(stdout),
     colours: createColours(stdout, env),
   })
   const toText = (page: readonly Revocation[]) =>

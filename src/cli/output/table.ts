@@ -1,15 +1,27 @@
 import Table from 'cli-table3'
+import type { Output } from '../terminal.ts'
 import type { Colours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'
 
 const GAP = '  '
 const MIN_COLUMN_WIDTH = 6
+/** Where nothing is cut, one long text would make every other row as long. */
+const MAX_ALIGNED_WIDTH = 200
 
 export interface TableOptions {
   readonly headers: readonly string[]
-  /** Width that the table does not exceed, as long as it has room for its columns. @see columnCapacity */
+  /**
+   * Width that the table does not exceed, as long as it has room for its columns; infinite: nothing is cut.
+   *
+   * @see columnCapacity
+   */
   readonly width: number
   readonly colours: Colours
+}
+
+/** Where no terminal shows it, a table has room for all there is. */
+export function tableWidth({ isTerminal, columns }: Output): number {
+  return isTerminal ? columns : Number.POSITIVE_INFINITY
 }
 
 /**
@@ -30,11 +42,23 @@ export class TableWriter {
     const { headers, colours, width } = this.#options
     const isFirstPage = this.#columnWidths === null
     this.#columnWidths ??= fitColumns(naturalWidths([headers, ...cells]), width)
-    const table = createTable(this.#columnWidths)
-    if (isFirstPage) table.push(headers.map((header) => colours.bold(header)))
-    for (const row of cells) table.push([...row])
-    return table.length === 0 ? '' : `${trimLineEnds(table.toString())}\n`
+    const widths = this.#columnWidths
+    const head = isFirstPage ? formatRows([headers.map((header) => colours.bold(header))], widths) : ''
+    if (width !== Number.POSITIVE_INFINITY) return head + formatRows(cells, widths)
+    return head + cells.map((row) => formatRows([row], widened(widths, row))).join('')
   }
+}
+
+function formatRows(rows: readonly (readonly string[])[], columnWidths: readonly number[]): string {
+  if (rows.length === 0) return ''
+  const table = createTable(columnWidths)
+  for (const row of rows) table.push([...row])
+  return `${trimLineEnds(table.toString())}\n`
+}
+
+/** What does not fit makes room for itself, in its own row. */
+function widened(columnWidths: readonly number[], row: readonly string[]): number[] {
+  return columnWidths.map((width, column) => Math.max(width, displayWidth(row[column] ?? '')))
 }
 
 function createTable(columnWidths: readonly number[]): Table.Table {
@@ -80,6 +104,8 @@ export function columnCapacity(width: number): number {
 
 /** Takes from the widest columns first, so that short ones (numbers, flags) stay whole. */
 export function fitColumns(widths: readonly number[], totalWidth: number): number[] {
+  if (totalWidth === Number.POSITIVE_INFINITY)
+    return widths.map((width) => Math.min(width, MAX_ALIGNED_WIDTH))
   const available = totalWidth - GAP.length * (widths.length - 1)
   const sum = (limit: number) => widths.reduce((total, width) => total + Math.min(width, limit), 0)
   let limit = Math.min(Math.max(MIN_COLUMN_WIDTH, ...widths), Math.max(MIN_COLUMN_WIDTH, totalWidth))
@@ -88,7 +114,8 @@ export function fitColumns(widths: readonly number[], totalWidth: number): numbe
 }
 
 function trimLineEnds(text: string): string {
-  return text.replace(/[ \t]+$/gm, '')
+  const lines = text.split('\n')
+  return lines.map((line) => line.trimEnd()).join('\n')
 }
 
 /** Columns that the text takes on a terminal: wide characters count twice, combining ones nothing. */

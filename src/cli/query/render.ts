@@ -2,7 +2,7 @@ import { assertNever } from '../../core/errors.ts'
 import type { MaterializedRecord } from '../../store/store.ts'
 import { createColours } from '../output/colours.ts'
 import { type CsvValue, formatCsv } from '../output/csv.ts'
-import { columnCapacity, TableWriter } from '../output/table.ts'
+import { columnCapacity, TableWriter, tableWidth } from '../output/table.ts'
 import type { Terminal } from '../terminal.ts'
 
 export const QUERY_FORMATS = ['table', 'json', 'ndjson', 'csv'] as const
@@ -45,11 +45,12 @@ export function pickColumns(record: MaterializedRecord, columns: readonly Column
 }
 
 function tableWriter(columns: readonly Column[], { stdout, stderr, env }: Terminal): RecordWriter {
-  const shown = columns.slice(0, columnCapacity(stdout.columns))
+  const width = tableWidth(stdout)
+  const shown = columns.slice(0, columnCapacity(width))
   const hidden = columns.slice(shown.length).map((column) => column.field)
   const table = new TableWriter({
     headers: shown.map((column) => column.field),
-    width: stdout.columns,
+    width,
     colours: createColours(stdout, env),
   })
   return {

@@ -34,6 +34,25 @@ describe('TableWriter', () => {
     expect(table.format([['r2', 'b']])).toBe('r2        b\n')
   })
 
+  test('of no width cuts nothing, on no page', () => {
+    const table = new TableWriter({ headers: ['id', 'title', 'done'], width: Infinity, colours })
+    const long = 'x'.repeat(100_000)
+
+    const first = table.format([
+      ['r1', 'milk', 'false'],
+      ['r2', long, 'true'],
+    ])
+    const next = table.format([[`r3${long}`, 'tea', 'true']])
+
+    expect(first.split('\n')).toEqual([
+      `id      title${' '.repeat(197)}done`,
+      `r1      milk${' '.repeat(198)}false`,
+      `r2      ${long}  true`,
+      '',
+    ])
+    expect(next).toBe(`r3${long}  tea${' '.repeat(199)}true\n`)
+  })
+
   test('shows control characters instead of obeying them', () => {
     const table = new TableWriter({ headers: ['title'], width: 80, colours })
 

@@ -200,6 +200,14 @@ describe('many records', () => {
     expect(stderr).toBe('Too narrow for userId, _updated_at; --fields chooses the columns.\n')
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(60)
   })
+
+  test('are whole in a table that is piped', async () => {
+    const { stdout, stderr } = await workspace.run(['query', 'todos', '--format', 'table'])
+
+    expect(stdout.split('\n')[0]?.split(/ +/).slice(-2)).toEqual(['userId', '_updated_at'])
+    expect(stdout).not.toContain('…')
+    expect(stderr).toBe('')
+  })
 })
 
 describe('mistakes', () => {
