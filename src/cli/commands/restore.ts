@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { ServerConfig } from '../../config/server-config.ts'
-import { ConfigError } from '../../core/errors.ts'
+import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type OpenedBackup, openBackupSource } from '../../store/backup/backup-source.ts'
 import { type BackupSummary, verifyBackup } from '../../store/backup/read-backup.ts'
 import { type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
@@ -67,11 +67,23 @@ async function restore(name: string, flags: RestoreFlags, context: CommandContex
       `${describeBackup(result.summary)}\n${describeStore(config.store, terminal.cwd)}: ${describeResult(result)}, ` +
         `in ${formatElapsed(terminal.now() - startedAt)}.\n`,
     )
+  } catch (error) {
+    throw namingFlags(error)
   } finally {
     bar.stop()
     await location.close()
     stopExiting()
   }
+}
+
+/** What a program is told of its store, in the words of the command. */
+function namingFlags(error: unknown): unknown {
+  if (!(error instanceof StoreError) || error.code !== 'STORE_NOT_EMPTY') return error
+  return new StoreError(
+    'STORE_NOT_EMPTY',
+    'The store holds operations. Add --merge to add what it lacks, or --replace to put the backup in their place.',
+    { cause: error },
+  )
 }
 
 function modeOf({ merge, replace }: RestoreFlags): RestoreMode {

@@ -150,7 +150,7 @@ describe('restore', () => {
     await seedDatabase(workspace.path('full.db'), manyTodos(3))
 
     const refused = await workspace.run(['restore', 'whole.backup', '--db', 'full.db'])
-    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('Merge the backup into them') })
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/ --merge .* --replace /) })
     expect(await operationIds('full.db')).toHaveLength(3)
 
     const merged = await workspace.run(['restore', 'whole.backup', '--db', 'full.db', '--merge'])
