@@ -37,6 +37,9 @@ interface TrackedRow {
   readonly isReady: number
 }
 
+/** No `data_version` of SQLite. */
+const UNSEEN = -1
+
 /** The tables of one open database and what is kept of them in memory, for the parts of the store. */
 export class SqliteCore implements AppendContext {
   readonly db: SqliteDatabase
@@ -55,6 +58,8 @@ export class SqliteCore implements AppendContext {
   tracked = new TrackedFields()
   /** This process's own: what it was given, else what the file held when it was opened. */
   ownSchema: SchemaDefinition | null = null
+  /** The same when the present transaction began. */
+  #ownSchemaBefore: SchemaDefinition | null = null
   #schema: SchemaDefinition | null = null
   #tables: CollectionTables | null = null
   /** Of `#schema` as it is stored; undefined: to be read. */
@@ -64,7 +69,7 @@ export class SqliteCore implements AppendContext {
   readonly #layout: string | null
   readonly #dataVersion: Statement<[], number>
   readonly #trackedRows: Statement<[], TrackedRow>
-  #seenDataVersion = -1
+  #seenDataVersion = UNSEEN
 
   constructor(
     db: SqliteDatabase,
@@ -85,7 +90,7 @@ export class SqliteCore implements AppendContext {
     this.writes = new WriteQueue(db, {
       filename,
       runtime,
-      afterBegin: () => this.refreshIfForeign(),
+      afterBegin: () => this.#onBegin(),
       beforeCommit: () => this.#flush(),
       onRollback: () => this.#onRollback(),
     })
@@ -127,7 +132,7 @@ export class SqliteCore implements AppendContext {
     return this.tracked.namesOf(collection)
   }
 
-  /** Takes this process's own schema, once its tables exist. */
+  /** Takes this process's own schema, once its tables exist; until a rollback, where that is in a transaction. */
   useSchema(schema: SchemaDefinition): void {
     this.ownSchema = schema
     this.#fingerprint = undefined
@@ -245,10 +250,20 @@ export class SqliteCore implements AppendContext {
     this.#tables?.flush()
   }
 
+  #onBegin(): void {
+    this.#ownSchemaBefore = this.ownSchema
+    this.refreshIfForeign()
+  }
+
   #onRollback(): void {
+    this.ownSchema = this.#ownSchemaBefore // the tables are again those that it was for
     this.log.forget()
     this.#tables?.forget()
-    this.refresh()
+    try {
+      this.refresh()
+    } catch {
+      this.#seenDataVersion = UNSEEN // why it was rolled back is to be told first; the next transaction reads again
+    }
   }
 
   #keepServerClock({ entries }: AppendPlan): void {
