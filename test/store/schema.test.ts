@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import type { StoreError } from '../../src/core/errors.ts'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
@@ -207,6 +208,34 @@ describeEachStore('setSchema', (openStore) => {
     await store.setSchema(defineSchema({ version: 3, collections: { todos, notes } }))
 
     expect(await store.queryCollection('notes')).toEqual([])
+  })
+
+  test('shows no half-filled table, whether a later schema asks for it or it is built anew', async () => {
+    const fields = { title: t.string() }
+    await using store = await openStore({ schema: schemaWith(fields) })
+    const author = new OperationAuthor('a')
+    const count = 700
+    await appendAll(
+      store,
+      Array.from({ length: count }, (_, index) =>
+        author.insert(`n${index}`, { title: 'x' }, { collection: 'notes' }),
+      ),
+    )
+    const answers: Promise<unknown>[] = []
+    const onProgress = (): void => {
+      answers.push(store.countCollection('notes').catch((error: StoreError) => error.code))
+    }
+
+    await store.setSchema(
+      defineSchema({ version: 2, collections: { todos: { fields }, notes: { fields } } }),
+      { onProgress },
+    )
+    expect(await store.countCollection('notes')).toBe(count)
+    await store.rebuildCollections(['notes'], { onProgress })
+    expect(await store.countCollection('notes')).toBe(count)
+
+    expect(answers.length).toBeGreaterThan(0)
+    for (const answer of await Promise.all(answers)) expect([count, 'STORE_UNAVAILABLE']).toContain(answer)
   })
 
   test('uses the resolvers of a schema', async () => {

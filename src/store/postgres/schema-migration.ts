@@ -40,7 +40,7 @@ const STRAY_ROWS_PER_STEP = 200
 export class SchemaMigration {
   readonly #core: PostgresCore
   readonly #tracking: ScopeTracking
-  /** True once the tables are all that the schema of this process asks for. */
+  /** True while the tables are all that the schema of this process asks for. */
   #isPrepared = false
 
   constructor(core: PostgresCore, tracking: ScopeTracking) {
@@ -111,7 +111,7 @@ export class SchemaMigration {
   ): Promise<void> {
     const core = this.#core
     const wanted = new Set(collections)
-    await this.#alone(async () => {
+    await this.#fill(async () => {
       await core.transaction(async (transaction) => {
         const pending = await this.#pending(transaction)
         for (const step of planSchemaChange(null, schema).steps) {
@@ -130,7 +130,7 @@ export class SchemaMigration {
   // ── structure ──────────────────────────────────────────────────────────────────────────────
 
   async #change(next: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
-    await this.#alone(async () => {
+    await this.#fill(async () => {
       if (!(await this.#isCurrent(next))) await this.#changeTables(next)
       this.#core.ownSchema = withEarlierFields(next, await this.#recorded(this.#core.db))
       await this.#core.refresh()
@@ -139,10 +139,16 @@ export class SchemaMigration {
     })
   }
 
-  #alone<Result>(action: () => Promise<Result>): Promise<Result> {
+  /** Changes tables and fills them, one server at a time. Where that fails, they may stay half-filled. */
+  async #fill(action: () => Promise<void>): Promise<void> {
     const core = this.#core
     const onWaiting = (): void => core.logWaiting('another server changes the tables')
-    return withAdvisoryLock(core.db, { name: 'schema', onWaiting }, action)
+    await withAdvisoryLock(core.db, { name: 'schema', onWaiting }, async () => {
+      const wasPrepared = this.#isPrepared
+      this.#isPrepared = false
+      await action()
+      this.#isPrepared = wasPrepared
+    })
   }
 
   async #isCurrent(schema: SchemaDefinition): Promise<boolean> {
