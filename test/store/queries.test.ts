@@ -150,6 +150,18 @@ describeEachStore('queries', (openStore) => {
     [{ offset: Number.NaN }, 'INVALID_QUERY', 'offset'],
     [{ orderBy: 'title', after: { id: 'r1' } as never }, 'INVALID_QUERY', '"title"'],
     [{ after: null as never }, 'INVALID_QUERY', 'after'],
+    [{ after: { id: 'r\u0000', _created_at: 1, _updated_at: 1 } }, 'INVALID_QUERY', '"id" of after'],
+    [{ after: { id: '\ud800', _created_at: 1, _updated_at: 1 } }, 'INVALID_QUERY', '"id" of after'],
+    [
+      { orderBy: '_created_at', after: { id: 'r1', _created_at: 1.5, _updated_at: 1 } },
+      'INVALID_QUERY',
+      '"_created_at" of after must be a whole number of ms, not 1.5',
+    ],
+    [
+      { orderBy: '_updated_at', after: { id: 'r1', _created_at: 1, _updated_at: null } as never },
+      'INVALID_QUERY',
+      '"_updated_at" of after must be a whole number of ms, not null',
+    ],
     [{ orderDirection: 'up' as 'asc' }, 'INVALID_QUERY', 'orderDirection'],
     [
       { orderBy: { title: 'asc' } as unknown as string },

@@ -4,6 +4,7 @@ import { ownValue } from '../../core/own-property.ts'
 import { quoteName, unknownName } from '../../core/schema/names.ts'
 import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition, FieldKind, SchemaDefinition } from '../../core/schema/types.ts'
+import { isStorableText } from '../../protocol/json-value.ts'
 import type { ShownValue } from '../materialize/columns.ts'
 import type { CollectionQueryOptions } from '../store.ts'
 
@@ -192,7 +193,15 @@ function positionOf(record: unknown, orderBy: string | null): QueryPosition {
       `after must be a record with its "id" and ${quoteName(orderBy ?? 'id')}, as a query returns it.`,
     )
   }
-  return { id, value: value as ShownValue } // what columns cannot hold is taken for null
+  if (!isStorableText(id)) throw invalid('The "id" of after is one that no record can have.')
+  if (isTime(orderBy) && !Number.isSafeInteger(value)) {
+    throw invalid(`${quoteName(orderBy)} of after must be a whole number of ms, not ${describe(value)}.`)
+  }
+  return { id, value: value as ShownValue } // what columns of fields cannot hold is taken for null
+}
+
+function isTime(column: string | null): column is '_created_at' | '_updated_at' {
+  return column === '_created_at' || column === '_updated_at'
 }
 
 function requireCount(name: string, value: unknown): number {
