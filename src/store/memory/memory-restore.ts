@@ -69,8 +69,8 @@ class MemoryRestore implements StoreRestore {
     return dropped.filter((operation) => {
       const { operationId, collection, recordId } = operation
       const record = this.#log.record(collection, recordId)
-      const mayNote = record === undefined || mayNoteDropped(record.state, operation)
-      return mayNote && !this.#log.holds(operationId) && this.#log.dropped.add(operation)
+      if (record === undefined || this.#log.holds(operationId)) return false
+      return mayNoteDropped(record.state, operation) && this.#log.dropped.add(operation)
     }).length
   }
 

@@ -468,4 +468,20 @@ describeEachStore('compaction', (openStore) => {
     expect(await appendAll(other, forgotten)).toEqual(Array(5).fill('duplicate'))
     expect(await other.findRecord('todos', ID)).toMatchObject({ title: 'again' })
   })
+
+  test('notes no operation of a record that a restore does not bring: it is stored when it comes again', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const insert = new OperationAuthor('a').insert(ID, { title: 'x' })
+    const { id: operationId, nodeId, sequenceNumber, collection, recordId, timestamp } = insert
+    const { wallTime, logical } = timestamp
+    const note = { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical }
+
+    const restore = await store.openRestore({ mode: 'merge', maxDeliverySequence: 1 })
+    expect(await restore.addDropped([{ ...note, isPurged: false }])).toBe(0)
+    await restore.commit()
+
+    expect(await store.countDropped()).toBe(0)
+    expect(await appendAll(store, [insert])).toEqual(['applied'])
+    expect(await store.findRecord('todos', ID)).toMatchObject({ title: 'x' })
+  })
 })
