@@ -60,6 +60,10 @@ export interface BlobIndex {
   readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>>
   /** When a restore has put another log in the place of the one there was, ms since the epoch; null: never. */
   getLogReplacedAt(): Promise<number | null>
-  /** Drops what is known of uploads whose bytes were deleted. */
-  forgetBlobs(hashes: readonly string[]): Promise<void>
+  /**
+   * Drops what is known of uploads whose bytes were deleted.
+   *
+   * @param sentThrough ms since the epoch: what was sent later, also again, stays known; its bytes are back
+   */
+  forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void>
 }

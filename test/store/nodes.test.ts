@@ -176,9 +176,30 @@ describeEachStore('blobs', (openStore) => {
 
     const hashes = ['1', 'a', 'b', 'c', 'd'].map(hash)
     expect([...(await store.readKnownBlobs(hashes))].sort()).toEqual(['1', 'a', 'b', 'd'].map(hash))
-    await store.forgetBlobs([hash('a')])
+    await store.forgetBlobs([hash('a')], Date.now())
 
     expect(await store.getBlobUsage('u1')).toBe(5)
     expect(await store.checkBlobHolders(hash('a'), ['t1'])).toBe('unknown')
+  })
+
+  test('stay known of those who have sent them again when they are forgotten', async () => {
+    await using store = await openStore()
+    const send = (userId: string, holder: string) =>
+      store.recordBlobUpload({ hash: hash('a'), byteLength: 10, userId, holders: [holder, 'shared'] })
+    await send('u1', 't1')
+    await send('u2', 't2')
+    const sentThrough = Date.now()
+    await expect.poll(() => Date.now(), { interval: 1 }).toBeGreaterThan(sentThrough)
+    await send('u1', 't1')
+
+    await store.forgetBlobs([hash('a')], sentThrough)
+
+    expect(await store.getBlobUsage('u1')).toBe(10)
+    expect(await store.getBlobUsage('u2')).toBe(0)
+    expect(await store.checkBlobHolders(hash('a'), ['t1'])).toBe('held')
+    expect(await store.checkBlobHolders(hash('a'), ['t2'])).toBe('held-by-others')
+    expect(await store.checkBlobHolders(hash('a'), ['shared'])).toBe('held')
+    await store.forgetBlobs([hash('a')], Date.now())
+    expect(await store.checkBlobHolders(hash('a'), ['shared'])).toBe('unknown')
   })
 })

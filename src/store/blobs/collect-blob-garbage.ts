@@ -22,6 +22,8 @@ export interface GarbageReport {
 }
 
 const PAGE = 500
+/** Whose senders are forgotten at a time: of so many they go on being known when the process dies in between. */
+const DELETE_PAGE = 20
 
 /**
  * Deletes the blobs that no live record refers to: neither they themselves nor a manifest that lists
@@ -30,31 +32,52 @@ const PAGE = 500
  * moves from one record to another during the first look cannot be missed by both.
  */
 export async function collectBlobGarbage(options: GarbageOptions): Promise<GarbageReport> {
-  const { files, index, cutoff, keptBefore = Number.NEGATIVE_INFINITY } = options
-  let kept = 0
+  const { files, cutoff, keptBefore = Number.NEGATIVE_INFINITY } = options
+  let found = 0
   const candidates = new Map<string, number>()
   const live = await markLive(options)
   for await (const { hash, byteLength, touchedAt } of files.list()) {
-    if (live.has(hash) || touchedAt > cutoff || touchedAt < keptBefore) kept++
-    else candidates.set(hash, byteLength)
+    found++
+    if (!live.has(hash) && touchedAt <= cutoff && touchedAt >= keptBefore) candidates.set(hash, byteLength)
   }
-  if (candidates.size === 0) return { kept, deleted: 0, deletedBytes: 0 }
+  if (candidates.size === 0) return { kept: found, deleted: 0, deletedBytes: 0 }
 
-  const known = await markKnown([...candidates.keys()], options)
+  const hashes = [...candidates.keys()]
+  const known = await markKnown(hashes, options)
   const stillLive = await markLive(options)
-  const deleted: string[] = []
+  const isGarbage = async (hash: string) =>
+    known.has(hash) && !stillLive.has(hash) && !(await isListed(hash, stillLive, options))
+  let deleted = 0
   let deletedBytes = 0
-  for (const [hash, byteLength] of candidates) {
-    const isKept = !known.has(hash) || stillLive.has(hash) || (await isListed(hash, stillLive, options))
-    if (!isKept && (await files.deleteUntouched(hash, cutoff))) {
-      deleted.push(hash)
-      deletedBytes += byteLength
-    } else kept++
+  for (let start = 0; start < hashes.length; start += DELETE_PAGE) {
+    for (const hash of await deletePage(hashes.slice(start, start + DELETE_PAGE), isGarbage, options)) {
+      deleted++
+      deletedBytes += candidates.get(hash) ?? 0
+    }
   }
-  for (let start = 0; start < deleted.length; start += PAGE) {
-    await index.forgetBlobs(deleted.slice(start, start + PAGE))
+  return { kept: found - deleted, deleted, deletedBytes }
+}
+
+/**
+ * Deletes what of these hashes is garbage. Who has sent it is forgotten afterwards: content of which no sender is
+ * known may be read by more people. It may have been sent again by then, which stays known.
+ *
+ * @returns what was deleted
+ */
+async function deletePage(
+  hashes: readonly string[],
+  isGarbage: (hash: string) => Promise<boolean>,
+  { files, index, cutoff }: GarbageOptions,
+): Promise<readonly string[]> {
+  const deleted: string[] = []
+  try {
+    for (const hash of hashes) {
+      if ((await isGarbage(hash)) && (await files.deleteUntouched(hash, cutoff))) deleted.push(hash)
+    }
+  } finally {
+    if (deleted.length > 0) await index.forgetBlobs(deleted, cutoff)
   }
-  return { kept, deleted: deleted.length, deletedBytes }
+  return deleted
 }
 
 /** What live records refer to, and the chunks of the manifests among it. */

@@ -5,8 +5,8 @@ import { firstIndexAbove } from './first-index.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 interface Upload {
-  readonly bytesByUser: Map<string, number>
-  readonly holders: Set<string>
+  readonly byUser: Map<string, { readonly byteLength: number; readonly sentAt: number }>
+  readonly sentAtByHolder: Map<string, number>
 }
 
 interface SortedReferrer {
@@ -99,22 +99,22 @@ export class MemoryBlobs {
     return sorted
   }
 
-  recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {
+  recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): void {
     let upload = this.#uploads.get(hash)
     if (upload === undefined) {
-      upload = { bytesByUser: new Map(), holders: new Set() }
+      upload = { byUser: new Map(), sentAtByHolder: new Map() }
       this.#uploads.set(hash, upload)
     }
-    for (const holder of holders) upload.holders.add(holder)
-    if (upload.bytesByUser.has(userId)) return
-    upload.bytesByUser.set(userId, byteLength)
-    this.#bytesByUser.set(userId, this.usageOf(userId) + byteLength)
+    for (const holder of holders) upload.sentAtByHolder.set(holder, sentAt)
+    const known = upload.byUser.get(userId)
+    upload.byUser.set(userId, { byteLength: known?.byteLength ?? byteLength, sentAt })
+    if (known === undefined) this.#bytesByUser.set(userId, this.usageOf(userId) + byteLength)
   }
 
   checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
     const upload = this.#uploads.get(hash)
     if (upload === undefined) return 'unknown'
-    return holders.some((holder) => upload.holders.has(holder)) ? 'held' : 'held-by-others'
+    return holders.some((holder) => upload.sentAtByHolder.has(holder)) ? 'held' : 'held-by-others'
   }
 
   usageOf(userId: string): number {
@@ -125,12 +125,19 @@ export class MemoryBlobs {
     return this.#uploads.has(hash) || this.#referrers.has(hash) || this.#manifestsByChunk.has(hash)
   }
 
-  forget(hashes: readonly string[]): void {
+  forget(hashes: readonly string[], sentThrough: number): void {
     for (const hash of hashes) {
-      for (const [userId, bytes] of this.#uploads.get(hash)?.bytesByUser ?? []) {
-        this.#bytesByUser.set(userId, this.usageOf(userId) - bytes)
+      const upload = this.#uploads.get(hash)
+      if (upload === undefined) continue
+      for (const [userId, { byteLength, sentAt }] of upload.byUser) {
+        if (sentAt > sentThrough) continue
+        upload.byUser.delete(userId)
+        this.#bytesByUser.set(userId, this.usageOf(userId) - byteLength)
       }
-      this.#uploads.delete(hash)
+      for (const [holder, sentAt] of upload.sentAtByHolder) {
+        if (sentAt <= sentThrough) upload.sentAtByHolder.delete(holder)
+      }
+      if (upload.byUser.size === 0) this.#uploads.delete(hash)
     }
   }
 }

@@ -342,7 +342,7 @@ export class MemoryServerStore implements ServerStore {
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
     this.#access.assertOpen()
-    this.#core.blobs.recordUpload(upload)
+    this.#core.blobs.recordUpload(upload, this.#core.runtime.now())
   }
 
   async checkBlobHolders(
@@ -368,9 +368,9 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.logReplacedAt
   }
 
-  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+  async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
     this.#access.assertOpen()
-    this.#core.blobs.forget(hashes)
+    this.#core.blobs.forget(hashes, sentThrough)
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────

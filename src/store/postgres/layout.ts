@@ -163,4 +163,10 @@ export const LAYOUT_ADDITIONS: readonly (readonly string[])[] = [
   ],
   // Whether the node of a reference to a blob has been proved to be its author's. What earlier releases note is not.
   ['ALTER TABLE {blob_refs} ADD COLUMN is_proven boolean NOT NULL DEFAULT false'],
+  // When content was sent last, ms since the epoch: what is sent again while it is deleted stays known. What
+  // earlier releases note counts as sent long ago.
+  [
+    'ALTER TABLE {blob_uploads} ADD COLUMN sent_at bigint NOT NULL DEFAULT 0',
+    'ALTER TABLE {blob_holders} ADD COLUMN sent_at bigint NOT NULL DEFAULT 0',
+  ],
 ]

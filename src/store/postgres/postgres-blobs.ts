@@ -74,13 +74,16 @@ export class PostgresBlobs {
     return rows.map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred }))
   }
 
-  async recordUpload({ hash, byteLength, userId, holders }: BlobUpload): Promise<void> {
+  async recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): Promise<void> {
+    const inOrder = [...new Set(holders)].sort() // two senders of one tenant must not wait for each other
     await this.#write(
       `WITH upload AS (
-          INSERT INTO {blob_uploads} (hash, user_id, byte_length) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+          INSERT INTO {blob_uploads} (hash, user_id, byte_length, sent_at) VALUES ($1, $2, $3, $5)
+          ON CONFLICT (hash, user_id) DO UPDATE SET sent_at = excluded.sent_at
         )
-        INSERT INTO {blob_holders} (hash, holder) SELECT $1, unnest($4::text[]) ON CONFLICT DO NOTHING`,
-      [bytesOf(hash), userId, byteLength, holders],
+        INSERT INTO {blob_holders} (hash, holder, sent_at) SELECT $1, unnest($4::text[]), $5
+        ON CONFLICT (hash, holder) DO UPDATE SET sent_at = excluded.sent_at`,
+      [bytesOf(hash), userId, byteLength, inOrder, sentAt],
     )
   }
 
@@ -116,11 +119,12 @@ export class PostgresBlobs {
     return new Set(rows.map(([hash]) => hash.toString('hex')))
   }
 
-  async forget(hashes: readonly string[]): Promise<void> {
+  /** A row that is sent again meanwhile is looked at anew once that has committed, and stays. */
+  async forget(hashes: readonly string[], sentThrough: number): Promise<void> {
     await this.#write(
-      `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]))
-        DELETE FROM {blob_holders} WHERE hash = ANY ($1::bytea[])`,
-      [hashes.map(bytesOf)],
+      `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2)
+        DELETE FROM {blob_holders} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2`,
+      [hashes.map(bytesOf), sentThrough],
     )
   }
 

@@ -391,7 +391,7 @@ export class PostgresServerStore implements ServerStore {
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
     this.#access.assertWritable()
-    await this.#core.blobs.recordUpload(upload)
+    await this.#core.blobs.recordUpload(upload, this.#core.runtime.now())
   }
 
   async checkBlobHolders(
@@ -418,9 +418,9 @@ export class PostgresServerStore implements ServerStore {
     return replacedAt === null ? null : Number(replacedAt)
   }
 
-  async forgetBlobs(hashes: readonly string[]): Promise<void> {
+  async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
     this.#access.assertWritable()
-    await this.#core.blobs.forget(hashes)
+    await this.#core.blobs.forget(hashes, sentThrough)
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────

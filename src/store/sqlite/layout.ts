@@ -23,7 +23,7 @@ const NODE_RUNS = `CREATE TABLE _kora_node_runs (
  * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
  * ones; each change of it comes with a step that brings an older file up to date.
  */
-export const LAYOUT_VERSION = 5
+export const LAYOUT_VERSION = 6
 
 /**
  * What brings a database to a layout from the one before it.
@@ -33,6 +33,7 @@ export const LAYOUT_VERSION = 5
  *   3  The indexes of scopes and of nodes hold runs of entries.
  *   4  The index of users holds only nodes that have written.
  *   5  A reference to a blob names an author only where that was proved; of those there were it was not.
+ *   6  It is known when content was sent last; what there was counts as sent long ago.
  */
 export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
   2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
@@ -49,6 +50,10 @@ export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
     INDEX_OF_WRITERS,
   ],
   5: ['UPDATE _kora_blob_refs SET node = 0'],
+  6: [
+    'ALTER TABLE _kora_blob_uploads ADD COLUMN sent_at INTEGER NOT NULL DEFAULT 0',
+    'ALTER TABLE _kora_blob_holders ADD COLUMN sent_at INTEGER NOT NULL DEFAULT 0',
+  ],
 }
 
 /**
@@ -164,16 +169,19 @@ export const LAYOUT_STATEMENTS = [
     manifest BLOB NOT NULL,
     PRIMARY KEY (chunk, manifest)
   ) WITHOUT ROWID`,
+  // sent_at: last, ms since the epoch
   `CREATE TABLE _kora_blob_uploads (
     hash BLOB NOT NULL,
     user_id TEXT NOT NULL,
     byte_length INTEGER NOT NULL,
+    sent_at INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (hash, user_id)
   ) WITHOUT ROWID`,
   'CREATE INDEX _kora_blob_uploads_user ON _kora_blob_uploads (user_id, byte_length)',
   `CREATE TABLE _kora_blob_holders (
     hash BLOB NOT NULL,
     holder TEXT NOT NULL,
+    sent_at INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (hash, holder)
   ) WITHOUT ROWID`,
 ]

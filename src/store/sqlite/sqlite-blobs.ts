@@ -8,11 +8,14 @@ import type { SqliteLog } from './sqlite-log.ts'
 
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
 export class SqliteBlobs {
+  readonly #db: SqliteDatabase
   readonly #nodes: NameTable
   readonly #log: SqliteLog
   readonly #statements: ReturnType<typeof prepareStatements>
+  #uploading: ReturnType<typeof prepareUploading> | null = null
 
   constructor(db: SqliteDatabase, nodes: NameTable, log: SqliteLog) {
+    this.#db = db
     this.#nodes = nodes
     this.#log = log
     this.#statements = prepareStatements(db)
@@ -70,9 +73,10 @@ export class SqliteBlobs {
       .map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred: isReferred === 1 }))
   }
 
-  recordUpload({ hash, byteLength, userId, holders }: BlobUpload): void {
-    this.#statements.insertUpload.run(bytesOf(hash), userId, byteLength)
-    for (const holder of holders) this.#statements.insertHolder.run(bytesOf(hash), holder)
+  recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): void {
+    const { noteUpload, noteHolder } = this.#uploadStatements()
+    noteUpload.run(bytesOf(hash), userId, byteLength, sentAt)
+    for (const holder of holders) noteHolder.run(bytesOf(hash), holder, sentAt)
   }
 
   checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
@@ -91,11 +95,17 @@ export class SqliteBlobs {
     return [upload, isReferred, isListed].some((statement) => statement.get(bytesOf(hash)) !== undefined)
   }
 
-  forget(hashes: readonly string[]): void {
+  forget(hashes: readonly string[], sentThrough: number): void {
+    const { removeUploads, removeHolders } = this.#uploadStatements()
     for (const hash of hashes) {
-      this.#statements.removeUploads.run(bytesOf(hash))
-      this.#statements.removeHolders.run(bytesOf(hash))
+      removeUploads.run(bytesOf(hash), sentThrough)
+      removeHolders.run(bytesOf(hash), sentThrough)
     }
+  }
+
+  #uploadStatements(): ReturnType<typeof prepareUploading> {
+    this.#uploading ??= prepareUploading(this.#db)
+    return this.#uploading
   }
 }
 
@@ -138,10 +148,6 @@ function prepareStatements(db: SqliteDatabase) {
           FROM _kora_blob_chunks WHERE chunk = ? AND manifest > ? ORDER BY manifest ${LIMIT}`,
       )
       .raw(),
-    insertUpload: db.prepare(
-      'INSERT OR IGNORE INTO _kora_blob_uploads (hash, user_id, byte_length) VALUES (?, ?, ?)',
-    ),
-    insertHolder: db.prepare('INSERT OR IGNORE INTO _kora_blob_holders (hash, holder) VALUES (?, ?)'),
     holder: db.prepare('SELECT 1 FROM _kora_blob_holders WHERE hash = ? AND holder = ?'),
     upload: db.prepare('SELECT 1 FROM _kora_blob_uploads WHERE hash = ? LIMIT 1'),
     isReferred: db.prepare('SELECT 1 FROM _kora_blob_refs WHERE hash = ? LIMIT 1'),
@@ -149,7 +155,21 @@ function prepareStatements(db: SqliteDatabase) {
     usage: db
       .prepare<[string], number>('SELECT sum(byte_length) FROM _kora_blob_uploads WHERE user_id = ?')
       .pluck(),
-    removeUploads: db.prepare('DELETE FROM _kora_blob_uploads WHERE hash = ?'),
-    removeHolders: db.prepare('DELETE FROM _kora_blob_holders WHERE hash = ?'),
+  }
+}
+
+/** With the columns that layout 6 has added: files of earlier ones, which are only read, note no uploads. */
+function prepareUploading(db: SqliteDatabase) {
+  return {
+    noteUpload: db.prepare(
+      `INSERT INTO _kora_blob_uploads (hash, user_id, byte_length, sent_at) VALUES (?, ?, ?, ?)
+        ON CONFLICT (hash, user_id) DO UPDATE SET sent_at = excluded.sent_at`,
+    ),
+    noteHolder: db.prepare(
+      `INSERT INTO _kora_blob_holders (hash, holder, sent_at) VALUES (?, ?, ?)
+        ON CONFLICT (hash, holder) DO UPDATE SET sent_at = excluded.sent_at`,
+    ),
+    removeUploads: db.prepare('DELETE FROM _kora_blob_uploads WHERE hash = ? AND sent_at <= ?'),
+    removeHolders: db.prepare('DELETE FROM _kora_blob_holders WHERE hash = ? AND sent_at <= ?'),
   }
 }

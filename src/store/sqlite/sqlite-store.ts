@@ -370,7 +370,7 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.recordUpload(upload))
+    await this.#access.write(() => this.#core.blobs.recordUpload(upload, this.#core.runtime.now()))
   }
 
   async checkBlobHolders(
@@ -392,8 +392,8 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.meta.getNumber('log_replaced_at') || null)
   }
 
-  async forgetBlobs(hashes: readonly string[]): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.forget(hashes))
+  async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
+    await this.#access.write(() => this.#core.blobs.forget(hashes, sentThrough))
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { BlobStorage } from '../../../src/store/blobs/blob-storage.ts'
@@ -126,12 +126,13 @@ describe('garbage', () => {
 
   async function openStorage(graceMs: number) {
     const directory = await makeDirectory()
-    const store = new MemoryServerStore()
     const clock = { aheadMs: 0 }
+    const runtime = { ...systemRuntime(), now: () => Date.now() + clock.aheadMs }
+    const store = new MemoryServerStore({ runtime })
     const storage = await BlobStorage.open({
       directory,
       index: store,
-      runtime: { ...systemRuntime(), now: () => Date.now() + clock.aheadMs },
+      runtime,
       logger: silentLogger,
       graceMs,
     })
@@ -244,6 +245,54 @@ describe('garbage', () => {
     expect(await listed(files)).toEqual([hash])
     expect(await files.deleteUntouched(hash, Date.now() + 10_000)).toBe(true)
     expect(await files.deleteUntouched(hash, Date.now() + 10_000)).toBe(false)
+  })
+
+  test('what is sent again while it is deleted belongs to who sends it', async () => {
+    const { storage, store, files, clock } = await openStorage(3_600_000)
+    const send = async (userId: string, holder: string) => {
+      await storage.persistBlobChunk(hash, bytes)
+      await store.recordBlobUpload({ hash, byteLength: 9, userId, holders: [holder] })
+    }
+    await send('u1', 't1')
+    await send('u2', 't2')
+    clock.aheadMs = 2 * 3_600_000
+    const forget = store.forgetBlobs.bind(store)
+    vi.spyOn(store, 'forgetBlobs').mockImplementation(async (...deleted) => {
+      await send('u1', 't1')
+      await forget(...deleted)
+    })
+
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 1 })
+
+    expect(await listed(files)).toEqual([hash])
+    expect(await store.checkBlobHolders(hash, ['t1'])).toBe('held')
+    expect(await store.checkBlobHolders(hash, ['t2'])).toBe('held-by-others')
+    expect(await store.getBlobUsage('u1')).toBe(9)
+    expect(await store.getBlobUsage('u2')).toBe(0)
+    await storage.close()
+  })
+
+  test('the senders of what was deleted are forgotten also when the disk fails after that', async () => {
+    const { directory, storage, store, put, files, clock } = await openStorage(3_600_000)
+    await put(dropped)
+    for (const part of partsOf(dropped)) {
+      await store.recordBlobUpload({ hash: part, byteLength: 9, userId: 'u', holders: ['h'] })
+    }
+    clock.aheadMs = 2 * 3_600_000
+    const deletion = vi.spyOn(FilesystemBlobStore.prototype, 'deleteUntouched')
+    const deleteUntouched = files.deleteUntouched.bind(files)
+    deletion.mockImplementationOnce(async (...file) => {
+      const isDeleted = await deleteUntouched(...file)
+      await rm(join(directory, 'tmp'), { recursive: true })
+      await writeFile(join(directory, 'tmp'), 'no directory')
+      return isDeleted
+    })
+
+    await expect(storage.collectGarbage()).rejects.toMatchObject({ code: 'ENOTDIR' })
+
+    expect(await store.getBlobUsage('u')).toBe(9 * (await listed(files)).length)
+    deletion.mockRestore()
+    await storage.close()
   })
 
   test('chunks stay when their manifest is live but stored elsewhere', async () => {

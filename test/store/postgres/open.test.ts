@@ -333,6 +333,9 @@ describe('a database in trouble', () => {
 async function removeAdditions(database: TestDatabase): Promise<void> {
   await database.query('ALTER TABLE _kora_nodes DROP COLUMN has_written') // with its indexes
   await database.query('ALTER TABLE _kora_blob_refs DROP COLUMN is_proven')
+  for (const table of ['uploads', 'holders']) {
+    await database.query(`ALTER TABLE _kora_blob_${table} DROP COLUMN sent_at`)
+  }
   await database.query("DELETE FROM _kora_meta WHERE key = 'layout_additions'")
 }
 

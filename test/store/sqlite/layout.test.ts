@@ -25,6 +25,16 @@ function layoutOf(filename: string): string {
   )
 }
 
+/** As layout 5 has left the file. */
+function takeBackFrom6(filename: string): void {
+  execute(
+    filename,
+    'ALTER TABLE _kora_blob_uploads DROP COLUMN sent_at',
+    'ALTER TABLE _kora_blob_holders DROP COLUMN sent_at',
+    "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'",
+  )
+}
+
 /** What creates the indexes of the internal tables. */
 function indexesOf(filename: string): string[] {
   const sql =
@@ -109,7 +119,7 @@ test('a store of layout 1 is brought up to date, and goes on', async () => {
   const vector = await store.getHandshakeVector({ nodeIds: [], entry: null, userId: null, maxOthers: 10 })
   expect([...vector.keys()]).toEqual(expect.arrayContaining(['device-a', 'device-b']))
   await store.close()
-  expect(layoutOf(filename)).toBe('5')
+  expect(layoutOf(filename)).toBe('6')
   expect(indexesOf(filename)).toEqual(indexesOf(newStore(directory.path)))
 })
 
@@ -124,6 +134,7 @@ test('who has put a reference to a blob into a store of layout 4 counts as not p
   const earlier = createSqliteServerStore({ filename })
   await insert(earlier, 'earlier')
   await earlier.close()
+  takeBackFrom6(filename)
   execute(filename, "UPDATE _kora_meta SET value = '4' WHERE key = 'layout'")
 
   const store = createSqliteServerStore({ filename })
@@ -134,6 +145,28 @@ test('who has put a reference to a blob into a store of layout 4 counts as not p
     ['earlier', null],
     ['later', 'device'],
   ])
+  await store.close()
+})
+
+test('what was sent to a store of layout 5 counts as sent long ago', async () => {
+  using directory = temporaryDirectory()
+  const filename = newStore(directory.path)
+  const hash = 'a'.repeat(64)
+  const send = (store: SqliteServerStore, userId: string) =>
+    store.recordBlobUpload({ hash, byteLength: 9, userId, holders: [userId] })
+  const earlier = createSqliteServerStore({ filename })
+  for (const userId of ['earlier', 'both']) await send(earlier, userId)
+  await earlier.close()
+  takeBackFrom6(filename)
+
+  const store = createSqliteServerStore({ filename })
+  expect(await store.checkBlobHolders(hash, ['earlier'])).toBe('held')
+  await send(store, 'both')
+  await store.forgetBlobs([hash], 1)
+
+  expect(await store.checkBlobHolders(hash, ['earlier'])).toBe('held-by-others')
+  expect(await store.checkBlobHolders(hash, ['both'])).toBe('held')
+  expect([await store.getBlobUsage('earlier'), await store.getBlobUsage('both')]).toEqual([0, 9])
   await store.close()
 })
 
@@ -269,18 +302,18 @@ test('a store whose layout another process has changed is neither read nor writt
   const writer = createSqliteServerStore({ filename })
   const changed = {
     code: 'STORE_NEWER',
-    message: expect.stringMatching(/from layout 1 to 5\. Start this one again/),
+    message: expect.stringMatching(/from layout 1 to 6\. Start this one again/),
   }
   await expect(reader.countCollection('todos')).rejects.toMatchObject(changed)
   await expect(damageIn(reader)).rejects.toMatchObject(changed)
 
-  execute(filename, "UPDATE _kora_meta SET value = '6' WHERE key = 'layout'")
+  execute(filename, "UPDATE _kora_meta SET value = '7' WHERE key = 'layout'")
   const author = new OperationAuthor('device-b', LATER)
   await expect(appendAll(writer, [author.insert('x', { title: 'x' })])).rejects.toMatchObject({
     code: 'STORE_NEWER',
   })
   await expect(writer.checkHealth()).rejects.toMatchObject({ code: 'STORE_NEWER' })
-  execute(filename, "UPDATE _kora_meta SET value = '5' WHERE key = 'layout'")
+  execute(filename, "UPDATE _kora_meta SET value = '6' WHERE key = 'layout'")
   expect(await appendAll(writer, [author.insert('x', { title: 'x' })])).toEqual(['applied'])
   await reader.close()
   await writer.close()
@@ -290,7 +323,7 @@ test('a store whose layout has become newer meanwhile is not taken back', () => 
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
   writeLayout1(filename)
-  execute(filename, "UPDATE _kora_meta SET value = '6' WHERE key = 'layout'")
-  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 6; this release reads up to 5/)
-  expect(layoutOf(filename)).toBe('6')
+  execute(filename, "UPDATE _kora_meta SET value = '7' WHERE key = 'layout'")
+  expect(() => createSqliteServerStore({ filename })).toThrow(/has layout 7; this release reads up to 6/)
+  expect(layoutOf(filename)).toBe('7')
 })

@@ -288,7 +288,7 @@ test('refuses files that it cannot use, with the reason', async () => {
     /^STORE_OPEN_FAILED: Cannot open \/text.db: it is not an SQLite database/,
   )
   expect(attempt(at('newer.db'))).toMatch(
-    /^STORE_NEWER: \/newer.db has layout 99; this release reads up to 5/,
+    /^STORE_NEWER: \/newer.db has layout 99; this release reads up to 6/,
   )
   expect(attempt(at('missing/store.db'))).toMatch(/^STORE_OPEN_FAILED: .*missing does not exist\. Create it/)
   expect(attempt(at('absent.db'), true)).toMatch(/^STORE_OPEN_FAILED: .*does not exist/)
