@@ -66,7 +66,7 @@ export class BlobStorage {
   async #collect(): Promise<GarbageReport> {
     const { index, runtime, logger, graceMs = DEFAULT_GRACE_MS } = this.#options
     const now = runtime.now()
-    const replacedAt = (await index.getLogReplacedAt()) ?? Number.NEGATIVE_INFINITY
+    const replacedAt = await index.getLogReplacedAt()
     const past = await notePresentEnd(index, now)
     const report = await collectBlobGarbage({
       files: this.#files,
@@ -74,7 +74,8 @@ export class BlobStorage {
       runtime,
       cutoff: now - graceMs,
       deletedThrough: storedThrough(past, now - graceMs),
-      ...(now - replacedAt < KEPT_AFTER_RESTORE_MS && { keptBefore: replacedAt }),
+      ...(replacedAt !== null && now - replacedAt < KEPT_AFTER_RESTORE_MS && { keptBefore: replacedAt }),
+      isLogReplaced: async () => (await index.getLogReplacedAt()) !== replacedAt,
     })
     if (report.deleted > 0) logEvent(logger, LOG_EVENTS.blobsCollected, { ...report })
     return report

@@ -13,6 +13,8 @@ export interface GarbageOptions {
   readonly deletedThrough: number
   /** ms since the epoch: what was pushed last before that is kept. Default: none is. */
   readonly keptBefore?: number
+  /** True once another log is there than when the collection began: what that one refers to was not looked for. */
+  readonly isLogReplaced: () => Promise<boolean>
 }
 
 export interface GarbageReport {
@@ -29,7 +31,8 @@ const DELETE_PAGE = 20
  * Deletes the blobs that no live record refers to: neither they themselves nor a manifest that lists
  * them. What the store knows nothing of is left alone: it may be the content of another database, or all that there
  * is when the database was lost. What is live is found out twice, before the candidates are known and after: a reference that
- * moves from one record to another during the first look cannot be missed by both.
+ * moves from one record to another during the first look cannot be missed by both. Nothing more is deleted once the log
+ * is replaced.
  */
 export async function collectBlobGarbage(options: GarbageOptions): Promise<GarbageReport> {
   const { files, cutoff, keptBefore = Number.NEGATIVE_INFINITY } = options
@@ -49,7 +52,7 @@ export async function collectBlobGarbage(options: GarbageOptions): Promise<Garba
     known.has(hash) && !stillLive.has(hash) && !(await isListed(hash, stillLive, options))
   let deleted = 0
   let deletedBytes = 0
-  for (let start = 0; start < hashes.length; start += DELETE_PAGE) {
+  for (let start = 0; start < hashes.length && !(await options.isLogReplaced()); start += DELETE_PAGE) {
     for (const hash of await deletePage(hashes.slice(start, start + DELETE_PAGE), isGarbage, options)) {
       deleted++
       deletedBytes += candidates.get(hash) ?? 0

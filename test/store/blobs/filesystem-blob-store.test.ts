@@ -151,6 +151,10 @@ describe('garbage', () => {
     }
   }
 
+  const replaceLog = async (store: MemoryServerStore) => {
+    const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+    await restore.commit()
+  }
   const partsOf = ({ chunks, manifest }: ClientBlob) => [...chunks, manifest].map((part) => part.hash)
 
   test('what no live record refers to is deleted, with its chunks; the rest stays', async () => {
@@ -224,14 +228,56 @@ describe('garbage', () => {
     for (const part of partsOf(dropped)) await utimes(pathOf(directory, part), twoDaysAgo, twoDaysAgo)
     await write('files', 'f1', { data: dropped.ref })
     await store.recordBlobUpload({ hash: dropped.manifest.hash, byteLength: 9, userId: 'u', holders: ['h'] })
-    const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
-    await restore.commit()
+    await replaceLog(store)
     expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
 
     clock.aheadMs = 31 * 24 * 3_600_000
     await storage.collectGarbage()
 
     expect(await listed(files)).toEqual([])
+    await storage.close()
+  })
+
+  test('what a log referred to that is replaced during the collection stays', async () => {
+    const { storage, store, write, put, files, clock } = await openStorage(3_600_000)
+    await put(dropped)
+    await write('files', 'f1', { data: dropped.ref })
+    await store.recordBlobUpload({ hash: dropped.manifest.hash, byteLength: 9, userId: 'u', holders: ['h'] })
+    clock.aheadMs = 2 * 3_600_000
+    const getLiveBlobRefs = store.getLiveBlobRefs.bind(store)
+    vi.spyOn(store, 'getLiveBlobRefs').mockImplementationOnce(async (deletedThrough) => {
+      await replaceLog(store)
+      return getLiveBlobRefs(deletedThrough)
+    })
+
+    for (let collections = 0; collections < 2; collections++) {
+      expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
+    }
+
+    expect(await listed(files)).toEqual([...new Set(partsOf(dropped))].sort())
+    await storage.close()
+  })
+
+  test('no more is deleted once the log is replaced', async () => {
+    const { storage, store, files, clock } = await openStorage(3_600_000)
+    for (let index = 0; index < 30; index++) {
+      const content = Buffer.from(`content ${index}`)
+      await storage.persistBlobChunk(sha256(content), content)
+      await store.recordBlobUpload({ hash: sha256(content), byteLength: 9, userId: 'u', holders: ['h'] })
+    }
+    clock.aheadMs = 2 * 3_600_000
+    const forgetBlobs = store.forgetBlobs.bind(store)
+    vi.spyOn(store, 'forgetBlobs').mockImplementationOnce(async (...deleted) => {
+      await forgetBlobs(...deleted)
+      await replaceLog(store)
+    })
+
+    const { kept, deleted } = await storage.collectGarbage()
+
+    expect(deleted).toBeGreaterThan(0)
+    expect(kept).toBeGreaterThan(0)
+    expect(await listed(files)).toHaveLength(kept)
+    expect(await storage.collectGarbage()).toMatchObject({ deleted: 0 })
     await storage.close()
   })
 
