@@ -89,6 +89,30 @@ describe('with central storage', () => {
     expect([...chunks.keys()].sort()).toEqual([...blob.chunks, blob.manifest].map(({ hash }) => hash).sort())
   })
 
+  test('content that only encrypted data refers to is given to nobody, nor asked for', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect, write, store } = openRelayServer(config)
+    const [author, reader] = [await connect('author'), await connect('reader')]
+    const payload = { v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm', __kora_e2e_encrypted: true }
+    await write('files', 'encrypted', payload, { nodeId: 'author' })
+    await write('files', 'updated', { data: blob.ref }, { nodeId: 'author' })
+    await write('files', 'inserted', { data: makeBlob('another').ref }, { nodeId: 'author' })
+    const inClear = await store.getLiveBlobRefs()
+    await write('files', 'updated', payload, { nodeId: 'author', type: 'update', previousData: payload })
+    await write('files', 'inserted', payload, { nodeId: 'author' })
+    const hidden = makeBlob('of the encrypted record').manifest
+    push(author, hidden.hash, hidden.bytes)
+    await settle()
+    request(reader, hidden.hash)
+    await settle()
+
+    expect(chunks.has(hidden.hash)).toBe(true)
+    expect(answersTo(reader)).toEqual([null])
+    expect(questionsTo(author)).toEqual([])
+    expect(inClear.size).toBe(4)
+    expect(await store.getLiveBlobRefs()).toEqual(new Set([blob.ref.hash, blob.manifest.hash]))
+  })
+
   test('a server stops when what was pushed to it is stored', async () => {
     const { chunks, config } = memoryStorage()
     let release = (): void => {}
