@@ -35,6 +35,16 @@ export class FoldedHistory {
     return this.#addedCount
   }
 
+  /** In the order of the fold. */
+  get operations(): readonly Operation[] {
+    return this.#operations
+  }
+
+  /** How many of the operations are folded before this one. */
+  countBefore(operation: Operation): number {
+    return this.#placeOf(operation).index
+  }
+
   /** The record with one more operation, which is not added: it may yet be refused. */
   stateWith(operation: Operation): RecordState {
     this.#latest = this.#fold(operation)

@@ -1,12 +1,14 @@
-import type { FieldValues, Operation, OperationType } from '../../core/operation.ts'
+import type { FieldValues, JsonValue, Operation, OperationType } from '../../core/operation.ts'
 import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { Refusal } from '../../core/refusal.ts'
+import { type InvalidTransition, refuseTransition } from '../../core/schema/state-machine.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeMap } from '../../core/scope.ts'
 import type { BatchOverlay, PlannedRecord } from '../append/batch-overlay.ts'
 import type { Loading, RecordKey } from '../append/load.ts'
 import { RecordMap } from '../append/record-map.ts'
+import { withoutBranches } from './branches.ts'
 import { refuseConstraints, relationTargetsOf, wantForConstraints } from './constraints.ts'
 import { planDeletion } from './deletion.ts'
 import { type CollectionRules, rulesOf } from './integrity-rules.ts'
@@ -14,7 +16,7 @@ import { LiveRecords } from './live-records.ts'
 import { type FindableState, isFindable } from './lookup-index.ts'
 import { findAffected } from './references.ts'
 import { authorCorrection, type SideEffect, type SideEffectContext } from './side-effect.ts'
-import { judgeTransitions } from './transitions.ts'
+import { findInvalidTransitions } from './transitions.ts'
 
 export interface IntegrityContext extends SideEffectContext {
   readonly schema: SchemaDefinition | null
@@ -103,9 +105,14 @@ export class BatchIntegrity {
       if (!isDeletion) return NO_SIDE_EFFECTS
       return yield* planDeletion({ record, operation, after }, this.#live, schema, this.#context)
     }
-    const transition = judgeTransitions(rules, operation, before, after)
-    if ('refusal' in transition) return transition
-    const sideEffects = this.#setBack(transition.setBack, record, operation, after)
+    const suspects = findInvalidTransitions(rules, operation, before, after)
+    const invalid =
+      suspects.length === 0
+        ? suspects
+        : yield* withoutBranches(suspects, { operation, record, definition: rules.definition })
+    const rejected = invalid.find(({ policy }) => policy === 'reject')
+    if (rejected !== undefined) return { refusal: refuseTransition(record.collection, rejected) }
+    const sideEffects = this.#setBack(invalid, record, operation, after)
     const final = sideEffects.at(-1)?.after ?? after
     const change = { rules, record, before, after: final, writeScope }
     const refusal = yield* refuseConstraints(change, this.#live)
@@ -119,12 +126,13 @@ export class BatchIntegrity {
   }
 
   #setBack(
-    values: FieldValues,
+    invalid: readonly InvalidTransition[],
     record: PlannedRecord,
     operation: Operation,
     state: RecordState,
   ): readonly SideEffect[] {
-    if (Object.keys(values).length === 0) return []
+    if (invalid.length === 0) return []
+    const values = Object.fromEntries(invalid.map(({ field, from }): [string, JsonValue] => [field, from]))
     return [authorCorrection(record, values, { operation, causeId: operation.id, state }, this.#context)]
   }
 }

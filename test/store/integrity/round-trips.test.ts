@@ -129,6 +129,22 @@ describe('a batch of any size asks the store', () => {
     expect(log.recordsOf('notes').filter(({ state }) => !state.isDeleted)).toEqual([])
   })
 
+  test('for the history of a record once, however many changes others have overtaken', () => {
+    const log = openLog()
+    const author = new OperationAuthor('a')
+    const tasks = { collection: 'tasks' }
+    const change = (seen: string, status: string) =>
+      author.update('k', { status }, { ...tasks, previousData: { status: seen } })
+    append(log, [author.insert('k', { title: 'x', status: 'doing' }, tasks), change('doing', 'done')])
+
+    const overtaken = ids('', 50).flatMap(() => [change('doing', 'open'), change('open', 'doing')])
+    const [first, ...more] = append(log, [...overtaken, change('doing', 'done'), change('doing', 'open')])
+
+    expect(first?.histories).toEqual([])
+    expect(more.map(({ histories }) => histories.length)).toEqual([1])
+    expect(append(log, [change('never', 'open')]).length).toBe(1)
+  })
+
   test('for few records where many were deleted before', () => {
     const log = openLog()
     const author = new OperationAuthor('a')

@@ -100,6 +100,116 @@ describeEachStore('the first state of a record', (openStore) => {
   )
 })
 
+describeEachStore('changes that devices make without knowing of each other', (openStore) => {
+  const states = t.enum(['draft', 'sub', 'appr', 'publ', 'canc'])
+  const transitions = { draft: ['sub', 'canc'], sub: ['appr'], appr: ['publ'], publ: [], canc: [] }
+  const policies = ['reject', 'last-valid-state'] as const
+  const schemaWith = (onInvalidTransition: (typeof policies)[number]) =>
+    defineSchema({
+      version: 1,
+      collections: {
+        docs: {
+          fields: { status: states, title: t.string().optional() },
+          stateMachine: { field: 'status', transitions, onInvalidTransition },
+        },
+      },
+    })
+  const start = 1_750_000_000_000
+
+  function docAuthor(nodeId: string, startAt: number) {
+    const author = new OperationAuthor(nodeId, startAt)
+    const docs = { collection: 'docs' }
+    return {
+      insert: (status: string) => author.insert('d1', { status }, docs),
+      delete: () => author.delete('d1', docs),
+      change: (seen: string, status: string) =>
+        author.update('d1', { status }, { ...docs, previousData: { status: seen } }),
+    }
+  }
+
+  test.each(policies)('are valid from what their authors saw, and the latest stays (%s)', async (policy) => {
+    const first = docAuthor('a', start)
+    const insert = first.insert('draft')
+    const sub = first.change('draft', 'sub')
+    const late = docAuthor('a', start + 20)
+    for (const [appr, result] of [
+      [first.change('sub', 'appr'), 'canc'],
+      [late.change('sub', 'appr'), 'appr'],
+    ] as const) {
+      const canc = docAuthor('b', start + 10).change('draft', 'canc')
+      for (const order of [
+        [sub, appr, canc],
+        [sub, canc, appr],
+        [canc, sub, appr],
+      ]) {
+        await using store = await openStore({ schema: schemaWith(policy) })
+
+        for (const operation of [insert, ...order]) {
+          expect(await appendAll(store, [operation])).toEqual(['applied'])
+        }
+
+        expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: result })
+        expect(await store.getOperationCount()).toBe(4) // nothing was set back
+      }
+    }
+  })
+
+  test.each(policies)('are known to those of the same batch (%s)', async (policy) => {
+    await using store = await openStore({ schema: schemaWith(policy) })
+    const first = docAuthor('a', start)
+    const other = docAuthor('b', start + 10)
+
+    const results = await appendAll(store, [
+      first.insert('draft'),
+      first.change('draft', 'sub'),
+      first.change('sub', 'appr'),
+      other.change('draft', 'canc'),
+      docAuthor('c', start + 20).change('draft', 'sub'),
+      docAuthor('a', start + 30).change('sub', 'appr'),
+    ])
+
+    expect(results).toEqual(Array(6).fill('applied'))
+    expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'appr' })
+  })
+
+  test.each(policies)('do not begin at states that the record never had (%s)', async (policy) => {
+    const first = docAuthor('a', start)
+    const created = first.insert('draft')
+    const other = docAuthor('b', start + 10)
+    const cancelled = docAuthor('c', start + 20).change('draft', 'canc')
+    const skipping = other.change('draft', 'appr')
+    const last = docAuthor('b', start + 30)
+    for (const [history, forged] of [
+      [[first.insert('canc')], last.change('draft', 'sub')],
+      // What arrives too late to be judged leads no further.
+      [[created, cancelled, skipping], last.change('appr', 'publ')],
+      // Of the life before the deletion.
+      [[created, first.delete(), first.insert('canc')], last.change('draft', 'sub')],
+    ] as const) {
+      await using store = await openStore({ schema: schemaWith(policy) })
+      expect(await appendAll(store, history)).toEqual(history.map(() => 'applied'))
+
+      expect(await appendAll(store, [forged])).toEqual([policy === 'reject' ? REFUSED : 'applied'])
+
+      expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'canc' })
+    }
+  })
+
+  test('do not begin at a state that was set back', async () => {
+    await using store = await openStore({ schema: schemaWith('last-valid-state') })
+    const skipping = docAuthor('b', start + 10)
+    await appendAll(store, [
+      docAuthor('a', start).insert('draft'),
+      skipping.change('draft', 'appr'),
+      docAuthor('a', start + 20).change('draft', 'canc'),
+    ])
+
+    await appendAll(store, [docAuthor('b', start + 30).change('appr', 'publ')])
+
+    expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'canc' })
+  })
+})
+
 describeEachStore('a state machine that returns to the last valid state', (openStore) => {
   test('stores the operation and sets the field back behind it', async () => {
     await using store = await openStore({ schema: teamSchema })
