@@ -57,3 +57,13 @@ export interface Operation {
   /** Name of the client's mutation that the change was made by. Decides nothing here. */
   readonly mutationName?: string
 }
+
+/**
+ * True for a part of a record that a server has written for those who gain it, under its own node and
+ * with the clock of the write that the values come from. Authors of changes make both from one node.
+ *
+ * @see docs/scopes.md, "Records that move"
+ */
+export function isSnapshot({ nodeId, timestamp }: Pick<Operation, 'nodeId' | 'timestamp'>): boolean {
+  return timestamp.nodeId !== nodeId
+}

@@ -58,13 +58,15 @@ const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 
  *
  * @param value what JSON.parse or the binary decoder made; becomes part of the operation
  * @param maxBytes largest accepted `wireJson`, in bytes of UTF-8
+ * @param mayBeSnapshot that one is let through: devices bring them back, logs and backups hold none
  * @see docs/protocol.md, "Operations"
  */
-export function parseOperation(value: unknown, maxBytes: number): ReceivedOperation {
+export function parseOperation(value: unknown, maxBytes: number, mayBeSnapshot = false): ReceivedOperation {
   if (!isJsonObject(value))
     return refused({}, invalid(`An operation must be an object, not ${describeValue(value)}.`))
   const walk: JsonWalk = { remainingBytes: maxBytes, isAltered: false }
-  const malformed = refuseIdentity(value) ?? refuseOrigin(value) ?? refusePayload(value, walk, maxBytes)
+  const malformed =
+    refuseIdentity(value) ?? refuseOrigin(value, mayBeSnapshot) ?? refusePayload(value, walk, maxBytes)
   if (malformed !== null) return refused(value, malformed)
 
   // Every property was checked just above; the type system cannot follow that through functions.
@@ -117,7 +119,7 @@ function refuseIdentity(source: PlainObject): Refusal | null {
 }
 
 /** When, by whom and after what it was made. */
-function refuseOrigin(source: PlainObject): Refusal | null {
+function refuseOrigin(source: PlainObject, mayBeSnapshot: boolean): Refusal | null {
   const { sequenceNumber, schemaVersion, causalDeps } = source
   if (!isIntegerBetween(sequenceNumber, 0, Number.MAX_SAFE_INTEGER)) {
     return invalid(
@@ -141,15 +143,15 @@ function refuseOrigin(source: PlainObject): Refusal | null {
       return invalid(`causalDeps must hold operation ids, not ${describeValue(dependency)}.`)
     }
   }
-  return refuseTimestamp(source)
+  return refuseTimestamp(source, mayBeSnapshot)
 }
 
 /**
  * The clock reading. Its node must be the operation's own: every client makes both from one value,
  * ties between equal readings are broken by it, and with a node of its choice an author could win
- * ties in the name of another device.
+ * ties in the name of another device. Whether something else is a snapshot is asked where the sender is known.
  */
-function refuseTimestamp({ timestamp, nodeId }: PlainObject): Refusal | null {
+function refuseTimestamp({ timestamp, nodeId }: PlainObject, mayBeSnapshot: boolean): Refusal | null {
   if (!isJsonObject(timestamp))
     return invalid(`timestamp must be an object, not ${describeValue(timestamp)}.`)
   if (!isIntegerBetween(timestamp.wallTime, 0, MAX_WALL_TIME)) {
@@ -167,7 +169,13 @@ function refuseTimestamp({ timestamp, nodeId }: PlainObject): Refusal | null {
     )
   }
   if (timestamp.nodeId === nodeId) return null
-  return invalid(`timestamp.nodeId must equal nodeId, not ${describeValue(timestamp.nodeId)}.`)
+  if (mayBeSnapshot) return refuseLength(timestamp, 'nodeId', OPERATION_BOUNDS.nodeId)
+  return refuseForeignClock(timestamp.nodeId)
+}
+
+/** @param clockNodeId the node of a clock reading that is not the operation's */
+export function refuseForeignClock(clockNodeId: unknown): Refusal {
+  return invalid(`timestamp.nodeId must equal nodeId, not ${describeValue(clockNodeId)}.`)
 }
 
 /** What it changes, and the optional labels. */

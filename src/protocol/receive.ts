@@ -101,7 +101,7 @@ function receiveBatch(reader: MessageReader, limits: DecodeLimits): ReceivedBatc
     messageId: reader.text('messageId', ID),
     operations: reader
       .list('operations', limits.maxBatchOperations)
-      .map((operation) => parseOperation(operation, limits.maxOperationBytes)),
+      .map((operation) => parseOperation(operation, limits.maxOperationBytes, true)),
     isFinal: reader.flag('isFinal'),
     batchIndex: reader.integer('batchIndex', 0),
     ...(reader.has('cursor') && { cursor: reader.text('cursor', CURSOR) }),

@@ -1,5 +1,6 @@
-import type { Operation } from '../core/operation.ts'
+import { isSnapshot, type Operation } from '../core/operation.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
+import { refuseForeignClock } from '../protocol/parse-operation.ts'
 
 /**
  * How far the clock of a device may run ahead of ours. Kora clients stamp their queue again when
@@ -37,4 +38,21 @@ export function refuseUnsupportedVersion({ schemaVersion }: Operation, newest: n
     'SCHEMA_VIOLATION',
     `It was made under schema version ${schemaVersion}; the server supports versions up to ${newest}.`,
   )
+}
+
+/**
+ * Refuses what has the clock of another node than its own, and cannot be a snapshot that a server has
+ * made: it does not have the id or the form of one, or names the node of the client that sends it.
+ *
+ * @param ownNodeId of the client
+ */
+export function refuseForgedSnapshot(
+  operation: Operation,
+  { isIdVerified, ownNodeId }: { isIdVerified: boolean; ownNodeId: string },
+): Refusal | null {
+  if (!isSnapshot(operation)) return null
+  const { nodeId, causalDeps, atomicOps, timestamp } = operation
+  const mayBeGenuine =
+    isIdVerified && nodeId !== ownNodeId && causalDeps.length === 0 && atomicOps === undefined
+  return mayBeGenuine ? null : refuseForeignClock(timestamp.nodeId)
 }

@@ -9,7 +9,7 @@ import { describeValue } from '../protocol/json-value.ts'
 import type { ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest } from '../store/store.ts'
 import type { GapWatch } from './gap-watch.ts'
-import { refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
+import { refuseForgedSnapshot, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import type { Session, SessionIdentity } from './session.ts'
 
@@ -54,7 +54,7 @@ export class OperationGuards {
     const idCheck = checkOperationId(operation)
     if (idCheck === 'mismatch') this.#context.stats.idMismatches++
     const readable = { operation, wireJson, isIdVerified: idCheck === 'verified' }
-    const refusal = this.#refuseByRule(operation)
+    const refusal = this.#refuseByRule(readable, identity)
     if (refusal === null && this.#context.validateOperation !== undefined) {
       return this.#guardAsking(readable, identity)
     }
@@ -72,10 +72,11 @@ export class OperationGuards {
     return this.#gaps?.hasGap ? access.writesUncounted : access.writesAs(nodeId)
   }
 
-  #refuseByRule(operation: Operation): Refusal | null {
+  #refuseByRule({ operation, isIdVerified }: Readable, { nodeId }: SessionIdentity): Refusal | null {
     const { store, runtime, supportedSchemaVersions } = this.#context
     const schema = store.getSchema()
     return (
+      refuseForgedSnapshot(operation, { isIdVerified, ownNodeId: nodeId }) ??
       refuseFutureClock(operation, runtime.now()) ??
       refuseUnsupportedVersion(operation, supportedSchemaVersions.max) ??
       (schema === null ? null : refuseSchemaViolation(operation, schema))

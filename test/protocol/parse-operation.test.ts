@@ -55,6 +55,17 @@ describe('what is accepted', () => {
     )
   })
 
+  test('the clock of another node, where a device may bring back a snapshot of a server', () => {
+    const clockOf = (nodeId: unknown) => ({ timestamp: { wallTime: 1, logical: 0, nodeId } })
+    const parseBroughtBack = (nodeId: unknown) =>
+      parseOperation({ ...operation(), ...clockOf(nodeId) }, MAX_BYTES, true)
+
+    expect(parseBroughtBack('other')).toMatchObject({ ok: true, operation: clockOf('other') })
+    for (const nodeId of ['', 'x'.repeat(256), 7, undefined, 'a\u0000b', '\ud800']) {
+      expect(parseBroughtBack(nodeId)).toMatchObject({ ok: false, refusal: { code: 'INVALID_OPERATION' } })
+    }
+  })
+
   test('an empty atomicOps is the same as none', () => {
     const received = parse({ atomicOps: {} })
 

@@ -161,3 +161,116 @@ describeEachStore('a record that moves between scopes', (openStore) => {
     expect(await operationsSeenBy(store, 'u1')).toEqual([])
   })
 })
+
+describeEachStore('a snapshot that a device brings back to a restored store', (openStore) => {
+  const own = { writeScope: { todos: { userId: 'u2' } }, speaker: 'nobody' } as const
+
+  /** What devices of u2 hold of the record, once these operations were stored elsewhere. */
+  async function gainedBy(operations: readonly Operation[]): Promise<Operation[]> {
+    await using lost = await openStore({ schema: todoSchema, nodeId: 'lost-server' })
+    await appendAll(lost, operations)
+    return await operationsSeenBy(lost, 'u2')
+  }
+
+  async function valuesIn(store: ServerStore): Promise<unknown> {
+    return (await store.readRecordValues('todos', [R1])).get(R1)?.values
+  }
+
+  /** All of one millisecond, as an app writes them in one transaction. */
+  function moved(): Operation[] {
+    const author = new OperationAuthor('z')
+    const at = (logical: number) => ({ timestamp: { wallTime: 1000, logical, nodeId: 'z' } })
+    const increment = { priority: { type: 'increment', value: 1 } } as const
+    return [
+      author.insert(R1, { title: 'x', userId: 'u1', priority: 1, meta: { a: 1 } }, at(0)),
+      author.update(R1, { priority: 2 }, { atomicOps: increment, ...at(1) }),
+      author.update(R1, { meta: { a: 2 } }, { previousData: { meta: { a: 1 } }, ...at(2) }),
+      author.update(R1, { userId: 'u2', title: 'y' }, at(3)),
+    ]
+  }
+
+  test('builds the record that is missing, as a change by this server, once', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const snapshot = await gainedBy(moved())
+
+    expect(await appendAll(store, snapshot, own)).toEqual(snapshot.map(() => 'applied'))
+    expect(await appendAll(store, snapshot, own)).toEqual(snapshot.map(() => 'duplicate'))
+
+    expect(await valuesIn(store)).toEqual({ title: 'y', userId: 'u2', priority: 2, meta: { a: 2 } })
+    const log = await store.getOperationsAfterDelivery(0, 100)
+    expect(log.map(({ operation }) => [operation.nodeId, operation.timestamp.nodeId])).toEqual(
+      snapshot.map(() => [SERVER_NODE, SERVER_NODE]),
+    )
+    expect([...(await store.getVersionVector())]).toEqual([[SERVER_NODE, snapshot.length]])
+  })
+
+  test('leaves the record as it was, also when its operations are brought back afterwards', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const operations = moved()
+    const other = new OperationAuthor('m')
+    const concurrent = other.update(
+      R1,
+      { priority: 2 },
+      {
+        timestamp: { wallTime: 1000, logical: 2, nodeId: 'm' },
+        atomicOps: { priority: { type: 'increment', value: 1 } },
+      },
+    )
+    const snapshot = await gainedBy([...operations.slice(0, 3), concurrent, ...operations.slice(3)])
+    await appendAll(store, snapshot, own)
+
+    await appendAll(store, [...operations, concurrent])
+
+    expect(await valuesIn(store)).toEqual({ title: 'y', userId: 'u2', priority: 3, meta: { a: 2 } })
+  })
+
+  test('is found to be stored where the record is, and adds what that lacks', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const operations = moved()
+    const snapshot = await gainedBy(operations)
+    await appendAll(store, operations)
+    expect(await appendAll(store, snapshot, own)).toEqual(snapshot.map(() => 'duplicate'))
+
+    const author = new OperationAuthor('y')
+    const [later, done] = [
+      author.update(R1, { title: 'later' }),
+      author.update(R1, { done: true, userId: 'u2' }),
+    ]
+    const newer = await gainedBy([...operations.slice(0, 3), later, done])
+    await appendAll(store, [later])
+    expect(await appendAll(store, newer, own)).toContain('applied')
+
+    expect(await valuesIn(store)).toMatchObject({ title: 'later', done: true })
+  })
+
+  test('of a deleted record leaves it deleted', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const deleted = new OperationAuthor('a').delete(R1, {
+      timestamp: { wallTime: 1000, logical: 4, nodeId: 'a' },
+    })
+    const back = new OperationAuthor('b').update(
+      R1,
+      { userId: 'u2' },
+      {
+        timestamp: { wallTime: 1000, logical: 3, nodeId: 'b' },
+      },
+    )
+    const [insert, ...updates] = moved().slice(0, 3) as [Operation, Operation, Operation]
+    const snapshot = await gainedBy([insert, ...updates, deleted, back])
+    expect(snapshot.at(-1)?.type).toBe('delete')
+
+    await appendAll(store, snapshot, own)
+
+    expect((await store.readRecordValues('todos', [R1])).get(R1)?.isDeleted).toBe(true)
+  })
+
+  test('of a record of another scope is refused as any change of it is, whatever is stored', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const snapshot = await gainedBy(moved())
+    const foreign = new OperationAuthor('f').insert(R1, { title: 'foreign', userId: 'u3' })
+    await appendAll(store, [foreign])
+
+    expect(await appendAll(store, snapshot, own)).toEqual(snapshot.map(() => 'SCOPE_VIOLATION'))
+    expect(await valuesIn(store)).toEqual(foreign.data)
+  })
+})

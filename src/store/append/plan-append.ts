@@ -1,6 +1,6 @@
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import { compareTimestamps } from '../../core/clock.ts'
-import type { Operation } from '../../core/operation.ts'
+import { isSnapshot, type Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { applyOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -26,7 +26,7 @@ import { RecordMap } from './record-map.ts'
 import { hasSameContent } from './same-content.ts'
 import { gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
-import { authorSnapshot } from './snapshot.ts'
+import { authorAnew, authorSnapshot, bringsMore } from './snapshot.ts'
 import { repeatWrite, serializeAppliedWrite, serializeRefusedWrite } from './write-results.ts'
 import { refuseOutsideScope } from './write-scope.ts'
 
@@ -87,7 +87,7 @@ export function* planAppend(
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
-    else results.push(planKnown(request, batch) ?? planRefused(request) ?? (yield* planNew(request, batch)))
+    else results.push(planUnchanged(request, batch) ?? (yield* planNew(anew(request, batch), batch)))
   }
   const { entries, records, vector, reclaimedIds, writeResults } = overlay
   return { entries, records, vector, reclaimedIds, results, writeResults }
@@ -119,10 +119,35 @@ function isFinal({ code, retriable }: Refusal): boolean {
   return !retriable && code !== 'RECORD_NOT_FOUND'
 }
 
+/** @returns null for what is to be stored */
+function planUnchanged(request: AppendRequest, batch: Batch): PlannedResult | null {
+  return planKnown(request, batch) ?? planSnapshot(request, batch) ?? planRefused(request)
+}
+
 /** @returns null for an operation that is not known, or is to be stored nevertheless */
 function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult | null {
   const stored = overlay.findOperation(request.operation.id)
   return stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
+}
+
+/**
+ * A snapshot that a device brings back, and of which everything is stored. Whether it is, is told only
+ * to those who may write the record.
+ */
+function planSnapshot(request: AppendRequest, { overlay, context }: Batch): PlannedResult | null {
+  const { operation } = request
+  if (!isSnapshot(operation)) return null
+  const { state } = overlay.record(operation)
+  const isNoMore = refuseOutsideScope(state, request) === null && !bringsMore(operation, state, context)
+  return isNoMore ? { status: 'duplicate' } : null
+}
+
+/** A snapshot is written anew by this server; everything else as it came. */
+function anew(request: AppendRequest, { context }: Batch): OperationRequest {
+  const { operation } = request
+  return isSnapshot(operation)
+    ? { ...request, operation: authorAnew(operation, context), wireJson: null }
+    : request
 }
 
 /** What is stored already was allowed when it came: its author, who sends it again, is not told otherwise. */

@@ -1,7 +1,10 @@
 import { compareTimestamps } from '../../core/clock.ts'
 import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import { latestOf } from './author-write.ts'
+import type { ServerClock } from './server-clock.ts'
 
 /*
  * A record that moves into a view must arrive there whole. The operation that moves it is a partial
@@ -96,7 +99,7 @@ function trackedValues(values: FieldValues, fields: readonly string[]): Record<s
 }
 
 function author(
-  source: SnapshotSource,
+  source: Pick<SnapshotSource, 'collection' | 'recordId' | 'serverNodeId' | 'schemaVersion'>,
   type: Operation['type'],
   timestamp: Timestamp,
   content: Pick<Operation, 'data' | 'previousData'>,
@@ -114,4 +117,58 @@ function author(
     schemaVersion: source.schemaVersion,
   }
   return { ...operation, id: computeOperationId(operation) }
+}
+
+/*
+ * A server that was restored from a backup may lack a record of which a device holds the snapshot, and
+ * whose authors never return. So what a device brings back of a snapshot, and nothing that is stored is
+ * as new as, is written anew: as a change by this server, stamped directly behind the write that the
+ * values come from. Should that write be brought back, too, the two leave the values of the snapshot,
+ * in which atomic changes and merges are contained already.
+ */
+
+/** Who writes it anew. */
+interface Writer {
+  readonly serverNodeId: string
+  readonly clock: ServerClock
+}
+
+/**
+ * True when a part of a snapshot holds something that the record does not have, or has from an earlier write.
+ *
+ * @param state the record; null when there is none
+ */
+export function bringsMore(
+  { type, data, timestamp }: Operation,
+  state: RecordState | null,
+  { serverNodeId, clock }: Writer,
+): boolean {
+  if (state === null) return true
+  const anewAt = clock.stampRightAfter(timestamp)
+  // What was written anew before stands where another write of the same millisecond may stand.
+  const isNewerThan = (written: Timestamp | null) =>
+    written === null || compareTimestamps(written.nodeId === serverNodeId ? anewAt : timestamp, written) > 0
+  if (state.isPurged === true || type === 'delete') return isNewerThan(latestOf(state))
+  if (!isNewerThan(state.lastInsertAt)) return false
+  if (type === 'insert') return true
+  return Object.keys(data ?? {}).some((field) =>
+    isNewerThan(ownValue(state.fieldVersions, field)?.timestamp ?? null),
+  )
+}
+
+/** What a device has brought back of a snapshot as a change by this server. Without a sequence number (0). */
+export function authorAnew(
+  { type, collection, recordId, data, previousData, timestamp, schemaVersion }: Operation,
+  { serverNodeId, clock }: Writer,
+): Operation {
+  const source = { collection, recordId, serverNodeId, schemaVersion }
+  return author(source, type, clock.stampRightAfter(timestamp), {
+    data,
+    previousData: previousData === null ? null : without(previousData, data ?? {}),
+  })
+}
+
+/** Given as the values before, those of the change itself would keep others from being replaced. */
+function without(values: FieldValues, others: FieldValues): FieldValues {
+  return Object.fromEntries(Object.entries(values).filter(([field]) => !Object.hasOwn(others, field)))
 }
