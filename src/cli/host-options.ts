@@ -21,6 +21,10 @@ export interface ServerParts {
   readonly compaction: CompactionSchedule | null
 }
 
+/** What moves each of the daemon's ports. */
+export const PUBLIC_PORT_OPTION = '--port'
+export const ADMIN_PORT_OPTION = 'admin.port'
+
 /** The daemon's configuration as the options of the server that it runs. */
 export function hostOptions(config: ServerConfig, parts: ServerParts): ServerHostOptions {
   const { http, tls } = config
@@ -29,6 +33,7 @@ export function hostOptions(config: ServerConfig, parts: ServerParts): ServerHos
     sync: syncOptions(config, parts),
     host: config.host,
     port: config.port,
+    portOption: PUBLIC_PORT_OPTION,
     logger: parts.logger,
     recent: parts.recent,
     runtime: parts.runtime,
@@ -85,7 +90,7 @@ function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {
     auth: tokensOf(admin),
     servesMetrics: http.metrics || !http.operations,
     servesDashboard: http.dashboard || !http.operations,
-    ...(admin.listener && { listener: admin.listener }),
+    ...(admin.listener && { listener: { ...admin.listener, portOption: ADMIN_PORT_OPTION } }),
   }
 }
 

@@ -107,7 +107,7 @@ export const ERROR_CODES = {
   ALREADY_RUNNING: { meaning: 'start() was called on a running server.', remedy: 'Call stop() first.' },
   PORT_IN_USE: {
     meaning: 'Another process listens on the port.',
-    remedy: 'Stop it, or choose another port with --port.',
+    remedy: 'Stop it, or choose another port; the message of the daemon names its option.',
   },
   LISTEN_FAILED: {
     meaning: 'The server cannot listen on the address.',

@@ -1,34 +1,43 @@
 import type { Server } from 'node:http'
 import { KoraServerError } from '../core/errors.ts'
 
+export interface ListenPlace {
+  readonly host: string
+  /** 0: any free port */
+  readonly port: number
+  /** What an operator chooses the port with, to be named where it cannot be had. Absent: a program chooses it. */
+  readonly portOption?: string
+}
+
 /**
  * Listens, or says why not.
  *
  * @throws KoraServerError `PORT_IN_USE`, `LISTEN_FAILED`
  */
-export function listen(server: Server, port: number, host: string): Promise<void> {
+export function listen(server: Server, place: ListenPlace): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException): void => reject(listenError(error, port, host))
+    const onError = (error: NodeJS.ErrnoException): void => reject(listenError(error, place))
     server.once('error', onError)
-    server.listen(port, host, () => {
+    server.listen(place.port, place.host, () => {
       server.off('error', onError)
       resolve()
     })
   })
 }
 
-function listenError(error: NodeJS.ErrnoException, port: number, host: string): KoraServerError {
+function listenError(error: NodeJS.ErrnoException, { host, port, portOption }: ListenPlace): KoraServerError {
+  const choice = `choose another port${portOption === undefined ? '' : ` with ${portOption}`}`
   switch (error.code) {
     case 'EADDRINUSE':
       return new KoraServerError(
         'PORT_IN_USE',
-        `Port ${port} on ${host} is in use by another process. Stop it, or choose another port with --port.`,
+        `Port ${port} on ${host} is in use by another process. Stop it, or ${choice}.`,
         { cause: error },
       )
     case 'EACCES':
       return new KoraServerError(
         'LISTEN_FAILED',
-        `Not allowed to listen on port ${port}. Ports below 1024 need rights; choose another with --port.`,
+        `Not allowed to listen on port ${port}. Ports below 1024 need rights; ${choice}.`,
         { cause: error },
       )
     default:

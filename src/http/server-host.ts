@@ -14,6 +14,7 @@ import { mountDashboard } from './dashboard/dashboard.ts'
 import { LiveSeries } from './dashboard/live-series.ts'
 import { RecentEvents } from './dashboard/recent-events.ts'
 import { mountHealth } from './health.ts'
+import type { ListenPlace } from './listen.ts'
 import { type OperationalAuth, OperationsAccess, opensDashboard } from './operations/access.ts'
 import { mountOperations } from './operations/routes.ts'
 import { isOwnPath, OPERATIONS_PREFIX } from './own-paths.ts'
@@ -35,18 +36,15 @@ export type EmbedderPolicy = 'credentialless' | 'require-corp' | 'unsafe-none'
 export interface OperationsConfig {
   readonly auth: OperationalAuth
   /** A listener of their own; absent: they share the public one. */
-  readonly listener?: { readonly host: string; readonly port: number }
+  readonly listener?: ListenPlace
   /** Default true. */
   readonly servesMetrics?: boolean
   /** Default true. */
   readonly servesDashboard?: boolean
 }
 
-export interface ServerHostOptions {
+export interface ServerHostOptions extends ListenPlace {
   readonly sync: SyncServiceConfig
-  readonly host: string
-  /** 0: any free port */
-  readonly port: number
   readonly logger: Logger
   readonly runtime: Runtime
   readonly tls?: TlsOptions
@@ -255,10 +253,11 @@ export class ServerHost {
   }
 
   #createPublic(): WebServer {
-    const { host, port, tls, runtime, embedderPolicy } = this.#options
+    const { host, port, portOption, tls, runtime, embedderPolicy } = this.#options
     return new WebServer({
       host,
       port,
+      ...(portOption !== undefined && { portOption }),
       runtime,
       logger: this.#logger,
       headersTimeoutMs: this.#handshakeTimeoutMs,
@@ -275,7 +274,7 @@ export class ServerHost {
     })
   }
 
-  #createPrivate(operations: OperationsConfig, listener: { host: string; port: number }): WebServer {
+  #createPrivate(operations: OperationsConfig, listener: ListenPlace): WebServer {
     const { runtime } = this.#options
     const tls = tlsOfOperations(this.#options.tls ?? null, listener.host)
     return new WebServer({

@@ -8,15 +8,12 @@ import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { refuseUpgrade } from '../transport/websocket.ts'
 import { answerClientError } from './client-error.ts'
-import { listen } from './listen.ts'
+import { type ListenPlace, listen } from './listen.ts'
 import { TlsFiles, type TlsOptions } from './tls-files.ts'
 
 const requireFastify = lazyRequire<typeof import('fastify')>('fastify')
 
-export interface WebServerOptions {
-  readonly host: string
-  /** 0: any free port */
-  readonly port: number
+export interface WebServerOptions extends ListenPlace {
   readonly tls?: TlsOptions
   readonly logger: Logger
   readonly runtime: Runtime
@@ -85,7 +82,7 @@ export class WebServer {
     try {
       await this.#options.mount(app)
       await app.ready()
-      await listen(this.#server, this.#options.port, this.#options.host)
+      await listen(this.#server, this.#options)
     } catch (error) {
       await app.close()
       throw error

@@ -43,7 +43,7 @@ test('times are whole milliseconds, as timers and sockets take them', async () =
 })
 
 describe('the switches of http', () => {
-  const listener = { host: '127.0.0.1', port: 9464 }
+  const listener = { host: '127.0.0.1', port: 9464, portOption: 'admin.port' }
   const shared = { admin: {} }
   const apart = { admin: { port: listener.port } }
 

@@ -2,11 +2,12 @@ import { createServer } from 'node:http'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { KoraServerError, StoreError } from '../../core/errors.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
-import { listen } from '../../http/listen.ts'
+import { type ListenPlace, listen } from '../../http/listen.ts'
 import { readTlsPair, tlsOfOperations } from '../../http/tls-files.ts'
 import { askHttp } from '../ask-http.ts'
 import { openAuthProvider } from '../auth-provider.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
+import { ADMIN_PORT_OPTION, PUBLIC_PORT_OPTION } from '../host-options.ts'
 import { openStoreForPlanning, storeExists } from '../open-store.ts'
 import { formatQuantity } from '../output/format.ts'
 import { describePlan, planStore } from '../prepare-store.ts'
@@ -74,15 +75,17 @@ export function probeTls({ tls }: ServerConfig): Finding[] {
 
 /** Listens for a moment where the server would. Where it does so already, that is fine. */
 export async function probePorts({ host, port, tls, admin, http }: ServerConfig): Promise<Finding[]> {
-  const findings = [await probePort('port', { host, port, tls, servesHealth: http.health })]
+  const shared = { host, port, portOption: PUBLIC_PORT_OPTION }
+  const findings = [await probePort('port', { ...shared, tls, servesHealth: http.health })]
   if (admin.listener !== null) {
     const ownTls = tlsOfOperations(tls, admin.listener.host)
-    findings.push(await probePort('admin.port', { ...admin.listener, tls: ownTls, servesHealth: true }))
+    const own = { ...admin.listener, portOption: ADMIN_PORT_OPTION }
+    findings.push(await probePort('admin.port', { ...own, tls: ownTls, servesHealth: true }))
   }
   return findings
 }
 
-interface Place extends Pick<ServerConfig, 'host' | 'port' | 'tls'> {
+interface Place extends ListenPlace, Pick<ServerConfig, 'tls'> {
   readonly servesHealth: boolean
 }
 
@@ -91,7 +94,7 @@ async function probePort(subject: string, place: Place): Promise<Finding> {
   if (port === 0) return ok(subject, 'any free one.')
   const server = createServer()
   try {
-    await listen(server, port, host)
+    await listen(server, place)
     return ok(subject, `${port} on ${host} is free.`)
   } catch (error) {
     const isTaken = error instanceof KoraServerError && error.code === 'PORT_IN_USE'

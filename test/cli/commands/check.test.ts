@@ -179,6 +179,21 @@ describe('check', () => {
     expect(stdout).toMatch(new RegExp(`^error +port +Port ${port} on 127.0.0.1 is in use`, 'm'))
   })
 
+  test('names what moves the port of the operations endpoints', async () => {
+    const blocker = createServer()
+    await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve))
+    const { port } = blocker.address() as { port: number }
+    using workspace = workspaceWith({ host: '127.0.0.1', port: 0, admin: { port } })
+
+    const check = await workspace.run(['check'])
+    const start = await workspace.run(['start'])
+    blocker.close()
+
+    const message = `Port ${port} on 127.0.0.1 is in use by another process. Stop it, or choose another port with admin.port.`
+    expect(check.stdout).toContain(message)
+    expect(start).toMatchObject({ code: 1, stderr: expect.stringContaining(message) })
+  })
+
   test('may run beside the server, whose ports are no mistake', async () => {
     const admin = { adminToken: 'x'.repeat(16), port: await freePort() }
     using workspace = workspaceWith({ port: await freePort(), admin })
