@@ -3,12 +3,12 @@ import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { HttpPolling, HttpSyncResponse } from '../transport/http-polling.ts'
-import type { PollingTransport } from '../transport/polling-transport.ts'
 import { answerJson } from './answer-json.ts'
 import { bearerToken } from './bearer-token.ts'
 import { readBody } from './read-body.ts'
 import type { SessionBodies } from './session-bodies.ts'
 import type { StrangerBodies } from './stranger-bodies.ts'
+import type { UnfinishedBodies } from './unfinished-bodies.ts'
 
 export interface PollingRouteOptions {
   readonly polling: HttpPolling
@@ -76,7 +76,8 @@ async function answer(
   const number = polling.takeNumber()
   const session = method === 'POST' ? await polling.sessionOf({ clientId, token }) : null
   const { maxBytes, refusal } = polling.bodyLimit(session)
-  const body = method === 'POST' ? await readMessage(response, { session, maxBytes }, options) : undefined
+  const bodies = session?.isConnected() === true ? options.sessionBodies.of(session) : null
+  const body = method === 'POST' ? await readMessage(response, { bodies, maxBytes }, options) : undefined
   if (body === null) {
     send(response, refusal)
     return
@@ -92,7 +93,8 @@ async function answer(
     ...(contentType !== undefined && { contentType }),
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
   } as const
-  const result = await polling.handle(syncRequest, number)
+  const release = bodies?.keep(response, body?.byteLength ?? 0)
+  const result = await polling.handle(syncRequest, number).finally(release)
   tellWhenBroken(response, result.onBroken)
   send(response, result)
 }
@@ -101,14 +103,16 @@ function send(response: ServerResponse, { status, headers, body }: HttpSyncRespo
   response.writeHead(status, { ...headers }).end(body)
 }
 
-/** @returns null when it is larger than `maxBytes` */
+/**
+ * @param bodies those of the session that it is of; null: of none that goes on
+ * @returns null when it is larger than `maxBytes`
+ */
 function readMessage(
   response: ServerResponse,
-  { session, maxBytes }: { session: PollingTransport | null; maxBytes: number },
+  { bodies, maxBytes }: { bodies: UnfinishedBodies | null; maxBytes: number },
   options: PollingRouteOptions,
 ): Promise<Buffer | null> {
-  if (session === null || !session.isConnected()) return readOfStranger(response, maxBytes, options)
-  const bodies = options.sessionBodies.of(session)
+  if (bodies === null) return readOfStranger(response, maxBytes, options)
   return readBody(response.req, maxBytes, (bytes) => bodies.count(response, bytes))
 }
 

@@ -24,6 +24,7 @@ export class UnfinishedBodies {
   readonly #options: UnfinishedBodiesOptions
   readonly #bodies = new Map<ServerResponse, Body>()
   #bytes = 0
+  #keptBytes = 0
 
   constructor(options: UnfinishedBodiesOptions) {
     this.#options = options
@@ -35,7 +36,20 @@ export class UnfinishedBodies {
     const body = this.#bodies.get(response) ?? this.#begin(response)
     body.bytes += bytes
     this.#bytes += bytes
-    while (this.#bytes > this.#options.maxBytes) this.#cutSlowest()
+    while (this.#bytes + this.#keptBytes > this.#options.maxBytes && this.#bodies.size > 0) this.#cutSlowest()
+  }
+
+  /**
+   * Counts a body that was read whole, which is not cut any more, while it waits to be taken.
+   *
+   * @returns ends that
+   */
+  keep(response: ServerResponse, bytes: number): () => void {
+    this.#forget(response)
+    this.#keptBytes += bytes
+    return () => {
+      this.#keptBytes -= bytes
+    }
   }
 
   /** Refuses all of them: nobody takes them any more. */

@@ -138,11 +138,13 @@ export class HttpPolling {
     return ++this.#requests
   }
 
-  /** The session that the request is of, where it was admitted; it may have ended. */
+  /** The session that the request is of, where it was admitted; it may have ended, and the token may not be good any more. */
   async sessionOf(
     request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>,
   ): Promise<PollingTransport | null> {
-    return admittedTo(await this.#find(request))
+    const tokenHash = hashOf(request.token)
+    const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
+    return admittedTo(known ?? (await this.#find(request)))
   }
 
   /** How much is read of a POST: of all but a session that takes messages it can be a handshake at most. */

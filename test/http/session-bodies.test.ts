@@ -7,17 +7,23 @@ import { closedOf, openUpload, openUploads } from '../support/uploads.ts'
 const MAX_BYTES = 4 * 1024 * 1024
 const PATH = '/sync?client=phone'
 
+/** What the check of a token waits for. */
+let check: Promise<void>
+let checks: number
 let store: MemoryServerStore
 let server: KoraSyncServer
 let url: string
 
 beforeEach(async () => {
+  check = Promise.resolve()
+  checks = 0
   store = new MemoryServerStore()
   server = createKoraServer({
     store,
     port: 0,
     host: '127.0.0.1',
     path: '/sync',
+    auth: { authenticate },
     limits: { maxMessageBytes: MAX_BYTES },
     logger: silentLogger,
   })
@@ -30,6 +36,12 @@ afterEach(async () => {
   await server.stop()
   await store.close()
 })
+
+async function authenticate(): Promise<{ userId: string }> {
+  checks++
+  await check
+  return { userId: 'ada' }
+}
 
 function post(message: object): Promise<Response> {
   return fetch(`${url}${PATH}`, { method: 'POST', body: JSON.stringify(message) })
@@ -73,6 +85,27 @@ test('a body as large as a message may be is read whole, also in many pieces', a
   await expect.poll(() => upload.answer, { timeout: 10_000 }).toMatch(/^HTTP\/1\.1 202 /)
   expect(server.getConnectionCount()).toBe(1) // it was understood
   upload.socket.destroy()
+})
+
+test('bodies that came whole take their part of it until the token has been checked', async () => {
+  expect((await post(handshakeOf('phone'))).status).toBe(202)
+  await expect.poll(() => [...server.hub.sessions.values()].every(({ isAccepted }) => isAccepted)).toBe(true)
+  const before = checks // of the new session no request has needed one
+  let pass = (): void => {}
+  check = new Promise((resolve) => {
+    pass = resolve
+  })
+  const whole = { bytes: 1_000_000, sentBytes: 1_000_000 }
+  const uploads = await openUploads(3, url, PATH, whole)
+  await expect.poll(() => checks - before).toBe(3)
+
+  const more = await openUploads(3, url, PATH, whole)
+
+  await expect.poll(() => closedOf(more), { timeout: 10_000 }).toBe(2)
+  pass()
+  const isTaken = ({ answer }: { answer: string }): boolean => /^HTTP\/1\.1 (202|410) /.test(answer)
+  await expect.poll(() => [...uploads, ...more].filter(isTaken).length).toBe(4)
+  for (const { socket } of [...uploads, ...more]) socket.destroy()
 })
 
 test('a body of a session that ends is given up at once', async () => {
