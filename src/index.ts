@@ -87,4 +87,4 @@ export type {
 export type { SyncLimits, ValidateOperation, ValidationContext, ValidationVerdict } from './sync/options.ts'
 export { AwarenessRelay } from './sync/relays/awareness-relay.ts'
 export type { ServerTransport } from './sync/transport.ts'
-export type { HttpSyncRequest, HttpSyncResponse } from './transport/http-polling.ts'
+export type { HttpSyncRequest, HttpSyncResponse } from './transport/http-sync.ts'

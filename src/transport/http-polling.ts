@@ -4,47 +4,20 @@ import { askProvider } from '../auth/user-callback.ts'
 import type { Logger } from '../core/logger.ts'
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
-import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { Frame } from '../protocol/frame.ts'
-import { readMessageType } from '../protocol/json-codec.ts'
 import { EarlyPolls } from './early-polls.ts'
 import { EndedClients } from './ended-clients.ts'
+import {
+  ENDED,
+  type HttpSyncRequest,
+  type HttpSyncResponse,
+  OVERLOADED,
+  refusal,
+  tooLarge,
+} from './http-sync.ts'
+import { isHandshake } from './is-handshake.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
-
-/** One request of the HTTP form of the protocol. A POST brings one message, a GET takes one away. */
-export interface HttpSyncRequest {
-  /** Tells clients apart: unguessable, chosen by the client or by the server's cookie. */
-  readonly clientId: string
-  readonly method: 'GET' | 'POST'
-  /** The message of a POST. */
-  readonly body?: string | Uint8Array
-  /** Of the body: `application/x-protobuf` for protobuf, else it is taken for JSON. */
-  readonly contentType?: string
-  /** The `If-None-Match` header: the `ETag` of the message that the client has read. */
-  readonly ifNoneMatch?: string
-  /**
-   * The bearer token, '' for none. It must be of the user who opened the session; before it is known who that
-   * is, the one that came with the handshake. Absent: whoever calls has checked that by itself.
-   */
-  readonly token?: string
-  /** For the log, and for `maxConnectionsPerAddress`. */
-  readonly remoteAddress?: string
-  /** Aborted when the connection of the request closes: nothing is answered on it any more. */
-  readonly signal?: AbortSignal
-}
-
-/** What is to be answered to an `HttpSyncRequest`. */
-export interface HttpSyncResponse {
-  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
-  readonly body?: string | Uint8Array
-  readonly headers?: { readonly [name: string]: string }
-  /**
-   * To be called when the connection breaks before all of the answer has left (`'unsent'`), or after that and
-   * before another request has come on it (`'sent'`). What was not sent is kept for the next poll.
-   */
-  readonly onBroken?: (answer: 'unsent' | 'sent') => void
-}
 
 /** How many bytes of a body are read, and what is answered to one that has more. */
 export interface BodyLimit {
@@ -384,34 +357,3 @@ function isSameUser(
   if (a === null || b === null) return false
   return a.userId === b.userId || (a.isAnonymous === true && b.isAnonymous === true)
 }
-
-function refusal(status: HttpSyncResponse['status'], error: string): HttpSyncResponse {
-  return { status, body: JSON.stringify({ error }), headers: { 'content-type': 'application/json' } }
-}
-
-const ENDED = refusal(410, 'The session has ended: start with a handshake.')
-const OVERLOADED = refusal(429, 'Messages arrive faster than they are processed.')
-
-function tooLarge(maxBytes: number): HttpSyncResponse {
-  return refusal(413, `The message is larger than ${maxBytes} bytes.`)
-}
-
-/**
- * A body that cannot be read, or is larger than a handshake may be, is none: the session it is for says
- * what is wrong with it.
- */
-function isHandshake(bytes: Uint8Array, isBinary: boolean, maxBytes: number): boolean {
-  if (bytes.byteLength > maxBytes) return false
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (isBinary) return buffer.subarray(0, PROTOBUF_HANDSHAKE.length).equals(PROTOBUF_HANDSHAKE)
-  // Parsed only where it may be one: every other message is parsed once, by its session.
-  if (!buffer.includes('"handshake"')) return false
-  try {
-    return readMessageType(buffer.toString('utf8'), HANDSHAKE_DECODE_LIMITS) === 'handshake'
-  } catch {
-    return false
-  }
-}
-
-/** Field 1, `type`, which is written first: tag, length, text. */
-const PROTOBUF_HANDSHAKE = Buffer.from('\x0a\x09handshake', 'latin1')

@@ -1,0 +1,49 @@
+/** One request of the HTTP form of the protocol. A POST brings one message, a GET takes one away. */
+export interface HttpSyncRequest {
+  /** Tells clients apart: unguessable, chosen by the client or by the server's cookie. */
+  readonly clientId: string
+  readonly method: 'GET' | 'POST'
+  /** The message of a POST. */
+  readonly body?: string | Uint8Array
+  /** Of the body: `application/x-protobuf` for protobuf, else it is taken for JSON. */
+  readonly contentType?: string
+  /** The `If-None-Match` header: the `ETag` of the message that the client has read. */
+  readonly ifNoneMatch?: string
+  /**
+   * The bearer token, '' for none. It must be of the user who opened the session; before it is known who that
+   * is, the one that came with the handshake. Absent: whoever calls has checked that by itself.
+   */
+  readonly token?: string
+  /** For the log, and for `maxConnectionsPerAddress`. */
+  readonly remoteAddress?: string
+  /** Aborted when the connection of the request closes: nothing is answered on it any more. */
+  readonly signal?: AbortSignal
+}
+
+/** What is to be answered to an `HttpSyncRequest`. */
+export interface HttpSyncResponse {
+  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
+  readonly body?: string | Uint8Array
+  readonly headers?: { readonly [name: string]: string }
+  /**
+   * To be called when the connection breaks before all of the answer has left (`'unsent'`), or after that and
+   * before another request has come on it (`'sent'`). What was not sent is kept for the next poll.
+   */
+  readonly onBroken?: (answer: 'unsent' | 'sent') => void
+}
+
+/** An answer that says in words what is wrong. */
+export function refusal(status: HttpSyncResponse['status'], error: string): HttpSyncResponse {
+  return { status, body: JSON.stringify({ error }), headers: { 'content-type': 'application/json' } }
+}
+
+/** To what is of a session that is over. */
+export const ENDED = refusal(410, 'The session has ended: start with a handshake.')
+
+/** To what a session has no time for; its client takes it for lost. */
+export const OVERLOADED = refusal(429, 'Messages arrive faster than they are processed.')
+
+/** To a body of which no more than `maxBytes` are read. */
+export function tooLarge(maxBytes: number): HttpSyncResponse {
+  return refusal(413, `The message is larger than ${maxBytes} bytes.`)
+}
