@@ -344,6 +344,11 @@ export interface ServerStore
    */
   onLogReplaced?(listener: () => void): () => void
   /**
+   * Up to here delivery sequences may stand for other operations than they once did: the log has lost its end, and
+   * others have written in the place of that. 0 or absent for none. It is known once the end of the log has been read.
+   */
+  readonly doubtfulThrough?: number
+  /**
    * Tells of commits, once they are readable: of those made through this object and, where others write to the
    * same database, of theirs.
    * @returns a function that ends the subscription

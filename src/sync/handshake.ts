@@ -10,6 +10,7 @@ import type { SyncHubContext } from './hub-context.ts'
 import { type KnownFields, knownFieldsOf } from './known-fields.ts'
 import {
   eraKey,
+  eraSinceLoss,
   isOutdated,
   presentEra,
   recovering,
@@ -90,7 +91,12 @@ export async function acceptHandshake(
   const head = await endOfLog(watermark, context)
   const userId = isProvable(auth, context) ? auth.userId : null
   const isOtherDevice = auth.deviceId !== undefined && auth.deviceId !== message.nodeId
-  const granted = eraOf(message, { grant, userId, head, registration })
+  const isFirst = registration === undefined && (watermark ?? 0) === 0
+  const granted = eraSinceLoss(
+    eraOf(message, { grant, userId, head, registration, isFirst }),
+    store.doubtfulThrough ?? 0,
+    isFirst ? viewId(message) : null,
+  )
   const era = watermark === 0 && registration !== undefined ? recovering(granted, head) : granted
   const owner = isOtherDevice ? null : userId
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
@@ -166,9 +172,10 @@ function eraOf(
     userId: string | null
     head: number
     registration: NodeRegistration | undefined
+    isFirst: boolean
   },
 ): ScopeEra {
-  const { grant, userId, registration } = seen
+  const { grant, userId, registration, isFirst } = seen
   const stored = storedEra(registration)
   const watermark = message.lastDeliverySequence
   if (watermark !== undefined && grant.acceptedScope !== undefined) return stored
@@ -176,7 +183,6 @@ function eraOf(
   const grantKey = watermark === undefined ? grant.view.key : grant.scopeKey
   const isUnrestricted = grant.isUnrestricted && (watermark !== undefined || grant.view.subsets.length === 0)
   const key = isUnrestricted ? UNRESTRICTED : eraKey(grantKey, userId)
-  const isFirst = registration === undefined && (watermark ?? 0) === 0
   return presentEra(stored, key, isFirst ? 0 : Math.max(seen.head, watermark ?? 0))
 }
 
@@ -290,7 +296,7 @@ function registerNode(
   const { userId, era, registration } = seen
   const stored = storedEra(registration)
   const isSameGrant = stored.key === era.key
-  const isSameEra = isSameGrant && stored.recoversTo === era.recoversTo
+  const isSameEra = isSameGrant && stored.since === era.since && stored.recoversTo === era.recoversTo
   const isUnchanged = isSameEra && (registration?.userId !== null || userId === null)
   if (registration !== undefined && isUnchanged) return registration
   return context.store.registerNode({

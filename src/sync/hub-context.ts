@@ -31,6 +31,7 @@ export interface SyncStats {
  */
 export type SessionStore = Pick<
   ServerStore,
+  | 'doubtfulThrough'
   | 'getNodeId'
   | 'getSchema'
   | 'getHandshakeVector'

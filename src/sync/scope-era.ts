@@ -15,6 +15,8 @@ import type { NodeRegistration } from '../store/store.ts'
  * A stream that started over may be cut off before it has caught up. The view that it was of is
  * remembered once the client has acknowledged something of it, and goes on from where it is.
  *
+ * The same goes for a log that has lost its end, of what was reached in it before.
+ *
  * A client that begins from nothing may have lost its database. Until it has got to where the log ended then, it may
  * lack operations of its own, whatever its version vector says: it has those that were committed first, which are not
  * always those with the lowest numbers, and goes on writing.
@@ -24,7 +26,7 @@ import type { NodeRegistration } from '../store/store.ts'
 export interface ScopeEra {
   /** Identifies the grant. */
   readonly key: string
-  /** The end of the log when the node was first seen with this grant; 0: it never had another one. */
+  /** The end of the log when the node was first seen with this grant, or the log had lost its end; 0: neither was so. */
   readonly since: number
   /** The view whose watermark is of this era even below `since`. */
   readonly restartedView: string | null
@@ -55,6 +57,16 @@ export function serializeEra({ key, since, restartedView, recoversTo }: ScopeEra
 /** A new era when the grant is not that of the stored one. */
 export function presentEra(stored: ScopeEra, key: string, since: number): ScopeEra {
   return stored.key === key ? stored : { ...stored, key, since, restartedView: null }
+}
+
+/**
+ * The era, unless it is from before the log lost its end: a watermark from then may pass over what others have
+ * written in the place of that.
+ *
+ * @param firstView of a node that was never here before, whose watermarks are all of the log as it is
+ */
+export function eraSinceLoss(era: ScopeEra, doubtfulThrough: number, firstView: string | null): ScopeEra {
+  return era.since >= doubtfulThrough ? era : { ...era, since: doubtfulThrough, restartedView: firstView }
 }
 
 /** A node that was here before has a watermark of 0: it may have lost its database. Another view of it has one, too. */

@@ -1,13 +1,26 @@
 import { StoreError } from '../../core/errors.ts'
 import { baseAfterLoss, isReplacedLog } from '../backup/restored-base.ts'
+import { bigints, byteas } from './array-parameters.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
+import { metaTable } from './meta-table.ts'
 
 /** More than the settings are ever changed in the time that a replica is behind. */
 const EPOCH_GAP = 1000
 
+/** Ends of commits that are remembered: some ten seconds of them under load, more than most replicas are behind. */
+const MAX_ENDS = 4000
+
 /** An operation may have yielded its id to another one since. @see plan-writer.ts */
-const FIND_OTHER = `SELECT FROM {operations}
-  WHERE seq = $1 AND id NOT IN ($2::bytea, sha256($2::bytea || int8send(seq)))`
+const FIND_OTHER = `SELECT FROM unnest($1::bigint[], $2::bytea[]) AS known (seq, id)
+  JOIN {operations} o ON o.seq = known.seq
+  WHERE o.id NOT IN (known.id, sha256(known.id || int8send(known.seq))) LIMIT 1`
+
+/** Where the log ends, the id of its last operation, and what is noted by `#continueAbove`; 0 for nothing. */
+export const END_COLUMNS = `delivery_sequence, (SELECT id FROM {operations} WHERE seq = delivery_sequence),
+  coalesce((SELECT value FROM {meta} WHERE key = 'doubtful_through')::bigint, 0)`
+
+/** In the order of `END_COLUMNS`. */
+export type EndRow = [deliverySequence: number, operationId: Buffer | null, doubtfulThrough: number]
 
 /** The last entry that is known; the id is null where nothing is stored under the number. */
 interface LastEntry {
@@ -19,13 +32,17 @@ interface LastEntry {
  * How far this process knows the log to reach. A replica that has taken over may lack the newest commits: its
  * log ends before that, or holds what another server has written there since. Then it goes on above a gap, as
  * after a restore, because clients and servers hold positions in what is gone, and would take what is stored
- * under these numbers next for what they have.
+ * under these numbers next for what they have. Where others may have written there already, this has happened:
+ * it is noted that positions below the gap are in doubt, so that who holds one reads everything again.
  */
 export class KnownEnd {
   readonly #db: PostgresDatabase
   readonly #onReplaced: () => Promise<unknown>
   readonly #listeners = new Set<() => void>()
   #last: LastEntry = { deliverySequence: 0, operationId: null }
+  /** The ids that commits have ended with, by delivery sequence, oldest first. */
+  readonly #ends = new Map<number, Buffer>()
+  #doubtfulThrough = 0
   #lostConnections = 0
   #replacements = 0
 
@@ -37,6 +54,11 @@ export class KnownEnd {
 
   get sequence(): number {
     return this.#last.deliverySequence
+  }
+
+  /** @see ServerStore.doubtfulThrough */
+  get doubtfulThrough(): number {
+    return this.#doubtfulThrough
   }
 
   /** Of the database, when the log was last seen to hold what is known: the connections since may lead to another. */
@@ -57,15 +79,20 @@ export class KnownEnd {
 
   /** Notes a commit of this process. */
   note(last: LastEntry): void {
-    if (last.deliverySequence > this.#last.deliverySequence) this.#last = last
+    const { deliverySequence, operationId } = last
+    if (deliverySequence <= this.#last.deliverySequence) return
+    this.#last = last
+    if (operationId === null) return
+    this.#ends.set(deliverySequence, operationId)
+    if (this.#ends.size <= MAX_ENDS) return
+    const [oldest] = this.#ends.keys()
+    if (oldest !== undefined) this.#ends.delete(oldest)
   }
 
   /** @param read reads where the log ends */
-  async follow<Row extends readonly [deliverySequence: number, operationId: Buffer | null, ...unknown[]]>(
-    read: () => Promise<Row>,
-  ): Promise<Row> {
+  async follow<Row extends readonly [...EndRow, ...unknown[]]>(read: () => Promise<Row>): Promise<Row> {
     const before = this.#last
-    let row = await read()
+    let row = await this.#readWith(read)
     const { lostConnections } = this.#db
     const isInDoubt = lostConnections !== this.#lostConnections
     // What was noted while this was read may be what is lost; otherwise it is newer, and no reason for doubt.
@@ -73,7 +100,7 @@ export class KnownEnd {
     const known = last.deliverySequence
     if (!this.#db.isReadOnly && (row[0] < known || (isInDoubt && (await this.#isLost(last, row[0]))))) {
       await this.#continueAbove(last)
-      row = await read()
+      row = await this.#readWith(read)
       if (row[0] < known) {
         throw new StoreError(
           'STORE_UNAVAILABLE',
@@ -84,6 +111,7 @@ export class KnownEnd {
     this.#lostConnections = lostConnections
     if (isReplacedLog(this.sequence, row[0])) {
       this.#replacements++
+      this.#ends.clear()
       for (const listener of this.#listeners) listener()
     }
     this.note({ deliverySequence: row[0], operationId: row[1] })
@@ -91,11 +119,24 @@ export class KnownEnd {
     return row
   }
 
+  /** What is in doubt is known before anybody hears of the log that it is of. */
+  async #readWith<Row extends readonly [...EndRow, ...unknown[]]>(read: () => Promise<Row>): Promise<Row> {
+    const row = await read()
+    this.#doubtfulThrough = Math.max(this.#doubtfulThrough, row[2])
+    return row
+  }
+
   /** @param end of the log */
   async #isLost(last: LastEntry, end: number, queries: Queries = this.#db): Promise<boolean> {
     if (end < last.deliverySequence) return true
     if (isReplacedLog(last.deliverySequence, end)) return false // somebody has seen to it
-    return (await queries.rows(FIND_OTHER, [last.deliverySequence, last.operationId])).length > 0
+    return this.#holdsOthers(queries)
+  }
+
+  /** Whether anybody has written in the place of what was known. The end alone may be what it was: devices send again. */
+  async #holdsOthers(queries: Queries): Promise<boolean> {
+    const known = [bigints([...this.#ends.keys()]), byteas([...this.#ends.values()])]
+    return (await queries.rows(FIND_OTHER, known)).length > 0
   }
 
   /** The epoch is raised above all that were lost, so that every server reads the settings anew. */
@@ -111,6 +152,9 @@ export class KnownEnd {
         `UPDATE {counters} SET delivery_sequence = $1, epoch = epoch + ${EPOCH_GAP} WHERE id = 1`,
         [base],
       )
+      const isKnown = this.#ends.has(row[0]) && !(await this.#holdsOthers(transaction))
+      if (isKnown) return // nobody has written since
+      await metaTable.set(transaction, 'doubtful_through', base - 1)
     })
   }
 }

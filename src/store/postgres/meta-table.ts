@@ -14,6 +14,8 @@ export type MetaKey =
   | 'schema_indexes'
   /** When a restore put this log in the place of another one, ms since the epoch. */
   | 'log_replaced_at'
+  /** @see ServerStore.doubtfulThrough */
+  | 'doubtful_through'
   /** The newest timestamp that a server has given, serialized. */
   | 'server_clock'
   /** Where the log ended at former compactions. */

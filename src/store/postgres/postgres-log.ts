@@ -10,7 +10,7 @@ import type { IndexKey } from '../delivery/plan-streams.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
 import type { LogEntry } from '../store.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
-import type { KnownEnd } from './known-end.ts'
+import { END_COLUMNS, type EndRow, type KnownEnd } from './known-end.ts'
 import type { NameTable } from './name-table.ts'
 import { readTraces } from './postgres-dropped.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
@@ -45,11 +45,6 @@ export interface RecordPage {
   readonly isWhole: boolean
 }
 
-/** In the order of `EndRow`. */
-const END_COLUMNS = 'delivery_sequence, (SELECT id FROM {operations} WHERE seq = delivery_sequence)'
-
-type EndRow = [deliverySequence: number, operationId: Buffer | null]
-
 /** Reads `_kora_operations`, `_kora_records` and `_kora_scope`. */
 export class PostgresLog {
   readonly #db: PostgresDatabase
@@ -75,7 +70,7 @@ export class PostgresLog {
 
   /** The end with the names of all collections that have entries up to there. */
   async readEndWithCollections(): Promise<{ deliverySequence: number; collections: readonly string[] }> {
-    const [deliverySequence, , collections] = await this.#readEndWith<[...EndRow, string[]]>(
+    const [deliverySequence, , , collections] = await this.#readEndWith<[...EndRow, string[]]>(
       `SELECT ${END_COLUMNS}, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
     )
     return { deliverySequence, collections }

@@ -181,6 +181,7 @@ async function removeEverything(
   await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
     base,
   ])
+  await metaTable.remove(transaction, 'doubtful_through') // who was before that reads all of this log as well
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
 }
 

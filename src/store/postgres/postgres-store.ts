@@ -318,6 +318,10 @@ export class PostgresServerStore implements ServerStore {
     return readRecordValues(this.#core, collection, ids)
   }
 
+  get doubtfulThrough(): number {
+    return this.#core.knownEnd.doubtfulThrough
+  }
+
   onLogReplaced(listener: () => void): () => void {
     return this.#core.knownEnd.subscribe(listener)
   }

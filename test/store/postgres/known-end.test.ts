@@ -3,6 +3,7 @@ import {
   createPostgresServerStore,
   type PostgresServerStore,
 } from '../../../src/store/postgres/postgres-store.ts'
+import { endConnections, loseAfter } from '../../support/lost-end.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
 
@@ -15,27 +16,6 @@ async function openStore(database: TestDatabase, options: { readOnly?: boolean }
 
 function insertOf(author: OperationAuthor, name: string) {
   return requestOf(author.insert(recordIdOf(name), { title: name, userId: 'u' }))
-}
-
-/** As when a replica takes over to which the newest operations have not been sent. */
-async function loseAfter(database: TestDatabase, deliverySequence: number): Promise<void> {
-  await database.query('DELETE FROM _kora_operations WHERE seq > $1', [deliverySequence])
-  await database.query(
-    'DELETE FROM _kora_records r WHERE NOT EXISTS (SELECT FROM _kora_operations o WHERE o.record = r.id)',
-  )
-  await database.query(
-    `UPDATE _kora_nodes n SET max_sequence =
-      coalesce((SELECT max(sequence_number) FROM _kora_operations o WHERE o.node = n.id), 0)`,
-  )
-  await database.query('UPDATE _kora_counters SET delivery_sequence = $1', [deliverySequence])
-}
-
-/** Those of the stores: as when the host that they led to is gone. */
-async function endConnections(database: TestDatabase): Promise<void> {
-  await database.query(
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-  )
 }
 
 async function sequencesOf(store: PostgresServerStore): Promise<number[]> {
@@ -95,6 +75,58 @@ test('a log that another server has written past the lost end is noticed once co
   expect(sequences[4]).toBeGreaterThan(4 + RESTORE_GAP)
   expect(sequences).toHaveLength(7)
   await Promise.all([store, other].map((one) => one.close()))
+})
+
+test('it is noticed though what was sent again has come to the place where it was', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  const requests = ['one', 'two', 'three'].map((name) => insertOf(author, name))
+  for (const request of requests) await store.append([request])
+  await loseAfter(database, 1)
+  const other = await openStore(database)
+  await other.append([insertOf(new OperationAuthor('b'), 'four')])
+  await other.append(requests.slice(2))
+  await endConnections(database)
+
+  await expect.poll(() => store.getMaxDeliverySequence().catch(() => 0)).toBeGreaterThan(3 + RESTORE_GAP)
+
+  expect(store.doubtfulThrough).toBeGreaterThan(3)
+  await Promise.all([store, other].map((one) => one.close()))
+})
+
+test('what was read of a log is in doubt once another server has written in the place of what is lost', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  for (const name of ['one', 'two', 'three']) await store.append([insertOf(author, name)])
+  await loseAfter(database, 1)
+  const other = await openStore(database) // which knows nothing of what is lost
+  await other.append([insertOf(new OperationAuthor('b'), 'four')])
+  expect(other.doubtfulThrough).toBe(0)
+
+  const end = await store.getMaxDeliverySequence() // the log is shorter, and its end another one
+  await other.getMaxDeliverySequence()
+
+  const later = await openStore(database)
+  await later.getMaxDeliverySequence()
+  for (const one of [store, other, later]) {
+    expect(one.doubtfulThrough).toBe(end - 1)
+    await one.close()
+  }
+})
+
+test('nothing is in doubt where the log has only lost its end', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const author = new OperationAuthor('a')
+  for (const name of ['one', 'two', 'three']) await store.append([insertOf(author, name)])
+  await loseAfter(database, 2)
+
+  expect(await store.getMaxDeliverySequence()).toBeGreaterThan(3 + RESTORE_GAP)
+
+  expect(store.doubtfulThrough).toBe(0)
+  await store.close()
 })
 
 test('a log that has lost nothing stays the same when connections are lost', async () => {
