@@ -113,6 +113,15 @@ export function describeValue(value: unknown): string {
     const isOneText = value.length === 1 && typeof value[0] === 'string'
     return isOneText ? `[${describeValue(value[0])}]` : 'an array'
   }
-  if (typeof value === 'object' && value !== null) return 'an object'
-  return String(value)
+  if (typeof value === 'object' && value !== null)
+    return isJsonObject(value) ? 'an object' : describeClass(value)
+  return typeof value === 'function' ? 'a function' : String(value)
+}
+
+/** What a program passes in that no JSON becomes: a Map where an object belongs. */
+function describeClass(value: object): string {
+  const name: unknown = value.constructor?.name
+  return typeof name === 'string' && name !== ''
+    ? `an instance of ${quoteName(name)}`
+    : 'an object of a class'
 }

@@ -166,7 +166,7 @@ describe('what is refused as INVALID_OPERATION', () => {
     ['delete with data', { type: 'delete' }, 'data of delete must be null, not an object.'],
     ['data an array', { data: [1] }, 'data of insert must be an object, not an array.'],
     ['data text', { data: 'x' }, 'data of insert must be an object, not "x".'],
-    ['data of a class', { data: new Date(0) }, 'data of insert must be an object, not an object.'],
+    ['data of a class', { data: new Date(0) }, 'data of insert must be an object, not an instance of Date.'],
     ['previousData text', { previousData: 'x' }, 'previousData must be an object or null, not "x".'],
     [
       'previousData missing',

@@ -177,6 +177,11 @@ describe('what is refused names the property', () => {
     ],
     [{ ...HANDSHAKE, versionVector: [] }, 'handshake.versionVector must be an object, not an array.'],
     [
+      { ...HANDSHAKE, versionVector: new Map() },
+      'handshake.versionVector must be an object, not an instance of Map.',
+    ],
+    [{ ...HANDSHAKE, nodeId: () => 'n' }, 'handshake.nodeId must be a string, not a function.'],
+    [
       { ...HANDSHAKE, versionVector: { n: -1 } },
       'handshake.versionVector.n must be an integer from 0, not -1.',
     ],
