@@ -61,7 +61,9 @@ export class MemoryServerStore implements ServerStore {
   readonly #holds = new CompactionHolds()
   #pastEnds: readonly PastEnd[] = []
 
-  constructor({ nodeId, runtime = systemRuntime() }: MemoryServerStoreOptions = {}) {
+  /** @param options a text is the `nodeId`, as it is for programs written for `@korajs/server` */
+  constructor(options: MemoryServerStoreOptions | string = {}) {
+    const { nodeId, runtime = systemRuntime() } = typeof options === 'string' ? { nodeId: options } : options
     this.#core = new MemoryCore({ runtime, nodeId: nodeId ?? runtime.uuid() })
     this.#tracking = new ScopeTracking(this.#core)
     this.#migration = new SchemaMigration(this.#core, this.#tracking)
