@@ -129,7 +129,7 @@ class OverrideCollector implements Overrides {
       return
     }
     this.overrides.set('auth.jwt.jwksUrl', jwksUrl)
-    this.#void('auth.jwt.keys', 'auth.jwt.secret')
+    this.#void('auth.jwt.keys', 'auth.jwt.secret', 'auth.secret')
     if (isModeOpen(auth)) this.overrides.set('auth.mode', { ...jwksUrl, value: 'jwt' })
   }
 

@@ -777,6 +777,9 @@ describe('secrets of the environment', () => {
       jwt: { jwksUrl: jwks, clockToleranceMs: 0, userIdClaim: 'sub' },
     })
     expect(await authOf({ mode: 'jwt' }, { KORA_JWKS_URL: jwks })).toMatchObject({ jwt: { jwksUrl: jwks } })
+    const mixed = await authOf({ mode: 'mixed', secret: SECRET }, { KORA_JWKS_URL: jwks })
+    expect(mixed).toMatchObject({ mode: 'mixed', jwt: { jwksUrl: jwks } })
+    expect(mixed).not.toHaveProperty('secret')
     expect(await authOf({ mode: 'mixed' }, { KORA_AUTH_SECRET: SECRET })).toMatchObject({
       mode: 'mixed',
       secret: SECRET,
