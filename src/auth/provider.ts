@@ -6,7 +6,7 @@ import type { ScopeMap } from '../core/scope.ts'
  */
 export type GivenScopes = { readonly [collection: string]: { readonly [field: string]: unknown } }
 
-/** Who a client is, and what it may see and write. A value of another type, but for `metadata`, refuses the client. */
+/** Who a client is, and what it may see and write. A value of another type, but for `metadata`, lets nobody in. */
 export interface AuthContext {
   /** Text that is not empty, without control characters. */
   readonly userId: string
@@ -32,7 +32,7 @@ export interface CheckedAuthContext extends AuthContext {
 /** Tells who a client is from the token of its handshake. */
 export interface AuthProvider {
   /**
-   * An error that it throws refuses the connection too, and stands in the log.
+   * An error that it throws says nothing against the token: it stands in the log, and the client comes back later.
    *
    * @param token `''` where the client has sent none
    * @returns null to refuse the connection

@@ -5,7 +5,7 @@ import { contextToVerdict, ExplainingProvider } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 export interface TokenAuthProviderOptions {
-  /** Null, or an error, refuses the connection. */
+  /** Null refuses the connection. An error says nothing against the token: the client comes back later. */
   validate(token: string): AuthContext | null | Promise<AuthContext | null>
   /** Hears of errors that `validate` throws. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger

@@ -4,7 +4,7 @@ import type { Claims } from './scope-templates.ts'
 
 /**
  * Why a token is refused. For logs and `kora-server token inspect`; clients are told nothing but
- * that authentication failed.
+ * that authentication failed, or could not be done.
  */
 export const TOKEN_REFUSALS = {
   TOKEN_MISSING: 'The client sent no token.',

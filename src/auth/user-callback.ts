@@ -4,7 +4,7 @@ import { LOG_EVENTS, logEvent } from '../core/logger.ts'
 import { checkContext } from './checked-context.ts'
 import type { AuthProvider, CheckedAuthContext } from './provider.ts'
 import type { AuthVerdict } from './token-verdict.ts'
-import { refuseToken } from './token-verdict.ts'
+import { explainToken, isFailure, refuseToken } from './token-verdict.ts'
 
 /** A call of the application's own code. */
 export interface UserCall {
@@ -47,6 +47,9 @@ export async function callForVerdict(
   return (await callUserCode(callback, call)) ?? refuseToken('PROVIDER_FAILED')
 }
 
+/** Who a token is of; `'failed'`: the provider could not judge it, and may accept it the next time. */
+export type ProviderAnswer = CheckedAuthContext | 'refused' | 'failed'
+
 /**
  * Asks a provider, which may be the application's: it lets in only those for whom it returns a context that can be
  * enforced. A value that is missing in a scope would otherwise not be asked for, and open the collection.
@@ -55,13 +58,15 @@ export async function askProvider(
   provider: AuthProvider,
   token: string,
   logger: Logger,
-): Promise<CheckedAuthContext | null> {
-  const context = await callUserCode(async () => checkContext(await provider.authenticate(token)), {
-    name: 'authenticate',
-    token,
-    logger,
-  })
-  return context ?? null
+): Promise<ProviderAnswer> {
+  const call = { name: 'authenticate', token, logger }
+  return (await callUserCode(() => judge(provider, token), call)) ?? 'failed'
+}
+
+async function judge(provider: AuthProvider, token: string): Promise<ProviderAnswer> {
+  const verdict = await explainToken(provider, token)
+  if (!verdict.isAccepted) return isFailure(verdict) ? 'failed' : 'refused'
+  return checkContext(verdict.context) ?? 'refused'
 }
 
 function describeFailure(error: unknown, token: string): { problem: string } | { err: unknown } {

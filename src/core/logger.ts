@@ -257,7 +257,8 @@ export const LOG_EVENTS = {
     level: 'error',
     message: "the application's authentication code failed",
     fields: ['sessionId', 'callback', 'err', 'problem'],
-    advice: 'Mend the function that `callback` names. Whoever it was asked for was refused.',
+    advice:
+      'Mend the function that `callback` names. Whoever it was asked for was not let in, and comes back.',
   },
   jwksFetched: {
     level: 'debug',

@@ -11,6 +11,15 @@ export const CONNECTION_ERRORS = {
     meaning: 'The token is missing, invalid, or of an unknown user.',
     remedy: '`kora-server token inspect <jwt>` says how the server takes a token.',
   },
+  AUTH_UNAVAILABLE: {
+    closeCode: 1013,
+    retriable: true,
+    message: 'The token cannot be checked right now; come back later',
+    meaning:
+      'The auth provider failed, or the JWKS could not be fetched yet. Nothing is said against the token.',
+    remedy:
+      "Look in the log for `the application's authentication code failed` or `JWKS could not be fetched`; clients come back by themselves.",
+  },
   TOKEN_EXPIRED: {
     closeCode: 4003,
     retriable: true,

@@ -38,7 +38,7 @@ function refuse(
   result: HandshakeResult & { readonly accepted: false },
   context: SyncHubContext,
 ): void {
-  if (result.error === 'AUTH_FAILED') {
+  if (result.error !== 'SCHEMA_MISMATCH') {
     session.fail(result.error)
     return
   }

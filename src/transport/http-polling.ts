@@ -302,9 +302,10 @@ export class HttpPolling {
     if (known !== undefined) return known
     if (clients.every(({ owner }) => owner === null)) return 'unknown'
     const context = await askProvider(auth, token, logger)
+    if (typeof context === 'string') return 'refused'
     const now = runtime.now()
-    const { expiresAt = Number.POSITIVE_INFINITY } = context ?? {}
-    if (context === null || expiresAt <= now) return 'refused'
+    const { expiresAt = Number.POSITIVE_INFINITY } = context
+    if (expiresAt <= now) return 'refused'
     const own = this.#clientsOf(clientId).find(({ owner }) => isSameUser(owner, context))
     if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
     own.tokenHash = tokenHash

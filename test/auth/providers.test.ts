@@ -7,6 +7,7 @@ import { NoAuthProvider } from '../../src/auth/no-auth-provider.ts'
 import type { AuthContext, AuthProvider } from '../../src/auth/provider.ts'
 import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
 import { explainToken } from '../../src/auth/token-verdict.ts'
+import { askProvider } from '../../src/auth/user-callback.ts'
 import type { Logger } from '../../src/core/logger.ts'
 import { claims, fixedRuntime, recordingLogger, SECRET, secretBytes, sign } from '../support/tokens.ts'
 
@@ -350,6 +351,8 @@ describe('createAuthProvider', () => {
     ] as const) {
       expect(await provider.authenticate(token)).toBeNull()
       expect(await explainToken(provider, token)).toMatchObject({ isAccepted: false, reason })
+      expect(await askProvider(provider, token, logger)).toBe('failed')
+      expect(await askProvider(provider, 'nonsense', logger)).not.toBe('failed')
       expect(await provider.authenticate('')).toMatchObject({ scopes: { news: {} } })
     }
   })

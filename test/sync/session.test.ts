@@ -229,7 +229,7 @@ describe('nothing is processed before authentication', () => {
     expect(server.getConnectionCount()).toBe(0)
   })
 
-  test('an auth provider that throws lets nobody in', async () => {
+  test('an auth provider that throws lets nobody in, and says nothing against the token', async () => {
     const { connect } = openServer({
       auth: {
         authenticate: async () => {
@@ -241,9 +241,8 @@ describe('nothing is processed before authentication', () => {
     client.receive(handshake())
     await settle()
 
-    expect(client.sent).toMatchObject([
-      { type: 'error', code: 'AUTH_FAILED', message: 'Authentication failed' },
-    ])
+    expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_UNAVAILABLE', retriable: true }])
+    expect(client.closed?.code).toBe(1013)
   })
 
   test.each<[string, () => Promise<AuthContext>, object]>([
@@ -268,7 +267,7 @@ describe('nothing is processed before authentication', () => {
         client.receive(handshake('phone', { authToken: 'good' }))
         await settle()
 
-        expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
+        expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_UNAVAILABLE' }])
       }
       const failures = logger.lines.filter(({ level }) => level === 'error')
       expect(failures.map(({ fields }) => fields)).toMatchObject([reason, reason])
@@ -356,7 +355,9 @@ describe("the application's own authentication", () => {
     const session = [...server.hub.sessions.values()][0]
     const scope = session?.identity?.access.view.scope
     expect(scope === undefined ? null : JSON.stringify(scope)).toBe(expected)
-    if (expected === null) expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'AUTH_FAILED' })
+    if (expected !== null) return
+    const code = context === undefined ? 'AUTH_FAILED' : 'AUTH_UNAVAILABLE'
+    expect(client.sent.at(-1)).toMatchObject({ type: 'error', code })
   })
 })
 

@@ -385,6 +385,23 @@ test('a fault that passes ends the session without an error, so that the client 
   expect(await store.getOperationCount()).toBe(1)
 })
 
+test('a client whose token could not be judged comes back by itself', async () => {
+  await using phone = await openDevice({
+    url: `${base}?client=${crypto.randomUUID()}`,
+    token: 'token-slow',
+    isOnline: false,
+  })
+  slowCheck = Promise.reject(new Error('the user database is away'))
+  slowCheck.catch(() => {})
+
+  phone.goOnline()
+  await phone.until(() => phone.journal.of('closed').length > 0, 'it is sent back')
+  slowCheck = Promise.resolve()
+  await phone.streaming()
+
+  expect(phone.journal.of('error')).toEqual([])
+})
+
 test('handshakes that are refused keep nobody out', async () => {
   const auth = new TokenAuthProvider({
     validate: async (token) => (token === 'token-a' ? { userId: 'a' } : null),
