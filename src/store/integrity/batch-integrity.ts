@@ -16,7 +16,7 @@ import { LiveRecords } from './live-records.ts'
 import { type FindableState, isFindable } from './lookup-index.ts'
 import { findAffected } from './references.ts'
 import { authorCorrection, type SideEffect, type SideEffectContext } from './side-effect.ts'
-import { findInvalidTransitions } from './transitions.ts'
+import { findInvalidTransitions, findTiedChanges } from './transitions.ts'
 
 export interface IntegrityContext extends SideEffectContext {
   readonly schema: SchemaDefinition | null
@@ -96,7 +96,8 @@ export class BatchIntegrity {
   }
 
   /** Judges an operation by the record that it has led to. */
-  *judge({ operation, record, before, after, writeScope }: JudgedChange): Loading<Verdict> {
+  *judge(change: JudgedChange): Loading<Verdict> {
+    const { operation, record, before, after, writeScope } = change
     const { schema } = this.#context
     const rules = rulesOf(schema, record.collection)
     if (schema === null || rules === null) return NO_SIDE_EFFECTS
@@ -112,10 +113,9 @@ export class BatchIntegrity {
         : yield* withoutBranches(suspects, { operation, record, definition: rules.definition })
     const rejected = invalid.find(({ policy }) => policy === 'reject')
     if (rejected !== undefined) return { refusal: refuseTransition(record.collection, rejected) }
-    const sideEffects = this.#setBack(invalid, record, operation, after)
+    const sideEffects = this.#correct(invalid, change, rules)
     const final = sideEffects.at(-1)?.after ?? after
-    const change = { rules, record, before, after: final, writeScope }
-    const refusal = yield* refuseConstraints(change, this.#live)
+    const refusal = yield* refuseConstraints({ rules, record, before, after: final, writeScope }, this.#live)
     return refusal === null ? { sideEffects } : { refusal }
   }
 
@@ -125,15 +125,18 @@ export class BatchIntegrity {
     if (rules !== null && rules.indexes.length > 0) this.#live.note(record, rules.indexes, before, after)
   }
 
-  #setBack(
+  /** Sets invalid states back, and repeats what an earlier correction stands in the way of. */
+  #correct(
     invalid: readonly InvalidTransition[],
-    record: PlannedRecord,
-    operation: Operation,
-    state: RecordState,
+    { record, operation, after }: JudgedChange,
+    rules: CollectionRules,
   ): readonly SideEffect[] {
-    if (invalid.length === 0) return []
-    const values = Object.fromEntries(invalid.map(({ field, from }): [string, JsonValue] => [field, from]))
-    return [authorCorrection(record, values, { operation, causeId: operation.id, state }, this.#context)]
+    const setBack = invalid.map(({ field, from }): [string, JsonValue] => [field, from])
+    const tied = findTiedChanges(rules, operation, after, this.#context.serverNodeId)
+    const values = { ...tied, ...Object.fromEntries(setBack) }
+    if (Object.keys(values).length === 0) return []
+    const cause = { operation, causeId: operation.id, state: after }
+    return [authorCorrection(record, values, cause, this.#context)]
   }
 }
 

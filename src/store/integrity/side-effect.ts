@@ -52,7 +52,7 @@ export function authorSideEffect(
 }
 
 /**
- * Takes back fields that an operation has set. It is stamped directly behind what they have their value
+ * Sets fields to what is to become of them after an operation. It is stamped directly behind what they have their value
  * from, not by the present time: what other devices have written since, and have not sent yet, is judged
  * by itself. Only where the state does not tell what comes of that, it is stamped behind the whole record.
  */

@@ -1,4 +1,5 @@
-import type { Operation } from '../../core/operation.ts'
+import type { FieldValues, Operation } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { checkTransition, type InvalidTransition } from '../../core/schema/state-machine.ts'
 import type { CollectionRules } from './integrity-rules.ts'
@@ -28,4 +29,31 @@ export function findInvalidTransitions(
     const finding = from === to ? null : checkTransition(definition, field, from, to)
     return finding ?? []
   })
+}
+
+/**
+ * The changes of state that an operation has lost to a correction, although they are valid from what that has
+ * set. A correction is stamped with the reading that comes right after the operation it takes back, and the
+ * clock of its author gives the same one to the next operation of this millisecond: only the names of the two
+ * nodes tell which is later.
+ *
+ * @returns fields and the states that they are to be set to behind the correction
+ */
+export function findTiedChanges(
+  { definition }: CollectionRules,
+  { type, data, timestamp }: Operation,
+  after: RecordState,
+  serverNodeId: string,
+): FieldValues {
+  const { stateMachine } = definition
+  if (stateMachine?.onInvalidTransition !== 'last-valid-state') return {} // others are not corrected
+  if (type !== 'update' || data === null || !isFindable(after)) return {}
+  const { field } = stateMachine
+  const written = ownValue(data, field)
+  const winner = ownValue(after.fieldVersions, field)?.timestamp
+  if (written === undefined || winner?.nodeId !== serverNodeId || timestamp.nodeId === serverNodeId) return {}
+  if (winner.wallTime !== timestamp.wallTime || winner.logical !== timestamp.logical) return {}
+  const corrected = ownValue(after.values, field) ?? null
+  if (written === corrected || checkTransition(definition, field, corrected, written) !== null) return {}
+  return { [field]: written }
 }

@@ -3,6 +3,7 @@ import { compareTimestamps } from '../../../src/core/clock.ts'
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import { DeviceDatabase } from '../../support/device/database.ts'
 import { describeEachStore, SERVER_NODE } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { teamSchema } from '../../support/team-schema.ts'
@@ -278,6 +279,57 @@ describeEachStore('a state machine that returns to the last valid state', (openS
       status: 'doing',
       title: titles.at(-1) ?? 'x',
     })
+  })
+
+  test.each(['a-device', 'z-device'])(
+    'keeps what the same device did next in the same millisecond (%s)',
+    async (nodeId) => {
+      await using store = await openStore({ schema: teamSchema })
+      const open = (name: string) =>
+        new DeviceDatabase({
+          nodeId: name,
+          now: () => 1_750_000_000_000,
+          schema: teamSchema,
+          schemaVersion: 1,
+        })
+      const device = open(nodeId)
+      const write = (type: 'insert' | 'update', data: FieldValues) =>
+        device.write({ type, collection: 'tasks', recordId: 'k1', data })
+      const writes = [
+        [write('insert', { title: 'x', status: 'open' }), 'open'],
+        [write('update', { status: 'done' }), 'open'], // set back
+        [write('update', { status: 'doing', title: 'y' }), 'doing'],
+        [write('update', { status: 'open' }), 'open'],
+        [write('update', { status: 'doing' }), 'doing'],
+      ] as const
+
+      for (const [operation, status] of writes) {
+        expect(await appendAll(store, [operation])).toEqual(['applied'])
+        expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status })
+      }
+      for (const reader of [device, open('m-device')]) {
+        for (const { operation } of await store.getOperationsAfterDelivery(0, 100)) reader.receive(operation)
+        expect(reader.records('tasks')).toMatchObject([{ status: 'doing', title: 'y' }])
+      }
+    },
+  )
+
+  test('leaves what was set back in the same millisecond where the next change is not valid either', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = new OperationAuthor('a-device')
+    const insert = author.insert('k1', { title: 'x', status: 'open' }, tasks)
+    const skipping = author.update('k1', { status: 'done' }, tasks)
+    const { wallTime, nodeId } = skipping.timestamp
+    const again = author.update(
+      'k1',
+      { status: 'done' },
+      { ...tasks, previousData: { status: 'done' }, timestamp: { wallTime, logical: 1, nodeId } },
+    )
+
+    await appendAll(store, [insert, skipping, again])
+
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'open' })
+    expect(await store.getOperationCount()).toBe(4)
   })
 
   test('sets back what a later insert leaves out', async () => {
