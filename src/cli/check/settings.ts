@@ -1,4 +1,5 @@
 import type { AuthConfig, JwtConfig } from '../../auth/auth-config.ts'
+import type { ScopeSource } from '../../auth/scope-templates.ts'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { isLoopback } from '../../core/loopback.ts'
 import { ownValue } from '../../core/own-property.ts'
@@ -51,18 +52,25 @@ export function findRiskySettings(config: ServerConfig): Finding[] {
 
 /** A scope by what no record has shows nothing to anybody. */
 function unknownScopes(auth: AuthConfig, schema: SchemaDefinition | null): Finding[] {
-  if (schema === null || !('scopes' in auth) || typeof auth.scopes === 'function') return []
-  return Object.entries(auth.scopes ?? {}).flatMap(([collection, filter]) => {
-    const path = `auth.scopes.${collection}`
-    const fields = ownValue(schema.collections, collection)?.fields
+  if (schema === null) return []
+  const findings = 'scopes' in auth ? unknownNames('auth.scopes', schema, auth.scopes) : []
+  if (auth.mode !== 'mixed') return findings
+  return [...findings, ...unknownNames('auth.anonymous.scopes', schema, auth.anonymous.scopes)]
+}
+
+function unknownNames(path: string, { collections }: SchemaDefinition, scopes: ScopeSource = {}): Finding[] {
+  if (typeof scopes === 'function') return []
+  return Object.entries(scopes).flatMap(([collection, filter]) => {
+    const fields = ownValue(collections, collection)?.fields
     if (fields === undefined) {
-      return [warning(path, `the schema has no such collection${hint(collection, schema.collections)}`)]
+      const message = `the schema has no such collection${hint(collection, collections)}`
+      return [warning(`${path}.${collection}`, message)]
     }
     return Object.keys(filter)
       .filter((field) => ownValue(fields, field) === undefined)
       .map((field) =>
         warning(
-          `${path}.${field}`,
+          `${path}.${collection}.${field}`,
           `the schema has no such field: nobody sees a record of ${collection}${hint(field, fields)}`,
         ),
       )

@@ -96,6 +96,20 @@ describe('check', () => {
     expect(stdout).not.toMatch(/metricsToken|abc/)
   })
 
+  test('warns of what anonymous clients would never see', async () => {
+    const anonymous = { scopes: { todos: { userld: 'u1' }, tods: {} } }
+    using workspace = workspaceWith({
+      schema: 'schema.mjs',
+      auth: { mode: 'mixed', secret: SECRET, scopes: {}, anonymous },
+    })
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^warning +auth\.anonymous\.scopes\.todos\.userld .*Did you mean userId\?$/m)
+    expect(stdout).toMatch(/^warning +auth\.anonymous\.scopes\.tods .*Did you mean todos\?$/m)
+  })
+
   test('is JSON for programs, with the configuration where that is asked for', async () => {
     using workspace = workspaceWith({ auth: { mode: 'jwt', jwt: { secret: SECRET } } })
 
