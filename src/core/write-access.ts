@@ -3,10 +3,11 @@ import { matchesScope, type ScopeMap } from './scope.ts'
 import { guestEntry } from './version-vector.ts'
 
 /**
- * Who sends the operations of a node: the one whom the node belongs to, from the device itself; somebody
- * else who uses the device; or somebody who does not speak for it, as another device that was given them.
+ * Who sends the operations of a node: the one whom the node belongs to, from the device itself or, as a
+ * carrier, from another one that was given them; somebody else who uses the device; or somebody who does
+ * not speak for it.
  */
-export type Speaker = 'owner' | { readonly guest: string } | 'nobody'
+export type Speaker = 'owner' | 'carrier' | { readonly guest: string } | 'nobody'
 
 /** Only this module makes them. */
 let makeWriteAccess: (scope: ScopeMap | null, speaker: Speaker) => WriteAccess
@@ -21,6 +22,11 @@ export class WriteAccess {
   readonly #scope: ScopeMap | null
   /** What is put behind a node id to name the entry; null: no entry moves. */
   readonly #entrySuffix: string | null
+  /**
+   * True where an operation moves the entry by one and only when it is the next, whole: who brings it may
+   * have been given a part of the node's, or less of each than was written.
+   */
+  readonly movesInTurn: boolean
 
   static {
     makeWriteAccess = (scope, speaker) => new WriteAccess(scope, speaker)
@@ -29,6 +35,7 @@ export class WriteAccess {
   private constructor(scope: ScopeMap | null, speaker: Speaker) {
     this.#scope = scope
     this.#entrySuffix = suffixOf(speaker)
+    this.movesInTurn = speaker === 'carrier'
   }
 
   /** null: every record */
@@ -43,7 +50,7 @@ export class WriteAccess {
 
   /**
    * The entry of the version vector that an operation of the node moves once it is stored; null for
-   * none. An entry tells a device what it need not send again, so nobody moves another's.
+   * none. An entry tells a device what it need not send again, so nobody moves a stranger's.
    */
   vectorEntryOf(nodeId: string): string | null {
     return this.#entrySuffix === null ? null : nodeId + this.#entrySuffix
@@ -52,7 +59,7 @@ export class WriteAccess {
 
 function suffixOf(speaker: Speaker): string | null {
   if (speaker === 'nobody') return null
-  return speaker === 'owner' ? '' : guestEntry('', speaker.guest)
+  return speaker === 'owner' || speaker === 'carrier' ? '' : guestEntry('', speaker.guest)
 }
 
 /** Asked for by src/sync/authorization.ts, and by stores for what no client has sent. */

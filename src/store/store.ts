@@ -296,7 +296,10 @@ export interface ServerStore
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
-  /** Node → the highest sequence number that the node itself has sent. Entries of guests are left out. @see guestEntry */
+  /**
+   * Node → the highest sequence number of it that the store has; of what others have brought, up to the first that is
+   * missing. Entries of guests are left out. @see guestEntry
+   */
   getVersionVector(): Promise<VersionVector>
   /**
    * What a handshake tells of the vector. Never the whole vector of millions.

@@ -18,9 +18,11 @@ let makeClientAccess: (standing: ClientStanding, context: AuthorizationContext) 
 let makeOperatorAccess: <Area extends OperatorArea>(area: Area, store: ServerStore) => OperatorAccess<Area>
 let makeApplicationAccess: (store: ServerStore) => ApplicationAccess
 
+const MAX_KNOWN_NODES = 100 // of one session; some 30 kB at most, and nothing of who sends its own operations alone
+
 /** What authorization has to know of the server. */
 export interface AuthorizationContext {
-  readonly store: Pick<ServerStore, 'getNodeId'>
+  readonly store: Pick<ServerStore, 'getNodeId' | 'readNodes'>
   /** True when everybody is let in and nobody can be told from another. */
   readonly isOpen: boolean
 }
@@ -41,8 +43,11 @@ export class ClientAccess {
   readonly #nodeId: string
   readonly #auth: CheckedAuthContext
   readonly #context: AuthorizationContext
+  readonly #asCarrier: WriteAccess
   readonly #asOther: WriteAccess
   readonly #onOwnNode: WriteAccess
+  /** On nodes that the store was asked about. Whose a node is stays so; where it was nobody's, the next session asks again. */
+  readonly #onKnownNodes = new Map<string, WriteAccess>()
 
   static {
     makeClientAccess = (standing, context) => new ClientAccess(standing, context)
@@ -55,6 +60,7 @@ export class ClientAccess {
     this.#auth = auth
     this.#context = context
     const scope = auth.scopes ?? null
+    this.#asCarrier = createWriteAccess(scope, 'carrier')
     this.#asOther = createWriteAccess(scope, 'nobody')
     this.#onOwnNode = createWriteAccess(scope, speaker)
   }
@@ -81,13 +87,18 @@ export class ClientAccess {
 
   /**
    * How an operation of this author may be stored. The vector tells the author's device that the server
-   * has all of it up to there. Who brings another's back may have been given a part, or less of each than
-   * was written, so the device would skip what it alone still has.
+   * has all of it up to there: another's claim would make that device skip what it still holds.
+   *
+   * @returns a promise only where the store has to be asked whose the node is
    */
-  writesAs(nodeId: string): WriteAccess {
+  writesAs(nodeId: string): WriteAccess | Promise<WriteAccess> {
+    const { store, isOpen } = this.#context
     // The server's own numbers are its own: a client could use them up.
-    const isOwn = nodeId === this.#nodeId && nodeId !== this.#context.store.getNodeId()
-    return isOwn ? this.#onOwnNode : this.#asOther
+    if (nodeId === store.getNodeId()) return this.#asOther
+    if (nodeId === this.#nodeId) return this.#onOwnNode
+    if (isOpen) return this.#asCarrier
+    if (this.#auth.isAnonymous === true) return this.#asOther
+    return this.#onKnownNodes.get(nodeId) ?? this.#writesAsRegistered(nodeId)
   }
 
   /** How an operation may be stored that is not to move the vector, whoever its author is. */
@@ -103,6 +114,15 @@ export class ClientAccess {
     return this.#auth.isAnonymous === true && !this.#context.isOpen
       ? null
       : this.#onOwnNode.vectorEntryOf(this.#nodeId)
+  }
+
+  async #writesAsRegistered(nodeId: string): Promise<WriteAccess> {
+    const registrations = await this.#context.store.readNodes([nodeId])
+    const isOfSameUser = registrations.get(nodeId)?.userId === this.#auth.userId
+    const access = isOfSameUser ? this.#asCarrier : this.#asOther
+    if (this.#onKnownNodes.size >= MAX_KNOWN_NODES) this.#onKnownNodes.clear()
+    this.#onKnownNodes.set(nodeId, access)
+    return access
   }
 }
 
@@ -133,7 +153,7 @@ export function authorizePeer({ nodeId, auth }: Pick<ClientStanding, 'nodeId' | 
 /** What a client of another server sends to be stored does not come here. */
 const STORED_ELSEWHERE: AuthorizationContext = {
   isOpen: false,
-  store: { getNodeId: () => '' },
+  store: { getNodeId: () => '', readNodes: async () => new Map() },
 }
 
 // ── operators and the application ────────────────────────────────────────────────────────────

@@ -45,8 +45,8 @@ export class OperationGuards {
   }
 
   /**
-   * A promise only where the application has to be asked: waiting for each operation of a batch costs
-   * more than most of the guards.
+   * A promise only where the application or the store has to be asked: waiting for each operation of
+   * a batch costs more than most of the guards.
    */
   guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
     if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
@@ -58,17 +58,19 @@ export class OperationGuards {
     if (refusal === null && this.#context.validateOperation !== undefined) {
       return this.#guardAsking(readable, identity)
     }
-    return toStore(readable, this.#accessTo(operation.nodeId, identity), refusal)
+    const access = this.#accessTo(operation.nodeId, identity)
+    if (access instanceof Promise) return access.then((known) => toStore(readable, known, refusal))
+    return toStore(readable, access, refusal)
   }
 
   async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
     const verdict = await this.#validate(readable.operation, identity)
     if (verdict === 'ignore') return { verdict }
-    const guarded = toStore(readable, this.#accessTo(readable.operation.nodeId, identity), verdict)
+    const guarded = toStore(readable, await this.#accessTo(readable.operation.nodeId, identity), verdict)
     return { ...guarded, isByRule: false } // the application may have looked at what is stored
   }
 
-  #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess {
+  #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
     return this.#gaps?.hasGap ? access.writesUncounted : access.writesAs(nodeId)
   }
 

@@ -115,6 +115,58 @@ describeEachStore('append', (openStore) => {
     expect([...(await store.getVersionVector())]).toEqual([['a', 3]])
   })
 
+  test('moves the version vector for what a carrier brings one by one, up to the first that is missing', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const [first, second, third, fourth] = inserts(author, 4)
+    const carried = { speaker: 'carrier' } as const
+
+    expect(await appendAll(store, [first, third], carried)).toEqual(['applied', 'applied'])
+    expect([...(await store.getVersionVector())]).toEqual([['a', 1]])
+    await appendAll(store, [second], carried)
+    expect([...(await store.getVersionVector())]).toEqual([['a', 2]])
+    expect(await appendAll(store, [fourth, third], carried)).toEqual(['applied', 'duplicate'])
+    expect([...(await store.getVersionVector())]).toEqual([['a', 3]])
+    await store.append([requestOf(author.insert('r5', {})), requestOf(author.insert('r6', {}), carried)])
+    expect([...(await store.getVersionVector())]).toEqual([['a', 6]])
+  })
+
+  test('counts nothing that a carrier brings and that may lack something', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    const [first, second] = inserts(author, 2)
+    const carried = { speaker: 'carrier' } as const
+    const stripped: Operation = { ...first, data: {} }
+    const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+
+    expect(await appendAll(store, [stripped, stripped, second], carried)).toEqual([
+      'applied',
+      'duplicate',
+      'applied',
+    ])
+    expect([...(await store.getVersionVector())]).toEqual([])
+    expect(await appendAll(store, [first, stripped, second], carried)).toEqual([
+      'applied',
+      'ID_CONFLICT',
+      'duplicate',
+    ])
+    expect([...(await store.getVersionVector())]).toEqual([['a', 2]])
+    await appendAll(store, [author.insert('r3', encrypted)], carried)
+    expect([...(await store.getVersionVector())]).toEqual([['a', 2]])
+  })
+
+  test('counts what a carrier brings by the number that is stored, not by the one that it comes with', async () => {
+    await using store = await openStore()
+    const [first, second] = inserts(new OperationAuthor('a'), 2)
+    const carried = { speaker: 'carrier' } as const
+    await appendAll(store, [second], carried)
+
+    expect(await appendAll(store, [{ ...second, sequenceNumber: 1 }], carried)).toEqual(['duplicate'])
+    expect([...(await store.getVersionVector())]).toEqual([])
+    await appendAll(store, [first, { ...second, sequenceNumber: 1 }], carried)
+    expect([...(await store.getVersionVector())]).toEqual([['a', 2]])
+  })
+
   test('does not move the version vector for refused operations', async () => {
     await using store = await openStore()
     const operation = new OperationAuthor('a').insert('r1', { title: 'x', userId: 'other' })
@@ -210,3 +262,9 @@ describeEachStore('append', (openStore) => {
     await store[Symbol.asyncDispose]()
   })
 })
+
+function inserts(author: OperationAuthor, count: 2): [Operation, Operation]
+function inserts(author: OperationAuthor, count: 4): [Operation, Operation, Operation, Operation]
+function inserts(author: OperationAuthor, count: number): Operation[] {
+  return Array.from({ length: count }, (_, i) => author.insert(`r${i + 1}`, { title: `t${i + 1}` }))
+}

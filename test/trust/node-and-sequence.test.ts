@@ -198,6 +198,43 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
 
       expect(await store.materializeCollection(first.collection)).toMatchObject([first.data])
     })
+
+    test('what others bring back of a device that never comes is told once it is whole, and not sent again', async () => {
+      await using store = await openStore()
+      await using server = await startSocketServer({ store, ...config })
+      ;(await server.connect('laptop', anna))[Symbol.dispose]()
+      using phone = await server.connect('phone', anna, { versionVector: { laptop: 3 } })
+      await pushed(phone, [first, { ...second, data: {} }, third], 'p')
+      using again = await server.connect('phone', anna, { versionVector: { laptop: 3 } })
+      expect(toldOf(again, 'laptop')).toBe(1)
+
+      using tablet = await server.connect('tablet', anna, { versionVector: { laptop: 3 } })
+      await pushed(tablet, unsent(tablet, 'laptop', [first, second, third]), 't')
+
+      for (const name of ['phone', 'tablet', 'laptop']) {
+        using device = await server.connect(name, anna, { versionVector: { laptop: 3 } })
+        expect(unsent(device, 'laptop', [first, second, third])).toEqual([])
+      }
+      expect(await missingOf(store, [first, second, third])).toEqual([])
+      expect([...(await store.getVersionVector())]).toEqual([['laptop', 3]])
+    })
+  })
+
+  test('what others than its user bring back of a device is stored and not counted', async () => {
+    await using store = await openStore()
+    await using server = await startSocketServer({ store })
+    const own = inserts('laptop', 3)
+    ;(await server.connect('laptop', { userId: 'anna' }))[Symbol.dispose]()
+    using ben = await server.connect('phone', { userId: 'ben' }, { versionVector: { laptop: 3 } })
+    using visitor = await server.connect('kiosk', { userId: 'anon-1', isAnonymous: true })
+
+    await pushed(ben, own.slice(0, 2), 'b')
+    await pushed(visitor, own.slice(1), 'v')
+
+    expect(await missingOf(store, own)).toEqual([])
+    expect([...(await store.getVersionVector())]).toEqual([])
+    using laptop = await server.connect('laptop', { userId: 'anna' }, { versionVector: { laptop: 3 } })
+    expect(unsent(laptop, 'laptop', own)).toEqual(own)
   })
 
   test('a token of another device neither moves a node nor is told of it', async () => {

@@ -126,10 +126,16 @@ export class BatchOverlay {
   }
 
   /** Moves an entry of the version vector up to the sequence number. */
-  advance(entry: string | null, sequenceNumber: number): void {
-    if (entry !== null && sequenceNumber > (this.vector.get(entry) ?? 0)) {
+  advance(entry: string, sequenceNumber: number): void {
+    if (sequenceNumber > (this.vector.get(entry) ?? 0)) {
       this.vector.set(entry, sequenceNumber)
     }
+  }
+
+  /** The same by one, where that is the next number. The entry must have been asked for in the first load request. */
+  advanceInTurn(entry: string, sequenceNumber: number): void {
+    const present = Math.max(this.vector.get(entry) ?? 0, this.#loaded.vector.get(entry) ?? 0)
+    if (sequenceNumber === present + 1) this.vector.set(entry, sequenceNumber)
   }
 }
 

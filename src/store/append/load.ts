@@ -1,5 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { VersionVector } from '../../core/version-vector.ts'
 import type { LookupIndex, LookupValue } from '../integrity/lookup-index.ts'
 import type { ReadonlyRecordMap } from './record-map.ts'
 
@@ -28,6 +29,8 @@ export interface LoadRequest {
   readonly histories: readonly RecordKey[]
   /** Hashes of the keys of server's writes that may have been made before. */
   readonly writeKeys?: readonly string[]
+  /** Entries of the version vector that are to be moved to the next number alone. */
+  readonly vectorEntries?: readonly string[]
   /** Records that are looked at as they are now: nobody is kept from changing them, unlike those of `records`. */
   readonly references?: readonly RecordKey[]
   /** Live records by the values of their fields. */
@@ -67,6 +70,11 @@ export interface Loaded {
   readonly histories: ReadonlyRecordMap<readonly Operation[]>
   /** Stored results by hash of the write's key. @see AppendPlan.writeResults */
   readonly writeResults: ReadonlyMap<string, string>
+  /**
+   * The entries that were asked for; missing means 0. Where several transactions run at once, one may have been
+   * moved since. It only ever grows, so what was the next number is then counted already, and leaves no hole.
+   */
+  readonly vector: VersionVector
   /** One per reference, in order; null: there is no such record. */
   readonly references: readonly (RecordState | null)[]
   /** One per lookup, in order. */

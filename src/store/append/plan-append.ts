@@ -205,7 +205,7 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   for (const sideEffect of verdict.sideEffects) {
     applyChange({ ...sideEffect, wireJson: null, author: null }, batch)
   }
-  overlay.advance(author, operation.sequenceNumber)
+  moveVector(request, operation.sequenceNumber, overlay)
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
 }
 
@@ -267,7 +267,7 @@ function planRepeated(
     }
     sequenceNumber = stored.sequenceNumber // the vector never passes what is stored
   }
-  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
+  moveVector(request, sequenceNumber, overlay)
   return { status: 'duplicate' }
 }
 
@@ -296,8 +296,21 @@ function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedR
   if (id === operation.id && checkOperationId(operation) === 'mismatch') {
     return { status: 'refused', refusal: refuseTakenId(operation) }
   }
-  overlay.advance(request.access.vectorEntryOf(operation.nodeId), sequenceNumber)
+  moveVector(request, sequenceNumber, overlay)
   return { status: 'duplicate' }
+}
+
+/** @param sequenceNumber of the operation as it is stored: what it came with now may be another one */
+function moveVector(
+  { operation, access, isIdVerified }: OperationRequest,
+  sequenceNumber: number,
+  overlay: BatchOverlay,
+): void {
+  const entry = access.vectorEntryOf(operation.nodeId)
+  if (entry === null) return
+  if (!access.movesInTurn) overlay.advance(entry, sequenceNumber)
+  // What cannot be verified may lack fields that its own device still has.
+  else if (isIdVerified === true) overlay.advanceInTurn(entry, sequenceNumber)
 }
 
 function refuseTakenId({ id }: Operation) {
@@ -409,12 +422,28 @@ function firstLoad(
 ): LoadRequest {
   const operations: AppendRequest[] = []
   const writeKeys: string[] = []
+  const vectorEntries = new Set<string>()
   const records = new RecordMap<RecordKey>()
   for (const request of requests) {
     const key = isServerWrite(request) ? request : request.operation
     records.set(key, key)
-    if (!isServerWrite(request)) operations.push(request)
-    else if (request.key !== undefined) writeKeys.push(request.key.hash)
+    if (!isServerWrite(request)) {
+      operations.push(request)
+      const entry = entryInTurn(request)
+      if (entry !== null) vectorEntries.add(entry)
+    } else if (request.key !== undefined) writeKeys.push(request.key.hash)
   }
-  return { operations, records: records.values(), histories: [], references, writeKeys }
+  return {
+    operations,
+    records: records.values(),
+    histories: [],
+    references,
+    writeKeys,
+    vectorEntries: [...vectorEntries],
+  }
+}
+
+/** The entry of the vector that the operation moves if its number is the next; null for none, as of most. */
+function entryInTurn({ access, operation }: AppendRequest): string | null {
+  return access.movesInTurn ? access.vectorEntryOf(operation.nodeId) : null
 }

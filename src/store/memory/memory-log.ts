@@ -106,9 +106,10 @@ export class MemoryLog implements LogSource {
       const result = this.#writeResults.get(key)
       if (result !== undefined) writeResults.set(key, result)
     }
+    const vector = new Map((request.vectorEntries ?? []).map((entry) => [entry, this.vector.get(entry) ?? 0]))
     const references = (request.references ?? []).map((key) => this.#recordsByKey.get(key)?.state ?? null)
     const lookups = (request.lookups ?? []).map((lookup) => this.#find(lookup))
-    return { operations, dropped, records, histories, writeResults, references, lookups }
+    return { operations, dropped, records, histories, writeResults, vector, references, lookups }
   }
 
   #findDropped(sought: SoughtOperation, found: Map<string, number>): void {

@@ -1,6 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { VersionVector } from '../../core/version-vector.ts'
 import { unprovenIdOf } from '../append/dropped-ids.ts'
 import type {
   FoundRecord,
@@ -13,7 +14,7 @@ import type {
 } from '../append/load.ts'
 import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
 import { parseStoredOperation } from '../damage/corrupt.ts'
-import { byteas, integers } from './array-parameters.ts'
+import { byteas, integers, texts } from './array-parameters.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import type { Transaction } from './database.ts'
 import { readTraces } from './postgres-dropped.ts'
@@ -47,6 +48,8 @@ const HISTORIES = `
   SELECT record, wire_json, seq FROM {operations} WHERE record = ANY ($1::bigint[]) AND kind = 0 ORDER BY record, seq`
 
 const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY ($1::bytea[])'
+
+const VECTOR_ENTRIES = 'SELECT node_id, max_sequence FROM {nodes} WHERE node_id = ANY ($1::text[])'
 
 type FoundRecordRow = [position: number, id: number, state: string]
 
@@ -102,15 +105,16 @@ export class AppendLoader {
    */
   async load(request: LoadRequest): Promise<Loaded> {
     // Sent together and answered in this order.
-    const [records, { operations, dropped }, writeResults, references] = await Promise.all([
+    const [records, { operations, dropped }, writeResults, vector, references] = await Promise.all([
       this.#lockRecords(request.records),
       this.#findOperations(request.operations),
       this.#findWriteResults(request.writeKeys ?? []),
+      this.#readVector(request.vectorEntries ?? []),
       this.#readReferences(request.references ?? []),
     ])
     const histories = await this.#readHistories(request.histories)
     const lookups = await this.#find(request.lookups ?? [])
-    return { operations, dropped, records, histories, writeResults, references, lookups }
+    return { operations, dropped, records, histories, writeResults, vector, references, lookups }
   }
 
   async #findWriteResults(keys: readonly string[]): Promise<Map<string, string>> {
@@ -119,6 +123,11 @@ export class AppendLoader {
       keys.map((key) => Buffer.from(key, 'hex')),
     ])
     return new Map(rows.map(([key, result]) => [key.toString('hex'), result]))
+  }
+
+  async #readVector(entries: readonly string[]): Promise<VersionVector> {
+    if (entries.length === 0) return new Map()
+    return new Map(await this.#transaction.prepared<[string, number]>(VECTOR_ENTRIES, [texts(entries)]))
   }
 
   /** The values are locked before they are looked for, so that rivals for them come one by one. */

@@ -167,7 +167,12 @@ export class SqliteCore implements AppendContext {
   }
 
   #load(request: LoadRequest): Loaded {
-    return { ...this.log.load(request), lookups: (request.lookups ?? []).map((lookup) => this.#find(lookup)) }
+    const entries = request.vectorEntries ?? []
+    return {
+      ...this.log.load(request),
+      vector: new Map(entries.map((entry) => [entry, this.nodes.maxSequenceOf(entry)])),
+      lookups: (request.lookups ?? []).map((lookup) => this.#find(lookup)),
+    }
   }
 
   #find(lookup: RecordLookup): FoundRecord[] {

@@ -84,8 +84,8 @@ export class SqliteLog {
 
   // ── loading for an append ──────────────────────────────────────────────────────────────────
 
-  /** All but lookups, which the collections' tables answer. */
-  load(request: LoadRequest): Omit<Loaded, 'lookups'> {
+  /** All but lookups, which the collections' tables answer, and the vector, which is that of the nodes. */
+  load(request: LoadRequest): Omit<Loaded, 'lookups' | 'vector'> {
     const records = new RecordMap<StoredRecord>()
     for (const key of request.records) {
       const record = this.records.find(key)

@@ -22,6 +22,7 @@ test('a stored operation that a disk has damaged is told by its id when it comes
     records: new RecordMap(),
     histories: new RecordMap(),
     writeResults: new Map(),
+    vector: new Map(),
     references: [],
     lookups: [],
   }
