@@ -5,12 +5,21 @@ import type { Runtime } from '../core/runtime.ts'
 const MAX_POLLS = 1000
 /** Under one id, whose handshake has each of them look again: a client polls one at a time, but for those it gave up. */
 const MAX_POLLS_PER_ID = 4
+/** A page that is hidden asks once a minute. */
+const TOLD_FOR_MS = 120_000
+/** Ids that were told lately: they take some 300 bytes each. */
+const MAX_TOLD = 10_000
 
-/** Polls under ids that have no session yet: the first poll of a Kora client precedes its handshake. */
+/**
+ * Polls under ids that have no session yet. The first poll of a Kora client precedes its handshake, and where that does
+ * not come in time there is nothing to say yet. Only to one that asks again, and sends none still, the session is gone.
+ */
 export class EarlyPolls {
   readonly #runtime: Runtime
   /** What ends the wait of each. */
   readonly #wakersById = new Map<string, Set<() => void>>()
+  /** Of ids that were told that there is nothing yet: when, the oldest first. */
+  readonly #toldAtById = new Map<string, number>()
   #count = 0
   #isStopped = false
 
@@ -41,8 +50,29 @@ export class EarlyPolls {
     })
   }
 
+  /** True where a poll of the id was told lately that there is nothing yet, and no handshake has followed. */
+  wasTold(clientId: string): boolean {
+    const toldAt = this.#toldAtById.get(clientId)
+    return toldAt !== undefined && this.#runtime.monotonicNow() - toldAt < TOLD_FOR_MS
+  }
+
+  noteTold(clientId: string): void {
+    this.#toldAtById.delete(clientId)
+    this.#toldAtById.set(clientId, this.#runtime.monotonicNow())
+    for (const oldest of this.#toldAtById.keys()) {
+      if (this.#toldAtById.size <= MAX_TOLD) break
+      this.#toldAtById.delete(oldest)
+    }
+  }
+
+  /** The client of the id begins anew. */
+  forgetTold(clientId: string): void {
+    this.#toldAtById.delete(clientId)
+  }
+
   /** A session under the id has begun, or its user is known now. */
   wake(clientId: string): void {
+    this.forgetTold(clientId)
     for (const wake of [...(this.#wakersById.get(clientId) ?? [])]) wake()
   }
 

@@ -11,6 +11,7 @@ import {
   ENDED,
   type HttpSyncRequest,
   type HttpSyncResponse,
+  NONE,
   OVERLOADED,
   refusal,
   tooLarge,
@@ -43,6 +44,8 @@ export interface HttpPollingOptions {
 }
 
 const DEFAULT_HOLD_MS = 10_000
+/** As long where there is no session: after two such polls a client whose server was started anew knows of it. */
+const HANDSHAKE_HOLD_MS = 3_000
 /** A client that has not asked for anything for this long is gone: HTTP tells of no disconnect. */
 const EXPIRE_AFTER_MS = 60_000
 /** One whose handshake was refused waits for the answer to it; a stranger has nothing else to hear. */
@@ -147,7 +150,7 @@ export class HttpPolling {
     const client = await this.#find(request)
     const limit = this.bodyLimit(admittedTo(client))
     if (bytes.byteLength > limit.maxBytes) return limit.refusal
-    if (client === 'unknown') return refusal(410, 'There is no session: start with a handshake.')
+    if (client === 'unknown') return NONE
     if (client === 'refused') return refusal(401, REFUSED)
     if (!client.transport.isConnected()) return ENDED
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
@@ -244,17 +247,28 @@ export class HttpPolling {
 
   async #poll(request: HttpSyncRequest): Promise<HttpSyncResponse> {
     const { runtime } = this.#options
-    const endsAt = runtime.monotonicNow() + this.#holdMs
+    const endsAt = runtime.monotonicNow() + Math.min(this.#holdMs, HANDSHAKE_HOLD_MS)
+    const isFirst = !this.#early.wasTold(request.clientId)
     for (;;) {
       const client = await this.#find(request)
       if (client === 'refused') return refusal(401, REFUSED)
       if (isClient(client)) return this.#take(request, client)
       const leftMs = endsAt - runtime.monotonicNow()
-      if (leftMs <= 0) return refusal(410, 'There is no session: start with a handshake.')
+      if (leftMs <= 0) return this.#tellOfNone(request.clientId, isFirst)
       const handshake = this.#early.wait(request.clientId, leftMs, request.signal)
       if (handshake === null) return { status: 204 }
       await handshake
     }
+  }
+
+  /** The public clients take 410 for the end of their connection: one that may be about to shake hands is not told it. */
+  #tellOfNone(clientId: string, isFirst: boolean): HttpSyncResponse {
+    if (isFirst) {
+      this.#early.noteTold(clientId)
+      return { status: 204 }
+    }
+    this.#early.forgetTold(clientId)
+    return NONE
   }
 
   get #holdMs(): number {

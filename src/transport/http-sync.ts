@@ -37,6 +37,9 @@ export function refusal(status: HttpSyncResponse['status'], error: string): Http
   return { status, body: JSON.stringify({ error }), headers: { 'content-type': 'application/json' } }
 }
 
+/** To what is of no session. */
+export const NONE = refusal(410, 'There is no session: start with a handshake.')
+
 /** To what is of a session that is over. */
 export const ENDED = refusal(410, 'The session has ended: start with a handshake.')
 

@@ -106,7 +106,8 @@ describe('a client that has gone', () => {
 
     expect(client.closes).toBe(1)
     expect((await client.post(ACKNOWLEDGMENT)).status).toBe(410)
-    expect((await client.poll()).status).toBe(410) // nothing of what waited
+    expect((await client.poll()).status).toBe(204) // nothing of what waited
+    expect((await client.poll()).status).toBe(410)
   })
 
   test.each([
@@ -132,7 +133,7 @@ describe('a client that has gone', () => {
 
     await client.runtime.advance(MINUTE_MS)
 
-    expect((await client.poll()).status).toBe(410)
+    expect((await client.poll()).status).toBe(204)
   })
 
   test('is a client still where its page is hidden, and asks once a minute', async () => {
@@ -152,39 +153,65 @@ describe('a client that has gone', () => {
 })
 
 describe('a poll where there is no session', () => {
-  test('waits for a handshake as long as any poll for news', async () => {
+  const HANDSHAKE_HOLD_MS = 3000
+
+  /** What the client hears from polls after another. */
+  async function statusesOf(client: Fixture, polls: number): Promise<number[]> {
+    const statuses: number[] = []
+    for (let poll = 0; poll < polls; poll++) {
+      const held = client.poll()
+      await settle()
+      await client.runtime.advance(HANDSHAKE_HOLD_MS)
+      statuses.push((await held).status)
+    }
+    return statuses
+  }
+
+  test('waits for a handshake for some seconds', async () => {
     const client = new Fixture({ holdMs: HOLD_MS })
     const held = client.poll()
-    await client.runtime.advance(HOLD_MS - 1)
+    await client.runtime.advance(HANDSHAKE_HOLD_MS - 1)
     await client.open()
     client.tell('NEWS')
 
     expect(JSON.parse(String((await held).body))).toMatchObject({ code: 'NEWS' })
   })
 
-  test('is told then to start with one, as where the session is on another server', async () => {
+  test('is told that there is nothing yet, and only the next to start anew', async () => {
     const client = new Fixture({ holdMs: HOLD_MS })
-    let status: number | null = null
-    void client.poll().then((answer) => {
-      status = answer.status
-    })
-    await client.runtime.advance(HOLD_MS - 1)
-    expect(status).toBeNull()
-    await client.runtime.advance(1)
 
-    expect(status).toBe(410)
+    expect(await statusesOf(client, 4)).toEqual([204, 410, 204, 410])
+  })
+
+  test('is told so after a handshake as before it', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    expect(await statusesOf(client, 1)).toEqual([204])
+    await client.refuse('phone')
+    expect((await client.poll()).status).toBe(200)
+    expect((await client.poll()).status).toBe(410)
+
+    expect(await statusesOf(client, 2)).toEqual([204, 410])
+  })
+
+  test('of a page that is hidden is told to start anew when it asks a minute later, but not after hours', async () => {
+    const client = new Fixture({ holdMs: HOLD_MS })
+    expect(await statusesOf(client, 1)).toEqual([204])
+    await client.runtime.advance(MINUTE_MS)
+    expect(await statusesOf(client, 2)).toEqual([410, 204])
+
+    await client.runtime.advance(60 * MINUTE_MS)
+
+    expect(await statusesOf(client, 1)).toEqual([204])
   })
 
   test('is not waited with where very many are', async () => {
     const client = new Fixture({ holdMs: HOLD_MS })
     const held = Array.from({ length: 1000 }, (_, index) => client.poll(`stranger ${index}`))
     expect((await client.poll('phone')).status).toBe(204)
-    await client.runtime.advance(HOLD_MS)
-    expect((await Promise.all(held)).every(({ status }) => status === 410)).toBe(true)
+    await client.runtime.advance(HANDSHAKE_HOLD_MS)
+    await Promise.all(held)
 
-    const next = client.poll('phone')
-    await client.runtime.advance(HOLD_MS)
-    expect((await next).status).toBe(410)
+    expect(await statusesOf(client, 2)).toEqual([204, 410])
   })
 
   test('is not waited with where several are under its id, unless they were given up', async () => {
@@ -195,9 +222,7 @@ describe('a poll where there is no session', () => {
     givenUp.abort()
     await Promise.all(held)
 
-    const next = client.poll('phone')
-    await client.runtime.advance(HOLD_MS)
-    expect((await next).status).toBe(410)
+    expect(await statusesOf(client, 2)).toEqual([204, 410])
   })
 
   test('is answered when the server stops', async () => {
@@ -221,7 +246,7 @@ describe('clients that are refused', () => {
     expect((await client.poll('told')).status).toBe(410)
     await client.runtime.advance(1)
 
-    expect((await client.poll('gone')).status).toBe(410)
+    expect((await client.poll('gone')).status).toBe(204)
   })
 
   test('do not take the place of others', async () => {
@@ -264,7 +289,7 @@ test('what waits for clients whose session has ended is bounded, whatever each h
   const statuses: number[] = []
   for (let index = 0; index < 10; index++) statuses.push((await client.poll(`n${index}`)).status)
 
-  expect(statuses).toEqual([410, 410, 410, 410, 410, 200, 200, 200, 200, 200])
+  expect(statuses).toEqual([204, 204, 204, 204, 204, 200, 200, 200, 200, 200])
 })
 
 describe('the token of a request', () => {
