@@ -97,9 +97,11 @@ export class HttpPolling {
 
   /** @param number of the request, where it has waited for something since it came. @see takeNumber */
   async handle(request: HttpSyncRequest, number = this.takeNumber()): Promise<HttpSyncResponse> {
-    if (request.clientId === '')
+    const { clientId, method } = request
+    // The application calls this, too, and it need not be checked by a compiler.
+    if (typeof clientId !== 'string' || clientId === '')
       return refusal(400, 'The request names no client: add ?client=<uuid> to the URL.')
-    switch (request.method) {
+    switch (method) {
       case 'POST':
         return this.#post(request, number)
       case 'GET':

@@ -656,6 +656,8 @@ test('clear answers to what is no sync request', async () => {
   expect((await phone.post('')).status).toBe(400)
   expect((await phone.post('x'.repeat(100_001))).status).toBe(413)
   expect((await client().post(batch(1, []))).status).toBe(410)
-  const long = await server.handleHttpRequest({ clientId: '', method: 'GET' })
-  expect(long.status).toBe(400)
+  for (const clientId of ['', undefined, null]) {
+    const request = { clientId: clientId as string, method: 'GET' } as const
+    expect((await server.handleHttpRequest(request)).status).toBe(400)
+  }
 })
