@@ -21,6 +21,7 @@ import { schemaInForce } from '../materialize/stored-schema.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { SqliteDatabase } from './driver.ts'
+import { KnownLog } from './known-log.ts'
 import { MetaTable } from './meta-table.ts'
 import { NameTable } from './name-table.ts'
 import { NodeRegistry } from './node-registry.ts'
@@ -50,6 +51,7 @@ export class SqliteCore implements AppendContext {
   readonly collections: NameTable
   readonly nodes: NodeRegistry
   readonly log: SqliteLog
+  readonly knownLog: KnownLog
   readonly blobs: SqliteBlobs
   readonly revocations: SqliteRevocations
   readonly writes: WriteQueue
@@ -85,6 +87,7 @@ export class SqliteCore implements AppendContext {
     this.collections = new NameTable(db, '_kora_collections', 'name')
     this.nodes = new NodeRegistry(db, this.nodeNames)
     this.log = new SqliteLog(db, { meta: this.meta, nodes: this.nodeNames, collections: this.collections })
+    this.knownLog = new KnownLog(filename, this.meta)
     this.blobs = new SqliteBlobs(db, this.nodeNames, this.log)
     this.revocations = new SqliteRevocations(db)
     this.writes = new WriteQueue(db, {
@@ -226,6 +229,7 @@ export class SqliteCore implements AppendContext {
     if (version === this.#seenDataVersion) return
     this.#assertLayout()
     this.refresh()
+    this.knownLog.refresh()
     this.log.ids.noteForeignCommit()
     this.#seenDataVersion = version
   }

@@ -154,6 +154,7 @@ class Replacement implements StoreRestore {
   #end(): void {
     if (this.#core !== this.#owner) this.#core.db.close()
     this.#owner.refreshIfForeign()
+    this.#owner.knownLog.refresh() // of a database in memory, where it was its own connection that has changed it
   }
 }
 

@@ -164,7 +164,12 @@ export class SqliteServerStore implements ServerStore {
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     this.#access.assertWritable()
     if (requests.length === 0) return []
-    const results = await this.#access.write(() => this.#core.append(requests))
+    const { knownLog } = this.#core
+    const { told } = knownLog
+    const results = await this.#access.write(() => {
+      knownLog.assertSince(told)
+      return this.#core.append(requests)
+    })
     const last = lastEntryOf(results)
     if (last !== undefined) this.#watch.announce(last.deliverySequence)
     return results
@@ -303,6 +308,10 @@ export class SqliteServerStore implements ServerStore {
     ids: readonly string[],
   ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
     return this.#access.read(() => readRecordValues(this.#core, collection, ids))
+  }
+
+  onLogReplaced(listener: () => void): () => void {
+    return this.#core.knownLog.subscribe(listener)
   }
 
   onCommit(listener: CommitListener): () => void {
