@@ -2,6 +2,7 @@ import type { AuthConfig } from '../auth/auth-config.ts'
 import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import { mergedSince } from '../store/compaction/merged-since.ts'
+import { type NeededField, neededSince } from '../store/materialize/needed-since.ts'
 import type { SchemaPlan, ServerStore, SetSchemaOptions } from '../store/store.ts'
 
 /** What of a configuration the store has to be brought to. */
@@ -46,6 +47,7 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
     ],
     changes: [
       ...tables.changes,
+      ...(await findNeededSince(store, needs)).map(describeNeeded),
       ...(await findMergedSince(store, needs)),
       ...scopes.map((scope) => ({
         collection: scope.collection,
@@ -54,6 +56,23 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
     ],
     changesLayout: layout.length > 0,
   }
+}
+
+/** What `prepareStore` is about to demand of records that may lack it. Empty as long as nothing is stored. */
+export async function findNeededSince(
+  store: ServerStore,
+  { schema }: StoreNeeds,
+): Promise<readonly NeededField[]> {
+  const earlier = store.getSchema()
+  const fields = earlier === null || schema === null ? [] : neededSince(earlier, schema)
+  return fields.length > 0 && (await store.getMaxDeliverySequence()) > 0 ? fields : []
+}
+
+function describeNeeded({ collection, field }: NeededField): SchemaPlan['changes'][number] {
+  const change =
+    `field "${field}" is required now and has no default: new devices stop at records that were stored ` +
+    'without it. Give it a default, or make it optional'
+  return { collection, change }
 }
 
 /** Empty as long as nothing was dropped of the log. */

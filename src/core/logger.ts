@@ -22,6 +22,13 @@ export const LOG_EVENTS = {
     message: 'configuration loaded',
     fields: ['file', 'store', 'schemaVersion', 'auth', 'version'],
   },
+  fieldNeededSince: {
+    level: 'warn',
+    message: 'a field is required now and has no default; records may have been stored without it',
+    fields: ['collection', 'field'],
+    advice:
+      'Devices that sync for the first time stop at such a record. Give the field a default, or make it optional: [a changed schema](schema.md#a-changed-schema).',
+  },
   serverStarted: {
     level: 'info',
     message: 'server started',

@@ -9,6 +9,12 @@ import { SCHEMA_FILE } from '../todos-schema.ts'
 const files = { 'schema.mjs': SCHEMA_FILE, 'kora.config.json': '{"schema":"schema.mjs"}' }
 const WITH_SUBTITLE = SCHEMA_FILE.replace('"title":', '"subtitle":{"kind":"string"},"title":')
 
+/** A new field that every record must have, and one that was optional. */
+const WITH_NEEDED = SCHEMA_FILE.replace(
+  '"title":',
+  '"owner":{"kind":"string","required":true},"title":',
+).replace(/("estimate":\{"kind":"number","required":)false/, '$1true')
+
 const LAYOUT_1 = new URL('../../store/sqlite/files/layout-1.sql', import.meta.url)
 
 function execute(filename: string, sql: string): void {
@@ -146,6 +152,26 @@ describe('migrate --plan', () => {
       stdout: '',
       stderr: 'Nothing to do: the store is what the schema asks for.\n',
     })
+  })
+
+  test('warns of a field that is required now, as soon as records may lack it', async () => {
+    using workspace = new Workspace({ files })
+    workspace.write('next.mjs', WITH_NEEDED)
+    const plan = () => workspace.run(['migrate', '--plan', '--schema', 'next.mjs'])
+    await workspace.run(['migrate'])
+
+    const empty = await plan()
+    await seedDatabase(workspace.path('kora-server.db'), [{ title: 'a' }])
+    const filled = await plan()
+
+    expect(empty.stderr).not.toContain('required now')
+    for (const field of ['owner', 'estimate']) {
+      expect(filled.stderr).toMatch(new RegExp(`^todos: field "${field}" is required now .* default`, 'm'))
+    }
+    expect(filled.stderr.match(/required now/g)).toHaveLength(2)
+    expect((await workspace.run(['check', '--schema', 'next.mjs'])).stdout).toMatch(
+      /^warning +schema +Pending, .*:\n(.*\n)*? +todos: field "owner" is required now/m,
+    )
   })
 
   test('prints all that creates a store', async () => {

@@ -2,6 +2,7 @@ import { createServer } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { SimulatedProcess } from '../../support/simulated-process.ts'
 import { type RunOptions, Workspace } from '../../support/terminal.ts'
+import { seedDatabase } from '../seed.ts'
 import { SCHEMA_FILE } from '../todos-schema.ts'
 
 /** Starts, hands over once `marker` is printed, and returns what the command came to. */
@@ -53,6 +54,24 @@ describe('start', () => {
     })
     expect(lines[1].url).toMatch(/^ws:\/\/127\.0\.0\.1:\d{2,5}\/$/)
     expect(run.process).toMatchObject({ listenerCount: 0, exitCodes: [] })
+  })
+
+  test('warns once of a field that is required now, and that stored records may lack', async () => {
+    using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE } })
+    await seedDatabase(workspace.path('kora-server.db'), [{ title: 'a' }])
+    workspace.write(
+      'next.mjs',
+      SCHEMA_FILE.replace('"title":', '"owner":{"kind":"string","required":true},"title":'),
+    )
+    const start = () =>
+      startUntil(STARTED, workspace, ['--schema', 'next.mjs'], (process) => process.signal('SIGTERM'))
+
+    const first = await start()
+    const second = await start()
+
+    const warnings = first.stderr.split('\n').filter((line) => line.includes('"level":"warn"'))
+    expect(warnings.map((line) => JSON.parse(line))).toMatchObject([{ collection: 'todos', field: 'owner' }])
+    expect(second.stderr).not.toContain('"level":"warn"')
   })
 
   test('shows on a terminal what is served, from what, and to whom', async () => {
