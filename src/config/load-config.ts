@@ -9,7 +9,7 @@ import type { FoundConfig } from './find-config.ts'
 import { findConfig, readConfig } from './find-config.ts'
 import { loadSchemaFile } from './load-schema.ts'
 import { collectOverrides } from './overrides.ts'
-import type { ConfigProblem } from './parse-options.ts'
+import type { ConfigProblem, Override } from './parse-options.ts'
 import { parseOptions } from './parse-options.ts'
 import type { OptionTree } from './resolve-config.ts'
 import {
@@ -26,6 +26,7 @@ import type {
   LoadConfigOptions,
   LoadedSchema,
   ServerConfig,
+  UnusedOverride,
 } from './server-config.ts'
 
 /**
@@ -68,7 +69,22 @@ export async function loadConfig({
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
   // Without a problem, the tree has the shape that the table describes.
   const values = toServerConfig(tree as unknown as OptionTree, raw, schema.loaded)
-  return { values, entries: withSchemaVersion(entries, values), file: found?.file ?? null }
+  return {
+    values,
+    entries: withSchemaVersion(entries, values),
+    unused: findUnused(overrides, entries),
+    file: found?.file ?? null,
+  }
+}
+
+function findUnused(
+  overrides: ReadonlyMap<string, Override>,
+  entries: readonly ConfigEntry[],
+): readonly UnusedOverride[] {
+  const used = new Set(entries.map(({ path }) => path))
+  return [...overrides].flatMap(([path, { origin }]) =>
+    'name' in origin && !used.has(path) ? [{ name: origin.name, path }] : [],
+  )
 }
 
 async function openConfig(cwd: string, configFile: string | undefined): Promise<FoundConfig | null> {

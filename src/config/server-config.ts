@@ -151,8 +151,17 @@ export interface EffectiveConfig {
   readonly values: ServerConfig
   /** Every option that has a value, in the order of the table. */
   readonly entries: readonly ConfigEntry[]
+  /** Flags and variables that are set, but give an option that this configuration does not have. */
+  readonly unused: readonly UnusedOverride[]
   /** Absolute path of the configuration file; null when there is none. */
   readonly file: string | null
+}
+
+export interface UnusedOverride {
+  /** `KORA_DB` */
+  readonly name: string
+  /** `store.filename` */
+  readonly path: string
 }
 
 /** What the command line may override. */

@@ -1,12 +1,12 @@
 import type { AuthConfig, JwtConfig } from '../../auth/auth-config.ts'
 import type { ScopeSource } from '../../auth/scope-templates.ts'
-import type { ServerConfig } from '../../config/server-config.ts'
+import type { EffectiveConfig, ServerConfig } from '../../config/server-config.ts'
 import { isLoopback } from '../../core/loopback.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { nearestName } from '../../core/schema/names.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { isUnscoped } from '../describe-config.ts'
-import { type Finding, warning } from './finding.ts'
+import { type Finding, ok, warning } from './finding.ts'
 
 /** Settings that work and may still not be what their owner wants. Looks at the configuration only. */
 export function findRiskySettings(config: ServerConfig): Finding[] {
@@ -48,6 +48,11 @@ export function findRiskySettings(config: ServerConfig): Finding[] {
     )
   }
   return findings
+}
+
+/** An image names a database file for where nothing else does: that is fine where something does. */
+export function noteUnused({ unused }: EffectiveConfig): Finding[] {
+  return unused.map(({ name, path }) => ok(path, `${name} is set, and not used with this configuration.`))
 }
 
 /** A scope by what no record has shows nothing to anybody. */

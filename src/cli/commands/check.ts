@@ -5,7 +5,7 @@ import { probeBackups } from '../check/backup-probe.ts'
 import { probeDamage } from '../check/damage.ts'
 import { type Finding, ok } from '../check/finding.ts'
 import { probeAuth, probeBlobs, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
-import { findRiskySettings } from '../check/settings.ts'
+import { findRiskySettings, noteUnused } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { describeSchema } from '../describe-config.ts'
@@ -54,13 +54,14 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   if (flags.printConfig && !isJson) await printConfig(config, terminal)
   const { values } = config
   const findings =
-    flags.deep === true ? await probeDamage(values, terminal) : await probeAll(values, terminal)
+    flags.deep === true ? await probeDamage(values, terminal) : await probeAll(config, terminal)
   if (isJson) await printJson(findings, flags.printConfig ? config.entries : null, terminal)
   else await printFindings(findings, terminal)
   context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
 }
 
-async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Finding[]> {
+async function probeAll(config: EffectiveConfig, { cwd }: Terminal): Promise<Finding[]> {
+  const { values } = config
   return [
     ...schemaFindings(values, cwd),
     ...(await probeStore(values, cwd)),
@@ -69,6 +70,7 @@ async function probeAll(values: ServerConfig, { cwd }: Terminal): Promise<Findin
     ...(await probePorts(values)),
     ...(await probeBlobs(values)),
     ...(await probeBackups(values)),
+    ...noteUnused(config),
     ...findRiskySettings(values),
   ]
 }

@@ -110,6 +110,28 @@ describe('check', () => {
     expect(stdout).toMatch(/^warning +auth\.anonymous\.scopes\.tods .*Did you mean todos\?$/m)
   })
 
+  test('says which variables are not used', async () => {
+    using workspace = workspaceWith({ store: { driver: 'memory' }, backup: false })
+    const env = { KORA_DB: 'app.db', KORA_BACKUP_DIRECTORY: 'backups', KORA_HOST: '127.0.0.1' }
+
+    const { code, stdout } = await workspace.run(['check'], { env })
+
+    expect(code).toBe(0)
+    expect(stdout.match(/^ok .*not used.*$/gm)).toEqual([
+      expect.stringMatching(/ backup\.directory +KORA_BACKUP_DIRECTORY is set, and not used with /),
+      expect.stringMatching(/ store\.filename +KORA_DB is set, and not used with this configuration\.$/),
+    ])
+  })
+
+  test('uses every variable that says where the data is', async () => {
+    using workspace = workspaceWith({})
+
+    const { stdout } = await workspace.run(['check'], { env: { KORA_DB: 'app.db' } })
+
+    expect(stdout).toContain('SQLite, app.db')
+    expect(stdout).not.toContain('not used')
+  })
+
   test('is JSON for programs, with the configuration where that is asked for', async () => {
     using workspace = workspaceWith({ auth: { mode: 'jwt', jwt: { secret: SECRET } } })
 
