@@ -75,13 +75,12 @@ async function printLog(flags: LogFlags, context: CommandContext): Promise<void>
   // Ctrl+C is how following ends, so it is no failure.
   const offSignal = flags.follow ? context.processEvents.onSignal(() => abort.abort()) : () => {}
   try {
+    await requireKnownCollection(flags, store)
     const options = await readOptions(flags, store, terminal, abort.signal)
     const columns = format === 'table' ? TABLE_COLUMNS : FILE_COLUMNS
     const printed = await print(store, options, createRecordWriter(format, columns, terminal))
     await tellOfDropped(flags, store, terminal)
-    if (printed > 0) return
-    requireKnownCollection(flags, store)
-    if (format === 'table' && !flags.follow) await terminal.stderr.write('No operations.\n')
+    if (printed === 0 && format === 'table' && !flags.follow) await terminal.stderr.write('No operations.\n')
   } finally {
     offSignal()
     await store.close()
@@ -159,10 +158,15 @@ function filterOf({ collection, record, node, since }: LogFlags): OperationFilte
   }
 }
 
-/** The log may hold collections that the schema no longer has; one that is in neither is a mistake. */
-function requireKnownCollection({ collection }: LogFlags, store: ServerStore): void {
+/**
+ * Before anything is printed. The log may hold collections that the schema no longer has; one that is in neither is a
+ * mistake.
+ */
+async function requireKnownCollection({ collection }: LogFlags, store: ServerStore): Promise<void> {
   const schema = store.getSchema()
   if (collection === undefined || schema === null || Object.hasOwn(schema.collections, collection)) return
+  const [logged] = await store.readOperations({ collection }, { after: 0, limit: 1, maxBytes: 1 })
+  if (logged !== undefined) return
   throw new SchemaError(
     'UNKNOWN_COLLECTION',
     unknownName('collection', collection, Object.keys(schema.collections)),

@@ -68,11 +68,29 @@ describe('log', () => {
     await expect(table.stdout).toMatchFileSnapshot('../expected/log-table.txt')
   })
 
-  test('names the nearest collection of one that does not exist', async () => {
-    expect(await workspace.run(['log', '--collection', 'todo'])).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining('Did you mean "todos"?'),
-    })
+  test.each([[['--format', 'json']], [['--format', 'csv']]])(
+    'names the nearest collection of one that does not exist, and prints nothing: %o',
+    async (flags) => {
+      expect(await workspace.run(['log', '--collection', 'todo', ...flags])).toMatchObject({
+        code: 2,
+        stdout: '',
+        stderr: expect.stringContaining('Did you mean "todos"?'),
+      })
+    },
+  )
+
+  test('takes a collection that only the log still has for known', async () => {
+    using earlier = new Workspace()
+    const store = createSqliteServerStore({ filename: earlier.path('kora-server.db'), durability: 'normal' })
+    await store.applyRemoteOperation(new OperationAuthor('phone').insert('d1', {}, { collection: 'drafts' }))
+    await store.setSchema(schema)
+    await store.close()
+
+    const all = await earlier.run(['log', '--collection', 'drafts'])
+    const none = await earlier.run(['log', '--collection', 'drafts', '--record', 'd2'])
+
+    expect(JSON.parse(all.stdout)).toMatchObject([{ collection: 'drafts', recordId: 'd1' }])
+    expect(none).toMatchObject({ code: 0, stdout: '[]\n' })
   })
 
   test('refuses what does not go together', async () => {
