@@ -305,7 +305,7 @@ export interface ServerStore
    * What a handshake tells of the vector. Never the whole vector of millions.
    */
   getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
-  /** The node whose operations are those that the server itself authors. */
+  /** The node whose operations are those that the server itself authors; another one after a restore, unless it was chosen. */
   getNodeId(): string
   /** Client operations and side effects that the log holds; snapshots are not counted. */
   getOperationCount(): Promise<number>

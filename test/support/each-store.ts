@@ -14,7 +14,8 @@ export type TestStore = ServerStore & AsyncDisposable
 
 export interface OpenTestStoreOptions {
   readonly schema?: SchemaDefinition
-  readonly nodeId?: string
+  /** Of the server; null: the store makes it. Default `SERVER_NODE`. */
+  readonly nodeId?: string | null
 }
 
 export type OpenTestStore = (options?: OpenTestStoreOptions) => Promise<TestStore>
@@ -33,7 +34,7 @@ export function temporaryDirectory(): { readonly path: string } & Disposable {
 }
 
 const openMemory: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) => {
-  const store = new MemoryServerStore({ nodeId })
+  const store = new MemoryServerStore({ ...chosen(nodeId) })
   if (schema !== undefined) await store.setSchema(schema)
   return disposable(store, () => {})
 }
@@ -42,7 +43,7 @@ const openSqlite: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}) 
   const directory = temporaryDirectory()
   const store = createSqliteServerStore({
     filename: join(directory.path, 'store.db'),
-    nodeId,
+    ...chosen(nodeId),
     durability: 'normal', // what is tested is not the disk
   })
   if (schema !== undefined) await store.setSchema(schema)
@@ -57,7 +58,7 @@ const openPostgres: OpenTestStore = async ({ schema, nodeId = SERVER_NODE } = {}
   workerDatabase ??= openTestDatabase()
   const { connectionString, query } = await workerDatabase
   const name = `store_${++schemaCount}`
-  const store = await createPostgresServerStore({ connectionString, schema: name, nodeId })
+  const store = await createPostgresServerStore({ connectionString, schema: name, ...chosen(nodeId) })
   if (schema !== undefined) await store.setSchema(schema)
   return disposable(store, async () => {
     await query(`DROP SCHEMA ${name} CASCADE`)
@@ -70,6 +71,10 @@ export const STORES: readonly [driver: string, open: OpenTestStore][] = [
   ['sqlite', openSqlite],
   ['postgres', openPostgres],
 ]
+
+function chosen(nodeId: string | null): { readonly nodeId?: string } {
+  return nodeId === null ? {} : { nodeId }
+}
 
 function disposable(store: ServerStore, cleanUp: () => void | Promise<void>): TestStore {
   return Object.assign(store, {

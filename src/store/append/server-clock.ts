@@ -12,14 +12,23 @@ const MAX_LEAD_MS = 300_000
 
 /** The clock of the server's own node: stamps what the server writes. */
 export class ServerClock {
-  readonly #nodeId: string
   readonly #runtime: Pick<Runtime, 'now'>
+  #nodeId: string
   #clock: HybridLogicalClock
 
   constructor(nodeId: string, runtime: Pick<Runtime, 'now'>) {
     this.#nodeId = nodeId
     this.#runtime = runtime
     this.#clock = new HybridLogicalClock(nodeId, runtime)
+  }
+
+  /** Stamps for this node from now on, later than all that was stamped before. */
+  serveAs(nodeId: string): void {
+    if (nodeId === this.#nodeId) return
+    const last = this.#clock.now()
+    this.#nodeId = nodeId
+    this.#clock = new HybridLogicalClock(nodeId, this.#runtime)
+    this.#clock.advanceTo(last)
   }
 
   /**

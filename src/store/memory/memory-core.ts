@@ -2,6 +2,7 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { runLoading } from '../append/load.ts'
+import type { LogCounters } from '../append/number-entries.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { planReplay } from '../append/plan-replay.ts'
 import { ServerClock } from '../append/server-clock.ts'
@@ -14,7 +15,6 @@ import { NodeRegistry } from './node-registry.ts'
 /** What a store in memory holds, for its parts. */
 export class MemoryCore {
   readonly runtime: Runtime
-  readonly serverNodeId: string
   readonly clock: ServerClock
   readonly nodes: NodeRegistry
   readonly revocations = new MemoryRevocations()
@@ -23,22 +23,37 @@ export class MemoryCore {
   /** When that was, ms since the epoch. */
   logReplacedAt: number | null = null
   schema: SchemaDefinition | null = null
+  readonly #chosenNodeId: string | undefined
 
-  constructor({ runtime, nodeId }: { runtime: Runtime; nodeId: string }) {
+  constructor({ runtime, chosenNodeId }: { runtime: Runtime; chosenNodeId: string | undefined }) {
     this.runtime = runtime
-    this.serverNodeId = nodeId
-    this.clock = new ServerClock(nodeId, runtime)
-    this.log = new MemoryLog(nodeId, new MemoryBlobs())
+    this.#chosenNodeId = chosenNodeId
+    this.log = new MemoryLog(this.#newNodeId(), new MemoryBlobs())
+    this.clock = new ServerClock(this.serverNodeId, runtime)
     this.nodes = new NodeRegistry(this)
   }
 
+  get serverNodeId(): string {
+    return this.log.serverNodeId
+  }
+
   /**
-   * For what takes the place of the log.
+   * For what takes the place of the log: of a node of the server that is another one, unless it was chosen.
    *
-   * @param base the delivery sequence before the first entry
+   * @param before the counters before the first entry
    */
-  emptyLog(base = 0): MemoryLog {
-    return new MemoryLog(this.serverNodeId, new MemoryBlobs(this.blobs), base)
+  emptyLog(before?: LogCounters): MemoryLog {
+    return new MemoryLog(this.#newNodeId(), new MemoryBlobs(this.blobs), before)
+  }
+
+  replaceLog(log: MemoryLog): void {
+    this.log = log
+    this.logReplacedAt = this.runtime.now()
+    this.clock.serveAs(log.serverNodeId)
+  }
+
+  #newNodeId(): string {
+    return this.#chosenNodeId ?? this.runtime.uuid()
   }
 
   /** With the references of the log that there is now. */
@@ -78,7 +93,7 @@ export class MemoryCore {
   /** What the append algorithm asks, answered by a log. */
   #contextOf(log: MemoryLog): AppendContext {
     return {
-      serverNodeId: this.serverNodeId,
+      serverNodeId: log.serverNodeId,
       clock: this.clock,
       schema: this.schema,
       collection: (name) => this.collection(name),

@@ -36,6 +36,8 @@ export interface MemoryRecord {
   sequences: number[]
 }
 
+const EMPTY: LogCounters = { deliverySequence: 0, serverSequence: 0 }
+
 /**
  * The log and the records in maps: what the tables of a database hold. No work of an append grows
  * with what is there already.
@@ -47,8 +49,10 @@ export class MemoryLog implements LogSource {
   readonly blobs: MemoryBlobs
   /** Node id → the highest number of it and of its guests. */
   readonly #maxSequences = new Map<string, number>()
-  readonly #serverNodeId: string
-  readonly #base: number
+  /** The node that the server writes as. */
+  readonly serverNodeId: string
+  /** The counters before the first entry. */
+  readonly #before: LogCounters
   /** By delivery sequence; null where an entry was dropped. */
   readonly #entries: (LogEntry | null)[] = []
   readonly #wireJsonById = new Map<string, string>()
@@ -62,11 +66,11 @@ export class MemoryLog implements LogSource {
   #schema: SchemaDefinition | null = null
   #operationCount = 0
 
-  /** @param base the delivery sequence before the first entry */
-  constructor(serverNodeId: string, blobs: MemoryBlobs, base = 0) {
-    this.#serverNodeId = serverNodeId
+  /** @param before the counters before the first entry */
+  constructor(serverNodeId: string, blobs: MemoryBlobs, before = EMPTY) {
+    this.serverNodeId = serverNodeId
     this.blobs = blobs
-    this.#base = base
+    this.#before = before
   }
 
   get end(): number {
@@ -74,7 +78,12 @@ export class MemoryLog implements LogSource {
   }
 
   get counters(): LogCounters {
-    return { deliverySequence: this.end, serverSequence: this.vector.get(this.#serverNodeId) ?? 0 }
+    const serverSequence = Math.max(this.vector.get(this.serverNodeId) ?? 0, this.#before.serverSequence)
+    return { deliverySequence: this.end, serverSequence }
+  }
+
+  get #base(): number {
+    return this.#before.deliverySequence
   }
 
   /** Client operations and side effects, without snapshots. */
@@ -128,12 +137,15 @@ export class MemoryLog implements LogSource {
   }
 
   commit(plan: AppendPlan): readonly AppendResult[] {
-    const { rows, results, counters } = numberEntries(plan, this.counters)
+    const before = this.counters
+    const { rows, results, counters } = numberEntries(plan, before)
     for (const record of plan.records) this.#writeRecord(record)
     for (const row of rows) this.#writeRow(row)
     for (const [key, result] of plan.writeResults ?? []) this.#writeResults.set(key, result)
     for (const [nodeId, sequenceNumber] of plan.vector) this.advance(nodeId, sequenceNumber)
-    if (counters.serverSequence > 0) this.advance(this.#serverNodeId, counters.serverSequence)
+    if (counters.serverSequence > before.serverSequence) {
+      this.advance(this.serverNodeId, counters.serverSequence)
+    }
     return results
   }
 

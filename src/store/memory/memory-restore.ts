@@ -97,8 +97,7 @@ class MemoryRestore implements StoreRestore {
     if (this.#replacement !== null) {
       nodes.forgetPositions()
       this.#replacement.indexLive(schema) // what is restored is not judged; what comes next is
-      this.#core.log = this.#replacement
-      this.#core.logReplacedAt = this.#core.runtime.now()
+      this.#core.replaceLog(this.#replacement)
     }
     for (const { nodeId, userId, maxSequence } of this.#nodes) {
       nodes.register({ nodeId, userId })
@@ -114,13 +113,12 @@ class MemoryRestore implements StoreRestore {
 /** For what takes the place of the present log. */
 function emptyLogAbove(core: MemoryCore, backupMaxSequence: number): MemoryLog {
   const present = core.log
-  const base = restoredBase(backupMaxSequence, {
+  const deliverySequence = restoredBase(backupMaxSequence, {
     ownMaxSequence: present.end,
     nowMs: core.runtime.now(),
   })
-  const log = core.emptyLog(base)
+  // The numbers of the server's node go on, whatever its id: clients may hold operations that they were given to.
+  const log = core.emptyLog({ ...present.counters, deliverySequence })
   for (const tracked of present.tracked.all()) log.tracked.set(tracked)
-  // The server's own numbers go on: clients may hold operations that they were given to.
-  log.advance(core.serverNodeId, present.vector.get(core.serverNodeId) ?? 0)
   return log
 }

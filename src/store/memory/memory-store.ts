@@ -45,7 +45,7 @@ import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 
 export interface MemoryServerStoreOptions {
-  /** The server's own node id. Default: a new one. */
+  /** The server's own node id. Default: a new one, and another when a restore replaces the log. */
   readonly nodeId?: string
   /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime
@@ -64,7 +64,7 @@ export class MemoryServerStore implements ServerStore {
   /** @param options a text is the `nodeId`, as it is for programs written for `@korajs/server` */
   constructor(options: MemoryServerStoreOptions | string = {}) {
     const { nodeId, runtime = systemRuntime() } = typeof options === 'string' ? { nodeId: options } : options
-    this.#core = new MemoryCore({ runtime, nodeId: nodeId ?? runtime.uuid() })
+    this.#core = new MemoryCore({ runtime, chosenNodeId: nodeId })
     this.#tracking = new ScopeTracking(this.#core)
     this.#migration = new SchemaMigration(this.#core, this.#tracking)
   }

@@ -5,7 +5,7 @@ import type { Runtime } from '../../core/runtime.ts'
 export interface PostgresServerStoreOptions {
   /** `postgres://user:password@host:port/database?sslmode=…` */
   readonly connectionString: string
-  /** The server's own node id. Default: the one in the database, made once and shared by all servers. */
+  /** The server's own node id. Default: the one in the database, which all servers share until a restore replaces the log. */
   readonly nodeId?: string
   /** Most connections for queries and commits; one more listens. Default 10. */
   readonly poolSize?: number

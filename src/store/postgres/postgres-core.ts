@@ -31,7 +31,7 @@ import { collectionIn, NO_SETTINGS, readSettings, type Settings } from './settin
 export interface CoreOptions {
   readonly runtime: Runtime
   readonly logger: Logger
-  readonly nodeId: string
+  readonly chosenNodeId: string | undefined
   readonly isEmpty: boolean
 }
 
@@ -54,19 +54,20 @@ export class PostgresCore {
   readonly knownEnd: KnownEnd
   readonly log: PostgresLog
   readonly blobs: PostgresBlobs
-  readonly serverNodeId: string
   readonly clock: ServerClock
   /** True for a database without tables, opened to be read only. */
   readonly isEmpty: boolean
   /** This process's own: what it was given, else what the database held when it was opened. In force is that of the settings. */
   ownSchema: SchemaDefinition | null = null
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
+  readonly #chosenNodeId: string | undefined
   #settings: Settings
   readonly #dropped: DroppedKnowledge = { isUsed: false }
 
   static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
     if (options.isEmpty) return new PostgresCore(db, options, NO_SETTINGS)
-    const core = new PostgresCore(db, options, await readSettings(db, db, null))
+    const own = { schema: null, nodeId: options.chosenNodeId }
+    const core = new PostgresCore(db, options, await readSettings(db, db, own))
     const newest = await metaTable.get(db, 'server_clock')
     if (newest !== null) core.clock.resumeAfter(parseServerClock(newest))
     return core
@@ -74,15 +75,15 @@ export class PostgresCore {
 
   private constructor(
     db: PostgresDatabase,
-    { runtime, logger, nodeId, isEmpty }: CoreOptions,
+    { runtime, logger, chosenNodeId, isEmpty }: CoreOptions,
     settings: Settings,
   ) {
     this.db = db
     this.runtime = runtime
     this.logger = logger
-    this.serverNodeId = nodeId
+    this.#chosenNodeId = chosenNodeId
     this.isEmpty = isEmpty
-    this.clock = new ServerClock(nodeId, runtime)
+    this.clock = new ServerClock(settings.serverNodeId, runtime)
     this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
     this.collections = new NameTable(db, '{collections}', 'name')
     this.nodes = new NodeRegistry(db)
@@ -101,6 +102,11 @@ export class PostgresCore {
     return this.#settings
   }
 
+  /** For a log that takes the place of the present one. */
+  newNodeId(): string {
+    return this.#chosenNodeId ?? this.runtime.uuid()
+  }
+
   /** The tables as this process's own schema sees them: what another process does to them keeps their columns. */
   get ownTables(): CollectionTables | null {
     const schema = this.ownSchema
@@ -114,7 +120,7 @@ export class PostgresCore {
   /** What the append algorithm asks, answered by these settings. */
   contextOf(settings: Settings): AppendContext {
     return {
-      serverNodeId: this.serverNodeId,
+      serverNodeId: settings.serverNodeId,
       clock: this.clock,
       schema: settings.schema,
       collection: (name) => collectionIn(settings.schema, name),
@@ -124,8 +130,12 @@ export class PostgresCore {
 
   /** Reads the settings again; those of a transaction that is rolled back are not kept. */
   async refresh(queries: Queries = this.db): Promise<Settings> {
-    const settings = await readSettings(this.db, queries, this.ownSchema)
-    if (queries === this.db) this.#settings = settings
+    const own = { schema: this.ownSchema, nodeId: this.#chosenNodeId }
+    const settings = await readSettings(this.db, queries, own)
+    if (queries === this.db) {
+      this.#settings = settings
+      this.clock.serveAs(settings.serverNodeId)
+    }
     return settings
   }
 
@@ -173,15 +183,17 @@ export class PostgresCore {
   }
 
   /** What the requests are planned by: the settings, with numbers for all names that a plan by them may hold. */
-  async baseOf(requests: readonly (AppendRequest | ServerWrite)[]): Promise<AppendBase> {
-    const settings = this.#settings
+  async baseOf(
+    requests: readonly (AppendRequest | ServerWrite)[],
+    settings = this.#settings,
+  ): Promise<AppendBase> {
     const { lostConnections } = this.knownEnd
     const nodes = requests.flatMap((request) => (isServerWrite(request) ? [] : entriesOf(request)))
     const collections = requests.map(
       (request) => (isServerWrite(request) ? request : request.operation).collection,
     )
     const names = {
-      nodes: await this.nodeNames.intern([this.serverNodeId, ...nodes]),
+      nodes: await this.nodeNames.intern([settings.serverNodeId, ...nodes]),
       // What is written in consequence may belong to any collection of the schema.
       collections: await this.collections.intern([
         ...collections,
@@ -245,13 +257,12 @@ export class PostgresCore {
     for (const [collection, rows] of rowsByCollection(plan.records)) {
       settings.tables?.write(transaction, collection, rows)
     }
-    const { tracked, epoch } = settings
-    const { serverNodeId, knownEnd } = this
+    const { tracked, epoch, serverNodeId } = settings
     return writePlan(transaction, plan, {
       names,
       tracked,
       epoch,
-      knownEnd: knownEnd.sequence,
+      knownEnd: this.knownEnd.sequence,
       serverNodeId,
       isLast,
     })

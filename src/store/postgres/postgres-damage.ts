@@ -43,7 +43,7 @@ export class PostgresDamageSource implements DamageSource {
   }
 
   async findDatabaseDamage(): Promise<readonly Damage[]> {
-    const { db, serverNodeId } = this.#core
+    const { db, settings } = this.#core
     const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
     const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
       // The server's own numbers go on after a restore. What guests have sent is stored as of the node.
@@ -53,7 +53,7 @@ export class PostgresDamageSource implements DamageSource {
           FROM {nodes} c LEFT JOIN {nodes} n ON n.node_id = split_part(c.node_id, chr(31), 1)
           WHERE c.max_sequence > 0 AND c.node_id <> $1
         ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
-      [serverNodeId],
+      [settings.serverNodeId],
     )
     const damage = ahead.map((claim) => damageOfClaim(...claim))
     if (checksums?.[0] === 'on') return damage

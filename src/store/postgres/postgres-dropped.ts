@@ -128,16 +128,17 @@ export async function replayNoted(
   core: PostgresCore,
   records: readonly RecordKey[],
   run: Run,
+  settings = core.settings,
 ): Promise<void> {
   const found = await run((transaction) => findRecords(core, transaction, records))
   for (const [collection, rows] of found) {
-    const definition = core.contextOf(core.settings).collection(collection)
+    const definition = core.contextOf(settings).collection(collection)
     const refs = rows.filter(({ state }) => dependsOnTraces(state, definition)).map(({ ref }) => ref)
     for (let start = 0; start < refs.length; start += RECORDS_PER_REPLAY) {
       await run(async (transaction) => {
         const locked = await core.log.lockRecords(transaction, refs.slice(start, start + RECORDS_PER_REPLAY))
         const noted = locked.filter(({ state }) => dependsOnTraces(state, definition))
-        await replayRecords(core, transaction, collection, noted)
+        await replayRecords(core, transaction, collection, noted, settings)
       })
     }
   }

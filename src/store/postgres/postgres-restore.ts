@@ -20,6 +20,7 @@ import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { addDropped, replayNoted } from './postgres-dropped.ts'
 import { writeRevocations } from './postgres-revocations.ts'
+import type { Settings } from './settings.ts'
 
 export interface PostgresRestoreOptions extends RestoreOptions {
   /** Tells everybody who reads the log. */
@@ -57,7 +58,8 @@ class Merge implements StoreRestore {
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
-    await this.#core.transaction((transaction) => writeNodes(transaction, this.#core, nodes))
+    const { serverNodeId } = this.#core.settings
+    await this.#core.transaction((transaction) => writeNodes(transaction, nodes, serverNodeId))
   }
 
   async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
@@ -71,28 +73,37 @@ class Merge implements StoreRestore {
   async rollback(): Promise<void> {}
 }
 
+interface Begun {
+  readonly transaction: Transaction
+  readonly settings: Settings
+}
+
 /** Puts a backup in the place of everything there is, in one transaction that stays open for it. */
 class Replacement implements StoreRestore {
   readonly #core: PostgresCore
   readonly #transaction: Transaction
+  /** Those in force for it: nobody else knows the node yet that the server writes as from now on. */
+  readonly #settings: Settings
   readonly #end: (isCommitted: boolean) => Promise<void>
 
   private constructor(
     core: PostgresCore,
-    transaction: Transaction,
+    { transaction, settings }: Begun,
     end: (isCommitted: boolean) => Promise<void>,
   ) {
     this.#core = core
     this.#transaction = transaction
+    this.#settings = settings
     this.#end = end
   }
 
   static async open(core: PostgresCore, options: PostgresRestoreOptions): Promise<Replacement> {
-    await core.refresh()
-    let begun: (transaction: Transaction) => void = () => {}
+    const nodeId = core.newNodeId()
+    await core.nodeNames.intern([nodeId]) // others may write as this node before they write anything else
+    let begin: (begun: Begun) => void = () => {}
     let finish: (isCommitted: boolean) => void = () => {}
-    const transaction = new Promise<Transaction>((resolve) => {
-      begun = resolve
+    const begun = new Promise<Begun>((resolve) => {
+      begin = resolve
     })
     const finished = new Promise<boolean>((resolve) => {
       finish = resolve
@@ -102,9 +113,10 @@ class Replacement implements StoreRestore {
       async (queries) => {
         // What was added through a first attempt cannot be added again.
         if (hasBegun) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
-        await removeEverything(queries, core, options)
+        await removeEverything(queries, core, { ...options, nodeId })
+        const settings = await core.refresh(queries)
         hasBegun = true
-        begun(queries)
+        begin({ transaction: queries, settings })
         if (!(await finished)) throw new RolledBack()
         // Who waits for the counters has planned by the old log. Last, because what is added here goes by the epoch, too.
         await core.bumpEpoch(queries)
@@ -117,14 +129,16 @@ class Replacement implements StoreRestore {
       await ended.catch((error: unknown) => {
         if (isCommitted) throw error
       })
-      if (isCommitted) await options.afterCommit()
+      if (!isCommitted) return
+      await core.refresh()
+      await options.afterCommit()
     }
-    return new Replacement(core, await Promise.race([transaction, ended.then(neverBegun)]), end)
+    return new Replacement(core, await Promise.race([begun, ended.then(neverBegun)]), end)
   }
 
   async addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts> {
     const requests = restoreRequests(operations)
-    const base = await this.#core.baseOf(requests)
+    const base = await this.#core.baseOf(requests, this.#settings)
     return countRestored(await this.#core.appendIn(this.#transaction, requests, { ...base, isLast: false }))
   }
 
@@ -133,11 +147,11 @@ class Replacement implements StoreRestore {
   }
 
   async replayNoted(records: readonly RecordKey[]): Promise<void> {
-    await replayNoted(this.#core, records, (action) => action(this.#transaction))
+    await replayNoted(this.#core, records, (action) => action(this.#transaction), this.#settings)
   }
 
   async addNodes(nodes: readonly BackupNode[]): Promise<void> {
-    await writeNodes(this.#transaction, this.#core, nodes)
+    await writeNodes(this.#transaction, nodes, this.#settings.serverNodeId)
   }
 
   async addRevocations(revocations: readonly BackupRevocation[]): Promise<void> {
@@ -162,7 +176,7 @@ function neverBegun(): never {
 async function removeEverything(
   transaction: Transaction,
   core: PostgresCore,
-  { mode, maxDeliverySequence }: RestoreOptions,
+  { mode, maxDeliverySequence, nodeId }: RestoreOptions & { readonly nodeId: string },
 ): Promise<void> {
   // First of all, so that nobody commits in between.
   const [row] = await transaction.rows<[number]>(
@@ -183,6 +197,8 @@ async function removeEverything(
   ])
   await metaTable.remove(transaction, 'doubtful_through') // who was before that reads all of this log as well
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
+  // Of the present one, devices are then asked for what they hold. The numbers go on: `server_sequence` stays.
+  await metaTable.set(transaction, 'node_id', nodeId)
 }
 
 /** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */
@@ -198,8 +214,8 @@ async function readKeptTables(transaction: Transaction, { db }: PostgresCore): P
 
 async function writeNodes(
   transaction: Transaction,
-  core: PostgresCore,
   nodes: readonly BackupNode[],
+  serverNodeId: string,
 ): Promise<void> {
   await transaction.rows(
     `INSERT INTO {nodes} AS n (node_id, user_id, max_sequence, has_written)
@@ -228,6 +244,6 @@ async function writeNodes(
   await transaction.rows(
     `UPDATE {counters} SET server_sequence = greatest(server_sequence,
       (SELECT max_sequence FROM {nodes} WHERE node_id = $1)) WHERE id = 1`,
-    [core.serverNodeId],
+    [serverNodeId],
   )
 }

@@ -55,7 +55,7 @@ import { PostgresRevocations } from './postgres-revocations.ts'
 import { findOperationTail, readOperations } from './postgres-search.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
-import { readServerNodeId } from './server-node-id.ts'
+import { ensureServerNodeId } from './server-node-id.ts'
 
 const POLL_INTERVAL_MS = 1000
 
@@ -71,9 +71,8 @@ export async function createPostgresServerStore(
   const isReadOnly = (options.readOnly ?? false) !== false
   const { db, isEmpty } = await openDatabase(options, { runtime, logger })
   try {
-    const wanted = isEmpty ? '' : options.nodeId
-    const nodeId = await readServerNodeId(db, { wanted, runtime, isReadOnly })
-    const core = await PostgresCore.open(db, { runtime, logger, nodeId, isEmpty })
+    if (!isReadOnly && options.nodeId === undefined) await ensureServerNodeId(db, runtime)
+    const core = await PostgresCore.open(db, { runtime, logger, chosenNodeId: options.nodeId, isEmpty })
     return new PostgresServerStore(core, options)
   } catch (error) {
     await db.close()
@@ -192,7 +191,7 @@ export class PostgresServerStore implements ServerStore {
   }
 
   getNodeId(): string {
-    return this.#core.serverNodeId
+    return this.#core.settings.serverNodeId
   }
 
   async getOperationCount(): Promise<number> {

@@ -3,15 +3,19 @@ import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import type { RecordRow } from './postgres-log.ts'
 
-/** Folds locked records of a collection again from the log and writes them. */
+/**
+ * Folds locked records of a collection again from the log and writes them.
+ *
+ * @param settings those in force for the transaction
+ */
 export async function replayRecords(
   core: PostgresCore,
   transaction: Transaction,
   collection: string,
   rows: readonly RecordRow[],
+  settings = core.settings,
 ): Promise<void> {
   if (rows.length === 0) return
-  const { settings } = core
   const context = core.contextOf(settings)
   const histories = await core.log.historiesOfRecords(
     transaction,
@@ -19,7 +23,7 @@ export async function replayRecords(
   )
   const replays = rows.map((row) => planReplay({ collection, ...row }, histories.get(row.ref) ?? [], context))
   const names = {
-    nodes: await core.nodeNames.find([core.serverNodeId], transaction),
+    nodes: await core.nodeNames.find([settings.serverNodeId], transaction),
     collections: await core.collections.find([collection], transaction),
   }
   const plan = {

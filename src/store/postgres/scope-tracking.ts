@@ -113,7 +113,7 @@ export class ScopeTracking {
     const { collection, field } = tracked
     const onWaiting = (): void => core.logWaiting(`another server indexes ${collection}`)
     await withAdvisoryLock(core.db, { name: `track:${tracked.id}`, onWaiting }, async () => {
-      await core.nodeNames.intern([core.serverNodeId])
+      await core.nodeNames.intern([core.settings.serverNodeId])
       const step = (transaction: Transaction): Promise<Step> =>
         field === null
           ? this.#indexEntries(transaction, tracked)
@@ -229,7 +229,7 @@ export class ScopeTracking {
   ): Promise<void> {
     if (entries.length === 0) return
     const names = {
-      nodes: await this.#core.nodeNames.find([this.#core.serverNodeId], transaction),
+      nodes: await this.#core.nodeNames.find([settings.serverNodeId], transaction),
       collections: await this.#core.collections.find(
         entries.map(({ record }) => record.collection),
         transaction,

@@ -3,18 +3,12 @@ import type { PostgresDatabase } from './database.ts'
 import { metaTable } from './meta-table.ts'
 
 /**
- * The node id that servers author under: the one wanted, else the one in the database, made once.
- * All servers share it; their sequence numbers come from one counter.
+ * Sees to it that the database holds a node id that servers write under which were given none. They share
+ * it; the sequence numbers of all come from one counter.
  */
-export async function readServerNodeId(
-  db: PostgresDatabase,
-  { wanted, runtime, isReadOnly }: { wanted: string | undefined; runtime: Runtime; isReadOnly: boolean },
-): Promise<string> {
-  if (wanted !== undefined) return wanted
-  const stored = await metaTable.get(db, 'node_id')
-  if (stored !== null || isReadOnly) return stored ?? ''
+export async function ensureServerNodeId(db: PostgresDatabase, runtime: Runtime): Promise<void> {
+  if ((await metaTable.get(db, 'node_id')) !== null) return
   await db.rows("INSERT INTO {meta} (key, value) VALUES ('node_id', $1) ON CONFLICT DO NOTHING", [
     runtime.uuid(),
   ])
-  return (await metaTable.get(db, 'node_id')) ?? ''
 }

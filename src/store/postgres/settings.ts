@@ -15,15 +15,24 @@ export interface Settings {
   /** What the tables show: this server's schema, or the one of another release beside it. */
   readonly schema: SchemaDefinition | null
   readonly tables: CollectionTables | null
+  /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
+  readonly serverNodeId: string
 }
 
 /** Of a database without tables. */
-export const NO_SETTINGS: Settings = { epoch: 0, tracked: new TrackedFields(), schema: null, tables: null }
+export const NO_SETTINGS: Settings = {
+  epoch: 0,
+  tracked: new TrackedFields(),
+  schema: null,
+  tables: null,
+  serverNodeId: '',
+}
 
 type SettingsRow = [
   epoch: number,
   fingerprint: string | null,
   schema: string | null,
+  nodeId: string | null,
   tracked: {
     id: number
     collection: string
@@ -33,24 +42,28 @@ type SettingsRow = [
   }[],
 ]
 
-/** @param own this server's schema: its resolvers are functions, which the database cannot hold */
+/**
+ * @param own this server's schema: its resolvers are functions, which the database cannot hold; and the node id that
+ *   it was given
+ */
 export async function readSettings(
   db: PostgresDatabase,
   queries: Queries,
-  own: SchemaDefinition | null,
+  own: { readonly schema: SchemaDefinition | null; readonly nodeId: string | undefined },
 ): Promise<Settings> {
   const [row] = await queries.rows<SettingsRow>(
     `SELECT epoch,
         (SELECT value FROM {meta} WHERE key = 'schema_fingerprint'),
         (SELECT value FROM {meta} WHERE key = 'schema'),
+        (SELECT value FROM {meta} WHERE key = 'node_id'),
         (SELECT coalesce(json_agg(json_build_object('id', t.id, 'collection', c.name, 'field', t.field,
             'is_granted', t.is_granted, 'is_ready', t.is_ready) ORDER BY t.id), '[]')
           FROM {tracked} t JOIN {collections} c ON c.id = t.collection)
       FROM {counters} WHERE id = 1`,
   )
   if (row === undefined) throw new Error('The row of the counters is missing')
-  const [epoch, fingerprint, stored, trackedRows] = row
-  const schema = schemaInForce(stored, fingerprint, own)
+  const [epoch, fingerprint, stored, nodeId, trackedRows] = row
+  const schema = schemaInForce(stored, fingerprint, own.schema)
   return {
     epoch,
     tracked: new TrackedFields(
@@ -64,6 +77,7 @@ export async function readSettings(
     ),
     schema,
     tables: schema === null ? null : new CollectionTables(db, schema),
+    serverNodeId: own.nodeId ?? nodeId ?? '',
   }
 }
 

@@ -17,6 +17,8 @@ export type MetaKey =
   | 'ids_indexed_through'
   /** The delivery sequence before the first entry: above those of a log that this one replaced. */
   | 'delivery_base'
+  /** The last number that the server's node was given in logs which this one replaced, under whatever id. */
+  | 'server_base'
   /** When a restore put this log in the place of another one, ms since the epoch. */
   | 'log_replaced_at'
   /** The newest timestamp that the server has given, serialized. */

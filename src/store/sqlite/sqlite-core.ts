@@ -55,7 +55,8 @@ export class SqliteCore implements AppendContext {
   readonly blobs: SqliteBlobs
   readonly revocations: SqliteRevocations
   readonly writes: WriteQueue
-  readonly serverNodeId: string
+  /** The node id that the application has chosen for the server. */
+  readonly chosenNodeId: string | undefined
   readonly clock: ServerClock
   tracked = new TrackedFields()
   /** This process's own: what it was given, else what the file held when it was opened. */
@@ -67,6 +68,9 @@ export class SqliteCore implements AppendContext {
   /** Of `#schema` as it is stored; undefined: to be read. */
   #fingerprint: string | null | undefined = undefined
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
+  #serverNodeId: string
+  /** The last number that the server's node was given in logs before this one. */
+  #serverBase = 0
   /** As it was opened: statements and indexes are made for it. */
   readonly #layout: string | null
   readonly #dataVersion: Statement<[], number>
@@ -75,14 +79,19 @@ export class SqliteCore implements AppendContext {
 
   constructor(
     db: SqliteDatabase,
-    { filename, runtime, nodeId }: { filename: string; runtime: Runtime; nodeId: string },
+    {
+      filename,
+      runtime,
+      chosenNodeId,
+    }: { filename: string; runtime: Runtime; chosenNodeId: string | undefined },
   ) {
     this.db = db
     this.filename = filename
     this.runtime = runtime
-    this.serverNodeId = nodeId
-    this.clock = new ServerClock(nodeId, runtime)
     this.meta = new MetaTable(db)
+    this.chosenNodeId = chosenNodeId
+    this.#serverNodeId = this.#readNodeId()
+    this.clock = new ServerClock(this.#serverNodeId, runtime)
     this.nodeNames = new NameTable(db, '_kora_nodes', 'node_id')
     this.collections = new NameTable(db, '_kora_collections', 'name')
     this.nodes = new NodeRegistry(db, this.nodeNames)
@@ -105,6 +114,11 @@ export class SqliteCore implements AppendContext {
     )
     this.refreshIfForeign()
     this.ownSchema = this.#schema // its resolvers are gone
+  }
+
+  /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
+  get serverNodeId(): string {
+    return this.#serverNodeId
   }
 
   /** What the tables are for: this process's own schema, or that of another process on the file. */
@@ -160,7 +174,7 @@ export class SqliteCore implements AppendContext {
   counters(): LogCounters {
     return {
       deliverySequence: Math.max(this.log.maxSequence(), this.meta.getNumber('delivery_base')),
-      serverSequence: this.nodes.maxSequenceOf(this.serverNodeId),
+      serverSequence: Math.max(this.nodes.maxSequenceOf(this.serverNodeId), this.#serverBase),
     }
   }
 
@@ -248,10 +262,27 @@ export class SqliteCore implements AppendContext {
     this.nodeNames.forget()
     this.collections.forget()
     this.log.dropped.refresh()
+    this.#serverNodeId = this.#readNodeId()
+    this.#serverBase = this.meta.getNumber('server_base')
+    this.clock.serveAs(this.#serverNodeId)
     const newest = this.#newestServerStamp()
     if (newest !== null) this.clock.resumeAfter(newest)
     this.tracked = new TrackedFields(this.#trackedRows.all().map((row) => this.#toTracked(row)))
     this.#takeUpSchema()
+  }
+
+  /**
+   * For a log that takes the place of the present one: what the server writes from now on has numbers above all
+   * that it was given, and the id of another node. Of the present one, devices are then asked for what they hold.
+   */
+  renewNode(): void {
+    this.meta.set('server_base', this.counters().serverSequence)
+    this.meta.set('node_id', this.chosenNodeId ?? this.runtime.uuid())
+    this.refresh()
+  }
+
+  #readNodeId(): string {
+    return this.chosenNodeId ?? this.meta.get('node_id') ?? ''
   }
 
   #flush(): void {

@@ -145,10 +145,8 @@ class Replacement implements StoreRestore {
     await core.writes.begin()
     const ownMaxSequence = core.counters().deliverySequence
     if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else writes
-    const ownServerSequence = core.nodes.maxSequenceOf(core.serverNodeId)
+    core.renewNode()
     removeEverything(core, restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() }))
-    // The server's own numbers go on: clients may hold operations that they were given to.
-    if (ownServerSequence > 0) core.nodes.advance(core.serverNodeId, ownServerSequence)
   }
 
   #end(): void {
@@ -160,10 +158,10 @@ class Replacement implements StoreRestore {
 
 /** A database in memory has one connection; nobody else waits for it there. */
 function coreOfItsOwn(owner: SqliteCore): SqliteCore {
-  const { filename, runtime, serverNodeId, ownSchema } = owner
+  const { filename, runtime, chosenNodeId, ownSchema } = owner
   if (owner.db.memory) return owner
   const db = openDatabase({ filename, durability: 'full', isReadOnly: false })
-  const core = new SqliteCore(db, { filename, runtime, nodeId: serverNodeId })
+  const core = new SqliteCore(db, { filename, runtime, chosenNodeId })
   if (ownSchema !== null) core.useSchema(ownSchema) // this one has the resolvers, which are functions
   return core
 }

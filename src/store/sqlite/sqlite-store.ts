@@ -43,7 +43,7 @@ import { CommitWatch } from './commit-watch.ts'
 import { openDatabase, openForPlanning, readLayoutVersion, statementsFrom } from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
-import { readServerNodeId } from './server-node-id.ts'
+import { ensureServerNodeId } from './server-node-id.ts'
 import { SqliteAccess } from './sqlite-access.ts'
 import type { RefKey } from './sqlite-blobs.ts'
 import { compactStep, countDropped } from './sqlite-compaction.ts'
@@ -57,7 +57,7 @@ import { findOperationTail, readOperations } from './sqlite-search.ts'
 export interface SqliteServerStoreOptions {
   /** Path of the file, created if need be; `:memory:` for none. */
   readonly filename: string
-  /** The server's own node id. Default: the one in the file, made once. */
+  /** The server's own node id. Default: the one in the file, which stays until a restore replaces the log. */
   readonly nodeId?: string
   /** Default `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
   readonly durability?: 'full' | 'normal'
@@ -99,8 +99,8 @@ export class SqliteServerStore implements ServerStore {
         : { db: openDatabase({ filename, durability, isReadOnly }), isEmpty: false }
     this.#isEmpty = isEmpty
     try {
-      const nodeId = readServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
-      this.#core = new SqliteCore(db, { filename, runtime, nodeId })
+      ensureServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
+      this.#core = new SqliteCore(db, { filename, runtime, chosenNodeId: options.nodeId })
       this.#tracking = new ScopeTracking(this.#core)
       this.#migration = new SchemaMigration(this.#core, this.#tracking)
     } catch (error) {

@@ -1,7 +1,9 @@
 import { readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { describe, expect, test, vi } from 'vitest'
-import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
+import type { Operation } from '../../../src/core/operation.ts'
+import { createWriteAccess, SERVER_ITSELF } from '../../../src/core/write-access.ts'
+import { operationOfWireJson } from '../../../src/protocol/wire-identity.ts'
 import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
@@ -43,6 +45,14 @@ async function collect(store: ServerStore): Promise<Buffer> {
 
 async function* inPieces(bytes: Uint8Array, length = 50_000): AsyncGenerator<Uint8Array> {
   for (let start = 0; start < bytes.length; start += length) yield bytes.subarray(start, start + length)
+}
+
+async function writeAsServer(store: ServerStore, recordId: string): Promise<Operation> {
+  const data = { title: 'by the server', userId: 'u1' }
+  const write = { type: 'insert', collection: 'todos', recordId, data, schemaVersion: 1 } as const
+  const [result] = await store.append([{ ...write, author: 'server', access: SERVER_ITSELF }])
+  if (result?.status !== 'applied') throw new Error(`${recordId} was not stored`)
+  return operationOfWireJson(result.entries[0]?.wireJson ?? '')
 }
 
 const PAIRS = STORES.flatMap(([from, openSource]) =>
@@ -369,26 +379,53 @@ describeEachStore('backups in sections', (openStore) => {
     await using store = await openStore({ schema: todoSchema, nodeId: 'server' })
     await fill(store, 1)
     const backup = await collect(store)
-    const write = (recordId: string) =>
-      store.append([
-        {
-          author: 'server',
-          access: SERVER_ITSELF,
-          type: 'insert',
-          collection: 'todos',
-          recordId,
-          data: { title: 'by the server', userId: 'u1' },
-          schemaVersion: 1,
-        },
-      ])
-    await write('lost')
+    await writeAsServer(store, 'lost')
     const given = (await store.getVersionVector()).get('server') ?? 0
 
     await restoreBackup(store, inPieces(backup), 'replace')
-    await write('new')
+    await writeAsServer(store, 'new')
 
     expect((await store.getVersionVector()).get('server')).toBeGreaterThan(given)
     expect(await store.getOperationRange('server', given + 1, given + 10)).toHaveLength(1)
+  })
+
+  test('ask devices for what they hold of the server’s own operations, and leave its node to those', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: null })
+    const node = store.getNodeId()
+    await writeAsServer(store, 'kept')
+    const backup = await collect(store)
+    const atDevices = [await writeAsServer(store, 'r2'), await writeAsServer(store, 'r3')]
+
+    await restoreBackup(store, inPieces(backup), 'replace')
+    const [first, second] = [await writeAsServer(store, 'r4'), await writeAsServer(store, 'r5')]
+
+    const told = { nodeIds: [node, first.nodeId], entry: null, userId: 'u1', maxOthers: 0 }
+    const vector = new Map([
+      [node, 1],
+      [first.nodeId, second.sequenceNumber],
+    ])
+    expect(await store.getHandshakeVector(told)).toEqual(vector)
+    expect(first.nodeId).not.toBe(node)
+    expect(first.nodeId).toBe(store.getNodeId())
+    expect(first.timestamp.nodeId).toBe(first.nodeId)
+    expect([first.sequenceNumber, second.sequenceNumber]).toEqual([4, 5])
+    const access = createWriteAccess(null, 'nobody')
+    const brought = await store.append(atDevices.map((operation) => ({ ...requestOf(operation), access })))
+    expect(brought).toMatchObject([{ status: 'applied' }, { status: 'applied' }])
+    expect(await store.getHandshakeVector(told)).toEqual(vector)
+    expect(await store.countCollection('todos')).toBe(5)
+  })
+
+  test('that are given up leave the server the node that it writes as', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: null })
+    const node = store.getNodeId()
+    await writeAsServer(store, 'r1')
+
+    const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+    await restore.rollback()
+
+    expect(await writeAsServer(store, 'r2')).toMatchObject({ nodeId: node, sequenceNumber: 2 })
+    expect(store.getNodeId()).toBe(node)
   })
 })
 

@@ -2,9 +2,20 @@ import pg from 'pg'
 import { expect, test } from 'vitest'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
+import type { ServerStore, ServerWrite } from '../../../src/store/store.ts'
 import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
+
+const SERVER_WRITE: Omit<ServerWrite, 'recordId'> = {
+  author: 'server',
+  access: SERVER_ITSELF,
+  type: 'insert',
+  collection: 'todos',
+  data: { title: 'x' },
+  schemaVersion: 1,
+}
 
 async function waitingIn(database: TestDatabase): Promise<number> {
   const [row] = await database.query(
@@ -76,4 +87,29 @@ test('a restore that loses against a write before anything is restored begins ag
   expect(entries.map(({ recordId }) => recordId)).toEqual(['r2'])
   await writer.end()
   await store.close()
+})
+
+test('a server beside a restore goes on under the node that this has given it, and so does the next one', async () => {
+  await using database = await openTestDatabase()
+  const open = () => createPostgresServerStore({ connectionString: database.connectionString })
+  const [restoring, server] = await Promise.all([open(), open()])
+  const write = async (store: ServerStore, recordId: string) => {
+    const [result] = await store.append([{ ...SERVER_WRITE, recordId }])
+    return result?.status === 'applied' ? result.entries[0] : null
+  }
+  const first = await write(server, 'r1')
+
+  await restoring.importBackup(await restoring.exportBackup())
+
+  const node = restoring.getNodeId()
+  expect(node).not.toBe(first?.nodeId)
+  const second = await write(server, 'r2').catch(() => write(server, 'r2')) // told to send it again, if it is the first
+  expect(second).toMatchObject({ nodeId: node, sequenceNumber: 2 })
+  expect(await write(restoring, 'r3')).toMatchObject({ nodeId: node, sequenceNumber: 3 })
+  const next = await open()
+  expect(await write(next, 'r4')).toMatchObject({ nodeId: node, sequenceNumber: 4 })
+  const found: unknown[] = []
+  await next.findDamage({ onDamage: (damage) => found.push(damage) })
+  expect(found).toEqual([])
+  for (const store of [restoring, server, next]) await store.close()
 })

@@ -5,7 +5,8 @@ import { SqliteCore } from '../../../src/store/sqlite/sqlite-core.ts'
 
 test('who is rolled back learns why, also where the store cannot be read then', async () => {
   const db = openDatabase({ filename: ':memory:', durability: 'normal', isReadOnly: false })
-  const core = new SqliteCore(db, { filename: ':memory:', runtime: systemRuntime(), nodeId: 'server' })
+  const options = { filename: ':memory:', runtime: systemRuntime(), chosenNodeId: 'server' }
+  const core = new SqliteCore(db, options)
   const failing = core.writes.run(() => {
     db.close()
     throw new Error('what went wrong')

@@ -2,9 +2,20 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import type { ServerStore, ServerWrite } from '../../../src/store/store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
+
+const SERVER_WRITE: Omit<ServerWrite, 'recordId'> = {
+  author: 'server',
+  access: SERVER_ITSELF,
+  type: 'insert',
+  collection: 'todos',
+  data: { title: 'x' },
+  schemaVersion: 1,
+}
 
 test('a restore does without the table of a removed collection that somebody has dropped', async () => {
   using directory = temporaryDirectory()
@@ -21,4 +32,28 @@ test('a restore does without the table of a removed collection that somebody has
 
   expect(await store.countCollection('todos')).toBe(0)
   await store.close()
+})
+
+test('a server beside a restore goes on under the node that this has given it, and so does the next one', async () => {
+  using directory = temporaryDirectory()
+  const open = () => createSqliteServerStore({ filename: join(directory.path, 'store.db') })
+  const [restoring, server] = [open(), open()]
+  const write = async (store: ServerStore, recordId: string) => {
+    const [result] = await store.append([{ ...SERVER_WRITE, recordId }])
+    return result?.status === 'applied' ? result.entries[0] : null
+  }
+  const first = await write(server, 'r1')
+
+  await restoring.importBackup(await restoring.exportBackup())
+
+  const node = restoring.getNodeId()
+  expect(node).not.toBe(first?.nodeId)
+  expect(await write(server, 'r2')).toMatchObject({ nodeId: node, sequenceNumber: 2 })
+  expect(await write(restoring, 'r3')).toMatchObject({ nodeId: node, sequenceNumber: 3 })
+  const next = open()
+  expect(await write(next, 'r4')).toMatchObject({ nodeId: node, sequenceNumber: 4 })
+  const found: unknown[] = []
+  await next.findDamage({ onDamage: (damage) => found.push(damage) })
+  expect(found).toEqual([])
+  for (const store of [restoring, server, next]) await store.close()
 })
