@@ -1,5 +1,5 @@
 import type { Logger } from '../core/logger.ts'
-import { LOG_EVENTS, logEvent, silentLogger } from '../core/logger.ts'
+import { silentLogger } from '../core/logger.ts'
 import { isUserId } from './checked-context.ts'
 import type { AuthContext } from './provider.ts'
 import type { Claims, ScopeSource } from './scope-templates.ts'
@@ -14,6 +14,7 @@ export interface JwtAuthProviderOptions {
   readonly userIdClaim?: string
   /** Absent: an authenticated user sees everything. */
   readonly scopes?: ScopeSource | undefined
+  /** Hears of errors that the scopes function throws. */
   readonly logger?: Logger
 }
 
@@ -33,14 +34,6 @@ export class JwtAuthProvider extends ExplainingProvider {
   }
 
   async explain(token: string): Promise<AuthVerdict> {
-    const verdict = await this.#decide(token)
-    if (!verdict.isAccepted) {
-      logEvent(this.#logger, LOG_EVENTS.tokenRefused, { reason: verdict.reason, detail: verdict.message })
-    }
-    return verdict
-  }
-
-  async #decide(token: string): Promise<AuthVerdict> {
     const verdict = await this.#verifier.verify(token)
     if (!verdict.isAccepted) return verdict
     const { claims, endsAt } = verdict

@@ -52,19 +52,29 @@ export type ProviderAnswer = CheckedAuthContext | 'refused' | 'failed'
 
 /**
  * Asks a provider, which may be the application's: it lets in only those for whom it returns a context that can be
- * enforced. A value that is missing in a scope would otherwise not be asked for, and open the collection.
+ * enforced. A value that is missing in a scope would otherwise not be asked for, and open the collection. Why a token is
+ * refused is logged here, whichever provider it is.
  */
 export async function askProvider(
   provider: AuthProvider,
   token: string,
   logger: Logger,
 ): Promise<ProviderAnswer> {
-  const call = { name: 'authenticate', token, logger }
-  return (await callUserCode(() => judge(provider, token), call)) ?? 'failed'
+  let answer: ProviderAnswer = 'failed'
+  const explain = async (): Promise<AuthVerdict> => {
+    const verdict = await explainToken(provider, token)
+    answer = answerOf(verdict)
+    return verdict
+  }
+  const verdict = await callForVerdict(explain, { name: 'authenticate', token, logger })
+  const refusal = verdict.isAccepted ? verdict.degradedBy : verdict
+  if (refusal !== undefined) {
+    logEvent(logger, LOG_EVENTS.tokenRefused, { reason: refusal.reason, detail: refusal.message })
+  }
+  return answer
 }
 
-async function judge(provider: AuthProvider, token: string): Promise<ProviderAnswer> {
-  const verdict = await explainToken(provider, token)
+function answerOf(verdict: AuthVerdict): ProviderAnswer {
   if (!verdict.isAccepted) return isFailure(verdict) ? 'failed' : 'refused'
   return checkContext(verdict.context) ?? 'refused'
 }

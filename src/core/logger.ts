@@ -258,7 +258,7 @@ export const LOG_EVENTS = {
   tokenRefused: {
     level: 'info',
     message: 'token refused',
-    fields: ['reason', 'detail'],
+    fields: ['sessionId', 'reason', 'detail'],
   },
   authCallbackFailed: {
     level: 'error',

@@ -300,12 +300,33 @@ describe('KoraAuthProvider', () => {
   })
 })
 
+test.each<[string, AuthProvider]>([
+  ['TokenAuthProvider', new TokenAuthProvider({ validate: () => null })],
+  [
+    'KoraAuthProvider',
+    new KoraAuthProvider({
+      tokenValidator: { validateToken: () => null },
+      userLookup: { findById: () => null },
+    }),
+  ],
+  ['a provider of the application', { authenticate: async () => null }],
+])('a token that %s gives null for is refused, with a reason in the log', async (_name, provider) => {
+  const logger = recordingLogger()
+
+  expect(await askProvider(provider, TOKEN, logger)).toBe('refused')
+
+  const detail = 'The auth provider refused the token without giving a reason.'
+  const fields = { reason: 'REFUSED_BY_PROVIDER', detail }
+  expect(logger.lines).toEqual([{ level: 'info', message: 'token refused', fields }])
+})
+
 describe('createAuthProvider', () => {
   const runtime = fixedRuntime()
   const jwt = { secret: SECRET, clockToleranceMs: 0, userIdClaim: 'sub' }
 
   test('mixed: an invalid token is refused or degraded as configured, with the reason for the operator', async () => {
     const logger = recordingLogger()
+    const heard = recordingLogger()
     const config = {
       mode: 'mixed',
       jwt,
@@ -323,12 +344,12 @@ describe('createAuthProvider', () => {
       isAccepted: true,
       degradedBy: { reason: 'TOKEN_EXPIRED' },
     })
-    expect(logger.lines[0]).toEqual({
-      level: 'info',
-      message: 'token refused',
-      fields: { reason: 'TOKEN_EXPIRED', detail: 'The time in exp has passed.' },
-    })
-    expect(JSON.stringify(logger.lines)).not.toContain(expired)
+    expect(await askProvider(rejecting, expired, heard)).toBe('refused')
+    expect(await askProvider(degrading, expired, heard)).toMatchObject({ scopes: { news: {} } })
+    const fields = { reason: 'TOKEN_EXPIRED', detail: 'The time in exp has passed.' }
+    const line = { level: 'info', message: 'token refused', fields }
+    expect(heard.lines).toEqual([line, line])
+    expect(JSON.stringify([logger.lines, heard.lines])).not.toContain(expired)
   })
 
   test('mixed: nobody is degraded because keys are away or the scopes function fails', async () => {
