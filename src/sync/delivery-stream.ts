@@ -109,10 +109,10 @@ export class DeliveryStream implements Delivery {
     return { entries: this.#pendingEntries, unacknowledgedMs }
   }
 
-  /** While it catches up, an upper bound. */
+  /** While it catches up, and where the store has to be read, an upper bound. */
   get #pendingEntries(): number {
     const { feed, view } = this.#options
-    if (this.#isCaughtUp) return view.countAfter(this.#scannedTo)
+    if (this.#isCaughtUp && view.covers(this.#scannedTo)) return view.countAfter(this.#scannedTo)
     return Math.max(0, feed.head - this.#scannedTo)
   }
 

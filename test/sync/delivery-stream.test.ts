@@ -365,6 +365,22 @@ test('goes on when the send buffer has drained, although nothing else happens', 
   expect(operationIds(reader)).toHaveLength(1)
 })
 
+test('who is further behind than what is kept in memory is told to be as far behind as it is', async () => {
+  const { server, connect } = openRelayServer({ limits: { maxFeedBytes: 1000 } })
+  const slow = await connect('slow')
+  acknowledge(slow, 0)
+  await connect('quick')
+  const writer = await connect('writer')
+  slow.bufferedBytes = 5 * 1024 * 1024
+  for (const operation of inserts(new OperationAuthor('writer'), 20)) {
+    writer.receive(batch([operation]))
+    await settle()
+  }
+
+  const lag = [...server.hub.sessions.values()].map(({ deliveryLag }) => deliveryLag?.entries)
+  expect(lag).toEqual([20, 0, 0])
+})
+
 test('a batch that is shared with the author of what came before it does not lack that', async () => {
   const { connect, runtime } = openRelayServer()
   const [author, writer, reader] = [await connect('author'), await connect('writer'), await connect('reader')]
