@@ -83,7 +83,8 @@ export class KnownEnd {
     if (deliverySequence <= this.#last.deliverySequence) return
     this.#last = last
     if (operationId === null) return
-    this.#ends.set(deliverySequence, operationId)
+    // A copy: what comes from a pool would keep all of it.
+    this.#ends.set(deliverySequence, Buffer.alloc(operationId.length, operationId))
     if (this.#ends.size <= MAX_ENDS) return
     const [oldest] = this.#ends.keys()
     if (oldest !== undefined) this.#ends.delete(oldest)
