@@ -24,8 +24,8 @@ export interface DaemonOptions {
 /** A server that listens, with the store that it owns. */
 export interface Daemon {
   readonly urls: ServedUrls
-  /** From clients, since the start. */
-  readonly operationsReceived: number
+  /** From clients and to them, since the start. */
+  readonly operationCount: number
   /** Drains the server within the shutdown timeout, then closes the store. */
   stop(): Promise<void>
 }
@@ -59,8 +59,9 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
     const backups = startBackups(backupTargets, { ...options, ...config, store })
     return {
       urls: urlsOf(server, config),
-      get operationsReceived() {
-        return server.service.hub.stats.operationsReceived
+      get operationCount() {
+        const { operationsReceived, operationsSent } = server.service.hub.stats
+        return operationsReceived + operationsSent
       },
       async stop() {
         // A storage that does not answer keeps an upload from being taken back for seconds, which draining may take too.

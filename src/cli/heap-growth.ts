@@ -26,13 +26,13 @@ const BOUNDED_FROM_BYTES = 64 * 1024 * 1024
 const MAX_YOUNG_BYTES = 8 * 1024 * 1024
 
 /**
- * The same of a server that many operations come to: a collection copies what is alive, which is what is on its way
- * to the disk, however long the last one was ago.
+ * The same of a server that many operations go through: a collection copies what is alive, which is what is on its
+ * way to the disk or to clients, however long the last one was ago.
  */
-const MAX_YOUNG_BYTES_OF_INGEST = 16 * 1024 * 1024
+const MAX_YOUNG_BYTES_UNDER_LOAD = 16 * 1024 * 1024
 
-/** From one collection to the next. Each leaves some 10 kB behind, so that they are most of what is collected. */
-const INGEST_OPERATIONS = 100
+/** From one collection to the next. Each leaves up to 10 kB behind, so that they are much of what is collected. */
+const OPERATIONS_UNDER_LOAD = 100
 
 const DOUBLE = 2 // what V8 does by itself
 const STAY = 1
@@ -41,7 +41,7 @@ const STAY = 1
  * Keeps the process from holding much more memory than is alive: of the whole process, so for the daemon and not
  * for a library. An operator who has given Node a size for the young heap gets that.
  *
- * @param countOperations how many have come since the start
+ * @param countOperations how many have come and gone since the start
  */
 export function boundHeapGrowth(countOperations: () => number): void {
   const nodeOptions = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
@@ -75,9 +75,10 @@ function boundYoungHeap(countOperations: () => number): () => void {
   let counted = 0
   return () => {
     const operations = countOperations()
-    const isIngest = operations - counted >= INGEST_OPERATIONS
+    const isUnderLoad = operations - counted >= OPERATIONS_UNDER_LOAD
     counted = operations
-    const next = youngHeapBytes() < (isIngest ? MAX_YOUNG_BYTES_OF_INGEST : MAX_YOUNG_BYTES) ? DOUBLE : STAY
+    const maxBytes = isUnderLoad ? MAX_YOUNG_BYTES_UNDER_LOAD : MAX_YOUNG_BYTES
+    const next = youngHeapBytes() < maxBytes ? DOUBLE : STAY
     if (next !== growth) setFlagsFromString(`--semi-space-growth-factor=${next}`)
     growth = next
   }

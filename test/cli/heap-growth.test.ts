@@ -60,7 +60,7 @@ test('the young heap stays small', async () => {
   expect(await youngHeapWith('')).toBeLessThanOrEqual(16) // 8, or twice that where it doubled before it was looked at
 })
 
-test('of a server that takes in operations it may be twice as large', async () => {
+test('of a server that operations go through it may be twice as large', async () => {
   const size = await youngHeapWith('', 'count / 20')
   expect(size).toBeGreaterThanOrEqual(16)
   expect(size).toBeLessThanOrEqual(32) // 16, or twice that

@@ -44,7 +44,7 @@ Examples:
 async function start(flags: ConfigOptionValues, context: CommandContext): Promise<void> {
   const { terminal } = context
   let daemon: Daemon | undefined
-  boundHeapGrowth(() => daemon?.operationsReceived ?? 0)
+  boundHeapGrowth(() => daemon?.operationCount ?? 0)
   const config = await loadCommandConfig(flags, terminal)
   const logger = createLogger(config.values.log, terminal)
   const showsBanner = terminal.stderr.isTerminal && isPrettyLog(config.values.log.format, terminal.stderr)
