@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent } from '../core/logger.ts'
 import { isLoopback } from '../core/loopback.ts'
@@ -12,6 +13,7 @@ const DISTRUST_AFTER_MS = 2 * REFRESH_AFTER_MS // keys that were withdrawn are b
 const UNKNOWN_KID_COOLDOWN_MS = 10_000 // a rotation is followed at once, the next one after this
 const USELESS_FETCH_COOLDOWN_MS = 30_000 // tokens with invented kids cost the issuer two fetches a minute
 const FETCH_TIMEOUT_MS = 5_000 // a client waits for its handshake meanwhile
+const MAX_STRAYS = 10_000 // some 100 bytes each; a flood that fills this within a pause keeps those out whose key is unknown
 const MAX_JWKS_BYTES = 262_144 // real key sets have a few KB
 
 /** Null when the URL may be fetched from; otherwise why not. */
@@ -28,6 +30,9 @@ export function jwksUrlProblem(text: string): string | null {
  * The keys behind a JWKS URL: fetched once at the start, kept, fetched again when they are old or
  * when a token names a kid that is not among them. A token waits for that where they are too old to be
  * believed. While the issuer is down the last ones serve on.
+ *
+ * That a kid is unknown says nothing of a token where the keys are from before it came: it may be the first one after a
+ * rotation. Whether there is such a key is known with the first fetch that succeeds after that.
  */
 export class JwksClient implements KeySource {
   readonly #url: string
@@ -36,6 +41,9 @@ export class JwksClient implements KeySource {
   readonly #logger: Logger
   #keys: readonly VerificationKey[] | null = null
   #fetchedAt = 0
+  #fetches = 0
+  /** Tokens whose kid was unknown, by hash: the successful fetches before each first came. The latest to come are last. */
+  readonly #fetchesByStray = new Map<string, number>()
   #mayFetchAt = Number.NEGATIVE_INFINITY
   #fetching: Promise<string | null> | null = null
 
@@ -68,16 +76,43 @@ export class JwksClient implements KeySource {
     return this.#fetching
   }
 
-  async find(kid: string | undefined): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE'> {
+  async find(
+    kid: string | undefined,
+    token: string,
+  ): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE' | 'KEY_UNCONFIRMED'> {
+    const fetchesBefore = this.#fetches
     const ageMs = this.#runtime.monotonicNow() - this.#fetchedAt
-    const isUnknown = this.#keys === null || selectKeys(this.#keys, kid).length === 0
-    if (isUnknown || ageMs >= DISTRUST_AFTER_MS) {
+    if (!this.#has(kid) || ageMs >= DISTRUST_AFTER_MS) {
       await this.#refreshFor(kid)
     } else if (ageMs >= REFRESH_AFTER_MS && this.#mayFetch()) {
       this.#pauseFor(UNKNOWN_KID_COOLDOWN_MS)
       void this.refresh() // nobody waits: the keys at hand are good enough
     }
-    return this.#keys === null ? 'KEYS_UNAVAILABLE' : selectKeys(this.#keys, kid)
+    if (this.#keys === null) return 'KEYS_UNAVAILABLE'
+    if (this.#has(kid) || this.#fetches > this.#noteStray(token, fetchesBefore))
+      return selectKeys(this.#keys, kid)
+    return 'KEY_UNCONFIRMED'
+  }
+
+  #has(kid: string | undefined): boolean {
+    return this.#keys !== null && selectKeys(this.#keys, kid).length > 0
+  }
+
+  /**
+   * By the token and not by its kid: a kid may be guessed before it is used.
+   *
+   * @returns the successful fetches before it first came
+   */
+  #noteStray(token: string, fetchesBefore: number): number {
+    const hash = createHash('sha256').update(token).digest('base64url')
+    const fetches = this.#fetchesByStray.get(hash) ?? fetchesBefore
+    this.#fetchesByStray.delete(hash)
+    this.#fetchesByStray.set(hash, fetches)
+    for (const oldest of this.#fetchesByStray.keys()) {
+      if (this.#fetchesByStray.size <= MAX_STRAYS) break
+      this.#fetchesByStray.delete(oldest)
+    }
+    return fetches
   }
 
   /** Fetches because a token cannot be verified without, or not safely, unless that was tried just now. */
@@ -89,7 +124,7 @@ export class JwksClient implements KeySource {
     if (!this.#mayFetch()) return
     this.#pauseFor(UNKNOWN_KID_COOLDOWN_MS)
     await this.refresh()
-    const isUseless = this.#keys !== null && selectKeys(this.#keys, kid).length === 0
+    const isUseless = this.#keys !== null && !this.#has(kid)
     if (isUseless) this.#pauseFor(USELESS_FETCH_COOLDOWN_MS)
   }
 
@@ -115,6 +150,7 @@ export class JwksClient implements KeySource {
       return reason
     }
     this.#keys = keys
+    this.#fetches++
     this.#fetchedAt = this.#runtime.monotonicNow()
     logEvent(this.#logger, LOG_EVENTS.jwksFetched, { url: this.#url, keys: keys.length })
     return null

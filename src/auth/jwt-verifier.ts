@@ -37,8 +37,8 @@ export class JwtVerifier implements TokenVerifier {
   async verify(token: string): Promise<TokenVerdict> {
     const header = parseHeader(token)
     if ('reason' in header) return header
-    const keys = await this.#options.keySource.find(header.kid)
-    if (keys === 'KEYS_UNAVAILABLE') return refuseToken('KEYS_UNAVAILABLE')
+    const keys = await this.#options.keySource.find(header.kid, token)
+    if (typeof keys === 'string') return refuseToken(keys)
     if (keys.length === 0) return refuseToken('KEY_UNKNOWN')
     const fitting = keys.filter((key) => key.algorithms.includes(header.alg))
     if (fitting.length === 0) return refuseToken('ALGORITHM_NOT_ALLOWED')

@@ -9,9 +9,12 @@ export interface KeySource {
    * The keys that may have signed a token with this kid, in the order to try them.
    *
    * @param kid undefined when the token names none
-   * @returns the reason when there are no keys at all yet
+   * @returns why nothing can be said of the token, which is another thing than none: then there is no such key
    */
-  find(kid: string | undefined): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE'>
+  find(
+    kid: string | undefined,
+    token: string,
+  ): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE' | 'KEY_UNCONFIRMED'>
 }
 
 /** Something wrong with one setting; `path` is relative to `jwt` (`keys[0].file`). */

@@ -14,6 +14,8 @@ export const TOKEN_REFUSALS = {
   ALGORITHM_NOT_ALLOWED: 'No configured key may be used with the algorithm of the token.',
   KEY_UNKNOWN: 'No configured key has the kid of the token.',
   KEYS_UNAVAILABLE: 'The JWKS could not be fetched yet.',
+  KEY_UNCONFIRMED:
+    'No known key has the kid of the token, and the JWKS could not be fetched since the token first came.',
   SIGNATURE_INVALID: 'The signature fits none of the keys.',
   TOKEN_EXPIRED: 'The time in exp has passed.',
   TOKEN_NOT_YET_VALID: 'The time in nbf has not come.',
@@ -66,7 +68,12 @@ export function refuseToken(reason: TokenRefusalReason, detail?: string): TokenR
   return { isAccepted: false, reason, message: detail ?? TOKEN_REFUSALS[reason] }
 }
 
-const FAILURES: readonly TokenRefusalReason[] = ['KEYS_UNAVAILABLE', 'SCOPES_FAILED', 'PROVIDER_FAILED']
+const FAILURES: readonly TokenRefusalReason[] = [
+  'KEYS_UNAVAILABLE',
+  'KEY_UNCONFIRMED',
+  'SCOPES_FAILED',
+  'PROVIDER_FAILED',
+]
 
 /** True when the token could not be judged: nothing is said against it, and it may be accepted the next time. */
 export function isFailure({ reason }: TokenRefusal): boolean {

@@ -122,7 +122,7 @@ describe('a JWKS', () => {
     for (let index = 0; index < 1000; index++) {
       runtime.nowMs += 30 // 30 s in all
       const verdict = await explainToken(provider, await tokenOf(first, `invented-${index}`))
-      expect(verdict).toMatchObject({ reason: 'KEY_UNKNOWN' })
+      expect(verdict).toMatchObject({ reason: index === 0 ? 'KEY_UNKNOWN' : 'KEY_UNCONFIRMED' })
     }
     expect(issuer.requests).toBe(2) // one at the start, one for the first of them
     expect(await provider.authenticate(await tokenOf(first))).not.toBeNull()
@@ -148,7 +148,7 @@ describe('a JWKS', () => {
       runtime.nowMs += hours * 3_600_000
       expect(await explainToken(provider, await tokenOf(first))).toMatchObject({ isAccepted: true })
     }
-    expect(await explainToken(provider, await tokenOf(second))).toMatchObject({ reason: 'KEY_UNKNOWN' })
+    expect(await explainToken(provider, await tokenOf(second))).toMatchObject({ reason: 'KEY_UNCONFIRMED' })
   })
 
   test('loses a key that the issuer has withdrawn', async () => {
@@ -189,6 +189,67 @@ describe('a JWKS', () => {
     runtime.nowMs += 10_000
     expect(await provider.authenticate(await tokenOf(first))).not.toBeNull()
     expect(issuer.requests).toBe(3)
+  })
+
+  describe('where visitors are let in, and so is who has an invalid token', () => {
+    const anonymous = { scopes: { news: {} }, prefix: 'anon' }
+    const openDoor = () => {
+      const jwt = { jwksUrl: url, clockToleranceMs: 0, userIdClaim: 'sub' }
+      return createAuthProvider(
+        { mode: 'mixed', jwt, anonymous, invalidToken: 'anonymous' },
+        { runtime, logger },
+      )
+    }
+
+    test('makes no visitor of the owner of a new key while the issuer is down', async () => {
+      issuer.publish(first.publicJwk)
+      const provider = await openDoor()
+      issuer.answer = (_request, response) => response.writeHead(503).end()
+      const token = await tokenOf(second)
+
+      expect(await explainToken(provider, token)).toMatchObject({ reason: 'KEY_UNCONFIRMED' })
+      runtime.nowMs += 1000
+      expect(await provider.authenticate(token)).toBeNull()
+      issuer.publish(second.publicJwk)
+      runtime.nowMs += 30_000
+
+      expect(await provider.authenticate(token)).toMatchObject({ userId: 'user-1' })
+    })
+
+    test('makes none of them while a stranger with an invented kid keeps it from being fetched', async () => {
+      issuer.publish(first.publicJwk)
+      const provider = await openDoor()
+      const token = await tokenOf(second)
+      const guessed = await sign(claims(), { alg: 'ES256', kid: 'second' }, first.privateKey) // of a kid that is yet to be used
+      expect(await provider.authenticate(guessed)).toMatchObject({ isAnonymous: true })
+      issuer.publish(first.publicJwk, second.publicJwk)
+
+      expect(await explainToken(provider, token)).toMatchObject({ reason: 'KEY_UNCONFIRMED' })
+      expect(issuer.requests).toBe(2)
+      runtime.nowMs += 30_000
+
+      expect(await provider.authenticate(token)).toMatchObject({ userId: 'user-1' })
+    })
+
+    test('makes one of who has a token of no key once it has been fetched after that came, also in a flood', async () => {
+      issuer.publish(first.publicJwk)
+      const provider = await openDoor()
+      const invent = async (count: number) => {
+        for (let index = 0; index < count; index++)
+          await provider.authenticate(await tokenOf(first, `invented-${index}`))
+      }
+      const stale = await tokenOf(second)
+      await invent(1)
+      expect(await provider.authenticate(stale)).toBeNull()
+      await invent(50)
+      runtime.nowMs += 30_000
+      await invent(1) // has it fetched
+
+      expect(await provider.authenticate(stale)).toMatchObject({ isAnonymous: true })
+      issuer.answer = (_request, response) => response.writeHead(503).end()
+      runtime.nowMs += 3_600_000
+      expect(await provider.authenticate(stale)).toMatchObject({ isAnonymous: true })
+    })
   })
 
   test('with several keys verifies a token without kid', async () => {
@@ -285,6 +346,7 @@ test('shared secrets and keys for encryption in a JWKS verify nothing', async ()
   const hmac = await sign(claims(), { alg: 'HS256', kid: 'oct' }, new Uint8Array(secret))
 
   expect(await explainToken(provider, hmac)).toMatchObject({ reason: 'KEY_UNKNOWN' })
+  runtime.nowMs += 30_000 // until which nothing is fetched
   expect(await explainToken(provider, await tokenOf(second))).toMatchObject({ reason: 'KEY_UNKNOWN' })
 })
 
