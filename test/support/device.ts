@@ -3,7 +3,7 @@ import type { Runtime } from '../../src/core/runtime.ts'
 import type { SchemaDefinition } from '../../src/core/schema/types.ts'
 import type { QuerySubset, ScopeMap } from '../../src/core/scope.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
-import type { AwarenessState, SyncMessage, WireFormat } from '../../src/protocol/messages.ts'
+import type { AwarenessState, ErrorMessage, SyncMessage, WireFormat } from '../../src/protocol/messages.ts'
 import { DeviceDatabase, type DeviceRecord, type Transaction } from './device/database.ts'
 import { Journal } from './device/journal.ts'
 import { connectPolling } from './device/polling.ts'
@@ -33,8 +33,8 @@ export interface DeviceOptions {
   readonly wireFormat?: WireFormat
   /** Default: by the scheme of the url. */
   readonly transport?: 'websocket' | 'polling'
-  /** Polling: comes back after an `error`, as its page is loaded anew each time. Default false. */
-  readonly reloadsPage?: boolean
+  /** Polling: whether its page is loaded anew after an `error`, so that it comes back. Default: never. */
+  readonly reloadsAfter?: (error: ErrorMessage) => boolean
   /** A network of its own instead of sockets. */
   readonly connect?: ConnectSocket
   /** Default: real timers. */
@@ -106,7 +106,7 @@ export class Device implements AsyncDisposable {
         schemaVersion,
         isLegacy: options.isLegacy ?? false,
         wireFormat: options.wireFormat ?? 'json',
-        staysAway: this.isPolling && options.reloadsPage !== true,
+        staysAwayAfter: (error) => this.isPolling && options.reloadsAfter?.(error) !== true,
         batchSize: options.batchSize ?? 100,
         pipelineDepth: options.pipelineDepth ?? 1,
         ackTimeoutMs: options.ackTimeoutMs ?? 30_000,

@@ -183,7 +183,7 @@ async function openDevicesOfEachKind(cluster: Cluster): Promise<Device[]> {
   for (const { httpUrl } of cluster.daemons) {
     const url = `${httpUrl}/?client=${crypto.randomUUID()}`
     // Builds before the first release send errors over polling also where the client may return.
-    present.push(...(await cluster.openDevices(1, url, { reloadsPage: true })))
+    present.push(...(await cluster.openDevices(1, url, { reloadsAfter: () => true })))
   }
   return present
 }

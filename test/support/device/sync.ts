@@ -37,8 +37,8 @@ export interface SyncOptions {
   readonly schemaVersion: number
   readonly isLegacy: boolean
   readonly wireFormat: WireFormat
-  /** After an `error`, until its page is loaded anew: as the polling transport of the stock clients. */
-  readonly staysAway: boolean
+  /** The polling transport of the stock clients does, until its page is loaded anew. */
+  readonly staysAwayAfter: (error: ErrorMessage) => boolean
   readonly batchSize: number
   /** Batches in flight; stock clients have one. */
   readonly pipelineDepth: number
@@ -423,10 +423,11 @@ export class DeviceSync {
     }
   }
 
-  #onError({ code, message, retriable }: ErrorMessage): void {
+  #onError(error: ErrorMessage): void {
+    const { code, message, retriable } = error
     this.#journal.record({ kind: 'error', code, message, retriable })
     const why = `error ${code}: ${message}`
-    if (this.#options.staysAway) this.#block(why)
+    if (this.#options.staysAwayAfter(error)) this.#block(why)
     else this.#leaveSocketOpen(why)
   }
 

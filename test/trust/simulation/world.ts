@@ -187,6 +187,7 @@ export class World {
         isLegacy: plan.isLegacy,
         wireFormat: plan.wireFormat,
         transport: plan.isPolling ? 'polling' : 'websocket',
+        reloadsAfter: ({ code }) => code === 'AUTH_FAILED', // as an app that gets a fresh token
         batchSize: plan.batchSize,
         pipelineDepth: plan.pipelineDepth,
         ackTimeoutMs: plan.ackTimeoutMs,
