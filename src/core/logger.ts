@@ -236,6 +236,18 @@ export const LOG_EVENTS = {
     fields: ['target', 'err'],
     advice: '`err` says why. It is tried again each minute.',
   },
+  exportFailed: {
+    level: 'error',
+    message: 'an export failed; what was sent of it is no backup',
+    fields: ['err'],
+    advice: '`err` says why. Export again.',
+  },
+  exportSilent: {
+    level: 'warn',
+    message: 'nothing of an export was taken for a minute, it was ended',
+    fields: [],
+    advice: 'See what keeps the program that exports, or the network. Export again.',
+  },
   backupOfNothing: {
     level: 'warn',
     message: 'the log is empty; no backup was written, and the earlier ones stay',

@@ -2,12 +2,13 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ConfigError } from '../core/errors.ts'
-import type { Logger } from '../core/logger.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
+import { onFailureMidway } from './failure-midway.ts'
 import { StrangerBodies } from './stranger-bodies.ts'
-import { answerFailure } from './web-server.ts'
+import { answerFailure, pathOf } from './web-server.ts'
 
 /** A request to a route of the application. */
 export interface HttpRouteRequest {
@@ -99,7 +100,7 @@ export function routePattern(path: string): string {
 async function serve(
   route: HttpRoute,
   { request, reply }: { request: FastifyRequest; reply: FastifyReply },
-  { kora, addressOf }: AppRoutesOptions,
+  { kora, addressOf, logger }: AppRoutesOptions,
 ): Promise<FastifyReply> {
   const rawBody = request.body instanceof Uint8Array ? request.body : new Uint8Array()
   const body = parseBody(rawBody, request.headers['content-type'] ?? '')
@@ -114,6 +115,12 @@ async function serve(
     ip: addressOf(request.raw),
     kora,
   })
+  if (response?.body instanceof Readable) {
+    const path = pathOf(request.raw)
+    onFailureMidway(response.body, reply.raw, (err) =>
+      logEvent(logger, LOG_EVENTS.requestFailed, { path, err }),
+    )
+  }
   return send(reply, response ?? {})
 }
 

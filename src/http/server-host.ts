@@ -339,6 +339,7 @@ export class ServerHost {
       access: new OperationsAccess({ auth, store: sync.store, host, addressOf: this.#addressOf, runtime }),
       store: sync.store,
       runtime,
+      logger: this.#logger,
       hub: () => this.service.hub,
       readiness: this.#readiness,
     }

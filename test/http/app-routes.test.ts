@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { LOG_EVENTS } from '../../src/core/logger.ts'
 import type { HttpRoute, HttpRouteRequest } from '../../src/http/app-routes.ts'
@@ -109,6 +110,36 @@ describe('routes of the application', () => {
       ['/throws', 'Error: Invalid API key: sk_live_canary'],
       ['/streams', 'Error: Invalid API key: sk_live_canary'],
     ])
+  })
+
+  test('are logged where a stream of theirs fails when some of it has left, and not where its client goes', async () => {
+    const logger = recordingLogger()
+    async function* failing() {
+      yield 'some of it'
+      await sleep(50)
+      throw new Error('the rest is lost')
+    }
+    async function* endless() {
+      for (;;) {
+        yield 'more of it'
+        await sleep(5)
+      }
+    }
+    const routes: HttpRoute[] = [
+      { path: '/failing', handle: () => ({ body: Readable.from(failing()) }) },
+      { path: '/endless', handle: () => ({ body: Readable.from(endless()) }) },
+    ]
+    await using server = await startProductionServer({ httpRoutes: routes, syncOptions: { logger } })
+
+    const endlessly = await fetch(`${server.url}/endless`)
+    await endlessly.body?.cancel()
+    const answer = await fetch(`${server.url}/failing`)
+    expect(answer.status).toBe(200)
+    await expect(answer.text()).rejects.toThrow()
+
+    const { level, message } = LOG_EVENTS.requestFailed
+    const failures = logger.lines.filter((line) => line.level === 'error')
+    expect(failures).toEqual([{ level, message, fields: { path: '/failing', err: expect.any(Error) } }])
   })
 
   test('can send text, bytes and JSON', async () => {

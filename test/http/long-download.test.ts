@@ -29,7 +29,10 @@ describe.each(['http', 'https'])('a download over %s', (protocol) => {
     const client = get({ port, rejectUnauthorized: false } as RequestOptions).end()
     const [, response] = (await once(server, 'request')) as [IncomingMessage, ServerResponse]
     response.flushHeaders()
-    endSilentDownload(response, SILENCE_MS)
+    let wasEnded = false
+    endSilentDownload(response, SILENCE_MS, () => {
+      wasEnded = true
+    })
     const sent = pipeline(source, response)
     sent.catch(() => {}) // looked at by the test
     const [download] = (await once(client, 'response')) as [IncomingMessage]
@@ -37,7 +40,7 @@ describe.each(['http', 'https'])('a download over %s', (protocol) => {
       server.closeAllConnections()
       server.close()
     }
-    return { sent, download, [Symbol.asyncDispose]: close }
+    return { sent, download, wasEnded: () => wasEnded, [Symbol.asyncDispose]: close }
   }
 
   test('of which nothing is taken any more is ended, and its source with it', async () => {
@@ -54,6 +57,7 @@ describe.each(['http', 'https'])('a download over %s', (protocol) => {
     await expect(opened.sent).rejects.toThrow('Premature close')
 
     expect(isGivenUp).toBe(true)
+    expect(opened.wasEnded()).toBe(true)
     await expect(bytesOf(opened.download)).rejects.toThrow('aborted')
   })
 
@@ -64,6 +68,7 @@ describe.each(['http', 'https'])('a download over %s', (protocol) => {
     expect(await bytesOf(opened.download, 80)).toBe(BYTES)
 
     expect(performance.now() - startedAt).toBeGreaterThan(2 * SILENCE_MS)
+    expect(opened.wasEnded()).toBe(false)
   })
 
   test('that is made slowly comes whole', async () => {

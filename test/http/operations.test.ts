@@ -1,11 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { LOG_EVENTS } from '../../src/core/logger.ts'
 import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
+import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
 import { resolverSchema, withoutFunctions } from '../support/resolver-schema.ts'
 import { simulatedRuntime } from '../support/simulated-runtime.ts'
+import { recordingLogger } from '../support/tokens.ts'
 
 const TOKENS = { adminToken: 'admin-token', metricsToken: 'metrics-token', backupToken: 'backup-token' }
 
@@ -244,6 +248,23 @@ describe('backups', () => {
       headers: { authorization: `Bearer ${operationalAuth.backupToken}` },
       body,
     })
+
+  test('are logged where one fails when some of it has left', async () => {
+    const logger = recordingLogger()
+    await using server = await startProductionServer({ operationalAuth, syncOptions: { logger } })
+    await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+    const database = new (loadSqliteDriver())(join(server.directory, 'kora.db'))
+    database.exec('ALTER TABLE _kora_operations RENAME TO lost')
+    database.close()
+
+    const answer = await get(server, '/backup/export', operationalAuth.backupToken)
+    expect(answer.status).toBe(200)
+    await expect(answer.arrayBuffer()).rejects.toThrow()
+
+    const { level, message } = LOG_EVENTS.exportFailed
+    const failures = logger.lines.filter((line) => line.message === message)
+    expect(failures).toEqual([{ level, message, fields: { err: expect.any(Error) } }])
+  })
 
   test('go from one server to an empty one', async () => {
     await using source = await startProductionServer({ operationalAuth })

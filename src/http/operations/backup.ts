@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { KoraServerError } from '../../core/errors.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
 import { restoreBackup } from '../../store/backup/restore-backup.ts'
 import type { RestoreMode } from '../../store/restore.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
+import { onFailureMidway } from '../failure-midway.ts'
 import { endSilentDownload } from '../long-download.ts'
 import { readLongUpload } from '../long-upload.ts'
 
@@ -20,10 +22,12 @@ const MAX_SILENCE_MS = 60_000 // of the other side; how long all of it takes is 
 export function exportBackup(
   response: ServerResponse,
   { store }: OperatorAccess<'backup'>,
-  nowMs: number,
+  { createdAtMs, logger }: { createdAtMs: number; logger: Logger },
 ): Readable {
-  endSilentDownload(response, MAX_SILENCE_MS)
-  return Readable.from(createBackup(store, { createdAtMs: nowMs }), { objectMode: false })
+  endSilentDownload(response, MAX_SILENCE_MS, () => logEvent(logger, LOG_EVENTS.exportSilent))
+  const backup = Readable.from(createBackup(store, { createdAtMs }), { objectMode: false })
+  onFailureMidway(backup, response, (err) => logEvent(logger, LOG_EVENTS.exportFailed, { err }))
+  return backup
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CompactionStats } from '../../store/compaction/compaction-schedule.ts'
 import type { RestoreMode } from '../../store/restore.ts'
@@ -16,6 +17,7 @@ import { OperationsEvents } from './events.ts'
 export interface OperationsOptions {
   readonly access: OperationsAccess
   readonly runtime: Runtime
+  readonly logger: Logger
   readonly hub: () => SyncHub
   readonly readiness: Readiness
   readonly getStatus: () => Promise<ServerStatus>
@@ -104,16 +106,16 @@ function mountMetrics(
   )
 }
 
-function mountExport(scope: FastifyInstance, guarded: Guard, { runtime }: OperationsOptions): void {
+function mountExport(scope: FastifyInstance, guarded: Guard, { runtime, logger }: OperationsOptions): void {
   scope.get(
     `${OPERATIONS_PREFIX}/backup/export`,
     { exposeHeadRoute: false },
     guarded('backup', async (_request, reply, operator) => {
-      const now = runtime.now()
-      const name = `kora-${new Date(now).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
+      const createdAtMs = runtime.now()
+      const name = `kora-${new Date(createdAtMs).toISOString().slice(0, 19).replaceAll(':', '-')}.backup`
       reply.header('content-type', 'application/octet-stream')
       reply.header('content-disposition', `attachment; filename="${name}"`)
-      return exportBackup(reply.raw, operator, now)
+      return exportBackup(reply.raw, operator, { createdAtMs, logger })
     }),
   )
 }
