@@ -20,3 +20,11 @@ export async function endConnections(database: TestDatabase): Promise<void> {
       WHERE datname = current_database() AND pid <> pg_backend_pid()`,
   )
 }
+
+/** As when it has been sent every operation, and has not been told of the fields that the log is indexed by. */
+export async function loseTracking(database: TestDatabase): Promise<void> {
+  await database.query('DELETE FROM _kora_scope')
+  await database.query('DELETE FROM _kora_tracked')
+  await database.query('UPDATE _kora_operations SET scope = NULL')
+  await database.query('UPDATE _kora_counters SET epoch = 0')
+}

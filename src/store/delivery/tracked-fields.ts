@@ -72,6 +72,14 @@ export class TrackedFields {
     return this.#byCollection.get(collection)?.values() ?? []
   }
 
+  /** False when a field that could be read by is gone, or is another one now: fields are added, and stay. */
+  hasAllOf(earlier: TrackedFields): boolean {
+    return earlier.all().every(({ id, collection, field, isReady }) => {
+      const present = this.get(collection, field)
+      return present?.id === id && (present.isReady || !isReady)
+    })
+  }
+
   all(): TrackedField[] {
     return [...this.#byCollection.values()].flatMap((fields) => [...fields.values()])
   }

@@ -3,9 +3,7 @@ import { baseAfterLoss, isReplacedLog } from '../backup/restored-base.ts'
 import { bigints, byteas } from './array-parameters.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
 import { metaTable } from './meta-table.ts'
-
-/** More than the settings are ever changed in the time that a replica is behind. */
-const EPOCH_GAP = 1000
+import { NEXT_EPOCH } from './settings.ts'
 
 /** Ends of commits that are remembered: some ten seconds of them under load, more than most replicas are behind. */
 const MAX_ENDS = 4000
@@ -15,12 +13,17 @@ const FIND_OTHER = `SELECT FROM unnest($1::bigint[], $2::bytea[]) AS known (seq,
   JOIN {operations} o ON o.seq = known.seq
   WHERE o.id NOT IN (known.id, sha256(known.id || int8send(known.seq))) LIMIT 1`
 
-/** Where the log ends, the id of its last operation, and what is noted by `#continueAbove`; 0 for nothing. */
+/** Where the log ends, the id of its last operation, what is noted by `#continueAbove`, 0 for nothing, and the epoch. */
 export const END_COLUMNS = `delivery_sequence, (SELECT id FROM {operations} WHERE seq = delivery_sequence),
-  coalesce((SELECT value FROM {meta} WHERE key = 'doubtful_through')::bigint, 0)`
+  coalesce((SELECT value FROM {meta} WHERE key = 'doubtful_through')::bigint, 0), epoch`
 
 /** In the order of `END_COLUMNS`. */
-export type EndRow = [deliverySequence: number, operationId: Buffer | null, doubtfulThrough: number]
+export type EndRow = [
+  deliverySequence: number,
+  operationId: Buffer | null,
+  doubtfulThrough: number,
+  epoch: number,
+]
 
 /** The last entry that is known; the id is null where nothing is stored under the number. */
 interface LastEntry {
@@ -37,7 +40,7 @@ interface LastEntry {
  */
 export class KnownEnd {
   readonly #db: PostgresDatabase
-  readonly #onReplaced: () => Promise<unknown>
+  readonly #useSettingsOf: (epoch: number) => Promise<unknown>
   readonly #listeners = new Set<() => void>()
   #last: LastEntry = { deliverySequence: 0, operationId: null }
   /** The ids that commits have ended with, by delivery sequence, oldest first. */
@@ -46,10 +49,13 @@ export class KnownEnd {
   #lostConnections = 0
   #replacements = 0
 
-  /** @param onReplaced called before anything is read of a log that has taken the place of the one that was known */
-  constructor(db: PostgresDatabase, onReplaced: () => Promise<unknown>) {
+  /**
+   * @param useSettingsOf called with the epoch of the log that was found, before anything is read of it: where it
+   *   fails, nothing is, and the next one tries again
+   */
+  constructor(db: PostgresDatabase, useSettingsOf: (epoch: number) => Promise<unknown>) {
     this.#db = db
-    this.#onReplaced = onReplaced
+    this.#useSettingsOf = useSettingsOf
   }
 
   get sequence(): number {
@@ -75,6 +81,12 @@ export class KnownEnd {
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
+  }
+
+  /** Tells of a log that is another one than was known. */
+  announceReplacement(): void {
+    this.#replacements++
+    for (const listener of this.#listeners) listener()
   }
 
   /** Notes a commit of this process. */
@@ -111,12 +123,11 @@ export class KnownEnd {
     }
     this.#lostConnections = lostConnections
     if (isReplacedLog(this.sequence, row[0])) {
-      this.#replacements++
       this.#ends.clear()
-      for (const listener of this.#listeners) listener()
+      this.announceReplacement()
     }
     this.note({ deliverySequence: row[0], operationId: row[1] })
-    if (isReplacedLog(known, row[0])) await this.#onReplaced()
+    await this.#useSettingsOf(row[3])
     return row
   }
 
@@ -140,7 +151,7 @@ export class KnownEnd {
     return (await queries.rows(FIND_OTHER, known)).length > 0
   }
 
-  /** The epoch is raised above all that were lost, so that every server reads the settings anew. */
+  /** The epoch is another one then: whoever has planned by the log as it was plans again. */
   async #continueAbove(last: LastEntry): Promise<void> {
     const base = baseAfterLoss(last.deliverySequence, this.#db.runtime.now())
     await this.#db.transaction(async (transaction) => {
@@ -150,7 +161,7 @@ export class KnownEnd {
       )
       if (row === undefined || !(await this.#isLost(last, row[0], transaction))) return
       await transaction.rows(
-        `UPDATE {counters} SET delivery_sequence = $1, epoch = epoch + ${EPOCH_GAP} WHERE id = 1`,
+        `UPDATE {counters} SET delivery_sequence = $1, epoch = ${NEXT_EPOCH} WHERE id = 1`,
         [base],
       )
       const isKnown = this.#ends.has(row[0]) && !(await this.#holdsOthers(transaction))

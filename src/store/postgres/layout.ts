@@ -16,7 +16,7 @@ export const LAYOUT_STATEMENTS = [
   'CREATE TABLE {meta} (key text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
 
   // A page for the row and its next versions, so that an update never touches an index.
-  // epoch: counts what servers keep in memory of the tables and have to read again
+  // epoch: another number whenever what servers keep in memory of the tables has changed, see settings.ts
   `CREATE TABLE {counters} (
     id integer PRIMARY KEY CHECK (id = 1),
     delivery_sequence bigint NOT NULL DEFAULT 0,

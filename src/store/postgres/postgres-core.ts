@@ -26,7 +26,7 @@ import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
 import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresLog } from './postgres-log.ts'
-import { collectionIn, NO_SETTINGS, readSettings, type Settings } from './settings.ts'
+import { collectionIn, NEXT_EPOCH, NO_SETTINGS, readSettings, type Settings } from './settings.ts'
 
 export interface CoreOptions {
   readonly runtime: Runtime
@@ -62,6 +62,7 @@ export class PostgresCore {
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   readonly #chosenNodeId: string | undefined
   #settings: Settings
+  #lastRefresh: Promise<unknown> = Promise.resolve()
   readonly #dropped: DroppedKnowledge = { isUsed: false }
 
   static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
@@ -87,7 +88,8 @@ export class PostgresCore {
     this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
     this.collections = new NameTable(db, '{collections}', 'name')
     this.nodes = new NodeRegistry(db)
-    this.knownEnd = new KnownEnd(db, () => this.#onLogReplaced())
+    this.knownEnd = new KnownEnd(db, (epoch) => this.#useSettingsOf(epoch))
+    this.knownEnd.subscribe(() => this.#forgetNames())
     this.log = new PostgresLog(db, {
       nodes: this.nodeNames,
       collections: this.collections,
@@ -129,25 +131,47 @@ export class PostgresCore {
   }
 
   /** Reads the settings again; those of a transaction that is rolled back are not kept. */
-  async refresh(queries: Queries = this.db): Promise<Settings> {
+  refresh(queries: Queries = this.db): Promise<Settings> {
+    return queries === this.db ? this.#inTurn(() => this.#renewSettings()) : this.#readSettings(queries)
+  }
+
+  /** Sees to it that the settings are those of the log: what is kept may be of a host that is lost. */
+  async #useSettingsOf(epoch: number): Promise<void> {
+    const isKnown = (): boolean => epoch === this.#settings.epoch
+    if (!isKnown()) await this.#inTurn(async () => isKnown() || this.#renewSettings())
+  }
+
+  /** One after the other, so that what was read before never takes the place of what was read later. */
+  #inTurn<Result>(read: () => Promise<Result>): Promise<Result> {
+    const result = this.#lastRefresh.then(read)
+    this.#lastRefresh = result.catch(() => {}) // whoever asked meets it
+    return result
+  }
+
+  #readSettings(queries: Queries): Promise<Settings> {
     const own = { schema: this.ownSchema, nodeId: this.#chosenNodeId }
-    const settings = await readSettings(this.db, queries, own)
-    if (queries === this.db) {
-      this.#settings = settings
-      this.clock.serveAs(settings.serverNodeId)
-    }
+    return readSettings(this.db, queries, own)
+  }
+
+  async #renewSettings(): Promise<Settings> {
+    const settings = await this.#readSettings(this.db)
+    const { tracked } = this.#settings
+    this.#settings = settings
+    this.clock.serveAs(settings.serverNodeId)
+    // What was written since is not indexed for those who read by what is lost: they have to ask for it again.
+    if (!this.db.isReadOnly && !settings.tracked.hasAllOf(tracked)) this.knownEnd.announceReplacement()
     return settings
   }
 
-  async #onLogReplaced(): Promise<void> {
+  /** In another log, a number may stand for another name. */
+  #forgetNames(): void {
     this.nodeNames.forget()
     this.collections.forget()
-    await this.refresh()
   }
 
   /** Tells every server that the settings have changed: commits after this one read them anew. */
   async bumpEpoch(transaction: Transaction): Promise<void> {
-    await transaction.rows('UPDATE {counters} SET epoch = epoch + 1 WHERE id = 1')
+    await transaction.rows(`UPDATE {counters} SET epoch = ${NEXT_EPOCH} WHERE id = 1`)
   }
 
   // ── appending ──────────────────────────────────────────────────────────────────────────────

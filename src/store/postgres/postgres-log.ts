@@ -70,7 +70,7 @@ export class PostgresLog {
 
   /** The end with the names of all collections that have entries up to there. */
   async readEndWithCollections(): Promise<{ deliverySequence: number; collections: readonly string[] }> {
-    const [deliverySequence, , , collections] = await this.#readEndWith<[...EndRow, string[]]>(
+    const [deliverySequence, , , , collections] = await this.#readEndWith<[...EndRow, string[]]>(
       `SELECT ${END_COLUMNS}, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
     )
     return { deliverySequence, collections }

@@ -250,6 +250,7 @@ export class ScopeTracking {
       indexedThrough,
       isDone,
     ])
+    if (isDone) await this.#core.bumpEpoch(transaction)
     return isDone
   }
 }

@@ -9,7 +9,7 @@ import type { PostgresDatabase, Queries } from './database.ts'
  * was planned by other settings than those in force is planned again. @see plan-writer.ts
  */
 export interface Settings {
-  /** Counts the changes. */
+  /** Another one after each change. @see NEXT_EPOCH */
   readonly epoch: number
   readonly tracked: TrackedFields
   /** What the tables show: this server's schema, or the one of another release beside it. */
@@ -18,6 +18,12 @@ export interface Settings {
   /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
   readonly serverNodeId: string
 }
+
+/**
+ * Where a replica that lacks changes takes over, other changes follow in their place: counted one by one, two servers
+ * could mean different settings by the same epoch.
+ */
+export const NEXT_EPOCH = 'epoch + 1 + (random() * 1e9)::bigint'
 
 /** Of a database without tables. */
 export const NO_SETTINGS: Settings = {
