@@ -114,6 +114,7 @@ function readMessage(
   options: PollingRouteOptions,
 ): Promise<Buffer | null> {
   if (bodies === null) return readOfStranger(response, maxBytes, options)
+  bodies.begin(response) // the session may end before anything of it comes
   return readBody(response.req, maxBytes, (bytes) => bodies.count(response, bytes))
 }
 

@@ -30,10 +30,15 @@ export class UnfinishedBodies {
     this.#options = options
   }
 
+  /** Takes a body in before its first byte has come, so that it is refused with all of them. */
+  begin(response: ServerResponse): void {
+    this.#bodyOf(response)
+  }
+
   /** Counts what was read of a body, until all of it is. What there is no room for is refused. */
   count(response: ServerResponse, bytes: number): void {
     if (response.req.destroyed) return // a packet may bring more chunks of what its first one made us refuse
-    const body = this.#bodies.get(response) ?? this.#begin(response)
+    const body = this.#bodyOf(response)
     body.bytes += bytes
     this.#bytes += bytes
     while (this.#bytes + this.#keptBytes > this.#options.maxBytes && this.#bodies.size > 0) this.#cutSlowest()
@@ -57,7 +62,9 @@ export class UnfinishedBodies {
     for (const response of [...this.#bodies.keys()]) this.#cut(response, status, error)
   }
 
-  #begin(response: ServerResponse): Body {
+  #bodyOf(response: ServerResponse): Body {
+    const known = this.#bodies.get(response)
+    if (known !== undefined) return known
     const body = { startedAt: this.#options.runtime.monotonicNow(), bytes: 0 }
     this.#bodies.set(response, body)
     response.req.once('close', () => this.#forget(response))

@@ -108,8 +108,11 @@ test('bodies that came whole take their part of it until the token has been chec
   for (const { socket } of [...uploads, ...more]) socket.destroy()
 })
 
-test('a body of a session that ends is given up at once', async () => {
-  const upload = await openUpload(url, PATH, { bytes: 3_000_000 })
+test.each([
+  ['all but the last byte', 2_999_999],
+  ['nothing', 0],
+])('a body of which %s has come is given up at once when its session ends', async (_, sentBytes) => {
+  const upload = await openUpload(url, PATH, { bytes: 3_000_000, sentBytes })
   await new Promise((resolve) => setTimeout(resolve, 100)) // it is read
 
   server.hub.disconnectAll('TOKEN_EXPIRED')
