@@ -7,8 +7,6 @@ import { pathOf } from './web-server.ts'
 
 /** As much as 16 bodies of the largest size. */
 const MAX_BYTES = 16 * 1024 * 1024
-/** What a chunk takes beside its bytes: a body may come a byte at a time. */
-const CHUNK_BYTES = 200
 /** Between two lines of the log: a flood of bodies must not become one of lines. */
 const LOG_INTERVAL_MS = 10_000
 
@@ -35,9 +33,9 @@ export class StrangerBodies {
     })
   }
 
-  /** Counts a chunk that was read of a body, until all of it is. What there is no room for is refused. */
-  count(response: ServerResponse, chunkBytes: number): void {
-    this.#bodies.count(response, chunkBytes + CHUNK_BYTES)
+  /** Counts what was read of a body, until all of it is. What there is no room for is refused. */
+  count(response: ServerResponse, bytes: number): void {
+    this.#bodies.count(response, bytes)
   }
 
   #log(request: IncomingMessage): void {

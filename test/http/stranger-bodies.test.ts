@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { LOG_EVENTS } from '../../src/core/logger.ts'
 import type { HttpRoute } from '../../src/http/app-routes.ts'
 import { startProductionServer } from '../support/production-server.ts'
+import { exchange } from '../support/raw-http.ts'
 import { recordingLogger } from '../support/tokens.ts'
 import { closedOf, openUpload, openUploads } from '../support/uploads.ts'
 
@@ -58,6 +59,20 @@ test.each(['/kora-sync?client=stranger', '/api'])(
     for (const { socket } of [honest, ...idle]) socket.destroy()
   },
 )
+
+test.each([
+  ['/kora-sync?client=stranger', 'the room of its bytes', 410],
+  ['/api', 'the room of the pieces too, which are kept', 503],
+])('a body at %s that comes in very many pieces takes %s', async (path, _, status) => {
+  await using server = await startProductionServer({ httpRoutes: ROUTES })
+  const pieces = '1\r\nx\r\n'.repeat(100_000)
+  const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n`
+
+  const port = Number(new URL(server.url).port)
+  const answer = await exchange(port, `${head}${pieces}0\r\n\r\n`, 'wait', 10_000)
+
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+})
 
 test('bodies for routes of the app take nothing of the room for handshakes', async () => {
   await using server = await startProductionServer({ httpRoutes: ROUTES, syncOptions: PATIENT })
