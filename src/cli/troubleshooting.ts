@@ -63,7 +63,7 @@ ${table(
 
 Why a token is refused, as the log says in \`token refused\` (\`reason\`) and \`kora-server token inspect\` prints. Clients are told
 \`AUTH_FAILED\` and no more; or \`AUTH_UNAVAILABLE\`, where the token could not be judged: by \`KEYS_UNAVAILABLE\`,
-\`SCOPES_FAILED\` and \`PROVIDER_FAILED\`.
+\`KEY_UNCONFIRMED\`, \`SCOPES_FAILED\` and \`PROVIDER_FAILED\`.
 
 ${table(
   ['Reason', 'Meaning'],
