@@ -35,6 +35,23 @@ function openSchedule(directory: string, runtime = simulatedRuntime(), logger = 
   return { store, runtime, logger, schedule, pass }
 }
 
+/** Each server has seen that a backup is due, and only then do all of them write it. */
+function meetBeforeWriting(stores: readonly MemoryServerStore[]): void {
+  let meet: () => void = () => {}
+  const met = new Promise<void>((resolve) => {
+    meet = resolve
+  })
+  let arrived = 0
+  for (const store of stores) {
+    const getOperationCount = store.getOperationCount.bind(store)
+    store.getOperationCount = async () => {
+      if (++arrived === stores.length) meet()
+      await met
+      return getOperationCount()
+    }
+  }
+}
+
 function backupsIn(directory: string): string[] {
   return readdirSync(directory).sort()
 }
@@ -106,6 +123,7 @@ test('servers that share a folder do not write into the same file, nor remove wh
   const now = runtime.now() / 1000
   utimesSync(join(directory.path, living), now, now)
 
+  meetBeforeWriting(servers.map(({ store }) => store))
   for (const { schedule } of servers) schedule.start()
   await runtime.advance(0)
   for (const { schedule } of servers) await schedule.settled()
