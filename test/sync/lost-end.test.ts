@@ -5,7 +5,7 @@ import {
   createPostgresServerStore,
   type PostgresServerStore,
 } from '../../src/store/postgres/postgres-store.ts'
-import { endConnections, loseAfter } from '../support/lost-end.ts'
+import { endConnections, loseAfter, loseTracking } from '../support/lost-end.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { recordIdOf } from '../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../support/postgres.ts'
@@ -146,4 +146,20 @@ test('a client without watermark gets what was written in the place of what it h
   })
 
   expect(titles(client)).toEqual(['one', 'two', 'three'])
+})
+
+test('a client that reads by a field which the replica does not know comes back for it, and misses nothing', async () => {
+  await using database = await openTestDatabase()
+  await using knowing = await openMember(database)
+  await write(knowing, 'one')
+  const syncQueries = [{ collection: 'todos', where: { title: 'two' } }]
+  const before = await streaming(knowing, 'phone', { handshake: { syncQueries } })
+
+  await loseTracking(database)
+  await using unknowing = await openMember(database)
+  await write(unknowing, 'two')
+  await expect.poll(() => before.closed, WAIT).not.toBeNull()
+
+  const client = await streaming(knowing, 'phone', { handshake: { syncQueries, lastDeliverySequence: 1 } })
+  expect(titles(client)).toEqual(['two'])
 })
