@@ -13,8 +13,10 @@ import {
   type HttpSyncResponse,
   NONE,
   OVERLOADED,
+  REFUSED,
   refusal,
   tooLarge,
+  UNCHECKED,
 } from './http-sync.ts'
 import { isHandshake } from './is-handshake.ts'
 import { PollingTransport } from './polling-transport.ts'
@@ -68,12 +70,23 @@ interface PollingClient {
   tokenHash: string | null
   /** Until when the token need not be checked: ms since the epoch. */
   checkedUntil: number
+  /** When the token ends, in ms since the epoch; 0 where it has not been judged, or was not accepted the last time. */
+  tokenEndsAt: number
   /** The one of the same user that has taken its place: what still waits here is for that. */
   successor: PollingClient | null
 }
 
-/** Where no session is of whoever asks: there may be somebody else's under the id, and the token may be refused. */
-type Stranger = 'unknown' | 'refused'
+/**
+ * Where no session is of whoever asks, though there may be somebody else's under the id; the token is refused; or it
+ * could not be judged.
+ */
+type Stranger = 'unknown' | 'refused' | 'failed'
+
+const ANSWERS: { readonly [stranger in Stranger]: HttpSyncResponse } = {
+  unknown: NONE,
+  refused: REFUSED,
+  failed: UNCHECKED,
+}
 
 /**
  * Sync over plain HTTP: each POST carries one message to the server, each GET takes one away. The
@@ -152,8 +165,7 @@ export class HttpPolling {
     const client = await this.#find(request)
     const limit = this.bodyLimit(admittedTo(client))
     if (bytes.byteLength > limit.maxBytes) return limit.refusal
-    if (client === 'unknown') return NONE
-    if (client === 'refused') return refusal(401, REFUSED)
+    if (!isClient(client)) return ANSWERS[client]
     if (!client.transport.isConnected()) return ENDED
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
     if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
@@ -202,6 +214,7 @@ export class HttpPolling {
       owner: null,
       tokenHash: request.token === undefined ? null : hashOf(request.token),
       checkedUntil: 0,
+      tokenEndsAt: 0,
       successor: null,
     }
     addTo(this.#clientsById, client.id, client)
@@ -253,8 +266,8 @@ export class HttpPolling {
     const isFirst = !this.#early.wasTold(request.clientId)
     for (;;) {
       const client = await this.#find(request)
-      if (client === 'refused') return refusal(401, REFUSED)
       if (isClient(client)) return this.#take(request, client)
+      if (client !== 'unknown') return ANSWERS[client]
       const leftMs = endsAt - runtime.monotonicNow()
       if (leftMs <= 0) return this.#tellOfNone(request.clientId, isFirst)
       const handshake = this.#early.wait(request.clientId, leftMs, request.signal)
@@ -309,23 +322,34 @@ export class HttpPolling {
   }: Pick<HttpSyncRequest, 'clientId' | 'token'>): Promise<PollingClient | Stranger> {
     const clients = this.#clientsOf(clientId)
     if (token === undefined) return clients[0] ?? 'unknown'
-    const { runtime, auth, logger } = this.#options
     const tokenHash = hashOf(token)
-    const askedAt = runtime.now()
+    const askedAt = this.#options.runtime.now()
     const known = clients.find(
       (client) => client.tokenHash === tokenHash && (client.owner === null || askedAt < client.checkedUntil),
     )
     if (known !== undefined) return known
     if (clients.every(({ owner }) => owner === null)) return 'unknown'
+    return this.#check(clientId, token)
+  }
+
+  /** Asks whose the token is. */
+  async #check(clientId: string, token: string): Promise<PollingClient | Stranger> {
+    const { runtime, auth, logger } = this.#options
     const context = await askProvider(auth, token, logger)
-    if (typeof context === 'string') return 'refused'
     const now = runtime.now()
+    const tokenHash = hashOf(token)
+    const clients = this.#clientsOf(clientId)
+    const withToken = clients.filter((client) => client.tokenHash === tokenHash)
+    if (context === 'failed') return goOn(withToken, now) ?? 'failed'
+    for (const client of withToken) client.tokenEndsAt = 0
+    if (context === 'refused') return 'refused'
     const { expiresAt = Number.POSITIVE_INFINITY } = context
     if (expiresAt <= now) return 'refused'
-    const own = this.#clientsOf(clientId).find(({ owner }) => isSameUser(owner, context))
+    const own = clients.find(({ owner }) => isSameUser(owner, context))
     if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
     own.tokenHash = tokenHash
-    own.checkedUntil = Math.min(now + TOKEN_CHECK_MS, expiresAt)
+    own.tokenEndsAt = expiresAt
+    trust(own, now)
     return own
   }
 
@@ -352,14 +376,29 @@ export class HttpPolling {
   }
 }
 
-const REFUSED = 'The token is refused.'
-
 function isClient(found: PollingClient | Stranger): found is PollingClient {
   return typeof found === 'object'
 }
 
 function admittedTo(found: PollingClient | Stranger): PollingTransport | null {
   return isClient(found) && found.owner !== null ? found.transport : null
+}
+
+/**
+ * While the token cannot be judged, a session goes on where it was good the last time: over a WebSocket it would not be
+ * asked for again at all.
+ *
+ * @param clients those that go by the token
+ */
+function goOn(clients: readonly PollingClient[], now: number): PollingClient | undefined {
+  const client = clients.find(({ tokenEndsAt }) => now < tokenEndsAt)
+  if (client !== undefined) trust(client, now)
+  return client
+}
+
+/** Does not have the token checked again for a time. */
+function trust(client: PollingClient, now: number): void {
+  client.checkedUntil = Math.min(now + TOKEN_CHECK_MS, client.tokenEndsAt)
 }
 
 function hashOf(token: string): string {

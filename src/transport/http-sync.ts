@@ -22,7 +22,7 @@ export interface HttpSyncRequest {
 
 /** What is to be answered to an `HttpSyncRequest`. */
 export interface HttpSyncResponse {
-  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
+  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429 | 503
   readonly body?: string | Uint8Array
   readonly headers?: { readonly [name: string]: string }
   /**
@@ -42,6 +42,12 @@ export const NONE = refusal(410, 'There is no session: start with a handshake.')
 
 /** To what is of a session that is over. */
 export const ENDED = refusal(410, 'The session has ended: start with a handshake.')
+
+/** To who has a token that the auth provider refuses. */
+export const REFUSED = refusal(401, 'The token is refused.')
+
+/** To who has a token that could not be judged: nothing is said against it. */
+export const UNCHECKED = refusal(503, 'The token cannot be checked right now; come back later.')
 
 /** To what a session has no time for; its client takes it for lost. */
 export const OVERLOADED = refusal(429, 'Messages arrive faster than they are processed.')

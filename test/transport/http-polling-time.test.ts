@@ -16,6 +16,8 @@ class Fixture {
   readonly runtime: SimulatedRuntime = simulatedRuntime()
   /** What the token is found to be. */
   context: AuthContext | null = { userId: 'ada' }
+  /** Whether that cannot be found out. */
+  isAuthAway = false
   checks = 0
   closes = 0
   readonly #polling: HttpPolling
@@ -82,6 +84,7 @@ class Fixture {
 
   #check(): AuthContext | null {
     this.checks++
+    if (this.isAuthAway) throw new Error('the user database is away')
     return this.context
   }
 }
@@ -319,6 +322,56 @@ describe('the token of a request', () => {
 
     expect((await client.poll()).status).toBe(401)
     expect((await client.post(ACKNOWLEDGMENT)).status).toBe(401)
+  })
+
+  test('that cannot be judged again goes on counting, and is asked for at each next check', async () => {
+    const client = await new Fixture().open()
+    expect((await client.poll()).status).toBe(204)
+    client.isAuthAway = true
+
+    for (const checks of [2, 3]) {
+      await client.runtime.advance(CHECK_MS)
+      expect((await client.post(ACKNOWLEDGMENT)).status).toBe(202)
+      expect((await client.poll()).status).toBe(204)
+      expect(client.checks).toBe(checks)
+    }
+    client.isAuthAway = false
+    client.context = null
+    await client.runtime.advance(CHECK_MS)
+
+    expect((await client.poll()).status).toBe(401)
+  })
+
+  test.each<[string, (client: Fixture) => Promise<unknown>]>([
+    [
+      'has ended',
+      async (client) => {
+        client.context = { userId: 'ada', expiresAt: client.runtime.now() + CHECK_MS }
+        await client.poll()
+      },
+    ],
+    [
+      'was refused the last time',
+      async (client) => {
+        await client.poll()
+        await client.runtime.advance(CHECK_MS - 1)
+        await client.poll() // it is kept for a minute from here
+        client.context = null
+        await client.runtime.advance(1)
+        await client.poll()
+      },
+    ],
+    ['was never judged', async () => {}],
+  ])('that cannot be judged and %s is neither served nor refused', async (_, prepare) => {
+    const client = await new Fixture().open()
+    await prepare(client)
+    client.tell('SECRET')
+    client.isAuthAway = true
+
+    await client.runtime.advance(CHECK_MS)
+
+    expect((await client.poll()).status).toBe(503)
+    expect((await client.post(ACKNOWLEDGMENT)).status).toBe(503)
   })
 })
 
