@@ -22,7 +22,7 @@ export async function endConnections(database: TestDatabase): Promise<void> {
 }
 
 /** As when it has been sent every operation, and has not been told of the fields that the log is indexed by. */
-export async function loseTracking(database: TestDatabase): Promise<void> {
+export async function loseTracking(database: { query(text: string): Promise<unknown> }): Promise<void> {
   await database.query('DELETE FROM _kora_scope')
   await database.query('DELETE FROM _kora_tracked')
   await database.query('UPDATE _kora_operations SET scope = NULL')

@@ -52,7 +52,10 @@ async function readVisible(
   accepts: (entry: LogEntry) => boolean,
 ): Promise<DeliveryPage> {
   checkDeliveryQuery(query)
+  const { lostConnections } = core.db
   const { deliverySequence: end, collections } = await core.log.readEndWithCollections()
   const streams = planStreams(query.view, core.settings.tracked, collections)
-  return readPage(core.log, { end, streams, accepts }, query)
+  const page = await readPage(core.log, { end, streams, accepts }, query)
+  // What was read since may be of a host whose log is not indexed like that.
+  return core.db.lostConnections === lostConnections ? page : readVisible(core, query, accepts)
 }

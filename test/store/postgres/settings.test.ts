@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { expect, test, vi } from 'vitest'
 import type { ScopeFilter } from '../../../src/core/scope.ts'
 import { createView } from '../../../src/core/view.ts'
@@ -62,6 +63,34 @@ test('it is noticed by the first look at the log, though no connection was seen 
   expect(await store.isScopeFieldTracked('todos', 'userId')).toBe(false)
   expect(await store.isScopeFieldTracked('todos', 'title')).toBe(true)
   await Promise.all([store, other].map((one) => one.close()))
+})
+
+test('it is noticed by whoever is reading by the field while connections are lost', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  await store.append([insertOf(new OperationAuthor('a'), 'one')])
+  await store.trackScopeField('todos', 'userId')
+  await Promise.all([store.getMaxDeliverySequence(), store.getMaxDeliverySequence()]) // two connections
+  const onReplaced = vi.fn()
+  store.onLogReplaced(onReplaced)
+  const replica = new pg.Client({ connectionString: database.connectionString })
+  await replica.connect()
+  await replica.query('BEGIN; LOCK TABLE _kora_scope')
+  const reading = visibleTo(store, { userId: 'u' })
+  const connections = 'SELECT pid FROM pg_stat_activity WHERE datname = current_database()'
+  const waiting = `${connections} AND wait_event_type = 'Lock'`
+  await vi.waitFor(async () => expect(await database.query(waiting)).toHaveLength(1))
+
+  await loseTracking(replica)
+  const idle = `${connections} AND state = 'idle'`
+  await database.query(`SELECT pg_terminate_backend(pid) FROM (${idle}) AS others`)
+  await vi.waitFor(async () => expect(await database.query(idle)).toHaveLength(0))
+  await replica.query('COMMIT')
+  await replica.end()
+  await reading
+
+  expect(onReplaced).toHaveBeenCalledTimes(1)
+  await store.close()
 })
 
 test('nothing is stored by settings that are lost, though as many changes have been made in their place', async () => {
