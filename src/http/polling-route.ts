@@ -75,9 +75,10 @@ async function answer(
   const token = bearerToken(request) ?? ''
   const { polling } = options
   const number = polling.takeNumber()
-  const session = method === 'POST' ? await polling.sessionOf({ clientId, token }) : null
-  const { maxBytes, refusal } = polling.bodyLimit(session)
-  const bodies = session?.isConnected() === true ? options.sessionBodies.of(session) : null
+  const sender = method === 'POST' ? await polling.senderOf({ clientId, token }) : 'unknown'
+  const { maxBytes, refusal } = polling.bodyLimit(sender)
+  const goesOn = typeof sender === 'object' && sender.isConnected()
+  const bodies = goesOn ? options.sessionBodies.of(sender) : null
   const body = method === 'POST' ? await readMessage(response, { bodies, maxBytes }, options) : undefined
   if (body === null) {
     send(response, refusal)

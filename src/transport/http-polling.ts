@@ -82,6 +82,9 @@ interface PollingClient {
  */
 type Stranger = 'unknown' | 'refused' | 'failed'
 
+/** The session that a request is of, where it was admitted. */
+export type Sender = PollingTransport | Stranger
+
 const ANSWERS: { readonly [stranger in Stranger]: HttpSyncResponse } = {
   unknown: NONE,
   refused: REFUSED,
@@ -129,22 +132,21 @@ export class HttpPolling {
     return ++this.#requests
   }
 
-  /** The session that the request is of, where it was admitted; it may have ended, and the token may not be good any more. */
-  async sessionOf(
-    request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>,
-  ): Promise<PollingTransport | null> {
+  /** Who sends a request. The session that it is of may have ended, and the token may not be good any more. */
+  async senderOf(request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>): Promise<Sender> {
     const tokenHash = hashOf(request.token)
     const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
-    return admittedTo(known ?? (await this.#find(request)))
+    return toSender(known ?? (await this.#find(request)))
   }
 
   /** How much is read of a POST: of all but a session that takes messages it can be a handshake at most. */
-  bodyLimit(session: PollingTransport | null): BodyLimit {
+  bodyLimit(sender: Sender): BodyLimit {
+    const maxBytes = this.#maxHandshakeBytes
+    if (sender === 'unknown') return { maxBytes, refusal: tooLarge(maxBytes) } // a handshake, perhaps
+    if (typeof sender === 'string') return { maxBytes, refusal: ANSWERS[sender] }
+    if (!sender.isConnected()) return { maxBytes, refusal: ENDED }
+    if (sender.isOverloaded) return { maxBytes, refusal: OVERLOADED }
     const { maxMessageBytes } = this.#options
-    const maxHandshakeBytes = Math.min(this.#options.maxHandshakeBytes, maxMessageBytes)
-    if (session === null) return { maxBytes: maxHandshakeBytes, refusal: tooLarge(maxHandshakeBytes) }
-    if (!session.isConnected()) return { maxBytes: maxHandshakeBytes, refusal: ENDED }
-    if (session.isOverloaded) return { maxBytes: maxHandshakeBytes, refusal: OVERLOADED }
     return { maxBytes: maxMessageBytes, refusal: tooLarge(maxMessageBytes) }
   }
 
@@ -157,13 +159,11 @@ export class HttpPolling {
     const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
     if (bytes === undefined || bytes.byteLength === 0)
       return refusal(400, 'A POST needs a message as its body.')
-    const { maxHandshakeBytes, maxMessageBytes } = this.#options
-    if (bytes.byteLength > maxMessageBytes) return tooLarge(maxMessageBytes)
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
-    if (isHandshake(bytes, isBinary, maxHandshakeBytes))
+    if (isHandshake(bytes, isBinary, this.#maxHandshakeBytes))
       return this.#begin(request, number, { bytes, isBinary })
     const client = await this.#find(request)
-    const limit = this.bodyLimit(admittedTo(client))
+    const limit = this.bodyLimit(toSender(client))
     if (bytes.byteLength > limit.maxBytes) return limit.refusal
     if (!isClient(client)) return ANSWERS[client]
     if (!client.transport.isConnected()) return ENDED
@@ -286,6 +286,10 @@ export class HttpPolling {
     return NONE
   }
 
+  get #maxHandshakeBytes(): number {
+    return Math.min(this.#options.maxHandshakeBytes, this.#options.maxMessageBytes)
+  }
+
   get #holdMs(): number {
     return this.#options.holdMs ?? DEFAULT_HOLD_MS
   }
@@ -380,8 +384,10 @@ function isClient(found: PollingClient | Stranger): found is PollingClient {
   return typeof found === 'object'
 }
 
-function admittedTo(found: PollingClient | Stranger): PollingTransport | null {
-  return isClient(found) && found.owner !== null ? found.transport : null
+/** A session is nobody's before its handshake is accepted. */
+function toSender(found: PollingClient | Stranger): Sender {
+  if (!isClient(found)) return found
+  return found.owner === null ? 'unknown' : found.transport
 }
 
 /**

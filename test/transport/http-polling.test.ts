@@ -636,6 +636,21 @@ test('reads no more of a stranger than a handshake may have', async () => {
   await open.stop()
 })
 
+test.each([
+  ['is refused', 'token-unknown', 401],
+  ['cannot be judged', 'token-slow', 503],
+])('says that a token %s whatever the size of the message', async (_, token, status) => {
+  const clientId = crypto.randomUUID()
+  await connected('token-a', `${base}?client=${clientId}`)
+  slowCheck = Promise.reject(new Error('the user database is away'))
+  slowCheck.catch(() => {})
+
+  for (const body of ['x', 'x'.repeat(100_001)]) {
+    expect((await client(token, `${base}?client=${clientId}`).post(body)).status).toBe(status)
+    expect((await server.handleHttpRequest({ clientId, method: 'POST', token, body })).status).toBe(status)
+  }
+})
+
 test('gives a client without an id a cookie that tells it apart', async () => {
   const first = await fetch(base, { headers: { authorization: 'Bearer token-a' } })
   const cookie = first.headers.get('set-cookie')?.split(';')[0] ?? ''
