@@ -25,6 +25,8 @@ export interface RestoreOptions {
   readonly mode: RestoreMode
   /** The highest delivery sequence of the store that the backup was made of. */
   readonly maxDeliverySequence: number
+  /** The nodes that the server of the backup was when it was made, and before that. Default: none. */
+  readonly serverNodeIds?: readonly string[]
 }
 
 export interface RestoredOperation {

@@ -307,6 +307,11 @@ export interface ServerStore
   getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
   /** The node whose operations are those that the server itself authors; another one after a restore, unless it was chosen. */
   getNodeId(): string
+  /**
+   * The nodes that it was before: of the log that a restore has replaced, and of the servers that restored backups are
+   * of. No device is one of them. An id that the application has chosen may be among them.
+   */
+  getFormerNodeIds(): ReadonlySet<string>
   /** Client operations and side effects that the log holds; snapshots are not counted. */
   getOperationCount(): Promise<number>
   /** The end of the log; 0 when nothing was ever stored. */

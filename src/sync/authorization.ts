@@ -20,9 +20,12 @@ let makeApplicationAccess: (store: ServerStore) => ApplicationAccess
 
 const MAX_KNOWN_NODES = 100 // of one session; some 30 kB at most, and nothing of who sends its own operations alone
 
+/** The nodes that are the server's, now or before a restore. */
+type ServerNodes = Pick<ServerStore, 'getNodeId' | 'getFormerNodeIds'>
+
 /** What authorization has to know of the server. */
 export interface AuthorizationContext {
-  readonly store: Pick<ServerStore, 'getNodeId' | 'readNodes'>
+  readonly store: ServerNodes & Pick<ServerStore, 'readNodes'>
   /** True when everybody is let in and nobody can be told from another. */
   readonly isOpen: boolean
 }
@@ -117,12 +120,18 @@ export class ClientAccess {
   }
 
   async #writesAsRegistered(nodeId: string): Promise<WriteAccess> {
-    const registrations = await this.#context.store.readNodes([nodeId])
-    const isOfSameUser = registrations.get(nodeId)?.userId === this.#auth.userId
-    const access = isOfSameUser ? this.#asCarrier : this.#asOther
+    const access = (await this.#isCarrierOf(nodeId)) ? this.#asCarrier : this.#asOther
     if (this.#onKnownNodes.size >= MAX_KNOWN_NODES) this.#onKnownNodes.clear()
     this.#onKnownNodes.set(nodeId, access)
     return access
+  }
+
+  /** A former node of the server has no device that brings the rest: whoever is somebody may. */
+  async #isCarrierOf(nodeId: string): Promise<boolean> {
+    const { store } = this.#context
+    if (store.getFormerNodeIds().has(nodeId)) return true
+    const registrations = await store.readNodes([nodeId])
+    return registrations.get(nodeId)?.userId === this.#auth.userId
   }
 }
 
@@ -137,7 +146,7 @@ export function authorizeClient(
   context: AuthorizationContext,
 ): ClientAccess {
   const { auth, view, node } = client
-  const speaker = context.isOpen ? 'owner' : speakerOn(node, auth)
+  const speaker = speakerOn(node, auth, context)
   return makeClientAccess({ nodeId: node.nodeId, auth, view, speaker }, context)
 }
 
@@ -153,7 +162,7 @@ export function authorizePeer({ nodeId, auth }: Pick<ClientStanding, 'nodeId' | 
 /** What a client of another server sends to be stored does not come here. */
 const STORED_ELSEWHERE: AuthorizationContext = {
   isOpen: false,
-  store: { getNodeId: () => '', readNodes: async () => new Map() },
+  store: { getNodeId: () => '', getFormerNodeIds: () => new Set(), readNodes: async () => new Map() },
 }
 
 // ── operators and the application ────────────────────────────────────────────────────────────
@@ -235,12 +244,23 @@ export function authorizeApplication(store: ServerStore): ApplicationAccess {
 
 // ── nodes ────────────────────────────────────────────────────────────────────────────────────
 
+/** True for a node that belongs to no user, because the server writes as it, or did before a restore. */
+export function isServerNode(nodeId: string, store: ServerNodes): boolean {
+  return nodeId === store.getNodeId() || store.getFormerNodeIds().has(nodeId)
+}
+
 /**
- * A token that names a device speaks for that one and for no other. Where it names none, the node
- * belongs to the first user who has proved to be somebody on it. Everybody else is a guest: what they
- * send is stored, and kept count of apart from the owner's.
+ * Nobody speaks for the server's nodes. A token that names a device speaks for that one and for no other.
+ * Where it names none, the node belongs to the first user who has proved to be somebody on it. Everybody
+ * else is a guest: what they send is stored, and kept count of apart from the owner's.
  */
-function speakerOn(node: NodeRegistration, { deviceId, userId, isAnonymous }: CheckedAuthContext): Speaker {
+function speakerOn(
+  node: NodeRegistration,
+  { deviceId, userId, isAnonymous }: CheckedAuthContext,
+  { store, isOpen }: AuthorizationContext,
+): Speaker {
+  if (isServerNode(node.nodeId, store)) return 'nobody'
+  if (isOpen) return 'owner'
   if (deviceId !== undefined) return deviceId === node.nodeId ? 'owner' : 'nobody'
   if (isAnonymous === true) return { guest: '' }
   return node.userId === userId ? 'owner' : { guest: userId }

@@ -4,7 +4,7 @@ import type { Logger } from '../core/logger.ts'
 import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
 import { EMPTY_LOG, type NodeRegistration } from '../store/store.ts'
-import { authorizeClient, type ClientAccess } from './authorization.ts'
+import { authorizeClient, type ClientAccess, isServerNode } from './authorization.ts'
 import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
 import { type KnownFields, knownFieldsOf } from './known-fields.ts'
@@ -92,6 +92,7 @@ export async function acceptHandshake(
   const head = await endOfLog(watermark, context)
   const userId = isProvable(auth, context) ? auth.userId : null
   const isOtherDevice = auth.deviceId !== undefined && auth.deviceId !== message.nodeId
+  const mayBind = !isOtherDevice && !isServerNode(message.nodeId, store)
   const isFirst = registration === undefined && (watermark ?? 0) === 0
   const granted = eraSinceLoss(
     eraOf(message, { grant, userId, head, registration, isFirst }),
@@ -99,7 +100,7 @@ export async function acceptHandshake(
     isFirst ? viewId(message) : null,
   )
   const era = watermark === 0 && registration !== undefined ? recovering(granted, head) : granted
-  const owner = isOtherDevice ? null : userId
+  const owner = mayBind ? userId : null
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
   const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
   const told = await tellVector(message, { access, userId }, context)

@@ -33,6 +33,7 @@ export type SessionStore = Pick<
   ServerStore,
   | 'doubtfulThrough'
   | 'getNodeId'
+  | 'getFormerNodeIds'
   | 'getSchema'
   | 'getHandshakeVector'
   | 'getMaxDeliverySequence'

@@ -18,6 +18,7 @@ function clientOf(options: {
   )
   const store = {
     getNodeId: () => 'server',
+    getFormerNodeIds: () => new Set(['former']),
     readNodes: async (nodeIds: readonly string[]) => {
       onAsked(nodeIds)
       return new Map(registered)
@@ -79,6 +80,34 @@ test('moves the entry of another node of its user, in turn, and that of a strang
   }
 })
 
+test('moves the entry of a former node of the server in turn, if it is somebody', async () => {
+  const moved = async (client: Parameters<typeof clientOf>[0]) => {
+    const written = await clientOf(client).writesAs('former')
+    return [written.vectorEntryOf('former'), written.movesInTurn]
+  }
+
+  expect(await moved({})).toEqual(['former', true])
+  expect(await moved({ auth: { deviceId: 'phone' } })).toEqual(['former', true])
+  expect(await moved({ owners: { former: 'u2' } })).toEqual(['former', true])
+  expect(await moved({ isOpen: true })).toEqual(['former', true])
+  expect(await moved({ auth: { isAnonymous: true } })).toEqual([null, false])
+})
+
+test.each(['server', 'former'])('speaks for no node of the server: %s', async (nodeId) => {
+  for (const client of [
+    {},
+    { isOpen: true },
+    { node: { userId: 'u1' } },
+    { auth: { deviceId: nodeId } },
+    { auth: { isAnonymous: true } },
+  ]) {
+    const access = clientOf({ ...client, node: { ...client.node, nodeId } })
+    expect(access.speaksForNode).toBe(false)
+    expect(access.ownEntry).toBe(null)
+    expect((await access.writesAs(nodeId)).vectorEntryOf(nodeId)).toBe(null)
+  }
+})
+
 test('the store is asked once whose another node is, and not at all of those that are known otherwise', async () => {
   const asked: string[] = []
   const onAsked = (nodeIds: readonly string[]) => asked.push(...nodeIds)
@@ -86,7 +115,7 @@ test('the store is asked once whose another node is, and not at all of those tha
   const access = clientOf({ owners, onAsked })
   const open = clientOf({ isOpen: true, onAsked })
 
-  for (const nodeId of ['phone', 'server', 'tablet', 'tablet', 'stranger', 'stranger']) {
+  for (const nodeId of ['phone', 'server', 'former', 'tablet', 'tablet', 'stranger', 'stranger']) {
     await access.writesAs(nodeId)
     await open.writesAs(nodeId)
   }

@@ -137,6 +137,7 @@ async function backUpUnderLoad(
 function inPages(store: ServerStore): Parameters<typeof createBackup>[0] {
   return {
     getNodeId: () => store.getNodeId(),
+    getFormerNodeIds: () => store.getFormerNodeIds(),
     getOperationCount: () => store.getOperationCount(),
     getMaxDeliverySequence: () => store.getMaxDeliverySequence(),
     listNodes: (after, limit) => store.listNodes(after, limit),

@@ -220,6 +220,35 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
     })
   })
 
+  test('after a restore, whoever is somebody brings back what the server had written, and nobody speaks for it', async () => {
+    await using store = await openStore({ nodeId: null })
+    await using server = await startSocketServer({ store })
+    const former = store.getNodeId()
+    const written = inserts(former, 3)
+    const [first, second, third] = written as [Operation, Operation, Operation]
+    await store.importBackup(await store.exportBackup())
+    const anna = { userId: 'anna' }
+    const held = { versionVector: { [former]: 3 } }
+    using visitor = await server.connect('kiosk', { userId: 'anon-1', isAnonymous: true }, held)
+    using mallory = await server.connect(former, { userId: 'mallory' }, held)
+    using device = await server.connect(former, { userId: 'mallory', deviceId: former }, held)
+
+    await pushed(visitor, [first], 'v')
+    await pushed(mallory, [...written, ...forgedAs(former, [1000])], 'm')
+    await pushed(device, forgedAs(former, [2000]), 'd')
+    using phone = await server.connect('phone', anna, held)
+    expect(unsent(phone, former, written)).toEqual(written)
+    await pushed(phone, [first, third], 'p')
+    using tablet = await server.connect('tablet', { userId: 'ben' }, held)
+    expect(toldOf(tablet, former)).toBe(1)
+    await pushed(tablet, [second, third], 't')
+
+    using again = await server.connect('phone', anna, held)
+    expect(unsent(again, former, written)).toEqual([])
+    expect(await missingOf(store, written)).toEqual([])
+    expect((await store.readNodes([former])).get(former)?.userId ?? null).toBeNull()
+  })
+
   test('what others than its user bring back of a device is stored and not counted', async () => {
     await using store = await openStore()
     await using server = await startSocketServer({ store })

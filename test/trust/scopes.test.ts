@@ -99,6 +99,7 @@ test(
         const wish = { ...(syncScope && { syncScope }), ...(syncQueries && { syncQueries }) }
         const store = {
           getNodeId: () => 'server',
+          getFormerNodeIds: () => new Set<string>(),
           readNodes: async () => new Map(),
           // The store tracks what is granted; whether also what is wished for is its own affair.
           trackScopeField: async (_collection: string, field: string | null) =>

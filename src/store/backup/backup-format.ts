@@ -47,6 +47,8 @@ export interface BackupHeader {
   readonly createdAt: string
   /** Of the server that made it. */
   readonly nodeId: string
+  /** @see ServerStore.getFormerNodeIds */
+  readonly formerNodeIds: readonly string[]
 }
 
 export interface SectionHeader {
@@ -77,9 +79,10 @@ export type BackupRevocation = RevocationSubject & { readonly revokedAt: number 
 
 // ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-export function formatHeader({ isCompacted, createdAt, nodeId }: BackupHeader): string {
+export function formatHeader({ isCompacted, createdAt, nodeId, formerNodeIds }: BackupHeader): string {
   const version = isCompacted ? BACKUP_VERSION : UNCOMPACTED_VERSION
-  return `${JSON.stringify({ format: BACKUP_FORMAT, version, createdAt, nodeId })}\n`
+  const header = { format: BACKUP_FORMAT, version, createdAt, nodeId }
+  return `${JSON.stringify({ ...header, ...(formerNodeIds.length > 0 && { formerNodeIds }) })}\n`
 }
 
 export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }: SectionHeader): string {
@@ -125,17 +128,17 @@ export function formatDropped(operation: DroppedOperation): string {
 export function parseHeader(line: string): BackupHeader {
   const header = parseObject(line)
   if (header?.format !== BACKUP_FORMAT) throw invalidBackup('it is not a backup of kora-server')
-  const { version, createdAt, nodeId } = header
+  const { version, createdAt, nodeId, formerNodeIds = [] } = header
   if (!isCount(version)) throw invalidBackup('its first line is damaged')
   if (version > BACKUP_VERSION) {
     throw invalidBackup(
       `it has version ${version}, and this release reads up to ${BACKUP_VERSION}. Use a later release`,
     )
   }
-  if (typeof createdAt !== 'string' || typeof nodeId !== 'string') {
+  if (typeof createdAt !== 'string' || typeof nodeId !== 'string' || !isListOfTexts(formerNodeIds)) {
     throw invalidBackup('its first line is damaged')
   }
-  return { isCompacted: version > UNCOMPACTED_VERSION, createdAt, nodeId }
+  return { isCompacted: version > UNCOMPACTED_VERSION, createdAt, nodeId, formerNodeIds }
 }
 
 /**
@@ -231,6 +234,10 @@ function parseObject(line: string): JsonObject | null {
 /** Text that every store can hold: found out here, before the first write. */
 function isText(value: unknown): value is string {
   return typeof value === 'string' && isStorableText(value)
+}
+
+function isListOfTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(isText)
 }
 
 function isCount(value: unknown): value is number {

@@ -24,6 +24,7 @@ const PAGE_ROWS = 5000
 export type BackupSourceStore = Pick<
   ServerStore,
   | 'getNodeId'
+  | 'getFormerNodeIds'
   | 'getOperationCount'
   | 'getMaxDeliverySequence'
   | 'listNodes'
@@ -75,7 +76,8 @@ async function* readBackup(
   const droppedBefore = await store.countDropped()
   const isCompacted = droppedBefore > 0
   const createdAt = new Date(createdAtMs).toISOString()
-  yield writer.text(formatHeader({ isCompacted, createdAt, nodeId: store.getNodeId() }))
+  const formerNodeIds = [...store.getFormerNodeIds()]
+  yield writer.text(formatHeader({ isCompacted, createdAt, nodeId: store.getNodeId(), formerNodeIds }))
   const endBefore = await store.getMaxDeliverySequence()
   // The version vector first: it may claim no operation that the backup does not hold.
   yield* writer.sections('nodes', readNodes(store))

@@ -52,8 +52,9 @@ export async function restoreBackup(
       (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null })))
     const schema = store.getSchema()
     if (schema !== null) requireResolvers(schema)
-    const { maxDeliverySequence } = summary
-    const restore = await store.openRestore({ mode, maxDeliverySequence })
+    const { maxDeliverySequence, formerNodeIds, nodeId } = summary
+    const serverNodeIds = [...formerNodeIds, nodeId]
+    const restore = await store.openRestore({ mode, maxDeliverySequence, serverNodeIds })
     const counts = await restoreFrom(backup, restore, (done) =>
       onProgress?.({ phase: 'restore', done, total: summary.operations }),
     )

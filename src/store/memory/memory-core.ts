@@ -6,6 +6,7 @@ import type { LogCounters } from '../append/number-entries.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { planReplay } from '../append/plan-replay.ts'
 import { ServerClock } from '../append/server-clock.ts'
+import { addFormerNodes } from '../former-nodes.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { MemoryBlobs } from './memory-blobs.ts'
 import { MemoryLog, type MemoryRecord } from './memory-log.ts'
@@ -22,6 +23,7 @@ export class MemoryCore {
   log: MemoryLog
   /** When that was, ms since the epoch. */
   logReplacedAt: number | null = null
+  formerNodeIds: ReadonlySet<string> = new Set()
   schema: SchemaDefinition | null = null
   readonly #chosenNodeId: string | undefined
 
@@ -47,9 +49,15 @@ export class MemoryCore {
   }
 
   replaceLog(log: MemoryLog): void {
+    const former = this.serverNodeId
     this.log = log
     this.logReplacedAt = this.runtime.now()
     this.clock.serveAs(log.serverNodeId)
+    this.noteFormerNodes([former])
+  }
+
+  noteFormerNodes(nodeIds: readonly string[]): void {
+    this.formerNodeIds = addFormerNodes(this.formerNodeIds, nodeIds, this.serverNodeId)
   }
 
   #newNodeId(): string {

@@ -23,11 +23,12 @@ export interface MemoryRestoreOptions extends RestoreOptions {
 export function openRestore(
   core: MemoryCore,
   access: StoreAccess,
-  { mode, maxDeliverySequence, afterCommit }: MemoryRestoreOptions,
+  options: MemoryRestoreOptions,
 ): StoreRestore {
+  const { mode, maxDeliverySequence } = options
   if (mode === 'empty') assertEmpty(core.log.end)
   const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
-  return new MemoryRestore(core, access, { mode, replacement, afterCommit })
+  return new MemoryRestore(core, access, { ...options, replacement })
 }
 
 /** Adds to the log of the store, or fills one that then takes its place. */
@@ -36,6 +37,7 @@ class MemoryRestore implements StoreRestore {
   readonly #access: StoreAccess
   readonly #mode: RestoreOptions['mode']
   readonly #replacement: MemoryLog | null
+  readonly #serverNodeIds: readonly string[]
   readonly #afterCommit: () => void
   readonly #nodes: BackupNode[] = []
   readonly #revocations: BackupRevocation[] = []
@@ -46,13 +48,15 @@ class MemoryRestore implements StoreRestore {
     {
       mode,
       replacement,
+      serverNodeIds = [],
       afterCommit,
-    }: Pick<MemoryRestoreOptions, 'mode' | 'afterCommit'> & { replacement: MemoryLog | null },
+    }: Omit<MemoryRestoreOptions, 'maxDeliverySequence'> & { replacement: MemoryLog | null },
   ) {
     this.#core = core
     this.#access = access
     this.#mode = mode
     this.#replacement = replacement
+    this.#serverNodeIds = serverNodeIds
     this.#afterCommit = afterCommit
   }
 
@@ -99,6 +103,7 @@ class MemoryRestore implements StoreRestore {
       this.#replacement.indexLive(schema) // what is restored is not judged; what comes next is
       this.#core.replaceLog(this.#replacement)
     }
+    this.#core.noteFormerNodes(this.#serverNodeIds)
     for (const { nodeId, userId, maxSequence } of this.#nodes) {
       nodes.register({ nodeId, userId })
       this.#log.advance(nodeId, maxSequence)

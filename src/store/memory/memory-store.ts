@@ -153,6 +153,10 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.serverNodeId
   }
 
+  getFormerNodeIds(): ReadonlySet<string> {
+    return this.#core.formerNodeIds
+  }
+
   async getOperationCount(): Promise<number> {
     this.#access.assertOpen()
     return this.#core.log.operationCount

@@ -6,6 +6,8 @@ export type MetaKey =
   /** How many of the additions to the layout the tables have. */
   | 'layout_additions'
   | 'node_id'
+  /** @see ServerStore.getFormerNodeIds */
+  | 'former_node_ids'
   /** The schema that the tables show, as JSON, and its fingerprint. */
   | 'schema'
   | 'schema_fingerprint'

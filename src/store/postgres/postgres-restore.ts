@@ -5,6 +5,7 @@ import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
 import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
+import { addFormerNodes, serializeFormerNodes } from '../former-nodes.ts'
 import { keptTables } from '../materialize/schema-change.ts'
 import { parseStoredSchema } from '../materialize/stored-schema.ts'
 import {
@@ -32,16 +33,18 @@ export function openRestore(
   core: PostgresCore,
   options: PostgresRestoreOptions,
 ): Promise<StoreRestore> | StoreRestore {
-  return options.mode === 'merge' ? new Merge(core, options.afterCommit) : Replacement.open(core, options)
+  return options.mode === 'merge' ? new Merge(core, options) : Replacement.open(core, options)
 }
 
 /** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
 class Merge implements StoreRestore {
   readonly #core: PostgresCore
+  readonly #serverNodeIds: readonly string[]
   readonly #afterCommit: () => Promise<void>
 
-  constructor(core: PostgresCore, afterCommit: () => Promise<void>) {
+  constructor(core: PostgresCore, { serverNodeIds = [], afterCommit }: PostgresRestoreOptions) {
     this.#core = core
+    this.#serverNodeIds = serverNodeIds
     this.#afterCommit = afterCommit
   }
 
@@ -66,8 +69,16 @@ class Merge implements StoreRestore {
     await this.#core.transaction((transaction) => writeRevocations(transaction, revocations))
   }
 
-  commit(): Promise<void> {
-    return this.#afterCommit()
+  async commit(): Promise<void> {
+    const core = this.#core
+    await core.transaction(async (transaction) => {
+      await core.bumpEpoch(transaction) // first of all, so that nobody else adds some in between
+      const { formerNodeIds, serverNodeId } = await core.refresh(transaction)
+      const former = addFormerNodes(formerNodeIds, this.#serverNodeIds, serverNodeId)
+      await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))
+    })
+    await core.refresh()
+    await this.#afterCommit()
   }
 
   async rollback(): Promise<void> {}
@@ -176,7 +187,7 @@ function neverBegun(): never {
 async function removeEverything(
   transaction: Transaction,
   core: PostgresCore,
-  { mode, maxDeliverySequence, nodeId }: RestoreOptions & { readonly nodeId: string },
+  { mode, maxDeliverySequence, serverNodeIds = [], nodeId }: RestoreOptions & { readonly nodeId: string },
 ): Promise<void> {
   // First of all, so that nobody commits in between.
   const [row] = await transaction.rows<[number]>(
@@ -198,6 +209,9 @@ async function removeEverything(
   await metaTable.remove(transaction, 'doubtful_through') // who was before that reads all of this log as well
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
   // Of the present one, devices are then asked for what they hold. The numbers go on: `server_sequence` stays.
+  const { formerNodeIds, serverNodeId } = await core.refresh(transaction)
+  const former = addFormerNodes(formerNodeIds, [serverNodeId, ...serverNodeIds], nodeId)
+  await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))
   await metaTable.set(transaction, 'node_id', nodeId)
 }
 

@@ -194,6 +194,10 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.settings.serverNodeId
   }
 
+  getFormerNodeIds(): ReadonlySet<string> {
+    return this.#core.settings.formerNodeIds
+  }
+
   async getOperationCount(): Promise<number> {
     this.#access.assertOpen()
     return this.#core.log.operationCount()

@@ -1,5 +1,6 @@
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { TrackedFields } from '../delivery/tracked-fields.ts'
+import { parseFormerNodes } from '../former-nodes.ts'
 import { schemaInForce } from '../materialize/stored-schema.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
@@ -17,6 +18,7 @@ export interface Settings {
   readonly tables: CollectionTables | null
   /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
   readonly serverNodeId: string
+  readonly formerNodeIds: ReadonlySet<string>
 }
 
 /**
@@ -32,6 +34,7 @@ export const NO_SETTINGS: Settings = {
   schema: null,
   tables: null,
   serverNodeId: '',
+  formerNodeIds: new Set(),
 }
 
 type SettingsRow = [
@@ -39,6 +42,7 @@ type SettingsRow = [
   fingerprint: string | null,
   schema: string | null,
   nodeId: string | null,
+  formerNodeIds: string | null,
   tracked: {
     id: number
     collection: string
@@ -62,13 +66,14 @@ export async function readSettings(
         (SELECT value FROM {meta} WHERE key = 'schema_fingerprint'),
         (SELECT value FROM {meta} WHERE key = 'schema'),
         (SELECT value FROM {meta} WHERE key = 'node_id'),
+        (SELECT value FROM {meta} WHERE key = 'former_node_ids'),
         (SELECT coalesce(json_agg(json_build_object('id', t.id, 'collection', c.name, 'field', t.field,
             'is_granted', t.is_granted, 'is_ready', t.is_ready) ORDER BY t.id), '[]')
           FROM {tracked} t JOIN {collections} c ON c.id = t.collection)
       FROM {counters} WHERE id = 1`,
   )
   if (row === undefined) throw new Error('The row of the counters is missing')
-  const [epoch, fingerprint, stored, nodeId, trackedRows] = row
+  const [epoch, fingerprint, stored, nodeId, formerNodeIds, trackedRows] = row
   const schema = schemaInForce(stored, fingerprint, own.schema)
   return {
     epoch,
@@ -84,6 +89,7 @@ export async function readSettings(
     schema,
     tables: schema === null ? null : new CollectionTables(db, schema),
     serverNodeId: own.nodeId ?? nodeId ?? '',
+    formerNodeIds: parseFormerNodes(formerNodeIds),
   }
 }
 

@@ -6,6 +6,8 @@ import type { SqliteDatabase } from './driver.ts'
 export type MetaKey =
   | 'layout'
   | 'node_id'
+  /** @see ServerStore.getFormerNodeIds */
+  | 'former_node_ids'
   /** The schema that the tables show, as JSON, and its fingerprint. */
   | 'schema'
   | 'schema_fingerprint'

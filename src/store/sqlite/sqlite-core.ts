@@ -17,6 +17,7 @@ import { newestServerStamp, ServerClock } from '../append/server-clock.ts'
 import { corruptOnOpening } from '../damage/corrupt.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
+import { addFormerNodes, parseFormerNodes, serializeFormerNodes } from '../former-nodes.ts'
 import { schemaInForce } from '../materialize/stored-schema.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
@@ -69,6 +70,7 @@ export class SqliteCore implements AppendContext {
   #fingerprint: string | null | undefined = undefined
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #serverNodeId: string
+  #formerNodeIds: ReadonlySet<string> = new Set()
   /** The last number that the server's node was given in logs before this one. */
   #serverBase = 0
   /** As it was opened: statements and indexes are made for it. */
@@ -119,6 +121,10 @@ export class SqliteCore implements AppendContext {
   /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
   get serverNodeId(): string {
     return this.#serverNodeId
+  }
+
+  get formerNodeIds(): ReadonlySet<string> {
+    return this.#formerNodeIds
   }
 
   /** What the tables are for: this process's own schema, or that of another process on the file. */
@@ -263,6 +269,7 @@ export class SqliteCore implements AppendContext {
     this.collections.forget()
     this.log.dropped.refresh()
     this.#serverNodeId = this.#readNodeId()
+    this.#formerNodeIds = parseFormerNodes(this.meta.get('former_node_ids'))
     this.#serverBase = this.meta.getNumber('server_base')
     this.clock.serveAs(this.#serverNodeId)
     const newest = this.#newestServerStamp()
@@ -276,9 +283,17 @@ export class SqliteCore implements AppendContext {
    * that it was given, and the id of another node. Of the present one, devices are then asked for what they hold.
    */
   renewNode(): void {
+    const former = this.#serverNodeId
     this.meta.set('server_base', this.counters().serverSequence)
     this.meta.set('node_id', this.chosenNodeId ?? this.runtime.uuid())
     this.refresh()
+    this.noteFormerNodes([former])
+  }
+
+  /** Inside a write transaction. */
+  noteFormerNodes(nodeIds: readonly string[]): void {
+    this.#formerNodeIds = addFormerNodes(this.#formerNodeIds, nodeIds, this.#serverNodeId)
+    this.meta.set('former_node_ids', serializeFormerNodes(this.#formerNodeIds))
   }
 
   #readNodeId(): string {

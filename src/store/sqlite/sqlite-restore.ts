@@ -29,16 +29,18 @@ export function openRestore(
   core: SqliteCore,
   options: SqliteRestoreOptions,
 ): Promise<StoreRestore> | StoreRestore {
-  return options.mode === 'merge' ? new Merge(core, options.afterCommit) : Replacement.open(core, options)
+  return options.mode === 'merge' ? new Merge(core, options) : Replacement.open(core, options)
 }
 
 /** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
 class Merge implements StoreRestore {
   readonly #core: SqliteCore
+  readonly #serverNodeIds: readonly string[]
   readonly #afterCommit: () => void
 
-  constructor(core: SqliteCore, afterCommit: () => void) {
+  constructor(core: SqliteCore, { serverNodeIds = [], afterCommit }: SqliteRestoreOptions) {
     this.#core = core
+    this.#serverNodeIds = serverNodeIds
     this.#afterCommit = afterCommit
   }
 
@@ -65,6 +67,7 @@ class Merge implements StoreRestore {
   }
 
   async commit(): Promise<void> {
+    await this.#step(() => this.#core.noteFormerNodes(this.#serverNodeIds))
     this.#afterCommit()
   }
 
@@ -140,12 +143,13 @@ class Replacement implements StoreRestore {
     this.#end()
   }
 
-  async #begin({ mode, maxDeliverySequence }: RestoreOptions): Promise<void> {
+  async #begin({ mode, maxDeliverySequence, serverNodeIds = [] }: RestoreOptions): Promise<void> {
     const core = this.#core
     await core.writes.begin()
     const ownMaxSequence = core.counters().deliverySequence
     if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else writes
     core.renewNode()
+    core.noteFormerNodes(serverNodeIds)
     removeEverything(core, restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() }))
   }
 

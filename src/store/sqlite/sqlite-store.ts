@@ -195,6 +195,10 @@ export class SqliteServerStore implements ServerStore {
     return this.#core.serverNodeId
   }
 
+  getFormerNodeIds(): ReadonlySet<string> {
+    return this.#core.formerNodeIds
+  }
+
   async getOperationCount(): Promise<number> {
     return this.#access.read(() => this.#core.meta.getNumber('operation_count'))
   }

@@ -416,6 +416,38 @@ describeEachStore('backups in sections', (openStore) => {
     expect(await store.countCollection('todos')).toBe(5)
   })
 
+  test('tell the store which nodes its server was before, and that of the backup', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: null })
+    await using empty = await openStore({ schema: todoSchema, nodeId: null })
+    await using merged = await openStore({ schema: todoSchema, nodeId: null })
+    await using chosen = await openStore({ schema: todoSchema, nodeId: 'chosen' })
+    const first = store.getNodeId()
+    expect([...store.getFormerNodeIds()]).toEqual([])
+    const backup = await collect(store)
+
+    await restoreBackup(store, inPieces(backup), 'replace')
+    const second = store.getNodeId()
+    const backupOfSecond = await collect(store)
+    const before = [empty.getNodeId(), merged.getNodeId()]
+    await restoreBackup(empty, inPieces(backupOfSecond), 'empty')
+    await restoreBackup(merged, inPieces(backupOfSecond), 'merge')
+    await restoreBackup(merged, inPieces(await collect(merged)), 'merge')
+    await restoreBackup(chosen, inPieces(backupOfSecond), 'replace')
+    await restoreBackup(chosen, inPieces(await collect(chosen)), 'replace')
+
+    expect(await verifyBackup(inPieces(backup))).toMatchObject({ nodeId: first, formerNodeIds: [] })
+    expect(await verifyBackup(inPieces(backupOfSecond))).toMatchObject({
+      nodeId: second,
+      formerNodeIds: [first],
+    })
+    expect([...store.getFormerNodeIds()]).toEqual([first])
+    expect([...empty.getFormerNodeIds()]).toEqual([before[0], first, second])
+    expect([...merged.getFormerNodeIds()]).toEqual([first, second])
+    expect(merged.getNodeId()).toBe(before[1])
+    expect([...chosen.getFormerNodeIds()]).toEqual([first, second])
+    expect(chosen.getNodeId()).toBe('chosen')
+  })
+
   test('that are given up leave the server the node that it writes as', async () => {
     await using store = await openStore({ schema: todoSchema, nodeId: null })
     const node = store.getNodeId()
@@ -426,6 +458,7 @@ describeEachStore('backups in sections', (openStore) => {
 
     expect(await writeAsServer(store, 'r2')).toMatchObject({ nodeId: node, sequenceNumber: 2 })
     expect(store.getNodeId()).toBe(node)
+    expect([...store.getFormerNodeIds()]).toEqual([])
   })
 })
 

@@ -108,6 +108,9 @@ test('a server beside a restore goes on under the node that this has given it, a
   expect(await write(restoring, 'r3')).toMatchObject({ nodeId: node, sequenceNumber: 3 })
   const next = await open()
   expect(await write(next, 'r4')).toMatchObject({ nodeId: node, sequenceNumber: 4 })
+  for (const store of [restoring, server, next]) {
+    expect([...store.getFormerNodeIds()]).toEqual([first?.nodeId])
+  }
   const found: unknown[] = []
   await next.findDamage({ onDamage: (damage) => found.push(damage) })
   expect(found).toEqual([])

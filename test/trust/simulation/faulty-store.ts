@@ -35,7 +35,7 @@ export interface FaultyStoreOptions {
   readonly onPending: (change: 1 | -1) => void
 }
 
-const SYNCHRONOUS = new Set<PropertyKey>(['getSchema', 'getNodeId', 'onLogReplaced'])
+const SYNCHRONOUS = new Set<PropertyKey>(['getSchema', 'getNodeId', 'getFormerNodeIds', 'onLogReplaced'])
 
 /** A database as one of its servers sees it: over a network that takes time and fails. */
 export function faultyStore(options: FaultyStoreOptions): ServerStore {
