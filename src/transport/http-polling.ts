@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { AuthContext, AuthProvider } from '../auth/provider.ts'
+import type { AuthProvider } from '../auth/provider.ts'
 import { askProvider } from '../auth/user-callback.ts'
 import type { Logger } from '../core/logger.ts'
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
-import type { Runtime, Timer } from '../core/runtime.ts'
+import type { Runtime } from '../core/runtime.ts'
 import type { Frame } from '../protocol/frame.ts'
 import { EarlyPolls } from './early-polls.ts'
 import { EndedClients } from './ended-clients.ts'
@@ -19,6 +19,7 @@ import {
   UNCHECKED,
 } from './http-sync.ts'
 import { isHandshake } from './is-handshake.ts'
+import { isSameUser, type Owner, type PollingClient, trustAgain, trustToken } from './polling-client.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
 
@@ -34,7 +35,7 @@ export interface HttpPollingOptions {
   readonly auth: AuthProvider
   readonly connect: (transport: PollingTransport) => string
   /** Who opened a session; null before its handshake is accepted. */
-  readonly ownerOf: (sessionId: string) => Pick<AuthContext, 'userId' | 'isAnonymous'> | null
+  readonly ownerOf: (sessionId: string) => Owner | null
   /** Bytes of one message. */
   readonly maxMessageBytes: number
   /** Bytes of a handshake: what a stranger may post. */
@@ -52,29 +53,6 @@ const HANDSHAKE_HOLD_MS = 3_000
 const EXPIRE_AFTER_MS = 60_000
 /** One whose handshake was refused waits for the answer to it; a stranger has nothing else to hear. */
 const REFUSED_EXPIRE_AFTER_MS = 10_000
-/** How long a checked token need not be checked again, unless it says itself that it ends before. */
-const TOKEN_CHECK_MS = 30_000
-
-interface PollingClient {
-  readonly id: string
-  /** Of its handshake, in the order in which requests came. */
-  readonly number: number
-  readonly transport: PollingTransport
-  /** null when the session has ended: nothing more is put in order. */
-  order: PostOrder | null
-  readonly sessionId: string
-  expiry: Timer | null
-  /** Who opened it; null before the handshake is accepted. Kept when the session has ended. */
-  owner: ReturnType<HttpPollingOptions['ownerOf']>
-  /** Of the token that its handshake came with, or that was last found to be of its user; null: the caller checks. */
-  tokenHash: string | null
-  /** Until when the token need not be checked: ms since the epoch. */
-  checkedUntil: number
-  /** When the token ends, in ms since the epoch; 0 where it has not been judged, or was not accepted the last time. */
-  tokenEndsAt: number
-  /** The one of the same user that has taken its place: what still waits here is for that. */
-  successor: PollingClient | null
-}
 
 /**
  * Where no session is of whoever asks, though there may be somebody else's under the id; the token is refused; or it
@@ -344,7 +322,7 @@ export class HttpPolling {
     const tokenHash = hashOf(token)
     const clients = this.#clientsOf(clientId)
     const withToken = clients.filter((client) => client.tokenHash === tokenHash)
-    if (context === 'failed') return goOn(withToken, now) ?? 'failed'
+    if (context === 'failed') return trustAgain(withToken, now) ?? 'failed'
     for (const client of withToken) client.tokenEndsAt = 0
     if (context === 'refused') return 'refused'
     const { expiresAt = Number.POSITIVE_INFINITY } = context
@@ -353,7 +331,7 @@ export class HttpPolling {
     if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
     own.tokenHash = tokenHash
     own.tokenEndsAt = expiresAt
-    trust(own, now)
+    trustToken(own, now)
     return own
   }
 
@@ -390,32 +368,6 @@ function toSender(found: PollingClient | Stranger): Sender {
   return found.owner === null ? 'unknown' : found.transport
 }
 
-/**
- * While the token cannot be judged, a session goes on where it was good the last time: over a WebSocket it would not be
- * asked for again at all.
- *
- * @param clients those that go by the token
- */
-function goOn(clients: readonly PollingClient[], now: number): PollingClient | undefined {
-  const client = clients.find(({ tokenEndsAt }) => now < tokenEndsAt)
-  if (client !== undefined) trust(client, now)
-  return client
-}
-
-/** Does not have the token checked again for a time. */
-function trust(client: PollingClient, now: number): void {
-  client.checkedUntil = Math.min(now + TOKEN_CHECK_MS, client.tokenEndsAt)
-}
-
 function hashOf(token: string): string {
   return createHash('sha256').update(token).digest('base64url')
-}
-
-/** Anonymous users are one: nobody can tell them apart. */
-function isSameUser(
-  a: PollingClient['owner'],
-  b: Pick<AuthContext, 'userId' | 'isAnonymous'> | null,
-): boolean {
-  if (a === null || b === null) return false
-  return a.userId === b.userId || (a.isAnonymous === true && b.isAnonymous === true)
 }

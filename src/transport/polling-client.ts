@@ -1,0 +1,56 @@
+import type { AuthContext } from '../auth/provider.ts'
+import type { Timer } from '../core/runtime.ts'
+import type { PollingTransport } from './polling-transport.ts'
+import type { PostOrder } from './post-order.ts'
+
+/** How long a checked token need not be checked again, unless it says itself that it ends before. */
+const TOKEN_CHECK_MS = 30_000
+
+/** The user who opened a session. */
+export type Owner = Pick<AuthContext, 'userId' | 'isAnonymous'>
+
+/** What HTTP polling knows of one client, with the session that its handshake opened. */
+export interface PollingClient {
+  readonly id: string
+  /** Of its handshake, in the order in which requests came. */
+  readonly number: number
+  readonly transport: PollingTransport
+  /** null when the session has ended: nothing more is put in order. */
+  order: PostOrder | null
+  readonly sessionId: string
+  expiry: Timer | null
+  /** Who opened it; null before the handshake is accepted. Kept when the session has ended. */
+  owner: Owner | null
+  /** Of the token that its handshake came with, or that was last found to be of its user; null: the caller checks. */
+  tokenHash: string | null
+  /** Until when the token need not be checked: ms since the epoch. */
+  checkedUntil: number
+  /** When the token ends, in ms since the epoch; 0 where it has not been judged, or was not accepted the last time. */
+  tokenEndsAt: number
+  /** The one of the same user that has taken its place: what still waits here is for that. */
+  successor: PollingClient | null
+}
+
+/** Takes the token for good, up to its end, without a check for a time. */
+export function trustToken(client: PollingClient, now: number): void {
+  client.checkedUntil = Math.min(now + TOKEN_CHECK_MS, client.tokenEndsAt)
+}
+
+/**
+ * While the token cannot be judged, a session goes on where it was good the last time: over a WebSocket it would not be
+ * asked for again at all.
+ *
+ * @param clients those that go by the token
+ * @returns the one that goes on
+ */
+export function trustAgain(clients: readonly PollingClient[], now: number): PollingClient | undefined {
+  const client = clients.find(({ tokenEndsAt }) => now < tokenEndsAt)
+  if (client !== undefined) trustToken(client, now)
+  return client
+}
+
+/** Anonymous users are one: nobody can tell them apart. */
+export function isSameUser(a: Owner | null, b: Owner | null): boolean {
+  if (a === null || b === null) return false
+  return a.userId === b.userId || (a.isAnonymous === true && b.isAnonymous === true)
+}
