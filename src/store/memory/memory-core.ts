@@ -2,7 +2,6 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { runLoading } from '../append/load.ts'
-import type { LogCounters } from '../append/number-entries.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { planReplay } from '../append/plan-replay.ts'
 import { ServerClock } from '../append/server-clock.ts'
@@ -40,12 +39,14 @@ export class MemoryCore {
   }
 
   /**
-   * For what takes the place of the log: of a node of the server that is another one, unless it was chosen.
+   * For what takes the place of the log: of a node of the server that is another one, with numbers from 1. One that
+   * was chosen stays and goes on, because clients may hold operations of the numbers that it was given.
    *
-   * @param before the counters before the first entry
+   * @param deliverySequence before the first entry
    */
-  emptyLog(before?: LogCounters): MemoryLog {
-    return new MemoryLog(this.#newNodeId(), new MemoryBlobs(this.blobs), before)
+  emptyLog(deliverySequence = 0): MemoryLog {
+    const serverSequence = this.#chosenNodeId === undefined ? 0 : this.log.counters.serverSequence
+    return new MemoryLog(this.#newNodeId(), new MemoryBlobs(this.blobs), { deliverySequence, serverSequence })
   }
 
   replaceLog(log: MemoryLog): void {

@@ -118,12 +118,11 @@ class MemoryRestore implements StoreRestore {
 /** For what takes the place of the present log. */
 function emptyLogAbove(core: MemoryCore, backupMaxSequence: number): MemoryLog {
   const present = core.log
-  const deliverySequence = restoredBase(backupMaxSequence, {
+  const base = restoredBase(backupMaxSequence, {
     ownMaxSequence: present.end,
     nowMs: core.runtime.now(),
   })
-  // The numbers of the server's node go on, whatever its id: clients may hold operations that they were given to.
-  const log = core.emptyLog({ ...present.counters, deliverySequence })
+  const log = core.emptyLog(base)
   for (const tracked of present.tracked.all()) log.tracked.set(tracked)
   return log
 }

@@ -8,6 +8,8 @@ export type MetaKey =
   | 'node_id'
   /** @see ServerStore.getFormerNodeIds */
   | 'former_node_ids'
+  /** The last number that the server gave in logs which this one replaced: where its node id was chosen, it goes on. */
+  | 'server_base'
   /** The schema that the tables show, as JSON, and its fingerprint. */
   | 'schema'
   | 'schema_fingerprint'

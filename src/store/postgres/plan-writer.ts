@@ -33,7 +33,7 @@ const WRITE = `
   WITH taken AS (
     UPDATE {counters} SET
       delivery_sequence = delivery_sequence + $1,
-      server_sequence = server_sequence + $2,
+      server_sequence = greatest(server_sequence, $2),
       operation_count = operation_count + $3,
       last_record = last_record + $4,
       epoch = epoch / (CASE WHEN epoch = $5 AND delivery_sequence >= $32 THEN 1 ELSE 0 END)
@@ -99,6 +99,7 @@ export async function writePlan(
     epoch: number
     knownEnd: number
     serverNodeId: string
+    serverBase: number
     isLast: boolean
   },
 ): Promise<readonly AppendResult[]> {
@@ -109,7 +110,7 @@ export async function writePlan(
   // Nearly always finds nothing, so nobody waits for it. Whoever takes an id since makes the commit run again.
   if (reclaimed.size > 0) transaction.execute(YIELD_IDS, [byteas([...reclaimed].map(idBytes))])
   // Otherwise numbered from 1, and moved to their place once that is known.
-  const start = mustKnowNumbers ? await lockNumbers(transaction) : NONE
+  const start = mustKnowNumbers ? await lockNumbers(transaction, options.serverBase) : NONE
   const numbered = numberEntries(plan, start)
   const stamp = newestServerStamp(plan.entries)
   if (stamp !== null) transaction.execute(KEEP_SERVER_CLOCK, [serializeTimestamp(stamp)])
@@ -139,10 +140,10 @@ function isEmpty({ entries, vector, records, writeResults }: AppendPlan): boolea
   return entries.length + vector.size + records.length + (writeResults?.size ?? 0) === 0
 }
 
-async function lockNumbers(transaction: Transaction): Promise<LogCounters> {
+async function lockNumbers(transaction: Transaction, serverBase: number): Promise<LogCounters> {
   const [row] = await transaction.prepared<[number, number]>(LOCK_NUMBERS, [])
   if (row === undefined) throw new Error('The row of the counters is missing')
-  return { deliverySequence: row[0], serverSequence: row[1] }
+  return { deliverySequence: row[0], serverSequence: Math.max(row[1], serverBase) }
 }
 
 /** In the order of `WRITE`. */
@@ -177,7 +178,7 @@ function parametersOf(
   }
   return [
     rows.length,
-    counters.serverSequence - start.serverSequence,
+    counters.serverSequence,
     rows.filter(({ entry }) => entry.kind === 'operation').length,
     added.length,
     epoch,

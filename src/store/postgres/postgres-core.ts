@@ -281,13 +281,14 @@ export class PostgresCore {
     for (const [collection, rows] of rowsByCollection(plan.records)) {
       settings.tables?.write(transaction, collection, rows)
     }
-    const { tracked, epoch, serverNodeId } = settings
+    const { tracked, epoch, serverNodeId, serverBase } = settings
     return writePlan(transaction, plan, {
       names,
       tracked,
       epoch,
       knownEnd: this.knownEnd.sequence,
       serverNodeId,
+      serverBase,
       isLast,
     })
   }

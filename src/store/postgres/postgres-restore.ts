@@ -190,10 +190,10 @@ async function removeEverything(
   { mode, maxDeliverySequence, serverNodeIds = [], nodeId }: RestoreOptions & { readonly nodeId: string },
 ): Promise<void> {
   // First of all, so that nobody commits in between.
-  const [row] = await transaction.rows<[number]>(
-    'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
+  const [row] = await transaction.rows<[number, number]>(
+    'SELECT delivery_sequence, server_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
-  const ownMaxSequence = row?.[0] ?? 0
+  const [ownMaxSequence, ownServerSequence] = row ?? [0, 0]
   if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else commits
   const base = restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() })
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
@@ -203,12 +203,15 @@ async function removeEverything(
   await transaction.rows('UPDATE {tracked} SET is_ready = true, tracked_after = $1', [base])
   await transaction.rows('UPDATE {nodes} SET max_sequence = 0, view_key = NULL, legacy_position = 0')
   await transaction.rows(`DELETE FROM {meta} WHERE key LIKE '${INHERITED_CLAIM}%'`)
-  await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
-    base,
-  ])
+  await transaction.rows(
+    'UPDATE {counters} SET delivery_sequence = $1, server_sequence = 0, operation_count = 0 WHERE id = 1',
+    [base],
+  )
   await metaTable.remove(transaction, 'doubtful_through') // who was before that reads all of this log as well
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
-  // Of the present one, devices are then asked for what they hold. The numbers go on: `server_sequence` stays.
+  const serverBase = Number((await metaTable.get(transaction, 'server_base')) ?? 0)
+  await metaTable.set(transaction, 'server_base', Math.max(serverBase, ownServerSequence))
+  // Of the present one, devices are then asked for what they hold.
   const { formerNodeIds, serverNodeId } = await core.refresh(transaction)
   const former = addFormerNodes(formerNodeIds, [serverNodeId, ...serverNodeIds], nodeId)
   await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))

@@ -19,6 +19,8 @@ export interface Settings {
   /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
   readonly serverNodeId: string
   readonly formerNodeIds: ReadonlySet<string>
+  /** The last number that a node id which was chosen may have been given in logs before this one; else 0. */
+  readonly serverBase: number
 }
 
 /**
@@ -35,6 +37,7 @@ export const NO_SETTINGS: Settings = {
   tables: null,
   serverNodeId: '',
   formerNodeIds: new Set(),
+  serverBase: 0,
 }
 
 type SettingsRow = [
@@ -43,6 +46,7 @@ type SettingsRow = [
   schema: string | null,
   nodeId: string | null,
   formerNodeIds: string | null,
+  serverBase: number,
   tracked: {
     id: number
     collection: string
@@ -67,13 +71,14 @@ export async function readSettings(
         (SELECT value FROM {meta} WHERE key = 'schema'),
         (SELECT value FROM {meta} WHERE key = 'node_id'),
         (SELECT value FROM {meta} WHERE key = 'former_node_ids'),
+        coalesce((SELECT value FROM {meta} WHERE key = 'server_base')::bigint, 0),
         (SELECT coalesce(json_agg(json_build_object('id', t.id, 'collection', c.name, 'field', t.field,
             'is_granted', t.is_granted, 'is_ready', t.is_ready) ORDER BY t.id), '[]')
           FROM {tracked} t JOIN {collections} c ON c.id = t.collection)
       FROM {counters} WHERE id = 1`,
   )
   if (row === undefined) throw new Error('The row of the counters is missing')
-  const [epoch, fingerprint, stored, nodeId, formerNodeIds, trackedRows] = row
+  const [epoch, fingerprint, stored, nodeId, formerNodeIds, serverBase, trackedRows] = row
   const schema = schemaInForce(stored, fingerprint, own.schema)
   return {
     epoch,
@@ -90,6 +95,7 @@ export async function readSettings(
     tables: schema === null ? null : new CollectionTables(db, schema),
     serverNodeId: own.nodeId ?? nodeId ?? '',
     formerNodeIds: parseFormerNodes(formerNodeIds),
+    serverBase: own.nodeId === undefined ? 0 : serverBase,
   }
 }
 

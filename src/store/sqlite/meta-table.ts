@@ -19,7 +19,7 @@ export type MetaKey =
   | 'ids_indexed_through'
   /** The delivery sequence before the first entry: above those of a log that this one replaced. */
   | 'delivery_base'
-  /** The last number that the server's node was given in logs which this one replaced, under whatever id. */
+  /** The last number that the server gave in logs which this one replaced: where its node id was chosen, it goes on. */
   | 'server_base'
   /** When a restore put this log in the place of another one, ms since the epoch. */
   | 'log_replaced_at'

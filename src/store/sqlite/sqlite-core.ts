@@ -71,7 +71,7 @@ export class SqliteCore implements AppendContext {
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #serverNodeId: string
   #formerNodeIds: ReadonlySet<string> = new Set()
-  /** The last number that the server's node was given in logs before this one. */
+  /** The last number that a node id which was chosen may have been given in logs before this one. */
   #serverBase = 0
   /** As it was opened: statements and indexes are made for it. */
   readonly #layout: string | null
@@ -270,7 +270,7 @@ export class SqliteCore implements AppendContext {
     this.log.dropped.refresh()
     this.#serverNodeId = this.#readNodeId()
     this.#formerNodeIds = parseFormerNodes(this.meta.get('former_node_ids'))
-    this.#serverBase = this.meta.getNumber('server_base')
+    this.#serverBase = this.chosenNodeId === undefined ? 0 : this.meta.getNumber('server_base')
     this.clock.serveAs(this.#serverNodeId)
     const newest = this.#newestServerStamp()
     if (newest !== null) this.clock.resumeAfter(newest)
@@ -279,12 +279,13 @@ export class SqliteCore implements AppendContext {
   }
 
   /**
-   * For a log that takes the place of the present one: what the server writes from now on has numbers above all
-   * that it was given, and the id of another node. Of the present one, devices are then asked for what they hold.
+   * For a log that takes the place of the present one: the server writes as another node from now on, with numbers
+   * from 1. Of the present one, devices are then asked for what they hold.
    */
   renewNode(): void {
     const former = this.#serverNodeId
-    this.meta.set('server_base', this.counters().serverSequence)
+    const given = Math.max(this.meta.getNumber('server_base'), this.counters().serverSequence)
+    this.meta.set('server_base', given)
     this.meta.set('node_id', this.chosenNodeId ?? this.runtime.uuid())
     this.refresh()
     this.noteFormerNodes([former])

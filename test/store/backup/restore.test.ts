@@ -408,12 +408,27 @@ describeEachStore('backups in sections', (openStore) => {
     expect(first.nodeId).not.toBe(node)
     expect(first.nodeId).toBe(store.getNodeId())
     expect(first.timestamp.nodeId).toBe(first.nodeId)
-    expect([first.sequenceNumber, second.sequenceNumber]).toEqual([4, 5])
+    expect([first.sequenceNumber, second.sequenceNumber]).toEqual([1, 2])
     const access = createWriteAccess(null, 'nobody')
     const brought = await store.append(atDevices.map((operation) => ({ ...requestOf(operation), access })))
     expect(brought).toMatchObject([{ status: 'applied' }, { status: 'applied' }])
     expect(await store.getHandshakeVector(told)).toEqual(vector)
     expect(await store.countCollection('todos')).toBe(5)
+  })
+
+  test('leave a node that the server had for a time with nothing missing before what it wrote', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: null })
+    await writeAsServer(store, 'kept')
+    const backup = await collect(store)
+    await restoreBackup(store, inPieces(backup), 'replace')
+    const written = [await writeAsServer(store, 'r2'), await writeAsServer(store, 'r3')]
+    const former = store.getNodeId()
+    await restoreBackup(store, inPieces(backup), 'replace') // the backup knows nothing of that node
+
+    const access = createWriteAccess(null, 'carrier')
+    await store.append(written.map((operation) => ({ ...requestOf(operation), access, isIdVerified: true })))
+
+    expect((await store.getVersionVector()).get(former)).toBe(2)
   })
 
   test('tell the store which nodes its server was before, and that of the backup', async () => {

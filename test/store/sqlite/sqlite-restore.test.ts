@@ -49,10 +49,10 @@ test('a server beside a restore goes on under the node that this has given it, a
   const node = restoring.getNodeId()
   expect(node).not.toBe(first?.nodeId)
   const second = await write(server, 'r2').catch(() => write(server, 'r2')) // told to send it again
-  expect(second).toMatchObject({ nodeId: node, sequenceNumber: 2 })
-  expect(await write(restoring, 'r3')).toMatchObject({ nodeId: node, sequenceNumber: 3 })
+  expect(second).toMatchObject({ nodeId: node, sequenceNumber: 1 })
+  expect(await write(restoring, 'r3')).toMatchObject({ nodeId: node, sequenceNumber: 2 })
   const next = open()
-  expect(await write(next, 'r4')).toMatchObject({ nodeId: node, sequenceNumber: 4 })
+  expect(await write(next, 'r4')).toMatchObject({ nodeId: node, sequenceNumber: 3 })
   for (const store of [restoring, server, next]) {
     expect([...store.getFormerNodeIds()]).toEqual([first?.nodeId])
   }
@@ -60,4 +60,25 @@ test('a server beside a restore goes on under the node that this has given it, a
   await next.findDamage({ onDamage: (damage) => found.push(damage) })
   expect(found).toEqual([])
   for (const store of [restoring, server, next]) await store.close()
+})
+
+test('a node id that the application has chosen goes on with its numbers, whoever restores', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const server = createSqliteServerStore({ filename, nodeId: 'chosen' })
+  const restoring = createSqliteServerStore({ filename })
+  const write = async (recordId: string) => {
+    const results = await server.append([{ ...SERVER_WRITE, recordId }])
+    return results.flatMap((result) => (result.status === 'applied' ? result.entries : []))
+  }
+  const backup = await server.exportBackup()
+  await write('r1')
+  await write('r2')
+
+  await restoring.importBackup(backup)
+  await restoring.importBackup(backup)
+
+  const written = await write('r3').catch(() => write('r3')) // told to send it again, if it is the first
+  expect(written).toMatchObject([{ nodeId: 'chosen', sequenceNumber: 3 }])
+  for (const store of [restoring, server]) await store.close()
 })
