@@ -18,15 +18,17 @@ const MIN_OPERATIONS_AFTER_CHECKPOINT = 16
 export class FoldedHistory {
   /** In the order of the fold. */
   readonly #operations: Operation[]
+  readonly #arrived: Operation[]
   readonly #collection: CollectionDefinition | null
   #checkpoints: readonly Checkpoint[] = []
   /** What was folded last, which is mostly added next. */
   #latest: FoldedOperation | null = null
   #addedCount = 0
 
-  /** @param operations in any order */
+  /** @param operations in any order, which is taken for that of their arrival */
   constructor(operations: readonly Operation[], collection: CollectionDefinition | null) {
     this.#operations = operations.toSorted(compareOperations)
+    this.#arrived = [...operations]
     this.#collection = collection
   }
 
@@ -35,14 +37,9 @@ export class FoldedHistory {
     return this.#addedCount
   }
 
-  /** In the order of the fold. */
-  get operations(): readonly Operation[] {
-    return this.#operations
-  }
-
-  /** How many of the operations are folded before this one. */
-  countBefore(operation: Operation): number {
-    return this.#placeOf(operation).index
+  /** All operations in the order of their arrival, those that were added last. */
+  get arrived(): readonly Operation[] {
+    return this.#arrived
   }
 
   /** The record with one more operation, which is not added: it may yet be refused. */
@@ -57,6 +54,7 @@ export class FoldedHistory {
     const { index, checkpoints } =
       this.#latest?.operation === operation ? this.#latest : this.#placeOf(operation)
     this.#operations.splice(index, 0, operation)
+    this.#arrived.push(operation)
     this.#checkpoints = checkpoints
     this.#latest = null
     this.#addedCount++

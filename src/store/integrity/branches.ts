@@ -1,4 +1,5 @@
-import type { JsonValue, Operation } from '../../core/operation.ts'
+import { compareOperations } from '../../core/clock.ts'
+import type { JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { FoldedHistory } from '../../core/record/folded-history.ts'
 import { checkTransition, type InvalidTransition } from '../../core/schema/state-machine.ts'
@@ -34,8 +35,8 @@ export function* withoutBranches(
   const history = yield* historyOf(record, definition)
   return suspects.filter((suspect) => {
     if (!isValidAsSeen(suspect)) return true
-    const held = statesOf(history, suspect.field, definition).before(operation)
-    return !held.has(seenState(operation, suspect.field))
+    const seen = seenState(operation, suspect.field)
+    return seen === null || !statesOf(history, suspect.field, definition).include(seen)
   })
 }
 
@@ -62,23 +63,26 @@ function statesOf(history: FoldedHistory, field: string, definition: CollectionD
 }
 
 /**
- * The states that a record has been in since it was inserted. Each follows by a valid change from another
- * one: a write that loses against a later one is stored unjudged, and one that was set back has led to no
- * state, so that neither may lead further.
+ * The states that a record has been in since it was inserted. What was judged when it arrived is not judged again, as
+ * the rules may be others by now. A write that had lost already was stored unjudged, and counts only if it was valid
+ * as its author saw it. A state that was set back does not count, so that it leads no further.
  *
- * A batch looks at a history once, and then only at what has come to its end, however many changes it judges.
+ * A batch takes in each operation of a history once, in the order of arrival, however many changes it judges.
  */
 class HeldStates {
   readonly #history: FoldedHistory
   readonly #field: string
   readonly #definition: CollectionDefinition
-  #held = new Set<JsonValue>()
+  /** State → the latest write that has led to it. */
+  readonly #writes = new Map<JsonValue, Operation>()
   #present: JsonValue = null
-  #isDeleted = true
-  /** How many operations it has looked at, from the first. */
-  #count = 0
-  /** The last of them. It stands where it stood unless others have been added before it. */
-  #last: Operation | undefined
+  /** Of the writes to the field, and the deletions. What is earlier was stored unjudged. */
+  #newest: Operation | null = null
+  #lastInsert: Operation | null = null
+  #lastDeletion: Operation | null = null
+  /** The deletion that the record was inserted anew after. */
+  #formerEnd: Operation | null = null
+  #takenCount = 0
 
   constructor(history: FoldedHistory, field: string, definition: CollectionDefinition) {
     this.#history = history
@@ -86,44 +90,80 @@ class HeldStates {
     this.#definition = definition
   }
 
-  /** The states that the record was in before an operation. */
-  before(operation: Operation): ReadonlySet<JsonValue> {
-    const { operations } = this.#history
-    const count = this.#history.countBefore(operation)
-    if (count < this.#count || operations[this.#count - 1] !== this.#last) this.#startAgain()
-    for (const next of operations.slice(this.#count, count)) this.#take(next)
-    this.#count = count
-    this.#last = operations[count - 1]
-    return this.#held
+  include(state: string): boolean {
+    const { arrived } = this.#history
+    for (; this.#takenCount < arrived.length; this.#takenCount++) {
+      this.#take(arrived[this.#takenCount] as Operation, arrived[this.#takenCount + 1]) // the first is in range
+    }
+    return this.#isHeld(state)
   }
 
-  #startAgain(): void {
-    this.#held = new Set()
-    this.#present = null
-    this.#isDeleted = true
-    this.#count = 0
+  #isHeld(state: JsonValue): boolean {
+    const write = this.#writes.get(state)
+    return write !== undefined && isLater(write, this.#formerEnd)
   }
 
-  #take(operation: Operation): void {
-    if (this.#isDeleted && operation.type === 'insert') this.#startLife()
-    this.#isDeleted = operation.type === 'delete'
+  /** @param next what arrived directly behind it; a correction always has when the next change is judged */
+  #take(operation: Operation, next: Operation | undefined): void {
+    const isFirstInsert = operation.type === 'insert' && this.#lastInsert === null
+    if (operation.type !== 'update') this.#noteLife(operation)
     const written = writtenState(operation, this.#field, this.#definition)
-    if (written === undefined || written === this.#present) return
+    if (written === undefined) return
+    if (isLater(operation, this.#newest)) {
+      this.#newest = operation
+      if (!this.#isSetBack(operation, next)) this.#enter(written, operation)
+    } else if (isFirstInsert || this.#isValidAsSeen(operation, written)) {
+      this.#hold(written, operation)
+    }
+  }
+
+  #enter(state: JsonValue, write: Operation): void {
+    this.#present = state
+    this.#hold(state, write)
+  }
+
+  #noteLife(operation: Operation): void {
+    if (operation.type === 'insert') {
+      this.#lastInsert = latest(operation, this.#lastInsert)
+    } else {
+      this.#lastDeletion = latest(operation, this.#lastDeletion)
+      this.#newest = latest(operation, this.#newest)
+    }
+    const isBegunAnew = this.#lastInsert !== null && isLater(this.#lastInsert, this.#lastDeletion)
+    if (isBegunAnew) this.#formerEnd = this.#lastDeletion
+  }
+
+  #hold(state: JsonValue, write: Operation): void {
+    this.#writes.set(state, latest(write, this.#writes.get(state) ?? null))
+  }
+
+  /**
+   * Whether what follows is a correction. It may be that of a former server, under another node. Devices name only
+   * operations of their own as the cause of a change, and are not as close behind them.
+   */
+  #isSetBack(operation: Operation, next: Operation | undefined): boolean {
+    if (next?.type !== 'update' || next.causalDeps[0] !== operation.id) return false
+    if (ownValue(next.data ?? {}, this.#field) !== this.#present) return false
+    return next.nodeId !== operation.nodeId || followsClosely(next.timestamp, operation.timestamp)
+  }
+
+  #isValidAsSeen(operation: Operation, written: JsonValue): boolean {
     const seen = seenState(operation, this.#field)
-    const isBranch = seen !== null && this.#held.has(seen) && this.#mayFollow(seen, written)
-    if (!isBranch && !this.#mayFollow(this.#present, written)) return
-    this.#held.add(written)
-    this.#present = written
+    if (seen === null || !this.#isHeld(seen)) return false
+    return checkTransition(this.#definition, this.#field, seen, written) === null
   }
+}
 
-  #startLife(): void {
-    this.#held.clear()
-    this.#present = null
-  }
+function isLater(operation: Operation, other: Operation | null): boolean {
+  return other === null || compareOperations(operation, other) > 0
+}
 
-  #mayFollow(from: JsonValue, to: JsonValue): boolean {
-    return checkTransition(this.#definition, this.#field, from, to) === null
-  }
+function latest(operation: Operation, other: Operation | null): Operation {
+  return other === null || isLater(operation, other) ? operation : other
+}
+
+function followsClosely(next: Timestamp, { wallTime, logical }: Timestamp): boolean {
+  return next.wallTime === wallTime && next.logical === logical + 1
 }
 
 /** What an operation sets a field to, an insert also by leaving it out; undefined when it leaves it as it is. */

@@ -3,6 +3,10 @@ import { compareTimestamps } from '../../../src/core/clock.ts'
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import type { Transitions } from '../../../src/core/schema/state-machine.ts'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
+import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
+import type { ServerStore } from '../../../src/store/store.ts'
 import { DeviceDatabase } from '../../support/device/database.ts'
 import { describeEachStore, SERVER_NODE } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
@@ -18,6 +22,11 @@ function taskAuthor(nodeId = 'a', startAt?: number) {
     update: (data: FieldValues) => author.update('k1', data, tasks),
     delete: () => author.delete('k1', tasks),
   }
+}
+
+async function compact(store: ServerStore): Promise<void> {
+  const rules = rulesFor({ keepForMs: 0, tombstonesMs: null }, Date.now())
+  await runCompaction(store, rules, { runtime: systemRuntime() })
 }
 
 describeEachStore('transitions of a field', (openStore) => {
@@ -102,16 +111,23 @@ describeEachStore('the first state of a record', (openStore) => {
 })
 
 describeEachStore('changes that devices make without knowing of each other', (openStore) => {
-  const states = t.enum(['draft', 'sub', 'appr', 'publ', 'canc'])
+  const fields = {
+    status: t.enum(['draft', 'sub', 'appr', 'publ', 'canc']),
+    title: t.string().optional(),
+  }
   const transitions = { draft: ['sub', 'canc'], sub: ['appr'], appr: ['publ'], publ: [], canc: [] }
   const policies = ['reject', 'last-valid-state'] as const
-  const schemaWith = (onInvalidTransition: (typeof policies)[number]) =>
+  const schemaWith = (onInvalidTransition: (typeof policies)[number], others: Transitions = {}) =>
     defineSchema({
       version: 1,
       collections: {
         docs: {
-          fields: { status: states, title: t.string().optional() },
-          stateMachine: { field: 'status', transitions, onInvalidTransition },
+          fields,
+          stateMachine: {
+            field: 'status',
+            transitions: { ...transitions, ...others },
+            onInvalidTransition,
+          },
         },
       },
     })
@@ -173,9 +189,49 @@ describeEachStore('changes that devices make without knowing of each other', (op
     expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'appr' })
   })
 
+  test.each(policies)('are valid also where a compaction lies in between (%s)', async (policy) => {
+    const first = docAuthor('a', start)
+    const drafted = [first.insert('draft'), first.change('draft', 'sub'), first.change('sub', 'appr')]
+    const publ = docAuthor('b', start + 10).change('appr', 'publ')
+    const canc = docAuthor('c', start + 20).change('appr', 'canc')
+    for (const order of [
+      [publ, canc],
+      [canc, publ],
+    ]) {
+      await using store = await openStore({ schema: schemaWith(policy, { appr: ['publ', 'canc'] }) })
+      await appendAll(store, drafted)
+      await compact(store)
+
+      for (const operation of order) expect(await appendAll(store, [operation])).toEqual(['applied'])
+
+      expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'canc' })
+      expect(await store.getOperationCount()).toBe(5 - (await store.countDropped())) // nothing was set back
+    }
+  })
+
+  test.each(policies)('begin at states from before there was a state machine (%s)', async (policy) => {
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { docs: { fields } } }),
+    })
+    const first = docAuthor('a', start)
+    await appendAll(store, [first.insert('draft'), first.change('draft', 'appr')])
+    await store.setSchema({ ...schemaWith(policy, { appr: ['publ', 'canc'] }), version: 2 })
+
+    const results = [
+      ...(await appendAll(store, [docAuthor('b', start + 10).change('appr', 'publ')])),
+      ...(await appendAll(store, [docAuthor('c', start + 20).change('appr', 'canc')])),
+    ]
+
+    expect(results).toEqual(['applied', 'applied'])
+    expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'canc' })
+    expect(await store.getOperationCount()).toBe(4)
+  })
+
   test.each(policies)('do not begin at states that the record never had (%s)', async (policy) => {
     const first = docAuthor('a', start)
     const created = first.insert('draft')
+    const deleted = first.delete()
+    const anew = first.insert('canc')
     const other = docAuthor('b', start + 10)
     const cancelled = docAuthor('c', start + 20).change('draft', 'canc')
     const skipping = other.change('draft', 'appr')
@@ -185,7 +241,8 @@ describeEachStore('changes that devices make without knowing of each other', (op
       // What arrives too late to be judged leads no further.
       [[created, cancelled, skipping], last.change('appr', 'publ')],
       // Of the life before the deletion.
-      [[created, first.delete(), first.insert('canc')], last.change('draft', 'sub')],
+      [[created, deleted, anew], last.change('draft', 'sub')],
+      [[created, anew, deleted], last.change('draft', 'sub')],
     ] as const) {
       await using store = await openStore({ schema: schemaWith(policy) })
       expect(await appendAll(store, history)).toEqual(history.map(() => 'applied'))
