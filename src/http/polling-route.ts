@@ -74,7 +74,7 @@ async function answer(
   }
   const token = bearerToken(request) ?? ''
   const { polling } = options
-  const number = polling.takeNumber()
+  const arrival = polling.nextArrival()
   const sender = method === 'POST' ? await polling.senderOf({ clientId, token }) : 'unknown'
   const { maxBytes, refusal } = polling.bodyLimit(sender)
   const goesOn = typeof sender === 'object' && sender.isConnected()
@@ -96,7 +96,7 @@ async function answer(
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
   } as const
   const release = bodies?.keep(response, body?.byteLength ?? 0)
-  const result = await polling.handle(syncRequest, number).finally(release)
+  const result = await polling.handle(syncRequest, arrival).finally(release)
   tellWhenBroken(response, result.onBroken)
   send(response, result)
 }

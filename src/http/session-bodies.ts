@@ -1,3 +1,4 @@
+import { SESSION_ENDED_TEXT } from '../transport/http-sync.ts'
 import type { PollingTransport } from '../transport/polling-transport.ts'
 import { UnfinishedBodies, type UnfinishedBodiesOptions } from './unfinished-bodies.ts'
 
@@ -19,7 +20,7 @@ export class SessionBodies {
     if (known !== undefined) return known
     const bodies = new UnfinishedBodies(this.#options)
     this.#bodiesBySession.set(session, bodies)
-    const end = (): void => bodies.cutAll(410, 'The session has ended: start with a handshake.')
+    const end = (): void => bodies.cutAll(410, SESSION_ENDED_TEXT)
     session.ending.addEventListener('abort', end)
     return bodies
   }

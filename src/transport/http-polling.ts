@@ -8,15 +8,15 @@ import type { Frame } from '../protocol/frame.ts'
 import { EarlyPolls } from './early-polls.ts'
 import { EndedClients } from './ended-clients.ts'
 import {
-  ENDED,
   type HttpSyncRequest,
   type HttpSyncResponse,
-  NONE,
-  OVERLOADED,
-  REFUSED,
+  NO_SESSION,
   refusal,
+  SESSION_ENDED,
+  SESSION_OVERLOADED,
+  TOKEN_REFUSED,
+  TOKEN_UNCHECKED,
   tooLarge,
-  UNCHECKED,
 } from './http-sync.ts'
 import { isHandshake } from './is-handshake.ts'
 import { isSameUser, type Owner, type PollingClient, trustAgain, trustToken } from './polling-client.ts'
@@ -47,7 +47,7 @@ export interface HttpPollingOptions {
 }
 
 const DEFAULT_HOLD_MS = 10_000
-/** As long where there is no session: after two such polls a client whose server was started anew knows of it. */
+/** A poll under an id without a session is held no longer than this: after two of them its client learns that it has none. */
 const HANDSHAKE_HOLD_MS = 3_000
 /** A client that has not asked for anything for this long is gone: HTTP tells of no disconnect. */
 const EXPIRE_AFTER_MS = 60_000
@@ -64,9 +64,9 @@ type Stranger = 'unknown' | 'refused' | 'failed'
 export type Sender = PollingTransport | Stranger
 
 const ANSWERS: { readonly [stranger in Stranger]: HttpSyncResponse } = {
-  unknown: NONE,
-  refused: REFUSED,
-  failed: UNCHECKED,
+  unknown: NO_SESSION,
+  refused: TOKEN_REFUSED,
+  failed: TOKEN_UNCHECKED,
 }
 
 /**
@@ -89,15 +89,15 @@ export class HttpPolling {
     this.#early = new EarlyPolls(options.runtime)
   }
 
-  /** @param number of the request, where it has waited for something since it came. @see takeNumber */
-  async handle(request: HttpSyncRequest, number = this.takeNumber()): Promise<HttpSyncResponse> {
+  /** @param arrival of the request, where it has waited for something since it came. @see nextArrival */
+  async handle(request: HttpSyncRequest, arrival = this.nextArrival()): Promise<HttpSyncResponse> {
     const { clientId, method } = request
     // The application calls this, too, and it need not be checked by a compiler.
     if (typeof clientId !== 'string' || clientId === '')
       return refusal(400, 'The request names no client: add ?client=<uuid> to the URL.')
     switch (method) {
       case 'POST':
-        return this.#post(request, number)
+        return this.#post(request, arrival)
       case 'GET':
         return this.#poll(request)
       default:
@@ -106,7 +106,7 @@ export class HttpPolling {
   }
 
   /** What tells in which order requests have come. */
-  takeNumber(): number {
+  nextArrival(): number {
     return ++this.#requests
   }
 
@@ -122,8 +122,8 @@ export class HttpPolling {
     const maxBytes = this.#maxHandshakeBytes
     if (sender === 'unknown') return { maxBytes, refusal: tooLarge(maxBytes) } // a handshake, perhaps
     if (typeof sender === 'string') return { maxBytes, refusal: ANSWERS[sender] }
-    if (!sender.isConnected()) return { maxBytes, refusal: ENDED }
-    if (sender.isOverloaded) return { maxBytes, refusal: OVERLOADED }
+    if (!sender.isConnected()) return { maxBytes, refusal: SESSION_ENDED }
+    if (sender.isOverloaded) return { maxBytes, refusal: SESSION_OVERLOADED }
     const { maxMessageBytes } = this.#options
     return { maxBytes: maxMessageBytes, refusal: tooLarge(maxMessageBytes) }
   }
@@ -133,21 +133,21 @@ export class HttpPolling {
     for (const clients of this.#clientsById.values()) for (const client of clients) this.#forget(client)
   }
 
-  async #post(request: HttpSyncRequest, number: number): Promise<HttpSyncResponse> {
+  async #post(request: HttpSyncRequest, arrival: number): Promise<HttpSyncResponse> {
     const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
     if (bytes === undefined || bytes.byteLength === 0)
       return refusal(400, 'A POST needs a message as its body.')
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
     if (isHandshake(bytes, isBinary, this.#maxHandshakeBytes))
-      return this.#begin(request, number, { bytes, isBinary })
+      return this.#begin(request, arrival, { bytes, isBinary })
     const client = await this.#find(request)
     const limit = this.bodyLimit(toSender(client))
     if (bytes.byteLength > limit.maxBytes) return limit.refusal
     if (!isClient(client)) return ANSWERS[client]
-    if (!client.transport.isConnected()) return ENDED
+    if (!client.transport.isConnected()) return SESSION_ENDED
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
     if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
-    if (client.transport.isOverloaded) return OVERLOADED
+    if (client.transport.isOverloaded) return SESSION_OVERLOADED
     this.#touch(client)
     client.order?.accept({ bytes, isBinary })
     return { status: 202 }
@@ -158,22 +158,22 @@ export class HttpPolling {
    * where it is known by the token to be the client's, else when the new one is admitted and of the same user: whoever
    * knows no more than the id ends nobody's session.
    */
-  async #begin(request: HttpSyncRequest, number: number, frame: Frame): Promise<HttpSyncResponse> {
+  async #begin(request: HttpSyncRequest, arrival: number, frame: Frame): Promise<HttpSyncResponse> {
     const found = await this.#oldSessionsOf(request)
-    const replaced = found.filter((client) => client.number < number) // others may have come while its token was checked
+    const replaced = found.filter((client) => client.arrival < arrival) // others may have come while its token was checked
     for (const client of replaced) this.#forget(client)
     const { maxClients } = this.#options
     if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
     }
-    const client = this.#open(request, number)
+    const client = this.#open(request, arrival)
     for (const predecessor of replaced) predecessor.successor = client
     client.order?.accept(frame)
     this.#early.wake(client.id)
     return { status: 202 }
   }
 
-  #open(request: HttpSyncRequest, number: number): PollingClient {
+  #open(request: HttpSyncRequest, arrival: number): PollingClient {
     const { runtime } = this.#options
     const transport = new PollingTransport(runtime, request.remoteAddress)
     const sessionId = this.#options.connect(transport)
@@ -184,7 +184,7 @@ export class HttpPolling {
     )
     const client: PollingClient = {
       id: request.clientId,
-      number,
+      arrival,
       transport,
       order,
       sessionId,
@@ -261,7 +261,7 @@ export class HttpPolling {
       return { status: 204 }
     }
     this.#early.forgetTold(clientId)
-    return NONE
+    return NO_SESSION
   }
 
   get #maxHandshakeBytes(): number {
@@ -291,7 +291,7 @@ export class HttpPolling {
     // The first poll of a Kora client that comes back precedes its handshake: it is for the new session.
     if (client.successor !== null) return this.#take(request, client.successor)
     this.#forget(client)
-    return ENDED
+    return SESSION_ENDED
   }
 
   /**
@@ -337,7 +337,7 @@ export class HttpPolling {
 
   /** The newest first. */
   #clientsOf(clientId: string): PollingClient[] {
-    return [...(this.#clientsById.get(clientId) ?? [])].sort((a, b) => b.number - a.number)
+    return [...(this.#clientsById.get(clientId) ?? [])].sort((a, b) => b.arrival - a.arrival)
   }
 
   #touch(client: PollingClient): void {

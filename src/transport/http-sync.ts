@@ -22,7 +22,7 @@ export interface HttpSyncRequest {
 
 /** What is to be answered to an `HttpSyncRequest`. */
 export interface HttpSyncResponse {
-  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429 | 503
+  readonly status: 200 | 202 | 204 | 304 | 400 | 401 | 405 | 410 | 413 | 429
   readonly body?: string | Uint8Array
   readonly headers?: { readonly [name: string]: string }
   /**
@@ -37,22 +37,24 @@ export function refusal(status: HttpSyncResponse['status'], error: string): Http
   return { status, body: JSON.stringify({ error }), headers: { 'content-type': 'application/json' } }
 }
 
-/** To what is of no session. */
-export const NONE = refusal(410, 'There is no session: start with a handshake.')
+/** The answer to a request without a session. */
+export const NO_SESSION = refusal(410, 'There is no session: start with a handshake.')
 
-/** To what is of a session that is over. */
-export const ENDED = refusal(410, 'The session has ended: start with a handshake.')
+export const SESSION_ENDED_TEXT = 'The session has ended: start with a handshake.'
 
-/** To who has a token that the auth provider refuses. */
-export const REFUSED = refusal(401, 'The token is refused.')
+/** The answer to a request of a session that is over. */
+export const SESSION_ENDED = refusal(410, SESSION_ENDED_TEXT)
 
-/** To who has a token that could not be judged: nothing is said against it. */
-export const UNCHECKED = refusal(503, 'The token cannot be checked right now; come back later.')
+/** The answer to a token that the auth provider refuses. */
+export const TOKEN_REFUSED = refusal(401, 'The token is refused.')
 
-/** To what a session has no time for; its client takes it for lost. */
-export const OVERLOADED = refusal(429, 'Messages arrive faster than they are processed.')
+/** The answer to a token that could not be judged: nothing is said against it. */
+export const TOKEN_UNCHECKED = refusal(429, 'The token cannot be checked right now; come back later.')
 
-/** To a body of which no more than `maxBytes` are read. */
+/** The answer to a message that a session has no time for; its client takes it for lost. */
+export const SESSION_OVERLOADED = refusal(429, 'Messages arrive faster than they are processed.')
+
+/** The answer to a body of which no more than `maxBytes` are read. */
 export function tooLarge(maxBytes: number): HttpSyncResponse {
   return refusal(413, `The message is larger than ${maxBytes} bytes.`)
 }

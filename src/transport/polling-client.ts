@@ -13,7 +13,7 @@ export type Owner = Pick<AuthContext, 'userId' | 'isAnonymous'>
 export interface PollingClient {
   readonly id: string
   /** Of its handshake, in the order in which requests came. */
-  readonly number: number
+  readonly arrival: number
   readonly transport: PollingTransport
   /** null when the session has ended: nothing more is put in order. */
   order: PostOrder | null
@@ -31,7 +31,7 @@ export interface PollingClient {
   successor: PollingClient | null
 }
 
-/** Takes the token for good, up to its end, without a check for a time. */
+/** Spares the token its next check for `TOKEN_CHECK_MS`, or until its own end where that is sooner. */
 export function trustToken(client: PollingClient, now: number): void {
   client.checkedUntil = Math.min(now + TOKEN_CHECK_MS, client.tokenEndsAt)
 }

@@ -370,8 +370,8 @@ describe('the token of a request', () => {
 
     await client.runtime.advance(CHECK_MS)
 
-    expect((await client.poll()).status).toBe(503)
-    expect((await client.post(ACKNOWLEDGMENT)).status).toBe(503)
+    expect((await client.poll()).status).toBe(429)
+    expect((await client.post(ACKNOWLEDGMENT)).status).toBe(429)
   })
 })
 

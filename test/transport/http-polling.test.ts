@@ -638,7 +638,7 @@ test('reads no more of a stranger than a handshake may have', async () => {
 
 test.each([
   ['is refused', 'token-unknown', 401],
-  ['cannot be judged', 'token-slow', 503],
+  ['cannot be judged', 'token-slow', 429],
 ])('says that a token %s whatever the size of the message', async (_, token, status) => {
   const clientId = crypto.randomUUID()
   await connected('token-a', `${base}?client=${clientId}`)
