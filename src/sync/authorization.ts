@@ -18,7 +18,7 @@ let makeClientAccess: (standing: ClientStanding, context: AuthorizationContext) 
 let makeOperatorAccess: <Area extends OperatorArea>(area: Area, store: ServerStore) => OperatorAccess<Area>
 let makeApplicationAccess: (store: ServerStore) => ApplicationAccess
 
-const MAX_KNOWN_NODES = 100 // of one session; some 30 kB at most, and nothing of who sends its own operations alone
+const MAX_KNOWN_NODES = 100 // of one session: some 30 kB at most; who sends its own operations alone has none
 
 /** The nodes that are the server's, now or before a restore. */
 type ServerNodes = Pick<ServerStore, 'getNodeId' | 'getFormerNodeIds'>

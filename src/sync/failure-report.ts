@@ -15,7 +15,7 @@ const EVENTS: { readonly [Code in ConnectionErrorCode]?: LogEvent } = {
   SCHEMA_MISMATCH: LOG_EVENTS.schemaRefused,
 }
 
-/** Has it be known that the server ends a session, whether or not its client is told: in the log and in the counts. */
+/** Makes known, in the log and in the counts, that the server ends a session, whether or not its client is told. */
 export function reportFailure(
   session: Pick<Session, 'log' | 'remoteAddress'>,
   { code, detail }: SessionFailure,

@@ -93,13 +93,7 @@ export async function acceptHandshake(
   const userId = isProvable(auth, context) ? auth.userId : null
   const isOtherDevice = auth.deviceId !== undefined && auth.deviceId !== message.nodeId
   const mayBind = !isOtherDevice && !isServerNode(message.nodeId, store)
-  const isFirst = registration === undefined && (watermark ?? 0) === 0
-  const granted = eraSinceLoss(
-    eraOf(message, { grant, userId, head, registration, isFirst }),
-    store.doubtfulThrough ?? 0,
-    isFirst ? viewId(message) : null,
-  )
-  const era = watermark === 0 && registration !== undefined ? recovering(granted, head) : granted
+  const era = presentEraOf(message, { grant, userId, head, registration }, store.doubtfulThrough ?? 0)
   const owner = mayBind ? userId : null
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
   const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
@@ -163,21 +157,31 @@ async function endOfLog(watermark: number | undefined, { feed, store }: SyncHubC
   return Math.max(feed.head, await store.getMaxDeliverySequence())
 }
 
+/** What an era is judged by, beside what the client says. */
+interface SeenOfNode {
+  readonly grant: Grant
+  readonly userId: string | null
+  /** The end of the log. */
+  readonly head: number
+  readonly registration: NodeRegistration | undefined
+}
+
+/** The era of the node as it is now: of its grant, of the log, and of a client that may have lost its database. */
+function presentEraOf(message: HandshakeMessage, seen: SeenOfNode, doubtfulThrough: number): ScopeEra {
+  const { head, registration } = seen
+  const watermark = message.lastDeliverySequence
+  const isFirst = registration === undefined && (watermark ?? 0) === 0
+  const granted = eraOf(message, seen, isFirst)
+  const sinceLoss = eraSinceLoss(granted, doubtfulThrough, isFirst ? viewId(message) : null)
+  return watermark === 0 && registration !== undefined ? recovering(sinceLoss, head) : sinceLoss
+}
+
 /**
  * The era that the watermark belongs to, or what was acknowledged without one. A client that is told its
  * scope names its watermarks by that: it needs none.
  */
-function eraOf(
-  message: HandshakeMessage,
-  seen: {
-    grant: Grant
-    userId: string | null
-    head: number
-    registration: NodeRegistration | undefined
-    isFirst: boolean
-  },
-): ScopeEra {
-  const { grant, userId, registration, isFirst } = seen
+function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): ScopeEra {
+  const { grant, userId, registration } = seen
   const stored = storedEra(registration)
   const watermark = message.lastDeliverySequence
   if (watermark !== undefined && grant.acceptedScope !== undefined) return stored

@@ -9,20 +9,14 @@ import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/t
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { corrupt } from '../damage/corrupt.ts'
-import {
-  BatchIntegrity,
-  type ExpectedChange,
-  NO_SIDE_EFFECTS,
-  referencesOf,
-} from '../integrity/batch-integrity.ts'
-import { rulesOf } from '../integrity/integrity-rules.ts'
+import { BatchIntegrity, NO_SIDE_EFFECTS, referencesOf } from '../integrity/batch-integrity.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
 import { possibleDroppedIdsOf } from './dropped-ids.ts'
+import { expectedChanges, firstLoad, isStored } from './first-load.ts'
 import { foldHistory } from './fold-history.ts'
-import type { Loading, LoadRequest, RecordKey } from './load.ts'
-import { RecordMap } from './record-map.ts'
+import type { Loading } from './load.ts'
 import { hasSameContent } from './same-content.ts'
 import { gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -77,7 +71,7 @@ export function* planAppend(
   requests: readonly (AppendRequest | ServerWrite)[],
   context: AppendContext,
 ): Loading<AppendPlan> {
-  const changes = expectedChanges(requests, context)
+  const changes = expectedChanges(requests, context.schema)
   const references = referencesOf(changes, context.schema)
   const loaded = yield firstLoad(requests, references)
   const overlay = new BatchOverlay(loaded)
@@ -87,7 +81,10 @@ export function* planAppend(
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
-    else results.push(planUnchanged(request, batch) ?? (yield* planNew(anew(request, batch), batch)))
+    else
+      results.push(
+        planWithoutStoring(request, batch) ?? (yield* planNew(rewriteSnapshot(request, batch), batch)),
+      )
   }
   const { entries, records, vector, reclaimedIds, writeResults } = overlay
   return { entries, records, vector, reclaimedIds, results, writeResults }
@@ -120,8 +117,8 @@ function isFinal({ code, retriable }: Refusal): boolean {
 }
 
 /** @returns null for what is to be stored */
-function planUnchanged(request: AppendRequest, batch: Batch): PlannedResult | null {
-  return planKnown(request, batch) ?? planSnapshot(request, batch) ?? planRefused(request)
+function planWithoutStoring(request: AppendRequest, batch: Batch): PlannedResult | null {
+  return planKnown(request, batch) ?? planKnownSnapshot(request, batch) ?? planRefused(request)
 }
 
 /** @returns null for an operation that is not known, or is to be stored nevertheless */
@@ -134,7 +131,7 @@ function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult
  * A snapshot that a device brings back, and of which everything is stored. Whether it is, is told only
  * to those who may write the record.
  */
-function planSnapshot(request: AppendRequest, { overlay, context }: Batch): PlannedResult | null {
+function planKnownSnapshot(request: AppendRequest, { overlay, context }: Batch): PlannedResult | null {
   const { operation } = request
   if (!isSnapshot(operation)) return null
   const { state } = overlay.record(operation)
@@ -143,7 +140,7 @@ function planSnapshot(request: AppendRequest, { overlay, context }: Batch): Plan
 }
 
 /** A snapshot is written anew by this server; everything else as it came. */
-function anew(request: AppendRequest, { context }: Batch): OperationRequest {
+function rewriteSnapshot(request: AppendRequest, { context }: Batch): OperationRequest {
   const { operation } = request
   return isSnapshot(operation)
     ? { ...request, operation: authorAnew(operation, context), wireJson: null }
@@ -381,69 +378,4 @@ export function snapshotEntries(
     author: null,
     scopeChanges,
   }))
-}
-
-interface RequestedChange extends ExpectedChange {
-  /** null: a write of the server */
-  readonly operationId: string | null
-}
-
-/** What the batch asks to be changed where the schema has rules. */
-function expectedChanges(
-  requests: readonly (AppendRequest | ServerWrite)[],
-  context: AppendContext,
-): RequestedChange[] {
-  const changes: RequestedChange[] = []
-  for (const request of requests) {
-    const isWrite = isServerWrite(request)
-    const change = isWrite ? request : request.operation
-    if (rulesOf(context.schema, change.collection) === null) continue
-    if (!isWrite && isExempt(request)) continue
-    const { type, collection, recordId, data } = change
-    const operationId = isWrite ? null : request.operation.id
-    changes.push({ operationId, type, collection, recordId, data, writeScope: request.access.scope })
-  }
-  return changes
-}
-
-/** What is stored already changes nothing. */
-function isStored({ operationId }: RequestedChange, overlay: BatchOverlay): boolean {
-  return operationId !== null && overlay.findOperation(operationId) !== undefined
-}
-
-function isExempt({ isHistory, refusal }: AppendRequest): boolean {
-  return isHistory === true || refusal !== undefined
-}
-
-/** What is needed of the store to plan the requests, as far as they themselves tell. */
-function firstLoad(
-  requests: readonly (AppendRequest | ServerWrite)[],
-  references: readonly RecordKey[],
-): LoadRequest {
-  const operations: AppendRequest[] = []
-  const writeKeys: string[] = []
-  const vectorEntries = new Set<string>()
-  const records = new RecordMap<RecordKey>()
-  for (const request of requests) {
-    const key = isServerWrite(request) ? request : request.operation
-    records.set(key, key)
-    if (!isServerWrite(request)) {
-      operations.push(request)
-      const entry = entryInTurn(request)
-      if (entry !== null) vectorEntries.add(entry)
-    } else if (request.key !== undefined) writeKeys.push(request.key.hash)
-  }
-  return {
-    operations,
-    records: records.values(),
-    histories: [],
-    references,
-    writeKeys,
-    vectorEntries: [...vectorEntries],
-  }
-}
-
-/** The entry of the vector that the operation moves if its number is the next; null for none, as of most. */
-function entryInTurn({ access, operation }: AppendRequest): string | null {
-  return access.movesInTurn ? access.vectorEntryOf(operation.nodeId) : null
 }

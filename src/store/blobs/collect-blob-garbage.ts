@@ -24,7 +24,7 @@ export interface GarbageReport {
 }
 
 const PAGE = 500
-/** Whose senders are forgotten at a time: of so many they go on being known when the process dies in between. */
+/** Files that are deleted before their senders are forgotten: where the process dies in between, so many keep theirs. */
 const DELETE_PAGE = 20
 
 /**

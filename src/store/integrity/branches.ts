@@ -63,7 +63,7 @@ function statesOf(history: FoldedHistory, field: string, definition: CollectionD
 }
 
 /**
- * The states that a record has been in since it was inserted. What was judged when it arrived is not judged again, as
+ * The states that a record was in at any time since it was inserted. What was judged when it arrived is not judged again, as
  * the rules may be others by now. A write that had lost already was stored unjudged, and counts only if it was valid
  * as its author saw it. A state that was set back does not count, so that it leads no further.
  *

@@ -46,7 +46,7 @@ export class PostgresDamageSource implements DamageSource {
     const { db, settings } = this.#core
     const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
     const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
-      // The server's own numbers go on after a restore. What guests have sent is stored as of the node.
+      // Where its node id was chosen, the server's own numbers go on after a restore. What guests have sent is stored as of the node.
       `SELECT node_id, max_sequence, stored FROM (
           SELECT c.node_id, c.max_sequence, ${STORED_SEQUENCE} AS stored,
             (SELECT value::bigint FROM {meta} WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited

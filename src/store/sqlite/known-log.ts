@@ -11,7 +11,7 @@ export class KnownLog {
   readonly #listeners = new Set<() => void>()
   #base: string | null
   #replacements = 0
-  #told = 0
+  #announced = 0
 
   constructor(filename: string, meta: MetaTable) {
     this.#filename = filename
@@ -19,9 +19,9 @@ export class KnownLog {
     this.#base = meta.get('delivery_base')
   }
 
-  /** Counts the replacements that those who listen have been told of. */
-  get told(): number {
-    return this.#told
+  /** How many replacements those who listen have been told of. */
+  get announcedReplacements(): number {
+    return this.#announced
   }
 
   subscribe(listener: () => void): () => void {
@@ -35,21 +35,22 @@ export class KnownLog {
     if (base === this.#base) return
     this.#base = base
     this.#replacements++
-    // Who is told may write, and this may be in the midst of a transaction. Before anybody is answered who reads in it.
+    // Later, because who is told may write, and this may be in the midst of a transaction; but before anybody who
+    // reads in it is answered.
     queueMicrotask(() => this.#tell())
   }
 
   /**
-   * @param told when what is to be stored was made
+   * @param announced the replacements that were announced when what is to be stored was made
    * @throws StoreError `STORE_UNAVAILABLE` when another log has taken the place of that one since
    */
-  assertSince(told: number): void {
-    if (this.#replacements === told) return
+  assertSince(announced: number): void {
+    if (this.#replacements === announced) return
     throw new StoreError('STORE_UNAVAILABLE', `${this.#filename}: another log has taken its place.`)
   }
 
   #tell(): void {
-    this.#told++
+    this.#announced++
     for (const listener of this.#listeners) listener()
   }
 }

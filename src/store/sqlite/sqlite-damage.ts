@@ -249,7 +249,7 @@ function prepareStatements({ db, log }: SqliteCore) {
     byId: db.prepare<[number, number], number>(
       'SELECT 1 FROM _kora_operation_ids WHERE id_key = ? AND seq = ?',
     ),
-    // The server's own numbers go on after a restore. What guests have sent is stored as of the node.
+    // Where its node id was chosen, the server's own numbers go on after a restore. What guests have sent is stored as of the node.
     claimsAhead: db
       .prepare<[string], [entry: string, claimed: number, stored: number]>(
         `SELECT node_id, max_sequence, stored FROM (

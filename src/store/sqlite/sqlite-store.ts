@@ -165,9 +165,9 @@ export class SqliteServerStore implements ServerStore {
     this.#access.assertWritable()
     if (requests.length === 0) return []
     const { knownLog } = this.#core
-    const { told } = knownLog
+    const announced = knownLog.announcedReplacements
     const results = await this.#access.write(() => {
-      knownLog.assertSince(told)
+      knownLog.assertSince(announced)
       return this.#core.append(requests)
     })
     const last = lastEntryOf(results)
