@@ -15,7 +15,7 @@ export const TOKEN_REFUSALS = {
   KEY_UNKNOWN: 'No configured key has the kid of the token.',
   KEYS_UNAVAILABLE: 'The JWKS could not be fetched yet.',
   KEY_UNCONFIRMED:
-    'No known key has the kid of the token, and the JWKS could not be fetched since the token first came.',
+    'No known key has the kid of the token, and the JWKS has not been fetched since the token first came.',
   SIGNATURE_INVALID: 'The signature fits none of the keys.',
   TOKEN_EXPIRED: 'The time in exp has passed.',
   TOKEN_NOT_YET_VALID: 'The time in nbf has not come.',

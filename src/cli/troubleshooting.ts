@@ -46,7 +46,9 @@ ${table(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(WRITE_REFUSAL_CO
 
 ## Closed connections
 
-Clients come back after each of these; where *again* is no, they will be closed again until something changes.
+Where *again* is yes, clients come back by themselves. Where it is no, they come back too, and are closed again until something
+changes; but a client that polls waits until its page is loaded anew (not after \`INVALID_TIMESTAMP\`), and after
+\`SCHEMA_MISMATCH\` a client waits for an update of its app.
 
 ${table(
   ['Code', 'Close code', 'Again', 'Meaning', 'What to do'],

@@ -16,9 +16,9 @@ export const CONNECTION_ERRORS = {
     retriable: true,
     message: 'The token cannot be checked right now; come back later',
     meaning:
-      'The auth provider failed, or the JWKS could not be fetched yet. Nothing is said against the token.',
-    remedy:
-      "Look in the log for `the application's authentication code failed` or `JWKS could not be fetched`; clients come back by themselves.",
+      'The auth provider failed, the JWKS could not be fetched yet, or it has not been fetched since a token with an ' +
+      'unknown key came. Nothing is said against the token.',
+    remedy: 'The `reason` of `token refused` in the log says which; clients come back by themselves.',
   },
   TOKEN_EXPIRED: {
     closeCode: 4003,

@@ -50,7 +50,7 @@ export function findRiskySettings(config: ServerConfig): Finding[] {
   return findings
 }
 
-/** An image names a database file for where nothing else does: that is fine where something does. */
+/** Not warnings: the image sets KORA_DB for those who name no store, and it is rightly unused where they do. */
 export function noteUnused({ unused }: EffectiveConfig): Finding[] {
   return unused.map(({ name, path }) => ok(path, `${name} is set, and not used with this configuration.`))
 }
