@@ -8,8 +8,10 @@ export type MetaKey =
   | 'node_id'
   /** @see ServerStore.getFormerNodeIds */
   | 'former_node_ids'
-  /** The last number that the server gave in logs which this one replaced: where its node id was chosen, it goes on. */
+  /** The last number that the server gave in logs which this one replaced: a node id that it had in them goes on there. */
   | 'server_base'
+  /** The node id that a restore has made for this log, if it has: no log before this one knew it, so it begins at 1. */
+  | 'new_node_id'
   /** The schema that the tables show, as JSON, and its fingerprint. */
   | 'schema'
   | 'schema_fingerprint'

@@ -216,6 +216,8 @@ async function removeEverything(
   const former = addFormerNodes(formerNodeIds, [serverNodeId, ...serverNodeIds], nodeId)
   await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))
   await metaTable.set(transaction, 'node_id', nodeId)
+  if (nodeId === serverNodeId) await metaTable.remove(transaction, 'new_node_id')
+  else await metaTable.set(transaction, 'new_node_id', nodeId)
 }
 
 /** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */

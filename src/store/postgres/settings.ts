@@ -19,7 +19,7 @@ export interface Settings {
   /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
   readonly serverNodeId: string
   readonly formerNodeIds: ReadonlySet<string>
-  /** The last number that a node id which was chosen may have been given in logs before this one; else 0. */
+  /** The last number that this node id may have been given in logs before this one. */
   readonly serverBase: number
 }
 
@@ -46,6 +46,7 @@ type SettingsRow = [
   schema: string | null,
   nodeId: string | null,
   formerNodeIds: string | null,
+  newNodeId: string | null,
   serverBase: number,
   tracked: {
     id: number
@@ -71,6 +72,7 @@ export async function readSettings(
         (SELECT value FROM {meta} WHERE key = 'schema'),
         (SELECT value FROM {meta} WHERE key = 'node_id'),
         (SELECT value FROM {meta} WHERE key = 'former_node_ids'),
+        (SELECT value FROM {meta} WHERE key = 'new_node_id'),
         coalesce((SELECT value FROM {meta} WHERE key = 'server_base')::bigint, 0),
         (SELECT coalesce(json_agg(json_build_object('id', t.id, 'collection', c.name, 'field', t.field,
             'is_granted', t.is_granted, 'is_ready', t.is_ready) ORDER BY t.id), '[]')
@@ -78,8 +80,9 @@ export async function readSettings(
       FROM {counters} WHERE id = 1`,
   )
   if (row === undefined) throw new Error('The row of the counters is missing')
-  const [epoch, fingerprint, stored, nodeId, formerNodeIds, serverBase, trackedRows] = row
+  const [epoch, fingerprint, stored, nodeId, formerNodeIds, newNodeId, serverBase, trackedRows] = row
   const schema = schemaInForce(stored, fingerprint, own.schema)
+  const serverNodeId = own.nodeId ?? nodeId ?? ''
   return {
     epoch,
     tracked: new TrackedFields(
@@ -93,9 +96,9 @@ export async function readSettings(
     ),
     schema,
     tables: schema === null ? null : new CollectionTables(db, schema),
-    serverNodeId: own.nodeId ?? nodeId ?? '',
+    serverNodeId,
     formerNodeIds: parseFormerNodes(formerNodeIds),
-    serverBase: own.nodeId === undefined ? 0 : serverBase,
+    serverBase: serverNodeId === newNodeId ? 0 : serverBase,
   }
 }
 

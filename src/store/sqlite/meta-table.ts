@@ -19,8 +19,10 @@ export type MetaKey =
   | 'ids_indexed_through'
   /** The delivery sequence before the first entry: above those of a log that this one replaced. */
   | 'delivery_base'
-  /** The last number that the server gave in logs which this one replaced: where its node id was chosen, it goes on. */
+  /** The last number that the server gave in logs which this one replaced: a node id that it had in them goes on there. */
   | 'server_base'
+  /** The node id that a restore has made for this log, if it has: no log before this one knew it, so it begins at 1. */
+  | 'new_node_id'
   /** When a restore put this log in the place of another one, ms since the epoch. */
   | 'log_replaced_at'
   /** The newest timestamp that the server has given, serialized. */

@@ -71,7 +71,7 @@ export class SqliteCore implements AppendContext {
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #serverNodeId: string
   #formerNodeIds: ReadonlySet<string> = new Set()
-  /** The last number that a node id which was chosen may have been given in logs before this one. */
+  /** The last number that this node id may have been given in logs before this one. */
   #serverBase = 0
   /** As it was opened: statements and indexes are made for it. */
   readonly #layout: string | null
@@ -270,7 +270,8 @@ export class SqliteCore implements AppendContext {
     this.log.dropped.refresh()
     this.#serverNodeId = this.#readNodeId()
     this.#formerNodeIds = parseFormerNodes(this.meta.get('former_node_ids'))
-    this.#serverBase = this.chosenNodeId === undefined ? 0 : this.meta.getNumber('server_base')
+    const isNew = this.#serverNodeId === this.meta.get('new_node_id')
+    this.#serverBase = isNew ? 0 : this.meta.getNumber('server_base')
     this.clock.serveAs(this.#serverNodeId)
     const newest = this.#newestServerStamp()
     if (newest !== null) this.clock.resumeAfter(newest)
@@ -280,13 +281,16 @@ export class SqliteCore implements AppendContext {
 
   /**
    * For a log that takes the place of the present one: the server writes as another node from now on, with numbers
-   * from 1. Of the present one, devices are then asked for what they hold.
+   * from 1. Of the present one, devices are then asked for what they hold. One that was chosen stays, and goes on.
    */
   renewNode(): void {
     const former = this.#serverNodeId
     const given = Math.max(this.meta.getNumber('server_base'), this.counters().serverSequence)
     this.meta.set('server_base', given)
-    this.meta.set('node_id', this.chosenNodeId ?? this.runtime.uuid())
+    const nodeId = this.chosenNodeId ?? this.runtime.uuid()
+    this.meta.set('node_id', nodeId)
+    if (nodeId === former) this.meta.remove('new_node_id')
+    else this.meta.set('new_node_id', nodeId)
     this.refresh()
     this.noteFormerNodes([former])
   }

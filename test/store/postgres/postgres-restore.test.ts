@@ -137,3 +137,24 @@ test('a node id that the application has chosen goes on with its numbers, whoeve
   expect(written).toMatchObject([{ nodeId: 'chosen', sequenceNumber: 3 }])
   for (const store of [restoring, server]) await store.close()
 })
+
+test('a node id that was once chosen goes on with its numbers also where it is chosen no more', async () => {
+  await using database = await openTestDatabase()
+  const { connectionString } = database
+  const write = async (store: ServerStore, recordId: string) => {
+    const results = await store.append([{ ...SERVER_WRITE, recordId }])
+    return results.flatMap((result) => (result.status === 'applied' ? result.entries : []))
+  }
+  const choosing = await createPostgresServerStore({ connectionString, nodeId: 'chosen' })
+  const backup = await choosing.exportBackup()
+  await write(choosing, 'r1')
+  await write(choosing, 'r2')
+  await choosing.importBackup(backup)
+  await choosing.close()
+
+  const store = await createPostgresServerStore({ connectionString })
+  expect(await write(store, 'r3')).toMatchObject([{ nodeId: 'chosen', sequenceNumber: 3 }])
+  await store.importBackup(backup)
+  expect(await write(store, 'r4')).toMatchObject([{ nodeId: store.getNodeId(), sequenceNumber: 1 }])
+  await store.close()
+})

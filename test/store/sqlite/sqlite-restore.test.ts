@@ -82,3 +82,24 @@ test('a node id that the application has chosen goes on with its numbers, whoeve
   expect(written).toMatchObject([{ nodeId: 'chosen', sequenceNumber: 3 }])
   for (const store of [restoring, server]) await store.close()
 })
+
+test('a node id that was once chosen goes on with its numbers also where it is chosen no more', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'store.db')
+  const write = async (store: ServerStore, recordId: string) => {
+    const results = await store.append([{ ...SERVER_WRITE, recordId }])
+    return results.flatMap((result) => (result.status === 'applied' ? result.entries : []))
+  }
+  const choosing = createSqliteServerStore({ filename, nodeId: 'chosen' })
+  await write(choosing, 'r1')
+  const backup = await choosing.exportBackup()
+  await write(choosing, 'r2')
+  await choosing.importBackup(backup)
+  await choosing.close()
+
+  const store = createSqliteServerStore({ filename })
+  expect(await write(store, 'r3')).toMatchObject([{ nodeId: 'chosen', sequenceNumber: 3 }])
+  await store.importBackup(backup)
+  expect(await write(store, 'r4')).toMatchObject([{ nodeId: store.getNodeId(), sequenceNumber: 1 }])
+  await store.close()
+})
