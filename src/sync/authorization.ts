@@ -176,6 +176,7 @@ interface OperatorStores {
     ServerStore,
     | 'getSchema'
     | 'getNodeId'
+    | 'getFormerNodeIds'
     | 'queryCollection'
     | 'countCollection'
     | 'readOperations'

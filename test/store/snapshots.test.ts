@@ -177,9 +177,9 @@ describeEachStore('a snapshot that a device brings back to a restored store', (o
   }
 
   /** All of one millisecond, as an app writes them in one transaction. */
-  function moved(): Operation[] {
-    const author = new OperationAuthor('z')
-    const at = (logical: number) => ({ timestamp: { wallTime: 1000, logical, nodeId: 'z' } })
+  function moved(nodeId = 'z'): Operation[] {
+    const author = new OperationAuthor(nodeId)
+    const at = (logical: number) => ({ timestamp: { wallTime: 1000, logical, nodeId } })
     const increment = { priority: { type: 'increment', value: 1 } } as const
     return [
       author.insert(R1, { title: 'x', userId: 'u1', priority: 1, meta: { a: 1 } }, at(0)),
@@ -202,6 +202,16 @@ describeEachStore('a snapshot that a device brings back to a restored store', (o
       snapshot.map(() => [SERVER_NODE, SERVER_NODE]),
     )
     expect([...(await store.getVersionVector())]).toEqual([[SERVER_NODE, snapshot.length]])
+  })
+
+  test('is written anew to its end also where the server is another node by then', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: null })
+    const [insert, ...updates] = (await gainedBy(moved('0'))) as [Operation, ...Operation[]] // first of all names
+    await appendAll(store, [insert], own)
+    await store.importBackup(await store.exportBackup())
+
+    expect(await appendAll(store, updates, own)).toEqual(updates.map(() => 'applied'))
+    expect(await appendAll(store, [insert, ...updates], own)).not.toContain('applied')
   })
 
   test('leaves the record as it was, also when its operations are brought back afterwards', async () => {

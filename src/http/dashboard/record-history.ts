@@ -6,7 +6,7 @@ import type { FieldVersion } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { OperationFilter } from '../../store/operation-search.ts'
-import type { OperatorAccess } from '../../sync/authorization.ts'
+import { isServerNode, type OperatorAccess } from '../../sync/authorization.ts'
 import type { RecordAnswer, ShownChange, ShownOperation, ShownValue } from './api-types.ts'
 import { fieldOf } from './record-browser.ts'
 import { showValue } from './show-value.ts'
@@ -71,7 +71,7 @@ async function showOperations(
     type: operation.type,
     nodeId: operation.nodeId,
     userId: nodes.get(operation.nodeId)?.userId ?? null,
-    isServer: operation.nodeId === store.getNodeId(),
+    isServer: isServerNode(operation.nodeId, store),
     sequenceNumber: operation.sequenceNumber,
     wallTime: operation.timestamp.wallTime,
     logical: operation.timestamp.logical,

@@ -29,6 +29,8 @@ export interface AppendContext {
   readonly serverNodeId: string
   /** Of the server's node: stamps what it writes. */
   readonly clock: ServerClock
+  /** True for the node that the server writes as, and those that it was before restores. */
+  isServerNode(nodeId: string): boolean
   /** Its rules are kept: constraints, relations, state machines. */
   readonly schema: SchemaDefinition | null
   /** null without a schema, or for a collection that it does not have */

@@ -131,6 +131,7 @@ function author(
 interface Writer {
   readonly serverNodeId: string
   readonly clock: ServerClock
+  isServerNode(nodeId: string): boolean
 }
 
 /**
@@ -141,13 +142,15 @@ interface Writer {
 export function bringsMore(
   { type, data, timestamp }: Operation,
   state: RecordState | null,
-  { serverNodeId, clock }: Writer,
+  server: Writer,
 ): boolean {
   if (state === null) return true
-  const anewAt = clock.stampRightAfter(timestamp)
   // What was written anew before stands where another write of the same millisecond may stand.
+  const anewAt = server.clock.stampRightAfter(timestamp)
+  const comparableWith = ({ nodeId }: Timestamp) =>
+    server.isServerNode(nodeId) ? { ...anewAt, nodeId } : timestamp
   const isNewerThan = (written: Timestamp | null) =>
-    written === null || compareTimestamps(written.nodeId === serverNodeId ? anewAt : timestamp, written) > 0
+    written === null || compareTimestamps(comparableWith(written), written) > 0
   if (state.isPurged === true || type === 'delete') return isNewerThan(latestOf(state))
   if (!isNewerThan(state.lastInsertAt)) return false
   if (type === 'insert') return true

@@ -20,6 +20,7 @@ import { findInvalidTransitions, findTiedChanges } from './transitions.ts'
 
 export interface IntegrityContext extends SideEffectContext {
   readonly schema: SchemaDefinition | null
+  isServerNode(nodeId: string): boolean
 }
 
 /** What an operation did to its record. */
@@ -132,7 +133,7 @@ export class BatchIntegrity {
     rules: CollectionRules,
   ): readonly SideEffect[] {
     const setBack = invalid.map(({ field, from }): [string, JsonValue] => [field, from])
-    const tied = findTiedChanges(rules, operation, after, this.#context.serverNodeId)
+    const tied = findTiedChanges(rules, operation, after, this.#context)
     const values = { ...tied, ...Object.fromEntries(setBack) }
     if (Object.keys(values).length === 0) return []
     const cause = { operation, causeId: operation.id, state: after }

@@ -43,7 +43,7 @@ export function findTiedChanges(
   { definition }: CollectionRules,
   { type, data, timestamp }: Operation,
   after: RecordState,
-  serverNodeId: string,
+  server: { isServerNode(nodeId: string): boolean },
 ): FieldValues {
   const { stateMachine } = definition
   if (stateMachine?.onInvalidTransition !== 'last-valid-state') return {} // others are not corrected
@@ -51,7 +51,8 @@ export function findTiedChanges(
   const { field } = stateMachine
   const written = ownValue(data, field)
   const winner = ownValue(after.fieldVersions, field)?.timestamp
-  if (written === undefined || winner?.nodeId !== serverNodeId || timestamp.nodeId === serverNodeId) return {}
+  if (written === undefined || winner === undefined) return {}
+  if (!server.isServerNode(winner.nodeId) || server.isServerNode(timestamp.nodeId)) return {}
   if (winner.wallTime !== timestamp.wallTime || winner.logical !== timestamp.logical) return {}
   const corrected = ownValue(after.values, field) ?? null
   if (written === corrected || checkTransition(definition, field, corrected, written) !== null) return {}

@@ -104,6 +104,7 @@ export class MemoryCore {
     return {
       serverNodeId: log.serverNodeId,
       clock: this.clock,
+      isServerNode: (nodeId) => nodeId === log.serverNodeId || this.formerNodeIds.has(nodeId),
       schema: this.schema,
       collection: (name) => this.collection(name),
       trackedFields: (collection) => log.tracked.namesOf(collection),

@@ -124,6 +124,7 @@ export class PostgresCore {
     return {
       serverNodeId: settings.serverNodeId,
       clock: this.clock,
+      isServerNode: (nodeId) => nodeId === settings.serverNodeId || settings.formerNodeIds.has(nodeId),
       schema: settings.schema,
       collection: (name) => collectionIn(settings.schema, name),
       trackedFields: (collection) => settings.tracked.namesOf(collection),

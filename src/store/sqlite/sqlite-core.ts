@@ -127,6 +127,10 @@ export class SqliteCore implements AppendContext {
     return this.#formerNodeIds
   }
 
+  isServerNode(nodeId: string): boolean {
+    return nodeId === this.#serverNodeId || this.#formerNodeIds.has(nodeId)
+  }
+
   /** What the tables are for: this process's own schema, or that of another process on the file. */
   get schema(): SchemaDefinition | null {
     return this.#schema

@@ -224,6 +224,27 @@ test('a history tells which operation of which device set which field', async ()
   expect(JSON.stringify(answer)).not.toContain('canary')
 })
 
+test('a history tells of the server also what it has written under the node that it was before a restore', async () => {
+  await using server = await start()
+  await server.kora.apply({
+    collection: 'orders',
+    type: 'insert',
+    id: 'o1',
+    data: { title: 'tea', amount: 1 },
+  })
+  const former = server.store.getNodeId()
+  await server.store.importBackup(await server.store.exportBackup())
+  await server.kora.apply({ collection: 'orders', type: 'update', id: 'o1', data: { amount: 2 } })
+
+  const { operations } = await ask<RecordAnswer>(server, 'record?collection=orders&id=o1')
+
+  expect(operations.map(({ nodeId, isServer }) => [nodeId, isServer])).toEqual([
+    [former, true],
+    [server.store.getNodeId(), true],
+  ])
+  expect(server.store.getNodeId()).not.toBe(former)
+})
+
 test('a history shows no secret of a field that is in the schema no more', async () => {
   const schemaOf = (version: number, more: { [field: string]: ReturnType<typeof t.secret> }) =>
     defineSchema({ version, collections: { orders: { fields: { title: t.string(), ...more } } } })

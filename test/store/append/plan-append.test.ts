@@ -8,6 +8,7 @@ import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
 
 const context: AppendContext = {
   serverNodeId: SERVER_NODE,
+  isServerNode: (nodeId) => nodeId === SERVER_NODE,
   clock: new ServerClock(SERVER_NODE, { now: () => 1_760_000_000_000 }),
   schema: null,
   collection: () => null,

@@ -14,6 +14,7 @@ import { teamSchema } from '../../support/team-schema.ts'
 const schema = parseSchema(teamSchema)
 const context: AppendContext = {
   serverNodeId: SERVER_NODE,
+  isServerNode: (nodeId) => nodeId === SERVER_NODE,
   clock: new ServerClock(SERVER_NODE, { now: () => 1_760_000_000_000 }),
   schema,
   collection: (name) => schema.collections[name] ?? null,

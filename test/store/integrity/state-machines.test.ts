@@ -376,6 +376,25 @@ describeEachStore('a state machine that returns to the last valid state', (openS
     },
   )
 
+  test('keeps it also where the server is another node by then', async () => {
+    await using store = await openStore({ schema: teamSchema, nodeId: null })
+    const author = new OperationAuthor('0') // first of all names
+    const insert = author.insert('k1', { title: 'x', status: 'open' }, tasks)
+    const skipping = author.update('k1', { status: 'done' }, tasks)
+    const { wallTime, nodeId } = skipping.timestamp
+    const next = author.update(
+      'k1',
+      { status: 'doing' },
+      { ...tasks, previousData: { status: 'done' }, timestamp: { wallTime, logical: 1, nodeId } },
+    )
+    await appendAll(store, [insert, skipping])
+    await store.importBackup(await store.exportBackup())
+
+    await appendAll(store, [next])
+
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ status: 'doing' })
+  })
+
   test('leaves what was set back in the same millisecond where the next change is not valid either', async () => {
     await using store = await openStore({ schema: teamSchema })
     const author = new OperationAuthor('a-device')
