@@ -214,6 +214,30 @@ describeEachStore('a snapshot that a device brings back to a restored store', (o
     expect(await appendAll(store, [insert, ...updates], own)).not.toContain('applied')
   })
 
+  test('counts for the node that the server was, whether it is written anew or found to be stored', async () => {
+    await using store = await openStore({ schema: todoSchema, nodeId: null })
+    const carrier = { ...own, speaker: 'carrier' } as const
+    const former = store.getNodeId()
+    const counted = async () => (await store.getVersionVector()).get(former) ?? 0
+    const backup = await store.exportBackup()
+    await appendAll(store, moved())
+    const snapshot = (await operationsSeenBy(store, 'u2')).filter(({ nodeId }) => nodeId === former)
+
+    await store.importBackup(backup)
+    await appendAll(store, snapshot.toSpliced(1, 1), carrier)
+    expect(await counted()).toBe(1) // what lies beyond the missing one does not count
+    await appendAll(store, snapshot, carrier)
+    expect(await counted()).toBe(snapshot.length)
+
+    await store.importBackup(backup)
+    await appendAll(store, moved())
+    expect(await appendAll(store, snapshot, carrier)).toEqual(snapshot.map(() => 'duplicate'))
+    expect(await counted()).toBe(snapshot.length)
+    const found: unknown[] = []
+    await store.findDamage?.({ onDamage: (damage) => found.push(damage), schema: todoSchema })
+    expect(found).toEqual([])
+  })
+
   test('leaves the record as it was, also when its operations are brought back afterwards', async () => {
     await using store = await openStore({ schema: todoSchema })
     const operations = moved()

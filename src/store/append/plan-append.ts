@@ -83,10 +83,8 @@ export function* planAppend(
   const results: PlannedResult[] = []
   for (const request of requests) {
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
-    else
-      results.push(
-        planWithoutStoring(request, batch) ?? (yield* planNew(rewriteSnapshot(request, batch), batch)),
-      )
+    else if (isSnapshot(request.operation)) results.push(yield* planBroughtSnapshot(request, batch))
+    else results.push(planWithoutStoring(request, batch) ?? (yield* planNew(request, batch)))
   }
   const { entries, records, vector, reclaimedIds, writeResults } = overlay
   return { entries, records, vector, reclaimedIds, results, writeResults }
@@ -120,7 +118,23 @@ function isFinal({ code, retriable }: Refusal): boolean {
 
 /** @returns null for what is to be stored */
 function planWithoutStoring(request: AppendRequest, batch: Batch): PlannedResult | null {
-  return planKnown(request, batch) ?? planKnownSnapshot(request, batch) ?? planRefused(request)
+  return planKnown(request, batch) ?? planRefused(request)
+}
+
+/**
+ * A snapshot that a device brings back is written anew by this server, unless everything of it is stored. Either way
+ * it counts for the node that the server was before, or devices would send all that lies beyond it for good.
+ */
+function* planBroughtSnapshot(request: AppendRequest, batch: Batch): Loading<PlannedResult> {
+  const { operation, access } = request
+  const result =
+    planKnown(request, batch) ??
+    planKnownSnapshot(request, batch) ??
+    planRefused(request) ??
+    (yield* planNew(rewriteSnapshot(request, batch), batch))
+  const isCounted = access.movesInTurn && batch.context.isServerNode(operation.nodeId)
+  if (isCounted && result.status !== 'refused') moveVector(request, operation.sequenceNumber, batch.overlay)
+  return result
 }
 
 /** @returns null for an operation that is not known, or is to be stored nevertheless */
@@ -135,18 +149,13 @@ function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult
  */
 function planKnownSnapshot(request: AppendRequest, { overlay, context }: Batch): PlannedResult | null {
   const { operation } = request
-  if (!isSnapshot(operation)) return null
   const { state } = overlay.record(operation)
   const isNoMore = refuseOutsideScope(state, request) === null && !bringsMore(operation, state, context)
   return isNoMore ? { status: 'duplicate' } : null
 }
 
-/** A snapshot is written anew by this server; everything else as it came. */
 function rewriteSnapshot(request: AppendRequest, { context }: Batch): OperationRequest {
-  const { operation } = request
-  return isSnapshot(operation)
-    ? { ...request, operation: authorAnew(operation, context), wireJson: null }
-    : request
+  return { ...request, operation: authorAnew(request.operation, context), wireJson: null }
 }
 
 /** What is stored already was allowed when it came: its author, who sends it again, is not told otherwise. */

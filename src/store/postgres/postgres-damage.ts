@@ -46,14 +46,15 @@ export class PostgresDamageSource implements DamageSource {
     const { db, settings } = this.#core
     const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
     const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
-      // Where its node id was chosen, the server's own numbers go on after a restore. What guests have sent is stored as of the node.
+      // The server's own numbers may go on after a restore, and those of its former nodes count snapshots, which are not
+      // stored as theirs. What guests have sent is stored as of the node.
       `SELECT node_id, max_sequence, stored FROM (
           SELECT c.node_id, c.max_sequence, ${STORED_SEQUENCE} AS stored,
             (SELECT value::bigint FROM {meta} WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
           FROM {nodes} c LEFT JOIN {nodes} n ON n.node_id = split_part(c.node_id, chr(31), 1)
-          WHERE c.max_sequence > 0 AND c.node_id <> $1
+          WHERE c.max_sequence > 0 AND c.node_id <> ALL($1::text[])
         ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
-      [settings.serverNodeId],
+      [[settings.serverNodeId, ...settings.formerNodeIds]],
     )
     const damage = ahead.map((claim) => damageOfClaim(...claim))
     if (checksums?.[0] === 'on') return damage

@@ -66,8 +66,13 @@ export class SqliteDamageSource implements DamageSource {
     const problems = found.map((row) => row.integrity_check).filter((text) => text !== 'ok')
     return [
       ...problems.map((problem) => certain('the file', problem)),
-      ...this.#statements.claimsAhead.all(this.#core.serverNodeId).map((claim) => damageOfClaim(...claim)),
+      ...this.#statements.claimsAhead.all(this.#serverNodes()).map((claim) => damageOfClaim(...claim)),
     ]
+  }
+
+  /** As JSON. The entries of the server's nodes count snapshots, which may be stored otherwise or not at all. */
+  #serverNodes(): string {
+    return JSON.stringify([this.#core.serverNodeId, ...this.#core.formerNodeIds])
   }
 
   async readEnd(): Promise<{ deliverySequence: number; operations: number }> {
@@ -262,7 +267,7 @@ function prepareStatements({ db, log }: SqliteCore) {
               ) AS stored,
               (SELECT CAST(value AS INTEGER) FROM _kora_meta WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
             FROM _kora_nodes c LEFT JOIN _kora_nodes n ON n.node_id = ${nodeOfEntrySql('c.node_id')}
-            WHERE c.max_sequence > 0 AND c.node_id <> ?
+            WHERE c.max_sequence > 0 AND c.node_id NOT IN (SELECT value FROM json_each(?))
           ) WHERE max_sequence > max(stored, coalesce(inherited, 0))`,
       )
       .raw(),
