@@ -16,6 +16,7 @@ import type { SyncHubOptions } from './options.ts'
 import { Relays } from './relays/relays.ts'
 import { RevocationWatch } from './revocation-watch.ts'
 import { Session, type SessionIdentity } from './session.ts'
+import { SkipRounds } from './skip-rounds.ts'
 import { noMetrics } from './sync-metrics.ts'
 import type { ServerTransport } from './transport.ts'
 import { Views } from './views.ts'
@@ -25,8 +26,6 @@ const MAX_GROUP_OPERATIONS = 500
 /** What a stranger may make us decode: a handshake with a vector of 20,000 nodes. */
 export const HANDSHAKE_FRAME_BYTES = HANDSHAKE_DECODE_LIMITS.maxFrameBytes
 const SWEEP_INTERVAL_MS = 1000
-/** How often quiet clients' watermarks follow what they may not see. */
-const SKIP_INTERVAL_SWEEPS = 30
 
 export interface StopOptions {
   /** Longest time over which connections are closed, so that the clients do not all return at once, in ms. Default 0. */
@@ -50,6 +49,7 @@ export class SyncHub {
   readonly #context: SyncHubContext
   readonly #sessions = new Map<string, Session>()
   readonly #accepted = new Map<string, Session>()
+  readonly #skipRounds = new SkipRounds(this.#accepted)
   readonly #watched = new Set<Session>()
   readonly #observers = new Set<(entries: readonly LogEntry[]) => void>()
   readonly #connectionsByUser = new Map<string, number>()
@@ -66,8 +66,6 @@ export class SyncHub {
   #endSubscription: (() => void) | null = null
   #isReplacementKnown = false
   #sweepTimer: Timer | null = null
-  #sweeps = 0
-  #skippedTo = 0
   #isStopping = false
 
   constructor(options: SyncHubOptions) {
@@ -343,16 +341,15 @@ export class SyncHub {
 
   /** Looks after those who do not keep up. Idle sessions cost nothing here. */
   #sweep(): void {
-    this.#sweeps++
     for (const session of this.#watched) {
       const isWorthWatching = guarded(session, () => session.checkProgress())
       if (isWorthWatching !== true) this.#watched.delete(session)
     }
     this.#feed.retry()
     this.#views.trim()
-    if (this.#sweeps % SKIP_INTERVAL_SWEEPS !== 0 || this.#skippedTo === this.#feed.head) return
-    this.#skippedTo = this.#feed.head
-    for (const session of this.#accepted.values()) guarded(session, () => session.skipInvisibleTail())
+    for (const session of this.#skipRounds.next(this.#feed.head)) {
+      guarded(session, () => session.skipInvisibleTail())
+    }
   }
 }
 

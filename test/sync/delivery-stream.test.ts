@@ -323,6 +323,26 @@ test('moves the watermark of a client that is up to date over what it may not se
   expect(deliveries(reader)).toMatchObject([{ operations: [], maxDeliverySequence: 5 }])
 })
 
+test('watermarks of many are moved bit by bit, each once in half a minute', async () => {
+  const { connect, runtime } = openRelayServer()
+  const readers: MemoryTransport[] = []
+  for (let n = 0; n < 60; n++) readers.push(await connect(`reader ${n}`, { scopes: { notes: {} } }))
+  for (const reader of readers) acknowledge(reader, 0)
+  const writer = await connect('writer')
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 5)))
+  await settle()
+  for (const reader of readers) reader.sent.length = 0
+  const moved = (): number => readers.filter((reader) => deliveries(reader).length > 0).length
+
+  await runtime.advance(30_000)
+  expect(moved()).toBe(3)
+  await runtime.advance(10_000)
+  expect(moved()).toBe(23)
+  await runtime.advance(20_000)
+  expect(moved()).toBe(60)
+  for (const reader of readers) expect(deliveries(reader)).toHaveLength(1)
+})
+
 test('a watermark that is moved again ends where it did before, for a client that may have got there', async () => {
   const { connect, runtime } = openRelayServer()
   const reader = await connect('reader', { scopes: { notes: {} } })

@@ -27,7 +27,7 @@ test.each(['checkProgress', 'skipInvisibleTail'] as const)(
     await server.hub.feed.refill()
     await runtime.advance(1000)
     for (const client of clients) client.acknowledgeAll()
-    await runtime.advance(30_000)
+    await runtime.advance(60_000)
 
     expect([...new Set(looked)].sort()).toEqual(['n1', 'n2', 'n3'])
     expect(clients.map(({ closed }) => closed !== null)).toEqual([false, true, false])

@@ -749,7 +749,7 @@ describe('delivery', () => {
     author.receive(batch([write('author'), write('author')]))
     await settle()
     expect(reader.sentOfType('operation-batch')).toEqual([])
-    await runtime.advance(31_000)
+    await runtime.advance(60_000)
 
     expect(reader.sentOfType('operation-batch')).toMatchObject([
       { operations: [], baseDeliverySequence: 0, maxDeliverySequence: 2, isFinal: true },
