@@ -34,8 +34,8 @@ export interface DeliveryOptions {
   readonly knownFields: KnownFields | null
 }
 
-/** Invisible entries after which a quiet client's watermark is moved by an empty batch. */
-const SKIP_AFTER_ENTRIES = 1000
+/** So much that a client has written itself moves its watermark, by an empty batch. */
+const SKIP_OWN_AFTER_ENTRIES = 1000
 /** Of the batches that are read at once: the event loop is held for as long as they take. */
 const MAX_ENTRIES_PER_PAGE = 500
 
@@ -222,7 +222,7 @@ export class DeliveryStream implements Delivery {
     const isWhole = entries.length === visible.length
     if (entries.length > 0)
       this.#sendBatch(entries, { max, isFinal: true, frames: isWhole && view.isShared ? view.frames : null })
-    else this.#skipTail(SKIP_AFTER_ENTRIES)
+    else if (found.length > 0) this.#skipTail(SKIP_OWN_AFTER_ENTRIES)
   }
 
   /** What of a batch up to `end` is sent at once where it is sent again: as much as was the first time. */

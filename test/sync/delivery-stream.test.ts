@@ -323,6 +323,19 @@ test('moves the watermark of a client that is up to date over what it may not se
   expect(deliveries(reader)).toMatchObject([{ operations: [], maxDeliverySequence: 5 }])
 })
 
+test('a client that is looked after is not sent a batch for what it may not see, however much that is', async () => {
+  const { connect, runtime } = openRelayServer()
+  const reader = await connect('reader', { scopes: { notes: {} } }) // has yet to acknowledge its first batch
+  const writer = await connect('writer')
+  reader.sent.length = 0
+
+  writer.receive(batch(inserts(new OperationAuthor('writer'), 1500)))
+  await settle()
+  await runtime.advance(2000)
+
+  expect(deliveries(reader)).toEqual([])
+})
+
 test('watermarks of many are moved bit by bit, each once in half a minute', async () => {
   const { connect, runtime } = openRelayServer()
   const readers: MemoryTransport[] = []
