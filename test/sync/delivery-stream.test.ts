@@ -329,8 +329,11 @@ test('a client that is looked after is not sent a batch for what it may not see,
   const writer = await connect('writer')
   reader.sent.length = 0
 
-  writer.receive(batch(inserts(new OperationAuthor('writer'), 1500)))
-  await settle()
+  const hidden = inserts(new OperationAuthor('writer'), 1500)
+  for (let start = 0; start < hidden.length; start += 100) {
+    writer.receive(batch(hidden.slice(start, start + 100), `b${start}`))
+    await settle()
+  }
   acknowledge(reader, 0) // its first batch
   await runtime.advance(2000)
 
