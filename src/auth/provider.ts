@@ -32,7 +32,7 @@ export interface CheckedAuthContext extends AuthContext {
 /** Tells who a client is from the token of its handshake. */
 export interface AuthProvider {
   /**
-   * An error that it throws says nothing against the token: it stands in the log, and the client comes back later.
+   * An error that it throws refuses the client, too, and stands in the log; but nobody becomes a visitor by it.
    *
    * @param token `''` where the client has sent none
    * @returns null to refuse the connection

@@ -68,16 +68,17 @@ export function refuseToken(reason: TokenRefusalReason, detail?: string): TokenR
   return { isAccepted: false, reason, message: detail ?? TOKEN_REFUSALS[reason] }
 }
 
-const FAILURES: readonly TokenRefusalReason[] = [
-  'KEYS_UNAVAILABLE',
-  'KEY_UNCONFIRMED',
-  'SCOPES_FAILED',
-  'PROVIDER_FAILED',
-]
+const FAILURES_OF_KEYS: readonly TokenRefusalReason[] = ['KEYS_UNAVAILABLE', 'KEY_UNCONFIRMED']
+const FAILURES: readonly TokenRefusalReason[] = [...FAILURES_OF_KEYS, 'SCOPES_FAILED', 'PROVIDER_FAILED']
 
 /** True when the token could not be judged: nothing is said against it, and it may be accepted the next time. */
 export function isFailure({ reason }: TokenRefusal): boolean {
   return FAILURES.includes(reason)
+}
+
+/** True when that is because the keys could not be fetched. */
+export function isOfKeys({ reason }: TokenRefusal): boolean {
+  return FAILURES_OF_KEYS.includes(reason)
 }
 
 /**

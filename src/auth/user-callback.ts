@@ -4,7 +4,7 @@ import { LOG_EVENTS, logEvent } from '../core/logger.ts'
 import { checkContext } from './checked-context.ts'
 import type { AuthProvider, CheckedAuthContext } from './provider.ts'
 import type { AuthVerdict } from './token-verdict.ts'
-import { explainToken, isFailure, refuseToken } from './token-verdict.ts'
+import { explainToken, isFailure, isOfKeys, refuseToken } from './token-verdict.ts'
 
 /** A call of the application's own code. */
 export interface UserCall {
@@ -47,8 +47,11 @@ export async function callForVerdict(
   return (await callUserCode(callback, call)) ?? refuseToken('PROVIDER_FAILED')
 }
 
-/** Who a token is of; `'failed'`: the provider could not judge it, and may accept it the next time. */
-export type ProviderAnswer = CheckedAuthContext | 'refused' | 'failed'
+/**
+ * Who a token is of. `'unavailable'`: the keys to judge it by are not there now. `'failed'`: the application's code
+ * threw, which may mean either, or gave what cannot be enforced.
+ */
+export type ProviderAnswer = CheckedAuthContext | 'refused' | 'unavailable' | 'failed'
 
 /**
  * Asks a provider, which may be the application's: it lets in only those for whom it returns a context that can be
@@ -75,7 +78,10 @@ export async function askProvider(
 }
 
 function answerOf(verdict: AuthVerdict): ProviderAnswer {
-  if (!verdict.isAccepted) return isFailure(verdict) ? 'failed' : 'refused'
+  if (!verdict.isAccepted) {
+    if (!isFailure(verdict)) return 'refused'
+    return isOfKeys(verdict) ? 'unavailable' : 'failed'
+  }
   return checkContext(verdict.context) ?? 'refused'
 }
 

@@ -64,8 +64,8 @@ ${table(
 ## Refused tokens
 
 Why a token is refused, as the log says in \`token refused\` (\`reason\`) and \`kora-server token inspect\` prints. Clients are told
-\`AUTH_FAILED\` and no more; or \`AUTH_UNAVAILABLE\`, where the token could not be judged: by \`KEYS_UNAVAILABLE\`,
-\`KEY_UNCONFIRMED\`, \`SCOPES_FAILED\` and \`PROVIDER_FAILED\`.
+\`AUTH_FAILED\` and no more; or \`AUTH_UNAVAILABLE\`, where the token could not be judged: by \`KEYS_UNAVAILABLE\` and
+\`KEY_UNCONFIRMED\`.
 
 ${table(
   ['Reason', 'Meaning'],

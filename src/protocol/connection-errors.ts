@@ -16,8 +16,8 @@ export const CONNECTION_ERRORS = {
     retriable: true,
     message: 'The token cannot be checked right now; come back later',
     meaning:
-      'The auth provider failed, the JWKS could not be fetched yet, or it has not been fetched since a token with an ' +
-      'unknown key came. Nothing is said against the token.',
+      'The JWKS could not be fetched yet, or it has not been fetched since a token with an unknown key came. Nothing is ' +
+      'said against the token.',
     remedy: 'The `reason` of `token refused` in the log says which; clients come back by themselves.',
   },
   TOKEN_EXPIRED: {

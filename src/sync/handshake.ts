@@ -49,7 +49,12 @@ export interface AcceptedHandshake {
 
 export type HandshakeResult =
   | AcceptedHandshake
-  | { readonly accepted: false; readonly error: 'AUTH_FAILED' | 'AUTH_UNAVAILABLE' }
+  | {
+      readonly accepted: false
+      readonly error: 'AUTH_FAILED' | 'AUTH_UNAVAILABLE'
+      /** The application's code failed: it may accept the token the next time. */
+      readonly mayPass?: boolean
+    }
   | { readonly accepted: false; readonly error: 'SCHEMA_MISMATCH'; readonly response: Response }
 
 /** Vector entries of other nodes that a response carries at most. */
@@ -68,8 +73,8 @@ export async function acceptHandshake(
 ): Promise<HandshakeResult> {
   const { store, runtime } = context
   const auth = await askProvider(context.auth, message.authToken ?? '', logger)
-  if (auth === 'failed') return { accepted: false, error: 'AUTH_UNAVAILABLE' }
-  if (auth === 'refused') return { accepted: false, error: 'AUTH_FAILED' }
+  if (auth === 'unavailable') return { accepted: false, error: 'AUTH_UNAVAILABLE' }
+  if (typeof auth === 'string') return { accepted: false, error: 'AUTH_FAILED', mayPass: auth === 'failed' }
 
   await context.whenOpen()
   if (await context.revocations.isRevoked(auth)) return { accepted: false, error: 'AUTH_FAILED' }

@@ -39,7 +39,9 @@ function refuse(
   context: SyncHubContext,
 ): void {
   if (result.error !== 'SCHEMA_MISMATCH') {
-    session.fail(result.error)
+    // Libraries throw on bad tokens, too: a client that comes back all the same is told, so that its app signs in again.
+    const isKept = result.mayPass === true && session.staysAwayAfterErrors
+    session.fail(isKept ? 'AUTH_UNAVAILABLE' : result.error)
     return
   }
   reportFailure(session, { code: result.error, detail: result.response.rejectReason }, context)

@@ -247,6 +247,11 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     this.close(code)
   }
 
+  /** After an `error` message its client does not return by itself. */
+  get staysAwayAfterErrors(): boolean {
+    return this.#connection.errorsAreFinal
+  }
+
   /** However much waits to be read: nothing follows. */
   #tell({ code, detail }: SessionFailure): void {
     if (!this.#connection.isConnected || (this.#connection.errorsAreFinal && isPassing(code))) return

@@ -322,7 +322,7 @@ export class HttpPolling {
     const tokenHash = hashOf(token)
     const clients = this.#clientsOf(clientId)
     const withToken = clients.filter((client) => client.tokenHash === tokenHash)
-    if (context === 'failed') return trustAgain(withToken, now) ?? 'failed'
+    if (context === 'failed' || context === 'unavailable') return trustAgain(withToken, now) ?? 'failed'
     for (const client of withToken) client.tokenEndsAt = 0
     if (context === 'refused') return 'refused'
     const { expiresAt = Number.POSITIVE_INFINITY } = context

@@ -366,14 +366,14 @@ describe('createAuthProvider', () => {
     const keyless = { ...config, jwt: { jwksUrl, clockToleranceMs: 0, userIdClaim: 'sub' } }
     const token = await sign(claims(), { alg: 'HS256' }, secretBytes())
 
-    for (const [reason, provider] of [
-      ['KEYS_UNAVAILABLE', await createAuthProvider(keyless, { runtime, logger })],
-      ['SCOPES_FAILED', await createAuthProvider({ ...config, jwt, scopes }, { runtime, logger })],
+    for (const [reason, answer, provider] of [
+      ['KEYS_UNAVAILABLE', 'unavailable', await createAuthProvider(keyless, { runtime, logger })],
+      ['SCOPES_FAILED', 'failed', await createAuthProvider({ ...config, jwt, scopes }, { runtime, logger })],
     ] as const) {
       expect(await provider.authenticate(token)).toBeNull()
       expect(await explainToken(provider, token)).toMatchObject({ isAccepted: false, reason })
-      expect(await askProvider(provider, token, logger)).toBe('failed')
-      expect(await askProvider(provider, 'nonsense', logger)).not.toBe('failed')
+      expect(await askProvider(provider, token, logger)).toBe(answer)
+      expect(await askProvider(provider, 'nonsense', logger)).not.toBe(answer)
       expect(await provider.authenticate('')).toMatchObject({ scopes: { news: {} } })
     }
   })

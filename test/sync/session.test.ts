@@ -229,7 +229,7 @@ describe('nothing is processed before authentication', () => {
     expect(server.getConnectionCount()).toBe(0)
   })
 
-  test('an auth provider that throws lets nobody in, and says nothing against the token', async () => {
+  test('an auth provider that throws lets nobody in, and keeps nobody away who would not come back', async () => {
     const { connect } = openServer({
       auth: {
         authenticate: async () => {
@@ -237,12 +237,14 @@ describe('nothing is processed before authentication', () => {
         },
       },
     })
-    const client = connect()
-    client.receive(handshake())
+    const [client, polling] = [connect(), connect()]
+    Object.assign(polling, { errorsAreFinal: true })
+    for (const each of [client, polling]) each.receive(handshake())
     await settle()
 
-    expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_UNAVAILABLE', retriable: true }])
-    expect(client.closed?.code).toBe(1013)
+    expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
+    expect(polling.sent).toEqual([])
+    expect(polling.closed?.code).toBe(1013)
   })
 
   test.each<[string, () => Promise<AuthContext>, object]>([
@@ -267,7 +269,7 @@ describe('nothing is processed before authentication', () => {
         client.receive(handshake('phone', { authToken: 'good' }))
         await settle()
 
-        expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_UNAVAILABLE' }])
+        expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
       }
       const failures = logger.lines.filter(({ level }) => level === 'error')
       expect(failures.map(({ fields }) => fields)).toMatchObject([reason, reason])
@@ -356,8 +358,7 @@ describe("the application's own authentication", () => {
     const scope = session?.identity?.access.view.scope
     expect(scope === undefined ? null : JSON.stringify(scope)).toBe(expected)
     if (expected !== null) return
-    const code = context === undefined ? 'AUTH_FAILED' : 'AUTH_UNAVAILABLE'
-    expect(client.sent.at(-1)).toMatchObject({ type: 'error', code })
+    expect(client.sent.at(-1)).toMatchObject({ type: 'error', code: 'AUTH_FAILED' })
   })
 })
 
