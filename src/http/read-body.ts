@@ -10,43 +10,57 @@ export async function readBody(
   onBytes: (bytes: number) => void = () => {},
 ): Promise<Buffer | null> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) return null
-  const body = new GrowingBytes()
+  const body = new Pieces()
   for await (const chunk of request as AsyncIterable<Buffer>) {
     if (body.length + chunk.byteLength > maxBytes) return null
     onBytes(chunk.byteLength)
     body.append(chunk)
   }
-  return body.bytes
+  return body.toBuffer()
 }
 
-/** Bytes in one piece: a body may come a byte at a time, and chunks that are kept take more than what is in them. */
-class GrowingBytes {
-  #buffer: Buffer = Buffer.alloc(0)
+const NO_ROOM = Buffer.alloc(0)
+const MIN_PIECE_BYTES = 1024
+const MAX_PIECE_BYTES = 64 * 1024
+/** Half of what Node reads at once, all of which a chunk may hold on to. */
+const MIN_LARGE_BYTES = 32 * 1024
+
+/**
+ * Bytes that may come one at a time. Small chunks are copied into pieces, as one that is kept takes more than what is in
+ * it. Large ones are kept: copies of them would be so much garbage when many bodies are given up.
+ */
+class Pieces {
+  readonly #pieces: Buffer[] = []
+  /** Of the last piece, what nothing was copied to yet. */
+  #room: Buffer = NO_ROOM
   #length = 0
 
   get length(): number {
     return this.#length
   }
 
-  get bytes(): Buffer {
-    return this.#buffer.subarray(0, this.#length)
-  }
-
   append(chunk: Buffer): void {
-    const length = this.#length + chunk.byteLength
-    if (this.#length === 0) {
-      this.#buffer = chunk // most bodies are one: it is taken as it is
-    } else {
-      if (length > this.#buffer.byteLength) this.#grow(length)
-      chunk.copy(this.#buffer, this.#length)
-    }
-    this.#length = length
+    const copiedBytes = chunk.copy(this.#room)
+    this.#room = this.#room.subarray(copiedBytes)
+    if (copiedBytes < chunk.byteLength) this.#addPiece(chunk.subarray(copiedBytes))
+    this.#length += chunk.byteLength
   }
 
-  /** Twice as large at least, so that no byte is copied often. */
-  #grow(leastBytes: number): void {
-    const grown = Buffer.allocUnsafe(Math.max(leastBytes, 2 * this.#buffer.byteLength))
-    this.#buffer.copy(grown, 0, 0, this.#length)
-    this.#buffer = grown
+  /** Its last piece may be larger than what is in it. */
+  toBuffer(): Buffer {
+    const [first] = this.#pieces
+    return first?.byteLength === this.#length ? first : Buffer.concat(this.#pieces, this.#length)
+  }
+
+  #addPiece(chunk: Buffer): void {
+    const isFirst = this.#pieces.length === 0 // and the only one of most bodies
+    if (isFirst || chunk.byteLength >= MIN_LARGE_BYTES) {
+      this.#pieces.push(chunk)
+      return
+    }
+    const size = Math.min(Math.max(this.#length, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
+    const piece = Buffer.allocUnsafe(Math.max(size, chunk.byteLength))
+    this.#pieces.push(piece)
+    this.#room = piece.subarray(chunk.copy(piece))
   }
 }
