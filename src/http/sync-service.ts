@@ -211,10 +211,11 @@ export class SyncService {
 
   #createWebSockets(): WebSocketEndpoint {
     const { allowedOrigins, addressOf } = this.#config
-    const { maxMessageBytes, idleTimeoutMs } = this.limits
+    const { maxMessageBytes, maxBufferedBytes, idleTimeoutMs } = this.limits
     return new WebSocketEndpoint({
       maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
       maxMessageBytes,
+      maxBufferedBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,

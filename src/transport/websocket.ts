@@ -6,18 +6,17 @@ import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
 import type { ServerTransport } from '../sync/transport.ts'
+import { Pinger, type PingerOptions } from './pinger.ts'
 import { takenBytes } from './taken-bytes.ts'
 import { WaitingBytes } from './waiting-bytes.ts'
 
 const requireWs = lazyRequire<typeof import('ws')>('ws')
 
-export interface WebSocketEndpointOptions {
+export interface WebSocketEndpointOptions extends PingerOptions {
   /** Bytes of one message. */
   readonly maxMessageBytes: number
   /** Bytes that a connection may send before it is authenticated. */
   readonly maxHandshakeBytes: number
-  /** ms without a sign of life after which a connection is dead. */
-  readonly idleTimeoutMs: number
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null
   /** The client's address as far as it can be believed. */
@@ -33,23 +32,15 @@ const MIN_FRAGMENTS = 256
 const BYTES_PER_FRAGMENT = 32 * 1024
 const MAX_BUFFERED_CHUNKS = 16_384
 
-/** What a connection has shown since the last round of pings. */
-interface SignsOfLife {
-  readonly socket: Duplex
-  isHeard: boolean
-  /** As it was at the last round. */
-  takenBytes: number | undefined
-}
-
-/** Accepts WebSocket connections that an HTTP server hands over, and notices when they die. */
+/** Accepts WebSocket connections that an HTTP server hands over, and ends those that have died. */
 export class WebSocketEndpoint {
   readonly #server: WebSocketServer
   readonly #options: WebSocketEndpointOptions
-  readonly #lives = new WeakMap<WebSocket, SignsOfLife>()
-  #pinger: NodeJS.Timeout | null = null
+  readonly #pinger: Pinger
 
   constructor(options: WebSocketEndpointOptions) {
     this.#options = options
+    this.#pinger = new Pinger(options)
     this.#server = new (requireWs().WebSocketServer)({
       noServer: true,
       maxPayload: options.maxMessageBytes,
@@ -67,16 +58,15 @@ export class WebSocketEndpoint {
       return
     }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
-      this.#watch(webSocket, socket)
       const transport = new WebSocketTransport(webSocket, socket, this.#options.addressOf(request))
+      this.#pinger.watch(webSocket, transport)
       transport.limitUntilAdmitted(this.#options.maxHandshakeBytes)
       this.#options.onConnection(transport)
     })
   }
 
   start(): void {
-    const intervalMs = Math.max(1, Math.floor(this.#options.idleTimeoutMs / 2))
-    this.#pinger = setInterval(() => this.#pingAll(), intervalMs).unref()
+    this.#pinger.start()
   }
 
   /** Resolves when every connection is closed, or after `timeoutMs`. */
@@ -95,8 +85,7 @@ export class WebSocketEndpoint {
 
   /** Ends every connection that is still open, without ceremony. */
   stop(): void {
-    if (this.#pinger !== null) clearInterval(this.#pinger)
-    this.#pinger = null
+    this.#pinger.stop()
     for (const webSocket of this.#server.clients) webSocket.terminate()
   }
 
@@ -105,40 +94,6 @@ export class WebSocketEndpoint {
     if (allowedOrigins === null || origin === undefined) return true // not a browser
     return allowedOrigins.includes(origin)
   }
-
-  #watch(webSocket: WebSocket, socket: Duplex): void {
-    const life: SignsOfLife = { socket, isHeard: true, takenBytes: undefined }
-    this.#lives.set(webSocket, life)
-    const markHeard = (): void => {
-      life.isHeard = true
-    }
-    webSocket.on('pong', markHeard)
-    webSocket.on('message', markHeard)
-  }
-
-  /** Who answered nothing since the last round is gone: nobody else would notice a half-open connection. */
-  #pingAll(): void {
-    for (const webSocket of this.#server.clients) {
-      // Whom we do not read we cannot hear: no answer is no sign of death.
-      if (!this.#isAlive(webSocket) && !webSocket.isPaused) webSocket.terminate()
-      else webSocket.ping()
-    }
-  }
-
-  #isAlive(webSocket: WebSocket): boolean {
-    const life = this.#lives.get(webSocket)
-    if (life === undefined) return false
-    const { isHeard, takenBytes: takenBefore } = life
-    life.isHeard = false
-    life.takenBytes = takenBytes(life.socket)
-    if (isHeard) return true
-    // A ping waits behind what was sent before it. While that waits the buffers below are full: only its client makes room.
-    return webSocket.bufferedAmount > 0 && hasGrown(takenBefore, life.takenBytes)
-  }
-}
-
-function hasGrown(before: number | undefined, now: number | undefined): boolean {
-  return before !== undefined && now !== undefined && now > before
 }
 
 /** Refuses an upgrade request as HTTP does, with a reason that a person can read. */

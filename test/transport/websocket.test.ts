@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { LOG_EVENTS, type Logger, silentLogger } from '../../src/core/logger.ts'
 import type { KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { sha256 } from '../support/blobs.ts'
@@ -45,6 +46,54 @@ test('a client that answers nothing is closed', async () => {
 
   await expect.poll(() => server.server.getConnectionCount()).toBe(0)
 })
+
+test('not all are pinged at once, and each once in half of the idle timeout', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const CLIENTS = 64
+  const HALF_MS = 11_250 // of a round of pings
+  await using server = await startSocketServer({ store: new MemoryServerStore() })
+  const clients = await Promise.all(Array.from({ length: CLIENTS }, () => server.open()))
+  const pings = new Map<SocketClient, number>()
+  for (const client of clients) {
+    client.socket.on('ping', () => pings.set(client, (pings.get(client) ?? 0) + 1))
+  }
+
+  vi.advanceTimersByTime(HALF_MS)
+  await expect.poll(() => pings.size).toBe(CLIENTS / 2)
+  vi.advanceTimersByTime(HALF_MS)
+  await expect.poll(() => pings.size).toBe(CLIENTS)
+
+  expect([...pings.values()]).toEqual(Array(CLIENTS).fill(1))
+})
+
+test('who takes nothing of a full buffer is ended as slow, not as dead', async () => {
+  const closes: unknown[] = []
+  const logger: Logger = {
+    ...silentLogger,
+    debug: ({ code }, message) => {
+      if (message === LOG_EVENTS.sessionClosed.message) closes.push(code)
+    },
+    child: () => logger,
+  }
+  await using server = await startSocketServer({
+    store: new MemoryServerStore(),
+    logger,
+    runtime: fastRuntime(8), // its half minute is longer than two seconds
+    limits: { idleTimeoutMs: 2000, handshakeTimeoutMs: 60_000 },
+    persistBlobChunk: async () => {},
+    resolveBlobChunk: async () => Buffer.alloc(8 * 1024 * 1024),
+  })
+  using client = await server.connect('phone')
+  const hash = sha256(Buffer.alloc(8 * 1024 * 1024))
+  const file = { hash, size: 1, manifestHash: hash }
+  await pushed(client, [new OperationAuthor('phone').insert(recordIdOf('file'), { file })], 'b')
+
+  client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash })
+  client.socket.pause()
+
+  await expect.poll(() => closes, { timeout: 20_000 }).toEqual([4010])
+}, 30_000)
 
 test.each<[string, Partial<KoraSyncServerConfig>]>([
   ['blocked', { runtime: fastRuntime(8), limits: { handshakeTimeoutMs: 60_000 } }],
