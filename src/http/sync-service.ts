@@ -211,15 +211,15 @@ export class SyncService {
 
   #createWebSockets(): WebSocketEndpoint {
     const { allowedOrigins, addressOf } = this.#config
-    const { maxMessageBytes, maxBufferedBytes, idleTimeoutMs } = this.limits
+    const { maxMessageBytes, idleTimeoutMs } = this.limits
     return new WebSocketEndpoint({
       maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
       maxMessageBytes,
-      maxBufferedBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,
       addressOf: addressOf ?? socketAddress,
-      onConnection: (transport) => void this.#hub.connect(transport),
+      onConnection: (transport) => this.#hub.connect(transport),
+      onDead: (sessionId) => this.#hub.onConnectionDead(sessionId),
     })
   }
 }

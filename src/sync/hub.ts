@@ -149,6 +149,12 @@ export class SyncHub {
     return id
   }
 
+  /** Its client answers no ping. Who owes an acknowledgment, too, has a reason of its own to be ended. */
+  onConnectionDead(sessionId: string): void {
+    const session = this.#sessions.get(sessionId)
+    if (session !== undefined && this.#watched.has(session)) session.endUnread()
+  }
+
   /**
    * Stores a write of the application; clients that may see it get it as they get each other's.
    *

@@ -231,6 +231,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   // ------------|-------------------------------------------------------|-------------------|------------------
   // fail        | for a reason that the client is to know               | message `error`*  | yes
   // crash       | with what a part of the server has thrown             | through `fail`    | yes
+  // endUnread   | where the client reads nothing                        | by the close code | yes
   // close       | where a message is not needed, or would not arrive    | by the close code | yes
   // closeWith   | by `close`; over a gap, which has no code of its own  | by the close code | yes
   // #onClosed   | by the transport: the connection is gone              | no                | it is closed
@@ -258,6 +259,13 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     const { message, retriable } = CONNECTION_ERRORS[code]
     const text = detail === undefined ? message : `${message}: ${detail}`
     this.#connection.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
+  }
+
+  /** Ends the session of a client that does not read: a message would not be read, either. */
+  endUnread(): void {
+    if (this.#state === 'closed') return
+    reportFailure(this, { code: 'SLOW_CONSUMER' }, this.#context)
+    this.close('SLOW_CONSUMER')
   }
 
   /** Closes the connection with the code's close code, without an `error` message. */
@@ -359,8 +367,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
       this.#context.watchProgress(this)
       return
     }
-    reportFailure(this, { code: 'SLOW_CONSUMER' }, this.#context)
-    this.close('SLOW_CONSUMER') // a message would not be read, either
+    this.endUnread()
   }
 
   // ── what comes in ──────────────────────────────────────────────────────────────────────────

@@ -7,25 +7,25 @@ const MIN_STEP_MS = 10
 export interface PingerOptions {
   /** ms without a sign of life after which a connection is dead. */
   readonly idleTimeoutMs: number
-  /** With so much waiting a client is not sent more, and its session ends it where it takes nothing. */
-  readonly maxBufferedBytes: number
-}
-
-/** What a connection was sent. */
-interface SentBytes {
-  /** What waits yet. */
-  readonly bufferedBytes: number
-  /** What the network has taken so far; undefined where it does not tell. */
-  readonly takenBytes: number | undefined
+  /** Told of the session of a dead connection, just before that is ended. */
+  readonly onDead: (sessionId: string) => void
 }
 
 /** What a connection has shown since it was last pinged. */
 interface SignsOfLife {
   readonly webSocket: WebSocket
-  readonly sent: SentBytes
+  readonly transport: SentBytes
+  readonly sessionId: string
   isHeard: boolean
   /** As it was at the last ping. */
   takenBefore: number | undefined
+}
+
+interface SentBytes {
+  /** What waits to be taken. */
+  readonly bufferedBytes: number
+  /** What the network has taken so far; undefined where it does not tell. */
+  readonly takenBytes: number | undefined
 }
 
 /**
@@ -33,15 +33,15 @@ interface SignsOfLife {
  * else would notice a half-open one.
  */
 export class Pinger {
-  readonly #maxBufferedBytes: number
+  readonly #onDead: (sessionId: string) => void
   readonly #stepMs: number
   /** Those of one step of the round each. */
   readonly #steps: readonly Set<SignsOfLife>[]
   #next = 0
   #timer: NodeJS.Timeout | null = null
 
-  constructor({ idleTimeoutMs, maxBufferedBytes }: PingerOptions) {
-    this.#maxBufferedBytes = maxBufferedBytes
+  constructor({ idleTimeoutMs, onDead }: PingerOptions) {
+    this.#onDead = onDead
     const roundMs = idleTimeoutMs / 2
     this.#stepMs = Math.max(MIN_STEP_MS, Math.floor(roundMs / STEPS_PER_ROUND))
     const steps = Math.max(1, Math.floor(roundMs / this.#stepMs))
@@ -58,9 +58,9 @@ export class Pinger {
   }
 
   /** Until it closes. */
-  watch(webSocket: WebSocket, sent: SentBytes): void {
+  watch(webSocket: WebSocket, transport: SentBytes, sessionId: string): void {
     const step = this.#emptiestStep()
-    const life: SignsOfLife = { webSocket, sent, isHeard: true, takenBefore: undefined }
+    const life: SignsOfLife = { webSocket, transport, sessionId, isHeard: true, takenBefore: undefined }
     step.add(life)
     const markHeard = (): void => {
       life.isHeard = true
@@ -80,17 +80,21 @@ export class Pinger {
     this.#next = (this.#next + 1) % this.#steps.length
     for (const life of step) {
       if (this.#isAlive(life)) life.webSocket.ping()
-      else life.webSocket.terminate()
+      else this.#end(life)
     }
+  }
+
+  #end({ sessionId, webSocket }: SignsOfLife): void {
+    this.#onDead(sessionId)
+    webSocket.terminate()
   }
 
   #isAlive(life: SignsOfLife): boolean {
     const { webSocket, isHeard, takenBefore } = life
-    const { bufferedBytes, takenBytes } = life.sent
+    const { bufferedBytes, takenBytes } = life.transport
     life.isHeard = false
     life.takenBefore = takenBytes
     if (isHeard || webSocket.isPaused) return true // whom we do not read we cannot hear
-    if (bufferedBytes >= this.#maxBufferedBytes) return true
     // A ping waits behind what was sent before it. While that waits the buffers below are full: only its client makes room.
     return bufferedBytes > 0 && hasGrown(takenBefore, takenBytes)
   }

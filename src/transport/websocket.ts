@@ -21,7 +21,8 @@ export interface WebSocketEndpointOptions extends PingerOptions {
   readonly allowedOrigins: readonly string[] | null
   /** The client's address as far as it can be believed. */
   readonly addressOf: (request: IncomingMessage) => string
-  readonly onConnection: (transport: ServerTransport) => void
+  /** @returns the id of its session */
+  readonly onConnection: (transport: ServerTransport) => string
 }
 
 /**
@@ -59,9 +60,8 @@ export class WebSocketEndpoint {
     }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       const transport = new WebSocketTransport(webSocket, socket, this.#options.addressOf(request))
-      this.#pinger.watch(webSocket, transport)
       transport.limitUntilAdmitted(this.#options.maxHandshakeBytes)
-      this.#options.onConnection(transport)
+      this.#pinger.watch(webSocket, transport, this.#options.onConnection(transport))
     })
   }
 
