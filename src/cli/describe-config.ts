@@ -1,5 +1,6 @@
 import { relative } from 'node:path'
 import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
+import { maskPostgresUrl } from '../config/postgres-url.ts'
 import type { LoadedSchema, StoreConfig } from '../config/server-config.ts'
 import { assertNever } from '../core/errors.ts'
 import { maskSecrets } from '../core/mask-secrets.ts'
@@ -11,7 +12,7 @@ export function describeStore(store: StoreConfig, cwd: string): string {
     case 'sqlite':
       return `SQLite, ${displayPath(store.filename, cwd)}`
     case 'postgres':
-      return `PostgreSQL, ${maskSecrets(store.connectionString)}`
+      return `PostgreSQL, ${maskPostgresUrl(store.connectionString)}`
     case 'memory':
       return 'memory: everything is gone when the server stops'
     default:

@@ -1,5 +1,6 @@
 import { formatDuration } from './duration.ts'
 import type { ValueOption } from './options.ts'
+import { isPostgresUrl, maskPostgresUrl } from './postgres-url.ts'
 
 const MAX_SHOWN_LENGTH = 60 // a wrong value may be a whole file
 
@@ -31,10 +32,6 @@ export function displayValue(option: ValueOption, value: unknown): string {
   return JSON.stringify(value)
 }
 
-/** Of a database URL, everything but what opens it may be seen. */
 function maskSecret(value: unknown): string {
-  if (typeof value !== 'string' || !URL.canParse(value) || !/^postgres(ql)?:/.test(value)) return '***'
-  const { protocol, username, host, pathname } = new URL(value)
-  const user = username === '' ? '' : `${username}:***@`
-  return `${protocol}//${user}${host}${pathname}`
+  return typeof value === 'string' && isPostgresUrl(value) ? maskPostgresUrl(value) : '***'
 }

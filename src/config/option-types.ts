@@ -5,6 +5,7 @@ import { findTemplateProblems } from '../auth/scope-templates.ts'
 import { describeRange, type NumberRange } from '../core/number-range.ts'
 import { syncPathProblem } from '../http/own-paths.ts'
 import { formatDuration, parseDuration } from './duration.ts'
+import { postgresUrlProblem } from './postgres-url.ts'
 
 /** What values an option takes: for the parser, the JSON schema and the reference page. */
 export interface OptionType {
@@ -21,7 +22,12 @@ export interface OptionType {
   /** JSON schema where zod cannot tell it; null: only TypeScript and JavaScript files can give it. */
   readonly json?: { readonly [keyword: string]: unknown }
   /** What is wrong inside the value, with paths relative to the option. Runs after `schema`. */
-  readonly inspect?: (value: unknown) => readonly { readonly path: string; readonly message: string }[]
+  readonly inspect?: (value: unknown) => readonly InnerProblem[]
+}
+
+interface InnerProblem {
+  readonly path: string
+  readonly message: string
 }
 
 export function text(expects = 'text that is not empty'): OptionType {
@@ -76,6 +82,11 @@ export function duration(
   }
 }
 
+/** Of one that is as a whole what the option takes: there is nothing to point at inside it. */
+function asProblems(message: string | null): readonly InnerProblem[] {
+  return message === null ? [] : [{ path: '', message }]
+}
+
 /** A path; relative ones are relative to the configuration file. */
 export function path(mustExist = false): OptionType {
   return {
@@ -83,7 +94,13 @@ export function path(mustExist = false): OptionType {
     expects: mustExist ? 'the path of a file' : 'a path',
     isPath: true,
     mustExist,
+    inspect: (value) => asProblems(pathProblem(String(value))),
   }
+}
+
+/** A URL would become the path of a file that nobody looks for, and may hold a password. Two letters: `C:` is a drive. */
+function pathProblem(text: string): string | null {
+  return /^[a-z][a-z0-9+.-]+:\/\//i.test(text) ? 'is a URL; expected a path' : null
 }
 
 /** A file, or the value itself in a TypeScript or JavaScript configuration. */
@@ -117,10 +134,7 @@ export function syncPath(): OptionType {
   return {
     schema: z.string().regex(/^\/[^\s?#]*$/),
     expects: "a path that starts with '/', such as '/sync'",
-    inspect: (value) => {
-      const message = syncPathProblem(String(value))
-      return message === null ? [] : [{ path: '', message }]
-    },
+    inspect: (value) => asProblems(syncPathProblem(String(value))),
   }
 }
 
@@ -149,8 +163,9 @@ function isWebUrl(text: string): boolean {
 
 export function postgresUrl(): OptionType {
   return {
-    schema: z.string().regex(/^postgres(ql)?:\/\/\S+$/),
+    schema: z.string().regex(/^postgres(ql)?:\/\/\S+$/i),
     expects: 'a URL that starts with postgres:// or postgresql://',
+    inspect: (value) => asProblems(postgresUrlProblem(String(value))),
   }
 }
 

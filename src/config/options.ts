@@ -126,7 +126,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     isSecret: true,
     env: 'DATABASE_URL',
     flag: '--db <file or URL>',
-    help: 'URL of the PostgreSQL database.',
+    help: 'URL of the PostgreSQL database. In its user name and password, `/ ? # @` are written as `%2F %3F %23 %40`.',
   },
   {
     path: 'store.poolSize',

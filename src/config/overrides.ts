@@ -2,6 +2,7 @@ import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
 import { OPTIONS } from './options.ts'
 import type { ConfigProblem, Override } from './parse-options.ts'
+import { isPostgresUrl } from './postgres-url.ts'
 import type { ConfigFlags } from './server-config.ts'
 
 export interface OverrideSources {
@@ -20,8 +21,6 @@ export interface Overrides {
   readonly voided: ReadonlySet<string>
   readonly problems: readonly ConfigProblem[]
 }
-
-const POSTGRES_URL = /^postgres(ql)?:\/\//
 
 /** What flags and environment put in the place of the file's values, flags first. */
 export function collectOverrides(raw: PlainObject, sources: OverrideSources): Overrides {
@@ -72,12 +71,12 @@ class OverrideCollector implements Overrides {
   }
 
   #overrideDatabase(db: Override, store: Override | undefined): void {
-    const isUrl = POSTGRES_URL.test(String(db.value))
+    const isUrl = isPostgresUrl(String(db.value))
     const driver = store?.value ?? (isUrl ? 'postgres' : 'sqlite')
     if (driver === 'memory') this.#report('--db', 'the memory store has no database; leave it out')
-    if (driver === 'sqlite' && isUrl) this.#report('--db', 'is a PostgreSQL URL, but --store is sqlite')
     this.overrides.set('store.driver', { ...db, value: driver })
-    this.overrides.set(driver === 'postgres' ? 'store.connectionString' : 'store.filename', db)
+    if (driver === 'sqlite' && isUrl) this.#report('--db', 'is a PostgreSQL URL, but --store is sqlite')
+    else this.overrides.set(driver === 'postgres' ? 'store.connectionString' : 'store.filename', db)
   }
 
   /**
@@ -87,11 +86,10 @@ class OverrideCollector implements Overrides {
   #collectStoreVariables(chosen: unknown): void {
     const url = this.#variable('DATABASE_URL')
     const file = this.#variable('KORA_DB')
-    if (file !== undefined && POSTGRES_URL.test(String(file.value))) {
-      this.#report('store.filename (KORA_DB)', 'is a PostgreSQL URL; set DATABASE_URL instead')
-    }
     if (url !== undefined) this.overrides.set('store.connectionString', url)
-    if (file !== undefined) this.overrides.set('store.filename', file)
+    if (file !== undefined && isPostgresUrl(String(file.value))) {
+      this.#report('store.filename (KORA_DB)', 'is a PostgreSQL URL; set DATABASE_URL instead')
+    } else if (file !== undefined) this.overrides.set('store.filename', file)
     if (url !== undefined) this.overrides.set('store.driver', { ...url, value: 'postgres' })
     else if (file !== undefined && chosen === undefined)
       this.overrides.set('store.driver', { ...file, value: 'sqlite' })

@@ -168,9 +168,9 @@ class OptionsParser {
       this.#report(`${path}${source}`, `expected ${type.expects}${got}`)
       return undefined
     }
-    for (const problem of type.inspect?.(result.data) ?? []) {
-      this.#report(join(path, problem.path), problem.message)
-    }
+    const problems = type.inspect?.(result.data) ?? []
+    for (const problem of problems) this.#report(`${join(path, problem.path)}${source}`, problem.message)
+    if (problems.length > 0) return undefined
     if (!type.isPath || typeof result.data !== 'string' || result.data === ':memory:') return result.data
     const absolute = resolve(baseDir, result.data)
     if (!type.mustExist || existsSync(absolute)) return absolute

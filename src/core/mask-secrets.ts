@@ -1,8 +1,8 @@
 // Each pattern begins where a word does: tried from within a long word again and again, it would take
 // seconds for what somebody sends.
 
-// The password of a URL: everything between the user name and the last @ before the path.
-const URL_PASSWORD = /(?<![a-z0-9+.-])([a-z0-9+.-]+:\/\/[^\s:@/]*):[^\s/]*@/gi
+// What may hold the password of a URL. One with a "/" in it looks like a port and a path: rather hide a path with an @.
+const AFTER_USER = /(?<![a-z0-9+.-])([a-z0-9+.-]+:\/\/[^\s:@/]*):(\S*)/gi
 const KEY_VALUE_PASSWORD = /\b(password|pwd)=("[^"]*"|'[^']*'|[^\s;&]+)/gi
 const COMPACT_JWT = /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+/g
 const PEM_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g
@@ -11,7 +11,13 @@ const PEM_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIV
 export function maskSecrets(text: string): string {
   return text
     .replace(PEM_KEY, '***')
-    .replace(URL_PASSWORD, '$1:***@')
+    .replace(AFTER_USER, maskPassword)
     .replace(KEY_VALUE_PASSWORD, '$1=***')
     .replace(COMPACT_JWT, '***')
+}
+
+/** The password ends with the last @. */
+function maskPassword(url: string, upToUser: string, rest: string): string {
+  const end = rest.lastIndexOf('@')
+  return end === -1 ? url : `${upToUser}:***${rest.slice(end)}`
 }

@@ -1,0 +1,32 @@
+/** True for what is meant as the URL of a PostgreSQL database, whether or not it parses. */
+export function isPostgresUrl(text: string): boolean {
+  return /^postgres(ql)?:\/\//i.test(text)
+}
+
+/** Why a URL of PostgreSQL cannot be used; null when it can. Never quotes it. */
+export function postgresUrlProblem(text: string): string | null {
+  if (parsePostgresUrl(text) !== null) return null
+  return 'does not parse; in a user name or password, write / ? # @ as %2F %3F %23 %40'
+}
+
+/** Of a database URL, everything but what opens it. */
+export function maskPostgresUrl(text: string): string {
+  const url = parsePostgresUrl(text)
+  if (url === null) return '***'
+  const { protocol, username, host, pathname } = url
+  const user = username === '' ? '' : `${username}:***@`
+  return `${protocol}//${user}${host === SOCKET ? '' : host}${pathname}`
+}
+
+const SOCKET = 'socket' // stands for the host that is left out
+
+/**
+ * As `pg` reads it, to which no host after a user name is a socket. A password with a "/" ends the host where it
+ * should not, and the rest of it, up to its "@", would be taken for the path, and shown.
+ */
+function parsePostgresUrl(text: string): URL | null {
+  const candidate = [text, text.replace('@/', `@${SOCKET}/`)].find((each) => URL.canParse(each))
+  if (candidate === undefined) return null
+  const url = new URL(candidate)
+  return `${url.pathname}${url.search}${url.hash}`.includes('@') ? null : url
+}
