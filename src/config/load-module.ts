@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { createJiti } from 'jiti'
 import { messageOf } from '../core/error-message.ts'
-import { ConfigError } from '../core/errors.ts'
+import { ConfigError, KoraServerError } from '../core/errors.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
 
@@ -67,9 +67,10 @@ function isEmptyObject(exported: unknown): exported is PlainObject {
   return isPlainObject(exported) && Object.keys(exported).length === 0
 }
 
-/** The first line says what is wrong; those after it are stacks and excerpts. */
+/** Of an error of our own, all its lines count; of any other, those after the first are stacks and excerpts. */
 function describeLoadError(error: unknown): string {
   const message = messageOf(error)
+  if (error instanceof KoraServerError) return `cannot be loaded: ${message}`
   const [firstLine = ''] = message.split('\n')
   const position = /:(\d+:\d+)\s*$/.exec(message)?.[1]
   const at = firstLine.startsWith('ParseError:') && position !== undefined ? ` (line ${position})` : ''

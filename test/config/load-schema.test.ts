@@ -89,6 +89,12 @@ describe('a schema file that is wrong is named, with the reason', () => {
       "export default { version: 0, collections: { todos: { fields: { title: { kind: 'string' } } } } }",
       'The schema has 1 problem:\nversion: must be a whole number from 1',
     ],
+    [
+      `import { defineSchema } from 'korajs'
+      export default defineSchema({ version: 0, collections: { 'a b': { fields: {} }, c: { fields: 7 } } })`,
+      `cannot be loaded: The schema has 4 problems:
+version: must be a whole number from 1`,
+    ],
     ["throw new Error('broken')", 'cannot be loaded: broken'],
     ['export default {', 'cannot be loaded: ParseError: Unexpected token (line 1:16)'],
   ]
