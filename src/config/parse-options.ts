@@ -106,10 +106,9 @@ class OptionsParser {
     if (value === false && option?.canBeFalse === true) return this.#turnOff(node, path)
     if (value === undefined && option?.group === 'optional' && !this.#hasOverrideBelow(path)) return undefined
     if (value === undefined || isPlainObject(value)) return this.parseGroup(node, value ?? {}, path)
-    this.#report(
-      path,
-      `expected an object${option?.canBeFalse ? ' or false' : ''}, got ${describeValue(value)}`,
-    )
+    // A secret that was meant for an option of the group: its text must not be shown.
+    const got = typeof value === 'string' ? 'text' : describeValue(value)
+    this.#report(path, `expected an object${option?.canBeFalse ? ' or false' : ''}, got ${got}`)
     return undefined
   }
 

@@ -127,6 +127,9 @@ describe('every problem is listed at once, with its path', () => {
     [{ limits: null }, ['limits: expected an object, got null']],
     [{ auth: null }, ['auth: expected an object, got null']],
     [{ http: 1 }, ['http: expected an object or false, got 1']],
+    [{ admin: 'canary' }, ['admin: expected an object, got text']],
+    [{ backup: 'canary' }, ['backup: expected an object or false, got text']],
+    [{ auth: { mode: 'jwt', jwt: 'canary' } }, ['auth.jwt: expected an object, got text']],
     [
       { store: { driver: 'mysql', filename: 'x' } },
       ['store.driver: expected one of sqlite, postgres, memory, got "mysql"'],
