@@ -10,7 +10,6 @@ for name in bin lib lib64; do ln -s "usr/$name" "$root/$name"; done
 chmod 1777 "$root/tmp"
 
 # ── the app
-rm -rf node_modules/typescript node_modules/@typescript # cosmiconfig's other way to read TypeScript
 rm -rf node_modules/better-sqlite3-node20 # the driver for Node 20
 rm -rf node_modules/better-sqlite3/{deps,src} node_modules/.package-lock.json
 find node_modules/better-sqlite3/prebuilds -type f \

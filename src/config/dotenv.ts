@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'dotenv'
-import { ConfigError } from '../core/errors.ts'
+import { readTextIfThere } from './read-text.ts'
 
 export interface Variables {
   readonly [name: string]: string
@@ -13,13 +13,21 @@ export interface Variables {
  * @throws ConfigError `CONFIG_INVALID` when it cannot be read
  */
 export function readDotenv(folder: string): Variables {
-  const file = join(folder, '.env')
+  if (hasDotenvFolder(folder)) return {}
+  const text = readTextIfThere(join(folder, '.env'))
+  return text === null ? {} : parse(text)
+}
+
+/**
+ * True where `.env` is a folder that holds something, such as a virtual environment of Python. An empty one is what
+ * Docker makes of a file that it is to mount and that does not exist.
+ */
+export function hasDotenvFolder(folder: string): boolean {
+  const path = join(folder, '.env')
   try {
-    return parse(readFileSync(file))
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'EISDIR') return {}
-    throw new ConfigError('CONFIG_INVALID', `${file} cannot be read (${code}).`, { cause: error })
+    return statSync(path).isDirectory() && readdirSync(path).length > 0
+  } catch {
+    return false // reading it says why
   }
 }
 

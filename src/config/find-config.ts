@@ -1,11 +1,11 @@
-import { statSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
-import type { Loader } from 'cosmiconfig'
-import { cosmiconfig, defaultLoaders } from 'cosmiconfig'
+import { basename, dirname, extname, join } from 'node:path'
 import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
+import { lazyRequire } from '../core/lazy-require.ts'
+import { ownValue } from '../core/own-property.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
+import { readTextIfThere } from './read-text.ts'
 
 export interface FoundConfig {
   /** Absolute path. */
@@ -13,7 +13,10 @@ export interface FoundConfig {
   readonly config: unknown
 }
 
-const RC_EXTENSIONS = ['', '.ts', '.mts', '.js', '.mjs', '.cjs', '.json', '.yaml', '.yml']
+const requireYaml = lazyRequire<{ load(text: string): unknown }>('js-yaml')
+
+const SCRIPT_EXTENSIONS = ['.ts', '.mts', '.js', '.mjs', '.cjs']
+const RC_EXTENSIONS = ['', ...SCRIPT_EXTENSIONS, '.json', '.yaml', '.yml']
 const CONFIG_PLACES = [
   ...RC_EXTENSIONS.slice(1).map((extension) => `kora.config${extension}`),
   ...RC_EXTENSIONS.map((extension) => `.korarc${extension}`),
@@ -31,7 +34,8 @@ export async function findConfig(cwd: string): Promise<FoundConfig | null> {
   for (let folder = cwd; ; folder = dirname(folder)) {
     for (const place of CONFIG_PLACES) {
       const file = join(folder, place)
-      const found = isFile(file) ? await readConfig(file) : null
+      const text = readTextIfThere(file)
+      const found = text === null ? null : await parseConfig(file, text)
       if (found !== null) return found
     }
     if (folder === dirname(folder)) return null
@@ -45,46 +49,57 @@ export async function findConfig(cwd: string): Promise<FoundConfig | null> {
  * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
  */
 export async function readConfig(file: string): Promise<FoundConfig | null> {
-  if (!isFile(file)) throw new ConfigError('CONFIG_NOT_FOUND', `${file} does not exist.`)
-  const explorer = cosmiconfig('kora', { cache: false, searchPlaces: CONFIG_PLACES, loaders: LOADERS })
-  if (SCRIPT.test(file)) addToEnvironment(readDotenv(dirname(file)))
+  const text = readTextIfThere(file)
+  if (text === null) throw new ConfigError('CONFIG_NOT_FOUND', `${file} does not exist.`)
+  return parseConfig(file, text)
+}
+
+async function parseConfig(file: string, text: string): Promise<FoundConfig | null> {
+  const extension = extname(file)
+  const isScript = SCRIPT_EXTENSIONS.includes(extension)
+  if (isScript) addToEnvironment(readDotenv(dirname(file)))
   try {
-    const result = await explorer.load(file)
-    if (result !== null && !result.isEmpty) return { file, config: result.config }
+    const config = isScript ? await loadExport(file, 'default') : parseData(file, text)
+    if (config !== undefined && config !== null) return { file, config }
     // Only data can be empty on purpose: of a script, the default export was forgotten.
-    if (SCRIPT.test(file)) throw new Error('exports no configuration: export it by default')
+    if (isScript) throw new Error('exports no configuration: export it by default')
     return null
   } catch (error) {
-    throw new ConfigError('CONFIG_INVALID', describeReadError(error, file), { cause: error })
+    throw new ConfigError('CONFIG_INVALID', `${basename(file)} ${messageOf(error)}`, { cause: error })
   }
 }
 
-function describeReadError(error: unknown, file: string): string {
-  if ((error as NodeJS.ErrnoException).code === 'EACCES') {
-    return `${file} cannot be read by this user. Change its owner or its permissions.`
+function parseData(file: string, text: string): unknown {
+  if (text.trim() === '') return null
+  if (basename(file) === 'package.json') return ownValue(Object(parseJson(text)), 'kora')
+  switch (extname(file)) {
+    case '.json':
+      return parseJson(text)
+    case '.yaml':
+    case '.yml':
+    case '':
+      return parseYaml(text)
+    default:
+      throw new Error(
+        `is of no kind that is known: ${RC_EXTENSIONS.slice(1).join(', ')}, or without an extension`,
+      )
   }
-  return `${basename(file)} ${messageOf(error)}`
 }
-
-const SCRIPT = /\.[cm]?[jt]s$/
-
-const loadScript: Loader = (file) => loadExport(file, 'default')
 
 /** The parser's own message quotes the file, which may hold secrets. */
-const loadJson: Loader = (_file, content) => {
+function parseJson(text: string): unknown {
   try {
-    return JSON.parse(content)
+    return JSON.parse(text)
   } catch (error) {
     const offset = /position (\d+)/.exec(String(error))?.[1]
-    throw new Error(
-      `is not valid JSON${offset === undefined ? '' : ` (${describeOffset(content, Number(offset))})`}`,
-    )
+    const at = offset === undefined ? '' : ` (${describeOffset(text, Number(offset))})`
+    throw new Error(`is not valid JSON${at}`)
   }
 }
 
-const loadYaml: Loader = (file, content) => {
+function parseYaml(text: string): unknown {
   try {
-    return defaultLoaders['.yaml'](file, content)
+    return requireYaml().load(text)
   } catch (error) {
     const { reason = 'it does not parse', mark } = error as {
       reason?: string
@@ -95,27 +110,7 @@ const loadYaml: Loader = (file, content) => {
   }
 }
 
-const LOADERS: { readonly [extension: string]: Loader } = {
-  '.ts': loadScript,
-  '.mts': loadScript,
-  '.js': loadScript,
-  '.mjs': loadScript,
-  '.cjs': loadScript,
-  '.json': loadJson,
-  '.yaml': loadYaml,
-  '.yml': loadYaml,
-  noExt: loadYaml,
-}
-
 function describeOffset(content: string, offset: number): string {
   const before = content.slice(0, offset).split('\n')
   return `line ${before.length}:${(before.at(-1)?.length ?? 0) + 1}`
-}
-
-function isFile(file: string): boolean {
-  try {
-    return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
-  } catch {
-    return false // a folder above that we may not look into
-  }
 }

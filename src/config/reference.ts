@@ -32,6 +32,9 @@ export default defineConfig({
 When the file also configures the development tools of a Kora app, the options of the server stand under the key
 \`server\`; a \`schema\` beside it serves the server too.
 
+A file that is there and cannot be read is an error, and so is a \`.env\` beside it: a folder of that name, a link to nothing, text
+that is not UTF-8. The server never starts as if it were not there. A folder \`.env\` that holds something else is left alone, with a warning.
+
 JSON and YAML files get completion in editors from \`config/kora.config.schema.json\` in the package:
 \`"$schema": "./node_modules/kora-server/config/kora.config.schema.json"\`.
 

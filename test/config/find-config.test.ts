@@ -31,6 +31,7 @@ describe('every kind of file is found and read', () => {
     ['kora.config.json', json],
     ['kora.config.yaml', yaml],
     ['kora.config.yml', yaml],
+    ['kora.config.json', `\uFEFF${json}`],
     ['.korarc', yaml],
     ['.korarc', json],
     ['.korarc.json', json],
@@ -89,6 +90,30 @@ describe('the search', () => {
     expect(named.values.port).toBe(2)
     expect(await messageOf(loadConfig({ cwd: folder.path, configFile: 'other.yaml' }))).toBe(
       `CONFIG_NOT_FOUND: ${join(folder.path, 'other.yaml')} does not exist.`,
+    )
+  })
+
+  test('reads nothing else in the folder of the process, and runs nothing there', async () => {
+    using elsewhere = new ConfigFolder({
+      'package.json': '{ "name": "canary" ',
+      '.config/config.cjs': "globalThis.canary = 'run'",
+    })
+    using folder = new ConfigFolder({ 'server.yaml': 'port: 2' })
+    const before = process.cwd()
+    process.chdir(elsewhere.path)
+    try {
+      const { values } = await loadConfig({ cwd: folder.path, configFile: 'server.yaml' })
+      expect(values.port).toBe(2)
+      expect(globalThis).not.toHaveProperty('canary')
+    } finally {
+      process.chdir(before)
+    }
+  })
+
+  test('--config of another kind says which there are', async () => {
+    using folder = new ConfigFolder({ 'server.toml': 'port = 2' })
+    expect(await messageOf(loadConfig({ cwd: folder.path, configFile: 'server.toml' }))).toBe(
+      'CONFIG_INVALID: server.toml is of no kind that is known: .ts, .mts, .js, .mjs, .cjs, .json, .yaml, .yml, or without an extension',
     )
   })
 
