@@ -7,6 +7,7 @@ import { isPlainObject } from '../core/schema/plain-object.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import type { FoundConfig } from './find-config.ts'
 import { findConfig, readConfig } from './find-config.ts'
+import { findDoubts } from './find-doubts.ts'
 import { loadSchemaFile } from './load-schema.ts'
 import { collectOverrides } from './overrides.ts'
 import type { ConfigProblem, Override } from './parse-options.ts'
@@ -46,17 +47,8 @@ export async function loadConfig({
   const dotenv = readDotenv(configDir)
   addToEnvironment(dotenv) // for the files of the app that the configuration names
   const { raw, prefix } = pickServerPart(found, cwd)
-  const {
-    overrides,
-    voided,
-    problems: clashes,
-  } = collectOverrides(raw, {
-    flags,
-    env,
-    dotenv,
-    cwd,
-    configDir,
-  })
+  const sources = { flags, env, dotenv, cwd, configDir }
+  const { overrides, voided, problems: clashes } = collectOverrides(raw, sources)
   const { tree, entries, problems: mistakes } = parseOptions({ raw, baseDir: configDir, overrides, voided })
   const schema = await loadSchema(tree.schema, cwd)
   const problems = [
@@ -73,6 +65,7 @@ export async function loadConfig({
     values,
     entries: withSchemaVersion(entries, values),
     unused: findUnused(overrides, entries),
+    doubts: findDoubts(sources, values.auth, entries),
     file: found?.file ?? null,
   }
 }

@@ -64,7 +64,8 @@ A variable that is set to nothing counts as not set. \`DATABASE_URL\` selects th
 file says, and \`KORA_DB\` the SQLite store, unless the file's \`store.driver\` names another. \`KORA_AUTH_SECRET\` and \`KORA_JWKS_URL\` take the place of the keys in the file;
 without any \`auth\` in the file, the first selects the mode \`kora\` and the second the mode \`jwt\`. Setting one that the
 mode in the file does not use is an error: otherwise a server could be open that its operator believes closed. \`kora-server check\` names any
-other variable that is set and not used.`
+other of these variables that is set and not used; it and \`start\` warn of a variable that is named much like one of them
+(\`KORA_AUTH_SECERT\`).`
 
 function sections(): string[] {
   const isTopValue = (option: ConfigOption) => 'type' in option && !option.path.includes('.')

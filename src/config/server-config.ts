@@ -153,6 +153,8 @@ export interface EffectiveConfig {
   readonly entries: readonly ConfigEntry[]
   /** Flags and variables that are set, but give an option that this configuration does not have. */
   readonly unused: readonly UnusedOverride[]
+  /** What works, and is hardly what was meant. */
+  readonly doubts: readonly ConfigDoubt[]
   /** Absolute path of the configuration file; null when there is none. */
   readonly file: string | null
 }
@@ -162,6 +164,13 @@ export interface UnusedOverride {
   readonly name: string
   /** `store.filename` */
   readonly path: string
+}
+
+export interface ConfigDoubt {
+  /** An option, with the variable that gives it; or a variable alone: `KORA_AUTH_SECERT`. */
+  readonly subject: string
+  /** Never holds a secret. */
+  readonly message: string
 }
 
 /** What the command line may override. */

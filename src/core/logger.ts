@@ -22,6 +22,13 @@ export const LOG_EVENTS = {
     message: 'configuration loaded',
     fields: ['file', 'store', 'schemaVersion', 'auth', 'version'],
   },
+  configDoubtful: {
+    level: 'warn',
+    message: 'a setting is hardly what was meant',
+    fields: ['subject', 'detail'],
+    advice:
+      '`subject` names the option, the variable or the file, `detail` what is odd about it. Correct it and start again.',
+  },
   fieldNeededSince: {
     level: 'warn',
     message: 'a field is required now and has no default; records may have been stored without it',

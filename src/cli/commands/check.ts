@@ -3,7 +3,7 @@ import type { EffectiveConfig, ServerConfig } from '../../config/server-config.t
 import { maskSecrets } from '../../core/mask-secrets.ts'
 import { probeBackups } from '../check/backup-probe.ts'
 import { probeDamage } from '../check/damage.ts'
-import { type Finding, ok } from '../check/finding.ts'
+import { type Finding, ok, warning } from '../check/finding.ts'
 import { probeAuth, probeBlobs, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
 import { findRiskySettings, noteUnused } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
@@ -71,6 +71,7 @@ async function probeAll(config: EffectiveConfig, { cwd }: Terminal): Promise<Fin
     ...(await probeBlobs(values)),
     ...(await probeBackups(values)),
     ...noteUnused(config),
+    ...config.doubts.map(({ subject, message }) => warning(subject, message)),
     ...findRiskySettings(values),
   ]
 }

@@ -49,6 +49,9 @@ async function start(flags: ConfigOptionValues, context: CommandContext): Promis
   const logger = createLogger(config.values.log, terminal)
   const showsBanner = terminal.stderr.isTerminal && isPrettyLog(config.values.log.format, terminal.stderr)
   if (!showsBanner) logConfig(config, logger, terminal)
+  for (const { subject, message } of config.doubts) {
+    logEvent(logger, LOG_EVENTS.configDoubtful, { subject, detail: message })
+  }
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
   try {

@@ -115,11 +115,19 @@ function listNames(names: readonly string[]): string {
   return `${sorted.slice(0, MAX_LISTED_NAMES).join(', ')} and ${sorted.length - MAX_LISTED_NAMES} more`
 }
 
-/** The valid name that a person most likely meant, or undefined when none is near. */
-export function nearestName(name: string, valid: readonly string[]): string | undefined {
+/**
+ * The valid name that a person most likely meant, or undefined when none is near.
+ *
+ * @param maxDistance how many characters may be wrong, missing or too many
+ */
+export function nearestName(
+  name: string,
+  valid: readonly string[],
+  maxDistance: number = Math.max(2, Math.floor(name.length / 3)),
+): string | undefined {
   if (name.length > MAX_NAME_LENGTH) return undefined
   let nearest: string | undefined
-  let nearestDistance = Math.max(2, Math.floor(name.length / 3)) + 1
+  let nearestDistance = maxDistance + 1
   for (const candidate of valid) {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
     if (distance < nearestDistance && distance < candidate.length) {

@@ -123,6 +123,18 @@ describe('check', () => {
     ])
   })
 
+  test('warns of a variable that is named much like one, and of a secret with a line end', async () => {
+    using workspace = workspaceWith({})
+    const env = { KORA_ADMIN_TOKN: 'canary', KORA_AUTH_SECRET: `${SECRET}\n` }
+
+    const { code, stdout } = await workspace.run(['check'], { env })
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^warning +KORA_ADMIN_TOKN +is set, .* Did you mean KORA_ADMIN_TOKEN\?$/m)
+    expect(stdout).toMatch(/^warning +auth\.secret \(KORA_AUTH_SECRET\) +begins or ends with a blank/m)
+    expect(stdout).not.toContain('canary')
+  })
+
   test('uses every variable that says where the data is', async () => {
     using workspace = workspaceWith({})
 

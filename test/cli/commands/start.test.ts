@@ -56,6 +56,20 @@ describe('start', () => {
     expect(run.process).toMatchObject({ listenerCount: 0, exitCodes: [] })
   })
 
+  test('warns of a variable that is named much like one, and leaves the server open', async () => {
+    using workspace = new Workspace()
+
+    const run = await startUntil(STARTED, workspace, [], (process) => process.signal('SIGTERM'), {
+      env: { KORA_AUTH_SECERT: 'canary' },
+    })
+
+    const warnings = run.stderr.split('\n').filter((line) => line.includes('"level":"warn"'))
+    expect(warnings.map((line) => JSON.parse(line))).toMatchObject([
+      { msg: 'a setting is hardly what was meant', subject: 'KORA_AUTH_SECERT' },
+    ])
+    expect(run.stderr).not.toContain('canary')
+  })
+
   test('warns once of a field that is required now, and that stored records may lack', async () => {
     using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE } })
     await seedDatabase(workspace.path('kora-server.db'), [{ title: 'a' }])

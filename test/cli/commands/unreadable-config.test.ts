@@ -44,3 +44,13 @@ describe('a server is not started open over what is there and cannot be read', (
     expect(existsSync(workspace.path('kora-server.db'))).toBe(false)
   })
 })
+
+test('a folder .env of something else is left alone, with a warning', async () => {
+  using workspace = new Workspace()
+  mkdirSync(workspace.path('.env/bin'), { recursive: true }) // as Python makes one
+
+  const { code, stdout } = await workspace.run(['check', '--port', '0'])
+
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^warning +\.env +is a folder: no variable is read from it\.$/m)
+})

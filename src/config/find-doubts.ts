@@ -1,0 +1,58 @@
+import type { AuthConfig } from '../auth/auth-config.ts'
+import { nearestName } from '../core/schema/names.ts'
+import { hasDotenvFolder } from './dotenv.ts'
+import { ENVIRONMENT_VARIABLES } from './options.ts'
+import type { OverrideSources } from './overrides.ts'
+import type { ConfigDoubt, ConfigEntry } from './server-config.ts'
+
+/** What works, and is hardly what its owner meant. Holds no secret. */
+export function findDoubts(
+  { env, dotenv, configDir }: OverrideSources,
+  auth: AuthConfig,
+  entries: readonly ConfigEntry[],
+): readonly ConfigDoubt[] {
+  return [
+    ...findMisspelt({ ...dotenv, ...env }),
+    ...findFramedSecrets(auth, entries),
+    ...(hasDotenvFolder(configDir)
+      ? [{ subject: '.env', message: 'is a folder: no variable is read from it.' }]
+      : []),
+  ]
+}
+
+const PREFIX = /^KORA_/
+const VARIABLES_BY_WORDS: ReadonlyMap<string, string> = new Map(
+  [...ENVIRONMENT_VARIABLES].map((name) => [name.replace(PREFIX, ''), name]),
+)
+
+/**
+ * Variables that are named much like one that is not set: a server would be open that its operator believes closed.
+ * Others may be of the app, or of Kubernetes, which sets `KORA_SERVICE_PORT` and such beside a service `kora`.
+ */
+function findMisspelt(variables: OverrideSources['env']): readonly ConfigDoubt[] {
+  return Object.entries(variables).flatMap(([name, value = '']) => {
+    if (!/^KORA_\w+$/.test(name) || ENVIRONMENT_VARIABLES.has(name)) return []
+    if (value === '' || /^(tcp|udp|sctp):\/\//.test(value)) return [] // Kubernetes: KORA_PORT=tcp://10.0.0.1:4567
+    const words = name.replace(PREFIX, '')
+    const nearest = nearestName(words, [...VARIABLES_BY_WORDS.keys()], Math.floor(words.length / 4))
+    const meant = VARIABLES_BY_WORDS.get(nearest ?? '')
+    if (meant === undefined || variables[meant]) return []
+    return [{ subject: name, message: `is set, but nothing reads it. Did you mean ${meant}?` }]
+  })
+}
+
+/** An issuer that signs with the secret as it is meant would have all its tokens refused. */
+function findFramedSecrets(auth: AuthConfig, entries: readonly ConfigEntry[]): readonly ConfigDoubt[] {
+  const secretsByPath = {
+    'auth.secret': 'secret' in auth ? auth.secret : undefined,
+    'auth.jwt.secret': 'jwt' in auth ? auth.jwt?.secret : undefined,
+  }
+  return Object.entries(secretsByPath).flatMap(([path, secrets = []]) => {
+    if ([secrets].flat().every((secret) => secret === secret.trim())) return []
+    const origin = entries.find((entry) => entry.path === path)?.origin
+    const source = origin !== undefined && 'name' in origin ? ` (${origin.name})` : ''
+    const message =
+      'begins or ends with a blank or a line end, which is part of the secret: tokens that were signed without it are refused.'
+    return [{ subject: `${path}${source}`, message }]
+  })
+}

@@ -1,0 +1,79 @@
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { loadConfig } from '../../src/config/load-config.ts'
+import { ConfigFolder } from '../support/config-folder.ts'
+
+afterEach(() => void vi.unstubAllEnvs())
+
+const SECRET = 'canary: a secret of over thirty-two characters'
+
+async function doubtsOf(env: { readonly [name: string]: string }, config: object = {}) {
+  using folder = new ConfigFolder({ 'kora.config.json': JSON.stringify(config) })
+  const { doubts } = await loadConfig({ cwd: folder.path, env })
+  expect(JSON.stringify(doubts)).not.toContain('canary')
+  return doubts.map(({ subject, message }) => `${subject}: ${message}`)
+}
+
+describe('a variable that is named much like another', () => {
+  test.each([
+    ['KORA_AUTH_SECERT', 'KORA_AUTH_SECRET'],
+    ['KORA_AUTHSECRET', 'KORA_AUTH_SECRET'],
+    ['KORA_JWKS_URI', 'KORA_JWKS_URL'],
+    ['KORA_ADMIN_TOKE', 'KORA_ADMIN_TOKEN'],
+    ['KORA_METRIC_TOKEN', 'KORA_METRICS_TOKEN'],
+    ['KORA_DATABASE_URL', 'DATABASE_URL'],
+    ['KORA_PORT', 'PORT'],
+  ])('%s is doubted', async (name, meant) => {
+    expect(await doubtsOf({ [name]: 'canary' })).toEqual([
+      `${name}: is set, but nothing reads it. Did you mean ${meant}?`,
+    ])
+  })
+
+  test('is doubted in a .env too', async () => {
+    vi.stubEnv('KORA_AUTH_SECERT', undefined)
+    using folder = new ConfigFolder({ '.env': 'KORA_AUTH_SECERT=canary' })
+    const { doubts } = await loadConfig({ cwd: folder.path })
+    expect(doubts.map(({ subject }) => subject)).toEqual(['KORA_AUTH_SECERT'])
+  })
+
+  test('is not doubted where that other is set, or it is set to nothing', async () => {
+    expect(await doubtsOf({ KORA_ADMIN_TOKEN: 'canary', KORA_ADMIN_TOKEN2: 'canary' })).toEqual([])
+    expect(await doubtsOf({ KORA_AUTH_SECERT: '' })).toEqual([])
+  })
+
+  test('is none that Kubernetes sets beside a service, nor one of the app', async () => {
+    const kubernetes = {
+      KORA_PORT: 'tcp://10.0.0.1:4567',
+      KORA_PORT_4567_TCP: 'tcp://10.0.0.1:4567',
+      KORA_PORT_4567_TCP_ADDR: '10.0.0.1',
+      KORA_PORT_4567_TCP_PORT: '4567',
+      KORA_PORT_4567_TCP_PROTO: 'tcp',
+      KORA_SERVICE_HOST: '10.0.0.1',
+      KORA_SERVICE_PORT: '4567',
+      KORA_SERVICE_PORT_HTTP: '4567',
+      KORA_SERVER_PORT: 'tcp://10.0.0.1:4567',
+      KORA_SERVER_SERVICE_HOST: '10.0.0.1',
+      KORA_SERVER_SERVICE_PORT: '4567',
+    }
+    expect(await doubtsOf({ ...kubernetes, KORA_APP_NAME: 'todos', KORA_GATE: '1' })).toEqual([])
+  })
+})
+
+describe('a secret that ends with a line end', () => {
+  const message =
+    'begins or ends with a blank or a line end, which is part of the secret: tokens that were signed without it are refused.'
+
+  test('is doubted, with the variable that it comes from', async () => {
+    expect(await doubtsOf({ KORA_AUTH_SECRET: `${SECRET}\n` })).toEqual([
+      `auth.secret (KORA_AUTH_SECRET): ${message}`,
+    ])
+    expect(await doubtsOf({ KORA_AUTH_SECRET: SECRET })).toEqual([])
+  })
+
+  test('is doubted in the file, also as one of several', async () => {
+    const jwt = { secret: [SECRET, `${SECRET}\r\n`] }
+    expect(await doubtsOf({}, { auth: { mode: 'jwt', jwt } })).toEqual([`auth.jwt.secret: ${message}`])
+    expect(await doubtsOf({}, { auth: { mode: 'mixed', secret: ` ${SECRET}` } })).toEqual([
+      `auth.secret: ${message}`,
+    ])
+  })
+})
