@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import type { LiveSample, Overview } from '../http/dashboard/api-types.ts'
 import { type ApiClient, ApiError } from './api-client.ts'
 import { readEvents } from './event-stream.ts'
+import { sleep } from './sleep.ts'
 
 export interface LatestOperation {
   readonly deliverySequence: number
@@ -126,14 +127,4 @@ function withEvent(live: Live, name: string, data: unknown): Live {
     return { ...live, operations }
   }
   return live
-}
-
-function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, delayMs)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }
