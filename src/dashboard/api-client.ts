@@ -8,6 +8,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Until an answer is there: counting a large collection may take long. */
+const ANSWER_WITHIN_MS = 30_000
+
 export type Parameters = { readonly [name: string]: string | number }
 
 /** Asks the server. The token lives in this object and nowhere else. */
@@ -19,40 +22,60 @@ export class ApiClient {
   }
 
   /** @throws ApiError */
-  async get<Answer>(name: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<Answer> {
+  get<Answer>(name: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<Answer> {
     const query = new URLSearchParams()
     for (const [key, value] of Object.entries(parameters)) query.set(key, String(value))
     const text = query.toString()
-    const response = await this.#fetch(`/__kora/api/${name}${text === '' ? '' : `?${text}`}`, signal)
-    return (await response.json()) as Answer // the server is compiled with the same types
+    const timeout = AbortSignal.timeout(ANSWER_WITHIN_MS)
+    return this.#ask(
+      `/__kora/api/${name}${text === '' ? '' : `?${text}`}`,
+      signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+      (response) => response.json() as Promise<Answer>, // the server is compiled with the same types
+    )
   }
 
-  /** The server-sent events, which `EventSource` could not ask for with a token. @throws ApiError */
-  async events(signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
-    const { body } = await this.#fetch('/__kora/events', signal)
-    if (body === null) throw new ApiError(0, 'The server sent no events.')
-    return body
+  /**
+   * The server-sent events, which `EventSource` could not ask for with a token.
+   *
+   * @param signal ends them
+   * @throws ApiError
+   */
+  events(signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    return this.#ask('/__kora/events', signal, ({ body }) => {
+      if (body === null) throw new ApiError(0, 'The server sent no events.')
+      return body
+    })
   }
 
-  async #fetch(path: string, signal: AbortSignal | undefined): Promise<Response> {
+  async #ask<Result>(
+    path: string,
+    signal: AbortSignal,
+    read: (response: Response) => Result | Promise<Result>,
+  ): Promise<Result> {
     const headers: Record<string, string> = { accept: 'application/json, text/event-stream' }
     if (this.#token !== null) headers.authorization = `Bearer ${this.#token}`
-    let response: Response
     try {
-      response = await fetch(path, {
+      const response = await fetch(path, {
         headers,
         cache: 'no-store',
         credentials: 'omit',
         redirect: 'error',
-        ...(signal && { signal }),
+        signal,
       })
+      if (!response.ok) throw new ApiError(response.status, await errorText(response))
+      return await read(response)
     } catch (error) {
-      if (signal?.aborted) throw error
-      throw new ApiError(0, 'The server cannot be reached.')
+      throw failureOf(error)
     }
-    if (response.ok) return response
-    throw new ApiError(response.status, await errorText(response))
   }
+}
+
+/** What it means that a question failed; an abort is the asker's own. */
+function failureOf(error: unknown): unknown {
+  if (error instanceof ApiError || isAborted(error)) return error
+  if (error instanceof DOMException && error.name === 'TimeoutError')
+    return new ApiError(0, `The server has not answered for ${ANSWER_WITHIN_MS / 1000} seconds.`)
+  return new ApiError(0, 'The server cannot be reached.')
 }
 
 export function isAborted(error: unknown): boolean {

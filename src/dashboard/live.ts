@@ -25,6 +25,7 @@ export interface Live {
 const MAX_SAMPLES = 600
 const MAX_OPERATIONS = 12
 const OVERVIEW_EVERY_MS = 5000
+const MAX_SILENCE_MS = 8000 // an event comes every second; a busy server is late by a few
 const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 5000
 
@@ -70,30 +71,49 @@ interface Follower {
   readonly onRefused: (error: ApiError) => void
 }
 
-async function follow(client: ApiClient, { signal, setLive, onRefused }: Follower): Promise<void> {
+async function follow(client: ApiClient, follower: Follower): Promise<void> {
+  const { signal, setLive, onRefused } = follower
   let pauseMs = FIRST_PAUSE_MS
   while (!signal.aborted) {
-    const endPolling = new AbortController()
     try {
       const overview = await client.get<Overview>('overview', {}, signal)
       setLive((live) => ({ ...live, overview, samples: overview.samples, isConnected: true }))
       pauseMs = FIRST_PAUSE_MS
-      const stream = await client.events(signal)
-      void pollOverview(client, AbortSignal.any([signal, endPolling.signal]), setLive)
-      for await (const { name, data } of readEvents(stream)) setLive((live) => withEvent(live, name, data))
+      await showEvents(client, follower)
     } catch (error) {
       if (signal.aborted) return
       if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
         onRefused(error)
         return
       }
-    } finally {
-      endPolling.abort()
     }
     if (signal.aborted) return
     setLive((live) => ({ ...live, isConnected: false }))
     await sleep(pauseMs, signal)
     pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+  }
+}
+
+/**
+ * Shows what happens until the events end. Of a server that hangs, or of a network that lets nothing through,
+ * nobody tells the page: it gives up by itself what has been silent for too long.
+ */
+async function showEvents(client: ApiClient, { signal, setLive }: Follower): Promise<void> {
+  const connection = new AbortController()
+  const untilLost = AbortSignal.any([signal, connection.signal])
+  const giveUp = (): void => connection.abort()
+  let silence = setTimeout(giveUp, MAX_SILENCE_MS)
+  try {
+    const stream = await client.events(untilLost)
+    void pollOverview(client, untilLost, setLive)
+    for await (const { name, data } of readEvents(stream)) {
+      clearTimeout(silence)
+      silence = setTimeout(giveUp, MAX_SILENCE_MS)
+      setLive((live) => withEvent(live, name, data))
+    }
+  } finally {
+    clearTimeout(silence)
+    connection.abort() // ends the polling
   }
 }
 

@@ -1,15 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Browser, Page } from 'playwright-core'
+import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { TokenAuthProvider } from '../../src/auth/token-auth-provider.ts'
-import { silentLogger } from '../../src/core/logger.ts'
-import { t } from '../../src/core/schema/builders.ts'
-import { defineSchema } from '../../src/core/schema/define-schema.ts'
-import { systemRuntime } from '../../src/core/system-runtime.ts'
-import { ServerHost } from '../../src/http/server-host.ts'
-import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { type Device, openDevice } from '../support/device.ts'
 import { findChromium } from '../support/find-chromium.ts'
@@ -17,29 +10,20 @@ import { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
 import { sized } from '../support/trust.ts'
 import { openBrowser, openPage } from './chromium.ts'
+import {
+  ADMIN_TOKEN,
+  enterToken,
+  openDashboard,
+  type Served,
+  serve,
+  todoSchema,
+  UNTIL_MS,
+} from './served-dashboard.ts'
 
 const hasChromium = findChromium() !== null
 if (!hasChromium)
   console.warn('No Chromium is installed (or named by CHROMIUM_PATH): browser tests are skipped.')
 
-const schema = defineSchema({
-  version: 1,
-  collections: {
-    todos: {
-      fields: {
-        title: t.string(),
-        done: t.boolean().default(false),
-        meta: t.json().optional(),
-        pin: t.secret().optional(),
-        userId: t.string().optional(),
-      },
-      indexes: ['userId'],
-    },
-  },
-})
-
-const ADMIN_TOKEN = 'canary-admin-token'
-const UNTIL_MS = 20_000
 const MANY_SESSIONS = 10_000
 const MANY_OPERATIONS = sized(100_000, 1_000_000)
 const OPERATIONS_PER_USER = 20
@@ -59,12 +43,6 @@ const HOSTILE = [
 /** What the texts above would become, and the pages have nowhere. */
 const MARKUP = 'main script, main img, main svg, main style, main base, main form'
 
-interface Served {
-  readonly host: ServerHost
-  readonly store: ServerStore
-  readonly url: string
-}
-
 describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
   let browser: Browser
   let directory: string
@@ -78,8 +56,7 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
 
   afterAll(async () => {
     await browser?.close()
-    await served?.host.stop()
-    await served?.store.close()
+    await served?.[Symbol.asyncDispose]()
     rmSync(directory, { recursive: true, force: true })
   }, UNTIL_MS * 3)
 
@@ -88,11 +65,9 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
     const { page, complaints } = watched
     await page.goto(served.url)
 
-    await page.fill('#token', 'wrong')
-    await page.click('button[type=submit]')
+    await enterToken(page, 'wrong')
     await page.waitForSelector('[role=alert]')
-    await page.fill('#token', ADMIN_TOKEN)
-    await page.click('button[type=submit]')
+    await enterToken(page, ADMIN_TOKEN)
     await page.waitForSelector('.tiles')
 
     const kept = await page.evaluate(async () => ({
@@ -246,8 +221,7 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
     const { page, complaints } = watched
     const port = served.host.port ?? 0
 
-    await served.host.stop()
-    await served.store.close()
+    await served[Symbol.asyncDispose]()
     await page.getByText('The server does not answer').waitFor({ timeout: UNTIL_MS })
     served = await serve(join(directory, 'kora.db'), port)
     await page.locator('.connection.live').waitFor({ timeout: UNTIL_MS })
@@ -322,40 +296,8 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
   )
 })
 
-async function serve(filename: string, port: number): Promise<Served> {
-  const store = createSqliteServerStore({ filename, durability: 'normal' })
-  await store.setSchema(schema)
-  const host = new ServerHost({
-    sync: { store, auth: new TokenAuthProvider({ validate: async (token) => ({ userId: token }) }) },
-    host: '127.0.0.1',
-    port,
-    logger: silentLogger,
-    runtime: systemRuntime(),
-    operations: { auth: { adminToken: ADMIN_TOKEN } },
-  })
-  await host.start()
-  return { host, store, url: host.dashboardUrl ?? '' }
-}
-
-async function openDashboard(
-  browser: Browser,
-  { url }: Served,
-  options?: Parameters<typeof openPage>[1],
-): ReturnType<typeof openPage> {
-  const watched = await openPage(browser, options)
-  await logIn(watched.page, url)
-  return watched
-}
-
-async function logIn(page: Page, url: string): Promise<void> {
-  await page.goto(url)
-  await page.fill('#token', ADMIN_TOKEN)
-  await page.click('button[type=submit]')
-  await page.locator('.connection.live').waitFor({ timeout: UNTIL_MS })
-}
-
 function openTestDevice({ host }: Served, user: string): Promise<Device> {
-  return openDevice({ url: host.syncUrl ?? '', token: user, schema })
+  return openDevice({ url: host.syncUrl ?? '', token: user, schema: todoSchema })
 }
 
 async function fill(store: ServerStore, operations: number): Promise<void> {
