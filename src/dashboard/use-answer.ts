@@ -11,7 +11,8 @@ export interface Loaded<Answer> {
 }
 
 /**
- * An answer of the server, for as long as it is shown.
+ * An answer of the server, for as long as it is shown. Asked for at once, or, in the background, when the page
+ * can be seen.
  *
  * @param refreshMs asked for again so often while the page can be seen; 0: never
  */
@@ -31,21 +32,21 @@ export function useAnswer<Answer>(name: string, parameters: Parameters, refreshM
     const controller = new AbortController()
     let timer: ReturnType<typeof setTimeout> | undefined
     const load = async (): Promise<void> => {
-      if (!document.hidden) {
-        setIsLoading(true)
-        try {
-          const answer = await client.get<Answer>(name, parameters, controller.signal)
-          setState({ key, answer, error: null })
-        } catch (error) {
-          if (isAborted(error) || controller.signal.aborted) return
-          setState((before) => ({
-            key,
-            answer: before.key === key ? before.answer : null,
-            error: error instanceof Error ? error : new Error(String(error)),
-          }))
-        }
-        setIsLoading(false)
+      await untilVisible(controller.signal)
+      if (controller.signal.aborted) return
+      setIsLoading(true)
+      try {
+        const answer = await client.get<Answer>(name, parameters, controller.signal)
+        setState({ key, answer, error: null })
+      } catch (error) {
+        if (isAborted(error) || controller.signal.aborted) return
+        setState((before) => ({
+          key,
+          answer: before.key === key ? before.answer : null,
+          error: error instanceof Error ? error : new Error(String(error)),
+        }))
       }
+      setIsLoading(false)
       if (refreshMs > 0 && !controller.signal.aborted) timer = setTimeout(() => void load(), refreshMs)
     }
     void load()
@@ -56,4 +57,19 @@ export function useAnswer<Answer>(name: string, parameters: Parameters, refreshM
   }, [client, key, refreshMs, turn])
 
   return { ...state, isLoading, reload: () => setTurn((before) => before + 1) }
+}
+
+/** Resolves once the page can be seen, or when it is aborted. */
+function untilVisible(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (document.hidden && !signal.aborted) return
+      document.removeEventListener('visibilitychange', look)
+      signal.removeEventListener('abort', look)
+      resolve()
+    }
+    document.addEventListener('visibilitychange', look)
+    signal.addEventListener('abort', look)
+    look()
+  })
 }
