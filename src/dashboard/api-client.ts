@@ -1,15 +1,19 @@
 /** The server refused, or could not be reached (status 0). */
 export class ApiError extends Error {
   readonly status: number
+  /** For how long it wants not to be asked again, in ms; 0 when it does not say. */
+  readonly retryAfterMs: number
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, retryAfterMs = 0) {
     super(message)
     this.status = status
+    this.retryAfterMs = retryAfterMs
   }
 }
 
 /** Until an answer is there: counting a large collection may take long. */
 const ANSWER_WITHIN_MS = 30_000
+const LONGEST_RETRY_AFTER_MS = 60_000 // a proxy may name hours; whoever looks at a page does not wait so long
 
 export type Parameters = { readonly [name: string]: string | number }
 
@@ -62,7 +66,7 @@ export class ApiClient {
         redirect: 'error',
         signal,
       })
-      if (!response.ok) throw new ApiError(response.status, await errorText(response))
+      if (!response.ok) throw await refusalOf(response)
       return await read(response)
     } catch (error) {
       throw failureOf(error)
@@ -80,6 +84,15 @@ function failureOf(error: unknown): unknown {
 
 export function isAborted(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'AbortError'
+}
+
+async function refusalOf(response: Response): Promise<ApiError> {
+  const retryAfterMs = Number(response.headers.get('retry-after')) * 1000 || 0 // it may also be a date
+  return new ApiError(
+    response.status,
+    await errorText(response),
+    Math.min(Math.max(retryAfterMs, 0), LONGEST_RETRY_AFTER_MS),
+  )
 }
 
 async function errorText(response: Response): Promise<string> {

@@ -20,6 +20,8 @@ export interface Live {
   readonly operations: readonly LatestOperation[]
   /** False while the server does not answer. */
   readonly isConnected: boolean
+  /** Why the server, which answers, sends no events: what is shown is asked for from time to time. */
+  readonly refusal: string | null
 }
 
 const MAX_SAMPLES = 600
@@ -29,7 +31,7 @@ const MAX_SILENCE_MS = 8000 // an event comes every second; a busy server is lat
 const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 5000
 
-const NOTHING: Live = { overview: null, samples: [], operations: [], isConnected: false }
+const NOTHING: Live = { overview: null, samples: [], operations: [], isConnected: false, refusal: null }
 
 /**
  * The numbers of the server as they come, for as long as the page can be seen. When the server goes
@@ -74,22 +76,25 @@ interface Follower {
 async function follow(client: ApiClient, follower: Follower): Promise<void> {
   const { signal, setLive, onRefused } = follower
   let pauseMs = FIRST_PAUSE_MS
+  const onEvent = (): void => {
+    pauseMs = FIRST_PAUSE_MS
+  }
   while (!signal.aborted) {
+    let refusal: ApiError | null = null
     try {
       const overview = await client.get<Overview>('overview', {}, signal)
       setLive((live) => ({ ...live, overview, samples: overview.samples, isConnected: true }))
-      pauseMs = FIRST_PAUSE_MS
-      await showEvents(client, follower)
+      refusal = await showEvents(client, follower, onEvent)
     } catch (error) {
       if (signal.aborted) return
-      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
+      if (isTokenRefused(error)) {
         onRefused(error)
         return
       }
     }
     if (signal.aborted) return
-    setLive((live) => ({ ...live, isConnected: false }))
-    await sleep(pauseMs, signal)
+    setLive((live) => ({ ...live, isConnected: refusal !== null, refusal: refusal?.message ?? null }))
+    await sleep(Math.max(pauseMs, refusal?.retryAfterMs ?? 0), signal)
     pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
   }
 }
@@ -97,24 +102,51 @@ async function follow(client: ApiClient, follower: Follower): Promise<void> {
 /**
  * Shows what happens until the events end. Of a server that hangs, or of a network that lets nothing through,
  * nobody tells the page: it gives up by itself what has been silent for too long.
+ *
+ * @returns why the server, which does answer, sends no events; null: it did
  */
-async function showEvents(client: ApiClient, { signal, setLive }: Follower): Promise<void> {
+async function showEvents(
+  client: ApiClient,
+  { signal, setLive }: Follower,
+  onEvent: () => void,
+): Promise<ApiError | null> {
   const connection = new AbortController()
   const untilLost = AbortSignal.any([signal, connection.signal])
   const giveUp = (): void => connection.abort()
   let silence = setTimeout(giveUp, MAX_SILENCE_MS)
   try {
-    const stream = await client.events(untilLost)
+    const events = await openEvents(client, untilLost)
+    if (events instanceof ApiError) return events
+    setLive((live) => ({ ...live, refusal: null }))
     void pollOverview(client, untilLost, setLive)
-    for await (const { name, data } of readEvents(stream)) {
+    for await (const { name, data } of readEvents(events)) {
       clearTimeout(silence)
       silence = setTimeout(giveUp, MAX_SILENCE_MS)
+      onEvent()
       setLive((live) => withEvent(live, name, data))
     }
+    return null
   } finally {
     clearTimeout(silence)
     connection.abort() // ends the polling
   }
+}
+
+/** @returns the events, or why the server sends none */
+async function openEvents(
+  client: ApiClient,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array> | ApiError> {
+  try {
+    return await client.events(signal)
+  } catch (error) {
+    if (error instanceof ApiError && error.status > 0 && !isTokenRefused(error)) return error
+    throw error
+  }
+}
+
+function isTokenRefused(error: unknown): error is ApiError {
+  return error instanceof ApiError && (error.status === 401 || error.status === 403)
 }
 
 /** What changes slowly is asked for, beside the events. */

@@ -3,10 +3,20 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startDaemon } from '../support/daemon.ts'
 import { findChromium } from '../support/find-chromium.ts'
 import { openBrowser, openPage } from './chromium.ts'
-import { openDashboard, serve, UNTIL_MS, waitUntilLive } from './served-dashboard.ts'
+import {
+  ADMIN_TOKEN,
+  enterToken,
+  openDashboard,
+  type Served,
+  serve,
+  UNTIL_MS,
+  waitUntilLive,
+} from './served-dashboard.ts'
 
 /** Longer than the page waits for anything but an answer. */
 const LONG_MS = 15_000
+/** As many readers of events as a server has at once. */
+const MAX_READERS = 20
 
 describe.skipIf(findChromium() === null)('the connection of the dashboard', () => {
   let browser: Browser
@@ -34,6 +44,32 @@ describe.skipIf(findChromium() === null)('the connection of the dashboard', () =
     expect(complaints).toEqual([])
   })
 
+  test('says why there are no events, and leaves the server alone for as long as it wants', async () => {
+    await using served = await serve(':memory:')
+    const readers = await openReaders(served)
+    await using watched = await openPage(browser)
+    const { page, complaints } = watched
+    await page.clock.install()
+    const askedAt = await noteQuestions(page, '/__kora/events')
+    await page.goto(served.url)
+    await enterToken(page, ADMIN_TOKEN)
+
+    await page.getByText('As many readers as are served already listen').waitFor({ timeout: UNTIL_MS })
+    const notices = await page.locator('.notice').allTextContents()
+    const refusedAgain = page.waitForResponse('**/__kora/events')
+    while (askedAt.length < 2) await page.clock.fastForward(1000)
+    await refusedAgain
+    const [first = 0, second = 0] = askedAt
+    readers.abort()
+    await page.clock.fastForward(LONG_MS)
+
+    await waitUntilLive(page)
+    expect(second - first).toBeGreaterThanOrEqual(10_000)
+    expect(notices.join()).not.toContain('does not answer')
+    expect(await page.locator('.notice').count()).toBe(0)
+    expect(complaints).toEqual([])
+  })
+
   test('asks for what is shown once the page can be seen', async () => {
     await using served = await serve(':memory:')
     await using watched = await openDashboard(browser, served)
@@ -51,6 +87,33 @@ describe.skipIf(findChromium() === null)('the connection of the dashboard', () =
     expect(complaints).toEqual([])
   })
 })
+
+/** Readers of events from elsewhere, until they are aborted. */
+async function openReaders({ host }: Served): Promise<AbortController> {
+  const controller = new AbortController()
+  const ask = (): Promise<Response> =>
+    fetch(`http://127.0.0.1:${host.port}/__kora/events`, {
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+      signal: controller.signal,
+    })
+  const responses = await Promise.all(Array.from({ length: MAX_READERS }, ask))
+  expect(responses.map(({ status }) => status)).toEqual(responses.map(() => 200))
+  return controller
+}
+
+/** When the page has asked for a path, in ms of its own clock. */
+async function noteQuestions(page: Page, path: string): Promise<readonly number[]> {
+  const askedAt: number[] = []
+  await page.exposeFunction('noteQuestion', (at: number) => askedAt.push(at))
+  await page.addInitScript((wanted) => {
+    const ask = window.fetch
+    window.fetch = (...question) => {
+      if (question[0] === wanted) Reflect.get(window, 'noteQuestion')(Date.now())
+      return ask(...question)
+    }
+  }, path)
+  return askedAt
+}
 
 /** As a browser does with the pages of the tabs that are not in front; without a window it has none such. */
 async function setHidden(page: Page, isHidden: boolean): Promise<void> {

@@ -38,6 +38,11 @@ export function Header({ section, live }: { section: string; live: Live }): JSX.
           The server does not answer. What you see is how it was; the page asks again until it is back.
         </p>
       )}
+      {live.isConnected && live.refusal !== null && (
+        <p class="notice" role="alert">
+          {live.refusal} What you see is asked for from time to time instead.
+        </p>
+      )}
       {live.isConnected && overview?.problem && (
         <p class="notice" role="alert">
           Not ready: {overview.problem}
@@ -48,14 +53,20 @@ export function Header({ section, live }: { section: string; live: Live }): JSX.
 }
 
 function Connection({ live }: { live: Live }): JSX.Element {
-  const state = live.isConnected ? (live.overview?.problem ? 'unready' : 'live') : 'lost'
-  const text = { live: 'Live', unready: 'Not ready', lost: 'Reconnecting…' }[state]
+  const state = connectionState(live)
+  const text = { live: 'Live', polled: 'Not live', unready: 'Not ready', lost: 'Reconnecting…' }[state]
   return (
     <span class={`connection ${state}`} data-testid="connection">
       <span class="dot" aria-hidden="true" />
       {text}
     </span>
   )
+}
+
+function connectionState({ isConnected, overview, refusal }: Live): 'live' | 'polled' | 'unready' | 'lost' {
+  if (!isConnected) return 'lost'
+  if (overview?.problem) return 'unready'
+  return refusal === null ? 'live' : 'polled'
 }
 
 function Badge({ count }: { count: number | undefined }): JSX.Element | null {
