@@ -7,7 +7,7 @@ import { hasOrder, resolveCollection, resolveQuery } from '../../store/query/res
 import type { MaterializedRecord } from '../../store/store.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { CollectionsAnswer, RecordsPage, ShownCollection, ShownRecord, ShownValue } from './api-types.ts'
-import { showValue } from './show-value.ts'
+import { holdsSecret, showValue } from './show-value.ts'
 
 type Operator = OperatorAccess<'admin'>
 
@@ -52,13 +52,13 @@ export class RecordBrowser {
     const collections: ShownCollection[] = []
     for (const [name, definition] of Object.entries(schema.collections)) {
       const indexed = indexedColumns(schema, name)
-      const fields = Object.entries(definition.fields).map(([field, { kind, enumValues }]) => ({
+      const fields = Object.entries(definition.fields).map(([field, descriptor]) => ({
         name: field,
-        kind,
-        enumValues,
+        kind: descriptor.kind,
+        enumValues: descriptor.enumValues,
         isIndexed: indexed.has(field),
-        isSecret: kind === 'secret',
-        isOrdered: kind !== 'secret' && hasOrder(kind),
+        isSecret: holdsSecret(descriptor),
+        isOrdered: !holdsSecret(descriptor) && hasOrder(descriptor.kind),
       }))
       collections.push({ name, records: await this.#count(store, name), fields })
     }
@@ -169,8 +169,9 @@ function showRecord(
 /** Whoever may filter or order by a secret can guess it. */
 function refuseSecretFields({ where, orderBy }: RecordsQuery, { fields }: CollectionDefinition): void {
   for (const field of [...Object.keys(where), orderBy]) {
-    if (Object.hasOwn(fields, field) && fields[field]?.kind === 'secret') {
-      throw invalid(`"${field}" is a secret; records cannot be filtered or ordered by it here.`)
+    const descriptor = ownValue(fields, field)
+    if (descriptor !== undefined && holdsSecret(descriptor)) {
+      throw invalid(`"${field}" is a secret or holds one; records cannot be filtered or ordered by it here.`)
     }
   }
 }

@@ -1,8 +1,11 @@
 import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import { decodeBytes } from '../../core/record/binary-values.ts'
 import type { FieldDescriptor } from '../../core/schema/types.ts'
 import { readableRichtext } from '../../store/materialize/readable-richtext.ts'
 import type { ShownValue } from './api-types.ts'
+
+type Secrecy = Pick<FieldDescriptor, 'kind' | 'itemKind' | 'nestedFields'>
 
 /**
  * A value of a record or an operation as bounded text. Secrets show as `***`, wherever they stand.
@@ -10,13 +13,9 @@ import type { ShownValue } from './api-types.ts'
  * @param field null: the schema does not know the field
  * @param maxLength characters
  */
-export function showValue(
-  value: unknown,
-  field: Pick<FieldDescriptor, 'kind' | 'itemKind' | 'nestedFields'> | null,
-  maxLength: number,
-): ShownValue {
+export function showValue(value: unknown, field: Secrecy | null, maxLength: number): ShownValue {
   if (value === null || value === undefined) return { kind: 'null', text: '' }
-  if (field?.kind === 'secret' || field?.itemKind === 'secret') return { kind: 'secret', text: '***' }
+  if (field !== null && isSecret(field)) return { kind: 'secret', text: '***' }
   if (field?.kind === 'richtext') return showRichtext(value, maxLength)
   if (typeof value === 'string') return cut('text', value, maxLength)
   if (typeof value === 'boolean') return { kind: 'boolean', text: String(value) }
@@ -40,19 +39,28 @@ function showBytes(bytes: Uint8Array): ShownValue {
   return { kind: 'bytes', text: `${bytes.byteLength} bytes` }
 }
 
-function withoutSecrets(
-  value: object | unknown,
-  field: Pick<FieldDescriptor, 'nestedFields'> | null,
-): unknown {
+/** Whether some or all of a field's value is not shown. */
+export function holdsSecret(field: Secrecy): boolean {
+  return isSecret(field) || Object.values(field.nestedFields ?? {}).some(holdsSecret)
+}
+
+/** A secret, or a list of them: of its items a list's field knows the kind, and nothing else. */
+function isSecret({ kind, itemKind }: Secrecy): boolean {
+  return kind === 'secret' || itemKind === 'secret'
+}
+
+function withoutSecrets(value: unknown, field: Secrecy | null): unknown {
+  if (field !== null && isSecret(field)) return '***'
   const nested = field?.nestedFields
   if (nested === undefined || nested === null) return value
   if (Array.isArray(value)) return value.map((item) => withoutSecrets(item, field))
   if (typeof value !== 'object' || value === null) return value
-  const shown = Object.entries(value).map(([name, inner]) => {
-    const descriptor = Object.hasOwn(nested, name) ? nested[name] : undefined
-    return [name, descriptor?.kind === 'secret' ? '***' : withoutSecrets(inner, descriptor ?? null)]
-  })
-  return Object.fromEntries(shown)
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [
+      name,
+      withoutSecrets(inner, ownValue(nested, name) ?? null),
+    ]),
+  )
 }
 
 function cut(kind: ShownValue['kind'], text: string, maxLength: number): ShownValue {
