@@ -56,8 +56,7 @@ export class ApiClient {
     signal: AbortSignal,
     read: (response: Response) => Result | Promise<Result>,
   ): Promise<Result> {
-    const headers: Record<string, string> = { accept: 'application/json, text/event-stream' }
-    if (this.#token !== null) headers.authorization = `Bearer ${this.#token}`
+    const headers = this.#headers()
     try {
       const response = await fetch(path, {
         headers,
@@ -72,6 +71,16 @@ export class ApiClient {
       throw failureOf(error)
     }
   }
+
+  #headers(): Headers {
+    const headers = new Headers({ accept: 'application/json, text/event-stream' })
+    try {
+      if (this.#token !== null) headers.set('authorization', `Bearer ${this.#token}`)
+    } catch {
+      throw new ApiError(401, 'The token has a character that cannot be sent. Copy it once more.')
+    }
+    return headers
+  }
 }
 
 /** What it means that a question failed; an abort is the asker's own. */
@@ -79,6 +88,11 @@ function failureOf(error: unknown): unknown {
   if (error instanceof ApiError || isAborted(error)) return error
   if (error instanceof DOMException && error.name === 'TimeoutError')
     return new ApiError(0, `The server has not answered for ${ANSWER_WITHIN_MS / 1000} seconds.`)
+  if (error instanceof SyntaxError)
+    return new ApiError(
+      0,
+      'Something else has answered, perhaps a proxy that asks for a login. Reload the page.',
+    )
   return new ApiError(0, 'The server cannot be reached.')
 }
 

@@ -18,7 +18,7 @@ import { WarningsView } from './views/warnings.tsx'
 
 type Access =
   | { readonly state: 'asking' }
-  | { readonly state: 'unreachable' }
+  | { readonly state: 'unreachable'; readonly problem: string }
   | { readonly state: 'locked'; readonly problem: string | null }
   | { readonly state: 'closed'; readonly problem: string }
   | { readonly state: 'open'; readonly token: string | null }
@@ -46,7 +46,7 @@ export function App(): JSX.Element | null {
     case 'asking':
       return null
     case 'unreachable':
-      return <Gate title="The server cannot be reached">Asking again every two seconds.</Gate>
+      return <Gate title="The server does not answer">{access.problem} Asking again every two seconds.</Gate>
     case 'closed':
       return <Gate title="The dashboard is closed">{access.problem}</Gate>
     case 'locked':
@@ -55,9 +55,7 @@ export function App(): JSX.Element | null {
           problem={access.problem}
           onToken={async (token) => {
             const next = await tryToken(token)
-            if (next.state === 'unreachable')
-              setAccess({ state: 'locked', problem: 'The server cannot be reached.' })
-            else setAccess(next)
+            setAccess(next.state === 'unreachable' ? { state: 'locked', problem: next.problem } : next)
           }}
         />
       )
@@ -80,7 +78,7 @@ async function tryToken(token: string | null): Promise<Access> {
     if (error.status === 401) return { state: 'locked', problem: token === null ? null : error.message }
     if (error.status === 403 || error.status === 404) return { state: 'closed', problem: error.message }
     if (error.status === 429) return { state: 'locked', problem: error.message }
-    return { state: 'unreachable' }
+    return { state: 'unreachable', problem: error.message }
   }
 }
 

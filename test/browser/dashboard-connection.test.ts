@@ -86,6 +86,28 @@ describe.skipIf(findChromium() === null)('the connection of the dashboard', () =
     await waitUntilLive(page)
     expect(complaints).toEqual([])
   })
+
+  test('says what is wrong when a proxy answers in place of the server', async () => {
+    await using served = await serve(':memory:')
+    await using watched = await openPage(browser)
+    const { page, complaints } = watched
+    const putProxyBetween = async (): Promise<void> => {
+      const body = '<h1>Log in</h1>'
+      await page.route('**/__kora/api/*', (route) => route.fulfill({ contentType: 'text/html', body }))
+    }
+
+    await putProxyBetween()
+    await page.goto(served.url)
+    await page.getByText('a proxy that asks for a login').waitFor({ timeout: UNTIL_MS })
+    await page.unrouteAll()
+    await page.waitForSelector('#token', { timeout: UNTIL_MS })
+    await putProxyBetween()
+    await enterToken(page, ADMIN_TOKEN)
+
+    await page.getByText('a proxy that asks for a login').waitFor({ timeout: UNTIL_MS })
+    await page.getByRole('button', { name: 'Open the dashboard' }).waitFor({ timeout: UNTIL_MS })
+    expect(complaints).toEqual([])
+  })
 })
 
 /** Readers of events from elsewhere, until they are aborted. */

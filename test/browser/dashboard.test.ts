@@ -60,13 +60,15 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
     rmSync(directory, { recursive: true, force: true })
   }, UNTIL_MS * 3)
 
-  test('asks for the token, refuses a wrong one, and keeps the right one out of every storage', async () => {
+  test('asks for the token, says what is wrong with another, and keeps the right one out of every storage', async () => {
     await using watched = await openPage(browser)
     const { page, complaints } = watched
     await page.goto(served.url)
 
     await enterToken(page, 'wrong')
-    await page.waitForSelector('[role=alert]')
+    await page.getByText('The token is not the one').waitFor()
+    await enterToken(page, 'žeton')
+    await page.getByText('The token has a character that cannot be sent').waitFor()
     await enterToken(page, ADMIN_TOKEN)
     await page.waitForSelector('.tiles')
 
