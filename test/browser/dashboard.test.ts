@@ -213,6 +213,8 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
     await go('#/records/todos?field=title&value=nobody', 'No record matches')
     await go('#/records/todos?field=done&value=perhaps', 'Type true or false.')
     await go('#/records/todos?orderBy=nowhere', 'nowhere')
+    await go('#/records/todos?field=notes&value=milk', 'cannot be filtered by "notes"')
+    expect(await page.locator('.filters option').allTextContents()).not.toContain('notes (no index)')
     await go('#/records/%E0%A4%A', 'There is no such collection')
     await go('#/elsewhere', 'There is no such page')
     expect(complaints).toEqual([])

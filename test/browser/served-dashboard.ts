@@ -20,6 +20,7 @@ export const todoSchema = defineSchema({
         title: t.string(),
         done: t.boolean().default(false),
         meta: t.json().optional(),
+        notes: t.richtext().optional(),
         pin: t.secret().optional(),
         userId: t.string().optional(),
       },

@@ -18,13 +18,13 @@ import { questionOf, type RecordsQuestion } from './records-question.ts'
 
 const PAGE_SIZE = 50
 const RECORD_FIELDS: readonly ShownField[] = [
-  { name: 'id', kind: 'string', enumValues: null, isIndexed: true, isSecret: false, isOrdered: true },
+  { name: 'id', kind: 'string', enumValues: null, isIndexed: true, isFilterable: true, isOrdered: true },
   {
     name: '_created_at',
     kind: 'timestamp',
     enumValues: null,
     isIndexed: false,
-    isSecret: false,
+    isFilterable: true,
     isOrdered: true,
   },
   {
@@ -32,7 +32,7 @@ const RECORD_FIELDS: readonly ShownField[] = [
     kind: 'timestamp',
     enumValues: null,
     isIndexed: false,
-    isSecret: false,
+    isFilterable: true,
     isOrdered: true,
   },
 ]
@@ -72,7 +72,7 @@ function CollectionView({
   question: RecordsQuestion
 }): JSX.Element {
   const { name } = collection
-  const fields = [...RECORD_FIELDS, ...collection.fields.filter((field) => !field.isSecret)]
+  const fields = [...RECORD_FIELDS, ...collection.fields.filter(({ isFilterable }) => isFilterable)]
   const { where, problem } = filterOf(fields, question)
   const { orderBy, direction, deleted, offset } = question
   const loaded = useAnswer<RecordsPage>('records', {
@@ -122,7 +122,9 @@ function filterOf(
   { field, value }: RecordsQuestion,
 ): { where: { [field: string]: unknown }; problem: string | null } {
   const filtered = fields.find(({ name }) => name === field)
-  if (filtered === undefined) return { where: {}, problem: null }
+  if (filtered === undefined) {
+    return { where: {}, problem: field === '' ? null : `Records cannot be filtered by "${field}".` }
+  }
   const filter = parseFilterValue(filtered.kind, value)
   return filter.ok
     ? { where: { [filtered.name]: filter.value }, problem: null }

@@ -76,8 +76,8 @@ export interface ShownField {
   readonly enumValues: readonly string[] | null
   /** Filters and orders by it are answered from an index. */
   readonly isIndexed: boolean
-  /** It is a secret or holds one: records cannot be filtered or ordered by it. */
-  readonly isSecret: boolean
+  /** Records can be found by a value of it. */
+  readonly isFilterable: boolean
   /** Records can be ordered by it. */
   readonly isOrdered: boolean
 }

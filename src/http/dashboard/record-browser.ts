@@ -3,7 +3,7 @@ import { ownValue } from '../../core/own-property.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 import { indexesOf } from '../../store/materialize/table-indexes.ts'
-import { hasOrder, resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
+import { hasEquality, hasOrder, resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
 import type { MaterializedRecord } from '../../store/store.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { CollectionsAnswer, RecordsPage, ShownCollection, ShownRecord, ShownValue } from './api-types.ts'
@@ -57,7 +57,7 @@ export class RecordBrowser {
         kind: descriptor.kind,
         enumValues: descriptor.enumValues,
         isIndexed: indexed.has(field),
-        isSecret: holdsSecret(descriptor),
+        isFilterable: !holdsSecret(descriptor) && hasEquality(descriptor.kind),
         isOrdered: !holdsSecret(descriptor) && hasOrder(descriptor.kind),
       }))
       collections.push({ name, records: await this.#count(store, name), fields })

@@ -161,11 +161,16 @@ function requireOrder(collection: CollectionDefinition, name: string): void {
 }
 
 /**
- * Rich text is shown as its text and mostly stored as a document, of which one text has many: a filter
- * would not find what it was read from.
+ * False for rich text: it is shown as its text and mostly stored as a document, of which one text has many. A
+ * filter would not find what it was read from.
  */
+export function hasEquality(kind: string): boolean {
+  return kind !== 'richtext'
+}
+
 function requireEquality(collection: CollectionDefinition, name: string): void {
-  if (ownValue(collection.fields, name)?.kind !== 'richtext') return
+  const kind = ownValue(collection.fields, name)?.kind
+  if (kind === undefined || hasEquality(kind)) return
   throw invalid(
     `Records cannot be found by the value of ${quoteName(name)}, which is rich text. ` +
       'Only null can be asked for: records without one.',

@@ -164,6 +164,15 @@ test('records are filtered, ordered and paged', async () => {
   ])
 })
 
+test('a collection tells by which of its fields records are found', async () => {
+  await using server = await start()
+
+  const { collections } = await ask<CollectionsAnswer>(server, 'collections')
+
+  const found = collections[0]?.fields.filter(({ isFilterable }) => isFilterable).map(({ name }) => name)
+  expect(found).toEqual(['title', 'status', 'amount', 'createdAt']) // neither rich text nor a secret
+})
+
 test.each([
   ['records', 'collection is missing'],
   ['records?collection=order', 'Did you mean'],
