@@ -22,6 +22,7 @@ const TOOLS: { readonly [condition: string]: () => boolean } = {
   mayMount: () => canMount('tools'),
   'hasDiskShim(…)': () => hasDiskShim('tools'),
   hasStrace: () => answers('strace', '-V'),
+  hasSystemdAnalyze: () => answers('systemd-analyze', '--version'),
   hasLibrary: () => ['x86_64', 'aarch64'].some((cpu) => existsSync(libfaketime(cpu))),
   'canUnshare()': () => answers('unshare', '--pid', '--fork', 'true') && answers('pgrep', '-V'),
   '!hasChromium': () => findChromium() !== null,

@@ -159,6 +159,7 @@ describe('config/kora-server.service', () => {
   test('ends the server only after it has drained, and forbids nothing that Node needs', () => {
     expect(Number(valuesOf('TimeoutStopSec')[0])).toBeGreaterThan(10)
     expect(valuesOf('MemoryDenyWriteExecute')).toEqual([])
+    expect(valuesOf('SystemCallFilter')[0]?.split(' ')).toContain('@pkey')
   })
 })
 
