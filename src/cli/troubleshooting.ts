@@ -109,6 +109,10 @@ const SYMPTOMS: readonly (readonly [string, string])[] = [
     'the proxy: let it keep idle connections longer than a minute, see [production-server.md](production-server.md#behind-a-proxy)',
   ],
   [
+    'Changes of a polling client stay on it, and it is answered 413',
+    'the proxy: by default nginx takes no body above 1 MB; set `client_max_body_size 0`, see [production-server.md](production-server.md#behind-a-proxy)',
+  ],
+  [
     'Polling clients start over again and again',
     'a load balancer that sends their requests to changing servers, see [scaling.md](scaling.md)',
   ],

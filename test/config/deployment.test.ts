@@ -116,6 +116,11 @@ describe('config/kubernetes.yaml', () => {
     expect(values.store).toMatchObject({ driver: 'postgres', connectionString: at(env, 'DATABASE_URL') })
   })
 
+  test('bounds no body, which the server does', () => {
+    const annotations = at(ofKind('Ingress'), 'metadata', 'annotations')
+    expect(at(annotations, 'nginx.ingress.kubernetes.io/proxy-body-size')).toBe('0')
+  })
+
   test('sets only variables that the server reads', () => {
     for (const name of Object.keys(at(ofKind('Secret'), 'stringData')))
       expect(ENVIRONMENT_VARIABLES).toContain(name)
@@ -190,5 +195,9 @@ describe('config/compose.yaml', () => {
     expect(Object.keys(at(compose, 'volumes'))).toEqual(['postgres'])
     expect(at(compose, 'services', 'proxy', 'configs', 0, 'source')).toBe('nginx')
     expect(at(compose, 'configs', 'nginx', 'content')).toContain('proxy_set_header Upgrade $$http_upgrade')
+  })
+
+  test('bounds no body in front of the servers, which they do', () => {
+    expect(at(compose, 'configs', 'nginx', 'content')).toContain('client_max_body_size 0;')
   })
 })
