@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { jwksUrlProblem } from '../auth/jwks-client.ts'
 import { findTemplateProblems } from '../auth/scope-templates.ts'
 import { describeRange, type NumberRange } from '../core/number-range.ts'
+import { bearerTokenProblem } from '../http/bearer-token.ts'
 import { syncPathProblem } from '../http/own-paths.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 import { postgresUrlProblem } from './postgres-url.ts'
@@ -32,6 +33,18 @@ interface InnerProblem {
 
 export function text(expects = 'text that is not empty'): OptionType {
   return { schema: z.string().min(1), expects }
+}
+
+/** A token that is sent in a header. */
+export function bearerToken(): OptionType {
+  return {
+    ...text(),
+    inspect: (value) => {
+      const message = bearerTokenProblem(String(value))
+      return message === null ? [] : [{ path: '', message }]
+    },
+    json: { type: 'string', pattern: '^[!-~]+$' },
+  }
 }
 
 export function oneOf(values: readonly string[]): OptionType {

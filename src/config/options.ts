@@ -8,6 +8,7 @@ import {
 } from '../sync/options.ts'
 import type { OptionType } from './option-types.ts'
 import {
+  bearerToken,
   duration,
   fileOr,
   flag,
@@ -423,24 +424,28 @@ export const OPTIONS: readonly ConfigOption[] = [
     default: [],
     help: 'Proxies whose `X-Forwarded-For` is believed.',
   },
-  { path: 'admin', group: 'always', help: 'Access to the endpoints for operators.' },
+  {
+    path: 'admin',
+    group: 'always',
+    help: 'Access to the endpoints for operators. Their tokens are visible ASCII characters without spaces, as headers carry them.',
+  },
   {
     path: 'admin.adminToken',
-    type: text(),
+    type: bearerToken(),
     isSecret: true,
     env: 'KORA_ADMIN_TOKEN',
     help: 'Opens the dashboard, the status and, unless they have tokens of their own, metrics and backups.',
   },
   {
     path: 'admin.metricsToken',
-    type: text(),
+    type: bearerToken(),
     isSecret: true,
     env: 'KORA_METRICS_TOKEN',
     help: 'Opens the metrics only.',
   },
   {
     path: 'admin.backupToken',
-    type: text(),
+    type: bearerToken(),
     isSecret: true,
     env: 'KORA_BACKUP_TOKEN',
     help: 'Opens export and import of backups only.',

@@ -69,6 +69,21 @@ test('backups to object storage can be set by environment variables alone', asyn
   expect(JSON.stringify(entries)).not.toContain('canary')
 })
 
+describe('a token that no header carries', () => {
+  test.each([
+    ['canary\n', 'ends in a line break, as files do, which no header can carry; leave it out'],
+    [' canary', 'has white space in it, which a header does not carry safely; leave it out'],
+    ['canary канарейка', 'has white space in it, which a header does not carry safely; leave it out'],
+    ['канарейка', 'expected visible ASCII characters only; a header cannot carry others'],
+  ])('is refused: %j', async (token, problem) => {
+    expect(await problemsOf({ admin: { metricsToken: token } })).toEqual([`admin.metricsToken: ${problem}`])
+    expect(await problemsOf({}, { env: { KORA_ADMIN_TOKEN: token, KORA_BACKUP_TOKEN: token } })).toEqual([
+      `admin.adminToken (KORA_ADMIN_TOKEN): ${problem}`,
+      `admin.backupToken (KORA_BACKUP_TOKEN): ${problem}`,
+    ])
+  })
+})
+
 describe('every problem is listed at once, with its path', () => {
   test('as the documentation shows', async () => {
     expect(

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
+import { bearerTokenProblem } from '../../http/bearer-token.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
@@ -51,6 +52,7 @@ async function findServer(
   terminal: CommandContext['terminal'],
 ): Promise<Omit<ServerQuestion, 'asksOnlyReady'>> {
   const named = flags.url === undefined ? null : namedServer(flags.url)
+  if (flags.token !== undefined) checkToken(flags.token)
   if (named !== null && (flags.ready || flags.token !== undefined)) {
     return { servers: named, token: flags.token ?? null }
   }
@@ -73,6 +75,12 @@ async function print(
   else if (answer.isHealthy) await terminal.stdout.write('ready\n')
   if (answer.problem !== null) await terminal.stderr.write(`${answer.problem}\n`)
   for (const note of answer.notes) await terminal.stderr.write(`${note}\n`)
+}
+
+/** It is a secret, and no part of the message. */
+function checkToken(token: string): void {
+  const problem = bearerTokenProblem(token)
+  if (problem !== null) throw new ConfigError('INVALID_ARGUMENT', `--token: ${problem}.`)
 }
 
 function parseUrl(text: string): URL {

@@ -149,6 +149,25 @@ describe('status', () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ connectedClients: 3 })
   })
 
+  test.each(['canary\n', ' canary', 'канарейка'])(
+    'refuses %j, which no header carries as a token',
+    async (token) => {
+      using workspace = new Workspace()
+
+      const { code, stdout, stderr } = await workspace.run([
+        'status',
+        '--url',
+        'http://127.0.0.1:9',
+        '--token',
+        token,
+      ])
+
+      expect(code).toBe(2)
+      expect(stderr).toMatch(/--token: .*header/)
+      expect(stdout + stderr).not.toContain(token.trim())
+    },
+  )
+
   test('ends with 1 and the reason when the server is not healthy, or not there', async () => {
     using workspace = new Workspace()
     await using server = await serve({
