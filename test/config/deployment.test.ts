@@ -197,6 +197,12 @@ describe('config/compose.yaml', () => {
     expect(at(compose, 'configs', 'nginx', 'content')).toContain('proxy_set_header Upgrade $$http_upgrade')
   })
 
+  test('leaves a dashboard with the server that it began with', () => {
+    const nginx = at(compose, 'configs', 'nginx', 'content')
+    const [, upstream = ''] = /location \/__kora \{\s+proxy_pass http:\/\/(\w+);/.exec(nginx) ?? []
+    expect(nginx).toMatch(new RegExp(`upstream ${upstream} \\{\\s+ip_hash;`))
+  })
+
   test('bounds no body in front of the servers, which they do', () => {
     expect(at(compose, 'configs', 'nginx', 'content')).toContain('client_max_body_size 0;')
   })
