@@ -206,6 +206,7 @@ export function proxies(): OptionType {
   return {
     schema: z.array(z.string().refine(isAddressRange)),
     expects: "a list of addresses or CIDR ranges of the proxies, such as '10.0.0.0/8'",
+    fromText: (value) => value.split(',').map((range) => range.trim()),
     json: { type: 'array', items: { type: 'string' } },
   }
 }

@@ -422,7 +422,8 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'http.trustProxy',
     type: proxies(),
     default: [],
-    help: 'Proxies whose `X-Forwarded-For` is believed.',
+    env: 'KORA_TRUST_PROXY',
+    help: 'Proxies whose `X-Forwarded-For` is believed. In the variable they are separated by commas.',
   },
   {
     path: 'admin',

@@ -63,6 +63,12 @@ describe('config/kora.config.ts', () => {
     expect(values.auth).toMatchObject({ mode: 'kora', secret: KORA_AUTH_SECRET })
   })
 
+  test.each(['config/compose.yaml', 'config/fly.toml'])('believes the proxy of %s', async (name) => {
+    const [, env = {}] = environments.find(([file]) => file === name) ?? []
+    const { values } = await loadConfig({ cwd: '/', configFile, env })
+    expect(values.http.trustProxy).toContain('172.16.0.0/12')
+  })
+
   test('takes a key set from the environment', async () => {
     const KORA_JWKS_URL = 'https://auth.example.com/.well-known/jwks.json'
     const { values } = await loadConfig({ cwd: '/', configFile, env: { KORA_JWKS_URL } })
@@ -114,6 +120,7 @@ describe('config/kubernetes.yaml', () => {
     const { values } = await loadConfig({ cwd: folder.path, env })
     expect(values.auth).toMatchObject({ mode: 'kora', secret: at(env, 'KORA_AUTH_SECRET') })
     expect(values.store).toMatchObject({ driver: 'postgres', connectionString: at(env, 'DATABASE_URL') })
+    expect(values.http.trustProxy).toEqual(['10.0.0.0/8'])
   })
 
   test('bounds no body, which the server does', () => {

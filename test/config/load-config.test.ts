@@ -561,6 +561,13 @@ describe('flag, environment, .env, file, default: the first that is there wins',
     })
   })
 
+  test('a variable with a list names what is wrong in it', async () => {
+    const [problem] = await problemsOf({}, { env: { KORA_TRUST_PROXY: '10.0.0.0/8,10.0.0.0/33' } })
+    expect(problem).toMatch(
+      /^http.trustProxy \(KORA_TRUST_PROXY\): expected a list .*, got "10.0.0.0\/8,10.0.0.0\/33"$/,
+    )
+  })
+
   test('every variable reaches its option', async () => {
     using folder = new ConfigFolder({
       'my-schema.ts':
@@ -577,6 +584,7 @@ describe('flag, environment, .env, file, default: the first that is there wins',
         KORA_ADMIN_TOKEN: 'a',
         KORA_METRICS_TOKEN: 'm',
         KORA_BACKUP_TOKEN: 'b',
+        KORA_TRUST_PROXY: '10.0.0.0/8, fd00::1',
         KORA_LOG_LEVEL: 'warn',
       },
     })
@@ -589,6 +597,7 @@ describe('flag, environment, .env, file, default: the first that is there wins',
       schemaVersion: 2,
       auth: { mode: 'kora', secret: SECRET },
       admin: { adminToken: 'a', metricsToken: 'm', backupToken: 'b' },
+      http: { trustProxy: ['10.0.0.0/8', 'fd00::1'] },
       log: { level: 'warn' },
     })
   })
