@@ -116,7 +116,10 @@ const SYMPTOMS: readonly (readonly [string, string])[] = [
     'Polling clients start over again and again',
     'a load balancer that sends their requests to changing servers, see [scaling.md](scaling.md)',
   ],
-  ['No backup appears', '`backup failed` in the log: its `err` says why, and it is tried again each minute'],
+  [
+    'No backup appears',
+    '`backup failed` in the log: its `err` says why, and it is tried again each minute. Nothing there: an empty log is not backed up, and is looked at again within the hour',
+  ],
   [
     'A container cannot write to `/data`',
     'the owner of the mounted folder: the server runs as user 1000 (`chown 1000:1000`)',
