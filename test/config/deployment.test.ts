@@ -168,6 +168,18 @@ describe('config/kora-server.service', () => {
     }
   })
 
+  test('has a script in docs/deployment.md that runs other commands as the unit runs the server', () => {
+    const docs = readFileSync(fileURLToPath(new URL('../../docs/deployment.md', import.meta.url)), 'utf8')
+    const [, script = ''] = /```sh\n#!\/bin\/sh\n(.*?)```/s.exec(docs) ?? []
+    for (const name of ['DynamicUser', 'UMask', 'StateDirectory', 'StateDirectoryMode', 'EnvironmentFile'])
+      expect(script).toContain(`--property=${name}=${valuesOf(name)[0]} `)
+    expect(script).toContain('--property=User=kora-server ') // by which systemd calls the user of the unit, too
+    const [, file] = /\b(KORA_DB=\S+)/.exec(valuesOf('Environment').join(' ')) ?? []
+    expect(script).toContain(`--setenv=${file} `)
+    const [program, config] = valuesOf('ExecStart')[0]?.split(' start ') ?? []
+    expect(script).toContain(`${program} "$@" ${config}\n`)
+  })
+
   test('ends the server only after it has drained, and forbids nothing that Node needs', () => {
     expect(Number(valuesOf('TimeoutStopSec')[0])).toBeGreaterThan(10)
     expect(valuesOf('MemoryDenyWriteExecute')).toEqual([])
