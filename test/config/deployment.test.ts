@@ -187,6 +187,16 @@ describe('config/kora-server.service', () => {
   })
 })
 
+describe('config/monitoring/alerts.yaml', () => {
+  const rules = at(documentsOf('monitoring/alerts.yaml')[0], 'groups', 0, 'rules') as unknown as Node[]
+
+  test('compares only servers of one job, which share a database', () => {
+    const rule = rules.find((each) => at(each, 'alert') === 'KoraServersDisagree')
+    const aggregations = at(rule, 'expr').match(/\b(max|min)\b[^(]*\(\w+\)/g)
+    expect(aggregations).toEqual(['max by (job)', 'min by (job)'])
+  })
+})
+
 describe('config/compose.sqlite.yaml', () => {
   const [compose] = documentsOf('compose.sqlite.yaml')
   const server = at(compose, 'services', 'kora-server')
