@@ -32,6 +32,7 @@ export class UnfinishedBodies {
 
   /** Takes a body in before its first byte has come, so that it is refused with all of them. */
   begin(response: ServerResponse): void {
+    if (response.req.destroyed) return // its client has gone, and of that nothing more is told
     this.#bodyOf(response)
   }
 

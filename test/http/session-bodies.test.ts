@@ -1,6 +1,9 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { IncomingMessage } from 'node:http'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { silentLogger } from '../../src/core/logger.ts'
 import { createKoraServer, type KoraSyncServer, MemoryServerStore } from '../../src/index.ts'
+import { collectGarbage } from '../support/collect-garbage.ts'
 import { handshakeOf } from '../support/socket-client.ts'
 import { closedOf, openUpload, openUploads } from '../support/uploads.ts'
 
@@ -106,6 +109,32 @@ test('bodies that came whole take their part of it until the token has been chec
   const isTaken = ({ answer }: { answer: string }): boolean => /^HTTP\/1\.1 (202|410) /.test(answer)
   await expect.poll(() => [...uploads, ...more].filter(isTaken).length).toBe(4)
   for (const { socket } of [...uploads, ...more]) socket.destroy()
+})
+
+test('a body whose client goes away while its token is checked leaves nothing with the session', async () => {
+  let pass = (): void => {}
+  check = new Promise((resolve) => {
+    pass = resolve
+  })
+  const before = checks
+  const requests: WeakRef<IncomingMessage>[] = []
+  const note = (message: unknown): void =>
+    void requests.push(new WeakRef((message as { request: IncomingMessage }).request))
+  subscribe('http.server.request.start', note)
+  const upload = await openUpload(url, PATH, { sentBytes: 0, token: 'fresh' })
+  await expect.poll(() => checks).toBe(before + 1)
+  unsubscribe('http.server.request.start', note)
+
+  upload.socket.destroy()
+  await expect.poll(() => requests[0]?.deref()?.destroyed).toBe(true)
+  pass()
+
+  const isCollected = (): boolean => {
+    collectGarbage()
+    return requests[0]?.deref() === undefined
+  }
+  await expect.poll(isCollected).toBe(true)
+  expect(server.getConnectionCount()).toBe(1)
 })
 
 test.each([

@@ -16,12 +16,14 @@ export interface UploadOptions {
   readonly bytes?: number
   /** Default: all but the last byte. */
   readonly sentBytes?: number
+  /** Default: none. */
+  readonly token?: string
 }
 
 export async function openUpload(
   url: string,
   path: string,
-  { method = 'POST', bytes = MEGABYTE, sentBytes = bytes - 1 }: UploadOptions = {},
+  { method = 'POST', bytes = MEGABYTE, sentBytes = bytes - 1, token }: UploadOptions = {},
 ): Promise<Upload> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {})
   const upload = { socket, answer: '', isClosed: false }
@@ -32,7 +34,8 @@ export async function openUpload(
     upload.isClosed = true
   })
   await once(socket, 'connect')
-  socket.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n`)
+  const authorization = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`
+  socket.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\n${authorization}Content-Length: ${bytes}\r\n\r\n`)
   socket.write(Buffer.alloc(sentBytes))
   return upload
 }
