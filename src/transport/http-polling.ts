@@ -146,7 +146,7 @@ export class HttpPolling {
     if (!isClient(client)) return ANSWERS[client]
     if (!client.transport.isConnected()) return SESSION_ENDED
     // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
-    if (client.owner === null) return refusal(410, 'The session that this is of has ended.')
+    if (arrival <= client.admittedAfter) return refusal(410, 'The session that this is of has ended.')
     if (client.transport.isOverloaded) return SESSION_OVERLOADED
     this.#touch(client)
     client.order?.accept({ bytes, isBinary })
@@ -185,6 +185,7 @@ export class HttpPolling {
     const client: PollingClient = {
       id: request.clientId,
       arrival,
+      admittedAfter: Number.POSITIVE_INFINITY,
       transport,
       order,
       sessionId,
@@ -221,6 +222,7 @@ export class HttpPolling {
    */
   #onAdmitted(client: PollingClient): void {
     client.owner = this.#options.ownerOf(client.sessionId)
+    client.admittedAfter = this.#requests
     const ofUser = this.#clientsOf(client.id).filter(({ owner }) => isSameUser(owner, client.owner))
     const [newest, ...older] = ofUser
     for (const predecessor of older) {

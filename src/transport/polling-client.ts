@@ -14,6 +14,8 @@ export interface PollingClient {
   readonly id: string
   /** Of its handshake, in the order in which requests came. */
   readonly arrival: number
+  /** Of the last request that had come when the handshake was accepted; infinite before. */
+  admittedAfter: number
   readonly transport: PollingTransport
   /** null when the session has ended: nothing more is put in order. */
   order: PostOrder | null

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { connect as connectTo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/core/errors.ts'
@@ -361,6 +362,37 @@ test('what was sent before a handshake and arrives after it is refused, and the 
   await phone.post(batch(2, [write(1)]))
   expect(await phone.next()).toMatchObject({ type: 'acknowledgment', lastSequenceNumber: 1 })
 })
+
+test.each(['before a handshake', 'while a handshake is checked'])(
+  'what began to arrive %s, and is whole after that was accepted, is refused',
+  async (when) => {
+    const url = `${base}?client=${crypto.randomUUID()}`
+    const late = request(url, { method: 'POST', headers: { authorization: 'Bearer token-slow' } })
+    const begin = async (): Promise<void> => {
+      late.write('{')
+      await new Promise((resolve) => setTimeout(resolve, 100)) // it has come
+    }
+    let admit = (): void => {}
+    slowCheck = new Promise((resolve) => {
+      admit = resolve
+    })
+    if (when === 'before a handshake') await begin()
+    const phone = client('token-slow', url)
+    await phone.post(handshake('phone', 'token-slow'))
+    if (when === 'while a handshake is checked') await begin()
+    admit()
+    expect(await phone.next()).toMatchObject({ type: 'handshake-response', accepted: true })
+    expect(await phone.next()).toMatchObject({ type: 'operation-batch' })
+
+    late.end(JSON.stringify(batch(2, [write(1)])).slice(1))
+
+    const [answer] = (await once(late, 'response')) as [IncomingMessage]
+    expect(answer.resume().statusCode).toBe(410)
+    await phone.post(batch(3, [write(2)]))
+    expect(await phone.next()).toMatchObject({ type: 'acknowledgment', acknowledgedMessageId: 'msg-1-3' })
+    expect(await store.getOperationCount()).toBe(1)
+  },
+)
 
 test('an error is still delivered after the session has ended, then 410', async () => {
   const stranger = client('nonsense')
