@@ -2,25 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
-import type { HttpPolling } from '../transport/http-polling.ts'
 import type { HttpSyncResponse } from '../transport/http-sync.ts'
 import { answerJson } from './answer-json.ts'
 import { bearerToken } from './bearer-token.ts'
-import { readBody } from './read-body.ts'
-import type { SessionBodies } from './session-bodies.ts'
-import type { StrangerBodies } from './stranger-bodies.ts'
-import type { UnfinishedBodies } from './unfinished-bodies.ts'
+import { type PollingBodyOptions, readMessage } from './polling-body.ts'
 
-export interface PollingRouteOptions {
-  readonly polling: HttpPolling
+export interface PollingRouteOptions extends PollingBodyOptions {
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null
   readonly addressOf: (request: IncomingMessage) => string
-  readonly strangerBodies: StrangerBodies
-  readonly sessionBodies: SessionBodies
-  /** ms from the headers of a request to the last byte of its body, where no session is known to be the client's. */
-  readonly handshakeTimeoutMs: number
-  readonly runtime: Runtime
   readonly logger: Logger
 }
 
@@ -77,9 +67,8 @@ async function answer(
   const arrival = polling.nextArrival()
   const sender = method === 'POST' ? await polling.senderOf({ clientId, token }) : 'unknown'
   const { maxBytes, refusal } = polling.bodyLimit(sender)
-  const goesOn = typeof sender === 'object' && sender.isConnected()
-  const bodies = goesOn ? options.sessionBodies.of(sender) : null
-  const body = method === 'POST' ? await readMessage(response, { bodies, maxBytes }, options) : undefined
+  const session = typeof sender === 'object' && sender.isConnected() ? sender : null
+  const body = method === 'POST' ? await readMessage(response, { session, maxBytes }, options) : undefined
   if (body === null) {
     send(response, refusal)
     return
@@ -95,7 +84,8 @@ async function answer(
     ...(contentType !== undefined && { contentType }),
     ...(ifNoneMatch !== undefined && { ifNoneMatch }),
   } as const
-  const release = bodies?.keep(response, body?.byteLength ?? 0)
+  const release =
+    session === null ? undefined : options.sessionBodies.of(session).keep(response, body?.byteLength ?? 0)
   const result = await polling.handle(syncRequest, arrival).finally(release)
   tellWhenBroken(response, result.onBroken)
   send(response, result)
@@ -103,35 +93,6 @@ async function answer(
 
 function send(response: ServerResponse, { status, headers, body }: HttpSyncResponse): void {
   response.writeHead(status, { ...headers }).end(body)
-}
-
-/**
- * @param bodies those of the session that it is of; null: of none that goes on
- * @returns null when it is larger than `maxBytes`
- */
-function readMessage(
-  response: ServerResponse,
-  { bodies, maxBytes }: { bodies: UnfinishedBodies | null; maxBytes: number },
-  options: PollingRouteOptions,
-): Promise<Buffer | null> {
-  if (bodies === null) return readOfStranger(response, maxBytes, options)
-  bodies.begin(response) // the session may end before anything of it comes
-  return readBody(response.req, maxBytes, (bytes) => bodies.count(response, bytes))
-}
-
-/** It has the time for a handshake that it would have over a WebSocket. */
-async function readOfStranger(
-  response: ServerResponse,
-  maxBytes: number,
-  { strangerBodies, handshakeTimeoutMs, runtime }: PollingRouteOptions,
-): Promise<Buffer | null> {
-  const { req: request } = response
-  const timer = runtime.setTimer(handshakeTimeoutMs, () => request.destroy())
-  try {
-    return await readBody(request, maxBytes, (bytes) => strangerBodies.count(response, bytes))
-  } finally {
-    timer.cancel()
-  }
 }
 
 function closingOf(response: ServerResponse): AbortSignal {

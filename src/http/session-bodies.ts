@@ -1,10 +1,9 @@
-import { SESSION_ENDED_TEXT } from '../transport/http-sync.ts'
 import type { PollingTransport } from '../transport/polling-transport.ts'
 import { UnfinishedBodies, type UnfinishedBodiesOptions } from './unfinished-bodies.ts'
 
 /**
  * The bodies that are being read of sessions that poll. Those of one session may take together what one message
- * may, as over a WebSocket, and no longer than it goes on.
+ * may, as over a WebSocket.
  */
 export class SessionBodies {
   readonly #bodiesBySession = new WeakMap<PollingTransport, UnfinishedBodies>()
@@ -20,8 +19,6 @@ export class SessionBodies {
     if (known !== undefined) return known
     const bodies = new UnfinishedBodies(this.#options)
     this.#bodiesBySession.set(session, bodies)
-    const end = (): void => bodies.cutAll(410, SESSION_ENDED_TEXT)
-    session.ending.addEventListener('abort', end)
     return bodies
   }
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Runtime } from '../core/runtime.ts'
-import { answerJson } from './answer-json.ts'
+import { refuseBody } from './refuse-body.ts'
 
 export interface UnfinishedBodiesOptions {
   /** Of all of them together. */
@@ -30,12 +30,6 @@ export class UnfinishedBodies {
     this.#options = options
   }
 
-  /** Takes a body in before its first byte has come, so that it is refused with all of them. */
-  begin(response: ServerResponse): void {
-    if (response.req.destroyed) return // its client has gone, and of that nothing more is told
-    this.#bodyOf(response)
-  }
-
   /** Counts what was read of a body, until all of it is. What there is no room for is refused. */
   count(response: ServerResponse, bytes: number): void {
     if (response.req.destroyed) return // a packet may bring more chunks of what its first one made us refuse
@@ -56,11 +50,6 @@ export class UnfinishedBodies {
     return () => {
       this.#keptBytes -= bytes
     }
-  }
-
-  /** Refuses all of them: nobody takes them any more. */
-  cutAll(status: number, error: string): void {
-    for (const response of [...this.#bodies.keys()]) this.#cut(response, status, error)
   }
 
   #bodyOf(response: ServerResponse): Body {
@@ -87,17 +76,8 @@ export class UnfinishedBodies {
     }
     if (slowest === null) return // of any numbers, one is not below half of their mean
     this.#options.onCut?.(slowest.req)
-    this.#cut(slowest, 503, 'The server is reading too many bodies. Send this one again later.')
-  }
-
-  #cut(response: ServerResponse, status: number, error: string): void {
-    this.#forget(response)
-    // Without a socket, an earlier request of the connection has not been answered yet.
-    if (response.socket !== null && !response.headersSent) {
-      response.setHeader('connection', 'close')
-      answerJson(response, status, { error })
-    }
-    response.req.destroy()
+    this.#forget(slowest)
+    refuseBody(slowest, 503, 'The server is reading too many bodies. Send this one again later.')
   }
 
   #forget(response: ServerResponse): void {

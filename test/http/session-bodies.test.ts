@@ -1,8 +1,14 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import type { IncomingMessage } from 'node:http'
+import { once } from 'node:events'
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { silentLogger } from '../../src/core/logger.ts'
-import { createKoraServer, type KoraSyncServer, MemoryServerStore } from '../../src/index.ts'
+import {
+  createKoraServer,
+  type KoraSyncServer,
+  type KoraSyncServerConfig,
+  MemoryServerStore,
+} from '../../src/index.ts'
 import { collectGarbage } from '../support/collect-garbage.ts'
 import { handshakeOf } from '../support/socket-client.ts'
 import { closedOf, openUpload, openUploads } from '../support/uploads.ts'
@@ -20,6 +26,10 @@ let url: string
 beforeEach(async () => {
   check = Promise.resolve()
   checks = 0
+  await start()
+})
+
+async function start(limits: KoraSyncServerConfig['limits'] = {}): Promise<void> {
   store = new MemoryServerStore()
   server = createKoraServer({
     store,
@@ -27,18 +37,20 @@ beforeEach(async () => {
     host: '127.0.0.1',
     path: '/sync',
     auth: { authenticate },
-    limits: { maxMessageBytes: MAX_BYTES },
+    limits: { maxMessageBytes: MAX_BYTES, ...limits },
     logger: silentLogger,
   })
   await server.start()
   url = (server.url as string).replace(/^ws/, 'http').replace(/\/sync$/, '')
   await connect()
-})
+}
 
-afterEach(async () => {
+afterEach(stop)
+
+async function stop(): Promise<void> {
   await server.stop()
   await store.close()
-})
+}
 
 async function authenticate(): Promise<{ userId: string }> {
   checks++
@@ -148,6 +160,82 @@ test.each([
 
   await expect.poll(() => upload.isClosed, { timeout: 10_000 }).toBe(true)
   expect(upload.answer).toMatch(/^HTTP\/1\.1 410 /)
+})
+
+interface BegunPost {
+  readonly post: ClientRequest
+  /** Of the answer, whenever it comes. */
+  status(): Promise<number | undefined>
+  /** Sends the rest of it. */
+  end(): Promise<number | undefined>
+}
+
+/** A message of which one half has come. */
+async function beginPost(text: string, token = ''): Promise<BegunPost> {
+  const headers = { authorization: `Bearer ${token}` }
+  const post = request(`${url}${PATH}`, { method: 'POST', headers })
+  const answered = once(post, 'response') as Promise<[IncomingMessage]>
+  answered.catch(() => {}) // where nobody asks
+  const status = async (): Promise<number | undefined> => (await answered)[0].resume().statusCode
+  const half = Math.ceil(text.length / 2)
+  post.write(text.slice(0, half))
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is read
+  const end = (): Promise<number | undefined> => {
+    post.end(text.slice(half))
+    return status()
+  }
+  return { post, status, end }
+}
+
+function nodes(): (string | undefined)[] {
+  return [...server.hub.sessions.values()].map(({ identity }) => identity?.nodeId)
+}
+
+test('of two handshakes that come side by side the one that came last goes on, though it is whole last', async () => {
+  const first = await beginPost(JSON.stringify(handshakeOf('tablet')))
+  const last = await beginPost(JSON.stringify(handshakeOf('laptop')))
+  const message = await beginPost(JSON.stringify(ACKNOWLEDGMENT))
+
+  expect(await first.end()).toBe(202)
+  await expect.poll(nodes).toEqual(['tablet'])
+
+  expect(await last.end()).toBe(202)
+  await expect.poll(nodes).toEqual(['laptop'])
+  expect(await (await fetch(`${url}${PATH}`)).json()).toMatchObject({ type: 'handshake-response' })
+  expect(await message.end()).toBe(410)
+  expect(nodes()).toEqual(['laptop'])
+})
+
+test('a handshake with a fresh token is read whole, though the session ends with the old one meanwhile', async () => {
+  const renewal = await beginPost(JSON.stringify(handshakeOf('phone')), 'fresh')
+
+  server.hub.disconnectAll('TOKEN_EXPIRED')
+
+  expect(await renewal.end()).toBe(202)
+  const answer = await fetch(`${url}${PATH}`, { headers: { authorization: 'Bearer fresh' } })
+  expect(await answer.json()).toMatchObject({ type: 'handshake-response', accepted: true })
+})
+
+test('once its session has ended, no more of a body is read than a handshake may have', async () => {
+  const { post, status } = await beginPost('x'.repeat(1_500_000))
+  server.hub.disconnectAll('TOKEN_EXPIRED')
+
+  post.on('error', () => {}).write('x'.repeat(400_000)) // and more is to come
+
+  expect(await status()).toBe(410)
+  post.destroy()
+})
+
+test('once its session has ended, a body is given the time of a handshake', async () => {
+  await stop()
+  await start({ handshakeTimeoutMs: 1500 })
+  const upload = await openUpload(url, PATH, { bytes: 1000 })
+  await new Promise((resolve) => setTimeout(resolve, 100)) // it is read
+
+  server.hub.disconnectAll('TOKEN_EXPIRED')
+
+  await expect.poll(() => upload.isClosed, { timeout: 10_000 }).toBe(true)
+  expect(upload.answer).toBe('')
 })
 
 test.each([
