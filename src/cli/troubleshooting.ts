@@ -47,8 +47,8 @@ ${table(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(WRITE_REFUSAL_CO
 ## Closed connections
 
 Where *again* is yes, clients come back by themselves. Where it is no, they come back too, and are closed again until something
-changes; but a client that polls waits until its page is loaded anew (not after \`INVALID_TIMESTAMP\`), and after
-\`SCHEMA_MISMATCH\` a client waits for an update of its app.
+changes; but a client that polls waits until its page is loaded anew (not after \`INVALID_TIMESTAMP\`, nor where the app's own
+code failed over its token), and after \`SCHEMA_MISMATCH\` a client waits for an update of its app.
 
 ${table(
   ['Code', 'Close code', 'Again', 'Meaning', 'What to do'],

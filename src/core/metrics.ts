@@ -112,7 +112,7 @@ export const METRICS = {
     help: 'Connections that the server ended with an error, by code.',
     labels: { code: 'a code of docs/protocol.md, "Closing"' },
     advice:
-      '`AUTH_FAILED`: keys or clocks. `AUTH_UNAVAILABLE`: the JWKS. `SLOW_CONSUMER`: clients that do not read. `SCHEMA_MISMATCH`: an app of a version ' +
+      '`AUTH_FAILED`: keys, clocks, or code of the app that throws. `AUTH_UNAVAILABLE`: the JWKS. `SLOW_CONSUMER`: clients that do not read. `SCHEMA_MISMATCH`: an app of a version ' +
       'that `supportedSchemaVersions` leaves out. `SYNC_ERROR`: a defect, its stack ' +
       'is in the log. `MAX_CONNECTIONS`: raise the limit or add servers.',
   },

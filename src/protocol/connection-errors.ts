@@ -8,8 +8,9 @@ export const CONNECTION_ERRORS = {
     closeCode: 1000,
     retriable: false,
     message: 'Authentication failed',
-    meaning: 'The token is missing, invalid, or of an unknown user.',
-    remedy: '`kora-server token inspect <jwt>` says how the server takes a token.',
+    meaning: "The token is missing, invalid, or of an unknown user; or the app's own code failed over it.",
+    remedy:
+      '`kora-server token inspect <jwt>` says how the server takes a token; what the app has thrown stands in the log.',
   },
   AUTH_UNAVAILABLE: {
     closeCode: 1013,

@@ -38,15 +38,20 @@ function refuse(
   result: HandshakeResult & { readonly accepted: false },
   context: SyncHubContext,
 ): void {
-  if (result.error !== 'SCHEMA_MISMATCH') {
-    // Libraries throw on bad tokens, too: a client that comes back all the same is told, so that its app signs in again.
-    const isKept = result.mayPass === true && session.staysAwayAfterErrors
-    session.fail(isKept ? 'AUTH_UNAVAILABLE' : result.error)
+  if (result.error === 'SCHEMA_MISMATCH') {
+    reportFailure(session, { code: result.error, detail: result.response.rejectReason }, context)
+    session.send({ ...result.response, messageId: session.nextMessageId() })
+    session.close(result.error)
     return
   }
-  reportFailure(session, { code: result.error, detail: result.response.rejectReason }, context)
-  session.send({ ...result.response, messageId: session.nextMessageId() })
-  session.close(result.error)
+  // Libraries throw on bad tokens, too: a client that comes back all the same is told, so that its app signs in again.
+  // Who would stay away may be in the right, and its session ends as where the token cannot be judged.
+  if (result.mayPass !== true || !session.staysAwayAfterErrors) {
+    session.fail(result.error)
+    return
+  }
+  reportFailure(session, { code: result.error }, context)
+  session.close('AUTH_UNAVAILABLE')
 }
 
 /** That a stream has started over, which is noted once the client acknowledges something of it. */

@@ -230,7 +230,9 @@ describe('nothing is processed before authentication', () => {
   })
 
   test('an auth provider that throws lets nobody in, and keeps nobody away who would not come back', async () => {
+    const logger = recordingLogger()
     const { connect } = openServer({
+      logger,
       auth: {
         authenticate: async () => {
           throw new Error('the user database is away')
@@ -245,6 +247,8 @@ describe('nothing is processed before authentication', () => {
     expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
     expect(polling.sent).toEqual([])
     expect(polling.closed?.code).toBe(1013)
+    const refused = logger.lines.filter(({ message }) => message === 'authentication refused')
+    expect(refused).toMatchObject([{ fields: { code: 'AUTH_FAILED' } }, { fields: { code: 'AUTH_FAILED' } }])
   })
 
   test.each<[string, () => Promise<AuthContext>, object]>([
