@@ -93,17 +93,18 @@ export class SharedView {
 
   /** Lets go of what the feed's window has lost. */
   trim(): void {
-    if (this.#trimThrough(this.#window.evictedThrough)) this.frames.clear()
+    const { evictedThrough } = this.#window
+    this.#trimThrough(evictedThrough)
+    // Also where nothing was left but them: what all readers have taken goes before.
+    if (evictedThrough >= this.#completeAbove) this.frames.clear()
   }
 
-  /** @returns false where there was nothing to let go of */
-  #trimThrough(end: number): boolean {
+  #trimThrough(end: number): void {
     const start = firstIndexAfter(this.#entries, end)
     const last = this.#entries[start - 1]
-    if (last === undefined) return false
+    if (last === undefined) return
     this.#completeAbove = Math.max(this.#completeAbove, last.deliverySequence)
     this.#entries = this.#entries.slice(start)
-    return true
   }
 }
 

@@ -91,6 +91,24 @@ test('what all readers of a view have taken is let go of', () => {
   expect(quick.shared.covers(1)).toBe(true)
 })
 
+test('frames of what all readers have taken are let go of when the window has lost it', () => {
+  const { feed, views, open } = openViews()
+  const [first, second] = [open({ todos: {} }), open({ todos: {} })]
+  views.publish([entryOf(1, 'todos', {})])
+  for (const { reader } of [first, second]) reader.takenThrough = 2
+  views.publish([entryOf(2, 'todos', {})])
+  first.shared.frames.keep('0', { isBinary: false, bytes: Buffer.from('{}') })
+  expect(first.sequences()).toEqual([])
+
+  feed.evictedThrough = 1
+  views.trim()
+  expect(views.frameBytes).toBe(2)
+  feed.evictedThrough = 2
+  views.trim()
+
+  expect(views.frameBytes).toBe(0)
+})
+
 test('who is further behind than what is in memory keeps nothing there', () => {
   const { views, open } = openViews()
   const quick = open(null)
