@@ -185,9 +185,10 @@ export class DeliveryStream implements Delivery {
     this.#scannedTo = this.#acknowledged
   }
 
-  skipInvisibleTail(): void {
+  skipInvisibleTail(): boolean {
     this.pump() // a view that shows nothing new has not been told how far the log has come
     this.#skipTail(1)
+    return this.#chainEnd >= this.#options.feed.head
   }
 
   /** Moves the watermark over what the client may not see, once it is so many entries. */

@@ -23,8 +23,12 @@ export interface Delivery {
   checkProgress(): 'ok' | 'resent' | 'stalled'
   /** What is missing is not due to the client: its time starts anew. */
   excuse(): void
-  /** Moves the watermark of a quiet client over what it may not see. */
-  skipInvisibleTail(): void
+  /**
+   * Moves the watermark of a quiet client over what it may not see.
+   *
+   * @returns false when that could not be done now
+   */
+  skipInvisibleTail(): boolean
   stop(): void
 }
 

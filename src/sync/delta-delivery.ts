@@ -155,7 +155,9 @@ export class DeltaDelivery implements Delivery {
   }
 
   /** There is no watermark to move. */
-  skipInvisibleTail(): void {}
+  skipInvisibleTail(): boolean {
+    return true // it has no watermark
+  }
 
   stop(): void {
     this.#isStopped = true

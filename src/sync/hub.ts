@@ -353,9 +353,9 @@ export class SyncHub {
     }
     this.#feed.retry()
     this.#views.trim()
-    for (const session of this.#skipRounds.next(this.#feed.head)) {
-      guarded(session, () => session.skipInvisibleTail())
-    }
+    this.#skipRounds.look(this.#feed.head, (session) => {
+      return guarded(session, () => session.skipInvisibleTail()) !== false // what has failed is not tried again
+    })
   }
 }
 

@@ -220,9 +220,12 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     return this.#delivery.hasUnacknowledged || this.#connection.backlog.isBlocked
   }
 
-  /** Moves the watermark of a quiet client over what it may not see. */
-  skipInvisibleTail(): void {
-    if (this.#state === 'streaming') this.#delivery?.skipInvisibleTail()
+  /**
+   * Moves the watermark of a quiet client over what it may not see.
+   * @returns false when that could not be done now
+   */
+  skipInvisibleTail(): boolean {
+    return this.#state === 'streaming' && this.#delivery?.skipInvisibleTail() === true
   }
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────

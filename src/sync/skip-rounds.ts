@@ -10,19 +10,21 @@ const LOOKS_PER_ROUND = 30
 export class SkipRounds {
   readonly #sessions: ReadonlyMap<string, Session>
   #step = 0
-  /** null: the log has not grown since the last round */
+  /** null: everybody has had a turn */
   #round: Iterator<Session, undefined> | null = null
   #count = 0
   /** The end of the log at the start of the last round. */
   #skippedTo = 0
+  /** Somebody could not follow when its turn was there: it has another one, also where the log stands still. */
+  #hasMissed = false
 
   /** @param sessions all that there are, whenever it is looked */
   constructor(sessions: ReadonlyMap<string, Session>) {
     this.#sessions = sessions
   }
 
-  /** @returns whose turn it is */
-  *next(head: number): Generator<Session, void> {
+  /** @param skip given whose turn it is; returns false where that has been missed */
+  look(head: number, skip: (session: Session) => boolean): void {
     this.#step++
     if (this.#step === LOOKS_PER_ROUND) this.#begin(head)
     const { size } = this.#sessions
@@ -35,14 +37,15 @@ export class SkipRounds {
         return
       }
       this.#count++
-      yield session
+      if (!skip(session)) this.#hasMissed = true
     }
   }
 
   #begin(head: number): void {
     this.#step = 0
-    if (this.#skippedTo === head) return
+    if (this.#skippedTo === head && !this.#hasMissed) return
     this.#skippedTo = head
+    this.#hasMissed = false
     this.#round = this.#sessions.values()
     this.#count = 0
   }

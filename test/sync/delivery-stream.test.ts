@@ -360,6 +360,26 @@ test('watermarks of many are moved bit by bit, each once in half a minute', asyn
   for (const reader of readers) expect(deliveries(reader)).toHaveLength(1)
 })
 
+test('a client that missed its turn has another, though the log stands still', async () => {
+  const { connect, runtime } = openRelayServer()
+  const reader = await connect('reader', { scopes: { notes: {} } })
+  acknowledge(reader, 0)
+  const writer = await connect('writer')
+  const author = new OperationAuthor('writer')
+  await runtime.advance(29_500)
+  writer.receive(batch(inserts(author, 1, {}, 'notes')))
+  await settle()
+  writer.receive(batch(inserts(author, 5), 'c'))
+  await settle()
+  await runtime.advance(1000) // its turn, with a batch on its way
+  acknowledge(reader, 1)
+  reader.sent.length = 0
+
+  await runtime.advance(90_000)
+
+  expect(ranges(reader)).toEqual([[1, 6]])
+})
+
 test('a watermark that is moved again ends where it did before, for a client that may have got there', async () => {
   const { connect, runtime } = openRelayServer()
   const reader = await connect('reader', { scopes: { notes: {} } })
