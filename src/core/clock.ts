@@ -50,6 +50,12 @@ export function compareTimestamps(a: Timestamp, b: Timestamp): number {
   return 0
 }
 
+/** The very next reading of any clock, as the named node gives it. */
+export function readingAfter({ wallTime, logical }: Timestamp, nodeId: string): Timestamp {
+  if (logical < MAX_LOGICAL) return { wallTime, logical: logical + 1, nodeId }
+  return { wallTime: wallTime + 1, logical: 0, nodeId }
+}
+
 /**
  * The order in which operations are folded: by timestamp, and by id where two nodes wrongly share
  * one, so that the order is total.

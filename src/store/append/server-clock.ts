@@ -1,4 +1,4 @@
-import { compareTimestamps, HybridLogicalClock, MAX_LOGICAL } from '../../core/clock.ts'
+import { compareTimestamps, HybridLogicalClock, readingAfter } from '../../core/clock.ts'
 import type { Timestamp } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { PlannedEntry } from './batch-overlay.ts'
@@ -47,9 +47,8 @@ export class ServerClock {
   }
 
   /** The very next reading after `newest`, however long ago that was: what came since wins. */
-  stampRightAfter({ wallTime, logical }: Timestamp): Timestamp {
-    if (logical < MAX_LOGICAL) return { wallTime, logical: logical + 1, nodeId: this.#nodeId }
-    return { wallTime: wallTime + 1, logical: 0, nodeId: this.#nodeId }
+  stampRightAfter(newest: Timestamp): Timestamp {
+    return readingAfter(newest, this.#nodeId)
   }
 
   /** Goes on from what this node has stamped last, before a restart or in another process. */

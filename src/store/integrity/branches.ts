@@ -1,4 +1,4 @@
-import { compareOperations } from '../../core/clock.ts'
+import { compareOperations, compareTimestamps, readingAfter } from '../../core/clock.ts'
 import type { JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { FoldedHistory } from '../../core/record/folded-history.ts'
@@ -76,6 +76,7 @@ class HeldStates {
   /** State → the latest write that has led to it. */
   readonly #writes = new Map<JsonValue, Operation>()
   #present: JsonValue = null
+  #newestOfRecord: Operation | null = null
   /** Of the writes to the field, and the deletions. What is earlier was stored unjudged. */
   #newest: Operation | null = null
   #lastInsert: Operation | null = null
@@ -106,12 +107,14 @@ class HeldStates {
   /** @param next what arrived directly behind it; a correction always has when the next change is judged */
   #take(operation: Operation, next: Operation | undefined): void {
     const isFirstInsert = operation.type === 'insert' && this.#lastInsert === null
+    this.#newestOfRecord = latest(operation, this.#newestOfRecord)
     if (operation.type !== 'update') this.#noteLife(operation)
     const written = writtenState(operation, this.#field, this.#definition)
     if (written === undefined) return
     if (isLater(operation, this.#newest)) {
       this.#newest = operation
-      if (!this.#isSetBack(operation, next)) this.#enter(written, operation)
+      const isSetBack = this.#looksSetBack(operation, next) && !this.#isValid(operation, written)
+      if (!isSetBack) this.#enter(written, operation)
     } else if (isFirstInsert || this.#isValidAsSeen(operation, written)) {
       this.#hold(written, operation)
     }
@@ -138,13 +141,20 @@ class HeldStates {
   }
 
   /**
-   * Whether what follows is a correction. It may be that of a former server, under another node. Devices name only
-   * operations of their own as the cause of a change, and are not as close behind them.
+   * Whether what follows may be a correction: it names its cause, and is stamped with the very next reading after it, or
+   * after the record. It may be that of a former server, under another node. What the application writes next looks
+   * the same where a device's clock is ahead of the server's; but a change that was valid had nothing to be corrected.
    */
-  #isSetBack(operation: Operation, next: Operation | undefined): boolean {
-    if (next?.type !== 'update' || next.causalDeps[0] !== operation.id) return false
+  #looksSetBack({ id, timestamp }: Operation, next: Operation | undefined): boolean {
+    if (next?.type !== 'update' || next.causalDeps[0] !== id) return false
     if (ownValue(next.data ?? {}, this.#field) !== this.#present) return false
-    return next.nodeId !== operation.nodeId || followsClosely(next.timestamp, operation.timestamp)
+    const newest = this.#newestOfRecord?.timestamp ?? timestamp
+    return followsClosely(next.timestamp, timestamp) || followsClosely(next.timestamp, newest)
+  }
+
+  #isValid(operation: Operation, written: JsonValue): boolean {
+    const isValidAsStored = checkTransition(this.#definition, this.#field, this.#present, written) === null
+    return isValidAsStored || this.#isValidAsSeen(operation, written)
   }
 
   #isValidAsSeen(operation: Operation, written: JsonValue): boolean {
@@ -162,8 +172,8 @@ function latest(operation: Operation, other: Operation | null): Operation {
   return other === null || isLater(operation, other) ? operation : other
 }
 
-function followsClosely(next: Timestamp, { wallTime, logical }: Timestamp): boolean {
-  return next.wallTime === wallTime && next.logical === logical + 1
+function followsClosely(next: Timestamp, timestamp: Timestamp): boolean {
+  return compareTimestamps(next, readingAfter(timestamp, next.nodeId)) === 0
 }
 
 /** What an operation sets a field to, an insert also by leaving it out; undefined when it leaves it as it is. */

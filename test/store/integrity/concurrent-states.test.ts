@@ -1,12 +1,14 @@
 import { expect, test } from 'vitest'
+import { MAX_LOGICAL } from '../../../src/core/clock.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import type { Transitions } from '../../../src/core/schema/state-machine.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore } from '../../support/each-store.ts'
-import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { appendAll, OperationAuthor, withId } from '../../support/operation-author.ts'
 
 const REFUSED = 'CONSTRAINT_VIOLATION'
 
@@ -14,6 +16,7 @@ describeEachStore('changes that devices make without knowing of each other', (op
   const fields = {
     status: t.enum(['draft', 'sub', 'appr', 'publ', 'canc']),
     title: t.string().optional(),
+    tags: t.array(t.string()).optional(),
   }
   const transitions = { draft: ['sub', 'canc'], sub: ['appr'], appr: ['publ'], publ: [], canc: [] }
   const policies = ['reject', 'last-valid-state'] as const
@@ -171,7 +174,72 @@ describeEachStore('changes that devices make without knowing of each other', (op
       expect(await server.findRecord('docs', 'd1')).toMatchObject({ status: 'canc' })
     }
   })
+
+  test('do not begin at a state that was set back, whatever the clocks', async () => {
+    const schema = schemaWith('last-valid-state', { appr: ['publ', 'draft'] })
+    const first = docAuthor('a', start)
+    const insert = first.insert('draft')
+    const skipping = docAuthor('b', start + 10).change('draft', 'appr')
+    const { timestamp } = skipping
+    const revived = new OperationAuthor('c', start + 50).update('d1', { tags: ['x'] }, { collection: 'docs' })
+    for (const history of [
+      [insert, skipping],
+      [insert, withId({ ...skipping, timestamp: { ...timestamp, logical: MAX_LOGICAL } })],
+      // Only the replay tells what a late change makes of it: the correction comes behind the whole record.
+      [insert, first.delete(), revived, skipping],
+    ]) {
+      await using store = await openStore({ schema })
+      for (const operation of history) await appendAll(store, [operation])
+      expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'draft' })
+
+      await appendAll(store, [docAuthor('b', start + 60).change('appr', 'publ')])
+
+      expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'draft' })
+    }
+  })
+
+  test.each(policies)(
+    'begin at a state that the application has moved the record on from (%s)',
+    async (policy) => {
+      const now = Date.now()
+      const ahead = now + 60_000 // the server's clock goes on from there, with the very next reading
+      for (const seenAt of [start, ahead]) {
+        await using store = await openStore({ schema: schemaWith(policy, { sub: ['appr', 'draft'] }) })
+        const device = docAuthor('a', seenAt)
+        await appendAll(store, [device.insert('draft'), device.change('draft', 'sub')])
+        await moveOn(store, 'draft')
+
+        const results = await appendAll(store, [docAuthor('b', now + 120_000).change('sub', 'appr')])
+
+        expect(results).toEqual(['applied'])
+        expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'appr' })
+      }
+    },
+  )
+
+  test('begin also at one that may not be entered from there any more', async () => {
+    await using store = await openStore({
+      schema: defineSchema({ version: 1, collections: { docs: { fields } } }),
+    })
+    const first = docAuthor('a', start)
+    await appendAll(store, [first.insert('draft'), first.change('draft', 'appr')])
+    await moveOn(store, 'draft')
+    await store.setSchema({ ...schemaWith('last-valid-state'), version: 2 })
+
+    await appendAll(store, [docAuthor('b', Date.now() + 120_000).change('appr', 'publ')])
+
+    expect(await store.findRecord('docs', 'd1')).toMatchObject({ status: 'publ' })
+  })
 })
+
+/** The application writes a state by the server's own clock. */
+async function moveOn(store: ServerStore, status: string): Promise<void> {
+  const written = { type: 'update', collection: 'docs', recordId: 'd1', data: { status } } as const
+  const [result] = await store.append([
+    { ...written, author: 'server', access: SERVER_ITSELF, schemaVersion: 1 },
+  ])
+  expect(result).toMatchObject({ status: 'applied' })
+}
 
 async function compact(store: ServerStore): Promise<void> {
   const rules = rulesFor({ keepForMs: 0, tombstonesMs: null }, Date.now())
