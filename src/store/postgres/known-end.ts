@@ -2,6 +2,7 @@ import { StoreError } from '../../core/errors.ts'
 import { baseAfterLoss, isReplacedLog } from '../backup/restored-base.ts'
 import { bigints, byteas } from './array-parameters.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
+import type { EndRow } from './log-end.ts'
 import { metaTable } from './meta-table.ts'
 import { NEXT_EPOCH } from './settings.ts'
 
@@ -12,18 +13,6 @@ const MAX_ENDS = 4000
 const FIND_OTHER = `SELECT FROM unnest($1::bigint[], $2::bytea[]) AS known (seq, id)
   JOIN {operations} o ON o.seq = known.seq
   WHERE o.id NOT IN (known.id, sha256(known.id || int8send(known.seq))) LIMIT 1`
-
-/** Where the log ends, the id of its last operation, what is noted by `#continueAbove`, 0 for nothing, and the epoch. */
-export const END_COLUMNS = `delivery_sequence, (SELECT id FROM {operations} WHERE seq = delivery_sequence),
-  coalesce((SELECT value FROM {meta} WHERE key = 'doubtful_through')::bigint, 0), epoch`
-
-/** In the order of `END_COLUMNS`. */
-export type EndRow = [
-  deliverySequence: number,
-  operationId: Buffer | null,
-  doubtfulThrough: number,
-  epoch: number,
-]
 
 /** The last entry that is known; the id is null where nothing is stored under the number. */
 interface LastEntry {
@@ -105,7 +94,7 @@ export class KnownEnd {
   /** @param read reads where the log ends */
   async follow<Row extends readonly [...EndRow, ...unknown[]]>(read: () => Promise<Row>): Promise<Row> {
     const before = this.#last
-    let row = await this.#readWith(read)
+    let row = await read()
     const { lostConnections } = this.#db
     const isInDoubt = lostConnections !== this.#lostConnections
     // What was noted while this was read may be what is lost; otherwise it is newer, and no reason for doubt.
@@ -113,7 +102,7 @@ export class KnownEnd {
     const known = last.deliverySequence
     if (!this.#db.isReadOnly && (row[0] < known || (isInDoubt && (await this.#isLost(last, row[0]))))) {
       await this.#continueAbove(last)
-      row = await this.#readWith(read)
+      row = await read()
       if (row[0] < known) {
         throw new StoreError(
           'STORE_UNAVAILABLE',
@@ -122,20 +111,22 @@ export class KnownEnd {
       }
     }
     this.#lostConnections = lostConnections
-    if (isReplacedLog(this.sequence, row[0])) {
-      this.#ends.clear()
-      this.announceReplacement()
-    }
-    this.note({ deliverySequence: row[0], operationId: row[1] })
+    this.take(row)
     await this.#useSettingsOf(row[3])
     return row
   }
 
-  /** What is in doubt is known before anybody hears of the log that it is of. */
-  async #readWith<Row extends readonly [...EndRow, ...unknown[]]>(read: () => Promise<Row>): Promise<Row> {
-    const row = await read()
-    this.#doubtfulThrough = Math.max(this.#doubtfulThrough, row[2])
-    return row
+  /**
+   * Takes in where the log ends, and tells of one that has taken the place of what was known: before anything that
+   * was read with it is used, as what is made by that may be stored.
+   */
+  take([deliverySequence, operationId, doubtfulThrough]: readonly [...EndRow, ...unknown[]]): void {
+    this.#doubtfulThrough = Math.max(this.#doubtfulThrough, doubtfulThrough) // known before anybody hears of the log
+    if (isReplacedLog(this.sequence, deliverySequence)) {
+      this.#ends.clear()
+      this.announceReplacement()
+    }
+    this.note({ deliverySequence, operationId })
   }
 
   /** @param end of the log */

@@ -26,7 +26,14 @@ import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
 import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresLog } from './postgres-log.ts'
-import { collectionIn, NEXT_EPOCH, NO_SETTINGS, readSettings, type Settings } from './settings.ts'
+import {
+  collectionIn,
+  NEXT_EPOCH,
+  NO_SETTINGS,
+  type ReadSettings,
+  readSettings,
+  type Settings,
+} from './settings.ts'
 
 export interface CoreOptions {
   readonly runtime: Runtime
@@ -68,7 +75,8 @@ export class PostgresCore {
   static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
     if (options.isEmpty) return new PostgresCore(db, options, NO_SETTINGS)
     const own = { schema: null, nodeId: options.chosenNodeId }
-    const core = new PostgresCore(db, options, await readSettings(db, db, own))
+    const { settings } = await readSettings(db, db, own)
+    const core = new PostgresCore(db, options, settings)
     const newest = await metaTable.get(db, 'server_clock')
     if (newest !== null) core.clock.resumeAfter(parseServerClock(newest))
     return core
@@ -132,8 +140,9 @@ export class PostgresCore {
   }
 
   /** Reads the settings again; those of a transaction that is rolled back are not kept. */
-  refresh(queries: Queries = this.db): Promise<Settings> {
-    return queries === this.db ? this.#inTurn(() => this.#renewSettings()) : this.#readSettings(queries)
+  async refresh(queries: Queries = this.db): Promise<Settings> {
+    if (queries === this.db) return this.#inTurn(() => this.#renewSettings())
+    return (await this.#readSettings(queries)).settings
   }
 
   /** Sees to it that the settings are those of the log: what is kept may be of a host that is lost. */
@@ -149,13 +158,14 @@ export class PostgresCore {
     return result
   }
 
-  #readSettings(queries: Queries): Promise<Settings> {
+  #readSettings(queries: Queries): Promise<ReadSettings> {
     const own = { schema: this.ownSchema, nodeId: this.#chosenNodeId }
     return readSettings(this.db, queries, own)
   }
 
   async #renewSettings(): Promise<Settings> {
-    const settings = await this.#readSettings(this.db)
+    const { settings, end } = await this.#readSettings(this.db)
+    this.knownEnd.take(end) // first: what was made by another log is told by the settings, as long as these are older
     const { tracked } = this.#settings
     this.#settings = settings
     this.clock.serveAs(settings.serverNodeId)

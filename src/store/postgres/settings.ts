@@ -4,6 +4,7 @@ import { parseFormerNodes } from '../former-nodes.ts'
 import { schemaInForce } from '../materialize/stored-schema.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
+import { END_COLUMNS, type EndRow } from './log-end.ts'
 
 /**
  * What decides how operations are stored, as all servers of the database have agreed: a commit that
@@ -40,8 +41,13 @@ export const NO_SETTINGS: Settings = {
   serverBase: 0,
 }
 
+/** With where the log that they are of ended when they were read. */
+export interface ReadSettings {
+  readonly settings: Settings
+  readonly end: EndRow
+}
+
 type SettingsRow = [
-  epoch: number,
   fingerprint: string | null,
   schema: string | null,
   nodeId: string | null,
@@ -55,6 +61,7 @@ type SettingsRow = [
     is_granted: boolean
     is_ready: boolean
   }[],
+  ...EndRow,
 ]
 
 /**
@@ -65,10 +72,9 @@ export async function readSettings(
   db: PostgresDatabase,
   queries: Queries,
   own: { readonly schema: SchemaDefinition | null; readonly nodeId: string | undefined },
-): Promise<Settings> {
+): Promise<ReadSettings> {
   const [row] = await queries.rows<SettingsRow>(
-    `SELECT epoch,
-        (SELECT value FROM {meta} WHERE key = 'schema_fingerprint'),
+    `SELECT (SELECT value FROM {meta} WHERE key = 'schema_fingerprint'),
         (SELECT value FROM {meta} WHERE key = 'schema'),
         (SELECT value FROM {meta} WHERE key = 'node_id'),
         (SELECT value FROM {meta} WHERE key = 'former_node_ids'),
@@ -76,15 +82,16 @@ export async function readSettings(
         coalesce((SELECT value FROM {meta} WHERE key = 'server_base')::bigint, 0),
         (SELECT coalesce(json_agg(json_build_object('id', t.id, 'collection', c.name, 'field', t.field,
             'is_granted', t.is_granted, 'is_ready', t.is_ready) ORDER BY t.id), '[]')
-          FROM {tracked} t JOIN {collections} c ON c.id = t.collection)
+          FROM {tracked} t JOIN {collections} c ON c.id = t.collection),
+        ${END_COLUMNS}
       FROM {counters} WHERE id = 1`,
   )
   if (row === undefined) throw new Error('The row of the counters is missing')
-  const [epoch, fingerprint, stored, nodeId, formerNodeIds, newNodeId, serverBase, trackedRows] = row
+  const [fingerprint, stored, nodeId, formerNodeIds, newNodeId, serverBase, trackedRows, ...end] = row
   const schema = schemaInForce(stored, fingerprint, own.schema)
   const serverNodeId = own.nodeId ?? nodeId ?? ''
-  return {
-    epoch,
+  const settings: Settings = {
+    epoch: end[3],
     tracked: new TrackedFields(
       trackedRows.map(({ id, collection, field, is_granted, is_ready }) => ({
         id,
@@ -100,6 +107,7 @@ export async function readSettings(
     formerNodeIds: parseFormerNodes(formerNodeIds),
     serverBase: serverNodeId === newNodeId ? 0 : serverBase,
   }
+  return { settings, end }
 }
 
 export function collectionIn(schema: SchemaDefinition | null, name: string): CollectionDefinition | null {

@@ -64,6 +64,36 @@ test('what another server has planned by the old log is planned again once that 
   await other.close()
 })
 
+test('a log that has replaced another is told of before its settings are in force', async () => {
+  await using database = await openTestDatabase()
+  const open = () => createPostgresServerStore({ connectionString: database.connectionString })
+  const [restoring, other] = await Promise.all([open(), open()])
+  const author = new OperationAuthor('a')
+  const insert = (name: string) => requestOf(author.insert(name, { title: name, userId: 'u' }))
+  await restoring.append([insert('r1')])
+  const backup = await restoring.exportBackup()
+  await restoring.append([insert('r2'), insert('r3')])
+  await other.getMaxDeliverySequence()
+  const node = restoring.getNodeId()
+  const heard: unknown[] = []
+  for (const store of [restoring, other]) {
+    // Whoever listens refuses what waits: it is of another log, and by settings of this one it would be stored.
+    store.onLogReplaced(() => heard.push([store === other, store.getNodeId()]))
+  }
+
+  await restoring.importBackup(backup)
+  expect(heard).toEqual([[false, node]])
+  await other.trackScopeField('todos', 'userId') // reads the settings again
+
+  expect(heard).toEqual([
+    [false, node],
+    [true, node],
+  ])
+  expect(other.getNodeId()).not.toBe(node)
+  await restoring.close()
+  await other.close()
+})
+
 test('a restore that loses against a write before anything is restored begins again', async () => {
   await using database = await openTestDatabase()
   const withTimeout = (timeout: string) =>
