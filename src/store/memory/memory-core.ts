@@ -42,11 +42,11 @@ export class MemoryCore {
    * For what takes the place of the log: of a node of the server that is another one, with numbers from 1. One that
    * was chosen stays and goes on, because clients may hold operations of the numbers that it was given.
    *
-   * @param deliverySequence before the first entry
+   * @param base the delivery sequence before the first entry
    */
-  emptyLog(deliverySequence = 0): MemoryLog {
-    const serverSequence = this.#chosenNodeId === undefined ? 0 : this.log.counters.serverSequence
-    return new MemoryLog(this.#newNodeId(), new MemoryBlobs(this.blobs), { deliverySequence, serverSequence })
+  emptyLog(base = 0): MemoryLog {
+    const serverNumbers = this.#chosenNodeId === undefined ? { last: 0 } : this.log.serverNumbers
+    return new MemoryLog(this.#newNodeId(), new MemoryBlobs(this.blobs), { base, serverNumbers })
   }
 
   replaceLog(log: MemoryLog): void {

@@ -36,7 +36,10 @@ export interface MemoryRecord {
   sequences: number[]
 }
 
-const EMPTY: LogCounters = { deliverySequence: 0, serverSequence: 0 }
+/** The last number of the server's node: of all logs that it is the node of, one that is to take another's place too. */
+export interface ServerNumbers {
+  last: number
+}
 
 /**
  * The log and the records in maps: what the tables of a database hold. No work of an append grows
@@ -51,8 +54,9 @@ export class MemoryLog implements LogSource {
   readonly #maxSequences = new Map<string, number>()
   /** The node that the server writes as. */
   readonly serverNodeId: string
-  /** The counters before the first entry. */
-  readonly #before: LogCounters
+  readonly serverNumbers: ServerNumbers
+  /** The delivery sequence before the first entry. */
+  readonly #base: number
   /** By delivery sequence; null where an entry was dropped. */
   readonly #entries: (LogEntry | null)[] = []
   readonly #wireJsonById = new Map<string, string>()
@@ -66,11 +70,16 @@ export class MemoryLog implements LogSource {
   #schema: SchemaDefinition | null = null
   #operationCount = 0
 
-  /** @param before the counters before the first entry */
-  constructor(serverNodeId: string, blobs: MemoryBlobs, before = EMPTY) {
+  /** @param base the delivery sequence before the first entry */
+  constructor(
+    serverNodeId: string,
+    blobs: MemoryBlobs,
+    { base = 0, serverNumbers = { last: 0 } }: { base?: number; serverNumbers?: ServerNumbers } = {},
+  ) {
     this.serverNodeId = serverNodeId
+    this.serverNumbers = serverNumbers
     this.blobs = blobs
-    this.#before = before
+    this.#base = base
   }
 
   get end(): number {
@@ -78,12 +87,7 @@ export class MemoryLog implements LogSource {
   }
 
   get counters(): LogCounters {
-    const serverSequence = Math.max(this.vector.get(this.serverNodeId) ?? 0, this.#before.serverSequence)
-    return { deliverySequence: this.end, serverSequence }
-  }
-
-  get #base(): number {
-    return this.#before.deliverySequence
+    return { deliverySequence: this.end, serverSequence: this.serverNumbers.last }
   }
 
   /** Client operations and side effects, without snapshots. */
@@ -151,6 +155,8 @@ export class MemoryLog implements LogSource {
 
   advance(entry: string, sequenceNumber: number): void {
     if (sequenceNumber > (this.vector.get(entry) ?? 0)) this.vector.set(entry, sequenceNumber)
+    if (entry === this.serverNodeId)
+      this.serverNumbers.last = Math.max(this.serverNumbers.last, sequenceNumber)
     const nodeId = nodeOfEntry(entry)
     if (sequenceNumber > this.maxSequenceOf(nodeId)) this.#maxSequences.set(nodeId, sequenceNumber)
   }

@@ -477,6 +477,17 @@ describeEachStore('backups in sections', (openStore) => {
   })
 })
 
+test('the memory store, which goes on meanwhile, gives a number of the node that it was given only once', async () => {
+  const store = new MemoryServerStore({ nodeId: 'chosen' })
+  await writeAsServer(store, 'r1')
+
+  const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+  expect(await writeAsServer(store, 'r2')).toMatchObject({ sequenceNumber: 2 })
+  await restore.commit()
+
+  expect(await writeAsServer(store, 'r3')).toMatchObject({ nodeId: 'chosen', sequenceNumber: 3 })
+})
+
 test('the memory store, which goes on meanwhile, is not emptied of what it was given during a restore', async () => {
   const store = new MemoryServerStore()
   const restore = await store.openRestore({ mode: 'empty', maxDeliverySequence: 1 })
