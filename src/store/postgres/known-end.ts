@@ -1,7 +1,7 @@
 import { StoreError } from '../../core/errors.ts'
 import { baseAfterLoss, isReplacedLog } from '../backup/restored-base.ts'
 import { bigints, byteas } from './array-parameters.ts'
-import type { PostgresDatabase, Queries } from './database.ts'
+import type { PostgresDatabase, Queries, Transaction } from './database.ts'
 import type { EndRow } from './log-end.ts'
 import { metaTable } from './meta-table.ts'
 import { NEXT_EPOCH } from './settings.ts'
@@ -13,6 +13,17 @@ const MAX_ENDS = 4000
 const FIND_OTHER = `SELECT FROM unnest($1::bigint[], $2::bytea[]) AS known (seq, id)
   JOIN {operations} o ON o.seq = known.seq
   WHERE o.id NOT IN (known.id, sha256(known.id || int8send(known.seq))) LIMIT 1`
+
+/** What else is to be done about a log that is another one than was known. */
+export interface LogFollower {
+  /**
+   * Called with the epoch of the log that was found, before anything is read of it: where it fails, nothing is, and
+   * the next one tries again.
+   */
+  useSettingsOf(epoch: number): Promise<unknown>
+  /** Called in the transaction that numbers what follows above the gap. */
+  leaveServerNode(transaction: Transaction): Promise<void>
+}
 
 /** The last entry that is known; the id is null where nothing is stored under the number. */
 interface LastEntry {
@@ -29,7 +40,7 @@ interface LastEntry {
  */
 export class KnownEnd {
   readonly #db: PostgresDatabase
-  readonly #useSettingsOf: (epoch: number) => Promise<unknown>
+  readonly #follower: LogFollower
   readonly #listeners = new Set<() => void>()
   #last: LastEntry = { deliverySequence: 0, operationId: null }
   /** The ids that commits have ended with, by delivery sequence, oldest first. */
@@ -38,13 +49,9 @@ export class KnownEnd {
   #lostConnections = 0
   #replacements = 0
 
-  /**
-   * @param useSettingsOf called with the epoch of the log that was found, before anything is read of it: where it
-   *   fails, nothing is, and the next one tries again
-   */
-  constructor(db: PostgresDatabase, useSettingsOf: (epoch: number) => Promise<unknown>) {
+  constructor(db: PostgresDatabase, follower: LogFollower) {
     this.#db = db
-    this.#useSettingsOf = useSettingsOf
+    this.#follower = follower
   }
 
   get sequence(): number {
@@ -112,7 +119,7 @@ export class KnownEnd {
     }
     this.#lostConnections = lostConnections
     this.take(row)
-    await this.#useSettingsOf(row[3])
+    await this.#follower.useSettingsOf(row[3])
     return row
   }
 
@@ -155,6 +162,7 @@ export class KnownEnd {
         `UPDATE {counters} SET delivery_sequence = $1, epoch = ${NEXT_EPOCH} WHERE id = 1`,
         [base],
       )
+      await this.#follower.leaveServerNode(transaction)
       const isKnown = this.#ends.has(row[0]) && !(await this.#holdsOthers(transaction))
       if (isKnown) return // nobody has written since
       await metaTable.set(transaction, 'doubtful_through', base - 1)

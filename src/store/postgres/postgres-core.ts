@@ -26,6 +26,7 @@ import { NodeRegistry } from './node-registry.ts'
 import { type PlanNames, writePlan } from './plan-writer.ts'
 import { PostgresBlobs } from './postgres-blobs.ts'
 import { PostgresLog } from './postgres-log.ts'
+import { replaceServerNode } from './server-node-id.ts'
 import {
   collectionIn,
   NEXT_EPOCH,
@@ -34,6 +35,9 @@ import {
   readSettings,
   type Settings,
 } from './settings.ts'
+
+/** More than a server writes before it is noticed that the newest operations are lost. */
+const MAX_LOST_NUMBERS = 1_000_000_000
 
 export interface CoreOptions {
   readonly runtime: Runtime
@@ -96,7 +100,10 @@ export class PostgresCore {
     this.nodeNames = new NameTable(db, '{nodes}', 'node_id')
     this.collections = new NameTable(db, '{collections}', 'name')
     this.nodes = new NodeRegistry(db)
-    this.knownEnd = new KnownEnd(db, (epoch) => this.#useSettingsOf(epoch))
+    this.knownEnd = new KnownEnd(db, {
+      useSettingsOf: (epoch) => this.#useSettingsOf(epoch),
+      leaveServerNode: (transaction) => this.#leaveServerNode(transaction),
+    })
     this.knownEnd.subscribe(() => this.#forgetNames())
     this.log = new PostgresLog(db, {
       nodes: this.nodeNames,
@@ -172,6 +179,15 @@ export class PostgresCore {
     // What was written since is not indexed for those who read by what is lost: they have to ask for it again.
     if (!this.db.isReadOnly && !settings.tracked.hasAllOf(tracked)) this.knownEnd.announceReplacement()
     return settings
+  }
+
+  /** Of a log that has lost its end: its counter knows nothing of the numbers that what is lost had. */
+  async #leaveServerNode(transaction: Transaction): Promise<void> {
+    const nodeId = this.newNodeId()
+    // Others may write as this node before they write anything else.
+    await transaction.rows('INSERT INTO {nodes} (node_id) VALUES ($1) ON CONFLICT DO NOTHING', [nodeId])
+    const settings = await this.refresh(transaction)
+    await replaceServerNode(transaction, settings, { nodeId, lostNumbers: MAX_LOST_NUMBERS })
   }
 
   /** In another log, a number may stand for another name. */

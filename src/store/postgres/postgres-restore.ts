@@ -21,6 +21,7 @@ import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { addDropped, replayNoted } from './postgres-dropped.ts'
 import { writeRevocations } from './postgres-revocations.ts'
+import { replaceServerNode } from './server-node-id.ts'
 import type { Settings } from './settings.ts'
 
 export interface PostgresRestoreOptions extends RestoreOptions {
@@ -190,10 +191,10 @@ async function removeEverything(
   { mode, maxDeliverySequence, serverNodeIds = [], nodeId }: RestoreOptions & { readonly nodeId: string },
 ): Promise<void> {
   // First of all, so that nobody commits in between.
-  const [row] = await transaction.rows<[number, number]>(
-    'SELECT delivery_sequence, server_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
+  const [row] = await transaction.rows<[number]>(
+    'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
-  const [ownMaxSequence, ownServerSequence] = row ?? [0, 0]
+  const [ownMaxSequence] = row ?? [0]
   if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else commits
   const base = restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() })
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
@@ -203,21 +204,13 @@ async function removeEverything(
   await transaction.rows('UPDATE {tracked} SET is_ready = true, tracked_after = $1', [base])
   await transaction.rows('UPDATE {nodes} SET max_sequence = 0, view_key = NULL, legacy_position = 0')
   await transaction.rows(`DELETE FROM {meta} WHERE key LIKE '${INHERITED_CLAIM}%'`)
-  await transaction.rows(
-    'UPDATE {counters} SET delivery_sequence = $1, server_sequence = 0, operation_count = 0 WHERE id = 1',
-    [base],
-  )
+  await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
+    base,
+  ])
   await metaTable.remove(transaction, 'doubtful_through') // who was before that reads all of this log as well
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
-  const serverBase = Number((await metaTable.get(transaction, 'server_base')) ?? 0)
-  await metaTable.set(transaction, 'server_base', Math.max(serverBase, ownServerSequence))
-  // Of the present one, devices are then asked for what they hold.
-  const { formerNodeIds, serverNodeId } = await core.refresh(transaction)
-  const former = addFormerNodes(formerNodeIds, [serverNodeId, ...serverNodeIds], nodeId)
-  await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))
-  await metaTable.set(transaction, 'node_id', nodeId)
-  if (nodeId === serverNodeId) await metaTable.remove(transaction, 'new_node_id')
-  else await metaTable.set(transaction, 'new_node_id', nodeId)
+  const settings = await core.refresh(transaction)
+  await replaceServerNode(transaction, settings, { nodeId, otherNodeIds: serverNodeIds })
 }
 
 /** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */

@@ -1,4 +1,7 @@
 import { expect, test, vi } from 'vitest'
+import type { Operation } from '../../../src/core/operation.ts'
+import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
+import { operationOfWireJson } from '../../../src/protocol/wire-identity.ts'
 import {
   createPostgresServerStore,
   type PostgresServerStore,
@@ -9,13 +12,28 @@ import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
 
 const RESTORE_GAP = 1_000_000_000
 
-async function openStore(database: TestDatabase, options: { readOnly?: boolean } = {}) {
+async function openStore(database: TestDatabase, options: { readOnly?: boolean; nodeId?: string } = {}) {
   const { connectionString } = database
   return createPostgresServerStore({ connectionString, pollIntervalMs: 20, ...options })
 }
 
 function insertOf(author: OperationAuthor, name: string) {
   return requestOf(author.insert(recordIdOf(name), { title: name, userId: 'u' }))
+}
+
+/** By the server itself. */
+async function write(store: PostgresServerStore, name: string): Promise<Operation> {
+  const written = {
+    type: 'insert',
+    collection: 'todos',
+    recordId: recordIdOf(name),
+    data: { title: name },
+  } as const
+  const [result] = await store.append([
+    { ...written, author: 'server', access: SERVER_ITSELF, schemaVersion: 1 },
+  ])
+  if (result?.status !== 'applied') throw new Error(`${name} was not stored`)
+  return operationOfWireJson(result.entries[0]?.wireJson ?? '')
 }
 
 async function sequencesOf(store: PostgresServerStore): Promise<number[]> {
@@ -46,6 +64,51 @@ test('what is appended to a log that has lost its end is numbered above all that
   expect(second).toBeGreaterThan(3 + RESTORE_GAP)
   expect(others).toHaveLength(2)
   await store.close()
+})
+
+test('what the server itself writes to a log that has lost its end is numbered as of another node', async () => {
+  await using database = await openTestDatabase()
+  const [store, other] = [await openStore(database), await openStore(database)]
+  const node = store.getNodeId()
+  const first = await write(store, 'one')
+  const lost = await write(store, 'two') // a device has it
+  await loseAfter(database, 1)
+  await database.query('UPDATE _kora_counters SET server_sequence = 1')
+
+  await store.getMaxDeliverySequence()
+  const next = await write(store, 'three')
+  await other.append([requestOf(lost)])
+  const last = await write(other, 'four')
+
+  const numbers = [first, lost, next, last].map(({ nodeId, sequenceNumber }) => [nodeId, sequenceNumber])
+  expect(numbers).toEqual([
+    [node, 1],
+    [node, 2],
+    [store.getNodeId(), 1],
+    [store.getNodeId(), 2],
+  ])
+  expect(store.getNodeId()).not.toBe(node)
+  for (const one of [store, other]) {
+    expect([...one.getFormerNodeIds()]).toEqual([node])
+    await one.close()
+  }
+})
+
+test('what it writes as a node that was chosen is numbered above all that may be lost', async () => {
+  await using database = await openTestDatabase()
+  const [beside, store] = [await openStore(database), await openStore(database, { nodeId: 'chosen' })]
+  const node = beside.getNodeId()
+  for (const name of ['one', 'two']) await write(store, name)
+  await loseAfter(database, 1)
+  await database.query('UPDATE _kora_counters SET server_sequence = 1')
+
+  await store.getMaxDeliverySequence()
+  const next = await write(store, 'three')
+
+  expect(next.nodeId).toBe('chosen')
+  expect(next.sequenceNumber).toBeGreaterThan(2)
+  expect([...store.getFormerNodeIds()]).toEqual([node]) // of servers that were given none
+  await Promise.all([store, beside].map((one) => one.close()))
 })
 
 test('a log that another server has written past the lost end is noticed once connections were lost', async () => {
