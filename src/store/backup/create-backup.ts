@@ -73,12 +73,12 @@ async function* readBackup(
   { createdAtMs = Date.now(), onProgress }: CreateBackupOptions,
 ): AsyncGenerator<Uint8Array> {
   const writer = new SectionWriter()
+  const endBefore = await store.getMaxDeliverySequence() // first, so that all that follows is of this log, or is given up
   const droppedBefore = await store.countDropped()
   const isCompacted = droppedBefore > 0
   const createdAt = new Date(createdAtMs).toISOString()
   const formerNodeIds = [...store.getFormerNodeIds()]
   yield writer.text(formatHeader({ isCompacted, createdAt, nodeId: store.getNodeId(), formerNodeIds }))
-  const endBefore = await store.getMaxDeliverySequence()
   // The version vector first: it may claim no operation that the backup does not hold.
   yield* writer.sections('nodes', readNodes(store))
   yield* writer.sections('revocations', readRevocations(store))

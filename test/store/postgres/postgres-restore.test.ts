@@ -147,6 +147,24 @@ test('a server beside a restore goes on under the node that this has given it, a
   for (const store of [restoring, server, next]) await store.close()
 })
 
+test('a backup names the node of the log that it holds, though another server has just replaced that', async () => {
+  await using database = await openTestDatabase()
+  const open = () => createPostgresServerStore({ connectionString: database.connectionString })
+  const [restoring, server] = await Promise.all([open(), open()])
+  const former = server.getNodeId()
+  await restoring.importBackup(await restoring.exportBackup())
+
+  const [header] = Buffer.from(await server.exportBackup())
+    .toString('latin1')
+    .split('\n')
+
+  expect(JSON.parse(header ?? '')).toMatchObject({
+    nodeId: restoring.getNodeId(),
+    formerNodeIds: [former],
+  })
+  for (const store of [restoring, server]) await store.close()
+})
+
 test('a node id that the application has chosen goes on with its numbers, whoever restores', async () => {
   await using database = await openTestDatabase()
   const { connectionString } = database
