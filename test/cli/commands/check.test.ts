@@ -366,6 +366,21 @@ describe('check', () => {
     expect(stderr).toContain('log.level')
   })
 
+  test('refuses a schema whose clients would be refused, as start does', async () => {
+    using workspace = workspaceWith({
+      schema: 'schema.mjs', // of version 1
+      supportedSchemaVersions: { min: 2, max: 3 },
+    })
+    const refusal = {
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining('schema: its version 1 is outside supportedSchemaVersions (2 to 3)'),
+    }
+
+    expect(await workspace.run(['check'])).toMatchObject(refusal)
+    expect(await workspace.run(['start'])).toMatchObject(refusal)
+  })
+
   test('says that certificate and key cannot be used, which start refuses as well', async () => {
     using workspace = workspaceWith({ tls: { certFile: 'schema.mjs', keyFile: 'schema.mjs' } })
 
