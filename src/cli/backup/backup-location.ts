@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import type { ServerConfig } from '../../config/server-config.ts'
+import { realpath, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { ServerConfig, StoreConfig } from '../../config/server-config.ts'
 import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
 import { S3Bucket } from '../../store/backup/s3-bucket.ts'
@@ -15,6 +15,11 @@ export interface BackupLocation {
   /** As messages call it. */
   readonly name: string
   exists(): Promise<boolean>
+  /**
+   * @param store whose backup it will be
+   * @throws ConfigError `INVALID_ARGUMENT` where even who overwrites a file that is there cannot mean this one
+   */
+  requireReplaceable(store: StoreConfig): Promise<void>
   /**
    * @param signal when it aborts, nothing is left but what stdout has taken
    * @returns how many bytes were written
@@ -61,6 +66,7 @@ function stdio({ stdout, readStdin }: Terminal): BackupLocation {
     async exists() {
       return false
     },
+    async requireReplaceable() {},
     async write(source, signal) {
       if (stdout.isTerminal) {
         throw new ConfigError('INVALID_ARGUMENT', 'A backup is binary: pipe it, or name a file.')
@@ -96,6 +102,10 @@ function file(text: string, { cwd }: Terminal): BackupLocation {
     async exists() {
       return existsSync(path)
     },
+    async requireReplaceable(store) {
+      const problem = await findReplacementProblem(path, store)
+      if (problem !== null) throw new ConfigError('INVALID_ARGUMENT', `${displayPath(path, cwd)} ${problem}`)
+    },
     async write(source, signal) {
       return (await writeBackupFile(path, source, signal)).bytes
     },
@@ -109,6 +119,30 @@ function file(text: string, { cwd }: Terminal): BackupLocation {
   }
 }
 
+/** Why a backup may not take the place of what is at a path, and what to do about it; null where it may. */
+async function findReplacementProblem(path: string, store: StoreConfig): Promise<string | null> {
+  const found = await stat(path).catch(() => null)
+  if (found?.isDirectory()) return 'is a folder. Name a file in it.'
+  if (found !== null && !found.isFile()) return 'is no file. Name one, or - for stdout.'
+  if (store.driver !== 'sqlite') return null
+  const [place, database] = [await placeOf(path), await placeOf(store.filename)]
+  const isOfStore = SQLITE_FILES.some((suffix) => place === `${database}${suffix}`)
+  return isOfStore ? 'belongs to the database that is backed up. Name another file.' : null
+}
+
+/** What SQLite keeps in a database's name, some of it only while the database is open. */
+const SQLITE_FILES = ['', '-wal', '-shm', '-journal']
+
+/** Where a file lies, or would lie, however it is called. */
+async function placeOf(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch {
+    const folder = await realpath(dirname(path)).catch(() => dirname(path)) // may be made with the file
+    return join(folder, basename(path))
+  }
+}
+
 const NAMED_NEIGHBOURS = 3
 
 function object(key: string, bucket: S3Bucket): BackupLocation {
@@ -118,6 +152,7 @@ function object(key: string, bucket: S3Bucket): BackupLocation {
     async exists() {
       return (await bucket.find(key)) !== null
     },
+    async requireReplaceable() {},
     async write(source, signal) {
       return (await bucket.write(key, source, signal)).bytes
     },

@@ -48,6 +48,7 @@ async function writeBackup(name: string, flags: BackupFlags, context: CommandCon
   const { terminal } = context
   const { values: config } = await loadCommandConfig(flags, terminal)
   const location = await openBackupLocation(name, terminal, async () => config)
+  await location.requireReplaceable(config.store)
   if (!flags.force && (await location.exists())) {
     throw new ConfigError('INVALID_ARGUMENT', `${location.name} is there already. --force overwrites it.`)
   }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
@@ -63,6 +64,34 @@ describe('backup', () => {
 
     expect(await workspace.run(['backup', 'there', '--force'])).toMatchObject({ code: 0 })
     expect(await workspace.run(['backup', 'there', '--verify'])).toMatchObject({ code: 0 })
+  })
+
+  test('takes the place of nothing but a file, and of none of the database, whatever it is told', async () => {
+    using workspace = new Workspace()
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+    mkdirSync(workspace.path('folder'))
+    execFileSync('mkfifo', [workspace.path('pipe')])
+    symlinkSync(workspace.path('kora-server.db'), workspace.path('alias.db'))
+    const before = readFileSync(workspace.path('kora-server.db'))
+
+    for (const name of ['kora-server.db', 'folder/../kora-server.db-wal', 'alias.db']) {
+      expect(await workspace.run(['backup', name, '--force'])).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/^error: \S+ belongs to the database that is backed up\. /),
+      })
+    }
+    for (const force of [[], ['--force']]) {
+      expect(await workspace.run(['backup', 'folder', ...force])).toMatchObject({
+        code: 2,
+        stderr: 'error: folder is a folder. Name a file in it.\n',
+      })
+      expect(await workspace.run(['backup', 'pipe', ...force])).toMatchObject({
+        code: 2,
+        stderr: 'error: pipe is no file. Name one, or - for stdout.\n',
+      })
+    }
+
+    expect(readFileSync(workspace.path('kora-server.db'))).toEqual(before)
   })
 
   test('says what is wrong with a file that is none', async () => {
