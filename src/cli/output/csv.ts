@@ -2,7 +2,12 @@ import { stringify } from 'csv-stringify/sync'
 
 export type CsvValue = string | number | null
 
-/** Rows as CSV (RFC 4180, line feeds). Values stand as they are stored; nothing is added for spreadsheets. */
+/**
+ * Rows as CSV (RFC 4180, line feeds). Values stand as they are stored; nothing is added for spreadsheets. null is an
+ * empty cell, and an empty text one in quotes.
+ */
 export function formatCsv(rows: readonly (readonly CsvValue[])[]): string {
-  return stringify(rows as CsvValue[][], { record_delimiter: 'unix' })
+  return stringify(rows as CsvValue[][], { record_delimiter: 'unix', quoted_match: QUOTED })
 }
+
+const QUOTED = /\r|^$/ // readers take a carriage return for the end of a row, and an empty cell for null

@@ -123,7 +123,7 @@ describe('records', () => {
       'id,title,done,estimate,tags\n' +
         'todo-1,Buy milk,true,2,"[""home"",""shop""]"\n' +
         'todo-2,"Write, ""quoted""",false,,[]\n' +
-        'todo-3,,false,-1.5,[]\n',
+        'todo-3,"",false,-1.5,[]\n',
     )
   })
 })
