@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
 import { findWriteProblem } from '../../core/write-problem.ts'
 
@@ -40,14 +41,25 @@ export function toOpenError(error: unknown, filename: string): unknown {
   if (isOfOtherLayout(error)) return toLayoutError(error, filename)
   const code = sqliteCodeOf(error)
   const failure = code === null ? undefined : OPEN_FAILURES.find(({ prefix }) => code.startsWith(prefix))
-  const reason = (isOfThePath(error, code) ? findWriteProblem(filename) : null) ?? failure?.reason
+  const reason = findPathProblem(error, code, filename) ?? failure?.reason
   if (reason === undefined) return error
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${reason}`, { cause: error })
 }
 
-/** A missing directory is the driver's own TypeError. */
-function isOfThePath(error: unknown, code: string | null): boolean {
-  return error instanceof TypeError || /^SQLITE_(CANTOPEN|READONLY)/.test(code ?? '')
+/** A missing directory is the driver's own TypeError; what a folder comes to, depends on what is read of it first. */
+function findPathProblem(error: unknown, code: string | null, filename: string): string | null {
+  const isOfTheDisk = code?.startsWith('SQLITE_IOERR') === true
+  const isOfThePath = error instanceof TypeError || /^SQLITE_(CANTOPEN|READONLY)/.test(code ?? '')
+  if ((isOfThePath || isOfTheDisk) && isFolder(filename)) return 'it is a folder. Name a file in it.'
+  return isOfThePath ? findWriteProblem(filename) : null
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false // then it is the disk
+  }
 }
 
 const FAILURES = [

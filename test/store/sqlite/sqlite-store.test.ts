@@ -275,7 +275,7 @@ test('refuses files that it cannot use, with the reason', async () => {
   other.exec("UPDATE _kora_meta SET value = '99' WHERE key = 'layout'")
   other.close()
 
-  const attempt = (filename: string, readOnly = false) => {
+  const attempt = (filename: string, readOnly: boolean | 'planning' = false) => {
     try {
       void createSqliteServerStore({ filename, readOnly }).close()
       return 'opened'
@@ -292,7 +292,11 @@ test('refuses files that it cannot use, with the reason', async () => {
   )
   expect(attempt(at('missing/store.db'))).toMatch(/^STORE_OPEN_FAILED: .*missing does not exist\. Create it/)
   expect(attempt(at('absent.db'), true)).toMatch(/^STORE_OPEN_FAILED: .*does not exist/)
-  expect(attempt(directory.path)).toMatch(/^STORE_OPEN_FAILED/)
+  for (const readOnly of [false, true, 'planning'] as const) {
+    expect(attempt(directory.path, readOnly)).toMatch(
+      /^STORE_OPEN_FAILED: .*: it is a folder\. Name a file in it\./,
+    )
+  }
 })
 
 test('uses the indexes that its speed rests on', async () => {
