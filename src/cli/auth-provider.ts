@@ -2,6 +2,7 @@ import type { AuthConfig } from '../auth/auth-config.ts'
 import { createAuthProvider } from '../auth/create-auth-provider.ts'
 import type { AuthProvider } from '../auth/provider.ts'
 import { loadExport } from '../config/load-module.ts'
+import { messageOf } from '../core/error-message.ts'
 import { AuthError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
@@ -16,7 +17,13 @@ export function openAuthProvider(auth: AuthConfig, logger: Logger): Promise<Auth
 }
 
 async function loadProvider(file: string): Promise<AuthProvider> {
-  const provider = await loadExport(file, 'provider')
+  let provider: unknown
+  try {
+    provider = await loadExport(file, 'provider')
+  } catch (error) {
+    const message = `auth.provider: ${file} ${messageOf(error)}`
+    throw new AuthError('AUTH_CONFIG', message, { cause: error })
+  }
   if (isProvider(provider)) return provider
   throw new AuthError(
     'AUTH_CONFIG',

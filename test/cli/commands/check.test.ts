@@ -306,6 +306,15 @@ describe('check', () => {
     expect(stdout + stderr).not.toContain('canary')
   })
 
+  test('names the file of a provider that does not load, with exit code 2', async () => {
+    using workspace = workspaceWith({ auth: { mode: 'custom', provider: './provider.mjs' } })
+    workspace.write('provider.mjs', "throw new Error('boom')")
+    const problem = expect.stringMatching(/auth\.provider: .*\/provider\.mjs cannot be loaded: boom\n/)
+
+    expect(await workspace.run(['check'])).toMatchObject({ code: 2, stdout: problem })
+    expect(await workspace.run(['start'])).toMatchObject({ code: 2, stderr: problem })
+  })
+
   test('reports a directory that does not exist, with exit code 1', async () => {
     using workspace = workspaceWith({})
 
