@@ -1,23 +1,52 @@
+import { existsSync } from 'node:fs'
 import type { AuthConfig } from '../auth/auth-config.ts'
 import { nearestName } from '../core/schema/names.ts'
 import { hasDotenvFolder } from './dotenv.ts'
 import { ENVIRONMENT_VARIABLES } from './options.ts'
 import type { OverrideSources } from './overrides.ts'
-import type { ConfigDoubt, ConfigEntry } from './server-config.ts'
+import type { ConfigDoubt, ConfigEntry, ServerConfig } from './server-config.ts'
+
+interface LoadedConfig {
+  readonly values: ServerConfig
+  readonly entries: readonly ConfigEntry[]
+  /** Options that stand beside the `server` of the file. */
+  readonly beside: readonly string[]
+}
 
 /** What works, and is hardly what its owner meant. Holds no secret. */
 export function findDoubts(
   { env, dotenv, configDir }: OverrideSources,
-  auth: AuthConfig,
-  entries: readonly ConfigEntry[],
+  { values, entries, beside }: LoadedConfig,
 ): readonly ConfigDoubt[] {
   return [
     ...findMisspelt({ ...dotenv, ...env }),
-    ...findFramedSecrets(auth, entries),
     ...(hasDotenvFolder(configDir)
       ? [{ subject: '.env', message: 'is a folder: no variable is read from it.' }]
       : []),
+    ...beside.map((subject) => ({
+      subject,
+      message: 'stands beside server, where the server does not read it. Move it into server.',
+    })),
+    ...findFramedSecrets(values.auth, entries),
+    ...findUnreachable(values),
   ]
+}
+
+/** What the rest of the configuration, or of the disk, leaves without effect. */
+function findUnreachable({ limits, http }: ServerConfig): readonly ConfigDoubt[] {
+  const { maxOperationBytes, maxMessageBytes } = limits
+  const doubts: ConfigDoubt[] = []
+  if (maxMessageBytes < maxOperationBytes) {
+    const message =
+      `${maxOperationBytes}, but limits.maxMessageBytes is ${maxMessageBytes}: a client with an operation larger than that ` +
+      'is cut off each time it sends it. Raise the latter, or lower the former.'
+    doubts.push({ subject: 'limits.maxOperationBytes', message })
+  }
+  if (http.staticDir !== null && !existsSync(http.staticDir)) {
+    const message = `${http.staticDir} does not exist: until it does, no page is served.`
+    doubts.push({ subject: 'http.staticDir', message })
+  }
+  return doubts
 }
 
 const PREFIX = /^KORA_/

@@ -1,6 +1,7 @@
 import { dirname, relative, resolve } from 'node:path'
 import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
+import { ownValue } from '../core/own-property.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
@@ -9,6 +10,7 @@ import type { FoundConfig } from './find-config.ts'
 import { findConfig, readConfig } from './find-config.ts'
 import { findDoubts } from './find-doubts.ts'
 import { loadSchemaFile } from './load-schema.ts'
+import { buildOptionTree } from './option-tree.ts'
 import { collectOverrides } from './overrides.ts'
 import type { ConfigProblem, Override } from './parse-options.ts'
 import { parseOptions } from './parse-options.ts'
@@ -46,13 +48,14 @@ export async function loadConfig({
   const configDir = found === null ? cwd : dirname(found.file)
   const dotenv = readDotenv(configDir)
   addToEnvironment(dotenv) // for the files of the app that the configuration names
-  const { raw, prefix } = pickServerPart(found, cwd)
+  const { raw, prefix, beside } = pickServerPart(found, cwd)
   const sources = { flags, env, dotenv, cwd, configDir }
   const { overrides, voided, problems: clashes } = collectOverrides(raw, sources)
   const { tree, entries, problems: mistakes } = parseOptions({ raw, baseDir: configDir, overrides, voided })
   const schema = await loadSchema(tree.schema, cwd)
   const versionOfSchema = 'loaded' in schema ? schema.loaded?.definition.version : undefined
   const problems = [
+    ...findGuardsBeside(beside),
     ...clashes,
     ...mistakes,
     // What is wrong inside a part says more than that the part does not go with another.
@@ -68,7 +71,7 @@ export async function loadConfig({
     values,
     entries: withSchemaVersion(entries, values),
     unused: findUnused(overrides, entries),
-    doubts: findDoubts(sources, values.auth, entries),
+    doubts: findDoubts(sources, { values, entries, beside }),
     file: found?.file ?? null,
   }
 }
@@ -90,18 +93,43 @@ async function openConfig(cwd: string, configFile: string | undefined): Promise<
   return (await readConfig(file)) ?? { file, config: {} }
 }
 
+interface ServerPart {
+  readonly raw: PlainObject
+  /** Where it stands in the file, for messages. */
+  readonly prefix: string
+  /** Options that stand beside it, so that the server does not read them. */
+  readonly beside: readonly string[]
+}
+
 /** The daemon's part of the file: its `server` key, or else all of it. */
-function pickServerPart(found: FoundConfig | null, cwd: string): { raw: PlainObject; prefix: string } {
-  if (found === null) return { raw: {}, prefix: '' }
+function pickServerPart(found: FoundConfig | null, cwd: string): ServerPart {
+  if (found === null) return { raw: {}, prefix: '', beside: [] }
   const { config } = found
   if (!isPlainObject(config))
     throw configError(found, cwd, '', [{ path: 'configuration', message: 'expected an object' }])
   const { $schema: _editorHint, ...whole } = config
-  if (!Object.hasOwn(whole, 'server')) return { raw: whole, prefix: '' }
-  if (!isPlainObject(whole.server))
+  if (!Object.hasOwn(whole, 'server')) return { raw: whole, prefix: '', beside: [] }
+  const { server } = whole
+  if (!isPlainObject(server))
     throw configError(found, cwd, '', [{ path: 'server', message: 'expected an object' }])
-  const schema = whole.server.schema ?? whole.schema
-  return { raw: schema === undefined ? whole.server : { ...whole.server, schema }, prefix: 'server.' }
+  const schema = server.schema ?? whole.schema
+  const raw = schema === undefined ? server : { ...server, schema }
+  const beside = [...buildOptionTree().children.keys()].filter(
+    (name) => ownValue(whole, name) !== undefined && !Object.hasOwn(raw, name),
+  )
+  return { raw, prefix: 'server.', beside }
+}
+
+/** Options that keep people out: a server that goes without them is open to those they name. */
+const GUARDS = ['auth', 'admin', 'tls']
+
+function findGuardsBeside(beside: readonly string[]): readonly ConfigProblem[] {
+  return beside
+    .filter((name) => GUARDS.includes(name))
+    .map((path) => ({
+      path,
+      message: `missing; ${path} stands beside server, where the server does not read it. Move it into server`,
+    }))
 }
 
 type SchemaResult = { readonly loaded: LoadedSchema | null } | { readonly problem: ConfigProblem }

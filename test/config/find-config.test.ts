@@ -211,6 +211,36 @@ describe('a file that the app shares', () => {
     )
   })
 
+  test('keeps nobody out by what stands beside server, and says so', async () => {
+    const secret = 'canary: a secret of over thirty-two characters'
+    using folder = new ConfigFolder({
+      'kora.config.json': JSON.stringify({
+        server: { port: 5001, admin: { adminToken: 'a' } },
+        auth: { mode: 'kora', secret },
+        admin: { adminToken: 'b' },
+        tls: { certFile: 'a', keyFile: 'b' },
+      }),
+    })
+    expect(await messageOf(loadConfig({ cwd: folder.path }))).toBe(
+      [
+        'CONFIG_INVALID: kora.config.json: 2 problems',
+        ...['auth', 'tls'].map(
+          (name) =>
+            `server.${name}: missing; ${name} stands beside server, where the server does not read it. Move it into server`,
+        ),
+      ].join('\n'),
+    )
+  })
+
+  test('may have tools whose options have the names of those of the server', async () => {
+    using folder = new ConfigFolder({
+      'kora.config.json': '{ "port": 3000, "log": {}, "dev": {}, "server": { "port": 5001 } }',
+    })
+    const { values, doubts } = await loadConfig({ cwd: folder.path })
+    expect(values.port).toBe(5001)
+    expect(doubts.map(({ subject }) => subject)).toEqual(['log'])
+  })
+
   test('without a key server is read as a whole', async () => {
     using folder = new ConfigFolder({ 'kora.config.json': '{ "dev": {}, "port": 1 }' })
     expect(await messageOf(loadConfig({ cwd: folder.path }))).toContain('dev: unknown')

@@ -110,6 +110,22 @@ describe('check', () => {
     expect(stdout).toMatch(/^warning +auth\.anonymous\.scopes\.tods .*Did you mean todos\?$/m)
   })
 
+  test('warns of settings that do not do what they say', async () => {
+    using workspace = new Workspace()
+    const http = { staticDir: './nowhere' }
+    const server = { port: 0, limits: { maxOperationBytes: 1_000_000, maxMessageBytes: 1000 }, http }
+    workspace.write('kora.config.json', JSON.stringify({ server, shutdownTimeout: '1h' }))
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^warning +shutdownTimeout +stands beside server, .* Move it into server\.$/m)
+    expect(stdout).toMatch(
+      /^warning +limits\.maxOperationBytes +1000000, but limits\.maxMessageBytes is 1000: /m,
+    )
+    expect(stdout).toMatch(/^warning +http\.staticDir +\S+nowhere does not exist: /m)
+  })
+
   test('says which variables are not used', async () => {
     using workspace = workspaceWith({ store: { driver: 'memory' }, backup: false })
     const env = { KORA_DB: 'app.db', KORA_BACKUP_DIRECTORY: 'backups', KORA_HOST: '127.0.0.1' }

@@ -88,6 +88,20 @@ describe('start', () => {
     expect(second.stderr).not.toContain('"level":"warn"')
   })
 
+  test('warns of settings that do not do what they say', async () => {
+    using workspace = new Workspace({
+      files: { 'kora.config.json': '{ "log": {}, "server": { "http": { "staticDir": "nowhere" } } }' },
+    })
+
+    const run = await startUntil(STARTED, workspace, [], (process) => process.signal('SIGTERM'))
+
+    const warnings = run.stderr.split('\n').filter((line) => line.includes('"level":"warn"'))
+    expect(warnings.map((line) => JSON.parse(line))).toMatchObject([
+      { subject: 'log', detail: expect.stringContaining('stands beside server') },
+      { subject: 'http.staticDir', detail: expect.stringContaining('nowhere does not exist') },
+    ])
+  })
+
   test('shows on a terminal what is served, from what, and to whom', async () => {
     using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE } })
 
