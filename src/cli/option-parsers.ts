@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { parseDuration } from '../config/duration.ts'
+import { parseIsoTime } from './iso-time.ts'
 
 /** For flags that may be repeated: every value, in order. */
 export function collectValues(value: string, previous: readonly string[] = []): string[] {
@@ -18,8 +19,8 @@ export type LogPosition = { readonly after: number } | { readonly writtenFrom: n
 
 export function parseLogPosition(text: string): LogPosition {
   if (/^\d+$/.test(text)) return { after: parseCount(text) }
-  const writtenFrom = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN
-  if (!Number.isNaN(writtenFrom)) return { writtenFrom }
+  const writtenFrom = parseIsoTime(text)
+  if (writtenFrom !== null) return { writtenFrom }
   throw new InvalidArgumentError('Write a delivery sequence, or a time such as 2026-01-31T12:00:00Z.')
 }
 

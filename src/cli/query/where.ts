@@ -1,6 +1,8 @@
 import { ConfigError } from '../../core/errors.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { requireColumn } from '../../store/query/resolve-query.ts'
+import { parseIsoTime } from '../iso-time.ts'
 
 /**
  * Turns `--where` flags into the filter of a query. `field=value` is read by the field's kind,
@@ -19,7 +21,7 @@ export function parseWhere(
     if (Object.hasOwn(where, field)) {
       throw invalidWhere(`Field "${field}" is given twice. Conditions are joined by AND, so give each once.`)
     }
-    where[field] = isJson ? parseJsonValue(field, text) : parseByKind(field, text, kindOf(field, collection))
+    where[field] = isJson ? parseJsonValue(field, text) : parseByKind(field, text, collection)
   }
   return where
 }
@@ -44,9 +46,9 @@ function splitCondition(flag: string): { field: string; text: string; isJson: bo
   return { field, text, isJson: operator === ':=' }
 }
 
-function parseByKind(field: string, text: string, kind: string): unknown {
+function parseByKind(field: string, text: string, collection: CollectionDefinition): unknown {
   if (text === '') return ''
-  switch (kind) {
+  switch (kindOf(field, collection)) {
     case 'number':
       return parseNumber(field, text)
     case 'timestamp':
@@ -58,7 +60,9 @@ function parseByKind(field: string, text: string, kind: string): unknown {
     case 'json':
     case 'blob':
       return parseJsonValue(field, text)
-    default: // string, enum, secret; richtext, which the store refuses
+    case 'enum':
+      return parseEnum(field, text, ownValue(collection.fields, field)?.enumValues ?? [])
+    default: // string, secret; richtext, which the store refuses
       return text
   }
 }
@@ -70,8 +74,8 @@ function parseNumber(field: string, text: string): number {
 }
 
 function parseTimestamp(field: string, text: string): number {
-  const ms = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text)
-  if (Number.isFinite(ms)) return ms
+  const ms = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : parseIsoTime(text)
+  if (ms !== null && Number.isFinite(ms)) return ms
   throw invalidWhere(
     `Field "${field}" is a timestamp; "${text}" is neither milliseconds since 1970 nor a date like 2025-06-01T12:00:00Z.`,
   )
@@ -81,6 +85,14 @@ function parseBoolean(field: string, text: string): boolean {
   if (text === 'true') return true
   if (text === 'false') return false
   throw invalidWhere(`Field "${field}" is a boolean; write true or false, not "${text}".`)
+}
+
+/** What an earlier schema may have let in is asked for as JSON. */
+function parseEnum(field: string, text: string, values: readonly string[]): string {
+  if (values.includes(text)) return text
+  throw invalidWhere(
+    `Field "${field}" is one of ${values.join(', ')}, not "${text}". A value of an earlier schema: ${field}:=JSON.`,
+  )
 }
 
 function parseJsonValue(field: string, text: string): unknown {

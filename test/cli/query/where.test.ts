@@ -55,6 +55,10 @@ describe('parseWhere', () => {
     })
   })
 
+  test('reads := also as a value that an enum had once', () => {
+    expect(parse('status:="archived"')).toEqual({ status: 'archived' })
+  })
+
   test('takes milliseconds for a timestamp', () => {
     expect(parse('dueAt=1748736000000', '_updated_at=5', 'id=7')).toEqual({
       dueAt: 1748736000000,
@@ -70,6 +74,10 @@ describe('parseWhere', () => {
     ['done=yes', /"done" is a boolean; write true or false, not "yes"/],
     ['estimate=many', /"estimate" is a number; "many" is not one/],
     ['dueAt=soon', /neither milliseconds since 1970 nor a date/],
+    ['dueAt=foo 12', /neither milliseconds since 1970 nor a date/],
+    ['dueAt=01/02/2025', /neither milliseconds since 1970 nor a date/],
+    ['dueAt=2026-02-31', /neither milliseconds since 1970 nor a date/],
+    ['status=opne', /"status" is one of open, closed, not "opne"/],
     ['title:=open', /not valid JSON: open\. Texts need quotes/],
   ])('refuses %s', (flag, message) => {
     expect(() => parse(flag)).toThrow(message)

@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest'
+import { parseIsoTime } from '../../src/cli/iso-time.ts'
+
+test.each([
+  ['2026-01', Date.UTC(2026, 0)],
+  ['2026-01-31', Date.UTC(2026, 0, 31)],
+  ['2024-02-29', Date.UTC(2024, 1, 29)],
+  ['2026-01-31T12:00Z', Date.UTC(2026, 0, 31, 12)],
+  ['2026-01-31 12:00:30.5+02:00', Date.UTC(2026, 0, 31, 10, 0, 30, 500)],
+  ['2026-01-31T12:00:00', new Date(2026, 0, 31, 12).getTime()],
+])('%s is a time', (text, ms) => {
+  expect(parseIsoTime(text)).toBe(ms)
+})
+
+test.each([
+  '',
+  'soon',
+  'foo 12',
+  '01/02/2025',
+  '2025',
+  '2026-02-31',
+  '2026-02-29T12:00Z',
+  '2026-13-01',
+  '2026-01-31T25:00Z',
+  '2026-01-31 12',
+  '2026-01-31 (or so)',
+])('"%s" is none', (text) => {
+  expect(parseIsoTime(text)).toBe(null)
+})
