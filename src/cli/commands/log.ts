@@ -46,7 +46,10 @@ export function addLogCommand(program: Command, context: CommandContext): void {
       `the last so many, and with --since the first so many (default: ${TERMINAL_LIMIT} on a terminal, else all)`,
       parseCount,
     )
-    .option('--follow', 'go on with what is stored from now on, until Ctrl+C')
+    .option(
+      '--follow',
+      'go on with what is stored from now on, until Ctrl+C; not with both --since and --limit',
+    )
     .addOption(
       new Option(
         '-f, --format <format>',
@@ -69,6 +72,7 @@ Examples:
 async function printLog(flags: LogFlags, context: CommandContext): Promise<void> {
   const { terminal } = context
   const format = formatOf(flags, terminal)
+  requireOneEnd(flags)
   const { values: config } = await loadCommandConfig(flags, terminal)
   const store = await openStoredLog(config, terminal.cwd)
   const abort = new AbortController()
@@ -125,6 +129,15 @@ function formatOf({ format, follow }: LogFlags, { stdout }: Terminal): QueryForm
     )
   }
   return format ?? (stdout.isTerminal ? 'table' : follow ? 'ndjson' : 'json')
+}
+
+/** The first so many since a position end there, and what follows has no end. */
+function requireOneEnd({ since, limit, follow }: LogFlags): void {
+  if (since === undefined || limit === undefined || !follow) return
+  throw new ConfigError(
+    'INVALID_ARGUMENT',
+    '--limit with --since ends after so many operations, and --follow has no end. Leave out one of the three.',
+  )
 }
 
 async function readOptions(

@@ -95,7 +95,13 @@ describe('log', () => {
 
   test('refuses what does not go together', async () => {
     expect(await workspace.run(['log', '--since', 'yesterday'])).toMatchObject({ code: 2 })
+    expect(await workspace.run(['log', '--since', '2026-02-31'])).toMatchObject({ code: 2 })
     expect(await workspace.run(['log', '--follow', '--format', 'json'])).toMatchObject({ code: 2 })
+    expect(await workspace.run(['log', '--follow', '--since', '2', '--limit', '1'])).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining('--limit with --since ends after so many operations'),
+    })
   })
 
   test('follows what is stored later, until a signal', async () => {
