@@ -88,13 +88,13 @@ async function changeStore(
   context: CommandContext,
 ): Promise<void> {
   const { terminal } = context
+  if (rebuild !== undefined) await requireCollections(rebuild, config)
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
   const startedAt = terminal.now()
   const store = await openStore(config.values)
   try {
     const needs = needsOf(config, store)
-    if (rebuild !== undefined) requireCollections(rebuild, needs.schema)
     const plan = await planStore(store, needs)
     const onProgress = progress.update.bind(progress)
     await prepareStore(store, needs, { onProgress })
@@ -146,7 +146,9 @@ async function printSummary(
   await terminal.stdout.write(table.format(rows))
 }
 
-function requireCollections(names: true | readonly string[], schema: SchemaDefinition | null): void {
+/** Before anything is written: to open a store that is not there yet is to make it. */
+async function requireCollections(names: true | readonly string[], config: EffectiveConfig): Promise<void> {
+  const schema = await readSchema(config)
   if (schema === null) {
     throw new SchemaError(
       'NO_SCHEMA',
@@ -158,5 +160,14 @@ function requireCollections(names: true | readonly string[], schema: SchemaDefin
     if (!known.includes(name)) {
       throw new SchemaError('UNKNOWN_COLLECTION', unknownName('collection', name, known))
     }
+  }
+}
+
+async function readSchema(config: EffectiveConfig): Promise<SchemaDefinition | null> {
+  const store = await openStoreForPlanning(config.values)
+  try {
+    return needsOf(config, store).schema
+  } finally {
+    await store.close()
   }
 }

@@ -251,6 +251,22 @@ describe('mistakes', () => {
 
     expect(run).toMatchObject({ code: 2, stdout: '' })
     expect(run.stderr).toContain(message)
+    expect(existsSync(workspace.path('kora-server.db'))).toBe(false)
+  })
+
+  test('a rebuild without a schema makes no database, and goes by the tables of one that is there', async () => {
+    using workspace = new Workspace()
+
+    const nowhere = await workspace.run(['migrate', '--rebuild'])
+    expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('No schema is configured.') })
+    expect(existsSync(workspace.path('kora-server.db'))).toBe(false)
+
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+    const there = await workspace.run(['migrate', '--rebuild'])
+    expect(there).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^todos +1 +rebuilt from the log$/m),
+    })
   })
 
   test('a change that would lose data is refused with exit code 2', async () => {
