@@ -18,7 +18,11 @@ const LONG_MS = 15_000
 /** As many readers of events as a server has at once. */
 const MAX_READERS = 20
 
-describe.skipIf(findChromium() === null)('the connection of the dashboard', () => {
+const hasChromium = findChromium() !== null
+if (!hasChromium)
+  console.warn('No Chromium is installed (or named by CHROMIUM_PATH): browser tests are skipped.')
+
+describe.skipIf(!hasChromium)('the connection of the dashboard', () => {
   let browser: Browser
 
   beforeAll(async () => {
