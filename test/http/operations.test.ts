@@ -254,7 +254,7 @@ describe('backups', () => {
     await using server = await startProductionServer({ operationalAuth, syncOptions: { logger } })
     await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
     const database = new (loadSqliteDriver())(join(server.directory, 'kora.db'))
-    database.exec('ALTER TABLE _kora_operations RENAME TO lost')
+    database.exec('ALTER TABLE _kora_operations RENAME COLUMN wire_json TO lost')
     database.close()
 
     const answer = await get(server, '/backup/export', operationalAuth.backupToken)

@@ -7,6 +7,8 @@ const GAP = '  '
 const MIN_COLUMN_WIDTH = 6
 /** Where nothing is cut, one long text would make every other row as long. */
 const MAX_ALIGNED_WIDTH = 200
+/** Of UTF-16 in a column of a terminal: 11 make a family of four, which is two columns wide. */
+const MAX_UNITS_PER_COLUMN = 8
 
 export interface TableOptions {
   readonly headers: readonly string[]
@@ -44,9 +46,29 @@ export class TableWriter {
     this.#columnWidths ??= fitColumns(naturalWidths([headers, ...cells]), width)
     const widths = this.#columnWidths
     const head = isFirstPage ? formatRows([headers.map((header) => colours.bold(header))], widths) : ''
-    if (width !== Number.POSITIVE_INFINITY) return head + formatRows(cells, widths)
-    return head + cells.map((row) => formatRows([row], widened(widths, row))).join('')
+    if (width === Number.POSITIVE_INFINITY) return head + cells.map((row) => uncutRow(row, widths)).join('')
+    return (
+      head +
+      formatRows(
+        cells.map((row) => shortened(row, widths)),
+        widths,
+      )
+    )
   }
+}
+
+/** What does not fit makes room for itself, in its own row. */
+function uncutRow(row: readonly string[], columnWidths: readonly number[]): string {
+  const padded = row.map((cell, column) => {
+    const room = Math.max(0, (columnWidths[column] ?? 0) - displayWidth(cell))
+    return cell + ' '.repeat(room)
+  })
+  return `${padded.join(GAP).trimEnd()}\n`
+}
+
+/** To more than a column has room for: cli-table3 takes the square of what is left to cut it. */
+function shortened(row: readonly string[], columnWidths: readonly number[]): readonly string[] {
+  return row.map((cell, column) => cell.slice(0, MAX_UNITS_PER_COLUMN * (columnWidths[column] ?? 0)))
 }
 
 function formatRows(rows: readonly (readonly string[])[], columnWidths: readonly number[]): string {
@@ -54,11 +76,6 @@ function formatRows(rows: readonly (readonly string[])[], columnWidths: readonly
   const table = createTable(columnWidths)
   for (const row of rows) table.push([...row])
   return `${trimLineEnds(table.toString())}\n`
-}
-
-/** What does not fit makes room for itself, in its own row. */
-function widened(columnWidths: readonly number[], row: readonly string[]): number[] {
-  return columnWidths.map((width, column) => Math.max(width, displayWidth(row[column] ?? '')))
 }
 
 function createTable(columnWidths: readonly number[]): Table.Table {
@@ -120,6 +137,15 @@ function trimLineEnds(text: string): string {
 
 /** Columns that the text takes on a terminal: wide characters count twice, combining ones nothing. */
 function displayWidth(text: string): number {
+  let width = 0
+  for (const [piece, plain] of text.matchAll(PIECES)) width += plain?.length ?? widthOfGraphemes(piece)
+  return width
+}
+
+/** Plain characters with which nothing combines; others in short pieces, as segmenting takes the square of their length. */
+const PIECES = /([ -~]+)(?=[ -~]|$)|.{1,200}/gsu
+
+function widthOfGraphemes(text: string): number {
   let width = 0
   for (const { segment } of GRAPHEMES.segment(text)) width += isWide(segment) ? 2 : 1
   return width

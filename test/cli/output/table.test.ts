@@ -53,6 +53,24 @@ describe('TableWriter', () => {
     expect(next).toBe(`r3${long}  tea${' '.repeat(199)}true\n`)
   })
 
+  test('aligns what is wide, combined or long', () => {
+    const table = new TableWriter({ headers: ['title', 'done'], width: Infinity, colours })
+    const titles = ['e\u0301e\u0301', '漢'.repeat(30_000), `caf\u00e9 ${'👍🏽'.repeat(3)}`, 'x'.repeat(250)]
+    const columns = [2, 60_000, 11, 250]
+
+    const lines = table.format(titles.map((title) => [title, 'true'])).split('\n')
+
+    expect(lines.slice(1, -1)).toEqual(
+      titles.map((title, i) => `${title}${' '.repeat(Math.max(0, 200 - (columns[i] ?? 0)))}  true`),
+    )
+  })
+
+  test('cuts a long text of wide characters to the width of the terminal', () => {
+    const table = new TableWriter({ headers: ['title'], width: 20, colours })
+
+    expect(table.format([['漢'.repeat(30_000)]])).toBe(`title\n${'漢'.repeat(9)}…\n`)
+  })
+
   test('shows control characters instead of obeying them', () => {
     const table = new TableWriter({ headers: ['title'], width: 80, colours })
 
