@@ -51,6 +51,12 @@ export interface BlobIndex {
    */
   readBlobManifests(chunkHash: string, limit: number, after?: string): Promise<readonly ListingManifest[]>
 
+  /**
+   * Notes on whose behalf bytes were sent that are about to be stored: whatever fails after that, they do not lie
+   * there as if they had come from elsewhere. Counts for nobody.
+   */
+  noteBlobHolders(hash: string, holders: readonly string[]): Promise<void>
+  /** Notes bytes that were stored: whose they are, and of whom they count. */
   recordBlobUpload(upload: BlobUpload): Promise<void>
   /** `unknown`: no client has sent these bytes here, they came from elsewhere. */
   checkBlobHolders(hash: string, holders: readonly string[]): Promise<'held' | 'held-by-others' | 'unknown'>

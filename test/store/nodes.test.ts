@@ -182,6 +182,23 @@ describeEachStore('blobs', (openStore) => {
     expect(await store.checkBlobHolders(hash('a'), ['t1'])).toBe('unknown')
   })
 
+  test('belong to those on whose behalf they came before they are stored, and count for nobody', async () => {
+    await using store = await openStore()
+
+    await store.noteBlobHolders(hash('a'), ['t1', 't1'])
+
+    expect(await store.checkBlobHolders(hash('a'), ['t1'])).toBe('held')
+    expect(await store.checkBlobHolders(hash('a'), ['t2'])).toBe('held-by-others')
+    expect(await store.checkBlobHolders(hash('a'), [])).toBe('held-by-others')
+    expect([...(await store.readKnownBlobs([hash('a'), hash('b')]))]).toEqual([hash('a')])
+    await store.recordBlobUpload({ hash: hash('b'), byteLength: 5, userId: 'u1', holders: ['t2'] })
+    await store.noteBlobHolders(hash('b'), ['t1'])
+    expect(await store.getBlobUsage('u1')).toBe(5)
+    await store.forgetBlobs([hash('a'), hash('b')], Date.now())
+    for (const name of ['a', 'b']) expect(await store.checkBlobHolders(hash(name), ['t1'])).toBe('unknown')
+    expect([...(await store.readKnownBlobs([hash('a')]))]).toEqual([])
+  })
+
   test('stay known of those who have sent them again when they are forgotten', async () => {
     await using store = await openStore()
     const send = (userId: string, holder: string) =>

@@ -99,16 +99,27 @@ export class MemoryBlobs {
     return sorted
   }
 
+  noteHolders(hash: string, holders: readonly string[], sentAt: number): void {
+    if (holders.length === 0) return
+    const { sentAtByHolder } = this.#uploadOf(hash)
+    for (const holder of holders) sentAtByHolder.set(holder, sentAt)
+  }
+
   recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): void {
+    this.noteHolders(hash, holders, sentAt)
+    const upload = this.#uploadOf(hash)
+    const known = upload.byUser.get(userId)
+    upload.byUser.set(userId, { byteLength: known?.byteLength ?? byteLength, sentAt })
+    if (known === undefined) this.#bytesByUser.set(userId, this.usageOf(userId) + byteLength)
+  }
+
+  #uploadOf(hash: string): Upload {
     let upload = this.#uploads.get(hash)
     if (upload === undefined) {
       upload = { byUser: new Map(), sentAtByHolder: new Map() }
       this.#uploads.set(hash, upload)
     }
-    for (const holder of holders) upload.sentAtByHolder.set(holder, sentAt)
-    const known = upload.byUser.get(userId)
-    upload.byUser.set(userId, { byteLength: known?.byteLength ?? byteLength, sentAt })
-    if (known === undefined) this.#bytesByUser.set(userId, this.usageOf(userId) + byteLength)
+    return upload
   }
 
   checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
@@ -137,7 +148,7 @@ export class MemoryBlobs {
       for (const [holder, sentAt] of upload.sentAtByHolder) {
         if (sentAt <= sentThrough) upload.sentAtByHolder.delete(holder)
       }
-      if (upload.byUser.size === 0) this.#uploads.delete(hash)
+      if (upload.byUser.size === 0 && upload.sentAtByHolder.size === 0) this.#uploads.delete(hash)
     }
   }
 }

@@ -346,6 +346,11 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.blobs.readManifests(chunkHash, limit, after)
   }
 
+  async noteBlobHolders(hash: string, holders: readonly string[]): Promise<void> {
+    this.#access.assertOpen()
+    this.#core.blobs.noteHolders(hash, holders, this.#core.runtime.now())
+  }
+
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
     this.#access.assertOpen()
     this.#core.blobs.recordUpload(upload, this.#core.runtime.now())

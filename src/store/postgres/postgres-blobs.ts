@@ -15,6 +15,10 @@ interface StoredState {
   readonly lastSequence: number
 }
 
+/** Given the hash, the holders, and when it was sent. */
+const NOTE_HOLDERS = `INSERT INTO {blob_holders} (hash, holder, sent_at) SELECT $1, unnest($2::text[]), $3
+  ON CONFLICT (hash, holder) DO UPDATE SET sent_at = excluded.sent_at`
+
 /** Rows of the `_kora_blob_` tables. @see BlobIndex */
 export class PostgresBlobs {
   readonly #db: PostgresDatabase
@@ -74,16 +78,17 @@ export class PostgresBlobs {
     return rows.map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred }))
   }
 
+  async noteHolders(hash: string, holders: readonly string[], sentAt: number): Promise<void> {
+    await this.#write(NOTE_HOLDERS, [bytesOf(hash), inOrder(holders), sentAt])
+  }
+
   async recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): Promise<void> {
-    const inOrder = [...new Set(holders)].sort() // two senders of one tenant must not wait for each other
     await this.#write(
       `WITH upload AS (
-          INSERT INTO {blob_uploads} (hash, user_id, byte_length, sent_at) VALUES ($1, $2, $3, $5)
+          INSERT INTO {blob_uploads} (hash, user_id, byte_length, sent_at) VALUES ($1, $4, $5, $3)
           ON CONFLICT (hash, user_id) DO UPDATE SET sent_at = excluded.sent_at
-        )
-        INSERT INTO {blob_holders} (hash, holder, sent_at) SELECT $1, unnest($4::text[]), $5
-        ON CONFLICT (hash, holder) DO UPDATE SET sent_at = excluded.sent_at`,
-      [bytesOf(hash), userId, byteLength, inOrder, sentAt],
+        ) ${NOTE_HOLDERS}`,
+      [bytesOf(hash), inOrder(holders), sentAt, userId, byteLength],
     )
   }
 
@@ -93,7 +98,7 @@ export class PostgresBlobs {
   ): Promise<'held' | 'held-by-others' | 'unknown'> {
     const [row] = await this.#db.rows<[isHeld: boolean, isKnown: boolean]>(
       `SELECT EXISTS (SELECT FROM {blob_holders} WHERE hash = $1 AND holder = ANY ($2::text[])),
-        EXISTS (SELECT FROM {blob_uploads} WHERE hash = $1)`,
+        EXISTS (SELECT FROM {blob_uploads} WHERE hash = $1) OR EXISTS (SELECT FROM {blob_holders} WHERE hash = $1)`,
       [bytesOf(hash), holders],
     )
     if (row?.[0]) return 'held'
@@ -112,6 +117,7 @@ export class PostgresBlobs {
     const rows = await this.#db.rows<[Buffer]>(
       `SELECT hash FROM unnest($1::bytea[]) AS k (hash)
         WHERE EXISTS (SELECT FROM {blob_uploads} u WHERE u.hash = k.hash)
+          OR EXISTS (SELECT FROM {blob_holders} h WHERE h.hash = k.hash)
           OR EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = k.hash)
           OR EXISTS (SELECT FROM {blob_chunks} c WHERE c.chunk = k.hash)`,
       [hashes.map(bytesOf)],
@@ -153,6 +159,11 @@ export class PostgresBlobs {
   async #write(text: string, parameters: readonly unknown[]): Promise<void> {
     await this.#db.transaction((transaction) => transaction.rows(text, parameters))
   }
+}
+
+/** Two senders of one tenant must not wait for each other. */
+function inOrder(holders: readonly string[]): string[] {
+  return [...new Set(holders)].sort()
 }
 
 function bytesOf(hash: string): Buffer {

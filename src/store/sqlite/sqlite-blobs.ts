@@ -73,17 +73,21 @@ export class SqliteBlobs {
       .map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred: isReferred === 1 }))
   }
 
-  recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): void {
-    const { noteUpload, noteHolder } = this.#uploadStatements()
-    noteUpload.run(bytesOf(hash), userId, byteLength, sentAt)
+  noteHolders(hash: string, holders: readonly string[], sentAt: number): void {
+    const { noteHolder } = this.#uploadStatements()
     for (const holder of holders) noteHolder.run(bytesOf(hash), holder, sentAt)
+  }
+
+  recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): void {
+    this.#uploadStatements().noteUpload.run(bytesOf(hash), userId, byteLength, sentAt)
+    this.noteHolders(hash, holders, sentAt)
   }
 
   checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
     for (const holder of holders) {
       if (this.#statements.holder.get(bytesOf(hash), holder) !== undefined) return 'held'
     }
-    return this.#statements.upload.get(bytesOf(hash)) === undefined ? 'unknown' : 'held-by-others'
+    return this.#wasSent(hash) ? 'held-by-others' : 'unknown'
   }
 
   usageOf(userId: string): number {
@@ -91,8 +95,14 @@ export class SqliteBlobs {
   }
 
   isKnown(hash: string): boolean {
-    const { upload, isReferred, isListed } = this.#statements
-    return [upload, isReferred, isListed].some((statement) => statement.get(bytesOf(hash)) !== undefined)
+    const { isReferred, isListed } = this.#statements
+    const isNamed = [isReferred, isListed].some((statement) => statement.get(bytesOf(hash)) !== undefined)
+    return isNamed || this.#wasSent(hash)
+  }
+
+  #wasSent(hash: string): boolean {
+    const { upload, anyHolder } = this.#statements
+    return [upload, anyHolder].some((statement) => statement.get(bytesOf(hash)) !== undefined)
   }
 
   forget(hashes: readonly string[], sentThrough: number): void {
@@ -149,6 +159,7 @@ function prepareStatements(db: SqliteDatabase) {
       )
       .raw(),
     holder: db.prepare('SELECT 1 FROM _kora_blob_holders WHERE hash = ? AND holder = ?'),
+    anyHolder: db.prepare('SELECT 1 FROM _kora_blob_holders WHERE hash = ? LIMIT 1'),
     upload: db.prepare('SELECT 1 FROM _kora_blob_uploads WHERE hash = ? LIMIT 1'),
     isReferred: db.prepare('SELECT 1 FROM _kora_blob_refs WHERE hash = ? LIMIT 1'),
     isListed: db.prepare('SELECT 1 FROM _kora_blob_chunks WHERE chunk = ? LIMIT 1'),

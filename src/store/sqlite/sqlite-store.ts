@@ -382,6 +382,10 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.blobs.readManifests(chunkHash, limit, after))
   }
 
+  async noteBlobHolders(hash: string, holders: readonly string[]): Promise<void> {
+    await this.#access.write(() => this.#core.blobs.noteHolders(hash, holders, this.#core.runtime.now()))
+  }
+
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
     await this.#access.write(() => this.#core.blobs.recordUpload(upload, this.#core.runtime.now()))
   }

@@ -177,9 +177,11 @@ export class BlobRelay {
       this.stats.pushesRefused++
       return
     }
+    const holders = holdersOf(identity.access)
     try {
+      await store.noteBlobHolders(hash, holders) // first, or bytes could lie there that seem to be nobody's
       await persistBlobChunk?.(hash, bytes)
-      await store.recordBlobUpload({ hash, byteLength, userId, holders: holdersOf(identity.access) })
+      await store.recordBlobUpload({ hash, byteLength, userId, holders })
     } catch (error) {
       giveBack() // the client sends it again
       throw error

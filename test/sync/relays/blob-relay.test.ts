@@ -195,6 +195,29 @@ describe('with central storage', () => {
     expect(await store.getBlobUsage('alice')).toBe(stored + 4096)
   })
 
+  test('what was stored when its upload could not be noted belongs to who has sent it', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect, write, store, runtime } = openRelayServer(config)
+    vi.spyOn(store, 'recordBlobUpload').mockRejectedValue(new Error('unreachable'))
+    const author = await connect('author', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    upload(author, blob)
+    await settle()
+    author.disconnect()
+    const colleague = await connect('colleague', { scopes: ORG_A })
+    const eve = await connect('eve', { scopes: ORG_B })
+    writeAs(eve, 'eve', { org: 'b', data: blob.ref })
+    await settle()
+
+    for (const client of [colleague, eve]) request(client, blob.manifest.hash)
+    await runtime.advance(40_000)
+
+    expect(chunks.has(blob.manifest.hash)).toBe(true)
+    expect(answersTo(eve)).toEqual([null])
+    expect(answersTo(colleague)).toEqual([blob.manifest.bytes.toString()])
+    expect(await store.getBlobUsage('author')).toBe(0)
+  })
+
   test('a reader gets manifest and chunks after the author has gone', async () => {
     const { connect, write } = openRelayServer(memoryStorage().config)
     const author = await connect('author', { scopes: ORG_A })
