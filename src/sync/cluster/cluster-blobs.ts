@@ -41,8 +41,8 @@ export class ClusterBlobs {
     ]
   }
 
-  /** @returns null when no client of another server has it */
-  ask(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
+  /** @returns null when no client of another server has it, or once the signal aborts */
+  ask(requester: RelayPeer, hash: string, signal?: AbortSignal): Promise<Uint8Array | null> {
     const members = this.#bus.members()
     const isPossible = members.size > 0 && this.#pending.size < MAX_PENDING && !this.#isStopped
     if (requester.identity === null || !isPossible) return Promise.resolve(null)
@@ -52,6 +52,7 @@ export class ClusterBlobs {
     return new Promise((resolve) => {
       const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#settle(id, null))
       this.#pending.set(id, { hash, waiting: new Set(members), timer, resolve })
+      signal?.addEventListener('abort', () => this.#settle(id, null))
     })
   }
 

@@ -56,8 +56,8 @@ export class ClusterRelays {
     this.#bus.publish(RICHTEXT, JSON.stringify({ id: author.id, peer, message }))
   }
 
-  askForBlob(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
-    return requester instanceof RemotePeer ? Promise.resolve(null) : this.#blobs.ask(requester, hash)
+  askForBlob(requester: RelayPeer, hash: string, signal: AbortSignal): Promise<Uint8Array | null> {
+    return requester instanceof RemotePeer ? Promise.resolve(null) : this.#blobs.ask(requester, hash, signal)
   }
 
   /** The store and its bus may live on, with another server in the place of this one. */

@@ -38,6 +38,7 @@ export interface Audience {
 export class Audiences {
   readonly #byKey = new Map<string, Audience>()
   readonly #byPeer = new Map<RelayPeer, Audience>()
+  readonly #peersByOwnEntry = new Map<string, Set<RelayPeer>>()
   readonly #byTag = new Map<string, Set<Audience>>()
   readonly #index = new ViewIndex<Audience>()
   #selectiveCount = 0
@@ -54,6 +55,8 @@ export class Audiences {
     const audience = this.#audienceOf(identity.access)
     audience.members.add(peer)
     this.#byPeer.set(peer, audience)
+    const { ownEntry } = identity.access
+    if (ownEntry !== null) addTo(this.#peersByOwnEntry, ownEntry, peer)
     return audience
   }
 
@@ -61,6 +64,8 @@ export class Audiences {
     const audience = this.#byPeer.get(peer)
     if (audience === undefined) return null
     this.#byPeer.delete(peer)
+    const ownEntry = peer.identity?.access.ownEntry ?? null
+    if (ownEntry !== null) removeFrom(this.#peersByOwnEntry, ownEntry, peer)
     audience.members.delete(peer)
     if (audience.members.size === 0) this.#close(audience)
     return audience
@@ -68,6 +73,11 @@ export class Audiences {
 
   of(peer: RelayPeer): Audience | null {
     return this.#byPeer.get(peer) ?? null
+  }
+
+  /** The sessions of whom an entry of the vector belongs to. */
+  ownersOf(entry: string): RelayPeer[] {
+    return [...(this.#peersByOwnEntry.get(entry) ?? [])]
   }
 
   /** Those who see a record with these values. */

@@ -12,19 +12,21 @@ export class BlobArrivals {
     this.#runtime = runtime
   }
 
-  /** Resolves when the content was stored, or after `timeoutMs`. */
-  wait(hash: string, timeoutMs: number): Promise<void> {
+  /** Resolves when the content was stored, after `timeoutMs`, or when the signal aborts. */
+  wait(hash: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const waiting = this.#waitingByHash.get(hash) ?? new Set()
       this.#waitingByHash.set(hash, waiting)
       let timer: Timer | null = null
       const end = () => {
         timer?.cancel()
+        signal.removeEventListener('abort', end)
         waiting.delete(end)
         if (waiting.size === 0) this.#waitingByHash.delete(hash)
         resolve()
       }
       waiting.add(end)
+      signal.addEventListener('abort', end)
       timer = this.#runtime.setTimer(timeoutMs, end)
     })
   }

@@ -9,7 +9,7 @@ import type {
   BlobChunkResponseMessage,
 } from '../../protocol/messages.ts'
 import type { SessionIdentity } from '../session.ts'
-import { type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
+import type { Audiences, RelayPeer } from './audiences.ts'
 import {
   BlobAccess,
   type BlobAccessStore,
@@ -19,6 +19,7 @@ import {
 } from './blob-access.ts'
 import { BlobArrivals } from './blob-arrivals.ts'
 import { BlobQuota } from './blob-quota.ts'
+import { type AskElsewhere, BlobSearches, type WantedBlob } from './blob-search.ts'
 import { PeerRequests } from './peer-requests.ts'
 
 export interface BlobRelayOptions {
@@ -31,8 +32,7 @@ export interface BlobRelayOptions {
   readonly maxBlobChunkBytes?: number
   /** Bytes that one user may have stored. Default 10 GiB. */
   readonly maxBlobBytesPerUser?: number
-  /** Asks where else clients are connected; null: nobody there has it. */
-  readonly askElsewhere?: (requester: RelayPeer, hash: string) => Promise<Uint8Array | null>
+  readonly askElsewhere?: AskElsewhere
 }
 
 /** Counters since the start. */
@@ -58,18 +58,8 @@ const MAX_PUSHING_BYTES = 4 * 1024 * 1024
 const MAX_CONCURRENT_PUSHES = 16
 /** What the smallest blob takes of the quota: a block of the disk, a file, and rows. */
 const MIN_STORED_BYTES = 4096
-/** How long after its operation the bytes may come, before one who asks is told that there are none. */
-const UPLOAD_DELAY_MS = 3000
-/** Who has seen a record has not always looked at its blob; among so many somebody has. */
-const MAX_PEERS = 64
 const ANONYMOUS = 'anonymous'
 const MAX_REMEMBERED_MANIFESTS = 1000
-
-interface Search {
-  readonly requestId: string
-  readonly hash: string
-  readonly referrers: readonly VisibleReferrer[]
-}
 
 /**
  * The content that records refer to. Clients push it to where the application stores it, and ask
@@ -87,7 +77,7 @@ export class BlobRelay {
   readonly #options: BlobRelayOptions
   readonly #access: BlobAccess
   readonly #peers: PeerRequests
-  readonly #audiences: Audiences
+  readonly #searches: BlobSearches
   readonly #maxChunkBytes: number
   readonly #quota: BlobQuota
   readonly #lookingByPeer = new Map<RelayPeer, number>()
@@ -103,13 +93,21 @@ export class BlobRelay {
 
   constructor(audiences: Audiences, options: BlobRelayOptions) {
     this.#options = options
-    this.#audiences = audiences
     this.#access = new BlobAccess(options.store, options.runtime)
     this.#maxChunkBytes = options.maxBlobChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
     const { store, runtime, maxBlobBytesPerUser = DEFAULT_MAX_BYTES_PER_USER } = options
     this.#quota = new BlobQuota({ store, runtime, maxBytesPerUser: maxBlobBytesPerUser })
     this.#peers = new PeerRequests(options.runtime)
     this.#arrivals = new BlobArrivals(options.runtime)
+    this.#searches = new BlobSearches({
+      ...options,
+      audiences,
+      peers: this.#peers,
+      arrivals: this.#arrivals,
+      ...(options.persistBlobChunk && {
+        readUploaded: (...wanted) => this.#readUploaded(...wanted),
+      }),
+    })
   }
 
   receive(
@@ -272,22 +270,16 @@ export class BlobRelay {
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
     const stored = await this.#readStored(peer.identity, hash, referrers)
     if (stored !== null) return this.#answer(peer, requestId, stored)
-    void this.#answerOrFail(peer, message, this.#search(peer, { requestId, hash, referrers }))
+    void this.#answerOrFail(peer, message, this.#search(peer, requestId, { hash, referrers }))
   }
 
   /** For what is not stored, or not yet. */
-  async #search(peer: RelayPeer, { requestId, hash, referrers }: Search): Promise<void> {
+  async #search(peer: RelayPeer, requestId: string, wanted: WantedBlob): Promise<void> {
     const searches = this.#searchesByPeer.get(peer) ?? 0
-    if (peer.identity === null || searches >= MAX_CONCURRENT_SEARCHES) {
-      return this.#answer(peer, requestId, null)
-    }
+    if (searches >= MAX_CONCURRENT_SEARCHES) return this.#answer(peer, requestId, null)
     this.#searchesByPeer.set(peer, searches + 1)
     try {
-      const bytes =
-        (await this.#askPeers(peer, { requestId, hash, referrers })) ??
-        (await this.#options.askElsewhere?.(peer, hash)) ??
-        (await this.#awaitUpload(peer, peer.identity, hash))
-      this.#answer(peer, requestId, bytes)
+      this.#answer(peer, requestId, await this.#searches.find(peer, wanted))
     } finally {
       changeCount(this.#searchesByPeer, peer, -1)
     }
@@ -299,7 +291,7 @@ export class BlobRelay {
     const { access } = requester.identity
     const { found, rest } = await this.#access.search(hash, access, () => requester.isAccepted)
     const ask = async (referrers: readonly VisibleReferrer[]) =>
-      referrers.length === 0 ? null : this.#askPeers(requester, { requestId: '', hash, referrers })
+      referrers.length === 0 ? null : this.#searches.askHere(requester, { hash, referrers })
     return this.#goOn(requester, rest, ask) ?? ask(found)
   }
 
@@ -314,18 +306,11 @@ export class BlobRelay {
     return bytes
   }
 
-  #askPeers(requester: RelayPeer, { hash, referrers }: Search): Promise<Uint8Array | null> {
-    const candidates = this.#candidates(requester, referrers)
-    return new Promise((resolve) => {
-      this.#peers.ask({ requester, hash, candidates, onAnswered: resolve })
-    })
-  }
-
-  /** The operation may have come here before its blob. Who sends that decides by which records it may be read. */
-  async #awaitUpload(peer: RelayPeer, identity: SessionIdentity, hash: string): Promise<Uint8Array | null> {
-    if (this.#options.persistBlobChunk === undefined || !peer.isAccepted) return null
-    await this.#arrivals.wait(hash, UPLOAD_DELAY_MS)
-    const { found, rest } = await this.#access.search(hash, identity.access, () => peer.isAccepted)
+  /** Who has sent it meanwhile decides by which records it may be read. */
+  async #readUploaded(peer: RelayPeer, hash: string, isWanted: () => boolean): Promise<Uint8Array | null> {
+    const { identity } = peer
+    if (identity === null) return null
+    const { found, rest } = await this.#access.search(hash, identity.access, isWanted)
     const read = (referrers: readonly VisibleReferrer[]) => this.#readStored(identity, hash, referrers)
     return this.#goOn(peer, rest, read) ?? read(found)
   }
@@ -335,30 +320,6 @@ export class BlobRelay {
     if (bytes === null || isContentOf(hash, bytes)) return bytes
     logEvent(this.#options.logger, LOG_EVENTS.blobDamaged, { hash })
     return null
-  }
-
-  /**
-   * Who may have the bytes and may be asked for them: who made the reference, on the device that did, and those
-   * who see the record and belong to the requester's tenant. An administrator sees the records of all
-   * tenants and has all their blobs; who writes a foreign hash into a record of its own must not get
-   * them from there.
-   */
-  #candidates(requester: RelayPeer, referrers: readonly VisibleReferrer[]): RelayPeer[] {
-    const access = requester.identity?.access
-    if (access === undefined) return []
-    const tenant = access.granted === null ? null : this.#audiences.sharing(tenantTags(access))
-    const authors = new Set<RelayPeer>()
-    const others = new Set<RelayPeer>()
-    for (const { collection, values, author } of referrers) {
-      for (const audience of this.#audiences.seeing(collection, values)) {
-        const isTenant = tenant === null || tenant.has(audience)
-        for (const peer of audience.members) {
-          if (author !== null && peer.identity?.access.ownEntry === author) authors.add(peer)
-          else if (isTenant && others.size < MAX_PEERS) others.add(peer)
-        }
-      }
-    }
-    return [...authors, ...others].filter((peer) => peer !== requester)
   }
 
   #onResponse(

@@ -7,6 +7,8 @@ export interface PeerRequest {
   readonly hash: string
   /** Whom to ask, the likeliest first. */
   readonly candidates: Iterable<RelayPeer>
+  /** Ends it, with null. */
+  readonly signal?: AbortSignal
   /** Called once; with null when nobody has it, when the time is over, or the requester has gone. */
   onAnswered(bytes: Uint8Array | null): void
 }
@@ -68,6 +70,7 @@ export class PeerRequests {
     }
     this.#pendingByWireId.set(pending.wireId, pending)
     addTo(this.#pendingByRequester, requester, pending)
+    request.signal?.addEventListener('abort', () => this.#end(pending, null))
     this.#askNext(pending)
   }
 
@@ -130,10 +133,10 @@ export class PeerRequests {
   }
 
   #end(pending: Pending, bytes: Uint8Array | null): void {
+    if (!this.#pendingByWireId.delete(pending.wireId)) return
     pending.timer?.cancel()
     pending.timer = null
     for (const peer of [...pending.asked]) this.#unask(pending, peer)
-    this.#pendingByWireId.delete(pending.wireId)
     removeFrom(this.#pendingByRequester, pending.requester, pending)
     pending.onAnswered(bytes)
   }

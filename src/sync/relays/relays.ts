@@ -46,7 +46,7 @@ export class Relays {
     })
     this.blobs = new BlobRelay(this.#audiences, {
       ...options,
-      askElsewhere: async (peer, hash) => (await this.#cluster?.askForBlob(peer, hash)) ?? null,
+      askElsewhere: async (...asked) => (await this.#cluster?.askForBlob(...asked)) ?? null,
     })
     const { cluster } = options.store
     this.#cluster = cluster === undefined ? null : new ClusterRelays(cluster, this, options.runtime)

@@ -1,12 +1,13 @@
 import { expect, test, vi } from 'vitest'
 import { silentLogger } from '../../../src/core/logger.ts'
 import type { ClusterBus } from '../../../src/store/cluster-bus.ts'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { ClusterBlobs } from '../../../src/sync/cluster/cluster-blobs.ts'
 import { RemotePeer } from '../../../src/sync/cluster/remote-peer.ts'
 import { Audiences } from '../../../src/sync/relays/audiences.ts'
 import { BlobRelay } from '../../../src/sync/relays/blob-relay.ts'
 import { makeBlob } from '../../support/blobs.ts'
-import { openRelayServer } from '../../support/relay-server.ts'
+import { openRelayServer, type RelayServer } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
 
 /** Two servers that hear each other at once. */
@@ -65,6 +66,17 @@ async function openSearches() {
   return { there, runtime, answers, goOn, longReads: () => longReads }
 }
 
+/** Two servers, both with a record that refers to the manifest; a client of one will not answer. */
+async function openServers() {
+  const [here, there] = memoryBuses().map((cluster) =>
+    openRelayServer({ store: Object.assign(new MemoryServerStore(), { cluster }) }),
+  ) as [RelayServer, RelayServer]
+  const { ref, manifest } = makeBlob('the content of a file')
+  for (const { write } of [here, there]) await write('files', 'f1', { data: ref }, { nodeId: 'author' })
+  const [silent, reader] = [await here.connect('silent'), await here.connect('reader')]
+  return { here, there, silent, reader, manifest }
+}
+
 test('of the long searches for a client of another server two go on', async () => {
   const { answers, goOn, longReads } = await openSearches()
   await settle()
@@ -85,6 +97,39 @@ test.each([
   for (let count = 0; count < 20; count++) await settle()
 
   expect(searches.longReads()).toBe(1)
+})
+
+test('a silent client here keeps from nobody what a client of another server has', async () => {
+  const { here, there, silent, reader, manifest } = await openServers()
+  const author = await there.connect('author')
+  for (const client of [silent, reader, author]) client.acknowledgeAll()
+
+  reader.receive({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash: manifest.hash })
+  await here.runtime.advance(900)
+  expect(silent.sentOfType('blob-chunk-request')).toHaveLength(1)
+  expect(author.sentOfType('blob-chunk-request')).toEqual([])
+  await here.runtime.advance(100)
+  const requestId = author.sentOfType('blob-chunk-request')[0]?.requestId
+  const bytes = manifest.bytes.toString('base64')
+  author.receive({ type: 'blob-chunk-response', messageId: 'r', requestId, bytes })
+  await settle()
+
+  expect(reader.sentOfType('blob-chunk-response')).toMatchObject([{ requestId: 'q', bytes }])
+})
+
+test('what nobody has is told once, 30 s after it was asked for', async () => {
+  const { here, there, silent, reader, manifest } = await openServers()
+  const silentThere = await there.connect('silent there')
+  for (const client of [silent, reader, silentThere]) client.acknowledgeAll()
+
+  reader.receive({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash: manifest.hash })
+  await here.runtime.advance(29_000)
+  expect(reader.sentOfType('blob-chunk-response')).toEqual([])
+  await here.runtime.advance(1000)
+  expect(reader.sentOfType('blob-chunk-response')).toMatchObject([{ requestId: 'q', bytes: null }])
+
+  await here.runtime.advance(60_000)
+  expect(reader.sentOfType('blob-chunk-response')).toHaveLength(1)
 })
 
 type Searches = Awaited<ReturnType<typeof openSearches>>

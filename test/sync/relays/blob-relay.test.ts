@@ -602,6 +602,42 @@ describe('with central storage', () => {
     expect(answersTo(reader)).toHaveLength(1)
   })
 
+  test('an upload that comes while a client is silent is read at once, and nobody is asked any more', async () => {
+    const { connect, write, runtime } = openRelayServer(memoryStorage().config)
+    const clients = []
+    for (const name of ['author', 'silent', 'reader']) clients.push(await connect(name, { scopes: ORG_A }))
+    const [author, silent, reader] = clients as [RelayClient, RelayClient, RelayClient]
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    for (const client of clients) client.acknowledgeAll()
+    request(reader, blob.manifest.hash)
+    await runtime.advance(1000)
+    answer(author, questionsTo(author)[0]?.requestId ?? '', null)
+
+    upload(author, blob)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
+    answer(silent, questionsTo(silent)[0]?.requestId ?? '', blob.manifest.bytes)
+    await runtime.advance(40_000)
+    expect(answersTo(reader)).toHaveLength(1)
+  })
+
+  test('nor does a silent client keep from its reader what another server has stored', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect, write, runtime } = openRelayServer(config)
+    const silent = await connect('silent', { scopes: ORG_A })
+    const reader = await connect('reader', { scopes: ORG_A })
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    for (const client of [silent, reader]) client.acknowledgeAll()
+    request(reader, blob.manifest.hash)
+    await runtime.advance(5000)
+    chunks.set(blob.manifest.hash, blob.manifest.bytes)
+
+    await runtime.advance(3000)
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
+  })
+
   test('storage that fails or is damaged gives null, and the session goes on', async () => {
     const { connect, write, runtime } = openRelayServer({
       persistBlobChunk: () => Promise.reject(new Error('full')),
@@ -731,6 +767,22 @@ describe('between clients', () => {
     answer(silent, questionsTo(silent)[0]?.requestId ?? '', blob.manifest.bytes)
     await settle()
     expect(answersTo(reader)).toHaveLength(40)
+  })
+
+  test('a client is asked once, by whatever records it may have the content', async () => {
+    const { connect, write } = openRelayServer()
+    const [author, reader] = [
+      await connect('author', { scopes: ORG_A }),
+      await connect('reader', { scopes: ORG_A }),
+    ]
+    await write('files', 'a', { org: 'a', data: blob.ref }, { nodeId: 'colleague' })
+    writeAs(author, 'author', { org: 'a', data: blob.ref })
+    await settle()
+
+    request(reader, blob.manifest.hash)
+    await settle()
+
+    expect(questionsTo(author)).toHaveLength(1)
   })
 
   test('an answer to what one was not asked is worth nothing', async () => {

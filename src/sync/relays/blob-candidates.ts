@@ -1,0 +1,57 @@
+import { showsRecord } from '../../core/view.ts'
+import { type Audience, type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
+import type { VisibleReferrer } from './blob-access.ts'
+
+/** Who has seen a record has not always looked at its blob; among so many somebody has. */
+const MAX_PEERS = 64
+
+/**
+ * Who may have the bytes and may be asked for them: who made the reference, on the device that did, and those
+ * who see the record and belong to the requester's tenant. An administrator sees the records of all
+ * tenants and has all their blobs; who writes a foreign hash into a record of its own must not get
+ * them from there.
+ *
+ * @returns each once, the likeliest first
+ */
+export function findCandidates(
+  audiences: Audiences,
+  requester: RelayPeer,
+  referrers: readonly VisibleReferrer[],
+): RelayPeer[] {
+  const authors = new Set(referrers.flatMap((referrer) => findAuthors(audiences, referrer)))
+  const candidates = new Set([...authors, ...findColleagues(audiences, requester, referrers)])
+  candidates.delete(requester)
+  return [...candidates].slice(0, MAX_PEERS)
+}
+
+function findAuthors(audiences: Audiences, { collection, values, author }: VisibleReferrer): RelayPeer[] {
+  if (author === null) return []
+  return audiences.ownersOf(author).filter((peer) => {
+    const audience = audiences.of(peer)
+    return audience !== null && showsRecord(collection, values, audience.view)
+  })
+}
+
+/** No more than are asked: there may be thousands, who all see the same hundred records. */
+function findColleagues(
+  audiences: Audiences,
+  { identity }: RelayPeer,
+  referrers: readonly VisibleReferrer[],
+): Set<RelayPeer> {
+  const found = new Set<RelayPeer>()
+  if (identity === null) return found
+  const { access } = identity
+  const tenant = access.granted === null ? null : audiences.sharing(tenantTags(access))
+  const taken = new Set<Audience>()
+  for (const { collection, values } of referrers) {
+    for (const audience of audiences.seeing(collection, values)) {
+      if (taken.has(audience) || tenant?.has(audience) === false) continue
+      taken.add(audience)
+      for (const peer of audience.members) {
+        found.add(peer)
+        if (found.size > MAX_PEERS) return found // one of them may be the requester
+      }
+    }
+  }
+  return found
+}
