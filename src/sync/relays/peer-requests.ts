@@ -103,8 +103,12 @@ export class PeerRequests {
   #askNext(pending: Pending): void {
     pending.timer?.cancel()
     pending.timer = null
-    for (const peer of pending.waiting.splice(0, PEERS_PER_WAVE)) {
+    let askedCount = 0
+    while (askedCount < PEERS_PER_WAVE) {
+      const peer = pending.waiting.shift()
+      if (peer === undefined) break
       if (peer.state !== 'streaming' || !peer.canSend()) continue
+      askedCount++
       pending.asked.add(peer)
       addTo(this.#pendingByAsked, peer, pending)
       const { hash, wireId } = pending

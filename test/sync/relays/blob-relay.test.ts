@@ -769,6 +769,24 @@ describe('between clients', () => {
     expect(answersTo(reader)).toHaveLength(40)
   })
 
+  test('who cannot be sent to does not hold up the next who are asked', async () => {
+    const { connect, write } = openRelayServer()
+    const full = []
+    for (let index = 0; index < 4; index++) full.push(await connect(`full ${index}`, { scopes: ORG_A }))
+    const [able, reader] = [
+      await connect('able', { scopes: ORG_A }),
+      await connect('reader', { scopes: ORG_A }),
+    ]
+    await write('files', 'f1', { org: 'a', data: blob.ref }, { nodeId: 'author' })
+    for (const client of full) client.bufferedBytes = 64 * 1024 * 1024
+
+    request(reader, blob.manifest.hash)
+    await settle()
+
+    expect(full.flatMap(questionsTo)).toEqual([])
+    expect(questionsTo(able)).toHaveLength(1)
+  })
+
   test('a client is asked once, by whatever records it may have the content', async () => {
     const { connect, write } = openRelayServer()
     const [author, reader] = [
