@@ -25,10 +25,11 @@ export class AwarenessRelay {
     if (others.length > 0) send(this.#message(0, others))
   }
 
-  /** Forgets a connection and tells the others that it left. */
+  /** Forgets a connection, also one of which there was but a state, and tells the others that it left. */
   removeClient(clientId: AwarenessClientId): void {
-    this.#statesById.delete(clientId)
-    if (this.#sendById.delete(clientId)) this.#tellOthers(clientId, null)
+    const hadState = this.#statesById.delete(clientId)
+    const wasConnected = this.#sendById.delete(clientId)
+    if (hadState || wasConnected) this.#tellOthers(clientId, null)
   }
 
   /** Stores the state and sends it to all others; null clears it. */

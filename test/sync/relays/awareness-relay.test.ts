@@ -42,6 +42,18 @@ test('sends all present states to whoever comes, in one message, and nothing whe
   expect(alone.messages).toEqual([])
 })
 
+test('a state of a client that was never added is taken back, too', () => {
+  const relay = new AwarenessRelay()
+  const witness = listener()
+  relay.addClient('witness', witness.send)
+  relay.handleUpdate(7, ada)
+
+  relay.removeClient(7)
+  relay.removeClient(7)
+
+  expect(witness.states()).toEqual([{ '7': ada }, { '7': null }])
+})
+
 test('null clears a state; a client that leaves is told of, whether or not it had one', () => {
   const relay = new AwarenessRelay()
   const witness = listener()
