@@ -66,9 +66,9 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
       async stop() {
         // A storage that does not answer keeps an upload from being taken back for seconds, which draining may take too.
         const schedulesStopped = [...backups, compaction].map((schedule) => schedule?.stop())
+        const collectionEnded = blobs?.close()
         await stopWithin(server, config.shutdownTimeout, options)
-        await Promise.all(schedulesStopped)
-        await blobs?.close()
+        await Promise.all([...schedulesStopped, collectionEnded])
         await store.close()
       },
     }

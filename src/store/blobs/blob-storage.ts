@@ -27,7 +27,7 @@ export class BlobStorage {
   readonly #options: BlobStorageOptions
   #timer: Timer | null = null
   #collecting: Promise<GarbageReport> | null = null
-  #isClosed = false
+  readonly #closing = new AbortController()
 
   private constructor(files: FilesystemBlobStore, options: BlobStorageOptions) {
     this.#files = files
@@ -48,7 +48,7 @@ export class BlobStorage {
 
   readonly resolveBlobChunk = (hash: string): Promise<Uint8Array | null> => this.#files.get(hash)
 
-  /** Deletes what no live record refers to. One collection runs at a time. */
+  /** Deletes what no live record refers to. One collection runs at a time. Rejects when the storage is closed meanwhile. */
   collectGarbage(): Promise<GarbageReport> {
     this.#collecting ??= this.#collect().finally(() => {
       this.#collecting = null
@@ -56,9 +56,9 @@ export class BlobStorage {
     return this.#collecting
   }
 
-  /** Ends the collections; one that runs is waited for. */
+  /** Ends the collections; one that runs after its present step. What is still pushed is stored. */
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.#closing.abort()
     this.#timer?.cancel()
     await this.#collecting?.catch(() => {})
   }
@@ -72,6 +72,7 @@ export class BlobStorage {
       files: this.#files,
       index,
       runtime,
+      signal: this.#closing.signal,
       cutoff: now - graceMs,
       deletedThrough: storedThrough(past, now - graceMs),
       ...(replacedAt !== null && now - replacedAt < KEPT_AFTER_RESTORE_MS && { keptBefore: replacedAt }),
@@ -82,11 +83,13 @@ export class BlobStorage {
   }
 
   #schedule(): void {
-    if (this.#isClosed) return
+    if (this.#closing.signal.aborted) return
     const { runtime, logger, collectIntervalMs = DEFAULT_COLLECT_INTERVAL_MS } = this.#options
     this.#timer = runtime.setTimer(collectIntervalMs, () => {
       this.collectGarbage()
-        .catch((error) => logEvent(logger, LOG_EVENTS.blobFailed, { err: error }))
+        .catch((error) => {
+          if (!this.#closing.signal.aborted) logEvent(logger, LOG_EVENTS.blobFailed, { err: error })
+        })
         .finally(() => this.#schedule())
     })
   }

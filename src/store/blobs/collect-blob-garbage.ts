@@ -7,6 +7,8 @@ export interface GarbageOptions {
   readonly files: FilesystemBlobStore
   readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'readKnownBlobs' | 'forgetBlobs'>
   readonly runtime: Pick<Runtime, 'defer'>
+  /** Ends it between two pages. */
+  readonly signal: AbortSignal
   /** ms since the epoch: what was pushed later is kept, its operation may still be on its way. */
   readonly cutoff: number
   /** Delivery sequence: what a deleted record refers to of which something was stored later is kept. */
@@ -33,13 +35,16 @@ const DELETE_PAGE = 20
  * is when the database was lost. What is live is found out twice, before the candidates are known and after: a reference that
  * moves from one record to another during the first look cannot be missed by both. Nothing more is deleted once the log
  * is replaced.
+ *
+ * @throws the reason of the signal
  */
 export async function collectBlobGarbage(options: GarbageOptions): Promise<GarbageReport> {
-  const { files, cutoff, keptBefore = Number.NEGATIVE_INFINITY } = options
+  const { files, cutoff, signal, keptBefore = Number.NEGATIVE_INFINITY } = options
   let found = 0
   const candidates = new Map<string, number>()
   const live = await markLive(options)
   for await (const { hash, byteLength, touchedAt } of files.list()) {
+    signal.throwIfAborted()
     found++
     if (!live.has(hash) && touchedAt <= cutoff && touchedAt >= keptBefore) candidates.set(hash, byteLength)
   }
@@ -53,6 +58,7 @@ export async function collectBlobGarbage(options: GarbageOptions): Promise<Garba
   let deleted = 0
   let deletedBytes = 0
   for (let start = 0; start < hashes.length && !(await options.isLogReplaced()); start += DELETE_PAGE) {
+    signal.throwIfAborted()
     for (const hash of await deletePage(hashes.slice(start, start + DELETE_PAGE), isGarbage, options)) {
       deleted++
       deletedBytes += candidates.get(hash) ?? 0
@@ -84,10 +90,16 @@ async function deletePage(
 }
 
 /** What live records refer to, and the chunks of the manifests among it. */
-async function markLive({ files, index, deletedThrough }: GarbageOptions): Promise<ReadonlySet<string>> {
+async function markLive({
+  files,
+  index,
+  deletedThrough,
+  signal,
+}: GarbageOptions): Promise<ReadonlySet<string>> {
   const refs = await index.getLiveBlobRefs(deletedThrough)
   const live = new Set(refs)
   for (const hash of refs) {
+    signal.throwIfAborted()
     for (const chunk of await readChunkHashes(hash, files)) live.add(chunk)
   }
   return live
@@ -96,10 +108,11 @@ async function markLive({ files, index, deletedThrough }: GarbageOptions): Promi
 /** Of the candidates those that the store knows, and the chunks of the manifests among them. */
 async function markKnown(
   candidates: readonly string[],
-  { files, index }: GarbageOptions,
+  { files, index, signal }: GarbageOptions,
 ): Promise<ReadonlySet<string>> {
   const known = new Set<string>()
   for (let start = 0; start < candidates.length; start += PAGE) {
+    signal.throwIfAborted()
     for (const hash of await index.readKnownBlobs(candidates.slice(start, start + PAGE))) {
       known.add(hash)
       for (const chunk of await readChunkHashes(hash, files)) known.add(chunk)

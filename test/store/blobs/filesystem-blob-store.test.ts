@@ -281,6 +281,31 @@ describe('garbage', () => {
     await storage.close()
   })
 
+  test('a stop ends a collection after the page that is being deleted', async () => {
+    const { storage, store, files, clock } = await openStorage(3_600_000)
+    for (let index = 0; index < 50; index++) {
+      const content = Buffer.from(`content ${index}`)
+      await storage.persistBlobChunk(sha256(content), content)
+      await store.recordBlobUpload({ hash: sha256(content), byteLength: 9, userId: 'u', holders: ['h'] })
+    }
+    clock.aheadMs = 2 * 3_600_000
+    const forgetBlobs = store.forgetBlobs.bind(store)
+    let closed: Promise<void> | null = null
+    vi.spyOn(store, 'forgetBlobs').mockImplementationOnce((...deleted) => {
+      closed = storage.close()
+      return forgetBlobs(...deleted)
+    })
+
+    await expect(storage.collectGarbage()).rejects.toThrow(/aborted/)
+
+    await closed
+    const rest = await listed(files)
+    expect(rest).toHaveLength(30)
+    expect(await store.getBlobUsage('u')).toBe(9 * rest.length)
+    await storage.persistBlobChunk(hash, bytes) // of a client that is still being drained
+    expect(await listed(files)).toContain(hash)
+  })
+
   test('what is pushed again while it is being deleted stays', async () => {
     const { files } = await openStorage(0)
     await files.put(hash, bytes)
