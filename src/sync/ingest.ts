@@ -2,7 +2,16 @@ import { SchemaError, StoreCapacityError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
-import type { AppendRequest, AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
+import type { AppendResult, LogEntry, ServerStore } from '../store/store.ts'
+import {
+  bytesOf,
+  entriesOf,
+  type IngestRequest,
+  operationsOf,
+  type QueuedBatch,
+  requestsOf,
+  settleEach,
+} from './queued-batch.ts'
 import { noMetrics, type SyncMetrics } from './sync-metrics.ts'
 
 export interface IngestOptions {
@@ -14,20 +23,10 @@ export interface IngestOptions {
   readonly metrics?: SyncMetrics
 }
 
-type IngestRequest = AppendRequest | ServerWrite
-
 export interface CommitFailure {
   readonly error: unknown
   /** ms, monotonic */
   readonly at: number
-}
-
-interface QueuedBatch {
-  readonly requests: readonly IngestRequest[]
-  readonly bytes: number
-  readonly source: object | undefined
-  readonly resolve: (results: readonly AppendResult[]) => void
-  readonly reject: (error: unknown) => void
 }
 
 interface RoomWaiter {
@@ -122,7 +121,7 @@ export class Ingest {
         return
       }
       const bytes = bytesOf(requests)
-      this.#queue.push({ requests, bytes, source, resolve, reject })
+      this.#queue.push({ requests, bytes, source, earlierResults: [], resolve, reject })
       this.#queuedOperations += requests.length
       this.#queuedBytes += bytes
       this.#schedule()
@@ -136,8 +135,7 @@ export class Ingest {
     this.#queue = []
     this.#queuedOperations = 0
     this.#release(waiting)
-    const failure = logReplaced()
-    for (const batch of waiting) batch.reject(failure)
+    rejectEach(waiting, logReplaced())
     this.#settleIdle()
   }
 
@@ -177,7 +175,9 @@ export class Ingest {
     this.#isCommitting = true
     do {
       const group = this.#takeGroup()
-      await this.#commitGroup(group)
+      const replacements = this.#replacements
+      let rest = await this.#commitGroup(group)
+      while (rest.length > 0) rest = await this.#commitRest(rest, replacements)
       this.#release(group)
     } while (this.#queue.length > 0 && this.#isGroupFull)
     this.#isCommitting = false
@@ -197,8 +197,12 @@ export class Ingest {
     this.#idle = null
   }
 
-  /** Commits one group. A batch settles only once its operations are durable. */
-  async #commitGroup(group: readonly QueuedBatch[]): Promise<void> {
+  /**
+   * Commits one group. A batch settles only once its operations are durable.
+   *
+   * @returns what is left of the group, because all of it would be too much for one transaction
+   */
+  async #commitGroup(group: readonly QueuedBatch[]): Promise<readonly QueuedBatch[]> {
     const requests = requestsOf(group)
     const replacements = this.#replacements
     const startedAt = this.#runtime.monotonicNow()
@@ -216,34 +220,51 @@ export class Ingest {
       logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
       if (isUnavailable(error)) this.#lastFailure = { error, at: this.#runtime.monotonicNow() }
       this.#fail(group, failureOf(error))
-      return
+      return []
     }
     this.#lastFailure = null
     const entries = entriesOf(results)
     endSpan(span)
     const durationMs = this.#runtime.monotonicNow() - startedAt
-    this.#metrics.committed(requests.length, durationMs)
+    this.#metrics.committed(results.length, durationMs)
     countOutcomes(results, this.#metrics)
-    settleEach(group, results)
+    const rest = settleEach(group, results)
     this.#publish(entries)
     logEvent(this.#logger, LOG_EVENTS.batchCommitted, {
-      operations: requests.length,
+      operations: results.length,
       applied: entries.length,
       durationMs,
     })
+    return rest
   }
 
   /**
    * What one batch runs into is not to keep the others from being stored.
    *
    * @param replacements when the group was handed to the store: what was made by a log that is gone since is refused
+   * @returns as `#commitGroup`
    */
-  async #commitEach(group: readonly QueuedBatch[], replacements: number): Promise<void> {
-    for (const batch of group) {
+  async #commitEach(group: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
+    for (const [index, batch] of group.entries()) {
       if (this.#replacements !== replacements) batch.reject(logReplaced())
       else if (this.#hasFailed(batch)) batch.reject(earlierBatchFailed())
-      else await this.#commitGroup([batch])
+      else {
+        const rest = await this.#commitGroup([batch])
+        if (rest.length > 0) return [...rest, ...group.slice(index + 1)]
+      }
     }
+    return []
+  }
+
+  /**
+   * The next transaction of a group. What the sockets have received meanwhile is read before it: several large
+   * ones on end would keep everybody from the server.
+   */
+  async #commitRest(rest: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
+    await new Promise<void>((resolve) => this.#runtime.defer(resolve))
+    if (this.#replacements === replacements) return this.#commitGroup(rest)
+    rejectEach(rest, logReplaced())
+    return []
   }
 
   /** What is stored is stored: an error in who is told of it must not end the writing. */
@@ -262,7 +283,7 @@ export class Ingest {
     this.#queue = this.#queue.filter((batch) => !this.#hasFailed(batch))
     this.#queuedOperations -= operationsOf(following)
     this.#release(following)
-    for (const batch of [...group, ...following]) batch.reject(failure)
+    rejectEach([...group, ...following], failure)
   }
 
   #hasFailed({ source }: QueuedBatch): boolean {
@@ -313,24 +334,8 @@ export class Ingest {
   }
 }
 
-function operationsOf(batches: readonly QueuedBatch[]): number {
-  return batches.reduce((sum, { requests }) => sum + requests.length, 0)
-}
-
-function requestsOf(group: readonly QueuedBatch[]): readonly IngestRequest[] {
-  const [first, ...others] = group
-  if (others.length === 0) return first?.requests ?? []
-  return ([] as IngestRequest[]).concat(...group.map(({ requests }) => requests))
-}
-
-// A loop: for each result flatMap takes several times as long.
-function entriesOf(results: readonly AppendResult[]): readonly LogEntry[] {
-  const entries: LogEntry[] = []
-  for (const result of results) {
-    if (result.status !== 'applied') continue
-    for (const entry of result.entries) entries.push(entry) // a deletion may bring more than a call takes arguments
-  }
-  return entries
+function rejectEach(batches: readonly QueuedBatch[], failure: StoreError): void {
+  for (const batch of batches) batch.reject(failure)
 }
 
 function failureOf(error: unknown): StoreError {
@@ -358,15 +363,6 @@ function earlierBatchFailed(): StoreError {
   return new StoreError('STORE_UNAVAILABLE', 'An earlier batch of the same session was not stored.')
 }
 
-function bytesOf(requests: readonly IngestRequest[]): number {
-  return requests.reduce((sum, request) => sum + sizeOf(request), 0)
-}
-
-/** A write of the server is given its text only when it is stored; its values are what it weighs. */
-function sizeOf(request: IngestRequest): number {
-  return 'wireJson' in request ? request.wireJson.length : JSON.stringify(request.data).length
-}
-
 function countOutcomes(results: readonly AppendResult[], metrics: SyncMetrics): void {
   let applied = 0
   let duplicate = 0
@@ -378,12 +374,4 @@ function countOutcomes(results: readonly AppendResult[], metrics: SyncMetrics): 
   if (applied > 0) metrics.operations('applied', applied)
   if (duplicate > 0) metrics.operations('duplicate', duplicate)
   if (refused > 0) metrics.operations('refused', refused)
-}
-
-function settleEach(group: readonly QueuedBatch[], results: readonly AppendResult[]): void {
-  let start = 0
-  for (const batch of group) {
-    batch.resolve(results.slice(start, start + batch.requests.length))
-    start += batch.requests.length
-  }
 }

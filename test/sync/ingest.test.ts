@@ -7,11 +7,16 @@ import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
 /** A store whose transactions end when the test says so. */
 function controlledStore() {
-  const transactions: { requests: readonly AppendRequest[]; commit: () => void; fail: (e: Error) => void }[] =
-    []
+  const transactions: {
+    requests: readonly AppendRequest[]
+    /** @param count how many of them it has come to; default: all */
+    commit: (count?: number) => void
+    fail: (e: Error) => void
+  }[] = []
   const append = (requests: readonly AppendRequest[]): Promise<readonly AppendResult[]> =>
     new Promise((resolve, reject) => {
-      const commit = (): void => resolve(requests.map(() => ({ status: 'duplicate' })))
+      const commit = (count = requests.length): void =>
+        resolve(requests.slice(0, count).map(() => ({ status: 'duplicate' })))
       transactions.push({ requests, commit, fail: reject })
     })
   return { transactions, store: { append } as Pick<ServerStore, 'append'> as ServerStore }
@@ -155,6 +160,95 @@ test('fails every batch of a transaction that failed, and goes on with the next'
   transactions[1]?.commit()
 
   await expect(next).resolves.toHaveLength(1)
+})
+
+describe('a transaction that leaves a part of its group to the next one', () => {
+  const wiresOf = ({ requests }: { requests: readonly AppendRequest[] }) =>
+    requests.map(({ wireJson }) => wireJson)
+
+  test('settles each batch once all of it is stored, in the order of arrival', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+    const settled: string[] = []
+    const submit = async (name: string, count: number) => {
+      const results = await ingest.submit(batchOf(count, name))
+      settled.push(`${name}: ${results.length}`)
+    }
+
+    const all = [submit('a', 1), submit('b', 3), submit('c', 1)]
+    await settle()
+    const later = submit('d', 1)
+    transactions[0]?.commit(2)
+    await settle()
+    expect(settled).toEqual(['a: 1'])
+    transactions[1]?.commit(1)
+    await settle()
+    transactions[2]?.commit()
+    await settle()
+    transactions[3]?.commit()
+    await Promise.all([...all, later])
+
+    expect(transactions.map(wiresOf)).toEqual([
+      ['a0', 'b0', 'b1', 'b2', 'c0'],
+      ['b1', 'b2', 'c0'],
+      ['b2', 'c0'],
+      ['d0'],
+    ])
+    expect(settled).toEqual(['a: 1', 'b: 3', 'c: 1', 'd: 1'])
+    await ingest.drain()
+    expect(ingest.queuedBytes).toBe(0)
+  })
+
+  test('fails the batches that the next one does not store', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+
+    const [stored, halfStored] = [ingest.submit(batchOf(1, 'a')), ingest.submit(batchOf(2, 'b'))]
+    const outcome = expect(halfStored).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await settle()
+    transactions[0]?.commit(2)
+    await settle()
+    transactions[1]?.fail(new StoreError('STORE_UNAVAILABLE', 'disk full'))
+
+    await expect(stored).resolves.toHaveLength(1)
+    await outcome
+    await ingest.drain()
+    expect(ingest.queuedBytes).toBe(0)
+  })
+
+  test('refuses the rest when another log is there', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+
+    const batch = ingest.submit(batchOf(2))
+    const outcome = expect(batch).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await settle()
+    ingest.refuseWaiting()
+    transactions[0]?.commit(1)
+
+    await outcome
+    expect(transactions).toHaveLength(1)
+  })
+
+  test('keeps the order where one batch is stored at a time', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+
+    const batches = [ingest.submit(batchOf(2, 'a')), ingest.submit(batchOf(1, 'b'))]
+    await settle()
+    transactions[0]?.fail(new TypeError('a programming error'))
+    await settle()
+    transactions[1]?.commit(1)
+    await settle()
+    transactions[2]?.commit()
+
+    expect((await Promise.all(batches)).map(({ length }) => length)).toEqual([2, 1])
+    expect(transactions.map(wiresOf)).toEqual([
+      ['a0', 'a1', 'b0'],
+      ['a0', 'a1'],
+      ['a1', 'b0'],
+    ])
+  })
 })
 
 test('stores nothing of a session beyond a batch that was not stored', async () => {

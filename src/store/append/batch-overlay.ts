@@ -47,6 +47,8 @@ export class BatchOverlay {
   readonly records: PlannedRecord[] = []
   readonly entries: PlannedEntry[] = []
   readonly vector = new Map<string, number>()
+  /** Of the entries, those that the rules of the schema have led to. */
+  sideEffectCount = 0
   /** Ids that may have been taken by an operation which they do not belong to, until now. */
   readonly reclaimedIds = new Set<string>()
   /** By hash of the write's key. */

@@ -10,6 +10,7 @@ import type { ScopeChanges } from '../../core/view.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { corrupt } from '../damage/corrupt.ts'
 import { BatchIntegrity, NO_SIDE_EFFECTS, referencesOf } from '../integrity/batch-integrity.ts'
+import { MAX_SIDE_EFFECTS } from '../integrity/references.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
@@ -47,7 +48,7 @@ export interface AppendPlan {
   readonly records: readonly PlannedRecord[]
   /** Entry of the version vector (a node id, or a guest's) → the least that it must be afterwards. */
   readonly vector: ReadonlyMap<string, number>
-  /** One per request, in order. */
+  /** One per request, in order; fewer where the rest is for the next transaction. */
   readonly results: readonly PlannedResult[]
   /** Ids whose operation in `entries` is the one that is found by the id, also where another is stored under it. */
   readonly reclaimedIds?: ReadonlySet<string>
@@ -82,6 +83,7 @@ export function* planAppend(
   yield* batch.integrity.prepare(changes.filter((change) => !isStored(change, overlay)))
   const results: PlannedResult[] = []
   for (const request of requests) {
+    if (overlay.sideEffectCount >= MAX_SIDE_EFFECTS) break
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
     else if (isSnapshot(request.operation)) results.push(yield* planBroughtSnapshot(request, batch))
     else results.push(planWithoutStoring(request, batch) ?? (yield* planNew(request, batch)))
@@ -213,6 +215,7 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   for (const sideEffect of verdict.sideEffects) {
     applyChange({ ...sideEffect, wireJson: null, author: null }, batch)
   }
+  overlay.sideEffectCount += verdict.sideEffects.length
   moveVector(request, operation.sequenceNumber, overlay)
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
 }

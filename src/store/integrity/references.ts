@@ -19,6 +19,12 @@ export interface AffectedRecord {
  */
 export const MAX_AFFECTED_RECORDS = 10_000
 
+/**
+ * A transaction takes up no more operations once it has come to so many side effects, so that a batch of large
+ * deletions does not add up to one that never ends.
+ */
+export const MAX_SIDE_EFFECTS = MAX_AFFECTED_RECORDS
+
 /** Longest chain of deletions that follow from one another: each link asks the store once more. */
 export const MAX_CASCADE_DEPTH = 1000
 

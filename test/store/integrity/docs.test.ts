@@ -4,7 +4,11 @@ import { expect, test } from 'vitest'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
-import { MAX_AFFECTED_RECORDS, MAX_CASCADE_DEPTH } from '../../../src/store/integrity/references.ts'
+import {
+  MAX_AFFECTED_RECORDS,
+  MAX_CASCADE_DEPTH,
+  MAX_SIDE_EFFECTS,
+} from '../../../src/store/integrity/references.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
 
@@ -13,6 +17,7 @@ const page = readFileSync(fileURLToPath(new URL('../../../docs/constraints.md', 
 test('docs/constraints.md states the limits that hold', () => {
   expect(page).toContain(`at most ${MAX_AFFECTED_RECORDS.toLocaleString('en')} other records`)
   expect(page).toContain(`at most ${MAX_CASCADE_DEPTH.toLocaleString('en')} levels`)
+  expect(page).toContain(`come to ${MAX_SIDE_EFFECTS.toLocaleString('en')} such changes ends there`)
 })
 
 test('the schema of docs/constraints.md does what the page says', async () => {

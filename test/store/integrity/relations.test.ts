@@ -1,16 +1,23 @@
 import { expect, test } from 'vitest'
 import { compareTimestamps } from '../../../src/core/clock.ts'
+import { silentLogger } from '../../../src/core/logger.ts'
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { checkOperationId } from '../../../src/core/operation-id.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import type { Constraint } from '../../../src/core/schema/types.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { createView } from '../../../src/core/view.ts'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
-import { MAX_AFFECTED_RECORDS, MAX_CASCADE_DEPTH } from '../../../src/store/integrity/references.ts'
+import {
+  MAX_AFFECTED_RECORDS,
+  MAX_CASCADE_DEPTH,
+  MAX_SIDE_EFFECTS,
+} from '../../../src/store/integrity/references.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { AppendResult, ServerStore } from '../../../src/store/store.ts'
+import { Ingest } from '../../../src/sync/ingest.ts'
 import { describeEachStore, SERVER_NODE } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { teamSchema } from '../../support/team-schema.ts'
@@ -415,6 +422,47 @@ describeEachStore('deleting a record', (openStore) => {
 
     expect(operationsIn(result).map(summaryOf)).toEqual(['delete teams/t1', 'delete tasks/k1'])
   })
+})
+
+describeEachStore('a batch of deletions that change much together', (openStore) => {
+  const folders = defineSchema({
+    version: 1,
+    collections: {
+      folders: { fields: { name: t.string() } },
+      files: { fields: { folderId: t.string().optional() } },
+    },
+    relations: {
+      folder: { from: 'files', to: 'folders', type: 'many-to-one', field: 'folderId', onDelete: 'cascade' },
+    },
+  })
+
+  test('is stored in several transactions, in order', async () => {
+    await using store = await openStore({ schema: folders })
+    const a = author()
+    const fileCounts = { f1: 0, f2: MAX_SIDE_EFFECTS / 2, f3: MAX_SIDE_EFFECTS / 2, f4: 1 }
+    const ids = Object.keys(fileCounts)
+    const inserts = Object.entries(fileCounts).flatMap(([folderId, count]) => [
+      a.insert('folders', folderId, { name: folderId }),
+      ...Array.from({ length: count }, (_, index) => a.insert('files', `${folderId}-${index}`, { folderId })),
+    ])
+    await appendAll(store, inserts)
+    const before = await store.getMaxDeliverySequence()
+    const commits: (number | undefined)[] = []
+    store.onCommit((end) => commits.push(end))
+    const told: string[] = []
+    const ingest = new Ingest(store, systemRuntime(), silentLogger, {
+      maxGroupOperations: 100,
+      maxQueuedBytes: 1e6,
+      onCommitted: (entries) => told.push(...entries.map(({ recordId }) => recordId)),
+    })
+
+    const results = await ingest.submit(ids.map((id) => requestOf(a.delete('folders', id))))
+
+    expect(results.map(({ status }) => status)).toEqual(ids.map(() => 'applied'))
+    expect(commits).toEqual([before + 3 + MAX_SIDE_EFFECTS, before + 5 + MAX_SIDE_EFFECTS])
+    expect(told.slice(-2)).toEqual(['f4', 'f4-0'])
+    expect(await store.countCollection('files')).toBe(0)
+  }, 60_000)
 })
 
 test(`a deletion of more than ${MAX_AFFECTED_RECORDS} records is refused, one of that many is not`, async () => {
