@@ -10,7 +10,7 @@ import type { Loading, RecordKey } from '../append/load.ts'
 import { RecordMap } from '../append/record-map.ts'
 import { withoutBranches } from './branches.ts'
 import { refuseConstraints, relationTargetsOf, wantForConstraints } from './constraints.ts'
-import { planDeletion } from './deletion.ts'
+import { isList, planDeletion, wantForCleared } from './deletion.ts'
 import { type CollectionRules, rulesOf } from './integrity-rules.ts'
 import { LiveRecords } from './live-records.ts'
 import { type FindableState, isFindable } from './lookup-index.ts'
@@ -87,7 +87,8 @@ export class BatchIntegrity {
       wantForConstraints({ rules, record, before, after, writeScope: change.writeScope }, this.#live)
       if (rules.incoming.length > 0 && isFindable(before) && after.isDeleted) deleted.push(record)
     }
-    if (deleted.length > 0) yield* findAffected(deleted, this.#live, schema)
+    const affected = deleted.length > 0 ? yield* findAffected(deleted, this.#live, schema) : []
+    if (isList(affected)) wantForCleared(affected, this.#live, schema)
     yield* this.#live.fetch()
   }
 

@@ -4,9 +4,10 @@ import type { Refusal } from '../../core/refusal.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
 import type { Loading } from '../append/load.ts'
-import { PendingChanges, refuseConstraints } from './constraints.ts'
+import { PendingChanges, refuseConstraints, wantForConstraints } from './constraints.ts'
 import { rulesOf } from './integrity-rules.ts'
 import type { LiveRecords } from './live-records.ts'
+import type { FindableState } from './lookup-index.ts'
 import { type AffectedRecord, findAffected } from './references.ts'
 import { authorSideEffect, type SideEffect, type SideEffectContext } from './side-effect.ts'
 
@@ -31,9 +32,27 @@ export function* planDeletion(
 ): Loading<{ readonly refusal: Refusal } | { readonly sideEffects: readonly SideEffect[] }> {
   const affected = yield* findAffected([deletion.record], live, schema)
   if (!isList(affected)) return { refusal: affected }
+  wantForCleared(affected, live, schema)
   const sideEffects = authorSideEffects(deletion, affected, context)
   const refusal = yield* refuseCleared(deletion, sideEffects, live, schema)
   return refusal === null ? { sideEffects } : { refusal }
+}
+
+/** Notes what the constraints on records whose references are set to null will ask for. */
+export function wantForCleared(
+  affected: readonly AffectedRecord[],
+  live: LiveRecords,
+  schema: SchemaDefinition,
+): void {
+  const cleared = new Map<PlannedRecord, FindableState>()
+  for (const { record, relation } of affected) {
+    const rules = rulesOf(schema, record.collection)
+    const state = cleared.get(record) ?? record.state
+    if (relation.onDelete === 'cascade' || rules === null || state === null) continue
+    const after = { ...state, values: { ...state.values, [relation.field]: null } }
+    cleared.set(record, after) // a record that refers by several fields is judged with each of them
+    wantForConstraints({ rules, record, before: record.state, after, writeScope: null }, live)
+  }
 }
 
 function authorSideEffects(
@@ -79,6 +98,6 @@ function* refuseCleared(
   return null
 }
 
-function isList(value: readonly AffectedRecord[] | Refusal): value is readonly AffectedRecord[] {
+export function isList(value: readonly AffectedRecord[] | Refusal): value is readonly AffectedRecord[] {
   return Array.isArray(value)
 }

@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { Operation } from '../../../src/core/operation.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
+import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
 import type { Loaded, LoadRequest } from '../../../src/store/append/load.ts'
 import { type AppendContext, planAppend } from '../../../src/store/append/plan-append.ts'
@@ -11,17 +14,20 @@ import { SERVER_NODE } from '../../support/each-store.ts'
 import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { teamSchema } from '../../support/team-schema.ts'
 
-const schema = parseSchema(teamSchema)
-const context: AppendContext = {
-  serverNodeId: SERVER_NODE,
-  isServerNode: (nodeId) => nodeId === SERVER_NODE,
-  clock: new ServerClock(SERVER_NODE, { now: () => 1_760_000_000_000 }),
-  schema,
-  collection: (name) => schema.collections[name] ?? null,
-  trackedFields: () => [],
+const teams = parseSchema(teamSchema)
+
+function contextOf(schema: SchemaDefinition): AppendContext {
+  return {
+    serverNodeId: SERVER_NODE,
+    isServerNode: (nodeId) => nodeId === SERVER_NODE,
+    clock: new ServerClock(SERVER_NODE, { now: () => 1_760_000_000_000 }),
+    schema,
+    collection: (name) => schema.collections[name] ?? null,
+    trackedFields: () => [],
+  }
 }
 
-function openLog(): MemoryLog {
+function openLog(schema = teams): MemoryLog {
   const log = new MemoryLog(SERVER_NODE, new MemoryBlobs())
   log.indexLive(schema)
   return log
@@ -31,12 +37,12 @@ function openLog(): MemoryLog {
 function append(
   log: MemoryLog,
   operations: readonly Operation[],
-  writeScope: ScopeMap | null = null,
+  { writeScope = null, schema = teams }: { writeScope?: ScopeMap | null; schema?: SchemaDefinition } = {},
 ): LoadRequest[] {
   const asked: LoadRequest[] = []
   const steps = planAppend(
     operations.map((operation) => requestOf(operation, { writeScope })),
-    context,
+    contextOf(schema),
   )
   let step = steps.next()
   while (!step.done) {
@@ -81,11 +87,11 @@ describe('a batch of any size asks the store', () => {
     const insert = (id: string) => author.insert(`k-${id}`, { title: 'x', teamId: id }, into('tasks'))
     const update = (id: string) => author.update(`k-${id}`, { teamId: 't0' }, into('tasks'))
 
-    const [first, ...more] = append(log, [...teams, ...teams].map(insert), scope)
+    const [first, ...more] = append(log, [...teams, ...teams].map(insert), { writeScope: scope })
 
     expect(more).toEqual([])
     expect(first?.references?.length).toBe(50)
-    expect(append(log, teams.map(update), scope).length).toBe(1)
+    expect(append(log, teams.map(update), { writeScope: scope }).length).toBe(1)
   })
 
   test('twice when constraints have to be checked', () => {
@@ -128,6 +134,49 @@ describe('a batch of any size asks the store', () => {
 
     expect(asked.length).toBe(4) // the teams; who refers to them; to their tasks; to the notes of those
     expect(log.recordsOf('notes').filter(({ state }) => !state.isDeleted)).toEqual([])
+  })
+
+  test('once more for the constraints on all references that deletions clear', () => {
+    const schema = parseSchema(
+      defineSchema({
+        version: 1,
+        collections: {
+          teams: { fields: { name: t.string() } },
+          members: {
+            fields: { name: t.string(), teamId: t.string().optional() },
+            constraints: [
+              { type: 'unique', fields: ['name'], where: { teamId: null }, onConflict: 'first-write-wins' },
+            ],
+          },
+        },
+        relations: {
+          team: { from: 'members', to: 'teams', type: 'many-to-one', field: 'teamId', onDelete: 'set-null' },
+        },
+      }),
+    )
+    const log = openLog(schema)
+    const author = new OperationAuthor('a')
+    const teamIds = ids('t', 10)
+    append(
+      log,
+      teamIds.flatMap((teamId) => [
+        author.insert(teamId, { name: teamId }, { collection: 'teams' }),
+        ...ids(`m-${teamId}-`, 10).map((id) =>
+          author.insert(id, { name: id, teamId }, { collection: 'members' }),
+        ),
+      ]),
+      { schema },
+    )
+
+    const asked = append(
+      log,
+      teamIds.map((id) => author.delete(id, { collection: 'teams' })),
+      { schema },
+    )
+
+    expect(asked.length).toBe(3) // the teams; who refers to them; who else has the names
+    expect(asked[2]?.lookups?.length).toBe(100)
+    expect(log.recordsOf('members').map(({ state }) => state.values.teamId)).toEqual(Array(100).fill(null))
   })
 
   test('for the history of a record once, however many changes others have overtaken', () => {
