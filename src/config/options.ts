@@ -513,7 +513,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'backup.directory',
     type: path(),
     env: 'KORA_BACKUP_DIRECTORY',
-    help: 'Folder for the backups; better on another disk than the store. Servers that share it take turns.',
+    help: 'Folder for the backups; better on another disk than the store. Of servers that share it, mostly one writes each.',
   },
   {
     path: 'backup.s3',
@@ -527,7 +527,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     type: text(),
     isRequired: true,
     env: 'KORA_S3_BUCKET',
-    help: 'The bucket; it is not created. Servers that share it, with one `prefix`, take turns.',
+    help: 'The bucket; it is not created. Of servers that share it, with one `prefix`, mostly one writes each backup.',
   },
   {
     path: 'backup.s3.prefix',
@@ -572,7 +572,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'backup.every',
     type: duration(365 * DAY_MS),
     default: '24h',
-    help: 'Time from one backup to the next, at least a second.',
+    help: 'Time from one backup to the next, at least a second. It may be less by up to a tenth, ten minutes at most.',
   },
   {
     path: 'backup.keep',

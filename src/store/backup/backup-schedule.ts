@@ -19,6 +19,13 @@ export interface BackupScheduleOptions {
 const NAME = /^kora-(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})Z\.backup$/
 // The clock of a machine that slept has moved on, and another server may have written one.
 const LOOK_AGAIN_MS = 60 * 60 * 1000
+/**
+ * So much earlier than it is due a backup may be written. Servers that share the place choose the moment at random:
+ * who comes later finds that of the other.
+ */
+const MAX_LEAD_MS = 10 * 60 * 1000
+/** Of `everyMs`, where that is less. */
+const MAX_LEAD_SHARE = 0.1
 /** So far the clocks of servers that share the place may be apart. */
 const CLOCK_TOLERANCE_MS = 5 * 60 * 1000
 /** What a killed server left behind. A backup that is being written is younger. */
@@ -26,7 +33,7 @@ const STALE_PARTIAL_MS = 24 * 60 * 60 * 1000
 
 /**
  * Writes backups to a folder or a bucket, each so long after the last one that is found there.
- * Servers that share the place share the schedule.
+ * Servers that share the place share the schedule: mostly one of them writes each backup.
  */
 export class BackupSchedule {
   readonly #options: BackupScheduleOptions
@@ -62,14 +69,24 @@ export class BackupSchedule {
   async #runWhenDue(signal: AbortSignal): Promise<number> {
     const { runtime, store, everyMs } = this.#options
     const dueInMs = await this.#dueInMs(signal)
-    if (dueInMs > 0) return Math.min(dueInMs, LOOK_AGAIN_MS)
+    if (dueInMs > this.#maxLeadMs) return this.#lookAgainMs(dueInMs)
     if ((await store.getOperationCount()) === 0) {
       await this.#passOver(signal)
     } else {
       await this.#write(runtime.now(), signal)
       await this.#rotate(signal)
     }
-    return Math.min(everyMs, LOOK_AGAIN_MS)
+    return this.#lookAgainMs(everyMs)
+  }
+
+  get #maxLeadMs(): number {
+    return Math.min(this.#options.everyMs * MAX_LEAD_SHARE, MAX_LEAD_MS)
+  }
+
+  #lookAgainMs(dueInMs: number): number {
+    if (dueInMs - this.#maxLeadMs > LOOK_AGAIN_MS) return LOOK_AGAIN_MS
+    const random = Buffer.from(this.#options.runtime.token(4), 'base64url').readUInt32BE() / 2 ** 32
+    return Math.ceil(dueInMs - random * this.#maxLeadMs)
   }
 
   async #dueInMs(signal: AbortSignal): Promise<number> {

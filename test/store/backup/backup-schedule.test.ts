@@ -136,6 +136,35 @@ test('servers that share a folder do not write into the same file, nor remove wh
   expect(await verifyBackup(fileSource(join(directory.path, backup))())).toMatchObject({ operations: 300 })
 })
 
+test('servers that share a folder write one backup between them, as a rule', async () => {
+  using directory = temporaryDirectory()
+  const runtime = simulatedRuntime()
+  const withRandom = (byte: number) => ({
+    ...runtime,
+    token: (byteLength: number) => Buffer.alloc(byteLength, byte).toString('base64url'),
+  })
+  const servers = [0x10, 0xf0].map((byte) => openSchedule(directory.path, withRandom(byte)))
+  const pass = async (ms: number) => {
+    for (const end = runtime.now() + ms; runtime.now() < end; ) {
+      await runtime.advance(5 * 60 * 1000)
+      for (const { schedule } of servers) await schedule.settled()
+    }
+  }
+  for (const { store, schedule } of servers) {
+    await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x' })])
+    schedule.start()
+    await pass(50 * 60 * 1000) // the second one starts later
+  }
+
+  await pass(24 * HOUR_MS)
+  for (const { schedule } of servers) await schedule.stop()
+
+  const written = servers.map(
+    ({ logger }) => logger.lines.filter(({ message }) => message === 'backup written').length,
+  )
+  expect(written).toEqual([1, 8])
+})
+
 test('a failure is logged, and tried again', async () => {
   using directory = temporaryDirectory()
   const blocked = join(directory.path, 'file')
