@@ -82,6 +82,7 @@ export function resolveQuery(
   collection: CollectionDefinition,
   options: CollectionQueryOptions = {},
 ): ResolvedQuery {
+  requireObject('The options of a query', options)
   const { where, orderBy, orderDirection = 'asc', limit, offset = 0, after, includeDeleted = false } = options
   if (orderBy !== undefined && typeof orderBy !== 'string') {
     throw invalid(`orderBy must be the name of a field, not ${JSON.stringify(orderBy)}.`)
@@ -106,6 +107,7 @@ export function resolveWhere(
   collection: CollectionDefinition,
   where: CollectionQueryOptions['where'] = {},
 ): Condition[] {
+  requireObject('where', where)
   return Object.entries(where).map(([column, value]) => {
     requireColumn(collection, column)
     const wanted = requireFilterValue(column, value)
@@ -207,6 +209,12 @@ function positionOf(record: unknown, orderBy: string | null): QueryPosition {
 
 function isTime(column: string | null): column is '_created_at' | '_updated_at' {
   return column === '_created_at' || column === '_updated_at'
+}
+
+/** Of a number or a text there would be no entries, and every record would match. */
+function requireObject(name: string, value: unknown): void {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return
+  throw invalid(`${name} must be an object, not ${describe(value)}.`)
 }
 
 function requireCount(name: string, value: unknown): number {
