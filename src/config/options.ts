@@ -354,7 +354,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     path: 'limits.maxConnectionsPerAddress',
     type: integer(SYNC_LIMIT_RANGES.maxConnectionsPerAddress),
     default: DEFAULT_SYNC_LIMITS.maxConnectionsPerAddress,
-    help: 'Most open connections from one address; 0 is unlimited. Behind a proxy, set `http.trustProxy` too.',
+    help: 'Most open connections from one address, or from one /64 of IPv6; 0 is unlimited. Behind a proxy, set `http.trustProxy` too.',
   },
   {
     path: 'limits.handshakeTimeout',

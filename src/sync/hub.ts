@@ -1,6 +1,7 @@
 import { NoAuthProvider } from '../auth/no-auth-provider.ts'
 import { StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { networkOf } from '../core/network-of.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { DEFAULT_DECODE_LIMITS, HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
@@ -53,7 +54,7 @@ export class SyncHub {
   readonly #watched = new Set<Session>()
   readonly #observers = new Set<(entries: readonly LogEntry[]) => void>()
   readonly #connectionsByUser = new Map<string, number>()
-  readonly #connectionsByAddress = new Map<string, number>()
+  readonly #connectionsByNetwork = new Map<string, number>()
   readonly #stats: SyncStats = {
     operationsReceived: 0,
     operationsSent: 0,
@@ -140,7 +141,7 @@ export class SyncHub {
     const id = this.#runtime.uuid()
     const session = new Session(id, transport, this.#context)
     this.#sessions.set(id, session)
-    count(this.#connectionsByAddress, transport.remoteAddress, 1)
+    this.#countAddress(transport.remoteAddress, 1)
     this.#stats.connectionsTotal++
     this.#stats.peakConnections = Math.max(this.#stats.peakConnections, this.#sessions.size)
     const refusal = this.#refuseConnection(transport)
@@ -268,9 +269,9 @@ export class SyncHub {
   #refuseConnection(transport: ServerTransport): ConnectionErrorCode | null {
     if (this.#isStopping) return 'SERVER_STOPPING'
     const { maxConnections, maxConnectionsPerAddress } = this.#options.limits
-    const fromAddress = this.#connectionsByAddress.get(transport.remoteAddress ?? '') ?? 0
+    const fromNetwork = this.#connectionsByNetwork.get(networkOf(transport.remoteAddress ?? '')) ?? 0
     if (maxConnections > 0 && this.#sessions.size > maxConnections) return 'MAX_CONNECTIONS'
-    if (maxConnectionsPerAddress > 0 && fromAddress > maxConnectionsPerAddress) return 'MAX_CONNECTIONS'
+    if (maxConnectionsPerAddress > 0 && fromNetwork > maxConnectionsPerAddress) return 'MAX_CONNECTIONS'
     return null
   }
 
@@ -317,6 +318,10 @@ export class SyncHub {
     }
   }
 
+  #countAddress(address: string | undefined, change: 1 | -1): void {
+    if (address !== undefined) count(this.#connectionsByNetwork, networkOf(address), change)
+  }
+
   #refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null {
     const { maxConnectionsPerUser } = this.#options.limits
     if (maxConnectionsPerUser === 0) return null
@@ -334,7 +339,7 @@ export class SyncHub {
     this.#sessions.delete(session.id)
     this.#watched.delete(session)
     this.#revocations.remove(session)
-    count(this.#connectionsByAddress, session.remoteAddress, -1)
+    this.#countAddress(session.remoteAddress, -1)
     if (this.#accepted.delete(session.id)) count(this.#connectionsByUser, session.identity?.auth.userId, -1)
   }
 

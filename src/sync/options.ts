@@ -49,7 +49,7 @@ export interface SyncLimits {
   readonly maxConnections: number
   /** Open connections of one `userId`; 0 = unlimited. Default 0. */
   readonly maxConnectionsPerUser: number
-  /** Open connections from one address, as `addressOf` tells it; 0 = unlimited. Default 0. */
+  /** Open connections from one address, as `addressOf` tells it, or from one /64 of IPv6; 0 = unlimited. Default 0. */
   readonly maxConnectionsPerAddress: number
   /**
    * ms that each step of opening a connection may take. Default 10000.

@@ -4,10 +4,12 @@ import { WebSocket } from 'ws'
 import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
+import { clientAddress } from '../../src/http/client-address.ts'
+import type { KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { handshakeOf, seedOf, startSocketServer } from '../support/socket-client.ts'
+import { handshakeOf, type SocketServer, seedOf, startSocketServer } from '../support/socket-client.ts'
 import { SECRET, secretBytes, sign } from '../support/tokens.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
@@ -118,18 +120,17 @@ describe('a limit of connections for each address counts that of the socket, wha
   const CLAIMED = Array.from({ length: 2 * ALLOWED }, (_, i) => `10.0.0.${i}`)
   const answersWith = (refusal: string) =>
     CLAIMED.map((_, i) => (i < ALLOWED ? 'handshake-response' : refusal))
-  const open = () =>
-    startSocketServer({ store: new MemoryServerStore(), limits: { maxConnectionsPerAddress: ALLOWED } })
+  const open = (config: Partial<KoraSyncServerConfig> = {}) =>
+    startSocketServer({
+      store: new MemoryServerStore(),
+      limits: { maxConnectionsPerAddress: ALLOWED },
+      ...config,
+    })
 
   test('of WebSockets', async () => {
     await using server = await open()
     const answers: string[] = []
-    for (const claimed of CLAIMED) {
-      const socket = new WebSocket(server.url, { headers: { 'x-forwarded-for': claimed } })
-      socket.on('open', () => socket.send(JSON.stringify(handshakeOf(claimed))))
-      const [data] = await once(socket, 'message')
-      answers.push(answerIn(String(data)))
-    }
+    for (const claimed of CLAIMED) answers.push(await answerTo(server, claimed))
 
     expect(answers).toEqual(answersWith('MAX_CONNECTIONS'))
   })
@@ -148,6 +149,25 @@ describe('a limit of connections for each address counts that of the socket, wha
 
     expect(answers).toEqual(answersWith('The session has ended')) // an error would keep its client away
   })
+
+  test('and takes a /64 of IPv6 for one, where a proxy that is trusted tells of it', async () => {
+    const trusting = { addressOf: clientAddress(['127.0.0.1']) }
+    await using server = await open(trusting)
+    const ofOneHome = CLAIMED.map((_, i) => `2001:db8:0:7:${i}::1`)
+    const answers: string[] = []
+    for (const claimed of [...ofOneHome, '2001:db8:0:8::1']) answers.push(await answerTo(server, claimed))
+    const shown = [...server.server.hub.sessions.values()].map(({ remoteAddress }) => remoteAddress)
+
+    expect(answers).toEqual([...answersWith('MAX_CONNECTIONS'), 'handshake-response'])
+    expect(shown).toEqual([...ofOneHome.slice(0, ALLOWED), '2001:db8:0:8::1']) // whole, as they are logged
+  })
+
+  async function answerTo({ url }: SocketServer, claimed: string): Promise<string> {
+    const socket = new WebSocket(url, { headers: { 'x-forwarded-for': claimed } })
+    socket.on('open', () => socket.send(JSON.stringify(handshakeOf(claimed))))
+    const [data] = await once(socket, 'message')
+    return answerIn(String(data))
+  }
 
   function answerIn(text: string): string {
     return /MAX_CONNECTIONS|The session has ended|handshake-response/.exec(text)?.[0] ?? text

@@ -1,10 +1,11 @@
+import { networkOf } from '../../core/network-of.ts'
 import type { Runtime } from '../../core/runtime.ts'
 
-/** Wrong tokens that one address may send within a window before it is not listened to. */
+/** Wrong tokens that one address, or one /64 of IPv6, may send within a window before it is not listened to. */
 const MAX_GUESSES = 10
 const WINDOW_MS = 60_000
-/** Addresses remembered; beyond it the oldest are forgotten. */
-const MAX_ADDRESSES = 10_000
+/** Addresses and networks remembered; beyond it the oldest are forgotten. */
+const MAX_NETWORKS = 10_000
 
 interface Guesses {
   count: number
@@ -38,15 +39,6 @@ export class GuessLimit {
     this.#guesses.delete(key) // and to the end of the order
     this.#guesses.set(key, { count: 1, until: now + WINDOW_MS })
     const oldest = this.#guesses.keys().next().value
-    if (this.#guesses.size > MAX_ADDRESSES && oldest !== undefined) this.#guesses.delete(oldest)
+    if (this.#guesses.size > MAX_NETWORKS && oldest !== undefined) this.#guesses.delete(oldest)
   }
-}
-
-/** A household is given a whole /64 of IPv6: its addresses are one. */
-function networkOf(address: string): string {
-  if (!address.includes(':')) return address
-  const [head = '', tail] = address.split('::', 2)
-  const groups = head === '' ? [] : head.split(':')
-  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length)
-  return [...groups, ...Array<string>(Math.max(0, missing)).fill('0')].slice(0, 4).join(':')
 }
