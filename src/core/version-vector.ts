@@ -6,7 +6,7 @@ import { hash } from 'node:crypto'
  */
 export type VersionVector = ReadonlyMap<string, number>
 
-/** No node id of a client holds a control character: this stands in none of them. */
+/** No node id that a client sends, its own or that of an operation, holds a control character: this stands in none. */
 const GUEST_SEPARATOR = '\u001f'
 
 /**

@@ -100,6 +100,11 @@ export function isStorableText(text: string): boolean {
   return !text.includes('\u0000') && !LONE_SURROGATE.test(text)
 }
 
+/** True for what must not stand in the id of a node, beside which the server puts control characters of its own. */
+export function holdsControlCharacter(text: string): boolean {
+  return /\p{Cc}/u.test(text)
+}
+
 /** A name of a client, safe to show: plain names as they are, others quoted and cut. */
 export function quoteName(name: string): string {
   return /^[A-Za-z_]\w{0,63}$/.test(name) ? name : JSON.stringify(name.slice(0, 64))

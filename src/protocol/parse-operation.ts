@@ -9,6 +9,7 @@ import {
   describeValue,
   findJsonProblem,
   findTextProblem,
+  holdsControlCharacter,
   isJsonObject,
   isStorableText,
   type JsonWalk,
@@ -58,15 +59,18 @@ const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 
  *
  * @param value what JSON.parse or the binary decoder made; becomes part of the operation
  * @param maxBytes largest accepted `wireJson`, in bytes of UTF-8
- * @param mayBeSnapshot that one is let through: devices bring them back, logs and backups hold none
+ * @param isFromClient it may be a snapshot: devices bring them back, logs and backups hold none. No id of a node holds
+ * a control character, as those of old logs may
  * @see docs/protocol.md, "Operations"
  */
-export function parseOperation(value: unknown, maxBytes: number, mayBeSnapshot = false): ReceivedOperation {
+export function parseOperation(value: unknown, maxBytes: number, isFromClient = false): ReceivedOperation {
   if (!isJsonObject(value))
     return refused({}, invalid(`An operation must be an object, not ${describeValue(value)}.`))
   const walk: JsonWalk = { remainingBytes: maxBytes, isAltered: false }
   const malformed =
-    refuseIdentity(value) ?? refuseOrigin(value, mayBeSnapshot) ?? refusePayload(value, walk, maxBytes)
+    refuseIdentity(value, isFromClient) ??
+    refuseOrigin(value, isFromClient) ??
+    refusePayload(value, walk, maxBytes)
   if (malformed !== null) return refused(value, malformed)
 
   // Every property was checked just above; the type system cannot follow that through functions.
@@ -104,22 +108,29 @@ function writeWireJson(operation: Operation): string {
 }
 
 /** Id, type and names. */
-function refuseIdentity(source: PlainObject): Refusal | null {
+function refuseIdentity(source: PlainObject, isFromClient: boolean): Refusal | null {
   const { id, type, collection } = source
   if (typeof id !== 'string' || id.length !== 64 || !OPERATION_ID.test(id)) {
     return invalid(`id must be 64 lower-case hex digits, not ${describeValue(id)}.`)
   }
   if (!TYPES.has(type)) return invalid(`type must be insert, update or delete, not ${describeValue(type)}.`)
   const refusal =
-    refuseLength(source, 'nodeId', OPERATION_BOUNDS.nodeId) ??
+    refuseNodeId(source, isFromClient) ??
     refuseLength(source, 'collection', OPERATION_BOUNDS.collection) ??
     refuseLength(source, 'recordId', OPERATION_BOUNDS.recordId)
   if (refusal !== null) return refusal
   return REFUSED_NAMES.has(collection as string) ? invalid(`collection must not be "${collection}".`) : null
 }
 
+/** @see guestEntry, which tells its own entries of the vector from nodes by a control character */
+function refuseNodeId(source: PlainObject, isFromClient: boolean): Refusal | null {
+  const refusal = refuseLength(source, 'nodeId', OPERATION_BOUNDS.nodeId)
+  if (refusal !== null || !isFromClient || !holdsControlCharacter(source.nodeId as string)) return refusal
+  return invalid('nodeId holds a control character.')
+}
+
 /** When, by whom and after what it was made. */
-function refuseOrigin(source: PlainObject, mayBeSnapshot: boolean): Refusal | null {
+function refuseOrigin(source: PlainObject, isFromClient: boolean): Refusal | null {
   const { sequenceNumber, schemaVersion, causalDeps } = source
   if (!isIntegerBetween(sequenceNumber, 0, Number.MAX_SAFE_INTEGER)) {
     return invalid(
@@ -143,7 +154,7 @@ function refuseOrigin(source: PlainObject, mayBeSnapshot: boolean): Refusal | nu
       return invalid(`causalDeps must hold operation ids, not ${describeValue(dependency)}.`)
     }
   }
-  return refuseTimestamp(source, mayBeSnapshot)
+  return refuseTimestamp(source, isFromClient)
 }
 
 /**
@@ -151,7 +162,7 @@ function refuseOrigin(source: PlainObject, mayBeSnapshot: boolean): Refusal | nu
  * ties between equal readings are broken by it, and with a node of its choice an author could win
  * ties in the name of another device. Whether something else is a snapshot is asked where the sender is known.
  */
-function refuseTimestamp({ timestamp, nodeId }: PlainObject, mayBeSnapshot: boolean): Refusal | null {
+function refuseTimestamp({ timestamp, nodeId }: PlainObject, isFromClient: boolean): Refusal | null {
   if (!isJsonObject(timestamp))
     return invalid(`timestamp must be an object, not ${describeValue(timestamp)}.`)
   if (!isIntegerBetween(timestamp.wallTime, 0, MAX_WALL_TIME)) {
@@ -169,7 +180,7 @@ function refuseTimestamp({ timestamp, nodeId }: PlainObject, mayBeSnapshot: bool
     )
   }
   if (timestamp.nodeId === nodeId) return null
-  if (mayBeSnapshot) return refuseLength(timestamp, 'nodeId', OPERATION_BOUNDS.nodeId)
+  if (isFromClient) return refuseNodeId(timestamp, isFromClient)
   return refuseForeignClock(timestamp.nodeId)
 }
 

@@ -1,7 +1,13 @@
 import { ProtocolError } from '../core/errors.ts'
 import type { JsonValue } from '../core/operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from '../core/scope.ts'
-import { describeValue, findJsonProblem, findTextProblem, isJsonObject } from './json-value.ts'
+import {
+  describeValue,
+  findJsonProblem,
+  findTextProblem,
+  holdsControlCharacter,
+  isJsonObject,
+} from './json-value.ts'
 import { MessageReader, protocolError } from './message-reader.ts'
 import type {
   AcknowledgmentMessage,
@@ -140,7 +146,7 @@ function receiveHandshake(reader: MessageReader, limits: DecodeLimits): Handshak
 /** A node id stands in keys and logs, together with what the server puts beside it. */
 function readNodeId(reader: MessageReader): string {
   const nodeId = reader.text('nodeId', NODE_ID)
-  if (/\p{Cc}/u.test(nodeId)) throw reader.error('nodeId', ' holds a control character')
+  if (holdsControlCharacter(nodeId)) throw reader.error('nodeId', ' holds a control character')
   return nodeId
 }
 

@@ -61,9 +61,22 @@ describe('what is accepted', () => {
       parseOperation({ ...operation(), ...clockOf(nodeId) }, MAX_BYTES, true)
 
     expect(parseBroughtBack('other')).toMatchObject({ ok: true, operation: clockOf('other') })
-    for (const nodeId of ['', 'x'.repeat(256), 7, undefined, 'a\u0000b', '\ud800']) {
+    for (const nodeId of ['', 'x'.repeat(256), 7, undefined, 'a\u0000b', '\ud800', 'a\u001fb']) {
       expect(parseBroughtBack(nodeId)).toMatchObject({ ok: false, refusal: { code: 'INVALID_OPERATION' } })
     }
+  })
+
+  test('a node with a control character, in a log of before they were refused', () => {
+    const written = operation({
+      nodeId: 'a\u001fb',
+      timestamp: { wallTime: 1, logical: 0, nodeId: 'a\u001fb' },
+    })
+
+    expect(parseOperation(written, MAX_BYTES)).toMatchObject({ ok: true, operation: written })
+    expect(parseOperation(written, MAX_BYTES, true)).toMatchObject({
+      ok: false,
+      refusal: { code: 'INVALID_OPERATION', message: 'nodeId holds a control character.' },
+    })
   })
 
   test('an empty atomicOps is the same as none', () => {

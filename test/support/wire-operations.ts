@@ -29,6 +29,7 @@ const text = fc.string({ unit: 'binary', maxLength: 20 }).filter((value) => !val
 const name = text.filter(
   (value) => value.length > 0 && !REFUSED_KEYS.includes(value) && !RESERVED_KEYS.includes(value),
 )
+const nodeId = name.filter((value) => !/\p{Cc}/u.test(value))
 const hexId = fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: 64, maxLength: 64 })
 const number = fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => (value === 0 ? 0 : value))
 
@@ -53,7 +54,7 @@ export const operations: fc.Arbitrary<Operation> = fc
   .record(
     {
       id: hexId,
-      nodeId: name,
+      nodeId,
       type: fc.constantFrom('insert', 'update', 'delete'),
       collection: name,
       recordId: name,

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { NoAuthProvider } from '../../src/auth/no-auth-provider.ts'
 import type { Operation } from '../../src/core/operation.ts'
+import { guestEntry } from '../../src/core/version-vector.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
@@ -161,6 +162,28 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
     // Whoever else has the operations does not send them back.
     expect(toldOf(other, 'tablet')).toBe(8)
     expect([...(await store.getVersionVector())]).toEqual([['tablet', 5]])
+  })
+
+  test('no node of an operation is named as the server names what others have sent of one', async () => {
+    await using store = await openStore()
+    await using server = await startSocketServer({ store })
+    const own = inserts('tablet', 5)
+    const vector = { versionVector: { tablet: 5 } }
+    using anna = await server.connect('tablet', { userId: 'anna' })
+    await pushed(anna, own.slice(0, 1), 'a')
+    using ben = await server.connect('tablet', { userId: 'ben' }, vector)
+    await pushed(ben, own.slice(0, 2), 'b')
+    using mallory = await server.connect('phone', { userId: 'mallory' })
+    const forged = [1, 2, 3, 4, 5].flatMap((n) => forgedAs(guestEntry('tablet', 'ben'), [n]))
+
+    await pushed(mallory, forged, 'm')
+
+    expect(mallory.ofType('operation-rejected').map(({ code }) => code)).toEqual(
+      forged.map(() => 'INVALID_OPERATION'),
+    )
+    using benAgain = await server.connect('tablet', { userId: 'ben' }, vector)
+    using other = await server.connect('laptop', { userId: 'carl' }, vector)
+    expect([toldOf(benAgain, 'tablet'), toldOf(other, 'tablet')]).toEqual([2, 2])
   })
 
   describe.each([
