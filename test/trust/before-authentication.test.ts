@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { AuthContext } from '../../src/auth/provider.ts'
-import type { ReceivedMessage } from '../../src/protocol/messages.ts'
+import type { ReceivedMessage, SyncMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { decodeServerMessage } from '../support/device/codec.ts'
+import { encodeEnvelope } from '../support/device/protobuf.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { handshakeOf, SocketClient, startSocketServer } from '../support/socket-client.ts'
 
@@ -50,12 +52,14 @@ interface Stranger {
   heard(): Promise<{ type: string; code?: string }[]>
 }
 
-type Connect = (url: string) => Promise<Stranger>
+type Encode = (message: object) => string | Uint8Array
 
-const overWebSocket: Connect = async (url) => {
+type Connect = (url: string, encode: Encode) => Promise<Stranger>
+
+const overWebSocket: Connect = async (url, encode) => {
   const client = await new SocketClient(url).opened()
   return {
-    send: async (message) => client.send(message),
+    send: async (message) => client.socket.send(encode(message)),
     async heard() {
       await client.ended
       return client.received
@@ -63,23 +67,23 @@ const overWebSocket: Connect = async (url) => {
   }
 }
 
-const overPolling: Connect = async (url) => {
+const overPolling: Connect = async (url, encode) => {
   const endpoint = `${url.replace(/^ws/, 'http')}?client=${crypto.randomUUID()}`
   return {
     async send(message) {
-      const body = JSON.stringify(message)
-      const { status } = await fetch(endpoint, {
-        method: 'POST',
-        body,
-        headers: { 'content-type': 'application/json' },
-      })
+      const body = encode(message)
+      const form = typeof body === 'string' ? 'json' : 'x-protobuf'
+      const headers = { 'content-type': `application/${form}` }
+      const { status } = await fetch(endpoint, { method: 'POST', body: Buffer.from(body), headers })
       expect([202, 410]).toContain(status)
     },
     async heard() {
       const heard: { type: string }[] = []
       for (;;) {
         const response = await fetch(endpoint)
-        if (response.status === 200) heard.push((await response.json()) as { type: string })
+        const isBinary = response.headers.get('content-type')?.includes('protobuf') === true
+        const body = Buffer.from(await response.arrayBuffer())
+        if (response.status === 200) heard.push(decodeServerMessage(isBinary ? body : body.toString()))
         else if (response.status === 410 || heard.length === 0) return heard
       }
     },
@@ -137,26 +141,33 @@ const SOON = { timeout: 10_000 }
 const TYPES = Object.entries(MESSAGES)
 const OTHERS = TYPES.filter(([type]) => type !== 'handshake')
 
+const asJson: Encode = (message) => JSON.stringify(message)
+const asProtobuf: Encode = (message) => encodeEnvelope(message as SyncMessage) // each of MESSAGES is one
+/** What of them is no more than its type in binary, and cannot be read. */
+const WITHOUT_BINARY_FORM = ['awareness-update', 'yjs-doc-update']
+
 describe.each([
-  ['WebSocket', overWebSocket],
-  ['polling', overPolling],
-])('nothing is done before authentication, over %s', (kind, connect) => {
-  test.each(OTHERS)('%s as the first message', async (_type, message) => {
+  ['WebSocket', 'JSON', overWebSocket, asJson],
+  ['WebSocket', 'protobuf', overWebSocket, asProtobuf],
+  ['polling', 'JSON', overPolling, asJson],
+  ['polling', 'protobuf', overPolling, asProtobuf],
+])('nothing is done before authentication, over %s in %s', (kind, form, connect, encode) => {
+  test.concurrent.each(OTHERS)('%s as the first message', async (type, message) => {
     await using fixture = await openServer()
-    const stranger = await connect(fixture.server.url)
+    const stranger = await connect(fixture.server.url, encode)
 
     await stranger.send(message)
 
     // A poll without a handshake belongs to no session, and none is opened for it.
-    expect(await stranger.heard()).toMatchObject(
-      kind === 'polling' ? [] : [{ type: 'error', code: 'HANDSHAKE_REQUIRED' }],
-    )
+    const isRead = form === 'JSON' || !WITHOUT_BINARY_FORM.includes(type)
+    const code = isRead ? 'HANDSHAKE_REQUIRED' : 'PROTOCOL_ERROR'
+    expect(await stranger.heard()).toMatchObject(kind === 'polling' ? [] : [{ type: 'error', code }])
     await fixture.expectNothingHappened()
   })
 
   test.each(TYPES)('%s while the token is checked', async (_type, message) => {
     await using fixture = await openServer()
-    const stranger = await connect(fixture.server.url)
+    const stranger = await connect(fixture.server.url, encode)
     await stranger.send(MESSAGES.handshake)
     await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true)
 
@@ -175,7 +186,7 @@ describe.each([
 
   test.each(TYPES)('%s after the token was refused', async (type, message) => {
     await using fixture = await openServer()
-    const stranger = await connect(fixture.server.url)
+    const stranger = await connect(fixture.server.url, encode)
     await stranger.send(MESSAGES.handshake)
     await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true)
     fixture.auth.answerAll(null)
@@ -195,7 +206,7 @@ describe.each([
     await using fixture = await openServer()
     const { sessions } = fixture.server.server.hub
     const acceptedCount = (): number => [...sessions.values()].filter(({ isAccepted }) => isAccepted).length
-    const stranger = await connect(fixture.server.url)
+    const stranger = await connect(fixture.server.url, encode)
     await stranger.send(MESSAGES.handshake)
     await expect.poll(() => fixture.auth.isAsked, SOON).toBe(true)
     fixture.auth.answerAll({ userId: 'stranger' })
