@@ -9,7 +9,13 @@ import { authorizeClient } from '../../src/sync/authorization.ts'
 import { grantView } from '../../src/sync/grant.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { randomOf, seedOf, startSocketServer } from '../support/socket-client.ts'
+import {
+  randomOf,
+  type SocketClient,
+  type SocketServer,
+  seedOf,
+  startSocketServer,
+} from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 /*
@@ -186,7 +192,102 @@ function randomClaims(random: () => number): { readonly scopes?: JsonValue } {
   return { scopes: randomScope(random() < 0.2 ? [...VALUES, ...WRONG] : VALUES, random) }
 }
 
-const totals = { pairs: 0, 'operations received': 0, 'handshakes refused': 0, exceeded: 0 }
+const RECORDS = 120
+const UPDATES = 160
+const WATCHERS = 12
+/** Every other value is the first, or few records would come and go that are scoped by two fields. */
+const HELD = [...VALUES, ...VALUES.map(() => 'a')]
+/** Granted to every watcher: whoever has it has been sent all before it. */
+const LAST = 'last'
+
+/** An operation, and its record before and after it. */
+interface Step {
+  readonly operation: Operation
+  /** null: there was none. */
+  readonly before: FieldValues | null
+  readonly after: FieldValues
+}
+
+/** Inserts, then updates, of which many move their record between scopes. */
+function randomSteps(random: () => number): Step[] {
+  const author = new OperationAuthor('author')
+  const latest = Array.from({ length: RECORDS }, (_, i): Step => {
+    const data = Object.fromEntries(
+      FIELDS.filter(() => random() < 0.8).map((field) => [field, pick(HELD, random)]),
+    )
+    const operation = author.insert(recordIdOf(`${i}`), data, { collection: pick(COLLECTIONS, random) })
+    return { operation, before: null, after: data }
+  })
+  const steps = [...latest]
+  for (let count = 0; count < UPDATES; count++) {
+    const index = Math.floor(random() * RECORDS)
+    const { operation, after: before } = latest[index] as Step // the index is below their number
+    const { recordId, collection } = operation
+    const change = { [pick(FIELDS, random)]: pick(HELD, random) }
+    const update = author.update(recordId, change, { collection })
+    latest[index] = { operation: update, before, after: { ...before, ...change } }
+    steps.push(latest[index])
+  }
+  return steps
+}
+
+/** True when the operation itself may be sent: to nobody who did not see its record before, nor who does not any more. */
+function isDue({ operation, before, after }: Step, scopes: ScopeMap | null): boolean {
+  const isShown = (values: FieldValues | null) =>
+    values === null || isGranted(scopes, operation.collection, values)
+  return isShown(before) && isShown(after)
+}
+
+/** Whoever comes to see a record gets it as it was by then, by operations of the server's own. */
+function mayBeToldOf(
+  { recordId, data }: Operation,
+  steps: readonly Step[],
+  scopes: ScopeMap | null,
+): boolean {
+  return steps.some(
+    ({ operation, after }) =>
+      operation.recordId === recordId &&
+      isGranted(scopes, operation.collection, after) &&
+      Object.entries(data ?? {}).every(([field, value]) => after[field] === value),
+  )
+}
+
+function expectNothingElse(got: readonly Operation[], steps: readonly Step[], scopes: ScopeMap | null): void {
+  const byId = new Map(steps.map((step) => [step.operation.id, step]))
+  for (const operation of got) {
+    const step = byId.get(operation.id)
+    const mayBeSent = step === undefined ? mayBeToldOf(operation, steps, scopes) : isDue(step, scopes)
+    if (!mayBeSent) expect.fail(JSON.stringify({ scopes, operation, step }))
+  }
+}
+
+/** What was asked for is all that is granted: so it is all there, and each record is as it is. */
+function expectAll(got: readonly Operation[], steps: readonly Step[], scopes: ScopeMap | null): void {
+  const ids = new Set(steps.map(({ operation }) => operation.id))
+  const due = steps.filter((step) => isDue(step, scopes))
+  expect(got.map(({ id }) => id).filter((id) => ids.has(id))).toEqual(
+    due.map(({ operation }) => operation.id),
+  )
+
+  const held = new Map<string, FieldValues>()
+  for (const { recordId, data } of got) held.set(recordId, { ...held.get(recordId), ...data })
+  const latest = new Map(steps.map((step) => [step.operation.recordId, step]))
+  for (const [recordId, { operation, after }] of latest) {
+    if (isGranted(scopes, operation.collection, after)) expect(held.get(recordId)).toEqual(after)
+  }
+}
+
+function operationsOf(client: SocketClient): Operation[] {
+  return client.ofType('operation-batch').flatMap((batch) => batch.operations as Operation[])
+}
+
+const totals = {
+  pairs: 0,
+  'watchers of updates': 0,
+  'operations received': 0,
+  'handshakes refused': 0,
+  exceeded: 0,
+}
 afterAll(() => reportFigures('scopes, over sockets', totals))
 
 describeEachStore('scopes', (openStore) => {
@@ -195,17 +296,17 @@ describeEachStore('scopes', (openStore) => {
     async () => {
       const random = randomOf(seedOf('scopes'))
       await using store = await openStore()
-      const author = new OperationAuthor('author')
-      const operations: Operation[] = Array.from({ length: 120 }, (_, i) => {
-        const data = Object.fromEntries(
-          FIELDS.filter(() => random() < 0.8).map((field) => [field, pick(VALUES, random)]),
-        )
-        return author.insert(recordIdOf(`${i}`), data, { collection: pick(COLLECTIONS, random) })
-      })
-      await appendAll(store, operations)
-      const byId = new Map(operations.map((operation) => [operation.id, operation]))
+      for (const collection of COLLECTIONS) {
+        for (const field of FIELDS) await store.trackScopeField(collection, field) // as a start does, by its schema
+      }
+      const steps = randomSteps(random)
       const validate = async (token: string) => JSON.parse(token) // what an application returns may be anything
       await using server = await startSocketServer({ store, auth: new TokenAuthProvider({ validate }) })
+      const operations = steps.map(({ operation }) => operation)
+      await appendAll(store, operations.slice(0, RECORDS))
+      const last = new OperationAuthor('last').insert(recordIdOf(LAST), {}, { collection: LAST })
+      const update = () => appendAll(store, [...operations.slice(RECORDS), last])
+      await watchUpdates(server, steps, { random, update })
 
       for (let count = 0; count < PAIRS; count++) {
         const claims = randomClaims(random)
@@ -228,26 +329,50 @@ describeEachStore('scopes', (openStore) => {
           },
         )
         totals.pairs++
-        const got = client.ofType('operation-batch').flatMap((batch) => batch.operations as Operation[])
+        const got = operationsOf(client).filter(({ collection }) => collection !== LAST)
         if (isRefusal) expect(client.isEnded && got.length === 0).toBe(true)
         if (client.isEnded) {
           totals['handshakes refused']++
           continue
         }
-        for (const { id } of got) {
-          const operation = byId.get(id)
-          expect(operation).toBeDefined()
-          if (!isGranted(scopes, operation?.collection ?? '', operation?.data ?? {})) {
-            expect.fail(`${JSON.stringify({ scopes, syncScope, subsets, operation })}`)
-          }
-        }
-        if (syncScope === undefined && subsets.length === 0) {
-          const granted = operations.filter((op) => isGranted(scopes, op.collection, op.data ?? {}))
-          expect(got.map(({ id }) => id)).toEqual(granted.map(({ id }) => id))
-        }
+        expectNothingElse(got, steps, scopes)
+        if (syncScope === undefined && subsets.length === 0) expectAll(got, steps, scopes)
         totals['operations received'] += got.length
       }
     },
     timeoutMs(120_000),
   )
 })
+
+/** Who is there while records are moved sees them come, and nothing of them once they have gone; and so does who comes later. */
+async function watchUpdates(
+  server: SocketServer,
+  steps: readonly Step[],
+  { random, update }: { random: () => number; update: () => Promise<unknown> },
+): Promise<void> {
+  const watchers = Array.from({ length: WATCHERS }, (_, number) => {
+    const filters = COLLECTIONS.map((name) => [
+      name,
+      { [pick(FIELDS, random)]: 'a', [pick(FIELDS, random)]: 'a' },
+    ])
+    const scopes: ScopeMap = Object.fromEntries(filters)
+    return { number, scopes, claims: { userId: `w${number}`, scopes: { ...scopes, [LAST]: {} } } }
+  })
+  const expectRight = async (client: SocketClient, scopes: ScopeMap): Promise<void> => {
+    await client.until(() => operationsOf(client).some(({ collection }) => collection === LAST))
+    const got = operationsOf(client).filter(({ collection }) => collection !== LAST)
+    expectNothingElse(got, steps, scopes)
+    expectAll(got, steps, scopes)
+    totals['watchers of updates']++
+    totals['operations received'] += got.length
+    client[Symbol.dispose]()
+  }
+  const clients = await Promise.all(
+    watchers.map(({ number, claims }) => server.connect(`watcher${number}`, claims)),
+  )
+  await update()
+  for (const { number, scopes, claims } of watchers) {
+    await expectRight(clients[number] as SocketClient, scopes) // there is one for each
+    await expectRight(await server.connect(`late${number}`, claims), scopes)
+  }
+}
