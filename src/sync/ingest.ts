@@ -128,15 +128,16 @@ export class Ingest {
     })
   }
 
+  /** What waits of a source is not stored any more, nor what it hands in: only what is being written by now. */
+  withdraw(source: object): void {
+    this.#failedSources.add(source)
+    this.#refuseQueued((batch) => this.#hasFailed(batch), earlierBatchFailed())
+  }
+
   /** Another log has taken the place of the one that all that waits was made by: its clients send it again. */
   refuseWaiting(): void {
     this.#replacements++
-    const waiting = this.#queue
-    this.#queue = []
-    this.#queuedOperations = 0
-    this.#release(waiting)
-    rejectEach(waiting, logReplaced())
-    this.#settleIdle()
+    this.#refuseQueued(() => true, logReplaced())
   }
 
   /** Resolves when nothing waits, for room neither, and nothing is being written. */
@@ -262,9 +263,14 @@ export class Ingest {
    */
   async #commitRest(rest: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
     await new Promise<void>((resolve) => this.#runtime.defer(resolve))
-    if (this.#replacements === replacements) return this.#commitGroup(rest)
-    rejectEach(rest, logReplaced())
-    return []
+    if (this.#replacements !== replacements) {
+      rejectEach(rest, logReplaced())
+      return []
+    }
+    const withdrawn = rest.filter((batch) => this.#hasFailed(batch))
+    rejectEach(withdrawn, earlierBatchFailed())
+    const due = rest.filter((batch) => !this.#hasFailed(batch))
+    return due.length === 0 ? [] : this.#commitGroup(due)
   }
 
   /** What is stored is stored: an error in who is told of it must not end the writing. */
@@ -279,11 +285,17 @@ export class Ingest {
   /** Nothing of the group was stored: the clients send it again, and what was to follow it. */
   #fail(group: readonly QueuedBatch[], failure: StoreError): void {
     for (const { source } of group) if (source !== undefined) this.#failedSources.add(source)
-    const following = this.#queue.filter((batch) => this.#hasFailed(batch))
-    this.#queue = this.#queue.filter((batch) => !this.#hasFailed(batch))
-    this.#queuedOperations -= operationsOf(following)
-    this.#release(following)
-    rejectEach([...group, ...following], failure)
+    rejectEach(group, failure)
+    this.#refuseQueued((batch) => this.#hasFailed(batch), failure)
+  }
+
+  #refuseQueued(isRefused: (batch: QueuedBatch) => boolean, failure: StoreError): void {
+    const refused = this.#queue.filter(isRefused)
+    this.#queue = this.#queue.filter((batch) => !isRefused(batch))
+    this.#queuedOperations -= operationsOf(refused)
+    this.#release(refused)
+    rejectEach(refused, failure)
+    this.#settleIdle()
   }
 
   #hasFailed({ source }: QueuedBatch): boolean {

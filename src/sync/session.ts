@@ -246,7 +246,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   fail(code: ConnectionErrorCode, detail?: string): void {
     if (this.#state === 'closed') return
     reportFailure(this, { code, detail }, this.#context)
-    if (code === 'REVOKED') this.#connection.withdraw()
+    if (code === 'REVOKED') this.#withdraw()
     this.#tell({ code, detail })
     this.close(code)
   }
@@ -480,9 +480,15 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     const { runtime } = this.#context
     const remainingMs = Math.max(0, expiresAt - runtime.now())
     return setLongTimer(runtime, remainingMs, () => {
-      this.#connection.withdraw()
+      this.#withdraw()
       this.close('TOKEN_EXPIRED')
     })
+  }
+
+  /** Nothing passes in either direction any more, once its client's access has ended. */
+  #withdraw(): void {
+    this.#connection.withdraw()
+    this.#context.ingest.withdraw(this.#push)
   }
 
   #endCatchUp(reason?: string): void {

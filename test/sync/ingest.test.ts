@@ -249,6 +249,48 @@ describe('a transaction that leaves a part of its group to the next one', () => 
       ['a1', 'b0'],
     ])
   })
+
+  test('stores nothing more of a source that has been withdrawn, and goes on with the others', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+    const source = {}
+
+    const outcomes = Promise.allSettled([
+      ingest.submit(batchOf(2, 'a'), source),
+      ingest.submit(batchOf(1, 'b'), {}),
+    ])
+    await settle()
+    ingest.withdraw(source)
+    transactions[0]?.commit(1)
+    await settle()
+    transactions[1]?.commit()
+
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+    expect(transactions.map(wiresOf)).toEqual([['a0', 'a1', 'b0'], ['b0']])
+  })
+
+  test('stores nothing of a source beyond a batch that was not stored', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+    const source = {}
+
+    const outcomes = Promise.allSettled([
+      ingest.submit(batchOf(1, 'a'), source),
+      ingest.submit(batchOf(2, 'b'), {}),
+      ingest.submit(batchOf(1, 'c'), source),
+    ])
+    await settle()
+    transactions[0]?.fail(new TypeError('a programming error'))
+    await settle()
+    transactions[1]?.fail(new TypeError('a programming error'))
+    await settle()
+    transactions[2]?.commit(1)
+    await settle()
+    transactions[3]?.commit()
+
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'rejected'])
+    expect(transactions.map(wiresOf).slice(1)).toEqual([['a0'], ['b0', 'b1'], ['b1']])
+  })
 })
 
 test('stores nothing of a session beyond a batch that was not stored', async () => {
@@ -312,6 +354,35 @@ test('refuses what waits when another log is there, and stores what comes then',
   const refusal = { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } }
   expect(await waiting).toMatchObject([refusal, refusal])
   expect(transactions.map(({ requests }) => requests.map(({ wireJson }) => wireJson))).toEqual([['c0']])
+  expect(ingest.queuedBytes).toBe(0)
+})
+
+test('stores nothing more of a source that is withdrawn, and all of the others', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+  const [source, other] = [{}, {}]
+  const first = ingest.submit(batchOf(1, 'a'), source)
+  await settle()
+  const waiting = Promise.allSettled([
+    ingest.submit(batchOf(1, 'b'), source),
+    ingest.submit(batchOf(1, 'c'), other),
+  ])
+
+  ingest.withdraw(source)
+  const late = Promise.allSettled([ingest.submit(batchOf(1, 'd'), source)])
+  transactions[0]?.commit()
+  await first // which was being written
+  await settle()
+  transactions[1]?.commit()
+
+  const refusal = { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } }
+  expect(await waiting).toMatchObject([refusal, { status: 'fulfilled' }])
+  expect(await late).toMatchObject([refusal])
+  expect(transactions.map(({ requests }) => requests.map(({ wireJson }) => wireJson))).toEqual([
+    ['a0'],
+    ['c0'],
+  ])
+  await ingest.drain()
   expect(ingest.queuedBytes).toBe(0)
 })
 

@@ -1,6 +1,5 @@
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { createPostgresServerStore, createSqliteServerStore } from '../../src/index.ts'
@@ -14,6 +13,7 @@ import { type Daemon, type DaemonOptions, runCli, startDaemon } from '../support
 import { type Device, type DeviceOptions, openDevice } from '../support/device.ts'
 import { DiskControl, DiskShim, hasDiskShim } from '../support/disk/disk-shim.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
+import { holdLock } from '../support/hold-lock.ts'
 import { canIsolate, insideOf, openIsolatedHost } from '../support/isolated-host.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openTestDatabase, PostgresServer, type TestDatabase } from '../support/postgres.ts'
@@ -310,22 +310,6 @@ const STATEMENTS = [
   { table: '_kora_dropped', text: 'INSERT INTO' },
   { table: '_kora_counters', text: 'operation_count - ' },
 ]
-
-/** Keeps others from writing to a table. */
-async function holdLock(
-  { connectionString }: TestDatabase,
-  table: string,
-): Promise<AsyncDisposable & { release(): Promise<void> }> {
-  const client = new pg.Client({ connectionString })
-  await client.connect()
-  await client.query(`BEGIN; LOCK TABLE ${table} IN EXCLUSIVE MODE`)
-  let isHeld = true
-  const release = async (): Promise<void> => {
-    if (isHeld) await client.end()
-    isHeld = false
-  }
-  return { release, [Symbol.asyncDispose]: release }
-}
 
 /** Resolves when a statement with this text waits for a lock. */
 async function untilBlocked({ query }: TestDatabase, text: string): Promise<void> {

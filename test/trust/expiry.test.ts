@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { AuthContext } from '../../src/auth/provider.ts'
 import type { Operation } from '../../src/core/operation.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
-import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { STORES, type TestStore } from '../support/each-store.ts'
+import { holdLock } from '../support/hold-lock.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openTestDatabase } from '../support/postgres.ts'
-import { handshakeOf, startSocketServer } from '../support/socket-client.ts'
+import { handshakeOf, pushed, startSocketServer } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 import { type UnyieldingClient, UnyieldingPoller, UnyieldingSocket } from '../support/unyielding-client.ts'
 
@@ -27,6 +29,9 @@ const WRITING_MS = sized(1500, 5000)
 /** So often they try afterwards. */
 const LATE_ROUNDS = sized(10, 25)
 
+/** What is written at once beside them, every 50 ms, where the store is to be kept busy. */
+const BUSY = 50
+
 /** A token is the JSON of the context that it stands for. */
 const auth = { authenticate: async (token: string) => JSON.parse(token) as AuthContext }
 
@@ -44,9 +49,10 @@ function batchOf(operations: readonly Operation[], number: number, parts: object
   return { type: 'operation-batch', messageId, operations, isFinal: true, batchIndex: 0, ...parts }
 }
 
-/** What came to a device, or got through from it, by the time at which it came or was sent. */
+/** What came to a device, or got through from it, by the time at which it came, or was sent and stored. */
 interface Passed {
   readonly storedOfAt: readonly number[]
+  readonly storedAt: readonly number[]
   readonly toldAt: readonly number[]
 }
 
@@ -83,11 +89,12 @@ class Writer {
     return { lastDeliverySequence: Math.max(...watermarks), versionVector }
   }
 
-  async passed(store: MemoryServerStore): Promise<Passed> {
+  async passed(store: ServerStore, storedAt: ReadonlyMap<string, number>): Promise<Passed> {
     const stored = await store.getOperationRange(this.nodeId, 1, 10_000)
     const passes = ({ type }: SyncMessage): boolean => type === 'operation-batch' || type === 'acknowledgment'
     return {
       storedOfAt: stored.map(({ id }) => this.writtenAt.get(id) ?? Number.POSITIVE_INFINITY),
+      storedAt: stored.map(({ id }) => storedAt.get(id) ?? Number.POSITIVE_INFINITY),
       toldAt: this.client.told.filter(({ message }) => passes(message)).map(({ at }) => at),
     }
   }
@@ -117,15 +124,28 @@ async function msToOpenWriters(server: Server): Promise<number> {
   return 2 * (Date.now() - startedAt)
 }
 
+function openStore(driver: string): Promise<TestStore> {
+  const [, open] = STORES.find(([name]) => name === driver) ?? []
+  if (open === undefined) throw new Error(`There is no store ${driver}`)
+  return open()
+}
+
 function idsOf(message: SyncMessage): string[] {
   return message.type === 'operation-batch' ? (message.operations as Operation[]).map(({ id }) => id) : []
 }
 
-test(
-  'nothing passes in either direction once a token has expired, and a fresh one goes on from there',
-  async () => {
-    const store = new MemoryServerStore()
+test.each([
+  ['memory', 1],
+  ['postgres', BUSY],
+])(
+  'nothing passes in either direction once a token has expired, and a fresh one goes on from there: %s, %d a write',
+  async (driver, load) => {
+    await using store = await openStore(driver)
     await using server = await startSocketServer({ store, auth, maxOpsPerMinute: 0 })
+    const storedAt = new Map<string, number>()
+    server.server.hub.observe((entries) => {
+      for (const { operationId } of entries) storedAt.set(operationId, Date.now())
+    })
     const author = new OperationAuthor('other')
     using other = await connect(server, 'other', { userId: 'bob' })
     const expiresAt = Date.now() + (await msToOpenWriters(server)) + WRITING_MS
@@ -134,24 +154,30 @@ test(
     for (let number = 1, late = 0; late < LATE_ROUNDS; number++) {
       if (Date.now() > expiresAt + IN_FLIGHT_MS) late++
       for (const device of devices) device.write(number)
-      other.send(batchOf([author.insert(recordIdOf(`other ${number}`), { number })], number))
+      const beside = Array.from({ length: load }, (_, i) =>
+        author.insert(recordIdOf(`other ${number} ${i}`), { number }),
+      )
+      other.send(batchOf(beside, number))
       await sleep(50)
     }
     const closesOf = () =>
       devices.flatMap(({ client }) => (client instanceof UnyieldingSocket ? client.closes : []))
     await vi.waitUntil(() => closesOf().length >= DEVICES / 2, CLOSED)
-    const passed = await Promise.all(devices.map((device) => device.passed(store)))
+    const passed = await Promise.all(devices.map((device) => device.passed(store, storedAt)))
 
     const closes = closesOf()
     const written = devices.flatMap(({ writtenAt }) => [...writtenAt.values()])
-    const stored = passed.flatMap(({ storedOfAt }) => storedOfAt)
+    const storedOf = passed.flatMap(({ storedOfAt }) => storedOfAt)
+    const stored = passed.flatMap(({ storedAt }) => storedAt)
     const told = passed.flatMap(({ toldAt }) => toldAt)
     const tried = written.filter((at) => at > expiresAt + IN_FLIGHT_MS).length
-    reportFigures('expiry', {
+    reportFigures(`expiry (${driver})`, {
       devices: DEVICES,
+      'operations stored in all': storedAt.size,
       'ms late, the last close': Math.max(...closes.map(({ at }) => at)) - expiresAt,
       'operations sent later, none stored': tried,
-      'ms late, the last operation that was stored': Math.max(...stored) - expiresAt,
+      'ms late, the last operation that was stored': Math.max(...storedOf) - expiresAt,
+      'ms late, the last time one was stored': Math.max(...stored) - expiresAt,
       'ms late, the last delivery or acknowledgment': Math.max(...told) - expiresAt,
     })
     expect(closes.map(({ code }) => code)).toEqual(Array(DEVICES / 2).fill(EXPIRED))
@@ -161,6 +187,7 @@ test(
       expect(storedOfAt.filter((at) => at <= expiresAt).length).toBeGreaterThan(0)
       expect(toldAt.filter((at) => at <= expiresAt).length).toBeGreaterThan(0)
     }
+    expect(storedOf.filter((at) => at > expiresAt + IN_FLIGHT_MS)).toEqual([])
     expect(stored.filter((at) => at > expiresAt + IN_FLIGHT_MS)).toEqual([])
     expect(told.filter((at) => at > expiresAt + IN_FLIGHT_MS)).toEqual([])
     for (const device of devices) {
@@ -172,7 +199,7 @@ test(
 )
 
 /** With a fresh token it is told what it need not send again, and only what it has not been told. */
-async function expectToGoOn(server: Server, store: MemoryServerStore, device: Writer): Promise<void> {
+async function expectToGoOn(server: Server, store: ServerStore, device: Writer): Promise<void> {
   const { nodeId, handshake, receivedIds } = device
   const fresh = { userId: nodeId, expiresAt: Date.now() + 60_000 }
   using again = await connect(server, nodeId, fresh, handshake)
@@ -183,6 +210,49 @@ async function expectToGoOn(server: Server, store: MemoryServerStore, device: Wr
   expect(received.filter((id) => receivedIds.includes(id))).toEqual([])
   expect(received.length).toBeGreaterThan(0) // what the other wrote meanwhile
 }
+
+describe('what waits to be stored when its writer may not write any more is not stored', () => {
+  const cases = [
+    { why: 'its token has expired', lifetimeMs: 2000, closeCode: EXPIRED },
+    { why: 'its user is revoked', lifetimeMs: 60_000, closeCode: REVOKED },
+  ]
+  test.each(cases)('$why', async ({ lifetimeMs, closeCode }) => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const postgres = await createPostgresServerStore({ connectionString })
+    await using store = Object.assign(postgres, { [Symbol.asyncDispose]: () => postgres.close() })
+    await using server = await startSocketServer({ store, auth })
+    const { ingest } = server.server.hub
+    const issuedAt = Date.now() - 1000
+    using phone = await connect(server, 'phone', {
+      userId: 'ada',
+      issuedAt,
+      expiresAt: Date.now() + lifetimeMs,
+    })
+    const author = new OperationAuthor('phone')
+    const [written, ...waiting] = [1, 2, 3].map((n) => author.insert(recordIdOf(`${n}`), { n }))
+    await using lock = await holdLock(database, '_kora_operations')
+
+    for (const [index, operation] of [written, ...waiting].entries()) {
+      const before = ingest.queuedBytes
+      phone.send(batchOf([operation as Operation], index + 1))
+      await vi.waitUntil(() => ingest.queuedBytes > before)
+    }
+    if (closeCode === REVOKED) await store.revoke({ kind: 'user', value: 'ada' }, Date.now())
+    const { code } = await phone.ended
+    await lock.release()
+    await ingest.drain()
+
+    expect(code).toBe(closeCode)
+    expect(phone.ofType('acknowledgment')).toEqual([])
+    expect(await store.getOperationRange('phone', 1, 3)).toEqual([written]) // of which the database was told before
+    const fresh = { userId: 'ada', issuedAt: Date.now(), expiresAt: Date.now() + 60_000 }
+    using again = await connect(server, 'phone', fresh)
+    expect(again.ofType('handshake-response')[0]?.versionVector).toEqual({ phone: 1 })
+    await pushed(again, waiting, 'again')
+    expect(await store.getOperationRange('phone', 1, 3)).toEqual([written, ...waiting])
+  })
+})
 
 test(
   'a revoked user is cut off on every server of the database, also on one that starts afterwards',
