@@ -1,5 +1,5 @@
 import type { Operation } from '../../src/core/operation.ts'
-import { CANARY_BYTES, CANARY_NAME, canaryNote, canaryTodo, OF_A, sha256 } from './canary.ts'
+import { CANARY_BYTES, CANARY_NAME, canaryNote, canaryTodo, OF_A, sha256, travellingTodo } from './canary.ts'
 import { OperationAuthor, recordIdOf } from './operation-author.ts'
 import { pushed, type SocketClient, type TokenClaims } from './socket-client.ts'
 
@@ -14,6 +14,8 @@ export class CanaryTenant {
   readonly blobHash = sha256(CANARY_BYTES)
   readonly known: Operation[] = []
   readonly hidden: Operation[] = []
+  /** Inserts the record that an administrator takes to others, and back. */
+  readonly traveller: Operation
   readonly #author = new OperationAuthor('alice')
   readonly #hiddenAuthor = new OperationAuthor(`${CANARY_NAME}-node`)
 
@@ -25,6 +27,8 @@ export class CanaryTenant {
       const todo = author.insert(recordIdOf(`todo ${i}`), canaryTodo(i, note.recordId, this.blobHash))
       ;(isHidden ? this.hidden : this.known).push(note, todo)
     }
+    this.traveller = this.#author.insert(recordIdOf('traveller'), travellingTodo(OF_A, 0))
+    this.known.push(this.traveller)
   }
 
   get operations(): readonly Operation[] {

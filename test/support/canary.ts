@@ -87,6 +87,20 @@ export function canaryTodo(index: number, noteId: string, blobHash: string): Fie
   } satisfies { readonly [field: string]: JsonValue }
 }
 
+/** Of a todo that goes from one tenant to the other: all that it holds, so that nothing of what it held before is left. */
+export function travellingTodo(tenant: typeof OF_A | typeof OF_B, round: number): FieldValues {
+  const [text, number] = tenant === OF_A ? [`${TEXT}-gone-${round}`, NUMBER] : [`visits ${round}`, round]
+  return {
+    ...tenant,
+    title: text,
+    slug: text,
+    n: number,
+    dueAt: number,
+    meta: { [text]: [text] },
+    place: { city: text },
+  } satisfies { readonly [field: string]: JsonValue }
+}
+
 export function canaryNote(index: number): FieldValues {
   return { ...OF_A, title: `${TEXT}-note-${index}`, n: NUMBER }
 }

@@ -1,4 +1,4 @@
-import type { Operation } from '../../src/core/operation.ts'
+import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
 import { CANARY_NAME, type CanaryFinder, OF_B } from './canary.ts'
 import type { CanaryTenant } from './canary-tenant.ts'
@@ -6,7 +6,8 @@ import { connectPolling } from './device/polling.ts'
 import { type ConnectSocket, connectWebSocket } from './device/socket.ts'
 import { type Device, type DeviceOptions, openDevice } from './device.ts'
 import { type Forgery, forge, recordsOfForger } from './forgeries.ts'
-import { pushed, type SocketClient, type SocketServer, type TokenClaims } from './socket-client.ts'
+import { HostileClient, type HostileClientOptions } from './hostile-client.ts'
+import { handshakeOf, type SocketServer, type TokenClaims } from './socket-client.ts'
 
 /** What its users are called, and type. */
 const FOREIGN_NAME = 'user-of-tenant-b'
@@ -40,7 +41,7 @@ const WISHES: readonly object[] = [
 
 interface Attacker {
   readonly nodeId: string
-  readonly client: SocketClient
+  readonly client: HostileClient
 }
 
 type Eavesdropper = Device & { readonly texts: string[] }
@@ -50,42 +51,67 @@ export type Refusal = Extract<SyncMessage, { type: 'operation-rejected' }>
 /** A tenant whose every client is hostile: some write, some only listen, each in its own way. */
 export class ForeignTenant implements AsyncDisposable {
   readonly #attackers: readonly Attacker[]
+  /** It is told one message at a time: it attacks less often, and beside others. */
+  readonly #poller: Attacker
   readonly #listeners: readonly Eavesdropper[]
   readonly #own = recordsOfForger('mallory')
   readonly #random: () => number
+  #attacks = 0
 
   private constructor(
-    attackers: readonly Attacker[],
+    { attackers, poller }: { attackers: readonly Attacker[]; poller: Attacker },
     listeners: readonly Eavesdropper[],
     random: () => number,
   ) {
     this.#attackers = attackers
+    this.#poller = poller
     this.#listeners = listeners
     this.#random = random
   }
 
   static async connect(server: SocketServer, random: () => number): Promise<ForeignTenant> {
+    const ofB = { url: server.url, token: JSON.stringify(FOREIGN_CLAIMS) }
+    const pollingUrl = () => `${server.url.replace(/^ws/, 'http')}?client=${crypto.randomUUID()}`
+    const attackAs = async (nodeId: string, options: Partial<HostileClientOptions> = {}, wish = {}) => {
+      const handshake = handshakeOf(nodeId, FOREIGN_CLAIMS, wish)
+      const how = { connect: connectWebSocket, ...ofB, ...options }
+      return { nodeId, client: await HostileClient.connect(how, handshake) }
+    }
     const attackers: Attacker[] = []
     for (const [index, wish] of WISHES.entries()) {
-      const nodeId = index === 0 ? 'mallory' : `mallory${index}`
-      attackers.push({ nodeId, client: await server.connect(nodeId, FOREIGN_CLAIMS, wish) })
+      attackers.push(await attackAs(index === 0 ? 'mallory' : `mallory${index}`, {}, wish))
     }
-    attackers.push({ nodeId: 'alice', client: await server.connect('alice', FOREIGN_CLAIMS) })
-    const ofB = { url: server.url, token: JSON.stringify(FOREIGN_CLAIMS) }
-    const url = `${server.url.replace(/^ws/, 'http')}?client=${crypto.randomUUID()}`
+    attackers.push(await attackAs('alice'))
+    attackers.push(await attackAs('mallory in binary', { wireFormat: 'protobuf' }))
+    const poller = await attackAs('mallory who polls', { connect: connectPolling, url: pollingUrl() })
     const listeners = await Promise.all([
       eavesdrop(connectWebSocket, { ...ofB, wireFormat: 'protobuf' }),
       eavesdrop(connectWebSocket, { ...ofB, isLegacy: true }),
-      eavesdrop(connectPolling, { ...ofB, url }),
+      eavesdrop(connectPolling, { ...ofB, url: pollingUrl() }),
     ])
-    const tenant = new ForeignTenant(attackers, listeners, random)
-    await pushed(tenant.#attackers[0]?.client as SocketClient, tenant.#own, 'own')
+    const tenant = new ForeignTenant({ attackers, poller }, listeners, random)
+    await attackers[0]?.client.push(tenant.#own)
     return tenant
   }
 
-  /** One client tries everything that it can think of. @returns what it was told of its operations */
-  async attack(victim: CanaryTenant, first: number, count: number): Promise<Attack> {
-    const { nodeId, client } = this.#pick(this.#attackers)
+  /** The next client tries everything that it can think of. @returns what it was told of its operations */
+  attack(victim: CanaryTenant, first: number, count: number): Promise<Attack> {
+    const next = this.#attackers[this.#attacks++ % this.#attackers.length] as Attacker // there are some
+    return this.#attackAs(next, victim, { first, count })
+  }
+
+  /** Another one does, by polling, while the traveller is under way, of which nobody knows whose it is. */
+  attackByPolling(victim: CanaryTenant, first: number, count: number): Promise<Attack> {
+    const { blobHash, traveller } = victim
+    const known = victim.known.filter(({ recordId }) => recordId !== traveller.recordId)
+    return this.#attackAs(this.#poller, { blobHash, known }, { first, count })
+  }
+
+  async #attackAs(
+    { nodeId, client }: Attacker,
+    victim: Pick<CanaryTenant, 'known' | 'blobHash'>,
+    { first, count }: { first: number; count: number },
+  ): Promise<Attack> {
     const knowledge = {
       operations: victim.known,
       blobHash: victim.blobHash,
@@ -100,7 +126,7 @@ export class ForeignTenant implements AsyncDisposable {
     const operations = forgeries.flatMap(({ operation, twin }) =>
       twin === null ? [operation] : [operation, twin],
     )
-    await pushed(client, operations, `${first}`)
+    await client.push(operations)
     client.send({ type: 'blob-chunk-request', messageId: 'q', requestId: `q${first}`, hash: victim.blobHash })
     const refusals = new Map(
       client.ofType('operation-rejected').map((refusal) => [refusal.operationId, refusal]),
@@ -110,14 +136,15 @@ export class ForeignTenant implements AsyncDisposable {
 
   /** Looks through all that any client was sent since the last time. @returns what it should not have been */
   takeLeaks(finder: CanaryFinder): string[] {
-    const leaks = this.#attackers.flatMap(({ client }) =>
+    const attackers = [...this.#attackers, this.#poller].map(({ client }) => client)
+    const leaks = attackers.flatMap((client) =>
       client
         .ofType('blob-chunk-response')
         .filter(({ bytes }) => bytes !== null)
         .map(({ requestId }) => `the blob, to ${requestId}`),
     )
-    for (const { client } of this.#attackers) client.received.length = 0
-    for (const { texts } of [...this.#attackers.map(({ client }) => client), ...this.#listeners]) {
+    for (const client of attackers) client.received.length = 0
+    for (const { texts } of [...attackers, ...this.#listeners]) {
       leaks.push(...finder.findIn(texts))
       texts.length = 0
     }
@@ -134,8 +161,15 @@ export class ForeignTenant implements AsyncDisposable {
     }
   }
 
+  /** Resolves when those who only listen hold the record as it is, which has come to their tenant. */
+  async hasReceived(recordId: string, { title }: FieldValues): Promise<void> {
+    for (const device of this.#listeners) {
+      await device.until(() => device.record('todos', recordId)?.title === title, `it has "${title}"`)
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { client } of this.#attackers) client[Symbol.dispose]()
+    for (const { client } of [...this.#attackers, this.#poller]) client[Symbol.dispose]()
     for (const device of this.#listeners) await device.close()
   }
 

@@ -3,6 +3,7 @@ import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { systemRuntime } from '../../src/core/system-runtime.ts'
 import { rulesFor, runCompaction } from '../../src/store/compaction/run-compaction.ts'
 import type { ServerStore } from '../../src/store/store.ts'
+import { Administrator } from '../support/administrator.ts'
 import { CANARY_NAME, CanaryFinder, canarySchema, OF_A, OF_B } from '../support/canary.ts'
 import { CANARY_CLAIMS, CanaryTenant } from '../support/canary-tenant.ts'
 import { describeEachStore } from '../support/each-store.ts'
@@ -25,6 +26,8 @@ const ATTEMPTS = sized(5000, 50_000)
 const BATCH = 250
 /** Batches between two writes of the victim. */
 const ROUND = 5
+/** In each such round, attempts of one that polls, beside the others. */
+const POLLED = 20
 
 async function tablesOf(store: ServerStore): Promise<string> {
   const tables = await Promise.all(['todos', 'notes'].map((name) => store.materializeCollection(name)))
@@ -78,20 +81,32 @@ describeEachStore('a foreign tenant', (openStore) => {
       using a = await server.connect('alice', CANARY_CLAIMS)
       await pushed(a, victim.operations, 'a')
       await victim.acts(a, 0)
+      using administrator = await Administrator.connect(server, victim.traveller)
+      const { recordId: travellerId } = victim.traveller
       await using foreigners = await ForeignTenant.connect(server, random)
       const finder = new CanaryFinder(victim.hidden.flatMap(({ id, recordId }) => [id, recordId]))
       const codes = new Set<string>()
-
-      let before = await tablesOf(store)
-      for (let batch = 0; batch < ATTEMPTS / BATCH; batch++) {
-        const attack = await foreigners.attack(victim, batch * BATCH, BATCH)
+      const expectRepelled = (attack: Attack): void => {
         count(attack)
         expect(attack.hasSurvived).toBe(true)
         for (const forgery of attack.forgeries) expectRefused(forgery, attack.refusals)
         for (const { code } of attack.refusals.values()) codes.add(code)
         expect(foreigners.takeLeaks(finder)).toEqual([])
+      }
+      const travels = async (round: number): Promise<void> => {
+        await administrator.takesAway(round)
+        await foreigners.hasReceived(travellerId, administrator.held)
+        await administrator.bringsBack(round)
+      }
+
+      let before = await tablesOf(store)
+      for (let batch = 0; batch < ATTEMPTS / BATCH; batch++) {
+        expectRepelled(await foreigners.attack(victim, batch * BATCH, BATCH))
         if (batch % ROUND !== 0) continue
         expect(await tablesOf(store)).toBe(before)
+        const polled = foreigners.attackByPolling(victim, ATTEMPTS + batch * POLLED, POLLED)
+        await travels(1 + batch / ROUND)
+        expectRepelled(await polled)
         await victim.acts(a, 1 + batch / ROUND)
         before = await tablesOf(store)
       }
@@ -106,10 +121,17 @@ describeEachStore('a foreign tenant', (openStore) => {
       ])
       await foreigners.hasListened()
       expect(foreigners.takeLeaks(finder)).toEqual([])
+      using late = await server.connect('mallory later', FOREIGN_CLAIMS)
+      expect(foundForeign(late.texts)).not.toEqual([]) // its own tenant's records
+      expect(finder.findIn(late.texts)).toEqual([])
       // Everything that is the victim's, and nothing else, comes to the victim, where canaries are seen.
       using again = await server.connect('fresh', CANARY_CLAIMS)
       const received = again.ofType('operation-batch').flatMap(({ operations }) => operations as Operation[])
-      expect(received.map(({ id }) => id).sort()).toEqual(victim.operations.map(({ id }) => id).sort())
+      const ofOthers = (operations: readonly Operation[]): string[] =>
+        operations.filter(({ recordId }) => recordId !== travellerId).map(({ id }) => id)
+      expect(ofOthers(received).sort()).toEqual(ofOthers(victim.operations).sort())
+      const brought = received.filter(({ recordId }) => recordId === travellerId)
+      expect(Object.assign({}, ...brought.map(({ data }) => data))).toEqual(administrator.held)
       expect(finder.findIn(again.texts).length).toBeGreaterThan(0)
       expect(foundForeign([...a.texts, ...again.texts])).toEqual([])
     },
