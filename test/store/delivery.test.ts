@@ -261,6 +261,29 @@ describeEachStore('tracking a field', (openStore) => {
     expect(await readAll(store, null)).toHaveLength(4)
   })
 
+  test.each(['before', 'after'])(
+    'repeats what clients have dropped of a record whose insert came late: tracked %s',
+    async (when) => {
+      await using store = await openStore()
+      if (when === 'before') await store.trackScopeField('todos', 'project')
+      const author = new OperationAuthor('a')
+      const insert = author.insert('r1', { title: 'x', project: 'p' })
+      const named = author.update('r1', { title: 'y', project: 'p' })
+      const dropped = author.update('r1', { title: 'z' })
+      await appendAll(store, [named, dropped, insert])
+
+      if (when === 'after') await store.trackScopeField('todos', 'project')
+
+      const seen = await readAll(store, { todos: { project: 'p' } })
+      const behindInsert = seen.slice(seen.findIndex(({ wireJson }) => wireJson.includes(insert.id)) + 1)
+      expect(behindInsert.map(({ kind, wireJson }) => [kind, JSON.parse(wireJson).data])).toContainEqual([
+        'snapshot',
+        { title: 'z' },
+      ])
+      expect(await readAll(store, { todos: { project: 'q' } })).toEqual([])
+    },
+  )
+
   test('tells the same of a log as tracking it from the start', async () => {
     await using early = await openStore()
     await using late = await openStore()

@@ -6,13 +6,16 @@ import { FoldedHistory } from '../../core/record/folded-history.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { changeOf, type ScopeChange, type ScopeChanges } from '../../core/view.ts'
-import { scopeChangesOf } from '../append/scope-changes.ts'
+import { isLateInsert, scopeChangesOf } from '../append/scope-changes.ts'
 
 /** What one record's entries tell of a field that was not tracked when they were stored. */
 export interface FieldHistory {
   /** One per operation; undefined where the field is missing. */
   readonly changes: readonly (ScopeChange | undefined)[]
-  /** The last change of the field's value on the existing record; undefined when it never changed. */
+  /**
+   * The last change of the field's value on the existing record, or the insert of it that came late: behind that,
+   * who sees the record lacks the updates that clients have dropped for the lack of it. undefined when there was none.
+   */
   readonly lastMove: ScopeChange | undefined
 }
 
@@ -48,6 +51,9 @@ export function fieldHistoryOf(
     const change: ScopeChange | undefined = scopeChangesOf(before, after, [field], operation)[0]
     changes.push(change)
     if (change?.before !== undefined) lastMove = change
+    else if (change !== undefined && isLateInsert(before, operation)) {
+      lastMove = { ...change, before: { key: undefined } }
+    }
     before = after
   }
   return { changes, lastMove }
