@@ -1,5 +1,5 @@
 import { createPostgresServerStore } from '../../src/index.ts'
-import { findViolations } from './checker.ts'
+import { type CheckOptions, findViolations } from './checker.ts'
 import { type Daemon, type DaemonOptions, startDaemon } from './daemon.ts'
 import { type Device, type DeviceOptions, openDevice } from './device.ts'
 import type { TestDatabase } from './postgres.ts'
@@ -99,7 +99,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Everything that was written is acknowledged, stored once, and the same everywhere. */
-  async findViolations(): Promise<string[]> {
+  async findViolations(options: Pick<CheckOptions, 'isRenumbered'> = {}): Promise<string[]> {
     const devices = this.#devices
     await Promise.all(devices.map((device) => device.synced(CONVERGE_MS)))
     await this.converged()
@@ -109,7 +109,7 @@ export class Cluster implements AsyncDisposable {
     try {
       const stored = await store.getOperationCount()
       const count = stored === total ? [] : [`${total} operations were written and ${stored} are stored`]
-      return [...count, ...(await findViolations({ store, devices, collections: ['todos'] }))]
+      return [...count, ...(await findViolations({ ...options, store, devices, collections: ['todos'] }))]
     } finally {
       await store.close()
     }

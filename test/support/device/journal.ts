@@ -13,15 +13,21 @@ export type DeliveryOutcome =
   /** A batch without delivery numbers, for devices that know none. */
   | 'legacy'
 
+/** In which order a batch was sent: what a device without watermark lacked is sorted by causes. Protobuf does not tell that. */
+export type DeliveryOrder = 'by-delivery' | 'by-causes' | 'unknown'
+
 export interface Delivery {
   readonly kind: 'delivery'
   readonly outcome: DeliveryOutcome
   /** null in a legacy batch */
   readonly base: number | null
   readonly max: number | null
+  readonly order: DeliveryOrder
   readonly operationIds: readonly string[]
   /** Those that the device's own scope or subsets filtered out. */
   readonly droppedIds: readonly string[]
+  /** Those that the server has written to bring a record into its view, filtered out or not. */
+  readonly snapshots: readonly Operation[]
   readonly detail?: string
 }
 

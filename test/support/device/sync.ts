@@ -1,5 +1,5 @@
 import { canonicalJson } from '../../../src/core/canonical-json.ts'
-import type { FieldValues, Operation } from '../../../src/core/operation.ts'
+import { type FieldValues, isSnapshot, type Operation } from '../../../src/core/operation.ts'
 import type { Runtime, Timer } from '../../../src/core/runtime.ts'
 import { matchesScope, type QuerySubset, type ScopeMap } from '../../../src/core/scope.ts'
 import type {
@@ -14,7 +14,7 @@ import type {
 } from '../../../src/protocol/messages.ts'
 import { decodeServerMessage, encodeClientMessage } from './codec.ts'
 import type { DeviceDatabase } from './database.ts'
-import type { DeliveryOutcome, Journal } from './journal.ts'
+import type { DeliveryOrder, DeliveryOutcome, Journal } from './journal.ts'
 import type { ConnectSocket, DeviceSocket } from './socket.ts'
 
 const SERVER_CLOCK_BEHIND_MS = 60_000 // further behind, clients refuse to sync (protocol, "serverTime")
@@ -371,10 +371,18 @@ export class DeviceSync {
       outcome,
       base: batch.maxDeliverySequence === undefined ? null : (batch.baseDeliverySequence ?? 0),
       max: batch.maxDeliverySequence ?? null,
+      order: this.#orderOf(batch),
       operationIds: batch.operations.map((operation) => operation.id),
       droppedIds: dropped.map((operation) => operation.id),
+      snapshots: batch.operations.filter(isSnapshot),
       ...(detail ? { detail } : {}),
     })
+  }
+
+  #orderOf({ maxDeliverySequence, totalBatches }: OperationBatchMessage): DeliveryOrder {
+    if (maxDeliverySequence !== undefined) return 'by-delivery'
+    if (this.#options.wireFormat === 'protobuf') return 'unknown'
+    return totalBatches === undefined ? 'by-delivery' : 'by-causes'
   }
 
   #acknowledge(
