@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { ServerStore } from '../../../src/store/store.ts'
 import { reportFigures, sized } from '../../support/trust.ts'
 import { forgetfulStore } from './forgetful-store.ts'
+import { MISTAKES } from './mistakes.ts'
 import { createScenario, type Scenario, SHAPES, type Shape, shapeOf } from './scenario.ts'
 import { type Outcome, shrink, simulate, simulateSeed } from './simulate.ts'
 
@@ -29,6 +30,7 @@ const isChosen = SIMULATION_SEEDS !== undefined || SIMULATION_SECONDS !== undefi
 /** An idle machine runs all 500 of the gate within its minute; one with ten other processes, this many. */
 const MIN_SEEDS = sized(100, 10_000)
 const FIRST_TO_FIND = 7 // little happens in it: it is run a dozen times
+const FIRST_WITH_TENANTS = 17 // records move between both, and each has a device that hears of something later
 const MAX_SEEDS_TO_FIND = 20
 
 /**
@@ -86,6 +88,20 @@ test.runIf(SIMULATION_SEED === undefined)(
       'seed that finds it': seed,
       'found again, of 10': 10,
     })
+  },
+)
+
+test.runIf(SIMULATION_SEED === undefined).each(MISTAKES)(
+  'it is found when $name',
+  { timeout: 120_000 },
+  async ({ make, found }) => {
+    const violations: string[] = []
+    for (let seed = FIRST_WITH_TENANTS; !violations.some((text) => found.test(text)); seed++) {
+      if (seed >= FIRST_WITH_TENANTS + MAX_SEEDS_TO_FIND) break
+      violations.push(...(await simulateSeed(seed, { mistake: make() })).violations)
+    }
+
+    expect(violations).toContainEqual(expect.stringMatching(found))
   },
 )
 

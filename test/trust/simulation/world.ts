@@ -10,6 +10,7 @@ import type { ServerStore } from '../../../src/store/store.ts'
 import type { ConnectSocket } from '../../support/device/socket.ts'
 import { Device } from '../../support/device.ts'
 import { TENANT_COLLECTION, type Tenant } from './app.ts'
+import type { Mistake } from './mistakes.ts'
 import { Link } from './network.ts'
 import { Random } from './random.ts'
 import type { DevicePlan, Scenario } from './scenario.ts'
@@ -31,6 +32,8 @@ export interface WorldOptions {
   readonly isTraced?: boolean
   /** Puts a mistake between the servers and the database: what the simulation is there to find. */
   readonly spoil?: (store: ServerStore) => ServerStore
+  /** A mistake in what devices are sent. Those that read protobuf are spared. */
+  readonly mistake?: Mistake
 }
 
 /** Devices, servers, a database and the network between them, in one process on one clock. */
@@ -51,6 +54,7 @@ export class World {
   readonly alarms: string[] = []
   readonly owner = new TaskOwner('world')
   readonly trace: string[] | null
+  readonly #mistake: Mistake | null
   /** Where clients poll, one request may fail and others arrive. */
   losesRequests: boolean
   /** How long tokens hold. */
@@ -58,8 +62,12 @@ export class World {
   /** Of the servers; devices keep the first. */
   schema: SchemaDefinition
 
-  constructor(scenario: Scenario, { isTraced = false, spoil = (store) => store }: WorldOptions = {}) {
+  constructor(
+    scenario: Scenario,
+    { isTraced = false, spoil = (store) => store, mistake }: WorldOptions = {},
+  ) {
     this.scenario = scenario
+    this.#mistake = mistake ?? null
     this.trace = isTraced ? [] : null
     this.losesRequests = scenario.actions.some(({ kind }) => kind === 'failRequest')
     this.tokenMs = scenario.server.tokenMs
@@ -210,7 +218,8 @@ export class World {
         isPolling: plan.isPolling,
         handlers: {
           onOpen: () => handlers.onOpen(),
-          onMessage: (data) => {
+          onMessage: (sent) => {
+            const data = this.#mistake === null ? sent : spoilBatch(sent, this.#mistake, plan.name)
             this.note(`${plan.name} ← ${this.trace === null ? '' : summary(data)}`)
             handlers.onMessage(data)
           },
@@ -255,6 +264,13 @@ export class World {
     const up = this.servers.filter(({ hub }) => hub !== null)
     return this.random.pick(up.length > 0 && this.random.chance(0.8) ? up : this.servers)
   }
+}
+
+function spoilBatch(data: string | Uint8Array, mistake: Mistake, device: string): string | Uint8Array {
+  if (typeof data !== 'string') return data
+  const message = JSON.parse(data)
+  if (!Array.isArray(message.operations)) return data
+  return JSON.stringify({ ...message, operations: mistake(message.operations, device) })
 }
 
 function isProgrammingError(error: unknown): boolean {
