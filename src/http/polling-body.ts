@@ -71,15 +71,14 @@ async function readOfSession(
     if (session.isConnected()) sessionBodies.count(response, bytes)
     else countOfStranger(bytes)
   }
-  const onEnding = (): void => {
+  const unsubscribe = session.subscribeToEnd(() => {
     timer = limitTime(request, options)
     countOfStranger(readBytes)
-  }
-  session.ending.addEventListener('abort', onEnding)
+  })
   try {
     return await readBody(request, maxBytes, count)
   } finally {
-    session.ending.removeEventListener('abort', onEnding)
+    unsubscribe()
     timer?.cancel()
   }
 }

@@ -54,7 +54,7 @@ export class PollingTransport implements ServerTransport {
   /** What was queued or has not left whole may not be told any more. */
   #isWithdrawn = false
   #isPaused = false
-  readonly #ending = new AbortController()
+  readonly #endListeners = new Set<() => void>()
   #onAdmitted: () => void = () => {}
   #onEnded: () => void = () => {}
   #onMessage: (message: unknown) => void = () => {}
@@ -74,9 +74,15 @@ export class PollingTransport implements ServerTransport {
     return this.#isPaused
   }
 
-  /** Aborted when the session ends: nothing more of it is taken. */
-  get ending(): AbortSignal {
-    return this.#ending.signal
+  /**
+   * Calls back when the session ends: nothing more of it is taken. No AbortSignal, of which Node believes that more
+   * than ten listeners are a leak: each body that is being read is one.
+   *
+   * @returns ends the subscription
+   */
+  subscribeToEnd(listener: () => void): () => void {
+    this.#endListeners.add(listener)
+    return () => void this.#endListeners.delete(listener)
   }
 
   /** The session has ended, and its client has been told all that it was to be told. */
@@ -163,7 +169,7 @@ export class PollingTransport implements ServerTransport {
     this.#handshakeTimer?.cancel()
     if (this.#isConnected) {
       this.#isConnected = false
-      this.#ending.abort()
+      this.#tellEnd()
       this.#onClose(1001, 'polling session ended')
     }
     this.#release(null)
@@ -227,7 +233,7 @@ export class PollingTransport implements ServerTransport {
   close(): void {
     if (!this.#isConnected) return
     this.#isConnected = false
-    this.#ending.abort()
+    this.#tellEnd()
     this.#onMessage = () => {} // the session itself is not needed for what it has left to tell
     this.#onClose = () => {}
     this.#queue = this.#queue.filter(({ isAnswer }) => isAnswer)
@@ -242,6 +248,10 @@ export class PollingTransport implements ServerTransport {
 
   resume(): void {
     this.#isPaused = false
+  }
+
+  #tellEnd(): void {
+    for (const listener of this.#endListeners) listener()
   }
 
   #mayTellAgain({ isAnswer }: QueuedFrame): boolean {

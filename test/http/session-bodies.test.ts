@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { silentLogger } from '../../src/core/logger.ts'
 import {
   createKoraServer,
@@ -84,6 +84,20 @@ test('bodies of a session that are never finished take no more than one message,
   expect((await post(ACKNOWLEDGMENT)).status).toBe(202)
   expect(closedOf(uploads)).toBe(11)
   for (const { socket } of uploads) socket.destroy()
+})
+
+test('of many bodies that are read at once Node says nothing', async () => {
+  const onWarning = vi.fn()
+  process.on('warning', onWarning)
+  try {
+    const uploads = await openUploads(12, url, PATH, { bytes: 1000 })
+    await new Promise((resolve) => setTimeout(resolve, 100)) // they are read
+
+    expect(onWarning).not.toHaveBeenCalled()
+    for (const { socket } of uploads) socket.destroy()
+  } finally {
+    process.off('warning', onWarning)
+  }
 })
 
 test('a body as large as a message may be is read whole, also in many pieces', async () => {
