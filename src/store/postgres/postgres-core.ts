@@ -187,7 +187,12 @@ export class PostgresCore {
     // Others may write as this node before they write anything else.
     await transaction.rows('INSERT INTO {nodes} (node_id) VALUES ($1) ON CONFLICT DO NOTHING', [nodeId])
     const settings = await this.refresh(transaction)
-    await replaceServerNode(transaction, settings, { nodeId, lostNumbers: MAX_LOST_NUMBERS })
+    const { formerNodeIds, serverNodeId } = this.#settings // a restore that is lost has given another node
+    await replaceServerNode(transaction, settings, {
+      nodeId,
+      otherNodeIds: [...formerNodeIds, serverNodeId],
+      lostNumbers: MAX_LOST_NUMBERS,
+    })
   }
 
   /** In another log, a number may stand for another name. */

@@ -94,6 +94,34 @@ test('what the server itself writes to a log that has lost its end is numbered a
   }
 })
 
+test('a node that only what is lost tells of is a former one, too', async () => {
+  await using database = await openTestDatabase()
+  const store = await openStore(database)
+  const node = store.getNodeId()
+  await write(store, 'one')
+  const [counters] = await database.query('SELECT * FROM _kora_counters')
+  const settings = await database.query('SELECT * FROM _kora_meta')
+  await store.importBackup(await store.exportBackup())
+  const restored = store.getNodeId()
+  await write(store, 'two') // a device has it
+
+  await loseAfter(database, 1)
+  await database.query('UPDATE _kora_counters SET server_sequence = $1, epoch = $2', [
+    counters?.server_sequence,
+    counters?.epoch,
+  ])
+  await database.query('DELETE FROM _kora_meta')
+  for (const { key, value } of settings) {
+    await database.query('INSERT INTO _kora_meta VALUES ($1, $2)', [key, value])
+  }
+  await store.getMaxDeliverySequence()
+
+  expect(restored).not.toBe(node)
+  expect(store.getNodeId()).not.toBe(restored)
+  expect([...store.getFormerNodeIds()].sort()).toEqual([node, restored].sort())
+  await store.close()
+})
+
 test('what it writes as a node that was chosen is numbered above all that may be lost', async () => {
   await using database = await openTestDatabase()
   const [beside, store] = [await openStore(database), await openStore(database, { nodeId: 'chosen' })]
