@@ -29,6 +29,7 @@ export function findDoubts(
     })),
     ...findFramedSecrets(values.auth, entries),
     ...findUnreachable(values),
+    ...findRefusedVersion(values),
   ]
 }
 
@@ -47,6 +48,17 @@ function findUnreachable({ limits, http }: ServerConfig): readonly ConfigDoubt[]
     doubts.push({ subject: 'http.staticDir', message })
   }
   return doubts
+}
+
+/** No mistake: the tables may be made by a schema before the app that has it is let in. */
+function findRefusedVersion({
+  schema,
+  schemaVersion,
+  supportedSchemaVersions: { min, max },
+}: ServerConfig): readonly ConfigDoubt[] {
+  if (schema === null || (min <= schemaVersion && schemaVersion <= max)) return []
+  const message = `its version ${schemaVersion} is outside supportedSchemaVersions (${min} to ${max}): clients that have it are refused.`
+  return [{ subject: 'schema', message }]
 }
 
 const PREFIX = /^KORA_/

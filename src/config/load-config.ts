@@ -53,15 +53,12 @@ export async function loadConfig({
   const { overrides, voided, problems: clashes } = collectOverrides(raw, sources)
   const { tree, entries, problems: mistakes } = parseOptions({ raw, baseDir: configDir, overrides, voided })
   const schema = await loadSchema(tree.schema, cwd)
-  const versionOfSchema = 'loaded' in schema ? schema.loaded?.definition.version : undefined
   const problems = [
     ...findGuardsBeside(beside),
     ...clashes,
     ...mistakes,
     // What is wrong inside a part says more than that the part does not go with another.
-    ...findConflicts(tree, versionOfSchema).filter(
-      ({ path }) => !mistakes.some((mistake) => isWithin(mistake.path, path)),
-    ),
+    ...findConflicts(tree).filter(({ path }) => !mistakes.some((mistake) => isWithin(mistake.path, path))),
     ...('problem' in schema ? [schema.problem] : []),
   ]
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)

@@ -160,7 +160,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'supportedSchemaVersions',
     group: 'optional',
-    help: 'Schema versions of clients that are let in; that of the schema is one of them. Only `schemaVersion` itself when it is not given.',
+    help: 'Schema versions of clients that are let in. Only `schemaVersion` itself when it is not given.',
   },
   {
     path: 'supportedSchemaVersions.min',

@@ -66,18 +66,11 @@ interface AuthTree extends Partial<Omit<Extract<AuthConfig, { mode: 'mixed' }>, 
 
 type JwtTree = Omit<JwtConfig, 'clockToleranceMs'> & { readonly clockTolerance: number }
 
-/**
- * The rules that join several options. Options that are wrong by themselves may be missing here.
- *
- * @param versionOfSchema undefined: no schema is configured, or none that can be read
- */
-export function findConflicts(
-  tree: Partial<OptionTree>,
-  versionOfSchema: number | undefined,
-): readonly ConfigProblem[] {
+/** The rules that join several options. Options that are wrong by themselves may be missing here. */
+export function findConflicts(tree: Partial<OptionTree>): readonly ConfigProblem[] {
   return [
     ...findAuthConflicts(tree.auth),
-    ...findSchemaConflicts(tree, versionOfSchema),
+    ...findSchemaConflicts(tree),
     ...findAdminConflicts(tree),
     ...findBackupConflicts(tree.backup),
     ...findRetentionConflicts(tree.retention),
@@ -192,18 +185,20 @@ function findKeyConflict(key: KeyConfig, index: number): readonly ConfigProblem[
   ]
 }
 
-function findSchemaConflicts(
-  { schemaVersion, supportedSchemaVersions }: Partial<OptionTree>,
-  versionOfSchema: number | undefined,
-): readonly ConfigProblem[] {
+function findSchemaConflicts({
+  schemaVersion,
+  supportedSchemaVersions,
+}: Partial<OptionTree>): readonly ConfigProblem[] {
   if (supportedSchemaVersions?.min === undefined || supportedSchemaVersions.max === undefined) return []
   const { min, max } = supportedSchemaVersions
   if (min > max) return [{ path: 'supportedSchemaVersions', message: `min (${min}) is above max (${max})` }]
-  const version = schemaVersion ?? versionOfSchema
-  if (version === undefined || (min <= version && version <= max)) return []
-  const message = `${version} is outside supportedSchemaVersions (${min} to ${max})`
-  if (schemaVersion !== undefined) return [{ path: 'schemaVersion', message }]
-  return [{ path: 'schema', message: `its version ${message}: clients that have it would be refused` }]
+  if (schemaVersion === undefined || (min <= schemaVersion && schemaVersion <= max)) return []
+  return [
+    {
+      path: 'schemaVersion',
+      message: `${schemaVersion} is outside supportedSchemaVersions (${min} to ${max})`,
+    },
+  ]
 }
 
 const MIN_BACKUP_INTERVAL_MS = 1000

@@ -71,7 +71,7 @@ class NumberReader {
 }
 
 function readSupported(
-  { schemaVersion: givenVersion, supportedSchemaVersions: given }: SyncServiceConfig,
+  { supportedSchemaVersions: given }: SyncServiceConfig,
   schemaVersion: number,
   reader: NumberReader,
 ): SyncSettings['supportedSchemaVersions'] {
@@ -79,11 +79,6 @@ function readSupported(
   const min = reader.read('supportedSchemaVersions.min', given?.min, rule)
   const max = reader.read('supportedSchemaVersions.max', given?.max, rule)
   if (min > max) reader.report('supportedSchemaVersions', `min (${min}) is above max (${max})`)
-  // A program that only says whom it lets in has named no version of its own.
-  else if (givenVersion === schemaVersion && (schemaVersion < min || schemaVersion > max)) {
-    const message = `${schemaVersion} is outside supportedSchemaVersions (${min} to ${max})`
-    reader.report('schemaVersion', message)
-  }
   return { min, max }
 }
 

@@ -77,3 +77,25 @@ describe('a secret that ends with a line end', () => {
     ])
   })
 })
+
+describe('a schema of a version that is not let in', () => {
+  const schema = { version: 3, collections: { todos: { fields: { title: { kind: 'string' } } } } }
+
+  test.each([
+    { min: 1, max: 2 },
+    { min: 4, max: 5 },
+  ])('is doubted beside $min to $max', async ({ min, max }) => {
+    expect(await doubtsOf({}, { schema, supportedSchemaVersions: { min, max } })).toEqual([
+      `schema: its version 3 is outside supportedSchemaVersions (${min} to ${max}): clients that have it are refused.`,
+    ])
+  })
+
+  test('is not, where the version is let in, or another one is spelt out', async () => {
+    for (const more of [{}, { supportedSchemaVersions: { min: 1, max: 3 } }]) {
+      expect(await doubtsOf({}, { schema, ...more })).toEqual([])
+    }
+    const supportedSchemaVersions = { min: 1, max: 2 }
+    expect(await doubtsOf({}, { schema, schemaVersion: 2, supportedSchemaVersions })).toEqual([])
+    expect(await doubtsOf({}, { supportedSchemaVersions: { min: 2, max: 3 } })).toEqual([]) // there is none
+  })
+})

@@ -71,22 +71,6 @@ describe('a schema file', () => {
     expect(entries.find(({ path }) => path === 'schemaVersion')?.origin).toEqual({ kind: 'schema' })
   })
 
-  test('is of a version that clients are let in with', async () => {
-    const schema = { version: 3, collections: { todos: { fields: { title: { kind: 'string' } } } } }
-    using folder = new ConfigFolder()
-    const load = (more: object) => {
-      folder.write('kora.config.json', JSON.stringify({ schema, ...more }))
-      return loadConfig({ cwd: folder.path })
-    }
-    await expect(load({ supportedSchemaVersions: { min: 1, max: 2 } })).rejects.toMatchObject({
-      code: 'CONFIG_INVALID',
-      message:
-        'kora.config.json: 1 problem\nschema: its version 3 is outside supportedSchemaVersions (1 to 2): clients that have it would be refused',
-    })
-    const supportedSchemaVersions = { min: 1, max: 3 }
-    expect((await load({ supportedSchemaVersions })).values).toMatchObject({ supportedSchemaVersions })
-  })
-
   test('may be an object in the configuration', async () => {
     using folder = new ConfigFolder({
       'kora.config.ts': `import { defineConfig, defineSchema, t } from 'kora-server'\nexport default defineConfig({ schema: ${definition} })`,
