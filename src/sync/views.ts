@@ -94,17 +94,20 @@ export class SharedView {
   /** Lets go of what the feed's window has lost. */
   trim(): void {
     const { evictedThrough } = this.#window
-    this.#trimThrough(evictedThrough)
-    // Also where nothing was left but them: what all readers have taken goes before.
-    if (evictedThrough >= this.#completeAbove) this.frames.clear()
+    const hasTrimmed = this.#trimThrough(evictedThrough)
+    // What all readers have taken goes before: then nothing is left but the frames.
+    const hasOnlyFrames = this.#entries.length === 0 && evictedThrough >= this.#completeAbove
+    if (hasTrimmed || hasOnlyFrames) this.frames.clear()
   }
 
-  #trimThrough(end: number): void {
+  /** @returns whether there was anything to let go of */
+  #trimThrough(end: number): boolean {
     const start = firstIndexAfter(this.#entries, end)
     const last = this.#entries[start - 1]
-    if (last === undefined) return
+    if (last === undefined) return false
     this.#completeAbove = Math.max(this.#completeAbove, last.deliverySequence)
     this.#entries = this.#entries.slice(start)
+    return true
   }
 }
 

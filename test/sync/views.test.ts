@@ -109,6 +109,22 @@ test('frames of what all readers have taken are let go of when the window has lo
   expect(views.frameBytes).toBe(0)
 })
 
+test('frames of what the window still holds stay, also of a view that has just been opened', () => {
+  const { feed, views, open } = openViews()
+  const [quick, slow] = [open({ todos: {} }), open({ todos: {} })]
+  quick.reader.takenThrough = 1
+  views.publish([entryOf(1, 'todos', {})])
+  quick.shared.frames.keep('0', { isBinary: false, bytes: Buffer.from('{}') })
+
+  views.trim()
+  expect(views.frameBytes).toBe(2)
+  expect(slow.sequences()).toEqual([1])
+
+  feed.evictedThrough = 1
+  views.trim()
+  expect(views.frameBytes).toBe(0)
+})
+
 test('who is further behind than what is in memory keeps nothing there', () => {
   const { views, open } = openViews()
   const quick = open(null)
