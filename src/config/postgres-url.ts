@@ -28,5 +28,18 @@ function parsePostgresUrl(text: string): URL | null {
   const candidate = [text, text.replace('@/', `@${SOCKET}/`)].find((each) => URL.canParse(each))
   if (candidate === undefined) return null
   const url = new URL(candidate)
-  return `${url.pathname}${url.search}${url.hash}`.includes('@') ? null : url
+  return `${url.pathname}${url.hash}`.includes('@') || hasStrayAt(url) ? null : url
+}
+
+/** What `pg` looks for in the query, and may well hold an "@". */
+const PARAMETER =
+  /^(user|password|host|application_name|fallback_application_name|options|sslcert|sslkey|sslrootcert)=/
+
+/** True for an "@" of the query that ends a password with a "?", rather than being part of a parameter's value. */
+function hasStrayAt({ username, password, search }: URL): boolean {
+  const parameter = username === '' && password === '' ? PARAMETER : /^\w+=/
+  return search
+    .slice(1)
+    .split('&')
+    .some((each) => each.includes('@') && !parameter.test(each))
 }

@@ -8,6 +8,12 @@ describe.each(COMMANDS)('%s shows no password of a database', (...command) => {
     ['a "/" in it', 'postgres://kora:pa/canary@127.0.0.1:1/db', 'does not parse; in a user name or password'],
     ['what looks like a port and a path', 'postgres://kora:12/canary@127.0.0.1/db', 'does not parse'],
     ['what looks like a port and a query', 'postgres://kora:12?canary@127.0.0.1/db', 'does not parse'],
+    [
+      'a "?" in it, after what looks like a host',
+      'postgres://kora:12?a=1&canary@127.0.0.1/db',
+      'does not parse',
+    ],
+    ['an "@" and a "?" in it', 'postgres://kora:12@34?canary@127.0.0.1/db', 'does not parse'],
     ['a "#" in it', 'postgresql://kora:pa#canary@127.0.0.1/db', 'does not parse'],
     ['a scheme in capitals', 'POSTGRES://kora:pa/canary@127.0.0.1/db', 'does not parse'],
     ['another database', 'mysql://kora:canary@127.0.0.1/db', 'is a URL; expected a path'],
@@ -42,4 +48,22 @@ test('a password that stands in the query of the URL, or is written as it has to
     expect(stdout + stderr).toMatch(/Cannot open \S+\/db|Cannot open the PostgreSQL database/)
     expect(stdout + stderr).not.toMatch(/canary|not foreseen/)
   }
+})
+
+describe('an "@" in the query of a URL is no end of a password', () => {
+  test.each([
+    'postgres://kora:canary@127.0.0.1:1/db?application_name=canary@prod',
+    'postgres://kora:canary@127.0.0.1:1/db?sslmode=disable&tenant=canary@prod',
+    'postgres://127.0.0.1:1/db?user=canary@myserver&password=canary@x',
+    'postgres:///db?host=/nowhere&user=canary@myserver',
+  ])('%s', async (url) => {
+    using workspace = new Workspace()
+
+    const { code, stdout, stderr } = await workspace.run(['check', '--print-config', '--db', url])
+
+    expect(code).toBe(1) // nothing listens there
+    expect(stdout).toMatch(/^store\.connectionString +postgres:\S*\/db +/m)
+    expect(stdout + stderr).toMatch(/Cannot open \S+\/db|Cannot open the PostgreSQL database/)
+    expect(stdout + stderr).not.toMatch(/canary|not foreseen/)
+  })
 })
