@@ -43,7 +43,7 @@ export function bearerToken(): OptionType {
       const message = bearerTokenProblem(String(value))
       return message === null ? [] : [{ path: '', message }]
     },
-    json: { type: 'string', pattern: '^[!-~]+$' },
+    json: { type: 'string', pattern: '^[!-~]([ -~]*[!-~])?$' },
   }
 }
 

@@ -428,7 +428,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'admin',
     group: 'always',
-    help: 'Access to the endpoints for operators. Their tokens are visible ASCII characters without spaces, as headers carry them.',
+    help: 'Access to the endpoints for operators. Their tokens are visible ASCII characters and spaces between them, as headers carry them.',
   },
   {
     path: 'admin.adminToken',

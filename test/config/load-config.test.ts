@@ -70,11 +70,15 @@ test('backups to object storage can be set by environment variables alone', asyn
 })
 
 describe('a token that no header carries', () => {
+  const CARRIED = 'visible ASCII characters and spaces between them; a header does not carry others safely'
   test.each([
     ['canary\n', 'ends in a line break, as files do, which no header can carry; leave it out'],
-    [' canary', 'has white space in it, which a header does not carry safely; leave it out'],
-    ['canary канарейка', 'has white space in it, which a header does not carry safely; leave it out'],
-    ['канарейка', 'expected visible ASCII characters only; a header cannot carry others'],
+    [' canary', 'begins or ends with white space, which a header loses; leave it out'],
+    ['canary\t', 'begins or ends with white space, which a header loses; leave it out'],
+    ['canary канарейка', `expected ${CARRIED}`],
+    ['канарейка', `expected ${CARRIED}`],
+    ['canary\tcanary', `expected ${CARRIED}`],
+    ['canary\ncanary', `expected ${CARRIED}`],
   ])('is refused: %j', async (token, problem) => {
     expect(await problemsOf({ admin: { metricsToken: token } })).toEqual([`admin.metricsToken: ${problem}`])
     expect(await problemsOf({}, { env: { KORA_ADMIN_TOKEN: token, KORA_BACKUP_TOKEN: token } })).toEqual([

@@ -52,12 +52,11 @@ async function findServer(
   terminal: CommandContext['terminal'],
 ): Promise<Omit<ServerQuestion, 'asksOnlyReady'>> {
   const named = flags.url === undefined ? null : namedServer(flags.url)
-  if (flags.token !== undefined) checkToken(flags.token)
-  if (named !== null && (flags.ready || flags.token !== undefined)) {
-    return { servers: named, token: flags.token ?? null }
-  }
+  const token = flags.token || null // of a variable that is not set, the shell makes an empty one
+  if (token !== null) checkToken(token)
+  if (named !== null && (flags.ready || token !== null)) return { servers: named, token }
   const { values } = await loadCommandConfig(flags, terminal)
-  return { servers: named ?? addressesOf(values), token: flags.token ?? values.admin.adminToken }
+  return { servers: named ?? addressesOf(values), token: token ?? values.admin.adminToken }
 }
 
 function namedServer(url: string): ServerQuestion['servers'] {
