@@ -1,7 +1,6 @@
-import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'dotenv'
-import { readTextIfThere } from './read-text.ts'
+import { isFilledFolder, readTextIfThere } from './read-text.ts'
 
 export interface Variables {
   readonly [name: string]: string
@@ -18,17 +17,9 @@ export function readDotenv(folder: string): Variables {
   return text === null ? {} : parse(text)
 }
 
-/**
- * True where `.env` is a folder that holds something, such as a virtual environment of Python. An empty one is what
- * Docker makes of a file that it is to mount and that does not exist.
- */
+/** True where `.env` is a folder that holds something, such as a virtual environment of Python. */
 export function hasDotenvFolder(folder: string): boolean {
-  const path = join(folder, '.env')
-  try {
-    return statSync(path).isDirectory() && readdirSync(path).length > 0
-  } catch {
-    return false // reading it says why
-  }
+  return isFilledFolder(join(folder, '.env'))
 }
 
 /**

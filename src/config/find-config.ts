@@ -5,7 +5,7 @@ import { lazyRequire } from '../core/lazy-require.ts'
 import { ownValue } from '../core/own-property.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
-import { readTextIfThere } from './read-text.ts'
+import { readNamedText, readTextIfThere } from './read-text.ts'
 
 export interface FoundConfig {
   /** Absolute path. */
@@ -33,13 +33,22 @@ const CONFIG_PLACES = [
 export async function findConfig(cwd: string): Promise<FoundConfig | null> {
   for (let folder = cwd; ; folder = dirname(folder)) {
     for (const place of CONFIG_PLACES) {
-      const file = join(folder, place)
-      const text = readTextIfThere(file)
-      const found = text === null ? null : await parseConfig(file, text)
+      const found = await findIn(join(folder, place))
       if (found !== null) return found
     }
     if (folder === dirname(folder)) return null
   }
+}
+
+async function findIn(file: string): Promise<FoundConfig | null> {
+  if (basename(file) !== 'package.json') {
+    const text = readTextIfThere(file)
+    return text === null ? null : parseConfig(file, text)
+  }
+  // Most are of others, in whatever encoding; one with our key is read as any configuration.
+  const text = readTextIfThere(file, 'any')
+  const found = text === null ? null : await parseConfig(file, text)
+  return found === null ? null : readConfig(file)
 }
 
 /**
@@ -49,14 +58,11 @@ export async function findConfig(cwd: string): Promise<FoundConfig | null> {
  * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
  */
 export async function readConfig(file: string): Promise<FoundConfig | null> {
-  const text = readTextIfThere(file)
-  if (text === null) throw new ConfigError('CONFIG_NOT_FOUND', `${file} does not exist.`)
-  return parseConfig(file, text)
+  return parseConfig(file, readNamedText(file))
 }
 
 async function parseConfig(file: string, text: string): Promise<FoundConfig | null> {
-  const extension = extname(file)
-  const isScript = SCRIPT_EXTENSIONS.includes(extension)
+  const isScript = isScriptFile(file)
   if (isScript) addToEnvironment(readDotenv(dirname(file)))
   try {
     const config = isScript ? await loadExport(file, 'default') : parseData(file, text)
@@ -67,6 +73,11 @@ async function parseConfig(file: string, text: string): Promise<FoundConfig | nu
   } catch (error) {
     throw new ConfigError('CONFIG_INVALID', `${basename(file)} ${messageOf(error)}`, { cause: error })
   }
+}
+
+/** True for a configuration that runs, and so may read variables by itself. */
+export function isScriptFile(file: string): boolean {
+  return SCRIPT_EXTENSIONS.includes(extname(file))
 }
 
 function parseData(file: string, text: string): unknown {
@@ -106,9 +117,12 @@ function parseYaml(text: string): unknown {
       mark?: { line: number; column: number }
     }
     const at = mark === undefined ? '' : ` (line ${mark.line + 1}:${mark.column + 1})`
-    throw new Error(`is not valid YAML: ${reason.replaceAll(/".*"|<.*>/g, '…')}${at}`)
+    const hint = /\b(tag|alias|mapping entry)\b/.test(reason) ? UNQUOTED : ''
+    throw new Error(`is not valid YAML: ${reason.replaceAll(/".*"|<.*>|(?<=: ).*/gs, '…')}${at}${hint}`)
   }
 }
+
+const UNQUOTED = '. A value that begins with one of ! & * % @ ` needs quotes'
 
 function describeOffset(content: string, offset: number): string {
   const before = content.slice(0, offset).split('\n')

@@ -34,7 +34,8 @@ When the file also configures the development tools of a Kora app, the options o
 \`server\` has one of that name, it is warned of, and \`auth\`, \`admin\` and \`tls\` are mistakes.
 
 A file that is there and cannot be read is an error, and so is a \`.env\` beside it: a folder of that name, a link to nothing, text
-that is not UTF-8. The server never starts as if it were not there. A folder \`.env\` that holds something else is left alone, with a warning.
+that is not UTF-8. The server never starts as if it were not there. A folder \`.env\` that holds something else is left alone,
+with a warning; a \`package.json\` without the key \`kora\` without one, also in Latin-1.
 
 JSON and YAML files get completion in editors from \`config/kora.config.schema.json\` in the package:
 \`"$schema": "./node_modules/kora-server/config/kora.config.schema.json"\`.

@@ -11,6 +11,7 @@ async function messageOf(promise: Promise<unknown>): Promise<string> {
   )
 }
 
+const NEEDS_QUOTES = '. A value that begins with one of ! & * % @ ` needs quotes'
 const EXPORTS_NOTHING = 'exports no configuration: export it by default'
 
 describe('every kind of file is found and read', () => {
@@ -133,7 +134,21 @@ describe('a file that cannot be read stops the search, and shows none of its con
       'auth:\n  secret: "canary\nport: 1',
       'is not valid YAML: unexpected end of the stream within a double quoted scalar (line 4:1)',
     ],
-    ['kora.config.yaml', 'auth:\n  secret: *canary', 'is not valid YAML: unidentified alias … (line 2:18)'],
+    [
+      'kora.config.yaml',
+      'auth:\n  secret: *canary',
+      `is not valid YAML: unidentified alias … (line 2:18)${NEEDS_QUOTES}`,
+    ],
+    [
+      'kora.config.yaml',
+      'auth:\n  secret: !canary^zzz',
+      `is not valid YAML: tag name cannot contain such characters: … (line 2:22)${NEEDS_QUOTES}`,
+    ],
+    [
+      'kora.config.yaml',
+      'auth:\n  secret: %canary',
+      `is not valid YAML: bad indentation of a mapping entry (line 2:11)${NEEDS_QUOTES}`,
+    ],
     [
       'kora.config.ts',
       'export default { secret: "canary" port: 1 }',
