@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import type { AuthConfig } from '../auth/auth-config.ts'
 import { nearestName } from '../core/schema/names.ts'
 import { hasDotenvFolder } from './dotenv.ts'
-import { ENVIRONMENT_VARIABLES } from './options.ts'
+import { isScriptFile } from './find-config.ts'
+import { ENVIRONMENT_VARIABLES, OPTIONS } from './options.ts'
 import type { OverrideSources } from './overrides.ts'
 import type { ConfigDoubt, ConfigEntry, ServerConfig } from './server-config.ts'
 
@@ -11,15 +12,20 @@ interface LoadedConfig {
   readonly entries: readonly ConfigEntry[]
   /** Options that stand beside the `server` of the file. */
   readonly beside: readonly string[]
+  /** null: there is none */
+  readonly file: string | null
 }
 
 /** What works, and is hardly what its owner meant. Holds no secret. */
 export function findDoubts(
   { env, dotenv, configDir }: OverrideSources,
-  { values, entries, beside }: LoadedConfig,
+  { values, entries, beside, file }: LoadedConfig,
 ): readonly ConfigDoubt[] {
+  // A script may have read the variable by itself, for the option that it gives.
+  const given =
+    file !== null && isScriptFile(file) ? entries.filter(({ origin }) => origin.kind === 'file') : []
   return [
-    ...findMisspelt({ ...dotenv, ...env }),
+    ...findMisspelt({ ...dotenv, ...env }, given),
     ...(hasDotenvFolder(configDir)
       ? [{ subject: '.env', message: 'is a folder: no variable is read from it.' }]
       : []),
@@ -69,17 +75,26 @@ const VARIABLES_BY_WORDS: ReadonlyMap<string, string> = new Map(
 /**
  * Variables that are named much like one that is not set: a server would be open that its operator believes closed.
  * Others may be of the app, or of Kubernetes, which sets `KORA_SERVICE_PORT` and such beside a service `kora`.
+ *
+ * @param given options for which the variable may be meant, and is read
  */
-function findMisspelt(variables: OverrideSources['env']): readonly ConfigDoubt[] {
+function findMisspelt(
+  variables: OverrideSources['env'],
+  given: readonly ConfigEntry[],
+): readonly ConfigDoubt[] {
   return Object.entries(variables).flatMap(([name, value = '']) => {
     if (!/^KORA_\w+$/.test(name) || ENVIRONMENT_VARIABLES.has(name)) return []
     if (value === '' || /^(tcp|udp|sctp):\/\//.test(value)) return [] // Kubernetes: KORA_PORT=tcp://10.0.0.1:4567
     const words = name.replace(PREFIX, '')
     const nearest = nearestName(words, [...VARIABLES_BY_WORDS.keys()], Math.floor(words.length / 4))
     const meant = VARIABLES_BY_WORDS.get(nearest ?? '')
-    if (meant === undefined || variables[meant]) return []
-    return [{ subject: name, message: `is set, but nothing reads it. Did you mean ${meant}?` }]
+    if (meant === undefined || variables[meant] || given.some(({ path }) => isSetBy(meant, path))) return []
+    return [{ subject: name, message: `is set, but no option takes it. Did you mean ${meant}?` }]
   })
+}
+
+function isSetBy(variable: string, path: string): boolean {
+  return OPTIONS.some((option) => 'env' in option && option.env === variable && option.path === path)
 }
 
 /** An issuer that signs with the secret as it is meant would have all its tokens refused. */

@@ -45,7 +45,8 @@ export async function loadConfig({
   env = {},
 }: LoadConfigOptions): Promise<EffectiveConfig> {
   const found = await openConfig(cwd, configFile)
-  const configDir = found === null ? cwd : dirname(found.file)
+  const file = found?.file ?? null
+  const configDir = file === null ? cwd : dirname(file)
   const dotenv = readDotenv(configDir)
   addToEnvironment(dotenv) // for the files of the app that the configuration names
   const { raw, prefix, beside } = pickServerPart(found, cwd)
@@ -68,8 +69,8 @@ export async function loadConfig({
     values,
     entries: withSchemaVersion(entries, values),
     unused: findUnused(overrides, entries),
-    doubts: findDoubts(sources, { values, entries, beside }),
-    file: found?.file ?? null,
+    doubts: findDoubts(sources, { values, entries, beside, file }),
+    file,
   }
 }
 

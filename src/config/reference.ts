@@ -67,7 +67,7 @@ file says, and \`KORA_DB\` the SQLite store, unless the file's \`store.driver\` 
 without any \`auth\` in the file, the first selects the mode \`kora\` and the second the mode \`jwt\`. Setting one that the
 mode in the file does not use is an error: otherwise a server could be open that its operator believes closed. \`kora-server check\` names any
 other of these variables that is set and not used; it and \`start\` warn of a variable that is named much like one of them
-(\`KORA_AUTH_SECERT\`).`
+(\`KORA_AUTH_SECERT\`), unless the file is a script that gives the option: it may have read the variable by itself.`
 
 function sections(): string[] {
   const isTopValue = (option: ConfigOption) => 'type' in option && !option.path.includes('.')

@@ -24,7 +24,7 @@ describe('a variable that is named much like another', () => {
     ['KORA_PORT', 'PORT'],
   ])('%s is doubted', async (name, meant) => {
     expect(await doubtsOf({ [name]: 'canary' })).toEqual([
-      `${name}: is set, but nothing reads it. Did you mean ${meant}?`,
+      `${name}: is set, but no option takes it. Did you mean ${meant}?`,
     ])
   })
 
@@ -38,6 +38,20 @@ describe('a variable that is named much like another', () => {
   test('is not doubted where that other is set, or it is set to nothing', async () => {
     expect(await doubtsOf({ KORA_ADMIN_TOKEN: 'canary', KORA_ADMIN_TOKEN2: 'canary' })).toEqual([])
     expect(await doubtsOf({ KORA_AUTH_SECERT: '' })).toEqual([])
+  })
+
+  test('is not doubted where a script gives the option, for which it may have read the variable', async () => {
+    const script = (options: string) => `export default { ${options} }`
+    const subjectsOf = async (files: { readonly [name: string]: string }) => {
+      using folder = new ConfigFolder(files)
+      const env = { KORA_PORT: '5001', KORA_DATABASE_URL: 'postgres://h/db' }
+      return (await loadConfig({ cwd: folder.path, env })).doubts.map(({ subject }) => subject)
+    }
+    const store = "store: { driver: 'postgres', connectionString: 'postgres://h/db' }"
+
+    expect(await subjectsOf({ 'kora.config.mjs': script(`port: 5001, ${store}`) })).toEqual([])
+    expect(await subjectsOf({ 'kora.config.mjs': script('port: 5001') })).toEqual(['KORA_DATABASE_URL'])
+    expect(await subjectsOf({ 'kora.config.yaml': 'port: 5001' })).toEqual(['KORA_PORT', 'KORA_DATABASE_URL'])
   })
 
   test('is none that Kubernetes sets beside a service, nor one of the app', async () => {
