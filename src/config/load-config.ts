@@ -55,7 +55,7 @@ export async function loadConfig({
   const { tree, entries, problems: mistakes } = parseOptions({ raw, baseDir: configDir, overrides, voided })
   const schema = await loadSchema(tree.schema, cwd)
   const problems = [
-    ...findGuardsBeside(beside),
+    ...findGuardsBeside(beside, overrides),
     ...clashes,
     ...mistakes,
     // What is wrong inside a part says more than that the part does not go with another.
@@ -118,12 +118,22 @@ function pickServerPart(found: FoundConfig | null, cwd: string): ServerPart {
   return { raw, prefix: 'server.', beside }
 }
 
-/** Options that keep people out: a server that goes without them is open to those they name. */
-const GUARDS = ['auth', 'admin', 'tls']
+/**
+ * Options that keep people out, with what does so in their place where a variable gives it: a server that goes without
+ * them is open to those they name.
+ */
+const GUARDS: ReadonlyMap<string, string | null> = new Map([
+  ['auth', 'auth.mode'],
+  ['admin', 'admin.adminToken'],
+  ['tls', null],
+])
 
-function findGuardsBeside(beside: readonly string[]): readonly ConfigProblem[] {
+function findGuardsBeside(
+  beside: readonly string[],
+  overrides: ReadonlyMap<string, Override>,
+): readonly ConfigProblem[] {
   return beside
-    .filter((name) => GUARDS.includes(name))
+    .filter((name) => GUARDS.has(name) && !overrides.has(GUARDS.get(name) ?? ''))
     .map((path) => ({
       path,
       message: `missing; ${path} stands beside server, where the server does not read it. Move it into server`,

@@ -31,7 +31,8 @@ export default defineConfig({
 
 When the file also configures the development tools of a Kora app, the options of the server stand under the key
 \`server\`; a \`schema\` beside it serves the server too. Any other option of the server is of no effect there: unless
-\`server\` has one of that name, it is warned of, and \`auth\`, \`admin\` and \`tls\` are mistakes.
+\`server\` has one of that name, it is warned of, and \`auth\`, \`admin\` and \`tls\` are mistakes. \`auth\` is only warned
+of where \`KORA_AUTH_SECRET\` or \`KORA_JWKS_URL\` is set, \`admin\` where \`KORA_ADMIN_TOKEN\` is.
 
 A file that is there and cannot be read is an error, and so is a \`.env\` beside it: a folder of that name, a link to nothing, text
 that is not UTF-8. The server never starts as if it were not there. A folder \`.env\` that holds something else is left alone,

@@ -247,6 +247,22 @@ describe('a file that the app shares', () => {
     )
   })
 
+  test('may leave who is kept out to a variable, which is warned of', async () => {
+    const secret = 'canary: a secret of over thirty-two characters'
+    const config = { auth: { mode: 'ours' }, admin: { adminToken: 'b' }, server: { port: 5001 } }
+    using folder = new ConfigFolder({ 'kora.config.json': JSON.stringify(config) })
+    const load = (env: { readonly [name: string]: string }) => loadConfig({ cwd: folder.path, env })
+
+    const { values, doubts } = await load({ KORA_AUTH_SECRET: secret, KORA_ADMIN_TOKEN: 'canary' })
+    expect(values.auth.mode).toBe('kora')
+    expect(doubts.map(({ subject }) => subject)).toEqual(['auth', 'admin'])
+    // Metrics have a token of their own, and everything else is as open as before.
+    expect(await messageOf(load({ KORA_AUTH_SECRET: secret, KORA_METRICS_TOKEN: 'canary' }))).toMatch(
+      /1 problem\nserver\.admin: missing;/,
+    )
+    expect(await messageOf(load({ KORA_ADMIN_TOKEN: 'canary' }))).toMatch(/1 problem\nserver\.auth: missing;/)
+  })
+
   test('may have tools whose options have the names of those of the server', async () => {
     using folder = new ConfigFolder({
       'kora.config.json': '{ "port": 3000, "log": {}, "dev": {}, "server": { "port": 5001 } }',
