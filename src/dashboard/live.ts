@@ -82,7 +82,7 @@ async function follow(client: ApiClient, follower: Follower): Promise<void> {
   while (!signal.aborted) {
     let refusal: ApiError | null = null
     try {
-      const overview = await client.get<Overview>('overview', {}, signal)
+      const overview = await askOverview(client, follower)
       setLive((live) => ({ ...live, overview, samples: overview.samples, isConnected: true }))
       refusal = await showEvents(client, follower, onEvent)
     } catch (error) {
@@ -96,6 +96,17 @@ async function follow(client: ApiClient, follower: Follower): Promise<void> {
     setLive((live) => ({ ...live, isConnected: refusal !== null, refusal: refusal?.message ?? null }))
     await sleep(Math.max(pauseMs, refusal?.retryAfterMs ?? 0), signal)
     pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+  }
+}
+
+/** A late answer is waited for. But to a page that is sent no events, nothing else tells that the server hangs. */
+async function askOverview(client: ApiClient, { signal, setLive }: Follower): Promise<Overview> {
+  const markLost = (): void => setLive((live) => ({ ...live, isConnected: false }))
+  const silence = setTimeout(markLost, MAX_SILENCE_MS)
+  try {
+    return await client.get<Overview>('overview', {}, signal)
+  } finally {
+    clearTimeout(silence)
   }
 }
 

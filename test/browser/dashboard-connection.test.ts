@@ -1,4 +1,4 @@
-import type { Browser, Page } from 'playwright-core'
+import type { Browser, Page, Route } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startDaemon } from '../support/daemon.ts'
 import { findChromium } from '../support/find-chromium.ts'
@@ -15,6 +15,8 @@ import {
 
 /** Longer than the page waits for anything but an answer. */
 const LONG_MS = 15_000
+/** Longer than the page waits for an answer without a word. */
+const SILENCE_MS = 9000
 /** As many readers of events as a server has at once. */
 const MAX_READERS = 20
 
@@ -71,6 +73,29 @@ describe.skipIf(!hasChromium)('the connection of the dashboard', () => {
     expect(second - first).toBeGreaterThanOrEqual(10_000)
     expect(notices.join()).not.toContain('does not answer')
     expect(await page.locator('.notice').count()).toBe(0)
+    expect(complaints).toEqual([])
+  })
+
+  test('is seen to be lost also by a page that is sent no events', async () => {
+    await using served = await serve(':memory:')
+    const readers = await openReaders(served)
+    await using watched = await openPage(browser)
+    const { page, complaints } = watched
+    await page.clock.install()
+    await page.goto(served.url)
+    await enterToken(page, ADMIN_TOKEN)
+    await page.getByText('As many readers as are served already listen').waitFor({ timeout: UNTIL_MS })
+
+    const held: Route[] = []
+    await page.route('**/__kora/api/overview', (route) => void held.push(route))
+    while (held.length === 0) await page.clock.fastForward(1000)
+    await page.clock.fastForward(SILENCE_MS)
+    await page.getByText('The server does not answer').waitFor({ timeout: UNTIL_MS })
+
+    readers.abort()
+    await Promise.all(held.map((route) => route.continue())) // it is answered late
+    await page.unroute('**/__kora/api/overview')
+    await waitUntilLive(page)
     expect(complaints).toEqual([])
   })
 
