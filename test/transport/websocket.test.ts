@@ -95,7 +95,7 @@ test('who takes nothing of a full buffer is ended as slow, not as dead', async (
   await expect.poll(() => closes, { timeout: 20_000 }).toEqual([4010])
 }, 30_000)
 
-test.each<[string, Partial<KoraSyncServerConfig>]>([
+test.concurrent.each<[string, Partial<KoraSyncServerConfig>]>([
   ['blocked', { runtime: fastRuntime(8), limits: { handshakeTimeoutMs: 60_000 } }],
   ['dead', { limits: { idleTimeoutMs: 6000 } }],
 ])(
