@@ -106,7 +106,8 @@ export class SharedView {
     const last = this.#entries[start - 1]
     if (last === undefined) return false
     this.#completeAbove = Math.max(this.#completeAbove, last.deliverySequence)
-    this.#entries = this.#entries.slice(start)
+    // In place: an old array that is dropped instead keeps all that it points to alive until the old heap is collected.
+    this.#entries.splice(0, start)
     return true
   }
 }
