@@ -1,5 +1,8 @@
 import { isIPv6 } from 'node:net'
 
+/** As sockets write it that take both. */
+const MAPPED_IPV4 = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/
+
 /**
  * What a limit for each address counts by: the address, but of IPv6 its /64, as a home is given a whole one. An IPv4
  * address counts as itself in IPv6, too (`::ffff:1.2.3.4`), and text that is no address by what it is.
@@ -7,6 +10,10 @@ import { isIPv6 } from 'node:net'
  * @see RFC 6177, section 2; RFC 4291, section 2.5.5.2
  */
 export function networkOf(address: string): string {
+  // Node's check is a regular expression that takes milliseconds to compile, which the first client would wait for.
+  if (!address.includes(':')) return address
+  const mapped = MAPPED_IPV4.exec(address)
+  if (mapped?.[1] !== undefined) return mapped[1]
   if (!isIPv6(address)) return address
   const groups = groupsOf(address)
   return isMappedIPv4(groups)
