@@ -20,10 +20,19 @@ export function isValidTimestamp(timestamp: Pick<Timestamp, 'wallTime' | 'logica
  * @throws KoraServerError `INVALID_TIMESTAMP_FIELDS` when a part is out of range
  */
 export function serializeTimestamp(timestamp: Timestamp): string {
+  return serializeTime(timestamp) + timestamp.nodeId
+}
+
+/**
+ * The serialized form up to the node id.
+ *
+ * @throws KoraServerError `INVALID_TIMESTAMP_FIELDS` when a part is out of range
+ */
+export function serializeTime(timestamp: Timestamp): string {
   if (!isValidTimestamp(timestamp)) throw invalidFields(timestamp)
   const wallTime = String(timestamp.wallTime).padStart(15, '0')
   const logical = String(timestamp.logical).padStart(5, '0')
-  return `${wallTime}:${logical}:${timestamp.nodeId}`
+  return `${wallTime}:${logical}:`
 }
 
 /**

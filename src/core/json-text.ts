@@ -28,11 +28,6 @@ export function jsonOfName(name: string): string {
   return json
 }
 
-/** The JSON of a list of strings. */
-export function jsonOfTexts(texts: readonly string[]): string {
-  return `[${texts.map(jsonOfText).join(',')}]`
-}
-
 /** The JSON of an operation's fields. Those that are undefined are left out, as JSON has no such value. */
 export function jsonOfFields(fields: FieldValues | null): string {
   if (fields === null) return 'null'

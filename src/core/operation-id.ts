@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { canonicalJson } from './canonical-json.ts'
-import { serializeTimestamp } from './clock.ts'
+import { serializeTime } from './clock.ts'
 import { jsonOfName, jsonOfText } from './json-text.ts'
 import { memoizeLast } from './memoize-last.ts'
 import type { FieldValues, JsonValue, Operation } from './operation.ts'
@@ -18,6 +18,7 @@ const MAX_OLDER_BYTES = 65_536
 
 /** A batch is mostly of one node. */
 const jsonOfNodeId = memoizeLast(jsonOfText)
+const jsonBehindQuote = memoizeLast((text: string) => jsonOfText(text).slice(1))
 
 /** SHA-256 of the operation's canonical content, 64 lower-case hex digits. */
 export function computeOperationId(operation: IdentifiedContent): string {
@@ -43,13 +44,13 @@ export function checkOperationId(
 }
 
 function identifiedText(operation: IdentifiedContent): string {
-  const { atomicOps } = operation
+  const { atomicOps, timestamp } = operation
   const hasAtomicOps = atomicOps !== undefined && Object.keys(atomicOps).length > 0
   return (
     `{${hasAtomicOps ? `"atomicOps":${canonicalJson(atomicOps)},` : ''}` +
     `"collection":${jsonOfName(operation.collection)},"data":${canonicalJson(operation.data)},` +
     `"nodeId":${jsonOfNodeId(operation.nodeId)},"recordId":${jsonOfText(operation.recordId)},` +
-    `"timestamp":${jsonOfText(serializeTimestamp(operation.timestamp))},"type":"${operation.type}"}`
+    `"timestamp":"${serializeTime(timestamp)}${jsonBehindQuote(timestamp.nodeId)},"type":"${operation.type}"}`
   )
 }
 

@@ -1,6 +1,6 @@
 import { ATOMIC_TYPES, NUMERIC_ATOMIC_TYPES } from '../core/atomic.ts'
 import { MAX_LOGICAL, WALL_TIME_LIMIT } from '../core/clock.ts'
-import { jsonOfFields, jsonOfName, jsonOfText, jsonOfTexts } from '../core/json-text.ts'
+import { jsonOfFields, jsonOfName, jsonOfText } from '../core/json-text.ts'
 import { memoizeLast } from '../core/memoize-last.ts'
 import type { AtomicOp, Operation, OperationType } from '../core/operation.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
@@ -43,6 +43,7 @@ const NUMERIC_ATOMICS: ReadonlySet<unknown> = NUMERIC_ATOMIC_TYPES
 // A batch is mostly of one node.
 const jsonOfNodeId = memoizeLast(jsonOfText)
 const sharedNodeId = memoizeLast((nodeId: string) => nodeId)
+const holdsControl = memoizeLast(holdsControlCharacter)
 const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
 /**
@@ -95,16 +96,21 @@ function writeWireJson(operation: Operation): string {
   const { timestamp, causalDeps, atomicOps, transactionId, mutationName } = operation
   const nodeId = jsonOfNodeId(operation.nodeId)
   let json =
-    `{"id":${jsonOfText(operation.id)},"nodeId":${nodeId},"type":"${operation.type}"` +
+    `{"id":"${operation.id}","nodeId":${nodeId},"type":"${operation.type}"` +
     `,"collection":${jsonOfName(operation.collection)},"recordId":${jsonOfText(operation.recordId)}` +
     `,"data":${jsonOfFields(operation.data)},"previousData":${jsonOfFields(operation.previousData)}` +
     `,"timestamp":{"wallTime":${timestamp.wallTime},"logical":${timestamp.logical},"nodeId":${timestamp.nodeId === operation.nodeId ? nodeId : jsonOfText(timestamp.nodeId)}}` +
-    `,"sequenceNumber":${operation.sequenceNumber},"causalDeps":${jsonOfTexts(causalDeps)}` +
+    `,"sequenceNumber":${operation.sequenceNumber},"causalDeps":${jsonOfIds(causalDeps)}` +
     `,"schemaVersion":${operation.schemaVersion}`
   if (atomicOps !== undefined) json += `,"atomicOps":${JSON.stringify(atomicOps)}`
   if (transactionId !== undefined) json += `,"transactionId":${jsonOfText(transactionId)}`
   if (mutationName !== undefined) json += `,"mutationName":${jsonOfText(mutationName)}`
   return `${json}}`
+}
+
+/** Hex digits need no escapes. */
+function jsonOfIds(ids: readonly string[]): string {
+  return ids.length === 0 ? '[]' : `["${ids.join('","')}"]`
 }
 
 /** Id, type and names. */
@@ -125,7 +131,7 @@ function refuseIdentity(source: PlainObject, isFromClient: boolean): Refusal | n
 /** @see guestEntry, which tells its own entries of the vector from nodes by a control character */
 function refuseNodeId(source: PlainObject, isFromClient: boolean): Refusal | null {
   const refusal = refuseLength(source, 'nodeId', OPERATION_BOUNDS.nodeId)
-  if (refusal !== null || !isFromClient || !holdsControlCharacter(source.nodeId as string)) return refusal
+  if (refusal !== null || !isFromClient || !holdsControl(source.nodeId as string)) return refusal
   return invalid('nodeId holds a control character.')
 }
 
