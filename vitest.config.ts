@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/build-once.ts', 'test/support/postgres.ts'],
-    maxWorkers: 2, // most end-to-end tests wait more than they compute
+    maxWorkers: 3, // of two cores: most end-to-end tests wait more than they compute
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
