@@ -1,9 +1,9 @@
 import { relative } from 'node:path'
 import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
-import { maskPostgresUrl } from '../config/postgres-url.ts'
 import type { LoadedSchema, StoreConfig } from '../config/server-config.ts'
 import { assertNever } from '../core/errors.ts'
 import { maskSecrets } from '../core/mask-secrets.ts'
+import { maskPostgresUrl } from '../core/postgres-url.ts'
 import { formatQuantity } from './output/format.ts'
 
 /** "SQLite, kora-server.db" */

@@ -1,6 +1,6 @@
+import { isPostgresUrl, maskPostgresUrl } from '../core/postgres-url.ts'
 import { formatDuration } from './duration.ts'
 import type { ValueOption } from './options.ts'
-import { isPostgresUrl, maskPostgresUrl } from './postgres-url.ts'
 
 const MAX_SHOWN_LENGTH = 60 // a wrong value may be a whole file
 

@@ -3,10 +3,10 @@ import { z } from 'zod'
 import { jwksUrlProblem } from '../auth/jwks-client.ts'
 import { findTemplateProblems } from '../auth/scope-templates.ts'
 import { describeRange, type NumberRange } from '../core/number-range.ts'
+import { postgresUrlProblem } from '../core/postgres-url.ts'
 import { bearerTokenProblem } from '../http/bearer-token.ts'
 import { syncPathProblem } from '../http/own-paths.ts'
 import { formatDuration, parseDuration } from './duration.ts'
-import { postgresUrlProblem } from './postgres-url.ts'
 
 /** What values an option takes: for the parser, the JSON schema and the reference page. */
 export interface OptionType {

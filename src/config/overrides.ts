@@ -1,8 +1,8 @@
+import { isPostgresUrl } from '../core/postgres-url.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
 import { OPTIONS } from './options.ts'
 import type { ConfigProblem, Override } from './parse-options.ts'
-import { isPostgresUrl } from './postgres-url.ts'
 import type { ConfigFlags } from './server-config.ts'
 
 export interface OverrideSources {

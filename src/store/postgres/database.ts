@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
+import { databaseOfPostgresUrl } from '../../core/postgres-url.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
@@ -89,7 +90,7 @@ export class PostgresDatabase implements Queries {
     this.isReadOnly = (options.readOnly ?? false) !== false
     this.#reachability = new Reachability(runtime, () => this.#tryConnection())
     this.clientConfig = { ...clientConfigOf(options), stream: () => this.#reachability.openSocket() }
-    this.name = nameOf(options.connectionString)
+    this.name = databaseOfPostgresUrl(options.connectionString) ?? 'the PostgreSQL database'
     this.pool = new pg.Pool({
       ...this.clientConfig,
       max: options.poolSize ?? 10,
@@ -390,10 +391,4 @@ const INT8 = 20
 function parserOf(oid: number, format?: unknown): (value: never) => unknown {
   if (oid === INT8) return Number
   return pg.types.getTypeParser(oid, format as 'text') as (value: never) => unknown
-}
-
-function nameOf(connectionString: string): string {
-  if (!URL.canParse(connectionString)) return 'the PostgreSQL database'
-  const { host, pathname } = new URL(connectionString)
-  return `${host || 'localhost'}${pathname}`
 }

@@ -16,6 +16,8 @@ describe.each(COMMANDS)('%s shows no password of a database', (...command) => {
     ['an "@" and a "?" in it', 'postgres://kora:12@34?canary@127.0.0.1/db', 'does not parse'],
     ['a "#" in it', 'postgresql://kora:pa#canary@127.0.0.1/db', 'does not parse'],
     ['a scheme in capitals', 'POSTGRES://kora:pa/canary@127.0.0.1/db', 'does not parse'],
+    ['a "%" in it', 'postgres://kora:50%canary@127.0.0.1/db', 'write the % itself as %25'],
+    ['an escape of another encoding', 'postgres://kora:%E9canary@127.0.0.1/db', 'no text of UTF-8'],
     ['another database', 'mysql://kora:canary@127.0.0.1/db', 'is a URL; expected a path'],
   ])('with %s, and names the input wrong', async (_kind, url, problem) => {
     using workspace = new Workspace()

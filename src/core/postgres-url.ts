@@ -5,8 +5,9 @@ export function isPostgresUrl(text: string): boolean {
 
 /** Why a URL of PostgreSQL cannot be used; null when it can. Never quotes it. */
 export function postgresUrlProblem(text: string): string | null {
-  if (parsePostgresUrl(text) !== null) return null
-  return 'does not parse; in a user name or password, write / ? # @ as %2F %3F %23 %40'
+  const url = parsePostgresUrl(text)
+  if (url === null) return 'does not parse; in a user name or password, write / ? # @ as %2F %3F %23 %40'
+  return isDecodable(url) ? null : 'holds a % before what is no text of UTF-8; write the % itself as %25'
 }
 
 /** Of a database URL, everything but what opens it. */
@@ -16,6 +17,14 @@ export function maskPostgresUrl(text: string): string {
   const { protocol, username, host, pathname } = url
   const user = username === '' ? '' : `${username}:***@`
   return `${protocol}//${user}${host === SOCKET ? '' : host}${pathname}`
+}
+
+/** Host and name of a database, by which messages call it; null where the URL cannot be used. */
+export function databaseOfPostgresUrl(text: string): string | null {
+  const url = parsePostgresUrl(text)
+  if (url === null) return null
+  const host = url.host === '' || url.host === SOCKET ? 'localhost' : url.host
+  return `${host}${url.pathname}`
 }
 
 const SOCKET = 'socket' // stands for the host that is left out
@@ -29,6 +38,16 @@ function parsePostgresUrl(text: string): URL | null {
   if (candidate === undefined) return null
   const url = new URL(candidate)
   return `${url.pathname}${url.hash}`.includes('@') || hasStrayAt(url) ? null : url
+}
+
+/** False where `pg` would throw: it decodes these. */
+function isDecodable({ username, password, hostname, pathname }: URL): boolean {
+  try {
+    for (const part of [username, password, hostname, pathname]) decodeURIComponent(part)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** What `pg` looks for in the query, and may well hold an "@". */
