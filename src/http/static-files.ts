@@ -1,6 +1,8 @@
+import { statSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { resolve, sep } from 'node:path'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { ConfigError } from '../core/errors.ts'
 
 /**
  * The built front end, as a single-page app: what is a file is served as one, and who asks for a page
@@ -9,9 +11,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
  * Files beside which a `.br` or `.gz` stands are sent compressed to whoever accepts that. Files that
  * begin with a dot are not served, except below `.well-known`; nor is what symbolic links lead to
  * outside of the folder.
+ *
+ * @throws ConfigError `CONFIG_INVALID` for a file
  */
 export function mountStaticFiles(app: FastifyInstance, directory: string): void {
-  const root = resolve(directory)
+  const root = requireNoFile(directory)
   app.register(import('@fastify/static'), {
     root,
     preCompressed: true,
@@ -23,6 +27,21 @@ export function mountStaticFiles(app: FastifyInstance, directory: string): void 
     },
     suppressWarning: true, // the folder may be built after the start
   })
+}
+
+/**
+ * The folder may be missing: it may be built after the start.
+ *
+ * @returns its absolute path
+ * @throws ConfigError `CONFIG_INVALID` for what is there and is no folder
+ */
+export function requireNoFile(directory: string): string {
+  const root = resolve(directory)
+  if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== false) return root
+  throw new ConfigError(
+    'CONFIG_INVALID',
+    `http.staticDir: ${root} is a file. Name the folder that holds the built front end.`,
+  )
 }
 
 /** Sends the page of the app. */

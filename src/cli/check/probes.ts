@@ -3,6 +3,7 @@ import type { ServerConfig } from '../../config/server-config.ts'
 import { KoraServerError, StoreError } from '../../core/errors.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
 import { type ListenPlace, listen } from '../../http/listen.ts'
+import { requireNoFile } from '../../http/static-files.ts'
 import { readTlsPair, tlsOfOperations } from '../../http/tls-files.ts'
 import { askHttp } from '../ask-http.ts'
 import { openAuthProvider } from '../auth-provider.ts'
@@ -60,6 +61,16 @@ export async function probeBlobs({ blobs }: ServerConfig): Promise<Finding[]> {
   const problem = await findFolderProblem(blobs.directory)
   if (problem === null) return [ok('blobs', `${blobs.directory} can be written.`)]
   return [failure('blobs.directory', new StoreError('STORE_OPEN_FAILED', problem))]
+}
+
+/** That it may be missing is a warning, among the others. */
+export function probeStaticFiles({ http: { staticDir } }: Pick<ServerConfig, 'http'>): Finding[] {
+  try {
+    if (staticDir !== null) requireNoFile(staticDir)
+    return []
+  } catch (error) {
+    return [failure('http.staticDir', error)]
+  }
 }
 
 /** Reads the certificate and the key as the server would. */

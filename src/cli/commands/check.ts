@@ -4,7 +4,15 @@ import { maskSecrets } from '../../core/mask-secrets.ts'
 import { probeBackups } from '../check/backup-probe.ts'
 import { probeDamage } from '../check/damage.ts'
 import { type Finding, ok, warning } from '../check/finding.ts'
-import { probeAuth, probeBlobs, probePorts, probeStore, probeTls, summarize } from '../check/probes.ts'
+import {
+  probeAuth,
+  probeBlobs,
+  probePorts,
+  probeStaticFiles,
+  probeStore,
+  probeTls,
+  summarize,
+} from '../check/probes.ts'
 import { findRiskySettings, noteUnused } from '../check/settings.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
@@ -67,6 +75,7 @@ async function probeAll(config: EffectiveConfig, { cwd }: Terminal): Promise<Fin
     ...(await probeStore(values, cwd)),
     ...(await probeAuth(values)),
     ...probeTls(values),
+    ...probeStaticFiles(values),
     ...(await probePorts(values)),
     ...(await probeBlobs(values)),
     ...(await probeBackups(values)),

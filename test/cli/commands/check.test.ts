@@ -126,6 +126,23 @@ describe('check', () => {
     expect(stdout).toMatch(/^warning +http\.staticDir +\S+nowhere does not exist: /m)
   })
 
+  test('and start refuse a file in the place of the folder with the front end', async () => {
+    using workspace = new Workspace({ files: { page: 'hello' } })
+    workspace.write(
+      'kora.config.json',
+      JSON.stringify({ server: { port: 0, http: { staticDir: './page' } } }),
+    )
+
+    const check = await workspace.run(['check'])
+    const start = await workspace.run(['start'])
+
+    expect(check.code).toBe(2)
+    expect(check.stdout).toMatch(/^error +http\.staticDir +.*page is a file\. Name the folder/m)
+    expect(start.code).toBe(2)
+    expect(start.stderr).toMatch(/http\.staticDir: .*page is a file\. Name the folder/)
+    expect(start.stderr).not.toContain('not foreseen')
+  })
+
   test('says which variables are not used', async () => {
     using workspace = workspaceWith({ store: { driver: 'memory' }, backup: false })
     const env = { KORA_DB: 'app.db', KORA_BACKUP_DIRECTORY: 'backups', KORA_HOST: '127.0.0.1' }
