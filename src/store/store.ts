@@ -189,6 +189,8 @@ export interface SetSchemaOptions {
 export interface TrackScopeFieldOptions extends SetSchemaOptions {
   /** True for a field of the schema or of granted scopes; default false: a client wishes for it. */
   readonly isGranted?: boolean
+  /** False: whoever wishes for it may use what is tracked, but adds nothing to it. Default true. */
+  readonly mayAdd?: boolean
 }
 
 /** What `setSchema` would do. */
@@ -333,7 +335,7 @@ export interface ServerStore
    * Makes the field of the collection one that visibility can be decided by, and indexes it; for
    * existing operations too. Idempotent. Without a field: indexes the collection as a whole.
    *
-   * @returns false when the collection has as many tracked fields as a client may cause
+   * @returns false where it is not tracked: a client wishes for it, and may not, or not any more, or not by such a field
    */
   trackScopeField(
     collection: string,

@@ -91,7 +91,7 @@ export async function acceptHandshake(
     return { accepted: false, error: 'SCHEMA_MISMATCH', response }
   }
 
-  const grant = await grantView(store, auth, message)
+  const grant = await grantView(auth, message, context)
   const registration = (await store.readNodes([message.nodeId])).get(message.nodeId)
   const watermark = message.lastDeliverySequence
   const head = await endOfLog(watermark, context)

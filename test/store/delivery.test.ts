@@ -322,6 +322,24 @@ describeEachStore('tracking a field', (openStore) => {
     expect(await store.trackScopeField('todos', 'done')).toBe(true)
   })
 
+  test('tracks for clients no field whose values nobody can name, and for the schema any', async () => {
+    await using store = await openStore({ schema: todoSchema })
+
+    expect(await store.trackScopeField('todos', 'tags')).toBe(false)
+    expect(await store.trackScopeField('todos', 'meta')).toBe(false)
+    expect(await store.trackScopeField('todos', 'meta', { isGranted: true })).toBe(true)
+  })
+
+  test('tells who may add nothing what there is', async () => {
+    await using store = await openStore()
+    await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'x', project: 'p' })])
+
+    expect(await store.trackScopeField('todos', 'project', { mayAdd: false })).toBe(false)
+    expect(await store.trackScopeField('todos', null, { mayAdd: false })).toBe(false)
+    await store.trackScopeField('todos', 'project')
+    expect(await store.trackScopeField('todos', 'project', { mayAdd: false })).toBe(true)
+  })
+
   test('takes appends meanwhile', async () => {
     await using store = await openStore()
     const author = new OperationAuthor('a')

@@ -111,7 +111,7 @@ test(
           trackScopeField: async (_collection: string, field: string | null) =>
             field === null || given.trackedFields.some((tracked) => tracked === field),
         }
-        const { view } = await grantView(store, auth, wish)
+        const { view } = await grantView(auth, wish, { store, isOpen: false })
         const access = authorizeClient({ auth, view, node: NODE }, { store, isOpen: false })
         const values = recordOf(given)
         const granted = isGranted(scopes, collection, values)

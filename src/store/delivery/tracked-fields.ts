@@ -1,5 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
-import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { changeOf, type ScopeChanges } from '../../core/view.ts'
 
 /** A field, or a collection as a whole, that the log is indexed by. */
@@ -98,6 +98,13 @@ export interface TrackingWish {
   readonly schema: SchemaDefinition | null
 }
 
+/** What a filter can be met by. The values of others are long, and equal to nothing that a client names. */
+const COMPARABLE_KINDS: ReadonlySet<string> = new Set(['string', 'number', 'boolean', 'timestamp', 'enum'])
+
+function isComparable({ fields }: CollectionDefinition, field: string): boolean {
+  return Object.hasOwn(fields, field) && COMPARABLE_KINDS.has(fields[field]?.kind ?? '')
+}
+
 /** Whether there is room for a wish that only a client has: each costs all of them work and space. */
 export function mayTrack(tracked: TrackedFields, wish: TrackingWish): boolean {
   const { collection, field, schema } = wish
@@ -106,7 +113,7 @@ export function mayTrack(tracked: TrackedFields, wish: TrackingWish): boolean {
       ? schema.collections[collection]
       : undefined
     if (definition === undefined && !wish.isKnownCollection) return false
-    if (definition !== undefined && field !== null && !Object.hasOwn(definition.fields, field)) return false
+    if (definition !== undefined && field !== null && !isComparable(definition, field)) return false
   } else if (!wish.isKnownCollection) {
     const collections = new Set(tracked.all().map((known) => known.collection))
     if (!collections.has(collection) && collections.size >= MAX_CLIENT_COLLECTIONS) return false

@@ -16,7 +16,7 @@ export class ScopeTracking {
   track(
     collection: string,
     field: string | null,
-    { isGranted = false, onProgress }: TrackScopeFieldOptions = {},
+    { isGranted = false, mayAdd = true, onProgress }: TrackScopeFieldOptions = {},
   ): boolean {
     const { log, schema } = this.#core
     const { tracked } = log
@@ -25,6 +25,7 @@ export class ScopeTracking {
       tracked.set({ ...known, isGranted: known.isGranted || isGranted })
       return true
     }
+    if (!mayAdd) return false
     const records = log.recordsOf(collection)
     const isKnownCollection = records.length > 0
     if (!isGranted && !mayTrack(tracked, { collection, field, isKnownCollection, schema })) return false

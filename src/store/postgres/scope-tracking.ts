@@ -57,10 +57,11 @@ export class ScopeTracking {
   async track(
     collection: string,
     field: string | null,
-    { isGranted = false, onProgress }: TrackScopeFieldOptions = {},
+    { isGranted = false, mayAdd = true, onProgress }: TrackScopeFieldOptions = {},
   ): Promise<boolean> {
     const known = this.#core.settings.tracked.get(collection, field)
     if (known?.isReady && (known.isGranted || !isGranted)) return true
+    if (!mayAdd) return false
     const tracked = await this.#insert(collection, field, isGranted)
     if (tracked === null) return false
     if (!tracked.isReady) await this.#backfillOnce(tracked, onProgress)
