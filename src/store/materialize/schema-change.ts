@@ -85,13 +85,32 @@ export function keptTables(materialized: SchemaDefinition | null): string[] {
   return Object.keys({ ...materialized?.retired, ...materialized?.collections })
 }
 
+/** Collections whose tables are yet to be made. */
+export function newTablesOf(plan: SchemaChangePlan): string[] {
+  return plan.steps.flatMap((step) => (step.kind === 'create-table' ? [step.collection] : []))
+}
+
+/**
+ * The plan, refused where it would take over what somebody else has made: rows would be written over, and removed by
+ * a rebuild. A table of ours is never there without its note, which is made in the same transaction.
+ *
+ * @param present of the names of `newTablesOf`, those that the database has already
+ */
+export function refuseForeignTables(plan: SchemaChangePlan, present: Iterable<string>): SchemaChangePlan {
+  const refusals = [...present].map((name) => ({
+    path: `collections.${name}`,
+    message: `The database has a table "${name}" that this server has not made, and leaves it alone. Use a database file or a PostgreSQL schema (store.schema) of its own, or rename that table.`,
+  }))
+  return { ...plan, refusals: [...plan.refusals, ...refusals] }
+}
+
 /** @throws SchemaError `SCHEMA_CHANGE_REFUSED`, listing every change that would lose data */
 export function assertNothingRefused(plan: SchemaChangePlan): void {
   if (plan.refusals.length === 0) return
   const lines = plan.refusals.map(({ path, message }) => `${path}: ${message}`)
   throw new SchemaError(
     'SCHEMA_CHANGE_REFUSED',
-    `The new schema does not fit the data that is stored:\n${lines.join('\n')}`,
+    `The schema does not fit what the database holds:\n${lines.join('\n')}`,
   )
 }
 

@@ -7,7 +7,9 @@ import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
+  newTablesOf,
   planSchemaChange,
+  refuseForeignTables,
   type SchemaChangePlan,
   type SchemaStep,
 } from '../materialize/schema-change.ts'
@@ -88,7 +90,7 @@ export class SchemaMigration {
     const next = parseSchema(schema)
     const { db, isEmpty } = this.#core
     const pending = isEmpty ? [] : await this.#pending(db)
-    const plan = isEmpty ? planSchemaChange(null, next) : await this.#planChange(db, next)
+    const plan = await this.#planChange(db, isEmpty ? null : await this.#recorded(db), next)
     assertNothingRefused(plan)
     const isCurrent = !isEmpty && (await this.#isCurrent(next))
     const steps = isCurrent ? [] : plan.steps
@@ -178,8 +180,22 @@ export class SchemaMigration {
     return true
   }
 
-  async #planChange(queries: Queries, next: SchemaDefinition): Promise<SchemaChangePlan> {
-    return planSchemaChange(await this.#recorded(queries), next)
+  /** @param previous what the tables were made for; null for a new store */
+  async #planChange(
+    queries: Queries,
+    previous: SchemaDefinition | null,
+    next: SchemaDefinition,
+  ): Promise<SchemaChangePlan> {
+    const plan = planSchemaChange(previous, next)
+    const present = await queries.rows<[string]>(
+      `SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = $1 AND relname = ANY ($2)`,
+      [this.#core.db.schema, newTablesOf(plan)],
+    )
+    return refuseForeignTables(
+      plan,
+      present.map(([name]) => name),
+    )
   }
 
   async #recorded(queries: Queries): Promise<SchemaDefinition | null> {
@@ -191,11 +207,9 @@ export class SchemaMigration {
   async #changeTables(next: SchemaDefinition): Promise<void> {
     const core = this.#core
     await core.transaction(async (transaction) => {
-      const plan = await this.#planChange(transaction, next)
+      const plan = await this.#planChange(transaction, await this.#recorded(transaction), next)
       assertNothingRefused(plan)
-      const created = new Set(
-        plan.steps.flatMap((step) => (step.kind === 'create-table' ? [step.collection] : [])),
-      )
+      const created = new Set(newTablesOf(plan))
       const later: PendingIndex[] = await this.#pendingIndexes(transaction)
       for (const step of plan.steps) {
         const sql = this.#render(step)

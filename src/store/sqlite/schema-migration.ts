@@ -7,7 +7,9 @@ import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
 import {
   assertNothingRefused,
+  newTablesOf,
   planSchemaChange,
+  refuseForeignTables,
   type SchemaChangePlan,
 } from '../materialize/schema-change.ts'
 import { parsePendingWork, parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
@@ -111,7 +113,12 @@ export class SchemaMigration {
   }
 
   #planChange(next: SchemaDefinition): SchemaChangePlan {
-    return planSchemaChange(this.#materialized(), next)
+    const plan = planSchemaChange(this.#materialized(), next)
+    const named = this.#core.db.prepare('SELECT 1 FROM sqlite_master WHERE name = ? COLLATE NOCASE')
+    return refuseForeignTables(
+      plan,
+      newTablesOf(plan).filter((name) => named.get(name) !== undefined),
+    )
   }
 
   /** All changes of structure in one transaction, with a note of the data that is then to be moved. */

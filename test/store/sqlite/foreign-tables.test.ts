@@ -1,0 +1,36 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
+import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import { temporaryDirectory } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+test.each(['todos', 'Todos'])(
+  'a table %s of somebody else is refused by name, and left as it is',
+  async (name) => {
+    using directory = temporaryDirectory()
+    const filename = join(directory.path, 'app.db')
+    const Database = loadSqliteDriver()
+    const app = new Database(filename)
+    app.exec(
+      `CREATE TABLE ${name} (id TEXT PRIMARY KEY, title TEXT); INSERT INTO ${name} VALUES ('r1', 'theirs')`,
+    )
+    const store = createSqliteServerStore({ filename })
+    await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'ours', userId: 'u' })])
+
+    const refusal = {
+      code: 'SCHEMA_CHANGE_REFUSED',
+      message: expect.stringContaining('a table "todos" that'),
+    }
+    await expect(store.planSchema(todoSchema)).rejects.toMatchObject(refusal)
+    await expect(store.setSchema(todoSchema)).rejects.toMatchObject(refusal)
+    expect(app.prepare(`SELECT * FROM ${name}`).all()).toEqual([{ id: 'r1', title: 'theirs' }])
+
+    app.exec(`ALTER TABLE ${name} RENAME TO their_todos`)
+    await store.setSchema(todoSchema)
+    expect(await store.findRecord('todos', 'r1')).toMatchObject({ title: 'ours' })
+    await store.close()
+    app.close()
+  },
+)
