@@ -160,7 +160,7 @@ export interface NodeRegistration {
   readonly nodeId: string
   /** The user the node is bound to; null while nobody authenticated has used it. */
   readonly userId: string | null
-  /** Opaque text of sync/scope-era.ts; null before the first handshake. */
+  /** Opaque text of sync/scope-era.ts, or `OF_FORMER_LOG`; null where nobody has restricted the node yet. */
   readonly scopeEra: string | null
   /**
    * Delivery sequence up to which the version vector of a client without watermark tells what it has;
@@ -168,6 +168,12 @@ export interface NodeRegistration {
    */
   readonly legacyPosition: number
 }
+
+/**
+ * `scopeEra` of a node that had one when another log took the place of the one it had read: equal to none, so that what
+ * it has counts as reached under another grant.
+ */
+export const OF_FORMER_LOG = 'restored'
 
 /** `legacyPosition` of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
 export const EMPTY_LOG = -1

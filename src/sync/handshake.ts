@@ -183,17 +183,18 @@ function presentEraOf(message: HandshakeMessage, seen: SeenOfNode, doubtfulThrou
 
 /**
  * The era that the watermark belongs to, or what was acknowledged without one. A client that is told its
- * scope names its watermarks by that: it needs none.
+ * scope names its watermarks by that: they are complete for their name, as where everything is granted. Under the same
+ * name there may be others, of a time when it was granted less.
  */
 function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): ScopeEra {
   const { grant, userId, registration } = seen
   const stored = storedEra(registration)
   const watermark = message.lastDeliverySequence
-  if (watermark !== undefined && grant.acceptedScope !== undefined) return stored
+  const isTold = watermark !== undefined && grant.acceptedScope !== undefined
   // Nothing marks gaps for a client without watermark: for it, other subsets are another grant.
   const grantKey = watermark === undefined ? grant.view.key : grant.scopeKey
   const isUnrestricted = grant.isUnrestricted && (watermark !== undefined || grant.view.subsets.length === 0)
-  const key = isUnrestricted ? UNRESTRICTED : eraKey(grantKey, userId)
+  const key = isUnrestricted || isTold ? UNRESTRICTED : eraKey(grantKey, userId)
   return presentEra(stored, key, isFirst ? 0 : Math.max(seen.head, watermark ?? 0))
 }
 

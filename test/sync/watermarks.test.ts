@@ -238,3 +238,87 @@ test('what a node has sent is told only to who speaks for it', async () => {
   // The victim's client sends every operation that is above what it is told here.
   expect(victim.sentOfType('handshake-response')[0]?.versionVector).not.toHaveProperty('phone')
 })
+
+const BOTH = { todos: {}, notes: {} }
+
+/** A todo, a note that is hidden at first, and another todo; read by a client that asks for both collections. */
+async function readWithoutNotes() {
+  const relay = openRelayServer()
+  for (const [collection, id] of [
+    ['todos', 't1'],
+    ['notes', 'n1'],
+    ['todos', 't2'],
+  ] as const) {
+    await relay.write(collection, recordIdOf(id), { name: id })
+  }
+  const phone = await relay.connect('phone', asking({ todos: {} }, 0))
+  acknowledge(phone)
+  await settle()
+  phone.disconnect()
+  return relay
+}
+
+function asking(scopes: ScopeMap, lastDeliverySequence: number): ConnectOptions {
+  return as(scopes, 'u', { syncScope: BOTH, lastDeliverySequence })
+}
+
+function names(client: MemoryTransport): unknown[] {
+  return client
+    .sentOfType('operation-batch')
+    .flatMap(({ operations }) => operations.map((operation) => (operation as Operation).data?.name))
+}
+
+test('who is granted all that it has always asked for is sent what was hidden', async () => {
+  const { connect } = await readWithoutNotes()
+
+  const phone = await connect('phone', asking(BOTH, 3))
+
+  expect(phone.sentOfType('handshake-response')).toMatchObject([{ acceptedScope: BOTH }])
+  expect(names(phone)).toEqual(['t1', 'n1', 't2'])
+})
+
+test('who loses a right and is given it back is sent what was hidden meanwhile', async () => {
+  const { connect, write } = openRelayServer()
+  const first = await connect('phone', asking(BOTH, 0))
+  first.disconnect()
+  const meanwhile = await connect('phone', asking({ todos: {} }, 0))
+  await write('notes', recordIdOf('n1'), { name: 'n1' })
+  await write('todos', recordIdOf('t1'), { name: 't1' })
+  acknowledge(meanwhile)
+  await settle()
+  meanwhile.disconnect()
+
+  const again = await connect('phone', asking(BOTH, 2))
+
+  expect(names(again)).toEqual(['n1', 't1'])
+})
+
+test('of a client that is always told its scope nothing is remembered', async () => {
+  const { connect, store } = openRelayServer()
+  const phone = await connect('phone', asking(BOTH, 0))
+  phone.disconnect()
+  await connect('phone', asking(BOTH, 0))
+
+  expect((await store.readNodes(['phone'])).get('phone')?.scopeEra).toBeNull()
+})
+
+test('an older client that was restricted before a restore has what was hidden from it afterwards', async () => {
+  const { connect, store, write } = openRelayServer()
+  await write('notes', recordIdOf('n1'), { name: 'n1' })
+  await write('todos', recordIdOf('t1'), { name: 't1' })
+  const backup = await (store as MemoryServerStore).exportBackup()
+  const restricted = await connect('phone', { scopes: { todos: {} }, userId: 'u', isLegacy: true })
+  expect(names(restricted)).toEqual(['t1'])
+  restricted.disconnect()
+  await (store as MemoryServerStore).importBackup(backup)
+  await settle()
+
+  const free = await connect('phone', {
+    scopes: null,
+    userId: 'u',
+    isLegacy: true,
+    handshake: { versionVector: { writer: 2 } },
+  })
+
+  expect(names(free)).toContain('n1')
+})

@@ -1,6 +1,6 @@
 import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import type { ListedNode } from '../restore.ts'
-import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
+import { type HandshakeVectorQuery, type NodeRegistration, OF_FORMER_LOG } from '../store.ts'
 import type { MemoryCore } from './memory-core.ts'
 
 /** Who has spoken to this server, and the version vector, which is the log's. */
@@ -72,7 +72,8 @@ export class NodeRegistry {
   /** Forgets what nodes were told of a log that is no more. */
   forgetPositions(): void {
     for (const node of this.#nodes.values()) {
-      this.#nodes.set(node.nodeId, { ...node, scopeEra: null, legacyPosition: 0 })
+      const scopeEra = node.scopeEra === null ? null : OF_FORMER_LOG
+      this.#nodes.set(node.nodeId, { ...node, scopeEra, legacyPosition: 0 })
     }
   }
 }

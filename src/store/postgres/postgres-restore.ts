@@ -15,6 +15,7 @@ import {
   type RestoreOptions,
   type StoreRestore,
 } from '../restore.ts'
+import { OF_FORMER_LOG } from '../store.ts'
 import type { Transaction } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
@@ -202,7 +203,10 @@ async function removeEverything(
   }
   for (const table of await readKeptTables(transaction, core)) await transaction.rows(`DELETE FROM ${table}`)
   await transaction.rows('UPDATE {tracked} SET is_ready = true, tracked_after = $1', [base])
-  await transaction.rows('UPDATE {nodes} SET max_sequence = 0, view_key = NULL, legacy_position = 0')
+  await transaction.rows(
+    `UPDATE {nodes} SET max_sequence = 0, legacy_position = 0,
+      view_key = CASE WHEN view_key IS NULL THEN NULL ELSE '${OF_FORMER_LOG}' END`,
+  )
   await transaction.rows(`DELETE FROM {meta} WHERE key LIKE '${INHERITED_CLAIM}%'`)
   await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
     base,

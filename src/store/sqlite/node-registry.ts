@@ -1,7 +1,7 @@
 import type { Statement } from 'better-sqlite3'
 import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import type { ListedNode } from '../restore.ts'
-import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
+import { type HandshakeVectorQuery, type NodeRegistration, OF_FORMER_LOG } from '../store.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 
@@ -117,7 +117,10 @@ function prepareStatements(db: SqliteDatabase) {
       `SELECT id AS position, node_id AS nodeId, user_id AS userId, max_sequence AS maxSequence
         FROM _kora_nodes WHERE id > ? ORDER BY id ${LIMIT}`,
     ),
-    resetVector: db.prepare('UPDATE _kora_nodes SET max_sequence = 0, view_key = NULL, legacy_position = 0'),
+    resetVector: db.prepare(
+      `UPDATE _kora_nodes SET max_sequence = 0, legacy_position = 0,
+        view_key = CASE WHEN view_key IS NULL THEN NULL ELSE '${OF_FORMER_LOG}' END`,
+    ),
   }
 }
 

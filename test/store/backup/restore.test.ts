@@ -8,7 +8,7 @@ import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
-import type { ServerStore } from '../../../src/store/store.ts'
+import { OF_FORMER_LOG, type ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore, STORES, temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
@@ -293,6 +293,18 @@ describeEachStore('backups in sections', (openStore) => {
     const { entries } = await target.readLog(reached, 100, 1e9)
     expect(entries).toHaveLength(3)
     expect(await target.getOperationCount()).toBe(3)
+  })
+
+  test('leave known of a node that it was restricted in the log before, and to what no more', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.registerNode({ nodeId: 'free' })
+    await store.registerNode({ nodeId: 'restricted', scopeEra: 'k 5', legacyPosition: 3 })
+
+    await restoreBackup(store, inPieces(await collect(store)), 'replace')
+
+    const nodes = await store.readNodes(['free', 'restricted'])
+    expect(nodes.get('free')).toMatchObject({ scopeEra: null })
+    expect(nodes.get('restricted')).toMatchObject({ scopeEra: OF_FORMER_LOG, legacyPosition: 0 })
   })
 
   test('are refused by a store that holds something, unless it is said what to do', async () => {
