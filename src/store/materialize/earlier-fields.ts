@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { ownValue } from '../../core/own-property.ts'
 import type { FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 
@@ -12,6 +13,7 @@ const MAX_VERSIONS = 20
  * those versions have columns for.
  *
  * @param recorded the schema that the store records of itself; null for a new store
+ * @returns the same object where it remembers just that: rules and tables are made once for each
  */
 export function withEarlierFields(
   schema: SchemaDefinition,
@@ -20,11 +22,19 @@ export function withEarlierFields(
   const { retired: _, otherVersions: __, ...own } = schema
   const retired = retiredFields(own, recorded)
   const otherVersions = versionFields(own, recorded)
-  return {
-    ...own,
+  const earlier = {
     ...(Object.keys(retired).length > 0 && { retired }),
     ...(Object.keys(otherVersions).length > 0 && { otherVersions }),
   }
+  return isDeepStrictEqual(rememberedBy(schema), rememberedBy(earlier)) ? schema : { ...own, ...earlier }
+}
+
+/** Through JSON, as one of them may have been. */
+function rememberedBy({
+  retired,
+  otherVersions,
+}: Pick<SchemaDefinition, 'retired' | 'otherVersions'>): unknown {
+  return JSON.parse(JSON.stringify({ retired, otherVersions }))
 }
 
 function retiredFields(

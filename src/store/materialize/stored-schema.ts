@@ -3,9 +3,7 @@ import { messageOf } from '../../core/error-message.ts'
 import { SchemaError, type StoreError } from '../../core/errors.ts'
 import { memoizeLast } from '../../core/memoize-last.ts'
 import { ownValue } from '../../core/own-property.ts'
-import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
-import { withResolversOf } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { corruptOnOpening } from '../damage/corrupt.ts'
 import type { PendingWork } from './pending-work.ts'
@@ -39,26 +37,6 @@ export function parseStoredSchema(stored: string): SchemaDefinition {
     const message = `The schema that the database holds breaks rules of this release: ${messageOf(cause)}`
     throw new SchemaError('SCHEMA_INVALID', `${message}\nStart the release that wrote it.`, { cause })
   }
-}
-
-/**
- * The schema that the tables are for: this process's own, or that of another process beside it, with those of our
- * resolvers that it was made with too.
- *
- * @param stored null: there are no tables
- * @param fingerprint of the stored one
- * @param own this process's: its resolvers are functions, which the database cannot hold
- * @throws as `parseStoredSchema`
- */
-export function schemaInForce(
-  stored: string | null,
-  fingerprint: string | null,
-  own: SchemaDefinition | null,
-): SchemaDefinition | null {
-  if (stored === null) return null
-  if (own !== null && schemaFingerprint(own) === fingerprint) return own
-  const schema = parseStoredSchema(stored)
-  return own === null ? schema : withResolversOf(own, schema)
 }
 
 /**

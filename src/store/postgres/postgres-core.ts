@@ -9,6 +9,7 @@ import { runLoadingAsync } from '../append/load.ts'
 import { type AppendContext, type AppendPlan, planAppend } from '../append/plan-append.ts'
 import { ServerClock } from '../append/server-clock.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
+import { SchemasInUse } from '../materialize/schemas-in-use.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { AppendLoader, type DroppedKnowledge } from './append-loader.ts'
 import { CollectionTables } from './collection-tables.ts'
@@ -68,19 +69,24 @@ export class PostgresCore {
   readonly clock: ServerClock
   /** True for a database without tables, opened to be read only. */
   readonly isEmpty: boolean
-  /** This process's own: what it was given, else what the database held when it was opened. In force is that of the settings. */
+  /**
+   * This process's own: what it was given, else what the database held when it was opened; with what that remembers of
+   * others since. In force is that of the settings.
+   */
   ownSchema: SchemaDefinition | null = null
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
+  readonly #schemas: SchemasInUse
   readonly #chosenNodeId: string | undefined
   #settings: Settings
   #lastRefresh: Promise<unknown> = Promise.resolve()
   readonly #dropped: DroppedKnowledge = { isUsed: false }
 
   static async open(db: PostgresDatabase, options: CoreOptions): Promise<PostgresCore> {
-    if (options.isEmpty) return new PostgresCore(db, options, NO_SETTINGS)
-    const own = { schema: null, nodeId: options.chosenNodeId }
+    const schemas = new SchemasInUse()
+    if (options.isEmpty) return new PostgresCore(db, options, { settings: NO_SETTINGS, schemas })
+    const own = { schema: null, schemas, nodeId: options.chosenNodeId }
     const { settings } = await readSettings(db, db, own)
-    const core = new PostgresCore(db, options, settings)
+    const core = new PostgresCore(db, options, { settings, schemas })
     const newest = await metaTable.get(db, 'server_clock')
     if (newest !== null) core.clock.resumeAfter(parseServerClock(newest))
     return core
@@ -89,7 +95,7 @@ export class PostgresCore {
   private constructor(
     db: PostgresDatabase,
     { runtime, logger, chosenNodeId, isEmpty }: CoreOptions,
-    settings: Settings,
+    { settings, schemas }: { settings: Settings; schemas: SchemasInUse },
   ) {
     this.db = db
     this.runtime = runtime
@@ -111,6 +117,7 @@ export class PostgresCore {
       knownEnd: this.knownEnd,
     })
     this.blobs = new PostgresBlobs(db)
+    this.#schemas = schemas
     this.#settings = settings
     this.ownSchema = settings.schema
   }
@@ -166,15 +173,17 @@ export class PostgresCore {
   }
 
   #readSettings(queries: Queries): Promise<ReadSettings> {
-    const own = { schema: this.ownSchema, nodeId: this.#chosenNodeId }
+    const own = { schema: this.ownSchema, schemas: this.#schemas, nodeId: this.#chosenNodeId }
     return readSettings(this.db, queries, own)
   }
 
   async #renewSettings(): Promise<Settings> {
-    const { settings, end } = await this.#readSettings(this.db)
+    const given = this.ownSchema
+    const { settings, ownSchema, end } = await this.#readSettings(this.db)
     this.knownEnd.take(end) // first: what was made by another log is told by the settings, as long as these are older
     const { tracked } = this.#settings
     this.#settings = settings
+    if (this.ownSchema === given) this.ownSchema = ownSchema // else it was given another, and is read with that next
     this.clock.serveAs(settings.serverNodeId)
     // What was written since is not indexed for those who read by what is lost: they have to ask for it again.
     if (!this.db.isReadOnly && !settings.tracked.hasAllOf(tracked)) this.knownEnd.announceReplacement()

@@ -1,7 +1,7 @@
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { TrackedFields } from '../delivery/tracked-fields.ts'
 import { parseFormerNodes } from '../former-nodes.ts'
-import { schemaInForce } from '../materialize/stored-schema.ts'
+import type { SchemasInUse } from '../materialize/schemas-in-use.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
 import { END_COLUMNS, type EndRow } from './log-end.ts'
@@ -44,6 +44,8 @@ export const NO_SETTINGS: Settings = {
 /** With where the log that they are of ended when they were read. */
 export interface ReadSettings {
   readonly settings: Settings
+  /** This server's schema, with what the database remembers of others. */
+  readonly ownSchema: SchemaDefinition | null
   readonly end: EndRow
 }
 
@@ -64,14 +66,19 @@ type SettingsRow = [
   ...EndRow,
 ]
 
-/**
- * @param own this server's schema: its resolvers are functions, which the database cannot hold; and the node id that
- *   it was given
- */
+/** What is this server's alone. */
+export interface OwnSettings {
+  readonly schema: SchemaDefinition | null
+  readonly schemas: SchemasInUse
+  /** undefined: none was chosen */
+  readonly nodeId: string | undefined
+}
+
+/** @throws as `parseStoredSchema` */
 export async function readSettings(
   db: PostgresDatabase,
   queries: Queries,
-  own: { readonly schema: SchemaDefinition | null; readonly nodeId: string | undefined },
+  own: OwnSettings,
 ): Promise<ReadSettings> {
   const [row] = await queries.rows<SettingsRow>(
     `SELECT (SELECT value FROM {meta} WHERE key = 'schema_fingerprint'),
@@ -87,8 +94,8 @@ export async function readSettings(
       FROM {counters} WHERE id = 1`,
   )
   if (row === undefined) throw new Error('The row of the counters is missing')
-  const [fingerprint, stored, nodeId, formerNodeIds, newNodeId, serverBase, trackedRows, ...end] = row
-  const schema = schemaInForce(stored, fingerprint, own.schema)
+  const [fingerprint, text, nodeId, formerNodeIds, newNodeId, serverBase, trackedRows, ...end] = row
+  const { own: ownSchema, inForce: schema } = own.schemas.read({ text, fingerprint }, own.schema)
   const serverNodeId = own.nodeId ?? nodeId ?? ''
   const settings: Settings = {
     epoch: end[3],
@@ -107,7 +114,7 @@ export async function readSettings(
     formerNodeIds: parseFormerNodes(formerNodeIds),
     serverBase: serverNodeId === newNodeId ? 0 : serverBase,
   }
-  return { settings, end }
+  return { settings, ownSchema, end }
 }
 
 export function collectionIn(schema: SchemaDefinition | null, name: string): CollectionDefinition | null {

@@ -18,7 +18,7 @@ import { corruptOnOpening } from '../damage/corrupt.ts'
 import { parseServerClock } from '../damage/server-clock.ts'
 import { type TrackedField, TrackedFields } from '../delivery/tracked-fields.ts'
 import { addFormerNodes, parseFormerNodes, serializeFormerNodes } from '../former-nodes.ts'
-import { schemaInForce } from '../materialize/stored-schema.ts'
+import { SchemasInUse } from '../materialize/schemas-in-use.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { CollectionTables } from './collection-tables.ts'
 import type { SqliteDatabase } from './driver.ts'
@@ -60,14 +60,13 @@ export class SqliteCore implements AppendContext {
   readonly chosenNodeId: string | undefined
   readonly clock: ServerClock
   tracked = new TrackedFields()
-  /** This process's own: what it was given, else what the file held when it was opened. */
+  /** This process's own: what it was given, else what the file held when it was opened; with what that remembers of others since. */
   ownSchema: SchemaDefinition | null = null
   /** The same when the present transaction began. */
   #ownSchemaBefore: SchemaDefinition | null = null
   #schema: SchemaDefinition | null = null
   #tables: CollectionTables | null = null
-  /** Of `#schema` as it is stored; undefined: to be read. */
-  #fingerprint: string | null | undefined = undefined
+  readonly #schemas = new SchemasInUse()
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #serverNodeId: string
   #formerNodeIds: ReadonlySet<string> = new Set()
@@ -162,7 +161,6 @@ export class SqliteCore implements AppendContext {
   /** Takes this process's own schema, once its tables exist; until a rollback, where that is in a transaction. */
   useSchema(schema: SchemaDefinition): void {
     this.ownSchema = schema
-    this.#fingerprint = undefined
     this.#takeUpSchema()
   }
 
@@ -171,14 +169,15 @@ export class SqliteCore implements AppendContext {
    * an earlier version: a command with an old configuration keeps the columns of a running server, and must not take its rules.
    */
   #takeUpSchema(): void {
-    const fingerprint = this.meta.get('schema_fingerprint')
-    if (fingerprint === this.#fingerprint) return
-    const stored = schemaInForce(this.meta.get('schema'), fingerprint, this.ownSchema)
-    const isEarlier = stored !== null && this.ownSchema !== null && stored.version < this.ownSchema.version
-    const schema = isEarlier ? this.ownSchema : stored
-    this.#tables = schema === null ? null : new CollectionTables(this.db, schema)
-    this.#schema = schema
-    this.#fingerprint = fingerprint
+    const stored = { text: this.meta.get('schema'), fingerprint: this.meta.get('schema_fingerprint') }
+    const { own, inForce } = this.#schemas.read(stored, this.ownSchema)
+    const isEarlier = inForce !== null && own !== null && inForce.version < own.version
+    const schema = isEarlier ? own : inForce
+    if (schema !== this.#schema) {
+      this.#tables = schema === null ? null : new CollectionTables(this.db, schema)
+      this.#schema = schema
+    }
+    this.ownSchema = own
   }
 
   counters(): LogCounters {

@@ -2,22 +2,13 @@ import { expect, test } from 'vitest'
 import {
   parsePendingWork,
   parseStoredSchema,
-  schemaInForce,
   serializeStoredSchema,
 } from '../../../src/store/materialize/stored-schema.ts'
-import { fieldOfKind } from '../../support/schema-builders.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
 test('a schema comes back as it was, also one that was written without a checksum', () => {
   expect(parseStoredSchema(serializeStoredSchema(todoSchema))).toEqual(todoSchema)
   expect(parseStoredSchema(JSON.stringify(todoSchema))).toEqual(todoSchema)
-})
-
-test('the schema in force has the fields of earlier ones, also in a process that did not change it', () => {
-  const stored = { ...todoSchema, retired: { todos: { pin: fieldOfKind('secret') } } }
-
-  expect(schemaInForce(serializeStoredSchema(stored), 'of another', null)).toEqual(stored)
-  expect(schemaInForce(serializeStoredSchema(stored), 'of another', todoSchema)).toEqual(stored)
 })
 
 test('a schema of which any bit is another is damaged, or what it was', () => {

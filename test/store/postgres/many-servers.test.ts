@@ -348,6 +348,51 @@ describe('a rolling update', () => {
     expect(await old.findRecord('todos', 'r1')).toMatchObject({ title: 'one' })
   })
 
+  test('that is taken back leaves the servers of the earlier version with what they know of the later one', async () => {
+    await using database = await openTestDatabase()
+    await using servers = await openServers(database, 2)
+    const [old, updated] = servers.stores
+    const title = t.string()
+    const fields = { title, old: t.string().optional() }
+    const before = defineSchema({ version: 1, collections: { todos: { fields } } })
+    const dropping = defineSchema({
+      version: 2,
+      collections: { todos: { fields: { title, pin: t.secret().optional() } } },
+    })
+    const known = {
+      otherVersions: { 2: { todos: ['title', 'pin'] } },
+      retired: { todos: { pin: { kind: 'secret' } } },
+    }
+    await old.setSchema(before)
+
+    await updated.setSchema(dropping)
+    await old.getMaxDeliverySequence() // as it asks for once a second
+    const during = old.getSchema()
+    await updated.close()
+    await using restarted = await openServers(database, 1)
+    await restarted.stores[0].setSchema(before)
+    await old.getMaxDeliverySequence()
+
+    expect(during).toMatchObject(known)
+    expect(old.getSchema()).toBe(during) // what is made of it is made once
+    expect(old.getSchema()).toEqual(restarted.stores[0].getSchema())
+  })
+
+  test('that is taken back before a server of the earlier version has noticed is known to it too', async () => {
+    await using database = await openTestDatabase()
+    await using servers = await openServers(database, 2)
+    const [old, updated] = servers.stores
+    await old.setSchema(later)
+    await updated.setSchema(
+      defineSchema({ ...later, version: 3, collections: { notes: { fields: { text: t.string() } } } }),
+    )
+    await updated.setSchema(later)
+
+    await statusesOf(old, [new OperationAuthor('a').insert('r1', { title: 'one', userId: 'u' })])
+
+    expect(old.getSchema()?.otherVersions).toEqual({ 3: { notes: ['text'] } })
+  })
+
   test('leaves to the later servers what needs a resolver that has changed', async () => {
     await using database = await openTestDatabase()
     await using servers = await openServers(database, 2)

@@ -4,8 +4,9 @@ import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
 import { createSqliteServerStore, type SqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
+import type { AppendRequest } from '../../../src/store/store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
-import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
+import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { joinWords, resolverSchema } from '../../support/resolver-schema.ts'
 
 /** The processes of one file: a server, and what changes its schema. */
@@ -89,6 +90,41 @@ test('keeps to its schema where another process brings back an earlier one', asy
   expect(await restarted.findRecord('todos', 'r1')).toMatchObject({ rank: 3 })
   expect(await damageOf(restarted, later)).toEqual([])
   await restarted.close()
+})
+
+test.each(['looks in between', 'does not look in between'])(
+  'knows what devices of a later version have columns for that another process has taken back, where it %s',
+  async (when) => {
+    await using files = openTwo()
+    const { server, migration } = files
+    const [earlier, later] = [counting(1, 0, { rank: true }), counting(2, 0)]
+    await server.setSchema(earlier)
+
+    await migration.setSchema(later)
+    if (when === 'looks in between') await server.getMaxDeliverySequence()
+    await migration.setSchema(earlier)
+    await server.getMaxDeliverySequence()
+
+    const schema = server.getSchema()
+    expect(schema).toEqual({ ...earlier, otherVersions: { 2: { todos: ['title', 'count'] } } })
+    await appendAll(migration, [new OperationAuthor('a').insert('r1', { title: 'x', rank: 1 })])
+    expect(await server.findRecord('todos', 'r1')).toMatchObject({ rank: 1 })
+    expect(server.getSchema()).toBe(schema) // what is made of it is made once
+  },
+)
+
+test('knows it also after a write that failed', async () => {
+  await using files = openTwo()
+  const { server, migration } = files
+  await server.setSchema(counting(1, 0, { rank: true }))
+  await migration.setSchema(counting(2, 0))
+
+  const operation = new OperationAuthor('a').insert('r1', { title: 'x' })
+  await expect(server.append([requestOf(operation), {} as AppendRequest])).rejects.toThrow()
+
+  expect(server.getSchema()?.otherVersions).toEqual({ 2: { todos: ['title', 'count'] } })
+  expect(await appendAll(server, [operation])).toEqual(['applied'])
+  expect(await migration.findRecord('todos', 'r1')).toMatchObject({ title: 'x' })
 })
 
 test('writes the same tables while another process fills them', async () => {
