@@ -101,8 +101,8 @@ export const ERROR_CODES = {
     remedy: 'Check the path given to --config.',
   },
   INVALID_ARGUMENT: {
-    meaning: 'An argument or flag of a command cannot be used.',
-    remedy: 'See --help of the command.',
+    meaning: 'An argument or flag of a command, or an argument of a function, cannot be used.',
+    remedy: 'The message says what can; see --help of the command.',
   },
   ALREADY_RUNNING: { meaning: 'start() was called on a running server.', remedy: 'Call stop() first.' },
   PORT_IN_USE: {

@@ -1,5 +1,6 @@
 import { StoreError } from '../core/errors.ts'
 import type { Operation } from '../core/operation.ts'
+import { describeValue } from '../protocol/json-value.ts'
 import type { RecordKey } from './append/load.ts'
 import type { DroppedOperation } from './compaction/compaction.ts'
 import type { RevocationSubject } from './revocations.ts'
@@ -14,8 +15,10 @@ export interface ListedNode {
   readonly maxSequence: number
 }
 
+const RESTORE_MODES = ['empty', 'merge', 'replace'] as const
+
 /** `empty` refuses a store that holds something. */
-export type RestoreMode = 'empty' | 'merge' | 'replace'
+export type RestoreMode = (typeof RESTORE_MODES)[number]
 
 export interface RestoreOptions {
   /**
@@ -76,8 +79,23 @@ export interface StoreRestore {
 export interface RestorableStore {
   /** Every node, in pages; `after` is the position of the last one seen, 0 at first. */
   listNodes(after: number, limit: number): Promise<readonly ListedNode[]>
-  /** @throws StoreError `STORE_NOT_EMPTY` in mode `empty` */
+  /** @throws StoreError `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not */
   openRestore(options: RestoreOptions): Promise<StoreRestore>
+}
+
+/**
+ * Refuses a mode that there is not, as a program without types may give: whichever it was taken for, that might remove
+ * what the store holds.
+ *
+ * @throws StoreError `INVALID_ARGUMENT`
+ */
+export function assertRestoreMode(mode: unknown): asserts mode is RestoreMode {
+  if (RESTORE_MODES.some((known) => known === mode)) return
+  const known = RESTORE_MODES.map((name) => JSON.stringify(name)).join(', ')
+  throw new StoreError(
+    'INVALID_ARGUMENT',
+    `The mode of the restore is ${describeValue(mode)}. Give one of ${known}.`,
+  )
 }
 
 /**

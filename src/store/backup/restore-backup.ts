@@ -1,7 +1,13 @@
 import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { RecordKey } from '../append/load.ts'
 import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
-import { assertEmpty, type RestoreCounts, type RestoreMode, type StoreRestore } from '../restore.ts'
+import {
+  assertEmpty,
+  assertRestoreMode,
+  type RestoreCounts,
+  type RestoreMode,
+  type StoreRestore,
+} from '../restore.ts'
 import type { ServerStore } from '../store.ts'
 import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
@@ -35,7 +41,7 @@ export interface RestoreResult extends RestoreCounts {
  * Clients come back by themselves: a restored log is numbered above all positions that they may
  * hold (`restoredBase`), and the version vector asks each device for what the backup does not have.
  *
- * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`
+ * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not
  * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given
  */
 export async function restoreBackup(
@@ -44,6 +50,7 @@ export async function restoreBackup(
   mode: RestoreMode,
   { verified, onProgress }: RestoreBackupOptions = {},
 ): Promise<RestoreResult> {
+  assertRestoreMode(mode)
   if (mode === 'empty') assertEmpty(await store.getMaxDeliverySequence()) // before all of it is read
   const backup = openBackupSource(source)
   try {

@@ -5,6 +5,7 @@ import { restoredBase } from '../backup/restored-base.ts'
 import { type DroppedOperation, dependsOnTraces, mayNoteDropped } from '../compaction/compaction.ts'
 import {
   assertEmpty,
+  assertRestoreMode,
   type RestoreCounts,
   type RestoredOperation,
   type RestoreOptions,
@@ -26,6 +27,7 @@ export function openRestore(
   options: MemoryRestoreOptions,
 ): StoreRestore {
   const { mode, maxDeliverySequence } = options
+  assertRestoreMode(mode)
   if (mode === 'empty') assertEmpty(core.log.end)
   const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
   return new MemoryRestore(core, access, { ...options, replacement })

@@ -10,6 +10,7 @@ import { keptTables } from '../materialize/schema-change.ts'
 import { parseStoredSchema } from '../materialize/stored-schema.ts'
 import {
   assertEmpty,
+  assertRestoreMode,
   type RestoreCounts,
   type RestoredOperation,
   type RestoreOptions,
@@ -35,6 +36,7 @@ export function openRestore(
   core: PostgresCore,
   options: PostgresRestoreOptions,
 ): Promise<StoreRestore> | StoreRestore {
+  assertRestoreMode(options.mode)
   return options.mode === 'merge' ? new Merge(core, options) : Replacement.open(core, options)
 }
 

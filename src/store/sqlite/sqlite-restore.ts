@@ -10,6 +10,7 @@ import { parseStoredSchema } from '../materialize/stored-schema.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
 import {
   assertEmpty,
+  assertRestoreMode,
   type RestoreCounts,
   type RestoredOperation,
   type RestoreOptions,
@@ -29,6 +30,7 @@ export function openRestore(
   core: SqliteCore,
   options: SqliteRestoreOptions,
 ): Promise<StoreRestore> | StoreRestore {
+  assertRestoreMode(options.mode)
   return options.mode === 'merge' ? new Merge(core, options) : Replacement.open(core, options)
 }
 

@@ -8,6 +8,7 @@ import { createBackup } from '../../../src/store/backup/create-backup.ts'
 import { verifyBackup } from '../../../src/store/backup/read-backup.ts'
 import { restoreBackup } from '../../../src/store/backup/restore-backup.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
+import type { RestoreMode } from '../../../src/store/restore.ts'
 import { OF_FORMER_LOG, type ServerStore } from '../../../src/store/store.ts'
 import { describeEachStore, STORES, temporaryDirectory } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
@@ -316,6 +317,30 @@ describeEachStore('backups in sections', (openStore) => {
       code: 'STORE_NOT_EMPTY',
     })
     expect(await restoreBackup(store, inPieces(backup), 'merge')).toMatchObject({ applied: 0, duplicate: 1 })
+  })
+
+  test.each([undefined, null, '', 'Merge', true])('are not restored in the mode %j', async (given) => {
+    await using store = await openStore({ schema: todoSchema })
+    await fill(store, 3)
+    const backup = await collect(store)
+    await fill(store, 1, new OperationAuthor('b'))
+    const held = await operationIds(store)
+    const mode = given as unknown as RestoreMode // of a program without types
+    let isRead = false
+    async function* source(): AsyncGenerator<Uint8Array> {
+      isRead = true
+      yield backup
+    }
+
+    const refusal = {
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('Give one of "empty", "merge", "replace"'),
+    }
+    await expect(restoreBackup(store, source, mode)).rejects.toMatchObject(refusal)
+    await expect(store.openRestore({ mode, maxDeliverySequence: 3 })).rejects.toMatchObject(refusal)
+
+    expect(isRead).toBe(false)
+    expect(await operationIds(store)).toEqual(held)
   })
 
   test('are refused by a store that has filled while they were read', async () => {
