@@ -3,6 +3,7 @@ import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { lazyRequire } from '../core/lazy-require.ts'
 import { ownValue } from '../core/own-property.ts'
+import { isPlainObject } from '../core/schema/plain-object.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
 import { readNamedText, readTextIfThere } from './read-text.ts'
@@ -52,24 +53,27 @@ async function findIn(file: string): Promise<FoundConfig | null> {
 }
 
 /**
- * The configuration in a file; null for a package.json without one, and for an empty file that is no script. A
- * script sees what a `.env` beside it holds as part of the environment.
+ * The configuration in a file. A script sees what a `.env` beside it holds as part of the environment.
  *
- * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
+ * @throws ConfigError `CONFIG_NOT_FOUND`; `CONFIG_INVALID`, also for a file that holds none: one that was emptied, or
+ * whose export was forgotten, would start an open server
  */
-export async function readConfig(file: string): Promise<FoundConfig | null> {
-  return parseConfig(file, readNamedText(file))
+export async function readConfig(file: string): Promise<FoundConfig> {
+  const found = await parseConfig(file, readNamedText(file))
+  if (found !== null) return found
+  throw new ConfigError('CONFIG_INVALID', `${basename(file)} has no key "kora".`)
 }
 
+/** @returns null for a package.json that is of others */
 async function parseConfig(file: string, text: string): Promise<FoundConfig | null> {
   const isScript = isScriptFile(file)
   if (isScript) addToEnvironment(readDotenv(dirname(file)))
   try {
-    const config = isScript ? await loadExport(file, 'default') : parseData(file, text)
+    const config = isScript ? await loadConfigExport(file, text) : parseData(file, text)
     if (config !== undefined && config !== null) return { file, config }
-    // Only data can be empty on purpose: of a script, the default export was forgotten.
     if (isScript) throw new Error('exports no configuration: export it by default')
-    return null
+    if (basename(file) === 'package.json') return null
+    throw new Error('is empty. Write {} for a configuration that changes nothing, or remove the file')
   } catch (error) {
     throw new ConfigError('CONFIG_INVALID', `${basename(file)} ${messageOf(error)}`, { cause: error })
   }
@@ -78,6 +82,22 @@ async function parseConfig(file: string, text: string): Promise<FoundConfig | nu
 /** True for a configuration that runs, and so may read variables by itself. */
 export function isScriptFile(file: string): boolean {
   return SCRIPT_EXTENSIONS.includes(extname(file))
+}
+
+/**
+ * @returns undefined where the export was forgotten: a CommonJS module that assigns none has an empty object as one
+ */
+async function loadConfigExport(file: string, text: string): Promise<unknown> {
+  const config = await loadExport(file, 'default')
+  return isPlainObject(config) && Object.keys(config).length === 0 && isCommonJs(file, text)
+    ? undefined
+    : config
+}
+
+/** What is loaded does not tell any more: an empty default export of an ES module looks the same. */
+function isCommonJs(file: string, text: string): boolean {
+  const extension = extname(file)
+  return extension === '.cjs' || (extension === '.js' && !/^\s*export\b/m.test(text))
 }
 
 function parseData(file: string, text: string): unknown {

@@ -86,9 +86,7 @@ function findUnused(
 
 async function openConfig(cwd: string, configFile: string | undefined): Promise<FoundConfig | null> {
   if (configFile === undefined) return findConfig(cwd)
-  const file = resolve(cwd, configFile)
-  // An empty file is a configuration too: one that changes no default.
-  return (await readConfig(file)) ?? { file, config: {} }
+  return readConfig(resolve(cwd, configFile))
 }
 
 interface ServerPart {

@@ -35,8 +35,10 @@ When the file also configures the development tools of a Kora app, the options o
 of where \`KORA_AUTH_SECRET\` or \`KORA_JWKS_URL\` is set, \`admin\` where \`KORA_ADMIN_TOKEN\` is.
 
 A file that is there and cannot be read is an error, and so is a \`.env\` beside it: a folder of that name, a link to nothing, text
-that is not UTF-8. The server never starts as if it were not there. A folder \`.env\` that holds something else is left alone,
-with a warning; a \`package.json\` without the key \`kora\` without one, also in Latin-1.
+that is not UTF-8. So is a configuration that says nothing: an empty file, one of comments alone, a script without a default
+export (of CommonJS, without anything in \`module.exports\`). \`{}\` says that nothing is changed. The server never starts as if
+the file were not there. A folder \`.env\` that holds something else is left alone, with a warning; a \`package.json\` without
+the key \`kora\` without one, also in Latin-1.
 
 JSON and YAML files get completion in editors from \`config/kora.config.schema.json\` in the package:
 \`"$schema": "./node_modules/kora-server/config/kora.config.schema.json"\`.

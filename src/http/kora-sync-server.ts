@@ -99,7 +99,8 @@ export class KoraSyncServer {
 /**
  * Creates a sync server; `start()` makes it listen.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, or a number is out of range
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, a number is out of range, or `auth` is no
+ *   provider
  */
 export function createKoraServer(config: KoraSyncServerConfig): KoraSyncServer {
   return new KoraSyncServer(config)

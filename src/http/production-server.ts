@@ -48,7 +48,8 @@ const DEFAULT_PORT = 3001
 /**
  * One HTTP server for a whole app: sync, its front end, its routes, health and operations.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`, or a number is out of range
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`, a number is out of range, or `auth` is
+ *   no provider
  * @example
  * const server = createProductionServer({ store, staticDir: './dist' })
  * console.log(await server.start())

@@ -77,7 +77,7 @@ export class SyncService {
   #polling: HttpPolling
   #webSockets: WebSocketEndpoint
 
-  /** @throws ConfigError `CONFIG_INVALID` when sync cannot be served at the path, or a number is out of range */
+  /** @throws ConfigError `CONFIG_INVALID` for a path where sync cannot be served, and for options that cannot be used */
   constructor(config: SyncServiceConfig, tools: SyncServiceTools) {
     this.path = config.path ?? '/'
     const problem = syncPathProblem(this.path)

@@ -1,3 +1,4 @@
+import type { AuthProvider } from '../auth/provider.ts'
 import { ConfigError } from '../core/errors.ts'
 import { describeRange, isInRange, type NumberRange } from '../core/number-range.ts'
 import { describeValue } from '../protocol/json-value.ts'
@@ -22,7 +23,8 @@ export interface SyncSettings {
 
 /**
  * Fills in what is not given. A program that gives a number out of range is told before anything runs: a batch of no
- * operations, or a limit that is no number, would hold up clients without a word.
+ * operations, or a limit that is no number, would hold up clients without a word. Nor is `auth` taken
+ * for left out when it is `null`, as a provider may be that was not found: the server would be open.
  *
  * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
  */
@@ -42,8 +44,16 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
       range: STOP_SPREAD_RANGE_MS,
     }),
   }
+  if (!isAuthProvider(config.auth)) {
+    reader.report('auth', `expected an object with authenticate(), got ${describeValue(config.auth)}`)
+  }
   reader.assertNoProblems()
   return settings
+}
+
+/** Left out is none; a program without types may give anything else. */
+function isAuthProvider(given: unknown): boolean {
+  return given === undefined || typeof (given as Partial<AuthProvider> | null)?.authenticate === 'function'
 }
 
 /** Takes numbers that a program gives, and collects what is wrong with them. */

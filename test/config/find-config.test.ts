@@ -12,6 +12,7 @@ async function messageOf(promise: Promise<unknown>): Promise<string> {
 }
 
 const NEEDS_QUOTES = '. A value that begins with one of ! & * % @ ` needs quotes'
+const IS_EMPTY = 'is empty. Write {} for a configuration that changes nothing, or remove the file'
 const EXPORTS_NOTHING = 'exports no configuration: export it by default'
 
 describe('every kind of file is found and read', () => {
@@ -50,11 +51,10 @@ describe('every kind of file is found and read', () => {
 })
 
 describe('the search', () => {
-  test('goes upwards and passes files that say nothing about the server', async () => {
+  test('goes upwards and passes a package.json of others', async () => {
     using folder = new ConfigFolder({
       'kora.config.yaml': 'port: 5001',
       'app/package.json': '{ "name": "app" }',
-      'app/.korarc': '',
     })
     mkdirSync(join(folder.path, 'app/src'))
     const { values, file } = await loadConfig({ cwd: join(folder.path, 'app/src') })
@@ -118,11 +118,17 @@ describe('the search', () => {
     )
   })
 
-  test('a named file that is empty changes nothing', async () => {
-    using folder = new ConfigFolder({ 'server.yaml': '# nothing yet\n' })
-    const { values, file } = await loadConfig({ cwd: folder.path, configFile: 'server.yaml' })
+  test.each([
+    ['server.yaml', '{} # nothing yet\n'],
+    ['server.json', '{}'],
+    ['server.js', 'export default {}'],
+    ['server.mjs', 'export default {}'],
+    ['package.json', '{ "kora": {} }'],
+  ])('a named file that says that nothing is changed does so: %s', async (name, content) => {
+    using folder = new ConfigFolder({ [name]: content })
+    const { values, file } = await loadConfig({ cwd: folder.path, configFile: name })
     expect(values.port).toBe(4567)
-    expect(file).toBe(join(folder.path, 'server.yaml'))
+    expect(file).toBe(join(folder.path, name))
   })
 })
 
@@ -171,6 +177,16 @@ describe('a file that cannot be read stops the search, and shows none of its con
     ['kora.config.mjs', 'export default undefined', EXPORTS_NOTHING],
     ['kora.config.cjs', 'module.exports = null', EXPORTS_NOTHING],
     ['kora.config.ts', '', EXPORTS_NOTHING],
+    ['kora.config.js', "const config = { auth: { mode: 'jwt' } }", EXPORTS_NOTHING],
+    ['kora.config.cjs', "const config = { auth: { mode: 'jwt' } } // export", EXPORTS_NOTHING],
+    ['kora.config.cjs', '', EXPORTS_NOTHING],
+    ['kora.config.json', '', IS_EMPTY],
+    ['kora.config.json', ' \n', IS_EMPTY],
+    ['kora.config.json', 'null', IS_EMPTY],
+    ['kora.config.yaml', '# port: 1\n', IS_EMPTY],
+    ['kora.config.yml', '---\n', IS_EMPTY],
+    ['.korarc', '', IS_EMPTY],
+    ['.korarc.json', '\uFEFF', IS_EMPTY],
   ]
   test.each(rows)('%s %j', async (name, content, message) => {
     using folder = new ConfigFolder({
@@ -181,6 +197,18 @@ describe('a file that cannot be read stops the search, and shows none of its con
     const text = await messageOf(loadConfig({ cwd: join(folder.path, 'app') }))
     expect(text).toBe(`CONFIG_INVALID: ${name} ${message}`)
     expect(text).not.toContain('canary')
+  })
+
+  test.each([
+    ['server.yaml', '# port: 1\n', IS_EMPTY],
+    ['server.json', '', IS_EMPTY],
+    ['server.cjs', 'const config = { port: 1 }', EXPORTS_NOTHING],
+    ['package.json', '{ "name": "app" }', 'has no key "kora".'],
+  ])('nor is one taken for empty on purpose when it is named: %s %j', async (name, content, message) => {
+    using folder = new ConfigFolder({ [name]: content })
+    expect(await messageOf(loadConfig({ cwd: folder.path, configFile: name }))).toBe(
+      `CONFIG_INVALID: ${name} ${message}`,
+    )
   })
 
   test('nor is a script that exports none taken for an empty one when it is named', async () => {

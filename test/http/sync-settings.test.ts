@@ -35,6 +35,11 @@ test.each([
     { limits: { idleTimeoutMs: 0 } },
     'limits.idleTimeoutMs: expected a whole number from 1 to 86400000, got 0',
   ],
+  [{ auth: null }, 'auth: expected an object with authenticate(), got null'],
+  [{ auth: false }, 'auth: expected an object with authenticate(), got false'],
+  [{ auth: '' }, 'auth: expected an object with authenticate(), got ""'],
+  [{ auth: {} }, 'auth: expected an object with authenticate(), got an object'],
+  [{ auth: { authenticate: null } }, 'auth: expected an object with authenticate(), got an object'],
 ])('%o is refused before anything runs', (options, problem) => {
   const error = expect.objectContaining({
     code: 'CONFIG_INVALID',
@@ -58,7 +63,14 @@ test('all options that cannot be used are named at once', () => {
 
 test('an option that is undefined has its default', () => {
   const limits = Object.fromEntries(Object.keys(DEFAULT_SYNC_LIMITS).map((name) => [name, undefined]))
-  const options = { ...limits, limits, batchSize: undefined, schemaVersion: 3, stopSpreadMs: undefined }
+  const options = {
+    ...limits,
+    limits,
+    auth: undefined,
+    batchSize: undefined,
+    schemaVersion: 3,
+    stopSpreadMs: undefined,
+  }
 
   expect(resolveSyncSettings(optionsOf(options))).toEqual({
     batchSize: 100,
