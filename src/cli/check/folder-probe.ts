@@ -1,5 +1,5 @@
-import { constants, existsSync } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, lstat, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { writeProblemOf } from '../../core/write-problem.ts'
 
@@ -9,16 +9,34 @@ import { writeProblemOf } from '../../core/write-problem.ts'
  * @returns null when they can; otherwise the folder and why not
  */
 export async function findFolderProblem(directory: string): Promise<string | null> {
-  const nearest = nearestExisting(directory)
+  const nearest = await nearestExisting(directory)
+  if (await isDeadLink(nearest)) {
+    return `${nearest} is a link to a folder that does not exist. Create that, or remove the link.`
+  }
   try {
     if (!(await stat(nearest)).isDirectory()) return `${nearest} is not a folder. Choose another.`
-    await access(nearest, constants.W_OK)
+    await access(nearest, constants.W_OK | constants.X_OK) // of a folder, both are needed to add a file
     return null
   } catch (error) {
     return `${nearest} ${writeProblemOf(error) ?? `cannot be written (${String(error)}).`}`
   }
 }
 
-function nearestExisting(path: string): string {
-  return existsSync(path) || dirname(path) === path ? path : nearestExisting(dirname(path))
+/** A link that leads nowhere exists, too: no folder can be made in its place. */
+async function nearestExisting(path: string): Promise<string> {
+  const isThere = await lstat(path).then(
+    () => true,
+    () => false, // or hidden, by a folder above that says why
+  )
+  return isThere || dirname(path) === path ? path : nearestExisting(dirname(path))
+}
+
+async function isDeadLink(path: string): Promise<boolean> {
+  try {
+    if ((await lstat(path)).isSymbolicLink()) await stat(path)
+    return false
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    return code === 'ENOENT' || code === 'ELOOP'
+  }
 }

@@ -5,6 +5,7 @@ import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
 import { type ListenPlace, listen } from '../../http/listen.ts'
 import { requireNoFile } from '../../http/static-files.ts'
 import { readTlsPair, tlsOfOperations } from '../../http/tls-files.ts'
+import { blobFolders } from '../../store/blobs/filesystem-blob-store.ts'
 import { askHttp } from '../ask-http.ts'
 import { openAuthProvider } from '../auth-provider.ts'
 import { describeAuth, describeStore } from '../describe-config.ts'
@@ -58,9 +59,11 @@ export async function probeAuth(config: ServerConfig): Promise<Finding[]> {
 /** Looks whether blobs could be stored where the configuration says. */
 export async function probeBlobs({ blobs }: ServerConfig): Promise<Finding[]> {
   if (blobs === null) return []
-  const problem = await findFolderProblem(blobs.directory)
-  if (problem === null) return [ok('blobs', `${blobs.directory} can be written.`)]
-  return [failure('blobs.directory', new StoreError('STORE_OPEN_FAILED', problem))]
+  for (const folder of [blobs.directory, ...blobFolders(blobs.directory)]) {
+    const problem = await findFolderProblem(folder)
+    if (problem !== null) return [failure('blobs.directory', new StoreError('STORE_OPEN_FAILED', problem))]
+  }
+  return [ok('blobs', `${blobs.directory} can be written.`)]
 }
 
 /** That it may be missing is a warning, among the others. */

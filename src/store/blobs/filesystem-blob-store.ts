@@ -39,6 +39,19 @@ const LEFTOVER_AFTER_MS = 3_600_000
 /** A symbolic link in the directory is not followed. Windows has no such flag. */
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)
 
+/** Those that are there before the first blob is, and that every blob may come through. */
+export function blobFolders(directory: string): readonly string[] {
+  return [temporaryFolder(directory), damagedFolder(directory)]
+}
+
+function temporaryFolder(directory: string): string {
+  return join(directory, 'tmp')
+}
+
+function damagedFolder(directory: string): string {
+  return join(directory, 'damaged')
+}
+
 /**
  * Chunks and manifests as files named by their SHA-256:
  *
@@ -64,8 +77,7 @@ export class FilesystemBlobStore {
   static async open(options: FilesystemBlobStoreOptions): Promise<FilesystemBlobStore> {
     const files = new FilesystemBlobStore(options)
     try {
-      await mkdir(join(options.directory, 'tmp'), { recursive: true })
-      await mkdir(join(options.directory, 'damaged'), { recursive: true })
+      for (const folder of blobFolders(options.directory)) await mkdir(folder, { recursive: true })
       await files.#clearTemporary()
     } catch (cause) {
       const message = `The directory for blobs, ${options.directory}, cannot be used. Check that it can be written.`
@@ -106,7 +118,7 @@ export class FilesystemBlobStore {
     if (!isBlobHash(hash)) return null
     const bytes = await this.#read(hash, (file) => file.readFile())
     if (bytes === null || isContentOf(hash, bytes)) return bytes
-    await rename(this.#pathOf(hash), join(this.#directory, 'damaged', hash)).catch(ignoreMissing)
+    await rename(this.#pathOf(hash), join(damagedFolder(this.#directory), hash)).catch(ignoreMissing)
     this.#onDamaged(hash)
     return null
   }
@@ -200,12 +212,12 @@ export class FilesystemBlobStore {
   }
 
   #temporaryPath(hash: string): string {
-    return join(this.#directory, 'tmp', `${hash}.${randomBytes(6).toString('hex')}`)
+    return join(temporaryFolder(this.#directory), `${hash}.${randomBytes(6).toString('hex')}`)
   }
 
   /** Ends what a crash interrupted: whole content goes back under its name, the rest is deleted. */
   async #clearTemporary(): Promise<void> {
-    const directory = join(this.#directory, 'tmp')
+    const directory = temporaryFolder(this.#directory)
     for await (const { name } of await opendir(directory)) {
       const path = join(directory, name)
       const found = await stat(path).catch(ignoreMissing)

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { Certificates } from '../../support/certificates.ts'
@@ -229,6 +229,32 @@ describe('check', () => {
     expect((await fine.run(['check'])).stdout).toMatch(
       /^ok +blobs +\/\S+\/not\/there\/yet can be written\.$/m,
     )
+  })
+
+  test.each([
+    { obstacle: 'a dead link', at: 'blobs', place: (path: string) => symlinkSync('gone', path) },
+    { obstacle: 'a dead link above it', at: 'parent', place: (path: string) => symlinkSync('gone', path) },
+    { obstacle: 'a circle of links', at: 'blobs', place: (path: string) => symlinkSync(path, path) },
+    {
+      obstacle: 'a dead link in it',
+      at: 'blobs/damaged',
+      place: (path: string) => symlinkSync('gone', path),
+    },
+    { obstacle: 'a file in it', at: 'blobs/tmp', place: (path: string) => writeFileSync(path, '') },
+  ])('says of $obstacle that it stops the start', async ({ at, place }) => {
+    using workspace = workspaceWith({ blobs: { directory: at === 'parent' ? 'parent/blobs' : 'blobs' } })
+    const path = join(workspace.directory, at)
+    mkdirSync(dirname(path), { recursive: true })
+    place(path)
+
+    const { code, stdout } = await workspace.run(['check'])
+    const start = await workspace.run(['start', '--log-level', 'error'])
+
+    expect({ code, start: start.code }).toEqual({ code: 1, start: 1 })
+    expect(stdout).toMatch(
+      /^error +blobs\.directory +\/\S+ (is a link to a folder that does not exist\. Create that|is not a folder\. Choose)/m,
+    )
+    expect(stdout).toContain(`${path} is `)
   })
 
   test('reads all that is stored with --deep, and names what is damaged', async () => {
