@@ -134,7 +134,7 @@ export const OPTIONS: readonly ConfigOption[] = [
     when: ['postgres'],
     type: integer({ min: 1, max: 1000 }),
     default: 10,
-    help: 'Most connections that this server opens to the database.',
+    help: 'Most connections for queries and commits; up to five others listen, index, back up and compact.',
   },
   {
     path: 'store.schema',

@@ -16,30 +16,60 @@ const NOTICE_DEATH =
  * The lock belongs to a connection of its own, so that it ends with the process, whatever happens.
  *
  * @param onWaiting called once, when another server has the lock
+ * @throws StoreError `STORE_CLOSED` when the store is closed before it has the lock, `STORE_UNAVAILABLE`
  */
 export async function withAdvisoryLock<Result>(
   db: PostgresDatabase,
   { name, onWaiting }: { name: string; onWaiting: () => void },
   action: () => Promise<Result>,
 ): Promise<Result> {
+  const candidates = new Map([[name, undefined]])
+  return withFirstFreeLock(db, { candidates: () => candidates, onWaiting }, action)
+}
+
+/**
+ * As `withAdvisoryLock`, for the first of the candidates that no other server is at: one connection for all.
+ *
+ * @param candidates by the names of their locks; asked anew each time that all are tried
+ */
+export async function withFirstFreeLock<Candidate, Result>(
+  db: PostgresDatabase,
+  { candidates, onWaiting }: { candidates: () => ReadonlyMap<string, Candidate>; onWaiting: () => void },
+  action: (candidate: Candidate) => Promise<Result>,
+): Promise<Result> {
+  db.assertUsable()
   const client = new pg.Client(db.clientConfig)
   client.on('error', () => {}) // whoever holds the lock checks its own work; see schema-migration.ts
+  let taken: { readonly candidate: Candidate } | null = null
   try {
     await connect(client)
-    const key = lockKey(db.schema, name)
-    for (let isWaiting = false; !(await tryLock(client, key)); isWaiting = true) {
+    for (let isWaiting = false; ; isWaiting = true) {
+      taken = await tryEach(client, db, candidates())
+      if (taken !== null) break
       if (!isWaiting) onWaiting()
       await db.sleep(ASK_AGAIN_MS)
+      db.assertUsable()
     }
   } catch (error) {
     await client.end().catch(() => {})
     throw toStoreError(error, db.name)
   }
   try {
-    return await action()
+    return await action(taken.candidate)
   } finally {
     await client.end().catch(() => {}) // the lock goes with it
   }
+}
+
+async function tryEach<Candidate>(
+  client: pg.Client,
+  { schema }: PostgresDatabase,
+  candidates: ReadonlyMap<string, Candidate>,
+): Promise<{ readonly candidate: Candidate } | null> {
+  for (const [name, candidate] of candidates) {
+    if (await tryLock(client, lockKey(schema, name))) return { candidate }
+  }
+  return null
 }
 
 /**

@@ -142,7 +142,7 @@ export class PostgresDatabase implements Queries {
     text: string,
     parameters: readonly Parameter[] = [],
   ): Promise<Row[]> {
-    this.#assertUsable()
+    this.assertUsable()
     return this.#guard(async () => {
       const config = { text: this.sql(text), values: [...parameters], rowMode: 'array' as const }
       return (await this.#answer(this.pool.query(config))).rows as unknown as Row[]
@@ -150,7 +150,7 @@ export class PostgresDatabase implements Queries {
   }
 
   async records(text: string, parameters: readonly Parameter[]): Promise<Record<string, unknown>[]> {
-    this.#assertUsable()
+    this.assertUsable()
     return this.#guard(async () => (await this.#answer(this.pool.query(text, [...parameters]))).rows)
   }
 
@@ -165,7 +165,7 @@ export class PostgresDatabase implements Queries {
     options: TransactionOptions = {},
   ): Promise<Result> {
     for (let attempt = 1; ; attempt++) {
-      this.#assertUsable()
+      this.assertUsable()
       try {
         return await this.#attempt(action, options)
       } catch (error) {
@@ -179,7 +179,7 @@ export class PostgresDatabase implements Queries {
 
   /** Runs `action` on the database as it is at one moment. */
   async snapshot<Result>(action: (queries: Queries) => Promise<Result>): Promise<Result> {
-    this.#assertUsable()
+    this.assertUsable()
     return this.#guard(() =>
       this.#attempt(action, { begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' }),
     )
@@ -187,7 +187,7 @@ export class PostgresDatabase implements Queries {
 
   /** Runs a statement that may take as long as it does and takes no transaction: the making of an index. */
   async longStatement(text: string): Promise<void> {
-    this.#assertUsable()
+    this.assertUsable()
     const client = new pg.Client({ ...this.clientConfig, query_timeout: 0 })
     client.on('error', () => {}) // the statement that runs fails with the same error
     await this.#guard(async () => {
@@ -199,6 +199,14 @@ export class PostgresDatabase implements Queries {
         await client.end().catch(() => {})
       }
     })
+  }
+
+  /** @throws StoreError `STORE_CLOSED`; `STORE_UNAVAILABLE` while nothing comes back from the database */
+  assertUsable(): void {
+    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+    if (!this.#reachability.isReachable) {
+      throw new StoreError('STORE_UNAVAILABLE', `${this.name}: no answer comes back from it.`)
+    }
   }
 
   sleep(delayMs: number): Promise<void> {
@@ -340,13 +348,6 @@ export class PostgresDatabase implements Queries {
       return await action()
     } catch (error) {
       throw toStoreError(error, this.name)
-    }
-  }
-
-  #assertUsable(): void {
-    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
-    if (!this.#reachability.isReachable) {
-      throw new StoreError('STORE_UNAVAILABLE', `${this.name}: no answer comes back from it.`)
     }
   }
 

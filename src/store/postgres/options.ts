@@ -7,7 +7,7 @@ export interface PostgresServerStoreOptions {
   readonly connectionString: string
   /** The server's own node id. Default: the one in the database, which all servers share until a restore replaces the log. */
   readonly nodeId?: string
-  /** Most connections for queries and commits; one more listens. Default 10. */
+  /** Most connections for queries and commits; one more listens, and up to four do what takes longer. Default 10. */
   readonly poolSize?: number
   /** The schema that holds the tables; created when it does not exist. Default `public`. */
   readonly schema?: string

@@ -7,7 +7,7 @@ import { parseStoredOperation } from '../damage/corrupt.ts'
 import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
 import { indexRowsOf, mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
-import { withAdvisoryLock } from './advisory-lock.ts'
+import { BackfillQueue } from './backfill-queue.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readTraces } from './postgres-dropped.ts'
@@ -46,11 +46,13 @@ interface NotedEntries {
 /** Indexes the log by fields that visibility is decided by, the entries of the past included. */
 export class ScopeTracking {
   readonly #core: PostgresCore
-  /** Backfills that run, by tracked field id: whoever asks meanwhile waits for the same one. */
+  /** Backfills that wait or run, by tracked field id: whoever asks meanwhile waits for the same one. */
   readonly #running = new Map<number, Promise<void>>()
+  readonly #queue: BackfillQueue
 
   constructor(core: PostgresCore) {
     this.#core = core
+    this.#queue = new BackfillQueue(core.db)
   }
 
   /** @see ServerStore.trackScopeField */
@@ -108,28 +110,40 @@ export class ScopeTracking {
     return running
   }
 
-  /** In steps, between which others may write; goes on where an earlier attempt has ended. */
   async #backfill(tracked: TrackedField, onProgress: SetSchemaOptions['onProgress']): Promise<void> {
     const core = this.#core
-    const { collection, field } = tracked
-    const onWaiting = (): void => core.logWaiting(`another server indexes ${collection}`)
-    await withAdvisoryLock(core.db, { name: `track:${tracked.id}`, onWaiting }, async () => {
-      await core.nodeNames.intern([core.settings.serverNodeId])
-      const step = (transaction: Transaction): Promise<Step> =>
-        field === null
-          ? this.#indexEntries(transaction, tracked)
-          : this.#indexRecords(transaction, tracked, field)
-      const left = onProgress === undefined ? 0 : await this.#countLeft(tracked)
-      for (let recordsDone = 0; ; ) {
-        const { records, isLast } = await core.transaction(step)
-        recordsDone += records
-        const recordsTotal = Math.max(left, recordsDone)
-        if (field !== null) onProgress?.({ collection, phase: 'scopes', recordsDone, recordsTotal })
-        if (isLast) return
-        await core.db.sleep(0)
-      }
+    const { id, collection, field } = tracked
+    await this.#queue.add({
+      lockName: `track:${id}`,
+      isGranted: () => core.settings.tracked.get(collection, field)?.isGranted === true,
+      onWaiting: () => core.logWaiting(`another server indexes ${collection}`),
+      run: (isOutranked) => this.#runSteps(tracked, { onProgress, isOutranked }),
     })
     await core.refresh()
+  }
+
+  /** In steps, between which others may write; goes on where an earlier attempt has ended. False when it is not done. */
+  async #runSteps(
+    tracked: TrackedField,
+    { onProgress, isOutranked }: { onProgress: SetSchemaOptions['onProgress']; isOutranked: () => boolean },
+  ): Promise<boolean> {
+    const core = this.#core
+    const { collection, field } = tracked
+    await core.nodeNames.intern([core.settings.serverNodeId])
+    const step = (transaction: Transaction): Promise<Step> =>
+      field === null
+        ? this.#indexEntries(transaction, tracked)
+        : this.#indexRecords(transaction, tracked, field)
+    const left = onProgress === undefined ? 0 : await this.#countLeft(tracked)
+    for (let recordsDone = 0; ; ) {
+      const { records, isLast } = await core.transaction(step)
+      recordsDone += records
+      const recordsTotal = Math.max(left, recordsDone)
+      if (field !== null) onProgress?.({ collection, phase: 'scopes', recordsDone, recordsTotal })
+      if (isLast) return true
+      if (isOutranked()) return false
+      await core.db.sleep(0)
+    }
   }
 
   /** The records that are still to be indexed. */
