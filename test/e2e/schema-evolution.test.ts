@@ -114,6 +114,46 @@ test('what would stop a reader is refused, whatever schema version it names, and
   expect(reader.journal.of('delivery').filter(({ outcome }) => outcome === 'blocked')).toEqual([])
 })
 
+test('what would stop a device of an earlier version is refused too, of what the schema has had since', async () => {
+  const notes = { fields: { text: t.string() } }
+  const status = t.enum(['open', 'done']).default('open')
+  const earlier = defineSchema({ version: 1, collections: { todos: { fields: { title, status } }, notes } })
+  const files = (schema: SchemaDefinition) => ({
+    'schema.mjs': schemaFile(schema),
+    'kora.config.json': JSON.stringify({
+      schema: './schema.mjs',
+      supportedSchemaVersions: { min: 1, max: 2 },
+    }),
+  })
+  const forged = defineSchema({
+    version: 1,
+    collections: {
+      todos: { fields: { title, status: t.string().optional() } },
+      notes: { fields: { text: t.number() } },
+    },
+  })
+  await using daemon = await startDaemon({ files: files(earlier) })
+  await using phone = await openDevice({ url: daemon.url, schema: earlier, name: 'version 1' })
+  await phone.synced()
+  await daemon.kill('SIGTERM')
+  await writeFile(join(daemon.directory, 'schema.mjs'), schemaFile(second))
+  await daemon.start()
+  await using stranger = await openDevice({ url: daemon.url, schema: forged, name: 'forged' })
+
+  stranger.insert('todos', { title: 'odd', status: 'anything' })
+  stranger.insert('notes', { text: 5 })
+  stranger.insert('todos', { title: 'good', status: 'done' })
+  await stranger.synced()
+
+  expect([...stranger.journal.refusals.values()].map(({ message }) => message)).toEqual([
+    'todos.status must be one of "open", "done"; it is a string that does not fit.',
+    'notes.text must be a string; it is a number.',
+  ])
+  await phone.until(() => phone.records('todos').length === 1, 'it reads on')
+  expect(phone.records('todos')).toMatchObject([{ title: 'good', status: 'done' }])
+  expect(phone.journal.of('delivery').filter(({ outcome }) => outcome === 'blocked')).toEqual([])
+})
+
 test('a device of a version that is no longer supported is told which are', async () => {
   await using daemon = await startDaemon({
     args: ['--schema', 'schema.mjs'],

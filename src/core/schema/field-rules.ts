@@ -1,9 +1,10 @@
 import { ATOMIC_TYPES, NUMERIC_ATOMIC_TYPES } from '../atomic.ts'
 import { isBlobRef } from '../blob-ref.ts'
 import type { AtomicOp, AtomicType } from '../operation.ts'
+import { ownValue } from '../own-property.ts'
 import { isFieldName } from './names.ts'
 import { isPlainObject } from './plain-object.ts'
-import type { CollectionDefinition, FieldDescriptor } from './types.ts'
+import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from './types.ts'
 
 /** What operations may write into one field, as functions that are made once per schema. */
 export interface FieldRule {
@@ -17,17 +18,29 @@ export interface FieldRule {
 }
 
 export interface CollectionRules {
+  /** The schema version whose operations may have no other fields; null for a collection of earlier schemas only. */
+  readonly version: number | null
   readonly fields: ReadonlyMap<string, FieldRule>
+  /** Of fields that only earlier schemas had: devices of their versions are still sent them. */
+  readonly retired: ReadonlyMap<string, FieldRule>
   /** Fields that an insert must bring. */
   readonly neededFields: readonly string[]
 }
 
-export function compileRules(collection: CollectionDefinition): CollectionRules {
-  const fields = new Map(
-    Object.entries(collection.fields).map(([name, descriptor]) => [name, compileRule(descriptor)]),
-  )
-  const neededFields = [...fields].filter(([, rule]) => rule.isNeeded).map(([name]) => name)
-  return { fields, neededFields }
+/** The rules of a collection that the schema has, or has had. */
+export function compileRules(schema: SchemaDefinition, collection: string): CollectionRules {
+  const declared = ownValue(schema.collections, collection)
+  const fields = compileFields(declared?.fields)
+  return {
+    version: declared === undefined ? null : schema.version,
+    fields,
+    retired: compileFields(ownValue(schema.retired ?? {}, collection)),
+    neededFields: [...fields].filter(([, rule]) => rule.isNeeded).map(([name]) => name),
+  }
+}
+
+function compileFields(fields: CollectionDefinition['fields'] = {}): ReadonlyMap<string, FieldRule> {
+  return new Map(Object.entries(fields).map(([name, descriptor]) => [name, compileRule(descriptor)]))
 }
 
 /** True for a name that some version of the schema may have had: no reserved column, no prototype key. */

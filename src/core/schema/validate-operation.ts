@@ -12,11 +12,13 @@ import type { SchemaDefinition } from './types.ts'
  * | Operation                            | Verdict                                              |
  * | ------------------------------------ | ---------------------------------------------------- |
  * | of an unknown collection             | passes: clients skip it. The log keeps it, no table does |
+ * | of a collection that is gone         | passes, where the fields that are known of it fit. Devices of earlier versions have it |
  * | end-to-end encrypted                 | passes: nothing in it can be read                    |
  * | update of a required field with null | refused under every version, though the clients' own check lets it pass |
  * | insert without a required field      | refused under every version                          |
  * | value that is not of the field's kind, unknown enum value | refused under every version     |
  * | field that the schema does not have  | refused, unless made under another schema version and possible as a field's name |
+ * | field that the schema has had        | as the line before; what is then refused of a value is as if it were still there |
  *
  * Devices of other versions, and those that were offline during an update of the app, write fields
  * that are gone or not yet here; each client is sent those that it knows. What stops a client is
@@ -31,11 +33,9 @@ export function refuseSchemaViolation(operation: Operation, schema: SchemaDefini
   if (rules === undefined) return null
 
   for (const field in data) {
-    const rule = rules.fields.get(field)
-    if (rule === undefined) {
-      if (operation.schemaVersion !== schema.version && couldBeField(field)) continue
-      return refuseUnknownField(operation, field, rules)
-    }
+    const rule = ruleFor(operation, field, rules)
+    if (rule === undefined) return refuseUnknownField(operation, field, rules)
+    if (rule === null) continue
     const value = data[field]
     if (value === null || value === undefined) {
       if (type === 'update' && rule.isNeeded) return refuseNull(operation, field)
@@ -48,7 +48,7 @@ export function refuseSchemaViolation(operation: Operation, schema: SchemaDefini
       if (!hasValue(data, field)) return refuseMissing(operation, field)
     }
   }
-  return operation.atomicOps === undefined ? null : refuseAtomics(operation, schema, rules)
+  return operation.atomicOps === undefined ? null : refuseAtomics(operation, rules)
 }
 
 /** Compiled once per schema object: an operation costs a look-up per field. */
@@ -57,29 +57,33 @@ const rulesBySchema = new WeakMap<SchemaDefinition, ReadonlyMap<string, Collecti
 function rulesOf(schema: SchemaDefinition): ReadonlyMap<string, CollectionRules> {
   const known = rulesBySchema.get(schema)
   if (known !== undefined) return known
-  const rules = new Map(
-    Object.entries(schema.collections).map(([name, collection]) => [name, compileRules(collection)]),
-  )
+  const names = Object.keys({ ...schema.retired, ...schema.collections })
+  const rules = new Map(names.map((name) => [name, compileRules(schema, name)]))
   rulesBySchema.set(schema, rules)
   return rules
+}
+
+/** null: another version may have the field, of which nothing is known; undefined: none can. */
+function ruleFor(
+  { schemaVersion }: Operation,
+  field: string,
+  { version, fields, retired }: CollectionRules,
+): FieldRule | null | undefined {
+  const rule = fields.get(field)
+  if (rule !== undefined) return rule
+  if (version === schemaVersion || (version !== null && !couldBeField(field))) return undefined
+  return retired.get(field) ?? null
 }
 
 function hasValue(data: FieldValues, field: string): boolean {
   return Object.hasOwn(data, field) && data[field] !== null && data[field] !== undefined
 }
 
-function refuseAtomics(
-  operation: Operation,
-  schema: SchemaDefinition,
-  rules: CollectionRules,
-): Refusal | null {
+function refuseAtomics(operation: Operation, rules: CollectionRules): Refusal | null {
   for (const [field, atomic] of Object.entries(operation.atomicOps ?? {})) {
-    const rule = rules.fields.get(field)
-    if (rule === undefined) {
-      if (operation.schemaVersion !== schema.version && couldBeField(field)) continue
-      return refuseUnknownField(operation, field, rules)
-    }
-    if (!rule.acceptsAtomic(atomic)) {
+    const rule = ruleFor(operation, field, rules)
+    if (rule === undefined) return refuseUnknownField(operation, field, rules)
+    if (rule !== null && !rule.acceptsAtomic(atomic)) {
       return refuse(
         'SCHEMA_VIOLATION',
         `"${atomic.type}" with ${kindOf(atomic.value)} cannot be applied to ${fieldPath(operation, field)}, ` +

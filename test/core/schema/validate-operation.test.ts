@@ -4,6 +4,7 @@ import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { parseSchema } from '../../../src/core/schema/parse-schema.ts'
 import { refuseSchemaViolation } from '../../../src/core/schema/validate-operation.ts'
+import { withEarlierFields } from '../../../src/store/materialize/earlier-fields.ts'
 import { buildOperation } from '../../support/core-builders.ts'
 
 const schema = parseSchema(
@@ -135,6 +136,75 @@ describe('operations of other schema versions', () => {
       expect(update({ [field]: 1 }, { schemaVersion: 1 })).not.toBeNull()
     },
   )
+})
+
+describe('fields and collections that only earlier schemas had', () => {
+  const earlier = parseSchema(
+    defineSchema({
+      version: 2,
+      collections: {
+        docs: {
+          fields: {
+            title: t.string(),
+            status: t.enum(['open', 'done']).optional(),
+            owner: t.string(),
+            visits: t.number().default(0),
+          },
+        },
+        notes: { fields: { text: t.string(), stars: t.number().optional() } },
+      },
+    }),
+  )
+  const present = withEarlierFields(schema, earlier)
+  const verdict = (parts: Partial<Operation> & Pick<Operation, 'type'>) =>
+    refuseSchemaViolation(operation({ schemaVersion: 2, ...parts }), present)
+
+  test.each([
+    ['docs', { status: 'done', owner: 'Ana' }],
+    ['docs', { status: null, visits: null }],
+    ['docs', { visits: 3, neverHeardOf: {} }],
+    ['notes', { text: 'x', stars: null }],
+    ['notes', { neverHeardOf: {}, id: 1 }],
+  ])('what devices of their version can store passes: %s %j', (collection, data) => {
+    expect(verdict({ type: 'update', collection, data: data as Operation['data'] })).toBeNull()
+  })
+
+  test('so does an insert without them, or with null, which is what devices of later versions write', () => {
+    expect(verdict({ type: 'insert', data: { title: 'x' }, schemaVersion: 4 })).toBeNull()
+    expect(verdict({ type: 'insert', data: { title: 'x', owner: null } })).toBeNull()
+    expect(verdict({ type: 'insert', collection: 'notes', data: {} })).toBeNull()
+  })
+
+  test.each([
+    ['docs', { status: 'anything' }, 'docs.status must be one of "open", "done"; it is a string'],
+    ['docs', { owner: 5 }, 'docs.owner must be a string; it is a number.'],
+    ['docs', { owner: null }, 'docs.owner is required and cannot be set to null.'],
+    ['notes', { text: {} }, 'notes.text must be a string; it is an object.'],
+    ['notes', { text: null }, 'notes.text is required and cannot be set to null.'],
+  ])('what would stop them is refused, whatever version it names: %s %j', (collection, data, message) => {
+    for (const schemaVersion of [1, 2, 4]) {
+      const refusal = verdict({ type: 'update', collection, data, schemaVersion })
+      expect(refusal).toMatchObject({ code: 'SCHEMA_VIOLATION' })
+      expect(refusal?.message).toContain(message)
+    }
+  })
+
+  test.each([
+    ['docs', 'visits', null],
+    ['docs', 'owner', 'SCHEMA_VIOLATION'],
+    ['docs', 'neverHeardOf', null],
+    ['notes', 'stars', null],
+    ['notes', 'text', 'SCHEMA_VIOLATION'],
+  ])('an atomic operation has to fit: %s.%s', (collection, field, code) => {
+    const atomicOps = { [field]: { type: 'increment', value: 1 } } as const
+    expect(verdict({ type: 'update', collection, data: {}, atomicOps })?.code ?? null).toBe(code)
+  })
+
+  test('the present version still has none of them', () => {
+    expect(verdict({ type: 'update', data: { status: 'open' }, schemaVersion: 3 })?.message).toContain(
+      'Unknown field "status"',
+    )
+  })
 })
 
 describe('atomic operations', () => {
