@@ -13,7 +13,7 @@ import { openBackupTargets } from './backup/backup-targets.ts'
 import { hostOptions } from './host-options.ts'
 import { openStore } from './open-store.ts'
 import type { ServedUrls } from './output/banner.ts'
-import { findNeededSince, prepareStore } from './prepare-store.ts'
+import { findNeededSince, findWrittenEarly, prepareStore } from './prepare-store.ts'
 
 export interface DaemonOptions {
   readonly logger: Logger
@@ -49,6 +49,9 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
     const needs = { schema: config.schema?.definition ?? null, auth: config.auth }
     for (const { collection, field } of await findNeededSince(store, needs)) {
       logEvent(options.logger, LOG_EVENTS.fieldNeededSince, { collection, field })
+    }
+    for (const early of await findWrittenEarly(store, needs)) {
+      logEvent(options.logger, LOG_EVENTS.writtenEarly, { ...early })
     }
     await prepareStore(store, needs, onProgress ? { onProgress } : {})
     blobs = await openBlobStorage(store, config, options)

@@ -2,8 +2,10 @@ import type { AuthConfig } from '../auth/auth-config.ts'
 import { scopeFieldsOfAuth } from '../auth/create-auth-provider.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import { mergedSince } from '../store/compaction/merged-since.ts'
+import { type EarlyValues, findEarlyValues } from '../store/materialize/early-values.ts'
 import { type NeededField, neededSince } from '../store/materialize/needed-since.ts'
 import type { SchemaPlan, ServerStore, SetSchemaOptions } from '../store/store.ts'
+import { formatQuantity } from './output/format.ts'
 
 /** What of a configuration the store has to be brought to. */
 export interface StoreNeeds {
@@ -48,6 +50,7 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
     changes: [
       ...tables.changes,
       ...(await findNeededSince(store, needs)).map(describeNeeded),
+      ...(await findWrittenEarly(store, needs)).map(describeEarly),
       ...(await findMergedSince(store, needs)),
       ...scopes.map((scope) => ({
         collection: scope.collection,
@@ -72,6 +75,27 @@ function describeNeeded({ collection, field }: NeededField): SchemaPlan['changes
   const change =
     `field "${field}" is required now and has no default: new devices stop at records that were stored ` +
     'without it. Give it a default, or make it optional'
+  return { collection, change }
+}
+
+/** What is stored already, and what `prepareStore` is about to make has no room for. Reads the log where it may have some. */
+export async function findWrittenEarly(
+  store: ServerStore,
+  { schema }: StoreNeeds,
+): Promise<readonly EarlyValues[]> {
+  if (schema === null || (await store.getMaxDeliverySequence()) === 0) return []
+  return findEarlyValues(store, store.getSchema(), schema)
+}
+
+function describeEarly({
+  collection,
+  field,
+  expectation,
+  operations,
+}: EarlyValues): SchemaPlan['changes'][number] {
+  const change =
+    `field "${field}" must be ${expectation}, which it is not in ${formatQuantity(operations, 'operation')} ` +
+    'of the log: new devices stop there. Choose another name for it, or a form that they fit'
   return { collection, change }
 }
 

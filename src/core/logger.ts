@@ -36,6 +36,13 @@ export const LOG_EVENTS = {
     advice:
       'Devices that sync for the first time stop at such a record. Give the field a default, or make it optional: [a changed schema](schema.md#a-changed-schema).',
   },
+  writtenEarly: {
+    level: 'warn',
+    message: 'operations of the log do not fit a field that is new in the schema',
+    fields: ['collection', 'field', 'expectation', 'operations'],
+    advice:
+      'Devices that sync for the first time stop at such an operation. Choose another name for the field, or a form that they fit: [a changed schema](schema.md#a-changed-schema).',
+  },
   serverStarted: {
     level: 'info',
     message: 'server started',

@@ -17,14 +17,17 @@ export interface FieldRule {
   readonly isNeeded: boolean
 }
 
-export interface CollectionRules {
-  /** The schema version whose operations may have no other fields; null for a collection of earlier schemas only. */
-  readonly version: number | null
+export interface FieldRules {
   readonly fields: ReadonlyMap<string, FieldRule>
-  /** Of fields that only earlier schemas had: devices of their versions are still sent them. */
-  readonly retired: ReadonlyMap<string, FieldRule>
   /** Fields that an insert must bring. */
   readonly neededFields: readonly string[]
+}
+
+export interface CollectionRules extends FieldRules {
+  /** The schema version whose operations may have no other fields; null for a collection of earlier schemas only. */
+  readonly version: number | null
+  /** Of fields that only earlier schemas had: devices of their versions are still sent them. */
+  readonly retired: ReadonlyMap<string, FieldRule>
 }
 
 /** The rules of a collection that the schema has, or has had. */

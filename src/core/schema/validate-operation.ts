@@ -1,7 +1,14 @@
 import type { FieldValues, Operation } from '../operation.ts'
+import { ownValue } from '../own-property.ts'
 import { isEncryptedPayload } from '../record/binary-values.ts'
 import { type Refusal, refuse } from '../refusal.ts'
-import { type CollectionRules, compileRules, couldBeField, type FieldRule } from './field-rules.ts'
+import {
+  type CollectionRules,
+  compileRules,
+  couldBeField,
+  type FieldRule,
+  type FieldRules,
+} from './field-rules.ts'
 import { unknownName } from './names.ts'
 import type { SchemaDefinition } from './types.ts'
 
@@ -27,28 +34,45 @@ import type { SchemaDefinition } from './types.ts'
  * @see docs/protocol.md, "What the server refuses"
  */
 export function refuseSchemaViolation(operation: Operation, schema: SchemaDefinition): Refusal | null {
-  const { data, type } = operation
-  if (data === null || type === 'delete' || isEncryptedPayload(data)) return null
+  const data = readableData(operation)
+  if (data === null) return null
   const rules = rulesOf(schema).get(operation.collection)
   if (rules === undefined) return null
 
   for (const field in data) {
     const rule = ruleFor(operation, field, rules)
     if (rule === undefined) return refuseUnknownField(operation, field, rules)
-    if (rule === null) continue
-    const value = data[field]
-    if (value === null || value === undefined) {
-      if (type === 'update' && rule.isNeeded) return refuseNull(operation, field)
-      continue // one that an insert needs is found below
-    }
-    if (!rule.accepts(value)) return refuseValue(operation, field, rule, value)
+    const refusal = rule === null ? null : refuseField(operation, field, rule)
+    if (refusal !== null) return refusal
   }
-  if (type === 'insert') {
+  if (operation.type === 'insert') {
     for (const field of rules.neededFields) {
       if (!hasValue(data, field)) return refuseMissing(operation, field)
     }
   }
   return operation.atomicOps === undefined ? null : refuseAtomics(operation, rules)
+}
+
+/**
+ * Of the fields of these rules, those for which an operation would stop the clients that it is delivered to: one that is
+ * stored already, from before there were such rules.
+ */
+export function findMisfits(operation: Operation, { fields, neededFields }: FieldRules): readonly string[] {
+  const data = readableData(operation)
+  if (data === null) return []
+  const { type, atomicOps = {} } = operation
+  const found = [...fields].filter(([field, rule]) => {
+    const atomic = ownValue(atomicOps, field)
+    if (atomic !== undefined && !rule.acceptsAtomic(atomic)) return true
+    if (type === 'insert' && neededFields.includes(field) && !hasValue(data, field)) return true
+    return Object.hasOwn(data, field) && refuseField(operation, field, rule) !== null
+  })
+  return found.map(([field]) => field)
+}
+
+/** null: there is nothing in it that could stop a client, or that could be read. */
+function readableData({ data, type }: Operation): FieldValues | null {
+  return data === null || type === 'delete' || isEncryptedPayload(data) ? null : data
 }
 
 /** Compiled once per schema object: an operation costs a look-up per field. */
@@ -92,6 +116,15 @@ function refuseAtomics(operation: Operation, rules: CollectionRules): Refusal | 
     }
   }
   return null
+}
+
+/** One that an insert lacks is not its concern. */
+function refuseField(operation: Operation, field: string, rule: FieldRule): Refusal | null {
+  const value = operation.data?.[field]
+  if (value === null || value === undefined) {
+    return operation.type === 'update' && rule.isNeeded ? refuseNull(operation, field) : null
+  }
+  return rule.accepts(value) ? null : refuseValue(operation, field, rule, value)
 }
 
 function refuseUnknownField(operation: Operation, field: string, rules: CollectionRules): Refusal {

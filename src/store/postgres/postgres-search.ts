@@ -16,7 +16,9 @@ export async function readOperations(
   filter: OperationFilter,
   { after, limit, maxBytes }: OperationPage,
 ): Promise<LoggedOperation[]> {
-  const { sql, values, isIndexed } = await conditionsOf(db, filter, 4)
+  const conditions = await conditionsOf(db, filter, 4)
+  if (conditions === null) return []
+  const { sql, values, isIndexed } = conditions
   const end = await readEnd(db)
   for (let position = after; position < end; ) {
     const scanEnd = isIndexed ? end : await endOfScan(db, position, end)
@@ -44,8 +46,9 @@ export async function findOperationTail(
   count: number,
 ): Promise<number> {
   const end = await readEnd(db)
-  if (count === 0) return end
-  const { sql, values } = await conditionsOf(db, filter, 3)
+  const conditions = count === 0 ? null : await conditionsOf(db, filter, 3)
+  if (conditions === null) return end
+  const { sql, values } = conditions
   const [row] = await db.rows<[number | null]>(
     `SELECT min(seq) FROM (
         SELECT o.seq FROM {operations} o
@@ -70,12 +73,15 @@ async function endOfScan(db: PostgresDatabase, after: number, end: number): Prom
   return row?.[0] ?? end
 }
 
-/** @param parametersBefore of the statement that the conditions become part of */
+/**
+ * @param parametersBefore of the statement that the conditions become part of
+ * @returns null: nothing can match, because nobody has written into the collection
+ */
 async function conditionsOf(
   db: PostgresDatabase,
   { collection, recordId, nodeId, writtenFrom }: OperationFilter,
   parametersBefore: number,
-): Promise<{ sql: string; values: Parameter[]; isIndexed: boolean }> {
+): Promise<{ sql: string; values: Parameter[]; isIndexed: boolean } | null> {
   const parts = [`o.kind = ${KIND_OPERATION}`]
   const values: Parameter[] = []
   const place = (value: Parameter): string => `$${values.push(value) + parametersBefore}`
@@ -87,7 +93,9 @@ async function conditionsOf(
         WHERE ${inCollection} r.record_id = ${place(encodeRecordId(recordId))})`,
     )
   } else if (collection !== undefined) {
-    parts.push(`o.collection = (SELECT id FROM {collections} WHERE name = ${place(collection)})`)
+    const [row] = await db.rows<[number]>('SELECT id FROM {collections} WHERE name = $1', [collection])
+    if (row === undefined) return null
+    parts.push(`o.collection = ${place(row[0])}`)
   }
   let hasFewRows = false
   if (nodeId !== undefined) {

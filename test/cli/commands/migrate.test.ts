@@ -174,6 +174,28 @@ describe('migrate --plan', () => {
     )
   })
 
+  test('counts what was written of a field before the schema had it, and does not fit', async () => {
+    using workspace = new Workspace({ files })
+    await seedDatabase(workspace.path('kora-server.db'), [
+      { title: 'a', subtitle: 5 },
+      { title: 'b', subtitle: 'fits' },
+      { title: 'c', subtitle: [] },
+    ])
+    workspace.write('next.mjs', WITH_SUBTITLE.replace('"string"', '"string","required":false'))
+    const told = /todos: field "subtitle" must be a string, which it is not in 2 operations of the log: new/
+
+    const check = await workspace.run(['check', '--schema', 'next.mjs'])
+    const plan = await workspace.run(['migrate', '--plan', '--schema', 'next.mjs'])
+    const done = await workspace.run(['migrate', '--schema', 'next.mjs'])
+
+    expect(check.stdout).toMatch(told)
+    expect(plan.stderr).toMatch(told)
+    expect(done.stdout).toMatch(/^todos +3 +.*"subtitle" must be a string, which it is not in 2 operations/m)
+    expect((await workspace.run(['migrate', '--plan', '--schema', 'next.mjs'])).stderr).toMatch(
+      /^Nothing to do/,
+    )
+  })
+
   test('prints all that creates a store', async () => {
     using workspace = new Workspace({ files })
     await workspace.run(['migrate', '--db', 'migrated.db'])

@@ -88,6 +88,30 @@ describe('start', () => {
     expect(second.stderr).not.toContain('"level":"warn"')
   })
 
+  test('warns once of what was written of a field before the schema had it, and does not fit', async () => {
+    using workspace = new Workspace({ files: { 'schema.mjs': SCHEMA_FILE } })
+    await seedDatabase(workspace.path('kora-server.db'), [{ title: 'a', owner: 5 }])
+    const owner = '"owner":{"kind":"string","required":false}'
+    workspace.write('next.mjs', SCHEMA_FILE.replace('"title":', `${owner},"title":`))
+    const start = () =>
+      startUntil(STARTED, workspace, ['--schema', 'next.mjs'], (process) => process.signal('SIGTERM'))
+
+    const first = await start()
+    const second = await start()
+
+    const warnings = first.stderr.split('\n').filter((line) => line.includes('"level":"warn"'))
+    expect(warnings.map((line) => JSON.parse(line))).toMatchObject([
+      {
+        msg: 'operations of the log do not fit a field that is new in the schema',
+        collection: 'todos',
+        field: 'owner',
+        expectation: 'a string',
+        operations: 1,
+      },
+    ])
+    expect(second.stderr).not.toContain('"level":"warn"')
+  })
+
   test('warns of settings that do not do what they say', async () => {
     using workspace = new Workspace({
       files: { 'kora.config.json': '{ "log": {}, "server": { "http": { "staticDir": "nowhere" } } }' },
