@@ -8,13 +8,13 @@ import { BatchesInFlight, batchId } from './batches-in-flight.ts'
 import { authorsOf } from './catch-up-frames.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
 import { makeDeliveryFrame } from './delivery-frame.ts'
-import type { KnownFields } from './known-fields.ts'
+import { type KnownFields, knownFieldsOf } from './known-fields.ts'
 import { ResentEnds } from './resent-ends.ts'
 import type { SharedFrames } from './shared-frames.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 export interface DeliveryOptions {
-  readonly store: Pick<ServerStore, 'readDelivery'>
+  readonly store: Pick<ServerStore, 'readDelivery' | 'getSchema'>
   readonly runtime: Runtime
   readonly view: SharedView
   readonly feed: FeedWindow
@@ -30,8 +30,8 @@ export interface DeliveryOptions {
   /** The log's end at the handshake: the batch that reaches it is the final one. */
   readonly initialEnd: number
   readonly batchSize: number
-  /** What the client has columns for; null: unknown, it is sent everything. */
-  readonly knownFields: KnownFields | null
+  /** Of the client, which tells what it has columns for. */
+  readonly schemaVersion: number
 }
 
 /** So much that a client has written itself moves its watermark, by an empty batch. */
@@ -114,6 +114,12 @@ export class DeliveryStream implements Delivery {
     const { feed, view } = this.#options
     if (this.#isCaughtUp && view.covers(this.#scannedTo)) return view.countAfter(this.#scannedTo)
     return Math.max(0, feed.head - this.#scannedTo)
+  }
+
+  /** Asked for each batch: the store may learn of the client's version while it is connected. */
+  get #knownFields(): KnownFields | null {
+    const { store, schemaVersion } = this.#options
+    return knownFieldsOf(schemaVersion, store.getSchema())
   }
 
   pump(): void {
@@ -342,11 +348,11 @@ export class DeliveryStream implements Delivery {
    * own; null where there is nothing to share, or nobody to share it with.
    */
   #catchUpKey(): string | null {
-    const { view, knownFields, initialEnd } = this.#options
+    const { view, initialEnd } = this.#options
     if (this.#isCaughtUp || this.#scannedTo >= initialEnd || !view.catchUpFrames.isShared) return null
     if (this.#scannedTo !== this.#chainEnd) return null // it has left out what is the client's own
     if (!this.#resentEnds.isEmpty) return null // it is sent again what it was sent
-    return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${knownFields?.version ?? ''}`
+    return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${this.#knownFields?.version ?? ''}`
   }
 
   /** @returns false where the next batch has not been made, or holds what is the client's own */
@@ -397,7 +403,7 @@ export class DeliveryStream implements Delivery {
         batchIndex: this.#isCaughtUp ? 0 : this.#batchIndex++,
         isFinal,
         format: this.#target.format,
-        knownFields: this.#options.knownFields,
+        knownFields: this.#knownFields,
       },
       frames,
     )

@@ -12,11 +12,11 @@ import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.t
 import { AcknowledgmentWait } from './acknowledgment-wait.ts'
 import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { Delivery, DeliveryTarget } from './delivery.ts'
-import { type KnownFields, wireJsonFor } from './known-fields.ts'
+import { knownFieldsOf, wireJsonFor } from './known-fields.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
 export interface DeltaDeliveryOptions {
-  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'registerNode'>
+  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'registerNode' | 'getSchema'>
   readonly runtime: Runtime
   readonly view: SharedView
   readonly feed: FeedWindow
@@ -32,8 +32,8 @@ export interface DeltaDeliveryOptions {
   readonly scopeEra: string | null
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
-  /** What the client has columns for; null: unknown, it is sent everything. */
-  readonly knownFields: KnownFields | null
+  /** Of the client, which tells what it has columns for. */
+  readonly schemaVersion: number
 }
 
 /** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
@@ -250,9 +250,11 @@ export class DeltaDelivery implements Delivery {
     // Of this session: what a polling client acknowledges may be of its last one.
     const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
     const { entries, position: _, ...header } = batch
+    const { store, schemaVersion } = this.#options
+    const knownFields = knownFieldsOf(schemaVersion, store.getSchema())
     const frame = encodeDeliveryFrame(
       { messageId, ...header },
-      entries.map((entry) => wireJsonFor(entry, this.#options.knownFields)),
+      entries.map((entry) => wireJsonFor(entry, knownFields)),
       this.#target.format,
     )
     if (this.#inFlight.length === 0) this.#wait.onWindowOpened()

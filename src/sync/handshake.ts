@@ -7,7 +7,6 @@ import { EMPTY_LOG, type NodeRegistration } from '../store/store.ts'
 import { authorizeClient, type ClientAccess, isServerNode } from './authorization.ts'
 import { type Grant, grantView } from './grant.ts'
 import type { SyncHubContext } from './hub-context.ts'
-import { type KnownFields, knownFieldsOf } from './known-fields.ts'
 import {
   eraKey,
   eraSinceLoss,
@@ -37,8 +36,8 @@ export interface AcceptedHandshake {
   /** What a client without watermark has acknowledged before; 0: unknown; `EMPTY_LOG`: all to come. */
   readonly legacyPosition: number
   readonly deltaCursor: string | undefined
-  /** What the client has columns for; null: unknown, it is sent everything. */
-  readonly knownFields: KnownFields | null
+  /** Of the client. */
+  readonly schemaVersion: number
   /** Up to here the client has what it has written itself. */
   readonly ownSequence: number
   /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
@@ -134,7 +133,7 @@ export async function acceptHandshake(
     scopeEra: registered.scopeEra,
     restartedEra: null,
     deltaCursor: message.deltaCursor,
-    knownFields: knownFieldsOf(message.schemaVersion, store.getSchema()),
+    schemaVersion: message.schemaVersion,
     ...start,
     ownSequence: start.from > 0 && start.from >= era.recoversTo ? (vector.get(message.nodeId) ?? 0) : 0,
   }

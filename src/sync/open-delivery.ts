@@ -17,7 +17,7 @@ export function openDelivery(
   view: SharedView,
   { store, runtime, feed, batchSize }: SyncHubContext,
 ): Delivery {
-  const { identity, watermark, from, ownSequence, knownFields } = result
+  const { identity, watermark, from, ownSequence, schemaVersion } = result
   const { nodeId, access } = identity
   if (watermark === undefined) {
     return new DeltaDelivery(target, {
@@ -32,7 +32,7 @@ export function openDelivery(
       speaksForNode: access.speaksForNode,
       scopeEra: result.scopeEra,
       deltaCursor: result.deltaCursor,
-      knownFields,
+      schemaVersion,
     })
   }
   return new DeliveryStream(target, {
@@ -42,7 +42,7 @@ export function openDelivery(
     feed,
     nodeId,
     batchSize,
-    knownFields,
+    schemaVersion,
     from,
     initialEnd: feed.head,
     ownSequence,

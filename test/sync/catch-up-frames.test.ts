@@ -145,7 +145,7 @@ test('two streams share what they send, and it is let go once both have sent it'
       format: 'json' as const,
       mayLoseMessages: false,
     }
-    const position = { from: 0, ownSequence: 0, initialEnd: 50, batchSize: 10, knownFields: null }
+    const position = { from: 0, ownSequence: 0, initialEnd: 50, batchSize: 10, schemaVersion: 1 }
     return new DeliveryStream(target, { store, runtime, view, feed, nodeId: `reader ${index}`, ...position })
   })
   const send = async (stream: DeliveryStream | undefined, batches: number): Promise<void> => {

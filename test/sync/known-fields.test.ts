@@ -5,12 +5,16 @@ import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
+import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
 import { FieldNames, withoutUnknownFields } from '../../src/sync/known-fields.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
-import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { openRelayServer } from '../support/relay-server.ts'
+import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
+import { openTestDatabase } from '../support/postgres.ts'
+import { openRelayServer, type RelayClient } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 import { operation, operations } from '../support/wire-operations.ts'
+
+const WAIT = { timeout: 30_000, interval: 20 }
 
 describe('withoutUnknownFields', () => {
   const fields = new FieldNames(['title', 'done', 'tags'])
@@ -160,6 +164,57 @@ describe('a session', () => {
 
     for (const client of [live, legacy, late, lateLegacy]) expect(received(client)).toEqual([expected])
   })
+
+  test('gets the fields that it knows from when the store learns of its version, also where that is taken back', async () => {
+    const { connect, store } = await openServer()
+    const writer = await connect('writer', { handshake: { schemaVersion: 99 } })
+    const readers = [
+      await connect('reader', { handshake: { schemaVersion: 3 } }),
+      await connect('legacy', { isLegacy: true, handshake: { schemaVersion: 3 } }),
+    ]
+
+    await store.setSchema({ ...first, version: 3 })
+    await store.setSchema(second)
+    await push(writer, [new OperationAuthor('writer').insert(recordIdOf('a'), RED, { schemaVersion: 99 })])
+
+    for (const reader of readers) expect(received(reader)).toEqual([{ title: 'x' }])
+  })
+
+  test.each(['sets it', 'has set it and taken it back'])(
+    'on a PostgreSQL server of an earlier version gets the fields that it knows once another server %s',
+    async (what) => {
+      await using database = await openTestDatabase()
+      const { connectionString } = database
+      const store = await createPostgresServerStore({ connectionString, pollIntervalMs: 20 })
+      const other = await createPostgresServerStore({ connectionString })
+      await store.setSchema(second)
+      const supportedSchemaVersions = { min: 1, max: 99 }
+      const { connect, server } = openRelayServer({ store, schemaVersion: 2, supportedSchemaVersions })
+      const clients = new Map<string, RelayClient>()
+      const open = async (nodeId: string, schemaVersion: number, isLegacy: boolean) => {
+        const client = await connect(nodeId, { isLegacy, handshake: { schemaVersion } })
+        clients.set(nodeId, client)
+        await expect.poll(() => client.sentOfType('operation-batch').length, WAIT).toBeGreaterThan(0)
+      }
+      await open('before', 3, false)
+      await open('before, legacy', 3, true)
+      await open('unknown', 99, false)
+
+      await other.setSchema({ ...first, version: 3 })
+      if (what !== 'sets it') await other.setSchema(second)
+      await store.append([requestOf(new OperationAuthor('writer').insert(recordIdOf('a'), RED))])
+      await open('after', 3, false)
+
+      const shown = (client: RelayClient) => received(client).filter((data) => data !== null)
+      for (const [nodeId, client] of clients) {
+        const expected = nodeId === 'unknown' ? RED : { title: 'x' }
+        await expect.poll(() => shown(client), WAIT).toEqual([expected])
+      }
+      await server.stop()
+      await Promise.all([store, other].map((one) => one.close()))
+    },
+    60_000,
+  )
 
   test('of one version is not sent the frame of another', async () => {
     const { connect } = await openServer()

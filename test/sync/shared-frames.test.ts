@@ -62,7 +62,7 @@ function openViews() {
       mayLoseMessages: false,
     }
     const position = { from: feed.head, ownSequence: 0, initialEnd: feed.head, batchSize: 10 }
-    const options = { store, runtime: simulatedRuntime(), view, feed, nodeId, knownFields: null, ...position }
+    const options = { store, runtime: simulatedRuntime(), view, feed, nodeId, schemaVersion: 1, ...position }
     const stream: DeliveryStream | null = new DeliveryStream(target, options)
     stream.pump()
     await settle()
