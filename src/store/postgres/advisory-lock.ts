@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import pg from 'pg'
 import type { PostgresDatabase } from './database.ts'
+import { NO_HOLD_LIMITS } from './no-limits.ts'
 import { toStoreError } from './postgres-errors.ts'
 
 const ASK_AGAIN_MS = 250
@@ -8,8 +9,11 @@ const ASK_AGAIN_MS = 250
 // The connection of a process that ends is closed by its machine. Of a machine that is gone the
 // database hears nothing: it asks after 10 s of silence, and gives up 15 s later. Its own default is hours.
 const NOTICE_DEATH =
-  "SELECT set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false)," +
+  "set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false)," +
   " set_config('tcp_keepalives_count', '3', false)"
+
+// What is locked is done over other connections, however long: this one may be idle for all of it.
+const MAY_BE_IDLE = "set_config('idle_session_timeout', '0', false)"
 
 /**
  * Runs the action while no other server of this database and schema runs one under the same name.
@@ -97,7 +101,7 @@ export async function withAdvisoryLockIfFree<Result>(
 
 /**
  * Takes the lock beside others that share it, as soon as nobody has it alone. It belongs to a transaction of a
- * connection of its own: a pooler keeps the two together, and no limit of an idle session ends it.
+ * connection of its own: a pooler keeps the two together, and no limit of an idle session or a transaction ends it.
  *
  * @returns what gives it back
  */
@@ -107,9 +111,7 @@ export async function shareAdvisoryLock(db: PostgresDatabase, name: string): Pro
   try {
     await connect(client)
     // Between its statements READ COMMITTED has no snapshot that would keep dead rows.
-    await client.query(
-      'BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0',
-    )
+    await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; ${NO_HOLD_LIMITS}`)
     await client.query('SELECT pg_advisory_xact_lock_shared($1::bigint)', [lockKey(db.schema, name)])
   } catch (error) {
     await client.end().catch(() => {})
@@ -123,7 +125,7 @@ export async function shareAdvisoryLock(db: PostgresDatabase, name: string): Pro
 
 async function connect(client: pg.Client): Promise<void> {
   await client.connect()
-  await client.query(NOTICE_DEATH)
+  await client.query(`SELECT ${NOTICE_DEATH}, ${MAY_BE_IDLE}`)
 }
 
 async function tryLock(client: pg.Client, key: string): Promise<boolean> {

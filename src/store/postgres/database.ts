@@ -4,8 +4,9 @@ import { StoreError } from '../../core/errors.ts'
 import { databaseOfPostgresUrl } from '../../core/postgres-url.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
+import { NO_LIMITS, NO_SESSION_LIMITS } from './no-limits.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
-import { isRefusedWrite, isTransient, toStoreError } from './postgres-errors.ts'
+import { isLostConnection, isRefusedWrite, isTransient, toStoreError } from './postgres-errors.ts'
 import { Reachability } from './reachability.ts'
 
 /** What a statement is given; arrays become arrays of the database. */
@@ -55,8 +56,6 @@ const PLANNING =
 // it: sooner than they do (lockTimeoutMs).
 const IDLE_IN_TRANSACTION_MS = 8000
 
-const NO_LIMITS = 'SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0'
-
 const GOODBYE_MS = 1000
 
 const MAX_ATTEMPTS = 8
@@ -80,6 +79,8 @@ export class PostgresDatabase implements Queries {
   /** Counts how often a host turned out to take no writes: connections that were made before lead to it. */
   #demotions = 0
   readonly #demotionsBefore = new WeakMap<pg.PoolClient, number>()
+  /** What PostgreSQL has said as it ended a connection: who uses that meets only that it is gone. */
+  readonly #lastWords = new WeakMap<pg.PoolClient, pg.DatabaseError>()
   #lostConnections = 0
   #isClosed = false
 
@@ -102,7 +103,10 @@ export class PostgresDatabase implements Queries {
     this.pool.on('error', () => {})
     this.pool.on('connect', (client) => {
       this.#demotionsBefore.set(client, this.#demotions)
-      client.on('error', () => this.#lostConnections++) // the statement that runs fails with the same error
+      client.on('error', (error) => {
+        this.#lostConnections++ // the statement that runs fails with the same error
+        if (error instanceof pg.DatabaseError) this.#lastWords.set(client, error)
+      })
     })
     this.pool.on('release', (error: unknown) => {
       if (error) this.#lostConnections++ // with an error, the pool gives it up
@@ -193,7 +197,7 @@ export class PostgresDatabase implements Queries {
     await this.#guard(async () => {
       try {
         await client.connect()
-        await client.query('SET statement_timeout = 0')
+        await client.query(NO_SESSION_LIMITS)
         await client.query(text)
       } finally {
         await client.end().catch(() => {})
@@ -280,7 +284,7 @@ export class PostgresDatabase implements Queries {
         broken ??= error as Error
         if (this.#demotionsBefore.get(client) === this.#demotions) this.#demotions++
       }
-      throw error
+      throw isLostConnection(error) ? (this.#lastWords.get(client) ?? error) : error
     } finally {
       client.release(broken)
     }

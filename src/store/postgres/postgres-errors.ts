@@ -113,6 +113,17 @@ const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
     code: 'STORE_UNAVAILABLE',
     reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.',
   },
+  {
+    prefix: '25P03',
+    code: 'STORE_UNAVAILABLE',
+    reason: 'it gave up a transaction that heard nothing of this process for too long. See what stalls it.',
+  },
+  {
+    prefix: '25P04',
+    code: 'STORE_UNAVAILABLE',
+    reason:
+      'it gave up a transaction that took longer than transaction_timeout. Raise that for the role, or see the locks and the load of the database.',
+  },
   { prefix: '08', code: 'STORE_UNAVAILABLE', reason: 'the connection was lost.' },
   { prefix: '58', code: 'STORE_UNAVAILABLE', reason: 'its disk reports an error. See its log.' },
   { prefix: '40', code: 'STORE_UNAVAILABLE', reason: 'other writers kept being first. Send again.' },
@@ -186,6 +197,7 @@ function isHungUp(error: unknown): boolean {
 const LOST =
   /^(Connection terminated|timeout e|Query read timeout|Client has encountered|Client was closed|The server does not support SSL|Connection ended)/
 
-function isLostConnection(error: unknown): boolean {
+/** True for what the driver says of a connection that is gone, or was never there. */
+export function isLostConnection(error: unknown): boolean {
   return error instanceof Error && LOST.test(error.message)
 }

@@ -5,6 +5,7 @@ import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import type { ServerStore, ServerWrite } from '../../../src/store/store.ts'
+import { sessionIsEnded, withSettings } from '../../support/ended-session.ts'
 import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../../support/postgres.ts'
 
@@ -204,5 +205,19 @@ test('a node id that was once chosen goes on with its numbers also where it is c
   expect(await write(store, 'r3')).toMatchObject([{ nodeId: 'chosen', sequenceNumber: 3 }])
   await store.importBackup(backup)
   expect(await write(store, 'r4')).toMatchObject([{ nodeId: store.getNodeId(), sequenceNumber: 1 }])
+  await store.close()
+})
+
+test('a restore in place of everything outlives the transaction_timeout of role or database', async () => {
+  await using database = await openTestDatabase()
+  const connectionString = withSettings(database.connectionString, { transaction_timeout: '1000' })
+  const store = await createPostgresServerStore({ connectionString })
+
+  const restore = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+  await restore.addOperations([requestOf(new OperationAuthor('a').insert('r1', { title: 'restored' }))])
+  await sessionIsEnded(connectionString)
+  await restore.commit()
+
+  expect(await store.getOperationCount()).toBe(1)
   await store.close()
 })
