@@ -71,6 +71,28 @@ describe('the built kora-server', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   })
 
+  test.each([
+    ['check', 'http: { staticDir: kora.config.yaml }', 2],
+    ['check --print-config', 'http: { staticDir: kora.config.yaml }', 2],
+    ['check --format json', 'http: { staticDir: kora.config.yaml }', 2],
+    ['query todos --id nobody', '{}', 1],
+    ['token inspect abc', `auth: { mode: jwt, jwt: { secret: ${'x'.repeat(32)} } }`, 1],
+  ])('exits as it would have, where whoever reads ends early: %s', async (command, config, expected) => {
+    using workspace = new Workspace({ files: { 'kora.config.yaml': config } })
+    await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))
+    const args = [BIN, ...command.split(' ')]
+    const read = spawnSync(process.execPath, args, { cwd: workspace.directory, encoding: 'utf8' })
+
+    const child = spawn(process.execPath, args, {
+      cwd: workspace.directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    child.stdout.destroy()
+    const code = await new Promise((resolve) => child.once('close', resolve))
+
+    expect({ read: read.status, code }).toEqual({ read: expected, code: expected })
+  })
+
   test('fails when whoever reads a backup ends before it is whole', async () => {
     using workspace = new Workspace()
     await seedDatabase(workspace.path('kora-server.db'), manyTodos(1))

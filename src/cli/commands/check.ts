@@ -59,13 +59,14 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   const { terminal } = context
   const config = await loadCommandConfig(flags, terminal)
   const isJson = flags.format === 'json'
-  if (flags.printConfig && !isJson) await printConfig(config, terminal)
   const { values } = config
   const findings =
     flags.deep === true ? await probeDamage(values, terminal) : await probeAll(config, terminal)
+  // Before anything is printed: whoever reads may have seen enough at any line, which makes nothing right.
+  context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
+  if (flags.printConfig && !isJson) await printConfig(config, terminal)
   if (isJson) await printJson(findings, flags.printConfig ? config.entries : null, terminal)
   else await printFindings(findings, terminal)
-  context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
 }
 
 async function probeAll(config: EffectiveConfig, { cwd }: Terminal): Promise<Finding[]> {

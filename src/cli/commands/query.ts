@@ -76,7 +76,7 @@ async function runQuery(
     const query = prepareQuery(collection, flags, store, terminal)
     if (flags.count) await printCount(store, query, terminal)
     else if (flags.id === undefined) await printRecords(store, query, terminal)
-    else if (!(await printRecord(store, query, flags.id, terminal))) context.setExitCode(EXIT_FAILED)
+    else await printRecord(store, query, flags.id, context)
   } finally {
     await store.close()
   }
@@ -120,26 +120,23 @@ async function printTableNote(
   )
 }
 
-/** @returns false when there is no such record */
 async function printRecord(
   store: ServerStore,
   query: Query,
   id: string,
-  terminal: Terminal,
-): Promise<boolean> {
+  { terminal, setExitCode }: CommandContext,
+): Promise<void> {
   const record = await readRecord(store, query, id)
   if (record === null) {
-    await terminal.stdout.write('null\n')
-    return false
+    setExitCode(EXIT_FAILED) // before anything is printed: whoever reads may be gone
+    return terminal.stdout.write('null\n')
   }
   if (query.format === 'json') {
-    await terminal.stdout.write(`${JSON.stringify(pickColumns(record, query.columns), null, 2)}\n`)
-    return true
+    return terminal.stdout.write(`${JSON.stringify(pickColumns(record, query.columns), null, 2)}\n`)
   }
   const writer = createRecordWriter(query.format, query.columns, terminal)
   await writer.writePage([record])
   await writer.end()
-  return true
 }
 
 async function printCount(store: ServerStore, query: Query, { stdout }: Terminal): Promise<void> {
