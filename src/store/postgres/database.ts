@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Socket } from 'node:net'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
 import { databaseOfPostgresUrl } from '../../core/postgres-url.ts'
@@ -61,15 +62,38 @@ const GOODBYE_MS = 1000
 const MAX_ATTEMPTS = 8
 const RETRY_PAUSE_MS = 5
 
+/**
+ * What `pg` is given for each connection, and below what is used of its pool. Their own types are in `@types/pg`, which
+ * whoever installs this package does not have: the declarations of the store do without.
+ */
+export interface ClientConfig {
+  readonly connectionString: string
+  readonly ssl?: NonNullable<PostgresServerStoreOptions['ssl']>
+  readonly application_name: string
+  readonly connectionTimeoutMillis: number
+  readonly statement_timeout: number
+  readonly lock_timeout: number
+  readonly query_timeout: number
+  readonly keepAlive: boolean
+  readonly pipeline: boolean
+  readonly types: { getTypeParser(oid: number, format?: unknown): (value: never) => unknown }
+  stream(): Socket
+}
+
+export interface ConnectionPool {
+  query<Row extends object>(text: string): Promise<{ readonly rows: Row[] }>
+  on(event: 'acquire', listener: (client: { end(): Promise<void> }) => void): unknown
+}
+
 /** The connections to one database, and what every statement has in common. */
 export class PostgresDatabase implements Queries {
-  readonly pool: pg.Pool
   /** Host, port and database, for messages. */
   readonly name: string
   readonly schema: string
   readonly runtime: Runtime
   readonly isReadOnly: boolean
-  readonly clientConfig: pg.ClientConfig
+  readonly clientConfig: ClientConfig
+  readonly #pool: pg.Pool
   /** What a commit waits for at least. @see useDurability */
   #synchronousCommit = 'on'
   readonly #reachability: Reachability
@@ -92,7 +116,7 @@ export class PostgresDatabase implements Queries {
     this.#reachability = new Reachability(runtime, () => this.#tryConnection())
     this.clientConfig = { ...clientConfigOf(options), stream: () => this.#reachability.openSocket() }
     this.name = databaseOfPostgresUrl(options.connectionString) ?? 'the PostgreSQL database'
-    this.pool = new pg.Pool({
+    this.#pool = new pg.Pool({
       ...this.clientConfig,
       max: options.poolSize ?? 10,
       idleTimeoutMillis: options.idleTimeoutMs ?? 30_000,
@@ -100,15 +124,15 @@ export class PostgresDatabase implements Queries {
     })
     // A connection that breaks while nobody uses it is replaced by the pool; without a listener the
     // process would end.
-    this.pool.on('error', () => {})
-    this.pool.on('connect', (client) => {
+    this.#pool.on('error', () => {})
+    this.#pool.on('connect', (client) => {
       this.#demotionsBefore.set(client, this.#demotions)
       client.on('error', (error) => {
         this.#lostConnections++ // the statement that runs fails with the same error
         if (error instanceof pg.DatabaseError) this.#lastWords.set(client, error)
       })
     })
-    this.pool.on('release', (error: unknown) => {
+    this.#pool.on('release', (error: unknown) => {
       if (error) this.#lostConnections++ // with an error, the pool gives it up
     })
   }
@@ -119,6 +143,10 @@ export class PostgresDatabase implements Queries {
    */
   get lostConnections(): number {
     return this.#lostConnections
+  }
+
+  get pool(): ConnectionPool {
+    return this.#pool
   }
 
   /** Keeps a stricter setting of the administrator (`remote_apply`), and never takes a weaker one. */
@@ -149,13 +177,13 @@ export class PostgresDatabase implements Queries {
     this.assertUsable()
     return this.#guard(async () => {
       const config = { text: this.sql(text), values: [...parameters], rowMode: 'array' as const }
-      return (await this.#answer(this.pool.query(config))).rows as unknown as Row[]
+      return (await this.#answer(this.#pool.query(config))).rows as unknown as Row[]
     })
   }
 
   async records(text: string, parameters: readonly Parameter[]): Promise<Record<string, unknown>[]> {
     this.assertUsable()
-    return this.#guard(async () => (await this.#answer(this.pool.query(text, [...parameters]))).rows)
+    return this.#guard(async () => (await this.#answer(this.#pool.query(text, [...parameters]))).rows)
   }
 
   /**
@@ -221,7 +249,7 @@ export class PostgresDatabase implements Queries {
   async close(): Promise<void> {
     this.#isClosed = true
     const timer = this.runtime.setTimer(GOODBYE_MS, () => this.#reachability.close())
-    await this.pool.end()
+    await this.#pool.end()
     timer.cancel()
     this.#reachability.close()
   }
@@ -238,7 +266,7 @@ export class PostgresDatabase implements Queries {
 
   async #connect(): Promise<pg.PoolClient> {
     for (;;) {
-      const client = await this.#answer(this.pool.connect())
+      const client = await this.#answer(this.#pool.connect())
       if (this.#demotionsBefore.get(client) === this.#demotions) return client
       client.release(true)
     }
@@ -374,7 +402,7 @@ async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown
 const ANSWER_MARGIN_MS = 5000
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1 // of a timer
 
-function clientConfigOf(options: PostgresServerStoreOptions): pg.ClientConfig {
+function clientConfigOf(options: PostgresServerStoreOptions): Omit<ClientConfig, 'stream'> {
   const statementTimeout = options.statementTimeoutMs ?? 30_000
   return {
     connectionString: options.connectionString,
