@@ -358,6 +358,19 @@ export const LOG_EVENTS = {
     advice:
       'Nothing: it connects again by itself. Where it stays, see [poolers](postgres.md#connections-and-poolers).',
   },
+  announcementDropped: {
+    level: 'warn',
+    message: 'announcements were dropped that no server sends',
+    fields: ['store', 'announcements', 'topic', 'problem'],
+    advice:
+      '`announcements` were dropped since the last such line, this one last, and `problem` says what is wrong with it. See who else may connect to the database: [rights](postgres.md#rights).',
+  },
+  announcementFailed: {
+    level: 'error',
+    message: 'an announcement met a programming error',
+    fields: ['store', 'announcements', 'topic', 'err'],
+    advice: 'Report `err`. `announcements` of other servers were lost since the last such line.',
+  },
   listenRecovered: {
     level: 'info',
     message: 'announcements of other servers are heard again',

@@ -11,14 +11,21 @@ export interface ClusterBus {
   members(): ReadonlySet<string>
   /** Tells every other server. Returns at once; nothing is promised. */
   publish(topic: string, payload: string): void
-  /** Listens to what others publish, in their order. @returns a function that ends it */
-  subscribe(topic: string, listener: (payload: string, serverId: string) => void): () => void
+  /**
+   * Listens to what others publish, in their order. Who sends it is not proven: the listener throws a `ProtocolError`
+   * for what no server publishes. Whatever it throws, or rejects with, is logged and costs nobody else anything.
+   *
+   * @returns a function that ends it
+   */
+  subscribe(topic: string, listener: ClusterListener): () => void
   /**
    * Tells of other servers: `joined` also when this one can hear a member again, which may have missed
    * something; `left` when it said so, or was silent for longer than its lease.
    */
   onMembership(listener: (change: MembershipChange) => void): () => void
 }
+
+export type ClusterListener = (payload: string, serverId: string) => unknown
 
 /** Published, without a payload, when something was revoked: the revocations are to be read again. */
 export const REVOKED_TOPIC = 'revoked'

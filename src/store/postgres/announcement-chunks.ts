@@ -1,3 +1,5 @@
+import { protocolError } from '../../protocol/message-reader.ts'
+
 /*
  * One announcement is one or several notifications, each a text of at most 8000 bytes:
  *
@@ -42,36 +44,73 @@ function isContinuation(byte: number | undefined): boolean {
 
 interface Assembly {
   readonly parts: string[]
-  readonly messageNumber: string
+  readonly messageNumber: number
+  length: number
 }
 
-/** Puts chunked announcements together. Chunks of one server arrive in order; a gap drops the message. */
-export class PayloadAssembler {
-  readonly #byServer = new Map<string, Assembly>()
+/** Characters of announcements that wait for their last chunk; of more, the oldest are dropped. */
+const MAX_WAITING_LENGTH = 64 * 1024 * 1024
 
-  /** @returns the announcement that this notification completes, or null */
+/**
+ * Puts chunked announcements together. Chunks of one server arrive in order; a gap drops the message. One that never
+ * ends, or of a server that has gone in between, is kept no longer than there is room.
+ */
+export class PayloadAssembler {
+  /** What is not complete yet, the oldest first. */
+  readonly #byServer = new Map<string, Assembly>()
+  #waitingLength = 0
+
+  /**
+   * @returns the announcement that this notification completes, or null
+   * @throws ProtocolError for a text that is none of an announcement
+   */
   add(text: string): AnnouncedMessage | null {
-    const end = text.indexOf('\n')
-    const [serverId = '', messageNumber = '', chunk = '', count = '', topic = ''] = text
-      .slice(0, end)
-      .split(' ')
-    const part = text.slice(end + 1)
-    if (end < 0 || topic === '') return null // not ours
-    if (count === '1') return { serverId, topic, payload: part }
-    const known = this.#byServer.get(serverId)
-    const assembly = known?.messageNumber === messageNumber ? known : { parts: [], messageNumber }
-    this.#byServer.set(serverId, assembly)
-    if (assembly.parts.length + 1 !== Number(chunk)) {
-      this.#byServer.delete(serverId)
-      return null
-    }
+    const { serverId, messageNumber, chunk, chunks, topic, part } = parseChunk(text)
+    if (chunks === 1) return { serverId, topic, payload: part }
+    const assembly = this.#take(serverId, messageNumber)
+    if (assembly.parts.length + 1 !== chunk) return null
     assembly.parts.push(part)
-    if (chunk !== count) return null
-    this.#byServer.delete(serverId)
-    return { serverId, topic, payload: assembly.parts.join('') }
+    assembly.length += part.length
+    if (chunk === chunks) return { serverId, topic, payload: assembly.parts.join('') }
+    this.#byServer.set(serverId, assembly)
+    this.#waitingLength += assembly.length
+    this.#dropOldest()
+    return null
   }
 
   clear(): void {
     this.#byServer.clear()
+    this.#waitingLength = 0
+  }
+
+  /** What there is of a message; what the server has begun before it is dropped. */
+  #take(serverId: string, messageNumber: number): Assembly {
+    const known = this.#byServer.get(serverId)
+    this.#byServer.delete(serverId)
+    this.#waitingLength -= known?.length ?? 0
+    return known?.messageNumber === messageNumber ? known : { parts: [], messageNumber, length: 0 }
+  }
+
+  #dropOldest(): void {
+    for (const [serverId, { length }] of this.#byServer) {
+      if (this.#waitingLength <= MAX_WAITING_LENGTH) return
+      this.#byServer.delete(serverId)
+      this.#waitingLength -= length
+    }
+  }
+}
+
+const HEADER = /^(\S+) (\d+) (\d+) (\d+) (\S+)\n/
+
+function parseChunk(text: string) {
+  const [header, serverId = '', messageNumber, chunk, chunks, topic = ''] = HEADER.exec(text) ?? []
+  if (header === undefined) throw protocolError('A notification is no part of an announcement.')
+  return {
+    serverId,
+    messageNumber: Number(messageNumber),
+    chunk: Number(chunk),
+    chunks: Number(chunks),
+    topic,
+    part: text.slice(header.length),
   }
 }

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
-import { chunkPayload, PayloadAssembler } from './announcement-chunks.ts'
+import type { ClusterListener } from '../cluster-bus.ts'
+import { type AnnouncedMessage, chunkPayload, PayloadAssembler } from './announcement-chunks.ts'
+import { AnnouncementProblems } from './announcement-problems.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
-
-export type AnnouncementListener = (payload: string, serverId: string) => void
 
 export interface AnnouncementOptions {
   /** Of this process, in every announcement: nobody listens to itself. */
@@ -38,9 +38,10 @@ export class Announcements {
   readonly #db: PostgresDatabase
   readonly #options: AnnouncementOptions
   readonly #channel: string
-  readonly #listeners = new Map<string, Set<AnnouncementListener>>()
+  readonly #listeners = new Map<string, Set<ClusterListener>>()
   readonly #connectListeners = new Set<() => void>()
   readonly #assembler = new PayloadAssembler()
+  readonly #problems: AnnouncementProblems
   /** Topics of which only the newest payload counts. */
   readonly #latest = new Map<string, string>()
   #queue: string[] = []
@@ -58,6 +59,8 @@ export class Announcements {
   constructor(db: PostgresDatabase, options: AnnouncementOptions) {
     this.#db = db
     this.#options = options
+    const { runtime, logger } = options
+    this.#problems = new AnnouncementProblems({ runtime, logger, storeName: db.name })
     // Channels belong to the database; two applications may share it in two schemas.
     this.#channel = `kora_${createHash('sha256').update(db.schema).digest('hex').slice(0, 16)}`
   }
@@ -84,7 +87,8 @@ export class Announcements {
     await Promise.race([goodbye, this.#db.sleep(GOODBYE_MS)]) // a half-open connection never says it back
   }
 
-  subscribe(topic: string, listener: AnnouncementListener): () => void {
+  /** @see ClusterBus.subscribe */
+  subscribe(topic: string, listener: ClusterListener): () => void {
     const listeners = this.#listeners.get(topic) ?? new Set()
     this.#listeners.set(topic, listeners.add(listener))
     return () => void listeners.delete(listener)
@@ -183,7 +187,13 @@ export class Announcements {
     }
     this.#lostAt = null
     this.#scheduleProbe(client)
-    for (const listener of this.#connectListeners) listener()
+    for (const listener of this.#connectListeners) {
+      try {
+        listener()
+      } catch (error) {
+        this.#problems.report(null, error)
+      }
+    }
     void this.#send()
   }
 
@@ -222,10 +232,26 @@ export class Announcements {
     })
   }
 
+  /** Called by the driver, which passes on what it throws to nobody: the process would end. */
   #onNotification(text: string): void {
-    const message = this.#assembler.add(text)
-    if (message === null || message.serverId === this.#options.serverId) return
-    for (const listener of this.#listeners.get(message.topic) ?? [])
-      listener(message.payload, message.serverId)
+    if (text.startsWith(`${this.#options.serverId} `)) return
+    let topic: string | null = null
+    try {
+      const message = this.#assembler.add(text)
+      if (message === null) return
+      topic = message.topic
+      for (const listener of this.#listeners.get(topic) ?? []) this.#tell(listener, message)
+    } catch (error) {
+      this.#problems.report(topic, error)
+    }
+  }
+
+  #tell(listener: ClusterListener, { topic, payload, serverId }: AnnouncedMessage): void {
+    try {
+      const told = listener(payload, serverId)
+      if (told instanceof Promise) told.catch((error: unknown) => this.#problems.report(topic, error))
+    } catch (error) {
+      this.#problems.report(topic, error)
+    }
   }
 }

@@ -1,4 +1,5 @@
 import type { Timer } from '../../core/runtime.ts'
+import { protocolError } from '../../protocol/message-reader.ts'
 import type { CommitListener } from '../store.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -22,7 +23,9 @@ export class CommitWatch {
     this.#core = core
     this.#announcements = announcements
     this.#pollIntervalMs = pollIntervalMs
-    this.#endListening = announcements.subscribe(COMMIT_TOPIC, (payload) => this.#onSequence(Number(payload)))
+    this.#endListening = announcements.subscribe(COMMIT_TOPIC, (payload) =>
+      this.#onSequence(parseSequence(payload)),
+    )
   }
 
   subscribe(listener: CommitListener): () => void {
@@ -78,3 +81,10 @@ export class CommitWatch {
 }
 
 const COMMIT_TOPIC = 'commit'
+
+/** @throws ProtocolError */
+function parseSequence(payload: string): number {
+  const sequence = /^\d+$/.test(payload) ? Number(payload) : Number.NaN
+  if (!Number.isSafeInteger(sequence)) throw protocolError('A commit is announced by a delivery sequence.')
+  return sequence
+}

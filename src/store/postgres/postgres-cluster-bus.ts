@@ -1,5 +1,6 @@
 import type { Timer } from '../../core/runtime.ts'
-import type { ClusterBus, MembershipChange } from '../cluster-bus.ts'
+import { protocolError } from '../../protocol/message-reader.ts'
+import type { ClusterBus, ClusterListener, MembershipChange } from '../cluster-bus.ts'
 import type { RunningServer } from '../store.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -72,7 +73,7 @@ export class PostgresClusterBus implements ClusterBus {
     if (Buffer.byteLength(payload) <= MAX_PAYLOAD_BYTES) this.#announcements.publish(topic, payload)
   }
 
-  subscribe(topic: string, listener: (payload: string, serverId: string) => void): () => void {
+  subscribe(topic: string, listener: ClusterListener): () => void {
     return this.#announcements.subscribe(topic, listener)
   }
 
@@ -164,6 +165,7 @@ export class PostgresClusterBus implements ClusterBus {
   }
 
   #onNotice(payload: string, sender: string): void {
+    if (!isNotice(payload)) throw protocolError('A notice of membership says nothing that is known.')
     const members = new Set(this.#members)
     if (payload === 'left') members.delete(sender)
     else members.add(sender)
@@ -182,6 +184,10 @@ export class PostgresClusterBus implements ClusterBus {
   #tell(change: MembershipChange): void {
     for (const listener of this.#listeners) listener(change)
   }
+}
+
+function isNotice(payload: string): boolean {
+  return payload === 'joined' || payload === 'left' || payload.startsWith(foundNotice(''))
 }
 
 /** Says that a server is here again that was gone. */

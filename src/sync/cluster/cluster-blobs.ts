@@ -3,7 +3,8 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { ClusterBus } from '../../store/cluster-bus.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
 import type { BlobRelay } from '../relays/blob-relay.ts'
-import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts'
+import { type BlobAnswer, type BlobQuestion, parseBlobAnswer, parseBlobQuestion } from './cluster-messages.ts'
+import { describePeer, RemotePeer } from './remote-peer.ts'
 
 const ASK = 'blob-ask'
 const ANSWER = 'blob-answer'
@@ -36,8 +37,8 @@ export class ClusterBlobs {
     this.#relay = relay
     this.#runtime = runtime
     this.#endings = [
-      bus.subscribe(ASK, (payload, serverId) => void this.#onAsked(payload, serverId)),
-      bus.subscribe(ANSWER, (payload, serverId) => this.#onAnswer(payload, serverId)),
+      bus.subscribe(ASK, (payload, serverId) => this.#onAsked(parseBlobQuestion(payload), serverId)),
+      bus.subscribe(ANSWER, (payload, serverId) => this.#onAnswer(parseBlobAnswer(payload), serverId)),
     ]
   }
 
@@ -71,12 +72,8 @@ export class ClusterBlobs {
   }
 
   /** Whether its client may have the content is decided here, by the same rules as for our own. */
-  async #onAsked(payload: string, serverId: string): Promise<void> {
-    const question = JSON.parse(payload) as { id: string; session?: string; hash: string; peer: unknown } // written above
-    const { id, session = id, hash, peer } = question // servers of earlier builds do not name the session
-    const description = parsePeerDescription(peer)
-    const bytes =
-      description && (await this.#findFor(new RemotePeer(`${serverId}/${session}`, description), hash))
+  async #onAsked({ id, session, hash, peer }: BlobQuestion, serverId: string): Promise<void> {
+    const bytes = await this.#findFor(new RemotePeer(`${serverId}/${session}`, peer), hash)
     const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
     const isTooLarge = text !== null && text.length > this.#bus.maxPayloadBytes - HEADER_BYTES
     this.#bus.publish(ANSWER, JSON.stringify({ id, bytes: isTooLarge ? null : text }))
@@ -101,8 +98,7 @@ export class ClusterBlobs {
     this.#relay.onClosed(requester)
   }
 
-  #onAnswer(payload: string, serverId: string): void {
-    const { id, bytes: text } = JSON.parse(payload) as { id: string; bytes: string | null } // written above
+  #onAnswer({ id, bytes: text }: BlobAnswer, serverId: string): void {
     const pending = this.#pending.get(id)
     if (pending === undefined) return
     const bytes = text === null ? null : Buffer.from(text, 'base64')

@@ -3,20 +3,14 @@ import type { AwarenessState } from '../../protocol/messages.ts'
 import type { ClusterBus } from '../../store/cluster-bus.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
 import type { PresenceRelay } from '../relays/presence-relay.ts'
-import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts'
+import { type PresentAuthor, parsePresenceNews } from './cluster-messages.ts'
+import { describePeer, RemotePeer } from './remote-peer.ts'
 
 const TOPIC = 'presence'
 /** How often the others are told; what changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
 /** Of one announcement, and one author more. One that is too long for the bus would be lost with all in it. */
 const MESSAGE_BYTES = 256 * 1024
-
-/** One author as the servers tell each other: without state, it has left. */
-interface AuthorNews {
-  readonly id: string
-  readonly peer: unknown
-  readonly state: AwarenessState | null
-}
 
 /**
  * Presence of the sessions of all servers. Each tells the others of its own authors: of changes as
@@ -88,7 +82,7 @@ export class ClusterPresence {
 
   /** @param isAll there are no others: whoever is not named has left */
   #publish(peers: readonly RelayPeer[], isAll: boolean): void {
-    const authors = peers.flatMap((peer): AuthorNews[] => {
+    const authors = peers.flatMap((peer) => {
       const state = this.#own.get(peer) ?? null
       if (peer.identity === null) return []
       return [{ id: peer.id, peer: state === null ? null : describePeer(peer.identity), state }]
@@ -103,28 +97,23 @@ export class ClusterPresence {
   /** A server that is gone to us says all of it when it is there again; until then, nothing would tell that it leaves. */
   #onNews(payload: string, serverId: string): void {
     if (!this.#bus.members().has(serverId)) return
-    const { ids, authors } = JSON.parse(payload) as { ids?: string[]; authors: AuthorNews[] } // written above
+    const { ids, authors } = parsePresenceNews(payload)
     const known = this.#remote.get(serverId) ?? new Map<string, RemotePeer>()
     this.#remote.set(serverId, known)
     if (ids !== undefined) {
       const present = new Set(ids)
       for (const id of known.keys()) if (!present.has(id)) this.#forget(known, id)
     }
-    for (const { id, peer, state } of authors) {
-      if (state === null) this.#forget(known, id)
-      else this.#show(known, id, peer, state)
+    for (const author of authors) {
+      if (author.state === null) this.#forget(known, author.id)
+      else this.#show(known, author)
     }
   }
 
-  #show(known: Map<string, RemotePeer>, id: string, described: unknown, state: AwarenessState): void {
-    let peer = known.get(id)
-    if (peer === undefined) {
-      const description = parsePeerDescription(described)
-      if (description === null) return
-      peer = new RemotePeer(id, description)
-      known.set(id, peer)
-    }
-    this.#presence.receive(peer, {
+  #show(known: Map<string, RemotePeer>, { id, peer, state }: PresentAuthor): void {
+    const author = known.get(id) ?? new RemotePeer(id, peer)
+    known.set(id, author)
+    this.#presence.receive(author, {
       type: 'awareness-update',
       messageId: '',
       clientId: 0,

@@ -6,8 +6,9 @@ import type { BlobRelay } from '../relays/blob-relay.ts'
 import type { PresenceRelay } from '../relays/presence-relay.ts'
 import type { RichtextRelay } from '../relays/richtext-relay.ts'
 import { ClusterBlobs } from './cluster-blobs.ts'
+import { parseTypedNews } from './cluster-messages.ts'
 import { ClusterPresence } from './cluster-presence.ts'
-import { describePeer, parsePeerDescription, RemotePeer } from './remote-peer.ts'
+import { describePeer, RemotePeer } from './remote-peer.ts'
 
 const RICHTEXT = 'richtext'
 
@@ -67,22 +68,16 @@ export class ClusterRelays {
     this.#blobs.stop()
   }
 
-  #onRichtext(payload: string, serverId: string): void {
-    const { id, peer, message } = JSON.parse(payload) as {
-      id: string
-      peer: unknown
-      message: YjsDocUpdateMessage
-    } // written above
+  #onRichtext(payload: string, serverId: string): Promise<void> | undefined {
+    const { id, peer, message } = parseTypedNews(payload)
     const key = `${serverId}/${id}`
     let typist = this.#typists.get(key)
     if (typist === undefined) {
-      const description = parsePeerDescription(peer)
-      if (description === null) return
       if (this.#typists.size >= MAX_TYPISTS) this.#typists.clear()
-      typist = new RemotePeer(key, description)
+      typist = new RemotePeer(key, peer)
       this.#typists.set(key, typist)
     }
-    void this.#relays.richtext.receive(typist, message)
+    return this.#relays.richtext.receive(typist, message)
   }
 
   #onLeft(serverId: string): void {

@@ -40,3 +40,25 @@ test('messages of two servers do not mix', () => {
 
   expect(results.filter((result) => result !== null).map(({ payload }) => payload[0])).toEqual(['a', 'b'])
 })
+
+test.each(['', 'x', 's 1 1 1 t', 's one 1 1 t\nx', 's 1 -1 1 t\nx', 's 1 1 1 \nx'])(
+  '%j is no announcement',
+  (text) => {
+    expect(() => new PayloadAssembler().add(text)).toThrow('is no part of an announcement')
+  },
+)
+
+test('what never ends is dropped once there is no room for it, and what comes meanwhile arrives', () => {
+  const assembler = new PayloadAssembler()
+  const [first = ''] = chunkPayload('ends 1', 't', 'x'.repeat(14_000))
+  const part = 'y'.repeat(7600)
+  const messages = chunkPayload('late 1', 't', 'z'.repeat(14_000))
+
+  assembler.add(first)
+  for (let count = 0; count * part.length < 80 * 1024 * 1024; count++) {
+    assembler.add(`endless${count % 3} 1 ${Math.floor(count / 3) + 1} 1000000 t\n${part}`)
+  }
+
+  expect(assembler.add(chunkPayload('ends 1', 't', 'x'.repeat(14_000))[1] ?? '')).toBeNull()
+  expect(messages.map((chunk) => assembler.add(chunk))).toMatchObject([null, { serverId: 'late' }])
+})

@@ -1,0 +1,123 @@
+import { DEFAULT_DECODE_LIMITS } from '../../protocol/codec.ts'
+import { MessageReader, protocolError } from '../../protocol/message-reader.ts'
+import type { AwarenessState, YjsDocUpdateMessage } from '../../protocol/messages.ts'
+import { receiveMessage } from '../../protocol/receive.ts'
+import { type PeerDescription, parsePeerDescription } from './remote-peer.ts'
+
+/*
+ * What servers tell each other, as it is read. Every role that may connect to the database can send it too: nothing
+ * is passed on to relays or clients that is not what a server sends. All of it throws a ProtocolError for the rest.
+ */
+
+/** One author, which shows something of itself. */
+export interface PresentAuthor {
+  readonly id: string
+  readonly peer: PeerDescription
+  readonly state: AwarenessState
+}
+
+/** Without state, it has left. */
+export type AuthorNews = PresentAuthor | { readonly id: string; readonly state: null }
+
+export interface PresenceNews {
+  /** Of all authors that there are; whoever is not named has left. */
+  readonly ids?: readonly string[]
+  readonly authors: readonly AuthorNews[]
+}
+
+/** @throws ProtocolError */
+export function parsePresenceNews(payload: string): PresenceNews {
+  const reader = readerOf(payload, 'presence')
+  const authors = reader.list('authors', Number.POSITIVE_INFINITY).map(parseAuthor)
+  if (!reader.has('ids')) return { authors }
+  return { ids: reader.list('ids', Number.POSITIVE_INFINITY).map(parseAuthorId), authors }
+}
+
+/** What was typed, and by whom. */
+export interface TypedNews {
+  /** Of the session. */
+  readonly id: string
+  readonly peer: PeerDescription
+  readonly message: YjsDocUpdateMessage
+}
+
+/** @throws ProtocolError */
+export function parseTypedNews(payload: string): TypedNews {
+  const reader = readerOf(payload, 'richtext')
+  const message = receiveMessage(reader.unchecked('message'), DEFAULT_DECODE_LIMITS)
+  if (message.type !== 'yjs-doc-update') throw reader.error('message', ` is of type ${message.type}`)
+  return { id: reader.text('id', ID), peer: readPeer(reader), message }
+}
+
+export interface BlobQuestion {
+  readonly id: string
+  /** Of the client that wants the content. */
+  readonly session: string
+  readonly hash: string
+  readonly peer: PeerDescription
+}
+
+/** @throws ProtocolError */
+export function parseBlobQuestion(payload: string): BlobQuestion {
+  const reader = readerOf(payload, 'blob-ask')
+  const id = reader.text('id', ID)
+  // Servers of earlier builds do not name the session.
+  const session = reader.has('session') ? reader.text('session', ID) : id
+  return { id, session, hash: reader.hash('hash'), peer: readPeer(reader) }
+}
+
+export interface BlobAnswer {
+  /** Of the question. */
+  readonly id: string
+  /** base64; null: nobody there has it. */
+  readonly bytes: string | null
+}
+
+/** @throws ProtocolError */
+export function parseBlobAnswer(payload: string): BlobAnswer {
+  const reader = readerOf(payload, 'blob-answer')
+  const bytes = reader.unchecked('bytes') === null ? null : reader.base64('bytes')
+  return { id: reader.text('id', ID), bytes }
+}
+
+/** Ids of sessions and questions are made of UUIDs. */
+const ID = { minLength: 1, maxLength: 255 }
+
+function readerOf(payload: string, topic: string): MessageReader {
+  let value: unknown
+  try {
+    value = JSON.parse(payload)
+  } catch {
+    throw protocolError(`${topic} is not JSON.`) // without the cause, which shows some of it
+  }
+  return new MessageReader(value, topic)
+}
+
+function readPeer(reader: MessageReader): PeerDescription {
+  const peer = parsePeerDescription(reader.unchecked('peer'))
+  if (peer === null) throw reader.error('peer', ' describes no session')
+  return peer
+}
+
+function parseAuthorId(value: unknown): string {
+  return new MessageReader({ id: value }, 'presence.ids').text('id', ID)
+}
+
+function parseAuthor(value: unknown): AuthorNews {
+  const reader = new MessageReader(value, 'presence.authors')
+  const id = reader.text('id', ID)
+  const state = parseState(reader)
+  return state === null ? { id, state } : { id, peer: readPeer(reader), state }
+}
+
+/** As of a client, by the same bounds: nothing else reaches the clients here. */
+function parseState(reader: MessageReader): AwarenessState | null {
+  const states = { 0: reader.unchecked('state') }
+  const message = receiveMessage(
+    { type: 'awareness-update', messageId: '', clientId: 0, states },
+    DEFAULT_DECODE_LIMITS,
+  )
+  const state = message.type === 'awareness-update' ? message.states[0] : undefined
+  if (state === undefined) throw reader.error('state', ' is no state of presence')
+  return state
+}
