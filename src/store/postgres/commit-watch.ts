@@ -6,7 +6,8 @@ import type { PostgresCore } from './postgres-core.ts'
 
 /**
  * Tells of commits. Other servers announce theirs; whatever becomes of an announcement, the database is
- * asked at an interval, so that a lost one delays and never loses.
+ * asked at an interval, so that a lost one delays and never loses. One that is not true, as when its commit was
+ * lost with the primary, or no server has sent it, is told like any other and keeps none from being told after it.
  */
 export class CommitWatch {
   readonly #core: PostgresCore
@@ -14,8 +15,10 @@ export class CommitWatch {
   readonly #pollIntervalMs: number
   readonly #listeners = new Set<CommitListener>()
   readonly #endListening: () => void
-  /** The highest delivery sequence that listeners know of. */
+  /** Where the log ends by the database, and by the commits of this server. Listeners know of it. */
   #known = 0
+  /** The highest that this server has announced. */
+  #announced = 0
   #timer: Timer | null = null
   #isPolling = false
 
@@ -24,7 +27,7 @@ export class CommitWatch {
     this.#announcements = announcements
     this.#pollIntervalMs = pollIntervalMs
     this.#endListening = announcements.subscribe(COMMIT_TOPIC, (payload) =>
-      this.#onSequence(parseSequence(payload)),
+      this.#onAnnounced(parseSequence(payload)),
     )
   }
 
@@ -39,8 +42,10 @@ export class CommitWatch {
 
   /** Tells of a commit of this server, the others too. */
   announce(deliverySequence: number, isAlone = false): void {
-    this.#onSequence(deliverySequence)
-    if (!isAlone) this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#known))
+    if (deliverySequence > this.#known) this.#know(deliverySequence)
+    if (isAlone) return
+    this.#announced = Math.max(this.#announced, deliverySequence)
+    this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#announced))
   }
 
   stop(): void {
@@ -64,8 +69,12 @@ export class CommitWatch {
   async #poll(): Promise<void> {
     if (this.#isPolling) return
     this.#isPolling = true
+    const before = this.#known
     try {
-      this.#onSequence(await this.#core.log.readEnd())
+      const end = await this.#core.log.readEnd()
+      // A lower end counts too, as of another replica that is read; not so where this server has committed meanwhile.
+      if (end > this.#known) this.#know(end)
+      else if (this.#known === before) this.#known = end
     } catch {
       // The database does not answer: asked again at the next interval, and everybody else notices too.
     } finally {
@@ -73,9 +82,17 @@ export class CommitWatch {
     }
   }
 
-  #onSequence(deliverySequence: number): void {
-    if (!(deliverySequence > this.#known)) return
-    this.#known = deliverySequence
+  #know(end: number): void {
+    this.#known = end
+    this.#tell(end)
+  }
+
+  /** Told again by the next poll, which knows whether it is true. */
+  #onAnnounced(deliverySequence: number): void {
+    if (deliverySequence > this.#known) this.#tell(deliverySequence)
+  }
+
+  #tell(deliverySequence: number): void {
     for (const listener of this.#listeners) listener(deliverySequence)
   }
 }
