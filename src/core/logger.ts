@@ -338,6 +338,13 @@ export const LOG_EVENTS = {
     message: 'waiting for another server',
     fields: ['store', 'reason'],
   },
+  storeHeldUp: {
+    level: 'warn',
+    message: 'waiting for transactions of others on the database',
+    fields: ['store', 'reason'],
+    advice:
+      'Nothing, where they end by themselves, as those of `pg_dump` do. One that was forgotten has to be ended: `SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start`.',
+  },
   storeNotDurable: {
     level: 'warn',
     message: 'the database may lose what it has committed; see docs/postgres.md',

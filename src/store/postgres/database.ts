@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
 import { databaseOfPostgresUrl } from '../../core/postgres-url.ts'
-import type { Runtime } from '../../core/runtime.ts'
+import type { Runtime, Timer } from '../../core/runtime.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
 import { NO_LIMITS, NO_SESSION_LIMITS } from './no-limits.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
@@ -58,6 +58,12 @@ const PLANNING =
 const IDLE_IN_TRANSACTION_MS = 8000
 
 const GOODBYE_MS = 1000
+
+// A statement that waits goes on when its server has ended, and the next server would wait for it in turn.
+const NOTICE_END = 'SET client_connection_check_interval = 5000'
+
+/** What waits for less is not worth a word. */
+const WAITING_LOOK_MS = 1000
 
 const MAX_ATTEMPTS = 8
 const RETRY_PAUSE_MS = 5
@@ -217,17 +223,26 @@ export class PostgresDatabase implements Queries {
     )
   }
 
-  /** Runs a statement that may take as long as it does and takes no transaction: the making of an index. */
-  async longStatement(text: string): Promise<void> {
+  /**
+   * Runs a statement that may take as long as it does and takes no transaction: the making of an index, for which
+   * nobody waits. It waits for others without a limit, also where it needs their locks.
+   *
+   * @param onWaiting called once, when it waits for others
+   */
+  async longStatement(text: string, onWaiting: () => void): Promise<void> {
     this.assertUsable()
     const client = new pg.Client({ ...this.clientConfig, query_timeout: 0 })
     client.on('error', () => {}) // the statement that runs fails with the same error
     await this.#guard(async () => {
+      let watch: Timer | undefined
       try {
         await client.connect()
-        await client.query(NO_SESSION_LIMITS)
+        await client.query(`${NO_SESSION_LIMITS}; SET lock_timeout = 0`)
+        await client.query(NOTICE_END).catch(() => {}) // not every system can
+        watch = this.#watchForWaiting(await backendOf(client), onWaiting)
         await client.query(text)
       } finally {
+        watch?.cancel()
         await client.end().catch(() => {})
       }
     })
@@ -252,6 +267,33 @@ export class PostgresDatabase implements Queries {
     await this.#pool.end()
     timer.cancel()
     this.#reachability.close()
+  }
+
+  /** Asks from beside, because a session that waits says nothing. */
+  #watchForWaiting(pid: number, onWaiting: () => void): Timer {
+    let isCancelled = false
+    let timer: Timer
+    const look = async (): Promise<void> => {
+      const isWaiting = await this.#isWaiting(pid).catch(() => false) // asked again
+      if (isCancelled) return
+      if (isWaiting) onWaiting()
+      else schedule()
+    }
+    const schedule = (): void => {
+      timer = this.runtime.setTimer(WAITING_LOOK_MS, () => void look())
+    }
+    schedule()
+    return {
+      cancel() {
+        isCancelled = true
+        timer.cancel()
+      },
+    }
+  }
+
+  async #isWaiting(pid: number): Promise<boolean> {
+    const [row] = await this.rows<[boolean]>("SELECT pg_blocking_pids($1::integer) <> '{}'::integer[]", [pid])
+    return row?.[0] === true
   }
 
   async #tryConnection(): Promise<void> {
@@ -387,6 +429,11 @@ export class PostgresDatabase implements Queries {
   #answer<Result>(answer: Promise<Result>): Promise<Result> {
     return this.#reachability.answer(answer)
   }
+}
+
+async function backendOf(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
+  return rows[0]?.pid ?? 0
 }
 
 /** The error that made the others: after it, every statement fails for that alone. */

@@ -347,6 +347,10 @@ export class PostgresCore {
   logWaiting(reason: string): void {
     logEvent(this.logger, LOG_EVENTS.storeWaiting, { store: this.db.name, reason })
   }
+
+  logHeldUp(reason: string): void {
+    logEvent(this.logger, LOG_EVENTS.storeHeldUp, { store: this.db.name, reason })
+  }
 }
 
 /** In the order of names, which all transactions keep. */

@@ -231,9 +231,10 @@ export class SchemaMigration {
     const { db } = this.#core
     for (let [index, ...others] = await this.#pendingIndexes(db); index; [index, ...others] = others) {
       const name = db.table(index.name)
+      const onWaiting = (): void => this.#core.logHeldUp(`the index ${name} is made once they have ended`)
       // What an interrupted attempt has left is no index yet.
-      await db.longStatement(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`)
-      await db.longStatement(index.sql.replace(/^create index /i, 'create index concurrently '))
+      await db.longStatement(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`, onWaiting)
+      await db.longStatement(index.sql.replace(/^create index /i, 'create index concurrently '), onWaiting)
       await db.transaction((transaction) => this.#setPendingIndexes(transaction, others))
     }
   }

@@ -1,7 +1,10 @@
 import { createServer, type Socket } from 'node:net'
+import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import type { LogFields, Logger } from '../../../src/core/logger.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, PostgresServer, type TestDatabase } from '../../support/postgres.ts'
@@ -267,6 +270,34 @@ describe('a database in trouble', () => {
     expect(result?.status).toBe('applied')
     await store.close()
   })
+
+  test('that somebody reads for long holds up a new index and no server, which says what it waits for', async () => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    const logger = listeningLogger()
+    const store = await createPostgresServerStore({ connectionString, logger, lockTimeoutMs: 300 })
+    const todos = { fields: { title: t.string() } }
+    await store.setSchema(defineSchema({ version: 1, collections: { todos } }))
+    const indexed = defineSchema({ version: 2, collections: { todos: { ...todos, indexes: ['title'] } } })
+    const reader = new pg.Client({ connectionString })
+    await reader.connect()
+    await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT count(*) FROM todos')
+
+    const changing = store.setSchema(indexed)
+    const reasons = () => logger.messages.map(([message, { reason }]) => `${message}: ${reason}`)
+    await expect
+      .poll(() => reasons().join(), { timeout: 10_000 })
+      .toContain(
+        'waiting for transactions of others on the database: the index "public"."_kora_ix_todos_title',
+      )
+    await store.append([requestOf(new OperationAuthor('a').insert('r1', { title: 'x' }))])
+    await reader.query('COMMIT')
+    await changing
+
+    expect(await store.planSchema(indexed)).toMatchObject({ isUpToDate: true })
+    await reader.end()
+    await store.close()
+  }, 30_000)
 
   test('that is gone is unavailable, and used again once it is back', async () => {
     await using server = await PostgresServer.start(['fsync=off'])
