@@ -100,6 +100,8 @@ export class PostgresDatabase implements Queries {
   readonly isReadOnly: boolean
   readonly clientConfig: ClientConfig
   readonly #pool: pg.Pool
+  /** ms that a statement waits for a lock; 0: as long as it takes */
+  readonly lockTimeoutMs: number
   /** What a commit waits for at least. @see useDurability */
   #synchronousCommit = 'on'
   readonly #reachability: Reachability
@@ -120,7 +122,11 @@ export class PostgresDatabase implements Queries {
     this.#hasPreparedStatements = options.preparedStatements ?? true
     this.isReadOnly = (options.readOnly ?? false) !== false
     this.#reachability = new Reachability(runtime, () => this.#tryConnection())
-    this.clientConfig = { ...clientConfigOf(options), stream: () => this.#reachability.openSocket() }
+    this.lockTimeoutMs = options.lockTimeoutMs ?? 10_000
+    this.clientConfig = {
+      ...clientConfigOf(options, this.lockTimeoutMs),
+      stream: () => this.#reachability.openSocket(),
+    }
     this.name = databaseOfPostgresUrl(options.connectionString) ?? 'the PostgreSQL database'
     this.#pool = new pg.Pool({
       ...this.clientConfig,
@@ -449,7 +455,10 @@ async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown
 const ANSWER_MARGIN_MS = 5000
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1 // of a timer
 
-function clientConfigOf(options: PostgresServerStoreOptions): Omit<ClientConfig, 'stream'> {
+function clientConfigOf(
+  options: PostgresServerStoreOptions,
+  lockTimeoutMs: number,
+): Omit<ClientConfig, 'stream'> {
   const statementTimeout = options.statementTimeoutMs ?? 30_000
   return {
     connectionString: options.connectionString,
@@ -457,7 +466,7 @@ function clientConfigOf(options: PostgresServerStoreOptions): Omit<ClientConfig,
     application_name: options.applicationName ?? 'kora-server',
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
     statement_timeout: statementTimeout,
-    lock_timeout: options.lockTimeoutMs ?? 10_000,
+    lock_timeout: lockTimeoutMs,
     query_timeout: statementTimeout + ANSWER_MARGIN_MS,
     keepAlive: true,
     pipeline: true, // statements that do not wait for each other share a round trip

@@ -17,10 +17,17 @@ const OUT_OF_MEMORY = '53200'
 
 const REFUSED_WRITE = '25006'
 
+const LOCK_TIMEOUT = '55P03'
+
 /** True when the transaction lost against another one and may be run again as it was. */
 export function isTransient(error: unknown): boolean {
   const code = sqlStateOf(error)
   return code === '40001' || code === '40P01' || code === '23505'
+}
+
+/** True when somebody else held a lock for longer than a statement may wait for it. */
+export function isLockTimeout(error: unknown): boolean {
+  return sqlStateOf(error instanceof KoraServerError ? error.cause : error) === LOCK_TIMEOUT
 }
 
 /** True when the host takes no writes, as a primary does that has become a replica. */
@@ -93,7 +100,7 @@ const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
   },
   { prefix: '53', code: 'STORE_UNAVAILABLE', reason: 'it has run out of a resource. See its log.' },
   {
-    prefix: '55P03',
+    prefix: LOCK_TIMEOUT,
     code: 'STORE_UNAVAILABLE',
     reason: 'another session holds a lock on the tables. It goes on once that session lets go.',
   },

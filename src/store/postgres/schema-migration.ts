@@ -29,6 +29,7 @@ import type { PostgresCore } from './postgres-core.ts'
 import { readRecordStep } from './record-steps.ts'
 import { replayRecords } from './replay-records.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
+import { retryWithShortLocks, type WithShortLocks } from './short-locks.ts'
 
 /** An index of a table that others write to: made beside them, after the transaction of the tables. */
 interface PendingIndex {
@@ -205,25 +206,36 @@ export class SchemaMigration {
 
   /** All changes of structure in one transaction, with a note of what is then to be done beside others. */
   async #changeTables(next: SchemaDefinition): Promise<void> {
-    const core = this.#core
-    await core.transaction(async (transaction) => {
-      const plan = await this.#planChange(transaction, await this.#recorded(transaction), next)
-      assertNothingRefused(plan)
-      const created = new Set(newTablesOf(plan))
-      const later: PendingIndex[] = await this.#pendingIndexes(transaction)
-      for (const step of plan.steps) {
-        const sql = this.#render(step)
-        if (step.kind === 'create-index' && !created.has(step.index.collection)) {
-          later.push(...sql.map((text) => ({ name: step.index.name, sql: text })))
-        } else await this.#execute(transaction, sql)
-      }
-      await this.#setPending(transaction, mergeWork(await this.#pending(transaction), workOf(plan), next))
-      await this.#setPendingIndexes(transaction, later)
-      await metaTable.set(transaction, 'schema', serializeStoredSchema(plan.materialized))
-      await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(next))
-      // Last, because it holds every other commit: from the next one on, all servers write these tables.
-      await core.bumpEpoch(transaction)
-    })
+    const { db } = this.#core
+    const onWaiting = (): void => this.#core.logHeldUp('they use a table that the schema changes')
+    await retryWithShortLocks(db, onWaiting, (withShortLocks) =>
+      this.#core.transaction((transaction) => this.#changeTablesIn(transaction, next, withShortLocks)),
+    )
+  }
+
+  async #changeTablesIn(
+    transaction: Transaction,
+    next: SchemaDefinition,
+    withShortLocks: WithShortLocks,
+  ): Promise<void> {
+    const plan = await this.#planChange(transaction, await this.#recorded(transaction), next)
+    assertNothingRefused(plan)
+    const created = new Set(newTablesOf(plan))
+    const now: string[] = []
+    const later: PendingIndex[] = await this.#pendingIndexes(transaction)
+    for (const step of plan.steps) {
+      const sql = this.#render(step)
+      if (step.kind === 'create-index' && !created.has(step.index.collection)) {
+        later.push(...sql.map((text) => ({ name: step.index.name, sql: text })))
+      } else now.push(...sql)
+    }
+    await withShortLocks(transaction, () => this.#execute(transaction, now))
+    await this.#setPending(transaction, mergeWork(await this.#pending(transaction), workOf(plan), next))
+    await this.#setPendingIndexes(transaction, later)
+    await metaTable.set(transaction, 'schema', serializeStoredSchema(plan.materialized))
+    await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(next))
+    // Last, because it holds every other commit: from the next one on, all servers write these tables.
+    await this.#core.bumpEpoch(transaction)
   }
 
   /** Without locking the tables, which takes as long as other transactions do. */
