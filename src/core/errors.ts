@@ -36,8 +36,10 @@ export const ERROR_CODES = {
     remedy: 'The message names the rule and the place.',
   },
   SCHEMA_CHANGE_REFUSED: {
-    meaning: 'The new schema would lose data that the store holds.',
-    remedy: 'The message names the change and the form of it that loses nothing.',
+    meaning:
+      'The new schema would lose data that the store holds, or that a backup holds which is to be restored.',
+    remedy:
+      'The message names the change and the form of it that loses nothing. A backup is also restored into a fresh store without a schema.',
   },
   STORE_CLOSED: { meaning: 'The store was used after close().', remedy: 'Open a new store.' },
   STORE_UNAVAILABLE: {

@@ -1,5 +1,6 @@
 import { StoreError } from '../core/errors.ts'
 import type { Operation } from '../core/operation.ts'
+import type { SchemaDefinition } from '../core/schema/types.ts'
 import { describeValue } from '../protocol/json-value.ts'
 import type { RecordKey } from './append/load.ts'
 import type { DroppedOperation } from './compaction/compaction.ts'
@@ -30,6 +31,8 @@ export interface RestoreOptions {
   readonly maxDeliverySequence: number
   /** The nodes that the server of the backup was when it was made, and before that. Default: none. */
   readonly serverNodeIds?: readonly string[]
+  /** What the backed up store had recorded of its schemas, for `joinSchemas`: before anything else. Default: nothing. */
+  readonly recordedSchema?: SchemaDefinition | null
 }
 
 export interface RestoredOperation {
@@ -77,9 +80,17 @@ export interface StoreRestore {
 
 /** What backups need of a store beside its log. */
 export interface RestorableStore {
+  /**
+   * The schema that the tables are for, with what is remembered of those before it: that of another process, where it has
+   * changed them since. Null without tables.
+   */
+  readRecordedSchema(): Promise<SchemaDefinition | null>
   /** Every node, in pages; `after` is the position of the last one seen, 0 at first. */
   listNodes(after: number, limit: number): Promise<readonly ListedNode[]>
-  /** @throws StoreError `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not */
+  /**
+   * @throws StoreError `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not
+   * @throws SchemaError `SCHEMA_CHANGE_REFUSED` where the schemas do not go together. @see joinSchemas
+   */
   openRestore(options: RestoreOptions): Promise<StoreRestore>
 }
 

@@ -1,6 +1,8 @@
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { createSqliteServerStore } from '../../src/index.ts'
 import { findViolations } from '../support/checker.ts'
 import { type Daemon, startDaemon } from '../support/daemon.ts'
@@ -9,6 +11,26 @@ import { schemaFile, todoSchema } from '../support/todo-app.ts'
 
 const FILES = { 'schema.mjs': schemaFile() }
 const ARGS = ['--schema', 'schema.mjs']
+
+const title = t.string()
+const VERSIONS = {
+  1: defineSchema({ version: 1, collections: { todos: { fields: { title } } } }),
+  2: defineSchema({
+    version: 2,
+    collections: { todos: { fields: { title, priority: t.number().default(3) } } },
+  }),
+}
+
+/** An app at a version of its schema, for devices of either. */
+function versioned(version: 1 | 2): { readonly [file: string]: string } {
+  return {
+    'schema.mjs': schemaFile(VERSIONS[version]),
+    'kora.config.json': JSON.stringify({
+      schema: './schema.mjs',
+      supportedSchemaVersions: { min: 1, max: 2 },
+    }),
+  }
+}
 
 async function logOf(directory: string, file: string): Promise<string[]> {
   const store = createSqliteServerStore({ filename: join(directory, file), readOnly: true })
@@ -126,6 +148,52 @@ describe('kora-server backup', () => {
 
     expect(readdirSync(daemon.directory)).not.toContain('new.db')
   }, 120_000)
+
+  test('tells a fresh store which fields the devices of earlier versions have', async () => {
+    await using daemon = await startDaemon({ files: versioned(1) })
+    await using phone = await openDevice({ url: daemon.url, schema: VERSIONS[1], name: 'version 1' })
+    phone.insert('todos', { title: 'one' })
+    await phone.synced()
+    await daemon.kill()
+    writeFileSync(join(daemon.directory, 'schema.mjs'), schemaFile(VERSIONS[2]))
+    await daemon.start()
+    await using laptop = await openDevice({ url: daemon.url, schema: VERSIONS[2], name: 'version 2' })
+    laptop.insert('todos', { title: 'two', priority: 1 })
+    await laptop.synced()
+    expect(await daemon.run(['backup', 'kora.backup'])).toMatchObject({ code: 0 })
+    await daemon.kill()
+    for (const name of readdirSync(daemon.directory)) {
+      if (name.startsWith('kora-server.db')) rmSync(join(daemon.directory, name))
+    }
+
+    expect(await daemon.run(['restore', 'kora.backup'])).toMatchObject({ code: 0 })
+    await daemon.start()
+    laptop.insert('todos', { title: 'three', priority: 2 })
+    await laptop.synced()
+
+    await phone.until(() => phone.records('todos').length === 3, 'version 1 reads on', 30_000)
+    expect(phone.journal.of('delivery').filter(({ outcome }) => outcome === 'blocked')).toEqual([])
+  }, 60_000)
+
+  test('changes nothing of a store whose schema it does not fit', async () => {
+    await using daemon = await startDaemon({ files: versioned(2) })
+    await using laptop = await openDevice({ url: daemon.url, schema: VERSIONS[2], name: 'version 2' })
+    laptop.insert('todos', { title: 'two', priority: 1 })
+    await laptop.synced()
+    await daemon.kill()
+    expect(await daemon.run(['backup', 'kora.backup'])).toMatchObject({ code: 0 })
+    const other = defineSchema({ version: 3, collections: { todos: { fields: { title: t.number() } } } })
+    writeFileSync(join(daemon.directory, 'schema.mjs'), schemaFile(other))
+
+    const { code, stderr } = await daemon.run(['restore', 'kora.backup', '--db', 'new.db'])
+
+    expect(code).not.toBe(0)
+    expect(stderr).toContain('The schema here does not fit the data of the backup, and nothing was restored:')
+    expect(stderr).toContain('its kind cannot change from string to number')
+    const store = createSqliteServerStore({ filename: join(daemon.directory, 'new.db') })
+    expect(await store.readRecordedSchema()).toBeNull()
+    await store.close()
+  }, 60_000)
 
   test('can be piped from one command into the other', async () => {
     await using daemon = await startDaemon({ args: ARGS, files: FILES })

@@ -3,7 +3,10 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { LOG_EVENTS } from '../../src/core/logger.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
@@ -264,6 +267,25 @@ describe('backups', () => {
     const { level, message } = LOG_EVENTS.exportFailed
     const failures = logger.lines.filter((line) => line.message === message)
     expect(failures).toEqual([{ level, message, fields: { err: expect.any(Error) } }])
+  })
+
+  test('are refused with the reason where the schema of the server does not fit them', async () => {
+    await using target = await startProductionServer({ operationalAuth })
+    const source = new MemoryServerStore()
+    const field = target.store.getSchema()?.collections.orders?.fields.title
+    expect(field?.kind).toBe('string')
+    await source.setSchema(
+      defineSchema({ version: 1, collections: { orders: { fields: { title: t.number() } } } }),
+    )
+
+    const answer = await importInto(target, Buffer.from(await source.exportBackup()))
+
+    expect(answer.status).toBe(409)
+    expect(await answer.json()).toEqual({
+      error: expect.stringContaining(
+        'collections.orders.fields.title: its kind cannot change from number to string',
+      ),
+    })
   })
 
   test('go from one server to an empty one', async () => {

@@ -138,6 +138,7 @@ function inPages(store: ServerStore): Parameters<typeof createBackup>[0] {
   return {
     getNodeId: () => store.getNodeId(),
     getFormerNodeIds: () => store.getFormerNodeIds(),
+    readRecordedSchema: () => store.readRecordedSchema(),
     getOperationCount: () => store.getOperationCount(),
     getMaxDeliverySequence: () => store.getMaxDeliverySequence(),
     listNodes: (after, limit) => store.listNodes(after, limit),

@@ -3,7 +3,8 @@ import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type OpenedBackup, openBackupSource } from '../../store/backup/backup-source.ts'
 import { type BackupSummary, verifyBackup } from '../../store/backup/read-backup.ts'
-import { type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
+import { assertRestorable, type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
+import { withEarlierFields } from '../../store/materialize/earlier-fields.ts'
 import { assertEmpty, type RestoreMode } from '../../store/restore.ts'
 import { type OpenedLocation, openBackupLocation } from '../backup/backup-location.ts'
 import { describeBackup } from '../backup/describe-backup.ts'
@@ -123,9 +124,13 @@ async function restoreInto(
   const { backup, verified, mode, bar } = options
   const store = await openStore(config)
   try {
+    const schema = config.schema?.definition ?? null
+    const present = store.getSchema()
+    // What restoreBackup asks too: but before the tables are brought to the schema of the configuration.
+    assertRestorable(schema === null ? present : withEarlierFields(schema, present), verified.recordedSchema)
     // With tables and indexes in place they are filled on the way, rather than by the next start; and records are
     // folded by the resolvers of the schema, which the store does not hold.
-    await prepareStore(store, { schema: config.schema?.definition ?? null, auth: config.auth })
+    await prepareStore(store, { schema, auth: config.auth })
     return await restoreBackup(store, () => backup.open(), mode, {
       verified,
       onProgress: ({ phase, done, total }) => {

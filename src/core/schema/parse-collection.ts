@@ -7,7 +7,8 @@ import { isPlainObject, safeRecord } from './plain-object.ts'
 import type { Problems } from './problems.ts'
 import type { CollectionDefinition, Constraint, FieldDescriptor, Resolver, StateMachine } from './types.ts'
 
-const MAX_FIELDS = 1500 // PostgreSQL has room for 1600 columns, SQLite for 2000
+/** Of one table. */
+export const MAX_FIELDS = 1500 // PostgreSQL has room for 1600 columns, SQLite for 2000
 
 /** Reads one collection with its fields. @returns null when it is no collection at all */
 export function parseCollection(

@@ -14,6 +14,9 @@ import type {
   SyncRule,
 } from './types.ts'
 
+/** Nobody mends them one by one: it was written by a program, or is damaged, or made by somebody else. */
+const MAX_STORED_PROBLEMS = 20
+
 /**
  * Reads a schema that `defineSchema` of this package or of any `@korajs/core` 1.x has returned, or
  * what JSON has left of one. It goes by shape: parts that are missing are filled in, properties
@@ -25,11 +28,11 @@ import type {
  *
  * @param isStored one that a store holds, perhaps since an earlier release: references to collections that it
  *   lacks, which were let in then, do not keep the store from being opened
- * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path
+ * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path; of a stored one the first
  * @see docs/schema.md
  */
 export function parseSchema(value: unknown, { isStored = false } = {}): SchemaDefinition {
-  const problems = new Problems()
+  const problems = new Problems(isStored ? { limit: MAX_STORED_PROBLEMS } : {})
   const schema = isPlainObject(value) ? value : {}
   if (!isPlainObject(value)) problems.add('schema', 'is not an object; export what defineSchema() returns')
 

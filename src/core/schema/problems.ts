@@ -3,10 +3,17 @@ import { SchemaError } from '../errors.ts'
 /** Collects everything that is wrong with a schema, so that all of it can be mended at once. */
 export class Problems {
   readonly #lines: string[] = []
+  readonly #limit: number
+
+  /** @param limit after so many the first ones are thrown as `SCHEMA_INVALID`: to find one may take long. Default: none */
+  constructor({ limit = Number.POSITIVE_INFINITY } = {}) {
+    this.#limit = limit
+  }
 
   /** @param path where in the schema, like `collections.todos.indexes[0]` */
   add(path: string, message: string): void {
     this.#lines.push(`${path}: ${message}`)
+    if (this.#lines.length >= this.#limit) this.throwIfAny('SCHEMA_INVALID')
   }
 
   /** @throws SchemaError with the code when there is any problem, listing each on a line */

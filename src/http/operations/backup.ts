@@ -62,6 +62,7 @@ function refusalOf(error: unknown): BackupAnswer {
         body: { error: 'The store is not empty. Add ?mode=merge to add what it lacks, or ?mode=replace.' },
       }
     case 'RESOLVER_MISSING':
+    case 'SCHEMA_CHANGE_REFUSED':
       return { status: 409, body: { error: error.message } }
     default:
       throw error

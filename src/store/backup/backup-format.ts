@@ -13,25 +13,30 @@ import type { RevocationSubject } from '../revocations.ts'
  *   {"section":"operations",…}\n                                              then b bytes
  *   …                                       sections in this order, each kind as often as needed
  *   {"section":"dropped",…}\n                                                 then b bytes
+ *   {"section":"schema",…}\n                                                  then b bytes
  *   {"end":true,"nodes":n,"revocations":v,"operations":m,"maxDeliverySequence":…,"sha256":…}\n
  *
  * The bytes of a section are gzip of `count` lines of JSON, `rawBytes` long. Its sha256 is that of
  * the bytes as they stand in the file, so that a reader with little memory uses no section before it
  * has proved whole; that of the trailer is over every byte before itself.
  *
- * Version 2 is that of a log that was compacted; without sections of `dropped` it is version 1.
+ * Version 3 is that of a store that had recorded a schema, which is the one line of the last section. Without it, version 2
+ * is that of a log that was compacted; and without sections of `dropped` it is version 1.
  *
  * A backup holds what was said to the server, not what the server made of it: records, tables,
- * snapshots and delivery sequences follow from the operations. @see docs/backups.md
+ * snapshots and delivery sequences follow from the operations. What other versions of the schema were does not: devices
+ * tell only their number. @see docs/backups.md
  */
 
 const BACKUP_FORMAT = 'kora-server-backup'
-const BACKUP_VERSION = 2
-/** Of a log of which nothing was dropped; the first release reads it. */
+const BACKUP_VERSION = 3
+/** Of a store without a schema; earlier builds read up to it. */
+const COMPACTED_VERSION = 2
+/** Of such a store, and a log of which nothing was dropped; the first release reads it. */
 const UNCOMPACTED_VERSION = 1
 
 /** Kinds of sections, in their order. */
-export const SECTION_KINDS = ['nodes', 'revocations', 'operations', 'dropped'] as const
+export const SECTION_KINDS = ['nodes', 'revocations', 'operations', 'dropped', 'schema'] as const
 export type SectionKind = (typeof SECTION_KINDS)[number]
 
 /** A section is as large as this when written, and larger only where one operation is. */
@@ -39,10 +44,14 @@ export const SECTION_BYTES = 1024 * 1024
 /** What a reader holds at once at most. An operation is as large as it was accepted. */
 export const MAX_SECTION_BYTES = 256 * 1024 * 1024
 export const MAX_LINE_BYTES = 4096
+/** Of the section of the schema. One of a thousand fields takes some 250 kB, with twenty earlier versions half a megabyte. */
+export const MAX_SCHEMA_BYTES = 16 * 1024 * 1024
 
 export interface BackupHeader {
   /** False: the log was never compacted, and there are no sections of `dropped`. */
   readonly isCompacted: boolean
+  /** False: there is no section of the schema. */
+  readonly hasSchema: boolean
   /** ISO 8601 */
   readonly createdAt: string
   /** Of the server that made it. */
@@ -64,6 +73,8 @@ export interface BackupTrailer {
   readonly revocations: number
   readonly operations: number
   readonly dropped: number
+  /** How many schemas: 1 or 0. */
+  readonly schema: number
   /** Of the log that it was made of. */
   readonly maxDeliverySequence: number
   readonly sha256: string
@@ -79,10 +90,22 @@ export type BackupRevocation = RevocationSubject & { readonly revokedAt: number 
 
 // ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-export function formatHeader({ isCompacted, createdAt, nodeId, formerNodeIds }: BackupHeader): string {
-  const version = isCompacted ? BACKUP_VERSION : UNCOMPACTED_VERSION
-  const header = { format: BACKUP_FORMAT, version, createdAt, nodeId }
-  return `${JSON.stringify({ ...header, ...(formerNodeIds.length > 0 && { formerNodeIds }) })}\n`
+export function formatHeader(header: BackupHeader): string {
+  const { isCompacted, hasSchema, createdAt, nodeId, formerNodeIds } = header
+  const version = versionOf(header)
+  return `${JSON.stringify({
+    format: BACKUP_FORMAT,
+    version,
+    createdAt,
+    nodeId,
+    ...(hasSchema && isCompacted && { compacted: true }), // of the others the version says it
+    ...(formerNodeIds.length > 0 && { formerNodeIds }),
+  })}\n`
+}
+
+function versionOf({ isCompacted, hasSchema }: BackupHeader): number {
+  if (hasSchema) return BACKUP_VERSION
+  return isCompacted ? COMPACTED_VERSION : UNCOMPACTED_VERSION
 }
 
 export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }: SectionHeader): string {
@@ -95,8 +118,14 @@ export function formatTrailer(trailer: BackupTrailer): string {
 
 /** The trailer up to its checksum, which covers this, too. */
 export function formatTrailerStart(trailer: Omit<BackupTrailer, 'sha256'>): string {
-  const { nodes, revocations, operations, dropped, maxDeliverySequence } = trailer
-  const counts = { nodes, revocations, operations, ...(dropped > 0 && { dropped }) }
+  const { nodes, revocations, operations, dropped, schema, maxDeliverySequence } = trailer
+  const counts = {
+    nodes,
+    revocations,
+    operations,
+    ...(dropped > 0 && { dropped }),
+    ...(schema > 0 && { schema }),
+  }
   return `${JSON.stringify({ end: true, ...counts, maxDeliverySequence }).slice(0, -1)},"sha256":`
 }
 
@@ -128,7 +157,7 @@ export function formatDropped(operation: DroppedOperation): string {
 export function parseHeader(line: string): BackupHeader {
   const header = parseObject(line)
   if (header?.format !== BACKUP_FORMAT) throw invalidBackup('it is not a backup of kora-server')
-  const { version, createdAt, nodeId, formerNodeIds = [] } = header
+  const { version, createdAt, nodeId, compacted = false, formerNodeIds = [] } = header
   if (!isCount(version)) throw invalidBackup('its first line is damaged')
   if (version > BACKUP_VERSION) {
     throw invalidBackup(
@@ -138,7 +167,9 @@ export function parseHeader(line: string): BackupHeader {
   if (typeof createdAt !== 'string' || typeof nodeId !== 'string' || !isListOfTexts(formerNodeIds)) {
     throw invalidBackup('its first line is damaged')
   }
-  return { isCompacted: version > UNCOMPACTED_VERSION, createdAt, nodeId, formerNodeIds }
+  const hasSchema = version === BACKUP_VERSION
+  const isCompacted = hasSchema ? compacted === true : version === COMPACTED_VERSION
+  return { isCompacted, hasSchema, createdAt, nodeId, formerNodeIds }
 }
 
 /**
@@ -209,15 +240,16 @@ function toSectionHeader(value: JsonObject): SectionHeader | null {
   const { section, count, bytes, rawBytes, sha256 } = value
   const kind = SECTION_KINDS.find((known) => known === section)
   if (kind === undefined || !isCount(count) || !isCount(bytes) || !isCount(rawBytes)) return null
-  if (bytes > MAX_SECTION_BYTES || rawBytes > MAX_SECTION_BYTES || !isSha256(sha256)) return null
+  const maxBytes = kind === 'schema' ? MAX_SCHEMA_BYTES : MAX_SECTION_BYTES
+  if (bytes > maxBytes || rawBytes > maxBytes || !isSha256(sha256)) return null
   return { section: kind, count, bytes, rawBytes, sha256 }
 }
 
 function toTrailer(value: JsonObject): BackupTrailer | null {
-  const { nodes, revocations, operations, dropped = 0, maxDeliverySequence, sha256 } = value
+  const { nodes, revocations, operations, dropped = 0, schema = 0, maxDeliverySequence, sha256 } = value
   if (!isCount(nodes) || !isCount(revocations) || !isCount(operations) || !isCount(dropped)) return null
-  if (!isCount(maxDeliverySequence) || !isSha256(sha256)) return null
-  return { nodes, revocations, operations, dropped, maxDeliverySequence, sha256 }
+  if (!isCount(schema) || !isCount(maxDeliverySequence) || !isSha256(sha256)) return null
+  return { nodes, revocations, operations, dropped, schema, maxDeliverySequence, sha256 }
 }
 
 type JsonObject = { readonly [key: string]: unknown }

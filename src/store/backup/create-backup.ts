@@ -14,6 +14,7 @@ import {
   SECTION_BYTES,
   type SectionKind,
 } from './backup-format.ts'
+import { formatSchema } from './backup-schema.ts'
 import { isReplacedLog } from './restored-base.ts'
 
 const compress = promisify(gzip)
@@ -27,6 +28,7 @@ export type BackupSourceStore = Pick<
   | 'getFormerNodeIds'
   | 'getOperationCount'
   | 'getMaxDeliverySequence'
+  | 'readRecordedSchema'
   | 'listNodes'
   | 'listRevocations'
   | 'readOperations'
@@ -76,9 +78,13 @@ async function* readBackup(
   const endBefore = await store.getMaxDeliverySequence() // first, so that all that follows is of this log, or is given up
   const droppedBefore = await store.countDropped()
   const isCompacted = droppedBefore > 0
+  const schemaBefore = await readSchema(store)
+  const hasSchema = schemaBefore !== null
   const createdAt = new Date(createdAtMs).toISOString()
   const formerNodeIds = [...store.getFormerNodeIds()]
-  yield writer.text(formatHeader({ isCompacted, createdAt, nodeId: store.getNodeId(), formerNodeIds }))
+  yield writer.text(
+    formatHeader({ isCompacted, hasSchema, createdAt, nodeId: store.getNodeId(), formerNodeIds }),
+  )
   // The version vector first: it may claim no operation that the backup does not hold.
   yield* writer.sections('nodes', readNodes(store))
   yield* writer.sections('revocations', readRevocations(store))
@@ -90,6 +96,8 @@ async function* readBackup(
     report()
   }
   if (isCompacted) yield* writer.sections('dropped', readDropped(store))
+  // Read after the operations: it remembers every schema that they were written by.
+  if (hasSchema) yield* writer.section('schema', [(await readSchema(store)) ?? schemaBefore])
   const endAfter = await store.getMaxDeliverySequence()
   if (isReplacedLog(endBefore, end) || isReplacedLog(end, endAfter)) throw interrupted('replaced')
   // What was dropped before its page was read is missing beside what it belongs to: an insert that was read
@@ -151,9 +159,15 @@ async function* readDropped(store: BackupSourceStore): AsyncGenerator<string[]> 
   }
 }
 
+/** null: there is none that a reader would take */
+async function readSchema(store: BackupSourceStore): Promise<string | null> {
+  const schema = await store.readRecordedSchema()
+  return schema === null ? null : formatSchema(schema)
+}
+
 /** Makes sections of lines, and counts and hashes all that is written. */
 class SectionWriter {
-  readonly counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
+  readonly counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0, schema: 0 }
   readonly #hash: Hash = createHash('sha256')
 
   text(text: string): Uint8Array {

@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { parseOperation } from '../../protocol/parse-operation.ts'
 import type { RestoredOperation } from '../restore.ts'
 import {
@@ -22,6 +23,7 @@ import {
   type SectionHeader,
   type SectionKind,
 } from './backup-format.ts'
+import { parseBackupSchema } from './backup-schema.ts'
 import { ByteReader } from './byte-reader.ts'
 
 const decompress = promisify(gunzip)
@@ -36,28 +38,34 @@ export interface BackupSection {
   readonly bytesRead: number
 }
 
-export interface BackupSummary extends BackupHeader, BackupTrailer {
+interface ReadBackup extends BackupHeader, BackupTrailer {
   readonly bytes: number
+}
+
+export interface BackupSummary extends ReadBackup {
+  /** What its store had recorded of its schemas; null where it had none, and in backups of early builds. */
+  readonly recordedSchema: SchemaDefinition | null
 }
 
 /**
  * The sections of a backup, each checked before it is handed out. The whole has proved whole only
- * when the iteration is done; the return value is its summary.
+ * when the iteration is done; the return value says what it is.
  *
  * @throws StoreError `BACKUP_INVALID`
  */
 export async function* readSections(
   source: AsyncIterable<Uint8Array>,
-): AsyncGenerator<BackupSection, BackupSummary> {
+): AsyncGenerator<BackupSection, ReadBackup> {
   const reader = new ByteReader(source)
   try {
     const header = parseHeader(await firstLine(reader))
-    const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
+    const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0, schema: 0 }
     let lastKind = 0
     for (;;) {
       const hash = reader.hash()
       const next = parseSectionOrTrailer(await reader.line(MAX_LINE_BYTES))
       if (isTrailer(next)) {
+        if (counts.schema !== (header.hasSchema ? 1 : 0)) throw invalidBackup(WRONG_SCHEMAS)
         await checkTrailer(next, { counts, hash, reader })
         return { ...header, ...next, bytes: reader.bytesRead }
       }
@@ -72,6 +80,9 @@ export async function* readSections(
     await reader.close()
   }
 }
+
+const WRONG_SCHEMAS =
+  'it does not hold the schema that its first line tells of, or holds one that it does not'
 
 /** What has no first line of ours is something else, however it is damaged. */
 async function firstLine(reader: ByteReader): Promise<string> {
@@ -151,12 +162,14 @@ export async function verifyBackup(
   onProgress?: (bytesRead: number) => void,
 ): Promise<BackupSummary> {
   const sections = readSections(source)
+  let recordedSchema: SchemaDefinition | null = null
   try {
     for (;;) {
       const next = await sections.next()
-      if (next.done) return next.value
+      if (next.done) return { ...next.value, recordedSchema }
       const { kind, lines, bytesRead } = next.value
-      checkLines(kind, lines)
+      if (kind === 'schema') for (const line of lines) recordedSchema = parseBackupSchema(line)
+      else checkLines(kind, lines)
       onProgress?.(bytesRead)
     }
   } finally {
@@ -164,7 +177,7 @@ export async function verifyBackup(
   }
 }
 
-function checkLines(kind: SectionKind, lines: Iterable<string>): void {
+function checkLines(kind: CheckedKind, lines: Iterable<string>): void {
   for (const line of lines) CHECKS[kind](line)
 }
 
@@ -175,7 +188,9 @@ export function parseBackupOperation(line: string): RestoredOperation {
   return { operation: received.operation, wireJson: received.wireJson }
 }
 
-const CHECKS: { readonly [kind in SectionKind]: (line: string) => unknown } = {
+type CheckedKind = Exclude<SectionKind, 'schema'>
+
+const CHECKS: { readonly [kind in CheckedKind]: (line: string) => unknown } = {
   nodes: parseNode,
   revocations: parseRevocation,
   operations: parseBackupOperation,

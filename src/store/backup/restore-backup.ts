@@ -1,6 +1,8 @@
 import { requireResolvers } from '../../core/schema/resolvers.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { RecordKey } from '../append/load.ts'
 import { type ReadonlyRecordMap, RecordMap } from '../append/record-map.ts'
+import { joinSchemas } from '../materialize/join-schemas.ts'
 import {
   assertEmpty,
   assertRestoreMode,
@@ -41,8 +43,12 @@ export interface RestoreResult extends RestoreCounts {
  * Clients come back by themselves: a restored log is numbered above all positions that they may
  * hold (`restoredBase`), and the version vector asks each device for what the backup does not have.
  *
+ * What the backup knows of versions of the schema, the store knows afterwards. One that has no schema takes over that of
+ * the backup.
+ *
  * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not
- * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given
+ * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given; `SCHEMA_CHANGE_REFUSED` when its
+ *   schema could not have followed that of the backup
  */
 export async function restoreBackup(
   store: RestoreTarget,
@@ -57,11 +63,11 @@ export async function restoreBackup(
     const summary =
       verified ??
       (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null })))
-    const schema = store.getSchema()
+    const { maxDeliverySequence, formerNodeIds, nodeId, recordedSchema } = summary
+    const schema = assertRestorable(store.getSchema(), recordedSchema)
     if (schema !== null) requireResolvers(schema)
-    const { maxDeliverySequence, formerNodeIds, nodeId } = summary
     const serverNodeIds = [...formerNodeIds, nodeId]
-    const restore = await store.openRestore({ mode, maxDeliverySequence, serverNodeIds })
+    const restore = await store.openRestore({ mode, maxDeliverySequence, serverNodeIds, recordedSchema })
     const counts = await restoreFrom(backup, restore, (done) =>
       onProgress?.({ phase: 'restore', done, total: summary.operations }),
     )
@@ -69,6 +75,19 @@ export async function restoreBackup(
   } finally {
     await backup.close()
   }
+}
+
+/**
+ * @param schema that of the store when the backup comes into it
+ * @param recordedSchema of the backup
+ * @returns the schema that the store then has
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+ */
+export function assertRestorable(
+  schema: SchemaDefinition | null,
+  recordedSchema: SchemaDefinition | null,
+): SchemaDefinition | null {
+  return recordedSchema === null ? schema : joinSchemas(schema, recordedSchema).materialized
 }
 
 async function restoreFrom(

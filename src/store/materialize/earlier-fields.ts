@@ -2,10 +2,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { ownValue } from '../../core/own-property.ts'
 import type { FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 
-type VersionFields = NonNullable<SchemaDefinition['otherVersions']>
+export type VersionFields = NonNullable<SchemaDefinition['otherVersions']>
 
 /** The newest other versions that are remembered; devices of older ones are few. */
-const MAX_VERSIONS = 20
+export const MAX_VERSIONS = 20
 
 /**
  * The schema with what is remembered of the others that the store has had: as `retired` the fields that it has
@@ -19,9 +19,18 @@ export function withEarlierFields(
   schema: SchemaDefinition,
   recorded: SchemaDefinition | null,
 ): SchemaDefinition {
+  return remembering(schema, {
+    retired: retiredFields(schema, recorded),
+    otherVersions: versionFields(schema, recorded),
+  })
+}
+
+/** The schema with this remembered of others, in the place of what it has remembered so far. */
+export function remembering(
+  schema: SchemaDefinition,
+  { retired, otherVersions }: Required<Pick<SchemaDefinition, 'retired' | 'otherVersions'>>,
+): SchemaDefinition {
   const { retired: _, otherVersions: __, ...own } = schema
-  const retired = retiredFields(own, recorded)
-  const otherVersions = versionFields(own, recorded)
   const earlier = {
     ...(Object.keys(retired).length > 0 && { retired }),
     ...(Object.keys(otherVersions).length > 0 && { otherVersions }),
@@ -35,6 +44,17 @@ function rememberedBy({
   otherVersions,
 }: Pick<SchemaDefinition, 'retired' | 'otherVersions'>): unknown {
   return JSON.parse(JSON.stringify({ retired, otherVersions }))
+}
+
+/** All fields that a table of the collection has columns of; those that are declared have the last word. */
+export function keptFields(
+  schema: SchemaDefinition,
+  collection: string,
+): { readonly [field: string]: FieldDescriptor } {
+  return {
+    ...ownValue(schema.retired ?? {}, collection),
+    ...ownValue(schema.collections, collection)?.fields,
+  }
 }
 
 function retiredFields(
@@ -64,7 +84,8 @@ function versionFields({ version }: SchemaDefinition, recorded: SchemaDefinition
   return Object.fromEntries(kept)
 }
 
-function fieldNames({ collections }: SchemaDefinition): VersionFields[string] {
+/** By collection. */
+export function fieldNames({ collections }: SchemaDefinition): VersionFields[string] {
   return Object.fromEntries(
     Object.entries(collections).map(([name, { fields }]) => [name, Object.keys(fields)]),
   )

@@ -16,8 +16,8 @@ export interface PendingWork {
   readonly recordsTotal: number | null
 }
 
-export function workOf(plan: SchemaChangePlan): PendingWork[] {
-  return plan.steps.flatMap((step) => {
+export function workOf({ steps }: Pick<SchemaChangePlan, 'steps'>): PendingWork[] {
+  return steps.flatMap((step) => {
     if (step.kind === 'replay') return [newWork(step.collection, 'backfill', true)]
     return step.kind === 'fill-columns' ? [newWork(step.collection, 'backfill', false)] : []
   })

@@ -105,13 +105,13 @@ export function refuseForeignTables(plan: SchemaChangePlan, present: Iterable<st
 }
 
 /** @throws SchemaError `SCHEMA_CHANGE_REFUSED`, listing every change that would lose data */
-export function assertNothingRefused(plan: SchemaChangePlan): void {
-  if (plan.refusals.length === 0) return
-  const lines = plan.refusals.map(({ path, message }) => `${path}: ${message}`)
-  throw new SchemaError(
-    'SCHEMA_CHANGE_REFUSED',
-    `The schema does not fit what the database holds:\n${lines.join('\n')}`,
-  )
+export function assertNothingRefused(
+  { refusals }: Pick<SchemaChangePlan, 'refusals'>,
+  problem = 'The schema does not fit what the database holds',
+): void {
+  if (refusals.length === 0) return
+  const lines = refusals.map(({ path, message }) => `${path}: ${message}`)
+  throw new SchemaError('SCHEMA_CHANGE_REFUSED', `${problem}:\n${lines.join('\n')}`)
 }
 
 interface Draft {

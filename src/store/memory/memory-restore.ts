@@ -1,8 +1,10 @@
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { RecordKey } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
 import { countRestored, restoreRequests } from '../backup/restore-requests.ts'
 import { restoredBase } from '../backup/restored-base.ts'
 import { type DroppedOperation, dependsOnTraces, mayNoteDropped } from '../compaction/compaction.ts'
+import { joinSchemas } from '../materialize/join-schemas.ts'
 import {
   assertEmpty,
   assertRestoreMode,
@@ -26,9 +28,10 @@ export function openRestore(
   access: StoreAccess,
   options: MemoryRestoreOptions,
 ): StoreRestore {
-  const { mode, maxDeliverySequence } = options
+  const { mode, maxDeliverySequence, recordedSchema } = options
   assertRestoreMode(mode)
   if (mode === 'empty') assertEmpty(core.log.end)
+  if (mode === 'merge' && recordedSchema) joinSchema(core, recordedSchema, core.log)
   const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
   return new MemoryRestore(core, access, { ...options, replacement })
 }
@@ -40,6 +43,7 @@ class MemoryRestore implements StoreRestore {
   readonly #mode: RestoreOptions['mode']
   readonly #replacement: MemoryLog | null
   readonly #serverNodeIds: readonly string[]
+  readonly #recordedSchema: SchemaDefinition | null
   readonly #afterCommit: () => void
   readonly #nodes: BackupNode[] = []
   readonly #revocations: BackupRevocation[] = []
@@ -51,6 +55,7 @@ class MemoryRestore implements StoreRestore {
       mode,
       replacement,
       serverNodeIds = [],
+      recordedSchema = null,
       afterCommit,
     }: Omit<MemoryRestoreOptions, 'maxDeliverySequence'> & { replacement: MemoryLog | null },
   ) {
@@ -59,6 +64,7 @@ class MemoryRestore implements StoreRestore {
     this.#mode = mode
     this.#replacement = replacement
     this.#serverNodeIds = serverNodeIds
+    this.#recordedSchema = recordedSchema
     this.#afterCommit = afterCommit
   }
 
@@ -98,11 +104,12 @@ class MemoryRestore implements StoreRestore {
 
   async commit(): Promise<void> {
     this.#access.assertOpen()
-    const { nodes, revocations, schema } = this.#core
+    const { nodes, revocations } = this.#core
     if (this.#mode === 'empty') assertEmpty(this.#core.log.end) // again: devices may have written meanwhile
     if (this.#replacement !== null) {
+      if (this.#recordedSchema !== null) joinSchema(this.#core, this.#recordedSchema, this.#replacement)
       nodes.forgetPositions()
-      this.#replacement.indexLive(schema) // what is restored is not judged; what comes next is
+      this.#replacement.indexLive(this.#core.schema) // what is restored is not judged; what comes next is
       this.#core.replaceLog(this.#replacement)
     }
     this.#core.noteFormerNodes(this.#serverNodeIds)
@@ -115,6 +122,22 @@ class MemoryRestore implements StoreRestore {
   }
 
   async rollback(): Promise<void> {}
+}
+
+/**
+ * Records what another store has of its schemas, too.
+ *
+ * @param log to be folded by it, where there was none
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+ */
+function joinSchema(core: MemoryCore, other: SchemaDefinition, log: MemoryLog): void {
+  const isFirst = core.schema === null
+  core.schema = joinSchemas(core.schema, other).materialized
+  if (!isFirst) return
+  for (const name of Object.keys(core.schema.collections)) {
+    for (const record of log.recordsOf(name)) core.replay(record, log)
+  }
+  log.indexLive(core.schema)
 }
 
 /** For what takes the place of the present log. */

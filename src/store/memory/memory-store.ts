@@ -405,6 +405,11 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.nodes.list(after, limit)
   }
 
+  async readRecordedSchema(): Promise<SchemaDefinition | null> {
+    this.#access.assertOpen()
+    return this.#core.schema
+  }
+
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
     this.#access.assertOpen()
     return openRestore(this.#core, this.#access, {

@@ -18,6 +18,7 @@ import {
 } from '../restore.ts'
 import { OF_FORMER_LOG } from '../store.ts'
 import type { Transaction } from './database.ts'
+import { joinSchema, rememberIn } from './join-schema.ts'
 import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -31,7 +32,7 @@ export interface PostgresRestoreOptions extends RestoreOptions {
   readonly afterCommit: () => Promise<void>
 }
 
-/** @see RestorableStore.openRestore */
+/** @see RestorableStore.openRestore; a merge is opened once the schemas are joined */
 export function openRestore(
   core: PostgresCore,
   options: PostgresRestoreOptions,
@@ -145,6 +146,7 @@ class Replacement implements StoreRestore {
         if (isCommitted) throw error
       })
       if (!isCommitted) return
+      if (options.recordedSchema) await rememberIn(core)
       await core.refresh()
       await options.afterCommit()
     }
@@ -191,14 +193,16 @@ function neverBegun(): never {
 async function removeEverything(
   transaction: Transaction,
   core: PostgresCore,
-  { mode, maxDeliverySequence, serverNodeIds = [], nodeId }: RestoreOptions & { readonly nodeId: string },
+  options: RestoreOptions & { readonly nodeId: string },
 ): Promise<void> {
+  const { mode, maxDeliverySequence, serverNodeIds = [], nodeId, recordedSchema } = options
   // First of all, so that nobody commits in between.
   const [row] = await transaction.rows<[number]>(
     'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
   const [ownMaxSequence] = row ?? [0]
   if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else commits
+  if (recordedSchema) await joinSchema(core.db, transaction, recordedSchema)
   const base = restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() })
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
     await transaction.rows(`DELETE FROM {${table}}`)

@@ -476,8 +476,15 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.nodes.list(after, limit)
   }
 
+  async readRecordedSchema(): Promise<SchemaDefinition | null> {
+    this.#access.assertOpen()
+    return this.#migration.recorded()
+  }
+
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
     this.#access.assertWritable()
+    const { mode, recordedSchema } = options
+    if (mode === 'merge' && recordedSchema) await this.#migration.join(recordedSchema)
     return openRestore(this.#core, {
       ...options,
       afterCommit: async () => this.#watch.announce(await this.getMaxDeliverySequence()),

@@ -24,6 +24,7 @@ import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import type { Queries, Transaction } from './database.ts'
+import { joinSchema, rememberIn } from './join-schema.ts'
 import { metaTable } from './meta-table.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readRecordStep } from './record-steps.ts'
@@ -85,6 +86,30 @@ export class SchemaMigration {
         await this.#tracking.track(collection, field, { ...options, isGranted: true })
       }
     }
+  }
+
+  /** What the tables are for, and were. */
+  async recorded(): Promise<SchemaDefinition | null> {
+    return this.#core.isEmpty ? null : this.#recorded(this.#core.db)
+  }
+
+  /**
+   * Joins the schema of another store to what is recorded here.
+   *
+   * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+   */
+  async join(other: SchemaDefinition): Promise<void> {
+    const core = this.#core
+    await this.#fill(async () => {
+      await core.transaction(async (transaction) => {
+        const { isFirst, steps, materialized } = await joinSchema(core.db, transaction, other)
+        if (isFirst) await this.#setPending(transaction, mergeWork([], workOf({ steps }), materialized))
+        await core.bumpEpoch(transaction) // last, as in any change of the tables
+      })
+      await rememberIn(core)
+      await core.refresh()
+      await this.#finish({})
+    })
   }
 
   async plan(schema: SchemaDefinition): Promise<SchemaPlan> {

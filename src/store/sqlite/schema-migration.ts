@@ -16,6 +16,7 @@ import { parsePendingWork, parseStoredSchema, serializeStoredSchema } from '../m
 import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { CollectionTables } from './collection-tables.ts'
+import { joinSchema } from './join-schema.ts'
 import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
 import { replayStoredRecord } from './replay-record.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
@@ -62,6 +63,24 @@ export class SchemaMigration {
     this.#core.useSchema(withEarlierFields(next, this.#materialized()))
     await this.#finish(options)
     await this.#trackScopes(next, options)
+  }
+
+  /** What the tables are for, and were. */
+  recorded(): SchemaDefinition | null {
+    return this.#materialized()
+  }
+
+  /**
+   * Joins the schema of another store to what is recorded here.
+   *
+   * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+   */
+  async join(other: SchemaDefinition): Promise<void> {
+    await this.#core.writes.run(() => {
+      const { isFirst, steps, materialized } = joinSchema(this.#core, other)
+      if (isFirst) this.#setPending(mergeWork([], workOf({ steps }), materialized))
+    })
+    await this.#finish({})
   }
 
   plan(schema: SchemaDefinition): SchemaPlan {

@@ -16,6 +16,7 @@ import {
   type RestoreOptions,
   type StoreRestore,
 } from '../restore.ts'
+import { joinSchema, rememberIn } from './join-schema.ts'
 import { openDatabase } from './open-database.ts'
 import { replayStoredRecord } from './replay-record.ts'
 import { SqliteCore } from './sqlite-core.ts'
@@ -25,7 +26,7 @@ export interface SqliteRestoreOptions extends RestoreOptions {
   readonly afterCommit: () => void
 }
 
-/** @see RestorableStore.openRestore */
+/** @see RestorableStore.openRestore; a merge is opened once the schemas are joined */
 export function openRestore(
   core: SqliteCore,
   options: SqliteRestoreOptions,
@@ -90,17 +91,19 @@ class Merge implements StoreRestore {
 class Replacement implements StoreRestore {
   readonly #core: SqliteCore
   readonly #owner: SqliteCore
+  readonly #hasSchema: boolean
   readonly #afterCommit: () => void
 
   /** @param owner the store's own core: told when the transaction has ended */
-  private constructor(core: SqliteCore, owner: SqliteCore, afterCommit: () => void) {
+  private constructor(core: SqliteCore, owner: SqliteCore, options: SqliteRestoreOptions) {
     this.#core = core
     this.#owner = owner
-    this.#afterCommit = afterCommit
+    this.#hasSchema = Boolean(options.recordedSchema)
+    this.#afterCommit = options.afterCommit
   }
 
   static async open(owner: SqliteCore, options: SqliteRestoreOptions): Promise<Replacement> {
-    const replacement = new Replacement(coreOfItsOwn(owner), owner, options.afterCommit)
+    const replacement = new Replacement(coreOfItsOwn(owner), owner, options)
     try {
       await replacement.#begin(options)
     } catch (error) {
@@ -137,6 +140,7 @@ class Replacement implements StoreRestore {
   async commit(): Promise<void> {
     this.#core.writes.commit()
     this.#end()
+    if (this.#hasSchema) rememberIn(this.#owner)
     this.#afterCommit()
   }
 
@@ -145,11 +149,13 @@ class Replacement implements StoreRestore {
     this.#end()
   }
 
-  async #begin({ mode, maxDeliverySequence, serverNodeIds = [] }: RestoreOptions): Promise<void> {
+  async #begin(options: RestoreOptions): Promise<void> {
+    const { mode, maxDeliverySequence, serverNodeIds = [], recordedSchema } = options
     const core = this.#core
     await core.writes.begin()
     const ownMaxSequence = core.counters().deliverySequence
     if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else writes
+    if (recordedSchema) joinSchema(core, recordedSchema)
     core.renewNode()
     core.noteFormerNodes(serverNodeIds)
     removeEverything(core, restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() }))

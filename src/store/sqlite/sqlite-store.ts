@@ -453,8 +453,14 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.nodes.list(after, limit))
   }
 
+  async readRecordedSchema(): Promise<SchemaDefinition | null> {
+    return this.#access.read(() => this.#migration.recorded())
+  }
+
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
     this.#access.assertWritable()
+    const { mode, recordedSchema } = options
+    if (mode === 'merge' && recordedSchema) await this.#migration.join(recordedSchema)
     return openRestore(this.#core, {
       ...options,
       afterCommit: () => this.#watch.announce(),

@@ -99,11 +99,19 @@ export function mutatedBackup(backup: Buffer, mutator: Mutator): Buffer {
   return mutator.random() < 0.5 ? mutator.bytes(backup, [backup]) : withChangedEntries(backup, mutator)
 }
 
-function withChangedEntries(backup: Buffer, mutator: Mutator): Buffer {
+/** A backup with a changed schema under checksums that fit. */
+export function withChangedSchema(backup: Buffer, mutator: Mutator): Buffer {
+  return withChangedEntries(backup, mutator, 'schema')
+}
+
+function withChangedEntries(backup: Buffer, mutator: Mutator, kind?: SectionKind): Buffer {
   const { header, sections, trailer } = takeApart(backup)
-  const changed = mutator.below(sections.length)
+  const changed =
+    kind === undefined
+      ? mutator.below(sections.length)
+      : sections.findIndex((section) => section.kind === kind)
   const pieces: Buffer[] = [Buffer.from(`${header}\n`)]
-  const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0 }
+  const counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0, schema: 0 }
   for (const [i, { kind, lines }] of sections.entries()) {
     if (i === changed) {
       const line = mutator.below(lines.length)
@@ -146,6 +154,9 @@ function takeApart(backup: Buffer) {
   }
 }
 
+/** What refuses a schema that is one: its kinds could not become those of the target, or its resolvers are not there. */
+const SCHEMA_REFUSALS: ReadonlySet<string> = new Set(['SCHEMA_CHANGE_REFUSED', 'RESOLVER_MISSING'])
+
 /** @returns what is wrong: anything but a refusal that changed nothing, or a restore */
 export async function findRestoreProblem(
   target: ServerStore,
@@ -159,7 +170,8 @@ export async function findRestoreProblem(
     await restoreBackup(target, () => inPieces(), 'replace')
     return { problem: null, isRefused: false }
   } catch (error) {
-    if (!(error instanceof StoreError) || error.code !== 'BACKUP_INVALID') {
+    const isOfSchema = error instanceof SchemaError && SCHEMA_REFUSALS.has(error.code)
+    if (!isOfSchema && !(error instanceof StoreError && error.code === 'BACKUP_INVALID')) {
       return { problem: String(error instanceof Error ? error.stack : error), isRefused: true }
     }
     const isUnchanged = (await logOf(target)) === before
@@ -167,7 +179,9 @@ export async function findRestoreProblem(
   }
 }
 
+/** With the schema, which a backup may add to. */
 async function logOf(store: ServerStore): Promise<string> {
   const entries = await store.getOperationsAfterDelivery(0, 1000)
-  return entries.map(({ operation, deliverySequence }) => `${deliverySequence} ${operation.id}`).join()
+  const log = entries.map(({ operation, deliverySequence }) => `${deliverySequence} ${operation.id}`)
+  return `${log.join()} ${JSON.stringify(await store.readRecordedSchema())}`
 }

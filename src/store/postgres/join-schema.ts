@@ -1,0 +1,41 @@
+import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { renderStep } from '../materialize/ddl.ts'
+import { withEarlierFields } from '../materialize/earlier-fields.ts'
+import { joinSchemas, type SchemaJoin } from '../materialize/join-schemas.ts'
+import { parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
+import type { PostgresDatabase, Transaction } from './database.ts'
+import { metaTable } from './meta-table.ts'
+import type { PostgresCore } from './postgres-core.ts'
+
+/**
+ * Records what another store has of its schemas, too, and makes room for it in the tables. Who calls it tells the other
+ * servers by the epoch.
+ *
+ * @returns what was done; `isFirst`: there were no tables, and records that are there already are not in them
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+ */
+export async function joinSchema(
+  db: PostgresDatabase,
+  transaction: Transaction,
+  other: SchemaDefinition,
+): Promise<SchemaJoin & { readonly isFirst: boolean }> {
+  const stored = await metaTable.get(transaction, 'schema')
+  const join = joinSchemas(stored === null ? null : parseStoredSchema(stored), other)
+  for (const step of join.steps) {
+    for (const sql of renderStep(step, 'postgres', db.schema)) await transaction.records(sql, [])
+  }
+  await metaTable.set(transaction, 'schema', serializeStoredSchema(join.materialized))
+  if (stored === null) {
+    await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(join.materialized))
+  }
+  return { ...join, isFirst: stored === null }
+}
+
+/** Takes what is recorded by now into the schema of this process. */
+export async function rememberIn(core: PostgresCore): Promise<void> {
+  const stored = await metaTable.get(core.db, 'schema')
+  if (stored === null) return
+  const recorded = parseStoredSchema(stored)
+  core.ownSchema = core.ownSchema === null ? recorded : withEarlierFields(core.ownSchema, recorded)
+}

@@ -1,0 +1,39 @@
+import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { renderStep } from '../materialize/ddl.ts'
+import { withEarlierFields } from '../materialize/earlier-fields.ts'
+import { joinSchemas, type SchemaJoin } from '../materialize/join-schemas.ts'
+import { parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
+import type { SqliteCore } from './sqlite-core.ts'
+
+/**
+ * Records what another store has of its schemas, too, and makes room for it in the tables. Inside a write transaction.
+ *
+ * @returns what was done; `isFirst`: there were no tables, and records that are there already are not in them
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+ */
+export function joinSchema(
+  core: SqliteCore,
+  other: SchemaDefinition,
+): SchemaJoin & { readonly isFirst: boolean } {
+  const stored = core.meta.get('schema')
+  const join = joinSchemas(stored === null ? null : parseStoredSchema(stored), other)
+  for (const step of join.steps) {
+    for (const sql of renderStep(step, 'sqlite')) core.db.exec(sql)
+  }
+  core.meta.set('schema', serializeStoredSchema(join.materialized))
+  if (stored === null) core.meta.set('schema_fingerprint', schemaFingerprint(join.materialized))
+  remember(core, join.materialized)
+  return { ...join, isFirst: stored === null }
+}
+
+/** Takes what another connection has recorded into the schema of this process. */
+export function rememberIn(core: SqliteCore): void {
+  const stored = core.meta.get('schema')
+  if (stored !== null) remember(core, parseStoredSchema(stored))
+}
+
+function remember(core: SqliteCore, recorded: SchemaDefinition): void {
+  const { ownSchema } = core
+  core.useSchema(ownSchema === null ? recorded : withEarlierFields(ownSchema, recorded))
+}
