@@ -10,16 +10,19 @@ import {
   findRestoreProblem,
   findSchemaProblem,
   mutatedBackup,
+  withChangedSchema,
 } from '../support/fuzz/files.ts'
 import { fuzzSchema } from '../support/fuzz/frame-targets.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
+import { withoutFunctions } from '../support/resolver-schema.ts'
 import { seedOf } from '../support/socket-client.ts'
 import { todoSchema } from '../support/todo-schema.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
 const CONFIGS = sized(3000, 200_000)
 const SCHEMAS = sized(300, 10_000)
+const BACKUP_SCHEMAS = sized(100, 3000) // on each of three stores
 const BACKUPS = sized(150, 10_000) // on each of three stores
 
 const unhandled: unknown[] = []
@@ -103,6 +106,32 @@ describeEachStore('backups', (openStore) => {
       }
       expect(refused).toBeGreaterThan(BACKUPS / 2)
       reportFigures('backups', { backups: BACKUPS, refused, restored: BACKUPS - refused, crashes: 0, seed })
+    },
+    timeoutMs(60_000),
+  )
+
+  test(
+    'whose schema was changed anyhow are refused before the first write, or a store without one takes it over',
+    async () => {
+      const seed = seedOf('schemas of backups')
+      const mutator = new Mutator(seed)
+      await using source = await openStore({ schema: todoSchema, nodeId: 'source' })
+      await source.setSchema(withoutFunctions({ ...fuzzSchema, version: todoSchema.version + 1 }))
+      const whole = await backupOf(source)
+
+      let refused = 0
+      for (let count = 0; count < BACKUP_SCHEMAS; ) {
+        await using target = await openStore({ nodeId: 'target' })
+        for (let isRefused = true; isRefused && count < BACKUP_SCHEMAS; count++) {
+          const bytes = withChangedSchema(whole, mutator)
+          const result = await findRestoreProblem(target, bytes)
+          if (result.problem !== null) expect.fail(`${result.problem}\n${bytes.toString('base64')}`)
+          isRefused = result.isRefused
+          if (isRefused) refused++
+        }
+      }
+      const restored = BACKUP_SCHEMAS - refused
+      reportFigures('schemas of backups', { backups: BACKUP_SCHEMAS, refused, restored, crashes: 0, seed })
     },
     timeoutMs(60_000),
   )
