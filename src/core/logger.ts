@@ -372,6 +372,13 @@ export const LOG_EVENTS = {
     advice:
       '`announcements` were dropped since the last such line, this one last, and `problem` says what is wrong with it. See who else may connect to the database: [rights](postgres.md#rights).',
   },
+  announcementUnsent: {
+    level: 'warn',
+    message: 'announcements to other servers were dropped; more came than the database takes',
+    fields: ['store', 'announcements', 'topic'],
+    advice:
+      'What is typed (`richtext`) comes later, as an operation; files that other servers asked for (`blob-answer`) were not found. Where it stays, see what slows the database down, or store files [centrally](presence-and-blobs.md#blobs).',
+  },
   announcementFailed: {
     level: 'error',
     message: 'an announcement met a programming error',

@@ -5,12 +5,20 @@
 export interface ClusterBus {
   /** Of this process. */
   readonly serverId: string
-  /** Longest payload in bytes; a longer one is dropped. */
-  readonly maxPayloadBytes: number
   /** The other servers that run, by their ids. */
   members(): ReadonlySet<string>
-  /** Tells every other server. Returns at once; nothing is promised. */
-  publish(topic: string, payload: string): void
+  /**
+   * Tells every other server. Returns at once; nothing is promised.
+   *
+   * @returns false when nobody is told: there is no other server, the payload is too long, or more of the topic waits
+   * than is kept
+   */
+  publish(topic: string, payload: string): boolean
+  /**
+   * Tells every other server what `source` gives, as soon as there is room for it and before what is published. For
+   * what must not be dropped, however much of all else there is. One that is given again while it is asked is one.
+   */
+  publishFrom(topic: string, source: ClusterSource): void
   /**
    * Listens to what others publish, in their order. Who sends it is not proven: the listener throws a `ProtocolError`
    * for what no server publishes. Whatever it throws, or rejects with, is logged and costs nobody else anything.
@@ -24,6 +32,9 @@ export interface ClusterBus {
    */
   onMembership(listener: (change: MembershipChange) => void): () => void
 }
+
+/** Gives the next payload, which it has kept and changed until now, or null when there is none. */
+export type ClusterSource = () => string | null
 
 export type ClusterListener = (payload: string, serverId: string) => unknown
 

@@ -15,14 +15,17 @@ const WITHIN_MS = 2500
 /** Brings what a test says in the name of another server. */
 class TestBus implements ClusterBus {
   readonly serverId = 'this'
-  readonly maxPayloadBytes = 1000
   readonly #listeners = new Map<string, (payload: string, serverId: string) => void>()
 
   members(): ReadonlySet<string> {
     return new Set(['other'])
   }
 
-  publish(): void {}
+  publish(): boolean {
+    return true
+  }
+
+  publishFrom(): void {}
 
   subscribe(topic: string, listener: (payload: string, serverId: string) => void): () => void {
     this.#listeners.set(topic, listener)

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
-import type { ClusterListener } from '../cluster-bus.ts'
+import type { ClusterListener, ClusterSource } from '../cluster-bus.ts'
 import { type AnnouncedMessage, chunkPayload, PayloadAssembler } from './announcement-chunks.ts'
 import { AnnouncementProblems } from './announcement-problems.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
@@ -21,8 +21,14 @@ const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 5000
 /** How long the database may take to say goodbye. */
 const GOODBYE_MS = 1000
-/** What waits to be sent while the database is slow; the rest is dropped, as nothing of it is promised. */
+/** What waits of one topic while the database is slow, or a single longer one; the rest is dropped, as nothing of it is promised. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
+interface QueuedMessage {
+  readonly topic: string
+  readonly payload: string
+  readonly bytes: number
+}
+
 /** Notifications of one statement. */
 const MAX_GROUP = 200
 const NOTIFY = 'SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload'
@@ -42,10 +48,13 @@ export class Announcements {
   readonly #connectListeners = new Set<() => void>()
   readonly #assembler = new PayloadAssembler()
   readonly #problems: AnnouncementProblems
-  /** Topics of which only the newest payload counts. */
-  readonly #latest = new Map<string, string>()
-  #queue: string[] = []
-  #queuedBytes = 0
+  /** What is asked for payloads, with their topics: whoever comes first is asked next. */
+  readonly #sources = new Map<ClusterSource, string>()
+  readonly #queue: QueuedMessage[] = []
+  /** By topic. */
+  readonly #queuedBytes = new Map<string, number>()
+  /** Chunks of the message that is being sent. Those of another one in between would make it a torn one. */
+  #begun: string[] = []
   #client: pg.Client | null = null
   #isListening = false
   #isSending = false
@@ -108,18 +117,23 @@ export class Announcements {
     await transaction.rows(NOTIFY, [this.#channel, this.#chunksOf(topic, payload)])
   }
 
-  publish(topic: string, payload: string): void {
-    for (const chunk of this.#chunksOf(topic, payload)) {
-      if (this.#queuedBytes > MAX_QUEUED_BYTES) return
-      this.#queue.push(chunk)
-      this.#queuedBytes += chunk.length
+  /** @returns false when it is dropped, as more of the topic waits than is kept */
+  publish(topic: string, payload: string): boolean {
+    const bytes = Buffer.byteLength(payload)
+    const queued = this.#queuedBytes.get(topic) ?? 0
+    if (queued > 0 && queued + bytes > MAX_QUEUED_BYTES) {
+      this.#problems.reportUnsent(topic)
+      return false
     }
+    this.#queue.push({ topic, payload, bytes })
+    this.#queuedBytes.set(topic, queued + bytes)
     void this.#send()
+    return true
   }
 
-  /** As `publish`; replaces what waits under the topic. */
-  publishLatest(topic: string, payload: string): void {
-    this.#latest.set(topic, payload)
+  /** @see ClusterBus.publishFrom */
+  publishFrom(topic: string, source: ClusterSource): void {
+    if (!this.#sources.has(source)) this.#sources.set(source, topic)
     void this.#send()
   }
 
@@ -146,13 +160,42 @@ export class Announcements {
   }
 
   #takeGroup(): string[] {
-    for (const [topic, payload] of this.#latest) {
-      this.#latest.delete(topic)
-      this.publish(topic, payload)
+    const group = this.#begun.splice(0, MAX_GROUP)
+    while (group.length < MAX_GROUP) {
+      const chunks = this.#takeFromSources() ?? this.#takeFromQueue()
+      if (chunks === null) break
+      this.#begun = chunks.splice(MAX_GROUP - group.length)
+      group.push(...chunks)
     }
-    const group = this.#queue.splice(0, MAX_GROUP)
-    for (const chunk of group) this.#queuedBytes -= chunk.length
     return group
+  }
+
+  #takeFromSources(): string[] | null {
+    for (const [source, topic] of this.#sources) {
+      this.#sources.delete(source)
+      const payload = this.#ask(source, topic)
+      if (payload === null) continue
+      this.#sources.set(source, topic) // the others come first
+      return this.#chunksOf(topic, payload)
+    }
+    return null
+  }
+
+  #ask(source: ClusterSource, topic: string): string | null {
+    try {
+      return source()
+    } catch (error) {
+      this.#problems.report(topic, error)
+      return null
+    }
+  }
+
+  #takeFromQueue(): string[] | null {
+    const message = this.#queue.shift()
+    if (message === undefined) return null
+    const { topic, payload, bytes } = message
+    this.#queuedBytes.set(topic, (this.#queuedBytes.get(topic) ?? 0) - bytes)
+    return this.#chunksOf(topic, payload)
   }
 
   // ── listening ──────────────────────────────────────────────────────────────────────────────
@@ -203,6 +246,7 @@ export class Announcements {
     this.#isListening = false
     this.#probeTimer?.cancel()
     this.#assembler.clear()
+    this.#begun = [] // what was sent of it may not have arrived
     void client.end().catch(() => {})
     if (this.#isStopped) return
     if (this.#lostAt === null) {

@@ -17,8 +17,8 @@ export class CommitWatch {
   readonly #endListening: () => void
   /** Where the log ends by the database, and by the commits of this server. Listeners know of it. */
   #known = 0
-  /** The highest that this server has announced. */
-  #announced = 0
+  /** Of this server, to be announced: the highest says all. 0: none. */
+  #unannounced = 0
   #timer: Timer | null = null
   #isPolling = false
 
@@ -44,8 +44,14 @@ export class CommitWatch {
   announce(deliverySequence: number, isAlone = false): void {
     if (deliverySequence > this.#known) this.#know(deliverySequence)
     if (isAlone) return
-    this.#announced = Math.max(this.#announced, deliverySequence)
-    this.#announcements.publishLatest(COMMIT_TOPIC, String(this.#announced))
+    this.#unannounced = Math.max(this.#unannounced, deliverySequence)
+    this.#announcements.publishFrom(COMMIT_TOPIC, this.#takeUnannounced)
+  }
+
+  readonly #takeUnannounced = (): string | null => {
+    const sequence = this.#unannounced
+    this.#unannounced = 0
+    return sequence === 0 ? null : String(sequence)
   }
 
   stop(): void {

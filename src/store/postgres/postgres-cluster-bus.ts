@@ -1,6 +1,6 @@
 import type { Timer } from '../../core/runtime.ts'
 import { protocolError } from '../../protocol/message-reader.ts'
-import type { ClusterBus, ClusterListener, MembershipChange } from '../cluster-bus.ts'
+import type { ClusterBus, ClusterListener, ClusterSource, MembershipChange } from '../cluster-bus.ts'
 import type { RunningServer } from '../store.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -22,11 +22,12 @@ const MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
  */
 export class PostgresClusterBus implements ClusterBus {
   readonly serverId: string
-  readonly maxPayloadBytes = MAX_PAYLOAD_BYTES
   readonly #core: PostgresCore
   readonly #announcements: Announcements
   readonly #listeners = new Set<(change: MembershipChange) => void>()
   readonly #endings: (() => void)[]
+  /** Notices that wait to be sent, each once: there are as many as servers at most. */
+  readonly #notices = new Set<string>()
   #members: ReadonlySet<string> = new Set()
   #timer: Timer | null = null
   #renewing: Promise<void> | null = null
@@ -68,9 +69,13 @@ export class PostgresClusterBus implements ClusterBus {
     }))
   }
 
-  publish(topic: string, payload: string): void {
-    if (this.#members.size === 0) return // nobody listens, and a single server pays nothing
-    if (Buffer.byteLength(payload) <= MAX_PAYLOAD_BYTES) this.#announcements.publish(topic, payload)
+  publish(topic: string, payload: string): boolean {
+    if (this.#members.size === 0) return false // nobody listens, and a single server pays nothing
+    return Buffer.byteLength(payload) <= MAX_PAYLOAD_BYTES && this.#announcements.publish(topic, payload)
+  }
+
+  publishFrom(topic: string, source: ClusterSource): void {
+    this.#announcements.publishFrom(topic, source)
   }
 
   subscribe(topic: string, listener: ClusterListener): () => void {
@@ -80,7 +85,7 @@ export class PostgresClusterBus implements ClusterBus {
   onMembership(listener: (change: MembershipChange) => void): () => void {
     this.#listeners.add(listener)
     // Who listens in the place of another that has stopped has heard nothing of what the others have said.
-    if (this.#members.size > 0) this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+    if (this.#members.size > 0) this.#notify('joined')
     this.#start()
     return () => void this.#listeners.delete(listener)
   }
@@ -91,7 +96,7 @@ export class PostgresClusterBus implements ClusterBus {
     for (const end of this.#endings) end()
     await this.#renewing
     if (!this.#hasRow) return
-    this.#announcements.publish(MEMBERSHIP_TOPIC, 'left')
+    this.#notify('left')
     await this.#core.db.rows('DELETE FROM {servers} WHERE id = $1', [this.serverId]).catch(() => {
       // The lease ends by itself.
     })
@@ -148,7 +153,7 @@ export class PostgresClusterBus implements ClusterBus {
     this.#lookWhenNextLeaseEnds(rows.map(([, leaseLeftMs]) => leaseLeftMs))
     if (isNew) this.#join()
     // Who has not said itself that it is here may have stood still for longer than its lease, and not know it.
-    else for (const id of found) this.#announcements.publish(MEMBERSHIP_TOPIC, foundNotice(id))
+    else for (const id of found) this.#notify(foundNotice(id))
   }
 
   /** A server that renews its lease has always more of it left than until the next look: only for the lost is this one earlier. */
@@ -177,8 +182,20 @@ export class PostgresClusterBus implements ClusterBus {
 
   /** Others that have heard of us only now lack what we told before, and we what they did. */
   #join(): void {
-    this.#announcements.publish(MEMBERSHIP_TOPIC, 'joined')
+    this.#notify('joined')
     for (const serverId of this.#members) this.#tell({ serverId, kind: 'joined' })
+  }
+
+  #notify(notice: string): void {
+    this.#notices.add(notice)
+    this.#announcements.publishFrom(MEMBERSHIP_TOPIC, this.#takeNotice)
+  }
+
+  readonly #takeNotice = (): string | null => {
+    const [notice] = this.#notices
+    if (notice === undefined) return null
+    this.#notices.delete(notice)
+    return notice
   }
 
   #tell(change: MembershipChange): void {

@@ -11,9 +11,13 @@ const ANSWER = 'blob-answer'
 /** Clients wait that long for an answer. */
 const EXPIRE_AFTER_MS = 30_000
 const MAX_PENDING = 1000
+/** Questions that wait to be told that nobody has it: all that ten servers ask at a time. */
+const MAX_UNTOLD = 10 * MAX_PENDING
 
 interface Pending {
   readonly hash: string
+  /** As it is published. */
+  readonly question: string
   /** Servers that have not answered. */
   readonly waiting: Set<string>
   readonly timer: Timer
@@ -29,6 +33,10 @@ export class ClusterBlobs {
   /** Clients of other servers for whom is looked here. */
   readonly #requesters = new Set<RemotePeer>()
   readonly #endings: readonly (() => void)[]
+  /** Ids of questions of this server that have not been published. */
+  readonly #unasked = new Set<string>()
+  /** Ids of questions of others, to be answered with nothing. */
+  readonly #untold = new Set<string>()
   #askedCount = 0
   #isStopped = false
 
@@ -49,12 +57,19 @@ export class ClusterBlobs {
     if (requester.identity === null || !isPossible) return Promise.resolve(null)
     const id = `${this.#bus.serverId}/${++this.#askedCount}`
     const peer = describePeer(requester.identity)
-    this.#bus.publish(ASK, JSON.stringify({ id, session: requester.id, hash, peer }))
+    const question = JSON.stringify({ id, session: requester.id, hash, peer })
     return new Promise((resolve) => {
       const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#settle(id, null))
-      this.#pending.set(id, { hash, waiting: new Set(members), timer, resolve })
+      this.#pending.set(id, { hash, question, waiting: new Set(members), timer, resolve })
       signal?.addEventListener('abort', () => this.#settle(id, null))
+      this.#unasked.add(id)
+      this.#bus.publishFrom(ASK, this.#takeQuestion)
     })
+  }
+
+  readonly #takeQuestion = (): string | null => {
+    const id = takeFirst(this.#unasked)
+    return id === null ? null : (this.#pending.get(id)?.question ?? null)
   }
 
   onLeft(serverId: string): void {
@@ -75,8 +90,15 @@ export class ClusterBlobs {
   async #onAsked({ id, session, hash, peer }: BlobQuestion, serverId: string): Promise<void> {
     const bytes = await this.#findFor(new RemotePeer(`${serverId}/${session}`, peer), hash)
     const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
-    const isTooLarge = text !== null && text.length > this.#bus.maxPayloadBytes - HEADER_BYTES
-    this.#bus.publish(ANSWER, JSON.stringify({ id, bytes: isTooLarge ? null : text }))
+    if (text !== null && this.#bus.publish(ANSWER, JSON.stringify({ id, bytes: text }))) return
+    // Also where there is no room for what was found: the other server would wait for it in vain.
+    if (this.#untold.size < MAX_UNTOLD) this.#untold.add(id)
+    this.#bus.publishFrom(ANSWER, this.#takeNothing)
+  }
+
+  readonly #takeNothing = (): string | null => {
+    const id = takeFirst(this.#untold)
+    return id === null ? null : JSON.stringify({ id, bytes: null })
   }
 
   /** For no longer than the other server waits. Never rejects. */
@@ -116,9 +138,15 @@ export class ClusterBlobs {
     const pending = this.#pending.get(id)
     if (pending === undefined) return
     this.#pending.delete(id)
+    this.#unasked.delete(id)
     pending.timer.cancel()
     pending.resolve(bytes)
   }
 }
 
-const HEADER_BYTES = 200
+function takeFirst(ids: Set<string>): string | null {
+  const [id] = ids
+  if (id === undefined) return null
+  ids.delete(id)
+  return id
+}

@@ -9,8 +9,10 @@ import { describePeer, RemotePeer } from './remote-peer.ts'
 const TOPIC = 'presence'
 /** How often the others are told; what changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
-/** Of one announcement, and one author more. One that is too long for the bus would be lost with all in it. */
+/** Of one announcement, and one author more: what others say meanwhile does not wait for long. */
 const MESSAGE_BYTES = 256 * 1024
+/** Authors that have left of which the others are told one by one; where it are more, they are told who is there. */
+const MAX_DEPARTURES = 1000
 
 /**
  * Presence of the sessions of all servers. Each tells the others of its own authors: of changes as
@@ -23,6 +25,10 @@ export class ClusterPresence {
   readonly #runtime: Runtime
   readonly #own = new Map<RelayPeer, AwarenessState>()
   readonly #changed = new Set<RelayPeer>()
+  /** Of whom the others are to be told as soon as there is room, by what they show then. */
+  readonly #due = new Set<RelayPeer>()
+  /** True when the others are to be told, before that, who is there at all. */
+  #areIdsDue = false
   readonly #remote = new Map<string, Map<string, RemotePeer>>()
   readonly #endSubscription: () => void
   #timer: Timer | null = null
@@ -64,7 +70,7 @@ export class ClusterPresence {
     this.#timer = null
     this.#changed.clear()
     this.#own.clear()
-    this.#publish([], true)
+    this.#tellAll()
   }
 
   #scheduleFlush(): void {
@@ -73,25 +79,54 @@ export class ClusterPresence {
 
   #flush(): void {
     this.#timer = null
-    if (this.#mustTellAll) {
-      this.#publish([...this.#own.keys()], true)
-      this.#mustTellAll = false
-    } else if (this.#changed.size > 0) this.#publish([...this.#changed], false)
+    for (const peer of this.#changed) this.#due.add(peer)
     this.#changed.clear()
+    if (this.#mustTellAll || this.#due.size > this.#own.size + MAX_DEPARTURES) this.#tellAll()
+    else this.#tellDue()
+    this.#mustTellAll = false
   }
 
-  /** @param isAll there are no others: whoever is not named has left */
-  #publish(peers: readonly RelayPeer[], isAll: boolean): void {
-    const authors = peers.flatMap((peer) => {
-      const state = this.#own.get(peer) ?? null
-      if (peer.identity === null) return []
-      return [{ id: peer.id, peer: state === null ? null : describePeer(peer.identity), state }]
-    })
-    const ids = isAll ? authors.map(({ id }) => id) : undefined
-    if (ids !== undefined) this.#bus.publish(TOPIC, JSON.stringify({ ids, authors: [] }))
-    for (const texts of groupByBytes(authors.map((author) => JSON.stringify(author)))) {
-      this.#bus.publish(TOPIC, `{"authors":[${texts.join(',')}]}`)
+  /** Whoever is not named has left. */
+  #tellAll(): void {
+    this.#due.clear()
+    for (const peer of this.#own.keys()) this.#due.add(peer)
+    this.#areIdsDue = true
+    this.#tellDue()
+  }
+
+  #tellDue(): void {
+    if (this.#bus.members().size > 0) {
+      this.#bus.publishFrom(TOPIC, this.#takeNews)
+      return
     }
+    this.#due.clear() // who comes is told all
+    this.#areIdsDue = false
+  }
+
+  readonly #takeNews = (): string | null => {
+    if (this.#areIdsDue) {
+      this.#areIdsDue = false
+      return JSON.stringify({ ids: [...this.#own.keys()].map(({ id }) => id), authors: [] })
+    }
+    const texts: string[] = []
+    let bytes = 0
+    for (const peer of this.#due) {
+      if (bytes >= MESSAGE_BYTES) break
+      this.#due.delete(peer)
+      const text = this.#newsOf(peer)
+      if (text === null) continue
+      texts.push(text)
+      bytes += Buffer.byteLength(text)
+    }
+    return texts.length === 0 ? null : `{"authors":[${texts.join(',')}]}`
+  }
+
+  /** Without state, it has left. */
+  #newsOf(peer: RelayPeer): string | null {
+    const { id, identity } = peer
+    if (identity === null) return null
+    const state = this.#own.get(peer) ?? null
+    return JSON.stringify({ id, peer: state === null ? null : describePeer(identity), state })
   }
 
   /** A server that is gone to us says all of it when it is there again; until then, nothing would tell that it leaves. */
@@ -126,18 +161,4 @@ export class ClusterPresence {
     known.delete(id)
     if (peer !== undefined) this.#presence.onClosed(peer, null)
   }
-}
-
-function groupByBytes(texts: readonly string[]): string[][] {
-  const groups: string[][] = []
-  let bytes = MESSAGE_BYTES
-  for (const text of texts) {
-    if (bytes >= MESSAGE_BYTES) {
-      groups.push([])
-      bytes = 0
-    }
-    groups.at(-1)?.push(text)
-    bytes += Buffer.byteLength(text)
-  }
-  return groups
 }

@@ -15,9 +15,16 @@ function memoryBuses(): [ClusterBus, ClusterBus] {
   const listeners = new Map<string, (payload: string, serverId: string) => void>()
   const busOf = (serverId: string, other: string): ClusterBus => ({
     serverId,
-    maxPayloadBytes: 1_000_000,
     members: () => new Set([other]),
-    publish: (topic, payload) => listeners.get(`${other} ${topic}`)?.(payload, serverId),
+    publish: (topic, payload) => {
+      listeners.get(`${other} ${topic}`)?.(payload, serverId)
+      return true
+    },
+    publishFrom: (topic, source) => {
+      for (let payload = source(); payload !== null; payload = source()) {
+        listeners.get(`${other} ${topic}`)?.(payload, serverId)
+      }
+    },
     subscribe: (topic, listener) => {
       listeners.set(`${serverId} ${topic}`, listener)
       return () => listeners.delete(`${serverId} ${topic}`)
@@ -97,6 +104,26 @@ test.each([
   for (let count = 0; count < 20; count++) await settle()
 
   expect(searches.longReads()).toBe(1)
+})
+
+test('who asks for content that is found and cannot be sent is told at once that nobody has it', async () => {
+  const { runtime, store, write } = openRelayServer()
+  const { ref, manifest } = makeBlob('the content of a file')
+  await write('files', 'f1', { data: ref })
+  const [busHere, busThere] = memoryBuses()
+  const relay = new BlobRelay(new Audiences(), { store, runtime, logger: silentLogger })
+  vi.spyOn(relay, 'findAmongPeers').mockResolvedValue(manifest.bytes)
+  const asking = new ClusterBlobs(busHere, relay, runtime)
+  new ClusterBlobs({ ...busThere, publish: () => false }, relay, runtime)
+  const reader = new RemotePeer('reader', { nodeId: 'reader', userId: 'reader', granted: null })
+
+  let answer: Uint8Array | null | undefined
+  void asking.ask(reader, manifest.hash).then((bytes) => {
+    answer = bytes
+  })
+  await settle()
+
+  expect(answer).toBeNull()
 })
 
 test('a silent client here keeps from nobody what a client of another server has', async () => {

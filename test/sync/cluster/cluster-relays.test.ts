@@ -178,3 +178,26 @@ test('the users of a server that is gone to this one are shown once it is there 
   await until([here, there], () => bob.peerNames.length > 0)
   expect(bob.peerNames).toEqual(['moved'])
 }, 90_000)
+
+test('who leaves is gone to the others, however much is typed meanwhile', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  const [alice, bob] = [await streaming(here, 'alice'), await streaming(there, 'bob')]
+  alice.present(user('alice'))
+  await until([here, there], () => bob.peerNames.length > 0)
+  const typed = JSON.stringify({ id: 's', update: 'A'.repeat(1024 * 1024) }) // not read there
+  const type = (): void => {
+    for (let count = 0; count < 20; count++) here.store.cluster.publish('richtext', typed)
+  }
+
+  type()
+  alice.disconnect()
+  for (let ms = 0; ms < 200; ms += 10) {
+    type()
+    await here.runtime.advance(10)
+  }
+
+  await until([there], () => bob.peerNames.length === 0)
+  const unsent = here.log.lines.filter(({ message }) => message.startsWith('announcements to other'))
+  expect(unsent[0]).toMatchObject({ level: 'warn', fields: { topic: 'richtext', announcements: 1 } })
+}, 90_000)
