@@ -13,7 +13,8 @@ const LEASE_MARGIN_MS = 20 // timers may fire a little early, and would look in 
 const FORGET_SECONDS = 3600
 
 const MEMBERSHIP_TOPIC = 'member'
-const MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+/** The largest chunk of a blob as base64, 8 MiB, and what stands around it. */
+const MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
 
 /**
  * Membership by rows of `_kora_servers` that are renewed, messages by announcements.

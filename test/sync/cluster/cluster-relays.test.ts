@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { makeBlob } from '../../support/blobs.ts'
+import { makeBlob, sha256 } from '../../support/blobs.ts'
 import { endLease, ORG_A, openServers, streaming, until, WAIT } from '../../support/cluster-members.ts'
 import { cursorAt, openRelayServer, type RelayClient, user } from '../../support/relay-server.ts'
 
@@ -200,4 +200,23 @@ test('who leaves is gone to the others, however much is typed meanwhile', async 
   await until([there], () => bob.peerNames.length === 0)
   const unsent = here.log.lines.filter(({ message }) => message.startsWith('announcements to other'))
   expect(unsent[0]).toMatchObject({ level: 'warn', fields: { topic: 'richtext', announcements: 1 } })
+}, 90_000)
+
+test('content of the largest chunks is found on another server', async () => {
+  await using servers = await openServers()
+  const { here, there } = servers
+  const content = Buffer.alloc(8 * 1024 * 1024, 'content ')
+  const hash = sha256(content) // as of a manifest: it is named by the record itself
+  const ref = { hash: sha256(Buffer.from('file')), size: content.length, manifestHash: hash }
+  await here.write('files', 'f1', { org: 'a', data: ref }, { nodeId: 'alice' })
+  const [alice, bob] = [await streaming(here, 'alice'), await streaming(there, 'bob')]
+
+  bob.receive({ type: 'blob-chunk-request', messageId: 'q', requestId: 'q', hash })
+  await expect.poll(() => alice.sentOfType('blob-chunk-request').length, WAIT).toBe(1)
+  const requestId = alice.sentOfType('blob-chunk-request')[0]?.requestId
+  const bytes = content.toString('base64')
+  alice.receive({ type: 'blob-chunk-response', messageId: 'r', requestId, bytes })
+  await expect.poll(() => bob.sentOfType('blob-chunk-response').length, WAIT).toBe(1)
+
+  expect(bob.sentOfType('blob-chunk-response')[0]?.bytes === bytes).toBe(true)
 }, 90_000)
