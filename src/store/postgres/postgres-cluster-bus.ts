@@ -4,10 +4,8 @@ import type { ClusterBus, ClusterListener, ClusterSource, MembershipChange } fro
 import type { RunningServer } from '../store.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
+import { IS_SERVER, LEASE_SECONDS, RENEW_INTERVAL_MS, type SchemaLease } from './schema-lease.ts'
 
-/** A server that has not renewed its row for so long is dead, or cut off: the same to the others. */
-const LEASE_SECONDS = 15
-const RENEW_INTERVAL_MS = 4000
 const LEASE_MARGIN_MS = 20 // timers may fire a little early, and would look in vain
 /** What is dropped from the table: long gone, so that nobody wonders about clocks. */
 const FORGET_SECONDS = 3600
@@ -25,6 +23,7 @@ export class PostgresClusterBus implements ClusterBus {
   readonly serverId: string
   readonly #core: PostgresCore
   readonly #announcements: Announcements
+  readonly #lease: SchemaLease
   readonly #listeners = new Set<(change: MembershipChange) => void>()
   readonly #endings: (() => void)[]
   /** Notices that wait to be sent, each once: there are as many as servers at most. */
@@ -36,9 +35,15 @@ export class PostgresClusterBus implements ClusterBus {
   #renewedAt = 0
   #isStopped = false
 
-  constructor(core: PostgresCore, announcements: Announcements, serverId: string) {
+  /** @param lease what this process says of the tables for as long as it has no row as a server; of the same id */
+  constructor(
+    core: PostgresCore,
+    announcements: Announcements,
+    { serverId, lease }: { serverId: string; lease: SchemaLease },
+  ) {
     this.#core = core
     this.#announcements = announcements
+    this.#lease = lease
     this.serverId = serverId
     this.#endings = [
       announcements.subscribe(MEMBERSHIP_TOPIC, (payload, sender) => this.#onNotice(payload, sender)),
@@ -59,7 +64,7 @@ export class PostgresClusterBus implements ClusterBus {
   async listServers(): Promise<RunningServer[]> {
     const rows = await this.#core.db.rows<[id: string, schemaVersion: number | null, seenAt: number]>(
       `SELECT id, schema_version, extract(epoch FROM seen_at)::float8 * 1000 FROM {servers}
-        WHERE seen_at > now() - make_interval(secs => $1) ORDER BY id`,
+        WHERE ${IS_SERVER} AND seen_at > now() - make_interval(secs => $1) ORDER BY id`,
       [LEASE_SECONDS],
     )
     return rows.map(([id, schemaVersion, seenAt]) => ({
@@ -136,6 +141,7 @@ export class PostgresClusterBus implements ClusterBus {
 
   async #renewRow(): Promise<void> {
     const isNew = !this.#hasRow
+    const isLeaseKept = this.#lease.isKept // before the version is read that the row then says
     const rows = await this.#core.db.rows<[id: string, leaseLeftMs: number]>(
       `WITH own AS (
           INSERT INTO {servers} (id, schema_version, seen_at) VALUES ($1, $2, now())
@@ -144,12 +150,13 @@ export class PostgresClusterBus implements ClusterBus {
           DELETE FROM {servers} WHERE seen_at < now() - make_interval(secs => $4)
         )
         SELECT id, (extract(epoch FROM seen_at - now()) + $3)::float8 * 1000 FROM {servers}
-         WHERE id <> $1 AND seen_at > now() - make_interval(secs => $3)`,
+         WHERE id <> $1 AND ${IS_SERVER} AND seen_at > now() - make_interval(secs => $3)`,
       [this.serverId, this.#core.ownSchema?.version ?? null, LEASE_SECONDS, FORGET_SECONDS],
     )
     const found = rows.map(([id]) => id).filter((id) => !this.#members.has(id))
     this.#hasRow = true
     this.#renewedAt = this.#core.runtime.monotonicNow()
+    if (isLeaseKept) await this.#lease.end()
     this.#setMembers(new Set(rows.map(([id]) => id)))
     this.#lookWhenNextLeaseEnds(rows.map(([, leaseLeftMs]) => leaseLeftMs))
     if (isNew) this.#join()

@@ -53,6 +53,7 @@ import { toStoreError } from './postgres-errors.ts'
 import { openRestore } from './postgres-restore.ts'
 import { PostgresRevocations } from './postgres-revocations.ts'
 import { findOperationTail, readOperations } from './postgres-search.ts'
+import { SchemaLease } from './schema-lease.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { ensureServerNodeId } from './server-node-id.ts'
@@ -85,6 +86,7 @@ export class PostgresServerStore implements ServerStore {
   readonly #core: PostgresCore
   readonly #revocations: PostgresRevocations
   readonly #tracking: ScopeTracking
+  readonly #lease: SchemaLease
   readonly #migration: SchemaMigration
   readonly #announcements: Announcements
   readonly #watch: CommitWatch
@@ -96,12 +98,13 @@ export class PostgresServerStore implements ServerStore {
     this.#core = core
     this.#access = new StoreAccess({ name: core.db.name, isReadOnly: (options.readOnly ?? false) !== false })
     this.#tracking = new ScopeTracking(core)
-    this.#migration = new SchemaMigration(core, this.#tracking)
     const { runtime, logger } = core
     const serverId = runtime.uuid()
+    this.#lease = new SchemaLease(core, serverId)
+    this.#migration = new SchemaMigration(core, this.#tracking, this.#lease)
     this.#announcements = new Announcements(core.db, { serverId, runtime, logger })
     this.#revocations = new PostgresRevocations(core.db, this.#announcements)
-    this.cluster = new PostgresClusterBus(core, this.#announcements, serverId)
+    this.cluster = new PostgresClusterBus(core, this.#announcements, { serverId, lease: this.#lease })
     this.#watch = new CommitWatch(core, this.#announcements, options.pollIntervalMs ?? POLL_INTERVAL_MS)
     if (!this.#access.isReadOnly) this.#announcements.start()
   }
@@ -494,6 +497,7 @@ export class PostgresServerStore implements ServerStore {
   async close(): Promise<void> {
     if (!this.#access.close()) return
     this.#watch.stop()
+    await this.#lease.stop()
     await this.cluster.stop()
     await this.#announcements.stop()
     await this.#core.db.close()

@@ -29,6 +29,7 @@ import { metaTable } from './meta-table.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readRecordStep } from './record-steps.ts'
 import { replayRecords } from './replay-records.ts'
+import type { SchemaLease } from './schema-lease.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 import { retryWithShortLocks, type WithShortLocks } from './short-locks.ts'
 
@@ -44,12 +45,14 @@ const STRAY_ROWS_PER_STEP = 200
 export class SchemaMigration {
   readonly #core: PostgresCore
   readonly #tracking: ScopeTracking
+  readonly #lease: SchemaLease
   /** True while the tables are all that the schema of this process asks for. */
   #isPrepared = false
 
-  constructor(core: PostgresCore, tracking: ScopeTracking) {
+  constructor(core: PostgresCore, tracking: ScopeTracking, lease: SchemaLease) {
     this.#core = core
     this.#tracking = tracking
+    this.#lease = lease
   }
 
   /** Collections whose tables are not yet filled. */
@@ -76,11 +79,13 @@ export class SchemaMigration {
     const core = this.#core
     const next = parseSchema(schema)
     await prepareRichText(next)
-    if (!(await this.#isDone(next)) && !(await this.#isOutrun(next))) await this.#change(next, options)
+    if (!(await this.#isDone(next)) && !(await this.#isOutrun(core.db, next)))
+      await this.#change(next, options)
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
     core.ownSchema = withEarlierFields(next, await this.#recorded(core.db))
     await core.refresh()
-    this.#isPrepared = true
+    // Of a later version, they may be on the way still.
+    this.#isPrepared = (await this.unfinished()).size === 0
     for (const [collection, { scope }] of Object.entries(next.collections)) {
       for (const field of scope) {
         await this.#tracking.track(collection, field, { ...options, isGranted: true })
@@ -159,9 +164,10 @@ export class SchemaMigration {
 
   async #change(next: SchemaDefinition, options: SetSchemaOptions): Promise<void> {
     await this.#fill(async () => {
-      if (!(await this.#isCurrent(next))) await this.#changeTables(next)
+      if (!(await this.#isCurrent(next)) && !(await this.#changeTables(next))) return
       this.#core.ownSchema = withEarlierFields(next, await this.#recorded(this.#core.db))
       await this.#core.refresh()
+      await this.#lease.keep(next.version) // last: where the own row takes over, it has to say this version
       await this.#createIndexes()
       await this.#finish(options)
     })
@@ -192,15 +198,12 @@ export class SchemaMigration {
   }
 
   /**
-   * True while servers of a later schema version run: during a rolling update, a server of the
-   * earlier one that starts again must not turn the tables back under them. It works with the tables
+   * True while servers of a later schema version run, or one brings the tables to it: during a rolling update, a
+   * server of the earlier one that starts again must not turn the tables back under them. It works with the tables
    * as they are, which hold everything that it knows.
    */
-  async #isOutrun(schema: SchemaDefinition): Promise<boolean> {
-    const [row] = await this.#core.db.rows<[number | null]>(
-      "SELECT max(schema_version) FROM {servers} WHERE seen_at > now() - interval '15 seconds'",
-    )
-    const running = row?.[0] ?? 0
+  async #isOutrun(queries: Queries, schema: SchemaDefinition): Promise<boolean> {
+    const running = await this.#lease.latestOfOthers(queries)
     if (running <= schema.version) return false
     this.#core.logOutrun(schema.version, running)
     return true
@@ -229,11 +232,15 @@ export class SchemaMigration {
     return stored === null ? null : parseStoredSchema(stored)
   }
 
-  /** All changes of structure in one transaction, with a note of what is then to be done beside others. */
-  async #changeTables(next: SchemaDefinition): Promise<void> {
+  /**
+   * All changes of structure in one transaction, with a note of what is then to be done beside others.
+   *
+   * @returns false when a later version has outrun this one: nothing is changed then
+   */
+  async #changeTables(next: SchemaDefinition): Promise<boolean> {
     const { db } = this.#core
     const onWaiting = (): void => this.#core.logHeldUp('they use a table that the schema changes')
-    await retryWithShortLocks(db, onWaiting, (withShortLocks) =>
+    return retryWithShortLocks(db, onWaiting, (withShortLocks) =>
       this.#core.transaction((transaction) => this.#changeTablesIn(transaction, next, withShortLocks)),
     )
   }
@@ -242,7 +249,9 @@ export class SchemaMigration {
     transaction: Transaction,
     next: SchemaDefinition,
     withShortLocks: WithShortLocks,
-  ): Promise<void> {
+  ): Promise<boolean> {
+    // Asked again: while this one waited, for its turn or for the tables, another may have changed them.
+    if (await this.#isOutrun(transaction, next)) return false
     const plan = await this.#planChange(transaction, await this.#recorded(transaction), next)
     assertNothingRefused(plan)
     const created = new Set(newTablesOf(plan))
@@ -259,8 +268,10 @@ export class SchemaMigration {
     await this.#setPendingIndexes(transaction, later)
     await metaTable.set(transaction, 'schema', serializeStoredSchema(plan.materialized))
     await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(next))
+    await this.#lease.take(transaction, next.version)
     // Last, because it holds every other commit: from the next one on, all servers write these tables.
     await this.#core.bumpEpoch(transaction)
+    return true
   }
 
   /** Without locking the tables, which takes as long as other transactions do. */
