@@ -1,5 +1,5 @@
 import { MIN_SECRET_CHARACTERS, SIGNATURE_ALGORITHMS } from '../auth/verification-key.ts'
-import { atLeast } from '../core/number-range.ts'
+import { atLeast, PORT_RANGE } from '../core/number-range.ts'
 import {
   BATCH_SIZE_RANGE,
   DEFAULT_SYNC_LIMITS,
@@ -81,7 +81,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'port',
-    type: integer({ min: 0, max: 65_535 }),
+    type: integer(PORT_RANGE),
     default: 4567,
     env: 'PORT',
     flag: '--port <number>',
@@ -453,7 +453,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   },
   {
     path: 'admin.port',
-    type: integer({ min: 0, max: 65_535 }),
+    type: integer(PORT_RANGE),
     help: 'A port of its own for these endpoints, so that they need not be on the public one.',
   },
   {

@@ -8,6 +8,7 @@ import type { HttpSyncRequest, HttpSyncResponse } from '../transport/http-sync.t
 import { ServerHost } from './server-host.ts'
 import type { ServerStatus } from './server-status.ts'
 import type { SyncServiceConfig } from './sync-service.ts'
+import { resolvePort } from './sync-settings.ts'
 
 export interface KoraSyncServerConfig extends SyncServiceConfig {
   /** Default 4567; 0 = any free port. */
@@ -20,6 +21,8 @@ export interface KoraSyncServerConfig extends SyncServiceConfig {
   runtime?: Runtime
 }
 
+const DEFAULT_PORT = 4567
+
 /**
  * The sync server: clients connect to it over WebSocket, and what one of them changes reaches all
  * others that may see it. Beside it, `GET /health` and `GET /ready`.
@@ -31,11 +34,11 @@ export interface KoraSyncServerConfig extends SyncServiceConfig {
 export class KoraSyncServer {
   readonly #host: ServerHost
 
-  constructor({ port = 4567, host = '0.0.0.0', logger, runtime, ...sync }: KoraSyncServerConfig) {
+  constructor({ port, host = '0.0.0.0', logger, runtime, ...sync }: KoraSyncServerConfig) {
     this.#host = new ServerHost({
       sync,
       host,
-      port,
+      port: resolvePort(port, DEFAULT_PORT),
       logger: logger ?? pino({ name: 'kora-server' }),
       runtime: runtime ?? systemRuntime(),
     })

@@ -6,6 +6,7 @@ import type { HttpRoute } from './app-routes.ts'
 import type { KoraSyncServerConfig } from './kora-sync-server.ts'
 import type { OperationalAuth } from './operations/access.ts'
 import { type EmbedderPolicy, ServerHost } from './server-host.ts'
+import { portOfEnvironment, resolvePort } from './sync-settings.ts'
 import type { TlsOptions } from './tls-files.ts'
 
 export interface ProductionServerConfig {
@@ -60,7 +61,10 @@ export function createProductionServer(config: ProductionServerConfig): Producti
   const host = new ServerHost({
     sync: { ...sync, store, path: syncPath },
     host: config.host ?? '0.0.0.0',
-    port: config.port ?? portOfEnvironment(),
+    port:
+      config.port === undefined
+        ? portOfEnvironment(process.env, DEFAULT_PORT)
+        : resolvePort(config.port, DEFAULT_PORT),
     logger: logger ?? pino({ name: 'kora-server' }),
     runtime: runtime ?? systemRuntime(),
     operations: { auth: config.operationalAuth ?? {} },
@@ -79,9 +83,4 @@ export function createProductionServer(config: ProductionServerConfig): Producti
     stop: () => host.stop(),
     getLiveBlobRefs: () => store.getLiveBlobRefs(),
   }
-}
-
-function portOfEnvironment(): number {
-  const port = Number(process.env.PORT || DEFAULT_PORT)
-  return Number.isInteger(port) && port >= 0 && port <= 65_535 ? port : DEFAULT_PORT
 }

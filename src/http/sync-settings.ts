@@ -1,6 +1,6 @@
 import type { AuthProvider } from '../auth/provider.ts'
 import { ConfigError } from '../core/errors.ts'
-import { describeRange, isInRange, type NumberRange } from '../core/number-range.ts'
+import { describeRange, isInRange, type NumberRange, PORT_RANGE } from '../core/number-range.ts'
 import { describeValue } from '../protocol/json-value.ts'
 import {
   BATCH_SIZE_RANGE,
@@ -49,6 +49,32 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
   }
   reader.assertNoProblems()
   return settings
+}
+
+/**
+ * The port to listen on; 0 is any free one.
+ *
+ * @throws ConfigError `CONFIG_INVALID` for what is given and is no port
+ */
+export function resolvePort(given: unknown, fallback: number): number {
+  return readPort('port', given, fallback)
+}
+
+/**
+ * The port that the variable PORT names, as hosts set it. An empty one is not set.
+ *
+ * @throws ConfigError `CONFIG_INVALID` when it names none: whoever set it waits at that port
+ */
+export function portOfEnvironment({ PORT: text = '' }: NodeJS.ProcessEnv, fallback: number): number {
+  if (text === '') return fallback
+  return readPort('PORT', /^\d+$/.test(text) ? Number(text) : text, fallback)
+}
+
+function readPort(name: string, given: unknown, fallback: number): number {
+  const reader = new NumberReader()
+  const port = reader.read(name, given, { fallback, range: PORT_RANGE })
+  reader.assertNoProblems()
+  return port
 }
 
 /** Left out is none; a program without types may give anything else. */

@@ -1,12 +1,14 @@
-import { expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { createKoraServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { createProductionServer } from '../../src/http/production-server.ts'
-import { resolveSyncSettings } from '../../src/http/sync-settings.ts'
+import { portOfEnvironment, resolveSyncSettings } from '../../src/http/sync-settings.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { DEFAULT_SYNC_LIMITS } from '../../src/sync/options.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
+
+afterEach(() => void vi.unstubAllEnvs())
 
 /** As a program without types may give them. */
 function optionsOf(options: object): KoraSyncServerConfig {
@@ -49,6 +51,47 @@ test.each([
   expect(() => createKoraServer(optionsOf(options))).toThrow(error)
   const syncOptions = options as ReturnType<typeof optionsOf>
   expect(() => createProductionServer({ store: new MemoryServerStore(), syncOptions })).toThrow(error)
+})
+
+test.each([
+  [99_999, '99999'],
+  [-1, '-1'],
+  [1.5, '1.5'],
+  [Number.NaN, 'NaN'],
+  [null, 'null'],
+  ['80x', '"80x"'],
+  ['80', '"80"'],
+])('the port %o is refused before anything runs', (given, shown) => {
+  const port = given as number // of a program without types
+  const error = expect.objectContaining({
+    code: 'CONFIG_INVALID',
+    message: `The options of the server: 1 problem\nport: expected a whole number from 0 to 65535, got ${shown}`,
+  })
+
+  expect(() => createKoraServer(optionsOf({ port }))).toThrow(error)
+  expect(() => createProductionServer({ store: new MemoryServerStore(), port })).toThrow(error)
+})
+
+test.each([
+  ['abc', '"abc"'],
+  ['99999', '99999'],
+  ['-1', '"-1"'],
+  ['80.0', '"80.0"'],
+  [' ', '" "'],
+])('PORT=%j is refused, where no port is given beside it', async (text, shown) => {
+  vi.stubEnv('PORT', text)
+  const message = `The options of the server: 1 problem\nPORT: expected a whole number from 0 to 65535, got ${shown}`
+  const error = expect.objectContaining({ code: 'CONFIG_INVALID', message })
+
+  expect(() => createProductionServer({ store: new MemoryServerStore() })).toThrow(error)
+  expect(() => createProductionServer({ store: new MemoryServerStore(), port: 0 })).not.toThrow()
+})
+
+test('PORT names the port, and is none when it is empty', () => {
+  expect(portOfEnvironment({ PORT: '8080' }, 3001)).toBe(8080)
+  expect(portOfEnvironment({ PORT: '0' }, 3001)).toBe(0)
+  expect(portOfEnvironment({ PORT: '' }, 3001)).toBe(3001)
+  expect(portOfEnvironment({}, 3001)).toBe(3001)
 })
 
 test('all options that cannot be used are named at once', () => {
