@@ -4,6 +4,7 @@ import { jwksUrlProblem } from '../auth/jwks-client.ts'
 import { findTemplateProblems } from '../auth/scope-templates.ts'
 import { describeRange, type NumberRange } from '../core/number-range.ts'
 import { postgresUrlProblem } from '../core/postgres-url.ts'
+import { originProblem } from '../http/allowed-origins.ts'
 import { bearerTokenProblem } from '../http/bearer-token.ts'
 import { syncPathProblem } from '../http/own-paths.ts'
 import { formatDuration, parseDuration } from './duration.ts'
@@ -192,14 +193,15 @@ export function sqlName(): OptionType {
 
 export function origins(): OptionType {
   return {
-    schema: z.array(z.string().refine(isOrigin)),
+    schema: z.array(z.string()),
     expects: "a list of origins, such as 'https://app.example.com'",
+    inspect: (value) =>
+      (value as readonly string[]).flatMap((origin, index) => {
+        const problem = originProblem(origin)
+        return problem === null ? [] : [{ path: '', message: `entry ${index + 1}, ${problem}` }]
+      }),
     json: { type: 'array', items: { type: 'string', pattern: '^https?://[^/]+$' } },
   }
-}
-
-function isOrigin(value: string): boolean {
-  return URL.canParse(value) && new URL(value).origin === value && value !== 'null'
 }
 
 export function proxies(): OptionType {

@@ -10,6 +10,7 @@ import {
   SYNC_LIMIT_RANGES,
   type SyncLimits,
 } from '../sync/options.ts'
+import { unsentOriginProblem } from './allowed-origins.ts'
 import type { SyncServiceConfig } from './sync-service.ts'
 
 /** The numbers of a sync service, complete and each within its range. */
@@ -47,6 +48,7 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
   if (!isAuthProvider(config.auth)) {
     reader.report('auth', `expected an object with authenticate(), got ${describeValue(config.auth)}`)
   }
+  for (const problem of findOriginProblems(config.allowedOrigins)) reader.report('allowedOrigins', problem)
   reader.assertNoProblems()
   return settings
 }
@@ -75,6 +77,15 @@ function readPort(name: string, given: unknown, fallback: number): number {
   const port = reader.read(name, given, { fallback, range: PORT_RANGE })
   reader.assertNoProblems()
   return port
+}
+
+function findOriginProblems(given: unknown): readonly string[] {
+  if (given === undefined) return []
+  if (!Array.isArray(given)) return [`expected a list of origins, got ${describeValue(given)}`]
+  return given.flatMap((origin, index) => {
+    const problem = unsentOriginProblem(origin)
+    return problem === null ? [] : [`entry ${index + 1}, ${problem}`]
+  })
 }
 
 /** Left out is none; a program without types may give anything else. */

@@ -199,8 +199,29 @@ describe('every problem is listed at once, with its path', () => {
       ],
     ],
     [
-      { http: { allowedOrigins: ['https://app.example.com/', 'null'] } },
-      ["http.allowedOrigins: expected a list of origins, such as 'https://app.example.com', got a list"],
+      {
+        http: {
+          allowedOrigins: [
+            'https://a.example',
+            'https://app.example.com/',
+            'null',
+            'app://x',
+            'http://A.b:80',
+          ],
+        },
+      },
+      [
+        `http.allowedOrigins: entry 2, "https://app.example.com/" is never sent by a browser: write 'https://app.example.com'`,
+        `http.allowedOrigins: entry 3, "null" is no origin, such as 'https://app.example.com'`,
+        `http.allowedOrigins: entry 4, "app://x" is no origin, such as 'https://app.example.com'`,
+        `http.allowedOrigins: entry 5, "http://A.b:80" is never sent by a browser: write 'http://a.b'`,
+      ],
+    ],
+    [
+      { http: { allowedOrigins: 'https://app.example.com' } },
+      [
+        `http.allowedOrigins: expected a list of origins, such as 'https://app.example.com', got "https://app.example.com"`,
+      ],
     ],
     [
       { http: { trustProxy: true } },

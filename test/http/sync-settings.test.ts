@@ -37,6 +37,19 @@ test.each([
     { limits: { idleTimeoutMs: 0 } },
     'limits.idleTimeoutMs: expected a whole number from 1 to 86400000, got 0',
   ],
+  [
+    { allowedOrigins: ['https://app.example.com', 'https://app.example.com/'] },
+    `allowedOrigins: entry 2, "https://app.example.com/" is never sent by a browser: write 'https://app.example.com'`,
+  ],
+  [
+    { allowedOrigins: 'https://app.example.com' },
+    'allowedOrigins: expected a list of origins, got "https://app.example.com"',
+  ],
+  [
+    { allowedOrigins: ['app.example.com'] },
+    `allowedOrigins: entry 1, "app.example.com" is no origin, such as 'https://app.example.com'`,
+  ],
+  [{ allowedOrigins: null }, 'allowedOrigins: expected a list of origins, got null'],
   [{ auth: null }, 'auth: expected an object with authenticate(), got null'],
   [{ auth: false }, 'auth: expected an object with authenticate(), got false'],
   [{ auth: '' }, 'auth: expected an object with authenticate(), got ""'],
@@ -92,6 +105,12 @@ test('PORT names the port, and is none when it is empty', () => {
   expect(portOfEnvironment({ PORT: '0' }, 3001)).toBe(0)
   expect(portOfEnvironment({ PORT: '' }, 3001)).toBe(3001)
   expect(portOfEnvironment({}, 3001)).toBe(3001)
+})
+
+test('origins are those that browsers send, and the shells around web pages', () => {
+  const allowedOrigins = ['https://app.example.com', 'http://localhost:5173', 'capacitor://localhost', 'null']
+
+  expect(() => resolveSyncSettings(optionsOf({ allowedOrigins }))).not.toThrow()
 })
 
 test('all options that cannot be used are named at once', () => {
