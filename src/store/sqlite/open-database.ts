@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
+import { describeValue } from '../../protocol/json-value.ts'
 import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
 import { LAYOUT_STATEMENTS, LAYOUT_STEPS, LAYOUT_VERSION } from './layout.ts'
 import { isBusy, toOpenError } from './sqlite-errors.ts'
@@ -10,6 +11,19 @@ export interface OpenOptions {
   /** `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
   readonly durability: 'full' | 'normal'
   readonly isReadOnly: boolean
+}
+
+/**
+ * Refuses what names no file, as a variable that is not set: SQLite would make a database that is gone with its process.
+ *
+ * @throws StoreError `INVALID_ARGUMENT`
+ */
+export function requireFilename(filename: unknown): void {
+  if (typeof filename === 'string' && filename !== '') return
+  throw new StoreError(
+    'INVALID_ARGUMENT',
+    `The filename of the SQLite store is ${describeValue(filename)}. Give the path of a file, or ":memory:".`,
+  )
 }
 
 /**

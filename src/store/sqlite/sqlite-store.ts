@@ -40,7 +40,13 @@ import type {
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
-import { openDatabase, openForPlanning, readLayoutVersion, statementsFrom } from './open-database.ts'
+import {
+  openDatabase,
+  openForPlanning,
+  readLayoutVersion,
+  requireFilename,
+  statementsFrom,
+} from './open-database.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { ensureServerNodeId } from './server-node-id.ts'
@@ -73,7 +79,8 @@ export interface SqliteServerStoreOptions {
 /**
  * Opens a store in an SQLite file.
  *
- * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`; `INVALID_ARGUMENT` without a
+ *   filename
  */
 export function createSqliteServerStore(options: SqliteServerStoreOptions): SqliteServerStore {
   return new SqliteServerStore(options)
@@ -92,6 +99,7 @@ export class SqliteServerStore implements ServerStore {
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
+    requireFilename(filename)
     const isReadOnly = readOnly !== false
     const { db, isEmpty } =
       readOnly === 'planning'

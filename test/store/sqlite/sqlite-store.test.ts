@@ -48,6 +48,21 @@ test('keeps everything over a restart, and does no work when the schema is the s
   await second.close()
 })
 
+test.each([
+  ['missing', undefined],
+  ['null', null],
+  ['""', ''],
+  ['5', 5],
+  ['an instance of URL', new URL('file:///app.db')],
+])('is opened in no file where the name of it is %s', (shown, given) => {
+  const filename = given as string // of a program without types
+  const message = `The filename of the SQLite store is ${shown}. Give the path of a file, or ":memory:".`
+  const error = expect.objectContaining({ code: 'INVALID_ARGUMENT', message })
+
+  expect(() => createSqliteServerStore({ filename })).toThrow(error)
+  expect(() => createSqliteServerStore({ filename, readOnly: 'planning' })).toThrow(error)
+})
+
 test('commits durably unless told otherwise', () => {
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
