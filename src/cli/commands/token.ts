@@ -31,7 +31,7 @@ export function addTokenCommand(program: Command, context: CommandContext): void
     .command('token')
     .summary('sign a development token, or inspect one')
     .description('Signs a JWT with the configured key, for development and tests, and prints it.')
-    .option('--sub <user>', 'id of the user', 'dev-user')
+    .option('--sub <user>', 'id of the user', parseSubject, 'dev-user')
     .option(
       '--claim <name=value>',
       'add a claim (repeatable); name:=JSON for other values than text',
@@ -110,6 +110,11 @@ async function inspectToken(jwt: string, flags: InspectFlags, context: CommandCo
 
 function collectionsOf(config: ServerConfig): readonly string[] | null {
   return config.schema === null ? null : Object.keys(config.schema.definition.collections)
+}
+
+function parseSubject(text: string): string {
+  if (text.trim() !== '') return text
+  throw new InvalidArgumentError('Write the id of a user: a token without one is refused.')
 }
 
 function parseLifetime(text: string): number {

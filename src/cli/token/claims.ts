@@ -3,6 +3,12 @@ import { ConfigError } from '../../core/errors.ts'
 
 export type TokenClaims = { readonly [claim: string]: unknown }
 
+/** What is printed beside the token would be wrong of a claim that replaced theirs. */
+const FLAGS: ReadonlyMap<string, string> = new Map([
+  ['sub', '--sub'],
+  ['exp', '--expires'],
+])
+
 /**
  * Turns `--claim` flags into claims: `name=text`, or `name:=JSON` for anything else.
  *
@@ -16,6 +22,8 @@ export function parseClaims(flags: readonly string[]): TokenClaims {
       throw invalidClaim(`"${flag}" is not a claim. Write name=text, or name:=JSON for other values.`)
     }
     const [, name = '', operator, text = ''] = match
+    const ownFlag = FLAGS.get(name)
+    if (ownFlag !== undefined) throw invalidClaim(`"${name}" is given by ${ownFlag}. Use that.`)
     if (name === '__proto__') throw invalidClaim('"__proto__" cannot be the name of a claim.')
     claims[name] = operator === ':=' ? parseJsonClaim(name, text) : text
   }

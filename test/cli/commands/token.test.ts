@@ -99,6 +99,10 @@ describe('token', () => {
 
   test.each([
     [['--claim', 'org'], '--claim: "org" is not a claim'],
+    [['--claim', 'sub=user-2'], '--claim: "sub" is given by --sub. Use that.'],
+    [['--claim', 'exp:=5'], '--claim: "exp" is given by --expires. Use that.'],
+    [['--sub', ''], 'Write the id of a user: a token without one is refused.'],
+    [['--sub', ' '], 'Write the id of a user'],
     [['--claim', 'roles:=admin'], 'not valid JSON: admin'],
     [['--expires', 'soon'], 'Write a duration such as 90s, 15m, 1h or 7d.'],
   ])('refuses %s', async (args, message) => {
