@@ -36,7 +36,27 @@ function programsOf(page: string): { file: string; code: string }[] {
   }))
 }
 
+/** The recipes of auth.md are parts of a configuration, or a module that such a one names. */
+function writeAuthRecipes(): number {
+  const recipes = programsOf('auth.md').map(({ file, code }) => ({ file, code: wholeRecipe(code) }))
+  for (const { file, code } of recipes) writeFileSync(join(directory, file), code)
+  return recipes.length
+}
+
+function wholeRecipe(code: string): string {
+  if (code.startsWith('// auth.ts')) return `${FIND_SESSION}\n${code}`
+  const option = code.startsWith('jwt:')
+    ? `auth: { mode: 'jwt', ${code} }`
+    : code.startsWith('scopes:')
+      ? `auth: { mode: 'kora', ${code} }`
+      : code
+  return `import { defineConfig } from 'kora-server'\nexport default defineConfig({ ${option} })\n`
+}
+
+const FIND_SESSION = 'declare function findSession(token: string): Promise<{ userId: string } | null>'
+
 test('the programs of the pages are well typed', { timeout: 150_000 }, () => {
+  expect(writeAuthRecipes()).toBeGreaterThan(8)
   const tsconfig = join(directory, 'tsconfig.json')
   writeFileSync(
     tsconfig,
