@@ -86,8 +86,8 @@ export function keptTables(materialized: SchemaDefinition | null): string[] {
 }
 
 /** Collections whose tables are yet to be made. */
-export function newTablesOf(plan: SchemaChangePlan): string[] {
-  return plan.steps.flatMap((step) => (step.kind === 'create-table' ? [step.collection] : []))
+export function newTablesOf({ steps }: Pick<SchemaChangePlan, 'steps'>): string[] {
+  return steps.flatMap((step) => (step.kind === 'create-table' ? [step.collection] : []))
 }
 
 /**
@@ -96,7 +96,10 @@ export function newTablesOf(plan: SchemaChangePlan): string[] {
  *
  * @param present of the names of `newTablesOf`, those that the database has already
  */
-export function refuseForeignTables(plan: SchemaChangePlan, present: Iterable<string>): SchemaChangePlan {
+export function refuseForeignTables<Plan extends Pick<SchemaChangePlan, 'steps' | 'refusals'>>(
+  plan: Plan,
+  present: Iterable<string>,
+): Plan {
   const refusals = [...present].map((name) => ({
     path: `collections.${name}`,
     message: `The database has a table "${name}" that this server has not made, and leaves it alone. Use a database file or a PostgreSQL schema (store.schema) of its own, or rename that table.`,

@@ -3,9 +3,16 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { renderStep } from '../materialize/ddl.ts'
 import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { joinSchemas, type SchemaJoin } from '../materialize/join-schemas.ts'
+import {
+  assertNothingRefused,
+  keptTables,
+  newTablesOf,
+  refuseForeignTables,
+} from '../materialize/schema-change.ts'
 import { parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
 import { metaTable } from './meta-table.ts'
+import { namesInUse } from './names-in-use.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
 /**
@@ -21,7 +28,12 @@ export async function joinSchema(
   other: SchemaDefinition,
 ): Promise<SchemaJoin & { readonly isFirst: boolean }> {
   const stored = await metaTable.get(transaction, 'schema')
-  const join = joinSchemas(stored === null ? null : parseStoredSchema(stored), other)
+  const own = stored === null ? null : parseStoredSchema(stored)
+  const join = joinSchemas(own, other)
+  // Of what was made here before, a table may be there again.
+  const foreign = newTablesOf(join).filter((name) => !keptTables(own).includes(name))
+  const present = await namesInUse(transaction, db.schema, foreign)
+  assertNothingRefused(refuseForeignTables({ ...join, refusals: [] }, present))
   for (const step of join.steps) {
     for (const sql of renderStep(step, 'postgres', db.schema)) await transaction.records(sql, [])
   }

@@ -26,6 +26,7 @@ import type { CollectionTables } from './collection-tables.ts'
 import type { Queries, Transaction } from './database.ts'
 import { joinSchema, rememberIn } from './join-schema.ts'
 import { metaTable } from './meta-table.ts'
+import { namesInUse } from './names-in-use.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readRecordStep } from './record-steps.ts'
 import { replayRecords } from './replay-records.ts'
@@ -216,15 +217,7 @@ export class SchemaMigration {
     next: SchemaDefinition,
   ): Promise<SchemaChangePlan> {
     const plan = planSchemaChange(previous, next)
-    const present = await queries.rows<[string]>(
-      `SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE nspname = $1 AND relname = ANY ($2)`,
-      [this.#core.db.schema, newTablesOf(plan)],
-    )
-    return refuseForeignTables(
-      plan,
-      present.map(([name]) => name),
-    )
+    return refuseForeignTables(plan, await namesInUse(queries, this.#core.db.schema, newTablesOf(plan)))
   }
 
   async #recorded(queries: Queries): Promise<SchemaDefinition | null> {

@@ -3,7 +3,14 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { renderStep } from '../materialize/ddl.ts'
 import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { joinSchemas, type SchemaJoin } from '../materialize/join-schemas.ts'
+import {
+  assertNothingRefused,
+  keptTables,
+  newTablesOf,
+  refuseForeignTables,
+} from '../materialize/schema-change.ts'
 import { parseStoredSchema, serializeStoredSchema } from '../materialize/stored-schema.ts'
+import { namesInUse } from './names-in-use.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
 /**
@@ -17,7 +24,11 @@ export function joinSchema(
   other: SchemaDefinition,
 ): SchemaJoin & { readonly isFirst: boolean } {
   const stored = core.meta.get('schema')
-  const join = joinSchemas(stored === null ? null : parseStoredSchema(stored), other)
+  const own = stored === null ? null : parseStoredSchema(stored)
+  const join = joinSchemas(own, other)
+  // Of what was made here before, a table may be there again.
+  const foreign = newTablesOf(join).filter((name) => !keptTables(own).includes(name))
+  assertNothingRefused(refuseForeignTables({ ...join, refusals: [] }, namesInUse(core.db, foreign)))
   for (const step of join.steps) {
     for (const sql of renderStep(step, 'sqlite')) core.db.exec(sql)
   }

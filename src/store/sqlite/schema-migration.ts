@@ -17,6 +17,7 @@ import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import { joinSchema } from './join-schema.ts'
+import { namesInUse } from './names-in-use.ts'
 import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
 import { replayStoredRecord } from './replay-record.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
@@ -133,11 +134,7 @@ export class SchemaMigration {
 
   #planChange(next: SchemaDefinition): SchemaChangePlan {
     const plan = planSchemaChange(this.#materialized(), next)
-    const named = this.#core.db.prepare('SELECT 1 FROM sqlite_master WHERE name = ? COLLATE NOCASE')
-    return refuseForeignTables(
-      plan,
-      newTablesOf(plan).filter((name) => named.get(name) !== undefined),
-    )
+    return refuseForeignTables(plan, namesInUse(this.#core.db, newTablesOf(plan)))
   }
 
   /** All changes of structure in one transaction, with a note of the data that is then to be moved. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { appendAll, OperationAuthor } from '../../support/operation-author.ts'
 import { openTestDatabase } from '../../support/postgres.ts'
@@ -39,5 +40,21 @@ test('in a schema of its own there is nothing of others', async () => {
   await store.setSchema(todoSchema)
 
   expect(await database.query('SELECT * FROM todos')).toEqual([])
+  await store.close()
+})
+
+test('a restore that brings a schema takes over no table of somebody else either', async () => {
+  await using database = await openTestDatabase()
+  await database.query('CREATE TABLE todos AS SELECT 1 AS id')
+  const source = new MemoryServerStore({ nodeId: 'source' })
+  await source.setSchema(todoSchema)
+  const store = await createPostgresServerStore({ connectionString: database.connectionString })
+
+  await expect(store.importBackup(await source.exportBackup())).rejects.toMatchObject({
+    code: 'SCHEMA_CHANGE_REFUSED',
+    message: expect.stringContaining('a table "todos" that'),
+  })
+
+  expect(await database.query('SELECT * FROM todos')).toEqual([{ id: 1 }])
   await store.close()
 })

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
 import { temporaryDirectory } from '../../support/each-store.ts'
@@ -34,3 +35,22 @@ test.each(['todos', 'Todos'])(
     app.close()
   },
 )
+
+test('a restore that brings a schema takes over no table of somebody else either', async () => {
+  using directory = temporaryDirectory()
+  const filename = join(directory.path, 'app.db')
+  const source = new MemoryServerStore({ nodeId: 'source' })
+  await source.setSchema(todoSchema)
+  const app = new (loadSqliteDriver())(filename)
+  app.exec("CREATE TABLE todos (id TEXT PRIMARY KEY); INSERT INTO todos VALUES ('theirs')")
+  const store = createSqliteServerStore({ filename })
+
+  await expect(store.importBackup(await source.exportBackup())).rejects.toMatchObject({
+    code: 'SCHEMA_CHANGE_REFUSED',
+    message: expect.stringContaining('a table "todos" that'),
+  })
+
+  expect(app.prepare('SELECT * FROM todos').all()).toEqual([{ id: 'theirs' }])
+  await store.close()
+  app.close()
+})
