@@ -1,4 +1,4 @@
-import { SchemaError } from '../core/errors.ts'
+import { SchemaError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS } from '../core/logger.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { Timer } from '../core/runtime.ts'
@@ -238,7 +238,9 @@ export class Push {
       })
       .catch((error: unknown) => {
         endSpan(span, error)
-        this.#session.fail('STORE_UNAVAILABLE', missingResolverOf(error))
+        // Whatever keeps the store from storing comes as its error; anything else was thrown by what answers.
+        if (error instanceof StoreError) this.#session.fail('STORE_UNAVAILABLE', missingResolverOf(error))
+        else this.#session.crash(error)
       })
       .finally(() => {
         this.#inFlightBytes -= bytes

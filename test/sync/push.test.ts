@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { StoreError } from '../../src/core/errors.ts'
+import { LOG_EVENTS, type Logger } from '../../src/core/logger.ts'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
 import { encodeFrame } from '../../src/protocol/codec.ts'
 import type { OperationBatchMessage } from '../../src/protocol/messages.ts'
@@ -9,6 +11,7 @@ import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { type ConnectOptions, openRelayServer, type RelayServer } from '../support/relay-server.ts'
 import { resolverSchema, withoutFunctions } from '../support/resolver-schema.ts'
 import { settle } from '../support/simulated-runtime.ts'
+import { recordingLogger } from '../support/tokens.ts'
 
 /** A delta of single operations. */
 function deltaOf(operations: readonly Operation[]) {
@@ -78,6 +81,50 @@ test('who needs a resolver that is missing is sent away by name, keeps its chang
   await settle()
   expect(again.sentOfType('acknowledgment')).toHaveLength(1)
   expect(await store.findRecord('todos', 'r')).toMatchObject({ title: 'b c' })
+})
+
+test('what is thrown as a batch is answered is logged as the error that it is, and not taken for an outage', async () => {
+  const recorded = recordingLogger()
+  const logger: Logger = {
+    ...recorded,
+    debug(_fields, message) {
+      if (message === LOG_EVENTS.operationRefused.message) throw new TypeError('a defect')
+    },
+    child: () => logger,
+  }
+  const { connect } = openRelayServer({
+    logger,
+    validateOperation: () => ({ action: 'reject', code: 'NO', message: 'Not here.' }),
+  })
+  const phone = await connect('phone')
+
+  phone.receive(liveBatch(new OperationAuthor('phone')))
+  await settle()
+
+  const crashed = recorded.lines.filter(({ message }) => message === LOG_EVENTS.sessionCrashed.message)
+  expect(crashed).toMatchObject([{ level: 'error', fields: { err: new TypeError('a defect') } }])
+  expect(phone.sentOfType('error')).toMatchObject([{ code: 'SYNC_ERROR', retriable: true }])
+  expect(phone.closed?.code).toBe(1011)
+})
+
+test.each([
+  ['of the store', new StoreError('STORE_CORRUPT', 'damaged')],
+  ['of its driver', Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })],
+])('that an error %s keeps a batch from being stored is an outage', async (_whose, error) => {
+  class FailingStore extends MemoryServerStore {
+    override append(): Promise<readonly AppendResult[]> {
+      return Promise.reject(error)
+    }
+  }
+  const { connect } = openRelayServer({ store: new FailingStore({ nodeId: 'server' }) })
+  const phone = await connect('phone')
+
+  phone.receive(liveBatch(new OperationAuthor('phone')))
+  await settle()
+
+  expect(phone.sentOfType('acknowledgment')).toEqual([])
+  expect(phone.sentOfType('error')).toMatchObject([{ code: 'STORE_UNAVAILABLE', retriable: true }])
+  expect(phone.closed?.code).toBe(1013)
 })
 
 test('what a client writes after a delta whose end was lost does not count either', async () => {
