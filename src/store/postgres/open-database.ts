@@ -1,6 +1,7 @@
 import { StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import { describeValue } from '../../protocol/json-value.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
 import { PostgresDatabase, type Queries } from './database.ts'
@@ -20,6 +21,20 @@ interface ServerFacts {
   readonly synchronousCommit: string
   readonly fsync: string
   readonly fullPageWrites: string
+}
+
+/**
+ * Refuses what names no database, as a variable that is not set: `pg` would try whatever its own variables, or nothing
+ * at all, lead to.
+ *
+ * @throws StoreError `INVALID_ARGUMENT`
+ */
+export function requireConnectionString(connectionString: unknown): void {
+  if (typeof connectionString === 'string' && connectionString !== '') return
+  throw new StoreError(
+    'INVALID_ARGUMENT',
+    `The connection string of the PostgreSQL store is ${describeValue(connectionString)}. Give one such as "postgres://user@host/database".`,
+  )
 }
 
 /**

@@ -41,7 +41,7 @@ import { shareAdvisoryLock, withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { metaTable } from './meta-table.ts'
-import { openDatabase, planLayout } from './open-database.ts'
+import { openDatabase, planLayout, requireConnectionString } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { PostgresClusterBus } from './postgres-cluster-bus.ts'
 import { COMPACTION_HOLD, compactStep } from './postgres-compaction.ts'
@@ -63,12 +63,13 @@ const POLL_INTERVAL_MS = 1000
 /**
  * Opens a store in a PostgreSQL database, and creates its tables there when it has none.
  *
- * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`; `INVALID_ARGUMENT` without a connection string
  */
 export async function createPostgresServerStore(
   options: PostgresServerStoreOptions,
 ): Promise<PostgresServerStore> {
   const { runtime = systemRuntime(), logger = silentLogger } = options
+  requireConnectionString(options.connectionString)
   const isReadOnly = (options.readOnly ?? false) !== false
   const { db, isEmpty } = await openDatabase(options, { runtime, logger })
   try {

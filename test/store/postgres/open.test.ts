@@ -73,6 +73,21 @@ describe('opening', () => {
     expect(new Set(tables.map(({ schemaname }) => schemaname))).toEqual(new Set(['my "app"']))
   })
 
+  test.each([
+    ['missing', undefined],
+    ['null', null],
+    ['""', ''],
+    ['5', 5],
+    ['an instance of URL', new URL('postgres://localhost/app')],
+  ])('is refused as that where the connection string is %s', async (shown, given) => {
+    const connectionString = given as string // of a program without types
+    const message = `The connection string of the PostgreSQL store is ${shown}. Give one such as "postgres://user@host/database".`
+
+    const opened = createPostgresServerStore({ connectionString })
+
+    await expect(opened).rejects.toMatchObject({ name: 'StoreError', code: 'INVALID_ARGUMENT', message })
+  })
+
   test('works as a role that owns only its schema', async () => {
     await using database = await openTestDatabase()
     await database.query("CREATE ROLE app_owner LOGIN PASSWORD 'secret'").catch(() => {})
