@@ -29,7 +29,7 @@ export interface DeltaDeliveryOptions {
   /** What is acknowledged here counts in the next session of the node. */
   readonly speaksForNode: boolean
   /** As the node was registered at the handshake: what is acknowledged counts as long as it is this view's. */
-  readonly scopeEra: string | null
+  readonly registeredEra: string | null
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
   /** Of the client, which tells what it has columns for. */
@@ -169,13 +169,15 @@ export class DeltaDelivery implements Delivery {
    * queries since, as another tab does, it does not count: it would hide what those show and these do not.
    */
   async #savePosition(): Promise<void> {
-    const { store, nodeId, runtime, speaksForNode, scopeEra } = this.#options
+    const { store, nodeId, runtime, speaksForNode, registeredEra } = this.#options
     const position = this.#position
     if (!speaksForNode || position === null || position <= this.#savedPosition) return
     this.#savedPosition = position
     this.#savedAt = runtime.monotonicNow()
     // Best effort: without it the next session repeats what the client already has.
-    await store.registerNode({ nodeId, legacyPosition: position }, { scopeEra }).catch(() => {})
+    await store
+      .registerNode({ nodeId, legacyPosition: position }, { scopeEra: registeredEra })
+      .catch(() => {})
   }
 
   /** Once it has all that it came for, and from then on now and then. */

@@ -41,7 +41,7 @@ export interface AcceptedHandshake {
   /** Up to here the client has what it has written itself. */
   readonly ownSequence: number
   /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
-  readonly scopeEra: string | null
+  readonly registeredEra: string | null
   /** What to remember of the node as soon as the client acknowledges; null for nothing. */
   readonly restartedEra: string | null
 }
@@ -130,7 +130,7 @@ export async function acceptHandshake(
     watermark,
     vector,
     legacyPosition: 0,
-    scopeEra: registered.scopeEra,
+    registeredEra: registered.scopeEra,
     restartedEra: null,
     deltaCursor: message.deltaCursor,
     schemaVersion: message.schemaVersion,

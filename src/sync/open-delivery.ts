@@ -30,7 +30,7 @@ export function openDelivery(
       vector: result.vector,
       legacyPosition: result.legacyPosition,
       speaksForNode: access.speaksForNode,
-      scopeEra: result.scopeEra,
+      registeredEra: result.registeredEra,
       deltaCursor: result.deltaCursor,
       schemaVersion,
     })

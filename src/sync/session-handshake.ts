@@ -57,21 +57,21 @@ function refuse(
 /** That a stream has started over, which is noted once the client acknowledges something of it. */
 export interface UnnotedRestart {
   /** What to note of the node. */
-  readonly scopeEra: string
+  readonly restartedEra: string
   /** As what it was registered then: only as long as it still is does the note count. */
   readonly registeredEra: string | null
 }
 
-export function restartOf({ restartedEra, scopeEra }: AcceptedHandshake): UnnotedRestart | null {
-  return restartedEra === null ? null : { scopeEra: restartedEra, registeredEra: scopeEra }
+export function restartOf({ restartedEra, registeredEra }: AcceptedHandshake): UnnotedRestart | null {
+  return restartedEra === null ? null : { restartedEra, registeredEra }
 }
 
 /** Who has acknowledged something of a stream that started over goes on from there next time. */
 export function noteRestart(
   nodeId: string,
-  { scopeEra, registeredEra }: UnnotedRestart,
+  { restartedEra, registeredEra }: UnnotedRestart,
   { store }: SyncHubContext,
 ): void {
   // Best effort: without it the next session starts over once more.
-  store.registerNode({ nodeId, scopeEra }, { scopeEra: registeredEra }).catch(() => {})
+  store.registerNode({ nodeId, scopeEra: restartedEra }, { scopeEra: registeredEra }).catch(() => {})
 }

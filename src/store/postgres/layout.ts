@@ -27,6 +27,7 @@ export const LAYOUT_STATEMENTS = [
   ) WITH (fillfactor = 10)`,
   'INSERT INTO {counters} (id) VALUES (1)',
 
+  // view_key: the `scopeEra` of a registration
   `CREATE TABLE {nodes} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node_id text COLLATE "C" NOT NULL UNIQUE,

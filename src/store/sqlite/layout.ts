@@ -65,6 +65,7 @@ export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
 export const LAYOUT_STATEMENTS = [
   'CREATE TABLE _kora_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID',
 
+  // view_key: the `scopeEra` of a registration
   `CREATE TABLE _kora_nodes (
     id INTEGER PRIMARY KEY,
     node_id TEXT NOT NULL UNIQUE,
