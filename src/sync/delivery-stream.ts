@@ -13,7 +13,7 @@ import { ResentEnds } from './resent-ends.ts'
 import type { SharedFrames } from './shared-frames.ts'
 import type { FeedWindow, SharedView } from './views.ts'
 
-export interface DeliveryOptions {
+export interface DeliveryStreamOptions {
   readonly store: Pick<ServerStore, 'readDelivery' | 'getSchema'>
   readonly runtime: Runtime
   readonly view: SharedView
@@ -53,7 +53,7 @@ const MAX_PROMPT_RESENDS = 8
  */
 export class DeliveryStream implements Delivery {
   readonly #target: DeliveryTarget
-  readonly #options: DeliveryOptions
+  readonly #options: DeliveryStreamOptions
   /** The end of the last batch sent, which the next one must start from. */
   #chainEnd: number
   /** Every visible entry up to here was sent. Ahead of the chain where a tail was invisible. */
@@ -78,7 +78,7 @@ export class DeliveryStream implements Delivery {
   /** Where the initial stream ended: what is the client's own beyond, it has sent since. */
   #initialStreamEnd = Number.POSITIVE_INFINITY
 
-  constructor(target: DeliveryTarget, options: DeliveryOptions) {
+  constructor(target: DeliveryTarget, options: DeliveryStreamOptions) {
     this.#target = target
     this.#options = options
     this.#chainEnd = options.from

@@ -46,7 +46,7 @@ function refuse(
   }
   // Libraries throw on bad tokens, too: a client that comes back all the same is told, so that its app signs in again.
   // Who would stay away may be in the right, and its session ends as where the token cannot be judged.
-  if (result.mayPass !== true || !session.staysAwayAfterErrors) {
+  if (result.mayPass !== true || !session.errorsAreFinal) {
     session.fail(result.error)
     return
   }

@@ -252,7 +252,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   }
 
   /** After an `error` message its client does not return by itself. */
-  get staysAwayAfterErrors(): boolean {
+  get errorsAreFinal(): boolean {
     return this.#connection.errorsAreFinal
   }
 
