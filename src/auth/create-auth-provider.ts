@@ -122,7 +122,7 @@ async function createKoraProvider(
     else keys.push(result)
   }
   throwProblems(problems)
-  const { KoraTokenVerifier } = await import('./kora-jwt-provider.ts')
+  const { KoraTokenVerifier } = await import('./kora-token-verifier.ts')
   return new JwtAuthProvider({ verifier: new KoraTokenVerifier({ keys, runtime }), scopes, logger })
 }
 
