@@ -1,11 +1,12 @@
 import type { Logger } from '../core/logger.ts'
 import { silentLogger } from '../core/logger.ts'
 import { isUserId } from './checked-context.ts'
+import { ExplainingProvider } from './explaining-provider.ts'
 import type { AuthContext } from './provider.ts'
 import type { Claims, ScopeSource } from './scope-templates.ts'
 import { readClaim, resolveScopes } from './scope-templates.ts'
 import type { AuthVerdict, TokenRefusal, TokenVerifier } from './token-verdict.ts'
-import { ExplainingProvider, refuseToken } from './token-verdict.ts'
+import { refuseToken } from './token-verdict.ts'
 import { callUserCode } from './user-callback.ts'
 
 export interface JwtAuthProviderOptions {

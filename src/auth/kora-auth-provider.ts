@@ -2,11 +2,11 @@ import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 import { isUserId } from './checked-context.ts'
+import { contextToVerdict, ExplainingProvider } from './explaining-provider.ts'
 import { KORA_LEEWAY_SECONDS } from './kora-token-verifier.ts'
 import type { AuthContext, GivenScopes } from './provider.ts'
 import { endOfToken } from './token-end.ts'
 import type { AuthVerdict } from './token-verdict.ts'
-import { contextToVerdict, ExplainingProvider } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 /** What `@korajs/auth` puts into a token, as far as it matters here. */

@@ -2,10 +2,11 @@ import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
+import { ExplainingProvider, explainToken } from './explaining-provider.ts'
 import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
 import { normalizeScopes } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
-import { ExplainingProvider, explainToken, isFailure } from './token-verdict.ts'
+import { isFailure } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 export interface MixedAuthProviderOptions {

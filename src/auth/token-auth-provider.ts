@@ -1,7 +1,7 @@
 import type { Logger } from '../core/logger.ts'
+import { contextToVerdict, ExplainingProvider } from './explaining-provider.ts'
 import type { AuthContext } from './provider.ts'
 import type { AuthVerdict } from './token-verdict.ts'
-import { contextToVerdict, ExplainingProvider } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 export interface TokenAuthProviderOptions {

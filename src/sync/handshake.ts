@@ -1,5 +1,5 @@
+import { askProvider } from '../auth/ask-provider.ts'
 import type { AuthContext } from '../auth/provider.ts'
-import { askProvider } from '../auth/user-callback.ts'
 import type { Logger } from '../core/logger.ts'
 import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'

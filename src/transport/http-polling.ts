@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
+import { askProvider } from '../auth/ask-provider.ts'
 import type { AuthProvider } from '../auth/provider.ts'
-import { askProvider } from '../auth/user-callback.ts'
 import type { Logger } from '../core/logger.ts'
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime } from '../core/runtime.ts'

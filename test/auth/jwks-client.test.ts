@@ -9,8 +9,8 @@ import { promisify } from 'node:util'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
+import { explainToken } from '../../src/auth/explaining-provider.ts'
 import { jwksUrlProblem } from '../../src/auth/jwks-client.ts'
-import { explainToken } from '../../src/auth/token-verdict.ts'
 import {
   claims,
   fixedRuntime,

@@ -4,8 +4,8 @@ import { EncryptJWT } from 'jose'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { JwtConfig } from '../../src/auth/auth-config.ts'
 import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
+import { explainToken } from '../../src/auth/explaining-provider.ts'
 import type { AuthVerdict, TokenRefusalReason } from '../../src/auth/token-verdict.ts'
-import { explainToken } from '../../src/auth/token-verdict.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import {
   claims,

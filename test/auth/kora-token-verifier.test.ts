@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { createAuthProvider } from '../../src/auth/create-auth-provider.ts'
+import { explainToken } from '../../src/auth/explaining-provider.ts'
 import type { TokenRefusalReason } from '../../src/auth/token-verdict.ts'
-import { explainToken } from '../../src/auth/token-verdict.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import {
   fixedRuntime,

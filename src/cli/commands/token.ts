@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { SignJWT } from 'jose'
-import { explainToken } from '../../auth/token-verdict.ts'
+import { explainToken } from '../../auth/explaining-provider.ts'
 import { formatDuration, parseDuration } from '../../config/duration.ts'
 import type { ServerConfig } from '../../config/server-config.ts'
 import { silentLogger } from '../../core/logger.ts'
