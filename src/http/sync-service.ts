@@ -6,8 +6,9 @@ import type { AuthProvider } from '../auth/provider.ts'
 import { ConfigError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ServerStore } from '../store/store.ts'
-import { HANDSHAKE_FRAME_BYTES, SyncHub } from '../sync/hub.ts'
+import { SyncHub } from '../sync/hub.ts'
 import type { SyncLimits, ValidateOperation } from '../sync/options.ts'
 import type { SyncMetrics } from '../sync/sync-metrics.ts'
 import { HttpPolling } from '../transport/http-polling.ts'
@@ -204,7 +205,7 @@ export class SyncService {
       connect: (transport) => hub.connect(transport),
       ownerOf: (sessionId) => hub.sessions.get(sessionId)?.identity?.auth ?? null,
       maxMessageBytes,
-      maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
+      maxHandshakeBytes: HANDSHAKE_DECODE_LIMITS.maxFrameBytes,
       maxClients: maxConnections,
     })
   }
@@ -213,7 +214,7 @@ export class SyncService {
     const { allowedOrigins, addressOf } = this.#config
     const { maxMessageBytes, idleTimeoutMs } = this.limits
     return new WebSocketEndpoint({
-      maxHandshakeBytes: HANDSHAKE_FRAME_BYTES,
+      maxHandshakeBytes: HANDSHAKE_DECODE_LIMITS.maxFrameBytes,
       maxMessageBytes,
       idleTimeoutMs,
       allowedOrigins: allowedOrigins ?? null,

@@ -1,7 +1,6 @@
 import { NoAuthProvider } from '../auth/no-auth-provider.ts'
 import { StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
-import { networkOf } from '../core/network-of.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { DEFAULT_DECODE_LIMITS, HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
@@ -9,6 +8,7 @@ import type { DecodeLimits } from '../protocol/receive.ts'
 import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
 import { authorizeApplication } from './authorization.ts'
 import { ClosePace } from './close-pace.ts'
+import { ConnectionCounts } from './connection-counts.ts'
 import { DataPlane } from './data-plane.ts'
 import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
@@ -16,7 +16,7 @@ import { Ingest } from './ingest.ts'
 import type { SyncHubOptions } from './options.ts'
 import { Relays } from './relays/relays.ts'
 import { RevocationWatch } from './revocation-watch.ts'
-import { Session, type SessionIdentity } from './session.ts'
+import { Session } from './session.ts'
 import { SkipRounds } from './skip-rounds.ts'
 import { noMetrics } from './sync-metrics.ts'
 import type { ServerTransport } from './transport.ts'
@@ -24,8 +24,6 @@ import { Views } from './views.ts'
 
 /** Operations of one transaction at most: more would hold the event loop for too long at once. */
 const MAX_GROUP_OPERATIONS = 500
-/** What a stranger may make us decode: a handshake with a vector of 20,000 nodes. */
-export const HANDSHAKE_FRAME_BYTES = HANDSHAKE_DECODE_LIMITS.maxFrameBytes
 const SWEEP_INTERVAL_MS = 1000
 
 export interface StopOptions {
@@ -53,8 +51,7 @@ export class SyncHub {
   readonly #skipRounds = new SkipRounds(this.#accepted)
   readonly #watched = new Set<Session>()
   readonly #observers = new Set<(entries: readonly LogEntry[]) => void>()
-  readonly #connectionsByUser = new Map<string, number>()
-  readonly #connectionsByNetwork = new Map<string, number>()
+  readonly #connectionCounts: ConnectionCounts
   readonly #stats: SyncStats = {
     operationsReceived: 0,
     operationsSent: 0,
@@ -74,6 +71,7 @@ export class SyncHub {
     this.#store = options.store
     this.#runtime = options.runtime
     this.#logger = options.logger
+    this.#connectionCounts = new ConnectionCounts(options.limits)
     this.#feed = new Feed(options.store, {
       maxBytes: options.limits.maxFeedBytes,
       onEntries: (entries) => this.#publish(entries),
@@ -141,10 +139,12 @@ export class SyncHub {
     const id = this.#runtime.uuid()
     const session = new Session(id, transport, this.#context)
     this.#sessions.set(id, session)
-    this.#countAddress(transport.remoteAddress, 1)
+    this.#connectionCounts.countAddress(transport.remoteAddress, 1)
     this.#stats.connectionsTotal++
     this.#stats.peakConnections = Math.max(this.#stats.peakConnections, this.#sessions.size)
-    const refusal = this.#refuseConnection(transport)
+    const refusal = this.#isStopping
+      ? 'SERVER_STOPPING'
+      : this.#connectionCounts.refuseConnection(transport.remoteAddress, this.#sessions.size)
     if (refusal !== null) session.fail(refusal)
     else void this.open().catch(() => session.fail('STORE_UNAVAILABLE'))
     return id
@@ -266,15 +266,6 @@ export class SyncHub {
     }
   }
 
-  #refuseConnection(transport: ServerTransport): ConnectionErrorCode | null {
-    if (this.#isStopping) return 'SERVER_STOPPING'
-    const { maxConnections, maxConnectionsPerAddress } = this.#options.limits
-    const fromNetwork = this.#connectionsByNetwork.get(networkOf(transport.remoteAddress ?? '')) ?? 0
-    if (maxConnections > 0 && this.#sessions.size > maxConnections) return 'MAX_CONNECTIONS'
-    if (maxConnectionsPerAddress > 0 && fromNetwork > maxConnectionsPerAddress) return 'MAX_CONNECTIONS'
-    return null
-  }
-
   #createContext(): SyncHubContext {
     const options = this.#options
     const decodeLimits: DecodeLimits = {
@@ -311,27 +302,16 @@ export class SyncHub {
       stats: this.#stats,
       metrics: options.metrics ?? noMetrics,
       whenOpen: () => this.open(),
-      refuseIdentity: (identity) => this.#refuseIdentity(identity),
+      refuseIdentity: ({ auth }) => this.#connectionCounts.refuseUser(auth.userId),
       onSessionAccepted: (session) => this.#onAccepted(session),
       onSessionClosed: (session) => this.#onClosed(session),
       watchProgress: (session) => void this.#watched.add(session),
     }
   }
 
-  #countAddress(address: string | undefined, change: 1 | -1): void {
-    if (address !== undefined) count(this.#connectionsByNetwork, networkOf(address), change)
-  }
-
-  #refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null {
-    const { maxConnectionsPerUser } = this.#options.limits
-    if (maxConnectionsPerUser === 0) return null
-    const open = this.#connectionsByUser.get(identity.auth.userId) ?? 0
-    return open >= maxConnectionsPerUser ? 'MAX_CONNECTIONS' : null
-  }
-
   #onAccepted(session: Session): void {
     this.#accepted.set(session.id, session)
-    count(this.#connectionsByUser, session.identity?.auth.userId, 1)
+    this.#connectionCounts.countUser(session.identity?.auth.userId, 1)
     this.#revocations.add(session)
   }
 
@@ -339,8 +319,10 @@ export class SyncHub {
     this.#sessions.delete(session.id)
     this.#watched.delete(session)
     this.#revocations.remove(session)
-    this.#countAddress(session.remoteAddress, -1)
-    if (this.#accepted.delete(session.id)) count(this.#connectionsByUser, session.identity?.auth.userId, -1)
+    this.#connectionCounts.countAddress(session.remoteAddress, -1)
+    if (this.#accepted.delete(session.id)) {
+      this.#connectionCounts.countUser(session.identity?.auth.userId, -1)
+    }
   }
 
   #scheduleSweep(): void {
@@ -372,11 +354,4 @@ function guarded<Result>(session: Session, look: () => Result): Result | undefin
     session.onDeliveryFailed(error)
     return undefined
   }
-}
-
-function count(counts: Map<string, number>, key: string | undefined, change: 1 | -1): void {
-  if (key === undefined) return
-  const value = (counts.get(key) ?? 0) + change
-  if (value > 0) counts.set(key, value)
-  else counts.delete(key)
 }

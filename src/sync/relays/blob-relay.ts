@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { parseBlobManifest } from '../../core/blob-manifest.ts'
 import { DEFAULT_MAX_CHUNK_BYTES } from '../../core/blob-ref.ts'
+import { changeCount } from '../../core/change-count.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type {
@@ -361,12 +362,4 @@ export class BlobRelay {
 
 function isContentOf(hash: string, bytes: Uint8Array): boolean {
   return createHash('sha256').update(bytes).digest('hex') === hash
-}
-
-/** Changes a count; one that comes to nothing is forgotten. */
-function changeCount<Key>(counts: Map<Key, number>, key: Key, change: number): number {
-  const value = (counts.get(key) ?? 0) + change
-  if (value > 0) counts.set(key, value)
-  else counts.delete(key)
-  return value
 }

@@ -1,0 +1,11 @@
+/**
+ * Changes a count; one that comes to nothing is forgotten.
+ *
+ * @returns the count
+ */
+export function changeCount<Key>(counts: Map<Key, number>, key: Key, change: number): number {
+  const value = (counts.get(key) ?? 0) + change
+  if (value > 0) counts.set(key, value)
+  else counts.delete(key)
+  return value
+}
