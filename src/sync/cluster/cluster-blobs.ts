@@ -3,13 +3,12 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { ClusterBus } from '../../store/cluster-bus.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
 import type { BlobRelay } from '../relays/blob-relay.ts'
+import { CONTENT_WAIT_MS } from '../relays/content-wait.ts'
 import { type BlobAnswer, type BlobQuestion, parseBlobAnswer, parseBlobQuestion } from './cluster-messages.ts'
 import { describePeer, RemotePeer } from './remote-peer.ts'
 
 const ASK = 'blob-ask'
 const ANSWER = 'blob-answer'
-/** Clients wait that long for an answer. */
-const EXPIRE_AFTER_MS = 30_000
 const MAX_PENDING = 1000
 /** Questions that wait to be told that nobody has it: all that ten servers ask at a time. */
 const MAX_UNTOLD = 10 * MAX_PENDING
@@ -59,7 +58,7 @@ export class ClusterBlobs {
     const peer = describePeer(requester.identity)
     const question = JSON.stringify({ id, session: requester.id, hash, peer })
     return new Promise((resolve) => {
-      const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#settle(id, null))
+      const timer = this.#runtime.setTimer(CONTENT_WAIT_MS, () => this.#settle(id, null))
       this.#pending.set(id, { hash, question, waiting: new Set(members), timer, resolve })
       signal?.addEventListener('abort', () => this.#settle(id, null))
       this.#unasked.add(id)
@@ -104,7 +103,7 @@ export class ClusterBlobs {
   /** For no longer than the other server waits. Never rejects. */
   async #findFor(requester: RemotePeer, hash: string): Promise<Uint8Array | null> {
     this.#requesters.add(requester)
-    const timer = this.#runtime.setTimer(EXPIRE_AFTER_MS, () => this.#forget(requester))
+    const timer = this.#runtime.setTimer(CONTENT_WAIT_MS, () => this.#forget(requester))
     try {
       return await this.#relay.findAmongPeers(requester, hash)
     } catch {

@@ -3,6 +3,7 @@ import type { Audiences, RelayPeer } from './audiences.ts'
 import type { VisibleReferrer } from './blob-access.ts'
 import type { BlobArrivals } from './blob-arrivals.ts'
 import { findCandidates } from './blob-candidates.ts'
+import { CONTENT_WAIT_MS } from './content-wait.ts'
 import type { PeerRequests } from './peer-requests.ts'
 
 /** Content that is not stored, or not yet. */
@@ -35,8 +36,6 @@ export interface BlobSearchesOptions {
 
 type Found = Promise<Uint8Array | null>
 
-/** Clients wait that long for an answer. */
-const SEARCH_TIMEOUT_MS = 30_000
 /** How long the own clients may be silent before others are asked, too: each that has the content sends all of it. */
 const HEAD_START_MS = 1000
 /** How long after its operation the bytes may come, before one who asks is told that there are none. */
@@ -58,7 +57,7 @@ export class BlobSearches {
   /** What comes first; null when nobody has it, or after 30 s. */
   async find(requester: RelayPeer, wanted: WantedBlob): Found {
     const ending = new AbortController()
-    const timer = this.#options.runtime.setTimer(SEARCH_TIMEOUT_MS, () => ending.abort())
+    const timer = this.#options.runtime.setTimer(CONTENT_WAIT_MS, () => ending.abort())
     let isAsking = true
     const asked = this.#ask(requester, wanted, ending.signal).finally(() => {
       isAsking = false

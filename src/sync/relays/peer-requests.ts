@@ -1,6 +1,7 @@
 import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { RelayPeer } from './audiences.ts'
+import { CONTENT_WAIT_MS } from './content-wait.ts'
 
 export interface PeerRequest {
   readonly requester: RelayPeer
@@ -24,8 +25,6 @@ interface Pending extends PeerRequest {
   timer: Timer | null
 }
 
-/** Clients wait that long for an answer. */
-const EXPIRE_AFTER_MS = 30_000
 /** Peers asked at a time: each that has the chunk sends all of it. */
 const PEERS_PER_WAVE = 4
 const WAVE_INTERVAL_MS = 1000
@@ -65,7 +64,7 @@ export class PeerRequests {
       wireId: `blob-${this.#count}`,
       waiting: [...request.candidates],
       asked: new Set(),
-      expiresAt: this.#runtime.monotonicNow() + EXPIRE_AFTER_MS,
+      expiresAt: this.#runtime.monotonicNow() + CONTENT_WAIT_MS,
       timer: null,
     }
     this.#pendingByWireId.set(pending.wireId, pending)

@@ -2,12 +2,8 @@ import { addTo } from '../../core/map-of-sets.ts'
 import type { FieldValues, JsonValue } from '../../core/operation.ts'
 import { setOwnValue } from '../../core/own-property.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import type { RecordKey } from '../../store/append/load.ts'
 import type { ServerStore } from '../../store/store.ts'
-
-export interface RecordKey {
-  readonly collection: string
-  readonly recordId: string
-}
 
 /** Typing comes faster than this; a record that changed hands is noticed soon enough. */
 const FRESH_MS = 1000
