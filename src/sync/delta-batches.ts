@@ -1,0 +1,184 @@
+import { sortCausally } from '../core/causal-order.ts'
+import { KoraServerError } from '../core/errors.ts'
+import type { Operation } from '../core/operation.ts'
+import type { VersionVector } from '../core/version-vector.ts'
+import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
+import { operationIdOf, operationOfWireJson } from '../protocol/wire-identity.ts'
+import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
+import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
+import type { SharedView } from './views.ts'
+
+/** The delta that one client is sent. */
+export interface DeltaOptions {
+  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing'>
+  readonly view: SharedView
+  readonly batchSize: number
+  /** What the client has, by node. */
+  readonly vector: VersionVector
+  /** Above this delivery sequence the vector may hide a gap; 0: unknown; `EMPTY_LOG`: from the start. */
+  readonly legacyPosition: number
+  /** Where the client stopped in an earlier delta. */
+  readonly deltaCursor: string | undefined
+}
+
+/** Sent as one message. */
+export interface DeltaBatch {
+  readonly entries: readonly DeliveredEntry[]
+  readonly isFinal: boolean
+  readonly batchIndex: number
+  readonly totalBatches?: number
+  readonly cursor?: string
+  /** Everything up to here is delivered once this batch and all before it are acknowledged. */
+  readonly position: number
+}
+
+/** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
+const MAX_SORTED_ENTRIES = 10_000
+const MAX_SORTED_BYTES = 4 * 1024 * 1024
+
+/**
+ * What the vector of a client without watermark lacks, as it is sent: batch by batch, each read once it is asked for.
+ *
+ * @param end of the log, up to where the client has everything once all of it is delivered
+ */
+export async function* deltaBatches(options: DeltaOptions, end: number): AsyncGenerator<DeltaBatch, void> {
+  const missing = await readMissing(options, MAX_SORTED_ENTRIES)
+  if (missing.isComplete) yield* sortedBatches(missing.entries, options, end)
+  else yield* streamedBatches(options, end)
+}
+
+/**
+ * What the client has read of an earlier delta its vector covers, or it takes it for duplicates:
+ * its cursor leaves nothing out, because what was stored since may sort before it.
+ */
+function* sortedBatches(
+  entries: readonly DeliveredEntry[],
+  options: DeltaOptions,
+  end: number,
+): Generator<DeltaBatch, void> {
+  const { deltaCursor } = options
+  const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
+  const batches = cut(sortEntries(entries), options)
+  const positions = positionsAfter(batches, end)
+  const totalBatches = Math.max(1, batches.length)
+  for (let index = 0; index < totalBatches; index++) {
+    const batch = batches[index] ?? []
+    const last = batch[batch.length - 1]
+    yield {
+      entries: batch,
+      isFinal: index === totalBatches - 1,
+      batchIndex: last === undefined ? (cursor?.batchIndex ?? 0) : index,
+      totalBatches,
+      ...(last && {
+        cursor: encodeDeltaCursor({ lastOperationId: operationIdOf(last.wireJson), batchIndex: index }),
+      }),
+      position: positions[index] ?? end,
+    }
+  }
+}
+
+function cut(
+  entries: readonly DeliveredEntry[],
+  { batchSize, view }: DeltaOptions,
+): (readonly DeliveredEntry[])[] {
+  const batches: (readonly DeliveredEntry[])[] = []
+  for (let start = 0; start < entries.length; ) {
+    const next = entries.slice(start, start + batchSize)
+    const batch = next.slice(0, batchLength(next, view.view))
+    batches.push(batch)
+    start += batch.length
+  }
+  return batches
+}
+
+/** Too much to sort: in commit order, which puts causes first wherever they were pushed first. */
+async function* streamedBatches(options: DeltaOptions, end: number): AsyncGenerator<DeltaBatch, void> {
+  const { view } = options.view
+  let after = 0
+  let batchIndex = 0
+  for (;;) {
+    const page = await readStreamed(options, after)
+    const entries = page.entries.slice(0, batchLength(page.entries, view))
+    const isCut = entries.length < page.entries.length
+    after = isCut ? endOf(entries) : page.scannedTo
+    const isFinal = page.isLast && !isCut
+    if (entries.length === 0 && !isFinal) continue
+    yield { entries, isFinal, batchIndex: batchIndex++, position: isFinal ? end : after }
+    if (isFinal) return
+  }
+}
+
+/** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
+async function readStreamed(
+  { store, vector, view, batchSize, legacyPosition }: DeltaOptions,
+  after: number,
+): Promise<DeliveryPage<DeliveredEntry>> {
+  const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
+  if (legacyPosition !== 0 && after >= legacyPosition) return store.readDelivery(query)
+  const page = await store.readMissing(vector, query)
+  if (legacyPosition === 0 || page.scannedTo <= legacyPosition) return page
+  const entries = page.entries.filter((entry) => entry.deliverySequence <= legacyPosition)
+  return { entries, scannedTo: legacyPosition, isLast: false }
+}
+
+/** What the vector lacks, and what came after the last acknowledged live batch. */
+async function readMissing(
+  { store, vector, view, legacyPosition }: DeltaOptions,
+  limit: number,
+): Promise<{ entries: DeliveredEntry[]; isComplete: boolean }> {
+  const query = { view: view.view, limit, maxBytes: MAX_SORTED_BYTES }
+  const missing = await store.readMissing(vector, { ...query, after: 0 })
+  const bySequence = new Map(missing.entries.map((entry) => [entry.deliverySequence, entry]))
+  let isComplete = missing.isLast
+  if (legacyPosition !== 0) {
+    const later = await store.readDelivery({ ...query, after: Math.max(0, legacyPosition) })
+    for (const entry of later.entries) bySequence.set(entry.deliverySequence, entry)
+    isComplete &&= later.isLast
+  }
+  return { entries: [...bySequence.values()], isComplete }
+}
+
+/** Up to where everything has been sent after each batch: below the lowest that is still to come. */
+function positionsAfter(batches: readonly (readonly DeliveredEntry[])[], end: number): readonly number[] {
+  const positions: number[] = []
+  let position = end
+  for (const batch of batches.toReversed()) {
+    positions.unshift(position)
+    for (const entry of batch) position = Math.min(position, entry.deliverySequence - 1)
+  }
+  return positions
+}
+
+/**
+ * Causes first, and each node's operations in the order of their numbers: a client that is cut off
+ * says by the highest number what it has. Of snapshots the numbers are newer than the clocks, which
+ * alone would bring a high number before a low one.
+ */
+function sortEntries(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
+  try {
+    return sortCausally(sortableEntries(entries)).map(({ entry }) => entry)
+  } catch (error) {
+    if (!(error instanceof KoraServerError) || error.code !== 'CAUSAL_CYCLE') throw error
+    return entries.toSorted((a, b) => a.deliverySequence - b.deliverySequence) // somebody made up causes
+  }
+}
+
+type SortableEntry = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'> & { readonly entry: DeliveredEntry }
+
+/** With a key of its own for each entry: the operations of a snapshot may be in the log twice. */
+function sortableEntries(entries: readonly DeliveredEntry[]): readonly SortableEntry[] {
+  const keyById = new Map(
+    entries.map((entry) => [operationIdOf(entry.wireJson), String(entry.deliverySequence)]),
+  )
+  const lastKeyByNode = new Map<string, string>()
+  return entries
+    .toSorted((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)
+    .map((entry) => {
+      const { timestamp, causalDeps } = operationOfWireJson(entry.wireJson)
+      const id = String(entry.deliverySequence)
+      const before = lastKeyByNode.get(entry.nodeId)
+      lastKeyByNode.set(entry.nodeId, id)
+      const causes = causalDeps.flatMap((dependency) => keyById.get(dependency) ?? [])
+      return { entry, id, timestamp, causalDeps: before === undefined ? causes : [...causes, before] }
+    })
+}
