@@ -12,7 +12,10 @@ import { type Guarded, OperationGuards } from './operation-guards.ts'
 import type { Session, SessionIdentity } from './session.ts'
 import { TokenBucket } from './token-bucket.ts'
 
-/** Clients give up on an unanswered live batch after 30 s; what would take longer is sent back. */
+/**
+ * Clients give up on an unanswered live batch after 30 s. Where one would have to wait for longer than this, the session
+ * ends with `RATE_LIMIT`: the client keeps the batch, and sends it again.
+ */
 const MAX_DELAY_MS = 20_000
 /** Bytes of one session that may be on their way to the store before its next batch is read. */
 const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
