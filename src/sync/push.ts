@@ -1,10 +1,11 @@
 import { SchemaError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS } from '../core/logger.ts'
-import type { Refusal } from '../core/refusal.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../store/store.ts'
+import { answerBatch } from './answer-batch.ts'
+import { GapRetries, RETRIES_OVER_GAP_MS } from './gap-retries.ts'
 import { GapWatch, isOfDelta } from './gap-watch.ts'
 import { FUTURE_TOLERANCE_MS } from './guards.ts'
 import type { SyncHubContext } from './hub-context.ts'
@@ -24,13 +25,6 @@ const LOOK_FOR_ROOM_EVERY_MS = 100
 
 /** What is kept of an operation and of a batch beside their texts, until they are answered. */
 const OBJECT_BYTES = 512
-
-/**
- * After how long what was refused over a gap is tried again. A slow uplink may bring a large request long
- * after a small one that followed it. Clients wait 30 s for an answer, if they have not taken another one for it.
- */
-const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
-const TRY_AGAIN = 1013 // close code; clients that poll, whose messages alone get lost, are told no more than the end
 
 interface ArrivedBatch {
   readonly batch: ReceivedBatchMessage
@@ -73,11 +67,8 @@ export class Push {
   #isStopped = false
   /** null where nothing can be lost on its way. */
   readonly #gaps: GapWatch | null
-  /** Until the batches that were refused over a gap are tried again, or given up. */
-  readonly #retries = new Set<Timer>()
-  #retriedBytes = 0
-  /** Ends the session: a batch was refused over a gap that there was no room to keep. */
-  #end: Timer | null = null
+  /** As `#gaps`. */
+  readonly #retries: GapRetries | null
   /** End what is waited for, once nobody is there any more to answer. */
   readonly #waits = new Set<AbortController>()
 
@@ -85,6 +76,9 @@ export class Push {
     this.#session = session
     this.#context = context
     this.#gaps = session.mayLoseMessages ? new GapWatch() : null
+    this.#retries = session.mayLoseMessages
+      ? new GapRetries(session, context.runtime, MAX_IN_FLIGHT_BYTES)
+      : null
     this.#guards = new OperationGuards(session, context, this.#gaps)
     this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
     // The answers to what is on its way have to find room, too.
@@ -167,8 +161,7 @@ export class Push {
   stop(): void {
     this.#isStopped = true
     this.endDelay()
-    for (const timer of this.#retries) timer.cancel()
-    this.#retries.clear()
+    this.#retries?.stop()
     for (const wait of this.#waits) wait.abort()
     this.#waits.clear()
   }
@@ -231,10 +224,13 @@ export class Push {
       .then(([results]) => {
         if (guardedBatch.isOverGap && dependsOnMissing(guarded, results)) {
           this.#gaps?.missAgain(batch)
-          this.#judgeAgain(guardedBatch, guardedBatch.retriesMs ?? [], identity)
+          this.#judgeAgain(guardedBatch, identity)
         } else {
           this.#gaps?.fill(batch)
-          this.#answer(batch, guarded, results, identity)
+          answerBatch(
+            { batch, guarded, results },
+            { session: this.#session, identity, context: this.#context },
+          )
           metrics.acknowledged(runtime.monotonicNow() - receivedAt)
         }
         endSpan(span)
@@ -250,106 +246,12 @@ export class Push {
       })
   }
 
-  /**
-   * What is missing may only be late. Nothing is told meanwhile, and nothing at all where it does not come: then the
-   * client has to return to send it again, and does not do so by itself once another answer has cleared the batch.
-   */
-  #judgeAgain(
-    { batch, receivedAt }: GuardedBatch,
-    [waitMs, ...retriesMs]: readonly number[],
-    identity: SessionIdentity,
-  ): void {
+  #judgeAgain({ batch, receivedAt, retriesMs }: GuardedBatch, identity: SessionIdentity): void {
     if (this.#isStopped) return
-    if (waitMs === undefined) {
-      this.#endOverGap()
-      return
-    }
-    const bytes = bytesOf(batch)
-    if (this.#retriedBytes > 0 && this.#retriedBytes + bytes > MAX_IN_FLIGHT_BYTES) {
-      // Not at once: those that are kept may be stored by then, and need not come again.
-      this.#end ??= this.#later(sum([waitMs, ...retriesMs]), () => this.#endOverGap())
-      return
-    }
-    this.#retriedBytes += bytes
-    this.#later(waitMs, () => {
-      this.#retriedBytes -= bytes
-      this.#judge({ batch, receivedAt, retriesMs }, identity).catch((error: unknown) => {
+    this.#retries?.schedule(bytesOf(batch), retriesMs ?? [], (leftMs) => {
+      this.#judge({ batch, receivedAt, retriesMs: leftMs }, identity).catch((error: unknown) => {
         this.#session.crash(error)
       })
-    })
-  }
-
-  #endOverGap(): void {
-    this.#session.closeWith(TRY_AGAIN, 'a message of the client is missing')
-  }
-
-  #later(waitMs: number, action: () => void): Timer {
-    const timer = this.#context.runtime.setTimer(waitMs, () => {
-      this.#retries.delete(timer)
-      action()
-    })
-    this.#retries.add(timer)
-    return timer
-  }
-
-  #answer(
-    batch: ReceivedBatchMessage,
-    guarded: readonly Guarded[],
-    results: readonly AppendResult[],
-    identity: SessionIdentity,
-  ): void {
-    this.#countUnstored(guarded)
-    let next = 0
-    batch.operations.forEach((received, index) => {
-      const item = guarded[index]
-      const result = item?.verdict === 'store' ? results[next++] : undefined
-      if (item?.verdict === 'refuse') this.#reject(received, item.refusal, identity)
-      if (result?.status === 'refused') this.#reject(received, result.refusal, identity)
-    })
-    this.#session.send({
-      type: 'acknowledgment',
-      messageId: this.#session.nextMessageId(),
-      acknowledgedMessageId: batch.messageId,
-      lastSequenceNumber: highestOwnSequence(batch, identity.nodeId),
-    })
-  }
-
-  /** What was stored is counted where it was stored. */
-  #countUnstored(guarded: readonly Guarded[]): void {
-    let ignored = 0
-    let refused = 0
-    for (const { verdict } of guarded) {
-      if (verdict === 'ignore') ignored++
-      else if (verdict === 'refuse') refused++
-    }
-    if (ignored > 0) this.#context.metrics.operations('ignored', ignored)
-    if (refused > 0) this.#context.metrics.operations('refused', refused)
-  }
-
-  #reject(received: ReceivedOperation, refusal: Refusal, identity: SessionIdentity): void {
-    const { operationId, collection, recordId } = received.ok
-      ? { operationId: received.operation.id, ...received.operation }
-      : received
-    const event = identity.hasWatermark ? LOG_EVENTS.operationRefused : LOG_EVENTS.operationDropped
-    this.#session.log(event, {
-      operationId,
-      collection,
-      recordId,
-      nodeId: identity.nodeId,
-      userId: identity.auth.userId,
-      code: refusal.code,
-      detail: refusal.message,
-    })
-    this.#context.stats.errorCount++
-    this.#context.metrics.refused(refusal.code)
-    if (!identity.hasWatermark) return // would make such a client drop the connection
-    this.#session.send({
-      type: 'operation-rejected',
-      messageId: this.#session.nextMessageId(),
-      operationId,
-      collection,
-      recordId,
-      ...refusal,
     })
   }
 }
@@ -359,10 +261,6 @@ function bytesOf({ operations }: ReceivedBatchMessage): number {
   let bytes = OBJECT_BYTES
   for (const received of operations) bytes += OBJECT_BYTES + textLengthOf(received)
   return bytes
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0)
 }
 
 function textLengthOf(received: ReceivedOperation): number {
@@ -388,14 +286,4 @@ function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendR
     const result = results[next++]
     return result?.status === 'refused' && !item.isByRule
   })
-}
-
-/** The client takes it as the mark of what the server has of its own operations. */
-function highestOwnSequence(batch: ReceivedBatchMessage, nodeId: string): number {
-  let highest = 0
-  for (const received of batch.operations) {
-    const own = received.ok ? received.operation : received
-    if (own.nodeId === nodeId && own.sequenceNumber > highest) highest = own.sequenceNumber
-  }
-  return highest
 }
