@@ -392,7 +392,11 @@ export interface ServerStore
   checkHealth(): Promise<void>
   /** Bytes that the data take on disk; absent where the store cannot tell. */
   getStorageBytes?(): Promise<number>
-  /** @see SearchableForDamage.findDamage; absent where nothing is stored outside of the process */
+  /**
+   * Reads everything that is stored, some megabytes at a time, beside whoever writes: rows of the log
+   * against their checksums and ids, records and tables against the replayed log, the version vector
+   * against what is there. Absent where nothing is stored outside of the process.
+   */
   findDamage?(options: DamageSearchOptions): Promise<DamageSearchResult>
   /** The servers that share the store and have lately said so; absent where there can be only one. */
   listServers?(): Promise<readonly RunningServer[]>

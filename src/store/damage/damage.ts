@@ -30,16 +30,6 @@ export interface DamageSearchResult {
   readonly records: number
 }
 
-/** A store whose content can be looked through. */
-export interface SearchableForDamage {
-  /**
-   * Reads everything that is stored, some megabytes at a time, beside whoever writes: rows of the log
-   * against their checksums and ids, records and tables against the replayed log, the version vector
-   * against what is there.
-   */
-  findDamage(options: DamageSearchOptions): Promise<DamageSearchResult>
-}
-
 /** A row of the log as the columns say it. */
 export interface StoredRow {
   readonly deliverySequence: number

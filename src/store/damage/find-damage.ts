@@ -28,7 +28,7 @@ import {
 const RECORDS_PER_PAGE = 20 // looked at side by side, each with its history in memory
 const LOOK_AGAIN_MS = 100 // what a writer was about to change has changed by then
 
-/** @see SearchableForDamage.findDamage */
+/** @see ServerStore.findDamage */
 export async function findDamage(
   source: DamageSource,
   options: DamageSearchOptions,

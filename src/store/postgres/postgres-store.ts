@@ -448,7 +448,6 @@ export class PostgresServerStore implements ServerStore {
     else await metaTable.set(this.#core.db, 'health_checked_at', this.#core.runtime.now())
   }
 
-  /** @see SearchableForDamage.findDamage */
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
     this.#access.assertOpen()
     if (this.#core.isEmpty) return { rows: 0, records: 0 }

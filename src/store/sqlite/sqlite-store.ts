@@ -432,7 +432,6 @@ export class SqliteServerStore implements ServerStore {
     await this.#access.write(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
   }
 
-  /** @see SearchableForDamage.findDamage */
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
     this.#access.assertOpen()
     const source = new SqliteDamageSource(this.#core, () => this.#migration.unfinished())
