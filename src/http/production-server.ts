@@ -34,7 +34,13 @@ export interface ProductionServerConfig {
 }
 
 export interface ProductionServer {
-  /** @returns the URL, such as `http://localhost:3001`; empty when `stop()` was called meanwhile */
+  /**
+   * Listens for clients and browsers.
+   *
+   * @returns the URL, such as `http://localhost:3001`; empty when `stop()` was called meanwhile
+   * @throws KoraServerError `ALREADY_RUNNING`, `PORT_IN_USE`, `LISTEN_FAILED`
+   * @throws ConfigError `TLS_INVALID`; `CONFIG_INVALID` when the path of a route is taken, or `staticDir` is a file
+   */
   start(): Promise<string>
   /** Lets what was accepted be stored and acknowledged, then frees the port. Idempotent. */
   stop(): Promise<void>

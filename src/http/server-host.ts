@@ -144,7 +144,10 @@ export class ServerHost {
     return this.#public?.port ?? null
   }
 
-  /** @throws KoraServerError `ALREADY_RUNNING`, `PORT_IN_USE`, `LISTEN_FAILED`, `TLS_INVALID` */
+  /**
+   * @throws KoraServerError `ALREADY_RUNNING`, `PORT_IN_USE`, `LISTEN_FAILED`
+   * @throws ConfigError `TLS_INVALID`; `CONFIG_INVALID` when the path of a route is taken, or `staticDir` is a file
+   */
   async start(): Promise<void> {
     if (this.#public !== null)
       throw new KoraServerError('ALREADY_RUNNING', 'The server is running, or was not stopped.')

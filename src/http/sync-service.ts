@@ -46,8 +46,9 @@ export interface SyncServiceConfig {
   validateOperation?: ValidateOperation
   /** Stores a chunk of a blob by its SHA-256. Together with `resolveBlobChunk`. */
   persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
+  /** Reads such a chunk. null: it is not stored, and the clients that may have it are asked. */
   resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
-  /** Further bounds. Default `DEFAULT_SYNC_LIMITS`. */
+  /** Further bounds. Default: those that `SyncLimits` names. */
   limits?: Partial<Omit<SyncLimits, 'maxConnections' | 'maxOperationBytes' | 'maxOpsPerMinute'>>
   /** Exact origins of browsers that may connect. Default: any. */
   allowedOrigins?: readonly string[]

@@ -53,7 +53,7 @@ export class WebServer {
   readonly #tls: TlsFiles | null
   #app: FastifyInstance | null = null
 
-  /** @throws KoraServerError `TLS_INVALID` */
+  /** @throws ConfigError `TLS_INVALID` */
   constructor(options: WebServerOptions) {
     this.#options = options
     this.#tls = options.tls ? new TlsFiles(options.tls, options.runtime, options.logger) : null
