@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { isLongUpload } from './long-upload.ts'
 
@@ -7,22 +8,16 @@ export function answerClientError(error: Error & { readonly code?: string }, soc
   // Node looks at each request once: what is let go on is not asked about again before the next one.
   if (code === TIMEOUT && isLongUpload(socket)) return
   if (code === 'ECONNRESET' || socket.destroyed) return
-  const { status, message } = ANSWERS[code] ?? {
-    status: '400 Bad Request',
-    message: 'This is no valid HTTP.',
-  }
+  const { status, message } = ANSWERS[code] ?? { status: 400, message: 'This is no valid HTTP.' }
   const body = JSON.stringify({ error: message })
   const headers = `connection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`
-  if (socket.writable) socket.write(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`)
+  if (socket.writable) socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers}\r\n\r\n${body}`)
   socket.destroy(error)
 }
 
 const TIMEOUT = 'ERR_HTTP_REQUEST_TIMEOUT'
 
-const ANSWERS: { readonly [code: string]: { readonly status: string; readonly message: string } } = {
-  [TIMEOUT]: { status: '408 Request Timeout', message: 'The request took too long to arrive.' },
-  HPE_HEADER_OVERFLOW: {
-    status: '431 Request Header Fields Too Large',
-    message: 'The headers of the request are too large.',
-  },
+const ANSWERS: { readonly [code: string]: { readonly status: number; readonly message: string } } = {
+  [TIMEOUT]: { status: 408, message: 'The request took too long to arrive.' },
+  HPE_HEADER_OVERFLOW: { status: 431, message: 'The headers of the request are too large.' },
 }

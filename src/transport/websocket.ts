@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { RawData, WebSocket, WebSocketServer } from 'ws'
 import { lazyRequire } from '../core/lazy-require.ts'
@@ -101,17 +101,10 @@ export function refuseUpgrade(socket: Duplex, status: number, message: string): 
   socket.once('finish', () => socket.destroy()) // who does not hang up must not hold the connection
   const body = `${message}\n`
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_TEXTS[status] ?? 'Error'}\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
       'connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n' +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   )
-}
-
-const STATUS_TEXTS: { readonly [status: number]: string } = {
-  400: 'Bad Request',
-  403: 'Forbidden',
-  404: 'Not Found',
-  503: 'Service Unavailable',
 }
 
 /** One WebSocket connection as a session sees it. */
