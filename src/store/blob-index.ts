@@ -22,6 +22,9 @@ export interface BlobUpload {
   readonly holders: readonly string[]
 }
 
+/** `unknown`: no client has sent these bytes here, they came from elsewhere. */
+export type BlobHolding = 'held' | 'held-by-others' | 'unknown'
+
 /**
  * Who may read which blob, and what may be deleted: an index beside the log, kept by `append`. Its
  * size and the work of an append depend on the references in the operations, never on the log.
@@ -58,8 +61,7 @@ export interface BlobIndex {
   noteBlobHolders(hash: string, holders: readonly string[]): Promise<void>
   /** Notes bytes that were stored: whose they are, and of whom they count. */
   recordBlobUpload(upload: BlobUpload): Promise<void>
-  /** `unknown`: no client has sent these bytes here, they came from elsewhere. */
-  checkBlobHolders(hash: string, holders: readonly string[]): Promise<'held' | 'held-by-others' | 'unknown'>
+  checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding>
   /** Bytes that the user has sent and that are still stored; each hash once. */
   getBlobUsage(userId: string): Promise<number>
   /** Those that a client has sent here, that a record has referred to, or that a manifest lists. */

@@ -1,4 +1,4 @@
-import type { NodeRegistration } from './store.ts'
+import type { NodeRegistration } from './node-index.ts'
 
 /** Those of the nodes that are known, by their ids. */
 export function findNodes(

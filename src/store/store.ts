@@ -8,6 +8,7 @@ import type { BlobIndex } from './blob-index.ts'
 import type { ClusterBus } from './cluster-bus.ts'
 import type { CompactableStore } from './compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from './damage/damage.ts'
+import type { NodeIndex } from './node-index.ts'
 import type { OperationSearch } from './operation-search.ts'
 import type { RestorableStore } from './restore.ts'
 import type { RevocationIndex } from './revocations.ts'
@@ -105,6 +106,18 @@ export interface LogEntry extends DeliveredEntry, Visibility {
   readonly recordId: string
 }
 
+/** An operation of the log, and where it stands there. */
+export interface SequencedOperation {
+  deliverySequence: number
+  operation: Operation
+}
+
+/** What a record holds now. */
+export interface StoredValues {
+  values: { readonly [field: string]: JsonValue }
+  isDeleted: boolean
+}
+
 export type AppendResult =
   /** Its own entry first; then what the server authored because of it (side effects, snapshots). */
   { readonly status: 'applied'; readonly entries: readonly LogEntry[] } | DuplicateResult | RefusedResult
@@ -143,40 +156,6 @@ export interface DeliveryPage<Entry extends DeliveredEntry = LogEntry> {
   /** True when `scannedTo` was the end of the log at the time of reading. */
   readonly isLast: boolean
 }
-
-export interface HandshakeVectorQuery {
-  /** Nodes of which the highest entry is told, be it the owner's or a guest's. */
-  readonly nodeIds: readonly string[]
-  /** An entry that is told as it stands: of a node's owner, or of a guest. @see guestEntry */
-  readonly entry: string | null
-  /** Nodes of this user, and those that belong to nobody, are told too, though nobody asks. */
-  readonly userId: string | null
-  /** The most of these. */
-  readonly maxOthers: number
-}
-
-/** A node that has spoken to this server. */
-export interface NodeRegistration {
-  readonly nodeId: string
-  /** The user the node is bound to; null while nobody authenticated has used it. */
-  readonly userId: string | null
-  /** Opaque text of sync/scope-era.ts, or `OF_FORMER_LOG`; null where nobody has restricted the node yet. */
-  readonly scopeEra: string | null
-  /**
-   * Delivery sequence up to which the version vector of a client without watermark tells what it has;
-   * `EMPTY_LOG` where that is nothing yet; 0 where it is not known.
-   */
-  readonly legacyPosition: number
-}
-
-/**
- * `scopeEra` of a node that had one when another log took the place of the one it had read: equal to none, so that what
- * it has counts as reached under another grant.
- */
-export const OF_FORMER_LOG = 'restored'
-
-/** `legacyPosition` of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
-export const EMPTY_LOG = -1
 
 /** How far a change of the schema has come with one collection. */
 export interface SchemaProgress {
@@ -230,6 +209,7 @@ export type ApplyResult = 'applied' | 'duplicate' | 'refused'
  */
 export interface ServerStore
   extends BlobIndex,
+    NodeIndex,
     OperationSearch,
     RevocationIndex,
     RestorableStore,
@@ -305,15 +285,6 @@ export interface ServerStore
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
   getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
-  /**
-   * Node → the highest sequence number of it that the store has; of what others have brought, up to the first that is
-   * missing. Entries of guests are left out. @see guestEntry
-   */
-  getVersionVector(): Promise<VersionVector>
-  /**
-   * What a handshake tells of the vector. Never the whole vector of millions.
-   */
-  getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
   /** The node whose operations are those that the server itself authors; another one after a restore, unless it was chosen. */
   getNodeId(): string
   /**
@@ -326,10 +297,7 @@ export interface ServerStore
   /** The end of the log; 0 when nothing was ever stored. */
   getMaxDeliverySequence(): Promise<number>
   /** Operations (no snapshots) above `after`, in delivery order. */
-  getOperationsAfterDelivery(
-    after: number,
-    limit: number,
-  ): Promise<{ deliverySequence: number; operation: Operation }[]>
+  getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]>
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
   readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>
@@ -351,10 +319,7 @@ export interface ServerStore
   /** True when `trackScopeField` has nothing left to do for a field that is granted. */
   isScopeFieldTracked(collection: string, field: string | null): Promise<boolean>
   /** Present values of records, live or deleted, whether or not a schema is set. Missing ids are left out. */
-  readRecordValues(
-    collection: string,
-    ids: readonly string[],
-  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>>
+  readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>>
   /**
    * Calls back as soon as another log has taken the place of the one that this process knew, and before anything is
    * written to it, where the store can tell. @returns a function that ends it
@@ -373,19 +338,6 @@ export interface ServerStore
   onCommit(listener: CommitListener): () => void
   /** How the servers of one database tell each other what is not stored; absent where there is one. */
   readonly cluster?: ClusterBus
-
-  // ── nodes ──────────────────────────────────────────────────────────────────────────────────
-  readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>>
-  /**
-   * Inserts or updates; a `userId` that is already set is kept. Returns what holds afterwards.
-   *
-   * @param onlyWhile changes nothing where the node has been granted another view since: what is told of a
-   *   session that another one has followed
-   */
-  registerNode(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): Promise<NodeRegistration>
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
   /** Resolves when the store answers and can commit; rejects with the reason. */

@@ -5,7 +5,8 @@ import { createView, showsRecord, type View } from '../core/view.ts'
 import { createWriteAccess, SERVER_ITSELF, type Speaker, type WriteAccess } from '../core/write-access.ts'
 import type { BackupSourceStore } from '../store/backup/create-backup.ts'
 import type { RestoreTarget } from '../store/backup/restore-backup.ts'
-import type { NodeRegistration, ServerStore } from '../store/store.ts'
+import type { NodeRegistration } from '../store/node-index.ts'
+import type { ServerStore } from '../store/store.ts'
 
 /*
  * Who may read and write what is decided here and nowhere else. What is returned are verdicts: values

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { canonicalJson } from '../core/canonical-json.ts'
 import type { HandshakeMessage } from '../protocol/messages.ts'
-import type { NodeRegistration } from '../store/store.ts'
+import type { NodeRegistration } from '../store/node-index.ts'
 
 /*
  * A client names its watermarks by what it asked for. When what it is granted changes behind that

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { guestEntry } from '../../src/core/version-vector.ts'
-import { EMPTY_LOG } from '../../src/store/store.ts'
+import { EMPTY_LOG } from '../../src/store/node-index.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../support/operation-author.ts'
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { guestEntry } from '../../src/core/version-vector.ts'
 import { createView } from '../../src/core/view.ts'
-import type { NodeRegistration } from '../../src/store/store.ts'
+import type { NodeRegistration } from '../../src/store/node-index.ts'
 import { authorizeClient, authorizePeer, type ClientAccess } from '../../src/sync/authorization.ts'
 
 function clientOf(options: {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { encodeDeltaCursor } from '../../src/protocol/delta-cursor.ts'
-import { EMPTY_LOG, type HandshakeVectorQuery } from '../../src/store/store.ts'
+import { EMPTY_LOG, type HandshakeVectorQuery } from '../../src/store/node-index.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { appendAll, OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
 import { openRelayServer, type RelayServer } from '../support/relay-server.ts'

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
-import type { NodeRegistration } from '../../src/store/store.ts'
+import type { NodeRegistration } from '../../src/store/node-index.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 

@@ -48,6 +48,12 @@ export interface DroppedOperation {
   readonly isPurged: boolean
 }
 
+/** A dropped operation as `listDropped` returns it. */
+export interface ListedDropped extends DroppedOperation {
+  /** Where `listDropped` goes on from. */
+  readonly position: number
+}
+
 /** What compaction needs of a store. */
 export interface CompactableStore extends Pick<PastEndStore, 'readPastEnds' | 'writePastEnds'> {
   /**
@@ -68,10 +74,7 @@ export interface CompactableStore extends Pick<PastEndStore, 'readPastEnds' | 'w
   /** How many operations were dropped, of a record or of all; those of forgotten records are in the latter. */
   countDropped(record?: { readonly collection: string; readonly recordId: string }): Promise<number>
   /** Every dropped operation, in pages; `after` is the position of the last one seen, 0 at first. */
-  listDropped(
-    after: number,
-    limit: number,
-  ): Promise<readonly (DroppedOperation & { readonly position: number })[]>
+  listDropped(after: number, limit: number): Promise<readonly ListedDropped[]>
   /**
    * Holds every step that would drop something, from the end of one that runs on. Several may hold them at once.
    *

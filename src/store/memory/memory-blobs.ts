@@ -1,5 +1,5 @@
 import type { LogRow } from '../append/number-entries.ts'
-import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import { firstIndexAbove } from './first-index.ts'
 import type { MemoryLog } from './memory-log.ts'
@@ -122,7 +122,7 @@ export class MemoryBlobs {
     return upload
   }
 
-  checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
+  checkHolders(hash: string, holders: readonly string[]): BlobHolding {
     const upload = this.#uploads.get(hash)
     if (upload === undefined) return 'unknown'
     return holders.some((holder) => upload.sentAtByHolder.has(holder)) ? 'held' : 'held-by-others'

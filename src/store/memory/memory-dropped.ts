@@ -1,7 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordKey } from '../append/load.ts'
 import { RecordMap } from '../append/record-map.ts'
-import { type DroppedOperation, toTrace } from '../compaction/compaction.ts'
+import { type DroppedOperation, type ListedDropped, toTrace } from '../compaction/compaction.ts'
 
 /** What is known of operations that the log in memory no longer holds. */
 export class MemoryDropped {
@@ -43,7 +43,7 @@ export class MemoryDropped {
     this.#byRecord.delete(key)
   }
 
-  list(after: number, limit: number): (DroppedOperation & { readonly position: number })[] {
+  list(after: number, limit: number): ListedDropped[] {
     return this.#all.slice(after, after + limit).map((dropped, index) => ({
       ...dropped,
       isPurged: !this.of(dropped).includes(dropped),

@@ -1,4 +1,4 @@
-import type { JsonValue, Operation } from '../../core/operation.ts'
+import type { Operation } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
@@ -7,11 +7,12 @@ import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
-import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
-import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import type { CompactionRules, CompactionStep, ListedDropped } from '../compaction/compaction.ts'
 import { CompactionHolds, heldStep } from '../compaction/compaction-holds.ts'
 import type { PastEnd } from '../compaction/past-ends.ts'
 import { findNodes } from '../find-nodes.ts'
+import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
@@ -25,13 +26,13 @@ import type {
   CommitListener,
   DeliveryPage,
   DeliveryQuery,
-  HandshakeVectorQuery,
   MaterializedRecord,
-  NodeRegistration,
   SchemaPlan,
+  SequencedOperation,
   ServerStore,
   ServerWrite,
   SetSchemaOptions,
+  StoredValues,
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
@@ -167,10 +168,7 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.log.end
   }
 
-  async getOperationsAfterDelivery(
-    after: number,
-    limit: number,
-  ): Promise<{ deliverySequence: number; operation: Operation }[]> {
+  async getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]> {
     this.#access.assertOpen()
     return this.#core.log.operationsAfter(after, limit).map((entry) => ({
       deliverySequence: entry.deliverySequence,
@@ -221,10 +219,7 @@ export class MemoryServerStore implements ServerStore {
     return record === undefined ? dropped.count : dropped.of(record).length
   }
 
-  async listDropped(
-    after: number,
-    limit: number,
-  ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
+  async listDropped(after: number, limit: number): Promise<readonly ListedDropped[]> {
     this.#access.assertOpen()
     return this.#core.log.dropped.list(after, limit)
   }
@@ -270,10 +265,7 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.log.tracked.isSettled(collection, field)
   }
 
-  async readRecordValues(
-    collection: string,
-    ids: readonly string[],
-  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
+  async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
     this.#access.assertOpen()
     return readRecordValues(this.#core.log, collection, ids)
   }
@@ -290,10 +282,7 @@ export class MemoryServerStore implements ServerStore {
     return findNodes(this.#core.nodes, nodeIds)
   }
 
-  async registerNode(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): Promise<NodeRegistration> {
+  async registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
     this.#access.assertOpen()
     return this.#core.nodes.register(node, onlyWhile)
   }
@@ -356,10 +345,7 @@ export class MemoryServerStore implements ServerStore {
     this.#core.blobs.recordUpload(upload, this.#core.runtime.now())
   }
 
-  async checkBlobHolders(
-    hash: string,
-    holders: readonly string[],
-  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+  async checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
     this.#access.assertOpen()
     return this.#core.blobs.checkHolders(hash, holders)
   }

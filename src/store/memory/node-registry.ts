@@ -1,6 +1,12 @@
 import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import {
+  type HandshakeVectorQuery,
+  type NodeCondition,
+  type NodeRegistration,
+  type NodeUpdate,
+  OF_FORMER_LOG,
+} from '../node-index.ts'
 import type { ListedNode } from '../restore.ts'
-import { type HandshakeVectorQuery, type NodeRegistration, OF_FORMER_LOG } from '../store.ts'
 import type { MemoryCore } from './memory-core.ts'
 
 /** Who has spoken to this server, and the version vector, which is the log's. */
@@ -40,10 +46,7 @@ export class NodeRegistry {
     return this.#nodes.get(nodeId)
   }
 
-  register(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): NodeRegistration {
+  register(node: NodeUpdate, onlyWhile?: NodeCondition): NodeRegistration {
     const before = this.find(node.nodeId)
     if (before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra)
       return before

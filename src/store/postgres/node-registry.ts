@@ -1,6 +1,6 @@
 import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { ListedNode } from '../restore.ts'
-import type { HandshakeVectorQuery, NodeRegistration } from '../store.ts'
 import type { PostgresDatabase } from './database.ts'
 
 /** The last number of the node `n` that is stored, or was dropped and noted; 0 for none. */
@@ -77,10 +77,7 @@ export class NodeRegistry {
     return rows.map(([position, nodeId, userId, maxSequence]) => ({ position, nodeId, userId, maxSequence }))
   }
 
-  async register(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): Promise<NodeRegistration> {
+  async register(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
     const holds = '(NOT $6::boolean OR n.view_key IS NOT DISTINCT FROM $7)'
     const rows = await this.#db.rows<RegistrationRow>(
       `INSERT INTO {nodes} AS n (node_id, user_id, view_key, legacy_position)

@@ -1,6 +1,6 @@
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordKey } from '../append/load.ts'
-import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
@@ -92,10 +92,7 @@ export class PostgresBlobs {
     )
   }
 
-  async checkHolders(
-    hash: string,
-    holders: readonly string[],
-  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+  async checkHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
     const [row] = await this.#db.rows<[isHeld: boolean, isKnown: boolean]>(
       `SELECT EXISTS (SELECT FROM {blob_holders} WHERE hash = $1 AND holder = ANY ($2::text[])),
         EXISTS (SELECT FROM {blob_uploads} WHERE hash = $1) OR EXISTS (SELECT FROM {blob_holders} WHERE hash = $1)`,

@@ -1,6 +1,12 @@
 import type { Operation } from '../../core/operation.ts'
 import type { RecordKey } from '../append/load.ts'
-import { type DroppedOperation, dependsOnTraces, mayNoteDropped, toTrace } from '../compaction/compaction.ts'
+import {
+  type DroppedOperation,
+  dependsOnTraces,
+  type ListedDropped,
+  mayNoteDropped,
+  toTrace,
+} from '../compaction/compaction.ts'
 import type { Queries, Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import type { RecordRow } from './postgres-log.ts'
@@ -52,11 +58,7 @@ export async function readTraces(
   return traces
 }
 
-export async function listDropped(
-  queries: Queries,
-  after: number,
-  limit: number,
-): Promise<(DroppedOperation & { readonly position: number })[]> {
+export async function listDropped(queries: Queries, after: number, limit: number): Promise<ListedDropped[]> {
   const rows = await queries.rows<DroppedRow>(
     `${SELECT} WHERE d.position > $1 ORDER BY d.position LIMIT $2`,
     [after, limit],

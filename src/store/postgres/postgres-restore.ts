@@ -8,6 +8,7 @@ import { INHERITED_CLAIM } from '../damage/vector-claims.ts'
 import { addFormerNodes, serializeFormerNodes } from '../former-nodes.ts'
 import { keptTables } from '../materialize/schema-change.ts'
 import { parseStoredSchema } from '../materialize/stored-schema.ts'
+import { OF_FORMER_LOG } from '../node-index.ts'
 import {
   assertEmpty,
   assertRestoreMode,
@@ -16,7 +17,6 @@ import {
   type RestoreOptions,
   type StoreRestore,
 } from '../restore.ts'
-import { OF_FORMER_LOG } from '../store.ts'
 import type { Transaction } from './database.ts'
 import { joinSchema, rememberIn } from './join-schema.ts'
 import { metaTable } from './meta-table.ts'

@@ -1,5 +1,5 @@
 import { silentLogger } from '../../core/logger.ts'
-import type { JsonValue, Operation } from '../../core/operation.ts'
+import type { Operation } from '../../core/operation.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -7,12 +7,13 @@ import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
-import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
-import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import type { CompactionRules, CompactionStep, ListedDropped } from '../compaction/compaction.ts'
 import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import { parseStoredOperation } from '../damage/corrupt.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
+import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
@@ -26,14 +27,14 @@ import type {
   CommitListener,
   DeliveryPage,
   DeliveryQuery,
-  HandshakeVectorQuery,
   MaterializedRecord,
-  NodeRegistration,
   RunningServer,
   SchemaPlan,
+  SequencedOperation,
   ServerStore,
   ServerWrite,
   SetSchemaOptions,
+  StoredValues,
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
@@ -213,10 +214,7 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.log.readEnd()
   }
 
-  async getOperationsAfterDelivery(
-    after: number,
-    limit: number,
-  ): Promise<{ deliverySequence: number; operation: Operation }[]> {
+  async getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]> {
     this.#access.assertOpen()
     const rows = await this.#core.log.operationsAfter(after, limit)
     return rows.map(([deliverySequence, wireJson]) => ({
@@ -268,10 +266,7 @@ export class PostgresServerStore implements ServerStore {
     return countDropped(this.#core, record)
   }
 
-  async listDropped(
-    after: number,
-    limit: number,
-  ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
+  async listDropped(after: number, limit: number): Promise<readonly ListedDropped[]> {
     this.#access.assertOpen()
     return listDropped(this.#core.db, after, limit)
   }
@@ -317,10 +312,7 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.settings.tracked.isSettled(collection, field)
   }
 
-  async readRecordValues(
-    collection: string,
-    ids: readonly string[],
-  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
+  async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
     this.#access.assertOpen()
     return readRecordValues(this.#core, collection, ids)
   }
@@ -344,10 +336,7 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.nodes.findAll(nodeIds)
   }
 
-  async registerNode(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): Promise<NodeRegistration> {
+  async registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
     this.#access.assertWritable()
     return this.#core.nodes.register(node, onlyWhile)
   }
@@ -410,10 +399,7 @@ export class PostgresServerStore implements ServerStore {
     await this.#core.blobs.recordUpload(upload, this.#core.runtime.now())
   }
 
-  async checkBlobHolders(
-    hash: string,
-    holders: readonly string[],
-  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+  async checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
     this.#access.assertOpen()
     return this.#core.blobs.checkHolders(hash, holders)
   }

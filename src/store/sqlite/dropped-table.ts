@@ -1,7 +1,7 @@
 import type { Statement } from 'better-sqlite3'
 import type { Operation } from '../../core/operation.ts'
 import type { RecordKey } from '../append/load.ts'
-import { type DroppedOperation, toTrace } from '../compaction/compaction.ts'
+import { type DroppedOperation, type ListedDropped, toTrace } from '../compaction/compaction.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 import { decodeRecordId, operationIdKey } from './record-id.ts'
@@ -88,7 +88,7 @@ export class DroppedTable {
     return this.#statements.count.get() ?? 0
   }
 
-  list(after: number, limit: number): (DroppedOperation & { readonly position: number })[] {
+  list(after: number, limit: number): ListedDropped[] {
     return this.#statements.list
       .all(after, limit)
       .map(([position, id, node, sequenceNumber, wallTime, logical, collection, recordId, isPurged]) => ({

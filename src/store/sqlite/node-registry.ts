@@ -1,7 +1,13 @@
 import type { Statement } from 'better-sqlite3'
 import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import {
+  type HandshakeVectorQuery,
+  type NodeCondition,
+  type NodeRegistration,
+  type NodeUpdate,
+  OF_FORMER_LOG,
+} from '../node-index.ts'
 import type { ListedNode } from '../restore.ts'
-import { type HandshakeVectorQuery, type NodeRegistration, OF_FORMER_LOG } from '../store.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 
@@ -54,10 +60,7 @@ export class NodeRegistry {
     return this.#statements.find.get(nodeId)
   }
 
-  register(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): NodeRegistration {
+  register(node: NodeUpdate, onlyWhile?: NodeCondition): NodeRegistration {
     this.#names.intern(node.nodeId)
     const before = this.find(node.nodeId)
     if (before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra)

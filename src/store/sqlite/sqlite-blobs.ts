@@ -1,5 +1,5 @@
 import type { LogRow } from '../append/number-entries.ts'
-import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import type { LiveRefs } from '../blobs/live-refs.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
@@ -83,7 +83,7 @@ export class SqliteBlobs {
     this.noteHolders(hash, holders, sentAt)
   }
 
-  checkHolders(hash: string, holders: readonly string[]): 'held' | 'held-by-others' | 'unknown' {
+  checkHolders(hash: string, holders: readonly string[]): BlobHolding {
     for (const holder of holders) {
       if (this.#statements.holder.get(bytesOf(hash), holder) !== undefined) return 'held'
     }

@@ -1,4 +1,4 @@
-import type { JsonValue, Operation } from '../../core/operation.ts'
+import type { Operation } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
@@ -8,14 +8,15 @@ import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
 import { exportToMemory, importFromMemory } from '../backup/in-memory.ts'
-import type { BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
-import type { CompactionRules, CompactionStep, DroppedOperation } from '../compaction/compaction.ts'
+import type { CompactionRules, CompactionStep, ListedDropped } from '../compaction/compaction.ts'
 import { CompactionHolds, heldStep } from '../compaction/compaction-holds.ts'
 import { type PastEnd, parsePastEnds, serializePastEnds } from '../compaction/past-ends.ts'
 import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.ts'
 import { findDamage } from '../damage/find-damage.ts'
 import { findNodes } from '../find-nodes.ts'
+import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveWhere } from '../query/resolve-query.ts'
@@ -30,13 +31,13 @@ import type {
   DeliveredEntry,
   DeliveryPage,
   DeliveryQuery,
-  HandshakeVectorQuery,
   MaterializedRecord,
-  NodeRegistration,
   SchemaPlan,
+  SequencedOperation,
   ServerStore,
   ServerWrite,
   SetSchemaOptions,
+  StoredValues,
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
@@ -215,10 +216,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.counters().deliverySequence)
   }
 
-  async getOperationsAfterDelivery(
-    after: number,
-    limit: number,
-  ): Promise<{ deliverySequence: number; operation: Operation }[]> {
+  async getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]> {
     return this.#access.read(() =>
       this.#core.log.operationsAfter(after, limit).map(({ deliverySequence, wireJson }) => ({
         deliverySequence,
@@ -264,10 +262,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => countDropped(this.#core, record))
   }
 
-  async listDropped(
-    after: number,
-    limit: number,
-  ): Promise<readonly (DroppedOperation & { readonly position: number })[]> {
+  async listDropped(after: number, limit: number): Promise<readonly ListedDropped[]> {
     return this.#access.read(() => this.#core.log.dropped.list(after, limit))
   }
 
@@ -315,10 +310,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.tracked.isSettled(collection, field))
   }
 
-  async readRecordValues(
-    collection: string,
-    ids: readonly string[],
-  ): Promise<Map<string, { values: { readonly [field: string]: JsonValue }; isDeleted: boolean }>> {
+  async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
     return this.#access.read(() => readRecordValues(this.#core, collection, ids))
   }
 
@@ -336,10 +328,7 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => findNodes(this.#core.nodes, nodeIds))
   }
 
-  async registerNode(
-    node: Partial<NodeRegistration> & { readonly nodeId: string },
-    onlyWhile?: Pick<NodeRegistration, 'scopeEra'>,
-  ): Promise<NodeRegistration> {
+  async registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
     this.#access.assertWritable()
     return this.#core.writes.runTogether(() => this.#core.nodes.register(node, onlyWhile))
   }
@@ -398,10 +387,7 @@ export class SqliteServerStore implements ServerStore {
     await this.#access.write(() => this.#core.blobs.recordUpload(upload, this.#core.runtime.now()))
   }
 
-  async checkBlobHolders(
-    hash: string,
-    holders: readonly string[],
-  ): Promise<'held' | 'held-by-others' | 'unknown'> {
+  async checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
     return this.#access.read(() => this.#core.blobs.checkHolders(hash, holders))
   }
 
