@@ -1,4 +1,5 @@
 import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import { mergeRegistration } from '../merge-registration.ts'
 import {
   type HandshakeVectorQuery,
   type NodeCondition,
@@ -48,14 +49,8 @@ export class NodeRegistry {
 
   register(node: NodeUpdate, onlyWhile?: NodeCondition): NodeRegistration {
     const before = this.find(node.nodeId)
-    if (before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra)
-      return before
-    const after: NodeRegistration = {
-      nodeId: node.nodeId,
-      userId: before?.userId ?? node.userId ?? null,
-      scopeEra: node.scopeEra === undefined ? (before?.scopeEra ?? null) : node.scopeEra,
-      legacyPosition: node.legacyPosition ?? before?.legacyPosition ?? 0,
-    }
+    const after = mergeRegistration(before, node, onlyWhile)
+    if (after === before) return before
     this.#nodes.set(node.nodeId, after)
     return after
   }

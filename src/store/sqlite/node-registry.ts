@@ -1,5 +1,6 @@
 import type { Statement } from 'better-sqlite3'
 import { endOfEntries, isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import { mergeRegistration } from '../merge-registration.ts'
 import {
   type HandshakeVectorQuery,
   type NodeCondition,
@@ -63,14 +64,8 @@ export class NodeRegistry {
   register(node: NodeUpdate, onlyWhile?: NodeCondition): NodeRegistration {
     this.#names.intern(node.nodeId)
     const before = this.find(node.nodeId)
-    if (before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra)
-      return before
-    const after: NodeRegistration = {
-      nodeId: node.nodeId,
-      userId: before?.userId ?? node.userId ?? null,
-      scopeEra: node.scopeEra === undefined ? (before?.scopeEra ?? null) : node.scopeEra,
-      legacyPosition: node.legacyPosition ?? before?.legacyPosition ?? 0,
-    }
+    const after = mergeRegistration(before, node, onlyWhile)
+    if (after === before) return before
     this.#statements.update.run(after.userId, after.scopeEra, after.legacyPosition, after.nodeId)
     return after
   }
