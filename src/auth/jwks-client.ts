@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Logger } from '../core/logger.ts'
 import { LOG_EVENTS, logEvent } from '../core/logger.ts'
 import { isLoopback } from '../core/loopback.ts'
@@ -104,10 +104,10 @@ export class JwksClient implements KeySource {
    * @returns the successful fetches before it first came
    */
   #noteStray(token: string, fetchesBefore: number): number {
-    const hash = createHash('sha256').update(token).digest('base64url')
-    const fetches = this.#fetchesByStray.get(hash) ?? fetchesBefore
-    this.#fetchesByStray.delete(hash)
-    this.#fetchesByStray.set(hash, fetches)
+    const tokenHash = hash('sha256', token, 'base64url')
+    const fetches = this.#fetchesByStray.get(tokenHash) ?? fetchesBefore
+    this.#fetchesByStray.delete(tokenHash)
+    this.#fetchesByStray.set(tokenHash, fetches)
     for (const oldest of this.#fetchesByStray.keys()) {
       if (this.#fetchesByStray.size <= MAX_STRAYS) break
       this.#fetchesByStray.delete(oldest)

@@ -1,3 +1,4 @@
+import { hash as hashOf } from 'node:crypto'
 import { ownValue } from './own-property.ts'
 
 /** What a `blob` field holds: the name of content that travels on its own. */
@@ -36,6 +37,11 @@ export function isBlobRef(value: unknown): value is BlobRef {
 /** True for 64 lower-case hex characters: safe as a file name, too. */
 export function isBlobHash(value: unknown): value is string {
   return typeof value === 'string' && HASH.test(value)
+}
+
+/** True for the bytes of which this is the SHA-256. */
+export function isContentOf(hash: string, bytes: Uint8Array): boolean {
+  return hashOf('sha256', bytes, 'hex') === hash
 }
 
 function isText(value: unknown): boolean {

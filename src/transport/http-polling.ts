@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { askProvider } from '../auth/ask-provider.ts'
 import type { AuthProvider } from '../auth/provider.ts'
 import type { Logger } from '../core/logger.ts'
@@ -371,5 +371,5 @@ function toSender(found: PollingClient | Stranger): Sender {
 }
 
 function hashOf(token: string): string {
-  return createHash('sha256').update(token).digest('base64url')
+  return hash('sha256', token, 'base64url')
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { canonicalJson } from '../canonical-json.ts'
 import type { CollectionDefinition, SchemaDefinition } from './types.ts'
 
@@ -34,5 +34,5 @@ export function resolverHashesOf(collection: CollectionDefinition): { readonly [
 }
 
 function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text, 'hex')
 }

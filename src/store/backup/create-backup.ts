@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, type Hash, hash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
@@ -182,7 +182,7 @@ class SectionWriter {
     const raw = Buffer.from(`${lines.join('\n')}\n`)
     const bytes = await compress(raw, { level: COMPRESSION_LEVEL })
     this.counts[kind] += lines.length
-    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const sha256 = hash('sha256', bytes, 'hex')
     yield this.text(
       formatSectionHeader({
         section: kind,

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { type Hash, hash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
@@ -97,7 +97,7 @@ async function firstLine(reader: ByteReader): Promise<string> {
 
 async function readSection(header: SectionHeader, reader: ByteReader): Promise<Buffer> {
   const bytes = await reader.bytes(header.bytes)
-  if (createHash('sha256').update(bytes).digest('hex') !== header.sha256) {
+  if (hash('sha256', bytes, 'hex') !== header.sha256) {
     throw invalidBackup(`a section of ${header.section} is damaged`)
   }
   const raw = await inflate(bytes, header)

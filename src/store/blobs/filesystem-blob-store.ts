@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import {
   type FileHandle,
@@ -12,7 +12,7 @@ import {
   utimes,
 } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DEFAULT_MAX_CHUNK_BYTES, isBlobHash } from '../../core/blob-ref.ts'
+import { DEFAULT_MAX_CHUNK_BYTES, isBlobHash, isContentOf } from '../../core/blob-ref.ts'
 import { StoreError } from '../../core/errors.ts'
 import { Turns } from '../../core/turns.ts'
 
@@ -245,10 +245,6 @@ async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close()
   }
-}
-
-function isContentOf(hash: string, bytes: Uint8Array): boolean {
-  return createHash('sha256').update(bytes).digest('hex') === hash
 }
 
 function ignoreMissing(error: unknown): undefined {

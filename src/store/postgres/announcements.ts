@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import pg from 'pg'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
@@ -71,7 +71,7 @@ export class Announcements {
     const { runtime, logger } = options
     this.#problems = new AnnouncementProblems({ runtime, logger, storeName: db.name })
     // Channels belong to the database; two applications may share it in two schemas.
-    this.#channel = `kora_${createHash('sha256').update(db.schema).digest('hex').slice(0, 16)}`
+    this.#channel = `kora_${hash('sha256', db.schema, 'hex').slice(0, 16)}`
   }
 
   /** True while what others announce arrives. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
@@ -417,7 +417,7 @@ export class PostgresDatabase implements Queries {
   #statementName(text: string): string {
     let name = this.#names.get(text)
     if (name === undefined) {
-      name = `kora_${createHash('sha256').update(this.sql(text)).digest('hex').slice(0, 24)}`
+      name = `kora_${hash('sha256', this.sql(text), 'hex').slice(0, 24)}`
       this.#names.set(text, name)
     }
     return name

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { isContentOf } from '../../core/blob-ref.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { ClusterBus } from '../../store/cluster-bus.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
@@ -123,7 +123,7 @@ export class ClusterBlobs {
     const pending = this.#pending.get(id)
     if (pending === undefined) return
     const bytes = text === null ? null : Buffer.from(text, 'base64')
-    const isRight = bytes !== null && createHash('sha256').update(bytes).digest('hex') === pending.hash
+    const isRight = bytes !== null && isContentOf(pending.hash, bytes)
     if (isRight) this.#settle(id, bytes)
     else this.#onNothing(id, serverId)
   }

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
 import { parseBlobManifest } from '../../core/blob-manifest.ts'
-import { DEFAULT_MAX_CHUNK_BYTES } from '../../core/blob-ref.ts'
+import { DEFAULT_MAX_CHUNK_BYTES, isContentOf } from '../../core/blob-ref.ts'
 import { changeCount } from '../../core/change-count.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
@@ -358,8 +357,4 @@ export class BlobRelay {
   #onFailed(error: unknown): void {
     logEvent(this.#options.logger, LOG_EVENTS.blobFailed, { err: error })
   }
-}
-
-function isContentOf(hash: string, bytes: Uint8Array): boolean {
-  return createHash('sha256').update(bytes).digest('hex') === hash
 }
