@@ -1,4 +1,5 @@
 import { BLOB_MANIFEST_START, parseBlobManifest } from '../../core/blob-manifest.ts'
+import { yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { BlobIndex } from '../blob-index.ts'
 import type { FilesystemBlobStore } from './filesystem-blob-store.ts'
@@ -141,6 +142,6 @@ async function isListed(
     const last = manifests.at(-1)
     if (last === undefined || manifests.length < PAGE) return false
     after = last.hash
-    await new Promise<void>((resolve) => runtime.defer(resolve)) // operations go on meanwhile
+    await yieldToEventLoop(runtime) // operations go on meanwhile
   }
 }

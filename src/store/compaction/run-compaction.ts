@@ -1,3 +1,4 @@
+import { sleep, yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CompactableStore, CompactionRules, DroppedCount } from './compaction.ts'
 import { notePresentEnd, type PastEndStore, readPastEnds, storedThrough } from './past-ends.ts'
@@ -59,10 +60,7 @@ export async function runCompaction(
     after = step.after
     options.onProgress?.({ recordsDone: records, recordsTotal: Math.max(recordsTotal, records) })
     const pauseMs = isHeld ? HELD_PAUSE_MS : isConsiderate ? runtime.monotonicNow() - startedAt : 0
-    await new Promise<void>((resolve) => {
-      if (pauseMs > 0) runtime.setTimer(pauseMs, resolve)
-      else runtime.defer(resolve)
-    })
+    await (pauseMs > 0 ? sleep(runtime, pauseMs) : yieldToEventLoop(runtime))
   }
   return summarise(records, counter.counts)
 }

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
+import { sleep } from '../../core/pause.ts'
 import { databaseOfPostgresUrl } from '../../core/postgres-url.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
@@ -263,7 +264,7 @@ export class PostgresDatabase implements Queries {
   }
 
   sleep(delayMs: number): Promise<void> {
-    return new Promise((resolve) => void this.runtime.setTimer(delayMs, resolve))
+    return sleep(this.runtime, delayMs)
   }
 
   /** Connections say goodbye; where nobody answers that, they are not waited for. */

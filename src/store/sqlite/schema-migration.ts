@@ -1,3 +1,4 @@
+import { yieldToEventLoop } from '../../core/pause.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
@@ -170,7 +171,7 @@ export class SchemaMigration {
       const progress = await writes.run(() => this.#moveStep())
       if (progress === null) return
       onProgress?.(progress)
-      await new Promise<void>((resolve) => runtime.defer(resolve))
+      await yieldToEventLoop(runtime)
     }
   }
 
@@ -218,7 +219,7 @@ export class SchemaMigration {
       const last = await writes.run(() => this.#removeStrayRowsAfter(collection, after))
       if (last === null) return
       after = last
-      await new Promise<void>((resolve) => runtime.defer(resolve))
+      await yieldToEventLoop(runtime)
     }
   }
 

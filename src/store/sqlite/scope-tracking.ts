@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import { yieldToEventLoop } from '../../core/pause.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { changeOf } from '../../core/view.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
@@ -111,7 +112,7 @@ export class ScopeTracking {
       const recordsTotal = Math.max(left, recordsDone)
       if (field !== null) onProgress?.({ collection, phase: 'scopes', recordsDone, recordsTotal })
       if (isLast) return
-      await new Promise<void>((resolve) => runtime.defer(resolve))
+      await yieldToEventLoop(runtime)
     }
   }
 

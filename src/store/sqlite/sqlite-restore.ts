@@ -1,3 +1,4 @@
+import { yieldToEventLoop } from '../../core/pause.ts'
 import { nodeOfEntry } from '../../core/version-vector.ts'
 import type { RecordKey, StoredRecord } from '../append/load.ts'
 import type { BackupNode, BackupRevocation } from '../backup/backup-format.ts'
@@ -79,7 +80,7 @@ class Merge implements StoreRestore {
   /** One transaction, after which those who wait have their turn. */
   async #step<Result>(action: () => Result): Promise<Result> {
     const result = await this.#core.writes.run(action)
-    await new Promise<void>((resolve) => this.#core.runtime.defer(resolve))
+    await yieldToEventLoop(this.#core.runtime)
     return result
   }
 }
@@ -125,7 +126,7 @@ class Replacement implements StoreRestore {
     for (const record of records) {
       if (findNoted(this.#core, record) === null) continue
       replayNoted(this.#core, record)
-      await new Promise<void>((resolve) => this.#core.runtime.defer(resolve)) // a history may be long
+      await yieldToEventLoop(this.#core.runtime) // a history may be long
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import { yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
@@ -367,7 +368,7 @@ export class SqliteServerStore implements ServerStore {
     for (;;) {
       after = this.#access.read(() => this.#core.blobs.addLiveRefs(live, after))
       if (after === null) return live.hashes
-      await new Promise<void>((resolve) => this.#core.runtime.defer(resolve)) // every record may refer to something
+      await yieldToEventLoop(this.#core.runtime) // every record may refer to something
     }
   }
 

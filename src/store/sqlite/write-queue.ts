@@ -1,4 +1,5 @@
 import { StoreError } from '../../core/errors.ts'
+import { sleep } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { isBusy, toStoreError } from './sqlite-errors.ts'
@@ -149,7 +150,7 @@ export class WriteQueue {
         const mayRetry = isBusy(error) && this.#db.open && this.#runtime.monotonicNow() < deadline
         if (!mayRetry) throw toStoreError(error, this.#filename)
       }
-      await new Promise<void>((resolve) => this.#runtime.setTimer(LOCK_RETRY_MS, resolve))
+      await sleep(this.#runtime, LOCK_RETRY_MS)
     }
   }
 
