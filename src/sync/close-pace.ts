@@ -1,3 +1,4 @@
+import { sleep } from '../core/pause.ts'
 import type { Runtime } from '../core/runtime.ts'
 
 const MAX_PAUSE_MS = 6 // 160 to 190 clients a second return without harm; fewer need not be waited for
@@ -57,6 +58,6 @@ export class ClosePace {
   #sleepUntil(at: number): Promise<void> {
     const delayMs = at - this.#runtime.monotonicNow()
     if (delayMs <= 0) return Promise.resolve()
-    return new Promise((resolve) => void this.#runtime.setTimer(delayMs, resolve))
+    return sleep(this.#runtime, delayMs)
   }
 }

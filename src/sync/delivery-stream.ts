@@ -1,3 +1,4 @@
+import { yieldToEventLoop } from '../core/pause.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { AcknowledgmentMessage } from '../protocol/messages.ts'
@@ -276,7 +277,7 @@ export class DeliveryStream implements Delivery {
     if (this.#sendShared(key)) return
     const { runtime, view } = this.#options
     // Those who are behind find what was read before them: they go first, so that nobody runs away.
-    await new Promise<void>((resolve) => runtime.defer(resolve))
+    await yieldToEventLoop(runtime)
     await view.catchUpFrames.whenMade(key)
     if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
     await view.catchUpFrames.make(key, this.#readNextPage())

@@ -1,5 +1,6 @@
 import { SchemaError, StoreCapacityError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { yieldToEventLoop } from '../core/pause.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import type { AppendResult, LogEntry, ServerStore } from '../store/store.ts'
@@ -262,7 +263,7 @@ export class Ingest {
    * ones on end would keep everybody from the server.
    */
   async #commitRest(rest: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
-    await new Promise<void>((resolve) => this.#runtime.defer(resolve))
+    await yieldToEventLoop(this.#runtime)
     if (this.#replacements !== replacements) {
       rejectEach(rest, logReplaced())
       return []

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
+import { yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { Turns } from '../../core/turns.ts'
 import type { BlobIndex, BlobReferrer, ListingManifest } from '../../store/blob-index.ts'
@@ -132,7 +133,7 @@ export class BlobAccess {
       sincePause += page.rowCount
       if (sincePause < PAGE) continue
       sincePause = 0
-      await new Promise<void>((resolve) => this.#runtime.defer(resolve)) // operations go on meanwhile
+      await yieldToEventLoop(this.#runtime) // operations go on meanwhile
     }
     return false
   }
