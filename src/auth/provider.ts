@@ -39,3 +39,8 @@ export interface AuthProvider {
    */
   authenticate(token: string): Promise<AuthContext | null>
 }
+
+/** True for what can be asked, as far as a program without types can be believed. */
+export function isAuthProvider(value: unknown): value is AuthProvider {
+  return typeof (value as Partial<AuthProvider> | null | undefined)?.authenticate === 'function' // `?.` reads of anything
+}

@@ -1,6 +1,6 @@
 import type { AuthConfig } from '../auth/auth-config.ts'
 import { createAuthProvider } from '../auth/create-auth-provider.ts'
-import type { AuthProvider } from '../auth/provider.ts'
+import { type AuthProvider, isAuthProvider } from '../auth/provider.ts'
 import { loadExport } from '../config/load-module.ts'
 import { messageOf } from '../core/error-message.ts'
 import { AuthError } from '../core/errors.ts'
@@ -24,18 +24,9 @@ async function loadProvider(file: string): Promise<AuthProvider> {
     const message = `auth.provider: ${file} ${messageOf(error)}`
     throw new AuthError('AUTH_CONFIG', message, { cause: error })
   }
-  if (isProvider(provider)) return provider
+  if (typeof provider === 'object' && isAuthProvider(provider)) return provider // a class is none, its instances are
   throw new AuthError(
     'AUTH_CONFIG',
     `auth.provider: ${file} exports no provider. Export an object with authenticate(token) by default, or as "provider".`,
-  )
-}
-
-function isProvider(value: unknown): value is AuthProvider {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'authenticate' in value &&
-    typeof value.authenticate === 'function'
   )
 }

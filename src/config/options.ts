@@ -1,3 +1,4 @@
+import { isAuthProvider } from '../auth/provider.ts'
 import { MIN_SECRET_CHARACTERS, SIGNATURE_ALGORITHMS } from '../auth/verification-key.ts'
 import { atLeast, PORT_RANGE } from '../core/number-range.ts'
 import {
@@ -305,7 +306,7 @@ export const OPTIONS: readonly ConfigOption[] = [
   {
     path: 'auth.provider',
     when: ['custom'],
-    type: fileOr('an object with authenticate(token)', hasAuthenticate),
+    type: fileOr('an object with authenticate(token)', isAuthProvider),
     isRequired: true,
     help: 'An `AuthProvider`, or a file that exports one (default export, or an export named `provider`).',
   },
@@ -632,8 +633,4 @@ function flagHelp({ help, env }: ValueOption): string {
   // "Port to listen on" becomes lower case like its neighbours, "URL of the database" stays.
   const line = sentence.replace(/^[A-Z](?![A-Z])/, (letter) => letter.toLowerCase())
   return env === undefined ? line : `${line} (env ${env})`
-}
-
-function hasAuthenticate(value: object): boolean {
-  return 'authenticate' in value && typeof value.authenticate === 'function'
 }

@@ -1,4 +1,4 @@
-import type { AuthProvider } from '../auth/provider.ts'
+import { isAuthProvider } from '../auth/provider.ts'
 import { ConfigError } from '../core/errors.ts'
 import { describeRange, isInRange, type NumberRange, PORT_RANGE } from '../core/number-range.ts'
 import { describeValue } from '../protocol/json-value.ts'
@@ -45,7 +45,7 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
       range: STOP_SPREAD_RANGE_MS,
     }),
   }
-  if (!isAuthProvider(config.auth)) {
+  if (config.auth !== undefined && !isAuthProvider(config.auth)) {
     reader.report('auth', `expected an object with authenticate(), got ${describeValue(config.auth)}`)
   }
   for (const problem of findOriginProblems(config.allowedOrigins)) reader.report('allowedOrigins', problem)
@@ -86,11 +86,6 @@ function findOriginProblems(given: unknown): readonly string[] {
     const problem = unsentOriginProblem(origin)
     return problem === null ? [] : [`entry ${index + 1}, ${problem}`]
   })
-}
-
-/** Left out is none; a program without types may give anything else. */
-function isAuthProvider(given: unknown): boolean {
-  return given === undefined || typeof (given as Partial<AuthProvider> | null)?.authenticate === 'function'
 }
 
 /** Takes numbers that a program gives, and collects what is wrong with them. */
