@@ -1,5 +1,5 @@
-import { relative } from 'node:path'
 import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
+import { displayPath } from '../config/display-path.ts'
 import type { LoadedSchema, StoreConfig } from '../config/server-config.ts'
 import { assertNever } from '../core/errors.ts'
 import { maskSecrets } from '../core/mask-secrets.ts'
@@ -58,10 +58,4 @@ function describeJwt(jwt: JwtConfig): string {
   if (jwt.jwksUrl !== undefined) return `JWT by ${maskSecrets(jwt.jwksUrl)}`
   if (jwt.secret !== undefined) return 'JWT by secret'
   return `JWT by ${formatQuantity(jwt.keys?.length ?? 0, 'key')}`
-}
-
-/** A path as one would type it: relative when it lies below the working directory. */
-export function displayPath(path: string, cwd: string): string {
-  const fromCwd = relative(cwd, path)
-  return fromCwd === '' || fromCwd.startsWith('..') ? path : fromCwd
 }

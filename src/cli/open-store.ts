@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
+import { displayPath } from '../config/display-path.ts'
 import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
 import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { findWriteProblem } from '../core/write-problem.ts'
 import type { PostgresServerStoreOptions } from '../store/postgres/options.ts'
 import type { ServerStore } from '../store/store.ts'
-import { displayPath } from './describe-config.ts'
 import type { Output, Terminal } from './terminal.ts'
 
 type SqliteConfig = Extract<StoreConfig, { driver: 'sqlite' }>

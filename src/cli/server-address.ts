@@ -1,5 +1,6 @@
 import type { ServerConfig } from '../config/server-config.ts'
 import { ConfigError } from '../core/errors.ts'
+import { listenerOrigin } from '../http/listener-origin.ts'
 import { tlsOfOperations } from '../http/tls-files.ts'
 
 /** Where a server is reached, and how it proves that it is the one that is meant. */
@@ -29,10 +30,5 @@ export function addressOf(host: string, port: number, tls: ServerConfig['tls']):
   if (port === 0) {
     throw new ConfigError('INVALID_ARGUMENT', 'Port 0 is any free port, so name the server with --url.')
   }
-  const reached = host === '0.0.0.0' || host === '::' ? 'localhost' : host
-  const authority = `${reached.includes(':') ? `[${reached}]` : reached}:${port}`
-  return {
-    url: new URL(`${tls === null ? 'http' : 'https'}://${authority}/`),
-    certFile: tls?.certFile ?? null,
-  }
+  return { url: new URL(listenerOrigin({ host, port }, tls !== null)), certFile: tls?.certFile ?? null }
 }

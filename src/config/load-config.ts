@@ -1,10 +1,11 @@
-import { dirname, relative, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { ownValue } from '../core/own-property.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
+import { displayPath } from './display-path.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import type { FoundConfig } from './find-config.ts'
 import { findConfig, readConfig } from './find-config.ts'
@@ -202,16 +203,10 @@ function configError(
   prefix: string,
   problems: readonly ConfigProblem[],
 ): ConfigError {
-  const name = found === null ? 'The configuration' : displayFile(found.file, cwd)
+  const name = found === null ? 'The configuration' : displayPath(found.file, cwd)
   const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`
   const lines = problems.map(
     ({ path, message }) => `${path.startsWith('--') ? '' : prefix}${path}: ${message}`,
   )
   return new ConfigError('CONFIG_INVALID', [`${name}: ${count}`, ...lines].join('\n'))
-}
-
-/** Relative where that is short: files above the working directory show in full. */
-function displayFile(file: string, cwd: string): string {
-  const fromCwd = relative(cwd, file)
-  return fromCwd === '' || fromCwd.startsWith('..') ? file : fromCwd
 }

@@ -7,8 +7,9 @@ import type { Runtime } from '../core/runtime.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
 import { onFailureMidway } from './failure-midway.ts'
+import { pathOf } from './request-path.ts'
 import { StrangerBodies } from './stranger-bodies.ts'
-import { answerFailure, pathOf } from './web-server.ts'
+import { answerFailure } from './web-server.ts'
 
 /** A request to a route of the application. */
 export interface HttpRouteRequest {
@@ -109,7 +110,7 @@ async function serve(
   if (!body.ok) return reply.code(400).send({ error: 'The body is not valid JSON.' })
   const response = await route.handle({
     method: request.method,
-    path: request.url.split(/[?#]/, 1)[0] ?? '/',
+    path: pathOf(request.raw),
     body: body.value,
     rawBody,
     headers: request.headers,

@@ -21,11 +21,12 @@ import { isOwnPath, OPERATIONS_PREFIX } from './own-paths.ts'
 import { packageVersion } from './package-version.ts'
 import { PrometheusMetrics } from './prometheus-metrics.ts'
 import { Readiness } from './readiness.ts'
+import { pathOf } from './request-path.ts'
 import type { ServerStatus } from './server-status.ts'
 import { asksForPage, isNavigation, mountStaticFiles, notFound, sendApp } from './static-files.ts'
 import { SyncService, type SyncServiceConfig } from './sync-service.ts'
 import { type TlsOptions, tlsOfOperations } from './tls-files.ts'
-import { pathOf, WebServer } from './web-server.ts'
+import { WebServer } from './web-server.ts'
 
 /**
  * A value of `Cross-Origin-Embedder-Policy`: what a page may load from other origins, so that the browser isolates it.

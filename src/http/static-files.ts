@@ -3,6 +3,7 @@ import { realpath } from 'node:fs/promises'
 import { resolve, sep } from 'node:path'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ConfigError } from '../core/errors.ts'
+import { pathOf } from './request-path.ts'
 
 /**
  * The built front end, as a single-page app: what is a file is served as one, and who asks for a page
@@ -65,11 +66,12 @@ export function isNavigation({ raw: { method, headers } }: FastifyRequest): bool
  *
  * @see connect-history-api-fallback, by whose rules development servers answer
  */
-export function asksForPage({ raw: { method, headers, url = '/' } }: FastifyRequest): boolean {
+export function asksForPage({ raw }: FastifyRequest): boolean {
+  const { method, headers } = raw
   if (method !== 'GET' && method !== 'HEAD') return false
   const { accept = '*/*' } = headers
   if (accept.startsWith('application/json') || !/text\/html|\*\/\*/.test(accept)) return false
-  const path = url.split(/[?#]/, 1)[0] ?? '/'
+  const path = pathOf(raw)
   return !path.slice(path.lastIndexOf('/')).includes('.')
 }
 

@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { AddressOf } from './client-address.ts'
+import { pathOf } from './request-path.ts'
 import { UnfinishedBodies } from './unfinished-bodies.ts'
-import { pathOf } from './web-server.ts'
 
 /** As much as 16 bodies of the largest size. */
 const MAX_BYTES = 16 * 1024 * 1024

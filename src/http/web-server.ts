@@ -9,6 +9,8 @@ import type { Runtime } from '../core/runtime.ts'
 import { refuseUpgrade } from '../transport/websocket.ts'
 import { answerClientError } from './client-error.ts'
 import { type ListenPlace, listen } from './listen.ts'
+import { listenerOrigin } from './listener-origin.ts'
+import { pathOf } from './request-path.ts'
 import { TlsFiles, type TlsOptions } from './tls-files.ts'
 
 const requireFastify = lazyRequire<typeof import('fastify')>('fastify')
@@ -71,9 +73,7 @@ export class WebServer {
   get url(): string | null {
     const { port } = this
     if (port === null) return null
-    const { host } = this.#options
-    const shown = host === '0.0.0.0' || host === '::' ? 'localhost' : host
-    return `${this.#tls === null ? 'http' : 'https'}://${shown.includes(':') ? `[${shown}]` : shown}:${port}`
+    return listenerOrigin({ host: this.#options.host, port }, this.#tls !== null)
   }
 
   /** @throws KoraServerError `PORT_IN_USE`, `LISTEN_FAILED` */
@@ -214,11 +214,4 @@ function noSchemas(): never {
  */
 function isAnswering(socket: Duplex & { _httpMessage?: unknown }): boolean {
   return socket._httpMessage !== undefined && socket._httpMessage !== null
-}
-
-/** The path without its query. Request targets may be anything: this must not throw. */
-export function pathOf(request: IncomingMessage): string {
-  const target = request.url ?? '/'
-  const end = target.search(/[?#]/)
-  return end === -1 ? target : target.slice(0, end)
 }

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { displayPath } from '../../config/display-path.ts'
 import type { ServerConfig, StoreConfig } from '../../config/server-config.ts'
 import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type BackupSource, fileSource } from '../../store/backup/backup-source.ts'
 import { S3Bucket } from '../../store/backup/s3-bucket.ts'
 import { untilAborted } from '../../store/backup/until-aborted.ts'
 import { writeBackupFile } from '../../store/backup/write-backup-file.ts'
-import { displayPath } from '../describe-config.ts'
 import type { Terminal } from '../terminal.ts'
 
 /** What a command names as a backup: a file, `-` for stdin or stdout, or `s3://bucket/key`. */

@@ -1,12 +1,12 @@
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { displayPath } from '../../config/display-path.ts'
 import { ConfigError } from '../../core/errors.ts'
 import { packageFile } from '../../core/package-files.ts'
 import { writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions } from '../config-options.ts'
-import { displayPath } from '../describe-config.ts'
 
 interface InitFlags {
   readonly force?: boolean

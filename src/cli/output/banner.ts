@@ -1,5 +1,6 @@
+import { displayPath } from '../../config/display-path.ts'
 import type { EffectiveConfig } from '../../config/server-config.ts'
-import { describeAuth, describeSchema, describeStore, displayPath, isUnscoped } from '../describe-config.ts'
+import { describeAuth, describeSchema, describeStore, isUnscoped } from '../describe-config.ts'
 import type { Terminal } from '../terminal.ts'
 import { createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'

@@ -1,6 +1,6 @@
+import { displayPath } from '../../config/display-path.ts'
 import type { ConfigOrigin, EffectiveConfig } from '../../config/server-config.ts'
 import { assertNever } from '../../core/errors.ts'
-import { displayPath } from '../describe-config.ts'
 import type { Terminal } from '../terminal.ts'
 import { createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'

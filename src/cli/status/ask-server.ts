@@ -1,3 +1,4 @@
+import { OPERATIONS_PREFIX } from '../../http/own-paths.ts'
 import { askHttp, type HttpAnswer } from '../ask-http.ts'
 import type { ServerAddress } from '../server-address.ts'
 
@@ -26,7 +27,11 @@ export interface ServerAnswer {
 export async function askStatus(question: ServerQuestion): Promise<ServerAnswer> {
   const { servers, token, asksOnlyReady } = question
   if (asksOnlyReady) return askReady(servers.health)
-  const status = await askHttp(servers.operations, { path: '/__kora/status', token, timeoutMs: TIMEOUT_MS })
+  const status = await askHttp(servers.operations, {
+    path: `${OPERATIONS_PREFIX}/status`,
+    token,
+    timeoutMs: TIMEOUT_MS,
+  })
   if (typeof status === 'string') return unreached(servers.operations, status)
   if (status.code === 200) return fromStatus(status.body)
   const ready = await askReady(servers.health)

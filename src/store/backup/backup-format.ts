@@ -2,6 +2,7 @@ import { MAX_LOGICAL } from '../../core/clock.ts'
 import { StoreError } from '../../core/errors.ts'
 import { isStorableText } from '../../protocol/json-value.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
+import { type JsonObject, parseObject } from '../parse-object.ts'
 import type { RevocationSubject } from '../revocations.ts'
 
 /*
@@ -250,17 +251,6 @@ function toTrailer(value: JsonObject): BackupTrailer | null {
   if (!isCount(nodes) || !isCount(revocations) || !isCount(operations) || !isCount(dropped)) return null
   if (!isCount(schema) || !isCount(maxDeliverySequence) || !isSha256(sha256)) return null
   return { nodes, revocations, operations, dropped, schema, maxDeliverySequence, sha256 }
-}
-
-type JsonObject = { readonly [key: string]: unknown }
-
-function parseObject(line: string): JsonObject | null {
-  try {
-    const value: unknown = JSON.parse(line)
-    return typeof value === 'object' && value !== null ? (value as JsonObject) : null // any object has this shape
-  } catch {
-    return null
-  }
 }
 
 /** Text that every store can hold: found out here, before the first write. */

@@ -11,6 +11,7 @@ import { missingResolvers, withResolversOf } from '../../core/schema/resolvers.t
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { columnsOf } from '../materialize/columns.ts'
+import { parseObject } from '../parse-object.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { isCorrupt } from './corrupt.ts'
 import {
@@ -108,15 +109,6 @@ function wallTimeOf({ timestamp }: { readonly [key: string]: unknown }): unknown
   return typeof timestamp === 'object' && timestamp !== null && 'wallTime' in timestamp
     ? timestamp.wallTime
     : null
-}
-
-function parseObject(text: string): { readonly [key: string]: unknown } | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? (value as { [key: string]: unknown }) : null // any object
-  } catch {
-    return null
-  }
 }
 
 // ── records and tables ─────────────────────────────────────────────────────────────────────────

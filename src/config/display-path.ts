@@ -1,0 +1,7 @@
+import { relative } from 'node:path'
+
+/** A path as one would type it: relative where it lies below the working directory. */
+export function displayPath(path: string, cwd: string): string {
+  const fromCwd = relative(cwd, path)
+  return fromCwd === '' || fromCwd.startsWith('..') ? path : fromCwd
+}
