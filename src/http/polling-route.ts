@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import { isOriginAllowed, ORIGIN_REFUSED_TEXT } from '../transport/allowed-origin.ts'
 import type { HttpSyncResponse } from '../transport/http-sync.ts'
 import { answerJson } from './answer-json.ts'
 import { bearerToken } from './bearer-token.ts'
+import { noteRequest, tellWhenBroken } from './broken-answers.ts'
 import { type PollingBodyOptions, readMessage } from './polling-body.ts'
 
 export interface PollingRouteOptions extends PollingBodyOptions {
@@ -38,24 +39,9 @@ async function answer(
   response: ServerResponse,
   options: PollingRouteOptions,
 ): Promise<void> {
-  const latest = onBrokenBySocket.get(request.socket)
-  if (latest !== undefined) latest.onBroken = null
-  const { origin } = request.headers
-  if (origin !== undefined && options.allowedOrigins !== null && !options.allowedOrigins.includes(origin)) {
-    answerJson(response, 403, { error: 'This origin may not connect. See http.allowedOrigins.' })
-    return
-  }
-  if (origin !== undefined) allowOrigin(response, origin)
-  const { method } = request
-  if (method === 'OPTIONS') {
-    response.writeHead(204, { allow: 'GET, POST' }).end()
-    return
-  }
-  if (method !== 'GET' && method !== 'POST') {
-    response.setHeader('allow', 'GET, POST')
-    answerJson(response, 405, { error: 'Use GET or POST, or connect over WebSocket.' })
-    return
-  }
+  noteRequest(request.socket)
+  if (answerWithoutSync(request, response, options)) return
+  const method = request.method === 'POST' ? 'POST' : 'GET' // every other one is answered
   const knownId = clientIdOf(request)
   const clientId = knownId ?? issueClientId(response, options.runtime)
   if (knownId === null && method === 'GET') {
@@ -91,6 +77,27 @@ async function answer(
   send(response, result)
 }
 
+/** Answers what is no request of the protocol, and what may be none. @returns false for one that goes on */
+function answerWithoutSync(
+  { method, headers: { origin } }: IncomingMessage,
+  response: ServerResponse,
+  { allowedOrigins }: PollingRouteOptions,
+): boolean {
+  if (!isOriginAllowed(origin, allowedOrigins)) {
+    answerJson(response, 403, { error: ORIGIN_REFUSED_TEXT })
+    return true
+  }
+  if (origin !== undefined) allowOrigin(response, origin)
+  if (method === 'GET' || method === 'POST') return false
+  if (method === 'OPTIONS') {
+    response.writeHead(204, { allow: 'GET, POST' }).end()
+    return true
+  }
+  response.setHeader('allow', 'GET, POST')
+  answerJson(response, 405, { error: 'Use GET or POST, or connect over WebSocket.' })
+  return true
+}
+
 function send(response: ServerResponse, { status, headers, body }: HttpSyncResponse): void {
   response.writeHead(status, { ...headers }).end(body)
 }
@@ -99,31 +106,6 @@ function closingOf(response: ServerResponse): AbortSignal {
   const closing = new AbortController()
   response.on('close', () => closing.abort())
   return closing.signal
-}
-
-type OnBroken = NonNullable<HttpSyncResponse['onBroken']>
-
-/** Of connections that stay open: who is told when one closes and nothing has come on it since. */
-const onBrokenBySocket = new WeakMap<Socket, { onBroken: OnBroken | null }>()
-
-function tellWhenBroken(response: ServerResponse, onBroken: OnBroken | undefined): void {
-  const { socket } = response
-  if (onBroken === undefined || socket === null) return
-  response.on('close', () => {
-    if (!response.writableFinished) onBroken('unsent')
-    else if (response.shouldKeepAlive) tellWhenClosed(socket, onBroken)
-  })
-}
-
-function tellWhenClosed(socket: Socket, onBroken: OnBroken): void {
-  const known = onBrokenBySocket.get(socket)
-  if (known !== undefined) {
-    known.onBroken = onBroken
-    return
-  }
-  const latest: { onBroken: OnBroken | null } = { onBroken }
-  onBrokenBySocket.set(socket, latest)
-  socket.once('close', () => latest.onBroken?.('sent'))
 }
 
 /** From the URL (`?client=<uuid>`), the header, or the cookie that an earlier answer has set. */

@@ -6,6 +6,7 @@ import type { Frame } from '../protocol/frame.ts'
 import { encodeJsonMessage } from '../protocol/json-codec.ts'
 import type { SyncMessage } from '../protocol/messages.ts'
 import type { ServerTransport } from '../sync/transport.ts'
+import { isOriginAllowed, ORIGIN_REFUSED_TEXT } from './allowed-origin.ts'
 import { Pinger, type PingerOptions } from './pinger.ts'
 import { takenBytes } from './taken-bytes.ts'
 import { WaitingBytes } from './waiting-bytes.ts'
@@ -54,8 +55,8 @@ export class WebSocketEndpoint {
   /** The HTTP server's `upgrade` event for the sync path. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', destroySocket)
-    if (!this.#isOriginAllowed(request.headers.origin)) {
-      refuseUpgrade(socket, 403, 'This origin may not connect. See http.allowedOrigins.')
+    if (!isOriginAllowed(request.headers.origin, this.#options.allowedOrigins)) {
+      refuseUpgrade(socket, 403, ORIGIN_REFUSED_TEXT)
       return
     }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
@@ -87,12 +88,6 @@ export class WebSocketEndpoint {
   stop(): void {
     this.#pinger.stop()
     for (const webSocket of this.#server.clients) webSocket.terminate()
-  }
-
-  #isOriginAllowed(origin: string | undefined): boolean {
-    const { allowedOrigins } = this.#options
-    if (allowedOrigins === null || origin === undefined) return true // not a browser
-    return allowedOrigins.includes(origin)
   }
 }
 
