@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto'
-import type { Socket } from 'node:net'
 import pg from 'pg'
 import { StoreError } from '../../core/errors.ts'
 import { sleep } from '../../core/pause.ts'
 import { databaseOfPostgresUrl } from '../../core/postgres-url.ts'
-import type { Runtime, Timer } from '../../core/runtime.ts'
+import type { Runtime } from '../../core/runtime.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
-import { NO_LIMITS, NO_SESSION_LIMITS } from './no-limits.ts'
+import { type ClientConfig, clientConfigOf } from './client-config.ts'
+import { NO_LIMITS } from './no-limits.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { isLostConnection, isRefusedWrite, isTransient, toStoreError } from './postgres-errors.ts'
 import { Reachability } from './reachability.ts'
@@ -60,33 +60,10 @@ const IDLE_IN_TRANSACTION_MS = 8000
 
 const GOODBYE_MS = 1000
 
-// A statement that waits goes on when its server has ended, and the next server would wait for it in turn.
-const NOTICE_END = 'SET client_connection_check_interval = 5000'
-
-/** What waits for less is not worth a word. */
-const WAITING_LOOK_MS = 1000
-
 const MAX_ATTEMPTS = 8
 const RETRY_PAUSE_MS = 5
 
-/**
- * What `pg` is given for each connection, and below what is used of its pool. Their own types are in `@types/pg`, which
- * whoever installs this package does not have: the declarations of the store do without.
- */
-export interface ClientConfig {
-  readonly connectionString: string
-  readonly ssl?: NonNullable<PostgresServerStoreOptions['ssl']>
-  readonly application_name: string
-  readonly connectionTimeoutMillis: number
-  readonly statement_timeout: number
-  readonly lock_timeout: number
-  readonly query_timeout: number
-  readonly keepAlive: boolean
-  readonly pipeline: boolean
-  readonly types: { getTypeParser(oid: number, format?: unknown): (value: never) => unknown }
-  stream(): Socket
-}
-
+/** What is used of the pool of `pg`. @see ClientConfig for why it has no type of its own */
 export interface ConnectionPool {
   query<Row extends object>(text: string): Promise<{ readonly rows: Row[] }>
   on(event: 'acquire', listener: (client: { end(): Promise<void> }) => void): unknown
@@ -230,31 +207,6 @@ export class PostgresDatabase implements Queries {
     )
   }
 
-  /**
-   * Runs a statement that may take as long as it does and takes no transaction: the making of an index, for which
-   * nobody waits. It waits for others without a limit, also where it needs their locks.
-   *
-   * @param onWaiting called once, when it waits for others
-   */
-  async longStatement(text: string, onWaiting: () => void): Promise<void> {
-    this.assertUsable()
-    const client = new pg.Client({ ...this.clientConfig, query_timeout: 0 })
-    client.on('error', () => {}) // the statement that runs fails with the same error
-    await this.#guard(async () => {
-      let watch: Timer | undefined
-      try {
-        await client.connect()
-        await client.query(`${NO_SESSION_LIMITS}; SET lock_timeout = 0`)
-        await client.query(NOTICE_END).catch(() => {}) // not every system can
-        watch = this.#watchForWaiting(await backendOf(client), onWaiting)
-        await client.query(text)
-      } finally {
-        watch?.cancel()
-        await client.end().catch(() => {})
-      }
-    })
-  }
-
   /** @throws StoreError `STORE_CLOSED`; `STORE_UNAVAILABLE` while nothing comes back from the database */
   assertUsable(): void {
     if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
@@ -274,33 +226,6 @@ export class PostgresDatabase implements Queries {
     await this.#pool.end()
     timer.cancel()
     this.#reachability.close()
-  }
-
-  /** Asks from beside, because a session that waits says nothing. */
-  #watchForWaiting(pid: number, onWaiting: () => void): Timer {
-    let isCancelled = false
-    let timer: Timer
-    const look = async (): Promise<void> => {
-      const isWaiting = await this.#isWaiting(pid).catch(() => false) // asked again
-      if (isCancelled) return
-      if (isWaiting) onWaiting()
-      else schedule()
-    }
-    const schedule = (): void => {
-      timer = this.runtime.setTimer(WAITING_LOOK_MS, () => void look())
-    }
-    schedule()
-    return {
-      cancel() {
-        isCancelled = true
-        timer.cancel()
-      },
-    }
-  }
-
-  async #isWaiting(pid: number): Promise<boolean> {
-    const [row] = await this.rows<[boolean]>("SELECT pg_blocking_pids($1::integer) <> '{}'::integer[]", [pid])
-    return row?.[0] === true
   }
 
   async #tryConnection(): Promise<void> {
@@ -438,11 +363,6 @@ export class PostgresDatabase implements Queries {
   }
 }
 
-async function backendOf(client: pg.Client): Promise<number> {
-  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
-  return rows[0]?.pid ?? 0
-}
-
 /** The error that made the others: after it, every statement fails for that alone. */
 async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown): Promise<unknown> {
   for (const outcome of await Promise.allSettled(sent)) {
@@ -451,34 +371,4 @@ async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown
   return fallback
 }
 
-// After the database's own limit, so that it fires only when nothing comes back any more: a
-// connection that is half open would otherwise be waited for until TCP gives up.
-const ANSWER_MARGIN_MS = 5000
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1 // of a timer
-
-function clientConfigOf(
-  options: PostgresServerStoreOptions,
-  lockTimeoutMs: number,
-): Omit<ClientConfig, 'stream'> {
-  const statementTimeout = options.statementTimeoutMs ?? 30_000
-  return {
-    connectionString: options.connectionString,
-    ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
-    application_name: options.applicationName ?? 'kora-server',
-    connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
-    statement_timeout: statementTimeout,
-    lock_timeout: lockTimeoutMs,
-    query_timeout: statementTimeout + ANSWER_MARGIN_MS,
-    keepAlive: true,
-    pipeline: true, // statements that do not wait for each other share a round trip
-    types: { getTypeParser: parserOf },
-  }
-}
-
-const INT8 = 20
-
-/** Counters and instants fit into a number; everything else is read as `pg` does. */
-function parserOf(oid: number, format?: unknown): (value: never) => unknown {
-  if (oid === INT8) return Number
-  return pg.types.getTypeParser(oid, format as 'text') as (value: never) => unknown
-}

@@ -71,10 +71,9 @@ export async function createPostgresServerStore(
 ): Promise<PostgresServerStore> {
   const { runtime = systemRuntime(), logger = silentLogger } = options
   requireConnectionString(options.connectionString)
-  const isReadOnly = (options.readOnly ?? false) !== false
   const { db, isEmpty } = await openDatabase(options, { runtime, logger })
   try {
-    if (!isReadOnly && options.nodeId === undefined) await ensureServerNodeId(db, runtime)
+    if (!db.isReadOnly && options.nodeId === undefined) await ensureServerNodeId(db, runtime)
     const core = await PostgresCore.open(db, { runtime, logger, chosenNodeId: options.nodeId, isEmpty })
     return new PostgresServerStore(core, options)
   } catch (error) {
@@ -98,7 +97,7 @@ export class PostgresServerStore implements ServerStore {
   /** @see createPostgresServerStore */
   constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
     this.#core = core
-    this.#access = new StoreAccess({ name: core.db.name, isReadOnly: (options.readOnly ?? false) !== false })
+    this.#access = new StoreAccess({ name: core.db.name, isReadOnly: core.db.isReadOnly })
     this.#tracking = new ScopeTracking(core)
     const { runtime, logger } = core
     const serverId = runtime.uuid()

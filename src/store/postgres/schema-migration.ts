@@ -25,6 +25,7 @@ import { withAdvisoryLock } from './advisory-lock.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import type { Queries, Transaction } from './database.ts'
 import { joinSchema, rememberIn } from './join-schema.ts'
+import { runLongStatement } from './long-statement.ts'
 import { metaTable } from './meta-table.ts'
 import { namesInUse } from './names-in-use.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -274,8 +275,12 @@ export class SchemaMigration {
       const name = db.table(index.name)
       const onWaiting = (): void => this.#core.logHeldUp(`the index ${name} is made once they have ended`)
       // What an interrupted attempt has left is no index yet.
-      await db.longStatement(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`, onWaiting)
-      await db.longStatement(index.sql.replace(/^create index /i, 'create index concurrently '), onWaiting)
+      await runLongStatement(db, `DROP INDEX CONCURRENTLY IF EXISTS ${name}`, onWaiting)
+      await runLongStatement(
+        db,
+        index.sql.replace(/^create index /i, 'create index concurrently '),
+        onWaiting,
+      )
       await db.transaction((transaction) => this.#setPendingIndexes(transaction, others))
     }
   }
