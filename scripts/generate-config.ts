@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
-import { configJsonSchema } from '../src/config/json-schema.ts'
-import { configReference } from '../src/config/reference.ts'
+import { configJsonSchema } from './reference/config-json-schema.ts'
+import { configReference } from './reference/config-reference.ts'
 
 // Writes what follows from the table of options; a test compares the files with the table.
 const root = new URL('../', import.meta.url)

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { cliReference } from '../../src/cli/reference.ts'
+import { cliReference } from '../../scripts/reference/cli-reference.ts'
 import { Workspace } from '../support/terminal.ts'
 
 const COMMANDS = [

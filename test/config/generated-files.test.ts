@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { configJsonSchema } from '../../src/config/json-schema.ts'
+import { configJsonSchema } from '../../scripts/reference/config-json-schema.ts'
+import { configReference } from '../../scripts/reference/config-reference.ts'
 import { loadConfig } from '../../src/config/load-config.ts'
 import { buildOptionTree } from '../../src/config/option-tree.ts'
 import { configFlags, OPTIONS } from '../../src/config/options.ts'
-import { configReference } from '../../src/config/reference.ts'
 
 const projectFile = (path: string) => new URL(`../../${path}`, import.meta.url)
 const read = (path: string) => readFileSync(projectFile(path), 'utf8')

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { metricsReference } from '../../scripts/reference/metrics-reference.ts'
 import { METRICS, type MetricDefinition } from '../../src/core/metrics.ts'
-import { metricsReference } from '../../src/http/metrics-reference.ts'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
 

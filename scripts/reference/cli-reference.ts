@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import type { CommandContext } from './command-context.ts'
-import { createProgram } from './program.ts'
-import type { Output, Terminal } from './terminal.ts'
+import type { CommandContext } from '../../src/cli/command-context.ts'
+import { createProgram } from '../../src/cli/program.ts'
+import type { Output, Terminal } from '../../src/cli/terminal.ts'
 
 /** `docs/cli.md`: every command with its help, as `--help` prints it. */
 export async function cliReference(): Promise<string> {

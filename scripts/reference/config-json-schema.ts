@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { GroupNode, OptionNode } from './option-tree.ts'
-import { buildOptionTree, isGroupNode } from './option-tree.ts'
-import type { ValueOption } from './options.ts'
+import type { GroupNode, OptionNode } from '../../src/config/option-tree.ts'
+import { buildOptionTree, isGroupNode } from '../../src/config/option-tree.ts'
+import type { ValueOption } from '../../src/config/options.ts'
 
 export type JsonSchema = { readonly [keyword: string]: unknown }
 

@@ -1,13 +1,14 @@
-import { TOKEN_REFUSALS } from '../auth/token-verdict.ts'
-import { ERROR_CODES } from '../core/errors.ts'
-import { REFUSAL_CODES, type RefusalCodeInfo, WRITE_REFUSAL_CODES } from '../core/refusal.ts'
-import { CONNECTION_ERRORS } from '../protocol/connection-errors.ts'
+import { TOKEN_REFUSALS } from '../../src/auth/token-verdict.ts'
+import { ERROR_CODES } from '../../src/core/errors.ts'
+import { REFUSAL_CODES, type RefusalCodeInfo, WRITE_REFUSAL_CODES } from '../../src/core/refusal.ts'
+import { CONNECTION_ERRORS } from '../../src/protocol/connection-errors.ts'
+import { markdownTable } from './markdown-table.ts'
 
 /** docs/troubleshooting.md: what goes wrong, by what is seen, and by code. */
 export function troubleshootingPage(): string {
   return `# Troubleshooting
 
-<!-- Generated from src/cli/troubleshooting.ts and the tables of codes by \`npm run generate\`. -->
+<!-- Generated from scripts/reference/troubleshooting-page.ts and the tables of codes by \`npm run generate\`. -->
 
 Three places tell what is wrong:
 
@@ -21,13 +22,13 @@ Commands exit with 0 when they are done, with 1 when they failed at their work, 
 
 ## By what is seen
 
-${table(['What is seen', 'Where to look'], SYMPTOMS)}
+${markdownTable(['What is seen', 'Where to look'], SYMPTOMS)}
 
 ## Errors of the server and of the commands
 
 The \`code\` of what the library throws, and of \`err\` in the log. The command line prints the message alone.
 
-${table(['Code', 'Meaning', 'What to do'], codeRows(ERROR_CODES))}
+${markdownTable(['Code', 'Meaning', 'What to do'], codeRows(ERROR_CODES))}
 
 ## Refused operations
 
@@ -35,14 +36,14 @@ One operation of a device was not stored; the rest of its batch was. A refusal i
 does not send the operation again. *Again* is a hint for the app: where it is yes, writing the change once more may succeed.
 They are counted in \`kora_operations_refused_total\`, listed on the dashboard, and logged at \`debug\`.
 
-${table(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(REFUSAL_CODES))}
+${markdownTable(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(REFUSAL_CODES))}
 
 ## Refused writes of the application
 
 A write through \`kora\` ([production-server.md](production-server.md#the-data-plane)) may also be refused by one of these; the
 error is a \`MutationError\` with the code in \`refusal.code\`.
 
-${table(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(WRITE_REFUSAL_CODES))}
+${markdownTable(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(WRITE_REFUSAL_CODES))}
 
 ## Closed connections
 
@@ -50,7 +51,7 @@ Where *again* is yes, clients come back by themselves. Where it is no, they come
 changes; but a client that polls waits until its page is loaded anew (not after \`INVALID_TIMESTAMP\`, nor where the app's own
 code failed over its token), and after \`SCHEMA_MISMATCH\` a client waits for an update of its app.
 
-${table(
+${markdownTable(
   ['Code', 'Close code', 'Again', 'Meaning', 'What to do'],
   Object.entries(CONNECTION_ERRORS).map(([code, { closeCode, retriable, meaning, remedy }]) => [
     `\`${code}\``,
@@ -67,7 +68,7 @@ Why a token is refused, as the log says in \`token refused\` (\`reason\`) and \`
 \`AUTH_FAILED\` and no more; or \`AUTH_UNAVAILABLE\`, where the token could not be judged: by \`KEYS_UNAVAILABLE\` and
 \`KEY_UNCONFIRMED\`.
 
-${table(
+${markdownTable(
   ['Reason', 'Meaning'],
   Object.entries(TOKEN_REFUSALS).map(([reason, meaning]) => [`\`${reason}\``, meaning]),
 )}
@@ -145,11 +146,4 @@ function refusalRows(codes: { readonly [code: string]: RefusalCodeInfo }) {
 
 function yesOrNo(value: boolean): string {
   return value ? 'yes' : 'no'
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [head, head.map(() => '---'), ...rows]
-  return lines
-    .map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
-    .join('\n')
 }

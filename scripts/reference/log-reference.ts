@@ -1,4 +1,5 @@
-import { LOG_EVENTS, type LogEvent } from '../core/logger.ts'
+import { LOG_EVENTS, type LogEvent } from '../../src/core/logger.ts'
+import { markdownTable } from './markdown-table.ts'
 
 /** docs/logs.md, from the table of what the server logs. */
 export function logReference(): string {
@@ -44,6 +45,5 @@ function section(level: LogEvent['level'], title: string): string {
     fields.map((field) => `\`${field}\``).join(', '),
     ...(hasAdvice ? [advice ?? ''] : []),
   ])
-  const lines = [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`)
-  return `## ${title}\n\n${lines.join('\n')}\n`
+  return `## ${title}\n\n${markdownTable(head, rows)}\n`
 }

@@ -1,5 +1,6 @@
-import { METRICS, type MetricDefinition } from '../core/metrics.ts'
-import { SPANS } from '../core/tracing.ts'
+import { METRICS, type MetricDefinition } from '../../src/core/metrics.ts'
+import { SPANS } from '../../src/core/tracing.ts'
+import { markdownTable } from './markdown-table.ts'
 
 /** docs/metrics.md, from the table of metrics. */
 export function metricsReference(): string {
@@ -35,11 +36,10 @@ are gathered from the first scrape on.
 
 With an OpenTelemetry SDK in the process, the server makes these spans. Without one they cost a tenth of a microsecond.
 
-| Span | From, to |
-| --- | --- |
-${Object.entries(SPANS)
-  .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
-  .join('\n')}
+${markdownTable(
+  ['Span', 'From, to'],
+  Object.entries(SPANS).map(([name, meaning]) => [`\`${name}\``, meaning]),
+)}
 `
 
 function section({ name, type, unit, help, labels, buckets, advice }: MetricDefinition): string {

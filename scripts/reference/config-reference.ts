@@ -1,5 +1,6 @@
-import type { ConfigOption, GroupOption, ValueOption } from './options.ts'
-import { OPTIONS } from './options.ts'
+import type { ConfigOption, GroupOption, ValueOption } from '../../src/config/options.ts'
+import { OPTIONS } from '../../src/config/options.ts'
+import { markdownTable } from './markdown-table.ts'
 
 /** `docs/configuration.md`: how a configuration is found, and every option of the table. */
 export function configReference(): string {
@@ -92,7 +93,7 @@ function optionTable(options: readonly ConfigOption[], prefix: string): string {
       ? [name(option, prefix), option.type.expects, defaultText(option), option.help]
       : [name(option, prefix), option.group === 'list' ? 'a list of objects' : 'an object', '', option.help],
   )
-  return table(['Key', 'Value', 'Default', 'Meaning'], rows)
+  return markdownTable(['Key', 'Value', 'Default', 'Meaning'], rows)
 }
 
 function name(option: ConfigOption, prefix: string): string {
@@ -119,11 +120,5 @@ function environmentTable(): string {
     paths.map((path) => `\`${path}\``).join(' or '),
     [...new Set(paths.map(flagOf))].map((flag) => (flag === undefined ? '' : `\`${flag}\``)).join(''),
   ])
-  return table(['Variable', 'Option', 'Flag'], rows)
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+  return markdownTable(['Variable', 'Option', 'Flag'], rows)
 }
