@@ -9,10 +9,9 @@ import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '..
 import { describeStore } from '../describe-config.ts'
 import { openExistingStore, openStoredLog } from '../open-store.ts'
 import { parseAge } from '../option-parsers.ts'
-import { createColours } from '../output/colours.ts'
 import { formatBytes, formatCount, formatElapsed, formatQuantity } from '../output/format.ts'
 import { ProgressBar } from '../output/progress-bar.ts'
-import { TableWriter, tableWidth } from '../output/table.ts'
+import { tableOn } from '../output/table.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -73,7 +72,7 @@ async function compact(flags: CompactFlags, context: CommandContext): Promise<vo
   const startedAt = terminal.now()
   try {
     requireVacuum(flags, store)
-    const summary = await store.withCompactionLock(() => run(store, config, flags, bar, terminal))
+    const summary = await store.withCompactionLock(() => run(store, { config, flags }, { bar, terminal }))
     bar.stop()
     if (summary === null) {
       throw new StoreError(
@@ -130,11 +129,10 @@ function requireVacuum({ vacuum }: CompactFlags, store: ServerStore): void {
 
 async function run(
   store: ServerStore,
-  { retention, store: { driver } }: ServerConfig,
-  flags: CompactFlags,
-  bar: ProgressBar,
-  terminal: Terminal,
+  { config, flags }: { config: ServerConfig; flags: CompactFlags },
+  { bar, terminal }: { bar: ProgressBar; terminal: Terminal },
 ): Promise<CompactionSummary> {
+  const { retention } = config
   const keepForMs = flags.olderThan ?? retention.keepFor ?? 0
   const tombstonesMs = flags.tombstones ?? retention.tombstones
   const isPlan = flags.plan === true
@@ -142,7 +140,7 @@ async function run(
   return runCompaction(store, rules, {
     runtime: systemRuntime(),
     isPlan,
-    isConsiderate: driver === 'sqlite' && !isPlan, // one lock for all: a server beside it needs its turns
+    isConsiderate: config.store.driver === 'sqlite' && !isPlan, // one lock for all: a server beside it needs its turns
     onProgress: ({ recordsDone: done, recordsTotal: total }) =>
       bar.update({ label: flags.plan ? 'planning' : 'compacting', done, total, unit: 'records' }),
   })
@@ -160,11 +158,8 @@ async function print(
     return
   }
   if (summary.collections.length === 0) return
-  const table = new TableWriter({
-    headers: ['collection', 'operations', 'bytes', 'forgotten records'],
-    width: tableWidth(terminal.stdout),
-    colours: createColours(terminal.stdout, terminal.env),
-  })
+  const headers = ['collection', 'operations', 'bytes', 'forgotten records']
+  const table = tableOn(terminal.stdout, terminal.env, headers)
   const rows = summary.collections.map(({ collection, operations, bytes, tombstones }) => [
     collection,
     formatCount(operations),

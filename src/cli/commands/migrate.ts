@@ -8,10 +8,9 @@ import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { describeStore } from '../describe-config.ts'
 import { openStore, openStoreForPlanning } from '../open-store.ts'
-import { createColours } from '../output/colours.ts'
 import { formatCount, formatElapsed } from '../output/format.ts'
 import { ProgressDisplay } from '../output/progress.ts'
-import { TableWriter, tableWidth } from '../output/table.ts'
+import { tableOn } from '../output/table.ts'
 import { describePlan, planStore, prepareStore, type StoreNeeds, type StorePlan } from '../prepare-store.ts'
 import { exitOnSignal } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
@@ -103,7 +102,7 @@ async function changeStore(
     }
     progress.stop()
     if (needs.schema === null) await printLogOnly(plan, terminal)
-    else await printSummary(store, needs.schema, plan, rebuild, terminal)
+    else await printSummary(store, { schema: needs.schema, plan, rebuild }, terminal)
     await terminal.stderr.write(
       `${describeStore(config.values.store, terminal.cwd)}: done in ${formatElapsed(terminal.now() - startedAt)}.\n`,
     )
@@ -124,9 +123,7 @@ const NO_SCHEMA = 'No schema is configured, so there are no collection tables; n
 
 async function printSummary(
   store: ServerStore,
-  schema: SchemaDefinition,
-  plan: SchemaPlan,
-  rebuild: MigrateFlags['rebuild'],
+  { schema, plan, rebuild }: { schema: SchemaDefinition; plan: SchemaPlan; rebuild: MigrateFlags['rebuild'] },
   terminal: Terminal,
 ): Promise<void> {
   const rows: string[][] = []
@@ -138,11 +135,7 @@ async function printSummary(
     const count = await store.countCollection(collection)
     rows.push([collection, formatCount(count), changes.join('; ') || 'unchanged'])
   }
-  const table = new TableWriter({
-    headers: ['collection', 'records', 'change'],
-    width: tableWidth(terminal.stdout),
-    colours: createColours(terminal.stdout, terminal.env),
-  })
+  const table = tableOn(terminal.stdout, terminal.env, ['collection', 'records', 'change'])
   await terminal.stdout.write(table.format(rows))
 }
 

@@ -5,9 +5,8 @@ import type { ServerStore } from '../../store/store.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
 import { openExistingStore, openStoredLog } from '../open-store.ts'
-import { createColours } from '../output/colours.ts'
 import { EXIT_FAILED } from '../output/errors.ts'
-import { TableWriter, tableWidth } from '../output/table.ts'
+import { tableOn } from '../output/table.ts'
 import type { Terminal } from '../terminal.ts'
 
 interface RevokeFlags extends ConfigOptionValues {
@@ -115,11 +114,7 @@ async function printRevocations(
   format: RevokeFlags['format'],
   { stdout, stderr, env }: Terminal,
 ): Promise<void> {
-  const table = new TableWriter({
-    headers: ['kind', 'id', 'tokens up to'],
-    width: tableWidth(stdout),
-    colours: createColours(stdout, env),
-  })
+  const table = tableOn(stdout, env, ['kind', 'id', 'tokens up to'])
   const toText = (page: readonly Revocation[]) =>
     format === 'ndjson' ? page.map(toJsonLine).join('') : table.format(page.map(toRow))
   let after = 0

@@ -1,6 +1,6 @@
 import Table from 'cli-table3'
-import type { Output } from '../terminal.ts'
-import type { Colours } from './colours.ts'
+import type { Output, Terminal } from '../terminal.ts'
+import { type Colours, createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'
 
 const GAP = '  '
@@ -19,6 +19,11 @@ export interface TableOptions {
    */
   readonly width: number
   readonly colours: Colours
+}
+
+/** A table as wide as the output, in its colours. */
+export function tableOn(output: Output, env: Terminal['env'], headers: readonly string[]): TableWriter {
+  return new TableWriter({ headers, width: tableWidth(output), colours: createColours(output, env) })
 }
 
 /** Where no terminal shows it, a table has room for all there is. */

@@ -1,8 +1,7 @@
 import { assertNever } from '../../core/errors.ts'
 import type { MaterializedRecord } from '../../store/store.ts'
-import { createColours } from '../output/colours.ts'
 import { type CsvValue, formatCsv } from '../output/csv.ts'
-import { columnCapacity, TableWriter, tableWidth } from '../output/table.ts'
+import { columnCapacity, tableOn, tableWidth } from '../output/table.ts'
 import type { Terminal } from '../terminal.ts'
 
 export const QUERY_FORMATS = ['table', 'json', 'ndjson', 'csv'] as const
@@ -45,14 +44,10 @@ export function pickColumns(record: MaterializedRecord, columns: readonly Column
 }
 
 function tableWriter(columns: readonly Column[], { stdout, stderr, env }: Terminal): RecordWriter {
-  const width = tableWidth(stdout)
-  const shown = columns.slice(0, columnCapacity(width))
+  const shown = columns.slice(0, columnCapacity(tableWidth(stdout)))
   const hidden = columns.slice(shown.length).map((column) => column.field)
-  const table = new TableWriter({
-    headers: shown.map((column) => column.field),
-    width,
-    colours: createColours(stdout, env),
-  })
+  const headers = shown.map((column) => column.field)
+  const table = tableOn(stdout, env, headers)
   return {
     writePage: (records) =>
       stdout.write(table.format(records.map((record) => shown.map((column) => tableCell(record, column))))),
