@@ -39,10 +39,11 @@ export function readPage<Entry extends ReadEntry>(
   while (!page.isFull && looked < budget && page.scannedTo < source.end) {
     // Where all was visible so far, no more is read than there is room for.
     const wanted = page.length === looked ? page.room : Math.max(page.room, MIN_ROWS_AT_ONCE)
-    const chunk = Math.min(wanted, MAX_ROWS_AT_ONCE, budget - looked)
-    looked += chosen
-      ? readIndexed(source, chosen, chunk, page, accepts)
-      : readScanned(source, chunk, page, accepts)
+    const range = { after: page.scannedTo, limit: Math.min(wanted, MAX_ROWS_AT_ONCE, budget - looked) }
+    const chunk = chosen ? readIndexed(source, chosen, range) : readScanned(source, range)
+    page.take(chunk.entries, accepts)
+    if (chunk.isEnd) page.skipTo(source.end)
+    looked += Math.max(1, chunk.rowCount)
   }
   return page.toPage(source.end)
 }
@@ -57,34 +58,42 @@ const MAX_ROWS_AT_ONCE = 100
 /** Of a page that lacks but one entry, most that is looked at may be invisible. */
 const MIN_ROWS_AT_ONCE = 16
 
-/** @returns how many rows it looked at, at least 1 */
-function readScanned<Entry extends ReadEntry>(
-  source: LogSource<Entry>,
-  limit: number,
-  page: PageCollector<Entry>,
-  accepts: (entry: Entry) => boolean,
-): number {
-  const entries = source.scanEntries(page.scannedTo, limit)
-  page.take(entries, accepts)
-  if (entries.length < limit) page.skipTo(source.end)
-  return Math.max(1, entries.length)
+interface Range {
+  readonly after: number
+  readonly limit: number
 }
 
-/** @returns how many rows it looked at, at least 1 */
+/** The next entries to look at. */
+interface Chunk<Entry> {
+  readonly entries: readonly Entry[]
+  /** What was looked for to find them. */
+  readonly rowCount: number
+  /** True when nothing comes behind them. */
+  readonly isEnd: boolean
+}
+
+function readScanned<Entry extends ReadEntry>(
+  source: LogSource<Entry>,
+  { after, limit }: Range,
+): Chunk<Entry> {
+  const entries = source.scanEntries(after, limit)
+  return { entries, rowCount: entries.length, isEnd: entries.length < limit }
+}
+
 function readIndexed<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   keys: readonly IndexKey[],
-  limit: number,
-  page: PageCollector<Entry>,
-  accepts: (entry: Entry) => boolean,
-): number {
+  { after, limit }: Range,
+): Chunk<Entry> {
   const chunkSize = chunkSizeFor(limit, keys.length)
-  const lists = keys.map((key) => source.readSequences(key, page.scannedTo, chunkSize))
+  const lists = keys.map((key) => source.readSequences(key, after, chunkSize))
   const { sequences, isEnd } = mergeSequences(lists, chunkSize)
   const wanted = sequences.slice(0, limit)
-  page.take(source.readEntries(wanted), accepts)
-  if (isEnd && wanted.length === sequences.length) page.skipTo(source.end)
-  return Math.max(1, wanted.length)
+  return {
+    entries: source.readEntries(wanted),
+    rowCount: wanted.length,
+    isEnd: isEnd && wanted.length === sequences.length,
+  }
 }
 
 /** Of the keys that all lead to a stream, the one with the fewest entries ahead. */

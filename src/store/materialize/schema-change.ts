@@ -178,7 +178,7 @@ function planTable(name: string, before: TableBefore, collection: CollectionDefi
       draft.refusals.push(refusal)
       continue
     }
-    planFieldChange(name, field, earlier, descriptor, draft)
+    planFieldChange({ collection: name, field }, { earlier, descriptor }, draft)
   }
   for (const field of Object.keys(before.collection?.fields ?? {})) {
     if (Object.hasOwn(collection.fields, field)) continue
@@ -187,23 +187,21 @@ function planTable(name: string, before: TableBefore, collection: CollectionDefi
 }
 
 function planFieldChange(
-  name: string,
-  field: string,
-  earlier: FieldDescriptor,
-  descriptor: FieldDescriptor,
+  { collection, field }: { collection: string; field: string },
+  { earlier, descriptor }: { earlier: FieldDescriptor; descriptor: FieldDescriptor },
   draft: Draft,
 ): void {
   if (earlier.kind !== descriptor.kind) {
-    note(draft, name, `field "${field}" is now of kind ${descriptor.kind}`)
+    note(draft, collection, `field "${field}" is now of kind ${descriptor.kind}`)
   }
   if (!hasSameDefault(earlier, descriptor)) {
-    draft.steps.push({ kind: 'set-default', collection: name, field, descriptor })
-    note(draft, name, `field "${field}" has a new default`)
+    draft.steps.push({ kind: 'set-default', collection, field, descriptor })
+    note(draft, collection, `field "${field}" has a new default`)
   }
   const added = (descriptor.enumValues ?? []).filter((value) => !earlier.enumValues?.includes(value))
   if (earlier.enumValues !== null && added.length > 0) {
     const values = added.map((value) => JSON.stringify(value)).join(', ')
-    note(draft, name, `field "${field}" has new values: ${values}`)
+    note(draft, collection, `field "${field}" has new values: ${values}`)
   }
 }
 

@@ -140,7 +140,7 @@ export async function replayNoted(
       await run(async (transaction) => {
         const locked = await core.log.lockRecords(transaction, refs.slice(start, start + RECORDS_PER_REPLAY))
         const noted = locked.filter(({ state }) => dependsOnTraces(state, definition))
-        await replayRecords(core, transaction, collection, noted, settings)
+        await replayRecords(core, transaction, { collection, rows: noted, settings })
       })
     }
   }

@@ -34,9 +34,10 @@ export async function readPage(
       limit: Math.min(query.limit, budget),
       maxBytes: query.maxBytes,
     }
-    budget -= keys
-      ? await readIndexed(log, keys, range, page, accepts)
-      : await readScanned(log, range, page, accepts)
+    const { entries, doneThrough } = await (keys ? readIndexed(log, keys, range) : readScanned(log, range))
+    page.take(entries, accepts)
+    page.skipTo(doneThrough)
+    budget -= Math.max(1, entries.length)
   }
   return page.toPage(end)
 }
@@ -48,36 +49,27 @@ interface Range {
   readonly maxBytes: number
 }
 
-/** @returns how many rows it looked at, at least 1 */
-async function readScanned(
-  log: PostgresLog,
-  range: Range,
-  page: PageCollector,
-  accepts: (entry: LogEntry) => boolean,
-): Promise<number> {
-  const entries = await log.scanEntries(range)
-  page.take(entries, accepts)
-  if (entries.length === 0) page.skipTo(range.end)
-  return Math.max(1, entries.length)
+/** The next entries to look at. */
+interface Chunk {
+  readonly entries: readonly LogEntry[]
+  /** Nothing is left up to here once they are looked at; 0 where that is not known. */
+  readonly doneThrough: number
 }
 
-/** @returns how many rows it looked at, at least 1 */
-async function readIndexed(
-  log: PostgresLog,
-  keys: readonly IndexKey[],
-  range: Range,
-  page: PageCollector,
-  accepts: (entry: LogEntry) => boolean,
-): Promise<number> {
+async function readScanned(log: PostgresLog, range: Range): Promise<Chunk> {
+  const entries = await log.scanEntries(range)
+  return { entries, doneThrough: entries.length === 0 ? range.end : 0 }
+}
+
+async function readIndexed(log: PostgresLog, keys: readonly IndexKey[], range: Range): Promise<Chunk> {
   const chunkSize = chunkSizeFor(range.limit, keys.length)
   const lists = await log.readSequences(keys, { ...range, limit: chunkSize })
   const { sequences, isEnd } = mergeSequences(lists, chunkSize)
   const wanted = sequences.slice(0, range.limit)
   const entries = await log.readEntries(wanted, range.maxBytes)
-  page.take(entries, accepts)
-  if (entries.length === 0) page.skipTo(wanted.at(-1) ?? 0) // dropped since the index was read
-  if (isEnd && entries.length === sequences.length) page.skipTo(range.end)
-  return Math.max(1, entries.length)
+  if (isEnd && entries.length === sequences.length) return { entries, doneThrough: range.end }
+  // Without entries: they were dropped since the index was read.
+  return { entries, doneThrough: entries.length === 0 ? (wanted.at(-1) ?? 0) : 0 }
 }
 
 /** Of the keys that all lead to a stream, the one with the fewest entries ahead. */

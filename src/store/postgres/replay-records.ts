@@ -3,17 +3,19 @@ import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import type { RecordRow } from './postgres-log.ts'
 
-/**
- * Folds locked records of a collection again from the log and writes them.
- *
- * @param settings those in force for the transaction
- */
+export interface ReplayedRecords {
+  readonly collection: string
+  /** Locked. */
+  readonly rows: readonly RecordRow[]
+  /** Those in force for the transaction. Default: those of the server. */
+  readonly settings?: PostgresCore['settings']
+}
+
+/** Folds records of a collection again from the log and writes them. */
 export async function replayRecords(
   core: PostgresCore,
   transaction: Transaction,
-  collection: string,
-  rows: readonly RecordRow[],
-  settings = core.settings,
+  { collection, rows, settings = core.settings }: ReplayedRecords,
 ): Promise<void> {
   if (rows.length === 0) return
   const context = core.contextOf(settings)

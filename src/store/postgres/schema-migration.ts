@@ -339,7 +339,7 @@ export class SchemaMigration {
     const forgotten = rows.filter(({ state }) => state.isPurged === true).map(({ recordId }) => recordId)
     // They may have a row from before their collection was out of the schema.
     if (forgotten.length > 0) await core.settings.tables?.remove(transaction, collection, forgotten)
-    if (work.replays) await replayRecords(core, transaction, collection, shown)
+    if (work.replays) await replayRecords(core, transaction, { collection, rows: shown })
     else core.settings.tables?.write(transaction, collection, shown)
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
