@@ -6,6 +6,7 @@ import { isPlainObject } from '../core/schema/plain-object.ts'
 import { describeValue, displayValue } from './display-value.ts'
 import type { GroupNode, OptionNode, ValueNode } from './option-tree.ts'
 import { buildOptionTree, isApplicable, isGroupNode } from './option-tree.ts'
+import type { ValueOption } from './options.ts'
 import type { ConfigEntry, ConfigOrigin } from './server-config.ts'
 
 export interface ConfigProblem {
@@ -146,24 +147,22 @@ class OptionsParser {
       return undefined
     }
     const origin: ConfigOrigin = override?.origin ?? { kind: isDefault ? 'default' : 'file' }
-    const value = this.#checkValue({ option }, given, path, origin, override?.baseDir ?? this.#input.baseDir)
+    const baseDir = override?.baseDir ?? this.#input.baseDir
+    const value = this.#checkValue(option, given, { path, origin, baseDir })
     if (value !== undefined) this.entries.push({ path, display: displayValue(option, value), origin })
     return value
   }
 
   #checkValue(
-    { option }: ValueNode,
+    { type, isSecret, env }: ValueOption,
     given: unknown,
-    path: string,
-    origin: ConfigOrigin,
-    baseDir: string,
+    { path, origin, baseDir }: { path: string; origin: ConfigOrigin; baseDir: string },
   ): unknown {
-    const { type } = option
     const isText = origin.kind !== 'file' && origin.kind !== 'default' && typeof given === 'string'
     const result = type.schema.safeParse(isText && type.fromText ? type.fromText(given) : given)
     const source = 'name' in origin ? ` (${origin.name})` : ''
     if (!result.success) {
-      const got = option.isSecret ? describeSecret(given, option.env) : `, got ${describeValue(given)}`
+      const got = isSecret ? describeSecret(given, env) : `, got ${describeValue(given)}`
       this.#report(`${path}${source}`, `expected ${type.expects}${got}`)
       return undefined
     }
