@@ -74,6 +74,7 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
     }),
     ...(http.allowedOrigins !== null && { allowedOrigins: http.allowedOrigins }),
     stopSpreadMs: Math.round(config.shutdownTimeout * SPREAD_SHARE),
+    stopTimeoutMs: Math.round(config.shutdownTimeout),
   }
 }
 

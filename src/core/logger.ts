@@ -62,7 +62,8 @@ export const LOG_EVENTS = {
     level: 'warn',
     message: 'connections did not drain in time and are cut',
     fields: ['timeoutMs', 'sessions'],
-    advice: 'Nothing is lost: their clients send again. Raise `shutdownTimeout` where it is frequent.',
+    advice:
+      'Nothing is lost: their clients send again. Raise `shutdownTimeout` (of the library, `stopTimeoutMs`) where it is frequent.',
   },
   stopFailed: {
     level: 'error',

@@ -56,6 +56,11 @@ export interface SyncServiceConfig {
   addressOf?: AddressOf
   /** ms over which `stop()` closes connections, so that clients do not all return at once. Default 0. */
   stopSpreadMs?: number
+  /**
+   * ms that `stop()` waits for what a session has begun, such as a batch that `validateOperation` has yet to judge.
+   * What takes longer the client sends again. Default 10000.
+   */
+  stopTimeoutMs?: number
 }
 
 export interface SyncServiceTools {
@@ -119,7 +124,8 @@ export class SyncService {
 
   /** Lets accepted batches be stored and acknowledged, then closes the sessions. Idempotent. */
   async stop(): Promise<void> {
-    await this.#hub.stop({ spreadMs: this.#settings.stopSpreadMs })
+    const { stopSpreadMs: spreadMs, stopTimeoutMs: timeoutMs } = this.#settings
+    await this.#hub.stop({ spreadMs, timeoutMs })
     await this.#webSockets.closed(CLOSE_TIMEOUT_MS)
     this.#webSockets.stop()
     this.#polling.stop()

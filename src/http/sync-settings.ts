@@ -4,9 +4,11 @@ import { describeRange, isInRange, type NumberRange, PORT_RANGE } from '../core/
 import { describeValue } from '../protocol/json-value.ts'
 import {
   BATCH_SIZE_RANGE,
+  DEFAULT_STOP_TIMEOUT_MS,
   DEFAULT_SYNC_LIMITS,
   SCHEMA_VERSION_RANGE,
   STOP_SPREAD_RANGE_MS,
+  STOP_TIMEOUT_RANGE_MS,
   SYNC_LIMIT_RANGES,
   type SyncLimits,
 } from '../sync/options.ts'
@@ -20,6 +22,7 @@ export interface SyncSettings {
   readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
   readonly limits: SyncLimits
   readonly stopSpreadMs: number
+  readonly stopTimeoutMs: number
 }
 
 /**
@@ -43,6 +46,10 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
     stopSpreadMs: reader.read('stopSpreadMs', config.stopSpreadMs, {
       fallback: 0,
       range: STOP_SPREAD_RANGE_MS,
+    }),
+    stopTimeoutMs: reader.read('stopTimeoutMs', config.stopTimeoutMs, {
+      fallback: DEFAULT_STOP_TIMEOUT_MS,
+      range: STOP_TIMEOUT_RANGE_MS,
     }),
   }
   if (config.auth !== undefined && !isAuthProvider(config.auth)) {

@@ -7,13 +7,13 @@ import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
 import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
 import { authorizeApplication } from './authorization.ts'
-import { ClosePace } from './close-pace.ts'
+import { Closing } from './closing.ts'
 import { ConnectionCounts } from './connection-counts.ts'
 import { DataPlane } from './data-plane.ts'
 import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
-import type { SyncHubOptions } from './options.ts'
+import { DEFAULT_STOP_TIMEOUT_MS, type SyncHubOptions } from './options.ts'
 import { Relays } from './relays/relays.ts'
 import { RevocationWatch } from './revocation-watch.ts'
 import { Session } from './session.ts'
@@ -29,6 +29,11 @@ const SWEEP_INTERVAL_MS = 1000
 export interface StopOptions {
   /** Longest time over which connections are closed, so that the clients do not all return at once, in ms. Default 0. */
   readonly spreadMs?: number
+  /**
+   * Longest time that is waited for what a session has begun, and then for what was pushed of blobs, in ms.
+   * Default 10000.
+   */
+  readonly timeoutMs?: number
 }
 
 /**
@@ -45,6 +50,7 @@ export class SyncHub {
   readonly #views: Views
   readonly #relays: Relays
   readonly #revocations: RevocationWatch
+  readonly #closing: Closing
   readonly #context: SyncHubContext
   readonly #sessions = new Map<string, Session>()
   readonly #accepted = new Map<string, Session>()
@@ -93,6 +99,7 @@ export class SyncHub {
       handshakeTimeoutMs: options.limits.handshakeTimeoutMs,
       bus: options.store.cluster ?? null,
     })
+    this.#closing = new Closing(options.runtime)
     this.#context = this.#createContext()
   }
 
@@ -182,21 +189,12 @@ export class SyncHub {
   }
 
   /** Lets accepted batches be stored and acknowledged, then closes every session. Idempotent. */
-  async stop({ spreadMs = 0 }: StopOptions = {}): Promise<void> {
+  async stop({ spreadMs = 0, timeoutMs = DEFAULT_STOP_TIMEOUT_MS }: StopOptions = {}): Promise<void> {
     this.#isStopping = true
-    const sessions = [...this.#sessions.values()]
-    const pace = new ClosePace({ runtime: this.#runtime, connections: sessions.length, spreadMs })
-    await Promise.all(
-      sessions.map(async (session, index) => {
-        await pace.begins(index)
-        session.stopReading()
-        await session.settled()
-        await pace.turn()
-        session.close('SERVER_STOPPING')
-      }),
-    )
+    const { cut } = await this.#closing.closeAll([...this.#sessions.values()], { spreadMs, timeoutMs })
+    if (cut > 0) logEvent(this.#logger, LOG_EVENTS.drainTimedOut, { timeoutMs, sessions: cut })
     await this.#ingest.drain()
-    await this.#relays.drain()
+    await this.#closing.drain(this.#relays.drain(), { timeoutMs })
     this.#revocations.stop()
     this.#sweepTimer?.cancel()
     this.#sweepTimer = null
@@ -204,9 +202,10 @@ export class SyncHub {
     this.#relays.stop()
   }
 
-  /** Closes every session now; what was not acknowledged the clients send again. */
+  /** Closes every session now; what was not acknowledged the clients send again. A stop that waits for them goes on. */
   abort(): void {
     this.#isStopping = true
+    this.#closing.onAborted()
     this.disconnectAll('SERVER_STOPPING')
   }
 
@@ -318,6 +317,7 @@ export class SyncHub {
   #onClosed(session: Session): void {
     this.#sessions.delete(session.id)
     this.#watched.delete(session)
+    this.#closing.onSessionClosed(session)
     this.#revocations.remove(session)
     this.#connectionCounts.countAddress(session.remoteAddress, -1)
     if (this.#accepted.delete(session.id)) {

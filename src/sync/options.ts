@@ -105,6 +105,9 @@ export const SYNC_LIMIT_RANGES: { readonly [limit in keyof SyncLimits]: NumberRa
 export const BATCH_SIZE_RANGE: NumberRange = { min: 1, max: 10_000 }
 export const SCHEMA_VERSION_RANGE: NumberRange = atLeast(1)
 export const STOP_SPREAD_RANGE_MS: NumberRange = { min: 0, max: 3_600_000 }
+/** As the daemon's `shutdownTimeout`. */
+export const DEFAULT_STOP_TIMEOUT_MS = 10_000
+export const STOP_TIMEOUT_RANGE_MS: NumberRange = { min: 0, max: 3_600_000 }
 
 /** What the sync hub is made of. @see KoraSyncServerConfig for the public form */
 export interface SyncHubOptions {

@@ -40,6 +40,7 @@ test('times are whole milliseconds, as timers and sockets take them', async () =
 
   expect(sync.limits).toMatchObject({ handshakeTimeoutMs: 1500, idleTimeoutMs: 45_001 })
   expect(sync.stopSpreadMs).toBe(801)
+  expect(sync.stopTimeoutMs).toBe(1001)
 })
 
 describe('the switches of http', () => {

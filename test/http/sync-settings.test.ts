@@ -31,6 +31,7 @@ test.each([
   ],
   [{ supportedSchemaVersions: { min: 3, max: 2 } }, 'supportedSchemaVersions: min (3) is above max (2)'],
   [{ stopSpreadMs: -1 }, 'stopSpreadMs: expected a whole number from 0 to 3600000, got -1'],
+  [{ stopTimeoutMs: Infinity }, 'stopTimeoutMs: expected a whole number from 0 to 3600000, got Infinity'],
   [{ limits: { maxFeedBytes: 0 } }, 'limits.maxFeedBytes: expected a whole number from 1, got 0'],
   [{ limits: { maxQueuedBytes: null } }, 'limits.maxQueuedBytes: expected a whole number from 1, got null'],
   [
@@ -132,6 +133,7 @@ test('an option that is undefined has its default', () => {
     batchSize: undefined,
     schemaVersion: 3,
     stopSpreadMs: undefined,
+    stopTimeoutMs: undefined,
   }
 
   expect(resolveSyncSettings(optionsOf(options))).toEqual({
@@ -140,6 +142,7 @@ test('an option that is undefined has its default', () => {
     supportedSchemaVersions: { min: 3, max: 3 },
     limits: DEFAULT_SYNC_LIMITS,
     stopSpreadMs: 0,
+    stopTimeoutMs: 10_000,
   })
 })
 
