@@ -1,3 +1,4 @@
+import { isPromiseLike } from '../core/promise-like.ts'
 import { decodeFrame, encodeFrame, formatOfFrame } from '../protocol/codec.ts'
 import { closeReason } from '../protocol/connection-errors.ts'
 import { type Frame, isFrame } from '../protocol/frame.ts'
@@ -8,13 +9,13 @@ import { isAnswer, type ServerTransport } from './transport.ts'
 
 /** Whose connection it is. */
 export interface ConnectionOwner {
-  /** The transport has thrown: the session cannot go on. */
+  /** The transport has thrown, or rejected: the session cannot go on. */
   onTransportFailed(error: unknown): void
 }
 
 /**
  * The connection of one session: its transport, what that has not taken yet, and the form that its client writes.
- * Transports may be the application's: what they throw ends this session and nothing else.
+ * Transports may be the application's: what they throw, or reject with, ends this session and nothing else.
  */
 export class ClientConnection {
   readonly backlog: Backlog
@@ -70,17 +71,16 @@ export class ClientConnection {
 
   send(message: SyncMessage): void {
     this.#transmit(() => {
-      if (this.#transport.sendFrame) {
-        this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
-      } else this.#transport.send(message)
+      if (!this.#transport.sendFrame) return this.#transport.send(message)
+      return this.#transport.sendFrame(encodeFrame(message, this.#format), isAnswer(message))
     })
   }
 
   /** Sends what is no answer and is encoded already. */
   sendFrame(frame: Frame): void {
     this.#transmit(() => {
-      if (this.#transport.sendFrame) this.#transport.sendFrame(frame, false)
-      else this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
+      if (this.#transport.sendFrame) return this.#transport.sendFrame(frame, false)
+      return this.#transport.send(JSON.parse(Buffer.from(frame.bytes).toString()) as SyncMessage)
     })
   }
 
@@ -114,9 +114,15 @@ export class ClientConnection {
 
   #attempt(action: () => void): void {
     try {
-      action()
+      const returned: unknown = action()
+      if (isPromiseLike(returned)) this.#meetRejection(returned)
     } catch (error) {
       this.#owner.onTransportFailed(error)
     }
+  }
+
+  /** Apart from `#attempt`, which makes no function for who gives back nothing. */
+  #meetRejection(returned: PromiseLike<unknown>): void {
+    returned.then(undefined, (error: unknown) => this.#owner.onTransportFailed(error))
   }
 }

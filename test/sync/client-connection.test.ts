@@ -3,6 +3,7 @@ import { DEFAULT_DECODE_LIMITS, encodeFrame } from '../../src/protocol/codec.ts'
 import type { AcknowledgmentMessage } from '../../src/protocol/messages.ts'
 import { ClientConnection, type ConnectionOwner } from '../../src/sync/client-connection.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
+import { settle } from '../support/simulated-runtime.ts'
 
 const ACKNOWLEDGMENT: AcknowledgmentMessage = {
   type: 'acknowledgment',
@@ -33,10 +34,35 @@ class ThrowingTransport extends MemoryTransport {
   }
 }
 
-test('what a transport throws is told its session, whatever it was asked for', () => {
+/** As one that is written with async functions. */
+class RejectingTransport extends MemoryTransport {
+  override async send(): Promise<void> {
+    throw new Error('sent')
+  }
+  async admit(): Promise<void> {
+    throw new Error('admitted')
+  }
+  async withdraw(): Promise<void> {
+    throw new Error('withdrawn')
+  }
+  async pause(): Promise<void> {
+    throw new Error('paused')
+  }
+  async resume(): Promise<void> {
+    throw new Error('resumed')
+  }
+  override async close(): Promise<void> {
+    throw new Error('closed')
+  }
+}
+
+test.each([
+  ['throws', new ThrowingTransport()],
+  ['rejects with', new RejectingTransport()],
+])('what a transport %s is told its session, whatever it was asked for', async (_how, transport) => {
   const errors: string[] = []
   const owner: ConnectionOwner = { onTransportFailed: (error) => errors.push(String(error)) }
-  const connection = new ClientConnection(owner, new ThrowingTransport(), 1000)
+  const connection = new ClientConnection(owner, transport, 1000)
 
   connection.send(ACKNOWLEDGMENT)
   connection.sendFrame(encodeFrame(ACKNOWLEDGMENT, 'json'))
@@ -45,6 +71,7 @@ test('what a transport throws is told its session, whatever it was asked for', (
   connection.pause()
   connection.resume()
   connection.close(1000, '')
+  await settle()
 
   expect(errors).toEqual(
     ['sent', 'sent', 'admitted', 'withdrawn', 'paused', 'resumed', 'closed'].map((what) => `Error: ${what}`),
