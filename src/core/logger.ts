@@ -1,3 +1,6 @@
+import { messageOf } from './error-message.ts'
+import { isPromiseLike } from './promise-like.ts'
+
 /** The structured log sink: pino, or anything with these of its methods. */
 export interface Logger {
   /** Absent: single commits are not told. */
@@ -416,18 +419,44 @@ export interface LogEvent {
 /** The fields of an event, as a call may give them. */
 export type FieldsOf<Event extends LogEvent> = { readonly [Field in Event['fields'][number]]?: unknown }
 
-/** Writes one event of the table at its level. */
+/**
+ * Writes one event of the table at its level. Never throws: a logger may be the application's, and where it fails,
+ * what was to be logged has happened all the same.
+ */
 export function logEvent<Event extends LogEvent>(
   logger: Logger,
   event: Event,
   fields: FieldsOf<Event> = {},
 ): void {
-  logger[event.level]?.(fields, event.message)
+  try {
+    const written: unknown = logger[event.level]?.(fields, event.message)
+    if (isPromiseLike(written)) written.then(undefined, tellOfFailure)
+  } catch (error) {
+    tellOfFailure(error)
+  }
+}
+
+let isFailureTold = false
+
+/** Where there is no log to say it in; once, as each line may fail. */
+function tellOfFailure(error: unknown): void {
+  if (isFailureTold) return
+  isFailureTold = true
+  process.emitWarning(`The logger of kora-server has failed: ${messageOf(error)}`)
 }
 
 /** A logger whose every line has these fields too. */
 export function childLogger(logger: Logger, bindings: LogFields): Logger {
-  return logger.child?.(bindings) ?? boundLogger(logger, bindings)
+  return childOf(logger, bindings) ?? boundLogger(logger, bindings)
+}
+
+function childOf(logger: Logger, bindings: LogFields): Logger | undefined {
+  try {
+    return logger.child?.(bindings)
+  } catch (error) {
+    tellOfFailure(error)
+    return undefined
+  }
 }
 
 function boundLogger(logger: Logger, bindings: LogFields): Logger {

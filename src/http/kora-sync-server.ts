@@ -1,4 +1,3 @@
-import { pino } from 'pino'
 import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
@@ -8,7 +7,7 @@ import type { HttpSyncRequest, HttpSyncResponse } from '../transport/http-sync.t
 import { ServerHost } from './server-host.ts'
 import type { ServerStatus } from './server-status.ts'
 import type { SyncServiceConfig } from './sync-service.ts'
-import { resolvePort } from './sync-settings.ts'
+import { resolveLogger, resolvePort } from './sync-settings.ts'
 
 export interface KoraSyncServerConfig extends SyncServiceConfig {
   /** Default 4567; 0 = any free port. */
@@ -39,7 +38,7 @@ export class KoraSyncServer {
       sync,
       host,
       port: resolvePort(port, DEFAULT_PORT),
-      logger: logger ?? pino({ name: 'kora-server' }),
+      logger: resolveLogger(logger),
       runtime: runtime ?? systemRuntime(),
     })
   }
@@ -102,8 +101,8 @@ export class KoraSyncServer {
 /**
  * Creates a sync server; `start()` makes it listen.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, a number is out of range, or `auth` is no
- *   provider
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, a number is out of range, `store` is no
+ *   store, `auth` no provider, or `logger` lacks a method
  */
 export function createKoraServer(config: KoraSyncServerConfig): KoraSyncServer {
   return new KoraSyncServer(config)

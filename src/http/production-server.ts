@@ -1,4 +1,3 @@
-import { pino } from 'pino'
 import { systemRuntime } from '../core/system-runtime.ts'
 import type { ServerStore } from '../store/store.ts'
 import type { Kora } from '../sync/data-plane.ts'
@@ -6,7 +5,7 @@ import type { HttpRoute } from './app-routes.ts'
 import type { KoraSyncServerConfig } from './kora-sync-server.ts'
 import type { OperationalAuth } from './operations/access.ts'
 import { type EmbedderPolicy, ServerHost } from './server-host.ts'
-import { portOfEnvironment, resolvePort } from './sync-settings.ts'
+import { portOfEnvironment, resolveLogger, resolvePort } from './sync-settings.ts'
 import type { TlsOptions } from './tls-files.ts'
 
 export interface ProductionServerConfig {
@@ -55,8 +54,8 @@ const DEFAULT_PORT = 3001
 /**
  * One HTTP server for a whole app: sync, its front end, its routes, health and operations.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`, a number is out of range, or `auth` is
- *   no provider
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`, a number is out of range, `store` is
+ *   no store, `auth` no provider, or `logger` lacks a method
  * @example
  * const server = createProductionServer({ store, staticDir: './dist' })
  * console.log(await server.start())
@@ -71,7 +70,7 @@ export function createProductionServer(config: ProductionServerConfig): Producti
       config.port === undefined
         ? portOfEnvironment(process.env, DEFAULT_PORT)
         : resolvePort(config.port, DEFAULT_PORT),
-    logger: logger ?? pino({ name: 'kora-server' }),
+    logger: resolveLogger(logger),
     runtime: runtime ?? systemRuntime(),
     operations: { auth: config.operationalAuth ?? {} },
     staticDir: config.staticDir ?? './dist',

@@ -1,7 +1,10 @@
+import { pino } from 'pino'
 import { isAuthProvider } from '../auth/provider.ts'
 import { ConfigError } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
 import { describeRange, isInRange, type NumberRange, PORT_RANGE } from '../core/number-range.ts'
 import { describeValue } from '../protocol/json-value.ts'
+import type { ServerStore } from '../store/store.ts'
 import {
   BATCH_SIZE_RANGE,
   DEFAULT_STOP_TIMEOUT_MS,
@@ -52,12 +55,46 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
       range: STOP_TIMEOUT_RANGE_MS,
     }),
   }
+  if (!isStore(config.store)) {
+    const given: unknown = config.store
+    const isMissing = given === undefined
+    reader.report('store', `expected an open store${isMissing ? '' : `, got ${describeValue(given)}`}`)
+  }
   if (config.auth !== undefined && !isAuthProvider(config.auth)) {
     reader.report('auth', `expected an object with authenticate(), got ${describeValue(config.auth)}`)
   }
   for (const problem of findOriginProblems(config.allowedOrigins)) reader.report('allowedOrigins', problem)
   reader.assertNoProblems()
   return settings
+}
+
+const LOGGER_METHODS = ['debug', 'info', 'warn', 'error'] as const
+
+/**
+ * The logger that is given, or pino where none is. Of `console`, `trace` is not used: it prints where it was called
+ * from, for each commit.
+ *
+ * @throws ConfigError `CONFIG_INVALID` for what lacks a method, which would be missed only once there is something to log
+ */
+export function resolveLogger(given: Logger | null | undefined): Logger {
+  if (given === undefined || given === null) return pino({ name: 'kora-server' })
+  const missing = LOGGER_METHODS.filter((method) => typeof given[method] !== 'function')
+  if (missing.length > 0) {
+    const reader = new NumberReader()
+    const lacking = missing.map((method) => `${method}()`).join(', ')
+    reader.report('logger', `expected an object such as pino, got ${describeValue(given)} without ${lacking}`)
+    reader.assertNoProblems()
+  }
+  return given === console ? consoleLogger() : given
+}
+
+function consoleLogger(): Logger {
+  return {
+    debug: (...said) => console.debug(...said),
+    info: (...said) => console.info(...said),
+    warn: (...said) => console.warn(...said),
+    error: (...said) => console.error(...said),
+  }
 }
 
 /**
@@ -93,6 +130,11 @@ function findOriginProblems(given: unknown): readonly string[] {
     const problem = unsentOriginProblem(origin)
     return problem === null ? [] : [`entry ${index + 1}, ${problem}`]
   })
+}
+
+/** What `createPostgresServerStore` returns is none until it was awaited. */
+function isStore(given: unknown): boolean {
+  return typeof (given as Partial<ServerStore> | null | undefined)?.append === 'function'
 }
 
 /** Takes numbers that a program gives, and collects what is wrong with them. */

@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
+import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import { createKoraServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { createProductionServer } from '../../src/http/production-server.ts'
 import { portOfEnvironment, resolveSyncSettings } from '../../src/http/sync-settings.ts'
@@ -8,7 +9,10 @@ import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
-afterEach(() => void vi.unstubAllEnvs())
+afterEach(() => {
+  vi.unstubAllEnvs()
+  vi.restoreAllMocks()
+})
 
 /** As a program without types may give them. */
 function optionsOf(options: object): KoraSyncServerConfig {
@@ -55,6 +59,18 @@ test.each([
   [{ auth: false }, 'auth: expected an object with authenticate(), got false'],
   [{ auth: '' }, 'auth: expected an object with authenticate(), got ""'],
   [{ auth: {} }, 'auth: expected an object with authenticate(), got an object'],
+  [
+    { logger: {} },
+    'logger: expected an object such as pino, got an object without debug(), info(), warn(), error()',
+  ],
+  [
+    { logger: { info() {}, warn() {}, error() {} } },
+    'logger: expected an object such as pino, got an object without debug()',
+  ],
+  [
+    { logger: false },
+    'logger: expected an object such as pino, got false without debug(), info(), warn(), error()',
+  ],
   [{ auth: { authenticate: null } }, 'auth: expected an object with authenticate(), got an object'],
 ])('%o is refused before anything runs', (options, problem) => {
   const error = expect.objectContaining({
@@ -65,6 +81,40 @@ test.each([
   expect(() => createKoraServer(optionsOf(options))).toThrow(error)
   const syncOptions = options as ReturnType<typeof optionsOf>
   expect(() => createProductionServer({ store: new MemoryServerStore(), syncOptions })).toThrow(error)
+})
+
+test.each([
+  [undefined, 'store: expected an open store'],
+  [Promise.resolve(), 'store: expected an open store, got an instance of Promise'], // that was not awaited
+])('the store %o is refused before anything runs', (given, problem) => {
+  const store = given as unknown as KoraSyncServerConfig['store'] // of a program without types
+  const error = expect.objectContaining({
+    code: 'CONFIG_INVALID',
+    message: `The options of the server: 1 problem\n${problem}`,
+  })
+
+  expect(() => createKoraServer({ store })).toThrow(error)
+  expect(() => createProductionServer({ store })).toThrow(error)
+})
+
+test('a server that logs to console prints no stack for each commit', async () => {
+  const trace = vi.spyOn(console, 'trace').mockImplementation(() => {})
+  const debug = vi.spyOn(console, 'debug').mockImplementation(() => {})
+  const { connect, server } = openRelayServer({ logger: console })
+
+  await connect('phone')
+  await server.hub.write({
+    author: 'server',
+    access: SERVER_ITSELF,
+    type: 'insert',
+    collection: 'todos',
+    recordId: 'r1',
+    data: { title: 'x' },
+    schemaVersion: 1,
+  })
+
+  expect(debug).toHaveBeenCalledWith(expect.anything(), 'session opened')
+  expect(trace).not.toHaveBeenCalled()
 })
 
 test.each([
