@@ -1,6 +1,7 @@
 import { askProvider } from '../auth/ask-provider.ts'
 import type { AuthContext } from '../auth/provider.ts'
-import type { Logger } from '../core/logger.ts'
+import { hasEnded } from '../auth/token-end.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../protocol/messages.ts'
 import { EMPTY_LOG, type NodeRegistration } from '../store/node-index.ts'
@@ -56,6 +57,8 @@ export type HandshakeResult =
     }
   | { readonly accepted: false; readonly error: 'SCHEMA_MISMATCH'; readonly response: Response }
 
+const ENDED_CONTEXT = 'The context of the provider has an expiresAt that has passed.'
+
 /** Vector entries of other nodes that a response carries at most. */
 const MAX_OTHER_NODES = 100
 
@@ -74,6 +77,10 @@ export async function acceptHandshake(
   const auth = await askProvider(context.auth, message.authToken ?? '', logger)
   if (auth === 'unavailable') return { accepted: false, error: 'AUTH_UNAVAILABLE' }
   if (typeof auth === 'string') return { accepted: false, error: 'AUTH_FAILED', mayPass: auth === 'failed' }
+  if (hasEnded(auth, runtime.now())) {
+    logEvent(logger, LOG_EVENTS.tokenRefused, { reason: 'TOKEN_EXPIRED', detail: ENDED_CONTEXT })
+    return { accepted: false, error: 'AUTH_FAILED' }
+  }
 
   await context.whenOpen()
   if (await context.revocations.isRevoked(auth)) return { accepted: false, error: 'AUTH_FAILED' }

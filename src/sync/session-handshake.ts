@@ -1,3 +1,4 @@
+import { hasEnded } from '../auth/token-end.ts'
 import { childLogger } from '../core/logger.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
 import type { HandshakeMessage } from '../protocol/messages.ts'
@@ -25,6 +26,11 @@ export async function answerHandshake(
   if (session.state === 'closed') return
   if (!result.accepted) {
     refuse(session, result, context)
+    return
+  }
+  // It may have come to its end while the store was asked. A client that returns with a fresh token is let in.
+  if (hasEnded(result.identity.auth, context.runtime.now())) {
+    session.close('TOKEN_EXPIRED')
     return
   }
   // Nothing is awaited between the two: another session of the same identity would not be counted.

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { askProvider } from '../auth/ask-provider.ts'
 import type { AuthProvider } from '../auth/provider.ts'
+import { hasEnded } from '../auth/token-end.ts'
 import type { Logger } from '../core/logger.ts'
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime } from '../core/runtime.ts'
@@ -327,12 +328,11 @@ export class HttpPolling {
     if (context === 'failed' || context === 'unavailable') return trustAgain(withToken, now) ?? 'failed'
     for (const client of withToken) client.tokenEndsAt = 0
     if (context === 'refused') return 'refused'
-    const { expiresAt = Number.POSITIVE_INFINITY } = context
-    if (expiresAt <= now) return 'refused'
+    if (hasEnded(context, now)) return 'refused'
     const own = clients.find(({ owner }) => isSameUser(owner, context))
     if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
     own.tokenHash = tokenHash
-    own.tokenEndsAt = expiresAt
+    own.tokenEndsAt = context.expiresAt ?? Number.POSITIVE_INFINITY
     trustToken(own, now)
     return own
   }

@@ -27,3 +27,18 @@ test('tells the time when it answers, however long the store took', async () => 
 
   expect(phone.sentOfType('handshake-response')).toMatchObject([{ serverTime: runtime.now() }])
 })
+
+test('a token that expires while the store is asked opens no session', async () => {
+  const store = new SlowStore({ nodeId: 'server' })
+  const relay = openRelayServer({
+    store,
+    auth: { authenticate: async () => ({ userId: 'ada', expiresAt: relay.runtime.now() + 5000 }) },
+  })
+  const phone = await relay.connect('phone')
+  Object.assign(relay.runtime, { now: () => Number.MAX_SAFE_INTEGER }) // whose timers are late
+  store.goOn()
+  await settle()
+
+  expect(phone.closed?.code).toBe(4003)
+  expect(phone.sent).toEqual([])
+})

@@ -723,6 +723,21 @@ describe('delivery', () => {
     expect(client.sentOfType('error')).toEqual([])
   })
 
+  test.each([0, 3_600_000])('refuses a token that has expired %i ms ago as others', async (ms) => {
+    const runtime = simulatedRuntime()
+    const { connect, store } = openServer({
+      runtime,
+      auth: { authenticate: async () => ({ userId: 'u1', expiresAt: runtime.now() - ms }) },
+    })
+    const client = connect()
+    client.receive(handshake())
+    await settle()
+
+    expect(client.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED' }])
+    expect(client.closed?.code).toBe(1000)
+    expect((await store.readNodes(['phone'])).size).toBe(0)
+  })
+
   test('gives out nothing of a polling session whose token has expired, whoever asks', async () => {
     const startAt = 1_750_000_000_000
     const runtime = simulatedRuntime(startAt)
