@@ -209,7 +209,7 @@ export class PostgresDatabase implements Queries {
 
   /** @throws StoreError `STORE_CLOSED`; `STORE_UNAVAILABLE` while nothing comes back from the database */
   assertUsable(): void {
-    if (this.#isClosed) throw new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
+    if (this.#isClosed) throw storeClosed()
     if (!this.#reachability.isReachable) {
       throw new StoreError('STORE_UNAVAILABLE', `${this.name}: no answer comes back from it.`)
     }
@@ -219,13 +219,32 @@ export class PostgresDatabase implements Queries {
     return sleep(this.runtime, delayMs)
   }
 
-  /** Connections say goodbye; where nobody answers that, they are not waited for. */
+  /**
+   * Calls that are under way are finished, and connections say goodbye. What takes longer than `GOODBYE_MS` is not waited
+   * for: who has a connection loses it, and who waits for one is told that the store is closed.
+   */
   async close(): Promise<void> {
     this.#isClosed = true
-    const timer = this.runtime.setTimer(GOODBYE_MS, () => this.#reachability.close())
-    await this.#pool.end()
-    timer.cancel()
+    let timer: Timer | undefined
+    const timeIsUp = new Promise<'late'>((resolve) => {
+      timer = this.runtime.setTimer(GOODBYE_MS, () => resolve('late'))
+    })
+    await this.#untilAllConnected(timeIsUp)
+    const ended = this.#pool.end()
+    await Promise.race([ended, timeIsUp])
+    timer?.cancel()
     this.#reachability.close()
+    await ended
+    await new Promise<void>((resolve) => this.runtime.defer(resolve)) // who has lost a connection is told that
+    this.#reachability.giveUp(storeClosed()) // those that are left: the pool has forgotten them
+  }
+
+  /** A pool that has been ended hands out no more connections, also not to who waits for one. */
+  async #untilAllConnected(timeIsUp: Promise<'late'>): Promise<void> {
+    while (this.#pool.waitingCount > 0) {
+      const handedOut = new Promise<void>((resolve) => void this.#pool.once('acquire', () => resolve()))
+      if ((await Promise.race([handedOut, timeIsUp])) === 'late') return
+    }
   }
 
   async #tryConnection(): Promise<void> {
@@ -361,6 +380,10 @@ export class PostgresDatabase implements Queries {
   #answer<Result>(answer: Promise<Result>): Promise<Result> {
     return this.#reachability.answer(answer)
   }
+}
+
+function storeClosed(): StoreError {
+  return new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
 }
 
 /** The error that made the others: after it, every statement fails for that alone. */

@@ -6,6 +6,12 @@ import { isUnanswered } from './postgres-errors.ts'
 const SUSPICION_MS = 4000
 const RETRY_MS = 500
 
+interface Waiting {
+  /** ms, monotonic */
+  readonly since: number
+  readonly reject: (error: unknown) => void
+}
+
 /**
  * Notices that no packet comes back from the database: TCP itself takes a quarter of an hour for
  * that. A statement may wait for long and rightly, so where one does, another connection is tried. If that
@@ -20,7 +26,7 @@ export class Reachability {
   readonly #tryConnection: () => Promise<void>
   readonly #sockets = new Set<Socket>()
   /** What is waited for, the oldest first. */
-  readonly #waiting = new Set<{ readonly since: number }>()
+  readonly #waiting = new Set<Waiting>()
   #timer: Timer | null = null
   #isReachable = true
   #isClosed = false
@@ -44,15 +50,18 @@ export class Reachability {
   }
 
   /** Waits for what the database answers. */
-  async answer<Result>(answer: Promise<Result>): Promise<Result> {
-    const entry = { since: this.#runtime.monotonicNow() }
-    this.#waiting.add(entry)
-    this.#timer ??= this.#lookIn(SUSPICION_MS)
-    try {
-      return await answer
-    } finally {
-      this.#waiting.delete(entry)
-    }
+  answer<Result>(answer: Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const entry = { since: this.#runtime.monotonicNow(), reject }
+      this.#waiting.add(entry)
+      this.#timer ??= this.#lookIn(SUSPICION_MS)
+      answer.then(resolve, reject).finally(() => this.#waiting.delete(entry))
+    })
+  }
+
+  /** Tells everybody who still waits. */
+  giveUp(error: Error): void {
+    for (const { reject } of this.#waiting) reject(error)
   }
 
   /** Ends what is still open; nothing waits for an answer any more. */

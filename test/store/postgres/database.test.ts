@@ -41,6 +41,43 @@ test('a long transaction and a long statement outlive the transaction_timeout of
   await db.close()
 })
 
+test('calls that wait for a connection are finished before the pool is closed', async () => {
+  await using database = await openTestDatabase()
+  const db = new PostgresDatabase(
+    { connectionString: database.connectionString, poolSize: 2 },
+    systemRuntime(),
+  )
+  const calls = Array.from({ length: 20 }, (_, i) =>
+    i % 2 === 0 ? db.rows('SELECT 1') : db.transaction((transaction) => transaction.rows('SELECT 1')),
+  )
+
+  await db.close()
+
+  expect(await Promise.all(calls)).toEqual(calls.map(() => [[1]]))
+})
+
+test('calls that get no connection while the pool is closed are told so when the time is up', async () => {
+  await using database = await openTestDatabase()
+  const db = new PostgresDatabase(
+    { connectionString: database.connectionString, poolSize: 1 },
+    systemRuntime(),
+  )
+  await db.rows('SELECT 1')
+  const running = db.rows('SELECT pg_sleep(20)')
+  const waiting = [db.rows('SELECT 1'), db.transaction((transaction) => transaction.rows('SELECT 1'))]
+  const outcomes = Promise.allSettled([running, ...waiting])
+  const startedAt = performance.now()
+
+  await db.close()
+
+  expect(await outcomes).toMatchObject([
+    { reason: { code: 'STORE_UNAVAILABLE' } },
+    { reason: { code: 'STORE_CLOSED' } },
+    { reason: { code: 'STORE_CLOSED' } },
+  ])
+  expect(performance.now() - startedAt).toBeLessThan(4000) // as long as they wait for a connection elsewhere
+})
+
 /** Without the event loop: what comes meanwhile is read after the next statement was sent. */
 function stall(delayMs: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delayMs)
