@@ -283,8 +283,12 @@ export interface ServerStore
   append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]>
   /** Appends one operation from a trusted source. One of a form that no client may send is refused. */
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
-  /** One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending. */
-  getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]>
+  /**
+   * One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending; all from fromSequence without an end.
+   *
+   * @throws StoreError `INVALID_QUERY` for what is no whole number from 0
+   */
+  getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]>
   /** The node whose operations are those that the server itself authors; another one after a restore, unless it was chosen. */
   getNodeId(): string
   /**
@@ -296,8 +300,12 @@ export interface ServerStore
   getOperationCount(): Promise<number>
   /** The end of the log; 0 when nothing was ever stored. */
   getMaxDeliverySequence(): Promise<number>
-  /** Operations (no snapshots) above `after`, in delivery order. */
-  getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]>
+  /**
+   * Operations (no snapshots) above `after`, in delivery order; all of them without a limit.
+   *
+   * @throws StoreError `INVALID_QUERY` for what is no whole number from 0
+   */
+  getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]>
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
   readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>

@@ -14,6 +14,7 @@ import type { PastEnd } from '../compaction/past-ends.ts'
 import { findNodes } from '../find-nodes.ts'
 import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
+import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
@@ -135,9 +136,9 @@ export class MemoryServerStore implements ServerStore {
     return applyOperation(this, operation)
   }
 
-  async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
+  async getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]> {
     this.#access.assertOpen()
-    return this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence)
+    return this.#core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence))
   }
 
   async getVersionVector(): Promise<VersionVector> {
@@ -168,9 +169,9 @@ export class MemoryServerStore implements ServerStore {
     return this.#core.log.end
   }
 
-  async getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]> {
+  async getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]> {
     this.#access.assertOpen()
-    return this.#core.log.operationsAfter(after, limit).map((entry) => ({
+    return this.#core.log.operationsAfter(...resolvePage(after, limit)).map((entry) => ({
       deliverySequence: entry.deliverySequence,
       operation: operationOf(entry),
     }))

@@ -15,6 +15,7 @@ import type { DamageSearchOptions, DamageSearchResult } from '../damage/damage.t
 import { findDamage } from '../damage/find-damage.ts'
 import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
+import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
@@ -179,9 +180,9 @@ export class PostgresServerStore implements ServerStore {
     return applyOperation(this, operation)
   }
 
-  async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
+  async getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]> {
     this.#access.assertOpen()
-    return this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence)
+    return this.#core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence))
   }
 
   async getVersionVector(): Promise<VersionVector> {
@@ -213,9 +214,9 @@ export class PostgresServerStore implements ServerStore {
     return this.#core.log.readEnd()
   }
 
-  async getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]> {
+  async getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]> {
     this.#access.assertOpen()
-    const rows = await this.#core.log.operationsAfter(after, limit)
+    const rows = await this.#core.log.operationsAfter(...resolvePage(after, limit))
     return rows.map(([deliverySequence, wireJson]) => ({
       deliverySequence,
       operation: parseStoredOperation(wireJson, deliverySequence),

@@ -217,12 +217,12 @@ function requireObject(name: string, value: unknown): void {
   throw invalid(`${name} must be an object, not ${describe(value)}.`)
 }
 
-function requireCount(name: string, value: unknown): number {
+export function requireCount(name: string, value: unknown): number {
   if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
   throw invalid(`${name} must be an integer from 0, not ${describe(value)}.`)
 }
 
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value).slice(0, 80)
 }
 

@@ -19,6 +19,7 @@ import { findDamage } from '../damage/find-damage.ts'
 import { findNodes } from '../find-nodes.ts'
 import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate } from '../node-index.ts'
 import type { LoggedOperation, OperationFilter, OperationPage } from '../operation-search.ts'
+import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
@@ -189,8 +190,10 @@ export class SqliteServerStore implements ServerStore {
     return applyOperation(this, operation)
   }
 
-  async getOperationRange(nodeId: string, fromSequence: number, toSequence: number): Promise<Operation[]> {
-    return this.#access.read(() => this.#core.log.operationsOfNode(nodeId, fromSequence, toSequence))
+  async getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]> {
+    return this.#access.read(() =>
+      this.#core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence)),
+    )
   }
 
   async getVersionVector(): Promise<VersionVector> {
@@ -217,9 +220,9 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.counters().deliverySequence)
   }
 
-  async getOperationsAfterDelivery(after: number, limit: number): Promise<SequencedOperation[]> {
+  async getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]> {
     return this.#access.read(() =>
-      this.#core.log.operationsAfter(after, limit).map(({ deliverySequence, wireJson }) => ({
+      this.#core.log.operationsAfter(...resolvePage(after, limit)).map(({ deliverySequence, wireJson }) => ({
         deliverySequence,
         operation: operationOfWireJson(wireJson),
       })),

@@ -1,0 +1,36 @@
+import { StoreError } from '../../core/errors.ts'
+import { describe, requireCount } from './resolve-query.ts'
+
+/** More than any log has: where no end is given. */
+const NO_END = Number.MAX_SAFE_INTEGER
+
+/**
+ * Which operations of a node are asked for. Each database would take what is no whole number in its own way.
+ *
+ * @param toSequence `Infinity` or left out: all from `fromSequence`
+ * @throws StoreError `INVALID_QUERY`
+ */
+export function resolveRange(
+  nodeId: unknown,
+  fromSequence: unknown,
+  toSequence: unknown,
+): readonly [nodeId: string, fromSequence: number, toSequence: number] {
+  if (typeof nodeId !== 'string') {
+    throw new StoreError('INVALID_QUERY', `nodeId must be a text, not ${describe(nodeId)}.`)
+  }
+  return [nodeId, requireCount('fromSequence', fromSequence), endOf('toSequence', toSequence)]
+}
+
+/**
+ * Which operations of the log are asked for.
+ *
+ * @param limit `Infinity` or left out: all above `after`
+ * @throws StoreError `INVALID_QUERY`
+ */
+export function resolvePage(after: unknown, limit: unknown): readonly [after: number, limit: number] {
+  return [requireCount('after', after), endOf('limit', limit)]
+}
+
+function endOf(name: string, value: unknown): number {
+  return value === undefined || value === Number.POSITIVE_INFINITY ? NO_END : requireCount(name, value)
+}
