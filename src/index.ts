@@ -32,6 +32,7 @@ export {
   type InferRecord,
   type InferUpdateInput,
 } from './core/schema/define-schema.ts'
+export type { GivenSchema } from './core/schema/given-schema.ts'
 export { type MigrationBuilder, migrate } from './core/schema/migration-builder.ts'
 export type { SchemaDefinition } from './core/schema/types.ts'
 export type { RecordInput } from './core/schema/validate-record.ts'

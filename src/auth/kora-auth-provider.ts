@@ -35,9 +35,11 @@ export interface KoraUser {
   readonly name?: string | null
 }
 
+type FoundUser = KoraUser | null | undefined
+
 export interface KoraAuthProviderOptions {
   tokenValidator: KoraTokenValidator
-  userLookup: { findById(userId: string): KoraUser | null | Promise<KoraUser | null> }
+  userLookup: { findById(userId: string): FoundUser | Promise<FoundUser> }
   /** Is told of each device that connects. */
   deviceTracker?: { touchDevice(deviceId: string): unknown }
   /** Absent: the user sees everything. */

@@ -11,13 +11,13 @@ import { resolveLogger, resolvePort } from './sync-settings.ts'
 
 export interface KoraSyncServerConfig extends SyncServiceConfig {
   /** Default 4567; 0 = any free port. */
-  port?: number
+  port?: number | undefined
   /** Default `'0.0.0.0'`. */
-  host?: string
+  host?: string | undefined
   /** Default: pino, to stdout. */
-  logger?: Logger
+  logger?: Logger | undefined
   /** Time, timers and randomness. Default: the system's. */
-  runtime?: Runtime
+  runtime?: Runtime | undefined
 }
 
 const DEFAULT_PORT = 4567

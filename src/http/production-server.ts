@@ -12,24 +12,24 @@ export interface ProductionServerConfig {
   /** Where operations live. The caller closes it, after `stop()`. */
   store: ServerStore
   /** One port for everything; 0 = any free port. Default: `PORT` of the environment, or 3001. */
-  port?: number
+  port?: number | undefined
   /** Default `'0.0.0.0'`. */
-  host?: string
+  host?: string | undefined
   /** Built front end, with single-page fallback to its `index.html`. Default `'./dist'`. */
-  staticDir?: string
+  staticDir?: string | undefined
   /** WebSocket and HTTP sync. Default `'/kora-sync'`. */
-  syncPath?: string
-  syncOptions?: Omit<KoraSyncServerConfig, 'store' | 'port' | 'host' | 'path'>
+  syncPath?: string | undefined
+  syncOptions?: Omit<KoraSyncServerConfig, 'store' | 'port' | 'host' | 'path'> | undefined
   /** Sent with COOP `same-origin` on every response, for browsers' OPFS storage. Default `'credentialless'`. */
-  crossOriginEmbedderPolicy?: EmbedderPolicy
+  crossOriginEmbedderPolicy?: EmbedderPolicy | undefined
   /** Routes of the application, mounted before static files. */
-  httpRoutes?: readonly HttpRoute[]
+  httpRoutes?: readonly HttpRoute[] | undefined
   /** Tokens of the endpoints below `/__kora/`. Without them: backups are closed, the rest is open on loopback. */
-  operationalAuth?: OperationalAuth
+  operationalAuth?: OperationalAuth | undefined
   /** Serves https and wss. The files are read again when they change. */
-  tls?: TlsOptions
+  tls?: TlsOptions | undefined
   /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. Default: none. */
-  trustProxy?: readonly string[]
+  trustProxy?: readonly string[] | undefined
 }
 
 export interface ProductionServer {

@@ -15,7 +15,7 @@ export interface ServerStatus {
   readonly version: string
   readonly schemaVersion: number
   /** Each once, of the sessions that have said who they are. */
-  readonly connectedNodeIds: readonly string[]
+  readonly connectedNodeIds: string[]
   /** The most sessions that were open at once. This and what follows begins anew when a stopped server is started. */
   readonly peakConnections: number
   /** Connections that have come. */

@@ -9,7 +9,7 @@ import type { Runtime } from '../core/runtime.ts'
 import { HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ServerStore } from '../store/store.ts'
 import { SyncHub } from '../sync/hub.ts'
-import type { SyncLimits, ValidateOperation } from '../sync/options.ts'
+import type { PersistBlobChunk, ResolveBlobChunk, SyncLimits, ValidateOperation } from '../sync/options.ts'
 import type { SyncMetrics } from '../sync/sync-metrics.ts'
 import { HttpPolling } from '../transport/http-polling.ts'
 import type { HttpSyncRequest, HttpSyncResponse } from '../transport/http-sync.ts'
@@ -27,40 +27,46 @@ export interface SyncServiceConfig {
   /** Where operations live. The caller closes it, after the server has stopped. */
   store: ServerStore
   /** Path of the sync endpoint. Default `'/'`. */
-  path?: string
+  path?: string | undefined
   /** Default `NoAuthProvider`: everybody may see and write everything. */
-  auth?: AuthProvider
+  auth?: AuthProvider | undefined
   /** Operations per batch sent. Default 100. */
-  batchSize?: number
+  batchSize?: number | undefined
   /** Default 0: unlimited. */
-  maxConnections?: number
+  maxConnections?: number | undefined
   /** Schema version of the app. Default 1. */
-  schemaVersion?: number
+  schemaVersion?: number | undefined
   /** Client schema versions that are let in, inclusive. Default: just `schemaVersion`. */
-  supportedSchemaVersions?: { min: number; max: number }
+  supportedSchemaVersions?: { min: number; max: number } | undefined
   /** Default 262144. */
-  maxOperationBytes?: number
+  maxOperationBytes?: number | undefined
   /** Sustained rate per connection, with a burst of the same size; 0 = unlimited. Default 6000. */
-  maxOpsPerMinute?: number
+  maxOpsPerMinute?: number | undefined
   /** The application's own check of each operation. */
-  validateOperation?: ValidateOperation
+  validateOperation?: ValidateOperation | undefined
   /** Stores a chunk of a blob by its SHA-256. Together with `resolveBlobChunk`. */
-  persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
+  persistBlobChunk?: PersistBlobChunk | undefined
   /** Reads such a chunk. null: it is not stored, and the clients that may have it are asked. */
-  resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+  resolveBlobChunk?: ResolveBlobChunk | undefined
   /** Further bounds. Default: those that `SyncLimits` names. */
-  limits?: Partial<Omit<SyncLimits, 'maxConnections' | 'maxOperationBytes' | 'maxOpsPerMinute'>>
+  limits?: GivenLimits | undefined
   /** Exact origins of browsers that may connect. Default: any. */
-  allowedOrigins?: readonly string[]
+  allowedOrigins?: readonly string[] | undefined
   /** The client's address where a proxy stands in front. Default: that of the socket. */
-  addressOf?: AddressOf
+  addressOf?: AddressOf | undefined
   /** ms over which `stop()` closes connections, so that clients do not all return at once. Default 0. */
-  stopSpreadMs?: number
+  stopSpreadMs?: number | undefined
   /**
    * ms that `stop()` waits for what a session has begun, such as a batch that `validateOperation` has yet to judge.
    * What takes longer the client sends again. Default 10000.
    */
-  stopTimeoutMs?: number
+  stopTimeoutMs?: number | undefined
+}
+
+type GivenLimits = {
+  readonly [limit in Exclude<keyof SyncLimits, 'maxConnections' | 'maxOperationBytes' | 'maxOpsPerMinute'>]?:
+    | SyncLimits[limit]
+    | undefined
 }
 
 export interface SyncServiceTools {

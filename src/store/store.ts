@@ -1,5 +1,6 @@
 import type { FieldValues, JsonValue, Operation, OperationType } from '../core/operation.ts'
 import type { Refusal } from '../core/refusal.ts'
+import type { GivenSchema } from '../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import type { View, Visibility } from '../core/view.ts'
@@ -220,13 +221,13 @@ export interface ServerStore
    *
    * @throws SchemaError `SCHEMA_INVALID`; `SCHEMA_CHANGE_REFUSED` when data would be lost
    */
-  setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void>
+  setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void>
   /**
    * What `setSchema` would do now. Changes nothing.
    *
    * @throws SchemaError as `setSchema`
    */
-  planSchema(schema: SchemaDefinition): Promise<SchemaPlan>
+  planSchema(schema: GivenSchema): Promise<SchemaPlan>
   /**
    * The SQL that a start runs before anything else, for the tables of the log: of a store that was opened to be
    * read only, because to be opened otherwise brings them up to date. Empty when there is nothing to do.

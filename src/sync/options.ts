@@ -37,6 +37,14 @@ export type ValidateOperation = (
   context: ValidationContext,
 ) => ValidationVerdict | Promise<ValidationVerdict>
 
+/** Stores a chunk of a blob under its SHA-256. What it returns is awaited. */
+export type PersistBlobChunk = (hash: string, bytes: Uint8Array) => unknown
+
+/** The bytes that were stored under the hash; null or undefined where there are none. */
+export type ResolveBlobChunk = (hash: string) => FoundChunk | Promise<FoundChunk>
+
+type FoundChunk = Uint8Array | null | undefined
+
 /** Bounds of one server, each with its unit and default. */
 export interface SyncLimits {
   /** Bytes of one operation as wire JSON. Default 262144. */
@@ -122,9 +130,9 @@ export interface SyncHubOptions {
   readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
   readonly limits: SyncLimits
   readonly validateOperation?: ValidateOperation
-  /** Stores a chunk of a blob under its SHA-256. With `resolveBlobChunk`: central blob storage. */
-  readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
-  readonly resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+  /** With `resolveBlobChunk`: central blob storage. */
+  readonly persistBlobChunk?: PersistBlobChunk
+  readonly resolveBlobChunk?: ResolveBlobChunk
   /** Default: nothing is counted. */
   readonly metrics?: SyncMetrics
 }

@@ -112,7 +112,7 @@ export class HttpPolling {
   }
 
   /** Who sends a request. The session that it is of may have ended, and the token may not be good any more. */
-  async senderOf(request: Required<Pick<HttpSyncRequest, 'clientId' | 'token'>>): Promise<Sender> {
+  async senderOf(request: { readonly clientId: string; readonly token: string }): Promise<Sender> {
     const tokenHash = hashOf(request.token)
     const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
     return toSender(known ?? (await this.#find(request)))

@@ -4,20 +4,20 @@ export interface HttpSyncRequest {
   readonly clientId: string
   readonly method: 'GET' | 'POST'
   /** The message of a POST. */
-  readonly body?: string | Uint8Array
+  readonly body?: string | Uint8Array | undefined
   /** Of the body: `application/x-protobuf` for protobuf, else it is taken for JSON. */
-  readonly contentType?: string
+  readonly contentType?: string | undefined
   /** The `If-None-Match` header: the `ETag` of the message that the client has read. */
-  readonly ifNoneMatch?: string
+  readonly ifNoneMatch?: string | undefined
   /**
    * The bearer token, '' for none. It must be of the user who opened the session; before it is known who that
    * is, the one that came with the handshake. Absent: whoever calls has checked that by itself.
    */
-  readonly token?: string
+  readonly token?: string | undefined
   /** For the log, and for `maxConnectionsPerAddress`. */
-  readonly remoteAddress?: string
+  readonly remoteAddress?: string | undefined
   /** Aborted when the connection of the request closes: nothing is answered on it any more. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What is to be answered to an `HttpSyncRequest`. */

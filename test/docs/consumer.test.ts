@@ -9,11 +9,80 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 
 const PROGRAM = `
-import { createKoraServer, createPostgresServerStore, createSqliteServerStore } from 'kora-server'
+import {
+  createKoraServer,
+  createPostgresServerStore,
+  createProductionServer,
+  createSqliteServerStore,
+  defineSchema,
+  type HttpSyncRequest,
+  KoraAuthProvider,
+  type KoraSyncServerConfig,
+  t,
+} from 'kora-server'
 
 const connectionString = 'postgres://localhost/app'
 const stores = [createSqliteServerStore({ filename: './app.db' }), await createPostgresServerStore({ connectionString })]
 export const servers = stores.map((store) => createKoraServer({ store }))
+
+// A schema with the types that @korajs/core gives it, and one that is written by hand.
+type Kind = 'string' | 'number' | 'boolean' | 'enum' | 'object'
+interface CoreField {
+  kind: Kind
+  required: boolean
+  defaultValue: unknown
+  auto: boolean
+  enumValues: readonly string[] | null
+  itemKind: Kind | null
+  mergeStrategy?: 'lww' | 'counter' | null
+  nestedFields?: Record<string, CoreField> | null
+}
+type CoreResolve = (local: unknown, remote: unknown, base: unknown) => unknown
+interface CoreCollection {
+  fields: Record<string, CoreField>
+  indexes: string[]
+  constraints: { type: 'unique' | 'capacity'; fields: string[]; where?: Record<string, unknown>; onConflict: 'custom'; resolve?: CoreResolve }[]
+  resolvers: Record<string, CoreResolve>
+  scope: string[]
+  stateMachine?: { field: string; transitions: Record<string, string[]>; onInvalidTransition: 'reject' } | undefined
+}
+interface CoreSchema {
+  version: number
+  collections: Record<string, CoreCollection>
+  relations: Record<string, { from: string; to: string; type: 'one-to-one'; field: string; onDelete: 'cascade' }>
+  migrations: Record<number, { steps: { type: 'addIndex'; collection: string; field: string }[]; safelyReversible: boolean }>
+  sync?: Record<string, { where: Record<string, string> }>
+}
+declare const core: CoreSchema
+for (const store of stores) {
+  await store.setSchema(core)
+  await store.planSchema(core)
+  await store.setSchema({ version: 1, collections: { todos: { fields: { title: { kind: 'string' } } } } })
+  await store.setSchema(defineSchema({ version: 1, collections: { todos: { fields: { title: t.string() } } } }))
+  // @ts-expect-error no schema
+  await store.setSchema({ version: 1 })
+}
+
+// What is not given may be undefined, and what may be asynchronous need not be.
+const [store] = stores
+declare const users: Map<string, { email: string }>
+const config: KoraSyncServerConfig = {
+  store: store!,
+  port: undefined,
+  logger: undefined,
+  limits: { idleTimeoutMs: undefined },
+  auth: new KoraAuthProvider({
+    tokenValidator: { validateToken: () => null },
+    userLookup: { findById: async (id) => users.get(id) },
+  }),
+  persistBlobChunk(hash, bytes) { void hash; void bytes.byteLength },
+  resolveBlobChunk: () => new Uint8Array(),
+}
+createProductionServer({ store: store!, port: undefined, staticDir: undefined, syncOptions: { maxConnections: undefined } })
+const request: HttpSyncRequest = { clientId: 'c', method: 'POST', body: undefined, contentType: undefined, ifNoneMatch: undefined }
+await createKoraServer(config).handleHttpRequest(request)
+const nodeIds: string[] = (await createKoraServer(config).getStatus()).connectedNodeIds
+export { nodeIds }
 `
 
 /** An installed package beside a program: with what it depends on at run time, and no tool of its own. */

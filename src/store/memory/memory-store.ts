@@ -1,5 +1,6 @@
 import type { Operation } from '../../core/operation.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -73,12 +74,12 @@ export class MemoryServerStore implements ServerStore {
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
-  async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
+  async setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void> {
     this.#access.assertOpen()
     await this.#migration.apply(schema, options)
   }
 
-  async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
+  async planSchema(schema: GivenSchema): Promise<SchemaPlan> {
     this.#access.assertOpen()
     return this.#migration.plan(schema)
   }

@@ -1,5 +1,6 @@
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep } from '../materialize/ddl.ts'
@@ -18,7 +19,7 @@ export class SchemaMigration {
     this.#tracking = tracking
   }
 
-  async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+  async apply(schema: GivenSchema, options: SetSchemaOptions = {}): Promise<void> {
     const next = parseSchema(schema)
     await prepareRichText(next)
     const plan = planSchemaChange(this.#core.schema, next)
@@ -33,7 +34,7 @@ export class SchemaMigration {
     }
   }
 
-  plan(schema: SchemaDefinition): SchemaPlan {
+  plan(schema: GivenSchema): SchemaPlan {
     const present = this.#core.schema
     const next = parseSchema(schema)
     const plan = planSchemaChange(present, next)

@@ -1,5 +1,6 @@
 import { silentLogger } from '../../core/logger.ts'
 import type { Operation } from '../../core/operation.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -113,12 +114,12 @@ export class PostgresServerStore implements ServerStore {
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
-  async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
+  async setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void> {
     this.#access.assertWritable()
     await this.#migration.apply(schema, options)
   }
 
-  async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
+  async planSchema(schema: GivenSchema): Promise<SchemaPlan> {
     this.#access.assertOpen()
     return this.#migration.plan(schema)
   }

@@ -1,5 +1,6 @@
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
@@ -77,7 +78,7 @@ export class SchemaMigration {
     return tables
   }
 
-  async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+  async apply(schema: GivenSchema, options: SetSchemaOptions = {}): Promise<void> {
     const core = this.#core
     const next = parseSchema(schema)
     await prepareRichText(next)
@@ -119,7 +120,7 @@ export class SchemaMigration {
     })
   }
 
-  async plan(schema: SchemaDefinition): Promise<SchemaPlan> {
+  async plan(schema: GivenSchema): Promise<SchemaPlan> {
     const next = parseSchema(schema)
     const { db, isEmpty } = this.#core
     const pending = isEmpty ? [] : await this.#pending(db)

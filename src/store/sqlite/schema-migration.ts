@@ -1,6 +1,7 @@
 import { yieldToEventLoop } from '../../core/pause.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
@@ -55,7 +56,7 @@ export class SchemaMigration {
     return tables
   }
 
-  async apply(schema: SchemaDefinition, options: SetSchemaOptions = {}): Promise<void> {
+  async apply(schema: GivenSchema, options: SetSchemaOptions = {}): Promise<void> {
     const next = parseSchema(schema)
     await prepareRichText(next)
     if (!this.#isUpToDate(next)) {
@@ -85,7 +86,7 @@ export class SchemaMigration {
     await this.#finish({})
   }
 
-  plan(schema: SchemaDefinition): SchemaPlan {
+  plan(schema: GivenSchema): SchemaPlan {
     const next = parseSchema(schema)
     const pending = this.#pending()
     const plan = this.#planChange(next)

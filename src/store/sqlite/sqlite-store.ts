@@ -1,6 +1,7 @@
 import type { Operation } from '../../core/operation.ts'
 import { yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
@@ -124,12 +125,12 @@ export class SqliteServerStore implements ServerStore {
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
-  async setSchema(schema: SchemaDefinition, options?: SetSchemaOptions): Promise<void> {
+  async setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void> {
     this.#access.assertWritable()
     await this.#migration.apply(schema, options)
   }
 
-  async planSchema(schema: SchemaDefinition): Promise<SchemaPlan> {
+  async planSchema(schema: GivenSchema): Promise<SchemaPlan> {
     return this.#access.read(() => this.#migration.plan(schema))
   }
 

@@ -8,6 +8,7 @@ import type {
   BlobChunkRequestMessage,
   BlobChunkResponseMessage,
 } from '../../protocol/messages.ts'
+import type { PersistBlobChunk, ResolveBlobChunk } from '../options.ts'
 import type { SessionIdentity } from '../session.ts'
 import type { Audiences, RelayPeer } from './audiences.ts'
 import {
@@ -26,8 +27,8 @@ export interface BlobRelayOptions {
   readonly store: BlobAccessStore
   readonly runtime: Runtime
   readonly logger: Logger
-  readonly persistBlobChunk?: (hash: string, bytes: Uint8Array) => Promise<void>
-  readonly resolveBlobChunk?: (hash: string) => Promise<Uint8Array | null>
+  readonly persistBlobChunk?: PersistBlobChunk
+  readonly resolveBlobChunk?: ResolveBlobChunk
   /** Largest chunk or manifest in bytes. Default 8 MiB: clients make chunks of 256 KiB. */
   readonly maxBlobChunkBytes?: number
   /** Bytes that one user may have stored. Default 10 GiB. */
