@@ -1,3 +1,4 @@
+import { ConfigError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ScopeMap } from '../core/scope.ts'
@@ -32,6 +33,7 @@ export class MixedAuthProvider extends ExplainingProvider {
   readonly #logger: Logger | undefined
   readonly #runtime: Pick<Runtime, 'uuid'>
 
+  /** @throws ConfigError `CONFIG_INVALID` for an `invalidToken` that is neither of the two */
   constructor({
     primary,
     anonymousScopes = {},
@@ -41,6 +43,10 @@ export class MixedAuthProvider extends ExplainingProvider {
     runtime = systemRuntime(),
   }: MixedAuthProviderOptions) {
     super()
+    if (invalidToken !== 'anonymous' && invalidToken !== 'reject') {
+      const problem = `expected 'anonymous' or 'reject', got ${JSON.stringify(invalidToken)}`
+      throw new ConfigError('CONFIG_INVALID', `invalidToken: ${problem}`)
+    }
     this.#primary = primary
     // What is no scope map shows nothing, rather than everything.
     this.#anonymousScopes = normalizeScopes(anonymousScopes) ?? {}

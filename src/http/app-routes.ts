@@ -1,9 +1,10 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import { type IncomingHttpHeaders, validateHeaderName, validateHeaderValue } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ConfigError } from '../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
+import { describeValue } from '../protocol/json-value.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
 import { onFailureMidway } from './failure-midway.ts'
@@ -118,6 +119,10 @@ async function serve(
     ip: addressOf(request.raw),
     kora,
   })
+  if (isBody(response)) {
+    const shown = describeValue(response)
+    throw new TypeError(`The route returned ${shown} where { status, headers, body } belongs: { body: … }.`)
+  }
   if (response?.body instanceof Readable) {
     const path = pathOf(request.raw)
     onFailureMidway(response.body, reply.raw, (err) =>
@@ -127,7 +132,23 @@ async function serve(
   return send(reply, response ?? {})
 }
 
+/** What a program without types may return: it has no `body`, and nothing would be answered. */
+function isBody(returned: unknown): boolean {
+  const isBytes = returned instanceof Uint8Array || returned instanceof Readable
+  return typeof returned === 'string' || Array.isArray(returned) || isBytes
+}
+
+/** @throws TypeError for what HTTP has no room for; over it Fastify would answer in words of its own */
+function validateHeaders(headers: NonNullable<HttpRouteResponse['headers']>): void {
+  for (const [name, value] of Object.entries(headers)) {
+    validateHeaderName(name)
+    for (const line of [value ?? ''].flat()) validateHeaderValue(name, line)
+  }
+}
+
+/** @throws TypeError for headers that cannot be sent */
 function send(reply: FastifyReply, { status, headers = {}, body }: HttpRouteResponse): FastifyReply {
+  validateHeaders(headers) // all of them first: the answer to an error would have those that were set
   for (const [name, value] of Object.entries(headers)) reply.header(name, value)
   if (body === undefined || body === null) return reply.code(status ?? 204).send()
   reply.code(status ?? 200)

@@ -135,9 +135,11 @@ export class HttpPolling {
   }
 
   async #post(request: HttpSyncRequest, arrival: number): Promise<HttpSyncResponse> {
-    const bytes = typeof request.body === 'string' ? Buffer.from(request.body) : request.body
-    if (bytes === undefined || bytes.byteLength === 0)
-      return refusal(400, 'A POST needs a message as its body.')
+    const bytes =
+      typeof request.body === 'string' ? Buffer.from(request.body) : (request.body ?? new Uint8Array())
+    // The application calls this, too: a framework may have parsed the body.
+    if (!(bytes instanceof Uint8Array)) return refusal(400, 'The body must be the message as text or bytes.')
+    if (bytes.byteLength === 0) return refusal(400, 'A POST needs a message as its body.')
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
     if (isHandshake(bytes, isBinary, this.#maxHandshakeBytes))
       return this.#begin(request, arrival, { bytes, isBinary })

@@ -147,6 +147,20 @@ describe('MixedAuthProvider', () => {
     expect(await rejecting.authenticate('bad')).toBeNull()
   })
 
+  test.each(['rejct', 'REJECT', null, true])(
+    'lets nobody in by a slip: invalidToken %o is refused',
+    (given) => {
+      const invalidToken = given as 'reject' // of a program without types
+
+      expect(() => new MixedAuthProvider({ primary, invalidToken })).toThrow(
+        expect.objectContaining({
+          code: 'CONFIG_INVALID',
+          message: `invalidToken: expected 'anonymous' or 'reject', got ${JSON.stringify(given)}`,
+        }),
+      )
+    },
+  )
+
   test('degrades nobody because primary is broken', async () => {
     const logger = recordingLogger()
     const broken = { authenticate: () => Promise.reject(new Error('database away')) }

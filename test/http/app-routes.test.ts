@@ -142,6 +142,36 @@ describe('routes of the application', () => {
     expect(failures).toEqual([{ level, message, fields: { path: '/failing', err: expect.any(Error) } }])
   })
 
+  test.each([
+    ['a text', 'saved', 'returned "saved" where { status, headers, body } belongs'],
+    ['bytes', Buffer.from('x'), 'returned an instance of Buffer where { status, headers, body } belongs'],
+    ['a list', [1, 2], 'returned an array where { status, headers, body } belongs'],
+    [
+      'a stream',
+      Readable.from(['x']),
+      'returned an instance of Readable where { status, headers, body } belongs',
+    ],
+    [
+      'a header with a bad name',
+      { headers: { 'content-type': 'text/html', 'x y': '1' } },
+      'Header name must be a valid HTTP token',
+    ],
+    ['a header with a bad value', { headers: { x: 'a\nb' } }, 'Invalid character in header content'],
+  ])('fail, as their other errors, where they return %s', async (_what, returned, message) => {
+    const logger = recordingLogger()
+    const route: HttpRoute = { path: '/in', handle: () => returned as object } // of a program without types
+    await using server = await startProductionServer({ httpRoutes: [route], syncOptions: { logger } })
+
+    const response = await fetch(`${server.url}/in`)
+
+    expect(response.status).toBe(500)
+    expect(await response.json()).toEqual({ error: 'The server could not process the request.' })
+    const failures = logger.lines.filter((line) => line.message === LOG_EVENTS.requestFailed.message)
+    expect(failures).toMatchObject([
+      { fields: { path: '/in', err: { message: expect.stringContaining(message) } } },
+    ])
+  })
+
   test('can send text, bytes and JSON', async () => {
     const routes: HttpRoute[] = [
       { path: '/text', handle: () => ({ headers: { 'content-type': 'text/html' }, body: '<p>' }) },

@@ -133,6 +133,21 @@ test('syncs: a handshake, a batch out, a batch in', async () => {
   expect(await store.getOperationCount()).toBe(1)
 })
 
+test.each([
+  ['parsed', { type: 'handshake' }],
+  ['an ArrayBuffer', new ArrayBuffer(8)],
+  ['a list', [1, 2]],
+  ['null', null],
+  ['a number', 7],
+])('a body that is %s is refused, not thrown over', async (_what, given) => {
+  const body = given as string | null as string // of a program without types
+
+  const response = await server.handleHttpRequest({ clientId: 'c', method: 'POST', body })
+
+  expect(response.status).toBe(400)
+  expect(String(response.body)).toMatch(given === null ? /needs a message/ : /as text or bytes/)
+})
+
 test('holds a poll until there is something to say', async () => {
   const phone = await connected()
   const held = phone.get()
