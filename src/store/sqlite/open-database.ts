@@ -50,6 +50,26 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
 }
 
 /**
+ * Opens the file a second time, for reading pages of the log.
+ *
+ * @returns null for a database in memory, which no other connection sees
+ * @throws StoreError as `openDatabase`
+ */
+export function openForPages(filename: string): SqliteDatabase | null {
+  if (filename === ':memory:') return null
+  const Driver = loadSqliteDriver()
+  let db: SqliteDatabase | null = null
+  try {
+    db = new Driver(filename, { readonly: true, timeout: BUSY_TIMEOUT_MS })
+    db.pragma(`cache_size = -${PAGES_CACHE_KIB}`)
+    return db
+  } catch (error) {
+    db?.close()
+    throw toOpenError(error, filename)
+  }
+}
+
+/**
  * Opens the database to see what a start would do there, and changes nothing. In the place of one that is no
  * store yet stands an empty one in memory.
  *
@@ -89,6 +109,9 @@ const BUSY_TIMEOUT_MS = 10
 // Random index pages (operation ids, record ids) must find their place in memory: 48 MB hold those
 // of a few hundred thousand records. The default of 2 MB halves the rate at 100,000.
 const CACHE_KIB = 48 * 1024
+
+// What is read of the log for who catches up is read once, and by the next one from the start again.
+const PAGES_CACHE_KIB = 2 * 1024
 
 // A checkpoint writes each changed page once, however often it changed since the last one. 16 MB of
 // log between two of them makes that worth it; more would only lengthen the pause.

@@ -248,13 +248,22 @@ export class SqliteCore implements AppendContext {
    * @throws StoreError `STORE_NEWER` when that has changed the layout; `STORE_CORRUPT`, each time until it can be read
    */
   refreshIfForeign(): void {
-    const version = this.#dataVersion.get() ?? 0
+    const version = this.#readDataVersion()
     if (version === this.#seenDataVersion) return
     this.#assertLayout()
     this.refresh()
     this.knownLog.refresh()
     this.log.ids.noteForeignCommit()
     this.#seenDataVersion = version
+  }
+
+  /** Whether another process has committed since the last transaction began. */
+  get isBehind(): boolean {
+    return this.#readDataVersion() !== this.#seenDataVersion
+  }
+
+  #readDataVersion(): number {
+    return this.#dataVersion.get() ?? 0
   }
 
   #assertLayout(): void {

@@ -6,30 +6,37 @@ import { isMissing, type LogSource, type ReadEntry, readPage } from '../delivery
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
 import type { DeliveredEntry, DeliveryPage, DeliveryQuery } from '../store.ts'
 import type { ChecksummedRow } from './entry-row.ts'
+import type { LogRows } from './log-rows.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
+/** Where pages of the log are read: what there is, and the rows, of one moment. */
+export interface PageSource {
+  readonly core: SqliteCore
+  readonly rows: LogRows
+}
+
 /** @see ServerStore.readDelivery */
-export function readDelivery(core: SqliteCore, query: DeliveryQuery): DeliveryPage<DeliveredEntry> {
-  return readVisible(core, query, (entry) => isVisible(entry, query.view))
+export function readDelivery(source: PageSource, query: DeliveryQuery): DeliveryPage<DeliveredEntry> {
+  return readVisible(source, query, (entry) => isVisible(entry, query.view))
 }
 
 /** @see ServerStore.readMissing */
 export function readMissing(
-  core: SqliteCore,
+  source: PageSource,
   vector: VersionVector,
   query: DeliveryQuery,
 ): DeliveryPage<DeliveredEntry> {
-  return readVisible(core, query, isMissing(vector, query.view))
+  return readVisible(source, query, isMissing(vector, query.view))
 }
 
 /** @see ServerStore.readLog */
 export function readLog(
-  core: SqliteCore,
+  source: PageSource,
   query: Pick<DeliveryQuery, 'after' | 'limit' | 'maxBytes'>,
 ): DeliveryPage {
   checkDeliveryQuery(query)
-  const source = logSource(core, (row) => core.log.toEntry(row))
-  return readPage(source, null, () => true, query)
+  const entries = logSource(source, (row) => source.core.log.toEntry(row))
+  return readPage(entries, null, () => true, query)
 }
 
 /** @see ServerStore.readRecordValues */
@@ -49,25 +56,25 @@ export function readRecordValues(
 
 /** What an entry did to scopes is parsed only where the view asks. */
 function readVisible(
-  core: SqliteCore,
+  source: PageSource,
   query: DeliveryQuery,
   accepts: (entry: ReadEntry) => boolean,
 ): DeliveryPage<DeliveredEntry> {
   checkDeliveryQuery(query)
+  const { core } = source
   const { view } = query
-  const source = logSource(core, (row) => core.log.toReadEntry(row, view.isSelective))
-  return readPage(source, planStreams(view, core.tracked, core.collections.all()), accepts, query)
+  const entries = logSource(source, (row) => core.log.toReadEntry(row, view.isSelective))
+  return readPage(entries, planStreams(view, core.tracked, core.collections.all()), accepts, query)
 }
 
 function logSource<Entry extends ReadEntry>(
-  core: SqliteCore,
+  { core, rows }: PageSource,
   toEntry: (row: ChecksummedRow) => Entry,
 ): LogSource<Entry> {
-  const { log } = core
   return {
     end: core.counters().deliverySequence,
-    readSequences: (key, after, limit) => log.scope.read(key, after, limit),
-    readEntries: (sequences) => log.readRows(sequences).map(toEntry),
-    scanEntries: (after, limit) => log.scanRows(after, limit).map(toEntry),
+    readSequences: (key, after, limit) => core.log.scope.read(key, after, limit),
+    readEntries: (sequences) => rows.read(sequences).map(toEntry),
+    scanEntries: (after, limit) => rows.scan(after, limit).map(toEntry),
   }
 }

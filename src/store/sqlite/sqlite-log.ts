@@ -16,14 +16,13 @@ import { DroppedTable } from './dropped-table.ts'
 import {
   type ChecksummedRow,
   ENTRY_COLUMNS,
-  ENTRY_TEXT,
   type EntryRow,
   isOperation,
-  parseEntryText,
   recordOf,
   rowChecksum,
   wireJsonOf,
 } from './entry-row.ts'
+import { LogRows } from './log-rows.ts'
 import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
 import { NodeIndex } from './node-index.ts'
@@ -49,6 +48,7 @@ const COLUMNS = [
 
 /** Rows of `_kora_operations` and the indexes of the log: written and read by statement. */
 export class SqliteLog {
+  readonly rows: LogRows
   readonly ids: OperationIds
   readonly scope: ScopeIndex
   readonly nodes: NodeIndex
@@ -65,6 +65,7 @@ export class SqliteLog {
     db: SqliteDatabase,
     { meta, nodes, collections }: { meta: MetaTable; nodes: NameTable; collections: NameTable },
   ) {
+    this.rows = new LogRows(db)
     this.ids = new OperationIds(db, meta)
     this.scope = new ScopeIndex(db)
     this.nodes = new NodeIndex(db)
@@ -211,21 +212,6 @@ export class SqliteLog {
 
   // ── reading ────────────────────────────────────────────────────────────────────────────────
 
-  /** The rows of these delivery sequences, in the same order; without those that compaction has dropped. */
-  readRows(sequences: readonly number[]): ChecksummedRow[] {
-    const rows: ChecksummedRow[] = []
-    for (const sequence of sequences) {
-      const text = this.#statements.entryText.get(sequence)
-      if (text !== undefined) rows.push(parseEntryText(text))
-    }
-    return rows
-  }
-
-  /** The rows above `after`, ascending. */
-  scanRows(after: number, limit: number): ChecksummedRow[] {
-    return this.#statements.entryTextsAfter.all(after, limit).map(parseEntryText)
-  }
-
   /** The record's rows of the log in delivery order, snapshots too. */
   entriesOfRecord(ref: number): LogEntry[] {
     return this.#rowsOfRecord(ref).map((row) => this.#rowToEntry(row))
@@ -339,14 +325,6 @@ function prepareStatements(db: SqliteDatabase) {
     maxSequence: db.prepare<[], number>('SELECT max(seq) FROM _kora_operations').pluck(),
     updateScope: db.prepare('UPDATE _kora_operations SET scope = ?, checksum = ? WHERE seq = ?'),
     entry: entries('WHERE seq = ?'),
-    entryText: db
-      .prepare<[number], string>(`SELECT ${ENTRY_TEXT} FROM _kora_operations WHERE seq = ?`)
-      .pluck(),
-    entryTextsAfter: db
-      .prepare<[number, number], string>(
-        `SELECT ${ENTRY_TEXT} FROM _kora_operations WHERE seq > ? ORDER BY seq ${LIMIT}`,
-      )
-      .pluck(),
     laterRowsOfRecord: entries('WHERE record = ? AND record <> seq ORDER BY seq'),
     lengthOfRow: db
       .prepare<[number], number>('SELECT length(wire_json) FROM _kora_operations WHERE seq = ?')

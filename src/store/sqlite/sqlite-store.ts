@@ -44,8 +44,10 @@ import type {
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
+import type { SqliteDatabase } from './driver.ts'
 import {
   openDatabase,
+  openForPages,
   openForPlanning,
   readLayoutVersion,
   requireFilename,
@@ -110,17 +112,20 @@ export class SqliteServerStore implements ServerStore {
         ? openForPlanning({ filename, durability })
         : { db: openDatabase({ filename, durability, isReadOnly }), isEmpty: false }
     this.#isEmpty = isEmpty
+    let pages: SqliteDatabase | null = null
     try {
       ensureServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
       this.#core = new SqliteCore(db, { filename, runtime, chosenNodeId: options.nodeId })
       this.#tracking = new ScopeTracking(this.#core)
       this.#migration = new SchemaMigration(this.#core, this.#tracking)
+      pages = isEmpty ? null : openForPages(filename)
+      this.#access = new SqliteAccess(this.#core, { isReadOnly, pages })
     } catch (error) {
+      pages?.close()
       db.close()
       throw toLayoutError(error, filename)
     }
     this.#watch = new CommitWatch(db, runtime)
-    this.#access = new SqliteAccess(this.#core, { isReadOnly })
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
@@ -291,15 +296,15 @@ export class SqliteServerStore implements ServerStore {
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
-    return this.#access.read(() => readDelivery(this.#core, query))
+    return this.#access.readPages((source) => readDelivery(source, query))
   }
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
-    return this.#access.read(() => readMissing(this.#core, vector, query))
+    return this.#access.readPages((source) => readMissing(source, vector, query))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
-    return this.#access.read(() => readLog(this.#core, { after, limit, maxBytes }))
+    return this.#access.readPages((source) => readLog(source, { after, limit, maxBytes }))
   }
 
   async trackScopeField(
@@ -466,8 +471,6 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async close(): Promise<void> {
-    if (!this.#access.close()) return
-    this.#watch.stop()
-    this.#core.db.close()
+    if (this.#access.close()) this.#watch.stop()
   }
 }
