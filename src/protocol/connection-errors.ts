@@ -8,6 +8,7 @@ export const CONNECTION_ERRORS = {
     closeCode: 1000,
     retriable: false,
     message: 'Authentication failed',
+    reason: 'authentication failed', // as other servers of this protocol write it
     meaning: "The token is missing, invalid, or of an unknown user; or the app's own code failed over it.",
     remedy:
       '`kora-server token inspect <jwt>` says how the server takes a token; what the app has thrown stands in the log.',
@@ -132,16 +133,29 @@ export const CONNECTION_ERRORS = {
     remedy:
       'See `GET /ready` for the reason, and `RESOLVER_MISSING` above; clients send again by themselves.',
   },
-} as const satisfies Record<
-  string,
-  { closeCode: number; retriable: boolean; message: string; meaning: string; remedy: string }
->
+} as const satisfies Record<string, ConnectionError>
+
+interface ConnectionError {
+  readonly closeCode: number
+  readonly retriable: boolean
+  /** Of the `error`, and the reason of the close frame where none is named. */
+  readonly message: string
+  readonly reason?: string
+  readonly meaning: string
+  readonly remedy: string
+}
 
 export type ConnectionErrorCode = keyof typeof CONNECTION_ERRORS
 
 /** True where a client is served again when it returns, and its clock is right by then. */
 export function isPassing(code: ConnectionErrorCode): boolean {
   return CONNECTION_ERRORS[code].retriable || code === 'INVALID_TIMESTAMP'
+}
+
+/** The close code and the reason of the close frame. */
+export function closeOf(code: ConnectionErrorCode): { readonly closeCode: number; readonly reason: string } {
+  const { closeCode, message, reason = message }: ConnectionError = CONNECTION_ERRORS[code]
+  return { closeCode, reason }
 }
 
 /** A WebSocket close reason holds at most 123 bytes of UTF-8. */

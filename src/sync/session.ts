@@ -4,7 +4,12 @@ import { assertNever, ProtocolError, StoreError } from '../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../core/logger.ts'
 import type { Timer } from '../core/runtime.ts'
 import { endSpan, startSpan } from '../core/tracing.ts'
-import { CONNECTION_ERRORS, type ConnectionErrorCode, isPassing } from '../protocol/connection-errors.ts'
+import {
+  CONNECTION_ERRORS,
+  type ConnectionErrorCode,
+  closeOf,
+  isPassing,
+} from '../protocol/connection-errors.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type {
   AcknowledgmentMessage,
@@ -273,8 +278,8 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
 
   /** Closes the connection with the code's close code, without an `error` message. */
   close(code: ConnectionErrorCode): void {
-    const { closeCode, message } = CONNECTION_ERRORS[code]
-    this.closeWith(closeCode, message)
+    const { closeCode, reason } = closeOf(code)
+    this.closeWith(closeCode, reason)
   }
 
   closeWith(closeCode: number, reason: string): void {

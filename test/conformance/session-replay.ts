@@ -31,6 +31,7 @@ export interface RecordedFrame {
   readonly url?: string
   readonly frame?: Message
   readonly code?: number
+  readonly reason?: string
 }
 
 export interface Message {
@@ -187,15 +188,16 @@ const BEFORE_CLOSE_MS = 250
 
 /** A close by the client is only repeated; one by the server must come. */
 async function compareClose(recorded: RecordedFrame, peer: Peer): Promise<Comparison[]> {
-  const isByClient =
-    recorded.code === 1000 && (recorded as { reason?: string }).reason === 'Client disconnecting'
+  const { code, reason } = recorded
+  const isByClient = code === 1000 && reason === 'Client disconnecting'
   if (isByClient) {
     await sleep(BEFORE_CLOSE_MS)
     peer.closeByClient()
     return []
   }
   const received = await peer.closed()
-  return [{ peer: recorded.peer, expected: { code: recorded.code }, received: { code: received } }]
+  const expected = { code, reason: reason ?? received.reason } // not every recording has it
+  return [{ peer: recorded.peer, expected, received }]
 }
 
 function peerOf(peers: Map<string, Peer>, { peer: name }: RecordedFrame): Peer {
@@ -206,6 +208,11 @@ function peerOf(peers: Map<string, Peer>, { peer: name }: RecordedFrame): Peer {
 
 function localUrl(url: string, recordedUrl: string): string {
   return new URL(new URL(recordedUrl).search, url).href
+}
+
+interface Close {
+  readonly code: number
+  readonly reason: string
 }
 
 interface Opening {
@@ -224,7 +231,7 @@ class Peer {
   /** Recorded server id → the id that this run's server used, and the same for blob requests. */
   readonly #ids = new Map<string, string>()
   readonly #presence = new Map<string, unknown>()
-  #closeCode: number | null = null
+  #close: Close | null = null
   isOpen = false
 
   constructor(name: string, url: string) {
@@ -238,8 +245,8 @@ class Peer {
     })
     this.#socket.on('open', () => this.#conditions.changed())
     this.#socket.on('error', () => {})
-    this.#socket.on('close', (code) => {
-      this.#closeCode = code
+    this.#socket.on('close', (code, reason) => {
+      this.#close = { code, reason: reason.toString() }
       this.#conditions.changed()
     })
   }
@@ -266,9 +273,9 @@ class Peer {
     await this.#until(() => sortedTexts([...this.#presence.values()]) === wanted, `it sees ${wanted}`)
   }
 
-  async closed(): Promise<number> {
-    await this.#until(() => this.#closeCode !== null, 'the server closes')
-    return this.#closeCode ?? 0
+  async closed(): Promise<Close> {
+    await this.#until(() => this.#close !== null, 'the server closes')
+    return this.#close as Close
   }
 
   async reachStreaming({

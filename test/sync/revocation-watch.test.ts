@@ -197,7 +197,7 @@ describe('a revocation', () => {
     const fresh = await connect({ userId: 'ada', issuedAt: revokedAt + 1 })
     await runtime.advance(WITHIN_MS)
 
-    expect(old.closed).toMatchObject({ code: 1000, reason: 'Authentication failed' })
+    expect(old.closed).toMatchObject({ code: 1000, reason: 'authentication failed' })
     expect(fresh.closed).toBeNull()
   })
 
