@@ -76,7 +76,7 @@ export class DeliveryStream implements Delivery {
   #readingThrough = 0
   #isStopped = false
   #generation = 0
-  /** Where the initial stream ended: what is the client's own beyond, it has sent since. */
+  /** Where the initial stream has ended: what is the client's own beyond, it has sent since. */
   #initialStreamEnd = Number.POSITIVE_INFINITY
 
   constructor(target: DeliveryTarget, options: DeliveryStreamOptions) {
@@ -150,7 +150,7 @@ export class DeliveryStream implements Delivery {
       this.#promptResends++
       this.#rewind()
     }
-    if (this.#isCaughtUp && !this.#hasRepeatedFinal) this.#repeatFinal(message)
+    if (!this.#hasRepeatedFinal) this.#repeatFinal(message)
     this.pump()
   }
 
@@ -160,11 +160,12 @@ export class DeliveryStream implements Delivery {
    * it is taken for ignored only where a client may be told something of its last session.
    */
   #repeatFinal({ acknowledgedMessageId, deliverySequence, lastSequenceNumber }: AcknowledgmentMessage): void {
+    if (!this.#isFinal(this.#chainEnd)) return
     const isLast = acknowledgedMessageId === batchId(this.#lastBase, this.#chainEnd)
     if (!isLast || deliverySequence !== this.#chainEnd || lastSequenceNumber > 0) return
     if (this.#isLastEmpty && (!this.#target.mayLoseMessages || this.#lastBase === this.#chainEnd)) return
     this.#hasRepeatedFinal = true
-    this.#sendBatch([], { max: this.#chainEnd, isFinal: true, frames: null })
+    this.#sendBatch([], { max: this.#chainEnd, frames: null })
   }
 
   isApplied(message: AcknowledgmentMessage): boolean {
@@ -187,7 +188,9 @@ export class DeliveryStream implements Delivery {
   /** Goes back to the last acknowledged position; a page that is being read no longer fits. */
   #rewind(): void {
     this.#generation++
-    this.#resentEnds.restart(this.#inFlight.clear().filter((max) => max > this.#acknowledged))
+    const ends = this.#inFlight.clear().filter((max) => max > this.#acknowledged)
+    this.#batchIndex -= ends.filter((max) => max <= this.#initialStreamEnd).length
+    this.#resentEnds.restart(ends)
     this.#chainEnd = this.#acknowledged
     this.#scannedTo = this.#acknowledged
   }
@@ -204,7 +207,7 @@ export class DeliveryStream implements Delivery {
     if (this.#scannedTo - this.#chainEnd < minEntries) return
     this.#tellPassedEnds()
     if (this.#scannedTo > this.#chainEnd) {
-      this.#sendBatch([], { max: this.#scannedTo, isFinal: true, frames: null })
+      this.#sendBatch([], { max: this.#scannedTo, frames: null })
     }
   }
 
@@ -226,10 +229,10 @@ export class DeliveryStream implements Delivery {
     const end = isAll && fitting.length === found.length ? feed.head : endOf(fitting)
     const { visible, max } = this.#cut(fitting, end)
     const entries = this.#withoutOwn(visible)
-    this.#moveTo(max, entries)
+    const isTold = entries.length > 0 || this.#endsInitialStream(max)
+    this.#moveTo(max, isTold)
     const isWhole = entries.length === visible.length
-    if (entries.length > 0)
-      this.#sendBatch(entries, { max, isFinal: true, frames: isWhole && view.isShared ? view.frames : null })
+    if (isTold) this.#sendBatch(entries, { max, frames: isWhole && view.isShared ? view.frames : null })
     else if (found.length > 0) this.#skipTail(SKIP_OWN_AFTER_ENTRIES)
   }
 
@@ -243,17 +246,16 @@ export class DeliveryStream implements Delivery {
     return { visible: entries.filter(({ deliverySequence }) => deliverySequence <= limit), max: limit }
   }
 
-  /** Everything up to `max` is in `entries`, which are sent next. */
-  #moveTo(max: number, entries: readonly DeliveredEntry[]): void {
+  /** @param isTold a batch up to `max` is sent next; else there is nothing to send up to there */
+  #moveTo(max: number, isTold: boolean): void {
     this.#scannedTo = max
-    const isTold = entries.length > 0
     if (isTold) this.#tellPassedEnds()
     this.#resentEnds.pass(max, isTold)
   }
 
   #tellPassedEnds(): void {
     for (const max of this.#resentEnds.takePassed()) {
-      this.#sendBatch([], { max, isFinal: this.#isCaughtUp, frames: null })
+      this.#sendBatch([], { max, frames: null })
     }
   }
 
@@ -325,13 +327,17 @@ export class DeliveryStream implements Delivery {
     const isRest = start + fitting.length === page.entries.length
     const { visible, max } = this.#cut(fitting, isRest ? page.scannedTo : endOf(fitting))
     const hasMore = !isRest || max < page.scannedTo
-    const isFinal = this.#isCaughtUp || (!hasMore && (page.isLast || page.scannedTo >= initialEnd))
+    if (!this.#isCaughtUp && !hasMore && (page.isLast || page.scannedTo >= initialEnd)) {
+      this.#initialStreamEnd = max
+    }
+    const isFinal = this.#isFinal(max)
     const entries = this.#withoutOwn(visible)
     const isWhole = entries.length === visible.length
     const isShareable = isWhole && !isFinal
-    this.#moveTo(max, entries)
-    if (entries.length > 0 || (isFinal && !this.#isCaughtUp)) {
-      const frame = this.#sendBatch(entries, { max, isFinal, frames: null })
+    const isTold = entries.length > 0 || this.#endsInitialStream(max)
+    this.#moveTo(max, isTold)
+    if (isTold) {
+      const frame = this.#sendBatch(entries, { max, frames: null })
       const isOver = this.#isStopped // by what sending has led to
       if (sharedKey !== null && !isOver && isShareable) {
         const batch = { frame, max, entryCount: entries.length, authors: authorsOf(entries) }
@@ -374,8 +380,25 @@ export class DeliveryStream implements Delivery {
     if (this.#isStopped) return // by what sending the last batch has led to
     this.#isCaughtUp = true
     this.#options.view.catchUpFrames.leave()
-    this.#initialStreamEnd = this.#scannedTo
     this.#target.onCaughtUp()
+  }
+
+  /**
+   * True for a batch that reaches the end of the initial stream, or comes after it. At a final one a client takes
+   * itself for up to date: what is sent again before that end must not say so.
+   */
+  #isFinal(max: number): boolean {
+    return max >= this.#initialStreamEnd
+  }
+
+  /** True for the final batch that a client waits for, which is sent even when it is empty. */
+  #endsInitialStream(max: number): boolean {
+    return this.#isFinal(max) && this.#isWithinInitialStream
+  }
+
+  /** The next batch is one of the initial stream, be it sent again. */
+  get #isWithinInitialStream(): boolean {
+    return !this.#isCaughtUp || this.#chainEnd < this.#initialStreamEnd
   }
 
   #withoutOwn(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
@@ -394,15 +417,15 @@ export class DeliveryStream implements Delivery {
   /** @param frames where the frame is found or kept, when other sessions are sent the same entries */
   #sendBatch(
     entries: readonly DeliveredEntry[],
-    { max, isFinal, frames }: { max: number; isFinal: boolean; frames: SharedFrames | null },
+    { max, frames }: { max: number; frames: SharedFrames | null },
   ): Frame {
     const frame = makeDeliveryFrame(
       {
         entries,
         base: this.#chainEnd,
         max,
-        batchIndex: this.#isCaughtUp ? 0 : this.#batchIndex++,
-        isFinal,
+        batchIndex: this.#isWithinInitialStream ? this.#batchIndex++ : 0,
+        isFinal: this.#isFinal(max),
         format: this.#target.format,
         knownFields: this.#knownFields,
       },

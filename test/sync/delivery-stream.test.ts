@@ -9,7 +9,7 @@ import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { DeliveryPage, DeliveryQuery } from '../../src/store/store.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { openRelayServer, type RelayServer } from '../support/relay-server.ts'
+import { openRelayServer, RelayClient, type RelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
 function deliveries(client: MemoryTransport) {
@@ -149,6 +149,101 @@ test('sends again in the batches that were sent, of which the client may have so
     [2, 3],
   ])
   expect(positions()).toEqual(sent)
+})
+
+describe('of the initial stream, sent again', () => {
+  const batches = (client: MemoryTransport) =>
+    deliveries(client).map(
+      ({ baseDeliverySequence, maxDeliverySequence, batchIndex, isFinal, operations }) => ({
+        range: [baseDeliverySequence, maxDeliverySequence],
+        batchIndex,
+        isFinal,
+        operations: operations.length,
+      }),
+    )
+
+  test('only the last batch is final', async () => {
+    const store = new MemoryServerStore({ nodeId: 'server' })
+    const { connect, runtime } = openRelayServer({ store, batchSize: 2 })
+    await storeAll(store, inserts(new OperationAuthor('writer'), 6))
+    const client = await connect('reader')
+    const sent = batches(client)
+    client.sent.length = 0
+
+    await runtime.advance(16_000)
+
+    expect(sent).toEqual([
+      { range: [0, 2], batchIndex: 0, isFinal: false, operations: 2 },
+      { range: [2, 4], batchIndex: 1, isFinal: false, operations: 2 },
+      { range: [4, 6], batchIndex: 2, isFinal: true, operations: 2 },
+    ])
+    expect(batches(client)).toEqual(sent)
+  })
+
+  test('nor is one that starts amid what was sent, or what was written since any other than final', async () => {
+    const store = new MemoryServerStore({ nodeId: 'server' })
+    const { connect } = openRelayServer({ store, batchSize: 2 })
+    const author = new OperationAuthor('writer')
+    await storeAll(store, inserts(author, 6))
+    const client = await connect('reader')
+    const writer = await connect('writer')
+    writer.receive(batch(inserts(author, 1)))
+    await settle()
+    client.sent.length = 0
+
+    acknowledgeBatch(client, 'd-0-2', 1) // it has 1, and has ignored the batch
+    await settle()
+
+    expect(batches(client)).toEqual([
+      { range: [1, 2], batchIndex: 0, isFinal: false, operations: 1 },
+      { range: [2, 4], batchIndex: 1, isFinal: false, operations: 2 },
+      { range: [4, 6], batchIndex: 2, isFinal: true, operations: 2 },
+      { range: [6, 7], batchIndex: 0, isFinal: true, operations: 1 },
+    ])
+  })
+
+  test('the last batch is not left out where it is empty: the client waits for it', async () => {
+    const store = new MemoryServerStore({ nodeId: 'server' })
+    const { connect, runtime } = openRelayServer({ store, batchSize: 2 })
+    await storeAll(store, inserts(new OperationAuthor('writer'), 3))
+    await storeAll(store, inserts(new OperationAuthor('phone'), 2))
+    const client = await connect('phone', {
+      handshake: { lastDeliverySequence: 1, versionVector: { phone: 2 } },
+    })
+    const sent = batches(client)
+    client.sent.length = 0
+
+    await runtime.advance(16_000)
+
+    expect(sent).toEqual([
+      { range: [1, 3], batchIndex: 0, isFinal: false, operations: 2 },
+      { range: [3, 5], batchIndex: 1, isFinal: true, operations: 0 },
+    ])
+    expect(batches(client)).toEqual(sent)
+  })
+
+  test('no final batch follows one that the client has, before it is sent the last', async () => {
+    class SlowClient extends RelayClient {
+      isSlow = false
+      override send(message: SyncMessage): void {
+        super.send(message)
+        if (this.isSlow) this.bufferedBytes = Number.MAX_SAFE_INTEGER
+      }
+    }
+    const store = new MemoryServerStore({ nodeId: 'server' })
+    const { connect, runtime } = openRelayServer({ store, batchSize: 2 })
+    await storeAll(store, inserts(new OperationAuthor('writer'), 6))
+    const client = new SlowClient()
+    await connect('reader', { client })
+    client.sent.length = 0
+    client.isSlow = true
+    await runtime.advance(16_000)
+
+    acknowledgeBatch(client, 'd-0-2', 2)
+    await settle()
+
+    expect(batches(client)).toEqual([{ range: [0, 2], batchIndex: 0, isFinal: false, operations: 2 }])
+  })
 })
 
 /** A log of six, and a client that has two of them by its handshake. */
