@@ -1,7 +1,6 @@
 import type { Operation } from '../core/operation.ts'
 import { isJsonObject } from './json-value.ts'
 import type { ProtoOperation } from './kora-sync-proto.ts'
-import { protocolError } from './message-reader.ts'
 import { boundJson } from './scan-json.ts'
 
 /**
@@ -32,11 +31,16 @@ export function operationToProto(operation: Operation): ProtoOperation {
 }
 
 /**
+ * Stands for a text that is no JSON, so that its operation is refused, and this quoted: no property of an operation
+ * takes an array of it.
+ */
+const NO_JSON: unknown = ['text that is not JSON']
+
+/**
  * The operation as JSON would have carried it, not yet checked. What is missing gets the values
  * that the clients' decoder gives it.
  *
  * @param maxBytes of the JSON that its values are stored as; see `boundJson`
- * @throws ProtocolError when one of the JSON texts is not JSON
  */
 export function protoToOperation(proto: ProtoOperation, maxBytes: number): object {
   const { type = 'insert', timestamp = {}, hasData = false } = proto
@@ -47,11 +51,8 @@ export function protoToOperation(proto: ProtoOperation, maxBytes: number): objec
     type,
     collection: proto.collection ?? '',
     recordId: proto.recordId ?? '',
-    data: hasData ? fields : null,
-    previousData:
-      proto.hasPreviousData === true
-        ? parseText('previousDataJson', proto.previousDataJson ?? '', maxBytes)
-        : null,
+    data: hasData || fields === NO_JSON ? fields : null,
+    previousData: proto.hasPreviousData === true ? parseText(proto.previousDataJson ?? '', maxBytes) : null,
     timestamp: {
       wallTime: timestamp.wallTime ?? 0,
       logical: timestamp.logical ?? 0,
@@ -90,7 +91,7 @@ interface DecodedData {
  */
 function decodeData(dataJson: string, hasData: boolean, maxBytes: number): DecodedData {
   if (dataJson === '' && !hasData) return { fields: null }
-  const parsed = parseText('dataJson', dataJson, maxBytes)
+  const parsed = parseText(dataJson, maxBytes)
   if (!isJsonObject(parsed)) return { fields: parsed }
   const {
     [ATOMIC_OPS_KEY]: atomicOps,
@@ -106,17 +107,12 @@ function decodeData(dataJson: string, hasData: boolean, maxBytes: number): Decod
   }
 }
 
-function parseText(field: string, text: string, maxBytes: number): unknown {
-  const what = `Operation.${field}`
-  const bounded = boundJson(text, {
-    what,
-    maxContainers: text.length,
-    around: '',
-    maxValueBytes: maxBytes,
-  })
+/** One operation is no reason to end a connection: its author could never send what follows it. */
+function parseText(text: string, maxBytes: number): unknown {
+  const bounds = { what: 'The text', maxContainers: text.length, around: '', maxValueBytes: maxBytes }
   try {
-    return JSON.parse(bounded)
-  } catch (error) {
-    throw protocolError(`${what} is not valid JSON.`, error)
+    return JSON.parse(boundJson(text, bounds))
+  } catch {
+    return NO_JSON // what is not to be parsed for its size is replaced, and does not throw
   }
 }

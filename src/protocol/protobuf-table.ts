@@ -22,7 +22,18 @@ export interface ProtobufField {
 }
 
 /** Field name → most occurrences accepted. */
-export type RepeatBounds = { readonly [field: string]: number }
+export type RepeatBounds = { readonly [field: string]: number | CountedBeyond }
+
+/**
+ * Of a list that is refused with what it belongs to, and not with the frame: so many are read. Those beyond leave holes,
+ * so that its length is the true one.
+ */
+export interface CountedBeyond {
+  readonly read: number
+}
+
+/** Entries of a frame that are counted and not read: as many values as a JSON frame may have around its operations'. */
+const MAX_HOLES = 100_000
 
 /**
  * Encodes the properties that are present, in the order of their numbers. Byte for byte what the
@@ -42,9 +53,9 @@ export function encodeProtobuf(table: ProtobufTable, message: object): Uint8Arra
  * @throws ProtocolError for bytes that are not such a message, or exceed a bound
  */
 export function decodeProtobuf(table: ProtobufTable, bytes: Uint8Array, bounds: RepeatBounds): object {
-  const reader = new (wire().BinaryReader)(bytes)
+  const frame = { reader: new (wire().BinaryReader)(bytes), bounds, holes: 0 }
   try {
-    return readMessage(reader, table, bytes.length, bounds)
+    return readMessage(frame, table, bytes.length)
   } catch (error) {
     // The primitives throw RangeError, TypeError or Error at bytes that make no sense.
     throw error instanceof Error && error.name === 'ProtocolError'
@@ -94,7 +105,14 @@ function writeField(writer: BinaryWriter, { number, kind }: ProtobufField, value
 /** Singular and unknown fields of one message; writers send each once. Bounds the time per byte. */
 const MAX_SINGULAR_FIELDS = 200
 
-function readMessage(reader: BinaryReader, table: ProtobufTable, end: number, bounds: RepeatBounds): object {
+interface FrameInReading {
+  readonly reader: BinaryReader
+  readonly bounds: RepeatBounds
+  holes: number
+}
+
+function readMessage(frame: FrameInReading, table: ProtobufTable, end: number): object {
+  const { reader } = frame
   const message: Properties = {}
   const fieldsByNumber = fieldsByNumberOf(table)
   let singularFields = 0
@@ -104,29 +122,48 @@ function readMessage(reader: BinaryReader, table: ProtobufTable, end: number, bo
     if (field?.isRepeated === true) {
       // biome-ignore lint/suspicious/noAssignInExpressions: the list is made where it is first needed
       const list = (message[field.name] ??= []) as unknown[]
-      list.push(readField(reader, table, field, wireType, bounds))
-      const maxLength = bounds[field.name] ?? 0
-      if (list.length > maxLength)
-        throw protocolError(`${table.name}.${field.name} has more than ${maxLength} entries.`)
+      readElement(frame, table, field, wireType, list)
       continue
     }
     if (++singularFields > MAX_SINGULAR_FIELDS) {
       throw protocolError(`${table.name} has more than ${MAX_SINGULAR_FIELDS} fields.`)
     }
     if (field === undefined) skipField(reader, table, number, wireType)
-    else message[field.name] = readField(reader, table, field, wireType, bounds)
+    else message[field.name] = readField(frame, table, field, wireType)
   }
   if (reader.pos !== end) throw protocolError(`${table.name} is truncated.`)
   return message
 }
 
+/** Reads the next entry of a list, or counts it. */
+function readElement(
+  frame: FrameInReading,
+  table: ProtobufTable,
+  field: ProtobufField,
+  wireType: WireType,
+  list: unknown[],
+): void {
+  const bound = frame.bounds[field.name] ?? 0
+  const maxRead = typeof bound === 'number' ? bound : bound.read
+  if (list.length < maxRead) {
+    list.push(readField(frame, table, field, wireType))
+    return
+  }
+  if (typeof bound === 'number')
+    throw protocolError(`${table.name}.${field.name} has more than ${bound} entries.`)
+  if (++frame.holes > MAX_HOLES)
+    throw protocolError(`The frame has more than ${MAX_HOLES} entries beyond those that are accepted.`)
+  skipField(frame.reader, table, field.number, wireType)
+  list.length++
+}
+
 function readField(
-  reader: BinaryReader,
+  frame: FrameInReading,
   table: ProtobufTable,
   { name, kind }: ProtobufField,
   wireType: WireType,
-  bounds: RepeatBounds,
 ): unknown {
+  const { reader } = frame
   const { WireType } = wire()
   const expected = kind === 'string' || typeof kind === 'object' ? WireType.LengthDelimited : WireType.Varint
   if (wireType !== expected)
@@ -146,7 +183,7 @@ function readField(
       const length = reader.uint32()
       const end = reader.pos + length
       if (end > reader.len) throw protocolError(`${table.name}.${name} is truncated.`)
-      return readMessage(reader, kind, end, bounds)
+      return readMessage(frame, kind, end)
     }
   }
 }

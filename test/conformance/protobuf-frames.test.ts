@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { ProtocolError } from '../../src/core/errors.ts'
+import { DEFAULT_DECODE_LIMITS } from '../../src/protocol/codec.ts'
 import type { SyncMessage } from '../../src/protocol/messages.ts'
-import { decodeEnvelope, encodeProtobufMessage } from '../../src/protocol/protobuf-codec.ts'
+import {
+  decodeEnvelope,
+  decodeProtobufMessage,
+  encodeProtobufMessage,
+} from '../../src/protocol/protobuf-codec.ts'
 import { loadRawVectors } from '../support/vectors.ts'
 
 interface FrameVector {
@@ -30,9 +35,24 @@ describe.each(frames)('$name', ({ name, message, hex, decoded, decodeError }) =>
   })
 })
 
-test.each(decodeOnly)('$name', ({ hex, decoded }) => {
+/**
+ * What clients cannot read at all because of one operation. A server has to refuse that operation by name, or its author
+ * could never send what follows it.
+ */
+const UNREADABLE_OPERATION = 'hasData true but empty dataJson'
+
+test.each(decodeOnly.filter(({ name }) => name !== UNREADABLE_OPERATION))('$name', ({ hex, decoded }) => {
   if (decoded === undefined) expect(() => decode(hex)).toThrow(ProtocolError)
   else expect(decode(hex)).toEqual(decoded)
+})
+
+test(UNREADABLE_OPERATION, () => {
+  const { hex } = decodeOnly.find(({ name }) => name === UNREADABLE_OPERATION) ?? { hex: '' }
+
+  const received = decodeProtobufMessage(Buffer.from(hex, 'hex'), DEFAULT_DECODE_LIMITS)
+
+  expect(received).toMatchObject({ operations: [{ ok: false, refusal: { code: 'INVALID_OPERATION' } }] })
+  expect(decode(hex)).toMatchObject({ operations: [{ data: ['text that is not JSON'] }] })
 })
 
 function decode(hex: string): object {

@@ -88,6 +88,62 @@ test('an operation with a number beyond 2^53 is refused by name, as in JSON', ()
   })
 })
 
+test('an operation with more parents than are accepted is refused by name, and with their number', () => {
+  const causalDeps = Array.from({ length: 250 }, () => operation().id)
+  const operations = [operation(), operation({ causalDeps }), operation()]
+
+  expect(decode(encodeProtobufMessage(batch({ operations })))).toMatchObject({
+    operations: [
+      { ok: true },
+      {
+        ok: false,
+        operationId: operation().id,
+        refusal: {
+          code: 'INVALID_OPERATION',
+          message: 'causalDeps has 250 entries; at most 100 are accepted.',
+        },
+      },
+      { ok: true },
+    ],
+  })
+})
+
+test.each([
+  ['a value', '{title:1}'],
+  ['half an object', '{"title":'],
+  ['only commas', ','.repeat(200_000)],
+  ['only colons', ':'.repeat(200_000)],
+])('an operation whose JSON is none, but %s, is refused by name', (_name, text) => {
+  const { nodeId, sequenceNumber } = operation()
+  const sent = (changes: object) => ({ ...operation(), hasData: true, dataJson: '{}', ...changes })
+  const frame = {
+    type: 'operation-batch',
+    messageId: 'm',
+    operations: [
+      sent({ dataJson: text }),
+      sent({ type: 'delete', hasData: false, dataJson: text }),
+      sent({ hasPreviousData: true, previousDataJson: text }),
+      sent({}),
+    ],
+  }
+
+  const received = decode(Envelope.encode(Envelope.fromObject(frame)).finish())
+
+  const refused = { ok: false, operationId: operation().id, nodeId, sequenceNumber }
+  const refusal = (what: string) => ({
+    code: 'INVALID_OPERATION',
+    message: `${what}, not ["text that is not JSON"].`,
+  })
+  expect(received).toMatchObject({
+    operations: [
+      { ...refused, refusal: refusal('data of insert must be an object') },
+      { ...refused, refusal: refusal('data of delete must be null') },
+      { ...refused, refusal: refusal('previousData must be an object or null') },
+      { ok: true },
+    ],
+  })
+})
+
 describe('bounds', () => {
   const BATCH = '0a0f6f7065726174696f6e2d6261746368'
   const ACK = '0a0e61636b6e6f776c6564676d656e74'
@@ -99,8 +155,8 @@ describe('bounds', () => {
     ],
     [
       'endless parents',
-      hex(BATCH, '5ad00f', '5200'.repeat(1000)),
-      'Operation.causalDeps has more than 100 entries.',
+      hex(BATCH, '5a80ea30', '5200'.repeat(400_000)),
+      'The frame has more than 100000 entries beyond those that are accepted.',
     ],
     ['endless unknown fields', hex(ACK, 'c80301'.repeat(300)), 'Envelope has more than 200 fields.'],
     ['one field endlessly', hex(ACK, '7801'.repeat(300)), 'Envelope has more than 200 fields.'],
@@ -119,7 +175,6 @@ describe('bounds', () => {
     ['a length beyond its message', hex(BATCH, '5a02', '0a05', '6161616161'), 'Operation is truncated.'],
     ['a varint without end', hex(ACK, '78ffffffffffffffffffff'), 'The frame is not a valid Envelope.'],
     ['text that is not UTF-8', hex(ACK, '1201ff'), 'The frame is not a valid Envelope.'],
-    ['JSON that is none', hex(BATCH, '5a02', '6001'), 'Operation.dataJson is not valid JSON.'],
     ['a type of the server', encodeProtobufMessage(REJECTION), 'sent by servers only'],
   ]
 
