@@ -4,7 +4,7 @@ import type { Operation } from '../core/operation.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import { operationIdOf, operationOfWireJson } from '../protocol/wire-identity.ts'
-import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
+import { type DeliveredEntry, type DeliveryPage, EMPTY_LOG, type ServerStore } from '../store/store.ts'
 import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { SharedView } from './views.ts'
 
@@ -17,6 +17,8 @@ export interface DeltaOptions {
   readonly vector: VersionVector
   /** Above this delivery sequence the vector may hide a gap; 0: unknown; `EMPTY_LOG`: from the start. */
   readonly legacyPosition: number
+  /** False where nobody has noted it yet. */
+  readonly isPositionNoted: boolean
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
 }
@@ -30,6 +32,11 @@ export interface DeltaBatch {
   readonly cursor?: string
   /** Everything up to here is delivered once this batch and all before it are acknowledged. */
   readonly position: number
+  /**
+   * Of the first batch: up to here the vector of a client tells what it has, also when it is cut off amid the delta.
+   * Noted before the batch is sent; absent where that is noted already.
+   */
+  readonly toldThrough?: number
 }
 
 /** A delta up to this size is sorted in memory, as these clients expect; a larger one is streamed. */
@@ -58,7 +65,9 @@ function* sortedBatches(
 ): Generator<DeltaBatch, void> {
   const { deltaCursor } = options
   const cursor = deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor)
-  const batches = cut(sortEntries(entries), options)
+  const { sorted, isByNumber } = sortEntries(entries)
+  const told = toldThrough(isByNumber ? undefined : sorted[0], options)
+  const batches = cut(sorted, options)
   const positions = positionsAfter(batches, end)
   const totalBatches = Math.max(1, batches.length)
   for (let index = 0; index < totalBatches; index++) {
@@ -73,6 +82,7 @@ function* sortedBatches(
         cursor: encodeDeltaCursor({ lastOperationId: operationIdOf(last.wireJson), batchIndex: index }),
       }),
       position: positions[index] ?? end,
+      ...(index === 0 && told),
     }
   }
 }
@@ -103,9 +113,33 @@ async function* streamedBatches(options: DeltaOptions, end: number): AsyncGenera
     after = isCut ? endOf(entries) : page.scannedTo
     const isFinal = page.isLast && !isCut
     if (entries.length === 0 && !isFinal) continue
-    yield { entries, isFinal, batchIndex: batchIndex++, position: isFinal ? end : after }
+    yield {
+      entries,
+      isFinal,
+      batchIndex,
+      position: isFinal ? end : after,
+      ...(batchIndex === 0 && toldThrough(entries[0], options)),
+    }
     if (isFinal) return
+    batchIndex++
   }
+}
+
+/**
+ * What to note of a client before the first batch, if anything. Where the numbers of a node come in their order, its
+ * vector tells what it has of the log, wherever it is cut off. In the order of commits a high number may come before a
+ * low one, and the vector then tells as much only of what lies before the delta.
+ *
+ * @param first entry of a delta in the order of commits; undefined: it is in the order of numbers
+ */
+function toldThrough(
+  first: DeliveredEntry | undefined,
+  { vector, legacyPosition, isPositionNoted }: DeltaOptions,
+): Pick<DeltaBatch, 'toldThrough'> {
+  if (vector.size === 0 && legacyPosition === 0) return {} // not believed, it hides nothing
+  const before = first === undefined ? legacyPosition : first.deliverySequence - 1 || EMPTY_LOG
+  const told = legacyPosition === 0 ? before : Math.min(before, legacyPosition)
+  return told === legacyPosition && isPositionNoted ? {} : { toldThrough: told }
 }
 
 /** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
@@ -154,12 +188,18 @@ function positionsAfter(batches: readonly (readonly DeliveredEntry[])[], end: nu
  * says by the highest number what it has. Of snapshots the numbers are newer than the clocks, which
  * alone would bring a high number before a low one.
  */
-function sortEntries(entries: readonly DeliveredEntry[]): readonly DeliveredEntry[] {
+function sortEntries(entries: readonly DeliveredEntry[]): {
+  readonly sorted: readonly DeliveredEntry[]
+  /** False in the order of commits: somebody made up causes. */
+  readonly isByNumber: boolean
+} {
   try {
-    return sortCausally(sortableEntries(entries)).map(({ entry }) => entry)
+    const sorted = sortCausally(sortableEntries(entries)).map(({ entry }) => entry)
+    return { sorted, isByNumber: true }
   } catch (error) {
     if (!(error instanceof KoraServerError) || error.code !== 'CAUSAL_CYCLE') throw error
-    return entries.toSorted((a, b) => a.deliverySequence - b.deliverySequence) // somebody made up causes
+    const sorted = entries.toSorted((a, b) => a.deliverySequence - b.deliverySequence)
+    return { sorted, isByNumber: false }
   }
 }
 

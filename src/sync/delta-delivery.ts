@@ -60,6 +60,8 @@ export class DeltaDelivery implements Delivery {
   #savedPosition: number
   /** null: not in this session */
   #savedAt: number | null = null
+  /** That it has had all that it came for. */
+  #isDeltaSaved = false
 
   constructor(target: DeliveryTarget, options: DeltaDeliveryOptions) {
     this.#target = target
@@ -148,16 +150,34 @@ export class DeltaDelivery implements Delivery {
     if (!speaksForNode || position === null || position <= this.#savedPosition) return
     this.#savedPosition = position
     this.#savedAt = runtime.monotonicNow()
+    this.#isDeltaSaved ||= this.#hasAll
     // Best effort: without it the next session repeats what the client already has.
     await store
       .registerNode({ nodeId, legacyPosition: position }, { scopeEra: registeredEra })
       .catch(() => {})
   }
 
-  /** Once it has all that it came for, and from then on now and then. */
+  /**
+   * Notes, before the client gets any of it, how much its vector will tell: were it noted later, a server that is gone
+   * meanwhile would take the vector's word for more.
+   */
+  async #noteTold(toldThrough: number): Promise<void> {
+    const { store, nodeId, runtime, speaksForNode, registeredEra } = this.#options
+    if (!speaksForNode) return // nothing that it tells counts
+    await store.registerNode({ nodeId, legacyPosition: toldThrough }, { scopeEra: registeredEra })
+    this.#savedPosition = Math.max(0, toldThrough)
+    this.#savedAt = runtime.monotonicNow()
+  }
+
+  /** Once it has all that it came for, and now and then. */
   #isSaveDue(): boolean {
-    if (this.#savedAt === null) return this.#isLive && this.#inFlight.length === 0
-    return this.#options.runtime.monotonicNow() - this.#savedAt >= SAVE_INTERVAL_MS
+    if (this.#hasAll && !this.#isDeltaSaved) return true
+    const { runtime } = this.#options
+    return this.#savedAt !== null && runtime.monotonicNow() - this.#savedAt >= SAVE_INTERVAL_MS
+  }
+
+  get #hasAll(): boolean {
+    return this.#isLive && this.#inFlight.length === 0
   }
 
   async #pull(): Promise<void> {
@@ -178,6 +198,8 @@ export class DeltaDelivery implements Delivery {
     while (!this.#isStopped && this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()) {
       const batch = this.#isLive ? await this.#nextLiveBatch() : await this.#nextDeltaBatch()
       if (batch === null || this.#isStopped) return
+      if (batch.toldThrough !== undefined) await this.#noteTold(batch.toldThrough)
+      if (this.#isStopped) return
       this.#send(batch)
       if (!this.#isLive && batch.isFinal) {
         this.#isLive = true
@@ -225,7 +247,7 @@ export class DeltaDelivery implements Delivery {
     this.#messageCount++
     // Of this session: what a polling client acknowledges may be of its last one.
     const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
-    const { entries, position: _, ...header } = batch
+    const { entries, position: _, toldThrough: __, ...header } = batch
     const { store, schemaVersion } = this.#options
     const knownFields = knownFieldsOf(schemaVersion, store.getSchema())
     const frame = encodeDeliveryFrame(

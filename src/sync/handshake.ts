@@ -34,8 +34,10 @@ export interface AcceptedHandshake {
   readonly from: number
   /** The client's version vector. */
   readonly vector: VersionVector
-  /** What a client without watermark has acknowledged before; 0: unknown; `EMPTY_LOG`: all to come. */
+  /** Up to here the vector of a client without watermark tells what it has; 0: unknown; `EMPTY_LOG`: of nothing. */
   readonly legacyPosition: number
+  /** False where that is to be noted before the client is sent anything. */
+  readonly isPositionNoted: boolean
   readonly deltaCursor: string | undefined
   /** Of the client. */
   readonly schemaVersion: number
@@ -111,7 +113,7 @@ export async function acceptHandshake(
   const told = await tellVector(message, { access, userId }, context)
   const start =
     watermark === undefined
-      ? await startOfDelta(vector, { told, era, head, access, registered }, context)
+      ? startOfDelta(vector, { told, era, head, access, registered })
       : startOfStream(watermark, head, message, era)
   return {
     accepted: true,
@@ -137,6 +139,7 @@ export async function acceptHandshake(
     watermark,
     vector,
     legacyPosition: 0,
+    isPositionNoted: true,
     registeredEra: registered.scopeEra,
     restartedEra: null,
     deltaCursor: message.deltaCursor,
@@ -239,6 +242,10 @@ function withoutGaps(
   return new Map([...vector].map(whole))
 }
 
+type StartOfDelta = Pick<AcceptedHandshake, 'vector' | 'legacyPosition' | 'isPositionNoted'> & {
+  readonly from: 0
+}
+
 /**
  * Where the delta of a client without watermark starts. What its vector claims counts only where it
  * was reached under the present grant, by who speaks for the node; else everything is sent again.
@@ -247,7 +254,7 @@ function withoutGaps(
  * noted what was acknowledged. So where the log ends is noted before: up to here the vector tells what the
  * client has, if it tells that of a log without gaps. What comes later is sent again until more is known.
  */
-async function startOfDelta(
+function startOfDelta(
   claimed: VersionVector,
   seen: {
     told: { readonly [nodeId: string]: number }
@@ -256,18 +263,16 @@ async function startOfDelta(
     access: ClientAccess
     registered: NodeRegistration
   },
-  { store }: SyncHubContext,
-): Promise<{ from: 0; vector: VersionVector; legacyPosition: number }> {
+): StartOfDelta {
   const { told, era, head, access, registered } = seen
-  const { nodeId, legacyPosition, scopeEra } = registered
+  const { nodeId, legacyPosition } = registered
   const isPresent = storedEra(registered).key === era.key // another session may have come meanwhile
   const isTrusted = access.speaksForNode && isPresent && (era.since === 0 || legacyPosition >= era.since)
-  if (!isTrusted) return { from: 0, vector: new Map(), legacyPosition: 0 }
+  if (!isTrusted) return { from: 0, vector: new Map(), legacyPosition: 0, isPositionNoted: true }
   const vector = withoutGaps(claimed, told, nodeId)
   const isWhole = [...vector].every(([node, number]) => number === claimed.get(node))
-  if (legacyPosition !== 0 || !isWhole) return { from: 0, vector, legacyPosition }
-  await store.registerNode({ nodeId, legacyPosition: head === 0 ? EMPTY_LOG : head }, { scopeEra })
-  return { from: 0, vector, legacyPosition }
+  if (legacyPosition !== 0 || !isWhole) return { from: 0, vector, legacyPosition, isPositionNoted: true }
+  return { from: 0, vector, legacyPosition: head === 0 ? EMPTY_LOG : head, isPositionNoted: false }
 }
 
 /**

@@ -29,6 +29,7 @@ export function openDelivery(
       batchSize,
       vector: result.vector,
       legacyPosition: result.legacyPosition,
+      isPositionNoted: result.isPositionNoted,
       speaksForNode: access.speaksForNode,
       registeredEra: result.registeredEra,
       deltaCursor: result.deltaCursor,

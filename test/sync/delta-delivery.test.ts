@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
 import { encodeDeltaCursor } from '../../src/protocol/delta-cursor.ts'
 import { EMPTY_LOG, type HandshakeVectorQuery } from '../../src/store/node-index.ts'
+import type { ServerStore } from '../../src/store/store.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
 import { appendAll, OperationAuthor, recordIdOf, withId } from '../support/operation-author.ts'
 import { openRelayServer, type RelayServer } from '../support/relay-server.ts'
@@ -187,31 +188,136 @@ test('what a client acknowledges of its last session does not count in the next'
   expect((await store.readNodes(['laptop'])).get('laptop')?.legacyPosition).toBe(EMPTY_LOG)
 })
 
-test('an interrupted delta that is too large to sort hides nothing that was stored out of order', async () => {
+describe('an interrupted delta that comes in the order of commits hides nothing that was stored out of order', () => {
+  test('where the client has acknowledged what it has', async () => {
+    const { connect, store } = openRelayServer({ batchSize: 1 })
+    await storeOutOfOrder(store, large('phone'))
+    const client = await connect('laptop', { isLegacy: true })
+    acknowledge(client, client.sentOfType('operation-batch')[0]?.messageId ?? '')
+    client.disconnect()
+
+    const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 2 } } })
+
+    expect(await takeAll(again)).toContain('phone 1')
+  })
+
+  test('where it has acknowledged nothing', async () => {
+    const { connect, store } = openRelayServer({ batchSize: 1 })
+    await storeOutOfOrder(store, large('phone'))
+    const client = await connect('laptop', { isLegacy: true })
+    client.disconnect()
+
+    const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 2 } } })
+
+    expect(await takeAll(again)).toContain('phone 1')
+  })
+
+  test('where the server is gone before it has noted what was acknowledged', async () => {
+    const gone = openRelayServer({ batchSize: 1 })
+    const { store } = gone
+    await storeOutOfOrder(store, large('phone'))
+    acknowledgeAll(await gone.connect('laptop', { isLegacy: true }))
+
+    const { connect } = openRelayServer({ batchSize: 1, store })
+    const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 17 } } })
+
+    expect(await takeAll(again)).toContain('phone 1')
+  })
+
+  test('where the log has grown since the client came first', async () => {
+    const { connect, store } = openRelayServer({ batchSize: 1 })
+    const author = new OperationAuthor('phone')
+    await storeOutOfOrder(store, [author.insert(recordIdOf('a'), {}), author.insert(recordIdOf('b'), {})])
+    for (const grow of [() => appendAll(store, large('tablet')), () => Promise.resolve()]) {
+      const client = await connect('laptop', { isLegacy: true })
+      client.disconnect()
+      await grow()
+    }
+
+    const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 2 } } })
+
+    expect(await takeAll(again)).toContain('phone 1')
+  })
+
+  test('where somebody has made up causes', async () => {
+    const { connect, store } = openRelayServer({ batchSize: 1 })
+    const [phone, hostile] = ['phone', 'hostile'].map((nodeId) => {
+      const author = new OperationAuthor(nodeId)
+      return ['a', 'b'].map((id) => author.insert(recordIdOf(`${nodeId} ${id}`), {}))
+    }) as [Operation[], Operation[]]
+    await storeOutOfOrder(store, phone)
+    for (const operation of hostile) {
+      const causalDeps = hostile.filter(({ id }) => id !== operation.id).map(({ id }) => id)
+      await store.applyRemoteOperation({ ...operation, causalDeps })
+    }
+    const client = await connect('laptop', { isLegacy: true })
+    client.disconnect()
+
+    const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 2 } } })
+
+    expect(await takeAll(again)).toContain('phone 1')
+  })
+})
+
+test('what is acknowledged of a delta in the order of commits is noted once a minute, and when it is whole', async () => {
+  const { connect, store, runtime } = openRelayServer({ batchSize: 1 })
+  await appendAll(store, [...large('phone'), ...large('tablet')])
+  const noted = async () => (await store.readNodes(['laptop'])).get('laptop')?.legacyPosition
+  const client = await connect('laptop', { isLegacy: true })
+  const positions = [await noted()]
+
+  for (let taken = 0; taken < 8; taken++) {
+    acknowledge(client, client.sentOfType('operation-batch')[taken]?.messageId ?? '')
+    await settle()
+    positions.push(await noted())
+    await runtime.advance(10_000)
+  }
+  await takeAll(client)
+
+  expect(positions).toEqual([...Array(7).fill(EMPTY_LOG), 7, 7])
+  expect(await noted()).toBe(48)
+})
+
+test('a client that has what was stored before a large delta is not sent that again', async () => {
   const { connect, store } = openRelayServer({ batchSize: 1 })
-  const author = new OperationAuthor('phone')
-  const large = Array.from({ length: 24 }, (_, index) =>
-    author.insert(recordIdOf(`${index}`), { title: 'x'.repeat(200_000) }),
+  await appendAll(store, [new OperationAuthor('desk').insert(recordIdOf('a'), {})])
+  const first = await connect('laptop', { isLegacy: true })
+  acknowledgeAll(first)
+  first.disconnect()
+  await appendAll(store, large('phone'))
+  const client = await connect('laptop', { isLegacy: true, handshake: { versionVector: { desk: 1 } } })
+  client.disconnect()
+
+  const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { desk: 1 } } })
+
+  expect((await takeAll(again)).slice(0, 2)).toEqual(['phone 1', 'phone 2'])
+})
+
+/** More than is sorted. */
+function large(nodeId: string): Operation[] {
+  const author = new OperationAuthor(nodeId)
+  return Array.from({ length: 24 }, (_, index) =>
+    author.insert(recordIdOf(`${nodeId} ${index}`), { title: 'x'.repeat(200_000) }),
   )
-  const [first, ...rest] = large
+}
+
+/** The first one last. */
+async function storeOutOfOrder(store: ServerStore, [first, ...rest]: readonly Operation[]): Promise<void> {
   if (!first) throw new Error('Some were made')
   await appendAll(store, rest)
   await appendAll(store, [first])
-  const client = await connect('laptop', { isLegacy: true })
-  const [taken] = client.sentOfType('operation-batch')
-  acknowledge(client, taken?.messageId ?? '')
-  client.disconnect()
+}
 
-  const again = await connect('laptop', { isLegacy: true, handshake: { versionVector: { phone: 2 } } })
-  for (let sent = 0; again.sentOfType('operation-batch').length > sent; ) {
-    const batches = again.sentOfType('operation-batch')
-    for (const { messageId } of batches.slice(sent)) acknowledge(again, messageId)
+/** Acknowledges until nothing more comes. @returns node and number of each, in order */
+async function takeAll(client: MemoryTransport): Promise<string[]> {
+  for (let sent = 0; client.sentOfType('operation-batch').length > sent; ) {
+    const batches = client.sentOfType('operation-batch')
+    for (const { messageId } of batches.slice(sent)) acknowledge(client, messageId)
     sent = batches.length
     await settle()
   }
-
-  expect(operations(again).map(({ sequenceNumber }) => sequenceNumber)).toContain(1)
-})
+  return operations(client).map(({ nodeId, sequenceNumber }) => `${nodeId} ${sequenceNumber}`)
+}
 
 async function push(connect: RelayServer['connect'], operations: readonly Operation[]): Promise<void> {
   const phone = await connect('phone')

@@ -76,7 +76,7 @@ test('a page is read over one connection where others commit amid it again and a
 
 test('what is in the write-ahead log is in the file once the store is closed', () => {
   other.close()
-  core.meta.set('of this', '1')
+  core.meta.set('health_checked_at', 1)
   expect(existsSync(`${core.filename}-wal`)).toBe(true)
   access.close()
   expect(existsSync(`${core.filename}-wal`)).toBe(false)
