@@ -4,7 +4,8 @@ import type { Operation } from '../core/operation.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
 import { operationIdOf, operationOfWireJson } from '../protocol/wire-identity.ts'
-import { type DeliveredEntry, type DeliveryPage, EMPTY_LOG, type ServerStore } from '../store/store.ts'
+import { EMPTY_LOG } from '../store/node-index.ts'
+import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { SharedView } from './views.ts'
 
@@ -78,13 +79,15 @@ function* sortedBatches(
       isFinal: index === totalBatches - 1,
       batchIndex: last === undefined ? (cursor?.batchIndex ?? 0) : index,
       totalBatches,
-      ...(last && {
-        cursor: encodeDeltaCursor({ lastOperationId: operationIdOf(last.wireJson), batchIndex: index }),
-      }),
+      ...(last && { cursor: cursorAt(last, index) }),
       position: positions[index] ?? end,
       ...(index === 0 && told),
     }
   }
+}
+
+function cursorAt(last: DeliveredEntry, batchIndex: number): string {
+  return encodeDeltaCursor({ lastOperationId: operationIdOf(last.wireJson), batchIndex })
 }
 
 function cut(
@@ -101,7 +104,10 @@ function cut(
   return batches
 }
 
-/** Too much to sort: in commit order, which puts causes first wherever they were pushed first. */
+/**
+ * Too much to sort: in commit order, which puts causes first wherever they were pushed first. Each batch is read once
+ * there is room for it, so that nobody knows how many there will be: they have no `totalBatches`.
+ */
 async function* streamedBatches(options: DeltaOptions, end: number): AsyncGenerator<DeltaBatch, void> {
   const { view } = options.view
   let after = 0
@@ -113,10 +119,12 @@ async function* streamedBatches(options: DeltaOptions, end: number): AsyncGenera
     after = isCut ? endOf(entries) : page.scannedTo
     const isFinal = page.isLast && !isCut
     if (entries.length === 0 && !isFinal) continue
+    const last = entries[entries.length - 1]
     yield {
       entries,
       isFinal,
       batchIndex,
+      ...(last && { cursor: cursorAt(last, batchIndex) }),
       position: isFinal ? end : after,
       ...(batchIndex === 0 && toldThrough(entries[0], options)),
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
-import { encodeDeltaCursor } from '../../src/protocol/delta-cursor.ts'
+import { decodeDeltaCursor, encodeDeltaCursor } from '../../src/protocol/delta-cursor.ts'
 import { EMPTY_LOG, type HandshakeVectorQuery } from '../../src/store/node-index.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import type { MemoryTransport } from '../support/memory-transport.ts'
@@ -276,6 +276,46 @@ test('what is acknowledged of a delta in the order of commits is noted once a mi
 
   expect(positions).toEqual([...Array(7).fill(EMPTY_LOG), 7, 7])
   expect(await noted()).toBe(48)
+})
+
+test('each batch of a delta has a cursor, and the number of batches where it is known beforehand', async () => {
+  const { connect, store } = openRelayServer({ batchSize: 10 })
+  const author = new OperationAuthor('desk')
+  await appendAll(
+    store,
+    Array.from({ length: 12 }, (_, index) => author.insert(recordIdOf(`${index}`), {})),
+  )
+  const headers = async () => {
+    const client = await connect('laptop', { isLegacy: true })
+    await takeAll(client)
+    client.disconnect()
+    return client.sentOfType('operation-batch').map((each) => ({
+      batchIndex: each.batchIndex,
+      totalBatches: each.totalBatches,
+      isFinal: each.isFinal,
+      isCursorOfLast:
+        decodeDeltaCursor(each.cursor ?? '')?.lastOperationId === (each.operations.at(-1) as Operation).id,
+    }))
+  }
+
+  const sorted = await headers()
+  await appendAll(store, large('phone'))
+  await settle()
+  const streamed = await headers()
+
+  expect(sorted).toEqual([
+    { batchIndex: 0, totalBatches: 2, isFinal: false, isCursorOfLast: true },
+    { batchIndex: 1, totalBatches: 2, isFinal: true, isCursorOfLast: true },
+  ])
+  expect(streamed.length).toBeGreaterThan(4)
+  expect(streamed).toEqual(
+    streamed.map((_, batchIndex) => ({
+      batchIndex,
+      totalBatches: undefined,
+      isFinal: batchIndex === streamed.length - 1,
+      isCursorOfLast: true,
+    })),
+  )
 })
 
 test('a client that has what was stored before a large delta is not sent that again', async () => {
