@@ -1,3 +1,4 @@
+import { isBase64 } from '../core/base64.ts'
 import { ProtocolError } from '../core/errors.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { describeValue, isJsonObject, isStorableText, quoteName } from './json-value.ts'
@@ -135,10 +136,3 @@ export class MessageReader {
 
 /** As node ids and record ids. */
 const MAX_KEY_LENGTH = 255
-
-function isBase64(text: string): boolean {
-  if (text.length % 4 !== 0) return false
-  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
-  // A search for what does not belong never backtracks, however long the text is.
-  return !/[^A-Za-z0-9+/]/.test(padding === 0 ? text : text.slice(0, -padding))
-}

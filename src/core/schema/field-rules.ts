@@ -1,4 +1,5 @@
 import { ATOMIC_TYPES, NUMERIC_ATOMIC_TYPES } from '../atomic.ts'
+import { isBase64 } from '../base64.ts'
 import { isBlobRef } from '../blob-ref.ts'
 import type { AtomicOp, AtomicType } from '../operation.ts'
 import { ownValue } from '../own-property.ts'
@@ -149,13 +150,19 @@ function isAnything(): boolean {
   return true
 }
 
-/** Without decoding them, because documents can be large. @see docs/protocol.md, "Binary values" */
+/**
+ * Without decoding them, because documents can be large. But browsers throw at base64 that is none, and so would every
+ * client that is sent it.
+ *
+ * @see docs/protocol.md, "Binary values"
+ */
 function isRichtext(value: unknown): boolean {
   if (typeof value === 'string') return true
   if (!isPlainObject(value)) return false
   const keys = Object.keys(value)
   if (keys[0] === '$koraBytes' || keys[0] === '__kora_bytes__') {
-    return keys.length === 1 && typeof value[keys[0]] === 'string'
+    const text = value[keys[0]]
+    return keys.length === 1 && typeof text === 'string' && isBase64(text)
   }
   return keys.length > 0 && keys.every((key, index) => key === String(index) && isByte(value[key]))
 }
