@@ -1,5 +1,6 @@
 import { StoreError } from '../../../src/core/errors.ts'
-import type { AppendResult, ServerStore } from '../../../src/store/store.ts'
+import type { VersionVector } from '../../../src/core/version-vector.ts'
+import type { AppendResult, DeliveryQuery, ServerStore } from '../../../src/store/store.ts'
 import type { Random } from './random.ts'
 import type { Scheduler, TaskOwner } from './scheduler.ts'
 
@@ -26,6 +27,8 @@ export interface FaultyStoreOptions {
   readonly scheduler: Scheduler
   readonly random: Random
   readonly latencyMs: number
+  /** Of wire JSON in one page of what a client without watermark lacks. */
+  readonly maxDeltaBytes: number
   /** The process that uses the store: with it end its questions, and the answers to them. */
   readonly owner: TaskOwner
   readonly faults: StoreFaults
@@ -49,9 +52,17 @@ export function faultyStore(options: FaultyStoreOptions): ServerStore {
       const call = (...args: unknown[]): unknown => member.apply(inner, args)
       if (SYNCHRONOUS.has(property)) return call
       if (property === 'append') return (...args: unknown[]) => append(options, () => call(...args))
+      if (property === 'readMissing') {
+        return (vector: VersionVector, query: DeliveryQuery) =>
+          read(options, () => call(vector, withinBytes(query, options.maxDeltaBytes)))
+      }
       return (...args: unknown[]) => read(options, () => call(...args))
     },
   })
+}
+
+function withinBytes(query: DeliveryQuery, maxBytes: number): DeliveryQuery {
+  return { ...query, maxBytes: Math.min(query.maxBytes, maxBytes) }
 }
 
 async function read(options: FaultyStoreOptions, call: () => unknown): Promise<unknown> {

@@ -23,6 +23,8 @@ export interface ServerPlan {
   readonly count: number
   readonly store: 'memory' | 'sqlite'
   readonly storeLatencyMs: number
+  /** A delta is read as if this were all that fits into memory: a larger one is streamed. */
+  readonly maxDeltaBytes: number
   readonly batchSize: number
   readonly limits: SyncLimits
   /** How far the clocks of the servers are apart. */
@@ -80,7 +82,7 @@ export interface Scenario {
 export function createScenario(seed: number, shape = shapeOf(seed)): Scenario {
   const random = new Random(seed)
   const app = randomApp(random)
-  const server = serverPlan(shape, random)
+  const server = serverPlan(shape, random, new Random(seed ^ 0x10e17d))
   const devices = Array.from({ length: shape === 'whole' ? 5 : random.integer(3, 5) }, (_, index) =>
     devicePlan(index, server, random),
   )
@@ -92,12 +94,14 @@ export function shapeOf(seed: number): Shape {
   return seed % 5 === 0 ? 'drawn' : 'whole'
 }
 
-function serverPlan(shape: Shape, random: Random): ServerPlan {
+/** @param added of what was added later: the same seed is still the same run in all else */
+function serverPlan(shape: Shape, random: Random, added: Random): ServerPlan {
   const count = shape === 'whole' || random.chance(0.5) ? 2 : 1
   return {
     count,
     store: random.chance(0.15) ? 'sqlite' : 'memory',
     storeLatencyMs: random.pick([1, 10, 200]),
+    maxDeltaBytes: added.chance(0.4) ? added.pick([500, 3_000]) : Number.MAX_SAFE_INTEGER,
     batchSize: random.pick([1, 2, 5, 20, 100]),
     limits: {
       ...DEFAULT_SYNC_LIMITS,

@@ -14,6 +14,7 @@ export interface ServerOptions {
   readonly random: Random
   readonly store: ServerStore
   readonly storeLatencyMs: number
+  readonly maxDeltaBytes: number
   readonly auth: AuthProvider
   readonly limits: SyncLimits
   readonly batchSize: number
@@ -73,6 +74,7 @@ export class Server {
         scheduler,
         random,
         latencyMs: this.#options.storeLatencyMs,
+        maxDeltaBytes: this.#options.maxDeltaBytes,
         owner,
         faults: this.faults,
         onCommit: (listener) => this.#subscribe(listener, owner),

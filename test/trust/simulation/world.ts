@@ -124,6 +124,7 @@ export class World {
       random: this.random.fork(),
       store,
       storeLatencyMs: server.storeLatencyMs,
+      maxDeltaBytes: server.maxDeltaBytes,
       auth: server.isOpen ? new NoAuthProvider() : this.#auth(),
       limits: server.limits,
       batchSize: server.batchSize,
