@@ -12,7 +12,7 @@ export interface ServerQuestion {
 }
 
 export interface ServerAnswer {
-  /** False when nothing answered. */
+  /** False when nothing answered, or something else. */
   readonly isReached: boolean
   readonly isHealthy: boolean
   /** Why it is not healthy. */
@@ -33,7 +33,7 @@ export async function askStatus(question: ServerQuestion): Promise<ServerAnswer>
     timeoutMs: TIMEOUT_MS,
   })
   if (typeof status === 'string') return unreached(servers.operations, status)
-  if (status.code === 200) return fromStatus(status.body)
+  if (status.code === 200) return fromStatus(servers.operations, status.body)
   const ready = await askReady(servers.health)
   if (!ready.isReached) return ready
   const error = status.body.error
@@ -45,6 +45,7 @@ async function askReady(server: ServerAddress): Promise<ServerAnswer> {
   const ready = await askHttp(server, { path: '/ready', timeoutMs: TIMEOUT_MS })
   if (typeof ready === 'string') return unreached(server, ready)
   const isHealthy = ready.code === 200
+  if (isHealthy && ready.body.status !== 'ready') return somethingElse(server, '/ready')
   return {
     isReached: true,
     isHealthy,
@@ -54,8 +55,9 @@ async function askReady(server: ServerAddress): Promise<ServerAnswer> {
   }
 }
 
-function fromStatus(details: ServerAnswer['details']): ServerAnswer {
-  const isHealthy = details.ready !== false && details.running !== false
+function fromStatus(server: ServerAddress, details: ServerAnswer['details']): ServerAnswer {
+  if (!isStatus(details)) return somethingElse(server, '/__kora/status')
+  const isHealthy = details.ready === true && details.running !== false
   const reason = typeof details.reason === 'string' ? details.reason : 'it does not say why.'
   return {
     isReached: true,
@@ -66,13 +68,30 @@ function fromStatus(details: ServerAnswer['details']): ServerAnswer {
   }
 }
 
+/** What every release has sent. A server whose store does not answer says little more than that. */
+function isStatus({ ready, connectedClients, uptime }: ServerAnswer['details']): boolean {
+  return (
+    ready === false || (ready === true && typeof connectedClients === 'number' && typeof uptime === 'number')
+  )
+}
+
 function reasonOf({ code, body }: HttpAnswer): string {
   if (typeof body.reason === 'string') return body.reason
   return code === 404 ? '/ready is not served there (http.health is off?).' : `/ready answered ${code}.`
 }
 
 function unreached({ url }: ServerAddress, reason: string): ServerAnswer {
-  const problem = `No server answers at ${url.origin}: ${reason}`
+  return notThere(`No server answers at ${url.origin}: ${reason}`)
+}
+
+/** Of whatever serves a page at every path, 200 says nothing. */
+function somethingElse({ url }: ServerAddress, path: string): ServerAnswer {
+  return notThere(
+    `Something other than kora-server answers at ${url.origin}: what it gives at ${path} is not what kora-server does.`,
+  )
+}
+
+function notThere(problem: string): ServerAnswer {
   return {
     isReached: false,
     isHealthy: false,

@@ -190,6 +190,35 @@ describe('status', () => {
   })
 })
 
+describe('status takes for no server that is healthy', () => {
+  const page = '<html>front end</html>'
+  test.each([
+    ['a page at every path', page],
+    ['JSON of something else', '{"status":"ok"}'],
+    ['a list', '["ready"]'],
+  ])('%s', async (_name, body) => {
+    using workspace = new Workspace()
+    await using server = await serveEverywhere(body)
+    const message = new RegExp(`^Something other than kora-server answers at ${server.url}: `)
+
+    const ready = await workspace.run(['status', '--ready', '--url', server.url])
+    const status = await workspace.run(['status', '--url', server.url, '--token', 'x'])
+    const json = await workspace.run(['status', '--url', server.url, '--format', 'json'])
+
+    expect(ready).toEqual({ code: 1, stdout: '', stderr: expect.stringMatching(message) })
+    expect(status).toEqual({ code: 1, stdout: '', stderr: expect.stringMatching(message) })
+    expect(json.code).toBe(1)
+    expect(JSON.parse(json.stdout)).toEqual({ ready: false, reason: expect.stringMatching(message) })
+  })
+
+  test('what says only that it is ready', async () => {
+    using workspace = new Workspace()
+    await using server = await serveEverywhere('{"ready":true}')
+
+    expect(await workspace.run(['status', '--url', server.url])).toMatchObject({ code: 1, stdout: '' })
+  })
+})
+
 describe('completion', () => {
   test.each(['bash', 'zsh', 'fish'])('of %s knows every command', async (shell) => {
     using workspace = new Workspace()
@@ -234,16 +263,25 @@ describe('completion', () => {
   })
 })
 
+/** What serves the page of an app at whatever path. */
+function serveEverywhere(body: string): Promise<{ url: string } & AsyncDisposable> {
+  return listening(createServer((_request, response) => response.setHeader('connection', 'close').end(body)))
+}
+
 type Answer = (authorization: string | undefined) => [status: number, body: object]
 
 async function serve(answers: {
   readonly [path: string]: Answer
 }): Promise<{ url: string } & AsyncDisposable> {
-  const server: Server = createServer((request, response) => {
+  const server = createServer((request, response) => {
     const [status, body] = answers[request.url ?? '']?.(request.headers.authorization) ?? [404, {}]
     response.writeHead(status, { 'content-type': 'application/json', connection: 'close' })
     response.end(JSON.stringify(body))
   })
+  return listening(server)
+}
+
+async function listening(server: Server): Promise<{ url: string } & AsyncDisposable> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
