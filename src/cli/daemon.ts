@@ -42,11 +42,12 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   const auth = await openAuthProvider(config.auth, options.logger)
   // What they lack would otherwise be told by the first backup, at night.
   const backupTargets = await openBackupTargets(config)
-  const store = await openStore(config, options)
+  const schema = config.schema?.definition ?? null
+  const store = await openStore(config, { ...options, plannedSchema: schema })
   let blobs: BlobStorage | null = null
   try {
     const { onSchemaProgress: onProgress } = options
-    const needs = { schema: config.schema?.definition ?? null, auth: config.auth }
+    const needs = { schema, auth: config.auth }
     for (const { collection, field } of await findNeededSince(store, needs)) {
       logEvent(options.logger, LOG_EVENTS.fieldNeededSince, { collection, field })
     }

@@ -3,8 +3,10 @@ import { displayPath } from '../config/display-path.ts'
 import type { ServerConfig, StoreConfig } from '../config/server-config.ts'
 import { assertNever, ConfigError, SchemaError, StoreError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
+import type { SchemaDefinition } from '../core/schema/types.ts'
 import { findWriteProblem } from '../core/write-problem.ts'
 import type { PostgresServerStoreOptions } from '../store/postgres/options.ts'
+import type { SqliteServerStoreOptions } from '../store/sqlite/sqlite-store.ts'
 import type { ServerStore } from '../store/store.ts'
 import type { Output, Terminal } from './terminal.ts'
 
@@ -12,16 +14,27 @@ type SqliteConfig = Extract<StoreConfig, { driver: 'sqlite' }>
 
 type PostgresConfig = Extract<StoreConfig, { driver: 'postgres' }>
 
-/** Opens the store of the configuration for work; its driver is loaded only now. */
+export interface OpenStoreOptions {
+  readonly logger?: Logger
+  /** What the tables are to be brought to. A database that is unfit for it, and no store yet, is left as it is. */
+  readonly plannedSchema?: SchemaDefinition | null
+}
+
+/**
+ * Opens the store of the configuration for work; its driver is loaded only now.
+ *
+ * @throws StoreError; SchemaError `SCHEMA_CHANGE_REFUSED` for the `plannedSchema`
+ */
 export async function openStore(
   { store }: Pick<ServerConfig, 'store'>,
-  { logger }: { logger?: Logger } = {},
+  { logger, plannedSchema }: OpenStoreOptions = {},
 ): Promise<ServerStore> {
+  const planned = plannedSchema ? { plannedSchema } : {}
   switch (store.driver) {
     case 'sqlite':
-      return openSqlite(store)
+      return openSqlite(store, planned)
     case 'postgres':
-      return openPostgres(store, { ...(logger && { logger }) })
+      return openPostgres(store, { ...planned, ...(logger && { logger }) })
     case 'memory':
       return openMemory()
     default:
@@ -116,15 +129,15 @@ function requireWritable(filename: string): void {
 
 async function openSqlite(
   { filename, durability }: SqliteConfig,
-  { readOnly = false }: { readOnly?: boolean | 'planning' } = {},
+  options: Pick<SqliteServerStoreOptions, 'readOnly' | 'plannedSchema'> = {},
 ): Promise<ServerStore> {
   const { createSqliteServerStore } = await import('../store/sqlite/sqlite-store.ts')
-  return createSqliteServerStore({ filename, durability, readOnly })
+  return createSqliteServerStore({ filename, durability, ...options })
 }
 
 async function openPostgres(
   { connectionString, poolSize, schema }: PostgresConfig,
-  options: Pick<PostgresServerStoreOptions, 'readOnly' | 'logger'> = {},
+  options: Pick<PostgresServerStoreOptions, 'readOnly' | 'plannedSchema' | 'logger'> = {},
 ): Promise<ServerStore> {
   const { createPostgresServerStore } = await import('../store/postgres/postgres-store.ts')
   return createPostgresServerStore({ connectionString, poolSize, schema, ...options })

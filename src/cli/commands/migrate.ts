@@ -91,7 +91,8 @@ async function changeStore(
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
   const startedAt = terminal.now()
-  const store = await openStore(config.values)
+  const plannedSchema = config.values.schema?.definition ?? null
+  const store = await openStore(config.values, { plannedSchema })
   try {
     const needs = needsOf(config, store)
     const plan = await planStore(store, needs)

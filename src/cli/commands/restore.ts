@@ -122,9 +122,9 @@ async function restoreInto(
   },
 ): Promise<RestoreResult> {
   const { backup, verified, mode, bar } = options
-  const store = await openStore(config)
+  const schema = config.schema?.definition ?? null
+  const store = await openStore(config, { plannedSchema: schema ?? verified.recordedSchema })
   try {
-    const schema = config.schema?.definition ?? null
     const present = store.getSchema()
     // What restoreBackup asks too: but before the tables are brought to the schema of the configuration.
     assertRestorable(schema === null ? present : withEarlierFields(schema, present), verified.recordedSchema)

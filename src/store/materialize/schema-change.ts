@@ -107,6 +107,16 @@ export function refuseForeignTables<Plan extends Pick<SchemaChangePlan, 'steps' 
   return { ...plan, refusals: [...plan.refusals, ...refusals] }
 }
 
+/**
+ * Asked of a database before it becomes a store: what it was found to be unfit for is to leave nothing in it.
+ *
+ * @param present of the names of the collections, those that the database has already
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
+ */
+export function assertNoForeignTables(present: Iterable<string>): void {
+  assertNothingRefused(refuseForeignTables({ steps: [], refusals: [] }, present))
+}
+
 /** @throws SchemaError `SCHEMA_CHANGE_REFUSED`, listing every change that would lose data */
 export function assertNothingRefused(
   { refusals }: Pick<SchemaChangePlan, 'refusals'>,

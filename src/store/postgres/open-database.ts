@@ -1,12 +1,15 @@
 import { StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeValue } from '../../protocol/json-value.ts'
+import { assertNoForeignTables } from '../materialize/schema-change.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
 import { withAdvisoryLock } from './advisory-lock.ts'
 import { PostgresDatabase, type Queries } from './database.ts'
 import { LAYOUT_ADDITIONS, LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts'
 import { metaTable } from './meta-table.ts'
+import { namesInUse } from './names-in-use.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { toOpenError } from './postgres-errors.ts'
 
@@ -42,7 +45,7 @@ export function requireConnectionString(connectionString: unknown): void {
  * layout.
  *
  * @returns `isEmpty`: there are no tables, and the store was opened to be read only
- * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`; SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export async function openDatabase(
   options: PostgresServerStoreOptions,
@@ -60,7 +63,7 @@ export async function openDatabase(
     if (isCreated) await requireOwnership(db)
     else if (readOnly === 'planning') await requireRights(db)
     if (readOnly !== false) return { db, isEmpty: !isCreated }
-    await prepareLayout(db, logger)
+    await prepareLayout(db, options, logger)
     return { db, isEmpty: false }
   } catch (error) {
     await db.close()
@@ -107,14 +110,29 @@ function warnOfLosses(db: PostgresDatabase, facts: ServerFacts, logger: Logger):
   for (const risk of risks) logEvent(logger, LOG_EVENTS.storeNotDurable, { store: db.name, risk })
 }
 
-async function prepareLayout(db: PostgresDatabase, logger: Logger): Promise<void> {
+async function prepareLayout(
+  db: PostgresDatabase,
+  { plannedSchema }: PostgresServerStoreOptions,
+  logger: Logger,
+): Promise<void> {
   const onWaiting = (): void =>
     logEvent(logger, LOG_EVENTS.storeWaiting, { store: db.name, reason: 'another server creates the tables' })
   await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
     await db.transaction(async (transaction) => {
+      if (plannedSchema !== undefined) await requireFreeNames(db, transaction, plannedSchema)
       for (const statement of await missingStatements(db, transaction)) await transaction.rows(statement)
     })
   })
+}
+
+/** Under the lock: without it another server may make the store, and the tables, between two looks at the database. */
+async function requireFreeNames(
+  db: PostgresDatabase,
+  transaction: Queries,
+  { collections }: SchemaDefinition,
+): Promise<void> {
+  if (await isPresentLayout(db, transaction)) return
+  assertNoForeignTables(await namesInUse(transaction, db.schema, Object.keys(collections)))
 }
 
 /** What brings the internal tables to the present layout, as SQL. @see ServerStore.planLayout */

@@ -1,6 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import type { Logger } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 
 export interface PostgresServerStoreOptions {
   /** `postgres://user:password@host:port/database?sslmode=…` */
@@ -30,6 +31,11 @@ export interface PostgresServerStoreOptions {
    * server would, which is to write there; refused where that could not. Default false.
    */
   readonly readOnly?: boolean | 'planning'
+  /**
+   * What `setSchema` is to be given. A database that holds no store yet, and a table of somebody else by the name of
+   * one of its collections, is refused untouched.
+   */
+  readonly plannedSchema?: SchemaDefinition
   /** ms between two looks for commits that were not announced. Default 1000. */
   readonly pollIntervalMs?: number
   /** Hears of risks to what is stored, of waits and of a lost connection. Default: nobody does. */

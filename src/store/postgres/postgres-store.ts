@@ -67,6 +67,7 @@ const POLL_INTERVAL_MS = 1000
  * Opens a store in a PostgreSQL database, and creates its tables there when it has none.
  *
  * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`; `INVALID_ARGUMENT` without a connection string
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED` for the `plannedSchema`
  */
 export async function createPostgresServerStore(
   options: PostgresServerStoreOptions,

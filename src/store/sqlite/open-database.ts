@@ -1,8 +1,11 @@
 import { existsSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
+import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { describeValue } from '../../protocol/json-value.ts'
+import { assertNoForeignTables } from '../materialize/schema-change.ts'
 import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
 import { LAYOUT_STATEMENTS, LAYOUT_STEPS, LAYOUT_VERSION } from './layout.ts'
+import { namesInUse } from './names-in-use.ts'
 import { isBusy, toOpenError } from './sqlite-errors.ts'
 
 export interface OpenOptions {
@@ -11,6 +14,8 @@ export interface OpenOptions {
   /** `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
   readonly durability: 'full' | 'normal'
   readonly isReadOnly: boolean
+  /** @see SqliteServerStoreOptions.plannedSchema */
+  readonly plannedSchema?: SchemaDefinition | undefined
 }
 
 /**
@@ -30,13 +35,14 @@ export function requireFilename(filename: unknown): void {
  * Opens the database, sets it up for one writer, and brings its internal tables to the present
  * layout.
  *
- * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`, `DRIVER_MISSING`
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`, `DRIVER_MISSING`; SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export function openDatabase(options: OpenOptions): SqliteDatabase {
   const Driver = loadSqliteDriver()
   let db: SqliteDatabase | null = null
   try {
     db = new Driver(options.filename, { readonly: options.isReadOnly, timeout: OPEN_TIMEOUT_MS })
+    requireFreeNames(db, options) // first: the journal mode is written to the file
     configure(db, options)
     prepareLayout(db, options)
     requireWal(db, options)
@@ -76,7 +82,7 @@ export function openForPages(filename: string): SqliteDatabase | null {
  * @returns `isEmpty`: it does so
  * @throws StoreError as `openDatabase`
  */
-export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly'>): {
+export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly' | 'plannedSchema'>): {
   readonly db: SqliteDatabase
   readonly isEmpty: boolean
 } {
@@ -85,14 +91,24 @@ export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly'>): {
   return { db: openDatabase({ ...options, filename, isReadOnly: !isEmpty }), isEmpty }
 }
 
+/** Of these names, those that a file has which is no store yet. It may not be there. */
+export function foreignNames(filename: string, names: readonly string[]): string[] {
+  return peek(filename, (db) => namesInUse(db, names)) ?? []
+}
+
 /** Reads no more than it takes to tell an empty file, which the first start makes a store of. */
 function isStore(filename: string): boolean {
-  if (!existsSync(filename)) return false
+  return peek(filename, (db) => readLayoutVersion(db) > 0) ?? false
+}
+
+/** @returns null where there is no file */
+function peek<Result>(filename: string, read: (db: SqliteDatabase) => Result): Result | null {
+  if (!existsSync(filename)) return null
   const Driver = loadSqliteDriver()
   let db: SqliteDatabase | null = null
   try {
     db = new Driver(filename, { readonly: true, timeout: OPEN_TIMEOUT_MS })
-    return readLayoutVersion(db) > 0
+    return read(db)
   } catch (error) {
     throw toOpenError(error, filename)
   } finally {
@@ -116,6 +132,15 @@ const PAGES_CACHE_KIB = 2 * 1024
 // A checkpoint writes each changed page once, however often it changed since the last one. 16 MB of
 // log between two of them makes that worth it; more would only lengthen the pause.
 const CHECKPOINT_PAGES = 4000
+
+/** In one transaction: another process may make a store of the file, and the tables, between two looks at it. */
+function requireFreeNames(db: SqliteDatabase, { plannedSchema, isReadOnly }: OpenOptions): void {
+  if (isReadOnly || plannedSchema === undefined) return
+  const names = Object.keys(plannedSchema.collections)
+  db.transaction(() => {
+    if (readLayoutVersion(db) === 0) assertNoForeignTables(namesInUse(db, names))
+  })()
+}
 
 function configure(db: SqliteDatabase, { filename, durability, isReadOnly }: OpenOptions): void {
   if (!isReadOnly && filename !== ':memory:') db.pragma('journal_mode = WAL')

@@ -19,7 +19,6 @@ import { resolveCollection } from '../query/resolve-query.ts'
 import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { CollectionTables } from './collection-tables.ts'
 import { joinSchema } from './join-schema.ts'
-import { namesInUse } from './names-in-use.ts'
 import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
 import { replayStoredRecord } from './replay-record.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
@@ -31,10 +30,13 @@ const STRAY_ROWS_PER_STEP = 200
 export class SchemaMigration {
   readonly #core: SqliteCore
   readonly #tracking: ScopeTracking
+  readonly #namesInUse: (names: readonly string[]) => string[]
 
-  constructor(core: SqliteCore, tracking: ScopeTracking) {
+  /** @param namesInUse of these names, those that the file has already */
+  constructor(core: SqliteCore, tracking: ScopeTracking, namesInUse: (names: readonly string[]) => string[]) {
     this.#core = core
     this.#tracking = tracking
+    this.#namesInUse = namesInUse
   }
 
   /** Collections whose tables are not yet filled. */
@@ -136,7 +138,7 @@ export class SchemaMigration {
 
   #planChange(next: SchemaDefinition): SchemaChangePlan {
     const plan = planSchemaChange(this.#materialized(), next)
-    return refuseForeignTables(plan, namesInUse(this.#core.db, newTablesOf(plan)))
+    return refuseForeignTables(plan, this.#namesInUse(newTablesOf(plan)))
   }
 
   /** All changes of structure in one transaction, with a note of the data that is then to be moved. */

@@ -45,7 +45,9 @@ import type {
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
 import type { SqliteDatabase } from './driver.ts'
+import { namesInUse } from './names-in-use.ts'
 import {
+  foreignNames,
   openDatabase,
   openForPages,
   openForPlanning,
@@ -78,6 +80,11 @@ export interface SqliteServerStoreOptions {
    * one stands. Default false.
    */
   readonly readOnly?: boolean | 'planning'
+  /**
+   * What `setSchema` is to be given. A file that holds no store yet, and a table of somebody else by the name of one
+   * of its collections, is refused untouched.
+   */
+  readonly plannedSchema?: SchemaDefinition
   /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime
 }
@@ -87,6 +94,7 @@ export interface SqliteServerStoreOptions {
  *
  * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`; `INVALID_ARGUMENT` without a
  *   filename
+ * @throws SchemaError `SCHEMA_CHANGE_REFUSED` for the `plannedSchema`
  */
 export function createSqliteServerStore(options: SqliteServerStoreOptions): SqliteServerStore {
   return new SqliteServerStore(options)
@@ -105,19 +113,22 @@ export class SqliteServerStore implements ServerStore {
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
+    const { plannedSchema } = options
     requireFilename(filename)
     const isReadOnly = readOnly !== false
     const { db, isEmpty } =
       readOnly === 'planning'
         ? openForPlanning({ filename, durability })
-        : { db: openDatabase({ filename, durability, isReadOnly }), isEmpty: false }
+        : { db: openDatabase({ filename, durability, isReadOnly, plannedSchema }), isEmpty: false }
     this.#isEmpty = isEmpty
     let pages: SqliteDatabase | null = null
     try {
       ensureServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
       this.#core = new SqliteCore(db, { filename, runtime, chosenNodeId: options.nodeId })
       this.#tracking = new ScopeTracking(this.#core)
-      this.#migration = new SchemaMigration(this.#core, this.#tracking)
+      this.#migration = new SchemaMigration(this.#core, this.#tracking, (names) =>
+        isEmpty ? foreignNames(filename, names) : namesInUse(db, names),
+      )
       pages = isEmpty ? null : openForPages(filename)
       this.#access = new SqliteAccess(this.#core, { isReadOnly, pages })
     } catch (error) {
