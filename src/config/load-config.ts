@@ -59,8 +59,7 @@ export async function loadConfig({
     ...findGuardsBeside(beside, overrides),
     ...clashes,
     ...mistakes,
-    // What is wrong inside a part says more than that the part does not go with another.
-    ...findConflicts(tree).filter(({ path }) => !mistakes.some((mistake) => isWithin(mistake.path, path))),
+    ...findConflicts(tree, (path) => mistakes.some((mistake) => isWithin(mistake.path, path))),
     ...('problem' in schema ? [schema.problem] : []),
   ]
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)

@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net'
-import type { AuthConfig, JwtConfig, KeyConfig } from '../auth/auth-config.ts'
+import type { AuthConfig, JwtConfig } from '../auth/auth-config.ts'
 import { parseConfiguredKeys, parseSecrets } from '../auth/key-source.ts'
 import type { ConfigProblem } from './parse-options.ts'
 import type {
@@ -66,14 +66,26 @@ interface AuthTree extends Partial<Omit<Extract<AuthConfig, { mode: 'mixed' }>, 
 
 type JwtTree = Omit<JwtConfig, 'clockToleranceMs'> & { readonly clockTolerance: number }
 
-/** The rules that join several options. Options that are wrong by themselves may be missing here. */
-export function findConflicts(tree: Partial<OptionTree>): readonly ConfigProblem[] {
-  return [
+/** Tells whether something at a path, or in it, is wrong by itself. */
+type IsMistaken = (path: string) => boolean
+
+/**
+ * The rules that join several options.
+ *
+ * @param isMistaken such options are given, and may be missing in the tree
+ */
+export function findConflicts(tree: Partial<OptionTree>, isMistaken: IsMistaken): readonly ConfigProblem[] {
+  const conflicts = [
     ...findAuthConflicts(tree.auth),
     ...findSchemaConflicts(tree),
     ...findAdminConflicts(tree),
     ...findBackupConflicts(tree.backup),
     ...findRetentionConflicts(tree.retention),
+  ]
+  return [
+    ...findWrongCounts(tree.auth, isMistaken),
+    // What is wrong inside a part says more than that the part does not go with another.
+    ...conflicts.filter(({ path }) => !isMistaken(path)),
   ]
 }
 
@@ -137,19 +149,13 @@ function findAuthConflicts(auth: AuthTree | undefined): readonly ConfigProblem[]
         ? [{ path: 'auth.secret', message: "missing; mode 'kora' needs it (or set KORA_AUTH_SECRET)" }]
         : findSecretProblems(auth.secret)
     case 'mixed':
-      return findMixedConflicts(auth)
+      return [
+        ...(auth.jwt === undefined ? [] : findJwtConflicts(auth.jwt)),
+        ...(auth.secret === undefined ? [] : findSecretProblems(auth.secret)),
+      ]
     default:
       return []
   }
-}
-
-function findMixedConflicts({ jwt, secret }: AuthTree): readonly ConfigProblem[] {
-  if ((jwt === undefined) === (secret === undefined)) {
-    const has = jwt === undefined ? 'none' : 'both'
-    return [{ path: 'auth', message: `mode 'mixed' needs exactly one of jwt and secret; it has ${has}` }]
-  }
-  if (jwt !== undefined) return findJwtConflicts(jwt)
-  return secret === undefined ? [] : findSecretProblems(secret)
 }
 
 function findSecretProblems(secret: string | readonly string[]): readonly ConfigProblem[] {
@@ -158,31 +164,60 @@ function findSecretProblems(secret: string | readonly string[]): readonly Config
   )
 }
 
-const KEY_SOURCES = ['keys', 'jwksUrl', 'secret'] as const
-
 function findJwtConflicts(jwt: JwtTree): readonly ConfigProblem[] {
-  const given = KEY_SOURCES.filter((name) => jwt[name] !== undefined)
-  if (given.length !== 1) {
-    const has = given.length === 0 ? 'none (or set KORA_AUTH_SECRET or KORA_JWKS_URL)' : given.join(' and ')
-    return [{ path: 'auth.jwt', message: `needs exactly one of keys, jwksUrl and secret; it has ${has}` }]
-  }
-  const ambiguous = (jwt.keys ?? []).flatMap(findKeyConflict)
-  if (ambiguous.length > 0) return ambiguous
+  const problems: ConfigProblem[] = []
   if (jwt.jwksUrl !== undefined && jwt.algorithms?.every((name) => name.startsWith('HS'))) {
     const message = `${jwt.algorithms.join(', ')} need a secret; a JWKS holds public keys`
-    return [{ path: 'auth.jwt.algorithms', message }]
+    problems.push({ path: 'auth.jwt.algorithms', message })
   }
-  const { problems } = parseConfiguredKeys(resolveJwt(jwt))
-  return problems.map(({ path, message }) => ({ path: `auth.jwt.${path}`, message }))
+  for (const { path, message } of parseConfiguredKeys(resolveJwt(jwt)).problems) {
+    if (/^keys\[\d+\]$/.test(path)) continue // it is given in no form, which findWrongCounts says
+    problems.push({ path: `auth.jwt.${path}`, message })
+  }
+  return problems
 }
 
-function findKeyConflict(key: KeyConfig, index: number): readonly ConfigProblem[] {
-  const given = (['jwk', 'pem', 'file'] as const).filter((name) => key[name] !== undefined)
-  if (given.length === 1) return []
-  const has = given.length === 0 ? 'none' : given.join(' and ')
-  return [
-    { path: `auth.jwt.keys[${index}]`, message: `needs exactly one of jwk, pem and file; it has ${has}` },
-  ]
+interface Choice {
+  readonly path: string
+  readonly names: readonly string[]
+  readonly part: object
+  /** What is wrong, up to what there is. */
+  readonly need: string
+  /** Where else than in the file the missing one can be given. */
+  readonly remedy?: string
+}
+
+/** Looks at whatever is to be given in exactly one of several options. */
+function findWrongCounts(auth: AuthTree | undefined, isMistaken: IsMistaken): readonly ConfigProblem[] {
+  return choicesOf(auth).flatMap(({ path, names, part, need, remedy = '' }) => {
+    const given = names.filter((name) => Object.hasOwn(part, name) || isMistaken(`${path}.${name}`))
+    if (given.length === 1 || (given.length === 0 && isMistaken(path))) return []
+    const several = names.length === 2 ? 'both' : given.join(' and ')
+    return [{ path, message: `${need}; it has ${given.length === 0 ? `none${remedy}` : several}` }]
+  })
+}
+
+function choicesOf(auth: AuthTree | undefined): readonly Choice[] {
+  if (auth?.mode !== 'jwt' && auth?.mode !== 'mixed') return []
+  const { mode, jwt } = auth
+  const choices: Choice[] = []
+  if (mode === 'mixed') {
+    const need = "mode 'mixed' needs exactly one of jwt and secret"
+    choices.push({ path: 'auth', names: ['jwt', 'secret'], part: auth, need })
+  }
+  if (jwt === undefined) return choices
+  choices.push({
+    path: 'auth.jwt',
+    names: ['keys', 'jwksUrl', 'secret'],
+    part: jwt,
+    need: 'needs exactly one of keys, jwksUrl and secret',
+    remedy: ' (or set KORA_AUTH_SECRET or KORA_JWKS_URL)',
+  })
+  for (const [index, part] of (jwt.keys ?? []).entries()) {
+    const need = 'needs exactly one of jwk, pem and file'
+    choices.push({ path: `auth.jwt.keys[${index}]`, names: ['jwk', 'pem', 'file'], part, need })
+  }
+  return choices
 }
 
 function findSchemaConflicts({

@@ -373,6 +373,50 @@ describe('auth that cannot work is a problem', () => {
       { mode: 'jwt', jwt: { jwksUrl: 'https://auth.example.com/', algorithms: ['HS256'] } },
       ['auth.jwt.algorithms: HS256 need a secret; a JWKS holds public keys'],
     ],
+    [
+      { mode: 'jwt', jwt: { keys: [{ pem: 'canary' }, { alg: 'RS256' }] } },
+      [
+        'auth.jwt.keys[1]: needs exactly one of jwk, pem and file; it has none',
+        'auth.jwt.keys[0].pem: it does not parse as a PEM key',
+      ],
+    ],
+    [
+      { mode: 'jwt', jwt: { keys: [{ pem: 'canary' }, { alg: 'RS256' }], secret: 'canary' } },
+      [
+        'auth.jwt: needs exactly one of keys, jwksUrl and secret; it has keys and secret',
+        'auth.jwt.keys[1]: needs exactly one of jwk, pem and file; it has none',
+        'auth.jwt.keys[0].pem: it does not parse as a PEM key',
+        'auth.jwt.secret: it has 6 characters; at least 32 are needed',
+      ],
+    ],
+    [
+      { mode: 'jwt', jwt: { jwksUrl: 'http://a.example/', secret: SECRET } },
+      [
+        expect.stringMatching(/^auth\.jwt\.jwksUrl: expected a URL/),
+        'auth.jwt: needs exactly one of keys, jwksUrl and secret; it has jwksUrl and secret',
+      ],
+    ],
+    [
+      {
+        mode: 'jwt',
+        jwt: { jwksUrl: 'https://a.example/', algorithms: ['HS256'], keys: [{ jwk: {}, pem: 'canary' }] },
+      },
+      [
+        'auth.jwt.keys[0].jwk: expected a JWK: an object with "kty"',
+        'auth.jwt: needs exactly one of keys, jwksUrl and secret; it has keys and jwksUrl',
+        'auth.jwt.keys[0]: needs exactly one of jwk, pem and file; it has jwk and pem',
+        'auth.jwt.algorithms: HS256 need a secret; a JWKS holds public keys',
+        'auth.jwt.keys[0].pem: it does not parse as a PEM key',
+      ],
+    ],
+    [
+      { mode: 'mixed', secret: 'canary', jwt: { keys: [{ pem: 'canary' }] } },
+      [
+        "auth: mode 'mixed' needs exactly one of jwt and secret; it has both",
+        'auth.jwt.keys[0].pem: it does not parse as a PEM key',
+        'auth.secret: it has 6 characters; at least 32 are needed',
+      ],
+    ],
     [{ mode: 'kora' }, ["auth.secret: missing; mode 'kora' needs it (or set KORA_AUTH_SECRET)"]],
     [{ mode: 'kora', secret: 'canary' }, ['auth.secret: it has 6 characters; at least 32 are needed']],
     [
