@@ -9,9 +9,10 @@ import { dirname } from 'node:path'
  * @returns null where the path is not what is wrong
  */
 export function writeProblemOf(error: unknown): string | null {
-  const { code } = (error ?? {}) as { code?: unknown }
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown }
   switch (code) {
     case 'ENOENT':
+      if (syscall === 'mkdir') return 'cannot be made there. Choose another.' // as in /proc; see makeFolder
       return 'does not exist. Create it, or choose another.'
     case 'EEXIST':
     case 'ENOTDIR':

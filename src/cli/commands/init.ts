@@ -1,8 +1,9 @@
-import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { displayPath } from '../../config/display-path.ts'
 import { ConfigError } from '../../core/errors.ts'
+import { makeFolder } from '../../core/make-folder.ts'
 import { packageFile } from '../../core/package-files.ts'
 import { writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
@@ -98,7 +99,7 @@ function nextSteps(config: string | undefined): string {
 }
 
 async function write(path: string, content: Uint8Array, force: boolean): Promise<void> {
-  await mkdir(dirname(path), { recursive: true })
+  await makeFolder(dirname(path))
   await writeFile(path, content, { flag: force ? 'w' : 'wx' })
 }
 

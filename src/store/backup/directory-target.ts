@@ -1,5 +1,6 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makeFolder } from '../../core/make-folder.ts'
 import type { BackupTarget } from './backup-target.ts'
 import { nameOfPartial, toFolderError, type WrittenBackup, writeBackupFile } from './write-backup-file.ts'
 
@@ -12,15 +13,16 @@ export class DirectoryTarget implements BackupTarget {
   }
 
   async list(): Promise<readonly string[]> {
+    await this.#make()
     try {
-      await mkdir(this.label, { recursive: true })
       return await readdir(this.label)
     } catch (error) {
       throw toFolderError(error, this.label)
     }
   }
 
-  write(name: string, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBackup> {
+  async write(name: string, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBackup> {
+    await this.#make() // it may have been removed since the last backup
     return writeBackupFile(this.locate(name), source, signal)
   }
 
@@ -45,6 +47,14 @@ export class DirectoryTarget implements BackupTarget {
   }
 
   async close(): Promise<void> {}
+
+  async #make(): Promise<void> {
+    try {
+      await makeFolder(this.label)
+    } catch (error) {
+      throw toFolderError(error, this.label)
+    }
+  }
 }
 
 /** null: it is gone, for whoever wrote it has just made it whole. */

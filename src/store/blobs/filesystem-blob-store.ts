@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path'
 import { DEFAULT_MAX_CHUNK_BYTES, isBlobHash, isContentOf } from '../../core/blob-ref.ts'
 import { StoreError } from '../../core/errors.ts'
+import { makeFolder } from '../../core/make-folder.ts'
 import { Turns } from '../../core/turns.ts'
 
 export interface FilesystemBlobStoreOptions {
@@ -77,7 +78,7 @@ export class FilesystemBlobStore {
   static async open(options: FilesystemBlobStoreOptions): Promise<FilesystemBlobStore> {
     const files = new FilesystemBlobStore(options)
     try {
-      for (const folder of blobFolders(options.directory)) await mkdir(folder, { recursive: true })
+      for (const folder of blobFolders(options.directory)) await makeFolder(folder)
       await files.#clearTemporary()
     } catch (cause) {
       const message = `The directory for blobs, ${options.directory}, cannot be used. Check that it can be written.`

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
@@ -54,6 +54,16 @@ Next:
 
     expect(await workspace.run(['init', 'deep/server'])).toMatchObject({ code: 0 })
     expect(readFileSync(workspace.path('deep/server/kora.config.ts'), 'utf8')).toContain('defineConfig')
+  })
+
+  test.runIf(existsSync('/proc'))('ends where the file system makes no directory', async () => {
+    using workspace = new Workspace()
+
+    expect(await workspace.run(['init', '/proc/nope/x'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'error: /proc/nope/x cannot be made there. Choose another.\n',
+    })
   })
 
   test('says of a directory that cannot be written that another is to be named', async () => {
