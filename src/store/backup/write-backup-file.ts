@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { StoreError } from '../../core/errors.ts'
 import { writeProblemOf } from '../../core/write-problem.ts'
@@ -15,7 +16,9 @@ export interface WrittenBackup {
 /**
  * Writes the bytes to a file that appears only when it is whole and on disk: whoever finds a file
  * under this name finds a backup. Readable by its owner only, for it holds what everybody wrote.
- * Where several write to one name, each writes a file of its own until then, and the last one stays.
+ * Where several write to one name, each writes a file of its own until then, and the last one stays. The folder is
+ * there already: one that is missing may be a disk that is not mounted, or mistyped, and nobody would look for a backup
+ * in what is made in its place.
  *
  * @throws StoreError `BACKUP_NOT_WRITTEN`, and whatever the source throws; nothing is left then
  */
@@ -51,7 +54,6 @@ export function nameOfPartial(name: string): string | null {
 
 async function openInFolder(folder: string, file: string): Promise<FileHandle> {
   try {
-    await mkdir(folder, { recursive: true })
     return await open(file, 'wx', 0o600)
   } catch (error) {
     throw toFolderError(error, folder)
@@ -60,9 +62,17 @@ async function openInFolder(folder: string, file: string): Promise<FileHandle> {
 
 /** What a folder for backups does not allow, by name; anything else comes back as it is. */
 export function toFolderError(error: unknown, folder: string): unknown {
-  const problem = writeProblemOf(error)
+  const problem = isOfExistingFolder(error, folder)
+    ? 'takes no new file. Choose another.'
+    : writeProblemOf(error)
   if (problem === null) return error
   return new StoreError('BACKUP_NOT_WRITTEN', `${folder} ${problem}`, { cause: error })
+}
+
+/** Not every file system takes files where it has folders: /proc says of each that it is not there. */
+function isOfExistingFolder(error: unknown, folder: string): boolean {
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown }
+  return code === 'ENOENT' && syscall === 'open' && existsSync(folder)
 }
 
 /** So that the name survives a power cut too. Not everywhere can a directory be synced. */

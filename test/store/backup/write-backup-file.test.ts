@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { writeBackupFile } from '../../../src/store/backup/write-backup-file.ts'
@@ -67,4 +67,26 @@ test('nothing is left of a backup that failed, and nothing is taken from another
 
   expect(readFileSync(path, 'utf8')).toBe('the slow one')
   expect(readdirSync(directory.path)).toEqual(['kora.backup'])
+})
+
+test('a folder that is not there is not made: it may be a mount that is missing', async () => {
+  using directory = temporaryDirectory()
+  const folder = join(directory.path, 'mnt')
+  const nothing = inTwo('never read', async () => {})
+
+  await expect(writeBackupFile(join(folder, 'deep', 'kora.backup'), nothing)).rejects.toMatchObject({
+    code: 'BACKUP_NOT_WRITTEN',
+    message: `${join(folder, 'deep')} does not exist. Create it, or choose another.`,
+  })
+
+  expect(existsSync(folder)).toBe(false)
+})
+
+test.runIf(existsSync('/proc'))('a folder that takes no file is not said to be missing', async () => {
+  const nothing = inTwo('never read', async () => {})
+
+  await expect(writeBackupFile('/proc/kora.backup', nothing)).rejects.toMatchObject({
+    code: 'BACKUP_NOT_WRITTEN',
+    message: '/proc takes no new file. Choose another.',
+  })
 })
