@@ -46,6 +46,22 @@ export function findWriteProblem(file: string): string | null {
   return null
 }
 
+/**
+ * Looks whether a file that is there can be read.
+ *
+ * @returns null when it can, or is not there; otherwise the file, and why not
+ */
+export function findReadProblem(file: string): string | null {
+  try {
+    accessSync(file, constants.R_OK)
+    return null
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'EACCES' && code !== 'EPERM') return null
+    return `${file} cannot be read by this user${userId()}. Change its owner, or run as that user.`
+  }
+}
+
 /** Containers and their hosts know users by number. */
 function userId(): string {
   const id = process.getuid?.()

@@ -51,7 +51,7 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
     return db
   } catch (error) {
     db?.close()
-    throw toOpenError(error, options.filename)
+    throw toOpenError(error, options.filename, options.isReadOnly)
   }
 }
 

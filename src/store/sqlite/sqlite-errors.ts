@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
-import { findWriteProblem } from '../../core/write-problem.ts'
+import { findReadProblem, findWriteProblem } from '../../core/write-problem.ts'
 
 /** What a failure of SQLite means to whoever asked; anything else comes back as it is. */
 export function toStoreError(error: unknown, filename: string): unknown {
@@ -35,23 +35,31 @@ export function isBusy(error: unknown): boolean {
   return code !== null && (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED'))
 }
 
-/** Why a file could not be opened, and what to do about it. */
-export function toOpenError(error: unknown, filename: string): unknown {
+/**
+ * Why a file could not be opened, and what to do about it.
+ *
+ * @param isReadOnly it was to be read, which may need to write beside it
+ */
+export function toOpenError(error: unknown, filename: string, isReadOnly = false): unknown {
   if (error instanceof StoreError) return error
   if (isOfOtherLayout(error)) return toLayoutError(error, filename)
   const code = sqliteCodeOf(error)
   const failure = code === null ? undefined : OPEN_FAILURES.find(({ prefix }) => code.startsWith(prefix))
-  const reason = findPathProblem(error, code, filename) ?? failure?.reason
+  const reason = findPathProblem(error, { code, filename, isReadOnly }) ?? failure?.reason
   if (reason === undefined) return error
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${reason}`, { cause: error })
 }
 
 /** A missing directory is the driver's own TypeError; what a folder comes to, depends on what is read of it first. */
-function findPathProblem(error: unknown, code: string | null, filename: string): string | null {
+function findPathProblem(
+  error: unknown,
+  { code, filename, isReadOnly }: { code: string | null; filename: string; isReadOnly: boolean },
+): string | null {
   const isOfTheDisk = code?.startsWith('SQLITE_IOERR') === true
   const isOfThePath = error instanceof TypeError || /^SQLITE_(CANTOPEN|READONLY)/.test(code ?? '')
   if ((isOfThePath || isOfTheDisk) && isFolder(filename)) return 'it is a folder. Name a file in it.'
-  return isOfThePath ? findWriteProblem(filename) : null
+  if (!isOfThePath) return null
+  return (isReadOnly ? findReadProblem(filename) : null) ?? findWriteProblem(filename)
 }
 
 function isFolder(path: string): boolean {
