@@ -7,6 +7,7 @@ import { postgresUrlProblem } from '../core/postgres-url.ts'
 import { originProblem } from '../http/allowed-origins.ts'
 import { bearerTokenProblem } from '../http/bearer-token.ts'
 import { syncPathProblem } from '../http/own-paths.ts'
+import { describeValue } from './display-value.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 
 /** What values an option takes: for the parser, the JSON schema and the reference page. */
@@ -206,9 +207,15 @@ export function origins(): OptionType {
 
 export function proxies(): OptionType {
   return {
-    schema: z.array(z.string().refine(isAddressRange)),
+    schema: z.array(z.unknown()),
     expects: "a list of addresses or CIDR ranges of the proxies, such as '10.0.0.0/8'",
     fromText: (value) => value.split(',').map((range) => range.trim()),
+    inspect: (value) =>
+      (value as readonly unknown[]).flatMap((range, index) => {
+        if (typeof range === 'string' && isAddressRange(range)) return []
+        const problem = `${describeValue(range)} is no address or CIDR range, such as '10.0.0.0/8'`
+        return [{ path: '', message: `entry ${index + 1}, ${problem}` }]
+      }),
     json: { type: 'array', items: { type: 'string' } },
   }
 }

@@ -230,9 +230,11 @@ describe('every problem is listed at once, with its path', () => {
       ],
     ],
     [
-      { http: { trustProxy: ['10.0.0.0/33'] } },
+      { http: { trustProxy: ['10.0.0.0/33', '::1', 'foo', 7] } },
       [
-        "http.trustProxy: expected a list of addresses or CIDR ranges of the proxies, such as '10.0.0.0/8', got a list",
+        `http.trustProxy: entry 1, "10.0.0.0/33" is no address or CIDR range, such as '10.0.0.0/8'`,
+        `http.trustProxy: entry 3, "foo" is no address or CIDR range, such as '10.0.0.0/8'`,
+        `http.trustProxy: entry 4, 7 is no address or CIDR range, such as '10.0.0.0/8'`,
       ],
     ],
     [
@@ -633,7 +635,7 @@ describe('flag, environment, .env, file, default: the first that is there wins',
   test('a variable with a list names what is wrong in it', async () => {
     const [problem] = await problemsOf({}, { env: { KORA_TRUST_PROXY: '10.0.0.0/8,10.0.0.0/33' } })
     expect(problem).toMatch(
-      /^http.trustProxy \(KORA_TRUST_PROXY\): expected a list .*, got "10.0.0.0\/8,10.0.0.0\/33"$/,
+      /^http.trustProxy \(KORA_TRUST_PROXY\): entry 2, "10.0.0.0\/33" is no address or CIDR range, /,
     )
   })
 
