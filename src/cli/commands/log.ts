@@ -5,6 +5,7 @@ import type { OperationFilter } from '../../store/operation-search.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
+import { parseIsoTime } from '../iso-time.ts'
 import { type ReadLogOptions, readLog } from '../log/read-log.ts'
 import { FILE_COLUMNS, lineToRecord, TABLE_COLUMNS } from '../log/render-log.ts'
 import { openStoredLog } from '../open-store.ts'
@@ -73,6 +74,7 @@ async function printLog(flags: LogFlags, context: CommandContext): Promise<void>
   const { terminal } = context
   const format = formatOf(flags, terminal)
   requireOneEnd(flags)
+  await tellOfDay(flags, terminal)
   const { values: config } = await loadCommandConfig(flags, terminal)
   const store = await openStoredLog(config, terminal.cwd)
   const abort = new AbortController()
@@ -137,6 +139,16 @@ function requireOneEnd({ since, limit, follow }: LogFlags): void {
   throw new ConfigError(
     'INVALID_ARGUMENT',
     '--limit with --since ends after so many operations, and --follow has no end. Leave out one of the three.',
+  )
+}
+
+/** A day without its hyphens is a number, above which there are no operations yet. */
+async function tellOfDay({ since }: LogFlags, { stderr }: Terminal): Promise<void> {
+  if (since === undefined || !('after' in since)) return
+  const day = String(since.after).replace(/^((?:19|20)\d{2})(\d{2})(\d{2})$/, '$1-$2-$3')
+  if (parseIsoTime(day) === null) return
+  await stderr.write(
+    `--since ${since.after} counts as a delivery sequence. Where the day is meant, write --since ${day}.\n`,
   )
 }
 

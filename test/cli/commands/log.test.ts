@@ -93,6 +93,18 @@ describe('log', () => {
     expect(none).toMatchObject({ code: 0, stdout: '[]\n' })
   })
 
+  test('says of a number that is written as a day that it counts as a position', async () => {
+    expect(await workspace.run(['log', '--since', '20261130'])).toMatchObject({
+      code: 0,
+      stdout: '[]\n',
+      stderr:
+        '--since 20261130 counts as a delivery sequence. Where the day is meant, write --since 2026-11-30.\n',
+    })
+    for (const position of ['20261330', '10000101', '2026']) {
+      expect(await workspace.run(['log', '--since', position])).toMatchObject({ code: 0, stderr: '' })
+    }
+  })
+
   test('refuses what does not go together', async () => {
     expect(await workspace.run(['log', '--since', 'yesterday'])).toMatchObject({ code: 2 })
     expect(await workspace.run(['log', '--since', '2026-02-31'])).toMatchObject({ code: 2 })
