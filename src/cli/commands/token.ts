@@ -55,7 +55,10 @@ Examples:
   const inspect = command
     .command('inspect')
     .summary('say how the server would treat a token')
-    .description('Says whether the server would accept the token, as which user, and which scopes it gives.')
+    .description(
+      'Says whether the configuration accepts the token, as which user, and which scopes it gives. Asks no database: ' +
+        'whether the token is revoked, which the server would look at too, it does not say.',
+    )
     .argument('<jwt>', 'the token')
     .addOption(reportFormatOption())
   addConfigOptions(inspect, ['schema'])
@@ -98,6 +101,7 @@ async function inspectToken(jwt: string, flags: InspectFlags, context: CommandCo
   const provider = await openAuthProvider(config.auth, silentLogger)
   const verdict = await explainToken(provider, jwt.trim())
   if (!verdict.isAccepted) context.setExitCode(EXIT_FAILED)
+  else if (config.auth.mode !== 'none') await terminal.stderr.write(NOT_ASKED)
   if (flags.format === 'json') return terminal.stdout.write(toJsonText(verdict))
   const lines = [
     ...(config.auth.mode === 'none'
@@ -107,6 +111,8 @@ async function inspectToken(jwt: string, flags: InspectFlags, context: CommandCo
   ]
   await terminal.stdout.write(`${lines.map(escapeControls).join('\n')}\n`)
 }
+
+const NOT_ASKED = 'Not looked at: whether it is revoked. See: kora-server revoke --list\n'
 
 function collectionsOf(config: ServerConfig): readonly string[] | null {
   return config.schema === null ? null : Object.keys(config.schema.definition.collections)

@@ -124,7 +124,10 @@ describe('token inspect', () => {
 
     const { code, stdout, stderr } = await workspace.run(['token', 'inspect', token])
 
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: 'Not looked at: whether it is revoked. See: kora-server revoke --list\n',
+    })
     expect(stdout).toMatch(
       /^accepted\nuser {6}user-1\nexpires {3}\S+ \(in .*\)\nscopes {4}todos: userId = "user-1"\n {10}news: all records\n$/,
     )
