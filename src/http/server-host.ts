@@ -334,7 +334,8 @@ export class ServerHost {
 
   #mountHealth(app: FastifyInstance): void {
     const startedAt = this.#startedAt ?? this.#runtime.monotonicNow()
-    mountHealth(app, { readiness: this.#readiness, runtime: this.#runtime, startedAt })
+    const { store } = this.#options.sync
+    mountHealth(app, { readiness: this.#readiness, store, runtime: this.#runtime, startedAt })
   }
 
   #mountOperations(app: FastifyInstance, { auth }: OperationsConfig, host: string): void {

@@ -4,6 +4,7 @@ import { KoraServerError, StoreError } from '../../core/errors.ts'
 import { type LogFields, type Logger, silentLogger } from '../../core/logger.ts'
 import { type ListenPlace, listen } from '../../http/listen.ts'
 import { requireNoFile } from '../../http/static-files.ts'
+import { storeMarkOf } from '../../http/store-mark.ts'
 import { readTlsPair, tlsOfOperations } from '../../http/tls-files.ts'
 import { blobFolders } from '../../store/blobs/filesystem-blob-store.ts'
 import { askHttp } from '../ask-http.ts'
@@ -87,20 +88,40 @@ export function probeTls({ tls }: ServerConfig): Finding[] {
   }
 }
 
-/** Listens for a moment where the server would. Where it does so already, that is fine. */
-export async function probePorts({ host, port, tls, admin, http }: ServerConfig): Promise<Finding[]> {
-  const shared = { host, port, portOption: PUBLIC_PORT_OPTION }
+/** Listens for a moment where the server would. Where it does so already, with the same store, that is fine. */
+export async function probePorts(config: ServerConfig): Promise<Finding[]> {
+  const { host, port, tls, admin, http } = config
+  const findStoreMark = () => markOf(config)
+  const shared = { host, port, portOption: PUBLIC_PORT_OPTION, findStoreMark }
   const findings = [await probePort('port', { ...shared, tls, servesHealth: http.health })]
   if (admin.listener !== null) {
     const ownTls = tlsOfOperations(tls, admin.listener.host)
-    const own = { ...admin.listener, portOption: ADMIN_PORT_OPTION }
+    const own = { ...admin.listener, portOption: ADMIN_PORT_OPTION, findStoreMark }
     findings.push(await probePort('admin.port', { ...own, tls: ownTls, servesHealth: true }))
   }
   return findings
 }
 
 interface Place extends ListenPlace, Pick<ServerConfig, 'tls'> {
+  readonly portOption: string
   readonly servesHealth: boolean
+  /** @returns null when it is not known */
+  readonly findStoreMark: () => Promise<string | null>
+}
+
+/** @returns null where the store cannot be opened, or lives in another process */
+async function markOf(config: ServerConfig): Promise<string | null> {
+  if (config.store.driver === 'memory') return null
+  try {
+    const store = await openStoreForPlanning(config)
+    try {
+      return storeMarkOf(store)
+    } finally {
+      await store.close()
+    }
+  } catch {
+    return null // probeStore says why
+  }
 }
 
 async function probePort(subject: string, place: Place): Promise<Finding> {
@@ -112,33 +133,51 @@ async function probePort(subject: string, place: Place): Promise<Finding> {
     return ok(subject, `${port} on ${host} is free.`)
   } catch (error) {
     const isTaken = error instanceof KoraServerError && error.code === 'PORT_IN_USE'
-    if (isTaken && (await isKoraServer(place))) {
-      return ok(subject, `${port} on ${host}: a kora-server is running there.`)
-    }
-    const finding = failure(subject, error)
-    if (!isTaken || place.servesHealth) return finding
-    return {
-      ...finding,
-      message: `${finding.message} A server whose http.health is off cannot be told from others.`,
-    }
+    return isTaken ? judgeHolder(subject, place, error) : failure(subject, error)
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()))
   }
 }
 
+/** Says what it means that somebody has a port. */
+async function judgeHolder(subject: string, place: Place, error: KoraServerError): Promise<Finding> {
+  const finding = failure(subject, error)
+  const holder = await findKoraServer(place)
+  if (holder === null) {
+    if (place.servesHealth) return finding
+    return {
+      ...finding,
+      message: `${finding.message} A server whose http.health is off cannot be told from others.`,
+    }
+  }
+  const isRunning = `${place.port} on ${place.host}: a kora-server is running there.`
+  const own = await place.findStoreMark()
+  if (holder.store === null || own === null) {
+    const remedy = `stop it, or choose another port with ${place.portOption}`
+    return warning(subject, `${isRunning} Whether it has this store is not known: if not, ${remedy}.`)
+  }
+  if (holder.store === own) return ok(subject, isRunning)
+  return { ...finding, message: `${finding.message} A kora-server with another store has it.` }
+}
+
 // It answers this from memory: one that takes longer is no server that runs.
 const HEALTH_TIMEOUT_MS = 3000
 
-/** Asks whoever holds a port. The server may have been started before it was configured to serve TLS. */
-async function isKoraServer({ host, port, tls }: Place): Promise<boolean> {
+/**
+ * Asks whoever holds a port. The server may have been started before it was configured to serve TLS.
+ *
+ * @returns null when it is no kora-server; `store` is null of a release that does not tell
+ */
+async function findKoraServer({ host, port, tls }: Place): Promise<{ readonly store: string | null } | null> {
   for (const present of tls === null ? [null] : [tls, null]) {
     const question = { path: '/health', timeoutMs: HEALTH_TIMEOUT_MS }
     const answer = await askHttp(addressOf(host, port, present), question)
     if (typeof answer === 'string' || answer.code !== 200) continue
-    const { status, uptimeSeconds } = answer.body
-    if (status === 'ok' && typeof uptimeSeconds === 'number') return true
+    const { status, uptimeSeconds, store } = answer.body
+    if (status !== 'ok' || typeof uptimeSeconds !== 'number') continue
+    return { store: typeof store === 'string' ? store : null }
   }
-  return false
+  return null
 }
 
 /** "2 errors, 1 warning" */

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { Certificates } from '../../support/certificates.ts'
 import { freePort } from '../../support/free-port.ts'
+import { openTestDatabase } from '../../support/postgres.ts'
 import { openS3Server } from '../../support/s3-server.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
@@ -329,6 +330,63 @@ describe('check', () => {
       expect(code).toBe(0)
       expect(stdout).toMatch(/^ok +port +\d+ on 127\.0\.0\.1: a kora-server is running there\.$/m)
     }
+  })
+
+  test('reports a port that the server of another store has', async () => {
+    const config = { host: '127.0.0.1', port: await freePort(), admin: { port: await freePort() } }
+    using other = workspaceWith(config)
+    using workspace = workspaceWith(config)
+    using started = workspaceWith(config)
+    await started.run(['migrate'])
+    await using _server = await serveConfig(other)
+
+    for (const each of [workspace, started]) {
+      const check = await each.run(['check'])
+      const start = await each.run(['start', '--log-level', 'error'])
+
+      expect({ check: check.code, start: start.code }).toEqual({ check: 1, start: 1 })
+      expect(check.stdout).toMatch(
+        /^error +port +Port \d+ on 127\.0\.0\.1 is in use by another process\. .*--port\. A kora-server with another store has it\.$/m,
+      )
+      expect(check.stdout).toMatch(/^error +admin\.port +Port .* A kora-server with another store has it\.$/m)
+    }
+  })
+
+  test('warns where it is not known which store the server on a port has', async () => {
+    const earlier = createHttpServer((_request, response) =>
+      response.end('{"status":"ok","uptimeSeconds":7}'),
+    )
+    await once(earlier.listen(0, '127.0.0.1'), 'listening')
+    const { port } = earlier.address() as AddressInfo
+    using workspace = workspaceWith({ host: '127.0.0.1', port })
+    using inMemory = workspaceWith({ host: '127.0.0.1', port: await freePort(), store: { driver: 'memory' } })
+    await using _server = await serveConfig(inMemory)
+
+    const run = await workspace.run(['check'])
+    const memoryRun = await inMemory.run(['check'])
+    earlier.close()
+
+    for (const { code, stdout } of [run, memoryRun]) {
+      expect(code).toBe(0)
+      expect(stdout).toMatch(
+        /^warning +port +\d+ on 127\.0\.0\.1: a kora-server is running there\. Whether it has this store is not known: if not, stop it, or choose another port with .*--port\.$/m,
+      )
+    }
+  })
+
+  test('knows the server of a PostgreSQL database by it', async () => {
+    await using database = await openTestDatabase()
+    const config = { host: '127.0.0.1', port: await freePort() }
+    using workspace = workspaceWith({
+      ...config,
+      store: { driver: 'postgres', connectionString: database.connectionString },
+    })
+    await using _server = await serveConfig(workspace)
+
+    const { code, stdout } = await workspace.run(['check'])
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^ok +port +\d+ on 127\.0\.0\.1: a kora-server is running there\.$/m)
   })
 
   test('takes nothing else for the server', async () => {
