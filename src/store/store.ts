@@ -56,8 +56,13 @@ export interface AppendRequest {
    * that keeps ids unique has to look for that.
    */
   readonly isIdVerified?: boolean
-  /** Why it is not to be stored. Where it is stored already it is a duplicate nevertheless. */
+  /** Why it is not to be stored, whatever is. Where it is stored already it is a duplicate nevertheless. */
   readonly refusal?: Refusal
+  /**
+   * Why the application does not want it stored, which may have looked at the record for that: counts only where
+   * its author may write the record. Where it is stored already it is a duplicate nevertheless.
+   */
+  readonly verdict?: Refusal | 'ignore'
   /**
    * True for an operation that a server has accepted before, out of a backup: the rules of the schema
    * are not applied again, and what followed from it is in the backup too.
@@ -121,7 +126,11 @@ export interface StoredValues {
 
 export type AppendResult =
   /** Its own entry first; then what the server authored because of it (side effects, snapshots). */
-  { readonly status: 'applied'; readonly entries: readonly LogEntry[] } | DuplicateResult | RefusedResult
+  | { readonly status: 'applied'; readonly entries: readonly LogEntry[] }
+  | DuplicateResult
+  | RefusedResult
+  /** By the verdict of the application. */
+  | { readonly status: 'ignored' }
 
 /** @param deliverySequence of the last entry that was added; undefined where that is not known */
 export type CommitListener = (deliverySequence?: number) => void

@@ -43,14 +43,8 @@ export function answerBatch({ batch, guarded, results }: SettledBatch, sender: B
 
 /** What was stored is counted where it was stored. */
 function countUnstored(guarded: readonly Guarded[], { metrics }: BatchSender['context']): void {
-  let ignored = 0
-  let refused = 0
-  for (const { verdict } of guarded) {
-    if (verdict === 'ignore') ignored++
-    else if (verdict === 'refuse') refused++
-  }
-  if (ignored > 0) metrics.operations('ignored', ignored)
-  if (refused > 0) metrics.operations('refused', refused)
+  const unread = guarded.filter(({ verdict }) => verdict === 'refuse').length
+  if (unread > 0) metrics.operations('refused', unread)
 }
 
 function reject(

@@ -231,7 +231,7 @@ export class DataPlane implements Kora {
 function resultOf(result: Exclude<AppendResult, { status: 'refused' }>, write: ServerWrite): MutationResult {
   if (result.status === 'applied')
     return { id: write.recordId, operationId: result.entries[0]?.operationId ?? '' }
-  const { repeated } = result
+  const repeated = result.status === 'duplicate' ? result.repeated : undefined
   if (repeated === undefined) throw new Error('A new operation of the server was taken for a duplicate')
   return { id: repeated.recordId, operationId: repeated.operationId }
 }

@@ -379,12 +379,15 @@ function earlierBatchFailed(): StoreError {
 function countOutcomes(results: readonly AppendResult[], metrics: SyncMetrics): void {
   let applied = 0
   let duplicate = 0
+  let ignored = 0
   for (const { status } of results) {
     if (status === 'applied') applied++
     else if (status === 'duplicate') duplicate++
+    else if (status === 'ignored') ignored++
   }
-  const refused = results.length - applied - duplicate
+  const refused = results.length - applied - duplicate - ignored
   if (applied > 0) metrics.operations('applied', applied)
   if (duplicate > 0) metrics.operations('duplicate', duplicate)
+  if (ignored > 0) metrics.operations('ignored', ignored)
   if (refused > 0) metrics.operations('refused', refused)
 }

@@ -15,9 +15,8 @@ import type { Session, SessionIdentity } from './session.ts'
 
 /** An operation of a batch on its way through the guards. */
 export type Guarded =
-  /** What is refused goes to the store, too: it may be there, and its author not know. `isByRule`: whatever is stored. */
-  | { readonly verdict: 'store'; readonly request: AppendRequest; readonly isByRule: boolean }
-  | { readonly verdict: 'ignore' }
+  /** What is refused or ignored goes to the store, too: it may be there, and its author not know, or not be allowed to. */
+  | { readonly verdict: 'store'; readonly request: AppendRequest }
   /** It cannot be read. */
   | { readonly verdict: 'refuse'; readonly refusal: Refusal }
 
@@ -32,7 +31,7 @@ const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
   'SERVER_STOPPING',
 ])
 
-/** What an operation has to pass before the store is asked: the rules of the server, then the application's own. */
+/** What an operation is asked before the store is: the rules of the server, then the application's own. */
 export class OperationGuards {
   readonly #session: Pick<Session, 'log'>
   readonly #context: SyncHubContext
@@ -59,15 +58,15 @@ export class OperationGuards {
       return this.#guardAsking(readable, identity)
     }
     const access = this.#accessTo(operation.nodeId, identity)
-    if (access instanceof Promise) return access.then((known) => toStore(readable, known, refusal))
-    return toStore(readable, access, refusal)
+    const against = refusal === null ? {} : { refusal }
+    if (access instanceof Promise) return access.then((known) => toStore(readable, known, against))
+    return toStore(readable, access, against)
   }
 
   async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
     const verdict = await this.#validate(readable.operation, identity)
-    if (verdict === 'ignore') return { verdict }
-    const guarded = toStore(readable, await this.#accessTo(readable.operation.nodeId, identity), verdict)
-    return { ...guarded, isByRule: false } // the application may have looked at what is stored
+    const access = await this.#accessTo(readable.operation.nodeId, identity)
+    return toStore(readable, access, verdict === null ? {} : { verdict })
   }
 
   #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
@@ -123,9 +122,7 @@ function parseVerdict(verdict: unknown): Refusal | 'ignore' | null {
 function toStore(
   { operation, wireJson, isIdVerified }: Readable,
   access: WriteAccess,
-  refusal: Refusal | null,
-): Extract<Guarded, { verdict: 'store' }> {
-  const request = { operation, wireJson, access, isIdVerified }
-  if (refusal === null) return { verdict: 'store', request, isByRule: false }
-  return { verdict: 'store', request: { ...request, refusal }, isByRule: true }
+  against: Pick<AppendRequest, 'refusal' | 'verdict'>,
+): Guarded {
+  return { verdict: 'store', request: { operation, wireJson, access, isIdVerified, ...against } }
 }

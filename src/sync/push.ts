@@ -282,8 +282,8 @@ function missingResolverOf(error: unknown): string | undefined {
 function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendResult[]): boolean {
   let next = 0
   return guarded.some((item) => {
-    if (item.verdict !== 'store') return item.verdict === 'ignore'
-    const result = results[next++]
-    return result?.status === 'refused' && !item.isByRule
+    if (item.verdict !== 'store') return false
+    const status = results[next++]?.status
+    return status === 'ignored' || (status === 'refused' && item.request.refusal === undefined)
   })
 }

@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest'
 import type { Operation } from '../../src/core/operation.ts'
+import type { Refusal } from '../../src/core/refusal.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../support/operation-author.ts'
 
 const MINE = { todos: { userId: 'me' } }
+const NOT_YOURS: Refusal = { code: 'NOT_YOURS', message: 'Only its owner does that.', retriable: false }
 
 async function refusalOf(store: ServerStore, operation: Operation): Promise<string | null> {
   const [result] = await store.append([requestOf(operation, { writeScope: MINE })])
@@ -101,5 +103,37 @@ describeEachStore('write scope', (openStore) => {
     )
 
     expect(codes).toEqual(['SCOPE_VIOLATION', 'applied', 'applied'])
+  })
+
+  test('tells what the application says against an operation only to who may write the record', async () => {
+    await using store = await openStore()
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      new OperationAuthor('victim').insert('foreign', { title: 'x', userId: 'them' }),
+      author.insert('own', { title: 'x', userId: 'me' }),
+    ])
+    const foreign = [author.update('foreign', { title: 'y' }), author.delete('foreign')]
+    const missing = [author.update('missing', { title: 'y' }), author.delete('missing')]
+    const given = [author.update('own', { title: 'y' }), author.insert('new', { userId: 'me' })]
+
+    for (const verdict of ['ignore', NOT_YOURS] as const) {
+      const outside = [...foreign, ...missing, author.insert('new', { userId: 'them' })]
+      const codesOutside = await appendAll(store, outside, { writeScope: MINE, verdict })
+      const codes = await appendAll(store, given, { writeScope: MINE, verdict })
+
+      expect(codesOutside).toEqual(outside.map(() => 'SCOPE_VIOLATION'))
+      expect(codes).toEqual(given.map(() => (verdict === 'ignore' ? 'ignored' : 'NOT_YOURS')))
+    }
+    expect(await store.getOperationCount()).toBe(2)
+  })
+
+  test('what the application has let pass before it only calls known, whatever it says now', async () => {
+    await using store = await openStore()
+    const operation = new OperationAuthor('a').insert('own', { title: 'x', userId: 'me' })
+    await appendAll(store, [operation], { writeScope: MINE })
+
+    for (const verdict of ['ignore', NOT_YOURS] as const) {
+      expect(await appendAll(store, [operation], { writeScope: MINE, verdict })).toEqual(['duplicate'])
+    }
   })
 })

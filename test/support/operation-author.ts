@@ -64,13 +64,18 @@ export function recordIdOf(name: string): string {
 
 export function requestOf(
   operation: Operation,
-  { writeScope = null, speaker = 'owner' }: { writeScope?: ScopeMap | null; speaker?: Speaker } = {},
+  {
+    writeScope = null,
+    speaker = 'owner',
+    verdict,
+  }: { writeScope?: ScopeMap | null; speaker?: Speaker } & Pick<AppendRequest, 'verdict'> = {},
 ): AppendRequest {
   return {
     operation,
     wireJson: operationToWireJson(operation),
     access: createWriteAccess(writeScope, speaker),
     isIdVerified: checkOperationId(operation) === 'verified',
+    ...(verdict && { verdict }),
   }
 }
 

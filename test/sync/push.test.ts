@@ -2,6 +2,8 @@ import { expect, test } from 'vitest'
 import { StoreError } from '../../src/core/errors.ts'
 import { LOG_EVENTS, type Logger } from '../../src/core/logger.ts'
 import type { FieldValues, Operation } from '../../src/core/operation.ts'
+import { t } from '../../src/core/schema/builders.ts'
+import { defineSchema } from '../../src/core/schema/define-schema.ts'
 import { encodeFrame } from '../../src/protocol/codec.ts'
 import type { OperationBatchMessage } from '../../src/protocol/messages.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
@@ -720,6 +722,41 @@ test('a connection that keeps order and loses nothing is not asked for a delta',
   await settle()
 
   expect((await store.getVersionVector()).get('phone')).toBe(1)
+})
+
+test('what the application says of a record is told only to who may write it', async () => {
+  const { connect, store } = openRelayServer({
+    validateOperation: async ({ collection, recordId }, { kora }) => {
+      const record = await kora.findById(collection, recordId)
+      const secret = record === null ? 'There is none.' : `It is called ${record.title}.`
+      return { action: 'reject', code: 'NOT_THAT', message: secret }
+    },
+  })
+  await store.setSchema(
+    defineSchema({
+      version: 1,
+      collections: { todos: { fields: { title: t.string(), owner: t.string() } } },
+    }),
+  )
+  const adas = new OperationAuthor('tablet')
+  for (const owner of ['ada', 'bob']) {
+    await store.applyRemoteOperation(adas.insert(recordIdOf(owner), { title: 'x', owner }))
+  }
+  const author = new OperationAuthor('phone')
+  const operations = ['ada', 'bob', 'nobody'].map((owner) => author.delete(recordIdOf(owner)))
+  const phone = await connect('phone', { scopes: { todos: { owner: 'bob' } } })
+
+  phone.receive({ ...liveBatch(author), operations })
+  await settle()
+
+  const told = phone.sentOfType('operation-rejected').map(({ code, message }) => [code, message])
+  const outside = (name: string) =>
+    `The scopes of this session do not allow writing record ${recordIdOf(name)} of todos.`
+  expect(told).toEqual([
+    ['SCOPE_VIOLATION', outside('ada')],
+    ['NOT_THAT', 'It is called x.'],
+    ['SCOPE_VIOLATION', outside('nobody')],
+  ])
 })
 
 test('an operation of a schema version above those that are let in is refused by name, the rest of its batch is not', async () => {

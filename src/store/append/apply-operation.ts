@@ -17,5 +17,5 @@ export async function applyOperation(
   const received = parseOperation(operation, MAX_SECTION_BYTES)
   if (!received.ok) return 'refused'
   const [result] = await store.append([{ ...received, access: TRUSTED_SOURCE }])
-  return result?.status ?? 'refused'
+  return result === undefined || result.status === 'ignored' ? 'refused' : result.status // nobody has judged it
 }

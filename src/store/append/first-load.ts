@@ -35,8 +35,8 @@ export function isStored({ operationId }: RequestedChange, overlay: BatchOverlay
   return operationId !== null && overlay.findOperation(operationId) !== undefined
 }
 
-function isExempt({ isHistory, refusal }: AppendRequest): boolean {
-  return isHistory === true || refusal !== undefined
+function isExempt({ isHistory, refusal, verdict }: AppendRequest): boolean {
+  return isHistory === true || refusal !== undefined || verdict !== undefined
 }
 
 /** What is needed of the store to plan the requests, as far as they themselves tell. */

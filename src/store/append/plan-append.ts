@@ -135,7 +135,8 @@ function* planBroughtSnapshot(request: AppendRequest, batch: Batch): Loading<Pla
     planRefused(request) ??
     (yield* planNew(rewriteSnapshot(request, batch), batch))
   const isCounted = access.movesInTurn && batch.context.isServerNode(operation.nodeId)
-  if (isCounted && result.status !== 'refused') moveVector(request, operation.sequenceNumber, batch.overlay)
+  const isStored = result.status === 'applied' || result.status === 'duplicate'
+  if (isCounted && isStored) moveVector(request, operation.sequenceNumber, batch.overlay)
   return result
 }
 
@@ -163,6 +164,15 @@ function rewriteSnapshot(request: AppendRequest, { context }: Batch): OperationR
 /** What is stored already was allowed when it came: its author, who sends it again, is not told otherwise. */
 function planRefused({ refusal }: OperationRequest): PlannedResult | null {
   return refusal === undefined ? null : { status: 'refused', refusal }
+}
+
+/**
+ * What the application says against an operation. It may say one thing of a record that it finds, and another of
+ * one that is not there: who may write neither is told the same of both, which is that.
+ */
+function planJudged({ verdict }: OperationRequest): PlannedResult | null {
+  if (verdict === undefined) return null
+  return verdict === 'ignore' ? { status: 'ignored' } : { status: 'refused', refusal: verdict }
 }
 
 /** Plans an operation that is to be stored, or refused for what it leads to. */
@@ -196,12 +206,15 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   const before = record.state
   const refusedBefore = refuseOutsideScope(before, request)
   if (refusedBefore !== null) return { status: 'refused', refusal: refusedBefore }
+  const judged = planJudged(request)
+  if (judged !== null && before !== null) return judged
 
   const collection = context.collection(operation.collection)
   const folded = applyOperation(before, operation, collection)
   const after = folded === 'needs-replay' ? yield* foldHistory(record, operation, collection) : folded
   const refusedAfter = refuseOutsideScope(after, request)
   if (refusedAfter !== null) return { status: 'refused', refusal: refusedAfter }
+  if (judged !== null) return judged
 
   const verdict =
     request.isHistory === true || !integrity.hasRules(operation.collection)

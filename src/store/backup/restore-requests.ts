@@ -14,6 +14,6 @@ export function restoreRequests(operations: readonly RestoredOperation[]): Appen
 
 export function countRestored(results: readonly AppendResult[]): RestoreCounts {
   const counts = { applied: 0, duplicate: 0, refused: 0 }
-  for (const { status } of results) counts[status]++
+  for (const { status } of results) counts[status === 'ignored' ? 'refused' : status]++ // nobody has judged them
   return counts
 }
