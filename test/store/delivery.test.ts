@@ -4,7 +4,7 @@ import { createView } from '../../src/core/view.ts'
 import { recordIdOf } from '../../src/protocol/wire-identity.ts'
 import type { DeliveredEntry, DeliveryPage, SchemaProgress, ServerStore } from '../../src/store/store.ts'
 import { describeEachStore, SERVER_NODE } from '../support/each-store.ts'
-import { appendAll, OperationAuthor } from '../support/operation-author.ts'
+import { appendAll, OperationAuthor, requestOf } from '../support/operation-author.ts'
 import { todoSchema } from '../support/todo-schema.ts'
 
 interface ReadOptions {
@@ -320,6 +320,21 @@ describeEachStore('tracking a field', (openStore) => {
     expect(await store.trackScopeField('todos', 'nope')).toBe(false)
     expect(await store.trackScopeField('nope', null)).toBe(false)
     expect(await store.trackScopeField('todos', 'done')).toBe(true)
+  })
+
+  test('tracks for clients beside the schema only what something is stored of, not what it was of once', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [author.insert('r1', { title: 'x' }, { collection: 'older' })])
+    await store.trackScopeField('granted', 'title', { isGranted: true })
+
+    const replacement = await store.openRestore({ mode: 'replace', maxDeliverySequence: 1 })
+    await replacement.addOperations([requestOf(author.insert('r2', {}, { collection: 'restored' }))])
+    await replacement.commit()
+
+    expect(await store.trackScopeField('older', 'title')).toBe(false)
+    expect(await store.trackScopeField('granted', null)).toBe(false)
+    expect(await store.trackScopeField('restored', 'title')).toBe(true)
   })
 
   test('tracks for clients no field whose values nobody can name, and for the schema any', async () => {

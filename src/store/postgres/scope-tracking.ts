@@ -73,7 +73,7 @@ export class ScopeTracking {
   /** The stored row of the field, made if need be; null when there is no room for it. */
   async #insert(collection: string, field: string | null, isGranted: boolean): Promise<TrackedField | null> {
     const core = this.#core
-    const isKnownCollection = (await core.collections.find([collection])).has(collection)
+    const isKnownCollection = await this.#hasRecords(collection)
     const settings = await core.refresh()
     const known = settings.tracked.get(collection, field)
     if (known !== undefined && (known.isGranted || !isGranted)) return known
@@ -99,6 +99,14 @@ export class ScopeTracking {
       }
     })
     return (await core.refresh()).tracked.get(collection, field) ?? null
+  }
+
+  /** Collections keep their names when nothing is stored of them any more. */
+  async #hasRecords(collection: string): Promise<boolean> {
+    const { db, collections } = this.#core
+    const id = (await collections.find([collection])).get(collection)
+    if (id === undefined) return false
+    return (await db.rows('SELECT 1 FROM {records} WHERE collection = $1 LIMIT 1', [id])).length > 0
   }
 
   #backfillOnce(tracked: TrackedField, onProgress: SetSchemaOptions['onProgress']): Promise<void> {

@@ -62,15 +62,12 @@ export class ScopeTracking {
       db.prepare('UPDATE _kora_tracked SET is_granted = 1 WHERE id = ?').run(known.id)
       return this.#remember({ ...known, isGranted: true })
     }
-    const isKnownCollection = collections.find(collection) !== undefined
-    if (
-      !isGranted &&
-      !mayTrack(this.#core.tracked, { collection, field, isKnownCollection, schema: this.#core.schema })
-    ) {
-      return null
-    }
+    const knownId = collections.find(collection) // which names keep that nothing is stored of any more
+    const hasRecords = knownId !== undefined && this.#hasRecords(knownId)
+    const wish = { collection, field, isKnownCollection: hasRecords, schema: this.#core.schema }
+    if (!isGranted && !mayTrack(this.#core.tracked, wish)) return null
     const collectionId = collections.intern(collection)
-    const isReady = !this.#hasRecords(collectionId)
+    const isReady = !hasRecords
     const { deliverySequence } = this.#core.counters()
     const { lastInsertRowid } = db
       .prepare(
