@@ -5,6 +5,11 @@ import { refuseToken } from './token-verdict.ts'
 
 /** A provider that decides by a verdict, so that who asks can tell a token that was refused from one that was not judged. */
 export abstract class ExplainingProvider implements AuthProvider {
+  /** Collections of which all users are granted the same, as far as that is known. */
+  get commonCollections(): ReadonlySet<string> {
+    return new Set()
+  }
+
   /** What `authenticate` decides, with the reason. */
   abstract explain(token: string): Promise<AuthVerdict>
 

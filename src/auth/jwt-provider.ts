@@ -4,7 +4,7 @@ import { isUserId } from './checked-context.ts'
 import { ExplainingProvider } from './explaining-provider.ts'
 import type { AuthContext } from './provider.ts'
 import type { Claims, ScopeSource } from './scope-templates.ts'
-import { readClaim, resolveScopes } from './scope-templates.ts'
+import { commonCollectionsOf, readClaim, resolveScopes } from './scope-templates.ts'
 import type { AuthVerdict, TokenRefusal, TokenVerifier } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 import { callUserCode } from './user-callback.ts'
@@ -32,6 +32,10 @@ export class JwtAuthProvider extends ExplainingProvider {
     this.#userIdClaim = userIdClaim
     this.#scopes = scopes
     this.#logger = logger
+  }
+
+  override get commonCollections(): ReadonlySet<string> {
+    return commonCollectionsOf(this.#scopes)
   }
 
   async explain(token: string): Promise<AuthVerdict> {

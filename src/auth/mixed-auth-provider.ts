@@ -56,6 +56,12 @@ export class MixedAuthProvider extends ExplainingProvider {
     this.#runtime = runtime
   }
 
+  override get commonCollections(): ReadonlySet<string> {
+    return this.#primary instanceof ExplainingProvider
+      ? this.#primary.commonCollections
+      : super.commonCollections
+  }
+
   async explain(token: string): Promise<AuthVerdict> {
     if (!token) return { isAccepted: true, context: this.#anonymous(), claims: {} }
     const call = { name: 'primary.authenticate', token, logger: this.#logger }

@@ -68,6 +68,13 @@ export function scopeFieldsOf(source: ScopeSource | undefined): {
   )
 }
 
+/** Collections for which a template names no claim: all are granted the same of them. For a function, this is empty. */
+export function commonCollectionsOf(source: ScopeSource | undefined): ReadonlySet<string> {
+  if (source === undefined || typeof source === 'function') return new Set()
+  const common = Object.entries(source).filter(([, filter]) => !Object.values(filter).some(isClaimReference))
+  return new Set(common.map(([collection]) => collection))
+}
+
 /**
  * What is wrong with a template: paths relative to it and messages, empty when nothing is.
  */
@@ -121,7 +128,7 @@ function fillFilter(
 ): { [field: string]: JsonValue } | null {
   const fields: [string, JsonValue][] = []
   for (const [field, value] of Object.entries(filter)) {
-    if (typeof value !== 'string' || !value.startsWith(CLAIM_PREFIX)) {
+    if (!isClaimReference(value)) {
       fields.push([field, value])
       continue
     }
@@ -131,6 +138,10 @@ function fillFilter(
     fields.push([field, claim])
   }
   return Object.fromEntries(fields)
+}
+
+function isClaimReference(value: JsonValue): value is string {
+  return typeof value === 'string' && value.startsWith(CLAIM_PREFIX)
 }
 
 /**

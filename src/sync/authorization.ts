@@ -69,6 +69,10 @@ export class ClientAccess {
     this.#onOwnNode = createWriteAccess(scope, speaker)
   }
 
+  get userId(): string {
+    return this.#auth.userId
+  }
+
   /** What its authentication grants, whatever it wishes for; null: everything. */
   get granted(): ScopeMap | null {
     return this.#asOther.scope

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ScopeTemplate } from '../../src/auth/scope-templates.ts'
 import {
+  commonCollectionsOf,
   findTemplateProblems,
   normalizeScopes,
   readClaim,
@@ -153,4 +154,11 @@ test('every mistake in a template is found', () => {
   expect(findTemplateProblems({ a: { b: '$claims.sub' } }, { allowsClaims: false })).toEqual([
     { path: 'a.b', message: '"$claims.sub" names a claim, but these clients have no token' },
   ])
+})
+
+test('a collection is common for which the template names no claim; of a function nothing is known', () => {
+  const template = { todos: { org: '$claims.org', done: false }, news: { state: 'published' }, help: {} }
+
+  expect([...commonCollectionsOf(template)]).toEqual(['news', 'help'])
+  expect(commonCollectionsOf(() => template).size).toBe(0)
 })

@@ -1,4 +1,3 @@
-import { canonicalJson } from '../../core/canonical-json.ts'
 import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
@@ -6,6 +5,7 @@ import { type ScopeKey, scopeKeyOf, showsRecord, type View } from '../../core/vi
 import type { ClientAccess } from '../authorization.ts'
 import type { Session } from '../session.ts'
 import { ViewIndex } from '../view-index.ts'
+import { Tenants, tagOf } from './tenants.ts'
 
 /** A session as the relays use it. */
 export type RelayPeer = Pick<
@@ -26,8 +26,10 @@ export type RelayPeer = Pick<
 export interface Audience {
   readonly key: string
   readonly view: View
-  /** What it has in common with the others of its tenant. @see tenantTags */
+  /** What it has in common with the others of its tenant. @see Tenants */
   readonly tags: readonly string[]
+  /** The tag of each collection that it has one by. */
+  readonly tagsByCollection: ReadonlyMap<string, string>
   readonly members: Set<RelayPeer>
 }
 
@@ -36,12 +38,17 @@ export interface Audience {
  * whose client knows the relayed messages.
  */
 export class Audiences {
+  readonly tenants: Tenants
   readonly #byKey = new Map<string, Audience>()
   readonly #byPeer = new Map<RelayPeer, Audience>()
   readonly #peersByOwnEntry = new Map<string, Set<RelayPeer>>()
   readonly #byTag = new Map<string, Set<Audience>>()
   readonly #index = new ViewIndex<Audience>()
   #selectiveCount = 0
+
+  constructor(tenants = new Tenants()) {
+    this.tenants = tenants
+  }
 
   /** True when somebody may see some records of a collection and not others. */
   get areSelective(): boolean {
@@ -97,12 +104,28 @@ export class Audiences {
     return found
   }
 
+  /** Those of the client's tenant who are not granted another part of something in place of its own. */
+  colleaguesOf(access: ClientAccess): Set<Audience> {
+    const wanted = this.tenants.sharedPartsOf(access).map((part) => [part[0], tagOf(part)] as const)
+    const found = this.sharing(this.tenants.tagsOf(access))
+    for (const audience of found) {
+      const isOpposed = ([collection, tag]: (typeof wanted)[number]): boolean =>
+        (audience.tagsByCollection.get(collection) ?? tag) !== tag
+      if (wanted.some(isOpposed)) found.delete(audience)
+    }
+    return found
+  }
+
   /** By both, because a wish can give two tenants the same view. */
   #audienceOf(access: ClientAccess): Audience {
     const { view } = access
-    const tags = tenantTags(access)
+    const tags = this.tenants.tagsOf(access)
     const key = `${view.key} ${tags.join(' ')}`
-    return this.#byKey.get(key) ?? this.#open({ key, view, tags, members: new Set() })
+    const known = this.#byKey.get(key)
+    if (known !== undefined) return known
+    const parts = access.granted === null ? [] : this.tenants.decisivePartsOf(access)
+    const tagsByCollection = new Map(parts.map((part) => [part[0], tagOf(part)]))
+    return this.#open({ key, view, tags, tagsByCollection, members: new Set() })
   }
 
   #open(audience: Audience): Audience {
@@ -119,17 +142,4 @@ export class Audiences {
     if (audience.view.isSelective) this.#selectiveCount--
     for (const tag of audience.tags) removeFrom(this.#byTag, tag, audience)
   }
-}
-
-/**
- * Two clients belong to one tenant when they have a tag in common: both are granted everything, or
- * both the same part of some collection, or neither is confined to a part of anything and both are
- * granted some collection. What they wish for makes no difference: by a wish that names a part, a
- * client could choose its tenant.
- */
-export function tenantTags({ granted }: ClientAccess): readonly string[] {
-  if (granted === null) return ['*']
-  const filters = Object.entries(granted)
-  const confined = filters.filter(([, filter]) => Object.keys(filter).length > 0)
-  return (confined.length > 0 ? confined : filters).map((entry) => canonicalJson(entry))
 }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { blobRefsOf } from '../../core/blob-ref.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { yieldToEventLoop } from '../../core/pause.ts'
@@ -7,7 +6,8 @@ import { Turns } from '../../core/turns.ts'
 import type { BlobIndex, BlobReferrer, ListingManifest } from '../../store/blob-index.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { ClientAccess } from '../authorization.ts'
-import { tenantTags } from './audiences.ts'
+import { confinedMark, nodeHolder, nodeHoldersOf, partHolder } from './blob-holders.ts'
+import type { GrantedPart, Tenants } from './tenants.ts'
 
 export type BlobAccessStore = BlobIndex & Pick<ServerStore, 'readRecordValues'>
 
@@ -48,16 +48,19 @@ interface Search {
 /**
  * Decides who may read which bytes. Knowing a hash is not enough: the requester must see a live
  * record that refers to it, or to a manifest that lists it. Nor is writing such a record: the bytes
- * must have come from the requester's own tenant, or from who made the reference on the device that did.
+ * must have come from who made the reference, on the device that did, or from the requester's own tenant, whose part of
+ * the collection the record lies in.
  */
 export class BlobAccess {
   readonly #store: BlobAccessStore
   readonly #runtime: Pick<Runtime, 'defer'>
+  readonly #tenants: Tenants
   readonly #longSearches = new Turns(1)
 
-  constructor(store: BlobAccessStore, runtime: Pick<Runtime, 'defer'>) {
+  constructor(store: BlobAccessStore, runtime: Pick<Runtime, 'defer'>, tenants: Tenants) {
     this.#store = store
     this.#runtime = runtime
+    this.#tenants = tenants
   }
 
   /**
@@ -81,8 +84,39 @@ export class BlobAccess {
   ): Promise<boolean> {
     if (access.granted === null) return true
     const authors = referrers.flatMap(({ author }) => (author === null ? [] : [nodeHolder(author)]))
-    const holders = new Set([...holdersOf(access), ...authors])
-    return (await this.#store.checkBlobHolders(hash, [...holders])) !== 'held-by-others'
+    const nodes = new Set([...nodeHoldersOf(access), ...authors])
+    const verdict = await this.#store.checkBlobHolders(hash, [...nodes])
+    return verdict !== 'held-by-others' || this.#isOfTenant(hash, referrers, access)
+  }
+
+  async #isOfTenant(
+    hash: string,
+    referrers: readonly VisibleReferrer[],
+    access: ClientAccess,
+  ): Promise<boolean> {
+    const partsByHolder = new Map<string, GrantedPart>()
+    for (const collection of new Set(referrers.map((referrer) => referrer.collection))) {
+      const parts = this.#tenants.partsBehind(collection, access)
+      for (const part of parts) partsByHolder.set(partHolder(part), part)
+    }
+    for (const [holder, part] of partsByHolder) {
+      if (!(await this.#isHeld(hash, holder))) continue
+      if (await this.#areAgreed(hash, this.#tenants.partsToAgree(access, { beside: part }))) return true
+    }
+    return false
+  }
+
+  /** False when whoever has sent the bytes is granted another part of one of the collections. */
+  async #areAgreed(hash: string, parts: readonly GrantedPart[]): Promise<boolean> {
+    for (const part of parts) {
+      if (await this.#isHeld(hash, partHolder(part))) continue
+      if (await this.#isHeld(hash, confinedMark(part))) return false
+    }
+    return true
+  }
+
+  async #isHeld(hash: string, holder: string): Promise<boolean> {
+    return (await this.#store.checkBlobHolders(hash, [holder])) === 'held'
   }
 
   /** What refers to the hash, and then what refers to a manifest that lists it. */
@@ -159,21 +193,4 @@ export class BlobAccess {
     }
     return visible
   }
-}
-
-/** On whose behalf a session sends bytes: its user's on this device, if that is proven, and its tenant's. */
-export function holdersOf(access: ClientAccess): string[] {
-  const { ownEntry } = access
-  const tenants = tenantTags(access).map((tag) => holder('tenant', tag))
-  return ownEntry === null ? tenants : [nodeHolder(ownEntry), ...tenants]
-}
-
-/** @param entry of the vector: a name that anybody gives to a node proves nothing */
-function nodeHolder(entry: string): string {
-  return holder('node', entry)
-}
-
-/** Short, because every chunk has its own: 96 bits of a digest. */
-function holder(kind: 'node' | 'tenant', name: string): string {
-  return createHash('sha256').update(`${kind}:${name}`).digest().subarray(0, 12).toString('base64url')
 }

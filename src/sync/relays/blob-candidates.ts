@@ -1,5 +1,5 @@
 import { showsRecord } from '../../core/view.ts'
-import { type Audience, type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
+import type { Audience, Audiences, RelayPeer } from './audiences.ts'
 import type { VisibleReferrer } from './blob-access.ts'
 
 /** Who has seen a record has not always looked at its blob; among so many somebody has. */
@@ -7,7 +7,7 @@ const MAX_PEERS = 64
 
 /**
  * Who may have the bytes and may be asked for them: who made the reference, on the device that did, and those
- * who see the record and belong to the requester's tenant. An administrator sees the records of all
+ * who see the record, belong to the requester's tenant and are granted no other part of a collection than it. An administrator sees the records of all
  * tenants and has all their blobs; who writes a foreign hash into a record of its own must not get
  * them from there.
  *
@@ -41,7 +41,7 @@ function findColleagues(
   const found = new Set<RelayPeer>()
   if (identity === null) return found
   const { access } = identity
-  const tenant = access.granted === null ? null : audiences.sharing(tenantTags(access))
+  const tenant = access.granted === null ? null : audiences.colleaguesOf(access)
   const taken = new Set<Audience>()
   for (const { collection, values } of referrers) {
     for (const audience of audiences.seeing(collection, values)) {

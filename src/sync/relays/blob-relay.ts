@@ -11,14 +11,9 @@ import type {
 import type { PersistBlobChunk, ResolveBlobChunk } from '../options.ts'
 import type { SessionIdentity } from '../session.ts'
 import type { Audiences, RelayPeer } from './audiences.ts'
-import {
-  BlobAccess,
-  type BlobAccessStore,
-  holdersOf,
-  type ReferrerSearch,
-  type VisibleReferrer,
-} from './blob-access.ts'
+import { BlobAccess, type BlobAccessStore, type ReferrerSearch, type VisibleReferrer } from './blob-access.ts'
 import { BlobArrivals } from './blob-arrivals.ts'
+import { holdersOf } from './blob-holders.ts'
 import { BlobQuota } from './blob-quota.ts'
 import { type AskElsewhere, BlobSearches, type WantedBlob } from './blob-search.ts'
 import { PeerRequests } from './peer-requests.ts'
@@ -94,7 +89,7 @@ export class BlobRelay {
 
   constructor(audiences: Audiences, options: BlobRelayOptions) {
     this.#options = options
-    this.#access = new BlobAccess(options.store, options.runtime)
+    this.#access = new BlobAccess(options.store, options.runtime, audiences.tenants)
     this.#maxChunkBytes = options.maxBlobChunkBytes ?? DEFAULT_MAX_CHUNK_BYTES
     const { store, runtime, maxBlobBytesPerUser = DEFAULT_MAX_BYTES_PER_USER } = options
     this.#quota = new BlobQuota({ store, runtime, maxBytesPerUser: maxBlobBytesPerUser })

@@ -3,7 +3,7 @@ import { ownValue } from '../../core/own-property.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { AwarenessState, ReceivedAwarenessMessage } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
-import { type Audience, type Audiences, type RelayPeer, tenantTags } from './audiences.ts'
+import type { Audience, Audiences, RelayPeer } from './audiences.ts'
 import { BoardFrames, GONE, PresenceBoard } from './presence-board.ts'
 import type { PresenceFrames } from './presence-frame.ts'
 import type { RecordValuesCache } from './record-values-cache.ts'
@@ -163,7 +163,7 @@ export class PresenceRelay {
     const author: Author = {
       id: this.#nextId++,
       peer,
-      tags: peer.identity === null ? [] : tenantTags(peer.identity.access),
+      tags: peer.identity === null ? [] : this.#audiences.tenants.tagsOf(peer.identity.access),
       state: null,
       isFresh: false,
       isWaiting: false,

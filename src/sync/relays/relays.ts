@@ -1,3 +1,5 @@
+import { ExplainingProvider } from '../../auth/explaining-provider.ts'
+import type { AuthProvider } from '../../auth/provider.ts'
 import { assertNever } from '../../core/errors.ts'
 import type {
   BlobChunkPushMessage,
@@ -14,6 +16,7 @@ import { BlobRelay, type BlobRelayOptions } from './blob-relay.ts'
 import { PresenceRelay, type PresenceRelayOptions } from './presence-relay.ts'
 import { RecordValuesCache } from './record-values-cache.ts'
 import { RichtextRelay } from './richtext-relay.ts'
+import { Tenants } from './tenants.ts'
 
 export type RelayedMessage =
   | ReceivedAwarenessMessage
@@ -23,18 +26,22 @@ export type RelayedMessage =
   | BlobChunkPushMessage
 
 export type RelaysOptions = PresenceRelayOptions &
-  BlobRelayOptions & { readonly store: Pick<ServerStore, 'cluster'> }
+  BlobRelayOptions & { readonly store: Pick<ServerStore, 'cluster'>; readonly auth: AuthProvider }
 
 /** What passes from client to client without becoming an operation. Nothing of it is in the log. */
 export class Relays {
   readonly presence: PresenceRelay
   readonly richtext: RichtextRelay
   readonly blobs: BlobRelay
-  readonly #audiences = new Audiences()
+  readonly #audiences: Audiences
   /** null where one server is all there is. */
   readonly #cluster: ClusterRelays | null
 
   constructor(options: RelaysOptions) {
+    const { auth } = options
+    this.#audiences = new Audiences(
+      new Tenants(auth instanceof ExplainingProvider ? auth.commonCollections : new Set()),
+    )
     const records = new RecordValuesCache(options.store, options.runtime)
     this.presence = new PresenceRelay(this.#audiences, records, {
       ...options,

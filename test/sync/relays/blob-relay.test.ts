@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto'
 import { describe, expect, test, vi } from 'vitest'
+import { canonicalJson } from '../../../src/core/canonical-json.ts'
 import type { FieldValues } from '../../../src/core/operation.ts'
 import { computeOperationId } from '../../../src/core/operation-id.ts'
 import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts'
@@ -58,6 +60,12 @@ function writeAs(client: RelayClient, nodeId: string, data: FieldValues, collect
   })
 }
 let written = 0
+
+/** Of who is granted this part of a collection. */
+function holderOfEarlierServers(part: [collection: string, filter: object]): string {
+  const name = `tenant:${canonicalJson(part)}`
+  return createHash('sha256').update(name).digest().subarray(0, 12).toString('base64url')
+}
 
 function answersTo(client: RelayClient): (string | null)[] {
   return client
@@ -317,6 +325,79 @@ describe('with central storage', () => {
     expect(answersTo(eve)).toEqual([null, null])
     expect(questionsTo(admin)).toEqual([])
     expect(questionsTo(author)).toEqual([])
+  })
+
+  test.each([
+    ['a filter that is the same for all', { published: true }, {}],
+    ['a claim that others share', { region: 'eu' }, {}],
+    ['a filter that is the same for all, and a part of its own', { published: true }, { userId: 'eve' }],
+  ])('nor in a collection of which other tenants see the same part: %s', async (_, shared, own) => {
+    const { connect, runtime } = openRelayServer(memoryStorage().config)
+    const tenant = (org: string, userId: string) => ({
+      files: 'userId' in own ? { userId } : { org },
+      news: shared,
+    })
+    const author = await connect('author', { scopes: tenant('a', 'author') })
+    writeAs(author, 'author', { org: 'a', userId: 'author', data: blob.ref })
+    upload(author, blob)
+    await settle()
+
+    const eve = await connect('eve', { scopes: tenant('b', 'eve') })
+    writeAs(eve, 'eve', { org: 'b', userId: 'eve', data: blob.ref })
+    writeAs(eve, 'eve', { ...shared, data: blob.ref }, 'news')
+    await settle()
+    for (const { hash } of [blob.manifest, ...blob.chunks]) request(eve, hash)
+    await runtime.advance(40_000)
+
+    expect(eve.sentOfType('operation-rejected')).toEqual([])
+    expect(answersTo(eve)).toEqual([blob.manifest, ...blob.chunks].map(() => null))
+    expect(questionsTo(author)).toEqual([])
+  })
+
+  test.each([
+    ['the same part of two collections', { files: { org: 'a' }, news: { org: 'a' } }, 'files'],
+    ['a part and a filter that is the same for all', { ...ORG_A, news: { published: true } }, 'news'],
+    ['a part and a whole collection', { ...ORG_A, news: {} }, 'news'],
+    ['a part, and one of its own', { ...ORG_A, todos: { userId: 'reader' } }, 'files'],
+  ])('a tenant reads by a copy, where its members are granted %s', async (_, scopes, collection) => {
+    const { connect, write } = openRelayServer(memoryStorage().config)
+    const own = 'todos' in scopes ? { todos: { userId: 'author' } } : {}
+    const author = await connect('author', { scopes: { ...scopes, ...own } })
+    upload(author, blob) // before the record is there
+    author.disconnect()
+    await settle()
+    await write(collection, 'copy', { org: 'a', published: true, data: blob.ref }, { nodeId: 'colleague' })
+    const reader = await connect('reader', { scopes })
+
+    for (const { hash } of [blob.manifest, ...blob.chunks]) request(reader, hash)
+    await settle()
+
+    expect(answersTo(reader)).toEqual([blob.manifest, ...blob.chunks].map(({ bytes }) => bytes.toString()))
+  })
+
+  test('what an earlier server has noted is read by the tenant, and by a copy of no other one', async () => {
+    const { chunks, config } = memoryStorage()
+    const { connect, write, store, runtime } = openRelayServer(config)
+    const scopes = (org: string) => ({ files: { org }, news: { published: true } })
+    for (const { hash, bytes } of [blob.manifest, ...blob.chunks]) {
+      chunks.set(hash, bytes)
+      await store.noteBlobHolders(hash, Object.entries(scopes('a')).map(holderOfEarlierServers))
+    }
+    await store.linkBlobChunks(
+      blob.manifest.hash,
+      blob.chunks.map(({ hash }) => hash),
+    )
+    for (const org of ['a', 'b']) await write('files', org, { org, data: blob.ref }, { nodeId: 'copied' })
+    const [reader, eve] = [
+      await connect('reader', { scopes: scopes('a') }),
+      await connect('eve', { scopes: scopes('b') }),
+    ]
+
+    for (const client of [reader, eve]) request(client, blob.manifest.hash)
+    await runtime.advance(40_000)
+
+    expect(answersTo(reader)).toEqual([blob.manifest.bytes.toString()])
+    expect(answersTo(eve)).toEqual([null])
   })
 
   test.each([

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { FieldValues } from '../../../src/core/operation.ts'
 import { grantScope, matchesScope, type ScopeMap } from '../../../src/core/scope.ts'
 import { authorizePeer } from '../../../src/sync/authorization.ts'
-import { tenantTags } from '../../../src/sync/relays/audiences.ts'
+import { Tenants } from '../../../src/sync/relays/tenants.ts'
 import { cursorAt, openRelayServer, type RelayClient, user } from '../../support/relay-server.ts'
 
 /** More in nightly runs: PROPERTY_RUNS=100000. */
@@ -118,7 +118,7 @@ function sees({ scopes, wish }: Person, values: FieldValues): boolean {
 
 function tagsOf({ scopes, name }: Person): readonly string[] {
   const auth = scopes === null ? { userId: name } : { userId: name, scopes }
-  return tenantTags(authorizePeer({ nodeId: name, auth }))
+  return new Tenants().tagsOf(authorizePeer({ nodeId: name, auth }))
 }
 
 function describe(state: { user: { name: string }; cursor?: { recordId: string } }): string {

@@ -1,4 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { JwtAuthProvider } from '../../../src/auth/jwt-provider.ts'
+import type { AuthProvider } from '../../../src/auth/provider.ts'
+import type { ScopeTemplate } from '../../../src/auth/scope-templates.ts'
 import { type Logger, silentLogger } from '../../../src/core/logger.ts'
 import type { ScopeMap } from '../../../src/core/scope.ts'
 import { createView } from '../../../src/core/view.ts'
@@ -253,6 +256,43 @@ describe('who sees whom', () => {
     expect(bob.peerNames).toEqual(['alice'])
     expect(eve.peerNames).toEqual([])
     expect(admin.peerNames).toEqual([])
+  })
+
+  test('a filter that says no more than yes or no makes nobody a member of another tenant', async () => {
+    const { connect, runtime } = openRelayServer()
+    const scopesOf = (org: string) => ({ todos: { org }, news: { published: true } })
+    const [alice, anna] = [
+      await connect('alice', { scopes: scopesOf('a') }),
+      await connect('anna', { scopes: scopesOf('a') }),
+    ]
+    const bob = await connect('bob', { scopes: scopesOf('b') })
+    const [reader, visitor] = [
+      await connect('reader', { scopes: { news: { published: true } } }),
+      await connect('visitor', { scopes: { news: { published: true } } }),
+    ]
+
+    for (const client of [alice, visitor]) client.present(user('somebody'))
+    await runtime.advance(25_000)
+
+    expect(anna.peerNames).toEqual(['somebody'])
+    expect(bob.peerNames).toEqual([])
+    expect(reader.peerNames).toEqual(['somebody']) // each other, as those who are granted nothing else
+  })
+
+  test('nor does one that the template of the scopes gives to all', async () => {
+    const scopes = { todos: { org: '$claims.org' }, news: { state: 'published' } }
+    const { connect, runtime } = openRelayServer({ auth: providerOf(scopes) })
+    const [alice, anna, bob] = [
+      await connect('alice', { userId: 'a' }),
+      await connect('anna', { userId: 'a' }),
+      await connect('bob', { userId: 'b' }),
+    ]
+
+    alice?.present(user('alice'))
+    await runtime.advance(25_000)
+
+    expect(anna?.peerNames).toEqual(['alice'])
+    expect(bob?.peerNames).toEqual([])
   })
 
   test('colleagues who ask for different parts of what they are granted see each other', async () => {
@@ -560,4 +600,17 @@ function openRelay() {
 /** What a listener knows after all of its frames. */
 function statesOf(frames: readonly Frame[]): { [id: string]: unknown } {
   return Object.assign({}, ...frames.map(({ bytes }) => JSON.parse(Buffer.from(bytes).toString()).states))
+}
+
+/** Takes any token, and its user for the organisation. */
+function providerOf(scopes: ScopeTemplate): AuthProvider {
+  const verify = async (token: string) => {
+    const { userId } = JSON.parse(token) as { userId: string }
+    return {
+      isAccepted: true as const,
+      claims: { sub: userId, org: userId },
+      endsAt: Number.POSITIVE_INFINITY,
+    }
+  }
+  return new JwtAuthProvider({ verifier: { verify }, scopes })
 }

@@ -1,0 +1,90 @@
+import { canonicalJson } from '../../core/canonical-json.ts'
+import type { JsonValue } from '../../core/operation.ts'
+import type { ScopeFilter } from '../../core/scope.ts'
+import type { ClientAccess } from '../authorization.ts'
+
+/** What of a collection somebody is granted. */
+export type GrantedPart = readonly [collection: string, filter: ScopeFilter]
+
+/** Of whom nothing but its grant is looked at. What it wishes for makes no difference: by a wish it could choose its tenant. */
+type Grantee = Pick<ClientAccess, 'granted' | 'userId'>
+
+/**
+ * Who belongs together, as far as what they are granted tells. Nothing else does: the server knows no tenants.
+ *
+ * A part of a collection that all users are granted alike is *common*, and makes none of them a colleague of
+ * another. It is known by its filter, which asks for yes or no and nothing else, or by the template that names no
+ * claim for it. A *personal* part is that of one user, by whose id it is filtered.
+ */
+export class Tenants {
+  readonly #commonCollections: ReadonlySet<string>
+
+  /** @param commonCollections of which all users are granted the same */
+  constructor(commonCollections: ReadonlySet<string> = new Set()) {
+    this.#commonCollections = commonCollections
+  }
+
+  /**
+   * Two clients belong to one tenant when they have a tag in common: both are granted everything, or both the
+   * same part of some collection, one that is not common, or neither is granted such a part, and both the same.
+   */
+  tagsOf(client: Grantee): readonly string[] {
+    return client.granted === null ? ['*'] : this.decisivePartsOf(client).map(tagOf)
+  }
+
+  /** By which a client that is not granted everything belongs to a tenant. */
+  decisivePartsOf(client: Grantee): readonly GrantedPart[] {
+    const parts = confinedPartsOf(client)
+    const own = parts.filter((part) => !this.isCommon(part))
+    return own.length > 0 ? own : parts
+  }
+
+  /** Those by which content may be given to a client that sees a record of the collection that refers to it. */
+  partsBehind(collection: string, client: Grantee): readonly GrantedPart[] {
+    const behind = confinedPartsOf(client).filter(([name]) => name === collection)
+    return behind.length > 0 ? behind : this.decisivePartsOf(client)
+  }
+
+  /** Those that colleagues have too, or are granted nothing in place of. */
+  sharedPartsOf(client: Grantee): readonly GrantedPart[] {
+    return this.decisivePartsOf(client).filter((part) => !isPersonal(part, client))
+  }
+
+  /**
+   * The further parts that those who have a part in common with the client must not have other ones in place of.
+   * Colleagues have parts of their own, so personal ones count only where what is common would be all they share.
+   */
+  partsToAgree(client: Grantee, { beside }: { readonly beside: GrantedPart }): readonly GrantedPart[] {
+    const isCommon = this.isCommon(beside)
+    return confinedPartsOf(client).filter(
+      (part) => part[0] !== beside[0] && (isCommon || !isPersonal(part, client)),
+    )
+  }
+
+  isCommon([collection, filter]: GrantedPart): boolean {
+    return this.#commonCollections.has(collection) || Object.values(filter).every(isYesOrNo)
+  }
+}
+
+/** Those that are not a collection as a whole; of who is granted no other, these. */
+export function confinedPartsOf({ granted }: Grantee): readonly GrantedPart[] {
+  const parts = Object.entries(granted ?? {})
+  const confined = parts.filter(isConfined)
+  return confined.length > 0 ? confined : parts
+}
+
+export function isConfined([, filter]: GrantedPart): boolean {
+  return Object.keys(filter).length > 0
+}
+
+export function tagOf(part: GrantedPart): string {
+  return canonicalJson(part)
+}
+
+function isPersonal([, filter]: GrantedPart, { userId }: Grantee): boolean {
+  return Object.values(filter).some((value) => String(value) === userId) // a claim may be a number
+}
+
+function isYesOrNo(value: JsonValue): boolean {
+  return typeof value === 'boolean' || value === null
+}
