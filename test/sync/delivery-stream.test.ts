@@ -121,6 +121,25 @@ test('sends a client its own history again when it did not acknowledge it', asyn
   expect(operationIds(client)).toEqual(own.map(({ id }) => id))
 })
 
+test('who acknowledges more than it was sent is sent what it has not acknowledged, and what comes then', async () => {
+  const store = new MemoryServerStore({ nodeId: 'server' })
+  const { connect, runtime } = openRelayServer({ store })
+  const [first, ...later] = inserts(new OperationAuthor('writer'), 4)
+  await storeAll(store, [first as Operation])
+  const [client, writer] = [await connect('reader'), await connect('writer')]
+  client.sent.length = 0
+
+  for (const beyond of [2, 1_000_000, Number.MAX_SAFE_INTEGER]) acknowledge(client, beyond)
+  writer.receive(batch(later))
+  await settle()
+  const live = operationIds(client)
+  client.sent.length = 0
+  await runtime.advance(16_000)
+
+  expect(live).toEqual(later.map(({ id }) => id))
+  expect(operationIds(client)).toEqual([first as Operation, ...later].map(({ id }) => id))
+})
+
 test('sends again in the batches that were sent, of which the client may have some by now', async () => {
   const store = new MemoryServerStore({ nodeId: 'server' })
   const { connect, runtime } = openRelayServer({ store })

@@ -386,6 +386,36 @@ test('stores nothing more of a source that is withdrawn, and all of the others',
   expect(ingest.queuedBytes).toBe(0)
 })
 
+test('stores nothing more of a source that is withdrawn while one batch of a group is stored at a time', async () => {
+  const { store, transactions } = controlledStore()
+  const { ingest } = openIngest(store)
+  const source = {}
+
+  const outcomes = Promise.allSettled([
+    ingest.submit(batchOf(1, 'a'), source),
+    ingest.submit(batchOf(1, 'b'), source),
+    ingest.submit(batchOf(1, 'c'), {}),
+  ])
+  await settle()
+  transactions[0]?.fail(new TypeError('a programming error'))
+  await settle()
+  ingest.withdraw(source)
+  transactions[1]?.commit() // which was being written
+  await settle()
+  transactions[2]?.commit()
+  await settle()
+  transactions[3]?.commit()
+
+  expect((await outcomes).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+  expect(transactions.map(({ requests }) => requests.map(({ wireJson }) => wireJson))).toEqual([
+    ['a0', 'b0', 'c0'],
+    ['a0'],
+    ['c0'],
+  ])
+  await ingest.drain()
+  expect(ingest.queuedBytes).toBe(0)
+})
+
 test.each([
   { when: 'its first batch is stored by itself', during: 1, stored: ['a0', 'b0', 'a0'] },
   { when: 'it is stored together', during: 0, stored: ['a0', 'b0'] },

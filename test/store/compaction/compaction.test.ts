@@ -223,6 +223,24 @@ describeEachStore('compaction', (openStore) => {
     expect(await store.countDropped({ collection: 'todos', recordId: revived })).toBe(1)
   })
 
+  test('keeps what its id does not prove to be what it says', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const [proven, unproven] = ['proven', 'unproven'].map(recordIdOf) as [string, string]
+    await appendAll(store, [
+      author.insert(unproven, { title: 'new' }),
+      { ...author.update(unproven, { title: 'superseded' }), id: '1'.repeat(64) },
+      author.update(unproven, { title: 'last' }),
+      author.insert(proven, { title: 'new' }),
+      author.update(proven, { title: 'superseded' }),
+      author.update(proven, { title: 'last' }),
+      author.insert(recordIdOf('other'), { title: 'x' }),
+    ])
+
+    expect(await compact(store)).toMatchObject({ operations: 1 })
+    expect(await store.countDropped({ collection: 'todos', recordId: proven })).toBe(1)
+  })
+
   test('refuses without a schema', async () => {
     await using store = await openStore()
 

@@ -13,6 +13,8 @@ import { operation } from '../../support/wire-operations.ts'
 const ORG_A = { files: { org: 'a' } }
 const ORG_B = { files: { org: 'b' } }
 const blob = makeBlob('the content of a file')
+/** More than a chunk may be. */
+const HUGE = Buffer.alloc(9 * 1024 * 1024)
 
 function memoryStorage() {
   const chunks = new Map<string, Uint8Array>()
@@ -268,7 +270,7 @@ describe('with central storage', () => {
     const author = await connect('author')
 
     push(author, sha256(Buffer.from('one')), Buffer.from('another'))
-    push(author, sha256(Buffer.alloc(9 * 1024 * 1024)), Buffer.alloc(9 * 1024 * 1024))
+    push(author, sha256(HUGE), HUGE)
     await settle()
 
     expect(chunks.size).toBe(0)
@@ -882,6 +884,26 @@ describe('between clients', () => {
     await settle()
 
     expect(questionsTo(author)).toHaveLength(1)
+  })
+
+  test.each([
+    { kind: 'other than the hash says', manifestHash: blob.manifest.hash, bytes: Buffer.from('forged') },
+    { kind: 'too many, though they are what the hash says', manifestHash: sha256(HUGE), bytes: HUGE },
+  ])('bytes of a client that are $kind are not passed on', async ({ manifestHash, bytes }) => {
+    const { connect, write } = openRelayServer()
+    const [author, reader] = [
+      await connect('author', { scopes: ORG_A }),
+      await connect('reader', { scopes: ORG_A }),
+    ]
+    const ref = { ...blob.ref, manifestHash }
+    await write('files', 'f1', { org: 'a', data: ref }, { nodeId: 'author' })
+    request(reader, manifestHash)
+    await settle()
+
+    answer(author, questionsTo(author)[0]?.requestId ?? '', bytes)
+    await settle()
+
+    expect(answersTo(reader).map((text) => text?.length ?? null)).toEqual([null])
   })
 
   test('an answer to what one was not asked is worth nothing', async () => {
