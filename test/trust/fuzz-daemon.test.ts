@@ -6,7 +6,7 @@ import { Bystander, type Observation } from '../support/bystander.ts'
 import { type Daemon, startDaemon } from '../support/daemon.ts'
 import { formatFrames, mutatedBatch, mutatedFrame } from '../support/fuzz/frames.ts'
 import { Mutator } from '../support/fuzz/mutator.ts'
-import { mutatedRequest, throwRequest } from '../support/fuzz/requests.ts'
+import { mutatedRequest, OPERATOR_PATHS, throwRequest } from '../support/fuzz/requests.ts'
 import { handshakeOf, seedOf } from '../support/socket-client.ts'
 import { schemaFile } from '../support/todo-app.ts'
 import { percentile, reportFigures, sized, timeoutMs } from '../support/trust.ts'
@@ -89,10 +89,14 @@ describe('the daemon', () => {
     await daemon[Symbol.asyncDispose]()
   })
 
+  function askAsOperator(path: string): Promise<Response> {
+    const headers = { authorization: `Bearer ${CONFIG.admin.adminToken}` }
+    return fetch(`${daemon.httpUrl}${path}`, { headers })
+  }
+
   /** Counters of the server, to tell that it has read what was thrown at it. */
   async function countersOf(): Promise<{ operationsReceived: number; errorCount: number }> {
-    const headers = { authorization: `Bearer ${CONFIG.admin.adminToken}` }
-    const response = await fetch(`${daemon.httpUrl}/__kora/status`, { headers })
+    const response = await askAsOperator('/__kora/status')
     return (await response.json()) as { operationsReceived: number; errorCount: number }
   }
 
@@ -159,6 +163,7 @@ describe('the daemon', () => {
       const mutator = new Mutator(seed)
       const { pid } = daemon
       const port = Number(new URL(daemon.url).port)
+      for (const path of OPERATOR_PATHS) expect((await askAsOperator(path)).status, path).toBe(200)
       const counts = { reset: 0, answered: 0, closed: 0, silence: 0 }
 
       const observation = await bystander.during(() =>

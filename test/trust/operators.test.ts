@@ -36,6 +36,21 @@ const SECRETS = {
   metrics: `${CANARY}-metrics-token`,
 }
 
+/** Below `/__kora/`: all that operators read at once. What is empty is the page itself, which needs no token. */
+const PAGES = [
+  'status',
+  'metrics',
+  'api/overview',
+  'api/servers',
+  'api/sessions',
+  'api/refusals',
+  'api/warnings',
+  'api/collections',
+  'api/records?collection=todos',
+  'api/record?collection=todos&id=a',
+  '',
+] as const
+
 const FORGED_LINE = '\n{"level":"error","msg":"forged"}\u001b[2J'
 
 test(
@@ -45,6 +60,7 @@ test(
       schema: './schema.mjs',
       auth: { mode: 'jwt', jwt: { secret: SECRETS.jwt, issuer: 'https://issuer.example' } },
       admin: { adminToken: SECRETS.admin, metricsToken: SECRETS.metrics },
+      http: { trustProxy: ['127.0.0.1'] },
       log: { level: 'trace', format: 'json' },
     }
     await using daemon = await startDaemon({
@@ -86,21 +102,31 @@ test(
     const answers = heard.join()
     expect(answers.match(/"accepted":true/g)).toHaveLength(1)
     expect(answers.match(/"code":"AUTH_FAILED"/g)).toHaveLength(tokens.length - 1)
-    const headers = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
-    for (const path of [
-      'status',
-      'metrics',
-      'dashboard/overview',
-      'dashboard/sessions',
-      'dashboard/warnings',
-      '',
-    ]) {
-      for (const token of [SECRETS.admin, SECRETS.metrics, SECRETS.jwt, ...tokens.slice(0, 1)]) {
-        heard.push(await (await fetch(`${daemon.httpUrl}/__kora/${path}`, headers(token))).text())
+    // Who sends too many wrong tokens is not listened to: each path is asked from another address.
+    const ask = (path: string, token: string, from = '10.1.0.0') =>
+      fetch(`${daemon.httpUrl}/__kora/${path}`, {
+        headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': from },
+      })
+    for (const path of PAGES) {
+      const answer = await ask(path, path === 'metrics' ? SECRETS.metrics : SECRETS.admin)
+      expect(answer.status, path).toBe(200)
+      heard.push(await answer.text())
+    }
+    const events = await ask('events', SECRETS.admin)
+    expect(events.status).toBe(200)
+    heard.push(new TextDecoder().decode((await events.body?.getReader().read())?.value))
+    const wrong = (path: string) => [
+      path === 'metrics' ? SECRETS.admin : SECRETS.metrics,
+      SECRETS.jwt,
+      tokens[0],
+    ]
+    for (const [index, path] of PAGES.filter((path) => path !== '').entries()) {
+      for (const token of wrong(path)) {
+        const answer = await ask(path, String(token), `10.0.0.${index}`)
+        expect(answer.status, path).toBe(401)
+        heard.push(await answer.text())
       }
     }
-    const events = await fetch(`${daemon.httpUrl}/__kora/events`, headers(SECRETS.admin))
-    heard.push(new TextDecoder().decode((await events.body?.getReader().read())?.value))
     const shown = await daemon.run(['check', '--print-config'])
     await daemon.kill('SIGTERM')
 
@@ -148,11 +174,12 @@ test(
     }
     try {
       await using daemon = await startDaemon({ files })
-      const heard = await askAll(daemon.httpUrl)
+      const answers = await askAll(daemon.httpUrl)
+      expect(answers.filter(({ status }) => status !== 200)).toEqual([])
       // A database that is gone, and one that refuses the password, are what errors are about.
       await database.query(`alter role ${user} password 'another'`)
       await database.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = '${user}'`)
-      heard.push(...(await askAll(daemon.httpUrl)))
+      const heard = [...answers, ...(await askAll(daemon.httpUrl))].map(({ text }) => text)
       const check = await daemon.run(['check', '--print-config'])
       await expect
         .poll(() => daemon.output, { timeout: LOGGED_MS })
@@ -187,12 +214,11 @@ test(
 )
 
 /** What operators are told, over the certificate of the test. */
-function askAll(url: string): Promise<string[]> {
-  const pages = ['status', 'metrics', 'dashboard/overview', 'dashboard/sessions', 'dashboard/warnings', '']
+function askAll(url: string): Promise<{ path: string; status: number | undefined; text: string }[]> {
   return Promise.all(
-    ['/ready', ...pages.map((page) => `/__kora/${page}`)].map(
+    ['/ready', ...PAGES.map((page) => `/__kora/${page}`)].map(
       (path) =>
-        new Promise<string>((resolve, reject) => {
+        new Promise<{ path: string; status: number | undefined; text: string }>((resolve, reject) => {
           const headers = { authorization: `Bearer ${SECRETS.admin}` }
           const request = httpsGet(`${url}${path}`, { rejectUnauthorized: false, headers }, (response) => {
             response.setEncoding('utf8')
@@ -200,7 +226,7 @@ function askAll(url: string): Promise<string[]> {
             response.on('data', (part: string) => {
               text += part
             })
-            response.on('end', () => resolve(text))
+            response.on('end', () => resolve({ path, status: response.statusCode, text }))
           })
           request.on('error', reject)
         }),

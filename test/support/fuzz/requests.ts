@@ -3,19 +3,25 @@ import { connect } from 'node:net'
 import { HOSTILE_REQUESTS, UPGRADE_HEADERS } from '../raw-http.ts'
 import type { Mutator } from './mutator.ts'
 
+/** What operators are answered at once, with a token. */
+export const OPERATOR_PATHS: readonly string[] = [
+  '/__kora',
+  '/__kora/status',
+  '/__kora/metrics',
+  '/__kora/backup/export',
+  '/__kora/api/overview',
+  '/__kora/api/records?collection=todos&where={}',
+]
+
 /** At which a mutated request is aimed: what the daemon serves, and what it does not. */
 const PATHS: readonly string[] = [
   '/',
   '/?client=a',
   '/health',
   '/ready',
-  '/__kora',
-  '/__kora/status',
-  '/__kora/metrics',
+  ...OPERATOR_PATHS,
   '/__kora/events',
-  '/__kora/backup/export',
   '/__kora/backup/import?mode=merge',
-  '/__kora/dashboard/records?collection=todos&where={}',
   '/__kora/assets/x.js',
   '/index.html',
   '/.well-known/x',
