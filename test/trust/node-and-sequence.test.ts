@@ -72,6 +72,7 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
       expect(vector.get('nobody') ?? 0).toBe(0)
       expect(vector.get('server-node') ?? 0).toBeLessThan(1000)
       const tooHigh = [...vector].filter(([nodeId, number]) => number > (highest.get(nodeId) ?? 0))
+      totals['entries above what is stored'] += tooHigh.length
       expect(tooHigh).toEqual([])
       victim[Symbol.dispose]()
       const held = { versionVector: { phone: own.length } }
@@ -80,6 +81,7 @@ describeEachStore('node ids and sequence numbers', (openStore) => {
 
       const after = new Set((await logOf(store)).map(({ id }) => id))
       const lost = own.filter(({ id }) => !after.has(id))
+      totals.lost += lost.length
       expect(lost).toEqual([])
       totals['forged operations'] += ATTEMPTS
       totals['stored of them'] += log.length - sent
