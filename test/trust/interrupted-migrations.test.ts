@@ -24,6 +24,9 @@ const RECORDS = 3000
 const KILLS = sized(3, 34) // of each command, of three for each database
 const READY_MS = 15_000
 const MAX_LIFE_MS = 1500
+const WRITE_PAUSE_MS = 20
+/** Of a write to a running server, while a command beside it fills tables and is killed. */
+const MAX_WAIT_MS = sized(2000, 1000)
 /** At most. Every second run is killed nearly always, so that two are taken on average. */
 const RUNS_PER_KILL = 20
 /** Some of the time that it takes to write the rows of all records. */
@@ -242,11 +245,24 @@ describe('a command that is killed at any moment', () => {
       await using device = await openDevice({ url: daemon.url, schema: todoSchema, batchSize: 10 })
       const rebuild = (killSignal: AbortSignal) =>
         daemon.run(['migrate', '--rebuild', '--schema', 'schema.mjs'], { killSignal })
-      let written = 0
+      let [written, longestMs] = [0, 0]
+      /** One after the other, from before its beginning to after its end. */
+      const writeDuring = async (run: Promise<unknown>): Promise<void> => {
+        let hasEnded = false
+        void run.finally(() => {
+          hasEnded = true
+        })
+        for (let isLast = false; !isLast; await sleep(WRITE_PAUSE_MS)) {
+          isLast = hasEnded
+          const sentAt = performance.now()
+          device.insert('todos', { title: `during rebuild ${written++}` })
+          await device.synced(30_000)
+          longestMs = Math.max(longestMs, performance.now() - sentAt)
+        }
+      }
       await untilKilled(2 * KILLS - kills, async (kill) => {
         const run = killAtRandom(rebuild, { kill, hasBegun: isWriting })
-        device.insert('todos', { title: `during rebuild ${written++}` })
-        await device.synced(30_000)
+        await writeDuring(run)
         const isKilled = wasKilled(await run)
         if (isKilled) kills++
         if (await isWriting()) amidst++
@@ -261,8 +277,10 @@ describe('a command that is killed at any moment', () => {
         kills,
         'with rows left to write': amidst,
         'records written meanwhile': written,
+        'ms that one of them waited at most': Math.round(longestMs),
       })
       expect(amidst).toBeGreaterThan(0)
+      expect(longestMs).toBeLessThan(MAX_WAIT_MS)
     },
     timeoutMs(240_000),
   )
