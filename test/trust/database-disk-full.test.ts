@@ -15,8 +15,8 @@ const FILLED_WITHIN_MS = 60_000 // from the first load
 const TURNS_WITHIN_MS = 15_000
 const READY_WITHIN_MS = 10_000
 // The figures are printed; beside other tests they may be larger than what is promised.
-const REFUSED_WITHIN_MS = sized(10_000, 1000) // from the sending of a write
-const CAUGHT_UP_WITHIN_MS = sized(10_000, 5000)
+const REFUSED_WITHIN_MS = sized(3000, 1000) // from the sending of a write
+const CAUGHT_UP_WITHIN_MS = 5000
 const SEEN_WITHIN_MS = 10_000
 const mayMount = canMount('full disk of the database')
 

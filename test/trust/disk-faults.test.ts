@@ -18,9 +18,9 @@ const DISK_MEGABYTES = 64
 const LEFT_BYTES = 3 * 1024 * 1024
 const TURNS_WITHIN_MS = 15_000
 // The figures are printed; beside other tests they may be larger than what is promised.
-const REFUSED_WITHIN_MS = sized(10_000, 1000)
-const READY_WITHIN_MS = sized(30_000, 10_000)
-const CAUGHT_UP_WITHIN_MS = sized(30_000, 5000)
+const REFUSED_WITHIN_MS = sized(3000, 1000)
+const READY_WITHIN_MS = 10_000
+const CAUGHT_UP_WITHIN_MS = 5000
 const UNTIL_MS = 30_000
 const LOCK_MS = 30_000
 /** At the gate's size the lock is waited for beside the disk that is full. */

@@ -18,7 +18,7 @@ const REVOKED = 4012
 /** Half of them over WebSockets, half of them polling. */
 const DEVICES = sized(4, 12)
 /** From the end of a token to that of its connection; more where other tests run beside. */
-const CLOSE_MS = sized(3000, 1000)
+const CLOSE_MS = sized(2000, 1000)
 /** What was on its way at that moment. */
 const IN_FLIGHT_MS = sized(1000, 250)
 const REVOKE_MS = 5000
