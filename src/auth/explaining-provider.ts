@@ -1,13 +1,14 @@
 import { checkContext } from './checked-context.ts'
 import type { AuthContext, AuthProvider } from './provider.ts'
+import { type GrantKinds, UNKNOWN_GRANT_KINDS } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 
 /** A provider that decides by a verdict, so that who asks can tell a token that was refused from one that was not judged. */
 export abstract class ExplainingProvider implements AuthProvider {
-  /** Collections of which all users are granted the same, as far as that is known. */
-  get commonCollections(): ReadonlySet<string> {
-    return new Set()
+  /** As far as they are known. */
+  get grantKinds(): GrantKinds {
+    return UNKNOWN_GRANT_KINDS
   }
 
   /** What `authenticate` decides, with the reason. */
@@ -37,6 +38,11 @@ export function contextToVerdict(value: unknown): AuthVerdict {
 export async function explainToken(provider: AuthProvider, token: string): Promise<AuthVerdict> {
   if (isExplaining(provider)) return provider.explain(token)
   return contextToVerdict(await provider.authenticate(token))
+}
+
+/** What a provider grants all users alike, and each for itself. */
+export function grantKindsBy(provider: AuthProvider): GrantKinds {
+  return isExplaining(provider) ? provider.grantKinds : UNKNOWN_GRANT_KINDS
 }
 
 /** False where a class of the application decides in a way of its own, of which the verdict would know nothing. */

@@ -4,7 +4,7 @@ import { isUserId } from './checked-context.ts'
 import { ExplainingProvider } from './explaining-provider.ts'
 import type { AuthContext } from './provider.ts'
 import type { Claims, ScopeSource } from './scope-templates.ts'
-import { commonCollectionsOf, readClaim, resolveScopes } from './scope-templates.ts'
+import { type GrantKinds, grantKindsOf, readClaim, resolveScopes } from './scope-templates.ts'
 import type { AuthVerdict, TokenRefusal, TokenVerifier } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 import { callUserCode } from './user-callback.ts'
@@ -34,8 +34,8 @@ export class JwtAuthProvider extends ExplainingProvider {
     this.#logger = logger
   }
 
-  override get commonCollections(): ReadonlySet<string> {
-    return commonCollectionsOf(this.#scopes)
+  override get grantKinds(): GrantKinds {
+    return grantKindsOf(this.#scopes, this.#userIdClaim)
   }
 
   async explain(token: string): Promise<AuthVerdict> {

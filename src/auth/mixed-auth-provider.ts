@@ -3,9 +3,9 @@ import type { Logger } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ScopeMap } from '../core/scope.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
-import { ExplainingProvider, explainToken } from './explaining-provider.ts'
+import { ExplainingProvider, explainToken, grantKindsBy } from './explaining-provider.ts'
 import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
-import { normalizeScopes } from './scope-templates.ts'
+import { type GrantKinds, normalizeScopes } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { isFailure } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
@@ -56,10 +56,8 @@ export class MixedAuthProvider extends ExplainingProvider {
     this.#runtime = runtime
   }
 
-  override get commonCollections(): ReadonlySet<string> {
-    return this.#primary instanceof ExplainingProvider
-      ? this.#primary.commonCollections
-      : super.commonCollections
+  override get grantKinds(): GrantKinds {
+    return grantKindsBy(this.#primary)
   }
 
   async explain(token: string): Promise<AuthVerdict> {

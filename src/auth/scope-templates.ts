@@ -68,11 +68,27 @@ export function scopeFieldsOf(source: ScopeSource | undefined): {
   )
 }
 
-/** Collections for which a template names no claim: all are granted the same of them. For a function, this is empty. */
-export function commonCollectionsOf(source: ScopeSource | undefined): ReadonlySet<string> {
-  if (source === undefined || typeof source === 'function') return new Set()
-  const common = Object.entries(source).filter(([, filter]) => !Object.values(filter).some(isClaimReference))
-  return new Set(common.map(([collection]) => collection))
+/** What of the collections all users are granted alike, and what each for itself. */
+export interface GrantKinds {
+  /** Collections of which all are granted the same. */
+  readonly common: ReadonlySet<string>
+  /** Those of which each user is granted what has its id; null where that is not known. */
+  readonly personal: ReadonlySet<string> | null
+}
+
+export const UNKNOWN_GRANT_KINDS: GrantKinds = { common: new Set(), personal: null }
+
+/** As a template tells it by the claims that it names; a function tells nothing. */
+export function grantKindsOf(source: ScopeSource | undefined, userIdClaim: string): GrantKinds {
+  if (source === undefined || typeof source === 'function') return UNKNOWN_GRANT_KINDS
+  const collectionsWhere = (accepts: (values: readonly JsonValue[]) => boolean): ReadonlySet<string> => {
+    const found = Object.entries(source).filter(([, filter]) => accepts(Object.values(filter)))
+    return new Set(found.map(([collection]) => collection))
+  }
+  return {
+    common: collectionsWhere((values) => !values.some(isClaimReference)),
+    personal: collectionsWhere((values) => values.includes(CLAIM_PREFIX + userIdClaim)),
+  }
 }
 
 /**

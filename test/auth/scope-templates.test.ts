@@ -2,12 +2,13 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ScopeTemplate } from '../../src/auth/scope-templates.ts'
 import {
-  commonCollectionsOf,
   findTemplateProblems,
+  grantKindsOf,
   normalizeScopes,
   readClaim,
   resolveScopes,
   scopeFieldsOf,
+  UNKNOWN_GRANT_KINDS,
 } from '../../src/auth/scope-templates.ts'
 
 const template: ScopeTemplate = {
@@ -156,9 +157,17 @@ test('every mistake in a template is found', () => {
   ])
 })
 
-test('a collection is common for which the template names no claim; of a function nothing is known', () => {
-  const template = { todos: { org: '$claims.org', done: false }, news: { state: 'published' }, help: {} }
+test('a template tells what is common and what is personal by the claims that it names; of a function nothing is known', () => {
+  const template = {
+    todos: { org: '$claims.org', done: false },
+    drafts: { by: '$claims.uid' },
+    news: { state: 'published' },
+    help: {},
+  }
 
-  expect([...commonCollectionsOf(template)]).toEqual(['news', 'help'])
-  expect(commonCollectionsOf(() => template).size).toBe(0)
+  expect(grantKindsOf(template, 'uid')).toEqual({
+    common: new Set(['news', 'help']),
+    personal: new Set(['drafts']),
+  })
+  expect(grantKindsOf(() => template, 'uid')).toBe(UNKNOWN_GRANT_KINDS)
 })

@@ -1,4 +1,4 @@
-import { ExplainingProvider } from '../../auth/explaining-provider.ts'
+import { grantKindsBy } from '../../auth/explaining-provider.ts'
 import type { AuthProvider } from '../../auth/provider.ts'
 import { assertNever } from '../../core/errors.ts'
 import type {
@@ -39,9 +39,7 @@ export class Relays {
 
   constructor(options: RelaysOptions) {
     const { auth } = options
-    this.#audiences = new Audiences(
-      new Tenants(auth instanceof ExplainingProvider ? auth.commonCollections : new Set()),
-    )
+    this.#audiences = new Audiences(new Tenants(grantKindsBy(auth)))
     const records = new RecordValuesCache(options.store, options.runtime)
     this.presence = new PresenceRelay(this.#audiences, records, {
       ...options,

@@ -1,3 +1,4 @@
+import { type GrantKinds, UNKNOWN_GRANT_KINDS } from '../../auth/scope-templates.ts'
 import { canonicalJson } from '../../core/canonical-json.ts'
 import type { JsonValue } from '../../core/operation.ts'
 import type { ScopeFilter } from '../../core/scope.ts'
@@ -14,14 +15,14 @@ type Grantee = Pick<ClientAccess, 'granted' | 'userId'>
  *
  * A part of a collection that all users are granted alike is *common*, and makes none of them a colleague of
  * another. It is known by its filter, which asks for yes or no and nothing else, or by the template that names no
- * claim for it. A *personal* part is that of one user, by whose id it is filtered.
+ * claim for it. A *personal* part is that of one user: the template names the claim of the user's id. Where no
+ * template tells, it is known by a value that is the id.
  */
 export class Tenants {
-  readonly #commonCollections: ReadonlySet<string>
+  readonly #kinds: GrantKinds
 
-  /** @param commonCollections of which all users are granted the same */
-  constructor(commonCollections: ReadonlySet<string> = new Set()) {
-    this.#commonCollections = commonCollections
+  constructor(kinds: GrantKinds = UNKNOWN_GRANT_KINDS) {
+    this.#kinds = kinds
   }
 
   /**
@@ -47,7 +48,7 @@ export class Tenants {
 
   /** Those that colleagues have too, or are granted nothing in place of. */
   sharedPartsOf(client: Grantee): readonly GrantedPart[] {
-    return this.decisivePartsOf(client).filter((part) => !isPersonal(part, client))
+    return this.decisivePartsOf(client).filter((part) => !this.#isPersonal(part, client))
   }
 
   /**
@@ -57,12 +58,19 @@ export class Tenants {
   partsToAgree(client: Grantee, { beside }: { readonly beside: GrantedPart }): readonly GrantedPart[] {
     const isCommon = this.isCommon(beside)
     return confinedPartsOf(client).filter(
-      (part) => part[0] !== beside[0] && (isCommon || !isPersonal(part, client)),
+      (part) => part[0] !== beside[0] && (isCommon || !this.#isPersonal(part, client)),
     )
   }
 
   isCommon([collection, filter]: GrantedPart): boolean {
-    return this.#commonCollections.has(collection) || Object.values(filter).every(isYesOrNo)
+    return this.#kinds.common.has(collection) || Object.values(filter).every(isYesOrNo)
+  }
+
+  /** By its values alone, tenant 7 of user 7 would be that user's own. */
+  #isPersonal([collection, filter]: GrantedPart, { userId }: Grantee): boolean {
+    const { personal } = this.#kinds
+    if (personal !== null) return personal.has(collection)
+    return Object.values(filter).some((value) => value === userId)
   }
 }
 
@@ -79,10 +87,6 @@ export function isConfined([, filter]: GrantedPart): boolean {
 
 export function tagOf(part: GrantedPart): string {
   return canonicalJson(part)
-}
-
-function isPersonal([, filter]: GrantedPart, { userId }: Grantee): boolean {
-  return Object.values(filter).some((value) => String(value) === userId) // a claim may be a number
 }
 
 function isYesOrNo(value: JsonValue): boolean {
