@@ -87,6 +87,7 @@ export class RecentEvents {
   }
 }
 
+/** Returns what the one behind it does: who calls it looks after what that rejects with. */
 class ObservedLogger implements Logger {
   readonly #next: Logger
   readonly #events: RecentEvents
@@ -98,28 +99,28 @@ class ObservedLogger implements Logger {
     this.#bindings = bindings
   }
 
-  trace(fields: LogFields, message: string): void {
-    this.#next.trace?.(fields, message)
+  trace(fields: LogFields, message: string): unknown {
+    return this.#next.trace?.(fields, message)
   }
 
-  debug(fields: LogFields, message: string): void {
+  debug(fields: LogFields, message: string): unknown {
     if (message === LOG_EVENTS.operationRefused.message) this.#events.noteRefusal(fields, true)
-    this.#next.debug(fields, message)
+    return this.#next.debug(fields, message)
   }
 
-  info(fields: LogFields, message: string): void {
-    this.#next.info(fields, message)
+  info(fields: LogFields, message: string): unknown {
+    return this.#next.info(fields, message)
   }
 
-  warn(fields: LogFields, message: string): void {
+  warn(fields: LogFields, message: string): unknown {
     if (message === LOG_EVENTS.operationDropped.message) this.#events.noteRefusal(fields, false)
     else this.#events.noteWarning('warn', message, { ...this.#bindings, ...fields })
-    this.#next.warn(fields, message)
+    return this.#next.warn(fields, message)
   }
 
-  error(fields: LogFields, message: string): void {
+  error(fields: LogFields, message: string): unknown {
     this.#events.noteWarning('error', message, { ...this.#bindings, ...fields })
-    this.#next.error(fields, message)
+    return this.#next.error(fields, message)
   }
 
   child(bindings: LogFields): Logger {

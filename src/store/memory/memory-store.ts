@@ -49,9 +49,9 @@ import { ScopeTracking } from './scope-tracking.ts'
 
 export interface MemoryServerStoreOptions {
   /** The server's own node id. Default: a new one, and another when a restore replaces the log. */
-  readonly nodeId?: string
+  readonly nodeId?: string | undefined
   /** Time, timers and randomness. Default: the system's. */
-  readonly runtime?: Runtime
+  readonly runtime?: Runtime | undefined
 }
 
 /** The operation log in memory: for tests and trials. Everything is gone when the process ends. */

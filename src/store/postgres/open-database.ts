@@ -1,7 +1,8 @@
 import { StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
-import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
 import { describeValue } from '../../protocol/json-value.ts'
 import { assertNoForeignTables } from '../materialize/schema-change.ts'
 import { quoteIdentifier } from '../quote-identifier.ts'
@@ -119,7 +120,7 @@ async function prepareLayout(
     logEvent(logger, LOG_EVENTS.storeWaiting, { store: db.name, reason: 'another server creates the tables' })
   await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
     await db.transaction(async (transaction) => {
-      if (plannedSchema !== undefined) await requireFreeNames(db, transaction, plannedSchema)
+      if (plannedSchema) await requireFreeNames(db, transaction, plannedSchema)
       for (const statement of await missingStatements(db, transaction)) await transaction.rows(statement)
     })
   })
@@ -129,9 +130,10 @@ async function prepareLayout(
 async function requireFreeNames(
   db: PostgresDatabase,
   transaction: Queries,
-  { collections }: SchemaDefinition,
+  plannedSchema: GivenSchema,
 ): Promise<void> {
   if (await isPresentLayout(db, transaction)) return
+  const { collections } = parseSchema(plannedSchema)
   assertNoForeignTables(await namesInUse(transaction, db.schema, Object.keys(collections)))
 }
 

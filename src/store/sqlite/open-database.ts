@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
-import type { SchemaDefinition } from '../../core/schema/types.ts'
+import type { GivenSchema } from '../../core/schema/given-schema.ts'
+import { parseSchema } from '../../core/schema/parse-schema.ts'
 import { describeValue } from '../../protocol/json-value.ts'
 import { assertNoForeignTables } from '../materialize/schema-change.ts'
 import { loadSqliteDriver, type SqliteDatabase } from './driver.ts'
@@ -15,7 +16,7 @@ export interface OpenOptions {
   readonly durability: 'full' | 'normal'
   readonly isReadOnly: boolean
   /** @see SqliteServerStoreOptions.plannedSchema */
-  readonly plannedSchema?: SchemaDefinition | undefined
+  readonly plannedSchema?: GivenSchema | null | undefined
 }
 
 /**
@@ -135,10 +136,11 @@ const CHECKPOINT_PAGES = 4000
 
 /** In one transaction: another process may make a store of the file, and the tables, between two looks at it. */
 function requireFreeNames(db: SqliteDatabase, { plannedSchema, isReadOnly }: OpenOptions): void {
-  if (isReadOnly || plannedSchema === undefined) return
-  const names = Object.keys(plannedSchema.collections)
+  if (isReadOnly || !plannedSchema) return
   db.transaction(() => {
-    if (readLayoutVersion(db) === 0) assertNoForeignTables(namesInUse(db, names))
+    if (readLayoutVersion(db) > 0) return
+    const names = Object.keys(parseSchema(plannedSchema).collections)
+    assertNoForeignTables(namesInUse(db, names))
   })()
 }
 

@@ -72,21 +72,21 @@ export interface SqliteServerStoreOptions {
   /** Path of the file, created if need be; `:memory:` for none. */
   readonly filename: string
   /** The server's own node id. Default: the one in the file, which stays until a restore replaces the log. */
-  readonly nodeId?: string
+  readonly nodeId?: string | undefined
   /** Default `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
-  readonly durability?: 'full' | 'normal'
+  readonly durability?: 'full' | 'normal' | undefined
   /**
    * Only reads, beside a process that writes. `planning`: also where there is no store yet, for which an empty
    * one stands. Default false.
    */
-  readonly readOnly?: boolean | 'planning'
+  readonly readOnly?: boolean | 'planning' | undefined
   /**
    * What `setSchema` is to be given. A file that holds no store yet, and a table of somebody else by the name of one
    * of its collections, is refused untouched.
    */
-  readonly plannedSchema?: SchemaDefinition
+  readonly plannedSchema?: GivenSchema | null | undefined
   /** Time, timers and randomness. Default: the system's. */
-  readonly runtime?: Runtime
+  readonly runtime?: Runtime | undefined
 }
 
 /**

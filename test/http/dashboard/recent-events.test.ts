@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { childLogger, LOG_EVENTS, logEvent, silentLogger } from '../../../src/core/logger.ts'
 import { LatencyHistogram } from '../../../src/http/dashboard/latency-histogram.ts'
 import { RecentEvents } from '../../../src/http/dashboard/recent-events.ts'
@@ -82,4 +82,17 @@ test('quantiles of durations are right to a fifth', () => {
   histogram.add(Number.POSITIVE_INFINITY)
   histogram.add(0)
   expect(histogram.quantile(0.1)).toBeLessThan(0.1)
+})
+
+test('what a logger behind it rejects with is looked after by who logs', async () => {
+  const rejecting = { ...silentLogger, info: () => Promise.reject(new Error('shipper down')) }
+  const logger = new RecentEvents(simulatedRuntime()).listenTo(rejecting)
+  const unhandled = vi.fn()
+  process.once('unhandledRejection', unhandled)
+
+  logEvent(logger, LOG_EVENTS.serverStarted, { url: 'http://127.0.0.1' })
+  await new Promise((resolve) => setImmediate(resolve))
+
+  process.off('unhandledRejection', unhandled)
+  expect(unhandled).not.toHaveBeenCalled()
 })

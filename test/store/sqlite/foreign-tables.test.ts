@@ -1,5 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { SchemaError } from '../../../src/core/errors.ts'
+import type { GivenSchema } from '../../../src/core/schema/given-schema.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import { loadSqliteDriver } from '../../../src/store/sqlite/driver.ts'
 import { createSqliteServerStore } from '../../../src/store/sqlite/sqlite-store.ts'
@@ -53,4 +55,16 @@ test('a restore that brings a schema takes over no table of somebody else either
   expect(app.prepare('SELECT * FROM todos').all()).toEqual([{ id: 'theirs' }])
   await store.close()
   app.close()
+})
+
+test('a planned schema may be that of a store that has none, and is told what is wrong with it', () => {
+  using directory = temporaryDirectory()
+  const openWith = (plannedSchema: unknown) =>
+    createSqliteServerStore({
+      filename: join(directory.path, `${JSON.stringify(plannedSchema)}.db`),
+      plannedSchema: plannedSchema as GivenSchema,
+    })
+
+  expect(() => openWith({})).toThrow(SchemaError)
+  expect(openWith(null).getSchema()).toBeNull()
 })
