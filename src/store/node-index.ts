@@ -29,8 +29,6 @@ export interface HandshakeVectorQuery {
   readonly entry: string | null
   /** Nodes of this user, and those that belong to nobody, are told too, though nobody asks. */
   readonly userId: string | null
-  /** Those of the user alone. Default false. */
-  readonly onlyOwn?: boolean
   /** The most of these. */
   readonly maxOthers: number
 }

@@ -277,8 +277,7 @@ function startOfDelta(
 
 /**
  * What the client need not send: of its own node, what it has sent itself, because another could have
- * used the id; of the nodes that it has operations of, what is stored. Of others it is told unasked if they are its
- * user's; those of nobody may be devices of other tenants, from before there was authentication.
+ * used the id; of the nodes that it has operations of, what is stored.
  */
 async function tellVector(
   { nodeId, versionVector }: HandshakeMessage,
@@ -291,7 +290,6 @@ async function tellVector(
     entry,
     userId,
     maxOthers: MAX_OTHER_NODES,
-    onlyOwn: access.granted !== null,
   })
   const named = [...told].map(([key, number]): [string, number] => [key === entry ? nodeId : key, number])
   return Object.fromEntries(named.filter(([key, number]) => number > 0 && (key !== nodeId || entry !== null)))

@@ -194,16 +194,7 @@ describeEachStore('append', (openStore) => {
     })
     const asked = await store.getHandshakeVector({ nodeIds: ['b'], entry: null, userId: 'me', maxOthers: 0 })
 
-    const ofUser = await store.getHandshakeVector({
-      nodeIds: ['a'],
-      entry: null,
-      userId: 'me',
-      maxOthers: 10,
-      onlyOwn: true,
-    })
-
     expect([...vector.keys()].sort()).toEqual(['a', 'c', 'd'])
-    expect([...ofUser.keys()].sort()).toEqual(['a', 'c'])
     expect([...asked]).toEqual([['b', 1]])
   })
 

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { NodeRegistration } from '../../src/store/node-index.ts'
-import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
@@ -42,29 +41,4 @@ test('a token that expires while the store is asked opens no session', async () 
 
   expect(phone.closed?.code).toBe(4003)
   expect(phone.sent).toEqual([])
-})
-
-test('tells of nodes that belong to nobody unasked only to who is granted everything', async () => {
-  const { connect, store } = openRelayServer()
-  await store.applyRemoteOperation(new OperationAuthor('former').insert(recordIdOf('r1'), { owner: 'ada' }))
-  const scopes = { todos: { owner: 'bob' } }
-  const own = await connect('bobs tablet', { userId: 'bob', scopes })
-  own.receive({
-    type: 'operation-batch',
-    messageId: 'b',
-    operations: [new OperationAuthor('bobs tablet').insert(recordIdOf('r2'), { owner: 'bob' })],
-    isFinal: true,
-    batchIndex: 0,
-  })
-  await settle()
-
-  const told = async (...[nodeId, options]: Parameters<typeof connect>) =>
-    (await connect(nodeId, options)).sentOfType('handshake-response').map((message) => message.versionVector)
-
-  expect(await told('phone', { userId: 'bob', scopes })).toEqual([{ 'bobs tablet': 1 }])
-  const handshake = { versionVector: { former: 1 } }
-  expect(await told('laptop', { userId: 'bob', scopes, handshake })).toEqual([
-    { 'bobs tablet': 1, former: 1 },
-  ])
-  expect(await told('desk', { userId: 'admin' })).toEqual([{ former: 1 }])
 })

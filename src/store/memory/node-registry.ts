@@ -23,13 +23,7 @@ export class NodeRegistry {
     return new Map([...this.#core.log.vector].filter(([entry]) => !isGuestEntry(entry)))
   }
 
-  handshakeVector({
-    nodeIds,
-    entry,
-    userId,
-    maxOthers,
-    onlyOwn = false,
-  }: HandshakeVectorQuery): VersionVector {
+  handshakeVector({ nodeIds, entry, userId, maxOthers }: HandshakeVectorQuery): VersionVector {
     const { log } = this.#core
     const found = new Map<string, number>()
     for (const nodeId of nodeIds) {
@@ -42,7 +36,7 @@ export class NodeRegistry {
       if (others >= maxOthers) break
       const owner = this.#nodes.get(nodeId)?.userId ?? null
       if (found.has(nodeId) || isGuestEntry(nodeId)) continue
-      if (owner === null ? onlyOwn : owner !== userId) continue
+      if (owner !== null && owner !== userId) continue
       found.set(nodeId, sequenceNumber)
       others++
     }

@@ -31,13 +31,7 @@ export class NodeRegistry {
     return new Map(rows.filter(([entry]) => !isGuestEntry(entry)))
   }
 
-  async handshakeVector({
-    nodeIds,
-    entry,
-    userId,
-    maxOthers,
-    onlyOwn = false,
-  }: HandshakeVectorQuery): Promise<VersionVector> {
+  async handshakeVector({ nodeIds, entry, userId, maxOthers }: HandshakeVectorQuery): Promise<VersionVector> {
     const asked = await this.#db.rows<[string, number]>(
       `SELECT asked.node_id, found.max_sequence
         FROM unnest($1::text[], $2::text[]) AS asked (node_id, end_id)
@@ -58,10 +52,10 @@ export class NodeRegistry {
           WHERE user_id = $1 AND has_written AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
         UNION ALL
         (SELECT node_id, max_sequence FROM {nodes}
-          WHERE NOT $4 AND user_id IS NULL AND has_written AND strpos(node_id, chr(31)) = 0
+          WHERE user_id IS NULL AND has_written AND strpos(node_id, chr(31)) = 0
             AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)
         LIMIT $3`,
-      [userId, entry === null ? nodeIds : [...nodeIds, entry], maxOthers, onlyOwn],
+      [userId, entry === null ? nodeIds : [...nodeIds, entry], maxOthers],
     )
     return new Map([...vector, ...others])
   }

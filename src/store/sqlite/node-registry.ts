@@ -40,13 +40,7 @@ export class NodeRegistry {
     return new Map(this.#statements.vector.all().filter(([entry]) => !isGuestEntry(entry)))
   }
 
-  handshakeVector({
-    nodeIds,
-    entry,
-    userId,
-    maxOthers,
-    onlyOwn = false,
-  }: HandshakeVectorQuery): VersionVector {
+  handshakeVector({ nodeIds, entry, userId, maxOthers }: HandshakeVectorQuery): VersionVector {
     const vector = new Map<string, number>()
     for (const nodeId of nodeIds) {
       const sequenceNumber = this.#statements.maxSequenceOfAll.get(nodeId, endOfEntries(nodeId)) ?? 0
@@ -54,8 +48,7 @@ export class NodeRegistry {
     }
     if (entry !== null) vector.set(entry, this.maxSequenceOf(entry))
     let others = 0
-    const { own, ownAndFree } = this.#forServing()
-    for (const [nodeId, sequenceNumber] of (onlyOwn ? own : ownAndFree).iterate(userId)) {
+    for (const [nodeId, sequenceNumber] of this.#forServing().others.iterate(userId)) {
       if (others >= maxOthers) break
       if (vector.has(nodeId)) continue
       vector.set(nodeId, sequenceNumber)
@@ -136,20 +129,14 @@ function prepareServing(db: SqliteDatabase) {
       'UPDATE _kora_nodes SET has_written = 1 WHERE id = ? AND has_written = 0 AND max_sequence > 0',
     ),
     // Two look-ups of an index that holds no other rows; `OR` would scan the table.
-    ownAndFree: db
+    others: db
       .prepare<[string | null], [string, number]>(
-        `${OWN_NODES}
+        `SELECT node_id, max_sequence FROM _kora_nodes
+            WHERE user_id = ? AND has_written = 1 AND instr(node_id, char(31)) = 0 AND max_sequence > 0
           UNION ALL
           SELECT node_id, max_sequence FROM _kora_nodes
             WHERE user_id IS NULL AND has_written = 1 AND instr(node_id, char(31)) = 0 AND max_sequence > 0`,
       )
       .raw() as Statement<[string | null], [string, number]>,
-    own: db.prepare<[string | null], [string, number]>(OWN_NODES).raw() as Statement<
-      [string | null],
-      [string, number]
-    >,
   }
 }
-
-const OWN_NODES = `SELECT node_id, max_sequence FROM _kora_nodes
-  WHERE user_id = ? AND has_written = 1 AND instr(node_id, char(31)) = 0 AND max_sequence > 0`
