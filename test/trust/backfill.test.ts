@@ -5,12 +5,14 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { t } from '../../src/core/schema/builders.ts'
 import { defineSchema } from '../../src/core/schema/define-schema.ts'
-import {
-  createPostgresServerStore,
-  type PostgresServerStore,
-} from '../../src/store/postgres/postgres-store.ts'
-import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
+import { createView } from '../../src/core/view.ts'
+import { createPostgresServerStore } from '../../src/store/postgres/postgres-store.ts'
+import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
+import type { ServerStore } from '../../src/store/store.ts'
+import { temporaryDirectory } from '../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
 import { openTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { forgetPeak, mebibytes, memoryOf } from '../support/process-memory.ts'
 import { Workspace } from '../support/terminal.ts'
 import { schemaFile } from '../support/todo-app.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
@@ -115,8 +117,8 @@ async function filledThrough(database: TestDatabase): Promise<number | null> {
   return work?.doneThrough ?? 0
 }
 
-/** Writes one record after the other through a server of the earlier version. */
-function writeUntilStopped(server: PostgresServerStore) {
+/** Writes one record after the other. */
+function writeUntilStopped(server: ServerStore) {
   const author = new OperationAuthor('b')
   let isStopped = false
   let written = 0
@@ -190,4 +192,57 @@ test(
     })
   },
   timeoutMs(240_000),
+)
+
+const OPERATIONS_AT_ONCE = 500
+/** Beyond what the process holds when it begins; of a log in memory it would be hundreds. */
+const MAX_GROWTH_BYTES = 128 * 1024 * 1024
+
+test(
+  'a long log is indexed by a field that is tracked late in constant memory, beside one that writes (SQLite)',
+  async () => {
+    using directory = temporaryDirectory()
+    const store = createSqliteServerStore({
+      filename: join(directory.path, 'kora.db'),
+      durability: 'normal',
+    })
+    await store.setSchema(EARLIER)
+    const author = new OperationAuthor('a')
+    for (let from = 0; from < RECORDS; from += OPERATIONS_AT_ONCE) {
+      const numbers = Array.from({ length: OPERATIONS_AT_ONCE }, (_, index) => from + index)
+      await appendAll(
+        store,
+        numbers.map((number) => author.insert(recordIdOf(`record ${number}`), { title: `${number % 1000}` })),
+      )
+    }
+    const before = memoryOf(process.pid)
+    forgetPeak(process.pid)
+    const writing = writeUntilStopped(store)
+
+    const startedAt = performance.now()
+    await store.trackScopeField('todos', 'title')
+    const seconds = (performance.now() - startedAt) / 1000
+    const { written, longestMs } = await writing.stop()
+
+    const { peakBytes } = memoryOf(process.pid)
+    reportFigures('a field tracked late, SQLite', {
+      operations: RECORDS,
+      seconds: Math.round(seconds),
+      'MiB before': mebibytes(before.rssBytes),
+      'MiB at the peak': mebibytes(peakBytes),
+      'operations written meanwhile': written,
+      'ms longest wait of these': Math.round(longestMs),
+    })
+    expect(peakBytes - before.rssBytes).toBeLessThan(MAX_GROWTH_BYTES)
+    expect(longestMs).toBeLessThan(2000)
+    const page = await store.readDelivery({
+      after: 0,
+      view: createView({ todos: { title: '7' } }),
+      limit: RECORDS,
+      maxBytes: Number.MAX_SAFE_INTEGER,
+    })
+    expect(page.entries).toHaveLength(RECORDS / 1000)
+    await store.close()
+  },
+  timeoutMs(60_000),
 )
