@@ -5,6 +5,8 @@ import { makeFolder } from '../../src/core/make-folder.ts'
 import { writeProblemOf } from '../../src/core/write-problem.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 
+const IS_LINUX = process.platform === 'linux'
+
 test('a folder is made with those above it, once', async () => {
   using directory = temporaryDirectory()
   const path = join(directory.path, 'a', 'b', 'c')
@@ -46,7 +48,7 @@ test('what stands in the way is told', async () => {
   expect(await problemOf(join(directory.path, 'dead'))).toMatch(/^is not a folder/)
 })
 
-test.runIf(existsSync('/proc'))('where the file system makes none, that is said', async () => {
+test.runIf(IS_LINUX)('where the file system makes none, that is said', async () => {
   const error = await makeFolder('/proc/nope/deep').catch((thrown: unknown) => thrown)
 
   expect(writeProblemOf(error)).toBe('cannot be made there. Choose another.')
