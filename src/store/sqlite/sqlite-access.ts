@@ -58,13 +58,27 @@ export class SqliteAccess extends StoreAccess {
    * @throws StoreError
    */
   readPages<Result>(action: (source: PageSource) => Result): Result {
+    this.assertOpen()
     const core = this.#core
-    for (let tries = 0; this.#pages !== null && tries < MAX_TRIES; tries++) {
-      const { rows, inOneMoment } = this.#pages
-      const result = this.read(() => inOneMoment(() => action({ core, rows }))) as Result
-      if (!core.isBehind) return result
+    const pages = this.#pages
+    for (let tries = 0; pages !== null && tries < MAX_TRIES; tries++) {
+      try {
+        const source = { core, rows: pages.rows }
+        const result = this.read(() => pages.inOneMoment(() => action(source))) as Result
+        if (!this.#isBehind()) return result
+      } catch (error) {
+        if (!this.#isBehind()) throw error // else a row may name what only the other connection sees
+      }
     }
     return this.read(() => action({ core, rows: core.log.rows }))
+  }
+
+  #isBehind(): boolean {
+    try {
+      return this.#core.isBehind
+    } catch (error) {
+      throw toStoreError(error, this.#core.filename)
+    }
   }
 
   /** Runs `action` in a transaction of its own. @see WriteQueue.run */

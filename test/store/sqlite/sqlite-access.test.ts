@@ -62,6 +62,30 @@ test('a page is read again where another process commits amid it', () => {
   expect(found).toHaveLength(2)
 })
 
+test('what does not fit together because another process has committed amid it is no damage', () => {
+  let reads = 0
+  const found = access.readPages((source) => {
+    if (reads++ > 0) return sequencesIn(source)
+    dropFirst()
+    throw new Error('a row of a node that the other connection does not see yet')
+  })
+  expect(reads).toBe(2)
+  expect(found).toHaveLength(2)
+})
+
+test('what goes wrong while nobody else commits is thrown at once', () => {
+  let reads = 0
+  const read = () =>
+    access.readPages(() => {
+      reads++
+      throw new Error('damaged')
+    })
+  expect(read).toThrow('damaged')
+  expect(reads).toBe(1)
+  access.close()
+  expect(read).toThrow('The store is closed')
+})
+
 test('a page is read over one connection where others commit amid it again and again', () => {
   const sources: boolean[] = []
   const found = access.readPages((source) => {
