@@ -16,7 +16,8 @@ RUN npm ci --ignore-scripts --no-fund --no-audit
 COPY tsconfig.json tsconfig.build.json ./
 COPY scripts/build-dashboard.ts scripts/build-server.ts scripts/bundle-options.ts ./scripts/
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --ignore-scripts --no-fund --no-audit
+# Without their names, too: a tool of development that a library can make use of would stay.
+RUN npm run build && npm pkg delete devDependencies && npm prune --ignore-scripts --no-fund --no-audit
 COPY bin ./bin
 COPY LICENSE README.md CHANGELOG.md ./
 COPY config /config

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import { toJsonSchema } from '@valibot/to-json-schema'
 import type { GroupNode, OptionNode } from '../../src/config/option-tree.ts'
 import { buildOptionTree, isGroupNode } from '../../src/config/option-tree.ts'
 import type { ValueOption } from '../../src/config/options.ts'
@@ -42,7 +42,7 @@ function groupSchema(node: GroupNode): JsonSchema {
 
 function valueSchema({ type, help, default: defaultValue }: ValueOption): JsonSchema {
   const { $schema: _dialect, ...schema } = (type.json ??
-    z.toJSONSchema(type.schema, { target: 'draft-07' })) as JsonSchema
+    toJsonSchema(type.schema, { target: 'draft-07' })) as JsonSchema
   return { description: help, ...schema, ...(defaultValue !== undefined && { default: defaultValue }) }
 }
 

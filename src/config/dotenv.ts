@@ -1,6 +1,8 @@
 import { join } from 'node:path'
-import { parse } from 'dotenv'
+import { lazyRequire } from '../core/lazy-require.ts'
 import { isFilledFolder, readTextIfThere } from './read-text.ts'
+
+const dotenv = lazyRequire<typeof import('dotenv')>('dotenv')
 
 export interface Variables {
   readonly [name: string]: string
@@ -14,7 +16,7 @@ export interface Variables {
 export function readDotenv(folder: string): Variables {
   if (hasDotenvFolder(folder)) return {}
   const text = readTextIfThere(join(folder, '.env'))
-  return text === null ? {} : parse(text)
+  return text === null ? {} : dotenv().parse(text)
 }
 
 /** True where `.env` is a folder that holds something, such as a virtual environment of Python. */

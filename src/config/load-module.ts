@@ -1,12 +1,14 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
-import { createJiti } from 'jiti'
 import { messageOf } from '../core/error-message.ts'
 import { ConfigError, KoraServerError } from '../core/errors.ts'
+import { lazyRequire } from '../core/lazy-require.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
 
 const APP_PACKAGES = ['korajs', '@korajs/core']
+
+const requireJiti = lazyRequire<typeof import('jiti')>('jiti')
 
 /**
  * Runs a TypeScript or JavaScript file, in any module format, and returns its exports. Imports of
@@ -18,7 +20,7 @@ const APP_PACKAGES = ['korajs', '@korajs/core']
 async function loadModule(file: string): Promise<PlainObject> {
   const own = await import('../index.ts') // only now: it would cost every user of JSON the load
   const missing = APP_PACKAGES.filter((name) => !isInstalledBeside(file, name))
-  const jiti = createJiti(dirname(file), {
+  const jiti = requireJiti().createJiti(dirname(file), {
     // Compiled copies in node_modules or /tmp would go stale, and a container may be read-only.
     fsCache: false,
     moduleCache: false,

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { z } from 'zod'
+import * as v from 'valibot'
 import { jwksUrlProblem } from '../auth/jwks-client.ts'
 import { findTemplateProblems } from '../auth/scope-templates.ts'
 import { describeRange, type NumberRange } from '../core/number-range.ts'
@@ -13,7 +13,7 @@ import { formatDuration, parseDuration } from './duration.ts'
 /** What values an option takes: for the parser, the JSON schema and the reference page. */
 export interface OptionType {
   /** Checks the value and turns it into the form that the server uses. */
-  readonly schema: z.ZodType
+  readonly schema: v.GenericSchema<unknown, unknown>
   /** Completes "expected …" in messages, and the type column of the reference. */
   readonly expects: string
   /** Flags and environment variables are text; absent: the text is the value. */
@@ -22,11 +22,13 @@ export interface OptionType {
   readonly isPath?: boolean
   /** The path must lead to something that exists. */
   readonly mustExist?: boolean
-  /** JSON schema where zod cannot tell it; null: only TypeScript and JavaScript files can give it. */
+  /** JSON schema where `schema` cannot tell it; null: only TypeScript and JavaScript files can give it. */
   readonly json?: { readonly [keyword: string]: unknown }
   /** What is wrong inside the value, with paths relative to the option. Runs after `schema`. */
   readonly inspect?: (value: unknown) => readonly InnerProblem[]
 }
+
+const FILLED = v.pipe(v.string(), v.minLength(1))
 
 interface InnerProblem {
   readonly path: string
@@ -34,7 +36,7 @@ interface InnerProblem {
 }
 
 export function text(expects = 'text that is not empty'): OptionType {
-  return { schema: z.string().min(1), expects }
+  return { schema: FILLED, expects }
 }
 
 /** A token that is sent in a header. */
@@ -50,12 +52,12 @@ export function bearerToken(): OptionType {
 }
 
 export function oneOf(values: readonly string[]): OptionType {
-  return { schema: z.enum(values as [string, ...string[]]), expects: `one of ${values.join(', ')}` }
+  return { schema: v.picklist(values), expects: `one of ${values.join(', ')}` }
 }
 
 export function flag(): OptionType {
   return {
-    schema: z.boolean(),
+    schema: v.boolean(),
     expects: 'true or false',
     fromText: (value) => (value === 'true' ? true : value === 'false' ? false : value),
   }
@@ -63,7 +65,7 @@ export function flag(): OptionType {
 
 export function integer(range: NumberRange): OptionType {
   return {
-    schema: z.int().min(range.min).max(range.max),
+    schema: v.pipe(v.number(), v.safeInteger(), v.minValue(range.min), v.maxValue(range.max)),
     expects: describeRange(range),
     // Number('') is 0: a blank is no number.
     fromText: (value) => (value.trim() === '' ? value : Number(value)),
@@ -83,10 +85,11 @@ export function duration(
       ? `up to ${formatDuration(maxMs)}`
       : `from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`
   return {
-    schema: z
-      .union([z.number().min(0), z.string()])
-      .transform((value) => (typeof value === 'number' ? Math.round(value * factor) : parseDuration(value)))
-      .refine(inRange),
+    schema: v.pipe(
+      v.union([v.pipe(v.number(), v.minValue(0)), v.string()]),
+      v.transform((value) => (typeof value === 'number' ? Math.round(value * factor) : parseDuration(value))),
+      v.check(inRange),
+    ),
     expects: `a duration ${range}, such as '10s' or '5m', or a number of ${numbersAre === 'ms' ? 'milliseconds' : 'seconds'}`,
     json: {
       anyOf: [
@@ -105,7 +108,7 @@ function asProblems(message: string | null): readonly InnerProblem[] {
 /** A path; relative ones are relative to the configuration file. */
 export function path(mustExist = false): OptionType {
   return {
-    schema: z.string().min(1),
+    schema: FILLED,
     expects: mustExist ? 'the path of a file' : 'a path',
     isPath: true,
     mustExist,
@@ -121,9 +124,9 @@ function pathProblem(text: string): string | null {
 /** A file, or the value itself in a TypeScript or JavaScript configuration. */
 export function fileOr(what: string, isValue: (value: object) => boolean): OptionType {
   return {
-    schema: z.union([
-      z.string().min(1),
-      z.custom((value) => typeof value === 'object' && value !== null && isValue(value)),
+    schema: v.union([
+      FILLED,
+      v.custom((value) => typeof value === 'object' && value !== null && isValue(value)),
     ]),
     expects: `the path of a file, or ${what}`,
     isPath: true,
@@ -134,12 +137,12 @@ export function fileOr(what: string, isValue: (value: object) => boolean): Optio
 
 /** One text, or a list of at least one. */
 export function textOrList(expects: string): OptionType {
-  return { schema: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]), expects }
+  return { schema: v.union([FILLED, v.pipe(v.array(FILLED), v.minLength(1))]), expects }
 }
 
 export function listOf(values: readonly string[]): OptionType {
   return {
-    schema: z.array(z.enum(values as [string, ...string[]])).min(1),
+    schema: v.pipe(v.array(v.picklist(values)), v.minLength(1)),
     expects: `a list of ${values.join(', ')}`,
   }
 }
@@ -147,7 +150,7 @@ export function listOf(values: readonly string[]): OptionType {
 /** A path of the server at which sync can be served. */
 export function syncPath(): OptionType {
   return {
-    schema: z.string().regex(/^\/[^\s?#]*$/),
+    schema: v.pipe(v.string(), v.regex(/^\/[^\s?#]*$/)),
     expects: "a path that starts with '/', such as '/sync'",
     inspect: (value) => asProblems(syncPathProblem(String(value))),
   }
@@ -155,7 +158,10 @@ export function syncPath(): OptionType {
 
 export function jwksUrl(): OptionType {
   return {
-    schema: z.string().refine((value) => jwksUrlProblem(value) === null),
+    schema: v.pipe(
+      v.string(),
+      v.check((value) => jwksUrlProblem(value) === null),
+    ),
     expects:
       'a URL that starts with https:// (http:// only for a loopback address), without user and password',
     json: { type: 'string', pattern: '^https?://' },
@@ -164,7 +170,7 @@ export function jwksUrl(): OptionType {
 
 export function webUrl(): OptionType {
   return {
-    schema: z.string().refine(isWebUrl),
+    schema: v.pipe(v.string(), v.check(isWebUrl)),
     expects: 'a URL that starts with https:// or http://, without user and password',
     json: { type: 'string', pattern: '^https?://' },
   }
@@ -178,23 +184,24 @@ function isWebUrl(text: string): boolean {
 
 export function postgresUrl(): OptionType {
   return {
-    schema: z.string().regex(/^postgres(ql)?:\/\/\S+$/i),
+    schema: v.pipe(v.string(), v.regex(/^postgres(ql)?:\/\/\S+$/i)),
     expects: 'a URL that starts with postgres:// or postgresql://',
     inspect: (value) => asProblems(postgresUrlProblem(String(value))),
+    json: { type: 'string', pattern: '^postgres(ql)?:\\/\\/\\S+$' },
   }
 }
 
 /** PostgreSQL cuts names off at 63 bytes. */
 export function sqlName(): OptionType {
   return {
-    schema: z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/),
+    schema: v.pipe(v.string(), v.regex(/^[a-z_][a-z0-9_]{0,62}$/)),
     expects: 'a name of up to 63 lower-case letters, digits and "_"',
   }
 }
 
 export function origins(): OptionType {
   return {
-    schema: z.array(z.string()),
+    schema: v.array(v.string()),
     expects: "a list of origins, such as 'https://app.example.com'",
     inspect: (value) =>
       (value as readonly string[]).flatMap((origin, index) => {
@@ -207,7 +214,7 @@ export function origins(): OptionType {
 
 export function proxies(): OptionType {
   return {
-    schema: z.array(z.unknown()),
+    schema: v.array(v.unknown()),
     expects: "a list of addresses or CIDR ranges of the proxies, such as '10.0.0.0/8'",
     fromText: (value) => value.split(',').map((range) => range.trim()),
     inspect: (value) =>
@@ -229,7 +236,7 @@ function isAddressRange(value: string): boolean {
 
 export function jwk(): OptionType {
   return {
-    schema: z.looseObject({ kty: z.string() }),
+    schema: v.looseObject({ kty: v.string() }),
     expects: 'a JWK: an object with "kty"',
     json: { type: 'object', required: ['kty'], properties: { kty: { type: 'string' } } },
   }
@@ -239,7 +246,7 @@ export function jwk(): OptionType {
 export function scopeMap({ allowsClaims }: { allowsClaims: boolean }): OptionType {
   const isTemplate = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
   return {
-    schema: z.custom((value) => isTemplate(value) || (allowsClaims && typeof value === 'function')),
+    schema: v.custom((value) => isTemplate(value) || (allowsClaims && typeof value === 'function')),
     expects: allowsClaims
       ? "an object of collections, such as { todos: { userId: '$claims.sub' } }, or a function of the claims"
       : 'an object of collections, such as { news: {}, polls: { isPublic: true } }',

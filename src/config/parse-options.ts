@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { is, safeParse } from 'valibot'
 import { nearestName, quoteName } from '../core/schema/names.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
@@ -97,7 +98,7 @@ class OptionsParser {
     const override = this.#input.overrides.get(join(path, name))
     const given = Object.hasOwn(raw, name) ? raw[name] : undefined
     const value = firstDefined(override?.value, given, child.option.default)
-    const isFromFile = override === undefined && child.option.type.schema.safeParse(value).success
+    const isFromFile = override === undefined && is(child.option.type.schema, value)
     return { value, isFromFile }
   }
 
@@ -159,20 +160,21 @@ class OptionsParser {
     { path, origin, baseDir }: { path: string; origin: ConfigOrigin; baseDir: string },
   ): unknown {
     const isText = origin.kind !== 'file' && origin.kind !== 'default' && typeof given === 'string'
-    const result = type.schema.safeParse(isText && type.fromText ? type.fromText(given) : given)
+    const result = safeParse(type.schema, isText && type.fromText ? type.fromText(given) : given)
     const source = 'name' in origin ? ` (${origin.name})` : ''
     if (!result.success) {
       const got = isSecret ? describeSecret(given, env) : `, got ${describeValue(given)}`
       this.#report(`${path}${source}`, `expected ${type.expects}${got}`)
       return undefined
     }
-    const problems = type.inspect?.(result.data) ?? []
+    const problems = type.inspect?.(result.output) ?? []
     for (const problem of problems) this.#report(`${join(path, problem.path)}${source}`, problem.message)
     if (problems.length > 0) return undefined
-    if (!type.isPath || typeof result.data !== 'string' || result.data === ':memory:') return result.data
-    const absolute = resolve(baseDir, result.data)
+    if (!type.isPath || typeof result.output !== 'string' || result.output === ':memory:')
+      return result.output
+    const absolute = resolve(baseDir, result.output)
     if (!type.mustExist || existsSync(absolute)) return absolute
-    this.#report(`${path}${source}`, `${result.data} not found`)
+    this.#report(`${path}${source}`, `${result.output} not found`)
     return undefined
   }
 
