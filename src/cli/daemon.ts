@@ -121,11 +121,11 @@ async function openBlobStorage(
 }
 
 function urlsOf(server: ServerHost, { http }: ServerConfig): ServedUrls {
-  const { syncUrl, url, operationsUrl, dashboardUrl } = server
+  const { syncUrl, url, statusUrl, dashboardUrl } = server
   return {
     sync: syncUrl ?? '', // it listens, so it has one
     health: http.health ? `${url}/health` : null,
-    operations: operationsUrl === null ? null : `${operationsUrl}/status`,
+    status: statusUrl,
     dashboard: dashboardUrl,
   }
 }

@@ -126,19 +126,23 @@ export class ServerHost {
     return this.url === null ? null : `${this.url.replace(/^http/, 'ws')}${this.service.path}`
   }
 
-  /** Where the operations endpoints are; null when there are none, or none is listened for. */
-  get operationsUrl(): string | null {
-    if (this.#options.operations === undefined) return null
-    const url = this.#options.operations.listener === undefined ? this.url : this.#private?.url
-    return url ? `${url}${OPERATIONS_PREFIX}` : null
+  /** The address of the status; null when there is none, or it is closed to everybody. */
+  get statusUrl(): string | null {
+    return this.#operationsUrl === null ? null : `${this.#operationsUrl}/status`
   }
 
-  /** Where the dashboard is; null when there is none, or it is closed to everybody. */
+  /** The address of the dashboard; null when there is none, or it is closed to everybody. */
   get dashboardUrl(): string | null {
+    return this.#live === null ? null : this.#operationsUrl
+  }
+
+  get #operationsUrl(): string | null {
     const { operations, host } = this.#options
-    if (this.#live === null || operations === undefined) return null
-    const isOpen = opensDashboard(operations.auth, operations.listener?.host ?? host)
-    return isOpen ? this.operationsUrl : null
+    if (operations === undefined) return null
+    const { auth, listener } = operations
+    const url = listener === undefined ? this.url : this.#private?.url
+    const isOpen = opensDashboard(auth, listener?.host ?? host)
+    return url && isOpen ? `${url}${OPERATIONS_PREFIX}` : null
   }
 
   get port(): number | null {
@@ -310,18 +314,20 @@ export class ServerHost {
       logger: this.#logger,
       isReserved: (path) => isOwnPath(path) || path === this.service.path,
     })
-    this.service.mount(app, (request, reply) => this.#serveAppAtSyncPath(request, reply))
+    this.service.mount(app, (request, reply) => this.#answerBrowser(request, reply))
     if (staticDir !== undefined) mountStaticFiles(app, staticDir)
     app.setNotFoundHandler((request, reply) => this.#answerUnknown(request, reply))
   }
 
   /**
-   * Where sync and the app share a path, only browsers on their way to a page are given it: clients that
-   * poll may accept anything.
+   * At the path of sync, only a browser on its way to a page is given the page of the app, or told where it is:
+   * clients that poll may accept anything.
    */
-  #serveAppAtSyncPath(request: FastifyRequest, reply: FastifyReply): FastifyReply | null {
-    if (this.#options.staticDir === undefined || !isNavigation(request)) return null
-    return sendApp(reply)
+  #answerBrowser(request: FastifyRequest, reply: FastifyReply): FastifyReply | null {
+    if (!isNavigation(request)) return null
+    if (this.#options.staticDir !== undefined) return sendApp(reply)
+    const text = 'kora-server is running. Apps sync at this address; there is no page here.\n'
+    return reply.headers({ vary: 'accept', 'cache-control': 'no-store' }).type('text/plain').send(text)
   }
 
   #answerUnknown(request: FastifyRequest, reply: FastifyReply): FastifyReply {

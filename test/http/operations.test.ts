@@ -143,7 +143,7 @@ describe('without a token', () => {
 
     expect([exported.status, imported.status]).toEqual([403, 403])
     const { error } = (await exported.json()) as { error: string }
-    expect(error).toContain('Set operationalAuth.adminToken or operationalAuth.backupToken')
+    expect(error).toContain('KORA_ADMIN_TOKEN or KORA_BACKUP_TOKEN')
     expect(error).not.toContain('127.0.0.1')
     expect(await server.store.getOperationCount()).toBe(1)
   })

@@ -52,22 +52,43 @@ test.each([
   ['no token, on any address', {}, '0.0.0.0', false],
   ['an empty token, on any address', { adminToken: '' }, '0.0.0.0', false],
   ['the token of something else', { metricsToken: 'm' }, '127.0.0.1', false],
-])('the address of the dashboard is told where it opens: with %s', async (_name, auth, host, isTold) => {
-  const store = new MemoryServerStore()
-  const server = new ServerHost({
-    sync: { store },
-    host,
-    port: 0,
-    logger: silentLogger,
-    runtime: systemRuntime(),
-    operations: { auth },
-  })
+])(
+  'the addresses of the dashboard and the status are told where they open: with %s',
+  async (_name, auth, host, isTold) => {
+    const store = new MemoryServerStore()
+    const server = new ServerHost({
+      sync: { store },
+      host,
+      port: 0,
+      logger: silentLogger,
+      runtime: systemRuntime(),
+      operations: { auth },
+    })
+    await server.start()
+
+    const { dashboardUrl, statusUrl } = server
+    await server.stop()
+
+    expect([dashboardUrl !== null, statusUrl !== null]).toEqual([isTold, isTold])
+  },
+)
+
+test('a browser that comes to the path of sync is told what is there, and clients that poll are served', async () => {
+  const port = await freePort()
+  const server = createKoraServer({ ...at(port), logger: silentLogger })
   await server.start()
 
-  const { dashboardUrl } = server
+  const page = await fetch(`http://127.0.0.1:${port}/`, { headers: { accept: 'text/html,*/*;q=0.8' } })
+  const poll = await fetch(`http://127.0.0.1:${port}/`)
   await server.stop()
 
-  expect(dashboardUrl !== null).toBe(isTold)
+  expect([page.status, page.headers.get('content-type'), page.headers.get('set-cookie')]).toEqual([
+    200,
+    expect.stringContaining('text/plain'),
+    null,
+  ])
+  expect(await page.text()).toContain('kora-server is running')
+  expect(poll.status).not.toBe(200)
 })
 
 test('abort() ends every connection and takes no more; stop() then ends the rest', async () => {

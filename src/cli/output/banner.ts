@@ -2,16 +2,16 @@ import { displayPath } from '../../config/display-path.ts'
 import type { EffectiveConfig } from '../../config/server-config.ts'
 import { describeAuth, describeSchema, describeStore, isUnscoped } from '../describe-config.ts'
 import type { Terminal } from '../terminal.ts'
-import { createColours } from './colours.ts'
+import { type Colours, createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'
 
 /** Where the running server is reached. */
 export interface ServedUrls {
   readonly sync: string
   readonly health: string | null
-  /** Where operators ask: status, metrics, backups. */
-  readonly operations: string | null
-  /** Where a browser sees the same and more. */
+  /** Where operators ask for the status; null where it is closed to everybody. */
+  readonly status: string | null
+  /** Where a browser sees the same and more; null where it is off or closed to everybody. */
   readonly dashboard: string | null
 }
 
@@ -31,14 +31,23 @@ export function formatBanner(
     ['Schema', escapeControls(schemaLine(config, terminal.cwd))],
     ['Auth', isRisky ? colours.yellow(auth) : auth],
     ...(urls.health === null ? [] : [['Health', colours.cyan(urls.health)] as [string, string]]),
-    ...(urls.operations === null ? [] : [['Status', colours.cyan(urls.operations)] as [string, string]]),
-    ...(urls.dashboard === null
-      ? []
-      : [['Dashboard', `${colours.cyan(urls.dashboard)}${tokenNote(config)}`] as [string, string]]),
+    ...(urls.status === null ? [] : [['Status', colours.cyan(urls.status)] as [string, string]]),
+    ...dashboardRows(config, urls, colours),
     ['Config', escapeControls(describeSource(config, terminal.cwd))],
   ]
   const lines = rows.map(([label, text]) => `  ${colours.bold(label.padEnd(11))}${text}`)
   return `\n  ${colours.bold(colours.green('kora-server'))} ${version}\n\n${lines.join('\n')}\n\n  ${colours.dim('Ctrl+C stops it.')}\n\n`
+}
+
+function dashboardRows(
+  config: EffectiveConfig,
+  { status, dashboard }: ServedUrls,
+  colours: Colours,
+): [string, string][] {
+  if (dashboard !== null) return [['Dashboard', `${colours.cyan(dashboard)}${tokenNote(config)}`]]
+  const { http } = config.values
+  const isClosed = http.dashboard && http.operations && status === null
+  return isClosed ? [['Dashboard', 'closed: set KORA_ADMIN_TOKEN to open it']] : []
 }
 
 /** A dashboard without a token is only shown where the server listens for this machine alone. */

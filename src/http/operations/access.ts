@@ -85,9 +85,11 @@ export class OperationsAccess {
     const mayBeOpen = area !== 'backup' && Object.values(this.#digests).every((known) => known === null)
     if (mayBeOpen && isLoopback(this.#options.host) && isFromThisMachine(request)) return null
     const option = area === 'admin' ? 'adminToken' : `adminToken or ${area}Token`
+    const variable =
+      area === 'admin' ? 'KORA_ADMIN_TOKEN' : `KORA_ADMIN_TOKEN or KORA_${area.toUpperCase()}_TOKEN`
     const remedy =
-      `Set operationalAuth.${option.replace(' or ', ' or operationalAuth.')} ` +
-      `(daemon: admin.${option.replace(' or ', ' or admin.')})`
+      `Set admin.${option.replace(' or ', ' or admin.')} in the configuration, or ${variable} in the environment ` +
+      `(as a library: operationalAuth.${option.replace(' or ', ' or operationalAuth.')})`
     const other = mayBeOpen ? ', or listen on 127.0.0.1 only and ask from this machine, through no proxy' : ''
     return {
       status: 403,
@@ -96,7 +98,7 @@ export class OperationsAccess {
   }
 }
 
-/** Whether anybody is let into the dashboard at this host: who has its token, or this machine where there is none at all. */
+/** Whether anybody is let into the dashboard and the status at this host: who has its token, or this machine where there is none at all. */
 export function opensDashboard(
   { adminToken, metricsToken, backupToken }: OperationalAuth,
   host: string,

@@ -143,6 +143,21 @@ describe('start', () => {
     ).toMatchFileSnapshot('../expected/banner.txt')
   })
 
+  test('says how the dashboard is opened where it is closed, and names no status that nobody may read', async () => {
+    using workspace = new Workspace()
+
+    const run = await startUntil(
+      'Ctrl+C',
+      workspace,
+      ['--host', '0.0.0.0'],
+      (process) => process.signal('SIGINT'),
+      { isTerminal: true, env: { KORA_LOG_LEVEL: 'error' } },
+    )
+
+    expect(run.stderr).toContain('  Dashboard  closed: set KORA_ADMIN_TOKEN to open it\n')
+    expect(run.stderr).not.toContain('/__kora')
+  })
+
   test('serves health and the sync path on the port that it prints', async () => {
     using workspace = new Workspace()
     let answers: Promise<number[]> | undefined
