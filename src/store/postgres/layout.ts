@@ -171,3 +171,11 @@ export const LAYOUT_ADDITIONS: readonly (readonly string[])[] = [
     'ALTER TABLE {blob_holders} ADD COLUMN sent_at bigint NOT NULL DEFAULT 0',
   ],
 ]
+
+/** The tables that all of these make. */
+export const INTERNAL_TABLES: readonly string[] = [...LAYOUT_STATEMENTS, ...LAYOUT_ADDITIONS.flat()].flatMap(
+  (statement) => {
+    const name = /^CREATE TABLE \{(\w+)\}/.exec(statement)?.[1]
+    return name === undefined ? [] : [`_kora_${name}`]
+  },
+)

@@ -12,7 +12,8 @@ import { LAYOUT_ADDITIONS, LAYOUT_STATEMENTS, LAYOUT_VERSION } from './layout.ts
 import { metaTable } from './meta-table.ts'
 import { namesInUse } from './names-in-use.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
-import { toOpenError } from './postgres-errors.ts'
+import { openFailure, toOpenError } from './postgres-errors.ts'
+import { requireWriting } from './rights.ts'
 
 const OLDEST_VERSION = 140_000
 
@@ -60,6 +61,7 @@ export async function openDatabase(
     db.useDurability(facts.synchronousCommit)
     const { readOnly = false } = options
     const isCreated = await isPresentLayout(db)
+    if (isCreated && readOnly !== true) await requireWriting(db)
     if (isCreated && (readOnly === true || (await hasAdditions(db)))) return { db, isEmpty: false }
     if (isCreated) await requireOwnership(db)
     else if (readOnly === 'planning') await requireRights(db)
@@ -90,15 +92,18 @@ async function readFacts(db: PostgresDatabase): Promise<ServerFacts> {
 
 function requireUsable(db: PostgresDatabase, facts: ServerFacts, isReadOnly: boolean): void {
   if (facts.versionNumber < OLDEST_VERSION) {
-    throw cannotUse(db, `it is PostgreSQL ${facts.version}; 14 or later is needed.`)
+    throw openFailure(db.name, `it is PostgreSQL ${facts.version}; 14 or later is needed.`)
   }
   if (facts.encoding !== 'UTF8') {
-    throw cannotUse(db, `its encoding is ${facts.encoding}. Create the database with ENCODING 'UTF8'.`)
+    throw openFailure(db.name, `its encoding is ${facts.encoding}. Create the database with ENCODING 'UTF8'.`)
   }
   if (isReadOnly) return
-  if (facts.isStandby) throw cannotUse(db, 'it is a read-only replica. Connect to the primary.')
+  if (facts.isStandby) throw openFailure(db.name, 'it is a read-only replica. Connect to the primary.')
   if (facts.isReadOnly) {
-    throw cannotUse(db, 'its sessions are read only. See default_transaction_read_only of role and database.')
+    throw openFailure(
+      db.name,
+      'its sessions are read only. See default_transaction_read_only of role and database.',
+    )
   }
 }
 
@@ -174,8 +179,8 @@ async function requireRights(db: PostgresDatabase): Promise<void> {
     [quoteIdentifier(db.schema), db.schema],
   )
   if (row?.[0] === true) return
-  throw cannotUse(
-    db,
+  throw openFailure(
+    db.name,
     `the role may not create tables in the schema "${db.schema}". Run: GRANT USAGE, CREATE ON SCHEMA ${quoteIdentifier(db.schema)} TO …`,
   )
 }
@@ -187,8 +192,8 @@ async function requireOwnership(db: PostgresDatabase): Promise<void> {
     [db.table('_kora_nodes')],
   )
   if (row?.[0] !== false) return
-  throw cannotUse(
-    db,
+  throw openFailure(
+    db.name,
     'this release adds columns to tables like "_kora_nodes", which the role does not own. Run `kora-server migrate` once as the role that does.',
   )
 }
@@ -213,8 +218,4 @@ async function hasAdditions(db: PostgresDatabase): Promise<boolean> {
 
 async function countAdditions(queries: Queries): Promise<number> {
   return Number((await metaTable.get(queries, 'layout_additions')) ?? 0)
-}
-
-function cannotUse(db: PostgresDatabase, reason: string): StoreError {
-  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${db.name}: ${reason}`)
 }

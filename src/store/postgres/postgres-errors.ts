@@ -61,8 +61,12 @@ export function toOpenError(failure: unknown, name: string): unknown {
     (isUnanswered(error) ? NO_ANSWER : isHungUp(error) ? HUNG_UP : undefined) ??
     failureOf(error)?.reason ??
     certificateReasonOf(error)
-  if (reason === undefined) return error
-  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${name}: ${reason}`, { cause: error })
+  return reason === undefined ? error : openFailure(name, reason, error)
+}
+
+/** @param reason one or two sentences: what is wrong with the database, and what to do */
+export function openFailure(name: string, reason: string, cause?: unknown): StoreError {
+  return new StoreError('STORE_OPEN_FAILED', `Cannot open ${name}: ${reason}`, { cause })
 }
 
 /** Codes of OpenSSL and of Node: nothing was sent to a server whose certificate is not believed. */

@@ -385,6 +385,75 @@ async function removeAdditions(database: TestDatabase): Promise<void> {
   await database.query("DELETE FROM _kora_meta WHERE key = 'layout_additions'")
 }
 
+/** A role that owns nothing, and its connection string. */
+async function createGuest(
+  database: TestDatabase,
+): Promise<AsyncDisposable & { readonly name: string; readonly url: string }> {
+  const name = `guest_of_${new URL(database.connectionString).pathname.slice(1)}`
+  await database.query(`CREATE ROLE "${name}" LOGIN PASSWORD 'secret'`)
+  return {
+    name,
+    url: urlWith(database.connectionString, (url) => {
+      url.username = name
+      url.password = 'secret'
+    }),
+    async [Symbol.asyncDispose]() {
+      await database.query(`DROP OWNED BY "${name}"`)
+      await database.query(`DROP ROLE "${name}"`)
+    },
+  }
+}
+
+describe('a role that owns nothing', () => {
+  test.each([
+    ['may only read', [], 'INSERT, UPDATE, DELETE', '_kora_blob_chunks', /, and rights on \d+ more\. /],
+    ['may not change one table', ['REVOKE UPDATE ON todos FROM'], 'UPDATE', 'todos', /"todos"\. /],
+    ['may not delete', ['REVOKE DELETE ON _kora_scope FROM'], 'DELETE', '_kora_scope', /"_kora_scope"\. /],
+  ])('and %s is refused before a server starts', async (_, revocations, rights, table, others) => {
+    await using database = await openTestDatabase()
+    const store = await createPostgresServerStore({ connectionString: database.connectionString })
+    await store.setSchema(todoSchema)
+    await store.close()
+    await using guest = await createGuest(database)
+    const granted = revocations.length === 0 ? 'SELECT' : 'SELECT, INSERT, UPDATE, DELETE'
+    await database.query(`GRANT ${granted} ON ALL TABLES IN SCHEMA public TO "${guest.name}"`)
+    for (const revocation of revocations) await database.query(`${revocation} "${guest.name}"`)
+
+    for (const readOnly of [false, 'planning'] as const) {
+      const opening = createPostgresServerStore({ connectionString: guest.url, readOnly })
+      const error = await opening.catch((failure: Error & { code: string }) => failure)
+
+      if (!(error instanceof Error)) throw new Error('opened')
+      expect(error.code).toBe('STORE_OPEN_FAILED')
+      expect(error.message).toContain(`the role "${guest.name}" lacks ${rights} on the table "${table}"`)
+      expect(error.message).toMatch(others)
+      expect(error.message).toContain(
+        `Run: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "public" TO "${guest.name}"`,
+      )
+    }
+    const reader = await createPostgresServerStore({ connectionString: guest.url, readOnly: true })
+    expect(await reader.countCollection('todos')).toBe(0)
+    await reader.close()
+  })
+
+  test('writes with the rights that such a refusal names', async () => {
+    await using database = await openTestDatabase()
+    const store = await createPostgresServerStore({ connectionString: database.connectionString })
+    await store.setSchema(todoSchema)
+    await store.close()
+    await using guest = await createGuest(database)
+    await database.query(
+      `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "${guest.name}"`,
+    )
+
+    const again = await createPostgresServerStore({ connectionString: guest.url })
+    await again.setSchema(todoSchema)
+    await again.append([requestOf(new OperationAuthor('a').insert('r1', { title: 'x', userId: 'u' }))])
+    expect(await again.countCollection('todos')).toBe(1)
+    await again.close()
+  })
+})
+
 describe('a handshake’s look at the vector', () => {
   /** Rows of the table of nodes that were read, however: told by a connection when it ends. */
   async function rowsRead(database: TestDatabase): Promise<number> {
@@ -434,26 +503,21 @@ describe('a handshake’s look at the vector', () => {
     const { connectionString } = database
     await (await createPostgresServerStore({ connectionString })).close()
     await removeAdditions(database)
-    const name = `guest_of_${new URL(connectionString).pathname.slice(1)}`
-    await database.query(`CREATE ROLE "${name}" LOGIN PASSWORD 'secret'`)
-    await database.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "${name}"`)
-    const asGuest = urlWith(connectionString, (url) => {
-      url.username = name
-      url.password = 'secret'
-    })
+    await using guest = await createGuest(database)
+    await database.query(
+      `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "${guest.name}"`,
+    )
     const refusal = {
       code: 'STORE_OPEN_FAILED',
       message: expect.stringMatching(
         /adds columns to tables like "_kora_nodes".* Run `kora-server migrate` once as the role/,
       ),
     }
-    await expect(createPostgresServerStore({ connectionString: asGuest })).rejects.toMatchObject(refusal)
-    const planning = createPostgresServerStore({ connectionString: asGuest, readOnly: 'planning' })
+    await expect(createPostgresServerStore({ connectionString: guest.url })).rejects.toMatchObject(refusal)
+    const planning = createPostgresServerStore({ connectionString: guest.url, readOnly: 'planning' })
     await expect(planning).rejects.toMatchObject(refusal)
 
     await (await createPostgresServerStore({ connectionString })).close()
-    await (await createPostgresServerStore({ connectionString: asGuest })).close()
-    await database.query(`DROP OWNED BY "${name}"`)
-    await database.query(`DROP ROLE "${name}"`)
+    await (await createPostgresServerStore({ connectionString: guest.url })).close()
   })
 })
