@@ -9,6 +9,7 @@ import type { Kora } from '../sync/data-plane.ts'
 import type { AddressOf } from './client-address.ts'
 import { onFailureMidway } from './failure-midway.ts'
 import { pathOf } from './request-path.ts'
+import { routePayload } from './route-body.ts'
 import { StrangerBodies } from './stranger-bodies.ts'
 import { answerFailure } from './web-server.ts'
 
@@ -29,7 +30,7 @@ export interface HttpRouteRequest {
   readonly kora: Kora
 }
 
-/** An object as body is sent as JSON. Nothing at all: 204. */
+/** Text, bytes and a `Readable` of them are sent as they are, any other body as JSON. Nothing at all: 204. */
 export interface HttpRouteResponse {
   /** Default 200, or 204 without a body. */
   readonly status?: number
@@ -123,19 +124,16 @@ async function serve(
     const shown = describeValue(response)
     throw new TypeError(`The route returned ${shown} where { status, headers, body } belongs: { body: … }.`)
   }
-  if (response?.body instanceof Readable) {
-    const path = pathOf(request.raw)
-    onFailureMidway(response.body, reply.raw, (err) =>
-      logEvent(logger, LOG_EVENTS.requestFailed, { path, err }),
-    )
-  }
-  return send(reply, response ?? {})
+  return send(reply, response ?? {}, (err) => {
+    logEvent(logger, LOG_EVENTS.requestFailed, { path: pathOf(request.raw), err })
+  })
 }
 
-/** What a program without types may return: it has no `body`, and nothing would be answered. */
+/** What a program without types may return: nothing of it would be answered, and of a `Response` not its headers. */
 function isBody(returned: unknown): boolean {
-  const isBytes = returned instanceof Uint8Array || returned instanceof Readable
-  return typeof returned === 'string' || Array.isArray(returned) || isBytes
+  if (typeof returned === 'string' || returned instanceof Readable) return true
+  if (typeof returned !== 'object' || returned === null) return false
+  return Object.prototype.toString.call(returned) !== '[object Object]'
 }
 
 /** @throws TypeError for what HTTP has no room for; over it Fastify would answer in words of its own */
@@ -146,16 +144,21 @@ function validateHeaders(headers: NonNullable<HttpRouteResponse['headers']>): vo
   }
 }
 
-/** @throws TypeError for headers that cannot be sent */
-function send(reply: FastifyReply, { status, headers = {}, body }: HttpRouteResponse): FastifyReply {
+/** @throws TypeError for headers and a body that cannot be sent */
+function send(
+  reply: FastifyReply,
+  { status, headers = {}, body }: HttpRouteResponse,
+  onCutOff: (error: unknown) => void,
+): FastifyReply {
   validateHeaders(headers) // all of them first: the answer to an error would have those that were set
+  const isEmpty = body === undefined || body === null
+  reply.code(status ?? (isEmpty ? 204 : 200)) // an invalid one fails, which must be before a stream is read
+  const payload = isEmpty ? null : routePayload(body)
   for (const [name, value] of Object.entries(headers)) reply.header(name, value)
-  if (body === undefined || body === null) return reply.code(status ?? 204).send()
-  reply.code(status ?? 200)
-  const isPayload = typeof body === 'string' || body instanceof Uint8Array || body instanceof Readable
-  if (isPayload) return reply.send(body)
-  if (!reply.hasHeader('content-type')) reply.header('content-type', 'application/json; charset=utf-8')
-  return reply.send(JSON.stringify(body))
+  if (payload === null) return reply.send()
+  if (payload.content instanceof Readable) onFailureMidway(payload.content, reply.raw, onCutOff)
+  if (payload.isJson && !reply.hasHeader('content-type')) reply.type('application/json; charset=utf-8')
+  return reply.send(payload.content)
 }
 
 function parseBody(bytes: Uint8Array, contentType: string): { ok: true; value: unknown } | { ok: false } {

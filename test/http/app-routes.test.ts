@@ -142,6 +142,27 @@ describe('routes of the application', () => {
     expect(failures).toEqual([{ level, message, fields: { path: '/failing', err: expect.any(Error) } }])
   })
 
+  test('are logged and cut off where a stream of theirs goes on with something else than text and bytes', async () => {
+    const logger = recordingLogger()
+    async function* mixed() {
+      yield 'some of it'
+      await sleep(50)
+      yield 5
+    }
+    const route: HttpRoute = { path: '/mixed', handle: () => ({ body: Readable.from(mixed()) }) }
+    await using server = await startProductionServer({ httpRoutes: [route], syncOptions: { logger } })
+
+    const answer = await fetch(`${server.url}/mixed`)
+
+    expect(answer.status).toBe(200)
+    await expect(answer.text()).rejects.toThrow()
+    expect((await fetch(`${server.url}/health`)).status).toBe(200)
+    const failures = logger.lines.filter((line) => line.level === 'error')
+    expect(failures).toMatchObject([
+      { fields: { path: '/mixed', err: { message: expect.stringContaining('yielded 5 where text') } } },
+    ])
+  })
+
   test.each([
     ['a text', 'saved', 'returned "saved" where { status, headers, body } belongs'],
     ['bytes', Buffer.from('x'), 'returned an instance of Buffer where { status, headers, body } belongs'],
@@ -157,6 +178,23 @@ describe('routes of the application', () => {
       'Header name must be a valid HTTP token',
     ],
     ['a header with a bad value', { headers: { x: 'a\nb' } }, 'Invalid character in header content'],
+    [
+      'a Response',
+      new Response('x'),
+      'returned an instance of Response where { status, headers, body } belongs',
+    ],
+    ['a Map as body', { body: new Map([[1, 2]]) }, 'returned an instance of Map as body'],
+    [
+      'a web stream as body',
+      { body: new ReadableStream() },
+      'returned an instance of ReadableStream as body',
+    ],
+    ['a function as body', { body: () => 1 }, 'returned a function as body'],
+    [
+      'a stream of objects as body',
+      { body: Readable.from([{ id: 1 }]) },
+      'yielded an object where text or bytes belong',
+    ],
   ])('fail, as their other errors, where they return %s', async (_what, returned, message) => {
     const logger = recordingLogger()
     const route: HttpRoute = { path: '/in', handle: () => returned as object } // of a program without types
@@ -177,18 +215,22 @@ describe('routes of the application', () => {
       { path: '/text', handle: () => ({ headers: { 'content-type': 'text/html' }, body: '<p>' }) },
       { path: '/bytes', handle: () => ({ body: new Uint8Array([1, 2]) }) },
       { path: '/list', handle: async () => ({ body: [1, 2] }) },
+      { path: '/buffer', handle: () => ({ body: new Uint8Array([1, 2]).buffer }) },
+      { path: '/stream', handle: () => ({ body: Readable.from([new Uint8Array([1]), 'ä', '']) }) },
       { path: '/a:b', handle: () => ({ body: 'colon' }) },
     ]
     await using server = await startProductionServer({ httpRoutes: routes })
 
-    const [text, bytes, list, colon] = await Promise.all(
-      ['/text', '/bytes', '/list', '/a:b'].map((path) => fetch(server.url + path)),
+    const [text, bytes, list, colon, buffer, stream] = await Promise.all(
+      ['/text', '/bytes', '/list', '/a:b', '/buffer', '/stream'].map((path) => fetch(server.url + path)),
     )
 
     expect(text?.headers.get('content-type')).toBe('text/html')
     expect(new Uint8Array((await bytes?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 2]))
     expect(await list?.json()).toEqual([1, 2])
     expect(await colon?.text()).toBe('colon')
+    expect(new Uint8Array((await buffer?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 2]))
+    expect(await stream?.text()).toBe('\u0001ä')
   })
 
   test.each(['/health', '/kora-sync', '/__kora', '/__kora/status', '/*', 'api', '/a/*/b'])(
