@@ -181,14 +181,14 @@ export const METRICS = {
     name: 'kora_store_bytes',
     type: 'gauge',
     unit: 'bytes',
-    help: 'Size of the database; absent where the store cannot tell.',
+    help: 'Size of the database; absent where the store cannot tell, or does not answer.',
     advice: 'Plan the disk by its slope; `kora-server compact` drops what no client needs.',
   },
   logOperations: {
     name: 'kora_log_operations',
     type: 'gauge',
     unit: 'operations',
-    help: 'Operations in the log.',
+    help: 'Operations in the log; absent while the store does not answer.',
     advice: 'Grows while nobody works: a client writes in a loop.',
   },
   compactionDropped: {

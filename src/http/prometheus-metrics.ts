@@ -132,17 +132,15 @@ export class PrometheusMetrics implements SyncMetrics {
   /** A store that does not answer must not silence the rest: its own values are missing then. */
   async #readStore({ store, isReady }: MetricsSource): Promise<void> {
     const isStoreReady = await isReady()
+    const [operations, bytes] = isStoreReady
+      ? await Promise.all([
+          store.getOperationCount().catch(() => null),
+          store.getStorageBytes?.().catch(() => null) ?? null,
+        ])
+      : [null, null]
     this.#set('ready', isStoreReady ? 1 : 0)
-    for (const id of ['logOperations', 'storeBytes'] as const) this.#gauges.get(id)?.reset()
-    if (!isStoreReady) return
-    const [operations, bytes] = await Promise.allSettled([
-      store.getOperationCount(),
-      store.getStorageBytes?.() ?? Promise.reject(new Error('unknown')),
-    ])
-    if (operations.status === 'fulfilled') this.#set('logOperations', operations.value)
-    else this.#gauges.get('logOperations')?.remove()
-    if (bytes.status === 'fulfilled') this.#set('storeBytes', bytes.value)
-    else this.#gauges.get('storeBytes')?.remove()
+    this.#setKnown('logOperations', operations)
+    this.#setKnown('storeBytes', bytes)
   }
 
   /** Watched from the first scrape on: who never asks pays nothing. */
@@ -171,6 +169,12 @@ export class PrometheusMetrics implements SyncMetrics {
 
   #set(id: MetricId, value: number): void {
     this.#gauges.get(id)?.set(value)
+  }
+
+  /** null: the value is absent. `reset()` would not do that: it sets 0. */
+  #setKnown(id: MetricId, value: number | null): void {
+    if (value === null) this.#gauges.get(id)?.remove()
+    else this.#set(id, value)
   }
 
   /** A total that is counted elsewhere. */

@@ -49,6 +49,20 @@ test('metrics count what devices and the application do', async () => {
   expect([...after.keys()].some((name) => name.includes('CLIENT_CHOSEN'))).toBe(false)
 })
 
+test('what a store held that does not answer is absent, not 0', async () => {
+  await using server = await startProductionServer()
+  await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+  expect((await scrape(server)).get('kora_log_operations')).toBe(1)
+
+  await server.store.close()
+
+  await expect.poll(async () => (await scrape(server)).get('kora_ready')).toBe(0)
+  const names = [...(await scrape(server)).keys()]
+  expect(names).not.toContain('kora_log_operations')
+  expect(names).not.toContain('kora_store_bytes')
+  expect(names).toContain('kora_delivery_sequence')
+})
+
 test('presence is counted while it is shown', async () => {
   await using server = await startProductionServer()
   await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
