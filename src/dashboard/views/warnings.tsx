@@ -22,9 +22,22 @@ export function WarningsView(): JSX.Element {
           Warnings and errors of the log show up here. Stacks are in the log only.
         </Empty>
       )}
-      {answer !== null && answer.total > 0 && <Warnings warnings={answer.warnings} />}
+      {answer !== null && answer.total > 0 && (
+        <>
+          <Warnings warnings={answer.warnings} />
+          {hasDropped(answer) && (
+            <p class="quiet">
+              The last {formatCount(answer.warnings.length)} different ones are kept, some of each kind.
+            </p>
+          )}
+        </>
+      )}
     </>
   )
+}
+
+function hasDropped({ total, warnings }: WarningsAnswer): boolean {
+  return warnings.reduce((sum, { count }) => sum + count, 0) < total
 }
 
 function Warnings({ warnings }: { warnings: readonly ShownWarning[] }): JSX.Element {

@@ -192,13 +192,14 @@ export interface ShownWarning {
   readonly level: 'warn' | 'error'
   readonly message: string
   readonly fields: { readonly [field: string]: string }
-  /** How often the same was said in a row. */
+  /** How often the same was said, of whomever and whatever a client had sent; `fields` are those of the last time. */
   readonly count: number
 }
 
 export interface WarningsAnswer {
+  /** Since the start. */
   readonly total: number
-  /** The newest first, as many as are kept. */
+  /** The newest first, as many as are kept: the oldest of what came in the most forms have gone. */
   readonly warnings: readonly ShownWarning[]
 }
 

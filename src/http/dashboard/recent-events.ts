@@ -3,6 +3,7 @@ import { maskSecrets } from '../../core/mask-secrets.ts'
 import { REFUSAL_CODES } from '../../core/refusal.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { RefusalsAnswer, ShownRefusal, ShownWarning, WarningsAnswer } from './api-types.ts'
+import { KeptWarnings } from './kept-warnings.ts'
 import { Ring } from './ring.ts'
 
 /** Refusals and warnings that are kept, of each. With texts of at most `MAX_TEXT` about a megabyte in all. */
@@ -20,8 +21,7 @@ const SECRET_FIELD = /token|secret|password|authorization|key$/i
 export class RecentEvents {
   readonly #runtime: Pick<Runtime, 'now'>
   readonly #refusals = new Ring<ShownRefusal>(MAX_KEPT)
-  /** By what they say, whomever they say it of; in the order of their last time. */
-  readonly #warnings = new Map<string, ShownWarning>()
+  readonly #warnings = new KeptWarnings(MAX_KEPT)
   readonly #refusalsByCode = new Map<string, number>()
   #refusalCount = 0
   #warningCount = 0
@@ -47,7 +47,7 @@ export class RecentEvents {
   }
 
   warnings(): WarningsAnswer {
-    return { total: this.#warningCount, warnings: [...this.#warnings.values()].reverse() }
+    return { total: this.#warningCount, warnings: this.#warnings.newestFirst() }
   }
 
   noteRefusal(fields: LogFields, wasTold: boolean): void {
@@ -71,19 +71,12 @@ export class RecentEvents {
 
   noteWarning(level: ShownWarning['level'], message: string, fields: LogFields): void {
     this.#warningCount++
-    const shown = showFields(fields)
-    const key = keyOf(level, message, shown)
-    const count = (this.#warnings.get(key)?.count ?? 0) + 1
-    this.#warnings.delete(key) // and to the end of the order
-    this.#warnings.set(key, {
+    this.#warnings.add({
       at: this.#runtime.now(),
       level,
       message: textOf(message),
-      fields: shown,
-      count,
+      fields: showFields(fields),
     })
-    const oldest = this.#warnings.keys().next().value
-    if (this.#warnings.size > MAX_KEPT && oldest !== undefined) this.#warnings.delete(oldest)
   }
 }
 
@@ -162,22 +155,4 @@ function jsonText(value: object): string {
   } catch {
     return Object.prototype.toString.call(value) // circular: said without its content
   }
-}
-
-/** Of whom a warning speaks: the same said of another one is a repetition. */
-const SUBJECTS = [
-  'sessionId',
-  'remoteAddress',
-  'nodeId',
-  'userId',
-  'operationId',
-  'recordId',
-  'hash',
-  'acknowledgedSequence',
-  'sentSequence',
-]
-
-function keyOf(level: string, message: string, fields: ShownWarning['fields']): string {
-  const said = Object.entries(fields).filter(([name]) => !SUBJECTS.includes(name))
-  return JSON.stringify([level, message, said])
 }

@@ -43,6 +43,54 @@ test('what is kept is bounded, and counts go on', () => {
   expect(JSON.stringify([recent.refusals(), recent.warnings()]).length).toBeLessThan(2_000_000)
 })
 
+test('what clients send makes no warning another one', () => {
+  const recent = new RecentEvents(simulatedRuntime())
+  const logger = recent.listenTo(silentLogger)
+  const err = new Error('an important defect')
+
+  for (let index = 0; index < 600; index++) {
+    logEvent(logger, LOG_EVENTS.sessionFailed, {
+      code: 'INVALID_MESSAGE',
+      detail: `"x${index}" is no number`,
+    })
+    logEvent(logger, LOG_EVENTS.requestFailed, { path: `/orders/${index}`, err })
+    logEvent(logger, LOG_EVENTS.bodiesCut, { path: `/orders/${index}`, bodies: index })
+    logEvent(logger, LOG_EVENTS.configDoubtful, { subject: 'limits', detail: `setting ${index % 2}` })
+  }
+
+  const { total, warnings } = recent.warnings()
+  expect(total).toBe(2400)
+  expect(warnings.map(({ count, fields: { detail, path } }) => [count, detail ?? path])).toEqual([
+    [300, 'setting 1'],
+    [600, '/orders/599'],
+    [600, '/orders/599'],
+    [600, '"x599" is no number'],
+    [300, 'setting 0'],
+  ])
+})
+
+test('what comes in many forms pushes out nothing else', () => {
+  const recent = new RecentEvents(simulatedRuntime())
+  const logger = recent.listenTo(silentLogger)
+  logEvent(logger, LOG_EVENTS.requestFailed, { path: '/orders', err: new Error('an important defect') })
+  logEvent(logger, LOG_EVENTS.exportSilent)
+
+  for (let index = 0; index < 600; index++) {
+    logEvent(logger, LOG_EVENTS.authCallbackFailed, { callback: 'validate', err: new Error(`no ${index}`) })
+    logEvent(logger, LOG_EVENTS.jwksFetchFailed, { url: 'https://id', reason: `no ${index}` })
+  }
+
+  const { warnings } = recent.warnings()
+  expect(warnings).toHaveLength(500)
+  expect(warnings.slice(-2).map(({ message }) => message)).toEqual([
+    LOG_EVENTS.exportSilent.message,
+    LOG_EVENTS.requestFailed.message,
+  ])
+  const errors = warnings.filter(({ level }) => level === 'error')
+  expect(errors).toHaveLength(250)
+  expect(errors[0]?.fields.err).toBe('no 599')
+})
+
 test('no secret is kept', () => {
   const recent = new RecentEvents(simulatedRuntime())
   const logger = recent.listenTo(silentLogger)

@@ -1,0 +1,89 @@
+import { LOG_EVENTS } from '../../core/logger.ts'
+import type { ShownWarning } from './api-types.ts'
+
+/**
+ * Of whom a warning speaks, where it happened, and to how many at once: said of another one, and of more of
+ * them, it is a repetition.
+ */
+const SUBJECTS = [
+  'sessionId',
+  'remoteAddress',
+  'nodeId',
+  'userId',
+  'operationId',
+  'recordId',
+  'hash',
+  'acknowledgedSequence',
+  'sentSequence',
+  'path',
+  'sessions',
+  'operations',
+  'announcements',
+  'bodies',
+]
+/** Why a session was ended, which quotes what its client sent. */
+const QUOTING = LOG_EVENTS.sessionFailed.message
+
+/** Different warnings and errors, a bounded number of them, however many are said and by whose texts they differ. */
+export class KeptWarnings {
+  readonly #capacity: number
+  /** By what they say; in the order of their last time. */
+  readonly #warnings = new Map<string, ShownWarning>()
+  readonly #sizeByKind = new Map<string, number>()
+
+  constructor(capacity: number) {
+    this.#capacity = capacity
+  }
+
+  add(said: Omit<ShownWarning, 'count'>): void {
+    const key = keyOf(said)
+    const count = (this.#remove(key)?.count ?? 0) + 1
+    this.#warnings.set(key, { ...said, count })
+    this.#resize(kindOf(said), 1)
+    if (this.#warnings.size > this.#capacity) this.#removeOldestOf(this.#largestKind())
+  }
+
+  newestFirst(): ShownWarning[] {
+    return [...this.#warnings.values()].reverse()
+  }
+
+  #remove(key: string): ShownWarning | undefined {
+    const warning = this.#warnings.get(key)
+    if (warning === undefined) return undefined
+    this.#warnings.delete(key)
+    this.#resize(kindOf(warning), -1)
+    return warning
+  }
+
+  #resize(kind: string, difference: number): void {
+    const size = (this.#sizeByKind.get(kind) ?? 0) + difference
+    if (size === 0) this.#sizeByKind.delete(kind)
+    else this.#sizeByKind.set(kind, size)
+  }
+
+  #removeOldestOf(kind: string): void {
+    for (const [key, warning] of this.#warnings) {
+      if (kindOf(warning) === kind) return void this.#remove(key)
+    }
+  }
+
+  /** So that what comes in many forms makes room for itself, and pushes out nothing else. Warnings go before errors. */
+  #largestKind(): string {
+    let largest = { kind: '', size: 0 }
+    for (const [kind, size] of this.#sizeByKind) {
+      const isFirst = size > largest.size || (size === largest.size && kind.startsWith('warn'))
+      if (isFirst) largest = { kind, size }
+    }
+    return largest.kind
+  }
+}
+
+function kindOf({ level, message }: Pick<ShownWarning, 'level' | 'message'>): string {
+  return `${level} ${message}`
+}
+
+function keyOf({ level, message, fields }: Omit<ShownWarning, 'count'>): string {
+  const isSubject = (name: string) => SUBJECTS.includes(name) || (name === 'detail' && message === QUOTING)
+  const said = Object.entries(fields).filter(([name]) => !isSubject(name))
+  return JSON.stringify([level, message, said])
+}
