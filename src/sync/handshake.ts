@@ -1,5 +1,5 @@
 import { askProvider } from '../auth/ask-provider.ts'
-import type { AuthContext } from '../auth/provider.ts'
+import type { AuthContext, CheckedAuthContext } from '../auth/provider.ts'
 import { hasEnded } from '../auth/token-end.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
 import { isGuestEntry, type VersionVector } from '../core/version-vector.ts'
@@ -49,15 +49,20 @@ export interface AcceptedHandshake {
   readonly restartedEra: string | null
 }
 
-export type HandshakeResult =
-  | AcceptedHandshake
-  | {
-      readonly accepted: false
-      readonly error: 'AUTH_FAILED' | 'AUTH_UNAVAILABLE'
-      /** The application's code failed: it may accept the token the next time. */
-      readonly mayPass?: boolean
-    }
-  | { readonly accepted: false; readonly error: 'SCHEMA_MISMATCH'; readonly response: Response }
+export type HandshakeResult = AcceptedHandshake | RefusedIdentity | RefusedSchema
+
+interface RefusedIdentity {
+  readonly accepted: false
+  readonly error: 'AUTH_FAILED' | 'AUTH_UNAVAILABLE'
+  /** The application's code failed: it may accept the token the next time. */
+  readonly mayPass?: boolean
+}
+
+interface RefusedSchema {
+  readonly accepted: false
+  readonly error: 'SCHEMA_MISMATCH'
+  readonly response: Response
+}
 
 const ENDED_CONTEXT = 'The context of the provider has an expiresAt that has passed.'
 
@@ -75,60 +80,77 @@ export async function acceptHandshake(
   context: SyncHubContext,
   logger: Logger,
 ): Promise<HandshakeResult> {
-  const { store, runtime } = context
+  const identified = await authenticate(message, context, logger)
+  if ('error' in identified) return identified
+  const refused = refuseSchemaVersion(message.schemaVersion, context)
+  if (refused !== null) return refused
+  const located = await locateClient(message, identified.auth, context)
+  return acceptClient(message, { ...located, auth: identified.auth }, context)
+}
+
+/** Finds out who a client is, or why it is not let in. */
+async function authenticate(
+  message: HandshakeMessage,
+  context: SyncHubContext,
+  logger: Logger,
+): Promise<{ readonly auth: CheckedAuthContext } | RefusedIdentity> {
   const auth = await askProvider(context.auth, message.authToken ?? '', logger)
   if (auth === 'unavailable') return { accepted: false, error: 'AUTH_UNAVAILABLE' }
   if (typeof auth === 'string') return { accepted: false, error: 'AUTH_FAILED', mayPass: auth === 'failed' }
-  if (hasEnded(auth, runtime.now())) {
+  if (hasEnded(auth, context.runtime.now())) {
     logEvent(logger, LOG_EVENTS.tokenRefused, { reason: 'TOKEN_EXPIRED', detail: ENDED_CONTEXT })
     return { accepted: false, error: 'AUTH_FAILED' }
   }
-
   await context.whenOpen()
-  if (await context.revocations.isRevoked(auth)) return { accepted: false, error: 'AUTH_FAILED' }
-  const vector = new Map(Object.entries(message.versionVector))
-  const base = {
-    type: 'handshake-response',
-    nodeId: store.getNodeId(),
-    schemaVersion: context.schemaVersion,
-  } as const
-  const mismatch = refuseSchemaVersion(message.schemaVersion, context)
-  if (mismatch !== null) {
-    const serverTime = runtime.now()
-    const response = { ...base, versionVector: {}, accepted: false, ...mismatch, serverTime }
-    return { accepted: false, error: 'SCHEMA_MISMATCH', response }
-  }
+  return (await context.revocations.isRevoked(auth)) ? { accepted: false, error: 'AUTH_FAILED' } : { auth }
+}
 
+/** What is known of a client that is let in. */
+interface LocatedClient {
+  readonly grant: Grant
+  readonly era: ScopeEra
+  /** The end of the log. */
+  readonly head: number
+  readonly registered: NodeRegistration
+  readonly access: ClientAccess
+  /** The version vector that it is told. */
+  readonly told: Response['versionVector']
+}
+
+/** Finds where a client stands: what it is granted and since when, its node, and what it need not send. */
+async function locateClient(
+  message: HandshakeMessage,
+  auth: CheckedAuthContext,
+  context: SyncHubContext,
+): Promise<LocatedClient> {
+  const { store } = context
   const grant = await grantView(auth, message, context)
   const registration = (await store.readNodes([message.nodeId])).get(message.nodeId)
-  const watermark = message.lastDeliverySequence
-  const head = await endOfLog(watermark, context)
+  const head = await endOfLog(message.lastDeliverySequence, context)
   const userId = isProvable(auth, context) ? auth.userId : null
-  const isOtherDevice = auth.deviceId !== undefined && auth.deviceId !== message.nodeId
-  const mayBind = !isOtherDevice && !isServerNode(message.nodeId, store)
   const era = presentEraOf(message, { grant, userId, head, registration }, store.doubtfulThrough ?? 0)
-  const owner = mayBind ? userId : null
+  const owner = mayBind(message.nodeId, auth, context) ? userId : null
   const registered = await registerNode(message, { userId: owner, era, registration }, context)
   const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
   const told = await tellVector(message, { access, userId }, context)
+  return { grant, era, head, registered, access, told }
+}
+
+type KnownClient = LocatedClient & { readonly auth: CheckedAuthContext }
+
+/** Accepts a client: decides where its stream starts, what it is told, and what its session keeps. */
+function acceptClient(
+  message: HandshakeMessage,
+  client: KnownClient,
+  context: SyncHubContext,
+): AcceptedHandshake {
+  const { auth, access, told, registered } = client
+  const watermark = message.lastDeliverySequence
   const start =
-    watermark === undefined
-      ? startOfDelta(vector, { told, era, head, access, registered })
-      : startOfStream(watermark, head, message, era)
+    watermark === undefined ? startOfDelta(message, client) : startOfStream(message, watermark, client)
   return {
     accepted: true,
-    response: {
-      ...base,
-      versionVector: told,
-      accepted: true,
-      ...selectWireFormat(message),
-      ...(watermark !== undefined && {
-        serverMaxDeliverySequence: start.from < watermark ? Math.min(head, watermark - 1) : head,
-      }),
-      ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
-      ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
-      serverTime: runtime.now(), // after all waiting: a client takes what it is late for a wrong clock of its own
-    },
+    response: createResponse(message, { ...client, from: start.from }, context),
     identity: {
       nodeId: message.nodeId,
       auth,
@@ -137,16 +159,37 @@ export async function acceptHandshake(
       owed: owedOperations(message, told),
     },
     watermark,
-    vector,
-    legacyPosition: 0,
-    isPositionNoted: true,
     registeredEra: registered.scopeEra,
-    restartedEra: null,
     deltaCursor: message.deltaCursor,
     schemaVersion: message.schemaVersion,
     ...start,
-    ownSequence: start.from > 0 && start.from >= era.recoversTo ? (vector.get(message.nodeId) ?? 0) : 0,
   }
+}
+
+/** @param located.from delivery sequence that the stream starts from */
+function createResponse(
+  message: HandshakeMessage,
+  { grant, head, told, from }: LocatedClient & { readonly from: number },
+  context: SyncHubContext,
+): Response {
+  const watermark = message.lastDeliverySequence
+  return {
+    ...responseBase(context),
+    versionVector: told,
+    accepted: true,
+    ...selectWireFormat(message),
+    ...(watermark !== undefined && {
+      serverMaxDeliverySequence: from < watermark ? Math.min(head, watermark - 1) : head,
+    }),
+    ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
+    ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
+    serverTime: context.runtime.now(), // after all waiting: a client takes what it is late for a wrong clock of its own
+  }
+}
+
+/** What every response says of the server. */
+function responseBase({ store, schemaVersion }: SyncHubContext) {
+  return { type: 'handshake-response', nodeId: store.getNodeId(), schemaVersion } as const
 }
 
 /** No stock client switches after the response, so JSON wherever it is offered. */
@@ -207,6 +250,12 @@ function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): S
   return presentEra(stored, key, isFirst ? 0 : Math.max(seen.head, watermark ?? 0))
 }
 
+/** Where the stream of a client starts, and what it is believed to have. */
+type StreamStart = Pick<
+  AcceptedHandshake,
+  'from' | 'vector' | 'legacyPosition' | 'isPositionNoted' | 'ownSequence' | 'restartedEra'
+>
+
 /**
  * Where the stream of a client with watermark starts: there, or at 0 when it has to start over. Its
  * watermark may be above our log (an older backup was restored), or of another grant.
@@ -214,15 +263,28 @@ function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): S
  * @see docs/protocol.md, "Watermarks"
  */
 function startOfStream(
-  watermark: number,
-  head: number,
   message: HandshakeMessage,
-  era: ScopeEra,
-): { from: number; restartedEra: string | null } {
+  watermark: number,
+  { era, head }: Pick<LocatedClient, 'era' | 'head'>,
+): StreamStart {
+  const vector = claimedVector(message)
   const view = viewId(message)
   const from = watermark > head || isOutdated(watermark, view, era) ? 0 : watermark
+  const hasItsOwn = from > 0 && from >= era.recoversTo
   const isRemembered = from > 0 || era.since === 0 || era.restartedView === view
-  return { from, restartedEra: isRemembered ? null : serializeEra({ ...era, restartedView: view }) }
+  return {
+    from,
+    vector,
+    legacyPosition: 0,
+    isPositionNoted: true,
+    ownSequence: hasItsOwn ? (vector.get(message.nodeId) ?? 0) : 0,
+    restartedEra: isRemembered ? null : serializeEra({ ...era, restartedView: view }),
+  }
+}
+
+/** The version vector as the client tells it, which is not believed as it is. */
+function claimedVector({ versionVector }: HandshakeMessage): VersionVector {
+  return new Map(Object.entries(versionVector))
 }
 
 /**
@@ -242,10 +304,6 @@ function withoutGaps(
   return new Map([...vector].map(whole))
 }
 
-type StartOfDelta = Pick<AcceptedHandshake, 'vector' | 'legacyPosition' | 'isPositionNoted'> & {
-  readonly from: 0
-}
-
 /**
  * Where the delta of a client without watermark starts. What its vector claims counts only where it
  * was reached under the present grant, by who speaks for the node; else everything is sent again.
@@ -255,24 +313,22 @@ type StartOfDelta = Pick<AcceptedHandshake, 'vector' | 'legacyPosition' | 'isPos
  * client has, if it tells that of a log without gaps. What comes later is sent again until more is known.
  */
 function startOfDelta(
-  claimed: VersionVector,
-  seen: {
-    told: { readonly [nodeId: string]: number }
-    era: ScopeEra
-    head: number
-    access: ClientAccess
-    registered: NodeRegistration
-  },
-): StartOfDelta {
-  const { told, era, head, access, registered } = seen
+  message: HandshakeMessage,
+  { told, era, head, access, registered }: LocatedClient,
+): StreamStart {
   const { nodeId, legacyPosition } = registered
+  const fromNothing = { from: 0, ownSequence: 0, restartedEra: null }
   const isPresent = storedEra(registered).key === era.key // another session may have come meanwhile
   const isTrusted = access.speaksForNode && isPresent && (era.since === 0 || legacyPosition >= era.since)
-  if (!isTrusted) return { from: 0, vector: new Map(), legacyPosition: 0, isPositionNoted: true }
+  if (!isTrusted) return { ...fromNothing, vector: new Map(), legacyPosition: 0, isPositionNoted: true }
+  const claimed = claimedVector(message)
   const vector = withoutGaps(claimed, told, nodeId)
   const isWhole = [...vector].every(([node, number]) => number === claimed.get(node))
-  if (legacyPosition !== 0 || !isWhole) return { from: 0, vector, legacyPosition, isPositionNoted: true }
-  return { from: 0, vector, legacyPosition: head === 0 ? EMPTY_LOG : head, isPositionNoted: false }
+  if (legacyPosition !== 0 || !isWhole) {
+    return { ...fromNothing, vector, legacyPosition, isPositionNoted: true }
+  }
+  const position = head === 0 ? EMPTY_LOG : head
+  return { ...fromNothing, vector, legacyPosition: position, isPositionNoted: false }
 }
 
 /**
@@ -295,16 +351,19 @@ async function tellVector(
   return Object.fromEntries(named.filter(([key, number]) => number > 0 && (key !== nodeId || entry !== null)))
 }
 
-function refuseSchemaVersion(
-  version: number,
-  { supportedSchemaVersions: { min, max } }: SyncHubContext,
-): Pick<Response, 'rejectReason' | 'supportedSchemaMin' | 'supportedSchemaMax'> | null {
+function refuseSchemaVersion(version: number, context: SyncHubContext): RefusedSchema | null {
+  const { min, max } = context.supportedSchemaVersions
   if (version >= min && version <= max) return null
-  return {
+  const response: Response = {
+    ...responseBase(context),
+    versionVector: {},
+    accepted: false,
     rejectReason: `SCHEMA_MISMATCH: client schema version ${version} not in supported range [${min}, ${max}]`,
     supportedSchemaMin: min,
     supportedSchemaMax: max,
+    serverTime: context.runtime.now(),
   }
+  return { accepted: false, error: 'SCHEMA_MISMATCH', response }
 }
 
 /**
@@ -332,4 +391,9 @@ function registerNode(
 
 function isProvable(auth: AuthContext, context: SyncHubContext): boolean {
   return !context.isOpen && auth.isAnonymous !== true
+}
+
+/** True unless the token names another device than this node, or the node is the server's own. */
+function mayBind(nodeId: string, { deviceId }: AuthContext, { store }: SyncHubContext): boolean {
+  return (deviceId === undefined || deviceId === nodeId) && !isServerNode(nodeId, store)
 }
