@@ -62,7 +62,7 @@ export interface AppendRequest {
    * Why the application does not want it stored, which may have looked at the record for that: counts only where
    * its author may write the record. Where it is stored already it is a duplicate nevertheless.
    */
-  readonly verdict?: Refusal | 'ignore'
+  readonly applicationVerdict?: Refusal | 'ignore'
   /**
    * True for an operation that a server has accepted before, out of a backup: the rules of the schema
    * are not applied again, and what followed from it is in the backup too.

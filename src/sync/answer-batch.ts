@@ -28,8 +28,8 @@ export function answerBatch({ batch, guarded, results }: SettledBatch, sender: B
   let next = 0
   batch.operations.forEach((received, index) => {
     const item = guarded[index]
-    const result = item?.verdict === 'store' ? results[next++] : undefined
-    if (item?.verdict === 'refuse') reject(received, item.refusal, sender)
+    const result = item?.kind === 'store' ? results[next++] : undefined
+    if (item?.kind === 'unreadable') reject(received, item.refusal, sender)
     if (result?.status === 'refused') reject(received, result.refusal, sender)
   })
   const { session, identity } = sender
@@ -43,7 +43,7 @@ export function answerBatch({ batch, guarded, results }: SettledBatch, sender: B
 
 /** What was stored is counted where it was stored. */
 function countUnstored(guarded: readonly Guarded[], { metrics }: BatchSender['context']): void {
-  const unread = guarded.filter(({ verdict }) => verdict === 'refuse').length
+  const unread = guarded.filter(({ kind }) => kind === 'unreadable').length
   if (unread > 0) metrics.operations('refused', unread)
 }
 

@@ -16,9 +16,9 @@ import type { Session, SessionIdentity } from './session.ts'
 /** An operation of a batch on its way through the guards. */
 export type Guarded =
   /** What is refused or ignored goes to the store, too: it may be there, and its author not know, or not be allowed to. */
-  | { readonly verdict: 'store'; readonly request: AppendRequest }
-  /** It cannot be read. */
-  | { readonly verdict: 'refuse'; readonly refusal: Refusal }
+  | { readonly kind: 'store'; readonly request: AppendRequest }
+  /** There is nothing to store or to look for. */
+  | { readonly kind: 'unreadable'; readonly refusal: Refusal }
 
 /** An operation that can be read. */
 type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
@@ -48,7 +48,7 @@ export class OperationGuards {
    * a batch costs more than most of the guards.
    */
   guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
-    if (!received.ok) return { verdict: 'refuse', refusal: received.refusal }
+    if (!received.ok) return { kind: 'unreadable', refusal: received.refusal }
     const { operation, wireJson } = received
     const idCheck = checkOperationId(operation)
     if (idCheck === 'mismatch') this.#context.stats.idMismatches++
@@ -64,9 +64,9 @@ export class OperationGuards {
   }
 
   async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
-    const verdict = await this.#validate(readable.operation, identity)
+    const applicationVerdict = await this.#validate(readable.operation, identity)
     const access = await this.#accessTo(readable.operation.nodeId, identity)
-    return toStore(readable, access, verdict === null ? {} : { verdict })
+    return toStore(readable, access, applicationVerdict === null ? {} : { applicationVerdict })
   }
 
   #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
@@ -122,7 +122,7 @@ function parseVerdict(verdict: unknown): Refusal | 'ignore' | null {
 function toStore(
   { operation, wireJson, isIdVerified }: Readable,
   access: WriteAccess,
-  against: Pick<AppendRequest, 'refusal' | 'verdict'>,
+  against: Pick<AppendRequest, 'refusal' | 'applicationVerdict'>,
 ): Guarded {
-  return { verdict: 'store', request: { operation, wireJson, access, isIdVerified, ...against } }
+  return { kind: 'store', request: { operation, wireJson, access, isIdVerified, ...against } }
 }

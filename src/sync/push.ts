@@ -117,7 +117,7 @@ export class Push {
       guarded.push(item instanceof Promise ? await item : item)
     }
     const requests: AppendRequest[] = []
-    for (const item of guarded) if (item.verdict === 'store') requests.push(item.request)
+    for (const item of guarded) if (item.kind === 'store') requests.push(item.request)
     const { ingest } = this.#context
     // Last, so that all of it is handed in at once: who was let in first is not to wait for the application.
     if (requests.length > 0 && ingest.isFull) {
@@ -282,7 +282,7 @@ function missingResolverOf(error: unknown): string | undefined {
 function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendResult[]): boolean {
   let next = 0
   return guarded.some((item) => {
-    if (item.verdict !== 'store') return false
+    if (item.kind !== 'store') return false
     const status = results[next++]?.status
     return status === 'ignored' || (status === 'refused' && item.request.refusal === undefined)
   })

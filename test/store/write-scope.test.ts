@@ -116,13 +116,13 @@ describeEachStore('write scope', (openStore) => {
     const missing = [author.update('missing', { title: 'y' }), author.delete('missing')]
     const given = [author.update('own', { title: 'y' }), author.insert('new', { userId: 'me' })]
 
-    for (const verdict of ['ignore', NOT_YOURS] as const) {
+    for (const applicationVerdict of ['ignore', NOT_YOURS] as const) {
       const outside = [...foreign, ...missing, author.insert('new', { userId: 'them' })]
-      const codesOutside = await appendAll(store, outside, { writeScope: MINE, verdict })
-      const codes = await appendAll(store, given, { writeScope: MINE, verdict })
+      const codesOutside = await appendAll(store, outside, { writeScope: MINE, applicationVerdict })
+      const codes = await appendAll(store, given, { writeScope: MINE, applicationVerdict })
 
       expect(codesOutside).toEqual(outside.map(() => 'SCOPE_VIOLATION'))
-      expect(codes).toEqual(given.map(() => (verdict === 'ignore' ? 'ignored' : 'NOT_YOURS')))
+      expect(codes).toEqual(given.map(() => (applicationVerdict === 'ignore' ? 'ignored' : 'NOT_YOURS')))
     }
     expect(await store.getOperationCount()).toBe(2)
   })
@@ -132,8 +132,10 @@ describeEachStore('write scope', (openStore) => {
     const operation = new OperationAuthor('a').insert('own', { title: 'x', userId: 'me' })
     await appendAll(store, [operation], { writeScope: MINE })
 
-    for (const verdict of ['ignore', NOT_YOURS] as const) {
-      expect(await appendAll(store, [operation], { writeScope: MINE, verdict })).toEqual(['duplicate'])
+    for (const applicationVerdict of ['ignore', NOT_YOURS] as const) {
+      expect(await appendAll(store, [operation], { writeScope: MINE, applicationVerdict })).toEqual([
+        'duplicate',
+      ])
     }
   })
 })

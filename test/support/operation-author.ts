@@ -67,15 +67,15 @@ export function requestOf(
   {
     writeScope = null,
     speaker = 'owner',
-    verdict,
-  }: { writeScope?: ScopeMap | null; speaker?: Speaker } & Pick<AppendRequest, 'verdict'> = {},
+    applicationVerdict,
+  }: { writeScope?: ScopeMap | null; speaker?: Speaker } & Pick<AppendRequest, 'applicationVerdict'> = {},
 ): AppendRequest {
   return {
     operation,
     wireJson: operationToWireJson(operation),
     access: createWriteAccess(writeScope, speaker),
     isIdVerified: checkOperationId(operation) === 'verified',
-    ...(verdict && { verdict }),
+    ...(applicationVerdict && { applicationVerdict }),
   }
 }
 

@@ -35,8 +35,8 @@ export function isStored({ operationId }: RequestedChange, overlay: BatchOverlay
   return operationId !== null && overlay.findOperation(operationId) !== undefined
 }
 
-function isExempt({ isHistory, refusal, verdict }: AppendRequest): boolean {
-  return isHistory === true || refusal !== undefined || verdict !== undefined
+function isExempt({ isHistory, refusal, applicationVerdict }: AppendRequest): boolean {
+  return isHistory === true || refusal !== undefined || applicationVerdict !== undefined
 }
 
 /** What is needed of the store to plan the requests, as far as they themselves tell. */

@@ -170,9 +170,11 @@ function planRefused({ refusal }: OperationRequest): PlannedResult | null {
  * What the application says against an operation. It may say one thing of a record that it finds, and another of
  * one that is not there: who may write neither is told the same of both, which is that.
  */
-function planJudged({ verdict }: OperationRequest): PlannedResult | null {
-  if (verdict === undefined) return null
-  return verdict === 'ignore' ? { status: 'ignored' } : { status: 'refused', refusal: verdict }
+function planJudged({ applicationVerdict }: OperationRequest): PlannedResult | null {
+  if (applicationVerdict === undefined) return null
+  return applicationVerdict === 'ignore'
+    ? { status: 'ignored' }
+    : { status: 'refused', refusal: applicationVerdict }
 }
 
 /** Plans an operation that is to be stored, or refused for what it leads to. */

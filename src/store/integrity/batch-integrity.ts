@@ -33,7 +33,7 @@ export interface JudgedChange {
 }
 
 /** Why the operation is not stored, or what the server does because of it. */
-export type Verdict = { readonly refusal: Refusal } | { readonly sideEffects: readonly SideEffect[] }
+export type IntegrityVerdict = { readonly refusal: Refusal } | { readonly sideEffects: readonly SideEffect[] }
 
 /** A change that is asked for, before it is known what becomes of it. */
 export interface ExpectedChange extends RecordKey {
@@ -42,7 +42,7 @@ export interface ExpectedChange extends RecordKey {
   readonly writeScope: ScopeMap | null
 }
 
-export const NO_SIDE_EFFECTS: Verdict = { sideEffects: [] }
+export const NO_SIDE_EFFECTS: IntegrityVerdict = { sideEffects: [] }
 
 /**
  * Keeps the rules of the schema (constraints, relations, state machines) while a batch is planned.
@@ -98,7 +98,7 @@ export class BatchIntegrity {
   }
 
   /** Judges an operation by the record that it has led to. */
-  *judge(change: JudgedChange): Loading<Verdict> {
+  *judge(change: JudgedChange): Loading<IntegrityVerdict> {
     const { operation, record, before, after, writeScope } = change
     const { schema } = this.#context
     const rules = rulesOf(schema, record.collection)
