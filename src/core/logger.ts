@@ -27,7 +27,7 @@ export const LOG_EVENTS = {
   },
   configDoubtful: {
     level: 'warn',
-    message: 'a setting is hardly what was meant',
+    message: 'a setting looks like a mistake',
     fields: ['subject', 'detail'],
     advice:
       '`subject` names the option, the variable or the file, `detail` what is odd about it. Correct it and start again.',

@@ -65,7 +65,7 @@ describe('start', () => {
 
     const warnings = run.stderr.split('\n').filter((line) => line.includes('"level":"warn"'))
     expect(warnings.map((line) => JSON.parse(line))).toMatchObject([
-      { msg: 'a setting is hardly what was meant', subject: 'KORA_AUTH_SECERT' },
+      { msg: 'a setting looks like a mistake', subject: 'KORA_AUTH_SECERT' },
     ])
     expect(run.stderr).not.toContain('canary')
   })
