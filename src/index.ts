@@ -24,7 +24,7 @@ export {
 export type { Logger } from './core/logger.ts'
 export type { AtomicOp, Operation, Timestamp } from './core/operation.ts'
 export type { Refusal, RefusalCode } from './core/refusal.ts'
-export type { Runtime, Timer } from './core/runtime.ts'
+export type { Runtime, Timer, TimerOptions } from './core/runtime.ts'
 export { t } from './core/schema/builders.ts'
 export {
   defineSchema,

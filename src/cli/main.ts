@@ -13,10 +13,7 @@ export async function main(): Promise<void> {
   const events = listenToProcess()
   process.stdout.on('error', () => {}) // told to each who writes; unheard, it would end the process
   process.stderr.on('error', () => {}) // a log that nobody reads must not stop the server
-  // Timers of the server keep no process alive; a command that waits for one must not end with it.
-  const keepAlive = setInterval(() => {}, 60_000)
   const code = await runCli(process.argv.slice(2), processTerminal(), events)
-  clearInterval(keepAlive)
   process.exitCode = code
   setTimeout(() => process.exit(code), LINGER_MS).unref()
 }

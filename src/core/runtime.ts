@@ -7,14 +7,22 @@ export interface Runtime {
   now(): number
   /** ms from an arbitrary start, never steps back */
   monotonicNow(): number
-  /** Calls back once, after at least `delayMs`. Never keeps the process alive. */
-  setTimer(delayMs: number, callback: () => void): Timer
+  /** Calls back once, after at least `delayMs`. Keeps the process alive only where it is awaited. */
+  setTimer(delayMs: number, callback: () => void, options?: TimerOptions): Timer
   /** Calls back soon, after the input that is already waiting has been read. */
   defer(callback: () => void): void
   /** A UUID version 7. */
   uuid(): string
   /** An unguessable token of `byteLength` random bytes, as base64url. */
   token(byteLength: number): string
+}
+
+export interface TimerOptions {
+  /**
+   * Default false. True where somebody's promise waits for it: a program that has nothing else to do would end before
+   * it is settled, without a word. Schedules and the like are waited for by nobody.
+   */
+  readonly isAwaited?: boolean
 }
 
 export interface Timer {

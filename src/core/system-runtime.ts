@@ -6,8 +6,9 @@ export function systemRuntime(): Runtime {
   return {
     now: () => Date.now(),
     monotonicNow: () => performance.now(),
-    setTimer(delayMs, callback) {
-      const timeout = setTimeout(callback, delayMs).unref()
+    setTimer(delayMs, callback, { isAwaited = false } = {}) {
+      const timeout = setTimeout(callback, delayMs)
+      if (!isAwaited) timeout.unref()
       return { cancel: () => clearTimeout(timeout) }
     },
     defer: (callback) => void setImmediate(callback),

@@ -43,7 +43,7 @@ export class EarlyPolls {
         this.#count--
         resolve()
       }
-      const timer = this.#runtime.setTimer(ms, wake)
+      const timer = this.#runtime.setTimer(ms, wake, { isAwaited: true })
       signal?.addEventListener('abort', wake)
       addTo(this.#wakersById, clientId, wake)
       this.#count++

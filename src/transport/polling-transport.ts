@@ -134,7 +134,7 @@ export class PollingTransport implements ServerTransport {
     }
     if (this.isOver || holdMs === 0) return Promise.resolve(null)
     return new Promise((resolve) => {
-      const timer = this.#runtime.setTimer(holdMs, () => this.#release(null))
+      const timer = this.#runtime.setTimer(holdMs, () => this.#release(null), { isAwaited: true })
       const poll = { resolve, timer, known: ifNoneMatch }
       this.#poll = poll
       signal?.addEventListener('abort', () => {

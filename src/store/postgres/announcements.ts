@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import pg from 'pg'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { settlesWithin } from '../../core/pause.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { ClusterListener, ClusterSource } from '../cluster-bus.ts'
 import { type AnnouncedMessage, chunkPayload, PayloadAssembler } from './announcement-chunks.ts'
@@ -92,8 +93,9 @@ export class Announcements {
     const client = this.#client
     this.#client = null
     this.#isListening = false
-    const goodbye = client?.end().catch(() => {})
-    await Promise.race([goodbye, this.#db.sleep(GOODBYE_MS)]) // a half-open connection never says it back
+    if (client === null) return
+    // A half-open connection never says it back.
+    await settlesWithin(client.end(), { runtime: this.#options.runtime, timeoutMs: GOODBYE_MS })
   }
 
   /** @see ClusterBus.subscribe */

@@ -227,7 +227,7 @@ export class PostgresDatabase implements Queries {
     this.#isClosed = true
     let timer: Timer | undefined
     const timeIsUp = new Promise<'late'>((resolve) => {
-      timer = this.runtime.setTimer(GOODBYE_MS, () => resolve('late'))
+      timer = this.runtime.setTimer(GOODBYE_MS, () => resolve('late'), { isAwaited: true })
     })
     await this.#untilAllConnected(timeIsUp)
     const ended = this.#pool.end()
