@@ -36,28 +36,36 @@ export class ClosePace {
     this.#maxPerWindow = Math.ceil((CATCH_UP * WINDOW_MS) / this.#pauseMs)
   }
 
-  /** Resolves when it is time for the connection of this index, from 0, to take nothing more. */
-  begins(index: number): Promise<void> {
-    return this.#sleepUntil(this.#startedAt + this.#pauseMs * index)
+  /**
+   * Resolves when it is time for the connection of this index, from 0, to take nothing more.
+   *
+   * @param ended aborted when the connection has ended by itself, and waits no longer
+   */
+  begins(index: number, ended: AbortSignal): Promise<void> {
+    return this.#sleepUntil(this.#startedAt + this.#pauseMs * index, ended)
   }
 
-  /** Resolves when one more connection may be closed. */
-  turn(): Promise<void> {
-    this.#lastTurn = this.#lastTurn.then(() => this.#waitForRoom())
+  /**
+   * Resolves when one more connection may be closed.
+   *
+   * @param ended as of `begins`
+   */
+  turn(ended: AbortSignal): Promise<void> {
+    this.#lastTurn = this.#lastTurn.then(() => this.#waitForRoom(ended))
     return this.#lastTurn
   }
 
-  async #waitForRoom(): Promise<void> {
+  async #waitForRoom(ended: AbortSignal): Promise<void> {
     const earlier = this.#closedAt.at(-this.#maxPerWindow)
     if (earlier !== undefined) {
-      await this.#sleepUntil(Math.min(earlier + WINDOW_MS, this.#startedAt + this.#spreadMs))
+      await this.#sleepUntil(Math.min(earlier + WINDOW_MS, this.#startedAt + this.#spreadMs), ended)
     }
-    this.#closedAt.push(this.#runtime.monotonicNow())
+    if (!ended.aborted) this.#closedAt.push(this.#runtime.monotonicNow())
   }
 
-  #sleepUntil(at: number): Promise<void> {
+  #sleepUntil(at: number, ended: AbortSignal): Promise<void> {
     const delayMs = at - this.#runtime.monotonicNow()
     if (delayMs <= 0) return Promise.resolve()
-    return sleep(this.#runtime, delayMs)
+    return sleep(this.#runtime, delayMs, ended)
   }
 }

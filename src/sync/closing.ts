@@ -1,14 +1,15 @@
+import { settlesWithin } from '../core/pause.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { ClosePace } from './close-pace.ts'
 import type { Session } from './session.ts'
 
-/** Clients do not push again what has arrived of blobs: after an abort, too, it has this long to be stored. */
-const ABORT_GRACE_MS = 1000
+/** Clients do not push again what has arrived of blobs: also after an abort, or a long wait, it has this long to be stored. */
+const BLOB_GRACE_MS = 1000
 
 export interface ClosingOptions {
   /** Longest time over which connections are closed, in ms. */
   readonly spreadMs: number
-  /** Longest time that is waited for what a session has begun, and then for what was pushed of blobs, in ms. */
+  /** Longest time that is waited for what a session has begun, in ms. */
   readonly timeoutMs: number
 }
 
@@ -19,9 +20,8 @@ export interface ClosingOptions {
 export class Closing {
   readonly #runtime: Runtime
   /** Of the sessions that are waited for: let the wait end. */
-  readonly #releases = new Map<Session, () => void>()
-  #isAborted = false
-  #onAborted: () => void = () => {}
+  readonly #endings = new Map<Session, AbortController>()
+  readonly #abort = new AbortController()
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime
@@ -39,65 +39,62 @@ export class Closing {
     const pace = new ClosePace({ runtime: this.#runtime, connections: sessions.length, spreadMs })
     let cut = 0
     const close = async (session: Session, index: number): Promise<void> => {
-      await pace.begins(index)
-      if (isClosed(session)) return
+      const ended = this.#endOf(session)
+      await pace.begins(index, ended)
+      if (ended.aborted) return
       session.stopReading()
-      const isAnswered = await this.#isAnswered(session, timeoutMs)
-      if (isClosed(session)) return
+      const isAnswered = await this.#isAnswered(session, { timeoutMs, ended })
+      if (ended.aborted) return
       if (!isAnswered) cut++
-      await pace.turn()
+      await pace.turn(ended)
       session.close('SERVER_STOPPING')
     }
-    await Promise.all(
-      sessions.map((session, index) => Promise.race([this.#hasEnded(session), close(session, index)])),
-    )
-    this.#releases.clear()
+    await Promise.all(sessions.map(close))
+    this.#endings.clear()
     return { cut }
   }
 
-  /** Waits for what does not end with the sessions. Never rejects. */
-  async drain(work: Promise<unknown>, { timeoutMs }: Pick<ClosingOptions, 'timeoutMs'>): Promise<void> {
-    const aborted = this.#isAborted
-      ? Promise.resolve()
-      : new Promise<void>((resolve) => {
-          this.#onAborted = resolve
-        })
-    const graceOver = aborted.then(() => settlesWithin(work, ABORT_GRACE_MS, this.#runtime))
-    await Promise.race([settlesWithin(work, timeoutMs, this.#runtime), graceOver])
+  /**
+   * Waits for what does not end with the sessions. Never rejects.
+   *
+   * @param endsAt ms, monotonic: when `stop()` is to be done; where that is soon, blobs have their grace all the same
+   */
+  async drain(
+    work: Promise<unknown>,
+    { timeoutMs, endsAt }: Pick<ClosingOptions, 'timeoutMs'> & { readonly endsAt: number },
+  ): Promise<void> {
+    const runtime = this.#runtime
+    const { signal } = this.#abort
+    const beganAt = runtime.monotonicNow()
+    const waitMs = Math.min(timeoutMs, Math.max(endsAt - beganAt, BLOB_GRACE_MS))
+    await settlesWithin(work, { runtime, timeoutMs: waitMs, signal })
+    if (!signal.aborted) return
+    const leftMs = Math.max(0, beganAt + waitMs - runtime.monotonicNow())
+    await settlesWithin(work, { runtime, timeoutMs: Math.min(BLOB_GRACE_MS, leftMs) })
   }
 
   onSessionClosed(session: Session): void {
-    this.#releases.get(session)?.()
+    this.#endings.get(session)?.abort()
   }
 
   onAborted(): void {
-    this.#isAborted = true
-    this.#onAborted()
+    this.#abort.abort()
   }
 
-  #hasEnded(session: Session): Promise<void> {
-    return new Promise((resolve) => void this.#releases.set(session, resolve))
+  /** Aborts when the session has ended. */
+  #endOf(session: Session): AbortSignal {
+    const ending = this.#endings.get(session) ?? new AbortController()
+    if (session.state === 'closed') ending.abort()
+    this.#endings.set(session, ending)
+    return ending.signal
   }
 
   /** Of a handshake nothing is lost: its client comes back, and need not be let in before. */
-  async #isAnswered(session: Session, timeoutMs: number): Promise<boolean> {
-    return !session.isAccepted || settlesWithin(session.settled(), timeoutMs, this.#runtime)
+  async #isAnswered(
+    session: Session,
+    { timeoutMs, ended }: Pick<ClosingOptions, 'timeoutMs'> & { readonly ended: AbortSignal },
+  ): Promise<boolean> {
+    if (!session.isAccepted) return true
+    return settlesWithin(session.settled(), { runtime: this.#runtime, timeoutMs, signal: ended })
   }
-}
-
-/** Asked anew each time: what was awaited may have closed it. */
-function isClosed(session: Session): boolean {
-  return session.state === 'closed'
-}
-
-/** @returns false when the time was up first */
-function settlesWithin(work: Promise<unknown>, timeoutMs: number, runtime: Runtime): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = runtime.setTimer(timeoutMs, () => resolve(false))
-    const settle = (): void => {
-      timer.cancel()
-      resolve(true)
-    }
-    work.then(settle, settle)
-  })
 }

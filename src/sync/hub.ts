@@ -30,8 +30,8 @@ export interface StopOptions {
   /** Longest time over which connections are closed, so that the clients do not all return at once, in ms. Default 0. */
   readonly spreadMs?: number
   /**
-   * Longest time that is waited for what a session has begun, and then for what was pushed of blobs, in ms.
-   * Default 10000.
+   * Longest time that is waited for what sessions have begun and for what was pushed of blobs, in ms; for blobs, at
+   * least a second of it after the sessions. Default 10000.
    */
   readonly timeoutMs?: number
 }
@@ -191,10 +191,11 @@ export class SyncHub {
   /** Lets accepted batches be stored and acknowledged, then closes every session. Idempotent. */
   async stop({ spreadMs = 0, timeoutMs = DEFAULT_STOP_TIMEOUT_MS }: StopOptions = {}): Promise<void> {
     this.#isStopping = true
+    const endsAt = this.#runtime.monotonicNow() + spreadMs + timeoutMs
     const { cut } = await this.#closing.closeAll([...this.#sessions.values()], { spreadMs, timeoutMs })
     if (cut > 0) logEvent(this.#logger, LOG_EVENTS.drainTimedOut, { timeoutMs, sessions: cut })
     await this.#ingest.drain()
-    await this.#closing.drain(this.#relays.drain(), { timeoutMs })
+    await this.#closing.drain(this.#relays.drain(), { timeoutMs, endsAt })
     this.#revocations.stop()
     this.#sweepTimer?.cancel()
     this.#sweepTimer = null

@@ -7,10 +7,12 @@ import { createBackup, createSqliteServerStore } from '../../src/index.ts'
 import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
 import { temporaryDirectory } from '../support/each-store.ts'
 import { OperationAuthor } from '../support/operation-author.ts'
+import { handshakeOf } from '../support/socket-client.ts'
 import { todoSchema } from '../support/todo-app.ts'
 
 const cwd = fileURLToPath(new URL('../..', import.meta.url))
 const HELD_MS = 300
+const CLIENTS = 300 // as many as two seconds are taken for
 const WAIT = { timeout: 30_000, interval: 20 }
 
 /** A program of an app that waits for nothing but one promise of the library. */
@@ -88,3 +90,40 @@ async function inputsOf(): Promise<object> {
     mutation: { type: 'insert', collection: 'todos', data: { title: 'y', userId: 'ada' } },
   }
 }
+
+const POLLING_CLIENTS = `
+  const store = new kora.MemoryServerStore()
+  const logger = { debug() {}, info() {}, warn() {}, error() {} }
+  const auth = new kora.NoAuthProvider()
+  const server = kora.createKoraServer({ store, auth, logger, port: 0, ...given.config, validateOperation })
+  await server.start()
+  const send = (clientId, message) => server.handleHttpRequest({
+    clientId, method: 'POST', body: JSON.stringify(message), contentType: 'application/json' })
+  for (const message of given.handshakes) await send(message.nodeId, message)
+  `
+
+const STOPS: readonly [string, object, string][] = [
+  ['that is spread over clients that poll', { stopSpreadMs: 4000 }, 'undefined'],
+  ['that waits for a validator of the app', { stopTimeoutMs: 200 }, '() => new Promise(() => {})'],
+]
+
+test.each(STOPS)('a program waits for a stop %s', async (_name, config, validateOperation) => {
+  const handshakes = Array.from({ length: CLIENTS }, (_, index) => handshakeOf(`node-${index}`))
+  const batch = {
+    type: 'operation-batch',
+    messageId: 'b',
+    operations: [new OperationAuthor('node-0').insert('todo-1', { title: 'x' })],
+    isFinal: true,
+    batchIndex: 0,
+  }
+  const program = startProgram(
+    `const validateOperation = ${validateOperation}
+    ${POLLING_CLIENTS}
+    await send('node-0', given.batch)
+    say('stops')
+    await server.stop()`,
+    { config, handshakes, batch },
+  )
+
+  expect(await program.ended).toEqual({ code: 0, output: 'stops\ndone\n' })
+})

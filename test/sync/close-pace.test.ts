@@ -33,10 +33,11 @@ async function closeAll(options: {
   const { standstills = [], connections = CLIENTS, spreadMs = SPREAD_MS } = options
   const time = simulatedRuntime()
   const pace = new ClosePace({ runtime: withStandstills(time, standstills), connections, spreadMs })
+  const { signal } = new AbortController()
   const closedAt: number[] = []
   const all = Array.from({ length: connections }, async (_, index) => {
-    await pace.begins(index)
-    await pace.turn()
+    await pace.begins(index, signal)
+    await pace.turn(signal)
     closedAt.push(time.monotonicNow())
   })
   await settle()

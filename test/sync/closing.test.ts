@@ -55,6 +55,25 @@ test.each(HANGING_HOOKS)(
   },
 )
 
+test('a stop() that waits for sessions and for blobs takes its time once, and blobs their second', async () => {
+  const relay = openRelayServer({
+    auth: new NoAuthProvider(),
+    validateOperation: never,
+    persistBlobChunk: never,
+    resolveBlobChunk: async () => null,
+    stopTimeoutMs: 3000,
+  })
+  const client = await relay.connect('n1')
+  pushChunk(client)
+  sendBatch(client)
+  await settle()
+
+  const stopped = relay.server.stop()
+  await relay.runtime.advance(4000)
+
+  await expectSettled(stopped)
+})
+
 test('a handshake that is not answered holds up no stop(), and lets nobody in afterwards', async () => {
   let letIn = () => {}
   const authenticate = () =>
