@@ -13,7 +13,7 @@ import { metaTable } from './meta-table.ts'
 import { namesInUse } from './names-in-use.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
 import { openFailure, toOpenError } from './postgres-errors.ts'
-import { requireWriting } from './rights.ts'
+import { readRights, requireCreating, requireOwnership, requireReading, requireWriting } from './rights.ts'
 
 const OLDEST_VERSION = 140_000
 
@@ -60,12 +60,15 @@ export async function openDatabase(
     warnOfLosses(db, facts, logger)
     db.useDurability(facts.synchronousCommit)
     const { readOnly = false } = options
+    const rights = await readRights(db)
+    requireReading(db, rights, readOnly === true)
     const isCreated = await isPresentLayout(db)
-    if (isCreated && readOnly !== true) await requireWriting(db)
-    if (isCreated && (readOnly === true || (await hasAdditions(db)))) return { db, isEmpty: false }
+    if (readOnly === true) return { db, isEmpty: !isCreated }
+    if (isCreated) await requireWriting(db)
+    if (isCreated && (await hasAdditions(db))) return { db, isEmpty: false }
     if (isCreated) await requireOwnership(db)
-    else if (readOnly === 'planning') await requireRights(db)
-    if (readOnly !== false) return { db, isEmpty: !isCreated }
+    requireCreating(db, rights)
+    if (readOnly === 'planning') return { db, isEmpty: !isCreated }
     await prepareLayout(db, options, logger)
     return { db, isEmpty: false }
   } catch (error) {
@@ -168,34 +171,6 @@ function additionsAfter(count: number): string[] {
   if (count >= LAYOUT_ADDITIONS.length) return []
   const statements = LAYOUT_ADDITIONS.slice(count).flat()
   return [...statements, metaTable.setStatement('layout_additions', LAYOUT_ADDITIONS.length)]
-}
-
-/** What the first start needs: a schema to create tables in, or the right to make one. */
-async function requireRights(db: PostgresDatabase): Promise<void> {
-  const [row] = await db.rows<[boolean]>(
-    `SELECT CASE WHEN to_regnamespace($1) IS NULL
-        THEN has_database_privilege(current_database(), 'CREATE')
-        ELSE has_schema_privilege($2, 'CREATE') END`,
-    [quoteIdentifier(db.schema), db.schema],
-  )
-  if (row?.[0] === true) return
-  throw openFailure(
-    db.name,
-    `the role may not create tables in the schema "${db.schema}". Run: GRANT USAGE, CREATE ON SCHEMA ${quoteIdentifier(db.schema)} TO …`,
-  )
-}
-
-/** What this release adds to the tables only their owner can add. */
-async function requireOwnership(db: PostgresDatabase): Promise<void> {
-  const [row] = await db.rows<[boolean]>(
-    "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)",
-    [db.table('_kora_nodes')],
-  )
-  if (row?.[0] !== false) return
-  throw openFailure(
-    db.name,
-    'this release adds columns to tables like "_kora_nodes", which the role does not own. Run `kora-server migrate` once as the role that does.',
-  )
 }
 
 /** @throws StoreError `STORE_NEWER` */

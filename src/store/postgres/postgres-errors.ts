@@ -17,6 +17,8 @@ const OUT_OF_MEMORY = '53200'
 
 const REFUSED_WRITE = '25006'
 
+const MISSING_RIGHT = '42501'
+
 const LOCK_TIMEOUT = '55P03'
 
 /** True when the transaction lost against another one and may be run again as it was. */
@@ -139,11 +141,6 @@ const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
   { prefix: '58', code: 'STORE_UNAVAILABLE', reason: 'its disk reports an error. See its log.' },
   { prefix: '40', code: 'STORE_UNAVAILABLE', reason: 'other writers kept being first. Send again.' },
   {
-    prefix: '42501',
-    code: 'STORE_UNAVAILABLE',
-    reason: 'the role may not use a table. Grant it, or make it the owner.',
-  },
-  {
     prefix: 'XX00',
     code: 'STORE_CORRUPT',
     reason: 'it reports damaged data. See its log, and restore a backup.',
@@ -165,10 +162,6 @@ const OPEN_FAILURES = [
   },
   { prefix: '3D000', reason: 'the database does not exist. Create it, or correct the connection string.' },
   {
-    prefix: '42501',
-    reason: 'the role may not create tables in the schema. Run: GRANT USAGE, CREATE ON SCHEMA … TO …',
-  },
-  {
     prefix: REFUSED_WRITE,
     reason: 'it takes no writes: a replica, or set to read only. Connect to the primary.',
   },
@@ -180,6 +173,11 @@ const OPEN_FAILURES = [
 
 function failureOf(error: unknown): Failure | null {
   const state = sqlStateOf(error)
+  if (state === MISSING_RIGHT) {
+    // Only its text tells on what.
+    const reason = `the role lacks a right (${(error as Error).message}). Grant it, or make it the owner.`
+    return { code: 'STORE_UNAVAILABLE', reason }
+  }
   if (state !== null) return FAILURES.find(({ prefix }) => state.startsWith(prefix)) ?? null
   if (systemCodeOf(error) !== null || isLostConnection(error)) {
     return { code: 'STORE_UNAVAILABLE', reason: `no connection (${(error as Error).message || 'refused'}).` }

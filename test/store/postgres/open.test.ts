@@ -436,6 +436,64 @@ describe('a role that owns nothing', () => {
     await reader.close()
   })
 
+  test.each([
+    ['the schema', [], /the role "\S+" may not use the schema "own 1"\. /],
+    ['a table', ['USAGE ON SCHEMA'], /lacks SELECT on the table "_kora_meta" of the schema "own 1"\. /],
+  ])('and is to read is told what it lacks, of %s', async (_, grants, problem) => {
+    await using database = await openTestDatabase()
+    const { connectionString } = database
+    await (await createPostgresServerStore({ connectionString, schema: 'own 1' })).close()
+    await using guest = await createGuest(database)
+    for (const grant of grants) await database.query(`GRANT ${grant} "own 1" TO "${guest.name}"`)
+    const options = { connectionString: guest.url, schema: 'own 1' }
+
+    const reading = createPostgresServerStore({ ...options, readOnly: true })
+    const failure = await reading.catch((error: Error) => error)
+
+    expect(failure).toMatchObject({ code: 'STORE_OPEN_FAILED', message: expect.stringMatching(problem) })
+    const remedy =
+      /Run: (GRANT USAGE ON SCHEMA "own 1" TO "\S+"; GRANT SELECT ON ALL TABLES IN SCHEMA "own 1" TO "\S+")$/
+    const [, statements = ''] = remedy.exec(failure instanceof Error ? failure.message : '') ?? []
+    expect(statements).not.toBe('')
+    for (const readOnly of [false, 'planning'] as const) {
+      await expect(createPostgresServerStore({ ...options, readOnly })).rejects.toMatchObject({
+        code: 'STORE_OPEN_FAILED',
+        message: expect.stringMatching(/GRANT USAGE .*; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES/),
+      })
+    }
+    await database.query(statements)
+    const reader = await createPostgresServerStore({ ...options, readOnly: true })
+    expect(await reader.getOperationCount()).toBe(0)
+    await database.query(`REVOKE SELECT ON "own 1"._kora_counters FROM "${guest.name}"`)
+    await expect(reader.getOperationCount()).rejects.toMatchObject({
+      message: expect.stringContaining('lacks a right (permission denied for table _kora_counters)'),
+    })
+    await reader.close()
+  })
+
+  test('and may make neither tables nor their schema is told so before a server starts', async () => {
+    await using database = await openTestDatabase()
+    await database.query('REVOKE CREATE ON SCHEMA public FROM PUBLIC')
+    await using guest = await createGuest(database)
+    for (const readOnly of [false, 'planning'] as const) {
+      const open = (schema: string) =>
+        createPostgresServerStore({ connectionString: guest.url, schema, readOnly })
+
+      await expect(open('public')).rejects.toMatchObject({
+        code: 'STORE_OPEN_FAILED',
+        message: expect.stringMatching(
+          /may not create tables in the schema "public"\. Run: GRANT USAGE, CREATE ON SCHEMA "public" TO "\S+"$/,
+        ),
+      })
+      await expect(open('new')).rejects.toMatchObject({
+        code: 'STORE_OPEN_FAILED',
+        message: expect.stringMatching(
+          /may not create the schema "new"\. Run: CREATE SCHEMA "new" AUTHORIZATION "\S+", or GRANT CREATE ON DATABASE "\S+" TO "\S+"$/,
+        ),
+      })
+    }
+  })
+
   test('writes with the rights that such a refusal names', async () => {
     await using database = await openTestDatabase()
     const store = await createPostgresServerStore({ connectionString: database.connectionString })
