@@ -61,6 +61,7 @@ export function toOpenError(failure: unknown, name: string): unknown {
   const reason =
     OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ??
     (isUnanswered(error) ? NO_ANSWER : isHungUp(error) ? HUNG_UP : undefined) ??
+    passwordReasonOf(error) ??
     failureOf(error)?.reason ??
     certificateReasonOf(error)
   return reason === undefined ? error : openFailure(name, reason, error)
@@ -69,6 +70,15 @@ export function toOpenError(failure: unknown, name: string): unknown {
 /** @param reason one or two sentences: what is wrong with the database, and what to do */
 export function openFailure(name: string, reason: string, cause?: unknown): StoreError {
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${name}: ${reason}`, { cause })
+}
+
+/** The driver has no code for what it finds wrong while the two sides prove the password to each other. */
+function passwordReasonOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !error.message.startsWith('SASL: ')) return undefined
+  if (/client password must be/.test(error.message)) {
+    return 'it asks for a password, and there is none. Add it to the connection string, or set PGPASSWORD.'
+  }
+  return `user name and password could not be proved (${error.message}). Check the connection string.`
 }
 
 /** Codes of OpenSSL and of Node: nothing was sent to a server whose certificate is not believed. */

@@ -40,6 +40,14 @@ async function listenWith(answer: Buffer | null): Promise<AsyncDisposable & { re
   }
 }
 
+/** What a server answers that takes only a way to prove passwords that nobody else knows. */
+function askForUnknownProof(): Buffer {
+  const mechanisms = Buffer.from('SCRAM-SHA-999\0\0')
+  const head = Buffer.from('R\0\0\0\0\0\0\0\x0a')
+  head.writeInt32BE(mechanisms.length + 8, 1)
+  return Buffer.concat([head, mechanisms])
+}
+
 /** What PostgreSQL answers before it has recovered. */
 function startingUp(): Buffer {
   const fields = Buffer.from('SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0')
@@ -134,15 +142,35 @@ describe('opening', () => {
     expect(String(error)).not.toContain(decodeURIComponent(password))
   })
 
+  test('asks for a password where the connection string has none', async () => {
+    await using database = await openTestDatabase()
+    const connectionString = urlWith(database.connectionString, (url) => {
+      url.password = ''
+    })
+    const { host, pathname } = new URL(connectionString)
+
+    const opening = createPostgresServerStore({ connectionString })
+
+    await expect(opening).rejects.toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+      message: `Cannot open ${host}${pathname}: it asks for a password, and there is none. Add it to the connection string, or set PGPASSWORD.`,
+    })
+  })
+
   test.each([
     ['nothing answers', null, /nothing answered in time\. Correct host and port/],
     ['something else listens', Buffer.from(''), /ended the connection\. See whether it is PostgreSQL/],
+    [
+      'it proves no password',
+      askForUnknownProof(),
+      /could not be proved \(SASL: .*\)\. Check the connection string/,
+    ],
     ['it is not up yet', startingUp(), /it is starting or stopping\. Start again once it is up/],
   ])('says that %s, and what may be the reason', async (_, answer, reason) => {
     await using other = await listenWith(answer)
 
     const opening = createPostgresServerStore({
-      connectionString: `postgres://kora@127.0.0.1:${other.port}/app`,
+      connectionString: `postgres://kora:secret@127.0.0.1:${other.port}/app`,
       connectTimeoutMs: 200,
     })
 
