@@ -62,6 +62,7 @@ export function toOpenError(failure: unknown, name: string): unknown {
     OPEN_FAILURES.find(({ prefix }) => code?.startsWith(prefix))?.reason ??
     (isUnanswered(error) ? NO_ANSWER : isHungUp(error) ? HUNG_UP : undefined) ??
     passwordReasonOf(error) ??
+    socketReasonOf(error) ??
     failureOf(error)?.reason ??
     certificateReasonOf(error)
   return reason === undefined ? error : openFailure(name, reason, error)
@@ -79,6 +80,16 @@ function passwordReasonOf(error: unknown): string | undefined {
     return 'it asks for a password, and there is none. Add it to the connection string, or set PGPASSWORD.'
   }
   return `user name and password could not be proved (${error.message}). Check the connection string.`
+}
+
+/** What the operating system says of a Unix socket where nothing can be connected to; a file it says the same of. */
+function socketReasonOf(error: unknown): string | undefined {
+  const { code, address } = (error ?? {}) as { code?: unknown; address?: unknown }
+  if (!isOfConnecting(error)) return undefined
+  if (code === 'ENOENT') {
+    return `there is no socket ${String(address)}. Start PostgreSQL, or correct host and port: the host is the folder of the socket.`
+  }
+  return code === 'EACCES' ? `this user may not use the socket ${String(address)}.` : undefined
 }
 
 /** Codes of OpenSSL and of Node: nothing was sent to a server whose certificate is not believed. */
@@ -205,7 +216,12 @@ function systemCodeOf(error: unknown): string | null {
   const { code, errors } = (error ?? {}) as { code?: unknown; errors?: unknown }
   // Where a name has several addresses, each of them has failed.
   if (Array.isArray(errors) && errors.length > 0) return systemCodeOf(errors[0])
-  return typeof code === 'string' && SYSTEM_CODES.test(code) ? code : null
+  if (typeof code !== 'string') return null
+  return SYSTEM_CODES.test(code) || isOfConnecting(error) ? code : null
+}
+
+function isOfConnecting(error: unknown): boolean {
+  return ((error ?? {}) as { syscall?: unknown }).syscall === 'connect'
 }
 
 function isHungUp(error: unknown): boolean {

@@ -1,10 +1,14 @@
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import type { LogFields, Logger } from '../../../src/core/logger.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import { toOpenError } from '../../../src/store/postgres/postgres-errors.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { openTestDatabase, PostgresServer, type TestDatabase } from '../../support/postgres.ts'
@@ -38,6 +42,19 @@ async function listenWith(answer: Buffer | null): Promise<AsyncDisposable & { re
       server.close()
     },
   }
+}
+
+/** A folder that PostgreSQL may make its socket in. */
+async function socketDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'kora-socket-'))
+  await chmod(path, 0o777)
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
+}
+
+/** The same database, by the socket of its server. */
+function socketUrl(connectionString: string, directory: string): string {
+  const { host, port } = new URL(connectionString)
+  return `${connectionString.replace(host, '')}?host=${encodeURIComponent(directory)}&port=${port}`
 }
 
 /** What a server answers that takes only a way to prove passwords that nobody else knows. */
@@ -140,6 +157,26 @@ describe('opening', () => {
     const { password } = new URL(connectionString)
     expect(String(error)).not.toContain(password)
     expect(String(error)).not.toContain(decodeURIComponent(password))
+  })
+
+  test('says which Unix socket is not there, or may not be used', async () => {
+    await using directory = await socketDirectory()
+    const connectionString = socketUrl('postgres://kora:secret@127.0.0.1:5432/app', directory.path)
+    const opening = (): Promise<unknown> => createPostgresServerStore({ connectionString })
+
+    await expect(opening()).rejects.toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+      message: `Cannot open localhost/app: there is no socket ${directory.path}/.s.PGSQL.5432. Start PostgreSQL, or correct host and port: the host is the folder of the socket.`,
+    })
+    const denied = Object.assign(new Error('connect EACCES /s/.s.PGSQL.5432'), {
+      code: 'EACCES',
+      syscall: 'connect',
+      address: '/s/.s.PGSQL.5432',
+    })
+    expect(toOpenError(denied, 'localhost/app')).toMatchObject({
+      code: 'STORE_OPEN_FAILED',
+      message: 'Cannot open localhost/app: this user may not use the socket /s/.s.PGSQL.5432.',
+    })
   })
 
   test('asks for a password where the connection string has none', async () => {
@@ -342,41 +379,52 @@ describe('a database in trouble', () => {
     await store.close()
   }, 30_000)
 
-  test('that is gone is unavailable, and used again once it is back', async () => {
-    await using server = await PostgresServer.start(['fsync=off'])
-    await using database = await server.openDatabase()
-    const logger = listeningLogger()
-    const store = await createPostgresServerStore({
-      connectionString: database.connectionString,
-      logger,
-      connectTimeoutMs: 1000,
-      pollIntervalMs: 100,
-    })
-    const author = new OperationAuthor('a')
-    await store.append([requestOf(author.insert('r1', {}))])
-    const operation = author.insert('r2', {})
+  test.each([
+    ['over TCP', (connectionString: string) => connectionString],
+    ['over a Unix socket', socketUrl],
+  ])(
+    'that is gone is unavailable, and used again once it is back, %s',
+    async (_, reach) => {
+      await using directory = await socketDirectory()
+      await using server = await PostgresServer.start([
+        'fsync=off',
+        `unix_socket_directories=${directory.path}`,
+      ])
+      await using database = await server.openDatabase()
+      const logger = listeningLogger()
+      const store = await createPostgresServerStore({
+        connectionString: reach(database.connectionString, directory.path),
+        logger,
+        connectTimeoutMs: 1000,
+        pollIntervalMs: 100,
+      })
+      const author = new OperationAuthor('a')
+      await store.append([requestOf(author.insert('r1', {}))])
+      const operation = author.insert('r2', {})
 
-    await server.stop('immediate')
-    await expect(store.append([requestOf(operation)])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
-    await expect(store.checkHealth()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
-    await server.start()
+      await server.stop('immediate')
+      await expect(store.append([requestOf(operation)])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+      await expect(store.checkHealth()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+      await server.start()
 
-    await expect
-      .poll(
-        () =>
-          store.checkHealth().then(
-            () => 'up',
-            () => 'down',
-          ),
-        { timeout: 15_000 },
-      )
-      .toBe('up')
-    const [result] = await store.append([requestOf(operation)])
-    expect(result?.status).toBe('applied')
-    expect(await store.getOperationCount()).toBe(2)
-    expect(JSON.stringify(logger.messages)).not.toContain('ss word')
-    await store.close()
-  }, 60_000)
+      await expect
+        .poll(
+          () =>
+            store.checkHealth().then(
+              () => 'up',
+              () => 'down',
+            ),
+          { timeout: 15_000 },
+        )
+        .toBe('up')
+      const [result] = await store.append([requestOf(operation)])
+      expect(result?.status).toBe('applied')
+      expect(await store.getOperationCount()).toBe(2)
+      expect(JSON.stringify(logger.messages)).not.toContain('ss word')
+      await store.close()
+    },
+    60_000,
+  )
 
   test('that loses the connection in the middle of a commit never stores twice', async () => {
     await using database = await openTestDatabase()
