@@ -61,15 +61,23 @@ export function RecordsView({
       </>
     )
   }
-  return <CollectionView collection={collection} question={questionOf(parameters)} />
+  return (
+    <CollectionView
+      collection={collection}
+      question={questionOf(parameters)}
+      onRefresh={collections.reload}
+    />
+  )
 }
 
 function CollectionView({
   collection,
   question,
+  onRefresh,
 }: {
   collection: ShownCollection
   question: RecordsQuestion
+  onRefresh: () => void
 }): JSX.Element {
   const { name } = collection
   const fields = [...RECORD_FIELDS, ...collection.fields.filter(({ isFilterable }) => isFilterable)]
@@ -88,13 +96,17 @@ function CollectionView({
     const { offset: nextOffset, ...rest } = { ...question, offset: 0, ...change }
     navigate(href(['records', name], { ...rest, offset: String(nextOffset) }))
   }
+  const refresh = (): void => {
+    onRefresh() // the collection's number of records
+    loaded.reload()
+  }
   const isFiltered = Object.keys(where).length > 0
   const page = loaded.error === null ? loaded.answer : null
   return (
     <>
       <CollectionTitle name={name}>
         <span class="quiet">{formatCount(collection.records)} records</span>
-        <button type="button" onClick={loaded.reload}>
+        <button type="button" onClick={refresh}>
           Refresh
         </button>
       </CollectionTitle>

@@ -1,0 +1,43 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { findChromium } from '../support/find-chromium.ts'
+import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
+import { openBrowser } from './chromium.ts'
+import { openDashboard, type Served, serve, UNTIL_MS } from './served-dashboard.ts'
+
+describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
+  let browser: Browser
+  let directory: string
+  let served: Served
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'kora-dashboard-'))
+    browser = await openBrowser()
+    served = await serve(join(directory, 'kora.db'), 0)
+  }, UNTIL_MS * 3)
+
+  afterAll(async () => {
+    await browser?.close()
+    await served?.[Symbol.asyncDispose]()
+    rmSync(directory, { recursive: true, force: true })
+  }, UNTIL_MS * 3)
+
+  test('refresh reads the number of records again', async () => {
+    await using watched = await openDashboard(browser, served)
+    const { page } = watched
+    await page.goto(`${served.url}#/records/todos`)
+    await page.getByText('0 records', { exact: true }).waitFor()
+    const author = new OperationAuthor('node-a', Date.now())
+    await served.store.append([requestOf(author.insert(recordIdOf('milk'), { title: 'milk' }))])
+
+    // the server holds a count for a while
+    const refreshed = async (): Promise<string | null> => {
+      await page.getByRole('button', { name: 'Refresh' }).click()
+      return page.locator('.page-title').textContent()
+    }
+    await expect.poll(refreshed, { timeout: UNTIL_MS, interval: 500 }).toContain('1 records')
+  })
+})
