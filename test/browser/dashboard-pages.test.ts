@@ -40,4 +40,31 @@ describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
     }
     await expect.poll(refreshed, { timeout: UNTIL_MS, interval: 500 }).toContain('1 records')
   })
+
+  test('the search of sessions is that of the address', async () => {
+    await using watched = await openDashboard(browser, served)
+    const { page } = watched
+    const box = page.getByPlaceholder('User, node or address')
+    await page.goto(`${served.url}#/sessions`)
+    await box.fill('ana')
+    await page.waitForURL(/search=ana/)
+
+    await page.getByRole('link', { name: 'Sessions' }).click()
+    await expect.poll(() => box.inputValue(), { timeout: UNTIL_MS }).toBe('')
+    await page.goBack()
+    await expect.poll(() => box.inputValue(), { timeout: UNTIL_MS }).toBe('ana')
+  })
+
+  test('what is chosen while a search waits for more to be typed stays chosen', async () => {
+    await using watched = await openDashboard(browser, served)
+    const { page } = watched
+    await page.goto(`${served.url}#/sessions`)
+
+    await page.getByPlaceholder('User, node or address').fill('ana')
+    await page.getByLabel('State').selectOption('syncing')
+
+    await page.waitForURL(/search=ana/)
+    expect(page.url()).toContain('state=syncing')
+    expect(await page.getByLabel('State').inputValue()).toBe('syncing')
+  })
 })

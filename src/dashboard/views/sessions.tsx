@@ -1,5 +1,5 @@
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import type { SessionsPage, ShownSession } from '../../http/dashboard/api-types.ts'
 import { formatBytes, formatCount, formatDuration } from '../format.ts'
 import { Pager } from '../parts/pager.tsx'
@@ -79,12 +79,23 @@ export function SessionsView({ parameters }: { parameters: URLSearchParams }): J
   )
 }
 
+/** What is typed is searched for after a pause; another search in the address takes the place of it. */
 function Search({ text, onSearch }: { text: string; onSearch: (text: string) => void }): JSX.Element {
   const [typed, setTyped] = useState(text)
+  const search = useRef(onSearch)
+  search.current = onSearch // with what has been chosen during the pause
+  const asked = useRef(text)
+  useEffect(() => {
+    if (text !== asked.current) setTyped(text) // else typing may have gone on since
+    asked.current = text
+  }, [text])
   // what is typed starts the pause, nothing else
   useEffect(() => {
     if (typed === text) return
-    const timer = setTimeout(() => onSearch(typed), SEARCH_PAUSE_MS)
+    const timer = setTimeout(() => {
+      asked.current = typed
+      search.current(typed)
+    }, SEARCH_PAUSE_MS)
     return () => clearTimeout(timer)
   }, [typed])
   return (
