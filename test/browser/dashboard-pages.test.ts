@@ -25,6 +25,18 @@ describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
     rmSync(directory, { recursive: true, force: true })
   }, UNTIL_MS * 3)
 
+  test('the size of a store that does not answer is not known, which is not that it is on no disk', async () => {
+    await using lost = await serve(join(directory, 'lost.db'))
+    await using watched = await openDashboard(browser, lost)
+    const { page } = watched
+    const store = page.locator('.tiles > div', { hasText: 'Store' })
+    await store.getByText('on disk', { exact: true }).waitFor()
+
+    await lost.store.close()
+
+    await store.getByText('not known now').waitFor()
+  })
+
   test('refresh reads the number of records again', async () => {
     await using watched = await openDashboard(browser, served)
     const { page } = watched

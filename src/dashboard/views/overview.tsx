@@ -1,5 +1,6 @@
 import type { JSX } from 'preact'
 import { useMemo } from 'preact/hooks'
+import type { Overview } from '../../http/dashboard/api-types.ts'
 import { formatBytes, formatCount, formatMs, formatRate, formatShort } from '../format.ts'
 import type { LatestOperation, Live } from '../live.ts'
 import { Chart } from '../parts/chart.tsx'
@@ -49,11 +50,7 @@ function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
       formatCount(overview?.operations ?? null),
       last === undefined ? '' : `delivery at ${formatCount(last.deliverySequence)}`,
     ],
-    [
-      'Store',
-      formatBytes(overview?.storeBytes ?? null),
-      overview?.storeBytes === null ? 'not on disk' : 'on disk',
-    ],
+    ['Store', formatBytes(overview?.storeBytes ?? null), overview === null ? '' : describeStore(overview)],
     [
       'Waiting to be written',
       last === undefined ? '–' : formatBytes(last.queuedBytes),
@@ -76,6 +73,11 @@ function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
       ))}
     </dl>
   )
+}
+
+function describeStore({ isOnDisk, storeBytes }: Overview): string {
+  if (!isOnDisk) return 'not on disk'
+  return storeBytes === null ? 'not known now' : 'on disk'
 }
 
 /** Of a second without traffic there is no latency: the one before it is shown. */

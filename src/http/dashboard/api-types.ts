@@ -37,7 +37,9 @@ export interface Overview {
   readonly operationsRefused: number
   /** In the log; null when the store does not answer. */
   readonly operations: number | null
-  /** On disk; null where the store cannot tell. */
+  /** The store keeps its data on a disk, and tells how much. */
+  readonly isOnDisk: boolean
+  /** On disk; null where that is not known, or not now. */
   readonly storeBytes: number | null
   readonly warnings: number
   /** The last minutes, oldest first. */

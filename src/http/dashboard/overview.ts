@@ -58,6 +58,7 @@ export class OverviewReader {
       operationsDelivered: stats.operationsSent,
       operationsRefused: live.operationsRefused,
       operations: isAsked ? await store.getOperationCount().catch(() => null) : null,
+      isOnDisk: store.getStorageBytes !== undefined,
       storeBytes: isAsked ? await this.#storeBytes() : null,
       warnings: recent.warningCount,
       samples: live.samples,

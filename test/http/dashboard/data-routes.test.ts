@@ -393,5 +393,10 @@ test('a store that fails is said to, and tells no more', async () => {
   const overview = await ask<Overview>(server, 'overview')
 
   expect(response.status).toBe(503)
-  expect(overview).toMatchObject({ operations: null, storeBytes: null, problem: expect.any(String) })
+  expect(overview).toMatchObject({
+    operations: null,
+    isOnDisk: true,
+    storeBytes: null,
+    problem: expect.any(String),
+  })
 })
