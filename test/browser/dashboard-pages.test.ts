@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openDevice } from '../support/device.ts'
 import { findChromium } from '../support/find-chromium.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
 import { openBrowser } from './chromium.ts'
@@ -35,6 +36,20 @@ describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
     await lost.store.close()
 
     await store.getByText('not known now').waitFor()
+  })
+
+  test('the clock of the browser does not count for how long a session has been connected', async () => {
+    await using watched = await openDashboard(browser, served)
+    const { page } = watched
+    await using device = await openDevice({ url: served.host.syncUrl ?? '', token: 'ana' })
+    await device.synced()
+
+    await page.clock.setFixedTime(Date.now() + 5 * 3600_000)
+    await page.goto(`${served.url}#/sessions`)
+
+    const connected = page.locator('td[data-label=Connected]').first()
+    await connected.waitFor()
+    expect(await connected.textContent()).toMatch(/^\d+ (s|min)$/)
   })
 
   test('refresh reads the number of records again', async () => {

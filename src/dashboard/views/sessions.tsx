@@ -119,7 +119,6 @@ function SessionTable({ page }: { page: SessionsPage }): JSX.Element {
   if (page.sessions.length === 0) {
     return <Empty title="No session matches">{`None of ${formatCount(page.total)} open sessions.`}</Empty>
   }
-  const now = Date.now()
   return (
     <table class="cards">
       <thead>
@@ -136,15 +135,15 @@ function SessionTable({ page }: { page: SessionsPage }): JSX.Element {
       </thead>
       <tbody>
         {page.sessions.map((session) => (
-          <SessionRow key={session.id} session={session} now={now} />
+          <SessionRow key={session.id} session={session} />
         ))}
       </tbody>
     </table>
   )
 }
 
-function SessionRow({ session, now }: { session: ShownSession; now: number }): JSX.Element {
-  const { userId, nodeId, state, lagEntries, unacknowledgedMs, bufferedBytes, connectedAt, remoteAddress } =
+function SessionRow({ session }: { session: ShownSession }): JSX.Element {
+  const { userId, nodeId, state, lagEntries, unacknowledgedMs, bufferedBytes, connectedMs, remoteAddress } =
     session
   const isSilent = unacknowledgedMs !== null && unacknowledgedMs >= LONG_SILENCE_MS
   return (
@@ -164,7 +163,7 @@ function SessionRow({ session, now }: { session: ShownSession; now: number }): J
         {formatBytes(bufferedBytes)}
       </td>
       <td class="number" data-label="Connected">
-        {formatDuration(now - connectedAt)}
+        {formatDuration(connectedMs)}
       </td>
       <td data-label="Address">
         <span class="quiet">{remoteAddress ?? '–'}</span>

@@ -55,7 +55,8 @@ export interface ShownSession {
   readonly userId: string | null
   readonly nodeId: string | null
   readonly remoteAddress: string | null
-  readonly connectedAt: number
+  /** For how long, by the clock of the server. */
+  readonly connectedMs: number
   readonly format: 'json' | 'protobuf'
   /** Committed entries that it has not been sent; null for clients without watermark. */
   readonly lagEntries: number | null

@@ -34,7 +34,7 @@ export function mountDataRoutes(app: FastifyInstance, prefix: string, options: D
   const { access, runtime, hub, recent } = options
   const overview = new OverviewReader(options)
   const browser = new RecordBrowser(runtime)
-  const sessions = new SessionDirectory(hub, () => runtime.monotonicNow())
+  const sessions = new SessionDirectory(hub, runtime)
 
   app.register(async (scope) => {
     scope.setErrorHandler((error, _request, reply) => answerError(error, reply))

@@ -1,3 +1,4 @@
+import type { Runtime } from '../../core/runtime.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { Session } from '../../sync/session.ts'
 import type { SessionsPage, ShownSession, ShownSessionState } from './api-types.ts'
@@ -32,13 +33,12 @@ interface Found {
  */
 export class SessionDirectory {
   readonly #hub: () => SyncHub
-  readonly #now: () => number
+  readonly #runtime: Pick<Runtime, 'now' | 'monotonicNow'>
   readonly #found = new Map<string, Found>()
 
-  /** @param now ms, monotonic */
-  constructor(hub: () => SyncHub, now: () => number) {
+  constructor(hub: () => SyncHub, runtime: Pick<Runtime, 'now' | 'monotonicNow'>) {
     this.#hub = hub
-    this.#now = now
+    this.#runtime = runtime
   }
 
   async page(query: SessionsQuery): Promise<SessionsPage> {
@@ -46,22 +46,28 @@ export class SessionDirectory {
     const { sessions } = this.#hub()
     if (query.search === '' && query.state === null && query.order === 'connected') {
       const page = firstOf(sessions.values(), offset, limit)
-      return { total: sessions.size, matching: sessions.size, offset, sessions: page.map(showSession) }
+      return { total: sessions.size, matching: sessions.size, offset, sessions: this.#show(page) }
     }
     const ids = await this.#find(query)
     const page = ids.slice(offset, offset + limit).flatMap((id) => sessions.get(id) ?? [])
-    return { total: sessions.size, matching: ids.length, offset, sessions: page.map(showSession) }
+    return { total: sessions.size, matching: ids.length, offset, sessions: this.#show(page) }
+  }
+
+  #show(page: readonly Session[]): ShownSession[] {
+    const now = this.#runtime.now()
+    return page.map((session) => showSession(session, now))
   }
 
   #find(query: SessionsQuery): Promise<readonly string[]> {
     const { search, state, order } = query
     const key = JSON.stringify([search, state, order])
     const known = this.#found.get(key)
-    if (known !== undefined && known.until > this.#now()) return known.ids
+    const now = this.#runtime.monotonicNow()
+    if (known !== undefined && known.until > now) return known.ids
     this.#found.delete(key)
     const oldest = this.#found.keys().next().value
     if (this.#found.size >= MAX_FOUND && oldest !== undefined) this.#found.delete(oldest)
-    const found = { until: this.#now() + FOUND_HOLDS_MS, ids: this.#look(query) }
+    const found = { until: now + FOUND_HOLDS_MS, ids: this.#look(query) }
     this.#found.set(key, found)
     return found.ids
   }
@@ -112,7 +118,7 @@ function weightOf(session: Session, order: SessionOrder): number {
   }
 }
 
-function showSession(session: Session): ShownSession {
+function showSession(session: Session, now: number): ShownSession {
   const { identity, deliveryLag } = session
   return {
     id: session.id,
@@ -120,7 +126,7 @@ function showSession(session: Session): ShownSession {
     userId: identity?.auth.userId ?? null,
     nodeId: identity?.nodeId ?? null,
     remoteAddress: session.remoteAddress ?? null,
-    connectedAt: session.connectedAt,
+    connectedMs: Math.max(0, now - session.connectedAt), // it may have been set back since
     format: session.format,
     lagEntries: deliveryLag?.entries ?? null,
     unacknowledgedMs: deliveryLag === null ? null : Math.round(deliveryLag.unacknowledgedMs),
