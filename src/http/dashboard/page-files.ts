@@ -7,7 +7,8 @@ export interface PageFile {
   readonly contentType: string
   readonly plain: Buffer
   readonly gzip: Buffer | null
-  readonly brotli: Buffer | null
+  /** Brotli. */
+  readonly br: Buffer | null
 }
 
 export interface PageFiles {
@@ -45,7 +46,7 @@ function readFile(path: string): PageFile {
     contentType: CONTENT_TYPES[extname(path)] ?? 'application/octet-stream',
     plain: readFileSync(path),
     gzip: readIfThere(`${path}.gz`),
-    brotli: readIfThere(`${path}.br`),
+    br: readIfThere(`${path}.br`),
   }
 }
 

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { OperatorAccess } from '../../sync/authorization.ts'
 import { type OperationsAccess, sendRefusal } from '../operations/access.ts'
 import { isNavigation } from '../static-files.ts'
+import { chooseEncoding } from './accepted-encoding.ts'
 import { type PageFile, readPageFiles } from './page-files.ts'
 
 /**
@@ -28,6 +29,9 @@ const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
 }
+
+/** The smaller one first. */
+const COMPRESSED = ['br', 'gzip'] as const
 
 const NOT_BUILT = 'The dashboard is not built. Run `npm run build`, or install the published package.'
 
@@ -67,12 +71,8 @@ export function mountPageRoutes(app: FastifyInstance, prefix: string, access: Op
 
 function sendFile(request: FastifyRequest, reply: FastifyReply, file: PageFile): FastifyReply {
   const accepted = String(request.headers['accept-encoding'] ?? '')
-  reply.type(file.contentType)
-  if (file.brotli !== null && /\bbr\b/.test(accepted)) {
-    return reply.header('content-encoding', 'br').send(file.brotli)
-  }
-  if (file.gzip !== null && /\bgzip\b/.test(accepted)) {
-    return reply.header('content-encoding', 'gzip').send(file.gzip)
-  }
-  return reply.send(file.plain)
+  const offered = COMPRESSED.filter((encoding) => file[encoding] !== null)
+  const encoding = chooseEncoding(accepted, offered)
+  if (encoding !== null) reply.header('content-encoding', encoding)
+  return reply.type(file.contentType).send(file[encoding ?? 'plain'])
 }

@@ -73,6 +73,15 @@ describe('its files', () => {
     }
   })
 
+  test('are sent in no encoding that the request refuses', async () => {
+    await using server = await startProductionServer()
+    const headers = { ...NAVIGATION, 'accept-encoding': 'br;q=0, gzip' }
+
+    const response = await fetch(`${server.url}/__kora`, { headers })
+
+    expect(response.headers.get('content-encoding')).toBe('gzip')
+  })
+
   test('are all that is served', async () => {
     await using server = await startProductionServer()
 

@@ -1,0 +1,26 @@
+/**
+ * The encoding that a request likes best; of those that it likes as much, the first one offered.
+ *
+ * @param accepted the value of `Accept-Encoding`
+ * @returns null when it takes none of them
+ * @see RFC 9110, section 12.5.3
+ */
+export function chooseEncoding<Encoding extends string>(
+  accepted: string,
+  offered: readonly Encoding[],
+): Encoding | null {
+  const weights = new Map(accepted.split(',').map(parseWeight))
+  let chosen: { encoding: Encoding | null; weight: number } = { encoding: null, weight: 0 }
+  for (const encoding of offered) {
+    const weight = weights.get(encoding) ?? weights.get('*') ?? 0
+    if (weight > chosen.weight) chosen = { encoding, weight }
+  }
+  return chosen.encoding
+}
+
+/** `gzip;q=0.5` as name and weight, which is 1 where it is not given. */
+function parseWeight(item: string): [encoding: string, weight: number] {
+  const [name = '', ...parameters] = item.split(';').map((part) => part.trim().toLowerCase())
+  const weight = parameters.find((parameter) => parameter.startsWith('q='))
+  return [name, weight === undefined ? 1 : Number(weight.slice(2)) || 0]
+}
