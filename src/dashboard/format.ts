@@ -7,6 +7,12 @@ const CLOCK = new Intl.DateTimeFormat(undefined, {
   hourCycle: 'h23',
 })
 const DAY = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: '2-digit' })
+const DAY_BC = new Intl.DateTimeFormat(undefined, {
+  year: 'numeric',
+  month: 'short',
+  day: '2-digit',
+  era: 'short',
+})
 
 export function formatCount(value: number | null): string {
   return value === null ? '–' : COUNT.format(value)
@@ -57,7 +63,9 @@ export function formatTime(at: number, now: number = Date.now()): string {
   const date = new Date(at)
   if (Number.isNaN(date.getTime())) return String(at)
   const isToday = date.toDateString() === new Date(now).toDateString()
-  return isToday ? CLOCK.format(date) : `${DAY.format(date)}, ${CLOCK.format(date)}`
+  if (isToday) return CLOCK.format(date)
+  const day = date.getFullYear() > 0 ? DAY : DAY_BC // of which both count their years from 1
+  return `${day.format(date)}, ${CLOCK.format(date)}`
 }
 
 export function formatClock(at: number): string {

@@ -1,7 +1,14 @@
 import { expect, test } from 'vitest'
 import { readEvents } from '../../src/dashboard/event-stream.ts'
 import { parseFilterValue } from '../../src/dashboard/filter-value.ts'
-import { formatBytes, formatMs, shortId, visibleLines, visibleText } from '../../src/dashboard/format.ts'
+import {
+  formatBytes,
+  formatMs,
+  formatTime,
+  shortId,
+  visibleLines,
+  visibleText,
+} from '../../src/dashboard/format.ts'
 
 test.each([
   ['a\u0000b', 'a⟨U+0000⟩b'],
@@ -30,6 +37,13 @@ test('quantities are short', () => {
     '12.3 s',
   ])
   expect(shortId('018f3a5c-7e00-7123-8abc-1234567890ab')).toBe('018f3a5c…7890ab')
+})
+
+test('a day before the year 1 is told from one of the future', () => {
+  const noon = (year: number): number => new Date(2000, 5, 1, 12).setFullYear(year)
+
+  expect(formatTime(noon(-29_719))).not.toBe(formatTime(noon(29_720)))
+  expect(formatTime(noon(0))).not.toBe(formatTime(noon(1)))
 })
 
 test.each([
