@@ -71,7 +71,7 @@ export function App(): JSX.Element | null {
 
 async function tryToken(token: string | null): Promise<Access> {
   try {
-    await new ApiClient(token).get<Overview>('overview')
+    await new ApiClient(token).get<Overview>('overview', { samples: 'no' })
     return { state: 'open', token }
   } catch (error) {
     if (!(error instanceof ApiError)) throw error

@@ -170,7 +170,7 @@ async function pollOverview(
     await sleep(OVERVIEW_EVERY_MS, signal)
     if (signal.aborted) return
     try {
-      const overview = await client.get<Overview>('overview', {}, signal)
+      const overview = await client.get<Overview>('overview', { samples: 'no' }, signal)
       setLive((live) => ({ ...live, overview }))
     } catch {
       // The events end as well when the server is gone: whoever reads them connects again.

@@ -1,7 +1,8 @@
 import type { JSX } from 'preact'
 import { useMemo } from 'preact/hooks'
 import type { Overview } from '../../http/dashboard/api-types.ts'
-import { formatBytes, formatCount, formatMs, formatRate, formatShort } from '../format.ts'
+import { formatBytes, formatCount, formatDuration, formatMs, formatRate, formatShort } from '../format.ts'
+import { type LastLatency, lastLatency } from '../last-latency.ts'
 import type { LatestOperation, Live } from '../live.ts'
 import { Chart } from '../parts/chart.tsx'
 import { Empty } from '../parts/states.tsx'
@@ -24,6 +25,7 @@ export function OverviewView({ live }: { live: Live }): JSX.Element {
 
 function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
   const last = samples.at(-1)
+  const latency = lastLatency(samples)
   const tiles: readonly [label: string, value: string, detail: string][] = [
     [
       'Connections',
@@ -40,11 +42,7 @@ function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
       last === undefined ? '–' : `${formatRate(last.deliveredPerSecond)}/s`,
       overview === null ? '' : `${formatCount(overview.operationsDelivered)} since the start`,
     ],
-    [
-      'Acknowledged in',
-      formatMs(lastKnown(samples.map((sample) => sample.acknowledgeP99Ms))),
-      'p99 of the last second',
-    ],
+    ['Acknowledged in', formatMs(latency?.p99Ms ?? null), last === undefined ? '' : describeAge(latency)],
     [
       'Operations in the log',
       formatCount(overview?.operations ?? null),
@@ -80,9 +78,10 @@ function describeStore({ isOnDisk, storeBytes }: Overview): string {
   return storeBytes === null ? 'not known now' : 'on disk'
 }
 
-/** Of a second without traffic there is no latency: the one before it is shown. */
-function lastKnown(values: readonly (number | null)[]): number | null {
-  return values.slice(-60).findLast((value) => value !== null) ?? null
+function describeAge(latency: LastLatency | null): string {
+  if (latency === null) return 'nothing in the last minute'
+  if (latency.ageMs === 0) return 'p99 of the last second'
+  return `p99 of a second, ${formatDuration(latency.ageMs)} ago`
 }
 
 function Charts({ live: { samples } }: { live: Live }): JSX.Element {

@@ -42,7 +42,7 @@ export interface Overview {
   /** On disk; null where that is not known, or not now. */
   readonly storeBytes: number | null
   readonly warnings: number
-  /** The last minutes, oldest first. */
+  /** The last minutes, oldest first; empty for who does not want them. */
   readonly samples: readonly LiveSample[]
 }
 

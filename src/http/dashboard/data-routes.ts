@@ -47,7 +47,7 @@ export function mountDataRoutes(app: FastifyInstance, prefix: string, options: D
       })
     }
 
-    route('overview', () => overview.overview())
+    route('overview', (parameters) => overview.overview(overviewQuery(parameters)))
     route('servers', () => overview.servers())
     route('refusals', () => recent.refusals())
     route('warnings', () => recent.warnings())
@@ -56,6 +56,10 @@ export function mountDataRoutes(app: FastifyInstance, prefix: string, options: D
     route('records', (parameters, operator) => browser.records(operator, recordsQuery(parameters)))
     route('record', (parameters, operator) => readRecord(browser, parameters, operator))
   })
+}
+
+function overviewQuery(parameters: QueryParameters): { hasSamples: boolean } {
+  return { hasSamples: parameters.choice('samples', ['yes', 'no'], 'yes') === 'yes' }
 }
 
 function sessionsQuery(parameters: QueryParameters): SessionsQuery {

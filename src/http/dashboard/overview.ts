@@ -35,7 +35,7 @@ export class OverviewReader {
     this.#source = source
   }
 
-  async overview(): Promise<Overview> {
+  async overview({ hasSamples }: { readonly hasSamples: boolean }): Promise<Overview> {
     const { store, hub, readiness, live, recent, schemaVersion, uptimeMs } = this.#source
     const problem = await readiness.problem()
     // A store that does not answer does not tell how much it holds either.
@@ -61,7 +61,7 @@ export class OverviewReader {
       isOnDisk: store.getStorageBytes !== undefined,
       storeBytes: isAsked ? await this.#storeBytes() : null,
       warnings: recent.warningCount,
-      samples: live.samples,
+      samples: hasSamples ? live.samples : [],
     }
   }
 

@@ -109,9 +109,11 @@ test('samples come with the events, and the last ones with the overview', async 
     (match) => JSON.parse(match[1] ?? '') as LiveSample,
   )
   const { samples } = await ask<Overview>(server, 'overview')
+  const without = await ask<Overview>(server, 'overview?samples=no')
   expect(received.at(-1)).toMatchObject({ sessions: 1, deliverySequence: 1 })
   expect(received.at(-1)?.acknowledgeP99Ms).toBeGreaterThan(0)
   expect(samples).toEqual(expect.arrayContaining(received))
+  expect(without).toMatchObject({ samples: [], sessions: 1 })
 })
 
 test('sessions are found by user, node and state, a page at a time', async () => {
