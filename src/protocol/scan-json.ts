@@ -53,74 +53,137 @@ const TOO_MANY_NAMES = `an object of more than ${MAX_NAMES} names`
  * @throws ProtocolError naming the bound
  */
 export function boundJson(text: string, bounds: JsonBounds): string {
-  const { what, maxContainers, around, maxValueBytes } = bounds
-  const valueDepth = around.length + 1
-  const namesByDepth = new Int32Array(MAX_FRAME_DEPTH + 1)
-  const replaced: Span[] = []
-  let depth = 0
-  let fitting = 0 // how many of the brackets that are open are those of `around`
-  let isOfOperation = false
-  let replacement: string | null = null // of the value
-  let containers = 0
-  let outerValues = 0
-  let valueStart = 0
-  let leastBytes = 0 // of the value
-  let nextEscape = -1
-  for (let index = 0; index < text.length; index++) {
-    switch (text.charCodeAt(index)) {
-      case QUOTE: {
-        const end = findStringEnd(text, index)
-        if (nextEscape < index) nextEscape = indexOrEnd(text, '\\', index)
-        const charactersOfByte = nextEscape < end ? MAX_CHARACTERS_OF_BYTE : 1
-        leastBytes += Math.floor((end - index - 1) / charactersOfByte)
-        index = end
-        break
+  return new JsonScan(text, bounds).run()
+}
+
+/** One pass over a text. What is between the characters that give it its structure is not looked at. */
+class JsonScan {
+  readonly #text: string
+  readonly #bounds: JsonBounds
+  /** That of a value of an operation: of the brackets around it, and its own. */
+  readonly #valueDepth: number
+  readonly #namesByDepth: number[] = [] // as deep as the text is: most texts are small, and scanned one by one
+  readonly #replaced: Span[] = []
+  /** Brackets that are open. */
+  #depth = 0
+  /** How many of them are those of `around`. */
+  #fitting = 0
+  #containers = 0
+  #outerValues = 0
+  #nextEscape = -1
+  // of the value of an operation that is open
+  #isOfOperation = false
+  #valueStart = 0
+  #leastBytes = 0
+  #replacement: string | null = null
+
+  constructor(text: string, bounds: JsonBounds) {
+    this.#text = text
+    this.#bounds = bounds
+    this.#valueDepth = bounds.around.length + 1
+  }
+
+  run(): string {
+    const text = this.#text
+    for (let index = 0; index < text.length; index++) {
+      switch (text.charCodeAt(index)) {
+        case QUOTE: {
+          const end = findStringEnd(text, index)
+          this.#countString(index, end)
+          index = end
+          break
+        }
+        case COMMA:
+          this.#countValue()
+          break
+        case COLON:
+          this.#countName()
+          break
+        case OPENING_BRACKET:
+        case OPENING_BRACE:
+          this.#open(index)
+          break
+        case CLOSING_BRACKET:
+        case CLOSING_BRACE:
+          this.#close(index)
+          break
       }
-      case COMMA:
-        leastBytes++
-        if (depth < valueDepth && ++outerValues > MAX_OUTER_VALUES) {
-          throw tooMuch(`more than ${MAX_OUTER_VALUES} values around those of operations`)
-        }
-        break
-      case COLON:
-        leastBytes++
-        if (replacement !== null) break
-        namesByDepth[depth] = (namesByDepth[depth] ?? 0) + 1
-        if ((namesByDepth[depth] ?? 0) <= MAX_NAMES) break
-        if (!isOfOperation) throw tooMuch(TOO_MANY_NAMES)
-        replacement = JSON.stringify([TOO_MANY_NAMES])
-        break
-      case OPENING_BRACKET:
-      case OPENING_BRACE:
-        if (++containers > maxContainers) throw tooMuch(`more than ${maxContainers} arrays and objects`)
-        if (++depth > MAX_FRAME_DEPTH) {
-          if (!isOfOperation) throw tooMuch(`more than ${MAX_FRAME_DEPTH} levels of nesting`)
-          replacement ??= JSON.stringify([TOO_DEEP])
-        } else namesByDepth[depth] = 0
-        if (depth < valueDepth) {
-          const fits = fitting >= depth - 1 && text.charCodeAt(index) === around.charCodeAt(depth - 1)
-          fitting = fits ? depth : Math.min(fitting, depth - 1)
-        } else if (depth === valueDepth) {
-          isOfOperation = fitting === around.length
-          valueStart = index
-          leastBytes = 0
-        }
-        leastBytes += 2 // it will be closed
-        break
-      case CLOSING_BRACKET:
-      case CLOSING_BRACE:
-        if (depth === valueDepth) {
-          if (leastBytes > maxValueBytes) replacement = oversizedValue(maxValueBytes)
-          if (replacement !== null) replaced.push({ start: valueStart, end: index + 1, replacement })
-          isOfOperation = false
-          replacement = null
-        }
-        if (depth > 0) depth--
-        break
+    }
+    if (this.#depth > 0) {
+      throw protocolError(`${this.#bounds.what} is not valid JSON: it ends within an array or an object.`)
+    }
+    return this.#replaced.length === 0 ? text : replaceSpans(text, this.#replaced)
+  }
+
+  #countString(start: number, end: number): void {
+    if (this.#nextEscape < start) this.#nextEscape = indexOrEnd(this.#text, '\\', start)
+    const length = end - start - 1
+    this.#leastBytes += this.#nextEscape < end ? Math.floor(length / MAX_CHARACTERS_OF_BYTE) : length
+  }
+
+  #countValue(): void {
+    this.#leastBytes++
+    if (this.#depth < this.#valueDepth && ++this.#outerValues > MAX_OUTER_VALUES) {
+      throw tooMuch(`more than ${MAX_OUTER_VALUES} values around those of operations`)
     }
   }
-  if (depth > 0) throw protocolError(`${what} is not valid JSON: it ends within an array or an object.`)
-  return replaced.length === 0 ? text : replaceSpans(text, replaced)
+
+  #countName(): void {
+    this.#leastBytes++
+    if (this.#replacement !== null) return
+    const names = (this.#namesByDepth[this.#depth] ?? 0) + 1
+    this.#namesByDepth[this.#depth] = names
+    if (names > MAX_NAMES) this.#replaceValue(TOO_MANY_NAMES)
+  }
+
+  #open(index: number): void {
+    const { maxContainers } = this.#bounds
+    if (++this.#containers > maxContainers) throw tooMuch(`more than ${maxContainers} arrays and objects`)
+    if (++this.#depth > MAX_FRAME_DEPTH) {
+      this.#replaceValue(TOO_DEEP, `more than ${MAX_FRAME_DEPTH} levels of nesting`)
+    } else this.#namesByDepth[this.#depth] = 0
+    if (this.#depth < this.#valueDepth) this.#compareWithAround(index)
+    else if (this.#depth === this.#valueDepth) this.#beginValue(index)
+    this.#leastBytes += 2 // it will be closed
+  }
+
+  #compareWithAround(index: number): void {
+    const { around } = this.#bounds
+    const before = this.#depth - 1
+    const fits = this.#fitting >= before && this.#text.charCodeAt(index) === around.charCodeAt(before)
+    this.#fitting = fits ? this.#depth : Math.min(this.#fitting, before)
+  }
+
+  #beginValue(index: number): void {
+    this.#isOfOperation = this.#fitting === this.#bounds.around.length
+    this.#valueStart = index
+    this.#leastBytes = 0
+  }
+
+  #close(index: number): void {
+    if (this.#depth === this.#valueDepth) this.#endValue(index + 1)
+    if (this.#depth > 0) this.#depth--
+  }
+
+  #endValue(end: number): void {
+    const { maxValueBytes } = this.#bounds
+    if (this.#leastBytes > maxValueBytes) this.#replacement = oversizedValue(maxValueBytes)
+    const replacement = this.#replacement
+    if (replacement !== null) this.#replaced.push({ start: this.#valueStart, end, replacement })
+    this.#isOfOperation = false
+    this.#replacement = null
+  }
+
+  /**
+   * Has the value replaced that is open. What surrounds those of operations cannot be: it is refused with the frame.
+   *
+   * @param what stands in the place of the value
+   * @param whatOfFrame says it of the frame
+   */
+  #replaceValue(what: string, whatOfFrame = what): void {
+    if (!this.#isOfOperation) throw tooMuch(whatOfFrame)
+    this.#replacement ??= JSON.stringify([what])
+  }
 }
 
 interface Span {
