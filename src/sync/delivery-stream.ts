@@ -10,6 +10,7 @@ import { authorsOf } from './catch-up-frames.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from './delivery.ts'
 import { makeDeliveryFrame } from './delivery-frame.ts'
 import { type KnownFields, knownFieldsOf } from './known-fields.ts'
+import type { PageTurns } from './page-turns.ts'
 import { ResentEnds } from './resent-ends.ts'
 import type { SharedFrames } from './shared-frames.ts'
 import type { FeedWindow, SharedView } from './views.ts'
@@ -19,6 +20,7 @@ export interface DeliveryStreamOptions {
   readonly runtime: Runtime
   readonly view: SharedView
   readonly feed: FeedWindow
+  readonly pageTurns: PageTurns
   /** The node whose own operations are left out. */
   readonly nodeId: string
   /**
@@ -286,7 +288,9 @@ export class DeliveryStream implements Delivery {
   }
 
   async #readNextPage(): Promise<void> {
-    const { store, view, batchSize } = this.#options
+    const { store, view, batchSize, pageTurns } = this.#options
+    await pageTurns.next()
+    if (this.#isStopped) return
     const generation = this.#generation
     const batches = this.#batchesPerPage()
     const page = await store.readDelivery({

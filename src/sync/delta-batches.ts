@@ -7,12 +7,14 @@ import { operationIdOf, operationOfWireJson } from '../protocol/wire-identity.ts
 import { EMPTY_LOG } from '../store/node-index.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
 import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
+import type { PageTurns } from './page-turns.ts'
 import type { SharedView } from './views.ts'
 
 /** The delta that one client is sent. */
 export interface DeltaOptions {
   readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing'>
   readonly view: SharedView
+  readonly pageTurns: PageTurns
   readonly batchSize: number
   /** What the client has, by node. */
   readonly vector: VersionVector
@@ -152,9 +154,10 @@ function toldThrough(
 
 /** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
 async function readStreamed(
-  { store, vector, view, batchSize, legacyPosition }: DeltaOptions,
+  { store, vector, view, batchSize, legacyPosition, pageTurns }: DeltaOptions,
   after: number,
 ): Promise<DeliveryPage<DeliveredEntry>> {
+  await pageTurns.next()
   const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
   if (legacyPosition !== 0 && after >= legacyPosition) return store.readDelivery(query)
   const page = await store.readMissing(vector, query)
@@ -165,14 +168,16 @@ async function readStreamed(
 
 /** What the vector lacks, and what came after the last acknowledged live batch. */
 async function readMissing(
-  { store, vector, view, legacyPosition }: DeltaOptions,
+  { store, vector, view, legacyPosition, pageTurns }: DeltaOptions,
   limit: number,
 ): Promise<{ entries: DeliveredEntry[]; isComplete: boolean }> {
   const query = { view: view.view, limit, maxBytes: MAX_SORTED_BYTES }
+  await pageTurns.next()
   const missing = await store.readMissing(vector, { ...query, after: 0 })
   const bySequence = new Map(missing.entries.map((entry) => [entry.deliverySequence, entry]))
   let isComplete = missing.isLast
   if (legacyPosition !== 0) {
+    await pageTurns.next()
     const later = await store.readDelivery({ ...query, after: Math.max(0, legacyPosition) })
     for (const entry of later.entries) bySequence.set(entry.deliverySequence, entry)
     isComplete &&= later.isLast

@@ -215,7 +215,7 @@ export class DeltaDelivery implements Delivery {
 
   async #nextLiveBatch(): Promise<DeltaBatch | null> {
     const { feed, view, nodeId } = this.#options
-    while (this.#sentTo < feed.head) {
+    while (this.#sentTo < feed.head && !this.#isStopped) {
       const { found, end } = await this.#readLive()
       const visible = found.slice(0, batchLength(found, view.view))
       const position = visible.length < found.length ? endOf(visible) : end
@@ -228,7 +228,7 @@ export class DeltaDelivery implements Delivery {
 
   /** The next visible entries, and up to where there are no others. */
   async #readLive(): Promise<{ found: readonly DeliveredEntry[]; end: number }> {
-    const { feed, view, store, batchSize } = this.#options
+    const { feed, view, store, batchSize, pageTurns } = this.#options
     if (view.covers(this.#sentTo)) {
       const { entries, isAll } = view.entriesAfter(this.#sentTo, batchSize, MAX_BATCH_BYTES)
       return { found: entries, end: isAll ? feed.head : endOf(entries) }
@@ -236,6 +236,7 @@ export class DeltaDelivery implements Delivery {
     const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
     this.#readingThrough = feed.head
     try {
+      await pageTurns.next()
       const page = await store.readDelivery(query)
       return { found: page.entries, end: page.scannedTo }
     } finally {

@@ -8,6 +8,7 @@ import type { Kora } from './data-plane.ts'
 import type { Feed } from './feed.ts'
 import type { Ingest } from './ingest.ts'
 import type { SyncLimits, ValidateOperation } from './options.ts'
+import type { PageTurns } from './page-turns.ts'
 import type { Relays } from './relays/relays.ts'
 import type { RevocationWatch } from './revocation-watch.ts'
 import type { Session, SessionIdentity } from './session.ts'
@@ -65,6 +66,7 @@ export interface SyncHubContext {
   readonly hasBlobStorage: boolean
   readonly ingest: Ingest
   readonly feed: Feed
+  readonly pageTurns: PageTurns
   readonly views: Views
   readonly relays: Relays
   readonly revocations: RevocationWatch

@@ -14,6 +14,7 @@ import { Feed } from './feed.ts'
 import type { SyncHubContext, SyncStats } from './hub-context.ts'
 import { Ingest } from './ingest.ts'
 import { DEFAULT_STOP_TIMEOUT_MS, type SyncHubOptions } from './options.ts'
+import { PageTurns } from './page-turns.ts'
 import { Relays } from './relays/relays.ts'
 import { RevocationWatch } from './revocation-watch.ts'
 import { Session } from './session.ts'
@@ -296,6 +297,7 @@ export class SyncHub {
       hasBlobStorage: options.persistBlobChunk !== undefined && options.resolveBlobChunk !== undefined,
       ingest: this.#ingest,
       feed: this.#feed,
+      pageTurns: new PageTurns(options.runtime),
       views: this.#views,
       relays: this.#relays,
       revocations: this.#revocations,

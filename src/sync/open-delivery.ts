@@ -15,7 +15,7 @@ export function openDelivery(
   target: DeliveryTarget,
   result: AcceptedHandshake,
   view: SharedView,
-  { store, runtime, feed, batchSize }: SyncHubContext,
+  { store, runtime, feed, batchSize, pageTurns }: SyncHubContext,
 ): Delivery {
   const { identity, watermark, from, ownSequence, schemaVersion } = result
   const { nodeId, access } = identity
@@ -25,6 +25,7 @@ export function openDelivery(
       runtime,
       view,
       feed,
+      pageTurns,
       nodeId,
       batchSize,
       vector: result.vector,
@@ -41,6 +42,7 @@ export function openDelivery(
     runtime,
     view,
     feed,
+    pageTurns,
     nodeId,
     batchSize,
     schemaVersion,

@@ -4,6 +4,7 @@ import type { Frame } from '../../src/protocol/frame.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { type CatchUpBatch, CatchUpFrames } from '../../src/sync/catch-up-frames.ts'
 import { DeliveryStream } from '../../src/sync/delivery-stream.ts'
+import { PageTurns } from '../../src/sync/page-turns.ts'
 import { FrameBudget } from '../../src/sync/shared-frames.ts'
 import { SharedView } from '../../src/sync/views.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
@@ -146,7 +147,9 @@ test('two streams share what they send, and it is let go once both have sent it'
       mayLoseMessages: false,
     }
     const position = { from: 0, ownSequence: 0, initialEnd: 50, batchSize: 10, schemaVersion: 1 }
-    return new DeliveryStream(target, { store, runtime, view, feed, nodeId: `reader ${index}`, ...position })
+    const pageTurns = new PageTurns(runtime)
+    const log = { store, view, feed, pageTurns }
+    return new DeliveryStream(target, { ...log, runtime, nodeId: `reader ${index}`, ...position })
   })
   const send = async (stream: DeliveryStream | undefined, batches: number): Promise<void> => {
     most = batches

@@ -4,6 +4,7 @@ import type { Frame } from '../../src/protocol/frame.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { LogEntry } from '../../src/store/store.ts'
 import { DeliveryStream } from '../../src/sync/delivery-stream.ts'
+import { PageTurns } from '../../src/sync/page-turns.ts'
 import { FrameBudget, SharedFrames } from '../../src/sync/shared-frames.ts'
 import { Views } from '../../src/sync/views.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
@@ -62,7 +63,9 @@ function openViews() {
       mayLoseMessages: false,
     }
     const position = { from: feed.head, ownSequence: 0, initialEnd: feed.head, batchSize: 10 }
-    const options = { store, runtime: simulatedRuntime(), view, feed, nodeId, schemaVersion: 1, ...position }
+    const runtime = simulatedRuntime()
+    const pageTurns = new PageTurns(runtime)
+    const options = { store, runtime, view, feed, pageTurns, nodeId, schemaVersion: 1, ...position }
     const stream: DeliveryStream | null = new DeliveryStream(target, options)
     stream.pump()
     await settle()
