@@ -40,35 +40,68 @@ export function* findAffected(
   live: LiveRecords,
   schema: SchemaDefinition,
 ): Loading<readonly AffectedRecord[] | Refusal> {
-  const affected: AffectedRecord[] = []
-  const asked: ReadonlySet<PlannedRecord> = new Set(roots)
-  const deleted = new Set(roots)
-  const cleared = new Set<string>()
+  const cascade = new Cascade(roots)
   let level = roots
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_CASCADE_DEPTH) return refuseTooMany(roots)
     const references = yield* findReferences(level, live, schema)
     if (references === null) return refuseTooMany(roots)
+    const next = cascade.follow(references)
+    if ('code' in next) return next
+    level = next
+  }
+  return cascade.affected
+}
+
+/** What the deletion of records has been found to lead to. */
+class Cascade {
+  readonly #roots: readonly PlannedRecord[]
+  readonly #asked: ReadonlySet<PlannedRecord>
+  readonly #deleted: Set<PlannedRecord>
+  readonly #cleared = new Set<string>()
+  readonly #found: AffectedRecord[] = []
+
+  constructor(roots: readonly PlannedRecord[]) {
+    this.#roots = roots
+    this.#asked = new Set(roots)
+    this.#deleted = new Set(roots)
+  }
+
+  /** Without the fields to clear of records that are deleted in the end. */
+  get affected(): AffectedRecord[] {
+    return this.#found.filter(
+      ({ record, relation }) => relation.onDelete === 'cascade' || !this.#deleted.has(record),
+    )
+  }
+
+  /** @returns the records that are deleted because of these references, or the refusal */
+  follow(references: readonly AffectedRecord[]): PlannedRecord[] | Refusal {
     const next: PlannedRecord[] = []
     for (const reference of references) {
       const { record, relation } = reference
-      if (asked.has(record)) continue // goes anyway
+      if (this.#asked.has(record)) continue // goes anyway
       if (relation.onDelete === 'restrict') return refuseRestricted(reference)
-      if (relation.onDelete === 'cascade') {
-        if (deleted.has(record)) continue
-        deleted.add(record)
-        next.push(record)
-      } else {
-        const place = JSON.stringify([relation.from, record.recordId, relation.field])
-        if (cleared.has(place)) continue
-        cleared.add(place)
-      }
-      affected.push(reference)
-      if (affected.length > MAX_AFFECTED_RECORDS) return refuseTooMany(roots)
+      if (!this.#note(reference)) continue
+      if (relation.onDelete === 'cascade') next.push(record)
+      if (this.#found.length > MAX_AFFECTED_RECORDS) return refuseTooMany(this.#roots)
     }
-    level = next
+    return next
   }
-  return affected.filter(({ record, relation }) => relation.onDelete === 'cascade' || !deleted.has(record))
+
+  /** @returns false where the record is deleted already, or its field cleared */
+  #note(reference: AffectedRecord): boolean {
+    const { record, relation } = reference
+    if (relation.onDelete === 'cascade') {
+      if (this.#deleted.has(record)) return false
+      this.#deleted.add(record)
+    } else {
+      const place = JSON.stringify([relation.from, record.recordId, relation.field])
+      if (this.#cleared.has(place)) return false
+      this.#cleared.add(place)
+    }
+    this.#found.push(reference)
+    return true
+  }
 }
 
 /** Who refers to the records of one level; null when they are more than may be changed. */
