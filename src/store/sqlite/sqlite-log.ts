@@ -87,34 +87,62 @@ export class SqliteLog {
 
   /** All but lookups, which the collections' tables answer, and the vector, which is that of the nodes. */
   load(request: LoadRequest): Omit<Loaded, 'lookups' | 'vector'> {
+    const records = this.#loadRecords(request.records)
+    const { operations, dropped } = this.#loadOperations(request.operations, records)
+    return {
+      operations,
+      dropped,
+      records,
+      histories: this.#loadHistories(request.histories),
+      writeResults: this.#loadWriteResults(request.writeKeys ?? []),
+      references: (request.references ?? []).map((key) => this.records.find(key)?.state ?? null),
+    }
+  }
+
+  #loadRecords(keys: LoadRequest['records']): RecordMap<StoredRecord> {
     const records = new RecordMap<StoredRecord>()
-    for (const key of request.records) {
+    for (const key of keys) {
       const record = this.records.find(key)
       if (record !== undefined) records.set(key, record)
     }
+    return records
+  }
+
+  /** Those that are stored already, and those that were dropped. */
+  #loadOperations(
+    sought: LoadRequest['operations'],
+    records: RecordMap<StoredRecord>,
+  ): { operations: Map<string, string>; dropped: Map<string, number> } {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
-    for (const sought of request.operations) {
-      const { operation, isIdVerified } = sought
+    for (const item of sought) {
+      const { operation, isIdVerified } = item
       if (isIdVerified === true && !records.has(operation)) continue // as most inserts; of one id, the newest row counts
       const wireJson = this.ids.find(operation.id)
       if (wireJson !== undefined) operations.set(operation.id, wireJson)
       else if (this.dropped.isUsed) {
-        for (const id of possibleDroppedIdsOf(sought)) this.dropped.noteIfDropped(id, dropped)
+        for (const id of possibleDroppedIdsOf(item)) this.dropped.noteIfDropped(id, dropped)
       }
     }
+    return { operations, dropped }
+  }
+
+  #loadHistories(keys: LoadRequest['histories']): RecordMap<readonly Operation[]> {
     const histories = new RecordMap<readonly Operation[]>()
-    for (const key of request.histories) {
+    for (const key of keys) {
       const record = this.records.find(key)
       if (record !== undefined) histories.set(key, this.historyOfRecord(key, record.ref))
     }
+    return histories
+  }
+
+  #loadWriteResults(keys: readonly string[]): Map<string, string> {
     const writeResults = new Map<string, string>()
-    for (const key of request.writeKeys ?? []) {
+    for (const key of keys) {
       const result = this.writeResults.find(key)
       if (result !== undefined) writeResults.set(key, result)
     }
-    const references = (request.references ?? []).map((key) => this.records.find(key)?.state ?? null)
-    return { operations, dropped, records, histories, writeResults, references }
+    return writeResults
   }
 
   /** The record's operations in commit order, without snapshots. */
