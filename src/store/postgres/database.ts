@@ -44,6 +44,19 @@ export interface TransactionOptions {
   readonly beforeRetry?: (error: unknown) => Promise<unknown>
 }
 
+interface AttemptOptions extends TransactionOptions {
+  /** The statements that begin the transaction. */
+  readonly begin?: string
+}
+
+interface OpenTransaction {
+  /** Statements that nobody has waited for; the commit does. */
+  readonly sent: Promise<unknown>[]
+  /** Sends the commit behind what was sent. */
+  readonly commit: () => void
+  readonly isLong: boolean
+}
+
 /** Thrown to run a transaction again from its start. */
 export class RetryTransaction extends Error {}
 
@@ -91,6 +104,8 @@ export class PostgresDatabase implements Queries {
   readonly #demotionsBefore = new WeakMap<pg.PoolClient, number>()
   /** What PostgreSQL has said as it ended a connection: who uses that meets only that it is gone. */
   readonly #lastWords = new WeakMap<pg.PoolClient, pg.DatabaseError>()
+  /** What the pool is not to hand out again. */
+  readonly #unusable = new WeakSet<pg.PoolClient>()
   #lostConnections = 0
   #isClosed = false
 
@@ -267,48 +282,68 @@ export class PostgresDatabase implements Queries {
 
   async #attempt<Result>(
     action: (transaction: Transaction) => Promise<Result>,
-    {
-      begin = this.#beginText(),
-      beginsWithReads = false,
-      isLong = false,
-    }: TransactionOptions & { begin?: string },
+    options: AttemptOptions,
   ): Promise<Result> {
     const client = await this.#connect()
-    let broken: Error | undefined
     try {
-      const begun = this.#answer(client.query(isLong ? `${begin}; ${NO_LIMITS}` : begin))
-      begun.catch(() => {}) // met below, also where the action fails first
-      if (!beginsWithReads) await begun
-      const sent: Promise<unknown>[] = [begun]
-      let committed: Promise<pg.QueryResult> | null = null
-      const commit = (): void => {
-        committed = this.#answer(client.query('COMMIT'))
-        committed.catch(() => {}) // met below, unless the action fails first
-      }
-      try {
-        const result = await action(this.#transactionOn(client, { sent, commit, isLong }))
-        committed ??= this.#answer(client.query('COMMIT'))
-        await Promise.all([...sent, committed])
-        // A transaction that has failed is rolled back by its commit, which says so and no more.
-        if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
-        return result
-      } catch (error) {
-        await this.#answer(client.query('ROLLBACK')).catch((failure: Error) => {
-          broken = failure
-        })
-        throw await firstFailure(sent, error)
-      }
+      return await this.#runOn(client, action, options)
     } catch (error) {
-      if (!(error instanceof pg.DatabaseError) && !(error instanceof RetryTransaction))
-        broken ??= error as Error
-      if (isRefusedWrite(error)) {
-        broken ??= error as Error
-        if (this.#demotionsBefore.get(client) === this.#demotions) this.#demotions++
-      }
+      this.#noteFailure(client, error)
       throw isLostConnection(error) ? (this.#lastWords.get(client) ?? error) : error
     } finally {
-      client.release(broken)
+      client.release(this.#unusable.has(client))
     }
+  }
+
+  async #runOn<Result>(
+    client: pg.PoolClient,
+    action: (transaction: Transaction) => Promise<Result>,
+    { begin = this.#beginText(), beginsWithReads = false, isLong = false }: AttemptOptions,
+  ): Promise<Result> {
+    const begun = this.#answer(client.query(isLong ? `${begin}; ${NO_LIMITS}` : begin))
+    begun.catch(() => {}) // met below, also where the action fails first
+    if (!beginsWithReads) await begun
+    const sent: Promise<unknown>[] = [begun]
+    try {
+      return await this.#runAndCommit(client, action, { sent, isLong })
+    } catch (error) {
+      await this.#rollBack(client)
+      throw await firstFailure(sent, error)
+    }
+  }
+
+  async #runAndCommit<Result>(
+    client: pg.PoolClient,
+    action: (transaction: Transaction) => Promise<Result>,
+    { sent, isLong }: Pick<OpenTransaction, 'sent' | 'isLong'>,
+  ): Promise<Result> {
+    let committed: Promise<pg.QueryResult> | null = null
+    const commit = (): void => {
+      committed = this.#answer(client.query('COMMIT'))
+      committed.catch(() => {}) // met below, unless the action fails first
+    }
+    const result = await action(this.#transactionOn(client, { sent, commit, isLong }))
+    committed ??= this.#answer(client.query('COMMIT'))
+    await Promise.all([...sent, committed])
+    // A transaction that has failed is rolled back by its commit, which says so and no more.
+    if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
+    return result
+  }
+
+  async #rollBack(client: pg.PoolClient): Promise<void> {
+    try {
+      await this.#answer(client.query('ROLLBACK'))
+    } catch {
+      this.#unusable.add(client) // whoever had it next might be within the transaction
+    }
+  }
+
+  /** A connection is used again only where the database itself said what is wrong, and is not one that takes no writes. */
+  #noteFailure(client: pg.PoolClient, error: unknown): void {
+    const isUnderstood = error instanceof pg.DatabaseError || error instanceof RetryTransaction
+    const isDemoted = isRefusedWrite(error)
+    if (!isUnderstood || isDemoted) this.#unusable.add(client)
+    if (isDemoted && this.#demotionsBefore.get(client) === this.#demotions) this.#demotions++
   }
 
   #beginText(): string {
@@ -319,11 +354,7 @@ export class PostgresDatabase implements Queries {
     )
   }
 
-  /** @param sent statements that nobody has waited for; the commit does */
-  #transactionOn(
-    client: pg.PoolClient,
-    { sent, commit, isLong }: { sent: Promise<unknown>[]; commit: () => void; isLong: boolean },
-  ): Transaction {
+  #transactionOn(client: pg.PoolClient, { sent, commit, isLong }: OpenTransaction): Transaction {
     const timeout = isLong ? { query_timeout: LONGEST_TIMEOUT_MS } : {}
     const run = async <Row>(
       text: string,
