@@ -324,32 +324,34 @@ export class DeliveryStream implements Delivery {
    * @returns how many of the page's entries it holds
    */
   #sendFromPage(page: DeliveryPage<DeliveredEntry>, start: number): number {
-    const { view, batchSize, initialEnd } = this.#options
     const sharedKey = this.#catchUpKey()
-    const next = page.entries.slice(start, start + batchSize)
-    const fitting = next.slice(0, batchLength(next, view.view))
-    const isRest = start + fitting.length === page.entries.length
-    const { visible, max } = this.#cut(fitting, isRest ? page.scannedTo : endOf(fitting))
-    const hasMore = !isRest || max < page.scannedTo
-    if (!this.#isCaughtUp && !hasMore && (page.isLast || page.scannedTo >= initialEnd)) {
-      this.#initialStreamEnd = max
-    }
+    const { visible, max, endsPage } = this.#nextOfPage(page, start)
+    const isLast = endsPage && (page.isLast || page.scannedTo >= this.#options.initialEnd)
+    if (isLast && !this.#isCaughtUp) this.#initialStreamEnd = max
     const isFinal = this.#isFinal(max)
     const entries = this.#withoutOwn(visible)
-    const isWhole = entries.length === visible.length
-    const isShareable = isWhole && !isFinal
     const isTold = entries.length > 0 || this.#endsInitialStream(max)
     this.#moveTo(max, isTold)
     if (isTold) {
       const frame = this.#sendBatch(entries, { max, frames: null })
-      const isOver = this.#isStopped // by what sending has led to
-      if (sharedKey !== null && !isOver && isShareable) {
-        const batch = { frame, max, entryCount: entries.length, authors: authorsOf(entries) }
-        view.catchUpFrames.add(sharedKey, batch)
-      } else if (sharedKey !== null && !isOver) view.catchUpFrames.notePassed(sharedKey)
+      const isForAll = entries.length === visible.length && !isFinal
+      if (sharedKey !== null) this.#share(sharedKey, isForAll ? { frame, max, entries } : null)
     }
     if (isFinal && !this.#isCaughtUp) this.#finishInitialStream()
     return visible.length
+  }
+
+  /** Cuts the next batch out of a page. */
+  #nextOfPage(
+    page: DeliveryPage<DeliveredEntry>,
+    start: number,
+  ): { readonly visible: readonly DeliveredEntry[]; readonly max: number; readonly endsPage: boolean } {
+    const { view, batchSize } = this.#options
+    const next = page.entries.slice(start, start + batchSize)
+    const fitting = next.slice(0, batchLength(next, view.view))
+    const isRest = start + fitting.length === page.entries.length
+    const { visible, max } = this.#cut(fitting, isRest ? page.scannedTo : endOf(fitting))
+    return { visible, max, endsPage: isRest && max >= page.scannedTo }
   }
 
   // ── what those who catch up side by side are sent alike ────────────────────────────────────
@@ -364,6 +366,20 @@ export class DeliveryStream implements Delivery {
     if (this.#scannedTo !== this.#chainEnd) return null // it has left out what is the client's own
     if (!this.#resentEnds.isEmpty) return null // it is sent again what it was sent
     return `${this.#target.format} ${this.#chainEnd} ${this.#batchIndex} ${this.#knownFields?.version ?? ''}`
+  }
+
+  /** @param sent null for a batch that is for this client alone */
+  #share(
+    key: string,
+    sent: { readonly frame: Frame; readonly max: number; readonly entries: readonly DeliveredEntry[] } | null,
+  ): void {
+    if (this.#isStopped) return // by what sending has led to
+    const { catchUpFrames } = this.#options.view
+    if (sent === null) catchUpFrames.notePassed(key)
+    else {
+      const { frame, max, entries } = sent
+      catchUpFrames.add(key, { frame, max, entryCount: entries.length, authors: authorsOf(entries) })
+    }
   }
 
   /** @returns false where the next batch has not been made, or holds what is the client's own */
