@@ -158,16 +158,29 @@ function parseSync(
       problems.add(`${path}.where`, 'must be an object of fields and the scope values they are bound to')
       continue
     }
-    const bindings: [string, string][] = []
-    for (const [field, binding] of Object.entries(where)) {
-      if (!expectField(field, collections[name]?.fields ?? {}, `${path}.where.${field}`, problems)) continue
-      if (binding === true) bindings.push([field, field])
-      else if (typeof binding === 'string' && binding !== '') bindings.push([field, binding])
-      else problems.add(`${path}.where.${field}`, 'must be true or the name of a scope value')
-    }
-    rules.push([name, { where: safeRecord(bindings) }])
+    rules.push([
+      name,
+      { where: parseBindings(where, collections[name]?.fields ?? {}, `${path}.where`, problems) },
+    ])
   }
   return rules.length === 0 ? null : safeRecord(rules)
+}
+
+/** The scope value that each field is bound to: of its own name where it says `true`. */
+function parseBindings(
+  where: PlainObject,
+  fields: CollectionDefinition['fields'],
+  path: string,
+  problems: Problems,
+): SyncRule['where'] {
+  const bindings: [string, string][] = []
+  for (const [field, binding] of Object.entries(where)) {
+    if (!expectField(field, fields, `${path}.${field}`, problems)) continue
+    if (binding === true) bindings.push([field, field])
+    else if (typeof binding === 'string' && binding !== '') bindings.push([field, binding])
+    else problems.add(`${path}.${field}`, 'must be true or the name of a scope value')
+  }
+  return safeRecord(bindings)
 }
 
 /** `defineSchema` has done so already; objects made by hand may not have. */
