@@ -23,10 +23,27 @@ export function OverviewView({ live }: { live: Live }): JSX.Element {
   )
 }
 
-function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
+function Tiles({ live }: { live: Live }): JSX.Element {
+  return (
+    <dl class="tiles">
+      {tilesOf(live).map(([label, value, detail]) => (
+        <div key={label}>
+          <dt>{label}</dt>
+          <dd>{value}</dd>
+          <dd class="quiet">{detail}</dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+type Tile = readonly [label: string, value: string, detail: string]
+
+/** The figures, each with a dash where nothing has been measured yet. */
+function tilesOf({ overview, samples }: Live): readonly Tile[] {
   const last = samples.at(-1)
   const latency = lastLatency(samples)
-  const tiles: readonly [label: string, value: string, detail: string][] = [
+  return [
     [
       'Connections',
       last === undefined ? '–' : formatCount(last.sessions),
@@ -60,17 +77,6 @@ function Tiles({ live: { overview, samples } }: { live: Live }): JSX.Element {
       overview === null ? '' : `Node ${overview.nodeVersion}`,
     ],
   ]
-  return (
-    <dl class="tiles">
-      {tiles.map(([label, value, detail]) => (
-        <div key={label}>
-          <dt>{label}</dt>
-          <dd>{value}</dd>
-          <dd class="quiet">{detail}</dd>
-        </div>
-      ))}
-    </dl>
-  )
 }
 
 function describeStore({ isOnDisk, storeBytes }: Overview): string {
