@@ -45,7 +45,7 @@ export class UnfinishedBodies {
    * @returns ends that
    */
   keep(response: ServerResponse, bytes: number): () => void {
-    this.#forget(response)
+    this.#uncount(response)
     this.#keptBytes += bytes
     return () => {
       this.#keptBytes -= bytes
@@ -57,7 +57,7 @@ export class UnfinishedBodies {
     if (known !== undefined) return known
     const body = { startedAt: this.#options.runtime.monotonicNow(), bytes: 0 }
     this.#bodies.set(response, body)
-    response.req.once('close', () => this.#forget(response))
+    response.req.once('close', () => this.#uncount(response))
     return body
   }
 
@@ -76,11 +76,11 @@ export class UnfinishedBodies {
     }
     if (slowest === null) return // of any numbers, one is not below half of their mean
     this.#options.onCut?.(slowest.req)
-    this.#forget(slowest)
+    this.#uncount(slowest)
     refuseBody(slowest, 503, 'The server is reading too many bodies. Send this one again later.')
   }
 
-  #forget(response: ServerResponse): void {
+  #uncount(response: ServerResponse): void {
     this.#bytes -= this.#bodies.get(response)?.bytes ?? 0
     this.#bodies.delete(response)
   }

@@ -131,7 +131,7 @@ export class HttpPolling {
 
   stop(): void {
     this.#early.stop()
-    for (const clients of this.#clientsById.values()) for (const client of clients) this.#forget(client)
+    for (const clients of this.#clientsById.values()) for (const client of clients) this.#drop(client)
   }
 
   async #post(request: HttpSyncRequest, arrival: number): Promise<HttpSyncResponse> {
@@ -164,7 +164,7 @@ export class HttpPolling {
   async #begin(request: HttpSyncRequest, arrival: number, frame: Frame): Promise<HttpSyncResponse> {
     const found = await this.#oldSessionsOf(request)
     const replaced = found.filter((client) => client.arrival < arrival) // others may have come while its token was checked
-    for (const client of replaced) this.#forget(client)
+    for (const client of replaced) this.#drop(client)
     const { maxClients } = this.#options
     if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
       return refusal(429, 'Too many clients are connected; try again later.')
@@ -230,7 +230,7 @@ export class HttpPolling {
     const [newest, ...older] = ofUser
     for (const predecessor of older) {
       predecessor.successor = newest ?? null
-      this.#forget(predecessor)
+      this.#drop(predecessor)
     }
     this.#early.wake(client.id)
   }
@@ -240,7 +240,7 @@ export class HttpPolling {
     client.order?.stop()
     client.order = null
     this.#touch(client)
-    for (const oldest of this.#ended.add(client, client.transport.bufferedBytes)) this.#forget(oldest)
+    for (const oldest of this.#ended.add(client, client.transport.bufferedBytes)) this.#drop(oldest)
   }
 
   async #poll(request: HttpSyncRequest): Promise<HttpSyncResponse> {
@@ -295,7 +295,7 @@ export class HttpPolling {
     if (!transport.isOver) return { status: 204, onBroken }
     // The first poll of a Kora client that comes back precedes its handshake: it is for the new session.
     if (client.successor !== null) return this.#take(request, client.successor)
-    this.#forget(client)
+    this.#drop(client)
     return SESSION_ENDED
   }
 
@@ -345,14 +345,14 @@ export class HttpPolling {
   }
 
   #touch(client: PollingClient): void {
-    if (this.#clientsById.get(client.id)?.has(client) !== true) return // it was forgotten while its poll was held
+    if (this.#clientsById.get(client.id)?.has(client) !== true) return // it was dropped while its poll was held
     client.expiry?.cancel()
     const isRefused = client.owner === null && !client.transport.isConnected()
     const expireAfterMs = isRefused ? REFUSED_EXPIRE_AFTER_MS : EXPIRE_AFTER_MS
-    client.expiry = this.#options.runtime.setTimer(expireAfterMs, () => this.#forget(client))
+    client.expiry = this.#options.runtime.setTimer(expireAfterMs, () => this.#drop(client))
   }
 
-  #forget(client: PollingClient): void {
+  #drop(client: PollingClient): void {
     if (this.#clientsById.get(client.id)?.has(client) === true) this.#clientCount--
     removeFrom(this.#clientsById, client.id, client)
     this.#ended.delete(client)

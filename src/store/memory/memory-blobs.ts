@@ -136,7 +136,7 @@ export class MemoryBlobs {
     return this.#uploads.has(hash) || this.#referrers.has(hash) || this.#manifestsByChunk.has(hash)
   }
 
-  forget(hashes: readonly string[], sentThrough: number): void {
+  deleteUploads(hashes: readonly string[], sentThrough: number): void {
     for (const hash of hashes) {
       const upload = this.#uploads.get(hash)
       if (upload === undefined) continue

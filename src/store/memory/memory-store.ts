@@ -369,7 +369,7 @@ export class MemoryServerStore implements ServerStore {
 
   async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
     this.#access.assertOpen()
-    this.#core.blobs.forget(hashes, sentThrough)
+    this.#core.blobs.deleteUploads(hashes, sentThrough)
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ export class NameTable {
    * @param queries the transaction that the caller is in, if it is in one
    */
   async find(names: Iterable<string>, queries: Queries = this.#db): Promise<Map<string, number>> {
-    this.#forgetAfterLoss()
+    this.#clearAfterLoss()
     const found = new Map<string, number>()
     const unknown: string[] = []
     for (const name of new Set(names)) {
@@ -59,7 +59,7 @@ export class NameTable {
   }
 
   async namesOf(ids: Iterable<number>, queries: Queries = this.#db): Promise<ReadonlyMap<number, string>> {
-    this.#forgetAfterLoss()
+    this.#clearAfterLoss()
     const found = new Map<number, string>()
     const unknown: number[] = []
     for (const id of new Set(ids)) {
@@ -74,24 +74,24 @@ export class NameTable {
   }
 
   /** In another log, a number may stand for another name. */
-  forget(): void {
+  clearCache(): void {
     this.#idsByName.clear()
     this.#namesById.clear()
   }
 
-  #forgetAfterLoss(): void {
+  #clearAfterLoss(): void {
     const { lostConnections } = this.#db
     if (this.#lostConnections === lostConnections) return
     this.#lostConnections = lostConnections
-    this.forget()
+    this.clearCache()
   }
 
   async #load(text: string, keys: readonly unknown[], queries: Queries): Promise<[string, number][]> {
     const { lostConnections } = this.#db
     const rows = await queries.rows<[string, number]>(text, [keys])
-    this.#forgetAfterLoss()
+    this.#clearAfterLoss()
     if (this.#lostConnections !== lostConnections) return rows // they may be of before the loss
-    if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) this.forget()
+    if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) this.clearCache()
     for (const [name, id] of rows) {
       this.#idsByName.set(name, id)
       this.#namesById.set(id, name)

@@ -123,7 +123,7 @@ export class PostgresBlobs {
   }
 
   /** A row that is sent again meanwhile is looked at anew once that has committed, and stays. */
-  async forget(hashes: readonly string[], sentThrough: number): Promise<void> {
+  async deleteUploads(hashes: readonly string[], sentThrough: number): Promise<void> {
     await this.#write(
       `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2)
         DELETE FROM {blob_holders} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2`,

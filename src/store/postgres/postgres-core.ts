@@ -110,7 +110,7 @@ export class PostgresCore {
       useSettingsOf: (epoch) => this.#useSettingsOf(epoch),
       leaveServerNode: (transaction) => this.#leaveServerNode(transaction),
     })
-    this.knownEnd.subscribe(() => this.#forgetNames())
+    this.knownEnd.subscribe(() => this.#clearNameCaches())
     this.log = new PostgresLog(db, {
       nodes: this.nodeNames,
       collections: this.collections,
@@ -205,9 +205,9 @@ export class PostgresCore {
   }
 
   /** In another log, a number may stand for another name. */
-  #forgetNames(): void {
-    this.nodeNames.forget()
-    this.collections.forget()
+  #clearNameCaches(): void {
+    this.nodeNames.clearCache()
+    this.collections.clearCache()
   }
 
   /** Tells every server that the settings have changed: commits after this one read them anew. */

@@ -424,7 +424,7 @@ export class PostgresServerStore implements ServerStore {
 
   async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
     this.#access.assertWritable()
-    await this.#core.blobs.forget(hashes, sentThrough)
+    await this.#core.blobs.deleteUploads(hashes, sentThrough)
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────

@@ -47,11 +47,11 @@ export class BulkInsert {
     for (let start = 0; start < this.#filled; start += this.#width) {
       this.#one.run(this.#values.slice(start, start + this.#width))
     }
-    this.forget()
+    this.discard()
   }
 
   /** After a rollback; and after a transaction, so that its largest rows are not kept. */
-  forget(): void {
+  discard(): void {
     this.#filled = 0
     this.#values.fill(null)
   }

@@ -65,8 +65,8 @@ export class CollectionTables {
   }
 
   /** After a rollback. */
-  forget(): void {
-    for (const table of this.#waiting) table.upsert.forget()
+  discardUnwritten(): void {
+    for (const table of this.#waiting) table.upsert.discard()
     this.#waiting.clear()
   }
 

@@ -62,14 +62,14 @@ export class NameTable {
     return this.#all.all()
   }
 
-  /** Forgets what is in memory: after a rollback, or when another process has written. */
-  forget(): void {
+  /** After a rollback, or when another process has written. */
+  clearCache(): void {
     this.#idsByName.clear()
     this.#namesById.clear()
   }
 
   #remember(name: string, id: number): void {
-    if (this.#idsByName.size >= MAX_CACHED_NAMES) this.forget()
+    if (this.#idsByName.size >= MAX_CACHED_NAMES) this.clearCache()
     this.#idsByName.set(name, id)
     this.#namesById.set(id, name)
   }

@@ -50,7 +50,7 @@ export class NodeIndex {
   }
 
   /** After a rollback: what was to be stored is not in the log. */
-  forget(): void {
+  discardUnwritten(): void {
     this.#open = null
   }
 

@@ -88,11 +88,11 @@ export class OperationIds {
   }
 
   /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
-  forget(): void {
+  clearMemory(): void {
     for (const bucket of this.#buckets) bucket.clear()
     this.#waiting = 0
     this.#loadedThrough = null
-    this.#newIds.forget()
+    this.#newIds.discard()
   }
 
   #load(): void {

@@ -110,8 +110,8 @@ export class RecordTable {
   }
 
   /** After a rollback: what was to be stored is not in the log. */
-  forget(): void {
-    this.#newRecords.forget()
+  discardUnwritten(): void {
+    this.#newRecords.discard()
   }
 }
 

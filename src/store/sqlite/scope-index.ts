@@ -48,7 +48,7 @@ export class ScopeIndex {
   }
 
   /** After a rollback: what was to be stored is not in the log. */
-  forget(): void {
+  discardUnwritten(): void {
     this.#open.clear()
   }
 

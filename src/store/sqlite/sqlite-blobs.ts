@@ -105,7 +105,7 @@ export class SqliteBlobs {
     return [upload, anyHolder].some((statement) => statement.get(bytesOf(hash)) !== undefined)
   }
 
-  forget(hashes: readonly string[], sentThrough: number): void {
+  deleteUploads(hashes: readonly string[], sentThrough: number): void {
     const { removeUploads, removeHolders } = this.#uploadStatements()
     for (const hash of hashes) {
       removeUploads.run(bytesOf(hash), sentThrough)

@@ -277,8 +277,8 @@ export class SqliteCore implements AppendContext {
 
   /** Reads again what is kept in memory of the tables. */
   refresh(): void {
-    this.nodeNames.forget()
-    this.collections.forget()
+    this.nodeNames.clearCache()
+    this.collections.clearCache()
     this.log.dropped.refresh()
     this.#serverNodeId = this.#readNodeId()
     this.#formerNodeIds = parseFormerNodes(this.meta.get('former_node_ids'))
@@ -329,8 +329,8 @@ export class SqliteCore implements AppendContext {
 
   #onRollback(): void {
     this.ownSchema = this.#ownSchemaBefore // the tables are again those that it was for
-    this.log.forget()
-    this.#tables?.forget()
+    this.log.clearMemory()
+    this.#tables?.discardUnwritten()
     try {
       this.refresh()
     } catch {

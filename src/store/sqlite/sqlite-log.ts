@@ -203,12 +203,12 @@ export class SqliteLog {
   }
 
   /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
-  forget(): void {
-    this.records.forget()
-    this.#newRows.forget()
-    this.scope.forget()
-    this.nodes.forget()
-    this.ids.forget()
+  clearMemory(): void {
+    this.records.discardUnwritten()
+    this.#newRows.discard()
+    this.scope.discardUnwritten()
+    this.nodes.discardUnwritten()
+    this.ids.clearMemory()
   }
 
   /** Puts an entry into the index of scopes, once that is flushed. */

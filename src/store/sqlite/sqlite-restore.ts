@@ -203,7 +203,7 @@ function removeEverything({ db, runtime, meta, nodes, log }: SqliteCore, base: n
   db.exec(`DELETE FROM _kora_meta WHERE key LIKE '${INHERITED_CLAIM}%'`)
   meta.set('operation_count', 0)
   meta.set('ids_indexed_through', base)
-  log.forget()
+  log.clearMemory()
   meta.set('delivery_base', base)
   meta.set('log_replaced_at', runtime.now())
 }

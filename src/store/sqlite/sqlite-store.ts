@@ -425,7 +425,7 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.forget(hashes, sentThrough))
+    await this.#access.write(() => this.#core.blobs.deleteUploads(hashes, sentThrough))
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────

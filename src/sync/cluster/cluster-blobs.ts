@@ -74,7 +74,7 @@ export class ClusterBlobs {
   onLeft(serverId: string): void {
     for (const id of [...this.#pending.keys()]) this.#onNothing(id, serverId)
     for (const requester of this.#requesters) {
-      if (requester.id.startsWith(`${serverId}/`)) this.#forget(requester)
+      if (requester.id.startsWith(`${serverId}/`)) this.#close(requester)
     }
   }
 
@@ -82,7 +82,7 @@ export class ClusterBlobs {
     this.#isStopped = true
     for (const end of this.#endings) end()
     for (const id of [...this.#pending.keys()]) this.#settle(id, null)
-    for (const requester of this.#requesters) this.#forget(requester)
+    for (const requester of this.#requesters) this.#close(requester)
   }
 
   /** Whether its client may have the content is decided here, by the same rules as for our own. */
@@ -103,7 +103,7 @@ export class ClusterBlobs {
   /** For no longer than the other server waits. Never rejects. */
   async #findFor(requester: RemotePeer, hash: string): Promise<Uint8Array | null> {
     this.#requesters.add(requester)
-    const timer = this.#runtime.setTimer(CONTENT_WAIT_MS, () => this.#forget(requester))
+    const timer = this.#runtime.setTimer(CONTENT_WAIT_MS, () => this.#close(requester))
     try {
       return await this.#relay.findAmongPeers(requester, hash)
     } catch {
@@ -114,7 +114,7 @@ export class ClusterBlobs {
     }
   }
 
-  #forget(requester: RemotePeer): void {
+  #close(requester: RemotePeer): void {
     requester.isAccepted = false
     this.#relay.onClosed(requester)
   }

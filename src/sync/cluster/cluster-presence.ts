@@ -137,10 +137,10 @@ export class ClusterPresence {
     this.#remote.set(serverId, known)
     if (ids !== undefined) {
       const present = new Set(ids)
-      for (const id of known.keys()) if (!present.has(id)) this.#forget(known, id)
+      for (const id of known.keys()) if (!present.has(id)) this.#hide(known, id)
     }
     for (const author of authors) {
-      if (author.state === null) this.#forget(known, author.id)
+      if (author.state === null) this.#hide(known, author.id)
       else this.#show(known, author)
     }
   }
@@ -156,7 +156,7 @@ export class ClusterPresence {
     })
   }
 
-  #forget(known: Map<string, RemotePeer>, id: string): void {
+  #hide(known: Map<string, RemotePeer>, id: string): void {
     const peer = known.get(id)
     known.delete(id)
     if (peer !== undefined) this.#presence.onClosed(peer, null)

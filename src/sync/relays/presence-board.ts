@@ -57,7 +57,7 @@ export class PresenceBoard {
     deleteIn(this.#byAudience, audience, id)
   }
 
-  forget(audience: Audience): void {
+  removeAudience(audience: Audience): void {
     this.#byAudience.delete(audience)
   }
 

@@ -142,7 +142,7 @@ export class PresenceRelay {
   /** @param left the audience that the session has left, if it was in one */
   onClosed(peer: RelayPeer, left: Audience | null): void {
     this.#behind.delete(peer)
-    if (left !== null && left.members.size === 0) this.#shown.forget(left)
+    if (left !== null && left.members.size === 0) this.#shown.removeAudience(left)
     const author = this.#authors.get(peer)
     if (author === undefined) return
     this.#authors.delete(peer)

@@ -92,7 +92,7 @@ test('a batch of a device takes one row, and a number in a long run is found', (
 test('keeps nothing of what was rolled back', () => {
   const { db, index } = openIndex()
   index.add(1, 1, 1)
-  index.forget()
+  index.discardUnwritten()
   index.add(1, 2, 1)
   index.flush()
   expect(index.read(1, 1, 9)).toEqual([1])

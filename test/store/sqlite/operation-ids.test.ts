@@ -114,7 +114,7 @@ test('ids that could not be indexed are not indexed with those of the next trans
     `CREATE TRIGGER failing BEFORE INSERT ON _kora_operation_ids BEGIN SELECT RAISE(ABORT, 'failed'); END`,
   )
   expect(() => addTwice('a'.repeat(64), 1)).toThrow('failed')
-  ids.forget()
+  ids.clearMemory()
   db.exec('DROP TRIGGER failing')
 
   addTwice('b'.repeat(64), 7)

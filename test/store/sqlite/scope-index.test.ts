@@ -94,7 +94,7 @@ test('reads a page of many short runs', () => {
 test('keeps nothing of what was rolled back', () => {
   const { db, index } = openIndex()
   index.add(KEYS[0], 1)
-  index.forget()
+  index.discardUnwritten()
   index.add(KEYS[0], 2)
   index.flush()
   expect(index.read(KEYS[0], 0, 10)).toEqual([2])
