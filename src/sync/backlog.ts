@@ -1,5 +1,7 @@
 import type { ServerTransport } from './transport.ts'
 
+type BufferedTransport = Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>
+
 /** Of the bound, which delivery keeps; answers come on top. */
 const MAX_BACKLOG_FACTOR = 4
 /** A client whose buffer is full is cut off when it has taken next to nothing for this long: within 30 s, seen once a second. */
@@ -9,7 +11,7 @@ const MIN_TAKEN_SHARE = 1 / 64
 
 /** What one connection has been sent and has not taken yet. */
 export class Backlog {
-  readonly #transport: Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>
+  readonly #transport: BufferedTransport
   readonly #maxBytes: number
   /** ms, monotonic: since when it is full, and not enough was taken. */
   #blockedSince: number | null = null
@@ -23,7 +25,7 @@ export class Backlog {
   #largest = 0
 
   /** @param maxBytes above it delivery waits */
-  constructor(transport: Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>, maxBytes: number) {
+  constructor(transport: BufferedTransport, maxBytes: number) {
     this.#transport = transport
     this.#maxBytes = maxBytes
   }

@@ -13,6 +13,18 @@ export interface ConnectionOwner {
   onTransportFailed(error: unknown): void
 }
 
+/** What the transport says of itself. */
+type Readings = Pick<
+  ServerTransport,
+  'bufferedBytes' | 'takenBytes' | 'mayLoseMessages' | 'errorsAreFinal' | 'hasAllMessages' | 'remoteAddress'
+>
+
+export interface ConnectionListener {
+  readonly onMessage: (message: unknown) => void
+  readonly onClose: (code: number, reason: string) => void
+  readonly onError: (error: Error) => void
+}
+
 /**
  * The connection of one session: its transport, what that has not taken yet, and the form that its client writes.
  * Transports may be the application's: what they throw, or reject with, ends this session and nothing else.
@@ -23,10 +35,15 @@ export class ClientConnection {
   readonly #owner: ConnectionOwner
   #format: WireFormat = 'json'
   #readsJson = false
+  #isListening = false
+  /** What the transport has thrown where it was read: it is gone, and is read no more. */
+  #failure: { readonly error: unknown } | null = null
+  /** As it was first read: it has to be counted down as it was counted up. */
+  #remoteAddress: { readonly value: string | undefined } | null = null
 
   /** @param maxBytes above it delivery waits */
   constructor(owner: ConnectionOwner, transport: ServerTransport, maxBytes: number) {
-    this.backlog = new Backlog(transport, maxBytes)
+    this.backlog = new Backlog(this, maxBytes)
     this.#transport = transport
     this.#owner = owner
   }
@@ -42,23 +59,50 @@ export class ClientConnection {
   }
 
   get isConnected(): boolean {
-    return this.#transport.isConnected()
+    if (this.#failure !== null) return false
+    try {
+      return this.#transport.isConnected()
+    } catch (error) {
+      this.#onUnreadable(error)
+      return false
+    }
   }
 
   get mayLoseMessages(): boolean {
-    return this.#transport.mayLoseMessages === true
+    return this.#read('mayLoseMessages') === true
   }
 
   get errorsAreFinal(): boolean {
-    return this.#transport.errorsAreFinal === true
+    return this.#read('errorsAreFinal') === true
   }
 
   get hasAllMessages(): boolean {
-    return this.#transport.hasAllMessages === true
+    return this.#read('hasAllMessages') === true
+  }
+
+  get bufferedBytes(): number | undefined {
+    return this.#read('bufferedBytes')
+  }
+
+  get takenBytes(): number | undefined {
+    return this.#read('takenBytes')
   }
 
   get remoteAddress(): string | undefined {
-    return this.#transport.remoteAddress
+    this.#remoteAddress ??= { value: this.#read('remoteAddress') }
+    return this.#remoteAddress.value
+  }
+
+  /** @throws what the transport throws: one that cannot be listened to is no transport */
+  listen({ onMessage, onClose, onError }: ConnectionListener): void {
+    this.#isListening = true
+    if (this.#failure !== null) {
+      this.#owner.onTransportFailed(this.#failure.error)
+      return
+    }
+    this.#transport.onMessage(onMessage)
+    this.#transport.onClose(onClose)
+    this.#transport.onError(onError)
   }
 
   /** @throws ProtocolError */
@@ -104,6 +148,22 @@ export class ClientConnection {
 
   close(code: number, reason: string): void {
     this.#attempt(() => this.#transport.close(code, closeReason(reason)))
+  }
+
+  #read<Name extends keyof Readings>(name: Name): Readings[Name] {
+    if (this.#failure !== null) return undefined
+    try {
+      return this.#transport[name]
+    } catch (error) {
+      this.#onUnreadable(error)
+      return undefined
+    }
+  }
+
+  /** Told once there is a session that it can end. */
+  #onUnreadable(error: unknown): void {
+    this.#failure = { error }
+    if (this.#isListening) this.#owner.onTransportFailed(error)
   }
 
   #transmit(send: () => void): void {

@@ -142,17 +142,28 @@ export class SyncHub {
     return this.#opening
   }
 
-  /** Attaches a connection. @returns the id of its session */
+  /**
+   * Attaches a connection.
+   *
+   * @returns the id of its session
+   * @throws what the transport throws when it is to be listened to
+   */
   connect(transport: ServerTransport): string {
     const id = this.#runtime.uuid()
     const session = new Session(id, transport, this.#context)
     this.#sessions.set(id, session)
-    this.#connectionCounts.countAddress(transport.remoteAddress, 1)
+    this.#connectionCounts.countAddress(session.remoteAddress, 1)
     this.#stats.connectionsTotal++
     this.#stats.peakConnections = Math.max(this.#stats.peakConnections, this.#sessions.size)
+    try {
+      session.begin()
+    } catch (error) {
+      session.close('SYNC_ERROR')
+      throw error
+    }
     const refusal = this.#isStopping
       ? 'SERVER_STOPPING'
-      : this.#connectionCounts.refuseConnection(transport.remoteAddress, this.#sessions.size)
+      : this.#connectionCounts.refuseConnection(session.remoteAddress, this.#sessions.size)
     if (refusal !== null) session.fail(refusal)
     else void this.open().catch(() => session.fail('STORE_UNAVAILABLE'))
     return id

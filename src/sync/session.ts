@@ -83,17 +83,26 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
     this.connectedAt = context.runtime.now()
+    this.#context = context
     this.#connection = new ClientConnection(this, transport, context.limits.maxBufferedBytes)
     this.#messages = new MessageLoop(this, this.#connection)
-    this.#context = context
     this.#push = new Push(this, context)
-    this.#timer = context.runtime.setTimer(context.limits.handshakeTimeoutMs, () =>
-      this.fail('HANDSHAKE_TIMEOUT'),
-    )
-    transport.onMessage((message) => this.#receive(message))
-    transport.onClose((code, reason) => this.#onClosed(code, reason))
-    transport.onError((error) => this.log(LOG_EVENTS.transportFailed, { err: error }))
-    this.log(LOG_EVENTS.sessionOpened, { remoteAddress: transport.remoteAddress })
+  }
+
+  /**
+   * Begins to listen. Its hub knows it by then: what its transport says, or throws, at once may end it.
+   *
+   * @throws what the transport throws when it is to be listened to
+   */
+  begin(): void {
+    const { runtime, limits } = this.#context
+    this.log(LOG_EVENTS.sessionOpened, { remoteAddress: this.remoteAddress })
+    this.#timer = runtime.setTimer(limits.handshakeTimeoutMs, () => this.fail('HANDSHAKE_TIMEOUT'))
+    this.#connection.listen({
+      onMessage: (message) => this.#receive(message),
+      onClose: (code, reason) => this.#onClosed(code, reason),
+      onError: (error) => this.log(LOG_EVENTS.transportFailed, { err: error }),
+    })
   }
 
   get state(): SessionState {

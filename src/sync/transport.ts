@@ -25,7 +25,7 @@ export interface ServerTransport {
    * Bytes accepted by `send` that the network has not taken yet. The built-in transports add what each message
    * takes in memory.
    */
-  readonly bufferedBytes?: number
+  readonly bufferedBytes?: number | undefined
   /**
    * Bytes that the network has taken so far, where that is known before `bufferedBytes` falls: a socket holds what it
    * writes at once until all of it is taken.
@@ -39,13 +39,13 @@ export interface ServerTransport {
   /** The client has authenticated: from now on it may send messages of full size. */
   admit?(): void
   /** True where a message of the client may be lost although later ones arrive: each is a request of its own. */
-  readonly mayLoseMessages?: boolean
+  readonly mayLoseMessages?: boolean | undefined
   /** True where Kora clients do not connect again after an `error` message, until their page is loaded anew. */
-  readonly errorsAreFinal?: boolean
+  readonly errorsAreFinal?: boolean | undefined
   /** True as long as everything is known to have come that was sent before the newest message. Absent: nobody knows. */
-  readonly hasAllMessages?: boolean
+  readonly hasAllMessages?: boolean | undefined
   /** Where the connection comes from, for limits and logs. */
-  readonly remoteAddress?: string
+  readonly remoteAddress?: string | undefined
 }
 
 /** Whether it tells the client what has become of its own messages, and nothing that others have written. */

@@ -78,6 +78,47 @@ test.each([
   )
 })
 
+const gone = (): never => {
+  throw new Error('gone')
+}
+
+test('of a transport that throws where it is read its session is told once, and it is read no more', () => {
+  const errors: string[] = []
+  const transport = new MemoryTransport()
+  const connection = new ClientConnection(
+    { onTransportFailed: (error) => errors.push(String(error)) },
+    Object.defineProperties(transport, {
+      bufferedBytes: { get: gone },
+      takenBytes: { get: gone },
+      mayLoseMessages: { get: gone },
+      errorsAreFinal: { get: gone },
+      hasAllMessages: { get: gone },
+      remoteAddress: { get: gone },
+      isConnected: { value: gone },
+    }),
+    1000,
+  )
+
+  expect(connection.remoteAddress).toBeUndefined()
+  expect(errors).toEqual([]) // there is no session yet
+  connection.listen({ onMessage() {}, onClose() {}, onError() {} })
+
+  expect(connection).toMatchObject({ isConnected: false, mayLoseMessages: false, errorsAreFinal: false })
+  expect(connection).toMatchObject({ hasAllMessages: false, bufferedBytes: undefined, takenBytes: undefined })
+  expect(connection.backlog.bytes).toBe(0)
+  expect(errors).toEqual(['Error: gone'])
+})
+
+test('where a connection comes from is read once', () => {
+  const addresses = ['10.0.0.1', '10.0.0.2']
+  const transport = Object.defineProperty(new MemoryTransport(), 'remoteAddress', {
+    get: () => addresses.shift(),
+  })
+  const connection = new ClientConnection({ onTransportFailed() {} }, transport, 1000)
+
+  expect([connection.remoteAddress, connection.remoteAddress]).toEqual(['10.0.0.1', '10.0.0.1'])
+})
+
 test('answers have the form of the newest frame, and that JSON was written is remembered', () => {
   const connection = new ClientConnection({ onTransportFailed() {} }, new MemoryTransport(), 1000)
   expect(connection).toMatchObject({ format: 'json', readsJson: false })

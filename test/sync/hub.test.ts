@@ -2,6 +2,7 @@ import { expect, test, vi } from 'vitest'
 import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import type { ServerWrite } from '../../src/store/store.ts'
 import type { Session } from '../../src/sync/session.ts'
+import { MemoryTransport } from '../support/memory-transport.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 
@@ -45,6 +46,48 @@ test('stops although a transport of the application throws when it is told to pa
   await server.stop()
 
   expect(clients.map(({ closed }) => closed?.code)).toEqual([1001, 1011, 1001])
+})
+
+const gone = (): never => {
+  throw new Error('its socket is gone')
+}
+
+test.each([
+  ['isConnected', { value: gone }],
+  ['bufferedBytes', { get: gone }],
+])(
+  'a transport of the application whose %s throws later on ends its session alone',
+  async (name, property) => {
+    const { connect, runtime, server, write } = openRelayServer()
+    const clients = await Promise.all(['n1', 'n2', 'n3'].map((nodeId) => connect(nodeId)))
+    Object.defineProperty(clients[1], name, property)
+
+    await write('todos', 'r1', { title: 'x' })
+    await server.hub.feed.refill()
+    for (const client of [clients[0], clients[2]]) client?.acknowledgeAll()
+    await runtime.advance(60_000) // longer than its acknowledgment is waited for
+
+    expect(clients.map(({ closed }) => closed?.code)).toEqual([undefined, 1011, undefined])
+  },
+)
+
+test('a transport of the application that does not say where it comes from ends its session', async () => {
+  const { runtime, server } = openRelayServer({ limits: { maxConnectionsPerAddress: 1 } })
+  const transport = Object.defineProperty(new MemoryTransport(), 'remoteAddress', { get: gone })
+
+  server.handleConnection(transport)
+  await runtime.advance(60_000)
+
+  expect(transport.closed?.code).toBe(1011)
+  expect(server.getConnectionCount()).toBe(0)
+})
+
+test('what cannot be listened to is no transport, and nothing of it is kept', async () => {
+  const { runtime, server } = openRelayServer()
+
+  expect(() => server.handleConnection({} as MemoryTransport)).toThrow(TypeError)
+  expect(server.getConnectionCount()).toBe(0)
+  await runtime.advance(60_000)
 })
 
 test('what one hub writes reaches the clients of another one on the same store', async () => {
