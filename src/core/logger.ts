@@ -183,6 +183,13 @@ export const LOG_EVENTS = {
     advice:
       'It is tried again shortly, as one of the files may still be old. Where it stays, see that both are PEM and belong together.',
   },
+  transportThrew: {
+    level: 'warn',
+    message: 'a transport of the application has thrown; its session ended',
+    fields: ['sessionId', 'err'],
+    advice:
+      '`err` names the method. Where the socket was gone, the transport is to say so by `isConnected()` and `onClose`.',
+  },
   transportFailed: {
     level: 'debug',
     message: 'connection failed',

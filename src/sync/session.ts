@@ -360,7 +360,8 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   // ── what goes out ──────────────────────────────────────────────────────────────────────────
 
   onTransportFailed(error: unknown): void {
-    this.log(LOG_EVENTS.transportFailed, { err: error })
+    // What it throws once its session has ended, as where it is closed, ends nothing any more.
+    this.log(this.#isClosed() ? LOG_EVENTS.transportFailed : LOG_EVENTS.transportThrew, { err: error })
     this.close('SYNC_ERROR')
   }
 

@@ -136,6 +136,25 @@ test('a transport of the application that throws when it is told to pause ends i
   expect(phone.closed?.code).toBe(1011)
 })
 
+test('that a transport of the application has thrown is a warning, and what it throws as it is closed is none', async () => {
+  const logger = recordingLogger()
+  const { connect } = openServer({ logger })
+  const phone = connect()
+  const gone = (): never => {
+    throw new Error('its socket is gone')
+  }
+  Object.assign(phone, { send: gone, close: gone })
+
+  phone.receive(handshake())
+  await settle()
+
+  const told = logger.lines.filter(({ fields }) => fields.err !== undefined)
+  expect(told.map(({ level, message }) => [level, message])).toEqual([
+    ['warn', 'a transport of the application has thrown; its session ended'],
+    ['debug', 'connection failed'],
+  ])
+})
+
 test('a transport of the application that throws when its client is admitted leaves nothing of its session', async () => {
   const { connect } = openServer({
     limits: { maxConnectionsPerUser: 1 },
