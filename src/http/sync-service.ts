@@ -48,7 +48,7 @@ export interface SyncServiceConfig {
   persistBlobChunk?: PersistBlobChunk | undefined
   /** Reads such a chunk. null: it is not stored, and the clients that may have it are asked. */
   resolveBlobChunk?: ResolveBlobChunk | undefined
-  /** Further bounds. Default: those that `SyncLimits` names. */
+  /** Further bounds, and those above where they are not given there. Default: those that `SyncLimits` names. */
   limits?: GivenLimits | undefined
   /** Exact origins of browsers that may connect. Default: any. */
   allowedOrigins?: readonly string[] | undefined
@@ -63,11 +63,7 @@ export interface SyncServiceConfig {
   stopTimeoutMs?: number | undefined
 }
 
-type GivenLimits = {
-  readonly [limit in Exclude<keyof SyncLimits, 'maxConnections' | 'maxOperationBytes' | 'maxOpsPerMinute'>]?:
-    | SyncLimits[limit]
-    | undefined
-}
+type GivenLimits = { readonly [limit in keyof SyncLimits]?: SyncLimits[limit] | undefined }
 
 export interface SyncServiceTools {
   readonly runtime: Runtime

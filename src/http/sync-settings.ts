@@ -177,15 +177,19 @@ function readLimits(
   { limits, maxConnections, maxOperationBytes, maxOpsPerMinute }: SyncServiceConfig,
   reader: NumberReader,
 ): SyncLimits {
-  const beside = { maxConnections, maxOperationBytes, maxOpsPerMinute }
-  const given: { readonly [name: string]: unknown } = { ...limits, ...beside }
+  const beside: { readonly [limit in keyof SyncLimits]?: unknown } = {
+    maxConnections,
+    maxOperationBytes,
+    maxOpsPerMinute,
+  }
   const names = Object.keys(SYNC_LIMIT_RANGES) as (keyof SyncLimits)[] // the keys of its type
-  const read = names.map((name) => [
-    name,
-    reader.read(Object.hasOwn(beside, name) ? name : `limits.${name}`, given[name], {
-      fallback: DEFAULT_SYNC_LIMITS[name],
-      range: SYNC_LIMIT_RANGES[name],
-    }),
-  ])
+  const read = names.map((name) => {
+    const rule = { fallback: DEFAULT_SYNC_LIMITS[name], range: SYNC_LIMIT_RANGES[name] }
+    const isBeside = beside[name] !== undefined
+    return [
+      name,
+      reader.read(isBeside ? name : `limits.${name}`, isBeside ? beside[name] : limits?.[name], rule),
+    ]
+  })
   return Object.fromEntries(read) as SyncLimits // of which the table has every name
 }

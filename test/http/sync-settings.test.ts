@@ -4,7 +4,7 @@ import { createKoraServer, type KoraSyncServerConfig } from '../../src/http/kora
 import { createProductionServer } from '../../src/http/production-server.ts'
 import { portOfEnvironment, resolveSyncSettings } from '../../src/http/sync-settings.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
-import { DEFAULT_SYNC_LIMITS } from '../../src/sync/options.ts'
+import { DEFAULT_SYNC_LIMITS, type SyncLimits } from '../../src/sync/options.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
@@ -194,6 +194,26 @@ test('an option that is undefined has its default', () => {
     stopSpreadMs: 0,
     stopTimeoutMs: 10_000,
   })
+})
+
+test('limits are all taken from `limits`, but for those that are given beside it', () => {
+  const limits: SyncLimits = {
+    ...DEFAULT_SYNC_LIMITS,
+    maxConnections: 1,
+    maxOpsPerMinute: 2,
+    maxOperationBytes: 3,
+  }
+
+  expect(resolveSyncSettings(optionsOf({ limits })).limits).toEqual(limits)
+  expect(
+    resolveSyncSettings(optionsOf({ limits, maxConnections: 4, maxOpsPerMinute: undefined })).limits,
+  ).toEqual({
+    ...limits,
+    maxConnections: 4,
+  })
+  expect(() => resolveSyncSettings(optionsOf({ limits: { maxConnections: -1 } }))).toThrow(
+    'limits.maxConnections: expected a whole number from 0, got -1',
+  )
 })
 
 test('a schema may be ahead of the clients that are let in: tables are made first, the app is released later', () => {
