@@ -32,6 +32,21 @@ export function requireFilename(filename: unknown): void {
   )
 }
 
+const DURABILITIES: readonly unknown[] = ['full', 'normal'] satisfies OpenOptions['durability'][]
+
+/**
+ * Refuses a durability that there is not, as a program without types may give: it would be taken for the weaker one.
+ *
+ * @throws StoreError `INVALID_ARGUMENT`
+ */
+export function requireDurability(durability: unknown): void {
+  if (DURABILITIES.includes(durability)) return
+  throw new StoreError(
+    'INVALID_ARGUMENT',
+    `The durability of the SQLite store is ${describeValue(durability)}. Give "full" or "normal".`,
+  )
+}
+
 /**
  * Opens the database, sets it up for one writer, and brings its internal tables to the present
  * layout.

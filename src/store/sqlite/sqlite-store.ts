@@ -52,6 +52,7 @@ import {
   openForPages,
   openForPlanning,
   readLayoutVersion,
+  requireDurability,
   requireFilename,
   statementsFrom,
 } from './open-database.ts'
@@ -93,7 +94,7 @@ export interface SqliteServerStoreOptions {
  * Opens a store in an SQLite file.
  *
  * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`; `INVALID_ARGUMENT` without a
- *   filename
+ *   filename, or for a durability that there is not
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED` for the `plannedSchema`
  */
 export function createSqliteServerStore(options: SqliteServerStoreOptions): SqliteServerStore {
@@ -115,6 +116,7 @@ export class SqliteServerStore implements ServerStore {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
     const { plannedSchema } = options
     requireFilename(filename)
+    requireDurability(durability)
     const isReadOnly = readOnly !== false
     const { db, isEmpty } =
       readOnly === 'planning'

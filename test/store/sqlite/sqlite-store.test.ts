@@ -63,6 +63,15 @@ test.each([
   expect(() => createSqliteServerStore({ filename, readOnly: 'planning' })).toThrow(error)
 })
 
+test.each(['"FULL"', 'null', 'true'])('is not opened with a durability that there is not, as %s', (shown) => {
+  const durability = JSON.parse(shown) as 'full' // of a program without types
+  const message = `The durability of the SQLite store is ${shown}. Give "full" or "normal".`
+
+  expect(() => createSqliteServerStore({ filename: ':memory:', durability })).toThrow(
+    expect.objectContaining({ code: 'INVALID_ARGUMENT', message }),
+  )
+})
+
 test('commits durably unless told otherwise', () => {
   using directory = temporaryDirectory()
   const filename = join(directory.path, 'store.db')
