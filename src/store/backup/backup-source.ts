@@ -2,15 +2,16 @@ import { createReadStream, type ReadStream } from 'node:fs'
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { BackupBytes } from './byte-reader.ts'
 import { toFolderError } from './write-backup-file.ts'
 
 /** The bytes of a backup, or a function that begins to read them anew each time. */
-export type BackupSource = AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>)
+export type BackupSource = BackupBytes | (() => BackupBytes)
 
 /** A backup that can be read again and again. */
 export interface OpenedBackup {
   /** From the beginning; the next one only after this one was read to its end. */
-  open(): AsyncIterable<Uint8Array>
+  open(): BackupBytes
   close(): Promise<void>
 }
 
@@ -28,10 +29,10 @@ export function fileSource(path: string): () => ReadStream {
 const READ_BYTES = 256 * 1024
 
 class SpooledBackup implements OpenedBackup {
-  readonly #source: AsyncIterable<Uint8Array>
+  readonly #source: BackupBytes
   #file: FileHandle | null = null
 
-  constructor(source: AsyncIterable<Uint8Array>) {
+  constructor(source: BackupBytes) {
     this.#source = source
   }
 

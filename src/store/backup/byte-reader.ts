@@ -3,16 +3,19 @@ import { invalidBackup } from './backup-format.ts'
 
 const NEWLINE = 0x0a
 
+/** The bytes of a backup, in pieces of any size. */
+export type BackupBytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+
 /** Takes lines and runs of bytes from a stream, and hashes what it takes. Holds what was asked for, no more. */
 export class ByteReader {
-  readonly #source: AsyncIterator<Uint8Array>
+  readonly #source: AsyncIterator<Uint8Array> | Iterator<Uint8Array>
   readonly #hash = createHash('sha256')
   #pending: Buffer = Buffer.alloc(0)
   #bytesRead = 0
   #lastLine = ''
 
-  constructor(source: AsyncIterable<Uint8Array>) {
-    this.#source = source[Symbol.asyncIterator]()
+  constructor(source: BackupBytes) {
+    this.#source = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
   }
 
   get bytesRead(): number {

@@ -24,7 +24,8 @@ import {
   type SectionKind,
 } from './backup-format.ts'
 import { parseBackupSchema } from './backup-schema.ts'
-import { ByteReader } from './byte-reader.ts'
+import type { BackupSource } from './backup-source.ts'
+import { type BackupBytes, ByteReader } from './byte-reader.ts'
 
 const decompress = promisify(gunzip)
 const NEWLINE = 0x0a
@@ -53,9 +54,7 @@ export interface BackupSummary extends ReadBackup {
  *
  * @throws StoreError `BACKUP_INVALID`
  */
-export async function* readSections(
-  source: AsyncIterable<Uint8Array>,
-): AsyncGenerator<BackupSection, ReadBackup> {
+export async function* readSections(source: BackupBytes): AsyncGenerator<BackupSection, ReadBackup> {
   const reader = new ByteReader(source)
   try {
     const header = parseHeader(await firstLine(reader))
@@ -158,10 +157,10 @@ async function checkTrailer(
  * @throws StoreError `BACKUP_INVALID`
  */
 export async function verifyBackup(
-  source: AsyncIterable<Uint8Array>,
+  source: BackupSource,
   onProgress?: (bytesRead: number) => void,
 ): Promise<BackupSummary> {
-  const sections = readSections(source)
+  const sections = readSections(typeof source === 'function' ? source() : source)
   let recordedSchema: SchemaDefinition | null = null
   try {
     for (;;) {

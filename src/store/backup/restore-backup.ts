@@ -13,6 +13,7 @@ import {
 import type { ServerStore } from '../store.ts'
 import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
+import type { BackupBytes } from './byte-reader.ts'
 import { type BackupSummary, parseBackupOperation, readSections, verifyBackup } from './read-backup.ts'
 
 export interface RestoreProgress {
@@ -108,7 +109,7 @@ async function restoreFrom(
 
 async function restoreOperations(
   restore: StoreRestore,
-  source: AsyncIterable<Uint8Array>,
+  source: BackupBytes,
   onDone: (operations: number) => void,
 ): Promise<RestoreCounts> {
   const total = { applied: 0, duplicate: 0, refused: 0 }
@@ -175,7 +176,7 @@ function* inBatches<Entry>(lines: Iterable<string>, parse: (line: string) => Ent
 }
 
 /** They stand before the operations and come after them: see StoreRestore. */
-async function restoreTheRest(restore: StoreRestore, source: AsyncIterable<Uint8Array>): Promise<void> {
+async function restoreTheRest(restore: StoreRestore, source: BackupBytes): Promise<void> {
   for await (const { kind, lines } of readSections(source)) {
     if (kind === 'nodes') await restore.addNodes(Array.from(lines, parseNode))
     else if (kind === 'revocations') await restore.addRevocations(Array.from(lines, parseRevocation))

@@ -62,6 +62,21 @@ const PAIRS = STORES.flatMap(([from, openSource]) =>
 )
 
 describe('a backup', () => {
+  test('in memory is verified and restored from a list of its pieces', async () => {
+    const source = new MemoryServerStore()
+    await fill(source, 3)
+    const bytes = await collect(source)
+    const pieces = [bytes.subarray(0, 100), bytes.subarray(100)]
+
+    const summary = await verifyBackup(pieces)
+    const target = new MemoryServerStore()
+    await restoreBackup(target, () => pieces, 'empty')
+
+    expect(summary.operations).toBe(3)
+    expect(await verifyBackup(() => pieces)).toEqual(summary)
+    expect(await operationIds(target)).toEqual(await operationIds(source))
+  })
+
   test.each(PAIRS)('of $from is restored into $to', async ({ openSource, openTarget }) => {
     await using source = await openSource({ schema: todoSchema, nodeId: 'server-1' })
     await using target = await openTarget({ schema: todoSchema, nodeId: 'server-2' })
