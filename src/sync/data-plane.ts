@@ -104,6 +104,11 @@ export class DataPlane implements Kora {
 
   constructor(options: DataPlaneOptions) {
     this.#options = options
+    // For apps that take it apart: const { apply } = kora
+    this.apply = this.apply.bind(this)
+    this.applyConditional = this.applyConditional.bind(this)
+    this.query = this.query.bind(this)
+    this.findById = this.findById.bind(this)
   }
 
   async apply(mutation: Mutation): Promise<MutationResult> {
@@ -202,9 +207,9 @@ export class DataPlane implements Kora {
   }
 
   #parseConditions({ collection, conditions }: ConditionalMutation): FieldValues {
-    if (!isJsonObject(conditions)) {
+    if (!isJsonObject(conditions) || Object.keys(conditions).length === 0) {
       throw invalidArgument(
-        'applyConditional needs conditions: an object of fields and the values they must have.',
+        'applyConditional needs conditions: an object of one field or more, and the values they must have.',
       )
     }
     const { access, maxOperationBytes } = this.#options

@@ -54,6 +54,18 @@ test('a write wins on the device whose clock is ahead and that wrote last', asyn
   expect(await server.kora.findById('orders', id)).toMatchObject({ status: 'paid' })
 })
 
+test('an app may take the data plane apart', async () => {
+  await using server = await startProductionServer()
+  const { apply, applyConditional, query, findById } = server.kora
+
+  const { id } = await apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+  const change = { collection: 'orders', type: 'update', id, data: { status: 'paid' } } as const
+  await applyConditional({ ...change, conditions: { status: 'open' } })
+
+  expect(await query('orders')).toMatchObject([{ id, status: 'paid' }])
+  expect(await findById('orders', id)).toMatchObject({ status: 'paid' })
+})
+
 test('records are checked by the schema and completed by its defaults', async () => {
   await using server = await startProductionServer()
   const { kora } = server
@@ -170,6 +182,7 @@ test.each([
   [{ title: { nested: Number.POSITIVE_INFINITY } }, 'title.nested must be a finite number'],
   [undefined, 'conditions'],
   [null, 'conditions'],
+  [{}, 'conditions'],
 ])('a condition that no record can meet is an error: %o', async (conditions, text) => {
   await using server = await startProductionServer()
   const { id } = await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
