@@ -26,7 +26,7 @@ terminal and JSON lines elsewhere. A table fits the terminal; elsewhere, where \
 | Code | Meaning |
 | --- | --- |
 | 0 | done; for \`start\`: drained and stopped after a first SIGINT or SIGTERM |
-| 1 | failed at its work: the port is taken, the database does not open, \`--id\` found no record, a token would be refused |
+| 1 | failed at its work: the port is taken, the database does not open, the disk is full, \`--id\` found no record, a token would be refused |
 | 2 | the input is wrong: arguments, configuration, schema, an unknown collection or field |
 | 130, 143 | ended at once by SIGINT or SIGTERM |
 

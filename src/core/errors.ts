@@ -83,8 +83,10 @@ export const ERROR_CODES = {
       'The message names the folder and what to correct. Nothing of a failed backup is left in it; what came out of stdout cannot be restored.',
   },
   OUTPUT_NOT_WRITTEN: {
-    meaning: 'What a command prints could not be written to where its stdout leads.',
-    remedy: 'The message names the reason; for ENOSPC, free some space. What was printed is not whole.',
+    meaning:
+      'What a command prints could not be written to where its stdout leads, or the disk failed under the files of `kora-server init`.',
+    remedy:
+      'The message names the reason; for ENOSPC, free some space. What was printed is not whole; of such files none is left.',
   },
   BUCKET_FAILED: {
     meaning: 'The object storage for backups does not answer, has no such bucket, or denies access.',

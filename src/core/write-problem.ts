@@ -24,9 +24,20 @@ export function writeProblemOf(error: unknown): string | null {
       return 'is on a read-only file system. Mount a writable folder there, or choose another.'
     case 'ENOSPC':
       return 'is on a disk that is full. Free some space.'
+    case 'EDQUOT':
+      return 'is on a disk of which this user has used up all that it may. Free some space.'
+    case 'EIO':
+      return 'is on a disk that reports an error. See the log of the system.'
     default:
       return null
   }
+}
+
+const DISK_FAILURES = new Set<unknown>(['ENOSPC', 'EDQUOT', 'EIO', 'EROFS'])
+
+/** True where the disk is what is wrong, not that a path leads there. */
+export function isDiskFailure(error: unknown): boolean {
+  return DISK_FAILURES.has((error as { code?: unknown } | null | undefined)?.code)
 }
 
 /**

@@ -1,13 +1,13 @@
-import { access, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { displayPath } from '../../config/display-path.ts'
-import { ConfigError } from '../../core/errors.ts'
-import { makeFolder } from '../../core/make-folder.ts'
+import { ConfigError, KoraServerError } from '../../core/errors.ts'
 import { packageFile } from '../../core/package-files.ts'
-import { writeProblemOf } from '../../core/write-problem.ts'
+import { isDiskFailure, writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions } from '../config-options.ts'
+import { isThere, writeFiles } from '../write-files.ts'
 
 interface InitFlags {
   readonly force?: boolean
@@ -46,9 +46,10 @@ async function init(
 ): Promise<void> {
   const { cwd } = terminal
   const target = resolve(cwd, directory)
-  const files = filesOf(target, config)
-  const written = files.map(({ path }) => displayPath(path, cwd)).join(' and ')
-  const present = force ? [] : await findPresent(files.map(({ path }) => path))
+  const { folder, files } = filesOf(target, config)
+  const paths = files.map(({ name }) => join(folder, name))
+  const written = paths.map((path) => displayPath(path, cwd)).join(' and ')
+  const present = force ? [] : await findPresent(paths)
   if (present.length > 0) {
     const names = present.map((path) => displayPath(path, cwd)).join(' and ')
     const verb = present.length === 1 ? 'is' : 'are'
@@ -57,22 +58,27 @@ async function init(
       `${names} ${verb} there already, so nothing was written. --force overwrites.`,
     )
   }
-  for (const { example, path } of files) {
-    const content = await readFile(packageFile(example))
-    try {
-      await write(path, content, force)
-    } catch (error) {
-      const problem = writeProblemOf(error)
-      if (problem === null) throw error
-      throw new ConfigError('INVALID_ARGUMENT', `${dirname(path)} ${problem}`, { cause: error })
-    }
+  const contents = files.map(({ name, example }) => ({ name, content: readFileSync(packageFile(example)) }))
+  try {
+    await writeFiles(folder, contents, { mayReplace: force })
+  } catch (error) {
+    throw toInitError(error, folder)
   }
   const cd = target === resolve(cwd) ? '' : `\n  cd ${directory}`
   await terminal.stderr.write(`Wrote ${written}.\n\nNext:${cd}\n${nextSteps(config)}`)
 }
 
+interface InitFile {
+  readonly name: string
+  /** The file of the package that it is a copy of. */
+  readonly example: string
+}
+
 /** The package's own examples, and where they go: the one of a configuration names its schema as "./schema.ts". */
-function filesOf(directory: string, config = 'kora.config.ts'): readonly { example: string; path: string }[] {
+function filesOf(
+  directory: string,
+  config = 'kora.config.ts',
+): { readonly folder: string; readonly files: readonly InitFile[] } {
   if (!/\.m?[jt]s$/.test(config)) {
     throw new ConfigError(
       'INVALID_ARGUMENT',
@@ -80,10 +86,13 @@ function filesOf(directory: string, config = 'kora.config.ts'): readonly { examp
     )
   }
   const path = resolve(directory, config)
-  return [
-    { example: 'config/kora.config.ts', path },
-    { example: 'config/schema.ts', path: join(dirname(path), 'schema.ts') },
-  ]
+  return {
+    folder: dirname(path),
+    files: [
+      { name: basename(path), example: 'config/kora.config.ts' },
+      { name: 'schema.ts', example: 'config/schema.ts' },
+    ],
+  }
 }
 
 function nextSteps(config: string | undefined): string {
@@ -98,19 +107,18 @@ function nextSteps(config: string | undefined): string {
 `
 }
 
-async function write(path: string, content: Uint8Array, force: boolean): Promise<void> {
-  await makeFolder(dirname(path))
-  await writeFile(path, content, { flag: force ? 'w' : 'wx' })
+/** Another folder is the user's to name; a disk that fails at its work is not mended by that. */
+function toInitError(error: unknown, folder: string): unknown {
+  const problem = writeProblemOf(error)
+  if (problem === null) return error
+  const message = `${folder} ${problem}`
+  return isDiskFailure(error)
+    ? new KoraServerError('OUTPUT_NOT_WRITTEN', message, { cause: error })
+    : new ConfigError('INVALID_ARGUMENT', message, { cause: error })
 }
 
 async function findPresent(paths: readonly string[]): Promise<string[]> {
   const present: string[] = []
-  for (const path of paths) {
-    const isThere = await access(path).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) present.push(path)
-  }
+  for (const path of paths) if (await isThere(path)) present.push(path)
   return present
 }

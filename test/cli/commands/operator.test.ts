@@ -1,12 +1,31 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { canMount, SmallDisk } from '../../support/disk/small-disk.ts'
 import { Workspace } from '../../support/terminal.ts'
 import { manyTodos, seedDatabase } from '../seed.ts'
 
 const IS_LINUX = process.platform === 'linux'
+
+/** So that there is room for the configuration, and for no schema beside it. */
+function fillButForOneFile(disk: SmallDisk): void {
+  const [room, rest] = [join(disk.path, 'room'), join(disk.path, 'rest')]
+  writeFileSync(room, Buffer.alloc(2048))
+  disk.fill(64 * 1024)
+  const isWritten = (): boolean => {
+    try {
+      writeFileSync(rest, Buffer.alloc(512), { flag: 'a', flush: true })
+      return true
+    } catch {
+      return false
+    }
+  }
+  while (isWritten());
+  rmSync(room)
+}
 
 describe('init', () => {
   test('writes files that check accepts, and overwrites nothing', async () => {
@@ -66,6 +85,43 @@ Next:
       stdout: '',
       stderr: 'error: /proc/nope/x cannot be made there. Choose another.\n',
     })
+  })
+
+  test.runIf(canMount('init'))('leaves nothing half on a disk that is full, and what was there', async () => {
+    using disk = new SmallDisk(8)
+    using workspace = new Workspace()
+    fillButForOneFile(disk)
+    const message = (folder: string) => `error: ${folder} is on a disk that is full. Free some space.\n`
+
+    expect(await workspace.run(['init', disk.path])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: message(disk.path),
+    })
+    const filled = readdirSync(disk.path)
+    expect(await workspace.run(['init', join(disk.path, 'a', 'b')])).toMatchObject({ code: 1 })
+    expect(readdirSync(disk.path)).toEqual(filled)
+    expect(filled.filter((name) => name.includes('.ts'))).toEqual([])
+
+    disk.free()
+    expect(await workspace.run(['init', disk.path])).toMatchObject({ code: 0 })
+    writeFileSync(join(disk.path, 'schema.ts'), 'mine')
+    fillButForOneFile(disk)
+    expect(await workspace.run(['init', disk.path, '--force'])).toMatchObject({
+      code: 1,
+      stderr: message(disk.path),
+    })
+    expect(readFileSync(join(disk.path, 'schema.ts'), 'utf8')).toBe('mine')
+    expect(readdirSync(disk.path).filter((name) => name.includes('.ts'))).toEqual([
+      'kora.config.ts',
+      'schema.ts',
+    ])
+    disk.isReadOnly = true
+    expect(await workspace.run(['init', disk.path, '--force'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('is on a read-only file system'),
+    })
+    disk.isReadOnly = false
   })
 
   test('says of a directory that cannot be written that another is to be named', async () => {

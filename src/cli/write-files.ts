@@ -1,0 +1,65 @@
+import { randomBytes } from 'node:crypto'
+import { access, open, rename, rm, rmdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { makeFolder } from '../core/make-folder.ts'
+
+export interface NewFile {
+  readonly name: string
+  readonly content: Uint8Array
+}
+
+/**
+ * Writes files into a folder, which is made where it is missing. Where that fails, what was there is as it was, and
+ * nothing is left of what this has made.
+ *
+ * @param mayReplace false: a file that is there is a failure; true: it is replaced once all are written
+ * @throws what the file system has thrown. @see writeProblemOf
+ */
+export async function writeFiles(
+  folder: string,
+  files: readonly NewFile[],
+  { mayReplace }: { readonly mayReplace: boolean },
+): Promise<void> {
+  const madeFolders = await findMissing(folder)
+  const suffix = mayReplace ? `.${randomBytes(6).toString('hex')}.partial` : ''
+  const written: string[] = []
+  try {
+    await makeFolder(folder)
+    for (const { name, content } of files) {
+      const path = join(folder, `${name}${suffix}`)
+      await writeNew(path, content, () => written.push(path))
+    }
+    if (mayReplace)
+      for (const { name } of files) await rename(join(folder, `${name}${suffix}`), join(folder, name))
+  } catch (error) {
+    for (const path of written) await rm(path, { force: true })
+    for (const path of madeFolders) await rmdir(path).catch(() => {}) // not made, or in use by others
+    throw error
+  }
+}
+
+/** @param onMade the file is there, and is nobody else's */
+async function writeNew(path: string, content: Uint8Array, onMade: () => void): Promise<void> {
+  const file = await open(path, 'wx')
+  onMade()
+  try {
+    await file.writeFile(content)
+    await file.sync() // some file systems look for room only then
+  } finally {
+    await file.close()
+  }
+}
+
+/** The folders that `makeFolder` would make, the deepest first. */
+async function findMissing(folder: string): Promise<string[]> {
+  const missing: string[] = []
+  for (let path = folder; !(await isThere(path)); path = dirname(path)) missing.push(path)
+  return missing
+}
+
+export function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
