@@ -33,7 +33,7 @@ export function clientConfigOf(
 ): Omit<ClientConfig, 'stream'> {
   const statementTimeout = options.statementTimeoutMs ?? 30_000
   return {
-    connectionString: options.connectionString,
+    connectionString: withFullVerification(options.connectionString),
     ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
     application_name: options.applicationName ?? 'kora-server',
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
@@ -44,6 +44,15 @@ export function clientConfigOf(
     pipeline: true, // statements that do not wait for each other share a round trip
     types: { getTypeParser: parserOf },
   }
+}
+
+/**
+ * `pg` takes these modes for `verify-full` and warns, with nine lines amid a log of JSON, that a later release of it
+ * will not. By that name they go on to mean it, and nothing is printed.
+ */
+function withFullVerification(connectionString: string): string {
+  if (/[?&]uselibpqcompat=true(?=[&#]|$)/.test(connectionString)) return connectionString
+  return connectionString.replace(/([?&]sslmode=)(?:prefer|require|verify-ca)(?=[&#]|$)/g, '$1verify-full')
 }
 
 /** Counters and instants fit into a number; everything else is read as `pg` does. */

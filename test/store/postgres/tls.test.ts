@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { clientConfigOf } from '../../../src/store/postgres/client-config.ts'
 import { createPostgresServerStore } from '../../../src/store/postgres/postgres-store.ts'
 import { openTestDatabase, PostgresServer } from '../../support/postgres.ts'
 
@@ -63,6 +64,43 @@ test('a connection over TLS is made to whom the certificate names, and to nobody
     expect(message).not.toContain('p@ss')
   rmSync(directory, { recursive: true, force: true })
 }, 90_000)
+
+test.each(['prefer', 'require', 'verify-ca'])(
+  'sslmode=%s asks for all that verify-full does',
+  async (mode) => {
+    await using database = await openTestDatabase()
+    const warnings: string[] = []
+    const note = ({ message }: Error): void => void warnings.push(message)
+    process.on('warning', note)
+    await using _ = { [Symbol.asyncDispose]: async () => void process.off('warning', note) }
+    const open = (parameters: string) =>
+      createPostgresServerStore({ connectionString: `${database.connectionString}?${parameters}` })
+
+    for (const parameters of [`sslmode=${mode}`, `application_name=a&sslmode=${mode}&keepalives=1`]) {
+      await expect(open(parameters)).rejects.toMatchObject({
+        code: 'STORE_OPEN_FAILED',
+        message: expect.stringContaining('does not support SSL'),
+      })
+    }
+    await new Promise((resolve) => setImmediate(resolve)) // warnings are told by then
+
+    expect(warnings).toEqual([])
+  },
+  60_000,
+)
+
+test('a mode of libpq stays one where that is asked for', () => {
+  const modeOf = (parameters: string): string => {
+    const connectionString = `postgres://kora:secret@localhost/app?${parameters}`
+    return clientConfigOf({ connectionString }, 0).connectionString.split('?')[1] ?? ''
+  }
+
+  expect(modeOf('sslmode=require&uselibpqcompat=true')).toBe('sslmode=require&uselibpqcompat=true')
+  expect(modeOf('sslmode=require&uselibpqcompat=false')).toBe('sslmode=verify-full&uselibpqcompat=false')
+  for (const mode of ['disable', 'no-verify', 'verify-full']) {
+    expect(modeOf(`sslmode=${mode}`)).toBe(`sslmode=${mode}`)
+  }
+})
 
 test('a database without TLS is not spoken to where TLS is asked for', async () => {
   await using database = await openTestDatabase()
