@@ -36,7 +36,7 @@ function decodeNumericForm(value: JsonValue | undefined): Uint8Array | null {
   return bytes
 }
 
-export function encodeBytes(bytes: Uint8Array): JsonValue {
+export function encodeBytes(bytes: Uint8Array): FieldValues {
   return { $koraBytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64') }
 }
 

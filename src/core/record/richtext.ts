@@ -4,6 +4,7 @@ import { lazyRequire } from '../lazy-require.ts'
 import type { JsonValue } from '../operation.ts'
 import type { SchemaDefinition } from '../schema/types.ts'
 import { decodeBytes, encodeBytes } from './binary-values.ts'
+import { loadDocument } from './bounded-integration.ts'
 import type { ThreeWay } from './map-merge.ts'
 
 type Yjs = typeof import('yjs')
@@ -24,19 +25,35 @@ export async function prepareRichText({ collections }: SchemaDefinition): Promis
 /** The shared type of a Yjs document in which clients keep a field's text. */
 const CONTENT = 'content'
 
+/** What a document came to. */
+interface ReadDocument {
+  readonly isLoadable: boolean
+  /** null: it has none, or its content is no text */
+  readonly text: string | null
+}
+
+const UNREADABLE: ReadDocument = { isLoadable: false, text: null }
+
+/** Loading a document is dear, and each change of a batch is compared with what the one before has left. */
+const readByValue = new WeakMap<object, ReadDocument>()
+
 /**
  * Merges two rich texts. A string replaces the whole text, so with one the later side wins;
- * documents are merged by Yjs, null adding nothing. What Yjs cannot read loses nothing either: the
- * later side wins.
+ * documents are merged by Yjs, null adding nothing. What Yjs cannot read, or not in a reasonable
+ * time, loses nothing either: the later side wins.
  */
 export function mergeRichTexts({ base, local, remote, isRemoteLater }: ThreeWay): JsonValue | undefined {
   const later = isRemoteLater ? remote : local
   if (isEmpty(local) && isEmpty(remote)) return later
   if (!isMergeable(local) || !isMergeable(remote)) return later
+  if (isKnownUnreadable(local)) return later // which the conflict was told by
   const updates = [base, local, remote].map(decodeBytes).filter((bytes) => bytes !== null)
   const yjs = imported ?? requireYjs() // a failure to load it is not for the catch below
   try {
-    return encodeBytes(yjs.encodeStateAsUpdate(loadDocument(yjs, updates)))
+    const document = loadDocument(yjs, updates)
+    const merged = encodeBytes(yjs.encodeStateAsUpdate(document))
+    readByValue.set(merged, { isLoadable: true, text: textOf(document) })
+    return merged
   } catch {
     return later
   }
@@ -52,33 +69,40 @@ export function hasSameText(a: JsonValue | undefined, b: JsonValue | undefined):
 /** The text of a rich text value; null when there is none or it cannot be read. */
 export function readRichText(value: JsonValue | undefined): string | null {
   if (typeof value === 'string') return value
+  if (typeof value !== 'object' || value === null) return null
+  const known = readByValue.get(value)
+  if (known !== undefined) return known.text
   const bytes = decodeBytes(value)
-  return bytes === null ? null : readRichTextBytes(bytes)
+  if (bytes === null) return null
+  const read = readDocument(bytes)
+  readByValue.set(value, read)
+  return read.text
 }
 
 /** The text of an encoded document; null when it cannot be read. */
 export function readRichTextBytes(bytes: Uint8Array): string | null {
+  return readDocument(bytes).text
+}
+
+function readDocument(bytes: Uint8Array): ReadDocument {
   const yjs = imported ?? requireYjs()
   try {
-    return loadDocument(yjs, [bytes]).getText(CONTENT).toString()
+    return { isLoadable: true, text: textOf(loadDocument(yjs, [bytes])) }
   } catch {
-    return null // not a Yjs document, or one whose content is no text
+    return UNREADABLE // no Yjs document, or one that would take too long
   }
 }
 
-/**
- * Reads each update before it is applied: applying trusts the counts that the update states and
- * allocates for them, reading fails at the end of the bytes.
- *
- * @throws Error of whatever kind when the bytes are no Yjs update
- */
-function loadDocument({ Doc, applyUpdate, decodeUpdate }: Yjs, updates: readonly Uint8Array[]): Doc {
-  const document = new Doc()
-  for (const update of updates) {
-    decodeUpdate(update)
-    applyUpdate(document, update)
+function textOf(document: Doc): string | null {
+  try {
+    return document.getText(CONTENT).toString()
+  } catch {
+    return null // its content is no text
   }
-  return document
+}
+
+function isKnownUnreadable(value: JsonValue | undefined): boolean {
+  return typeof value === 'object' && value !== null && readByValue.get(value)?.isLoadable === false
 }
 
 function isEmpty(value: JsonValue | undefined): boolean {
