@@ -1,7 +1,5 @@
 import type { PlainObject } from '../core/schema/plain-object.ts'
-
-/** Levels of nesting that a value inside an operation may have; `data` itself is the first. */
-export const MAX_JSON_DEPTH = 32
+import { isStorableText, MAX_JSON_DEPTH } from '../core/storable-value.ts'
 
 /** What a walk over a value of a client found out, besides problems. */
 export interface JsonWalk {
@@ -92,13 +90,6 @@ export function findTextProblem(value: unknown): string | null {
 }
 
 const TEXT_PROBLEM = ' holds a NUL character or half of a surrogate pair'
-
-const LONE_SURROGATE = /\p{Surrogate}/u
-
-/** True for text that every store and every client reads back as it was written. */
-export function isStorableText(text: string): boolean {
-  return !text.includes('\u0000') && !LONE_SURROGATE.test(text)
-}
 
 /** True for what must not stand in the id of a node, beside which the server puts control characters of its own. */
 export function holdsControlCharacter(text: string): boolean {

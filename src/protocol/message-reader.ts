@@ -1,7 +1,8 @@
 import { isBase64 } from '../core/base64.ts'
 import { ProtocolError } from '../core/errors.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
-import { describeValue, isJsonObject, isStorableText, quoteName } from './json-value.ts'
+import { isStorableText } from '../core/storable-value.ts'
+import { describeValue, isJsonObject, quoteName } from './json-value.ts'
 
 /** Ends a connection: what came is not the sync protocol. */
 export function protocolError(message: string, cause?: unknown): ProtocolError {

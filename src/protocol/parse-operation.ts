@@ -5,13 +5,13 @@ import { memoizeLast } from '../core/memoize-last.ts'
 import type { AtomicOp, Operation, OperationType } from '../core/operation.ts'
 import { type Refusal, refuse } from '../core/refusal.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
+import { isStorableText } from '../core/storable-value.ts'
 import {
   describeValue,
   findJsonProblem,
   findTextProblem,
   holdsControlCharacter,
   isJsonObject,
-  isStorableText,
   type JsonWalk,
   quoteName,
 } from './json-value.ts'

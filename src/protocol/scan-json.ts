@@ -1,4 +1,4 @@
-import { MAX_JSON_DEPTH } from './json-value.ts'
+import { MAX_JSON_DEPTH } from '../core/storable-value.ts'
 import { protocolError } from './message-reader.ts'
 
 /** A message, its operations, an operation, its atomicOps and their entries surround the values. */

@@ -2,6 +2,7 @@ import { ATOMIC_TYPES } from '../atomic.ts'
 import { StoreError } from '../errors.ts'
 import type { FieldValues, Timestamp } from '../operation.ts'
 import { setOwnValue } from '../own-property.ts'
+import { storableFields } from '../storable-value.ts'
 import type { FieldVersion, RecordState } from './state.ts'
 
 /**
@@ -72,10 +73,16 @@ export function serializeRecordState(state: RecordState): string {
   return JSON.stringify(stored)
 }
 
-/** @throws StoreError `STORE_CORRUPT` when the text is not one that `serializeRecordState` wrote */
+/**
+ * Earlier releases kept whatever text a resolver or a default of the app had made. JSON writes that, and little else, as
+ * `\u…`, so that the others are not looked through for it.
+ *
+ * @throws StoreError `STORE_CORRUPT` when the text is not one that `serializeRecordState` wrote
+ */
 export function parseRecordState(text: string): RecordState {
   try {
-    return readState(JSON.parse(text) as StoredState) // written by us; what does not fit throws below
+    const stored = JSON.parse(text) as StoredState // written by us; what does not fit throws below
+    return readState(text.includes('\\u') ? { ...stored, v: storableFields(stored.v) } : stored)
   } catch (cause) {
     throw new StoreError('STORE_CORRUPT', 'The stored state of a record cannot be read.', { cause })
   }

@@ -4,6 +4,7 @@ import type { AtomicOp, JsonValue } from '../operation.ts'
 import { ownValue } from '../own-property.ts'
 import { hasResolver } from '../schema/resolvers.ts'
 import type { CollectionDefinition, FieldDescriptor, MergeStrategy, Resolver } from '../schema/types.ts'
+import { storableValue } from '../storable-value.ts'
 import { mergeAppendOnly, mergeArrays } from './add-wins-set.ts'
 import { mergeMaps, type ThreeWay } from './map-merge.ts'
 import { hasSameText, mergeRichTexts } from './richtext.ts'
@@ -165,7 +166,8 @@ function isTransition(
 /**
  * Asks the application's resolver. It gets copies, so that it cannot change what is stored, and
  * null where a value is missing. If it throws, or returns what JSON cannot carry, the later value
- * wins: a mistake in it must not keep a record from being stored.
+ * wins; text that it cuts in the middle of a character is mended: a mistake in it must not keep a record
+ * from being stored, nor what the server writes of it from being read.
  */
 function resolve(
   resolver: Resolver,
@@ -176,7 +178,7 @@ function resolve(
   try {
     const resolved = resolver(copy(local.value), copy(remote.value), copy(base))
     const text = JSON.stringify(resolved)
-    if (text !== undefined) return JSON.parse(text) as JsonValue // JSON has just been written
+    if (text !== undefined) return storableValue(JSON.parse(text) as JsonValue) // JSON has just been written
   } catch {
     // Falls through: see above.
   }

@@ -1,5 +1,6 @@
 import type { JsonValue } from '../operation.ts'
 import { ownValue } from '../own-property.ts'
+import { isStorableValue, MAX_JSON_DEPTH, storableValue } from '../storable-value.ts'
 import { isPlainObject, type PlainObject, safeRecord } from './plain-object.ts'
 import type { Problems } from './problems.ts'
 import type { FieldDescriptor, MergeStrategy } from './types.ts'
@@ -82,17 +83,27 @@ function parseEnumValues(value: unknown, path: string, problems: Problems): read
   return null
 }
 
+/** Devices and the server write it into operations: one that those may not hold would have them refused. */
 function parseDefault(value: unknown, path: string, problems: Problems): JsonValue | undefined {
   if (value === undefined) return undefined
-  try {
-    // What JSON makes of it is what operations and tables would carry.
-    const text: string | undefined = JSON.stringify(value)
-    if (text !== undefined) return JSON.parse(text) as JsonValue
-  } catch {
-    // a circle or a bigint: the problem below says so
+  const carried = asJson(value)
+  if (carried === undefined) problems.add(path, 'must be a value that JSON can carry')
+  if (carried === undefined || isStorableValue(carried)) return carried
+  if (!problems.isStored) {
+    const rules = `no U+0000, no half of a surrogate pair, no key "__proto__", ${MAX_JSON_DEPTH} levels at most`
+    problems.add(path, `must be a value that operations may hold: ${rules}`)
   }
-  problems.add(path, 'must be a value that JSON can carry')
-  return undefined
+  return storableValue(carried)
+}
+
+/** What operations and tables would carry; undefined for a circle, a bigint and whatever else JSON has no form of. */
+function asJson(value: unknown): JsonValue | undefined {
+  try {
+    const text: string | undefined = JSON.stringify(value)
+    return text === undefined ? undefined : (JSON.parse(text) as JsonValue) // JSON has just been written
+  } catch {
+    return undefined
+  }
 }
 
 function parseNestedFields(

@@ -27,12 +27,12 @@ const MAX_STORED_PROBLEMS = 20
  * a look-up finds only what the schema declares.
  *
  * @param isStored one that a store holds, perhaps since an earlier release: references to collections that it
- *   lacks, which were let in then, do not keep the store from being opened
+ *   lacks, which were let in then, do not keep the store from being opened, nor do defaults that no operation may hold
  * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path; of a stored one the first
  * @see docs/schema.md
  */
 export function parseSchema(value: unknown, { isStored = false } = {}): SchemaDefinition {
-  const problems = new Problems(isStored ? { limit: MAX_STORED_PROBLEMS } : {})
+  const problems = new Problems(isStored ? { limit: MAX_STORED_PROBLEMS, isStored } : {})
   const schema = isPlainObject(value) ? value : {}
   if (!isPlainObject(value)) problems.add('schema', 'is not an object; export what defineSchema() returns')
 
@@ -221,7 +221,7 @@ function isMigrationStep(step: unknown): step is MigrationStep {
 /** Written by the store itself, so damaged parts are dropped rather than reported. */
 function parseRetired(value: unknown): Pick<SchemaDefinition, 'retired'> {
   if (!isPlainObject(value)) return {}
-  const ignored = new Problems()
+  const ignored = new Problems({ isStored: true })
   const retired = Object.entries(value).map(([collection, fields]) => {
     const descriptors: [string, FieldDescriptor][] = []
     for (const [name, descriptor] of Object.entries(isPlainObject(fields) ? fields : {})) {

@@ -4,10 +4,13 @@ import { SchemaError } from '../errors.ts'
 export class Problems {
   readonly #lines: string[] = []
   readonly #limit: number
+  /** The schema is one that a store holds: what an earlier release has let in, and can be mended, is no problem. */
+  readonly isStored: boolean
 
   /** @param limit after so many the first ones are thrown as `SCHEMA_INVALID`: to find one may take long. Default: none */
-  constructor({ limit = Number.POSITIVE_INFINITY } = {}) {
+  constructor({ limit = Number.POSITIVE_INFINITY, isStored = false } = {}) {
     this.#limit = limit
+    this.isStored = isStored
   }
 
   /** @param path where in the schema, like `collections.todos.indexes[0]` */

@@ -1,6 +1,6 @@
 import { MAX_LOGICAL } from '../../core/clock.ts'
 import { StoreError } from '../../core/errors.ts'
-import { isStorableText } from '../../protocol/json-value.ts'
+import { isStorableText } from '../../core/storable-value.ts'
 import type { DroppedOperation } from '../compaction/compaction.ts'
 import { type JsonObject, parseObject } from '../parse-object.ts'
 import type { RevocationSubject } from '../revocations.ts'

@@ -77,7 +77,7 @@ function parseJson(line: string): unknown {
 function requireRetired(retired: unknown): void {
   if (retired === undefined) return
   if (!isPlainObject(retired)) throw invalidBackup(DAMAGED_SCHEMA)
-  const problems = new Problems({ limit: 1 })
+  const problems = new Problems({ limit: 1, isStored: true })
   for (const [collection, fields] of Object.entries(retired)) {
     if (!isPlainObject(fields)) throw invalidBackup(DAMAGED_SCHEMA)
     for (const [name, field] of Object.entries(fields)) {

@@ -1,9 +1,9 @@
 import type { JsonValue } from '../../core/operation.ts'
 import { decodeBytes } from '../../core/record/binary-values.ts'
 import type { CollectionDefinition, FieldDescriptor } from '../../core/schema/types.ts'
+import { storableJson, storableText } from '../../core/storable-value.ts'
 import { corrupt } from '../damage/corrupt.ts'
 import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
-import { storableJson, storableText } from './storable-text.ts'
 
 /**
  * How field values are kept in SQL columns. One verdict for all stores; nothing throws:

@@ -1,5 +1,5 @@
 import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
-import { isStorableText } from '../../protocol/json-value.ts'
+import { isStorableText } from '../../core/storable-value.ts'
 import { corrupt } from '../damage/corrupt.ts'
 import { type Column, type ColumnValue, encodeFilterValue, encodeShownValue } from '../materialize/columns.ts'
 import { isTombstone } from '../materialize/ddl.ts'

@@ -4,7 +4,7 @@ import { ownValue } from '../../core/own-property.ts'
 import { quoteName, unknownName } from '../../core/schema/names.ts'
 import { requireResolvers } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition, FieldKind, SchemaDefinition } from '../../core/schema/types.ts'
-import { isStorableText } from '../../protocol/json-value.ts'
+import { isStorableText } from '../../core/storable-value.ts'
 import type { ShownValue } from '../materialize/columns.ts'
 import type { CollectionQueryOptions } from '../store.ts'
 

@@ -52,6 +52,42 @@ test('a look-up finds only what the schema declares', () => {
   expect(schema.collections.todos?.fields.toString).toBeUndefined()
 })
 
+describe.each([
+  { what: 'half of a surrogate pair', value: 'x\ud83d', kept: 'x\ufffd' },
+  { what: 'U+0000', value: ['a\0'], kept: ['a\ufffd'] },
+  {
+    what: 'the key "__proto__"',
+    value: JSON.parse('{"__proto__":1,"a":{"b\\u0000":2}}'),
+    kept: { a: { 'b\ufffd': 2 } },
+  },
+  { what: 'too many levels', value: nestedLists(32), kept: nestedLists(31, [null]) },
+])('a default that no operation may hold: $what', ({ value, kept }) => {
+  const withDefault = (defaultValue: unknown) => ({
+    version: 1,
+    collections: {
+      todos: { fields: { a: { kind: 'json', nestedFields: { b: { kind: 'json', defaultValue } } } } },
+    },
+  })
+
+  test('is refused', () => {
+    expect(() => parseSchema(withDefault(value))).toThrow(
+      /^The schema has 1 problem:\ncollections\.todos\.fields\.a\.nestedFields\.b\.defaultValue: must be a value that operations may hold: /,
+    )
+  })
+
+  test('is replaced where a store holds it already', () => {
+    const schema = parseSchema(withDefault(value), { isStored: true })
+
+    expect(schema.collections.todos?.fields.a?.nestedFields?.b?.defaultValue).toEqual(kept)
+    expect(parseSchema(schema)).toEqual(schema)
+  })
+})
+
+/** The innermost one is empty, or `core`. */
+function nestedLists(levels: number, core: unknown[] = []): unknown {
+  return levels <= 1 ? core : [nestedLists(levels - 1, core)]
+}
+
 test('null is a default, undefined is none', () => {
   const schema = parseSchema({
     version: 1,
