@@ -9,6 +9,9 @@ import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-aut
 import { openBrowser } from './chromium.ts'
 import { openDashboard, type Served, serve, UNTIL_MS } from './served-dashboard.ts'
 
+/** Of text and what is behind it. @see WCAG 2.2, 1.4.3 */
+const MIN_CONTRAST = 4.5
+
 describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
   let browser: Browser
   let directory: string
@@ -50,6 +53,25 @@ describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
     const connected = page.locator('td[data-label=Connected]').first()
     await connected.waitFor()
     expect(await connected.textContent()).toMatch(/^\d+ (s|min)$/)
+  })
+
+  test.each(['light', 'dark'] as const)('what is empty can be read, %s', async (colorScheme) => {
+    const author = new OperationAuthor('node-empty', Date.now())
+    await served.store.append([requestOf(author.insert(recordIdOf('empty'), { title: '' }))])
+    await using watched = await openDashboard(browser, served, { colorScheme })
+    const { page } = watched
+    await page.goto(`${served.url}#/records/todos`)
+
+    const empty = page.locator('.records .value.null').first()
+    await empty.waitFor()
+    const colours = await empty.evaluate((element) => {
+      const panel = element.closest('.scroll') ?? document.body
+      return [getComputedStyle(element).color, getComputedStyle(panel).backgroundColor]
+    })
+
+    const [text = 0, background = 0] = colours.map(luminanceOf)
+    const contrast = (Math.max(text, background) + 0.05) / (Math.min(text, background) + 0.05)
+    expect(contrast).toBeGreaterThanOrEqual(MIN_CONTRAST)
   })
 
   test('refresh reads the number of records again', async () => {
@@ -95,3 +117,12 @@ describe.skipIf(findChromium() === null)('the pages of the dashboard', () => {
     expect(await page.getByLabel('State').inputValue()).toBe('syncing')
   })
 })
+
+/** @param colour `rgb(r, g, b)`, as a browser computes it */
+function luminanceOf(colour: string): number {
+  const [red = 0, green = 0, blue = 0] = (colour.match(/[\d.]+/g) ?? []).map((channel) => {
+    const value = Number(channel) / 255
+    return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
+  })
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+}

@@ -23,6 +23,7 @@ export const todoSchema = defineSchema({
         notes: t.richtext().optional(),
         pin: t.secret().optional(),
         userId: t.string().optional(),
+        a_name_of_a_field_that_is_longer_than_a_phone_is_wide_by_far: t.string().optional(),
       },
       indexes: ['userId'],
     },
