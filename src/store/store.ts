@@ -1,4 +1,4 @@
-import type { FieldValues, JsonValue, Operation, OperationType } from '../core/operation.ts'
+import type { FieldValues, JsonValue, Operation, OperationType, Timestamp } from '../core/operation.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { GivenSchema } from '../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
@@ -122,6 +122,13 @@ export interface SequencedOperation {
 export interface StoredValues {
   values: { readonly [field: string]: JsonValue }
   isDeleted: boolean
+}
+
+/** Which operation each field of a record was last written by; its author is the node of the clock. */
+export interface StoredVersions {
+  /** Also of fields without a value. */
+  readonly fieldVersions: { readonly [field: string]: { readonly timestamp: Timestamp } }
+  readonly isDeleted: boolean
 }
 
 export type AppendResult =
@@ -338,6 +345,8 @@ export interface ServerStore
   isScopeFieldTracked(collection: string, field: string | null): Promise<boolean>
   /** Present values of records, live or deleted, whether or not a schema is set. Missing ids are left out. */
   readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>>
+  /** Of one record, live or deleted, whether or not a schema is set. null when it is missing. */
+  readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null>
   /**
    * Calls back as soon as another log has taken the place of the one that this process knew, and before anything is
    * written to it, where the store can tell. @returns a function that ends it

@@ -186,6 +186,7 @@ interface OperatorStores {
     | 'countCollection'
     | 'readOperations'
     | 'findOperationTail'
+    | 'readFieldVersions'
     | 'readNodes'
   >
   readonly metrics: Pick<ServerStore, 'getOperationCount' | 'getStorageBytes'>

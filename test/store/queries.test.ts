@@ -242,6 +242,14 @@ describeEachStore('queries', (openStore) => {
       ['r1', { values: { title: 'y' }, isDeleted: true }],
       ['r2', { values: { title: 'x', any: 1 }, isDeleted: false }],
     ])
+    const written = { timestamp: { nodeId: 'a', wallTime: 1001 } }
+    expect(await store.readFieldVersions('todos', 'r2')).toMatchObject({
+      fieldVersions: { title: written, any: written },
+      isDeleted: false,
+    })
+    expect(await store.readFieldVersions('todos', 'r1')).toMatchObject({ isDeleted: true })
+    expect(await store.readFieldVersions('todos', 'r3')).toBeNull()
+    expect(await store.readFieldVersions('nothing', 'r1')).toBeNull()
   })
 
   test('work with SQL keywords as names', async () => {

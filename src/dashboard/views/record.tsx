@@ -2,7 +2,7 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import type {
   RecordAnswer,
-  ShownChange,
+  ShownAuthor,
   ShownOperation,
   ShownRecord,
 } from '../../http/dashboard/api-types.ts'
@@ -43,7 +43,7 @@ export function RecordView({ collection, id }: { collection: string; id: string 
         <Empty title="There is no such record">No operation in the log names it.</Empty>
       )}
       {answer !== null && answer.record !== null && (
-        <PresentValues record={answer.record} operations={answer.operations} />
+        <PresentValues record={answer.record} setBy={answer.setBy} />
       )}
       {answer !== null && answer.operations.length > 0 && <History answer={answer} onTurn={setPage} />}
     </>
@@ -52,10 +52,10 @@ export function RecordView({ collection, id }: { collection: string; id: string 
 
 function PresentValues({
   record,
-  operations,
+  setBy,
 }: {
   record: ShownRecord
-  operations: readonly ShownOperation[]
+  setBy: RecordAnswer['setBy']
 }): JSX.Element {
   return (
     <section class="panel">
@@ -83,9 +83,7 @@ function PresentValues({
                 <WholeValue value={value} />
               </td>
               <td data-label="Set by">
-                <SetBy
-                  operation={operations.find(({ changes }) => changes.some((change) => sets(change, field)))}
-                />
+                <SetBy author={Object.hasOwn(setBy, field) ? setBy[field] : undefined} />
               </td>
             </tr>
           ))}
@@ -95,20 +93,16 @@ function PresentValues({
   )
 }
 
-function sets(change: ShownChange, field: string): boolean {
-  return change.field === field && change.isCurrent
-}
-
-function SetBy({ operation }: { operation: ShownOperation | undefined }): JSX.Element {
-  if (operation === undefined) return <span class="quiet">–</span>
+function SetBy({ author }: { author: ShownAuthor | undefined }): JSX.Element {
+  if (author === undefined) return <span class="quiet">–</span>
   return (
     <span class="set-by">
-      <Author operation={operation} /> <Time at={operation.wallTime} />
+      <Author author={author} /> <Time at={author.wallTime} />
     </span>
   )
 }
 
-function Author({ operation: { nodeId, userId, isServer } }: { operation: ShownOperation }): JSX.Element {
+function Author({ author: { nodeId, userId, isServer } }: { author: ShownAuthor }): JSX.Element {
   return (
     <span class="author">
       {isServer ? <span class="tag">server</span> : userId !== null && <Text text={userId} />}{' '}
@@ -174,7 +168,7 @@ function Entry({ operation }: { operation: ShownOperation }): JSX.Element {
       <header>
         <span class={`type ${type}`}>{type}</span>
         <Time at={wallTime} />
-        <Author operation={operation} />
+        <Author author={operation} />
         {mutationName !== null && (
           <span class="tag">
             <Text text={mutationName} />

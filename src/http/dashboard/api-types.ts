@@ -132,17 +132,21 @@ export interface ShownChange {
   readonly isCurrent: boolean
 }
 
-export interface ShownOperation {
-  readonly id: string
-  readonly deliverySequence: number
-  readonly type: 'insert' | 'update' | 'delete'
+/** Who wrote something, and when. */
+export interface ShownAuthor {
   readonly nodeId: string
   /** The user that the node is bound to. */
   readonly userId: string | null
   readonly isServer: boolean
-  readonly sequenceNumber: number
   /** By the clock of its device, ms since the epoch. */
   readonly wallTime: number
+}
+
+export interface ShownOperation extends ShownAuthor {
+  readonly id: string
+  readonly deliverySequence: number
+  readonly type: 'insert' | 'update' | 'delete'
+  readonly sequenceNumber: number
   readonly logical: number
   readonly schemaVersion: number
   readonly transactionId: string | null
@@ -156,6 +160,8 @@ export interface RecordAnswer {
   readonly id: string
   /** null: the store has no table for it, or the record is not there. */
   readonly record: ShownRecord | null
+  /** Of each present field the one who wrote it last, whichever operations are shown. */
+  readonly setBy: { readonly [field: string]: ShownAuthor }
   /** In delivery order. */
   readonly operations: readonly ShownOperation[]
   /** The first operation is the record's first. */

@@ -1,13 +1,12 @@
 import type { FieldValues, Operation, Timestamp } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { isEncryptedPayload } from '../../core/record/binary-values.ts'
-import { replayRecord } from '../../core/record/fold.ts'
-import type { FieldVersion } from '../../core/record/state.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { OperationFilter } from '../../store/operation-search.ts'
+import type { StoredVersions } from '../../store/store.ts'
 import { isServerNode, type OperatorAccess } from '../../sync/authorization.ts'
-import type { RecordAnswer, ShownChange, ShownOperation, ShownValue } from './api-types.ts'
+import type { RecordAnswer, ShownAuthor, ShownChange, ShownValue } from './api-types.ts'
 import { fieldOf } from './record-browser.ts'
 import { showValue } from './show-value.ts'
 
@@ -21,7 +20,7 @@ export interface HistoryQuery {
 
 type Operator = OperatorAccess<'admin'>
 
-type History = Pick<RecordAnswer, 'operations' | 'isFromStart' | 'isToEnd'>
+type History = Pick<RecordAnswer, 'setBy' | 'operations' | 'isFromStart' | 'isToEnd'>
 
 interface Logged {
   readonly deliverySequence: number
@@ -44,8 +43,8 @@ export async function readHistory({ store }: Operator, query: HistoryQuery): Pro
   const end = logged.at(-1)?.deliverySequence ?? after
   const isToEnd = (await store.readOperations(filter, { after: end, limit: 1, maxBytes: 1 })).length === 0
   const isFromStart = after === 0 || (await isFirst(store, filter, logged[0]))
-  const operations = await showOperations(logged, { store, isWhole: isFromStart && isToEnd })
-  return { operations, isFromStart, isToEnd }
+  const clocks = presentClocks(await store.readFieldVersions(collection, id))
+  return { ...(await showHistory(logged, clocks, store)), isFromStart, isToEnd }
 }
 
 async function isFirst(
@@ -57,45 +56,50 @@ async function isFirst(
   return oldest?.deliverySequence === first?.deliverySequence
 }
 
-/** @param isWhole the operations are all there are, so that it can be told which of them a field shows */
-async function showOperations(
-  logged: readonly Logged[],
-  { store, isWhole }: { store: Operator['store']; isWhole: boolean },
-): Promise<ShownOperation[]> {
-  const schema = store.getSchema()
-  const nodes = await store.readNodes([...new Set(logged.map(({ operation }) => operation.nodeId))])
-  const versions = isWhole ? presentVersions(logged) : {}
-  return logged.map(({ deliverySequence, operation }) => ({
-    id: operation.id,
-    deliverySequence,
-    type: operation.type,
-    nodeId: operation.nodeId,
-    userId: nodes.get(operation.nodeId)?.userId ?? null,
-    isServer: isServerNode(operation.nodeId, store),
-    sequenceNumber: operation.sequenceNumber,
-    wallTime: operation.timestamp.wallTime,
-    logical: operation.timestamp.logical,
-    schemaVersion: operation.schemaVersion,
-    transactionId: operation.transactionId ?? null,
-    mutationName: operation.mutationName ?? null,
-    isEncrypted: isEncryptedPayload(operation.data),
-    changes: showChanges(operation, schema, versions),
-  }))
+/** Clocks by field: of the operation that the field shows. A deleted record shows none. */
+type FieldClocks = ReadonlyMap<string, Timestamp>
+
+function presentClocks(stored: StoredVersions | null): FieldClocks {
+  if (stored === null || stored.isDeleted) return new Map()
+  return new Map(Object.entries(stored.fieldVersions).map(([field, { timestamp }]) => [field, timestamp]))
 }
 
-type FieldVersions = { readonly [field: string]: FieldVersion }
-
-/** Without the schema: who wrote a field last is the same however it is merged. */
-function presentVersions(logged: readonly Logged[]): FieldVersions {
-  const operations = logged.map(({ operation }) => operation)
-  const state = replayRecord(operations, null)
-  return state === null || state.isDeleted ? {} : state.fieldVersions
+async function showHistory(
+  logged: readonly Logged[],
+  clocks: FieldClocks,
+  store: Operator['store'],
+): Promise<Pick<History, 'setBy' | 'operations'>> {
+  const timestamps = [...logged.map(({ operation }) => operation.timestamp), ...clocks.values()]
+  const nodes = await store.readNodes([...new Set(timestamps.map(({ nodeId }) => nodeId))])
+  const showAuthor = ({ nodeId, wallTime }: Timestamp): ShownAuthor => ({
+    nodeId,
+    userId: nodes.get(nodeId)?.userId ?? null,
+    isServer: isServerNode(nodeId, store),
+    wallTime,
+  })
+  const schema = store.getSchema()
+  return {
+    setBy: Object.fromEntries([...clocks].map(([field, timestamp]) => [field, showAuthor(timestamp)])),
+    operations: logged.map(({ deliverySequence, operation }) => ({
+      id: operation.id,
+      deliverySequence,
+      type: operation.type,
+      ...showAuthor(operation.timestamp),
+      sequenceNumber: operation.sequenceNumber,
+      logical: operation.timestamp.logical,
+      schemaVersion: operation.schemaVersion,
+      transactionId: operation.transactionId ?? null,
+      mutationName: operation.mutationName ?? null,
+      isEncrypted: isEncryptedPayload(operation.data),
+      changes: showChanges(operation, schema, clocks),
+    })),
+  }
 }
 
 function showChanges(
   operation: Operation,
   schema: SchemaDefinition | null,
-  versions: FieldVersions,
+  clocks: FieldClocks,
 ): ShownChange[] {
   const { data, previousData, atomicOps, collection, timestamp } = operation
   if (data === null || isEncryptedPayload(data)) return []
@@ -104,7 +108,7 @@ function showChanges(
     value: show(data, field),
     before: previousData !== null && Object.hasOwn(previousData, field) ? show(previousData, field) : null,
     atomic: atomicOps === undefined ? null : (ownValue(atomicOps, field)?.type ?? null),
-    isCurrent: isSame(ownValue(versions, field)?.timestamp, timestamp),
+    isCurrent: isSame(clocks.get(field), timestamp),
   }))
 
   function show(values: FieldValues, field: string): ShownValue {

@@ -4,7 +4,7 @@ import { isVisible } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
-import type { DeliveryPage, DeliveryQuery } from '../store.ts'
+import type { DeliveryPage, DeliveryQuery, StoredVersions } from '../store.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 /** @see ServerStore.readDelivery */
@@ -39,6 +39,16 @@ export function readRecordValues(
     found.set(recordId, { values: state.values, isDeleted: state.isDeleted })
   }
   return found
+}
+
+/** @see ServerStore.readFieldVersions */
+export function readFieldVersions(
+  log: MemoryLog,
+  collection: string,
+  recordId: string,
+): StoredVersions | null {
+  const state = log.record(collection, recordId)?.state
+  return state === undefined || state.isPurged === true ? null : state
 }
 
 function readVisible(

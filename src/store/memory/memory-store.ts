@@ -35,12 +35,13 @@ import type {
   ServerWrite,
   SetSchemaOptions,
   StoredValues,
+  StoredVersions,
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
 import { compactStep } from './memory-compaction.ts'
 import { MemoryCore } from './memory-core.ts'
-import { readDelivery, readLog, readMissing, readRecordValues } from './memory-delivery.ts'
+import { readDelivery, readFieldVersions, readLog, readMissing, readRecordValues } from './memory-delivery.ts'
 import { operationOf } from './memory-log.ts'
 import { openRestore } from './memory-restore.ts'
 import { findOperationTail, readOperations } from './memory-search.ts'
@@ -270,6 +271,11 @@ export class MemoryServerStore implements ServerStore {
   async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
     this.#access.assertOpen()
     return readRecordValues(this.#core.log, collection, ids)
+  }
+
+  async readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null> {
+    this.#access.assertOpen()
+    return readFieldVersions(this.#core.log, collection, recordId)
   }
 
   onCommit(listener: CommitListener): () => void {

@@ -4,7 +4,7 @@ import { isVisible } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
-import type { DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
+import type { DeliveryPage, DeliveryQuery, LogEntry, StoredVersions } from '../store.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readPage } from './read-page.ts'
 
@@ -44,6 +44,16 @@ export async function readRecordValues(
     found.set(recordId, { values: state.values, isDeleted: state.isDeleted })
   }
   return found
+}
+
+/** @see ServerStore.readFieldVersions */
+export async function readFieldVersions(
+  { log }: PostgresCore,
+  collection: string,
+  recordId: string,
+): Promise<StoredVersions | null> {
+  const [record] = await log.findRecords(collection, [recordId])
+  return record === undefined || record.state.isPurged === true ? null : record.state
 }
 
 async function readVisible(

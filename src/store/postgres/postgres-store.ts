@@ -37,6 +37,7 @@ import type {
   ServerWrite,
   SetSchemaOptions,
   StoredValues,
+  StoredVersions,
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { StoreAccess } from '../store-access.ts'
@@ -50,7 +51,13 @@ import { PostgresClusterBus } from './postgres-cluster-bus.ts'
 import { COMPACTION_HOLD, compactStep } from './postgres-compaction.ts'
 import { PostgresCore } from './postgres-core.ts'
 import { PostgresDamageSource } from './postgres-damage.ts'
-import { readDelivery, readLog, readMissing, readRecordValues } from './postgres-delivery.ts'
+import {
+  readDelivery,
+  readFieldVersions,
+  readLog,
+  readMissing,
+  readRecordValues,
+} from './postgres-delivery.ts'
 import { countDropped, listDropped } from './postgres-dropped.ts'
 import { toStoreError } from './postgres-errors.ts'
 import { openRestore } from './postgres-restore.ts'
@@ -317,6 +324,11 @@ export class PostgresServerStore implements ServerStore {
   async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
     this.#access.assertOpen()
     return readRecordValues(this.#core, collection, ids)
+  }
+
+  async readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null> {
+    this.#access.assertOpen()
+    return readFieldVersions(this.#core, collection, recordId)
   }
 
   get doubtfulThrough(): number {

@@ -4,7 +4,7 @@ import { isVisible } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, type LogSource, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
-import type { DeliveredEntry, DeliveryPage, DeliveryQuery } from '../store.ts'
+import type { DeliveredEntry, DeliveryPage, DeliveryQuery, StoredVersions } from '../store.ts'
 import type { ChecksummedRow } from './entry-row.ts'
 import type { LogRows } from './log-rows.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -52,6 +52,16 @@ export function readRecordValues(
     found.set(recordId, { values: record.state.values, isDeleted: record.state.isDeleted })
   }
   return found
+}
+
+/** @see ServerStore.readFieldVersions */
+export function readFieldVersions(
+  { log }: SqliteCore,
+  collection: string,
+  recordId: string,
+): StoredVersions | null {
+  const state = log.records.find({ collection, recordId })?.state
+  return state === undefined || state.isPurged === true ? null : state
 }
 
 /** What an entry did to scopes is parsed only where the view asks. */

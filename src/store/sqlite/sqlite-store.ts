@@ -41,6 +41,7 @@ import type {
   ServerWrite,
   SetSchemaOptions,
   StoredValues,
+  StoredVersions,
   TrackScopeFieldOptions,
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
@@ -64,7 +65,7 @@ import type { RefKey } from './sqlite-blobs.ts'
 import { compactStep, countDropped } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
-import { readDelivery, readLog, readMissing, readRecordValues } from './sqlite-delivery.ts'
+import { readDelivery, readFieldVersions, readLog, readMissing, readRecordValues } from './sqlite-delivery.ts'
 import { toLayoutError, toStoreError } from './sqlite-errors.ts'
 import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
@@ -335,6 +336,10 @@ export class SqliteServerStore implements ServerStore {
 
   async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
     return this.#access.read(() => readRecordValues(this.#core, collection, ids))
+  }
+
+  async readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null> {
+    return this.#access.read(() => readFieldVersions(this.#core, collection, recordId))
   }
 
   onLogReplaced(listener: () => void): () => void {

@@ -237,6 +237,37 @@ test('a history tells which operation of which device set which field', async ()
   expect(JSON.stringify(answer)).not.toContain('canary')
 })
 
+test('who set a field is told whichever operations are shown', async () => {
+  await using server = await start()
+  await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
+  const id = phone.insert('orders', { title: 'tea', amount: 1 })
+  await phone.synced()
+  for (const amount of [2, 3]) {
+    await server.kora.apply({ collection: 'orders', type: 'update', id, data: { amount } })
+  }
+
+  const last = await ask<RecordAnswer>(server, `record?collection=orders&id=${id}&limit=1`)
+  const first = await ask<RecordAnswer>(server, `record?collection=orders&id=${id}&limit=2&after=0`)
+  await server.kora.apply({ collection: 'orders', type: 'delete', id })
+  const deleted = await ask<RecordAnswer>(server, `record?collection=orders&id=${id}&limit=1`)
+
+  const serverNode = server.store.getNodeId()
+  expect(last).toMatchObject({ isFromStart: false, isToEnd: true })
+  expect(last.setBy).toMatchObject({
+    title: { nodeId: phone.nodeId, isServer: false, wallTime: expect.any(Number) },
+    amount: { nodeId: serverNode, isServer: true },
+  })
+  expect(last.operations.flatMap(({ changes }) => changes)).toMatchObject([
+    { field: 'amount', isCurrent: true },
+  ])
+  expect(first).toMatchObject({ isFromStart: true, isToEnd: false, setBy: last.setBy })
+  const current = first.operations.map(({ changes }) =>
+    changes.filter(({ isCurrent }) => isCurrent).map(({ field }) => field),
+  )
+  expect(current).toEqual([expect.arrayContaining(['title']), []])
+  expect(deleted.setBy).toEqual({})
+})
+
 test('a history tells of the server also what it has written under the node that it was before a restore', async () => {
   await using server = await start()
   await server.kora.apply({
