@@ -19,8 +19,12 @@ export function noteRequest(socket: Socket): void {
  * @param onBroken is told where the connection breaks before the answer has left, or before a request has followed it
  */
 export function tellWhenBroken(response: ServerResponse, onBroken: OnBroken | undefined): void {
-  const { socket } = response
-  if (onBroken === undefined || socket === null) return
+  if (onBroken === undefined) return
+  const { socket } = response.req // the response has none while it waits behind another one
+  if (!socket.writable) {
+    onBroken('unsent') // Node drops what is written now, and takes it for written
+    return
+  }
   response.on('close', () => {
     if (!response.writableFinished) onBroken('unsent')
     else if (response.shouldKeepAlive) tellWhenClosed(socket, onBroken)
@@ -28,6 +32,10 @@ export function tellWhenBroken(response: ServerResponse, onBroken: OnBroken | un
 }
 
 function tellWhenClosed(socket: Socket, onBroken: OnBroken): void {
+  if (socket.destroyed) {
+    onBroken('sent')
+    return
+  }
   const known = onBrokenBySocket.get(socket)
   if (known !== undefined) {
     known.onBroken = onBroken
