@@ -10,7 +10,9 @@ export { NoAuthProvider } from './auth/no-auth-provider.ts'
 export type { AuthContext, AuthProvider } from './auth/provider.ts'
 export type { ScopeSource } from './auth/scope-templates.ts'
 export { TokenAuthProvider, type TokenAuthProviderOptions } from './auth/token-auth-provider.ts'
+export type { AuthVerdict } from './auth/token-verdict.ts'
 export { defineConfig, type KoraConfig } from './config/define-config.ts'
+export type { BlobRef } from './core/blob-ref.ts'
 export {
   AuthError,
   ConfigError,
@@ -21,16 +23,23 @@ export {
   SchemaError,
   StoreError,
 } from './core/errors.ts'
-export type { Logger } from './core/logger.ts'
-export type { AtomicOp, Operation, Timestamp } from './core/operation.ts'
+export type { LogFields, Logger } from './core/logger.ts'
+export type { AtomicOp, JsonValue, Operation, Timestamp } from './core/operation.ts'
 export type { Refusal, RefusalCode } from './core/refusal.ts'
 export type { Runtime, Timer, TimerOptions } from './core/runtime.ts'
-export { t } from './core/schema/builders.ts'
+export {
+  type EnumFieldBuilder,
+  type FieldBuilder,
+  type ObjectValue,
+  type SecretFieldBuilder,
+  t,
+} from './core/schema/builders.ts'
 export {
   defineSchema,
   type InferInsertInput,
   type InferRecord,
   type InferUpdateInput,
+  type TypedSchema,
 } from './core/schema/define-schema.ts'
 export type { GivenSchema } from './core/schema/given-schema.ts'
 export { type MigrationBuilder, migrate } from './core/schema/migration-builder.ts'
@@ -73,7 +82,9 @@ export type {
   CollectionQueryOptions,
   MaterializedRecord,
   RunningServer,
+  SchemaPlan,
   SchemaProgress,
+  SequencedOperation,
   ServerStore,
   SetSchemaOptions,
   UnmetCondition,
@@ -86,6 +97,6 @@ export type {
   MutationResult,
 } from './sync/data-plane.ts'
 export type { SyncLimits, ValidateOperation, ValidationContext, ValidationVerdict } from './sync/options.ts'
-export { AwarenessRelay } from './sync/relays/awareness-relay.ts'
+export { type AwarenessClientId, AwarenessRelay } from './sync/relays/awareness-relay.ts'
 export type { ServerTransport } from './sync/transport.ts'
 export type { HttpSyncRequest, HttpSyncResponse } from './transport/http-sync.ts'

@@ -10,6 +10,7 @@ const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 
 const PROGRAM = `
 import {
+  AwarenessRelay,
   createKoraServer,
   createPostgresServerStore,
   createProductionServer,
@@ -19,6 +20,7 @@ import {
   KoraAuthProvider,
   type KoraSyncServerConfig,
   t,
+  TokenAuthProvider,
 } from 'kora-server'
 
 const connectionString = 'postgres://localhost/app'
@@ -81,6 +83,32 @@ const config: KoraSyncServerConfig = {
 createProductionServer({ store: store!, port: undefined, staticDir: undefined, syncOptions: { maxConnections: undefined } })
 const request: HttpSyncRequest = { clientId: 'c', method: 'POST', body: undefined, contentType: undefined, ifNoneMatch: undefined }
 await createKoraServer(config).handleHttpRequest(request)
+// What a module exports has types that can be named.
+export const limits: KoraSyncServerConfig['limits'] = { maxConnections: 1 }
+export const schema = defineSchema({
+  version: 1,
+  collections: {
+    todos: {
+      fields: {
+        title: t.string(),
+        state: t.enum(['open', 'done']).default('open'),
+        pin: t.secret().hashed(),
+        tags: t.array(t.string()).optional(),
+        place: t.object({ x: t.number(), y: t.number().optional() }),
+        more: t.json(),
+        file: t.blob(),
+        notes: t.richtext(),
+        at: t.timestamp().auto(),
+      },
+    },
+  },
+})
+export const fields = { title: t.string(), kind: t.enum(['a']), place: t.object({ x: t.number() }), file: t.blob(), more: t.json(), pin: t.secret().hashed() }
+export const plan = await store!.planSchema(core)
+export const log = await store!.getOperationsAfterDelivery(0)
+export const verdict = await new TokenAuthProvider({ validate: () => null }).explain('token')
+export const relayed = new AwarenessRelay().getStates()
+export const presenceIds = new Map<Parameters<AwarenessRelay['removeClient']>[0], string>()
 const nodeIds: string[] = (await createKoraServer(config).getStatus()).connectedNodeIds
 export { nodeIds }
 `
@@ -113,7 +141,8 @@ test('a strict program that checks the types of its libraries compiles', { timeo
       exactOptionalPropertyTypes: true,
       noUncheckedIndexedAccess: true,
       skipLibCheck: false,
-      noEmit: true,
+      declaration: true,
+      outDir: join(directory, 'built'),
     }
     writeFileSync(
       join(directory, 'tsconfig.json'),
