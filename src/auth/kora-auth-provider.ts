@@ -41,12 +41,12 @@ export interface KoraAuthProviderOptions {
   tokenValidator: KoraTokenValidator
   userLookup: { findById(userId: string): FoundUser | Promise<FoundUser> }
   /** Is told of each device that connects. */
-  deviceTracker?: { touchDevice(deviceId: string): unknown }
+  deviceTracker?: { touchDevice(deviceId: string): unknown } | undefined
   /** Absent: the user sees everything. */
-  resolveScopes?(userId: string): GivenScopes | undefined | Promise<GivenScopes | undefined>
+  resolveScopes?: ((userId: string) => GivenScopes | undefined | Promise<GivenScopes | undefined>) | undefined
   /** Hears of errors that the functions above throw. Absent: `authenticate` throws them, and the server logs them. */
-  logger?: Logger
-  runtime?: Pick<Runtime, 'now'>
+  logger?: Logger | undefined
+  runtime?: Pick<Runtime, 'now'> | undefined
 }
 
 /** Binds the token manager and the user store of `@korajs/auth` to the sync server. */

@@ -14,14 +14,14 @@ export interface MixedAuthProviderOptions {
   /** Decides about clients that bring a token. */
   primary: AuthProvider
   /** What clients without a token see and write; a collection that is not listed is hidden. */
-  anonymousScopes?: GivenScopes
+  anonymousScopes?: GivenScopes | undefined
   /** Start of the generated user ids. Default `'anon'`. */
-  anonymousPrefix?: string
+  anonymousPrefix?: string | undefined
   /** What a token that `primary` refuses gets; while `primary` fails, it is refused. Default `'anonymous'`. */
-  invalidToken?: 'anonymous' | 'reject'
+  invalidToken?: 'anonymous' | 'reject' | undefined
   /** Hears of errors that `primary` throws. Absent: `authenticate` throws them, and the server logs them. */
-  logger?: Logger
-  runtime?: Pick<Runtime, 'uuid'>
+  logger?: Logger | undefined
+  runtime?: Pick<Runtime, 'uuid'> | undefined
 }
 
 /** Serves clients with a token and, in a scope of their own, those without one. */

@@ -11,17 +11,17 @@ export interface AuthContext {
   /** Text that is not empty, without control characters. */
   readonly userId: string
   /** Absent: everything. @see GivenScopes */
-  readonly scopes?: GivenScopes
+  readonly scopes?: GivenScopes | undefined
   /** Of the application's own, for `validateOperation`. The server does not look at it. */
-  readonly metadata?: { readonly [key: string]: unknown }
+  readonly metadata?: { readonly [key: string]: unknown } | undefined
   /** ms since the epoch; the session ends then, so that the client comes back with a fresh token. Absent or Infinity: never. */
-  readonly expiresAt?: number
+  readonly expiresAt?: number | undefined
   /** ms since the epoch; tokens issued before a revocation are refused. */
-  readonly issuedAt?: number
+  readonly issuedAt?: number | undefined
   /** The device that the token was issued to; binds the node id of the session. */
-  readonly deviceId?: string
+  readonly deviceId?: string | undefined
   /** True for a generated identity that nobody can prove again. */
-  readonly isAnonymous?: boolean
+  readonly isAnonymous?: boolean | undefined
 }
 
 /** A context whose scopes can be matched. @see checkContext */

@@ -8,7 +8,7 @@ export interface TokenAuthProviderOptions {
   /** Null refuses the connection. An error says nothing against the token: the client comes back later. */
   validate(token: string): AuthContext | null | Promise<AuthContext | null>
   /** Hears of errors that `validate` throws. Absent: `authenticate` throws them, and the server logs them. */
-  logger?: Logger
+  logger?: Logger | undefined
 }
 
 /**

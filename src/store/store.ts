@@ -28,19 +28,19 @@ export interface MaterializedRecord {
 
 export interface CollectionQueryOptions {
   /** Exact match per field; null matches records in which the field is null or missing. */
-  where?: { readonly [field: string]: unknown }
+  where?: { readonly [field: string]: unknown } | undefined
   /** A field, `id`, `_created_at` or `_updated_at`. Ties are broken by id. Default `'id'`. */
-  orderBy?: string
+  orderBy?: string | undefined
   /** Default `'asc'`. */
-  orderDirection?: 'asc' | 'desc'
+  orderDirection?: 'asc' | 'desc' | undefined
   /** Most records to return. Default: all. */
-  limit?: number
+  limit?: number | undefined
   /** Records to leave out before the first. Default 0. What is written between two pages moves the second one. */
-  offset?: number
+  offset?: number | undefined
   /** The last record of the page before, as it was returned: what comes later in the same order follows. Default: none. */
-  after?: MaterializedRecord
+  after?: MaterializedRecord | undefined
   /** Whether deleted records are returned too, with `_deleted`. Default false. */
-  includeDeleted?: boolean
+  includeDeleted?: boolean | undefined
 }
 
 /** One operation to store, with what the guards before the store have found out. */
@@ -185,7 +185,7 @@ export interface SchemaProgress {
 
 export interface SetSchemaOptions {
   /** Is told after each step, of which a large collection takes many. */
-  onProgress?: (progress: SchemaProgress) => void
+  onProgress?: ((progress: SchemaProgress) => void) | undefined
 }
 
 export interface TrackScopeFieldOptions extends SetSchemaOptions {

@@ -26,14 +26,14 @@ export interface Mutation {
   readonly collection: string
   readonly type: OperationType
   /** Of the record. An insert without one is given a new one. */
-  readonly id?: string
+  readonly id?: string | undefined
   /** insert: the record's fields, defaults may be left out; update: the changed fields; delete: nothing */
-  readonly data?: RecordInput
+  readonly data?: RecordInput | undefined
   /**
    * 1 to 255 characters. A mutation that is sent again under the same key happens once and has the same result,
    * unless that was that its record is missing; another one under it is refused.
    */
-  readonly idempotencyKey?: string
+  readonly idempotencyKey?: string | undefined
 }
 
 export interface ConditionalMutation extends Mutation {

@@ -15,7 +15,7 @@ export type ValidationVerdict =
       readonly action: 'reject'
       readonly code: string
       readonly message: string
-      readonly retriable?: boolean
+      readonly retriable?: boolean | undefined
     }
   /** Neither stored nor refused: it is as if it had never been sent. */
   | { readonly action: 'ignore' }

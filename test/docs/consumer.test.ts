@@ -10,7 +10,10 @@ const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 
 const PROGRAM = `
 import {
+  type AuthContext,
   AwarenessRelay,
+  type CollectionQueryOptions,
+  createBackup,
   createKoraServer,
   createPostgresServerStore,
   createProductionServer,
@@ -19,8 +22,14 @@ import {
   type HttpSyncRequest,
   KoraAuthProvider,
   type KoraSyncServerConfig,
+  MixedAuthProvider,
+  type Mutation,
+  restoreBackup,
+  type ServerTransport,
   t,
   TokenAuthProvider,
+  type ValidateOperation,
+  verifyBackup,
 } from 'kora-server'
 
 const connectionString = 'postgres://localhost/app'
@@ -83,7 +92,34 @@ const config: KoraSyncServerConfig = {
 createProductionServer({ store: store!, port: undefined, staticDir: undefined, syncOptions: { maxConnections: undefined } })
 const request: HttpSyncRequest = { clientId: 'c', method: 'POST', body: undefined, contentType: undefined, ifNoneMatch: undefined }
 await createKoraServer(config).handleHttpRequest(request)
+const auth: AuthContext = { userId: 'u', scopes: undefined, metadata: undefined, expiresAt: undefined, issuedAt: undefined, deviceId: undefined, isAnonymous: undefined }
+new MixedAuthProvider({ primary: config.auth!, anonymousScopes: undefined, anonymousPrefix: undefined, invalidToken: undefined, logger: undefined, runtime: undefined })
+new KoraAuthProvider({
+  tokenValidator: { validateToken: () => null },
+  userLookup: { findById: () => null },
+  deviceTracker: undefined,
+  resolveScopes: undefined,
+  logger: undefined,
+  runtime: undefined,
+})
+new TokenAuthProvider({ validate: () => auth, logger: undefined })
+export const validateOperation: ValidateOperation = () => ({ action: 'reject', code: 'C', message: 'm', retriable: undefined })
+createProductionServer({ store: store!, operationalAuth: { adminToken: process.env.A, metricsToken: process.env.B, backupToken: process.env.C } })
+const mutation: Mutation = { collection: 'todos', type: 'insert', id: undefined, data: undefined, idempotencyKey: undefined }
+const paged: CollectionQueryOptions = { where: undefined, orderBy: undefined, orderDirection: undefined, limit: undefined, offset: undefined, after: undefined, includeDeleted: undefined }
+await store!.queryCollection('todos', paged)
+await store!.setSchema(core, { onProgress: undefined })
+const backup = createBackup(store!, { createdAtMs: undefined, onProgress: undefined })
+await verifyBackup([new Uint8Array()])
+await restoreBackup(store!, backup, 'merge', { verified: undefined, onProgress: undefined })
+export const transportOf = (socket: { remoteAddress: string | undefined; send(text: string): void }): ServerTransport => ({
+  send: (message) => socket.send(JSON.stringify(message)),
+  onMessage() {}, onClose() {}, onError() {}, isConnected: () => true, close() {},
+  remoteAddress: socket.remoteAddress,
+})
+
 // What a module exports has types that can be named.
+export { mutation }
 export const limits: KoraSyncServerConfig['limits'] = { maxConnections: 1 }
 export const schema = defineSchema({
   version: 1,

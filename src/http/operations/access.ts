@@ -12,11 +12,11 @@ import { GuessLimit } from './guess-limit.ts'
 /** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. An empty one is none. */
 export interface OperationalAuth {
   /** Opens the dashboard, and everything that has no token of its own. */
-  readonly adminToken?: string
+  readonly adminToken?: string | undefined
   /** Opens the metrics, in place of `adminToken`. Default: `adminToken`. */
-  readonly metricsToken?: string
+  readonly metricsToken?: string | undefined
   /** Opens backup and restore, in place of `adminToken`. Default: `adminToken`. */
-  readonly backupToken?: string
+  readonly backupToken?: string | undefined
 }
 
 export interface AccessOptions {

@@ -46,9 +46,9 @@ export interface BackupProgress {
 
 export interface CreateBackupOptions {
   /** ms since the epoch. Default: now. */
-  readonly createdAtMs?: number
+  readonly createdAtMs?: number | undefined
   /** Is told after each section of operations. */
-  readonly onProgress?: (progress: BackupProgress) => void
+  readonly onProgress?: ((progress: BackupProgress) => void) | undefined
 }
 
 /**

@@ -26,8 +26,8 @@ export interface RestoreProgress {
 
 export interface RestoreBackupOptions {
   /** What `verifyBackup` has said of the same source: then it is not read another time. */
-  readonly verified?: BackupSummary
-  readonly onProgress?: (progress: RestoreProgress) => void
+  readonly verified?: BackupSummary | undefined
+  readonly onProgress?: ((progress: RestoreProgress) => void) | undefined
 }
 
 export type RestoreTarget = Pick<ServerStore, 'getMaxDeliverySequence' | 'getSchema' | 'openRestore'>
