@@ -1,4 +1,6 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
@@ -15,6 +17,16 @@ test('docs/library.md names everything that the package exports', () => {
 
   expect(exported.length).toBeGreaterThan(50)
   expect(exported.filter((name) => !new RegExp(`\\b${name}\\b`).test(page))).toEqual([])
+})
+
+test('a CommonJS program gets what docs/library.md says', () => {
+  const script = "console.log(typeof require('kora-server').createKoraServer)"
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=commonjs', '-e', script], {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    encoding: 'utf8',
+  })
+
+  expect([stdout, stderr]).toEqual(['function\n', ''])
 })
 
 test.each([
