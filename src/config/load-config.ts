@@ -59,7 +59,9 @@ export async function loadConfig({
     ...findGuardsBeside(beside, overrides),
     ...clashes,
     ...mistakes,
-    ...findConflicts(tree, (path) => mistakes.some((mistake) => isWithin(mistake.path, path))),
+    ...findConflicts(tree, (path) => mistakes.some((mistake) => isWithin(mistake.path, path))).map(
+      (conflict) => nameOrigin(conflict, overrides),
+    ),
     ...('problem' in schema ? [schema.problem] : []),
   ]
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
@@ -72,6 +74,16 @@ export async function loadConfig({
     doubts: findDoubts(sources, { values, entries, beside, file }),
     file,
   }
+}
+
+/** Where something else than the file gives the value, the file is not where to mend it. */
+function nameOrigin(
+  { path, message }: ConfigProblem,
+  overrides: ReadonlyMap<string, Override>,
+): ConfigProblem {
+  const origin = overrides.get(path)?.origin
+  const source = origin !== undefined && 'name' in origin ? ` (${origin.name})` : ''
+  return { path: `${path}${source}`, message }
 }
 
 function findUnused(

@@ -69,6 +69,21 @@ test('backups to object storage can be set by environment variables alone', asyn
   expect(JSON.stringify(entries)).not.toContain('canary')
 })
 
+test.each([
+  [{}, 'auth.secret (KORA_AUTH_SECRET)'],
+  [{ auth: { mode: 'mixed', anonymous: { scopes: {} } } }, 'auth.secret (KORA_AUTH_SECRET)'],
+  [{ auth: { mode: 'jwt' } }, 'auth.jwt.secret (KORA_AUTH_SECRET)'],
+  [{ server: { auth: { mode: 'jwt' } } }, 'server.auth.jwt.secret (KORA_AUTH_SECRET)'],
+  [{ auth: { mode: 'kora', secret: 'canary' } }, 'auth.secret (KORA_AUTH_SECRET)'],
+])(
+  'a secret of a variable that is too short is told of with the variable, beside %j',
+  async (config, path) => {
+    const problems = await problemsOf(config, { env: { KORA_AUTH_SECRET: 'canary: short' } })
+
+    expect(problems).toEqual([`${path}: it has 13 characters; at least 32 are needed`])
+  },
+)
+
 describe('a token that no header carries', () => {
   const CARRIED = 'visible ASCII characters and spaces between them; a header does not carry others safely'
   test.each([
