@@ -5,6 +5,7 @@ export function isPostgresUrl(text: string): boolean {
 
 /** Why a URL of PostgreSQL cannot be used; null when it can. Never quotes it. */
 export function postgresUrlProblem(text: string): string | null {
+  if (hasSeveralHosts(text)) return 'names several hosts, which is not supported; name one'
   const url = parsePostgresUrl(text)
   if (url === null) return 'does not parse; in a user name or password, write / ? # @ as %2F %3F %23 %40'
   return isDecodable(url) ? null : 'holds a % before what is no text of UTF-8; write the % itself as %25'
@@ -38,6 +39,16 @@ function parsePostgresUrl(text: string): URL | null {
   if (candidate === undefined) return null
   const url = new URL(candidate)
   return `${url.pathname}${url.hash}`.includes('@') || hasStrayAt(url) ? null : url
+}
+
+/** The user, what may be a list of hosts, and all that follows them; an "@" there ends a password, with which this begins. */
+const AUTHORITY = /^\w+:\/\/(?:[^/?#]*@)?([^/?#]*)([^@]*)$/
+
+/** What `libpq` takes, and tries one after the other. `pg` would look for a host by the name of the list. */
+function hasSeveralHosts(text: string): boolean {
+  const [, hosts = '', rest = ''] = AUTHORITY.exec(text) ?? []
+  const parameter = /[?&]host=([^&#]*)/.exec(rest)?.[1] ?? ''
+  return [hosts, parameter].some((each) => each.includes(','))
 }
 
 /** False where `pg` would throw: it decodes these. */
