@@ -49,6 +49,8 @@ export class BatchOverlay {
   readonly vector = new Map<string, number>()
   /** Of the entries, those that the rules of the schema have led to. */
   sideEffectCount = 0
+  /** About the bytes of the values that were merged, also for operations that were then refused. */
+  mergedBytes = 0
   /** Ids that may have been taken by an operation which they do not belong to, until now. */
   readonly reclaimedIds = new Set<string>()
   /** By hash of the write's key. */

@@ -18,6 +18,7 @@ import { possibleDroppedIdsOf } from './dropped-ids.ts'
 import { expectedChanges, firstLoad, isStored } from './first-load.ts'
 import { foldHistory } from './fold-history.ts'
 import type { Loading } from './load.ts'
+import { MAX_MERGED_BYTES, mergedBytesOf } from './merged-bytes.ts'
 import { hasSameContent } from './same-content.ts'
 import { gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -83,7 +84,7 @@ export function* planAppend(
   yield* batch.integrity.prepare(changes.filter((change) => !isStored(change, overlay)))
   const results: PlannedResult[] = []
   for (const request of requests) {
-    if (overlay.sideEffectCount >= MAX_SIDE_EFFECTS) break
+    if (overlay.sideEffectCount >= MAX_SIDE_EFFECTS || overlay.mergedBytes >= MAX_MERGED_BYTES) break
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
     else if (isSnapshot(request.operation)) results.push(yield* planBroughtSnapshot(request, batch))
     else results.push(planWithoutStoring(request, batch) ?? (yield* planNew(request, batch)))
@@ -214,12 +215,14 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   const collection = context.collection(operation.collection)
   const folded = applyOperation(before, operation, collection)
   const after = folded === 'needs-replay' ? yield* foldHistory(record, operation, collection) : folded
+  const isHistory = request.isHistory === true // written as it comes, by who does not look for a rest
+  if (before !== null && !isHistory) overlay.mergedBytes += mergedBytesOf(operation, after)
   const refusedAfter = refuseOutsideScope(after, request)
   if (refusedAfter !== null) return { status: 'refused', refusal: refusedAfter }
   if (judged !== null) return judged
 
   const verdict =
-    request.isHistory === true || !integrity.hasRules(operation.collection)
+    isHistory || !integrity.hasRules(operation.collection)
       ? NO_SIDE_EFFECTS
       : yield* integrity.judge({ operation, record, before, after, writeScope: access.scope })
   if ('refusal' in verdict) return { status: 'refused', refusal: verdict.refusal }
