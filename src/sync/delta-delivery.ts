@@ -66,7 +66,7 @@ export class DeltaDelivery implements Delivery {
   constructor(target: DeliveryTarget, options: DeltaDeliveryOptions) {
     this.#target = target
     this.#options = options
-    this.#sentTo = options.feed.head
+    this.#sentTo = Math.max(options.feed.head, options.view.completeAbove)
     this.#startedAt = Math.floor(options.runtime.now())
     this.#batches = deltaBatches(options, this.#sentTo)
     this.#wait = new AcknowledgmentWait(options.runtime)

@@ -125,6 +125,7 @@ async function locateClient(
 ): Promise<LocatedClient> {
   const { store } = context
   const grant = await grantView(auth, message, context)
+  await context.toldFields.prepare(grant.view)
   const registration = (await store.readNodes([message.nodeId])).get(message.nodeId)
   const head = await endOfLog(message.lastDeliverySequence, context)
   const userId = isProvable(auth, context) ? auth.userId : null

@@ -13,6 +13,7 @@ import type { Relays } from './relays/relays.ts'
 import type { RevocationWatch } from './revocation-watch.ts'
 import type { Session, SessionIdentity } from './session.ts'
 import type { SyncMetrics } from './sync-metrics.ts'
+import type { ToldFields } from './told-fields.ts'
 import type { Views } from './views.ts'
 
 /** Counters of one server since its start. */
@@ -68,6 +69,7 @@ export interface SyncHubContext {
   readonly feed: Feed
   readonly pageTurns: PageTurns
   readonly views: Views
+  readonly toldFields: ToldFields
   readonly relays: Relays
   readonly revocations: RevocationWatch
   readonly stats: SyncStats

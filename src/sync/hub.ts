@@ -20,6 +20,7 @@ import { RevocationWatch } from './revocation-watch.ts'
 import { Session } from './session.ts'
 import { SkipRounds } from './skip-rounds.ts'
 import { noMetrics } from './sync-metrics.ts'
+import { ToldFields } from './told-fields.ts'
 import type { ServerTransport } from './transport.ts'
 import { Views } from './views.ts'
 
@@ -49,6 +50,7 @@ export class SyncHub {
   readonly #ingest: Ingest
   readonly #feed: Feed
   readonly #views: Views
+  readonly #toldFields: ToldFields
   readonly #relays: Relays
   readonly #revocations: RevocationWatch
   readonly #closing: Closing
@@ -86,6 +88,7 @@ export class SyncHub {
       onReplaced: () => this.#onReplacedLogRead(),
     })
     this.#views = new Views(this.#feed, options.limits.maxFeedBytes)
+    this.#toldFields = new ToldFields(options.store, this.#views)
     this.#ingest = new Ingest(options.store, options.runtime, options.logger, {
       maxGroupOperations: MAX_GROUP_OPERATIONS,
       maxQueuedBytes: options.limits.maxQueuedBytes,
@@ -265,6 +268,7 @@ export class SyncHub {
     this.disconnectAll('SERVER_STOPPING')
     this.#ingest.refuseWaiting()
     this.#revocations.startOver()
+    this.#toldFields.forget()
   }
 
   #publish(entries: readonly LogEntry[]): void {
@@ -310,6 +314,7 @@ export class SyncHub {
       feed: this.#feed,
       pageTurns: new PageTurns(options.runtime),
       views: this.#views,
+      toldFields: this.#toldFields,
       relays: this.#relays,
       revocations: this.#revocations,
       stats: this.#stats,

@@ -47,7 +47,7 @@ export function openDelivery(
     batchSize,
     schemaVersion,
     from,
-    initialEnd: feed.head,
+    initialEnd: Math.max(feed.head, view.completeAbove),
     ownSequence,
   })
 }

@@ -36,17 +36,23 @@ export class SharedView {
   #completeAbove: number
   #entries: LogEntry[] = []
 
-  constructor(view: View, window: FeedWindow, { catchUp, frames }: FrameBudgets) {
+  /** @param completeAbove the feed gives it everything visible above this delivery sequence */
+  constructor(view: View, window: FeedWindow, { catchUp, frames, completeAbove }: SharedViewOptions) {
     this.view = view
     this.#window = window
     this.frames = new SharedFrames(frames)
     this.catchUpFrames = new CatchUpFrames(catchUp)
-    this.#completeAbove = window.head
+    this.#completeAbove = completeAbove
   }
 
   /** True when there is anybody to share frames with. */
   get isShared(): boolean {
     return this.readers.size > 1
+  }
+
+  /** From here on `entriesAfter` can answer; up to here the store has to. */
+  get completeAbove(): number {
+    return this.#completeAbove
   }
 
   /** True when `entriesAfter` can answer for this position; otherwise the store has to. */
@@ -124,6 +130,10 @@ interface FrameBudgets {
   readonly frames: FrameBudget
 }
 
+interface SharedViewOptions extends FrameBudgets {
+  readonly completeAbove: number
+}
+
 /** What a view needs to know of the feed. */
 export interface FeedWindow {
   readonly head: number
@@ -144,9 +154,10 @@ export class Views {
   readonly #trimAfterBytes: number
   /** What the feed had lost when the views last let go of it. */
   #trimmedAtBytes = 0
+  #untoldThrough = 0
 
   /**
-   * @param window the feed; a view that is opened knows only what comes after its head
+   * @param window the feed; a view that is opened knows only what comes after its head, and after what is untold
    * @param maxFeedBytes of the window; at most as much beyond it stays with the views
    */
   constructor(window: FeedWindow, maxFeedBytes: number) {
@@ -163,13 +174,19 @@ export class Views {
     return this.#budgets.frames.bytes
   }
 
+  /** Entries up to here may come that do not tell what they hold in the fields of a view that is opened next. */
+  noteUntold(end: number): void {
+    this.#untoldThrough = Math.max(this.#untoldThrough, end)
+  }
+
   /**
    * Joins the view of this key, or opens it. Release it with `release`.
    */
   acquire(view: View, reader: ViewReader): SharedView {
     let shared = this.#viewsByKey.get(view.key)
     if (shared === undefined) {
-      shared = new SharedView(view, this.#window, this.#budgets)
+      const completeAbove = Math.max(this.#window.head, this.#untoldThrough)
+      shared = new SharedView(view, this.#window, { ...this.#budgets, completeAbove })
       this.#viewsByKey.set(view.key, shared)
       this.#index.add(shared)
     }

@@ -132,7 +132,8 @@ test('two streams share what they send, and it is let go once both have sent it'
   const runtime = simulatedRuntime()
   const budget = { bytes: 0 }
   const feed = { head: 50, evictedThrough: 50, evictedBytes: 0 }
-  const view = new SharedView(createView(null), feed, { catchUp: budget, frames: new FrameBudget() })
+  const budgets = { catchUp: budget, frames: new FrameBudget() }
+  const view = new SharedView(createView(null), feed, { ...budgets, completeAbove: 50 })
   const sent: Frame[][] = [[], []]
   let most = 0
   const streams = sent.map((frames, index) => {
