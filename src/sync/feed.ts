@@ -1,7 +1,10 @@
+import { yieldToEventLoop } from '../core/pause.ts'
+import type { Runtime } from '../core/runtime.ts'
 import { isReplacedLog } from '../store/backup/restored-base.ts'
 import type { LogEntry, ServerStore } from '../store/store.ts'
 
 export interface FeedOptions {
+  readonly runtime: Pick<Runtime, 'defer'>
   /** Bytes kept in memory for readers that are close behind. */
   readonly maxBytes: number
   /** Called with entries as they are committed, in order, without a gap. */
@@ -115,6 +118,8 @@ export class Feed {
         this.#skipTo(page.scannedTo)
         return
       }
+      // A restored log is long, and a store that answers at once would be read to its end without a turn.
+      await yieldToEventLoop(this.#options.runtime)
     }
   }
 

@@ -82,6 +82,7 @@ export class SyncHub {
     this.#logger = options.logger
     this.#connectionCounts = new ConnectionCounts(options.limits)
     this.#feed = new Feed(options.store, {
+      runtime: options.runtime,
       maxBytes: options.limits.maxFeedBytes,
       onEntries: (entries) => this.#publish(entries),
       onFailed: (error) => logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error }),

@@ -4,7 +4,7 @@ import type { DeliveryPage, LogEntry } from '../../src/store/store.ts'
 import { Feed } from '../../src/sync/feed.ts'
 import { Views } from '../../src/sync/views.ts'
 import { collectGarbage } from '../support/collect-garbage.ts'
-import { settle } from '../support/simulated-runtime.ts'
+import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
 const MEGABYTE = 1024 * 1024
 
@@ -52,6 +52,7 @@ function openFeed({ head = 0, maxBytes = MEGABYTE }: { head?: number; maxBytes?:
   const feed = new Feed(
     { readLog },
     {
+      runtime: simulatedRuntime(),
       maxBytes,
       onEntries: (entries) => {
         published.push(...entries.map(({ deliverySequence }) => deliverySequence))
@@ -106,6 +107,36 @@ test('what is committed while it reads comes after what it reads, and once', asy
   await settle()
 
   expect(published).toEqual([1, 2, 3, 4, 5])
+})
+
+test('the event loop turns between pages, and what is committed with a turn comes after them', async () => {
+  const { feed, log, published, state } = openFeed()
+  log.push(...entriesOf(1, 7))
+  let turns = 0
+  const pages: { readonly turn: number; readonly entries: readonly number[] }[] = []
+  state.listener = (entries) => {
+    pages.push({ turn: turns, entries: entries.map(({ deliverySequence }) => deliverySequence) })
+  }
+  const refilled = feed.refill()
+  setImmediate(() => {
+    log.push(...entriesOf(8, 8))
+    feed.publish(entriesOf(8, 8))
+  })
+  const count = (): void => {
+    turns++
+    if (published.length < 8) setImmediate(count)
+  }
+  setImmediate(count)
+  await refilled
+  await settle()
+
+  expect(pages.map(({ entries }) => entries)).toEqual([
+    [1, 2],
+    [3, 4],
+    [5, 6],
+    [7, 8],
+  ])
+  expect(new Set(pages.map(({ turn }) => turn)).size).toBe(pages.length)
 })
 
 test('tells that reading has failed, and reads on when asked to try again', async () => {
