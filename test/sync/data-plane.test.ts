@@ -1,8 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { MutationError } from '../../src/core/errors.ts'
+import { silentLogger } from '../../src/core/logger.ts'
 import type { HttpRoute } from '../../src/http/app-routes.ts'
 import { createProductionServer } from '../../src/http/production-server.ts'
+import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { openDevice } from '../support/device.ts'
 import { orderSchema, startProductionServer } from '../support/production-server.ts'
@@ -201,14 +202,24 @@ test.each([
   expect(await server.kora.findById('orders', id)).not.toBeNull()
 })
 
-test('a write before the start is stored, and one after the stop is an error', async () => {
-  await using server = await startProductionServer()
-  await using phone = await openDevice({ url: server.syncUrl, schema: orderSchema })
+test('a write before the start is stored, and delivered after it; one after the stop is an error', async () => {
+  const store = new MemoryServerStore()
+  await store.setSchema(orderSchema)
+  const server = createProductionServer({
+    store,
+    port: 0,
+    host: '127.0.0.1',
+    syncOptions: { logger: silentLogger },
+  })
   const { id } = await server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'tea' } })
+
+  const url = await server.start()
+  await using phone = await openDevice({
+    url: `${url.replace(/^http/, 'ws')}/kora-sync`,
+    schema: orderSchema,
+  })
   await phone.until(() => phone.record('orders', id) !== null, 'the order is here')
   phone.goOffline()
-  await sleep(20)
-
   await server.stop()
 
   const late = server.kora.apply({ collection: 'orders', type: 'insert', data: { title: 'late' } })

@@ -267,7 +267,13 @@ describe('an origin that is not allowed', () => {
   test('is told from one that is', async () => {
     await using server = await openServer()
     const socket = new WebSocket(server.url, { headers: { origin: 'https://app.example.com' } })
-    await new Promise((resolve) => socket.on('open', resolve))
+    const status = await new Promise((resolve) => {
+      socket.on('unexpected-response', (_request, response) => resolve(response.statusCode))
+      socket.on('open', () => resolve('open'))
+      socket.on('error', resolve)
+    })
     socket.terminate()
+
+    expect(status).toBe('open')
   })
 })
