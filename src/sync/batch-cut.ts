@@ -43,7 +43,7 @@ function filteredFields(collection: string, view: View): readonly string[] {
 }
 
 /** Told by the text, which is ours and has its properties in a fixed order: parsing it all would cost more. */
-function isInsert({ wireJson }: DeliveredEntry): boolean {
+export function isInsert({ wireJson }: DeliveredEntry): boolean {
   const start = wireJson.indexOf('","type":"')
   return wireJson.startsWith('insert', start + '","type":"'.length)
 }

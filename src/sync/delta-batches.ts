@@ -3,10 +3,10 @@ import { KoraServerError } from '../core/errors.ts'
 import type { Operation } from '../core/operation.ts'
 import type { VersionVector } from '../core/version-vector.ts'
 import { decodeDeltaCursor, encodeDeltaCursor } from '../protocol/delta-cursor.ts'
-import { operationIdOf, operationOfWireJson } from '../protocol/wire-identity.ts'
+import { operationIdOf, operationOfWireJson, recordIdOf } from '../protocol/wire-identity.ts'
 import { EMPTY_LOG } from '../store/node-index.ts'
 import type { DeliveredEntry, DeliveryPage, ServerStore } from '../store/store.ts'
-import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
+import { batchLength, endOf, isInsert, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { PageTurns } from './page-turns.ts'
 import type { SharedView } from './views.ts'
 
@@ -220,18 +220,39 @@ type SortableEntry = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'> & { read
 
 /** With a key of its own for each entry: the operations of a snapshot may be in the log twice. */
 function sortableEntries(entries: readonly DeliveredEntry[]): readonly SortableEntry[] {
-  const keyById = new Map(
-    entries.map((entry) => [operationIdOf(entry.wireJson), String(entry.deliverySequence)]),
-  )
+  const keyById = new Map(entries.map((entry) => [operationIdOf(entry.wireJson), keyOf(entry)]))
+  const bringers = bringersOf(entries)
   const lastKeyByNode = new Map<string, string>()
   return entries
     .toSorted((a, b) => a.sequenceNumber - b.sequenceNumber || a.deliverySequence - b.deliverySequence)
     .map((entry) => {
       const { timestamp, causalDeps } = operationOfWireJson(entry.wireJson)
-      const id = String(entry.deliverySequence)
-      const before = lastKeyByNode.get(entry.nodeId)
+      const id = keyOf(entry)
+      const before = [lastKeyByNode.get(entry.nodeId), bringers.get(entry)].filter((key) => key !== undefined)
       lastKeyByNode.set(entry.nodeId, id)
       const causes = causalDeps.flatMap((dependency) => keyById.get(dependency) ?? [])
-      return { entry, id, timestamp, causalDeps: before === undefined ? causes : [...causes, before] }
+      return { entry, id, timestamp, causalDeps: [...causes, ...before] }
     })
+}
+
+function keyOf({ deliverySequence }: DeliveredEntry): string {
+  return String(deliverySequence)
+}
+
+/**
+ * Entry → the key of what has brought its record last when it was stored, an insert or a snapshot: a client filters by its
+ * row what does not name the fields of its filter. The values of a snapshot are as old as their writes, and its own node
+ * may have many numbers behind it, so that by clocks alone it comes after changes that followed it. Of one node the
+ * numbers decide.
+ */
+function bringersOf(entries: readonly DeliveredEntry[]): ReadonlyMap<DeliveredEntry, string> {
+  const lastBringers = new Map<string, DeliveredEntry>()
+  const bringers = new Map<DeliveredEntry, string>()
+  for (const entry of entries.toSorted((a, b) => a.deliverySequence - b.deliverySequence)) {
+    const record = `${entry.collection}\u0000${recordIdOf(entry.wireJson)}`
+    const last = lastBringers.get(record)
+    if (last !== undefined && last.nodeId !== entry.nodeId) bringers.set(entry, keyOf(last))
+    if (entry.kind === 'snapshot' || isInsert(entry)) lastBringers.set(record, entry)
+  }
+  return bringers
 }

@@ -58,6 +58,35 @@ test('the operations of one node come in the order of their numbers, whatever th
   expect(operations(client).map(({ sequenceNumber }) => sequenceNumber)).toEqual([1, 2, 3])
 })
 
+test('what has brought a record comes before what was changed of it then, whatever the clocks say', async () => {
+  const { connect, store } = openRelayServer()
+  await store.trackScopeField('todos', 'tenant')
+  const [q, p] = [new OperationAuthor('q'), new OperationAuthor('p')]
+  const at = (nodeId: string, clock: number) => ({
+    timestamp: { wallTime: 1_750_000_000_000 + clock, logical: 0, nodeId },
+  })
+  const moved = { tenant: 'a' }
+  const previous = { previousData: { tenant: 'b' } }
+  await appendAll(store, [
+    q.insert(recordIdOf('r'), { title: 'old', tenant: 'b' }, at('q', 5)),
+    q.insert(recordIdOf('other'), { title: 'o', tenant: 'b' }, at('q', 90)),
+    q.update(recordIdOf('other'), moved, { ...previous, ...at('q', 100) }), // its snapshot has the lowest numbers
+    p.update(recordIdOf('r'), moved, { ...previous, ...at('p', 10) }),
+    p.update(recordIdOf('r'), { title: 'new' }, { previousData: { title: 'old' }, ...at('p', 50) }),
+  ])
+
+  const client = await connect('phone', { isLegacy: true, handshake: { syncScope: { todos: moved } } })
+  acknowledgeAll(client)
+  await settle()
+
+  const ofRecord = operations(client).filter(({ recordId }) => recordId === recordIdOf('r'))
+  expect(ofRecord.map(({ type, data }) => [type, data])).toEqual([
+    ['insert', { title: 'old', tenant: 'a' }],
+    ['update', { tenant: 'a' }],
+    ['update', { title: 'new' }],
+  ])
+})
+
 test('causes that form a circle end nobody', async () => {
   const { connect, store } = openRelayServer()
   const author = new OperationAuthor('hostile')
