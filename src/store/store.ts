@@ -97,8 +97,11 @@ export interface UnmetCondition {
   readonly actual: JsonValue
 }
 
-/** What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for. */
-export interface DeliveredEntry extends Omit<Visibility, 'scopeChanges'> {
+/**
+ * What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for; and
+ * where the view is not selective, `scopeChanges` may be empty.
+ */
+export interface DeliveredEntry extends Visibility {
   /** Position in commit order; 1, 2, 3… */
   readonly deliverySequence: number
   readonly nodeId: string
@@ -107,7 +110,7 @@ export interface DeliveredEntry extends Omit<Visibility, 'scopeChanges'> {
 }
 
 /** One row of the log. */
-export interface LogEntry extends DeliveredEntry, Visibility {
+export interface LogEntry extends DeliveredEntry {
   readonly operationId: string
   readonly recordId: string
 }

@@ -34,7 +34,8 @@ export function endOf(entries: readonly DeliveredEntry[]): number {
   return entries[entries.length - 1]?.deliverySequence ?? 0
 }
 
-function filteredFields(collection: string, view: View): readonly string[] {
+/** The fields that a client of the view filters operations of the collection by. */
+export function filteredFields(collection: string, view: View): readonly string[] {
   const filters = [
     ...(view.scope !== null && Object.hasOwn(view.scope, collection) ? [view.scope[collection]] : []),
     ...view.subsets.filter((subset) => subset.collection === collection).map((subset) => subset.where),

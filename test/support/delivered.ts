@@ -14,6 +14,7 @@ export function deliveredOf({
       sequenceNumber,
       collection,
       wireJson,
+      scopeChanges: [],
     })),
   }
 }

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
-import { type LogSource, type ReadEntry, readPage } from '../../../src/store/delivery/read-page.ts'
+import { type LogSource, readPage } from '../../../src/store/delivery/read-page.ts'
+import type { DeliveredEntry } from '../../../src/store/store.ts'
 
 /** A log of so many entries, which notes how many are read at once. */
-class CountedLog implements LogSource<ReadEntry> {
+class CountedLog implements LogSource<DeliveredEntry> {
   readonly end: number
   readonly reads: number[] = []
 
@@ -10,13 +11,13 @@ class CountedLog implements LogSource<ReadEntry> {
     this.end = end
   }
 
-  scanEntries(after: number, limit: number): ReadEntry[] {
+  scanEntries(after: number, limit: number): DeliveredEntry[] {
     const count = Math.min(limit, this.end - after)
     this.reads.push(count)
     return Array.from({ length: count }, (_, index) => entry(after + index + 1))
   }
 
-  readEntries(sequences: readonly number[]): ReadEntry[] {
+  readEntries(sequences: readonly number[]): DeliveredEntry[] {
     this.reads.push(sequences.length)
     return sequences.map(entry)
   }
@@ -26,7 +27,7 @@ class CountedLog implements LogSource<ReadEntry> {
   }
 }
 
-function entry(deliverySequence: number): ReadEntry {
+function entry(deliverySequence: number): DeliveredEntry {
   return {
     deliverySequence,
     kind: 'operation',
@@ -59,7 +60,7 @@ test.each([
 
 test('where some are invisible, the last ones are not looked for one by one', () => {
   const log = new CountedLog(10_000)
-  const isOdd = ({ deliverySequence }: ReadEntry) => deliverySequence % 2 === 1
+  const isOdd = ({ deliverySequence }: DeliveredEntry) => deliverySequence % 2 === 1
 
   const page = readPage(log, null, isOdd, { after: 0, limit: 101, maxBytes: 1e9 })
 

@@ -1,16 +1,18 @@
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { replayRecord } from '../../../src/core/record/fold.ts'
+import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
 import { matchesScope } from '../../../src/core/scope.ts'
 import { type DroppedOperation, toTrace } from '../../../src/store/compaction/compaction.ts'
 import type { CheckOptions } from '../checker.ts'
-import { operationsOf, type Stored } from './log.ts'
+import { idOf, operationsOf, type Stored } from './log.ts'
 
 /** Table, replayed log and the devices that see everything agree on every live record. */
 export async function checkTables(
   collection: string,
-  { log, compacted, histories }: Stored,
+  stored: Stored,
   options: CheckOptions,
 ): Promise<string[]> {
+  const { log, compacted, histories } = stored
   const definition = options.store.getSchema()?.collections[collection] ?? null
   const replayed = new Map<string, unknown>()
   const deletedIds = new Set(
@@ -34,6 +36,7 @@ export async function checkTables(
   return [
     ...differences(`table ${collection}`, table, 'the replayed log', replayed),
     ...(options.isAtRest === true ? checkScoped(collection, table, options) : []),
+    ...(options.isAtRest === true ? checkScopedValues(collection, table, stored, options) : []),
     ...devices.flatMap(({ name, records }) =>
       differences(
         `table ${collection}`,
@@ -67,6 +70,64 @@ function checkScoped(
       .filter(([id, values]) => !held.has(id) && matchesScope(values as FieldValues, collection, scope))
       .map(([id]) => `${device.journal.name}: has no record ${id}, which is in its scope`)
   })
+}
+
+/**
+ * A device with a scope has the values of the table of the records that it sees, as far as the later write wins: what is
+ * merged need not arrive as on devices that have seen all of it. What it wrote and the server has not stored, it keeps
+ * for itself.
+ */
+function checkScopedValues(
+  collection: string,
+  table: ReadonlyMap<string, { readonly [field: string]: unknown }>,
+  { log, compacted }: Stored,
+  { store, devices, scopeOf }: CheckOptions,
+): string[] {
+  const operations = operationsOf(log)
+  const storedIds = new Set([...operations.map(({ id }) => id), ...compacted.map(idOf)])
+  const fields = plainFieldsOf(store.getSchema()?.collections[collection], operations)
+  const pick = (values: object) =>
+    Object.fromEntries(Object.entries(values).filter(([field]) => fields.has(field)))
+  return devices.flatMap((device) => {
+    const scope = scopeOf?.(device) ?? null
+    if (scope === null) return []
+    const itsOwn = new Set(
+      device.operations
+        .filter(({ id, nodeId }) => nodeId === device.nodeId && !storedIds.has(id))
+        .map(({ recordId }) => recordId),
+    )
+    const seen = device
+      .records(collection)
+      .filter(({ id }) => !itsOwn.has(id) && matchesScope(valuesOf(table, id), collection, scope))
+    return differences(
+      `table ${collection}`,
+      new Map(seen.map(({ id }) => [id, pick(valuesOf(table, id))])),
+      device.journal.name,
+      new Map(seen.map(({ id, ...values }) => [id, pick(values)])),
+    )
+  })
+}
+
+function valuesOf(table: ReadonlyMap<string, object>, id: string): FieldValues {
+  return (table.get(id) ?? {}) as FieldValues // rows hold what came as JSON
+}
+
+const PLAIN_KINDS: ReadonlySet<string> = new Set(['string', 'number', 'boolean', 'enum', 'timestamp'])
+
+/** Fields of which clients keep the later write; none where they check constraints, and merge everything. */
+function plainFieldsOf(
+  definition: CollectionDefinition | undefined,
+  operations: readonly Operation[],
+): ReadonlySet<string> {
+  if (definition === undefined || definition.constraints.length > 0) return new Set()
+  const merged = new Set([
+    ...Object.keys(definition.resolvers),
+    ...operations.flatMap(({ atomicOps }) => Object.keys(atomicOps ?? {})),
+  ])
+  const plain = Object.entries(definition.fields).filter(
+    ([, { kind, mergeStrategy }]) => PLAIN_KINDS.has(kind) && (mergeStrategy ?? 'lww') === 'lww',
+  )
+  return new Set(plain.map(([field]) => field).filter((field) => !merged.has(field)))
 }
 
 /**

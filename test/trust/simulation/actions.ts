@@ -131,6 +131,26 @@ const PERFORM: { readonly [kind in ActionKind]: (world: World, random: Random) =
     void world.store.compactStep(0, rules).catch(() => {}) // the world may be at its end
   },
 
+  /** What the one that loses changes besides has to reach whoever sees the record by then. */
+  contest: (world, random) => {
+    const [loser, winner] = random.shuffled(world.devices.filter(({ plan }) => plan.tenant === null))
+    if (loser === undefined || winner === undefined) return
+    const known = loser.device
+      .records(TENANT_COLLECTION)
+      .filter(({ id }) => winner.device.record(TENANT_COLLECTION, id) !== null)
+    if (known.length === 0) return
+    const { id } = random.pick(known)
+    const move = (): { tenant: string } => ({ tenant: random.pick(TENANTS) })
+    loser.device.goOffline() // until it is sent online, or nothing fails any more
+    loser.device.update(TENANT_COLLECTION, id, { ...move(), title: `contested ${random.integer(0, 1e6)}` })
+    winner.device.goOnline()
+    world.scheduler.schedule(random.skewed(100, 2_000), world.owner, () => {
+      if (winner.device.record(TENANT_COLLECTION, id) !== null) {
+        winner.device.update(TENANT_COLLECTION, id, move())
+      }
+    })
+  },
+
   presence: (world, random) => {
     const { device, plan } = random.pick(world.devices)
     if (plan.wireFormat === 'protobuf') return

@@ -53,6 +53,13 @@ export class Random {
     return items.filter(() => this.chance(probability))
   }
 
+  shuffled<Item>(items: readonly Item[]): Item[] {
+    return items
+      .map((item) => ({ item, place: this.next() }))
+      .sort((a, b) => a.place - b.place)
+      .map(({ item }) => item)
+  }
+
   /** A seed for a source of its own, so that what one part draws does not move what another draws. */
   seed(): number {
     return Math.floor(this.next() * 2 ** 32)

@@ -54,7 +54,8 @@ export const ACTION_WEIGHTS = {
   presence: 2,
   compact: 3,
 } as const
-export type ActionKind = keyof typeof ACTION_WEIGHTS
+/** `contest`: two devices move one record, and the one that wins is stored first. */
+export type ActionKind = keyof typeof ACTION_WEIGHTS | 'contest'
 
 export interface Action {
   /** ms since the start */
@@ -64,8 +65,11 @@ export interface Action {
   readonly seed: number
 }
 
-/** `whole`: two servers and five devices. `drawn`: one or two, and three to five. */
-export const SHAPES = ['whole', 'drawn'] as const
+/**
+ * `whole`: two servers and five devices. `drawn`: one or two, and three to five. `contested`: as `whole`, and devices
+ * contest for records.
+ */
+export const SHAPES = ['whole', 'drawn', 'contested'] as const
 export type Shape = (typeof SHAPES)[number]
 
 /** Everything that one simulation does, made from a seed. */
@@ -83,20 +87,29 @@ export function createScenario(seed: number, shape = shapeOf(seed)): Scenario {
   const random = new Random(seed)
   const app = randomApp(random)
   const server = serverPlan(shape, random, new Random(seed ^ 0x10e17d))
-  const devices = Array.from({ length: shape === 'whole' ? 5 : random.integer(3, 5) }, (_, index) =>
+  const devices = Array.from({ length: shape === 'drawn' ? random.integer(3, 5) : 5 }, (_, index) =>
     devicePlan(index, server, random),
   )
-  return { seed, shape, app, server, devices, actions: actions(random) }
+  const drawn = actions(random)
+  const contests = shape === 'contested' ? contestsAmid(drawn, new Random(seed ^ 0xc0de)) : []
+  const ordered = [...drawn, ...contests].sort((a, b) => a.atMs - b.atMs)
+  return { seed, shape, app, server, devices, actions: ordered }
 }
 
-/** One in five may be smaller. */
+/** One in five may be smaller, and in two of five records are contested. */
 export function shapeOf(seed: number): Shape {
-  return seed % 5 === 0 ? 'drawn' : 'whole'
+  return SHAPE_BY_REMAINDER[seed % 5] ?? 'whole'
+}
+
+const SHAPE_BY_REMAINDER: { readonly [remainder: number]: Shape } = {
+  0: 'drawn',
+  1: 'contested',
+  3: 'contested',
 }
 
 /** @param added of what was added later: the same seed is still the same run in all else */
 function serverPlan(shape: Shape, random: Random, added: Random): ServerPlan {
-  const count = shape === 'whole' || random.chance(0.5) ? 2 : 1
+  const count = shape !== 'drawn' || random.chance(0.5) ? 2 : 1
   return {
     count,
     store: random.chance(0.15) ? 'sqlite' : 'memory',
@@ -157,6 +170,15 @@ function actions(random: Random): Action[] {
     kind: random.weighted(weights),
     seed: random.seed(),
   })).sort((a, b) => a.atMs - b.atMs)
+}
+
+function contestsAmid(drawn: readonly Action[], random: Random): Action[] {
+  const durationMs = drawn.at(-1)?.atMs ?? 0
+  return Array.from({ length: random.integer(2, 8) }, () => ({
+    atMs: Math.floor(random.between(durationMs / 4, durationMs)),
+    kind: 'contest' as const,
+    seed: random.seed(),
+  }))
 }
 
 const CALM = { cut: 0, stall: 0, failRequest: 0, kill: 0, stop: 0, failAppends: 0, failReads: 0, outage: 0 }
