@@ -1,8 +1,8 @@
 import { defineConfig } from 'kora-server'
 
 /**
- * The configuration that the README, `npm start` and the Docker image begin with: SQLite, no
- * authentication. Every key is optional; what is commented out shows the most wanted ones.
+ * A configuration to begin with: SQLite, no authentication. Every key is optional; what is commented
+ * out shows the most wanted ones.
  * `kora-server check --print-config` prints what is in effect and where each value comes from.
  */
 export default defineConfig({

@@ -1,7 +1,7 @@
 import { defineSchema, t } from 'kora-server'
 
 /**
- * The schema of the example app: what its devices store, and which tables the server shows.
+ * A schema to begin with, of an app for todos: what its devices store, and which tables the server shows.
  * Replace it with the schema file of your own app; its imports of `korajs` work here as they are.
  */
 export default defineSchema({

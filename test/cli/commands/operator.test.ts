@@ -33,6 +33,10 @@ describe('init', () => {
 
     expect(await workspace.run(['init'])).toMatchObject({ code: 0, stderr: expect.stringContaining('Next:') })
     expect(await workspace.run(['check'])).toMatchObject({ code: 0 })
+    for (const name of ['kora.config.ts', 'schema.ts']) {
+      // They are examples of this repository too, of which whoever begins with them knows nothing.
+      expect(readFileSync(workspace.path(name), 'utf8')).not.toMatch(/README|npm start|Docker|example app/)
+    }
 
     workspace.write('schema.ts', 'mine')
     const again = await workspace.run(['init'])
