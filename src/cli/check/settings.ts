@@ -6,6 +6,7 @@ import { ownValue } from '../../core/own-property.ts'
 import { nearestName } from '../../core/schema/names.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { isUnscoped } from '../describe-config.ts'
+import { formatQuantity } from '../output/format.ts'
 import { type Finding, ok, warning } from './finding.ts'
 
 /** Settings that work and may still not be what their owner wants. Looks at the configuration only. */
@@ -94,7 +95,10 @@ function shortTokens({ admin }: ServerConfig): Finding[] {
     const { length } = admin[name] ?? 'x'.repeat(MIN_TOKEN_CHARACTERS)
     if (length >= MIN_TOKEN_CHARACTERS) return []
     return [
-      warning(`admin.${name}`, `has ${length} characters and may be guessed. Make one: openssl rand -hex 16`),
+      warning(
+        `admin.${name}`,
+        `has ${formatQuantity(length, 'character')} and can be guessed. Make one: openssl rand -hex 16`,
+      ),
     ]
   })
 }

@@ -76,12 +76,12 @@ describe('check', () => {
     expect((await apart.run(['check'])).stdout).not.toContain('admin.adminToken')
   })
 
-  test('warns of scopes that hide everything, and of tokens that may be guessed', async () => {
+  test('warns of scopes that hide everything, and of tokens that can be guessed', async () => {
     const scopes = { todos: { usrId: '$claims.sub' }, todo: {} }
     using workspace = workspaceWith({
       schema: 'schema.mjs',
       auth: { mode: 'jwt', jwt: { secret: SECRET }, scopes },
-      admin: { adminToken: 'abc', metricsToken: 'x'.repeat(16) },
+      admin: { adminToken: 'abc', metricsToken: 'x'.repeat(16), backupToken: '?' },
     })
 
     const { code, stdout } = await workspace.run(['check'])
@@ -93,7 +93,8 @@ describe('check', () => {
     expect(stdout).toMatch(
       /^warning +auth\.scopes\.todo +the schema has no such collection\. Did you mean todos\?$/m,
     )
-    expect(stdout).toMatch(/^warning +admin\.adminToken +has 3 characters/m)
+    expect(stdout).toMatch(/^warning +admin\.adminToken +has 3 characters and can be guessed\. /m)
+    expect(stdout).toMatch(/^warning +admin\.backupToken +has 1 character and can be guessed\. /m)
     expect(stdout).not.toMatch(/metricsToken|abc/)
   })
 
