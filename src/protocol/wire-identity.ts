@@ -11,11 +11,17 @@ import type { Operation } from '../core/operation.ts'
 
 const ID_START = '{"id":"'.length
 const ID_END = ID_START + 64
+const NODE_ID_START = ID_END + '","nodeId":'.length
 const RECORD_ID = '"recordId":"'
 
 /** The id of the operation with this wire JSON. */
 export function operationIdOf(wireJson: string): string {
   return wireJson.slice(ID_START, ID_END)
+}
+
+/** The node id of the operation with this wire JSON, as JSON writes it. */
+export function nodeIdJsonOf(wireJson: string): string {
+  return wireJson.slice(NODE_ID_START, wireJson.indexOf(',"type":', NODE_ID_START))
 }
 
 /**

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { operationToWireJson } from '../../src/protocol/parse-operation.ts'
-import { operationIdOf, recordIdOf } from '../../src/protocol/wire-identity.ts'
+import { nodeIdJsonOf, operationIdOf, recordIdOf } from '../../src/protocol/wire-identity.ts'
 import { operations } from '../support/wire-operations.ts'
 
 test('finds the identity that is in the text', () => {
@@ -9,6 +9,7 @@ test('finds the identity that is in the text', () => {
     fc.property(operations, (operation) => {
       const wireJson = operationToWireJson(operation)
       expect([operationIdOf(wireJson), recordIdOf(wireJson)]).toEqual([operation.id, operation.recordId])
+      expect(nodeIdJsonOf(wireJson)).toBe(JSON.stringify(operation.nodeId))
     }),
   )
 })
@@ -16,9 +17,17 @@ test('finds the identity that is in the text', () => {
 test('is not misled by values that look like properties', () => {
   const [operation] = fc.sample(operations, 1)
   if (operation === undefined) throw new Error('a sample')
-  for (const hostile of ['","recordId":"x', '"recordId":"', '\\', '\\"', 'a\\","recordId":"b']) {
+  for (const hostile of [
+    '","recordId":"x',
+    '"recordId":"',
+    '\\',
+    '\\"',
+    'a\\","recordId":"b',
+    '","type":"x',
+  ]) {
     const forged = { ...operation, nodeId: hostile, collection: hostile, recordId: `r${hostile}` }
     expect(recordIdOf(operationToWireJson(forged))).toBe(`r${hostile}`)
+    expect(nodeIdJsonOf(operationToWireJson(forged))).toBe(JSON.stringify(hostile))
   }
 })
 

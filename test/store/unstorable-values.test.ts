@@ -5,7 +5,7 @@ import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import { parseOperation } from '../../src/protocol/parse-operation.ts'
 import { operationOfWireJson } from '../../src/protocol/wire-identity.ts'
 import type { ServerStore, ServerWrite } from '../../src/store/store.ts'
-import { describeEachStore, STORES } from '../support/each-store.ts'
+import { describeEachStore, SERVER_NODE, STORES } from '../support/each-store.ts'
 import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { joinWords, resolverSchema } from '../support/resolver-schema.ts'
 
@@ -97,7 +97,79 @@ describeEachStore('a resolver that makes what no operation may hold', (openStore
   })
 })
 
+describeEachStore('what a server of an earlier release has written over such a value', (openStore) => {
+  test('is restored, without what no operation may hold', async () => {
+    await using store = await openStore({ schema: resolverSchema() })
+    await using restored = await openStore({ schema: resolverSchema(), nodeId: 'another' })
+    const server = new OperationAuthor(SERVER_NODE)
+    const previousData = { title: `cut ${HALF}` }
+    const written = server.update('r1', { title: 'by the server' }, { previousData })
+    await appendAll(store, [new OperationAuthor('a').insert('r1', { title: 'one' }), written])
+
+    await restored.importBackup(await store.exportBackup())
+
+    const [, again] = await allOf(restored)
+    expect(again).toEqual({ ...written, previousData: { title: 'cut \ufffd' } })
+    expect(await restored.queryCollection('todos')).toEqual(await store.queryCollection('todos'))
+  })
+
+  test('is named by who makes a backup of what no restore takes', async () => {
+    await using store = await openStore({ schema: resolverSchema() })
+    const server = new OperationAuthor(SERVER_NODE)
+    await appendAll(store, [server.insert('r1', { title: 'a' }), server.insert('r2', { title: HALF })])
+
+    await expect(store.exportBackup()).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringMatching(
+        /^Row 2 of the log is an operation that no restore takes: data\.title holds a NUL character or half of a surrogate pair\. /,
+      ),
+    })
+  })
+
+  test('is said of a backup that has it in one sentence', async () => {
+    await using store = await openStore({ schema: resolverSchema() })
+    await appendAll(store, [new OperationAuthor('a').insert('r1', { title: HALF })])
+    const backup = await store.exportBackup()
+
+    await expect(store.importBackup(backup)).rejects.toMatchObject({
+      code: 'BACKUP_INVALID',
+      message:
+        'The backup cannot be used: an entry is not an operation: data.title holds a NUL character or half of a surrogate pair. Nothing was restored.',
+    })
+  })
+
+  test('is not in conflict with it when the log is read again', async () => {
+    const schema = resolverSchema((local, remote) => `${local} | ${remote} ${HALF}`)
+    await using store = await openStore({ schema })
+    await conflict(store)
+    const server = new OperationAuthor('earlier', 1_770_000_000_000)
+    const previousData = { title: `one | two ${HALF}` }
+    await appendAll(store, [server.update('r1', { title: 'by the server' }, { previousData })])
+
+    expect(await store.findRecord('todos', 'r1')).toMatchObject({ title: 'by the server' })
+  })
+})
+
 describe.each(STORES.filter(([driver]) => driver !== 'memory'))('what %s holds already', (_, openStore) => {
+  test('of operations that no restore takes is found by who looks for damage', async () => {
+    await using store = await openStore({ schema: resolverSchema() })
+    const author = new OperationAuthor('a')
+    const restored = author.update('r1', { title: 'b' }, { previousData: { title: HALF } })
+    await appendAll(store, [
+      author.insert('r1', { title: 'a' }),
+      restored,
+      author.insert('r2', { title: HALF }),
+    ])
+    const places: string[] = []
+
+    await store.findDamage?.({ onDamage: ({ place, problem }) => places.push(`${place}: ${problem}`) })
+
+    expect(places).toContain(
+      'row 3 of the log: it is an operation that no restore takes: data.title holds a NUL character or half of a surrogate pair',
+    )
+    expect(places.filter((place) => place.startsWith('row'))).toHaveLength(1)
+  })
+
   test('of a state that no operation may hold is not written again, and does not win against the server', async () => {
     await using store = await openStore({ schema: resolverSchema(joinWords) })
     await store.trackScopeField('todos', 'note', { isGranted: true })

@@ -2,6 +2,10 @@ import { createHash, type Hash, hash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
+import { jsonOfText } from '../../core/json-text.ts'
+import { nodeIdJsonOf } from '../../protocol/wire-identity.ts'
+import { corrupt } from '../damage/corrupt.ts'
+import type { LoggedOperation } from '../operation-search.ts'
 import type { ServerStore } from '../store.ts'
 import {
   formatDropped,
@@ -14,6 +18,7 @@ import {
   SECTION_BYTES,
   type SectionKind,
 } from './backup-format.ts'
+import { refuseRestore } from './backup-operation.ts'
 import { formatSchema } from './backup-schema.ts'
 import { isReplacedLog } from './restored-base.ts'
 
@@ -56,7 +61,8 @@ export interface CreateBackupOptions {
  * meanwhile: it holds every operation up to the end of the log as it was when the first one was read. Compactions
  * wait until it is read, or is given up with `return()`, as `for await` does; those of other processes on an SQLite file do not.
  *
- * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced or compacted meanwhile; what was written is no backup
+ * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced or compacted meanwhile; `STORE_CORRUPT` where it holds
+ *   what could not be restored; what was written is no backup
  */
 export async function* createBackup(
   store: BackupSourceStore,
@@ -137,6 +143,7 @@ async function* readRevocations(store: BackupSourceStore): AsyncGenerator<string
 }
 
 async function* readOperations(store: BackupSourceStore, end: number): AsyncGenerator<string[]> {
+  const serverNodes = new Set([...store.getFormerNodeIds(), store.getNodeId()].map(jsonOfText))
   for (let after = 0; after < end; ) {
     const page = await store.readOperations({}, { after, limit: PAGE_ROWS, maxBytes: SECTION_BYTES })
     const last = page.at(-1)
@@ -144,9 +151,25 @@ async function* readOperations(store: BackupSourceStore, end: number): AsyncGene
     after = last.deliverySequence
     const lines = page
       .filter(({ deliverySequence }) => deliverySequence <= end)
-      .map((operation) => operation.wireJson)
+      .map((operation) => restorableText(operation, serverNodes))
     if (lines.length > 0) yield lines
   }
+}
+
+/**
+ * What clients wrote was checked when it came; what the server wrote, nobody has read: a backup that could not be restored
+ * would be none.
+ *
+ * @param serverNodes their ids as JSON writes them
+ * @throws StoreError `STORE_CORRUPT`
+ */
+function restorableText(
+  { deliverySequence, wireJson }: LoggedOperation,
+  serverNodes: ReadonlySet<string>,
+): string {
+  const reason = serverNodes.has(nodeIdJsonOf(wireJson)) ? refuseRestore(wireJson) : null
+  if (reason === null) return wireJson
+  throw corrupt(`Row ${deliverySequence} of the log is an operation that no restore takes: ${reason}.`)
 }
 
 async function* readDropped(store: BackupSourceStore): AsyncGenerator<string[]> {

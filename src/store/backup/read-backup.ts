@@ -3,8 +3,6 @@ import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { StoreError } from '../../core/errors.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
-import { parseOperation } from '../../protocol/parse-operation.ts'
-import type { RestoredOperation } from '../restore.ts'
 import {
   type BackupHeader,
   type BackupTrailer,
@@ -13,7 +11,6 @@ import {
   invalidBackup,
   isTrailer,
   MAX_LINE_BYTES,
-  MAX_SECTION_BYTES,
   parseDropped,
   parseHeader,
   parseNode,
@@ -23,6 +20,7 @@ import {
   type SectionHeader,
   type SectionKind,
 } from './backup-format.ts'
+import { parseBackupOperation } from './backup-operation.ts'
 import { parseBackupSchema } from './backup-schema.ts'
 import type { BackupSource } from './backup-source.ts'
 import { type BackupBytes, ByteReader } from './byte-reader.ts'
@@ -180,13 +178,6 @@ function checkLines(kind: CheckedKind, lines: Iterable<string>): void {
   for (const line of lines) CHECKS[kind](line)
 }
 
-/** The operation of a line, checked as one that comes from a client. */
-export function parseBackupOperation(line: string): RestoredOperation {
-  const received = parseOperation(parseJson(line), MAX_SECTION_BYTES)
-  if (!received.ok) throw invalidBackup(`an entry is not an operation: ${received.refusal.message}`)
-  return { operation: received.operation, wireJson: received.wireJson }
-}
-
 type CheckedKind = Exclude<SectionKind, 'schema'>
 
 const CHECKS: { readonly [kind in CheckedKind]: (line: string) => unknown } = {
@@ -194,12 +185,4 @@ const CHECKS: { readonly [kind in CheckedKind]: (line: string) => unknown } = {
   revocations: parseRevocation,
   operations: parseBackupOperation,
   dropped: parseDropped,
-}
-
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line)
-  } catch {
-    throw invalidBackup('an entry is not JSON')
-  }
 }

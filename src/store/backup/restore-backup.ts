@@ -12,9 +12,10 @@ import {
 } from '../restore.ts'
 import type { ServerStore } from '../store.ts'
 import { parseDropped, parseNode, parseRevocation } from './backup-format.ts'
+import { parseBackupOperation } from './backup-operation.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
 import type { BackupBytes } from './byte-reader.ts'
-import { type BackupSummary, parseBackupOperation, readSections, verifyBackup } from './read-backup.ts'
+import { type BackupSummary, readSections, verifyBackup } from './read-backup.ts'
 
 export interface RestoreProgress {
   readonly phase: 'verify' | 'restore'

@@ -10,6 +10,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import { missingResolvers, withResolversOf } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
+import { refuseRestore } from '../backup/backup-operation.ts'
 import { columnsOf } from '../materialize/columns.ts'
 import { parseObject } from '../parse-object.ts'
 import type { MaterializedRecord } from '../store.ts'
@@ -82,7 +83,10 @@ function damageOfRow(row: StoredRow | UnreadableRow, previous: number): Damage |
   if ('isUnreadable' in row) return certain(place, 'what it holds cannot be read')
   const problem = problemOfRow(row, previous)
   if (problem !== null) return certain(place, problem)
-  if (row.checksum !== 'none' || row.kind === 'snapshot') return null
+  if (row.kind === 'snapshot') return null
+  const refusal = refuseRestore(row.wireJson)
+  if (refusal !== null) return certain(place, `it is an operation that no restore takes: ${refusal}`)
+  if (row.checksum !== 'none') return null
   const operation = operationOfWireJson(row.wireJson) // parsed once already
   if (checkOperationId(operation) !== 'mismatch') return null
   return {
