@@ -1,3 +1,7 @@
+import { StoreError } from '../core/errors.ts'
+import { isStorableText } from '../core/storable-value.ts'
+import { describeValue } from '../protocol/json-value.ts'
+
 /** Whose tokens are revoked; `value` is the id of the user or device, and '' for all. */
 export interface RevocationSubject {
   readonly kind: 'user' | 'device' | 'all'
@@ -14,7 +18,11 @@ export interface Revocation extends RevocationSubject {
 
 /** The revocations of one database: every server on it refuses by them. */
 export interface RevocationIndex {
-  /** Sets the subject's revocation under a new version; `revokedAt` never goes back. */
+  /**
+   * Sets the subject's revocation under a new version; `revokedAt` never goes back.
+   *
+   * @throws StoreError `INVALID_ARGUMENT` for an id that nobody can have
+   */
   revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation>
   /** @returns false when there was none */
   undoRevocation(subject: RevocationSubject): Promise<boolean>
@@ -22,4 +30,14 @@ export interface RevocationIndex {
   listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]>
   /** Those of the subjects, by an index. */
   findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]>
+}
+
+/**
+ * Refuses an id that a backup could not be restored with.
+ *
+ * @throws StoreError `INVALID_ARGUMENT`
+ */
+export function assertSubject({ kind, value }: RevocationSubject): void {
+  if (isStorableText(value)) return
+  throw new StoreError('INVALID_ARGUMENT', `No ${kind} can have the id ${describeValue(value)}.`)
 }

@@ -31,6 +31,19 @@ describeEachStore('revocations', (openStore) => {
     expect(await store.listRevocations(again.version, 10)).toEqual([])
   })
 
+  test.each(['a\0', 'a\ud83d'])(
+    'are refused of an id that no backup could be restored with: %j',
+    async (value) => {
+      await using store = await openStore()
+
+      await expect(store.revoke({ kind: 'user', value }, 1000)).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: `No user can have the id ${JSON.stringify(value)}.`,
+      })
+      expect(await store.listRevocations(0, 10)).toEqual([])
+    },
+  )
+
   test('can be taken back; the next one is still newer than all before', async () => {
     await using store = await openStore()
     const first = await store.revoke(ALL, 1000)

@@ -19,7 +19,7 @@ import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { countStates, queryStates, showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
-import type { Revocation, RevocationSubject } from '../revocations.ts'
+import { assertSubject, type Revocation, type RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -299,6 +299,7 @@ export class MemoryServerStore implements ServerStore {
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
     this.#access.assertOpen()
+    assertSubject(subject)
     return this.#core.revocations.revoke(subject, revokedAt)
   }
 

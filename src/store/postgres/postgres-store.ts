@@ -20,7 +20,7 @@ import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
-import type { Revocation, RevocationSubject } from '../revocations.ts'
+import { assertSubject, type Revocation, type RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -359,6 +359,7 @@ export class PostgresServerStore implements ServerStore {
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
     this.#access.assertWritable()
+    assertSubject(subject)
     return this.#revocations.revoke(subject, revokedAt)
   }
 

@@ -24,7 +24,7 @@ import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveWhere } from '../query/resolve-query.ts'
 import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
-import type { Revocation, RevocationSubject } from '../revocations.ts'
+import { assertSubject, type Revocation, type RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -364,6 +364,7 @@ export class SqliteServerStore implements ServerStore {
   // ── revocations ────────────────────────────────────────────────────────────────────────────
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
+    assertSubject(subject)
     return this.#access.write(() => this.#core.revocations.revoke(subject, revokedAt))
   }
 
