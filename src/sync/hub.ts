@@ -7,6 +7,7 @@ import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { DecodeLimits } from '../protocol/receive.ts'
 import type { AppendResult, LogEntry, ServerStore, ServerWrite } from '../store/store.ts'
 import { authorizeApplication } from './authorization.ts'
+import { ClockWatch } from './clock-watch.ts'
 import { Closing } from './closing.ts'
 import { ConnectionCounts } from './connection-counts.ts'
 import { DataPlane } from './data-plane.ts'
@@ -54,6 +55,7 @@ export class SyncHub {
   readonly #relays: Relays
   readonly #revocations: RevocationWatch
   readonly #closing: Closing
+  readonly #clockWatch: ClockWatch
   readonly #context: SyncHubContext
   readonly #sessions = new Map<string, Session>()
   readonly #accepted = new Map<string, Session>()
@@ -105,6 +107,7 @@ export class SyncHub {
       bus: options.store.cluster ?? null,
     })
     this.#closing = new Closing(options.runtime)
+    this.#clockWatch = new ClockWatch(options.runtime)
     this.#context = this.#createContext()
   }
 
@@ -354,6 +357,9 @@ export class SyncHub {
 
   /** Looks after those who do not keep up. Idle sessions cost nothing here. */
   #sweep(): void {
+    if (this.#clockWatch.hasStepped()) {
+      for (const session of this.#accepted.values()) session.setExpiry()
+    }
     for (const session of this.#watched) {
       const isWorthWatching = guarded(session, () => session.checkProgress())
       if (isWorthWatching !== true) this.#watched.delete(session)

@@ -465,8 +465,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     this.#connection.admit()
     if (this.#isClosed()) return
     this.#restart = restartOf(result)
-    this.#timer?.cancel()
-    this.#timer = this.#expiryTimer(identity.auth)
+    this.setExpiry()
     this.send({ ...response, messageId: this.nextMessageId() })
     if (this.#isClosed()) return
     this.#sharedView = this.#context.views.acquire(identity.access.view, this)
@@ -489,12 +488,18 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     this.#restart = null
   }
 
-  /** At the token's expiry the connection ends, and the client returns with a fresh token. */
-  #expiryTimer({ expiresAt }: AuthContext): Timer | null {
-    if (expiresAt === undefined) return null
+  /**
+   * At the token's expiry the connection ends, and the client returns with a fresh token. Set anew where the clock has
+   * stepped: the timer does not go by it.
+   */
+  setExpiry(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+    const expiresAt = this.#identity?.auth.expiresAt
+    if (expiresAt === undefined) return
     const { runtime } = this.#context
     const remainingMs = Math.max(0, expiresAt - runtime.now())
-    return setLongTimer(runtime, remainingMs, () => {
+    this.#timer = setLongTimer(runtime, remainingMs, () => {
       this.#withdraw()
       this.close('TOKEN_EXPIRED')
     })

@@ -4,6 +4,8 @@ import type { Runtime, Timer } from '../../src/core/runtime.ts'
 export interface SimulatedRuntime extends Runtime {
   /** Moves the clock and runs the timers that fall due, in order. */
   advance(ms: number): Promise<void>
+  /** Sets the clock, forward or back. No time passes: what timers wait for does not come nearer. */
+  stepClock(ms: number): void
 }
 
 interface PendingTimer {
@@ -14,6 +16,7 @@ interface PendingTimer {
 
 export function simulatedRuntime(startAt = 1_750_000_000_000): SimulatedRuntime {
   let now = startAt
+  let steppedMs = 0
   let count = 0
   const timers = new Set<PendingTimer>()
 
@@ -24,7 +27,7 @@ export function simulatedRuntime(startAt = 1_750_000_000_000): SimulatedRuntime 
   }
 
   return {
-    now: () => now,
+    now: () => now + steppedMs,
     monotonicNow: () => now - startAt,
     setTimer(delayMs, callback): Timer {
       const timer = { at: now + delayMs, order: count++, callback }
@@ -34,6 +37,9 @@ export function simulatedRuntime(startAt = 1_750_000_000_000): SimulatedRuntime 
     defer: (callback) => void setImmediate(callback),
     uuid: () => `00000000-0000-7000-8000-${String(count++).padStart(12, '0')}`,
     token: (byteLength) => Buffer.alloc(byteLength, count++).toString('base64url'),
+    stepClock: (ms) => {
+      steppedMs += ms
+    },
     async advance(ms) {
       const until = now + ms
       for (let timer = nextDue(until); timer !== undefined; timer = nextDue(until)) {

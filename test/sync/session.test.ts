@@ -742,6 +742,30 @@ describe('delivery', () => {
     expect(client.sentOfType('error')).toEqual([])
   })
 
+  test.each([
+    ['forward past it', 3_600_000, 1000],
+    ['forward to before it', 590_000, 10_000],
+    ['back', -3_600_000, 4_200_000],
+  ])('closes a session when its token expires by a clock that was set %s', async (_, stepMs, leftMs) => {
+    const runtime = simulatedRuntime()
+    const expiresAt = runtime.now() + 600_000
+    const { server, connect } = openServer({
+      runtime,
+      auth: { authenticate: async () => ({ userId: 'u1', expiresAt }) },
+    })
+    await server.hub.open() // looks after its sessions once a second from now on
+    const client = connect()
+    client.receive(handshake())
+    await settle()
+
+    runtime.stepClock(stepMs)
+    await runtime.advance(leftMs - 1)
+    expect(client.closed).toBeNull()
+    await runtime.advance(1)
+
+    expect(client.closed?.code).toBe(4003)
+  })
+
   test.each([0, 3_600_000])('refuses a token that has expired %i ms ago as others', async (ms) => {
     const runtime = simulatedRuntime()
     const { connect, store } = openServer({
