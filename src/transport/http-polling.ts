@@ -20,7 +20,14 @@ import {
   tooLarge,
 } from './http-sync.ts'
 import { isHandshake } from './is-handshake.ts'
-import { isSameUser, type Owner, type PollingClient, trustAgain, trustToken } from './polling-client.ts'
+import {
+  isSameUser,
+  isTrusted,
+  type Owner,
+  type PollingClient,
+  trustAgain,
+  trustToken,
+} from './polling-client.ts'
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
 
@@ -310,9 +317,9 @@ export class HttpPolling {
     const clients = this.#clientsOf(clientId)
     if (token === undefined) return clients[0] ?? 'unknown'
     const tokenHash = hashOf(token)
-    const askedAt = this.#options.runtime.now()
+    const { runtime } = this.#options
     const known = clients.find(
-      (client) => client.tokenHash === tokenHash && (client.owner === null || askedAt < client.checkedUntil),
+      (client) => client.tokenHash === tokenHash && (client.owner === null || isTrusted(client, runtime)),
     )
     if (known !== undefined) return known
     if (clients.every(({ owner }) => owner === null)) return 'unknown'
@@ -323,19 +330,18 @@ export class HttpPolling {
   async #check(clientId: string, token: string): Promise<PollingClient | Stranger> {
     const { runtime, auth, logger } = this.#options
     const context = await askProvider(auth, token, logger)
-    const now = runtime.now()
     const tokenHash = hashOf(token)
     const clients = this.#clientsOf(clientId)
     const withToken = clients.filter((client) => client.tokenHash === tokenHash)
-    if (context === 'failed' || context === 'unavailable') return trustAgain(withToken, now) ?? 'failed'
+    if (context === 'failed' || context === 'unavailable') return trustAgain(withToken, runtime) ?? 'failed'
     for (const client of withToken) client.tokenEndsAt = 0
     if (context === 'refused') return 'refused'
-    if (hasEnded(context, now)) return 'refused'
+    if (hasEnded(context, runtime.now())) return 'refused'
     const own = clients.find(({ owner }) => isSameUser(owner, context))
     if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
     own.tokenHash = tokenHash
     own.tokenEndsAt = context.expiresAt ?? Number.POSITIVE_INFINITY
-    trustToken(own, now)
+    trustToken(own, runtime)
     return own
   }
 

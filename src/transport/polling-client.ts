@@ -1,10 +1,12 @@
 import type { AuthContext } from '../auth/provider.ts'
-import type { Timer } from '../core/runtime.ts'
+import type { Runtime, Timer } from '../core/runtime.ts'
 import type { PollingTransport } from './polling-transport.ts'
 import type { PostOrder } from './post-order.ts'
 
 /** How long a checked token need not be checked again, unless it says itself that it ends before. */
 const TOKEN_CHECK_MS = 30_000
+
+type Clocks = Pick<Runtime, 'now' | 'monotonicNow'>
 
 /** The user who opened a session. */
 export type Owner = Pick<AuthContext, 'userId' | 'isAnonymous'>
@@ -25,7 +27,7 @@ export interface PollingClient {
   owner: Owner | null
   /** Of the token that its handshake came with, or that was last found to be of its user; null: the caller checks. */
   tokenHash: string | null
-  /** Until when the token need not be checked: ms since the epoch. */
+  /** Until when the token need not be checked, by `monotonicNow`: a clock that is set back must not put it off. */
   checkedUntil: number
   /** When the token ends, in ms since the epoch; 0 where it has not been judged, or was not accepted the last time. */
   tokenEndsAt: number
@@ -33,9 +35,14 @@ export interface PollingClient {
   successor: PollingClient | null
 }
 
-/** Spares the token its next check for `TOKEN_CHECK_MS`, or until its own end where that is sooner. */
-export function trustToken(client: PollingClient, now: number): void {
-  client.checkedUntil = Math.min(now + TOKEN_CHECK_MS, client.tokenEndsAt)
+/** Spares the token its next check for `TOKEN_CHECK_MS`. */
+export function trustToken(client: PollingClient, runtime: Clocks): void {
+  client.checkedUntil = runtime.monotonicNow() + TOKEN_CHECK_MS
+}
+
+/** True while the token need not be checked: not beyond its own end. */
+export function isTrusted({ checkedUntil, tokenEndsAt }: PollingClient, runtime: Clocks): boolean {
+  return runtime.monotonicNow() < checkedUntil && runtime.now() < tokenEndsAt
 }
 
 /**
@@ -45,9 +52,10 @@ export function trustToken(client: PollingClient, now: number): void {
  * @param clients those that go by the token
  * @returns the one that goes on
  */
-export function trustAgain(clients: readonly PollingClient[], now: number): PollingClient | undefined {
+export function trustAgain(clients: readonly PollingClient[], runtime: Clocks): PollingClient | undefined {
+  const now = runtime.now()
   const client = clients.find(({ tokenEndsAt }) => now < tokenEndsAt)
-  if (client !== undefined) trustToken(client, now)
+  if (client !== undefined) trustToken(client, runtime)
   return client
 }
 

@@ -312,6 +312,29 @@ describe('the token of a request', () => {
     expect((await client.post(ACKNOWLEDGMENT)).status).toBe(401)
   })
 
+  test.each([3_600_000, -3_600_000])('is checked as soon where the clock is set by %i ms', async (ms) => {
+    const client = await new Fixture().open()
+    expect((await client.poll()).status).toBe(204)
+    client.context = null
+
+    client.runtime.stepClock(ms)
+    await client.runtime.advance(CHECK_MS - 1)
+    expect((await client.poll()).status).toBe(204)
+    await client.runtime.advance(1)
+
+    expect((await client.poll()).status).toBe(401)
+  })
+
+  test('is refused at its own end by a clock that is set forward', async () => {
+    const client = await new Fixture().open()
+    client.context = { userId: 'ada', expiresAt: client.runtime.now() + 3_600_000 }
+    expect((await client.poll()).status).toBe(204)
+
+    client.runtime.stepClock(3_600_000)
+
+    expect((await client.poll()).status).toBe(401)
+  })
+
   test('is refused at its own end, however lately it was checked', async () => {
     const client = await new Fixture().open()
     client.context = { userId: 'ada', expiresAt: client.runtime.now() + 5000 }
