@@ -12,7 +12,7 @@ const RESEND_AFTER_MS = 14_000
  */
 export class AcknowledgmentWait {
   readonly #runtime: Pick<Runtime, 'monotonicNow'>
-  /** Of the client; sending again is none. */
+  /** When the client last made progress (ms, monotonic); sending again is none. */
   #lastProgressAt: number
   /** The wait that leads to sending again, and then to the end, counts from here. */
   #waitingSince: number

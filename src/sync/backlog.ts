@@ -2,11 +2,14 @@ import type { ServerTransport } from './transport.ts'
 
 type BufferedTransport = Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>
 
-/** Of the bound, which delivery keeps; answers come on top. */
+/** How many times the bound a backlog may be: delivery keeps to the bound, and answers come on top. */
 const MAX_BACKLOG_FACTOR = 4
 /** A client whose buffer is full is cut off when it has taken next to nothing for this long: within 30 s, seen once a second. */
 const MAX_BLOCKED_MS = 29_000
-/** Of the bound: what is more than next to nothing. By default 64 KiB, which even a poor mobile link takes. */
+/**
+ * Share of the bound that is more than next to nothing: by default 64 KiB, which even a poor mobile link
+ * takes.
+ */
 const MIN_TAKEN_SHARE = 1 / 64
 
 /** What one connection has been sent and has not taken yet. */

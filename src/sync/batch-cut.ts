@@ -3,7 +3,10 @@ import type { View } from '../core/view.ts'
 import { operationOfWireJson, recordIdOf } from '../protocol/wire-identity.ts'
 import type { DeliveredEntry } from '../store/store.ts'
 
-/** Of wire JSON, unless a single entry is larger: a batch may be kept until it is acknowledged. */
+/**
+ * Bytes of wire JSON in one batch, unless a single entry is larger: a batch may be kept until it is
+ * acknowledged.
+ */
 export const MAX_BATCH_BYTES = 512 * 1024
 
 /**

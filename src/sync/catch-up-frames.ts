@@ -19,7 +19,7 @@ export interface CatchUpBatch {
 const MAX_BYTES_OF_VIEW = 8 * 1024 * 1024
 /** The same where nobody has come by for what was kept the longest. */
 const MIN_BYTES_OF_VIEW = 1024 * 1024
-/** Of all views together; with more of them at once, some share nothing. */
+/** Bytes of the batches of all views together; with more of them at once, some share nothing. */
 const MAX_BYTES = 16 * 1024 * 1024
 
 interface KeptBatch extends CatchUpBatch {

@@ -48,7 +48,7 @@ export class ClientConnection {
     this.#owner = owner
   }
 
-  /** Of the newest frame, and so of the answer: a client that only reads text is never sent binary. */
+  /** Format of the newest frame, and so of the answer: a client that only reads text is never sent binary. */
   get format(): WireFormat {
     return this.#format
   }

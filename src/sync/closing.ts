@@ -19,7 +19,7 @@ export interface ClosingOptions {
  */
 export class Closing {
   readonly #runtime: Runtime
-  /** Of the sessions that are waited for: let the wait end. */
+  /** By session that is waited for: aborted when it has ended, so that the wait ends too. */
   readonly #endings = new Map<Session, AbortController>()
   readonly #abort = new AbortController()
 
@@ -89,7 +89,10 @@ export class Closing {
     return ending.signal
   }
 
-  /** Of a handshake nothing is lost: its client comes back, and need not be let in before. */
+  /**
+   * True when all that the session has begun is answered in time. With a handshake nothing is lost: its
+   * client comes back, and need not be let in before.
+   */
   async #isAnswered(
     session: Session,
     { timeoutMs, ended }: Pick<ClosingOptions, 'timeoutMs'> & { readonly ended: AbortSignal },

@@ -25,7 +25,7 @@ import type { ApplicationAccess } from './authorization.ts'
 export interface Mutation {
   readonly collection: string
   readonly type: OperationType
-  /** Of the record. An insert without one is given a new one. */
+  /** Record id. Generated for an insert that has none; an update and a delete need it. */
   readonly id?: string | undefined
   /** insert: the record's fields, defaults may be left out; update: the changed fields; delete: nothing */
   readonly data?: RecordInput | undefined
@@ -44,7 +44,7 @@ export interface ConditionalMutation extends Mutation {
 }
 
 export interface MutationResult {
-  /** Of the record. */
+  /** Id of the record. */
   readonly id: string
   readonly operationId: string
 }
@@ -94,7 +94,7 @@ export interface DataPlaneOptions {
   readonly access: ApplicationAccess
   readonly runtime: Runtime
   readonly write: (write: ServerWrite) => Promise<AppendResult>
-  /** Of operations while the store has no schema. */
+  /** Schema version of operations while the store has no schema. */
   readonly schemaVersion: number
   readonly maxOperationBytes: number
 }

@@ -33,13 +33,13 @@ export interface DeliveryStreamOptions {
   /** The log's end at the handshake: the batch that reaches it is the final one. */
   readonly initialEnd: number
   readonly batchSize: number
-  /** Of the client, which tells what it has columns for. */
+  /** The client's schema version, which tells what it has columns for. */
   readonly schemaVersion: number
 }
 
 /** So much that a client has written itself moves its watermark, by an empty batch. */
 const SKIP_OWN_AFTER_ENTRIES = 1000
-/** Of the batches that are read at once: the event loop is held for as long as they take. */
+/** Entries of the batches that are read at once: the event loop is held for as long as they take. */
 const MAX_ENTRIES_PER_PAGE = 500
 
 /**
@@ -68,7 +68,7 @@ export class DeliveryStream implements Delivery {
   #promptResends = 0
   #batchIndex = 0
   #isCaughtUp = false
-  /** Of the last batch that was sent. */
+  /** Base of the last batch that was sent. */
   #lastBase = 0
   #isLastEmpty = true
   /** Once is enough: a client that is in step needs no other. */

@@ -36,8 +36,8 @@ export interface DeltaBatch {
   /** Everything up to here is delivered once this batch and all before it are acknowledged. */
   readonly position: number
   /**
-   * Of the first batch: up to here the vector of a client tells what it has, also when it is cut off amid the delta.
-   * Noted before the batch is sent; absent where that is noted already.
+   * Set on the first batch: up to here the vector of a client tells what it has, also when it is cut off amid
+   * the delta. Noted before the batch is sent; absent where that is noted already.
    */
   readonly toldThrough?: number
 }

@@ -20,7 +20,7 @@ export interface DeltaDeliveryOptions extends DeltaOptions {
   readonly speaksForNode: boolean
   /** As the node was registered at the handshake: what is acknowledged counts as long as it is this view's. */
   readonly registeredEra: string | null
-  /** Of the client, which tells what it has columns for. */
+  /** The client's schema version, which tells what it has columns for. */
   readonly schemaVersion: number
 }
 
@@ -247,7 +247,7 @@ export class DeltaDelivery implements Delivery {
 
   #send(batch: DeltaBatch): void {
     this.#messageCount++
-    // Of this session: what a polling client acknowledges may be of its last one.
+    // The id is one of this session: what a polling client acknowledges may be of its last one.
     const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
     const { entries, position: _, toldThrough: __, ...header } = batch
     const { store, schemaVersion, view } = this.#options

@@ -25,7 +25,7 @@ const REFILL_PAGE_ENTRIES = 500
 export class Feed {
   readonly #store: Pick<ServerStore, 'readLog'>
   readonly #options: FeedOptions
-  /** Of the entries in the window, and of those before `#start`. */
+  /** Delivery sequences of the entries in the window, and of those before `#start`. */
   #sequences: number[] = []
   #sizes: number[] = []
   /** Index of the first entry still in the window: evicting shifts the arrays only now and then. */

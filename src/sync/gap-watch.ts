@@ -18,11 +18,10 @@ const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at o
  * - at the end of the delta: it is no part of the delta, or another delta begins;
  * - the whole delta: it is the first one, and no part of a delta. Clients with a watermark write `totalBatches` into
  *   every batch of a delta and into no other, but only JSON carries it. Of other clients, and of those that use the
- *   binary form, it shows by the numbers of the operations: none is one that the client owes since its handshake.
- *
- * Of what it writes later, the numbers of its own operations do not go on where those before ended. They may have gaps of their
- * own, as nothing is sent of what is not in the client's view; so they count where the transport does not know that every
- * message has come.
+ *   binary form, it shows by the numbers of the operations: none is one that the client owes since its handshake;
+ * - among what it writes later: the numbers of its own operations do not go on where those before ended. They may have
+ *   gaps of their own, as nothing is sent of what is not in the client's view; so they count where the transport does not
+ *   know that every message has come.
  *
  * What is remembered, and for how long:
  *
@@ -39,7 +38,7 @@ const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at o
  * `isOverGap` is asked anew each time that a batch is tried.
  */
 export class GapWatch {
-  /** Of the batch that goes on where the last one ended; 0 after a final one. */
+  /** Index of the batch that goes on where the last one ended; 0 after a final one. */
   #nextBatchIndex = 0
   #hasDelta = false
   #hasGap = false

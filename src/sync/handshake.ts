@@ -39,7 +39,7 @@ export interface AcceptedHandshake {
   /** False where that is to be noted before the client is sent anything. */
   readonly isPositionNoted: boolean
   readonly deltaCursor: string | undefined
-  /** Of the client. */
+  /** The client's schema version. */
   readonly schemaVersion: number
   /** Up to here the client has what it has written itself. */
   readonly ownSequence: number

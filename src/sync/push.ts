@@ -40,7 +40,7 @@ interface ArrivedBatch {
 interface GuardedBatch extends ArrivedBatch {
   /** One per operation. */
   readonly guarded: readonly Guarded[]
-  /** Of those that are to be stored. */
+  /** Requests of those operations that are to be stored. */
   readonly requests: readonly AppendRequest[]
   /** Something before it was missing when they were made. */
   readonly isOverGap: boolean

@@ -7,7 +7,7 @@ export interface QueuedBatch {
   readonly requests: readonly IngestRequest[]
   readonly bytes: number
   readonly source: object | undefined
-  /** Of the requests before these, which a transaction of their own has stored. */
+  /** Results of the requests before these, which a transaction of their own has stored. */
   readonly earlierResults: readonly AppendResult[]
   readonly resolve: (results: readonly AppendResult[]) => void
   readonly reject: (error: unknown) => void

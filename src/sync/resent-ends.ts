@@ -6,9 +6,9 @@ const NONE: readonly number[] = []
  */
 export class ResentEnds {
   #ends: readonly number[] = NONE
-  /** Of the first one that is still ahead. */
+  /** Index of the first end that is still ahead. */
   #next = 0
-  /** Of the first one that was passed without anything to send. */
+  /** Index of the first end that was passed without anything to send. */
   #nextUntold = 0
 
   /** True when none is ahead. */

@@ -2,8 +2,8 @@ import type { Frame } from '../protocol/frame.ts'
 
 const MAX_KEYS_OF_VIEW = 64 // two for each of 32 positions: sessions at more have little to share
 /**
- * Of all views together, of which a client may cause many. Beyond, what was made first is made anew for who
- * asks for it later. A frame counts for each key that it is found by.
+ * Bytes of the frames of all views together; a client may cause many views. Beyond, what was made first is
+ * made anew for who asks for it later. A frame counts for each key that it is found by.
  */
 const MAX_BYTES = 16 * 1024 * 1024
 

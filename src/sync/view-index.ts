@@ -265,7 +265,7 @@ class UnscopedEntries<Item extends { readonly view: View }> {
     this.#showing.clear()
   }
 
-  /** Of those that show all of the collection. */
+  /** Meets each of those that show all of the collection. */
   forEach(collection: string, meet: (entry: Entry<Item>) => void): void {
     for (const { entries } of this.#groupsShowing(collection)) entries.forEach(meet)
   }
@@ -301,7 +301,7 @@ interface Condition {
   readonly grantedFields: number
 }
 
-/** Of the collections that a view shows in part, and of all in its scope. */
+/** Conditions of the collections that a view shows in part, and of all in its scope. */
 function* conditionsOf({ scope, subsets }: View): Iterable<Condition> {
   const narrowed = new Set<string>()
   for (const { collection, where } of subsets) {

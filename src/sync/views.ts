@@ -124,7 +124,7 @@ export interface ViewPage {
   readonly isAll: boolean
 }
 
-/** Of the frames of all views together. */
+/** Budgets for the frames of all views together. */
 interface FrameBudgets {
   readonly catchUp: CatchUpBudget
   readonly frames: FrameBudget

@@ -20,7 +20,7 @@ export interface PresentAuthor {
 export type AuthorNews = PresentAuthor | { readonly id: string; readonly state: null }
 
 export interface PresenceNews {
-  /** Of all authors that there are; whoever is not named has left. */
+  /** Ids of all authors that there are; whoever is not named has left. */
   readonly ids?: readonly string[]
   readonly authors: readonly AuthorNews[]
 }
@@ -35,7 +35,7 @@ export function parsePresenceNews(payload: string): PresenceNews {
 
 /** What was typed, and by whom. */
 export interface TypedNews {
-  /** Of the session. */
+  /** Id of the session. */
   readonly id: string
   readonly peer: PeerDescription
   readonly message: YjsDocUpdateMessage
@@ -51,7 +51,7 @@ export function parseTypedNews(payload: string): TypedNews {
 
 export interface BlobQuestion {
   readonly id: string
-  /** Of the client that wants the content. */
+  /** Id of the session whose client wants the content. */
   readonly session: string
   readonly hash: string
   readonly peer: PeerDescription
@@ -67,7 +67,7 @@ export function parseBlobQuestion(payload: string): BlobQuestion {
 }
 
 export interface BlobAnswer {
-  /** Of the question. */
+  /** Id of the question. */
   readonly id: string
   /** base64; null: nobody there has it. */
   readonly bytes: string | null

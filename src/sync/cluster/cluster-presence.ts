@@ -9,7 +9,7 @@ import { describePeer, RemotePeer } from './remote-peer.ts'
 const TOPIC = 'presence'
 /** How often the others are told; what changes more often shows its newest state. */
 const FLUSH_INTERVAL_MS = 100
-/** Of one announcement, and one author more: what others say meanwhile does not wait for long. */
+/** Bytes of one announcement, and one author more: what others say meanwhile does not wait for long. */
 const MESSAGE_BYTES = 256 * 1024
 /** Authors that have left of which the others are told one by one; where it are more, they are told who is there. */
 const MAX_DEPARTURES = 1000
@@ -25,7 +25,7 @@ export class ClusterPresence {
   readonly #runtime: Runtime
   readonly #own = new Map<RelayPeer, AwarenessState>()
   readonly #changed = new Set<RelayPeer>()
-  /** Of whom the others are to be told as soon as there is room, by what they show then. */
+  /** Own authors that the others are to be told of as soon as there is room, by what they show then. */
   readonly #due = new Set<RelayPeer>()
   /** True when the others are to be told, before that, who is there at all. */
   #areIdsDue = false

@@ -43,7 +43,10 @@ export interface BlobStats {
 const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
 /** Requests of one session at a time; clients ask for one chunk of a blob after the other. */
 const MAX_CONCURRENT_LOOKUPS = 8
-/** Of those, what is not stored and is looked for elsewhere. More are told that nobody has it. */
+/**
+ * Requests of one session for what is not stored and is looked for elsewhere. More are told that nobody has
+ * it.
+ */
 const MAX_CONCURRENT_SEARCHES = 16
 /** Requests of one session for what very many records refer to. Of more, what was found at once counts. */
 const MAX_LONG_LOOKUPS = 2

@@ -9,9 +9,11 @@ import type { ServerStore } from '../../store/store.ts'
 const FRESH_MS = 1000
 const MAX_RECORDS = 4096
 const MAX_TEXT_LENGTH = 1024 // no scope compares longer texts; the others need not be kept
-/** Of one record. Of a larger one the longest values go: scopes compare ids and the like. */
+/**
+ * Bytes that are kept of one record. Of a larger one the longest values go: scopes compare ids and the like.
+ */
 const MAX_RECORD_BYTES = 16 * 1024
-/** Of all records together: 4 KB for each, which few need. */
+/** Bytes of all records together: 4 KB for each, which few need. */
 const MAX_BYTES = 16 * 1024 * 1024
 const FIELD_BYTES = 32 // what a value takes beside its name and its text
 const READ_CHUNK = 200 // record ids of one query

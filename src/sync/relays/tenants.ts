@@ -7,7 +7,10 @@ import type { ClientAccess } from '../authorization.ts'
 /** What of a collection somebody is granted. */
 export type GrantedPart = readonly [collection: string, filter: ScopeFilter]
 
-/** Of whom nothing but its grant is looked at. What it wishes for makes no difference: by a wish it could choose its tenant. */
+/**
+ * Somebody of whom nothing but the grant is looked at. Wishes make no difference: by one, a client could
+ * choose its tenant.
+ */
 type Grantee = Pick<ClientAccess, 'granted' | 'userId'>
 
 /**
