@@ -3,7 +3,7 @@
  * not stored. At most once: what is lost is sent again by whoever needs it to be known.
  */
 export interface ClusterBus {
-  /** Of this process. */
+  /** Id of this process. */
   readonly serverId: string
   /** The other servers that run, by their ids. */
   members(): ReadonlySet<string>

@@ -3,7 +3,10 @@
  * backup was made of. Stores keep them as JSON.
  */
 
-/** Of the JSON. The first line of a backup holds it, too, and has 4096 at most. Some 50 ids that stores make. */
+/**
+ * Size of the JSON: room for some 50 ids that stores make. The first line of a backup holds it too, and has
+ * 4096 bytes at most.
+ */
 const MAX_BYTES = 2048
 
 /**

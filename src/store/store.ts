@@ -147,14 +147,14 @@ export type CommitListener = (deliverySequence?: number) => void
 
 export interface DuplicateResult {
   readonly status: 'duplicate'
-  /** Of a server's write with a key: what the first one became. */
+  /** What the first write became, where a server's write is repeated under its key. */
   readonly repeated?: { readonly operationId: string; readonly recordId: string }
 }
 
 export interface RefusedResult {
   readonly status: 'refused'
   readonly refusal: Refusal
-  /** Of a conditional write of the server. */
+  /** The condition that did not hold, where a conditional write of the server is refused for it. */
   readonly unmet?: UnmetCondition
 }
 

@@ -47,7 +47,7 @@ export class BatchOverlay {
   readonly records: PlannedRecord[] = []
   readonly entries: PlannedEntry[] = []
   readonly vector = new Map<string, number>()
-  /** Of the entries, those that the rules of the schema have led to. */
+  /** How many of the entries the rules of the schema have led to. */
   sideEffectCount = 0
   /** About the bytes of the values that were merged, also for operations that were then refused. */
   mergedBytes = 0

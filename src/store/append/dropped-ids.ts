@@ -25,7 +25,10 @@ export function possibleDroppedIdsOf({ operation, isIdVerified }: SoughtOperatio
   return isIdVerified === true ? [operation.id] : [operation.id, unprovenIdOf(operation)]
 }
 
-/** Of an encrypted operation, of what is in the clear: its payload is encrypted anew each time it is sent. */
+/**
+ * A hash of the operation's id and content. Of an encrypted one, only what is in the clear counts: its
+ * payload is encrypted anew each time it is sent.
+ */
 export function unprovenIdOf(operation: Operation): string {
   return createHash('sha256')
     .update(`dropped ${operation.id} ${contentTextOf(operation)}`)

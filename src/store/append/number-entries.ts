@@ -14,7 +14,7 @@ export interface LogCounters {
 export interface LogRow {
   readonly entry: LogEntry
   readonly record: PlannedRecord
-  /** Of the operation's clock, ms. */
+  /** Wall time of the operation's clock, in ms. */
   readonly wallTime: number
   /** What its record did not refer to before, and who does. @see PlannedEntry */
   readonly blobRefs: readonly string[]

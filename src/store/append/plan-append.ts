@@ -29,7 +29,7 @@ import { refuseOutsideScope } from './write-scope.ts'
 /** What the store knows beside its rows. */
 export interface AppendContext {
   readonly serverNodeId: string
-  /** Of the server's node: stamps what it writes. */
+  /** Clock of the server's node, which stamps what the server writes. */
   readonly clock: ServerClock
   /** True for the node that the server writes as, and those that it was before restores. */
   isServerNode(nodeId: string): boolean
@@ -185,7 +185,7 @@ function planNew(request: OperationRequest, batch: Batch): Loading<PlannedResult
   return purged === null ? planChange(request, record, batch) : planAnew(request, { record, purged }, batch)
 }
 
-/** Of a record that is forgotten. */
+/** Plans an operation on a record that is forgotten: a newer insert begins it anew, all else is refused. */
 function* planAnew(
   request: OperationRequest,
   { record, purged }: { record: PlannedRecord; purged: RecordState },

@@ -42,7 +42,7 @@ export interface SnapshotSource {
   readonly state: RecordState
   readonly trackedFields: readonly string[]
   readonly serverNodeId: string
-  /** Of the operation that moved the record. */
+  /** Schema version of the operation that moved the record. */
   readonly schemaVersion: number
 }
 

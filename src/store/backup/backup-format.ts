@@ -31,9 +31,9 @@ import type { RevocationSubject } from '../revocations.ts'
 
 const BACKUP_FORMAT = 'kora-server-backup'
 const BACKUP_VERSION = 3
-/** Of a store without a schema; earlier builds read up to it. */
+/** Format version for a store without a schema; earlier builds read up to it. */
 const COMPACTED_VERSION = 2
-/** Of such a store, and a log of which nothing was dropped; the first release reads it. */
+/** Format version for such a store whose log was never compacted; the first release reads it. */
 const UNCOMPACTED_VERSION = 1
 
 /** Kinds of sections, in their order. */
@@ -45,7 +45,10 @@ export const SECTION_BYTES = 1024 * 1024
 /** What a reader holds at once at most. An operation is as large as it was accepted. */
 export const MAX_SECTION_BYTES = 256 * 1024 * 1024
 export const MAX_LINE_BYTES = 4096
-/** Of the section of the schema. One of a thousand fields takes some 250 kB, with twenty earlier versions half a megabyte. */
+/**
+ * Bytes of the section of the schema. One of a thousand fields takes some 250 kB, with twenty earlier
+ * versions half a megabyte.
+ */
 export const MAX_SCHEMA_BYTES = 16 * 1024 * 1024
 
 export interface BackupHeader {
@@ -55,7 +58,7 @@ export interface BackupHeader {
   readonly hasSchema: boolean
   /** ISO 8601 */
   readonly createdAt: string
-  /** Of the server that made it. */
+  /** Node id of the server that made the backup. */
   readonly nodeId: string
   /** @see ServerStore.getFormerNodeIds */
   readonly formerNodeIds: readonly string[]
@@ -76,7 +79,7 @@ export interface BackupTrailer {
   readonly dropped: number
   /** How many schemas: 1 or 0. */
   readonly schema: number
-  /** Of the log that it was made of. */
+  /** Highest delivery sequence of the log that the backup was made of. */
   readonly maxDeliverySequence: number
   readonly sha256: string
 }

@@ -24,7 +24,7 @@ const LOOK_AGAIN_MS = 60 * 60 * 1000
  * who comes later finds that of the other.
  */
 const MAX_LEAD_MS = 10 * 60 * 1000
-/** Of `everyMs`, where that is less. */
+/** The lead as a share of `everyMs`, where that is less. */
 const MAX_LEAD_SHARE = 0.1
 /** So far the clocks of servers that share the place may be apart. */
 const CLOCK_TOLERANCE_MS = 5 * 60 * 1000

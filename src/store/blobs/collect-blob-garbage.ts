@@ -106,7 +106,7 @@ async function markLive({
   return live
 }
 
-/** Of the candidates those that the store knows, and the chunks of the manifests among them. */
+/** The candidates that the store knows, and the chunks of the manifests among them. */
 async function markKnown(
   candidates: readonly string[],
   { files, index, signal }: GarbageOptions,

@@ -12,7 +12,10 @@ export interface CompactionRules {
   readonly supersededBefore: number | null
   /** Records that were deleted before, by the clock of whoever did; ms since the epoch. */
   readonly deletedBefore: number | null
-  /** Of those, only the ones of which nothing was stored later: a delivery sequence. Default: the end of the log. */
+  /**
+   * Deleted records go only if nothing of them was stored after this delivery sequence. Default: the end of
+   * the log.
+   */
   readonly deletedThrough?: number
 }
 

@@ -11,9 +11,9 @@ import { planCompaction } from './plan-compaction.ts'
 /** A step holds the writer of a store for some 20 ms: so many records and rows of the log. */
 export const RECORDS_PER_STEP = 500
 export const ROWS_PER_STEP = 2000
-/** Of states, and of the rows that are read: a record of rich text may have many megabytes. */
+/** Bytes of states, and of the rows that are read: a record of rich text may have many megabytes. */
 export const BYTES_PER_STEP = 8 * 1024 * 1024
-/** Of a record with more rows, or larger ones, the first are looked at; the next compaction gets further. */
+/** The first rows of a record that are looked at, by number and bytes; the next compaction gets further. */
 export const MAX_ROWS_PER_RECORD = 20_000
 export const MAX_BYTES_PER_RECORD = 16 * 1024 * 1024
 /** With fewer rows than an insert and two updates nothing of a record is superseded. */

@@ -31,7 +31,7 @@ export function corruptRow(deliverySequence: number, cause?: unknown): StoreErro
   return corrupt(`Row ${deliverySequence} of _kora_operations is damaged and is not served.`, cause)
 }
 
-/** Of a number that stands for a name, which nothing is stored under. */
+/** The error for a number that should stand for a name and has none. */
 export function lostName(id: number, table: '_kora_nodes' | '_kora_collections'): StoreError {
   return corrupt(`No name is stored in ${table} under the number ${id}.`)
 }

@@ -8,7 +8,9 @@ import { certain, type Damage } from './damage.ts'
  */
 export const INHERITED_CLAIM = 'inherited:'
 
-/** Of an entry that claims more than is stored, was dropped, or came so out of a backup. */
+/**
+ * Damage of a version vector entry that claims more than is stored, was dropped, or came so out of a backup.
+ */
 export function damageOfClaim(entry: string, claimed: number, stored: number): Damage {
   const who = isGuestEntry(entry) ? ' of a guest' : ''
   return certain(

@@ -23,7 +23,7 @@ export interface FieldHistory {
  * How each operation of a record left the field, as it would have been noted when it was stored:
  * by the state of the record after the operations committed until then.
  *
- * Of a compacted record that has changed the field, it is no longer known who could see it when:
+ * For a compacted record that has changed the field, it is no longer known who could see it when:
  * then nobody is shown the operations, and who may see the record now gets it from a snapshot.
  *
  * @param operations the record's, in commit order

@@ -6,7 +6,7 @@ import type { DeliveredEntry, DeliveryPage, LogEntry } from '../store.ts'
  */
 export const MAX_ROWS_PER_PAGE = 4000
 
-/** Of each key that leads to what is sought, so many entries are counted to find the rarest. */
+/** Entries that are counted of each key that leads to what is sought, to find the rarest. */
 export const RARITY_SAMPLE = 500
 
 /** Fills a page up to its limits and knows how far it has come. */

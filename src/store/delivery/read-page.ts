@@ -52,7 +52,7 @@ export function isMissing(vector: VersionVector, view: View): (entry: DeliveredE
 
 /** Rows are in memory before their bytes are counted: of the largest, these take some 25 MB. */
 const MAX_ROWS_AT_ONCE = 100
-/** Of a page that lacks but one entry, most that is looked at may be invisible. */
+/** Rows that are looked at even for a page that lacks but one entry: most may be invisible. */
 const MIN_ROWS_AT_ONCE = 16
 
 interface Range {
@@ -93,7 +93,7 @@ function readIndexed<Entry extends DeliveredEntry>(
   }
 }
 
-/** Of the keys that all lead to a stream, the one with the fewest entries ahead. */
+/** The key with the fewest entries ahead, among those that all lead to the stream. */
 function rarestKey(source: Pick<LogSource<never>, 'readSequences'>, stream: Stream, after: number): IndexKey {
   let [rarest] = stream
   let fewest = Number.POSITIVE_INFINITY

@@ -77,7 +77,7 @@ class HeldStates {
   readonly #writes = new Map<JsonValue, Operation>()
   #present: JsonValue = null
   #newestOfRecord: Operation | null = null
-  /** Of the writes to the field, and the deletions. What is earlier was stored unjudged. */
+  /** Latest of the writes to the field and the deletions. What is earlier was stored unjudged. */
   #newest: Operation | null = null
   #lastInsert: Operation | null = null
   #lastDeletion: Operation | null = null

@@ -146,7 +146,10 @@ function newReference(
   return before !== null && rule.referenceIn(before) === reference ? null : reference
 }
 
-/** Of a collection that is hidden from the author nothing is known about whom its records are for. */
+/**
+ * True for a collection that the author is granted in part. One that is hidden is not: nothing is known about
+ * whom its records are for.
+ */
 function isGrantedInPart(collection: string | null, scope: ScopeMap | null): boolean {
   const filter = collection === null || scope === null ? undefined : ownValue(scope, collection)
   return filter !== undefined && Object.keys(filter).length > 0

@@ -20,7 +20,7 @@ export interface EarlyValues {
 /** What is looked for in the operations of one collection. */
 interface Search {
   readonly collection: string
-  /** Of its new fields. */
+  /** Rules of its new fields. */
   readonly rules: FieldRules
   /** Texts of which the JSON of an operation has one that may be found; null: it may be any. */
   readonly marks: readonly string[] | null
@@ -83,7 +83,7 @@ async function withOperations(log: ReadLog, searches: readonly Search[]): Promis
   return found
 }
 
-/** Of the one collection, or of the log as a whole: each walk goes through all of it. */
+/** Reads the one collection, or the log as a whole, page by page: each walk goes through all of it. */
 async function* pagesOf(
   log: ReadLog,
   searches: readonly Search[],

@@ -121,7 +121,7 @@ function joinFields(
     }
     const refusal = refuseFieldChange(`${path}.${field}`, descriptor, known)
     if (refusal === null) continue
-    // Of a field that nobody has any more, what is remembered is the form that the values of both fit.
+    // For a field that nobody has any more, the form that the values of both fit is remembered.
     const isForgotten = !Object.hasOwn(declared, field)
     if (isForgotten && refuseFieldChange(path, known, descriptor) === null) retired.set(field, descriptor)
     else refusals.push(refusal)

@@ -64,7 +64,7 @@ export class MemoryBlobs {
     return sorted
   }
 
-  /** Of the blobs that live records refer to now. */
+  /** Hashes of the blobs that live records refer to now. */
   liveRefs(log: MemoryLog, deletedThrough: number): ReadonlySet<string> {
     const live = new LiveRefs(deletedThrough)
     for (const [hash, referrers] of this.#referrers) {

@@ -8,7 +8,7 @@ const LOG_INTERVAL_MS = 10_000
 export interface AnnouncementProblemsOptions {
   readonly runtime: Pick<Runtime, 'monotonicNow'>
   readonly logger: Logger
-  /** Of the database, for the log. */
+  /** Name of the database, for the log. */
   readonly storeName: string
 }
 
@@ -28,7 +28,7 @@ export class AnnouncementProblems {
   }
 
   /**
-   * Of one that was heard, or was to be made.
+   * Reports an announcement that was heard, or was to be made.
    *
    * @param topic null where it could not be read
    * @param error a `ProtocolError` says that no server sends such an announcement, any other one is ours
@@ -44,7 +44,7 @@ export class AnnouncementProblems {
     } else logEvent(logger, LOG_EVENTS.announcementFailed, { ...counted, err: error })
   }
 
-  /** Of one that there is no room for among those that wait to be sent. */
+  /** Reports an announcement that there is no room for among those that wait to be sent. */
   reportUnsent(topic: string): void {
     const announcements = this.#countUnlogged('unsent')
     if (announcements === null) return

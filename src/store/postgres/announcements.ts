@@ -9,7 +9,7 @@ import { AnnouncementProblems } from './announcement-problems.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
 
 export interface AnnouncementOptions {
-  /** Of this process, in every announcement: nobody listens to itself. */
+  /** Id of this process, in every announcement: nobody listens to itself. */
   readonly serverId: string
   readonly runtime: Runtime
   readonly logger: Logger

@@ -94,7 +94,7 @@ export class AppendLoader {
     this.#dropped = options.dropped
   }
 
-  /** Of the shared settings, when the operations were looked up; null before that. */
+  /** Epoch of the shared settings when the operations were looked up; null before that. */
   get epoch(): number | null {
     return this.#epoch
   }

@@ -3,7 +3,7 @@ import type { PostgresDatabase } from './database.ts'
 
 /** Something that is indexed in steps, by one server at a time. */
 export interface Backfill {
-  /** Of the advisory lock that it takes. */
+  /** Name of the advisory lock that it takes. */
   readonly lockName: string
   /** True where it goes before those that are not: asked anew each time that one of them is chosen. */
   isGranted(): boolean

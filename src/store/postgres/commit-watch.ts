@@ -17,7 +17,7 @@ export class CommitWatch {
   readonly #endListening: () => void
   /** Where the log ends by the database, and by the commits of this server. Listeners know of it. */
   #known = 0
-  /** Of this server, to be announced: the highest says all. 0: none. */
+  /** Highest commit of this server that is to be announced, which says all; 0: none. */
   #unannounced = 0
   #timer: Timer | null = null
   #isPolling = false

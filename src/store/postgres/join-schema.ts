@@ -30,7 +30,7 @@ export async function joinSchema(
   const stored = await metaTable.get(transaction, 'schema')
   const own = stored === null ? null : parseStoredSchema(stored)
   const join = joinSchemas(own, other)
-  // Of what was made here before, a table may be there again.
+  // A table that was made here before may be there again.
   const foreign = newTablesOf(join).filter((name) => !keptTables(own).includes(name))
   const present = await namesInUse(transaction, db.schema, foreign)
   assertNothingRefused(refuseForeignTables({ ...join, refusals: [] }, present))

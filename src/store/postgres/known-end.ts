@@ -63,7 +63,10 @@ export class KnownEnd {
     return this.#doubtfulThrough
   }
 
-  /** Of the database, when the log was last seen to hold what is known: the connections since may lead to another. */
+  /**
+   * Connections that the database had lost when the log was last seen to hold what is known: those made since
+   * may lead to another log.
+   */
   get lostConnections(): number {
     return this.#lostConnections
   }

@@ -1,6 +1,6 @@
 import type { Queries } from './database.ts'
 
-/** Of these names, those that a table, a view or an index of the schema of the database has. */
+/** Those of the names that a table, a view or an index of the schema of the database has. */
 export async function namesInUse(
   queries: Queries,
   schema: string,

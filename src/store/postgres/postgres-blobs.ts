@@ -6,12 +6,12 @@ import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
 const PAGE_REFS = 1000
-/** Of states in one result; the last of them may go beyond. */
+/** Bytes of states in one result; the last of them may go beyond. */
 const PAGE_BYTES = 4 * 1024 * 1024
 
 interface StoredState {
   readonly state: string
-  /** Of the record's last row in the log. */
+  /** Delivery sequence of the record's last row in the log. */
   readonly lastSequence: number
 }
 

@@ -126,7 +126,10 @@ async function plan(
 
 const PAGE = { limit: MAX_ROWS_PER_RECORD, maxBytes: MAX_BYTES_PER_RECORD }
 
-/** Of a record that is more than is to be held at once: of each page, only what its removal has to know is kept. */
+/**
+ * Reads a record that is more than is to be held at once: of each page, only what its removal has to know is
+ * kept.
+ */
 async function readForgottenRows(log: PostgresLog, queries: Queries, ref: number): Promise<DroppedRow[]> {
   const rows: DroppedRow[] = []
   for (let isWhole = false; !isWhole; ) {

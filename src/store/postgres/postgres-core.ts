@@ -51,7 +51,10 @@ export interface CoreOptions {
 export interface AppendBase {
   readonly settings: Settings
   readonly names: PlanNames
-  /** Of the database when the log was last seen to hold what is known, and the names were read: since, both may be lost. */
+  /**
+   * How many connections the database had lost when the log was last seen to hold what is known, and the
+   * names were read. With another one lost since, both may be lost.
+   */
   readonly lostConnections: number
 }
 
@@ -190,7 +193,10 @@ export class PostgresCore {
     return settings
   }
 
-  /** Of a log that has lost its end: its counter knows nothing of the numbers that what is lost had. */
+  /**
+   * Gives the server another node where the log has lost its end: its counter knows nothing of the numbers
+   * that what is lost had.
+   */
   async #leaveServerNode(transaction: Transaction): Promise<void> {
     const nodeId = this.newNodeId()
     // Others may write as this node before they write anything else.

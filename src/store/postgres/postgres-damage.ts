@@ -154,7 +154,7 @@ export class PostgresDamageSource implements DamageSource {
     return Math.max(0, row?.[0] ?? 0)
   }
 
-  /** Of these entries, the delivery sequences of those that a scope does not find. */
+  /** Delivery sequences of those of the entries that a scope does not find. */
   async #missingInIndex(entries: readonly ReadColumns[]): Promise<Set<number>> {
     const expected = entries.flatMap((entry) => {
       const tracked = [...this.#core.settings.tracked.of(entry.collection)].filter(({ isReady }) => isReady)

@@ -12,7 +12,9 @@ export function toStoreError(error: unknown, name: string): unknown {
   return new StoreError(failure.code, message, { cause: error })
 }
 
-/** Of its own, or of what all transactions share: for their locks, above all. */
+/**
+ * SQLSTATE of a database without memory: its own, or what all transactions share, for their locks above all.
+ */
 const OUT_OF_MEMORY = '53200'
 
 const REFUSED_WRITE = '25006'

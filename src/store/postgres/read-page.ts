@@ -72,7 +72,7 @@ async function readIndexed(log: PostgresLog, keys: readonly IndexKey[], range: R
   return { entries, doneThrough: entries.length === 0 ? (wanted.at(-1) ?? 0) : 0 }
 }
 
-/** Of the keys that all lead to a stream, the one with the fewest entries ahead. */
+/** For each stream, the key with the fewest entries ahead among those that all lead to it. */
 async function rarestKeys(
   log: PostgresLog,
   streams: readonly Stream[],

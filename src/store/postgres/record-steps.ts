@@ -5,7 +5,10 @@ import type { RecordRow } from './postgres-log.ts'
 // What one transaction holds its records for is some 50 ms then.
 const RECORDS_PER_STEP = 200
 const ROWS_PER_STEP = 5000
-/** Of states, and of the operations where they are read: a rich text that was edited often may have many megabytes. */
+/**
+ * Bytes of states, and of the operations where they are read: a rich text that was edited often may have many
+ * megabytes.
+ */
 const BYTES_PER_STEP = 8 * 1024 * 1024
 
 /** The records that one step of a longer work takes. Locked: nobody else changes them before the transaction ends. */

@@ -5,7 +5,7 @@ import { INTERNAL_TABLES } from './layout.ts'
 import { metaTable } from './meta-table.ts'
 import { openFailure } from './postgres-errors.ts'
 
-/** Of the role, as the database tells them without being asked for anything else. */
+/** Rights of the role, as the database tells them without being asked for anything else. */
 export interface Rights {
   readonly role: string
   readonly database: string

@@ -87,7 +87,7 @@ export class SchemaMigration {
     // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
     core.ownSchema = withEarlierFields(next, await this.#recorded(core.db))
     await core.refresh()
-    // Of a later version, they may be on the way still.
+    // The tables of a later version may be on the way still.
     this.#isPrepared = (await this.unfinished()).size === 0
     for (const [collection, { scope }] of Object.entries(next.collections)) {
       for (const field of scope) {

@@ -30,7 +30,7 @@ export interface Settings {
  */
 export const NEXT_EPOCH = 'epoch + 1 + (random() * 1e9)::bigint'
 
-/** Of a database without tables. */
+/** Settings of a database without tables. */
 export const NO_SETTINGS: Settings = {
   epoch: 0,
   tracked: new TrackedFields(),

@@ -119,7 +119,7 @@ function sortRows(rows: readonly StateRow[], columns: Columns, query: ResolvedQu
 
 interface SortKey {
   readonly id: string
-  /** Of the field that is ordered by; null: by id alone. */
+  /** Cell of the field that is ordered by; null: by id alone. */
   readonly cell: ColumnValue
 }
 

@@ -30,7 +30,7 @@ export interface ResolvedQuery {
 /** Where a record stands in the order of a query. */
 export interface QueryPosition {
   readonly id: string
-  /** Of the field that it is ordered by, as records show it. */
+  /** Value of the field that it is ordered by, as records show it. */
   readonly value: ShownValue
 }
 
@@ -211,7 +211,7 @@ function isTime(column: string | null): column is '_created_at' | '_updated_at' 
   return column === '_created_at' || column === '_updated_at'
 }
 
-/** Of a number or a text there would be no entries, and every record would match. */
+/** Refuses what is no object: a number or a text has no entries, and every record would match. */
 function requireObject(name: string, value: unknown): void {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return
   throw invalid(`${name} must be an object, not ${describe(value)}.`)

@@ -14,7 +14,7 @@ export class BulkInsert {
   readonly #width: number
   readonly #one: Statement<[readonly SqlValue[]]>
   readonly #ten: Statement<[readonly SqlValue[]]>
-  /** Of the rows that wait, one after the other; its length never changes. */
+  /** Values of the rows that wait, one after the other; its length never changes. */
   readonly #values: SqlValue[]
   #filled = 0
 

@@ -26,7 +26,7 @@ export function joinSchema(
   const stored = core.meta.get('schema')
   const own = stored === null ? null : parseStoredSchema(stored)
   const join = joinSchemas(own, other)
-  // Of what was made here before, a table may be there again.
+  // A table that was made here before may be there again.
   const foreign = newTablesOf(join).filter((name) => !keptTables(own).includes(name))
   assertNothingRefused(refuseForeignTables({ ...join, refusals: [] }, namesInUse(core.db, foreign)))
   for (const step of join.steps) {

@@ -107,7 +107,7 @@ export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly' | 'plann
   return { db: openDatabase({ ...options, filename, isReadOnly: !isEmpty }), isEmpty }
 }
 
-/** Of these names, those that a file has which is no store yet. It may not be there. */
+/** Those of the names that a file has which is no store yet; none where there is no file. */
 export function foreignNames(filename: string, names: readonly string[]): string[] {
   return peek(filename, (db) => namesInUse(db, names)) ?? []
 }

@@ -120,7 +120,10 @@ export class OperationIds {
     bucket.set(key, sequence)
   }
 
-  /** Of an id that comes again with another content, the newer row takes the place in memory. */
+  /**
+   * Indexes the older row of an id that comes again with another content: the newer one takes its place in
+   * memory.
+   */
   #reclaim(key: number, known: number): void {
     this.#newIds.add([key, known])
     this.#newIds.flush()

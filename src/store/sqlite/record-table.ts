@@ -76,7 +76,7 @@ export class RecordTable {
       .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
   }
 
-  /** Of all collections, deleted ones too. */
+  /** Number of records of all collections, deleted ones too. */
   count(): number {
     return this.#statements.count.get() ?? 0
   }

@@ -119,7 +119,7 @@ export class SqliteBlobs {
   }
 }
 
-/** Of a reference: its hash, and the collection and id of the record. */
+/** Key of a reference: its hash, and the collection and id of the record. */
 export type RefKey = [hash: Buffer, collection: string, recordId: string]
 
 const FIRST_REF: RefKey = [Buffer.alloc(0), '', '']

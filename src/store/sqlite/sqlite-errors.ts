@@ -18,7 +18,7 @@ export function toStoreError(error: unknown, filename: string): unknown {
 const OTHER_LAYOUT =
   /^(no such (table|column): |table \S+ has no column named |table \S+ already exists$|unknown function: |unsupported file format$)/
 
-/** Of a file that was opened, and whose tables are read for the first time. */
+/** What a failure means for a file that was opened, and whose tables are read for the first time. */
 export function toLayoutError(error: unknown, filename: string): unknown {
   if (!isOfOtherLayout(error)) return toStoreError(error, filename)
   const text = `${filename}: its tables are not as they were made (${error.message}). Restore a backup.`

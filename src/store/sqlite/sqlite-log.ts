@@ -31,7 +31,7 @@ import { ScopeCache } from './scope-cache.ts'
 import { ScopeIndex } from './scope-index.ts'
 import { WriteResultsTable } from './write-results-table.ts'
 
-/** Of `_kora_operations`, in the order in which they are written. */
+/** Columns of `_kora_operations`, in the order in which they are written. */
 const COLUMNS = [
   'seq',
   'node',
@@ -269,12 +269,12 @@ export class SqliteLog {
     return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
   }
 
-  /** Of what the row says. */
+  /** Length of the row's JSON, in characters; 0 where there is no such row. */
   lengthOfRow(deliverySequence: number): number {
     return this.#statements.lengthOfRow.get(deliverySequence) ?? 0
   }
 
-  /** Of the record's last row. */
+  /** Delivery sequence of the record's last row. */
   lastSequenceOfRecord(ref: number): number {
     return this.#statements.lastOfRecord.get(ref) ?? ref
   }

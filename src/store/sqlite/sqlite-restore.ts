@@ -243,7 +243,10 @@ function writeNodes(core: SqliteCore, nodes: readonly BackupNode[]): void {
   }
 }
 
-/** Of all runs of the node only the last one is looked at: a claim that has an operation behind it may be noted, too. */
+/**
+ * Notes a claim that no operation of the node reaches. Only the last of its runs is looked at: a claim that
+ * has an operation behind it may be noted, too.
+ */
 const NOTE_CLAIM = `
   INSERT INTO _kora_meta (key, value)
   SELECT '${INHERITED_CLAIM}' || @entry, CAST(@claimed AS INTEGER)

@@ -290,7 +290,10 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.read(() => this.#core.log.dropped.list(after, limit))
   }
 
-  /** Of other processes on the file it holds none: what they drop meanwhile is found out afterwards. */
+  /**
+   * Holds compaction in this process. Other processes on the file go on: what they drop meanwhile is found
+   * out afterwards.
+   */
   async holdCompaction(): Promise<() => Promise<void>> {
     this.#access.assertOpen()
     return this.#holds.hold()
