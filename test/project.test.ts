@@ -69,6 +69,14 @@ test('only the entry point of the library re-exports, and nothing imports it but
   expect(reExporting).toEqual(['src/index.ts'])
 })
 
+test('no docstring begins with "Of …", which leaves its subject to the reader', () => {
+  const hidden = sourceFiles().flatMap((file) =>
+    [...read(file).matchAll(/(?:\/\*\*[\s*]+|^\s*\/\/ )(Of .*)/gm)].map(([, text]) => `${file}: ${text}`),
+  )
+
+  expect(hidden).toEqual([])
+})
+
 test('every code that the pages explain is given somewhere', () => {
   const tables = [ERROR_CODES, REFUSAL_CODES, WRITE_REFUSAL_CODES, CONNECTION_ERRORS, TOKEN_REFUSALS]
   const sources = sourceFiles().map(read).join('\n')

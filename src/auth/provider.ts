@@ -12,7 +12,7 @@ export interface AuthContext {
   readonly userId: string
   /** Absent: everything. @see GivenScopes */
   readonly scopes?: GivenScopes | undefined
-  /** Of the application's own, for `validateOperation`. The server does not look at it. */
+  /** Data of the application's own, for `validateOperation`. The server does not look at it. */
   readonly metadata?: { readonly [key: string]: unknown } | undefined
   /** ms since the epoch; the session ends then, so that the client comes back with a fresh token. Absent or Infinity: never. */
   readonly expiresAt?: number | undefined

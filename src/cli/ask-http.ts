@@ -71,7 +71,7 @@ class OtherCertificateError extends Error {
   readonly code = 'ERR_TLS_CERT_ALTNAME_INVALID' // as of a certificate for another name
 }
 
-/** Of a chain the first, which is the server's own. */
+/** Reads the first certificate of a chain, which is the server's own. */
 function readCertificate(file: string): X509Certificate {
   try {
     return new X509Certificate(readFileSync(file))

@@ -12,8 +12,8 @@ import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from 'n
 const MAX_GROWTH_PERCENT = 100
 
 /**
- * Of the whole heap; below, it grows as V8 likes. To look again at 15, 25 and 50 MB is a tenth of what the first
- * ten thousand operations cost.
+ * Size of the whole heap from which its growth is bounded; below, it grows as V8 likes. To look again at 15,
+ * 25 and 50 MB is a tenth of what the first ten thousand operations cost.
  */
 const BOUNDED_FROM_BYTES = 64 * 1024 * 1024
 

@@ -69,7 +69,10 @@ function isEmptyObject(exported: unknown): exported is PlainObject {
   return isPlainObject(exported) && Object.keys(exported).length === 0
 }
 
-/** Of an error of our own, all its lines count; of any other, those after the first are stacks and excerpts. */
+/**
+ * Says why a module cannot be loaded. An error of our own counts with all its lines; the later lines of any
+ * other are stacks and excerpts.
+ */
 function describeLoadError(error: unknown): string {
   const message = messageOf(error)
   if (error instanceof KoraServerError) return `cannot be loaded: ${message}`

@@ -100,7 +100,7 @@ export function duration(
   }
 }
 
-/** Of one that is as a whole what the option takes: there is nothing to point at inside it. */
+/** Makes a list of a problem with the value as a whole: there is nothing to point at inside it. */
 function asProblems(message: string | null): readonly InnerProblem[] {
   return message === null ? [] : [{ path: '', message }]
 }

@@ -4,7 +4,7 @@ export interface NumberRange {
   readonly max: number
 }
 
-/** Of TCP; 0 asks for any free one. */
+/** TCP ports; 0 asks for any free one. */
 export const PORT_RANGE: NumberRange = { min: 0, max: 65_535 }
 
 /** All whole numbers from here on that JavaScript can tell from their neighbours. */

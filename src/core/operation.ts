@@ -52,7 +52,7 @@ export interface Operation {
   readonly causalDeps: readonly string[]
   readonly schemaVersion: number
   readonly atomicOps?: { readonly [field: string]: AtomicOp }
-  /** Of the client's transaction that the change was made in, with others. Decides nothing here. */
+  /** Id of the client's transaction that the change was made in, with others. Decides nothing here. */
   readonly transactionId?: string
   /** Name of the client's mutation that the change was made by. Decides nothing here. */
   readonly mutationName?: string

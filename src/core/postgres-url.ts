@@ -11,7 +11,7 @@ export function postgresUrlProblem(text: string): string | null {
   return isDecodable(url) ? null : 'holds a % before what is no text of UTF-8; write the % itself as %25'
 }
 
-/** Of a database URL, everything but what opens it. */
+/** Leaves out of a database URL what opens it; `***` for one that does not parse. */
 export function maskPostgresUrl(text: string): string {
   const url = parsePostgresUrl(text)
   if (url === null) return '***'

@@ -4,7 +4,7 @@ import type { HttpSyncResponse } from '../transport/http-sync.ts'
 
 type OnBroken = NonNullable<HttpSyncResponse['onBroken']>
 
-/** Of connections that stay open: who is told when one closes and nothing has come on it since. */
+/** By connection that stays open: who is told when it closes and nothing has come on it since. */
 const onBrokenBySocket = new WeakMap<Socket, { onBroken: OnBroken | null }>()
 
 /** A request has come: whoever sent it has the answer to the one before. */

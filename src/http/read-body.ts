@@ -31,7 +31,7 @@ const MIN_LARGE_BYTES = 32 * 1024
  */
 class Pieces {
   readonly #pieces: Buffer[] = []
-  /** Of the last piece, what nothing was copied to yet. */
+  /** The part of the last piece that nothing was copied to yet. */
   #room: Buffer = NO_ROOM
   #length = 0
 

@@ -3,7 +3,7 @@ import type { Runtime } from '../core/runtime.ts'
 import { refuseBody } from './refuse-body.ts'
 
 export interface UnfinishedBodiesOptions {
-  /** Of all of them together. */
+  /** Bytes of all of them together. */
   readonly maxBytes: number
   readonly runtime: Pick<Runtime, 'monotonicNow'>
   /** Told of each that had to go. */

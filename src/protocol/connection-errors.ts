@@ -138,7 +138,7 @@ export const CONNECTION_ERRORS = {
 interface ConnectionError {
   readonly closeCode: number
   readonly retriable: boolean
-  /** Of the `error`, and the reason of the close frame where none is named. */
+  /** Text of the `error`, and of the close frame where no reason is named. */
   readonly message: string
   readonly reason?: string
   readonly meaning: string

@@ -25,8 +25,8 @@ export interface ProtobufField {
 export type RepeatBounds = { readonly [field: string]: number | CountedBeyond }
 
 /**
- * Of a list that is refused with what it belongs to, and not with the frame: so many are read. Those beyond leave holes,
- * so that its length is the true one.
+ * Bound of a list that is refused with what it belongs to, and not with the frame: so many are read. Those
+ * beyond leave holes, so that its length is the true one.
  */
 export interface CountedBeyond {
   readonly read: number

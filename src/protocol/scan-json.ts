@@ -202,7 +202,10 @@ function replaceSpans(text: string, spans: readonly Span[]): string {
   return parts.join('') + text.slice(kept)
 }
 
-/** Of a form that every part of an operation may have: an entry of `atomicOps` is the strictest. */
+/**
+ * A value that is too large, in a form that every part of an operation may have: an entry of `atomicOps` is
+ * the strictest.
+ */
 function oversizedValue(maxBytes: number): string {
   return `{"oversized":{"type":"append","value":"${' '.repeat(maxBytes)}"}}`
 }

@@ -1,7 +1,7 @@
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime } from '../core/runtime.ts'
 
-/** Of all together: anybody may poll. One takes its request and its connection. */
+/** Polls of all ids together: anybody may poll. One takes its request and its connection. */
 const MAX_POLLS = 1000
 /** Under one id, whose handshake has each of them look again: a client polls one at a time, but for those it gave up. */
 const MAX_POLLS_PER_ID = 4
@@ -18,7 +18,7 @@ export class EarlyPolls {
   readonly #runtime: Runtime
   /** What ends the wait of each. */
   readonly #wakersById = new Map<string, Set<() => void>>()
-  /** Of ids that were told that there is nothing yet: when, the oldest first. */
+  /** When an id was told that there is nothing yet (ms, monotonic), the oldest first. */
   readonly #toldAtById = new Map<string, number>()
   #count = 0
   #isStopped = false

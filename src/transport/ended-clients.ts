@@ -1,4 +1,4 @@
-/** Of all together: some 4000 that were told in a message or two why. */
+/** Bytes of all together: some 4000 that were told in a message or two why. */
 const MAX_BYTES = 16 * 1024 * 1024
 /** What is kept of a client beside what waits for it. */
 const CLIENT_BYTES = 3000

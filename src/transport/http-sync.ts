@@ -5,7 +5,7 @@ export interface HttpSyncRequest {
   readonly method: 'GET' | 'POST'
   /** The message of a POST. */
   readonly body?: string | Uint8Array | undefined
-  /** Of the body: `application/x-protobuf` for protobuf, else it is taken for JSON. */
+  /** Content type of the body: `application/x-protobuf` for protobuf, else it is taken for JSON. */
   readonly contentType?: string | undefined
   /** The `If-None-Match` header: the `ETag` of the message that the client has read. */
   readonly ifNoneMatch?: string | undefined

@@ -14,9 +14,9 @@ export type Owner = Pick<AuthContext, 'userId' | 'isAnonymous'>
 /** What HTTP polling knows of one client, with the session that its handshake opened. */
 export interface PollingClient {
   readonly id: string
-  /** Of its handshake, in the order in which requests came. */
+  /** Number of its handshake, in the order in which requests came. */
   readonly arrival: number
-  /** Of the last request that had come when the handshake was accepted; infinite before. */
+  /** Number of the last request that had come when the handshake was accepted; infinite before. */
   admittedAfter: number
   readonly transport: PollingTransport
   /** null when the session has ended: nothing more is put in order. */
@@ -25,7 +25,10 @@ export interface PollingClient {
   expiry: Timer | null
   /** Who opened it; null before the handshake is accepted. Kept when the session has ended. */
   owner: Owner | null
-  /** Of the token that its handshake came with, or that was last found to be of its user; null: the caller checks. */
+  /**
+   * Hash of the token that its handshake came with, or that was last found to be of its user; null: the
+   * caller checks.
+   */
   tokenHash: string | null
   /** Until when the token need not be checked, by `monotonicNow`: a clock that is set back must not put it off. */
   checkedUntil: number

@@ -8,7 +8,7 @@ import { MESSAGE_OVERHEAD_BYTES } from './waiting-bytes.ts'
 interface QueuedFrame {
   readonly frame: Frame
   readonly isAnswer: boolean
-  /** Of one that was taken away before and may not have arrived. */
+  /** ETag of a frame that was taken away before and may not have arrived. */
   readonly etag?: string
 }
 

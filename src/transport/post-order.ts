@@ -124,7 +124,9 @@ function headOf({ bytes }: Frame): Buffer {
 const TYPE_TAG = 0x0a
 const MESSAGE_ID_TAG = 0x12
 
-/** Of the first two fields: a tag, a length of one byte, and the text each. */
+/**
+ * The id out of the first two fields, type and message id: each is a tag, a length of one byte, and the text.
+ */
 function protobufMessageId(head: Buffer): string | null {
   const at = 2 + (head[1] ?? 0)
   if (head[0] !== TYPE_TAG || head[at] !== MESSAGE_ID_TAG) return null

@@ -1,12 +1,12 @@
 import type { Duplex } from 'node:stream'
 
-/** Of a socket's connection. Node's own socket timeout tells by it, too, that a write goes on. */
+/** The connection behind a socket. Node's own socket timeout tells by it, too, that a write goes on. */
 interface ConnectionHandle {
-  /** Also of the write in progress, all of it. */
+  /** Bytes written, with all of the write in progress. */
   readonly bytesWritten: number
   /** What the kernel has not taken yet of the write in progress. */
   readonly writeQueueSize: number
-  /** Of a TLS connection: the one below it. Its own numbers stand still during a write. */
+  /** The connection below that of TLS, whose own numbers stand still during a write. */
   readonly _parent?: ConnectionHandle
 }
 

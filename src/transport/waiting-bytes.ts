@@ -10,11 +10,14 @@ const SHIFT_AFTER = 1024
 /** The memory that what a WebSocket has yet to send takes, of which it counts the bytes alone. */
 export class WaitingBytes {
   readonly #webSocket: { readonly bufferedAmount: number }
-  /** Of each message that waits, in order: the oldest leaves first. A mean would let large ones hide small ones. */
+  /**
+   * Size of each message that waits, in order: the oldest leaves first. A mean would let large ones hide
+   * small ones.
+   */
   #sizes: number[] = []
   /** Index of the oldest. */
   #start = 0
-  /** Of those that wait, together. */
+  /** Sum of the sizes of those that wait. */
   #bytes = 0
 
   constructor(webSocket: { readonly bufferedAmount: number }) {

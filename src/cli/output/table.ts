@@ -7,7 +7,7 @@ const GAP = '  '
 const MIN_COLUMN_WIDTH = 6
 /** Where nothing is cut, one long text would make every other row as long. */
 const MAX_ALIGNED_WIDTH = 200
-/** Of UTF-16 in a column of a terminal: 11 make a family of four, which is two columns wide. */
+/** UTF-16 units in a column of a terminal: 11 make a family of four, which is two columns wide. */
 const MAX_UNITS_PER_COLUMN = 8
 
 export interface TableOptions {

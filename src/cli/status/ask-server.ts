@@ -84,7 +84,7 @@ function unreached({ url }: ServerAddress, reason: string): ServerAnswer {
   return notThere(`No server answers at ${url.origin}: ${reason}`)
 }
 
-/** Of whatever serves a page at every path, 200 says nothing. */
+/** The answer where something else listens: whatever serves a page at every path answers 200 to anything. */
 function somethingElse({ url }: ServerAddress, path: string): ServerAnswer {
   return notThere(
     `Something other than kora-server answers at ${url.origin}: what it gives at ${path} is not what kora-server does.`,

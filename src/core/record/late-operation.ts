@@ -123,7 +123,7 @@ class LateOperation {
     return true
   }
 
-  /** Of an update, fields that nobody has written since are folded as always. */
+  /** Folds an update. Fields that nobody has written since are folded as always. */
   #foldUpdate(draft: RecordDraft, data: FieldValues): boolean {
     const isLive = this.#isSurelyLive()
     if (this.#isBeforeMerge && !isLive) return false

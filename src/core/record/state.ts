@@ -42,7 +42,10 @@ export interface RecordState {
   readonly isEncrypted: boolean
   /** Holds an insert or update without data, which the fold passes over. */
   readonly hasSkipped: boolean
-  /** Of a record that was deleted and forgotten: nothing but that, and the time of the deletion, is known. */
+  /**
+   * True for a record that was deleted and forgotten: nothing but that, and the time of the deletion, is
+   * known.
+   */
   readonly isPurged?: true
   /** wallTime of the earliest operation, ms */
   readonly createdAt: number

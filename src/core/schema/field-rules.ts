@@ -27,7 +27,7 @@ export interface FieldRules {
 export interface CollectionRules extends FieldRules {
   /** The schema version whose operations may have no other fields; null for a collection of earlier schemas only. */
   readonly version: number | null
-  /** Of fields that only earlier schemas had: devices of their versions are still sent them. */
+  /** Rules of fields that only earlier schemas had: devices of their versions are still sent them. */
   readonly retired: ReadonlyMap<string, FieldRule>
 }
 

@@ -7,7 +7,7 @@ import { isPlainObject, safeRecord } from './plain-object.ts'
 import type { Problems } from './problems.ts'
 import type { CollectionDefinition, Constraint, FieldDescriptor, Resolver, StateMachine } from './types.ts'
 
-/** Of one table. */
+/** Fields that one table holds. */
 export const MAX_FIELDS = 1500 // PostgreSQL has room for 1600 columns, SQLite for 2000
 
 /** Reads one collection with its fields. @returns null when it is no collection at all */
@@ -154,7 +154,7 @@ function parseConstraint(
   const type = ownValue(value, 'type')
   if (!CONSTRAINT_TYPES.has(type)) return null // of a later release: nothing that we could check
   const names = parseFieldList(ownValue(value, 'fields'), fields, `${path}.fields`, problems)
-  // Of the others, one without fields is about all records that its filter is for.
+  // Any other constraint without fields is about all records that its filter is for.
   if (type === 'referential' && names.length === 0) {
     problems.add(`${path}.fields`, 'must name at least one field')
   }

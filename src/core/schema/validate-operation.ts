@@ -54,8 +54,8 @@ export function refuseSchemaViolation(operation: Operation, schema: SchemaDefini
 }
 
 /**
- * Of the fields of these rules, those for which an operation would stop the clients that it is delivered to: one that is
- * stored already, from before there were such rules.
+ * The fields among those of the rules for which an operation would stop the clients that it is delivered to.
+ * It is one that is stored already, from before there were such rules.
  */
 export function findMisfits(operation: Operation, { fields, neededFields }: FieldRules): readonly string[] {
   const data = readableData(operation)

@@ -196,7 +196,7 @@ export interface RefusalsAnswer {
 }
 
 export interface ShownWarning {
-  /** Of the last occurrence. */
+  /** When it was last said, in ms since the epoch. */
   readonly at: number
   readonly level: 'warn' | 'error'
   readonly message: string

@@ -2,8 +2,8 @@ import { LOG_EVENTS } from '../../core/logger.ts'
 import type { ShownWarning } from './api-types.ts'
 
 /**
- * Of whom a warning speaks, where it happened, and to how many at once: said of another one, and of more of
- * them, it is a repetition.
+ * Fields that say of whom a warning speaks, where it happened, and to how many at once: said of another one,
+ * and of more of them, it is a repetition.
  */
 const SUBJECTS = [
   'sessionId',
