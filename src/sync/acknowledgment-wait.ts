@@ -41,7 +41,7 @@ export class AcknowledgmentWait {
     this.#restart()
   }
 
-  /** What is missing is not due to the client: its time starts anew. */
+  /** Starts the client's time anew: what is missing is not due to it. */
   excuse(): void {
     this.#restart()
   }

@@ -15,7 +15,7 @@ export interface SettledBatch {
   readonly results: readonly AppendResult[]
 }
 
-/** Who is answered. */
+/** The session that is answered. */
 export interface BatchSender {
   readonly session: Pick<Session, 'send' | 'log' | 'nextMessageId'>
   readonly identity: SessionIdentity
@@ -41,7 +41,7 @@ export function answerBatch({ batch, guarded, results }: SettledBatch, sender: B
   })
 }
 
-/** What was stored is counted where it was stored. */
+/** Counts what could not be read. What was stored is counted where it was stored. */
 function countUnstored(guarded: readonly Guarded[], { metrics }: BatchSender['context']): void {
   const unread = guarded.filter(({ kind }) => kind === 'unreadable').length
   if (unread > 0) metrics.operations('refused', unread)

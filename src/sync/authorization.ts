@@ -164,7 +164,10 @@ export function authorizePeer({ nodeId, auth }: Pick<ClientStanding, 'nodeId' | 
   return makeClientAccess({ nodeId, auth, view, speaker: 'nobody' }, STORED_ELSEWHERE)
 }
 
-/** What a client of another server sends to be stored does not come here. */
+/**
+ * Stands for a server that stores nothing: what a client of another server sends to be stored does not come
+ * here.
+ */
 const STORED_ELSEWHERE: AuthorizationContext = {
   isOpen: false,
   store: { getNodeId: () => '', getFormerNodeIds: () => new Set(), readNodes: async () => new Map() },

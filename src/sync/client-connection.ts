@@ -7,7 +7,7 @@ import { type DecodeLimits, receiveMessage } from '../protocol/receive.ts'
 import { Backlog } from './backlog.ts'
 import { isAnswer, type ServerTransport } from './transport.ts'
 
-/** Whose connection it is. */
+/** The session whose connection it is. */
 export interface ConnectionOwner {
   /** The transport has thrown, or rejected: the session cannot go on. */
   onTransportFailed(error: unknown): void

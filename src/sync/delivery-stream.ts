@@ -74,7 +74,10 @@ export class DeliveryStream implements Delivery {
   /** Once is enough: a client that is in step needs no other. */
   #hasRepeatedFinal = false
   #isReading = false
-  /** What is in the store when it is read. What comes meanwhile stays with the view, or reading would never end. */
+  /**
+   * The end of what is read from the store. What comes meanwhile stays with the view, or reading would never
+   * end.
+   */
   #readingThrough = 0
   #isStopped = false
   #generation = 0
@@ -238,7 +241,10 @@ export class DeliveryStream implements Delivery {
     else if (found.length > 0) this.#skipTail(SKIP_OWN_AFTER_ENTRIES)
   }
 
-  /** What of a batch up to `end` is sent at once where it is sent again: as much as was the first time. */
+  /**
+   * The part of a batch up to `end` that is sent at once: where it is sent again, as much as was the first
+   * time.
+   */
   #cut(
     entries: readonly DeliveredEntry[],
     end: number,

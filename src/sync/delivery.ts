@@ -21,7 +21,7 @@ export interface Delivery {
    * @returns `'stalled'` when the client was sent the same twice and still acknowledged nothing
    */
   checkProgress(): 'ok' | 'resent' | 'stalled'
-  /** What is missing is not due to the client: its time starts anew. */
+  /** Starts the client's time anew: what is missing is not due to it. */
   excuse(): void
   /**
    * Moves the watermark of a quiet client over what it may not see.

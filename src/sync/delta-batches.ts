@@ -58,8 +58,9 @@ export async function* deltaBatches(options: DeltaOptions, end: number): AsyncGe
 }
 
 /**
- * What the client has read of an earlier delta its vector covers, or it takes it for duplicates:
- * its cursor leaves nothing out, because what was stored since may sort before it.
+ * Cuts a delta in the order that these clients expect. Its cursor leaves nothing out, because what was stored
+ * since may sort before it: what the client has read of an earlier delta its vector covers, or it takes it
+ * for duplicates.
  */
 function* sortedBatches(
   entries: readonly DeliveredEntry[],

@@ -16,7 +16,7 @@ export interface DeltaDeliveryOptions extends DeltaOptions {
   readonly runtime: Runtime
   readonly feed: FeedWindow
   readonly nodeId: string
-  /** What is acknowledged here counts in the next session of the node. */
+  /** True where what is acknowledged here counts in the next session of the node. */
   readonly speaksForNode: boolean
   /** As the node was registered at the handshake: what is acknowledged counts as long as it is this view's. */
   readonly registeredEra: string | null
@@ -26,7 +26,10 @@ export interface DeltaDeliveryOptions extends DeltaOptions {
 
 /** Batches that may be on their way unacknowledged. */
 const WINDOW_BATCHES = 16
-/** What was acknowledged since is sent again after a crash; each time it is noted costs a write. */
+/**
+ * How often what was acknowledged is noted: what was since is sent again after a crash, and each note costs a
+ * write.
+ */
 const SAVE_INTERVAL_MS = 60_000
 
 interface BatchInFlight {
@@ -61,7 +64,7 @@ export class DeltaDelivery implements Delivery {
   #savedPosition: number
   /** null: not in this session */
   #savedAt: number | null = null
-  /** That it has had all that it came for. */
+  /** True once it is noted that the client has had all that it came for. */
   #isDeltaSaved = false
 
   constructor(target: DeliveryTarget, options: DeltaDeliveryOptions) {

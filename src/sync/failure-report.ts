@@ -9,7 +9,7 @@ export interface SessionFailure {
   readonly detail?: string | undefined
 }
 
-/** What only its client can mend is no warning. */
+/** Events of failures that only the client can mend, which are no warning. */
 const EVENTS: { readonly [Code in ConnectionErrorCode]?: LogEvent } = {
   AUTH_FAILED: LOG_EVENTS.authFailed,
   SCHEMA_MISMATCH: LOG_EVENTS.schemaRefused,

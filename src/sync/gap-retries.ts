@@ -9,9 +9,9 @@ export const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_00
 const TRY_AGAIN = 1013 // close code; clients that poll, whose messages alone get lost, are told no more than the end
 
 /**
- * What one session was refused over a gap, until it is tried again. What is missing may only be late. Nothing is told
- * meanwhile, and nothing at all where it does not come: then the client has to return to send it again, and does not
- * do so by itself once another answer has cleared the batch.
+ * Keeps what one session was refused over a gap until it is tried again: what is missing may only be late.
+ * Nothing is told meanwhile, and nothing at all where it does not come: then the client has to return to send
+ * it again, and does not do so by itself once another answer has cleared the batch.
  */
 export class GapRetries {
   readonly #session: Pick<Session, 'closeWith'>

@@ -17,7 +17,7 @@ export interface Grant {
   readonly isUnrestricted: boolean
 }
 
-/** What of the server a grant depends on. */
+/** The part of the server that a grant depends on. */
 interface GrantContext {
   readonly store: Pick<ServerStore, 'trackScopeField'>
   /** There is no authentication: everybody is anonymous. */

@@ -289,9 +289,9 @@ function claimedVector({ versionVector }: HandshakeMessage): VersionVector {
 }
 
 /**
- * What of its vector a client without watermark can be believed to have whole. Of a node whose operations
- * were stored beyond a gap, ours says where that begins: the client may have been sent what lies above it
- * before the gap was filled.
+ * The vector of a client without watermark, as far as it can be believed to be whole. For a node whose
+ * operations were stored beyond a gap, ours says where that begins: the client may have been sent what lies
+ * above it before the gap was filled.
  */
 function withoutGaps(
   vector: VersionVector,

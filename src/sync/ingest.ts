@@ -53,7 +53,7 @@ export class Ingest {
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
   /** In the order in which they came. */
   readonly #roomWaiters = new Set<RoomWaiter>()
-  /** What those were let in for who are about to submit it. */
+  /** Bytes that somebody was let in for who is about to submit them. */
   #promisedBytes = 0
   /** Somebody was let in since the event loop last turned, and may not have submitted yet. */
   #hasPromised = false
@@ -129,7 +129,9 @@ export class Ingest {
     })
   }
 
-  /** What waits of a source is not stored any more, nor what it hands in: only what is being written by now. */
+  /**
+   * Refuses what waits of a source, and what it hands in later: only what is being written by now is stored.
+   */
   withdraw(source: object): void {
     this.#failedSources.add(source)
     this.#refuseQueued((batch) => this.#hasFailed(batch), earlierBatchFailed())
@@ -241,7 +243,7 @@ export class Ingest {
   }
 
   /**
-   * What one batch runs into is not to keep the others from being stored.
+   * Commits each batch by itself: what one runs into is not to keep the others from being stored.
    *
    * @param replacements when the group was handed to the store: what was made by a log that is gone since is refused
    * @returns as `#commitGroup`
@@ -274,7 +276,7 @@ export class Ingest {
     return due.length === 0 ? [] : this.#commitGroup(due)
   }
 
-  /** What is stored is stored: an error in who is told of it must not end the writing. */
+  /** Tells of what is stored: an error in who is told of it must not end the writing. */
   #publish(entries: readonly LogEntry[]): void {
     try {
       this.#options.onCommitted(entries)

@@ -1,6 +1,6 @@
 import { Inbox, type PausableSource } from './inbox.ts'
 
-/** Who handles the messages of one connection. */
+/** Handles the messages of one connection. */
 export interface MessageHandler {
   /** @returns a promise only where the next message has to wait */
   handle(message: unknown): Promise<void> | undefined

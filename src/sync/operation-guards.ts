@@ -15,7 +15,10 @@ import type { Session, SessionIdentity } from './session.ts'
 
 /** An operation of a batch on its way through the guards. */
 export type Guarded =
-  /** What is refused or ignored goes to the store, too: it may be there, and its author not know, or not be allowed to. */
+  /**
+   * To be given to the store, also where it is refused or ignored: it may be there, and its author not know,
+   * or not be allowed to.
+   */
   | { readonly kind: 'store'; readonly request: AppendRequest }
   /** There is nothing to store or to look for. */
   | { readonly kind: 'unreadable'; readonly refusal: Refusal }
@@ -23,7 +26,7 @@ export type Guarded =
 /** An operation that can be read. */
 type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
 
-/** What of the store's errors is no mistake of who asked it. */
+/** Errors of the store that are no mistake of who asked it. */
 const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
   'STORE_UNAVAILABLE',
   'STORE_CORRUPT',

@@ -173,7 +173,10 @@ export class Push {
     return batch.operations.some((received) => received.ok && received.operation.timestamp.wallTime > latest)
   }
 
-  /** Who does not read what it is owed is given no more answers to read: its next batches wait with it, unread. */
+  /**
+   * Waits for a client to read what it is owed. Until then it is given no more answers to read: its next
+   * batches wait with it, unread.
+   */
   async #waitForReader(): Promise<void> {
     this.#context.watchProgress(this.#session) // who goes on reading nothing is closed
     while (!this.#isStopped && !this.#session.canSend()) await this.#sleep(LOOK_FOR_ROOM_EVERY_MS)

@@ -89,7 +89,7 @@ export class RevocationWatch {
     if (auth.deviceId !== undefined) removeFrom(this.#sessionsByDevice, auth.deviceId, session)
   }
 
-  /** What was revoked a moment ago may have been taken back since. */
+  /** Asks again before the session ends: what was revoked a moment ago may have been taken back since. */
   async #checkAgain(session: Session, auth: AuthContext): Promise<void> {
     const isRevoked = await this.isRevoked(auth).catch(() => true)
     if (isRevoked) session.fail('REVOKED')
@@ -117,8 +117,9 @@ export class RevocationWatch {
   }
 
   /**
-   * What is read is mostly old, and who has come back before it was read has met it in the handshake: only sessions
-   * whose tokens are refused end. Visitors without a token are not to be ended by a revocation of long ago.
+   * Reads all revocations anew. They are mostly old, and who has come back before they were read has met them
+   * in the handshake: only sessions whose tokens are refused end. Visitors without a token are not to be
+   * ended by a revocation of long ago.
    */
   async #readAnew(): Promise<void> {
     this.#mustStartOver = false

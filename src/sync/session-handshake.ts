@@ -60,7 +60,7 @@ function refuse(
   session.close('AUTH_UNAVAILABLE')
 }
 
-/** That a stream has started over, which is noted once the client acknowledges something of it. */
+/** A stream that has started over, which is noted once the client acknowledges something of it. */
 export interface UnnotedRestart {
   /** What to note of the node. */
   readonly restartedEra: string
@@ -72,7 +72,10 @@ export function restartOf({ restartedEra, registeredEra }: AcceptedHandshake): U
   return restartedEra === null ? null : { restartedEra, registeredEra }
 }
 
-/** Who has acknowledged something of a stream that started over goes on from there next time. */
+/**
+ * Notes that the client has acknowledged something of a stream that started over: it goes on from there next
+ * time.
+ */
 export function noteRestart(
   nodeId: string,
   { restartedEra, registeredEra }: UnnotedRestart,

@@ -51,7 +51,10 @@ export interface SessionIdentity {
   readonly access: ClientAccess
   /** Sent a watermark: it knows delivery sequences, refusals per operation, and the messages that came with them. */
   readonly hasWatermark: boolean
-  /** What of its own the client has and this server lacks, as both said at the handshake; else what it writes next. */
+  /**
+   * Own operations of the client that this server lacks, as both said at the handshake; else what it writes
+   * next.
+   */
   readonly owed: OwedOperations
 }
 
@@ -406,7 +409,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     else this.crash(error)
   }
 
-  /** What waits when the connection ends the client sends again, except for these: so what has arrived of them is kept. */
+  /** Keeps the pushes of blobs that wait when the connection ends. The client sends everything else again. */
   #keepPushes(): void {
     const waiting = this.#messages.drain()
     if (!this.isAccepted) return

@@ -178,7 +178,7 @@ class CollectionIndex<Item> {
     else waiting.set(place, wanted)
   }
 
-  /** What a view that has gone has left goes to those who are most. */
+  /** Lets in, while there is room, the combination of fields that most of those crowded out wait for. */
   #fillRoom(): void {
     while (this.#crowdedOut.size > 0 && this.#askedCount < MAX_FIELD_COMBINATIONS) {
       let name = ''

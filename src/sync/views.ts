@@ -4,7 +4,7 @@ import { type CatchUpBudget, CatchUpFrames } from './catch-up-frames.ts'
 import { FrameBudget, SharedFrames } from './shared-frames.ts'
 import { ViewIndex } from './view-index.ts'
 
-/** Whoever wants to know that its view has new entries. */
+/** A session that wants to know that its view has new entries. */
 export interface ViewReader {
   /** Up to this delivery sequence it has taken what its view shows, or is reading it from the store. */
   readonly takenThrough: number

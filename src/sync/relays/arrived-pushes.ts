@@ -3,8 +3,8 @@ import { isFrame } from '../../protocol/frame.ts'
 import type { BlobChunkPushMessage, ReceivedMessage } from '../../protocol/messages.ts'
 
 /**
- * What of the messages that wait when a connection ends is not sent again by its client: content of blobs, which is
- * pushed once and never answered.
+ * Those of the messages waiting when a connection ends that its client does not send again: content of blobs,
+ * which is pushed once and never answered.
  */
 export function* arrivedPushes(
   waiting: readonly unknown[],

@@ -2,14 +2,17 @@ import { showsRecord } from '../../core/view.ts'
 import type { Audience, Audiences, RelayPeer } from './audiences.ts'
 import type { VisibleReferrer } from './blob-access.ts'
 
-/** Who has seen a record has not always looked at its blob; among so many somebody has. */
+/**
+ * Clients that are asked at most: who has seen a record has not always looked at its blob, but among so many
+ * somebody has.
+ */
 const MAX_PEERS = 64
 
 /**
- * Who may have the bytes and may be asked for them: who made the reference, on the device that did, and those
- * who see the record, belong to the requester's tenant and are granted no other part of a collection than it. An administrator sees the records of all
- * tenants and has all their blobs; who writes a foreign hash into a record of its own must not get
- * them from there.
+ * Clients that may have the bytes and may be asked for them: who made the reference, on the device that did,
+ * and those who see the record, belong to the requester's tenant and are granted no other part of a
+ * collection than it. An administrator sees the records of all tenants and has all their blobs; who writes a
+ * foreign hash into a record of its own must not get them from there.
  *
  * @returns each once, the likeliest first
  */

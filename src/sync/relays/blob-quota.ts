@@ -16,7 +16,10 @@ interface Reading {
   readonly usage: Promise<Usage>
 }
 
-/** To add up what a user has stored takes the longer the more that is; other servers may have stored more. */
+/**
+ * How long a sum counts: to add it up takes the longer the more a user has stored, but other servers may have
+ * stored more.
+ */
 const READ_AGAIN_AFTER_MS = 60_000
 const MAX_REMEMBERED_USERS = 10_000
 

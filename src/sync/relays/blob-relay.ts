@@ -195,7 +195,7 @@ export class BlobRelay {
     return isContentOf(hash, bytes) ? bytes : null
   }
 
-  /** Who may read a manifest may read the chunks that it lists. */
+  /** Links a manifest to the chunks that it lists: whoever may read it may read them. */
   async #linkManifest(hash: string, bytes: Uint8Array): Promise<void> {
     if (this.#linkedManifests.has(hash)) return
     const manifest = parseBlobManifest(bytes)
@@ -305,7 +305,7 @@ export class BlobRelay {
     return bytes
   }
 
-  /** Who has sent it meanwhile decides by which records it may be read. */
+  /** Reads what has been stored meanwhile: who has sent it decides by which records it may be read. */
   async #readUploaded(peer: RelayPeer, hash: string, isWanted: () => boolean): Promise<Uint8Array | null> {
     const { identity } = peer
     if (identity === null) return null

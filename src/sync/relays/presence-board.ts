@@ -101,7 +101,7 @@ export class BoardFrames {
     return this.#framesOf(common, own)
   }
 
-  /** Who has gone, of those that the audience is told of. */
+  /** Authors that have gone, of those that the audience is told of. */
   departuresFor(audience: Audience): readonly number[] {
     const own = this.#departuresIn(this.#board.ownOf(audience))
     const common = this.#departuresIn(this.#commonOf(audience))

@@ -28,7 +28,7 @@ interface Author {
   isWaiting: boolean
   /** True when its tenant has been told of it and not that it is gone. */
   isShown: boolean
-  /** Who has been told where its cursor stands; some of them may have gone since. */
+  /** Audiences that have been told where its cursor stands; some of them may have gone since. */
   cursorShownTo: ReadonlySet<Audience>
 }
 
@@ -87,7 +87,7 @@ export class PresenceRelay {
    */
   readonly #shown = new PresenceBoard()
   readonly #changed = new Set<Author>()
-  /** Who is to be sent everything that it sees, with the departures that it has missed. */
+  /** Clients that are to be sent everything that they see, with the departures that they have missed. */
   readonly #behind = new Map<RelayPeer, Set<number>>()
   #nextId = FIRST_ID
   #messageCount = 0
@@ -281,7 +281,7 @@ export class PresenceRelay {
     return this.#audiences.areSelective || peer.identity?.access.view.isSelective === true
   }
 
-  /** What is to be told. Authors that the time does not suffice for stay changed. */
+  /** Collects what is to be told. Authors that the time does not suffice for stay changed. */
   #collectUpdates(authors: readonly Author[], deadline: number): PresenceBoard {
     const updates = new PresenceBoard()
     for (const author of authors) {
@@ -326,7 +326,7 @@ export class PresenceRelay {
     author.cursorShownTo = new Set()
   }
 
-  /** Those who may see the record at the cursor, if its author may. */
+  /** Audiences that may see the record at the cursor, if its author may. */
   #audiencesAtCursor(author: Author): ReadonlySet<Audience> {
     const access = author.peer.identity?.access
     const cursor = author.state?.cursor
@@ -355,7 +355,10 @@ export class PresenceRelay {
     return served
   }
 
-  /** Whoever cannot be served in time, or is behind, gets the newest of everything next time. */
+  /**
+   * Sends the updates. Whoever cannot be served in time, or is behind, gets the newest of everything next
+   * time.
+   */
   #sendUpdates({ updates, frames, everything, deadline }: News, served: ReadonlySet<RelayPeer>): void {
     const concerned = this.#audiences.sharing(updates.tags)
     for (const audience of updates.audiences) concerned.add(audience)

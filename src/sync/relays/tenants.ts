@@ -4,7 +4,7 @@ import type { JsonValue } from '../../core/operation.ts'
 import type { ScopeFilter } from '../../core/scope.ts'
 import type { ClientAccess } from '../authorization.ts'
 
-/** What of a collection somebody is granted. */
+/** The part of a collection that somebody is granted. */
 export type GrantedPart = readonly [collection: string, filter: ScopeFilter]
 
 /**
@@ -36,20 +36,23 @@ export class Tenants {
     return client.granted === null ? ['*'] : this.decisivePartsOf(client).map(tagOf)
   }
 
-  /** By which a client that is not granted everything belongs to a tenant. */
+  /** The parts by which a client that is not granted everything belongs to a tenant. */
   decisivePartsOf(client: Grantee): readonly GrantedPart[] {
     const parts = confinedPartsOf(client)
     const own = parts.filter((part) => !this.isCommon(part))
     return own.length > 0 ? own : parts
   }
 
-  /** Those by which content may be given to a client that sees a record of the collection that refers to it. */
+  /**
+   * The parts by which content may be given to a client that sees a record of the collection that refers to
+   * it.
+   */
   partsBehind(collection: string, client: Grantee): readonly GrantedPart[] {
     const behind = confinedPartsOf(client).filter(([name]) => name === collection)
     return behind.length > 0 ? behind : this.decisivePartsOf(client)
   }
 
-  /** Those that colleagues have too, or are granted nothing in place of. */
+  /** The parts that colleagues have too, or are granted nothing in place of. */
   sharedPartsOf(client: Grantee): readonly GrantedPart[] {
     return this.decisivePartsOf(client).filter((part) => !this.#isPersonal(part, client))
   }
@@ -77,7 +80,7 @@ export class Tenants {
   }
 }
 
-/** Those that are not a collection as a whole; of who is granted no other, these. */
+/** The parts that are not a collection as a whole; where no other is granted, these. */
 export function confinedPartsOf({ granted }: Grantee): readonly GrantedPart[] {
   const parts = Object.entries(granted ?? {})
   const confined = parts.filter(isConfined)
