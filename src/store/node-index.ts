@@ -14,7 +14,7 @@ export interface NodeRegistration {
   readonly legacyPosition: number
 }
 
-/** What is to hold of a node from now on; of what is left out, what held before. */
+/** What is to hold of a node from now on; whatever is left out stays as it was. */
 export interface NodeUpdate extends Partial<NodeRegistration> {
   readonly nodeId: string
 }
@@ -42,7 +42,7 @@ export const OF_FORMER_LOG = 'restored'
 /** `legacyPosition` of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
 export const EMPTY_LOG = -1
 
-/** Who has spoken to the server, and the version vector. */
+/** The nodes that have spoken to the server, and the version vector. */
 export interface NodeIndex {
   /**
    * Node → the highest sequence number of it that the store has; of what others have brought, up to the first that is

@@ -26,9 +26,9 @@ export interface RevocationIndex {
   revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation>
   /** @returns false when there was none */
   undoRevocation(subject: RevocationSubject): Promise<boolean>
-  /** Those above a version, ascending. */
+  /** Revocations above a version, ascending. */
   listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]>
-  /** Those of the subjects, by an index. */
+  /** Revocations of the subjects, by an index. */
   findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]>
 }
 

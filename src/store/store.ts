@@ -76,7 +76,7 @@ export interface AppendRequest {
  */
 export interface ServerWrite {
   readonly author: 'server'
-  /** That of the application. */
+  /** Write access of the application. */
   readonly access: WriteAccess
   readonly type: OperationType
   readonly collection: string

@@ -30,7 +30,7 @@ export function expectedChanges(
   return changes
 }
 
-/** What is stored already changes nothing. */
+/** True for what is stored already, which changes nothing. */
 export function isStored({ operationId }: RequestedChange, overlay: BatchOverlay): boolean {
   return operationId !== null && overlay.findOperation(operationId) !== undefined
 }

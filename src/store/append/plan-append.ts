@@ -162,7 +162,10 @@ function rewriteSnapshot(request: AppendRequest, { context }: Batch): OperationR
   return { ...request, operation: authorAnew(request.operation, context), wireJson: null }
 }
 
-/** What is stored already was allowed when it came: its author, who sends it again, is not told otherwise. */
+/**
+ * Refuses what was refused before it came here. What is stored already was allowed when it came: its author,
+ * who sends it again, is not told otherwise.
+ */
 function planRefused({ refusal }: OperationRequest): PlannedResult | null {
   return refusal === undefined ? null : { status: 'refused', refusal }
 }
@@ -264,7 +267,10 @@ function applyChange(
   }
 }
 
-/** Who writes again what a record refers to already has not put the reference there. */
+/**
+ * Blobs that the operation is the first to refer to: who writes again what a record refers to already has not
+ * put the reference there.
+ */
 function newBlobRefs({ data }: Operation, before: RecordState | null): readonly string[] {
   const refs = blobRefsOf(data)
   if (refs.length === 0 || before === null) return refs

@@ -127,7 +127,7 @@ function author(
  * in which atomic changes and merges are contained already.
  */
 
-/** Who writes it anew. */
+/** The server that writes it anew. */
 interface Writer {
   readonly serverNodeId: string
   readonly clock: ServerClock

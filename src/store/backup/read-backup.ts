@@ -81,7 +81,7 @@ export async function* readSections(source: BackupBytes): AsyncGenerator<BackupS
 const WRONG_SCHEMAS =
   'it does not hold the schema that its first line tells of, or holds one that it does not'
 
-/** What has no first line of ours is something else, however it is damaged. */
+/** Reads the first line. What has none of ours is something else, however it is damaged. */
 async function firstLine(reader: ByteReader): Promise<string> {
   try {
     return await reader.line(MAX_LINE_BYTES)

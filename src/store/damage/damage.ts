@@ -40,7 +40,7 @@ export interface StoredRow {
   readonly collection: string
   readonly recordId: string
   readonly wireJson: string
-  /** What the index of ids finds it by does not belong to it. */
+  /** True where it is not found by the id of the operation that it holds. */
   readonly hasOtherId: boolean
   readonly checksum: 'fits' | 'differs' | 'none'
   /** Its node, or some scope that it belongs to, does not find it. */

@@ -136,7 +136,7 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
   }
 }
 
-/** That which the states were folded by: another one of the app may be yet to come. */
+/** The schema that the states were folded by: another one of the app may be yet to come. */
 type SchemaOf = () => SchemaDefinition | null
 
 function withOwnResolvers(
@@ -146,7 +146,10 @@ function withOwnResolvers(
   return stored === null || own === undefined ? stored : withResolversOf(own, stored)
 }
 
-/** What the log gives is not known where two devices have changed the field at once. */
+/**
+ * Says that a field is not checked: without its resolver, nobody knows what the log gives where two devices
+ * have changed it at once.
+ */
 function unchecked(path: string): Damage {
   const problem =
     "its resolver is missing here: records that need it are not checked. Name the app's schema with --schema or --config"

@@ -3,7 +3,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { type Column, columnOf } from '../materialize/columns.ts'
 
-/** What of a record decides under which values it is found. */
+/** The part of a record that decides under which values it is found. */
 export type FindableState = Pick<RecordState, 'values' | 'isDeleted' | 'isEncrypted'>
 
 /** A field's value as it is looked up; null: the record has none. */

@@ -104,7 +104,7 @@ class Cascade {
   }
 }
 
-/** Who refers to the records of one level; null when they are more than may be changed. */
+/** The records that refer to those of one level; null when they are more than may be changed. */
 function* findReferences(
   targets: readonly PlannedRecord[],
   live: LiveRecords,

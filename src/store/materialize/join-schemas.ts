@@ -92,7 +92,10 @@ function planJoin(own: SchemaDefinition, other: SchemaDefinition): Join {
   }
 }
 
-/** Whoever has no more use for the table of a removed collection may have dropped it: it is to have columns again. */
+/**
+ * Tables of removed collections, to be made again: whoever has no more use for one may have dropped it, and
+ * it is to have columns again.
+ */
 function forgottenTables(
   own: SchemaDefinition,
   tables: readonly (readonly [string, CollectionDefinition])[],
@@ -133,7 +136,9 @@ function joinFields(
   return { retired: safeRecord(retired), refusals }
 }
 
-/** What is known here stays; of the others the newest are added, as many as there is room for. */
+/**
+ * Adds the versions of the other, the newest first, as many as there is room for. What is known here stays.
+ */
 function joinVersions(own: SchemaDefinition, other: SchemaDefinition): VersionFields {
   const known: VersionFields = own.otherVersions ?? {}
   const added: VersionFields = { ...other.otherVersions, [other.version]: fieldNames(other) }

@@ -287,7 +287,7 @@ function hasSameDefault(earlier: FieldDescriptor, later: FieldDescriptor): boole
 
 const MERGED_KINDS: ReadonlySet<string> = new Set(['array', 'object', 'json', 'richtext'])
 
-/** What of a field decides how concurrent writes to it are merged. */
+/** The part of a field's definition that decides how concurrent writes to it are merged. */
 function mergeRule(descriptor: FieldDescriptor | undefined): string {
   const kind = descriptor?.kind ?? ''
   const strategy = descriptor?.mergeStrategy ?? 'lww'

@@ -15,7 +15,10 @@ export interface StoredSchema {
 export interface InUse {
   /** This process's own, with what is remembered of the others that the store has had; null: it has none. */
   readonly own: SchemaDefinition | null
-  /** That the tables are for: our own, or that of another process, with those of our resolvers that it was made with too. */
+  /**
+   * The schema that the tables are for: our own, or that of another process, with those of our resolvers that
+   * it was made with too.
+   */
   readonly inForce: SchemaDefinition | null
 }
 

@@ -38,7 +38,9 @@ export class MemoryDropped {
     return true
   }
 
-  /** What was dropped of a record before that is now forgotten says nothing of it any more. */
+  /**
+   * Passes over what was dropped of a record that is now forgotten: it says nothing of the record any more.
+   */
   purge(key: RecordKey): void {
     this.#byRecord.delete(key)
   }

@@ -10,7 +10,7 @@ import {
 import type { ListedNode } from '../restore.ts'
 import type { MemoryCore } from './memory-core.ts'
 
-/** Who has spoken to this server, and the version vector, which is the log's. */
+/** The nodes that have spoken to this server, and the version vector, which is the log's. */
 export class NodeRegistry {
   readonly #core: MemoryCore
   readonly #nodes = new Map<string, NodeRegistration>()

@@ -56,7 +56,7 @@ const MAX_WAITING_LENGTH = 64 * 1024 * 1024
  * ends, or of a server that has gone in between, is kept no longer than there is room.
  */
 export class PayloadAssembler {
-  /** What is not complete yet, the oldest first. */
+  /** Announcements that are not complete yet, the oldest first. */
   readonly #byServer = new Map<string, Assembly>()
   #waitingLength = 0
 
@@ -83,7 +83,7 @@ export class PayloadAssembler {
     this.#waitingLength = 0
   }
 
-  /** What there is of a message; what the server has begun before it is dropped. */
+  /** Takes out what there is of a message; what the server has begun before it is dropped. */
   #take(serverId: string, messageNumber: number): Assembly {
     const known = this.#byServer.get(serverId)
     this.#byServer.delete(serverId)

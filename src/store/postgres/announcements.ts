@@ -22,7 +22,10 @@ const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 5000
 /** How long the database may take to say goodbye. */
 const GOODBYE_MS = 1000
-/** What waits of one topic while the database is slow, or a single longer one; the rest is dropped, as nothing of it is promised. */
+/**
+ * Bytes of one topic that wait while the database is slow, or of a single longer message; the rest is
+ * dropped, as nothing of it is promised.
+ */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 interface QueuedMessage {
   readonly topic: string
@@ -49,7 +52,7 @@ export class Announcements {
   readonly #connectListeners = new Set<() => void>()
   readonly #assembler = new PayloadAssembler()
   readonly #problems: AnnouncementProblems
-  /** What is asked for payloads, with their topics: whoever comes first is asked next. */
+  /** Sources that are asked for payloads, with their topics: whoever comes first is asked next. */
   readonly #sources = new Map<ClusterSource, string>()
   readonly #queue: QueuedMessage[] = []
   /** By topic. */

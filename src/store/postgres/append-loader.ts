@@ -197,7 +197,7 @@ export class AppendLoader {
     return { operations, dropped }
   }
 
-  /** Those that were noted under an id made of their content. @see dropped-ids.ts */
+  /** Finds those that were noted under an id made of their content. @see dropped-ids.ts */
   async #findUnproven(sought: readonly SoughtOperation[]): Promise<[id: Buffer, sequenceNumber: number][]> {
     const unproven = sought.filter(({ isIdVerified }) => isIdVerified !== true)
     if (unproven.length === 0) return []

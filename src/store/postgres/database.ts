@@ -102,9 +102,9 @@ export class PostgresDatabase implements Queries {
   /** Counts how often a host turned out to take no writes: connections that were made before lead to it. */
   #demotions = 0
   readonly #demotionsBefore = new WeakMap<pg.PoolClient, number>()
-  /** What PostgreSQL has said as it ended a connection: who uses that meets only that it is gone. */
+  /** What PostgreSQL has said as it ended a connection: its user meets only that it is gone. */
   readonly #lastWords = new WeakMap<pg.PoolClient, pg.DatabaseError>()
-  /** What the pool is not to hand out again. */
+  /** Connections that the pool is not to hand out again. */
   readonly #unusable = new WeakSet<pg.PoolClient>()
   #lostConnections = 0
   #isClosed = false

@@ -7,7 +7,7 @@ import { toStoreError } from './postgres-errors.ts'
 // A statement that waits goes on when its server has ended, and the next server would wait for it in turn.
 const NOTICE_END = 'SET client_connection_check_interval = 5000'
 
-/** What waits for less is not worth a word. */
+/** A statement that waits for less is not worth a word. */
 const WAITING_LOOK_MS = 1000
 
 /**

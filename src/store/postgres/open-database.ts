@@ -110,7 +110,7 @@ function requireUsable(db: PostgresDatabase, facts: ServerFacts, isReadOnly: boo
   }
 }
 
-/** What only the administrator can change is said, because no commit could make up for it. */
+/** Warns of what only the administrator can change, because no commit could make up for it. */
 function warnOfLosses(db: PostgresDatabase, facts: ServerFacts, logger: Logger): void {
   const risks = [
     ...(facts.fsync === 'off' ? ['fsync is off'] : []),

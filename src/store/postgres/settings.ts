@@ -41,7 +41,7 @@ export const NO_SETTINGS: Settings = {
   serverBase: 0,
 }
 
-/** With where the log that they are of ended when they were read. */
+/** Settings, with where the log that they are of ended when they were read. */
 export interface ReadSettings {
   readonly settings: Settings
   /** This server's schema, with what the database remembers of others. */

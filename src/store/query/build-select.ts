@@ -55,7 +55,7 @@ export function buildSelect(
   return { sql, parameters: parameters as readonly ColumnValue[] } // encoded just above, limits are numbers
 }
 
-/** What the order of the query puts behind a record. */
+/** The condition that a row stands behind a record in the order of the query. */
 function comesAfter(
   compare: ExpressionBuilder<UnknownTables, string>,
   { id, value: shown }: QueryPosition,

@@ -75,7 +75,7 @@ export class DroppedTable {
     )
   }
 
-  /** What was dropped of a record before that is now forgotten says nothing of it any more. */
+  /** Marks what was dropped of a record that is now forgotten: it says nothing of the record any more. */
   purge(ref: number): void {
     if (this.isUsed) this.#statements.purge.run(ref)
   }

@@ -28,7 +28,7 @@ import { toStoreError } from './sqlite-errors.ts'
 const MAX_PAGE_ROWS = 1000
 const MAX_PAGE_BYTES = 8 * 1024 * 1024
 const MAX_DATABASE_PROBLEMS = 20
-/** What cannot be read as a state: for one that damage has made bytes of. */
+/** Stands for a state that damage has made bytes of, which cannot be read as a state. */
 const NO_STATE = 'bytes'
 const FIRST = 'ORDER BY key, seq LIMIT 1'
 

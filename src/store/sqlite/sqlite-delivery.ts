@@ -64,7 +64,7 @@ export function readFieldVersions(
   return state === undefined || state.isPurged === true ? null : state
 }
 
-/** What an entry did to scopes is parsed only where the view asks. */
+/** Reads a page of what the query may see. What an entry did to scopes is parsed only where the view asks. */
 function readVisible(
   source: PageSource,
   query: DeliveryQuery,

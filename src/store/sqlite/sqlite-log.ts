@@ -107,7 +107,7 @@ export class SqliteLog {
     return records
   }
 
-  /** Those that are stored already, and those that were dropped. */
+  /** Looks for the operations that are stored already, and for those that were dropped. */
   #loadOperations(
     sought: LoadRequest['operations'],
     records: RecordMap<StoredRecord>,
