@@ -68,11 +68,11 @@ export function scopeFieldsOf(source: ScopeSource | undefined): {
   )
 }
 
-/** What of the collections all users are granted alike, and what each for itself. */
+/** Collections of which all users are granted the same, and those of which each is granted its own. */
 export interface GrantKinds {
   /** Collections of which all are granted the same. */
   readonly common: ReadonlySet<string>
-  /** Those of which each user is granted what has its id; null where that is not known. */
+  /** Collections of which each user is granted what has its id; null where that is not known. */
   readonly personal: ReadonlySet<string> | null
 }
 

@@ -19,7 +19,7 @@ export interface ProcessEvents {
    * The first process of a container has none that do; it goes on listening.
    */
   yieldSignals(): void
-  /** What nobody caught. @returns a function that ends the subscription */
+  /** Calls the listener with what nobody caught. @returns a function that ends the subscription */
   onUncaught(listener: (error: unknown) => void): () => void
   /** Ends the process at once. */
   exitNow(code: number): void

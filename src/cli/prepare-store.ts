@@ -61,7 +61,10 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
   }
 }
 
-/** What `prepareStore` is about to demand of records that may lack it. Empty as long as nothing is stored. */
+/**
+ * Fields that `prepareStore` is about to demand of records that may lack them. Empty as long as nothing is
+ * stored.
+ */
 export async function findNeededSince(
   store: ServerStore,
   { schema }: StoreNeeds,
@@ -78,7 +81,10 @@ function describeNeeded({ collection, field }: NeededField): SchemaPlan['changes
   return { collection, change }
 }
 
-/** What is stored already, and what `prepareStore` is about to make has no room for. Reads the log where it may have some. */
+/**
+ * Stored values that what `prepareStore` is about to make has no room for. Reads the log where it may have
+ * some.
+ */
 export async function findWrittenEarly(
   store: ServerStore,
   { schema }: StoreNeeds,

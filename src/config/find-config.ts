@@ -94,7 +94,10 @@ async function loadConfigExport(file: string, text: string): Promise<unknown> {
     : config
 }
 
-/** What is loaded does not tell any more: an empty default export of an ES module looks the same. */
+/**
+ * True for a CommonJS file, by its text. What is loaded does not tell any more: an empty default export of an
+ * ES module looks the same.
+ */
 function isCommonJs(file: string, text: string): boolean {
   const extension = extname(file)
   return extension === '.cjs' || (extension === '.js' && !/^\s*export\b/m.test(text))

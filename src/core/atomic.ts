@@ -8,7 +8,7 @@ export const ATOMIC_TYPES = [
   'remove',
 ] as const satisfies readonly AtomicType[]
 
-/** Those whose operand is a number, and whose result is one. */
+/** Atomic types whose operand is a number, and whose result is one. */
 export const NUMERIC_ATOMIC_TYPES: ReadonlySet<AtomicType> = new Set<AtomicType>(['increment', 'max', 'min'])
 
 export function isAtomicType(type: string): type is AtomicType {

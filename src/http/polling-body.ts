@@ -47,8 +47,8 @@ async function readOfStranger(
 }
 
 /**
- * What has not come whole when the session ends may be the handshake of the next one, and is read on as that of a
- * stranger. What is too large for one is refused at once.
+ * Reads a body of a session. What has not come whole when the session ends may be the handshake of the next
+ * one, and is read on as that of a stranger. What is too large for one is refused at once.
  */
 async function readOfSession(
   response: ServerResponse,

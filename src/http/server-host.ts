@@ -55,7 +55,7 @@ export interface ServerHostOptions extends ListenPlace {
   readonly servesHealth?: boolean
   /** Absent: there are no operations endpoints. */
   readonly operations?: OperationsConfig
-  /** What listens to `logger` already, for the dashboard. Default: one that does. */
+  /** Listens to `logger` already, for the dashboard. Default: one that does. */
   readonly recent?: RecentEvents
   /** Folder with the built front end. */
   readonly staticDir?: string
@@ -255,7 +255,7 @@ export class ServerHost {
 
   // ── listeners ──────────────────────────────────────────────────────────────────────────────
 
-  /** Who opens a connection and says nothing has no more time for it than who has been upgraded. */
+  /** How long who opens a connection may say nothing, in ms: no longer than who has been upgraded. */
   get #handshakeTimeoutMs(): number {
     return this.service.limits.handshakeTimeoutMs
   }

@@ -61,8 +61,9 @@ export function isNavigation({ raw: { method, headers } }: FastifyRequest): bool
 }
 
 /**
- * Whoever takes a page for an answer, at an address that is not that of a file: link previews, monitors and
- * `curl` do not ask for HTML by name. Data is asked for as JSON, and files have a dot in their name.
+ * True for whoever takes a page for an answer, at an address that is not that of a file: link previews,
+ * monitors and `curl` do not ask for HTML by name. Data is asked for as JSON, and files have a dot in their
+ * name.
  *
  * @see connect-history-api-fallback, by whose rules development servers answer
  */

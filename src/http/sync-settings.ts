@@ -132,7 +132,7 @@ function findOriginProblems(given: unknown): readonly string[] {
   })
 }
 
-/** What `createPostgresServerStore` returns is none until it was awaited. */
+/** True for a store; what `createPostgresServerStore` returns is none until it was awaited. */
 function isStore(given: unknown): boolean {
   return typeof (given as Partial<ServerStore> | null | undefined)?.append === 'function'
 }

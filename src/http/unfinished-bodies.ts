@@ -61,7 +61,10 @@ export class UnfinishedBodies {
     return body
   }
 
-  /** What is below half of the mean makes up less than half of all: it is left alone, as cutting it would free little. */
+  /**
+   * Cuts the slowest body. One below half of the mean is left alone: those make up less than half of all, so
+   * that cutting it would free little.
+   */
   #cutSlowest(): void {
     const now = this.#options.runtime.monotonicNow()
     const leastBytes = this.#bytes / this.#bodies.size / 2

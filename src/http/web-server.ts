@@ -192,7 +192,7 @@ export class WebServer {
   }
 }
 
-/** What went wrong is for the log: the client is told that something did. */
+/** Answers a request that failed. What went wrong is for the log: the client is told that something did. */
 export function answerFailure(
   error: unknown,
   { request, reply, logger }: { request: FastifyRequest; reply: FastifyReply; logger: Logger },

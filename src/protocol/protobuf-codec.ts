@@ -223,7 +223,7 @@ function entriesToVector(entries: readonly ProtoVectorEntry[] = []): WireVersion
 
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 
-/** Without the properties that are undefined: absent and undefined differ on the wire. */
+/** Copies without the properties that are undefined: absent and undefined differ on the wire. */
 function copyDefined<T extends object>(properties: T): Defined<T> {
   const defined = Object.entries(properties).filter(([, value]) => value !== undefined)
   return Object.fromEntries(defined) as Defined<T>

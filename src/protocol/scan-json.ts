@@ -60,7 +60,7 @@ export function boundJson(text: string, bounds: JsonBounds): string {
 class JsonScan {
   readonly #text: string
   readonly #bounds: JsonBounds
-  /** That of a value of an operation: of the brackets around it, and its own. */
+  /** Depth of a value of an operation: of the brackets around it, and its own. */
   readonly #valueDepth: number
   readonly #namesByDepth: number[] = [] // as deep as the text is: most texts are small, and scanned one by one
   readonly #replaced: Span[] = []

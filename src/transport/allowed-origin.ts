@@ -1,4 +1,8 @@
-/** Whoever names no origin is no browser, and may connect. @param allowed exact origins; null: any */
+/**
+ * True also for whoever names no origin: that is no browser, and may connect.
+ *
+ * @param allowed exact origins; null: any
+ */
 export function isOriginAllowed(origin: string | undefined, allowed: readonly string[] | null): boolean {
   return allowed === null || origin === undefined || allowed.includes(origin)
 }

@@ -113,12 +113,15 @@ export class HttpPolling {
     }
   }
 
-  /** What tells in which order requests have come. */
+  /** Number of the request that comes now, which tells in which order requests have come. */
   nextArrival(): number {
     return ++this.#requests
   }
 
-  /** Who sends a request. The session that it is of may have ended, and the token may not be good any more. */
+  /**
+   * Finds who sends a request. The session that it is of may have ended, and the token may not be good any
+   * more.
+   */
   async senderOf(request: { readonly clientId: string; readonly token: string }): Promise<Sender> {
     const tokenHash = hashOf(request.token)
     const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
@@ -214,7 +217,7 @@ export class HttpPolling {
     return client
   }
 
-  /** Those that are the client's own: by the token or, where that is a new one, by its user. */
+  /** Sessions that are the client's own: by the token or, where that is a new one, by its user. */
   async #oldSessionsOf(request: HttpSyncRequest): Promise<readonly PollingClient[]> {
     const { clientId, token } = request
     const clients = this.#clientsOf(clientId)
@@ -242,7 +245,7 @@ export class HttpPolling {
     this.#early.wake(client.id)
   }
 
-  /** What is left of it is what it can still be told, for a time and up to a bound. */
+  /** Keeps of a client what it can still be told when its session has ended, for a time and up to a bound. */
   #onEnded(client: PollingClient): void {
     client.order?.stop()
     client.order = null

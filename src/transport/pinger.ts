@@ -35,7 +35,7 @@ interface SentBytes {
 export class Pinger {
   readonly #onDead: (sessionId: string) => void
   readonly #stepMs: number
-  /** Those of one step of the round each. */
+  /** Connections, those of one step of the round each. */
   readonly #steps: readonly Set<SignsOfLife>[]
   #next = 0
   #timer: NodeJS.Timeout | null = null

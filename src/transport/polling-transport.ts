@@ -51,7 +51,7 @@ export class PollingTransport implements ServerTransport {
   #hasAllMessages = true
   /** The client has gone, or has begun another session. */
   #isGone = false
-  /** What was queued or has not left whole may not be told any more. */
+  /** True when what was queued, or has not left whole, may not be told any more. */
   #isWithdrawn = false
   #isPaused = false
   readonly #endListeners = new Set<() => void>()
@@ -289,7 +289,7 @@ export class PollingTransport implements ServerTransport {
     return { ...next, etag }
   }
 
-  /** What was kept because its connection broke, and had arrived by then. */
+  /** Drops the frame that was kept because its connection broke, where it had arrived by then. */
   #dropKnown(etag: string | undefined): void {
     if (etag !== undefined && this.#queue[0]?.etag === etag) this.#next()
   }

@@ -67,7 +67,9 @@ export async function probeBlobs({ blobs }: ServerConfig): Promise<Finding[]> {
   return [ok('blobs', `${blobs.directory} can be written.`)]
 }
 
-/** That it may be missing is a warning, among the others. */
+/**
+ * Fails where the folder of static files is a file. That it may be missing is a warning, among the others.
+ */
 export function probeStaticFiles({ http: { staticDir } }: Pick<ServerConfig, 'http'>): Finding[] {
   try {
     if (staticDir !== null) requireNoFile(staticDir)

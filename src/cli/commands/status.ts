@@ -46,7 +46,7 @@ async function runStatus(flags: StatusFlags, { terminal, setExitCode }: CommandC
   await print(answer, flags, terminal)
 }
 
-/** Whoever names the server and has its token needs no configuration. */
+/** Finds the server to ask. Whoever names it and has its token needs no configuration. */
 async function findServer(
   flags: StatusFlags,
   terminal: CommandContext['terminal'],

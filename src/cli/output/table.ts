@@ -62,7 +62,7 @@ export class TableWriter {
   }
 }
 
-/** What does not fit makes room for itself, in its own row. */
+/** Prints a row whole: what does not fit makes room for itself, in its own row. */
 function uncutRow(row: readonly string[], columnWidths: readonly number[]): string {
   const padded = row.map((cell, column) => {
     const room = Math.max(0, (columnWidths[column] ?? 0) - displayWidth(cell))
@@ -71,7 +71,7 @@ function uncutRow(row: readonly string[], columnWidths: readonly number[]): stri
   return `${padded.join(GAP).trimEnd()}\n`
 }
 
-/** To more than a column has room for: cli-table3 takes the square of what is left to cut it. */
+/** Cuts cells to more than a column has room for: cli-table3 takes the square of what is left to cut it. */
 function shortened(row: readonly string[], columnWidths: readonly number[]): readonly string[] {
   return row.map((cell, column) => cell.slice(0, MAX_UNITS_PER_COLUMN * (columnWidths[column] ?? 0)))
 }

@@ -87,7 +87,7 @@ function parseBoolean(field: string, text: string): boolean {
   throw invalidWhere(`Field "${field}" is a boolean; write true or false, not "${text}".`)
 }
 
-/** What an earlier schema may have let in is asked for as JSON. */
+/** Takes only a value that the enum has now; what an earlier schema may have let in is asked for as JSON. */
 function parseEnum(field: string, text: string, values: readonly string[]): string {
   if (values.includes(text)) return text
   throw invalidWhere(

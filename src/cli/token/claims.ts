@@ -3,7 +3,7 @@ import { ConfigError } from '../../core/errors.ts'
 
 export type TokenClaims = { readonly [claim: string]: unknown }
 
-/** What is printed beside the token would be wrong of a claim that replaced theirs. */
+/** Claims that have a flag: replaced, what is printed beside the token would be wrong of them. */
 const FLAGS: ReadonlyMap<string, string> = new Map([
   ['sub', '--sub'],
   ['exp', '--expires'],

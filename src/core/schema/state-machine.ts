@@ -13,7 +13,7 @@ export interface InvalidTransition {
   readonly to: JsonValue
   /** The states that may follow `from`. */
   readonly allowed: readonly string[]
-  /** That of the state machine that forbids it; transitions of a field reject. */
+  /** Policy of the state machine that forbids it; transitions of a field reject. */
   readonly policy: StateMachine['onInvalidTransition']
 }
 

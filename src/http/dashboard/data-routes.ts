@@ -99,7 +99,7 @@ async function readRecord(
   return { collection, id, record: await browser.record(operator, collection, id), ...history }
 }
 
-/** What the question was wrong about is said; everything else is the server's to log. */
+/** Says what was wrong with the question; everything else is the server's to log. */
 function answerError(error: unknown, reply: FastifyReply): FastifyReply {
   if (!(error instanceof KoraServerError)) throw error
   switch (error.code) {

@@ -166,7 +166,7 @@ function showRecord(
   }
 }
 
-/** Whoever may filter or order by a secret can guess it. */
+/** Refuses to filter or order by a secret: whoever may do so can guess it. */
 function refuseSecretFields({ where, orderBy }: RecordsQuery, { fields }: CollectionDefinition): void {
   for (const field of [...Object.keys(where), orderBy]) {
     const descriptor = ownValue(fields, field)
