@@ -32,6 +32,7 @@ export function addFormerNodes(
   return former
 }
 
+/** The JSON that the nodes are stored as. `parseFormerNodes` reads it. */
 export function serializeFormerNodes(nodeIds: ReadonlySet<string>): string {
   return JSON.stringify([...nodeIds])
 }

@@ -18,6 +18,7 @@ export interface AuthoringContext {
   collection(name: string): CollectionDefinition | null
 }
 
+/** True for a write of the application, which becomes an operation only when it is stored. */
 export function isServerWrite(request: AppendRequest | ServerWrite): request is ServerWrite {
   return 'author' in request
 }

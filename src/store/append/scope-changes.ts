@@ -100,6 +100,7 @@ export function serializeScopeChanges(changes: ScopeChanges): string | null {
   return text === '' ? null : `${text}}`
 }
 
+/** Reads what `serializeScopeChanges` wrote; no changes for null. */
 export function parseScopeChanges(text: string | null): ScopeChanges {
   if (text === null) return NO_CHANGES
   const stored = JSON.parse(text) as Record<string, [string | null, (string | null)?, 1?]> // written above

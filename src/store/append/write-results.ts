@@ -16,10 +16,12 @@ type StoredResult = { readonly content: string } & (
 
 export type WriteKey = NonNullable<ServerWrite['key']>
 
+/** The text that is kept under the key of a write that was stored. `repeatWrite` reads it. */
 export function serializeAppliedWrite(key: WriteKey, operationId: string, recordId: string): string {
   return JSON.stringify({ content: key.contentHash, operationId, recordId } satisfies StoredResult)
 }
 
+/** The text that is kept under the key of a write that was refused. `repeatWrite` reads it. */
 export function serializeRefusedWrite(
   key: WriteKey,
   { refusal, unmet }: Extract<PlannedResult, { status: 'refused' }>,

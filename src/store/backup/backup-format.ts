@@ -94,6 +94,7 @@ export type BackupRevocation = RevocationSubject & { readonly revokedAt: number 
 
 // ── writing ──────────────────────────────────────────────────────────────────────────────────
 
+/** The first line of a backup, with the lowest version that can say all of it. */
 export function formatHeader(header: BackupHeader): string {
   const { isCompacted, hasSchema, createdAt, nodeId, formerNodeIds } = header
   const version = versionOf(header)
@@ -112,10 +113,12 @@ function versionOf({ isCompacted, hasSchema }: BackupHeader): number {
   return isCompacted ? COMPACTED_VERSION : UNCOMPACTED_VERSION
 }
 
+/** The line before a section. */
 export function formatSectionHeader({ section, count, bytes, rawBytes, sha256 }: SectionHeader): string {
   return `${JSON.stringify({ section, count, bytes, rawBytes, sha256 })}\n`
 }
 
+/** The last line of a backup. */
 export function formatTrailer(trailer: BackupTrailer): string {
   return `${formatTrailerStart(trailer)}${JSON.stringify(trailer.sha256)}}\n`
 }
@@ -133,14 +136,17 @@ export function formatTrailerStart(trailer: Omit<BackupTrailer, 'sha256'>): stri
   return `${JSON.stringify({ end: true, ...counts, maxDeliverySequence }).slice(0, -1)},"sha256":`
 }
 
+/** An entry of the section of nodes. */
 export function formatNode({ nodeId, userId, maxSequence }: BackupNode): string {
   return JSON.stringify({ node: nodeId, user: userId, sequence: maxSequence })
 }
 
+/** An entry of the section of revocations. */
 export function formatRevocation({ kind, value, revokedAt }: BackupRevocation): string {
   return JSON.stringify({ kind, value, revokedAt })
 }
 
+/** An entry of the section of dropped operations. */
 export function formatDropped(operation: DroppedOperation): string {
   const { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical, isPurged } = operation
   return JSON.stringify({
@@ -236,6 +242,11 @@ export function parseDropped(line: string): DroppedOperation {
 
 const DAMAGED_DROPPED = 'an entry of a dropped operation is damaged'
 
+/**
+ * Builds a `BACKUP_INVALID` error.
+ *
+ * @param reason the end of a sentence about the backup, without its full stop
+ */
 export function invalidBackup(reason: string): StoreError {
   return new StoreError('BACKUP_INVALID', `The backup cannot be used: ${reason}. Nothing was restored.`)
 }

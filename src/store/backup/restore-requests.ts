@@ -12,6 +12,7 @@ export function restoreRequests(operations: readonly RestoredOperation[]): Appen
   }))
 }
 
+/** Counts what became of the operations of a backup. */
 export function countRestored(results: readonly AppendResult[]): RestoreCounts {
   const counts = { applied: 0, duplicate: 0, refused: 0 }
   for (const { status } of results) counts[status === 'ignored' ? 'refused' : status]++ // nobody has judged them

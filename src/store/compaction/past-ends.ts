@@ -58,6 +58,7 @@ export function storedThrough(past: readonly PastEnd[], at: number): number {
   return past.findLast((note) => note.at <= at)?.end ?? 0
 }
 
+/** The text that the notes are stored as. `parsePastEnds` reads it. */
 export function serializePastEnds(past: readonly PastEnd[]): string {
   return past.map(({ at, end }) => `${at}:${end}`).join(' ')
 }

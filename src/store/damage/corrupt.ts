@@ -23,10 +23,12 @@ export function corruptOnOpening(what: string, cause?: unknown): StoreError {
   return new StoreError('STORE_CORRUPT', `${what} Restore a backup.`, { cause })
 }
 
+/** True for an error that tells of damage in the store. */
 export function isCorrupt(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'STORE_CORRUPT'
 }
 
+/** The error for a row of the log that is not as it was written. */
 export function corruptRow(deliverySequence: number, cause?: unknown): StoreError {
   return corrupt(`Row ${deliverySequence} of _kora_operations is damaged and is not served.`, cause)
 }

@@ -92,6 +92,7 @@ export interface DamageSource {
   countStrayRows(collection: string): Promise<number>
 }
 
+/** A finding that has no explanation but damage. */
 export function certain(place: string, problem: string): Damage {
   return { place, problem, isCertain: true }
 }

@@ -98,6 +98,7 @@ function* refuseCleared(
   return null
 }
 
+/** True for the records that a deletion affects, false for the refusal of it. */
 export function isList(value: readonly AffectedRecord[] | Refusal): value is readonly AffectedRecord[] {
   return Array.isArray(value)
 }

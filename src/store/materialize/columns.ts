@@ -53,6 +53,7 @@ export function columnsOf(collection: CollectionDefinition, dialect: SqlDialect)
   return Object.entries(collection.fields).map(([field, descriptor]) => columnOf(field, descriptor, dialect))
 }
 
+/** The column of one field: `encode` gives the field's default where a record does not have it. */
 export function columnOf(field: string, descriptor: FieldDescriptor, dialect: SqlDialect): Column {
   const storage = storageOf(descriptor.kind, dialect)
   const fallback =
@@ -78,6 +79,7 @@ export function columnOf(field: string, descriptor: FieldDescriptor, dialect: Sq
   return { field, descriptor, sqlType: storage.sqlType, encode, decode, show }
 }
 
+/** The SQL type of a field of this kind. */
 export function columnType(kind: string, dialect: SqlDialect): string {
   return storageOf(kind, dialect).sqlType
 }

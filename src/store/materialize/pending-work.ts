@@ -16,6 +16,7 @@ export interface PendingWork {
   readonly recordsTotal: number | null
 }
 
+/** The work that a schema change leaves for the rows of its collections. */
 export function workOf({ steps }: Pick<SchemaChangePlan, 'steps'>): PendingWork[] {
   return steps.flatMap((step) => {
     if (step.kind === 'replay') return [newWork(step.collection, 'backfill', true)]
@@ -23,6 +24,7 @@ export function workOf({ steps }: Pick<SchemaChangePlan, 'steps'>): PendingWork[
   })
 }
 
+/** Work on a collection that has not begun. */
 export function newWork(collection: string, phase: PendingWork['phase'], replays: boolean): PendingWork {
   return { collection, phase, replays, doneThrough: 0, recordsDone: 0, recordsTotal: null }
 }

@@ -10,14 +10,17 @@ import { isUtf8 } from 'node:buffer'
  */
 const MARKER = Buffer.from('\0bytes\0')
 
+/** The stored form of rich text that is a text. */
 export function textToBytea(text: string): Uint8Array {
   return Buffer.from(text)
 }
 
+/** The stored form of rich text that is bytes, marked where it could be taken for something else. */
 export function bytesToBytea(bytes: Uint8Array): Uint8Array {
   return looksLikeText(bytes) || hasMarker(bytes) ? Buffer.concat([MARKER, bytes]) : bytes
 }
 
+/** What `textToBytea` or `bytesToBytea` was given. */
 export function byteaToRichtext(stored: Uint8Array): string | Uint8Array {
   if (hasMarker(stored)) return new Uint8Array(stored.subarray(MARKER.length))
   return looksLikeText(stored) ? Buffer.from(stored).toString() : new Uint8Array(stored)

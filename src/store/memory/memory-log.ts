@@ -359,6 +359,7 @@ export class MemoryLog implements LogSource {
   }
 }
 
+/** Whether an entry is of an operation, and not of a snapshot. */
 export function isOperation(entry: LogEntry): boolean {
   return entry.kind === 'operation'
 }

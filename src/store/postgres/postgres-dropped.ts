@@ -58,6 +58,7 @@ export async function readTraces(
   return traces
 }
 
+/** Notes of dropped operations behind the position `after`, in the order of their positions. */
 export async function listDropped(queries: Queries, after: number, limit: number): Promise<ListedDropped[]> {
   const rows = await queries.rows<DroppedRow>(
     `${SELECT} WHERE d.position > $1 ORDER BY d.position LIMIT $2`,
@@ -66,6 +67,10 @@ export async function listDropped(queries: Queries, after: number, limit: number
   return rows.map((row) => ({ ...toDropped(row), position: row[0] }))
 }
 
+/**
+ * Number of the notes of dropped operations: of a record, those that still say something of it; undefined:
+ * all.
+ */
 export async function countDropped(
   core: PostgresCore,
   record: { collection: string; recordId: string } | undefined,

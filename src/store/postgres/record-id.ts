@@ -11,6 +11,7 @@ export function encodeRecordId(recordId: string): Buffer {
   return text.length === UUID_BYTES ? Buffer.concat([Buffer.of(0), text]) : text
 }
 
+/** The id that `encodeRecordId` was given. */
 export function decodeRecordId(stored: Buffer): string {
   if (stored.length !== UUID_BYTES) return stored.toString('utf8', stored[0] === 0 ? 1 : 0)
   const hex = stored.toString('hex')

@@ -17,6 +17,7 @@ export interface Rights {
   readonly mayReadMeta: boolean | null
 }
 
+/** Reads the rights of the role that the server connects as. */
 export async function readRights(db: PostgresDatabase): Promise<Rights> {
   const [row] = await db.rows<[string, string, boolean, boolean | null, boolean | null, boolean | null]>(
     `SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE'),

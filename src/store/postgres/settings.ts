@@ -117,6 +117,7 @@ export async function readSettings(
   return { settings, ownSchema, end }
 }
 
+/** The definition of a collection; null without a schema, or where the schema does not have it. */
 export function collectionIn(schema: SchemaDefinition | null, name: string): CollectionDefinition | null {
   if (schema === null || !Object.hasOwn(schema.collections, name)) return null
   return schema.collections[name] ?? null

@@ -30,6 +30,7 @@ export function queryStates(
   return sorted.slice(query.offset, end).map((row) => showRow(row, columns, query.includeDeleted))
 }
 
+/** Counts the records that live and meet the conditions. */
 export function countStates(
   rows: Iterable<StateRow>,
   collection: CollectionDefinition,

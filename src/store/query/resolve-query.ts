@@ -103,6 +103,12 @@ export function resolveQuery(
   }
 }
 
+/**
+ * Checks a filter against the schema.
+ *
+ * @throws SchemaError `UNKNOWN_FIELD`
+ * @throws StoreError `INVALID_QUERY`
+ */
 export function resolveWhere(
   collection: CollectionDefinition,
   where: CollectionQueryOptions['where'] = {},
@@ -217,11 +223,17 @@ function requireObject(name: string, value: unknown): void {
   throw invalid(`${name} must be an object, not ${describe(value)}.`)
 }
 
+/**
+ * Takes an integer from 0.
+ *
+ * @throws StoreError `INVALID_QUERY` for anything else
+ */
 export function requireCount(name: string, value: unknown): number {
   if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
   throw invalid(`${name} must be an integer from 0, not ${describe(value)}.`)
 }
 
+/** A value as messages quote it, 80 characters at most. */
 export function describe(value: unknown): string {
   return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value).slice(0, 80)
 }

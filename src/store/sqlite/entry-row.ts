@@ -73,6 +73,7 @@ export function wireJsonOf(row: EntryRow): string {
   return row[7]
 }
 
+/** True for a row that is not as it was written. */
 export function isDamaged(row: readonly [...EntryRow, ...unknown[]]): boolean {
   const [seq, node, sequenceNumber, record, collection, kind, scope, wireJson, checksum] = row
   // Damage makes bytes of a text, which would be the same text in what the checksum is taken of.
