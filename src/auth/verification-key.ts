@@ -165,6 +165,7 @@ function describeKey(key: KeyObject): string {
   return curve === undefined ? `${key.asymmetricKeyType}` : `${key.asymmetricKeyType} ${curve}`
 }
 
+/** Parses the text of a JSON object; null for anything else. */
 export function parseJsonObject(text: string): { readonly [property: string]: unknown } | null {
   try {
     const value: unknown = JSON.parse(text)

@@ -17,6 +17,11 @@ export function parseCount(text: string): number {
 /** A delivery sequence, or a time as ISO 8601 writes it. */
 export type LogPosition = { readonly after: number } | { readonly writtenFrom: number }
 
+/**
+ * Reads a delivery sequence or a time.
+ *
+ * @throws InvalidArgumentError for any other text
+ */
 export function parseLogPosition(text: string): LogPosition {
   if (/^\d+$/.test(text)) return { after: parseCount(text) }
   const writtenFrom = parseIsoTime(text)

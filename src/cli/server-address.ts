@@ -26,6 +26,11 @@ export function addressesOf({ host, port, tls, admin }: ServerConfig): {
   return { health, operations: addressOf(ownHost, ownPort, tlsOfOperations(tls, ownHost)) }
 }
 
+/**
+ * The address of one listener, as seen from its own machine.
+ *
+ * @throws ConfigError `INVALID_ARGUMENT` for port 0
+ */
 export function addressOf(host: string, port: number, tls: ServerConfig['tls']): ServerAddress {
   if (port === 0) {
     throw new ConfigError('INVALID_ARGUMENT', 'Port 0 is any free port, so name the server with --url.')

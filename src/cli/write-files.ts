@@ -57,6 +57,7 @@ async function findMissing(folder: string): Promise<string[]> {
   return missing
 }
 
+/** True where the process finds something at the path, of whatever kind. */
 export function isThere(path: string): Promise<boolean> {
   return access(path).then(
     () => true,

@@ -14,6 +14,7 @@ export interface ValueNode {
   readonly option: ValueOption
 }
 
+/** True for a node that holds other options, and is none itself. */
 export function isGroupNode(node: OptionNode): node is GroupNode {
   return 'children' in node
 }

@@ -55,6 +55,7 @@ export function oneOf(values: readonly string[]): OptionType {
   return { schema: v.picklist(values), expects: `one of ${values.join(', ')}` }
 }
 
+/** True or false; in flags and environment variables the words `true` and `false`. */
 export function flag(): OptionType {
   return {
     schema: v.boolean(),
@@ -63,6 +64,7 @@ export function flag(): OptionType {
   }
 }
 
+/** A whole number within the range, both ends included. */
 export function integer(range: NumberRange): OptionType {
   return {
     schema: v.pipe(v.number(), v.safeInteger(), v.minValue(range.min), v.maxValue(range.max)),
@@ -140,6 +142,7 @@ export function textOrList(expects: string): OptionType {
   return { schema: v.union([FILLED, v.pipe(v.array(FILLED), v.minLength(1))]), expects }
 }
 
+/** A list of at least one of the values. */
 export function listOf(values: readonly string[]): OptionType {
   return {
     schema: v.pipe(v.array(v.picklist(values)), v.minLength(1)),
@@ -156,6 +159,7 @@ export function syncPath(): OptionType {
   }
 }
 
+/** A URL that keys are fetched from: https, or http on a loopback address. */
 export function jwksUrl(): OptionType {
   return {
     schema: v.pipe(
@@ -182,6 +186,7 @@ function isWebUrl(text: string): boolean {
   return username === '' && password === ''
 }
 
+/** The URL of a PostgreSQL database. */
 export function postgresUrl(): OptionType {
   return {
     schema: v.pipe(v.string(), v.regex(/^postgres(ql)?:\/\/\S+$/i)),
@@ -199,6 +204,7 @@ export function sqlName(): OptionType {
   }
 }
 
+/** A list of origins as browsers send them. */
 export function origins(): OptionType {
   return {
     schema: v.array(v.string()),
@@ -212,6 +218,7 @@ export function origins(): OptionType {
   }
 }
 
+/** A list of addresses and CIDR ranges; as text, parted by commas. */
 export function proxies(): OptionType {
   return {
     schema: v.array(v.unknown()),

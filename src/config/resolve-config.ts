@@ -106,6 +106,7 @@ export function resolveHttp(
 
 const ADMIN_HOST = '127.0.0.1'
 
+/** Options of the operations endpoints as the server uses them; without a port they share the public one. */
 export function resolveAdmin({ host = ADMIN_HOST, port, ...tokens }: AdminTree): AdminConfig {
   return {
     adminToken: tokens.adminToken ?? null,
@@ -115,6 +116,7 @@ export function resolveAdmin({ host = ADMIN_HOST, port, ...tokens }: AdminTree):
   }
 }
 
+/** Options of retention as the server uses them; null: kept for good. */
 export function resolveRetention({
   keepFor = null,
   tombstones = null,
@@ -123,6 +125,7 @@ export function resolveRetention({
   return { ...retention, keepFor, tombstones }
 }
 
+/** Options of scheduled backups as the server uses them. */
 export function resolveBackup({ directory, s3, ...backup }: BackupTree): BackupConfig {
   return { ...backup, directory: directory ?? null, s3: s3 === undefined ? null : resolveS3(s3) }
 }

@@ -11,6 +11,7 @@ export const ATOMIC_TYPES = [
 /** Atomic types whose operand is a number, and whose result is one. */
 export const NUMERIC_ATOMIC_TYPES: ReadonlySet<AtomicType> = new Set<AtomicType>(['increment', 'max', 'min'])
 
+/** True for a type of atomic operation that this release knows. */
 export function isAtomicType(type: string): type is AtomicType {
   return (ATOMIC_TYPES as readonly string[]).includes(type)
 }

@@ -12,6 +12,7 @@ export function atLeast(min: number): NumberRange {
   return { min, max: Number.MAX_SAFE_INTEGER }
 }
 
+/** True for a whole number from `min` to `max`, both included. */
 export function isInRange(value: unknown, { min, max }: NumberRange): value is number {
   return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
 }

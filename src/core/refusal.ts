@@ -99,6 +99,7 @@ export const WRITE_REFUSAL_CODES = {
 
 export type WriteRefusalCode = keyof typeof WRITE_REFUSAL_CODES
 
+/** Builds the refusal of a write of the application, with the retriable flag that belongs to its code. */
 export function refuseWrite(code: WriteRefusalCode, message: string): Refusal {
   return { code, message, retriable: WRITE_REFUSAL_CODES[code].retriable }
 }

@@ -32,6 +32,7 @@ export function startSpan(name: SpanName, attributes?: Attributes): Span | null 
     .startSpan(name, attributes && { attributes })
 }
 
+/** Ends a span, which an error marks as failed. null does nothing. */
 export function endSpan(span: Span | null, error?: unknown): void {
   if (span === null) return
   if (error !== undefined) {

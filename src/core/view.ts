@@ -135,6 +135,11 @@ export function scopeKeyOf(value: JsonValue | undefined): ScopeKey {
   return typeof value === 'object' && value !== null ? undefined : JSON.stringify(value)
 }
 
+/**
+ * True when the view is sent the entry: an operation where the record was shown before and still is, a
+ * snapshot where it was not shown before and is now. A view of everything is sent every operation and no
+ * snapshot.
+ */
 export function isVisible(entry: Visibility, view: View): boolean {
   // Who sees everything sees every operation, and needs no snapshots. Asked of each entry and view.
   if (!view.isSelective) return entry.kind === 'operation'

@@ -6,6 +6,7 @@ export interface Route {
   readonly parameters: URLSearchParams
 }
 
+/** Where the page is now; draws anew when the address changes. */
 export function useRoute(): Route {
   const [hash, setHash] = useState(location.hash)
   useEffect(() => {
@@ -16,6 +17,7 @@ export function useRoute(): Route {
   return parseHash(hash)
 }
 
+/** The address of a place in the page, for links and `navigate`. */
 export function href(path: readonly string[], parameters: { readonly [name: string]: string } = {}): string {
   const query = new URLSearchParams(parameters).toString()
   return `#/${path.map(encodeURIComponent).join('/')}${query === '' ? '' : `?${query}`}`

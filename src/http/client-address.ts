@@ -23,6 +23,7 @@ export function clientAddress(trustProxy: readonly string[]): AddressOf {
   }
 }
 
+/** The address at the other end of the connection, '' once it is gone: behind a proxy, that of the proxy. */
 export function socketAddress(request: IncomingMessage): string {
   return plainAddress(request.socket.remoteAddress ?? '')
 }

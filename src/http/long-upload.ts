@@ -29,6 +29,7 @@ export async function* readLongUpload(
   }
 }
 
+/** True while a long upload is read from the connection. */
 export function isLongUpload(socket: Duplex): boolean {
   return longUploads.has(socket)
 }

@@ -50,6 +50,7 @@ export function sendApp(reply: FastifyReply): FastifyReply {
   return reply.header('vary', 'accept').sendFile('index.html')
 }
 
+/** Answers 404 with an `error`, which nobody may cache. */
 export function notFound(reply: FastifyReply, error = 'Nothing is served here.'): FastifyReply {
   return reply.code(404).header('cache-control', 'no-store').send({ error })
 }

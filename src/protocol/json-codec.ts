@@ -29,6 +29,7 @@ export function readMessageType(
   return typeof message === 'object' && message !== null && 'type' in message ? message.type : undefined
 }
 
+/** The JSON text of a message, as it is sent. */
 export function encodeJsonMessage(message: SyncMessage): string {
   return JSON.stringify(message)
 }

@@ -11,6 +11,7 @@ const ATOMIC_OPS_KEY = '__kora_atomic_ops__'
 const TRANSACTION_ID_KEY = '__kora_tx_id__'
 const MUTATION_NAME_KEY = '__kora_mutation__'
 
+/** The binary form of an operation. What has no field there is put into the JSON of its data. */
 export function operationToProto(operation: Operation): ProtoOperation {
   const { data, previousData } = operation
   return {

@@ -248,6 +248,7 @@ export class ApplicationAccess {
   }
 }
 
+/** Gives the application its access, without asking who it is: the server runs in its process. */
 export function authorizeApplication(store: ServerStore): ApplicationAccess {
   return makeApplicationAccess(store)
 }

@@ -13,10 +13,12 @@ export interface QueuedBatch {
   readonly reject: (error: unknown) => void
 }
 
+/** Number of the operations of the batches together. */
 export function operationsOf(batches: readonly QueuedBatch[]): number {
   return batches.reduce((sum, { requests }) => sum + requests.length, 0)
 }
 
+/** All requests of the batches, in order. */
 export function requestsOf(group: readonly QueuedBatch[]): readonly IngestRequest[] {
   const [first, ...others] = group
   if (others.length === 0) return first?.requests ?? []
@@ -33,6 +35,7 @@ export function entriesOf(results: readonly AppendResult[]): readonly LogEntry[]
   return entries
 }
 
+/** About how many bytes the requests take, by the length of their texts. */
 export function bytesOf(requests: readonly IngestRequest[]): number {
   return requests.reduce((sum, request) => sum + sizeOf(request), 0)
 }

@@ -49,6 +49,7 @@ export function storedEra(registration: NodeRegistration | undefined): ScopeEra 
   }
 }
 
+/** The text that an era is stored as. `storedEra` reads it. */
 export function serializeEra({ key, since, restartedView, recoversTo }: ScopeEra): string {
   const parts = [key, since, restartedView ?? '', recoversTo === 0 ? '' : recoversTo]
   return parts.join(' ').trimEnd()

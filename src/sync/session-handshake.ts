@@ -68,6 +68,7 @@ export interface UnnotedRestart {
   readonly registeredEra: string | null
 }
 
+/** The restart that a handshake has led to and that is not noted yet; null where there is none. */
 export function restartOf({ restartedEra, registeredEra }: AcceptedHandshake): UnnotedRestart | null {
   return restartedEra === null ? null : { restartedEra, registeredEra }
 }

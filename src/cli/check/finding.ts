@@ -12,10 +12,12 @@ export interface Finding {
   readonly exitCode: number
 }
 
+/** A finding that all is well. */
 export function ok(subject: string, message: string): Finding {
   return { severity: 'ok', subject, message, exitCode: 0 }
 }
 
+/** A finding with which the server starts all the same. */
 export function warning(subject: string, message: string): Finding {
   return { severity: 'warning', subject, message, exitCode: 0 }
 }

@@ -7,6 +7,7 @@ export function reportFormatOption(): Option {
   return new Option('-f, --format <format>', 'output').choices(['text', 'json']).default('text')
 }
 
+/** Indented JSON that ends in a line break. */
 export function toJsonText(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }

@@ -19,6 +19,7 @@ export interface RecordWriter {
   end(): Promise<void>
 }
 
+/** Creates the writer for a format, which prints each page as it comes. */
 export function createRecordWriter(
   format: QueryFormat,
   columns: readonly Column[],

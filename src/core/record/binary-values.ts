@@ -36,6 +36,7 @@ function decodeNumericForm(value: JsonValue | undefined): Uint8Array | null {
   return bytes
 }
 
+/** The form in which the server writes bytes into a value. */
 export function encodeBytes(bytes: Uint8Array): FieldValues {
   return { $koraBytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64') }
 }

@@ -44,6 +44,7 @@ const ENCRYPTED = 2
 const SKIPPED = 4
 const PURGED = 8
 
+/** The text that a state is stored as. `parseRecordState` reads it. */
 export function serializeRecordState(state: RecordState): string {
   const table = new TimestampTable()
   table.indexOf(state.newest.timestamp)

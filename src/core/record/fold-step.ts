@@ -37,6 +37,7 @@ export function createDraft(firstOperation: Operation): RecordDraft {
   }
 }
 
+/** A copy of a state that may be folded onto; the state itself stays as it is. */
 export function draftOf(state: RecordState): RecordDraft {
   return { ...state, values: { ...state.values }, fieldVersions: { ...state.fieldVersions } }
 }

@@ -8,6 +8,7 @@ export interface RecordsQuestion {
   readonly offset: number
 }
 
+/** The question that an address asks; defaults for what it leaves out. */
 export function questionOf(parameters: URLSearchParams): RecordsQuestion {
   return {
     field: parameters.get('field') ?? '',

@@ -22,6 +22,7 @@ interface WirePeerDescription extends PeerDescription {
   readonly subsets: readonly []
 }
 
+/** The description of a session for other servers, which `parsePeerDescription` reads there. */
 export function describePeer({ nodeId, auth, access: { granted } }: SessionIdentity): WirePeerDescription {
   return { nodeId, userId: auth.userId, granted, scope: granted, subsets: [] }
 }

@@ -23,6 +23,7 @@ export function holdersOf(access: ClientAccess): string[] {
   ]
 }
 
+/** Note of the sender's user on this device; none where that is not proven. */
 export function nodeHoldersOf({ ownEntry }: ClientAccess): string[] {
   return ownEntry === null ? [] : [nodeHolder(ownEntry)]
 }
@@ -32,10 +33,12 @@ export function nodeHolder(entry: string): string {
   return holder('node', entry)
 }
 
+/** Note of a part of a collection that the sender is granted. */
 export function partHolder(part: GrantedPart): string {
   return holder('tenant', tagOf(part))
 }
 
+/** Note of the collection that the sender is granted a part of. */
 export function confinedMark([collection]: GrantedPart): string {
   return holder('confined', collection)
 }

@@ -87,10 +87,12 @@ export function confinedPartsOf({ granted }: Grantee): readonly GrantedPart[] {
   return confined.length > 0 ? confined : parts
 }
 
+/** True for a part that is not the collection as a whole. */
 export function isConfined([, filter]: GrantedPart): boolean {
   return Object.keys(filter).length > 0
 }
 
+/** A text that only equal parts have in common. */
 export function tagOf(part: GrantedPart): string {
   return canonicalJson(part)
 }
