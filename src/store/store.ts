@@ -348,7 +348,10 @@ export interface ServerStore
   isScopeFieldTracked(collection: string, field: string | null): Promise<boolean>
   /** Present values of records, live or deleted, whether or not a schema is set. Missing ids are left out. */
   readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>>
-  /** Of one record, live or deleted, whether or not a schema is set. null when it is missing. */
+  /**
+   * Versions of the fields of a record, live or deleted, whether or not a schema is set. null when it is
+   * missing.
+   */
   readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null>
   /**
    * Calls back as soon as another log has taken the place of the one that this process knew, and before anything is

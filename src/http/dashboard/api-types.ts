@@ -160,7 +160,7 @@ export interface RecordAnswer {
   readonly id: string
   /** null: the store has no table for it, or the record is not there. */
   readonly record: ShownRecord | null
-  /** Of each present field the one who wrote it last, whichever operations are shown. */
+  /** By field that is present: who wrote it last, whichever operations are shown. */
   readonly setBy: { readonly [field: string]: ShownAuthor }
   /** In delivery order. */
   readonly operations: readonly ShownOperation[]
