@@ -6,15 +6,40 @@ export interface StoreAccessOptions {
   readonly isReadOnly: boolean
 }
 
-/** Whether everything of a store may get at its database: while that is open, and as far as it may. */
-export class StoreAccess {
+/**
+ * The one way to the parts of a store that get at its data: nothing else holds these, so that nothing reads a store that
+ * is closed, or writes one that is only read.
+ */
+export class StoreAccess<Parts> {
+  readonly #parts: Parts
   readonly #name: string
   readonly isReadOnly: boolean
   #isClosed = false
 
-  constructor({ name, isReadOnly }: StoreAccessOptions) {
+  constructor(parts: Parts, { name, isReadOnly }: StoreAccessOptions) {
+    this.#parts = parts
     this.#name = name
     this.isReadOnly = isReadOnly
+  }
+
+  /**
+   * Runs what only reads.
+   *
+   * @throws StoreError `STORE_CLOSED`
+   */
+  read<Result>(action: (parts: Parts) => Result): Result {
+    this.assertOpen()
+    return action(this.#parts)
+  }
+
+  /**
+   * Runs what writes.
+   *
+   * @throws StoreError `STORE_CLOSED`, `STORE_UNAVAILABLE`
+   */
+  write<Result>(action: (parts: Parts) => Result): Result {
+    this.assertWritable()
+    return action(this.#parts)
   }
 
   /** @throws StoreError `STORE_CLOSED` */
@@ -29,10 +54,10 @@ export class StoreAccess {
     throw new StoreError('STORE_UNAVAILABLE', `${this.#name} was opened to be read only.`)
   }
 
-  /** @returns false when it was closed before */
-  close(): boolean {
-    if (this.#isClosed) return false
+  /** @returns the parts, to be ended; null when it was closed before */
+  close(): Parts | null {
+    if (this.#isClosed) return null
     this.#isClosed = true
-    return true
+    return this.#parts
   }
 }

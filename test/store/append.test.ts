@@ -261,7 +261,40 @@ describeEachStore('append', (openStore) => {
     }
     await store[Symbol.asyncDispose]()
   })
+
+  test('rejects each of its methods once it is closed', async () => {
+    await using store = await openStore()
+    await store.close()
+    const prototype: object = Object.getPrototypeOf(store)
+    const names = Object.entries(Object.getOwnPropertyDescriptors(prototype))
+      .filter(([name, { value }]) => typeof value === 'function' && !ANSWERS_ONCE_CLOSED.includes(name))
+      .map(([name]) => name)
+
+    expect(names.length).toBeGreaterThan(50)
+    for (const name of names) {
+      const call = Reflect.get(store, name).bind(store)
+      await expect(call(...(ARGUMENTS[name] ?? [])), name).rejects.toMatchObject({ code: 'STORE_CLOSED' })
+    }
+  })
 })
+
+/** What needs no database. */
+const ANSWERS_ONCE_CLOSED = [
+  'constructor',
+  'getSchema',
+  'getNodeId',
+  'getFormerNodeIds',
+  'onCommit',
+  'onLogReplaced',
+  'close',
+]
+
+/** Of what looks at them before it asks whether the store is open. */
+const ARGUMENTS: { readonly [name: string]: readonly unknown[] } = {
+  append: [[]],
+  applyRemoteOperation: [new OperationAuthor('a').insert('r', {})],
+  revoke: [{ kind: 'user', value: 'u' }, 1],
+}
 
 function inserts(author: OperationAuthor, count: 2): [Operation, Operation]
 function inserts(author: OperationAuthor, count: 4): [Operation, Operation, Operation, Operation]

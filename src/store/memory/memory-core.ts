@@ -5,6 +5,7 @@ import { runLoading } from '../append/load.ts'
 import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
 import { planReplay } from '../append/plan-replay.ts'
 import { ServerClock } from '../append/server-clock.ts'
+import type { PastEnd } from '../compaction/past-ends.ts'
 import { addFormerNodes } from '../former-nodes.ts'
 import type { AppendRequest, AppendResult, ServerWrite } from '../store.ts'
 import { MemoryBlobs } from './memory-blobs.ts'
@@ -24,6 +25,7 @@ export class MemoryCore {
   logReplacedAt: number | null = null
   formerNodeIds: ReadonlySet<string> = new Set()
   schema: SchemaDefinition | null = null
+  pastEnds: readonly PastEnd[] = []
   readonly #chosenNodeId: string | undefined
 
   constructor({ runtime, chosenNodeId }: { runtime: Runtime; chosenNodeId: string | undefined }) {

@@ -25,7 +25,7 @@ export interface MemoryRestoreOptions extends RestoreOptions {
 /** @see RestorableStore.openRestore */
 export function openRestore(
   core: MemoryCore,
-  access: StoreAccess,
+  access: StoreAccess<unknown>,
   options: MemoryRestoreOptions,
 ): StoreRestore {
   const { mode, maxDeliverySequence, recordedSchema } = options
@@ -39,7 +39,7 @@ export function openRestore(
 /** Adds to the log of the store, or fills one that then takes its place. */
 class MemoryRestore implements StoreRestore {
   readonly #core: MemoryCore
-  readonly #access: StoreAccess
+  readonly #access: StoreAccess<unknown>
   readonly #mode: RestoreOptions['mode']
   readonly #replacement: MemoryLog | null
   readonly #serverNodeIds: readonly string[]
@@ -50,7 +50,7 @@ class MemoryRestore implements StoreRestore {
 
   constructor(
     core: MemoryCore,
-    access: StoreAccess,
+    access: StoreAccess<unknown>,
     {
       mode,
       replacement,

@@ -55,56 +55,65 @@ export interface MemoryServerStoreOptions {
   readonly runtime?: Runtime | undefined
 }
 
+/** The parts of a store in memory, for what reads or writes. */
+interface Parts {
+  readonly core: MemoryCore
+  readonly tracking: ScopeTracking
+  readonly migration: SchemaMigration
+  readonly holds: CompactionHolds
+}
+
+/** What a store in memory tells of itself, also once it is closed. */
+type Known = Pick<MemoryCore, 'schema' | 'serverNodeId' | 'formerNodeIds'>
+
 /** The operation log in memory: for tests and trials. Everything is gone when the process ends. */
 export class MemoryServerStore implements ServerStore {
-  readonly #core: MemoryCore
-  readonly #tracking: ScopeTracking
-  readonly #migration: SchemaMigration
+  readonly #access: StoreAccess<Parts>
+  readonly #known: Known
   readonly #commitListeners = new Set<CommitListener>()
-  readonly #access = new StoreAccess({ name: 'The memory store', isReadOnly: false })
-  readonly #holds = new CompactionHolds()
-  #pastEnds: readonly PastEnd[] = []
 
   /** @param options a text is the `nodeId`, as it is for programs written for `@korajs/server` */
   constructor(options: MemoryServerStoreOptions | string = {}) {
     const { nodeId, runtime = systemRuntime() } = typeof options === 'string' ? { nodeId: options } : options
-    this.#core = new MemoryCore({ runtime, chosenNodeId: nodeId })
-    this.#tracking = new ScopeTracking(this.#core)
-    this.#migration = new SchemaMigration(this.#core, this.#tracking)
+    const core = new MemoryCore({ runtime, chosenNodeId: nodeId })
+    const tracking = new ScopeTracking(core)
+    const migration = new SchemaMigration(core, tracking)
+    const parts = { core, tracking, migration, holds: new CompactionHolds() }
+    this.#access = new StoreAccess(parts, { name: 'The memory store', isReadOnly: false })
+    this.#known = core
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
   async setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void> {
-    this.#access.assertOpen()
-    await this.#migration.apply(schema, options)
+    await this.#access.write(({ migration }) => migration.apply(schema, options))
   }
 
   async planSchema(schema: GivenSchema): Promise<SchemaPlan> {
-    this.#access.assertOpen()
-    return this.#migration.plan(schema)
+    return this.#access.read(({ migration }) => migration.plan(schema))
   }
 
   async planLayout(): Promise<readonly string[]> {
-    this.#access.assertOpen()
-    return []
+    return this.#access.read(() => [])
   }
 
   getSchema(): SchemaDefinition | null {
-    return this.#core.schema
+    return this.#known.schema
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
-    this.#access.assertOpen()
-    const { schema, names } = requireRebuildable(this.#core.schema, collections)
-    this.#migration.rebuild(schema, names, options)
+    this.#access.write(({ core, migration }) => {
+      const { schema, names } = requireRebuildable(core.schema, collections)
+      migration.rebuild(schema, names, options)
+    })
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
-    this.#access.assertOpen()
-    const definition = resolveCollection(this.#core.schema, collection)
-    const records = this.#core.log.recordsOf(collection).filter(({ state }) => state.isPurged !== true)
-    return queryStates(records, definition, resolveQuery(definition, options))
+    return this.#access.read(({ core }) => {
+      const definition = resolveCollection(core.schema, collection)
+      const records = core.log.recordsOf(collection).filter(({ state }) => state.isPurged !== true)
+      return queryStates(records, definition, resolveQuery(definition, options))
+    })
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
@@ -113,25 +122,28 @@ export class MemoryServerStore implements ServerStore {
   }
 
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
-    this.#access.assertOpen()
-    const definition = resolveCollection(this.#core.schema, collection)
-    return countStates(this.#core.log.recordsOf(collection), definition, resolveWhere(definition, where))
+    return this.#access.read(({ core }) => {
+      const definition = resolveCollection(core.schema, collection)
+      return countStates(core.log.recordsOf(collection), definition, resolveWhere(definition, where))
+    })
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
-    this.#access.assertOpen()
-    if (this.#core.schema !== null) return this.queryCollection(collection)
-    return this.#core.log.liveRecords(collection).map(showUnknownRecord)
+    return this.#access.read(({ core }) => {
+      if (core.schema !== null) return this.queryCollection(collection)
+      return core.log.liveRecords(collection).map(showUnknownRecord)
+    })
   }
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
-    this.#access.assertOpen()
-    const results = this.#core.append(requests)
-    const last = lastEntryOf(results)
-    if (last !== undefined) this.#announce(last.deliverySequence)
-    return results
+    return this.#access.write(({ core }) => {
+      const results = core.append(requests)
+      const last = lastEntryOf(results)
+      if (last !== undefined) this.#announce(last.deliverySequence)
+      return results
+    })
   }
 
   async applyRemoteOperation(operation: Operation): Promise<ApplyResult> {
@@ -139,54 +151,50 @@ export class MemoryServerStore implements ServerStore {
   }
 
   async getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]> {
-    this.#access.assertOpen()
-    return this.#core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence))
+    return this.#access.read(({ core }) =>
+      core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence)),
+    )
   }
 
   async getVersionVector(): Promise<VersionVector> {
-    this.#access.assertOpen()
-    return this.#core.nodes.vector()
+    return this.#access.read(({ core }) => core.nodes.vector())
   }
 
   async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
-    this.#access.assertOpen()
-    return this.#core.nodes.handshakeVector(query)
+    return this.#access.read(({ core }) => core.nodes.handshakeVector(query))
   }
 
   getNodeId(): string {
-    return this.#core.serverNodeId
+    return this.#known.serverNodeId
   }
 
   getFormerNodeIds(): ReadonlySet<string> {
-    return this.#core.formerNodeIds
+    return this.#known.formerNodeIds
   }
 
   async getOperationCount(): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.log.operationCount
+    return this.#access.read(({ core }) => core.log.operationCount)
   }
 
   async getMaxDeliverySequence(): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.log.end
+    return this.#access.read(({ core }) => core.log.end)
   }
 
   async getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]> {
-    this.#access.assertOpen()
-    return this.#core.log.operationsAfter(...resolvePage(after, limit)).map((entry) => ({
-      deliverySequence: entry.deliverySequence,
-      operation: operationOf(entry),
-    }))
+    return this.#access.read(({ core }) =>
+      core.log.operationsAfter(...resolvePage(after, limit)).map((entry) => ({
+        deliverySequence: entry.deliverySequence,
+        operation: operationOf(entry),
+      })),
+    )
   }
 
   async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
-    this.#access.assertOpen()
-    return readOperations(this.#core.log, filter, page)
+    return this.#access.read(({ core }) => readOperations(core.log, filter, page))
   }
 
   async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
-    this.#access.assertOpen()
-    return findOperationTail(this.#core.log, filter, count)
+    return this.#access.read(({ core }) => findOperationTail(core.log, filter, count))
   }
 
   // ── compaction ─────────────────────────────────────────────────────────────────────────────
@@ -196,62 +204,57 @@ export class MemoryServerStore implements ServerStore {
     rules: CompactionRules,
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
-    this.#access.assertOpen()
-    if (this.#holds.isHeld && !isPlan) return heldStep(after)
-    return compactStep(this.#core, { after, rules, isPlan })
+    if (isPlan) return this.#access.read(({ core }) => compactStep(core, { after, rules, isPlan }))
+    return this.#access.write(({ core, holds }) =>
+      holds.isHeld ? heldStep(after) : compactStep(core, { after, rules, isPlan }),
+    )
   }
 
   async readPastEnds(): Promise<readonly PastEnd[]> {
-    this.#access.assertOpen()
-    return this.#pastEnds
+    return this.#access.read(({ core }) => core.pastEnds)
   }
 
   async writePastEnds(past: readonly PastEnd[]): Promise<void> {
-    this.#access.assertOpen()
-    this.#pastEnds = past
+    this.#access.write(({ core }) => {
+      core.pastEnds = past
+    })
   }
 
   async countRecords(): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.log.recordCount
+    return this.#access.read(({ core }) => core.log.recordCount)
   }
 
   async countDropped(record?: RecordKey): Promise<number> {
-    this.#access.assertOpen()
-    const { dropped } = this.#core.log
-    return record === undefined ? dropped.count : dropped.of(record).length
+    return this.#access.read(({ core }) => {
+      const { dropped } = core.log
+      return record === undefined ? dropped.count : dropped.of(record).length
+    })
   }
 
   async listDropped(after: number, limit: number): Promise<readonly ListedDropped[]> {
-    this.#access.assertOpen()
-    return this.#core.log.dropped.list(after, limit)
+    return this.#access.read(({ core }) => core.log.dropped.list(after, limit))
   }
 
   async holdCompaction(): Promise<() => Promise<void>> {
-    this.#access.assertOpen()
-    return this.#holds.hold()
+    return this.#access.read(({ holds }) => holds.hold())
   }
 
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
-    this.#access.assertOpen()
-    return action()
+    return this.#access.read(() => action())
   }
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
-    this.#access.assertOpen()
-    return readDelivery(this.#core.log, query)
+    return this.#access.read(({ core }) => readDelivery(core.log, query))
   }
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
-    this.#access.assertOpen()
-    return readMissing(this.#core.log, vector, query)
+    return this.#access.read(({ core }) => readMissing(core.log, vector, query))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
-    this.#access.assertOpen()
-    return readLog(this.#core.log, { after, limit, maxBytes })
+    return this.#access.read(({ core }) => readLog(core.log, { after, limit, maxBytes }))
   }
 
   async trackScopeField(
@@ -259,23 +262,19 @@ export class MemoryServerStore implements ServerStore {
     field: string | null,
     options?: TrackScopeFieldOptions,
   ): Promise<boolean> {
-    this.#access.assertOpen()
-    return this.#tracking.track(collection, field, options)
+    return this.#access.write(({ tracking }) => tracking.track(collection, field, options))
   }
 
   async isScopeFieldTracked(collection: string, field: string | null): Promise<boolean> {
-    this.#access.assertOpen()
-    return this.#core.log.tracked.isSettled(collection, field)
+    return this.#access.read(({ core }) => core.log.tracked.isSettled(collection, field))
   }
 
   async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
-    this.#access.assertOpen()
-    return readRecordValues(this.#core.log, collection, ids)
+    return this.#access.read(({ core }) => readRecordValues(core.log, collection, ids))
   }
 
   async readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null> {
-    this.#access.assertOpen()
-    return readFieldVersions(this.#core.log, collection, recordId)
+    return this.#access.read(({ core }) => readFieldVersions(core.log, collection, recordId))
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -286,36 +285,32 @@ export class MemoryServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    this.#access.assertOpen()
-    return findNodes(this.#core.nodes, nodeIds)
+    return this.#access.read(({ core }) => findNodes(core.nodes, nodeIds))
   }
 
   async registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
-    this.#access.assertOpen()
-    return this.#core.nodes.register(node, onlyWhile)
+    return this.#access.write(({ core }) => core.nodes.register(node, onlyWhile))
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
-    this.#access.assertOpen()
-    assertSubject(subject)
-    return this.#core.revocations.revoke(subject, revokedAt)
+    return this.#access.write(({ core }) => {
+      assertSubject(subject)
+      return core.revocations.revoke(subject, revokedAt)
+    })
   }
 
   async undoRevocation(subject: RevocationSubject): Promise<boolean> {
-    this.#access.assertOpen()
-    return this.#core.revocations.undo(subject)
+    return this.#access.write(({ core }) => core.revocations.undo(subject))
   }
 
   async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
-    this.#access.assertOpen()
-    return this.#core.revocations.list(afterVersion, limit)
+    return this.#access.read(({ core }) => core.revocations.list(afterVersion, limit))
   }
 
   async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
-    this.#access.assertOpen()
-    return this.#core.revocations.find(subjects)
+    return this.#access.read(({ core }) => core.revocations.find(subjects))
   }
 
   // ── blobs ──────────────────────────────────────────────────────────────────────────────────
@@ -325,58 +320,47 @@ export class MemoryServerStore implements ServerStore {
     limit: number,
     after?: BlobReferrer,
   ): Promise<readonly BlobReferrer[]> {
-    this.#access.assertOpen()
-    return this.#core.blobs.readReferrers(hash, limit, after)
+    return this.#access.read(({ core }) => core.blobs.readReferrers(hash, limit, after))
   }
 
   async getLiveBlobRefs(deletedThrough = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
-    this.#access.assertOpen()
-    return this.#core.blobs.liveRefs(this.#core.log, deletedThrough)
+    return this.#access.read(({ core }) => core.blobs.liveRefs(core.log, deletedThrough))
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
-    this.#access.assertOpen()
-    this.#core.blobs.linkChunks(manifestHash, chunkHashes)
+    this.#access.write(({ core }) => core.blobs.linkChunks(manifestHash, chunkHashes))
   }
 
   async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly ListingManifest[]> {
-    this.#access.assertOpen()
-    return this.#core.blobs.readManifests(chunkHash, limit, after)
+    return this.#access.read(({ core }) => core.blobs.readManifests(chunkHash, limit, after))
   }
 
   async noteBlobHolders(hash: string, holders: readonly string[]): Promise<void> {
-    this.#access.assertOpen()
-    this.#core.blobs.noteHolders(hash, holders, this.#core.runtime.now())
+    this.#access.write(({ core }) => core.blobs.noteHolders(hash, holders, core.runtime.now()))
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
-    this.#access.assertOpen()
-    this.#core.blobs.recordUpload(upload, this.#core.runtime.now())
+    this.#access.write(({ core }) => core.blobs.recordUpload(upload, core.runtime.now()))
   }
 
   async checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
-    this.#access.assertOpen()
-    return this.#core.blobs.checkHolders(hash, holders)
+    return this.#access.read(({ core }) => core.blobs.checkHolders(hash, holders))
   }
 
   async getBlobUsage(userId: string): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.blobs.usageOf(userId)
+    return this.#access.read(({ core }) => core.blobs.usageOf(userId))
   }
 
   async readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>> {
-    this.#access.assertOpen()
-    return new Set(hashes.filter((hash) => this.#core.blobs.isKnown(hash)))
+    return this.#access.read(({ core }) => new Set(hashes.filter((hash) => core.blobs.isKnown(hash))))
   }
 
   async getLogReplacedAt(): Promise<number | null> {
-    this.#access.assertOpen()
-    return this.#core.logReplacedAt
+    return this.#access.read(({ core }) => core.logReplacedAt)
   }
 
   async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
-    this.#access.assertOpen()
-    this.#core.blobs.deleteUploads(hashes, sentThrough)
+    this.#access.write(({ core }) => core.blobs.deleteUploads(hashes, sentThrough))
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
@@ -386,36 +370,31 @@ export class MemoryServerStore implements ServerStore {
   }
 
   async exportBackup(): Promise<Uint8Array> {
-    this.#access.assertOpen()
-    return exportToMemory(this, this.#core.runtime.now())
+    return this.#access.read(({ core }) => exportToMemory(this, core.runtime.now()))
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    this.#access.assertOpen()
-    await importFromMemory(this, data, merge)
+    await this.#access.write(() => importFromMemory(this, data, merge))
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
-    this.#access.assertOpen()
-    return this.#core.nodes.list(after, limit)
+    return this.#access.read(({ core }) => core.nodes.list(after, limit))
   }
 
   async readRecordedSchema(): Promise<SchemaDefinition | null> {
-    this.#access.assertOpen()
-    return this.#core.schema
+    return this.#access.read(({ core }) => core.schema)
   }
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
-    this.#access.assertOpen()
-    return openRestore(this.#core, this.#access, {
-      ...options,
-      afterCommit: () => this.#announce(this.#core.log.end),
+    return this.#access.write(({ core }) => {
+      const afterCommit = (): void => this.#announce(core.log.end)
+      return openRestore(core, this.#access, { ...options, afterCommit })
     })
   }
 
   async close(): Promise<void> {
-    this.#access.close()
-    this.#core.log = this.#core.emptyLog()
+    const parts = this.#access.close()
+    if (parts !== null) parts.core.log = parts.core.emptyLog()
   }
 
   #announce(deliverySequence: number): void {

@@ -44,6 +44,7 @@ import { StoreAccess } from '../store-access.ts'
 import { shareAdvisoryLock, withAdvisoryLockIfFree } from './advisory-lock.ts'
 import { Announcements } from './announcements.ts'
 import { CommitWatch } from './commit-watch.ts'
+import type { KnownEnd } from './known-end.ts'
 import { metaTable } from './meta-table.ts'
 import { openDatabase, planLayout, requireConnectionString } from './open-database.ts'
 import type { PostgresServerStoreOptions } from './options.ts'
@@ -67,6 +68,7 @@ import { SchemaLease } from './schema-lease.ts'
 import { SchemaMigration } from './schema-migration.ts'
 import { ScopeTracking } from './scope-tracking.ts'
 import { ensureServerNodeId } from './server-node-id.ts'
+import type { Settings } from './settings.ts'
 
 const POLL_INTERVAL_MS = 1000
 
@@ -92,29 +94,42 @@ export async function createPostgresServerStore(
   }
 }
 
+/** The parts of a store in PostgreSQL, for what reads or writes. */
+interface Parts {
+  readonly core: PostgresCore
+  readonly tracking: ScopeTracking
+  readonly migration: SchemaMigration
+  readonly revocations: PostgresRevocations
+}
+
+/** What is known of a store in PostgreSQL without asking the database, and stays so once it is closed. */
+interface Known {
+  readonly ownSchema: SchemaDefinition | null
+  readonly settings: Pick<Settings, 'serverNodeId' | 'formerNodeIds'>
+  readonly knownEnd: Pick<KnownEnd, 'doubtfulThrough' | 'note' | 'subscribe'>
+}
+
 /** The operation log and the tables in PostgreSQL. Any number of processes write. */
 export class PostgresServerStore implements ServerStore {
-  readonly #core: PostgresCore
-  readonly #revocations: PostgresRevocations
-  readonly #tracking: ScopeTracking
+  readonly #access: StoreAccess<Parts>
+  readonly #known: Known
   readonly #lease: SchemaLease
-  readonly #migration: SchemaMigration
   readonly #announcements: Announcements
   readonly #watch: CommitWatch
-  readonly #access: StoreAccess
   readonly cluster: PostgresClusterBus
 
   /** @see createPostgresServerStore */
   constructor(core: PostgresCore, options: PostgresServerStoreOptions) {
-    this.#core = core
-    this.#access = new StoreAccess({ name: core.db.name, isReadOnly: core.db.isReadOnly })
-    this.#tracking = new ScopeTracking(core)
-    const { runtime, logger } = core
+    const { db, runtime, logger } = core
     const serverId = runtime.uuid()
     this.#lease = new SchemaLease(core, serverId)
-    this.#migration = new SchemaMigration(core, this.#tracking, this.#lease)
-    this.#announcements = new Announcements(core.db, { serverId, runtime, logger })
-    this.#revocations = new PostgresRevocations(core.db, this.#announcements)
+    this.#announcements = new Announcements(db, { serverId, runtime, logger })
+    const tracking = new ScopeTracking(core)
+    const migration = new SchemaMigration(core, tracking, this.#lease)
+    const revocations = new PostgresRevocations(db, this.#announcements)
+    const parts = { core, tracking, migration, revocations }
+    this.#access = new StoreAccess(parts, { name: db.name, isReadOnly: db.isReadOnly })
+    this.#known = core
     this.cluster = new PostgresClusterBus(core, this.#announcements, { serverId, lease: this.#lease })
     this.#watch = new CommitWatch(core, this.#announcements, options.pollIntervalMs ?? POLL_INTERVAL_MS)
     if (!this.#access.isReadOnly) this.#announcements.start()
@@ -123,63 +138,65 @@ export class PostgresServerStore implements ServerStore {
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
   async setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void> {
-    this.#access.assertWritable()
-    await this.#migration.apply(schema, options)
+    await this.#access.write(({ migration }) => migration.apply(schema, options))
   }
 
   async planSchema(schema: GivenSchema): Promise<SchemaPlan> {
-    this.#access.assertOpen()
-    return this.#migration.plan(schema)
+    return this.#access.read(({ migration }) => migration.plan(schema))
   }
 
   async planLayout(): Promise<readonly string[]> {
-    this.#access.assertOpen()
-    return planLayout(this.#core.db)
+    return this.#access.read(({ core }) => planLayout(core.db))
   }
 
   getSchema(): SchemaDefinition | null {
-    return this.#core.ownSchema
+    return this.#known.ownSchema
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
-    this.#access.assertWritable()
-    const { schema, names } = requireRebuildable(this.#core.ownSchema, collections)
-    await this.#migration.rebuild(schema, names, options)
+    await this.#access.write(async ({ core, migration }) => {
+      const { schema, names } = requireRebuildable(core.ownSchema, collections)
+      await migration.rebuild(schema, names, options)
+    })
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
-    this.#access.assertOpen()
-    resolveQuery(resolveCollection(this.#core.ownSchema, collection), options)
-    return (await this.#migration.tablesWith(collection)).query(collection, options)
+    return this.#access.read(async ({ core, migration }) => {
+      resolveQuery(resolveCollection(core.ownSchema, collection), options)
+      return (await migration.tablesWith(collection)).query(collection, options)
+    })
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
-    this.#access.assertOpen()
-    return (await this.#migration.tablesWith(collection)).find(collection, id)
+    return this.#access.read(async ({ migration }) =>
+      (await migration.tablesWith(collection)).find(collection, id),
+    )
   }
 
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
-    this.#access.assertOpen()
-    const conditions = resolveWhere(resolveCollection(this.#core.ownSchema, collection), where)
-    return (await this.#migration.tablesWith(collection)).count(collection, conditions)
+    return this.#access.read(async ({ core, migration }) => {
+      const conditions = resolveWhere(resolveCollection(core.ownSchema, collection), where)
+      return (await migration.tablesWith(collection)).count(collection, conditions)
+    })
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
-    if (this.#core.ownSchema !== null) return this.queryCollection(collection)
-    this.#access.assertOpen()
-    return (await this.#core.log.liveRecords(collection)).map(showUnknownRecord)
+    if (this.#known.ownSchema !== null) return this.queryCollection(collection)
+    return this.#access.read(async ({ core }) =>
+      (await core.log.liveRecords(collection)).map(showUnknownRecord),
+    )
   }
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
-    this.#access.assertWritable()
-    if (requests.length === 0) return []
-    const results = await this.#core.append(requests)
+    const results = await this.#access.write(({ core }) =>
+      requests.length === 0 ? [] : core.append(requests),
+    )
     const last = lastEntryOf(results)
     if (last !== undefined) {
       const { deliverySequence, operationId } = last
-      this.#core.knownEnd.note({ deliverySequence, operationId: Buffer.from(operationId, 'hex') })
+      this.#known.knownEnd.note({ deliverySequence, operationId: Buffer.from(operationId, 'hex') })
       this.#watch.announce(deliverySequence, this.cluster.isAlone)
     }
     return results
@@ -190,56 +207,51 @@ export class PostgresServerStore implements ServerStore {
   }
 
   async getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]> {
-    this.#access.assertOpen()
-    return this.#core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence))
+    return this.#access.read(({ core }) =>
+      core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence)),
+    )
   }
 
   async getVersionVector(): Promise<VersionVector> {
-    this.#access.assertOpen()
-    return this.#core.nodes.vector()
+    return this.#access.read(({ core }) => core.nodes.vector())
   }
 
   async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
-    this.#access.assertOpen()
-    return this.#core.nodes.handshakeVector(query)
+    return this.#access.read(({ core }) => core.nodes.handshakeVector(query))
   }
 
   getNodeId(): string {
-    return this.#core.settings.serverNodeId
+    return this.#known.settings.serverNodeId
   }
 
   getFormerNodeIds(): ReadonlySet<string> {
-    return this.#core.settings.formerNodeIds
+    return this.#known.settings.formerNodeIds
   }
 
   async getOperationCount(): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.log.operationCount()
+    return this.#access.read(({ core }) => core.log.operationCount())
   }
 
   async getMaxDeliverySequence(): Promise<number> {
-    this.#access.assertOpen()
-    if (this.#core.isEmpty) return 0
-    return this.#core.log.readEnd()
+    return this.#access.read(({ core }) => (core.isEmpty ? 0 : core.log.readEnd()))
   }
 
   async getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]> {
-    this.#access.assertOpen()
-    const rows = await this.#core.log.operationsAfter(...resolvePage(after, limit))
-    return rows.map(([deliverySequence, wireJson]) => ({
-      deliverySequence,
-      operation: parseStoredOperation(wireJson, deliverySequence),
-    }))
+    return this.#access.read(async ({ core }) => {
+      const rows = await core.log.operationsAfter(...resolvePage(after, limit))
+      return rows.map(([deliverySequence, wireJson]) => ({
+        deliverySequence,
+        operation: parseStoredOperation(wireJson, deliverySequence),
+      }))
+    })
   }
 
   async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
-    this.#access.assertOpen()
-    return readOperations(this.#core.db, filter, page)
+    return this.#access.read(({ core }) => readOperations(core.db, filter, page))
   }
 
   async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
-    this.#access.assertOpen()
-    return findOperationTail(this.#core.db, filter, count)
+    return this.#access.read(({ core }) => findOperationTail(core.db, filter, count))
   }
 
   // ── compaction ─────────────────────────────────────────────────────────────────────────────
@@ -249,62 +261,53 @@ export class PostgresServerStore implements ServerStore {
     rules: CompactionRules,
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
-    if (isPlan) this.#access.assertOpen()
-    else this.#access.assertWritable()
-    return compactStep(this.#core, { after, rules, isPlan })
+    if (isPlan) return this.#access.read(({ core }) => compactStep(core, { after, rules, isPlan }))
+    return this.#access.write(({ core }) => compactStep(core, { after, rules, isPlan }))
   }
 
   async readPastEnds(): Promise<readonly PastEnd[]> {
-    this.#access.assertOpen()
-    return parsePastEnds(await metaTable.get(this.#core.db, 'past_ends'))
+    return this.#access.read(async ({ core }) => parsePastEnds(await metaTable.get(core.db, 'past_ends')))
   }
 
   async writePastEnds(past: readonly PastEnd[]): Promise<void> {
-    this.#access.assertWritable()
-    await metaTable.set(this.#core.db, 'past_ends', serializePastEnds(past))
+    await this.#access.write(({ core }) => metaTable.set(core.db, 'past_ends', serializePastEnds(past)))
   }
 
   async countRecords(): Promise<number> {
-    this.#access.assertOpen()
-    const [row] = await this.#core.db.rows<[number]>('SELECT last_record FROM {counters} WHERE id = 1')
-    return row?.[0] ?? 0
+    return this.#access.read(async ({ core }) => {
+      const [row] = await core.db.rows<[number]>('SELECT last_record FROM {counters} WHERE id = 1')
+      return row?.[0] ?? 0
+    })
   }
 
   async countDropped(record?: RecordKey): Promise<number> {
-    this.#access.assertOpen()
-    return countDropped(this.#core, record)
+    return this.#access.read(({ core }) => countDropped(core, record))
   }
 
   async listDropped(after: number, limit: number): Promise<readonly ListedDropped[]> {
-    this.#access.assertOpen()
-    return listDropped(this.#core.db, after, limit)
+    return this.#access.read(({ core }) => listDropped(core.db, after, limit))
   }
 
   async holdCompaction(): Promise<() => Promise<void>> {
-    this.#access.assertOpen()
-    return shareAdvisoryLock(this.#core.db, COMPACTION_HOLD)
+    return this.#access.read(({ core }) => shareAdvisoryLock(core.db, COMPACTION_HOLD))
   }
 
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
-    this.#access.assertOpen()
-    return withAdvisoryLockIfFree(this.#core.db, 'compaction', action)
+    return this.#access.read(({ core }) => withAdvisoryLockIfFree(core.db, 'compaction', action))
   }
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
   async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
-    this.#access.assertOpen()
-    return readDelivery(this.#core, query)
+    return this.#access.read(({ core }) => readDelivery(core, query))
   }
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
-    this.#access.assertOpen()
-    return readMissing(this.#core, vector, query)
+    return this.#access.read(({ core }) => readMissing(core, vector, query))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {
-    this.#access.assertOpen()
-    return readLog(this.#core, { after, limit, maxBytes })
+    return this.#access.read(({ core }) => readLog(core, { after, limit, maxBytes }))
   }
 
   async trackScopeField(
@@ -312,31 +315,27 @@ export class PostgresServerStore implements ServerStore {
     field: string | null,
     options?: TrackScopeFieldOptions,
   ): Promise<boolean> {
-    this.#access.assertWritable()
-    return this.#tracking.track(collection, field, options)
+    return this.#access.write(({ tracking }) => tracking.track(collection, field, options))
   }
 
   async isScopeFieldTracked(collection: string, field: string | null): Promise<boolean> {
-    this.#access.assertOpen()
-    return this.#core.settings.tracked.isSettled(collection, field)
+    return this.#access.read(({ core }) => core.settings.tracked.isSettled(collection, field))
   }
 
   async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
-    this.#access.assertOpen()
-    return readRecordValues(this.#core, collection, ids)
+    return this.#access.read(({ core }) => readRecordValues(core, collection, ids))
   }
 
   async readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null> {
-    this.#access.assertOpen()
-    return readFieldVersions(this.#core, collection, recordId)
+    return this.#access.read(({ core }) => readFieldVersions(core, collection, recordId))
   }
 
   get doubtfulThrough(): number {
-    return this.#core.knownEnd.doubtfulThrough
+    return this.#known.knownEnd.doubtfulThrough
   }
 
   onLogReplaced(listener: () => void): () => void {
-    return this.#core.knownEnd.subscribe(listener)
+    return this.#known.knownEnd.subscribe(listener)
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -346,36 +345,32 @@ export class PostgresServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    this.#access.assertOpen()
-    return this.#core.nodes.findAll(nodeIds)
+    return this.#access.read(({ core }) => core.nodes.findAll(nodeIds))
   }
 
   async registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
-    this.#access.assertWritable()
-    return this.#core.nodes.register(node, onlyWhile)
+    return this.#access.write(({ core }) => core.nodes.register(node, onlyWhile))
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
-    this.#access.assertWritable()
-    assertSubject(subject)
-    return this.#revocations.revoke(subject, revokedAt)
+    return this.#access.write(({ revocations }) => {
+      assertSubject(subject)
+      return revocations.revoke(subject, revokedAt)
+    })
   }
 
   async undoRevocation(subject: RevocationSubject): Promise<boolean> {
-    this.#access.assertWritable()
-    return this.#revocations.undo(subject)
+    return this.#access.write(({ revocations }) => revocations.undo(subject))
   }
 
   async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
-    this.#access.assertOpen()
-    return this.#revocations.list(afterVersion, limit)
+    return this.#access.read(({ revocations }) => revocations.list(afterVersion, limit))
   }
 
   async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
-    this.#access.assertOpen()
-    return this.#revocations.find(subjects)
+    return this.#access.read(({ revocations }) => revocations.find(subjects))
   }
 
   // ── blobs ──────────────────────────────────────────────────────────────────────────────────
@@ -385,122 +380,112 @@ export class PostgresServerStore implements ServerStore {
     limit: number,
     after?: BlobReferrer,
   ): Promise<readonly BlobReferrer[]> {
-    this.#access.assertOpen()
-    return this.#core.blobs.readReferrers(hash, limit, after)
+    return this.#access.read(({ core }) => core.blobs.readReferrers(hash, limit, after))
   }
 
   async getLiveBlobRefs(deletedThrough = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
-    this.#access.assertOpen()
-    return this.#core.blobs.liveRefs(deletedThrough)
+    return this.#access.read(({ core }) => core.blobs.liveRefs(deletedThrough))
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
-    this.#access.assertWritable()
-    await this.#core.blobs.linkChunks(manifestHash, chunkHashes)
+    await this.#access.write(({ core }) => core.blobs.linkChunks(manifestHash, chunkHashes))
   }
 
   async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly ListingManifest[]> {
-    this.#access.assertOpen()
-    return this.#core.blobs.readManifests(chunkHash, limit, after)
+    return this.#access.read(({ core }) => core.blobs.readManifests(chunkHash, limit, after))
   }
 
   async noteBlobHolders(hash: string, holders: readonly string[]): Promise<void> {
-    this.#access.assertWritable()
-    await this.#core.blobs.noteHolders(hash, holders, this.#core.runtime.now())
+    await this.#access.write(({ core }) => core.blobs.noteHolders(hash, holders, core.runtime.now()))
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
-    this.#access.assertWritable()
-    await this.#core.blobs.recordUpload(upload, this.#core.runtime.now())
+    await this.#access.write(({ core }) => core.blobs.recordUpload(upload, core.runtime.now()))
   }
 
   async checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
-    this.#access.assertOpen()
-    return this.#core.blobs.checkHolders(hash, holders)
+    return this.#access.read(({ core }) => core.blobs.checkHolders(hash, holders))
   }
 
   async getBlobUsage(userId: string): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.blobs.usageOf(userId)
+    return this.#access.read(({ core }) => core.blobs.usageOf(userId))
   }
 
   async readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>> {
-    this.#access.assertOpen()
-    return this.#core.blobs.readKnown(hashes)
+    return this.#access.read(({ core }) => core.blobs.readKnown(hashes))
   }
 
   async getLogReplacedAt(): Promise<number | null> {
-    this.#access.assertOpen()
-    const replacedAt = await metaTable.get(this.#core.db, 'log_replaced_at')
-    return replacedAt === null ? null : Number(replacedAt)
+    return this.#access.read(async ({ core }) => {
+      const replacedAt = await metaTable.get(core.db, 'log_replaced_at')
+      return replacedAt === null ? null : Number(replacedAt)
+    })
   }
 
   async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
-    this.#access.assertWritable()
-    await this.#core.blobs.deleteUploads(hashes, sentThrough)
+    await this.#access.write(({ core }) => core.blobs.deleteUploads(hashes, sentThrough))
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
 
   async checkHealth(): Promise<void> {
-    this.#access.assertOpen()
-    if (this.#access.isReadOnly) await this.#core.log.readEnd()
+    if (this.#access.isReadOnly) {
+      await this.#access.read(({ core }) => core.log.readEnd())
+      return
+    }
     // A write, because a full disk and a replica still answer questions.
-    else await metaTable.set(this.#core.db, 'health_checked_at', this.#core.runtime.now())
+    await this.#access.write(({ core }) => metaTable.set(core.db, 'health_checked_at', core.runtime.now()))
   }
 
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
-    this.#access.assertOpen()
-    if (this.#core.isEmpty) return { rows: 0, records: 0 }
-    return findDamage(new PostgresDamageSource(this.#core, await this.#migration.unfinished()), options)
+    return this.#access.read(async ({ core, migration }) => {
+      if (core.isEmpty) return { rows: 0, records: 0 }
+      return findDamage(new PostgresDamageSource(core, await migration.unfinished()), options)
+    })
   }
 
   async getStorageBytes(): Promise<number> {
-    this.#access.assertOpen()
-    return this.#core.storageBytes()
+    return this.#access.read(({ core }) => core.storageBytes())
   }
 
   async listServers(): Promise<readonly RunningServer[]> {
-    this.#access.assertOpen()
-    return this.cluster.listServers()
+    return this.#access.read(() => this.cluster.listServers())
   }
 
   async exportBackup(): Promise<Uint8Array> {
-    this.#access.assertOpen()
-    return exportToMemory(this, this.#core.runtime.now())
+    return this.#access.read(({ core }) => exportToMemory(this, core.runtime.now()))
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    this.#access.assertWritable()
-    await importFromMemory(this, data, merge)
+    await this.#access.write(() => importFromMemory(this, data, merge))
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
-    this.#access.assertOpen()
-    return this.#core.nodes.list(after, limit)
+    return this.#access.read(({ core }) => core.nodes.list(after, limit))
   }
 
   async readRecordedSchema(): Promise<SchemaDefinition | null> {
-    this.#access.assertOpen()
-    return this.#migration.recorded()
+    return this.#access.read(({ migration }) => migration.recorded())
   }
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
-    this.#access.assertWritable()
-    const { mode, recordedSchema } = options
-    if (mode === 'merge' && recordedSchema) await this.#migration.join(recordedSchema)
-    return openRestore(this.#core, {
-      ...options,
-      afterCommit: async () => this.#watch.announce(await this.getMaxDeliverySequence()),
+    return this.#access.write(async ({ core, migration }) => {
+      const { mode, recordedSchema } = options
+      if (mode === 'merge' && recordedSchema) await migration.join(recordedSchema)
+      return openRestore(core, {
+        ...options,
+        afterCommit: async () => this.#watch.announce(await this.getMaxDeliverySequence()),
+      })
     })
   }
 
   async close(): Promise<void> {
-    if (!this.#access.close()) return
+    const parts = this.#access.close()
+    if (parts === null) return
     this.#watch.stop()
     await this.#lease.stop()
     await this.cluster.stop()
     await this.#announcements.stop()
-    await this.#core.db.close()
+    await parts.core.db.close()
   }
 }

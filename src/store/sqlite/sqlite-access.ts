@@ -8,26 +8,32 @@ import { toStoreError } from './sqlite-errors.ts'
 /** Another process would have to commit amid each of them. */
 const MAX_TRIES = 3
 
-type Transaction = (action: () => unknown) => unknown
+interface WithCore {
+  readonly core: SqliteCore
+}
 
-/** How everything of a store gets at its file. */
-export class SqliteAccess extends StoreAccess {
-  readonly #core: SqliteCore
+type Transaction<Given> = (action: (given: Given) => unknown) => unknown
+
+/** The access to a store whose reads and writes are transactions in one file. */
+export class SqliteAccess<Parts extends WithCore> {
+  readonly #access: StoreAccess<Parts>
+  readonly #parts: Parts
   /** Several statements see one moment beside another process. Made once: that takes as long as a short read. */
-  readonly #inOneMoment: Transaction
+  readonly #inOneMoment: Transaction<Parts>
   readonly #pages: {
     readonly db: SqliteDatabase
     readonly rows: LogRows
-    readonly inOneMoment: Transaction
+    readonly inOneMoment: Transaction<void>
   } | null
 
   /** @param options.pages a connection for the rows of the log; null where there is but one */
-  constructor(core: SqliteCore, options: { isReadOnly: boolean; pages: SqliteDatabase | null }) {
-    super({ name: core.filename, isReadOnly: options.isReadOnly })
-    this.#core = core
-    this.#inOneMoment = core.db.transaction((action: () => unknown) => {
+  constructor(parts: Parts, options: { isReadOnly: boolean; pages: SqliteDatabase | null }) {
+    const { core } = parts
+    this.#access = new StoreAccess(parts, { name: core.filename, isReadOnly: options.isReadOnly })
+    this.#parts = parts
+    this.#inOneMoment = core.db.transaction((action: (parts: Parts) => unknown) => {
       core.refreshIfForeign()
-      return action()
+      return action(parts)
     })
     const { pages: db } = options
     this.#pages = db && {
@@ -37,17 +43,21 @@ export class SqliteAccess extends StoreAccess {
     }
   }
 
+  get isReadOnly(): boolean {
+    return this.#access.isReadOnly
+  }
+
   /**
    * Runs what only reads; all of it sees one moment.
    *
    * @throws StoreError
    */
-  read<Result>(action: () => Result): Result {
-    this.assertOpen()
+  read<Result>(action: (parts: Parts) => Result): Result {
+    this.#access.assertOpen()
     try {
       return this.#inOneMoment(action) as Result
     } catch (error) {
-      throw toStoreError(error, this.#core.filename)
+      throw toStoreError(error, this.#parts.core.filename)
     }
   }
 
@@ -58,8 +68,8 @@ export class SqliteAccess extends StoreAccess {
    * @throws StoreError
    */
   readPages<Result>(action: (source: PageSource) => Result): Result {
-    this.assertOpen()
-    const core = this.#core
+    this.#access.assertOpen()
+    const { core } = this.#parts
     const pages = this.#pages
     for (let tries = 0; pages !== null && tries < MAX_TRIES; tries++) {
       try {
@@ -74,24 +84,49 @@ export class SqliteAccess extends StoreAccess {
   }
 
   #isBehind(): boolean {
+    const { core } = this.#parts
     try {
-      return this.#core.isBehind
+      return core.isBehind
     } catch (error) {
-      throw toStoreError(error, this.#core.filename)
+      throw toStoreError(error, core.filename)
     }
   }
 
   /** Runs `action` in a transaction of its own. @see WriteQueue.run */
-  write<Result>(action: () => Result): Promise<Result> {
-    this.assertWritable()
-    return this.#core.writes.run(action)
+  write<Result>(action: (parts: Parts) => Result): Promise<Result> {
+    this.#access.assertWritable()
+    const parts = this.#parts
+    return parts.core.writes.run(() => action(parts))
   }
 
-  /** The connection of the pages first: the last one to be closed writes what is in the write-ahead log into the file. */
-  override close(): boolean {
-    if (!super.close()) return false
+  /**
+   * Runs what reads step by step: it is in no transaction, and begins those that it needs.
+   *
+   * @throws StoreError `STORE_CLOSED`
+   */
+  readInSteps<Result>(action: (parts: Parts) => Result): Result {
+    return this.#access.read(action)
+  }
+
+  /**
+   * Runs what writes step by step: it is in no transaction, and begins those that it needs.
+   *
+   * @throws StoreError `STORE_CLOSED`, `STORE_UNAVAILABLE`
+   */
+  writeInSteps<Result>(action: (parts: Parts) => Result): Result {
+    return this.#access.write(action)
+  }
+
+  /**
+   * Closes the connection of the pages first: the last one to be closed writes what is in the write-ahead log into the
+   * file.
+   *
+   * @returns false when it was closed before
+   */
+  close(): boolean {
+    if (this.#access.close() === null) return false
     this.#pages?.db.close()
-    this.#core.db.close()
+    this.#parts.core.db.close()
     return true
   }
 }

@@ -46,6 +46,7 @@ import type {
 } from '../store.ts'
 import { CommitWatch } from './commit-watch.ts'
 import type { SqliteDatabase } from './driver.ts'
+import type { KnownLog } from './known-log.ts'
 import { namesInUse } from './names-in-use.ts'
 import {
   foreignNames,
@@ -102,14 +103,25 @@ export function createSqliteServerStore(options: SqliteServerStoreOptions): Sqli
   return new SqliteServerStore(options)
 }
 
+/** The parts of a store in an SQLite file, for what reads or writes. */
+interface Parts {
+  readonly core: SqliteCore
+  readonly tracking: ScopeTracking
+  readonly migration: SchemaMigration
+  readonly holds: CompactionHolds
+}
+
+/** What is known of a store in an SQLite file without reading that, and stays so once it is closed. */
+interface Known extends Pick<SqliteCore, 'ownSchema' | 'serverNodeId' | 'formerNodeIds'> {
+  readonly knownLog: Pick<KnownLog, 'announcedReplacements' | 'subscribe'>
+}
+
 /** The operation log and the tables in one SQLite file. Several processes may open it; they take turns to write. */
 export class SqliteServerStore implements ServerStore {
-  readonly #core: SqliteCore
-  readonly #tracking: ScopeTracking
-  readonly #migration: SchemaMigration
+  readonly #access: SqliteAccess<Parts>
+  readonly #known: Known
+  readonly #runtime: Runtime
   readonly #watch: CommitWatch
-  readonly #access: SqliteAccess
-  readonly #holds = new CompactionHolds()
   /** True where an empty store stands for one that is not there yet. */
   readonly #isEmpty: boolean
 
@@ -127,79 +139,77 @@ export class SqliteServerStore implements ServerStore {
     let pages: SqliteDatabase | null = null
     try {
       ensureServerNodeId(db, { wanted: options.nodeId, runtime, isReadOnly })
-      this.#core = new SqliteCore(db, { filename, runtime, chosenNodeId: options.nodeId })
-      this.#tracking = new ScopeTracking(this.#core)
-      this.#migration = new SchemaMigration(this.#core, this.#tracking, (names) =>
+      const core = new SqliteCore(db, { filename, runtime, chosenNodeId: options.nodeId })
+      const tracking = new ScopeTracking(core)
+      const migration = new SchemaMigration(core, tracking, (names) =>
         isEmpty ? foreignNames(filename, names) : namesInUse(db, names),
       )
       pages = isEmpty ? null : openForPages(filename)
-      this.#access = new SqliteAccess(this.#core, { isReadOnly, pages })
+      const parts = { core, tracking, migration, holds: new CompactionHolds() }
+      this.#access = new SqliteAccess(parts, { isReadOnly, pages })
+      this.#known = core
     } catch (error) {
       pages?.close()
       db.close()
       throw toLayoutError(error, filename)
     }
+    this.#runtime = runtime
     this.#watch = new CommitWatch(db, runtime)
   }
 
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
 
   async setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void> {
-    this.#access.assertWritable()
-    await this.#migration.apply(schema, options)
+    await this.#access.writeInSteps(({ migration }) => migration.apply(schema, options))
   }
 
   async planSchema(schema: GivenSchema): Promise<SchemaPlan> {
-    return this.#access.read(() => this.#migration.plan(schema))
+    return this.#access.read(({ migration }) => migration.plan(schema))
   }
 
   async planLayout(): Promise<readonly string[]> {
-    return this.#access.read(() => statementsFrom(this.#isEmpty ? 0 : readLayoutVersion(this.#core.db)))
+    return this.#access.read(({ core }) => statementsFrom(this.#isEmpty ? 0 : readLayoutVersion(core.db)))
   }
 
   getSchema(): SchemaDefinition | null {
-    return this.#core.ownSchema
+    return this.#known.ownSchema
   }
 
   async rebuildCollections(collections?: readonly string[], options: SetSchemaOptions = {}): Promise<void> {
-    this.#access.assertWritable()
-    const { schema, names } = requireRebuildable(this.#core.ownSchema, collections)
-    await this.#migration.rebuild(schema, names, options)
+    await this.#access.writeInSteps(async ({ core, migration }) => {
+      const { schema, names } = requireRebuildable(core.ownSchema, collections)
+      await migration.rebuild(schema, names, options)
+    })
   }
 
   async queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]> {
-    return this.#access.read(() => this.#migration.tablesWith(collection).query(collection, options))
+    return this.#access.read(({ migration }) => migration.tablesWith(collection).query(collection, options))
   }
 
   async findRecord(collection: string, id: string): Promise<MaterializedRecord | null> {
-    return this.#access.read(() => this.#migration.tablesWith(collection).find(collection, id))
+    return this.#access.read(({ migration }) => migration.tablesWith(collection).find(collection, id))
   }
 
   async countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number> {
-    return this.#access.read(() => {
-      const tables = this.#migration.tablesWith(collection)
-      return tables.count(
-        collection,
-        resolveWhere(resolveCollection(this.#core.ownSchema, collection), where),
-      )
+    return this.#access.read(({ core, migration }) => {
+      const tables = migration.tablesWith(collection)
+      return tables.count(collection, resolveWhere(resolveCollection(core.ownSchema, collection), where))
     })
   }
 
   async materializeCollection(collection: string): Promise<MaterializedRecord[]> {
-    if (this.#core.ownSchema !== null) return this.queryCollection(collection)
-    return this.#access.read(() => this.#core.log.records.live(collection).map(showUnknownRecord))
+    if (this.#known.ownSchema !== null) return this.queryCollection(collection)
+    return this.#access.read(({ core }) => core.log.records.live(collection).map(showUnknownRecord))
   }
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
 
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
-    this.#access.assertWritable()
-    if (requests.length === 0) return []
-    const { knownLog } = this.#core
-    const announced = knownLog.announcedReplacements
-    const results = await this.#access.write(() => {
-      knownLog.assertSince(announced)
-      return this.#core.append(requests)
+    if (requests.length === 0) return this.#access.writeInSteps(() => [])
+    const announced = this.#known.knownLog.announcedReplacements
+    const results = await this.#access.write(({ core }) => {
+      core.knownLog.assertSince(announced)
+      return core.append(requests)
     })
     const last = lastEntryOf(results)
     if (last !== undefined) this.#watch.announce(last.deliverySequence)
@@ -211,38 +221,38 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]> {
-    return this.#access.read(() =>
-      this.#core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence)),
+    return this.#access.read(({ core }) =>
+      core.log.operationsOfNode(...resolveRange(nodeId, fromSequence, toSequence)),
     )
   }
 
   async getVersionVector(): Promise<VersionVector> {
-    return this.#access.read(() => this.#core.nodes.vector())
+    return this.#access.read(({ core }) => core.nodes.vector())
   }
 
   async getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector> {
-    return this.#access.read(() => this.#core.nodes.handshakeVector(query))
+    return this.#access.read(({ core }) => core.nodes.handshakeVector(query))
   }
 
   getNodeId(): string {
-    return this.#core.serverNodeId
+    return this.#known.serverNodeId
   }
 
   getFormerNodeIds(): ReadonlySet<string> {
-    return this.#core.formerNodeIds
+    return this.#known.formerNodeIds
   }
 
   async getOperationCount(): Promise<number> {
-    return this.#access.read(() => this.#core.meta.getNumber('operation_count'))
+    return this.#access.read(({ core }) => core.meta.getNumber('operation_count'))
   }
 
   async getMaxDeliverySequence(): Promise<number> {
-    return this.#access.read(() => this.#core.counters().deliverySequence)
+    return this.#access.read(({ core }) => core.counters().deliverySequence)
   }
 
   async getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]> {
-    return this.#access.read(() =>
-      this.#core.log.operationsAfter(...resolvePage(after, limit)).map(({ deliverySequence, wireJson }) => ({
+    return this.#access.read(({ core }) =>
+      core.log.operationsAfter(...resolvePage(after, limit)).map(({ deliverySequence, wireJson }) => ({
         deliverySequence,
         operation: operationOfWireJson(wireJson),
       })),
@@ -250,11 +260,11 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]> {
-    return this.#access.read(() => readOperations(this.#core, filter, page))
+    return this.#access.read(({ core }) => readOperations(core, filter, page))
   }
 
   async findOperationTail(filter: OperationFilter, count: number): Promise<number> {
-    return this.#access.read(() => findOperationTail(this.#core, filter, count))
+    return this.#access.read(({ core }) => findOperationTail(core, filter, count))
   }
 
   // ── compaction ─────────────────────────────────────────────────────────────────────────────
@@ -264,30 +274,30 @@ export class SqliteServerStore implements ServerStore {
     rules: CompactionRules,
     { isPlan = false }: { readonly isPlan?: boolean } = {},
   ): Promise<CompactionStep> {
-    if (isPlan) return this.#access.read(() => compactStep(this.#core, { after, rules, isPlan }))
-    return this.#access.write(() =>
-      this.#holds.isHeld ? heldStep(after) : compactStep(this.#core, { after, rules, isPlan }),
+    if (isPlan) return this.#access.read(({ core }) => compactStep(core, { after, rules, isPlan }))
+    return this.#access.write(({ core, holds }) =>
+      holds.isHeld ? heldStep(after) : compactStep(core, { after, rules, isPlan }),
     )
   }
 
   async readPastEnds(): Promise<readonly PastEnd[]> {
-    return this.#access.read(() => parsePastEnds(this.#core.meta.get('past_ends')))
+    return this.#access.read(({ core }) => parsePastEnds(core.meta.get('past_ends')))
   }
 
   async writePastEnds(past: readonly PastEnd[]): Promise<void> {
-    await this.#access.write(() => this.#core.meta.set('past_ends', serializePastEnds(past)))
+    await this.#access.write(({ core }) => core.meta.set('past_ends', serializePastEnds(past)))
   }
 
   async countRecords(): Promise<number> {
-    return this.#access.read(() => this.#core.log.records.count())
+    return this.#access.read(({ core }) => core.log.records.count())
   }
 
   async countDropped(record?: RecordKey): Promise<number> {
-    return this.#access.read(() => countDropped(this.#core, record))
+    return this.#access.read(({ core }) => countDropped(core, record))
   }
 
   async listDropped(after: number, limit: number): Promise<readonly ListedDropped[]> {
-    return this.#access.read(() => this.#core.log.dropped.list(after, limit))
+    return this.#access.read(({ core }) => core.log.dropped.list(after, limit))
   }
 
   /**
@@ -295,19 +305,16 @@ export class SqliteServerStore implements ServerStore {
    * out afterwards.
    */
   async holdCompaction(): Promise<() => Promise<void>> {
-    this.#access.assertOpen()
-    return this.#holds.hold()
+    return this.#access.readInSteps(({ holds }) => holds.hold())
   }
 
   /** Two processes that compact one file take turns by its write lock, and find the same: both may. */
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
-    this.#access.assertOpen()
-    return action()
+    return this.#access.readInSteps(() => action())
   }
 
   async vacuum(): Promise<void> {
-    this.#access.assertWritable()
-    await this.#core.writes.runAlone('VACUUM')
+    await this.#access.writeInSteps(({ core }) => core.writes.runAlone('VACUUM'))
   }
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
@@ -329,24 +336,23 @@ export class SqliteServerStore implements ServerStore {
     field: string | null,
     options?: TrackScopeFieldOptions,
   ): Promise<boolean> {
-    this.#access.assertWritable()
-    return this.#tracking.track(collection, field, options)
+    return this.#access.writeInSteps(({ tracking }) => tracking.track(collection, field, options))
   }
 
   async isScopeFieldTracked(collection: string, field: string | null): Promise<boolean> {
-    return this.#access.read(() => this.#core.tracked.isSettled(collection, field))
+    return this.#access.read(({ core }) => core.tracked.isSettled(collection, field))
   }
 
   async readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>> {
-    return this.#access.read(() => readRecordValues(this.#core, collection, ids))
+    return this.#access.read(({ core }) => readRecordValues(core, collection, ids))
   }
 
   async readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null> {
-    return this.#access.read(() => readFieldVersions(this.#core, collection, recordId))
+    return this.#access.read(({ core }) => readFieldVersions(core, collection, recordId))
   }
 
   onLogReplaced(listener: () => void): () => void {
-    return this.#core.knownLog.subscribe(listener)
+    return this.#known.knownLog.subscribe(listener)
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -356,31 +362,32 @@ export class SqliteServerStore implements ServerStore {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────
 
   async readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>> {
-    return this.#access.read(() => findNodes(this.#core.nodes, nodeIds))
+    return this.#access.read(({ core }) => findNodes(core.nodes, nodeIds))
   }
 
   async registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration> {
-    this.#access.assertWritable()
-    return this.#core.writes.runTogether(() => this.#core.nodes.register(node, onlyWhile))
+    return this.#access.writeInSteps(({ core }) =>
+      core.writes.runTogether(() => core.nodes.register(node, onlyWhile)),
+    )
   }
 
   // ── revocations ────────────────────────────────────────────────────────────────────────────
 
   async revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation> {
     assertSubject(subject)
-    return this.#access.write(() => this.#core.revocations.revoke(subject, revokedAt))
+    return this.#access.write(({ core }) => core.revocations.revoke(subject, revokedAt))
   }
 
   async undoRevocation(subject: RevocationSubject): Promise<boolean> {
-    return this.#access.write(() => this.#core.revocations.undo(subject))
+    return this.#access.write(({ core }) => core.revocations.undo(subject))
   }
 
   async listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]> {
-    return this.#access.read(() => this.#core.revocations.list(afterVersion, limit))
+    return this.#access.read(({ core }) => core.revocations.list(afterVersion, limit))
   }
 
   async findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]> {
-    return this.#access.read(() => this.#core.revocations.find(subjects))
+    return this.#access.read(({ core }) => core.revocations.find(subjects))
   }
 
   // ── blobs ──────────────────────────────────────────────────────────────────────────────────
@@ -390,105 +397,102 @@ export class SqliteServerStore implements ServerStore {
     limit: number,
     after?: BlobReferrer,
   ): Promise<readonly BlobReferrer[]> {
-    return this.#access.read(() => this.#core.blobs.readReferrers(hash, limit, after))
+    return this.#access.read(({ core }) => core.blobs.readReferrers(hash, limit, after))
   }
 
   async getLiveBlobRefs(deletedThrough = Number.POSITIVE_INFINITY): Promise<ReadonlySet<string>> {
     const live = new LiveRefs(deletedThrough)
     let after: RefKey | null = null
     for (;;) {
-      after = this.#access.read(() => this.#core.blobs.addLiveRefs(live, after))
+      after = this.#access.read(({ core }) => core.blobs.addLiveRefs(live, after))
       if (after === null) return live.hashes
-      await yieldToEventLoop(this.#core.runtime) // every record may refer to something
+      await yieldToEventLoop(this.#runtime) // every record may refer to something
     }
   }
 
   async linkBlobChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.linkChunks(manifestHash, chunkHashes))
+    await this.#access.write(({ core }) => core.blobs.linkChunks(manifestHash, chunkHashes))
   }
 
   async readBlobManifests(chunkHash: string, limit: number, after = ''): Promise<readonly ListingManifest[]> {
-    return this.#access.read(() => this.#core.blobs.readManifests(chunkHash, limit, after))
+    return this.#access.read(({ core }) => core.blobs.readManifests(chunkHash, limit, after))
   }
 
   async noteBlobHolders(hash: string, holders: readonly string[]): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.noteHolders(hash, holders, this.#core.runtime.now()))
+    await this.#access.write(({ core }) => core.blobs.noteHolders(hash, holders, core.runtime.now()))
   }
 
   async recordBlobUpload(upload: BlobUpload): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.recordUpload(upload, this.#core.runtime.now()))
+    await this.#access.write(({ core }) => core.blobs.recordUpload(upload, core.runtime.now()))
   }
 
   async checkBlobHolders(hash: string, holders: readonly string[]): Promise<BlobHolding> {
-    return this.#access.read(() => this.#core.blobs.checkHolders(hash, holders))
+    return this.#access.read(({ core }) => core.blobs.checkHolders(hash, holders))
   }
 
   async getBlobUsage(userId: string): Promise<number> {
-    return this.#access.read(() => this.#core.blobs.usageOf(userId))
+    return this.#access.read(({ core }) => core.blobs.usageOf(userId))
   }
 
   async readKnownBlobs(hashes: readonly string[]): Promise<ReadonlySet<string>> {
-    return this.#access.read(() => new Set(hashes.filter((hash) => this.#core.blobs.isKnown(hash))))
+    return this.#access.read(({ core }) => new Set(hashes.filter((hash) => core.blobs.isKnown(hash))))
   }
 
   async getLogReplacedAt(): Promise<number | null> {
-    return this.#access.read(() => this.#core.meta.getNumber('log_replaced_at') || null)
+    return this.#access.read(({ core }) => core.meta.getNumber('log_replaced_at') || null)
   }
 
   async forgetBlobs(hashes: readonly string[], sentThrough: number): Promise<void> {
-    await this.#access.write(() => this.#core.blobs.deleteUploads(hashes, sentThrough))
+    await this.#access.write(({ core }) => core.blobs.deleteUploads(hashes, sentThrough))
   }
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
 
   async checkHealth(): Promise<void> {
     if (this.#access.isReadOnly) {
-      this.#access.read(() => this.#core.counters())
+      this.#access.read(({ core }) => core.counters())
       return
     }
     // A write, because a full or read-only disk still answers questions.
-    await this.#access.write(() => this.#core.meta.set('health_checked_at', this.#core.runtime.now()))
+    await this.#access.write(({ core }) => core.meta.set('health_checked_at', core.runtime.now()))
   }
 
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
-    this.#access.assertOpen()
-    const source = new SqliteDamageSource(this.#core, () => this.#migration.unfinished())
-    try {
-      return await findDamage(source, options)
-    } catch (error) {
-      throw toStoreError(error, this.#core.filename)
-    }
+    return this.#access.readInSteps(async ({ core, migration }) => {
+      const source = new SqliteDamageSource(core, () => migration.unfinished())
+      try {
+        return await findDamage(source, options)
+      } catch (error) {
+        throw toStoreError(error, core.filename)
+      }
+    })
   }
 
   async getStorageBytes(): Promise<number> {
-    return this.#access.read(() => this.#core.storageBytes())
+    return this.#access.read(({ core }) => core.storageBytes())
   }
 
   async exportBackup(): Promise<Uint8Array> {
-    this.#access.assertOpen()
-    return exportToMemory(this, this.#core.runtime.now())
+    return this.#access.readInSteps(({ core }) => exportToMemory(this, core.runtime.now()))
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    this.#access.assertWritable()
-    await importFromMemory(this, data, merge)
+    await this.#access.writeInSteps(() => importFromMemory(this, data, merge))
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {
-    return this.#access.read(() => this.#core.nodes.list(after, limit))
+    return this.#access.read(({ core }) => core.nodes.list(after, limit))
   }
 
   async readRecordedSchema(): Promise<SchemaDefinition | null> {
-    return this.#access.read(() => this.#migration.recorded())
+    return this.#access.read(({ migration }) => migration.recorded())
   }
 
   async openRestore(options: RestoreOptions): Promise<StoreRestore> {
-    this.#access.assertWritable()
-    const { mode, recordedSchema } = options
-    if (mode === 'merge' && recordedSchema) await this.#migration.join(recordedSchema)
-    return openRestore(this.#core, {
-      ...options,
-      afterCommit: () => this.#watch.announce(),
+    return this.#access.writeInSteps(async ({ core, migration }) => {
+      const { mode, recordedSchema } = options
+      if (mode === 'merge' && recordedSchema) await migration.join(recordedSchema)
+      return openRestore(core, { ...options, afterCommit: () => this.#watch.announce() })
     })
   }
 

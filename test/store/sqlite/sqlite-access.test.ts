@@ -16,7 +16,7 @@ let directory: string
 /** Another process on the file, as far as SQLite can tell. */
 let other: SqliteDatabase
 let core: SqliteCore
-let access: SqliteAccess
+let access: SqliteAccess<{ readonly core: SqliteCore }>
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'kora-sqlite-'))
@@ -28,7 +28,7 @@ beforeEach(async () => {
   const open = () => openDatabase({ filename, durability: 'normal', isReadOnly: false })
   other = open()
   core = new SqliteCore(open(), { filename, runtime: systemRuntime(), chosenNodeId: 'server' })
-  access = new SqliteAccess(core, { isReadOnly: false, pages: openForPages(filename) })
+  access = new SqliteAccess({ core }, { isReadOnly: false, pages: openForPages(filename) })
 })
 
 afterEach(() => {
