@@ -61,6 +61,7 @@ export function shownValue(
 /**
  * True when the field is not what the author of a change believed it to be. A missing value is the
  * same as null, because clients read both as null, or as the schema's default where there is one.
+ * Servers of earlier releases believed in text that no operation may hold, and no record has any more.
  */
 export function isConflict(
   descriptor: FieldDescriptor | undefined,
@@ -70,7 +71,7 @@ export function isConflict(
   const shown = shownValue(descriptor, current)
   if ((shown ?? null) === null && (previous ?? null) === null) return false
   if (descriptor?.kind === 'richtext') return !hasSameText(shown, previous)
-  return !deepEqual(shown, previous)
+  return !deepEqual(shown, previous) && !deepEqual(shown, storableValue(previous ?? null))
 }
 
 /**
