@@ -81,11 +81,6 @@ export interface ScopeChange {
    * of which other operations are stored already, and names another value than the record has: then it is that value.
    */
   readonly before?: { readonly key: ScopeKey }
-  /**
-   * Present when the operation names another value of the field than its record then has, as a change does that loses.
-   * The filter of a client, which goes by what operations name, would drop it from a view that shows the record.
-   */
-  readonly isMisnamed?: true
 }
 
 /**

@@ -97,11 +97,8 @@ export interface UnmetCondition {
   readonly actual: JsonValue
 }
 
-/**
- * What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for; and
- * where the view is not selective, `scopeChanges` may be empty.
- */
-export interface DeliveredEntry extends Visibility {
+/** What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for. */
+export interface DeliveredEntry extends Omit<Visibility, 'scopeChanges'> {
   /** Position in commit order; 1, 2, 3… */
   readonly deliverySequence: number
   readonly nodeId: string
@@ -110,7 +107,7 @@ export interface DeliveredEntry extends Visibility {
 }
 
 /** One row of the log. */
-export interface LogEntry extends DeliveredEntry {
+export interface LogEntry extends DeliveredEntry, Visibility {
   readonly operationId: string
   readonly recordId: string
 }

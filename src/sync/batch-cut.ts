@@ -37,8 +37,7 @@ export function endOf(entries: readonly DeliveredEntry[]): number {
   return entries[entries.length - 1]?.deliverySequence ?? 0
 }
 
-/** The fields that a client of the view filters operations of the collection by. */
-export function filteredFields(collection: string, view: View): readonly string[] {
+function filteredFields(collection: string, view: View): readonly string[] {
   const filters = [
     ...(view.scope !== null && Object.hasOwn(view.scope, collection) ? [view.scope[collection]] : []),
     ...view.subsets.filter((subset) => subset.collection === collection).map((subset) => subset.where),

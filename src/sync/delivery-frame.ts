@@ -1,11 +1,9 @@
-import type { View } from '../core/view.ts'
 import { encodeDeliveryFrame } from '../protocol/codec.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { WireFormat } from '../protocol/messages.ts'
 import type { DeliveredEntry } from '../store/store.ts'
 import { batchId } from './batches-in-flight.ts'
 import { type KnownFields, wireJsonFor } from './known-fields.ts'
-import { passingWireJson } from './passing-operation.ts'
 import type { SharedFrames } from './shared-frames.ts'
 
 /** All that the bytes of a batch depend on. */
@@ -18,8 +16,6 @@ export interface DeliveryBatch {
   readonly batchIndex: number
   readonly isFinal: boolean
   readonly format: WireFormat
-  /** What the client filters by. */
-  readonly view: View
   /** What the client has columns for; null: unknown, it is sent everything. */
   readonly knownFields: KnownFields | null
 }
@@ -27,19 +23,16 @@ export interface DeliveryBatch {
 /**
  * The frame of one batch of a delivery stream.
  *
- * @param frames of the view, where it is found or kept, when other sessions are sent the same entries
+ * @param frames where it is found or kept, when other sessions are sent the same entries
  */
 export function makeDeliveryFrame(batch: DeliveryBatch, frames: SharedFrames | null): Frame {
-  const { knownFields, view } = batch
+  const { knownFields } = batch
   const wholeKey = keyOfWhole(batch)
   const key = knownFields === null ? wholeKey : `${wholeKey} v${knownFields.version}`
   const found = frames?.get(key)
   if (found !== undefined) return found
-  const passing = batch.entries.map((entry) => passingWireJson(entry, view))
-  const wireJsons = batch.entries.map(({ collection }, index) =>
-    wireJsonFor(passing[index] ?? '', collection, knownFields),
-  )
-  const isWhole = passing.every((wireJson, index) => wireJson === wireJsons[index])
+  const wireJsons = batch.entries.map((entry) => wireJsonFor(entry, knownFields))
+  const isWhole = batch.entries.every(({ wireJson }, index) => wireJson === wireJsons[index])
   const whole = isWhole ? frames?.get(wholeKey) : undefined
   const frame = whole ?? encode(batch, wireJsons)
   frames?.keep(key, frame)

@@ -453,7 +453,6 @@ export class DeliveryStream implements Delivery {
         batchIndex: this.#isWithinInitialStream ? this.#batchIndex++ : 0,
         isFinal: this.#isFinal(max),
         format: this.#target.format,
-        view: this.#options.view.view,
         knownFields: this.#knownFields,
       },
       frames,

@@ -8,7 +8,6 @@ import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { Delivery, DeliveryTarget } from './delivery.ts'
 import { type DeltaBatch, type DeltaOptions, deltaBatches } from './delta-batches.ts'
 import { knownFieldsOf, wireJsonFor } from './known-fields.ts'
-import { passingWireJson } from './passing-operation.ts'
 import type { FeedWindow } from './views.ts'
 
 export interface DeltaDeliveryOptions extends DeltaOptions {
@@ -253,11 +252,11 @@ export class DeltaDelivery implements Delivery {
     // The id is one of this session: what a polling client acknowledges may be of its last one.
     const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
     const { entries, position: _, toldThrough: __, ...header } = batch
-    const { store, schemaVersion, view } = this.#options
+    const { store, schemaVersion } = this.#options
     const knownFields = knownFieldsOf(schemaVersion, store.getSchema())
     const frame = encodeDeliveryFrame(
       { messageId, ...header },
-      entries.map((entry) => wireJsonFor(passingWireJson(entry, view.view), entry.collection, knownFields)),
+      entries.map((entry) => wireJsonFor(entry, knownFields)),
       this.#target.format,
     )
     if (this.#inFlight.length === 0) this.#wait.onWindowOpened()

@@ -2,6 +2,7 @@ import { isEncryptedPayload } from '../core/record/binary-values.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 import { operationToWireJson } from '../protocol/parse-operation.ts'
 import { operationOfWireJson } from '../protocol/wire-identity.ts'
+import type { DeliveredEntry } from '../store/store.ts'
 
 /**
  * The fields of one version of the schema. A client of that version has no columns for others: it
@@ -74,12 +75,8 @@ function knownFields(
   return { version, collections: new Map(named.map(([name, fields]) => [name, new FieldNames(fields)])) }
 }
 
-/**
- * The wire JSON of an operation as a client with these fields can store it.
- *
- * @param collection the operation's
- */
-export function wireJsonFor(wireJson: string, collection: string, known: KnownFields | null): string {
+/** The entry's wire JSON as a client with these fields can store it. */
+export function wireJsonFor({ collection, wireJson }: DeliveredEntry, known: KnownFields | null): string {
   const fields = known?.collections.get(collection) // clients skip a collection that they do not have
   return fields === undefined ? wireJson : withoutUnknownFields(wireJson, fields)
 }

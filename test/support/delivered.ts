@@ -14,7 +14,6 @@ export function deliveredOf({
       sequenceNumber,
       collection,
       wireJson,
-      scopeChanges: [],
     })),
   }
 }

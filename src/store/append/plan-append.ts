@@ -20,7 +20,7 @@ import { foldHistory } from './fold-history.ts'
 import type { Loading } from './load.ts'
 import { MAX_MERGED_BYTES, mergedBytesOf } from './merged-bytes.ts'
 import { hasSameContent } from './same-content.ts'
-import { gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
+import { gainsViews, isLateInsert, misnamesScope, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
 import { authorAnew, authorSnapshot, bringsMore } from './snapshot.ts'
 import { repeatWrite, serializeAppliedWrite, serializeRefusedWrite } from './write-results.ts'
@@ -262,8 +262,9 @@ function applyChange(
   overlay.apply(entry, after)
   integrity.note(record, before, after)
   const isLate = isLateInsert(before, operation)
-  if (isLate || gainsViews(scopeChanges)) {
-    overlay.entries.push(...planSnapshots(entry, { state: after, isLate }, context))
+  const isMisnamed = !isLate && before !== null && misnamesScope(operation, scopeChanges)
+  if (isLate || isMisnamed || gainsViews(scopeChanges)) {
+    overlay.entries.push(...planSnapshots(entry, { state: after, isLate, isMisnamed }, context))
   }
 }
 
@@ -369,13 +370,14 @@ function refusePurged({ collection, recordId }: Operation) {
  *
  * Where that is its insert, come late, all who see the record get the updates again: clients have dropped those that
  * did not name the fields of their scope, because they lacked the record. To who has them they change nothing.
+ * Where the operation names a value that the record does not have, all get again what it has brought nevertheless.
  *
  * None of a record without a value in a tracked field: only views that ask for no value show it, and those are sent
  * the operations themselves.
  */
 function planSnapshots(
   moving: PlannedEntry,
-  { state, isLate }: { state: RecordState; isLate: boolean },
+  { state, isLate, isMisnamed }: { state: RecordState; isLate: boolean; isMisnamed: boolean },
   context: AppendContext,
 ): PlannedEntry[] {
   const { operation, record, scopeChanges } = moving
@@ -385,10 +387,12 @@ function planSnapshots(
     { state, scopeChanges, schemaVersion: operation.schemaVersion },
     context,
   )
-  if (!isLate) return entries
+  if (!isLate && !isMisnamed) return entries
   const forAll = scopeChanges.map((change) => ({ ...change, before: { key: undefined } }))
+  const isForAll = ({ operation: { type, timestamp } }: PlannedEntry): boolean =>
+    type !== 'insert' && (isLate || compareTimestamps(timestamp, operation.timestamp) === 0)
   return entries
-    .map((entry) => (entry.operation.type === 'insert' ? entry : { ...entry, scopeChanges: forAll }))
+    .map((entry) => (isForAll(entry) ? { ...entry, scopeChanges: forAll } : entry))
     .filter((entry) => gainsViews(entry.scopeChanges))
 }
 

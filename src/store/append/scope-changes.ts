@@ -24,7 +24,7 @@ export function scopeChangesOf(
 ): ScopeChanges {
   if (trackedFields.length === 0) return NO_CHANGES
   const inserted = operation !== null && isLateInsert(before, operation) ? operation.data : null
-  const states = { before, after, inserted, operation }
+  const states = { before, after, inserted }
   let changes: ScopeChange[] = []
   for (const field of trackedFields) {
     const change = changeOfField(states, field)
@@ -45,34 +45,31 @@ interface FieldStates {
   readonly before: RecordState | null
   readonly after: RecordState
   readonly inserted: FieldValues | null
-  readonly operation: Operation | null
 }
 
 /**
  * A record whose insert comes after an update of it may have moved in between. Who sees it as it is now would
  * drop the insert, which names what it was: for them the insert is what brings the record from there to here.
  */
-function changeOfField(states: FieldStates, field: string): ScopeChange | null {
-  const { before, after, inserted, operation } = states
+function changeOfField({ before, after, inserted }: FieldStates, field: string): ScopeChange | null {
   const afterKey = keyIn(after.values, field)
   const known = before === null ? afterKey : keyIn(before.values, field)
   const beforeKey = known === afterKey && inserted !== null ? keyIn(inserted, field) : known
-  if (beforeKey === afterKey && afterKey === undefined) return null
-  const change: ScopeChange =
-    beforeKey === afterKey
-      ? { field, after: afterKey }
-      : { field, after: afterKey, before: { key: beforeKey } }
-  // What makes a record leaves it as it says.
-  const isMisnamed = before !== null && operation !== null && misnames(operation, field, afterKey)
-  return isMisnamed ? { ...change, isMisnamed } : change
+  if (beforeKey !== afterKey) return { field, after: afterKey, before: { key: beforeKey } }
+  return afterKey === undefined ? null : { field, after: afterKey }
 }
 
-/** True when who goes by what the operation names would take the field for another than it is. */
-function misnames({ data, previousData }: Operation, field: string, afterKey: ScopeKey): boolean {
-  const isInData = data !== null && Object.hasOwn(data, field)
-  const naming = isInData ? data : previousData
-  if (naming === null || afterKey === undefined || !Object.hasOwn(naming, field)) return false
-  return keyIn(naming, field) !== afterKey && !isEncryptedPayload(naming)
+/**
+ * True when an operation names another value of a tracked field than its record then has, as one does that loses. The
+ * filter of a client, which goes by what operations name, then drops all of it.
+ */
+export function misnamesScope({ data, previousData }: Operation, changes: ScopeChanges): boolean {
+  if (changes.length === 0) return false
+  return changes.some(({ field, after }) => {
+    const naming = data !== null && Object.hasOwn(data, field) ? data : previousData
+    if (naming === null || after === undefined || !Object.hasOwn(naming, field)) return false
+    return keyIn(naming, field) !== after && !isEncryptedPayload(naming)
+  })
 }
 
 /** True when the change brings the record into some view: a tracked field took another value. */
@@ -86,16 +83,14 @@ function keyIn(values: FieldValues, field: string): ScopeKey {
 
 /**
  * Stored form: field → [after] or [after, before], where JSON null is a missing field (the key of
- * a field that holds null is the text "null"); or [after, before, 1] of one that is misnamed, with the same
- * key twice where it has not changed. null when there is nothing to say.
+ * a field that holds null is the text "null"). null when there is nothing to say.
  */
 export function serializeScopeChanges(changes: ScopeChanges): string | null {
   let text = ''
-  for (const { field, after, before, isMisnamed } of changes) {
+  for (const { field, after, before } of changes) {
     // Written piece by piece, for each row of the log: an object to stringify took twice as long.
     text += `${text === '' ? '{' : ','}${jsonOfName(field)}:[${storedKey(after)}`
-    if (isMisnamed) text += `,${storedKey(before === undefined ? after : before.key)},1]`
-    else text += before === undefined ? ']' : `,${storedKey(before.key)}]`
+    text += before === undefined ? ']' : `,${storedKey(before.key)}]`
   }
   return text === '' ? null : `${text}}`
 }
@@ -103,12 +98,10 @@ export function serializeScopeChanges(changes: ScopeChanges): string | null {
 /** Reads what `serializeScopeChanges` wrote; no changes for null. */
 export function parseScopeChanges(text: string | null): ScopeChanges {
   if (text === null) return NO_CHANGES
-  const stored = JSON.parse(text) as Record<string, [string | null, (string | null)?, 1?]> // written above
-  return Object.entries(stored).map(([field, [after, before, isMisnamed]]) => ({
+  const stored = JSON.parse(text) as Record<string, [string | null, (string | null)?]> // written above
+  return Object.entries(stored).map(([field, [after, before]]) => ({
     field,
     after: after ?? undefined,
-    ...(before !== undefined &&
-      !(isMisnamed && before === after) && { before: { key: before ?? undefined } }),
-    ...(isMisnamed && { isMisnamed: true as const }),
+    ...(before !== undefined && { before: { key: before ?? undefined } }),
   }))
 }

@@ -1,12 +1,15 @@
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible, type View } from '../../core/view.ts'
+import { isVisible, type View, type Visibility } from '../../core/view.ts'
 import type { DeliveredEntry, DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
 import { chunkSizeFor, mergeSequences } from './merge-sequences.ts'
 import { MAX_ROWS_PER_PAGE, PageCollector, RARITY_SAMPLE } from './page-collector.ts'
 import type { IndexKey, Stream } from './plan-streams.ts'
 
+/** An entry of which can be told who sees it. */
+export type ReadEntry = DeliveredEntry & Visibility
+
 /** What a page is read from: one moment of the log of a store that answers at once. */
-export interface LogSource<Entry extends DeliveredEntry = LogEntry> {
+export interface LogSource<Entry extends ReadEntry = LogEntry> {
   /** The highest delivery sequence. */
   readonly end: number
   /** Delivery sequences above `after` that stand under the key, ascending. */
@@ -23,7 +26,7 @@ export interface LogSource<Entry extends DeliveredEntry = LogEntry> {
  * The work of one page is bounded, visible or not: the page may come out short, or empty, without
  * being the last.
  */
-export function readPage<Entry extends DeliveredEntry>(
+export function readPage<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   streams: readonly Stream[] | null,
   accepts: (entry: Entry) => boolean,
@@ -46,7 +49,7 @@ export function readPage<Entry extends DeliveredEntry>(
 }
 
 /** What a client without watermark may see and has not got: for `readPage`. */
-export function isMissing(vector: VersionVector, view: View): (entry: DeliveredEntry) => boolean {
+export function isMissing(vector: VersionVector, view: View): (entry: ReadEntry) => boolean {
   return (entry) => entry.sequenceNumber > (vector.get(entry.nodeId) ?? 0) && isVisible(entry, view)
 }
 
@@ -69,7 +72,7 @@ interface Chunk<Entry> {
   readonly isEnd: boolean
 }
 
-function readScanned<Entry extends DeliveredEntry>(
+function readScanned<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   { after, limit }: Range,
 ): Chunk<Entry> {
@@ -77,7 +80,7 @@ function readScanned<Entry extends DeliveredEntry>(
   return { entries, rowCount: entries.length, isEnd: entries.length < limit }
 }
 
-function readIndexed<Entry extends DeliveredEntry>(
+function readIndexed<Entry extends ReadEntry>(
   source: LogSource<Entry>,
   keys: readonly IndexKey[],
   { after, limit }: Range,

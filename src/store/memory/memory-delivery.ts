@@ -2,9 +2,9 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
-import { isMissing, readPage } from '../delivery/read-page.ts'
+import { isMissing, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
-import type { DeliveredEntry, DeliveryPage, DeliveryQuery, StoredVersions } from '../store.ts'
+import type { DeliveryPage, DeliveryQuery, StoredVersions } from '../store.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 /** @see ServerStore.readDelivery */
@@ -54,7 +54,7 @@ export function readFieldVersions(
 function readVisible(
   log: MemoryLog,
   query: DeliveryQuery,
-  accepts: (entry: DeliveredEntry) => boolean,
+  accepts: (entry: ReadEntry) => boolean,
 ): DeliveryPage {
   checkDeliveryQuery(query)
   return readPage(log, planStreams(query.view, log.tracked, log.collections()), accepts, query)

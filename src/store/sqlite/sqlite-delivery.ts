@@ -2,7 +2,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
 import { isVisible } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
-import { isMissing, type LogSource, readPage } from '../delivery/read-page.ts'
+import { isMissing, type LogSource, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
 import type { DeliveredEntry, DeliveryPage, DeliveryQuery, StoredVersions } from '../store.ts'
 import type { ChecksummedRow } from './entry-row.ts'
@@ -68,7 +68,7 @@ export function readFieldVersions(
 function readVisible(
   source: PageSource,
   query: DeliveryQuery,
-  accepts: (entry: DeliveredEntry) => boolean,
+  accepts: (entry: ReadEntry) => boolean,
 ): DeliveryPage<DeliveredEntry> {
   checkDeliveryQuery(query)
   const { core } = source
@@ -77,7 +77,7 @@ function readVisible(
   return readPage(entries, planStreams(view, core.tracked, core.collections.all()), accepts, query)
 }
 
-function logSource<Entry extends DeliveredEntry>(
+function logSource<Entry extends ReadEntry>(
   { core, rows }: PageSource,
   toEntry: (row: ChecksummedRow) => Entry,
 ): LogSource<Entry> {

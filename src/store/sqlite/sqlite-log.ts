@@ -6,9 +6,10 @@ import type { Loaded, LoadRequest, RecordKey, StoredRecord } from '../append/loa
 import type { LogRow } from '../append/number-entries.ts'
 import { RecordMap } from '../append/record-map.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
+import type { ReadEntry } from '../delivery/read-page.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION, KIND_SNAPSHOT } from '../entry-kinds.ts'
-import type { DeliveredEntry, LogEntry } from '../store.ts'
+import type { LogEntry } from '../store.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import { DroppedTable } from './dropped-table.ts'
@@ -311,7 +312,7 @@ export class SqliteLog {
   }
 
   /** @param withScopes false where nobody asks what the entry did to scopes: it then says nothing of it */
-  toReadEntry(row: ChecksummedRow, withScopes: boolean): DeliveredEntry {
+  toReadEntry(row: ChecksummedRow, withScopes: boolean): ReadEntry {
     const { seq, node, sequenceNumber, collection, kind, scope, wireJson } = row
     return {
       deliverySequence: seq,

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest'
-import { type LogSource, readPage } from '../../../src/store/delivery/read-page.ts'
-import type { DeliveredEntry } from '../../../src/store/store.ts'
+import { type LogSource, type ReadEntry, readPage } from '../../../src/store/delivery/read-page.ts'
 
 /** A log of so many entries, which notes how many are read at once. */
-class CountedLog implements LogSource<DeliveredEntry> {
+class CountedLog implements LogSource<ReadEntry> {
   readonly end: number
   readonly reads: number[] = []
 
@@ -11,13 +10,13 @@ class CountedLog implements LogSource<DeliveredEntry> {
     this.end = end
   }
 
-  scanEntries(after: number, limit: number): DeliveredEntry[] {
+  scanEntries(after: number, limit: number): ReadEntry[] {
     const count = Math.min(limit, this.end - after)
     this.reads.push(count)
     return Array.from({ length: count }, (_, index) => entry(after + index + 1))
   }
 
-  readEntries(sequences: readonly number[]): DeliveredEntry[] {
+  readEntries(sequences: readonly number[]): ReadEntry[] {
     this.reads.push(sequences.length)
     return sequences.map(entry)
   }
@@ -27,7 +26,7 @@ class CountedLog implements LogSource<DeliveredEntry> {
   }
 }
 
-function entry(deliverySequence: number): DeliveredEntry {
+function entry(deliverySequence: number): ReadEntry {
   return {
     deliverySequence,
     kind: 'operation',
@@ -60,7 +59,7 @@ test.each([
 
 test('where some are invisible, the last ones are not looked for one by one', () => {
   const log = new CountedLog(10_000)
-  const isOdd = ({ deliverySequence }: DeliveredEntry) => deliverySequence % 2 === 1
+  const isOdd = ({ deliverySequence }: ReadEntry) => deliverySequence % 2 === 1
 
   const page = readPage(log, null, isOdd, { after: 0, limit: 101, maxBytes: 1e9 })
 

@@ -1,0 +1,144 @@
+import { expect, test } from 'vitest'
+import type { FieldValues, JsonValue, Operation } from '../../../src/core/operation.ts'
+import { replayRecord } from '../../../src/core/record/fold.ts'
+import { matchesScope, type QuerySubset, type ScopeMap } from '../../../src/core/scope.ts'
+import { createView } from '../../../src/core/view.ts'
+import type { ServerStore } from '../../../src/store/store.ts'
+import { describeEachStore } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+const R1 = recordIdOf('r1')
+const AT = 1_750_000_000_000
+const definition = todoSchema.collections.todos ?? null
+
+/** The clock of a node at a time, to be given to an operation. */
+const at = (nodeId: string, wallTime: number) => ({
+  timestamp: { wallTime: AT + wallTime, logical: 0, nodeId },
+})
+
+/** What a client with this scope and these queries is sent, in its order. */
+async function sentTo(
+  store: ServerStore,
+  scope: ScopeMap | null,
+  queries: readonly QuerySubset[] = [],
+): Promise<Operation[]> {
+  const view = createView(scope, queries)
+  const { entries } = await store.readDelivery({ after: 0, view, limit: 1000, maxBytes: 1e9 })
+  return entries.map(({ wireJson }) => JSON.parse(wireJson) as Operation)
+}
+
+/** The record as it is with a client that drops what matches none of its filters, seen with its row. */
+function keptBy(filters: readonly FieldValues[], sent: readonly Operation[]): FieldValues | undefined {
+  const kept: Operation[] = []
+  for (const operation of sent) {
+    const row = replayRecord(kept, definition)?.values
+    const seen = { ...row, ...operation.previousData, ...operation.data }
+    if (filters.some((where) => matchesScope(seen, 'todos', { todos: where }))) kept.push(operation)
+  }
+  const state = replayRecord(kept, definition)
+  return state === null || state.isDeleted ? undefined : state.values
+}
+
+describeEachStore('a change of a field that clients filter by, and which loses', (openStore) => {
+  test('brings what else it changes', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const previousData = { userId: 'u1', title: 't', tags: [] }
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', tags: [] }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 30) }),
+      p.update(R1, { userId: 'u3', title: 'late', tags: ['x'] }, { previousData, ...at('p', 20) }),
+    ])
+
+    const sent = await sentTo(store, { todos: { userId: 'u2' } })
+
+    expect(keptBy([{ userId: 'u2' }], sent)).toMatchObject({ title: 'late', tags: ['x'], userId: 'u2' })
+    // For the others nothing is written beside it.
+    expect(sent.at(-1)).toMatchObject({ data: { title: 'late', tags: ['x'] }, ...at('p', 20) })
+    expect(sent.at(-1)?.data).not.toHaveProperty('userId')
+  })
+
+  test('brings it to a query that filters by the field, too', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'done')
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false }, at('q', 0)),
+      q.update(R1, { done: true }, { previousData: { done: false }, ...at('q', 10) }),
+      q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 30) }),
+      p.update(
+        R1,
+        { done: true, title: 'late' },
+        { previousData: { done: false, title: 't' }, ...at('p', 20) },
+      ),
+    ])
+
+    const sent = await sentTo(store, null, [{ collection: 'todos', where: { done: false } }])
+
+    expect(keptBy([{ done: false }], sent)).toMatchObject({ title: 'late', done: false })
+  })
+
+  test('brings it where an atomic operation has composed to another value, which counts once', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'priority')
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const increment = (value: JsonValue) => ({
+      atomicOps: { priority: { type: 'increment', value } } as const,
+    })
+    const update = (author: OperationAuthor, data: FieldValues, time: number, value: number) =>
+      author.update(R1, data, {
+        previousData: { priority: 5, title: 't' },
+        ...at(author.nodeId, time),
+        ...increment(value),
+      })
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', priority: 5 }, at('q', 0)),
+      update(p, { priority: 7 }, 20, 2),
+      update(q, { priority: 6, title: 'late' }, 10, 1),
+    ])
+    const where = [{ priority: 8 }, { userId: 'u1' }]
+
+    const all = await sentTo(store, null)
+    const sent = await sentTo(
+      store,
+      null,
+      where.map((filter) => ({ collection: 'todos', where: filter })),
+    )
+
+    expect(replayRecord(all, definition)?.values).toMatchObject({ title: 'late', priority: 8 })
+    expect(keptBy(where, sent)).toMatchObject({ title: 'late', priority: 8 })
+  })
+
+  test('brings a deletion that names an old value', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'done')
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: true }, at('q', 0)),
+      q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 30) }),
+      p.delete(R1, { previousData: { done: true }, ...at('p', 40) }),
+    ])
+
+    const sent = await sentTo(store, null, [{ collection: 'todos', where: { done: false } }])
+
+    expect(keptBy([{ done: false }], sent)).toBeUndefined()
+  })
+
+  test('writes nothing where it names what the record has', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1' }, at('q', 0)),
+      p.update(
+        R1,
+        { userId: 'u1', title: 'a' },
+        { previousData: { userId: 'u1', title: 't' }, ...at('p', 1) },
+      ),
+      p.update(R1, { title: 'b' }, { previousData: { title: 'a' }, ...at('p', 2) }),
+    ])
+
+    expect(await sentTo(store, null)).toHaveLength(3)
+    expect(await store.getMaxDeliverySequence()).toBe(3)
+  })
+})
