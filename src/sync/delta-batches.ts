@@ -50,11 +50,17 @@ const MAX_SORTED_BYTES = 4 * 1024 * 1024
  * What the vector of a client without watermark lacks, as it is sent: batch by batch, each read once it is asked for.
  *
  * @param end of the log, up to where the client has everything once all of it is delivered
+ * @param isStopped true once nobody wants them any more: nothing is read then, whatever is still to come
  */
-export async function* deltaBatches(options: DeltaOptions, end: number): AsyncGenerator<DeltaBatch, void> {
-  const missing = await readMissing(options, MAX_SORTED_ENTRIES)
+export async function* deltaBatches(
+  options: DeltaOptions,
+  end: number,
+  isStopped: () => boolean,
+): AsyncGenerator<DeltaBatch, void> {
+  const missing = await readMissing(options, MAX_SORTED_ENTRIES, isStopped)
+  if (missing === null) return
   if (missing.isComplete) yield* sortedBatches(missing.entries, options, end)
-  else yield* streamedBatches(options, end)
+  else yield* streamedBatches(options, end, isStopped)
 }
 
 /**
@@ -111,11 +117,17 @@ function cut(
  * Too much to sort: in commit order, which puts causes first wherever they were pushed first. Each batch is read once
  * there is room for it, so that nobody knows how many there will be: they have no `totalBatches`.
  */
-async function* streamedBatches(options: DeltaOptions, end: number): AsyncGenerator<DeltaBatch, void> {
+async function* streamedBatches(
+  options: DeltaOptions,
+  end: number,
+  isStopped: () => boolean,
+): AsyncGenerator<DeltaBatch, void> {
   const { view } = options.view
   let after = 0
   let batchIndex = 0
   for (;;) {
+    await options.pageTurns.next()
+    if (isStopped()) return // where nothing is visible, the delivery is not asked before the end of the log
     const page = await readStreamed(options, after)
     const entries = page.entries.slice(0, batchLength(page.entries, view))
     const isCut = entries.length < page.entries.length
@@ -155,10 +167,9 @@ function toldThrough(
 
 /** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
 async function readStreamed(
-  { store, vector, view, batchSize, legacyPosition, pageTurns }: DeltaOptions,
+  { store, vector, view, batchSize, legacyPosition }: DeltaOptions,
   after: number,
 ): Promise<DeliveryPage<DeliveredEntry>> {
-  await pageTurns.next()
   const query = { after, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
   if (legacyPosition !== 0 && after >= legacyPosition) return store.readDelivery(query)
   const page = await store.readMissing(vector, query)
@@ -167,18 +178,21 @@ async function readStreamed(
   return { entries, scannedTo: legacyPosition, isLast: false }
 }
 
-/** What the vector lacks, and what came after the last acknowledged live batch. */
+/** What the vector lacks, and what came after the last acknowledged live batch; null: it was stopped meanwhile. */
 async function readMissing(
   { store, vector, view, legacyPosition, pageTurns }: DeltaOptions,
   limit: number,
-): Promise<{ entries: DeliveredEntry[]; isComplete: boolean }> {
+  isStopped: () => boolean,
+): Promise<{ entries: DeliveredEntry[]; isComplete: boolean } | null> {
   const query = { view: view.view, limit, maxBytes: MAX_SORTED_BYTES }
   await pageTurns.next()
+  if (isStopped()) return null
   const missing = await store.readMissing(vector, { ...query, after: 0 })
   const bySequence = new Map(missing.entries.map((entry) => [entry.deliverySequence, entry]))
   let isComplete = missing.isLast
   if (legacyPosition !== 0) {
     await pageTurns.next()
+    if (isStopped()) return null
     const later = await store.readDelivery({ ...query, after: Math.max(0, legacyPosition) })
     for (const entry of later.entries) bySequence.set(entry.deliverySequence, entry)
     isComplete &&= later.isLast

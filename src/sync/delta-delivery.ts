@@ -71,7 +71,7 @@ export class DeltaDelivery implements Delivery {
     this.#options = options
     this.#sentTo = Math.max(options.feed.head, options.view.completeAbove)
     this.#startedAt = Math.floor(options.runtime.now())
-    this.#batches = deltaBatches(options, this.#sentTo)
+    this.#batches = deltaBatches(options, this.#sentTo, () => this.#isStopped)
     this.#wait = new AcknowledgmentWait(options.runtime)
     this.#savedPosition = Math.max(0, options.legacyPosition)
   }

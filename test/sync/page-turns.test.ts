@@ -3,7 +3,7 @@ import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { DeliveryPage, DeliveryQuery } from '../../src/store/store.ts'
 import { PageTurns } from '../../src/sync/page-turns.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
-import { openRelayServer } from '../support/relay-server.ts'
+import { openRelayServer, RelayClient } from '../support/relay-server.ts'
 import { settle, simulatedRuntime } from '../support/simulated-runtime.ts'
 
 /** Of the event loop, since the start. */
@@ -21,14 +21,17 @@ const ENTRIES_PER_PAGE = 2
 /** A store whose pages are as short as they may be, and that knows with which turn of the event loop each was read. */
 class ShortPagesStore extends MemoryServerStore {
   readonly turns: number[] = []
+  onRead = (): void => {}
 
   override async readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
     this.turns.push(turns)
+    this.onRead()
     return shortened(await super.readDelivery(query), query)
   }
 
   override async readMissing(...query: Parameters<MemoryServerStore['readMissing']>): Promise<DeliveryPage> {
     this.turns.push(turns)
+    this.onRead()
     return shortened(await super.readMissing(...query), query[1])
   }
 }
@@ -102,6 +105,24 @@ test('and between those that such a client reads once it has come to the end of 
   expect(client.sentOfType('operation-batch').flatMap(({ operations }) => operations)).toHaveLength(21)
   expectTurnsOfTheirOwn(store.turns, 10)
 })
+
+test.each([
+  ['for the first time', { versionVector: { author: 5 } }, 1],
+  ['anywhere in a log of which it sees nothing', {}, 4],
+])(
+  'where a client without watermark is gone once it is read %s, nothing more is read',
+  async (_, handshake, reads) => {
+    const { store, connect } = await openShortPages(20)
+    const client = new RelayClient()
+    store.onRead = () => {
+      if (store.turns.length === reads) client.disconnect()
+    }
+
+    await connect('reader', { client, isLegacy: true, handshake: { ...NOTHING, ...handshake } })
+
+    expect(store.turns).toHaveLength(reads)
+  },
+)
 
 test('however many read, each page has a turn of its own, and one who writes is answered meanwhile', async () => {
   const { store, connect } = await openShortPages(20)
