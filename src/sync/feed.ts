@@ -37,6 +37,7 @@ export class Feed {
   #refilling: Promise<void> | null = null
   #refillAgain = false
   #hasFailed = false
+  #isStopped = false
 
   constructor(store: Pick<ServerStore, 'readLog'>, options: FeedOptions) {
     this.#store = store
@@ -79,8 +80,14 @@ export class Feed {
     else void this.refill()
   }
 
+  /** Reads nothing more of the store, which may be closed then. */
+  stop(): void {
+    this.#isStopped = true
+  }
+
   /** Reads on from the head to the end of the store's log. Never rejects. */
   refill(): Promise<void> {
+    if (this.#isStopped) return Promise.resolve()
     if (this.#refilling !== null) {
       this.#refillAgain = true
       return this.#refilling
@@ -88,6 +95,7 @@ export class Feed {
     this.#hasFailed = false
     this.#refilling = this.#readToEnd()
       .catch((error: unknown) => {
+        if (this.#isStopped) return // the store may be closed by now
         this.#hasFailed = true
         this.#options.onFailed(error)
       })
@@ -111,7 +119,7 @@ export class Feed {
   }
 
   async #readToEnd(): Promise<void> {
-    for (;;) {
+    while (!this.#isStopped) {
       const page = await this.#store.readLog(this.#head, REFILL_PAGE_ENTRIES, this.#options.maxBytes)
       this.#append(page.entries)
       if (page.isLast) {

@@ -219,6 +219,7 @@ export class SyncHub {
     this.#sweepTimer?.cancel()
     this.#sweepTimer = null
     this.#endSubscription?.()
+    this.#feed.stop()
     this.#relays.stop()
   }
 

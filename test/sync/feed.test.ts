@@ -235,3 +235,35 @@ test('what has left the window is let go, however large, and so it is by a view 
   expect(alive).toBeGreaterThanOrEqual(4)
   expect(alive).toBeLessThanOrEqual(4 + 4) // its window, and as much that the views let go of together
 })
+
+test('reads nothing more once it is stopped', async () => {
+  const { feed, log, published, reads, state } = openFeed()
+  log.push(...entriesOf(1, 7))
+  state.listener = () => feed.stop()
+
+  void feed.refill()
+  void feed.refill() // as a commit does meanwhile
+  await settle()
+  await feed.refill()
+  feed.publish(entriesOf(6, 7))
+  await settle()
+
+  expect(published).toEqual([1, 2])
+  expect(reads).toEqual([0])
+})
+
+test('and tells of no failure then, as of a store that is closed', async () => {
+  const { feed, failures, state } = openFeed()
+  let proceed = (): void => {}
+  state.held = new Promise((resolve) => {
+    proceed = resolve
+  })
+  state.error = new Error('closed')
+  const refilled = feed.refill()
+
+  feed.stop()
+  proceed()
+  await refilled
+
+  expect(failures).toEqual([])
+})

@@ -119,6 +119,18 @@ test('a hub alone on its store reads nothing of what it has written itself', asy
   expect(readLog).not.toHaveBeenCalled()
 })
 
+test('a hub that is stopped reads its store no more, which its owner closes then', async () => {
+  const { server, store } = openRelayServer()
+  await server.hub.open()
+  await settle()
+  const readLog = vi.spyOn(store, 'readLog')
+
+  await server.stop()
+  await server.hub.feed.refill()
+
+  expect(readLog).not.toHaveBeenCalled()
+})
+
 test('a backup that is put in the place of a store sends its clients back to the start', async () => {
   const { connect, store, write } = openRelayServer()
   await write('todos', 'r1', { title: 'x' })
