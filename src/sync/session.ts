@@ -67,7 +67,7 @@ export interface OwedOperations {
 /** One connected client. */
 export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget, ViewReader {
   readonly id: string
-  /** ms since the epoch */
+  /** ms of the monotonic clock: the other one may be set meanwhile */
   readonly connectedAt: number
   readonly #context: SyncHubContext
   readonly #connection: ClientConnection
@@ -85,7 +85,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
 
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
-    this.connectedAt = context.runtime.now()
+    this.connectedAt = context.runtime.monotonicNow()
     this.#context = context
     this.#connection = new ClientConnection(this, transport, context.limits.maxBufferedBytes)
     this.#messages = new MessageLoop(this, this.#connection)

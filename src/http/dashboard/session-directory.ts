@@ -33,10 +33,10 @@ interface Found {
  */
 export class SessionDirectory {
   readonly #hub: () => SyncHub
-  readonly #runtime: Pick<Runtime, 'now' | 'monotonicNow'>
+  readonly #runtime: Pick<Runtime, 'monotonicNow'>
   readonly #found = new Map<string, Found>()
 
-  constructor(hub: () => SyncHub, runtime: Pick<Runtime, 'now' | 'monotonicNow'>) {
+  constructor(hub: () => SyncHub, runtime: Pick<Runtime, 'monotonicNow'>) {
     this.#hub = hub
     this.#runtime = runtime
   }
@@ -54,7 +54,7 @@ export class SessionDirectory {
   }
 
   #show(page: readonly Session[]): ShownSession[] {
-    const now = this.#runtime.now()
+    const now = this.#runtime.monotonicNow()
     return page.map((session) => showSession(session, now))
   }
 
@@ -126,7 +126,7 @@ function showSession(session: Session, now: number): ShownSession {
     userId: identity?.auth.userId ?? null,
     nodeId: identity?.nodeId ?? null,
     remoteAddress: session.remoteAddress ?? null,
-    connectedMs: Math.max(0, now - session.connectedAt), // it may have been set back since
+    connectedMs: Math.round(now - session.connectedAt),
     format: session.format,
     lagEntries: deliveryLag?.entries ?? null,
     unacknowledgedMs: deliveryLag === null ? null : Math.round(deliveryLag.unacknowledgedMs),
