@@ -21,6 +21,7 @@ export function routePayload(body: unknown): RoutePayload {
 /** What can be written to a response, of which an error for anything else would end the process. */
 function textOrBytes(value: unknown): string | Uint8Array | null {
   if (typeof value === 'string' || value instanceof Uint8Array) return value
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
   return value instanceof ArrayBuffer ? new Uint8Array(value) : null
 }
 

@@ -216,13 +216,16 @@ describe('routes of the application', () => {
       { path: '/bytes', handle: () => ({ body: new Uint8Array([1, 2]) }) },
       { path: '/list', handle: async () => ({ body: [1, 2] }) },
       { path: '/buffer', handle: () => ({ body: new Uint8Array([1, 2]).buffer }) },
+      { path: '/numbers', handle: () => ({ body: new Uint16Array([9, 0x0101, 0x0202]).subarray(1) }) },
       { path: '/stream', handle: () => ({ body: Readable.from([new Uint8Array([1]), 'ä', '']) }) },
       { path: '/a:b', handle: () => ({ body: 'colon' }) },
     ]
     await using server = await startProductionServer({ httpRoutes: routes })
 
-    const [text, bytes, list, colon, buffer, stream] = await Promise.all(
-      ['/text', '/bytes', '/list', '/a:b', '/buffer', '/stream'].map((path) => fetch(server.url + path)),
+    const [text, bytes, list, colon, buffer, numbers, stream] = await Promise.all(
+      ['/text', '/bytes', '/list', '/a:b', '/buffer', '/numbers', '/stream'].map((path) =>
+        fetch(server.url + path),
+      ),
     )
 
     expect(text?.headers.get('content-type')).toBe('text/html')
@@ -230,6 +233,7 @@ describe('routes of the application', () => {
     expect(await list?.json()).toEqual([1, 2])
     expect(await colon?.text()).toBe('colon')
     expect(new Uint8Array((await buffer?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 2]))
+    expect(new Uint8Array((await numbers?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 1, 2, 2]))
     expect(await stream?.text()).toBe('\u0001ä')
   })
 
