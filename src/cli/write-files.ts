@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { access, open, rename, rm, rmdir } from 'node:fs/promises'
+import { access, open, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { makeFolder } from '../core/make-folder.ts'
 
@@ -12,7 +12,8 @@ export interface NewFile {
  * Writes files into a folder, which is made where it is missing. Where that fails, what was there is as it was, and
  * nothing is left of what this has made.
  *
- * @param mayReplace false: a file that is there is a failure; true: it is replaced once all are written
+ * @param mayReplace false: a file that is there is a failure; true: it is replaced once all are written; none may be a
+ *   folder
  * @throws what the file system has thrown. @see writeProblemOf
  */
 export async function writeFiles(
@@ -55,6 +56,14 @@ async function findMissing(folder: string): Promise<string[]> {
   const missing: string[] = []
   for (let path = folder; !(await isThere(path)); path = dirname(path)) missing.push(path)
   return missing
+}
+
+/** True where the path leads to a folder, be it by a link. */
+export function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
 }
 
 /** True where the process finds something at the path, of whatever kind. */

@@ -7,7 +7,7 @@ import { packageFile } from '../../core/package-files.ts'
 import { isDiskFailure, writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions } from '../config-options.ts'
-import { isThere, writeFiles } from '../write-files.ts'
+import { isFolder, isThere, writeFiles } from '../write-files.ts'
 
 interface InitFlags {
   readonly force?: boolean
@@ -49,15 +49,7 @@ async function init(
   const { folder, files } = filesOf(target, config)
   const paths = files.map(({ name }) => join(folder, name))
   const written = paths.map((path) => displayPath(path, cwd)).join(' and ')
-  const present = force ? [] : await findPresent(paths)
-  if (present.length > 0) {
-    const names = present.map((path) => displayPath(path, cwd)).join(' and ')
-    const verb = present.length === 1 ? 'is' : 'are'
-    throw new ConfigError(
-      'INVALID_ARGUMENT',
-      `${names} ${verb} there already, so nothing was written. --force overwrites.`,
-    )
-  }
+  await refuseWhatIsThere(paths, { cwd, force })
   const contents = files.map(({ name, example }) => ({ name, content: readFileSync(packageFile(example)) }))
   try {
     await writeFiles(folder, contents, { mayReplace: force })
@@ -117,8 +109,18 @@ function toInitError(error: unknown, folder: string): unknown {
     : new ConfigError('INVALID_ARGUMENT', message, { cause: error })
 }
 
-async function findPresent(paths: readonly string[]): Promise<string[]> {
+/** @throws ConfigError for files that are there, and with --force still for folders, whose place no file takes */
+async function refuseWhatIsThere(
+  paths: readonly string[],
+  { cwd, force }: { readonly cwd: string; readonly force: boolean },
+): Promise<void> {
   const present: string[] = []
-  for (const path of paths) if (await isThere(path)) present.push(path)
-  return present
+  for (const path of paths) if (await (force ? isFolder(path) : isThere(path))) present.push(path)
+  if (present.length === 0) return
+  const names = present.map((path) => displayPath(path, cwd)).join(' and ')
+  const isOne = present.length === 1
+  const message = force
+    ? `${names} ${isOne ? 'is a folder' : 'are folders'}, so nothing was written. Choose another directory.`
+    : `${names} ${isOne ? 'is' : 'are'} there already, so nothing was written. --force overwrites.`
+  throw new ConfigError('INVALID_ARGUMENT', message)
 }

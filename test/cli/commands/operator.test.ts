@@ -1,5 +1,13 @@
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -126,6 +134,19 @@ Next:
       stderr: expect.stringContaining('is on a read-only file system'),
     })
     disk.isReadOnly = false
+  })
+
+  test('replaces nothing where one of its files is a folder', async () => {
+    using workspace = new Workspace({ files: { 'kora.config.ts': 'mine' } })
+    mkdirSync(workspace.path('schema.ts'))
+
+    expect(await workspace.run(['init', '--force'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'error: schema.ts is a folder, so nothing was written. Choose another directory.\n',
+    })
+    expect(readFileSync(workspace.path('kora.config.ts'), 'utf8')).toBe('mine')
+    expect(readdirSync(workspace.path('.')).toSorted()).toEqual(['kora.config.ts', 'schema.ts'])
   })
 
   test('says of a directory that cannot be written that another is to be named', async () => {
