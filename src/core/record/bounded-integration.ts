@@ -31,14 +31,18 @@ export function loadDocument(
   const document = new yjs.Doc()
   let itemCount = 0
   const budget = { items: maxScannedItems }
-  for (const update of updates) {
-    const { structs } = yjs.decodeUpdate(update)
-    refuseWideGap(yjs, document, structs)
-    itemCount += structs.length
-    const apply = (): void => yjs.applyUpdate(document, update)
-    if (itemCount <= UNCOUNTED_ITEMS) apply()
-    else withScansCounted(yjs, budget, apply)
-  }
+  // After a transaction Yjs tidies the formats of texts that were there before it, with as many steps as there are
+  // formats for each of their items.
+  document.transact(() => {
+    for (const update of updates) {
+      const { structs } = yjs.decodeUpdate(update)
+      refuseWideGap(yjs, document, structs)
+      itemCount += structs.length
+      const apply = (): void => yjs.applyUpdate(document, update)
+      if (itemCount <= UNCOUNTED_ITEMS) apply()
+      else withScansCounted(yjs, budget, apply)
+    }
+  })
   return document
 }
 

@@ -26,6 +26,21 @@ test('a document that would be integrated in the square of its size is not', () 
   integrated.mockRestore()
 })
 
+test('formats of a text that an earlier update has made are not tidied, with as many steps for each of its items', () => {
+  const base = new Y.Doc()
+  base.getMap('fields').set('body', new Y.Text())
+  const earlier = Y.encodeStateAsUpdate(base)
+  const formatted = withRedundantFormats(earlier, 60)
+
+  const loaded = loadDocument(Y, [earlier, formatted])
+
+  expect(deletedItemsOf(loaded)).toBe(0)
+  const tidied = new Y.Doc()
+  Y.applyUpdate(tidied, earlier)
+  Y.applyUpdate(tidied, formatted)
+  expect(deletedItemsOf(tidied)).toBeGreaterThan(0)
+})
+
 test('items of many clients are not put off one by one where what they refer to is missing', () => {
   expect(() => loadDocument(Y, [itemsOverGap(4000)])).toThrow('lacks items')
 
@@ -155,6 +170,33 @@ function grownAtStart(edits: number): Uint8Array {
   const document = new Y.Doc()
   for (let edit = 0; edit < edits; edit++) document.getText('content').insert(0, `${edit} `)
   return Y.encodeStateAsUpdate(document)
+}
+
+/** Formats that are closed where they begin: what Yjs tidies. */
+function withRedundantFormats(base: Uint8Array, count: number): Uint8Array {
+  const document = new Y.Doc()
+  document.clientID = 7
+  Y.applyUpdate(document, base)
+  const body = document.getMap('fields').get('body') as Y.Text
+  document.transact((transaction) => {
+    let left: Y.Item | null = null
+    const add = (content: Y.ContentFormat | Y.ContentString): void => {
+      const id = Y.createID(7, Y.getState(document.store, 7))
+      const item: Y.Item = new Y.Item(id, left, left?.lastId ?? null, null, null, body, null, content)
+      item.integrate(transaction, 0)
+      left = item
+    }
+    for (let i = 0; i < count; i++) {
+      add(new Y.ContentFormat('bold', true as never))
+      add(new Y.ContentFormat('bold', null as never))
+      add(new Y.ContentString('x'))
+    }
+  })
+  return Y.encodeStateAsUpdate(document)
+}
+
+function deletedItemsOf(document: Y.Doc): number {
+  return [...Y.createDeleteSetFromStructStore(document.store).clients.values()].flat().length
 }
 
 function typedAtOnePlace(devices: number): Uint8Array {
