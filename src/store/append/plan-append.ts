@@ -20,9 +20,9 @@ import { foldHistory } from './fold-history.ts'
 import type { Loading } from './load.ts'
 import { MAX_MERGED_BYTES, mergedBytesOf } from './merged-bytes.ts'
 import { hasSameContent } from './same-content.ts'
-import { gainsViews, isLateInsert, misnamesScope, scopeChangesOf } from './scope-changes.ts'
+import { changesOfLoser, gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
-import { authorAnew, authorSnapshot, bringsMore } from './snapshot.ts'
+import { authorAnew, authorBrought, authorSnapshot, bringsMore } from './snapshot.ts'
 import { repeatWrite, serializeAppliedWrite, serializeRefusedWrite } from './write-results.ts'
 import { refuseOutsideScope } from './write-scope.ts'
 
@@ -262,10 +262,10 @@ function applyChange(
   overlay.apply(entry, after)
   integrity.note(record, before, after)
   const isLate = isLateInsert(before, operation)
-  const isMisnamed = !isLate && before !== null && misnamesScope(operation, scopeChanges)
-  if (isLate || isMisnamed || gainsViews(scopeChanges)) {
-    overlay.entries.push(...planSnapshots(entry, { state: after, isLate, isMisnamed }, context))
+  if (isLate || gainsViews(scopeChanges)) {
+    overlay.entries.push(...planSnapshots(entry, { state: after, isLate }, context))
   }
+  if (before !== null && !isLate) overlay.entries.push(...planBrought(entry, { before, after }, context))
 }
 
 /**
@@ -370,14 +370,13 @@ function refusePurged({ collection, recordId }: Operation) {
  *
  * Where that is its insert, come late, all who see the record get the updates again: clients have dropped those that
  * did not name the fields of their scope, because they lacked the record. To who has them they change nothing.
- * Where the operation names a value that the record does not have, all get again what it has brought nevertheless.
  *
  * None of a record without a value in a tracked field: only views that ask for no value show it, and those are sent
  * the operations themselves.
  */
 function planSnapshots(
   moving: PlannedEntry,
-  { state, isLate, isMisnamed }: { state: RecordState; isLate: boolean; isMisnamed: boolean },
+  { state, isLate }: { state: RecordState; isLate: boolean },
   context: AppendContext,
 ): PlannedEntry[] {
   const { operation, record, scopeChanges } = moving
@@ -387,13 +386,30 @@ function planSnapshots(
     { state, scopeChanges, schemaVersion: operation.schemaVersion },
     context,
   )
-  if (!isLate && !isMisnamed) return entries
+  if (!isLate) return entries
   const forAll = scopeChanges.map((change) => ({ ...change, before: { key: undefined } }))
-  const isForAll = ({ operation: { type, timestamp } }: PlannedEntry): boolean =>
-    type !== 'insert' && (isLate || compareTimestamps(timestamp, operation.timestamp) === 0)
   return entries
-    .map((entry) => (isForAll(entry) ? { ...entry, scopeChanges: forAll } : entry))
+    .map((entry) => (entry.operation.type === 'insert' ? entry : { ...entry, scopeChanges: forAll }))
     .filter((entry) => gainsViews(entry.scopeChanges))
+}
+
+/** What an operation has changed that loses in a tracked field, for the views whose clients drop it. */
+function planBrought(
+  { operation, record, scopeChanges }: PlannedEntry,
+  states: { before: RecordState; after: RecordState },
+  context: AppendContext,
+): PlannedEntry[] {
+  const visibility = changesOfLoser(operation, scopeChanges)
+  if (visibility === null) return []
+  const { serverNodeId } = context
+  const brought = authorBrought({
+    ...states,
+    operation,
+    serverNodeId,
+    trackedFields: context.trackedFields(record.collection),
+    definition: context.collection(record.collection),
+  })
+  return brought === null ? [] : [snapshotEntry(record, brought, visibility)]
 }
 
 /** Entries that build the record for the views which `scopeChanges` says have gained it. */
@@ -410,8 +426,15 @@ export function snapshotEntries(
     serverNodeId: context.serverNodeId,
     schemaVersion: gained.schemaVersion,
   })
-  const { scopeChanges } = gained
-  return operations.map((operation) => ({
+  return operations.map((operation) => snapshotEntry(record, operation, gained.scopeChanges))
+}
+
+function snapshotEntry(
+  record: PlannedRecord,
+  operation: Operation,
+  scopeChanges: ScopeChanges,
+): PlannedEntry {
+  return {
     kind: 'snapshot',
     operation,
     wireJson: null,
@@ -419,5 +442,5 @@ export function snapshotEntries(
     blobRefs: [],
     author: null,
     scopeChanges,
-  }))
+  }
 }

@@ -60,16 +60,24 @@ function changeOfField({ before, after, inserted }: FieldStates, field: string):
 }
 
 /**
- * True when an operation names another value of a tracked field than its record then has, as one does that loses. The
- * filter of a client, which goes by what operations name, then drops all of it.
+ * Who sees what an operation has changed that names another value of a tracked field than its record has before and
+ * after it, as one does that loses: the views that filter by the field. Their clients go by what operations name, and
+ * drop all of it.
+ *
+ * @returns null when it names what the record has
  */
-export function misnamesScope({ data, previousData }: Operation, changes: ScopeChanges): boolean {
-  if (changes.length === 0) return false
-  return changes.some(({ field, after }) => {
-    const naming = data !== null && Object.hasOwn(data, field) ? data : previousData
-    if (naming === null || after === undefined || !Object.hasOwn(naming, field)) return false
-    return keyIn(naming, field) !== after && !isEncryptedPayload(naming)
-  })
+export function changesOfLoser(operation: Operation, changes: ScopeChanges): ScopeChanges | null {
+  if (!changes.some((change) => isMisnamed(operation, change))) return null
+  return changes.map((change) =>
+    isMisnamed(operation, change) ? { ...change, before: { key: undefined } } : change,
+  )
+}
+
+function isMisnamed({ data, previousData }: Operation, { field, after, before }: ScopeChange): boolean {
+  const naming = data !== null && Object.hasOwn(data, field) ? data : previousData
+  if (naming === null || after === undefined || before !== undefined || !Object.hasOwn(naming, field))
+    return false
+  return keyIn(naming, field) !== after && !isEncryptedPayload(naming)
 }
 
 /** True when the change brings the record into some view: a tracked field took another value. */

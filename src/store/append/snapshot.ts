@@ -1,8 +1,10 @@
 import { compareTimestamps } from '../../core/clock.ts'
+import { deepEqual } from '../../core/deep-equal.ts'
 import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { latestOf } from './author-write.ts'
 import type { ServerClock } from './server-clock.ts'
 
@@ -51,7 +53,7 @@ export function authorSnapshot(source: SnapshotSource): Operation[] {
   const { state } = source
   if (state.isEncrypted) return []
   const writes = groupByWrite(state)
-  const tracked = trackedValues(state.values, source.trackedFields)
+  const tracked = pickValues(state.values, source.trackedFields)
   const operations: Operation[] = []
   if (state.lastInsertAt !== null) {
     const whole = { data: { ...state.values }, previousData: null }
@@ -67,6 +69,46 @@ export function authorSnapshot(source: SnapshotSource): Operation[] {
     operations.push(author(source, 'delete', state.lastDeleteAt, { data: null, previousData: tracked }))
   }
   return operations
+}
+
+export interface LosingChange {
+  readonly operation: Operation
+  readonly before: RecordState
+  readonly after: RecordState
+  readonly trackedFields: readonly string[]
+  readonly definition: CollectionDefinition | null
+  readonly serverNodeId: string
+}
+
+/**
+ * What an operation has changed although it loses in a tracked field, for clients that drop it for what it names there.
+ * They hold the record as it was before, so the values before are those: their merges take lists and texts as they are.
+ * A sum is the exception. Its author, who may be one of them, would count its own part twice.
+ *
+ * @returns the operation without a sequence number (0); null when nothing has changed, or the record is encrypted
+ */
+export function authorBrought(change: LosingChange): Operation | null {
+  const { operation, before, after, definition, serverNodeId } = change
+  const { type, collection, recordId, schemaVersion, timestamp } = operation
+  if (before.isEncrypted || after.isEncrypted) return null
+  const source = { collection, recordId, serverNodeId, schemaVersion }
+  const tracked = pickValues(after.values, change.trackedFields)
+  if (type === 'delete') {
+    const isGone = after.isDeleted && !before.isDeleted
+    return isGone ? author(source, 'delete', timestamp, { data: null, previousData: tracked }) : null
+  }
+  const changed = Object.keys(operation.data ?? {}).filter(
+    (field) => !deepEqual(before.values[field], after.values[field]),
+  )
+  if (changed.length === 0) return null
+  const isSum = (field: string): boolean =>
+    ownValue(definition?.fields ?? {}, field)?.mergeStrategy === 'counter'
+  const data = pickValues(after.values, changed)
+  const held = changed.map((field) => [field, (isSum(field) ? after : before).values[field] ?? null])
+  return author(source, 'update', timestamp, {
+    data,
+    previousData: { ...tracked, ...Object.fromEntries(held) },
+  })
 }
 
 interface Write {
@@ -90,12 +132,12 @@ function groupByWrite({ values, fieldVersions, newest }: RecordState): Write[] {
   return [...writesByTime.values()].sort((a, b) => compareTimestamps(a.timestamp, b.timestamp))
 }
 
-function trackedValues(values: FieldValues, fields: readonly string[]): Record<string, JsonValue> {
-  const tracked: Record<string, JsonValue> = Object.create(null)
+function pickValues(values: FieldValues, fields: readonly string[]): Record<string, JsonValue> {
+  const picked: Record<string, JsonValue> = Object.create(null)
   for (const field of fields) {
-    if (Object.hasOwn(values, field)) tracked[field] = values[field] ?? null
+    if (Object.hasOwn(values, field)) picked[field] = values[field] ?? null
   }
-  return tracked
+  return picked
 }
 
 function author(

@@ -79,6 +79,24 @@ describeEachStore('a change of a field that clients filter by, and which loses',
     expect(keptBy([{ done: false }], sent)).toMatchObject({ title: 'late', done: false })
   })
 
+  test('brings a list that others have changed, too, as it is everywhere', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const previousData = { userId: 'u1', tags: ['a'] }
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', tags: ['a'] }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 30) }),
+      q.update(R1, { tags: ['a', 'q'] }, { previousData: { tags: ['a'] }, ...at('q', 40) }),
+      p.update(R1, { userId: 'u3', tags: ['a', 'p'] }, { previousData, ...at('p', 20) }),
+    ])
+
+    const sent = await sentTo(store, { todos: { userId: 'u2' } })
+
+    const shown = await store.findRecord('todos', R1)
+    expect(new Set(shown?.tags as string[])).toEqual(new Set(['a', 'p', 'q']))
+    expect(keptBy([{ userId: 'u2' }], sent)?.tags).toEqual(shown?.tags)
+  })
+
   test('brings it where an atomic operation has composed to another value, which counts once', async () => {
     await using store = await openStore({ schema: todoSchema })
     await store.trackScopeField('todos', 'priority')
