@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { access, open, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { access, open, realpath, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { makeFolder } from '../core/make-folder.ts'
 
@@ -23,20 +23,25 @@ export async function writeFiles(
 ): Promise<void> {
   const madeFolders = await findMissing(folder)
   const suffix = mayReplace ? `.${randomBytes(6).toString('hex')}.partial` : ''
-  const written: string[] = []
+  const targets = new Map<string, string>() // by the path that is written first
   try {
     await makeFolder(folder)
     for (const { name, content } of files) {
-      const path = join(folder, `${name}${suffix}`)
-      await writeNew(path, content, () => written.push(path))
+      const target = mayReplace ? await followLinks(join(folder, name)) : join(folder, name)
+      const path = `${target}${suffix}`
+      await writeNew(path, content, () => targets.set(path, target))
     }
-    if (mayReplace)
-      for (const { name } of files) await rename(join(folder, `${name}${suffix}`), join(folder, name))
+    if (mayReplace) for (const [path, target] of targets) await rename(path, target)
   } catch (error) {
-    for (const path of written) await rm(path, { force: true })
+    for (const path of targets.keys()) await rm(path, { force: true })
     for (const path of madeFolders) await rmdir(path).catch(() => {}) // not made, or in use by others
     throw error
   }
+}
+
+/** A file that took the place of a link would leave the one that it leads to as it was, and apart from it. */
+function followLinks(path: string): Promise<string> {
+  return realpath(path).catch(() => path) // nothing is there
 }
 
 /** @param onMade the file is there, and is nobody else's */

@@ -149,6 +149,18 @@ Next:
     expect(readdirSync(workspace.path('.')).toSorted()).toEqual(['kora.config.ts', 'schema.ts'])
   })
 
+  test('replaces what a link leads to, and not the link', async () => {
+    using workspace = new Workspace()
+    mkdirSync(workspace.path('shared'))
+    workspace.write('shared/schema.ts', 'mine')
+    symlinkSync(join('shared', 'schema.ts'), workspace.path('schema.ts'))
+
+    expect(await workspace.run(['init', '--force'])).toMatchObject({ code: 0 })
+    expect(readlinkSync(workspace.path('schema.ts'))).toBe(join('shared', 'schema.ts'))
+    expect(readFileSync(workspace.path('shared/schema.ts'), 'utf8')).toContain('defineSchema')
+    expect(readdirSync(workspace.path('shared'))).toEqual(['schema.ts'])
+  })
+
   test('says of a directory that cannot be written that another is to be named', async () => {
     using workspace = new Workspace({ files: { server: 'a file' } })
 
