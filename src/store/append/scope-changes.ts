@@ -60,17 +60,18 @@ function changeOfField({ before, after, inserted }: FieldStates, field: string):
 }
 
 /**
- * Who sees what an operation has changed that names another value of a tracked field than its record has before and
- * after it, as one does that loses: the views that filter by the field. Their clients go by what operations name, and
- * drop all of it.
+ * Tells who sees what an operation has changed that names another value of a tracked field than its record has, as one
+ * does that loses: the views that filter by the field. Their clients go by what operations name, and drop all of it.
+ * Views that the operation brings the record into are sent a snapshot, and must not learn what was before it: to them
+ * the fields that it has moved by hold nothing here.
  *
  * @returns null when it names what the record has
  */
 export function changesOfLoser(operation: Operation, changes: ScopeChanges): ScopeChanges | null {
   if (!changes.some((change) => isMisnamed(operation, change))) return null
-  return changes.map((change) =>
-    isMisnamed(operation, change) ? { ...change, before: { key: undefined } } : change,
-  )
+  return changes
+    .filter(({ before }) => before === undefined)
+    .map((change) => (isMisnamed(operation, change) ? { ...change, before: { key: undefined } } : change))
 }
 
 function isMisnamed({ data, previousData }: Operation, { field, after, before }: ScopeChange): boolean {

@@ -143,6 +143,27 @@ describeEachStore('a change of a field that clients filter by, and which loses',
     expect(keptBy([{ done: false }], sent)).toBeUndefined()
   })
 
+  test('tells those who gain the record nothing of what it was before', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'done')
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const previousData = { userId: 'u1', done: false, title: 'secret' }
+    await appendAll(store, [
+      q.insert(R1, { title: 'secret', userId: 'u1', done: false }, at('q', 0)),
+      q.update(R1, { done: true }, { previousData: { done: false }, ...at('q', 10) }),
+      q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 30) }),
+      p.update(R1, { userId: 'u2', done: true, title: 'new' }, { previousData, ...at('p', 20) }),
+    ])
+    const where = { userId: 'u2', done: false }
+
+    const gained = await sentTo(store, { todos: where })
+    const kept = await sentTo(store, null, [{ collection: 'todos', where: { done: false } }])
+
+    expect(JSON.stringify(gained)).not.toContain('secret')
+    expect(keptBy([where], gained)).toMatchObject({ title: 'new', ...where })
+    expect(keptBy([{ done: false }], kept)).toMatchObject({ title: 'new', ...where })
+  })
+
   test('writes nothing where it names what the record has', async () => {
     await using store = await openStore({ schema: todoSchema })
     const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
