@@ -30,12 +30,12 @@ test('every file of src imports only from its own layer and those above it', () 
 
 /** What makes a verdict of authorization → the modules that may ask for one. */
 const VERDICT_MAKERS: { readonly [name: string]: readonly string[] } = {
-  createView: ['src/sync/authorization.ts', 'src/sync/grant.ts'],
-  grantView: ['src/sync/handshake.ts'],
+  createView: ['src/sync/authorization.ts', 'src/sync/handshake/grant.ts'],
+  grantView: ['src/sync/handshake/handshake.ts'],
   createWriteAccess: ['src/sync/authorization.ts'],
   TRUSTED_SOURCE: ['src/store/append/apply-operation.ts'],
   SERVER_ITSELF: ['src/store/backup/restore-requests.ts', 'src/sync/authorization.ts'],
-  authorizeClient: ['src/sync/handshake.ts'],
+  authorizeClient: ['src/sync/handshake/handshake.ts'],
   authorizePeer: ['src/sync/cluster/remote-peer.ts'],
   authorizeOperator: ['src/http/operations/access.ts'],
   authorizeApplication: ['src/http/server-host.ts', 'src/sync/hub.ts'],

@@ -49,7 +49,7 @@ const STAGES: readonly (readonly [RegExp, string])[] = [
   [/^src\/store\/sqlite\/(operation-ids|id-bucket)/, 'index of ids'],
   [/^src\/store\/(sqlite|materialize)\//, 'statements (SQLite)'],
   [/^src\/store\/postgres\/|^(pg|pg-pool|pg-protocol)\//, 'statements (PostgreSQL)'],
-  [/^src\/(store\/delivery|sync\/(delivery|feed|views|view-index|catch-up-frames))/, 'deliver'],
+  [/^src\/(store\/delivery|sync\/(delivery|feed))\//, 'deliver'],
   [/^src\/(sync|transport)\/|^ws\//, 'sessions, queue, WebSocket'],
   [/^src\/(http|cli|auth|core\/metrics)|^(prom-client|pino)\//, 'metrics, log, HTTP'],
   [/^bench\/processes\/bare-store/, 'statements (SQLite)'],

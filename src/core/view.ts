@@ -109,7 +109,7 @@ export interface Visibility {
 }
 
 /**
- * Makes the view of a client. Nobody asks for one but src/sync/authorization.ts and grant.ts, which decide what
+ * Makes the view of a client. Nobody asks for one but src/sync/authorization.ts and handshake/grant.ts, which decide what
  * the client may see.
  *
  * Equal subsets are kept once, in the order of their canonical text. Clients that ask for the same subsets, in

@@ -5,7 +5,7 @@ export interface NodeRegistration {
   readonly nodeId: string
   /** The user the node is bound to; null while nobody authenticated has used it. */
   readonly userId: string | null
-  /** Opaque text of sync/scope-era.ts, or `OF_FORMER_LOG`; null where nobody has restricted the node yet. */
+  /** Opaque text of sync/handshake/scope-era.ts, or `OF_FORMER_LOG`; null where nobody has restricted the node yet. */
   readonly scopeEra: string | null
   /**
    * Delivery sequence up to which the version vector of a client without watermark tells what it has;

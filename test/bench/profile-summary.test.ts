@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { summarizeProfile } from '../../bench/harness/profile-summary.ts'
 
-const PUSH = ['push', 'file:///app/src/sync/push.ts'] as const
+const PUSH = ['push', 'file:///app/src/sync/ingest/push.ts'] as const
 const APPEND = ['append', 'file:///app/src/store/sqlite/sqlite-log.ts'] as const
 const QUOTE = ['quote', 'file:///app/src/core/json-text.ts'] as const
 

@@ -5,7 +5,7 @@ import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import type { AppendRequest, DeliveryQuery, ServerWrite } from '../../src/store/store.ts'
 import { ApplicationAccess, ClientAccess, OperatorAccess } from '../../src/sync/authorization.ts'
 import { DataPlane } from '../../src/sync/data-plane.ts'
-import type { SyncHubContext } from '../../src/sync/hub-context.ts'
+import type { SyncHubContext } from '../../src/sync/hub/hub-context.ts'
 
 /*
  * Each line below an expected error is a way around authorization. The type check fails as soon as

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest'
 import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import type { ServerWrite } from '../../src/store/store.ts'
-import type { Session } from '../../src/sync/session.ts'
+import type { Session } from '../../src/sync/session/session.ts'
 import { MemoryTransport } from '../support/memory-transport.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'

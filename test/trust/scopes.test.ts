@@ -6,7 +6,7 @@ import type { FieldValues, JsonValue, Operation } from '../../src/core/operation
 import type { QuerySubset, ScopeMap } from '../../src/core/scope.ts'
 import { isVisible, type ScopeChanges, scopeKeyOf } from '../../src/core/view.ts'
 import { authorizeClient } from '../../src/sync/authorization.ts'
-import { grantView } from '../../src/sync/grant.ts'
+import { grantView } from '../../src/sync/handshake/grant.ts'
 import { describeEachStore } from '../support/each-store.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../support/operation-author.ts'
 import {

@@ -1,6 +1,6 @@
 import type { Runtime } from '../../core/runtime.ts'
 import type { SyncHub } from '../../sync/hub.ts'
-import type { Session } from '../../sync/session.ts'
+import type { Session } from '../../sync/session/session.ts'
 import type { SessionsPage, ShownSession, ShownSessionState } from './api-types.ts'
 
 export interface SessionsQuery {

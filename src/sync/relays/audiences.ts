@@ -3,8 +3,8 @@ import type { FieldValues } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { type ScopeKey, scopeKeyOf, showsRecord, type View } from '../../core/view.ts'
 import type { ClientAccess } from '../authorization.ts'
-import type { Session } from '../session.ts'
-import { ViewIndex } from '../view-index.ts'
+import { ViewIndex } from '../feed/view-index.ts'
+import type { Session } from '../session/session.ts'
 import { Tenants, tagOf } from './tenants.ts'
 
 /** A session as the relays use it. */

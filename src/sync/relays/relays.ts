@@ -10,7 +10,7 @@ import type {
 } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
 import { ClusterRelays } from '../cluster/cluster-relays.ts'
-import type { Session } from '../session.ts'
+import type { Session } from '../session/session.ts'
 import { Audiences } from './audiences.ts'
 import { BlobRelay, type BlobRelayOptions } from './blob-relay.ts'
 import { PresenceRelay, type PresenceRelayOptions } from './presence-relay.ts'

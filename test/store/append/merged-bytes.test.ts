@@ -4,7 +4,7 @@ import { mergeArrays } from '../../../src/core/record/add-wins-set.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
-import { Ingest } from '../../../src/sync/ingest.ts'
+import { Ingest } from '../../../src/sync/ingest/ingest.ts'
 import { describeEachStore } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 

@@ -17,7 +17,7 @@ import {
 } from '../../../src/store/integrity/references.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { AppendResult, ServerStore } from '../../../src/store/store.ts'
-import { Ingest } from '../../../src/sync/ingest.ts'
+import { Ingest } from '../../../src/sync/ingest/ingest.ts'
 import { describeEachStore, SERVER_NODE } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
 import { teamSchema } from '../../support/team-schema.ts'

@@ -1,0 +1,266 @@
+import type { Runtime } from '../../core/runtime.ts'
+import { encodeDeliveryFrame } from '../../protocol/codec.ts'
+import type { Frame } from '../../protocol/frame.ts'
+import type { AcknowledgmentMessage } from '../../protocol/messages.ts'
+import type { DeliveredEntry, ServerStore } from '../../store/store.ts'
+import type { FeedWindow } from '../feed/views.ts'
+import { AcknowledgmentWait } from './acknowledgment-wait.ts'
+import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
+import type { Delivery, DeliveryTarget } from './delivery.ts'
+import { type DeltaBatch, type DeltaOptions, deltaBatches } from './delta-batches.ts'
+import { knownFieldsOf, wireJsonFor } from './known-fields.ts'
+
+export interface DeltaDeliveryOptions extends DeltaOptions {
+  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'registerNode' | 'getSchema'>
+  readonly runtime: Runtime
+  readonly feed: FeedWindow
+  readonly nodeId: string
+  /** True where what is acknowledged here counts in the next session of the node. */
+  readonly speaksForNode: boolean
+  /** As the node was registered at the handshake: what is acknowledged counts as long as it is this view's. */
+  readonly registeredEra: string | null
+  /** The client's schema version, which tells what it has columns for. */
+  readonly schemaVersion: number
+}
+
+/** Batches that may be on their way unacknowledged. */
+const WINDOW_BATCHES = 16
+/**
+ * How often what was acknowledged is noted: what was since is sent again after a crash, and each note costs a
+ * write.
+ */
+const SAVE_INTERVAL_MS = 60_000
+
+interface BatchInFlight {
+  readonly messageId: string
+  readonly frame: Frame
+  readonly batch: DeltaBatch
+  isAcknowledged: boolean
+}
+
+/**
+ * Delivery to a client without watermark: what its version vector lacks, then each commit as it
+ * comes. Nothing marks gaps for such a client, so what it has acknowledged is remembered for it.
+ *
+ * @see docs/protocol.md, "Clients without watermark"
+ */
+export class DeltaDelivery implements Delivery {
+  readonly #target: DeliveryTarget
+  readonly #options: DeltaDeliveryOptions
+  readonly #batches: AsyncIterator<DeltaBatch, void>
+  #inFlight: BatchInFlight[] = []
+  #position: number | null = null
+  #sentTo: number
+  /** While it reads the store. @see DeliveryStream */
+  #readingThrough: number | null = null
+  #isPulling = false
+  #pullsAgain = false
+  #isStopped = false
+  #isLive = false
+  readonly #startedAt: number
+  #messageCount = 0
+  readonly #wait: AcknowledgmentWait
+  #savedPosition: number
+  /** null: not in this session */
+  #savedAt: number | null = null
+  /** True once it is noted that the client has had all that it came for. */
+  #isDeltaSaved = false
+
+  constructor(target: DeliveryTarget, options: DeltaDeliveryOptions) {
+    this.#target = target
+    this.#options = options
+    this.#sentTo = Math.max(options.feed.head, options.view.completeAbove)
+    this.#startedAt = Math.floor(options.runtime.now())
+    this.#batches = deltaBatches(options, this.#sentTo, () => this.#isStopped)
+    this.#wait = new AcknowledgmentWait(options.runtime)
+    this.#savedPosition = Math.max(0, options.legacyPosition)
+  }
+
+  get acknowledgedSequence(): number {
+    return this.#position ?? 0
+  }
+
+  get sentSequence(): number {
+    return this.#sentTo
+  }
+
+  get takenThrough(): number {
+    return this.#readingThrough ?? this.#sentTo
+  }
+
+  get hasUnacknowledged(): boolean {
+    return this.#inFlight.length > 0
+  }
+
+  /** It has no watermark that could be behind. */
+  get lag(): null {
+    return null
+  }
+
+  pump(): void {
+    // While it pulls, it may just have seen that there is nothing.
+    if (this.#isPulling) this.#pullsAgain = true
+    else if (!this.#isStopped) void this.#pull()
+  }
+
+  acknowledge({ acknowledgedMessageId }: AcknowledgmentMessage): void {
+    const acknowledged = this.#inFlight.find((batch) => batch.messageId === acknowledgedMessageId)
+    if (acknowledged === undefined) return
+    acknowledged.isAcknowledged = true
+    this.#wait.onAcknowledged()
+    while (this.#inFlight[0]?.isAcknowledged) {
+      const { batch } = this.#inFlight.shift() ?? acknowledged
+      this.#position = batch.position
+    }
+    if (this.#isSaveDue()) void this.#savePosition()
+    this.pump()
+  }
+
+  /** Nothing that it acknowledges is a place to start from again. */
+  isApplied(): boolean {
+    return false
+  }
+
+  checkProgress(): 'ok' | 'resent' | 'stalled' {
+    if (this.#inFlight.length === 0) return 'ok'
+    const waited = this.#wait.check()
+    if (waited !== 'resend') return waited
+    for (const { frame, batch } of this.#inFlight) this.#target.sendDelivery(frame, batch.entries.length)
+    return 'resent'
+  }
+
+  excuse(): void {
+    this.#wait.excuse()
+  }
+
+  /** There is no watermark to move. */
+  skipInvisibleTail(): boolean {
+    return true // it has no watermark
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    void this.#savePosition()
+  }
+
+  /**
+   * Remembers what the client has acknowledged, for its next session. Where the node has come with other live
+   * queries since, as another tab does, it does not count: it would hide what those show and these do not.
+   */
+  async #savePosition(): Promise<void> {
+    const { store, nodeId, runtime, speaksForNode, registeredEra } = this.#options
+    const position = this.#position
+    if (!speaksForNode || position === null || position <= this.#savedPosition) return
+    this.#savedPosition = position
+    this.#savedAt = runtime.monotonicNow()
+    this.#isDeltaSaved ||= this.#hasAll
+    // Best effort: without it the next session repeats what the client already has.
+    await store
+      .registerNode({ nodeId, legacyPosition: position }, { scopeEra: registeredEra })
+      .catch(() => {})
+  }
+
+  /**
+   * Notes, before the client gets any of it, how much its vector will tell: were it noted later, a server that is gone
+   * meanwhile would take the vector's word for more.
+   */
+  async #noteTold(toldThrough: number): Promise<void> {
+    const { store, nodeId, runtime, speaksForNode, registeredEra } = this.#options
+    if (!speaksForNode) return // nothing that it tells counts
+    await store.registerNode({ nodeId, legacyPosition: toldThrough }, { scopeEra: registeredEra })
+    this.#savedPosition = Math.max(0, toldThrough)
+    this.#savedAt = runtime.monotonicNow()
+  }
+
+  /** Once it has all that it came for, and now and then. */
+  #isSaveDue(): boolean {
+    if (this.#hasAll && !this.#isDeltaSaved) return true
+    const { runtime } = this.#options
+    return this.#savedAt !== null && runtime.monotonicNow() - this.#savedAt >= SAVE_INTERVAL_MS
+  }
+
+  get #hasAll(): boolean {
+    return this.#isLive && this.#inFlight.length === 0
+  }
+
+  async #pull(): Promise<void> {
+    this.#isPulling = true
+    try {
+      do {
+        this.#pullsAgain = false
+        await this.#sendWhatFits()
+      } while (this.#pullsAgain)
+    } catch (error) {
+      if (!this.#isStopped) this.#target.onDeliveryFailed(error)
+    } finally {
+      this.#isPulling = false
+    }
+  }
+
+  async #sendWhatFits(): Promise<void> {
+    while (!this.#isStopped && this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()) {
+      const batch = this.#isLive ? await this.#nextLiveBatch() : await this.#nextDeltaBatch()
+      if (batch === null || this.#isStopped) return
+      if (batch.toldThrough !== undefined) await this.#noteTold(batch.toldThrough)
+      if (this.#isStopped) return
+      this.#send(batch)
+      if (!this.#isLive && batch.isFinal) {
+        this.#isLive = true
+        this.#target.onCaughtUp()
+      }
+    }
+  }
+
+  async #nextDeltaBatch(): Promise<DeltaBatch | null> {
+    const next = await this.#batches.next()
+    return next.done ? null : next.value
+  }
+
+  async #nextLiveBatch(): Promise<DeltaBatch | null> {
+    const { feed, view, nodeId } = this.#options
+    while (this.#sentTo < feed.head && !this.#isStopped) {
+      const { found, end } = await this.#readLive()
+      const visible = found.slice(0, batchLength(found, view.view))
+      const position = visible.length < found.length ? endOf(visible) : end
+      this.#sentTo = position
+      const entries = visible.filter((entry) => entry.nodeId !== nodeId)
+      if (entries.length > 0) return { entries, isFinal: true, batchIndex: 0, position }
+    }
+    return null
+  }
+
+  /** The next visible entries, and up to where there are no others. */
+  async #readLive(): Promise<{ found: readonly DeliveredEntry[]; end: number }> {
+    const { feed, view, store, batchSize, pageTurns } = this.#options
+    if (view.covers(this.#sentTo)) {
+      const { entries, isAll } = view.entriesAfter(this.#sentTo, batchSize, MAX_BATCH_BYTES)
+      return { found: entries, end: isAll ? feed.head : endOf(entries) }
+    }
+    const query = { after: this.#sentTo, view: view.view, limit: batchSize, maxBytes: MAX_BATCH_BYTES }
+    this.#readingThrough = feed.head
+    try {
+      await pageTurns.next()
+      const page = await store.readDelivery(query)
+      return { found: page.entries, end: page.scannedTo }
+    } finally {
+      this.#readingThrough = null
+    }
+  }
+
+  #send(batch: DeltaBatch): void {
+    this.#messageCount++
+    // The id is one of this session: what a polling client acknowledges may be of its last one.
+    const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
+    const { entries, position: _, toldThrough: __, ...header } = batch
+    const { store, schemaVersion } = this.#options
+    const knownFields = knownFieldsOf(schemaVersion, store.getSchema())
+    const frame = encodeDeliveryFrame(
+      { messageId, ...header },
+      entries.map((entry) => wireJsonFor(entry, knownFields)),
+      this.#target.format,
+    )
+    if (this.#inFlight.length === 0) this.#wait.onWindowOpened()
+    this.#inFlight.push({ messageId, frame, batch, isAcknowledged: false })
+    this.#target.sendDelivery(frame, entries.length)
+  }
+}

@@ -1,0 +1,140 @@
+import type { Frame } from '../../protocol/frame.ts'
+import type { DeliveredEntry } from '../../store/store.ts'
+
+/** A batch of an initial stream that other streams of the same view can send as it is. */
+export interface CatchUpBatch {
+  readonly frame: Frame
+  /** The delivery sequence that it reaches. It is nobody's final batch. */
+  readonly max: number
+  readonly entryCount: number
+  /** Node → the lowest sequence number that it has in here. */
+  readonly authors: ReadonlyMap<string, number>
+}
+
+/**
+ * As far as one stream may be ahead of another that still finds what it needs: a stream that came first
+ * starts with some 2 MB, and each may be 1 MB ahead of its client. With 1 MB eight clients fell into two
+ * to five groups, with 4 MB now and then into two, each of which read the log anew.
+ */
+const MAX_BYTES_OF_VIEW = 8 * 1024 * 1024
+/** The same where nobody has come by for what was kept the longest. */
+const MIN_BYTES_OF_VIEW = 1024 * 1024
+/** Bytes of the batches of all views together; with more of them at once, some share nothing. */
+const MAX_BYTES = 16 * 1024 * 1024
+
+interface KeptBatch extends CatchUpBatch {
+  /** Streams that have sent it, or one of their own in its place. */
+  passedBy: number
+  /** Streams that had left before it was made: nobody waits for them. */
+  readonly leftBefore: number
+}
+
+/** What the frames of all views take. */
+export interface CatchUpBudget {
+  bytes: number
+}
+
+/**
+ * The newest batches of the initial streams of one view: where several clients catch up side by
+ * side, as after an outage or with a new version of an app, each batch is read and encoded once.
+ */
+export class CatchUpFrames {
+  readonly #batches = new Map<string, KeptBatch>()
+  readonly #making = new Map<string, Promise<void>>()
+  readonly #budget: CatchUpBudget
+  /** Those that have left as well. */
+  #joined = 0
+  #left = 0
+  #bytes = 0
+  #maxBytes = MAX_BYTES_OF_VIEW
+
+  constructor(budget: CatchUpBudget) {
+    this.#budget = budget
+  }
+
+  /** True while there is anybody to share with. */
+  get isShared(): boolean {
+    return this.#joined - this.#left > 1
+  }
+
+  /** A stream begins to catch up; it says when it ends. */
+  join(): void {
+    this.#joined++
+  }
+
+  leave(): void {
+    this.#left++
+    if (!this.isShared) for (const key of this.#batches.keys()) this.#drop(key)
+  }
+
+  get(key: string): CatchUpBatch | undefined {
+    return this.#batches.get(key)
+  }
+
+  /** A stream has sent this batch, or one of its own in its place. Once all have, nobody will ask for it. */
+  notePassed(key: string): void {
+    const batch = this.#batches.get(key)
+    if (batch === undefined) return
+    batch.passedBy++
+    this.#maxBytes = MAX_BYTES_OF_VIEW
+    if (batch.passedBy === this.#joined - batch.leftBefore) this.#drop(key)
+  }
+
+  /** Resolves when the stream that is about to make this batch, and some that follow it, has made them; null: nobody is. */
+  whenMade(key: string): Promise<void> | null {
+    return this.#making.get(key) ?? null
+  }
+
+  /** Notes that a stream makes this batch and some that follow it, until `making` settles. */
+  make(key: string, making: Promise<void>): Promise<void> {
+    const settled = making.then(
+      () => {},
+      () => {}, // it ends its own session, and whoever waits looks for itself
+    )
+    this.#making.set(key, settled)
+    void settled.then(() => {
+      if (this.#making.get(key) === settled) this.#making.delete(key)
+    })
+    return making
+  }
+
+  /** A stream has made this batch, and sent it. */
+  add(key: string, batch: CatchUpBatch): void {
+    if (this.#batches.has(key)) {
+      this.notePassed(key)
+      return
+    }
+    if (!this.isShared) return
+    this.#batches.set(key, { ...batch, passedBy: 1, leftBefore: this.#left })
+    this.#count(batch.frame.bytes.byteLength)
+    this.#makeRoom()
+  }
+
+  #makeRoom(): void {
+    for (const [key, { passedBy }] of this.#batches) {
+      if (this.#bytes <= this.#maxBytes && this.#budget.bytes <= MAX_BYTES) return
+      this.#drop(key)
+      if (passedBy === 1) this.#maxBytes = MIN_BYTES_OF_VIEW
+    }
+  }
+
+  #drop(key: string): void {
+    this.#count(-(this.#batches.get(key)?.frame.bytes.byteLength ?? 0))
+    this.#batches.delete(key)
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes
+    this.#budget.bytes += bytes
+  }
+}
+
+/** Node → the lowest sequence number that it has in them. */
+export function authorsOf(entries: readonly DeliveredEntry[]): ReadonlyMap<string, number> {
+  const lowest = new Map<string, number>()
+  for (const { nodeId, sequenceNumber } of entries) {
+    const known = lowest.get(nodeId)
+    if (known === undefined || sequenceNumber < known) lowest.set(nodeId, sequenceNumber)
+  }
+  return lowest
+}

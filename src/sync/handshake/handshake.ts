@@ -1,0 +1,400 @@
+import { askProvider } from '../../auth/ask-provider.ts'
+import type { AuthContext, CheckedAuthContext } from '../../auth/provider.ts'
+import { hasEnded } from '../../auth/token-end.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import type { HandshakeMessage, HandshakeResponseMessage } from '../../protocol/messages.ts'
+import { EMPTY_LOG, type NodeRegistration } from '../../store/node-index.ts'
+import { authorizeClient, type ClientAccess, isServerNode } from '../authorization.ts'
+import type { SyncHubContext } from '../hub/hub-context.ts'
+import type { OwedOperations, SessionIdentity } from '../session/session.ts'
+import { type Grant, grantView } from './grant.ts'
+import {
+  eraKey,
+  eraSinceLoss,
+  isOutdated,
+  presentEra,
+  recovering,
+  type ScopeEra,
+  serializeEra,
+  storedEra,
+  UNRESTRICTED,
+  viewId,
+} from './scope-era.ts'
+
+type Response = Omit<HandshakeResponseMessage, 'messageId'>
+
+export interface AcceptedHandshake {
+  readonly accepted: true
+  readonly response: Response
+  readonly identity: SessionIdentity
+  /** undefined for a client without watermark. */
+  readonly watermark: number | undefined
+  /** Delivery sequence to start from. */
+  readonly from: number
+  /** The client's version vector. */
+  readonly vector: VersionVector
+  /** Up to here the vector of a client without watermark tells what it has; 0: unknown; `EMPTY_LOG`: of nothing. */
+  readonly legacyPosition: number
+  /** False where that is to be noted before the client is sent anything. */
+  readonly isPositionNoted: boolean
+  readonly deltaCursor: string | undefined
+  /** The client's schema version. */
+  readonly schemaVersion: number
+  /** Up to here the client has what it has written itself. */
+  readonly ownSequence: number
+  /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
+  readonly registeredEra: string | null
+  /** What to remember of the node as soon as the client acknowledges; null for nothing. */
+  readonly restartedEra: string | null
+}
+
+export type HandshakeResult = AcceptedHandshake | RefusedIdentity | RefusedSchema
+
+interface RefusedIdentity {
+  readonly accepted: false
+  readonly error: 'AUTH_FAILED' | 'AUTH_UNAVAILABLE'
+  /** The application's code failed: it may accept the token the next time. */
+  readonly mayPass?: boolean
+}
+
+interface RefusedSchema {
+  readonly accepted: false
+  readonly error: 'SCHEMA_MISMATCH'
+  readonly response: Response
+}
+
+const ENDED_CONTEXT = 'The context of the provider has an expiresAt that has passed.'
+
+/** Vector entries of other nodes that a response carries at most. */
+const MAX_OTHER_NODES = 100
+
+/**
+ * Decides a handshake: who it is, whether its schema is supported, what it may see, and where its
+ * stream starts.
+ *
+ * @see docs/protocol.md, "Handshake"
+ */
+export async function acceptHandshake(
+  message: HandshakeMessage,
+  context: SyncHubContext,
+  logger: Logger,
+): Promise<HandshakeResult> {
+  const identified = await authenticate(message, context, logger)
+  if ('error' in identified) return identified
+  const refused = refuseSchemaVersion(message.schemaVersion, context)
+  if (refused !== null) return refused
+  const located = await locateClient(message, identified.auth, context)
+  return acceptClient(message, { ...located, auth: identified.auth }, context)
+}
+
+/** Finds out who a client is, or why it is not let in. */
+async function authenticate(
+  message: HandshakeMessage,
+  context: SyncHubContext,
+  logger: Logger,
+): Promise<{ readonly auth: CheckedAuthContext } | RefusedIdentity> {
+  const auth = await askProvider(context.auth, message.authToken ?? '', logger)
+  if (auth === 'unavailable') return { accepted: false, error: 'AUTH_UNAVAILABLE' }
+  if (typeof auth === 'string') return { accepted: false, error: 'AUTH_FAILED', mayPass: auth === 'failed' }
+  if (hasEnded(auth, context.runtime.now())) {
+    logEvent(logger, LOG_EVENTS.tokenRefused, { reason: 'TOKEN_EXPIRED', detail: ENDED_CONTEXT })
+    return { accepted: false, error: 'AUTH_FAILED' }
+  }
+  await context.whenOpen()
+  return (await context.revocations.isRevoked(auth)) ? { accepted: false, error: 'AUTH_FAILED' } : { auth }
+}
+
+/** What is known of a client that is let in. */
+interface LocatedClient {
+  readonly grant: Grant
+  readonly era: ScopeEra
+  /** The end of the log. */
+  readonly head: number
+  readonly registered: NodeRegistration
+  readonly access: ClientAccess
+  /** The version vector that it is told. */
+  readonly told: Response['versionVector']
+}
+
+/** Finds where a client stands: what it is granted and since when, its node, and what it need not send. */
+async function locateClient(
+  message: HandshakeMessage,
+  auth: CheckedAuthContext,
+  context: SyncHubContext,
+): Promise<LocatedClient> {
+  const { store } = context
+  const grant = await grantView(auth, message, context)
+  await context.toldFields.prepare(grant.view)
+  const registration = (await store.readNodes([message.nodeId])).get(message.nodeId)
+  const head = await endOfLog(message.lastDeliverySequence, context)
+  const userId = isProvable(auth, context) ? auth.userId : null
+  const era = presentEraOf(message, { grant, userId, head, registration }, store.doubtfulThrough ?? 0)
+  const owner = mayBind(message.nodeId, auth, context) ? userId : null
+  const registered = await registerNode(message, { userId: owner, era, registration }, context)
+  const access = authorizeClient({ auth, view: grant.view, node: registered }, context)
+  const told = await tellVector(message, { access, userId }, context)
+  return { grant, era, head, registered, access, told }
+}
+
+type KnownClient = LocatedClient & { readonly auth: CheckedAuthContext }
+
+/** Accepts a client: decides where its stream starts, what it is told, and what its session keeps. */
+function acceptClient(
+  message: HandshakeMessage,
+  client: KnownClient,
+  context: SyncHubContext,
+): AcceptedHandshake {
+  const { auth, access, told, registered } = client
+  const watermark = message.lastDeliverySequence
+  const start =
+    watermark === undefined ? startOfDelta(message, client) : startOfStream(message, watermark, client)
+  return {
+    accepted: true,
+    response: createResponse(message, { ...client, from: start.from }, context),
+    identity: {
+      nodeId: message.nodeId,
+      auth,
+      access,
+      hasWatermark: watermark !== undefined,
+      owed: owedOperations(message, told),
+    },
+    watermark,
+    registeredEra: registered.scopeEra,
+    deltaCursor: message.deltaCursor,
+    schemaVersion: message.schemaVersion,
+    ...start,
+  }
+}
+
+/** @param located.from delivery sequence that the stream starts from */
+function createResponse(
+  message: HandshakeMessage,
+  { grant, head, told, from }: LocatedClient & { readonly from: number },
+  context: SyncHubContext,
+): Response {
+  const watermark = message.lastDeliverySequence
+  return {
+    ...responseBase(context),
+    versionVector: told,
+    accepted: true,
+    ...selectWireFormat(message),
+    ...(watermark !== undefined && {
+      serverMaxDeliverySequence: from < watermark ? Math.min(head, watermark - 1) : head,
+    }),
+    ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
+    ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
+    serverTime: context.runtime.now(), // after all waiting: a client takes what it is late for a wrong clock of its own
+  }
+}
+
+/** What every response says of the server. */
+function responseBase({ store, schemaVersion }: SyncHubContext) {
+  return { type: 'handshake-response', nodeId: store.getNodeId(), schemaVersion } as const
+}
+
+/** No stock client switches after the response, so JSON wherever it is offered. */
+function selectWireFormat({
+  supportedWireFormats = [],
+}: HandshakeMessage): Pick<Response, 'selectedWireFormat'> {
+  if (supportedWireFormats.includes('json')) return { selectedWireFormat: 'json' }
+  return supportedWireFormats.includes('protobuf') ? { selectedWireFormat: 'protobuf' } : {}
+}
+
+function owedOperations(
+  { nodeId, versionVector }: HandshakeMessage,
+  told: Response['versionVector'],
+): OwedOperations {
+  const above = Object.hasOwn(told, nodeId) ? (told[nodeId] ?? 0) : 0
+  return { above, through: Math.max(versionVector[nodeId] ?? 0, above + 1) }
+}
+
+/** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */
+async function endOfLog(watermark: number | undefined, { feed, store }: SyncHubContext): Promise<number> {
+  if (watermark === undefined || watermark <= feed.head) return feed.head
+  return Math.max(feed.head, await store.getMaxDeliverySequence())
+}
+
+/** What an era is judged by, beside what the client says. */
+interface SeenOfNode {
+  readonly grant: Grant
+  readonly userId: string | null
+  /** The end of the log. */
+  readonly head: number
+  readonly registration: NodeRegistration | undefined
+}
+
+/** The era of the node as it is now: of its grant, of the log, and of a client that may have lost its database. */
+function presentEraOf(message: HandshakeMessage, seen: SeenOfNode, doubtfulThrough: number): ScopeEra {
+  const { head, registration } = seen
+  const watermark = message.lastDeliverySequence
+  const isFirst = registration === undefined && (watermark ?? 0) === 0
+  const granted = eraOf(message, seen, isFirst)
+  const sinceLoss = eraSinceLoss(granted, doubtfulThrough, isFirst ? viewId(message) : null)
+  return watermark === 0 && registration !== undefined ? recovering(sinceLoss, head) : sinceLoss
+}
+
+/**
+ * The era that the watermark belongs to, or what was acknowledged without one. A client that is told its
+ * scope names its watermarks by that: they are complete for their name, as where everything is granted. Under the same
+ * name there may be others, of a time when it was granted less.
+ */
+function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): ScopeEra {
+  const { grant, userId, registration } = seen
+  const stored = storedEra(registration)
+  const watermark = message.lastDeliverySequence
+  const isTold = watermark !== undefined && grant.acceptedScope !== undefined
+  // Nothing marks gaps for a client without watermark: for it, other subsets are another grant.
+  const grantKey = watermark === undefined ? grant.view.key : grant.scopeKey
+  const isUnrestricted = grant.isUnrestricted && (watermark !== undefined || grant.view.subsets.length === 0)
+  const key = isUnrestricted || isTold ? UNRESTRICTED : eraKey(grantKey, userId)
+  return presentEra(stored, key, isFirst ? 0 : Math.max(seen.head, watermark ?? 0))
+}
+
+/** Where the stream of a client starts, and what it is believed to have. */
+type StreamStart = Pick<
+  AcceptedHandshake,
+  'from' | 'vector' | 'legacyPosition' | 'isPositionNoted' | 'ownSequence' | 'restartedEra'
+>
+
+/**
+ * Where the stream of a client with watermark starts: there, or at 0 when it has to start over. Its
+ * watermark may be above our log (an older backup was restored), or of another grant.
+ *
+ * @see docs/protocol.md, "Watermarks"
+ */
+function startOfStream(
+  message: HandshakeMessage,
+  watermark: number,
+  { era, head }: Pick<LocatedClient, 'era' | 'head'>,
+): StreamStart {
+  const vector = claimedVector(message)
+  const view = viewId(message)
+  const from = watermark > head || isOutdated(watermark, view, era) ? 0 : watermark
+  const hasItsOwn = from > 0 && from >= era.recoversTo
+  const isRemembered = from > 0 || era.since === 0 || era.restartedView === view
+  return {
+    from,
+    vector,
+    legacyPosition: 0,
+    isPositionNoted: true,
+    ownSequence: hasItsOwn ? (vector.get(message.nodeId) ?? 0) : 0,
+    restartedEra: isRemembered ? null : serializeEra({ ...era, restartedView: view }),
+  }
+}
+
+/** The version vector as the client tells it, which is not believed as it is. */
+function claimedVector({ versionVector }: HandshakeMessage): VersionVector {
+  return new Map(Object.entries(versionVector))
+}
+
+/**
+ * The vector of a client without watermark, as far as it can be believed to be whole. For a node whose
+ * operations were stored beyond a gap, ours says where that begins: the client may have been sent what lies
+ * above it before the gap was filled.
+ */
+function withoutGaps(
+  vector: VersionVector,
+  ours: { readonly [nodeId: string]: number },
+  ownNodeId: string,
+): VersionVector {
+  const whole = ([nodeId, number]: [string, number]): [string, number] => {
+    const known = Object.hasOwn(ours, nodeId) && nodeId !== ownNodeId ? ours[nodeId] : undefined
+    return [nodeId, Math.min(number, known ?? number)]
+  }
+  return new Map([...vector].map(whole))
+}
+
+/**
+ * Where the delta of a client without watermark starts. What its vector claims counts only where it
+ * was reached under the present grant, by who speaks for the node; else everything is sent again.
+ *
+ * Once it is sent commits as they come its vector may hide gaps, and the server may be gone before it has
+ * noted what was acknowledged. So where the log ends is noted before: up to here the vector tells what the
+ * client has, if it tells that of a log without gaps. What comes later is sent again until more is known.
+ */
+function startOfDelta(
+  message: HandshakeMessage,
+  { told, era, head, access, registered }: LocatedClient,
+): StreamStart {
+  const { nodeId, legacyPosition } = registered
+  const fromNothing = { from: 0, ownSequence: 0, restartedEra: null }
+  const isPresent = storedEra(registered).key === era.key // another session may have come meanwhile
+  const isTrusted = access.speaksForNode && isPresent && (era.since === 0 || legacyPosition >= era.since)
+  if (!isTrusted) return { ...fromNothing, vector: new Map(), legacyPosition: 0, isPositionNoted: true }
+  const claimed = claimedVector(message)
+  const vector = withoutGaps(claimed, told, nodeId)
+  const isWhole = [...vector].every(([node, number]) => number === claimed.get(node))
+  if (legacyPosition !== 0 || !isWhole) {
+    return { ...fromNothing, vector, legacyPosition, isPositionNoted: true }
+  }
+  const position = head === 0 ? EMPTY_LOG : head
+  return { ...fromNothing, vector, legacyPosition: position, isPositionNoted: false }
+}
+
+/**
+ * What the client need not send: of its own node, what it has sent itself, because another could have
+ * used the id; of the nodes that it has operations of, what is stored.
+ */
+async function tellVector(
+  { nodeId, versionVector }: HandshakeMessage,
+  { access, userId }: { readonly access: ClientAccess; readonly userId: string | null },
+  { store }: SyncHubContext,
+): Promise<Response['versionVector']> {
+  const entry = access.ownEntry
+  const told = await store.getHandshakeVector({
+    nodeIds: Object.keys(versionVector).filter((other) => other !== nodeId && !isGuestEntry(other)),
+    entry,
+    userId,
+    maxOthers: MAX_OTHER_NODES,
+  })
+  const named = [...told].map(([key, number]): [string, number] => [key === entry ? nodeId : key, number])
+  return Object.fromEntries(named.filter(([key, number]) => number > 0 && (key !== nodeId || entry !== null)))
+}
+
+function refuseSchemaVersion(version: number, context: SyncHubContext): RefusedSchema | null {
+  const { min, max } = context.supportedSchemaVersions
+  if (version >= min && version <= max) return null
+  const response: Response = {
+    ...responseBase(context),
+    versionVector: {},
+    accepted: false,
+    rejectReason: `SCHEMA_MISMATCH: client schema version ${version} not in supported range [${min}, ${max}]`,
+    supportedSchemaMin: min,
+    supportedSchemaMax: max,
+    serverTime: context.runtime.now(),
+  }
+  return { accepted: false, error: 'SCHEMA_MISMATCH', response }
+}
+
+/**
+ * Binds the node to the first user who proves an identity on it. Others may still use it (a shared
+ * device), but what they send does not tell that node what it need not send again.
+ */
+function registerNode(
+  { nodeId, lastDeliverySequence }: HandshakeMessage,
+  seen: { userId: string | null; era: ScopeEra; registration: NodeRegistration | undefined },
+  context: SyncHubContext,
+): Promise<NodeRegistration> | NodeRegistration {
+  const { userId, era, registration } = seen
+  const stored = storedEra(registration)
+  const isSameGrant = stored.key === era.key
+  const isSameEra = isSameGrant && stored.since === era.since && stored.recoversTo === era.recoversTo
+  const isUnchanged = isSameEra && (registration?.userId !== null || userId === null)
+  if (registration !== undefined && isUnchanged) return registration
+  return context.store.registerNode({
+    nodeId,
+    ...(!isSameEra && { scopeEra: serializeEra(era) }),
+    ...(!isSameGrant && lastDeliverySequence === undefined && { legacyPosition: 0 }),
+    ...(userId !== null && { userId }),
+  })
+}
+
+function isProvable(auth: AuthContext, context: SyncHubContext): boolean {
+  return !context.isOpen && auth.isAnonymous !== true
+}
+
+/** True unless the token names another device than this node, or the node is the server's own. */
+function mayBind(nodeId: string, { deviceId }: AuthContext, { store }: SyncHubContext): boolean {
+  return (deviceId === undefined || deviceId === nodeId) && !isServerNode(nodeId, store)
+}

@@ -1,0 +1,215 @@
+import type { AuthContext } from '../../auth/provider.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { addTo, removeFrom } from '../../core/map-of-sets.ts'
+import type { Runtime, Timer } from '../../core/runtime.ts'
+import { type ClusterBus, REVOKED_TOPIC } from '../../store/cluster-bus.ts'
+import type { Revocation, RevocationIndex, RevocationSubject } from '../../store/revocations.ts'
+import type { Session } from '../session/session.ts'
+
+// Another process revokes, and connections are to end within seconds, also where nobody tells of it; the
+// question is one index lookup.
+const POLL_MS = 2000
+const PAGE_REVOCATIONS = 1000
+// As long as a handshake may take: one that was checked before a revocation is accepted after it.
+const MIN_RECENT_MS = 60_000
+
+export interface RevocationWatchOptions {
+  readonly store: RevocationIndex
+  readonly runtime: Runtime
+  readonly logger: Logger
+  readonly handshakeTimeoutMs: number
+  /** Tells of revocations at once; null where there is none. */
+  readonly bus: ClusterBus | null
+}
+
+/** Refuses revoked tokens, and ends the sessions that were opened with one, whoever revoked them. */
+export class RevocationWatch {
+  readonly #options: RevocationWatchOptions
+  readonly #sessions = new Set<Session>()
+  readonly #sessionsByUser = new Map<string, Set<Session>>()
+  readonly #sessionsByDevice = new Map<string, Set<Session>>()
+  /** By subject: those that a handshake which is under way may not have seen. */
+  readonly #recent = new Map<string, { readonly revocation: Revocation; readonly until: number }>()
+  #version = 0
+  #timer: Timer | null = null
+  #isReading = false
+  #mustReadAgain = false
+  #mustStartOver = false
+  #endSubscription: (() => void) | null = null
+  #isStopped = false
+
+  constructor(options: RevocationWatchOptions) {
+    this.#options = options
+  }
+
+  /** Resolves before the first handshake is checked, which sees by itself what was revoked until then. */
+  async start(): Promise<void> {
+    await this.#readOn(() => {})
+    this.#endSubscription = this.#options.bus?.subscribe(REVOKED_TOPIC, () => void this.#poll()) ?? null
+    this.#schedule()
+  }
+
+  /** Another log has taken the place of the one before: its versions may be lower than those that are known. */
+  startOver(): void {
+    this.#mustStartOver = true
+    void this.#poll()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#endSubscription?.()
+    this.#timer?.cancel()
+  }
+
+  /** Asked of the store itself, so that no token passes between two looks. */
+  async isRevoked(auth: AuthContext): Promise<boolean> {
+    if (auth.isAnonymous === true) return false // there is no token
+    const revocations = await this.#options.store.findRevocations(subjectsOf(auth))
+    return revocations.some((revocation) => coversToken(revocation, auth))
+  }
+
+  /** Watches over an accepted session. */
+  add(session: Session): void {
+    const auth = session.identity?.auth
+    if (auth === undefined) return
+    this.#sessions.add(session)
+    addTo(this.#sessionsByUser, auth.userId, session)
+    if (auth.deviceId !== undefined) addTo(this.#sessionsByDevice, auth.deviceId, session)
+    const isSuspect = subjectsOf(auth).some((subject) => {
+      const known = this.#recent.get(subjectKey(subject))
+      return known !== undefined && endsSession(known.revocation, auth)
+    })
+    if (isSuspect) void this.#checkAgain(session, auth)
+  }
+
+  remove(session: Session): void {
+    const auth = session.identity?.auth
+    if (auth === undefined || !this.#sessions.delete(session)) return
+    removeFrom(this.#sessionsByUser, auth.userId, session)
+    if (auth.deviceId !== undefined) removeFrom(this.#sessionsByDevice, auth.deviceId, session)
+  }
+
+  /** Asks again before the session ends: what was revoked a moment ago may have been taken back since. */
+  async #checkAgain(session: Session, auth: AuthContext): Promise<void> {
+    const isRevoked = await this.isRevoked(auth).catch(() => true)
+    if (isRevoked) session.fail('REVOKED')
+  }
+
+  #schedule(): void {
+    this.#timer?.cancel()
+    if (!this.#isStopped) this.#timer = this.#options.runtime.setTimer(POLL_MS, () => void this.#poll())
+  }
+
+  async #poll(): Promise<void> {
+    this.#mustReadAgain = this.#isReading
+    if (this.#isReading) return
+    this.#isReading = true
+    try {
+      this.#forgetOld()
+      if (this.#mustStartOver) await this.#readAnew()
+      else await this.#readOn((revocation) => this.#apply(revocation))
+    } catch (error) {
+      if (!this.#isStopped) logEvent(this.#options.logger, LOG_EVENTS.revocationsUnread, { err: error })
+    }
+    this.#isReading = false
+    if (this.#mustReadAgain) await this.#poll()
+    else this.#schedule()
+  }
+
+  /**
+   * Reads all revocations anew. They are mostly old, and who has come back before they were read has met them
+   * in the handshake: only sessions whose tokens are refused end. Visitors without a token are not to be
+   * ended by a revocation of long ago.
+   */
+  async #readAnew(): Promise<void> {
+    this.#mustStartOver = false
+    this.#version = 0
+    try {
+      await this.#readOn((revocation) => {
+        this.#remember(revocation)
+        for (const [session, auth] of this.#endedBy(revocation)) void this.#checkAgain(session, auth)
+      })
+    } catch (error) {
+      this.#mustStartOver = true
+      throw error
+    }
+  }
+
+  async #readOn(onRevocation: (revocation: Revocation) => void): Promise<void> {
+    for (;;) {
+      const revocations = await this.#options.store.listRevocations(this.#version, PAGE_REVOCATIONS)
+      if (this.#isStopped) return
+      for (const revocation of revocations) {
+        this.#version = revocation.version
+        onRevocation(revocation)
+      }
+      if (revocations.length < PAGE_REVOCATIONS) return
+    }
+  }
+
+  #apply(revocation: Revocation): void {
+    this.#remember(revocation)
+    this.#endSessions(revocation)
+  }
+
+  #remember(revocation: Revocation): void {
+    const { runtime, handshakeTimeoutMs } = this.#options
+    const until = runtime.monotonicNow() + Math.max(MIN_RECENT_MS, 2 * handshakeTimeoutMs)
+    this.#recent.set(subjectKey(revocation), { revocation, until })
+  }
+
+  #forgetOld(): void {
+    const now = this.#options.runtime.monotonicNow()
+    for (const [key, { until }] of this.#recent) if (until <= now) this.#recent.delete(key)
+  }
+
+  #endSessions(revocation: Revocation): void {
+    const ended = this.#endedBy(revocation)
+    for (const [session] of ended) session.fail('REVOKED')
+    const { kind, value } = revocation
+    if (ended.length > 0)
+      logEvent(this.#options.logger, LOG_EVENTS.sessionsRevoked, { kind, value, sessions: ended.length })
+  }
+
+  #endedBy(revocation: Revocation): [Session, AuthContext][] {
+    const ended: [Session, AuthContext][] = []
+    for (const session of this.#sessionsOf(revocation)) {
+      const auth = session.identity?.auth
+      if (auth !== undefined && endsSession(revocation, auth)) ended.push([session, auth])
+    }
+    return ended
+  }
+
+  #sessionsOf({ kind, value }: RevocationSubject): Iterable<Session> {
+    if (kind === 'all') return this.#sessions
+    return (kind === 'user' ? this.#sessionsByUser : this.#sessionsByDevice).get(value) ?? []
+  }
+}
+
+function subjectsOf({ userId, deviceId }: AuthContext): RevocationSubject[] {
+  const subjects: RevocationSubject[] = [
+    { kind: 'all', value: '' },
+    { kind: 'user', value: userId },
+  ]
+  if (deviceId !== undefined) subjects.push({ kind: 'device', value: deviceId })
+  return subjects
+}
+
+/**
+ * A token that does not say when it was issued may be an old one, so it is refused until the
+ * revocation is undone. JWTs count whole seconds: one of the same second may be an old one too.
+ */
+function coversToken({ revokedAt }: Revocation, { issuedAt }: AuthContext): boolean {
+  return issuedAt === undefined || issuedAt <= revokedAt
+}
+
+/** Whether an open session ends by it; one without a token ends too, and may come back. */
+function endsSession(revocation: Revocation, auth: AuthContext): boolean {
+  const { kind, value } = revocation
+  const isMeant = kind === 'all' || (kind === 'user' ? auth.userId === value : auth.deviceId === value)
+  return isMeant && (auth.isAnonymous === true || coversToken(revocation, auth))
+}
+
+function subjectKey({ kind, value }: RevocationSubject): string {
+  return `${kind}:${value}`
+}

@@ -1,0 +1,52 @@
+import type { Session } from '../session/session.ts'
+
+/** Each is a second. */
+const LOOKS_PER_ROUND = 30
+
+/**
+ * The order in which the watermarks of quiet clients follow what they may not see: everybody once in a round, and a few
+ * at each look. Each is sent a batch and acknowledges it, and there may be thousands.
+ */
+export class SkipRounds {
+  readonly #sessions: ReadonlyMap<string, Session>
+  #step = 0
+  /** null: everybody has had a turn */
+  #round: Iterator<Session, undefined> | null = null
+  #count = 0
+  /** The end of the log at the start of the last round. */
+  #skippedTo = 0
+  /** Somebody could not follow when its turn was there: it has another one, also where the log stands still. */
+  #hasMissed = false
+
+  /** @param sessions all that there are, whenever it is looked */
+  constructor(sessions: ReadonlyMap<string, Session>) {
+    this.#sessions = sessions
+  }
+
+  /** @param skip given whose turn it is; returns false where that has been missed */
+  look(head: number, skip: (session: Session) => boolean): void {
+    this.#step++
+    if (this.#step === LOOKS_PER_ROUND) this.#begin(head)
+    const { size } = this.#sessions
+    const isLast = this.#step === LOOKS_PER_ROUND - 1
+    const due = isLast ? Number.POSITIVE_INFINITY : (size * (this.#step + 1)) / LOOKS_PER_ROUND
+    while (this.#round !== null && this.#count < due) {
+      const { value: session, done } = this.#round.next()
+      if (done) {
+        this.#round = null
+        return
+      }
+      this.#count++
+      if (!skip(session)) this.#hasMissed = true
+    }
+  }
+
+  #begin(head: number): void {
+    this.#step = 0
+    if (this.#skippedTo === head && !this.#hasMissed) return
+    this.#skippedTo = head
+    this.#hasMissed = false
+    this.#round = this.#sessions.values()
+    this.#count = 0
+  }
+}

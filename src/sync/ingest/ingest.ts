@@ -1,0 +1,395 @@
+import { SchemaError, StoreCapacityError, StoreError } from '../../core/errors.ts'
+import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { yieldToEventLoop } from '../../core/pause.ts'
+import type { Runtime } from '../../core/runtime.ts'
+import { endSpan, startSpan } from '../../core/tracing.ts'
+import type { AppendResult, LogEntry, ServerStore } from '../../store/store.ts'
+import { noMetrics, type SyncMetrics } from '../sync-metrics.ts'
+import {
+  bytesOf,
+  entriesOf,
+  type IngestRequest,
+  operationsOf,
+  type QueuedBatch,
+  requestsOf,
+  settleEach,
+} from './queued-batch.ts'
+
+export interface IngestOptions {
+  /** Operations of one transaction at most, unless a single batch holds more. */
+  readonly maxGroupOperations: number
+  /** Bytes of operations that may wait, and one batch more; above it sockets are paused. */
+  readonly maxQueuedBytes: number
+  readonly onCommitted: (entries: readonly LogEntry[]) => void
+  readonly metrics?: SyncMetrics
+}
+
+export interface CommitFailure {
+  readonly error: unknown
+  /** ms, monotonic */
+  readonly at: number
+}
+
+interface RoomWaiter {
+  readonly bytes: number
+  readonly proceed: () => void
+}
+
+/**
+ * Group commit: what many sessions hand in while a transaction runs goes into the next one, with
+ * one fsync for all. Batches are stored in the order in which they were submitted.
+ */
+export class Ingest {
+  readonly #store: Pick<ServerStore, 'append'>
+  readonly #runtime: Runtime
+  readonly #logger: Logger
+  readonly #options: IngestOptions
+  readonly #metrics: SyncMetrics
+  #queue: QueuedBatch[] = []
+  #queuedOperations = 0
+  #queuedBytes = 0
+  #isCommitting = false
+  #isScheduled = false
+  #idle: { promise: Promise<void>; resolve: () => void } | null = null
+  /** In the order in which they came. */
+  readonly #roomWaiters = new Set<RoomWaiter>()
+  /** Bytes that somebody was let in for who is about to submit them. */
+  #promisedBytes = 0
+  /** Somebody was let in since the event loop last turned, and may not have submitted yet. */
+  #hasPromised = false
+  readonly #failedSources = new WeakSet<object>()
+  #lastFailure: CommitFailure | null = null
+  /** How often another log has taken the place of the one before. */
+  #replacements = 0
+
+  constructor(store: Pick<ServerStore, 'append'>, runtime: Runtime, logger: Logger, options: IngestOptions) {
+    this.#store = store
+    this.#runtime = runtime
+    this.#logger = logger
+    this.#options = options
+    this.#metrics = options.metrics ?? noMetrics
+  }
+
+  /**
+   * True while more waits than is good for memory: wait for room, and stop reading from sockets. And while
+   * somebody may still be on the way from being let in to submitting: who comes now would go before.
+   */
+  get isFull(): boolean {
+    return this.#roomWaiters.size > 0 || this.#hasPromised || !this.#hasRoom
+  }
+
+  get #hasRoom(): boolean {
+    return this.#queuedBytes + this.#promisedBytes < this.#options.maxQueuedBytes
+  }
+
+  /** The last commit that the database did not take; null once it has taken one since. */
+  get lastFailure(): CommitFailure | null {
+    return this.#lastFailure
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes
+  }
+
+  /**
+   * Resolves when it is this batch's turn and the queue has room. Submit it at once, before anything else is
+   * waited for: its room is kept until the event loop turns, and whoever has nothing to submit any more need
+   * not say so.
+   *
+   * @param signal aborted by who does not wait any more: the promise then stays unsettled
+   */
+  whenRoom(requests: readonly IngestRequest[], signal?: AbortSignal): Promise<void> {
+    return new Promise((proceed) => {
+      const waiter = { bytes: bytesOf(requests), proceed }
+      this.#roomWaiters.add(waiter)
+      signal?.addEventListener('abort', () => this.#roomWaiters.delete(waiter))
+      this.#letIn()
+    })
+  }
+
+  /**
+   * Stores a batch. Settles once its operations are durable, were stored before, or are refused.
+   *
+   * @param source whose batches build on one another: once one of them was not stored, none that
+   *   follows is. Stored beyond the gap, they would raise the version vector over it, and the client
+   *   would never send again what was lost.
+   * @throws StoreError when nothing of it was stored
+   */
+  submit(requests: readonly IngestRequest[], source?: object): Promise<readonly AppendResult[]> {
+    return new Promise((resolve, reject) => {
+      if (source !== undefined && this.#failedSources.has(source)) {
+        reject(earlierBatchFailed())
+        return
+      }
+      const bytes = bytesOf(requests)
+      this.#queue.push({ requests, bytes, source, earlierResults: [], resolve, reject })
+      this.#queuedOperations += requests.length
+      this.#queuedBytes += bytes
+      this.#schedule()
+    })
+  }
+
+  /**
+   * Refuses what waits of a source, and what it hands in later: only what is being written by now is stored.
+   */
+  withdraw(source: object): void {
+    this.#failedSources.add(source)
+    this.#refuseQueued((batch) => this.#hasFailed(batch), earlierBatchFailed())
+  }
+
+  /** Another log has taken the place of the one that all that waits was made by: its clients send it again. */
+  refuseWaiting(): void {
+    this.#replacements++
+    this.#refuseQueued(() => true, logReplaced())
+  }
+
+  /** Resolves when nothing waits, for room neither, and nothing is being written. */
+  drain(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve()
+    if (this.#idle === null) {
+      let resolve = (): void => {}
+      const promise = new Promise<void>((settle) => {
+        resolve = settle
+      })
+      this.#idle = { promise, resolve }
+    }
+    return this.#idle.promise
+  }
+
+  #schedule(): void {
+    if (this.#isCommitting) return
+    if (this.#isGroupFull) {
+      void this.#commitQueued() // what is read until later would only wait, and outlive the young heap
+      return
+    }
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    // Deferred, so that whatever the sockets have already received joins the group.
+    this.#runtime.defer(() => {
+      this.#isScheduled = false
+      if (!this.#isCommitting && this.#queue.length > 0) void this.#commitQueued()
+    })
+  }
+
+  get #isGroupFull(): boolean {
+    return this.#queuedOperations >= this.#options.maxGroupOperations
+  }
+
+  async #commitQueued(): Promise<void> {
+    this.#isCommitting = true
+    do {
+      const group = this.#takeGroup()
+      const replacements = this.#replacements
+      let rest = await this.#commitGroup(group)
+      while (rest.length > 0) rest = await this.#commitRest(rest, replacements)
+      this.#release(group)
+    } while (this.#queue.length > 0 && this.#isGroupFull)
+    this.#isCommitting = false
+    if (this.#queue.length > 0) this.#schedule()
+    else this.#settleIdle()
+  }
+
+  get #isIdle(): boolean {
+    return (
+      this.#queue.length === 0 && !this.#isCommitting && !this.#hasPromised && this.#roomWaiters.size === 0
+    )
+  }
+
+  #settleIdle(): void {
+    if (!this.#isIdle) return
+    this.#idle?.resolve()
+    this.#idle = null
+  }
+
+  /**
+   * Commits one group. A batch settles only once its operations are durable.
+   *
+   * @returns what is left of the group, because all of it would be too much for one transaction
+   */
+  async #commitGroup(group: readonly QueuedBatch[]): Promise<readonly QueuedBatch[]> {
+    const requests = requestsOf(group)
+    const replacements = this.#replacements
+    const startedAt = this.#runtime.monotonicNow()
+    const span = startSpan('kora.commit', {
+      'kora.operations': requests.length,
+      'kora.batches': group.length,
+    })
+    let results: readonly AppendResult[]
+    try {
+      results = await this.#store.append(requests)
+    } catch (error) {
+      endSpan(span, error)
+      if (group.length > 1 && isOfOneBatch(error)) return this.#commitEach(group, replacements)
+      this.#metrics.operations('failed', requests.length)
+      logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
+      if (isUnavailable(error)) this.#lastFailure = { error, at: this.#runtime.monotonicNow() }
+      this.#fail(group, failureOf(error))
+      return []
+    }
+    this.#lastFailure = null
+    const entries = entriesOf(results)
+    endSpan(span)
+    const durationMs = this.#runtime.monotonicNow() - startedAt
+    this.#metrics.committed(results.length, durationMs)
+    countOutcomes(results, this.#metrics)
+    const rest = settleEach(group, results)
+    this.#publish(entries)
+    logEvent(this.#logger, LOG_EVENTS.batchCommitted, {
+      operations: results.length,
+      applied: entries.length,
+      durationMs,
+    })
+    return rest
+  }
+
+  /**
+   * Commits each batch by itself: what one runs into is not to keep the others from being stored.
+   *
+   * @param replacements when the group was handed to the store: what was made by a log that is gone since is refused
+   * @returns as `#commitGroup`
+   */
+  async #commitEach(group: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
+    for (const [index, batch] of group.entries()) {
+      if (this.#replacements !== replacements) batch.reject(logReplaced())
+      else if (this.#hasFailed(batch)) batch.reject(earlierBatchFailed())
+      else {
+        const rest = await this.#commitGroup([batch])
+        if (rest.length > 0) return [...rest, ...group.slice(index + 1)]
+      }
+    }
+    return []
+  }
+
+  /**
+   * The next transaction of a group. What the sockets have received meanwhile is read before it: several large
+   * ones on end would keep everybody from the server.
+   */
+  async #commitRest(rest: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
+    await yieldToEventLoop(this.#runtime)
+    if (this.#replacements !== replacements) {
+      rejectEach(rest, logReplaced())
+      return []
+    }
+    const withdrawn = rest.filter((batch) => this.#hasFailed(batch))
+    rejectEach(withdrawn, earlierBatchFailed())
+    const due = rest.filter((batch) => !this.#hasFailed(batch))
+    return due.length === 0 ? [] : this.#commitGroup(due)
+  }
+
+  /** Tells of what is stored: an error in who is told of it must not end the writing. */
+  #publish(entries: readonly LogEntry[]): void {
+    try {
+      this.#options.onCommitted(entries)
+    } catch (error) {
+      logEvent(this.#logger, LOG_EVENTS.feedFailed, { err: error })
+    }
+  }
+
+  /** Nothing of the group was stored: the clients send it again, and what was to follow it. */
+  #fail(group: readonly QueuedBatch[], failure: StoreError): void {
+    for (const { source } of group) if (source !== undefined) this.#failedSources.add(source)
+    rejectEach(group, failure)
+    this.#refuseQueued((batch) => this.#hasFailed(batch), failure)
+  }
+
+  #refuseQueued(isRefused: (batch: QueuedBatch) => boolean, failure: StoreError): void {
+    const refused = this.#queue.filter(isRefused)
+    this.#queue = this.#queue.filter((batch) => !isRefused(batch))
+    this.#queuedOperations -= operationsOf(refused)
+    this.#release(refused)
+    rejectEach(refused, failure)
+    this.#settleIdle()
+  }
+
+  #hasFailed({ source }: QueuedBatch): boolean {
+    return source !== undefined && this.#failedSources.has(source)
+  }
+
+  #takeGroup(): readonly QueuedBatch[] {
+    let operations = 0
+    let count = 0
+    for (const batch of this.#queue) {
+      if (count > 0 && operations + batch.requests.length > this.#options.maxGroupOperations) break
+      operations += batch.requests.length
+      count++
+    }
+    this.#queuedOperations -= operations
+    return this.#queue.splice(0, count)
+  }
+
+  #release(group: readonly QueuedBatch[]): void {
+    for (const batch of group) this.#queuedBytes -= batch.bytes
+    this.#letIn()
+  }
+
+  /**
+   * Lets in those who wait for room, in order, for as long as there is some. Each is promised the bytes of its
+   * batch: otherwise all would be let in at once, and would hand in several times what may wait.
+   *
+   * The promises are forgotten when the event loop turns. Whoever was let in has submitted its batch by then, and
+   * the batch counts as queued. Between the two it counts twice, so that some wait for that turn who have room.
+   */
+  #letIn(): void {
+    let isAnyLetIn = false
+    for (const waiter of this.#roomWaiters) {
+      if (!this.#hasRoom) break
+      this.#roomWaiters.delete(waiter)
+      this.#promisedBytes += waiter.bytes
+      waiter.proceed()
+      isAnyLetIn = true
+    }
+    if (!isAnyLetIn || this.#hasPromised) return
+    this.#hasPromised = true
+    this.#runtime.defer(() => {
+      this.#hasPromised = false
+      this.#promisedBytes = 0
+      this.#letIn()
+      this.#settleIdle()
+    })
+  }
+}
+
+function rejectEach(batches: readonly QueuedBatch[], failure: StoreError): void {
+  for (const batch of batches) batch.reject(failure)
+}
+
+function failureOf(error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  const message = error instanceof SchemaError ? error.message : 'The store could not commit.'
+  return new StoreError('STORE_UNAVAILABLE', message, { cause: error })
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof StoreError && error.code === 'STORE_UNAVAILABLE'
+}
+
+/** A programming error, a damaged row, a missing resolver, too much at once: the others may never meet it. */
+function isOfOneBatch(error: unknown): boolean {
+  return (
+    !(error instanceof StoreError) || error.code === 'STORE_CORRUPT' || error instanceof StoreCapacityError
+  )
+}
+
+function logReplaced(): StoreError {
+  return new StoreError('STORE_UNAVAILABLE', 'Another log has taken the place of the one before.')
+}
+
+function earlierBatchFailed(): StoreError {
+  return new StoreError('STORE_UNAVAILABLE', 'An earlier batch of the same session was not stored.')
+}
+
+function countOutcomes(results: readonly AppendResult[], metrics: SyncMetrics): void {
+  let applied = 0
+  let duplicate = 0
+  let ignored = 0
+  for (const { status } of results) {
+    if (status === 'applied') applied++
+    else if (status === 'duplicate') duplicate++
+    else if (status === 'ignored') ignored++
+  }
+  const refused = results.length - applied - duplicate - ignored
+  if (applied > 0) metrics.operations('applied', applied)
+  if (duplicate > 0) metrics.operations('duplicate', duplicate)
+  if (ignored > 0) metrics.operations('ignored', ignored)
+  if (refused > 0) metrics.operations('refused', refused)
+}

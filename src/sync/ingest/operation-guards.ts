@@ -1,0 +1,131 @@
+import { type ErrorCode, StoreError } from '../../core/errors.ts'
+import { LOG_EVENTS } from '../../core/logger.ts'
+import type { Operation } from '../../core/operation.ts'
+import { checkOperationId } from '../../core/operation-id.ts'
+import { type Refusal, refuse } from '../../core/refusal.ts'
+import { refuseSchemaViolation } from '../../core/schema/validate-operation.ts'
+import type { WriteAccess } from '../../core/write-access.ts'
+import { describeValue } from '../../protocol/json-value.ts'
+import type { ReceivedOperation } from '../../protocol/messages.ts'
+import type { AppendRequest } from '../../store/store.ts'
+import type { SyncHubContext } from '../hub/hub-context.ts'
+import type { Session, SessionIdentity } from '../session/session.ts'
+import type { GapWatch } from './gap-watch.ts'
+import { refuseForgedSnapshot, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
+
+/** An operation of a batch on its way through the guards. */
+export type Guarded =
+  /**
+   * To be given to the store, also where it is refused or ignored: it may be there, and its author not know,
+   * or not be allowed to.
+   */
+  | { readonly kind: 'store'; readonly request: AppendRequest }
+  /** There is nothing to store or to look for. */
+  | { readonly kind: 'unreadable'; readonly refusal: Refusal }
+
+/** An operation that can be read. */
+type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
+
+/** Errors of the store that are no mistake of who asked it. */
+const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
+  'STORE_UNAVAILABLE',
+  'STORE_CORRUPT',
+  'STORE_CLOSED',
+  'SERVER_STOPPING',
+])
+
+/** What an operation is asked before the store is: the rules of the server, then the application's own. */
+export class OperationGuards {
+  readonly #session: Pick<Session, 'log'>
+  readonly #context: SyncHubContext
+  readonly #gaps: GapWatch | null
+
+  constructor(session: Pick<Session, 'log'>, context: SyncHubContext, gaps: GapWatch | null) {
+    this.#session = session
+    this.#context = context
+    this.#gaps = gaps
+  }
+
+  /**
+   * A promise only where the application or the store has to be asked: waiting for each operation of
+   * a batch costs more than most of the guards.
+   */
+  guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
+    if (!received.ok) return { kind: 'unreadable', refusal: received.refusal }
+    const { operation, wireJson } = received
+    const idCheck = checkOperationId(operation)
+    if (idCheck === 'mismatch') this.#context.stats.idMismatches++
+    const readable = { operation, wireJson, isIdVerified: idCheck === 'verified' }
+    const refusal = this.#refuseByRule(readable, identity)
+    if (refusal === null && this.#context.validateOperation !== undefined) {
+      return this.#guardAsking(readable, identity)
+    }
+    const access = this.#accessTo(operation.nodeId, identity)
+    const against = refusal === null ? {} : { refusal }
+    if (access instanceof Promise) return access.then((known) => toStore(readable, known, against))
+    return toStore(readable, access, against)
+  }
+
+  async #guardAsking(readable: Readable, identity: SessionIdentity): Promise<Guarded> {
+    const applicationVerdict = await this.#validate(readable.operation, identity)
+    const access = await this.#accessTo(readable.operation.nodeId, identity)
+    return toStore(readable, access, applicationVerdict === null ? {} : { applicationVerdict })
+  }
+
+  #accessTo(nodeId: string, { access }: SessionIdentity): WriteAccess | Promise<WriteAccess> {
+    return this.#gaps?.hasGap ? access.writesUncounted : access.writesAs(nodeId)
+  }
+
+  #refuseByRule({ operation, isIdVerified }: Readable, { nodeId }: SessionIdentity): Refusal | null {
+    const { store, runtime, supportedSchemaVersions } = this.#context
+    const schema = store.getSchema()
+    return (
+      refuseForgedSnapshot(operation, { isIdVerified, ownNodeId: nodeId }) ??
+      refuseFutureClock(operation, runtime.now()) ??
+      refuseUnsupportedVersion(operation, supportedSchemaVersions.max) ??
+      (schema === null ? null : refuseSchemaViolation(operation, schema))
+    )
+  }
+
+  /**
+   * Asks the application, which is given an operation of its own: what it does to it must not part the
+   * record and its access from the log. null: it has nothing against the operation.
+   */
+  async #validate(operation: Operation, identity: SessionIdentity): Promise<Refusal | 'ignore' | null> {
+    const { validateOperation, kora } = this.#context
+    if (validateOperation === undefined) return null
+    try {
+      return parseVerdict(await validateOperation(structuredClone(operation), { auth: identity.auth, kora }))
+    } catch (error) {
+      // Its records cannot be read: a refusal would be final, so the client sends it again instead.
+      if (error instanceof StoreError && STORE_FAILURES.has(error.code)) throw error
+      this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
+      return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
+    }
+  }
+}
+
+/**
+ * A slip of the application must not pass for a refusal, which is final.
+ *
+ * @throws TypeError for what is no verdict
+ */
+function parseVerdict(verdict: unknown): Refusal | 'ignore' | null {
+  const { action, code, message, retriable }: { readonly [property: string]: unknown } = Object(verdict)
+  if (action === 'accept') return null
+  if (action === 'ignore') return 'ignore'
+  if (action === 'reject' && typeof code === 'string' && typeof message === 'string') {
+    return { code, message, retriable: retriable === true }
+  }
+  throw new TypeError(
+    `validateOperation returned no verdict. Its action is ${describeValue(action)}: accept, ignore, or reject with a code and a message.`,
+  )
+}
+
+function toStore(
+  { operation, wireJson, isIdVerified }: Readable,
+  access: WriteAccess,
+  against: Pick<AppendRequest, 'refusal' | 'applicationVerdict'>,
+): Guarded {
+  return { kind: 'store', request: { operation, wireJson, access, isIdVerified, ...against } }
+}

@@ -1,0 +1,87 @@
+import { hasEnded } from '../../auth/token-end.ts'
+import { childLogger } from '../../core/logger.ts'
+import { endSpan, startSpan } from '../../core/tracing.ts'
+import type { HandshakeMessage } from '../../protocol/messages.ts'
+import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from '../handshake/handshake.ts'
+import type { SyncHubContext } from '../hub/hub-context.ts'
+import { reportFailure } from './failure-report.ts'
+import type { Session } from './session.ts'
+
+/** Has the session accept its client; or tells the client why not, and ends the session. */
+export async function answerHandshake(
+  session: Session,
+  message: HandshakeMessage,
+  context: SyncHubContext,
+): Promise<void> {
+  const span = startSpan('kora.handshake')
+  let result: HandshakeResult
+  try {
+    result = await acceptHandshake(message, context, childLogger(context.logger, { sessionId: session.id }))
+  } catch (error) {
+    endSpan(span, error)
+    throw error
+  }
+  span?.setAttribute('kora.accepted', result.accepted)
+  endSpan(span)
+  if (session.state === 'closed') return
+  if (!result.accepted) {
+    refuse(session, result, context)
+    return
+  }
+  // It may have come to its end while the store was asked. A client that returns with a fresh token is let in.
+  if (hasEnded(result.identity.auth, context.runtime.now())) {
+    session.close('TOKEN_EXPIRED')
+    return
+  }
+  // Nothing is awaited between the two: another session of the same identity would not be counted.
+  const overLimit = context.refuseIdentity(result.identity)
+  if (overLimit === null) session.accept(result)
+  else session.fail(overLimit)
+}
+
+function refuse(
+  session: Session,
+  result: HandshakeResult & { readonly accepted: false },
+  context: SyncHubContext,
+): void {
+  if (result.error === 'SCHEMA_MISMATCH') {
+    reportFailure(session, { code: result.error, detail: result.response.rejectReason }, context)
+    session.send({ ...result.response, messageId: session.nextMessageId() })
+    session.close(result.error)
+    return
+  }
+  // Libraries throw on bad tokens, too: a client that comes back all the same is told, so that its app signs in again.
+  // Who would stay away may be in the right, and its session ends as where the token cannot be judged.
+  if (result.mayPass !== true || !session.errorsAreFinal) {
+    session.fail(result.error)
+    return
+  }
+  reportFailure(session, { code: result.error }, context)
+  session.close('AUTH_UNAVAILABLE')
+}
+
+/** A stream that has started over, which is noted once the client acknowledges something of it. */
+export interface UnnotedRestart {
+  /** What to note of the node. */
+  readonly restartedEra: string
+  /** As what it was registered then: only as long as it still is does the note count. */
+  readonly registeredEra: string | null
+}
+
+/** The restart that a handshake has led to and that is not noted yet; null where there is none. */
+export function restartOf({ restartedEra, registeredEra }: AcceptedHandshake): UnnotedRestart | null {
+  return restartedEra === null ? null : { restartedEra, registeredEra }
+}
+
+/**
+ * Notes that the client has acknowledged something of a stream that started over: it goes on from there next
+ * time.
+ */
+export function noteRestart(
+  nodeId: string,
+  { restartedEra, registeredEra }: UnnotedRestart,
+  { store }: SyncHubContext,
+): void {
+  // Best effort: without it the next session starts over once more.
+  store.registerNode({ nodeId, scopeEra: restartedEra }, { scopeEra: registeredEra }).catch(() => {})
+}

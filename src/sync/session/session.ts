@@ -1,0 +1,525 @@
+import type { Span } from '@opentelemetry/api'
+import type { AuthContext } from '../../auth/provider.ts'
+import { assertNever, ProtocolError, StoreError } from '../../core/errors.ts'
+import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../../core/logger.ts'
+import type { Timer } from '../../core/runtime.ts'
+import { endSpan, startSpan } from '../../core/tracing.ts'
+import {
+  CONNECTION_ERRORS,
+  type ConnectionErrorCode,
+  closeOf,
+  isPassing,
+} from '../../protocol/connection-errors.ts'
+import type { Frame } from '../../protocol/frame.ts'
+import type {
+  AcknowledgmentMessage,
+  HandshakeMessage,
+  ReceivedMessage,
+  SyncMessage,
+  WireFormat,
+} from '../../protocol/messages.ts'
+import type { ClientAccess } from '../authorization.ts'
+import type { Delivery, DeliveryLag, DeliveryTarget } from '../delivery/delivery.ts'
+import type { SharedView, ViewReader } from '../feed/views.ts'
+import type { AcceptedHandshake } from '../handshake/handshake.ts'
+import type { SyncHubContext } from '../hub/hub-context.ts'
+import { Push } from '../ingest/push.ts'
+import { arrivedPushes } from '../relays/arrived-pushes.ts'
+import type { ServerTransport } from '../transport.ts'
+import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
+import { reportFailure, type SessionFailure } from './failure-report.ts'
+import { setLongTimer } from './long-timer.ts'
+import { type MessageHandler, MessageLoop } from './message-loop.ts'
+import { openDelivery } from './open-delivery.ts'
+import { answerHandshake, noteRestart, restartOf, type UnnotedRestart } from './session-handshake.ts'
+
+/**
+ * ```
+ *            handshake           accepted              initial stream sent
+ * connected ───────────▶ authenticating ───────▶ syncing ───────▶ streaming
+ *     │                        │                    │                 │
+ *     └────────────────────────┴───── closed ◀──────┴─────────────────┘
+ * ```
+ * Nothing but a handshake is processed before `syncing`; nothing at all after `closed`.
+ */
+export type SessionState = 'connected' | 'authenticating' | 'syncing' | 'streaming' | 'closed'
+
+/** Who is at the other end, once the handshake is accepted. */
+export interface SessionIdentity {
+  readonly nodeId: string
+  readonly auth: AuthContext
+  readonly access: ClientAccess
+  /** Sent a watermark: it knows delivery sequences, refusals per operation, and the messages that came with them. */
+  readonly hasWatermark: boolean
+  /**
+   * Own operations of the client that this server lacks, as both said at the handshake; else what it writes
+   * next.
+   */
+  readonly owed: OwedOperations
+}
+
+/** Operations of one node, by sequence number. */
+export interface OwedOperations {
+  readonly above: number
+  readonly through: number
+}
+
+/** One connected client. */
+export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget, ViewReader {
+  readonly id: string
+  /** ms of the monotonic clock: the other one may be set meanwhile */
+  readonly connectedAt: number
+  readonly #context: SyncHubContext
+  readonly #connection: ClientConnection
+  readonly #push: Push
+  readonly #messages: MessageLoop
+  #isReading = true
+  #state: SessionState = 'connected'
+  #identity: SessionIdentity | null = null
+  #delivery: Delivery | null = null
+  #restart: UnnotedRestart | null = null
+  #sharedView: SharedView | null = null
+  #timer: Timer | null = null
+  #messageCount = 0
+  #catchUp: Span | null = null
+
+  constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
+    this.id = id
+    this.connectedAt = context.runtime.monotonicNow()
+    this.#context = context
+    this.#connection = new ClientConnection(this, transport, context.limits.maxBufferedBytes)
+    this.#messages = new MessageLoop(this, this.#connection)
+    this.#push = new Push(this, context)
+  }
+
+  /**
+   * Begins to listen. Its hub knows it by then: what its transport says, or throws, at once may end it.
+   *
+   * @throws what the transport throws when it is to be listened to
+   */
+  begin(): void {
+    const { runtime, limits } = this.#context
+    this.log(LOG_EVENTS.sessionOpened, { remoteAddress: this.remoteAddress })
+    this.#timer = runtime.setTimer(limits.handshakeTimeoutMs, () => this.fail('HANDSHAKE_TIMEOUT'))
+    this.#connection.listen({
+      onMessage: (message) => this.#receive(message),
+      onClose: (code, reason) => this.#onClosed(code, reason),
+      onError: (error) => this.log(LOG_EVENTS.transportFailed, { err: error }),
+    })
+  }
+
+  get state(): SessionState {
+    return this.#state
+  }
+
+  get format(): WireFormat {
+    return this.#connection.format
+  }
+
+  get readsJson(): boolean {
+    return this.#connection.readsJson
+  }
+
+  get mayLoseMessages(): boolean {
+    return this.#connection.mayLoseMessages
+  }
+
+  get hasAllMessages(): boolean {
+    return this.#connection.hasAllMessages
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#connection.remoteAddress
+  }
+
+  get bufferedBytes(): number {
+    return this.#connection.backlog.bytes
+  }
+
+  /** How far delivery is behind; null before the handshake and for clients without watermark. */
+  get deliveryLag(): DeliveryLag | null {
+    return this.#delivery?.lag ?? null
+  }
+
+  /** null before the handshake is accepted. */
+  get identity(): SessionIdentity | null {
+    return this.#identity
+  }
+
+  get isAccepted(): boolean {
+    return this.#state === 'syncing' || this.#state === 'streaming'
+  }
+
+  /**
+   * Says something that names this session. A child logger would say it too, but takes more memory
+   * than the rest of an idle session.
+   */
+  log(event: LogEvent, fields: LogFields): void {
+    logEvent(this.#context.logger, event, { sessionId: this.id, ...fields })
+  }
+
+  /** An id for a message of this connection; unique within it. */
+  nextMessageId(): string {
+    this.#messageCount++
+    return `s-${this.#messageCount}`
+  }
+
+  send(message: SyncMessage): void {
+    if (this.#state === 'closed' || !this.#connection.isConnected) return
+    this.#connection.send(message)
+    this.#boundBacklog()
+  }
+
+  /** Sends a JSON frame made for several sessions; false when this one's buffer is full and it was dropped. */
+  sendShared(frame: Frame): boolean {
+    if (!this.isAccepted || !this.canSend()) return false
+    this.#connection.sendFrame(frame)
+    return true
+  }
+
+  // ── delivery ───────────────────────────────────────────────────────────────────────────────
+
+  sendDelivery(frame: Frame, operations: number): void {
+    if (this.#state === 'closed') return
+    this.#context.stats.operationsSent += operations
+    this.#connection.sendFrame(frame)
+    this.#context.watchProgress(this)
+  }
+
+  canSend(): boolean {
+    return !this.#connection.backlog.isFull
+  }
+
+  onCaughtUp(): void {
+    if (this.#state !== 'syncing') return
+    this.#state = 'streaming'
+    this.#endCatchUp()
+    this.#context.relays.onStreaming(this)
+  }
+
+  onDeliveryFailed(error: unknown): void {
+    this.crash(error)
+  }
+
+  get takenThrough(): number {
+    return this.#delivery?.takenThrough ?? 0
+  }
+
+  onViewAdvanced(): void {
+    this.#pump()
+  }
+
+  /**
+   * The once-a-second look at a session with unacknowledged batches or a full buffer.
+   * @returns false when there is nothing left to watch
+   */
+  checkProgress(): boolean {
+    if (this.#state === 'closed') return false
+    const backlog = this.#connection.backlog.look(this.#context.runtime.monotonicNow())
+    if (backlog.isStuck) {
+      this.fail('SLOW_CONSUMER')
+      return false
+    }
+    if (this.#delivery === null) return this.#connection.backlog.isBlocked
+    // Its acknowledgments may be among what waits to be processed here: that is not its silence.
+    if (!this.#messages.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
+    this.#pump() // its buffer may have drained without anything else happening
+    const progress = this.#delivery.checkProgress()
+    if (progress === 'stalled') {
+      this.log(LOG_EVENTS.deliveryStalled, {
+        nodeId: this.#identity?.nodeId,
+        acknowledgedSequence: this.#delivery.acknowledgedSequence,
+        sentSequence: this.#delivery.sentSequence,
+      })
+      this.fail('SLOW_CONSUMER')
+      return false
+    }
+    return this.#delivery.hasUnacknowledged || this.#connection.backlog.isBlocked
+  }
+
+  /**
+   * Moves the watermark of a quiet client over what it may not see.
+   * @returns false when that could not be done now
+   */
+  skipInvisibleTail(): boolean {
+    return this.#state === 'streaming' && this.#delivery?.skipInvisibleTail() === true
+  }
+
+  // ── the end ────────────────────────────────────────────────────────────────────────────────
+  //
+  //             | called                                                | tells the client  | closes the socket
+  // ------------|-------------------------------------------------------|-------------------|------------------
+  // fail        | for a reason that the client is to know               | message `error`*  | yes
+  // crash       | with what a part of the server has thrown             | through `fail`    | yes
+  // endUnread   | where the client reads nothing                        | by the close code | yes
+  // close       | where a message is not needed, or would not arrive    | by the close code | yes
+  // closeWith   | by `close`; over a gap, which has no code of its own  | by the close code | yes
+  // #onClosed   | by the transport: the connection is gone              | no                | it is closed
+  // #end        | by `closeWith` and `#onClosed`: lets go of everything | no                | no
+  //
+  // * not where it would stay away after one, and may return
+
+  /** Ends the session: tells the client why, then closes the connection. */
+  fail(code: ConnectionErrorCode, detail?: string): void {
+    if (this.#state === 'closed') return
+    reportFailure(this, { code, detail }, this.#context)
+    if (code === 'REVOKED') this.#withdraw()
+    this.#tell({ code, detail })
+    this.close(code)
+  }
+
+  /** After an `error` message its client does not return by itself. */
+  get errorsAreFinal(): boolean {
+    return this.#connection.errorsAreFinal
+  }
+
+  /** However much waits to be read: nothing follows. */
+  #tell({ code, detail }: SessionFailure): void {
+    if (!this.#connection.isConnected || (this.#connection.errorsAreFinal && isPassing(code))) return
+    const { message, retriable } = CONNECTION_ERRORS[code]
+    const text = detail === undefined ? message : `${message}: ${detail}`
+    this.#connection.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
+  }
+
+  /** Ends the session of a client that does not read: a message would not be read, either. */
+  endUnread(): void {
+    if (this.#state === 'closed') return
+    reportFailure(this, { code: 'SLOW_CONSUMER' }, this.#context)
+    this.close('SLOW_CONSUMER')
+  }
+
+  /** Closes the connection with the code's close code, without an `error` message. */
+  close(code: ConnectionErrorCode): void {
+    const { closeCode, reason } = closeOf(code)
+    this.closeWith(closeCode, reason)
+  }
+
+  closeWith(closeCode: number, reason: string): void {
+    if (this.#state === 'closed') return
+    this.#end(closeCode, reason)
+    this.#connection.close(closeCode, reason)
+  }
+
+  /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
+  stopReading(): void {
+    this.#isReading = false
+    this.#keepPushes()
+    this.#push.endDelay()
+    this.#connection.pause()
+  }
+
+  /** Resolves when what this session has submitted is stored and answered. */
+  async settled(): Promise<void> {
+    await this.#messages.settled()
+    await this.#push.settled()
+  }
+
+  #onClosed(code: number, reason: string): void {
+    if (this.#state === 'closed') return
+    this.#keepPushes()
+    this.#end(code, reason)
+  }
+
+  #end(code: number, reason: string): void {
+    this.#leaveRelays()
+    this.#state = 'closed'
+    this.#timer?.cancel()
+    this.#endCatchUp(reason)
+    this.#messages.drain()
+    this.#push.stop()
+    this.#delivery?.stop()
+    if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
+    this.#context.onSessionClosed(this)
+    this.log(LOG_EVENTS.sessionClosed, { code, reason })
+  }
+
+  /** Asked anew: what was awaited, or sent, may have closed it. */
+  #isClosed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  #leaveRelays(): void {
+    try {
+      this.#context.relays.onClosed(this)
+    } catch (error) {
+      this.log(LOG_EVENTS.sessionCrashed, { err: error })
+    }
+  }
+
+  /** A programming error or a failing store ends this session and nothing else. */
+  crash(error: unknown): void {
+    if (this.#state === 'closed') return
+    if (
+      error instanceof StoreError &&
+      (error.code === 'STORE_UNAVAILABLE' || error.code === 'SERVER_STOPPING')
+    ) {
+      this.fail('STORE_UNAVAILABLE')
+      return
+    }
+    this.log(LOG_EVENTS.sessionCrashed, { err: error })
+    this.fail('SYNC_ERROR')
+  }
+
+  // ── what goes out ──────────────────────────────────────────────────────────────────────────
+
+  onTransportFailed(error: unknown): void {
+    // What it throws once its session has ended, as where it is closed, ends nothing any more.
+    this.log(this.#isClosed() ? LOG_EVENTS.transportFailed : LOG_EVENTS.transportThrew, { err: error })
+    this.close('SYNC_ERROR')
+  }
+
+  #pump(): void {
+    try {
+      this.#delivery?.pump()
+    } catch (error) {
+      this.crash(error)
+      return
+    }
+    if (!this.canSend()) this.#context.watchProgress(this) // goes on once the buffer has drained
+  }
+
+  /**
+   * Answers are due whether or not they are read. Who reads none of them is cut off: after a time,
+   * and at once when they have become too many.
+   */
+  #boundBacklog(): void {
+    if (!this.#connection.backlog.isFull) return
+    if (!this.#connection.backlog.isTooMuch) {
+      this.#context.watchProgress(this)
+      return
+    }
+    this.endUnread()
+  }
+
+  // ── what comes in ──────────────────────────────────────────────────────────────────────────
+
+  #receive(message: unknown): void {
+    if (this.#state === 'closed' || !this.#isReading) return
+    // A client waits for the answer to its handshake. Who does not is refused unread.
+    if (this.#messages.isBusy && !this.isAccepted) this.fail('HANDSHAKE_REQUIRED')
+    else this.#messages.accept(message)
+  }
+
+  handle(message: unknown): Promise<void> | undefined {
+    return this.#handleDecoded(this.#decode(message))
+  }
+
+  onHandlingFailed(error: unknown): void {
+    if (error instanceof ProtocolError) this.fail(protocolErrorCode(error), error.message)
+    else this.crash(error)
+  }
+
+  /** Keeps the pushes of blobs that wait when the connection ends. The client sends everything else again. */
+  #keepPushes(): void {
+    const waiting = this.#messages.drain()
+    if (!this.isAccepted) return
+    for (const push of arrivedPushes(waiting, (message) => this.#decode(message))) {
+      void this.#context.relays.receive(this, push)
+    }
+  }
+
+  #decode(message: unknown): ReceivedMessage {
+    const limits = this.isAccepted ? this.#context.decodeLimits : this.#context.handshakeDecodeLimits
+    return this.#connection.decode(message, limits)
+  }
+
+  #handleDecoded(message: ReceivedMessage): Promise<void> | undefined {
+    if (message.type === 'handshake') return this.#handshake(message)
+    if (!this.isAccepted) {
+      this.fail('HANDSHAKE_REQUIRED')
+      return undefined
+    }
+    switch (message.type) {
+      case 'operation-batch':
+        return this.#push.receive(message)
+      case 'acknowledgment':
+        this.#noteRestart(message)
+        this.#delivery?.acknowledge(message)
+        return undefined
+      case 'error':
+        return undefined // clients have nothing to report that a server could act on
+      case 'awareness-update':
+      case 'yjs-doc-update':
+      case 'blob-chunk-request':
+      case 'blob-chunk-response':
+      case 'blob-chunk-push':
+        return this.#context.relays.receive(this, message)
+      default:
+        return assertNever(message)
+    }
+  }
+
+  // ── handshake ──────────────────────────────────────────────────────────────────────────────
+
+  #handshake(message: HandshakeMessage): Promise<void> | undefined {
+    if (this.#state !== 'connected') {
+      this.fail('DUPLICATE_HANDSHAKE')
+      return undefined
+    }
+    this.#state = 'authenticating'
+    return answerHandshake(this, message, this.#context)
+  }
+
+  /** From `authenticating` to `syncing`: the client is answered, and sent what it lacks. */
+  accept(result: AcceptedHandshake): void {
+    const { identity, response } = result
+    this.#identity = identity
+    this.#state = 'syncing'
+    this.#connection.admit()
+    if (this.#isClosed()) return
+    this.#restart = restartOf(result)
+    this.setExpiry()
+    this.send({ ...response, messageId: this.nextMessageId() })
+    if (this.#isClosed()) return
+    this.#sharedView = this.#context.views.acquire(identity.access.view, this)
+    this.#delivery = openDelivery(this, result, this.#sharedView, this.#context)
+    this.#catchUp = startSpan('kora.catch_up')
+    this.#context.onSessionAccepted(this)
+    this.log(LOG_EVENTS.sessionAccepted, {
+      nodeId: identity.nodeId,
+      userId: identity.auth.userId,
+      watermark: result.watermark,
+    })
+    this.#pump()
+  }
+
+  #noteRestart(message: AcknowledgmentMessage): void {
+    const { identity } = this
+    if (this.#restart === null || identity === null || (message.deliverySequence ?? 0) === 0) return
+    if (!this.#delivery?.isApplied(message)) return
+    noteRestart(identity.nodeId, this.#restart, this.#context)
+    this.#restart = null
+  }
+
+  /**
+   * At the token's expiry the connection ends, and the client returns with a fresh token. Set anew where the clock has
+   * stepped: the timer does not go by it.
+   */
+  setExpiry(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+    const expiresAt = this.#identity?.auth.expiresAt
+    if (expiresAt === undefined) return
+    const { runtime } = this.#context
+    const remainingMs = Math.max(0, expiresAt - runtime.now())
+    this.#timer = setLongTimer(runtime, remainingMs, () => {
+      this.#withdraw()
+      this.close('TOKEN_EXPIRED')
+    })
+  }
+
+  /** Nothing passes in either direction any more, once its client's access has ended. */
+  #withdraw(): void {
+    this.#connection.withdraw()
+    this.#context.ingest.withdraw(this.#push)
+  }
+
+  #endCatchUp(reason?: string): void {
+    endSpan(this.#catchUp, reason)
+    this.#catchUp = null
+  }
+}
+
+function protocolErrorCode(error: ProtocolError): ConnectionErrorCode {
+  return error.code === 'MESSAGE_TOO_LARGE' ? 'MESSAGE_TOO_LARGE' : 'PROTOCOL_ERROR'
+}
