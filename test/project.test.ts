@@ -28,6 +28,47 @@ test('every file of src imports only from its own layer and those above it', () 
   expect(violations).toEqual([])
 })
 
+/** The folders of sync, in the order of docs/architecture.md. */
+const SYNC_FOLDERS = [
+  ['feed'],
+  ['delivery'],
+  ['ingest'],
+  ['handshake'],
+  ['relays', 'cluster'],
+  ['hub'],
+  ['session'],
+]
+
+test('every folder of sync imports, be it only types, from none of those after it', () => {
+  const violations = sourceFiles().flatMap((file) =>
+    importsOf(file)
+      .filter((target) => rankInSync(file) >= 0 && rankInSync(target) > rankInSync(file))
+      .map((target) => `${file} imports ${target}`),
+  )
+  const folders = readdirSync(join(ROOT, 'src/sync'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+
+  expect(violations).toEqual([])
+  expect(folders.sort()).toEqual(SYNC_FOLDERS.flat().sort())
+})
+
+test('no files of sync import each other in a circle, be it only types', () => {
+  const inSync = (file: string): boolean => file.startsWith('src/sync/')
+  const left = new Map(
+    sourceFiles()
+      .filter(inSync)
+      .map((file) => [file, importsOf(file).filter(inSync)]),
+  )
+  // What imports nothing that is left is in no circle.
+  for (let before = -1; before !== left.size; ) {
+    before = left.size
+    for (const [file, targets] of left) if (!targets.some((target) => left.has(target))) left.delete(file)
+  }
+
+  expect([...left.keys()]).toEqual([])
+})
+
 /** What makes a verdict of authorization → the modules that may ask for one. */
 const VERDICT_MAKERS: { readonly [name: string]: readonly string[] } = {
   createView: ['src/sync/authorization.ts', 'src/sync/handshake/grant.ts'],
@@ -153,6 +194,11 @@ function importsOf(file: string): string[] {
 
 function layerOf(file: string): string | null {
   return LAYERS.find((layer) => file.startsWith(join('src', layer, '/'))) ?? null
+}
+
+/** The place of a file in the order of the folders of sync; -1 outside of them. */
+function rankInSync(file: string): number {
+  return SYNC_FOLDERS.findIndex((folders) => folders.some((folder) => file.startsWith(`src/sync/${folder}/`)))
 }
 
 function read(file: string): string {

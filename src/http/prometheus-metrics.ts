@@ -7,7 +7,7 @@ import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { CompactionStats } from '../store/compaction/compaction-schedule.ts'
 import type { OperatorAccess } from '../sync/authorization.ts'
 import type { SyncHub } from '../sync/hub.ts'
-import type { SessionState } from '../sync/session/session.ts'
+import type { SessionState } from '../sync/session-state.ts'
 import type { OperationOutcome, SyncMetrics } from '../sync/sync-metrics.ts'
 import { packageVersion } from './package-version.ts'
 

@@ -15,7 +15,7 @@ import { Views } from './feed/views.ts'
 import { ClockWatch } from './hub/clock-watch.ts'
 import { Closing } from './hub/closing.ts'
 import { ConnectionCounts } from './hub/connection-counts.ts'
-import type { SyncHubContext, SyncStats } from './hub/hub-context.ts'
+import type { HubSession, SyncHubContext } from './hub/hub-context.ts'
 import { RevocationWatch } from './hub/revocation-watch.ts'
 import { SkipRounds } from './hub/skip-rounds.ts'
 import { Ingest } from './ingest/ingest.ts'
@@ -23,6 +23,7 @@ import { DEFAULT_STOP_TIMEOUT_MS, type SyncHubOptions } from './options.ts'
 import { Relays } from './relays/relays.ts'
 import { Session } from './session/session.ts'
 import { noMetrics } from './sync-metrics.ts'
+import type { SyncStats } from './sync-stats.ts'
 import type { ServerTransport } from './transport.ts'
 
 /** Operations of one transaction at most: more would hold the event loop for too long at once. */
@@ -58,9 +59,9 @@ export class SyncHub {
   readonly #clockWatch: ClockWatch
   readonly #context: SyncHubContext
   readonly #sessions = new Map<string, Session>()
-  readonly #accepted = new Map<string, Session>()
+  readonly #accepted = new Map<string, HubSession>()
   readonly #skipRounds = new SkipRounds(this.#accepted)
-  readonly #watched = new Set<Session>()
+  readonly #watched = new Set<HubSession>()
   readonly #observers = new Set<(entries: readonly LogEntry[]) => void>()
   readonly #connectionCounts: ConnectionCounts
   readonly #stats: SyncStats = {
@@ -332,13 +333,13 @@ export class SyncHub {
     }
   }
 
-  #onAccepted(session: Session): void {
+  #onAccepted(session: HubSession): void {
     this.#accepted.set(session.id, session)
     this.#connectionCounts.countUser(session.identity?.auth.userId, 1)
     this.#revocations.add(session)
   }
 
-  #onClosed(session: Session): void {
+  #onClosed(session: HubSession): void {
     this.#sessions.delete(session.id)
     this.#watched.delete(session)
     this.#closing.onSessionClosed(session)
@@ -374,11 +375,11 @@ export class SyncHub {
 }
 
 /** One session's error must not end the looking after all others. */
-function guarded<Result>(session: Session, look: () => Result): Result | undefined {
+function guarded<Result>(session: HubSession, look: () => Result): Result | undefined {
   try {
     return look()
   } catch (error) {
-    session.onDeliveryFailed(error)
+    session.crash(error)
     return undefined
   }
 }

@@ -2,7 +2,7 @@ import { isPlainObject } from '../../core/schema/plain-object.ts'
 import type { ScopeMap } from '../../core/scope.ts'
 import { authorizePeer } from '../authorization.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
-import type { SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 
 /**
  * What other servers must know of a session to decide who may hear of it. Nothing that the client has

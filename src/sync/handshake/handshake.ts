@@ -6,9 +6,9 @@ import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../../protocol/messages.ts'
 import { EMPTY_LOG, type NodeRegistration } from '../../store/node-index.ts'
 import { authorizeClient, type ClientAccess, isServerNode } from '../authorization.ts'
-import type { SyncHubContext } from '../hub/hub-context.ts'
-import type { OwedOperations, SessionIdentity } from '../session/session.ts'
+import type { OwedOperations, SessionIdentity } from '../session-identity.ts'
 import { type Grant, grantView } from './grant.ts'
+import type { HandshakeContext } from './handshake-context.ts'
 import {
   eraKey,
   eraSinceLoss,
@@ -77,7 +77,7 @@ const MAX_OTHER_NODES = 100
  */
 export async function acceptHandshake(
   message: HandshakeMessage,
-  context: SyncHubContext,
+  context: HandshakeContext,
   logger: Logger,
 ): Promise<HandshakeResult> {
   const identified = await authenticate(message, context, logger)
@@ -91,7 +91,7 @@ export async function acceptHandshake(
 /** Finds out who a client is, or why it is not let in. */
 async function authenticate(
   message: HandshakeMessage,
-  context: SyncHubContext,
+  context: HandshakeContext,
   logger: Logger,
 ): Promise<{ readonly auth: CheckedAuthContext } | RefusedIdentity> {
   const auth = await askProvider(context.auth, message.authToken ?? '', logger)
@@ -121,7 +121,7 @@ interface LocatedClient {
 async function locateClient(
   message: HandshakeMessage,
   auth: CheckedAuthContext,
-  context: SyncHubContext,
+  context: HandshakeContext,
 ): Promise<LocatedClient> {
   const { store } = context
   const grant = await grantView(auth, message, context)
@@ -143,7 +143,7 @@ type KnownClient = LocatedClient & { readonly auth: CheckedAuthContext }
 function acceptClient(
   message: HandshakeMessage,
   client: KnownClient,
-  context: SyncHubContext,
+  context: HandshakeContext,
 ): AcceptedHandshake {
   const { auth, access, told, registered } = client
   const watermark = message.lastDeliverySequence
@@ -171,7 +171,7 @@ function acceptClient(
 function createResponse(
   message: HandshakeMessage,
   { grant, head, told, from }: LocatedClient & { readonly from: number },
-  context: SyncHubContext,
+  context: HandshakeContext,
 ): Response {
   const watermark = message.lastDeliverySequence
   return {
@@ -189,7 +189,7 @@ function createResponse(
 }
 
 /** What every response says of the server. */
-function responseBase({ store, schemaVersion }: SyncHubContext) {
+function responseBase({ store, schemaVersion }: HandshakeContext) {
   return { type: 'handshake-response', nodeId: store.getNodeId(), schemaVersion } as const
 }
 
@@ -210,7 +210,7 @@ function owedOperations(
 }
 
 /** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */
-async function endOfLog(watermark: number | undefined, { feed, store }: SyncHubContext): Promise<number> {
+async function endOfLog(watermark: number | undefined, { feed, store }: HandshakeContext): Promise<number> {
   if (watermark === undefined || watermark <= feed.head) return feed.head
   return Math.max(feed.head, await store.getMaxDeliverySequence())
 }
@@ -339,7 +339,7 @@ function startOfDelta(
 async function tellVector(
   { nodeId, versionVector }: HandshakeMessage,
   { access, userId }: { readonly access: ClientAccess; readonly userId: string | null },
-  { store }: SyncHubContext,
+  { store }: HandshakeContext,
 ): Promise<Response['versionVector']> {
   const entry = access.ownEntry
   const told = await store.getHandshakeVector({
@@ -352,7 +352,7 @@ async function tellVector(
   return Object.fromEntries(named.filter(([key, number]) => number > 0 && (key !== nodeId || entry !== null)))
 }
 
-function refuseSchemaVersion(version: number, context: SyncHubContext): RefusedSchema | null {
+function refuseSchemaVersion(version: number, context: HandshakeContext): RefusedSchema | null {
   const { min, max } = context.supportedSchemaVersions
   if (version >= min && version <= max) return null
   const response: Response = {
@@ -374,7 +374,7 @@ function refuseSchemaVersion(version: number, context: SyncHubContext): RefusedS
 function registerNode(
   { nodeId, lastDeliverySequence }: HandshakeMessage,
   seen: { userId: string | null; era: ScopeEra; registration: NodeRegistration | undefined },
-  context: SyncHubContext,
+  context: HandshakeContext,
 ): Promise<NodeRegistration> | NodeRegistration {
   const { userId, era, registration } = seen
   const stored = storedEra(registration)
@@ -390,11 +390,11 @@ function registerNode(
   })
 }
 
-function isProvable(auth: AuthContext, context: SyncHubContext): boolean {
+function isProvable(auth: AuthContext, context: HandshakeContext): boolean {
   return !context.isOpen && auth.isAnonymous !== true
 }
 
 /** True unless the token names another device than this node, or the node is the server's own. */
-function mayBind(nodeId: string, { deviceId }: AuthContext, { store }: SyncHubContext): boolean {
+function mayBind(nodeId: string, { deviceId }: AuthContext, { store }: HandshakeContext): boolean {
   return (deviceId === undefined || deviceId === nodeId) && !isServerNode(nodeId, store)
 }

@@ -1,10 +1,21 @@
 import { settlesWithin } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
-import type { Session } from '../session/session.ts'
+import type { SessionState } from '../session-state.ts'
 import { ClosePace } from './close-pace.ts'
 
 /** Clients do not push again what has arrived of blobs: also after an abort, or a long wait, it has this long to be stored. */
 const BLOB_GRACE_MS = 1000
+
+/** A session that can be closed once it is answered. */
+export interface ClosableSession {
+  readonly state: SessionState
+  readonly isAccepted: boolean
+  /** Takes nothing more from the client. */
+  stopReading(): void
+  /** Resolves when what the session has submitted is stored and answered. */
+  settled(): Promise<void>
+  close(code: 'SERVER_STOPPING'): void
+}
 
 export interface ClosingOptions {
   /** Longest time over which connections are closed, in ms. */
@@ -20,7 +31,7 @@ export interface ClosingOptions {
 export class Closing {
   readonly #runtime: Runtime
   /** By session that is waited for: aborted when it has ended, so that the wait ends too. */
-  readonly #endings = new Map<Session, AbortController>()
+  readonly #endings = new Map<ClosableSession, AbortController>()
   readonly #abort = new AbortController()
 
   constructor(runtime: Runtime) {
@@ -33,12 +44,12 @@ export class Closing {
    * @returns how many were closed although they were not answered in time
    */
   async closeAll(
-    sessions: readonly Session[],
+    sessions: readonly ClosableSession[],
     { spreadMs, timeoutMs }: ClosingOptions,
   ): Promise<{ readonly cut: number }> {
     const pace = new ClosePace({ runtime: this.#runtime, connections: sessions.length, spreadMs })
     let cut = 0
-    const close = async (session: Session, index: number): Promise<void> => {
+    const close = async (session: ClosableSession, index: number): Promise<void> => {
       const ended = this.#endOf(session)
       await pace.begins(index, ended)
       if (ended.aborted) return
@@ -73,7 +84,7 @@ export class Closing {
     await settlesWithin(work, { runtime, timeoutMs: Math.min(BLOB_GRACE_MS, leftMs) })
   }
 
-  onSessionClosed(session: Session): void {
+  onSessionClosed(session: ClosableSession): void {
     this.#endings.get(session)?.abort()
   }
 
@@ -82,7 +93,7 @@ export class Closing {
   }
 
   /** Aborts when the session has ended. */
-  #endOf(session: Session): AbortSignal {
+  #endOf(session: ClosableSession): AbortSignal {
     const ending = this.#endings.get(session) ?? new AbortController()
     if (session.state === 'closed') ending.abort()
     this.#endings.set(session, ending)
@@ -94,7 +105,7 @@ export class Closing {
    * client comes back, and need not be let in before.
    */
   async #isAnswered(
-    session: Session,
+    session: ClosableSession,
     { timeoutMs, ended }: Pick<ClosingOptions, 'timeoutMs'> & { readonly ended: AbortSignal },
   ): Promise<boolean> {
     if (!session.isAccepted) return true

@@ -12,19 +12,26 @@ import type { Views } from '../feed/views.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { SyncLimits, ValidateOperation } from '../options.ts'
 import type { Relays } from '../relays/relays.ts'
-import type { Session, SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import type { SyncMetrics } from '../sync-metrics.ts'
-import type { RevocationWatch } from './revocation-watch.ts'
+import type { SyncStats } from '../sync-stats.ts'
+import type { ClosableSession } from './closing.ts'
+import type { RevocableSession, RevocationWatch } from './revocation-watch.ts'
 
-/** Counters of one server since its start. */
-export interface SyncStats {
-  operationsReceived: number
-  operationsSent: number
-  errorCount: number
-  connectionsTotal: number
-  peakConnections: number
-  /** Operations whose id is not the hash of what arrived. */
-  idMismatches: number
+/** A session as the hub looks after it, from its beginning to its end. */
+export interface HubSession extends RevocableSession, ClosableSession {
+  readonly id: string
+  readonly remoteAddress: string | undefined
+  /** Sets the end of the session to the expiry of its token anew: the clock has stepped. */
+  setExpiry(): void
+  /** @returns false when there is nothing left to watch */
+  checkProgress(): boolean
+  /** @returns false when the watermark could not be moved over what the client may not see */
+  skipInvisibleTail(): boolean
+  /** Ends the session of a client that does not read. */
+  endUnread(): void
+  /** Ends the session with what a part of the server has thrown. */
+  crash(error: unknown): void
 }
 
 /**
@@ -79,8 +86,8 @@ export interface SyncHubContext {
   whenOpen(): Promise<void>
   /** A limit that this identity's session would exceed, or null. */
   refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null
-  onSessionAccepted(session: Session): void
-  onSessionClosed(session: Session): void
+  onSessionAccepted(session: HubSession): void
+  onSessionClosed(session: HubSession): void
   /** The session has something unacknowledged: look after it once a second. */
-  watchProgress(session: Session): void
+  watchProgress(session: HubSession): void
 }

@@ -4,7 +4,7 @@ import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import { type ClusterBus, REVOKED_TOPIC } from '../../store/cluster-bus.ts'
 import type { Revocation, RevocationIndex, RevocationSubject } from '../../store/revocations.ts'
-import type { Session } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 
 // Another process revokes, and connections are to end within seconds, also where nobody tells of it; the
 // question is one index lookup.
@@ -12,6 +12,13 @@ const POLL_MS = 2000
 const PAGE_REVOCATIONS = 1000
 // As long as a handshake may take: one that was checked before a revocation is accepted after it.
 const MIN_RECENT_MS = 60_000
+
+/** A session that ends when its token is revoked. */
+export interface RevocableSession {
+  /** null before the handshake is accepted. */
+  readonly identity: SessionIdentity | null
+  fail(code: 'REVOKED'): void
+}
 
 export interface RevocationWatchOptions {
   readonly store: RevocationIndex
@@ -25,9 +32,9 @@ export interface RevocationWatchOptions {
 /** Refuses revoked tokens, and ends the sessions that were opened with one, whoever revoked them. */
 export class RevocationWatch {
   readonly #options: RevocationWatchOptions
-  readonly #sessions = new Set<Session>()
-  readonly #sessionsByUser = new Map<string, Set<Session>>()
-  readonly #sessionsByDevice = new Map<string, Set<Session>>()
+  readonly #sessions = new Set<RevocableSession>()
+  readonly #sessionsByUser = new Map<string, Set<RevocableSession>>()
+  readonly #sessionsByDevice = new Map<string, Set<RevocableSession>>()
   /** By subject: those that a handshake which is under way may not have seen. */
   readonly #recent = new Map<string, { readonly revocation: Revocation; readonly until: number }>()
   #version = 0
@@ -69,7 +76,7 @@ export class RevocationWatch {
   }
 
   /** Watches over an accepted session. */
-  add(session: Session): void {
+  add(session: RevocableSession): void {
     const auth = session.identity?.auth
     if (auth === undefined) return
     this.#sessions.add(session)
@@ -82,7 +89,7 @@ export class RevocationWatch {
     if (isSuspect) void this.#checkAgain(session, auth)
   }
 
-  remove(session: Session): void {
+  remove(session: RevocableSession): void {
     const auth = session.identity?.auth
     if (auth === undefined || !this.#sessions.delete(session)) return
     removeFrom(this.#sessionsByUser, auth.userId, session)
@@ -90,7 +97,7 @@ export class RevocationWatch {
   }
 
   /** Asks again before the session ends: what was revoked a moment ago may have been taken back since. */
-  async #checkAgain(session: Session, auth: AuthContext): Promise<void> {
+  async #checkAgain(session: RevocableSession, auth: AuthContext): Promise<void> {
     const isRevoked = await this.isRevoked(auth).catch(() => true)
     if (isRevoked) session.fail('REVOKED')
   }
@@ -171,8 +178,8 @@ export class RevocationWatch {
       logEvent(this.#options.logger, LOG_EVENTS.sessionsRevoked, { kind, value, sessions: ended.length })
   }
 
-  #endedBy(revocation: Revocation): [Session, AuthContext][] {
-    const ended: [Session, AuthContext][] = []
+  #endedBy(revocation: Revocation): [RevocableSession, AuthContext][] {
+    const ended: [RevocableSession, AuthContext][] = []
     for (const session of this.#sessionsOf(revocation)) {
       const auth = session.identity?.auth
       if (auth !== undefined && endsSession(revocation, auth)) ended.push([session, auth])
@@ -180,7 +187,7 @@ export class RevocationWatch {
     return ended
   }
 
-  #sessionsOf({ kind, value }: RevocationSubject): Iterable<Session> {
+  #sessionsOf({ kind, value }: RevocationSubject): Iterable<RevocableSession> {
     if (kind === 'all') return this.#sessions
     return (kind === 'user' ? this.#sessionsByUser : this.#sessionsByDevice).get(value) ?? []
   }

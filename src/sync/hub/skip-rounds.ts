@@ -1,5 +1,3 @@
-import type { Session } from '../session/session.ts'
-
 /** Each is a second. */
 const LOOKS_PER_ROUND = 30
 
@@ -7,7 +5,7 @@ const LOOKS_PER_ROUND = 30
  * The order in which the watermarks of quiet clients follow what they may not see: everybody once in a round, and a few
  * at each look. Each is sent a batch and acknowledges it, and there may be thousands.
  */
-export class SkipRounds {
+export class SkipRounds<Session> {
   readonly #sessions: ReadonlyMap<string, Session>
   #step = 0
   /** null: everybody has had a turn */

@@ -2,9 +2,9 @@ import { LOG_EVENTS } from '../../core/logger.ts'
 import type { Refusal } from '../../core/refusal.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../../protocol/messages.ts'
 import type { AppendResult } from '../../store/store.ts'
-import type { SyncHubContext } from '../hub/hub-context.ts'
-import type { Session, SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import type { Guarded } from './operation-guards.ts'
+import type { PushContext, PushSession } from './push-session.ts'
 
 /** A batch that there is nothing to wait for any more. */
 export interface SettledBatch {
@@ -17,9 +17,9 @@ export interface SettledBatch {
 
 /** The session that is answered. */
 export interface BatchSender {
-  readonly session: Pick<Session, 'send' | 'log' | 'nextMessageId'>
+  readonly session: Pick<PushSession, 'send' | 'log' | 'nextMessageId'>
   readonly identity: SessionIdentity
-  readonly context: Pick<SyncHubContext, 'metrics' | 'stats'>
+  readonly context: Pick<PushContext, 'metrics' | 'stats'>
 }
 
 /** Tells a client by name what of its batch is refused, and acknowledges the batch. */

@@ -1,5 +1,5 @@
 import type { Runtime, Timer } from '../../core/runtime.ts'
-import type { Session } from '../session/session.ts'
+import type { PushSession } from './push-session.ts'
 
 /**
  * After how long what was refused over a gap is tried again. A slow uplink may bring a large request long
@@ -14,7 +14,7 @@ const TRY_AGAIN = 1013 // close code; clients that poll, whose messages alone ge
  * it again, and does not do so by itself once another answer has cleared the batch.
  */
 export class GapRetries {
-  readonly #session: Pick<Session, 'closeWith'>
+  readonly #session: Pick<PushSession, 'closeWith'>
   readonly #runtime: Pick<Runtime, 'setTimer'>
   readonly #maxBytes: number
   #bytes = 0
@@ -24,7 +24,7 @@ export class GapRetries {
   #end: Timer | null = null
 
   /** @param maxBytes of all batches that are kept; a single one may be larger */
-  constructor(session: Pick<Session, 'closeWith'>, runtime: Pick<Runtime, 'setTimer'>, maxBytes: number) {
+  constructor(session: Pick<PushSession, 'closeWith'>, runtime: Pick<Runtime, 'setTimer'>, maxBytes: number) {
     this.#session = session
     this.#runtime = runtime
     this.#maxBytes = maxBytes

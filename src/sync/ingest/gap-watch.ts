@@ -1,6 +1,7 @@
 import type { ReceivedBatchMessage } from '../../protocol/messages.ts'
-import type { Session, SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import { highestOf, lowestOf, MissingNumbers } from './missing-numbers.ts'
+import type { PushSession } from './push-session.ts'
 
 const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at once
 
@@ -66,7 +67,7 @@ export class GapWatch {
   look(
     batch: ReceivedBatchMessage,
     identity: SessionIdentity,
-    { format, hasAllMessages }: Pick<Session, 'format' | 'hasAllMessages'>,
+    { format, hasAllMessages }: Pick<PushSession, 'format' | 'hasAllMessages'>,
   ): boolean {
     const skipped = this.#followNumbers(batch, identity)
     if (this.#isMissing(batch)) return false // it was only late

@@ -8,10 +8,10 @@ import type { WriteAccess } from '../../core/write-access.ts'
 import { describeValue } from '../../protocol/json-value.ts'
 import type { ReceivedOperation } from '../../protocol/messages.ts'
 import type { AppendRequest } from '../../store/store.ts'
-import type { SyncHubContext } from '../hub/hub-context.ts'
-import type { Session, SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import type { GapWatch } from './gap-watch.ts'
 import { refuseForgedSnapshot, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
+import type { PushContext, PushSession } from './push-session.ts'
 
 /** An operation of a batch on its way through the guards. */
 export type Guarded =
@@ -36,11 +36,11 @@ const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
 
 /** What an operation is asked before the store is: the rules of the server, then the application's own. */
 export class OperationGuards {
-  readonly #session: Pick<Session, 'log'>
-  readonly #context: SyncHubContext
+  readonly #session: Pick<PushSession, 'log'>
+  readonly #context: PushContext
   readonly #gaps: GapWatch | null
 
-  constructor(session: Pick<Session, 'log'>, context: SyncHubContext, gaps: GapWatch | null) {
+  constructor(session: Pick<PushSession, 'log'>, context: PushContext, gaps: GapWatch | null) {
     this.#session = session
     this.#context = context
     this.#gaps = gaps

@@ -4,14 +4,14 @@ import type { Timer } from '../../core/runtime.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../../protocol/messages.ts'
 import type { AppendRequest, AppendResult } from '../../store/store.ts'
-import type { SyncHubContext } from '../hub/hub-context.ts'
-import type { Session, SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { answerBatch } from './answer-batch.ts'
 import { GapRetries, RETRIES_OVER_GAP_MS } from './gap-retries.ts'
 import { GapWatch, isOfDelta } from './gap-watch.ts'
 import { FUTURE_TOLERANCE_MS } from './guards.ts'
 import { type Guarded, OperationGuards } from './operation-guards.ts'
+import type { PushContext, PushSession } from './push-session.ts'
 
 /**
  * Clients give up on an unanswered live batch after 30 s. Where one would have to wait for longer than this, the session
@@ -53,8 +53,8 @@ interface GuardedBatch extends ArrivedBatch {
  * @see docs/protocol.md, "Pushing"
  */
 export class Push {
-  readonly #session: Session
-  readonly #context: SyncHubContext
+  readonly #session: PushSession
+  readonly #context: PushContext
   readonly #guards: OperationGuards
   readonly #bucket: TokenBucket
   /** Settles when the newest batch is answered: answers leave in order. */
@@ -72,7 +72,7 @@ export class Push {
   /** End what is waited for, once nobody is there any more to answer. */
   readonly #waits = new Set<AbortController>()
 
-  constructor(session: Session, context: SyncHubContext) {
+  constructor(session: PushSession, context: PushContext) {
     this.#session = session
     this.#context = context
     this.#gaps = session.mayLoseMessages ? new GapWatch() : null
@@ -178,7 +178,7 @@ export class Push {
    * batches wait with it, unread.
    */
   async #waitForReader(): Promise<void> {
-    this.#context.watchProgress(this.#session) // who goes on reading nothing is closed
+    this.#session.watchProgress() // who goes on reading nothing is closed
     while (!this.#isStopped && !this.#session.canSend()) await this.#sleep(LOOK_FOR_ROOM_EVERY_MS)
   }
 

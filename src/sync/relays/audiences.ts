@@ -2,25 +2,32 @@ import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { FieldValues } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { type ScopeKey, scopeKeyOf, showsRecord, type View } from '../../core/view.ts'
+import type { Frame } from '../../protocol/frame.ts'
+import type { SyncMessage } from '../../protocol/messages.ts'
 import type { ClientAccess } from '../authorization.ts'
 import { ViewIndex } from '../feed/view-index.ts'
-import type { Session } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
+import type { SessionState } from '../session-state.ts'
 import { Tenants, tagOf } from './tenants.ts'
 
 /** A session as the relays use it. */
-export type RelayPeer = Pick<
-  Session,
-  | 'id'
-  | 'state'
-  | 'readsJson'
-  | 'identity'
-  | 'isAccepted'
-  | 'bufferedBytes'
-  | 'canSend'
-  | 'nextMessageId'
-  | 'send'
-  | 'sendShared'
->
+export interface RelayPeer {
+  readonly id: string
+  readonly state: SessionState
+  /** null before the handshake is accepted. */
+  readonly identity: SessionIdentity | null
+  readonly isAccepted: boolean
+  /** It can be sent what has no other form than JSON. */
+  readonly readsJson: boolean
+  /** Bytes that it has been sent and has not taken yet. */
+  readonly bufferedBytes: number
+  /** True while the client reads what it is sent. */
+  canSend(): boolean
+  nextMessageId(): string
+  send(message: SyncMessage): void
+  /** Sends a JSON frame made for several sessions; false when it was dropped. */
+  sendShared(frame: Frame): boolean
+}
 
 /** The streaming sessions of one tenant that have the same view. */
 export interface Audience {

@@ -9,7 +9,7 @@ import type {
   BlobChunkResponseMessage,
 } from '../../protocol/messages.ts'
 import type { PersistBlobChunk, ResolveBlobChunk } from '../options.ts'
-import type { SessionIdentity } from '../session/session.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import type { Audiences, RelayPeer } from './audiences.ts'
 import { BlobAccess, type BlobAccessStore, type ReferrerSearch, type VisibleReferrer } from './blob-access.ts'
 import { BlobArrivals } from './blob-arrivals.ts'

@@ -10,8 +10,7 @@ import type {
 } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
 import { ClusterRelays } from '../cluster/cluster-relays.ts'
-import type { Session } from '../session/session.ts'
-import { Audiences } from './audiences.ts'
+import { Audiences, type RelayPeer } from './audiences.ts'
 import { BlobRelay, type BlobRelayOptions } from './blob-relay.ts'
 import { PresenceRelay, type PresenceRelayOptions } from './presence-relay.ts'
 import { RecordValuesCache } from './record-values-cache.ts'
@@ -58,7 +57,7 @@ export class Relays {
   }
 
   /** One message of an accepted session. A promise only where its next message has to wait. */
-  receive(session: Session, message: RelayedMessage): Promise<void> | undefined {
+  receive(session: RelayPeer, message: RelayedMessage): Promise<void> | undefined {
     switch (message.type) {
       case 'awareness-update':
         return this.presence.receive(session, message)
@@ -74,11 +73,11 @@ export class Relays {
   }
 
   /** The session has its initial data: it may be told of the others. */
-  onStreaming(session: Session): void {
+  onStreaming(session: RelayPeer): void {
     if (this.#audiences.join(session) !== null) this.presence.onStreaming(session)
   }
 
-  onClosed(session: Session): void {
+  onClosed(session: RelayPeer): void {
     this.presence.onClosed(session, this.#audiences.leave(session))
     this.blobs.onClosed(session)
   }

@@ -1,12 +1,24 @@
-import { LOG_EVENTS, type LogEvent } from '../../core/logger.ts'
+import { LOG_EVENTS, type LogEvent, type LogFields } from '../../core/logger.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
-import type { SyncHubContext } from '../hub/hub-context.ts'
-import type { Session } from './session.ts'
+import type { SyncMetrics } from '../sync-metrics.ts'
+import type { SyncStats } from '../sync-stats.ts'
 
 /** Why the server ends a session. */
 export interface SessionFailure {
   readonly code: ConnectionErrorCode
   readonly detail?: string | undefined
+}
+
+/** The session that ends. */
+interface FailedSession {
+  readonly remoteAddress: string | undefined
+  log(event: LogEvent, fields: LogFields): void
+}
+
+/** Where failures are counted. */
+interface FailureCounts {
+  readonly stats: Pick<SyncStats, 'errorCount'>
+  readonly metrics: Pick<SyncMetrics, 'sessionFailed'>
 }
 
 /** Events of failures that only the client can mend, which are no warning. */
@@ -17,9 +29,9 @@ const EVENTS: { readonly [Code in ConnectionErrorCode]?: LogEvent } = {
 
 /** Makes known, in the log and in the counts, that the server ends a session, whether or not its client is told. */
 export function reportFailure(
-  session: Pick<Session, 'log' | 'remoteAddress'>,
+  session: FailedSession,
   { code, detail }: SessionFailure,
-  { stats, metrics }: Pick<SyncHubContext, 'stats' | 'metrics'>,
+  { stats, metrics }: FailureCounts,
 ): void {
   const { remoteAddress } = session
   session.log(EVENTS[code] ?? LOG_EVENTS.sessionFailed, { code, detail, remoteAddress })

@@ -1,15 +1,33 @@
 import { hasEnded } from '../../auth/token-end.ts'
-import { childLogger } from '../../core/logger.ts'
+import { childLogger, type LogEvent, type LogFields } from '../../core/logger.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
-import type { HandshakeMessage } from '../../protocol/messages.ts'
+import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
+import type { HandshakeMessage, SyncMessage } from '../../protocol/messages.ts'
 import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from '../handshake/handshake.ts'
 import type { SyncHubContext } from '../hub/hub-context.ts'
+import type { SessionState } from '../session-state.ts'
 import { reportFailure } from './failure-report.ts'
-import type { Session } from './session.ts'
+
+/** The session whose client has sent a handshake. */
+export interface HandshakingSession {
+  readonly id: string
+  readonly state: SessionState
+  readonly remoteAddress: string | undefined
+  /** After an `error` message its client does not return by itself. */
+  readonly errorsAreFinal: boolean
+  log(event: LogEvent, fields: LogFields): void
+  send(message: SyncMessage): void
+  nextMessageId(): string
+  accept(result: AcceptedHandshake): void
+  /** Ends the session: its client is told why. */
+  fail(code: ConnectionErrorCode): void
+  /** Ends the session without an `error` message. */
+  close(code: ConnectionErrorCode): void
+}
 
 /** Has the session accept its client; or tells the client why not, and ends the session. */
 export async function answerHandshake(
-  session: Session,
+  session: HandshakingSession,
   message: HandshakeMessage,
   context: SyncHubContext,
 ): Promise<void> {
@@ -40,7 +58,7 @@ export async function answerHandshake(
 }
 
 function refuse(
-  session: Session,
+  session: HandshakingSession,
   result: HandshakeResult & { readonly accepted: false },
   context: SyncHubContext,
 ): void {

@@ -1,5 +1,4 @@
 import type { Span } from '@opentelemetry/api'
-import type { AuthContext } from '../../auth/provider.ts'
 import { assertNever, ProtocolError, StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../../core/logger.ts'
 import type { Timer } from '../../core/runtime.ts'
@@ -18,54 +17,42 @@ import type {
   SyncMessage,
   WireFormat,
 } from '../../protocol/messages.ts'
-import type { ClientAccess } from '../authorization.ts'
 import type { Delivery, DeliveryLag, DeliveryTarget } from '../delivery/delivery.ts'
 import type { SharedView, ViewReader } from '../feed/views.ts'
 import type { AcceptedHandshake } from '../handshake/handshake.ts'
-import type { SyncHubContext } from '../hub/hub-context.ts'
+import type { HubSession, SyncHubContext } from '../hub/hub-context.ts'
 import { Push } from '../ingest/push.ts'
+import type { PushSession } from '../ingest/push-session.ts'
 import { arrivedPushes } from '../relays/arrived-pushes.ts'
+import type { RelayPeer } from '../relays/audiences.ts'
+import type { SessionIdentity } from '../session-identity.ts'
+import type { SessionState } from '../session-state.ts'
 import type { ServerTransport } from '../transport.ts'
 import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
 import { reportFailure, type SessionFailure } from './failure-report.ts'
 import { setLongTimer } from './long-timer.ts'
 import { type MessageHandler, MessageLoop } from './message-loop.ts'
 import { openDelivery } from './open-delivery.ts'
-import { answerHandshake, noteRestart, restartOf, type UnnotedRestart } from './session-handshake.ts'
-
-/**
- * ```
- *            handshake           accepted              initial stream sent
- * connected ───────────▶ authenticating ───────▶ syncing ───────▶ streaming
- *     │                        │                    │                 │
- *     └────────────────────────┴───── closed ◀──────┴─────────────────┘
- * ```
- * Nothing but a handshake is processed before `syncing`; nothing at all after `closed`.
- */
-export type SessionState = 'connected' | 'authenticating' | 'syncing' | 'streaming' | 'closed'
-
-/** Who is at the other end, once the handshake is accepted. */
-export interface SessionIdentity {
-  readonly nodeId: string
-  readonly auth: AuthContext
-  readonly access: ClientAccess
-  /** Sent a watermark: it knows delivery sequences, refusals per operation, and the messages that came with them. */
-  readonly hasWatermark: boolean
-  /**
-   * Own operations of the client that this server lacks, as both said at the handshake; else what it writes
-   * next.
-   */
-  readonly owed: OwedOperations
-}
-
-/** Operations of one node, by sequence number. */
-export interface OwedOperations {
-  readonly above: number
-  readonly through: number
-}
+import {
+  answerHandshake,
+  type HandshakingSession,
+  noteRestart,
+  restartOf,
+  type UnnotedRestart,
+} from './session-handshake.ts'
 
 /** One connected client. */
-export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget, ViewReader {
+export class Session
+  implements
+    ConnectionOwner,
+    MessageHandler,
+    HandshakingSession,
+    PushSession,
+    DeliveryTarget,
+    ViewReader,
+    RelayPeer,
+    HubSession
+{
   readonly id: string
   /** ms of the monotonic clock: the other one may be set meanwhile */
   readonly connectedAt: number
@@ -183,11 +170,16 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
     if (this.#state === 'closed') return
     this.#context.stats.operationsSent += operations
     this.#connection.sendFrame(frame)
-    this.#context.watchProgress(this)
+    this.watchProgress()
   }
 
   canSend(): boolean {
     return !this.#connection.backlog.isFull
+  }
+
+  /** Has the hub look once a second whether the client gets on with what it is owed. */
+  watchProgress(): void {
+    this.#context.watchProgress(this)
   }
 
   onCaughtUp(): void {
@@ -375,7 +367,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
       this.crash(error)
       return
     }
-    if (!this.canSend()) this.#context.watchProgress(this) // goes on once the buffer has drained
+    if (!this.canSend()) this.watchProgress() // goes on once the buffer has drained
   }
 
   /**
@@ -385,7 +377,7 @@ export class Session implements ConnectionOwner, MessageHandler, DeliveryTarget,
   #boundBacklog(): void {
     if (!this.#connection.backlog.isFull) return
     if (!this.#connection.backlog.isTooMuch) {
-      this.#context.watchProgress(this)
+      this.watchProgress()
       return
     }
     this.endUnread()

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { refuse } from '../../../src/core/refusal.ts'
 import type { ReceivedBatchMessage } from '../../../src/protocol/messages.ts'
 import { GapWatch } from '../../../src/sync/ingest/gap-watch.ts'
-import type { SessionIdentity } from '../../../src/sync/session/session.ts'
+import type { SessionIdentity } from '../../../src/sync/session-identity.ts'
 
 const identity = { nodeId: 'phone', hasWatermark: true, owed: { above: 0, through: 1 } } as SessionIdentity
 
