@@ -24,7 +24,7 @@ export interface PushSession {
   send(message: SyncMessage): void
   nextMessageId(): string
   log(event: LogEvent, fields: LogFields): void
-  /** Has it looked once a second whether the client gets on with what it is owed. */
+  /** Has the hub look once a second whether the client gets on with what it is owed. */
   watchProgress(): void
   /** Ends the session: its client is told why. */
   fail(code: ConnectionErrorCode, detail?: string): void

@@ -77,29 +77,3 @@ function refuse(
   reportFailure(session, { code: result.error }, context)
   session.close('AUTH_UNAVAILABLE')
 }
-
-/** A stream that has started over, which is noted once the client acknowledges something of it. */
-export interface UnnotedRestart {
-  /** What to note of the node. */
-  readonly restartedEra: string
-  /** As what it was registered then: only as long as it still is does the note count. */
-  readonly registeredEra: string | null
-}
-
-/** The restart that a handshake has led to and that is not noted yet; null where there is none. */
-export function restartOf({ restartedEra, registeredEra }: AcceptedHandshake): UnnotedRestart | null {
-  return restartedEra === null ? null : { restartedEra, registeredEra }
-}
-
-/**
- * Notes that the client has acknowledged something of a stream that started over: it goes on from there next
- * time.
- */
-export function noteRestart(
-  nodeId: string,
-  { restartedEra, registeredEra }: UnnotedRestart,
-  { store }: SyncHubContext,
-): void {
-  // Best effort: without it the next session starts over once more.
-  store.registerNode({ nodeId, scopeEra: restartedEra }, { scopeEra: registeredEra }).catch(() => {})
-}

@@ -1,8 +1,6 @@
-import type { Span } from '@opentelemetry/api'
 import { assertNever, ProtocolError, StoreError } from '../../core/errors.ts'
 import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../../core/logger.ts'
 import type { Timer } from '../../core/runtime.ts'
-import { endSpan, startSpan } from '../../core/tracing.ts'
 import {
   CONNECTION_ERRORS,
   type ConnectionErrorCode,
@@ -10,15 +8,8 @@ import {
   isPassing,
 } from '../../protocol/connection-errors.ts'
 import type { Frame } from '../../protocol/frame.ts'
-import type {
-  AcknowledgmentMessage,
-  HandshakeMessage,
-  ReceivedMessage,
-  SyncMessage,
-  WireFormat,
-} from '../../protocol/messages.ts'
-import type { Delivery, DeliveryLag, DeliveryTarget } from '../delivery/delivery.ts'
-import type { SharedView, ViewReader } from '../feed/views.ts'
+import type { HandshakeMessage, ReceivedMessage, SyncMessage, WireFormat } from '../../protocol/messages.ts'
+import type { DeliveryLag } from '../delivery/delivery.ts'
 import type { AcceptedHandshake } from '../handshake/handshake.ts'
 import type { HubSession, SyncHubContext } from '../hub/hub-context.ts'
 import { Push } from '../ingest/push.ts'
@@ -32,14 +23,8 @@ import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
 import { reportFailure, type SessionFailure } from './failure-report.ts'
 import { setLongTimer } from './long-timer.ts'
 import { type MessageHandler, MessageLoop } from './message-loop.ts'
-import { openDelivery } from './open-delivery.ts'
-import {
-  answerHandshake,
-  type HandshakingSession,
-  noteRestart,
-  restartOf,
-  type UnnotedRestart,
-} from './session-handshake.ts'
+import { type DeliveredSession, SessionDelivery } from './session-delivery.ts'
+import { answerHandshake, type HandshakingSession } from './session-handshake.ts'
 
 /** One connected client. */
 export class Session
@@ -48,8 +33,7 @@ export class Session
     MessageHandler,
     HandshakingSession,
     PushSession,
-    DeliveryTarget,
-    ViewReader,
+    DeliveredSession,
     RelayPeer,
     HubSession
 {
@@ -63,12 +47,9 @@ export class Session
   #isReading = true
   #state: SessionState = 'connected'
   #identity: SessionIdentity | null = null
-  #delivery: Delivery | null = null
-  #restart: UnnotedRestart | null = null
-  #sharedView: SharedView | null = null
+  #delivery: SessionDelivery | null = null
   #timer: Timer | null = null
   #messageCount = 0
-  #catchUp: Span | null = null
 
   constructor(id: string, transport: ServerTransport, context: SyncHubContext) {
     this.id = id
@@ -166,13 +147,6 @@ export class Session
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
 
-  sendDelivery(frame: Frame, operations: number): void {
-    if (this.#state === 'closed') return
-    this.#context.stats.operationsSent += operations
-    this.#connection.sendFrame(frame)
-    this.watchProgress()
-  }
-
   canSend(): boolean {
     return !this.#connection.backlog.isFull
   }
@@ -185,20 +159,7 @@ export class Session
   onCaughtUp(): void {
     if (this.#state !== 'syncing') return
     this.#state = 'streaming'
-    this.#endCatchUp()
     this.#context.relays.onStreaming(this)
-  }
-
-  onDeliveryFailed(error: unknown): void {
-    this.crash(error)
-  }
-
-  get takenThrough(): number {
-    return this.#delivery?.takenThrough ?? 0
-  }
-
-  onViewAdvanced(): void {
-    this.#pump()
   }
 
   /**
@@ -215,18 +176,7 @@ export class Session
     if (this.#delivery === null) return this.#connection.backlog.isBlocked
     // Its acknowledgments may be among what waits to be processed here: that is not its silence.
     if (!this.#messages.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
-    this.#pump() // its buffer may have drained without anything else happening
-    const progress = this.#delivery.checkProgress()
-    if (progress === 'stalled') {
-      this.log(LOG_EVENTS.deliveryStalled, {
-        nodeId: this.#identity?.nodeId,
-        acknowledgedSequence: this.#delivery.acknowledgedSequence,
-        sentSequence: this.#delivery.sentSequence,
-      })
-      this.fail('SLOW_CONSUMER')
-      return false
-    }
-    return this.#delivery.hasUnacknowledged || this.#connection.backlog.isBlocked
+    return this.#delivery.checkProgress()
   }
 
   /**
@@ -316,11 +266,9 @@ export class Session
     this.#leaveRelays()
     this.#state = 'closed'
     this.#timer?.cancel()
-    this.#endCatchUp(reason)
     this.#messages.drain()
     this.#push.stop()
-    this.#delivery?.stop()
-    if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
+    this.#delivery?.stop(reason)
     this.#context.onSessionClosed(this)
     this.log(LOG_EVENTS.sessionClosed, { code, reason })
   }
@@ -358,16 +306,6 @@ export class Session
     // What it throws once its session has ended, as where it is closed, ends nothing any more.
     this.log(this.#isClosed() ? LOG_EVENTS.transportFailed : LOG_EVENTS.transportThrew, { err: error })
     this.close('SYNC_ERROR')
-  }
-
-  #pump(): void {
-    try {
-      this.#delivery?.pump()
-    } catch (error) {
-      this.crash(error)
-      return
-    }
-    if (!this.canSend()) this.watchProgress() // goes on once the buffer has drained
   }
 
   /**
@@ -425,7 +363,6 @@ export class Session
       case 'operation-batch':
         return this.#push.receive(message)
       case 'acknowledgment':
-        this.#noteRestart(message)
         this.#delivery?.acknowledge(message)
         return undefined
       case 'error':
@@ -459,28 +396,18 @@ export class Session
     this.#state = 'syncing'
     this.#connection.admit()
     if (this.#isClosed()) return
-    this.#restart = restartOf(result)
     this.setExpiry()
     this.send({ ...response, messageId: this.nextMessageId() })
     if (this.#isClosed()) return
-    this.#sharedView = this.#context.views.acquire(identity.access.view, this)
-    this.#delivery = openDelivery(this, result, this.#sharedView, this.#context)
-    this.#catchUp = startSpan('kora.catch_up')
+    this.#delivery = new SessionDelivery(this, this.#connection, this.#context)
+    this.#delivery.open(result)
     this.#context.onSessionAccepted(this)
     this.log(LOG_EVENTS.sessionAccepted, {
       nodeId: identity.nodeId,
       userId: identity.auth.userId,
       watermark: result.watermark,
     })
-    this.#pump()
-  }
-
-  #noteRestart(message: AcknowledgmentMessage): void {
-    const { identity } = this
-    if (this.#restart === null || identity === null || (message.deliverySequence ?? 0) === 0) return
-    if (!this.#delivery?.isApplied(message)) return
-    noteRestart(identity.nodeId, this.#restart, this.#context)
-    this.#restart = null
+    this.#delivery.pump()
   }
 
   /**
@@ -504,11 +431,6 @@ export class Session
   #withdraw(): void {
     this.#connection.withdraw()
     this.#context.ingest.withdraw(this.#push)
-  }
-
-  #endCatchUp(reason?: string): void {
-    endSpan(this.#catchUp, reason)
-    this.#catchUp = null
   }
 }
 
