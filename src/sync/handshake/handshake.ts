@@ -2,9 +2,9 @@ import { askProvider } from '../../auth/ask-provider.ts'
 import type { AuthContext, CheckedAuthContext } from '../../auth/provider.ts'
 import { hasEnded } from '../../auth/token-end.ts'
 import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
-import { isGuestEntry, type VersionVector } from '../../core/version-vector.ts'
+import { isGuestEntry } from '../../core/version-vector.ts'
 import type { HandshakeMessage, HandshakeResponseMessage } from '../../protocol/messages.ts'
-import { EMPTY_LOG, type NodeRegistration } from '../../store/node-index.ts'
+import type { NodeRegistration } from '../../store/node-index.ts'
 import { authorizeClient, type ClientAccess, isServerNode } from '../authorization.ts'
 import type { OwedOperations, SessionIdentity } from '../session-identity.ts'
 import { type Grant, grantView } from './grant.ts'
@@ -12,7 +12,6 @@ import type { HandshakeContext } from './handshake-context.ts'
 import {
   eraKey,
   eraSinceLoss,
-  isOutdated,
   presentEra,
   recovering,
   type ScopeEra,
@@ -21,32 +20,21 @@ import {
   UNRESTRICTED,
   viewId,
 } from './scope-era.ts'
+import { type StreamGrounds, type StreamStart, startOfDelta, startOfStream } from './stream-start.ts'
 
 type Response = Omit<HandshakeResponseMessage, 'messageId'>
 
-export interface AcceptedHandshake {
+export interface AcceptedHandshake extends StreamStart {
   readonly accepted: true
   readonly response: Response
   readonly identity: SessionIdentity
   /** undefined for a client without watermark. */
   readonly watermark: number | undefined
-  /** Delivery sequence to start from. */
-  readonly from: number
-  /** The client's version vector. */
-  readonly vector: VersionVector
-  /** Up to here the vector of a client without watermark tells what it has; 0: unknown; `EMPTY_LOG`: of nothing. */
-  readonly legacyPosition: number
-  /** False where that is to be noted before the client is sent anything. */
-  readonly isPositionNoted: boolean
   readonly deltaCursor: string | undefined
   /** The client's schema version. */
   readonly schemaVersion: number
-  /** Up to here the client has what it has written itself. */
-  readonly ownSequence: number
   /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
   readonly registeredEra: string | null
-  /** What to remember of the node as soon as the client acknowledges; null for nothing. */
-  readonly restartedEra: string | null
 }
 
 export type HandshakeResult = AcceptedHandshake | RefusedIdentity | RefusedSchema
@@ -106,15 +94,8 @@ async function authenticate(
 }
 
 /** What is known of a client that is let in. */
-interface LocatedClient {
+interface LocatedClient extends StreamGrounds {
   readonly grant: Grant
-  readonly era: ScopeEra
-  /** The end of the log. */
-  readonly head: number
-  readonly registered: NodeRegistration
-  readonly access: ClientAccess
-  /** The version vector that it is told. */
-  readonly told: Response['versionVector']
 }
 
 /** Finds where a client stands: what it is granted and since when, its node, and what it need not send. */
@@ -249,87 +230,6 @@ function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): S
   const isUnrestricted = grant.isUnrestricted && (watermark !== undefined || grant.view.subsets.length === 0)
   const key = isUnrestricted || isTold ? UNRESTRICTED : eraKey(grantKey, userId)
   return presentEra(stored, key, isFirst ? 0 : Math.max(seen.head, watermark ?? 0))
-}
-
-/** Where the stream of a client starts, and what it is believed to have. */
-type StreamStart = Pick<
-  AcceptedHandshake,
-  'from' | 'vector' | 'legacyPosition' | 'isPositionNoted' | 'ownSequence' | 'restartedEra'
->
-
-/**
- * Where the stream of a client with watermark starts: there, or at 0 when it has to start over. Its
- * watermark may be above our log (an older backup was restored), or of another grant.
- *
- * @see docs/protocol.md, "Watermarks"
- */
-function startOfStream(
-  message: HandshakeMessage,
-  watermark: number,
-  { era, head }: Pick<LocatedClient, 'era' | 'head'>,
-): StreamStart {
-  const vector = claimedVector(message)
-  const view = viewId(message)
-  const from = watermark > head || isOutdated(watermark, view, era) ? 0 : watermark
-  const hasItsOwn = from > 0 && from >= era.recoversTo
-  const isRemembered = from > 0 || era.since === 0 || era.restartedView === view
-  return {
-    from,
-    vector,
-    legacyPosition: 0,
-    isPositionNoted: true,
-    ownSequence: hasItsOwn ? (vector.get(message.nodeId) ?? 0) : 0,
-    restartedEra: isRemembered ? null : serializeEra({ ...era, restartedView: view }),
-  }
-}
-
-/** The version vector as the client tells it, which is not believed as it is. */
-function claimedVector({ versionVector }: HandshakeMessage): VersionVector {
-  return new Map(Object.entries(versionVector))
-}
-
-/**
- * The vector of a client without watermark, as far as it can be believed to be whole. For a node whose
- * operations were stored beyond a gap, ours says where that begins: the client may have been sent what lies
- * above it before the gap was filled.
- */
-function withoutGaps(
-  vector: VersionVector,
-  ours: { readonly [nodeId: string]: number },
-  ownNodeId: string,
-): VersionVector {
-  const whole = ([nodeId, number]: [string, number]): [string, number] => {
-    const known = Object.hasOwn(ours, nodeId) && nodeId !== ownNodeId ? ours[nodeId] : undefined
-    return [nodeId, Math.min(number, known ?? number)]
-  }
-  return new Map([...vector].map(whole))
-}
-
-/**
- * Where the delta of a client without watermark starts. What its vector claims counts only where it
- * was reached under the present grant, by who speaks for the node; else everything is sent again.
- *
- * Once it is sent commits as they come its vector may hide gaps, and the server may be gone before it has
- * noted what was acknowledged. So where the log ends is noted before: up to here the vector tells what the
- * client has, if it tells that of a log without gaps. What comes later is sent again until more is known.
- */
-function startOfDelta(
-  message: HandshakeMessage,
-  { told, era, head, access, registered }: LocatedClient,
-): StreamStart {
-  const { nodeId, legacyPosition } = registered
-  const fromNothing = { from: 0, ownSequence: 0, restartedEra: null }
-  const isPresent = storedEra(registered).key === era.key // another session may have come meanwhile
-  const isTrusted = access.speaksForNode && isPresent && (era.since === 0 || legacyPosition >= era.since)
-  if (!isTrusted) return { ...fromNothing, vector: new Map(), legacyPosition: 0, isPositionNoted: true }
-  const claimed = claimedVector(message)
-  const vector = withoutGaps(claimed, told, nodeId)
-  const isWhole = [...vector].every(([node, number]) => number === claimed.get(node))
-  if (legacyPosition !== 0 || !isWhole) {
-    return { ...fromNothing, vector, legacyPosition, isPositionNoted: true }
-  }
-  const position = head === 0 ? EMPTY_LOG : head
-  return { ...fromNothing, vector, legacyPosition: position, isPositionNoted: false }
 }
 
 /**
