@@ -120,13 +120,20 @@ async function serve(
     ip: addressOf(request.raw),
     kora,
   })
-  if (isBody(response)) {
-    const shown = describeValue(response)
-    throw new TypeError(`The route returned ${shown} where { status, headers, body } belongs: { body: … }.`)
+  try {
+    return send(reply, response ?? {}, (err) => {
+      logEvent(logger, LOG_EVENTS.requestFailed, { path: pathOf(request.raw), err })
+    })
+  } catch (error) {
+    dropStream(response)
+    dropStream(response?.body)
+    throw error
   }
-  return send(reply, response ?? {}, (err) => {
-    logEvent(logger, LOG_EVENTS.requestFailed, { path: pathOf(request.raw), err })
-  })
+}
+
+/** Ends a stream that nobody reads: it would keep its file open, and the process would end with its error. */
+function dropStream(value: unknown): void {
+  if (value instanceof Readable) value.on('error', () => {}).destroy()
 }
 
 /** What a program without types may return: nothing of it would be answered, and of a `Response` not its headers. */
@@ -144,12 +151,17 @@ function validateHeaders(headers: NonNullable<HttpRouteResponse['headers']>): vo
   }
 }
 
-/** @throws TypeError for headers and a body that cannot be sent */
+/** @throws TypeError for a response, headers and a body that cannot be sent */
 function send(
   reply: FastifyReply,
-  { status, headers = {}, body }: HttpRouteResponse,
+  response: HttpRouteResponse,
   onCutOff: (error: unknown) => void,
 ): FastifyReply {
+  if (isBody(response)) {
+    const shown = describeValue(response)
+    throw new TypeError(`The route returned ${shown} where { status, headers, body } belongs: { body: … }.`)
+  }
+  const { status, headers = {}, body } = response
   validateHeaders(headers) // all of them first: the answer to an error would have those that were set
   const isEmpty = body === undefined || body === null
   reply.code(status ?? (isEmpty ? 204 : 200)) // an invalid one fails, which must be before a stream is read

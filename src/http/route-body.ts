@@ -20,9 +20,14 @@ export function routePayload(body: unknown): RoutePayload {
 
 /** What can be written to a response, of which an error for anything else would end the process. */
 function textOrBytes(value: unknown): string | Uint8Array | null {
-  if (typeof value === 'string' || value instanceof Uint8Array) return value
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+  if (typeof value === 'string') return value
+  if (ArrayBuffer.isView(value)) return bytesOf(value)
   return value instanceof ArrayBuffer ? new Uint8Array(value) : null
+}
+
+function bytesOf(view: ArrayBufferView): Uint8Array {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
+  return view.buffer instanceof ArrayBuffer ? bytes : Uint8Array.from(bytes) // memory that is shared cannot be sent
 }
 
 function toJson(body: unknown): string {

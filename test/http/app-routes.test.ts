@@ -1,6 +1,7 @@
+import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { LOG_EVENTS } from '../../src/core/logger.ts'
 import type { HttpRoute, HttpRouteRequest } from '../../src/http/app-routes.ts'
 import { startProductionServer } from '../support/production-server.ts'
@@ -210,6 +211,29 @@ describe('routes of the application', () => {
     ])
   })
 
+  test.each([
+    ['its header', (body: Readable) => ({ headers: { x: 'ä\n' }, body })],
+    ['its status', (body: Readable) => ({ status: 99, body })],
+    ['what the route returned', (body: Readable) => body],
+  ])('give a stream up that is not read because %s cannot be sent', async (_what, responseOf) => {
+    const bodies: Readable[] = []
+    const route: HttpRoute = {
+      path: '/in',
+      handle() {
+        const body = createReadStream(new URL('not-there', import.meta.url))
+        bodies.push(body)
+        return responseOf(body) as object // of a program without types
+      },
+    }
+    await using server = await startProductionServer({ httpRoutes: [route] })
+
+    const response = await fetch(`${server.url}/in`)
+    await vi.waitFor(() => expect(bodies[0]?.closed).toBe(true))
+
+    expect(response.status).toBe(500)
+    expect(bodies[0]?.destroyed).toBe(true)
+  })
+
   test('can send text, bytes and JSON', async () => {
     const routes: HttpRoute[] = [
       { path: '/text', handle: () => ({ headers: { 'content-type': 'text/html' }, body: '<p>' }) },
@@ -218,12 +242,13 @@ describe('routes of the application', () => {
       { path: '/buffer', handle: () => ({ body: new Uint8Array([1, 2]).buffer }) },
       { path: '/numbers', handle: () => ({ body: new Uint16Array([9, 0x0101, 0x0202]).subarray(1) }) },
       { path: '/stream', handle: () => ({ body: Readable.from([new Uint8Array([1]), 'ä', '']) }) },
+      { path: '/shared', handle: () => ({ body: new Uint8Array(new SharedArrayBuffer(2)).fill(7) }) },
       { path: '/a:b', handle: () => ({ body: 'colon' }) },
     ]
     await using server = await startProductionServer({ httpRoutes: routes })
 
-    const [text, bytes, list, colon, buffer, numbers, stream] = await Promise.all(
-      ['/text', '/bytes', '/list', '/a:b', '/buffer', '/numbers', '/stream'].map((path) =>
+    const [text, bytes, list, colon, buffer, numbers, stream, shared] = await Promise.all(
+      ['/text', '/bytes', '/list', '/a:b', '/buffer', '/numbers', '/stream', '/shared'].map((path) =>
         fetch(server.url + path),
       ),
     )
@@ -235,6 +260,7 @@ describe('routes of the application', () => {
     expect(new Uint8Array((await buffer?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 2]))
     expect(new Uint8Array((await numbers?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([1, 1, 2, 2]))
     expect(await stream?.text()).toBe('\u0001ä')
+    expect(new Uint8Array((await shared?.arrayBuffer()) ?? [])).toEqual(new Uint8Array([7, 7]))
   })
 
   test.each(['/health', '/kora-sync', '/__kora', '/__kora/status', '/*', 'api', '/a/*/b'])(
