@@ -283,20 +283,25 @@ export class DeliveryStream implements Delivery {
 
   async #sendNextPage(): Promise<void> {
     const key = this.#catchUpKey()
-    if (key === null) return this.#readNextPage()
+    if (key === null) return void (await this.#readNextPage())
     if (this.#sendShared(key)) return
     const { runtime, view } = this.#options
     // Those who are behind find what was read before them: they go first, so that nobody runs away.
     await yieldToEventLoop(runtime)
-    await view.catchUpFrames.whenMade(key)
-    if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
+    for (;;) {
+      const isMade = await view.catchUpFrames.whenMade(key)
+      if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
+      // Whoever was to make it may have left: then one of those who wait makes it, and not all of them.
+      if (isMade !== false || view.catchUpFrames.whenMade(key) === null) break
+    }
     await view.catchUpFrames.make(key, this.#readNextPage())
   }
 
-  async #readNextPage(): Promise<void> {
+  /** @returns false when the client was gone, or had gone back in the stream, before anything of the page was sent */
+  async #readNextPage(): Promise<boolean> {
     const { store, view, batchSize, pageTurns } = this.#options
     await pageTurns.next()
-    if (this.#isStopped) return
+    if (this.#isStopped) return false
     const generation = this.#generation
     const batches = this.#batchesPerPage()
     const page = await store.readDelivery({
@@ -305,17 +310,20 @@ export class DeliveryStream implements Delivery {
       limit: batches * batchSize + 1, // one more tells whether the batch is the last
       maxBytes: MAX_BATCH_BYTES,
     })
+    const isStill = (): boolean => !this.#isStopped && generation === this.#generation
+    if (!isStill()) return false
     const { length } = page.entries
     const isCutOff = length > batches * batchSize
     let dealtWith = 0
     // What is left where the window closes is read again: kept, it would be another window for each client.
-    while (!this.#isStopped && generation === this.#generation && (dealtWith === 0 || this.#hasRoom())) {
+    while (isStill() && (dealtWith === 0 || this.#hasRoom())) {
       dealtWith += this.#sendFromPage(page, dealtWith)
       const left = length - dealtWith
-      if (left === 0 || (isCutOff && left <= batchSize)) return
+      if (left === 0 || (isCutOff && left <= batchSize)) break
       // A short batch ends where its page does, which began elsewhere for another client: nobody could share it.
-      if (view.catchUpFrames.isShared && left < batchSize && !page.isLast) return
+      if (view.catchUpFrames.isShared && left < batchSize && !page.isLast) break
     }
+    return true
   }
 
   /** The first pages are small: what comes first is there sooner, and who comes at the same time can share it. */

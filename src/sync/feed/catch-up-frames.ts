@@ -40,7 +40,7 @@ export interface CatchUpBudget {
  */
 export class CatchUpFrames {
   readonly #batches = new Map<string, KeptBatch>()
-  readonly #making = new Map<string, Promise<void>>()
+  readonly #making = new Map<string, Promise<boolean>>()
   readonly #budget: CatchUpBudget
   /** Those that have left as well. */
   #joined = 0
@@ -80,17 +80,21 @@ export class CatchUpFrames {
     if (batch.passedBy === this.#joined - batch.leftBefore) this.#drop(key)
   }
 
-  /** Resolves when the stream that is about to make this batch, and some that follow it, has made them; null: nobody is. */
-  whenMade(key: string): Promise<void> | null {
+  /**
+   * Resolves when the stream that is about to make this batch, and some that follow it, has made them, or with false when
+   * it has left before; null: nobody is about to.
+   */
+  whenMade(key: string): Promise<boolean> | null {
     return this.#making.get(key) ?? null
   }
 
-  /** Notes that a stream makes this batch and some that follow it, until `making` settles. */
-  make(key: string, making: Promise<void>): Promise<void> {
-    const settled = making.then(
-      () => {},
-      () => {}, // it ends its own session, and whoever waits looks for itself
-    )
+  /**
+   * Notes that a stream makes this batch and some that follow it, until `making` settles.
+   *
+   * @param making resolves with false when the stream has left before
+   */
+  make(key: string, making: Promise<boolean>): Promise<boolean> {
+    const settled = making.catch(() => false) // it ends its own session, and one of those who wait reads for itself
     this.#making.set(key, settled)
     void settled.then(() => {
       if (this.#making.get(key) === settled) this.#making.delete(key)

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { createView } from '../../../src/core/view.ts'
 import type { Frame } from '../../../src/protocol/frame.ts'
 import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
+import type { DeliveryPage, DeliveryQuery } from '../../../src/store/store.ts'
 import { DeliveryStream } from '../../../src/sync/delivery/delivery-stream.ts'
 import { PageTurns } from '../../../src/sync/delivery/page-turns.ts'
 import { type CatchUpBatch, CatchUpFrames } from '../../../src/sync/feed/catch-up-frames.ts'
@@ -122,24 +123,28 @@ test('nothing is kept for a stream that is alone', () => {
   expect(frames.get('later')).toBeUndefined()
 })
 
-test('two streams share what they send, and it is let go once both have sent it', async () => {
-  const store = new MemoryServerStore({ nodeId: 'server' })
-  const author = new OperationAuthor('author')
-  await appendAll(
-    store,
-    Array.from({ length: 50 }, (_, n) => author.insert(recordIdOf(`${n}`), { n })),
-  )
+/** Streams of one view that 50 operations are stored for, ten to a batch. */
+async function openStreams(
+  count: number,
+  {
+    pageTurns,
+    canSend,
+  }: { readonly pageTurns: PageTurns; readonly canSend: (sent: readonly Frame[]) => boolean },
+) {
   const runtime = simulatedRuntime()
+  const store = new CountedStore({ nodeId: 'server' })
+  const author = new OperationAuthor('author')
+  const inserts = Array.from({ length: 50 }, (_, n) => author.insert(recordIdOf(`${n}`), { n }))
+  await appendAll(store, inserts)
   const budget = { bytes: 0 }
   const feed = { head: 50, evictedThrough: 50, evictedBytes: 0 }
   const budgets = { catchUp: budget, frames: new FrameBudget() }
   const view = new SharedView(createView(null), feed, { ...budgets, completeAbove: 50 })
-  const sent: Frame[][] = [[], []]
-  let most = 0
+  const sent: Frame[][] = Array.from({ length: count }, () => [])
   const streams = sent.map((frames, index) => {
     const target = {
       sendDelivery: (frame: Frame) => void frames.push(frame),
-      canSend: () => frames.length < most,
+      canSend: () => canSend(frames),
       onCaughtUp() {},
       onDeliveryFailed(error: unknown) {
         throw error
@@ -148,9 +153,27 @@ test('two streams share what they send, and it is let go once both have sent it'
       mayLoseMessages: false,
     }
     const position = { from: 0, ownSequence: 0, initialEnd: 50, batchSize: 10, schemaVersion: 1 }
-    const pageTurns = new PageTurns(runtime)
     const log = { store, view, feed, pageTurns }
     return new DeliveryStream(target, { ...log, runtime, nodeId: `reader ${index}`, ...position })
+  })
+  return { streams, sent, budget, store }
+}
+
+/** A store that counts the pages that are read of it. */
+class CountedStore extends MemoryServerStore {
+  pages = 0
+
+  override readDelivery(query: DeliveryQuery): Promise<DeliveryPage> {
+    this.pages++
+    return super.readDelivery(query)
+  }
+}
+
+test('two streams share what they send, and it is let go once both have sent it', async () => {
+  let most = 0
+  const { streams, sent, budget } = await openStreams(2, {
+    pageTurns: new PageTurns(simulatedRuntime()),
+    canSend: (frames) => frames.length < most,
   })
   const send = async (stream: DeliveryStream | undefined, batches: number): Promise<void> => {
     most = batches
@@ -165,4 +188,27 @@ test('two streams share what they send, and it is let go once both have sent it'
   expect(sent[1]).toHaveLength(3)
   expect(sent[1]?.map((frame, index) => frame === sent[0]?.[index])).toEqual([true, true, true])
   expect(budget.bytes).toBe(0)
+})
+
+test('where streams leave that were to read a batch for all, one of those who wait reads it', async () => {
+  const turns: (() => void)[] = []
+  const { streams, sent, store } = await openStreams(10, {
+    pageTurns: new PageTurns({ defer: (begin) => void turns.push(begin) }),
+    canSend: (frames) => frames.length < 1,
+  })
+  for (const stream of streams) stream.pump()
+  await settle()
+
+  for (const leaving of streams.slice(0, 3)) {
+    leaving.stop()
+    turns.shift()?.()
+    await settle()
+  }
+  for (let turn = turns.shift(); turn !== undefined; turn = turns.shift()) {
+    turn()
+    await settle()
+  }
+
+  expect(sent.map((frames) => frames.length)).toEqual([0, 0, 0, 1, 1, 1, 1, 1, 1, 1])
+  expect(store.pages).toBe(1)
 })
