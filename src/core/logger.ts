@@ -68,6 +68,13 @@ export const LOG_EVENTS = {
     advice:
       'Nothing is lost: their clients send again. Raise `shutdownTimeout` (of the library, `stopTimeoutMs`) where it is frequent.',
   },
+  writesTimedOut: {
+    level: 'warn',
+    message: 'the store did not take the last writes in time',
+    fields: ['timeoutMs'],
+    advice:
+      'Clients send theirs again. What the application has written through `kora` was not confirmed: write it again. See why the store does not answer.',
+  },
   stopFailed: {
     level: 'error',
     message: 'server did not stop cleanly',

@@ -214,7 +214,8 @@ export class SyncHub {
     const endsAt = this.#runtime.monotonicNow() + spreadMs + timeoutMs
     const { cut } = await this.#closing.closeAll([...this.#sessions.values()], { spreadMs, timeoutMs })
     if (cut > 0) logEvent(this.#logger, LOG_EVENTS.drainTimedOut, { timeoutMs, sessions: cut })
-    await this.#ingest.drain()
+    const isStored = await this.#closing.drain(this.#ingest.drain(), { timeoutMs, endsAt })
+    if (!isStored) logEvent(this.#logger, LOG_EVENTS.writesTimedOut, { timeoutMs })
     await this.#closing.drain(this.#relays.drain(), { timeoutMs, endsAt })
     this.#revocations.stop()
     this.#sweepTimer?.cancel()

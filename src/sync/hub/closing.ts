@@ -3,8 +3,8 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { SessionState } from '../session-state.ts'
 import { ClosePace } from './close-pace.ts'
 
-/** Clients do not push again what has arrived of blobs: also after an abort, or a long wait, it has this long to be stored. */
-const BLOB_GRACE_MS = 1000
+/** Clients do not push blobs again, nor the application its writes: after an abort or a long wait they still have this long. */
+const GRACE_MS = 1000
 
 /** A session that can be closed once it is answered. */
 export interface ClosableSession {
@@ -66,22 +66,23 @@ export class Closing {
   }
 
   /**
-   * Waits for what does not end with the sessions. Never rejects.
+   * Waits for work that does not end with the sessions. Never rejects.
    *
-   * @param endsAt ms, monotonic: when `stop()` is to be done; where that is soon, blobs have their grace all the same
+   * @param endsAt ms, monotonic: when `stop()` is to be done; where that is soon, the work has its grace all the same
+   * @returns false when it was not done in time
    */
   async drain(
     work: Promise<unknown>,
     { timeoutMs, endsAt }: Pick<ClosingOptions, 'timeoutMs'> & { readonly endsAt: number },
-  ): Promise<void> {
+  ): Promise<boolean> {
     const runtime = this.#runtime
     const { signal } = this.#abort
     const beganAt = runtime.monotonicNow()
-    const waitMs = Math.min(timeoutMs, Math.max(endsAt - beganAt, BLOB_GRACE_MS))
-    await settlesWithin(work, { runtime, timeoutMs: waitMs, signal })
-    if (!signal.aborted) return
+    const waitMs = Math.min(timeoutMs, Math.max(endsAt - beganAt, GRACE_MS))
+    const isDone = await settlesWithin(work, { runtime, timeoutMs: waitMs, signal })
+    if (isDone || !signal.aborted) return isDone
     const leftMs = Math.max(0, beganAt + waitMs - runtime.monotonicNow())
-    await settlesWithin(work, { runtime, timeoutMs: Math.min(BLOB_GRACE_MS, leftMs) })
+    return settlesWithin(work, { runtime, timeoutMs: Math.min(GRACE_MS, leftMs) })
   }
 
   onSessionClosed(session: ClosableSession): void {

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { NoAuthProvider } from '../../../src/auth/no-auth-provider.ts'
+import { LOG_EVENTS } from '../../../src/core/logger.ts'
 import type { Operation } from '../../../src/core/operation.ts'
 import { computeOperationId } from '../../../src/core/operation-id.ts'
 import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts'
+import { MemoryServerStore } from '../../../src/store/memory/memory-store.ts'
 import type { MemoryTransport } from '../../support/memory-transport.ts'
 import { openRelayServer, type RelayServer } from '../../support/relay-server.ts'
 import { settle } from '../../support/simulated-runtime.ts'
+import { recordingLogger } from '../../support/tokens.ts'
 import { operation } from '../../support/wire-operations.ts'
 
 const CHUNK = Buffer.from('content')
@@ -72,6 +75,22 @@ test('a stop() that waits for sessions and for blobs takes its time once, and bl
   await relay.runtime.advance(4000)
 
   await expectSettled(stopped)
+})
+
+test('a stop() waits no longer than its time for a store that does not answer, and says so', async () => {
+  class SilentStore extends MemoryServerStore {
+    override append = never
+  }
+  const logger = recordingLogger()
+  const relay = openRelayServer({ store: new SilentStore(), logger, stopTimeoutMs: 3000 })
+  sendBatch(await relay.connect('n1'))
+  await settle()
+
+  const stopped = relay.server.stop()
+  await relay.runtime.advance(4000) // and the grace of what is being written
+
+  await expectSettled(stopped)
+  expect(logger.lines.map(({ message }) => message)).toContain(LOG_EVENTS.writesTimedOut.message)
 })
 
 test('a handshake that is not answered holds up no stop(), and lets nobody in afterwards', async () => {
