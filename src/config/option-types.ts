@@ -207,10 +207,10 @@ export function sqlName(): OptionType {
 /** A list of origins as browsers send them. */
 export function origins(): OptionType {
   return {
-    schema: v.array(v.string()),
+    schema: v.array(v.unknown()),
     expects: "a list of origins, such as 'https://app.example.com'",
     inspect: (value) =>
-      (value as readonly string[]).flatMap((origin, index) => {
+      entriesOf(value).flatMap((origin, index) => {
         const problem = originProblem(origin)
         return problem === null ? [] : [{ path: '', message: `entry ${index + 1}, ${problem}` }]
       }),
@@ -225,13 +225,18 @@ export function proxies(): OptionType {
     expects: "a list of addresses or CIDR ranges of the proxies, such as '10.0.0.0/8'",
     fromText: (value) => value.split(',').map((range) => range.trim()),
     inspect: (value) =>
-      (value as readonly unknown[]).flatMap((range, index) => {
+      entriesOf(value).flatMap((range, index) => {
         if (typeof range === 'string' && isAddressRange(range)) return []
         const problem = `${describeValue(range)} is no address or CIDR range, such as '10.0.0.0/8'`
         return [{ path: '', message: `entry ${index + 1}, ${problem}` }]
       }),
     json: { type: 'array', items: { type: 'string' } },
   }
+}
+
+/** The entries of a list, with those that a comma too many has left out, which the methods of arrays pass over. */
+function entriesOf(value: unknown): readonly unknown[] {
+  return Array.from(value as readonly unknown[])
 }
 
 function isAddressRange(value: string): boolean {

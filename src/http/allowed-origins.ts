@@ -5,8 +5,9 @@ import { describeValue } from '../protocol/json-value.ts'
  *
  * @returns null when it may stand in a configuration
  */
-export function originProblem(origin: string): string | null {
-  if (!URL.canParse(origin) || new URL(origin).origin === 'null') return noOrigin(origin)
+export function originProblem(origin: unknown): string | null {
+  if (typeof origin !== 'string' || !URL.canParse(origin) || new URL(origin).origin === 'null')
+    return noOrigin(origin)
   return unsentOriginProblem(origin)
 }
 
