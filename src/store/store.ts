@@ -295,7 +295,8 @@ export interface ServerStore
   /**
    * Stores the operations in order, in one durable transaction together with the version vector and the records. One
    * result per request, in order; fewer, but one at least, where these have led to as many side effects as a transaction
-   * is to hold, or have merged as many bytes: the rest is to be handed in again. Rejects when nothing at all was stored.
+   * is to hold, or have loaded or merged as many bytes: the rest is to be handed in again. Rejects when nothing at all was
+   * stored.
    */
   append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]>
   /** Appends one operation from a trusted source. One of a form that no client may send is refused. */

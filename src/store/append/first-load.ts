@@ -4,8 +4,15 @@ import { rulesOf } from '../integrity/integrity-rules.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { isServerWrite } from './author-write.ts'
 import type { BatchOverlay } from './batch-overlay.ts'
-import type { LoadRequest, RecordKey } from './load.ts'
-import { RecordMap } from './record-map.ts'
+import type { Loaded, LoadRequest, RecordKey } from './load.ts'
+import { MAX_MERGED_BYTES } from './merged-bytes.ts'
+import { isSameRecord, RecordMap } from './record-map.ts'
+
+/**
+ * A transaction takes up no more records once those that it has loaded come to so many bytes. Twice of what it merges:
+ * what is loaded beyond that is loaded again by the next one.
+ */
+const MAX_LOADED_BYTES = 2 * MAX_MERGED_BYTES
 
 interface RequestedChange extends ExpectedChange {
   /** null: a write of the server */
@@ -35,8 +42,13 @@ export function isStored({ operationId }: RequestedChange, overlay: BatchOverlay
   return operationId !== null && overlay.findOperation(operationId) !== undefined
 }
 
-function isExempt({ isHistory, refusal, applicationVerdict }: AppendRequest): boolean {
-  return isHistory === true || refusal !== undefined || applicationVerdict !== undefined
+function isExempt(request: AppendRequest): boolean {
+  return isHistory(request) || request.refusal !== undefined || request.applicationVerdict !== undefined
+}
+
+/** Written as it comes, by who does not look for a rest. */
+function isHistory(request: AppendRequest): boolean {
+  return request.isHistory === true
 }
 
 /** What is needed of the store to plan the requests, as far as they themselves tell. */
@@ -47,10 +59,14 @@ export function firstLoad(
   const operations: AppendRequest[] = []
   const writeKeys: string[] = []
   const vectorEntries = new Set<string>()
-  const records = new RecordMap<RecordKey>()
+  const records: RecordKey[] = [] // in the order in which they are needed
+  const known = new RecordMap<RecordKey>()
   for (const request of requests) {
-    const key = isServerWrite(request) ? request : request.operation
-    records.set(key, key)
+    const key = keyOf(request)
+    if (!known.has(key)) {
+      known.set(key, key)
+      records.push(key)
+    }
     if (!isServerWrite(request)) {
       operations.push(request)
       const entry = entryInTurn(request)
@@ -59,12 +75,27 @@ export function firstLoad(
   }
   return {
     operations,
-    records: records.values(),
+    records,
+    ...(!operations.some(isHistory) && { maxRecordBytes: MAX_LOADED_BYTES }),
     histories: [],
     references,
     writeKeys,
     vectorEntries: [...vectorEntries],
   }
+}
+
+/** The requests that can be planned by what the store has answered to the first load: all, or the first. */
+export function loadedRequests<Request extends AppendRequest | ServerWrite>(
+  requests: readonly Request[],
+  { firstLeftOut }: Pick<Loaded, 'firstLeftOut'>,
+): readonly Request[] {
+  if (firstLeftOut === undefined) return requests
+  const end = requests.findIndex((request) => isSameRecord(keyOf(request), firstLeftOut))
+  return requests.slice(0, end)
+}
+
+function keyOf(request: AppendRequest | ServerWrite): RecordKey {
+  return isServerWrite(request) ? request : request.operation
 }
 
 /** The entry of the vector that the operation moves if its number is the next; null for none, as of most. */

@@ -25,6 +25,8 @@ export interface LoadRequest {
   readonly operations: readonly SoughtOperation[]
   /** Records whose present state decides. */
   readonly records: readonly RecordKey[]
+  /** Once the records have come to about so many bytes, in their order, the others are left out. Default: none is. */
+  readonly maxRecordBytes?: number
   /** Records whose stored operations (no snapshots) are folded again. */
   readonly histories: readonly RecordKey[]
   /** Hashes of the keys of server's writes that may have been made before. */
@@ -66,6 +68,8 @@ export interface Loaded {
   /** Operations asked for that were stored and dropped since: id that it is noted under → sequence number. */
   readonly dropped: ReadonlyMap<string, number>
   readonly records: ReadonlyRecordMap<StoredRecord>
+  /** The first of the records that were left out for `maxRecordBytes`, as was what stands behind it. Missing: none was. */
+  readonly firstLeftOut?: RecordKey
   /** Operations in any order, with the traces of those that were dropped. */
   readonly histories: ReadonlyRecordMap<readonly Operation[]>
   /** Stored results by hash of the write's key. @see AppendPlan.writeResults */

@@ -15,7 +15,7 @@ import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
 import { possibleDroppedIdsOf } from './dropped-ids.ts'
-import { expectedChanges, firstLoad, isStored } from './first-load.ts'
+import { expectedChanges, firstLoad, isStored, loadedRequests } from './first-load.ts'
 import { foldHistory } from './fold-history.ts'
 import type { Loading } from './load.ts'
 import { MAX_MERGED_BYTES, mergedBytesOf } from './merged-bytes.ts'
@@ -78,12 +78,14 @@ export function* planAppend(
   const changes = expectedChanges(requests, context.schema)
   const references = referencesOf(changes, context.schema)
   const loaded = yield firstLoad(requests, references)
+  const due = loadedRequests(requests, loaded)
+  const dueChanges = due === requests ? changes : expectedChanges(due, context.schema)
   const overlay = new BatchOverlay(loaded)
   const batch: Batch = { overlay, integrity: new BatchIntegrity(overlay, context), context }
   batch.integrity.noteReferences(references, loaded.references)
-  yield* batch.integrity.prepare(changes.filter((change) => !isStored(change, overlay)))
+  yield* batch.integrity.prepare(dueChanges.filter((change) => !isStored(change, overlay)))
   const results: PlannedResult[] = []
-  for (const request of requests) {
+  for (const request of due) {
     if (overlay.sideEffectCount >= MAX_SIDE_EFFECTS || overlay.mergedBytes >= MAX_MERGED_BYTES) break
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
     else if (isSnapshot(request.operation)) results.push(yield* planBroughtSnapshot(request, batch))

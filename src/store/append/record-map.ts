@@ -37,4 +37,8 @@ export class RecordMap<Value> {
   }
 }
 
+export function isSameRecord(a: RecordKey, b: RecordKey): boolean {
+  return a.recordId === b.recordId && a.collection === b.collection
+}
+
 export type ReadonlyRecordMap<Value> = Pick<RecordMap<Value>, 'get' | 'has' | 'values'>

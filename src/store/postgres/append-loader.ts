@@ -30,6 +30,15 @@ const LOCK_RECORDS = `${FIND_RECORDS}
   ORDER BY r.id
   FOR NO KEY UPDATE OF r`
 
+// All of them are locked, in the one order. A large state lies beside its table, where it is read only if it is returned.
+const LOCK_RECORDS_WITHIN = `
+  SELECT measured.position, measured.id, CASE WHEN measured.bytes_before < $3 THEN measured.state END
+  FROM (
+    SELECT locked.*, sum(octet_length(locked.state)) OVER (ORDER BY locked.position) - octet_length(locked.state) AS bytes_before
+    FROM (${LOCK_RECORDS}) AS locked
+  ) AS measured
+  ORDER BY measured.position`
+
 // The size of a table tells at once whether a row was ever put into it, also where many were deleted since.
 const FIND_OPERATIONS = `
   SELECT c.epoch, pg_relation_size($kora$ {dropped} $kora$) > 0, o.id, o.wire_json, o.dropped
@@ -52,6 +61,9 @@ const WRITE_RESULTS = 'SELECT key, result FROM {write_results} WHERE key = ANY (
 const VECTOR_ENTRIES = 'SELECT node_id, max_sequence FROM {nodes} WHERE node_id = ANY ($1::text[])'
 
 type FoundRecordRow = [position: number, id: number, state: string]
+
+/** null: it was left out. */
+type LockedRecordRow = [position: number, id: number, state: string | null]
 
 type FoundOperation = [
   epoch: number,
@@ -106,7 +118,7 @@ export class AppendLoader {
   async load(request: LoadRequest): Promise<Loaded> {
     // Sent together and answered in this order.
     const [records, { operations, dropped }, writeResults, vector, references] = await Promise.all([
-      this.#lockRecords(request.records),
+      this.#lockRecords(request.records, request.maxRecordBytes),
       this.#findOperations(request.operations),
       this.#findWriteResults(request.writeKeys ?? []),
       this.#readVector(request.vectorEntries ?? []),
@@ -114,7 +126,7 @@ export class AppendLoader {
     ])
     const histories = await this.#readHistories(request.histories)
     const lookups = await this.#find(request.lookups ?? [])
-    return { operations, dropped, records, histories, writeResults, vector, references, lookups }
+    return { operations, dropped, ...records, histories, writeResults, vector, references, lookups }
   }
 
   async #findWriteResults(keys: readonly string[]): Promise<Map<string, string>> {
@@ -138,7 +150,7 @@ export class AppendLoader {
     const wanted = lookups.flatMap(({ index: { collection } }, position) =>
       (ids[position] ?? []).map((recordId) => ({ collection, recordId })),
     )
-    const records = await this.#lockRecords(wanted)
+    const { records } = await this.#lockRecords(wanted)
     return lookups.map(({ index }, position) =>
       (ids[position] ?? []).flatMap((recordId) => {
         const record = records.get({ collection: index.collection, recordId })
@@ -147,17 +159,24 @@ export class AppendLoader {
     )
   }
 
-  async #lockRecords(keys: readonly RecordKey[]): Promise<RecordMap<StoredRecord>> {
+  async #lockRecords(
+    keys: readonly RecordKey[],
+    maxBytes?: number,
+  ): Promise<Pick<Loaded, 'records' | 'firstLeftOut'>> {
     const records = new RecordMap<StoredRecord>()
-    if (keys.length === 0) return records
-    const rows = await this.#transaction.prepared<FoundRecordRow>(LOCK_RECORDS, this.#namesOf(keys))
+    if (keys.length === 0) return { records }
+    const names = this.#namesOf(keys)
+    const rows = await (maxBytes === undefined
+      ? this.#transaction.prepared<LockedRecordRow>(LOCK_RECORDS, names)
+      : this.#transaction.prepared<LockedRecordRow>(LOCK_RECORDS_WITHIN, [...names, maxBytes]))
     for (const [position, ref, state] of rows) {
       const key = keys[position - 1]
       if (key === undefined) continue
+      if (state === null) return { records, firstLeftOut: key }
       this.#refs.set(key, ref)
       records.set(key, { ref, state: parseRecordState(state) })
     }
-    return records
+    return { records }
   }
 
   async #readReferences(keys: readonly RecordKey[]): Promise<(RecordState | null)[]> {

@@ -18,8 +18,13 @@ export const AS_INSERTED = ''
 
 /** What the table asks of the log that it belongs to. */
 export interface RecordLog {
-  /** The record's operations in commit order. */
-  operationsOf(ref: number): Operation[]
+  /** The record's operations in commit order, and the length of what was read for them. */
+  readOperations(ref: number): { readonly operations: readonly Operation[]; readonly length: number }
+}
+
+/** A record with the length of what was read for it, in characters. */
+export interface ReadRecord extends StoredRecord {
+  readonly length: number
 }
 
 /** Rows of `_kora_records`: what the operations of each record have made of it. */
@@ -37,9 +42,13 @@ export class RecordTable {
   }
 
   /** @throws StoreError `STORE_CORRUPT` */
-  find(key: RecordKey): StoredRecord | undefined {
+  find(key: RecordKey): ReadRecord | undefined {
     const row = this.findRow(key)
-    return row === undefined ? undefined : { ref: row[0], state: this.stateOf(...row) }
+    if (row === undefined) return undefined
+    const [ref, stored] = row
+    return stored === AS_INSERTED
+      ? { ref, ...this.#readInserted(ref) }
+      : { ref, state: parseRecordState(stored), length: stored.length }
   }
 
   /** The record's number and the column that `stateOf` makes its state from. */
@@ -55,13 +64,14 @@ export class RecordTable {
    * @throws StoreError `STORE_CORRUPT`
    */
   stateOf(ref: number, stored: string): RecordState {
-    return stored === AS_INSERTED ? this.#insertedState(ref) : parseRecordState(stored)
+    return stored === AS_INSERTED ? this.#readInserted(ref).state : parseRecordState(stored)
   }
 
-  #insertedState(ref: number): RecordState {
-    const [insert, ...others] = this.#log.operationsOf(ref)
+  #readInserted(ref: number): Pick<ReadRecord, 'state' | 'length'> {
+    const { operations, length } = this.#log.readOperations(ref)
+    const [insert, ...others] = operations
     if (insert === undefined || others.length > 0) throw lostState(ref)
-    return foldOperation(null, insert, null)
+    return { state: foldOperation(null, insert, null), length }
   }
 
   /** The records of a collection that are not deleted, in the order of their ids. */

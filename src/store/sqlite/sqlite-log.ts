@@ -4,7 +4,7 @@ import { operationIdOf, operationOfWireJson, recordIdOf } from '../../protocol/w
 import { possibleDroppedIdsOf } from '../append/dropped-ids.ts'
 import type { Loaded, LoadRequest, RecordKey, StoredRecord } from '../append/load.ts'
 import type { LogRow } from '../append/number-entries.ts'
-import { RecordMap } from '../append/record-map.ts'
+import { isSameRecord, RecordMap } from '../append/record-map.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
 import type { ReadEntry } from '../delivery/read-page.ts'
 import { indexRowsOf, type TrackedField } from '../delivery/tracked-fields.ts'
@@ -46,6 +46,8 @@ const COLUMNS = [
   'checksum',
 ]
 
+type LoadedRecords = Pick<Loaded, 'records' | 'firstLeftOut'>
+
 /** Rows of `_kora_operations` and the indexes of the log: written and read by statement. */
 export class SqliteLog {
   readonly rows: LogRows
@@ -69,7 +71,7 @@ export class SqliteLog {
     this.ids = new OperationIds(db, meta)
     this.scope = new ScopeIndex(db)
     this.nodes = new NodeIndex(db)
-    this.records = new RecordTable(db, collections, { operationsOf: (ref) => this.operationsOfRecord(ref) })
+    this.records = new RecordTable(db, collections, { readOperations: (ref) => this.readOperations(ref) })
     this.dropped = new DroppedTable(db, nodes)
     this.writeResults = new WriteResultsTable(db)
     this.#nodeNames = nodes
@@ -87,36 +89,41 @@ export class SqliteLog {
 
   /** All but lookups, which the collections' tables answer, and the vector, which is that of the nodes. */
   load(request: LoadRequest): Omit<Loaded, 'lookups' | 'vector'> {
-    const records = this.#loadRecords(request.records)
-    const { operations, dropped } = this.#loadOperations(request.operations, records)
+    const loaded = this.#loadRecords(request.records, request.maxRecordBytes)
+    const { operations, dropped } = this.#loadOperations(request.operations, loaded)
     return {
       operations,
       dropped,
-      records,
+      ...loaded,
       histories: this.#loadHistories(request.histories),
       writeResults: this.#loadWriteResults(request.writeKeys ?? []),
       references: (request.references ?? []).map((key) => this.records.find(key)?.state ?? null),
     }
   }
 
-  #loadRecords(keys: LoadRequest['records']): RecordMap<StoredRecord> {
+  #loadRecords(keys: LoadRequest['records'], maxBytes = Number.POSITIVE_INFINITY): LoadedRecords {
     const records = new RecordMap<StoredRecord>()
+    let bytes = 0
     for (const key of keys) {
+      if (bytes >= maxBytes) return { records, firstLeftOut: key }
       const record = this.records.find(key)
-      if (record !== undefined) records.set(key, record)
+      if (record === undefined) continue
+      records.set(key, record)
+      bytes += record.length
     }
-    return records
+    return { records }
   }
 
   /** Looks for the operations that are stored already, and for those that were dropped. */
   #loadOperations(
     sought: LoadRequest['operations'],
-    records: RecordMap<StoredRecord>,
+    { records, firstLeftOut }: LoadedRecords,
   ): { operations: Map<string, string>; dropped: Map<string, number> } {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
     for (const item of sought) {
       const { operation, isIdVerified } = item
+      if (firstLeftOut !== undefined && isSameRecord(operation, firstLeftOut)) break // it is not planned, nor is the rest
       if (isIdVerified === true && !records.has(operation)) continue // as most inserts; of one id, the newest row counts
       const wireJson = this.ids.find(operation.id)
       if (wireJson !== undefined) operations.set(operation.id, wireJson)
@@ -147,7 +154,13 @@ export class SqliteLog {
 
   /** The record's operations in commit order, without snapshots. */
   operationsOfRecord(ref: number): Operation[] {
-    return this.#rowsOfRecord(ref).filter(isOperation).map(parseWireJson)
+    return this.readOperations(ref).operations
+  }
+
+  /** As `operationsOfRecord`, with the length of what was read for it. */
+  readOperations(ref: number): { readonly operations: Operation[]; readonly length: number } {
+    const wireJsons = this.#rowsOfRecord(ref).filter(isOperation).map(wireJsonOf)
+    return { operations: wireJsons.map(operationOfWireJson), length: lengthOf(wireJsons) }
   }
 
   /** What a replay folds: the operations, and the traces of those that were dropped. */
@@ -159,7 +172,7 @@ export class SqliteLog {
   readHistory(key: RecordKey, ref: number): { readonly history: Operation[]; readonly length: number } {
     const wireJsons = this.#rowsOfRecord(ref).filter(isOperation).map(wireJsonOf)
     const history = [...wireJsons.map(operationOfWireJson), ...this.dropped.tracesOf(key, ref)]
-    return { history, length: wireJsons.reduce((sum, wireJson) => sum + wireJson.length, 0) }
+    return { history, length: lengthOf(wireJsons) }
   }
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
@@ -340,6 +353,10 @@ export class SqliteLog {
       scopeChanges,
     }
   }
+}
+
+function lengthOf(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + text.length, 0)
 }
 
 function parseWireJson(row: EntryRow): Operation {

@@ -30,6 +30,9 @@ export interface CommitFailure {
   readonly at: number
 }
 
+/** How many times as many operations as the last transaction took up the next one of the group is handed. */
+const REST_GROWTH = 2
+
 interface RoomWaiter {
   readonly bytes: number
   readonly proceed: () => void
@@ -50,6 +53,8 @@ export class Ingest {
   #queuedBytes = 0
   #isCommitting = false
   #isScheduled = false
+  /** How many operations the last transaction has taken up. */
+  #lastTaken = 0
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
   /** In the order in which they came. */
   readonly #roomWaiters = new Set<RoomWaiter>()
@@ -204,10 +209,14 @@ export class Ingest {
   /**
    * Commits one group. A batch settles only once its operations are durable.
    *
+   * @param maxOperations so many of the group are handed to the store
    * @returns what is left of the group, because all of it would be too much for one transaction
    */
-  async #commitGroup(group: readonly QueuedBatch[]): Promise<readonly QueuedBatch[]> {
-    const requests = requestsOf(group)
+  async #commitGroup(
+    group: readonly QueuedBatch[],
+    maxOperations = Number.POSITIVE_INFINITY,
+  ): Promise<readonly QueuedBatch[]> {
+    const requests = requestsOf(group, maxOperations)
     const replacements = this.#replacements
     const startedAt = this.#runtime.monotonicNow()
     const span = startSpan('kora.commit', {
@@ -219,14 +228,18 @@ export class Ingest {
       results = await this.#store.append(requests)
     } catch (error) {
       endSpan(span, error)
-      if (group.length > 1 && isOfOneBatch(error)) return this.#commitEach(group, replacements)
-      this.#metrics.operations('failed', requests.length)
-      logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations: requests.length, err: error })
+      if (group.length > 1 && isOfOneBatch(error)) {
+        return this.#commitEach(group, { replacements, maxOperations })
+      }
+      const operations = operationsOf(group)
+      this.#metrics.operations('failed', operations)
+      logEvent(this.#logger, LOG_EVENTS.commitFailed, { operations, err: error })
       if (isUnavailable(error)) this.#lastFailure = { error, at: this.#runtime.monotonicNow() }
       this.#fail(group, failureOf(error))
       return []
     }
     this.#lastFailure = null
+    this.#lastTaken = results.length
     const entries = entriesOf(results)
     endSpan(span)
     const durationMs = this.#runtime.monotonicNow() - startedAt
@@ -246,14 +259,18 @@ export class Ingest {
    * Commits each batch by itself: what one runs into is not to keep the others from being stored.
    *
    * @param replacements when the group was handed to the store: what was made by a log that is gone since is refused
+   * @param maxOperations as for `#commitGroup`, for each
    * @returns as `#commitGroup`
    */
-  async #commitEach(group: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
+  async #commitEach(
+    group: readonly QueuedBatch[],
+    { replacements, maxOperations }: { replacements: number; maxOperations: number },
+  ): Promise<readonly QueuedBatch[]> {
     for (const [index, batch] of group.entries()) {
       if (this.#replacements !== replacements) batch.reject(logReplaced())
       else if (this.#hasFailed(batch)) batch.reject(earlierBatchFailed())
       else {
-        const rest = await this.#commitGroup([batch])
+        const rest = await this.#commitGroup([batch], maxOperations)
         if (rest.length > 0) return [...rest, ...group.slice(index + 1)]
       }
     }
@@ -262,7 +279,8 @@ export class Ingest {
 
   /**
    * The next transaction of a group. What the sockets have received meanwhile is read before it: several large
-   * ones on end would keep everybody from the server.
+   * ones on end would keep everybody from the server. The store looks up all that it is handed, so it is handed about
+   * what it will take up.
    */
   async #commitRest(rest: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
     await yieldToEventLoop(this.#runtime)
@@ -273,7 +291,7 @@ export class Ingest {
     const withdrawn = rest.filter((batch) => this.#hasFailed(batch))
     rejectEach(withdrawn, earlierBatchFailed())
     const due = rest.filter((batch) => !this.#hasFailed(batch))
-    return due.length === 0 ? [] : this.#commitGroup(due)
+    return due.length === 0 ? [] : this.#commitGroup(due, REST_GROWTH * this.#lastTaken)
   }
 
   /** Tells of what is stored: an error in who is told of it must not end the writing. */

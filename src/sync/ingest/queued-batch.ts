@@ -18,11 +18,14 @@ export function operationsOf(batches: readonly QueuedBatch[]): number {
   return batches.reduce((sum, { requests }) => sum + requests.length, 0)
 }
 
-/** All requests of the batches, in order. */
-export function requestsOf(group: readonly QueuedBatch[]): readonly IngestRequest[] {
+/** The requests of the batches in order, the first of them where there are more than `max`. */
+export function requestsOf(group: readonly QueuedBatch[], max: number): readonly IngestRequest[] {
   const [first, ...others] = group
-  if (others.length === 0) return first?.requests ?? []
-  return ([] as IngestRequest[]).concat(...group.map(({ requests }) => requests))
+  const requests =
+    others.length === 0
+      ? (first?.requests ?? [])
+      : ([] as IngestRequest[]).concat(...group.map((batch) => batch.requests))
+  return requests.length > max ? requests.slice(0, max) : requests
 }
 
 // A loop: for each result flatMap takes several times as long.

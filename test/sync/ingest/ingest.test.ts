@@ -199,6 +199,31 @@ describe('a transaction that leaves a part of its group to the next one', () => 
     expect(ingest.queuedBytes).toBe(0)
   })
 
+  test('hands the next one twice what it has taken up itself, which the store looks up anew', async () => {
+    const { store, transactions } = controlledStore()
+    const { ingest } = openIngest(store)
+
+    const all = [
+      ingest.submit(batchOf(2, 'a')),
+      ingest.submit(batchOf(9, 'b')),
+      ingest.submit(batchOf(1, 'c')),
+    ]
+    for (const taken of [1, 2, 1, 2, 4, 2]) {
+      await settle()
+      transactions.at(-1)?.commit(taken)
+    }
+
+    expect((await Promise.all(all)).map(({ length }) => length)).toEqual([2, 9, 1])
+    expect(transactions.map(wiresOf).map((wires) => `${wires[0]} to ${wires.at(-1)}`)).toEqual([
+      'a0 to c0',
+      'a1 to b0',
+      'b1 to b4',
+      'b2 to b3',
+      'b4 to b7',
+      'b8 to c0',
+    ])
+  })
+
   test('fails the batches that the next one does not store', async () => {
     const { store, transactions } = controlledStore()
     const { ingest } = openIngest(store)
