@@ -122,7 +122,11 @@ function readMessage(frame: FrameInReading, table: ProtobufTable, end: number): 
     if (field?.isRepeated === true) {
       // biome-ignore lint/suspicious/noAssignInExpressions: the list is made where it is first needed
       const list = (message[field.name] ??= []) as unknown[]
-      readElement(frame, table, field, wireType, list)
+      if (isToBeRead(frame, table, field, list.length)) list.push(readField(frame, table, field, wireType))
+      else {
+        skipField(reader, table, number, wireType)
+        list.length++
+      }
       continue
     }
     if (++singularFields > MAX_SINGULAR_FIELDS) {
@@ -135,26 +139,19 @@ function readMessage(frame: FrameInReading, table: ProtobufTable, end: number): 
   return message
 }
 
-/** Reads the next entry of a list, or counts it. */
-function readElement(
+/** Whether the next entry of a list that has so many is read; otherwise it is counted. */
+function isToBeRead(
   frame: FrameInReading,
   table: ProtobufTable,
-  field: ProtobufField,
-  wireType: WireType,
-  list: unknown[],
-): void {
-  const bound = frame.bounds[field.name] ?? 0
-  const maxRead = typeof bound === 'number' ? bound : bound.read
-  if (list.length < maxRead) {
-    list.push(readField(frame, table, field, wireType))
-    return
-  }
-  if (typeof bound === 'number')
-    throw protocolError(`${table.name}.${field.name} has more than ${bound} entries.`)
+  { name }: ProtobufField,
+  count: number,
+): boolean {
+  const bound = frame.bounds[name] ?? 0
+  if (count < (typeof bound === 'number' ? bound : bound.read)) return true
+  if (typeof bound === 'number') throw protocolError(`${table.name}.${name} has more than ${bound} entries.`)
   if (++frame.holes > MAX_HOLES)
     throw protocolError(`The frame has more than ${MAX_HOLES} entries beyond those that are accepted.`)
-  skipField(frame.reader, table, field.number, wireType)
-  list.length++
+  return false
 }
 
 function readField(
