@@ -66,6 +66,8 @@ interface InitFile {
   readonly example: string
 }
 
+const SCHEMA_FILE = 'schema.ts' // Schema.ts is the same file on some systems
+
 /** The package's own examples, and where they go: the one of a configuration names its schema as "./schema.ts". */
 function filesOf(
   directory: string,
@@ -78,11 +80,18 @@ function filesOf(
     )
   }
   const path = resolve(directory, config)
+  const name = basename(path)
+  if (name.toLowerCase() === SCHEMA_FILE) {
+    throw new ConfigError(
+      'INVALID_ARGUMENT',
+      `--config: ${config} is where init writes the schema. Give the configuration another name.`,
+    )
+  }
   return {
     folder: dirname(path),
     files: [
-      { name: basename(path), example: 'config/kora.config.ts' },
-      { name: 'schema.ts', example: 'config/schema.ts' },
+      { name, example: 'config/kora.config.ts' },
+      { name: SCHEMA_FILE, example: 'config/schema.ts' },
     ],
   }
 }

@@ -82,6 +82,22 @@ Next:
     expect(await workspace.run(again)).toMatchObject({ code: 2, stderr: expect.stringMatching(/^\s+at /m) })
   })
 
+  test.each(['schema.ts', 'etc/Schema.ts'])(
+    'writes nothing where %s would be both of its files',
+    async (name) => {
+      using workspace = new Workspace()
+
+      const runs = [
+        await workspace.run(['init', '-c', name]),
+        await workspace.run(['init', '--force', '-c', name]),
+      ]
+
+      const stderr = `error: --config: ${name} is where init writes the schema. Give the configuration another name.\n`
+      expect(runs).toEqual(runs.map(() => ({ code: 2, stdout: '', stderr })))
+      expect(readdirSync(workspace.path('.'))).toEqual([])
+    },
+  )
+
   test('makes the directory that it is told', async () => {
     using workspace = new Workspace()
 
