@@ -18,6 +18,8 @@ export interface OpenStoreOptions {
   readonly logger?: Logger
   /** What the tables are to be brought to. A database that is unfit for it, and no store yet, is left as it is. */
   readonly plannedSchema?: SchemaDefinition | null
+  /** False: a database that is no store yet is refused, and left as it is. Default true. */
+  readonly mayCreate?: boolean
 }
 
 /**
@@ -27,14 +29,14 @@ export interface OpenStoreOptions {
  */
 export async function openStore(
   { store }: Pick<ServerConfig, 'store'>,
-  { logger, plannedSchema }: OpenStoreOptions = {},
+  { logger, plannedSchema, mayCreate = true }: OpenStoreOptions = {},
 ): Promise<ServerStore> {
-  const planned = plannedSchema ? { plannedSchema } : {}
+  const options = { mayCreate, ...(plannedSchema && { plannedSchema }) }
   switch (store.driver) {
     case 'sqlite':
-      return openSqlite(store, planned)
+      return openSqlite(store, options)
     case 'postgres':
-      return openPostgres(store, { ...planned, ...(logger && { logger }) })
+      return openPostgres(store, { ...options, ...(logger && { logger }) })
     case 'memory':
       return openMemory()
     default:
@@ -81,7 +83,7 @@ export async function openExistingStore(
   cwd: string,
 ): Promise<ServerStore> {
   requireStored(config.store, cwd)
-  return openStore(config)
+  return openStore(config, { mayCreate: false })
 }
 
 /** @throws unless the store is one that other processes can see and that is there already */
@@ -129,7 +131,7 @@ function requireWritable(filename: string): void {
 
 async function openSqlite(
   { filename, durability }: SqliteConfig,
-  options: Pick<SqliteServerStoreOptions, 'readOnly' | 'plannedSchema'> = {},
+  options: Pick<SqliteServerStoreOptions, 'readOnly' | 'plannedSchema' | 'mayCreate'> = {},
 ): Promise<ServerStore> {
   const { createSqliteServerStore } = await import('../store/sqlite/sqlite-store.ts')
   return createSqliteServerStore({ filename, durability, ...options })
@@ -137,7 +139,7 @@ async function openSqlite(
 
 async function openPostgres(
   { connectionString, poolSize, schema }: PostgresConfig,
-  options: Pick<PostgresServerStoreOptions, 'readOnly' | 'plannedSchema' | 'logger'> = {},
+  options: Pick<PostgresServerStoreOptions, 'readOnly' | 'plannedSchema' | 'mayCreate' | 'logger'> = {},
 ): Promise<ServerStore> {
   const { createPostgresServerStore } = await import('../store/postgres/postgres-store.ts')
   return createPostgresServerStore({ connectionString, poolSize, schema, ...options })

@@ -64,6 +64,7 @@ export async function openDatabase(
     requireReading(db, rights, readOnly === true)
     const isCreated = await isPresentLayout(db)
     if (readOnly === true) return { db, isEmpty: !isCreated }
+    if (!isCreated && options.mayCreate === false) throw noStore(db)
     if (isCreated) await requireWriting(db)
     if (isCreated && (await hasAdditions(db))) return { db, isEmpty: false }
     if (isCreated) await requireOwnership(db)
@@ -75,6 +76,10 @@ export async function openDatabase(
     await db.close()
     throw toOpenError(error, db.name)
   }
+}
+
+function noStore({ name, schema }: PostgresDatabase): StoreError {
+  return openFailure(name, `its schema "${schema}" holds no kora-server store. Start the server on it first.`)
 }
 
 async function readFacts(db: PostgresDatabase): Promise<ServerFacts> {

@@ -36,6 +36,8 @@ export interface PostgresServerStoreOptions {
    * one of its collections, is refused untouched.
    */
   readonly plannedSchema?: GivenSchema | null | undefined
+  /** False: a database that holds no store yet is refused untouched. Default true. */
+  readonly mayCreate?: boolean | undefined
   /** ms between two looks for commits that were not announced. Default 1000. */
   readonly pollIntervalMs?: number | undefined
   /** Hears of risks to what is stored, of waits and of a lost connection. Default: nobody does. */

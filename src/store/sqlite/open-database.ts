@@ -17,6 +17,8 @@ export interface OpenOptions {
   readonly isReadOnly: boolean
   /** @see SqliteServerStoreOptions.plannedSchema */
   readonly plannedSchema?: GivenSchema | null | undefined
+  /** False: what is no store yet is refused. Default true. */
+  readonly mayCreate?: boolean | undefined
 }
 
 /**
@@ -57,8 +59,10 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
   const Driver = loadSqliteDriver()
   let db: SqliteDatabase | null = null
   try {
-    db = new Driver(options.filename, { readonly: options.isReadOnly, timeout: OPEN_TIMEOUT_MS })
-    requireFreeNames(db, options) // first: the journal mode is written to the file
+    const { filename, isReadOnly, mayCreate = true } = options
+    db = new Driver(filename, { readonly: isReadOnly, fileMustExist: !mayCreate, timeout: OPEN_TIMEOUT_MS })
+    if (!mayCreate) requireStore(db, filename) // first: the journal mode is written to the file
+    requireFreeNames(db, options)
     configure(db, options)
     prepareLayout(db, options)
     requireWal(db, options)
@@ -149,6 +153,10 @@ const PAGES_CACHE_KIB = 2 * 1024
 // log between two of them makes that worth it; more would only lengthen the pause.
 const CHECKPOINT_PAGES = 4000
 
+function requireStore(db: SqliteDatabase, filename: string): void {
+  if (readLayoutVersion(db) === 0) throw noStore(filename)
+}
+
 /** In one transaction: another process may make a store of the file, and the tables, between two looks at it. */
 function requireFreeNames(db: SqliteDatabase, { plannedSchema, isReadOnly }: OpenOptions): void {
   if (isReadOnly || !plannedSchema) return
@@ -198,7 +206,7 @@ function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions
   if (found === LAYOUT_VERSION) return
   if (found > LAYOUT_VERSION) throw newerLayout(filename, found)
   if (isReadOnly && found > 0) return // whatever reads this layout reads the earlier ones
-  if (isReadOnly) throw cannotUse(filename, 'it is not a kora-server store. Start the server on it first.')
+  if (isReadOnly) throw noStore(filename)
   db.transaction(() => {
     const present = readLayoutVersion(db) // another process may have been faster
     if (present > LAYOUT_VERSION) throw newerLayout(filename, present)
@@ -234,6 +242,10 @@ function newerLayout(filename: string, found: number): StoreError {
     'STORE_NEWER',
     `${filename} has layout ${found}; this release reads up to ${LAYOUT_VERSION}. Start the release that wrote it, or a later one.`,
   )
+}
+
+function noStore(filename: string): StoreError {
+  return cannotUse(filename, 'it is not a kora-server store. Start the server on it first.')
 }
 
 function cannotUse(filename: string, reason: string): StoreError {

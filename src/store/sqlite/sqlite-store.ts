@@ -88,6 +88,8 @@ export interface SqliteServerStoreOptions {
    * of its collections, is refused untouched.
    */
   readonly plannedSchema?: GivenSchema | null | undefined
+  /** False: a file that is missing, or holds no store yet, is refused untouched. Default true. */
+  readonly mayCreate?: boolean | undefined
   /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime | undefined
 }
@@ -127,14 +129,14 @@ export class SqliteServerStore implements ServerStore {
 
   constructor(options: SqliteServerStoreOptions) {
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
-    const { plannedSchema } = options
+    const { plannedSchema, mayCreate } = options
     requireFilename(filename)
     requireDurability(durability)
     const isReadOnly = readOnly !== false
     const { db, isEmpty } =
       readOnly === 'planning'
         ? openForPlanning({ filename, durability })
-        : { db: openDatabase({ filename, durability, isReadOnly, plannedSchema }), isEmpty: false }
+        : { db: openDatabase({ filename, durability, isReadOnly, plannedSchema, mayCreate }), isEmpty: false }
     this.#isEmpty = isEmpty
     let pages: SqliteDatabase | null = null
     try {

@@ -75,3 +75,40 @@ test.each(['start', 'migrate'])(
     expect(tables).toEqual([{ relname: 'todos' }])
   },
 )
+
+const WRITERS = [
+  [['revoke', '--all']],
+  [['revoke', '--undo', '--user', 'ada']],
+  [['compact', '--schema', 'schema.mjs']],
+]
+
+describe('a database of another program, without any of our tables,', () => {
+  test.each(WRITERS)('is left as it is by %j: an SQLite file', async (command) => {
+    using workspace = workspaceWithForeign('notes')
+    const before = readFileSync(workspace.path('foreign.db'))
+    const filesBefore = readdirSync(workspace.directory)
+
+    const run = await workspace.run([...command, '--db', 'foreign.db'])
+
+    const stderr = expect.stringContaining(
+      'foreign.db: it is not a kora-server store. Start the server on it first.',
+    )
+    expect(run).toMatchObject({ code: 1, stdout: '', stderr })
+    expect(readFileSync(workspace.path('foreign.db')).equals(before)).toBe(true)
+    expect(readdirSync(workspace.directory)).toEqual(filesBefore)
+  })
+
+  test.each(WRITERS)('is left as it is by %j: in PostgreSQL', async (command) => {
+    await using database = await openTestDatabase()
+    using workspace = workspaceWithForeign('notes')
+
+    const run = await workspace.run([...command, '--db', database.connectionString])
+
+    expect(run).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining('its schema "public" holds no kora-server store.'),
+    })
+    expect(await database.query("SELECT 1 FROM pg_class WHERE relname LIKE '\\_kora%'")).toEqual([])
+  })
+})
