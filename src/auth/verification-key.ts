@@ -1,5 +1,6 @@
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import { createPublicKey, createSecretKey } from 'node:crypto'
+import { quantityOf } from '../core/quantity.ts'
 
 /** A key that can verify signatures, bound to the algorithms that it may be used with. */
 export interface VerificationKey {
@@ -46,7 +47,7 @@ const MIN_RSA_BITS = 2048 // RFC 7518, 3.3
 export function secretToKey(secret: string, restrictions: KeyRestrictions = {}): KeyResult {
   if (secret.includes('-----BEGIN ')) return 'it is a PEM key, not a secret: put it into keys'
   if (secret.length < MIN_SECRET_CHARACTERS) {
-    return `it has ${secret.length} characters; at least ${MIN_SECRET_CHARACTERS} are needed`
+    return `it has ${quantityOf(secret.length, 'character')}; at least ${MIN_SECRET_CHARACTERS} are needed`
   }
   return bindKey(createSecretKey(Buffer.from(secret, 'utf8')), restrictions)
 }
@@ -150,7 +151,7 @@ function strengthProblem(key: KeyObject): string | null {
   if (key.type === 'secret') {
     const bytes = key.symmetricKeySize ?? 0
     return bytes < MIN_SECRET_CHARACTERS
-      ? `it has ${bytes} bytes; at least ${MIN_SECRET_CHARACTERS} are needed`
+      ? `it has ${quantityOf(bytes, 'byte')}; at least ${MIN_SECRET_CHARACTERS} are needed`
       : null
   }
   const bits = key.asymmetricKeyDetails?.modulusLength

@@ -2,6 +2,7 @@ import { dirname, resolve } from 'node:path'
 import { messageOf } from '../core/error-message.ts'
 import { ConfigError } from '../core/errors.ts'
 import { ownValue } from '../core/own-property.ts'
+import { quantityOf } from '../core/quantity.ts'
 import { parseSchema } from '../core/schema/parse-schema.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
@@ -215,7 +216,7 @@ function configError(
   problems: readonly ConfigProblem[],
 ): ConfigError {
   const name = found === null ? 'The configuration' : displayPath(found.file, cwd)
-  const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`
+  const count = quantityOf(problems.length, 'problem')
   const lines = problems.map(
     ({ path, message }) => `${path.startsWith('--') ? '' : prefix}${path}: ${message}`,
   )

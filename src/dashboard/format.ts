@@ -1,3 +1,5 @@
+import { quantityOf } from '../core/quantity.ts'
+
 const COUNT = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const SHORT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
 const CLOCK = new Intl.DateTimeFormat(undefined, {
@@ -16,6 +18,11 @@ const DAY_BC = new Intl.DateTimeFormat(undefined, {
 
 export function formatCount(value: number | null): string {
   return value === null ? '–' : COUNT.format(value)
+}
+
+/** (1, "record") → "1 record", (12345, "record") → "12,345 records" */
+export function formatQuantity(count: number | null, noun: string): string {
+  return count === null ? `– ${noun}s` : quantityOf(count, noun, formatCount)
 }
 
 /** At most about five characters: for axes and tiles. */

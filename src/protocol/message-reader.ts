@@ -1,5 +1,6 @@
 import { isBase64 } from '../core/base64.ts'
 import { ProtocolError } from '../core/errors.ts'
+import { quantityOf } from '../core/quantity.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isStorableText } from '../core/storable-value.ts'
 import { describeValue, isJsonObject, quoteName } from './json-value.ts'
@@ -51,7 +52,10 @@ export class MessageReader {
   base64(property: string): string {
     const value = this.#source[property]
     if (typeof value === 'string' && isBase64(value)) return value
-    const found = typeof value === 'string' ? `${value.length} characters that are not` : describeValue(value)
+    const found =
+      typeof value === 'string'
+        ? `other text (${quantityOf(value.length, 'character')})`
+        : describeValue(value)
     throw this.#unexpected(property, 'base64 with padding', found)
   }
 

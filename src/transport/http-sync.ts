@@ -1,3 +1,5 @@
+import { quantityOf } from '../core/quantity.ts'
+
 /** One request of the HTTP form of the protocol. A POST brings one message, a GET takes one away. */
 export interface HttpSyncRequest {
   /** Tells clients apart: unguessable, chosen by the client or by the server's cookie. */
@@ -56,5 +58,5 @@ export const SESSION_OVERLOADED = refusal(429, 'Messages arrive faster than they
 
 /** The answer to a body of which no more than `maxBytes` are read. */
 export function tooLarge(maxBytes: number): HttpSyncResponse {
-  return refusal(413, `The message is larger than ${maxBytes} bytes.`)
+  return refusal(413, `The message is larger than ${quantityOf(maxBytes, 'byte')}.`)
 }

@@ -67,6 +67,8 @@ describe('says why a key cannot be used', () => {
     ['it has 1024 bits; RSA keys need at least 2048', pemToKey(pemOf(weakRsa.publicKey), {})],
     ['it has 3 bytes; at least 32 are needed', jwkToKey({ kty: 'oct', k: 'AAAA' }, {})],
     ['it has 5 characters; at least 32 are needed', secretToKey('short')],
+    ['it has 1 character; at least 32 are needed', secretToKey('x')],
+    ['it has 1 byte; at least 32 are needed', jwkToKey({ kty: 'oct', k: 'AA' }, {})],
     ['it is a PEM key, not a secret: put it into keys', secretToKey(pemOf(rsa.publicKey))],
     [
       'it is of type rsa, which cannot be used with HS256 (RS256, RS384, RS512, PS256, PS384, PS512)',

@@ -4,6 +4,7 @@ import { parseFilterValue } from '../../src/dashboard/filter-value.ts'
 import {
   formatBytes,
   formatMs,
+  formatQuantity,
   formatTime,
   shortId,
   visibleLines,
@@ -35,6 +36,11 @@ test('quantities are short', () => {
     '2.5 ms',
     '640 ms',
     '12.3 s',
+  ])
+  expect([0, 1, 12_345].map((count) => formatQuantity(count, 'record'))).toEqual([
+    '0 records',
+    '1 record',
+    '12,345 records',
   ])
   expect(shortId('018f3a5c-7e00-7123-8abc-1234567890ab')).toBe('018f3a5c…7890ab')
 })

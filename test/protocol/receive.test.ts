@@ -226,7 +226,7 @@ describe('what is refused names the property', () => {
     ],
     [
       { type: 'yjs-doc-update', messageId: 'm', collection: 'c', recordId: 'r', field: 'f', update: 'A' },
-      'yjs-doc-update.update must be base64 with padding, not 1 characters that are not.',
+      'yjs-doc-update.update must be base64 with padding, not other text (1 character).',
     ],
   ]
 

@@ -16,7 +16,7 @@ const LABELS = { database: 'looking at the database', log: 'reading the log', re
 export async function probeDamage(config: ServerConfig, terminal: Terminal): Promise<Finding[]> {
   const bar = new ProgressBar(terminal)
   const onProgress = ({ phase, done, total }: DamageProgress): void =>
-    bar.update({ label: LABELS[phase], done, total, unit: phase === 'log' ? 'operations' : 'records' })
+    bar.update({ label: LABELS[phase], done, total, unit: phase === 'log' ? 'operation' : 'record' })
   try {
     const store = await openStoredLog(config, terminal.cwd)
     try {

@@ -60,7 +60,7 @@ async function writeBackup(name: string, flags: BackupFlags, context: CommandCon
     createdAtMs: startedAt,
     onProgress: ({ operationsDone, operationsTotal }) => {
       operations = operationsDone
-      bar.update({ label: 'writing', done: operationsDone, total: operationsTotal, unit: 'operations' })
+      bar.update({ label: 'writing', done: operationsDone, total: operationsTotal, unit: 'operation' })
     },
   })
   const write = async (signal: AbortSignal): Promise<void> => {
@@ -88,8 +88,8 @@ async function verify(name: string, flags: BackupFlags, context: CommandContext)
   const stopExiting = exitOnSignal(context, () => bar.stop())
   try {
     const { source, bytes } = await location.open()
-    const summary = await verifyBackup(typeof source === 'function' ? source() : source, (done) =>
-      bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'bytes' }),
+    const summary = await verifyBackup(source, (done) =>
+      bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'byte' }),
     )
     bar.stop()
     await terminal.stderr.write(`${describeBackup(summary)} Every checksum is right.\n`)

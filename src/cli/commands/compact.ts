@@ -142,7 +142,7 @@ async function run(
     isPlan,
     isConsiderate: config.store.driver === 'sqlite' && !isPlan, // one lock for all: a server beside it needs its turns
     onProgress: ({ recordsDone: done, recordsTotal: total }) =>
-      bar.update({ label: flags.plan ? 'planning' : 'compacting', done, total, unit: 'records' }),
+      bar.update({ label: flags.plan ? 'planning' : 'compacting', done, total, unit: 'record' }),
   })
 }
 

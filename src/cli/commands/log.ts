@@ -119,7 +119,7 @@ async function tellOfDropped(
   }
   if (count === 0) return
   await stderr.write(
-    `${formatQuantity(count, 'operation')} of this record, superseded by later ones, were dropped.\n`,
+    `${formatQuantity(count, 'operation')} of this record, superseded by later ones, ${count === 1 ? 'was' : 'were'} dropped.\n`,
   )
 }
 

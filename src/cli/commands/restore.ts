@@ -104,7 +104,7 @@ async function restoreFrom(
   const backup = openBackupSource(source)
   try {
     const verified = await verifyBackup(backup.open(), (done) =>
-      options.bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'bytes' }),
+      options.bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'byte' }),
     )
     return await restoreInto(config, { backup, verified, ...options })
   } finally {
@@ -135,7 +135,7 @@ async function restoreInto(
       verified,
       onProgress: ({ phase, done, total }) => {
         if (phase === 'restore')
-          bar.update({ label: 'restoring', done, total: total ?? 0, unit: 'operations' })
+          bar.update({ label: 'restoring', done, total: total ?? 0, unit: 'operation' })
       },
     })
   } finally {

@@ -1,3 +1,5 @@
+import { quantityOf } from '../../core/quantity.ts'
+
 // Made when a number is first printed: it takes 10 ms, which a start can do without.
 let numberFormat: Intl.NumberFormat | undefined
 
@@ -9,7 +11,7 @@ export function formatCount(count: number): string {
 
 /** (1, "record") → "1 record", (2, "record") → "2 records" */
 export function formatQuantity(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
+  return quantityOf(count, noun, formatCount)
 }
 
 /** 850 → "850 B", 12_300 → "12.3 kB", 4_500_000 → "4.5 MB" */

@@ -1,7 +1,7 @@
 import type { SingleBar } from 'cli-progress'
 import { lazyRequire } from '../../core/lazy-require.ts'
 import type { Terminal } from '../terminal.ts'
-import { formatBytes, formatCount, formatElapsed } from './format.ts'
+import { formatBytes, formatCount, formatElapsed, formatQuantity } from './format.ts'
 
 const cliProgress = lazyRequire<typeof import('cli-progress')>('cli-progress')
 
@@ -10,8 +10,7 @@ export interface Progress {
   readonly label: string
   readonly done: number
   readonly total: number
-  /** What is counted: "records", or "bytes". */
-  readonly unit: string
+  readonly unit: 'record' | 'operation' | 'byte'
 }
 
 /** One line with a bar, the rate and the time left; on a terminal only. */
@@ -62,10 +61,10 @@ export class ProgressBar {
     const elapsedMs = this.#terminal.now() - this.#startedAt
     const perSecond = elapsedMs > 0 ? done / (elapsedMs / 1000) : 0
     const leftMs = perSecond > 0 ? (Math.max(0, total - done) / perSecond) * 1000 : null
-    const isBytes = unit === 'bytes'
+    const isBytes = unit === 'byte'
     return {
       done: isBytes ? formatBytes(done) : formatCount(done),
-      all: isBytes ? formatBytes(total) : `${formatCount(total)} ${unit}`,
+      all: isBytes ? formatBytes(total) : formatQuantity(total, unit),
       rate: isBytes ? `${formatBytes(Math.round(perSecond))}/s` : `${formatCount(Math.round(perSecond))}/s`,
       left: leftMs === null ? 'estimating' : `${formatElapsed(leftMs)} left`,
     }

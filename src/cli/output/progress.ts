@@ -19,7 +19,7 @@ export class ProgressDisplay {
 
   update({ phase, collection, recordsDone, recordsTotal }: SchemaProgress): void {
     const label = `${PHASE_VERBS[phase]} ${collection}`
-    this.#bar.update({ label, done: recordsDone, total: recordsTotal, unit: 'records' })
+    this.#bar.update({ label, done: recordsDone, total: recordsTotal, unit: 'record' })
   }
 
   /** Leaves the terminal as it was found. */

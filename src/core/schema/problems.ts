@@ -1,4 +1,5 @@
 import { SchemaError } from '../errors.ts'
+import { quantityOf } from '../quantity.ts'
 
 /** Collects everything that is wrong with a schema, so that all of it can be mended at once. */
 export class Problems {
@@ -22,7 +23,7 @@ export class Problems {
   /** @throws SchemaError with the code when there is any problem, listing each on a line */
   throwIfAny(code: 'SCHEMA_INVALID' | 'SCHEMA_VALIDATION'): void {
     if (this.#lines.length === 0) return
-    const count = this.#lines.length === 1 ? '1 problem' : `${this.#lines.length} problems`
+    const count = quantityOf(this.#lines.length, 'problem')
     throw new SchemaError(code, `The schema has ${count}:\n${this.#lines.join('\n')}`)
   }
 }

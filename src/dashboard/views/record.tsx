@@ -6,7 +6,7 @@ import type {
   ShownOperation,
   ShownRecord,
 } from '../../http/dashboard/api-types.ts'
-import { formatCount } from '../format.ts'
+import { formatCount, formatQuantity } from '../format.ts'
 import { Empty, PageTitle, Problem, Waiting } from '../parts/states.tsx'
 import { Id, Text, Time, Value, WholeValue } from '../parts/values.tsx'
 import { href } from '../route.ts'
@@ -126,7 +126,7 @@ function History({
         History
         <span class="quiet h2-note">
           {isFromStart && isToEnd
-            ? `${formatCount(operations.length)} ${operations.length === 1 ? 'operation' : 'operations'}, the last stored first`
+            ? `${formatQuantity(operations.length, 'operation')}, the last stored first`
             : `${formatCount(operations.length)} of its operations`}
         </span>
       </h2>

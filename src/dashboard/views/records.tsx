@@ -6,7 +6,7 @@ import type {
   ShownField,
 } from '../../http/dashboard/api-types.ts'
 import { parseFilterValue } from '../filter-value.ts'
-import { formatCount } from '../format.ts'
+import { formatQuantity } from '../format.ts'
 import { Pager } from '../parts/pager.tsx'
 import { Empty, PageTitle, Problem, Waiting } from '../parts/states.tsx'
 import { Text } from '../parts/values.tsx'
@@ -105,7 +105,7 @@ function CollectionView({
   return (
     <>
       <CollectionTitle name={name}>
-        <span class="quiet">{formatCount(collection.records)} records</span>
+        <span class="quiet">{formatQuantity(collection.records, 'record')}</span>
         <button type="button" onClick={refresh}>
           Refresh
         </button>

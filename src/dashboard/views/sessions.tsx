@@ -1,7 +1,7 @@
 import type { JSX } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { SessionsPage, ShownSession } from '../../http/dashboard/api-types.ts'
-import { formatBytes, formatCount, formatDuration } from '../format.ts'
+import { formatBytes, formatCount, formatDuration, formatQuantity } from '../format.ts'
 import { Pager } from '../parts/pager.tsx'
 import { Empty, PageTitle, Problem, Waiting } from '../parts/states.tsx'
 import { Id, Text } from '../parts/values.tsx'
@@ -117,7 +117,9 @@ function SessionTable({ page }: { page: SessionsPage }): JSX.Element {
     return <Empty title="No device is connected">Sessions show up here as soon as a client connects.</Empty>
   }
   if (page.sessions.length === 0) {
-    return <Empty title="No session matches">{`None of ${formatCount(page.total)} open sessions.`}</Empty>
+    return (
+      <Empty title="No session matches">{`None of ${formatQuantity(page.total, 'open session')}.`}</Empty>
+    )
   }
   return (
     <table class="cards">

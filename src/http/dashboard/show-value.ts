@@ -1,5 +1,6 @@
 import type { JsonValue } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { quantityOf } from '../../core/quantity.ts'
 import { decodeBytes } from '../../core/record/binary-values.ts'
 import type { FieldDescriptor } from '../../core/schema/types.ts'
 import { readableRichtext } from '../../store/materialize/readable-richtext.ts'
@@ -36,7 +37,7 @@ function showRichtext(value: unknown, maxLength: number): ShownValue {
 }
 
 function showBytes(bytes: Uint8Array): ShownValue {
-  return { kind: 'bytes', text: `${bytes.byteLength} bytes` }
+  return { kind: 'bytes', text: quantityOf(bytes.byteLength, 'byte') }
 }
 
 /** Whether some or all of a field's value is not shown. */

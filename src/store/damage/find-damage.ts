@@ -4,6 +4,7 @@ import { memoizeLast } from '../../core/memoize-last.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { quantityOf } from '../../core/quantity.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -73,7 +74,7 @@ async function searchLog(
     after = last
   }
   if (found !== operations) {
-    onDamage(certain('the log', `${operations} operations were stored, and ${found} of them are found`))
+    onDamage(certain('the log', `${quantityOf(operations, 'operation')} stored, ${found} of them found`))
   }
   return rows
 }

@@ -191,7 +191,7 @@ function* refuseFullGroup(
   const others = yield* live.count({ index: rule.index, values, most }, isMember)
   if (joining + others < rule.max) return null
   const reason =
-    rule.type === 'unique'
+    rule.max === 1
       ? 'another record has the same values'
       : `there may be ${rule.max} records with the same values, and there are`
   return violation(rules, rule, reason)

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { SchemaError } from '../../core/errors.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { quantityOf } from '../../core/quantity.ts'
 import { hasNumericStrategy, isMergedField } from '../../core/record/field-merge.ts'
 import { resolverHashesOf } from '../../core/schema/fingerprint.ts'
 import { findCaseCollisions } from '../../core/schema/names.ts'
@@ -70,8 +71,8 @@ export function planSchemaChange(
   }
   for (const [name, collection] of Object.entries(previous?.collections ?? {})) {
     if (Object.hasOwn(next.collections, name)) continue
-    const count = Object.keys(collection.fields).length
-    note(draft, name, `removed from the schema; its table with ${count} fields is kept as it is`)
+    const fields = quantityOf(Object.keys(collection.fields).length, 'field')
+    note(draft, name, `removed from the schema; its table with ${fields} is kept as it is`)
   }
   return { ...draft, materialized: withEarlierFields(next, previous) }
 }
@@ -171,7 +172,7 @@ function refuseVariants(path: string, kept: readonly string[], names: readonly s
 
 function planNewTable(name: string, collection: CollectionDefinition, draft: Draft): void {
   draft.steps.push({ kind: 'create-table', collection: name, fields: collection.fields })
-  note(draft, name, `new table with ${Object.keys(collection.fields).length} fields`)
+  note(draft, name, `new table with ${quantityOf(Object.keys(collection.fields).length, 'field')}`)
 }
 
 function planTable(name: string, before: TableBefore, collection: CollectionDefinition, draft: Draft): void {

@@ -347,6 +347,21 @@ describeEachStore('a capacity constraint', (openStore) => {
     })
   })
 
+  test('of one member says what a unique constraint says', async () => {
+    const constraint = { type: 'capacity', fields: ['room'], onConflict: 'first-write-wins', limit: 1 }
+    const collections = {
+      docs: { fields: { room: { kind: 'string', required: false } }, constraints: [constraint] },
+    }
+    await using store = await openStore({ schema: parseSchema({ version: 1, collections }) })
+    const author = new OperationAuthor('a')
+    const insert = (id: string) => author.insert(id, { room: 'r' }, { collection: 'docs' })
+    await appendAll(store, [insert('1')])
+
+    expect(await refusalOf(store, insert('2'))).toMatchObject({
+      message: expect.stringContaining('is violated: another record has the same values.'),
+    })
+  })
+
   test.each(['limit', 'max'])('takes another number from its property %s', async (property) => {
     const constraint = { type: 'capacity', fields: ['room'], onConflict: 'first-write-wins', [property]: 3 }
     const field = { kind: 'string', required: false }
