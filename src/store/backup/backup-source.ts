@@ -2,11 +2,13 @@ import { createReadStream, type ReadStream } from 'node:fs'
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { StoreError } from '../../core/errors.ts'
+import { describeValue } from '../../protocol/json-value.ts'
 import type { BackupBytes } from './byte-reader.ts'
 import { toFolderError } from './write-backup-file.ts'
 
-/** The bytes of a backup, or a function that begins to read them anew each time. */
-export type BackupSource = BackupBytes | (() => BackupBytes)
+/** The bytes of a backup, whole or in pieces, or a function that begins to read them anew each time. */
+export type BackupSource = Uint8Array | BackupBytes | (() => Uint8Array | BackupBytes)
 
 /** A backup that can be read again and again. */
 export interface OpenedBackup {
@@ -17,8 +19,32 @@ export interface OpenedBackup {
 
 /** Keeps what can be read only once in a temporary file, which goes away with it, or with the process. */
 export function openBackupSource(source: BackupSource): OpenedBackup {
-  if (typeof source === 'function') return { open: source, async close() {} }
-  return new SpooledBackup(source)
+  if (typeof source === 'function' || source instanceof Uint8Array) {
+    return { open: () => beginReading(source), async close() {} }
+  }
+  return new SpooledBackup(beginReading(source))
+}
+
+/**
+ * Begins to read a backup.
+ *
+ * @throws StoreError `INVALID_ARGUMENT` for what holds no bytes, as a program without types may give
+ */
+export function beginReading(source: BackupSource): BackupBytes {
+  const bytes = typeof source === 'function' ? source() : source
+  if (bytes instanceof Uint8Array) return [bytes]
+  if (isIterable(bytes)) return bytes
+  throw new StoreError(
+    'INVALID_ARGUMENT',
+    `A backup is read from its bytes: from a Uint8Array, an iterable of such, or a function that returns either. Got ${describeValue(bytes)}.`,
+  )
+}
+
+/** Of text, the pieces are none of bytes; most who give it mean the name of a file. */
+function isIterable(bytes: unknown): boolean {
+  return (
+    typeof bytes === 'object' && bytes !== null && (Symbol.asyncIterator in bytes || Symbol.iterator in bytes)
+  )
 }
 
 /** The bytes of a file, each time anew. */

@@ -1,4 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
+import { StoreError } from '../../core/errors.ts'
+import { describeValue } from '../../protocol/json-value.ts'
 import { invalidBackup } from './backup-format.ts'
 
 const NEWLINE = 0x0a
@@ -84,5 +86,11 @@ export class ByteReader {
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new StoreError(
+      'INVALID_ARGUMENT',
+      `A backup is read in pieces of bytes, as a stream without an encoding has them. Got ${describeValue(bytes)}.`,
+    )
+  }
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

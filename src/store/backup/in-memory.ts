@@ -14,9 +14,5 @@ export async function importFromMemory(
   data: Uint8Array,
   merge: boolean,
 ): Promise<void> {
-  await restoreBackup(store, () => onePiece(data), merge ? 'merge' : 'replace')
-}
-
-async function* onePiece(data: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield data
+  await restoreBackup(store, data, merge ? 'merge' : 'replace')
 }

@@ -22,7 +22,7 @@ import {
 } from './backup-format.ts'
 import { parseBackupOperation } from './backup-operation.ts'
 import { parseBackupSchema } from './backup-schema.ts'
-import type { BackupSource } from './backup-source.ts'
+import { type BackupSource, beginReading } from './backup-source.ts'
 import { type BackupBytes, ByteReader } from './byte-reader.ts'
 
 const decompress = promisify(gunzip)
@@ -152,13 +152,13 @@ async function checkTrailer(
 /**
  * Reads a backup from end to end: its checksums, and whether each entry is one.
  *
- * @throws StoreError `BACKUP_INVALID`
+ * @throws StoreError `BACKUP_INVALID`; `INVALID_ARGUMENT` for a source that holds no bytes
  */
 export async function verifyBackup(
   source: BackupSource,
   onProgress?: (bytesRead: number) => void,
 ): Promise<BackupSummary> {
-  const sections = readSections(typeof source === 'function' ? source() : source)
+  const sections = readSections(beginReading(source))
   let recordedSchema: SchemaDefinition | null = null
   try {
     for (;;) {

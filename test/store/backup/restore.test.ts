@@ -555,3 +555,36 @@ test('the memory store, which goes on meanwhile, is not emptied of what it was g
 
   expect(await operationIds(store)).toEqual([acknowledged.id])
 })
+
+test('a backup is read from whole bytes, as a store exports them', async () => {
+  const source = new MemoryServerStore()
+  const target = new MemoryServerStore()
+  await fill(source, 10)
+  const bytes = await source.exportBackup()
+
+  expect(await verifyBackup(bytes)).toMatchObject({ operations: 10 })
+  expect(await verifyBackup(() => bytes)).toMatchObject({ operations: 10 })
+  expect(await restoreBackup(target, bytes, 'empty')).toMatchObject({ applied: 10 })
+})
+
+test.each([
+  ['the name of a file', './app.backup'],
+  ['nothing', undefined],
+  ['null', null],
+  ['a number', 7],
+  ['an ArrayBuffer', new ArrayBuffer(8)],
+  ['a promise of bytes', Promise.resolve(new Uint8Array(8))],
+  ['a function that returns a text', () => 'text'],
+  ['pieces of text', ['first', 'second']],
+])('what holds no bytes is no backup to read: %s', async (_, given) => {
+  const store = new MemoryServerStore()
+  const source = given as unknown as Uint8Array // of a program without types
+
+  const refused = {
+    name: 'StoreError',
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringMatching(/^A backup is read .* Got /),
+  }
+  await expect(verifyBackup(source)).rejects.toMatchObject(refused)
+  await expect(restoreBackup(store, source, 'empty')).rejects.toMatchObject(refused)
+})
