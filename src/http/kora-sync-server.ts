@@ -7,7 +7,7 @@ import type { HttpSyncRequest, HttpSyncResponse } from '../transport/http-sync.t
 import { ServerHost } from './server-host.ts'
 import type { ServerStatus } from './server-status.ts'
 import type { SyncServiceConfig } from './sync-service.ts'
-import { resolveLogger, resolvePort } from './sync-settings.ts'
+import { resolveOptions } from './sync-settings.ts'
 
 export interface KoraSyncServerConfig extends SyncServiceConfig {
   /** Default 4567; 0 = any free port. */
@@ -35,10 +35,9 @@ export class KoraSyncServer {
 
   constructor({ port, host = '0.0.0.0', logger, runtime, ...sync }: KoraSyncServerConfig) {
     this.#host = new ServerHost({
+      ...resolveOptions({ sync, logger, port }, { port: DEFAULT_PORT }),
       sync,
       host,
-      port: resolvePort(port, DEFAULT_PORT),
-      logger: resolveLogger(logger),
       runtime: runtime ?? systemRuntime(),
     })
   }

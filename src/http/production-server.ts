@@ -5,7 +5,7 @@ import type { HttpRoute } from './app-routes.ts'
 import type { KoraSyncServerConfig } from './kora-sync-server.ts'
 import type { OperationalAuth } from './operations/access.ts'
 import { type EmbedderPolicy, ServerHost } from './server-host.ts'
-import { portOfEnvironment, resolveLogger, resolvePort } from './sync-settings.ts'
+import { resolveOptions } from './sync-settings.ts'
 import type { TlsOptions } from './tls-files.ts'
 
 export interface ProductionServerConfig {
@@ -62,15 +62,12 @@ const DEFAULT_PORT = 3001
  */
 export function createProductionServer(config: ProductionServerConfig): ProductionServer {
   const { store, syncPath = '/kora-sync', syncOptions = {}, tls, trustProxy, httpRoutes } = config
-  const { logger, runtime, ...sync } = syncOptions
+  const { logger, runtime, ...syncGiven } = syncOptions
+  const sync = { ...syncGiven, store, path: syncPath }
   const host = new ServerHost({
-    sync: { ...sync, store, path: syncPath },
+    ...resolveOptions({ sync, logger, port: config.port }, { port: DEFAULT_PORT, env: process.env }),
+    sync,
     host: config.host ?? '0.0.0.0',
-    port:
-      config.port === undefined
-        ? portOfEnvironment(process.env, DEFAULT_PORT)
-        : resolvePort(config.port, DEFAULT_PORT),
-    logger: resolveLogger(logger),
     runtime: runtime ?? systemRuntime(),
     operations: { auth: config.operationalAuth ?? {} },
     staticDir: config.staticDir ?? './dist',

@@ -3,6 +3,7 @@ import { isAuthProvider } from '../auth/provider.ts'
 import { ConfigError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { describeRange, isInRange, type NumberRange, PORT_RANGE } from '../core/number-range.ts'
+import { quantityOf } from '../core/quantity.ts'
 import { describeValue } from '../protocol/json-value.ts'
 import type { ServerStore } from '../store/store.ts'
 import {
@@ -36,7 +37,13 @@ export interface SyncSettings {
  * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
  */
 export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
-  const reader = new NumberReader()
+  const reader = new OptionReader()
+  const settings = readSyncSettings(config, reader)
+  reader.assertNoProblems()
+  return settings
+}
+
+function readSyncSettings(config: SyncServiceConfig, reader: OptionReader): SyncSettings {
   const schemaVersion = reader.read('schemaVersion', config.schemaVersion, {
     fallback: 1,
     range: SCHEMA_VERSION_RANGE,
@@ -64,26 +71,52 @@ export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
     reader.report('auth', `expected an object with authenticate(), got ${describeValue(config.auth)}`)
   }
   for (const problem of findOriginProblems(config.allowedOrigins)) reader.report('allowedOrigins', problem)
-  reader.assertNoProblems()
   return settings
+}
+
+/** What a server of the library is given. */
+export interface GivenOptions {
+  readonly sync: SyncServiceConfig
+  readonly logger: Logger | null | undefined
+  readonly port: unknown
+}
+
+export interface PortDefaults {
+  /** Where neither is given. */
+  readonly port: number
+  /** Its variable `PORT` names the port where none is given. Default: it is not looked at. */
+  readonly env?: NodeJS.ProcessEnv
+}
+
+/**
+ * Fills in port and logger. The options of the sync service, which resolves them itself, are looked at as well, so that
+ * all that is wrong is told at once.
+ *
+ * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
+ */
+export function resolveOptions(
+  { sync, logger, port }: GivenOptions,
+  defaults: PortDefaults,
+): { readonly port: number; readonly logger: Logger } {
+  const reader = new OptionReader()
+  const resolved = { port: readPort(port, defaults, reader), logger: readLogger(logger, reader) }
+  readSyncSettings(sync, reader)
+  reader.assertNoProblems()
+  return resolved
 }
 
 const LOGGER_METHODS = ['debug', 'info', 'warn', 'error'] as const
 
 /**
- * The logger that is given, or pino where none is. Of `console`, `trace` is not used: it prints where it was called
- * from, for each commit.
- *
- * @throws ConfigError `CONFIG_INVALID` for what lacks a method, which would be missed only once there is something to log
+ * The logger that is given, or pino where none is. What lacks a method would be missed only once there is something to
+ * log. Of `console`, `trace` is not used: it prints where it was called from, for each commit.
  */
-export function resolveLogger(given: Logger | null | undefined): Logger {
+function readLogger(given: Logger | null | undefined, reader: OptionReader): Logger {
   if (given === undefined || given === null) return pino({ name: 'kora-server' })
   const missing = LOGGER_METHODS.filter((method) => typeof given[method] !== 'function')
   if (missing.length > 0) {
-    const reader = new NumberReader()
     const lacking = missing.map((method) => `${method}()`).join(', ')
     reader.report('logger', `expected an object such as pino, got ${describeValue(given)} without ${lacking}`)
-    reader.assertNoProblems()
   }
   return given === console ? consoleLogger() : given
 }
@@ -98,29 +131,14 @@ function consoleLogger(): Logger {
 }
 
 /**
- * The port to listen on; 0 is any free one.
- *
- * @throws ConfigError `CONFIG_INVALID` for what is given and is no port
+ * The port to listen on; 0 is any free one. Hosts set the variable PORT, and wait at the port that it names; an empty one
+ * is not set.
  */
-export function resolvePort(given: unknown, fallback: number): number {
-  return readPort('port', given, fallback)
-}
-
-/**
- * The port that the variable PORT names, as hosts set it. An empty one is not set.
- *
- * @throws ConfigError `CONFIG_INVALID` when it names none: whoever set it waits at that port
- */
-export function portOfEnvironment({ PORT: text = '' }: NodeJS.ProcessEnv, fallback: number): number {
-  if (text === '') return fallback
-  return readPort('PORT', /^\d+$/.test(text) ? Number(text) : text, fallback)
-}
-
-function readPort(name: string, given: unknown, fallback: number): number {
-  const reader = new NumberReader()
-  const port = reader.read(name, given, { fallback, range: PORT_RANGE })
-  reader.assertNoProblems()
-  return port
+function readPort(given: unknown, { port: fallback, env }: PortDefaults, reader: OptionReader): number {
+  const rule = { fallback, range: PORT_RANGE }
+  const text = env?.PORT ?? ''
+  if (given !== undefined || text === '') return reader.read('port', given, rule)
+  return reader.read('PORT', /^\d+$/.test(text) ? Number(text) : text, rule)
 }
 
 function findOriginProblems(given: unknown): readonly string[] {
@@ -137,11 +155,11 @@ function isStore(given: unknown): boolean {
   return typeof (given as Partial<ServerStore> | null | undefined)?.append === 'function'
 }
 
-/** Takes numbers that a program gives, and collects what is wrong with them. */
-class NumberReader {
+/** Takes options that a program gives, and collects what is wrong with them. */
+class OptionReader {
   readonly #problems: string[] = []
 
-  /** An option that is `undefined` is not given. */
+  /** A number; an option that is `undefined` is not given. */
   read(path: string, given: unknown, { fallback, range }: { fallback: number; range: NumberRange }): number {
     if (given === undefined) return fallback
     if (isInRange(given, range)) return given
@@ -156,7 +174,7 @@ class NumberReader {
   assertNoProblems(): void {
     const { length } = this.#problems
     if (length === 0) return
-    const head = `The options of the server: ${length === 1 ? '1 problem' : `${length} problems`}`
+    const head = `The options of the server: ${quantityOf(length, 'problem')}`
     throw new ConfigError('CONFIG_INVALID', [head, ...this.#problems].join('\n'))
   }
 }
@@ -164,7 +182,7 @@ class NumberReader {
 function readSupported(
   { supportedSchemaVersions: given }: SyncServiceConfig,
   schemaVersion: number,
-  reader: NumberReader,
+  reader: OptionReader,
 ): SyncSettings['supportedSchemaVersions'] {
   const rule = { fallback: schemaVersion, range: SCHEMA_VERSION_RANGE }
   const min = reader.read('supportedSchemaVersions.min', given?.min, rule)
@@ -175,7 +193,7 @@ function readSupported(
 
 function readLimits(
   { limits, maxConnections, maxOperationBytes, maxOpsPerMinute }: SyncServiceConfig,
-  reader: NumberReader,
+  reader: OptionReader,
 ): SyncLimits {
   const beside: { readonly [limit in keyof SyncLimits]?: unknown } = {
     maxConnections,

@@ -2,7 +2,7 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { SERVER_ITSELF } from '../../src/core/write-access.ts'
 import { createKoraServer, type KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { createProductionServer } from '../../src/http/production-server.ts'
-import { portOfEnvironment, resolveSyncSettings } from '../../src/http/sync-settings.ts'
+import { resolveOptions, resolveSyncSettings } from '../../src/http/sync-settings.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { DEFAULT_SYNC_LIMITS, type SyncLimits } from '../../src/sync/options.ts'
 import { OperationAuthor, recordIdOf } from '../support/operation-author.ts'
@@ -152,10 +152,13 @@ test.each([
 })
 
 test('PORT names the port, and is none when it is empty', () => {
-  expect(portOfEnvironment({ PORT: '8080' }, 3001)).toBe(8080)
-  expect(portOfEnvironment({ PORT: '0' }, 3001)).toBe(0)
-  expect(portOfEnvironment({ PORT: '' }, 3001)).toBe(3001)
-  expect(portOfEnvironment({}, 3001)).toBe(3001)
+  const given = { sync: optionsOf({}), logger: undefined, port: undefined }
+  const portIn = (env: NodeJS.ProcessEnv) => resolveOptions(given, { port: 3001, env }).port
+
+  expect(portIn({ PORT: '8080' })).toBe(8080)
+  expect(portIn({ PORT: '0' })).toBe(0)
+  expect(portIn({ PORT: '' })).toBe(3001)
+  expect(portIn({})).toBe(3001)
 })
 
 test('origins are those that browsers send, and the shells around web pages', () => {
@@ -165,13 +168,20 @@ test('origins are those that browsers send, and the shells around web pages', ()
 })
 
 test('all options that cannot be used are named at once', () => {
-  const options = optionsOf({ batchSize: 0, maxOpsPerMinute: -1 })
+  const sync = { batchSize: 0, maxOpsPerMinute: -1, logger: { info() {}, warn() {}, error() {} } }
+  const syncOptions = sync as object // of a program without types
+  const store = new MemoryServerStore()
+  const message =
+    'The options of the server: 4 problems\n' +
+    'port: expected a whole number from 0 to 65535, got -1\n' +
+    'logger: expected an object such as pino, got an object without debug()\n' +
+    'batchSize: expected a whole number from 1 to 10000, got 0\n' +
+    'maxOpsPerMinute: expected a whole number from 0, got -1'
 
-  expect(() => createKoraServer(options)).toThrow(
-    'The options of the server: 2 problems\n' +
-      'batchSize: expected a whole number from 1 to 10000, got 0\n' +
-      'maxOpsPerMinute: expected a whole number from 0, got -1',
-  )
+  expect(() => createKoraServer(optionsOf({ ...sync, port: -1 }))).toThrow(message)
+  expect(() => createProductionServer({ store, syncOptions, port: -1 })).toThrow(message)
+  vi.stubEnv('PORT', 'x')
+  expect(() => createProductionServer({ store, syncOptions })).toThrow(/ 4 problems\nPORT: .*\nlogger: /)
 })
 
 test('an option that is undefined has its default', () => {
