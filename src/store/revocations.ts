@@ -37,7 +37,16 @@ export interface RevocationIndex {
  *
  * @throws StoreError `INVALID_ARGUMENT`
  */
-export function assertSubject({ kind, value }: RevocationSubject): void {
-  if (isStorableText(value)) return
+export function assertSubject(subject: RevocationSubject): void {
+  if (isPossibleSubject(subject)) return
+  const { kind, value } = subject
   throw new StoreError('INVALID_ARGUMENT', `No ${kind} can have the id ${describeValue(value)}.`)
+}
+
+/**
+ * False for a subject that no revocation is stored of. PostgreSQL refuses to look for such an id, or finds the one
+ * that it becomes in UTF-8.
+ */
+export function isPossibleSubject({ value }: RevocationSubject): boolean {
+  return isStorableText(value)
 }

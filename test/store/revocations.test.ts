@@ -44,6 +44,16 @@ describeEachStore('revocations', (openStore) => {
     },
   )
 
+  test.each(['a\0', 'a\ud83d'])('are none of an id that nobody can have: %j', async (value) => {
+    await using store = await openStore()
+    const other = await store.revoke({ kind: 'user', value: 'a\ufffd' }, 1000)
+    const subject: RevocationSubject = { kind: 'user', value }
+
+    expect(await store.findRevocations([subject])).toEqual([])
+    expect(await store.undoRevocation(subject)).toBe(false)
+    expect(await store.listRevocations(0, 10)).toEqual([other])
+  })
+
   test('can be taken back; the next one is still newer than all before', async () => {
     await using store = await openStore()
     const first = await store.revoke(ALL, 1000)

@@ -1,6 +1,6 @@
 import type { BackupRevocation } from '../backup/backup-format.ts'
 import { REVOKED_TOPIC } from '../cluster-bus.ts'
-import type { Revocation, RevocationSubject } from '../revocations.ts'
+import { isPossibleSubject, type Revocation, type RevocationSubject } from '../revocations.ts'
 import type { Announcements } from './announcements.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
 
@@ -25,10 +25,11 @@ export class PostgresRevocations {
     return revocation
   }
 
-  async undo({ kind, value }: RevocationSubject): Promise<boolean> {
+  async undo(subject: RevocationSubject): Promise<boolean> {
+    if (!isPossibleSubject(subject)) return false
     const rows = await this.#db.rows<[number]>(
       'DELETE FROM {revocations} WHERE kind = $1 AND value = $2 RETURNING version',
-      [kind, value],
+      [subject.kind, subject.value],
     )
     return rows.length > 0
   }
@@ -42,10 +43,11 @@ export class PostgresRevocations {
   }
 
   async find(subjects: readonly RevocationSubject[]): Promise<Revocation[]> {
+    const possible = subjects.filter(isPossibleSubject)
     const rows = await this.#db.rows<Row>(
       `SELECT r.kind, r.value, r.revoked_at, r.version FROM {revocations} r
         JOIN unnest($1::text[], $2::text[]) AS s (kind, value) ON r.kind = s.kind AND r.value = s.value`,
-      [subjects.map(({ kind }) => kind), subjects.map(({ value }) => value)],
+      [possible.map(({ kind }) => kind), possible.map(({ value }) => value)],
     )
     return rows.map(toRevocation)
   }
