@@ -59,6 +59,11 @@ describe.each(PAGES)('%s', { timeout: 120_000 }, (page) => {
     expect(linksOf(page).filter(({ target, anchor }) => !leadsSomewhere(target, anchor))).toEqual([])
   })
 
+  test('has no section twice', () => {
+    const titles = [...read(page).matchAll(/^## .+$/gm)].map(([title]) => title)
+    expect(titles.filter((title, index) => titles.indexOf(title) !== index)).toEqual([])
+  })
+
   test('links to nothing that the package does not have', () => {
     expect(linksOf(page).filter(({ target }) => !isPackaged(target))).toEqual([])
   })
