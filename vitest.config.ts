@@ -10,6 +10,7 @@ const SHARING = [
   'dashboard',
   'http',
   'protocol',
+  'store',
   'sync',
   'transport',
 ]
@@ -24,6 +25,8 @@ const KEPT_ALONE = [
   'test/http/raw-requests.test.ts',
   'test/http/read-body.test.ts',
   'test/http/session-bodies.test.ts',
+  'test/store/materialize/readable-richtext.test.ts',
+  'test/store/sqlite/scope-cache.test.ts',
 ]
 
 const shared = `test/@(${SHARING.join('|')})/**/*.test.ts`
