@@ -110,11 +110,11 @@ export function assertRestoreMode(mode: unknown): asserts mode is RestoreMode {
 }
 
 /**
- * @param deliverySequence the end of the log
+ * @param hasEntries of the log. Its end does not say: a restore raises it, of a backup without operations too.
  * @throws StoreError `STORE_NOT_EMPTY`
  */
-export function assertEmpty(deliverySequence: number): void {
-  if (deliverySequence === 0) return
+export function assertEmpty(hasEntries: boolean): void {
+  if (!hasEntries) return
   throw new StoreError(
     'STORE_NOT_EMPTY',
     'The store holds operations. Merge the backup into them, or replace them by it.',

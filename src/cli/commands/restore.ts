@@ -3,9 +3,14 @@ import type { ServerConfig } from '../../config/server-config.ts'
 import { ConfigError, StoreError } from '../../core/errors.ts'
 import { type OpenedBackup, openBackupSource } from '../../store/backup/backup-source.ts'
 import { type BackupSummary, verifyBackup } from '../../store/backup/read-backup.ts'
-import { assertRestorable, type RestoreResult, restoreBackup } from '../../store/backup/restore-backup.ts'
+import {
+  assertNothingStored,
+  assertRestorable,
+  type RestoreResult,
+  restoreBackup,
+} from '../../store/backup/restore-backup.ts'
 import { withEarlierFields } from '../../store/materialize/earlier-fields.ts'
-import { assertEmpty, type RestoreMode } from '../../store/restore.ts'
+import type { RestoreMode } from '../../store/restore.ts'
 import { type OpenedLocation, openBackupLocation } from '../backup/backup-location.ts'
 import { describeBackup } from '../backup/describe-backup.ts'
 import type { CommandContext } from '../command-context.ts'
@@ -147,7 +152,7 @@ async function restoreInto(
 async function requireEmpty(config: ServerConfig): Promise<void> {
   const store = await openStoreForPlanning(config)
   try {
-    assertEmpty(await store.getMaxDeliverySequence())
+    await assertNothingStored(store)
   } finally {
     await store.close()
   }

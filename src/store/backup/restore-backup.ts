@@ -31,7 +31,10 @@ export interface RestoreBackupOptions {
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined
 }
 
-export type RestoreTarget = Pick<ServerStore, 'getMaxDeliverySequence' | 'getSchema' | 'openRestore'>
+export type RestoreTarget = Pick<
+  ServerStore,
+  'getMaxDeliverySequence' | 'getSchema' | 'openRestore' | 'readLog'
+>
 
 export interface RestoreResult extends RestoreCounts {
   readonly summary: BackupSummary
@@ -59,7 +62,7 @@ export async function restoreBackup(
   { verified, onProgress }: RestoreBackupOptions = {},
 ): Promise<RestoreResult> {
   assertRestoreMode(mode)
-  if (mode === 'empty') assertEmpty(await store.getMaxDeliverySequence()) // before all of it is read
+  if (mode === 'empty') await assertNothingStored(store) // before all of it is read
   const backup = openBackupSource(source)
   try {
     const summary =
@@ -77,6 +80,15 @@ export async function restoreBackup(
   } finally {
     await backup.close()
   }
+}
+
+/** @throws StoreError `STORE_NOT_EMPTY` */
+export async function assertNothingStored(
+  store: Pick<ServerStore, 'getMaxDeliverySequence' | 'readLog'>,
+): Promise<void> {
+  if ((await store.getMaxDeliverySequence()) === 0) return // there may be no log to read yet
+  const { entries } = await store.readLog(0, 1, 1)
+  assertEmpty(entries.length > 0)
 }
 
 /**

@@ -86,6 +86,10 @@ export class MemoryLog implements LogSource {
     return this.#base + this.#entries.length
   }
 
+  get hasEntries(): boolean {
+    return this.#entries.length > 0
+  }
+
   get counters(): LogCounters {
     return { deliverySequence: this.end, serverSequence: this.serverNumbers.last }
   }

@@ -30,7 +30,7 @@ export function openRestore(
 ): StoreRestore {
   const { mode, maxDeliverySequence, recordedSchema } = options
   assertRestoreMode(mode)
-  if (mode === 'empty') assertEmpty(core.log.end)
+  if (mode === 'empty') assertEmpty(core.log.hasEntries)
   if (mode === 'merge' && recordedSchema) joinSchema(core, recordedSchema, core.log)
   const replacement = mode === 'merge' ? null : emptyLogAbove(core, maxDeliverySequence)
   return new MemoryRestore(core, access, { ...options, replacement })
@@ -105,7 +105,7 @@ class MemoryRestore implements StoreRestore {
   async commit(): Promise<void> {
     this.#access.assertOpen()
     const { nodes, revocations } = this.#core
-    if (this.#mode === 'empty') assertEmpty(this.#core.log.end) // again: devices may have written meanwhile
+    if (this.#mode === 'empty') assertEmpty(this.#core.log.hasEntries) // again: devices may have written meanwhile
     if (this.#replacement !== null) {
       if (this.#recordedSchema !== null) joinSchema(this.#core, this.#recordedSchema, this.#replacement)
       nodes.forgetPositions()

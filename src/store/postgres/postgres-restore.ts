@@ -201,7 +201,7 @@ async function removeEverything(
     'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
   const [ownMaxSequence] = row ?? [0]
-  if (mode === 'empty') assertEmpty(ownMaxSequence) // again, now that nobody else commits
+  if (mode === 'empty') assertEmpty(await hasEntries(transaction)) // again, now that nobody else commits
   if (recordedSchema) await joinSchema(core.db, transaction, recordedSchema)
   const base = restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() })
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
@@ -221,6 +221,11 @@ async function removeEverything(
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
   const settings = await core.refresh(transaction)
   await replaceServerNode(transaction, settings, { nodeId, otherNodeIds: serverNodeIds })
+}
+
+async function hasEntries(transaction: Transaction): Promise<boolean> {
+  const [row] = await transaction.rows<[boolean]>('SELECT EXISTS (SELECT 1 FROM {operations})')
+  return row?.[0] === true
 }
 
 /** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */

@@ -194,6 +194,17 @@ describe('restore', () => {
     expect(both).toMatchObject({ code: 2 })
   })
 
+  test('fills a store that was restored of a backup without operations', async () => {
+    await workspace.run(['migrate', '--db', 'nothing.db'])
+    await workspace.run(['backup', 'nothing.backup', '--db', 'nothing.db'])
+    const first = await workspace.run(['restore', 'nothing.backup', '--db', 'filled.db'])
+    expect(first).toMatchObject({ code: 0, stderr: expect.stringContaining('0 operations restored') })
+
+    const second = await workspace.run(['restore', 'whole.backup', '--db', 'filled.db'])
+
+    expect(second).toMatchObject({ code: 0, stderr: expect.stringContaining('1,500 operations restored') })
+  })
+
   test('changes nothing of a store that it refuses', async () => {
     const layout1 = readFileSync(new URL('../../store/sqlite/files/layout-1.sql', import.meta.url), 'utf8')
     const db = new (loadSqliteDriver())(workspace.path('earlier.db'))

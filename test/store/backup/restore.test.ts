@@ -335,6 +335,21 @@ describeEachStore('backups in sections', (openStore) => {
     expect(await restoreBackup(store, inPieces(backup), 'merge')).toMatchObject({ applied: 0, duplicate: 1 })
   })
 
+  test('are restored into a store that was restored of a backup without operations', async () => {
+    await using nothing = await openStore({ schema: todoSchema, nodeId: 'server-1' })
+    await using source = await openStore({ schema: todoSchema, nodeId: 'server-2' })
+    await using target = await openStore({ schema: todoSchema, nodeId: 'server-3' })
+    await fill(source, 2)
+    await restoreBackup(target, inPieces(await collect(nothing)), 'empty')
+
+    await restoreBackup(target, inPieces(await collect(source)), 'empty')
+
+    expect(await operationIds(target)).toEqual(await operationIds(source))
+    await expect(restoreBackup(target, inPieces(await collect(source)), 'empty')).rejects.toMatchObject({
+      code: 'STORE_NOT_EMPTY',
+    })
+  })
+
   test.each([undefined, null, '', 'Merge', true])('are not restored in the mode %j', async (given) => {
     await using store = await openStore({ schema: todoSchema })
     await fill(store, 3)
