@@ -32,8 +32,9 @@ ${markdownTable(['Code', 'Meaning', 'What to do'], codeRows(ERROR_CODES))}
 
 ## Refused operations
 
-One operation of a device was not stored; the rest of its batch was. A refusal is final: the device keeps the change for itself and
-does not send the operation again. *Again* is a hint for the app: where it is yes, writing the change once more may succeed.
+One operation of a device was not stored; the rest of its batch was. The device keeps the change for itself. It sends the operation
+again only at a handshake, as long as it has stored none that is later ([version vectors](protocol.md#version-vectors)).
+*Again* is a hint for the app: where it is yes, writing the change once more may succeed.
 They are counted in \`kora_operations_refused_total\`, listed on the dashboard, and logged at \`debug\`.
 
 ${markdownTable(['Code', 'Again', 'Meaning', 'What to do'], refusalRows(REFUSAL_CODES))}

@@ -589,6 +589,29 @@ test('a refusal of the application over a gap is tried again, too', async () => 
   expect(phone.sentOfType('operation-rejected')).toEqual([])
 })
 
+test('what is refused at the end of a log comes again with the next handshake, and is judged anew', async () => {
+  let accepts = false
+  const { connect, store } = openRelayServer({
+    validateOperation: () =>
+      accepts ? { action: 'accept' } : { action: 'reject', code: 'CLOSED', message: 'Not yet.' },
+  })
+  const delta = deltaOf([new OperationAuthor('phone').insert(recordIdOf('a'), {})])
+  const phone = await connect('phone', { isPolling: true })
+  for (const batch of delta) phone.receive(batch)
+  await settle()
+  phone.disconnect()
+  accepts = true
+
+  const again = await connect('phone', { isPolling: true, handshake: { versionVector: { phone: 1 } } })
+  for (const batch of delta) again.receive(batch)
+  await settle()
+
+  expect(phone.sentOfType('operation-rejected').map(({ code }) => code)).toEqual(['CLOSED'])
+  expect(again.sentOfType('handshake-response')[0]?.versionVector).toEqual({})
+  expect(again.sentOfType('operation-rejected')).toEqual([])
+  expect(await store.getOperationCount()).toBe(1)
+})
+
 /** A client that polls, of whose delta each of these is accepted only once the one before it is stored. */
 async function connectWithChain(names: readonly string[]) {
   const server = openRelayServer({
