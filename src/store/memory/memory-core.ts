@@ -1,8 +1,7 @@
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
-import type { ScopeChanges } from '../../core/view.ts'
 import { runLoading } from '../append/load.ts'
-import { type AppendContext, planAppend, snapshotEntries } from '../append/plan-append.ts'
+import { type AppendContext, planAppend } from '../append/plan-append.ts'
 import { planReplay } from '../append/plan-replay.ts'
 import { ServerClock } from '../append/server-clock.ts'
 import type { PastEnd } from '../compaction/past-ends.ts'
@@ -92,13 +91,9 @@ export class MemoryCore {
     log.commit({ entries: replay.entries, records: [replay.record], vector: new Map(), results: [] })
   }
 
-  /** Adds snapshots of the record for the views which `scopeChanges` says have gained it. */
-  addSnapshots(record: MemoryRecord, scopeChanges: ScopeChanges): void {
-    const { collection, recordId, ref, state } = record
-    const planned = { collection, recordId, ref, state, isChanged: false, applied: [], history: null }
-    const gained = { state, scopeChanges, schemaVersion: this.schema?.version ?? 1 }
-    const entries = snapshotEntries(planned, gained, this.#contextOf(this.log))
-    this.log.commit({ entries, records: [], vector: new Map(), results: [] })
+  /** What the append algorithm asks, answered by the log of the store. */
+  get context(): AppendContext {
+    return this.#contextOf(this.log)
   }
 
   /** What the append algorithm asks, answered by a log. */

@@ -1,8 +1,8 @@
-import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
+import { backfillRecord } from '../delivery/backfill-record.ts'
 import { mayTrack } from '../delivery/tracked-fields.ts'
 import type { TrackScopeFieldOptions } from '../store.ts'
 import type { MemoryCore } from './memory-core.ts'
-import { isOperation, type MemoryRecord, operationOf } from './memory-log.ts'
+import type { MemoryRecord } from './memory-log.ts'
 
 /** Indexes the log by fields that visibility is decided by, the entries of the past included. */
 export class ScopeTracking {
@@ -32,7 +32,7 @@ export class ScopeTracking {
     const id = tracked.nextId()
     tracked.set({ id, collection, field, isGranted, isReady: true })
     if (field !== null) {
-      for (const record of records) this.#noteHistory(record, field)
+      for (const record of records) this.#indexRecord(record, field)
       const recordsTotal = records.length
       onProgress?.({ collection, phase: 'scopes', recordsDone: recordsTotal, recordsTotal })
     }
@@ -40,25 +40,16 @@ export class ScopeTracking {
     return true
   }
 
-  /** Gives the record's entries of the past what is known of the field now. */
-  #noteHistory(record: MemoryRecord, field: string): void {
-    const { log } = this.#core
-    const { collection } = record
+  #indexRecord(record: MemoryRecord, field: string): void {
+    const core = this.#core
+    const { log } = core
     const entries = log.readEntries(record.sequences)
-    const history = fieldHistoryOf(
-      entries.filter(isOperation).map(operationOf),
-      field,
-      this.#core.collection(collection),
-      log.dropped.of(record).length > 0,
-    )
-    let operations = 0
-    for (const entry of entries) {
-      if (isOperation(entry)) operations++
-      const change = history.changes[operations - 1] // a snapshot shows what the operation before it left
-      if (change === undefined) continue
-      log.replaceScopeChanges(entry.deliverySequence, withFieldChange(entry.scopeChanges, change))
+    const isCompacted = log.dropped.of(record).length > 0
+    const late = { field, trackedAfter: log.end }
+    const { noted, closing } = backfillRecord({ ...record, entries, isCompacted }, late, core.context)
+    for (const { deliverySequence, scopeChanges } of noted) {
+      log.replaceScopeChanges(deliverySequence, scopeChanges)
     }
-    const closing = closingChangesOf(record.state, log.tracked.namesOf(collection), field, history)
-    if (closing !== null) this.#core.addSnapshots(record, closing)
+    if (closing.length > 0) log.commit({ entries: closing, records: [], vector: new Map(), results: [] })
   }
 }

@@ -1,19 +1,14 @@
-import type { Operation } from '../../core/operation.ts'
-import { changeOf } from '../../core/view.ts'
-import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
-import { snapshotEntries } from '../append/plan-append.ts'
+import type { PlannedEntry } from '../append/batch-overlay.ts'
 import { serializeScopeChanges } from '../append/scope-changes.ts'
-import { parseStoredOperation } from '../damage/corrupt.ts'
-import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
+import { backfillRecord, type RecordOfLog } from '../delivery/backfill-record.ts'
 import { indexRowsOf, mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
 import { BackfillQueue } from './backfill-queue.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readTraces } from './postgres-dropped.ts'
-import type { RecordRow } from './postgres-log.ts'
 import { readRecordStep } from './record-steps.ts'
-import { collectionIn, type Settings } from './settings.ts'
+import type { Settings } from './settings.ts'
 
 // One transaction holds the log for some 50 ms at most.
 const ENTRIES_PER_STEP = 2000
@@ -196,53 +191,21 @@ export class ScopeTracking {
     const noted: NotedEntries = { sequences: [], scopes: [], fields: [], keys: [], indexed: [] }
     const snapshots: PlannedEntry[] = []
     for (const row of rows) {
-      const own = entries.get(row.ref) ?? []
-      const history = fieldHistoryOf(
-        own.filter(({ kind }) => kind === 'operation').map(operationOfEntry),
-        field,
-        collectionIn(settings.schema, tracked.collection),
-        compacted.has(row.ref),
-      )
-      const past = own.filter((entry) => entry.deliverySequence <= trackedAfter)
-      noteHistory(noted, { tracked, entries: past, changes: history.changes })
-      const hasMovedSince = own.some(
-        (entry) =>
-          entry.deliverySequence > trackedAfter && changeOf(entry.scopeChanges, field)?.before !== undefined,
-      )
-      if (!hasMovedSince)
-        snapshots.push(...this.#closingSnapshots(settings, tracked, field, { row, history }))
+      const record: RecordOfLog = {
+        ...row,
+        collection: tracked.collection,
+        entries: entries.get(row.ref) ?? [],
+        isCompacted: compacted.has(row.ref),
+      }
+      const backfill = backfillRecord(record, { field, trackedAfter }, core.contextOf(settings))
+      for (const entry of backfill.noted) noteEntry(noted, entry, tracked)
+      snapshots.push(...backfill.closing)
     }
     await writeNoted(transaction, noted)
     await this.#writeSnapshots(transaction, snapshots, settings)
     const through = rows.at(-1)?.ref ?? indexedThrough
     const isLast = await this.#setProgress(transaction, tracked, through, isEnd)
     return { records: rows.length, isLast }
-  }
-
-  #closingSnapshots(
-    settings: Settings,
-    { collection }: TrackedField,
-    field: string,
-    { row, history }: { row: RecordRow; history: ReturnType<typeof fieldHistoryOf> },
-  ): PlannedEntry[] {
-    const { ref, recordId, state } = row
-    const closing = closingChangesOf(state, settings.tracked.namesOf(collection), field, history)
-    if (closing === null) return []
-    const record: PlannedRecord = {
-      collection,
-      recordId,
-      ref,
-      state,
-      isChanged: false,
-      applied: [],
-      history: null,
-    }
-    const schemaVersion = settings.schema?.version ?? 1
-    return snapshotEntries(
-      record,
-      { state, scopeChanges: closing, schemaVersion },
-      this.#core.contextOf(settings),
-    )
   }
 
   async #writeSnapshots(
@@ -278,10 +241,6 @@ export class ScopeTracking {
   }
 }
 
-function operationOfEntry({ wireJson, deliverySequence }: LogEntry): Operation {
-  return parseStoredOperation(wireJson, deliverySequence)
-}
-
 /** The step is this transaction's alone: whoever else would do the same waits for its row. */
 async function lockProgress(transaction: Transaction, id: number): Promise<Progress> {
   const [row] = await transaction.rows<[number, number, boolean]>(
@@ -292,32 +251,13 @@ async function lockProgress(transaction: Transaction, id: number): Promise<Progr
   return { trackedAfter: row[0], indexedThrough: row[1], isReady: row[2] }
 }
 
-/** Notes for each entry of the past what is known of the field now. */
-function noteHistory(
-  noted: NotedEntries,
-  {
-    tracked,
-    entries,
-    changes,
-  }: {
-    tracked: TrackedField
-    entries: readonly LogEntry[]
-    changes: ReturnType<typeof fieldHistoryOf>['changes']
-  },
-): void {
-  let operations = 0
-  for (const entry of entries) {
-    if (entry.kind === 'operation') operations++
-    const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
-    if (change === undefined) continue
-    const scopeChanges = withFieldChange(entry.scopeChanges, change)
-    noted.sequences.push(entry.deliverySequence)
-    noted.scopes.push(serializeScopeChanges(scopeChanges))
-    for (const { id, key } of indexRowsOf({ ...entry, scopeChanges }, [tracked])) {
-      noted.fields.push(id)
-      noted.keys.push(key)
-      noted.indexed.push(entry.deliverySequence)
-    }
+function noteEntry(noted: NotedEntries, entry: LogEntry, tracked: TrackedField): void {
+  noted.sequences.push(entry.deliverySequence)
+  noted.scopes.push(serializeScopeChanges(entry.scopeChanges))
+  for (const { id, key } of indexRowsOf(entry, [tracked])) {
+    noted.fields.push(id)
+    noted.keys.push(key)
+    noted.indexed.push(entry.deliverySequence)
   }
 }
 

@@ -1,11 +1,6 @@
-import type { Operation } from '../../core/operation.ts'
 import { yieldToEventLoop } from '../../core/pause.ts'
-import type { CollectionDefinition } from '../../core/schema/types.ts'
-import { changeOf } from '../../core/view.ts'
-import { operationOfWireJson } from '../../protocol/wire-identity.ts'
-import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
-import { snapshotEntries } from '../append/plan-append.ts'
-import { closingChangesOf, fieldHistoryOf, withFieldChange } from '../delivery/backfill-scope.ts'
+import type { PlannedEntry } from '../append/batch-overlay.ts'
+import { backfillRecord } from '../delivery/backfill-record.ts'
 import { mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
 import type { LogEntry, SetSchemaOptions, TrackScopeFieldOptions } from '../store.ts'
 import { type SteppedRecord, takeRecordStep } from './record-steps.ts'
@@ -163,54 +158,20 @@ export class ScopeTracking {
 
   #indexRecord(
     tracked: TrackedField,
-    { ref, recordId, state, entries }: SteppedRecord & { readonly entries: readonly LogEntry[] },
+    { entries, ...stepped }: SteppedRecord & { readonly entries: readonly LogEntry[] },
     trackedAfter: number,
   ): void {
-    const { log } = this.#core
+    const core = this.#core
+    const { log } = core
     const { collection, field } = tracked
     if (field === null) return
-    const definition: CollectionDefinition | null = this.#core.collection(collection)
-    const past = entries.filter((entry) => entry.deliverySequence <= trackedAfter)
-    const operations = entries.filter(({ kind }) => kind === 'operation').map(operationOfEntry)
-    const history = fieldHistoryOf(operations, field, definition, log.dropped.countOf(ref) > 0)
-    this.#noteHistory(tracked, past, history.changes)
-    const hasMovedSince = entries.some(
-      (entry) =>
-        entry.deliverySequence > trackedAfter && changeOf(entry.scopeChanges, field)?.before !== undefined,
-    )
-    if (hasMovedSince) return // its snapshots are there
-    const closing = closingChangesOf(state, this.#core.trackedFields(collection), field, history)
-    if (closing === null) return
-    const record: PlannedRecord = {
-      collection,
-      recordId,
-      ref,
-      state,
-      isChanged: false,
-      applied: [],
-      history: null,
+    const record = { ...stepped, collection, entries, isCompacted: log.dropped.countOf(stepped.ref) > 0 }
+    const { noted, closing } = backfillRecord(record, { field, trackedAfter }, core)
+    for (const entry of noted) {
+      log.replaceScopeChanges(entry.deliverySequence, entry.scopeChanges)
+      log.indexEntry(entry, [tracked])
     }
-    const schemaVersion = this.#core.schema?.version ?? 1
-    const entriesToAdd = snapshotEntries(record, { state, scopeChanges: closing, schemaVersion }, this.#core)
-    this.#core.write(planOfEntries(entriesToAdd))
-  }
-
-  /** Writes into each entry of the past what is known of the field now. */
-  #noteHistory(
-    tracked: TrackedField,
-    entries: readonly LogEntry[],
-    changes: ReturnType<typeof fieldHistoryOf>['changes'],
-  ): void {
-    const { log } = this.#core
-    let operations = 0
-    for (const entry of entries) {
-      if (entry.kind === 'operation') operations++
-      const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
-      if (change === undefined || tracked.field === null) continue
-      const scopeChanges = withFieldChange(entry.scopeChanges, change)
-      log.replaceScopeChanges(entry.deliverySequence, scopeChanges)
-      log.indexEntry({ ...entry, scopeChanges }, [tracked])
-    }
+    if (closing.length > 0) core.write(planOfEntries(closing))
   }
 
   #progressOf(id: number): Progress {
@@ -230,10 +191,6 @@ export class ScopeTracking {
     if (isDone) this.#remember({ ...tracked, isReady: true })
     return isDone
   }
-}
-
-function operationOfEntry({ wireJson }: LogEntry): Operation {
-  return operationOfWireJson(wireJson)
 }
 
 function planOfEntries(entries: readonly PlannedEntry[]) {

@@ -5,7 +5,7 @@ import { applyOperation } from '../../core/record/fold.ts'
 import { FoldedHistory } from '../../core/record/folded-history.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
-import { changeOf, type ScopeChange, type ScopeChanges } from '../../core/view.ts'
+import type { ScopeChange } from '../../core/view.ts'
 import { isLateInsert, scopeChangesOf } from '../append/scope-changes.ts'
 
 /** What one record's entries tell of a field that was not tracked when they were stored. */
@@ -13,10 +13,11 @@ export interface FieldHistory {
   /** One per operation; undefined where the field is missing. */
   readonly changes: readonly (ScopeChange | undefined)[]
   /**
-   * The last change of the field's value on the existing record, or the insert of it that came late: behind that,
-   * who sees the record lacks the updates that clients have dropped for the lack of it. undefined when there was none.
+   * The indices of the operations that have changed the field's value on the existing record, or are its insert that
+   * came late: behind that, who sees the record lacks the updates that clients have dropped for the lack of it. null
+   * where that is not known.
    */
-  readonly lastMove: ScopeChange | undefined
+  readonly moves: readonly number[] | null
 }
 
 /**
@@ -36,27 +37,22 @@ export function fieldHistoryOf(
   isCompacted: boolean,
 ): FieldHistory {
   if (isCompacted && operations.some((operation) => changesField(operation, field))) {
-    return {
-      changes: operations.map(() => undefined),
-      lastMove: { field, after: undefined, before: { key: undefined } },
-    }
+    return { changes: operations.map(() => undefined), moves: null }
   }
   const changes: (ScopeChange | undefined)[] = []
-  let lastMove: ScopeChange | undefined
+  const moves: number[] = []
   let before: RecordState | null = null
   const relevant = dependsOnOthers(field, collection)
     ? operations
     : operations.map((operation) => onlyField(operation, field))
   for (const { operation, after } of statesAfterEach(relevant, collection)) {
     const change: ScopeChange | undefined = scopeChangesOf(before, after, [field], operation)[0]
+    const isMove = change !== undefined && (change.before !== undefined || isLateInsert(before, operation))
+    if (isMove) moves.push(changes.length)
     changes.push(change)
-    if (change?.before !== undefined) lastMove = change
-    else if (change !== undefined && isLateInsert(before, operation)) {
-      lastMove = { ...change, before: { key: undefined } }
-    }
     before = after
   }
-  return { changes, lastMove }
+  return { changes, moves }
 }
 
 /** The record after each operation. What comes too late to be folded on top folds what is later than itself. */
@@ -108,28 +104,4 @@ function onlyField(operation: Operation, field: string): Operation {
 function pick(data: FieldValues, field: string): FieldValues {
   const value = ownValue(data, field)
   return value === undefined ? {} : { [field]: value }
-}
-
-/**
- * The record's moves of the past sent no snapshots, because nobody watched the field. When it is
- * tracked, each record that has moved gets one at the end of the log, seen by the views it has moved
- * into: those that match its present value, which is not the value it had before its last move.
- *
- * @returns what the snapshot tells of its visibility; null when no view has gained the record
- */
-export function closingChangesOf(
-  state: RecordState,
-  trackedFields: readonly string[],
-  field: string,
-  { lastMove }: FieldHistory,
-): ScopeChanges | null {
-  const present = scopeChangesOf(null, state, trackedFields, null)
-  const after = changeOf(present, field)?.after
-  if (lastMove?.before === undefined || after === undefined) return null
-  return withFieldChange(present, { field, after, before: lastMove.before })
-}
-
-/** The changes with those of a field that has been tracked since. */
-export function withFieldChange(changes: ScopeChanges, change: ScopeChange): ScopeChanges {
-  return [...changes.filter(({ field }) => field !== change.field), change]
 }

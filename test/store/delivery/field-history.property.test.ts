@@ -6,7 +6,7 @@ import type { RecordState } from '../../../src/core/record/state.ts'
 import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
 import type { ScopeChange } from '../../../src/core/view.ts'
 import { scopeChangesOf } from '../../../src/store/append/scope-changes.ts'
-import { type FieldHistory, fieldHistoryOf } from '../../../src/store/delivery/backfill-scope.ts'
+import { type FieldHistory, fieldHistoryOf } from '../../../src/store/delivery/field-history.ts'
 import { countingCollection, mergedOperationAt } from '../../support/counted-merges.ts'
 import { everyKind, recordHistory, scalarsOnly } from '../../support/record-histories.ts'
 
@@ -33,19 +33,17 @@ function replayedHistoryOf(
   collection: CollectionDefinition | null,
 ): FieldHistory {
   const changes: (ScopeChange | undefined)[] = []
-  let lastMove: ScopeChange | undefined
+  const moves: number[] = []
   for (const [index, operation] of operations.entries()) {
     const before = replayRecord(operations.slice(0, index), collection)
     const after = replayRecord(operations.slice(0, index + 1), collection) as RecordState // of at least one
     const [change] = scopeChangesOf(before, after, [field], operation)
     changes.push(change)
-    if (change?.before !== undefined) lastMove = change
     // The first insert behind updates: clients have dropped these, and are sent them anew.
-    else if (change !== undefined && operation.type === 'insert' && before?.lastInsertAt === null) {
-      lastMove = { ...change, before: { key: undefined } }
-    }
+    const isLate = operation.type === 'insert' && before?.lastInsertAt === null
+    if (change?.before !== undefined || (change !== undefined && isLate)) moves.push(index)
   }
-  return { changes, lastMove }
+  return { changes, moves }
 }
 
 describe.each(collections)('the history of a field of a record with %s', (_name, collection) => {

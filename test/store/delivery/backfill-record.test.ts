@@ -1,0 +1,120 @@
+import { expect, test } from 'vitest'
+import type { FieldValues, Operation } from '../../../src/core/operation.ts'
+import { matchesScope, type QuerySubset, type ScopeMap } from '../../../src/core/scope.ts'
+import { createView } from '../../../src/core/view.ts'
+import type { ServerStore } from '../../../src/store/store.ts'
+import { DeviceDatabase } from '../../support/device/database.ts'
+import { describeEachStore } from '../../support/each-store.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
+import { todoSchema } from '../../support/todo-schema.ts'
+
+const R1 = recordIdOf('r1')
+const AT = 1_750_000_000_000
+const UNREAD = 1500 // more than one step of a backfill takes
+
+/** The clock of a node at a time, to be given to an operation. */
+const at = (nodeId: string, wallTime: number) => ({
+  timestamp: { wallTime: AT + wallTime, logical: 0, nodeId },
+})
+
+/** What a client with this scope and these queries on todos is sent, in its order. */
+async function sentTo(
+  store: ServerStore,
+  scope: ScopeMap | null,
+  queries: readonly FieldValues[] = [],
+): Promise<Operation[]> {
+  const view = createView(scope, queries.map(subsetOf))
+  const sent: Operation[] = []
+  for (let after = 0; ; ) {
+    const page = await store.readDelivery({ after, view, limit: 1000, maxBytes: 1e9 })
+    sent.push(...page.entries.map(({ wireJson }) => JSON.parse(wireJson) as Operation))
+    if (page.isLast) return sent
+    after = page.scannedTo
+  }
+}
+
+function subsetOf(where: FieldValues): QuerySubset {
+  return { collection: 'todos', where } as QuerySubset
+}
+
+/** The record on a device that has taken in what matches one of its filters, each operation seen with its row. */
+function shownBy(filters: readonly FieldValues[], sent: readonly Operation[]): FieldValues | undefined {
+  const device = new DeviceDatabase({
+    nodeId: 'reader',
+    now: () => AT + 1e6,
+    schema: todoSchema,
+    schemaVersion: 1,
+  })
+  for (const operation of sent) {
+    const seen = {
+      ...device.row('todos', operation.recordId)?.values,
+      ...operation.previousData,
+      ...operation.data,
+    }
+    if (filters.some((where) => matchesScope(seen, 'todos', { todos: where }))) device.receive(operation)
+  }
+  return device.row('todos', R1)?.values
+}
+
+/** A record among others, which are indexed first. */
+async function storeAmongOthers(store: ServerStore, operations: readonly Operation[]): Promise<void> {
+  const other = new OperationAuthor('other')
+  const others = Array.from({ length: UNREAD }, (_, index) =>
+    other.insert(recordIdOf(`other ${index}`), { title: 'x', userId: 'u9', done: false }),
+  )
+  await appendAll(store, others)
+  await appendAll(store, operations)
+}
+
+/** Tracks a field, and stores an operation once some of the records are indexed by it, where a store takes one then. */
+async function trackBeside(store: ServerStore, field: string, operation: Operation): Promise<void> {
+  let stored: Promise<unknown> | null = null
+  await store.trackScopeField('todos', field, {
+    isGranted: true,
+    onProgress: () => {
+      stored ??= appendAll(store, [operation])
+    },
+  })
+  await stored
+}
+
+describeEachStore('a record that is indexed by a field late', (openStore) => {
+  test('comes to where it has moved although a change that loses is stored meanwhile', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    await storeAmongOthers(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: true }, at('q', 0)),
+      q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 30) }),
+    ])
+    const previousData = { done: true, title: 't' }
+
+    await trackBeside(
+      store,
+      'done',
+      p.update(R1, { done: true, title: 'late' }, { previousData, ...at('p', 20) }),
+    )
+
+    const sent = await sentTo(store, null, [{ done: false }])
+    expect(shownBy([{ done: false }], sent)).toMatchObject({ title: 'late', userId: 'u1', done: false })
+  })
+
+  test('comes once to where it moves meanwhile', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const q = new OperationAuthor('q')
+    await storeAmongOthers(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false }, at('q', 0)),
+      q.update(R1, { done: true }, { previousData: { done: false }, ...at('q', 10) }),
+    ])
+
+    await trackBeside(
+      store,
+      'done',
+      q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 30) }),
+    )
+
+    const sent = await sentTo(store, null, [{ done: false }])
+    const inserts = sent.filter(({ recordId, type }) => recordId === R1 && type === 'insert')
+    expect(new Set(inserts.map(({ id }) => id)).size).toBe(inserts.length)
+    expect(shownBy([{ done: false }], sent)).toMatchObject({ title: 't', userId: 'u1', done: false })
+  })
+})
