@@ -156,7 +156,8 @@ export function showsRecord(collection: string, values: FieldValues, view: View)
 type KeyOf = (change: ScopeChange | undefined) => ScopeKey
 
 const keyAfter: KeyOf = (change) => change?.after
-const keyBefore: KeyOf = (change) => (change?.before ? change.before.key : change?.after)
+/** What a field held before the operation. */
+export const keyBefore: KeyOf = (change) => (change?.before ? change.before.key : change?.after)
 
 function wantedKeys(filter: ScopeFilter): readonly WantedKey[] {
   return Object.entries(filter).map(([field, value]) => ({ field, key: scopeKeyOf(value) }))

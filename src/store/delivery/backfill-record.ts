@@ -1,5 +1,5 @@
 import type { RecordState } from '../../core/record/state.ts'
-import { changeOf, type ScopeChange, type ScopeChanges } from '../../core/view.ts'
+import { changeOf, keyBefore, type ScopeChange, type ScopeChanges, type ScopeKey } from '../../core/view.ts'
 import type { PlannedEntry } from '../append/batch-overlay.ts'
 import { type AppendContext, snapshotEntries } from '../append/plan-append.ts'
 import { gainsViews, scopeChangesOf } from '../append/scope-changes.ts'
@@ -44,20 +44,35 @@ export function backfillRecord(record: RecordOfLog, late: LateField, context: Ap
     context.collection(collection),
     isCompacted,
   )
-  const lastMove = movesOf(history, operations, late).at(-1)
+  const moves = movesOf(history, operations, late)
   return {
     noted: noteHistory(entries.filter(isBefore(late)), history.changes),
-    // Where the record has moved since, its snapshots are there.
-    closing: lastMove !== undefined && isBefore(late)(lastMove) ? closingSnapshot(record, late, context) : [],
+    closing: moves.unwatched.length > 0 ? closingSnapshot(record, moves, context) : [],
   }
 }
 
-/** The operations that have moved the record by the field. What is not known of the past may have moved it. */
-function movesOf({ moves }: FieldHistory, operations: readonly LogEntry[], late: LateField): LogEntry[] {
-  if (moves !== null) return moves.flatMap((index) => operations[index] ?? [])
-  return operations.filter(
-    (entry) => isBefore(late)(entry) || changeOf(entry.scopeChanges, late.field)?.before !== undefined,
-  )
+/** How a record has moved by the late field. */
+interface Moves {
+  readonly field: string
+  /** The operations that moved it before it was tracked, which sent no snapshots. */
+  readonly unwatched: readonly LogEntry[]
+  /** What the field held before each of them; undefined where everybody may lack what was before. */
+  readonly keysBefore: readonly ScopeKey[]
+  /** It has moved since, too: views that this has brought it into have got a snapshot. */
+  readonly isWatchedMove: boolean
+}
+
+/** What is not known of the past may have moved the record. */
+function movesOf({ moves, changes }: FieldHistory, operations: readonly LogEntry[], late: LateField): Moves {
+  const { field } = late
+  const isPast = isBefore(late)
+  const isNotedMove = ({ scopeChanges }: LogEntry) => changeOf(scopeChanges, field)?.before !== undefined
+  const indices =
+    moves ?? operations.flatMap((entry, index) => (isPast(entry) || isNotedMove(entry) ? [index] : []))
+  const moving = indices.flatMap((index) => operations[index] ?? [])
+  const unwatched = moving.filter(isPast)
+  const keysBefore = indices.slice(0, unwatched.length).map((index) => changes[index]?.before?.key)
+  return { field, unwatched, keysBefore, isWatchedMove: unwatched.length < moving.length }
 }
 
 /** The entries of which something is known. */
@@ -78,16 +93,49 @@ function noteHistory(
 
 /**
  * The record's moves of the past sent no snapshots, because nobody watched the field. So each record that has moved
- * gets one at the end of the log, seen by the views it has moved into: those that match its present value, which is
- * not the value it had before its last move.
+ * gets one at the end of the log, seen by the views it has moved into: those that match its present value, and not the
+ * value before.
+ *
+ * A view of several queries may show the record now by another field, and so seem to have shown it all along, although
+ * that field held something else when the record moved. What was written then is repeated for all who see the record:
+ * to who has it, updates change nothing. An insert would count a sum again, so it is only for views that show the
+ * record without such fields.
  */
-function closingSnapshot(
+function closingSnapshot(record: RecordOfLog, moves: Moves, context: AppendContext): PlannedEntry[] {
+  const present = scopeChangesOf(null, record.state, context.trackedFields(record.collection), null)
+  const moved = present.filter((change) => change.field === moves.field)
+  const others = present.filter((change) => change.field !== moves.field)
+  const settled = others.filter((change) => isSettled(change, moves))
+  const arrived = moved.map((change) => ({ ...change, before: { key: keyBeforeAll(change, moves) } }))
+  const entriesFor = (scopeChanges: ScopeChanges) => snapshotFor(record, scopeChanges, context)
+  if (settled.length === others.length && !moves.isWatchedMove) return entriesFor([...arrived, ...others])
+  const unsettled = others.filter((change) => !settled.includes(change))
+  const inserts = moves.isWatchedMove
+    ? []
+    : [...entriesFor([...arrived, ...others]), ...entriesFor([...arrived, ...settled])]
+  const updates = entriesFor([...[...moved, ...unsettled].map(gained), ...settled])
+  return [
+    ...inserts.filter(({ operation }) => operation.type === 'insert'),
+    ...updates.filter(({ operation }) => operation.type !== 'insert'),
+  ]
+}
+
+/** True for a field that held its present value whenever the record moved by the other one. */
+function isSettled({ field, after }: ScopeChange, { unwatched }: Moves): boolean {
+  return unwatched.every(({ scopeChanges }) => keyBefore(changeOf(scopeChanges, field)) === after)
+}
+
+/** What the field held before all of its moves to another value; undefined where that was not the same. */
+function keyBeforeAll({ after }: ScopeChange, { keysBefore }: Moves): ScopeKey {
+  const [key, ...others] = new Set(keysBefore.filter((before) => before !== after))
+  return others.length === 0 ? key : undefined
+}
+
+function snapshotFor(
   { collection, recordId, ref, state }: RecordOfLog,
-  { field }: LateField,
+  scopeChanges: ScopeChanges,
   context: AppendContext,
 ): PlannedEntry[] {
-  const present = scopeChangesOf(null, state, context.trackedFields(collection), null)
-  const scopeChanges = present.map((change) => (change.field === field ? gained(change) : change))
   if (!gainsViews(scopeChanges)) return []
   const record = { collection, recordId, ref, state, isChanged: false, applied: [], history: null }
   return snapshotEntries(

@@ -117,4 +117,79 @@ describeEachStore('a record that is indexed by a field late', (openStore) => {
     expect(new Set(inserts.map(({ id }) => id)).size).toBe(inserts.length)
     expect(shownBy([{ done: false }], sent)).toMatchObject({ title: 't', userId: 'u1', done: false })
   })
+
+  test('is whole in a view that shows it by another field, too, which has moved it', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const q = new OperationAuthor('q')
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 1) }),
+      q.update(R1, { title: 'b', done: true }, { previousData: { title: 't', done: false }, ...at('q', 2) }),
+      q.update(R1, { userId: 'u1' }, { previousData: { userId: 'u2' }, ...at('q', 3) }),
+    ])
+    await store.trackScopeField('todos', 'done')
+    const filters = [{ done: true }, { userId: 'u1' }]
+
+    const sent = await sentTo(store, null, filters)
+
+    expect(shownBy(filters, sent)).toMatchObject({ title: 'b', userId: 'u1', done: true })
+  })
+
+  test('is whole where it shows by that other field alone', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const q = new OperationAuthor('q')
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 1) }),
+      q.update(R1, { title: 'b', done: true }, { previousData: { title: 't', done: false }, ...at('q', 2) }),
+      q.update(R1, { userId: 'u1' }, { previousData: { userId: 'u2' }, ...at('q', 3) }),
+      q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 4) }),
+    ])
+    await store.trackScopeField('todos', 'done')
+    const filters = [{ done: true }, { userId: 'u1' }]
+
+    const sent = await sentTo(store, null, filters)
+
+    expect(shownBy(filters, sent)).toMatchObject({ title: 'b', userId: 'u1', done: false })
+  })
+
+  test('comes to a view that it was in by an earlier value only', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const q = new OperationAuthor('q')
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', priority: 1 }, at('q', 0)),
+      q.update(R1, { priority: 2 }, { previousData: { priority: 1 }, ...at('q', 1) }),
+      q.update(R1, { priority: 3 }, { previousData: { priority: 2 }, ...at('q', 2) }),
+    ])
+    await store.trackScopeField('todos', 'priority')
+    const filters = [{ priority: 2 }, { priority: 3 }]
+
+    const sent = await sentTo(store, null, filters)
+
+    expect(shownBy(filters, sent)).toMatchObject({ title: 't', userId: 'u1', priority: 3 })
+  })
+
+  test('is inserted no second time where it was all along', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const q = new OperationAuthor('q')
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false, priority: 1 }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 1) }),
+      q.update(R1, { done: true }, { previousData: { done: false }, ...at('q', 2) }),
+      q.update(R1, { userId: 'u1' }, { previousData: { userId: 'u2' }, ...at('q', 3) }),
+      q.update(R1, { title: 'b' }, { previousData: { title: 't' }, ...at('q', 4) }),
+    ])
+    const views = [
+      [{ userId: 'u1' }],
+      [{ userId: 'u1' }, { userId: 'u2' }],
+      [{ done: true }, { done: false }],
+    ]
+    const insertsSent = async (filters: readonly FieldValues[]) =>
+      (await sentTo(store, null, filters)).filter(({ type }) => type === 'insert').map(({ id }) => id)
+    const [some, all] = [await insertsSent([{ userId: 'u1' }]), await insertsSent([])]
+
+    await store.trackScopeField('todos', 'done')
+
+    expect(await Promise.all(views.map(insertsSent))).toEqual([some, all, all])
+  })
 })
