@@ -1,3 +1,5 @@
+import { deepEqual } from '../../core/deep-equal.ts'
+import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { changeOf, keyBefore, type ScopeChange, type ScopeChanges, type ScopeKey } from '../../core/view.ts'
 import type { PlannedEntry } from '../append/batch-overlay.ts'
@@ -39,7 +41,7 @@ export function backfillRecord(record: RecordOfLog, late: LateField, context: Ap
   const { collection, entries, isCompacted } = record
   const operations = entries.filter(isOperation)
   const history = fieldHistoryOf(
-    operations.map(({ wireJson, deliverySequence }) => parseStoredOperation(wireJson, deliverySequence)),
+    operations.map(storedOperation),
     late.field,
     context.collection(collection),
     isCompacted,
@@ -75,7 +77,11 @@ function movesOf({ moves, changes }: FieldHistory, operations: readonly LogEntry
   return { field, unwatched, keysBefore, isWatchedMove: unwatched.length < moving.length }
 }
 
-/** The entries of which something is known. */
+/**
+ * The entries of which something is known. A snapshot shows its record as the operation before it left it. What tells
+ * of the values before that operation, too, stays hidden from all views by the field where the operation moved the
+ * record by it: those that it brought the record into must not learn them.
+ */
 function noteHistory(
   entries: readonly LogEntry[],
   changes: readonly (ScopeChange | undefined)[],
@@ -84,11 +90,21 @@ function noteHistory(
   let operations = 0
   for (const entry of entries) {
     if (isOperation(entry)) operations++
-    const change = changes[operations - 1] // a snapshot shows its record as the operation before left it
-    if (change !== undefined)
-      noted.push({ ...entry, scopeChanges: withFieldChange(entry.scopeChanges, change) })
+    const change = changes[operations - 1]
+    if (change === undefined) continue
+    if (!isOperation(entry) && change.before !== undefined && tellsOfBefore(entry)) continue
+    noted.push({ ...entry, scopeChanges: withFieldChange(entry.scopeChanges, change) })
   }
   return noted
+}
+
+/** True for what a losing change has brought. Other snapshots name as the values before what the record holds. */
+function tellsOfBefore(entry: LogEntry): boolean {
+  const { data, previousData } = storedOperation(entry)
+  const values = data ?? {}
+  return Object.entries(previousData ?? {}).some(
+    ([field, before]) => Object.hasOwn(values, field) && !deepEqual(before, values[field]),
+  )
 }
 
 /**
@@ -158,6 +174,10 @@ function withFieldChange(changes: ScopeChanges, change: ScopeChange): ScopeChang
 /** Tells the entries of the past. */
 function isBefore({ trackedAfter }: LateField): (entry: LogEntry) => boolean {
   return ({ deliverySequence }) => deliverySequence <= trackedAfter
+}
+
+function storedOperation({ wireJson, deliverySequence }: LogEntry): Operation {
+  return parseStoredOperation(wireJson, deliverySequence)
 }
 
 function isOperation({ kind }: LogEntry): boolean {

@@ -192,4 +192,41 @@ describeEachStore('a record that is indexed by a field late', (openStore) => {
 
     expect(await Promise.all(views.map(insertsSent))).toEqual([some, all, all])
   })
+
+  test('tells those who gain it by the field nothing of what it was before', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const previousData = { userId: 'u1', done: false, title: 'secret' }
+    await appendAll(store, [
+      q.insert(R1, { title: 'secret', userId: 'u1', done: false }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 30) }),
+      p.update(R1, { userId: 'u3', done: true, title: 'new' }, { previousData, ...at('p', 20) }),
+    ])
+    await store.trackScopeField('todos', 'done', { isGranted: true })
+    const where = { userId: 'u2', done: true }
+
+    const gained = await sentTo(store, { todos: where })
+    const kept = await sentTo(store, { todos: { userId: 'u2' } })
+
+    expect(JSON.stringify(gained)).not.toContain('secret')
+    expect(shownBy([where], gained)).toMatchObject({ title: 'new', ...where })
+    expect(shownBy([{ userId: 'u2' }], kept)).toMatchObject({ title: 'new', ...where })
+  })
+
+  test('brings what a losing change brought to those who see it by the field all along', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const previousData = { userId: 'u1', title: 't' }
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: true }, at('q', 0)),
+      q.update(R1, { userId: 'u2' }, { previousData: { userId: 'u1' }, ...at('q', 30) }),
+      p.update(R1, { userId: 'u3', title: 'new' }, { previousData, ...at('p', 20) }),
+    ])
+    await store.trackScopeField('todos', 'done', { isGranted: true })
+    const where = { userId: 'u2', done: true }
+
+    const sent = await sentTo(store, { todos: where })
+
+    expect(shownBy([where], sent)).toMatchObject({ title: 'new', ...where })
+  })
 })
