@@ -44,8 +44,8 @@ export async function probeStore(config: ServerConfig, cwd: string): Promise<Fin
 /** Parses the keys; a JWKS is fetched once. */
 export async function probeAuth(config: ServerConfig): Promise<Finding[]> {
   const complaints: string[] = []
-  const note = ({ err }: LogFields, message: string) => {
-    complaints.push(err instanceof Error ? `${message}: ${err.message}` : message)
+  const note = (fields: LogFields, message: string) => {
+    complaints.push(describeLogLine(fields, message))
   }
   const listening: Logger = { ...silentLogger, warn: note, error: note, child: () => listening }
   try {
@@ -55,6 +55,13 @@ export async function probeAuth(config: ServerConfig): Promise<Finding[]> {
   }
   if (complaints.length === 0) return [ok('auth', `${describeAuth(config.auth)}.`)]
   return complaints.map((complaint) => warning('auth', complaint))
+}
+
+/** A line of the log as a sentence, with where and why it came to that. */
+function describeLogLine({ url, reason, err }: LogFields, message: string): string {
+  const where = url === undefined ? '' : ` from ${url}`
+  const why = err instanceof Error ? err.message : reason
+  return `${message}${where}${why === undefined ? '' : `: ${why}`}`
 }
 
 /** Looks whether blobs could be stored where the configuration says. */

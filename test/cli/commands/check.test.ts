@@ -412,6 +412,17 @@ describe('check', () => {
     )
   })
 
+  test('says of a JWKS that cannot be fetched where it is, and why not', async () => {
+    const jwksUrl = `http://127.0.0.1:${await freePort()}/jwks.json`
+    using workspace = workspaceWith({ auth: { mode: 'jwt', jwt: { jwksUrl } } })
+
+    const { stdout } = await workspace.run(['check'])
+
+    expect(stdout).toMatch(
+      /^warning +auth +JWKS could not be fetched from http:\/\/127\.0\.0\.1:\d+\/jwks\.json: .*ECONNREFUSED/m,
+    )
+  })
+
   test('reports keys that do not parse, with exit code 2', async () => {
     using workspace = workspaceWith({
       auth: { mode: 'jwt', jwt: { keys: [{ alg: 'RS256', pem: '-----BEGIN PUBLIC KEY-----\ncanary-pem' }] } },
