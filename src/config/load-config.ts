@@ -63,7 +63,7 @@ export async function loadConfig({
     ...findConflicts(tree, (path) => mistakes.some((mistake) => isWithin(mistake.path, path))).map(
       (conflict) => nameOrigin(conflict, overrides),
     ),
-    ...('problem' in schema ? [schema.problem] : []),
+    ...('problem' in schema ? [nameOrigin(schema.problem, overrides)] : []),
   ]
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
   // Without a problem, the tree has the shape that the table describes.

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { dirname } from 'node:path'
+import { dirname, join, relative, sep } from 'node:path'
 import { messageOf } from '../core/error-message.ts'
 import { ConfigError, KoraServerError } from '../core/errors.ts'
 import { lazyRequire } from '../core/lazy-require.ts'
@@ -33,7 +33,7 @@ async function loadModule(file: string): Promise<PlainObject> {
     if (isModule(exported) || isEmptyObject(exported)) return exported
     return { ...Object(exported), default: exported }
   } catch (error) {
-    throw new ConfigError('CONFIG_INVALID', describeLoadError(error), { cause: error })
+    throw new ConfigError('CONFIG_INVALID', describeLoadError(error, file), { cause: error })
   }
 }
 
@@ -73,11 +73,33 @@ function isEmptyObject(exported: unknown): exported is PlainObject {
  * Says why a module cannot be loaded. An error of our own counts with all its lines; the later lines of any
  * other are stacks and excerpts.
  */
-function describeLoadError(error: unknown): string {
+function describeLoadError(error: unknown, file: string): string {
   const message = messageOf(error)
   if (error instanceof KoraServerError) return `cannot be loaded: ${message}`
   const [firstLine = ''] = message.split('\n')
-  const position = /:(\d+:\d+)\s*$/.exec(message)?.[1]
-  const at = firstLine.startsWith('ParseError:') && position !== undefined ? ` (line ${position})` : ''
-  return `cannot be loaded: ${firstLine.trim()}${at}`
+  const place = firstLine.startsWith('ParseError:') ? findParsePlace(message) : findThrowPlace(error, file)
+  const at = place === null ? '' : ` (${place})`
+  return `cannot be loaded: ${firstLine.trim().replaceAll(IMPORTED_NAME, '')}${at}`
 }
+
+/** What the compiler puts before a name that is imported of a package of ours: `_koraServer.t` stands for `t`. */
+const IMPORTED_NAME = /\b_(?:koraServer|korajs|core)\d*\./g
+
+function findParsePlace(message: string): string | null {
+  const position = /:(\d+:\d+)\s*$/.exec(message)?.[1]
+  return position === undefined ? null : `line ${position}`
+}
+
+/** The line that threw: of the file, or of one beside it that it imports. Columns are those of the compiled text. */
+function findThrowPlace(error: unknown, file: string): string | null {
+  const stack = error instanceof Error ? (error.stack ?? '') : ''
+  const folder = dirname(file)
+  for (const [, path = '', line] of stack.matchAll(STACK_FRAME)) {
+    if (path === file) return `line ${line}`
+    if (path.startsWith(join(folder, sep)) && !path.includes(`${sep}node_modules${sep}`))
+      return `${relative(folder, path)}, line ${line}`
+  }
+  return null
+}
+
+const STACK_FRAME = /^ {4}at (?:.* \()?(?:file:\/\/)?(\/.+?):(\d+):\d+\)?$/gm

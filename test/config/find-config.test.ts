@@ -163,13 +163,13 @@ describe('a file that cannot be read stops the search, and shows none of its con
     [
       'kora.config.ts',
       "import './missing.ts'\nexport default {}",
-      "cannot be loaded: Cannot find module './missing.ts'",
+      "cannot be loaded: Cannot find module './missing.ts' (line 1)",
     ],
-    ['kora.config.ts', "throw new Error('set MY_VARIABLE')", 'cannot be loaded: set MY_VARIABLE'],
+    ['kora.config.ts', "throw new Error('set MY_VARIABLE')", 'cannot be loaded: set MY_VARIABLE (line 1)'],
     [
       'kora.config.mjs',
       "import fs from 'node:fs'\nexport default fs.readFileSync('/nowhere')",
-      "cannot be loaded: ENOENT: no such file or directory, open '/nowhere'",
+      "cannot be loaded: ENOENT: no such file or directory, open '/nowhere' (line 2)",
     ],
     ['package.json', '{ "name": "app", }', 'is not valid JSON (line 1:18)'],
     ['kora.config.ts', "export const config = { auth: { mode: 'jwt' } }", EXPORTS_NOTHING],

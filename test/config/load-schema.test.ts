@@ -95,7 +95,11 @@ describe('a schema file that is wrong is named, with the reason', () => {
       `cannot be loaded: The schema has 4 problems:
 version: must be a whole number from 1`,
     ],
-    ["throw new Error('broken')", 'cannot be loaded: broken'],
+    ["\nthrow new Error('broken')", 'cannot be loaded: broken (line 2)'],
+    [
+      "import { t } from 'kora-server'\nexport default {\n  fields: t.boolean().defualt(false),\n}",
+      'cannot be loaded: t.boolean(...).defualt is not a function (line 3)',
+    ],
     ['export default {', 'cannot be loaded: ParseError: Unexpected token (line 1:16)'],
   ]
   test.each(rows)('%j', async (content, message) => {
@@ -109,6 +113,30 @@ version: must be a whole number from 1`,
       `kora.config.json: 1 problem\nschema: schema.ts: ${message}`,
     )
   })
+})
+
+test('a file that a schema imports is named, with the line', async () => {
+  using folder = new ConfigFolder({
+    'schema.ts': "import { fields } from './parts/fields.ts'\nexport default fields()",
+    'parts/fields.ts':
+      'export interface Unused {\n  a: 1\n}\n\nexport function fields() {\n  return missing\n}',
+  })
+  const file = join(folder.path, 'schema.ts')
+  await expect(loadSchemaFile(file)).rejects.toThrow(
+    `${file}: cannot be loaded: missing is not defined (parts/fields.ts, line 6)`,
+  )
+})
+
+test('a schema that is wrong is told with the flag or variable that named it', async () => {
+  using folder = new ConfigFolder({ 'schema.ts': 'export default 7' })
+  const schema = 'schema.ts'
+  const problem = 'schema.ts: The schema has 3 problems'
+  await expect(loadConfig({ cwd: folder.path, flags: { schema } })).rejects.toThrow(
+    `schema (--schema): ${problem}`,
+  )
+  await expect(loadConfig({ cwd: folder.path, env: { KORA_SCHEMA: schema } })).rejects.toThrow(
+    `schema (KORA_SCHEMA): ${problem}`,
+  )
 })
 
 test('a provider file may import the providers of this package', async () => {

@@ -438,7 +438,9 @@ describe('check', () => {
   test('names the file of a provider that does not load, with exit code 2', async () => {
     using workspace = workspaceWith({ auth: { mode: 'custom', provider: './provider.mjs' } })
     workspace.write('provider.mjs', "throw new Error('boom')")
-    const problem = expect.stringMatching(/auth\.provider: .*\/provider\.mjs cannot be loaded: boom\n/)
+    const problem = expect.stringMatching(
+      /auth\.provider: .*\/provider\.mjs cannot be loaded: boom \(line 1\)\n/,
+    )
 
     expect(await workspace.run(['check'])).toMatchObject({ code: 2, stdout: problem })
     expect(await workspace.run(['start'])).toMatchObject({ code: 2, stderr: problem })
