@@ -120,7 +120,15 @@ export function path(mustExist = false): OptionType {
 
 /** A URL would become the path of a file that nobody looks for, and may hold a password. Two letters: `C:` is a drive. */
 function pathProblem(text: string): string | null {
-  return /^[a-z][a-z0-9+.-]+:\/\//i.test(text) ? 'is a URL; expected a path' : null
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text)) return 'is a URL; expected a path'
+  return isNearlyPostgresUrl(text)
+    ? 'is nearly the URL of a PostgreSQL database. Did you mean one that starts with postgres://?'
+    : null
+}
+
+/** `postgres//host/app` and `postgres:/host/app`, which are paths as well, but hardly of a file. */
+function isNearlyPostgresUrl(text: string): boolean {
+  return /^postgres(ql)?(:|\/\/)/i.test(text)
 }
 
 /** A file, or the value itself in a TypeScript or JavaScript configuration. */

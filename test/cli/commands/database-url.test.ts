@@ -19,9 +19,11 @@ describe.each(COMMANDS)('%s shows no password of a database', (...command) => {
     ['a "%" in it', 'postgres://kora:50%canary@127.0.0.1/db', 'write the % itself as %25'],
     ['an escape of another encoding', 'postgres://kora:%E9canary@127.0.0.1/db', 'no text of UTF-8'],
     ['another database', 'mysql://kora:canary@127.0.0.1/db', 'is a URL; expected a path'],
+    ['a URL without its colon', 'postgres//kora:canary@127.0.0.1/db', 'Did you mean one that starts with'],
+    ['a URL with one slash', 'postgresql:/kora:canary@127.0.0.1/db', 'Did you mean one that starts with'],
   ])('with %s, and names the input wrong', async (_kind, url, problem) => {
     using workspace = new Workspace()
-    const variable = url.startsWith('mysql') ? 'KORA_DB' : 'DATABASE_URL'
+    const variable = /^postgres(ql)?:\/\//i.test(url) ? 'DATABASE_URL' : 'KORA_DB'
 
     const byFlag = await workspace.run([...command, '--db', url])
     const byVariable = await workspace.run(command, { env: { [variable]: url } })
