@@ -129,6 +129,25 @@ function templateValueProblem(value: unknown, allowsClaims: boolean): string | n
     : null
 }
 
+/**
+ * Values of a template that are nearly references to a claim: paths relative to it, and the references that may have
+ * been meant. As they stand they are texts, which no record of a user has.
+ */
+export function findUnmarkedClaims(
+  source: ScopeSource = {},
+): { readonly path: string; readonly value: string; readonly meant: string }[] {
+  if (typeof source === 'function') return []
+  return Object.entries(source).flatMap(([collection, filter]) =>
+    Object.entries(filter).flatMap(([field, value]) => {
+      const name = typeof value === 'string' ? UNMARKED_CLAIM.exec(value)?.[1] : undefined
+      if (typeof value !== 'string' || name === undefined) return []
+      return [{ path: `${collection}.${field}`, value, meant: `${CLAIM_PREFIX}${name}` }]
+    }),
+  )
+}
+
+const UNMARKED_CLAIM = /^claims?\.([\w.-]{1,60})$/i
+
 function fillTemplate(template: ScopeTemplate, claims: Claims): ScopeMap {
   const entries: [string, { [field: string]: JsonValue }][] = []
   for (const [collection, filter] of Object.entries(template)) {

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { AuthConfig } from '../auth/auth-config.ts'
+import { findUnmarkedClaims } from '../auth/scope-templates.ts'
 import { nearestName } from '../core/schema/names.ts'
 import { hasDotenvFolder } from './dotenv.ts'
 import { isScriptFile } from './find-config.ts'
@@ -34,9 +35,18 @@ export function findDoubts(
       message: 'stands beside server, where the server does not read it. Move it into server.',
     })),
     ...findFramedSecrets(values.auth, entries),
+    ...findUnmarkedScopes(values.auth),
     ...findUnreachable(values),
     ...findRefusedVersion(values),
   ]
+}
+
+/** Nobody would see a record of the collection. */
+function findUnmarkedScopes(auth: AuthConfig): readonly ConfigDoubt[] {
+  return findUnmarkedClaims('scopes' in auth ? auth.scopes : undefined).map(({ path, value, meant }) => ({
+    subject: `auth.scopes.${path}`,
+    message: `'${value}' is a text that records must hold, and names no claim. Did you mean '${meant}'?`,
+  }))
 }
 
 /** What the rest of the configuration, or of the disk, leaves without effect. */

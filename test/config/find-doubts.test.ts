@@ -92,6 +92,31 @@ describe('a secret that ends with a line end', () => {
   })
 })
 
+describe('a scope by the name of a claim without its $', () => {
+  const doubtsOfScopes = (scopes: object) =>
+    doubtsOf({}, { auth: { mode: 'mixed', secret: SECRET, scopes, anonymous: { scopes: {} } } })
+
+  test.each([
+    ['claims.sub', '$claims.sub'],
+    ['claim.org.id', '$claims.org.id'],
+    ['Claims.sub', '$claims.sub'],
+  ])('is doubted: %s', async (value, meant) => {
+    expect(await doubtsOfScopes({ todos: { userId: value }, news: {} })).toEqual([
+      `auth.scopes.todos.userId: '${value}' is a text that records must hold, and names no claim. Did you mean '${meant}'?`,
+    ])
+  })
+
+  test('is not, where the value is a claim or hardly one', async () => {
+    const todos = {
+      userId: '$claims.sub',
+      kind: 'claims',
+      text: 'claims. All of them',
+      place: 'reclaims.sub',
+    }
+    expect(await doubtsOfScopes({ todos })).toEqual([])
+  })
+})
+
 describe('a schema of a version that is not let in', () => {
   const schema = { version: 3, collections: { todos: { fields: { title: { kind: 'string' } } } } }
 
