@@ -1,4 +1,4 @@
-import { isCollectionName, isFieldName, unknownName } from './names.ts'
+import { fieldNameProblem, isCollectionName, isFieldName, unknownName } from './names.ts'
 import type { Problems } from './problems.ts'
 import type { CollectionDefinition, Constraint, SchemaDefinition, StateMachine } from './types.ts'
 
@@ -28,11 +28,8 @@ function validateCollection(path: string, collection: CollectionDefinition, prob
   const names = Object.keys(collection.fields)
   if (names.length === 0) problems.add(`${path}.fields`, 'must have at least one field')
   for (const name of names) {
-    if (isFieldName(name)) continue
-    problems.add(
-      `${path}.fields.${name}`,
-      'must start with a lower-case letter, hold only letters, digits and "_", and not be a reserved name',
-    )
+    const problem = isFieldName(name) ? null : fieldNameProblem(name)
+    if (problem !== null) problems.add(`${path}.fields.${name}`, problem)
   }
   const expectField = fieldExpectation(collection, problems)
   for (const field of collection.indexes) expectField(`${path}.indexes`, field)

@@ -46,6 +46,15 @@ test('builders are immutable', () => {
   expect(title.toDescriptor()).toMatchObject({ required: true, defaultValue: undefined })
 })
 
+test.each([
+  ['id', 'is the name of a column that every table has; choose another'],
+  ['_version', 'is the name of a column that every table has; choose another'],
+  ['Title', 'must start with a lower-case letter and hold only letters, digits and "_"'],
+])('says what is wrong with the name of the field %s', (name, problem) => {
+  const define = () => defineSchema({ version: 1, collections: { a: { fields: { [name]: t.string() } } } })
+  expect(define).toThrowError(`1 problem:\ncollections.a.fields.${name}: ${problem}`)
+})
+
 test('lists every problem at once', () => {
   const define = () =>
     defineSchema({
