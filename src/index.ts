@@ -49,6 +49,7 @@ export type { ScopeFilter, ScopeMap } from './core/scope.ts'
 export type { VersionVector } from './core/version-vector.ts'
 export type { HttpRoute, HttpRouteRequest, HttpRouteResponse } from './http/app-routes.ts'
 export type { AddressOf } from './http/client-address.ts'
+export type { EmbedderPolicy } from './http/embedder-policy.ts'
 export { createKoraServer, KoraSyncServer, type KoraSyncServerConfig } from './http/kora-sync-server.ts'
 export type { OperationalAuth } from './http/operations/access.ts'
 export {
@@ -56,7 +57,6 @@ export {
   type ProductionServer,
   type ProductionServerConfig,
 } from './http/production-server.ts'
-export type { EmbedderPolicy } from './http/server-host.ts'
 export type { ServerStatus } from './http/server-status.ts'
 export type { TlsOptions } from './http/tls-files.ts'
 export type { AwarenessState, AwarenessUpdateMessage, SyncMessage } from './protocol/messages.ts'

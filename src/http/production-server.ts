@@ -2,9 +2,10 @@ import { systemRuntime } from '../core/system-runtime.ts'
 import type { ServerStore } from '../store/store.ts'
 import type { Kora } from '../sync/data-plane.ts'
 import type { HttpRoute } from './app-routes.ts'
+import type { EmbedderPolicy } from './embedder-policy.ts'
 import type { KoraSyncServerConfig } from './kora-sync-server.ts'
 import type { OperationalAuth } from './operations/access.ts'
-import { type EmbedderPolicy, ServerHost } from './server-host.ts'
+import { ServerHost } from './server-host.ts'
 import { resolveOptions } from './sync-settings.ts'
 import type { TlsOptions } from './tls-files.ts'
 
@@ -55,23 +56,27 @@ const DEFAULT_PORT = 3001
  * One HTTP server for a whole app: sync, its front end, its routes, health and operations.
  *
  * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `syncPath`, a number is out of range, `store` is
- *   no store, `auth` no provider, or `logger` lacks a method
+ *   no store, `auth` no provider, `crossOriginEmbedderPolicy` no policy, or `logger` lacks a method
  * @example
  * const server = createProductionServer({ store, staticDir: './dist' })
  * console.log(await server.start())
  */
 export function createProductionServer(config: ProductionServerConfig): ProductionServer {
   const { store, syncPath = '/kora-sync', syncOptions = {}, tls, trustProxy, httpRoutes } = config
+  const { port, crossOriginEmbedderPolicy = 'credentialless' } = config
   const { logger, runtime, ...syncGiven } = syncOptions
   const sync = { ...syncGiven, store, path: syncPath }
   const host = new ServerHost({
-    ...resolveOptions({ sync, logger, port: config.port }, { port: DEFAULT_PORT, env: process.env }),
+    ...resolveOptions(
+      { sync, logger, port, crossOriginEmbedderPolicy },
+      { port: DEFAULT_PORT, env: process.env },
+    ),
     sync,
     host: config.host ?? '0.0.0.0',
     runtime: runtime ?? systemRuntime(),
     operations: { auth: config.operationalAuth ?? {} },
     staticDir: config.staticDir ?? './dist',
-    embedderPolicy: config.crossOriginEmbedderPolicy ?? 'credentialless',
+    embedderPolicy: crossOriginEmbedderPolicy,
     ...(httpRoutes && { httpRoutes }),
     ...(tls && { tls }),
     ...(trustProxy && { trustProxy }),

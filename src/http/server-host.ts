@@ -13,6 +13,7 @@ import { clientAddress } from './client-address.ts'
 import { mountDashboard } from './dashboard/dashboard.ts'
 import { LiveSeries } from './dashboard/live-series.ts'
 import { RecentEvents } from './dashboard/recent-events.ts'
+import type { EmbedderPolicy } from './embedder-policy.ts'
 import { mountHealth } from './health.ts'
 import type { ListenPlace } from './listen.ts'
 import { type OperationalAuth, OperationsAccess, opensDashboard } from './operations/access.ts'
@@ -27,12 +28,6 @@ import { asksForPage, isNavigation, mountStaticFiles, notFound, sendApp } from '
 import { SyncService, type SyncServiceConfig } from './sync-service.ts'
 import { type TlsOptions, tlsOfOperations } from './tls-files.ts'
 import { WebServer } from './web-server.ts'
-
-/**
- * A value of `Cross-Origin-Embedder-Policy`: what a page may load from other origins, so that the browser isolates it.
- * `unsafe-none` isolates nothing.
- */
-export type EmbedderPolicy = 'credentialless' | 'require-corp' | 'unsafe-none'
 
 export interface OperationsConfig {
   readonly auth: OperationalAuth

@@ -17,6 +17,7 @@ import {
   type SyncLimits,
 } from '../sync/options.ts'
 import { unsentOriginProblem } from './allowed-origins.ts'
+import { EMBEDDER_POLICIES, isEmbedderPolicy } from './embedder-policy.ts'
 import type { SyncServiceConfig } from './sync-service.ts'
 
 /** The numbers of a sync service, complete and each within its range. */
@@ -79,6 +80,8 @@ export interface GivenOptions {
   readonly sync: SyncServiceConfig
   readonly logger: Logger | null | undefined
   readonly port: unknown
+  /** Of a server that sends it. */
+  readonly crossOriginEmbedderPolicy?: unknown
 }
 
 export interface PortDefaults {
@@ -95,14 +98,21 @@ export interface PortDefaults {
  * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
  */
 export function resolveOptions(
-  { sync, logger, port }: GivenOptions,
+  { sync, logger, port, crossOriginEmbedderPolicy }: GivenOptions,
   defaults: PortDefaults,
 ): { readonly port: number; readonly logger: Logger } {
   const reader = new OptionReader()
   const resolved = { port: readPort(port, defaults, reader), logger: readLogger(logger, reader) }
   readSyncSettings(sync, reader)
+  checkEmbedderPolicy(crossOriginEmbedderPolicy, reader)
   reader.assertNoProblems()
   return resolved
+}
+
+function checkEmbedderPolicy(given: unknown, reader: OptionReader): void {
+  if (given === undefined || isEmbedderPolicy(given)) return
+  const expected = `expected one of ${EMBEDDER_POLICIES.join(', ')}`
+  reader.report('crossOriginEmbedderPolicy', `${expected}, got ${describeValue(given)}`)
 }
 
 const LOGGER_METHODS = ['debug', 'info', 'warn', 'error'] as const

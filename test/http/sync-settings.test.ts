@@ -97,6 +97,22 @@ test.each([
   expect(() => createProductionServer({ store })).toThrow(error)
 })
 
+test.each(['x', 'Credentialless', '', null])(
+  'the embedder policy %o is refused before anything runs',
+  (given) => {
+    const store = new MemoryServerStore()
+    const crossOriginEmbedderPolicy = given as 'unsafe-none' // of a program without types
+    const problem = `expected one of credentialless, require-corp, unsafe-none, got ${JSON.stringify(given)}`
+
+    expect(() => createProductionServer({ store, crossOriginEmbedderPolicy })).toThrow(
+      expect.objectContaining({
+        code: 'CONFIG_INVALID',
+        message: `The options of the server: 1 problem\ncrossOriginEmbedderPolicy: ${problem}`,
+      }),
+    )
+  },
+)
+
 test('a server that logs to console prints no stack for each commit', async () => {
   const trace = vi.spyOn(console, 'trace').mockImplementation(() => {})
   const debug = vi.spyOn(console, 'debug').mockImplementation(() => {})
