@@ -5,6 +5,7 @@ import { isUserId } from './checked-context.ts'
 import { contextToVerdict, ExplainingProvider } from './explaining-provider.ts'
 import { KORA_LEEWAY_SECONDS } from './kora-token-verifier.ts'
 import type { AuthContext, GivenScopes } from './provider.ts'
+import { requireFunction } from './require-function.ts'
 import { endOfToken } from './token-end.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
@@ -54,8 +55,10 @@ export class KoraAuthProvider extends ExplainingProvider {
   readonly #options: KoraAuthProviderOptions
   readonly #runtime: Pick<Runtime, 'now'>
 
+  /** @throws ConfigError `CONFIG_INVALID` without one of the functions that it asks */
   constructor(options: KoraAuthProviderOptions) {
     super()
+    requireFunctions(options)
     this.#options = options
     this.#runtime = options.runtime ?? systemRuntime()
   }
@@ -94,9 +97,16 @@ export class KoraAuthProvider extends ExplainingProvider {
   async #validate(token: string): Promise<KoraTokenPayload | null> {
     const { tokenValidator } = this.#options
     if (tokenValidator.validateTokenWithRevocation) return tokenValidator.validateTokenWithRevocation(token)
-    if (tokenValidator.validateToken) return tokenValidator.validateToken(token)
-    throw new TypeError('tokenValidator has neither validateTokenWithRevocation nor validateToken.')
+    return tokenValidator.validateToken?.(token) ?? null
   }
+}
+
+function requireFunctions(options: KoraAuthProviderOptions): void {
+  requireFunction(options, 'tokenValidator.validateToken', 'tokenValidator.validateTokenWithRevocation')
+  requireFunction(options, 'userLookup.findById')
+  if (options.deviceTracker !== undefined) requireFunction(options, 'deviceTracker.touchDevice')
+  // One that was not found must not be taken for left out: everybody would see everything.
+  if (options.resolveScopes !== undefined) requireFunction(options, 'resolveScopes')
 }
 
 function requireScopes(scopes: GivenScopes | undefined): GivenScopes {

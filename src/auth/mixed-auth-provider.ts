@@ -5,6 +5,7 @@ import type { ScopeMap } from '../core/scope.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 import { ExplainingProvider, explainToken, grantKindsBy } from './explaining-provider.ts'
 import type { AuthContext, AuthProvider, GivenScopes } from './provider.ts'
+import { requireFunction } from './require-function.ts'
 import { type GrantKinds, normalizeScopes } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { isFailure } from './token-verdict.ts'
@@ -33,16 +34,12 @@ export class MixedAuthProvider extends ExplainingProvider {
   readonly #logger: Logger | undefined
   readonly #runtime: Pick<Runtime, 'uuid'>
 
-  /** @throws ConfigError `CONFIG_INVALID` for an `invalidToken` that is neither of the two */
-  constructor({
-    primary,
-    anonymousScopes = {},
-    anonymousPrefix = 'anon',
-    invalidToken = 'anonymous',
-    logger,
-    runtime = systemRuntime(),
-  }: MixedAuthProviderOptions) {
+  /** @throws ConfigError `CONFIG_INVALID` without a `primary` provider, or for an `invalidToken` that is neither of the two */
+  constructor(options: MixedAuthProviderOptions) {
     super()
+    requireFunction(options, 'primary.authenticate')
+    const { primary, anonymousScopes = {}, anonymousPrefix = 'anon' } = options
+    const { invalidToken = 'anonymous', logger, runtime = systemRuntime() } = options
     if (invalidToken !== 'anonymous' && invalidToken !== 'reject') {
       const problem = `expected 'anonymous' or 'reject', got ${JSON.stringify(invalidToken)}`
       throw new ConfigError('CONFIG_INVALID', `invalidToken: ${problem}`)

@@ -1,6 +1,7 @@
 import type { Logger } from '../core/logger.ts'
 import { contextToVerdict, ExplainingProvider } from './explaining-provider.ts'
 import type { AuthContext } from './provider.ts'
+import { requireFunction } from './require-function.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
@@ -19,8 +20,10 @@ export interface TokenAuthProviderOptions {
 export class TokenAuthProvider extends ExplainingProvider {
   readonly #options: TokenAuthProviderOptions
 
+  /** @throws ConfigError `CONFIG_INVALID` without `validate` */
   constructor(options: TokenAuthProviderOptions) {
     super()
+    requireFunction(options, 'validate')
     this.#options = options
   }
 

@@ -302,7 +302,6 @@ describe('KoraAuthProvider', () => {
   }
   test.each<[string, Partial<KoraAuthProviderOptions>]>([
     ['tokenValidator throws', { tokenValidator: { validateToken: fail } }],
-    ['tokenValidator has no method', { tokenValidator: {} }],
     ['userLookup throws', { userLookup: { findById: fail } }],
     ['deviceTracker throws', { deviceTracker: { touchDevice: fail } }],
     ['resolveScopes throws', { resolveScopes: fail }],
@@ -312,6 +311,47 @@ describe('KoraAuthProvider', () => {
     expect(await new KoraAuthProvider({ ...options, ...override, logger }).authenticate('good')).toBeNull()
     expect(logger.lines.map(({ level }) => level)).toEqual(['error'])
   })
+})
+
+const validator = { validateToken: () => null }
+const userLookup = { findById: () => null }
+
+test.each<[string, new (options: never) => AuthProvider, unknown]>([
+  ['validate: expected a function', TokenAuthProvider, undefined],
+  ['validate: expected a function', TokenAuthProvider, {}],
+  ['validate: expected a function, got 5', TokenAuthProvider, { validate: 5 }],
+  ['primary.authenticate: expected a function', MixedAuthProvider, undefined],
+  ['primary.authenticate: expected a function', MixedAuthProvider, { anonymousScopes: {} }],
+  [
+    'primary.authenticate: expected a function, got null',
+    MixedAuthProvider,
+    { primary: { authenticate: null } },
+  ],
+  [
+    'tokenValidator.validateToken or tokenValidator.validateTokenWithRevocation: expected a function',
+    KoraAuthProvider,
+    undefined,
+  ],
+  [
+    'tokenValidator.validateToken or tokenValidator.validateTokenWithRevocation: expected a function',
+    KoraAuthProvider,
+    { tokenValidator: {}, userLookup },
+  ],
+  ['userLookup.findById: expected a function', KoraAuthProvider, { tokenValidator: validator }],
+  [
+    'deviceTracker.touchDevice: expected a function',
+    KoraAuthProvider,
+    { tokenValidator: validator, userLookup, deviceTracker: {} },
+  ],
+  [
+    'resolveScopes: expected a function, got null',
+    KoraAuthProvider,
+    { tokenValidator: validator, userLookup, resolveScopes: null },
+  ],
+])('%s: a provider that cannot ask is refused before anybody comes', (message, Provider, options) => {
+  const error = expect.objectContaining({ name: 'ConfigError', code: 'CONFIG_INVALID', message })
+
+  expect(() => new Provider(options as never)).toThrow(error)
 })
 
 test.each<[string, AuthProvider]>([

@@ -81,8 +81,8 @@ const POLL_INTERVAL_MS = 1000
 export async function createPostgresServerStore(
   options: PostgresServerStoreOptions,
 ): Promise<PostgresServerStore> {
+  requireConnectionString(options?.connectionString) // a program without types may leave the options out
   const { runtime = systemRuntime(), logger = silentLogger } = options
-  requireConnectionString(options.connectionString)
   const { db, isEmpty } = await openDatabase(options, { runtime, logger })
   try {
     if (!db.isReadOnly && options.nodeId === undefined) await ensureServerNodeId(db, runtime)

@@ -128,9 +128,9 @@ export class SqliteServerStore implements ServerStore {
   readonly #isEmpty: boolean
 
   constructor(options: SqliteServerStoreOptions) {
+    requireFilename(options?.filename) // a program without types may leave the options out
     const { filename, durability = 'full', readOnly = false, runtime = systemRuntime() } = options
     const { plannedSchema, mayCreate } = options
-    requireFilename(filename)
     requireDurability(durability)
     const isReadOnly = readOnly !== false
     const { db, isEmpty } =

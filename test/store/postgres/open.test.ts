@@ -113,6 +113,12 @@ describe('opening', () => {
     await expect(opened).rejects.toMatchObject({ name: 'StoreError', code: 'INVALID_ARGUMENT', message })
   })
 
+  test('is refused as that where there are no options', async () => {
+    const options = undefined as unknown as { connectionString: string } // of a program without types
+
+    await expect(createPostgresServerStore(options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+
   test('works as a role that owns only its schema', async () => {
     await using database = await openTestDatabase()
     await database.query("CREATE ROLE app_owner LOGIN PASSWORD 'secret'").catch(() => {})

@@ -63,6 +63,14 @@ test.each([
   expect(() => createSqliteServerStore({ filename, readOnly: 'planning' })).toThrow(error)
 })
 
+test('is opened in no file where there are no options', () => {
+  const options = undefined as unknown as { filename: string } // of a program without types
+
+  expect(() => createSqliteServerStore(options)).toThrow(
+    expect.objectContaining({ name: 'StoreError', code: 'INVALID_ARGUMENT' }),
+  )
+})
+
 test.each(['"FULL"', 'null', 'true'])('is not opened with a durability that there is not, as %s', (shown) => {
   const durability = JSON.parse(shown) as 'full' // of a program without types
   const message = `The durability of the SQLite store is ${shown}. Give "full" or "normal".`
