@@ -48,7 +48,7 @@ describe('backup', () => {
     const { code, stdout, stderr } = await workspace.run(['backup', '--verify', 'whole.backup'])
 
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
-    expect(stderr).toMatch(/^1,500 operations by 1 node, .*Every checksum is right\.\n$/)
+    expect(stderr).toMatch(/^1,500 operations, 1 node known, .*Every checksum is right\.\n$/)
     expect(statSync(workspace.path('whole.backup')).mode & 0o777).toBe(0o600)
   })
 
