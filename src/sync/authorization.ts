@@ -9,9 +9,9 @@ import type { NodeRegistration } from '../store/node-index.ts'
 import type { ServerStore } from '../store/store.ts'
 
 /*
- * Who may read and write what is decided here and nowhere else. What is returned are verdicts: values
- * that no other module can make, and without which neither the store nor a relay takes or gives
- * anything. See docs/access.md for every path by which data goes in or out.
+ * Access is decided here and nowhere else: what each client, operator and application may read and write. What
+ * these functions return are verdicts, values that no other module can make; without one, neither the store nor a
+ * relay accepts an operation or hands out data. See docs/access.md for every path by which data goes in or out.
  */
 
 // Only the classes below can construct what they are; only this module can ask them to.
@@ -19,12 +19,12 @@ let makeClientAccess: (standing: ClientStanding, context: AuthorizationContext) 
 let makeOperatorAccess: <Area extends OperatorArea>(area: Area, store: ServerStore) => OperatorAccess<Area>
 let makeApplicationAccess: (store: ServerStore) => ApplicationAccess
 
-const MAX_KNOWN_NODES = 100 // of one session: some 30 kB at most; who sends its own operations alone has none
+const MAX_KNOWN_NODES = 100 // of one session: some 30 kB at most; a client that sends only its own needs none
 
 /** The nodes that are the server's, now or before a restore. */
 type ServerNodes = Pick<ServerStore, 'getNodeId' | 'getFormerNodeIds'>
 
-/** What authorization has to know of the server. */
+/** The part of the server on which authorization depends. */
 export interface AuthorizationContext {
   readonly store: ServerNodes & Pick<ServerStore, 'readNodes'>
   /** True when everybody is let in and nobody can be told from another. */
@@ -50,7 +50,10 @@ export class ClientAccess {
   readonly #asCarrier: WriteAccess
   readonly #asOther: WriteAccess
   readonly #onOwnNode: WriteAccess
-  /** On nodes that the store was asked about. Whose a node is stays so; where it was nobody's, the next session asks again. */
+  /**
+   * Verdicts on nodes that the store was asked about. A node keeps its owner; one without an owner is asked about
+   * again by the next session.
+   */
   readonly #onKnownNodes = new Map<string, WriteAccess>()
 
   static {
@@ -83,7 +86,7 @@ export class ClientAccess {
     return showsRecord(collection, values, this.view)
   }
 
-  /** True when the client may write a record with these values. Its own wishes do not narrow that. */
+  /** True when the client may write a record with these values. The queries that it wishes for do not narrow this. */
   mayWrite(collection: string, values: FieldValues): boolean {
     return this.#asOther.allows(collection, values)
   }
@@ -94,10 +97,11 @@ export class ClientAccess {
   }
 
   /**
-   * How an operation of this author may be stored. The vector tells the author's device that the server
-   * has all of it up to there: another's claim would make that device skip what it still holds.
+   * The access with which an operation of this author may be stored. The version vector tells the author's device
+   * how far the server has its operations: if a stranger could raise it, that device would skip what it has yet to
+   * send.
    *
-   * @returns a promise only where the store has to be asked whose the node is
+   * @returns a promise only where the store has to be asked who owns the node
    */
   writesAs(nodeId: string): WriteAccess | Promise<WriteAccess> {
     const { store, isOpen } = this.#context
@@ -109,14 +113,14 @@ export class ClientAccess {
     return this.#onKnownNodes.get(nodeId) ?? this.#writesAsRegistered(nodeId)
   }
 
-  /** How an operation may be stored that is not to move the vector, whoever its author is. */
+  /** Access for operations that must not move the version vector, whoever wrote them. */
   get writesUncounted(): WriteAccess {
     return this.#asOther
   }
 
   /**
-   * The entry of the vector that tells this client what of its own node it need not send again; null:
-   * all of it has to come again. Whoever has no identity to return with may not be who was here.
+   * The vector entry that tells this client which of its own operations it need not send again. null where it has
+   * to send all of them: an anonymous client cannot prove that it is the one that was here before.
    */
   get ownEntry(): string | null {
     return this.#auth.isAnonymous === true && !this.#context.isOpen
@@ -131,7 +135,10 @@ export class ClientAccess {
     return access
   }
 
-  /** A former node of the server has no device that brings the rest: whoever is somebody may. */
+  /**
+   * True where the user may carry this node's operations: its owner may, and any known user where the node is a
+   * former one of the server, which has no device of its own.
+   */
   async #isCarrierOf(nodeId: string): Promise<boolean> {
     const { store } = this.#context
     if (store.getFormerNodeIds().has(nodeId)) return true
@@ -141,7 +148,7 @@ export class ClientAccess {
 }
 
 /**
- * What a client may see and write, once its handshake has said who it is and what it wishes for.
+ * What a client may see and write, decided after its handshake has named it and its wishes.
  *
  * @param view what it was granted. @see grantView
  * @param node what is known of the node that it names as its own
@@ -156,18 +163,15 @@ export function authorizeClient(
 }
 
 /**
- * What a client of another server of the database may see and write, as that server has granted it. By
- * what it wishes for beyond that, the other server chooses what to ask and to tell.
+ * What a client of another server of the database may see and write, as that server has granted it. Its wishes play
+ * no part here: the other server applies them before it asks or tells its client anything.
  */
 export function authorizePeer({ nodeId, auth }: Pick<ClientStanding, 'nodeId' | 'auth'>): ClientAccess {
   const view = createView(auth.scopes ?? null)
   return makeClientAccess({ nodeId, auth, view, speaker: 'nobody' }, STORED_ELSEWHERE)
 }
 
-/**
- * Stands for a server that stores nothing: what a client of another server sends to be stored does not come
- * here.
- */
+/** Stands in for the store: operations of another server's client are never stored here. */
 const STORED_ELSEWHERE: AuthorizationContext = {
   isOpen: false,
   store: { getNodeId: () => '', getFormerNodeIds: () => new Set(), readNodes: async () => new Map() },
@@ -178,7 +182,7 @@ const STORED_ELSEWHERE: AuthorizationContext = {
 /** What an operator's token opens. */
 export type OperatorArea = 'admin' | 'metrics' | 'backup'
 
-/** What each of the areas may be given by the store. */
+/** The part of the store that each area may use. */
 interface OperatorStores {
   readonly admin: Pick<
     ServerStore,
@@ -196,7 +200,7 @@ interface OperatorStores {
   readonly backup: BackupSourceStore & RestoreTarget
 }
 
-/** A request that has shown the token of an area, and the way to what the area is shown of the store. */
+/** A request that has shown the token of an area, with access to the part of the store that the area needs. */
 export class OperatorAccess<Area extends OperatorArea = OperatorArea> {
   readonly area: Area
   readonly #store: ServerStore
@@ -215,7 +219,7 @@ export class OperatorAccess<Area extends OperatorArea = OperatorArea> {
   }
 }
 
-/** Asked by src/http/operations/access.ts, once the token of the request has proved to be the area's. */
+/** Called only by src/http/operations/access.ts, once the request has shown the token of the area. */
 export function authorizeOperator<Area extends OperatorArea>(
   area: Area,
   store: ServerStore,
@@ -242,7 +246,7 @@ export class ApplicationAccess {
     return this.#store
   }
 
-  /** No scope; the numbers of the server's node are given by the store. */
+  /** The application has no scope, and its operations are numbered by the store. */
   get write(): WriteAccess {
     return SERVER_ITSELF
   }
@@ -261,9 +265,9 @@ export function isServerNode(nodeId: string, store: ServerNodes): boolean {
 }
 
 /**
- * Nobody speaks for the server's nodes. A token that names a device speaks for that one and for no other.
- * Where it names none, the node belongs to the first user who has proved to be somebody on it. Everybody
- * else is a guest: what they send is stored, and kept count of apart from the owner's.
+ * Decides whether the client owns the node. Nobody owns the server's nodes. A token that names a device owns that
+ * device's node and no other. Without a device, the node belongs to the first user who has proved an identity on
+ * it. Anyone else is a guest, whose operations are stored but counted apart from the owner's.
  */
 function speakerOn(
   node: NodeRegistration,

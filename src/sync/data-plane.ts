@@ -30,8 +30,8 @@ export interface Mutation {
   /** insert: the record's fields, defaults may be left out; update: the changed fields; delete: nothing */
   readonly data?: RecordInput | undefined
   /**
-   * 1 to 255 characters. A mutation that is sent again under the same key happens once and has the same result,
-   * unless that was that its record is missing; another one under it is refused.
+   * 1 to 255 characters. A mutation that is sent again under the same key is made once and returns the same result,
+   * except that one whose record was missing is tried again. Another mutation under the same key is refused.
    */
   readonly idempotencyKey?: string | undefined
 }
@@ -55,8 +55,8 @@ export type ConditionalResult =
   | { readonly applied: false; readonly failedCondition: UnmetCondition }
 
 /**
- * The trusted data plane: reads and writes of the application itself. Its writes pass the same
- * checks as those of clients, except for scopes, and reach every client that may see them.
+ * The trusted data plane: reads and writes of the application itself. Its writes pass the same checks as those of
+ * clients, except for scopes, and reach every client that may see them.
  *
  * @example
  * await kora.apply({ collection: 'orders', type: 'update', id, data: { paid: true } })
@@ -72,8 +72,8 @@ export interface Kora {
    */
   apply(mutation: Mutation): Promise<MutationResult>
   /**
-   * Compare and set: changes the record only if every condition holds at that moment. One that does not is a
-   * result, and no error; so is a record that is missing.
+   * Compare and set: changes the record only if every condition holds at that moment. An unmet condition, or a
+   * missing record, is a result and not an error.
    *
    * @throws as `apply`
    * @throws KoraServerError `UNKNOWN_FIELD` for a condition on a field that the collection does not have;
@@ -140,7 +140,7 @@ export class DataPlane implements Kora {
     return this.#options.access.store.findRecord(collection, id)
   }
 
-  /** The write of a mutation that may be made, as far as that can be told without the record. */
+  /** Turns a mutation into a write, after every check that does not need the record. */
   #prepare(mutation: Mutation, conditions: FieldValues | undefined): ServerWrite {
     const { collection, type, id } = mutation
     if (type !== 'insert' && id === undefined) throw invalidArgument(`An ${type} needs the id of its record.`)
@@ -181,7 +181,7 @@ export class DataPlane implements Kora {
     return automatic.map(([field]) => [field, this.#options.runtime.now()])
   }
 
-  /** Everything that is refused in an operation of a client is refused here. */
+  /** Parsed like an operation of a client, so that whatever would be refused there is refused here. */
   #parse(mutation: Mutation, data: RecordInput | null): Operation {
     const { access, runtime, schemaVersion, maxOperationBytes } = this.#options
     const { store } = access
@@ -224,10 +224,10 @@ export class DataPlane implements Kora {
       if (value === undefined)
         throw invalidArgument(`The condition for ${field} is undefined; null means no value.`)
       const stored = value instanceof Uint8Array ? encodeBytes(value) : value
-      // JSON would write NaN as null, which a record without a value meets.
+      // JSON would write NaN as null, and a record without a value would then meet the condition.
       const problem = findJsonProblem(stored, 2, walk) // as deep as a field of an operation
       if (problem !== null) throw invalidArgument(`conditions.${quoteName(field)}${problem}.`)
-      return [field, JSON.parse(JSON.stringify(stored)) as JsonValue] // it is JSON, as was just found
+      return [field, JSON.parse(JSON.stringify(stored)) as JsonValue] // JSON, as was just checked
     })
     return Object.fromEntries(entries)
   }
@@ -243,7 +243,7 @@ function resultOf(result: Exclude<AppendResult, { status: 'refused' }>, write: S
 
 const MAX_KEY_LENGTH = 255
 
-/** A key and what it was first used for. An id that is made up here differs each time and is not part of it. */
+/** The key, with a digest of what it was first used for. A generated id differs each time, so it is left out. */
 function keyOf(mutation: Mutation, conditions: FieldValues | undefined): NonNullable<ServerWrite['key']> {
   const { idempotencyKey = '', collection, type, id = null, data = null } = mutation
   if (idempotencyKey === '' || idempotencyKey.length > MAX_KEY_LENGTH) {
@@ -253,7 +253,7 @@ function keyOf(mutation: Mutation, conditions: FieldValues | undefined): NonNull
   return { hash: hash('sha256', idempotencyKey, 'hex'), contentHash: hash('sha256', content, 'hex') }
 }
 
-/** Only the client has the key of an encrypted secret: text as it was typed must not reach the log. */
+/** Only the client has the key of an encrypted secret, and plain text must not reach the log. */
 function requireStoredSecret(path: string, value: unknown): void {
   if (value === null || (typeof value === 'string' && /^v1(\.[0-9a-f]+){2,3}$/.test(value))) return
   throw new MutationError(

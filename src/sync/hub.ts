@@ -34,8 +34,8 @@ export interface StopOptions {
   /** Longest time over which connections are closed, so that the clients do not all return at once, in ms. Default 0. */
   readonly spreadMs?: number
   /**
-   * Longest time that is waited for what sessions have begun and for what was pushed of blobs, in ms; for blobs, at
-   * least a second of it after the sessions. Default 10000.
+   * How long to wait for the work of sessions and for blob pushes, in ms; blob pushes always get at least a second
+   * after the sessions have ended. Default 10000.
    */
   readonly timeoutMs?: number
 }
@@ -154,7 +154,7 @@ export class SyncHub {
    * Attaches a connection.
    *
    * @returns the id of its session
-   * @throws what the transport throws when it is to be listened to
+   * @throws what the transport throws when the session begins to listen to it
    */
   connect(transport: ServerTransport): string {
     const id = this.#runtime.uuid()
@@ -177,7 +177,10 @@ export class SyncHub {
     return id
   }
 
-  /** Its client answers no ping. Who owes an acknowledgment, too, has a reason of its own to be ended. */
+  /**
+   * Called when a client answers no ping. One that owes an acknowledgment has its session ended for that reason
+   * instead.
+   */
   onConnectionDead(sessionId: string): void {
     const session = this.#sessions.get(sessionId)
     if (session !== undefined && this.#watched.has(session)) session.endUnread()
@@ -225,7 +228,10 @@ export class SyncHub {
     this.#relays.stop()
   }
 
-  /** Closes every session now; what was not acknowledged the clients send again. A stop that waits for them goes on. */
+  /**
+   * Closes every session now; clients send again what was not acknowledged. A stop that is waiting for them
+   * completes.
+   */
   abort(): void {
     this.#isStopping = true
     this.#closing.onAborted()
@@ -254,21 +260,27 @@ export class SyncHub {
     this.#scheduleSweep()
   }
 
-  /** Its own commits the hub publishes itself, before the event loop turns: of those nothing is left to read then. */
+  /**
+   * Reads what other processes committed. Commits of this one are published before the event loop turns, so nothing
+   * is left to read for them.
+   */
   #onCommit(deliverySequence?: number): void {
     if (deliverySequence === undefined) void this.#feed.refill()
     else this.#runtime.defer(() => this.#feed.readTo(deliverySequence))
   }
 
-  /** A store that has said so itself did before; who has come back since has met the other log already. */
+  /**
+   * Called when reading shows another log. If the store has already reported it, clients that came back since know
+   * the new log.
+   */
   #onReplacedLogRead(): void {
     if (!this.#isReplacementKnown) this.#onLogReplaced()
     this.#isReplacementKnown = false
   }
 
   /**
-   * Clients come back and are told by their handshakes what the other log lacks of theirs. Nothing that they have
-   * sent before may be stored in it, as their entry of the version vector would pass what it lacks.
+   * Ends all sessions, so that clients learn from their next handshake which of their operations the new log lacks.
+   * Nothing sent before may be stored in it: the client's vector entry would then pass over what the log lacks.
    */
   #onLogReplaced(): void {
     logEvent(this.#logger, LOG_EVENTS.logReplaced, { sessions: this.#sessions.size })
@@ -358,7 +370,7 @@ export class SyncHub {
     })
   }
 
-  /** Looks after those who do not keep up. Idle sessions cost nothing here. */
+  /** Checks the sessions that do not keep up. Idle sessions cost nothing here. */
   #sweep(): void {
     if (this.#clockWatch.hasStepped()) {
       for (const session of this.#accepted.values()) session.setExpiry()
@@ -370,12 +382,12 @@ export class SyncHub {
     this.#feed.retry()
     this.#views.trim()
     this.#skipRounds.look(this.#feed.head, (session) => {
-      return guarded(session, () => session.skipInvisibleTail()) !== false // what has failed is not tried again
+      return guarded(session, () => session.skipInvisibleTail()) !== false // one that failed is not tried again
     })
   }
 }
 
-/** One session's error must not end the looking after all others. */
+/** Runs a check of one session; its error must not stop the checks of the others. */
 function guarded<Result>(session: HubSession, look: () => Result): Result | undefined {
   try {
     return look()

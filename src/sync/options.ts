@@ -7,7 +7,7 @@ import type { ServerStore } from '../store/store.ts'
 import type { Kora } from './data-plane.ts'
 import type { SyncMetrics } from './sync-metrics.ts'
 
-/** What the application's own check makes of an operation. */
+/** The result of the application's own check of an operation. */
 export type ValidationVerdict =
   | { readonly action: 'accept' }
   /** The client is told by name; `retriable` is information for the app. */
@@ -22,25 +22,29 @@ export type ValidationVerdict =
 
 export interface ValidationContext {
   readonly auth: AuthContext
-  /** For checks that need more than the operation: the records as they are now. What it writes is the server's own. */
+  /**
+   * For checks that need more than the operation: the present records. Whatever the check writes here is a write of
+   * the server.
+   */
   readonly kora: Kora
 }
 
 /**
- * The application's own check of an operation that has passed those of the server. It is given a copy, and awaited
- * before the operation is stored as it was sent. An error that it throws, or anything but a verdict, refuses the
- * operation with `VALIDATION_ERROR`, and stands in the log; but for a `StoreError` of `STORE_UNAVAILABLE`,
- * `STORE_CORRUPT`, `STORE_CLOSED` or `SERVER_STOPPING`, after which the client sends the operation again.
+ * The application's own check of an operation that has passed those of the server. It gets a copy, and is awaited
+ * before the operation is stored as it was sent. If it throws, or returns anything but a verdict, the operation is
+ * refused with `VALIDATION_ERROR` and the error is logged. The exception is a `StoreError` with
+ * `STORE_UNAVAILABLE`, `STORE_CORRUPT`, `STORE_CLOSED` or `SERVER_STOPPING`, after which the client sends the
+ * operation again.
  */
 export type ValidateOperation = (
   operation: Operation,
   context: ValidationContext,
 ) => ValidationVerdict | Promise<ValidationVerdict>
 
-/** Stores a chunk of a blob under its SHA-256. What it returns is awaited. */
+/** Stores a chunk of a blob under its SHA-256. A promise that it returns is awaited. */
 export type PersistBlobChunk = (hash: string, bytes: Uint8Array) => unknown
 
-/** The bytes that were stored under the hash; null or undefined where there are none. */
+/** Returns the bytes stored under the hash; null or undefined where there are none. */
 export type ResolveBlobChunk = (hash: string) => FoundChunk | Promise<FoundChunk>
 
 type FoundChunk = Uint8Array | null | undefined
@@ -71,9 +75,12 @@ export interface SyncLimits {
   readonly idleTimeoutMs: number
   /** Bytes that one connection may leave unread before delivery to it waits. Default 4 MiB. */
   readonly maxBufferedBytes: number
-  /** Bytes of the newest operations kept for who has yet to be sent them; further behind, the store is read. Default 4 MiB. */
+  /**
+   * Bytes of the newest operations kept for clients that have yet to be sent them; further behind, the store is
+   * read. Default 4 MiB.
+   */
   readonly maxFeedBytes: number
-  /** Bytes of operations that wait to be stored, and one batch more; above it no more is read. Default 16 MiB. */
+  /** Bytes of operations waiting to be stored, plus one batch; above it no more is read. Default 16 MiB. */
   readonly maxQueuedBytes: number
 }
 
@@ -87,7 +94,7 @@ export const DEFAULT_SYNC_LIMITS: SyncLimits = {
   handshakeTimeoutMs: 10_000,
   idleTimeoutMs: 45_000,
   maxBufferedBytes: 4 * 1024 * 1024,
-  // Some 7,000 operations, a second of heavy writing. More is more for the garbage collector to look
+  // Some 7,000 operations, a second of heavy writing. A larger window is more for the garbage collector to look
   // through: 16 MB took 7 % more CPU for each operation and 30 MB of memory.
   maxFeedBytes: 4 * 1024 * 1024,
   maxQueuedBytes: 16 * 1024 * 1024,
@@ -95,7 +102,7 @@ export const DEFAULT_SYNC_LIMITS: SyncLimits = {
 
 const DAY_MS = 86_400_000
 
-/** What each limit may be. Of times, the daemon takes fewer: see its options. */
+/** The range of each limit. The daemon accepts smaller ranges for times: see its options. */
 export const SYNC_LIMIT_RANGES: { readonly [limit in keyof SyncLimits]: NumberRange } = {
   maxOperationBytes: atLeast(1),
   maxOpsPerMinute: atLeast(0),
@@ -113,11 +120,11 @@ export const SYNC_LIMIT_RANGES: { readonly [limit in keyof SyncLimits]: NumberRa
 export const BATCH_SIZE_RANGE: NumberRange = { min: 1, max: 10_000 }
 export const SCHEMA_VERSION_RANGE: NumberRange = atLeast(1)
 export const STOP_SPREAD_RANGE_MS: NumberRange = { min: 0, max: 3_600_000 }
-/** As the daemon's `shutdownTimeout`. */
+/** The same as the daemon's `shutdownTimeout`. */
 export const DEFAULT_STOP_TIMEOUT_MS = 10_000
 export const STOP_TIMEOUT_RANGE_MS: NumberRange = { min: 0, max: 3_600_000 }
 
-/** What the sync hub is made of. @see KoraSyncServerConfig for the public form */
+/** The options of the sync hub. @see KoraSyncServerConfig for the public form */
 export interface SyncHubOptions {
   readonly store: ServerStore
   readonly runtime: Runtime
@@ -133,6 +140,6 @@ export interface SyncHubOptions {
   /** With `resolveBlobChunk`: central blob storage. */
   readonly persistBlobChunk?: PersistBlobChunk
   readonly resolveBlobChunk?: ResolveBlobChunk
-  /** Default: nothing is counted. */
+  /** Default: metrics are not counted. */
   readonly metrics?: SyncMetrics
 }

@@ -1,16 +1,19 @@
 import type { AuthContext } from '../auth/provider.ts'
 import type { ClientAccess } from './authorization.ts'
 
-/** Who is at the other end, once the handshake is accepted. */
+/** The identity of the client of a session, once its handshake is accepted. */
 export interface SessionIdentity {
   readonly nodeId: string
   readonly auth: AuthContext
   readonly access: ClientAccess
-  /** Sent a watermark: it knows delivery sequences, refusals per operation, and the messages that came with them. */
+  /**
+   * The client sent a watermark, so it knows delivery sequences, refusals per operation, and the messages that came
+   * with them.
+   */
   readonly hasWatermark: boolean
   /**
-   * Own operations of the client that this server lacks, as both said at the handshake; else what it writes
-   * next.
+   * Operations of the client itself that this server lacks, according to both sides at the handshake; if none,
+   * those that the client writes next.
    */
   readonly owed: OwedOperations
 }

@@ -1,5 +1,5 @@
 /**
- * The states of a session, and what leads from one to the next.
+ * The states of a session, and the events that lead from one to the next.
  *
  * ```
  *            handshake           accepted              initial stream sent
@@ -7,6 +7,6 @@
  *     │                        │                    │                 │
  *     └────────────────────────┴───── closed ◀──────┴─────────────────┘
  * ```
- * Nothing but a handshake is processed before `syncing`; nothing at all after `closed`.
+ * Before `syncing`, only a handshake is processed; after `closed`, nothing is.
  */
 export type SessionState = 'connected' | 'authenticating' | 'syncing' | 'streaming' | 'closed'

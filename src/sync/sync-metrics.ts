@@ -1,19 +1,19 @@
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 
-/** What became of an operation. `failed`: the store could not commit, the client sends it again. */
+/** The outcome of an operation. `failed`: the store could not commit, and the client sends it again. */
 export type OperationOutcome = 'applied' | 'duplicate' | 'refused' | 'ignored' | 'failed'
 
 /**
- * What the sync layer counts as it happens; the rest is read from its state when somebody asks.
- * Called once per batch or group, not per operation.
+ * What the sync layer counts as it happens; the rest is read from its state when metrics are read. Called once per
+ * batch or group, not per operation.
  */
 export interface SyncMetrics {
   operations(outcome: OperationOutcome, count: number): void
-  /** One transaction, with how many operations and for how long. */
+  /** One transaction: how many operations it had and how long it took. */
   committed(operations: number, durationMs: number): void
-  /** A batch was acknowledged, so long after it had arrived. */
+  /** A batch was acknowledged, this long after it had arrived. */
   acknowledged(durationMs: number): void
-  /** An operation of a client was refused. The code may be one of the application. */
+  /** An operation of a client was refused. The code may be one of the application's. */
   refused(code: string): void
   /** The server ended a session. */
   sessionFailed(code: ConnectionErrorCode): void

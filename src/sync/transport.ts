@@ -16,39 +16,42 @@ export interface ServerTransport {
   close(code?: number, reason?: string): void
 
   /**
-   * Sends a frame that is already encoded; shared between connections, so never altered.
+   * Sends a frame that is already encoded. Connections share frames, so it must never be altered.
    *
-   * @param isAnswer it tells the client what has become of its own messages
+   * @param isAnswer true where it tells the client the outcome of its own messages
    */
   sendFrame?(frame: Frame, isAnswer: boolean): void
   /**
-   * Bytes accepted by `send` that the network has not taken yet. The built-in transports add what each message
-   * takes in memory.
+   * Bytes accepted by `send` that the network has not taken yet. The built-in transports add the memory that each
+   * message takes.
    */
   readonly bufferedBytes?: number | undefined
   /**
-   * Bytes that the network has taken so far, where that is known before `bufferedBytes` falls: a socket holds what it
-   * writes at once until all of it is taken.
+   * Bytes that the network has taken so far, where that is known before `bufferedBytes` falls: a socket keeps
+   * counting what it writes at once until all of it is taken.
    */
   readonly takenBytes?: number | undefined
   /** Stops and resumes reading, so that a client cannot send faster than it is served. */
   pause?(): void
   resume?(): void
-  /** Forgets what was given to `send` and can still be taken back: its client may not be told it any more. */
+  /** Drops messages given to `send` that can still be taken back, because the client may no longer be told them. */
   withdraw?(): void
   /** The client has authenticated: from now on it may send messages of full size. */
   admit?(): void
-  /** True where a message of the client may be lost although later ones arrive: each is a request of its own. */
+  /**
+   * True where a message of the client may be lost although later ones arrive, because each is a request of its
+   * own.
+   */
   readonly mayLoseMessages?: boolean | undefined
   /** True where Kora clients do not connect again after an `error` message, until their page is loaded anew. */
   readonly errorsAreFinal?: boolean | undefined
-  /** True as long as everything is known to have come that was sent before the newest message. Absent: nobody knows. */
+  /** True as long as everything sent before the newest message is known to have come. Absent: unknown. */
   readonly hasAllMessages?: boolean | undefined
   /** Where the connection comes from, for limits and logs. */
   readonly remoteAddress?: string | undefined
 }
 
-/** Whether it tells the client what has become of its own messages, and nothing that others have written. */
+/** True where the message tells the client the outcome of its own messages, and nothing that others have written. */
 export function isAnswer({ type }: SyncMessage): boolean {
   return ANSWERS.has(type)
 }

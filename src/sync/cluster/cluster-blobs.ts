@@ -10,12 +10,12 @@ import { describePeer, RemotePeer } from './remote-peer.ts'
 const ASK = 'blob-ask'
 const ANSWER = 'blob-answer'
 const MAX_PENDING = 1000
-/** Questions that wait to be told that nobody has it: all that ten servers ask at a time. */
+/** Questions that wait to be answered with "nobody has it": as many as ten servers ask at a time. */
 const MAX_UNTOLD = 10 * MAX_PENDING
 
 interface Pending {
   readonly hash: string
-  /** As it is published. */
+  /** The question as it is published. */
   readonly question: string
   /** Servers that have not answered. */
   readonly waiting: Set<string>
@@ -23,18 +23,18 @@ interface Pending {
   readonly resolve: (bytes: Uint8Array | null) => void
 }
 
-/** Asks the other servers for content that none of the own clients has. */
+/** Asks the other servers for content that no client of this one has. */
 export class ClusterBlobs {
   readonly #bus: ClusterBus
   readonly #relay: BlobRelay
   readonly #runtime: Runtime
   readonly #pending = new Map<string, Pending>()
-  /** Clients of other servers for whom is looked here. */
+  /** Clients of other servers on whose behalf this server is searching. */
   readonly #requesters = new Set<RemotePeer>()
   readonly #endings: readonly (() => void)[]
   /** Ids of questions of this server that have not been published. */
   readonly #unasked = new Set<string>()
-  /** Ids of questions of others, to be answered with nothing. */
+  /** Ids of other servers' questions that are to be answered with nothing. */
   readonly #untold = new Set<string>()
   #askedCount = 0
   #isStopped = false
@@ -85,12 +85,15 @@ export class ClusterBlobs {
     for (const requester of this.#requesters) this.#close(requester)
   }
 
-  /** Whether its client may have the content is decided here, by the same rules as for our own. */
+  /**
+   * Access is decided here: whether the other server's client may have the content follows the same rules as for
+   * our own clients.
+   */
   async #onAsked({ id, session, hash, peer }: BlobQuestion, serverId: string): Promise<void> {
     const bytes = await this.#findFor(new RemotePeer(`${serverId}/${session}`, peer), hash)
     const text = bytes === null ? null : Buffer.from(bytes).toString('base64')
     if (text !== null && this.#bus.publish(ANSWER, JSON.stringify({ id, bytes: text }))) return
-    // Also where there is no room for what was found: the other server would wait for it in vain.
+    // Even where there is no room for what was found: the other server would otherwise wait in vain.
     if (this.#untold.size < MAX_UNTOLD) this.#untold.add(id)
     this.#bus.publishFrom(ANSWER, this.#takeNothing)
   }
@@ -100,7 +103,7 @@ export class ClusterBlobs {
     return id === null ? null : JSON.stringify({ id, bytes: null })
   }
 
-  /** For no longer than the other server waits. Never rejects. */
+  /** Searches for no longer than the other server waits. Never rejects. */
   async #findFor(requester: RemotePeer, hash: string): Promise<Uint8Array | null> {
     this.#requesters.add(requester)
     const timer = this.#runtime.setTimer(CONTENT_WAIT_MS, () => this.#close(requester))

@@ -5,22 +5,23 @@ import { receiveMessage } from '../../protocol/receive.ts'
 import { type PeerDescription, parsePeerDescription } from './remote-peer.ts'
 
 /*
- * What servers tell each other, as it is read. Every role that may connect to the database can send it too: nothing
- * is passed on to relays or clients that is not what a server sends. All of it throws a ProtocolError for the rest.
+ * Messages between servers, and their parsers. Any role that may connect to the database can publish them, so
+ * nothing reaches relays or clients that a server would not have sent: each parser throws a ProtocolError for
+ * anything else.
  */
 
-/** One author, which shows something of itself. */
+/** An author that shows something of itself. */
 export interface PresentAuthor {
   readonly id: string
   readonly peer: PeerDescription
   readonly state: AwarenessState
 }
 
-/** Without state, it has left. */
+/** What changed for one author: its new state, or null once it has left. */
 export type AuthorNews = PresentAuthor | { readonly id: string; readonly state: null }
 
 export interface PresenceNews {
-  /** Ids of all authors that there are; whoever is not named has left. */
+  /** Ids of all present authors: one that is not named has left. */
   readonly ids?: readonly string[]
   readonly authors: readonly AuthorNews[]
 }
@@ -33,7 +34,7 @@ export function parsePresenceNews(payload: string): PresenceNews {
   return { ids: reader.list('ids', Number.POSITIVE_INFINITY).map(parseAuthorId), authors }
 }
 
-/** What was typed, and by whom. */
+/** A rich-text update and its author. */
 export interface TypedNews {
   /** Id of the session. */
   readonly id: string
@@ -110,7 +111,7 @@ function parseAuthor(value: unknown): AuthorNews {
   return state === null ? { id, state } : { id, peer: readPeer(reader), state }
 }
 
-/** As of a client, by the same bounds: nothing else reaches the clients here. */
+/** Held to the bounds of a client's own state, so that clients here get nothing that a client could not have sent. */
 function parseState(reader: MessageReader): AwarenessState | null {
   const states = { 0: reader.unchecked('state') }
   const message = receiveMessage(

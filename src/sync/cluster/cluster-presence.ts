@@ -7,17 +7,20 @@ import { type PresentAuthor, parsePresenceNews } from './cluster-messages.ts'
 import { describePeer, RemotePeer } from './remote-peer.ts'
 
 const TOPIC = 'presence'
-/** How often the others are told; what changes more often shows its newest state. */
+/** How often the other servers are told. Of several changes in between, only the newest state is sent. */
 const FLUSH_INTERVAL_MS = 100
-/** Bytes of one announcement, and one author more: what others say meanwhile does not wait for long. */
+/** Bytes of one announcement, give or take one author: a longer one would hold up what other servers announce. */
 const MESSAGE_BYTES = 256 * 1024
-/** Authors that have left of which the others are told one by one; where it are more, they are told who is there. */
+/**
+ * Departures that are announced one by one; where there are more, the ids of all present authors are announced
+ * instead.
+ */
 const MAX_DEPARTURES = 1000
 
 /**
- * Presence of the sessions of all servers. Each tells the others of its own authors: of changes as
- * they come, and of all of them whenever another server begins to listen. What a server has told
- * goes with it: when it leaves, or its lease ends.
+ * Presence of the sessions of all servers. Each server announces its own authors: changes as they come, and
+ * everything whenever another server begins to listen. When a server leaves, or its lease ends, its authors leave
+ * with it.
  */
 export class ClusterPresence {
   readonly #bus: ClusterBus
@@ -25,9 +28,9 @@ export class ClusterPresence {
   readonly #runtime: Runtime
   readonly #own = new Map<RelayPeer, AwarenessState>()
   readonly #changed = new Set<RelayPeer>()
-  /** Own authors that the others are to be told of as soon as there is room, by what they show then. */
+  /** Own authors to announce as soon as there is room, each with the state that it has by then. */
   readonly #due = new Set<RelayPeer>()
-  /** True when the others are to be told, before that, who is there at all. */
+  /** True when the ids of all present authors are to be announced first. */
   #areIdsDue = false
   readonly #remote = new Map<string, Map<string, RemotePeer>>()
   readonly #endSubscription: () => void
@@ -61,9 +64,9 @@ export class ClusterPresence {
     this.#remote.delete(serverId)
   }
 
-  /** The others forget our authors: as long as the store is open, this server is still there to them. */
+  /** Tells the other servers to forget our authors: as long as the store is open, they take this server for present. */
   stop(): void {
-    if (this.#isStopped) return // another server may be in its place, whose authors would be forgotten
+    if (this.#isStopped) return // a second call could hit a server that has taken our place, and remove its authors
     this.#isStopped = true
     this.#endSubscription()
     this.#timer?.cancel()
@@ -86,7 +89,7 @@ export class ClusterPresence {
     this.#mustTellAll = false
   }
 
-  /** Whoever is not named has left. */
+  /** Announces the ids of all present authors, then each of their states. Those that are not named have left. */
   #tellAll(): void {
     this.#due.clear()
     for (const peer of this.#own.keys()) this.#due.add(peer)
@@ -99,7 +102,7 @@ export class ClusterPresence {
       this.#bus.publishFrom(TOPIC, this.#takeNews)
       return
     }
-    this.#due.clear() // who comes is told all
+    this.#due.clear() // a server that joins is told everything
     this.#areIdsDue = false
   }
 
@@ -121,7 +124,7 @@ export class ClusterPresence {
     return texts.length === 0 ? null : `{"authors":[${texts.join(',')}]}`
   }
 
-  /** Without state, it has left. */
+  /** The announcement of one author: its state, or null where it has left. */
   #newsOf(peer: RelayPeer): string | null {
     const { id, identity } = peer
     if (identity === null) return null
@@ -129,7 +132,10 @@ export class ClusterPresence {
     return JSON.stringify({ id, peer: state === null ? null : describePeer(identity), state })
   }
 
-  /** A server that is gone to us says all of it when it is there again; until then, nothing would tell that it leaves. */
+  /**
+   * Ignores a server that is not a member: once it is one again it announces everything, and until then nothing
+   * would report its departure.
+   */
   #onNews(payload: string, serverId: string): void {
     if (!this.#bus.members().has(serverId)) return
     const { ids, authors } = parsePresenceNews(payload)

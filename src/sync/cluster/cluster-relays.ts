@@ -19,9 +19,9 @@ export interface ClusteredRelays {
 }
 
 /**
- * Lets what is relayed and not stored reach the sessions of the other servers of the database. A
- * session there is somebody like any other to the relays here, and the same rules decide who hears
- * of it: nothing is sent to a server ready made.
+ * Relays to the sessions of the other servers what is never stored. To the relays here, a session of another server
+ * is one like any other, and the same rules decide what it gets: each server decides for its own sessions, so no
+ * ready-made frame is sent between servers.
  */
 export class ClusterRelays {
   readonly #bus: ClusterBus
@@ -29,7 +29,7 @@ export class ClusterRelays {
   readonly #presence: ClusterPresence
   readonly #blobs: ClusterBlobs
   readonly #endings: readonly (() => void)[]
-  /** Typists of other servers: their rate is limited as that of our own, which needs them to last. */
+  /** Authors on other servers that are typing. They are kept because their rate is limited like that of our own. */
   readonly #typists = new Map<string, RemotePeer>()
 
   constructor(bus: ClusterBus, relays: ClusteredRelays, runtime: Runtime) {
@@ -61,7 +61,7 @@ export class ClusterRelays {
     return requester instanceof RemotePeer ? Promise.resolve(null) : this.#blobs.ask(requester, hash, signal)
   }
 
-  /** The store and its bus may live on, with another server in the place of this one. */
+  /** Ends the subscriptions: the store and its bus may live on, with another server in the place of this one. */
   stop(): void {
     for (const end of this.#endings) end()
     this.#presence.stop()

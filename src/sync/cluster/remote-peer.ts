@@ -5,8 +5,8 @@ import type { RelayPeer } from '../relays/audiences.ts'
 import type { SessionIdentity } from '../session-identity.ts'
 
 /**
- * What other servers must know of a session to decide who may hear of it. Nothing that the client has
- * chosen is in it: of its wishes there may be a megabyte, and it goes with every key that is typed.
+ * What other servers must know of a session to decide what it may be told. Nothing that the client has chosen is
+ * part of this: its wishes may take a megabyte, and this goes out with every keystroke.
  */
 export interface PeerDescription {
   readonly nodeId: string
@@ -15,9 +15,9 @@ export interface PeerDescription {
   readonly granted: ScopeMap | null
 }
 
-/** As the servers tell each other. */
+/** The description as servers send it to each other. */
 interface WirePeerDescription extends PeerDescription {
-  /** Servers of earlier builds take from these two what it sees, which was narrowed by its wishes then. */
+  /** Servers of earlier builds derive what the session sees from these two, which once carried its wishes. */
   readonly scope: ScopeMap | null
   readonly subsets: readonly []
 }
@@ -36,14 +36,14 @@ export function parsePeerDescription(value: unknown): PeerDescription | null {
 }
 
 /**
- * A session of another server, as the relays of this one see it: somebody whose presence, text and
- * requests concern the sessions here, and who is reached by other ways.
+ * A session of another server, as the relays here see it: its presence, text and requests concern the sessions
+ * here, but nothing is sent to it directly.
  */
 export class RemotePeer implements RelayPeer {
   readonly id: string
   readonly state = 'streaming'
   readonly readsJson = true
-  /** False once nobody waits any more for what is done on its behalf. */
+  /** False once nothing that is done on its behalf is awaited any more. */
   isAccepted = true
   readonly bufferedBytes = 0
   readonly identity: SessionIdentity

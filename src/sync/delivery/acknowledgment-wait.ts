@@ -1,20 +1,20 @@
 import type { Runtime } from '../../core/runtime.ts'
 
 /**
- * Three round trips on a poor mobile link; sooner, phones receive everything twice. It is looked at once a
- * second: after 15 s it has been sent again, and after another 15 the session is closed.
+ * Three round trips on a poor mobile link; sooner, phones receive everything twice. Checked once a second: by 15 s
+ * the batches have been sent again, and after another 15 s the session is closed.
  */
 const RESEND_AFTER_MS = 14_000
 
 /**
- * How long a delivery has waited for its client to acknowledge something of what is open: after a time it is
- * sent again, and after as long again given up.
+ * How long a client has acknowledged nothing of what is unacknowledged: after RESEND_AFTER_MS it is sent again, and
+ * after the same time once more the client is given up.
  */
 export class AcknowledgmentWait {
   readonly #runtime: Pick<Runtime, 'monotonicNow'>
-  /** When the client last made progress (ms, monotonic); sending again is none. */
+  /** When the client last made progress (ms, monotonic); sending again does not count as progress. */
   #lastProgressAt: number
-  /** The wait that leads to sending again, and then to the end, counts from here. */
+  /** Start of the current wait, which leads to sending again and then to the end. */
   #waitingSince: number
   #isResent = false
 
@@ -24,32 +24,32 @@ export class AcknowledgmentWait {
     this.#waitingSince = this.#lastProgressAt
   }
 
-  /** ms since the client was last seen to get on; meaningful while something is open. */
+  /** ms since the client last made progress; meaningful only while something is unacknowledged. */
   get silentMs(): number {
     return this.#runtime.monotonicNow() - this.#lastProgressAt
   }
 
-  /** Something is sent where nothing was open. */
+  /** Called when a batch is sent while none was unacknowledged. */
   onWindowOpened(): void {
     if (this.#isResent) this.#waitingSince = this.#runtime.monotonicNow()
     else this.#restart()
   }
 
-  /** The client has got on. */
+  /** Called when the client made progress. */
   onAcknowledged(): void {
     this.#isResent = false
     this.#restart()
   }
 
-  /** Starts the client's time anew: what is missing is not due to it. */
+  /** Restarts the wait: the client is not to blame for what is missing. */
   excuse(): void {
     this.#restart()
   }
 
   /**
-   * Looks whether it has lasted too long. Asked while something is open.
+   * Tells whether the wait has lasted too long. Called while something is unacknowledged.
    *
-   * @returns `'resend'` when what is open is due to be sent again; `'stalled'` when it was, and to no end
+   * @returns `'resend'` when the batches are due to be sent again; `'stalled'` when they were, without effect
    */
   check(): 'ok' | 'resend' | 'stalled' {
     const now = this.#runtime.monotonicNow()

@@ -45,7 +45,7 @@ function filteredFields(collection: string, view: View): readonly string[] {
   return filters.flatMap((filter) => Object.keys(filter ?? {}))
 }
 
-/** Told by the text, which is ours and has its properties in a fixed order: parsing it all would cost more. */
+/** Read from the text, whose properties have a fixed order because we wrote it: parsing all of it would cost more. */
 export function isInsert({ wireJson }: DeliveredEntry): boolean {
   const start = wireJson.indexOf('","type":"')
   return wireJson.startsWith('insert', start + '","type":"'.length)

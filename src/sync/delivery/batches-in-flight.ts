@@ -27,7 +27,7 @@ export class BatchesInFlight {
     return this.#bytes >= WINDOW_BYTES || this.#batches.length >= WINDOW_BATCHES
   }
 
-  /** How many more batches like these about fit, at least 1. */
+  /** Roughly how many more batches of the present size fit, at least 1. */
   get room(): number {
     const count = this.#batches.length
     if (count === 0) return WINDOW_BATCHES
@@ -41,7 +41,7 @@ export class BatchesInFlight {
     this.#bytes += batch.bytes
   }
 
-  /** Forgets those that end at `acknowledged` or below. */
+  /** Forgets the batches that end at `acknowledged` or below. */
   drop(acknowledged: number): void {
     let count = 0
     for (const batch of this.#batches) {
@@ -52,7 +52,7 @@ export class BatchesInFlight {
     if (count > 0) this.#batches.splice(0, count)
   }
 
-  /** Forgets all. @returns where they ended */
+  /** Forgets all batches. @returns where they ended */
   clear(): number[] {
     const ends = this.#batches.map(({ max }) => max)
     this.#batches = []
@@ -60,7 +60,7 @@ export class BatchesInFlight {
     return ends
   }
 
-  /** True when the client says that it has applied one of them; what it says may be of its last session. */
+  /** True when the client says that it has applied one of these batches. What it says may concern its last session. */
   isApplied({ acknowledgedMessageId, deliverySequence }: AcknowledgmentMessage): boolean {
     return this.#batches.some(
       ({ base, max }) => max === deliverySequence && batchId(base, max) === acknowledgedMessageId,
@@ -68,8 +68,8 @@ export class BatchesInFlight {
   }
 
   /**
-   * True when the client says that it has taken one of them for a repetition, although it has only a part of
-   * it: it has got on since its handshake, by what was sent to its last session. It ignores what follows, too.
+   * True when the client has taken one of these batches for a repetition although it has only a part of it: it has
+   * advanced since its handshake, by what its last session was sent. It will ignore the batches that follow, too.
    */
   isIgnored({ acknowledgedMessageId, deliverySequence }: AcknowledgmentMessage): boolean {
     if (deliverySequence === undefined) return false
@@ -80,7 +80,7 @@ export class BatchesInFlight {
   }
 }
 
-/** The id of the message that brings a batch: the same for all who are sent the same frame. */
+/** The id of the message that carries a batch: the same for all sessions that share its frame. */
 export function batchId(base: number, max: number): string {
   return `d-${base}-${max}`
 }

@@ -9,14 +9,14 @@ import { type KnownFields, wireJsonFor } from './known-fields.ts'
 /** All that the bytes of a batch depend on. */
 export interface DeliveryBatch {
   readonly entries: readonly DeliveredEntry[]
-  /** The end of the batch before. */
+  /** The end of the previous batch. */
   readonly base: number
   /** The delivery sequence that it reaches. */
   readonly max: number
   readonly batchIndex: number
   readonly isFinal: boolean
   readonly format: WireFormat
-  /** What the client has columns for; null: unknown, it is sent everything. */
+  /** The fields that the client has columns for; null: unknown, so it is sent every field. */
   readonly knownFields: KnownFields | null
 }
 
@@ -40,7 +40,7 @@ export function makeDeliveryFrame(batch: DeliveryBatch, frames: SharedFrames | n
   return frame
 }
 
-/** The key where no field is left out. */
+/** The key of a frame from which no field is left out. */
 function keyOfWhole({ entries, base, max, batchIndex, isFinal, format }: DeliveryBatch): string {
   // The first entry too: a session may have left out operations of its own between base and it, which
   // another session at the same base has yet to get.

@@ -1,27 +1,27 @@
 import type { Frame } from '../../protocol/frame.ts'
 import type { AcknowledgmentMessage, WireFormat } from '../../protocol/messages.ts'
 
-/** How one session is sent what its view shows. */
+/** Sends one session what its view shows. */
 export interface Delivery {
   readonly acknowledgedSequence: number
   readonly sentSequence: number
-  /** Up to here it needs nothing that the view holds in memory. */
+  /** Up to here it no longer needs the entries that the view holds in memory. */
   readonly takenThrough: number
   readonly hasUnacknowledged: boolean
   /** null for clients without watermark. */
   readonly lag: DeliveryLag | null
-  /** Sends what there is, as far as the window allows. Called whenever either may have changed. */
+  /** Sends as much as there is and as the window allows. Called whenever either may have changed. */
   pump(): void
   acknowledge(message: AcknowledgmentMessage): void
-  /** True when the client says that it has applied a batch that it was sent here; false where that does not show. */
+  /** True when the client says that it has applied a batch of this delivery; false where that cannot be told. */
   isApplied(message: AcknowledgmentMessage): boolean
   /**
-   * Looks after a delivery that does not move. Called every second while something is unacknowledged.
+   * Checks a delivery that may be stuck. Called every second while something is unacknowledged.
    *
-   * @returns `'stalled'` when the client was sent the same twice and still acknowledged nothing
+   * @returns `'stalled'` when the client was sent the same batches twice and acknowledged nothing
    */
   checkProgress(): 'ok' | 'resent' | 'stalled'
-  /** Starts the client's time anew: what is missing is not due to it. */
+  /** Restarts the client's time: it is not to blame for what is missing. */
   excuse(): void
   /**
    * Moves the watermark of a quiet client over what it may not see.
@@ -36,7 +36,7 @@ export interface Delivery {
 export interface DeliveryLag {
   /** Visible entries that are committed and not sent. */
   readonly entries: number
-  /** For which the client has acknowledged nothing of what it was sent; 0 when nothing is open. */
+  /** For how long the client has acknowledged nothing of what it was sent; 0 when nothing is unacknowledged. */
   readonly unacknowledgedMs: number
 }
 
@@ -51,6 +51,6 @@ export interface DeliveryTarget {
   /** Reading the store failed: the session cannot go on. */
   onDeliveryFailed(error: unknown): void
   readonly format: WireFormat
-  /** Each message is a request of its own: the client may still be told something of its last session. */
+  /** Each message is a request of its own: the client may still receive messages of its last session. */
   readonly mayLoseMessages: boolean
 }

@@ -10,7 +10,7 @@ import type { SharedView } from '../feed/views.ts'
 import { batchLength, endOf, isInsert, MAX_BATCH_BYTES } from './batch-cut.ts'
 import type { PageTurns } from './page-turns.ts'
 
-/** The delta that one client is sent. */
+/** What determines the delta that one client is sent. */
 export interface DeltaOptions {
   readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing'>
   readonly view: SharedView
@@ -20,13 +20,13 @@ export interface DeltaOptions {
   readonly vector: VersionVector
   /** Above this delivery sequence the vector may hide a gap; 0: unknown; `EMPTY_LOG`: from the start. */
   readonly legacyPosition: number
-  /** False where nobody has noted it yet. */
+  /** False where the position has not been stored yet. */
   readonly isPositionNoted: boolean
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
 }
 
-/** Sent as one message. */
+/** A batch that is sent as one message. */
 export interface DeltaBatch {
   readonly entries: readonly DeliveredEntry[]
   readonly isFinal: boolean
@@ -36,8 +36,8 @@ export interface DeltaBatch {
   /** Everything up to here is delivered once this batch and all before it are acknowledged. */
   readonly position: number
   /**
-   * Set on the first batch: up to here the vector of a client tells what it has, also when it is cut off amid
-   * the delta. Noted before the batch is sent; absent where that is noted already.
+   * Set on the first batch: up to here, the client's vector can be trusted to tell what it has, even when it is cut
+   * off in the middle of the delta. Stored before the batch is sent; absent where it is stored already.
    */
   readonly toldThrough?: number
 }
@@ -47,10 +47,11 @@ const MAX_SORTED_ENTRIES = 10_000
 const MAX_SORTED_BYTES = 4 * 1024 * 1024
 
 /**
- * What the vector of a client without watermark lacks, as it is sent: batch by batch, each read once it is asked for.
+ * The entries that a client without watermark lacks according to its version vector, in batches, each of which is
+ * read when it is asked for.
  *
- * @param end of the log, up to where the client has everything once all of it is delivered
- * @param isStopped true once nobody wants them any more: nothing is read then, whatever is still to come
+ * @param end of the log; the client has everything up to here once the delta is delivered
+ * @param isStopped true once the batches are not wanted any more: nothing more is read then
  */
 export async function* deltaBatches(
   options: DeltaOptions,
@@ -64,9 +65,9 @@ export async function* deltaBatches(
 }
 
 /**
- * Cuts a delta in the order that these clients expect. Its cursor leaves nothing out, because what was stored
- * since may sort before it: what the client has read of an earlier delta its vector covers, or it takes it
- * for duplicates.
+ * Cuts the delta in the order that these clients expect. The cursor of an earlier delta is not used to skip
+ * anything, because operations stored since may sort before it: what the client read then is covered by its vector,
+ * or is a duplicate to it.
  */
 function* sortedBatches(
   entries: readonly DeliveredEntry[],
@@ -114,8 +115,9 @@ function cut(
 }
 
 /**
- * Too much to sort: in commit order, which puts causes first wherever they were pushed first. Each batch is read once
- * there is room for it, so that nobody knows how many there will be: they have no `totalBatches`.
+ * Streams a delta that is too large to sort in commit order, which puts causes first wherever they were pushed
+ * first. Each batch is read only when there is room for it, so their number is unknown and they carry no
+ * `totalBatches`.
  */
 async function* streamedBatches(
   options: DeltaOptions,
@@ -149,23 +151,23 @@ async function* streamedBatches(
 }
 
 /**
- * What to note of a client before the first batch, if anything. Where the numbers of a node come in their order, its
- * vector tells what it has of the log, wherever it is cut off. In the order of commits a high number may come before a
- * low one, and the vector then tells as much only of what lies before the delta.
+ * The position to store before the first batch, if any. Where the numbers of each node come in order, the client's
+ * vector tells what it has of the log wherever it is cut off. In commit order a high number may precede a low one,
+ * so that the vector can be trusted only for the part of the log before the delta.
  *
- * @param first entry of a delta in the order of commits; undefined: it is in the order of numbers
+ * @param first entry of a delta in commit order; undefined: the delta is in the order of the numbers
  */
 function toldThrough(
   first: DeliveredEntry | undefined,
   { vector, legacyPosition, isPositionNoted }: DeltaOptions,
 ): Pick<DeltaBatch, 'toldThrough'> {
-  if (vector.size === 0 && legacyPosition === 0) return {} // not believed, it hides nothing
+  if (vector.size === 0 && legacyPosition === 0) return {} // an empty vector that is not believed hides nothing
   const before = first === undefined ? legacyPosition : first.deliverySequence - 1 || EMPTY_LOG
   const told = legacyPosition === 0 ? before : Math.min(before, legacyPosition)
   return told === legacyPosition && isPositionNoted ? {} : { toldThrough: told }
 }
 
-/** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
+/** Reads what the vector lacks up to the position, and everything above it, where the vector may hide a gap. */
 async function readStreamed(
   { store, vector, view, batchSize, legacyPosition }: DeltaOptions,
   after: number,
@@ -178,7 +180,7 @@ async function readStreamed(
   return { entries, scannedTo: legacyPosition, isLast: false }
 }
 
-/** What the vector lacks, and what came after the last acknowledged live batch; null: it was stopped meanwhile. */
+/** Reads what the vector lacks, and everything after the last acknowledged live batch; null: stopped meanwhile. */
 async function readMissing(
   { store, vector, view, legacyPosition, pageTurns }: DeltaOptions,
   limit: number,
@@ -200,7 +202,7 @@ async function readMissing(
   return { entries: [...bySequence.values()], isComplete }
 }
 
-/** Up to where everything has been sent after each batch: below the lowest that is still to come. */
+/** The position that each batch reaches: everything below the lowest entry that is yet to come has been sent. */
 function positionsAfter(batches: readonly (readonly DeliveredEntry[])[], end: number): readonly number[] {
   const positions: number[] = []
   let position = end
@@ -212,13 +214,13 @@ function positionsAfter(batches: readonly (readonly DeliveredEntry[])[], end: nu
 }
 
 /**
- * Causes first, and each node's operations in the order of their numbers: a client that is cut off
- * says by the highest number what it has. Of snapshots the numbers are newer than the clocks, which
- * alone would bring a high number before a low one.
+ * Sorts causes first, and each node's operations by number: a client that is cut off reports only the highest
+ * number that it has. The clocks alone would not do, because the numbers of a snapshot are newer than its clocks,
+ * and a high number could then precede a low one.
  */
 function sortEntries(entries: readonly DeliveredEntry[]): {
   readonly sorted: readonly DeliveredEntry[]
-  /** False in the order of commits: somebody made up causes. */
+  /** False where the order is that of the commits, because the causes form a cycle and were made up. */
   readonly isByNumber: boolean
 } {
   try {
@@ -233,7 +235,7 @@ function sortEntries(entries: readonly DeliveredEntry[]): {
 
 type SortableEntry = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'> & { readonly entry: DeliveredEntry }
 
-/** With a key of its own for each entry: the operations of a snapshot may be in the log twice. */
+/** Gives each entry a key of its own: the operations of a snapshot may be in the log twice. */
 function sortableEntries(entries: readonly DeliveredEntry[]): readonly SortableEntry[] {
   const keyById = new Map(entries.map((entry) => [operationIdOf(entry.wireJson), keyOf(entry)]))
   const bringers = bringersOf(entries)
@@ -255,10 +257,10 @@ function keyOf({ deliverySequence }: DeliveredEntry): string {
 }
 
 /**
- * Entry → the key of what has brought its record last when it was stored, an insert or a snapshot: a client filters by its
- * row what does not name the fields of its filter. The values of a snapshot are as old as their writes, and its own node
- * may have many numbers behind it, so that by clocks alone it comes after changes that followed it. Of one node the
- * numbers decide.
+ * Maps each entry to the key of the insert or snapshot that last brought its record before it was stored. A client
+ * filters a change that does not name the fields of its filter by its row, so the row has to come first. The values
+ * of a snapshot are as old as their writes, and its node may have many numbers behind it: by clocks alone it would
+ * come after changes that followed it. Within one node the numbers decide.
  */
 function bringersOf(entries: readonly DeliveredEntry[]): ReadonlyMap<DeliveredEntry, string> {
   const lastBringers = new Map<string, DeliveredEntry>()

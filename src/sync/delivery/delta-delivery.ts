@@ -15,19 +15,22 @@ export interface DeltaDeliveryOptions extends DeltaOptions {
   readonly runtime: Runtime
   readonly feed: FeedWindow
   readonly nodeId: string
-  /** True where what is acknowledged here counts in the next session of the node. */
+  /** True where an acknowledgment of this session also counts in the node's next one. */
   readonly speaksForNode: boolean
-  /** As the node was registered at the handshake: what is acknowledged counts as long as it is this view's. */
+  /**
+   * The era registered for the node at the handshake: acknowledgments count as long as the node is still registered
+   * under it.
+   */
   readonly registeredEra: string | null
   /** The client's schema version, which tells what it has columns for. */
   readonly schemaVersion: number
 }
 
-/** Batches that may be on their way unacknowledged. */
+/** Batches that may be sent and unacknowledged at a time. */
 const WINDOW_BATCHES = 16
 /**
- * How often what was acknowledged is noted: what was since is sent again after a crash, and each note costs a
- * write.
+ * How often the acknowledged position is stored. After a crash, what was acknowledged since is sent again; storing
+ * it costs a write.
  */
 const SAVE_INTERVAL_MS = 60_000
 
@@ -51,7 +54,7 @@ export class DeltaDelivery implements Delivery {
   #inFlight: BatchInFlight[] = []
   #position: number | null = null
   #sentTo: number
-  /** While it reads the store. @see DeliveryStream */
+  /** The position up to which the store is being read. @see DeliveryStream */
   #readingThrough: number | null = null
   #isPulling = false
   #pullsAgain = false
@@ -61,9 +64,9 @@ export class DeltaDelivery implements Delivery {
   #messageCount = 0
   readonly #wait: AcknowledgmentWait
   #savedPosition: number
-  /** null: not in this session */
+  /** null: not stored in this session */
   #savedAt: number | null = null
-  /** True once it is noted that the client has had all that it came for. */
+  /** True once it is stored that the client has received its whole delta. */
   #isDeltaSaved = false
 
   constructor(target: DeliveryTarget, options: DeltaDeliveryOptions) {
@@ -92,13 +95,13 @@ export class DeltaDelivery implements Delivery {
     return this.#inFlight.length > 0
   }
 
-  /** It has no watermark that could be behind. */
+  /** null: without a watermark there is nothing to measure the lag by. */
   get lag(): null {
     return null
   }
 
   pump(): void {
-    // While it pulls, it may just have seen that there is nothing.
+    // A pull that is under way may just have found nothing to send.
     if (this.#isPulling) this.#pullsAgain = true
     else if (!this.#isStopped) void this.#pull()
   }
@@ -116,7 +119,7 @@ export class DeltaDelivery implements Delivery {
     this.pump()
   }
 
-  /** Nothing that it acknowledges is a place to start from again. */
+  /** Always false: nothing that such a client acknowledges marks a place to go on from. */
   isApplied(): boolean {
     return false
   }
@@ -133,9 +136,9 @@ export class DeltaDelivery implements Delivery {
     this.#wait.excuse()
   }
 
-  /** There is no watermark to move. */
+  /** Always true: there is no watermark to move. */
   skipInvisibleTail(): boolean {
-    return true // it has no watermark
+    return true
   }
 
   stop(): void {
@@ -144,8 +147,8 @@ export class DeltaDelivery implements Delivery {
   }
 
   /**
-   * Remembers what the client has acknowledged, for its next session. Where the node has come with other live
-   * queries since, as another tab does, it does not count: it would hide what those show and these do not.
+   * Stores what the client has acknowledged, for its next session. It does not count if the node has since come
+   * with other live queries, as another tab does: it would hide entries that those show and these do not.
    */
   async #savePosition(): Promise<void> {
     const { store, nodeId, runtime, speaksForNode, registeredEra } = this.#options
@@ -161,18 +164,18 @@ export class DeltaDelivery implements Delivery {
   }
 
   /**
-   * Notes, before the client gets any of it, how much its vector will tell: were it noted later, a server that is gone
-   * meanwhile would take the vector's word for more.
+   * Stores how far the client's vector can be trusted, before the client is sent any of it: if the server died
+   * before storing it, its successor would trust the vector too far.
    */
   async #noteTold(toldThrough: number): Promise<void> {
     const { store, nodeId, runtime, speaksForNode, registeredEra } = this.#options
-    if (!speaksForNode) return // nothing that it tells counts
+    if (!speaksForNode) return // what such a client acknowledges does not count
     await store.registerNode({ nodeId, legacyPosition: toldThrough }, { scopeEra: registeredEra })
     this.#savedPosition = Math.max(0, toldThrough)
     this.#savedAt = runtime.monotonicNow()
   }
 
-  /** Once it has all that it came for, and now and then. */
+  /** True once the client has received its whole delta, and at intervals after that. */
   #isSaveDue(): boolean {
     if (this.#hasAll && !this.#isDeltaSaved) return true
     const { runtime } = this.#options
@@ -229,7 +232,7 @@ export class DeltaDelivery implements Delivery {
     return null
   }
 
-  /** The next visible entries, and up to where there are no others. */
+  /** Reads the next visible entries, and the position below which there are no others. */
   async #readLive(): Promise<{ found: readonly DeliveredEntry[]; end: number }> {
     const { feed, view, store, batchSize, pageTurns } = this.#options
     if (view.covers(this.#sentTo)) {
@@ -249,7 +252,7 @@ export class DeltaDelivery implements Delivery {
 
   #send(batch: DeltaBatch): void {
     this.#messageCount++
-    // The id is one of this session: what a polling client acknowledges may be of its last one.
+    // The id names this session, because a polling client may acknowledge a message of its last one.
     const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
     const { entries, position: _, toldThrough: __, ...header } = batch
     const { store, schemaVersion } = this.#options

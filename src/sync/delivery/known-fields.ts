@@ -5,8 +5,8 @@ import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import type { DeliveredEntry } from '../../store/store.ts'
 
 /**
- * The fields of one version of the schema. A client of that version has no columns for others: it
- * stops reading at the first operation that carries one.
+ * The fields of one schema version. A client of that version has no columns for others, and stops reading at the
+ * first operation that carries one.
  */
 export interface KnownFields {
   readonly version: number
@@ -29,7 +29,7 @@ export class FieldNames {
   }
 
   /**
-   * True when the wire JSON tells at a glance that it has no other field. Otherwise it has to be parsed.
+   * True when the wire JSON shows at a glance that it has no other field. On false it has to be parsed to find out.
    *
    * @param wireJson written by `operationToWireJson`
    */
@@ -82,12 +82,12 @@ export function wireJsonFor({ collection, wireJson }: DeliveredEntry, known: Kno
 }
 
 /**
- * The wire JSON of an operation without the fields that are not in `fields`; the same text where
- * there are none, as nearly always. An operation that is left with no field is still sent: others may
- * depend on it.
+ * The wire JSON of an operation without the fields that are not in `fields`, or the same text where there are none,
+ * as is nearly always the case. An operation that loses all its fields is still sent, because others may depend on
+ * it.
  *
- * The schema version that an operation names does not tell: a server of another version has taken
- * the author's word for it, and a snapshot names the version of the operation that it follows.
+ * The schema version of the operation does not help here: a server of another version has taken the author's word
+ * for it, and a snapshot carries the version of the operation that it follows.
  *
  * @param wireJson written by `operationToWireJson`
  */
@@ -123,7 +123,7 @@ function pick<Values extends object | null>(values: Values, fields: FieldNames):
 }
 
 /*
- * Asked of every operation that is sent, where parsing would cost as much as all the rest. So the
+ * This check is made for every operation that is sent, where parsing would cost as much as all the rest. So the
  * text is read just far enough to see the names of plain fields:
  *
  *   …,"data":{"title":"milk","done":false},"previousData":null,"timestamp":…
@@ -134,13 +134,16 @@ function pick<Values extends object | null>(values: Values, fields: FieldNames):
 const ID_LENGTH = '{"id":""'.length + 64
 const DATA = ',"data":'
 const IDENTIFIER = /^\w+$/
-/** Each name in a text is compared with them one after the other: an operation of all of a thousand fields took 1 ms. */
+/** Each name in a text is compared with all names in turn: an operation with all of a thousand fields took 1 ms. */
 const MAX_NAMES = 200
 const NEVER = '(?!)'
 const ZERO = 0x30
 const NINE = 0x39
 
-/** Matches where `data` begins. A text ends at one quote only, so that no text is looked at more than twice. */
+/**
+ * A pattern that matches where `data` begins. A text can end at one quote only, so no text is looked at more than
+ * twice.
+ */
 function plainlyWith(names: readonly string[]): RegExp {
   const isWorthwhile = names.length > 0 && names.length <= MAX_NAMES
   const field = `"(?:${isWorthwhile ? names.join('|') : NEVER})":(?:"[^"]*(?<!\\\\)"|[-+.\\w]+)`
@@ -148,7 +151,10 @@ function plainlyWith(names: readonly string[]): RegExp {
   return new RegExp(`,"data":${values},"previousData":${values},"timestamp"`, 'y')
 }
 
-/** True where nothing follows the schema version, a number: what may follow ends with a brace or a quote. */
+/**
+ * True where the text ends with the schema version, a number: anything that may follow it ends with a brace or a
+ * quote.
+ */
 function endsWithVersion(wireJson: string): boolean {
   const last = wireJson.charCodeAt(wireJson.length - 2)
   return last >= ZERO && last <= NINE

@@ -1,9 +1,9 @@
 import type { Runtime } from '../../core/runtime.ts'
 
 /**
- * The order in which sessions read pages of the log: each page has a turn of the event loop of its own. A store that
- * answers at once would otherwise be read page after page without one, for as long as nothing is visible; and with
- * each turn once for everybody who reads.
+ * The order in which sessions read pages of the log, each page in its own turn of the event loop. A store that
+ * answers at once would otherwise be read page after page without a turn while nothing is visible, and all readers
+ * together would read a page each between two turns.
  */
 export class PageTurns {
   readonly #runtime: Pick<Runtime, 'defer'>
@@ -13,7 +13,7 @@ export class PageTurns {
     this.#runtime = runtime
   }
 
-  /** Resolves with a later turn, after those of all who wait already. */
+  /** Resolves in a later turn of the event loop, after all that are waiting already. */
   next(): Promise<void> {
     return new Promise((begin) => {
       this.#waiting.push(begin)

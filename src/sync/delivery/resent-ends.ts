@@ -1,14 +1,14 @@
 const NONE: readonly number[] = []
 
 /**
- * Where batches ended that are sent again. A client that has some of them knows only their ends, and takes no batch
- * that begins amid what it has: so what is sent again ends where it did.
+ * The ends of batches that are sent again. A client that has received some of them knows only where they ended, and
+ * takes no batch that begins in the middle of what it has: so the batches must end where they did before.
  */
 export class ResentEnds {
   #ends: readonly number[] = NONE
   /** Index of the first end that is still ahead. */
   #next = 0
-  /** Index of the first end that was passed without anything to send. */
+  /** Index of the first end that the stream passed without sending a batch. */
   #nextUntold = 0
 
   /** True when none is ahead. */
@@ -28,13 +28,16 @@ export class ResentEnds {
     this.#nextUntold = 0
   }
 
-  /** The stream has got to `max`, with a batch to tell the client so or without. */
+  /** Called when the stream has reached `max`; `isTold` is true where a batch told the client so. */
   pass(max: number, isTold: boolean): void {
     while (this.limit <= max) this.#next++
     if (isTold) this.#nextUntold = this.#next
   }
 
-  /** Those that were passed without a batch, and have not been taken: told before what follows, if anything does. */
+  /**
+   * Returns, once each, the ends that were passed without a batch: the client is told of them before the next
+   * batch, if there is one.
+   */
   takePassed(): readonly number[] {
     if (this.#nextUntold === this.#next) return NONE
     const passed = this.#ends.slice(this.#nextUntold, this.#next)

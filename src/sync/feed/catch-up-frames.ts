@@ -4,7 +4,7 @@ import type { DeliveredEntry } from '../../store/store.ts'
 /** A batch of an initial stream that other streams of the same view can send as it is. */
 export interface CatchUpBatch {
   readonly frame: Frame
-  /** The delivery sequence that it reaches. It is nobody's final batch. */
+  /** The delivery sequence that it reaches. It is not the final batch of any stream. */
   readonly max: number
   readonly entryCount: number
   /** Node → the lowest sequence number that it has in here. */
@@ -12,24 +12,24 @@ export interface CatchUpBatch {
 }
 
 /**
- * As far as one stream may be ahead of another that still finds what it needs: a stream that came first
- * starts with some 2 MB, and each may be 1 MB ahead of its client. With 1 MB eight clients fell into two
- * to five groups, with 4 MB now and then into two, each of which read the log anew.
+ * How far one stream may be ahead of another that still finds its batches here. A stream that came first starts
+ * with some 2 MB, and each may be 1 MB ahead of its client. With 1 MB eight clients fell into two to five groups,
+ * with 4 MB now and then into two, each of which read the log anew.
  */
 const MAX_BYTES_OF_VIEW = 8 * 1024 * 1024
-/** The same where nobody has come by for what was kept the longest. */
+/** The bound once a batch had to be dropped that only the stream which made it had used. */
 const MIN_BYTES_OF_VIEW = 1024 * 1024
 /** Bytes of the batches of all views together; with more of them at once, some share nothing. */
 const MAX_BYTES = 16 * 1024 * 1024
 
 interface KeptBatch extends CatchUpBatch {
-  /** Streams that have sent it, or one of their own in its place. */
+  /** Streams that have sent this batch, or one of their own in its place. */
   passedBy: number
-  /** Streams that had left before it was made: nobody waits for them. */
+  /** Streams that had left before the batch was made, and will not ask for it. */
   readonly leftBefore: number
 }
 
-/** What the frames of all views take. */
+/** Bytes that the frames of all views take. */
 export interface CatchUpBudget {
   bytes: number
 }
@@ -42,7 +42,7 @@ export class CatchUpFrames {
   readonly #batches = new Map<string, KeptBatch>()
   readonly #making = new Map<string, Promise<boolean>>()
   readonly #budget: CatchUpBudget
-  /** Those that have left as well. */
+  /** All streams that ever joined, including those that have left. */
   #joined = 0
   #left = 0
   #bytes = 0
@@ -52,7 +52,7 @@ export class CatchUpFrames {
     this.#budget = budget
   }
 
-  /** True while there is anybody to share with. */
+  /** True while there is another stream to share with. */
   get isShared(): boolean {
     return this.#joined - this.#left > 1
   }
@@ -71,7 +71,10 @@ export class CatchUpFrames {
     return this.#batches.get(key)
   }
 
-  /** A stream has sent this batch, or one of its own in its place. Once all have, nobody will ask for it. */
+  /**
+   * Called when a stream has sent this batch, or one of its own in its place. A batch that all have passed is
+   * dropped.
+   */
   notePassed(key: string): void {
     const batch = this.#batches.get(key)
     if (batch === undefined) return
@@ -81,8 +84,8 @@ export class CatchUpFrames {
   }
 
   /**
-   * Resolves when the stream that is about to make this batch, and some that follow it, has made them, or with false when
-   * it has left before; null: nobody is about to.
+   * Resolves when the stream that is making this batch has made it and some that follow, or with false when that
+   * stream has left; null: no stream is making it.
    */
   whenMade(key: string): Promise<boolean> | null {
     return this.#making.get(key) ?? null
@@ -94,7 +97,7 @@ export class CatchUpFrames {
    * @param making resolves with false when the stream has left before
    */
   make(key: string, making: Promise<boolean>): Promise<boolean> {
-    const settled = making.catch(() => false) // it ends its own session, and one of those who wait reads for itself
+    const settled = making.catch(() => false) // it ends its own session; one that waits reads for itself
     this.#making.set(key, settled)
     void settled.then(() => {
       if (this.#making.get(key) === settled) this.#making.delete(key)
@@ -133,7 +136,7 @@ export class CatchUpFrames {
   }
 }
 
-/** Node → the lowest sequence number that it has in them. */
+/** Maps each node to its lowest sequence number among the entries. */
 export function authorsOf(entries: readonly DeliveredEntry[]): ReadonlyMap<string, number> {
   const lowest = new Map<string, number>()
   for (const { nodeId, sequenceNumber } of entries) {

@@ -11,16 +11,19 @@ export interface FeedOptions {
   readonly onEntries: (entries: readonly LogEntry[]) => void
   /** Reading on from the store failed; `retry`, the next commit or announcement tries again. */
   readonly onFailed: (error: unknown) => void
-  /** What follows is another log: a backup was restored in the place of the one that was read, or its end is lost. */
+  /**
+   * Called when another log follows: a backup was restored in place of the log that was read, or the log lost its
+   * end.
+   */
   readonly onReplaced: () => void
 }
 
 const REFILL_PAGE_ENTRIES = 500
 
 /**
- * The way of committed entries to the views, in order, and the window of the newest of them that may stay in
- * memory, bounded in bytes. It holds none of them itself: the views do, so that what no view shows, or all of
- * its readers have taken, is let go at once. Readers further behind than the window read the store.
+ * Passes committed entries to the views, in order, and decides how far back they may stay in memory: the newest
+ * entries, bounded in bytes. The entries themselves are held by the views, so that an entry that no view shows, or
+ * that all readers have taken, is freed at once. Readers further behind than the window read the store.
  */
 export class Feed {
   readonly #store: Pick<ServerStore, 'readLog'>
@@ -28,7 +31,7 @@ export class Feed {
   /** Delivery sequences of the entries in the window, and of those before `#start`. */
   #sequences: number[] = []
   #sizes: number[] = []
-  /** Index of the first entry still in the window: evicting shifts the arrays only now and then. */
+  /** Index of the first entry still in the window: the arrays are shifted only now and then. */
   #start = 0
   #bytes = 0
   #evictedBytes = 0
@@ -70,8 +73,8 @@ export class Feed {
   }
 
   /**
-   * Takes what a commit of this process stored. Where another process committed in between, the
-   * gap is read from the store first, so that readers never see a later entry before an earlier one.
+   * Takes the entries of a commit of this process. Where another process committed in between, the gap is read from
+   * the store first, so that readers never see a later entry before an earlier one.
    */
   publish(entries: readonly LogEntry[]): void {
     const first = entries[0]
@@ -80,7 +83,7 @@ export class Feed {
     else void this.refill()
   }
 
-  /** Reads nothing more of the store, which may be closed then. */
+  /** Stops reading the store, which may then be closed. */
   stop(): void {
     this.#isStopped = true
   }
@@ -108,12 +111,12 @@ export class Feed {
     return this.#refilling
   }
 
-  /** Reads on, unless readers have been told already of all that was committed up to here. */
+  /** Reads on, unless readers have already been given everything committed up to here. */
   readTo(deliverySequence: number): void {
     if (deliverySequence > this.#head) void this.refill()
   }
 
-  /** Reads on where reading has failed: what is committed must not wait for the next commit. */
+  /** Reads on where reading has failed: committed entries must not wait for the next commit. */
   retry(): void {
     if (this.#hasFailed) void this.refill()
   }
@@ -126,12 +129,13 @@ export class Feed {
         this.#skipTo(page.scannedTo)
         return
       }
-      // A restored log is long, and a store that answers at once would be read to its end without a turn.
+      // A restored log is long, and a store that answers at once would be read to its end in one turn of the event
+      // loop.
       await yieldToEventLoop(this.#options.runtime)
     }
   }
 
-  /** Where a log that has taken the place of another is empty so far, nothing but its end tells of it. */
+  /** Moves the head where no entries follow. A replaced log that is still empty shows itself only by its end. */
   #skipTo(end: number): void {
     if (!isReplacedLog(this.#head, end)) return
     this.#head = end
@@ -172,7 +176,7 @@ export class Feed {
   }
 }
 
-/** A small change of a record tells what each of its scope fields holds, however long that is. */
+/** Includes the tracked scope fields: a small change of a record carries all of their values, however long they are. */
 function sizeOf({ wireJson, scopeChanges }: LogEntry): number {
   let bytes = wireJson.length
   for (const { after, before } of scopeChanges) bytes += (after?.length ?? 0) + (before?.key?.length ?? 0)

@@ -2,12 +2,13 @@ import type { Frame } from '../../protocol/frame.ts'
 
 const MAX_KEYS_OF_VIEW = 64 // two for each of 32 positions: sessions at more have little to share
 /**
- * Bytes of the frames of all views together; a client may cause many views. Beyond, what was made first is
- * made anew for who asks for it later. A frame counts for each key that it is found by.
+ * Bytes of the frames of all views together, because a client may open many views. Above it the oldest frames are
+ * dropped, and encoded again if a session asks for them later. A frame counts once for each key that it is found
+ * by.
  */
 const MAX_BYTES = 16 * 1024 * 1024
 
-/** What the frames of all views take. */
+/** Bytes that the frames of all views take. */
 export class FrameBudget {
   /** The oldest first. */
   readonly #kept = new Set<KeptFrame>()
@@ -36,7 +37,7 @@ export class FrameBudget {
 interface KeptFrame {
   readonly key: string
   readonly frame: Frame
-  /** Where it is found. */
+  /** The map that the frame is found in. */
   readonly frames: Map<string, KeptFrame>
 }
 
@@ -53,7 +54,7 @@ export class SharedFrames {
     return this.#frames.get(key)?.frame
   }
 
-  /** Keeps a frame that is not kept by this key yet. */
+  /** Keeps a frame, unless one is kept by this key already. */
   keep(key: string, frame: Frame): void {
     if (this.#frames.size >= MAX_KEYS_OF_VIEW || this.#frames.has(key)) return
     const kept = { key, frame, frames: this.#frames }

@@ -3,9 +3,10 @@ import type { ServerStore } from '../../store/store.ts'
 import type { Views } from './views.ts'
 
 /**
- * The fields of which it is known from where on the feed tells what a record holds in them. It may have read entries
- * before the store was asked to track a field, here or by another server: these it passes on as if they held nothing.
- * A view that is found by such a field must not wait for them, and has its readers read them from the store.
+ * Fields whose values the feed is known to carry, and from which position on. Before the store began to track a
+ * field, here or by another server, the feed may have read entries that do not carry its values. It passes them on
+ * as if the records had none, so a view that filters by such a field must have its readers read those entries from
+ * the store.
  */
 export class ToldFields {
   readonly #store: Pick<ServerStore, 'getMaxDeliverySequence'>
@@ -17,7 +18,7 @@ export class ToldFields {
     this.#views = views
   }
 
-  /** Called when the store tracks the fields of the view, and before that is opened. */
+  /** Called after the store has begun to track the fields of the view, and before the view is opened. */
   async prepare(view: View): Promise<void> {
     const names = this.#names
     const untold = fieldNamesOf(view).filter((name) => !names.has(name))
@@ -27,13 +28,13 @@ export class ToldFields {
     for (const name of untold) names.add(name)
   }
 
-  /** Another log has taken the place of the one before, in which other fields may be tracked. */
+  /** Called when another log has replaced the one before: other fields may be tracked in it. */
   forget(): void {
-    this.#names = new Set() // what is asked about now is of the log before
+    this.#names = new Set() // a `prepare` that is under way is about the log before, and keeps the old set
   }
 }
 
-/** What decides of a record whether the view shows it. */
+/** The fields by which the view filters records. */
 function fieldNamesOf({ scope, subsets }: View): readonly string[] {
   const filters = [
     ...Object.entries(scope ?? {}),

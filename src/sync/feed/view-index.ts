@@ -4,18 +4,18 @@ import type { ScopeFilter } from '../../core/scope.ts'
 import { type ScopeKey, scopeKeyOf, type View } from '../../core/view.ts'
 
 /**
- * Most combinations of two and more fields that views of one collection are found by because of what clients
- * ask for: each is compared with each operation. Beyond them, a view is found by fewer of its fields. What scopes
- * grant is not among them: the operator chooses it, and no client can take its place.
+ * Most combinations of two or more fields that the wishes of clients may add to the index of one collection: each
+ * is compared with each operation. Beyond this, a view is found by fewer of its fields. Combinations that scopes
+ * grant are not counted, because the operator chooses them and no client may displace them.
  */
 export const MAX_FIELD_COMBINATIONS = 16
 
 /**
- * Finds views from the values of a record: collection → fields → their keys → views. The cost of a
- * lookup depends on how many views show the record, not on how many there are.
+ * Finds views from the values of a record: collection → fields → their keys → views. The cost of a lookup depends
+ * on how many views show the record, not on how many there are.
  *
- * A view stands under each filter by which it shows records of a collection: that of its scope, or of
- * the scope joined with each subset.
+ * A view is entered under each filter by which it shows records of a collection: that of its scope, or the scope
+ * joined with each subset.
  */
 export class ViewIndex<Item extends { readonly view: View }> {
   readonly #entries = new Map<Item, Entry<Item>>()
@@ -50,18 +50,18 @@ export class ViewIndex<Item extends { readonly view: View }> {
   }
 
   /**
-   * Visits every item whose view may show the record, once, and few whose does not. Asked of each
-   * operation, for which lists of what was found would be a heap of garbage. `visit` must not ask again.
+   * Visits every item whose view may show the record, once, and few others. Runs for each operation, so it makes no
+   * list of what it finds, which would be garbage at once. `visit` must not start another lookup.
    */
   visitCandidates(collection: string, keyOf: KeyOfField, visit: (item: Item) => void): void {
     this.#lookup++
     this.#visit = visit
     this.#unscoped.forEach(collection, this.#meet)
     this.#byCollection.get(collection)?.forEach(keyOf, this.#meet)
-    this.#visit = ignore // it holds what was asked about, and the next question may be long in coming
+    this.#visit = ignore // drop what `visit` holds of this record: the next lookup may be long in coming
   }
 
-  /** A view that several of its subsets find is visited for the first. */
+  /** Visits a view once, even if several of its subsets match. */
   readonly #meet = (entry: Entry<Item>): void => {
     if (entry.lastLookup === this.#lookup) return
     entry.lastLookup = this.#lookup
@@ -79,25 +79,25 @@ interface Entry<Item> {
   lastLookup: number
 }
 
-/** Where an entry is found in a collection, for one of its conditions. */
+/** Where one condition of an entry stands in the index of a collection. */
 interface Place<Item> {
   readonly collection: string
   readonly entry: Entry<Item>
-  /** At least this many of the wanted fields, from the first, are always looked at. */
+  /** At least this many of the wanted fields, counted from the first, are always part of the lookup. */
   readonly leastFields: number
   combination: Combination<Item>
   /** The keys of the combination's fields, joined. */
   key: string
-  /** The combination of all its fields, by its name, while there is no room for that. */
+  /** The name of the combination of all its fields, while there is no room for that one. */
   crowdedOutOf: string | null
 }
 
-/** The views of one collection, by the fields that they ask for. */
+/** The views of one collection, by the fields that they filter by. */
 class CollectionIndex<Item> {
   readonly #combinations = new Map<string, Combination<Item>>()
-  /** How many combinations are there only because clients ask for them. */
+  /** How many combinations exist only because clients asked for them. */
   #askedCount = 0
-  /** By the name of the combination for which there is no room. */
+  /** Places by the name of the combination that there is no room for. */
   readonly #crowdedOut = new Map<string, Map<Place<Item>, WantedKeys>>()
 
   get isEmpty(): boolean {
@@ -114,7 +114,7 @@ class CollectionIndex<Item> {
     const place: Place<Item> = { collection, entry, leastFields, combination, key, crowdedOutOf }
     this.#enter(place)
     if (crowdedOutOf !== null) this.#crowdOut(crowdedOutOf, place, wanted)
-    else if (this.#crowdedOut.size > 0) this.#letIn(nameOf(all)) // what was asked for may be granted now
+    else if (this.#crowdedOut.size > 0) this.#letIn(nameOf(all)) // what clients only asked for may be granted now
     this.#fillRoom()
     return place
   }
@@ -192,7 +192,7 @@ class CollectionIndex<Item> {
     }
   }
 
-  /** All that wait for this combination are found by it from now on. */
+  /** Moves all places that wait for this combination into it. */
   #letIn(name: string): void {
     const waiting = this.#crowdedOut.get(name)
     if (waiting === undefined) return
@@ -205,7 +205,7 @@ class CollectionIndex<Item> {
   }
 }
 
-/** True where the place is not one of those that are counted. */
+/** True where the place alone keeps its combination from being counted. */
 function isSettled<Item>({ combination, leastFields }: Place<Item>): boolean {
   return combination.fields.length <= Math.max(1, leastFields)
 }
@@ -215,7 +215,7 @@ interface Combination<Item> {
   /** Sorted. None: every record of the collection matches. */
   readonly fields: readonly string[]
   readonly placesByKey: Map<string, Set<Place<Item>>>
-  /** How many of the places are here whatever clients ask for: with one, the combination is not counted. */
+  /** How many of its places do not depend on client wishes: while there is one, the combination is not counted. */
   settled: number
 }
 
@@ -223,7 +223,7 @@ function nameOf(fields: readonly string[]): string {
   return JSON.stringify(fields.toSorted())
 }
 
-/** Keys are JSON texts: joined by commas they cannot be taken for others. */
+/** Joins keys by commas. They are JSON texts, so the result is unambiguous. */
 function joinedKey(fields: readonly string[], keyOf: KeyOfField): ScopeKey {
   let joined = ''
   for (let index = 0; index < fields.length; index++) {
@@ -238,9 +238,9 @@ const MAX_KNOWN_COLLECTIONS = 1000
 
 /** Views without a scope, each of which shows the whole of those collections that no subset of it names. */
 class UnscopedEntries<Item extends { readonly view: View }> {
-  /** By the collections that their subsets name, as JSON: each client may name others, but most name the same. */
+  /** Groups by the collections that the subsets name, as JSON: each client may name others, but most name the same. */
   readonly #groups = new Map<string, UnscopedGroup<Item>>()
-  /** By collection, the groups that show all of it: made when they are asked for, and anew once the groups change. */
+  /** By collection, the groups that show all of it: computed on demand, and again once the groups change. */
   readonly #showing = new Map<string, readonly UnscopedGroup<Item>[]>()
 
   add(entry: Entry<Item>): void {
@@ -265,7 +265,7 @@ class UnscopedEntries<Item extends { readonly view: View }> {
     this.#showing.clear()
   }
 
-  /** Meets each of those that show all of the collection. */
+  /** Calls `meet` with each entry that shows all of the collection. */
   forEach(collection: string, meet: (entry: Entry<Item>) => void): void {
     for (const { entries } of this.#groupsShowing(collection)) entries.forEach(meet)
   }
@@ -292,16 +292,19 @@ function narrowedBy({ subsets }: View): readonly string[] {
 
 type WantedKeys = ReadonlyMap<string, string>
 
-/** A view shows a record where one of its conditions holds. */
+/** A filter of a view on a collection. The view shows a record where one of its conditions holds. */
 interface Condition {
   readonly collection: string
-  /** Those of the scope first. */
+  /** The keys to match, by field, those of the scope first. */
   readonly wanted: WantedKeys
   /** How many of the wanted fields are those of the scope. */
   readonly grantedFields: number
 }
 
-/** Conditions of the collections that a view shows in part, and of all in its scope. */
+/**
+ * The conditions of a view: one for each subset, joined with the scope, and one for each other collection of the
+ * scope.
+ */
 function* conditionsOf({ scope, subsets }: View): Iterable<Condition> {
   const narrowed = new Set<string>()
   for (const { collection, where } of subsets) {

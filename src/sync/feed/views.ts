@@ -4,7 +4,7 @@ import { type CatchUpBudget, CatchUpFrames } from './catch-up-frames.ts'
 import { FrameBudget, SharedFrames } from './shared-frames.ts'
 import { ViewIndex } from './view-index.ts'
 
-/** A session that wants to know that its view has new entries. */
+/** A session that is told when its view has new entries. */
 export interface ViewReader {
   /** Up to this delivery sequence it has taken what its view shows, or is reading it from the store. */
   readonly takenThrough: number
@@ -13,8 +13,9 @@ export interface ViewReader {
 }
 
 /**
- * What the feed's window has lost may stay with the views until it is so much, or as much as the window holds:
- * letting go of it visits every view, of which there may be thousands, and must not be part of each commit.
+ * Bytes that have left the feed's window may stay with the views up to this amount, or the size of the window if
+ * that is less: freeing them visits every view, of which there may be thousands, and must not be part of each
+ * commit.
  */
 const MAX_TRIM_AFTER_BYTES = 4 * 1024 * 1024
 
@@ -26,17 +27,17 @@ export class SharedView {
   readonly view: View
   readonly readers = new Set<ViewReader>()
   /**
-   * Made once for all sessions that are at the same position. Kept until the view advances: by then
-   * every session that keeps up has been sent them.
+   * Frames that sessions at the same position share. Kept until the view advances: by then every session that keeps
+   * up has been sent them.
    */
   readonly frames: SharedFrames
   readonly catchUpFrames: CatchUpFrames
   readonly #window: FeedWindow
-  /** Everything visible above this delivery sequence was given to this view, and is still here. */
+  /** Above this delivery sequence the view holds every entry that it shows. */
   #completeAbove: number
   #entries: LogEntry[] = []
 
-  /** @param completeAbove the feed gives it everything visible above this delivery sequence */
+  /** @param completeAbove above this delivery sequence, the feed passes it every visible entry */
   constructor(view: View, window: FeedWindow, { catchUp, frames, completeAbove }: SharedViewOptions) {
     this.view = view
     this.#window = window
@@ -45,7 +46,7 @@ export class SharedView {
     this.#completeAbove = completeAbove
   }
 
-  /** True when there is anybody to share frames with. */
+  /** True when there is another session to share frames with. */
   get isShared(): boolean {
     return this.readers.size > 1
   }
@@ -85,28 +86,28 @@ export class SharedView {
   }
 
   /**
-   * Lets go of what all of its readers have taken: kept for who might come back, it would be copied by one
-   * collection of garbage after the other. Who comes back reads the store.
+   * Frees the entries that all readers have taken. Kept for clients that might come back, they would be copied by
+   * one garbage collection after another; such a client reads the store instead.
    */
   trimTaken(): void {
     let takenThrough = Number.POSITIVE_INFINITY
     for (const reader of this.readers) {
-      // Who is further behind than what is here has to read the store anyway.
+      // A reader that is further behind has to read the store anyway.
       if (this.covers(reader.takenThrough)) takenThrough = Math.min(takenThrough, reader.takenThrough)
     }
     this.#trimThrough(takenThrough)
   }
 
-  /** Lets go of what the feed's window has lost. */
+  /** Frees the entries that have left the feed's window. */
   trim(): void {
     const { evictedThrough } = this.#window
     const hasTrimmed = this.#trimThrough(evictedThrough)
-    // What all readers have taken goes before: then nothing is left but the frames.
+    // Entries that all readers have taken are freed earlier: then nothing is left but the frames.
     const hasOnlyFrames = this.#entries.length === 0 && evictedThrough >= this.#completeAbove
     if (hasTrimmed || hasOnlyFrames) this.frames.clear()
   }
 
-  /** @returns whether there was anything to let go of */
+  /** @returns whether there was anything to free */
   #trimThrough(end: number): boolean {
     const start = firstIndexAfter(this.#entries, end)
     const last = this.#entries[start - 1]
@@ -120,7 +121,7 @@ export class SharedView {
 
 export interface ViewPage {
   readonly entries: readonly LogEntry[]
-  /** True when the view shows nothing beyond. */
+  /** True when the view shows nothing after this page. */
   readonly isAll: boolean
 }
 
@@ -152,12 +153,12 @@ export class Views {
   readonly #index = new ViewIndex<SharedView>()
   readonly #budgets: FrameBudgets = { catchUp: { bytes: 0 }, frames: new FrameBudget() }
   readonly #trimAfterBytes: number
-  /** What the feed had lost when the views last let go of it. */
+  /** The feed's `evictedBytes` at the last trim. */
   #trimmedAtBytes = 0
   #untoldThrough = 0
 
   /**
-   * @param window the feed; a view that is opened knows only what comes after its head, and after what is untold
+   * @param window the feed; a new view holds only what comes after its head and after `noteUntold`
    * @param maxFeedBytes of the window; at most as much beyond it stays with the views
    */
   constructor(window: FeedWindow, maxFeedBytes: number) {
@@ -169,12 +170,12 @@ export class Views {
     return this.#viewsByKey.size
   }
 
-  /** What the frames take that are kept for sessions which keep up. */
+  /** Bytes that the frames kept for sessions which keep up take. */
   get frameBytes(): number {
     return this.#budgets.frames.bytes
   }
 
-  /** Entries up to here may come that do not tell what they hold in the fields of a view that is opened next. */
+  /** Notes that entries up to here may not carry the values of the fields that the next view filters by. */
   noteUntold(end: number): void {
     this.#untoldThrough = Math.max(this.#untoldThrough, end)
   }
@@ -205,7 +206,7 @@ export class Views {
   /** Gives committed entries to the views that show them, then wakes the readers of those views. */
   publish(entries: readonly LogEntry[]): void {
     const advanced = new Set<SharedView>()
-    let entry: LogEntry // the functions are made once, and not for each entry
+    let entry: LogEntry // declared here so that the functions below are made once, and not for each entry
     const keyOf = (field: string): ScopeKey => changeOf(entry.scopeChanges, field)?.after
     const give = (shared: SharedView): void => {
       if (!isVisible(entry, shared.view)) return
@@ -220,7 +221,7 @@ export class Views {
     if (this.#window.evictedBytes - this.#trimmedAtBytes >= this.#trimAfterBytes) this.trim()
   }
 
-  /** Lets go of what the feed's window has lost. Called now and then, too: it visits every view. */
+  /** Frees what has left the feed's window. Called only now and then, because it visits every view. */
   trim(): void {
     this.#trimmedAtBytes = this.#window.evictedBytes
     for (const shared of this.#viewsByKey.values()) shared.trim()

@@ -6,14 +6,14 @@ import { createView, type View } from '../../core/view.ts'
 import type { HandshakeMessage } from '../../protocol/messages.ts'
 import type { ServerStore } from '../../store/store.ts'
 
-/** What a handshake comes to once its author is known. */
+/** What a handshake grants once its author is known. */
 export interface Grant {
   readonly view: View
   /** Echoed only when it is what the client asked for: another one would unsettle its watermarks. */
   readonly acceptedScope: ScopeMap | undefined
   /** Identifies the granted scope, to notice when it changes behind a watermark. */
   readonly scopeKey: string
-  /** Nothing is hidden from the client but what it does not want. */
+  /** Nothing is hidden from the client except by its own wishes. */
   readonly isUnrestricted: boolean
 }
 
@@ -25,12 +25,12 @@ interface GrantContext {
 }
 
 /**
- * Decides what a client sees: its authentication is the upper bound, its wishes narrow. Fields that
+ * Decides what a client sees: its authentication is the upper bound, and its wishes narrow it. Fields that
  * visibility depends on are tracked before the first read.
  *
- * A wish by a field that the store does not track is left to the client, which filters what it
- * receives by the same rule. What is tracked costs everybody who writes to the collection, for good: nobody may add to
- * it by a wish for a collection that is hidden from it, nor a visitor beside users who are known.
+ * A wish for a field that the store does not track is left to the client, which filters what it receives by the
+ * same rule. Tracking a field costs every later write to the collection. So a wish may not add one in a collection
+ * that is hidden from the client, nor may that of an anonymous visitor where the server has authentication.
  *
  * @see docs/protocol.md, "Scopes"
  */
@@ -79,9 +79,9 @@ async function trackScope(
 interface TrackedFilter {
   readonly collection: string
   readonly filter: ScopeMap[string]
-  /** Its fields that are granted; null: the collection is not. */
+  /** The fields of the collection that are granted; null: the collection is not granted. */
   readonly bound: ScopeMap[string] | null
-  /** By what it only wishes for. */
+  /** True where fields that the client merely wishes for may be tracked, too. */
   readonly mayAdd: boolean
 }
 
@@ -95,7 +95,7 @@ async function trackFilter(
     const isGranted = bound !== null
     await store.trackScopeField(collection, null, { isGranted, mayAdd: isGranted || mayAdd })
   }
-  // The fields of the authentication come first: it is the last that a lookup of views may leave out.
+  // Granted fields come first, because a lookup of views may have to leave out the last ones.
   fields.sort((a, b) => Number(isIn(bound, b)) - Number(isIn(bound, a)))
   for (const field of fields) {
     const isGranted = isIn(bound, field)

@@ -27,6 +27,6 @@ export interface HandshakeContext {
   readonly feed: Pick<FeedWindow, 'head'>
   readonly toldFields: Pick<ToldFields, 'prepare'>
   readonly revocations: { isRevoked(auth: AuthContext): Promise<boolean> }
-  /** Resolves when it is known where the log ends; rejects when the store does not say. */
+  /** Resolves when the end of the log is known; rejects when the store cannot tell it. */
   whenOpen(): Promise<void>
 }

@@ -33,7 +33,10 @@ export interface AcceptedHandshake extends StreamStart {
   readonly deltaCursor: string | undefined
   /** The client's schema version. */
   readonly schemaVersion: number
-  /** As the node is registered: what a session has to say of it counts only as long as that is its view. */
+  /**
+   * The era that the node is registered under: what a session notes of the node counts only as long as this still
+   * holds.
+   */
   readonly registeredEra: string | null
 }
 
@@ -42,7 +45,7 @@ export type HandshakeResult = AcceptedHandshake | RefusedIdentity | RefusedSchem
 interface RefusedIdentity {
   readonly accepted: false
   readonly error: 'AUTH_FAILED' | 'AUTH_UNAVAILABLE'
-  /** The application's code failed: it may accept the token the next time. */
+  /** The application's code failed, so the same token may be accepted next time. */
   readonly mayPass?: boolean
 }
 
@@ -54,7 +57,7 @@ interface RefusedSchema {
 
 const ENDED_CONTEXT = 'The context of the provider has an expiresAt that has passed.'
 
-/** Vector entries of other nodes that a response carries at most. */
+/** Most vector entries of other nodes in a response. */
 const MAX_OTHER_NODES = 100
 
 /**
@@ -76,7 +79,7 @@ export async function acceptHandshake(
   return acceptClient(message, { ...located, auth: identified.auth }, context)
 }
 
-/** Finds out who a client is, or why it is not let in. */
+/** Determines who a client is, or why it is not let in. */
 async function authenticate(
   message: HandshakeMessage,
   context: HandshakeContext,
@@ -93,12 +96,12 @@ async function authenticate(
   return (await context.revocations.isRevoked(auth)) ? { accepted: false, error: 'AUTH_FAILED' } : { auth }
 }
 
-/** What is known of a client that is let in. */
+/** A client that is let in, and what is known of it. */
 interface LocatedClient extends StreamGrounds {
   readonly grant: Grant
 }
 
-/** Finds where a client stands: what it is granted and since when, its node, and what it need not send. */
+/** Finds what a client is granted and since when, its node, and which operations it need not send. */
 async function locateClient(
   message: HandshakeMessage,
   auth: CheckedAuthContext,
@@ -165,16 +168,16 @@ function createResponse(
     }),
     ...(context.hasBlobStorage && watermark !== undefined && { blobStorageEnabled: true }),
     ...(grant.acceptedScope !== undefined && { acceptedScope: grant.acceptedScope }),
-    serverTime: context.runtime.now(), // after all waiting: a client takes what it is late for a wrong clock of its own
+    serverTime: context.runtime.now(), // after all waiting: a client takes any delay for an error of its own clock
   }
 }
 
-/** What every response says of the server. */
+/** The fields that every response has. */
 function responseBase({ store, schemaVersion }: HandshakeContext) {
   return { type: 'handshake-response', nodeId: store.getNodeId(), schemaVersion } as const
 }
 
-/** No stock client switches after the response, so JSON wherever it is offered. */
+/** Selects JSON wherever it is offered: no stock client changes its format after the response. */
 function selectWireFormat({
   supportedWireFormats = [],
 }: HandshakeMessage): Pick<Response, 'selectedWireFormat'> {
@@ -190,13 +193,13 @@ function owedOperations(
   return { above, through: Math.max(versionVector[nodeId] ?? 0, above + 1) }
 }
 
-/** A client may be ahead of what this process has been told of the log, after a commit elsewhere. */
+/** Asks the store where the client is ahead of the feed, as after a commit by another process. */
 async function endOfLog(watermark: number | undefined, { feed, store }: HandshakeContext): Promise<number> {
   if (watermark === undefined || watermark <= feed.head) return feed.head
   return Math.max(feed.head, await store.getMaxDeliverySequence())
 }
 
-/** What an era is judged by, beside what the client says. */
+/** What determines an era, beside the client's message. */
 interface SeenOfNode {
   readonly grant: Grant
   readonly userId: string | null
@@ -205,7 +208,7 @@ interface SeenOfNode {
   readonly registration: NodeRegistration | undefined
 }
 
-/** The era of the node as it is now: of its grant, of the log, and of a client that may have lost its database. */
+/** The era that the node is in now: that of its grant, of the log, and of a client that may have lost its database. */
 function presentEraOf(message: HandshakeMessage, seen: SeenOfNode, doubtfulThrough: number): ScopeEra {
   const { head, registration } = seen
   const watermark = message.lastDeliverySequence
@@ -216,16 +219,16 @@ function presentEraOf(message: HandshakeMessage, seen: SeenOfNode, doubtfulThrou
 }
 
 /**
- * The era that the watermark belongs to, or what was acknowledged without one. A client that is told its
- * scope names its watermarks by that: they are complete for their name, as where everything is granted. Under the same
- * name there may be others, of a time when it was granted less.
+ * The era that a watermark, or a position acknowledged without one, belongs to. Where the client is told its scope,
+ * it keeps its watermarks under that name, and they are complete for it, as they are where everything is granted.
+ * Otherwise the same name may cover watermarks from a time when less was granted.
  */
 function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): ScopeEra {
   const { grant, userId, registration } = seen
   const stored = storedEra(registration)
   const watermark = message.lastDeliverySequence
   const isTold = watermark !== undefined && grant.acceptedScope !== undefined
-  // Nothing marks gaps for a client without watermark: for it, other subsets are another grant.
+  // Nothing marks gaps for a client without watermark, so other subsets count as another grant.
   const grantKey = watermark === undefined ? grant.view.key : grant.scopeKey
   const isUnrestricted = grant.isUnrestricted && (watermark !== undefined || grant.view.subsets.length === 0)
   const key = isUnrestricted || isTold ? UNRESTRICTED : eraKey(grantKey, userId)
@@ -233,8 +236,8 @@ function eraOf(message: HandshakeMessage, seen: SeenOfNode, isFirst: boolean): S
 }
 
 /**
- * What the client need not send: of its own node, what it has sent itself, because another could have
- * used the id; of the nodes that it has operations of, what is stored.
+ * The vector entries that tell a client what it need not send. For its own node: only what it has itself sent,
+ * because another client could have used the id. For the other nodes that it has operations of: what is stored.
  */
 async function tellVector(
   { nodeId, versionVector }: HandshakeMessage,
@@ -268,8 +271,8 @@ function refuseSchemaVersion(version: number, context: HandshakeContext): Refuse
 }
 
 /**
- * Binds the node to the first user who proves an identity on it. Others may still use it (a shared
- * device), but what they send does not tell that node what it need not send again.
+ * Binds the node to the first user who proves an identity on it. Others may still use it, as on a shared device,
+ * but what they send does not count as sent by that node.
  */
 function registerNode(
   { nodeId, lastDeliverySequence }: HandshakeMessage,

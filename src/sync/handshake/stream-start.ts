@@ -10,30 +10,30 @@ export interface StreamStart {
   readonly from: number
   /** The client's version vector. */
   readonly vector: VersionVector
-  /** Up to here the vector of a client without watermark tells what it has; 0: unknown; `EMPTY_LOG`: of nothing. */
+  /** Up to here the vector of a client without watermark can be trusted; 0: unknown; `EMPTY_LOG`: nowhere. */
   readonly legacyPosition: number
-  /** False where that is to be noted before the client is sent anything. */
+  /** False where the position has to be stored before the client is sent anything. */
   readonly isPositionNoted: boolean
-  /** Up to here the client has what it has written itself. */
+  /** Up to here the client is known to have its own operations. */
   readonly ownSequence: number
-  /** What to remember of the node as soon as the client acknowledges; null for nothing. */
+  /** The era to store for the node once the client acknowledges something; null: none. */
   readonly restartedEra: string | null
 }
 
-/** What decides where a stream starts, beside what its client says. */
+/** What determines where a stream starts, beside the client's message. */
 export interface StreamGrounds {
   readonly era: ScopeEra
   /** The end of the log. */
   readonly head: number
   readonly registered: NodeRegistration
   readonly access: ClientAccess
-  /** The version vector that the client is told. */
+  /** The version vector in the response. */
   readonly told: HandshakeResponseMessage['versionVector']
 }
 
 /**
- * Where the stream of a client with watermark starts: there, or at 0 when it has to start over. Its
- * watermark may be above our log (an older backup was restored), or of another grant.
+ * Where the stream of a client with watermark starts: at the watermark, or at 0 where it has to start over. Its
+ * watermark may be above our log (an older backup was restored), or belong to another grant.
  *
  * @see docs/protocol.md, "Watermarks"
  */
@@ -58,12 +58,12 @@ export function startOfStream(
 }
 
 /**
- * Where the delta of a client without watermark starts. What its vector claims counts only where it
- * was reached under the present grant, by who speaks for the node; else everything is sent again.
+ * Where the delta of a client without watermark starts. Its vector counts only where it was reached under the
+ * present grant, by a client that owns the node; otherwise everything is sent again.
  *
- * Once it is sent commits as they come its vector may hide gaps, and the server may be gone before it has
- * noted what was acknowledged. So where the log ends is noted before: up to here the vector tells what the
- * client has, if it tells that of a log without gaps. What comes later is sent again until more is known.
+ * Once it is sent commits as they come, its vector may hide gaps, and the server may die before it has stored what
+ * was acknowledged. So the end of the log is stored first: up to there, the vector can be trusted if it was free of
+ * gaps. What comes later is sent again until more is known.
  */
 export function startOfDelta(
   message: HandshakeMessage,
@@ -84,15 +84,15 @@ export function startOfDelta(
   return { ...fromNothing, vector, legacyPosition: position, isPositionNoted: false }
 }
 
-/** The version vector as the client tells it, which is not believed as it is. */
+/** The version vector that the client claims, before any of it is checked. */
 function claimedVector({ versionVector }: HandshakeMessage): VersionVector {
   return new Map(Object.entries(versionVector))
 }
 
 /**
- * The vector of a client without watermark, as far as it can be believed to be whole. For a node whose
- * operations were stored beyond a gap, ours says where that begins: the client may have been sent what lies
- * above it before the gap was filled.
+ * The part of the vector of a client without watermark that can be trusted to have no gaps. For a node whose
+ * operations were stored beyond a gap, our own vector tells where the gap begins: the client may have been sent
+ * what lies above it before the gap was filled.
  */
 function withoutGaps(
   vector: VersionVector,

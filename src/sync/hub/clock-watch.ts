@@ -1,6 +1,6 @@
 import type { Runtime } from '../../core/runtime.ts'
 
-/** So much the clock may be off the timers: it is slewed all the time, by far less in a minute. */
+/** How much the clock may differ from the timers. It is slewed all the time, but by far less in a minute. */
 const TOLERANCE_MS = 1000
 
 /** Notices that the clock was set, or that the machine has slept: timers that were set for an instant miss it. */
@@ -13,7 +13,7 @@ export class ClockWatch {
     this.#offsetMs = this.#offset
   }
 
-  /** @returns true where it has not gone with the timers since it was last asked, or has moved away from them bit by bit */
+  /** @returns true where the clock has moved away from the timers since the last call, at once or bit by bit */
   hasStepped(): boolean {
     const offset = this.#offset
     if (Math.abs(offset - this.#offsetMs) < TOLERANCE_MS) return false

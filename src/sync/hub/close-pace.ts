@@ -4,20 +4,20 @@ import type { Runtime } from '../../core/runtime.ts'
 const MAX_PAUSE_MS = 6 // 160 to 190 clients a second return without harm; fewer need not be waited for
 const SCHEDULED_SHARE = 0.8 // of the time; the rest is for what a standstill delays
 const WINDOW_MS = 1000
-/** As fast as this may it go that is behind: at the pace of its schedule it would stay behind until the time is up. */
+/** How much faster than scheduled a late closing may go: at the scheduled pace it would stay late to the end. */
 const CATCH_UP = 1.15
 
 export interface ClosePaceOptions {
   readonly runtime: Runtime
   readonly connections: number
-  /** Time after which nobody waits any longer, in ms; 0: nobody waits. */
+  /** Time after which connections are closed without waiting, in ms; 0: at once. */
   readonly spreadMs: number
 }
 
 /**
- * Spreads the closing of many connections, so that their clients do not all return at once. Each is
- * given the time to begin, and takes its turn when it has been answered: what waited for one slow
- * commit, or for a machine that had no time for us, must not be closed together after it.
+ * Spreads the closing of many connections, so that their clients do not all return at once. Each connection is
+ * given a time to begin, and takes its turn once it has been answered: connections that all waited for one slow
+ * commit, or for a busy machine, must not be closed together after it.
  */
 export class ClosePace {
   readonly #runtime: Runtime
@@ -37,7 +37,7 @@ export class ClosePace {
   }
 
   /**
-   * Resolves when it is time for the connection of this index, from 0, to take nothing more.
+   * Resolves when the connection with this index, from 0, is to stop taking messages.
    *
    * @param ended aborted when the connection has ended by itself, and waits no longer
    */

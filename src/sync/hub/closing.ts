@@ -3,10 +3,13 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { SessionState } from '../session-state.ts'
 import { ClosePace } from './close-pace.ts'
 
-/** Clients do not push blobs again, nor the application its writes: after an abort or a long wait they still have this long. */
+/**
+ * Clients do not push blobs again, nor the application its writes: even after an abort or a long wait they get this
+ * long.
+ */
 const GRACE_MS = 1000
 
-/** A session that can be closed once it is answered. */
+/** A session that can be closed once its client has been answered. */
 export interface ClosableSession {
   readonly state: SessionState
   readonly isAccepted: boolean
@@ -20,17 +23,17 @@ export interface ClosableSession {
 export interface ClosingOptions {
   /** Longest time over which connections are closed, in ms. */
   readonly spreadMs: number
-  /** Longest time that is waited for what a session has begun, in ms. */
+  /** How long to wait for the work of one session, in ms. */
   readonly timeoutMs: number
 }
 
 /**
- * The end of all sessions of a hub. What they have begun is waited for, with a bound: some of it is up to code of the
- * application, which may never be done.
+ * Ends all sessions of a hub. Their work is awaited, but only for a limited time: some of it runs application code,
+ * which may never finish.
  */
 export class Closing {
   readonly #runtime: Runtime
-  /** By session that is waited for: aborted when it has ended, so that the wait ends too. */
+  /** By awaited session: aborted when the session has ended, to end the wait. */
   readonly #endings = new Map<ClosableSession, AbortController>()
   readonly #abort = new AbortController()
 
@@ -39,9 +42,9 @@ export class Closing {
   }
 
   /**
-   * Closes each session when it is answered, in turn. Who has ended before is not waited for.
+   * Closes each session in turn once it is answered. Sessions that have already ended are not awaited.
    *
-   * @returns how many were closed although they were not answered in time
+   * @returns how many were closed before they were answered
    */
   async closeAll(
     sessions: readonly ClosableSession[],
@@ -68,8 +71,8 @@ export class Closing {
   /**
    * Waits for work that does not end with the sessions. Never rejects.
    *
-   * @param endsAt ms, monotonic: when `stop()` is to be done; where that is soon, the work has its grace all the same
-   * @returns false when it was not done in time
+   * @param endsAt ms, monotonic: when `stop()` should be done; the work gets GRACE_MS even if that is sooner
+   * @returns false when the work was not done in time
    */
   async drain(
     work: Promise<unknown>,
@@ -102,8 +105,8 @@ export class Closing {
   }
 
   /**
-   * True when all that the session has begun is answered in time. With a handshake nothing is lost: its
-   * client comes back, and need not be let in before.
+   * True when all work of the session is answered in time. A session still in its handshake counts as answered:
+   * nothing is lost, since its client comes back.
    */
   async #isAnswered(
     session: ClosableSession,

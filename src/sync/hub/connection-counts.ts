@@ -8,7 +8,7 @@ type ConnectionLimits = Pick<
   'maxConnections' | 'maxConnectionsPerUser' | 'maxConnectionsPerAddress'
 >
 
-/** How many connections are open from each network, and of each user, and which are too many. */
+/** Counts open connections per network and per user, and refuses those beyond the limits. */
 export class ConnectionCounts {
   readonly #limits: ConnectionLimits
   readonly #byNetwork = new Map<string, number>()
@@ -27,7 +27,7 @@ export class ConnectionCounts {
   }
 
   /**
-   * Refuses one connection too many, which is counted already.
+   * Refuses a connection beyond the limits; it has already been counted.
    *
    * @param open connections in all
    */
@@ -39,7 +39,7 @@ export class ConnectionCounts {
     return null
   }
 
-  /** Refuses one more connection of a user who has as many as there may be; it is not counted yet. */
+  /** Refuses a connection beyond the limit of its user; it has not been counted yet. */
   refuseUser(userId: string): ConnectionErrorCode | null {
     const { maxConnectionsPerUser } = this.#limits
     if (maxConnectionsPerUser === 0) return null

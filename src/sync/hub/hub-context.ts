@@ -18,25 +18,25 @@ import type { SyncStats } from '../sync-stats.ts'
 import type { ClosableSession } from './closing.ts'
 import type { RevocableSession, RevocationWatch } from './revocation-watch.ts'
 
-/** A session as the hub looks after it, from its beginning to its end. */
+/** A session as the hub manages it, from its beginning to its end. */
 export interface HubSession extends RevocableSession, ClosableSession {
   readonly id: string
   readonly remoteAddress: string | undefined
-  /** Sets the end of the session to the expiry of its token anew: the clock has stepped. */
+  /** Sets the end of the session to the expiry of its token again, after the clock has stepped. */
   setExpiry(): void
   /** @returns false when there is nothing left to watch */
   checkProgress(): boolean
-  /** @returns false when the watermark could not be moved over what the client may not see */
+  /** @returns false when the watermark could not be moved over entries that the client may not see */
   skipInvisibleTail(): boolean
   /** Ends the session of a client that does not read. */
   endUnread(): void
-  /** Ends the session with what a part of the server has thrown. */
+  /** Ends the session with an error that a part of the server has thrown. */
   crash(error: unknown): void
 }
 
 /**
- * What sessions may use of the store. What gives data takes a view, which only authorization makes;
- * what takes operations is behind `ingest`, which takes none without its author's access.
+ * The part of the store that sessions may use. To read, they need a view, which only authorization makes; to write,
+ * they go through `ingest`, which takes no operation without its author's access.
  */
 export type SessionStore = Pick<
   ServerStore,
@@ -66,10 +66,10 @@ export interface SyncHubContext {
   readonly supportedSchemaVersions: { readonly min: number; readonly max: number }
   readonly limits: SyncLimits
   readonly decodeLimits: DecodeLimits
-  /** Tighter: what a stranger may make us decode. */
+  /** Tighter than the others: they bound what a stranger may have us decode. */
   readonly handshakeDecodeLimits: DecodeLimits
   readonly validateOperation: ValidateOperation | undefined
-  /** For the application's own check. */
+  /** Given to the application's own check. */
   readonly kora: Kora
   readonly hasBlobStorage: boolean
   readonly ingest: Ingest
@@ -82,12 +82,12 @@ export interface SyncHubContext {
   readonly stats: SyncStats
   readonly metrics: SyncMetrics
 
-  /** Resolves when the hub knows where the log ends; rejects when the store does not say. */
+  /** Resolves when the hub knows where the log ends; rejects when the store cannot tell it. */
   whenOpen(): Promise<void>
   /** A limit that this identity's session would exceed, or null. */
   refuseIdentity(identity: SessionIdentity): ConnectionErrorCode | null
   onSessionAccepted(session: HubSession): void
   onSessionClosed(session: HubSession): void
-  /** The session has something unacknowledged: look after it once a second. */
+  /** Has the hub check the session once a second, because it has something unacknowledged. */
   watchProgress(session: HubSession): void
 }

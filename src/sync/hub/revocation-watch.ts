@@ -6,11 +6,11 @@ import { type ClusterBus, REVOKED_TOPIC } from '../../store/cluster-bus.ts'
 import type { Revocation, RevocationIndex, RevocationSubject } from '../../store/revocations.ts'
 import type { SessionIdentity } from '../session-identity.ts'
 
-// Another process revokes, and connections are to end within seconds, also where nobody tells of it; the
-// question is one index lookup.
+// How often the store is asked for revocations by other processes, of which it may not notify us. Connections must
+// end within seconds, and the query is one index lookup.
 const POLL_MS = 2000
 const PAGE_REVOCATIONS = 1000
-// As long as a handshake may take: one that was checked before a revocation is accepted after it.
+// The longest that a handshake may take: one that was checked before a revocation may be accepted after it.
 const MIN_RECENT_MS = 60_000
 
 /** A session that ends when its token is revoked. */
@@ -25,17 +25,17 @@ export interface RevocationWatchOptions {
   readonly runtime: Runtime
   readonly logger: Logger
   readonly handshakeTimeoutMs: number
-  /** Tells of revocations at once; null where there is none. */
+  /** Announces revocations at once; null where there is no bus. */
   readonly bus: ClusterBus | null
 }
 
-/** Refuses revoked tokens, and ends the sessions that were opened with one, whoever revoked them. */
+/** Refuses revoked tokens, and ends the sessions that were opened with one, whichever process revoked it. */
 export class RevocationWatch {
   readonly #options: RevocationWatchOptions
   readonly #sessions = new Set<RevocableSession>()
   readonly #sessionsByUser = new Map<string, Set<RevocableSession>>()
   readonly #sessionsByDevice = new Map<string, Set<RevocableSession>>()
-  /** By subject: those that a handshake which is under way may not have seen. */
+  /** Recent revocations by subject, which a handshake that is under way may have missed. */
   readonly #recent = new Map<string, { readonly revocation: Revocation; readonly until: number }>()
   #version = 0
   #timer: Timer | null = null
@@ -49,14 +49,14 @@ export class RevocationWatch {
     this.#options = options
   }
 
-  /** Resolves before the first handshake is checked, which sees by itself what was revoked until then. */
+  /** Reads what is revoked so far, before the first handshake: each handshake asks the store by itself. */
   async start(): Promise<void> {
     await this.#readOn(() => {})
     this.#endSubscription = this.#options.bus?.subscribe(REVOKED_TOPIC, () => void this.#poll()) ?? null
     this.#schedule()
   }
 
-  /** Another log has taken the place of the one before: its versions may be lower than those that are known. */
+  /** Called when another log has replaced the one before: its versions may be lower than those known here. */
   startOver(): void {
     this.#mustStartOver = true
     void this.#poll()
@@ -68,14 +68,14 @@ export class RevocationWatch {
     this.#timer?.cancel()
   }
 
-  /** Asked of the store itself, so that no token passes between two looks. */
+  /** Asks the store itself, so that no token slips through between two polls. */
   async isRevoked(auth: AuthContext): Promise<boolean> {
     if (auth.isAnonymous === true) return false // there is no token
     const revocations = await this.#options.store.findRevocations(subjectsOf(auth))
     return revocations.some((revocation) => coversToken(revocation, auth))
   }
 
-  /** Watches over an accepted session. */
+  /** Begins to watch an accepted session. */
   add(session: RevocableSession): void {
     const auth = session.identity?.auth
     if (auth === undefined) return
@@ -96,7 +96,7 @@ export class RevocationWatch {
     if (auth.deviceId !== undefined) removeFrom(this.#sessionsByDevice, auth.deviceId, session)
   }
 
-  /** Asks again before the session ends: what was revoked a moment ago may have been taken back since. */
+  /** Asks the store before it ends the session: a recent revocation may have been undone since. */
   async #checkAgain(session: RevocableSession, auth: AuthContext): Promise<void> {
     const isRevoked = await this.isRevoked(auth).catch(() => true)
     if (isRevoked) session.fail('REVOKED')
@@ -124,9 +124,9 @@ export class RevocationWatch {
   }
 
   /**
-   * Reads all revocations anew. They are mostly old, and who has come back before they were read has met them
-   * in the handshake: only sessions whose tokens are refused end. Visitors without a token are not to be
-   * ended by a revocation of long ago.
+   * Reads all revocations again. Most are old, and a client that returned before this was checked against them in
+   * its handshake: so only sessions whose tokens the store refuses end. Visitors without a token must not be ended
+   * by an old revocation.
    */
   async #readAnew(): Promise<void> {
     this.#mustStartOver = false
@@ -210,7 +210,10 @@ function coversToken({ revokedAt }: Revocation, { issuedAt }: AuthContext): bool
   return issuedAt === undefined || issuedAt <= revokedAt
 }
 
-/** Whether an open session ends by it; one without a token ends too, and may come back. */
+/**
+ * True where the revocation ends this open session. A session without a token ends too, but its client may come
+ * back.
+ */
 function endsSession(revocation: Revocation, auth: AuthContext): boolean {
   const { kind, value } = revocation
   const isMeant = kind === 'all' || (kind === 'user' ? auth.userId === value : auth.deviceId === value)

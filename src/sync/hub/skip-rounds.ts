@@ -1,27 +1,27 @@
-/** Each is a second. */
+/** One look a second, so a round takes half a minute. */
 const LOOKS_PER_ROUND = 30
 
 /**
- * The order in which the watermarks of quiet clients follow what they may not see: everybody once in a round, and a few
- * at each look. Each is sent a batch and acknowledges it, and there may be thousands.
+ * Spreads over time the moving of quiet clients' watermarks over entries that they may not see: every session once
+ * in a round, a few at each look. Each is sent a batch and acknowledges it, and there may be thousands.
  */
 export class SkipRounds<Session> {
   readonly #sessions: ReadonlyMap<string, Session>
   #step = 0
-  /** null: everybody has had a turn */
+  /** null: every session has had its turn */
   #round: Iterator<Session, undefined> | null = null
   #count = 0
   /** The end of the log at the start of the last round. */
   #skippedTo = 0
-  /** Somebody could not follow when its turn was there: it has another one, also where the log stands still. */
+  /** A session could not be moved in its turn, so there is another round even where the log stands still. */
   #hasMissed = false
 
-  /** @param sessions all that there are, whenever it is looked */
+  /** @param sessions all open sessions, at any time */
   constructor(sessions: ReadonlyMap<string, Session>) {
     this.#sessions = sessions
   }
 
-  /** @param skip given whose turn it is; returns false where that has been missed */
+  /** @param skip called with the session whose turn it is; returns false where that session missed it */
   look(head: number, skip: (session: Session) => boolean): void {
     this.#step++
     if (this.#step === LOOKS_PER_ROUND) this.#begin(head)

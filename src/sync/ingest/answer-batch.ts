@@ -6,7 +6,7 @@ import type { SessionIdentity } from '../session-identity.ts'
 import type { Guarded } from './operation-guards.ts'
 import type { PushContext, PushSession } from './push-session.ts'
 
-/** A batch that there is nothing to wait for any more. */
+/** A batch of which every operation is stored, ignored or refused. */
 export interface SettledBatch {
   readonly batch: ReceivedBatchMessage
   /** One per operation. */
@@ -41,7 +41,7 @@ export function answerBatch({ batch, guarded, results }: SettledBatch, sender: B
   })
 }
 
-/** Counts what could not be read. What was stored is counted where it was stored. */
+/** Counts operations that could not be read. Stored ones are counted where they are stored. */
 function countUnstored(guarded: readonly Guarded[], { metrics }: BatchSender['context']): void {
   const unread = guarded.filter(({ kind }) => kind === 'unreadable').length
   if (unread > 0) metrics.operations('refused', unread)
@@ -78,7 +78,10 @@ function reject(
   })
 }
 
-/** The client takes it as the mark of what the server has of its own operations. */
+/**
+ * The highest number of the client's own operations in the batch, which it takes as the mark of what the server has
+ * of them.
+ */
 function highestOwnSequence(batch: ReceivedBatchMessage, nodeId: string): number {
   let highest = 0
   for (const received of batch.operations) {

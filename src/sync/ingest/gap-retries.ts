@@ -2,25 +2,25 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { PushSession } from './push-session.ts'
 
 /**
- * After how long what was refused over a gap is tried again. A slow uplink may bring a large request long
- * after a small one that followed it. Clients wait 30 s for an answer, if they have not taken another one for it.
+ * Waits before a batch that was refused over a gap is tried again. A slow uplink may bring a large request long
+ * after a small one that followed it. Clients wait 30 s for an answer, unless they have taken another one for it.
  */
 export const RETRIES_OVER_GAP_MS: readonly number[] = [1000, 4000, 10_000, 14_000]
-const TRY_AGAIN = 1013 // close code; clients that poll, whose messages alone get lost, are told no more than the end
+const TRY_AGAIN = 1013 // close code; clients that poll, whose messages alone get lost, only learn of the end
 
 /**
- * Keeps what one session was refused over a gap until it is tried again: what is missing may only be late.
- * Nothing is told meanwhile, and nothing at all where it does not come: then the client has to return to send
- * it again, and does not do so by itself once another answer has cleared the batch.
+ * Keeps the batches of one session that were refused over a gap until they are tried again, because the missing one
+ * may only be late. The client is told nothing meanwhile. If the missing batch never comes, the session ends: only
+ * by returning does the client send it again, once another answer has cleared it from its queue.
  */
 export class GapRetries {
   readonly #session: Pick<PushSession, 'closeWith'>
   readonly #runtime: Pick<Runtime, 'setTimer'>
   readonly #maxBytes: number
   #bytes = 0
-  /** Until the batches are tried again, or given up. */
+  /** Each runs until its batch is tried again, or given up. */
   readonly #timers = new Set<Timer>()
-  /** Ends the session: there was no room to keep a batch. */
+  /** Ends the session, because there was no room to keep a batch. */
   #end: Timer | null = null
 
   /** @param maxBytes of all batches that are kept; a single one may be larger */
@@ -31,10 +31,10 @@ export class GapRetries {
   }
 
   /**
-   * Tries a batch again after the first of the waits, or ends the session where none is left.
+   * Tries a batch again after the first of the waits, or ends the session where no wait is left.
    *
    * @param bytes of the batch, which `tryAgain` keeps
-   * @param tryAgain given the waits that are left
+   * @param tryAgain called with the waits that are left
    */
   schedule(
     bytes: number,
@@ -46,7 +46,7 @@ export class GapRetries {
       return
     }
     if (this.#bytes > 0 && this.#bytes + bytes > this.#maxBytes) {
-      // Not at once: those that are kept may be stored by then, and need not come again.
+      // Not at once: the batches that are kept may be stored by then, and need not be sent again.
       this.#end ??= this.#later(sum([waitMs, ...retriesMs]), () => this.#endSession())
       return
     }

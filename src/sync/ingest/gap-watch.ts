@@ -6,23 +6,24 @@ import type { PushSession } from './push-session.ts'
 const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at once
 
 /**
- * Notices what is missing of what a polling client sends. Each batch is a request of its own, and one may be lost
- * while those behind it arrive. These are stored, but must not move the client's entry of the version vector: that
- * would tell the client, which has forgotten its queue, not to send again what was lost.
+ * Notices batches of a polling client that are missing. Each batch is a request of its own, and one may be lost
+ * while later ones arrive. The later ones are stored, but must not move the client's entry of the version vector:
+ * the client has forgotten its queue, and would conclude that it need not send the lost one again.
  *
- * After its handshake a client sends its delta, in numbered batches, and then what it writes, one batch at a time. But it takes any
- * acknowledgment, of the delta too, for that of the batch in flight: so several may be on their way, and are forgotten before they
- * have arrived.
+ * After its handshake a client sends its delta, in numbered batches, and then what it writes, one batch at a time.
+ * But it takes any acknowledgment, even one of the delta, for that of the batch in flight. So several batches may
+ * be on their way, and are forgotten before they have arrived.
  *
- * What is lost shows when the next batch comes:
- * - in the midst of the delta: its index is higher than the one that is due;
- * - at the end of the delta: it is no part of the delta, or another delta begins;
- * - the whole delta: it is the first one, and no part of a delta. Clients with a watermark write `totalBatches` into
- *   every batch of a delta and into no other, but only JSON carries it. Of other clients, and of those that use the
- *   binary form, it shows by the numbers of the operations: none is one that the client owes since its handshake;
- * - among what it writes later: the numbers of its own operations do not go on where those before ended. They may have
- *   gaps of their own, as nothing is sent of what is not in the client's view; so they count where the transport does not
- *   know that every message has come.
+ * A loss shows when the next batch comes:
+ * - in the middle of the delta: its index is higher than expected;
+ * - at the end of the delta: it is not part of the delta, or another delta begins;
+ * - the whole delta: it is the first batch, and not part of a delta. Clients with a watermark write `totalBatches`
+ *   into every batch of a delta and into no other, but only JSON carries it. With other clients, and with the
+ *   binary form, the numbers of the operations tell: none of them is one that the client has owed since its
+ *   handshake;
+ * - after the delta: the numbers of the client's own operations do not continue where the last ones ended. They may
+ *   have gaps of their own, because operations outside the client's view are not sent; so they count only where the
+ *   transport cannot tell that every message has come.
  *
  * What is remembered, and for how long:
  *
@@ -36,34 +37,34 @@ const MAX_MISSING_BATCHES = 1000 // far more than a client has on their way at o
  * | `#isOtherMissing`  | when something is missing that has no known index: the whole | never: it does not show    |
  * |                    | delta, the end of one of unknown length, or too many batches | when it has come           |
  *
- * `isOverGap` is asked anew each time that a batch is tried.
+ * `isOverGap` is evaluated again each time that a batch is tried.
  */
 export class GapWatch {
   /** Index of the batch that goes on where the last one ended; 0 after a final one. */
   #nextBatchIndex = 0
   #hasDelta = false
   #hasGap = false
-  /** As the first batch of the delta said; null where it does not say. */
+  /** From the first batch of the delta; null where it does not say. */
   #totalBatches: number | null = null
-  /** Batches of the delta, by index, that have not been answered where later ones have arrived. */
+  /** Indexes of delta batches that have not been answered although later ones have arrived. */
   readonly #missingIndexes = new Set<number>()
   /**
-   * Something else has not arrived. It has no known index, so that nothing shows when it comes. A client that
-   * writes its messages otherwise than the known ones is not taken to have such a gap for that alone.
+   * Something is missing that has no known index, so that nothing shows when it arrives. This is never concluded
+   * merely from the form of a client's messages, which may differ from the known ones.
    */
   #isOtherMissing = false
   readonly #missingNumbers = new MissingNumbers()
-  /** The highest number of its own that the client was told or has sent. */
+  /** The highest of its own numbers that the client was told or has sent. */
   #lastNumber = 0
   /** null before anything has come. */
   #nodeId: string | null = null
 
-  /** Something that the client sent has not arrived in its turn, as far as can be told. */
+  /** True once something from the client has not arrived in its turn, as far as can be told. */
   get hasGap(): boolean {
     return this.#hasGap
   }
 
-  /** @returns true where the batch shows the first gap */
+  /** @returns true where this batch shows the first gap */
   look(
     batch: ReceivedBatchMessage,
     identity: SessionIdentity,
@@ -91,8 +92,8 @@ export class GapWatch {
   }
 
   /**
-   * True while something before the batch is missing, beyond doubt or nearly so. A batch of the delta builds on
-   * those before it, what comes after the delta on all of it and on what has lower numbers.
+   * True while something before the batch is missing, for certain or almost so. A batch of the delta builds on the
+   * batches before it; a later batch builds on the whole delta and on operations with lower numbers.
    */
   isOverGap(batch: ReceivedBatchMessage): boolean {
     if (this.#isOtherMissing) return true
@@ -103,13 +104,13 @@ export class GapWatch {
     return false
   }
 
-  /** A batch is answered: if it was missing, it is no more. */
+  /** Called when a batch is answered: if it was missing, it no longer is. */
   fill(batch: ReceivedBatchMessage): void {
     if (this.#isMissing(batch)) this.#missingIndexes.delete(batch.batchIndex)
     this.#missingNumbers.remove(this.#numbersOf(batch))
   }
 
-  /** A batch was refused over a gap: it has come, and is still not there for what builds on it. */
+  /** Called when a batch was refused over a gap: it has come, but batches that build on it still lack it. */
   missAgain(batch: ReceivedBatchMessage): void {
     const numbers = this.#numbersOf(batch)
     if (isOfDelta(batch)) this.#miss(batch.batchIndex, batch.batchIndex + 1)
@@ -120,12 +121,12 @@ export class GapWatch {
     return isOfDelta(batch) && this.#missingIndexes.has(batch.batchIndex)
   }
 
-  /** @returns between which numbers the client has gone on above those before; null where they follow each other */
+  /** @returns the two numbers between which the batch leaves a gap; null where it continues the numbers before */
   #followNumbers(batch: ReceivedBatchMessage, { nodeId, owed }: SessionIdentity): [number, number] | null {
     if (this.#nodeId === null) this.#lastNumber = owed.above
     this.#nodeId = nodeId
     const last = this.#lastNumber
-    const next = this.#numbersOf(batch).filter((number) => number > last) // what is sent again is no news
+    const next = this.#numbersOf(batch).filter((number) => number > last) // operations that are sent again tell nothing
     this.#lastNumber = Math.max(last, highestOf(next))
     const lowest = lowestOf(next)
     return next.length > 0 && lowest > last + 1 ? [last, lowest] : null
@@ -139,14 +140,14 @@ export class GapWatch {
     if (!this.#missingNumbers.add(above, below)) this.#isOtherMissing = true
   }
 
-  /** The rest of a delta, if it said how long it is: something else has overtaken it. */
+  /** Notes the rest of an unfinished delta as missing, by index where its length is known. */
   #missRest({ totalBatches }: ReceivedBatchMessage): void {
     if (totalBatches === undefined && this.#totalBatches !== null) {
       this.#miss(this.#nextBatchIndex, this.#totalBatches)
     } else this.#isOtherMissing = true
   }
 
-  /** Where they are too many to wait for each, it does not show when they have come. */
+  /** Notes batches as missing. If there are too many to track, their arrival can no longer be noticed. */
   #miss(from: number, to: number): void {
     if (this.#missingIndexes.size + to - from > MAX_MISSING_BATCHES) {
       this.#isOtherMissing = true
@@ -156,15 +157,15 @@ export class GapWatch {
   }
 }
 
-/** What comes after a delta has no other index than 0, and no `totalBatches`. */
+/** True for a batch of the delta. After a delta, batches have index 0 and no `totalBatches`. */
 export function isOfDelta({ batchIndex, totalBatches }: ReceivedBatchMessage): boolean {
   return batchIndex > 0 || totalBatches !== undefined
 }
 
 /**
- * True where the batch brings something of the client's own and nothing of what it owes: what it has written
- * since, or what it sends again although it is stored. Numbers may have gaps of their own: who has left out the
- * next one may have lost nothing, and then sends again once in vain.
+ * True where the batch brings operations of the client itself, but none that it owes: only newer ones, or ones that
+ * are stored already. Numbers may have gaps of their own, so a client that left out the next one may have lost
+ * nothing; it then sends once more in vain.
  */
 function hasNothingOwed({ operations }: ReceivedBatchMessage, { nodeId, owed }: SessionIdentity): boolean {
   const own = ownNumbers(operations, nodeId)

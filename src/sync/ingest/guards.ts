@@ -41,8 +41,8 @@ export function refuseUnsupportedVersion({ schemaVersion }: Operation, newest: n
 }
 
 /**
- * Refuses what has the clock of another node than its own, and cannot be a snapshot that a server has
- * made: it does not have the id or the form of one, or names the node of the client that sends it.
+ * Refuses an operation that carries the clock of another node and cannot be a server's snapshot: it lacks the id or
+ * the form of one, or names the sending client's node.
  *
  * @param ownNodeId of the client
  */

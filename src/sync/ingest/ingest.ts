@@ -30,7 +30,7 @@ export interface CommitFailure {
   readonly at: number
 }
 
-/** How many times as many operations as the last transaction took up the next one of the group is handed. */
+/** How many operations the next transaction of a group is given, as a multiple of what the last one took up. */
 const REST_GROWTH = 2
 
 interface RoomWaiter {
@@ -53,18 +53,18 @@ export class Ingest {
   #queuedBytes = 0
   #isCommitting = false
   #isScheduled = false
-  /** How many operations the last transaction has taken up. */
+  /** How many operations the last transaction took up. */
   #lastTaken = 0
   #idle: { promise: Promise<void>; resolve: () => void } | null = null
-  /** In the order in which they came. */
+  /** Callers that wait for room, in the order in which they came. */
   readonly #roomWaiters = new Set<RoomWaiter>()
-  /** Bytes that somebody was let in for who is about to submit them. */
+  /** Bytes reserved for callers that were let in but have not submitted yet. */
   #promisedBytes = 0
-  /** Somebody was let in since the event loop last turned, and may not have submitted yet. */
+  /** True from the moment a caller is let in until the event loop turns: it may not have submitted yet. */
   #hasPromised = false
   readonly #failedSources = new WeakSet<object>()
   #lastFailure: CommitFailure | null = null
-  /** How often another log has taken the place of the one before. */
+  /** How many times another log has replaced the one before. */
   #replacements = 0
 
   constructor(store: Pick<ServerStore, 'append'>, runtime: Runtime, logger: Logger, options: IngestOptions) {
@@ -76,8 +76,8 @@ export class Ingest {
   }
 
   /**
-   * True while more waits than is good for memory: wait for room, and stop reading from sockets. And while
-   * somebody may still be on the way from being let in to submitting: who comes now would go before.
+   * True while callers must wait for room, and sockets must not be read, because too much is queued.
+   * Also while a caller that was let in may not have submitted yet: one that came now would overtake it.
    */
   get isFull(): boolean {
     return this.#roomWaiters.size > 0 || this.#hasPromised || !this.#hasRoom
@@ -87,7 +87,7 @@ export class Ingest {
     return this.#queuedBytes + this.#promisedBytes < this.#options.maxQueuedBytes
   }
 
-  /** The last commit that the database did not take; null once it has taken one since. */
+  /** The last commit that the database did not accept; null once it has accepted one since. */
   get lastFailure(): CommitFailure | null {
     return this.#lastFailure
   }
@@ -97,11 +97,11 @@ export class Ingest {
   }
 
   /**
-   * Resolves when it is this batch's turn and the queue has room. Submit it at once, before anything else is
-   * waited for: its room is kept until the event loop turns, and whoever has nothing to submit any more need
-   * not say so.
+   * Resolves when it is this batch's turn and the queue has room. Submit the batch at once, before awaiting
+   * anything else: its room is reserved only until the event loop turns. A caller that no longer has anything to
+   * submit need not say so.
    *
-   * @param signal aborted by who does not wait any more: the promise then stays unsettled
+   * @param signal aborted by a caller that stops waiting; the promise then stays unsettled
    */
   whenRoom(requests: readonly IngestRequest[], signal?: AbortSignal): Promise<void> {
     return new Promise((proceed) => {
@@ -135,20 +135,24 @@ export class Ingest {
   }
 
   /**
-   * Refuses what waits of a source, and what it hands in later: only what is being written by now is stored.
+   * Refuses the queued batches of a source, and any that it submits later. Only what is being written now is still
+   * stored.
    */
   withdraw(source: object): void {
     this.#failedSources.add(source)
     this.#refuseQueued((batch) => this.#hasFailed(batch), earlierBatchFailed())
   }
 
-  /** Another log has taken the place of the one that all that waits was made by: its clients send it again. */
+  /**
+   * Refuses all queued batches after another log has replaced the one that they were made for; the clients send
+   * them again.
+   */
   refuseWaiting(): void {
     this.#replacements++
     this.#refuseQueued(() => true, logReplaced())
   }
 
-  /** Resolves when nothing waits, for room neither, and nothing is being written. */
+  /** Resolves when no batch is queued or being written, and no caller waits for room. */
   drain(): Promise<void> {
     if (this.#isIdle) return Promise.resolve()
     if (this.#idle === null) {
@@ -164,7 +168,7 @@ export class Ingest {
   #schedule(): void {
     if (this.#isCommitting) return
     if (this.#isGroupFull) {
-      void this.#commitQueued() // what is read until later would only wait, and outlive the young heap
+      void this.#commitQueued() // anything read before a later commit would only wait, and outlive the young heap
       return
     }
     if (this.#isScheduled) return
@@ -209,8 +213,8 @@ export class Ingest {
   /**
    * Commits one group. A batch settles only once its operations are durable.
    *
-   * @param maxOperations so many of the group are handed to the store
-   * @returns what is left of the group, because all of it would be too much for one transaction
+   * @param maxOperations that are handed to the store, at most
+   * @returns the rest of the group, where one transaction could not take up all of it
    */
   async #commitGroup(
     group: readonly QueuedBatch[],
@@ -256,10 +260,11 @@ export class Ingest {
   }
 
   /**
-   * Commits each batch by itself: what one runs into is not to keep the others from being stored.
+   * Commits each batch by itself, so that the error of one does not keep the others from being stored.
    *
-   * @param replacements when the group was handed to the store: what was made by a log that is gone since is refused
-   * @param maxOperations as for `#commitGroup`, for each
+   * @param replacements when the group was handed to the store: if the log has been replaced since, the batches are
+   *   refused
+   * @param maxOperations as for `#commitGroup`, for each batch
    * @returns as `#commitGroup`
    */
   async #commitEach(
@@ -278,9 +283,9 @@ export class Ingest {
   }
 
   /**
-   * The next transaction of a group. What the sockets have received meanwhile is read before it: several large
-   * ones on end would keep everybody from the server. The store looks up all that it is handed, so it is handed about
-   * what it will take up.
+   * Commits the next part of a group. It yields to the sockets first, because several large transactions in a row
+   * would keep everyone else from the server. The store looks up all operations that it is handed, so it gets about
+   * as many as it will take up.
    */
   async #commitRest(rest: readonly QueuedBatch[], replacements: number): Promise<readonly QueuedBatch[]> {
     await yieldToEventLoop(this.#runtime)
@@ -294,7 +299,7 @@ export class Ingest {
     return due.length === 0 ? [] : this.#commitGroup(due, REST_GROWTH * this.#lastTaken)
   }
 
-  /** Tells of what is stored: an error in who is told of it must not end the writing. */
+  /** Publishes what was stored. An error thrown by a subscriber must not stop ingestion. */
   #publish(entries: readonly LogEntry[]): void {
     try {
       this.#options.onCommitted(entries)
@@ -303,7 +308,7 @@ export class Ingest {
     }
   }
 
-  /** Nothing of the group was stored: the clients send it again, and what was to follow it. */
+  /** Rejects a group of which nothing was stored. The clients send it again, with whatever was to follow it. */
   #fail(group: readonly QueuedBatch[], failure: StoreError): void {
     for (const { source } of group) if (source !== undefined) this.#failedSources.add(source)
     rejectEach(group, failure)
@@ -341,11 +346,11 @@ export class Ingest {
   }
 
   /**
-   * Lets in those who wait for room, in order, for as long as there is some. Each is promised the bytes of its
-   * batch: otherwise all would be let in at once, and would hand in several times what may wait.
+   * Lets in waiting callers, in order, as long as there is room. Bytes are reserved for the batch of each:
+   * otherwise all would be let in at once, and would together submit several times the limit.
    *
-   * The promises are forgotten when the event loop turns. Whoever was let in has submitted its batch by then, and
-   * the batch counts as queued. Between the two it counts twice, so that some wait for that turn who have room.
+   * The reservations lapse when the event loop turns: by then every caller has submitted, and its batch counts as
+   * queued. In between it counts twice, so some callers with room wait for that turn.
    */
   #letIn(): void {
     let isAnyLetIn = false
@@ -381,7 +386,10 @@ function isUnavailable(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'STORE_UNAVAILABLE'
 }
 
-/** A programming error, a damaged row, a missing resolver, too much at once: the others may never meet it. */
+/**
+ * True for an error that one batch may have caused (a bug, a damaged row, a missing resolver, its size): the others
+ * may not meet it.
+ */
 function isOfOneBatch(error: unknown): boolean {
   return (
     !(error instanceof StoreError) || error.code === 'STORE_CORRUPT' || error instanceof StoreCapacityError

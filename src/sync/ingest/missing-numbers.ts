@@ -1,12 +1,12 @@
 const MAX_RANGES = 1000 // far more than a client has batches on their way at once
 
-/** Sequence numbers of one node that have not come where higher ones have; those at the ends are known. */
+/** A gap in the sequence numbers of one node: neither end is missing itself. */
 interface Range {
   readonly above: number
   readonly below: number
 }
 
-/** Numbers of a client's own operations that have been skipped, until those that bear them arrive. */
+/** Sequence numbers of a client's own operations that were skipped, until operations with them arrive. */
 export class MissingNumbers {
   #ranges: Range[] = []
 
@@ -17,7 +17,7 @@ export class MissingNumbers {
     return true
   }
 
-  /** @param numbers of one batch: what lies between them its client has left out itself */
+  /** @param numbers of one batch: the client itself has left out those in between */
   remove(numbers: readonly number[]): void {
     if (this.#ranges.length === 0) return
     this.#ranges = this.#ranges.flatMap((range) => {
@@ -31,18 +31,18 @@ export class MissingNumbers {
     })
   }
 
-  /** True where one below `number` is missing. */
+  /** True where a number below `number` is missing. */
   hasBelow(number: number): boolean {
     return this.#ranges.some(({ above }) => above + 1 < number)
   }
 }
 
-/** A batch may have more numbers than a function takes arguments. @returns Infinity of none */
+/** Reduces, because a batch may have more numbers than a call takes arguments. @returns Infinity for none */
 export function lowestOf(numbers: readonly number[]): number {
   return numbers.reduce((lowest, number) => Math.min(lowest, number), Number.POSITIVE_INFINITY)
 }
 
-/** @returns -Infinity of none */
+/** @returns -Infinity for none */
 export function highestOf(numbers: readonly number[]): number {
   return numbers.reduce((highest, number) => Math.max(highest, number), Number.NEGATIVE_INFINITY)
 }

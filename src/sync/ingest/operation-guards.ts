@@ -16,17 +16,17 @@ import type { PushContext, PushSession } from './push-session.ts'
 /** An operation of a batch on its way through the guards. */
 export type Guarded =
   /**
-   * To be given to the store, also where it is refused or ignored: it may be there, and its author not know,
-   * or not be allowed to.
+   * To be passed to the store, even where it is refused or ignored: it may be stored already, without its author
+   * knowing, or being allowed to know.
    */
   | { readonly kind: 'store'; readonly request: AppendRequest }
-  /** There is nothing to store or to look for. */
+  /** Nothing to store, nor to look up in the store. */
   | { readonly kind: 'unreadable'; readonly refusal: Refusal }
 
 /** An operation that can be read. */
 type Readable = Pick<AppendRequest, 'operation' | 'wireJson'> & { readonly isIdVerified: boolean }
 
-/** Errors of the store that are no mistake of who asked it. */
+/** Errors that mean that the store failed, not that it was asked for something wrong. */
 const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
   'STORE_UNAVAILABLE',
   'STORE_CORRUPT',
@@ -34,7 +34,7 @@ const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set([
   'SERVER_STOPPING',
 ])
 
-/** What an operation is asked before the store is: the rules of the server, then the application's own. */
+/** The checks that an operation passes before the store: the server's rules, then the application's own. */
 export class OperationGuards {
   readonly #session: Pick<PushSession, 'log'>
   readonly #context: PushContext
@@ -47,8 +47,8 @@ export class OperationGuards {
   }
 
   /**
-   * A promise only where the application or the store has to be asked: waiting for each operation of
-   * a batch costs more than most of the guards.
+   * Returns a promise only where the application or the store has to be asked: awaiting each operation of a batch
+   * costs more than most of the guards.
    */
   guard(received: ReceivedOperation, identity: SessionIdentity): Guarded | Promise<Guarded> {
     if (!received.ok) return { kind: 'unreadable', refusal: received.refusal }
@@ -88,8 +88,8 @@ export class OperationGuards {
   }
 
   /**
-   * Asks the application, which is given an operation of its own: what it does to it must not part the
-   * record and its access from the log. null: it has nothing against the operation.
+   * Asks the application about an operation. It gets a copy, so that nothing it changes can make the record or its
+   * access differ from the log. null: the application accepts the operation.
    */
   async #validate(operation: Operation, identity: SessionIdentity): Promise<Refusal | 'ignore' | null> {
     const { validateOperation, kora } = this.#context
@@ -97,7 +97,8 @@ export class OperationGuards {
     try {
       return parseVerdict(await validateOperation(structuredClone(operation), { auth: identity.auth, kora }))
     } catch (error) {
-      // Its records cannot be read: a refusal would be final, so the client sends it again instead.
+      // The store cannot be read just now. A refusal would be final, so the error ends the session and the client
+      // sends again.
       if (error instanceof StoreError && STORE_FAILURES.has(error.code)) throw error
       this.#session.log(LOG_EVENTS.validatorFailed, { operationId: operation.id, err: error })
       return refuse('VALIDATION_ERROR', 'The server could not check the operation.')
@@ -106,9 +107,9 @@ export class OperationGuards {
 }
 
 /**
- * A slip of the application must not pass for a refusal, which is final.
+ * Parses strictly, because a refusal is final and must not result from a slip of the application.
  *
- * @throws TypeError for what is no verdict
+ * @throws TypeError for anything but a verdict
  */
 function parseVerdict(verdict: unknown): Refusal | 'ignore' | null {
   const { action, code, message, retriable }: { readonly [property: string]: unknown } = Object(verdict)

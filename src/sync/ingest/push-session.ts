@@ -24,11 +24,11 @@ export interface PushSession {
   send(message: SyncMessage): void
   nextMessageId(): string
   log(event: LogEvent, fields: LogFields): void
-  /** Has the hub look once a second whether the client gets on with what it is owed. */
+  /** Has the hub check once a second that the client makes progress with what it is sent. */
   watchProgress(): void
   /** Ends the session: its client is told why. */
   fail(code: ConnectionErrorCode, detail?: string): void
-  /** Ends the session with what a part of the server has thrown. */
+  /** Ends the session with an error that a part of the server has thrown. */
   crash(error: unknown): void
   /** Ends the session without a message. */
   closeWith(closeCode: number, reason: string): void
@@ -41,7 +41,7 @@ export interface PushContext {
   readonly limits: Pick<SyncLimits, 'maxOpsPerMinute' | 'maxBufferedBytes'>
   readonly supportedSchemaVersions: { readonly max: number }
   readonly validateOperation: ValidateOperation | undefined
-  /** For the application's own check. */
+  /** Given to the application's own check. */
   readonly kora: Kora
   readonly ingest: Pick<Ingest, 'isFull' | 'whenRoom' | 'submit'>
   readonly stats: Pick<SyncStats, 'operationsReceived' | 'errorCount' | 'idMismatches'>

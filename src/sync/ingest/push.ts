@@ -14,16 +14,16 @@ import { type Guarded, OperationGuards } from './operation-guards.ts'
 import type { PushContext, PushSession } from './push-session.ts'
 
 /**
- * Clients give up on an unanswered live batch after 30 s. Where one would have to wait for longer than this, the session
- * ends with `RATE_LIMIT`: the client keeps the batch, and sends it again.
+ * The longest wait for a batch's turn. Clients give up on an unanswered live batch after 30 s. Where one would have
+ * to wait longer than this, the session ends with `RATE_LIMIT`: the client keeps the batch, and sends it again.
  */
 const MAX_DELAY_MS = 20_000
 /** Bytes of one session that may be on their way to the store before its next batch is read. */
 const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
-/** ms. Transports do not tell when they have sent what waits. */
+/** In ms. Polled because transports do not report when they have sent what waits. */
 const LOOK_FOR_ROOM_EVERY_MS = 100
 
-/** What is kept of an operation and of a batch beside their texts, until they are answered. */
+/** Memory of an operation or a batch beside its text, until it is answered. */
 const OBJECT_BYTES = 512
 
 interface ArrivedBatch {
@@ -31,8 +31,8 @@ interface ArrivedBatch {
   /** ms, monotonic */
   readonly receivedAt: number
   /**
-   * What to do when something is refused: null: say so; else, because something before it is missing, try again
-   * after so many ms each, and then leave it unanswered and end the session.
+   * What happens on a refusal. null: the client is told. Otherwise something before the batch is missing: it is
+   * tried again after each of these waits (ms), then left unanswered and the session ended.
    */
   readonly retriesMs: readonly number[] | null
 }
@@ -42,13 +42,13 @@ interface GuardedBatch extends ArrivedBatch {
   readonly guarded: readonly Guarded[]
   /** Requests of those operations that are to be stored. */
   readonly requests: readonly AppendRequest[]
-  /** Something before it was missing when they were made. */
+  /** True when something before the batch was missing as its requests were made. */
   readonly isOverGap: boolean
 }
 
 /**
- * What one session sends to be stored. Each batch is acknowledged once every operation of it is
- * durable, was stored before, or was refused by name; in the order of arrival.
+ * Handles the operations that one session sends. Each batch is acknowledged, in order of arrival, once every
+ * operation of it is durable, was stored before, or was refused by name.
  *
  * @see docs/protocol.md, "Pushing"
  */
@@ -65,11 +65,11 @@ export class Push {
   readonly #maxInFlightBytes: number
   #delay: { timer: Timer; resolve: () => void } | null = null
   #isStopped = false
-  /** null where nothing can be lost on its way. */
+  /** null where the transport cannot lose messages. */
   readonly #gaps: GapWatch | null
-  /** As `#gaps`. */
+  /** null where `#gaps` is. */
   readonly #retries: GapRetries | null
-  /** End what is waited for, once nobody is there any more to answer. */
+  /** Aborted to end the waits of a session that has nobody left to answer. */
   readonly #waits = new Set<AbortController>()
 
   constructor(session: PushSession, context: PushContext) {
@@ -81,11 +81,11 @@ export class Push {
       : null
     this.#guards = new OperationGuards(session, context, this.#gaps)
     this.#bucket = new TokenBucket(context.limits.maxOpsPerMinute, context.runtime.monotonicNow())
-    // The answers to what is on its way have to find room, too.
+    // Bounded by the send buffer, too, because the answers to batches in flight have to find room there.
     this.#maxInFlightBytes = Math.min(MAX_IN_FLIGHT_BYTES, context.limits.maxBufferedBytes)
   }
 
-  /** Resolves when the session may be given its next message, which is before the batch is stored. */
+  /** Resolves when the session may receive its next message, which is before the batch is stored. */
   async receive(batch: ReceivedBatchMessage): Promise<void> {
     const identity = this.#session.identity
     if (identity === null) return
@@ -119,7 +119,8 @@ export class Push {
     const requests: AppendRequest[] = []
     for (const item of guarded) if (item.kind === 'store') requests.push(item.request)
     const { ingest } = this.#context
-    // Last, so that all of it is handed in at once: who was let in first is not to wait for the application.
+    // Last, so that the whole batch is submitted at once: a caller that was let in must not then wait for the
+    // application.
     if (requests.length > 0 && ingest.isFull) {
       await this.#whileOpen((signal) => ingest.whenRoom(requests, signal))
     }
@@ -128,9 +129,9 @@ export class Push {
   }
 
   /**
-   * Waits until the session ends at most, and not at all once it has: who waits holds a batch in memory.
+   * Waits no longer than the session lasts, and not at all once it has ended: a waiting batch holds memory.
    *
-   * @param begin given what is aborted when the session ends
+   * @param begin called with a signal that is aborted when the session ends
    */
   async #whileOpen(begin: (signal: AbortSignal) => Promise<void>): Promise<void> {
     if (this.#isStopped) return
@@ -150,7 +151,7 @@ export class Push {
     return this.#answered
   }
 
-  /** A batch that waits for its turn is not taken any more: the client sends it again. */
+  /** Gives up a batch that waits for its turn: the client sends it again. */
   endDelay(): void {
     if (this.#delay === null) return
     this.#isStopped = true
@@ -174,11 +175,11 @@ export class Push {
   }
 
   /**
-   * Waits for a client to read what it is owed. Until then it is given no more answers to read: its next
-   * batches wait with it, unread.
+   * Waits until the client reads what it has been sent. Until then it gets no more answers, and its next batches
+   * wait unread.
    */
   async #waitForReader(): Promise<void> {
-    this.#session.watchProgress() // who goes on reading nothing is closed
+    this.#session.watchProgress() // a client that reads nothing at all is cut off
     while (!this.#isStopped && !this.#session.canSend()) await this.#sleep(LOOK_FOR_ROOM_EVERY_MS)
   }
 
@@ -205,7 +206,7 @@ export class Push {
     return true
   }
 
-  /** Until the time is up, or the session takes nothing more. */
+  /** Sleeps until the time is up, or the session takes no more batches. */
   async #sleep(waitMs: number): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#delay = { timer: this.#context.runtime.setTimer(waitMs, resolve), resolve }
@@ -219,7 +220,7 @@ export class Push {
     const { batch, guarded, requests, receivedAt } = guardedBatch
     const span = startSpan('kora.ingest', { 'kora.operations': guarded.length })
     const { runtime, metrics } = this.#context
-    const bytes = bytesOf(batch) // what is refused, too: it stays as long as the rest
+    const bytes = bytesOf(batch) // refused operations, too: they stay in memory as long as the others
     const stored = requests.length === 0 ? Promise.resolve([]) : this.#context.ingest.submit(requests, this)
     this.#inFlightBytes += bytes
     const before = this.#answered
@@ -240,7 +241,7 @@ export class Push {
       })
       .catch((error: unknown) => {
         endSpan(span, error)
-        // Whatever keeps the store from storing comes as its error; anything else was thrown by what answers.
+        // The store reports its own failures as StoreError; any other error was thrown while answering.
         if (error instanceof StoreError) this.#session.fail('STORE_UNAVAILABLE', missingResolverOf(error))
         else this.#session.crash(error)
       })
@@ -259,7 +260,7 @@ export class Push {
   }
 }
 
-/** Bytes of JSON, with something for each object. Of an operation that could not be read, what is kept is small. */
+/** Bytes of JSON, plus something for each object. Little is kept of an operation that could not be read. */
 function bytesOf({ operations }: ReceivedBatchMessage): number {
   let bytes = OBJECT_BYTES
   for (const received of operations) bytes += OBJECT_BYTES + textLengthOf(received)
@@ -273,15 +274,15 @@ function textLengthOf(received: ReceivedOperation): number {
 }
 
 /**
- * Why another server may store what this one cannot. It ends the session, rather than refuse the operation: clients
- * give up what is refused, whether it may be sent again or not.
+ * The reason why another server may be able to store what this one cannot. The session ends rather than refusing
+ * the operation, because clients give up whatever is refused, retriable or not.
  */
 function missingResolverOf(error: unknown): string | undefined {
   const cause = error instanceof Error ? error.cause : undefined
   return cause instanceof SchemaError && cause.code === 'RESOLVER_MISSING' ? cause.message : undefined
 }
 
-/** True where a verdict was reached on what is stored, and might be another one once more is. */
+/** True where a verdict depends on what is stored, and may change once more of it is. */
 function dependsOnMissing(guarded: readonly Guarded[], results: readonly AppendResult[]): boolean {
   let next = 0
   return guarded.some((item) => {

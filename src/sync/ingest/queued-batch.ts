@@ -2,23 +2,23 @@ import type { AppendRequest, AppendResult, LogEntry, ServerWrite } from '../../s
 
 export type IngestRequest = AppendRequest | ServerWrite
 
-/** A batch on its way to the store, or what is left of it. */
+/** A batch that is queued or being written, or the rest of one. */
 export interface QueuedBatch {
   readonly requests: readonly IngestRequest[]
   readonly bytes: number
   readonly source: object | undefined
-  /** Results of the requests before these, which a transaction of their own has stored. */
+  /** Results of the requests before these, which an earlier transaction has stored. */
   readonly earlierResults: readonly AppendResult[]
   readonly resolve: (results: readonly AppendResult[]) => void
   readonly reject: (error: unknown) => void
 }
 
-/** Number of the operations of the batches together. */
+/** The number of operations in all batches. */
 export function operationsOf(batches: readonly QueuedBatch[]): number {
   return batches.reduce((sum, { requests }) => sum + requests.length, 0)
 }
 
-/** The requests of the batches in order, the first of them where there are more than `max`. */
+/** The requests of the batches in order, at most `max` of them. */
 export function requestsOf(group: readonly QueuedBatch[], max: number): readonly IngestRequest[] {
   const [first, ...others] = group
   const requests =
@@ -28,12 +28,12 @@ export function requestsOf(group: readonly QueuedBatch[], max: number): readonly
   return requests.length > max ? requests.slice(0, max) : requests
 }
 
-// A loop: for each result flatMap takes several times as long.
+// A loop, because flatMap takes several times as long per result.
 export function entriesOf(results: readonly AppendResult[]): readonly LogEntry[] {
   const entries: LogEntry[] = []
   for (const result of results) {
     if (result.status !== 'applied') continue
-    for (const entry of result.entries) entries.push(entry) // a deletion may bring more than a call takes arguments
+    for (const entry of result.entries) entries.push(entry) // a deletion may bring more entries than a call takes arguments
   }
   return entries
 }
@@ -43,16 +43,16 @@ export function bytesOf(requests: readonly IngestRequest[]): number {
   return requests.reduce((sum, request) => sum + sizeOf(request), 0)
 }
 
-/** A write of the server is given its text only when it is stored; its values are what it weighs. */
+/** A write of the server gets its text only when it is stored, so its values are measured instead. */
 function sizeOf(request: IngestRequest): number {
   return 'wireJson' in request ? request.wireJson.length : JSON.stringify(request.data).length
 }
 
 /**
- * Settles the batches that the store is done with.
+ * Settles the batches that are done, now that the first requests of the group have results.
  *
  * @param results of the first requests of the group
- * @returns what is left of the group
+ * @returns the rest of the group
  */
 export function settleEach(
   group: readonly QueuedBatch[],
@@ -75,7 +75,10 @@ function withoutFirst(batch: QueuedBatch, results: readonly AppendResult[]): Que
   return { ...batch, requests, earlierResults: [...batch.earlierResults, ...results.map(withoutSideEffects)] }
 }
 
-/** They have been told. Kept until the batch is done, all of them would be in memory at once. */
+/**
+ * Drops entries that were published already. Kept until the whole batch is done, they would all be in memory at
+ * once.
+ */
 function withoutSideEffects(result: AppendResult): AppendResult {
   return result.status === 'applied' ? { status: 'applied', entries: result.entries.slice(0, 1) } : result
 }

@@ -3,8 +3,8 @@ import { isFrame } from '../../protocol/frame.ts'
 import type { BlobChunkPushMessage, ReceivedMessage } from '../../protocol/messages.ts'
 
 /**
- * Those of the messages waiting when a connection ends that its client does not send again: content of blobs,
- * which is pushed once and never answered.
+ * Finds, among the messages still waiting when a connection ends, those that the client will not send again:
+ * content of blobs, which is pushed once and never answered.
  */
 export function* arrivedPushes(
   waiting: readonly unknown[],
@@ -16,12 +16,12 @@ export function* arrivedPushes(
       const decoded = decode(message)
       if (decoded.type === 'blob-chunk-push') yield decoded
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error // one that cannot be read is nobody's loss
+      if (!(error instanceof ProtocolError)) throw error // nothing is lost with a message that cannot be read
     }
   }
 }
 
-/** False for what is certainly none: decoding large batches for nothing would hold others up. */
+/** False for a message that is certainly no push: decoding large batches in vain would hold others up. */
 function mayBePush(message: unknown): boolean {
   if (!isFrame(message)) return true
   const { buffer, byteOffset, byteLength } = message.bytes

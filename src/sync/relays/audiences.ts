@@ -17,9 +17,9 @@ export interface RelayPeer {
   /** null before the handshake is accepted. */
   readonly identity: SessionIdentity | null
   readonly isAccepted: boolean
-  /** It can be sent what has no other form than JSON. */
+  /** True where it can be sent messages that exist only as JSON. */
   readonly readsJson: boolean
-  /** Bytes that it has been sent and has not taken yet. */
+  /** Bytes that it has been sent but has not yet taken. */
   readonly bufferedBytes: number
   /** True while the client reads what it is sent. */
   canSend(): boolean
@@ -33,16 +33,16 @@ export interface RelayPeer {
 export interface Audience {
   readonly key: string
   readonly view: View
-  /** What it has in common with the others of its tenant. @see Tenants */
+  /** What makes its members belong to their tenant. @see Tenants */
   readonly tags: readonly string[]
-  /** The tag of each collection that it has one by. */
+  /** Collection → the tag that comes from it. */
   readonly tagsByCollection: ReadonlyMap<string, string>
   readonly members: Set<RelayPeer>
 }
 
 /**
- * The sessions that relays may reach, by what they see: those that have their initial data, and
- * whose client knows the relayed messages.
+ * The sessions that relays may reach, grouped by what they see: those that have their initial data and whose client
+ * knows the relayed messages.
  */
 export class Audiences {
   readonly tenants: Tenants
@@ -57,7 +57,7 @@ export class Audiences {
     this.tenants = tenants
   }
 
-  /** True when somebody may see some records of a collection and not others. */
+  /** True when some client may see some records of a collection and not others. */
   get areSelective(): boolean {
     return this.#selectiveCount > 0
   }
@@ -89,12 +89,12 @@ export class Audiences {
     return this.#byPeer.get(peer) ?? null
   }
 
-  /** The sessions of whom an entry of the vector belongs to. */
+  /** The sessions to whose client this vector entry belongs. */
   ownersOf(entry: string): RelayPeer[] {
     return [...(this.#peersByOwnEntry.get(entry) ?? [])]
   }
 
-  /** Those who see a record with these values. */
+  /** The audiences that see a record with these values. */
   seeing(collection: string, values: FieldValues): readonly Audience[] {
     const found: Audience[] = []
     const keyOf = (field: string): ScopeKey => scopeKeyOf(ownValue(values, field))
@@ -104,14 +104,14 @@ export class Audiences {
     return found
   }
 
-  /** Those who belong to the same tenant as somebody with these tags. */
+  /** The audiences that have one of these tags, and so belong to the same tenant. */
   sharing(tags: Iterable<string>): Set<Audience> {
     const found = new Set<Audience>()
     for (const tag of tags) for (const audience of this.#byTag.get(tag) ?? []) found.add(audience)
     return found
   }
 
-  /** Those of the client's tenant who are not granted another part of something in place of its own. */
+  /** The audiences of the client's tenant that are not granted other parts in place of the client's. */
   colleaguesOf(access: ClientAccess): Set<Audience> {
     const wanted = this.tenants.sharedPartsOf(access).map((part) => [part[0], tagOf(part)] as const)
     const found = this.sharing(this.tenants.tagsOf(access))
@@ -123,7 +123,7 @@ export class Audiences {
     return found
   }
 
-  /** By both, because a wish can give two tenants the same view. */
+  /** Keyed by view and tenant, because a wish can give clients of two tenants the same view. */
   #audienceOf(access: ClientAccess): Audience {
     const { view } = access
     const tags = this.tenants.tagsOf(access)

@@ -5,8 +5,8 @@ export type AwarenessClientId = number | string
 export type SendAwareness = (message: AwarenessUpdateMessage) => void
 
 /**
- * Presence for servers that bring their own connections: who is there, told to everybody else. The
- * caller gives out the ids and decides who belongs together; nothing is stored, no timer runs.
+ * Presence for servers that bring their own connections: each client's state is sent to all others. The caller
+ * assigns the ids and decides which clients share a relay; nothing is stored, no timer runs.
  *
  * @example
  * const relay = new AwarenessRelay()
@@ -18,14 +18,14 @@ export class AwarenessRelay {
   readonly #statesById = new Map<AwarenessClientId, AwarenessState>()
   #messageCount = 0
 
-  /** Registers a connection and sends it all present states: one message, none when nobody is there. */
+  /** Registers a connection and sends it all present states in one message, or no message where there are none. */
   addClient(clientId: AwarenessClientId, send: SendAwareness): void {
     this.#sendById.set(clientId, send)
     const others = [...this.#statesById].filter(([id]) => id !== clientId)
     if (others.length > 0) send(this.#message(0, others))
   }
 
-  /** Forgets a connection, also one of which there was but a state, and tells the others that it left. */
+  /** Forgets a connection, even one that had only a state, and tells the others that it left. */
   removeClient(clientId: AwarenessClientId): void {
     const hadState = this.#statesById.delete(clientId)
     const wasConnected = this.#sendById.delete(clientId)
@@ -39,7 +39,7 @@ export class AwarenessRelay {
     this.#tellOthers(clientId, state)
   }
 
-  /** All present states by client. The map is the caller's. */
+  /** All present states by client, in a map of the caller's own. */
   getStates(): Map<AwarenessClientId, AwarenessState> {
     return new Map(this.#statesById)
   }
@@ -52,7 +52,7 @@ export class AwarenessRelay {
       try {
         send(message)
       } catch (error) {
-        errors.push(error) // one connection that breaks must not keep it from the others
+        errors.push(error) // an error of one connection must not keep the state from the others
       }
     }
     if (errors.length > 0) throw new AggregateError(errors, 'Presence could not be sent to every client.')

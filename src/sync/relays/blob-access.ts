@@ -17,39 +17,42 @@ export interface VisibleReferrer extends BlobReferrer {
 }
 
 const PAGE = 200
-/** Rows of the index looked at at once. What has more is looked for in turn: anybody can refer to it as often as they like. */
+/**
+ * Rows of the index read at once. Longer searches take turns, because any client can refer to a blob as often as it
+ * likes.
+ */
 const MAX_UNTURNED_ROWS = 2000
 const MAX_WAITING_SEARCHES = 256
 
 interface ReferrerPage {
   readonly hash: string
   readonly referrers: readonly BlobReferrer[]
-  /** Rows of the index that were read for it. */
+  /** Rows of the index that were read for this page. */
   readonly rowCount: number
 }
 
-/** What was found at once, and how to look through the rest, for which other clients may have to be waited for. */
+/** The records found at once, and a way to search the rest, which may have to wait for other clients' searches. */
 export interface ReferrerSearch {
   readonly found: readonly VisibleReferrer[]
-  /** null when there is no rest, or what was found is enough. */
+  /** null when there is no rest, or what was found suffices. */
   readonly rest: (() => Promise<readonly VisibleReferrer[]>) | null
 }
 
 interface Search {
   readonly hash: string
   readonly access: ClientAccess
-  /** False once nobody waits for the answer any more. */
+  /** False once the answer is no longer wanted. */
   readonly isWanted: () => boolean
   readonly pages: AsyncGenerator<ReferrerPage, undefined>
-  /** What the client sees; no more than a page. */
+  /** Records that the client sees; at most a page. */
   found: VisibleReferrer[]
 }
 
 /**
- * Decides who may read which bytes. Knowing a hash is not enough: the requester must see a live
- * record that refers to it, or to a manifest that lists it. Nor is writing such a record: the bytes
- * must have come from who made the reference, on the device that did, or from the requester's own tenant, whose part of
- * the collection the record lies in.
+ * Decides which clients may read which bytes. Knowing a hash is not enough: the requester must see a live record
+ * that refers to it, or to a manifest that lists it. Nor is it enough to write such a record: the bytes must have
+ * come from the author of the reference, on the same device, or from the requester's own tenant, whose part of the
+ * collection the record lies in.
  */
 export class BlobAccess {
   readonly #store: BlobAccessStore
@@ -64,10 +67,10 @@ export class BlobAccess {
   }
 
   /**
-   * Records through which the client reaches the hash: if there are such, some by which the stored bytes may be
-   * given, too. Empty: it may not be read.
+   * Finds records through which the client reaches the hash, preferably ones through which it may have the stored
+   * bytes. An empty result means that it may not read them.
    *
-   * @param isWanted asked while a long search goes on; when it says no, the search ends
+   * @param isWanted called while a long search goes on; returning false ends it
    */
   async search(hash: string, access: ClientAccess, isWanted: () => boolean): Promise<ReferrerSearch> {
     const search: Search = { hash, access, isWanted, pages: this.#pagesOf(hash), found: [] }
@@ -76,7 +79,7 @@ export class BlobAccess {
     return { found: search.found, rest: mayGoOn ? () => this.#goOn(search) : null }
   }
 
-  /** True when the stored bytes may be given to who reaches them through these records. */
+  /** True when a client that reaches the stored bytes through these records may have them. */
   async mayReadStored(
     hash: string,
     referrers: readonly VisibleReferrer[],
@@ -106,7 +109,7 @@ export class BlobAccess {
     return false
   }
 
-  /** False when whoever has sent the bytes is granted another part of one of the collections. */
+  /** False when the sender of the bytes is granted a different part of one of these collections. */
   async #areAgreed(hash: string, parts: readonly GrantedPart[]): Promise<boolean> {
     for (const part of parts) {
       if (await this.#isHeld(hash, partHolder(part))) continue
@@ -119,7 +122,7 @@ export class BlobAccess {
     return (await this.#store.checkBlobHolders(hash, [holder])) === 'held'
   }
 
-  /** What refers to the hash, and then what refers to a manifest that lists it. */
+  /** Yields records that refer to the hash, then those that refer to a manifest that lists it. */
   async *#pagesOf(hash: string): AsyncGenerator<ReferrerPage, undefined> {
     yield* this.#directPagesOf(hash)
     let manifests: readonly ListingManifest[] = []
@@ -144,10 +147,11 @@ export class BlobAccess {
   }
 
   /**
-   * Looks for a page of which the client sees records by which the stored bytes may be given. Anybody who sees a
-   * reference can copy it; what it sees before is kept, because other clients may be asked by it.
+   * Searches for a page with records through which the client may have the stored bytes. Any client that sees a
+   * reference can copy it. Visible records found on the way are kept, because other clients may be asked on their
+   * account.
    *
-   * @returns false when so many rows were looked at in vain and there are more
+   * @returns false when `maxRows` were searched in vain and there are more
    */
   async #look(search: Search, maxRows: number): Promise<boolean> {
     const { hash, access, isWanted, pages, found } = search

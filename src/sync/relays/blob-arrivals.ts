@@ -1,8 +1,8 @@
 import type { Runtime, Timer } from '../../core/runtime.ts'
 
 /**
- * Requests that came before the content. An operation is delivered at once and its blob is pushed
- * behind it, so readers often ask a moment too early.
+ * Requests that came before the content. An operation is delivered at once and its blob is pushed behind it, so
+ * readers often ask a moment too early.
  */
 export class BlobArrivals {
   readonly #runtime: Pick<Runtime, 'setTimer'>
@@ -12,7 +12,7 @@ export class BlobArrivals {
     this.#runtime = runtime
   }
 
-  /** Resolves when the content was stored, after `timeoutMs`, or when the signal aborts. */
+  /** Resolves when the content has been stored, after `timeoutMs`, or when the signal aborts. */
   wait(hash: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const waiting = this.#waitingByHash.get(hash) ?? new Set()

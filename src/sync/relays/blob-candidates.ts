@@ -3,18 +3,18 @@ import type { Audience, Audiences, RelayPeer } from './audiences.ts'
 import type { VisibleReferrer } from './blob-access.ts'
 
 /**
- * Clients that are asked at most: who has seen a record has not always looked at its blob, but among so many
- * somebody has.
+ * Most clients that are asked. Not every client that has seen a record has also loaded its blob, but among this
+ * many one has.
  */
 const MAX_PEERS = 64
 
 /**
- * Clients that may have the bytes and may be asked for them: who made the reference, on the device that did,
- * and those who see the record, belong to the requester's tenant and are granted no other part of a
- * collection than it. An administrator sees the records of all tenants and has all their blobs; who writes a
- * foreign hash into a record of its own must not get them from there.
+ * Finds clients that may have the bytes and may be asked for them: the author of the reference, on the same device,
+ * and clients of the requester's tenant that see the record and are granted no part of a collection other than the
+ * requester's. An administrator sees the records of all tenants and has all their blobs, so a client that writes a
+ * foreign hash into its own record must not get them from there.
  *
- * @returns each once, the likeliest first
+ * @returns each client once, the likeliest first
  */
 export function findCandidates(
   audiences: Audiences,
@@ -35,7 +35,7 @@ function findAuthors(audiences: Audiences, { collection, values, author }: Visib
   })
 }
 
-/** No more than are asked: there may be thousands, who all see the same hundred records. */
+/** Stops at the number that are asked: thousands of clients may all see the same hundred records. */
 function findColleagues(
   audiences: Audiences,
   { identity }: RelayPeer,

@@ -17,13 +17,16 @@ interface Reading {
 }
 
 /**
- * How long a sum counts: to add it up takes the longer the more a user has stored, but other servers may have
- * stored more.
+ * How long a sum is used before it is read again. The more a user has stored, the longer it takes to add up, but
+ * other servers may have stored more.
  */
 const READ_AGAIN_AFTER_MS = 60_000
 const MAX_REMEMBERED_USERS = 10_000
 
-/** How much each user may still store: the sum that the store knows, and what has been granted since it was read. */
+/**
+ * How much each user may still store: the quota less the sum that the store knows and the bytes granted since it
+ * was read.
+ */
 export class BlobQuota {
   readonly #options: BlobQuotaOptions
   readonly #readingByUser = new Map<string, Reading>()
@@ -33,9 +36,10 @@ export class BlobQuota {
   }
 
   /**
-   * What was stored before counts again, until the sum is read again.
+   * Takes bytes from the quota. Content that was stored before counts twice until the sum is read again.
    *
-   * @returns what gives it back, for content that is not stored after all; null when so much is not left
+   * @returns a function that gives the bytes back, for content that is not stored after all; null where the quota
+   *   is exceeded
    */
   async take(userId: string, byteLength: number): Promise<(() => void) | null> {
     const usage = await this.#usageOf(userId)

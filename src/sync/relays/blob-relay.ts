@@ -44,25 +44,28 @@ const DEFAULT_MAX_BYTES_PER_USER = 10 * 1024 ** 3
 /** Requests of one session at a time; clients ask for one chunk of a blob after the other. */
 const MAX_CONCURRENT_LOOKUPS = 8
 /**
- * Requests of one session for what is not stored and is looked for elsewhere. More are told that nobody has
- * it.
+ * Searches of one session for content that is not stored, at a time. Beyond this, the client is told that nobody
+ * has it.
  */
 const MAX_CONCURRENT_SEARCHES = 16
-/** Requests of one session for what very many records refer to. Of more, what was found at once counts. */
+/**
+ * Long searches of one session, for content that very many records refer to. Beyond this, only what was found at
+ * once counts.
+ */
 const MAX_LONG_LOOKUPS = 2
-/** Rows that one transaction links; a large manifest must not hold up operations. */
+/** Rows that one transaction links, because a large manifest must not hold up operations. */
 const LINK_PAGE = 1000
-/** Bytes of one session on their way to the storage before its next message is read, and pushes. */
+/** Bytes that one session may have on their way to the storage before its next message is read. */
 const MAX_PUSHING_BYTES = 4 * 1024 * 1024
 const MAX_CONCURRENT_PUSHES = 16
-/** What the smallest blob takes of the quota: a block of the disk, a file, and rows. */
+/** The least that a blob takes of the quota: a block of the disk, a file, and rows. */
 const MIN_STORED_BYTES = 4096
 const ANONYMOUS = 'anonymous'
 const MAX_REMEMBERED_MANIFESTS = 1000
 
 /**
- * The content that records refer to. Clients push it to where the application stores it, and ask
- * for it by hash; what is not stored, other clients that see the record are asked for.
+ * Relays the content that records refer to. Clients push it to where the application stores it, and ask for it by
+ * hash; for content that is not stored, other clients that see the record are asked.
  *
  * @see docs/presence-and-blobs.md
  */
@@ -80,10 +83,10 @@ export class BlobRelay {
   readonly #maxChunkBytes: number
   readonly #quota: BlobQuota
   readonly #lookingByPeer = new Map<RelayPeer, number>()
-  /** By the id of the peer: each request of a client of another server comes as a peer of its own. */
+  /** By the id of the peer, because each request from another server's client comes as a peer of its own. */
   readonly #longLookupsByPeerId = new Map<string, number>()
   readonly #searchesByPeer = new Map<RelayPeer, number>()
-  /** Bytes on their way to the storage, and pushes. */
+  /** By session, the bytes on their way to the storage. */
   readonly #pushingBytesByPeer = new Map<RelayPeer, number>()
   readonly #pushesByPeer = new Map<RelayPeer, number>()
   readonly #storing = new Set<Promise<void>>()
@@ -127,7 +130,7 @@ export class BlobRelay {
     this.#peers.onClosed(peer)
   }
 
-  /** Resolves when what has arrived of blobs is stored. Never rejects. */
+  /** Resolves when all pushed content that has arrived is stored. Never rejects. */
   async drain(): Promise<void> {
     await Promise.all(this.#storing)
   }
@@ -140,8 +143,8 @@ export class BlobRelay {
   // ── upload ─────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Nothing of it is answered: the protocol has no answer. A client that has sent everything may
-   * leave at once, so what has arrived is taken before the next message is waited for, up to a bound.
+   * Stores pushed content. The protocol has no answer to a push, and a client that has sent everything may leave at
+   * once. So what has arrived is accepted before the next message is awaited, up to a bound.
    */
   #onPush(peer: RelayPeer, message: BlobChunkPushMessage): Promise<void> | undefined {
     if (this.#options.persistBlobChunk === undefined || peer.identity === null) return undefined
@@ -167,7 +170,7 @@ export class BlobRelay {
   async #store(identity: SessionIdentity, hash: string, bytes: Buffer): Promise<void> {
     const { store, persistBlobChunk } = this.#options
     const { auth } = identity
-    const userId = auth.isAnonymous === true ? ANONYMOUS : auth.userId // they all share one quota: ids are free
+    const userId = auth.isAnonymous === true ? ANONYMOUS : auth.userId // they share one quota: ids are free
     const byteLength = Math.max(bytes.byteLength, MIN_STORED_BYTES)
     const giveBack = await this.#quota.take(userId, byteLength)
     if (giveBack === null) {
@@ -176,7 +179,7 @@ export class BlobRelay {
     }
     const holders = holdersOf(identity.access)
     try {
-      await store.noteBlobHolders(hash, holders) // first, or bytes could lie there that seem to be nobody's
+      await store.noteBlobHolders(hash, holders) // first, or bytes could be stored without a note of their sender
       await persistBlobChunk?.(hash, bytes)
       await store.recordBlobUpload({ hash, byteLength, userId, holders })
     } catch (error) {
@@ -195,7 +198,7 @@ export class BlobRelay {
     return isContentOf(hash, bytes) ? bytes : null
   }
 
-  /** Links a manifest to the chunks that it lists: whoever may read it may read them. */
+  /** Links a manifest to the chunks that it lists: a client that may read it may read them. */
   async #linkManifest(hash: string, bytes: Uint8Array): Promise<void> {
     if (this.#linkedManifests.has(hash)) return
     const manifest = parseBlobManifest(bytes)
@@ -210,7 +213,7 @@ export class BlobRelay {
 
   // ── download ───────────────────────────────────────────────────────────────────────────────
 
-  /** Does not make the session wait, unless it asks for more than the store can answer at a time. */
+  /** Makes the session wait only where it asks for more than the store can answer at a time. */
   #onRequest(peer: RelayPeer, message: BlobChunkRequestMessage): Promise<void> | undefined {
     const looking = changeCount(this.#lookingByPeer, peer, 1)
     const looked = this.#answerOrFail(peer, message, this.#lookUp(peer, message)).finally(() =>
@@ -226,11 +229,11 @@ export class BlobRelay {
     const answer = (referrers: readonly VisibleReferrer[]) => this.#answerBy(referrers, peer, message)
     const answered = this.#goOn(peer, rest, answer)
     if (answered === null) return answer(found)
-    // Not waited for: it may take long, and what else the client has sent is due meanwhile.
+    // Not awaited: it may take long, and the client's other messages are due meanwhile.
     void this.#answerOrFail(peer, message, answered)
   }
 
-  /** @returns null when there is nothing to go on with, or the client has its share of that */
+  /** @returns null when there is nothing to go on with, or the client already has its share of long searches */
   #goOn<Result>(
     peer: RelayPeer,
     rest: ReferrerSearch['rest'],
@@ -265,14 +268,14 @@ export class BlobRelay {
   ): Promise<void> {
     if (peer.identity === null) return
     const { requestId, hash } = message
-    // Who may not read it is told what one is told that asks for something nobody has.
+    // Refused without saying so: the client gets the same answer as for content that nobody has.
     if (referrers.length === 0) return this.#answer(peer, requestId, null)
     const stored = await this.#readStored(peer.identity, hash, referrers)
     if (stored !== null) return this.#answer(peer, requestId, stored)
     void this.#answerOrFail(peer, message, this.#search(peer, requestId, { hash, referrers }))
   }
 
-  /** For what is not stored, or not yet. */
+  /** Searches for content that is not stored, or not yet. */
   async #search(peer: RelayPeer, requestId: string, wanted: WantedBlob): Promise<void> {
     const searches = this.#searchesByPeer.get(peer) ?? 0
     if (searches >= MAX_CONCURRENT_SEARCHES) return this.#answer(peer, requestId, null)
@@ -284,7 +287,7 @@ export class BlobRelay {
     }
   }
 
-  /** Asks the clients here for somebody who is connected elsewhere. */
+  /** Asks the clients of this server on behalf of one that is connected elsewhere. */
   async findAmongPeers(requester: RelayPeer, hash: string): Promise<Uint8Array | null> {
     if (requester.identity === null) return null
     const { access } = requester.identity
@@ -305,7 +308,10 @@ export class BlobRelay {
     return bytes
   }
 
-  /** Reads what has been stored meanwhile: who has sent it decides by which records it may be read. */
+  /**
+   * Reads content that has been stored meanwhile. The search is made again, because the records that give access
+   * depend on the sender.
+   */
   async #readUploaded(peer: RelayPeer, hash: string, isWanted: () => boolean): Promise<Uint8Array | null> {
     const { identity } = peer
     if (identity === null) return null
@@ -326,13 +332,13 @@ export class BlobRelay {
     { requestId, bytes: text }: BlobChunkResponseMessage,
   ): Promise<void> | undefined {
     const hash = this.#peers.hashOf(peer, requestId)
-    if (hash === null) return undefined // late, or never asked
+    if (hash === null) return undefined // late, or never requested
     const bytes = text === null ? null : this.#decode(text, hash)
     if (bytes === null) {
       this.#peers.onAnswer(peer, requestId, null)
       return undefined
     }
-    // The chunks are asked for next: what the manifest lists is known before the answer leaves.
+    // The client asks for the chunks next, so they are linked before the answer leaves.
     return this.#linkManifest(hash, bytes)
       .catch((error) => this.#onFailed(error))
       .then(() => this.#peers.onAnswer(peer, requestId, bytes))

@@ -13,7 +13,7 @@ export interface WantedBlob {
   readonly referrers: readonly VisibleReferrer[]
 }
 
-/** Asks where else clients are connected, until the signal aborts; null: nobody there has it. */
+/** Asks servers elsewhere for content until the signal aborts; null: no client there has it. */
 export type AskElsewhere = (
   requester: RelayPeer,
   hash: string,
@@ -26,7 +26,7 @@ export interface BlobSearchesOptions {
   readonly peers: PeerRequests
   readonly arrivals: BlobArrivals
   readonly askElsewhere?: AskElsewhere
-  /** What was stored in the meantime and the requester may read; not given where nothing is stored. */
+  /** Reads content that was stored in the meantime, if the requester may read it; absent where nothing is stored. */
   readonly readUploaded?: (
     requester: RelayPeer,
     hash: string,
@@ -36,13 +36,17 @@ export interface BlobSearchesOptions {
 
 type Found = Promise<Uint8Array | null>
 
-/** How long the own clients may be silent before others are asked, too: each that has the content sends all of it. */
+/**
+ * How long our own clients may be silent before other servers are asked too, because each client that has the
+ * content sends all of it.
+ */
 const HEAD_START_MS = 1000
-/** How long after its operation the bytes may come, before one who asks is told that there are none. */
+/** How long bytes may lag behind their operation before a requester is told that there are none. */
 const UPLOAD_DELAY_MS = 3000
 
 /**
- * Looks for content that is not stored in three places at once, so that no silent client keeps it from who wants it:
+ * Searches for content that is not stored in three places at once, so that no silent client can keep it from the
+ * requester:
  *
  *   clients here ──────── nobody has it, or silent for 1 s ──▶ clients of other servers
  *   the storage: an upload may be on its way
@@ -54,7 +58,7 @@ export class BlobSearches {
     this.#options = options
   }
 
-  /** What comes first; null when nobody has it, or after 30 s. */
+  /** Resolves with the first bytes that come; null when nobody has them, or after 30 s. */
   async find(requester: RelayPeer, wanted: WantedBlob): Found {
     const ending = new AbortController()
     const timer = this.#options.runtime.setTimer(CONTENT_WAIT_MS, () => ending.abort())
@@ -74,7 +78,7 @@ export class BlobSearches {
     }
   }
 
-  /** Asks the clients here. */
+  /** Asks the clients of this server. */
   askHere(requester: RelayPeer, { hash, referrers }: WantedBlob, signal?: AbortSignal): Found {
     const { audiences, peers } = this.#options
     const candidates = findCandidates(audiences, requester, referrers)
@@ -101,8 +105,8 @@ export class BlobSearches {
   }
 
   /**
-   * The operation may have come here before its blob. Looks into the storage every 3 s for as long as clients are
-   * asked: what another server of the database has stored nobody tells.
+   * Waits for an upload, because an operation may come before its blob. Looks into the storage every 3 s as long as
+   * clients are being asked: another server of the database does not announce what it stores.
    */
   async #awaitUpload(
     requester: RelayPeer,
@@ -121,7 +125,7 @@ export class BlobSearches {
   }
 }
 
-/** The first bytes that come; null when none do. What fails keeps nobody from waiting for the others. */
+/** The first bytes that come; null when none do. A failing source does not end the wait for the others. */
 function firstOf(sources: readonly Found[]): Found {
   return new Promise((resolve, reject) => {
     for (const source of sources) source.then((bytes) => bytes !== null && resolve(bytes), ignoreForNow)
@@ -131,7 +135,7 @@ function firstOf(sources: readonly Found[]): Found {
   })
 }
 
-/** It is told once all have come to an end without bytes. */
+/** Swallows a rejection: `firstOf` reports it once all sources have ended without bytes. */
 function ignoreForNow(): void {}
 
 /** Resolves after so many ms, or when the signal aborts. */

@@ -1,2 +1,2 @@
-/** Clients wait that long for content that they have asked for: later, nobody needs it any more. */
+/** How long clients wait for content that they have asked for; later than this it is of no use. */
 export const CONTENT_WAIT_MS = 30_000

@@ -6,20 +6,20 @@ import { CONTENT_WAIT_MS } from './content-wait.ts'
 export interface PeerRequest {
   readonly requester: RelayPeer
   readonly hash: string
-  /** Whom to ask, the likeliest first. */
+  /** The clients to ask, the likeliest first. */
   readonly candidates: Iterable<RelayPeer>
-  /** Ends it, with null. */
+  /** Ends the request, with null. */
   readonly signal?: AbortSignal
-  /** Called once; with null when nobody has it, when the time is over, or the requester has gone. */
+  /** Called once: with the bytes, or with null when no client has them, the time is over, or the requester has gone. */
   onAnswered(bytes: Uint8Array | null): void
 }
 
 interface Pending extends PeerRequest {
-  /** What the peers know it by: ids of clients are theirs and may collide. */
+  /** The id that is sent to peers: clients choose their own ids, which may collide. */
   readonly wireId: string
-  /** Not asked yet. */
+  /** Clients not asked yet. */
   readonly waiting: RelayPeer[]
-  /** Asked and not answered yet. */
+  /** Clients that were asked and have not answered. */
   readonly asked: Set<RelayPeer>
   readonly expiresAt: number
   timer: Timer | null
@@ -73,13 +73,13 @@ export class PeerRequests {
     this.#askNext(pending)
   }
 
-  /** The hash that this peer was asked for under the id, or null when it was not. */
+  /** The hash that this peer was asked for under the id, or null when it was not asked. */
   hashOf(peer: RelayPeer, wireId: string): string | null {
     const pending = this.#pendingByWireId.get(wireId)
     return pending?.asked.has(peer) ? pending.hash : null
   }
 
-  /** @param bytes verified; null: the peer has nothing */
+  /** @param bytes verified; null: the peer does not have them */
   onAnswer(peer: RelayPeer, wireId: string, bytes: Uint8Array | null): void {
     const pending = this.#pendingByWireId.get(wireId)
     if (pending === undefined) return

@@ -6,24 +6,27 @@ import {
   type StateTexts,
 } from './presence-frame.ts'
 
-/** What a receiver is told of an author that it sees no more. */
+/** Sent to a receiver in place of the state of an author that it no longer sees. */
 export const GONE = 'null'
 
-/** Own states of an audience that the frame of its tenant is amended by; with more it gets one of its own. */
+/**
+ * Most entries that an audience may have beside its tenant's frame and still share it; with more, it gets a frame
+ * of its own.
+ */
 const MAX_AMENDMENTS = 16
 
 const NOTHING: StateTexts = new Map()
 
 /**
- * States, by who is told of them: all who have a tag in common with the author, and single audiences
- * that are told something else, or besides. An entry for each audience of a tenant would be as many
- * as its authors times its views, which may be a view for each client.
+ * Presence states by receiver: entries for all audiences that share a tag with the author, and entries for single
+ * audiences that are told something else or more. Entries for every audience of a tenant would be as many as its
+ * authors times its views, and each client may have a view of its own.
  */
 export class PresenceBoard {
   readonly #byTag = new Map<string, Map<number, string>>()
   readonly #byAudience = new Map<Audience, Map<number, string>>()
 
-  /** How many entries there are. */
+  /** The number of entries. */
   get size(): number {
     let size = 0
     for (const states of this.#byTag.values()) size += states.size
@@ -35,7 +38,7 @@ export class PresenceBoard {
     return this.#byTag.keys()
   }
 
-  /** Those for which something is entered of their own. */
+  /** The audiences that have entries of their own. */
   get audiences(): Iterable<Audience> {
     return this.#byAudience.keys()
   }
@@ -48,7 +51,7 @@ export class PresenceBoard {
     for (const tag of tags) deleteIn(this.#byTag, tag, id)
   }
 
-  /** Goes before what the audience is shown by its tags. */
+  /** Enters a state for one audience, where it overrides the state entered for its tags. */
   showTo(audience: Audience, id: number, text: string): void {
     setIn(this.#byAudience, audience, id, text)
   }
@@ -71,8 +74,8 @@ export class PresenceBoard {
 }
 
 /**
- * What is made of a board, each part once and when it is first asked for: tenants of thousands of
- * audiences are told the same. The board must not change meanwhile.
+ * The frames made from a board, each part once and on demand, because thousands of audiences of a tenant are sent
+ * the same. The board must not change meanwhile.
  */
 export class BoardFrames {
   readonly #board: PresenceBoard
@@ -93,7 +96,7 @@ export class BoardFrames {
     return madeOnce(this.#framesFor, audience, () => this.#framesOf(this.#commonOf(audience), own))
   }
 
-  /** For a receiver that is to be told besides that these have gone, unless they are here again. */
+  /** The frames for a receiver that is also to be told that these authors have gone, unless they are back. */
   withDepartures(audience: Audience, ids: ReadonlySet<number>): PresenceFrames {
     const common = this.#commonOf(audience)
     const own = new Map(this.#board.ownOf(audience))
@@ -101,7 +104,7 @@ export class BoardFrames {
     return this.#framesOf(common, own)
   }
 
-  /** Authors that have gone, of those that the audience is told of. */
+  /** The authors that have gone, among those that the audience is told of. */
   departuresFor(audience: Audience): readonly number[] {
     const own = this.#departuresIn(this.#board.ownOf(audience))
     const common = this.#departuresIn(this.#commonOf(audience))
@@ -115,8 +118,8 @@ export class BoardFrames {
   }
 
   /**
-   * What the audience is told by its tags. Most tags add nothing to others: where each member of a
-   * tenant is granted a part of its own besides, all of them are still told the same.
+   * The states that the audience is shown by its tags. Most tags add nothing: where each member of a tenant is also
+   * granted a part of its own, all of them are still shown the same.
    */
   #commonOf({ tags }: Audience): StateTexts {
     const largestFirst = tags.toSorted((a, b) => this.#board.under(b).size - this.#board.under(a).size)
@@ -163,7 +166,7 @@ function setIn<Key>(maps: Map<Key, Map<number, string>>, key: Key, id: number, t
   else map.set(id, text)
 }
 
-/** A map that is left empty is forgotten. */
+/** Removes an entry, and its map once that is empty. */
 function deleteIn<Key>(maps: Map<Key, Map<number, string>>, key: Key, id: number): void {
   const map = maps.get(key)
   map?.delete(id)

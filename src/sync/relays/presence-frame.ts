@@ -3,22 +3,22 @@ import type { Frame } from '../../protocol/frame.ts'
 /** Presence id → JSON text of the state, or `null`. */
 export type StateTexts = ReadonlyMap<number, string>
 
-/** One `awareness-update` for many receivers: each gets all of it, or all but its own entry. */
+/** An `awareness-update` for many receivers: each gets all of it, or all but its own entry. */
 export interface PresenceFrames {
-  /** @returns null when there is nothing in it but the receiver's own entry */
+  /** @returns null when there is nothing in it except the receiver's own entry */
   for(ownId: number | undefined): Frame | null
-  /** About how long a frame is. */
+  /** Approximate length of a frame. */
   readonly byteLength: number
 }
 
 /**
- * One `awareness-update` as bytes. What leaves an entry out is copied and not encoded again, so that
- * a room in which everybody moves costs no more encoding than one in which one does.
+ * One `awareness-update` as bytes. Leaving out an entry copies the bytes without encoding them again, so a room in
+ * which everyone moves costs no more encoding than one in which one does.
  */
 export class PresenceFrame implements PresenceFrames {
-  /** Without its end, and with a comma behind each entry: so any of them can be cut out. */
+  /** Without its end, and with a comma after each entry, so that any entry can be cut out. */
   readonly #bytes: Buffer
-  /** Presence id → where its entry stands. */
+  /** Presence id → position of its entry. */
   readonly #spans = new Map<number, { readonly start: number; readonly end: number }>()
   #whole: Frame | null = null
 
@@ -54,7 +54,7 @@ export class PresenceFrame implements PresenceFrames {
     return this.#spans.has(id)
   }
 
-  /** All entries but these, and others behind them. Together they must not be none. */
+  /** All entries but these, followed by others. At least one must be left. */
   replacing(ids: ReadonlySet<number>, entries = ''): Frame {
     const cuts = [...ids].flatMap((id) => this.#spans.get(id) ?? []).sort((a, b) => a.start - b.start)
     const pieces: Buffer[] = []
@@ -70,15 +70,15 @@ export class PresenceFrame implements PresenceFrames {
 }
 
 /**
- * The same but for a few entries, which are others or are added. It is made of the bytes of the frame,
- * so that it costs no more encoding than these few.
+ * A frame in which a few entries are replaced or added. It reuses the bytes of the original frame, so only those
+ * few are encoded.
  */
 export class AmendedPresenceFrame implements PresenceFrames {
   readonly #frame: PresenceFrame
   readonly #states: StateTexts
   #whole: Frame | null = null
 
-  /** @param states fewer than the frame has, so that something is left of it for every receiver */
+  /** @param states fewer than the frame has, so that it leaves something for every receiver */
   constructor(frame: PresenceFrame, states: StateTexts) {
     this.#frame = frame
     this.#states = states
@@ -92,7 +92,7 @@ export class AmendedPresenceFrame implements PresenceFrames {
     return this.#whole
   }
 
-  /** The few entries make no difference. */
+  /** The length of the original frame: the few entries make no difference. */
   get byteLength(): number {
     return this.#frame.byteLength
   }
@@ -103,7 +103,7 @@ export class AmendedPresenceFrame implements PresenceFrames {
   }
 }
 
-/** With the comma behind it. */
+/** The entry, followed by a comma. */
 function entryOf([id, text]: readonly [id: number, text: string]): string {
   return `"${id}":${text},`
 }

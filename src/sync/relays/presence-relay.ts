@@ -12,65 +12,65 @@ export interface PresenceRelayOptions {
   readonly store: Pick<ServerStore, 'readRecordValues'>
   readonly runtime: Runtime
   readonly logger: Logger
-  /** Told of every author's state as it is set; null: it shows nothing any more. */
+  /** Called with every author's state as it is set; null: the author no longer shows anything. */
   readonly onPresenceChanged?: (peer: RelayPeer, state: AwarenessState | null) => void
 }
 
-/** What one session shows of itself. */
+/** The presence of one session. */
 interface Author {
   readonly id: number
   readonly peer: RelayPeer
   readonly tags: readonly string[]
   state: AwarenessState | null
-  /** True when the state is to be sent to everybody again, and not only to those who see it newly. */
+  /** True when the state is to be sent to every receiver again, and not only to those that newly see it. */
   isFresh: boolean
-  /** True while the store is asked about the record at its cursor. */
+  /** True while the store is being asked about the record at its cursor. */
   isWaiting: boolean
-  /** True when its tenant has been told of it and not that it is gone. */
+  /** True when its tenant has been told of it, and not since that it is gone. */
   isShown: boolean
-  /** Audiences that have been told where its cursor stands; some of them may have gone since. */
+  /** Audiences that have been told its cursor; some of them may no longer exist. */
   cursorShownTo: ReadonlySet<Audience>
 }
 
-/** What one flush tells. */
+/** What one flush sends. */
 interface News {
   readonly updates: PresenceBoard
   readonly frames: BoardFrames
-  /** For those who have just come, or have missed something. */
+  /** The present states, for receivers that are new or have missed something. */
   readonly everything: BoardFrames
   readonly deadline: number
 }
 
-/** How often one receiver is told. What changes more often shows its newest state. */
+/** How often each receiver is sent news. Of several changes in between, only the newest state is sent. */
 const FLUSH_INTERVAL_MS = 100
-/** Time for one flush; what it does not suffice for comes with the next. */
+/** Time limit of one flush; the rest comes with the next. */
 const FLUSH_BUDGET_MS = 20
-/** Presence leaves nine tenths of the time to operations. */
+/** Time left to operations after each flush, as a multiple of what the flush took. */
 const IDLE_SHARE = 9
 /** Clients drop what is not repeated within 30 s, and send no heartbeat themselves. */
 const REFRESH_INTERVAL_MS = 20_000
-/** Above the counters by which clients number themselves: each of them starts at 1. */
+/** Above any counter that clients number themselves by, which starts at 1. */
 const FIRST_ID = 2 ** 20 + 1
 /**
- * Bytes that a receiver may leave unread, beside everything that it was sent when it came, before it is behind. What
- * it writes is acknowledged behind them: a second on a poor mobile link.
+ * Unread bytes, beyond what a receiver was sent when it joined, above which it counts as behind. The answers to its
+ * own writes queue behind these bytes: a second on a poor mobile link.
  */
 const MAX_UNREAD_BYTES = 64 * 1024
-/** Departures that a receiver that is behind is told of later; it forgets the others by itself. */
+/** Departures to be sent later to a receiver that is behind; it forgets the others by itself. */
 const MAX_MISSED_DEPARTURES = 1000
 
 /**
- * Who is there, and where: told to whoever may know, at most every 100 ms, the newest state of each.
+ * Tells clients which others are present and where their cursors are: at most every 100 ms, the newest state of
+ * each.
  *
  *   receive ─▶ changed ─▶ (record values known?) ─▶ flush: who sees what now, against before ─▶ frames
  *
- * With its cursor an author is shown to those who may see the record, without it to the rest of its
- * tenant. The latter is kept and encoded once for all of them, however many views they have.
+ * Audiences that may see the record at an author's cursor are shown the author with its cursor, the rest of its
+ * tenant without. The latter is kept and encoded once for all of them, however many views they have.
  *
- * Cost: an update waits in a set, so a flood of them costs one entry. A flush costs as much as there
- * are members that see the change, and audiences that see the records of cursors; the others are never
- * visited. It may take 20 ms, and at most a tenth of all time: in a room too large for that everybody
- * is told less often.
+ * Cost: an update waits in a set, so a flood of them costs one entry. A flush costs as much as there are members
+ * that see the change, and audiences that see the records of cursors; the others are never visited. It may take 20
+ * ms, and at most a tenth of all time: in a room too large for that, everyone is told less often.
  *
  * @see docs/presence-and-blobs.md
  */
@@ -82,8 +82,8 @@ export class PresenceRelay {
   readonly #onChanged: PresenceRelayOptions['onPresenceChanged']
   readonly #authors = new Map<RelayPeer, Author>()
   /**
-   * What everybody is shown, as it was told last. Whoever comes is shown that and not the newest: as
-   * long as it is not known who may see a record, a cursor that has moved there is shown to nobody.
+   * The states as they were last sent. A new receiver is shown these and not the newest: until it is known which
+   * audiences may see a record, a cursor that has moved there is not shown at all.
    */
   readonly #shown = new PresenceBoard()
   readonly #changed = new Set<Author>()
@@ -104,7 +104,7 @@ export class PresenceRelay {
     this.#onChanged = options.onPresenceChanged
   }
 
-  /** Sessions, of all servers, of which something has been shown. */
+  /** The number of sessions, of all servers, that have shown something. */
   get size(): number {
     return this.#authors.size
   }
@@ -114,12 +114,12 @@ export class PresenceRelay {
     return (this.#authors.get(peer)?.state ?? null) !== null
   }
 
-  /** How much is kept of who is shown to whom. */
+  /** The number of entries kept about what was shown to which audience. */
   get entryCount(): number {
     return this.#shown.size
   }
 
-  /** Takes the sender's own entry and nothing else of the message. */
+  /** Takes the sender's own entry from the message and ignores the rest. */
   receive(peer: RelayPeer, message: ReceivedAwarenessMessage): undefined {
     const { problem } = message
     if (problem !== undefined) {
@@ -183,7 +183,7 @@ export class PresenceRelay {
     this.#scheduleFlush()
   }
 
-  /** For a new audience: what has no cursor is shown to it by its tags already. */
+  /** Decides again who is shown each cursor, for a new audience; it already has authors without cursors by its tags. */
   #decideCursorsAnew(): void {
     for (const author of this.#authors.values()) {
       if (author.state?.cursor !== undefined) this.#changed.add(author)
@@ -206,7 +206,7 @@ export class PresenceRelay {
     })
   }
 
-  /** Repeats everything, decided anew: a record may have moved out of somebody's sight. */
+  /** Sends everything again, decided anew: a record may have moved out of an audience's sight. */
   async #refresh(): Promise<void> {
     if (this.#authors.size === 0) return
     const present = [...this.#authors.values()].filter((author) => author.state !== null)
@@ -229,7 +229,7 @@ export class PresenceRelay {
     try {
       this.#tellAll(startedAt)
     } catch (error) {
-      logEvent(this.#logger, LOG_EVENTS.presenceFailed, { err: error }) // 20 s later all is told again
+      logEvent(this.#logger, LOG_EVENTS.presenceFailed, { err: error }) // all of it is sent again 20 s later
     }
     const tookMs = this.#runtime.monotonicNow() - startedAt
     this.#flushNotBefore = startedAt + Math.max(FLUSH_INTERVAL_MS, tookMs * (1 + IDLE_SHARE))
@@ -252,7 +252,7 @@ export class PresenceRelay {
 
   // ── who sees what ──────────────────────────────────────────────────────────────────────────
 
-  /** The changed authors of which it can be decided now; the store is asked about the others. */
+  /** The changed authors that can be decided now; the store is asked about the others. */
   #takeReady(): readonly Author[] {
     const ready: Author[] = []
     const unknown: Author[] = []
@@ -281,7 +281,7 @@ export class PresenceRelay {
     return this.#audiences.areSelective || peer.identity?.access.view.isSelective === true
   }
 
-  /** Collects what is to be told. Authors that the time does not suffice for stay changed. */
+  /** Collects what is to be sent. Authors for which there is no time stay marked as changed. */
   #collectUpdates(authors: readonly Author[], deadline: number): PresenceBoard {
     const updates = new PresenceBoard()
     for (const author of authors) {
@@ -326,20 +326,20 @@ export class PresenceRelay {
     author.cursorShownTo = new Set()
   }
 
-  /** Audiences that may see the record at the cursor, if its author may. */
+  /** The audiences that may see the record at the author's cursor; none where the author may not. */
   #audiencesAtCursor(author: Author): ReadonlySet<Audience> {
     const access = author.peer.identity?.access
     const cursor = author.state?.cursor
     if (cursor === undefined || access === undefined) return new Set()
     const values = this.#dependsOnValues(author) ? (this.#records.peek(cursor) ?? {}) : {}
-    // Nobody points at what it does not see: a cursor is no way into another tenant.
+    // An author may not point at a record that it does not see: a cursor is no way into another tenant.
     if (!access.sees(cursor.collection, values)) return new Set()
     return new Set(this.#audiences.seeing(cursor.collection, values))
   }
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────
 
-  /** Sends those who have just come, and those who have missed something, all that they see. */
+  /** Sends new receivers, and those that have missed something, everything that they see. */
   #sendMissed({ frames, everything, deadline }: News): ReadonlySet<RelayPeer> {
     const served = new Set<RelayPeer>()
     for (const [peer, missed] of this.#behind) {
@@ -356,8 +356,8 @@ export class PresenceRelay {
   }
 
   /**
-   * Sends the updates. Whoever cannot be served in time, or is behind, gets the newest of everything next
-   * time.
+   * Sends the updates. A receiver that is behind, or for which there is no time, is sent everything in the next
+   * round.
    */
   #sendUpdates({ updates, frames, everything, deadline }: News, served: ReadonlySet<RelayPeer>): void {
     const concerned = this.#audiences.sharing(updates.tags)
@@ -389,7 +389,7 @@ export class PresenceRelay {
   }
 }
 
-/** False for one that has more to read than if it were told everything anew. */
+/** False for a receiver with more unread bytes than sending it everything again would take. */
 function readsAlong({ bufferedBytes }: RelayPeer, audience: Audience, everything: BoardFrames): boolean {
   if (bufferedBytes <= MAX_UNREAD_BYTES) return true // nearly all, at no cost
   return bufferedBytes <= MAX_UNREAD_BYTES + everything.of(audience).byteLength
@@ -399,7 +399,7 @@ function isTenant({ tags }: Author, audience: Audience): boolean {
   return audience.tags.some((tag) => tags.includes(tag))
 }
 
-/** Remembers who has gone, for a receiver that could not be told. */
+/** Notes departures for a receiver that could not be told of them. */
 function noteDepartures(missed: Set<number>, ids: readonly number[]): Set<number> {
   for (const id of ids) if (missed.size < MAX_MISSED_DEPARTURES) missed.add(id)
   return missed

@@ -5,17 +5,15 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { RecordKey } from '../../store/append/load.ts'
 import type { ServerStore } from '../../store/store.ts'
 
-/** Typing comes faster than this; a record that changed hands is noticed soon enough. */
+/** Typing comes faster than this, and a record that changed hands is noticed soon enough. */
 const FRESH_MS = 1000
 const MAX_RECORDS = 4096
 const MAX_TEXT_LENGTH = 1024 // no scope compares longer texts; the others need not be kept
-/**
- * Bytes that are kept of one record. Of a larger one the longest values go: scopes compare ids and the like.
- */
+/** Bytes kept of one record. Of a larger one, the longest values are dropped: scopes compare ids and the like. */
 const MAX_RECORD_BYTES = 16 * 1024
 /** Bytes of all records together: 4 KB for each, which few need. */
 const MAX_BYTES = 16 * 1024 * 1024
-const FIELD_BYTES = 32 // what a value takes beside its name and its text
+const FIELD_BYTES = 32 // memory of a value beside its name and its text
 const READ_CHUNK = 200 // record ids of one query
 
 interface CachedRecord {
@@ -26,9 +24,9 @@ interface CachedRecord {
 }
 
 /**
- * What decides who may see a record: its present scalar values, read from the store and kept for a
- * second. A record that is not stored, or cannot be read, has none: only who may see any record of
- * the collection may see it.
+ * The present scalar values of records, which decide who may see them: read from the store and kept for a second. A
+ * record that is not stored, or cannot be read, has none: then only clients that may see any record of the
+ * collection may see it.
  */
 export class RecordValuesCache {
   readonly #store: Pick<ServerStore, 'readRecordValues'>
@@ -41,7 +39,7 @@ export class RecordValuesCache {
     this.#runtime = runtime
   }
 
-  /** undefined: not known, read it first */
+  /** undefined: not known, so `read` it first */
   peek({ collection, recordId }: RecordKey): FieldValues | undefined {
     const key = keyOf(collection, recordId)
     const entry = this.#entries.get(key)
@@ -51,7 +49,7 @@ export class RecordValuesCache {
     return undefined
   }
 
-  /** Reads the records whether they are known or not. Never rejects. */
+  /** Reads the records again, even if they are known. Never rejects. */
   async read(records: readonly RecordKey[]): Promise<void> {
     const idsByCollection = new Map<string, Set<string>>()
     for (const { collection, recordId } of records) addTo(idsByCollection, collection, recordId)
@@ -68,7 +66,7 @@ export class RecordValuesCache {
     this.#bytes = 0
   }
 
-  /** What the kept values take. */
+  /** Bytes that the kept values take. */
   get bytes(): number {
     return this.#bytes
   }
@@ -78,7 +76,7 @@ export class RecordValuesCache {
     const readAt = this.#runtime.monotonicNow()
     for (const id of ids) {
       const key = keyOf(collection, id)
-      this.#drop(key) // so that it goes to the end: the oldest stand first
+      this.#drop(key) // removed first, so that it goes to the end: the oldest come first
       this.#keep(key, scalarsOf(found?.get(id)?.values ?? {}), readAt)
     }
     for (const key of this.#entries.keys()) {
@@ -117,7 +115,7 @@ function isScalar(value: JsonValue): boolean {
   return typeof value !== 'object' || value === null
 }
 
-/** As many of the values as a record may take, the short ones first. */
+/** The shortest values, as many as may be kept of one record. */
 function shortestOf(scalars: Scalars): Scalars {
   const sized = scalars.map(([field, value]) => ({ field, value, bytes: sizeOf(field, value) }))
   sized.sort((a, b) => a.bytes - b.bytes)

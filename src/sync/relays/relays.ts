@@ -27,13 +27,13 @@ export type RelayedMessage =
 export type RelaysOptions = PresenceRelayOptions &
   BlobRelayOptions & { readonly store: Pick<ServerStore, 'cluster'>; readonly auth: AuthProvider }
 
-/** What passes from client to client without becoming an operation. Nothing of it is in the log. */
+/** Everything that passes from client to client without becoming an operation: none of it is in the log. */
 export class Relays {
   readonly presence: PresenceRelay
   readonly richtext: RichtextRelay
   readonly blobs: BlobRelay
   readonly #audiences: Audiences
-  /** null where one server is all there is. */
+  /** null where there is only one server. */
   readonly #cluster: ClusterRelays | null
 
   constructor(options: RelaysOptions) {
@@ -56,7 +56,7 @@ export class Relays {
     this.#cluster = cluster === undefined ? null : new ClusterRelays(cluster, this, options.runtime)
   }
 
-  /** One message of an accepted session. A promise only where its next message has to wait. */
+  /** Handles one message of an accepted session. Returns a promise only where its next message has to wait. */
   receive(session: RelayPeer, message: RelayedMessage): Promise<void> | undefined {
     switch (message.type) {
       case 'awareness-update':
@@ -72,7 +72,7 @@ export class Relays {
     }
   }
 
-  /** The session has its initial data: it may be told of the others. */
+  /** The session has its initial data, so it may be told of the others. */
   onStreaming(session: RelayPeer): void {
     if (this.#audiences.join(session) !== null) this.presence.onStreaming(session)
   }

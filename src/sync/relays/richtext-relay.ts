@@ -13,14 +13,14 @@ const MAX_UPDATE_LENGTH = 1024 * 1024
 
 export interface RichtextRelayOptions {
   readonly runtime: Pick<Runtime, 'monotonicNow'>
-  /** Told of every update that its author may make, once it was passed on. */
+  /** Called with every update that its author may make, once it was passed on. */
   readonly onRichtextRelayed?: (author: RelayPeer, message: YjsDocUpdateMessage) => void
 }
 
 /**
- * Passes changes of large documents on to whoever may see the record, before the operation that
- * makes them durable. Nothing is stored and nothing is promised: what a full buffer or a limit
- * drops comes with the operation.
+ * Passes changes of large documents on to the sessions that may see the record, before the operation that makes
+ * them durable. Nothing is stored and nothing is promised: whatever a full buffer or a limit drops arrives with the
+ * operation.
  */
 export class RichtextRelay {
   readonly #audiences: Audiences

@@ -4,22 +4,22 @@ import type { JsonValue } from '../../core/operation.ts'
 import type { ScopeFilter } from '../../core/scope.ts'
 import type { ClientAccess } from '../authorization.ts'
 
-/** The part of a collection that somebody is granted. */
+/** A collection, and the part of it that a client is granted. */
 export type GrantedPart = readonly [collection: string, filter: ScopeFilter]
 
 /**
- * Somebody of whom nothing but the grant is looked at. Wishes make no difference: by one, a client could
- * choose its tenant.
+ * A client reduced to its grant. Wishes must make no difference here, because a client could then choose its
+ * tenant.
  */
 type Grantee = Pick<ClientAccess, 'granted' | 'userId'>
 
 /**
- * Who belongs together, as far as what they are granted tells. Nothing else does: the server knows no tenants.
+ * Decides which clients are colleagues, from their grants alone: the server knows no tenants.
  *
- * A part of a collection that all users are granted alike is *common*, and makes none of them a colleague of
- * another. It is known by its filter, which asks for yes or no and nothing else, or by the template that names no
- * claim for it. A *personal* part is that of one user: the template names the claim of the user's id. Where no
- * template tells, it is known by a value that is the id.
+ * A part of a collection that all users are granted alike is *common*, and does not make them colleagues. It is
+ * recognized by its filter, which compares only with booleans or null, or by a template that names no claim for it.
+ * A *personal* part is that of one user: the template names the claim of the user's id. Without a template, it is
+ * recognized by a value that equals the id.
  */
 export class Tenants {
   readonly #kinds: GrantKinds
@@ -29,37 +29,35 @@ export class Tenants {
   }
 
   /**
-   * Two clients belong to one tenant when they have a tag in common: both are granted everything, or both the
-   * same part of some collection, one that is not common, or neither is granted such a part, and both the same.
+   * The tags of a client. Two clients belong to one tenant when they share a tag: both are granted everything; or
+   * both are granted the same part of some collection, and it is not common; or neither has such a part, and both
+   * have the same common one.
    */
   tagsOf(client: Grantee): readonly string[] {
     return client.granted === null ? ['*'] : this.decisivePartsOf(client).map(tagOf)
   }
 
-  /** The parts by which a client that is not granted everything belongs to a tenant. */
+  /** The parts that decide the tenant of a client that is not granted everything. */
   decisivePartsOf(client: Grantee): readonly GrantedPart[] {
     const parts = confinedPartsOf(client)
     const own = parts.filter((part) => !this.isCommon(part))
     return own.length > 0 ? own : parts
   }
 
-  /**
-   * The parts by which content may be given to a client that sees a record of the collection that refers to
-   * it.
-   */
+  /** The parts on account of which a client may be given content that a record of the collection refers to. */
   partsBehind(collection: string, client: Grantee): readonly GrantedPart[] {
     const behind = confinedPartsOf(client).filter(([name]) => name === collection)
     return behind.length > 0 ? behind : this.decisivePartsOf(client)
   }
 
-  /** The parts that colleagues have too, or are granted nothing in place of. */
+  /** The parts that colleagues have as well, or have nothing in place of. */
   sharedPartsOf(client: Grantee): readonly GrantedPart[] {
     return this.decisivePartsOf(client).filter((part) => !this.#isPersonal(part, client))
   }
 
   /**
-   * The further parts that those who have a part in common with the client must not have other ones in place of.
-   * Colleagues have parts of their own, so personal ones count only where what is common would be all they share.
+   * Further parts on which a colleague must not differ from the client. Colleagues have personal parts of their
+   * own, so these count only where the parts have nothing but a common one in common.
    */
   partsToAgree(client: Grantee, { beside }: { readonly beside: GrantedPart }): readonly GrantedPart[] {
     const isCommon = this.isCommon(beside)
@@ -72,7 +70,7 @@ export class Tenants {
     return this.#kinds.common.has(collection) || Object.values(filter).every(isYesOrNo)
   }
 
-  /** By its values alone, tenant 7 of user 7 would be that user's own. */
+  /** Prefers the templates: judged by values alone, tenant 7 of user 7 would be that user's own. */
   #isPersonal([collection, filter]: GrantedPart, { userId }: Grantee): boolean {
     const { personal } = this.#kinds
     if (personal !== null) return personal.has(collection)
@@ -80,7 +78,7 @@ export class Tenants {
   }
 }
 
-/** The parts that are not a collection as a whole; where no other is granted, these. */
+/** The granted parts that are less than a whole collection; where there are none, all granted parts. */
 export function confinedPartsOf({ granted }: Grantee): readonly GrantedPart[] {
   const parts = Object.entries(granted ?? {})
   const confined = parts.filter(isConfined)
@@ -92,7 +90,7 @@ export function isConfined([, filter]: GrantedPart): boolean {
   return Object.keys(filter).length > 0
 }
 
-/** A text that only equal parts have in common. */
+/** A text that is the same for equal parts only. */
 export function tagOf(part: GrantedPart): string {
   return canonicalJson(part)
 }

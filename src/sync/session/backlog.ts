@@ -2,29 +2,32 @@ import type { ServerTransport } from '../transport.ts'
 
 type BufferedTransport = Pick<ServerTransport, 'bufferedBytes' | 'takenBytes'>
 
-/** How many times the bound a backlog may be: delivery keeps to the bound, and answers come on top. */
+/** How many times its bound a backlog may reach: delivery keeps to the bound, and answers come on top. */
 const MAX_BACKLOG_FACTOR = 4
-/** A client whose buffer is full is cut off when it has taken next to nothing for this long: within 30 s, seen once a second. */
+/**
+ * How long a client with a full buffer may take next to nothing before it is cut off: within 30 s, at one check a
+ * second.
+ */
 const MAX_BLOCKED_MS = 29_000
 /**
- * Share of the bound that is more than next to nothing: by default 64 KiB, which even a poor mobile link
- * takes.
+ * The share of the bound above which a client has taken more than next to nothing: by default 64 KiB, which even a
+ * poor mobile link takes.
  */
 const MIN_TAKEN_SHARE = 1 / 64
 
-/** What one connection has been sent and has not taken yet. */
+/** The bytes that one connection has been sent and has not taken yet. */
 export class Backlog {
   readonly #transport: BufferedTransport
   readonly #maxBytes: number
-  /** ms, monotonic: since when it is full, and not enough was taken. */
+  /** ms, monotonic: since when it has been full without enough being taken. */
   #blockedSince: number | null = null
-  /** Bytes that were taken since then, and added since the last look. */
+  /** Bytes taken since then, and bytes added since the last look. */
   #taken = 0
   #added = 0
-  /** At the last look. */
+  /** `bytes` at the last look. */
   #bytesBefore = 0
   #takenBefore: number | undefined
-  /** Bytes of the largest message since it became full, and of the one that made it so. */
+  /** Bytes of the largest message since it became full, including the one that filled it. */
   #largest = 0
 
   /** @param maxBytes above it delivery waits */
@@ -42,8 +45,8 @@ export class Backlog {
   }
 
   /**
-   * True when even the answers that are due find no room any more. One message, as a chunk of a blob, may be
-   * larger than all room for them, and does not count.
+   * True when there is no room left even for answers that are due. One message, such as a chunk of a blob, may be
+   * larger than all that room, and does not count.
    */
   get isTooMuch(): boolean {
     return this.bytes >= Math.max(this.#maxBytes * MAX_BACKLOG_FACTOR, this.#maxBytes * 2 + this.#largest)
@@ -54,7 +57,10 @@ export class Backlog {
     return this.#blockedSince !== null
   }
 
-  /** A message was sent, before which so many bytes waited. Some of it may have been taken at once. */
+  /**
+   * Called after a message was sent; `bytesBefore` were waiting before it. Some of the message may have been taken
+   * at once.
+   */
   grewFrom(bytesBefore: number): void {
     const added = Math.max(0, this.bytes - bytesBefore)
     if (this.isBlocked) this.#added += added
@@ -62,9 +68,9 @@ export class Backlog {
   }
 
   /**
-   * The once-a-second look. `isStuck`: it has been full for too long, and next to nothing of it was taken; a client that
-   * goes on reading is sent more at once, and may have it full at every look. `hasShrunk`: some of it was taken since
-   * the last look; a slow network takes from the buffer what its client cannot have acknowledged yet.
+   * The once-a-second look. `isStuck`: it has been full for too long while next to nothing was taken. A client that
+   * keeps reading is sent more at once, and may be full at every look. `hasShrunk`: some of it was taken since the
+   * last look, and on a slow network the client may not have been able to acknowledge it yet.
    */
   look(now: number): { readonly isStuck: boolean; readonly hasShrunk: boolean } {
     const { bytes } = this
@@ -84,7 +90,7 @@ export class Backlog {
     }
   }
 
-  /** As the network tells; undefined where it does not. */
+  /** As reported by the network; undefined where it does not report. */
   #takenSinceLook(): number | undefined {
     const before = this.#takenBefore
     this.#takenBefore = this.#transport.takenBytes

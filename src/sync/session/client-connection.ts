@@ -7,13 +7,13 @@ import { type DecodeLimits, receiveMessage } from '../../protocol/receive.ts'
 import { isAnswer, type ServerTransport } from '../transport.ts'
 import { Backlog } from './backlog.ts'
 
-/** The session whose connection it is. */
+/** The session that owns the connection. */
 export interface ConnectionOwner {
-  /** The transport has thrown, or rejected: the session cannot go on. */
+  /** Called when the transport has thrown or rejected: the session cannot go on. */
   onTransportFailed(error: unknown): void
 }
 
-/** What the transport says of itself. */
+/** The state that a transport reports. */
 type Readings = Pick<
   ServerTransport,
   'bufferedBytes' | 'takenBytes' | 'mayLoseMessages' | 'errorsAreFinal' | 'hasAllMessages' | 'remoteAddress'
@@ -26,8 +26,8 @@ export interface ConnectionListener {
 }
 
 /**
- * The connection of one session: its transport, what that has not taken yet, and the form that its client writes.
- * Transports may be the application's: what they throw, or reject with, ends this session and nothing else.
+ * The connection of one session: its transport, the bytes that has not taken yet, and the format that its client
+ * writes. Transports may be the application's: an error of one ends this session and nothing else.
  */
 export class ClientConnection {
   readonly backlog: Backlog
@@ -36,9 +36,9 @@ export class ClientConnection {
   #format: WireFormat = 'json'
   #readsJson = false
   #isListening = false
-  /** What the transport has thrown where it was read: it is gone, and is read no more. */
+  /** What the transport threw when it was read: it counts as gone, and is read no more. */
   #failure: { readonly error: unknown } | null = null
-  /** As it was first read: it has to be counted down as it was counted up. */
+  /** As first read, because the count that it raised has to be lowered again under the same address. */
   #remoteAddress: { readonly value: string | undefined } | null = null
 
   /** @param maxBytes above it delivery waits */
@@ -53,7 +53,7 @@ export class ClientConnection {
     return this.#format
   }
 
-  /** It has written JSON, so it can be sent what has no other form. */
+  /** True once the client has written JSON, so that it can be sent messages that have no other form. */
   get readsJson(): boolean {
     return this.#readsJson
   }
@@ -93,7 +93,7 @@ export class ClientConnection {
     return this.#remoteAddress.value
   }
 
-  /** @throws what the transport throws: one that cannot be listened to is no transport */
+  /** @throws what the transport throws: a transport that cannot be listened to is unusable */
   listen({ onMessage, onClose, onError }: ConnectionListener): void {
     this.#isListening = true
     if (this.#failure !== null) {
@@ -120,7 +120,7 @@ export class ClientConnection {
     })
   }
 
-  /** Sends what is no answer and is encoded already. */
+  /** Sends a frame that is already encoded and answers nothing. */
   sendFrame(frame: Frame): void {
     this.#transmit(() => {
       if (this.#transport.sendFrame) return this.#transport.sendFrame(frame, false)
@@ -128,12 +128,12 @@ export class ClientConnection {
     })
   }
 
-  /** The client is accepted: it may send messages of full size. */
+  /** Called when the client is accepted: it may then send messages of full size. */
   admit(): void {
     this.#attempt(() => this.#transport.admit?.())
   }
 
-  /** At the end of its access: what waits to be fetched is not given out any more. */
+  /** Called when the client's access ends: messages that wait to be fetched are no longer given out. */
   withdraw(): void {
     this.#attempt(() => this.#transport.withdraw?.())
   }
@@ -160,7 +160,7 @@ export class ClientConnection {
     }
   }
 
-  /** Told once there is a session that it can end. */
+  /** Reported later, once there is a session that it can end. */
   #onUnreadable(error: unknown): void {
     this.#failure = { error }
     if (this.#isListening) this.#owner.onTransportFailed(error)
@@ -181,7 +181,7 @@ export class ClientConnection {
     }
   }
 
-  /** Apart from `#attempt`, which makes no function for who gives back nothing. */
+  /** Separate from `#attempt`, so that no function is created where the call returns nothing. */
   #meetRejection(returned: PromiseLike<unknown>): void {
     returned.then(undefined, (error: unknown) => this.#owner.onTransportFailed(error))
   }

@@ -3,7 +3,7 @@ import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
 import type { SyncMetrics } from '../sync-metrics.ts'
 import type { SyncStats } from '../sync-stats.ts'
 
-/** Why the server ends a session. */
+/** The reason for which the server ends a session. */
 export interface SessionFailure {
   readonly code: ConnectionErrorCode
   readonly detail?: string | undefined
@@ -21,13 +21,13 @@ interface FailureCounts {
   readonly metrics: Pick<SyncMetrics, 'sessionFailed'>
 }
 
-/** Events of failures that only the client can mend, which are no warning. */
+/** Log events for failures that only the client can mend, and which are therefore no warning. */
 const EVENTS: { readonly [Code in ConnectionErrorCode]?: LogEvent } = {
   AUTH_FAILED: LOG_EVENTS.authFailed,
   SCHEMA_MISMATCH: LOG_EVENTS.schemaRefused,
 }
 
-/** Makes known, in the log and in the counts, that the server ends a session, whether or not its client is told. */
+/** Logs and counts that the server ends a session, whether or not its client is told. */
 export function reportFailure(
   session: FailedSession,
   { code, detail }: SessionFailure,

@@ -1,21 +1,21 @@
 import { isFrame } from '../../protocol/frame.ts'
 
-/** Above it the connection is paused; what has arrived by then is still taken. */
+/** Above it the connection is paused; messages that have already arrived are still taken. */
 const MAX_INBOX_BYTES = 1024 * 1024
 /**
- * What the process takes for each frame that waits, beside its bytes: 220 bytes of empty ones, 480 of small
- * ones. Without it a flood of frames with nothing in them would never be too much.
+ * Memory of each waiting frame beside its bytes: 220 bytes for empty frames, 480 for small ones. Without it, a
+ * flood of empty frames would never count as too much.
  */
 const FRAME_OVERHEAD_BYTES = 512
 const OBJECT_BYTES = 1024 // of a message that came as an object, from a transport of the application
 
-/** How a connection is kept from sending more. */
+/** A connection that can be kept from sending more. */
 export interface PausableSource {
   pause?(): void
   resume?(): void
 }
 
-/** The messages of one connection that wait for those before them. */
+/** The messages of one connection that wait until those before them are handled. */
 export class Inbox {
   readonly #source: PausableSource
   readonly #messages: unknown[] = []
@@ -38,7 +38,7 @@ export class Inbox {
     this.#source.pause?.()
   }
 
-  /** The oldest. */
+  /** Removes and returns the oldest. */
   take(): unknown {
     const message = this.#messages.shift()
     this.#bytes -= sizeOf(message)
@@ -49,7 +49,7 @@ export class Inbox {
     return message
   }
 
-  /** Empties it without letting more in. */
+  /** Empties it without resuming the connection. */
   clear(): readonly unknown[] {
     this.#bytes = 0
     return this.#messages.splice(0)

@@ -2,7 +2,7 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-/** A timer of any length: those of the platform count up to 2^31 ms, so it is set again until then. */
+/** Sets a timer of any length. Those of the platform reach 2^31 ms, so a longer one is set in steps. */
 export function setLongTimer(
   runtime: Pick<Runtime, 'setTimer'>,
   delayMs: number,

@@ -4,23 +4,23 @@ import { Inbox, type PausableSource } from './inbox.ts'
 export interface MessageHandler {
   /** @returns a promise only where the next message has to wait */
   handle(message: unknown): Promise<void> | undefined
-  /** What `handle` has thrown: ends the session, and with it the loop. */
+  /** Called with what `handle` threw: it ends the session, and with it the loop. */
   onHandlingFailed(error: unknown): void
 }
 
 /**
- * Has the messages of one connection handled strictly one after the other, in order of arrival: the first at once,
- * those that come meanwhile when it is their turn.
+ * Handles the messages of one connection strictly one after the other, in order of arrival: the first at once,
+ * those that come meanwhile in their turn.
  */
 export class MessageLoop {
   readonly #handler: MessageHandler
   readonly #source: PausableSource
-  /** Made for the first message that has to wait: in an idle session none ever does. */
+  /** Created for the first message that has to wait, which in an idle session never happens. */
   #inbox: Inbox | null = null
   #isBusy = false
   #running: Promise<void> = Promise.resolve()
 
-  /** @param source is told to pause while too much waits */
+  /** @param source told to pause while too much is waiting */
   constructor(handler: MessageHandler, source: PausableSource) {
     this.#handler = handler
     this.#source = source
@@ -44,12 +44,12 @@ export class MessageLoop {
     this.#inbox.add(message)
   }
 
-  /** Resolves when all that was accepted is handled. */
+  /** Resolves when all accepted messages are handled. */
   settled(): Promise<void> {
     return this.#running
   }
 
-  /** Takes out what waits: none of it is handled any more. */
+  /** Removes the waiting messages, which will not be handled any more. */
   drain(): readonly unknown[] {
     return this.#inbox?.clear() ?? []
   }
@@ -61,7 +61,7 @@ export class MessageLoop {
       for (;;) {
         const pending = this.#handler.handle(message)
         if (pending !== undefined) await pending
-        if (this.#inbox === null || this.#inbox.isEmpty) break // as after the end of a session, which drains it
+        if (this.#inbox === null || this.#inbox.isEmpty) break // empty also after the end of a session, which drains it
         message = this.#inbox.take()
       }
     } catch (error) {

@@ -6,10 +6,10 @@ import type { AcceptedHandshake } from '../handshake/handshake.ts'
 import type { SyncHubContext } from '../hub/hub-context.ts'
 
 /**
- * The delivery that an accepted client is given, by whether it sent a watermark.
+ * Opens the delivery for an accepted client, depending on whether it sent a watermark.
  *
- * The options are written out: what is spread has a hidden class of its own, which is 400 bytes of each
- * session, and would keep the rest of the handshake for as long as the session lasts.
+ * The options are written out: a spread object has a hidden class of its own, which is 400 bytes per session, and
+ * would keep the rest of the handshake alive as long as the session.
  */
 export function openDelivery(
   target: DeliveryTarget,

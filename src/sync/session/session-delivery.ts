@@ -13,39 +13,39 @@ import type { SessionState } from '../session-state.ts'
 import type { ClientConnection } from './client-connection.ts'
 import { openDelivery } from './open-delivery.ts'
 
-/** The session whose client is delivered to. */
+/** The session that a delivery belongs to. */
 export interface DeliveredSession {
   readonly state: SessionState
   /** null before the handshake is accepted. */
   readonly identity: SessionIdentity | null
   log(event: LogEvent, fields: LogFields): void
-  /** The client has its initial data. */
+  /** Called when the client has its initial data. */
   onCaughtUp(): void
-  /** Has the hub look once a second whether the client gets on with what it is owed. */
+  /** Has the hub check once a second that the client makes progress with what it is sent. */
   watchProgress(): void
   /** Ends the session: its client is told why. */
   fail(code: ConnectionErrorCode): void
-  /** Ends the session with what a part of the server has thrown. */
+  /** Ends the session with an error that a part of the server has thrown. */
   crash(error: unknown): void
 }
 
-/** A stream that has started over, which is noted once the client acknowledges something of it. */
+/** A stream that has started over, which is stored once the client acknowledges some of it. */
 interface UnnotedRestart {
   readonly nodeId: string
-  /** What to note of the node. */
+  /** The era to store for the node. */
   readonly restartedEra: string
-  /** As what it was registered then: only as long as it still is does the note count. */
+  /** The era registered for the node at the time: the note counts only as long as this is still so. */
   readonly registeredEra: string | null
 }
 
-/** What an accepted client is sent of what its view shows, from the acceptance to the end of its session. */
+/** Sends an accepted client what its view shows, from its acceptance to the end of the session. */
 export class SessionDelivery implements DeliveryTarget, ViewReader {
   readonly #session: DeliveredSession
   readonly #connection: ClientConnection
   readonly #context: SyncHubContext
   #sharedView: SharedView | null = null
   #delivery: Delivery | null = null
-  /** null where there is none, or it is noted. */
+  /** null where the stream has not started over, or that is stored. */
   #restart: UnnotedRestart | null = null
   #catchUp: Span | null = null
 
@@ -63,12 +63,12 @@ export class SessionDelivery implements DeliveryTarget, ViewReader {
     this.#catchUp = startSpan('kora.catch_up')
   }
 
-  /** How far it is behind; null for clients without watermark. */
+  /** How far the delivery is behind; null for clients without watermark. */
   get lag(): DeliveryLag | null {
     return this.#delivery?.lag ?? null
   }
 
-  /** Sends what there is, as far as the client takes it. */
+  /** Sends as much as there is and as the client takes. */
   pump(): void {
     try {
       this.#delivery?.pump()
@@ -84,13 +84,13 @@ export class SessionDelivery implements DeliveryTarget, ViewReader {
     this.#delivery?.acknowledge(message)
   }
 
-  /** Starts the client's time anew: what is missing is not due to it. */
+  /** Restarts the client's time: it is not to blame for what is missing. */
   excuse(): void {
     this.#delivery?.excuse()
   }
 
   /**
-   * Looks after a client that has not acknowledged everything, and ends the session of one that acknowledges nothing.
+   * Checks a client that has not acknowledged everything, and ends the session of one that acknowledges nothing.
    *
    * @returns false when there is nothing left to watch
    */
@@ -110,7 +110,7 @@ export class SessionDelivery implements DeliveryTarget, ViewReader {
     return delivery.hasUnacknowledged || this.#connection.backlog.isBlocked
   }
 
-  /** @returns false when the watermark could not be moved over what the client may not see */
+  /** @returns false when the watermark could not be moved over entries that the client may not see */
   skipInvisibleTail(): boolean {
     return this.#delivery?.skipInvisibleTail() === true
   }
@@ -122,7 +122,7 @@ export class SessionDelivery implements DeliveryTarget, ViewReader {
     if (this.#sharedView !== null) this.#context.views.release(this.#sharedView, this)
   }
 
-  // ── what the delivery asks ─────────────────────────────────────────────────────────────────
+  // ── called by the delivery ─────────────────────────────────────────────────────────────────
 
   get format(): WireFormat {
     return this.#connection.format
@@ -152,7 +152,7 @@ export class SessionDelivery implements DeliveryTarget, ViewReader {
     this.#session.crash(error)
   }
 
-  // ── what the view asks ─────────────────────────────────────────────────────────────────────
+  // ── called by the view ─────────────────────────────────────────────────────────────────────
 
   get takenThrough(): number {
     return this.#delivery?.takenThrough ?? 0
@@ -162,7 +162,10 @@ export class SessionDelivery implements DeliveryTarget, ViewReader {
     this.pump()
   }
 
-  /** Once the client has acknowledged something of a stream that started over, it goes on from there next time. */
+  /**
+   * Stores, once the client has acknowledged something of a stream that started over, that it may continue from
+   * there.
+   */
   #noteRestart(message: AcknowledgmentMessage): void {
     if (this.#restart === null || (message.deliverySequence ?? 0) === 0) return
     if (!this.#delivery?.isApplied(message)) return

@@ -13,7 +13,7 @@ export interface HandshakingSession {
   readonly id: string
   readonly state: SessionState
   readonly remoteAddress: string | undefined
-  /** After an `error` message its client does not return by itself. */
+  /** True where the client does not return by itself after an `error` message. */
   readonly errorsAreFinal: boolean
   log(event: LogEvent, fields: LogFields): void
   send(message: SyncMessage): void
@@ -25,7 +25,7 @@ export interface HandshakingSession {
   close(code: ConnectionErrorCode): void
 }
 
-/** Has the session accept its client; or tells the client why not, and ends the session. */
+/** Answers a handshake: the session accepts its client, or tells it why not and ends. */
 export async function answerHandshake(
   session: HandshakingSession,
   message: HandshakeMessage,
@@ -46,12 +46,12 @@ export async function answerHandshake(
     refuse(session, result, context)
     return
   }
-  // It may have come to its end while the store was asked. A client that returns with a fresh token is let in.
+  // The token may have expired while the store was asked. A client that returns with a fresh one is let in.
   if (hasEnded(result.identity.auth, context.runtime.now())) {
     session.close('TOKEN_EXPIRED')
     return
   }
-  // Nothing is awaited between the two: another session of the same identity would not be counted.
+  // Nothing may be awaited between the two, or another session of the same identity would not be counted.
   const overLimit = context.refuseIdentity(result.identity)
   if (overLimit === null) session.accept(result)
   else session.fail(overLimit)
@@ -68,8 +68,9 @@ function refuse(
     session.close(result.error)
     return
   }
-  // Libraries throw on bad tokens, too: a client that comes back all the same is told, so that its app signs in again.
-  // Who would stay away may be in the right, and its session ends as where the token cannot be judged.
+  // Libraries throw on bad tokens, too. A client that returns in any case is told, so that its app signs in again.
+  // One that would stay away may have a good token, so its session ends as it does where the token cannot be
+  // judged.
   if (result.mayPass !== true || !session.errorsAreFinal) {
     session.fail(result.error)
     return

@@ -38,7 +38,7 @@ export class Session
     HubSession
 {
   readonly id: string
-  /** ms of the monotonic clock: the other one may be set meanwhile */
+  /** ms of the monotonic clock, because the wall clock may be set meanwhile */
   readonly connectedAt: number
   readonly #context: SyncHubContext
   readonly #connection: ClientConnection
@@ -61,9 +61,10 @@ export class Session
   }
 
   /**
-   * Begins to listen. Its hub knows it by then: what its transport says, or throws, at once may end it.
+   * Starts to listen. The hub must know the session by now, because the transport may end it at once, by what it
+   * reports or throws.
    *
-   * @throws what the transport throws when it is to be listened to
+   * @throws what the transport throws when the session begins to listen to it
    */
   begin(): void {
     const { runtime, limits } = this.#context
@@ -119,8 +120,8 @@ export class Session
   }
 
   /**
-   * Says something that names this session. A child logger would say it too, but takes more memory
-   * than the rest of an idle session.
+   * Logs an event with the id of this session. A child logger would add it too, but takes more memory than the rest
+   * of an idle session.
    */
   log(event: LogEvent, fields: LogFields): void {
     logEvent(this.#context.logger, event, { sessionId: this.id, ...fields })
@@ -151,7 +152,7 @@ export class Session
     return !this.#connection.backlog.isFull
   }
 
-  /** Has the hub look once a second whether the client gets on with what it is owed. */
+  /** Has the hub check once a second that the client makes progress with what it is sent. */
   watchProgress(): void {
     this.#context.watchProgress(this)
   }
@@ -174,13 +175,13 @@ export class Session
       return false
     }
     if (this.#delivery === null) return this.#connection.backlog.isBlocked
-    // Its acknowledgments may be among what waits to be processed here: that is not its silence.
+    // Its acknowledgments may be waiting here to be processed, so the client is not to blame for the silence.
     if (!this.#messages.isEmpty || backlog.hasShrunk) this.#delivery.excuse()
     return this.#delivery.checkProgress()
   }
 
   /**
-   * Moves the watermark of a quiet client over what it may not see.
+   * Moves the watermark of a quiet client over entries that it may not see.
    * @returns false when that could not be done now
    */
   skipInvisibleTail(): boolean {
@@ -191,15 +192,15 @@ export class Session
   //
   //             | called                                                | tells the client  | closes the socket
   // ------------|-------------------------------------------------------|-------------------|------------------
-  // fail        | for a reason that the client is to know               | message `error`*  | yes
-  // crash       | with what a part of the server has thrown             | through `fail`    | yes
+  // fail        | for a reason that the client has to know              | message `error`*  | yes
+  // crash       | with an error that a part of the server has thrown    | through `fail`    | yes
   // endUnread   | where the client reads nothing                        | by the close code | yes
   // close       | where a message is not needed, or would not arrive    | by the close code | yes
   // closeWith   | by `close`; over a gap, which has no code of its own  | by the close code | yes
   // #onClosed   | by the transport: the connection is gone              | no                | it is closed
-  // #end        | by `closeWith` and `#onClosed`: lets go of everything | no                | no
+  // #end        | by `closeWith` and `#onClosed`: releases everything   | no                | no
   //
-  // * not where it would stay away after one, and may return
+  // * unless the client would stay away after one, and may return
 
   /** Ends the session: tells the client why, then closes the connection. */
   fail(code: ConnectionErrorCode, detail?: string): void {
@@ -210,12 +211,12 @@ export class Session
     this.close(code)
   }
 
-  /** After an `error` message its client does not return by itself. */
+  /** True where the client does not return by itself after an `error` message. */
   get errorsAreFinal(): boolean {
     return this.#connection.errorsAreFinal
   }
 
-  /** However much waits to be read: nothing follows. */
+  /** Sends the reason regardless of the backlog: nothing follows it. */
   #tell({ code, detail }: SessionFailure): void {
     if (!this.#connection.isConnected || (this.#connection.errorsAreFinal && isPassing(code))) return
     const { message, retriable } = CONNECTION_ERRORS[code]
@@ -223,7 +224,7 @@ export class Session
     this.#connection.send({ type: 'error', messageId: this.nextMessageId(), code, message: text, retriable })
   }
 
-  /** Ends the session of a client that does not read: a message would not be read, either. */
+  /** Ends the session of a client that does not read, without a message, which it would not read either. */
   endUnread(): void {
     if (this.#state === 'closed') return
     reportFailure(this, { code: 'SLOW_CONSUMER' }, this.#context)
@@ -242,7 +243,7 @@ export class Session
     this.#connection.close(closeCode, reason)
   }
 
-  /** Takes nothing more from the client: what it has not been acknowledged it sends again elsewhere. */
+  /** Stops taking messages from the client: it sends what was not acknowledged again elsewhere. */
   stopReading(): void {
     this.#isReading = false
     this.#keepPushes()
@@ -273,7 +274,7 @@ export class Session
     this.log(LOG_EVENTS.sessionClosed, { code, reason })
   }
 
-  /** Asked anew: what was awaited, or sent, may have closed it. */
+  /** A method, because anything awaited or sent since the last check may have closed the session. */
   #isClosed(): boolean {
     return this.#state === 'closed'
   }
@@ -286,7 +287,7 @@ export class Session
     }
   }
 
-  /** A programming error or a failing store ends this session and nothing else. */
+  /** Ends this session, and nothing else, over a programming error or a failing store. */
   crash(error: unknown): void {
     if (this.#state === 'closed') return
     if (
@@ -303,14 +304,14 @@ export class Session
   // ── what goes out ──────────────────────────────────────────────────────────────────────────
 
   onTransportFailed(error: unknown): void {
-    // What it throws once its session has ended, as where it is closed, ends nothing any more.
+    // An error after the session has ended, as when the transport is closed, has nothing left to end.
     this.log(this.#isClosed() ? LOG_EVENTS.transportFailed : LOG_EVENTS.transportThrew, { err: error })
     this.close('SYNC_ERROR')
   }
 
   /**
-   * Answers are due whether or not they are read. Who reads none of them is cut off: after a time,
-   * and at once when they have become too many.
+   * Cuts off a client that reads none of its answers, which are due in any case: after a time, and at once when
+   * they have become too many.
    */
   #boundBacklog(): void {
     if (!this.#connection.backlog.isFull) return
@@ -325,7 +326,7 @@ export class Session
 
   #receive(message: unknown): void {
     if (this.#state === 'closed' || !this.#isReading) return
-    // A client waits for the answer to its handshake. Who does not is refused unread.
+    // A client has to wait for the answer to its handshake. One that does not is refused unread.
     if (this.#messages.isBusy && !this.isAccepted) this.fail('HANDSHAKE_REQUIRED')
     else this.#messages.accept(message)
   }
@@ -339,7 +340,7 @@ export class Session
     else this.crash(error)
   }
 
-  /** Keeps the pushes of blobs that wait when the connection ends. The client sends everything else again. */
+  /** Keeps pushes of blobs that are still waiting when the connection ends. The client sends everything else again. */
   #keepPushes(): void {
     const waiting = this.#messages.drain()
     if (!this.isAccepted) return
@@ -366,7 +367,7 @@ export class Session
         this.#delivery?.acknowledge(message)
         return undefined
       case 'error':
-        return undefined // clients have nothing to report that a server could act on
+        return undefined // clients report nothing that a server could act on
       case 'awareness-update':
       case 'yjs-doc-update':
       case 'blob-chunk-request':
@@ -389,7 +390,7 @@ export class Session
     return answerHandshake(this, message, this.#context)
   }
 
-  /** From `authenticating` to `syncing`: the client is answered, and sent what it lacks. */
+  /** Moves from `authenticating` to `syncing`: the client is answered, and sent what it lacks. */
   accept(result: AcceptedHandshake): void {
     const { identity, response } = result
     this.#identity = identity
@@ -411,8 +412,8 @@ export class Session
   }
 
   /**
-   * At the token's expiry the connection ends, and the client returns with a fresh token. Set anew where the clock has
-   * stepped: the timer does not go by it.
+   * Ends the connection when the token expires, so that the client returns with a fresh one. Called again when the
+   * clock has stepped, because the timer does not follow it.
    */
   setExpiry(): void {
     this.#timer?.cancel()
@@ -427,7 +428,7 @@ export class Session
     })
   }
 
-  /** Nothing passes in either direction any more, once its client's access has ended. */
+  /** Stops all traffic in both directions, because the client's access has ended. */
   #withdraw(): void {
     this.#connection.withdraw()
     this.#context.ingest.withdraw(this.#push)
