@@ -1,5 +1,6 @@
 /**
- * True also for whoever names no origin: that is no browser, and may connect.
+ * True when a browser on this origin may connect. A request without an origin comes from no browser, and may
+ * connect too.
  *
  * @param allowed exact origins; null: any
  */
@@ -7,5 +8,5 @@ export function isOriginAllowed(origin: string | undefined, allowed: readonly st
   return allowed === null || origin === undefined || allowed.includes(origin)
 }
 
-/** What a browser is told whose origin may not connect. */
+/** The answer to a browser whose origin may not connect. */
 export const ORIGIN_REFUSED_TEXT = 'This origin may not connect. See http.allowedOrigins.'

@@ -1,22 +1,26 @@
 import { addTo, removeFrom } from '../core/map-of-sets.ts'
 import type { Runtime } from '../core/runtime.ts'
 
-/** Polls of all ids together: anybody may poll. One takes its request and its connection. */
+/** Waiting polls under all ids together, because anyone may poll. Each takes a request and its connection. */
 const MAX_POLLS = 1000
-/** Under one id, whose handshake has each of them look again: a client polls one at a time, but for those it gave up. */
+/**
+ * Under one id, because a handshake has each of them look again. A client polls one at a time, except for polls
+ * that it gave up.
+ */
 const MAX_POLLS_PER_ID = 4
-/** A page that is hidden asks once a minute. */
+/** Longer than the minute at which a hidden page polls. */
 const TOLD_FOR_MS = 120_000
-/** Ids that were told lately: they take some 300 bytes each. */
+/** Ids remembered as recently told: they take some 300 bytes each. */
 const MAX_TOLD = 10_000
 
 /**
- * Polls under ids that have no session yet. The first poll of a Kora client precedes its handshake, and where that does
- * not come in time there is nothing to say yet. Only to one that asks again, and sends none still, the session is gone.
+ * Polls under ids that have no session yet. The first poll of a Kora client precedes its handshake; if that does
+ * not come in time, there is nothing to say yet. Only a client that polls again, still without a handshake, is told
+ * that its session is gone.
  */
 export class EarlyPolls {
   readonly #runtime: Runtime
-  /** What ends the wait of each. */
+  /** The functions that end each wait. */
   readonly #wakersById = new Map<string, Set<() => void>>()
   /** When an id was told that there is nothing yet (ms, monotonic), the oldest first. */
   readonly #toldAtById = new Map<string, number>()
@@ -28,8 +32,9 @@ export class EarlyPolls {
   }
 
   /**
-   * @param signal aborted when nobody waits for the answer any more
-   * @returns resolves when there may be a session, or the time is over; null where it may not wait
+   * @param signal aborted when the answer is no longer awaited
+   * @returns a promise that resolves when there may be a session, or the time is over; null where the poll may not
+   *   wait
    */
   wait(clientId: string, ms: number, signal: AbortSignal | undefined): Promise<void> | null {
     const ofId = this.#wakersById.get(clientId)?.size ?? 0
@@ -50,7 +55,7 @@ export class EarlyPolls {
     })
   }
 
-  /** True where a poll of the id was told lately that there is nothing yet, and no handshake has followed. */
+  /** True where a poll under this id was recently told that there is nothing yet, and no handshake has followed. */
   wasTold(clientId: string): boolean {
     const toldAt = this.#toldAtById.get(clientId)
     return toldAt !== undefined && this.#runtime.monotonicNow() - toldAt < TOLD_FOR_MS
@@ -65,12 +70,12 @@ export class EarlyPolls {
     }
   }
 
-  /** The client of the id begins anew. */
+  /** Called when the client with this id starts over. */
   forgetTold(clientId: string): void {
     this.#toldAtById.delete(clientId)
   }
 
-  /** A session under the id has begun, or its user is known now. */
+  /** Called when a session under this id has begun, or its user has become known. */
   wake(clientId: string): void {
     this.forgetTold(clientId)
     for (const wake of [...(this.#wakersById.get(clientId) ?? [])]) wake()

@@ -1,11 +1,11 @@
-/** Bytes of all together: some 4000 that were told in a message or two why. */
+/** Bytes of all ended clients together: some 4000 that have a message or two left to read. */
 const MAX_BYTES = 16 * 1024 * 1024
-/** What is kept of a client beside what waits for it. */
+/** Memory of a client beside its queued messages. */
 const CLIENT_BYTES = 3000
 
 /**
- * Polling clients whose session has ended, which are kept so that they can be told why. Anybody can make
- * sessions end, by a handshake under a new id each time: the oldest have to go.
+ * Polling clients whose session has ended, kept so that they can be told why. Anyone can make sessions end, by a
+ * handshake under a new id each time, so the oldest are dropped.
  */
 export class EndedClients<Client> {
   readonly #bytesByClient = new Map<Client, number>()
@@ -16,8 +16,8 @@ export class EndedClients<Client> {
   }
 
   /**
-   * @param bytes what waits for it
-   * @returns those that there is no room for any more, the oldest first
+   * @param bytes of the messages that wait for it
+   * @returns the clients for which there is no room any more, the oldest first
    */
   add(client: Client, bytes: number): readonly Client[] {
     this.delete(client)

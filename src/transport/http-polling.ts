@@ -31,7 +31,7 @@ import {
 import { PollingTransport } from './polling-transport.ts'
 import { PostOrder } from './post-order.ts'
 
-/** How many bytes of a body are read, and what is answered to one that has more. */
+/** How many bytes of a body are read, and the answer to a larger one. */
 export interface BodyLimit {
   readonly maxBytes: number
   readonly refusal: HttpSyncResponse
@@ -42,33 +42,36 @@ export interface HttpPollingOptions {
   readonly logger: Logger
   readonly auth: AuthProvider
   readonly connect: (transport: PollingTransport) => string
-  /** Who opened a session; null before its handshake is accepted. */
+  /** The user who opened a session; null before its handshake is accepted. */
   readonly ownerOf: (sessionId: string) => Owner | null
   /** Bytes of one message. */
   readonly maxMessageBytes: number
-  /** Bytes of a handshake: what a stranger may post. */
+  /** Bytes of a handshake, which is all that a stranger may post. */
   readonly maxHandshakeBytes: number
   /** Polling clients with a session at once; 0 = unlimited. */
   readonly maxClients: number
-  /** ms that a poll is held while there is nothing to say. Default 10000. */
+  /** ms that a poll is held while there is nothing to send. Default 10000. */
   readonly holdMs?: number
 }
 
 const DEFAULT_HOLD_MS = 10_000
-/** A poll under an id without a session is held no longer than this: after two of them its client learns that it has none. */
+/** How long a poll under an id without a session is held; after two of them the client learns that it has none. */
 const HANDSHAKE_HOLD_MS = 3_000
-/** A client that has not asked for anything for this long is gone: HTTP tells of no disconnect. */
+/** A client that has not polled for this long is gone: HTTP does not report a disconnect. */
 const EXPIRE_AFTER_MS = 60_000
-/** One whose handshake was refused waits for the answer to it; a stranger has nothing else to hear. */
+/**
+ * The same for a client whose handshake was refused: it polls only for the answer to that, and a stranger for
+ * nothing else.
+ */
 const REFUSED_EXPIRE_AFTER_MS = 10_000
 
 /**
- * Where no session is of whoever asks, though there may be somebody else's under the id; the token is refused; or it
- * could not be judged.
+ * Why a request was not admitted: none of the sessions under its id belongs to its sender ('unknown'), its token is
+ * refused, or its token could not be judged ('failed').
  */
 type Stranger = 'unknown' | 'refused' | 'failed'
 
-/** The session that a request is of, where it was admitted. */
+/** The session that a request belongs to, or why it was not admitted. */
 export type Sender = PollingTransport | Stranger
 
 const ANSWERS: { readonly [stranger in Stranger]: HttpSyncResponse } = {
@@ -85,7 +88,7 @@ const ANSWERS: { readonly [stranger in Stranger]: HttpSyncResponse } = {
  */
 export class HttpPolling {
   readonly #options: HttpPollingOptions
-  /** More than one where somebody else uses the id, by chance or to do harm. */
+  /** Several under one id where another client uses it too, by chance or to do harm. */
   readonly #clientsById = new Map<string, Set<PollingClient>>()
   #clientCount = 0
   #requests = 0
@@ -97,10 +100,10 @@ export class HttpPolling {
     this.#early = new EarlyPolls(options.runtime)
   }
 
-  /** @param arrival of the request, where it has waited for something since it came. @see nextArrival */
+  /** @param arrival number of the request, if something was awaited since it came. @see nextArrival */
   async handle(request: HttpSyncRequest, arrival = this.nextArrival()): Promise<HttpSyncResponse> {
     const { clientId, method } = request
-    // The application calls this, too, and it need not be checked by a compiler.
+    // Checked because the application calls this too, perhaps from untyped code.
     if (typeof clientId !== 'string' || clientId === '')
       return refusal(400, 'The request names no client: add ?client=<uuid> to the URL.')
     switch (method) {
@@ -113,25 +116,25 @@ export class HttpPolling {
     }
   }
 
-  /** Number of the request that comes now, which tells in which order requests have come. */
+  /** Numbers requests in the order in which they come. */
   nextArrival(): number {
     return ++this.#requests
   }
 
-  /**
-   * Finds who sends a request. The session that it is of may have ended, and the token may not be good any
-   * more.
-   */
+  /** Finds the session that sends a request. It may have ended, and the token may no longer be valid. */
   async senderOf(request: { readonly clientId: string; readonly token: string }): Promise<Sender> {
     const tokenHash = hashOf(request.token)
     const known = this.#clientsOf(request.clientId).find((client) => client.tokenHash === tokenHash)
     return toSender(known ?? (await this.#find(request)))
   }
 
-  /** How much is read of a POST: of all but a session that takes messages it can be a handshake at most. */
+  /**
+   * How much of a POST is read: for anything but a connected session that is not overloaded, at most the size of a
+   * handshake.
+   */
   bodyLimit(sender: Sender): BodyLimit {
     const maxBytes = this.#maxHandshakeBytes
-    if (sender === 'unknown') return { maxBytes, refusal: tooLarge(maxBytes) } // a handshake, perhaps
+    if (sender === 'unknown') return { maxBytes, refusal: tooLarge(maxBytes) } // may be a handshake
     if (typeof sender === 'string') return { maxBytes, refusal: ANSWERS[sender] }
     if (!sender.isConnected()) return { maxBytes, refusal: SESSION_ENDED }
     if (sender.isOverloaded) return { maxBytes, refusal: SESSION_OVERLOADED }
@@ -147,7 +150,7 @@ export class HttpPolling {
   async #post(request: HttpSyncRequest, arrival: number): Promise<HttpSyncResponse> {
     const bytes =
       typeof request.body === 'string' ? Buffer.from(request.body) : (request.body ?? new Uint8Array())
-    // The application calls this, too: a framework may have parsed the body.
+    // Checked because the application calls this too, and its framework may have parsed the body.
     if (!(bytes instanceof Uint8Array)) return refusal(400, 'The body must be the message as text or bytes.')
     if (bytes.byteLength === 0) return refusal(400, 'A POST needs a message as its body.')
     const isBinary = request.contentType?.includes('application/x-protobuf') === true
@@ -158,7 +161,7 @@ export class HttpPolling {
     if (bytes.byteLength > limit.maxBytes) return limit.refusal
     if (!isClient(client)) return ANSWERS[client]
     if (!client.transport.isConnected()) return SESSION_ENDED
-    // A client waits for the answer to its handshake: this was sent before it, within a session that is gone.
+    // A client waits for the answer to its handshake, so this was sent earlier, within a session that is gone.
     if (arrival <= client.admittedAfter) return refusal(410, 'The session that this is of has ended.')
     if (client.transport.isOverloaded) return SESSION_OVERLOADED
     this.#touch(client)
@@ -167,13 +170,13 @@ export class HttpPolling {
   }
 
   /**
-   * A handshake starts over: HTTP knows no disconnect, so the client's old session may still be here. It ends at once
-   * where it is known by the token to be the client's, else when the new one is admitted and of the same user: whoever
-   * knows no more than the id ends nobody's session.
+   * Starts a session for a handshake. HTTP does not report a disconnect, so the client's old session may still be
+   * here. It ends at once if the token shows that it is the client's; otherwise when the new session is admitted
+   * and has the same user. So knowing an id is not enough to end someone's session.
    */
   async #begin(request: HttpSyncRequest, arrival: number, frame: Frame): Promise<HttpSyncResponse> {
     const found = await this.#oldSessionsOf(request)
-    const replaced = found.filter((client) => client.arrival < arrival) // others may have come while its token was checked
+    const replaced = found.filter((client) => client.arrival < arrival) // others may have come during the check
     for (const client of replaced) this.#drop(client)
     const { maxClients } = this.#options
     if (maxClients > 0 && this.#clientCount - this.#ended.size >= maxClients) {
@@ -217,7 +220,7 @@ export class HttpPolling {
     return client
   }
 
-  /** Sessions that are the client's own: by the token or, where that is a new one, by its user. */
+  /** The client's own sessions: those with its token or, where the token is new, those of its user. */
   async #oldSessionsOf(request: HttpSyncRequest): Promise<readonly PollingClient[]> {
     const { clientId, token } = request
     const clients = this.#clientsOf(clientId)
@@ -230,8 +233,9 @@ export class HttpPolling {
   }
 
   /**
-   * Its user may have come back with a token in the handshake alone, or one that could not be checked before. The newest
-   * handshake of a user goes on, also where one before it takes longer to be admitted.
+   * Ends earlier sessions of the same user, who may have returned with a token known only from the handshake, or
+   * one that could not be checked before. The session of the newest handshake stays, even if an earlier one takes
+   * longer to be admitted.
    */
   #onAdmitted(client: PollingClient): void {
     client.owner = this.#options.ownerOf(client.sessionId)
@@ -245,7 +249,7 @@ export class HttpPolling {
     this.#early.wake(client.id)
   }
 
-  /** Keeps of a client what it can still be told when its session has ended, for a time and up to a bound. */
+  /** Keeps what an ended client can still be told, for a time and up to a bound. */
   #onEnded(client: PollingClient): void {
     client.order?.stop()
     client.order = null
@@ -269,7 +273,10 @@ export class HttpPolling {
     }
   }
 
-  /** The public clients take 410 for the end of their connection: one that may be about to shake hands is not told it. */
+  /**
+   * Answers a poll without a session. Kora clients take 410 as the end of their connection, so the first poll gets
+   * 204: a handshake may be about to follow.
+   */
   #tellOfNone(clientId: string, isFirst: boolean): HttpSyncResponse {
     if (isFirst) {
       this.#early.noteTold(clientId)
@@ -293,7 +300,7 @@ export class HttpPolling {
     const taking = transport.take(this.#holdMs, request.ifNoneMatch, request.signal)
     const number = transport.polls
     const next = await taking
-    this.#touch(client) // from the answer on: a hidden page asks once a minute, and the poll was held for a part of it
+    this.#touch(client) // from the answer on: a hidden page polls once a minute, and its poll was held for part of it
     if (next === 'not-modified') return { status: 304 }
     const onBroken = (answer: 'unsent' | 'sent'): void =>
       transport.onBroken(number, answer === 'unsent' ? next : null)
@@ -303,15 +310,15 @@ export class HttpPolling {
       return { status: 200, body: next.frame.bytes, headers, onBroken }
     }
     if (!transport.isOver) return { status: 204, onBroken }
-    // The first poll of a Kora client that comes back precedes its handshake: it is for the new session.
+    // The first poll of a returning Kora client precedes its handshake, so it is meant for the new session.
     if (client.successor !== null) return this.#take(request, client.successor)
     this.#drop(client)
     return SESSION_ENDED
   }
 
   /**
-   * Knowing a client id is not enough: whoever uses a session must be the user who opened it, and until that is known
-   * have the very token of the handshake.
+   * Finds the session for a request. Knowing the client id is not enough: the sender must be the user who opened
+   * the session or, until that user is known, have the very token of the handshake.
    */
   async #find({
     clientId,
@@ -329,7 +336,7 @@ export class HttpPolling {
     return this.#check(clientId, token)
   }
 
-  /** Asks whose the token is. */
+  /** Has the token checked, and finds the session of its user. */
   async #check(clientId: string, token: string): Promise<PollingClient | Stranger> {
     const { runtime, auth, logger } = this.#options
     const context = await askProvider(auth, token, logger)
@@ -341,14 +348,14 @@ export class HttpPolling {
     if (context === 'refused') return 'refused'
     if (hasEnded(context, runtime.now())) return 'refused'
     const own = clients.find(({ owner }) => isSameUser(owner, context))
-    if (own === undefined) return 'unknown' // another user of the same page may not have shaken hands yet
+    if (own === undefined) return 'unknown' // another user of the same page may not have sent a handshake yet
     own.tokenHash = tokenHash
     own.tokenEndsAt = context.expiresAt ?? Number.POSITIVE_INFINITY
     trustToken(own, runtime)
     return own
   }
 
-  /** The newest first. */
+  /** The sessions under an id, the newest first. */
   #clientsOf(clientId: string): PollingClient[] {
     return [...(this.#clientsById.get(clientId) ?? [])].sort((a, b) => b.arrival - a.arrival)
   }
@@ -375,7 +382,7 @@ function isClient(found: PollingClient | Stranger): found is PollingClient {
   return typeof found === 'object'
 }
 
-/** A session is nobody's before its handshake is accepted. */
+/** Hides a session without an owner: before its handshake is accepted it belongs to no user. */
 function toSender(found: PollingClient | Stranger): Sender {
   if (!isClient(found)) return found
   return found.owner === null ? 'unknown' : found.transport

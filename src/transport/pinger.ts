@@ -1,41 +1,44 @@
 import type { WebSocket } from 'ws'
 
-/** A round is cut into so many steps: one in which thousands are pinged would be a stall of everything else. */
+/**
+ * A round is divided into this many steps: pinging thousands of connections in one step would stall everything
+ * else.
+ */
 const STEPS_PER_ROUND = 32
 const MIN_STEP_MS = 10
 
 export interface PingerOptions {
   /** ms without a sign of life after which a connection is dead. */
   readonly idleTimeoutMs: number
-  /** Told of the session of a dead connection, just before that is ended. */
+  /** Called with the session of a dead connection, just before the connection is ended. */
   readonly onDead: (sessionId: string) => void
 }
 
-/** What a connection has shown since it was last pinged. */
+/** A connection and the signs of life since its last ping. */
 interface SignsOfLife {
   readonly webSocket: WebSocket
   readonly transport: SentBytes
   readonly sessionId: string
   isHeard: boolean
-  /** As it was at the last ping. */
+  /** `takenBytes` at the last ping. */
   takenBefore: number | undefined
 }
 
 interface SentBytes {
-  /** What waits to be taken. */
+  /** Bytes that are waiting to be sent. */
   readonly bufferedBytes: number
-  /** What the network has taken so far; undefined where it does not tell. */
+  /** Bytes that the network has taken so far; undefined where it does not tell. */
   readonly takenBytes: number | undefined
 }
 
 /**
- * Pings every connection twice in the idle timeout, and ends those of which nothing was heard between two pings: nobody
- * else would notice a half-open one.
+ * Pings every connection twice in the idle timeout, and ends those that showed no sign of life between two pings:
+ * nothing else would notice a half-open connection.
  */
 export class Pinger {
   readonly #onDead: (sessionId: string) => void
   readonly #stepMs: number
-  /** Connections, those of one step of the round each. */
+  /** The connections of each step of the round. */
   readonly #steps: readonly Set<SignsOfLife>[]
   #next = 0
   #timer: NodeJS.Timeout | null = null
@@ -57,7 +60,7 @@ export class Pinger {
     this.#timer = null
   }
 
-  /** Until it closes. */
+  /** Pings the connection until it closes. */
   watch(webSocket: WebSocket, transport: SentBytes, sessionId: string): void {
     const step = this.#emptiestStep()
     const life: SignsOfLife = { webSocket, transport, sessionId, isHeard: true, takenBefore: undefined }
@@ -70,7 +73,7 @@ export class Pinger {
     webSocket.once('close', () => step.delete(life))
   }
 
-  /** Even after most of those that came together have left. */
+  /** The step with the fewest connections, which keeps the steps balanced when many that came together have left. */
   #emptiestStep(): Set<SignsOfLife> {
     return this.#steps.reduce((emptiest, step) => (step.size < emptiest.size ? step : emptiest))
   }
@@ -94,8 +97,9 @@ export class Pinger {
     const { bufferedBytes, takenBytes } = life.transport
     life.isHeard = false
     life.takenBefore = takenBytes
-    if (isHeard || webSocket.isPaused) return true // whom we do not read we cannot hear
-    // A ping waits behind what was sent before it. While that waits the buffers below are full: only its client makes room.
+    if (isHeard || webSocket.isPaused) return true // we do not read from it, so we cannot hear it
+    // A ping queues behind what was sent before it. While that waits, the buffers below are full, and only the
+    // client can have made room in them.
     return bufferedBytes > 0 && hasGrown(takenBefore, takenBytes)
   }
 }

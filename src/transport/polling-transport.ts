@@ -8,26 +8,25 @@ import { MESSAGE_OVERHEAD_BYTES } from './waiting-bytes.ts'
 interface QueuedFrame {
   readonly frame: Frame
   readonly isAnswer: boolean
-  /** ETag of a frame that was taken away before and may not have arrived. */
+  /** ETag of a frame that was taken before and may not have arrived. */
   readonly etag?: string
 }
 
-/** A frame as a poll takes it away. */
+/** A frame as a poll gets it. */
 export interface PolledFrame extends QueuedFrame {
   readonly etag: string
 }
 
 /**
- * How long the first poll after a broken one waits for a handshake. A Kora client that lost its connection
- * sends both at once, and the handshake may need a connection of its own: three round trips on a poor
- * mobile link.
+ * How long the first poll after a broken one waits for a handshake. A Kora client that lost its connection sends
+ * both at once, and the handshake may need a connection of its own: three round trips on a poor mobile link.
  */
 const HANDSHAKE_WAIT_MS = 1000
 
 interface WaitingPoll {
   readonly resolve: (frame: PolledFrame | null) => void
   readonly timer: Timer
-  /** The etag of what its client has. */
+  /** The ETag of the message that the client has. */
   readonly known: string | undefined
 }
 
@@ -39,19 +38,19 @@ export class PollingTransport implements ServerTransport {
   readonly #runtime: Runtime
   #queue: QueuedFrame[] = []
   #queuedBytes = 0
-  /** Messages taken away so far, each once: the next one's etag is one more. */
+  /** Number of messages taken so far, each counted once; the next message's ETag is one higher. */
   #taken = 0
   #poll: WaitingPoll | null = null
   #polls = 0
-  /** The latest poll has lost its connection. */
+  /** True when the latest poll has lost its connection. */
   #isBroken = false
-  /** Runs while nothing is given away, because a handshake may be on its way. */
+  /** While it runs, nothing is given to a poll, because a handshake may be on its way. */
   #handshakeTimer: Timer | null = null
   #isConnected = true
   #hasAllMessages = true
-  /** The client has gone, or has begun another session. */
+  /** True when the client has gone, or has begun another session. */
   #isGone = false
-  /** True when what was queued, or has not left whole, may not be told any more. */
+  /** True when messages that were queued, or not sent completely, must not be sent any more. */
   #isWithdrawn = false
   #isPaused = false
   readonly #endListeners = new Set<() => void>()
@@ -75,17 +74,17 @@ export class PollingTransport implements ServerTransport {
   }
 
   /**
-   * Calls back when the session ends: nothing more of it is taken. No AbortSignal, of which Node believes that more
-   * than ten listeners are a leak: each body that is being read is one.
+   * Calls back when the session ends, after which it takes no more messages. Not an AbortSignal: Node reports more
+   * than ten listeners as a leak, and each body that is being read is a listener.
    *
-   * @returns ends the subscription
+   * @returns a function that ends the subscription
    */
   subscribeToEnd(listener: () => void): () => void {
     this.#endListeners.add(listener)
     return () => void this.#endListeners.delete(listener)
   }
 
-  /** The session has ended, and its client has been told all that it was to be told. */
+  /** True when the session has ended, and its client has been told everything that it was to be told. */
   get isOver(): boolean {
     return !this.#isConnected && this.#queue.length === 0
   }
@@ -94,7 +93,7 @@ export class PollingTransport implements ServerTransport {
     if (this.#isConnected) this.#onMessage(frame)
   }
 
-  /** Something of the client may be missing before what it is next given. */
+  /** Notes that something from the client may be missing before the next message. */
   missMessages(): void {
     this.#hasAllMessages = false
   }
@@ -103,7 +102,7 @@ export class PollingTransport implements ServerTransport {
     return this.#hasAllMessages
   }
 
-  /** Polls that have come so far, which is the number of the latest. */
+  /** The number of polls so far, which is also the number of the latest. */
   get polls(): number {
     return this.#polls
   }
@@ -111,12 +110,13 @@ export class PollingTransport implements ServerTransport {
   /**
    * Takes the next message, waiting for it up to `holdMs`.
    *
-   * The first poll of a client that comes back precedes its handshake. Where it shows that it is one, it waits
-   * for that: what is queued here would be told to a session that has not begun. It shows by a poll before it
-   * whose connection broke, or that is held still: clients poll one at a time.
+   * The first poll of a returning client precedes its handshake. A poll that looks like one waits for the
+   * handshake, because the messages queued here would otherwise reach a session that has not begun. It looks like
+   * one if the poll before it broke, or is still being held: clients poll one at a time.
    *
-   * @param ifNoneMatch what the client has. It may have it although its connection broke: then it is not told again
-   * @param signal aborted when nobody waits for the answer any more: what comes next is for another poll
+   * @param ifNoneMatch ETag of the message that the client has: it may have arrived although its connection broke,
+   *   and is then not sent again
+   * @param signal aborted when the answer is no longer awaited: the next message is left for another poll
    * @returns null when there was none; `'not-modified'` when `ifNoneMatch` names it
    */
   take(
@@ -146,10 +146,10 @@ export class PollingTransport implements ServerTransport {
   }
 
   /**
-   * The connection of the poll of this number broke, and no other has come on it.
+   * Called when the connection of this poll broke, and no other request has come on it.
    *
-   * @param unsent what has not left on it: the next poll takes it away again, unless others have followed it,
-   *   which the client would then get in the wrong order
+   * @param unsent the message that has not left on it. The next poll gets it again, unless later messages have been
+   *   sent: the client would then get it in the wrong order
    */
   onBroken(poll: number, unsent: PolledFrame | null): void {
     if (unsent !== null && unsent.etag === etagOf(this.#taken) && this.#mayTellAgain(unsent)) {
@@ -161,7 +161,7 @@ export class PollingTransport implements ServerTransport {
     else if (unsent !== null && this.#poll !== null) this.#awaitHandshake()
   }
 
-  /** The client is gone: what is queued for it is dropped. */
+  /** Drops what is queued, because the client is gone. */
   disconnect(): void {
     this.#isGone = true
     this.#queue = []
@@ -204,7 +204,7 @@ export class PollingTransport implements ServerTransport {
     this.#onAdmitted()
   }
 
-  /** Calls back when the session has ended; at once where it has already. */
+  /** Calls back when the session has ended; at once where it already has. */
   onEnded(handler: () => void): void {
     if (this.#isConnected) this.#onEnded = handler
     else handler()
@@ -219,7 +219,7 @@ export class PollingTransport implements ServerTransport {
   }
 
   onError(): void {
-    // A poll that fails is not seen here: the client asks again, or the session expires.
+    // A failed poll is not noticed here: the client polls again, or the session expires.
   }
 
   isConnected(): boolean {
@@ -227,14 +227,15 @@ export class PollingTransport implements ServerTransport {
   }
 
   /**
-   * Answers that are queued are still told: they say what was stored, and why the session ended. What others
-   * have written is not, because nobody looks any more whether the client may see it; its next session has it.
+   * Ends the session. Queued answers are still sent: they say what was stored, and why the session ended. What
+   * others have written is dropped, because nothing checks any more whether the client may see it; its next session
+   * gets it.
    */
   close(): void {
     if (!this.#isConnected) return
     this.#isConnected = false
     this.#tellEnd()
-    this.#onMessage = () => {} // the session itself is not needed for what it has left to tell
+    this.#onMessage = () => {} // lets go of the session itself, which is not needed for the queued answers
     this.#onClose = () => {}
     this.#queue = this.#queue.filter(({ isAnswer }) => isAnswer)
     this.#queuedBytes = this.#queue.reduce((sum, { frame }) => sum + frame.bytes.byteLength, 0)
@@ -267,7 +268,7 @@ export class PollingTransport implements ServerTransport {
     })
   }
 
-  /** Gives the poll that waits what there is for it. */
+  /** Gives the waiting poll the next message, if there is one. */
   #answer(): void {
     if (this.#poll !== null && this.#hasNext()) this.#release(this.#next())
   }
@@ -289,7 +290,7 @@ export class PollingTransport implements ServerTransport {
     return { ...next, etag }
   }
 
-  /** Drops the frame that was kept because its connection broke, where it had arrived by then. */
+  /** Drops a frame that was kept because its connection broke, if it had arrived after all. */
   #dropKnown(etag: string | undefined): void {
     if (etag !== undefined && this.#queue[0]?.etag === etag) this.#next()
   }

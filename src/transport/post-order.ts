@@ -6,17 +6,16 @@ const MAX_WAIT_MS = 300
 /** Messages that may wait; with more, the missing one is given up. */
 const MAX_WAITING = 256
 const MAX_WAITING_BYTES = 4 * 1024 * 1024
-/** Messages that are known when they come again. */
+/** Ids of messages that are recognized when they come again. */
 const MAX_REMEMBERED = 256
 
 /**
- * Puts POSTs back in order, and takes each once: browsers and proxies send a request again when its
- * connection breaks, and a second acknowledgment of the same message would be taken for that of the next
- * batch. A Kora client fires them without waiting for each other and numbers its messages
- * (`msg-<ms>-<n>`); a number that is missing is waited for, but not for long: another engine in the same
- * process may have used it.
+ * Puts POSTs back in order, and takes each once: browsers and proxies send a request again when its connection
+ * breaks, and the client would take a second acknowledgment of the same message for that of the next batch. A Kora
+ * client sends POSTs without waiting for each other and numbers its messages (`msg-<ms>-<n>`). A missing number is
+ * waited for, but not for long: another engine in the same process may have used it.
  *
- * What is given up is told to who takes the messages, because it may be lost.
+ * A message that is given up may be lost, so `onUnsure` is called.
  */
 export class PostOrder {
   readonly #runtime: Runtime
@@ -28,7 +27,7 @@ export class PostOrder {
   #next: number | null = null
   #timer: Timer | null = null
 
-  /** @param onUnsure called where something may be missing before the message that is delivered next */
+  /** @param onUnsure called where something may be missing before the next message */
   constructor(runtime: Runtime, deliver: (frame: Frame) => void, onUnsure: () => void) {
     this.#runtime = runtime
     this.#deliver = deliver
@@ -38,7 +37,7 @@ export class PostOrder {
   accept(frame: Frame): void {
     const id = messageIdOf(frame)
     if (id === null) {
-      if (mayBeBatch(frame)) this.#onUnsure() // of what is not numbered nothing tells that it is missing
+      if (mayBeBatch(frame)) this.#onUnsure() // without a number, nothing shows that a message before it is missing
       this.#deliver(frame)
       return
     }
@@ -91,7 +90,7 @@ export class PostOrder {
     this.#timer = null
   }
 
-  /** The missing message does not come: goes on with the lowest number that is here. */
+  /** Gives up the missing message, and continues with the lowest number that has come. */
   #giveUp(): void {
     this.#timer?.cancel()
     this.#timer = null
@@ -124,9 +123,7 @@ function headOf({ bytes }: Frame): Buffer {
 const TYPE_TAG = 0x0a
 const MESSAGE_ID_TAG = 0x12
 
-/**
- * The id out of the first two fields, type and message id: each is a tag, a length of one byte, and the text.
- */
+/** Reads the id from the first two fields, type and message id: each is a tag, a length of one byte, and the text. */
 function protobufMessageId(head: Buffer): string | null {
   const at = 2 + (head[1] ?? 0)
   if (head[0] !== TYPE_TAG || head[at] !== MESSAGE_ID_TAG) return null

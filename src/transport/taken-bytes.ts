@@ -1,18 +1,19 @@
 import type { Duplex } from 'node:stream'
 
-/** The connection behind a socket. Node's own socket timeout tells by it, too, that a write goes on. */
+/** The connection behind a socket. Node's own socket timeout also uses it to tell that a write is progressing. */
 interface ConnectionHandle {
-  /** Bytes written, with all of the write in progress. */
+  /** Bytes written, including the whole of the write in progress. */
   readonly bytesWritten: number
-  /** What the kernel has not taken yet of the write in progress. */
+  /** Bytes of the write in progress that the kernel has not taken yet. */
   readonly writeQueueSize: number
-  /** The connection below that of TLS, whose own numbers stand still during a write. */
+  /** The connection below TLS, whose own numbers do not change during a write. */
   readonly _parent?: ConnectionHandle
 }
 
 /**
- * Bytes that the network has taken from a socket so far. What is public counts a write only when all of it is taken,
- * and all that waits behind one goes out as one: a client can read for a minute before that shows.
+ * Bytes that the network has taken from a socket so far. The public counter includes a write only once all of it is
+ * taken, and everything queued behind one goes out as one write: a client can read for a minute before that counter
+ * moves.
  *
  * @returns undefined where it is not known
  */

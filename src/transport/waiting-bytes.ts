@@ -1,23 +1,23 @@
 /**
- * What the process takes for each message that waits, beside its bytes: 0.6 to 1.4 kB in a WebSocket, of messages of
- * 0.1 to 5 kB, and 0.6 where it waits to be polled for.
+ * Memory of each waiting message beside its bytes: 0.6 to 1.4 kB in a WebSocket, for messages of 0.1 to 5 kB, and
+ * 0.6 kB in the queue of a polling client.
  */
 export const MESSAGE_OVERHEAD_BYTES = 1000
 
-/** Sizes of messages that have left are let go when there are so many, and more than of those that wait. */
+/** Sizes of sent messages are dropped from the array once there are this many, and more than of waiting ones. */
 const SHIFT_AFTER = 1024
 
-/** The memory that what a WebSocket has yet to send takes, of which it counts the bytes alone. */
+/** The memory that the unsent messages of a WebSocket take, which itself counts only their bytes. */
 export class WaitingBytes {
   readonly #webSocket: { readonly bufferedAmount: number }
   /**
-   * Size of each message that waits, in order: the oldest leaves first. A mean would let large ones hide
-   * small ones.
+   * Size of each waiting message, in order; the oldest leaves first. A mean would let large messages hide small
+   * ones.
    */
   #sizes: number[] = []
-  /** Index of the oldest. */
+  /** Index of the oldest waiting message. */
   #start = 0
-  /** Sum of the sizes of those that wait. */
+  /** Sum of the sizes of the waiting messages. */
   #bytes = 0
 
   constructor(webSocket: { readonly bufferedAmount: number }) {
@@ -29,10 +29,10 @@ export class WaitingBytes {
     return this.#webSocket.bufferedAmount + (this.#sizes.length - this.#start) * MESSAGE_OVERHEAD_BYTES
   }
 
-  /** A message is about to be sent. */
+  /** Called just before a message is sent. */
   noteSending(bytes: number): void {
     if (this.#webSocket.bufferedAmount === 0) {
-      this.#sizes = [bytes] // emptied and pushed to, it would take 130 bytes more of each idle connection
+      this.#sizes = [bytes] // a new array: one emptied and pushed to would take 130 bytes more per idle connection
       this.#start = 0
       this.#bytes = bytes
       return
@@ -42,7 +42,10 @@ export class WaitingBytes {
     this.#bytes += bytes
   }
 
-  /** Headers of frames wait, too: the last message to leave is counted a little longer. */
+  /**
+   * Forgets messages that have left. Frame headers wait too, so the last message to leave is counted a little
+   * longer.
+   */
   #forgetSent(): void {
     const waiting = this.#webSocket.bufferedAmount
     let oldest = this.#sizes[this.#start]

@@ -16,25 +16,25 @@ const requireWs = lazyRequire<typeof import('ws')>('ws')
 export interface WebSocketEndpointOptions extends PingerOptions {
   /** Bytes of one message. */
   readonly maxMessageBytes: number
-  /** Bytes that a connection may send before it is authenticated. */
+  /** Bytes that a connection may send before it has authenticated. */
   readonly maxHandshakeBytes: number
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null
-  /** The client's address as far as it can be believed. */
+  /** The client's address, as far as it can be trusted. */
   readonly addressOf: (request: IncomingMessage) => string
   /** @returns the id of its session */
   readonly onConnection: (transport: ServerTransport) => string
 }
 
 /**
- * Fragments of one message and chunks of buffered input: a flood of tiny ones costs far more memory than its bytes.
- * Chromium cuts a message of 25 MB into some 200 fragments of 128 kB.
+ * Limit on fragments of one message and chunks of buffered input: a flood of tiny ones costs far more memory than
+ * its bytes. Chromium cuts a message of 25 MB into some 200 fragments of 128 kB.
  */
 const MIN_FRAGMENTS = 256
 const BYTES_PER_FRAGMENT = 32 * 1024
 const MAX_BUFFERED_CHUNKS = 16_384
 
-/** Accepts WebSocket connections that an HTTP server hands over, and ends those that have died. */
+/** Accepts WebSocket connections that an HTTP server hands over, and ends dead ones. */
 export class WebSocketEndpoint {
   readonly #server: WebSocketServer
   readonly #options: WebSocketEndpointOptions
@@ -48,11 +48,11 @@ export class WebSocketEndpoint {
       maxPayload: options.maxMessageBytes,
       maxFragments: Math.max(MIN_FRAGMENTS, Math.ceil(options.maxMessageBytes / BYTES_PER_FRAGMENT)),
       maxBufferedChunks: MAX_BUFFERED_CHUNKS,
-      perMessageDeflate: false, // an inflated bomb costs more than the bytes that compression saves
+      perMessageDeflate: false, // a compression bomb costs more than compression saves
     })
   }
 
-  /** The HTTP server's `upgrade` event for the sync path. Never throws. */
+  /** Handles the HTTP server's `upgrade` event for the sync path. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', destroySocket)
     if (!isOriginAllowed(request.headers.origin, this.#options.allowedOrigins)) {
@@ -84,16 +84,16 @@ export class WebSocketEndpoint {
     clearTimeout(timer)
   }
 
-  /** Ends every connection that is still open, without ceremony. */
+  /** Terminates every connection that is still open. */
   stop(): void {
     this.#pinger.stop()
     for (const webSocket of this.#server.clients) webSocket.terminate()
   }
 }
 
-/** Refuses an upgrade request as HTTP does, with a reason that a person can read. */
+/** Refuses an upgrade request with an HTTP answer and a readable reason. */
 export function refuseUpgrade(socket: Duplex, status: number, message: string): void {
-  socket.once('finish', () => socket.destroy()) // who does not hang up must not hold the connection
+  socket.once('finish', () => socket.destroy()) // a client that does not hang up must not hold the connection
   const body = `${message}\n`
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
@@ -108,7 +108,7 @@ class WebSocketTransport implements ServerTransport {
   readonly #webSocket: WebSocket
   readonly #socket: Duplex
   readonly #waiting: WaitingBytes
-  /** null once it has ended: it would keep what it counted with for as long as the connection lasts. */
+  /** null once it has ended, to free what it counted with for the rest of the connection. */
   #endLimit: (() => void) | null = null
 
   constructor(webSocket: WebSocket, socket: Duplex, remoteAddress: string) {
@@ -119,8 +119,8 @@ class WebSocketTransport implements ServerTransport {
   }
 
   /**
-   * Counts what comes in until `admit` is called. The limit of the WebSocket itself is that of a full
-   * message, of which strangers could make us hold one each.
+   * Limits the bytes of a connection until `admit` is called. The WebSocket's own limit is that of a full message,
+   * and each stranger could make us hold one.
    */
   limitUntilAdmitted(maxBytes: number): void {
     let bytes = 0
@@ -129,7 +129,7 @@ class WebSocketTransport implements ServerTransport {
       if (bytes <= maxBytes + MAX_FRAMING_BYTES) return
       this.admit()
       this.#webSocket.close(CLOSE_TOO_LARGE, 'The first message is too large')
-      this.#webSocket.pause() // closes what it has read so far, and reads no more
+      this.#webSocket.pause() // so that it sends its close, and reads no more
       setTimeout(() => this.#webSocket.terminate(), REFUSAL_GRACE_MS).unref()
     }
     this.#endLimit = () => void this.#socket.off('data', count)
@@ -180,7 +180,7 @@ class WebSocketTransport implements ServerTransport {
 
   close(code?: number, reason?: string): void {
     this.#webSocket.close(code, reason)
-    this.#webSocket.resume() // while it is paused, the peer's answer to the close would not be read
+    this.#webSocket.resume() // while paused, the peer's answer to the close would not be read
     // A peer that does not answer the close, or reads nothing, must not hold the connection.
     const deadline = setTimeout(() => this.#webSocket.terminate(), CLOSE_GRACE_MS).unref()
     this.#webSocket.once('close', () => clearTimeout(deadline))
@@ -197,10 +197,10 @@ class WebSocketTransport implements ServerTransport {
 
 const CLOSE_GRACE_MS = 2000
 const CLOSE_TOO_LARGE = 1009
-const REFUSAL_GRACE_MS = 500 // as long as the reason for it may take to leave
+const REFUSAL_GRACE_MS = 500 // how long the reason for the refusal may take to leave
 const MAX_FRAMING_BYTES = 4096 // headers, pongs, and a client's close
 
-/** Listens as long as the connection lasts: as a closure it would keep the upgrade request in memory. */
+/** A shared function, because a closure would keep the upgrade request in memory as long as the connection lasts. */
 function destroySocket(this: Duplex): void {
   this.destroy()
 }
