@@ -1,9 +1,9 @@
 import { describeValue } from '../protocol/json-value.ts'
 
 /**
- * What is wrong with an origin of web pages that may connect: that they have a host.
+ * What is wrong with an origin of web pages that may connect. It has to have a host.
  *
- * @returns null when it may stand in a configuration
+ * @returns null when it may be configured
  */
 export function originProblem(origin: unknown): string | null {
   if (typeof origin !== 'string' || !URL.canParse(origin) || new URL(origin).origin === 'null')
@@ -12,10 +12,11 @@ export function originProblem(origin: unknown): string | null {
 }
 
 /**
- * What keeps an origin from ever being sent. They are compared with what browsers send, letter by letter: one with a
- * slash at its end would let nobody in.
+ * What is wrong with an origin that no browser ever sends. Origins are compared letter by letter with what browsers
+ * send, so one that ends with a slash would let nobody in.
  *
- * @returns null for one that is sent: also `null`, and those of shells around web pages, such as `capacitor://localhost`
+ * @returns null for an origin that may be sent, including `null`, and those of shells around web pages, such as
+ *   `capacitor://localhost`
  */
 export function unsentOriginProblem(given: unknown): string | null {
   if (given === 'null') return null

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 
-/** Sends an answer that is for this request alone. */
+/** Sends an answer to this request that must not be cached. */
 export function answerJson(response: ServerResponse, status: number, body: object): void {
   const text = JSON.stringify(body)
   response.writeHead(status, {

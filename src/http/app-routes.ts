@@ -20,17 +20,20 @@ export interface HttpRouteRequest {
   readonly path: string
   /** JSON as its value, a form and other text as text, everything else as bytes; undefined without a body. */
   readonly body: unknown
-  /** The body as it arrived: for signatures over it. */
+  /** The body as it arrived, for checking signatures. */
   readonly rawBody: Uint8Array
   readonly headers: IncomingHttpHeaders
-  /** A name that occurs more than once has a list. */
+  /** A name that occurs more than once maps to a list. */
   readonly query: { readonly [name: string]: string | readonly string[] }
-  /** The client's address as far as it can be believed. */
+  /** The client's address, as far as it can be trusted. */
   readonly ip: string
   readonly kora: Kora
 }
 
-/** Text, bytes and a `Readable` of them are sent as they are, any other body as JSON. Nothing at all: 204. */
+/**
+ * The answer of a route. Text, bytes and a `Readable` of them are sent as they are, any other body as JSON. No
+ * return value: 204.
+ */
 export interface HttpRouteResponse {
   /** Default 200, or 204 without a body. */
   readonly status?: number
@@ -55,9 +58,12 @@ export interface AppRoutesOptions {
   readonly logger: Logger
 }
 
-/** What a chunk takes beside its bytes: Fastify keeps each by itself until the last one, and a body may come a byte at a time. */
+/**
+ * Memory of a chunk beside its bytes: Fastify keeps each chunk until the last one, and a body may come a byte at a
+ * time.
+ */
 const CHUNK_BYTES = 200
-/** Whatever body these have, Fastify does not read it. */
+/** Fastify never reads a body with these methods. */
 const METHODS_WITHOUT_BODY: ReadonlySet<string> = new Set(['GET', 'HEAD', 'TRACE'])
 
 /**
@@ -72,10 +78,10 @@ export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions):
     if (paths.indexOf(path) !== paths.lastIndexOf(path)) throw taken(path, 'is there twice')
   }
   const bodies = new StrangerBodies(options)
-  const handed = new WeakSet<FastifyRequest>() // to the application: what goes wrong from then on is its own
+  const handed = new WeakSet<FastifyRequest>() // requests handed to the application: errors from then on are its own
   app.register(async (scope) => {
     scope.setErrorHandler((error, request, reply) => {
-      if (!handed.has(request)) throw error // of the body
+      if (!handed.has(request)) throw error // an error of reading the body
       return answerFailure(error, { request, reply, logger: options.logger })
     })
     scope.removeAllContentTypeParsers()
@@ -97,7 +103,7 @@ export function mountAppRoutes(app: FastifyInstance, options: AppRoutesOptions):
   })
 }
 
-/** A path as a pattern of the router, in which a colon begins a parameter. */
+/** Turns a path into a router pattern, in which a colon begins a parameter. */
 export function routePattern(path: string): string {
   return path.replaceAll(':', '::')
 }
@@ -116,7 +122,7 @@ async function serve(
     body: body.value,
     rawBody,
     headers: request.headers,
-    query: request.query as HttpRouteRequest['query'], // what the router's parser makes of any query
+    query: request.query as HttpRouteRequest['query'], // the shape that the router's parser gives to any query
     ip: addressOf(request.raw),
     kora,
   })
@@ -131,19 +137,22 @@ async function serve(
   }
 }
 
-/** Ends a stream that nobody reads: it would keep its file open, and the process would end with its error. */
+/** Destroys a stream that will not be read: it would keep its file open, and an error of it would end the process. */
 function dropStream(value: unknown): void {
   if (value instanceof Readable) value.on('error', () => {}).destroy()
 }
 
-/** What a program without types may return: nothing of it would be answered, and of a `Response` not its headers. */
+/**
+ * True for a body that can be answered. An untyped program may return anything, such as a `Response`, whose headers
+ * would be lost.
+ */
 function isBody(returned: unknown): boolean {
   if (typeof returned === 'string' || returned instanceof Readable) return true
   if (typeof returned !== 'object' || returned === null) return false
   return Object.prototype.toString.call(returned) !== '[object Object]'
 }
 
-/** @throws TypeError for what HTTP has no room for; over it Fastify would answer in words of its own */
+/** @throws TypeError for headers that HTTP does not allow; Fastify would otherwise answer in its own words */
 function validateHeaders(headers: NonNullable<HttpRouteResponse['headers']>): void {
   for (const [name, value] of Object.entries(headers)) {
     validateHeaderName(name)
@@ -162,9 +171,9 @@ function send(
     throw new TypeError(`The route returned ${shown} where { status, headers, body } belongs: { body: … }.`)
   }
   const { status, headers = {}, body } = response
-  validateHeaders(headers) // all of them first: the answer to an error would have those that were set
+  validateHeaders(headers) // all of them first, or the answer to an error would carry those already set
   const isEmpty = body === undefined || body === null
-  reply.code(status ?? (isEmpty ? 204 : 200)) // an invalid one fails, which must be before a stream is read
+  reply.code(status ?? (isEmpty ? 204 : 200)) // an invalid status fails, which must happen before a stream is read
   const payload = isEmpty ? null : routePayload(body)
   for (const [name, value] of Object.entries(headers)) reply.header(name, value)
   if (payload === null) return reply.send()
@@ -191,12 +200,12 @@ function parseJson(bytes: Uint8Array): { ok: true; value: unknown } | { ok: fals
   }
 }
 
-/** A key that reaches a prototype once somebody copies the object. */
+/** Drops a key that would reach a prototype once the object is copied. */
 function withoutPrototype(key: string, value: unknown): unknown {
   return key === '__proto__' ? undefined : value
 }
 
-/** `/api/*` and `/api/` mean `/api`. */
+/** Removes a trailing `/*` or `/`, because `/api/*` and `/api/` mean `/api`. */
 function normalPath(path: string): string {
   if (!path.startsWith('/')) throw taken(path, 'must begin with "/"')
   if (path === '/*') throw taken(path, 'would leave nothing to the front end; name a part, such as "/api"')

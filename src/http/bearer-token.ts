@@ -1,18 +1,18 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * The token of `Authorization: Bearer …`, or null where there is none. From the header only: what
- * stands in a URL ends up in logs and histories.
+ * The token of `Authorization: Bearer …`, or null where there is none. Never taken from the URL, because URLs end
+ * up in logs and histories.
  */
 export function bearerToken(request: IncomingMessage): string | null {
   return /^Bearer +(.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? null
 }
 
 /**
- * What is wrong with a token that is to be sent so. A header carries blanks at its ends, and characters that are not of
- * ASCII, changed or not at all, and the right token would be refused.
+ * What is wrong with a token that has to be sent in a header. Headers change or drop blanks at their ends and
+ * characters outside of ASCII, so the right token would be refused.
  *
- * @returns what completes "admin.adminToken: …", without the token; or null
+ * @returns the rest of a sentence such as "admin.adminToken: …", without the token; or null
  */
 export function bearerTokenProblem(token: string): string | null {
   if (/^[!-~]([ -~]*[!-~])?$/.test(token)) return null

@@ -4,25 +4,26 @@ import type { HttpSyncResponse } from '../transport/http-sync.ts'
 
 type OnBroken = NonNullable<HttpSyncResponse['onBroken']>
 
-/** By connection that stays open: who is told when it closes and nothing has come on it since. */
+/** The callback of each connection that stays open, to be called if it closes before another request comes on it. */
 const onBrokenBySocket = new WeakMap<Socket, { onBroken: OnBroken | null }>()
 
-/** A request has come: whoever sent it has the answer to the one before. */
+/** Notes that a request has come on the connection: its sender has received the previous answer. */
 export function noteRequest(socket: Socket): void {
   const latest = onBrokenBySocket.get(socket)
   if (latest !== undefined) latest.onBroken = null
 }
 
 /**
- * To be called before the answer is sent.
+ * Watches an answer for a broken connection. Call it before the answer is sent.
  *
- * @param onBroken is told where the connection breaks before the answer has left, or before a request has followed it
+ * @param onBroken called when the connection breaks before the answer has left, or before another request has
+ *   followed
  */
 export function tellWhenBroken(response: ServerResponse, onBroken: OnBroken | undefined): void {
   if (onBroken === undefined) return
-  const { socket } = response.req // the response has none while it waits behind another one
+  const { socket } = response.req // the response itself has none while it queues behind another one
   if (!socket.writable) {
-    onBroken('unsent') // Node drops what is written now, and takes it for written
+    onBroken('unsent') // Node drops what is written now, but counts it as written
     return
   }
   response.on('close', () => {

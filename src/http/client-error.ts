@@ -2,10 +2,10 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { isLongUpload } from './long-upload.ts'
 
-/** Ends a connection that brings no request that Node can read, or brings it too slowly. */
+/** Ends a connection whose request Node cannot read, or which sends one too slowly. */
 export function answerClientError(error: Error & { readonly code?: string }, socket: Socket): void {
   const { code = '' } = error
-  // Node looks at each request once: what is let go on is not asked about again before the next one.
+  // Node checks each request only once, so a long upload is not reported again before the next request.
   if (code === TIMEOUT && isLongUpload(socket)) return
   if (code === 'ECONNRESET' || socket.destroyed) return
   const { status, message } = ANSWERS[code] ?? { status: 400, message: 'This is no valid HTTP.' }

@@ -2,8 +2,8 @@ import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 
 /**
- * Tells of a body that fails when some of it has left: its client sees it end too early, and nobody else would know why. What
- * fails before that is answered with an error by the route, which logs it.
+ * Reports a body that fails after some of it has been sent: the client only sees it end too early, and the reason
+ * would be lost. An error before that is answered and logged by the route.
  */
 export function onFailureMidway(
   body: Readable,

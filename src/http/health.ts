@@ -12,7 +12,7 @@ export interface HealthOptions {
   readonly startedAt: number
 }
 
-/** `GET /health`: the process lives. `GET /ready`: it does its work, or says why not. Always public. */
+/** `GET /health`: the process is alive. `GET /ready`: it does its work, or says why not. Always public. */
 export function mountHealth(
   app: FastifyInstance,
   { readiness, store, runtime, startedAt }: HealthOptions,

@@ -23,8 +23,8 @@ export interface KoraSyncServerConfig extends SyncServiceConfig {
 const DEFAULT_PORT = 4567
 
 /**
- * The sync server: clients connect to it over WebSocket, and what one of them changes reaches all
- * others that may see it. Beside it, `GET /health` and `GET /ready`.
+ * The sync server: clients connect to it over WebSocket or HTTP polling, and each change reaches all other clients
+ * that may see it. It also answers `GET /health` and `GET /ready`.
  *
  * @example
  * const server = createKoraServer({ store: createSqliteServerStore({ filename: './app.db' }) })
@@ -42,7 +42,7 @@ export class KoraSyncServer {
     })
   }
 
-  /** What runs behind the sockets: no part of the public API. @internal */
+  /** The sync hub, which is not part of the public API. @internal */
   get hub(): SyncHub {
     return this.#host.service.hub
   }
@@ -65,8 +65,8 @@ export class KoraSyncServer {
   }
 
   /**
-   * Closes every connection now, and takes no more: what was not acknowledged, the clients send again.
-   * `stop()` ends the rest; only then may the server be started again.
+   * Closes every connection now, and accepts no more; clients send again what was not acknowledged. Call `stop()`
+   * to end the rest; only then may the server be started again.
    */
   abort(): void {
     this.#host.abort()
@@ -100,8 +100,8 @@ export class KoraSyncServer {
 /**
  * Creates a sync server; `start()` makes it listen.
  *
- * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, a number is out of range, `store` is no
- *   store, `auth` no provider, or `logger` lacks a method
+ * @throws ConfigError `CONFIG_INVALID` when sync cannot be served at `path`, a number is out of range, `store` or
+ *   `auth` is of another type, or `logger` lacks a method
  */
 export function createKoraServer(config: KoraSyncServerConfig): KoraSyncServer {
   return new KoraSyncServer(config)

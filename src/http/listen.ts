@@ -5,12 +5,15 @@ export interface ListenPlace {
   readonly host: string
   /** 0: any free port */
   readonly port: number
-  /** What an operator chooses the port with, to be named where it cannot be had. Absent: a program chooses it. */
+  /**
+   * The option by which an operator sets the port, named in the error where it cannot be had. Absent: a program
+   * sets it.
+   */
   readonly portOption?: string
 }
 
 /**
- * Listens, or says why not.
+ * Starts to listen.
  *
  * @throws KoraServerError `PORT_IN_USE`, `LISTEN_FAILED`
  */

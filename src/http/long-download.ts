@@ -3,10 +3,10 @@ import { finished } from 'node:stream'
 import { takenBytes } from '../transport/taken-bytes.ts'
 
 /**
- * Ends an answer of which nothing is taken, while some of it waits, from one look at it to the next, `silenceMs` later.
- * How long all of it takes is up to its size and the network.
+ * Ends an answer when some of it is waiting and none was taken for `silenceMs`. There is no limit on the whole,
+ * which depends on its size and the network.
  *
- * @param onEnded called where it was
+ * @param onEnded called when it was ended
  */
 export function endSilentDownload(
   response: ServerResponse,

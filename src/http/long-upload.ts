@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 
-const longUploads = new WeakSet<Duplex>() // the connections of those that are read right now
+const longUploads = new WeakSet<Duplex>() // connections of the long uploads that are being read
 
 /**
- * A body that may take as long as it takes: for whoever has shown a token. The time of a whole request does
- * not count while it is read, but `silenceMs` without a byte of it end the connection.
+ * Reads a body without a limit on its whole time, for a sender that has shown a token. The request timeout does not
+ * apply meanwhile, but `silenceMs` without a byte end the connection.
  */
 export async function* readLongUpload(
   request: IncomingMessage,
@@ -21,7 +21,7 @@ export async function* readLongUpload(
     for await (const chunk of request as AsyncIterable<Uint8Array>) {
       silence.refresh()
       yield chunk
-      silence.refresh() // the time in which it was stored is not the client's
+      silence.refresh() // the time that storing took is not the client's
     }
   } finally {
     clearTimeout(silence)
@@ -29,7 +29,7 @@ export async function* readLongUpload(
   }
 }
 
-/** True while a long upload is read from the connection. */
+/** True while a long upload is being read from the connection. */
 export function isLongUpload(socket: Duplex): boolean {
   return longUploads.has(socket)
 }

@@ -1,9 +1,9 @@
-/** What operators ask is below it. */
+/** Path prefix of everything for operators. */
 export const OPERATIONS_PREFIX = '/__kora'
 
 const HEALTH_PATHS = ['/health', '/ready']
 
-/** True for what the server answers by itself, or would if that was not turned off. */
+/** True for paths that the server answers itself, or would if they were not turned off. */
 export function isOwnPath(path: string): boolean {
   return HEALTH_PATHS.includes(path) || path === OPERATIONS_PREFIX || path.startsWith(`${OPERATIONS_PREFIX}/`)
 }

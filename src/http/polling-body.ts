@@ -12,7 +12,7 @@ export interface PollingBodyOptions {
   readonly polling: HttpPolling
   readonly strangerBodies: StrangerBodies
   readonly sessionBodies: SessionBodies
-  /** ms from the headers of a request to the last byte of its body, where no session is known to be the client's. */
+  /** ms from the headers of a request to the last byte of its body, where no session of its client is known. */
   readonly handshakeTimeoutMs: number
   readonly runtime: Runtime
 }
@@ -20,7 +20,7 @@ export interface PollingBodyOptions {
 /**
  * Reads the message of a POST.
  *
- * @param session that it is of; null: of none that goes on
+ * @param session that it belongs to; null: to none that is still open
  * @returns null when it is larger than `maxBytes`
  */
 export function readMessage(
@@ -47,8 +47,8 @@ async function readOfStranger(
 }
 
 /**
- * Reads a body of a session. What has not come whole when the session ends may be the handshake of the next
- * one, and is read on as that of a stranger. What is too large for one is refused at once.
+ * Reads a body of a session. If the session ends before the body is complete, it may be the handshake of the next
+ * session, so it is read on as a stranger's. One that is too large for a handshake is refused at once.
  */
 async function readOfSession(
   response: ServerResponse,
@@ -60,7 +60,7 @@ async function readOfSession(
   const sessionBodies = options.sessionBodies.of(session)
   const announcedBytes = Number(request.headers['content-length'] ?? 0)
   let readBytes = 0
-  let timer = null as Timer | null // it is set by a callback
+  let timer = null as Timer | null // set by a callback
   const countOfStranger = (bytes: number): void => {
     const isTooLarge = Math.max(announcedBytes, readBytes) > polling.bodyLimit(session).maxBytes
     if (isTooLarge) refuseBody(response, 410, SESSION_ENDED_TEXT)
@@ -83,7 +83,7 @@ async function readOfSession(
   }
 }
 
-/** A handshake has the time that it would have over a WebSocket. */
+/** Gives a handshake the same time as over a WebSocket. */
 function limitTime(
   request: IncomingMessage,
   { handshakeTimeoutMs, runtime }: Pick<PollingBodyOptions, 'handshakeTimeoutMs' | 'runtime'>,

@@ -27,7 +27,7 @@ export async function answerPolling(
   try {
     await answer(request, response, options)
   } catch (error) {
-    if (request.destroyed || response.destroyed) return // the client is gone in the middle of it
+    if (request.destroyed || response.destroyed) return // the client left before the end
     logEvent(options.logger, LOG_EVENTS.requestFailed, { err: error })
     if (response.headersSent) response.destroy()
     else answerJson(response, 500, { error: 'The server could not process the request.' })
@@ -41,11 +41,11 @@ async function answer(
 ): Promise<void> {
   noteRequest(request.socket)
   if (answerWithoutSync(request, response, options)) return
-  const method = request.method === 'POST' ? 'POST' : 'GET' // every other one is answered
+  const method = request.method === 'POST' ? 'POST' : 'GET' // any other method has been answered by now
   const knownId = clientIdOf(request)
   const clientId = knownId ?? issueClientId(response, options.runtime)
   if (knownId === null && method === 'GET') {
-    response.writeHead(204).end() // no handshake can come under an id that its client does not know yet
+    response.writeHead(204).end() // no handshake can follow under an id that the client does not know yet
     return
   }
   const token = bearerToken(request) ?? ''
@@ -77,7 +77,10 @@ async function answer(
   send(response, result)
 }
 
-/** Answers what is no request of the protocol, and what may be none. @returns false for one that goes on */
+/**
+ * Answers requests that are not part of the protocol, or not allowed to be. @returns false for one that is to be
+ * served
+ */
 function answerWithoutSync(
   { method, headers: { origin } }: IncomingMessage,
   response: ServerResponse,
@@ -108,7 +111,7 @@ function closingOf(response: ServerResponse): AbortSignal {
   return closing.signal
 }
 
-/** From the URL (`?client=<uuid>`), the header, or the cookie that an earlier answer has set. */
+/** Takes the id from the URL (`?client=<uuid>`), the header, or the cookie that an earlier answer has set. */
 function clientIdOf(request: IncomingMessage): string | null {
   const query = new URLSearchParams(request.url?.split('?')[1] ?? '')
   const header = request.headers['x-kora-client-id']
@@ -124,14 +127,14 @@ function cookieOf(request: IncomingMessage): string | undefined {
   return undefined
 }
 
-/** It tells clients apart and grants nothing: access is by the bearer token of each request. */
+/** The id tells clients apart and grants nothing: access depends on the bearer token of each request. */
 function issueClientId(response: ServerResponse, runtime: Runtime): string {
   const clientId = runtime.token(24)
   response.setHeader('set-cookie', `${CLIENT_COOKIE}=${clientId}; Path=/; HttpOnly; SameSite=Lax`)
   return clientId
 }
 
-/** Browsers on other origins may read the answers; credentials travel in a header, not in cookies. */
+/** Lets pages of other origins read the answers; credentials travel in a header, not in cookies. */
 function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader('access-control-allow-origin', origin)
   response.setHeader(

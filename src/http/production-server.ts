@@ -10,7 +10,7 @@ import { resolveOptions } from './sync-settings.ts'
 import type { TlsOptions } from './tls-files.ts'
 
 export interface ProductionServerConfig {
-  /** Where operations live. The caller closes it, after `stop()`. */
+  /** The store of the operations. The caller closes it, after `stop()`. */
   store: ServerStore
   /** One port for everything; 0 = any free port. Default: `PORT` of the environment, or 3001. */
   port?: number | undefined
@@ -25,11 +25,14 @@ export interface ProductionServerConfig {
   crossOriginEmbedderPolicy?: EmbedderPolicy | undefined
   /** Routes of the application, mounted before static files. */
   httpRoutes?: readonly HttpRoute[] | undefined
-  /** Tokens of the endpoints below `/__kora/`. Without them: backups are closed, the rest is open on loopback. */
+  /**
+   * Tokens of the endpoints below `/__kora/`. Without them, backups are closed, and the rest is open on loopback
+   * only.
+   */
   operationalAuth?: OperationalAuth | undefined
   /** Serves https and wss. The files are read again when they change. */
   tls?: TlsOptions | undefined
-  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. Default: none. */
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is trusted. Default: none. */
   trustProxy?: readonly string[] | undefined
 }
 
@@ -42,11 +45,11 @@ export interface ProductionServer {
    * @throws ConfigError `TLS_INVALID`; `CONFIG_INVALID` when the path of a route is taken, or `staticDir` is a file
    */
   start(): Promise<string>
-  /** Lets what was accepted be stored and acknowledged, then frees the port. Idempotent. */
+  /** Waits until accepted operations are stored and acknowledged, then frees the port. Idempotent. */
   stop(): Promise<void>
   /** The trusted data plane: reads and writes of the application itself. */
   readonly kora: Kora
-  /** Hashes of the blobs and manifests that live records refer to: what blob storage must keep. */
+  /** Hashes of the blobs and manifests that live records refer to, which blob storage must keep. */
   getLiveBlobRefs(): Promise<ReadonlySet<string>>
 }
 

@@ -13,7 +13,7 @@ import { packageVersion } from './package-version.ts'
 
 const client = lazyRequire<typeof import('prom-client')>('prom-client')
 
-/** What is read when somebody scrapes. */
+/** The values that are read at each scrape. */
 export interface MetricsSource {
   readonly hub: SyncHub
   readonly store: OperatorAccess<'metrics'>['store']
@@ -26,7 +26,7 @@ const OPEN_STATES: readonly SessionState[] = ['connected', 'authenticating', 'sy
 const OUTCOMES: readonly OperationOutcome[] = ['applied', 'duplicate', 'refused', 'ignored', 'failed']
 const EVENT_LOOP_RESOLUTION_MS = 20
 
-/** The metrics of one server. Between scrapes it only counts. */
+/** The metrics of one server. Between scrapes they are only counted. */
 export class PrometheusMetrics implements SyncMetrics {
   readonly #registry: Registry = new (client().Registry)()
   readonly #operations = this.#counter('operations')
@@ -41,7 +41,7 @@ export class PrometheusMetrics implements SyncMetrics {
   #hasDefaults = false
 
   constructor() {
-    for (const outcome of OUTCOMES) this.#operations.inc({ outcome }, 0) // a rate needs the 0 before the first
+    for (const outcome of OUTCOMES) this.#operations.inc({ outcome }, 0) // a rate needs the 0 before the first operation
     for (const id of GAUGES) this.#gauges.set(id, this.#gauge(id))
     for (const id of TOTALS) this.#totals.set(id, this.#counter(id))
     this.#gauges.get('info')?.set({ version: packageVersion() }, 1)
@@ -66,7 +66,7 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#acknowledgment.observe(durationMs / 1000)
   }
 
-  /** Codes of the application are one: a label must not have values without end. */
+  /** Counts all codes of the application as one: the values of a label must be bounded. */
   refused(code: string): void {
     this.#refused.inc({ code: Object.hasOwn(REFUSAL_CODES, code) ? code : 'application' })
   }
@@ -77,7 +77,7 @@ export class PrometheusMetrics implements SyncMetrics {
 
   // ── scraping ───────────────────────────────────────────────────────────────────────────────
 
-  /** Everything in the text form of Prometheus. */
+  /** All metrics in the text format of Prometheus. */
   async scrape(source: MetricsSource): Promise<string> {
     this.#readEventLoop()
     this.#readHub(source.hub)
@@ -129,7 +129,7 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#set('compactionLastSuccess', (stats?.lastSuccessAt ?? 0) / 1000)
   }
 
-  /** A store that does not answer must not silence the rest: its own values are missing then. */
+  /** Leaves out the store's values when it does not answer, so that the others are still reported. */
   async #readStore({ store, isReady }: MetricsSource): Promise<void> {
     const isStoreReady = await isReady()
     const [operations, bytes] = isStoreReady
@@ -143,7 +143,7 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#setKnown('storeBytes', bytes)
   }
 
-  /** Watched from the first scrape on: who never asks pays nothing. */
+  /** Starts at the first scrape, so that a server that is never scraped pays nothing. */
   #readEventLoop(): void {
     if (this.#eventLoop === null) {
       this.#eventLoop = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS })
@@ -160,7 +160,7 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#eventLoop.reset()
   }
 
-  /** Those of the process. They can be added once: a server that was stopped and starts again has them. */
+  /** Adds the metrics of the process, once only: a server that is stopped and started again still has them. */
   #addDefaults(): void {
     if (this.#hasDefaults) return
     this.#hasDefaults = true
@@ -171,13 +171,13 @@ export class PrometheusMetrics implements SyncMetrics {
     this.#gauges.get(id)?.set(value)
   }
 
-  /** null: the value is absent. `reset()` would not do that: it sets 0. */
+  /** Sets a gauge; null removes its value. `reset()` would set it to 0. */
   #setKnown(id: MetricId, value: number | null): void {
     if (value === null) this.#gauges.get(id)?.remove()
     else this.#set(id, value)
   }
 
-  /** A total that is counted elsewhere. */
+  /** Sets a total that is counted elsewhere. */
   #setTotal(id: MetricId, value: number): void {
     const counter = this.#totals.get(id)
     counter?.reset()
@@ -203,7 +203,7 @@ export class PrometheusMetrics implements SyncMetrics {
   }
 }
 
-/** Totals that are counted elsewhere already. */
+/** Totals that are already counted elsewhere. */
 const TOTALS: readonly MetricId[] = [
   'operationsDelivered',
   'operationIdMismatches',

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * @param onBytes told of what has come, before it is kept
+ * @param onBytes called with the bytes that have come, before they are kept
  * @returns null when the body is larger than `maxBytes`; the rest of it is not read
  */
 export async function readBody(
@@ -22,16 +22,16 @@ export async function readBody(
 const NO_ROOM = Buffer.alloc(0)
 const MIN_PIECE_BYTES = 1024
 const MAX_PIECE_BYTES = 64 * 1024
-/** Half of what Node reads at once, all of which a chunk may hold on to. */
+/** Half of what Node reads at once, all of which a kept chunk may hold in memory. */
 const MIN_LARGE_BYTES = 32 * 1024
 
 /**
- * Bytes that may come one at a time. Small chunks are copied into pieces, as one that is kept takes more than what is in
- * it. Large ones are kept: copies of them would be so much garbage when many bodies are given up.
+ * Collects bytes that may come one at a time. Small chunks are copied together, because a kept chunk may hold more
+ * memory than its content. Large ones are kept: copies of them would be garbage when many bodies are given up.
  */
 class Pieces {
   readonly #pieces: Buffer[] = []
-  /** The part of the last piece that nothing was copied to yet. */
+  /** The unused rest of the last piece. */
   #room: Buffer = NO_ROOM
   #length = 0
 
@@ -46,14 +46,14 @@ class Pieces {
     this.#length += chunk.byteLength
   }
 
-  /** Its last piece may be larger than what is in it. */
+  /** The bytes; the memory of the last piece may be larger than its content. */
   toBuffer(): Buffer {
     const [first] = this.#pieces
     return first?.byteLength === this.#length ? first : Buffer.concat(this.#pieces, this.#length)
   }
 
   #addPiece(chunk: Buffer): void {
-    const isFirst = this.#pieces.length === 0 // and the only one of most bodies
+    const isFirst = this.#pieces.length === 0 // most bodies have only one
     if (isFirst || chunk.byteLength >= MIN_LARGE_BYTES) {
       this.#pieces.push(chunk)
       return

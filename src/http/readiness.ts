@@ -12,20 +12,20 @@ export interface ReadinessOptions {
 
 /** How long the store may take to answer before the server counts as not ready. */
 const STORE_TIMEOUT_MS = 5000
-/** How long an answer holds: whoever asks more often gets the same, and the store is not asked again. */
+/** How long an answer is reused, so that frequent checks do not reach the store. */
 const ANSWER_HOLDS_MS = 1000
 /**
- * How long a commit that failed counts although the store says it is well: what it writes to find out
- * is small, and may find room on a disk that has none for operations. Not for ever, because commits
- * are what shows that it is over, and a server that is not ready gets none.
+ * How long a failed commit counts although the store says that it is well: its own check writes little, which may
+ * fit on a disk that has no room for operations. Not forever, because only a commit shows that the failure is over,
+ * and a server that is not ready gets none.
  */
 const FAILED_COMMIT_COUNTS_MS = 5000
-/** How long delivery may be behind the store. */
+/** How far delivery may lag behind the store. */
 const MAX_DELIVERY_DELAY_MS = 10_000
 
 /**
- * Whether the server does its work: the store answers and commits, delivery moves, and the server
- * is not on its way out. `GET /ready` and the metric `kora_ready` both ask here.
+ * Tells whether the server does its work: the store answers and commits, delivery makes progress, and the server is
+ * not shutting down. `GET /ready` and the metric `kora_ready` both use it.
  */
 export class Readiness {
   readonly #options: ReadinessOptions
@@ -37,7 +37,7 @@ export class Readiness {
     this.#options = options
   }
 
-  /** @returns why the server is not ready, for people; null when it is */
+  /** @returns why the server is not ready, as readable text; null when it is */
   problem(): Promise<string | null> {
     if (this.#options.hub().isStopping) return Promise.resolve('The server is shutting down.')
     const now = this.#options.runtime.monotonicNow()
@@ -79,7 +79,7 @@ export class Readiness {
     if (this.#options.runtime.monotonicNow() - failure.at < FAILED_COMMIT_COUNTS_MS) throw failure.error
   }
 
-  /** The cause may name hosts and files: it goes to the log, not to whoever asks; and once. */
+  /** Logs the cause, once, instead of answering with it, because it may name hosts and files. */
   #noteFailure(error: unknown): void {
     if (this.#failedSince !== null) return
     this.#failedSince = this.#options.runtime.monotonicNow()
@@ -93,7 +93,7 @@ export class Readiness {
     logEvent(this.#options.logger, LOG_EVENTS.storeRecovered, { downMs })
   }
 
-  /** Delivery is behind when what the store held some time ago has still not been read. */
+  /** Delivery lags when it has still not read what the store held some time ago. */
   #deliveryProblem(storeEnd: number): string | null {
     const { runtime } = this.#options
     const { feed } = this.#options.hub()
@@ -101,7 +101,7 @@ export class Readiness {
     if (this.#behind !== null && feed.head >= this.#behind.target) this.#behind = null
     if (feed.head >= storeEnd) return null
     this.#behind ??= { target: storeEnd, since: now }
-    void feed.refill() // whatever was missed is looked for again
+    void feed.refill() // look again for anything that was missed
     if (now - this.#behind.since < MAX_DELIVERY_DELAY_MS) return null
     return `Delivery is at ${feed.head} and the store at ${storeEnd}.`
   }

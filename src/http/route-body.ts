@@ -1,16 +1,17 @@
 import { pipeline, Readable, Transform } from 'node:stream'
 import { describeValue } from '../protocol/json-value.ts'
 
-/** What goes out for the body that a route of the application returned. */
+/** The body to send for what a route of the application returned. */
 export interface RoutePayload {
   readonly content: string | Uint8Array | Readable
   readonly isJson: boolean
 }
 
 /**
- * Text, bytes and streams of them go out as they are, everything else as JSON.
+ * Text, bytes and streams of them are sent as they are, everything else as JSON.
  *
- * @throws TypeError for what JSON has nothing of: a function, and a `Map` or a `Response`, which would be `{}`
+ * @throws TypeError for a value that JSON would lose: a function, or a `Map` or a `Response`, which would become
+ *   `{}`
  */
 export function routePayload(body: unknown): RoutePayload {
   if (body instanceof Readable) return { content: checkedStream(body), isJson: false }
@@ -18,7 +19,7 @@ export function routePayload(body: unknown): RoutePayload {
   return content === null ? { content: toJson(body), isJson: true } : { content, isJson: false }
 }
 
-/** What can be written to a response, of which an error for anything else would end the process. */
+/** A value that can be written to a response; for anything else, an error event would end the process. */
 function textOrBytes(value: unknown): string | Uint8Array | null {
   if (typeof value === 'string') return value
   if (ArrayBuffer.isView(value)) return bytesOf(value)
@@ -27,12 +28,12 @@ function textOrBytes(value: unknown): string | Uint8Array | null {
 
 function bytesOf(view: ArrayBufferView): Uint8Array {
   const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
-  return view.buffer instanceof ArrayBuffer ? bytes : Uint8Array.from(bytes) // memory that is shared cannot be sent
+  return view.buffer instanceof ArrayBuffer ? bytes : Uint8Array.from(bytes) // shared memory cannot be sent
 }
 
 function toJson(body: unknown): string {
   const json: string | undefined = JSON.stringify(body)
-  // An object of a built-in class names it, and most keep their content where JSON does not look for it.
+  // JSON finds nothing in most objects of built-in classes, which this recognizes by their name.
   const isLost = json === '{}' && Object.prototype.toString.call(body) !== '[object Object]'
   if (json === undefined || isLost) {
     throw new TypeError(
@@ -42,17 +43,17 @@ function toJson(body: unknown): string {
   return json
 }
 
-/** The same stream, which fails where the application's yields something else: a stream of objects may yield anything. */
+/** The same stream, except that it fails on a chunk that cannot be sent: an application's stream may yield anything. */
 function checkedStream(body: Readable): Readable {
   const checked = new Transform({
     writableObjectMode: true,
-    writableHighWaterMark: 1, // chunks: the application's stream has a buffer of its own
+    writableHighWaterMark: 1, // in chunks: the application's stream has a buffer of its own
     transform(chunk: unknown, _encoding, done) {
       const content = textOrBytes(chunk)
       if (content !== null) return done(null, content)
       done(new TypeError(`The body of a route yielded ${describeValue(chunk)} where text or bytes belong.`))
     },
   })
-  pipeline(body, checked, () => {}) // whoever reads it is told of its failure
+  pipeline(body, checked, () => {}) // the reader of the stream learns of its failure
   return checked
 }

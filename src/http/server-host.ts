@@ -44,26 +44,26 @@ export interface ServerHostOptions extends ListenPlace {
   readonly logger: Logger
   readonly runtime: Runtime
   readonly tls?: TlsOptions
-  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. */
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is trusted. */
   readonly trustProxy?: readonly string[]
   /** `GET /health` and `GET /ready`. Default true. */
   readonly servesHealth?: boolean
   /** Absent: there are no operations endpoints. */
   readonly operations?: OperationsConfig
-  /** Listens to `logger` already, for the dashboard. Default: one that does. */
+  /** Listens to `logger` already, for the dashboard. Default: a new one. */
   readonly recent?: RecentEvents
   /** Folder with the built front end. */
   readonly staticDir?: string
-  /** With COOP `same-origin` on every response. Absent: neither is sent. */
+  /** Sent with COOP `same-origin` on every response. Absent: neither is sent. */
   readonly embedderPolicy?: EmbedderPolicy
   readonly httpRoutes?: readonly HttpRoute[]
-  /** Compacts the log beside the server: its figures are among the metrics. */
+  /** Compacts the log beside the server; its figures become metrics. */
   readonly compaction?: { readonly stats: CompactionStats }
 }
 
 /**
- * One running server: the sync service, what is served beside it, and the listeners. The library's
- * two servers and the daemon are this with different options.
+ * One running server: the sync service, everything served beside it, and the listeners. The library's two servers
+ * and the daemon are this class with different options.
  */
 export class ServerHost {
   readonly service: SyncService
@@ -121,12 +121,12 @@ export class ServerHost {
     return this.url === null ? null : `${this.url.replace(/^http/, 'ws')}${this.service.path}`
   }
 
-  /** The address of the status; null when there is none, or it is closed to everybody. */
+  /** The URL of the status; null when there is none, or no request could be admitted. */
   get statusUrl(): string | null {
     return this.#operationsUrl === null ? null : `${this.#operationsUrl}/status`
   }
 
-  /** The address of the dashboard; null when there is none, or it is closed to everybody. */
+  /** The URL of the dashboard; null when there is none, or no request could be admitted. */
   get dashboardUrl(): string | null {
     return this.#live === null ? null : this.#operationsUrl
   }
@@ -182,9 +182,9 @@ export class ServerHost {
   }
 
   /**
-   * Ends gracefully: refuses new connections, lets accepted batches be stored and acknowledged,
-   * closes the sessions, frees the ports. Idempotent; it may be started again afterwards. A start that
-   * is under way is waited for, so that nothing listens when this resolves.
+   * Stops gracefully: refuses new connections, lets accepted batches be stored and acknowledged, closes the
+   * sessions, frees the ports. Idempotent; the host may be started again afterwards. Waits for a start that is
+   * under way, so that nothing listens when this resolves.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop().finally(() => {
@@ -193,7 +193,7 @@ export class ServerHost {
     return this.#stopping
   }
 
-  /** Closes every connection now, and takes no more; `stop()` ends the rest. */
+  /** Closes every connection now, and accepts no more; `stop()` ends the rest. */
   abort(): void {
     this.service.abort()
     for (const server of [this.#public, this.#private]) {
@@ -227,7 +227,7 @@ export class ServerHost {
   }
 
   async #stop(): Promise<void> {
-    await this.#starting?.catch(() => {}) // who has started it is told
+    await this.#starting?.catch(() => {}) // the caller of `start()` gets the error
     const [publicServer, privateServer] = [this.#public, this.#private]
     const { hub } = this.service
     if (publicServer === null && hub.sessions.size === 0) {
@@ -250,7 +250,7 @@ export class ServerHost {
 
   // ── listeners ──────────────────────────────────────────────────────────────────────────────
 
-  /** How long who opens a connection may say nothing, in ms: no longer than who has been upgraded. */
+  /** ms that a connection may stay silent once it is open: the same as for the handshake of a session. */
   get #handshakeTimeoutMs(): number {
     return this.service.limits.handshakeTimeoutMs
   }
@@ -315,8 +315,8 @@ export class ServerHost {
   }
 
   /**
-   * At the path of sync, only a browser on its way to a page is given the page of the app, or told where it is:
-   * clients that poll may accept anything.
+   * Gives the page of the app, or its address, only to a browser that navigates to the path of sync: polling
+   * clients may accept any content type.
    */
   #answerBrowser(request: FastifyRequest, reply: FastifyReply): FastifyReply | null {
     if (!isNavigation(request)) return null
@@ -326,7 +326,7 @@ export class ServerHost {
   }
 
   #answerUnknown(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    // Who asks for what the server itself does not serve must not take the app's page for its answer.
+    // A request for a path that belongs to the server must not get the app's page for an answer.
     const isOfApp = this.#options.staticDir !== undefined && !isOwnPath(pathOf(request.raw))
     if (isOfApp && asksForPage(request)) return sendApp(reply)
     if (isOfApp) return notFound(reply.header('vary', 'accept'))

@@ -1,30 +1,30 @@
 import type { RunningServer } from '../store/store.ts'
 
-/** What a running server says of itself. */
+/** The status that a running server reports. */
 export interface ServerStatus {
   readonly running: boolean
-  /** Open sessions, also those whose handshake is not accepted yet. */
+  /** Open sessions, including those whose handshake is not accepted yet. */
   readonly connectedClients: number
   /** null while not listening */
   readonly port: number | null
-  /** Client operations and side effects that the log holds. */
+  /** Client operations and side effects in the log. */
   readonly totalOperations: number
   /** ms since `start()`; 0 while not running */
   readonly uptime: number
   /** Release of this package. */
   readonly version: string
   readonly schemaVersion: number
-  /** Each once, of the sessions that have said who they are. */
+  /** Node ids of the sessions whose handshake is accepted, each once. */
   readonly connectedNodeIds: string[]
-  /** The most sessions that were open at once. This and what follows begins anew when a stopped server is started. */
+  /** The most sessions open at once. This and the counters below restart when a stopped server is started again. */
   readonly peakConnections: number
-  /** Connections that have come. */
+  /** Connections accepted so far. */
   readonly connectionsTotal: number
-  /** In batches of clients, whatever became of them. */
+  /** Operations in batches of clients, whatever their outcome. */
   readonly operationsReceived: number
-  /** Delivered to clients: an operation counts for each of them, and each time that it is sent again. */
+  /** Operations delivered to clients, counted for each client and each time that they are sent again. */
   readonly operationsSent: number
-  /** Operations that were refused, and sessions that were ended with an error. */
+  /** Refused operations, plus sessions that ended with an error. */
   readonly errorCount: number
   /** All servers on the same database; absent where there can be only one. */
   readonly servers?: readonly RunningServer[]

@@ -2,14 +2,14 @@ import type { PollingTransport } from '../transport/polling-transport.ts'
 import { UnfinishedBodies, type UnfinishedBodiesOptions } from './unfinished-bodies.ts'
 
 /**
- * The bodies that are being read of sessions that poll. Those of one session may take together what one message
- * may, as over a WebSocket.
+ * Bodies of polling sessions while they are being read. Those of one session may together take as much as one
+ * message, as over a WebSocket.
  */
 export class SessionBodies {
   readonly #bodiesBySession = new WeakMap<PollingTransport, UnfinishedBodies>()
   readonly #options: UnfinishedBodiesOptions
 
-  /** @param options of the bodies of each session */
+  /** @param options for the bodies of each session */
   constructor(options: UnfinishedBodiesOptions) {
     this.#options = options
   }

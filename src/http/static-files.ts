@@ -6,12 +6,12 @@ import { ConfigError } from '../core/errors.ts'
 import { pathOf } from './request-path.ts'
 
 /**
- * The built front end, as a single-page app: what is a file is served as one, and who asks for a page
- * anywhere else is given `index.html`, whose router knows the address.
+ * Mounts the built front end as a single-page app: a file is served as it is, and a request for a page at any other
+ * address gets `index.html`, whose router knows the address.
  *
- * Files beside which a `.br` or `.gz` stands are sent compressed to whoever accepts that. Files that
- * begin with a dot are not served, except below `.well-known`; nor is what symbolic links lead to
- * outside of the folder.
+ * A file with a `.br` or `.gz` beside it is sent compressed to clients that accept that. Files whose name begins
+ * with a dot are not served, except below `.well-known`; nor is anything that symbolic links lead to outside of the
+ * folder.
  *
  * @throws ConfigError `CONFIG_INVALID` for a file
  */
@@ -26,15 +26,15 @@ export function mountStaticFiles(app: FastifyInstance, directory: string): void 
     setHeaders: (response, path) => {
       response.header('cache-control', cacheControlOf(path.slice(root.length).replaceAll(sep, '/')))
     },
-    suppressWarning: true, // the folder may be built after the start
+    suppressWarning: true, // the folder may be built only after the start
   })
 }
 
 /**
- * The folder may be missing: it may be built after the start.
+ * Accepts a folder, or a path where nothing exists yet: the folder may be built after the start.
  *
  * @returns its absolute path
- * @throws ConfigError `CONFIG_INVALID` for what is there and is no folder
+ * @throws ConfigError `CONFIG_INVALID` for anything there that is not a folder
  */
 export function requireNoFile(directory: string): string {
   const root = resolve(directory)
@@ -50,23 +50,22 @@ export function sendApp(reply: FastifyReply): FastifyReply {
   return reply.header('vary', 'accept').sendFile('index.html')
 }
 
-/** Answers 404 with an `error`, which nobody may cache. */
+/** Answers 404 with an `error`, which must not be cached. */
 export function notFound(reply: FastifyReply, error = 'Nothing is served here.'): FastifyReply {
   return reply.code(404).header('cache-control', 'no-store').send({ error })
 }
 
-/** A browser on its way to a page, and not a script or a client that asks for data. */
+/** True for a browser that navigates to a page, and not for a script or client that fetches data. */
 export function isNavigation({ raw: { method, headers } }: FastifyRequest): boolean {
   if (method !== 'GET' && method !== 'HEAD') return false
   return headers.accept?.includes('text/html') === true
 }
 
 /**
- * True for whoever takes a page for an answer, at an address that is not that of a file: link previews,
- * monitors and `curl` do not ask for HTML by name. Data is asked for as JSON, and files have a dot in their
- * name.
+ * True for a request that may be answered with a page, at an address that is not a file's. Link previews, monitors
+ * and `curl` do not name HTML in what they accept. Data is requested as JSON, and files have a dot in their name.
  *
- * @see connect-history-api-fallback, by whose rules development servers answer
+ * @see connect-history-api-fallback, whose rules development servers follow
  */
 export function asksForPage({ raw }: FastifyRequest): boolean {
   const { method, headers } = raw
@@ -78,16 +77,17 @@ export function asksForPage({ raw }: FastifyRequest): boolean {
 }
 
 /**
- * Built files carry a hash of their content in their name and never change; everything else is
- * asked for again, and answered with 304 when it has not changed.
+ * The cache rule for a built file. Names with a hash of the content never change; everything else is revalidated,
+ * and answered with 304 when it has not changed.
  */
 export function cacheControlOf(path: string): string {
   return hasContentHash(path) ? 'public, max-age=31536000, immutable' : 'no-cache'
 }
 
 /**
- * `app-BxY12zQ7.js`, `main.3f2a91bc.css`: letters of both kinds or digits among them, so that a word
- * is not taken for a hash. Without a digit only in the folder where bundlers put nothing else.
+ * Recognizes `app-BxY12zQ7.js` and `main.3f2a91bc.css`. The hash has to contain digits, or letters of both cases,
+ * so that a word is not taken for one; without a digit it counts only in the folder where bundlers put nothing
+ * else.
  */
 function hasContentHash(path: string): boolean {
   const file = path.slice(path.lastIndexOf('/') + 1).replace(/\.(br|gz)$/, '')

@@ -7,7 +7,7 @@ import { UnfinishedBodies } from './unfinished-bodies.ts'
 
 /** As much as 16 bodies of the largest size. */
 const MAX_BYTES = 16 * 1024 * 1024
-/** Between two lines of the log: a flood of bodies must not become one of lines. */
+/** Between two log lines, so that a flood of bodies does not become a flood of lines. */
 const LOG_INTERVAL_MS = 10_000
 
 export interface StrangerBodiesOptions {
@@ -16,7 +16,7 @@ export interface StrangerBodiesOptions {
   readonly logger: Logger
 }
 
-/** The bodies that are being read of those whom nobody has authenticated yet: anybody can send them. */
+/** Bodies that are being read from senders that are not authenticated: anyone can send them. */
 export class StrangerBodies {
   readonly #options: StrangerBodiesOptions
   readonly #bodies: UnfinishedBodies
@@ -33,7 +33,7 @@ export class StrangerBodies {
     })
   }
 
-  /** Counts what was read of a body, until all of it is. What there is no room for is refused. */
+  /** Counts bytes of a body until all of it is read. Above the bound, bodies are refused. */
   count(response: ServerResponse, bytes: number): void {
     this.#bodies.count(response, bytes)
   }

@@ -22,13 +22,13 @@ import { SessionBodies } from './session-bodies.ts'
 import { StrangerBodies } from './stranger-bodies.ts'
 import { resolveSyncSettings, type SyncSettings } from './sync-settings.ts'
 
-/** What clients connect to: everything of the sync endpoint but the port that it is on. */
+/** The options of the sync endpoint, except for its port. */
 export interface SyncServiceConfig {
-  /** Where operations live. The caller closes it, after the server has stopped. */
+  /** The store of the operations. The caller closes it, after the server has stopped. */
   store: ServerStore
   /** Path of the sync endpoint. Default `'/'`. */
   path?: string | undefined
-  /** Default `NoAuthProvider`: everybody may see and write everything. */
+  /** Default `NoAuthProvider`: everyone may see and write everything. */
   auth?: AuthProvider | undefined
   /** Operations per batch sent. Default 100. */
   batchSize?: number | undefined
@@ -46,19 +46,19 @@ export interface SyncServiceConfig {
   validateOperation?: ValidateOperation | undefined
   /** Stores a chunk of a blob by its SHA-256. Together with `resolveBlobChunk`. */
   persistBlobChunk?: PersistBlobChunk | undefined
-  /** Reads such a chunk. null: it is not stored, and the clients that may have it are asked. */
+  /** Reads such a chunk. null: it is not stored, so clients that may have it are asked. */
   resolveBlobChunk?: ResolveBlobChunk | undefined
-  /** Further bounds, and those above where they are not given there. Default: those that `SyncLimits` names. */
+  /** Further bounds, and those above that are not given there. Default: those of `SyncLimits`. */
   limits?: GivenLimits | undefined
   /** Exact origins of browsers that may connect. Default: any. */
   allowedOrigins?: readonly string[] | undefined
-  /** The client's address where a proxy stands in front. Default: that of the socket. */
+  /** Finds the client's address behind a proxy. Default: the address of the socket. */
   addressOf?: AddressOf | undefined
   /** ms over which `stop()` closes connections, so that clients do not all return at once. Default 0. */
   stopSpreadMs?: number | undefined
   /**
-   * ms that `stop()` waits for what a session has begun, such as a batch that `validateOperation` has yet to judge.
-   * What takes longer the client sends again. Default 10000.
+   * ms that `stop()` waits for the work of a session, such as a batch that `validateOperation` has yet to judge.
+   * The client sends again what takes longer. Default 10000.
    */
   stopTimeoutMs?: number | undefined
 }
@@ -71,10 +71,10 @@ export interface SyncServiceTools {
   readonly metrics?: SyncMetrics
 }
 
-/** How long connections may take to be closed in good order. */
+/** How long closing connections gracefully may take. */
 const CLOSE_TIMEOUT_MS = 2000
 
-/** The sync endpoint of one server, over WebSocket and HTTP polling. Listens to nothing by itself. */
+/** The sync endpoint of one server, over WebSocket and HTTP polling. It has no listener of its own. */
 export class SyncService {
   readonly path: string
   readonly #config: SyncServiceConfig
@@ -86,7 +86,7 @@ export class SyncService {
   #polling: HttpPolling
   #webSockets: WebSocketEndpoint
 
-  /** @throws ConfigError `CONFIG_INVALID` for a path where sync cannot be served, and for options that cannot be used */
+  /** @throws ConfigError `CONFIG_INVALID` for a path where sync cannot be served, or for invalid options */
   constructor(config: SyncServiceConfig, tools: SyncServiceTools) {
     this.path = config.path ?? '/'
     const problem = syncPathProblem(this.path)
@@ -113,7 +113,7 @@ export class SyncService {
     return this.#settings.limits
   }
 
-  /** Also after it was stopped. */
+  /** Opens the service, even after it was stopped. */
   async open(): Promise<void> {
     if (this.#hub.isStopping) {
       this.#hub = this.#createHub()
@@ -133,7 +133,7 @@ export class SyncService {
     this.#polling.stop()
   }
 
-  /** Closes every connection now. What was not acknowledged, the clients send again. */
+  /** Closes every connection now. Clients send again what was not acknowledged. */
   abort(): void {
     this.#hub.abort()
     this.#webSockets.stop()
@@ -153,7 +153,7 @@ export class SyncService {
   /**
    * Serves polling at the endpoint's path.
    *
-   * @param serveOther answers what something else at the same path should answer; null: nothing does
+   * @param serveOther answers requests at this path that are not for sync; null: nothing else is served there
    */
   mount(
     app: FastifyInstance,

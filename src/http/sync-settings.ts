@@ -31,11 +31,11 @@ export interface SyncSettings {
 }
 
 /**
- * Fills in what is not given. A program that gives a number out of range is told before anything runs: a batch of no
- * operations, or a limit that is no number, would hold up clients without a word. Nor is `auth` taken
- * for left out when it is `null`, as a provider may be that was not found: the server would be open.
+ * Fills in defaults, and checks what is given before anything runs: a batch of no operations, or a limit that is
+ * not a number, would silently hold up clients. `auth: null` is refused rather than treated as left out: it may be
+ * a provider that was not found, and the server would be open.
  *
- * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
+ * @throws ConfigError `CONFIG_INVALID`, listing every invalid option
  */
 export function resolveSyncSettings(config: SyncServiceConfig): SyncSettings {
   const reader = new OptionReader()
@@ -75,7 +75,7 @@ function readSyncSettings(config: SyncServiceConfig, reader: OptionReader): Sync
   return settings
 }
 
-/** What a server of the library is given. */
+/** The options that a server of the library is given. */
 export interface GivenOptions {
   readonly sync: SyncServiceConfig
   readonly logger: Logger | null | undefined
@@ -85,17 +85,17 @@ export interface GivenOptions {
 }
 
 export interface PortDefaults {
-  /** Where neither is given. */
+  /** Used where neither `port` nor `PORT` is given. */
   readonly port: number
-  /** Its variable `PORT` names the port where none is given. Default: it is not looked at. */
+  /** Environment whose `PORT` is used where no port is given. Default: it is ignored. */
   readonly env?: NodeJS.ProcessEnv
 }
 
 /**
- * Fills in port and logger. The options of the sync service, which resolves them itself, are looked at as well, so that
- * all that is wrong is told at once.
+ * Fills in port and logger. Checks the options of the sync service too, although it resolves them itself, so that
+ * all problems are reported at once.
  *
- * @throws ConfigError `CONFIG_INVALID`, listing every option that cannot be used
+ * @throws ConfigError `CONFIG_INVALID`, listing every invalid option
  */
 export function resolveOptions(
   { sync, logger, port, crossOriginEmbedderPolicy }: GivenOptions,
@@ -118,8 +118,8 @@ function checkEmbedderPolicy(given: unknown, reader: OptionReader): void {
 const LOGGER_METHODS = ['debug', 'info', 'warn', 'error'] as const
 
 /**
- * The logger that is given, or pino where none is. What lacks a method would be missed only once there is something to
- * log. Of `console`, `trace` is not used: it prints where it was called from, for each commit.
+ * The given logger, or pino where there is none. It is checked now, because a missing method would show only once
+ * something is logged. `console.trace` is not used: it prints a stack trace, and there would be one per commit.
  */
 function readLogger(given: Logger | null | undefined, reader: OptionReader): Logger {
   if (given === undefined || given === null) return pino({ name: 'kora-server' })
@@ -141,8 +141,8 @@ function consoleLogger(): Logger {
 }
 
 /**
- * The port to listen on; 0 is any free one. Hosts set the variable PORT, and wait at the port that it names; an empty one
- * is not set.
+ * The port to listen on; 0 is any free one. Hosting platforms set the variable PORT, and expect the server at that
+ * port; an empty one counts as not set.
  */
 function readPort(given: unknown, { port: fallback, env }: PortDefaults, reader: OptionReader): number {
   const rule = { fallback, range: PORT_RANGE }
@@ -160,16 +160,16 @@ function findOriginProblems(given: unknown): readonly string[] {
   })
 }
 
-/** True for a store; what `createPostgresServerStore` returns is none until it was awaited. */
+/** True for a store. A promise of `createPostgresServerStore` that was not awaited is refused. */
 function isStore(given: unknown): boolean {
   return typeof (given as Partial<ServerStore> | null | undefined)?.append === 'function'
 }
 
-/** Takes options that a program gives, and collects what is wrong with them. */
+/** Reads options that a program gives, and collects their problems. */
 class OptionReader {
   readonly #problems: string[] = []
 
-  /** A number; an option that is `undefined` is not given. */
+  /** Reads a number; `undefined` counts as not given. */
   read(path: string, given: unknown, { fallback, range }: { fallback: number; range: NumberRange }): number {
     if (given === undefined) return fallback
     if (isInRange(given, range)) return given
@@ -219,5 +219,5 @@ function readLimits(
       reader.read(isBeside ? name : `limits.${name}`, isBeside ? beside[name] : limits?.[name], rule),
     ]
   })
-  return Object.fromEntries(read) as SyncLimits // of which the table has every name
+  return Object.fromEntries(read) as SyncLimits // it has an entry for every name
 }

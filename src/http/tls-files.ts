@@ -19,8 +19,8 @@ export interface TlsPair {
 }
 
 /**
- * Looked at by content and not by notification: what renews certificates swaps symbolic links and
- * directories, of which a watcher on the file never hears.
+ * How often the files are compared by content. A watcher would not do: renewals swap symbolic links and
+ * directories, which a watcher on the file does not notice.
  */
 const LOOK_INTERVAL_MS = 10_000
 
@@ -44,7 +44,7 @@ export class TlsFiles {
     return this.#current
   }
 
-  /** Calls back with a new pair that can be used. Connections that are open keep the old one. */
+  /** Calls back with a new pair that is valid. Open connections keep the old one. */
   watch(onChange: (pair: TlsPair) => void, intervalMs = LOOK_INTERVAL_MS): void {
     this.#timer = this.#runtime.setTimer(intervalMs, () => {
       this.#look(onChange)
@@ -62,7 +62,7 @@ export class TlsFiles {
     try {
       next = readTlsPair(this.#options)
     } catch (error) {
-      // One of the two files may be new already: the next look finds both.
+      // Perhaps only one of the two files is new yet: the next look finds both.
       logEvent(this.#logger, LOG_EVENTS.tlsReloadFailed, { err: error })
       return
     }
@@ -74,8 +74,8 @@ export class TlsFiles {
 }
 
 /**
- * TLS of a listener for operators only. A certificate is for the public name; on loopback nothing is to be
- * protected on the way.
+ * TLS for a listener that is only for operators; none on loopback, where traffic needs no protection and the
+ * certificate, made for the public name, would not fit.
  */
 export function tlsOfOperations(tls: TlsOptions | null, host: string): TlsOptions | null {
   return isLoopback(host) ? null : tls

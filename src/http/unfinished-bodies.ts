@@ -3,10 +3,10 @@ import type { Runtime } from '../core/runtime.ts'
 import { refuseBody } from './refuse-body.ts'
 
 export interface UnfinishedBodiesOptions {
-  /** Bytes of all of them together. */
+  /** Bytes of all bodies together. */
   readonly maxBytes: number
   readonly runtime: Pick<Runtime, 'monotonicNow'>
-  /** Told of each that had to go. */
+  /** Called with each request that was cut. */
   readonly onCut?: (request: IncomingMessage) => void
 }
 
@@ -16,9 +16,9 @@ interface Body {
 }
 
 /**
- * Bodies while they are read, bounded together: they can be sent as slowly as one likes and over any number of connections.
- * With more than there is room for, the slowest has to go: to keep others out one has to send faster than they do, on
- * every connection.
+ * Bounds bodies together while they are being read, because anyone can send them as slowly as they like over any
+ * number of connections. When there is no more room, the slowest is cut: to keep others out, an attacker has to
+ * send faster than they do, on every connection.
  */
 export class UnfinishedBodies {
   readonly #options: UnfinishedBodiesOptions
@@ -30,9 +30,9 @@ export class UnfinishedBodies {
     this.#options = options
   }
 
-  /** Counts what was read of a body, until all of it is. What there is no room for is refused. */
+  /** Counts bytes of a body until all of it is read. Above the bound, the slowest bodies are refused. */
   count(response: ServerResponse, bytes: number): void {
-    if (response.req.destroyed) return // a packet may bring more chunks of what its first one made us refuse
+    if (response.req.destroyed) return // one packet may bring more chunks of a body that its first chunk made us refuse
     const body = this.#bodyOf(response)
     body.bytes += bytes
     this.#bytes += bytes
@@ -40,9 +40,9 @@ export class UnfinishedBodies {
   }
 
   /**
-   * Counts a body that was read whole, which is not cut any more, while it waits to be taken.
+   * Counts a body that has been read completely, which is not cut any more, while it waits to be handled.
    *
-   * @returns ends that
+   * @returns a function that stops counting it
    */
   keep(response: ServerResponse, bytes: number): () => void {
     this.#uncount(response)
@@ -62,8 +62,8 @@ export class UnfinishedBodies {
   }
 
   /**
-   * Cuts the slowest body. One below half of the mean is left alone: those make up less than half of all, so
-   * that cutting it would free little.
+   * Cuts the slowest body. Bodies below half of the mean are spared: together they make up less than half of all
+   * bytes, so cutting one would free little.
    */
   #cutSlowest(): void {
     const now = this.#options.runtime.monotonicNow()
@@ -77,7 +77,7 @@ export class UnfinishedBodies {
       slowest = response
       slowestRate = rate
     }
-    if (slowest === null) return // of any numbers, one is not below half of their mean
+    if (slowest === null) return // of any set of numbers, at least one is not below half of the mean
     this.#options.onCut?.(slowest.req)
     this.#uncount(slowest)
     refuseBody(slowest, 503, 'The server is reading too many bodies. Send this one again later.')

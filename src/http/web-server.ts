@@ -20,35 +20,32 @@ export interface WebServerOptions extends ListenPlace {
   readonly logger: Logger
   readonly runtime: Runtime
   /**
-   * ms from the opening of a connection, or the first byte of another request on it, to the last of the headers; and
-   * for a TLS handshake before. 20 s at most.
+   * ms from the opening of a connection, or the first byte of another request on it, to the end of the headers;
+   * also for a TLS handshake before that. At most 20 s.
    */
   readonly headersTimeoutMs: number
   /** Sent with every response. */
   readonly headers?: { readonly [name: string]: string }
   /** Adds the routes. */
   readonly mount: (app: FastifyInstance) => void | Promise<void>
-  /** A WebSocket client asks to be connected at this path; false: nothing is there. */
+  /** Called when a WebSocket client asks to connect at this path; false: there is nothing at this path. */
   readonly onUpgrade?: (path: string, request: IncomingMessage, socket: Duplex, head: Buffer) => boolean
 }
 
 const MAX_HEADERS_COUNT = 100
-/** Bytes of a request's line and headers together. */
+/** Bytes of a request line and its headers together. */
 const MAX_HEADER_BYTES = 16 * 1024
-/** Enough for the headers of any client, and few for who holds connections by sending them slowly. */
+/** Enough for the headers of any client, yet short for an attacker who holds connections by sending them slowly. */
 const MAX_HEADERS_TIMEOUT_MS = 20_000
 /** From the first byte of a request to the last of its body. @see readLongUpload */
 const REQUEST_TIMEOUT_MS = 300_000
-/** How often Node looks for those whose time is up. Its own half a minute would be added to that time. */
+/** How often Node checks for expired requests. Its default of half a minute would be added to their time. */
 const CHECK_INTERVAL_MS = 1000
-/** Longer than the minute after which load balancers reuse no connection, so that none of theirs is cut. */
+/** Longer than the minute for which load balancers reuse idle connections, so that they never find one cut. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 const MAX_BODY_BYTES = 1024 * 1024
 
-/**
- * One listener: plain or TLS, routes by Fastify, upgrades to WebSocket. Whatever arrives on it, the
- * process goes on.
- */
+/** One listener: plain or TLS, routes by Fastify, upgrades to WebSocket. No request can end the process. */
 export class WebServer {
   readonly #options: WebServerOptions
   readonly #server: Server
@@ -92,12 +89,12 @@ export class WebServer {
     if (server instanceof TlsServer) this.#tls?.watch((pair) => server.setSecureContext(pair))
   }
 
-  /** Takes no more connections. Requests that are being answered go on. */
+  /** Accepts no more connections. Requests that are being answered go on. */
   stopListening(): void {
     if (this.#server.listening) this.#server.close()
   }
 
-  /** Lets requests that are being answered end, for a while, then ends everything. */
+  /** Waits a while for requests that are being answered, then ends all connections. */
   async close(): Promise<void> {
     this.#tls?.stop()
     const deadline = setTimeout(() => this.closeAllConnections(), CLOSE_TIMEOUT_MS)
@@ -123,7 +120,7 @@ export class WebServer {
       clientErrorHandler: answerClientError,
       bodyLimit: MAX_BODY_BYTES,
       logger: false,
-      return503OnClosing: false, // who is being served is served to the end
+      return503OnClosing: false, // requests that are being served are served to the end
       schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     })
     app.setErrorHandler((error: FastifyError, request, reply) => this.#answerError(error, request, reply))
@@ -139,7 +136,7 @@ export class WebServer {
       connectionsCheckingInterval: CHECK_INTERVAL_MS,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     }
-    // A TLS handshake comes before, with a time of its own.
+    // The TLS handshake before has a time limit of its own.
     const server =
       tls === null
         ? createServer(limits)
@@ -150,7 +147,7 @@ export class WebServer {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
-    // Sent behind a request without waiting for its answer, which would get into the new protocol.
+    // Sent without waiting for the previous answer, which would end up in the middle of the new protocol.
     if (isAnswering(socket)) {
       socket.destroy()
       return
@@ -169,7 +166,7 @@ export class WebServer {
     }
   }
 
-  /** Some clients offer HTTP/2 with their first request. A server may go on with HTTP/1.1, so it does. */
+  /** Continues with HTTP/1.1. Some clients offer HTTP/2 in their first request, which a server may ignore. */
   #answerWithoutUpgrade(request: IncomingMessage, socket: Duplex): void {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       refuseUpgrade(socket, 400, 'Send this request without "Upgrade".')
@@ -177,7 +174,7 @@ export class WebServer {
     }
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
-    response.assignSocket(socket as Socket) // what an HTTP server emits is one
+    response.assignSocket(socket as Socket) // sockets that an HTTP server emits are of this type
     response.on('finish', () => {
       response.detachSocket(socket as Socket)
       socket.end(() => socket.destroy())
@@ -192,7 +189,7 @@ export class WebServer {
   }
 }
 
-/** Answers a request that failed. What went wrong is for the log: the client is told that something did. */
+/** Answers a failed request. The reason goes to the log; the client only learns that there was an error. */
 export function answerFailure(
   error: unknown,
   { request, reply, logger }: { request: FastifyRequest; reply: FastifyReply; logger: Logger },
@@ -203,14 +200,14 @@ export function answerFailure(
 
 const CLOSE_TIMEOUT_MS = 2000
 
-/** In place of what fastify compiles schemas with, which takes longer to load than fastify itself. */
+/** Replaces fastify's schema compiler, which takes longer to load than fastify itself. */
 function noSchemas(): never {
   throw new Error('No route of this server has a schema')
 }
 
 /**
- * True while an earlier request of the connection is answered. Node tells it nowhere else: among the
- * answers are its own refusals, for which no request is emitted.
+ * True while an earlier request of the connection is being answered. Only this field of Node shows it, because its
+ * own refusals emit no request.
  */
 function isAnswering(socket: Duplex & { _httpMessage?: unknown }): boolean {
   return socket._httpMessage !== undefined && socket._httpMessage !== null

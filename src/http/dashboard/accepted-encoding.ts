@@ -1,8 +1,8 @@
 /**
- * The encoding that a request likes best; of those that it likes as much, the first one offered.
+ * The encoding that a request prefers; among equally preferred ones, the first that is offered.
  *
  * @param accepted the value of `Accept-Encoding`
- * @returns null when it takes none of them
+ * @returns null when it accepts none of them
  * @see RFC 9110, section 12.5.3
  */
 export function chooseEncoding<Encoding extends string>(
@@ -18,7 +18,7 @@ export function chooseEncoding<Encoding extends string>(
   return chosen.encoding
 }
 
-/** `gzip;q=0.5` as name and weight, which is 1 where it is not given. */
+/** Splits `gzip;q=0.5` into name and weight; without one, the weight is 1. */
 function parseWeight(item: string): [encoding: string, weight: number] {
   const [name = '', ...parameters] = item.split(';').map((part) => part.trim().toLowerCase())
   const weight = parameters.find((parameter) => parameter.startsWith('q='))

@@ -1,9 +1,9 @@
 /**
- * What the dashboard's data routes answer, as JSON. The server and the page are compiled from these
- * same types; the page imports nothing else of the server.
+ * The JSON answers of the dashboard's data routes. The server and the page are compiled from these same types; the
+ * page imports nothing else of the server.
  */
 
-/** One second of the server's life. Rates are per second; latencies are null when nothing happened. */
+/** One second of the server's life. Rates are per second; latencies are null for a second without any. */
 export interface LiveSample {
   /** ms since the epoch, the end of the second */
   readonly at: number
@@ -23,7 +23,7 @@ export interface Overview {
   readonly version: string
   readonly nodeId: string
   readonly nodeVersion: string
-  /** Why the server does not do its work; null when it does. */
+  /** Why the server does not work; null when it does. */
   readonly problem: string | null
   readonly uptimeMs: number
   readonly memoryBytes: number
@@ -35,14 +35,14 @@ export interface Overview {
   readonly operationsReceived: number
   readonly operationsDelivered: number
   readonly operationsRefused: number
-  /** In the log; null when the store does not answer. */
+  /** The number in the log; null when the store does not answer. */
   readonly operations: number | null
-  /** The store keeps its data on a disk, and tells how much. */
+  /** True when the store keeps its data on disk, and reports how much. */
   readonly isOnDisk: boolean
-  /** On disk; null where that is not known, or not now. */
+  /** Bytes on disk; null where unknown, or unknown just now. */
   readonly storeBytes: number | null
   readonly warnings: number
-  /** The last minutes, oldest first; empty for who does not want them. */
+  /** The last minutes, oldest first; empty where they were not asked for. */
   readonly samples: readonly LiveSample[]
 }
 
@@ -55,19 +55,19 @@ export interface ShownSession {
   readonly userId: string | null
   readonly nodeId: string | null
   readonly remoteAddress: string | null
-  /** For how long, by the clock of the server. */
+  /** ms since it connected, by the server's clock. */
   readonly connectedMs: number
   readonly format: 'json' | 'protobuf'
-  /** Committed entries that it has not been sent; null for clients without watermark. */
+  /** Committed entries that it has not been sent yet; null for clients without watermark. */
   readonly lagEntries: number | null
-  /** For how long it has acknowledged nothing of what it was sent. */
+  /** ms for which it has acknowledged nothing of what it was sent. */
   readonly unacknowledgedMs: number | null
   readonly bufferedBytes: number
 }
 
 export interface SessionsPage {
   readonly total: number
-  /** Sessions that the filter lets through. */
+  /** Sessions that match the filter. */
   readonly matching: number
   readonly offset: number
   readonly sessions: readonly ShownSession[]
@@ -77,11 +77,11 @@ export interface ShownField {
   readonly name: string
   readonly kind: string
   readonly enumValues: readonly string[] | null
-  /** Filters and orders by it are answered from an index. */
+  /** True where an index answers filters and orders by this field. */
   readonly isIndexed: boolean
-  /** Records can be found by a value of it. */
+  /** True where records can be found by a value of this field. */
   readonly isFilterable: boolean
-  /** Records can be ordered by it. */
+  /** True where records can be ordered by this field. */
   readonly isOrdered: boolean
 }
 
@@ -97,7 +97,7 @@ export interface CollectionsAnswer {
   readonly collections: readonly ShownCollection[]
 }
 
-/** A value as text: nothing of a record is ever more than that on the page. */
+/** A value as text, which is all that the page ever gets of a record. */
 export interface ShownValue {
   readonly kind: 'null' | 'text' | 'number' | 'boolean' | 'time' | 'json' | 'bytes' | 'secret' | 'encrypted'
   readonly text: string
@@ -122,23 +122,23 @@ export interface RecordsPage {
 
 export interface ShownChange {
   readonly field: string
-  /** What the operation carries. */
+  /** The value that the operation carries. */
   readonly value: ShownValue
-  /** What its author saw before; null when the operation does not tell. */
+  /** The value that its author saw before; null when the operation does not carry it. */
   readonly before: ShownValue | null
-  /** Such as `increment`: what the author meant by the change. */
+  /** The author's intent, such as `increment`. */
   readonly atomic: string | null
-  /** The field shows what this operation made of it. */
+  /** True when this operation determines the field's present value. */
   readonly isCurrent: boolean
 }
 
-/** Who wrote something, and when. */
+/** The author of a write, and its time. */
 export interface ShownAuthor {
   readonly nodeId: string
   /** The user that the node is bound to. */
   readonly userId: string | null
   readonly isServer: boolean
-  /** By the clock of its device, ms since the epoch. */
+  /** ms since the epoch, by the clock of the author's device. */
   readonly wallTime: number
 }
 
@@ -158,15 +158,15 @@ export interface ShownOperation extends ShownAuthor {
 export interface RecordAnswer {
   readonly collection: string
   readonly id: string
-  /** null: the store has no table for it, or the record is not there. */
+  /** null: the store has no table for it, or the record does not exist. */
   readonly record: ShownRecord | null
-  /** By field that is present: who wrote it last, whichever operations are shown. */
+  /** The author of the last write of each field that is present, even if that operation is not shown. */
   readonly setBy: { readonly [field: string]: ShownAuthor }
   /** In delivery order. */
   readonly operations: readonly ShownOperation[]
-  /** The first operation is the record's first. */
+  /** True when the first operation shown is the record's first. */
   readonly isFromStart: boolean
-  /** The last operation is the record's last. */
+  /** True when the last operation shown is the record's last. */
   readonly isToEnd: boolean
 }
 
@@ -179,12 +179,12 @@ export interface ShownRefusal {
   readonly recordId: string
   readonly nodeId: string
   readonly userId: string
-  /** False for clients that are too old to be told. */
+  /** False for clients that are too old to understand a refusal. */
   readonly wasTold: boolean
 }
 
 export interface RefusalsAnswer {
-  /** Since the start. */
+  /** Count since the start. */
   readonly total: number
   readonly byCode: readonly {
     readonly code: string
@@ -196,19 +196,19 @@ export interface RefusalsAnswer {
 }
 
 export interface ShownWarning {
-  /** When it was last said, in ms since the epoch. */
+  /** When it was last logged, in ms since the epoch. */
   readonly at: number
   readonly level: 'warn' | 'error'
   readonly message: string
   readonly fields: { readonly [field: string]: string }
-  /** How often the same was said, of whomever and whatever a client had sent; `fields` are those of the last time. */
+  /** How often it was logged, for any client and whatever that had sent; `fields` are those of the last time. */
   readonly count: number
 }
 
 export interface WarningsAnswer {
-  /** Since the start. */
+  /** Count since the start. */
   readonly total: number
-  /** The newest first, as many as are kept: the oldest of what came in the most forms have gone. */
+  /** The newest first, as many as are kept. Kinds that occur in many forms lose their oldest ones first. */
   readonly warnings: readonly ShownWarning[]
 }
 
@@ -220,7 +220,7 @@ export interface ShownServer {
 }
 
 export interface ServersAnswer {
-  /** False where one process has the store for itself. */
+  /** False where one process has the store to itself. */
   readonly isShared: boolean
   readonly servers: readonly ShownServer[]
 }

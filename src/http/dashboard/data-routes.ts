@@ -27,8 +27,8 @@ const STATES: readonly (ShownSessionState | 'any')[] = [
 type Read = (parameters: QueryParameters, operator: OperatorAccess<'admin'>) => Promise<object> | object
 
 /**
- * What the dashboard's page reads, as JSON, under `/__kora/api/`. Reads only; opened by the admin
- * token. What is asked for is a page: the cost does not follow the log or the number of sessions.
+ * The data routes of the dashboard, under `/__kora/api/`, as JSON. They only read, and are opened by the admin
+ * token. Each answers a page at a time, so its cost does not grow with the log or the number of sessions.
  */
 export function mountDataRoutes(app: FastifyInstance, prefix: string, options: DataRoutesOptions): void {
   const { access, runtime, hub, recent } = options
@@ -85,7 +85,7 @@ function recordsQuery(parameters: QueryParameters): RecordsQuery {
   }
 }
 
-/** One record, and a page of what has been done to it. */
+/** Reads one record, and a page of its operations. */
 async function readRecord(
   browser: RecordBrowser,
   parameters: QueryParameters,
@@ -99,7 +99,7 @@ async function readRecord(
   return { collection, id, record: await browser.record(operator, collection, id), ...history }
 }
 
-/** Says what was wrong with the question; everything else is the server's to log. */
+/** Answers errors of the query; any other error is rethrown, for the server to log. */
 function answerError(error: unknown, reply: FastifyReply): FastifyReply {
   if (!(error instanceof KoraServerError)) throw error
   switch (error.code) {

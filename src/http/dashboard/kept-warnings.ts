@@ -2,8 +2,8 @@ import { LOG_EVENTS } from '../../core/logger.ts'
 import type { ShownWarning } from './api-types.ts'
 
 /**
- * Fields that say of whom a warning speaks, where it happened, and to how many at once: said of another one,
- * and of more of them, it is a repetition.
+ * Fields that tell which client a warning is about, where it happened, and how many are affected: warnings that
+ * differ only in these count as repetitions.
  */
 const SUBJECTS = [
   'sessionId',
@@ -21,13 +21,13 @@ const SUBJECTS = [
   'announcements',
   'bodies',
 ]
-/** Why a session was ended, which quotes what its client sent. */
+/** The warning that gives the reason for ending a session, which quotes what the client sent. */
 const QUOTING = LOG_EVENTS.sessionFailed.message
 
-/** Different warnings and errors, a bounded number of them, however many are said and by whose texts they differ. */
+/** Different warnings and errors, a bounded number of them, however many occur and whatever texts they contain. */
 export class KeptWarnings {
   readonly #capacity: number
-  /** By what they say; in the order of their last time. */
+  /** By content, in the order of their last occurrence. */
   readonly #warnings = new Map<string, ShownWarning>()
   readonly #sizeByKind = new Map<string, number>()
 
@@ -67,7 +67,10 @@ export class KeptWarnings {
     }
   }
 
-  /** So that what comes in many forms makes room for itself, and pushes out nothing else. Warnings go before errors. */
+  /**
+   * The kind to make room from: one that occurs in many forms thus displaces only itself. Warnings go before
+   * errors.
+   */
   #largestKind(): string {
     let largest = { kind: '', size: 0 }
     for (const [kind, size] of this.#sizeByKind) {

@@ -1,10 +1,10 @@
-/** Buckets per doubling: a quantile is at most a fifth above the true one. */
+/** Buckets per doubling: a quantile is at most a fifth too high. */
 const BUCKETS_PER_OCTAVE = 4
 const SMALLEST_MS = 1 / 16
-/** The last bucket begins at about a minute. */
+/** The last bucket starts at about a minute. */
 const BUCKETS = 20 * BUCKETS_PER_OCTAVE
 
-/** Durations in buckets that grow by a fifth: a fixed few hundred bytes, however many there are. */
+/** Durations in buckets that grow by a fifth each: a fixed few hundred bytes, however many durations are added. */
 export class LatencyHistogram {
   readonly #counts = new Uint32Array(BUCKETS)
   #total = 0
@@ -18,7 +18,7 @@ export class LatencyHistogram {
     this.#total++
   }
 
-  /** @returns the upper end of the bucket in which the quantile lies, ms; null when nothing was added */
+  /** @returns the upper end of the bucket that contains the quantile, in ms; null when nothing was added */
   quantile(share: number): number | null {
     if (this.#total === 0) return null
     let remaining = Math.ceil(this.#total * share)

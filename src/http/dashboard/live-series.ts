@@ -10,7 +10,7 @@ const INTERVAL_MS = 1000
 /** Ten minutes: what the page shows when it is opened. */
 const MAX_SAMPLES = 600
 
-/** Totals that the rates of a sample are the differences of. */
+/** Totals whose differences are the rates of a sample. */
 interface Totals {
   readonly at: number
   readonly received: number
@@ -19,8 +19,8 @@ interface Totals {
 }
 
 /**
- * The last minutes of one server, a sample a second. Stands between the sync layer and the metrics
- * for scrapes, and passes everything on to these.
+ * The last minutes of one server, as one sample per second. It sits between the sync layer and the scraped metrics,
+ * and passes everything on to the latter.
  */
 export class LiveSeries implements SyncMetrics {
   readonly #hub: () => SyncHub
@@ -45,7 +45,7 @@ export class LiveSeries implements SyncMetrics {
     return this.#samples.oldestFirst()
   }
 
-  /** Operations of clients that were refused. */
+  /** Operations of clients that were refused since the start. */
   get operationsRefused(): number {
     return this.#refused
   }

@@ -8,7 +8,7 @@ import type { LiveSeries } from './live-series.ts'
 import type { RecentEvents } from './recent-events.ts'
 
 export interface OverviewSource {
-  /** Facts of the store, and nothing of what it holds. */
+  /** Figures about the store, but none of its content. */
   readonly store: Pick<
     ServerStore,
     'getSchema' | 'getNodeId' | 'getOperationCount' | 'getStorageBytes' | 'listServers'
@@ -23,10 +23,10 @@ export interface OverviewSource {
   readonly uptimeMs: () => number
 }
 
-/** How long the size of the store holds: some databases measure it by walking over files. */
+/** How long the size of the store is reused, because some databases measure it by walking over files. */
 const BYTES_HOLD_MS = 10_000
 
-/** What the server is and does, at a glance. */
+/** Reads the figures of the overview. */
 export class OverviewReader {
   readonly #source: OverviewSource
   #bytes: { readonly until: number; readonly value: Promise<number | null> } | null = null
@@ -38,7 +38,7 @@ export class OverviewReader {
   async overview({ hasSamples }: { readonly hasSamples: boolean }): Promise<Overview> {
     const { store, hub, readiness, live, recent, schemaVersion, uptimeMs } = this.#source
     const problem = await readiness.problem()
-    // A store that does not answer does not tell how much it holds either.
+    // A store that does not answer cannot tell how much it holds either.
     const isAsked = problem === null
     const { sessions, stats } = hub()
     const schema = store.getSchema()
@@ -70,7 +70,7 @@ export class OverviewReader {
     const own = { id: store.getNodeId(), isThis: true, schemaVersion, seenAt: runtime.now() }
     if (store.listServers === undefined) return { isShared: false, servers: [own] }
     const servers = await store.listServers()
-    // One that has not told the others of itself yet runs all the same.
+    // This server runs even if it has not announced itself to the others yet.
     const isListed = servers.some(({ isThis }) => isThis)
     return { isShared: true, servers: isListed ? servers : [own, ...servers] }
   }

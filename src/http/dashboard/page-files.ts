@@ -13,7 +13,7 @@ export interface PageFile {
 
 export interface PageFiles {
   readonly index: PageFile
-  /** By file name; each name holds a hash of its content. */
+  /** By file name, which contains a hash of the content. */
   readonly assets: ReadonlyMap<string, PageFile>
 }
 
@@ -26,7 +26,7 @@ const CONTENT_TYPES: { readonly [extension: string]: string } = {
 }
 
 /**
- * The built page, in memory: some hundred kB, and nothing but its own files can ever be served.
+ * Reads the built page into memory, some hundred kB, so that nothing but its own files can ever be served.
  *
  * @returns null when it has not been built
  */

@@ -6,8 +6,8 @@ import { chooseEncoding } from './accepted-encoding.ts'
 import { type PageFile, readPageFiles } from './page-files.ts'
 
 /**
- * Nothing but the page's own files runs or is loaded, nothing may frame it, and no text of a record
- * can become markup: the browser refuses to turn any string into HTML or script.
+ * Only the page's own files may run or load, nothing may frame the page, and no text of a record can become markup:
+ * the browser refuses to turn any string into HTML or script.
  */
 const SECURITY_HEADERS = {
   'content-security-policy': [
@@ -36,9 +36,9 @@ const COMPRESSED = ['br', 'gzip'] as const
 const NOT_BUILT = 'The dashboard is not built. Run `npm run build`, or install the published package.'
 
 /**
- * The page of the dashboard. It holds no data: a browser cannot send a token on its way to a page,
- * so the page is given to everybody who may ask for one, and asks for the token itself. Where the
- * operations endpoints are closed, so is the page.
+ * Mounts the page of the dashboard, which holds no data. A browser cannot send a token when it navigates to a page,
+ * so the page is open to anyone and asks for the token itself. Where the operations endpoints are closed, the page
+ * is too.
  */
 export function mountPageRoutes(app: FastifyInstance, prefix: string, access: OperationsAccess): void {
   const files = readPageFiles()
@@ -59,7 +59,7 @@ export function mountPageRoutes(app: FastifyInstance, prefix: string, access: Op
   app.get(prefix, sendIndex)
   app.get(`${prefix}/`, sendIndex)
   app.get(`${prefix}/assets/:name`, (request, reply) => {
-    const { name } = request.params as { name: string } // by the pattern above
+    const { name } = request.params as { name: string } // guaranteed by the pattern above
     const file = files?.assets.get(name)
     reply.headers(SECURITY_HEADERS)
     if (file === undefined) return reply.code(404).send({ error: 'The page has no such file.' })

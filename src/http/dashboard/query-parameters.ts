@@ -1,12 +1,12 @@
 import type { FastifyRequest } from 'fastify'
 import { StoreError } from '../../core/errors.ts'
 
-/** Reads the parameters of a URL, which may be anything. */
+/** Reads the parameters of a URL, which may have any content. */
 export class QueryParameters {
   readonly #values: { readonly [name: string]: unknown }
 
   constructor(request: FastifyRequest) {
-    this.#values = request.query as { readonly [name: string]: unknown } // the parser makes an object of any query
+    this.#values = request.query as { readonly [name: string]: unknown } // the parser turns any query into an object
   }
 
   text(name: string, fallback: string): string {
@@ -37,7 +37,7 @@ export class QueryParameters {
     throw invalid(`${name} must be one of: ${choices.join(', ')}.`)
   }
 
-  /** A JSON object, such as the filter of a query. */
+  /** Reads a JSON object, such as the filter of a query. */
   object(name: string): { readonly [key: string]: unknown } {
     const text = this.text(name, '{}')
     let value: unknown

@@ -6,17 +6,17 @@ import type { RefusalsAnswer, ShownRefusal, ShownWarning, WarningsAnswer } from 
 import { KeptWarnings } from './kept-warnings.ts'
 import { Ring } from './ring.ts'
 
-/** Refusals and warnings that are kept, of each. With texts of at most `MAX_TEXT` about a megabyte in all. */
+/** How many refusals are kept, and how many warnings. With texts of at most `MAX_TEXT`, about a megabyte in all. */
 const MAX_KEPT = 500
 const MAX_TEXT = 500
-/** Codes of refusals that are counted one by one; an application's further ones are counted together. */
+/** Codes of refusals with a count of their own; an application's further codes are counted together. */
 const MAX_CODES = 100
 const OTHER_CODES = 'other codes'
 const SECRET_FIELD = /token|secret|password|authorization|key$/i
 
 /**
- * What the log said last: refused operations, warnings and errors. Listens beside the log, whatever
- * level that writes, and keeps a bounded number of bounded texts.
+ * The latest refused operations, warnings and errors. Listens beside the log, whatever its level, and keeps a
+ * bounded number of bounded texts.
  */
 export class RecentEvents {
   readonly #runtime: Pick<Runtime, 'now'>
@@ -34,7 +34,7 @@ export class RecentEvents {
     return this.#warningCount
   }
 
-  /** A logger that writes to the given one and is listened to. */
+  /** Wraps a logger: what is logged is also kept here. */
   listenTo(logger: Logger): Logger {
     return new ObservedLogger(logger, this, {})
   }
@@ -80,7 +80,7 @@ export class RecentEvents {
   }
 }
 
-/** Returns what the one behind it does: who calls it looks after what that rejects with. */
+/** Returns whatever the wrapped logger returns, so that the caller also sees a rejection. */
 class ObservedLogger implements Logger {
   readonly #next: Logger
   readonly #events: RecentEvents
@@ -133,7 +133,7 @@ function showFields(fields: LogFields): ShownWarning['fields'] {
   return Object.fromEntries(shown)
 }
 
-/** Never the stack, which the log has; never a password that a database's message quotes. */
+/** Without the stack, which is in the log, and without passwords that a database's message may quote. */
 function textOf(value: unknown): string {
   return maskSecrets(plainText(value)).slice(0, MAX_TEXT)
 }
@@ -153,6 +153,6 @@ function jsonText(value: object): string {
   try {
     return JSON.stringify(value).slice(0, MAX_TEXT * 4)
   } catch {
-    return Object.prototype.toString.call(value) // circular: said without its content
+    return Object.prototype.toString.call(value) // circular, so it is named without its content
   }
 }

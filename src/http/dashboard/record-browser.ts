@@ -21,15 +21,18 @@ export interface RecordsQuery {
   readonly includeDeleted: boolean
 }
 
-/** Characters of a value in a list, and of one record shown by itself. */
+/** Longest value in a list, in characters, and below it the longest where one record is shown. */
 const MAX_CELL_LENGTH = 200
 const MAX_VALUE_LENGTH = 10_000
-/** A count holds so long, and longer where it took long: counting takes at most half a percent of the time. */
+/**
+ * How long a count is reused; a slow count is reused for longer, so that counting takes at most half a percent of
+ * the time.
+ */
 const COUNT_HOLDS_MS = 5000
 const COUNT_HOLDS_FACTOR = 200
-/** Up to here a filter or an order without an index is answered: it reads the whole table. */
+/** Up to this many records, filters and orders without an index are answered, which reads the whole table. */
 const MAX_SCANNED_RECORDS = 50_000
-/** A database walks over what it skips. */
+/** Limited because a database reads the records that it skips. */
 const MAX_OFFSET = 10_000
 
 interface Count {
@@ -37,7 +40,7 @@ interface Count {
   readonly records: Promise<number | null>
 }
 
-/** Reads of collections for people, none of which takes the time of those who sync. */
+/** Reads collections for operators, in ways that cannot slow down clients that sync. */
 export class RecordBrowser {
   readonly #runtime: Runtime
   readonly #counts = new Map<string, Count>()
@@ -66,7 +69,7 @@ export class RecordBrowser {
   }
 
   /**
-   * @throws StoreError `NO_SCHEMA`, `INVALID_QUERY` also for what only a scan of a large table could answer
+   * @throws StoreError `NO_SCHEMA`; `INVALID_QUERY`, also where only a scan of a large table could answer
    * @throws SchemaError `UNKNOWN_COLLECTION`, `UNKNOWN_FIELD`
    */
   async records({ store }: Operator, query: RecordsQuery): Promise<RecordsPage> {
@@ -85,7 +88,7 @@ export class RecordBrowser {
     }
   }
 
-  /** null when it is not there, or the store has no table for it */
+  /** null when it does not exist, or the store has no table for it */
   async record({ store }: Operator, collection: string, id: string): Promise<ShownRecord | null> {
     const schema = store.getSchema()
     const definition = definitionOf(schema, collection)
@@ -132,7 +135,7 @@ export class RecordBrowser {
   }
 }
 
-/** The field's definition, also of fields that an earlier schema had; null for none. */
+/** The definition of a field, even one that only an earlier schema had; null where there is none. */
 export function fieldOf(
   schema: SchemaDefinition | null,
   collection: string,
@@ -166,7 +169,7 @@ function showRecord(
   }
 }
 
-/** Refuses to filter or order by a secret: whoever may do so can guess it. */
+/** Refuses to filter or order by a secret, because its value could then be guessed step by step. */
 function refuseSecretFields({ where, orderBy }: RecordsQuery, { fields }: CollectionDefinition): void {
   for (const field of [...Object.keys(where), orderBy]) {
     const descriptor = ownValue(fields, field)

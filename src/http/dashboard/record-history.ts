@@ -30,7 +30,7 @@ interface Logged {
 const MAX_PAGE_BYTES = 1024 * 1024
 const MAX_CHANGE_LENGTH = 1000
 
-/** The operations of one record: which of them set which field, from which device, and when. */
+/** Reads the operations of one record: which of them set which field, from which device, and when. */
 export async function readHistory({ store }: Operator, query: HistoryQuery): Promise<History> {
   const { collection, id, limit } = query
   const filter: OperationFilter = { collection, recordId: id }
@@ -56,7 +56,7 @@ async function isFirst(
   return oldest?.deliverySequence === first?.deliverySequence
 }
 
-/** Clocks by field: of the operation that the field shows. A deleted record shows none. */
+/** Clock of the operation that each field shows. A deleted record has none. */
 type FieldClocks = ReadonlyMap<string, Timestamp>
 
 function presentClocks(stored: StoredVersions | null): FieldClocks {

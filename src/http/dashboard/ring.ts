@@ -1,4 +1,4 @@
-/** The newest values, as many as fit; an older one makes room. */
+/** Keeps the newest values up to its capacity. */
 export class Ring<T> {
   readonly #capacity: number
   readonly #values: T[] = []

@@ -6,19 +6,19 @@ import type { SessionsPage, ShownSession, ShownSessionState } from './api-types.
 export interface SessionsQuery {
   readonly offset: number
   readonly limit: number
-  /** Part of the user, the node, the address or the id. */
+  /** Matches a part of the user, the node, the address or the id. */
   readonly search: string
   readonly state: ShownSessionState | null
   readonly order: SessionOrder
 }
 
-/** `connected`: in the order in which they came. */
+/** `connected`: in the order of connection. */
 export const SESSION_ORDERS = ['connected', 'lag', 'unacknowledged', 'buffer'] as const
 export type SessionOrder = (typeof SESSION_ORDERS)[number]
 
-/** Sessions looked at before others have their turn: well below a millisecond. */
+/** Sessions examined before other work gets its turn: well below a millisecond. */
 const SLICE = 1000
-/** How long the outcome of a search holds: pages of it are turned without searching again. */
+/** How long a search result is reused, so that turning its pages does not search again. */
 const FOUND_HOLDS_MS = 2000
 const MAX_FOUND = 8
 
@@ -28,8 +28,8 @@ interface Found {
 }
 
 /**
- * Pages of the open sessions. In the order of connection a page costs what it shows; a search or
- * another order looks at all sessions, in slices, and at most once in two seconds.
+ * Pages of the open sessions. In the order of connection, a page costs only what it shows; a search or another
+ * order examines all sessions, in slices, and at most once in two seconds.
  */
 export class SessionDirectory {
   readonly #hub: () => SyncHub

@@ -9,10 +9,10 @@ import type { ShownValue } from './api-types.ts'
 type Secrecy = Pick<FieldDescriptor, 'kind' | 'itemKind' | 'nestedFields'>
 
 /**
- * A value of a record or an operation as bounded text. Secrets show as `***`, wherever they stand.
+ * A value of a record or an operation as bounded text. Secrets show as `***`, wherever they occur.
  *
- * @param field null: the schema does not know the field
- * @param maxLength characters
+ * @param field null: the schema does not have the field
+ * @param maxLength in characters
  */
 export function showValue(value: unknown, field: Secrecy | null, maxLength: number): ShownValue {
   if (value === null || value === undefined) return { kind: 'null', text: '' }
@@ -24,13 +24,13 @@ export function showValue(value: unknown, field: Secrecy | null, maxLength: numb
     return { kind: field?.kind === 'timestamp' ? 'time' : 'number', text: String(value) }
   }
   if (value instanceof Uint8Array) return showBytes(value)
-  const bytes = decodeBytes(value as JsonValue) // records and operations hold JSON beside bytes
+  const bytes = decodeBytes(value as JsonValue) // records and operations hold only JSON and bytes
   if (bytes !== null) return showBytes(bytes)
   return cut('json', JSON.stringify(withoutSecrets(value, field)), maxLength)
 }
 
 function showRichtext(value: unknown, maxLength: number): ShownValue {
-  const text = readableRichtext(value as JsonValue | Uint8Array) // what columns and operations hold
+  const text = readableRichtext(value as JsonValue | Uint8Array) // the types that columns and operations hold
   if (text !== null) return cut('text', text, maxLength)
   if (value instanceof Uint8Array) return showBytes(value)
   return cut('json', JSON.stringify(value), maxLength)
@@ -40,12 +40,12 @@ function showBytes(bytes: Uint8Array): ShownValue {
   return { kind: 'bytes', text: quantityOf(bytes.byteLength, 'byte') }
 }
 
-/** Whether some or all of a field's value is not shown. */
+/** True where some or all of a field's value is hidden. */
 export function holdsSecret(field: Secrecy): boolean {
   return isSecret(field) || Object.values(field.nestedFields ?? {}).some(holdsSecret)
 }
 
-/** A secret, or a list of them: of its items a list's field knows the kind, and nothing else. */
+/** True for a secret or a list of secrets. A list field knows only the kind of its items. */
 function isSecret({ kind, itemKind }: Secrecy): boolean {
   return kind === 'secret' || itemKind === 'secret'
 }

@@ -9,7 +9,7 @@ import { bearerToken } from '../bearer-token.ts'
 import { type AddressOf, socketAddress } from '../client-address.ts'
 import { GuessLimit } from './guess-limit.ts'
 
-/** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. An empty one is none. */
+/** Tokens of the operations endpoints, each sent as `Authorization: Bearer …`. An empty token counts as none. */
 export interface OperationalAuth {
   /** Opens the dashboard, and everything that has no token of its own. */
   readonly adminToken?: string | undefined
@@ -21,9 +21,9 @@ export interface OperationalAuth {
 
 export interface AccessOptions {
   readonly auth: OperationalAuth
-  /** What the tokens open. */
+  /** The store that the tokens open. */
   readonly store: ServerStore
-  /** Where the endpoints are listened for. */
+  /** The host that the endpoints listen at. */
   readonly host: string
   readonly addressOf: AddressOf
   readonly runtime: Runtime
@@ -36,9 +36,9 @@ export interface AccessRefusal {
 }
 
 /**
- * Who may use the operations endpoints: whoever has the token. Without any token configured they
- * are open to this machine, where the listener is only for this machine, and closed otherwise. Backups
- * always need a token: a proxy that hides what it is cannot be told from a program of this machine.
+ * Decides which requests may use the operations endpoints: those with the token. Without any token configured, the
+ * endpoints are open to this machine if the listener is on loopback, and closed otherwise. Backups always need a
+ * token, because a proxy that hides itself cannot be told from a program of this machine.
  */
 export class OperationsAccess {
   readonly #options: AccessOptions
@@ -56,7 +56,7 @@ export class OperationsAccess {
     }
   }
 
-  /** @returns the way to the store, or why the request is refused */
+  /** @returns the access to the store, or why the request is refused */
   admit<Area extends OperatorArea>(
     request: IncomingMessage,
     area: Area,
@@ -75,7 +75,7 @@ export class OperationsAccess {
     }
     const token = bearerToken(request)
     if (token === null) return unauthorized('Send the token as "Authorization: Bearer <token>".')
-    // Digests have one length and tell nothing of where two tokens differ.
+    // Digests are of equal length, so the comparison does not reveal where two tokens differ.
     if (timingSafeEqual(digest(token), expected)) return null
     this.#guesses.count(address)
     return unauthorized('The token is not the one of this endpoint.')
@@ -98,7 +98,10 @@ export class OperationsAccess {
   }
 }
 
-/** Whether anybody is let into the dashboard and the status at this host: who has its token, or this machine where there is none at all. */
+/**
+ * True where the dashboard and the status can be opened at this host: with their token or, where there is none at
+ * all, from this machine.
+ */
 export function opensDashboard(
   { adminToken, metricsToken, backupToken }: OperationalAuth,
   host: string,
@@ -107,7 +110,7 @@ export function opensDashboard(
   return !metricsToken && !backupToken && isLoopback(host)
 }
 
-/** Answers who was not admitted. */
+/** Answers a request that was refused. */
 export function sendRefusal(
   reply: FastifyReply,
   { status, headers = {}, error }: AccessRefusal,
@@ -116,8 +119,8 @@ export function sendRefusal(
 }
 
 /**
- * Asked by a program on this machine, and not by a page in its browser or through a proxy: those
- * bring requests of others, and a listener on loopback is no proof of who asks.
+ * True for a request by a program on this machine, but not by a page in its browser or through a proxy: those carry
+ * requests of others, so that a listener on loopback proves nothing about the sender.
  */
 function isFromThisMachine(request: IncomingMessage): boolean {
   const { headers } = request
@@ -139,8 +142,8 @@ const PROXY_HEADERS = [
 ]
 
 /**
- * True where a proxy shows. nginx adds no header by itself and names this machine as the host; but it asks
- * in HTTP/1.0, or, set up for WebSockets, wants every connection upgraded.
+ * True where the request shows signs of a proxy. nginx adds no header by itself and names this machine as the host;
+ * but it uses HTTP/1.0 or, configured for WebSockets, asks to upgrade every connection.
  */
 function isFromProxy({ headers, httpVersion }: IncomingMessage): boolean {
   if (httpVersion === '1.0') return true
@@ -148,7 +151,7 @@ function isFromProxy({ headers, httpVersion }: IncomingMessage): boolean {
   return PROXY_HEADERS.some((name) => headers[name] !== undefined)
 }
 
-/** The host of a Host header, which may be anything. */
+/** The host in a Host header, which may have any content. */
 function hostName(host: string): string {
   return host.replace(/:\d{1,5}$/, '')
 }

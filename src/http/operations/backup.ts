@@ -16,9 +16,9 @@ export interface BackupAnswer {
   readonly body: object
 }
 
-const MAX_SILENCE_MS = 60_000 // of the other side; how long all of it takes is up to its size and the network
+const MAX_SILENCE_MS = 60_000 // of the other side; the whole may take as long as its size and the network require
 
-/** The backup as it is made. A slow reader holds up compactions, and nobody else; one that has stopped is ended. */
+/** Sends a backup while it is made. A slow reader holds up only compactions; one that has stopped is cut off. */
 export function exportBackup(
   response: ServerResponse,
   { store }: OperatorAccess<'backup'>,
@@ -31,8 +31,8 @@ export function exportBackup(
 }
 
 /**
- * Takes a backup into the store, once it has proved whole. Where it replaces what was there, clients
- * are disconnected afterwards: they come back at once and read what the store holds now.
+ * Restores a backup into the store, once all of it has been verified. Where it replaces the previous content,
+ * clients are disconnected afterwards: they return at once and read what the store holds now.
  */
 export async function importBackup(
   request: IncomingMessage,

@@ -3,22 +3,22 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { LogEntry } from '../../store/store.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 
-/** Readers at once: each costs a message every second. */
+/** Most readers at once: each costs a message every second. */
 const MAX_READERS = 20
-/** Bytes that a reader may leave unread before it is dropped. */
+/** Unread bytes above which a reader is dropped. */
 const MAX_UNREAD_BYTES = 256 * 1024
 const INTERVAL_MS = 1000
-/** Entries of one interval that are told one by one; the others are a number. */
+/** Entries of one interval that are listed; the others are only counted. */
 const MAX_ENTRIES = 50
 
 /**
- * What happens, as server-sent events, once a second:
+ * Server-sent events, once a second:
  *
  *   event: status       sessions, queues, counters
  *   event: operations   what was committed since: where, by whom, never the values
  *   event: sample       rates and latencies, where there is a dashboard
  *
- * Bounded in readers, entries and unread bytes. Without readers it does nothing.
+ * Readers, entries and unread bytes are bounded. Without readers it does nothing.
  */
 export class OperationsEvents {
   readonly #hub: () => SyncHub
@@ -34,7 +34,7 @@ export class OperationsEvents {
     this.#runtime = runtime
   }
 
-  /** @returns false when there are readers enough */
+  /** @returns false when there are enough readers already */
   add(response: ServerResponse): boolean {
     if (this.#readers.size >= MAX_READERS) return false
     response.writeHead(200, {
@@ -50,7 +50,7 @@ export class OperationsEvents {
     return true
   }
 
-  /** Tells all readers of something else, at once. */
+  /** Sends another event to all readers at once. */
   tell(name: string, data: object): void {
     if (this.#readers.size === 0) return
     const text = eventText(name, data)
@@ -100,7 +100,7 @@ export class OperationsEvents {
 
   #send(response: ServerResponse, text: string): void {
     if (response.writableLength > MAX_UNREAD_BYTES) {
-      response.destroy() // it reads slower than a message a second
+      response.destroy() // it reads more slowly than a message a second
       this.#remove(response)
       return
     }

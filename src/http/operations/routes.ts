@@ -21,9 +21,9 @@ export interface OperationsOptions {
   readonly hub: () => SyncHub
   readonly readiness: Readiness
   readonly getStatus: () => Promise<ServerStatus>
-  /** null: no metrics are served */
+  /** null: metrics are not served */
   readonly metrics: PrometheusMetrics | null
-  /** What the compactions of this process came to; null: it makes none. */
+  /** The compactions of this process so far; null: it makes none. */
   readonly compaction: () => CompactionStats | null
   /** null: there is no dashboard */
   readonly live: LiveSeries | null
@@ -35,13 +35,13 @@ type Handler<Area extends OperatorArea> = (
   operator: OperatorAccess<Area>,
 ) => Promise<unknown>
 
-/** Wraps a handler in the question who asks. */
+/** Wraps a handler so that it runs only for requests with access to the area. */
 type Guard = <Area extends OperatorArea>(
   area: Area,
   handler: Handler<Area>,
 ) => (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
-/** What an operator asks a running server, under `/__kora/`. @see docs/production-server.md */
+/** Mounts the operations endpoints, under `/__kora/`. @see docs/production-server.md */
 export function mountOperations(app: FastifyInstance, options: OperationsOptions): void {
   const events = new OperationsEvents(options.hub, options.runtime)
   const endObserving = options.live?.observe((sample) => events.tell('sample', sample))
@@ -52,7 +52,7 @@ export function mountOperations(app: FastifyInstance, options: OperationsOptions
 
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, _payload, done) => done(null)) // read by who needs it
+    scope.addContentTypeParser('*', (_request, _payload, done) => done(null)) // each handler reads its body itself
 
     const guarded = guardBy(options.access)
     scope.get(
@@ -135,7 +135,7 @@ function mountImport(scope: FastifyInstance, guarded: Guard, { hub }: Operations
 async function statusOf({ readiness, getStatus }: OperationsOptions): Promise<object> {
   const problem = await readiness.problem()
   if (problem === null) return { ready: true, ...(await getStatus()) }
-  // A store that does not answer does not tell how much it holds either.
+  // A store that does not answer cannot tell how much it holds either.
   const status = await Promise.race([
     getStatus().catch(() => ({})),
     new Promise<object>((resolve) => setTimeout(resolve, STATUS_TIMEOUT_MS, {}).unref()),
@@ -145,7 +145,7 @@ async function statusOf({ readiness, getStatus }: OperationsOptions): Promise<ob
 
 const STATUS_TIMEOUT_MS = 1000
 
-/** @returns null when the query names none that there is */
+/** @returns null when the query names no known mode */
 function importMode(request: FastifyRequest): RestoreMode | null {
   const { mode } = request.query as { mode?: unknown } // any query is an object
   if (mode === undefined) return 'empty'
