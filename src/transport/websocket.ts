@@ -34,6 +34,9 @@ const MIN_FRAGMENTS = 256
 const BYTES_PER_FRAGMENT = 32 * 1024
 const MAX_BUFFERED_CHUNKS = 16_384
 
+/** That of RFC 6455. In a handshake of version 8, which `ws` takes too, the origin stands in another header. */
+const VERSION = '13'
+
 /** Accepts WebSocket connections that an HTTP server hands over, and ends dead ones. */
 export class WebSocketEndpoint {
   readonly #server: WebSocketServer
@@ -55,6 +58,12 @@ export class WebSocketEndpoint {
   /** Handles the HTTP server's `upgrade` event for the sync path. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', destroySocket)
+    if (request.headers['sec-websocket-version'] !== VERSION) {
+      refuseUpgrade(socket, 426, `This server speaks version ${VERSION} of the WebSocket protocol.`, {
+        'sec-websocket-version': VERSION,
+      })
+      return
+    }
     if (!isOriginAllowed(request.headers.origin, this.#options.allowedOrigins)) {
       refuseUpgrade(socket, 403, ORIGIN_REFUSED_TEXT)
       return
@@ -92,11 +101,19 @@ export class WebSocketEndpoint {
 }
 
 /** Refuses an upgrade request with an HTTP answer and a readable reason. */
-export function refuseUpgrade(socket: Duplex, status: number, message: string): void {
+export function refuseUpgrade(
+  socket: Duplex,
+  status: number,
+  message: string,
+  headers: { readonly [name: string]: string } = {},
+): void {
   socket.once('finish', () => socket.destroy()) // a client that does not hang up must not hold the connection
   const body = `${message}\n`
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
+      Object.entries(headers)
+        .map(([name, value]) => `${name}: ${value}\r\n`)
+        .join('') +
       'connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n' +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   )

@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { WebSocket } from 'ws'
 import { LOG_EVENTS, type Logger, silentLogger } from '../../src/core/logger.ts'
 import type { KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
@@ -34,6 +35,26 @@ test('a client that is not read for a while, because it sends too much, is not t
   expect(client.isEnded).toBe(false)
   expect(client.ofType('acknowledgment')).toHaveLength(65)
 }, 30_000)
+
+test('an origin that may not connect does not by an older version of the protocol either', async () => {
+  await using server = await startSocketServer({
+    store: new MemoryServerStore(),
+    allowedOrigins: ['https://app.example.com'],
+  })
+  const socket = new WebSocket(server.url, { protocolVersion: 8, origin: 'https://evil.example.com' })
+
+  const answer = await new Promise((resolve) => {
+    socket.on('unexpected-response', (_request, { statusCode, headers }) => {
+      resolve([statusCode, headers['sec-websocket-version']])
+      socket.terminate()
+    })
+    socket.on('open', () => resolve('open'))
+    socket.on('error', () => {})
+  })
+  socket.terminate()
+
+  expect(answer).toEqual([426, '13'])
+})
 
 test('a client that answers nothing is closed', async () => {
   await using server = await startSocketServer({
