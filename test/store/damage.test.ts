@@ -239,6 +239,26 @@ describe.each([
     )
   })
 
+  test('finds nothing where an earlier release kept a record as encrypted that was inserted anew', async () => {
+    const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+    await using database = await open()
+    const store = await database.open()
+    await store.setSchema(todoSchema)
+    const author = new OperationAuthor('phone')
+    await appendAll(store, [
+      author.insert('a', { title: 'one' }),
+      author.update('a', encrypted),
+      author.insert('a', { title: 'two' }),
+      author.insert('b', { title: 'one' }),
+      author.insert('b', { title: 'two' }),
+    ])
+    await store.close()
+
+    await database.run(`UPDATE _kora_records SET state = replace(state, '"i":', '"f":2,"i":')`)
+
+    expect(await damageIn(database)).toEqual(['record todos/b: its state is not that of the replayed log'])
+  })
+
   test.each([
     {
       what: 'a changed cell',

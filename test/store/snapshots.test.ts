@@ -57,6 +57,26 @@ describeEachStore('a record that moves between scopes', (openStore) => {
     expect(there?.values).toEqual(here?.values)
   })
 
+  test('arrives whole when it was encrypted once, and inserted anew in the clear', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', userId: 'u1' }),
+      author.update(R1, encrypted),
+      author.delete(R1),
+      author.insert(R1, { title: 'y', userId: 'u1' }),
+      author.update(R1, { userId: 'u2' }),
+    ])
+
+    const seen = await operationsSeenBy(store, 'u2')
+
+    expect(seen.map(({ type, data }) => [type, data])).toEqual([
+      ['insert', { title: 'y', userId: 'u2' }],
+      ['update', { userId: 'u2' }],
+    ])
+  })
+
   test('is not seen where it was, neither moving nor afterwards', async () => {
     await using store = await openStore({ schema: todoSchema })
     const author = new OperationAuthor('a')

@@ -105,7 +105,7 @@ const encrypted: FieldValues = {
 
 const data = fc.oneof(
   { weight: 20, arbitrary: fieldValues },
-  { weight: 1, arbitrary: fc.constant(encrypted) },
+  { weight: 2, arbitrary: fc.constant(encrypted) },
   { weight: 1, arbitrary: fc.constant(null) },
 )
 

@@ -64,13 +64,19 @@ export function foldInto(
     draft.hasSkipped = true
     return
   }
-  if (isEncryptedPayload(operation.data)) draft.isEncrypted = true
+  noteEncryption(draft, operation)
   if (operation.type === 'insert') {
     foldInsert(draft, operation, data)
   } else {
     foldUpdate(draft, operation, data, collection)
   }
   draft.isDeleted = false
+}
+
+/** An insert replaces the record, and with it what nobody can read; unless it is encrypted itself. */
+export function noteEncryption(draft: RecordDraft, { type, data }: Operation): void {
+  if (type === 'insert') draft.isEncrypted = isEncryptedPayload(data)
+  else if (isEncryptedPayload(data)) draft.isEncrypted = true
 }
 
 /** The fields that an operation writes in clear text; null when it has no data at all. */

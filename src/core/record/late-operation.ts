@@ -10,6 +10,7 @@ import {
   draftOf,
   extendRun,
   foldUpdate,
+  noteEncryption,
   type RecordDraft,
   readableData,
   startRun,
@@ -40,7 +41,6 @@ export function foldLateOperation(
   const draft = draftOf(state)
   if (!late.foldInto(draft, data)) return 'needs-replay'
   draft.createdAt = Math.min(draft.createdAt, operation.timestamp.wallTime)
-  if (isEncryptedPayload(operation.data)) draft.isEncrypted = true
   return draft
 }
 
@@ -103,6 +103,8 @@ class LateOperation {
   /** The newest insert drops what was written before it and leaves what was written after it. */
   #foldInsert(draft: RecordDraft, data: FieldValues): boolean {
     if (this.#isBeforeMerge) return false
+    // One in the clear replaces what is encrypted, if none of that is later than itself.
+    if (this.#state.isEncrypted && !isEncryptedPayload(this.#operation.data)) return false
     for (const [field, version] of Object.entries(this.#state.fieldVersions)) {
       const order = this.#compareTo(version)
       if (order === 0 || (order < 0 && !this.#isIndependent(field, version))) return false
@@ -120,6 +122,7 @@ class LateOperation {
     }
     draft.values = values
     draft.lastInsertAt = this.#at
+    noteEncryption(draft, this.#operation)
     return true
   }
 
@@ -143,6 +146,7 @@ class LateOperation {
     draft.isDeleted = !isLive // as the operation found it; asked for merged fields only
     foldUpdate(draft, this.#operation, unwritten, this.#collection)
     draft.isDeleted = isDeleted
+    noteEncryption(draft, this.#operation)
     return true
   }
 

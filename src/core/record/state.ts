@@ -38,7 +38,7 @@ export interface RecordState {
   readonly fieldVersions: { readonly [field: string]: FieldVersion }
   /** Also true while there has been nothing but deletes. */
   readonly isDeleted: boolean
-  /** Holds an end-to-end encrypted operation: values are incomplete. */
+  /** Holds an end-to-end encrypted operation newer than its newest insert in the clear: values are incomplete. */
   readonly isEncrypted: boolean
   /** Holds an insert or update without data, which the fold passes over. */
   readonly hasSkipped: boolean

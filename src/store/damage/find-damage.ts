@@ -5,6 +5,7 @@ import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { quantityOf } from '../../core/quantity.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
 import { replayRecord } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
@@ -194,8 +195,11 @@ async function problemOfRecord(
   const foreign = history.find((operation) => !isOf(operation, record))
   if (foreign !== undefined)
     return `the operations behind it are of record ${foreign.collection}/${foreign.recordId}`
-  if (state === undefined ? !isOneInsert(history) : !(await isStateOf(source, record, { state, replayed })))
-    return 'its state is not that of the replayed log'
+  const isSound =
+    state === undefined
+      ? isOneInsert(history)
+      : await isStateOf(source, record, { state, replayed: withKeptMark(replayed, state, history) })
+  if (!isSound) return 'its state is not that of the replayed log'
   if (collection === null) return null
   const shown = await findShown(source, record)
   if (shown === 'unreadable') return 'its row in the table cannot be read'
@@ -249,6 +253,16 @@ async function isStateOf(
   if (isDeepStrictEqual(expected, state)) return true
   const retired = new Set(await source.readRetiredFields(collection))
   return isDeepStrictEqual(withoutValues(expected, retired), withoutValues(state, retired))
+}
+
+/** Earlier releases kept a record that had ever been encrypted as such, also after an insert in the clear. */
+function withKeptMark(
+  replayed: RecordState,
+  { isEncrypted }: RecordState,
+  history: readonly Operation[],
+): RecordState {
+  const isKept = isEncrypted && history.some(({ data }) => isEncryptedPayload(data))
+  return isKept ? { ...replayed, isEncrypted } : replayed
 }
 
 function withoutValues(state: RecordState, fields: ReadonlySet<string>): RecordState {

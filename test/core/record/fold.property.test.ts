@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { canonicalJson } from '../../../src/core/canonical-json.ts'
+import { compareOperations } from '../../../src/core/clock.ts'
 import type { Operation } from '../../../src/core/operation.ts'
+import { isEncryptedPayload } from '../../../src/core/record/binary-values.ts'
 import { parseRecordState, serializeRecordState } from '../../../src/core/record/codec.ts'
 import { applyOperation, foldOperation, replayRecord } from '../../../src/core/record/fold.ts'
 import type { RecordState } from '../../../src/core/record/state.ts'
@@ -76,6 +78,24 @@ describe.each(collections)('a record with %s', (_name, collection) => {
         },
       ),
       { numRuns: 500 },
+    )
+  })
+
+  test('is encrypted if an encrypted operation is newer than its newest insert in the clear', () => {
+    fc.assert(
+      fc.property(recordHistory, (operations) => {
+        const written = operations
+          .filter(({ type, data }) => type !== 'delete' && data !== null)
+          .toSorted(compareOperations)
+        const isHidden = ({ data }: Operation) => isEncryptedPayload(data)
+        const lastHidden = written.findLastIndex(isHidden)
+        const lastClearInsert = written.findLastIndex(
+          (operation) => operation.type === 'insert' && !isHidden(operation),
+        )
+        const isEncrypted = lastHidden > lastClearInsert
+        expect(replayRecord(operations, collection)).toMatchObject({ isEncrypted })
+      }),
+      { numRuns: RUNS },
     )
   })
 

@@ -235,6 +235,33 @@ describe('end-to-end encryption', () => {
     expect(state).toMatchObject({ isEncrypted: true, isDeleted: false })
     expect(state?.values).toEqual({})
   })
+
+  test('an insert in the clear replaces what was encrypted', () => {
+    const anew = insertAt(4, { title: 'b' })
+    const operations = [insertAt(1, { title: 'a' }), updateAt(2, sealed, sealed), deleteAt(3)]
+
+    expect(replayRecord([...operations, anew], collection)).toMatchObject({ isEncrypted: false })
+    expect(replayRecord([...operations, anew, updateAt(5, sealed, sealed)], collection)).toMatchObject({
+      values: { title: 'b' },
+      isEncrypted: true,
+    })
+  })
+
+  test('whatever arrives last, a record is encrypted if an encrypted operation is later than its insert', () => {
+    const anew = insertAt(4, { title: 'b' })
+    const clear = replayRecord([insertAt(1, { title: 'a' }), anew], collection)
+    const hidden = replayRecord([insertAt(1, { title: 'a' }), updateAt(2, sealed, sealed)], collection)
+
+    expect(applyOperation(clear, updateAt(3, sealed, sealed), collection)).toMatchObject({
+      isEncrypted: false,
+    })
+    expect(applyOperation(clear, insertAt(3, sealed), collection)).toMatchObject({ isEncrypted: false })
+    expect(applyOperation(hidden, insertAt(0, { title: '' }), collection)).toMatchObject({
+      isEncrypted: true,
+    })
+    const later = foldOperation(hidden, updateAt(5, { title: 'c' }, {}), collection)
+    expect(applyOperation(later, anew, collection)).toBe('needs-replay') // might come before the encrypted one
+  })
 })
 
 describe('late operations', () => {
