@@ -97,10 +97,8 @@ export function authorBrought(change: LosingChange): Operation | null {
     const isGone = after.isDeleted && !before.isDeleted
     return isGone ? author(source, 'delete', timestamp, { data: null, previousData: tracked }) : null
   }
-  const changed = Object.keys(operation.data ?? {}).filter(
-    (field) => !deepEqual(before.values[field], after.values[field]),
-  )
-  if (changed.length === 0) return null
+  const changed = Object.keys(operation.data ?? {}).filter((field) => isChanged(field, before, after))
+  if (changed.length === 0 && before.isDeleted === after.isDeleted) return null
   const isSum = (field: string): boolean =>
     ownValue(definition?.fields ?? {}, field)?.mergeStrategy === 'counter'
   const data = pickValues(after.values, changed)
@@ -109,6 +107,15 @@ export function authorBrought(change: LosingChange): Operation | null {
     data,
     previousData: { ...tracked, ...Object.fromEntries(held) },
   })
+}
+
+/** Also true of a field that was written with the value that it has: what is written later is compared with that clock. */
+function isChanged(field: string, before: RecordState, after: RecordState): boolean {
+  if (!Object.hasOwn(after.values, field)) return false
+  if (!deepEqual(before.values[field], after.values[field])) return true
+  const writtenAt = ownValue(after.fieldVersions, field)?.timestamp
+  const knownAt = ownValue(before.fieldVersions, field)?.timestamp
+  return writtenAt !== undefined && (knownAt === undefined || compareTimestamps(writtenAt, knownAt) !== 0)
 }
 
 interface Write {

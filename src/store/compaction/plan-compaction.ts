@@ -5,6 +5,7 @@ import { ownValue } from '../../core/own-property.ts'
 import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { isMergedField } from '../../core/record/field-merge.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
+import { changesOfLoser } from '../append/scope-changes.ts'
 import { parseStoredOperation } from '../damage/corrupt.ts'
 import type { LogEntry } from '../store.ts'
 
@@ -82,9 +83,10 @@ function withoutRevivers(
 interface Row extends DroppableOperation {
   /**
    * How clients take it in: `plain` is last-write-wins per field; `merged` goes through their merge,
-   * or may; `moving` changes who sees the record; `snapshot` is the server's.
+   * or may; `moving` changes who sees the record; `losing` is dropped by clients that filter by a field in
+   * which it loses; `snapshot` is the server's.
    */
-  readonly kind: 'insert' | 'plain' | 'merged' | 'moving' | 'delete' | 'snapshot'
+  readonly kind: 'insert' | 'plain' | 'merged' | 'moving' | 'losing' | 'delete' | 'snapshot'
   readonly fields: readonly string[]
 }
 
@@ -98,7 +100,8 @@ function kindOf(entry: LogEntry, operation: Operation, collection: CollectionDef
   if (entry.kind === 'snapshot') return 'snapshot'
   if (operation.type !== 'update') return operation.type
   if (!writesPlainFields(operation, collection)) return 'merged'
-  return isMove(entry) ? 'moving' : 'plain'
+  if (isMove(entry)) return 'moving'
+  return changesOfLoser(operation, entry.scopeChanges) === null ? 'plain' : 'losing'
 }
 
 /** Rule 1. Also false for fields that the schema does not have: other clients may know them as lists. */

@@ -1,10 +1,14 @@
 import { expect, test } from 'vitest'
 import type { FieldValues, JsonValue, Operation } from '../../../src/core/operation.ts'
 import { replayRecord } from '../../../src/core/record/fold.ts'
-import { matchesScope, type QuerySubset, type ScopeMap } from '../../../src/core/scope.ts'
-import { createView } from '../../../src/core/view.ts'
-import type { ServerStore } from '../../../src/store/store.ts'
+import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
+import { matchesScope, type QuerySubset } from '../../../src/core/scope.ts'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
+import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
+import { DeviceDatabase } from '../../support/device/database.ts'
+import type { Row } from '../../support/device/merge.ts'
 import { describeEachStore } from '../../support/each-store.ts'
+import { receiveAll, sentTo } from '../../support/filtered-device.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { todoSchema } from '../../support/todo-schema.ts'
 
@@ -17,17 +21,6 @@ const at = (nodeId: string, wallTime: number) => ({
   timestamp: { wallTime: AT + wallTime, logical: 0, nodeId },
 })
 
-/** What a client with this scope and these queries is sent, in its order. */
-async function sentTo(
-  store: ServerStore,
-  scope: ScopeMap | null,
-  queries: readonly QuerySubset[] = [],
-): Promise<Operation[]> {
-  const view = createView(scope, queries)
-  const { entries } = await store.readDelivery({ after: 0, view, limit: 1000, maxBytes: 1e9 })
-  return entries.map(({ wireJson }) => JSON.parse(wireJson) as Operation)
-}
-
 /** The record as it is with a client that drops what matches none of its filters, seen with its row. */
 function keptBy(filters: readonly FieldValues[], sent: readonly Operation[]): FieldValues | undefined {
   const kept: Operation[] = []
@@ -39,6 +32,26 @@ function keptBy(filters: readonly FieldValues[], sent: readonly Operation[]): Fi
   const state = replayRecord(kept, definition)
   return state === null || state.isDeleted ? undefined : state.values
 }
+
+/** The record on a device that has been sent this, by clients' own rules of filtering and merging. */
+function shownBy(
+  queries: readonly QuerySubset[],
+  sent: readonly Operation[],
+  schema: SchemaDefinition = todoSchema,
+): Row | null {
+  const device = new DeviceDatabase({ nodeId: 'reader', now: () => AT + 1000, schema, schemaVersion: 1 })
+  receiveAll(device, { scope: null, queries }, sent)
+  return device.row('todos', R1)
+}
+
+const isNotDone: readonly QuerySubset[] = [{ collection: 'todos', where: { done: false } }]
+
+/** A record that was done for a while, which is not for what comes late. */
+const doneAndUndone = (q: OperationAuthor, data: FieldValues = {}): Operation[] => [
+  q.insert(R1, { title: 't', userId: 'u1', done: false, ...data }, at('q', 0)),
+  q.update(R1, { done: true }, { previousData: { done: false }, ...at('q', 10) }),
+  q.update(R1, { done: false }, { previousData: { done: true }, ...at('q', 30) }),
+]
 
 describeEachStore('a change of a field that clients filter by, and which loses', (openStore) => {
   test('brings what else it changes', async () => {
@@ -179,5 +192,71 @@ describeEachStore('a change of a field that clients filter by, and which loses',
 
     expect(await sentTo(store, null)).toHaveLength(3)
     expect(await store.getMaxDeliverySequence()).toBe(3)
+  })
+
+  test('brings the clock of a value that the record has already', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'done')
+    const [p, q, r] = [new OperationAuthor('p'), new OperationAuthor('q'), new OperationAuthor('r')]
+    const previousData = { title: 't', done: false }
+    await appendAll(store, [
+      ...doneAndUndone(q),
+      q.update(R1, { title: 'b' }, { previousData: { title: 't' }, ...at('q', 15) }),
+      p.update(R1, { done: true, title: 'b' }, { previousData, ...at('p', 20) }),
+      r.update(R1, { title: 'z' }, { previousData: { title: 't' }, ...at('r', 17) }),
+    ])
+
+    const shown = await store.findRecord('todos', R1)
+    const row = shownBy(isNotDone, await sentTo(store, null, isNotDone))
+
+    expect(shown?.title).toBe('b')
+    expect(row?.values.title).toBe('b')
+  })
+
+  test.each([
+    ['before', true],
+    ['after', false],
+  ])(
+    'supersedes nothing for a compaction where the field was tracked %s it came',
+    async (_, isTrackedBefore) => {
+      await using store = await openStore({ schema: todoSchema })
+      if (isTrackedBefore) await store.trackScopeField('todos', 'done')
+      const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+      const previousData = { title: 't', done: false }
+      await appendAll(store, [
+        q.insert(R1, { title: 't', userId: 'u1', done: false }, at('q', 0)),
+        q.update(R1, { done: false }, { previousData: { done: false }, ...at('q', 30) }),
+        q.update(R1, { title: 'b' }, { previousData: { title: 't' }, ...at('q', 15) }),
+        p.update(R1, { done: true, title: 'b' }, { previousData, ...at('p', 20) }),
+        q.update(R1, { priority: 1 }, { previousData: {}, ...at('q', 50) }),
+      ])
+      if (!isTrackedBefore) await store.trackScopeField('todos', 'done')
+
+      const rules = rulesFor({ keepForMs: 0, tombstonesMs: null }, Date.now())
+      await runCompaction(store, rules, { runtime: systemRuntime() })
+      const row = shownBy(isNotDone, await sentTo(store, null, isNotDone))
+
+      expect(row?.values.title).toBe('b')
+    },
+  )
+
+  test('brings a deleted record back', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'priority')
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const max = (value: number) => ({ atomicOps: { priority: { type: 'max', value } } }) as const
+    const parts = { previousData: { priority: 3 } }
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false, priority: 3 }, at('q', 0)),
+      q.update(R1, { priority: 9 }, { ...parts, ...at('q', 5), ...max(9) }),
+      q.delete(R1, at('q', 15)),
+      p.update(R1, { priority: 5 }, { ...parts, ...at('p', 20), ...max(5) }),
+    ])
+    const queries = [{ collection: 'todos', where: { priority: 9 } }]
+
+    const row = shownBy(queries, await sentTo(store, null, queries))
+
+    expect(await store.findRecord('todos', R1)).toMatchObject({ priority: 9 })
+    expect(row).toMatchObject({ isDeleted: false, values: { priority: 9 } })
   })
 })
