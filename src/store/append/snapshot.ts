@@ -3,7 +3,9 @@ import { deepEqual } from '../../core/deep-equal.ts'
 import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { computeOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { mergeField } from '../../core/record/field-merge.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import { hasResolver } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { latestOf } from './author-write.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -83,12 +85,13 @@ export interface LosingChange {
 /**
  * What an operation has changed although it loses in a tracked field, for clients that drop it for what it names there.
  * They hold the record as it was before, so the values before are those: their merges take lists and texts as they are.
- * A sum is the exception. Its author, who may be one of them, would count its own part twice.
+ * A sum is the exception. Its author, who may be one of them, would count its own part twice. Given as the value before,
+ * too, it leaves what a client has: the author its sum, the others theirs without that part.
  *
  * @returns the operation without a sequence number (0); null when nothing has changed, or the record is encrypted
  */
 export function authorBrought(change: LosingChange): Operation | null {
-  const { operation, before, after, definition, serverNodeId } = change
+  const { operation, before, after, serverNodeId } = change
   const { type, collection, recordId, schemaVersion, timestamp } = operation
   if (before.isEncrypted || after.isEncrypted) return null
   const source = { collection, recordId, serverNodeId, schemaVersion }
@@ -99,14 +102,30 @@ export function authorBrought(change: LosingChange): Operation | null {
   }
   const changed = Object.keys(operation.data ?? {}).filter((field) => isChanged(field, before, after))
   if (changed.length === 0 && before.isDeleted === after.isDeleted) return null
-  const isSum = (field: string): boolean =>
-    ownValue(definition?.fields ?? {}, field)?.mergeStrategy === 'counter'
   const data = pickValues(after.values, changed)
-  const held = changed.map((field) => [field, (isSum(field) ? after : before).values[field] ?? null])
+  const held = changed.map((field) => {
+    const known = isMergedTwice(field, change) ? after : before
+    return [field, known.values[field] ?? null]
+  })
   return author(source, 'update', timestamp, {
     data,
     previousData: { ...tracked, ...Object.fromEntries(held) },
   })
+}
+
+/** True where who has the value already would merge it to another one, as sums are. */
+function isMergedTwice(field: string, { before, after, definition }: LosingChange): boolean {
+  const descriptor = ownValue(definition?.fields ?? {}, field)
+  if (definition === null || descriptor === undefined) return false
+  if (descriptor.mergeStrategy === 'counter') return true
+  if (!hasResolver(definition, field)) return false
+  const resolver = ownValue(definition.resolvers, field)
+  if (resolver === undefined) return true
+  const known = { value: after.values[field] }
+  const { kind } = descriptor
+  const base = before.values[field]
+  const merged = mergeField({ kind, resolver, base, local: known, remote: known, isRemoteLater: true })
+  return !deepEqual(merged, known.value)
 }
 
 /** Also true of a field that was written with the value that it has: what is written later is compared with that clock. */

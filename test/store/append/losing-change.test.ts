@@ -1,7 +1,9 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { FieldValues, JsonValue, Operation } from '../../../src/core/operation.ts'
 import { replayRecord } from '../../../src/core/record/fold.ts'
-import type { SchemaDefinition } from '../../../src/core/schema/types.ts'
+import { t } from '../../../src/core/schema/builders.ts'
+import { defineSchema } from '../../../src/core/schema/define-schema.ts'
+import type { Resolver, SchemaDefinition } from '../../../src/core/schema/types.ts'
 import { matchesScope, type QuerySubset } from '../../../src/core/scope.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { rulesFor, runCompaction } from '../../../src/store/compaction/run-compaction.ts'
@@ -43,6 +45,17 @@ function shownBy(
   receiveAll(device, { scope: null, queries }, sent)
   return device.row('todos', R1)
 }
+
+const scoreSchema = (score: Resolver): SchemaDefinition =>
+  defineSchema({
+    version: 1,
+    collections: {
+      todos: {
+        fields: { title: t.string(), done: t.boolean(), score: t.number() },
+        resolve: { score },
+      },
+    },
+  })
 
 const isNotDone: readonly QuerySubset[] = [{ collection: 'todos', where: { done: false } }]
 
@@ -258,5 +271,38 @@ describeEachStore('a change of a field that clients filter by, and which loses',
 
     expect(await store.findRecord('todos', R1)).toMatchObject({ priority: 9 })
     expect(row).toMatchObject({ isDeleted: false, values: { priority: 9 } })
+  })
+
+  describe('in a field with a resolver', () => {
+    const resolvers: readonly (readonly [string, Resolver, number])[] = [
+      ['a sum', (local, remote, base) => Number(local) + Number(remote) - Number(base), 109],
+      ['the largest', (local, remote) => Math.max(Number(local), Number(remote)), 100],
+    ]
+
+    test.each(resolvers)('is not merged twice by its author: %s', async (name, resolver, expected) => {
+      const schema = scoreSchema(resolver)
+      await using store = await openStore({ schema })
+      await store.trackScopeField('todos', 'done')
+      const [q, r] = [new OperationAuthor('q'), new OperationAuthor('r')]
+      let nowMs = AT + 20
+      const author = new DeviceDatabase({ nodeId: 'p', now: () => nowMs, schema, schemaVersion: 1 })
+      const insert = q.insert(R1, { title: 't', done: false, score: 1 }, at('q', 0))
+      author.receive(insert)
+      const data = { done: true, score: 10 }
+      await appendAll(store, [
+        insert,
+        q.update(R1, { done: false }, { previousData: { done: false }, ...at('q', 30) }),
+        r.update(R1, { score: 100 }, { previousData: { score: 1 }, ...at('r', 25) }),
+        author.write({ type: 'update', collection: 'todos', recordId: R1, data }),
+      ])
+
+      const sent = await sentTo(store, null, isNotDone)
+      nowMs = AT + 1000
+      receiveAll(author, { scope: null, queries: isNotDone }, sent)
+
+      expect(await store.findRecord('todos', R1)).toMatchObject({ score: expected })
+      expect(author.row('todos', R1)?.values.score).toBe(expected)
+      if (name === 'the largest') expect(shownBy(isNotDone, sent, schema)?.values.score).toBe(expected)
+    })
   })
 })
