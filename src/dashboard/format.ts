@@ -1,5 +1,3 @@
-import { quantityOf } from '../core/quantity.ts'
-
 const COUNT = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const SHORT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
 const CLOCK = new Intl.DateTimeFormat(undefined, {
@@ -22,7 +20,7 @@ export function formatCount(value: number | null): string {
 
 /** (1, "record") → "1 record", (12345, "record") → "12,345 records" */
 export function formatQuantity(count: number | null, noun: string): string {
-  return count === null ? `– ${noun}s` : quantityOf(count, noun, formatCount)
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
 /** At most about five characters: for axes and tiles. */

@@ -80,7 +80,7 @@ export interface GivenOptions {
   readonly sync: SyncServiceConfig
   readonly logger: Logger | null | undefined
   readonly port: unknown
-  /** Of a server that sends it. */
+  /** The server's option, where it sends the header. */
   readonly crossOriginEmbedderPolicy?: unknown
 }
 

@@ -40,7 +40,7 @@ export function beginReading(source: BackupSource): BackupBytes {
   )
 }
 
-/** Of text, the pieces are none of bytes; most who give it mean the name of a file. */
+/** False for text, whose pieces are no bytes: it is mostly meant as the name of a file. */
 function isIterable(bytes: unknown): boolean {
   return (
     typeof bytes === 'object' && bytes !== null && (Symbol.asyncIterator in bytes || Symbol.iterator in bytes)
