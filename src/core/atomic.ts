@@ -8,7 +8,7 @@ export const ATOMIC_TYPES = [
   'remove',
 ] as const satisfies readonly AtomicType[]
 
-/** Atomic types whose operand is a number, and whose result is one. */
+/** Atomic types with a numeric operand and a numeric result. */
 export const NUMERIC_ATOMIC_TYPES: ReadonlySet<AtomicType> = new Set<AtomicType>(['increment', 'max', 'min'])
 
 /** True for a type of atomic operation that this release knows. */
@@ -17,9 +17,9 @@ export function isAtomicType(type: string): type is AtomicType {
 }
 
 /**
- * The value of a field after an atomic operation on it. A current value of the wrong type counts
- * as missing; so does an operand. The result can always be written as JSON: a sum beyond the range
- * of numbers is the largest number, not Infinity.
+ * The value of a field after an atomic operation on it. A current value or an operand of the wrong type counts as
+ * missing. The result can always be written as JSON: a sum beyond the range of numbers is the largest number, not
+ * Infinity.
  *
  * @see docs/protocol.md, "Atomic operations"
  */
@@ -40,7 +40,7 @@ export function applyAtomic(type: AtomicType, current: JsonValue | undefined, va
   }
 }
 
-/** The greatest or least of the numbers among the values; null when there is none. */
+/** The greatest or least number among the values; null when there is none. */
 export function extreme(
   choose: (...numbers: number[]) => number,
   values: readonly (JsonValue | undefined)[],

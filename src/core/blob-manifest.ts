@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { isBlobHash } from './blob-ref.ts'
 
-/** How a blob is put together. Travels as a blob itself, named by its own hash. */
+/** How a blob is assembled from chunks. The manifest is itself a blob, named by its own hash. */
 export interface BlobManifest {
   /** SHA-256 of the whole content */
   readonly blobHash: string
@@ -9,21 +9,21 @@ export interface BlobManifest {
   readonly size: number
   /** bytes of each chunk but the last */
   readonly chunkSize: number
-  /** In order; a chunk may repeat. */
+  /** In order; a hash may occur more than once. */
   readonly chunkHashes: readonly string[]
 }
 
 /** 16 GiB in chunks of the default size. */
 const MAX_CHUNKS = 65_536
-/** Hash, quotes and comma of each chunk, and the rest. */
+/** Hash, quotes and comma for each chunk, plus the rest. */
 const MAX_MANIFEST_BYTES = MAX_CHUNKS * 67 + 16_384
-/** Clients write the properties in this order, so that other content is told at once. */
+/** Clients write the properties in this order, so other content is recognized by its first bytes. */
 export const BLOB_MANIFEST_START = Buffer.from('{"blobHash":"')
 
 /**
- * Reads a manifest.
+ * Parses a manifest.
  *
- * @returns null for bytes that are something else: chunks share the namespace
+ * @returns null for other bytes, because chunks share the namespace
  * @see docs/protocol.md, "Blob references"
  */
 export function parseBlobManifest(bytes: Uint8Array): BlobManifest | null {
@@ -33,7 +33,7 @@ export function parseBlobManifest(bytes: Uint8Array): BlobManifest | null {
   try {
     value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString())
   } catch {
-    return null // content that happens to begin like one
+    return null // content that only begins like a manifest
   }
   const { blobHash, size, chunkSize, chunkHashes } = value as Partial<Record<keyof BlobManifest, unknown>>
   if (!isBlobHash(blobHash) || !isByteCount(size) || !isByteCount(chunkSize)) return null

@@ -1,7 +1,7 @@
 import { hash as hashOf } from 'node:crypto'
 import { ownValue } from './own-property.ts'
 
-/** What a `blob` field holds: the name of content that travels on its own. */
+/** The value of a `blob` field: the name of content that travels on its own. */
 export interface BlobRef {
   /** SHA-256 of the whole content, 64 lower-case hex */
   readonly hash: string
@@ -13,7 +13,7 @@ export interface BlobRef {
   readonly manifestHash?: string
 }
 
-/** Largest chunk of a blob that is taken where nothing else is set. Clients make chunks of 256 KiB. */
+/** The largest chunk of a blob that is accepted by default. Clients make chunks of 256 KiB. */
 export const DEFAULT_MAX_CHUNK_BYTES = 8 * 1024 * 1024
 
 const HASH = /^[0-9a-f]{64}$/
@@ -22,7 +22,7 @@ const NO_HASHES: readonly string[] = []
 /** @see docs/protocol.md, "Blob references" */
 export function isBlobRef(value: unknown): value is BlobRef {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
-  const ref = value as { readonly [property: string]: unknown } // an object that is no array
+  const ref = value as { readonly [property: string]: unknown } // an object, and not an array
   const size = ownValue(ref, 'size')
   return (
     isBlobHash(ownValue(ref, 'hash')) &&
@@ -34,12 +34,12 @@ export function isBlobRef(value: unknown): value is BlobRef {
   )
 }
 
-/** True for 64 lower-case hex characters: safe as a file name, too. */
+/** True for 64 lower-case hex characters, which are also safe as a file name. */
 export function isBlobHash(value: unknown): value is string {
   return typeof value === 'string' && HASH.test(value)
 }
 
-/** True for the bytes of which this is the SHA-256. */
+/** True when this is the SHA-256 of the bytes. */
 export function isContentOf(hash: string, bytes: Uint8Array): boolean {
   return hashOf('sha256', bytes, 'hex') === hash
 }

@@ -2,11 +2,11 @@ import { KoraServerError } from './errors.ts'
 import { jsonOfName, jsonOfScalar, jsonOfText } from './json-text.ts'
 
 /**
- * Recursion ends here; far above what a decoded message can hold (see the decoder's limits), far
- * below what the stack can.
+ * Nesting at which recursion stops: far above what a decoded message can hold (see the decoder's limits), far below
+ * what the stack allows.
  */
 const MAX_DEPTH = 1000
-const MAX_INSERTED_KEYS = 20 // `sort` is the faster one from some 45 on
+const MAX_INSERTED_KEYS = 20 // `sort` is faster from some 45 on
 
 /**
  * The text that operation ids are computed from: JSON without white space, keys sorted by UTF-16
@@ -52,13 +52,13 @@ function objectText(object: object, depth: number): string {
   let text = '{'
   for (const key of sortedKeys(entries)) {
     if (text.length > 1) text += ','
-    // Below the fields names may be data: ids of users, numbers of bytes.
+    // Below the fields, keys may be data: user ids, byte numbers.
     text += `${depth === 1 ? jsonOfName(key) : jsonOfText(key)}:${canonicalText(entries[key], depth)}`
   }
   return `${text}}`
 }
 
-/** By insertion: an operation has a few fields, for which `sort` takes twice as long. */
+/** Insertion sort: for the few fields of an operation, `sort` takes twice as long. */
 function sortedKeys(entries: { readonly [key: string]: unknown }): readonly string[] {
   const keys = Object.keys(entries)
   if (keys.length > MAX_INSERTED_KEYS) return keys.sort()

@@ -5,9 +5,9 @@ import type { Operation } from './operation.ts'
 type CausalOperation = Pick<Operation, 'id' | 'timestamp' | 'causalDeps'>
 
 /**
- * Orders operations so that each follows those it depends on, and is otherwise as early as its
- * timestamp: Kahn's algorithm, taking the earliest ready operation next. Dependencies outside the
- * given set do not count; a single operation is returned as it is.
+ * Orders operations so that each follows its dependencies, and otherwise by timestamp: Kahn's algorithm, always
+ * taking the earliest operation that is ready. Dependencies outside the given set do not count; a single operation
+ * is returned as it is.
  *
  * @throws KoraServerError `CAUSAL_CYCLE`
  */

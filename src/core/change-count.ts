@@ -1,7 +1,7 @@
 /**
- * Changes a count; one that comes to nothing is forgotten.
+ * Changes a count, and removes it from the map when it reaches 0.
  *
- * @returns the count
+ * @returns the new count
  */
 export function changeCount<Key>(counts: Map<Key, number>, key: Key, change: number): number {
   const value = (counts.get(key) ?? 0) + change

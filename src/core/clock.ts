@@ -59,7 +59,7 @@ export function compareTimestamps(a: Timestamp, b: Timestamp): number {
   return 0
 }
 
-/** The very next reading of any clock, as the named node gives it. */
+/** The earliest reading after this one, as a clock of the named node would give it. */
 export function readingAfter({ wallTime, logical }: Timestamp, nodeId: string): Timestamp {
   if (logical < MAX_LOGICAL) return { wallTime, logical: logical + 1, nodeId }
   return { wallTime: wallTime + 1, logical: 0, nodeId }
@@ -82,8 +82,8 @@ export interface OrderedOperation {
 }
 
 /**
- * A clock whose readings never repeat or step back and that follows the clocks it hears of, so
- * that what is written after reading an operation is stamped after it.
+ * A clock whose readings never repeat or step back. It follows the clocks that it learns of, so an operation that
+ * is written after another one was read also gets the later timestamp.
  *
  * @see Kulkarni et al., Logical Physical Clocks (2014)
  */

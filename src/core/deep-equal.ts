@@ -1,10 +1,10 @@
 import type { JsonValue } from './operation.ts'
 
-/** Equality of JSON values by own properties; the order of keys does not count, that of elements does. */
+/** Compares JSON values by their own properties; the order of keys does not matter, that of elements does. */
 export function deepEqual(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
   if (a === b) return true
   if (!isComposite(a) || !isComposite(b)) return false
-  const pending: [Composite, Composite][] = [[a, b]] // a stack instead of recursion: values come from clients
+  const pending: [Composite, Composite][] = [[a, b]] // a stack instead of recursion, because clients choose the nesting
   for (let pair = pending.pop(); pair !== undefined; pair = pending.pop()) {
     const [left, right] = pair
     if (Array.isArray(left) !== Array.isArray(right)) return false

@@ -1,4 +1,4 @@
-/** What somebody threw says: the message of an error, and whatever else was thrown as text. */
+/** The message of an error, or anything else that was thrown as text. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }

@@ -165,22 +165,22 @@ export class KoraServerError extends Error {
   }
 }
 
-/** A schema, or a use of one, is wrong. */
+/** Signals an invalid schema, or an invalid use of one. */
 export class SchemaError extends KoraServerError {}
 
-/** The store cannot do what was asked of it. */
+/** The store cannot do what it was asked to. */
 export class StoreError extends KoraServerError {}
 
-/** The store has no room for all that was asked of it at once; it may have some for less. */
+/** The store has no room for everything that it was asked at once; it may have room for less. */
 export class StoreCapacityError extends StoreError {}
 
-/** What came over the wire is not the sync protocol. */
+/** A message does not follow the sync protocol. */
 export class ProtocolError extends KoraServerError {}
 
-/** The configuration or the command line is wrong. */
+/** The configuration or the command line is invalid. */
 export class ConfigError extends KoraServerError {}
 
-/** The authentication settings or the code of the application for it are wrong (a refused token is no error). */
+/** The authentication settings, or the application's code for it, are wrong. A refused token is not an error. */
 export class AuthError extends KoraServerError {}
 
 /** A write of the application was refused. */

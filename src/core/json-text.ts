@@ -1,13 +1,14 @@
 import type { FieldValues, JsonValue } from './operation.ts'
 
 /*
- * What JSON.stringify gives, in half its time or less: these write the text of every operation, for
+ * Faster versions of JSON.stringify, which take half its time or less. They write the text of every operation, for
  * the log and for its id, and most of that needs no escapes.
  */
 
 const NEEDS_NO_ESCAPE = /^[ !#-[\]-\ud7ff\ue000-\uffff]*$/
 
-// An app has some hundred names of fields and collections; what clients make up beyond must not pile up.
+// An app has some hundred names of fields and collections; names that clients make up beyond those must not pile
+// up.
 const MAX_KNOWN_NAMES = 1000
 const MAX_KNOWN_NAME_LENGTH = 63
 const knownNames = new Map<string, string>()
@@ -17,7 +18,7 @@ export function jsonOfText(text: string): string {
   return NEEDS_NO_ESCAPE.test(text) ? `"${text}"` : JSON.stringify(text)
 }
 
-/** The JSON of the name of a field or a collection: looked up, because each operation has the same few. */
+/** The JSON of a field or collection name, which is cached because operations use the same few names. */
 export function jsonOfName(name: string): string {
   const known = knownNames.get(name)
   if (known !== undefined) return known
@@ -28,7 +29,7 @@ export function jsonOfName(name: string): string {
   return json
 }
 
-/** The JSON of an operation's fields. Those that are undefined are left out, as JSON has no such value. */
+/** The JSON of an operation's fields. Undefined fields are left out, because JSON has no such value. */
 export function jsonOfFields(fields: FieldValues | null): string {
   if (fields === null) return 'null'
   let json = ''
@@ -43,7 +44,7 @@ function jsonOfValue(value: JsonValue | undefined): string | undefined {
   return typeof value === 'object' || value === undefined ? JSON.stringify(value) : jsonOfScalar(value)
 }
 
-/** The JSON of a value that holds no others. */
+/** The JSON of a value without elements or properties. */
 export function jsonOfScalar(value: string | number | boolean): string {
   switch (typeof value) {
     case 'string':

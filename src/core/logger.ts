@@ -3,21 +3,21 @@ import { isPromiseLike } from './promise-like.ts'
 
 /** The structured log sink: pino, or anything with these of its methods. */
 export interface Logger {
-  /** Absent: single commits are not told. */
+  /** Absent: single commits are not logged. */
   trace?(fields: LogFields, message: string): void
   debug(fields: LogFields, message: string): void
   info(fields: LogFields, message: string): void
   warn(fields: LogFields, message: string): void
   error(fields: LogFields, message: string): void
-  /** A logger whose every line has these fields too. Absent: they are given with each line. */
+  /** Returns a logger that adds these fields to every line. Absent: they are passed with each line. */
   child?(bindings: LogFields): Logger
 }
 
 export type LogFields = { readonly [field: string]: unknown }
 
 /**
- * Everything the server says in its log. Messages are constant and data are fields, so that logs
- * can be searched. docs/logs.md is made from this table.
+ * Every event that the server logs. Messages are constant and data are fields, so that logs can be searched.
+ * docs/logs.md is made from this table.
  */
 export const LOG_EVENTS = {
   configLoaded: {
@@ -424,9 +424,9 @@ export const LOG_EVENTS = {
 export interface LogEvent {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error'
   readonly message: string
-  /** The fields that go with it. */
+  /** The fields that the event may carry. */
   readonly fields: readonly string[]
-  /** What an operator does about it. Warnings and errors have one. */
+  /** What an operator should do. Every warning and error has one. */
   readonly advice?: string
 }
 
@@ -434,8 +434,8 @@ export interface LogEvent {
 export type FieldsOf<Event extends LogEvent> = { readonly [Field in Event['fields'][number]]?: unknown }
 
 /**
- * Writes one event of the table at its level. Never throws: a logger may be the application's, and where it fails,
- * what was to be logged has happened all the same.
+ * Writes an event of the table at its level. Never throws, because a logger may be the application's: when it
+ * fails, the logged event has happened all the same.
  */
 export function logEvent<Event extends LogEvent>(
   logger: Logger,
@@ -452,14 +452,14 @@ export function logEvent<Event extends LogEvent>(
 
 let isFailureTold = false
 
-/** Where there is no log to say it in; once, as each line may fail. */
+/** Prints the failure on the console, because there is no log for it; only once, because every line may fail. */
 function tellOfFailure(error: unknown): void {
   if (isFailureTold) return
   isFailureTold = true
   process.emitWarning(`The logger of kora-server has failed: ${messageOf(error)}`)
 }
 
-/** A logger whose every line has these fields too. */
+/** A logger that adds these fields to every line. */
 export function childLogger(logger: Logger, bindings: LogFields): Logger {
   return childOf(logger, bindings) ?? boundLogger(logger, bindings)
 }
@@ -485,7 +485,7 @@ function boundLogger(logger: Logger, bindings: LogFields): Logger {
   }
 }
 
-/** Says nothing: for tests, and for libraries that bring no logger. */
+/** A logger that discards everything: for tests, and for libraries that bring no logger. */
 export const silentLogger: Logger = {
   trace() {},
   debug() {},

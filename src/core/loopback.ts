@@ -5,12 +5,12 @@ LOOPBACK.addSubnet('127.0.0.0', 8)
 LOOPBACK.addAddress('::1', 'ipv6')
 
 /**
- * True for the names and addresses of this machine itself, as settings, URLs and sockets write them:
- * with or without brackets, and for an IPv4 address also in its IPv6 form, which dual-stack sockets show.
+ * True for the names and addresses of this machine itself, in the forms of settings, URLs and sockets: with or
+ * without brackets, and an IPv4 address also in the IPv6 form of dual-stack sockets.
  */
 export function isLoopback(host: string): boolean {
   const address = host.replace(/^\[(.*)\]$/, '$1')
-  if (address.includes('%')) return false // of one network interface; a BlockList refuses to look at it
+  if (address.includes('%')) return false // a zone id of one network interface, which a BlockList refuses to look at
   switch (isIP(address)) {
     case 4:
       return LOOPBACK.check(address)

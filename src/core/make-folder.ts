@@ -2,10 +2,10 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
- * Makes a folder, and those above it that are missing. One by one: where the file system says that there is nothing
- * in place of what it does not make, as /proc does, `mkdir` with `recursive` tries for ever.
+ * Creates a folder and its missing parents, one by one: `mkdir` with `recursive` tries forever where the file
+ * system refuses to create something and still reports it as missing, as /proc does.
  *
- * @returns false when it was there
+ * @returns false when the folder existed
  * @throws what the file system has thrown. @see writeProblemOf
  */
 export async function makeFolder(path: string): Promise<boolean> {
@@ -26,7 +26,7 @@ async function tryToMake(path: string): Promise<NodeJS.ErrnoException | null> {
     await mkdir(path)
     return null
   } catch (error) {
-    return error as NodeJS.ErrnoException // what else would it throw
+    return error as NodeJS.ErrnoException // nothing else is thrown here
   }
 }
 

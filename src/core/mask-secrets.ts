@@ -1,13 +1,14 @@
-// Each pattern begins where a word does: tried from within a long word again and again, it would take
-// seconds for what somebody sends.
+// Each pattern starts at a word boundary: tried from every position within a long word, it could take seconds on
+// text from outside.
 
-// What may hold the password of a URL. One with a "/" in it looks like a port and a path: rather hide a path with an @.
+// The part of a URL that may hold its password. One with a "/" looks like a port and a path, so a path with an @ is
+// hidden rather than shown.
 const AFTER_USER = /(?<![a-z0-9+.-])([a-z0-9+.-]+:\/\/[^\s:@/]*):(\S*)/gi
 const KEY_VALUE_PASSWORD = /\b(password|pwd)=("[^"]*"|'[^']*'|[^\s;&]+)/gi
 const COMPACT_JWT = /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+/g
 const PEM_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g
 
-/** Hides what must not be printed: passwords in URLs and connection strings, tokens, private keys. */
+/** Hides text that must not be printed: passwords in URLs and connection strings, tokens, private keys. */
 export function maskSecrets(text: string): string {
   return text
     .replace(PEM_KEY, '***')
@@ -16,7 +17,7 @@ export function maskSecrets(text: string): string {
     .replace(COMPACT_JWT, '***')
 }
 
-/** The password ends with the last @. */
+/** A password ends at the last @. */
 function maskPassword(url: string, upToUser: string, rest: string): string {
   const end = rest.lastIndexOf('@')
   return end === -1 ? url : `${upToUser}:***${rest.slice(end)}`

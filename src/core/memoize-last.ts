@@ -1,7 +1,7 @@
 /**
- * The function, which remembers its last answer: for what is asked of each operation of a batch and is
- * mostly the same for all of them. The argument is compared by `===`, so it must be a value that cannot
- * change, or one whose changes do not matter.
+ * Returns the function with a memory of its last result. It is for functions of each operation in a batch, where
+ * the argument is mostly the same. Arguments are compared by `===`, so they must be values that cannot change, or
+ * whose changes do not matter.
  */
 export function memoizeLast<Argument, Result>(
   compute: (argument: Argument) => Result,

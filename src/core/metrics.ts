@@ -1,14 +1,14 @@
-/** One metric: what it is called, what it counts, and what its owner does when it moves. */
+/** A metric: its name, what it counts, and what an operator does when it moves. */
 export interface MetricDefinition {
   readonly name: string
   readonly type: 'counter' | 'gauge' | 'histogram'
   readonly unit: 'seconds' | 'bytes' | 'operations' | 'entries' | 'sessions' | 'views' | 'states' | 'none'
   readonly help: string
-  /** Label → the values it may have. No client can add one. */
+  /** Label → the values that it may have. Clients cannot add any. */
   readonly labels?: { readonly [label: string]: string }
-  /** Upper bounds, of a histogram. */
+  /** Upper bounds of a histogram's buckets. */
   readonly buckets?: readonly number[]
-  /** When to look, and what to do then. */
+  /** When to look at the metric, and what to do then. */
   readonly advice: string
 }
 

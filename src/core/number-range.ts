@@ -7,7 +7,7 @@ export interface NumberRange {
 /** TCP ports; 0 asks for any free one. */
 export const PORT_RANGE: NumberRange = { min: 0, max: 65_535 }
 
-/** All whole numbers from here on that JavaScript can tell from their neighbours. */
+/** All safe integers from `min` on. */
 export function atLeast(min: number): NumberRange {
   return { min, max: Number.MAX_SAFE_INTEGER }
 }
@@ -17,7 +17,7 @@ export function isInRange(value: unknown, { min, max }: NumberRange): value is n
   return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
 }
 
-/** Completes "expected …" in messages. */
+/** The rest of "expected …" in messages. */
 export function describeRange({ min, max }: NumberRange): string {
   return `a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`}`
 }

@@ -7,16 +7,19 @@ import type { FieldValues, JsonValue, Operation } from './operation.ts'
 import { ownValue, setOwnValue } from './own-property.ts'
 import { decodeBase64Form, isEncryptedPayload } from './record/binary-values.ts'
 
-/** What an operation's id is computed from. Sequence number, dependencies and labels are not part of it. */
+/**
+ * The content from which an operation's id is computed. Sequence number, dependencies and labels are not part of
+ * it.
+ */
 export type IdentifiedContent = Pick<
   Operation,
   'nodeId' | 'type' | 'collection' | 'recordId' | 'data' | 'timestamp' | 'atomicOps'
 >
 
-/** The canonical form of bytes is ten times their size; larger old values are not verified. */
+/** The canonical form of bytes is ten times their size, so larger old values are not verified. */
 const MAX_OLDER_BYTES = 65_536
 
-/** A batch is mostly of one node. */
+/** Operations of one batch are mostly of one node. */
 const jsonOfNodeId = memoizeLast(jsonOfText)
 const jsonBehindQuote = memoizeLast((text: string) => jsonOfText(text).slice(1))
 
@@ -28,10 +31,9 @@ export function computeOperationId(operation: IdentifiedContent): string {
 /**
  * Compares an operation's id with its content.
  *
- * `unverifiable`: the id was computed over content that did not travel (end-to-end encryption), or
- * over bytes in a form of clients before 1.0 that does not lead back to it. A `mismatch` need not
- * be forgery: a field that was undefined when the operation was written is part of its id and not
- * of the wire form.
+ * `unverifiable`: the id was computed from content that was not sent (end-to-end encryption), or from bytes whose
+ * form, of clients before 1.0, cannot be restored. A `mismatch` need not be forgery: a field that was undefined
+ * when the operation was written is part of its id, but not of the wire form.
  */
 export function checkOperationId(
   operation: IdentifiedContent & { readonly id: string },
@@ -55,8 +57,8 @@ function identifiedText(operation: IdentifiedContent): string {
 }
 
 /**
- * Data with its `__kora_bytes__` values as the byte objects that clients before 1.0 hashed; null
- * when there is none. Data whose bytes are too many is returned as it is.
+ * Replaces `__kora_bytes__` values with the byte objects that clients before 1.0 hashed; null when there are none.
+ * Data with too many bytes is returned as it is.
  */
 function expandOlderBytes(data: FieldValues | null): FieldValues | null {
   if (data === null) return null

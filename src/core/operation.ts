@@ -14,7 +14,7 @@ export type OperationType = 'insert' | 'update' | 'delete'
 
 export type AtomicType = 'increment' | 'max' | 'min' | 'append' | 'remove'
 
-/** What the author meant by a change, beside the value it computed. */
+/** The intent of a change, beside the value that the author computed. */
 export interface AtomicOp {
   readonly type: AtomicType
   readonly value: JsonValue
@@ -32,8 +32,8 @@ export interface Timestamp {
 /**
  * An immutable change of one record, made by one node.
  *
- * `id` is the SHA-256 of the content (64 lower-case hex) and the only key that duplicates are
- * recognised by. Properties that are optional are absent, never undefined or null.
+ * `id` is the SHA-256 of the content (64 lower-case hex) and the only key by which duplicates are recognised.
+ * Optional properties are absent, never undefined or null.
  */
 export interface Operation {
   readonly id: string
@@ -43,7 +43,7 @@ export interface Operation {
   readonly recordId: string
   /** insert: every set field; update: the changed fields only; delete: null */
   readonly data: FieldValues | null
-  /** The same fields before the change, as the author saw them. Decides nothing about access. */
+  /** The same fields before the change, as the author saw them. Has no effect on access. */
   readonly previousData: FieldValues | null
   readonly timestamp: Timestamp
   /** Strictly increasing per node; 1, 2, 3… with gaps. */
@@ -52,15 +52,16 @@ export interface Operation {
   readonly causalDeps: readonly string[]
   readonly schemaVersion: number
   readonly atomicOps?: { readonly [field: string]: AtomicOp }
-  /** Id of the client's transaction that the change was made in, with others. Decides nothing here. */
+  /** Id of the client's transaction that the change belongs to. Has no effect here. */
   readonly transactionId?: string
-  /** Name of the client's mutation that the change was made by. Decides nothing here. */
+  /** Name of the client's mutation that made the change. Has no effect here. */
   readonly mutationName?: string
 }
 
 /**
- * True for a part of a record that a server has written for those who gain it, under its own node and
- * with the clock of the write that the values come from. Authors of changes make both from one node.
+ * True for a snapshot: a part of a record that a server has written, for views into which the record has moved,
+ * under its own node and with the clock of the write that the values come from. In a change by an author, both come
+ * from one node.
  *
  * @see docs/scopes.md, "Records that move"
  */

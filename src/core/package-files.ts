@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url'
 const NAME = 'kora-server'
 
 /**
- * A file of this package. Looked for from its root, because the build puts the code that asks for it into files
- * elsewhere than the sources are.
+ * The absolute path of a file of this package. It is located from the package root, because the build moves code to
+ * other files.
  *
  * @param path from the root of the package: `config/schema.ts`
  * @returns its absolute path
- * @throws Error where the package is not around this code
+ * @throws Error where this code is not inside the package
  */
 export function packageFile(path: string): string {
   return join(packageRoot(), path)

@@ -7,12 +7,15 @@ export interface TimeLimit {
   readonly signal?: AbortSignal
 }
 
-/** Resolves soon, after the input that is already waiting has been read: a long piece of work lets others go on. */
+/**
+ * Resolves soon, after the input that is already waiting has been read, so that a long piece of work lets others
+ * proceed.
+ */
 export function yieldToEventLoop(runtime: Pick<Runtime, 'defer'>): Promise<void> {
   return new Promise((resolve) => runtime.defer(resolve))
 }
 
-/** Resolves after at least `delayMs`, or when the signal aborts. The process lives until then. */
+/** Resolves after at least `delayMs`, or when the signal aborts. Keeps the process alive until then. */
 export function sleep(
   runtime: Pick<Runtime, 'setTimer'>,
   delayMs: number,
@@ -31,9 +34,10 @@ export function sleep(
 }
 
 /**
- * Waits for work, but not for ever. The process lives until then: what the work waits for may not keep it alive.
+ * Waits for work, up to a time limit. Keeps the process alive until then, because whatever the work waits for may
+ * not.
  *
- * @returns false when it has not settled before the time was up or the signal aborted
+ * @returns false when the work had not settled by the end of the time, or when the signal aborted
  */
 export function settlesWithin(
   work: Promise<unknown>,

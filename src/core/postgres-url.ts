@@ -1,9 +1,9 @@
-/** True for what is meant as the URL of a PostgreSQL database, whether or not it parses. */
+/** True for text that is meant as the URL of a PostgreSQL database, whether or not it parses. */
 export function isPostgresUrl(text: string): boolean {
   return /^postgres(ql)?:\/\//i.test(text)
 }
 
-/** Why a URL of PostgreSQL cannot be used; null when it can. Never quotes it. */
+/** Why a PostgreSQL URL cannot be used; null when it can. Never quotes the URL. */
 export function postgresUrlProblem(text: string): string | null {
   if (hasSeveralHosts(text)) return 'names several hosts, which is not supported; name one'
   const url = parsePostgresUrl(text)
@@ -11,7 +11,7 @@ export function postgresUrlProblem(text: string): string | null {
   return isDecodable(url) ? null : 'holds a % before what is no text of UTF-8; write the % itself as %25'
 }
 
-/** Leaves out of a database URL what opens it; `***` for one that does not parse. */
+/** Removes the credentials from a database URL; `***` for one that does not parse. */
 export function maskPostgresUrl(text: string): string {
   const url = parsePostgresUrl(text)
   if (url === null) return '***'
@@ -20,7 +20,7 @@ export function maskPostgresUrl(text: string): string {
   return `${protocol}//${user}${host === SOCKET ? '' : host}${pathname}`
 }
 
-/** Host and name of a database, by which messages call it; null where the URL cannot be used. */
+/** Host and name of a database, for messages; null where the URL cannot be used. */
 export function databaseOfPostgresUrl(text: string): string | null {
   const url = parsePostgresUrl(text)
   if (url === null) return null
@@ -28,11 +28,11 @@ export function databaseOfPostgresUrl(text: string): string | null {
   return `${host}${url.pathname}`
 }
 
-const SOCKET = 'socket' // stands for the host that is left out
+const SOCKET = 'socket' // stands in for a missing host
 
 /**
- * As `pg` reads it, to which no host after a user name is a socket. A password with a "/" ends the host where it
- * should not, and the rest of it, up to its "@", would be taken for the path, and shown.
+ * Parses a URL as `pg` does, for which an empty host after a user name means a socket. A password with a "/" would
+ * end the host too early, and the rest of it, up to its "@", would be taken for the path and shown.
  */
 function parsePostgresUrl(text: string): URL | null {
   const candidate = [text, text.replace('@/', `@${SOCKET}/`)].find((each) => URL.canParse(each))
@@ -41,17 +41,23 @@ function parsePostgresUrl(text: string): URL | null {
   return `${url.pathname}${url.hash}`.includes('@') || hasStrayAt(url) ? null : url
 }
 
-/** The user, what may be a list of hosts, and all that follows them; an "@" there ends a password, with which this begins. */
+/**
+ * The user, what may be a list of hosts, and the rest. An "@" in the rest means that it starts with part of a
+ * password.
+ */
 const AUTHORITY = /^\w+:\/\/(?:[^/?#]*@)?([^/?#]*)([^@]*)$/
 
-/** What `libpq` takes, and tries one after the other. `pg` would look for a host by the name of the list. */
+/**
+ * True for a list of hosts, which `libpq` tries one after the other. `pg` would look up the whole list as one host
+ * name.
+ */
 function hasSeveralHosts(text: string): boolean {
   const [, hosts = '', rest = ''] = AUTHORITY.exec(text) ?? []
   const parameter = /[?&]host=([^&#]*)/.exec(rest)?.[1] ?? ''
   return [hosts, parameter].some((each) => each.includes(','))
 }
 
-/** False where `pg` would throw: it decodes these. */
+/** False where `pg` would throw because it decodes these parts. */
 function isDecodable({ username, password, hostname, pathname }: URL): boolean {
   try {
     for (const part of [username, password, hostname, pathname]) decodeURIComponent(part)
@@ -61,11 +67,14 @@ function isDecodable({ username, password, hostname, pathname }: URL): boolean {
   }
 }
 
-/** What `pg` looks for in the query, and may well hold an "@". */
+/** Query parameters that `pg` reads, whose values may well contain an "@". */
 const PARAMETER =
   /^(user|password|host|application_name|fallback_application_name|options|sslcert|sslkey|sslrootcert)=/
 
-/** True for an "@" of the query that ends a password with a "?", rather than being part of a parameter's value. */
+/**
+ * True for an "@" in the query that ends a password containing a "?", rather than being part of a parameter's
+ * value.
+ */
 function hasStrayAt({ username, password, search }: URL): boolean {
   const parameter = username === '' && password === '' ? PARAMETER : /^\w+=/
   return search

@@ -1,5 +1,5 @@
 /**
- * (1, "record") → "1 record", (2000, "record") → "2000 records"
+ * Combines a count and a noun: (1, "record") → "1 record", (2000, "record") → "2000 records"
  *
  * @param format writes the number; default: digits alone
  */

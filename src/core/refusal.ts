@@ -1,6 +1,6 @@
 /**
- * The codes with which a single operation is refused. The rest of its batch goes on.
- * `validateOperation` may add codes of the application's own.
+ * The codes with which a single operation is refused, while the rest of its batch goes on. `validateOperation` may
+ * add codes of the application's own.
  */
 export const REFUSAL_CODES = {
   INVALID_OPERATION: {
@@ -64,11 +64,11 @@ export interface RefusalCodeInfo {
 
 export type RefusalCode = keyof typeof REFUSAL_CODES
 
-/** Why one operation was not stored. A value, not an exception: the rest of its batch goes on. */
+/** The reason why one operation was not stored. A value, not an exception: the rest of its batch goes on. */
 export interface Refusal {
   /** A `RefusalCode`, or a code of the application's own. */
   readonly code: string
-  /** One or two sentences for the app's developer. Says nothing that its author may not see. */
+  /** One or two sentences for the app's developer. Reveals nothing that the operation's author may not see. */
   readonly message: string
   readonly retriable: boolean
 }

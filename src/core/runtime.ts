@@ -1,6 +1,6 @@
 /**
- * Everything of the outside world that the server's behaviour depends on besides its inputs:
- * time, timers, randomness. Tests pass one that they drive; `systemRuntime()` is the real one.
+ * Everything that the server's behaviour depends on besides its inputs: time, timers, randomness. Tests pass a
+ * runtime that they control; `systemRuntime()` is the real one.
  */
 export interface Runtime {
   /** ms since the epoch */
@@ -19,8 +19,8 @@ export interface Runtime {
 
 export interface TimerOptions {
   /**
-   * Default false. True where somebody's promise waits for it: a program that has nothing else to do would end before
-   * it is settled, without a word. Schedules and the like are waited for by nobody.
+   * True where a promise depends on the timer: without it, a program with nothing else to do would silently end
+   * before the promise is settled. Default false, for schedules and the like, on which nothing waits.
    */
   readonly isAwaited?: boolean
 }

@@ -1,7 +1,7 @@
 import type { FieldValues, JsonValue } from './operation.ts'
 import { ownValue, setOwnValue } from './own-property.ts'
 
-/** Field → the value it must have. `{}` matches every record. */
+/** Field → the value that it must have. `{}` matches every record. */
 export type ScopeFilter = { readonly [field: string]: JsonValue }
 
 /**
@@ -10,16 +10,16 @@ export type ScopeFilter = { readonly [field: string]: JsonValue }
  */
 export type ScopeMap = { readonly [collection: string]: ScopeFilter }
 
-/** One live query of a client: it wants only the records of the collection that match. */
+/** One live query of a client, which wants only the matching records of the collection. */
 export interface QuerySubset {
   readonly collection: string
   readonly where: ScopeFilter
 }
 
 /**
- * What a client may see: what its authentication grants, narrowed by what it asks for and never
- * widened. A client that names collections gets those of them that are granted; within one, its
- * fields are added to the granted ones, which win. An empty request is none.
+ * The scope that a client gets: what its authentication grants, narrowed but never widened by what it asks for. If
+ * it names collections, it gets those of them that are granted; within a collection, its fields are added to the
+ * granted ones, which take precedence. An empty request counts as none.
  *
  * @param granted null: everything is granted
  * @see docs/protocol.md, "Scopes"
@@ -36,9 +36,9 @@ export function grantScope(granted: ScopeMap | null, requested: ScopeMap | undef
 }
 
 /**
- * True when a record with these values is inside the scope: its collection is listed and every
- * field of the filter is there with exactly the filter's value. A missing field is not null, and
- * arrays and objects match nothing.
+ * True when a record with these values is inside the scope: its collection is listed, and every field of the filter
+ * is present with exactly the filter's value. A missing field does not equal null, and arrays and objects match
+ * nothing.
  */
 export function matchesScope(values: FieldValues, collection: string, scope: ScopeMap | null): boolean {
   if (scope === null) return true

@@ -2,11 +2,11 @@ import { canonicalJson } from './canonical-json.ts'
 import type { FieldValues, JsonValue } from './operation.ts'
 
 /*
- * What every store, every client and every backup holds as it was written. Clients are refused what is not of it;
- * where it comes from the app itself, whose mistakes must stop nothing, the rest is replaced.
+ * Values that every store, every client and every backup keeps exactly as written. Anything else is refused from
+ * clients; from the app itself, whose mistakes must not stop anything, it is replaced.
  */
 
-/** Levels of nesting that a value inside an operation may have; `data` itself is the first. */
+/** Most levels of nesting of a value inside an operation, whose `data` is the first. */
 export const MAX_JSON_DEPTH = 32
 
 const FIELDS_DEPTH = 1
@@ -14,15 +14,15 @@ const FIELD_DEPTH = 2
 
 const LONE_SURROGATE = /\p{Surrogate}/u
 
-/** True for text that every store and every client reads back as it was written. */
+/** True for text that every store and every client reads back exactly as written. */
 export function isStorableText(text: string): boolean {
   return !text.includes('\u0000') && !LONE_SURROGATE.test(text)
 }
 
 /**
- * Text as every database can hold it. PostgreSQL refuses U+0000 in text and jsonb; UTF-8 has no
- * form for half of a surrogate pair. Both are replaced by U+FFFD on all stores, so that one
- * operation reads the same everywhere and never stops a transaction.
+ * Makes text that every database can hold. PostgreSQL refuses U+0000 in text and jsonb, and UTF-8 has no form for
+ * half of a surrogate pair. Both are replaced by U+FFFD on all stores, so that an operation reads the same
+ * everywhere and never makes a transaction fail.
  */
 export function storableText(text: string): string {
   if (isStorableText(text)) return text
@@ -30,23 +30,23 @@ export function storableText(text: string): string {
 }
 
 /**
- * A value as JSON text, with the same replacements inside of its strings and keys. Keys are sorted,
- * so that equal values are equal as text: SQLite compares the text, PostgreSQL the value.
+ * A value as JSON text, with the same replacements in its strings and keys. Keys are sorted, so that equal values
+ * have equal texts: SQLite compares the text, PostgreSQL the value.
  */
 export function storableJson(value: unknown): string {
   const text = canonicalJson(value)
-  // Both are written as escapes, so that most texts need no second look.
+  // Both are written as escapes, so most texts need no second look.
   return text.includes('\\u') ? text.replaceAll(ESCAPE, replaceUnstorable) : text
 }
 
-/** True for what a field of an operation may hold: see `storableValue`. */
+/** True for a value that a field of an operation may hold. @see storableValue */
 export function isStorableValue(value: JsonValue): boolean {
   return isStorable(value, FIELD_DEPTH)
 }
 
 /**
- * The value as a field of an operation may hold it: text as above, null for what is nested too deep, and no key
- * `__proto__`.
+ * Makes a value that a field of an operation may hold: its texts are replaced as above, values that are nested too
+ * deep become null, and keys `__proto__` are dropped.
  */
 export function storableValue(value: JsonValue): JsonValue {
   return isStorableValue(value) ? value : replaced(value, FIELD_DEPTH)
@@ -57,10 +57,10 @@ export function storableFields(fields: FieldValues): FieldValues {
   return isStorable(fields, FIELDS_DEPTH) ? fields : replacedInside(fields, FIELDS_DEPTH)
 }
 
-// With the u flag, a pair is one code point and does not match.
+// With the u flag, a complete pair is one code point and does not match.
 const LONE_SURROGATES = /\p{Surrogate}/gu
 
-/** One whole escape of JSON; `\\` is matched too, so that `\\u0000` is not taken for one. */
+/** One whole JSON escape; `\\` is matched too, so that `\\u0000` is not mistaken for one. */
 const ESCAPE = /\\(?:u[0-9a-f]{4}|.)/g
 
 function replaceUnstorable(sequence: string): string {
@@ -88,7 +88,7 @@ function replacedInside(fields: FieldValues, depth: number): FieldValues {
   return Object.fromEntries(kept.map(([key, value]) => [storableText(key), replaced(value, depth + 1)]))
 }
 
-/** `Array.isArray` leaves a list that is readonly an object as well. */
+/** Needed because `Array.isArray` does not narrow readonly lists. */
 function isList(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value)
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Runtime } from './runtime.ts'
 
-/** The real clock, timers and randomness. Made once, by the program or by a library factory. */
+/** The real clock, timers and randomness. Created once, by the program or by a library factory. */
 export function systemRuntime(): Runtime {
   return {
     now: () => Date.now(),

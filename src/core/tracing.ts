@@ -3,8 +3,8 @@ import { messageOf } from './error-message.ts'
 import { lazyRequire } from './lazy-require.ts'
 
 /**
- * The spans for OpenTelemetry, and what each lasts from and to. Without an SDK in the process there
- * are none, and the API is not loaded. docs/metrics.md lists them from this table.
+ * The OpenTelemetry spans, and the period that each covers. Without an SDK in the process there are none, and the
+ * API is not loaded. docs/metrics.md lists them from this table.
  */
 export const SPANS = {
   'kora.handshake': 'the handshake of a client, to its answer',
@@ -17,11 +17,11 @@ export type SpanName = keyof typeof SPANS
 
 const api = lazyRequire<typeof import('@opentelemetry/api')>('@opentelemetry/api')
 
-/** Where an SDK of any version 1 registers itself, so that it is found by every copy of the API. */
+/** The symbol under which any SDK of version 1 registers itself, found by every copy of the API. */
 const REGISTRY = Symbol.for('opentelemetry.js.api.1')
 
 /**
- * Starts a span that stands for itself: what ends it runs in another call than what began it.
+ * Starts a span that is not the active one, because it ends in another call than it began in.
  *
  * @returns null without an SDK
  */
@@ -32,7 +32,7 @@ export function startSpan(name: SpanName, attributes?: Attributes): Span | null 
     .startSpan(name, attributes && { attributes })
 }
 
-/** Ends a span, which an error marks as failed. null does nothing. */
+/** Ends a span, and marks it as failed if there is an error. Does nothing for null. */
 export function endSpan(span: Span | null, error?: unknown): void {
   if (span === null) return
   if (error !== undefined) {

@@ -1,4 +1,4 @@
-/** Lets only so many actions run at a time. The others wait, and begin in the order they came in. */
+/** Lets a limited number of actions run at a time. The others wait, and begin in order of arrival. */
 export class Turns {
   readonly #maxRunning: number
   readonly #waiting: (() => void)[] = []
@@ -21,7 +21,7 @@ export class Turns {
     } finally {
       const next = this.#waiting.shift()
       if (next === undefined) this.#running--
-      else next() // in our place
+      else next() // takes our place
     }
   }
 }

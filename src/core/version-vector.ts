@@ -6,33 +6,36 @@ import { hash } from 'node:crypto'
  */
 export type VersionVector = ReadonlyMap<string, number>
 
-/** No node id that a client sends, its own or that of an operation, holds a control character: this stands in none. */
+/**
+ * No node id that a client sends, for itself or for an operation, may hold a control character, so this one never
+ * occurs in any.
+ */
 const GUEST_SEPARATOR = '\u001f'
 
 /**
- * The entry for what somebody has sent under the id of a node that belongs to another: a second row
- * of the vector, so that people who share a device each resume where they left off, and none can make
- * the others' operations count as sent. It sorts behind the node's own entry and before every other.
+ * The version-vector entry for operations that a user other than the owner has sent under a node's id. So people
+ * who share a device each resume where they left off, and none can make the others' operations count as sent. It
+ * sorts after the node's own entry and before those of all other nodes.
  *
- * @param userId '' for all whom nobody can tell apart
+ * @param userId '' for all users that cannot be told apart
  */
 export function guestEntry(nodeId: string, userId: string): string {
   const user = userId === '' ? '' : hash('sha256', userId, 'base64url')
   return `${nodeId}${GUEST_SEPARATOR}${user}`
 }
 
-/** True for what is no entry of a node of its own. */
+/** True for an entry of a guest, rather than a node's own. */
 export function isGuestEntry(entry: string): boolean {
   return entry.includes(GUEST_SEPARATOR)
 }
 
-/** The node of an entry. */
+/** The node that an entry belongs to. */
 export function nodeOfEntry(entry: string): string {
   const end = entry.indexOf(GUEST_SEPARATOR)
   return end === -1 ? entry : entry.slice(0, end)
 }
 
-/** The first text behind the node's own entry and those of its guests. */
+/** The first text that sorts after the node's own entry and those of its guests. */
 export function endOfEntries(nodeId: string): string {
   return `${nodeId}${String.fromCharCode(GUEST_SEPARATOR.charCodeAt(0) + 1)}`
 }

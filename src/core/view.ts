@@ -4,12 +4,12 @@ import type { FieldValues, JsonValue } from './operation.ts'
 import type { QuerySubset, ScopeFilter, ScopeMap } from './scope.ts'
 import { matchesScope, matchesFilter as matchesValues } from './scope.ts'
 
-/** Only this module makes views. */
+/** Kept in this module, so that only it makes views. */
 let makeView: (scope: ScopeMap | null, subsets: readonly QuerySubset[], key: string) => View
 
 /**
- * What one client may and wants to see: the granted scope, narrowed by its query subsets.
- * Sessions with equal views share one. A verdict: an object of the same shape is none.
+ * What one client may see and wants to see: the granted scope, narrowed by its query subsets. Sessions with equal
+ * views share one. A view is a verdict: an object of the same shape does not pass for one.
  *
  * @see docs/access.md
  */
@@ -18,7 +18,7 @@ export class View {
   readonly key: string
   readonly subsets: readonly QuerySubset[]
   readonly #scope: ScopeMap | null
-  /** By collection, what the scope wants: as keys, because every entry is compared with them. */
+  /** The keys that the scope asks for, by collection; kept as keys because every entry is compared with them. */
   readonly #scopeKeys: ReadonlyMap<string, readonly WantedKey[]>
   readonly #subsetKeys: readonly { readonly collection: string; readonly wanted: readonly WantedKey[] }[]
 
@@ -39,12 +39,12 @@ export class View {
     return this.#scope
   }
 
-  /** True when it shows some records and not others, so that the values of a record decide. */
+  /** True when the view shows some records and not others, so that the values of a record matter. */
   get isSelective(): boolean {
     return this.#scope !== null || this.subsets.length > 0
   }
 
-  /** True when it shows a record with the values that `keyOf` takes from the entry's changes. */
+  /** True when the view shows a record with the values that `keyOf` takes from the entry's changes. */
   matches({ collection, scopeChanges }: Visibility, keyOf: KeyOf): boolean {
     if (this.#scope !== null) {
       const wanted = this.#scopeKeys.get(collection)
@@ -60,7 +60,7 @@ export class View {
   }
 }
 
-/** A field and what it must hold; undefined: what no field can. */
+/** A field and the key that it must have; undefined: a value that no field can have. */
 interface WantedKey {
   readonly field: string
   readonly key: ScopeKey
@@ -72,35 +72,35 @@ interface WantedKey {
  */
 export type ScopeKey = string | undefined
 
-/** How one operation left one tracked field of its record. */
+/** The effect of one operation on one tracked field of its record. */
 export interface ScopeChange {
   readonly field: string
   readonly after: ScopeKey
   /**
-   * Present when the record existed before and the operation changed the field, or when it is the insert of a record
-   * of which other operations are stored already, and names another value than the record has: then it is that value.
+   * Present when the operation changed the field of an existing record. Also on the insert of a record of which
+   * other operations are already stored, if it names another value than the record has: then it is that value.
    */
   readonly before?: { readonly key: ScopeKey }
 }
 
 /**
- * What the operation did to each tracked field; one that is not listed is missing. A list, because it is
- * made, kept and looked through for every operation, and has an entry or two.
+ * The effect of an operation on each tracked field; a field that is not listed has no value. A list, because it is
+ * made, kept and searched for every operation, and has an entry or two.
  */
 export type ScopeChanges = readonly ScopeChange[]
 
-/** What was done to one field. */
+/** The change of one field. */
 export function changeOf(changes: ScopeChanges, field: string): ScopeChange | undefined {
   for (const change of changes) if (change.field === field) return change
   return undefined
 }
 
 /**
- * What a log entry tells of who may see it. An `operation` is seen by those who saw the record
- * before and still see it. When it brings the record into a view, that view is not sent the
- * operation but the `snapshot` entries that follow it: the whole record in its present state. An insert
- * that arrives after updates of its record is followed by `snapshot` entries too: of the updates, for every
- * view with a scope that shows the record, and of the whole record for those that would drop the insert.
+ * The part of a log entry that decides which views show it. An `operation` is shown by views that showed the record
+ * before and still do. If it moves the record into a view, that view gets, instead of the operation, the `snapshot`
+ * entries that follow it: the whole record in its present state. An insert that arrives after updates of its record
+ * is followed by `snapshot` entries too: of the updates, for every view with a scope that shows the record, and of
+ * the whole record, for clients that would drop the insert.
  */
 export interface Visibility {
   readonly kind: 'operation' | 'snapshot'
@@ -109,11 +109,11 @@ export interface Visibility {
 }
 
 /**
- * Makes the view of a client. Nobody asks for one but src/sync/authorization.ts and handshake/grant.ts, which decide what
- * the client may see.
+ * Makes the view of a client. Only src/sync/authorization.ts and handshake/grant.ts may call it, because they
+ * decide what the client may see.
  *
- * Equal subsets are kept once, in the order of their canonical text. Clients that ask for the same subsets, in
- * whatever order, so have the same key, and share a view.
+ * Equal subsets are kept once, in the order of their canonical text. So clients that ask for the same subsets, in
+ * whatever order, have the same key and share a view.
  */
 export function createView(scope: ScopeMap | null, subsets: readonly QuerySubset[] = []): View {
   const subsetsByText = new Map(
@@ -131,12 +131,11 @@ export function scopeKeyOf(value: JsonValue | undefined): ScopeKey {
 }
 
 /**
- * True when the view is sent the entry: an operation where the record was shown before and still is, a
- * snapshot where it was not shown before and is now. A view of everything is sent every operation and no
- * snapshot.
+ * True when the view shows the entry: an operation if the record was shown before and still is, a snapshot if it
+ * was not shown before and is now. A view of everything shows every operation and no snapshot.
  */
 export function isVisible(entry: Visibility, view: View): boolean {
-  // Who sees everything sees every operation, and needs no snapshots. Asked of each entry and view.
+  // A view of everything needs no snapshots. Checked first, because this runs for each entry and view.
   if (!view.isSelective) return entry.kind === 'operation'
   if (!view.matches(entry, keyAfter)) return false
   const wasVisible = view.matches(entry, keyBefore)
@@ -144,8 +143,8 @@ export function isVisible(entry: Visibility, view: View): boolean {
 }
 
 /**
- * True when the view shows a record with these values. A record that nobody has stored yet has the
- * values `{}`: only views that ask for no value show it.
+ * True when the view shows a record with these values. A record that is not stored yet has the values `{}`, so only
+ * views that ask for no value show it.
  */
 export function showsRecord(collection: string, values: FieldValues, view: View): boolean {
   if (!matchesScope(values, collection, view.scope)) return false

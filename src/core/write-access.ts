@@ -3,28 +3,27 @@ import { matchesScope, type ScopeMap } from './scope.ts'
 import { guestEntry } from './version-vector.ts'
 
 /**
- * Who sends the operations of a node: the one whom the node belongs to, from the device itself or, as a
- * carrier, from another one that was given them; somebody else who uses the device; or somebody who does
- * not speak for it.
+ * The sender of a node's operations: its owner, from the device itself or, as a carrier, from another device that
+ * was given them; a guest, who also uses the device; or nobody, where the sender does not own the node.
  */
 export type Speaker = 'owner' | 'carrier' | { readonly guest: string } | 'nobody'
 
-/** Only this module makes them. */
+/** Kept in this module, so that only it makes access. */
 let makeWriteAccess: (scope: ScopeMap | null, speaker: Speaker) => WriteAccess
 
 /**
- * What the author of an operation may write: the verdict without which no store takes one. An object
- * of the same shape is none.
+ * What the author of an operation may write: a verdict without which no store accepts one. An object of the same
+ * shape does not pass for it.
  *
  * @see docs/access.md
  */
 export class WriteAccess {
   readonly #scope: ScopeMap | null
-  /** What is put behind a node id to name the entry; null: no entry moves. */
+  /** The suffix that turns a node id into its vector entry; null: no entry moves. */
   readonly #entrySuffix: string | null
   /**
-   * True where an operation moves the entry by one and only when it is the next, whole: who brings it may
-   * have been given a part of the node's, or less of each than was written.
+   * True where an operation moves the entry only if it is the next one and complete. A carrier may have been given
+   * only some of the node's operations, or less of each than was written.
    */
   readonly movesInTurn: boolean
 
@@ -49,8 +48,8 @@ export class WriteAccess {
   }
 
   /**
-   * The entry of the version vector that an operation of the node moves once it is stored; null for
-   * none. An entry tells a device what it need not send again, so nobody moves a stranger's.
+   * The vector entry that moves when an operation of the node is stored; null for none. An entry tells a device
+   * what it need not send again, so a sender must never move a stranger's.
    */
   vectorEntryOf(nodeId: string): string | null {
     return this.#entrySuffix === null ? null : nodeId + this.#entrySuffix
@@ -62,7 +61,7 @@ function suffixOf(speaker: Speaker): string | null {
   return speaker === 'owner' || speaker === 'carrier' ? '' : guestEntry('', speaker.guest)
 }
 
-/** Asked for by src/sync/authorization.ts, and by stores for what no client has sent. */
+/** Called by src/sync/authorization.ts, and by stores for operations that no client has sent. */
 export function createWriteAccess(scope: ScopeMap | null, speaker: Speaker): WriteAccess {
   return makeWriteAccess(scope, speaker)
 }
@@ -70,5 +69,5 @@ export function createWriteAccess(scope: ScopeMap | null, speaker: Speaker): Wri
 /** An operation from a source that the application trusts, as if its node had sent it. */
 export const TRUSTED_SOURCE = createWriteAccess(null, 'owner')
 
-/** Operations that a server has accepted before, and those that it authors: their numbers are kept elsewhere. */
+/** For operations that a server has accepted before or authors itself, whose numbers are kept elsewhere. */
 export const SERVER_ITSELF = createWriteAccess(null, 'nobody')

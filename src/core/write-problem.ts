@@ -2,11 +2,11 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * What keeps this process from writing to a path, as the end of a sentence that begins with the path,
- * and what to do about it.
+ * What keeps this process from writing to a path, and what to do about it, as the end of a sentence that begins
+ * with the path.
  *
- * @param error what a call of the file system has thrown
- * @returns null where the path is not what is wrong
+ * @param error from a call of the file system
+ * @returns null where the path is not to blame
  */
 export function writeProblemOf(error: unknown): string | null {
   const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown }
@@ -35,18 +35,18 @@ export function writeProblemOf(error: unknown): string | null {
 
 const DISK_FAILURES = new Set<unknown>(['ENOSPC', 'EDQUOT', 'EIO', 'EROFS'])
 
-/** True where the disk is what is wrong, not that a path leads there. */
+/** True where the disk is to blame, and not the path. */
 export function isDiskFailure(error: unknown): boolean {
   return DISK_FAILURES.has((error as { code?: unknown } | null | undefined)?.code)
 }
 
 /**
- * Looks whether a file can be written or made anew, and files beside it.
+ * Checks whether a file, and files beside it, can be written or created.
  *
- * @returns null when it can; otherwise the file or its folder, and why not
+ * @returns null when they can; otherwise the file or its folder, and the reason
  */
 export function findWriteProblem(file: string): string | null {
-  // The folder first: it says more than that there is no file in it.
+  // The folder first, because it says more than that a file is missing from it.
   for (const path of existsSync(file) ? [dirname(file), file] : [dirname(file)]) {
     try {
       accessSync(path, constants.W_OK)
@@ -58,9 +58,9 @@ export function findWriteProblem(file: string): string | null {
 }
 
 /**
- * Looks whether a file that is there can be read.
+ * Checks whether an existing file can be read.
  *
- * @returns null when it can, or is not there; otherwise the file, and why not
+ * @returns null when it can, or does not exist; otherwise the file, and the reason
  */
 export function findReadProblem(file: string): string | null {
   try {
@@ -73,7 +73,7 @@ export function findReadProblem(file: string): string | null {
   }
 }
 
-/** Containers and their hosts know users by number. */
+/** The number of the user, because containers and their hosts know users by number. */
 function userId(): string {
   const id = process.getuid?.()
   return id === undefined ? '' : ` (${id})`

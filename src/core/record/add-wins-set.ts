@@ -1,9 +1,9 @@
 import type { JsonValue } from '../operation.ts'
 
 /**
- * Merges two arrays as sets: an element stays unless both sides removed it, what either added is
- * added, sorted by JSON text. Elements are equal when their JSON texts are. What is not an array
- * counts as empty.
+ * Merges two arrays as sets: an element stays unless both sides removed it, and elements that either side added are
+ * added, sorted by JSON text. Elements are equal when their JSON texts are. A value that is not an array counts as
+ * empty.
  *
  * @see docs/protocol.md, "Arrays"
  */
@@ -29,8 +29,8 @@ export function mergeArrays(
 }
 
 /**
- * The base, then what the local and then what the remote side added; removals are ignored. Depends
- * on which side is which.
+ * The base, followed by what the local and then what the remote side added; removals are ignored. The result
+ * depends on which side is which.
  */
 export function mergeAppendOnly(
   base: JsonValue | undefined,

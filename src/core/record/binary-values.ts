@@ -27,7 +27,7 @@ function decodeNumericForm(value: JsonValue | undefined): Uint8Array | null {
   if (!isPlainObject(value)) return null
   const keys = Object.keys(value)
   if (keys.length === 0) return null
-  const bytes = new Uint8Array(keys.length) // bounded by the keys that were sent, not by their numbers
+  const bytes = new Uint8Array(keys.length) // bounded by the number of keys that were sent, not by the numbers in them
   for (let index = 0; index < keys.length; index++) {
     const byte = value[index]
     if (keys[index] !== String(index) || typeof byte !== 'number' || !isByte(byte)) return null
@@ -41,7 +41,7 @@ export function encodeBytes(bytes: Uint8Array): FieldValues {
   return { $koraBytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64') }
 }
 
-/** True for the payload of an end-to-end encrypted operation: nothing in it can be interpreted. */
+/** True for the payload of an end-to-end encrypted operation, which cannot be interpreted. */
 export function isEncryptedPayload(data: FieldValues | null): boolean {
   return data !== null && ownValue(data, '__kora_e2e_encrypted') === true
 }

@@ -3,25 +3,28 @@ import type { Doc, GC, ID, Item, Skip, Transaction } from 'yjs'
 type Yjs = typeof import('yjs')
 
 /**
- * Items that Yjs may walk past while it integrates a document, to find the places of others: some 0.3 s. A text that 50
- * people have edited at once comes to less than a tenth of it; one that was written by one after the other to none.
+ * Items that Yjs may walk past in total while it integrates the items of a document: some 0.3 s. A text that 50
+ * people have edited at once needs less than a tenth of it; one whose authors took turns needs none.
  */
 export const MAX_SCANNED_ITEMS = 1_000_000
 
-/** A document of so few items cannot come near it: its scans are not counted. */
+/** Documents with at most this many items cannot reach the limit, so their scans are not counted. */
 export const UNCOUNTED_ITEMS = 400
 
-/** Clients of an update that lacks items of others: Yjs looks at each of them once for every one that has to wait. */
+/**
+ * Most clients in an update that lacks items of others: Yjs visits each of them once for every item that has to
+ * wait.
+ */
 const MAX_CLIENTS_OVER_GAP = 2_000
 
 /**
- * Loads one document from updates, in time that grows with their size and not with its square: who crafts one of 100 kB
- * could have it take a minute otherwise.
+ * Loads a document from updates, in time that grows with their size and not with its square: otherwise a crafted
+ * document of 100 kB could take a minute.
  *
- * Each update is read before it is applied: applying trusts the counts that it states and allocates for them, reading
- * fails at the end of the bytes.
+ * Each update is parsed before it is applied: applying trusts the counts that it states and allocates memory for
+ * them, while parsing fails at the end of the bytes.
  *
- * @throws Error of whatever kind when the bytes are no Yjs update, or would take too long
+ * @throws Error of any kind when the bytes are not a Yjs update, or would take too long
  */
 export function loadDocument(
   yjs: Yjs,
@@ -31,8 +34,8 @@ export function loadDocument(
   const document = new yjs.Doc()
   let itemCount = 0
   const budget = { items: maxScannedItems }
-  // After a transaction Yjs tidies the formats of texts that were there before it, with as many steps as there are
-  // formats for each of their items.
+  // After a transaction, Yjs tidies the formats of texts that existed before it, which takes as many steps as there
+  // are formats for each of their items. One transaction for all updates avoids that.
   document.transact(() => {
     for (const update of updates) {
       const { structs } = yjs.decodeUpdate(update)
@@ -46,7 +49,10 @@ export function loadDocument(
   return document
 }
 
-/** Yjs has no hook of its own before an item is integrated. Everything here is synchronous: nobody else meets this one. */
+/**
+ * Replaces a method, because Yjs has no hook before an item is integrated. All of it is synchronous, so no other
+ * code meets the replacement.
+ */
 function withScansCounted(yjs: Yjs, budget: { items: number }, apply: () => void): void {
   const { prototype } = yjs.Item
   const { integrate } = prototype
@@ -63,8 +69,8 @@ function withScansCounted(yjs: Yjs, budget: { items: number }, apply: () => void
 }
 
 /**
- * How many items Yjs will walk past, from the left neighbour of an item to the right one, as both were when it was
- * written: those that others have put there meanwhile.
+ * How many items Yjs will walk past between the left and the right neighbour that the item was written between:
+ * those that others have inserted there meanwhile.
  *
  * @see Item.integrate of Yjs, whose walk this is
  */
@@ -96,7 +102,7 @@ function firstScanned({ left, parent, parentSub }: Item): Item | null {
   return first
 }
 
-/** @throws Error where items of too many clients would have to wait for others that the document lacks */
+/** @throws Error where the items of too many clients would have to wait for items that the document lacks */
 function refuseWideGap(yjs: Yjs, { store }: Doc, structs: readonly (Item | GC | Skip)[]): void {
   const ends = new Map<number, number>()
   for (const { id, length } of structs) ends.set(id.client, id.clock + length)

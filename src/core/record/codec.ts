@@ -6,8 +6,8 @@ import { storableFields } from '../storable-value.ts'
 import type { FieldVersion, RecordState } from './state.ts'
 
 /**
- * The stored form of a record state. Timestamps and node ids stand once, in tables; a field's
- * version is a number that names its timestamp and writer.
+ * The stored form of a record state. Timestamps and node ids are stored once, in tables; a field's version is a
+ * number that names its timestamp and writer.
  *
  *   v  values
  *   w  versions of the fields in `v`, in their order; one number when all are the same
@@ -63,7 +63,7 @@ export function serializeRecordState(state: RecordState): string {
     v: state.values,
     w: isUniform ? first : versions,
     n: table.nodeIds,
-    t: table.numbers, // grows with the timestamps that are asked for below
+    t: table.numbers, // filled by the versions below
     c: state.createdAt,
     o: state.newest.operationId,
   }
@@ -75,14 +75,14 @@ export function serializeRecordState(state: RecordState): string {
 }
 
 /**
- * Earlier releases kept whatever text a resolver or a default of the app had made. JSON writes that, and little else, as
- * `\u…`, so that the others are not looked through for it.
+ * Parses a stored state. Earlier releases stored any text that a resolver or a default of the app had made. JSON
+ * writes such text, and little else, as `\u…`, so only states with such escapes are searched for it.
  *
- * @throws StoreError `STORE_CORRUPT` when the text is not one that `serializeRecordState` wrote
+ * @throws StoreError `STORE_CORRUPT` when the text was not written by `serializeRecordState`
  */
 export function parseRecordState(text: string): RecordState {
   try {
-    const stored = JSON.parse(text) as StoredState // written by us; what does not fit throws below
+    const stored = JSON.parse(text) as StoredState // written by us; anything that does not fit throws below
     return readState(text.includes('\\u') ? { ...stored, v: storableFields(stored.v) } : stored)
   } catch (cause) {
     throw new StoreError('STORE_CORRUPT', 'The stored state of a record cannot be read.', { cause })
@@ -109,13 +109,13 @@ function readState(stored: StoredState): RecordState {
 }
 
 /**
- * Numbers timestamps in the order in which they are first asked for. What one operation wrote
- * shares one timestamp object, so identity finds them; an equal one is merely stored twice.
+ * Numbers timestamps in the order of their first use. All fields that one operation wrote share a timestamp object,
+ * so they are compared by identity; an equal one is merely stored twice.
  */
 class TimestampTable {
   readonly nodeIds: string[] = []
   readonly numbers: number[] = []
-  /** Most records were written by one operation: its timestamp needs no map, which saves a third. */
+  /** Most records were written by one operation, whose timestamp needs no map, which saves a third. */
   #first: Timestamp | null = null
   #indexByTimestamp: Map<Timestamp, number> | null = null
   #indexByNodeId: Map<string, number> | null = null

@@ -9,7 +9,7 @@ import { mergeAppendOnly, mergeArrays } from './add-wins-set.ts'
 import { mergeMaps, type ThreeWay } from './map-merge.ts'
 import { hasSameText, mergeRichTexts } from './richtext.ts'
 
-/** One field as it was and as two sides have left it. */
+/** A field as it was before, and as two sides have left it. */
 export interface FieldMerge {
   readonly kind: FieldDescriptor['kind']
   readonly mergeStrategy?: MergeStrategy | null
@@ -28,12 +28,12 @@ export interface FieldChange {
   readonly atomicOp?: AtomicOp
 }
 
-/** Kinds that are merged by content; of all others the later value wins. */
+/** Kinds that are merged by content; for all others the later value wins. */
 const CONTENT_KINDS: ReadonlySet<string> = new Set(['array', 'object', 'json', 'richtext'])
 
 const NUMERIC_STRATEGIES: ReadonlySet<string> = new Set(['counter', 'max', 'min'])
 
-/** True when a conflicting write to the field is merged instead of replacing. */
+/** True when a conflicting write to the field is merged instead of replacing the value. */
 export function isMergedField(collection: CollectionDefinition, field: string): boolean {
   if (hasResolver(collection, field)) return true
   const descriptor = ownValue(collection.fields, field)
@@ -59,9 +59,9 @@ export function shownValue(
 }
 
 /**
- * True when the field is not what the author of a change believed it to be. A missing value is the
- * same as null, because clients read both as null, or as the schema's default where there is one.
- * Servers of earlier releases believed in text that no operation may hold, and no record has any more.
+ * True when the field does not have the value that the author of a change believed it had. A missing value equals
+ * null, because clients read both as null, or as the schema's default. A previous value noted by a server of an
+ * earlier release may hold text that is no longer allowed, so it is also compared in its storable form.
  */
 export function isConflict(
   descriptor: FieldDescriptor | undefined,
@@ -75,8 +75,8 @@ export function isConflict(
 }
 
 /**
- * What a field becomes that two sides have changed: the pairwise merge of the clients. The first
- * of state machine, resolver, atomic operations of one type, strategy and kind that applies decides.
+ * Merges a field that two sides have changed, in the way that clients do. The first that applies decides: state
+ * machine, resolver, atomic operations of one type, strategy, kind.
  *
  * @see docs/protocol.md, "Merging"
  */
@@ -136,7 +136,7 @@ function mergeScalars(
   }
 }
 
-/** The base plus what each side added to it; a side that is no number added nothing. */
+/** The base plus what each side added to it; a side that is not a number added nothing. */
 function addDeltas(base: JsonValue | undefined, sides: readonly (JsonValue | undefined)[]): number {
   const start = typeof base === 'number' ? base : 0
   let sum = start
@@ -144,7 +144,7 @@ function addDeltas(base: JsonValue | undefined, sides: readonly (JsonValue | und
   return toFinite(sum)
 }
 
-/** Invalid changes yield to valid ones, or to the base; of two valid ones the later wins. */
+/** Valid changes win over invalid ones; of two valid ones the later wins, and without any the base stays. */
 function mergeStates(
   { base, local, remote, isRemoteLater }: FieldMerge,
   transitions: { readonly [state: string]: readonly string[] },
@@ -165,10 +165,10 @@ function isTransition(
 }
 
 /**
- * Asks the application's resolver. It gets copies, so that it cannot change what is stored, and
- * null where a value is missing. If it throws, or returns what JSON cannot carry, the later value
- * wins; text that it cuts in the middle of a character is mended: a mistake in it must not keep a record
- * from being stored, nor what the server writes of it from being read.
+ * Calls the application's resolver. It gets copies, so that it cannot change what is stored, and null for missing
+ * values. If it throws, or returns something that JSON cannot carry, the later value wins. Text that it cuts in the
+ * middle of a character is mended. A mistake in a resolver must not keep a record from being stored, nor keep what
+ * the server writes of it from being read.
  */
 function resolve(
   resolver: Resolver,
@@ -179,7 +179,7 @@ function resolve(
   try {
     const resolved = resolver(copy(local.value), copy(remote.value), copy(base))
     const text = JSON.stringify(resolved)
-    if (text !== undefined) return storableValue(JSON.parse(text) as JsonValue) // JSON has just been written
+    if (text !== undefined) return storableValue(JSON.parse(text) as JsonValue) // JSON that has just been written
   } catch {
     // Falls through: see above.
   }

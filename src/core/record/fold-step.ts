@@ -7,7 +7,7 @@ import { isEncryptedPayload } from './binary-values.ts'
 import { hasNumericStrategy, isConflict, isMergedField, mergeField, shownValue } from './field-merge.ts'
 import type { AtomicRun, FieldVersion, RecordState } from './state.ts'
 
-/** A record state while operations are folded into it. Its maps are its own, their values shared. */
+/** A record state while operations are folded into it. It owns its maps, but shares their values. */
 export interface RecordDraft {
   values: { [field: string]: JsonValue }
   fieldVersions: { [field: string]: FieldVersion }
@@ -21,7 +21,7 @@ export interface RecordDraft {
   newest: RecordState['newest']
 }
 
-/** What a record is before its first operation. */
+/** The state of a record before its first operation. */
 export function createDraft(firstOperation: Operation): RecordDraft {
   return {
     values: {},
@@ -37,7 +37,7 @@ export function createDraft(firstOperation: Operation): RecordDraft {
   }
 }
 
-/** A copy of a state that may be folded onto; the state itself stays as it is. */
+/** A copy of a state, to fold onto; the state itself does not change. */
 export function draftOf(state: RecordState): RecordDraft {
   return { ...state, values: { ...state.values }, fieldVersions: { ...state.fieldVersions } }
 }
@@ -55,7 +55,7 @@ export function foldInto(
   draft.updatedAt = operation.timestamp.wallTime
   draft.newest = { timestamp: operation.timestamp, operationId: operation.id }
   if (operation.type === 'delete') {
-    draft.isDeleted = true // values and versions stay: a later update brings them back
+    draft.isDeleted = true // values and versions stay, because a later update brings them back
     draft.lastDeleteAt = operation.timestamp
     return
   }
@@ -84,7 +84,7 @@ export function readableData(operation: Operation): FieldValues | null {
   return isEncryptedPayload(operation.data) ? {} : operation.data
 }
 
-/** An insert replaces the record: fields it omits are gone, though not who wrote them. */
+/** Replaces the record by the insert: fields that it omits lose their value, but keep their last writer. */
 function foldInsert(draft: RecordDraft, operation: Operation, data: FieldValues): void {
   draft.values = { ...data }
   draft.lastInsertAt = operation.timestamp
@@ -93,8 +93,8 @@ function foldInsert(draft: RecordDraft, operation: Operation, data: FieldValues)
 }
 
 /**
- * Writes the fields of an update. On a record that is there, fields that are merged by content and
- * have changed since the author saw them are merged; on a deleted one the written values stand.
+ * Writes the fields of an update. On a live record, fields that are merged by content and have changed since the
+ * author saw them are merged; on a deleted record the written values stand.
  */
 export function foldUpdate(
   draft: RecordDraft,
@@ -119,14 +119,14 @@ export function foldUpdate(
   }
 }
 
-/** What the author meant by the change of a field, if it is an atomic operation that we know. */
+/** The intent of a field's change, if it is an atomic operation that this release knows. */
 export function atomicOpOf(operation: Operation, field: string): AtomicOp | null {
   if (operation.atomicOps === undefined || operation.type !== 'update') return null
   const atomicOp = ownValue(operation.atomicOps, field)
   return atomicOp !== undefined && isAtomicType(atomicOp.type) ? atomicOp : null
 }
 
-/** The first of a run sets the value that its author computed; those that follow compose. */
+/** Folds an atomic operation. The first of a run sets the value that its author computed; those that follow compose. */
 function foldAtomic(
   draft: RecordDraft,
   { timestamp }: Operation,
@@ -144,7 +144,7 @@ function foldAtomic(
   }
 }
 
-/** The run of an atomic operation that does not continue one. */
+/** The run that starts with an atomic operation which does not continue another. */
 export function startRun(since: AtomicRun['since'], type: AtomicType, written: JsonValue): AtomicRun {
   return { since, magnitude: type === 'increment' ? addMagnitude(0, written) : null }
 }
@@ -162,10 +162,10 @@ function addMagnitude(magnitude: number | null, summand: JsonValue): number | nu
 }
 
 /**
- * The merged values of an update's fields that are in conflict; null when none is. Numeric strategies of
- * scalars act only when a field that is merged by content is in conflict, atomic or not: clients run the
- * merge for it and then apply it to the whole update, whatever they have of the scalars. Without one,
- * scalars are last-write-wins.
+ * The merged values of an update's fields that are in conflict; null when none is. Numeric strategies of scalars
+ * apply only when a field that is merged by content is in conflict, atomic or not: clients start a merge only for
+ * such a field, and then apply it to the whole update, even to scalars without conflict. Without one, scalars are
+ * last-write-wins.
  */
 function mergeConflicts(
   values: FieldValues,
@@ -202,7 +202,7 @@ function isInConflict({ field, values, operation, collection }: FieldWrite): boo
   return isConflict(descriptor, ownValue(values, field), previousValue(operation, field))
 }
 
-/** Adds what the write of a field comes to; an atomic one is folded by itself. */
+/** Adds the value that the write of a field results in; atomic writes are folded separately. */
 function mergeWrite(merged: Map<string, JsonValue>, write: FieldWrite): void {
   const { field, operation, collection } = write
   if (atomicOpOf(operation, field) !== null) return

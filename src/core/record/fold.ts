@@ -6,7 +6,7 @@ import { foldLateOperation } from './late-operation.ts'
 import type { RecordState } from './state.ts'
 
 /**
- * The record after one more operation that is newer than all before. The given state stays as it is.
+ * Folds one more operation, which must be newer than all before. The given state does not change.
  *
  * @param state null: the record has no operation yet
  * @param collection null: no schema is known; every field is then last-write-wins
@@ -22,8 +22,8 @@ export function foldOperation(
 }
 
 /**
- * The record after one more operation, whenever it arrives: exactly what the replay of all of them
- * gives, or `needs-replay` when that cannot be told without the earlier operations.
+ * Folds one more operation, whenever it arrives. The result is exactly that of a replay of all operations, or
+ * `needs-replay` where it cannot be determined without the earlier ones.
  */
 export function applyOperation(
   state: RecordState | null,
@@ -38,7 +38,7 @@ export function applyOperation(
 }
 
 /**
- * The record that all its operations give, in whatever order they are passed.
+ * Folds all operations of a record, in whatever order they are passed.
  *
  * @returns null when there are none
  */

@@ -4,16 +4,16 @@ import type { CollectionDefinition } from '../schema/types.ts'
 import { createDraft, draftOf, foldInto, type RecordDraft } from './fold-step.ts'
 import type { RecordState } from './state.ts'
 
-/** So few operations are folded again sooner than a state of them is kept. */
+/** Folding this many operations again is cheaper than keeping a state in between. */
 const MIN_OPERATIONS_AFTER_CHECKPOINT = 16
 
 /**
- * All operations of one record, for folding late ones into them: exactly what `replayRecord` gives.
+ * All operations of one record, kept for folding late ones into them: the result is exactly that of `replayRecord`.
  *
- * Some states on the way are kept, each with half as many operations after it as the one before: an
- * operation costs about as much as those that are later than itself, and only the first one all. One
- * that is refused leaves the states behind it to be made by others, which costs all of them together
- * at most what the first did.
+ * Some intermediate states are kept, each with half as many operations after it as the one before. So a late
+ * operation costs about as much as the operations that are later than itself; only the first one costs a replay of
+ * all. After an operation that is refused, states behind it have to be made again, which costs at most as much as
+ * the first replay in total.
  */
 export class FoldedHistory {
   /** In the order of the fold. */
@@ -21,35 +21,35 @@ export class FoldedHistory {
   readonly #arrived: Operation[]
   readonly #collection: CollectionDefinition | null
   #checkpoints: readonly Checkpoint[] = []
-  /** What was folded last, which is mostly added next. */
+  /** The operation folded last, which is usually the next to be added. */
   #latest: FoldedOperation | null = null
   #addedCount = 0
 
-  /** @param operations in any order, which is taken for that of their arrival */
+  /** @param operations in any order, which is taken as the order of arrival */
   constructor(operations: readonly Operation[], collection: CollectionDefinition | null) {
     this.#operations = operations.toSorted(compareOperations)
     this.#arrived = [...operations]
     this.#collection = collection
   }
 
-  /** How many operations were added to those that it was made of. */
+  /** How many operations were added after construction. */
   get addedCount(): number {
     return this.#addedCount
   }
 
-  /** All operations in the order of their arrival, those that were added last. */
+  /** All operations in order of arrival; added ones come last. */
   get arrived(): readonly Operation[] {
     return this.#arrived
   }
 
-  /** The record with one more operation, which is not added: it may yet be refused. */
+  /** The record with one more operation, which is not added yet, because it may be refused. */
   stateWith(operation: Operation): RecordState {
     this.#latest = this.#fold(operation)
     this.#keepWithout(this.#latest)
     return this.#latest.state
   }
 
-  /** Adds an operation to its place. What `stateWith` has just folded it into is not folded again. */
+  /** Adds an operation in its place, reusing the fold of `stateWith` if it was for the same operation. */
   add(operation: Operation): void {
     const { index, checkpoints } =
       this.#latest?.operation === operation ? this.#latest : this.#placeOf(operation)
@@ -60,7 +60,7 @@ export class FoldedHistory {
     this.#addedCount++
   }
 
-  /** Keeps what holds if the operation is refused: the states before it, and the old ones behind it. */
+  /** Keeps the states that hold even if the operation is refused: new ones before it, and old ones behind it. */
   #keepWithout({ index, checkpoints }: FoldedOperation): void {
     const before = checkpoints.filter(({ count }) => count <= index)
     this.#checkpoints = [...before, ...this.#checkpoints.filter(({ count }) => count > index)]
@@ -85,13 +85,13 @@ export class FoldedHistory {
     return { operation, index, checkpoints, state: draft }
   }
 
-  /** The operation at a position of the fold when there is one more, at `index`. */
+  /** The operation at a position of the fold, as if one were added at `index`. */
   #operationAt(position: number, index: number, added: Operation): Operation {
     if (position === index) return added
     return this.#operations[position < index ? position : position - 1] as Operation // positions are in range
   }
 
-  /** Where the operation belongs: behind those that compare the same, as in a stable sort. */
+  /** The place of the operation: after those that compare equal, as in a stable sort. */
   #placeOf(operation: Operation): { index: number; checkpoints: Checkpoint[] } {
     let low = 0
     let high = this.#operations.length
@@ -104,7 +104,7 @@ export class FoldedHistory {
   }
 }
 
-/** The state after so many operations from the first. */
+/** The state after the first `count` operations. */
 interface Checkpoint {
   readonly count: number
   readonly state: RecordState
@@ -113,7 +113,7 @@ interface Checkpoint {
 interface FoldedOperation {
   readonly operation: Operation
   readonly index: number
-  /** As they are when it is added. */
+  /** The checkpoints as they will be once it is added. */
   readonly checkpoints: readonly Checkpoint[]
   readonly state: RecordState
 }

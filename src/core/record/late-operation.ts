@@ -18,16 +18,16 @@ import {
 import type { FieldVersion, RecordState } from './state.ts'
 
 /**
- * Folds an operation that is older than the newest one of its record without reading the record's
- * log, where the state alone tells what the replay would give.
+ * Folds an operation that is older than the newest one of its record, without reading the record's log, wherever
+ * the state alone determines what a replay would give.
  *
- * What the fold makes of the later operations can change in three ways: a later atomic operation
- * composes or not, depending on who wrote the field before; a later merge finds another value; and
- * a later merge takes place or not, depending on whether the record was deleted. Wherever one of
- * them is possible, and wherever timestamps are equal, the answer is `needs-replay`.
+ * A late operation can change the effect of later ones in three ways: a later atomic operation composes or not,
+ * depending on the field's previous writer; a later merge finds another value; and a later merge takes place or
+ * not, depending on whether the record was deleted. Wherever one of these is possible, and wherever timestamps are
+ * equal, the answer is `needs-replay`.
  *
- * Before the newest insert little of this matters: values from there are gone, only who wrote a
- * field lives on.
+ * Before the newest insert little of this matters: values from there are gone, and only the last writer of a field
+ * lives on.
  */
 export function foldLateOperation(
   state: RecordState,
@@ -35,7 +35,7 @@ export function foldLateOperation(
   collection: CollectionDefinition | null,
 ): RecordState | 'needs-replay' {
   const data = operation.type === 'delete' ? {} : readableData(operation)
-  if (data === null || state.hasSkipped) return 'needs-replay' // what is passed over decides nothing, but counts
+  if (data === null || state.hasSkipped) return 'needs-replay' // without data it has no effect, but is counted
   const late = new LateOperation(state, operation, collection)
   if (late.isTied()) return 'needs-replay'
   const draft = draftOf(state)
@@ -49,11 +49,11 @@ class LateOperation {
   readonly #operation: Operation
   readonly #collection: CollectionDefinition | null
   readonly #at: Timestamp
-  /** A later insert has replaced the record. */
+  /** True when a later insert has replaced the record. */
   readonly #isBeforeInsert: boolean
-  /** A later operation may have merged a field. */
+  /** True when a later operation may have merged a field. */
   readonly #hasLaterMerge: boolean
-  /** The same, and what it merged has not been replaced since. */
+  /** True when, in addition, the merged value has not been replaced since. */
   readonly #isBeforeMerge: boolean
 
   constructor(state: RecordState, operation: Operation, collection: CollectionDefinition | null) {
@@ -70,7 +70,7 @@ class LateOperation {
     return isSame(this.#at, this.#state.lastInsertAt) || isSame(this.#at, this.#state.lastDeleteAt)
   }
 
-  /** @returns false when the state does not tell what the operation changes; the draft is then spoiled */
+  /** @returns false when the state does not determine the effect of the operation; the draft is then unusable */
   foldInto(draft: RecordDraft, data: FieldValues): boolean {
     switch (this.#operation.type) {
       case 'delete':
@@ -84,7 +84,10 @@ class LateOperation {
     }
   }
 
-  /** A write before the newest insert leaves no value. It may be the last writer of what that insert omits. */
+  /**
+   * Folds a write before the newest insert. It leaves no value, but may become the last writer of a field that the
+   * insert omits.
+   */
   #foldReplaced(draft: RecordDraft, data: FieldValues): boolean {
     for (const field of Object.keys(data)) {
       const version = ownValue(this.#state.fieldVersions, field)
@@ -100,7 +103,10 @@ class LateOperation {
     return true
   }
 
-  /** The newest insert drops what was written before it and leaves what was written after it. */
+  /**
+   * Folds the insert that becomes the newest: it drops what was written before it and keeps what was written after
+   * it.
+   */
   #foldInsert(draft: RecordDraft, data: FieldValues): boolean {
     if (this.#isBeforeMerge) return false
     // One in the clear replaces what is encrypted, if none of that is later than itself.
@@ -126,7 +132,7 @@ class LateOperation {
     return true
   }
 
-  /** Folds an update. Fields that nobody has written since are folded as always. */
+  /** Folds an update. Fields without a later write are folded as usual. */
   #foldUpdate(draft: RecordDraft, data: FieldValues): boolean {
     const isLive = this.#isSurelyLive()
     if (this.#isBeforeMerge && !isLive) return false
@@ -143,14 +149,14 @@ class LateOperation {
       }
     }
     const { isDeleted } = draft
-    draft.isDeleted = !isLive // as the operation found it; asked for merged fields only
+    draft.isDeleted = !isLive // as the operation found it; only merged fields depend on it
     foldUpdate(draft, this.#operation, unwritten, this.#collection)
     draft.isDeleted = isDeleted
     noteEncryption(draft, this.#operation)
     return true
   }
 
-  /** A write that was followed by another one of the same field. */
+  /** Checks a write that a later write to the same field follows. */
   #foldSuperseded(draft: RecordDraft, field: string, version: FieldVersion): boolean {
     if (this.#isIndependent(field, version)) return true
     const atomicOp = atomicOpOf(this.#operation, field)
@@ -165,7 +171,7 @@ class LateOperation {
     return true
   }
 
-  /** The version of a field whose last writer this operation is, on a value that is gone. */
+  /** The version of a field whose last writer becomes this operation, although the value is gone. */
   #nextVersion(last: FieldVersion | undefined, field: string, data: FieldValues): FieldVersion {
     const atomicOp = atomicOpOf(this.#operation, field)
     if (atomicOp === null) return { timestamp: this.#at, writer: 'plain' }
@@ -177,14 +183,14 @@ class LateOperation {
     return { timestamp: this.#at, writer: type, run }
   }
 
-  /** True when a field's last write, later than this operation, gave its value whatever was there before. */
+  /** True when the field's last write, later than this operation, did not depend on the value before it. */
   #isIndependent(field: string, version: FieldVersion): boolean {
     if (version.writer !== 'plain' || this.#collection === null) return version.writer === 'plain'
     if (isMergedField(this.#collection, field)) return false
     return !(this.#hasLaterMerge && hasNumericStrategy(this.#collection, field))
   }
 
-  /** The same for an operation whose value the newest insert has replaced: runs may still have changed. */
+  /** The same for a value that the newest insert has replaced, where only atomic runs may have changed. */
   #isUnaffected(field: string, version: FieldVersion): boolean {
     const isReplaced = isBefore(version.timestamp, this.#state.lastInsertAt)
     return isReplaced ? version.writer === 'plain' : this.#isIndependent(field, version)
@@ -202,7 +208,7 @@ class LateOperation {
     return this.#collection !== null && isMergedField(this.#collection, field)
   }
 
-  /** True when the record certainly was there, and not deleted, just before this operation. */
+  /** True when it is certain that the record existed and was not deleted just before this operation. */
   #isSurelyLive(): boolean {
     const { lastInsertAt, lastDeleteAt, createdAt } = this.#state
     const isAfterInsert = lastInsertAt !== null && isBefore(lastInsertAt, this.#at)

@@ -4,7 +4,7 @@ import { ownValue, setOwnValue } from '../own-property.ts'
 import { isPlainObject } from '../schema/plain-object.ts'
 import { mergeArrays } from './add-wins-set.ts'
 
-/** Deeper than a decoded operation can be; below it the later value wins as a whole. */
+/** Deeper than a decoded operation can be; at this depth the later value wins as a whole. */
 const MAX_DEPTH = 64
 
 export interface ThreeWay {
@@ -15,8 +15,8 @@ export interface ThreeWay {
 }
 
 /**
- * Merges two objects key by key. When a side is no object the later value wins as a whole, and is
- * replaced by `{}` if it is no object either: that is what clients do.
+ * Merges two objects key by key. If a side is not an object, the later value wins as a whole, replaced by `{}` if
+ * it is not an object either, as clients do.
  *
  * @see docs/protocol.md, "Objects"
  */
@@ -45,7 +45,10 @@ function mergeObjects(values: ThreeWay, local: FieldValues, remote: FieldValues,
   return merged
 }
 
-/** A write beats a removal, whichever is later; a key that one side removed and none wrote is gone. */
+/**
+ * Merges one key: a write beats a removal, whichever is later; a key that one side removed and neither wrote is
+ * gone.
+ */
 function mergeKey(values: ThreeWay, depth: number): JsonValue | undefined {
   const { base, local, remote } = values
   const isLocalWritten = local !== undefined && !deepEqual(local, base)

@@ -9,13 +9,13 @@ import type { ThreeWay } from './map-merge.ts'
 
 type Yjs = typeof import('yjs')
 
-/** Where nothing was prepared, as in a command that only reads. */
+/** Used where nothing was prepared, as in a command that only reads. */
 const requireYjs = lazyRequire<Yjs>('yjs')
 let imported: Yjs | null = null
 
 /**
- * Loads Yjs where the schema has a rich text: 4 MB of memory that most apps need not spend. What is imported is
- * the instance that the application may have as well; a second one warns on the console.
+ * Loads Yjs if the schema has a rich text field, because most apps can save its 4 MB of memory. It is imported, so
+ * that the application and the server share one instance: a second one prints a warning on the console.
  */
 export async function prepareRichText({ collections }: SchemaDefinition): Promise<void> {
   const fields = Object.values(collections).flatMap((collection) => Object.values(collection.fields))
@@ -25,30 +25,33 @@ export async function prepareRichText({ collections }: SchemaDefinition): Promis
 /** The shared type of a Yjs document in which clients keep a field's text. */
 const CONTENT = 'content'
 
-/** What a document came to. */
+/** The result of reading a document. */
 interface ReadDocument {
   readonly isLoadable: boolean
-  /** null: it has none, or its content is no text */
+  /** null: it has no text, or its content is not a text */
   readonly text: string | null
 }
 
 const UNREADABLE: ReadDocument = { isLoadable: false, text: null }
 
-/** Loading a document is dear, and each change of a batch is compared with what the one before has left. */
+/**
+ * Cached, because loading a document is expensive, and each change of a batch is compared with the result of the
+ * one before.
+ */
 const readByValue = new WeakMap<object, ReadDocument>()
 
 /**
- * Merges two rich texts. A string replaces the whole text, so with one the later side wins;
- * documents are merged by Yjs, null adding nothing. What Yjs cannot read, or not in a reasonable
- * time, loses nothing either: the later side wins.
+ * Merges two rich texts. A string replaces the whole text, so the later side wins if either is a string. Documents
+ * are merged by Yjs, to which null adds nothing. If Yjs cannot read a document, or not in a reasonable time, the
+ * later side wins.
  */
 export function mergeRichTexts({ base, local, remote, isRemoteLater }: ThreeWay): JsonValue | undefined {
   const later = isRemoteLater ? remote : local
   if (isEmpty(local) && isEmpty(remote)) return later
   if (!isMergeable(local) || !isMergeable(remote)) return later
-  if (isKnownUnreadable(local)) return later // which the conflict was told by
+  if (isKnownUnreadable(local)) return later // known from detecting the conflict
   const updates = [base, local, remote].map(decodeBytes).filter((bytes) => bytes !== null)
-  const yjs = imported ?? requireYjs() // a failure to load it is not for the catch below
+  const yjs = imported ?? requireYjs() // a failure to load it must not reach the catch below
   try {
     const document = loadDocument(yjs, updates)
     const merged = encodeBytes(yjs.encodeStateAsUpdate(document))
@@ -59,7 +62,7 @@ export function mergeRichTexts({ base, local, remote, isRemoteLater }: ThreeWay)
   }
 }
 
-/** True when both values show the same text, whether as a string or as documents of any history. */
+/** True when both values show the same text, whether as a string or as documents with any history. */
 export function hasSameText(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
   if (deepEqual(a, b)) return true
   const text = readRichText(a)
@@ -89,7 +92,7 @@ function readDocument(bytes: Uint8Array): ReadDocument {
   try {
     return { isLoadable: true, text: textOf(loadDocument(yjs, [bytes])) }
   } catch {
-    return UNREADABLE // no Yjs document, or one that would take too long
+    return UNREADABLE // not a Yjs document, or one that would take too long
   }
 }
 
@@ -97,7 +100,7 @@ function textOf(document: Doc): string | null {
   try {
     return document.getText(CONTENT).toString()
   } catch {
-    return null // its content is no text
+    return null // its content is not a text
   }
 }
 

@@ -1,6 +1,6 @@
 import type { AtomicType, FieldValues, Timestamp } from '../operation.ts'
 
-/** Who wrote a field last, and how: what decides the next write to it. */
+/** The last writer of a field, which decides how the next write to it is folded. */
 export interface FieldVersion {
   readonly timestamp: Timestamp
   /** A later atomic operation of the same type composes; anything else replaces. */
@@ -10,11 +10,11 @@ export interface FieldVersion {
 }
 
 /**
- * The unbroken run of atomic operations of one type that a field's last writer belongs to. An
- * operation that arrives late but falls into the run can be composed where order does not matter.
+ * The unbroken run of atomic operations of one type that ends with a field's last writer. An operation that arrives
+ * late, but falls into the run, can be composed where order does not matter.
  */
 export interface AtomicRun {
-  /** The first operation of the run: the one whose resolved value was taken. */
+  /** The first operation of the run, whose resolved value was taken as it is. */
   readonly since: Timestamp
   /**
    * For increments: the sum of the absolute values of all summands while all are integers and the
@@ -29,32 +29,29 @@ export interface AtomicRun {
  */
 export interface RecordState {
   /**
-   * Every field as folded. Kept under a tombstone, because a later update brings them back.
-   * End-to-end encrypted payloads leave nothing here: an encrypted update keeps the fields there
-   * are, an encrypted insert none.
+   * The value of every field. Kept under a tombstone, because a later update brings the fields back. End-to-end
+   * encrypted payloads leave no values: an encrypted update keeps the present fields, an encrypted insert drops
+   * them.
    */
   readonly values: FieldValues
-  /** Also of fields without a value: who wrote a field outlives the insert that dropped it. */
+  /** Includes fields without a value: the last writer of a field outlives an insert that dropped its value. */
   readonly fieldVersions: { readonly [field: string]: FieldVersion }
-  /** Also true while there has been nothing but deletes. */
+  /** Also true when there have been only deletes. */
   readonly isDeleted: boolean
   /** Holds an end-to-end encrypted operation newer than its newest insert in the clear: values are incomplete. */
   readonly isEncrypted: boolean
-  /** Holds an insert or update without data, which the fold passes over. */
+  /** True when the record has an insert or update without data, which the fold passes over. */
   readonly hasSkipped: boolean
-  /**
-   * True for a record that was deleted and forgotten: nothing but that, and the time of the deletion, is
-   * known.
-   */
+  /** True for a record that was deleted and purged: only that, and the time of the deletion, is known. */
   readonly isPurged?: true
   /** wallTime of the earliest operation, ms */
   readonly createdAt: number
   /** wallTime of the newest operation, ms */
   readonly updatedAt: number
-  /** Clock of the newest insert: what is earlier has left no value. */
+  /** Clock of the newest insert: writes before it have left no value. */
   readonly lastInsertAt: Timestamp | null
-  /** Clock of the newest delete, also when the record has come back since. */
+  /** Clock of the newest delete, even if the record has come back since. */
   readonly lastDeleteAt: Timestamp | null
-  /** Clock and id of the newest operation folded: what arrives above it is in order. */
+  /** Clock and id of the newest operation folded: an operation above it arrives in order. */
   readonly newest: { readonly timestamp: Timestamp; readonly operationId: string }
 }

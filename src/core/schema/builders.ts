@@ -9,7 +9,7 @@ export type Presence = 'required' | 'optional' | 'defaulted' | 'auto'
 declare const valueType: unique symbol
 declare const presenceType: unique symbol
 
-/** A field of any kind: what collections are made of. */
+/** A field of any kind. */
 export type AnyField = FieldBuilder<FieldKind, unknown, Presence>
 
 /** Field → builder, as `collections.x.fields` and `t.object` take them. */
@@ -46,19 +46,19 @@ export class FieldBuilder<Kind extends FieldKind, Value, Has extends Presence = 
     return new FieldBuilder(this.changed(AUTO))
   }
 
-  /** How concurrent changes of the field come together. */
+  /** Sets how concurrent changes of the field are merged. */
   merge(mergeStrategy: MergeStrategy): FieldBuilder<Kind, Value, Has> {
     return new FieldBuilder(this.changed({ mergeStrategy }))
   }
 
-  /** The field as it stands in a `SchemaDefinition`. */
+  /** The field as it appears in a `SchemaDefinition`. */
   toDescriptor(): FieldDescriptor {
     return { ...this.#descriptor }
   }
 
-  /** The descriptor with some properties replaced, for the builder that a modifier returns. */
+  /** The descriptor with some properties changed, for the builder that a modifier returns. */
   protected changed(changes: Partial<FieldDescriptor>): FieldDescriptor & { readonly kind: Kind } {
-    // The kind is what the constructor was given: no modifier changes it.
+    // The kind is the one given to the constructor, because no modifier changes it.
     return { ...this.#descriptor, ...changes } as FieldDescriptor & { readonly kind: Kind }
   }
 }
@@ -88,7 +88,7 @@ export class EnumFieldBuilder<Value extends string, Has extends Presence = 'requ
   /**
    * Restricts which value may follow which.
    *
-   * @param transitions value → the values that may follow; one that is not listed is final
+   * @param transitions value → the values that may follow; a value that is not listed is final
    * @throws SchemaError `SCHEMA_VALIDATION` when it names a value that the enum does not have
    */
   transitions(transitions: { readonly [From in Value]?: readonly Value[] }): EnumFieldBuilder<Value, Has> {
@@ -105,7 +105,7 @@ export class EnumFieldBuilder<Value extends string, Has extends Presence = 'requ
   }
 }
 
-/** A field whose value only the client can read or check. */
+/** A field whose value only clients can read or check. */
 export class SecretFieldBuilder<Has extends Presence = 'required'> extends FieldBuilder<
   'secret',
   string,
@@ -115,7 +115,7 @@ export class SecretFieldBuilder<Has extends Presence = 'required'> extends Field
     return new SecretFieldBuilder(this.changed({ required: false }))
   }
 
-  /** A default cannot be a secret: the field is a plain one of kind `secret` from here on. */
+  /** Turns the field into a plain one of kind `secret`, because a default cannot be a secret. */
   override default(value: string | null): FieldBuilder<'secret', string, 'defaulted'> {
     const { secretMode: _, ...descriptor } = this.changed(withDefault(value))
     return new FieldBuilder({ ...descriptor, kind: 'secret' })
@@ -134,13 +134,13 @@ export class SecretFieldBuilder<Has extends Presence = 'required'> extends Field
     return new SecretFieldBuilder(this.changed({ secretMode: 'hashed' }))
   }
 
-  /** Stored encrypted: who has the key can read it. */
+  /** Stored encrypted: anyone with the key can read it. */
   encrypted(): SecretFieldBuilder<Has> {
     return new SecretFieldBuilder(this.changed({ secretMode: 'encrypted' }))
   }
 }
 
-/** Makes the values of fields of nested objects optional where the fields are. */
+/** Makes values in nested objects optional where their fields are. */
 export type ObjectValue<Fields extends FieldBuilders> = {
   [Field in keyof Fields as PresenceOf<Fields[Field]> extends 'required' ? Field : never]: ValueOf<
     Fields[Field]
@@ -171,13 +171,13 @@ export const t = {
   /** One of the values, which are texts. */
   enum: <const Values extends readonly string[]>(values: Values) =>
     new EnumFieldBuilder<Values[number]>({ ...descriptorOf('enum'), enumValues: [...values] }),
-  /** A list of items of one kind. Of the item nothing but the kind is kept. */
+  /** A list of items of one kind. Only the kind of the item is kept. */
   array: <Item extends AnyField>(item: Item) =>
     new FieldBuilder<'array', ValueOf<Item>[]>({
       ...descriptorOf('array'),
       itemKind: item.toDescriptor().kind,
     }),
-  /** An object with these fields, each checked where it is there. It may have others. */
+  /** An object with these fields, each checked if present. Other fields are allowed. */
   object: <Fields extends FieldBuilders>(fields: Fields) =>
     new FieldBuilder<'object', ObjectValue<Fields>>({
       ...descriptorOf('object'),
@@ -185,19 +185,19 @@ export const t = {
         Object.entries(fields).map(([name, field]) => [name, field.toDescriptor()]),
       ),
     }),
-  /** Whatever JSON can carry, 32 levels deep at most. */
+  /** Any JSON value, up to 32 levels deep. */
   json: <Value = JsonValue>() =>
     new FieldBuilder<'json', Value>({ ...descriptorOf('json'), nestedFields: null }),
   /** A reference to content that travels on its own, like a file. */
   blob: () => new FieldBuilder<'blob', BlobRef>(descriptorOf('blob')),
-  /** Text that only the client can read or check. Encrypted, unless it is `hashed()`. */
+  /** Text that only clients can read or check. Encrypted, unless it is `hashed()`. */
   secret: () => new SecretFieldBuilder({ ...descriptorOf('secret'), secretMode: 'encrypted' }),
 }
 
 const AUTO = { required: false, defaultValue: undefined, auto: true } as const
 
 function withDefault(value: unknown): Partial<FieldDescriptor> {
-  // Whatever the kind of the field, its values are what JSON carries.
+  // Values of every kind are JSON values.
   return { required: false, defaultValue: value as JsonValue }
 }
 

@@ -34,10 +34,10 @@ export interface SchemaInput {
 
 export interface CollectionInput {
   readonly fields: FieldBuilders
-  /** Names of fields that queries look records up by. */
+  /** Names of fields by which queries find records. */
   readonly indexes?: readonly string[]
   readonly constraints?: readonly Constraint[]
-  /** Field → how concurrent changes of it come together. */
+  /** Field → how its concurrent changes are merged. */
   readonly resolve?: { readonly [field: string]: Resolver }
   /** Names of fields that must equal the scope value of the same name. */
   readonly scope?: readonly string[]
@@ -61,7 +61,7 @@ type FieldsOf<Schema, Collection extends string> =
       : never
     : never
 
-/** A record as it is read: `InferRecord<typeof schema, 'todos'>`. */
+/** A record as queries return it: `InferRecord<typeof schema, 'todos'>`. */
 export type InferRecord<Schema, Collection extends string> = { readonly id: string } & {
   readonly [Field in keyof FieldsOf<Schema, Collection>]: PresenceOf<
     FieldsOf<Schema, Collection>[Field]
@@ -74,13 +74,13 @@ type WritableFields<Fields> = {
   [Field in keyof Fields as PresenceOf<Fields[Field]> extends 'auto' ? never : Field]: Fields[Field]
 }
 
-/** What may be inserted: required fields, and any of the others. */
+/** The fields that an insert takes: the required ones, and any of the others. */
 export type InferInsertInput<Schema, Collection extends string> =
   WritableFields<FieldsOf<Schema, Collection>> extends infer Fields extends FieldBuilders
     ? ObjectValue<Fields>
     : never
 
-/** What may be changed: any field, to null as well. */
+/** The fields that an update takes: any of them, and null to clear one. */
 export type InferUpdateInput<Schema, Collection extends string> = {
   [Field in keyof WritableFields<FieldsOf<Schema, Collection>>]?: ValueOf<
     FieldsOf<Schema, Collection>[Field]
@@ -151,7 +151,7 @@ function buildField(builder: unknown, path: string, problems: Problems): FieldDe
   return { ...UNKNOWN_FIELD }
 }
 
-/** Stands in for a field that is no field, until the problem is thrown. */
+/** Stands in for an invalid field until the problem is thrown. */
 const UNKNOWN_FIELD: FieldDescriptor = {
   kind: 'json',
   required: false,

@@ -7,31 +7,34 @@ import { isFieldName } from './names.ts'
 import { isPlainObject } from './plain-object.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from './types.ts'
 
-/** What operations may write into one field, as functions that are made once per schema. */
+/** What operations may write into one field, as functions that are created once per schema. */
 export interface FieldRule {
   /** True for values other than null that every client can store. */
   accepts(value: unknown): boolean
   acceptsAtomic(operation: AtomicOp): boolean
-  /** What it should be, for messages: "a string". */
+  /** A description of valid values, for messages: "a string". */
   readonly expectation: string
-  /** The clients' tables declare the column NOT NULL. */
+  /** True where the clients' tables declare the column NOT NULL. */
   readonly isNeeded: boolean
 }
 
 export interface FieldRules {
   readonly fields: ReadonlyMap<string, FieldRule>
-  /** Fields that an insert must bring. */
+  /** Fields that an insert must have. */
   readonly neededFields: readonly string[]
 }
 
 export interface CollectionRules extends FieldRules {
-  /** The schema version whose operations may have no other fields; null for a collection of earlier schemas only. */
+  /**
+   * The schema version whose operations may have no other fields; null for a collection that only earlier schemas
+   * had.
+   */
   readonly version: number | null
-  /** Rules of fields that only earlier schemas had: devices of their versions are still sent them. */
+  /** Rules of fields that only earlier schemas had, which are still delivered to devices of those versions. */
   readonly retired: ReadonlyMap<string, FieldRule>
 }
 
-/** The rules of a collection that the schema has, or has had. */
+/** The rules of a collection that the schema has or once had. */
 export function compileRules(schema: SchemaDefinition, collection: string): CollectionRules {
   const declared = ownValue(schema.collections, collection)
   const fields = compileFields(declared?.fields)
@@ -47,7 +50,7 @@ function compileFields(fields: CollectionDefinition['fields'] = {}): ReadonlyMap
   return new Map(Object.entries(fields).map(([name, descriptor]) => [name, compileRule(descriptor)]))
 }
 
-/** True for a name that some version of the schema may have had: no reserved column, no prototype key. */
+/** True for a name that some version of the schema may have used: not a reserved column, nor a prototype key. */
 export function couldBeField(name: string): boolean {
   return isFieldName(name) && name !== 'constructor' && name !== 'prototype'
 }
@@ -83,7 +86,7 @@ function kindRule(descriptor: FieldDescriptor): Pick<FieldRule, 'accepts' | 'exp
       return { accepts: isBoolean, expectation: 'a boolean' }
     case 'richtext':
       return { accepts: isRichtext, expectation: 'a string or the bytes of a document' }
-    // What is inside of these is JSON to every client: it cannot stop one.
+    // Clients treat the content of these as JSON, so it cannot stop them.
     case 'array':
       return { accepts: Array.isArray, expectation: 'an array' }
     case 'object':
@@ -95,7 +98,7 @@ function kindRule(descriptor: FieldDescriptor): Pick<FieldRule, 'accepts' | 'exp
   }
 }
 
-const MAX_LISTED_VALUES = 10 // a longer list hides what the message says
+const MAX_LISTED_VALUES = 10 // a longer list would bury the message
 
 function enumRule(values: readonly string[] | null): Pick<FieldRule, 'accepts' | 'expectation'> {
   if (values === null) return { accepts: isString, expectation: 'a string' }
@@ -109,7 +112,7 @@ const LIST_ATOMICS: ReadonlySet<AtomicType> = new Set(['append', 'remove'])
 const ALL_ATOMICS: ReadonlySet<AtomicType> = new Set(ATOMIC_TYPES)
 const NO_ATOMICS: ReadonlySet<AtomicType> = new Set()
 
-/** An atomic operation leaves a number or a list behind: the column has to be able to hold it. */
+/** The atomic operations that leave a value of the field's kind behind: a number or a list. */
 function atomicsOf({ kind }: FieldDescriptor): ReadonlySet<AtomicType> {
   switch (kind) {
     case 'number':
@@ -151,8 +154,8 @@ function isAnything(): boolean {
 }
 
 /**
- * Without decoding them, because documents can be large. But browsers throw at base64 that is none, and so would every
- * client that is sent it.
+ * Checks a rich text without decoding it, because documents can be large. But browsers throw at invalid base64, and
+ * so would every client that it is delivered to.
  *
  * @see docs/protocol.md, "Binary values"
  */

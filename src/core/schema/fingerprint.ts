@@ -3,8 +3,8 @@ import { canonicalJson } from '../canonical-json.ts'
 import type { CollectionDefinition, SchemaDefinition } from './types.ts'
 
 /**
- * Identifies what a schema means to a store: equal fingerprints ask for the same tables with the
- * same content. Migrations are left out, because they concern the tables of clients only.
+ * Identifies what a schema means to a store: schemas with equal fingerprints need the same tables with the same
+ * content. Migrations are left out, because they only concern the tables of clients.
  *
  * @returns 64 lower-case hex characters
  */
@@ -16,15 +16,15 @@ export function schemaFingerprint(schema: SchemaDefinition): string {
     ]),
   )
   const { version, relations, sync } = schema
-  // Through JSON, because the canonical text does not tell undefined (no default) from null.
+  // Through JSON, because the canonical text does not distinguish undefined (no default) from null.
   const plain: unknown = JSON.parse(JSON.stringify({ version, collections, relations, sync }))
   return sha256(canonicalJson(plain))
 }
 
 /**
- * Field → hash of its resolver's source text. A resolver decides what a record becomes, so that a
- * changed one means that the records have to be replayed; its hash survives JSON, the function
- * does not. What the function reads from outside itself cannot be seen.
+ * Maps each field to the hash of its resolver's source text. A resolver determines the value of records, so a
+ * changed one means that they have to be replayed. The hash survives JSON, the function does not. A change outside
+ * of the function's source goes unnoticed.
  */
 export function resolverHashesOf(collection: CollectionDefinition): { readonly [field: string]: string } {
   if (collection.resolverHashes !== undefined) return collection.resolverHashes

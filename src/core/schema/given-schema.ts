@@ -1,6 +1,6 @@
 /**
- * A schema as a program has it: of `defineSchema`, or of any `@korajs/core` 1.x, whose types say less of some parts than
- * this package's, or written by hand. `parseSchema` fills in what is left out, and finds what is wrong.
+ * A schema as a program has it: from `defineSchema`, or from any `@korajs/core` 1.x, whose types are less precise
+ * in some parts, or written by hand. `parseSchema` fills in missing parts and reports problems.
  *
  * @see SchemaDefinition for what a store makes of it
  */
@@ -8,7 +8,7 @@ export interface GivenSchema {
   readonly version: number
   readonly collections: { readonly [collection: string]: GivenCollection }
   readonly relations?: { readonly [relation: string]: GivenRelation } | undefined
-  /** By version, which some type as a number. */
+  /** By version; the type of some packages says that it is a number. */
   readonly migrations?: object | undefined
   readonly sync?: { readonly [collection: string]: GivenSyncRule } | undefined
 }
@@ -45,7 +45,7 @@ export interface GivenConstraint {
   readonly resolve?: GivenResolver | undefined
 }
 
-/** Whatever a resolver calls its parameters: it is given JSON values. */
+/** A resolver may type its parameters in any way: it is called with JSON values. */
 export type GivenResolver = (local: never, remote: never, base: never) => unknown
 
 export interface GivenRelation {

@@ -3,12 +3,12 @@ import type { MigrationDefinition, MigrationStep } from './types.ts'
 
 type RecordValues = { readonly [field: string]: unknown }
 
-/** Computes fields of a record from the others. */
+/** Computes some fields of a record from the others. */
 export type BackfillTransform = (record: RecordValues) => RecordValues
 
 /**
- * Starts the migration to one version of a schema. Clients run it on their own tables; the server
- * keeps it for tools.
+ * Starts the migration to one version of a schema. Clients run it on their own tables; the server only keeps it for
+ * tools.
  *
  * @example
  * migrations: { 2: migrate().addField('todos', 'priority', t.number().default(0)) }
@@ -32,41 +32,41 @@ export class MigrationBuilder implements MigrationDefinition {
     return this.rollbackSteps !== undefined || this.steps.every(isReversible)
   }
 
-  /** Gives the records of a collection a new field. */
+  /** Adds a field to the records of a collection. */
   addField(collection: string, field: string, builder: AnyField): MigrationBuilder {
     return this.#with({ type: 'addField', collection, field, descriptor: builder.toDescriptor() })
   }
 
   /**
-   * Takes a field away.
+   * Removes a field.
    *
-   * @param builder what the field was: with it, the step can be undone
+   * @param builder the definition of the field, with which the step can be undone
    */
   removeField(collection: string, field: string, builder?: AnyField): MigrationBuilder {
     const descriptor = builder === undefined ? {} : { descriptor: builder.toDescriptor() }
     return this.#with({ type: 'removeField', collection, field, ...descriptor })
   }
 
-  /** Gives a field another name, with its values. */
+  /** Renames a field and keeps its values. */
   renameField(collection: string, from: string, to: string): MigrationBuilder {
     return this.#with({ type: 'renameField', collection, from, to })
   }
 
-  /** Makes queries by the field fast. */
+  /** Adds an index, so that queries by the field are fast. */
   addIndex(collection: string, field: string): MigrationBuilder {
     return this.#with({ type: 'addIndex', collection, field })
   }
 
-  /** Takes the index of a field away. */
+  /** Removes the index of a field. */
   removeIndex(collection: string, field: string): MigrationBuilder {
     return this.#with({ type: 'removeIndex', collection, field })
   }
 
   /**
-   * Computes fields of every record from what it has.
+   * Computes fields of every record from its others.
    *
    * @param transform returns the fields to change
-   * @param reverseTransform with it, the step can be undone
+   * @param reverseTransform makes it possible to undo the step
    */
   backfill(
     collection: string,
@@ -76,7 +76,7 @@ export class MigrationBuilder implements MigrationDefinition {
     return this.#with({ type: 'backfill', collection, transform, reverseTransform })
   }
 
-  /** Says how to undo the migration, where it does not follow from the steps. */
+  /** Sets how to undo the migration, where that does not follow from its steps. */
   rollback(migration: MigrationBuilder): MigrationBuilder {
     return new MigrationBuilder(this.steps, migration.steps)
   }

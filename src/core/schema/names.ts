@@ -1,13 +1,13 @@
 /**
- * PostgreSQL cuts identifiers off at 63 bytes without a word, so that two long names could meet in
- * one table. Names are ASCII: bytes and characters are the same.
+ * PostgreSQL silently cuts identifiers off at 63 bytes, so two long names could end up as one table. Names are
+ * ASCII, so bytes equal characters.
  */
 const MAX_NAME_LENGTH = 63
 
 const COLLECTION_NAME = /^[A-Za-z][A-Za-z0-9_]*$/
 const FIELD_NAME = /^[a-z][a-zA-Z0-9_]*$/
 
-/** Columns that every collection table has beside its fields. */
+/** Columns of every collection table beside its fields. */
 const RECORD_COLUMNS: ReadonlySet<string> = new Set([
   'id',
   '_created_at',
@@ -18,10 +18,13 @@ const RECORD_COLUMNS: ReadonlySet<string> = new Set([
 
 const PROTOTYPE_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
-/** Ours, SQLite's and PostgreSQL's own; in every case, because SQLite does not tell `PG_` from `pg_`. */
+/**
+ * Prefixes of our own tables, and of those of SQLite and PostgreSQL; compared without case, because SQLite ignores
+ * it.
+ */
 const RESERVED_TABLE_PREFIXES = ['_kora_', 'sqlite_', 'pg_']
 
-/** PostgreSQL gives every table these columns and lets none be added under their names. */
+/** System columns of every PostgreSQL table, whose names cannot be used for other columns. */
 const POSTGRES_SYSTEM_COLUMNS: ReadonlySet<string> = new Set([
   'tableoid',
   'xmin',
@@ -42,10 +45,10 @@ export function isFieldName(name: string): boolean {
 }
 
 /**
- * Says why a collection cannot be stored under a name. The rules are the same for every store, so
- * that a schema which works on SQLite also works on PostgreSQL.
+ * Says why a collection cannot be stored under a name. The rules are the same for every store, so a schema that
+ * works on SQLite also works on PostgreSQL.
  *
- * @returns a sentence without its subject, or null when the name is good
+ * @returns a sentence without its subject, or null when the name is valid
  */
 export function collectionNameProblem(name: string): string | null {
   if (PROTOTYPE_KEYS.has(name)) return 'is a reserved name; choose another'
@@ -74,7 +77,7 @@ function lengthProblem(name: string): string | null {
     : null
 }
 
-/** Finds the names that differ from an earlier one only by case: SQLite takes them for the same. */
+/** Finds names that differ from an earlier one only by case, which SQLite treats as equal. */
 export function findCaseCollisions(names: readonly string[]): { name: string; earlier: string }[] {
   const firstByLowerCase = new Map<string, string>()
   const collisions: { name: string; earlier: string }[] = []
@@ -86,7 +89,7 @@ export function findCaseCollisions(names: readonly string[]): { name: string; ea
   return collisions
 }
 
-const MAX_LISTED_NAMES = 20 // more make a message that nobody reads
+const MAX_LISTED_NAMES = 20 // nobody reads a longer message
 const MAX_SHOWN_LENGTH = 80 // a name from outside may be megabytes long
 
 /**
@@ -103,7 +106,7 @@ export function unknownName(kind: string, name: string, valid: readonly string[]
   return `Unknown ${kind} ${quoteName(name)}. ${owner}: ${listNames(valid)}.${suggestion}`
 }
 
-/** A name from outside as it may appear in a message: quoted, escaped, and short. */
+/** Quotes, escapes and shortens a name from outside for use in a message. */
 export function quoteName(name: string): string {
   return JSON.stringify(name.length > MAX_SHOWN_LENGTH ? `${name.slice(0, MAX_SHOWN_LENGTH)}…` : name)
 }
@@ -116,9 +119,9 @@ function listNames(names: readonly string[]): string {
 }
 
 /**
- * The valid name that a person most likely meant, or undefined when none is near.
+ * The valid name that was most likely meant, or undefined when none is near.
  *
- * @param maxDistance how many characters may be wrong, missing or too many
+ * @param maxDistance how many characters may be wrong, missing or superfluous
  */
 export function nearestName(
   name: string,

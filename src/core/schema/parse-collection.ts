@@ -7,10 +7,10 @@ import { isPlainObject, safeRecord } from './plain-object.ts'
 import type { Problems } from './problems.ts'
 import type { CollectionDefinition, Constraint, FieldDescriptor, Resolver, StateMachine } from './types.ts'
 
-/** Fields that one table holds. */
+/** Most fields of a collection. */
 export const MAX_FIELDS = 1500 // PostgreSQL has room for 1600 columns, SQLite for 2000
 
-/** Reads one collection with its fields. @returns null when it is no collection at all */
+/** Parses one collection with its fields. @returns null when the value is not a collection */
 export function parseCollection(
   value: unknown,
   path: string,
@@ -64,7 +64,7 @@ function parseFields(value: unknown, path: string, problems: Problems): Collecti
   return safeRecord(fields)
 }
 
-/** Reads a list of names of existing fields; a missing list is empty. */
+/** Parses a list of names of existing fields; a missing list is empty. */
 function parseFieldList(
   value: unknown,
   fields: CollectionDefinition['fields'],
@@ -107,7 +107,7 @@ function parseResolvers(
   const resolvers: [string, Resolver][] = []
   for (const [field, resolver] of Object.entries(value)) {
     if (!expectField(field, fields, `${path}.${field}`, problems)) continue
-    // Its parameters cannot be checked; anything else is what JSON has left of a function.
+    // Its parameters cannot be checked. Anything but a function is what JSON has left of one.
     if (typeof resolver === 'function') resolvers.push([field, resolver as Resolver])
   }
   return safeRecord(resolvers)
@@ -152,9 +152,9 @@ function parseConstraint(
     return null
   }
   const type = ownValue(value, 'type')
-  if (!CONSTRAINT_TYPES.has(type)) return null // of a later release: nothing that we could check
+  if (!CONSTRAINT_TYPES.has(type)) return null // from a later release: we could not check it
   const names = parseFieldList(ownValue(value, 'fields'), fields, `${path}.fields`, problems)
-  // Any other constraint without fields is about all records that its filter is for.
+  // Any other constraint without fields covers all records that match its filter.
   if (type === 'referential' && names.length === 0) {
     problems.add(`${path}.fields`, 'must name at least one field')
   }
@@ -176,7 +176,7 @@ function parseConstraint(
   return {
     type: type as Constraint['type'],
     fields: names,
-    // Values of an equality filter: compared as they are, so their type need not be known.
+    // Values of an equality filter. They are only compared, so their type need not be known.
     ...(isPlainObject(where)
       ? { where: safeRecord(Object.entries(where as Record<string, JsonValue>)) }
       : {}),

@@ -17,7 +17,7 @@ const MERGE_STRATEGIES: ReadonlySet<unknown> = new Set<MergeStrategy>([
 
 const MAX_NESTING = 32 // deeper than any record that operations may carry
 
-/** Reads one field descriptor; what a later release may have added to it is ignored. */
+/** Parses one field descriptor; properties that a later release may have added are ignored. */
 export function parseField(
   value: unknown,
   path: string,
@@ -53,7 +53,7 @@ export function parseField(
   }
 }
 
-/** Reads a state → states map; null when there is none. */
+/** Parses a state → states map; null when there is none. */
 export function parseTransitions(
   value: unknown,
   path: string,
@@ -83,7 +83,10 @@ function parseEnumValues(value: unknown, path: string, problems: Problems): read
   return null
 }
 
-/** Devices and the server write it into operations: one that those may not hold would have them refused. */
+/**
+ * Parses a default. Devices and the server write it into operations, which would be refused if it were not valid
+ * there.
+ */
 function parseDefault(value: unknown, path: string, problems: Problems): JsonValue | undefined {
   if (value === undefined) return undefined
   const carried = asJson(value)
@@ -96,11 +99,14 @@ function parseDefault(value: unknown, path: string, problems: Problems): JsonVal
   return storableValue(carried)
 }
 
-/** What operations and tables would carry; undefined for a circle, a bigint and whatever else JSON has no form of. */
+/**
+ * The JSON form of a value, as operations and tables carry it; undefined for a circular value, a bigint, or any
+ * other without one.
+ */
 function asJson(value: unknown): JsonValue | undefined {
   try {
     const text: string | undefined = JSON.stringify(value)
-    return text === undefined ? undefined : (JSON.parse(text) as JsonValue) // JSON has just been written
+    return text === undefined ? undefined : (JSON.parse(text) as JsonValue) // JSON that has just been written
   } catch {
     return undefined
   }

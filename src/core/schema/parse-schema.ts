@@ -14,21 +14,25 @@ import type {
   SyncRule,
 } from './types.ts'
 
-/** Nobody mends them one by one: it was written by a program, or is damaged, or made by somebody else. */
+/**
+ * More would not help: such a schema was written by a program, damaged, or made by another party, and is not mended
+ * line by line.
+ */
 const MAX_STORED_PROBLEMS = 20
 
 /**
- * Reads a schema that `defineSchema` of this package or of any `@korajs/core` 1.x has returned, or
- * what JSON has left of one. It goes by shape: parts that are missing are filled in, properties
- * and kinds that this release does not know are let through or left out, functions may be gone.
+ * Parses a schema that `defineSchema` of this package or of any `@korajs/core` 1.x has returned, or its JSON. It
+ * goes by shape: missing parts are filled in, properties and kinds that this release does not know are ignored or
+ * kept, functions may be missing.
  *
- * Beside the rules of `defineSchema` it applies those of SQL databases: reserved and overlong
- * names, and names that differ only by case. The objects of the result have no prototype, so that
- * a look-up finds only what the schema declares.
+ * Beside the rules of `defineSchema` it applies those of SQL databases: reserved and overlong names, and names that
+ * differ only by case. The objects of the result have no prototype, so that a look-up finds only what the schema
+ * declares.
  *
- * @param isStored one that a store holds, perhaps since an earlier release: references to collections that it
- *   lacks, which were let in then, do not keep the store from being opened, nor do defaults that no operation may hold
- * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path; of a stored one the first
+ * @param isStored true for a schema that a store holds, perhaps since an earlier release. References to missing
+ *   collections, and defaults that operations may not hold, were accepted then, and do not keep the store from
+ *   being opened
+ * @throws SchemaError `SCHEMA_INVALID`, listing every problem with its path; for a stored schema, the first ones
  * @see docs/schema.md
  */
 export function parseSchema(value: unknown, { isStored = false } = {}): SchemaDefinition {
@@ -77,7 +81,7 @@ function parseCollections(value: unknown, problems: Problems): Collections {
   return safeRecord(collections)
 }
 
-/** Reports constraints that no record could keep, because what it has to refer to cannot be there. */
+/** Reports constraints that no record can satisfy, because the collection that they refer to does not exist. */
 function expectReferences(collections: Collections, problems: Problems): void {
   for (const [name, { constraints }] of Object.entries(collections)) {
     for (const [index, { type, where }] of constraints.entries()) {
@@ -166,7 +170,7 @@ function parseSync(
   return rules.length === 0 ? null : safeRecord(rules)
 }
 
-/** The scope value that each field is bound to: of its own name where it says `true`. */
+/** Parses the scope value that each field is bound to: `true` means the one of the same name. */
 function parseBindings(
   where: PlainObject,
   fields: CollectionDefinition['fields'],
@@ -183,7 +187,7 @@ function parseBindings(
   return safeRecord(bindings)
 }
 
-/** `defineSchema` has done so already; objects made by hand may not have. */
+/** Repeats what `defineSchema` does, because schemas made by hand may lack it. */
 function addSyncFieldsToScope(collections: Collections, sync: SchemaDefinition['sync'] | null): Collections {
   if (sync === null || sync === undefined) return collections
   return safeRecord(
@@ -194,11 +198,11 @@ function addSyncFieldsToScope(collections: Collections, sync: SchemaDefinition['
   )
 }
 
-/** Migrations run on clients; they are carried along for tools, so nothing in them is refused. */
+/** Keeps migrations for tools. They run on clients, so nothing in them is refused. */
 function parseMigrations(value: unknown): SchemaDefinition['migrations'] {
   const migrations: [string, MigrationDefinition][] = []
   for (const [version, migration] of Object.entries(isPlainObject(value) ? value : {})) {
-    // May be a class instance, so its properties are read with their prototype's.
+    // Its properties may be on the prototype, because it may be a class instance.
     if (!isPlainObject(migration) || !Array.isArray(migration.steps)) continue
     migrations.push([
       version,
@@ -218,7 +222,7 @@ function isMigrationStep(step: unknown): step is MigrationStep {
   return isPlainObject(step) && typeof step.type === 'string' && typeof step.collection === 'string'
 }
 
-/** Written by the store itself, so damaged parts are dropped rather than reported. */
+/** Drops damaged parts rather than reporting them, because the store itself has written this. */
 function parseRetired(value: unknown): Pick<SchemaDefinition, 'retired'> {
   if (!isPlainObject(value)) return {}
   const ignored = new Problems({ isStored: true })
@@ -233,7 +237,7 @@ function parseRetired(value: unknown): Pick<SchemaDefinition, 'retired'> {
   return { retired: safeRecord(retired) }
 }
 
-/** As above. */
+/** Drops damaged parts, as `parseRetired` does. */
 function parseOtherVersions(value: unknown): Pick<SchemaDefinition, 'otherVersions'> {
   if (!isPlainObject(value)) return {}
   const versions = Object.entries(value).map(([version, collections]) => {

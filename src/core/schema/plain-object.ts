@@ -6,7 +6,7 @@ export function isPlainObject(value: unknown): value is PlainObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Entries as an object without prototype, in which only what was put in is found. */
+/** Makes an object without prototype from entries, so that a look-up finds nothing else. */
 export function safeRecord<Value>(entries: Iterable<readonly [string, Value]>): { [key: string]: Value } {
   const record: { [key: string]: Value } = Object.create(null)
   for (const [key, value] of entries) record[key] = value

@@ -3,17 +3,17 @@ import { ownValue } from '../own-property.ts'
 import { resolverHashesOf } from './fingerprint.ts'
 import type { CollectionDefinition, Resolver, SchemaDefinition } from './types.ts'
 
-/** True when a resolver merges the field, also where nothing is left of it but its hash. */
+/** True when a resolver merges the field, even if only its hash is left. */
 export function hasResolver({ resolvers, resolverHashes }: CollectionDefinition, field: string): boolean {
   if (Object.hasOwn(resolvers, field)) return true
   return resolverHashes !== undefined && Object.hasOwn(resolverHashes, field)
 }
 
 /**
- * The function that merges the field; undefined when none does.
+ * The function that merges the field; undefined when there is none.
  *
- * @throws SchemaError `RESOLVER_MISSING` when only its hash is left: whatever else merged the field, the
- *   record would not be what the log gives
+ * @throws SchemaError `RESOLVER_MISSING` when only its hash is left: merging in any other way would give a record
+ *   that differs from its log
  */
 export function resolverOf(
   definition: CollectionDefinition,
@@ -35,7 +35,7 @@ export function missingResolvers({ collections }: SchemaDefinition): string[] {
 }
 
 /**
- * For what folds many records, and is not to stop in the middle of them.
+ * Requires all resolvers up front, so that folding many records does not fail halfway.
  *
  * @param collections default: all
  * @throws SchemaError `RESOLVER_MISSING`
@@ -48,7 +48,7 @@ export function requireResolvers(schema: SchemaDefinition, collections?: readonl
 }
 
 /**
- * A schema that has been through JSON, with those resolvers of another one whose source is the same.
+ * Restores resolvers in a schema that has been through JSON: those of another schema whose source is the same.
  *
  * @param own schema of this process
  */

@@ -3,7 +3,7 @@ import { ownValue } from '../own-property.ts'
 import { type Refusal, refuse } from '../refusal.ts'
 import type { CollectionDefinition, StateMachine } from './types.ts'
 
-/** State → the states that may follow. One that is not listed is final. */
+/** State → the states that may follow. A state that is not listed is final. */
 export type Transitions = StateMachine['transitions']
 
 /** A change of state that the schema does not allow. */
@@ -13,16 +13,16 @@ export interface InvalidTransition {
   readonly to: JsonValue
   /** The states that may follow `from`. */
   readonly allowed: readonly string[]
-  /** Policy of the state machine that forbids it; transitions of a field reject. */
+  /** Policy of the state machine that forbids it; for transitions of a field it is to reject. */
   readonly policy: StateMachine['onInvalidTransition']
 }
 
 /**
- * Checks one change of one field against the transitions of the field and the state machine of the
- * collection, in this order: what the field forbids is rejected, whatever the machine does about it.
- * Staying in a state needs to be allowed like any other transition.
+ * Checks a change of one field against the field's transitions, then against the collection's state machine: a
+ * change that the field forbids is rejected, whatever the machine's policy. Staying in a state has to be allowed
+ * like any other transition.
  *
- * @param from the state before; null or undefined: there was none, so that any may be entered
+ * @param from the state before; null or undefined: there was none, so that any state may be entered
  * @returns the finding, or null when the change is allowed or the field has no states
  * @see docs/constraints.md, "States"
  */
@@ -50,7 +50,7 @@ function isAllowedTransition(transitions: Transitions, from: string, to: JsonVal
   return typeof to === 'string' && (ownValue(transitions, from)?.includes(to) ?? false)
 }
 
-/** The fields of a collection that have states, of both forms. */
+/** The fields of a collection that have states, by either form. */
 export function stateFields(collection: CollectionDefinition): readonly string[] {
   const fields = Object.keys(collection.fields).filter((name) => collection.fields[name]?.transitions)
   const { stateMachine } = collection

@@ -11,13 +11,13 @@ export interface SchemaDefinition {
   readonly migrations: { readonly [version: string]: MigrationDefinition }
   readonly sync?: { readonly [collection: string]: SyncRule }
   /**
-   * Fields of earlier schemas, whose columns the tables keep: collection → field. Only in the schema of a
+   * Fields of earlier schemas whose columns the tables still have: collection → field. Only in the schema of a
    * store that has had some. @see withEarlierFields
    */
   readonly retired?: { readonly [collection: string]: { readonly [field: string]: FieldDescriptor } }
   /**
-   * Names of the fields that other versions of the schema had: version → collection → fields. Only in
-   * the schema of a store that has had some. @see withEarlierFields
+   * Names of the fields that other versions of the schema had: version → collection → fields. Only in the schema of
+   * a store that has had some. @see withEarlierFields
    */
   readonly otherVersions?: {
     readonly [version: string]: { readonly [collection: string]: readonly string[] }
@@ -29,9 +29,9 @@ export interface CollectionDefinition {
   readonly indexes: readonly string[]
   readonly constraints: readonly Constraint[]
   readonly resolvers: { readonly [field: string]: Resolver }
-  /** What is left of the resolvers in JSON: the hash of each one's source. Absent without any. */
+  /** Hash of each resolver's source, which is all that JSON keeps of it. Absent where there are none. */
   readonly resolverHashes?: { readonly [field: string]: string }
-  /** Fields that decide who may see a record. */
+  /** Fields that decide which clients may see a record. */
   readonly scope: readonly string[]
   readonly stateMachine: StateMachine | undefined
 }
@@ -59,7 +59,7 @@ export type MergeStrategy =
   | 'server-authoritative'
 
 export interface FieldDescriptor {
-  /** A `FieldKind`; a kind that this release does not know is stored as JSON. */
+  /** A `FieldKind`; values of a kind that this release does not know are stored as JSON. */
   readonly kind: FieldKind | (string & {})
   readonly required: boolean
   /** undefined: no default; null is a real default */
@@ -79,7 +79,7 @@ export interface Constraint {
   readonly type: 'unique' | 'capacity' | 'referential'
   readonly fields: readonly string[]
   readonly where?: { readonly [field: string]: JsonValue }
-  /** Most live records of a `capacity` group. Default 2. */
+  /** Most live records in a `capacity` group. Default 2. */
   readonly limit?: number
   readonly onConflict: string
   readonly priorityField?: string

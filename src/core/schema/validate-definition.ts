@@ -3,8 +3,8 @@ import type { Problems } from './problems.ts'
 import type { CollectionDefinition, Constraint, SchemaDefinition, StateMachine } from './types.ts'
 
 /**
- * Reports every rule of the schema language that a definition breaks. These are the rules of
- * `@korajs/core`; `parseSchema` adds those of SQL databases when the schema reaches a store.
+ * Reports every violation of the rules of the schema language, which are those of `@korajs/core`; `parseSchema`
+ * adds the rules of SQL databases when the schema reaches a store.
  */
 export function validateDefinition(schema: SchemaDefinition, problems: Problems): void {
   if (!Number.isInteger(schema.version) || schema.version < 1) {

@@ -27,9 +27,9 @@ import type { SchemaDefinition } from './types.ts'
  * | field that the schema does not have  | refused, unless made under another schema version and possible as a field's name |
  * | field that the schema has had        | as the line before; what is then refused of a value is as if it were still there |
  *
- * Devices of other versions, and those that were offline during an update of the app, write fields
- * that are gone or not yet here; each client is sent those that it knows. What stops a client is
- * refused whatever version the operation names: anybody can write any number there.
+ * Devices of other versions, and those that were offline during an update of the app, write fields that are gone or
+ * not yet here; each client is sent the fields that it knows. Operations that would stop a client are refused
+ * whatever version they name, because a client can name any.
  *
  * @see docs/protocol.md, "What the server refuses"
  */
@@ -54,8 +54,8 @@ export function refuseSchemaViolation(operation: Operation, schema: SchemaDefini
 }
 
 /**
- * The fields among those of the rules for which an operation would stop the clients that it is delivered to.
- * It is one that is stored already, from before there were such rules.
+ * The fields of these rules with which a stored operation would stop the clients that it is delivered to.
+ * Operations from before there were such rules may have some.
  */
 export function findMisfits(operation: Operation, { fields, neededFields }: FieldRules): readonly string[] {
   const data = readableData(operation)
@@ -70,12 +70,12 @@ export function findMisfits(operation: Operation, { fields, neededFields }: Fiel
   return found.map(([field]) => field)
 }
 
-/** null: there is nothing in it that could stop a client, or that could be read. */
+/** null: nothing in the operation can be read, or could stop a client. */
 function readableData({ data, type }: Operation): FieldValues | null {
   return data === null || type === 'delete' || isEncryptedPayload(data) ? null : data
 }
 
-/** Compiled once per schema object: an operation costs a look-up per field. */
+/** Compiled once per schema object, so that an operation costs one look-up per field. */
 const rulesBySchema = new WeakMap<SchemaDefinition, ReadonlyMap<string, CollectionRules>>()
 
 function rulesOf(schema: SchemaDefinition): ReadonlyMap<string, CollectionRules> {
@@ -87,7 +87,7 @@ function rulesOf(schema: SchemaDefinition): ReadonlyMap<string, CollectionRules>
   return rules
 }
 
-/** null: another version may have the field, of which nothing is known; undefined: none can. */
+/** null: another version may have the field, of which nothing is known; undefined: no version can have it. */
 function ruleFor(
   { schemaVersion }: Operation,
   field: string,
@@ -118,7 +118,7 @@ function refuseAtomics(operation: Operation, rules: CollectionRules): Refusal | 
   return null
 }
 
-/** One that an insert lacks is not its concern. */
+/** Refuses an invalid value. A field that the operation does not have is not checked here. */
 function refuseField(operation: Operation, field: string, rule: FieldRule): Refusal | null {
   const value = operation.data?.[field]
   if (value === null || value === undefined) {
@@ -154,7 +154,7 @@ function fieldPath(operation: Operation, field: string): string {
   return `${operation.collection}.${field}`
 }
 
-/** Names the type only: the value may be a secret. */
+/** Names only the type, because the value may be a secret. */
 function kindOf(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'an array'

@@ -6,18 +6,18 @@ import { unknownName } from './names.ts'
 import { isPlainObject, safeRecord } from './plain-object.ts'
 import type { CollectionDefinition, FieldDescriptor } from './types.ts'
 
-/** Field → value, as a program hands it in: with bytes for rich text, and undefined for nothing. */
+/** Field → value, as a program passes it: rich text may be bytes, and undefined means no value. */
 export type RecordInput = { readonly [field: string]: unknown }
 
 /**
  * Checks a record that is about to be written, as clients do before they create an operation.
  *
- * An insert must bring every required field and is given the defaults of the others. An update is
- * checked in the fields that it brings. It may set any of them to null here: what a required field then leads to is
- * for `refuseSchemaViolation` to say. A delete brings nothing.
+ * An insert must have every required field and gets the defaults of the others. In an update, only the given fields
+ * are checked. It may set any of them to null here: `refuseSchemaViolation` decides whether a required one may be.
+ * A delete has no data.
  *
- * @returns what the operation should carry
- * @throws SchemaError `SCHEMA_VALIDATION` for the first field that is wrong
+ * @returns the data for the operation
+ * @throws SchemaError `SCHEMA_VALIDATION` for the first invalid field
  * @see docs/schema.md, "Record validation"
  */
 export function validateRecord(
@@ -71,7 +71,7 @@ function hasKind(value: unknown, descriptor: FieldDescriptor): boolean {
   }
 }
 
-/** Only declared keys that are there are checked; others are allowed. */
+/** Checks the declared keys that are present; others are allowed. */
 function hasNestedKinds(value: RecordInput, fields: { readonly [field: string]: FieldDescriptor }): boolean {
   return Object.entries(fields).every(([name, descriptor]) => {
     const nested = ownValue(value, name)
@@ -79,7 +79,7 @@ function hasNestedKinds(value: RecordInput, fields: { readonly [field: string]: 
   })
 }
 
-/** The type that a kind has in JavaScript; of array items nothing more than the kind is known. */
+/** True for a value of the JavaScript type of a kind. Only the kind of array items is known. */
 function isOfKind(value: unknown, kind: string): boolean {
   switch (kind) {
     case 'string':
